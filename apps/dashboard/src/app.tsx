@@ -15,7 +15,7 @@ const LINK_WORDS: Record<Link, [tone: string, words: string]> = {
   connecting: ['quiet', 'connecting'],
   connected: ['good', 'live'],
   away: ['wait', 'server away, trying again'],
-  locked: ['bad', 'not let in'],
+  locked: ['bad', 'logged out'],
 };
 
 export function App() {
@@ -58,17 +58,25 @@ export function App() {
           </button>
         </div>
       </div>
-      {link === 'locked' && (
-        <p class="banner" role="alert">
-          <strong>This browser is not let in.</strong> Run <code>npx espalier open</code> on the server's machine: it opens this page with a
-          link that lets it in.
-        </p>
-      )}
-      <main id="content">
-        <View place={place} launch={() => setLaunching(true)} />
-      </main>
+      <main id="content">{link === 'locked' ? <LoggedOut /> : <View place={place} launch={() => setLaunching(true)} />}</main>
       {launching && <LaunchForm close={() => setLaunching(false)} />}
     </>
+  );
+}
+
+/** In place of every view: nothing that it shows could be believed. */
+function LoggedOut() {
+  useEffect(() => {
+    document.title = 'Logged out · Espalier';
+  }, []);
+  return (
+    <div class="card empty" role="alert">
+      <h1>This browser is not logged in</h1>
+      <p>
+        Run <code>npx espalier open</code> on the server&rsquo;s machine. It opens this page with a link that logs the browser in.
+      </p>
+      <p>Once it is logged in, this tab goes on by itself.</p>
+    </div>
   );
 }
 

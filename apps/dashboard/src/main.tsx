@@ -1,6 +1,20 @@
 import { render } from 'preact';
 import 'uplot/dist/uPlot.min.css';
-import './style.css';
+import './base.css';
+import './ui/controls.css';
+import './ui/parts.css';
+import './app.css';
+import './ui/chart.css';
+import './ui/scatter.css';
+import './forms/forms.css';
+import './runs/runs.css';
+import './runs/compare.css';
+import './run/run.css';
+import './run/timeline.css';
+import './run/readout.css';
+import './run/masks.css';
+import './run/history.css';
+import './run/family.css';
 import { App } from './app.js';
 import { applyTheme } from './ui/theme.js';
 

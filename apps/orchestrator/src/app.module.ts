@@ -20,6 +20,7 @@ import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
 import { EngineGrpc } from './api/engine.grpc.js';
+import { LadderGrpc } from './api/ladder.grpc.js';
 import { EngineJobs } from './engine-pool/engine-jobs.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
 import { engineSlots, processOptions } from './engine-pool/engine-slots.js';
@@ -30,6 +31,7 @@ import { RunFeed } from './views/run-feed.js';
 import { RunPreparation } from './run-execution/run-preparation.js';
 import { RunServices } from './run-services/run-services.js';
 import { RunTexts } from './run-services/run-texts.js';
+import { Ladders } from './run-services/ladders.js';
 import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
 import { RunViewsModule } from './api/queries.module.js';
@@ -114,6 +116,8 @@ export class AppModule {
         RunDriver,
         RunServices,
         RunTexts,
+        Ladders,
+        LadderGrpc,
         StudyRepository,
         LaunchStudy,
         StudyDriver,

@@ -96,6 +96,24 @@ describe('espalier.v1 over HTTP', () => {
     expect(last).toMatchObject({ type: 'RunDescribed', context: { requestId: 'from-a-page', roles: ['owner'] } });
   });
 
+  test('long answers and pages are compressed for whoever takes that, and are the same', async () => {
+    const ask = async (acceptEncoding: string): Promise<[string | null, string]> => {
+      const answer = await post(
+        'HistoryService/QueryCurves',
+        { ...bearer(), 'accept-encoding': acceptEncoding },
+        JSON.stringify({ runId, maxPoints: 20 }),
+      );
+      return [answer.headers.get('content-encoding'), await answer.text()];
+    };
+    const [plain, text] = await ask('identity');
+    expect([plain, text.length > 4_096]).toEqual([null, true]);
+    for (const encoding of ['br', 'gzip']) expect(await ask(encoding)).toEqual([encoding, text]);
+    const short = await post('RunService/PauseRun', { ...bearer(), 'accept-encoding': 'gzip' }, '{}');
+    expect(short.headers.get('content-encoding')).toBeNull();
+    const page = await fetch(server.webAddress, { headers: { 'accept-encoding': 'br' } });
+    expect([page.headers.get('content-encoding'), await page.text()]).toEqual(['br', expect.stringContaining('<title>Espalier</title>')]);
+  });
+
   test('who shows no token is refused, and so are other content types, hosts and origins', async () => {
     const codeOf = async (answer: Response): Promise<unknown> => [answer.status, ((await answer.json()) as { code: string }).code];
     expect(await codeOf(await post('RunService/ListRuns', {}))).toEqual([401, 'unauthenticated']);

@@ -1,5 +1,5 @@
 // The public API, as any browser client calls it.
-import { Code, ConnectError, createClient } from '@connectrpc/connect';
+import { Code, ConnectError, createClient, type Interceptor } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-web';
 import { ArtifactService } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService } from '../generated/espalier/v1/engine_service_pb.js';
@@ -7,8 +7,25 @@ import { HistoryService } from '../generated/espalier/v1/history_service_pb.js';
 import { StudyService } from '../generated/espalier/v1/study_service_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import { BadRequestSchema, ErrorInfoSchema } from '../generated/google/rpc/error_details_pb.js';
+import type { Trouble } from './view-state.js';
 
-const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true });
+export type { Trouble } from './view-state.js';
+
+let lockedOut: () => void = () => undefined;
+/** Calls when the server answers any call by asking for a login. */
+export function onLockedOut(listener: () => void): void {
+  lockedOut = listener;
+}
+const watchLogin: Interceptor = (next) => async (request) => {
+  try {
+    return await next(request);
+  } catch (error) {
+    if (ConnectError.from(error).code === Code.Unauthenticated) lockedOut();
+    throw error;
+  }
+};
+
+const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [watchLogin] });
 export const runService = createClient(RunService, transport);
 export const historyService = createClient(HistoryService, transport);
 export const artifactService = createClient(ArtifactService, transport);
@@ -18,18 +35,6 @@ export const studyService = createClient(StudyService, transport);
 /** By which a launch that is sent twice is made once; where the browser can't make one, the server does. */
 export function newRequestId(): string {
   return 'randomUUID' in crypto ? crypto.randomUUID() : '';
-}
-
-/** A failure in words. */
-export interface Trouble {
-  /** Stable, upper snake case. */
-  code: string;
-  message: string;
-  fields: { field: string; description: string }[];
-  /** Nobody answers: it is tried again. */
-  isAway: boolean;
-  /** This browser is not let in. */
-  isLocked: boolean;
 }
 
 export function troubleOf(error: unknown): Trouble {
@@ -44,6 +49,7 @@ export function troubleOf(error: unknown): Trouble {
       .flatMap(({ fieldViolations }) => fieldViolations.map(({ field, description }) => ({ field, description }))),
     isAway,
     isLocked: known.code === Code.Unauthenticated,
+    isPassing: isAway || known.code === Code.Unavailable || code === 'TOO_MANY_CALLS',
   };
 }
 

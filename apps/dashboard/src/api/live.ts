@@ -1,7 +1,7 @@
 // Changes of runs, told to every tab by one stream: a browser opens six connections to a server at most, and a stream keeps one.
 // The tab that has the lock reads it and tells the others; when it closes, another one gets the lock.
-import { useEffect, useState } from 'preact/hooks';
-import { historyService, isAbort, troubleOf } from './client.js';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { historyService, isAbort, onLockedOut, troubleOf } from './client.js';
 
 export type Link = 'connecting' | 'connected' | 'away' | 'locked';
 /** `runId` '': anything may have changed, since the stream has begun anew. */
@@ -13,6 +13,8 @@ type News = { change: Change } | { link: Link } | { asks: true };
 
 const LOCK = 'espalier-stream';
 const FIRST_RETRY_MS = 500;
+/** A view waits so long for the stream before it loads, so that it need not load again once the stream is there. */
+const SETTLE_MS = 400;
 const LONGEST_RETRY_MS = 5_000;
 
 const channel = new BroadcastChannel('espalier');
@@ -20,6 +22,17 @@ const changeListeners = new Set<(change: Change) => void>();
 const linkListeners = new Set<(link: Link) => void>();
 let link: Link = 'connecting';
 let leads = false;
+let stream = new AbortController();
+let isSettled = false;
+let settle: () => void = () => undefined;
+const settled = new Promise<void>((resolve) => {
+  settle = () => {
+    isSettled = true;
+    resolve();
+  };
+});
+/** Resolves when it is known whether changes are told of, or after a moment. */
+export const liveSettled = (): Promise<void> => settled;
 
 function take(news: News): void {
   if ('change' in news) for (const listener of changeListeners) listener(news.change);
@@ -33,6 +46,9 @@ function tell(news: News): void {
 }
 
 function setLink(next: Link): void {
+  // A stream that began with a login goes on without: it is begun again, so that it tells when the browser may call again.
+  if (next === 'locked' && leads) stream.abort();
+  if (next !== 'connecting') settle();
   if (next === link) return;
   link = next;
   for (const listener of linkListeners) listener(next);
@@ -43,12 +59,14 @@ async function lead(): Promise<never> {
   let position = '';
   for (let wait = FIRST_RETRY_MS; ;) {
     try {
-      for await (const message of historyService.watchHistory({ afterPosition: position })) {
+      stream = new AbortController();
+      for await (const message of historyService.watchHistory({ afterPosition: position }, { signal: stream.signal })) {
         position = message.position || position;
         if (message.caughtUp) {
           wait = FIRST_RETRY_MS;
+          const hasLoaded = isSettled;
           tell({ link: 'connected' });
-          tell({ change: { runId: '', type: '' } });
+          if (hasLoaded) tell({ change: { runId: '', type: '' } });
         }
         if (message.event !== undefined) tell({ change: { runId: message.event.runId, type: message.event.type } });
       }
@@ -65,6 +83,8 @@ async function lead(): Promise<never> {
 }
 
 export function startLive(): void {
+  onLockedOut(() => tell({ link: 'locked' }));
+  setTimeout(settle, SETTLE_MS);
   channel.onmessage = ({ data }) => take(data as News);
   channel.postMessage({ asks: true } satisfies News);
   // Without TLS, on a host that is not this machine, browsers have no locks: then each tab has a stream of its own.
@@ -80,6 +100,21 @@ export function useLink(): Link {
     return () => void linkListeners.delete(setNow);
   }, []);
   return now;
+}
+
+/** Calls when the server answers again after it did not, or after a login. */
+export function useReturn(returned: () => void): void {
+  const latest = useRef(returned);
+  latest.current = returned;
+  useEffect(() => {
+    let before = link;
+    const listener = (next: Link): void => {
+      if (next === 'connected' && before !== 'connected') latest.current();
+      before = next;
+    };
+    linkListeners.add(listener);
+    return () => void linkListeners.delete(listener);
+  }, []);
 }
 
 /** Calls after changes, at most once in so many milliseconds, with all of them. */

@@ -2,6 +2,8 @@
 // until the new is there, so that nothing jumps.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { isAbort, troubleOf, type Trouble } from './client.js';
+import { liveSettled, useReturn } from './live.js';
+import { retryDelayMs } from './view-state.js';
 
 export interface Loaded<T> {
   data: T | undefined;
@@ -22,20 +24,40 @@ export function useLoaded<T>(key: string, load: (signal: AbortSignal) => Promise
   const [round, setRound] = useState(0);
   const latest = useRef(load);
   latest.current = load;
+  const hasTrouble = useRef(false);
+  hasTrouble.current = state.trouble !== undefined;
   useEffect(() => {
     const controller = new AbortController();
-    latest.current(controller.signal).then(
-      (data) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const ask = async (attempts: number): Promise<void> => {
+      try {
+        await liveSettled();
+        if (controller.signal.aborted) return;
+        const data = await latest.current(controller.signal);
         if (!controller.signal.aborted) setState({ key, data, trouble: undefined });
-      },
-      (error: unknown) => {
-        if (!controller.signal.aborted && !isAbort(error))
-          setState((before) => ({ key, data: before.key === key ? before.data : undefined, trouble: troubleOf(error) }));
-      },
-    );
-    return () => controller.abort();
+      } catch (error) {
+        if (controller.signal.aborted || isAbort(error)) return;
+        const trouble = troubleOf(error);
+        setState((before) => ({ key, data: before.key === key ? before.data : undefined, trouble }));
+        const delay = retryDelayMs(trouble, attempts);
+        if (delay !== null) timer = setTimeout(() => void ask(attempts + 1), delay);
+      }
+    };
+    void ask(0);
+    return () => {
+      clearTimeout(timer);
+      controller.abort();
+    };
   }, [key, version, round]);
   const reload = useCallback(() => setRound((before) => before + 1), []);
+  useReturn(() => hasTrouble.current && reload());
   const own = state.key === key;
   return { data: own ? state.data : undefined, trouble: own ? state.trouble : undefined, reload };
+}
+
+/** The failure of something that was asked for by hand; it goes when the server that was away answers again. */
+export function useTrouble(): [Trouble | undefined, (trouble: Trouble | undefined) => void] {
+  const [trouble, setTrouble] = useState<Trouble>();
+  useReturn(() => setTrouble((before) => (before?.isPassing === true || before?.isLocked === true ? undefined : before)));
+  return [trouble, setTrouble];
 }

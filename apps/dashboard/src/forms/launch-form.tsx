@@ -1,70 +1,86 @@
-import { useState } from 'preact/hooks';
-import { newRequestId, runService, troubleOf, type Trouble } from '../api/client.js';
-import { FormDialog, TroubleNote } from '../ui/parts.js';
-import { go } from '../ui/router.js';
-import { Plan, usePlan } from './plan.js';
-import { settingsOf, SettingsFields, type Typed } from './settings-fields.js';
+import { runService } from '../api/client.js';
+import { useDraft } from './draft.js';
+import { usePlan } from './plan.js';
+import { RunForm } from './run-form.js';
+import { settingsOf, type Typed } from './settings-fields.js';
 import { TextField } from './text-field.js';
 
-export function LaunchForm({ close }: { close: () => void }) {
-  const [texts, setTexts] = useState({ name: '', model: '', train: '', validation: '', tags: '' });
-  const [typed, setTyped] = useState<Typed>({});
-  const [trouble, setTrouble] = useState<Trouble>();
-  const [isSending, setSending] = useState(false);
-  const [requestId] = useState(newRequestId);
-  const planned = usePlan(texts.model, JSON.stringify(typed), () => settingsOf(typed));
-  const text = (name: keyof typeof texts) => (value: string) => setTexts({ ...texts, [name]: value });
-  const send = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    setSending(true);
-    try {
-      const { run } = await runService.launchRun({
-        requestId,
-        name: texts.name,
-        modelPath: texts.model,
-        data: { trainPath: texts.train, validationPath: texts.validation },
-        tags: texts.tags.split(/[\s,]+/).filter(Boolean),
-        settings: settingsOf(typed),
-      });
-      close();
-      go(`/runs/${run!.runId}`);
-    } catch (error) {
-      setTrouble(troubleOf(error));
-      setSending(false);
-    }
+export interface LaunchValues {
+  model: string;
+  train: string;
+  validation: string;
+  name: string;
+  tags: string;
+  settings: Typed;
+}
+const EMPTY: LaunchValues = { model: '', train: '', validation: '', name: '', tags: '', settings: {} };
+
+/** @param values to begin with, in place of a draft: those of a run that is launched once more */
+export function LaunchForm({ values: given, close }: { values?: LaunchValues; close: () => void }) {
+  const draft = useDraft(given === undefined ? 'launch' : `launch like ${given.name}`, given ?? EMPTY);
+  const { values } = draft;
+  const planned = usePlan(values.model, JSON.stringify(values.settings), () => settingsOf(values.settings));
+  const create = async (requestId: string): Promise<string> => {
+    const { run } = await runService.launchRun({
+      requestId,
+      name: values.name,
+      modelPath: values.model,
+      data: { trainPath: values.train, validationPath: values.validation },
+      tags: values.tags.split(/[\s,]+/).filter(Boolean),
+      settings: settingsOf(values.settings),
+    });
+    return run!.runId;
   };
   return (
-    <FormDialog title="Launch a run" button={isSending ? 'Launching …' : 'Launch'} isSending={isSending} send={send} close={close}>
-      <div class="fields">
-        <TextField
-          label="Model"
-          help="Hugging Face folder on the server's machine"
-          value={texts.model}
-          changed={text('model')}
-          needed
-          wide
-        />
-        <TextField
-          label="Training text"
-          help=".jsonl, .json, .csv or .parquet with a field or column text, .txt, or a folder of them"
-          value={texts.train}
-          changed={text('train')}
-          needed
-          wide
-        />
-        <TextField
-          label="Validation text"
-          help="without it the run is not evaluated"
-          value={texts.validation}
-          changed={text('validation')}
-          wide
-        />
-        <TextField label="Name" value={texts.name} changed={text('name')} />
-        <TextField label="Tags" help="with commas between" value={texts.tags} changed={text('tags')} />
-      </div>
-      <Plan {...planned} />
-      <SettingsFields typed={typed} changed={setTyped} trouble={planned.trouble ?? trouble} />
-      <TroubleNote trouble={trouble} />
-    </FormDialog>
+    <RunForm
+      title="Launch a run"
+      button="Launch"
+      busy="Launching …"
+      draft={draft}
+      planned={planned}
+      fields={['model_path', 'data.train_path', 'data.validation_path', 'name', 'tags']}
+      create={create}
+      close={close}
+    >
+      {(wrong, changed) => (
+        <>
+          <TextField
+            label="Model"
+            help="Hugging Face folder on the server's machine"
+            value={values.model}
+            changed={(model) => changed('model_path', { model })}
+            wrong={wrong['model_path']}
+            needed
+            wide
+            isFirst
+          />
+          <TextField
+            label="Training text"
+            help=".jsonl, .json, .csv or .parquet with a field or column text, .txt, or a folder of them"
+            value={values.train}
+            changed={(train) => changed('data.train_path', { train })}
+            wrong={wrong['data.train_path']}
+            needed
+            wide
+          />
+          <TextField
+            label="Validation text"
+            help="without it the run is not evaluated"
+            value={values.validation}
+            changed={(validation) => changed('data.validation_path', { validation })}
+            wrong={wrong['data.validation_path']}
+            wide
+          />
+          <TextField label="Name" value={values.name} changed={(name) => changed('name', { name })} wrong={wrong['name']} />
+          <TextField
+            label="Tags"
+            help="with commas between"
+            value={values.tags}
+            changed={(tags) => changed('tags', { tags })}
+            wrong={wrong['tags']}
+          />
+        </>
+      )}
+    </RunForm>
   );
 }

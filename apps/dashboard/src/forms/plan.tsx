@@ -1,9 +1,11 @@
 // The server's plan for a model and settings, while somebody types them.
 import { useEffect, useState } from 'preact/hooks';
-import { isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
+import { isAbort, runService, type Trouble } from '../api/client.js';
+import { retryDelayMs } from '../api/view-state.js';
 import type { RunSettings } from '../generated/espalier/v1/common_pb.js';
 import type { PlanRunResponse } from '../generated/espalier/v1/run_service_pb.js';
-import { bytes, count, NONE, percent } from '../ui/format.js';
+import { planFacts, remedyWords, type ForkStart } from './plan-words.js';
+import { formTroubleOf } from './settings-fields.js';
 
 const PAUSE_MS = 350;
 
@@ -17,15 +19,20 @@ export function usePlan(modelPath: string, key: string, settings: () => RunSetti
   const [planned, setPlanned] = useState<Planned>({ plan: undefined, trouble: undefined });
   useEffect(() => {
     const controller = new AbortController();
-    const ask = async (): Promise<void> => {
+    let timer: ReturnType<typeof setTimeout>;
+    const ask = async (attempts: number): Promise<void> => {
       try {
         const plan = await runService.planRun({ modelPath, settings: settings() }, { signal: controller.signal });
         setPlanned({ plan, trouble: undefined });
       } catch (error) {
-        if (!isAbort(error)) setPlanned(({ plan }) => ({ plan, trouble: troubleOf(error) }));
+        if (controller.signal.aborted || isAbort(error)) return;
+        const trouble = formTroubleOf(error);
+        setPlanned(({ plan }) => ({ plan, trouble }));
+        const delay = retryDelayMs(trouble, attempts);
+        if (delay !== null) timer = setTimeout(() => void ask(attempts + 1), delay);
       }
     };
-    const timer = setTimeout(() => modelPath.trim() !== '' && void ask(), PAUSE_MS);
+    timer = setTimeout(() => modelPath.trim() !== '' && void ask(0), PAUSE_MS);
     return () => {
       clearTimeout(timer);
       controller.abort();
@@ -34,34 +41,24 @@ export function usePlan(modelPath: string, key: string, settings: () => RunSetti
   return planned;
 }
 
-export function Plan({ plan, trouble }: Planned) {
-  const { memory, disk, settings } = plan ?? {};
-  const facts: [string, string][] = [
-    ['Parameters', plan === undefined ? NONE : `${count(plan.parameterCount)}, ${count(plan.prunableParameterCount)} prunable`],
-    ['Result', plan?.result === undefined ? NONE : `about ${count(plan.result.parameterCount)} parameters`],
-    ['Target', settings === undefined ? NONE : percent(settings.targetSparsity ?? 0)],
-    ['Steps', settings === undefined ? NONE : count((settings.totalSteps ?? 0) + (settings.recoverSteps ?? 0))],
-    ['Teachers', disk === undefined ? NONE : count(disk.teachers)],
-    ['Memory', memory === undefined ? NONE : `${bytes(memory.totalBytes)} of ${bytes(memory.availableBytes)}`],
-    ['Disk', disk === undefined ? NONE : bytes(disk.totalBytes)],
-    ['Engine', plan?.engine || NONE],
-  ];
+export function Plan({ plan, start = null }: { plan: PlanRunResponse | undefined; start?: ForkStart | null }) {
+  const remedy = plan === undefined ? '' : remedyWords(plan);
   return (
     <section class="plan" aria-label="What it would take" aria-live="polite">
       <dl>
-        {facts.map(([term, value]) => (
+        {planFacts(plan, start).map(({ term, value, isShort }) => (
           <div key={term}>
             <dt>{term}</dt>
-            <dd>{value}</dd>
+            <dd class={isShort === true ? 'short' : ''}>{value}</dd>
           </div>
         ))}
       </dl>
+      {remedy !== '' && <p class="note">{remedy}</p>}
       {plan?.warnings.map(({ code, message }) => (
         <p class="note" key={code}>
           {message}
         </p>
       ))}
-      {trouble !== undefined && <p class="trouble">{trouble.message}</p>}
     </section>
   );
 }

@@ -1,8 +1,11 @@
 // The settings of a run as fields of a form, from the protocol's own table of them: name, range, default, unit, help.
-import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject } from '@bufbuild/protobuf';
+import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/common_pb.js';
 import { setting } from '../generated/espalier/v1/setting_pb.js';
-import type { Trouble } from '../api/client.js';
+import { useId } from 'preact/hooks';
+import { troubleOf, type Trouble } from '../api/client.js';
+import { plainNumber } from '../ui/format.js';
+import { FieldProblem } from './form-troubles.js';
 
 /** The typed texts, by the names of the protocol; '' is the default. */
 export type Typed = Record<string, string>;
@@ -55,7 +58,9 @@ function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
 export function typedOf(settings: RunSettings | undefined): Typed {
   if (settings === undefined) return {};
   const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
-  return Object.fromEntries(Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : String(value)]));
+  return Object.fromEntries(
+    Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : plainNumber(String(value))]),
+  );
 }
 
 /** And as people read them. */
@@ -69,7 +74,14 @@ export function wordsOf(settings: RunSettings | undefined): Record<string, strin
   );
 }
 
-/** @throws where a number is none; the field is named */
+/** A failure of what a form sends, be it refused by the server or not fit to be sent. */
+export function formTroubleOf(error: unknown): Trouble {
+  const trouble = troubleOf(error);
+  if (!(error instanceof FieldProblem)) return trouble;
+  return { ...trouble, isAway: false, isPassing: false, fields: [{ field: error.field, description: error.message }] };
+}
+
+/** @throws FieldProblem where a number is none */
 export function settingsOf(typed: Typed): RunSettings {
   const json: JsonObject = {};
   for (const { name, kind } of SETTING_FIELDS) {
@@ -79,24 +91,34 @@ export function settingsOf(typed: Typed): RunSettings {
     else if (kind === 'flag') json[name] = text === 'true';
     else if (kind === 'choice') json[name] = text;
     else if (Number.isFinite(Number(text))) json[name] = /^\d+$/.test(text) ? text : Number(text);
-    else throw new Error(`settings.${name}: "${text}" is no number`);
+    else throw new FieldProblem(`settings.${name}`, `"${text}" is not a number`);
+    requireReadable(name, json[name]);
   }
+  return fromJson(RunSettingsSchema, json);
+}
+
+/** Each by itself, so that the field can be named. */
+function requireReadable(name: string, value: JsonValue): void {
   try {
-    return fromJson(RunSettingsSchema, json);
+    fromJson(RunSettingsSchema, { [name]: value });
   } catch (error) {
-    throw new Error(error instanceof Error ? error.message.replace(/^cannot decode [^:]*: /, '') : String(error));
+    throw new FieldProblem(
+      `settings.${name}`,
+      error instanceof Error ? error.message.replace(/^cannot decode .* from JSON: /, '') : String(error),
+    );
   }
 }
 
 interface Props {
   typed: Typed;
-  changed: (typed: Typed) => void;
+  changed: (name: string, typed: Typed) => void;
   /** Only what a fork may change; the parent's values stand for defaults. */
   parent?: Record<string, string>;
-  trouble: Trouble | undefined;
+  /** Why the server refuses a field, by the names of the protocol. */
+  wrong: Readonly<Record<string, string>>;
 }
 
-export function SettingsFields({ typed, changed, parent, trouble }: Props) {
+export function SettingsFields({ typed, changed, parent, wrong }: Props) {
   const fields = SETTING_FIELDS.filter(({ mayFork }) => parent === undefined || mayFork);
   const show = (field: SettingField) => (
     <Field
@@ -104,8 +126,8 @@ export function SettingsFields({ typed, changed, parent, trouble }: Props) {
       field={field}
       value={typed[field.name] ?? ''}
       fallback={parent?.[field.name] ?? field.fallback}
-      wrong={trouble?.fields.find((one) => one.field === `settings.${field.name}`)?.description}
-      changed={(value) => changed({ ...typed, [field.name]: value })}
+      wrong={wrong[`settings.${field.name}`]}
+      changed={(value) => changed(field.name, { ...typed, [field.name]: value })}
     />
   );
   return (
@@ -130,12 +152,13 @@ interface FieldProps {
 
 function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
   const words = name.replaceAll('_', ' ');
+  const id = useId();
   const isChoice = kind === 'choice' || kind === 'flag';
   return (
     <label class="field">
       <span>{words}</span>
       {isChoice ? (
-        <select value={value} onChange={({ currentTarget }) => changed(currentTarget.value)}>
+        <select value={value} aria-invalid={wrong !== undefined} onChange={({ currentTarget }) => changed(currentTarget.value)}>
           <option value="">{fallback === '' ? 'default' : `${fallback} (unchanged)`}</option>
           {(kind === 'flag'
             ? [
@@ -155,6 +178,7 @@ function Field({ field: { name, help, range, unit, choices, kind }, value, fallb
           value={value}
           placeholder={fallback}
           aria-invalid={wrong !== undefined}
+          aria-describedby={wrong === undefined ? undefined : id}
           onInput={({ currentTarget }) => changed(currentTarget.value)}
         />
       )}
@@ -163,7 +187,11 @@ function Field({ field: { name, help, range, unit, choices, kind }, value, fallb
         {range !== '' && `: ${range}`}
         {unit !== '' && ` ${unit}`}
       </small>
-      {wrong !== undefined && <span class="wrong">{wrong}</span>}
+      {wrong !== undefined && (
+        <span class="wrong" id={id}>
+          {wrong}
+        </span>
+      )}
     </label>
   );
 }

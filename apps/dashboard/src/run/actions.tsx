@@ -1,6 +1,7 @@
 // The commands on a run that its state allows.
 import { useState } from 'preact/hooks';
-import { runService, troubleOf, type Trouble } from '../api/client.js';
+import { runService, troubleOf } from '../api/client.js';
+import { useTrouble } from '../api/loaded.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
@@ -12,7 +13,7 @@ const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, Ru
 const ENDED = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED];
 
 export function Actions({ run, changed, fork }: { run: Run; changed: () => void; fork: () => void }) {
-  const [trouble, setTrouble] = useState<Trouble>();
+  const [trouble, setTrouble] = useTrouble();
   const [asked, setAsked] = useState<'cancel' | 'delete' | null>(null);
   const [isBusy, setBusy] = useState(false);
   const { runId, status } = run;

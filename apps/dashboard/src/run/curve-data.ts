@@ -1,8 +1,8 @@
 // The curves of runs as the server sums them up: so many points as a chart is wide.
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../api/client.js';
-import { smoothed } from '../ui/chart.js';
-import type { Curve } from '../ui/curve.js';
+import { smoothed, type Curve } from '../ui/curve.js';
+import { lookOf } from '../ui/looks.js';
 
 const POINTS = 800;
 
@@ -21,25 +21,29 @@ const known = (values: number[]): (number | null)[] => values.map((value) => (Nu
 export function curveOf(
   response: QueryCurvesResponse,
   quantity: string,
-  options: { label: string; tone: number; dashed?: boolean; smoothing?: number; bands?: boolean },
+  options: { label: string; index: number; isPlanned: boolean; smoothing: number },
 ): Curve | null {
   const message: CurveMessage | undefined = response.curves.find((one) => one.quantity === quantity);
   if (message === undefined || !message.mean.some(Number.isFinite)) return null;
-  const { label, tone, dashed = false, smoothing = 0, bands = true } = options;
+  const { label, index, isPlanned, smoothing } = options;
+  const { tone, dash } = lookOf(index);
   return {
     label,
     tone,
-    dashed,
+    dash: isPlanned ? PLANNED : dash,
     spans: quantity === 'hard_sparsity',
     values: smoothed(known(message.mean), smoothing),
-    ...(bands && message.lowest.length > 0 ? { lowest: known(message.lowest), highest: known(message.highest) } : {}),
+    ...(message.lowest.length > 0 ? { lowest: known(message.lowest), highest: known(message.highest) } : {}),
   };
 }
 
+const PLANNED = [5, 4];
+
 export interface Picture {
   title: string;
-  unit?: string;
-  quantities: [quantity: string, label: string, dashed?: boolean][];
+  /** Beside the axis. */
+  yName: string;
+  quantities: [quantity: string, label: string, isPlanned?: boolean][];
   /** Values are shares. */
   isShare?: boolean;
   log?: boolean;
@@ -48,6 +52,7 @@ export interface Picture {
 export const PICTURES: Picture[] = [
   {
     title: 'Loss',
+    yName: 'loss, nats',
     quantities: [
       ['loss', 'total'],
       ['layer_loss', 'layers'],
@@ -56,9 +61,10 @@ export const PICTURES: Picture[] = [
     log: true,
   },
   // Before its weight it is many times the total, and would press the other curves flat.
-  { title: 'KL to the teacher, before its weight', quantities: [['kl_loss', 'KL']], log: true },
+  { title: 'KL to the teacher, before its weight', yName: 'KL, nats', quantities: [['kl_loss', 'KL']], log: true },
   {
     title: 'Sparsity',
+    yName: 'closed share',
     quantities: [
       ['expected_sparsity', 'expected'],
       ['hard_sparsity', 'by hard masks'],
@@ -66,11 +72,12 @@ export const PICTURES: Picture[] = [
     ],
     isShare: true,
   },
-  { title: 'Learning rate of LoRA', quantities: [['lora_learning_rate', 'rate']] },
-  { title: 'Speed', unit: 'tokens/s', quantities: [['tokens_per_second', 'tokens/s']] },
-  { title: 'Gradient norm', quantities: [['gradient_norm', 'norm']], log: true },
+  { title: 'Learning rate of LoRA', yName: 'rate', quantities: [['lora_learning_rate', 'rate']] },
+  { title: 'Speed', yName: 'tokens a second', quantities: [['tokens_per_second', 'tokens/s']] },
+  { title: 'Gradient norm', yName: 'norm', quantities: [['gradient_norm', 'norm']], log: true },
   {
     title: 'Lagrangian',
+    yName: 'value',
     quantities: [
       ['lagrangian', 'term'],
       ['lambda1', 'λ₁'],

@@ -1,40 +1,32 @@
 // The curves of a run, live, with its teachers above them.
 import { useMemo, useState } from 'preact/hooks';
 import { useLoaded } from '../api/loaded.js';
+import type { QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { Chart } from '../ui/chart.js';
-import { count, percent } from '../ui/format.js';
-import { Smoothing, TroubleNote } from '../ui/parts.js';
+import { shareOf } from '../ui/choices.js';
+import type { ChartMark } from '../ui/curve.js';
+import { count } from '../ui/format.js';
+import { MARK_COLORS } from '../ui/plot-options.js';
+import { Choice, Pending, Smoothing, SMOOTHEST, TroubleNote } from '../ui/parts.js';
 import { setQuery } from '../ui/router.js';
+import { SharedCursor } from '../ui/shared-cursor.js';
 import { Typed } from '../ui/typed.js';
+import { useChoices } from '../ui/use-choices.js';
 import { curveOf, loadCurves, PICTURES, type Range } from './curve-data.js';
+import { phasesOf, useMarks } from './mark-data.js';
+import { Readout } from './readout.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 import { Timeline } from './timeline.js';
+import { placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf } from './x-axis.js';
 
 export function CurvesTab({ run, query, fork }: TabProps) {
-  const range = rangeOf(query);
-  const log = query.get('log') === '1';
-  const [smoothing, setSmoothing] = useState(0);
-  const { data: response, trouble } = useLoaded(
-    `curves ${run.runId} ${query.get('steps') ?? ''}`,
-    (signal) => loadCurves(run.runId, range, signal),
-    `${run.step} ${run.rewinds}`,
-  );
-  const teachers = useTeachers(run);
-  const x = useMemo(() => response?.steps.map(Number) ?? [], [response]);
-  const charts = useMemo(
-    () =>
-      response === undefined
-        ? []
-        : PICTURES.map(({ quantities, ...picture }) => ({
-            ...picture,
-            curves: quantities.flatMap(([quantity, label, dashed], index) => {
-              const curve = curveOf(response, quantity, { label, tone: index + 1, dashed: dashed === true, smoothing });
-              return curve === null ? [] : [curve];
-            }),
-          })).filter(({ curves }) => curves.length > 0),
-    [response, smoothing],
-  );
+  const shown = useShownCurves(run, query);
+  const { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, x, marks, charts } = shown;
+  const { data: response, trouble } = loaded;
+  const choose = useChoices();
+  const [cursor] = useState(() => new SharedCursor());
   if (response !== undefined && x.length === 0)
     return (
       <div class="card empty">
@@ -42,18 +34,27 @@ export function CurvesTab({ run, query, fork }: TabProps) {
         <p>Curves appear here as soon as the first steps are.</p>
       </div>
     );
-  const zoom = (next: Range | null): void =>
-    setQuery({
-      steps: next === null ? '' : `${Math.max(0, Math.floor(next.from))}-${Math.max(Math.ceil(next.to), Math.floor(next.from) + 1)}`,
-    });
+  const zoom = (next: Range | null): void => {
+    cursor.set(null);
+    setQuery({ steps: next === null ? '' : `${next.from}-${next.to}` });
+  };
+  const zoomPlaces = (next: Range | null): void => {
+    if (next === null) return zoom(null);
+    const from = Math.max(0, Math.floor(stepAtPlace(next.from, steps, x)));
+    zoom({ from, to: Math.max(Math.ceil(stepAtPlace(next.to, steps, x)), from + 1) });
+  };
   return (
-    <>
+    <div class="curves">
       <Timeline run={run} teachers={teachers} range={range} fork={fork} />
       <div class="bar" role="group" aria-label="How the curves are shown">
-        <button aria-pressed={log} onClick={() => setQuery({ log: log ? '' : '1' })}>
+        <button aria-pressed={log} onClick={() => choose({ log: log ? '' : '1' })}>
           Log scale
         </button>
-        <Smoothing value={smoothing} changed={setSmoothing} />
+        <button aria-pressed={showsMarks} onClick={() => choose({ marks: showsMarks ? '0' : '' })}>
+          Marks
+        </button>
+        <Choice label="Against" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
+        <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
         <Steps range={range} zoom={zoom} />
         <span class="soft num">
           {response !== undefined &&
@@ -62,24 +63,108 @@ export function CurvesTab({ run, query, fork }: TabProps) {
               : 'each point is one step; drag in a chart to zoom')}
         </span>
       </div>
-      <TroubleNote trouble={trouble} />
+      <TroubleNote trouble={response === undefined ? undefined : trouble} />
+      {response === undefined ? (
+        <Pending loaded={loaded} />
+      ) : (
+        <Readout
+          cursor={cursor}
+          steps={steps}
+          charts={charts}
+          assignments={teachers.assignments}
+          phases={phasesOf(run)}
+          marks={stepMarks}
+        />
+      )}
+      <MarkLegend marks={marks} />
       <div class="charts">
-        {charts.map(({ title, unit, isShare, curves, log: mayLog }) => (
+        {charts.map(({ title, yName, isShare, curves, log: mayLog }) => (
           <Chart
             key={title}
             title={title}
-            {...(unit === undefined ? {} : { unit })}
-            {...(isShare === true ? { words: percent } : {})}
+            yName={yName}
+            isShare={isShare === true}
             x={x}
+            xName={axis === 'time' && range !== null ? `${X_AXES.time} from step ${count(steps[0]!)} on` : X_AXES[axis]}
             curves={curves}
+            marks={marks}
             log={log && mayLog === true}
-            sync={run.runId}
-            onZoom={zoom}
+            cursor={cursor}
+            onZoom={zoomPlaces}
             fileName={`${run.runId} ${title}`}
           />
         ))}
       </div>
-    </>
+    </div>
+  );
+}
+
+/** The curves as the address asks for them, and all that stands beside them. */
+function useShownCurves(run: Run, query: URLSearchParams) {
+  const range = rangeOf(query);
+  const smoothing = shareOf(query.get('smooth'), SMOOTHEST);
+  const axis = xAxisOf(query.get('x'));
+  const showsMarks = query.get('marks') !== '0';
+  const loaded = useLoaded(
+    `curves ${run.runId} ${query.get('steps') ?? ''}`,
+    (signal) => loadCurves(run.runId, range, signal),
+    `${run.step} ${run.rewinds}`,
+  );
+  const { data: response } = loaded;
+  const teachers = useTeachers(run);
+  const stepMarks = useMarks(run, teachers.assignments);
+  const steps = useMemo(() => response?.steps.map(Number) ?? [], [response]);
+  const tokensPerStep = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
+  const x = useMemo(() => placesOf(steps, response?.seconds ?? [], tokensPerStep, axis), [steps, axis]);
+  const marks = useMemo<ChartMark[]>(
+    () =>
+      (showsMarks ? stepMarks : []).flatMap(({ step, ...mark }) => {
+        const place = placeOfStep(step, steps, x);
+        return place === null ? [] : [{ ...mark, x: place }];
+      }),
+    [showsMarks, stepMarks.map(({ step, kind }) => `${step} ${kind}`).join(), x],
+  );
+  const charts = useMemo(() => (response === undefined ? [] : chartsOf(response, smoothing)), [response, smoothing]);
+  return { loaded, log: query.get('log') === '1', smoothing, axis, range, showsMarks, teachers, stepMarks, steps, x, marks, charts };
+}
+
+function chartsOf(response: QueryCurvesResponse, smoothing: number) {
+  return PICTURES.map(({ quantities, ...picture }) => ({
+    ...picture,
+    curves: quantities.flatMap(([quantity, label, isPlanned], index) => {
+      const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing });
+      return curve === null ? [] : [curve];
+    }),
+  })).filter(({ curves }) => curves.length > 0);
+}
+
+const MARK_WORDS: Record<ChartMark['kind'], string> = {
+  teacher: 'change of teacher',
+  phase: 'phase',
+  fork: 'fork',
+  rewind: 'rewind',
+  restart: 'restart',
+};
+
+function MarkLegend({ marks }: { marks: ChartMark[] }) {
+  const kinds = [...new Set(marks.map(({ kind }) => kind))];
+  if (kinds.length === 0) return null;
+  return (
+    <p class="legend marks">
+      {kinds.map((kind) => (
+        <span key={kind}>
+          <svg class="mark" viewBox="0 0 14 14" aria-hidden="true">
+            <path
+              d={kind === 'teacher' ? 'M7 0v6' : 'M7 0v14'}
+              stroke={`var(--${MARK_COLORS[kind]})`}
+              stroke-width="2"
+              stroke-dasharray={kind === 'teacher' ? '' : '4 3'}
+            />
+          </svg>{' '}
+          {MARK_WORDS[kind]}
+        </span>
+      ))}
+    </p>
   );
 }
 

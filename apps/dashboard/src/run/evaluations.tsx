@@ -3,6 +3,7 @@ import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, decimal, NONE, time } from '../ui/format.js';
+import { Scroll } from '../ui/parts.js';
 import type { TabProps } from './tab-props.js';
 
 export function EvaluationsTab({ run }: TabProps) {
@@ -52,20 +53,20 @@ function Evaluations({ run }: { run: Run }) {
       <header>
         <h2>Evaluations</h2>
       </header>
-      <div class="in scroll">
+      <Scroll label="Evaluations">
         {run.evaluations.length === 0 ? (
           <p class="soft">None yet. A run with validation text is evaluated when it completes.</p>
         ) : (
           <table class="plain num">
             <thead>
               <tr>
-                <th>Of</th>
+                <th>Model</th>
                 <th>Measure</th>
                 <th class="right">Value</th>
-                <th class="right">Over</th>
+                <th class="right">Predictions or questions</th>
                 <th class="right">At step</th>
-                <th>How</th>
-                <th>When</th>
+                <th>Convention</th>
+                <th>Recorded at</th>
               </tr>
             </thead>
             <tbody>
@@ -92,7 +93,7 @@ function Evaluations({ run }: { run: Run }) {
             </tbody>
           </table>
         )}
-      </div>
+      </Scroll>
     </section>
   );
 }
@@ -103,7 +104,7 @@ function Exports({ run }: { run: Run }) {
       <header>
         <h2>Exports</h2>
       </header>
-      <div class="in scroll">
+      <Scroll label="Exports">
         {run.exports.length === 0 ? (
           <p class="soft">
             None yet. <code>npx espalier export {run.runId} --out pruned.gguf</code> makes one.
@@ -117,7 +118,7 @@ function Exports({ run }: { run: Run }) {
                 <th class="right">Size</th>
                 <th class="right">At step</th>
                 <th>Proof</th>
-                <th>When</th>
+                <th>Recorded at</th>
               </tr>
             </thead>
             <tbody>
@@ -136,7 +137,7 @@ function Exports({ run }: { run: Run }) {
             </tbody>
           </table>
         )}
-      </div>
+      </Scroll>
     </section>
   );
 }

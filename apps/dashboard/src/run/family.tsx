@@ -4,7 +4,7 @@ import { useLoaded } from '../api/loaded.js';
 import type { LineageNode, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { headlineOf, nameOf } from '../runs/columns.js';
 import { count, decimal, percent, statusTone, statusWord } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { loadAbandoned, type AbandonedBranch } from './abandoned.js';
 import type { TabProps } from './tab-props.js';
@@ -23,8 +23,9 @@ interface Member {
 }
 
 export function FamilyTab({ run }: TabProps) {
-  const { data, trouble } = useLoaded(`family ${run.runId}`, (signal) => loadFamily(run.runId, signal), `${run.revision}`);
-  if (data === undefined) return trouble === undefined ? <p class="soft">Loading …</p> : <TroubleNote trouble={trouble} />;
+  const loaded = useLoaded(`family ${run.runId}`, (signal) => loadFamily(run.runId, signal), `${run.revision}`);
+  const { data, trouble } = loaded;
+  if (data === undefined) return <Pending loaded={loaded} />;
   const { members, total } = data;
   return (
     <section class="card" aria-label="Family">
@@ -46,9 +47,10 @@ export function FamilyTab({ run }: TabProps) {
           </Anchor>
         )}
       </header>
-      <div class="in scroll">
+      <TroubleNote trouble={trouble} />
+      <Scroll label="Family">
         <Graph members={members} own={run.runId} />
-      </div>
+      </Scroll>
     </section>
   );
 }

@@ -1,9 +1,11 @@
 // The record itself: every event, newest first, in words and as it is stored.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { historyService, isAbort, troubleOf, type Trouble } from '../api/client.js';
+import { useReturn } from '../api/live.js';
+import { retryDelayMs } from '../api/view-state.js';
 import type { HistoryEvent } from '../generated/espalier/v1/history_service_pb.js';
 import { time } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { Pending, TroubleNote } from '../ui/parts.js';
 import { setQuery } from '../ui/router.js';
 import type { TabProps } from './tab-props.js';
 
@@ -25,7 +27,7 @@ const CHOICES = [
 
 export function HistoryTab({ run, query }: TabProps) {
   const type = query.get('type') ?? '';
-  const { events, next, trouble, older } = useEvents(run.runId, run.revision, type);
+  const { events, next, trouble, older, isLoaded, reload } = useEvents(run.runId, run.revision, type);
   return (
     <section class="card" aria-label="History">
       <header>
@@ -42,8 +44,8 @@ export function HistoryTab({ run, query }: TabProps) {
         </label>
       </header>
       <div class="in">
-        <TroubleNote trouble={trouble} />
-        {events.length === 0 && <p class="soft">No event of this type.</p>}
+        {isLoaded ? <TroubleNote trouble={trouble} /> : <Pending loaded={{ data: undefined, trouble, reload }} />}
+        {isLoaded && events.length === 0 && <p class="soft">{type === '' ? 'No event yet.' : `No event of the type ${type}.`}</p>}
         {events.map((event) => (
           <Event key={String(event.revision)} event={event} />
         ))}
@@ -74,9 +76,7 @@ function Event({ event }: { event: HistoryEvent }) {
         {context !== undefined && <span class="soft"> · {context.actor}</span>}
       </p>
       <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
-        <summary class="soft" aria-label={`Event ${revision} as it is stored`}>
-          raw
-        </summary>
+        <summary class="soft">as stored</summary>
         {isOpen && <pre tabIndex={0}>{pretty(dataJson)}</pre>}
       </details>
     </article>
@@ -96,6 +96,9 @@ interface Events {
   next: bigint | undefined;
   trouble: Trouble | undefined;
   older: () => void;
+  /** Some answer has come; without any nothing can be said of the events. */
+  isLoaded: boolean;
+  reload: () => void;
 }
 
 /** The newest page is read again when there is something new; older ones stay. */
@@ -106,11 +109,12 @@ function useEvents(runId: string, revision: bigint, type: string): Events {
     next: undefined,
     trouble: undefined,
   });
+  const [round, setRound] = useState(0);
   const key = `${runId} ${type}`;
   const latest = useRef(state);
   latest.current = state;
   const load = useCallback(
-    async (from: bigint | undefined, signal?: AbortSignal) => {
+    async (from: bigint | undefined, attempts: number, signal?: AbortSignal): Promise<number | null> => {
       const asked = { runId, backwards: true, pageSize: PAGE_SIZE, types: type === '' ? [] : [type] };
       try {
         const page = await historyService.readHistory(
@@ -124,16 +128,31 @@ function useEvents(runId: string, revision: bigint, type: string): Events {
         const events = isNewest ? [...page.events, ...rest] : [...before.events, ...page.events];
         setState({ key, events, next: isNewest && rest.length > 0 ? before.next : page.nextRevision, trouble: undefined });
       } catch (error) {
-        if (!isAbort(error)) setState((before) => ({ ...before, trouble: troubleOf(error) }));
+        if (isAbort(error)) return null;
+        const trouble = troubleOf(error);
+        setState((before) => ({ ...before, trouble }));
+        return retryDelayMs(trouble, attempts);
       }
+      return null;
     },
     [key],
   );
   useEffect(() => {
     const controller = new AbortController();
-    void load(undefined, controller.signal);
-    return () => controller.abort();
-  }, [key, revision]);
-  const own = state.key === key ? state : { events: [], next: undefined, trouble: state.trouble };
-  return { ...own, older: () => void load(own.next) };
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const ask = async (attempts: number): Promise<void> => {
+      const delay = await load(undefined, attempts, controller.signal);
+      if (delay !== null && !controller.signal.aborted) timer = setTimeout(() => void ask(attempts + 1), delay);
+    };
+    void ask(0);
+    return () => {
+      clearTimeout(timer);
+      controller.abort();
+    };
+  }, [key, revision, round]);
+  const reload = (): void => setRound((before) => before + 1);
+  useReturn(() => state.trouble !== undefined && reload());
+  const isLoaded = state.key === key;
+  const own = isLoaded ? state : { events: [], next: undefined, trouble: state.trouble };
+  return { ...own, isLoaded, reload, older: () => void load(own.next, 0) };
 }

@@ -1,13 +1,11 @@
 // Every teacher as a model that could be exported: how small it is, how good, and which of them are worth having.
-import { useEffect, useRef, useState } from 'preact/hooks';
 import { onFront } from '../../../../libs/comparison/src/index.js';
-import { isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { headlineOf } from '../runs/columns.js';
 import { count, decimal, NONE, percent, short } from '../ui/format.js';
-import { Meter, TroubleNote } from '../ui/parts.js';
+import { Pending, Scroll } from '../ui/parts.js';
 import { Scatter } from '../ui/scatter.js';
 import { ForkButton } from './fork-button.js';
+import { LadderJobCard } from './ladder-job.js';
+import { perplexityOf } from './perplexity.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 
@@ -29,24 +27,8 @@ interface Size {
   estimated: boolean;
 }
 
-/** On the run's own validation text, over its own windows: as the headline is. */
-function perplexityOf(run: Run, stateDigest: string): number | undefined {
-  const headline = headlineOf(run);
-  return run.evaluations.findLast(
-    (one) =>
-      one.task === 'text' &&
-      one.metric === 'perplexity' &&
-      one.window === run.settings?.evaluationWindow &&
-      (headline === undefined
-        ? one.dataPath === '' || one.dataPath === run.data?.validationPath
-        : one.dataDigest === headline.dataDigest) &&
-      (one.subject === 'masked' || one.subject === 'intact') &&
-      one.stateDigest === stateDigest,
-  )?.perplexity;
-}
-
 export function LadderTab({ run, fork }: TabProps) {
-  const { snapshots } = useTeachers(run);
+  const { snapshots, isKnown, loaded } = useTeachers(run);
   const rung = (mark: number | null, name: string, stateDigest: string, sparsity: number, size: Size): Rung => ({
     mark,
     name,
@@ -75,6 +57,7 @@ export function LadderTab({ run, fork }: TabProps) {
         <p>Once the run has teachers, each is a smaller model that can be exported. This is where they are compared.</p>
       </div>
     );
+  if (!isKnown) return <Pending loaded={loaded} />;
   if (run.data?.validationPath === '')
     return (
       <div class="card empty">
@@ -85,7 +68,7 @@ export function LadderTab({ run, fork }: TabProps) {
   const measured = rungs.filter(({ perplexity }) => perplexity !== undefined);
   return (
     <div class="stack">
-      <Missing run={run} marks={teachers.filter(({ perplexity }) => perplexity === undefined).flatMap(({ mark }) => mark ?? [])} />
+      <LadderJobCard run={run} missing={rungs.length - measured.length} />
       {measured.length > 1 && <Front rungs={measured} />}
       <Rungs rungs={rungs} fork={fork} />
     </div>
@@ -107,7 +90,7 @@ function Front({ rungs }: { rungs: Rung[] }) {
   return (
     <Scatter
       title="Perplexity against size"
-      about="the line joins the models that no other is at once as small and as good as"
+      about="the line joins the Pareto front: no other model is both smaller and better than one of these"
       x={{ name: 'parameters', words: short }}
       y={{ name: 'perplexity' }}
       lines={[{ name: 'Pareto front', points }]}
@@ -121,11 +104,11 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
       <header>
         <h2>Ladder</h2>
         <span class="soft">
-          a star: no other is as small and as good; parameters of exports as <code>hf-remote</code>. <code>espalier ladder</code> measures
-          speed as well and exports one
+          A star marks the Pareto front: no other model is both smaller and better. Parameters are those of exports as{' '}
+          <code>hf-remote</code>. <code>espalier ladder</code> measures speed as well and exports one.
         </span>
       </header>
-      <div class="in scroll">
+      <Scroll label="Ladder">
         <table class="plain num">
           <thead>
             <tr>
@@ -134,9 +117,7 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
               <th class="right">Parameters left</th>
               <th class="right">Perplexity</th>
               <th>Front</th>
-              <th>
-                <span class="skip">Fork</span>
-              </th>
+              <th class="right">Fork</th>
             </tr>
           </thead>
           <tbody>
@@ -152,53 +133,7 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
             ))}
           </tbody>
         </table>
-      </div>
-    </section>
-  );
-}
-
-/** Evaluates those that were not: one after the other, each recorded when it is done. */
-function Missing({ run, marks }: { run: Run; marks: number[] }) {
-  const [share, setShare] = useState<number | null>(null);
-  const [trouble, setTrouble] = useState<Trouble>();
-  const stop = useRef<AbortController | null>(null);
-  useEffect(() => () => stop.current?.abort(), []);
-  if (marks.length === 0 && share === null) return null;
-  const evaluate = async (): Promise<void> => {
-    stop.current = new AbortController();
-    setTrouble(undefined);
-    setShare(0);
-    try {
-      for (const [index, teacherMark] of marks.entries())
-        for await (const { doneShare } of runService.evaluateRun({ runId: run.runId, teacherMark }, { signal: stop.current.signal }))
-          setShare((index + doneShare) / marks.length);
-    } catch (error) {
-      if (!isAbort(error)) setTrouble(troubleOf(error));
-    } finally {
-      setShare(null);
-    }
-  };
-  return (
-    <section class="card" aria-label="Teachers without a perplexity">
-      <div class="in bar">
-        {share === null ? (
-          <>
-            <span>
-              {count(marks.length)} {marks.length === 1 ? 'teacher was' : 'teachers were'} not evaluated yet.
-            </span>
-            <button class="main" onClick={() => void evaluate()}>
-              Evaluate {marks.length === 1 ? 'it' : 'them'}
-            </button>
-          </>
-        ) : (
-          <>
-            <span>Evaluating teachers</span>
-            <Meter share={share} label="teachers evaluated" />
-            <button onClick={() => stop.current?.abort()}>Stop</button>
-          </>
-        )}
-      </div>
-      <TroubleNote trouble={trouble} />
+      </Scroll>
     </section>
   );
 }

@@ -5,8 +5,10 @@ import { useLoaded } from '../api/loaded.js';
 import { MaskKind, type MaskSeries, type QueryMasksResponse } from '../generated/espalier/v1/history_service_pb.js';
 import { Chart } from '../ui/chart.js';
 import type { Curve } from '../ui/curve.js';
+import { lookOf } from '../ui/looks.js';
+import { SharedCursor } from '../ui/shared-cursor.js';
 import { count, percent } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { color, useTheme } from '../ui/theme.js';
 import type { TabProps } from './tab-props.js';
 
@@ -19,13 +21,14 @@ const KINDS: [kind: MaskKind, title: string][] = [
 ];
 
 export function MasksTab({ run }: TabProps) {
-  const { data, trouble } = useLoaded(
+  const loaded = useLoaded(
     `masks ${run.runId}`,
     (signal) => historyService.queryMasks({ runId: run.runId, maxPoints: STATES, resolution: CELLS, includeChanges: true }, { signal }),
     `${run.step} ${run.rewinds}`,
   );
   const [chosen, setChosen] = useState<number | null>(null);
-  if (data === undefined) return trouble === undefined ? <p class="soft">Loading …</p> : <TroubleNote trouble={trouble} />;
+  const { data, trouble } = loaded;
+  if (data === undefined) return <Pending loaded={loaded} />;
   if (data.steps.length === 0)
     return (
       <div class="card empty">
@@ -36,6 +39,7 @@ export function MasksTab({ run }: TabProps) {
   const state = Math.min(chosen ?? data.steps.length - 1, data.steps.length - 1);
   return (
     <>
+      <TroubleNote trouble={trouble} />
       <div class="bar">
         <label class="slide">
           State at step
@@ -79,7 +83,7 @@ function HeatMap({ title, series, state }: { title: string; series: MaskSeries[]
   return (
     <section class="card" aria-label={title}>
       <header>
-        <h3>{title}</h3>
+        <h2>{title}</h2>
         <span class="soft num">
           {count(open)} of {count(size)} open, {percent(size === 0 ? 0 : open / size)}
         </span>
@@ -137,11 +141,23 @@ function OpenShares({ data, runId }: { data: QueryMasksResponse; runId: string }
         const series = data.series.filter((one) => one.kind === kind);
         const size = series.reduce((sum, one) => sum + one.size, 0);
         const values = data.steps.map((_, at) => series.reduce((sum, one) => sum + (one.open[at] ?? 0), 0) / size);
-        return size === 0 ? [] : [{ label: title, tone: index + 1, values }];
+        return size === 0 ? [] : [{ label: title, ...lookOf(index), values }];
       }),
     [data],
   );
-  return <Chart title="Open shares" words={(value) => percent(value, 0)} x={x} curves={curves} fileName={`${runId} open shares`} />;
+  const [cursor] = useState(() => new SharedCursor());
+  return (
+    <Chart
+      title="Open shares"
+      yName="open share"
+      isShare
+      x={x}
+      xName="step"
+      curves={curves}
+      cursor={cursor}
+      fileName={`${runId} open shares`}
+    />
+  );
 }
 
 const SHOWN_NUMBERS = 40;
@@ -165,10 +181,10 @@ function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
   return (
     <section class="card" aria-label="Changes">
       <header>
-        <h3>Since the state before</h3>
+        <h2>Since the state before</h2>
         <span class="soft">{state === 0 ? 'this is the first one' : `step ${count(data.steps[state - 1]!)} to ${count(step!)}`}</span>
       </header>
-      <div class="in scroll changes">
+      <Scroll label="Changes" class="changes">
         {rows.length === 0 && <p class="soft">Nothing closed or opened.</p>}
         {rows.map(({ where, what, closed, opened }) => (
           <p key={`${where} ${what}`} class="num">
@@ -180,7 +196,7 @@ function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
             {opened.length > 0 && <>opened {list(opened)}</>}
           </p>
         ))}
-      </div>
+      </Scroll>
     </section>
   );
 }

@@ -8,7 +8,7 @@ import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf, headlineOf, nameOf, stepOf } from '../runs/columns.js';
 import { count, decimal, duration, missedTarget, NONE, percent, short, standingOf, statusWord, teacherWord } from '../ui/format.js';
-import { Meter, Status, TroubleNote } from '../ui/parts.js';
+import { Meter, Pending, Status, TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { Actions } from './actions.js';
 import { CurvesTab } from './curves.js';
@@ -34,7 +34,9 @@ const TABS = {
 };
 
 export function RunView({ runId, tab, query }: { runId: string; tab: string; query: URLSearchParams }) {
-  const { data: run, trouble, reload } = useLoaded(`run ${runId}`, async (signal) => (await runService.getRun({ runId }, { signal })).run!);
+  const loaded = useLoaded(`run ${runId}`, async (signal) => (await runService.getRun({ runId }, { signal })).run!);
+  const { data: run, trouble, reload } = loaded;
+  const { view: View, title } = TABS[tab as keyof typeof TABS] ?? TABS[''];
   const [fork, setFork] = useState<{ stateDigest: string | null } | null>(null);
   useChanges((change) => change.runId === (run?.runId ?? runId), reload, 300, run?.runId ?? runId);
   const isAtWork =
@@ -46,10 +48,14 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
     return () => clearInterval(timer);
   }, [isAtWork]);
   useEffect(() => {
-    document.title = run === undefined ? 'Run · Espalier' : `${nameOf(run)} · ${statusWord(run.status)} · Espalier`;
-  }, [run?.name, run?.status]);
-  if (run === undefined) return trouble === undefined ? <p class="soft">Loading …</p> : <Missing runId={runId} trouble={trouble} />;
-  const { view: View } = TABS[tab as keyof typeof TABS] ?? TABS[''];
+    document.title = run === undefined ? 'Run · Espalier' : `${title} · ${nameOf(run)} · ${statusWord(run.status)} · Espalier`;
+  }, [run?.name, run?.status, title]);
+  if (run === undefined)
+    return (
+      <Pending loaded={loaded} heading={`No run ${runId}`}>
+        <Anchor to="/">All runs</Anchor>
+      </Pending>
+    );
   return (
     <>
       <div class="bar">
@@ -80,18 +86,6 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
       <View run={run} query={query} fork={(stateDigest) => setFork({ stateDigest })} />
       {fork !== null && <ForkForm parent={run} stateDigest={fork.stateDigest} close={() => setFork(null)} />}
     </>
-  );
-}
-
-function Missing({ runId, trouble }: { runId: string; trouble: NonNullable<ReturnType<typeof useLoaded>['trouble']> }) {
-  if (trouble.isLocked) return null;
-  return (
-    <div class="card empty">
-      <h1>{trouble.isAway ? 'The server does not answer' : `No run ${runId}`}</h1>
-      <p>
-        {trouble.message} {trouble.isAway ? 'It is tried again.' : <Anchor to="/">All runs</Anchor>}
-      </p>
-    </div>
   );
 }
 

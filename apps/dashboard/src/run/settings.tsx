@@ -1,6 +1,7 @@
 import { wordsOf } from '../forms/settings-fields.js';
 import type { ResultEstimate } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../ui/format.js';
+import { Scroll } from '../ui/parts.js';
 import type { TabProps } from './tab-props.js';
 
 /** The run's settings, by the names that run files and the command line have. */
@@ -38,7 +39,7 @@ function Table({ title, rows }: { title: string; rows: [string, string][] }) {
       <header>
         <h2>{title}</h2>
       </header>
-      <div class="in scroll">
+      <Scroll label="Table">
         <table class="plain">
           <tbody>
             {rows.map(([name, value]) => (
@@ -49,7 +50,7 @@ function Table({ title, rows }: { title: string; rows: [string, string][] }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }

@@ -4,6 +4,7 @@ import type { HistoryEvent } from '../generated/espalier/v1/history_service_pb.j
 interface StoredFacts {
   TeacherAssigned: { fromStep: number; explanation: string; teacher: { kind: string; mark?: number } };
   RunRewound: { toStep?: number };
+  EngineLost: { lastStep: number; cause: string };
   MasksUpdated: { state?: { step?: number } };
 }
 

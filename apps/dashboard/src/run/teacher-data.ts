@@ -1,37 +1,36 @@
 // Which teachers a run has, and who instructed from which step on, and why: from its history.
 import { artifactService, historyService } from '../api/client.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded, type Loaded } from '../api/loaded.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import { teacherWord } from '../ui/format.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import type { Assignment } from './marks.js';
 import { storedFact } from './stored-fact.js';
 
-export interface Assignment {
-  fromStep: number;
-  /** The first step that another one instructs. */
-  endStep: number;
-  /** 0: the intact model; null: nobody. */
-  mark: number | null;
-  why: string;
-}
 export interface Teachers {
   snapshots: Teacher[];
   assignments: Assignment[];
 }
+export interface LoadedTeachers extends Teachers {
+  /** Until then both lists are empty, whatever the run has. */
+  isKnown: boolean;
+  loaded: Loaded<unknown>;
+}
 
 type Started = Omit<Assignment, 'endStep'>;
 
-const NONE: Teachers = { snapshots: [], assignments: [] };
 const PAGE_SIZE = 1_000;
 
-export function useTeachers(run: Run): Teachers {
+export function useTeachers(run: Run): LoadedTeachers {
   // The history is long: it is read again only when the teachers have changed.
   const version = `${run.teacherCount} ${teacherWord(run.teacher)} ${run.rewinds} ${run.exports.length} ${run.status}`;
-  const { data } = useLoaded(`teachers ${run.runId}`, (signal) => loadTeachers(run.runId, signal), version);
-  if (data === undefined) return NONE;
-  const { snapshots, assignments } = data;
+  const loaded = useLoaded(`teachers ${run.runId}`, (signal) => loadTeachers(run.runId, signal), version);
+  if (loaded.data === undefined) return { snapshots: [], assignments: [], isKnown: false, loaded };
+  const { snapshots, assignments } = loaded.data;
   const done = Number(run.step);
   return {
+    loaded,
+    isKnown: true,
     snapshots,
     assignments: assignments.map((one, index) => ({
       ...one,

@@ -1,13 +1,16 @@
 // Every teacher as a row, with who was instructed by it.
-import { count, bytes, percent, time } from '../ui/format.js';
+import { bytes, count, decimal, NONE, percent, short, time } from '../ui/format.js';
+import { Pending, Scroll } from '../ui/parts.js';
 import { ForkButton } from './fork-button.js';
+import { perplexityOf } from './perplexity.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 import { Timeline } from './timeline.js';
 
 export function TeachersTab({ run, fork }: TabProps) {
   const teachers = useTeachers(run);
-  const { snapshots, assignments } = teachers;
+  const { snapshots, assignments, isKnown, loaded } = teachers;
+  if (!isKnown) return <Pending loaded={loaded} />;
   if (snapshots.length === 0 && assignments.length === 0)
     return (
       <div class="card empty">
@@ -23,7 +26,7 @@ export function TeachersTab({ run, fork }: TabProps) {
           <h2>Snapshots</h2>
           <span class="soft">each is a full state: a run can be forked or resumed from it</span>
         </header>
-        <div class="in scroll">
+        <Scroll label="Snapshots">
           <table class="plain num">
             <thead>
               <tr>
@@ -31,12 +34,12 @@ export function TeachersTab({ run, fork }: TabProps) {
                 <th class="right">Step</th>
                 <th class="right">Expected sparsity</th>
                 <th class="right">By hard masks</th>
+                <th class="right">Parameters left</th>
+                <th class="right">Perplexity</th>
                 <th>Instructed steps</th>
-                <th class="right">Size</th>
+                <th class="right">State on disk</th>
                 <th>Taken</th>
-                <th>
-                  <span class="skip">Fork</span>
-                </th>
+                <th class="right">Fork</th>
               </tr>
             </thead>
             <tbody>
@@ -52,6 +55,7 @@ export function TeachersTab({ run, fork }: TabProps) {
                   inherited,
                   discarded,
                   bytes: size,
+                  parameterCount,
                 }) => (
                   <tr key={`${stateDigest} ${step}`}>
                     <td>
@@ -63,11 +67,13 @@ export function TeachersTab({ run, fork }: TabProps) {
                     <td class="right">{count(step)}</td>
                     <td class="right">{percent(expectedSparsity)}</td>
                     <td class="right">{percent(hardSparsity)}</td>
+                    <td class="right">{parameterCount > 0n ? short(Number(parameterCount)) : NONE}</td>
+                    <td class="right">{decimal(perplexityOf(run, stateDigest))}</td>
                     <td>
                       {assignments
                         .filter((one) => one.mark === mark && !abandoned)
                         .map(({ fromStep, endStep }) => `${count(fromStep)}–${count(endStep - 1)}`)
-                        .join(', ') || '–'}
+                        .join(', ') || NONE}
                     </td>
                     <td class="right">{bytes(size)}</td>
                     <td>{time(snapshottedAt)}</td>
@@ -77,7 +83,7 @@ export function TeachersTab({ run, fork }: TabProps) {
               )}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       </section>
     </>
   );

@@ -1,30 +1,39 @@
-// Who instructed when, over the steps; below it every teacher that the run can be forked at.
+// Who instructed when, over the steps; below it a stroke for every teacher, and the one that is chosen, to fork from.
+import { useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf } from '../runs/columns.js';
-import { count, percent } from '../ui/format.js';
+import { count, decimal, percent, short } from '../ui/format.js';
 import type { Range } from './curve-data.js';
-import type { Assignment, Teachers } from './teacher-data.js';
-
-const nameOf = ({ mark }: Assignment): string => (mark === null ? 'nobody' : mark === 0 ? 'intact model' : `teacher #${mark}`);
+import { teacherName } from './marks.js';
+import { perplexityOf } from './perplexity.js';
+import type { LoadedTeachers } from './teacher-data.js';
 
 interface Props {
   run: Run;
-  teachers: Teachers;
+  teachers: LoadedTeachers;
   range: Range | null;
   fork: (stateDigest: string) => void;
 }
 
-export function Timeline({ run, teachers: { snapshots, assignments }, range, fork }: Props) {
-  if (assignments.length === 0 && snapshots.length === 0) return null;
+export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, range, fork }: Props) {
+  const [chosen, setChosen] = useState<number | null>(null);
+  const [hovered, setHovered] = useState<number | null>(null);
   const from = range?.from ?? Number(run.forkedAtStep);
   const to = Math.min(range?.to ?? Number(endOf(run)), Number(endOf(run)));
   const place = (step: number): number => (100 * (step - from)) / Math.max(1, to - from);
-  const inside = (step: number): boolean => step >= from && step <= to;
+  const inside = snapshots.filter(({ step, discarded }) => Number(step) >= from && Number(step) <= to && !discarded);
+  const at = Math.min(hovered ?? chosen ?? inside.length - 1, inside.length - 1);
+  /** The stroke that is nearest to the mouse or the finger. */
+  const nearest = (event: MouseEvent & { currentTarget: Element }): number => {
+    const { left, width } = event.currentTarget.getBoundingClientRect();
+    const distance = (index: number): number => Math.abs(place(Number(inside[index]!.step)) - (100 * (event.clientX - left)) / width);
+    return inside.reduce((best, _, index) => (distance(index) < distance(best) ? index : best), 0);
+  };
   return (
     <section class="card timeline-card" aria-label="Teachers over the steps">
       <header>
-        <h3>Teachers</h3>
-        <span class="soft">who instructed when; a stroke is a teacher to fork from</span>
+        <h2>Teachers</h2>
+        <span class="soft">who instructed when; each stroke is a teacher</span>
       </header>
       <div class="in">
         <div class="timeline">
@@ -36,30 +45,76 @@ export function Timeline({ run, teachers: { snapshots, assignments }, range, for
                 key={one.fromStep}
                 class={`span ${one.mark === 0 ? 'intact' : ''}`}
                 style={{ left: `${start}%`, width: `${end - start}%` }}
-                title={`${nameOf(one)}, steps ${count(one.fromStep)} to ${count(one.endStep - 1)}: ${one.why}`}
+                title={`${teacherName(one)}, steps ${count(one.fromStep)} to ${count(one.endStep - 1)}: ${one.why}`}
               >
-                <span>{one.mark === null || one.mark === 0 ? nameOf(one) : `#${one.mark}`}</span>
+                <span>{one.mark === null || one.mark === 0 ? teacherName(one) : `#${one.mark}`}</span>
               </div>
             );
           })}
-          {snapshots
-            .filter(({ step, discarded }) => inside(Number(step)) && !discarded)
-            .map(({ mark, step, expectedSparsity, stateDigest, abandoned }) => (
-              <button
+          <div
+            class="strokes"
+            aria-hidden="true"
+            onMouseMove={(event) => inside.length > 0 && setHovered(nearest(event))}
+            onMouseLeave={() => setHovered(null)}
+            onClick={(event) => inside.length > 0 && setChosen(nearest(event))}
+          >
+            {inside.map(({ step, stateDigest, abandoned }, index) => (
+              <span
                 key={`${stateDigest} ${step}`}
-                class={`snapshot ${abandoned ? 'abandoned' : ''}`}
+                class={`snapshot ${abandoned ? 'abandoned' : ''} ${index === at ? 'chosen' : ''}`}
                 style={{ left: `${place(Number(step))}%` }}
-                title={`Teacher #${mark}: step ${count(step)}, ${percent(expectedSparsity)}${abandoned ? ', abandoned' : ''}`}
-                aria-label={`Fork at teacher ${mark}, step ${step}, sparsity ${percent(expectedSparsity)}`}
-                onClick={() => fork(stateDigest)}
               />
             ))}
+          </div>
         </div>
         <p class="axis">
           <span>step {count(from)}</span>
           <span>{count(to)}</span>
         </p>
+        <div class="chosen-teacher num">
+          {inside.length === 0 ? (
+            <span class="soft">{isKnown ? 'No teacher in these steps yet.' : 'Loading …'}</span>
+          ) : (
+            <Chosen run={run} inside={inside} at={at} choose={setChosen} fork={fork} />
+          )}
+        </div>
       </div>
     </section>
+  );
+}
+
+type ChosenProps = Pick<Props, 'run' | 'fork'> & {
+  inside: LoadedTeachers['snapshots'];
+  at: number;
+  choose: (index: number) => void;
+};
+
+function Chosen({ run, inside, at, choose, fork }: ChosenProps) {
+  const { mark, step, expectedSparsity, parameterCount, stateDigest, abandoned } = inside[at]!;
+  const perplexity = perplexityOf(run, stateDigest);
+  const facts = [
+    `step ${count(step)}`,
+    `sparsity ${percent(expectedSparsity)}`,
+    ...(parameterCount > 0n ? [`${short(Number(parameterCount))} parameters`] : []),
+    perplexity === undefined ? 'perplexity not known' : `perplexity ${decimal(perplexity)}`,
+    ...(abandoned ? ['abandoned'] : []),
+  ];
+  return (
+    <>
+      <label class="slide">
+        <span>Teacher</span>
+        <input
+          type="range"
+          min={0}
+          max={inside.length - 1}
+          value={at}
+          aria-valuetext={`teacher ${mark}, ${facts.join(', ')}`}
+          onInput={({ currentTarget }) => choose(Number(currentTarget.value))}
+        />
+        <b>#{mark}</b>
+      </label>
+      <span>{facts.join(' · ')}</span>
+      <button onClick={() => fork(stateDigest)}>Fork at teacher {mark}</button>
+    </>
   );
 }

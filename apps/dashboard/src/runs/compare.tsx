@@ -1,47 +1,56 @@
-// Any number of runs beside one another: curves over one another, and the settings in which they differ; the first is the baseline.
+// Any number of runs beside one another: curves over one another, figures and their differences from the first, which is the baseline.
 import { useMemo, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded.js';
-import { wordsOf } from '../forms/settings-fields.js';
-import type { QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { loadCurves } from '../run/curve-data.js';
-import { Chart, interpolated, smoothed } from '../ui/chart.js';
-import type { Curve } from '../ui/curve.js';
-import { count, decimal, duration, percent, short, statusWord } from '../ui/format.js';
-import { Smoothing, TroubleNote } from '../ui/parts.js';
+import { loadCurves, type Range } from '../run/curve-data.js';
+import { placesOf, X_AXES, xAxisOf, type XAxis } from '../run/x-axis.js';
+import { Chart } from '../ui/chart.js';
+import { shareOf } from '../ui/choices.js';
+import { smoothed, type Curve } from '../ui/curve.js';
+import { countTick } from '../ui/format.js';
+import { lookOf } from '../ui/looks.js';
+import { Choice, Pending, SMOOTHEST, Scroll, Smoothing, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
-import { color } from '../ui/theme.js';
-import { headlineOf, nameOf } from './columns.js';
+import { SharedCursor } from '../ui/shared-cursor.js';
+import { useChoices } from '../ui/use-choices.js';
+import { CompareTable } from './compare-table.js';
+import { memberOf, type Compared } from './compared.js';
+import { groupsOf, meanLine, sorted, type Group, type Line } from './comparison.js';
 import { MaskDifferences } from './mask-differences.js';
 
-const TONES = 6;
-const AXES = { step: 'steps', tokens: 'tokens', time: 'seconds of training' };
-type Axis = keyof typeof AXES;
-const PICTURES: [quantity: string, title: string, isShare: boolean][] = [
-  ['loss', 'Loss', false],
-  ['expected_sparsity', 'Expected sparsity', true],
-  ['layer_loss', 'Layer loss', false],
-  ['kl_loss', 'KL loss', false],
-  ['tokens_per_second', 'Speed, tokens/s', false],
-];
-
-interface Compared {
-  run: Run;
-  curves: QueryCurvesResponse;
+interface Picture {
+  quantity: string;
+  title: string;
+  yName: string;
+  isShare?: boolean;
+  log?: boolean;
 }
+const PICTURES: Picture[] = [
+  { quantity: 'loss', title: 'Loss', yName: 'loss, nats', log: true },
+  { quantity: 'expected_sparsity', title: 'Expected sparsity', yName: 'closed share', isShare: true },
+  { quantity: 'layer_loss', title: 'Layer loss', yName: 'loss', log: true },
+  { quantity: 'kl_loss', title: 'KL loss', yName: 'KL, nats', log: true },
+  { quantity: 'tokens_per_second', title: 'Speed', yName: 'tokens a second' },
+];
 
 export function CompareView({ query }: { query: URLSearchParams }) {
   const ids = (query.get('runs') ?? '').split(',').filter(Boolean);
-  const { data, trouble, reload } = useLoaded(`compare ${ids.join()}`, (signal) =>
-    Promise.all(
-      ids.map(async (runId): Promise<Compared> => ({
-        run: (await runService.getRun({ runId }, { signal })).run!,
-        curves: await loadCurves(runId, null, signal),
-      })),
-    ),
+  const zoomed = xAxisOf(query.get('x')) === 'step' ? rangeOf(query.get('range')) : null;
+  const range = zoomed && { from: Math.max(0, Math.floor(zoomed.from)), to: Math.ceil(zoomed.to) };
+  const loaded = useLoaded(
+    `compare ${ids.join()}`,
+    (signal) =>
+      Promise.all(
+        ids.map(async (runId): Promise<Compared> => {
+          const [{ run }, curves] = await Promise.all([runService.getRun({ runId }, { signal }), loadCurves(runId, range, signal)]);
+          return { run: run!, curves };
+        }),
+      ),
+    `${range?.from ?? ''}-${range?.to ?? ''}`,
   );
+  const { data, trouble, reload } = loaded;
   useChanges(({ runId }) => ids.some((id) => runId.startsWith(id)), reload, 3_000, ids.join());
   if (ids.length === 0)
     return (
@@ -57,167 +66,130 @@ export function CompareView({ query }: { query: URLSearchParams }) {
       <div class="bar">
         <h1>Comparison</h1>
       </div>
-      <TroubleNote trouble={trouble} />
-      {data !== undefined && <Comparison all={data} ids={ids} query={query} />}
+      {data === undefined ? <Pending loaded={loaded} /> : <TroubleNote trouble={trouble} />}
+      {data !== undefined && <Comparison all={data} query={query} />}
     </>
   );
 }
 
-function Comparison({ all, ids, query }: { all: Compared[]; ids: string[]; query: URLSearchParams }) {
-  const axis = (query.get('axis') ?? 'step') in AXES ? ((query.get('axis') ?? 'step') as Axis) : 'step';
-  const [smoothing, setSmoothing] = useState(0);
+function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams }) {
+  const axis = xAxisOf(query.get('x'));
+  const log = query.get('log') === '1';
+  const smoothing = shareOf(query.get('smooth'), SMOOTHEST);
+  const overSeeds = query.get('seeds') === 'together';
+  const [figure = '', descends = ''] = (query.get('sort') ?? '').split(/ (?=desc$)/);
+  const zoomed = rangeOf(query.get('range'));
+  const choose = useChoices();
+  const [cursor] = useState(() => new SharedCursor());
+  const groups = useMemo(() => sorted(groupsOf(all.map(memberOf), overSeeds), figure, descends !== ''), [all, overSeeds, figure, descends]);
   const charts = useMemo(
-    () => PICTURES.map(([quantity, title, isShare]) => ({ title, isShare, ...overlaid(all, quantity, axis, smoothing) })),
-    [all, axis, smoothing],
+    () => PICTURES.map((picture) => ({ ...picture, ...overlaid(all, groups, picture.quantity, axis, smoothing, zoomed) })),
+    [all, groups, axis, smoothing, zoomed?.from, zoomed?.to],
   );
-  const first = (id: string): void => setQuery({ runs: [id, ...ids.filter((one) => one !== id)].join(',') });
-  const without = (id: string): void => setQuery({ runs: ids.filter((one) => one !== id).join(',') });
+  const show = (shown: Group[]): void => setQuery({ runs: shown.flatMap(({ members }) => members.map(({ runId }) => runId)).join(',') });
+  const zoom = (range: Range | null): void => {
+    cursor.set(null);
+    setQuery({ range: range === null ? '' : `${Number(range.from.toPrecision(6))}-${Number(range.to.toPrecision(6))}` });
+  };
   return (
     <>
       <section class="card" aria-label="Runs compared">
-        <div class="in scroll">
-          <Table all={all} ids={ids} first={first} without={without} />
-        </div>
+        <Scroll label="Runs compared">
+          <CompareTable
+            groups={groups}
+            all={all}
+            sort={query.get('sort') ?? ''}
+            sortBy={(sort) => setQuery({ sort })}
+            first={(group) => show([group, ...groups.filter((one) => one !== group)])}
+            without={(group) => show(groups.filter((one) => one !== group))}
+          />
+        </Scroll>
       </section>
-      <br />
-      <div class="bar">
-        <label>
-          Against
-          <select
-            value={axis}
-            onChange={({ currentTarget }) => setQuery({ axis: currentTarget.value === 'step' ? '' : currentTarget.value })}
-          >
-            {Object.entries(AXES).map(([id, words]) => (
-              <option key={id} value={id}>
-                {words}
-              </option>
-            ))}
-          </select>
-        </label>
-        <Smoothing value={smoothing} changed={setSmoothing} />
+      <div class="bar below" role="group" aria-label="How the curves are shown">
+        <button aria-pressed={overSeeds} onClick={() => setQuery({ seeds: overSeeds ? '' : 'together' })}>
+          Seeds together
+        </button>
+        <button aria-pressed={log} onClick={() => choose({ log: log ? '' : '1' })}>
+          Log scale
+        </button>
+        <Choice label="Against" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
+        <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
+        {zoomed === null ? (
+          <span class="soft">drag in a chart to zoom</span>
+        ) : (
+          <button onClick={() => zoom(null)}>
+            Everything, not only {countTick(zoomed.from)} to {countTick(zoomed.to)}
+          </button>
+        )}
       </div>
       <div class="charts">
         {charts
           .filter(({ curves }) => curves.length > 0)
-          .map(({ title, isShare, x, curves }) => (
+          .map(({ title, yName, isShare, log: mayLog, x, curves }) => (
             <Chart
               key={title}
               title={title}
+              yName={yName}
+              isShare={isShare === true}
               x={x}
+              xName={X_AXES[axis]}
               curves={curves}
-              {...(isShare ? { words: percent } : {})}
-              sync="compare"
+              log={log && mayLog === true}
+              cursor={cursor}
+              onZoom={zoom}
               fileName={`comparison ${title}`}
             />
           ))}
       </div>
-      <br />
-      <div class="charts wide">
-        {all.slice(1).map(({ run }) => (
-          <MaskDifferences key={run.runId} baseline={all[0]!.run} other={run} />
+      <div class="charts wide below">
+        {groups.slice(1).map(({ members: [other] }) => (
+          <MaskDifferences
+            key={other!.runId}
+            baseline={runOf(all, groups[0]!)}
+            other={all.find(({ run }) => run.runId === other!.runId)!.run}
+          />
         ))}
       </div>
     </>
   );
 }
 
+const runOf = (all: Compared[], { members: [first] }: Group): Run => all.find(({ run }) => run.runId === first!.runId)!.run;
+
+function rangeOf(text: string | null): Range | null {
+  const [, from, to] = /^([\d.e+]+)-([\d.e+]+)$/.exec(text ?? '') ?? [];
+  return from === undefined || to === undefined || !(Number(to) > Number(from)) ? null : { from: Number(from), to: Number(to) };
+}
+
 /** All on one axis: where a curve has no point of its own, its line between its points counts. */
-function overlaid(all: Compared[], quantity: string, axis: Axis, smoothing: number): { x: number[]; curves: Curve[] } {
-  const each = all.map(({ run, curves }, index) => {
+function overlaid(
+  all: Compared[],
+  groups: Group[],
+  quantity: string,
+  axis: XAxis,
+  smoothing: number,
+  range: Range | null,
+): { x: number[]; curves: Curve[] } {
+  const lineOf = ({ run, curves }: Compared): Line => {
     const tokens = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
-    let seconds = 0;
-    const places = curves.steps.map((step, at) => {
-      seconds += curves.seconds[at] ?? 0;
-      return axis === 'time' ? seconds : axis === 'tokens' ? (Number(step) + 1) * tokens : Number(step);
-    });
     const mean = curves.curves.find((one) => one.quantity === quantity)?.mean ?? [];
-    const values = smoothed(
-      mean.map((value) => (Number.isFinite(value) ? value : null)),
-      smoothing,
-    );
     return {
-      label: `${nameOf(run)}${all.findIndex((one) => nameOf(one.run) === nameOf(run)) === index ? '' : ` ${run.runId.slice(0, 4)}`}`,
-      places,
-      values,
+      places: placesOf(curves.steps.map(Number), curves.seconds, tokens, axis),
+      values: smoothed(
+        mean.map((value) => (Number.isFinite(value) ? value : null)),
+        smoothing,
+      ),
     };
-  });
-  const x = [...new Set(each.flatMap(({ places }) => places))].sort((one, other) => one - other);
-  const curves = each.flatMap(({ label, places, values }, index) => {
-    if (!values.some((value) => value !== null)) return [];
-    return [{ label, tone: (index % TONES) + 1, dashed: index >= TONES, values: interpolated(places, values, x) }];
+  };
+  const lines = new Map(all.map((one) => [one.run.runId, lineOf(one)]));
+  const x = [...new Set([...lines.values()].flatMap(({ places }) => places))]
+    .filter((place) => range === null || (place >= range.from && place <= range.to))
+    .sort((one, other) => one - other);
+  const curves = groups.flatMap(({ name, members }, index): Curve[] => {
+    const own = members.map(({ runId }) => lines.get(runId)!).filter(({ values }) => values.some((value) => value !== null));
+    if (own.length === 0) return [];
+    const { values, lowest, highest } = meanLine(own, x);
+    return [{ label: name, ...lookOf(index), values, ...(own.length > 1 ? { lowest, highest } : {}) }];
   });
   return { x, curves };
-}
-
-function factsOf(run: Run): Record<string, string> {
-  return {
-    status: statusWord(run.status),
-    step: count(run.step),
-    'hard sparsity': percent(run.hardSparsity),
-    perplexity: decimal(headlineOf(run)?.perplexity),
-    'last loss': decimal(run.lastStep?.loss),
-    teachers: count(run.teacherCount),
-    'tokens/s': short(run.tokensPerSecond),
-    trained: duration(run.trainingSeconds),
-  };
-}
-
-function settingsOf({ settings, modelPath, data }: Run): Record<string, string> {
-  const words = Object.entries(wordsOf(settings)).map(([name, value]) => [name.replaceAll('_', ' '), value]);
-  return { model: modelPath, 'training text': data?.trainPath ?? '', ...(Object.fromEntries(words) as Record<string, string>) };
-}
-
-interface TableProps {
-  all: Compared[];
-  ids: string[];
-  first: (id: string) => void;
-  without: (id: string) => void;
-}
-
-function Table({ all, ids, first, without }: TableProps) {
-  const facts = all.map(({ run }) => factsOf(run));
-  const settings = all.map(({ run }) => settingsOf(run));
-  const names = [...new Set(settings.flatMap(Object.keys))].filter((name) => new Set(settings.map((one) => one[name])).size > 1);
-  const rows: [string, (string | undefined)[]][] = [
-    ...Object.keys(facts[0] ?? {}).map((name): [string, string[]] => [name, facts.map((one) => one[name]!)]),
-    ...names.map((name): [string, (string | undefined)[]] => [name, settings.map((one) => one[name])]),
-  ];
-  return (
-    <table class="plain num">
-      <thead>
-        <tr>
-          <th />
-          {all.map(({ run }, index) => (
-            <th key={run.runId} scope="col">
-              <span class="swatch-dot" style={{ background: color(`curve-${(index % TONES) + 1}`) }} />{' '}
-              <Anchor to={`/runs/${run.runId}`}>{nameOf(run)}</Anchor>
-              <br />
-              {index === 0 ? (
-                <span class="tag">baseline</span>
-              ) : (
-                <button class="plain" onClick={() => first(ids[index]!)} aria-label={`Make ${nameOf(run)} the baseline`}>
-                  as baseline
-                </button>
-              )}
-              <button class="plain" onClick={() => without(ids[index]!)} aria-label={`Leave ${nameOf(run)} out`}>
-                leave out
-              </button>
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map(([name, values]) => (
-          <tr key={name}>
-            <th scope="row">{name}</th>
-            {values.map((value, index) => (
-              <td key={index} class={index > 0 && value !== values[0] ? 'differs' : ''}>
-                {value ?? '–'}
-              </td>
-            ))}
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
 }

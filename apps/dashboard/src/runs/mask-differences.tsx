@@ -3,7 +3,7 @@ import { runService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { LayerDifference, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, percent } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { Scroll, TroubleNote } from '../ui/parts.js';
 import { nameOf } from './columns.js';
 
 export function MaskDifferences({ baseline, other }: { baseline: Run; other: Run }) {
@@ -15,10 +15,10 @@ export function MaskDifferences({ baseline, other }: { baseline: Run; other: Run
   return (
     <section class="card" aria-label={`Masks of ${nameOf(other)} beside the baseline`}>
       <header>
-        <h3>Masks: {nameOf(other)}</h3>
+        <h2>Masks: {nameOf(other)}</h2>
         <span class="soft">beside {nameOf(baseline)}, by their last states</span>
       </header>
-      <div class="in scroll">
+      <Scroll label={`Masks of ${nameOf(other)} beside the baseline`}>
         <TroubleNote trouble={trouble} />
         <table class="plain num">
           <thead>
@@ -38,7 +38,7 @@ export function MaskDifferences({ baseline, other }: { baseline: Run; other: Run
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }

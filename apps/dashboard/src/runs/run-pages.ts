@@ -1,15 +1,17 @@
 // The runs of a list, as far as somebody has scrolled: the server filters and orders, and gives one page after the other.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { historyService, isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
-import { useChanges } from '../api/live.js';
+import { isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
+import { liveSettled, useChanges, useReturn } from '../api/live.js';
+import { retryDelayMs } from '../api/view-state.js';
 import type { RunStatus } from '../generated/espalier/v1/common_pb.js';
 
 const PAGE_SIZE = 200;
+/** After a jump far down there is much to load. */
+const LARGEST_PAGE = 500;
 const LIST_EVERY_MS = 1_000;
 /** More changes than that at once, and the list is loaded anew. */
 const SINGLE_RUNS = 20;
-const SPARK_POINTS = 48;
 
 export interface RunFilter {
   text: string;
@@ -22,19 +24,16 @@ export interface RunPages {
   runs: Run[];
   total: number | undefined;
   trouble: Trouble | undefined;
+  reload: () => void;
   /** Loads on until so many are there. */
   need: (rows: number) => void;
 }
 
 export function useRunPages(filter: RunFilter): RunPages {
   const key = JSON.stringify(filter);
-  const [shown, setShown] = useState<{ key: string; runs: Run[]; total: number | undefined; trouble: Trouble | undefined }>({
-    key,
-    runs: [],
-    total: undefined,
-    trouble: undefined,
-  });
-  const loading = useRef({ key: '', token: '', isDone: false, isBusy: false, rows: PAGE_SIZE, runs: [] as Run[], epoch: 0 });
+  const [shown, setShown] = useState<Shown>(nothingOf(key));
+  const loading = useRef(loadingOf(''));
+  const timer = useRef<ReturnType<typeof setTimeout>>();
 
   const more = useCallback(async () => {
     const state = loading.current;
@@ -42,9 +41,10 @@ export function useRunPages(filter: RunFilter): RunPages {
     state.isBusy = true;
     const { epoch } = state;
     try {
+      await liveSettled();
       while (!state.isDone && state.runs.length < state.rows) {
         const page = await runService.listRuns({
-          pageSize: PAGE_SIZE,
+          pageSize: state.rows - state.runs.length > PAGE_SIZE ? LARGEST_PAGE : PAGE_SIZE,
           pageToken: state.token,
           nameContains: filter.text,
           statuses: filter.statuses,
@@ -55,10 +55,17 @@ export function useRunPages(filter: RunFilter): RunPages {
         state.runs = [...state.runs, ...page.runs];
         state.token = page.nextPageToken;
         state.isDone = page.nextPageToken === '';
+        state.failures = 0;
         setShown({ key, runs: state.runs, total: page.total, trouble: undefined });
       }
     } catch (error) {
-      if (loading.current.epoch === epoch && !isAbort(error)) setShown((before) => ({ ...before, key, trouble: troubleOf(error) }));
+      if (loading.current.epoch !== epoch || isAbort(error)) return;
+      const trouble = troubleOf(error);
+      // Rows of another filter would be wrong under this one.
+      setShown((before) => (before.key === key ? { ...before, trouble } : nothingOf(key, trouble)));
+      const delay = retryDelayMs(trouble, state.failures);
+      state.failures += 1;
+      if (delay !== null) timer.current = setTimeout(() => void more(), delay);
     } finally {
       state.isBusy = false;
     }
@@ -66,10 +73,15 @@ export function useRunPages(filter: RunFilter): RunPages {
 
   const anew = useCallback(() => {
     const { epoch, rows } = loading.current;
-    loading.current = { key, token: '', isDone: false, isBusy: false, rows: Math.min(rows, 1_000), runs: [], epoch: epoch + 1 };
+    clearTimeout(timer.current);
+    loading.current = loadingOf(key, Math.min(rows, 1_000), epoch + 1);
     void more();
   }, [key]);
-  useEffect(anew, [key]);
+  useEffect(() => {
+    anew();
+    return () => clearTimeout(timer.current);
+  }, [key]);
+  useReturn(() => shown.trouble !== undefined && anew());
 
   useChanges(
     () => true,
@@ -84,17 +96,9 @@ export function useRunPages(filter: RunFilter): RunPages {
     LIST_EVERY_MS,
     key,
   );
-  /** Runs that are shown get their new values in their rows; the order is looked at when the list is loaded next. */
   const refresh = async (ids: string[]): Promise<void> => {
     const { epoch } = loading.current;
-    const mine = ids.filter((id) => loading.current.runs.some(({ runId }) => runId === id));
-    const fresh = new Map<string, Run>();
-    await Promise.all(
-      mine.map(async (runId) => {
-        const { run } = await runService.getRun({ runId }).catch(() => ({ run: undefined }));
-        if (run !== undefined) fresh.set(runId, run);
-      }),
-    );
+    const fresh = await freshRuns(ids.filter((id) => loading.current.runs.some(({ runId }) => runId === id)));
     const state = loading.current;
     if (state.epoch !== epoch || fresh.size === 0) return;
     state.runs = state.runs.map((run) => fresh.get(run.runId) ?? run);
@@ -109,32 +113,49 @@ export function useRunPages(filter: RunFilter): RunPages {
     },
     [key],
   );
-  return { runs: shown.runs, total: shown.key === key ? shown.total : undefined, trouble: shown.trouble, need };
+  const own = shown.key === key;
+  return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: anew, need };
 }
 
-/** The losses of the runs in sight, a few points each. */
-export function useLosses(runs: Run[]): Map<string, number[]> {
-  const known = useRef(new Map<string, { step: bigint; losses: number[] }>());
-  const [, setRound] = useState(0);
-  const key = runs.map(({ runId, step }) => `${runId} ${step}`).join();
-  useEffect(() => {
-    const controller = new AbortController();
-    const missing = runs.filter(({ runId, step }) => step > 1n && known.current.get(runId)?.step !== step);
-    const load = async (): Promise<void> => {
-      for (const { runId, step } of missing) {
-        const { curves } = await historyService.queryCurves(
-          { runId, maxPoints: SPARK_POINTS, quantities: ['loss'] },
-          { signal: controller.signal },
-        );
-        known.current.set(runId, { step, losses: curves[0]?.mean ?? [] });
-      }
-      if (missing.length > 0) setRound((round) => round + 1);
-    };
-    const timer = setTimeout(() => void load().catch(() => undefined), 150);
-    return () => {
-      clearTimeout(timer);
-      controller.abort();
-    };
-  }, [key]);
-  return new Map([...known.current].map(([runId, { losses }]) => [runId, losses]));
+/** Runs that are shown get their new values in their rows; the order is looked at when the list is loaded next. */
+async function freshRuns(ids: string[]): Promise<Map<string, Run>> {
+  const fresh = new Map<string, Run>();
+  await Promise.all(
+    ids.map(async (runId) => {
+      const { run } = await runService.getRun({ runId }).catch(() => ({ run: undefined }));
+      if (run !== undefined) fresh.set(runId, run);
+    }),
+  );
+  return fresh;
 }
+
+interface Shown {
+  key: string;
+  runs: Run[];
+  total: number | undefined;
+  trouble: Trouble | undefined;
+}
+const nothingOf = (key: string, trouble?: Trouble): Shown => ({ key, runs: [], total: undefined, trouble });
+
+interface Loading {
+  key: string;
+  token: string;
+  isDone: boolean;
+  isBusy: boolean;
+  rows: number;
+  runs: Run[];
+  /** Answers of an earlier one come too late. */
+  epoch: number;
+  failures: number;
+}
+
+const loadingOf = (key: string, rows = PAGE_SIZE, epoch = 0): Loading => ({
+  key,
+  token: '',
+  isDone: false,
+  isBusy: false,
+  rows,
+  runs: [],
+  epoch,
+  failures: 0,
+});

@@ -3,15 +3,17 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, statusWord } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { Pending, TroubleNote } from '../ui/parts.js';
 import { go, setQuery } from '../ui/router.js';
 import { Typed } from '../ui/typed.js';
 import { COLUMNS, nameOf, storeColumns, storedColumns, type Column } from './columns.js';
-import { useLosses, useRunPages } from './run-pages.js';
+import { useLosses } from './losses.js';
+import { useRunPages } from './run-pages.js';
 
 const ROW = 44;
 const SPARE_ROWS = 8;
 const PAUSE_MS = 250;
+const NO_FILTER = { q: '', tags: '', status: '' };
 const STATUSES = Object.values(RunStatus).filter((one): one is RunStatus => typeof one === 'number' && one !== RunStatus.UNSPECIFIED);
 
 export function RunsView({ query, launch }: { query: URLSearchParams; launch: () => void }) {
@@ -71,11 +73,22 @@ export function RunsView({ query, launch }: { query: URLSearchParams; launch: ()
           }}
         />
       </div>
-      <TroubleNote trouble={pages.trouble} />
-      {pages.total === 0 ? (
+      {pages.runs.length > 0 && <TroubleNote trouble={pages.trouble} />}
+      {pages.total === undefined && pages.runs.length === 0 ? (
+        <Pending loaded={{ ...pages, data: undefined }} heading="The runs can&rsquo;t be listed">
+          {isFiltered && <button onClick={() => setQuery(NO_FILTER)}>Show all runs</button>}
+        </Pending>
+      ) : pages.total === 0 ? (
         <Empty isFiltered={isFiltered} launch={launch} />
       ) : (
-        <RunTable {...pages} columns={COLUMNS.filter(({ id }) => columns.includes(id))} orderBy={orderBy} picked={picked} pick={pick} />
+        <RunTable
+          {...pages}
+          columns={COLUMNS.filter(({ id }) => columns.includes(id))}
+          orderBy={orderBy}
+          picked={picked}
+          pick={pick}
+          pickAll={setPicked}
+        />
       )}
     </>
   );
@@ -85,9 +98,9 @@ function Empty({ isFiltered, launch }: { isFiltered: boolean; launch: () => void
   if (isFiltered)
     return (
       <div class="card empty">
-        <h2>No run is like that</h2>
+        <h2>No run matches these filters</h2>
         <p>
-          <button onClick={() => setQuery({ q: '', tags: '', status: '' })}>Show all runs</button>
+          <button onClick={() => setQuery(NO_FILTER)}>Show all runs</button>
         </p>
       </div>
     );
@@ -134,9 +147,10 @@ interface TableProps {
   orderBy: string;
   picked: string[];
   pick: (runId: string, is: boolean) => void;
+  pickAll: (runIds: string[]) => void;
 }
 
-function RunTable({ runs, total = runs.length, need, columns, orderBy, picked, pick }: TableProps) {
+function RunTable({ runs, total = runs.length, need, columns, orderBy, picked, pick, pickAll }: TableProps) {
   const body = useRef<HTMLDivElement>(null);
   const [window, setWindow] = useState({ first: 0, last: 40 });
   const look = (): void => {
@@ -160,13 +174,30 @@ function RunTable({ runs, total = runs.length, need, columns, orderBy, picked, p
   return (
     <div class="card grid-table" style={{ '--table-width': `${width}px` }} role="table" aria-label="Runs" aria-rowcount={total + 1}>
       <div class="row head" role="row" style={{ gridTemplateColumns: template }}>
-        <span role="columnheader" aria-label="Chosen" />
+        <span role="columnheader">
+          <input
+            type="checkbox"
+            aria-label={`Choose the ${runs.length} runs that are loaded`}
+            checked={runs.length > 0 && picked.length >= runs.length}
+            onChange={({ currentTarget }) => pickAll(currentTarget.checked ? runs.map(({ runId }) => runId) : [])}
+          />
+        </span>
         {columns.map((column) => (
           <Head key={column.id} column={column} orderBy={orderBy} />
         ))}
       </div>
       <div class="body" ref={body} onScroll={look} tabIndex={0} role="rowgroup" aria-label="Runs">
         <div style={{ height: `${total * ROW}px` }} />
+        {Array.from({ length: Math.max(0, Math.min(window.last, total) - Math.max(window.first, runs.length)) }, (_, index) => (
+          <div
+            key={index}
+            class="row pending"
+            aria-hidden="true"
+            style={{ top: `${(Math.max(window.first, runs.length) + index) * ROW}px` }}
+          >
+            <span />
+          </div>
+        ))}
         {shown.map((run, index) => (
           <div
             class="row"

@@ -7,7 +7,7 @@ import { useLoaded } from '../api/loaded.js';
 import { StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
 import { headlineOf } from '../runs/columns.js';
 import { count, decimal, NONE, percent, time } from '../ui/format.js';
-import { Meter, Status, TroubleNote } from '../ui/parts.js';
+import { Meter, Pending, Scroll, Status, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { Scatter } from '../ui/scatter.js';
 import { ReasonForm } from '../forms/reason-form.js';
@@ -40,8 +40,9 @@ function useStudies<T>(key: string, load: (signal: AbortSignal) => Promise<T>) {
 }
 
 export function StudiesView() {
-  const { data: studies, trouble } = useStudies('studies', async (signal) => (await studyService.listStudies({}, { signal })).studies);
-  if (studies === undefined) return trouble === undefined ? <p class="soft">Loading …</p> : <TroubleNote trouble={trouble} />;
+  const loaded = useStudies('studies', async (signal) => (await studyService.listStudies({}, { signal })).studies);
+  const { data: studies, trouble } = loaded;
+  if (studies === undefined) return <Pending loaded={loaded} />;
   if (studies.length === 0)
     return (
       <div class="card empty">
@@ -59,7 +60,7 @@ export function StudiesView() {
       </div>
       <TroubleNote trouble={trouble} />
       <section class="card" aria-label="All studies">
-        <div class="in scroll">
+        <Scroll label="All studies">
           <table class="plain num">
             <thead>
               <tr>
@@ -88,30 +89,26 @@ export function StudiesView() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       </section>
     </>
   );
 }
 
 export function StudyView({ studyId, query }: { studyId: string; query: URLSearchParams }) {
-  const { data, trouble, reload } = useStudies(`study ${studyId}`, (signal) => studyService.getStudy({ studyId }, { signal }));
+  const loaded = useStudies(`study ${studyId}`, (signal) => studyService.getStudy({ studyId }, { signal }));
+  const { data, trouble, reload } = loaded;
   const [isCancelling, setCancelling] = useState(false);
   const study = data?.study;
   useEffect(() => {
     document.title = study === undefined ? 'Study · Espalier' : `${study.name} · Espalier`;
   }, [study?.name]);
-  if (data === undefined || study === undefined) {
-    if (trouble === undefined) return <p class="soft">Loading …</p>;
+  if (data === undefined || study === undefined)
     return (
-      <div class="card empty">
-        <h1>{trouble.isAway ? 'The server does not answer' : `No study ${studyId}`}</h1>
-        <p>
-          {trouble.message} {trouble.isAway ? 'It is tried again.' : <Anchor to="/studies">All studies</Anchor>}
-        </p>
-      </div>
+      <Pending loaded={loaded} heading={`No study ${studyId}`}>
+        <Anchor to="/studies">All studies</Anchor>
+      </Pending>
     );
-  }
   const compared = data.runs.flatMap(({ run }) => (run === undefined ? [] : [run.runId]));
   return (
     <>
@@ -223,7 +220,7 @@ function Groups({ data, measure }: { data: GetStudyResponse; measure: string }) 
         <h2>Groups</h2>
         <span class="soft">runs that differ by their seed only{first === undefined ? '' : `; ${first.convention}`}</span>
       </header>
-      <div class="in scroll">
+      <Scroll label="Groups">
         <table class="plain num">
           <thead>
             <tr>
@@ -261,7 +258,7 @@ function Groups({ data, measure }: { data: GetStudyResponse; measure: string }) 
             })}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }
@@ -272,7 +269,7 @@ function Runs({ data }: { data: GetStudyResponse }) {
       <header>
         <h2>Runs</h2>
       </header>
-      <div class="in scroll">
+      <Scroll label="Runs of the study">
         <table class="plain num">
           <thead>
             <tr>
@@ -309,7 +306,7 @@ function Runs({ data }: { data: GetStudyResponse }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }

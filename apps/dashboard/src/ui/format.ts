@@ -26,14 +26,29 @@ export function tick(value: number): string {
   return String(Number(value.toPrecision(4))).replace('-', '\u2212');
 }
 
+/** For an axis of shares. */
+export const percentTick = (share: number): string => `${tick(Number((share * 100).toPrecision(12)))}\u2009%`;
+
+/** For an axis of whole things, in few letters: 250, 1.5 k, 2 M. */
+export function countTick(value: number): string {
+  for (const [unit, size] of SIZES) if (Math.abs(value) >= size) return `${Number((value / size).toPrecision(4))}\u2009${unit}`;
+  return String(Number(value.toPrecision(4)));
+}
+
+/** A number that was written in full, without the noise of its binary fraction: 0.30000000000000004 is 0.3. */
+export function plainNumber(text: string): string {
+  return /^-?\d*\.\d{15,}$/.test(text) ? String(Number(Number(text).toPrecision(15))) : text;
+}
+
+const SIZES = [
+  ['G', 1e9],
+  ['M', 1e6],
+  ['k', 1e3],
+] as const;
+
 export function short(value: number): string {
   if (!Number.isFinite(value)) return NONE;
-  for (const [unit, size] of [
-    ['G', 1e9],
-    ['M', 1e6],
-    ['k', 1e3],
-  ] as const)
-    if (Math.abs(value) >= size) return `${(value / size).toPrecision(3)}\u2009${unit}`;
+  for (const [unit, size] of SIZES) if (Math.abs(value) >= size) return `${(value / size).toPrecision(3)}\u2009${unit}`;
   return value.toPrecision(3);
 }
 

@@ -1,8 +1,9 @@
 // Small parts that many views have.
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import type { Trouble } from '../api/client.js';
+import { viewPhase } from '../api/view-state.js';
 import { missedTarget, standingOf, statusTone, statusWord } from './format.js';
 
 export function Status({ run }: { run: Run }) {
@@ -24,6 +25,60 @@ export function TroubleNote({ trouble }: { trouble: Trouble | undefined }) {
     <p class="trouble" role="alert">
       {trouble.message} <code class="soft">{trouble.code}</code>
     </p>
+  );
+}
+
+interface PendingProps {
+  loaded: { data: unknown; trouble: Trouble | undefined; reload: () => void };
+  /** Stands above the cause where it can't be had: "No run k3f9". */
+  heading?: string;
+  children?: ComponentChildren;
+}
+
+/** In place of something that is not there yet, or can't be had. */
+export function Pending({ loaded: { data, trouble, reload }, heading = 'This can\u2019t be shown', children }: PendingProps) {
+  const phase = viewPhase({ data, trouble });
+  if (phase === 'locked') return null;
+  if (phase === 'loading')
+    return (
+      <div class="skeleton" role="status" aria-label="Loading">
+        <span />
+        <span />
+        <span />
+      </div>
+    );
+  const isWaiting = phase === 'waiting';
+  return (
+    <div class="card empty" role="alert">
+      <h2>{isWaiting && trouble?.isAway === true ? 'The server does not answer' : isWaiting ? 'Not ready yet' : heading}</h2>
+      <p>
+        {trouble?.isAway !== true && trouble?.message} {isWaiting && 'The page asks again by itself.'}
+      </p>
+      <p>
+        <button onClick={reload}>Ask again</button> {children}
+      </p>
+    </div>
+  );
+}
+
+/** Room that scrolls sideways. It can be reached by keys where there is something to scroll, and only there. */
+export function Scroll({ label, children, class: more = '' }: { label: string; children: ComponentChildren; class?: string }) {
+  const element = useRef<HTMLDivElement>(null);
+  const [isCut, setCut] = useState(false);
+  useEffect(() => {
+    const look = (): void => {
+      const { scrollWidth, clientWidth } = element.current!;
+      setCut(scrollWidth > clientWidth);
+    };
+    look();
+    const resized = new ResizeObserver(look);
+    resized.observe(element.current!);
+    return () => resized.disconnect();
+  }, [children]);
+  return (
+    <div class={`in scroll ${more}`} ref={element} {...(isCut ? { tabIndex: 0, role: 'group', 'aria-label': label } : {})}>
+      {children}
+    </div>
   );
 }
 
@@ -97,6 +152,9 @@ export function FormDialog({ title, heading = title, button, isDanger, isSending
   );
 }
 
+/** The most that curves can be smoothed. */
+export const SMOOTHEST = 0.99;
+
 export function Smoothing({ value, changed }: { value: number; changed: (value: number) => void }) {
   return (
     <label>
@@ -104,12 +162,35 @@ export function Smoothing({ value, changed }: { value: number; changed: (value: 
       <input
         type="range"
         min={0}
-        max={0.99}
+        max={SMOOTHEST}
         step={0.01}
         value={value}
         onInput={({ currentTarget }) => changed(Number(currentTarget.value))}
       />
       <span class="num">{value.toFixed(2)}</span>
+    </label>
+  );
+}
+
+interface ChoiceProps {
+  label: string;
+  value: string;
+  options: Readonly<Record<string, string>>;
+  changed: (value: string) => void;
+}
+
+/** One of a few words. */
+export function Choice({ label, value, options, changed }: ChoiceProps) {
+  return (
+    <label>
+      {label}
+      <select value={value} onChange={({ currentTarget }) => changed(currentTarget.value)}>
+        {Object.entries(options).map(([id, words]) => (
+          <option key={id} value={id}>
+            {words}
+          </option>
+        ))}
+      </select>
     </label>
   );
 }

@@ -1,13 +1,15 @@
 // Points with lines between them, and the spread of each as a bar: for few values, each of which is told by its title.
-import { useRef } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { axisRange } from '../../../../libs/comparison/src/index.js';
 import { download } from './download.js';
 import { tick } from './format.js';
+import { Scroll } from './parts.js';
+import { lookOf, TONES } from './looks.js';
+import { linearTicks, logTicks } from './ticks.js';
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
 /** Beyond it values are told apart by their logarithms. */
 const LARGEST_LINEAR_RATIO = 8;
-const TONES = 6;
 const LIGHT: Record<string, string> = {
   surface: '#ffffff',
   text: '#17201c',
@@ -54,6 +56,7 @@ interface Props {
 
 export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: Props) {
   const svg = useRef<SVGSVGElement>(null);
+  const [hidden, setHidden] = useState<string[]>([]);
   const points = lines.flatMap((line) => line.points);
   const heights = [...points.flatMap(({ y, spread = 0 }) => [y - spread, y + spread]), ...(reference === undefined ? [] : [reference.y])];
   const isLog = Math.min(...heights) > 0 && Math.max(...heights) / Math.min(...heights) > LARGEST_LINEAR_RATIO;
@@ -85,35 +88,43 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: 
           <button
             class="plain"
             onClick={() => download(`${title}.svg`, 'image/svg+xml', standing(svg.current!))}
-            aria-label={`${title} as SVG`}
+            aria-label={`SVG of ${title}`}
           >
             SVG
           </button>
-          <button class="plain" onClick={() => download(`${title}.csv`, 'text/csv', csv())} aria-label={`${title} as CSV`}>
+          <button class="plain" onClick={() => download(`${title}.csv`, 'text/csv', csv())} aria-label={`CSV of ${title}`}>
             CSV
           </button>
         </span>
       </header>
-      <div class="in scroll">
+      <Scroll label={title}>
         <svg ref={svg} class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${yAxis.name} against ${xAxis.name}`}>
           <Grid x={x} y={y} xAxis={xAxis} reference={reference} />
-          {lines.map((line, index) => (
-            <Line key={line.name} line={line} index={index} x={x.at} y={y.at} />
-          ))}
+          {lines.map((line, index) =>
+            hidden.includes(line.name) ? null : (
+              <Line key={line.name} line={line} index={index} x={(value) => x.at(value) + apart(index, lines.length)} y={y.at} />
+            ),
+          )}
         </svg>
         {lines.length > 1 && (
           <p class="legend">
             {lines.map(({ name }, index) => (
-              <span key={name}>
+              <button
+                key={name}
+                class="plain"
+                aria-pressed={!hidden.includes(name)}
+                title="shows or hides this line"
+                onClick={() => setHidden((before) => (before.includes(name) ? before.filter((one) => one !== name) : [...before, name]))}
+              >
                 <svg class="mark" viewBox="-8 -8 16 16" aria-hidden="true">
                   <Mark index={index} x={0} y={0} />
                 </svg>{' '}
                 {name}
-              </span>
+              </button>
             ))}
           </p>
         )}
-      </div>
+      </Scroll>
     </section>
   );
 }
@@ -161,6 +172,10 @@ function Grid({ x, y, xAxis, reference }: GridProps) {
   );
 }
 
+/** Points of several lines at the same place stand beside one another, so that none hides another. */
+const MOST_APART = 44;
+const apart = (index: number, lines: number): number => (index - (lines - 1) / 2) * Math.min(9, MOST_APART / Math.max(1, lines));
+
 const toneOf = (index: number): string => `var(--curve-${(index % TONES) + 1})`;
 
 function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (value: number) => number; y: (value: number) => number }) {
@@ -168,7 +183,9 @@ function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (val
   const path = line.points.filter(({ isAside }) => isAside !== true).map((point) => `${x(point.x)} ${y(point.y)}`);
   return (
     <g>
-      {path.length > 1 && <path d={`M${path.join('L')}`} fill="none" stroke={tone} stroke-width="1.8" />}
+      {path.length > 1 && (
+        <path d={`M${path.join('L')}`} fill="none" stroke={tone} stroke-width="1.8" stroke-dasharray={lookOf(index).dash.join(' ')} />
+      )}
       {line.points.map((point) => {
         const [px, py, { spread = 0 }] = [x(point.x), y(point.y), point];
         const [low, high] = [y(point.y - spread), y(point.y + spread)];
@@ -211,28 +228,13 @@ function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: 
   );
 }
 
-/** Round values in steps of 1, 2 or 5, and where each value lies. */
+/** Round values, and where each value lies. */
 function axis(values: number[], from: number, to: number, log: boolean, least = 0): Axis {
   const scaled = (value: number): number => (log ? Math.log10(value) : value);
   const [low, high] = values.length === 0 ? [0, 1] : axisRange(values, least);
   const ticks = log ? logTicks(low, high) : linearTicks(low, high);
   const [first, last] = [scaled(ticks[0]!), scaled(ticks.at(-1)!)];
   return { ticks, at: (value) => Math.round((from + ((scaled(value) - first) / (last - first)) * (to - from)) * 10) / 10 };
-}
-
-function linearTicks(low: number, high: number): number[] {
-  const rough = (high - low || Math.abs(high) || 1) / 5;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
-  const first = Math.floor(low / step);
-  const last = Math.max(first + 1, Math.ceil(high / step));
-  return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step);
-}
-
-function logTicks(low: number, high: number): number[] {
-  const all = Array.from({ length: 25 }, (_, index) => index - 12).flatMap((power) => [1, 2, 5].map((factor) => factor * 10 ** power));
-  const first = all.findLastIndex((value) => value <= low);
-  return all.slice(first, all.findIndex((value) => value >= high) + 1);
 }
 
 /** The drawing as a file of its own, in the light theme's colours. */

@@ -5,6 +5,7 @@ import { v1 } from '#protocol';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { EngineGrpc } from './engine.grpc.js';
 import { HistoryGrpc } from './history.grpc.js';
+import { LadderGrpc } from './ladder.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
@@ -31,13 +32,19 @@ export class PublicServices {
     @Inject(EngineGrpc) engines: EngineGrpc,
     @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(StudyGrpc) studies: StudyGrpc,
+    @Inject(LadderGrpc) ladders: LadderGrpc,
   ) {
     const of = <Handlers>(definition: ServiceDefinition<Handlers & UntypedServiceImplementation>, handlers: Handlers): PublicService => ({
       definition,
       handlers: handlers as UntypedServiceImplementation,
     });
     this.all = [
-      of<v1.RunServiceServer>(v1.RunServiceService, { ...runs.handlers(), ...queries.handlers(), ...retention.runHandlers() }),
+      of<v1.RunServiceServer>(v1.RunServiceService, {
+        ...runs.handlers(),
+        ...queries.handlers(),
+        ...retention.runHandlers(),
+        ...ladders.handlers(),
+      }),
       of<v1.HistoryServiceServer>(v1.HistoryServiceService, history.handlers()),
       of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),
       of<v1.EngineServiceServer>(v1.EngineServiceService, engines.handlers()),

@@ -31,7 +31,7 @@ interface SingleWeights {
 export type MeasuredSubject = Subject | SingleWeights;
 
 /** @throws RunError RUN_NOT_STARTED */
-export async function loadPrepared(runs: RunRepository, runId: string): Promise<PruningRunState> {
+export async function loadPrepared(runs: Pick<RunRepository, 'load'>, runId: string): Promise<PruningRunState> {
   const run = await runs.load(runId);
   if (!isPrepared(run)) throw new RunError('RUN_NOT_STARTED', `run ${runId} is not prepared yet`, run, 'run_id');
   return run;

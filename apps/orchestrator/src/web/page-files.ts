@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join, relative, sep } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { compressedPage, type Encoding } from './compression.js';
 
 const TYPES: Record<string, string> = {
   '.html': 'text/html; charset=utf-8',
@@ -15,10 +15,20 @@ const PAGE = '/index.html';
 const FOR_EVER = 'public, max-age=31536000, immutable';
 const ASK_AGAIN = 'no-cache';
 
-export interface PageFile {
-  bytes: Buffer;
-  zipped: Buffer;
-  headers: Record<string, string>;
+export class PageFile {
+  private readonly compressed = new Map<Encoding, Promise<Buffer>>();
+
+  constructor(
+    readonly bytes: Buffer,
+    readonly headers: Record<string, string>,
+  ) {}
+
+  /** Made when it is asked for first. */
+  in(encoding: Encoding): Promise<Buffer> {
+    const known = this.compressed.get(encoding) ?? compressedPage(this.bytes, encoding);
+    this.compressed.set(encoding, known);
+    return known;
+  }
 }
 
 export class PageFiles {
@@ -45,7 +55,7 @@ function read(folder: string): Map<string, PageFile> {
         etag: `"${createHash('sha256').update(bytes).digest('base64url').slice(0, 22)}"`,
         vary: 'accept-encoding',
       };
-      return [path, { bytes, zipped: gzipSync(bytes), headers }];
+      return [path, new PageFile(bytes, headers)];
     }),
   );
 }

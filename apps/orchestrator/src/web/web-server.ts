@@ -18,6 +18,7 @@ import { PublicServices } from '../api/public-services.js';
 import { requestIdOf } from '../api/request-ids.js';
 import { OPEN_CALLS } from '../tokens.js';
 import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
+import { ANSWER_COMPRESSIONS, COMPRESSED_BYTES_MIN, encodingFor } from './compression.js';
 import { PageFiles } from './page-files.js';
 import { readBody, requireMessage } from './request-message.js';
 import { WebAccess, type WebSecrets } from './web-access.js';
@@ -60,7 +61,8 @@ export class WebServer {
     if (this.known !== null) return this.known;
     const router = createConnectRouter({
       grpc: false, // it has a port of its own
-      acceptCompression: [], // the way is short, and the time is the engine's
+      acceptCompression: ANSWER_COMPRESSIONS,
+      compressMinBytes: COMPRESSED_BYTES_MIN,
       readMaxBytes: REQUEST_BYTES_MAX,
       jsonOptions: { ignoreUnknownFields: false },
       shutdownSignal: this.stopping.signal,
@@ -108,7 +110,7 @@ export class WebServer {
     else if (request.method !== 'GET' && request.method !== 'HEAD')
       sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
     else if (path === LOGIN_PATH) login(access, request, response);
-    else this.page(path, request, response);
+    else await this.page(path, request, response);
   }
 
   private async call(
@@ -149,20 +151,20 @@ export class WebServer {
     }
   }
 
-  private page(path: string, request: IncomingMessage, response: ServerResponse): void {
+  private async page(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const file = this.files.at(path);
     if (file === undefined) {
       sendText(response, 404, `there is no ${path} here; without the dashboard's files: npm run build`);
       return;
     }
-    const { bytes, zipped, headers } = file;
+    const { bytes, headers } = file;
     if (request.headers['if-none-match'] === headers['etag']) {
       response.writeHead(304, headers).end();
       return;
     }
-    const zips = /\bgzip\b/.test(request.headers['accept-encoding']?.toString() ?? '');
-    const body = zips ? zipped : bytes;
-    response.writeHead(200, { ...headers, ...(zips ? { 'content-encoding': 'gzip' } : {}), 'content-length': body.length });
+    const encoding = encodingFor(request.headers['accept-encoding']?.toString() ?? '');
+    const body = encoding === null ? bytes : await file.in(encoding);
+    response.writeHead(200, { ...headers, ...(encoding === null ? {} : { 'content-encoding': encoding }), 'content-length': body.length });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
 }

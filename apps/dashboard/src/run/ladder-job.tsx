@@ -1,0 +1,59 @@
+// The evaluation of the models of a ladder that were not evaluated: a job of the server, which goes on when this page is left.
+import { useEffect } from 'preact/hooks';
+import { runService, troubleOf } from '../api/client.js';
+import { useLoaded, useTrouble } from '../api/loaded.js';
+import { LadderState, type Run } from '../generated/espalier/v1/run_service_pb.js';
+import { count } from '../ui/format.js';
+import { Meter, TroubleNote } from '../ui/parts.js';
+import { ladderWords } from './ladder-words.js';
+
+const LOOK_AGAIN_MS = 1_000;
+
+export function LadderJobCard({ run: { runId }, missing }: { run: Run; missing: number }) {
+  const { data, reload } = useLoaded(`ladder ${runId}`, (signal) => runService.getLadder({ runId }, { signal }));
+  const [trouble, setTrouble] = useTrouble();
+  const job = data?.job;
+  const isRunning = job?.state === LadderState.RUNNING;
+  useEffect(() => {
+    if (!isRunning) return undefined;
+    const timer = setInterval(reload, LOOK_AGAIN_MS);
+    return () => clearInterval(timer);
+  }, [isRunning]);
+  const act = async (work: () => Promise<unknown>): Promise<void> => {
+    setTrouble(undefined);
+    try {
+      await work();
+    } catch (error) {
+      setTrouble(troubleOf(error));
+    }
+    reload();
+  };
+  if (data === undefined || (missing === 0 && !isRunning)) return null;
+  return (
+    <section class="card" aria-label="Evaluation of the ladder">
+      <div class="in bar">
+        {isRunning ? (
+          <>
+            <span class="num" role="status">
+              {ladderWords(job)}
+            </span>
+            <Meter share={job.models === 0 ? 1 : job.evaluated / job.models} label="models evaluated" />
+            <button onClick={() => void act(() => runService.cancelLadder({ runId }))}>Cancel</button>
+            <span class="soft">It goes on when this page is closed.</span>
+          </>
+        ) : (
+          <>
+            {job !== undefined && job.state !== LadderState.DONE && <span class="soft">{ladderWords(job)}</span>}
+            <span>
+              {count(missing)} {missing === 1 ? 'model was' : 'models were'} not evaluated yet.
+            </span>
+            <button class="main" onClick={() => void act(() => runService.startLadder({ runId }))}>
+              Evaluate {missing === 1 ? 'it' : 'them'}
+            </button>
+          </>
+        )}
+      </div>
+      <TroubleNote trouble={trouble} />
+    </section>
+  );
+}

@@ -1,0 +1,53 @@
+// The places of a run's curves where something happened, and who instructs at a step.
+
+export interface Assignment {
+  fromStep: number;
+  /** The first step that another one instructs. */
+  endStep: number;
+  /** 0: the intact model; null: the run has no teacher there. */
+  mark: number | null;
+  why: string;
+}
+
+/** A mark before the axis is known. */
+export interface StepMark {
+  step: number;
+  kind: 'teacher' | 'phase' | 'fork' | 'rewind' | 'restart';
+  words: string;
+}
+
+interface Happened {
+  assignments: readonly Assignment[];
+  phases: readonly { kind: string; firstStep: number }[];
+  /** Where the run itself was forked from its parent. */
+  forkedAtStep: number | null;
+  /** Runs that were forked from it. */
+  forks: readonly { name: string; step: number }[];
+  rewinds: readonly { toStep: number }[];
+  restarts: readonly { lastStep: number; cause: string }[];
+}
+
+export const teacherName = ({ mark }: Pick<Assignment, 'mark'>): string =>
+  mark === null ? 'no teacher' : mark === 0 ? 'intact model' : `teacher #${mark}`;
+
+export function stepMarks({ assignments, phases, forkedAtStep, forks, rewinds, restarts }: Happened): StepMark[] {
+  return [
+    ...assignments
+      .slice(1)
+      .map((one): StepMark => ({ step: one.fromStep, kind: 'teacher', words: `${teacherName(one)} instructs from here` })),
+    ...phases.slice(1).map(({ kind, firstStep }): StepMark => ({ step: firstStep, kind: 'phase', words: `${kind} begins` })),
+    ...(forkedAtStep === null ? [] : [{ step: forkedAtStep, kind: 'fork', words: 'forked from its parent' } satisfies StepMark]),
+    ...forks.map(({ name, step }): StepMark => ({ step, kind: 'fork', words: `forked: ${name}` })),
+    ...rewinds.map(({ toStep }): StepMark => ({ step: toStep, kind: 'rewind', words: 'rewound to here' })),
+    ...restarts.map(({ lastStep, cause }): StepMark => ({ step: lastStep, kind: 'restart', words: `went on after the ${cause} was lost` })),
+  ].sort((one, other) => one.step - other.step);
+}
+
+export function teacherAt(assignments: readonly Assignment[], step: number): string {
+  const one = assignments.findLast(({ fromStep }) => fromStep <= step);
+  return one === undefined ? '' : teacherName(one);
+}
+
+export function phaseAt(phases: readonly { kind: string; firstStep: number }[], step: number): string {
+  return phases.findLast(({ firstStep }) => firstStep <= step)?.kind ?? '';
+}

@@ -1,0 +1,25 @@
+import { placeOfStep, placesOf, stepAtPlace } from './x-axis.js';
+
+const steps = [9, 19, 29];
+
+describe('places on the x axis', () => {
+  test('are steps, tokens or seconds', () => {
+    expect(placesOf(steps, [1, 2, 4], 64, 'step')).toEqual([9, 19, 29]);
+    expect(placesOf(steps, [1, 2, 4], 64, 'tokens')).toEqual([640, 1280, 1920]);
+    expect(placesOf(steps, [1, 2, 4], 64, 'time')).toEqual([1, 3, 7]);
+  });
+
+  test('a step between two points lies between their places, and one beyond all points has none', () => {
+    expect(placeOfStep(24, steps, [1, 3, 7])).toBe(5);
+    expect(placeOfStep(9, steps, [1, 3, 7])).toBe(1);
+    expect(placeOfStep(3, steps, [1, 3, 7])).toBeNull();
+    expect(placeOfStep(30, steps, [1, 3, 7])).toBeNull();
+  });
+
+  test('a place that was chosen by zooming is a step again', () => {
+    expect(stepAtPlace(5, steps, [1, 3, 7])).toBe(24);
+    expect(stepAtPlace(-5, steps, [1, 3, 7])).toBe(9);
+    expect(stepAtPlace(99, steps, [1, 3, 7])).toBe(29);
+    expect(stepAtPlace(1, [], [])).toBe(0);
+  });
+});

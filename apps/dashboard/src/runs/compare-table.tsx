@@ -1,0 +1,113 @@
+// The figures of compared runs, with their differences from the baseline, and the settings in which they differ.
+import { Swatch } from '../ui/chart.js';
+import { NONE, statusWord } from '../ui/format.js';
+import { lookOf } from '../ui/looks.js';
+import { Anchor } from '../ui/router.js';
+import { differenceOf, differingSettings, summaryOf, type Group, type Summary } from './comparison.js';
+import { FIGURES, type Compared } from './compared.js';
+
+interface Props {
+  groups: Group[];
+  all: Compared[];
+  sort: string;
+  sortBy: (figure: string) => void;
+  first: (group: Group) => void;
+  without: (group: Group) => void;
+}
+
+export function CompareTable({ groups, all, sort, sortBy, first, without }: Props) {
+  const settings = differingSettings(groups);
+  const statusOf = ({ members }: Group): string =>
+    [...new Set(members.map(({ runId }) => statusWord(all.find(({ run }) => run.runId === runId)!.run.status)))].join(', ');
+  return (
+    <table class="plain num compared">
+      <thead>
+        <tr>
+          <th scope="col">Figure</th>
+          {groups.map((group, index) => (
+            <th key={group.members[0]!.runId} scope="col">
+              <Swatch {...lookOf(index)} />{' '}
+              {group.members.length === 1 ? <Anchor to={`/runs/${group.members[0]!.runId}`}>{group.name}</Anchor> : group.name}
+              <br />
+              {index === 0 ? (
+                <span class="tag">baseline</span>
+              ) : (
+                <button class="plain" onClick={() => first(group)} aria-label={`as baseline: ${group.name}`}>
+                  as baseline
+                </button>
+              )}
+              <button class="plain" onClick={() => without(group)} aria-label={`leave out ${group.name}`}>
+                leave out
+              </button>
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        <tr>
+          <th scope="row">status</th>
+          {groups.map((group) => (
+            <td key={group.members[0]!.runId}>{statusOf(group)}</td>
+          ))}
+        </tr>
+        {FIGURES.map((figure) => (
+          <FigureRow key={figure.name} figure={figure} groups={groups} sort={sort} sortBy={sortBy} />
+        ))}
+        {settings.map(([name, values]) => (
+          <tr key={name}>
+            <th scope="row">{name}</th>
+            {values.map((value, index) => (
+              <td key={index} class={index > 0 && value !== values[0] ? 'differs' : ''}>
+                {value || NONE}
+              </td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+type RowProps = Pick<Props, 'groups' | 'sort' | 'sortBy'> & { figure: (typeof FIGURES)[number] };
+
+function FigureRow({ figure: { name, words, better }, groups, sort, sortBy }: RowProps) {
+  const summaries = groups.map((group) => summaryOf(group, name));
+  const direction = sort === name ? 'ascending' : sort === `${name} desc` ? 'descending' : undefined;
+  return (
+    <tr>
+      <th scope="row" aria-sort={direction ?? 'none'}>
+        <button class="plain" onClick={() => sortBy(direction === 'ascending' ? `${name} desc` : direction === 'descending' ? '' : name)}>
+          {name} {direction === 'ascending' ? '→' : direction === 'descending' ? '←' : ''}
+        </button>
+      </th>
+      {summaries.map((summary, index) => (
+        <td key={groups[index]!.members[0]!.runId}>
+          {summary === undefined ? NONE : words(summary.mean)}
+          {summary?.spread !== undefined && <span class="soft"> ± {words(summary.spread)}</span>}
+          {index > 0 && <Against own={summary} baseline={summaries[0]} words={words} better={better} />}
+        </td>
+      ))}
+    </tr>
+  );
+}
+
+interface AgainstProps {
+  own: Summary | undefined;
+  baseline: Summary | undefined;
+  words: (value: number) => string;
+  better: (typeof FIGURES)[number]['better'];
+}
+
+/** By sign, word and colour, so that none of them has to be seen. */
+function Against({ own, baseline, words, better }: AgainstProps) {
+  const difference = differenceOf(own, baseline, better);
+  if (difference === null) return null;
+  const { value, verdict } = difference;
+  return (
+    <small class={`against ${verdict}`}>
+      {value > 0 ? '+' : '\u2212'}
+      {words(Math.abs(value))}
+      {verdict !== 'other' && ` ${verdict}`}
+    </small>
+  );
+}

@@ -1,0 +1,18 @@
+// The place that a reader points at, for all charts of a page: they have the same points.
+
+export class SharedCursor {
+  private readonly listeners = new Set<(index: number | null) => void>();
+  index: number | null = null;
+
+  set(index: number | null): void {
+    if (index === this.index) return;
+    this.index = index;
+    for (const listener of this.listeners) listener(index);
+  }
+
+  /** Returns how to stop listening. */
+  listen(listener: (index: number | null) => void): () => void {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+}

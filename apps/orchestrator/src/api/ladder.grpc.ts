@@ -1,0 +1,57 @@
+// The calls about a run's ladder: proto in, the server's job out; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import { unary, v1 } from '#protocol';
+import { Ladders, type LadderProgress } from '../run-services/ladders.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { StorageWatch } from '../storage/storage-watch.js';
+import { RunViews } from '../views/run-views.js';
+import { Callers } from './callers.js';
+
+const STATES = {
+  running: v1.LadderState.LADDER_STATE_RUNNING,
+  done: v1.LadderState.LADDER_STATE_DONE,
+  cancelled: v1.LadderState.LADDER_STATE_CANCELLED,
+  failed: v1.LadderState.LADDER_STATE_FAILED,
+};
+
+@Injectable()
+export class LadderGrpc {
+  constructor(
+    @Inject(Ladders) private readonly ladders: Ladders,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(Callers) private readonly callers: Callers,
+  ) {}
+
+  handlers(): Pick<v1.RunServiceServer, 'startLadder' | 'getLadder' | 'cancelLadder'> {
+    const { ladders, views } = this;
+    return {
+      startLadder: unary(async (request: v1.StartLadderRequest, _signal, call): Promise<v1.StartLadderResponse> => {
+        await this.storage.requireRoom();
+        this.lease.requireHeld();
+        const runId = await views.wholeRunId(request.runId);
+        return { job: message(runId, await ladders.start(runId, this.callers.contextOf(call))) };
+      }),
+      getLadder: unary(async (request: v1.GetLadderRequest): Promise<v1.GetLadderResponse> => {
+        const runId = await views.wholeRunId(request.runId);
+        return { job: message(runId, ladders.progressOf(runId)) };
+      }),
+      cancelLadder: unary(async (request: v1.CancelLadderRequest): Promise<v1.CancelLadderResponse> => {
+        const runId = await views.wholeRunId(request.runId);
+        return { job: message(runId, ladders.cancel(runId)) };
+      }),
+    };
+  }
+}
+
+function message(runId: string, progress: LadderProgress | undefined): v1.LadderJob | undefined {
+  if (progress === undefined) return undefined;
+  const { state, failure, ...rest } = progress;
+  return {
+    ...rest,
+    runId,
+    state: STATES[state],
+    failure: failure === null ? undefined : { code: failure.code, message: failure.message, field: '' },
+  };
+}

@@ -1,0 +1,130 @@
+// The ladder of a run, evaluated rung by rung: a job of the server, which needs no client that waits. Each value is recorded when it is
+// there, so a job that ends early has lost nothing, and the next one goes on from there.
+import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import type { Logger } from 'pino';
+import { EspalierError, invalidField, toEspalierError, type v1 } from '#protocol';
+import type { CallContext } from '../event-sourcing/call-context.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { LOGGER } from '../tokens.js';
+import { RunServices } from './run-services.js';
+import { loadPrepared } from './subjects.js';
+
+/** The request for one evaluation, without the run. */
+export type Rung = Pick<v1.EvaluateRunRequest, 'intact' | 'teacherMark'>;
+
+export interface LadderProgress {
+  state: 'running' | 'done' | 'cancelled' | 'failed';
+  models: number;
+  evaluated: number;
+  etaSeconds: number | undefined;
+  waitingFor: string;
+  failure: EspalierError | null;
+}
+
+/** The part of RunServices that evaluates. */
+export interface Evaluates {
+  evaluateRun: RunServices['evaluateRun'];
+}
+
+interface Job {
+  progress: LadderProgress;
+  stop: AbortController;
+}
+
+@Injectable()
+export class Ladders implements OnModuleDestroy {
+  private readonly jobs = new Map<string, Job>();
+
+  constructor(
+    @Inject(RunRepository) private readonly runs: Pick<RunRepository, 'load'>,
+    @Inject(RunServices) private readonly services: Evaluates,
+    @Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>,
+  ) {}
+
+  /** @throws EspalierError FIELD_REQUIRED where the run has no validation text */
+  async start(runId: string, by: CallContext): Promise<LadderProgress> {
+    const run = await loadPrepared(this.runs, runId);
+    const under = this.jobs.get(runId);
+    if (under?.progress.state === 'running') return { ...under.progress };
+    if (run.data.validationDigest === null)
+      throw invalidField('FIELD_REQUIRED', 'run_id', `run ${runId} has no validation text, so its ladder can't be evaluated`);
+    const rungs = missingRungs(run);
+    const progress: LadderProgress = {
+      state: 'running',
+      models: rungs.length,
+      evaluated: 0,
+      etaSeconds: undefined,
+      waitingFor: '',
+      failure: null,
+    };
+    const job = { progress, stop: new AbortController() };
+    this.jobs.set(runId, job);
+    void this.climb(runId, rungs, job, by);
+    return { ...progress };
+  }
+
+  progressOf(runId: string): LadderProgress | undefined {
+    const job = this.jobs.get(runId);
+    return job && { ...job.progress };
+  }
+
+  /** The one that is evaluated at the moment ends too. */
+  cancel(runId: string): LadderProgress | undefined {
+    const job = this.jobs.get(runId);
+    if (job?.progress.state === 'running') {
+      job.progress.state = 'cancelled';
+      job.stop.abort();
+    }
+    return this.progressOf(runId);
+  }
+
+  onModuleDestroy(): void {
+    for (const runId of this.jobs.keys()) this.cancel(runId);
+  }
+
+  private async climb(runId: string, rungs: Rung[], { progress, stop }: Job, by: CallContext): Promise<void> {
+    const beganMs = performance.now();
+    try {
+      for (const rung of rungs) {
+        await this.evaluate(runId, rung, progress, by, stop.signal);
+        progress.evaluated += 1;
+        const seconds = (performance.now() - beganMs) / 1_000;
+        progress.etaSeconds = (seconds / progress.evaluated) * (rungs.length - progress.evaluated);
+      }
+      progress.state = 'done';
+      this.log.info({ runId, models: rungs.length }, 'the ladder of a run is evaluated');
+    } catch (error) {
+      if (stop.signal.aborted) return;
+      progress.state = 'failed';
+      progress.failure = toEspalierError(error);
+      this.log.warn({ runId, code: progress.failure.code, evaluated: progress.evaluated }, 'the ladder of a run could not be evaluated');
+    }
+  }
+
+  private async evaluate(runId: string, rung: Rung, progress: LadderProgress, by: CallContext, signal: AbortSignal): Promise<void> {
+    const request = { runId, exportDigest: '', dataPath: '', window: 0, textColumn: '', unstructured: undefined, ...rung };
+    for await (const news of this.services.evaluateRun(request, runId, by, signal))
+      progress.waitingFor = 'waitingFor' in news ? news.waitingFor : '';
+  }
+}
+
+/** The intact model, the teachers in their order and the last state, without those that have a value already. */
+export function missingRungs(run: Pick<PruningRunState, 'teachers' | 'current' | 'evaluations' | 'data' | 'settings'>): Rung[] {
+  const dataDigest = run.data.validationDigest;
+  if (dataDigest === null) return [];
+  const measure = { ...perplexityOver(run.settings.evaluationWindow), dataDigest };
+  const isKnown = (subject: 'intact' | 'masked', stateDigest: string | null): boolean =>
+    run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, measure));
+  const teachers = run.teachers.filter(({ state }) => !isKnown('masked', state.stateDigest));
+  const isLastNew =
+    run.current !== null &&
+    !isKnown('masked', run.current.stateDigest) &&
+    !run.teachers.some(({ state }) => state.stateDigest === run.current!.stateDigest);
+  return [
+    ...(isKnown('intact', null) ? [] : [{ intact: true, teacherMark: undefined }]),
+    ...teachers.map(({ mark }) => ({ intact: false, teacherMark: mark })),
+    ...(isLastNew ? [{ intact: false, teacherMark: undefined }] : []),
+  ];
+}
