@@ -9,7 +9,7 @@
 namespace espalier::addon {
 
 namespace {
-// The event loop is woken for reports at most this often: who looks on sees no difference, and a step of a small model,
+// The event loop is woken for reports at most this often: a watching user sees no difference, and a step of a small model,
 // which takes only a few milliseconds on all cores, is not disturbed by each of its reports.
 constexpr auto kReportInterval = std::chrono::milliseconds(750);
 }  // namespace
@@ -41,7 +41,7 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
     } catch (...) {
       error = std::current_exception();
     }
-    job = nullptr;  // what the job holds is let go on the thread that used it
+    job = nullptr;  // the job's objects end on the thread that used them
     {
       const std::lock_guard lock(mutex);
       finished = true;

@@ -12,7 +12,7 @@
 
 namespace espalier::addon {
 
-// Makes a JavaScript value on the event loop out of what a job left behind.
+// Makes the JavaScript result of a job, on the event loop.
 using MakeValue = std::function<Napi::Value(Napi::Env)>;
 
 // A job's view of the outside.
@@ -21,7 +21,7 @@ class JobContext {
   virtual ~JobContext() = default;
   virtual const std::atomic<bool>& cancelled() const = 0;
   // Queues one report; the caller's function gets them all, in order and in batches, before the job's promise settles.
-  // at_once: the caller's function is called as soon as the event loop comes to it, for what can't wait for a whole batch.
+  // at_once: the caller's function is called as soon as the event loop comes to it, for reports that can't wait for a whole batch.
   virtual void report(MakeValue value, bool at_once = false) = 0;
 };
 

@@ -19,7 +19,7 @@ class AddonError : public std::runtime_error {
 
 Napi::Error to_js_error(Napi::Env env, const std::exception_ptr& error);
 
-// Runs the body of an exported function; whatever it throws leaves as a JavaScript exception.
+// Runs the body of an exported function; an exception of it becomes a JavaScript exception.
 template <typename Body>
 auto guarded(Napi::Env env, Body body) -> decltype(body()) {
   try {

@@ -1,4 +1,4 @@
-// Checked reading of JavaScript arguments. Nothing here trusts a type or a range: errors name the field.
+// Checked reading of JavaScript arguments. Every type and range is checked, and errors name the field.
 #pragma once
 #include <napi.h>
 

@@ -12,7 +12,7 @@
 namespace espalier::addon {
 namespace {
 
-// Turns a result of the core into what the job leaves behind.
+// Turns a result of the core into the result of the job.
 template <typename Result>
 MakeValue value_of(Result result) {
   return [result = std::move(result)](Napi::Env env) { return to_js(env, result); };
@@ -169,7 +169,7 @@ Napi::Value Session::train(const Info& info) {
     const bool return_state = options.boolean("returnState");
     return start(info, [core = core_, plan, first_step, teachers, return_state](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(TimedStep{report, seconds_on_clock()})); };
-      // A report here comes once a batch or layer, and its reader may stop the job: at once, however quick the rest is.
+      // A report here comes once a batch or layer, and its reader may stop the job: so it is called at once.
       plan->on_calibrated = [&](double share) { context.report(number_of(share), true); };
       return value_of(core->train(*plan, first_step, teachers, return_state, on_step, context.cancelled()));
     });

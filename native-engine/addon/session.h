@@ -43,7 +43,7 @@ class Session : public Napi::ObjectWrap<Session> {
   // The second argument of `info`, when it is a function, gets the job's reports.
   Napi::Value start(const Info& info, Job job);
 
-  // Texts that the caller wants no more of, by the numbers of their prompts.
+  // Texts that the caller has stopped, by the numbers of their prompts.
   using StoppedTexts = std::vector<std::atomic<bool>>;
 
   std::shared_ptr<SessionCore> core_;  // jobs hold it too

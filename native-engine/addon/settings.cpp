@@ -13,7 +13,7 @@ enum class Missing { kRefused, kLeft };
 
 const char* target_name(size_t projection) { return std::strrchr(kProjectionNames[projection], '.') + 1; }
 
-// Sets each value that it is shown from the field of its name.
+// A visitor that sets each visited value from the field of its name.
 class Reader {
  public:
   Reader(const JsObject& from, Missing missing) : from_(from), missing_(missing) {}
@@ -49,7 +49,7 @@ class Reader {
     if (wanted(name)) value = from_.choice(name, Words<Enum>::all);
   }
 
-  // Once it was shown all values.
+  // Call after all values were visited.
   void refuse_others() const {
     for (const std::string& name : from_.keys()) {
       if (!known_.contains(name)) from_.fail(name.c_str(), "left out: no part of the engine takes such a setting there");
@@ -67,7 +67,7 @@ class Reader {
   std::set<std::string> known_;
 };
 
-// Writes each value that it is shown into the field of its name.
+// A visitor that writes each visited value into the field of its name.
 class Writer {
  public:
   explicit Writer(Napi::Env env) : env_(env), out_(Napi::Object::New(env)) {}

@@ -1,5 +1,5 @@
-// An export that lies on a disk: is it still what was written? A folder's marker names its files by digest. A GGUF file holds the digest of
-// itself, with zeros in that digest's own place. No server, store or network is asked.
+// Checks whether an export on a disk is as it was written. A folder's marker names its files by digest. A GGUF file holds the digest of
+// itself, with zeros in the place of that digest. The check asks no server, store or network.
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ export interface ExportReport {
   path: string;
   kind: 'folder' | 'gguf';
   ok: boolean;
-  /** The one that the run's history has: a folder's is that of the export, a GGUF file's that of `model.gguf` in the export. */
+  /** The digest in the run's history: for a folder that of the export, for a GGUF file that of `model.gguf` in the export. */
   digest: string;
   files: CheckedFile[];
 }

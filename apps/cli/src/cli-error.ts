@@ -1,4 +1,4 @@
-// An error in the terms of the command line, and the exit code that says so to scripts.
+// An error in the terms of the command line, with the exit code for scripts.
 import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
 import { EspalierError, statusOf, toEspalierError, type FieldViolation } from '#protocol';
@@ -11,7 +11,7 @@ export const ExitCode = {
   usage: 2,
   /** The run, teacher, file or digest it names is not there. */
   notFound: 3,
-  /** No server answers, or the one that does is another user's. */
+  /** No server answers, or the server belongs to another user. */
   unavailable: 4,
   /** Not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
   notAllowed: 5,
@@ -36,7 +36,7 @@ export const EXIT_CODES_HELP = `Exit codes:
 export interface CliErrorDetails {
   field?: string;
   exitCode?: number;
-  /** Tells what to do next, on a line of its own. */
+  /** The next thing to do, on a line of its own. */
   hint?: string;
   cause?: unknown;
 }
@@ -61,7 +61,7 @@ export function invalidOption(option: string, given: string, allowed: string): C
   });
 }
 
-/** Codes of the store's files, which no server and so no gRPC status stands behind. */
+/** Codes of errors in the store's files. They come from no server, so they have no gRPC status. */
 const STORE_EXIT_CODES: Record<string, number> = {
   STORE_NOT_FOUND: ExitCode.notFound,
   STORE_EXISTS: ExitCode.notAllowed,

@@ -42,7 +42,7 @@ export class Context {
   }
 
   /**
-   * From here on Ctrl-C or SIGTERM ends the command: what it waits for is given up, and the process ends soon, whatever it
+   * From here on Ctrl-C or SIGTERM ends the command: its waits are given up, and the process ends soon in any
    * is at; a second one ends it at once.
    */
   stopOnInterrupt(): void {
@@ -57,12 +57,12 @@ export class Context {
     this.endAtOnceOnInterrupt();
   };
 
-  /** How long the command may take to put things in order once it is told to stop. */
+  /** The time that the command has to clean up after it is told to stop. */
   allowToTidyUp(milliseconds: number): void {
     this.tidyUpMs = milliseconds;
   }
 
-  /** Before work that keeps the process from hearing anything: a signal then ends it as it ends any other program. */
+  /** Call before work that blocks the process: a signal then ends it like any other program. */
   endAtOnceOnInterrupt(): void {
     for (const signal of SIGNALS) process.off(signal, this.stop);
   }

@@ -15,7 +15,7 @@ const MARKER_MAX_BYTES = 1 << 20;
 /** Whether a new export may take the place of what is there. */
 export interface ExportPlace {
   folder: string;
-  /** The files of the export that lies there, and how they looked when their bytes were checked. */
+  /** The files of the export, with their sizes and times when their bytes were checked. */
   old: { files: ExportManifestFile[]; looks: string } | undefined;
 }
 
@@ -95,7 +95,7 @@ export function foldersOf(files: readonly ExportManifestFile[]): Set<string> {
   return folders;
 }
 
-/** All that lies in a folder, and in those folders of it that are named: any other may hold a whole system. */
+/** All entries of a folder and of its named folders. Other folders are not opened: they may hold a whole file system. */
 export async function* entriesOf(folder: string, folders: ReadonlySet<string>, below = ''): AsyncGenerator<Entry> {
   const unreadable = (error: unknown): Promise<never> => Promise.reject(fileError(error, join(folder, below)));
   for (const own of (await readdir(join(folder, below)).catch(unreadable)).sort()) {
@@ -128,7 +128,7 @@ export async function writeMarker(folder: string, files: ExportManifestFile[]): 
   }
 }
 
-/** The old export stays until the new one has its name; whatever was put there since we looked is not lost. */
+/** The old export stays until the new one has its name. Files that were put there meanwhile are not lost. */
 export async function moveIntoPlace(incoming: string, { folder, old }: ExportPlace): Promise<void> {
   if (old === undefined) {
     await rename(incoming, folder); // fails if the folder is not empty any more

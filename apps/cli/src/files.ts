@@ -78,7 +78,7 @@ export function requireOutsideDataFolder(path: string, option: string): void {
   }
 }
 
-/** Whether something can be made there is found out by making it: /proc looks writable. @throws CliError */
+/** Makes a file there to find out whether that is possible: /proc looks writable. @throws CliError */
 export async function requireWritable(path: string): Promise<void> {
   try {
     await rmdir(await mkdtemp(join(existingFolder(dirname(resolve(path))), '.espalier-')));
@@ -134,7 +134,7 @@ export async function requireFilePlace(path: string, { option, force, what, isOu
   }
 }
 
-/** Reading a file that an option or argument names: what is wrong with the file is said as that option's. */
+/** Reads a file that an option or argument names. Errors of the file name that option. */
 export async function namedFile<T>(field: string, reading: Promise<T>): Promise<T> {
   return reading.catch((error: unknown) => {
     if (!(error instanceof UserFileError)) throw error;
@@ -143,7 +143,7 @@ export async function namedFile<T>(field: string, reading: Promise<T>): Promise<
   });
 }
 
-/** The system's words for what is wrong, without the call and the paths that it names, which may be ours. */
+/** The system's message, without the call and the paths in it, which may be ours. */
 export function systemWords({ code, message }: NodeJS.ErrnoException): string {
   return /^[A-Z0-9]+: ([^,]+)/.exec(message)?.[1] ?? code ?? message;
 }

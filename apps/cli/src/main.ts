@@ -22,7 +22,7 @@ function fail(error: unknown): number {
 }
 
 async function main(): Promise<number> {
-  // Nothing asked for: what there is to ask for.
+  // Without a command, help is printed.
   const isAlone = given.every((word) => word === '--json' || word === '--no-color');
   await buildProgram(json).parseAsync(isAlone ? ['help', ...given] : given, { from: 'user' });
   return outcome.exitCode;

@@ -1,4 +1,4 @@
-// The whole path once, on the bundled model: start, launch, look on, evaluate, export, show what has come of it.
+// The whole path once, on the bundled model: start, launch, watch, evaluate, export, print the results.
 import { randomUUID } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -71,7 +71,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
 }
 
 async function start({ dataFolder, output, signal }: Context, options: QuickstartOptions): Promise<RunningStack> {
-  // Another data folder's server may have the usual port; ours is found through its data folder on any.
+  // The server of another data folder may have the usual port. Ours is found through its data folder, on any port.
   const listen = (await isFree(DEFAULT_SERVER)) ? undefined : '127.0.0.1:0';
   const stack = await startStack({ dataFolder, threads: options.threads, listen }, signal);
   output.line(`${stack.wasRunning ? 'server already running' : 'server started'} at ${stack.listen}, data in ${dataFolder}`);
@@ -143,7 +143,7 @@ async function measure(context: Context, runId: string): Promise<Measured> {
       line.end();
     }
   };
-  // A run with validation text is evaluated when it completes; what is recorded needs no second time.
+  // A run with validation text is evaluated when it completes, so it is not evaluated again.
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
   const headline = run!.evaluations.find((one) => one.headline);
   const onTheSame = ({ dataDigest, window }: v1.Evaluation) => dataDigest === headline?.dataDigest && window === headline.window;

@@ -162,7 +162,7 @@ async function waitForServer(child: ChildProcess, dataFolder: string, readLog: (
 }
 
 function startFailure(what: string, log: string): CliError {
-  // The server's own last words, where it could still say them.
+  // The server's own last message, if it wrote one.
   const [, words, code] = /^espalier: (.*) \(([A-Z_]+)\)$/.exec(log.split('\n').at(-1) ?? '') ?? [];
   if (words !== undefined && code !== 'INTERNAL')
     return new CliError('SERVER_START_FAILED', `${words} (${code})`, { exitCode: ExitCode.failed });

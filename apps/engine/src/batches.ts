@@ -1,4 +1,4 @@
-/** Joins what a callback brings to a loop that takes: everything that has come since the last turn, in one batch. */
+/** Joins the items of a callback into batches for a loop: a batch has all items since the last turn. */
 export class Batches<Item> implements AsyncIterable<Item[]> {
   private waiting: Item[] = [];
   private ended = false;

@@ -1,4 +1,4 @@
-// The one session of this engine, and the rule that one piece of heavy work runs at a time.
+// The one session of this engine. One piece of heavy work runs at a time.
 import { randomUUID } from 'node:crypto';
 import { EspalierError } from '#protocol';
 import { chosenDevice, planMemory, Session, type MemoryPlan, type SessionOptions } from '#native-engine';
@@ -81,7 +81,7 @@ export class SessionHolder {
   }
 
   /**
-   * Runs heavy work alone. The signal given to it aborts when the work is told to stop, or its client has gone; it asks by itself
+   * Runs heavy work alone. Its signal aborts when the work is told to stop, or when its client has gone. The work checks by itself
    * whether it may go on. Work that ends for such a reason is waited for.
    */
   async exclusive<T>(name: string, run: (signal: AbortSignal, mayGoOn: () => boolean) => Promise<T>, client?: AbortSignal): Promise<T> {
@@ -115,7 +115,7 @@ export class SessionHolder {
     if (this.work?.name === name) this.work.mayGoOn = false;
   }
 
-  /** For another who gets the engine: work under way ends at its next step, and memory is let go. */
+  /** For the next holder of the engine: work under way ends at its next step, and memory is freed. */
   async clear(): Promise<void> {
     await this.stopWork();
     const { current } = this;
@@ -123,7 +123,7 @@ export class SessionHolder {
     await current?.session.close();
   }
 
-  /** For the end of the process: no more work; that under way ends at its next step; memory is let go. */
+  /** For the end of the process: no new work starts, work under way ends at its next step, and memory is freed. */
   async shutDown(): Promise<void> {
     this.shuttingDown = true;
     await this.clear();

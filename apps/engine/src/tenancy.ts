@@ -50,7 +50,7 @@ export class Tenancy {
     throw this.elsewhere();
   }
 
-  /** Who has it, but for the claim, which is the holder's own. */
+  /** The holder, without its secret claim. */
   get holder(): engineV1.Holder | undefined {
     return this.tenant === null ? undefined : { ...this.tenant.holder, claim: '' };
   }

@@ -120,7 +120,7 @@ export async function train(
   }
 }
 
-/** Those who instruct any of these steps, the first from the first of them on. */
+/** The teachers of these steps; the first one starts with the first step. */
 function within(teachers: TeacherStretch[], firstStep: number, endStep: number): TeacherStretch[] {
   const at = teachers.findLast((one) => one.firstStep <= firstStep);
   return [

@@ -20,7 +20,7 @@ export class ArtifactStoreError extends Error {
   }
 }
 
-/** Gives a file system error its stable code; an error that already has one passes through. */
+/** Gives a file system error its stable code. An error that has one already stays. */
 export function toArtifactError(error: unknown, action: string, digest: string | null): ArtifactStoreError {
   if (error instanceof ArtifactStoreError) return error;
   const code = (error as NodeJS.ErrnoException).code;

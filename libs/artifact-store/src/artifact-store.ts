@@ -24,7 +24,7 @@ export interface ArtifactEntry {
 }
 export type ArtifactCondition = 'ok' | 'missing' | 'corrupt';
 
-/** Artifacts that no event seems to need are set aside before they go. They can be read as before, so a mistake costs nothing. */
+/** Artifacts that no event seems to need are set aside before they are removed. They can still be read, so a mistake costs nothing. */
 export interface Quarantine {
   /** False: there is no such artifact. */
   take(digest: string): Promise<boolean>;
@@ -49,7 +49,7 @@ export interface IncomingFile {
 export interface Incoming {
   /** A new path for another process to write to, or to several that begin with it and "-" and a number; `adopt` takes them over. */
   newPath(): string;
-  /** Nothing more is written to the path, and nothing more is adopted from it: what is left there is removed. */
+  /** The path is used no more: files that are left there are removed. */
   end(path: string): Promise<void>;
   list(): AsyncIterable<IncomingFile>;
   /** True when it was there. */

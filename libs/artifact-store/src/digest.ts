@@ -10,7 +10,7 @@ export function isDigest(text: string): boolean {
   return /^[0-9a-f]{64}$/.test(text);
 }
 
-/** Digests become file names and object keys, so nothing else may pass. */
+/** Digests become file names and object keys, so any other text is refused. */
 export function requireDigest(text: string): string {
   if (isDigest(text)) return text;
   throw new ArtifactStoreError(

@@ -22,7 +22,7 @@ export async function openFolderStore(folder: string): Promise<ArtifactStore> {
     makeFolder(join(root, 'incoming'));
     await syncPath(root);
   } catch (error) {
-    // Reading must work from a folder that can't be written; a write will say so itself.
+    // Reading must work from a folder that can't be written. A write reports that error itself.
     const readable = await stat(join(root, 'objects')).then(
       (found) => found.isDirectory(),
       () => false,
@@ -91,7 +91,7 @@ class FolderStore implements ArtifactStore {
     }
   }
 
-  /** A user may have removed it as rubbish. A whole store that is gone is another matter: its disk may not be mounted. */
+  /** A user may have removed the folder `incoming`, so it is made anew. If the whole store is gone, its disk may not be mounted. */
   private makeIncoming(): void {
     if (existsSync(join(this.root, 'objects'))) makeFolder(join(this.root, 'incoming'));
   }
@@ -103,7 +103,7 @@ class FolderStore implements ArtifactStore {
     return new ArtifactStoreError(named.code, `${named.message} (folder ${this.root})`, named.digest, named.cause);
   }
 
-  /** Replaces what is there: equal bytes if it is whole, better ones if it is not. */
+  /** Replaces the file that is there: it has equal bytes, or is damaged. */
   private async publish(incoming: string, digest: string): Promise<void> {
     const path = this.pathOf(digest);
     const shard = dirname(path);
@@ -266,7 +266,7 @@ function* slices(bytes: Uint8Array): Iterable<Uint8Array> {
   for (let start = 0; start < bytes.byteLength; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES);
 }
 
-/** Errors of the caller's own byte source pass through; a vanished folder is no missing artifact. */
+/** Errors of the caller's own byte source stay. A vanished folder is not a missing artifact. */
 function writeError(error: unknown, digest: string | null): unknown {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) return error;

@@ -1,4 +1,4 @@
-// Told from the bytes, so that a folder needs no second file beside each artifact that could be lost or disagree.
+// The media type follows from the bytes, so a folder needs no second file beside each artifact, which could be lost or differ.
 export const MEDIA_TYPE_SAFETENSORS = 'application/x-safetensors';
 export const MEDIA_TYPE_EXPORT_MANIFEST = 'application/x-espalier-export-manifest+json';
 const MEDIA_TYPE_JSON = 'application/json';

@@ -1,4 +1,4 @@
-// Checks a bundle by itself: no server, no store, no network. Everything that the bundle says is recomputed from its bytes.
+// Checks a bundle without server, store or network. All facts of the bundle are recomputed from its bytes.
 import { createHash } from 'node:crypto';
 import { userFileChunks } from '#files';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
@@ -26,7 +26,7 @@ export interface BundleReport {
   /** Which teacher instructed from which step on, and why; of the run itself. */
   instructions: Instruction[];
   signature: 'none' | 'valid' | 'invalid';
-  /** The signer's public key, raw hex. Whose key it is has to be known from elsewhere. */
+  /** The signer's public key, raw hex. The bundle does not say who owns the key. */
   publicKey: string;
 }
 

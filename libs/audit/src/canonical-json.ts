@@ -1,4 +1,4 @@
-// The checker's own reading of what is stored, written apart from the writer's, so that one mistake can't hide another.
+// The checker's own reading of stored data, separate from the writer's code, so that one mistake can't hide another.
 import { createHash } from 'node:crypto';
 
 /** Keys sorted by code unit, no white space, numbers as JavaScript prints them. */

@@ -1,5 +1,5 @@
 // A set of gates as short text. Gates are counted through a whole model: all heads layer by layer, then all intermediate units,
-// then the hidden units. Few of many are told by the gaps between them, many by one bit each, whichever is shorter.
+// then the hidden units. A set is written as the gaps between its gates, or as one bit for each gate: the shorter text counts.
 import { createHash } from 'node:crypto';
 
 const GAPS = 0;
@@ -16,7 +16,7 @@ export function allGates(count: number): Gates {
   return gates;
 }
 
-/** Those that are in one of the two only: what changed from one to the other, or the other from one and what changed. */
+/** The gates that are in only one of the two sets. So it gives the changes between two sets, and a set from another one and the changes. */
 export function gatesApart(left: Gates, right: Gates): Gates {
   const apart = new Uint8Array(left.length);
   for (let index = 0; index < apart.length; index += 1) apart[index] = left[index]! ^ right[index]!;

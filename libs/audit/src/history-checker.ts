@@ -1,4 +1,4 @@
-// Reads one run's events in order and says what is wrong with them: gaps, bytes that the digest chain does not vouch for,
+// Reads one run's events in order and reports their problems: gaps, bytes that the digest chain does not vouch for,
 // fields that do not fit, steps that do not join, states that no event recorded. Used by the server on its store and by the
 // offline check on a bundle.
 import { canonicalJson } from './canonical-json.js';
@@ -68,7 +68,7 @@ export class HistoryChecker {
   private readonly chains = new ChainChecker();
   /** Events were missing or damaged since the last segment: where the next one starts can't be told. */
   private stepUnsure = false;
-  /** The same since the beginning: what was recorded is not all known. */
+  /** The same since the beginning: some recorded facts are unknown. */
   private unsure = false;
 
   constructor(private readonly runId: string) {}
@@ -84,7 +84,7 @@ export class HistoryChecker {
     if (this.problems.length > problems) this.stepUnsure = this.unsure = true;
   }
 
-  /** A damaged event is one problem: it takes no part in what follows, and what can't be known without it is not asked. */
+  /** A damaged event is one problem: later checks leave it out, and facts that depend on it are not checked. */
   private check(event: RawEvent, subject: string): void {
     const problems = this.problems.length;
     this.checkPlace(event, subject);

@@ -1,5 +1,5 @@
-// The masks that a run's segments say to have, against their digests in the record: what opened and closed is added up, and must
-// come to the gates that are open at each segment's end.
+// The masks that a run's segments say to have, against their digests in the record: the changes are added up, and must
+// give the gates that are open at each segment's end.
 import { allGates, decodeGates, gatesApart, gatesDigest, type Gates } from './gate-set.js';
 import type { NamedBatch } from './history-checker.js';
 

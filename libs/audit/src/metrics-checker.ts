@@ -16,7 +16,7 @@ interface MeasuredSteps {
 export class MetricsChecker {
   readonly problems: Problem[] = [];
   events = 0;
-  /** Batches of attempts that were given up: nothing vouches for them but their form. */
+  /** Batches of attempts that were given up: only their form is checked. */
   unnamed = 0;
   private readonly named = new Map<number, NamedBatch>();
   private readonly masks: MasksChecker;

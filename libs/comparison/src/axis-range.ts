@@ -3,7 +3,10 @@
 /** The least span of an axis of sparsity, in percentage points: runs of one target end a little beside it. */
 export const LEAST_SPARSITY_POINTS = 10;
 
-/** The lowest and the highest value, set apart so far that values which hardly differ look so. Values from 0 on stay so. */
+/**
+ * The lowest and the highest value of the axis, with a least distance, so that values which hardly differ look alike. Bounds stay at least
+ * 0.
+ */
 export function axisRange(values: readonly number[], least: number): [low: number, high: number] {
   const [low, high] = values.reduce<[number, number]>(
     ([from, to], value) => [Math.min(from, value), Math.max(to, value)],

@@ -1,5 +1,5 @@
-// A cell of a CSV file. Names come from anywhere, and a spreadsheet runs what looks like a formula: a quote mark in front keeps it a text.
-// A program that cuts lines at semicolons or tabs finds cells within ours, so what follows those is looked at too.
+// A cell of a CSV file. Names come from anywhere, and a spreadsheet runs a text that looks like a formula. A quote mark in front prevents
+// that. A program that cuts lines at semicolons or tabs finds cells within ours, so what follows those is looked at too.
 const FORMULA = /(^|[;\t\r\n])(["\s]*[=+\-@\t\r＝＋－＠])/g;
 const NUMBER = /^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 

@@ -4,7 +4,7 @@ export interface SizeAndQuality {
   perplexity: number | undefined;
 }
 
-/** Whether no other is as small and as good, and better in one of the two. */
+/** Whether no other model is as small and as good, and better in one of the two. */
 export function onFront({ parameters, perplexity }: SizeAndQuality, all: readonly SizeAndQuality[]): boolean {
   if (perplexity === undefined) return false;
   return !all.some(

@@ -7,7 +7,7 @@ export interface SpeedUp {
   high: number;
 }
 
-/** "1.6x faster", "1.3x slower", "as fast"; no digit that the spread does not allow, but where the first one would hide a difference. */
+/** "1.6x faster", "1.3x slower", "as fast"; only digits that the spread allows, unless the first one would hide a difference. */
 export function speedWords({ times, low, high }: SpeedUp): string {
   if (!(times > 0) || (low <= 1 && high >= 1)) return 'as fast';
   const [factor, from, to] = times > 1 ? [times, low, high] : [1 / times, 1 / high, 1 / low];

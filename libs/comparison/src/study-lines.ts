@@ -59,10 +59,10 @@ export function linesOf(groups: readonly Group[], measure?: string, fieldWords =
   return [...lines.values()];
 }
 
-/** A group's line is named by its variant and what else differs but the sparsity. */
+/** The name of a group's line: its variant and all other differences except the sparsity. */
 const lineName = (group: Group, fieldWords: (field: string) => string): string => named(group, fieldWords, ['target_sparsity']);
 
-/** By its variant and whatever differs. */
+/** The name of the group: its variant and all differences. */
 export const groupName = (group: Pick<Group, 'variant' | 'settings' | 'modelPath'>): string => named(group, (field) => field, []);
 
 function named(

@@ -1,4 +1,4 @@
-// Whether a run met its target. The sparsity that counts is that of the hard masks, for those are exported.
+// Whether a run met its target. The sparsity of the hard masks counts, since these are exported.
 
 /** A run is on target within this difference: one point. */
 export const TARGET_TOLERANCE = 0.01;

@@ -32,7 +32,7 @@ export interface StoredEvent {
 
 export type SubscriptionItem =
   | { kind: 'event'; event: StoredEvent }
-  /** In the place of an event that can't be read any more; what follows it comes as ever. */
+  /** In the place of an event that can't be read any more; the events after it follow as usual. */
   | { kind: 'damaged'; error: EventCorruptError }
   | { kind: 'caughtUp' }
   | { kind: 'checkpoint'; position: Position };

@@ -1,8 +1,8 @@
-// Reading on where an event can't be read any more.
+// Reading past an event that can't be read any more.
 import type { EventStore, Position, ReadOptions, StoredEvent } from './event-store.js';
 import { EventCorruptError } from './event-store.errors.js';
 
-/** The events of a stream, and in the places of damaged ones what is wrong with them. */
+/** The events of a stream, with an error in the place of each damaged one. */
 export async function* readPastDamage(
   store: Pick<EventStore, 'read'>,
   stream: string,

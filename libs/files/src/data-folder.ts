@@ -1,4 +1,4 @@
-// A server's data folder holds nothing but what the server put there: it replaces and removes files in it by their names.
+// A server's data folder holds only files of the server, which replaces and removes files in it by their names.
 import { readdirSync } from 'node:fs';
 
 /** Written first, so that every folder that a server has worked with has it. */
@@ -16,10 +16,10 @@ export const TOKEN_FILE = 'token';
 /** In a data folder: by which browsers are known again; readable by the server's user only. */
 export const COOKIE_KEY_FILE = 'cookie.key';
 
-/** Things that may lie there before that: a start cut short, a restored store, copied artifacts, the root of a file system. */
+/** Entries that may lie there before the first start: a start cut short, a restored store, copied artifacts, the root of a file system. */
 const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log(\.1)?|event-store|artifacts|lost\+found)$/;
 
-/** The name of something there that no server of ours put there; none in a folder that is new, empty or ours. */
+/** The name of a foreign entry in the folder; undefined in a folder that is new, empty or ours. */
 export function foreignInDataFolder(path: string): string | undefined {
   const names = namesIn(path);
   const isOurs = names.includes(DATA_FOLDER_ID) || OF_EARLIER_RELEASES.every((name) => names.includes(name));

@@ -1,5 +1,5 @@
-// Whose unfinished file is this? A name of the process that stands in the file's name, so that another process can tell later whether
-// its maker is surely dead. A number alone would not do: numbers are given again, and each container counts its own.
+// The owner of an unfinished file: the file's name holds a name of its process, so that another process can tell later whether the maker is
+// surely dead. A process number alone is not enough: numbers are reused, and each container counts its own.
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';

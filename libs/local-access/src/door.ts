@@ -1,5 +1,5 @@
-// The door of a server: whose a connection is gets decided when it comes, once, before a byte of it is read. A connection whose user the
-// kernel doesn't tell is refused. Room is limited, and a connection that has shown nothing yet makes way for a new one.
+// The door of a server. It finds the user of a connection once, when the connection comes, before it reads a byte. It refuses a connection
+// whose user the kernel does not tell. Room is limited, and a connection that has shown no token yet makes way for a new one.
 import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
 import type { Server, ServerCredentials } from '@grpc/grpc-js';
@@ -9,7 +9,7 @@ import { knowsPeers, type ConnectionEnds } from './peer-uid.js';
 
 const ROOT_UID = 0;
 const CONNECTIONS_MAX = 512;
-/** A process that may open few files keeps most of them for its work. */
+/** A process with a low limit of open files keeps most of them for its work. */
 const FILES_PER_CONNECTION = 4;
 
 /** unknown-user: the other end is closing or gone, so the kernel doesn't tell. no-room: every open connection is trusted. */
@@ -30,7 +30,7 @@ export interface DoorOptions {
 
 export interface Door {
   port: number;
-  /** Who has the other end of an open connection; undefined: it did not come through this door, or is closed. */
+  /** The user at the other end of an open connection; undefined: the connection did not come through this door, or is closed. */
   peerOf(ends: ConnectionEnds): Peer | undefined;
   /** A connection that has shown the token, or whatever the server asks for: it makes way for no other. */
   trust(ends: ConnectionEnds): void;

@@ -1,4 +1,4 @@
-// Who on this machine may reach a server, where no login asks for more.
+// The users of this machine who may reach a server without a login.
 export { LOGIN_PATH, LoginKeys, loginLink } from './login-link.js';
 export { isLoopbackAddress, isLoopbackHost } from './loopback.js';
 export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type Refusal } from './door.js';

@@ -1,5 +1,5 @@
-// Tells whose the connections are that wait at a door. The kernel's tables are long, so one reading is for all that wait, and readings
-// leave the process most of its time however fast connections come.
+// Finds the users of the connections that wait at a door. The kernel's tables are long, so one reading serves all waiting connections, and
+// pauses leave the process most of its time at any rate of connections.
 import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -10,7 +10,7 @@ import { PEER_TABLES, readTable, rowOfPeer, rowsOf, type ConnectionEnds, type Pe
 /** The user of a process on this machine; or another machine, where only a password or token tells. */
 export type Peer = { uid: number } | 'elsewhere';
 
-/** How much longer than a reading the pause behind it is. */
+/** The pause after a reading, as a multiple of the reading's time. */
 const PAUSE_FACTOR = 3;
 const PAUSE_MAX_MS = 100;
 /** The kernel may pass over a row while others come and go. */

@@ -1,4 +1,4 @@
-// The kernel knows whose a connection is: /proc/net/tcp lists both ends of one over loopback, each with the user of its socket.
+// The kernel knows the user of a connection: /proc/net/tcp lists both ends of a loopback connection, each with the user of its socket.
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 
@@ -15,12 +15,12 @@ export interface ConnectionEnds {
   localPort?: number | undefined;
 }
 
-/** Who has the other end of a connection; undefined when that end is not on this machine, or is closing or gone. */
+/** The user at the other end of a connection; undefined: that end is not on this machine, or is closing or gone. */
 export function peerUid(ends: ConnectionEnds): number | undefined {
   return PEER_TABLES.map((table) => rowOfPeer(table, rowsOf(readTable(table)), ends)).find((row) => row !== undefined)?.uid;
 }
 
-/** Whether this system says whose a connection is. */
+/** Whether this system tells the user of a connection. */
 export function knowsPeers(): boolean {
   return readTable(PEER_TABLES[0]).length > 0;
 }

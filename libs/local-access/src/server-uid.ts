@@ -1,5 +1,4 @@
-// Whose process answers at an address of this machine: a client that names a server by its address should know before it
-// tells it anything.
+// The user whose process answers at an address of this machine. A client should know the user before it sends anything.
 import { stat } from 'node:fs/promises';
 import { lookup } from 'node:dns/promises';
 import { connect, type Socket } from 'node:net';

@@ -1,4 +1,4 @@
-// A line of a log has a fixed length at most: what comes from outside (a name, an error text, a request) may be of any.
+// A line of a log has a greatest length, since texts from outside (a name, an error text, a request) may have any length.
 export const LINE_CHARACTERS_MAX = 8_000;
 const TEXT_CHARACTERS_MAX = 1_000;
 

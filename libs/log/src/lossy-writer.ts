@@ -1,4 +1,4 @@
-// Where log lines go. A log must never end what it tells of: on a full disk, or when the reader is gone, lines are dropped
+// Writes log lines. A log must never end the process that writes it: on a full disk, or when the reader is gone, lines are dropped
 // and counted, and the number is told as soon as there is room again.
 import { writeSync } from 'node:fs';
 import { visibleJson } from '#protocol';

@@ -1,5 +1,5 @@
-// Prompts as what a user says: the model's own chat template writes each of them, up to where the answer begins. A template is a program
-// out of the model's folder, so it runs in a process of its own: it may never end, or take all memory.
+// Prompts as messages of a user: the model's own chat template writes each prompt, up to the beginning of the answer. A template is a
+// program out of the model's folder, so it runs in a process of its own: it may never end, or take all memory.
 import { programFile } from '#files';
 import { readChatTemplate, type ChatTemplate } from './chat-template.js';
 import { readTokenizerFiles } from './load-tokenizer.js';

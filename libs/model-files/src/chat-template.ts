@@ -1,5 +1,5 @@
 // A model's own chat template turns a conversation into the text that the model was trained on. Two renderings must give the same
-// bytes, on whatever day: so the date that some templates ask for is fixed.
+// bytes on any day, so the date that some templates ask for is fixed.
 import { createHash } from 'node:crypto';
 import { jinja } from './jinja.js';
 import { readModelFile, tokenContent } from './load-tokenizer.js';
@@ -65,7 +65,7 @@ function specialTokensIn(config: Record<string, unknown>): Record<string, string
 export interface Conversation {
   text: string;
   responses?: Span[];
-  /** The index of a response that can't be told from the text around it. */
+  /** The index of a response that can't be separated from the text around it. */
   unclear?: number;
 }
 

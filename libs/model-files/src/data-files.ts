@@ -1,4 +1,4 @@
-// Which files a data path stands for, in which order, and what they contain, told by content digest.
+// The files that a data path stands for, in their order, with the digests of their contents.
 import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { opendir, stat, type FileHandle } from 'node:fs/promises';
@@ -25,7 +25,7 @@ const FORMATS: Record<string, DataFormat> = {
   csv: 'csv',
   tsv: 'tsv',
 };
-/** In a folder of other data, such files describe the data more often than they are some. */
+/** In a folder of other data, such files usually describe the data and are no data themselves. */
 const OFTEN_NO_DATA: DataFormat[] = ['json', 'csv', 'tsv'];
 const ALLOWED_FORMATS =
   '.jsonl or .ndjson with {"text": ...} in each line, .json with an array of those, .csv, .tsv or .parquet with a column text, and .txt, ' +

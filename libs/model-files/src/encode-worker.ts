@@ -60,7 +60,7 @@ function encodeAll({ tokenizer, endToken }: Encoder, { batch, documents }: Encod
   return { ids: ids.slice(0, count), lengths };
 }
 
-/** Whatever is no response is only context. A token that lies on the edge of a response belongs to it. */
+/** Text outside of responses is only context. A token at the edge of a response belongs to the response. */
 function markContext(tokenizer: Tokenizer, { text, hasSpecialTokens, responses }: SourceDocument, ids: Uint32Array): void {
   const tokensIn = (characters: number): number => {
     const before = tokenizer.encode(text.slice(0, characters), { add_special_tokens: hasSpecialTokens !== true }).ids;

@@ -11,7 +11,7 @@ import type { SourceDocument } from './read-bytes.js';
 const MOST_THREADS = 4;
 /** A busy machine needs a few seconds for a large tokenizer. */
 const LOADING_LIMIT_MS = 60_000;
-/** A tenth of what the slowest tokenizer was seen to encode on a busy machine. */
+/** A tenth of the slowest rate that was seen on a busy machine. */
 const CHARACTERS_PER_MS = 20;
 /** The most time for one document, however long: the caller gets an answer by then. */
 const LENGTH_LIMIT_MS = 300_000;
@@ -25,7 +25,7 @@ interface Waiting {
 interface Thread {
   worker: Worker;
   progress: EncodeProgress;
-  /** The document that it worked on at the last look, and since when. */
+  /** The document of the thread at the last look, and the time of its start. */
   seen: { batch: number; document: number; sinceMs: number };
 }
 
@@ -35,7 +35,7 @@ export interface EncoderPoolOptions extends EncodeWorkerData {
 }
 
 export class EncoderPool {
-  /** Each is started for the first batch that comes to it: a short text needs one. */
+  /** A thread starts for its first batch, so a short text needs one thread. */
   private readonly threads: Thread[];
   private readonly mostThreads = Math.min(Math.max(availableParallelism(), 1), MOST_THREADS);
   private readonly waiting = new Map<number, Waiting>();
@@ -103,7 +103,7 @@ function timeForLength(document: SourceDocument): number {
   return Math.min(charactersToEncode(document) / CHARACTERS_PER_MS, LENGTH_LIMIT_MS);
 }
 
-/** Each response is found by what the text before it and up to its end becomes. */
+/** A response is found by two token counts: of the text before it, and of the text up to its end. */
 function charactersToEncode({ text, responses = [] }: SourceDocument): number {
   return responses.reduce((sum, { from, to }) => sum + from + to, text.length);
 }

@@ -1,5 +1,5 @@
-// A corpus as one artifact of tokens: u32 little-endian (`token-words.ts`), documents joined, each led (and ended) as the tokenizer's
-// post-processor says. The same files with the same tokenizer are tokenized once.
+// A corpus as one artifact of tokens: u32 little-endian (`token-words.ts`). Documents are joined, each with the special tokens of the
+// tokenizer's post-processor. The same files with the same tokenizer are tokenized once.
 import { join } from 'node:path';
 import type { ChildProcess } from 'node:child_process';
 import type { ArtifactStore } from '#artifact-store';
@@ -59,7 +59,7 @@ export interface PreparedTokens {
   tokenizerDigest: string;
 }
 
-/** Checks what costs nothing: whether the sources are there, and are files. Returns the bytes of the data. */
+/** Makes the cheap checks: whether the sources are there, and are files. Returns the bytes of the data. */
 export async function requireSources({
   modelPath,
   text,

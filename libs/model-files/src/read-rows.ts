@@ -1,4 +1,4 @@
-// Rows of any columns, of JSON Lines and Parquet files: for data sets that are questions, not text. They are held in memory together.
+// Rows of any columns, of JSON Lines and Parquet files, for data sets of questions. They are held in memory together.
 import { basename } from 'node:path';
 import { listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';

@@ -1,4 +1,4 @@
-// Which special tokens stand around a text that a model reads: one rule for the questions of tasks and for the prompts of generated
+// The special tokens around a text that a model reads: one rule for the questions of tasks and for the prompts of generated
 // texts. It is the rule of transformers, by which published figures were made.
 import { tokenContent, type TokenizerFiles } from './load-tokenizer.js';
 import { ModelFilesError } from './model-files.errors.js';

@@ -1,4 +1,4 @@
-// The beginning of a text, read before anything is made of it: a wrong column, a broken first line or an empty file is then told at once.
+// Reads the beginning of a text before the text is used, so that a wrong column, a broken first line or an empty file is reported at once.
 import { programFile } from '#files';
 import { readChatTemplate } from './chat-template.js';
 import { readTokenizerConfig } from './load-tokenizer.js';
@@ -9,7 +9,7 @@ import type { StartMessage, StartTask } from './text-start-process.js';
 
 /** A folder of more files is looked into no further. */
 const FILES_MAX = 64;
-/** Some files take long to their first document: packed ones, one on a slow disk. */
+/** Some files take long to their first document: packed files, and files on a slow disk. */
 const TIME_MS = 10_000;
 
 export interface StartOptions {

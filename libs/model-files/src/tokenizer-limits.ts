@@ -1,5 +1,5 @@
-// How much a tokenizer may make of a text. tokenizer.json comes from anywhere: one that replaces a letter by a thousand others makes
-// hundreds of megabytes of tokens from a small file, and an engine would be held for all of them.
+// Limits of the tokens that a tokenizer makes of a text. tokenizer.json comes from anywhere. One that replaces a letter by a thousand
+// others makes hundreds of megabytes of tokens from a small file, and would hold up an engine.
 import { ModelFilesError } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 

@@ -1,5 +1,5 @@
-// How much text packed files may unpack to. A gzip stream of a megabyte can unpack to a gigabyte, a page of a Parquet file to
-// far more. So what was unpacked is counted while it is, and compared with what was read of the disk, over all files of a
+// The limit of the text that packed files unpack to. A gzip stream of a megabyte can unpack to a gigabyte, a page of a Parquet file to
+// far more. So unpacked bytes are counted at once, and compared with the bytes read from the disk, over all files of a
 // corpus. Text packs to between a third and a tenth; the limits leave room for very repetitive text.
 import { ModelFilesError } from './model-files.errors.js';
 

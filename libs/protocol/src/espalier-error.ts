@@ -3,7 +3,7 @@ import type { ErrorCode } from './error-codes.js';
 export interface FieldViolation {
   /** As in the request, nested with dots: "settings.target_sparsity". */
   field: string;
-  /** Says what is wrong and what is allowed. */
+  /** Names the mistake and the allowed values. */
   description: string;
   code: string;
 }

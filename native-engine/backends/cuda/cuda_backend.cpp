@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "espalier/error.h"
-#include "parts.h"
+#include "row_parts.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -1,4 +1,4 @@
-// The operating system's word about memory.
+// Memory, as the operating system reports it.
 #pragma once
 #include <cstdint>
 

@@ -1,7 +1,7 @@
 // A device: its memory and a queue of ops. The algorithm (step, trainer, evaluation) is written once over this interface; a
 // backend knows the ops and nothing of the method.
 //
-// Everything but download and synchronize only joins the queue. Until one of these two returns, nothing that the queue takes may
+// All calls but download and synchronize only join the queue. Until one of these two returns, the inputs of the queued calls must not
 // change or go: neither a buffer nor the host memory of an upload. UploadBlock and upload_now keep to that by themselves.
 #pragma once
 #include <memory>

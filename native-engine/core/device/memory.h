@@ -9,7 +9,7 @@
 
 namespace espalier {
 
-// An address of T in a device's memory. It is no pointer: nothing but a backend can get at what lies there.
+// An address of T in a device's memory. It is no pointer: only a backend can read the memory there.
 template <class T>
 class DevicePtr {
  public:

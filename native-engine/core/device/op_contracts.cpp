@@ -45,7 +45,7 @@ void apart(const char* op, const Tensor& made, std::initializer_list<const Tenso
       refuse(op, "a result lies over another tensor");
 }
 
-// `made` may lie where one of `places` does.
+// `made` may use the memory of one of `places`.
 void apart_or_in_place(const char* op, const Tensor& made, std::initializer_list<const Tensor*> places) {
   for (const Tensor* place : places)
     if (overlap(made, *place) && !same_place(made, *place)) [[unlikely]]

@@ -1,12 +1,12 @@
-// The ops of a device: about twenty ops over row-major tensors, each a struct of what it takes and what it makes.
+// The ops of a device: about twenty ops over row-major tensors. Each op is a struct of its inputs and results.
 //
 // Conventions: widths of activations are multiples of kWidthMultiple, padded with zeros; row counts are arbitrary. An index of
 // -1 in a gather list stands for such padding. "Compute dtype" is f32 or bf16; accumulation is always f32. Equal inputs give
 // equal bits, whatever ran before.
 //
-// Overlap: what an op makes lies apart from all else that it names, but where its comment says "may lie where ...": there both
-// begin at the same address and have the same dtype and stride. A backend that can't work in place copies first.
-// op_contracts.cpp checks shapes, dtypes and overlaps before an op is queued, also in release builds.
+// Overlap: the results of an op lie apart from all other tensors that it names, except where its comment says "may lie where ...": there
+// both begin at the same address and have the same dtype and stride. A backend that can't work in place copies first. op_contracts.cpp
+// checks shapes, dtypes and overlaps before an op is queued, also in release builds.
 #pragma once
 #include "device/products.h"
 
@@ -285,7 +285,7 @@ struct AdamW {
   float low = 0, high = 0;  // parameters are clamped to [low, high] when low < high
 };
 
-// Throw Error(kInternal, "backend") where an op would read or write what it must not.
+// Throw Error(kInternal, "backend") where an op would read or write outside of its tensors.
 void check(const Copy& op);
 void check(const Clear& op);
 void check(const Embed& op);

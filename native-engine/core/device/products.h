@@ -1,4 +1,4 @@
-// The products of activations with stored matrices, of which the weights' open rows and columns take part.
+// The products of activations with the open rows and columns of stored matrices.
 #pragma once
 #include <array>
 
@@ -7,7 +7,7 @@
 namespace espalier {
 
 // Rows and columns of a stored matrix, as a product sees them: value(i, j) = scale * stored[row_index[i], col_index[j]]. An
-// index of -1 is a row or column of zeros, and without a list so is what lies beyond the stored matrix.
+// index of -1 is a row or column of zeros. Without a list, places beyond the stored matrix are zeros too.
 struct Selection {
   StoredMatrix stored;  // any dtype
   int64_t rows = 0, cols = 0;
@@ -27,7 +27,7 @@ struct Product {
   int count = 0;
   bool transposed = false;
   bool accumulate = false;  // c is f32 then
-  // The order of a sum may depend on the product's shape. Else a row has the same bits whatever other rows there are.
+  // The order of a sum may depend on the product's shape. Otherwise the bits of a row do not depend on the other rows.
   bool by_shape = false;
   DevicePtr<const float> column_scale;  // [out]; nullptr: ones
 

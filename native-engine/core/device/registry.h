@@ -1,4 +1,4 @@
-// The backends of this build: what each can do, asked without making one.
+// The backends of this build and their devices. The answers need no backend object.
 #pragma once
 #include <memory>
 #include <string>
@@ -19,7 +19,7 @@ class BackendKind {
   virtual ~BackendKind() = default;
   virtual std::string name() const = 0;
   virtual std::vector<DeviceDescription> devices() const = 0;  // in the order of their numbers
-  // Everything about the spec's device that can change a bit, besides sources and compiler.
+  // All properties of the spec's device that can change a bit, besides sources and compiler.
   virtual std::string fingerprint(const BackendSpec& spec) const = 0;
   // Bytes that the ops need besides the tensors passed in, for the widest layer of `config`.
   virtual uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const = 0;

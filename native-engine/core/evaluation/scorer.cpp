@@ -1,4 +1,4 @@
-// Log-likelihoods of token sequences: sorted, so that what several have in common is computed once, and packed one after another.
+// Log-likelihoods of token sequences: sorted, so that a common beginning is computed once, and packed one after another.
 #include "espalier/scorer.h"
 
 #include <algorithm>

@@ -16,7 +16,7 @@ namespace espalier {
 
 namespace {
 
-// The projections are its own, all else is the source's.
+// A model with projections of its own. It shares all other tensors with the source.
 class PrunedCopy final : public WeightTable {
  public:
   explicit PrunedCopy(const std::shared_ptr<const ModelWeights>& source) : WeightTable(source->config()), source_(source) {

@@ -1,4 +1,4 @@
-// A pruned model in memory: what a compacted export holds, without the file.
+// A pruned model in memory: the tensors of a compacted export, without the file.
 #pragma once
 #include <memory>
 
@@ -10,7 +10,7 @@ namespace espalier {
 // to whole vectors. Throws what export_model throws for such an export.
 std::shared_ptr<const ModelWeights> compacted_model(const ModelWeights& model, const TrainState* state, const Masks& masks, DType dtype);
 
-// The model itself where its matrices are stored so; else a copy of the whole model that is.
+// The model itself where its matrices are stored in this dtype; otherwise a copy of the whole model in the dtype.
 std::shared_ptr<const ModelWeights> stored_as(std::shared_ptr<const ModelWeights> model, DType dtype);
 
 }  // namespace espalier

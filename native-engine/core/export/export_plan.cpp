@@ -103,8 +103,8 @@ void drop_empty_layers(ExportPlan& plan) {
   plan.config.layer_count = static_cast<int64_t>(plan.layers.size());
 }
 
-// Recent versions of transformers refuse a LLaMA whose hidden size is no multiple of its heads, though head_dim says all there is
-// to say. So heads and hidden units are padded until it is one, in the cheapest way.
+// Recent versions of transformers refuse a LLaMA whose hidden size is no multiple of its heads, though head_dim is given.
+// So heads and hidden units are padded until the sizes fit, in the cheapest way.
 void fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t multiple_of) {
   const auto hidden = static_cast<int64_t>(plan.hidden.size());
   const int64_t head_dim = plan.config.head_dim;

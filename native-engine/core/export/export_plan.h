@@ -1,4 +1,4 @@
-// The part of a model that an export keeps, decided from the masks alone, and how it is laid out.
+// The part of a model that an export keeps, decided from the masks alone, and its layout.
 #pragma once
 #include <cstdint>
 #include <vector>

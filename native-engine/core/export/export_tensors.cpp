@@ -126,7 +126,7 @@ class Builder {
     t.factor = plan_.norm_scale;
     t.col_factor = unit_factor;
     if (own_) take_own(t, source, nullptr, &own_->hidden);
-    // Loaders make one dtype of all tensors. What is beyond it would become infinity, and belongs to a unit that is all but closed.
+    // Loaders make one dtype of all tensors. A greater value would become infinity. It belongs to a unit that is nearly closed.
     if (dtype_ == ExportDType::kF16 && !gguf_ && !unit_factor.empty()) t.limit = kF16Limit;
     // A rescaled norm would lose bits that the original had; in f32 it costs next to nothing.
     if (plan_.norm_scale != 1.0 || !unit_factor.empty()) t.type = StoredType::kF32;
@@ -168,7 +168,7 @@ class Builder {
   }
 
   // Reads the tensor from the student's own weights. rows, cols: for each row and column of its own matrix the one of the model, padding
-  // left out; nullptr: the same. What the student has no row or column for is closed.
+  // left out; nullptr: the same. A row or column that the student lacks is closed.
   void take_own(ExportTensor& t, const std::string& name, const std::vector<int32_t>* rows, const std::vector<int32_t>* cols) {
     const TrainState::Entry* e = state_->find(name);
     const bool vector = e != nullptr && e->shape.size() == 1;
@@ -193,7 +193,7 @@ class Builder {
     factor = std::move(own_factor);
   }
 
-  // Stands for a tensor that has nothing but zeros.
+  // Stands for a tensor of zeros.
   WeightView zero_base() const { return {nullptr, model_.embedding().dtype, 0, 0}; }
 
   void attach_lora(ExportTensor& t, int64_t l, Projection p) {
@@ -233,7 +233,7 @@ class Builder {
     const std::vector<float> z_head = masked ? repeat_each(slice(plan_.masks.head, from, source_.head_count), head_dim_) : none;
     const std::vector<float> z_unit = masked ? slice(plan_.masks.intermediate, from, source_.intermediate_size) : none;
     const std::vector<float>& z_hidden = plan_.masks.hidden;
-    // Only our own loaders know a norm that stands before nothing.
+    // Only our own loaders know a norm without a block behind it.
     const bool all_norms = plan_.container == ExportContainer::kSafetensors && plan_.form == ExportForm::kCompacted;
 
     if (all_norms || !query.empty()) add_norm(names_.attention_norm(number), input_norm_name(from), model_.layer(from).input_norm);

@@ -41,7 +41,7 @@ uint32_t file_type(const std::vector<ExportTensor>& tensors) {
   return any[static_cast<size_t>(StoredType::kF16)] ? 1 : 0;
 }
 
-// llama3's scaling as llama.cpp takes it: what each pair's frequency is divided by.
+// The scaling of llama3 as llama.cpp takes it: the divisor of each pair's frequency.
 std::vector<float> rope_factors(const ModelConfig& config) {
   const RopeScaling& rope = config.rope_scaling;
   std::vector<float> out;

@@ -1,4 +1,4 @@
-// Writes the values of tensors into a folder's current file, row by row; says how far it is and stops when told to.
+// Writes the values of tensors into a folder's current file, row by row. Reports progress, and stops on request.
 #pragma once
 #include <atomic>
 #include <cstdint>

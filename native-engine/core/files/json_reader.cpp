@@ -19,8 +19,8 @@ std::string without_library_prefix(const std::string& what) {
   return what.starts_with("[json.exception") && end != std::string::npos ? what.substr(end + 2) : what;
 }
 
-// Puts a document together as it is read. (The library's own way to look at a document while it reads it goes through all that an
-// object holds each time one of its values ends.)
+// Puts a document together as it is read. (The library's own callback goes through a whole object
+// each time one of its values ends.)
 class Builder final : public nlohmann::json_sax<Json> {
  public:
   Builder(ErrorCode corrupt, const std::string& source, const JsonLimits& limits, const std::atomic<bool>& cancel)
@@ -58,7 +58,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   [[noreturn]] void too_large(const std::string& what) const { throw Error(ErrorCode::kFileTooLarge, source_, source_ + ": " + what); }
 
-  // Where the value goes that comes next.
+  // The place of the next value.
   Json& put(Json value) {
     if (values_ == limits_.values) too_large("holds more than " + std::to_string(limits_.values) + " values");
     values_ += 1;

@@ -15,7 +15,7 @@ namespace espalier {
 
 using Json = nlohmann::json;
 
-// How much a document may hold: its reader's memory and time go by that, not by the file's bytes alone.
+// The largest contents of a document: the memory and time of its reader depend on them, not on the bytes of the file alone.
 struct JsonLimits {
   size_t values;  // in the whole document, with those inside of others
   size_t keys;    // in one object
@@ -25,8 +25,8 @@ constexpr JsonLimits kConfigLimits{1 << 18, 1 << 10};
 // A table that a program writes: a vocabulary, the tensors of a model.
 constexpr JsonLimits kTableLimits{1 << 22, 1 << 22};
 
-// Refuses what the JSON grammar leaves open or what would hurt: duplicate keys, invalid UTF-8, nesting beyond 64 levels, more than
-// `limits` allow (kFileTooLarge). Takes time in proportion to the text. `source` (a file name) becomes the error's field.
+// Refuses documents that the JSON grammar allows but that are ambiguous or harmful: duplicate keys, invalid UTF-8, nesting beyond 64
+// levels, more than `limits` allow (kFileTooLarge). Takes time in proportion to the text. `source` (a file name) becomes the error's field.
 // Throws Error(kCancelled) soon after `cancel` is set.
 Json parse_json(std::string_view text, ErrorCode corrupt, const std::string& source, const JsonLimits& limits,
                 const std::atomic<bool>& cancel = kNeverCancelled);
@@ -57,7 +57,7 @@ class JsonObject {
   ErrorCode corrupt_;
 };
 
-// A value as it may stand in a message: short, whatever the file holds.
+// A value for a message, cut short.
 std::string json_excerpt(const Json& value);
 
 }  // namespace espalier

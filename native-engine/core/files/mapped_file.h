@@ -12,7 +12,7 @@ namespace espalier {
 
 class MappedFile {
  public:
-  // Never blocks, whatever the path leads to. Throws Error(not_found, field) when there is no such file,
+  // Never blocks, for any kind of file. Throws Error(not_found, field) when there is no such file,
   // Error(kFileNotRegular, field) when it is not a regular file, Error(kIo, field) when it cannot be read.
   MappedFile(const std::string& path, ErrorCode not_found, const std::string& field);
   ~MappedFile();

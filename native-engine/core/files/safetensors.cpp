@@ -39,7 +39,7 @@ constexpr std::array<TypeInfo, 15> kTypes{{{TensorType::kBool, "BOOL", 1},
 
 const TypeInfo& type_info(TensorType type) { return kTypes[static_cast<size_t>(type)]; }
 
-// The part of a tensor's description that places it in the file.
+// The place of a tensor in the file.
 struct Placement {
   uint64_t begin = 0, end = 0;
   std::string name;

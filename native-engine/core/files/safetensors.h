@@ -32,7 +32,7 @@ struct Safetensors {
   std::map<std::string, std::string> metadata;
 };
 
-// Checks everything: header length against the file size and 100 MB, JSON, duplicate names, at most 262,144 tensors, types, shapes and
+// Checks header length against the file size and 100 MB, JSON, duplicate names, at most 262,144 tensors, types, shapes and
 // their product, offsets within the file, without gap or overlap. The views point into `file`.
 // Throws Error(corrupt, "<source>" or "<source>:<tensor>", ...), Error(kFileTooLarge), Error(kCancelled).
 Safetensors parse_safetensors(std::span<const uint8_t> file, ErrorCode corrupt, const std::string& source,

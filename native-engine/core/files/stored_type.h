@@ -23,7 +23,7 @@ uint64_t stored_row_bytes(StoredType type, size_t values);
 // Returns false where a finite value lies beyond the range of f16, the only type whose range trained weights can leave.
 bool encode_row(std::span<const float> row, StoredType type, uint8_t* out);
 
-// The sum of the squares of what rounding changed in a row that encode_row wrote.
+// The sum of the squares of the changes by rounding, in a row that encode_row wrote.
 double squared_error(std::span<const float> row, StoredType type, const uint8_t* stored);
 
 // The value of one block of Q8_0 at `index`.

@@ -1,4 +1,4 @@
-// Sequences of tokens on a device, each with a cache of the keys and values of what came before: one token more costs one pass over the
+// Sequences of tokens on a device. Each has a cache of the keys and values of its earlier tokens, so a new token costs one pass over the
 // open weights and the cache.
 #pragma once
 #include <atomic>
@@ -37,7 +37,7 @@ class Decoder {
 
   // Room for keys and values of all sequences.
   static uint64_t cache_bytes(const ModelConfig& config, const DecoderShape& shape);
-  // All that the decoder takes beside the weights.
+  // All memory of the decoder beside the weights.
   static uint64_t bytes(const ModelConfig& config, const DecoderShape& shape);
 
  private:

@@ -42,7 +42,7 @@ int64_t longest(const ModelConfig& config, const Prompt& p) {
   return config.max_positions > 0 ? std::min(tokens, config.max_positions) : tokens;
 }
 
-// As many sequences together as were asked for and fit into the device's memory.
+// The number of sequences together: the requested number, or fewer that fit into the device's memory.
 DecoderShape shape_of(const ModelConfig& config, const GenerateRequest& request) {
   DecoderShape shape;
   shape.dtype = request.dtype;

@@ -16,8 +16,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMostSequences = 16, kMostRounds = 1000;
-// Without a number of rounds: at least, at most, the time after which no further one begins, and when the ratios are certain enough to be
-// shown with one decimal.
+// Without a requested number of rounds: the least and the most rounds, the time after which no further round begins, and the width of the
+// interval at which the ratios are certain enough.
 constexpr int64_t kFewestRounds = 5, kManyRounds = 200;
 constexpr double kSecondsAtMost = 10, kCertain = 0.02;
 constexpr int64_t kCopyRounds = 5;

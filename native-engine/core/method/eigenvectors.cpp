@@ -91,7 +91,7 @@ double dot(const double* a, const double* b, int64_t count) {
   return sum;
 }
 
-// Rows become orthonormal, or 0 where they add nothing to those before them. Twice, since once leaves what rounding made.
+// Rows become orthonormal, or 0 where they depend on those before them. It runs twice, since rounding errors remain after once.
 void orthonormalise(Matrix& m) {
   for (int64_t i = 0; i < m.rows; i++) {
     const double before = std::sqrt(dot(m.row(i), m.row(i), m.cols));

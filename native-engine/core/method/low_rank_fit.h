@@ -23,7 +23,7 @@ struct Factors {
   Matrix out, in;
 };
 
-// Gathers examples of a linear map that errs, x [inputs] with its error e [outputs], and changes the map's narrow part.
+// Gathers examples of a linear map with errors, x [inputs] with its error e [outputs], and changes the map's narrow part.
 class LowRankFit {
  public:
   LowRankFit(int64_t outputs, int64_t inputs, int threads);
@@ -34,8 +34,8 @@ class LowRankFit {
   // The map computes W x + out in x now, with an error of e. Returns the factors out', in' of the same rank that make
   //   sum |e - (out' in' - out in) x|^2 + ridge * m * |out' in' - out in|^2,  m: the mean over the inputs of sum x^2
   // least. So the sum of squared errors can't grow. Where a narrower product does as well, the columns of out' that are not needed are 0,
-  // and so are their rows of in'. Nothing is found where the examples are all 0, or not finite: then both are empty.
-  // Takes the sums that were gathered.
+  // and so are their rows of in'. Where the examples are all 0, or not finite, there is no fit, and both are empty.
+  // Uses up the gathered sums.
   Factors solve(const Factors& now, double ridge);
 
   // Bytes of such a fit at its largest.

@@ -12,7 +12,7 @@ namespace espalier {
 
 namespace {
 
-// Far enough from 0 that a gate is surely open or closed: the deterministic mask is 1 in f32.
+// A log-alpha so far from 0 that a gate is surely open or closed: the deterministic mask is 1 in f32.
 constexpr float kSure = 30.0f;
 constexpr double kRounding = 1e-9;  // of counts
 
@@ -45,7 +45,7 @@ struct ClosedCounts {
   int64_t heads = 0, units = 0;
 };
 
-// As many as take `wanted` parameters from one layer.
+// The number of heads and units that have `wanted` parameters of one layer.
 ClosedCounts closed_in_layer(const ModelConfig& c, const PrunableSizes& sizes, double wanted) {
   const double layer = static_cast<double>(c.head_count) * sizes.head + static_cast<double>(c.intermediate_size) * sizes.intermediate;
   ClosedCounts closed;

@@ -14,7 +14,7 @@ namespace {
 
 using hard_concrete::expected_open;
 
-// The number of gates that stay open where nothing but the probabilities decides.
+// The number of gates that stay open by the probabilities alone.
 int64_t plain_count(std::span<const float> log_alpha) {
   const double size = static_cast<double>(log_alpha.size());
   return static_cast<int64_t>(size - std::clamp(std::nearbyint(size - expected_open(log_alpha)), 0.0, size));

@@ -15,8 +15,8 @@ struct OpenCounts {
 };
 
 // Without a target each group of gates has as many open as its probabilities add up to, so roundings add up over the groups. With
-// exact_size, the intermediate units make them good: those that are the likeliest to be open, or to be closed, of all layers change. With
-// shapes, counts are rounded to them, the hidden units first; again the units make good what that adds or takes. So the size stays that of
+// exact_size, the intermediate units correct the sum: those units of all layers change that are the likeliest to be open, or to be closed.
+// With shapes, counts are rounded to them, the hidden units first, and again the units correct the difference. So the size stays that of
 // the probabilities to within the last rounding.
 OpenCounts open_counts(const ModelConfig& config, const LogAlphas& log_alphas);
 

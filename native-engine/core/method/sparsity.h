@@ -1,4 +1,4 @@
-// Sizes of what masks can take away, the sparsity they amount to, and its Lagrangian; all in double.
+// The parameters that masks can remove, the sparsity of masks, and its Lagrangian; all in double.
 #pragma once
 #include <vector>
 

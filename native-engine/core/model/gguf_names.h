@@ -9,7 +9,7 @@
 namespace espalier {
 
 inline constexpr const char* kGgufRopeFactors = "rope_freqs.weight";
-// Where an export of ours keeps the rule of llama3's scaling, which llama.cpp does not ask for.
+// Our exports keep the rule of llama3's scaling under this key; llama.cpp does not read it.
 inline constexpr const char* kRopeKeyPrefix = "espalier.rope_scaling.";
 
 // llama.cpp's smollm3 turns queries and keys in all layers but every fourth.

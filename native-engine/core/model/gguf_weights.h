@@ -1,4 +1,4 @@
-// A model from a GGUF file of our own: what an export is checked by. Architectures `llama` and `deci`.
+// Reads a model from a GGUF file of our own, to check an export. Architectures `llama` and `deci`.
 #pragma once
 #include <memory>
 #include <string>

@@ -65,8 +65,7 @@ std::string read_architecture(const JsonObject& config) {
   unsupported("config.architectures", "is \"" + name + "\": supported are " + supported_architectures());
 }
 
-// Fields by which relatives of the supported architectures compute something else. With the value that changes nothing they may stand
-// there.
+// Fields by which related architectures compute something else. A field may be there with the value that changes nothing.
 void refuse_changed_computation(const JsonObject& config) {
   for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping", "clip_qkv", "attention_chunk_size",
                           "query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern", "num_kv_shared_layers", "kv_lora_rank",

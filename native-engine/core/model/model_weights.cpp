@@ -64,7 +64,7 @@ class TensorFolder {
     return {tensor.bytes.data(), dtype_of(file, name, tensor.type), rows == 0 ? 1 : rows, cols};
   }
 
-  // Refuses tensors that nothing reads: without them another model would be computed than the one in the file.
+  // Refuses tensors that no layer reads: without them the engine would compute another model than the one in the file.
   void refuse_unused(const std::set<std::string>& ignorable) const {
     for (const auto& [name, entry] : tensors_) {
       if (used_.contains(name) || ignorable.contains(name) || name.ends_with(".rotary_emb.inv_freq")) continue;
@@ -153,7 +153,7 @@ class LoadedModel final : public WeightTable {
   LayerWeights take_layer(int64_t l) {
     const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
     LayerWeights out;
-    // A norm before nothing may be left out: some loaders refuse it.
+    // A norm without a block behind it may be left out: some loaders refuse it.
     if (shape.heads > 0 || tensors_.has(input_norm_name(l))) out.input_norm = tensors_.take(input_norm_name(l), 0, config_.hidden_size);
     if (shape.intermediate > 0 || tensors_.has(post_attention_norm_name(l))) {
       out.post_attention_norm = tensors_.take(post_attention_norm_name(l), 0, config_.hidden_size);

@@ -13,7 +13,7 @@
 namespace espalier {
 namespace {
 
-// All of the configuration that can change a result, in a fixed order; numbers as JSON prints them (shortest exact form).
+// All fields of the configuration that can change a result, in a fixed order; numbers as JSON prints them (shortest exact form).
 std::string canonical_config(const ModelConfig& c) {
   Json layers = Json::array();
   for (const LayerShape& l : c.layers) layers.push_back({l.heads, l.kv_heads, l.intermediate, l.kv_head_of_query});
@@ -22,7 +22,7 @@ std::string canonical_config(const ModelConfig& c) {
   Json all = {c.architecture, c.hidden_size,   c.layer_count,    c.head_count,   c.kv_head_count, c.head_dim, c.intermediate_size,
               c.vocab_size,   c.max_positions, c.sliding_window, c.rms_norm_eps, c.rope_theta,    rope,       c.tied_embeddings,
               c.qkv_bias,     layers};
-  // Models without these are known by the digest that they had before there were others.
+  // Models without these fields keep the digest of earlier releases.
   if (c.rope_scaling.type == RopeType::kYarn) {
     for (const double value : {c.rope_scaling.beta_fast, c.rope_scaling.beta_slow, c.rope_scaling.attention_factor}) rope.push_back(value);
     rope.push_back(c.rope_scaling.truncate);

@@ -1,4 +1,4 @@
-// The contents of a session: the base model, the trainer, the teachers seen last. Plain C++; used by one thread at a time.
+// The contents of a session: the base model, the trainer, the teachers used last. Plain C++; used by one thread at a time.
 #pragma once
 #include <cstdint>
 #include <list>
@@ -42,7 +42,7 @@ struct StateSummary {
   ExportSize size;                  // of its compacted export, stored as the model is
 };
 
-// Who instructs from a step on.
+// The teacher from a step on.
 struct TeacherStretch {
   int64_t first_step = 0;
   std::string digest;  // of a teacher in memory; empty: the intact model
@@ -50,7 +50,7 @@ struct TeacherStretch {
 
 struct SegmentTeachers {
   std::vector<TeacherStretch> stretches;  // in order
-  // Who instructs after them, as far as that is known: read from its file while the segment is trained.
+  // The teacher after them, as far as it is known: read from its file while the segment is trained.
   std::string next;
   TeacherFileNames files;  // of those that need not be in memory
 };
@@ -137,7 +137,7 @@ class SessionCore {
   void close_scorer() { scorer_.reset(); }
   GenerationResult generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
                             const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel);
-  // The speed of the model before pruning, then that of what is left of it under the state, or of another folder's.
+  // The speed of the model before pruning, then that of the pruned model of the state, or of another folder.
   MeasureResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                               const std::atomic<bool>& cancel);
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
@@ -159,7 +159,7 @@ class SessionCore {
   void reopen(const StateLayout& layout);
   std::optional<TrainState> change_where_recovery_begins(const SegmentPlan& plan);
   void hold(const TrainState& state);
-  void state_changes();                          // what was made of the trainer's state is let go
+  void state_changes();                          // the small model of the trainer's state is freed
   bool find_teacher(const std::string& digest);  // moves it to the front
   void keep_teacher(const std::string& digest, const TrainState& state);
   std::vector<std::string> teacher_digests() const;

@@ -8,13 +8,13 @@
 
 namespace espalier {
 
-// A setting that says the contrary of the value.
+// A setting that is the negation of the value.
 struct Opposite {
   bool& value;
 };
 
-// Settings that a session is opened with: ENGINE_USE_SESSION in the table. `visit` gets a name, the value, and of a whole number the
-// least that the core can bear, where that is not 1.
+// Settings that a session is opened with: ENGINE_USE_SESSION in the table. `visit` gets a name, the value, and for a whole number the
+// least value of the core, where that is not 1.
 template <typename Visit>
 void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit) {
   visit("batchSize", trainer.batch_size);
@@ -43,7 +43,7 @@ void each_training_setting(SegmentPlan& plan, Visit&& visit) {
   visit("sparsityControl", plan.sparsity_control);
 }
 
-// The words of a setting that is one of a few.
+// The words of a setting with a few values.
 template <typename Enum>
 struct Words;
 template <>

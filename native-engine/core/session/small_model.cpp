@@ -19,7 +19,7 @@ std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
   return compacted_;
 }
 
-// Both models are stored in the dtype that is computed in, so that neither reads more bytes a parameter than the other. A pass reads what
+// Both models are stored in the compute dtype, so that both read the same number of bytes for each parameter. A pass reads what
 // it multiplies by; zeros that fill widths up to whole vectors are not counted.
 MeasureResult SessionCore::measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                                          const std::atomic<bool>& cancel) {

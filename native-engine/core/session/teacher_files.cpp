@@ -8,7 +8,7 @@
 namespace espalier {
 namespace {
 
-// Whatever is wrong with the file, its reader has one way out: the teacher's bytes are sent.
+// All errors of the file have one remedy: the orchestrator sends the teacher's bytes.
 TrainState read_teacher(const std::string& digest, const std::string& file, const ModelWeights& model, const LoraSpec& lora) {
   const auto refuse = [&](const std::string& what) {
     throw Error(ErrorCode::kTeacherNotLoaded, "teacher_files", "teacher " + digest + " can't be had from its file: " + what);

@@ -15,7 +15,7 @@ using TeacherFileNames = std::map<std::string, std::string>;  // by digest
 
 class TeacherFiles {
  public:
-  // Begins to read it, unless it is under way or in no file.
+  // Begins to read the teacher, unless it is being read already or is in no file.
   void expect(const std::string& digest, const TeacherFileNames& names, const std::shared_ptr<const ModelWeights>& model,
               const LoraSpec& lora);
   // Waits for the teacher; reads it now where it was not expected. Throws Error(kTeacherNotLoaded).

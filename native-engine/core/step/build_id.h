@@ -1,4 +1,4 @@
-// The build's word about itself, for the numerics fingerprint (build_id.cmake writes it).
+// The identity of the build, for the numerics fingerprint (build_id.cmake writes it).
 #pragma once
 #include <string>
 #include <vector>

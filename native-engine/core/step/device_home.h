@@ -14,7 +14,7 @@ struct DeviceHome {
   bool has_room_for(uint64_t bytes) const { return memory && bytes <= memory->bytes(); }
 };
 
-// The one of the run beside it where that has this model, else one of its own.
+// The home of the run beside it where that run has this model; otherwise a home of its own.
 DeviceHome home_for(const std::shared_ptr<const ModelWeights>& model, const BackendSpec& spec,
                     const std::shared_ptr<const DeviceHome>& beside);
 

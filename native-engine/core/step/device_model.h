@@ -17,8 +17,7 @@ class DeviceModel {
 
   const ModelConfig& config() const { return weights_->config(); }
   const ModelWeights& weights() const { return *weights_; }  // on the host
-  // Around a layer's ops: enter before they are queued, fetch of the layer that comes after it once they are. Weights that stay need
-  // neither.
+  // Call `enter` before a layer's ops are queued, and `fetch` of the next layer after them. Weights that stay need neither.
   void enter(int64_t layer) const {
     if (stream_) stream_->enter(layer);
   }

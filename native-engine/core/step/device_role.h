@@ -1,4 +1,4 @@
-// A role as ops take it: its lists on the device, sent together with whatever else the step needs there.
+// A role as ops take it: its lists on the device, sent together with the other inputs of the step.
 #pragma once
 #include <vector>
 

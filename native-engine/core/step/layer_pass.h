@@ -16,7 +16,7 @@ struct PassPaths {
   int64_t path_size = 0;
 };
 
-// The inputs that every pass needs and no pass changes.
+// The inputs of every pass, which no pass changes.
 struct PassContext {
   Backend* backend = nullptr;
   const DeviceModel* model = nullptr;

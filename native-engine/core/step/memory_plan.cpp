@@ -1,4 +1,4 @@
-// Tells the memory of a run before it starts, from the layout that the run allocates and the sizes of its state.
+// Computes the memory of a run before it starts, from the layout that the run allocates and the sizes of its state.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -99,7 +99,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   return plan;
 }
 
-// The widths that are left of a model where so large a share of its prunable parameters is gone and hidden units stay, as they all but do.
+// The open widths of a model without the given share of its prunable parameters. Hidden units are taken to stay open, as nearly all do.
 OpenWidths widths_after(const ModelConfig& c, double sparsity) {
   const auto left = [&](int64_t count) {
     return std::clamp<int64_t>(static_cast<int64_t>(std::ceil(static_cast<double>(count) * (1.0 - sparsity))), 1, count);
@@ -150,7 +150,7 @@ std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint6
     return best;
   };
   constexpr int64_t kSequenceStep = 64;
-  // The options, and with ever more of what changes no result.
+  // The options, and the same with more and more settings that change no result.
   std::vector<TrainerOptions> same_results{options};
   const auto also = [&](bool checkpoint, bool stream) {
     TrainerOptions with = options;

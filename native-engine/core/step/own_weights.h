@@ -1,4 +1,4 @@
-// A student's own weights: what recovery trains where not LoRA alone is to learn.
+// A student's own weights, which recovery trains in place of LoRA.
 #pragma once
 #include "espalier/trainer.h"
 

@@ -99,7 +99,7 @@ ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer
 
 namespace {
 
-// Takes x to out, or takes a gradient back.
+// Makes out of x, or takes a gradient back.
 void drop(PassContext& c, const ProjectionGroup& group, const OpenProjection& p, Tensor x, Tensor out, bool accumulate) {
   LoraDropout op;
   op.x = x;

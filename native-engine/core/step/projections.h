@@ -53,7 +53,7 @@ void input_gradient(PassContext& c, const ProjectionGroup& group, const std::arr
 // The gradients of own weights and of LoRA, whichever the group has.
 void weight_gradients(PassContext& c, const ProjectionGroup& group, Tensor x, Tensor x_narrow, const std::array<Tensor, 3>& dy,
                       Tensor dy_narrow);
-// Where a weight of the student's own has its gradient, of the shard at work; empty where it has none of that name.
+// The gradient of one of the student's own weights, of the shard at work; empty: the student has no such weight.
 Tensor own_gradient(const Workspace& ws, const StateLayout& layout, const std::string& name);
 // The same for a norm or a bias; nullptr: the model has none, or no gradient is wanted.
 DevicePtr<float> own_vector_gradient(const Workspace& ws, const DeviceLora& lora, const std::string& name);

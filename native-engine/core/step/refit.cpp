@@ -11,7 +11,7 @@ namespace espalier {
 
 namespace {
 
-// How much a change of the weights counts against the error on the text, which is only a sample.
+// The weight of the change against the error on the text, which is only a sample.
 constexpr double kRidge = 1e-2;
 
 std::vector<float> download_stream(Backend& backend, const Tensor& t) {
@@ -93,7 +93,7 @@ Matrix Refit::inputs_of(int64_t layer, Half half, const Open& open) const {
   return out;
 }
 
-// Both streams are those after the half: the projection also makes good what went wrong before it, as far as its inputs tell.
+// Both streams are those after the half: the projection also corrects earlier errors, as far as its inputs allow.
 Matrix Refit::errors(const Open& open, const std::vector<float>& teacher, const std::vector<float>& student) const {
   const int64_t n = context_.rows();
   Matrix out(n, static_cast<int64_t>(open.outputs.size()));
@@ -194,8 +194,8 @@ bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(dou
   return true;
 }
 
-// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may have been better as a whole. So what is found
-// stays only where the losses of the phase are lower by it, on the same text.
+// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may have been better as a whole. So the fit stays
+// only if it lowers the losses of the phase on the same text.
 bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const Masks z = deterministic_masks(model_.config(), log_alphas());
   const auto loss = [&] {

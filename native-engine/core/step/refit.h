@@ -1,5 +1,5 @@
-// Where recovery begins: o_proj and down_proj of the pruned model are fitted anew, in closed form, to what the intact model makes of the
-// same text. What changes are LoRA's factors of these projections.
+// The refit at the beginning of recovery: o_proj and down_proj of the pruned model are fitted anew, in closed form, to the outputs of the
+// intact model on the same text. It changes LoRA's factors of these projections.
 #pragma once
 #include <atomic>
 #include <functional>

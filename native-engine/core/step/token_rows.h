@@ -1,4 +1,4 @@
-// Tokens of a step, and what each of them has to predict.
+// Tokens of a step, and the target of each.
 #pragma once
 #include <vector>
 

@@ -1,4 +1,4 @@
-// The training session: what happens around a step. Data order, sampling, update, teachers, skips.
+// The training session around the steps: data order, sampling, update, teachers, skips.
 #include "espalier/trainer.h"
 
 #include <algorithm>
@@ -141,7 +141,7 @@ void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
   if (teacher != expected_) bring(*teacher);
   place_ = next_place();
   const auto& kept = static_cast<const KeptTeacher&>(*teacher);
-  // Waits until both queues are empty before the lists go there.
+  // Waits until both queues are empty before the lists are uploaded.
   teacher_ = compile_role(make_role(model_.weights(), kept.masks, options_.exact_sparse),
                           {&layout(), teacher_lora_[place_].data().as<float>()}, teacher_block_);
   in_use_ = teacher;

@@ -17,7 +17,7 @@ class WeightStream {
 
   // Ops that are queued from here on find this layer's projections, and no other layer's.
   void enter(int64_t layer);
-  // Brings a layer to the place that the layer at work does not have. The ops that shall run meanwhile are queued before: the copy waits
+  // Brings a layer to the place that the layer at work does not use. Queue the ops that run meanwhile before: the copy waits
   // for all ops up to the last enter(), and for none after.
   void fetch(int64_t layer);
   StoredMatrix projection(int64_t layer, Projection p) const;  // throws where the layer is not the one at work

@@ -1,4 +1,4 @@
-// All memory of a step, laid out once: what each layer keeps for the backward pass, and what is used again and again.
+// All memory of a step, laid out once: the tensors that each layer keeps for the backward pass, and those that are used again and again.
 #pragma once
 #include <span>
 #include <vector>

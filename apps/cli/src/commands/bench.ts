@@ -1,4 +1,4 @@
-// bench: how fast the pruned model is beside the one it was made of.
+// bench: the speed of the pruned model beside the model before pruning.
 import { speedWords, spreadWords } from '#comparison';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';

@@ -29,7 +29,7 @@ export function globalOptions(): Option[] {
 }
 
 export interface ActionLimits {
-  /** The command works in the data folder of this machine: a server elsewhere has no part in it. */
+  /** The command works in the data folder of this machine, and never asks a server elsewhere. */
   localOnly?: boolean;
 }
 
@@ -56,7 +56,7 @@ export function action<Options = object>(command: Command, act: Action<Options>,
     } catch (error) {
       const words = stoppedWords(invoked.name());
       if (context.signal.aborted && words !== '' && !context.output.json) context.output.line(words);
-      context.signal.throwIfAborted(); // whatever came of being told to stop
+      context.signal.throwIfAborted(); // the outcome of the stop does not matter
       throw error;
     } finally {
       context.close();
@@ -77,7 +77,10 @@ function gathers(command: Command, option: string): boolean {
   return GATHERING.has(option) || (GATHERING_TEXT.commands.includes(command.name()) && GATHERING_TEXT.options.includes(option));
 }
 
-/** The last of two values would count, silently; lists are options that gather them (--status, --engine). */
+/**
+ * An option that is given twice is refused: otherwise the last value would count silently. Options with lists gather values (--status,
+ * --engine).
+ */
 function refuseRepeated(command: Command): void {
   for (const option of command.options) {
     if (!(option.required || option.optional) || gathers(command, option.long ?? '')) continue;
@@ -121,7 +124,7 @@ export function examples(command: Command, ...lines: [string, string?][]): Comma
 /** A narrow terminal's. */
 const HELP_COLUMNS = 80;
 
-/** A long command goes on in the next line, as a shell takes it. */
+/** A long command continues on the next line, in the way of shells. */
 function brokenAtOptions(example: string): string {
   const lines = [''];
   for (const part of example.split(/ (?=--)/)) {

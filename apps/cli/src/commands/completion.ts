@@ -74,11 +74,11 @@ export interface NamesOnServer {
   studies: (words: string[]) => Promise<string[]>;
 }
 
-/** The words that the last one may become. */
+/** The completions of the last word. */
 export async function candidates(program: Command, words: string[], { runs, studies }: NamesOnServer): Promise<string[]> {
   const last = words.at(-1) ?? '';
   let command = program;
-  let option: Option | undefined; // one that waits for its value
+  let option: Option | undefined; // an option that waits for its value
   let taken = 0;
   for (const word of words.slice(0, -1)) {
     if (option !== undefined) option = undefined;
@@ -105,13 +105,13 @@ export async function candidates(program: Command, words: string[], { runs, stud
   return RUN_ARGUMENTS.includes(argument) ? beginning(await runs(words)) : [];
 }
 
-/** The words that an option takes, where they are few. */
+/** The allowed words of an option that takes a few words. */
 function valuesOf(command: Command, { long, argChoices }: Option): readonly string[] {
   if (long === '--export' && command.name() !== 'metrics') return [];
   return argChoices ?? VALUES[long ?? ''] ?? [];
 }
 
-/** Those that help shows: those of every command are the program's own. */
+/** The options that help shows. The options of every command are not repeated here. */
 function optionsOf(command: Command): string[] {
   const own = command.options.flatMap(({ long, hidden }) => (long == null || hidden ? [] : [long]));
   return command.parent === null ? own : [...own, ...optionsOf(command.parent).filter((name) => name !== '--version')];

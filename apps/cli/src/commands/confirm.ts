@@ -1,8 +1,8 @@
-// A question before what can't be undone.
+// A question before an action that can't be undone.
 import { createInterface } from 'node:readline/promises';
 import { CliError, ExitCode } from '../cli-error.js';
 
-/** @param otherwise what the answer no comes to @throws CliError when the answer is no, or when no terminal is there to ask at */
+/** @param otherwise the effect of the answer no @throws CliError when the answer is no, or when no terminal is there to ask at */
 export async function confirm(question: string, otherwise: string): Promise<void> {
   if (!process.stdin.isTTY) {
     throw new CliError('CONFIRMATION_NEEDED', `${question} No terminal is there to ask at`, {

@@ -98,7 +98,7 @@ async function deleteOne(context: Context, run: v1.Run, options: DeleteOptions):
   return ExitCode.ok;
 }
 
-/** A run that can't be deleted, since it is at work, say, keeps no other from going. */
+/** A run that can't be deleted, for example a running one, does not keep others from being deleted. */
 async function deleteAll(context: Context, runs: v1.Run[], options: DeleteOptions): Promise<number> {
   const { output, signal } = context;
   const deleted: v1.DeleteRunResponse[] = [];

@@ -1,4 +1,4 @@
-// tag, note, rename: what people call a run and say about it.
+// tag, note, rename: name, tags and note of a run.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import type { Connection } from '../connection/connection.js';
 
-/** An engine that does not answer at once is looked for a little longer. */
+/** The time to wait for an engine that does not answer at once. */
 const TRIES = 20;
 const TRY_MS = 150;
 

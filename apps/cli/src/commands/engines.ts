@@ -51,7 +51,7 @@ function printEngines({ output }: Context, engines: v1.Engine[]): void {
   for (const [name, note] of notes) output.text(`${name}: ${note}`);
 }
 
-/** The rest that the columns have no room for. */
+/** Facts that the columns have no room for. */
 export function noteOf(engine: v1.Engine): string {
   const { ENGINE_STATUS_ATTACHED_ELSEWHERE, ENGINE_STATUS_STANDBY } = v1.EngineStatus;
   const notes = [engine.doing];

@@ -67,7 +67,7 @@ export function registerExport(program: Command): void {
   action<ExportOptions>(exporting, (context, [runId], options) => exportInto(context, runId!, options));
 }
 
-/** Exports, downloads, and says what it came to. */
+/** Exports, downloads, and prints the result. */
 export async function exportInto(context: Context, runId: string, options: ExportOptions): Promise<void> {
   const { connection, output, signal } = context;
   const force = options.force === true;

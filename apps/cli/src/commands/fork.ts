@@ -100,7 +100,7 @@ export function registerFork(program: Command): void {
   });
 }
 
-/** Which text gives the fork its perplexity; other text to train on says nothing about that. */
+/** The text that the fork is evaluated on. Another text to train on does not change it. */
 function evaluatedOn({ data }: v1.Run, { validation }: DataChoice): string {
   const paths = [data?.validationPath ?? '', ...(data?.moreValidationPaths ?? [])].filter((path) => path !== '');
   if (paths.length === 0) return 'not evaluated: it has no validation text (--validation)';

@@ -1,4 +1,4 @@
-// generate: what a run's model writes.
+// generate: texts that a run's model writes.
 import type { Command } from 'commander';
 import { v1, visibleLines } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -97,7 +97,7 @@ function gathered(text: string, before: string[] | undefined): string[] {
 /** Texts makes it fit for where it goes. */
 const asItIs = (message: v1.GenerateResponse): v1.GenerateResponse => message;
 
-/** Texts on their way out: one as it is made, of several each when it has ended. */
+/** Prints texts: a single text while it is made, several texts each at its end. */
 class Texts {
   readonly all: { prompt: string; text: string; tokens: number; end: string }[];
   private open = false;
@@ -129,7 +129,7 @@ class Texts {
     return `${this.output.style('dim', this.shown(prompt))}${this.between}`;
   }
 
-  /** Programs get what the model wrote. A terminal would act upon some of it; line breaks belong to a text. */
+  /** Programs get the text of the model unchanged. For a terminal, control characters are made visible, except line breaks. */
   private shown(text: string): string {
     return this.output.terminal.isScreen ? visibleLines(text) : text;
   }

@@ -1,4 +1,4 @@
-// ladder: every teacher of a run as a model that could be exported, and which of them are worth it.
+// ladder: every teacher of a run as a model that could be exported, and the best of them.
 import { onFront, speedWords } from '#comparison';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';

@@ -1,4 +1,4 @@
-// Why a run failed or waits is recorded in the fields of its launch: here it is said in the options of "espalier launch".
+// A run's recorded error names fields of its launch. This file turns them into options of "espalier launch".
 import { inFlags } from '../options/flag-names.js';
 import { outcome } from './command.js';
 

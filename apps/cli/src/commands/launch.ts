@@ -21,7 +21,7 @@ interface LaunchOptions extends LabelOptions, DataChoice {
   watch?: boolean;
 }
 
-/** The first call may have to start an engine, or to find a folder on a slow disk. */
+/** The first call may start an engine, or look for a folder on a slow disk, so it gets a longer time. */
 export const LAUNCH_TIMEOUT_MS = 600_000;
 
 export function registerLaunch(program: Command): void {

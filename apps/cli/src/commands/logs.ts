@@ -34,7 +34,7 @@ interface LogLine {
 }
 
 const POLL_MS = 250;
-/** Logs may be long: only this much of their ends is read. */
+/** Logs may be long, so only this part at their ends is read. */
 const TAIL_BYTES = 4 << 20;
 const LEVELS: Record<number, [string, Style]> = {
   10: ['trace', 'dim'],
@@ -108,7 +108,7 @@ class LogFile {
   read(): string[] {
     const text = this.open((file) => {
       const { size } = fstatSync(file);
-      // The first time only its end; one that has become shorter was begun anew.
+      // The first call reads only the end. A file that has become shorter was begun anew.
       if (this.position === undefined) this.position = Math.max(size - TAIL_BYTES, 0);
       else if (size < this.position) this.position = 0;
       const buffer = Buffer.alloc(size - this.position);

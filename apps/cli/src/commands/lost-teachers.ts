@@ -1,4 +1,4 @@
-// Teachers that gc took from a run can't teach it any more. A user who goes on from an earlier state is told before that.
+// Teachers that gc removed can't teach the run any more. The command warns a user before the run goes on from an earlier state.
 import { v1 } from '#protocol';
 import type { Connection } from '../connection/connection.js';
 import { howMany } from '../output/format.js';
@@ -6,7 +6,7 @@ import { howMany } from '../output/format.js';
 /** The rest of a sentence about steps that are trained again. */
 const OTHER_BITS = 'steps that these taught are taught by others then, and end in other bits';
 
-/** Said of a thinning. undefined: it takes no teacher that this run's steps could need. */
+/** The warning about a thinning. undefined: it removes no teacher that this run's steps could need. */
 export function thinningNote({ run, artifacts }: v1.DiscardArtifactsResponse): string | undefined {
   const marks = artifacts.flatMap((one) => one.marks);
   if (marks.length === 0 || run?.settings?.recipe !== v1.Recipe.RECIPE_NUTEPRUNE) return undefined;
@@ -14,7 +14,7 @@ export function thinningNote({ run, artifacts }: v1.DiscardArtifactsResponse): s
   return `After that the run can't be trained again as it was: ${goesOn} without ${marksText(marks)}, ${OTHER_BITS}.`;
 }
 
-/** Said before a run goes on or is forked. undefined: all that could teach it is there. */
+/** The warning before a run goes on or is forked. undefined: all its teachers are there. */
 export async function lostTeachersNote(connection: Connection, runId: string, from: From): Promise<string | undefined> {
   try {
     const request = { runId, includeInherited: true, includeAbandoned: false, includeDiscarded: false };

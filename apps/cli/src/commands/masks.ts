@@ -1,4 +1,4 @@
-// masks: what of the model was open when, as maps over time or as lists.
+// masks: the open heads and units over time, as maps or as lists.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -102,7 +102,7 @@ function lastShare(series: v1.MaskSeries | undefined): string {
   return series === undefined || series.size === 0 ? '' : percent(series.open.at(-1)! / series.size, 0);
 }
 
-/** One character a state: full where all is open, a dot where nothing is. */
+/** One character a state: full where all gates are open, a dot where none is. */
 function map(series: v1.MaskSeries | undefined, unicode: boolean): string {
   const heights = unicode ? '▁▂▃▄▅▆▇█' : '12345678';
   if (series === undefined) return '';

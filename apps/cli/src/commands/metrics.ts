@@ -67,7 +67,7 @@ export function registerMetrics(program: Command): void {
   });
 }
 
-/** An export is every step, so what chooses steps has no place beside it. */
+/** An export holds every step, so options that choose steps are refused beside it. */
 function checkExportOptions(options: MetricsOptions): void {
   if (options.export === undefined) {
     if (options.out !== undefined)
@@ -120,7 +120,7 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
     output.line(output.style('dim', `${response.steps.length} of ${howMany(response.totalSteps, 'step')}; all of them with --export csv`));
 }
 
-/** Whether it begins, or as Parquet ends, as every export does. */
+/** Whether the file begins like an export of ours, or ends like one (Parquet). */
 async function isMetricsFile(head: Buffer, file: FileHandle): Promise<boolean> {
   const text = head.toString('latin1');
   if (text.startsWith('branch,attempt,abandoned,step,') || /^\{"branch":\d+,"attempt":\d+,"abandoned":/.test(text)) return true;

@@ -7,14 +7,14 @@ import { LiveLine } from '../progress/live-line.js';
 import { runLine } from '../progress/run-line.js';
 
 /**
- * Shows how a run is prepared until it is, and gives the run as it is then. Ctrl-C leaves the run alone.
+ * Shows the progress of the preparation, and returns the prepared run. Ctrl-C leaves the run alone.
  * @throws CliError what kept it from being prepared
  */
 export async function untilPrepared(context: Context, launched: v1.Run): Promise<v1.Run> {
   const run = launched.preparation === undefined ? launched : await followed(context, launched);
   if (run.status !== v1.RunStatus.RUN_STATUS_FAILED || run.failure === undefined) return run;
   const { code, message, field } = run.failure;
-  // Whatever the cause is, the run is there and has failed: that is no mistake in a command line that can be given again.
+  // The run exists and has failed, so the exit code is not that of a mistake in the command line.
   throw new CliError(code, message, {
     ...(field === '' ? {} : { field }),
     exitCode: ExitCode.failed,

@@ -191,7 +191,7 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
   const asked = whoAsked(event);
   const after = [asked === '' ? '' : output.style('dim', asked), mark === '' ? '' : output.style('yellow', mark)];
   const words = [event.summary, ...after.filter((one) => one !== '')].join('  ');
-  // On a narrow screen what the event says has lines of its own.
+  // On a narrow screen the text of an event has lines of its own.
   const width = widthOf(lead) + 2;
   if (output.terminal.columns - width >= SUMMARY_MIN) output.indented(`${lead}  `, width, words);
   else {
@@ -273,7 +273,7 @@ function registerViews(program: Command): void {
   });
 }
 
-/** Whether the server is one that the command line or the environment names, wherever it is. */
+/** Whether the command line or the environment names the server. */
 function isNamed(context: Context): boolean {
   try {
     return context.findServer().origin === 'named';
@@ -282,7 +282,7 @@ function isNamed(context: Context): boolean {
   }
 }
 
-/** Without a server: a damaged file is no reason not to start one, and it makes the file at its start. */
+/** Works without a server: a damaged file of views must not keep a server from starting, which makes the file anew. */
 function dropViews(dataFolder: string): boolean {
   const files = ['', '-wal', '-shm', '-journal'].map((suffix) => join(dataFolder, VIEWS_FILE + suffix)).filter((file) => existsSync(file));
   for (const file of files) rmSync(file, { force: true });

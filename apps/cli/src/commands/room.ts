@@ -1,4 +1,4 @@
-// du, gc: what the disk holds, and making room.
+// du, gc: the use of the disk, and making room.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';

@@ -92,7 +92,7 @@ async function printGroups({ connection, output }: Context, by: string[], filter
   });
 }
 
-/** The server says which evaluation speaks for the run. */
+/** The server chooses the evaluation that counts as the run's result. */
 function headlinePerplexity(run: v1.Run): number | undefined {
   return run.evaluations.find(({ headline }) => headline)?.perplexity;
 }

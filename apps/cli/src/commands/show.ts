@@ -109,7 +109,7 @@ function preparationWords({ doing, doneShare }: v1.Preparation): string {
   return doing === '' ? 'when a server takes it up' : `${doing}${doneShare > 0 ? `, ${percent(doneShare)} of the text is done` : ''}`;
 }
 
-/** Where the run is, where its plan has several phases. */
+/** The present phase of the run, for a plan with several phases. */
 function phaseWords({ phases, phase }: v1.Run): string | undefined {
   if (phases.length < 2) return undefined;
   const words = phases.map(({ kind, firstStep, endStep }) => `${kind} (${stepsFrom(firstStep, endStep)})`);

@@ -25,7 +25,7 @@ interface Status {
     /** Null where it is not known. */
     listen: string | null;
     pid: number | null;
-    /** Null: it is the server of another one. */
+    /** Null: the server belongs to another data folder. */
     dataFolder: string | null;
     problem: string | null;
   };
@@ -70,7 +70,7 @@ async function statusOf(context: Context): Promise<Status> {
   const answers = runs !== null;
   const { found: running, problem: hidden } = attempt(() => runningServer(dataFolder));
   const listen = server?.address ?? null;
-  // The data folder tells nothing of a server that is not its own.
+  // The data folder knows only its own server.
   const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
   if (isElsewhere || hidden !== null) {
     const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };

@@ -114,7 +114,7 @@ function registerResume(program: Command): void {
   });
 }
 
-/** The last state of a run is no teacher: once it is rewound, nothing can go on from there. */
+/** The last state of a run is no teacher: after a rewind no run can go on from it. */
 async function confirmRewind({ connection }: Context, runId: string, { fromTeacher, fromState }: StartingPoint): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
   if (!hasEnded(run) || run!.stateDigest === '') return;

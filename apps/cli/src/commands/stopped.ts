@@ -1,4 +1,4 @@
-// The words for a long command that Ctrl-C ended. Commands that follow a run say it themselves, since the run goes on.
+// The message of a long command that Ctrl-C ended. Commands that follow a run have messages of their own, since the run goes on.
 const WORDS: Record<string, string> = {
   eval: 'stopped: evaluations that were done by then stay in the history',
   export: 'stopped: nothing was written',

@@ -1,4 +1,4 @@
-// study plot: a study as a drawing, of where its runs ended or of how they got there.
+// study plot: a drawing of a study, either the results of its runs or their curves.
 import type { Command } from 'commander';
 import { groupName, intactValue, linesOf, measureNames } from '#comparison';
 import { v1 } from '#protocol';

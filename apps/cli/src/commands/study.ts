@@ -65,7 +65,7 @@ function registerLaunch(study: Command): void {
   });
 }
 
-/** The server speaks of runs by their number; the file has lines. */
+/** The server names runs by their number; this command names the lines of the file. */
 function withPlace(error: unknown, file: StudyFile): unknown {
   if (!(error instanceof EspalierError)) return error;
   const place = file.placeOf(error.field);

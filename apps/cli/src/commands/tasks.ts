@@ -1,4 +1,4 @@
-// tasks: what `eval --tasks` can be asked for.
+// tasks: the tasks of `eval --tasks`.
 import type { Command } from 'commander';
 import { action, examples } from './command.js';
 

@@ -126,7 +126,7 @@ function registerDown(program: Command): void {
   );
 }
 
-/** None where the server can't be asked: it is up all the same. */
+/** No lines where the server can't be asked: it runs all the same. */
 async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promise<string[]> {
   const connection = new Connection(serverOf(dataFolder)!, signal);
   try {

@@ -35,7 +35,7 @@ type StreamingMethod<Request, Response> = (
 ) => ClientReadableStream<Response>;
 
 export class Connection {
-  /** Whether people read what servers say: then nothing in it acts upon their terminal. Programs get it as it is. */
+  /** True: a person reads the answers on a terminal, so control characters are made visible. Programs get answers unchanged. */
   static forPeople = true;
   readonly runs: v1.RunServiceClient;
   readonly history: v1.HistoryServiceClient;

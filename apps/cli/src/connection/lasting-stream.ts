@@ -1,4 +1,4 @@
-// A stream of the server that survives the server: when it goes away, it is asked for anew from where the messages ended.
+// A stream that survives its server: when the server goes away, the stream is opened anew from where the messages ended.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { statusOf, toEspalierError } from '#protocol';
@@ -12,7 +12,7 @@ export type Lasting<Message> = { kind: 'message'; message: Message } | Connectio
 export interface LastingOptions<Message> {
   /** Asked anew before each attempt: a restarted server may listen elsewhere. */
   findServer: () => ServerAddress;
-  /** Asks for what comes after the messages so far. */
+  /** Asks for the messages after those that came. */
   open: (connection: Connection) => AsyncIterable<Message>;
   /** Whether a stream that the server ended is over; a server that stops in an orderly way ends its streams too. */
   isOver?: () => boolean;
@@ -24,7 +24,9 @@ export interface LastingOptions<Message> {
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 3_000;
 
-/** The first connection must succeed; afterwards only an answer of the same server ends it, however often that is started anew. */
+/**
+ * The first connection must succeed. After that only an answer of the same server ends the stream, also when the server is started anew.
+ */
 export async function* lastingStream<Message>(options: LastingOptions<Message>): AsyncGenerator<Lasting<Message>> {
   const { signal, giveUpAfterMs } = options;
   let known: ServerAddress | null = null; // whose messages have come
@@ -89,7 +91,7 @@ function isRestarting(error: unknown, asked: ServerAddress | null, findServer: (
   }
 }
 
-/** For standard error, so that what a program reads stays what it asked for. */
+/** For standard error, so that a program's input stays clean. */
 export function connectionWords(news: ConnectionNews): string {
   if (news.kind === 'reconnected') return 'connected again';
   return `connection lost (${news.reason.message}); waiting for the server, nothing will be left out ...`;

@@ -1,5 +1,5 @@
-// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. And what is shown to it:
-// ESPALIER_TOKEN, or the data folder's token, but that only to the server of that data folder.
+// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. The command shows it
+// ESPALIER_TOKEN, or the data folder's token. Only the server of a data folder gets that folder's token.
 import { join, resolve } from 'node:path';
 import { hasMark, readUserFileSync, TOKEN_FILE } from '#files';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';

@@ -1,4 +1,4 @@
-// The models of a ladder, by what was measured of each.
+// The models of a ladder, with the measurements of each.
 import type { v1 } from '#protocol';
 import type { Measured } from '../operations.js';
 import type { Candidate } from './pareto.js';

@@ -1,4 +1,4 @@
-// Which of several models are worth having.
+// The models that no other model beats in both size and perplexity.
 import type { SpeedUp } from '#comparison';
 
 export interface Candidate {
@@ -9,7 +9,7 @@ export interface Candidate {
   /** That its export holds. */
   parameters: number;
   bytes: number;
-  /** The intact model's, divided by how many times as fast this one was beside it: so that all can be compared. */
+  /** The time of the intact model, divided by the ratio of speed to this model, so that all times can be compared. */
   prefillSeconds: number;
   passSeconds: number;
   prefillSpeedUp: SpeedUp;

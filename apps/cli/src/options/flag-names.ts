@@ -1,4 +1,4 @@
-// A field of the protocol is an option or an argument of the command line: errors about it are told in those words.
+// Names of the protocol's fields as options or arguments of the command line, for error messages.
 import type { Command } from 'commander';
 import { settingOfField } from '#protocol';
 
@@ -73,10 +73,10 @@ export function inFlags(text: string, fields: string[], command: Command): strin
   let told = text;
   for (const field of fields) {
     const flag = flagOf(field, command);
-    // Where in a model something is wrong says more than the option that names the model.
+    // The place in the model says more than the option that names the model.
     if (flag !== undefined && !MODEL_PLACE.test(field)) told = told.replaceAll(fieldInFront(field), `${flag}: `);
   }
-  // Other fields that the text speaks of have an underscore or a path, which tells them from words; values stand in quotes.
+  // Other fields in the text have an underscore or a path, which distinguishes them from words. Values stand in quotes.
   return told.replace(
     /(?<![\w"'/.-])(?:(?:settings|overrides|data)\.)+[a-z_]+\b(?![./"'-])|(?<![\w"'/.-])[a-z]+(?:_[a-z]+)+\b(?![./"'-])/g,
     (name) => {

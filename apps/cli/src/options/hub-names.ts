@@ -1,4 +1,4 @@
-// Names of the Hugging Face hub, org/name, in place of paths: they stand for what its own programs have put into their cache on this
+// Names of the Hugging Face hub, org/name, in place of paths. They stand for files in the cache of the hub's own programs on this
 // machine. The cache has a folder for each repository, with a file for each revision that holds its commit, and a folder for each commit.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';

@@ -1,4 +1,4 @@
-// The name, tags and note of a run: words of people about it.
+// The name, tags and note of a run.
 import type { Command } from 'commander';
 import type { RunFile } from './run-file.js';
 

@@ -1,5 +1,5 @@
-// The input of a launch, a plan or a fork as a YAML file: read with the place of whatever is wrong, and written so that it makes
-// the same run again. Its settings are those of the table.
+// The input of a launch, a plan or a fork as a YAML file. Reading it names the place of each mistake. A written file makes the same
+// run again. Its settings are those of the table.
 import { stringify } from 'yaml';
 import { requestedValues, settingsTable, visibleText, type RequestedValues, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';

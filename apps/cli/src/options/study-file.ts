@@ -1,4 +1,4 @@
-// A study as a YAML file: variants, grids of settings and seeds, written out into runs. Whatever is wrong is said with its line.
+// A study as a YAML file: variants, grids of settings and seeds, written out into runs. Errors name their line.
 import { isMap, isScalar, isSeq, Pair } from 'yaml';
 import { settingsMessage, settingsTable, v1, type RequestedValues, type Setting } from '#protocol';
 import type { CliError } from '../cli-error.js';

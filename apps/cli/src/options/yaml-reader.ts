@@ -1,4 +1,4 @@
-// A YAML file that a person wrote: read with the place of whatever is wrong. The values of settings are those of the table.
+// Reads a YAML file that a person wrote, and names the place of each mistake. The values of settings are those of the table.
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
 import { readUserFile, UserFileError } from '#files';

@@ -1,4 +1,4 @@
-// Where a command's result goes: a table or sentences for people, one JSON value (or one a line) for programs.
+// The output of a command: a table or sentences for people, one JSON value (or one a line) for programs.
 import Table from 'cli-table3';
 import { visibleJson } from '#protocol';
 import { fitTable, type Fit } from './fit-table.js';

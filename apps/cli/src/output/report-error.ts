@@ -58,7 +58,7 @@ function linesOf({ code, message, violations }: EspalierError, command: Command 
   const [field] = fields;
   const words = told(message);
   const name = field === undefined ? '' : flag(field);
-  // Which option it is about, if it does not say so; which run, say, is clear.
+  // Names the option of an error that does not name it. The run is clear without.
   const isSaid = words.includes(name) || !/^(--|[A-Z]+$)/.test(name) || RUN_NAMES.includes(name);
   return [isSaid ? words : `${name}: ${words}`];
 }

@@ -1,4 +1,4 @@
-// The status of a run in words, with what must not be overlooked beside it.
+// The status of a run in words, with important warnings beside it.
 import { hasMissedTarget } from '#comparison';
 import { v1 } from '#protocol';
 import { percent, statusWord } from './format.js';

@@ -1,4 +1,4 @@
-// The samples of evaluated tasks as JSON Lines: each question, the model that was asked, and what it came to.
+// The samples of evaluated tasks as JSON Lines: each question, the model, and the result.
 import { v1 } from '#protocol';
 import type { Connection } from '../connection/connection.js';
 

@@ -8,7 +8,7 @@ export interface Scale {
 
 /**
  * Round values in steps of 1, 2 or 5; their first and last hold all values between them.
- * @param least that the axis spans, so that values which hardly differ look so
+ * @param least the least span of the axis, so that values which hardly differ look alike
  */
 export function scale(values: readonly number[], from: number, to: number, least = 0): Scale {
   const [low, high] = axisRange(values, least);

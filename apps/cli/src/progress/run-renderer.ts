@@ -1,4 +1,4 @@
-// Shows a followed run: a live line on a terminal, else a plain line now and then; what happens to the run in both.
+// Shows a followed run: a live line on a terminal, otherwise a plain line now and then. Both show the events of the run.
 import { v1 } from '#protocol';
 import { decimal, duration, howMany, percent, teacherWord } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';

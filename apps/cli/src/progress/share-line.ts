@@ -3,7 +3,7 @@ import type { Output } from '../output/output.js';
 import { cutTo } from '../output/text-width.js';
 import { LiveLine } from './live-line.js';
 
-/** How far a longer call is, on a terminal only. */
+/** The progress of a longer call, on a terminal only. */
 export class ShareLine {
   private readonly live: LiveLine;
 
@@ -14,7 +14,7 @@ export class ShareLine {
     this.live = new LiveLine(output.terminal);
   }
 
-  /** @param details what is done at the moment, cut to the room that is left */
+  /** @param details the present work, cut to the remaining width */
   update(doneShare: number, waitingFor = '', details = ''): void {
     if (waitingFor !== '') return this.live.update(`${this.what}: waiting for ${waitingFor}`);
     const line = `${this.what}  ${bar(doneShare, 24, this.output.terminal.unicode)}  ${percent(doneShare, 0)}`;

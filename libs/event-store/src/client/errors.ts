@@ -16,7 +16,7 @@ import { EventCorruptError, EventStoreError, EventStoreUnavailableError, WrongEx
 const CODE_IN_TEXT = /\b(STORE_[A-Z_]+)(?:: )?/;
 const CORRUPT_EVENT = /\bEVENT_CORRUPT: (event (\d+) of stream '(.*)' at position (\d+) does not match.*)/s;
 
-/** The client's errors as ours. What is not known for certain to have failed counts as unavailable. */
+/** The client's errors as ours. An outcome that is not certain counts as unavailable. */
 export function translateError(error: unknown, appended?: { stream: string; expected: ExpectedRevision }): EventStoreError {
   if (error instanceof EventStoreError) return error;
   const text = error instanceof Error ? error.message : String(error);

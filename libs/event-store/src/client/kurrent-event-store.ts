@@ -41,7 +41,7 @@ function connected(options: ConnectOptions): { client: KurrentDBClient; login: {
 /** The official client behind our interface. Works the same on the embedded server and on a cluster. */
 export class KurrentEventStore implements ConnectedEventStore {
   private client: KurrentDBClient;
-  /** Given to reads one by one: their path through the client takes the login of a connection string undecoded. */
+  /** The login is given to each read: for reads the client takes the login of a connection string undecoded. */
   private login: { credentials?: BasicCredentials };
   private readonly subscriptions = new Set<Subscription>();
   private closed = false;

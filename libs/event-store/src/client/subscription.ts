@@ -20,9 +20,9 @@ const FIRST_DELAY_MS = 50;
 const LONGEST_DELAY_MS = 5000;
 
 /**
- * A subscription that outlives its connections. What is there already is read, which is more than twice as fast as
- * being sent it; then `open` starts a subscription after the last event seen. When it breaks, both are done again
- * after a growing delay. A damaged event is told in its place and passed over. Other errors end it and reach the reader.
+ * A subscription that outlives its connections. Existing events are read, which is more than twice as fast as a
+ * subscription. Then `open` starts a subscription after the last event seen. When it breaks, both are done again
+ * after a growing delay. A damaged event is reported in its place and skipped. Other errors end it and reach the reader.
  */
 export class LastingSubscription<From> implements Subscription {
   private readonly closing = new AbortController();

@@ -70,7 +70,7 @@ export async function take<T>(items: AsyncIterable<T>, count: number): Promise<T
   return all;
 }
 
-/** The limit is for what never comes to be so; how long it takes is for the machine to say. */
+/** The limit is for a condition that never becomes true. It says nothing about speed. */
 export async function eventually(check: () => Promise<boolean> | boolean): Promise<void> {
   const end = Date.now() + HANGS_AFTER_MS;
   while (!(await check())) {

@@ -1,7 +1,7 @@
-// The newest event of a store that a folder has seen, in a small file of that folder. By it a store is told that has lost events since:
-// one that an older backup was put in place of, or whose log was cut. It is written in place at each append, before the caller hears of
+// The newest event of a store that a folder has seen, in a small file of that folder. It shows that a store has lost events since: a
+// store that an older backup replaced, or whose log was cut. It is written in place at each append, before the caller hears of
 // the append, so a killed process leaves it as new as the store. Its bytes reach the disk a moment later than those of the store: after
-// a power cut it may be older than the store, and is then no reason for a word.
+// a power cut it may be older than the store, which is no problem.
 import { closeSync, existsSync, fsync, fsyncSync, openSync, readSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';

@@ -4,8 +4,8 @@
 // A thread owns four columns and goes down the rows of its block's part: its lists are read once, its column sums stay in registers. The
 // squares are added in double, by thread, by block, then over the blocks. The teacher's columns are gathered where it has other units.
 #include "cuda_backend.h"
-#include "parts.h"
 #include "reduce.h"
+#include "row_parts.h"
 #include "types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
-#include "parts.h"
 #include "reduce.h"
+#include "row_parts.h"
 #include "types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

@@ -26,7 +26,7 @@ __device__ __forceinline__ T block_sum(T v, T* space) {
   return sum;
 }
 
-// The rows of one part (parts.h).
+// The rows of one part (row_parts.h).
 struct Rows {
   int64_t begin, end;
 };

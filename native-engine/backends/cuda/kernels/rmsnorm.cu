@@ -4,8 +4,8 @@
 // sums over the rows as well (mask_dot): a block takes a part of the rows and keeps its column sums in shared memory, where a thread
 // owns its columns and waits for no other.
 #include "cuda_backend.h"
-#include "parts.h"
 #include "reduce.h"
+#include "row_parts.h"
 #include "types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

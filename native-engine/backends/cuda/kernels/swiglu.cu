@@ -6,8 +6,8 @@
 // may lie where gate_up does, and out where dout does. Bound by bytes: 6 a unit forward, 12 backward where compute is bf16.
 #include "cuda_backend.h"
 #include "exp2.h"
-#include "parts.h"
 #include "reduce.h"
+#include "row_parts.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

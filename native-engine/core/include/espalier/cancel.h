@@ -1,4 +1,4 @@
-// How work is told to end before it is done.
+// A request to end work before it is done.
 #pragma once
 #include <atomic>
 

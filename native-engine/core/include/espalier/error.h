@@ -1,4 +1,4 @@
-// Every failure that leaves the core: a stable code, the field at fault, what was wrong and what is allowed.
+// A failure that leaves the core: a stable code, the field at fault, the mistake and the allowed values.
 #pragma once
 #include <stdexcept>
 #include <string>

@@ -31,7 +31,7 @@ struct ExportRequest {
   int64_t multiple_of = 1;                   // MLP and hidden widths are rounded up to it with zeros, to the source's width at most
   std::string source_folder;                 // where config.json, tokenizer and licence files come from; empty: no such files to copy
   std::string out_folder;                    // must not exist, or be empty; appears whole or not at all
-  std::string model_card;                    // of README.md, with the provenance; empty: a plain one. What loads the folder is added
+  std::string model_card;                    // of README.md, with the provenance; empty: a plain one. The list of loaders is added
   uint64_t shard_bytes_max = 5'000'000'000;  // beyond it, safetensors are spread over several files with an index
 };
 
@@ -58,7 +58,7 @@ struct ExportResult {
   std::vector<std::string> notes;  // what a user should know about this export, a sentence each
 };
 
-// Throws Error(kNotSupported, field, ...) for what the container cannot hold, whatever the masks are.
+// Throws Error(kNotSupported, field, ...) for a model that the container can't hold under any masks.
 void check_export(const ModelConfig& source, ExportContainer container, ExportForm form, ExportDType dtype);
 
 // `state` nullptr: no LoRA to merge. `masks` with empty vectors: everything open. Streams tensor by tensor: needs one row

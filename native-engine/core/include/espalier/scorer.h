@@ -1,4 +1,4 @@
-// Log-likelihoods of what follows a context, as tasks of evaluation ask for them by the thousand.
+// Log-likelihoods of texts after a context, as evaluation tasks need them by the thousand.
 #pragma once
 #include <optional>
 #include <span>
@@ -7,7 +7,7 @@
 
 namespace espalier {
 
-// The last `scored` tokens are what is asked about, the tokens before them their context. All but the last are the model's input.
+// The last `scored` tokens are scored, and the tokens before them are their context. All but the last token are the model's input.
 struct ScoredSequence {
   std::span<const uint32_t> ids;
   int64_t scored = 0;

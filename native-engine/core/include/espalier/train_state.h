@@ -78,7 +78,8 @@ struct ShapeTarget {
   int64_t multiple_of = 1;       // of open intermediate units, in each layer, and of open hidden units
   bool uniform = false;          // all layers have as many open heads, and as many open units
   bool whole_attention = false;  // a layer has all its heads or none; the first layer has them
-  // Without shapes: the open parameters are as many as the probabilities say, to half a unit, though each group of gates is rounded.
+  // Without shapes: the number of open parameters is the one that the probabilities give, to half a unit, though each group of gates is
+  // rounded.
   bool exact_size = false;
 
   // Whether widths are asked for.

@@ -32,8 +32,8 @@ struct TrainerOptions {
   // adds to LoRA where these steps begin.
   double recover_lora_dropout = 0;
   int64_t recover_lora_rank = 0;
-  // Batches of the text that recovery begins with, in the order of its steps: by them LoRA of o_proj and down_proj is fitted to the intact
-  // model before the first of these steps. 0: it is not.
+  // Batches of the text that recovery begins with, in the order of its steps: LoRA of o_proj and down_proj is fitted to the intact model on
+  // them before the first of these steps. 0: no refit.
   int64_t recover_refit_batches = 0;
   RecoverWeights recover_weights = RecoverWeights::kLora;
   // The share of the prunable parameters that is gone when own weights begin to learn. The plan of memory goes by it, and nothing else.
@@ -71,16 +71,16 @@ struct SegmentPlan {
   SparsityControl sparsity_control = SparsityControl::kMultipliers;
   double gradient_clip_norm = 1.0;
   bool train_masks = true;  // else the deterministic masks hold, and only LoRA learns
-  // The plan's one step is no training: it closes heads and units at once, down to the scheduled sparsity.
+  // The one step of this plan trains nothing: it closes heads and units at once, down to the scheduled sparsity.
   std::optional<OneShot> one_shot;
   std::function<void(double share)> on_calibrated;  // while a pruning at once or a refit looks at the text; may be empty
-  // LoRA's moments count from this step on, at which they are 0: what was learned before by another loss has no part in them.
+  // LoRA's moments count from this step on, at which they are 0: they hold nothing of earlier losses.
   int64_t moments_from_step = 0;
   std::vector<double> lora_learning_rate;  // one for each step of the segment
   std::vector<double> scheduled_sparsity;  // one for each step; same length
   // The segment ends early after the first step whose expected sparsity (after the update) reaches this value.
   std::optional<double> stop_at_expected_sparsity;
-  // A step is not begun if it would end after this time, were it as long as the step before it. The first step always runs.
+  // No step begins that would end after this time, if it took as long as the step before it. The first step always runs.
   std::optional<std::chrono::steady_clock::time_point> end_by;
 
   bool has_time_for_another(double step_seconds) const {
@@ -131,7 +131,7 @@ struct Masks {
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& log_alphas);
 HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 
-// Options under which a run would fit that does not, and what it would take then.
+// Options under which a run fits, and its memory then.
 struct MemoryChange {
   int64_t batch_size = 0, sequence_length = 0;
   bool checkpoint_activations = false, stream_weights = false;
@@ -220,7 +220,7 @@ class Trainer {
   virtual void use_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
   void use_teacher(const TrainState& snapshot) { use_teacher(keep_teacher(snapshot)); }
   virtual std::shared_ptr<const Teacher> keep_teacher(const TrainState& snapshot) = 0;
-  // Will be used next: a device with memory of its own gets it while the present teacher's steps run. Nothing depends on it but time.
+  // Announces the next teacher: a device with memory of its own gets it while the present teacher's steps run. Only the time depends on it.
   virtual void expect_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
 
   // Runs the steps of the plan from step() on; calls back after each step; `cancel` is looked at between steps.

@@ -1,4 +1,4 @@
-// Single weights set to 0, for comparison with pruned heads and units: what is left has the same shapes and is not faster.
+// Single weights set to 0, for comparison with pruned heads and units. The result has the same shapes and is not faster.
 #pragma once
 #include <atomic>
 #include <cstdint>

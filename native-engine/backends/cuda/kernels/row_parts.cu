@@ -2,7 +2,7 @@
 //
 // Columns: to[j] += parts[0][j] + parts[1][j] + ..., parts [count, cols]; a thread a column, so that a warp reads neighbours.
 // Single numbers, in double: one block, whose threads take every 256th.
-#include "parts.h"
+#include "row_parts.h"
 
 #include "cuda_backend.h"
 #include "reduce.h"
