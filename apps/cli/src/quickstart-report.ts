@@ -64,7 +64,7 @@ export function printQuickstart(
     [
       'training',
       `${r.steps} steps in ${duration(r.training_seconds)}, ${shortCount(r.tokens_per_second)} tokens/s; ` +
-        `all in all ${duration(r.total_seconds)}`,
+        `in all ${duration(r.total_seconds)}`,
     ],
     ['model', exportFolder],
     ['state', r.state_digest],

@@ -98,7 +98,7 @@ function commandLine(): Command {
         .argParser(listed),
     )
     .addOption(
-      new Option('--threads <n>', 'that each engine may use (default: the cores divided by the local engines)')
+      new Option('--threads <n>', 'number of threads of each local engine (default: the cores divided by the local engines)')
         .env('ESPALIER_THREADS')
         .argParser(positive),
     )

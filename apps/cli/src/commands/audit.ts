@@ -63,7 +63,7 @@ export function registerAudit(program: Command): void {
     .command('check')
     .argument('<file>', 'a bundle')
     .summary('verify a bundle; needs no server')
-    .description('Recomputes everything that the bundle says from its bytes: needs no server, store or network.')
+    .description('Recomputes all facts of the bundle from its bytes: needs no server, store or network.')
     .option('--public-key <key>', 'require this signature: a PEM file or 64 hex digits')
     .option('--instructions', 'also which teacher instructed from which step on, and why');
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);

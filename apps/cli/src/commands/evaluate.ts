@@ -42,7 +42,7 @@ export function registerEvaluate(program: Command): void {
     .summary('perplexity or tasks of a run, its teachers, exports, or the intact model')
     .description(
       'Evaluates the last state of a run, with deterministic masks: perplexity on its validation text, or tasks as lm-evaluation-harness ' +
-        'has them (docs/tasks.md). Recorded in its history; what stands for the run stays its perplexity.',
+        'has them (docs/tasks.md). The values are recorded in its history. The result that counts for the run stays its perplexity.',
     )
     .option('--teacher <marks>', 'these teachers instead (20 or 20,30)', marks)
     .option('--intact', 'the model before pruning instead')

@@ -52,7 +52,7 @@ export function registerFork(program: Command): void {
     .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
     .option('--last', 'from the last recorded state')
     .option('--from-state <digest>', 'from the teacher with this state digest (4 or more digits of it), abandoned branches included')
-    .option('--config <file>', 'YAML file of what is not given as an option: data, settings, name, tags, note', absolutePath)
+    .option('--config <file>', 'YAML file with the values that are not given as options: data, settings, name, tags, note', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   addDataOptions(fork, 'other text to train on', "other text to evaluate on (default: the parent's)");

@@ -36,7 +36,7 @@ export function registerGenerate(program: Command): void {
     .description(
       'Goes on from a prompt with the last state of a run, and writes the text as it is made. Without a temperature the likeliest token ' +
         'is always taken. With one, equal seeds give equal texts, whatever other prompts there are. Nothing is recorded. A file or pipe ' +
-        'gets the text as it is; on a terminal what would act there is shown instead.',
+        'gets the text unchanged; on a terminal control characters are made visible.',
     )
     .option('--teacher <mark>', 'this teacher instead', wholeNumber)
     .option('--intact', 'the model before pruning instead')

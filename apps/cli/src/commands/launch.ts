@@ -29,12 +29,12 @@ export function registerLaunch(program: Command): void {
     .command('launch')
     .summary('start pruning a model')
     .description(
-      'Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while it is taught by the ' +
-        'model it was. What is not given takes the value of the preset. The run is recorded at once, then its model is read and its text ' +
+      'Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while the intact model or ' +
+        'snapshots of the run teach it. Settings that are not given take the values of the preset. The run is recorded at once, then its model is read and its text ' +
         'tokenized; Ctrl-C no longer keeps it from running, espalier cancel does.',
     )
     .option(...MODEL_OPTION)
-    .option('--config <file>', 'YAML file of what is not given as an option, as show RUN --yaml writes one', absolutePath)
+    .option('--config <file>', 'YAML file with the values that are not given as options, as show RUN --yaml writes one', absolutePath)
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   const data = 'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz, or a folder of them';

@@ -24,7 +24,7 @@ export function registerPlan(program: Command): void {
         'for a card that need not be here (docs/plan.md has the cards, and what the estimate rests on).',
     )
     .option(...MODEL_OPTION)
-    .option('--config <file>', 'YAML file of what is not given as an option, as launch takes it', absolutePath);
+    .option('--config <file>', 'YAML file with the values that are not given as options, as launch takes it', absolutePath);
   plan.option('--for-device <card>', 'estimate memory and time on this card by its published figures, e.g. h100-80gb');
   addSettingOptions(plan);
   examples(

@@ -12,10 +12,10 @@ export function registerQuickstart(program: Command): void {
     .command('quickstart')
     .summary('prune the bundled model, from start to export')
     .description(
-      'Starts a server on this data folder, prunes the bundled model to half its size, evaluates and exports it, and shows what has come ' +
-        'of it. About three minutes on two cores. The server keeps running, to try other commands on.',
+      'Starts a server on this data folder, prunes the bundled model to half its size, evaluates and exports it, and shows the result. ' +
+        'About three minutes on two cores. The server keeps running, to try other commands on.',
     )
-    .option('--threads <n>', 'that the engine may use (default: all cores)', threadCount)
+    .option('--threads <n>', 'number of threads of the engine (default: all cores)', threadCount)
     .option('--json <file>', 'also write the result to this file', absolutePath)
     .option('--stop', 'stop the server at the end');
   addSettingOptions(quickstart, QUICKSTART_SETTINGS);

@@ -27,7 +27,7 @@ export function registerRuns(program: Command): void {
     .alias('ls')
     .summary('list the runs')
     .description(
-      'Lists the runs, newest first, or with --group what those have come to that are alike. A condition of --where names a setting ' +
+      'Lists the runs, newest first, or with --group the results of runs that are alike. A condition of --where names a setting ' +
         '(docs/settings.md), a figure (perplexity, sparsity, expected_sparsity, step, steps, teachers, parameters, training_seconds, ' +
         'restarts, rewinds, skipped_steps, name, model, launched_by, phase, parent) or a task with its metric ("boolq acc"), then one of ' +
         '= != < <= > >= and a value. The shell wants quotes around < and >.',

@@ -34,7 +34,7 @@ export function registerShow(program: Command): void {
     .command('show')
     .argument(...RUN_ARGUMENT)
     .summary('everything about one run')
-    .description('Shows a run: how far it is, what is left of each layer, evaluations, exports, and its settings.');
+    .description('Shows a run: its progress, the open part of each layer, evaluations, exports, and its settings.');
   show.option('--yaml', 'only what it was launched with, as a file that launches the same run again');
   examples(
     show,

@@ -58,7 +58,7 @@ export function registerUp(program: Command): void {
       'that its engines compute on (default: auto, the first that can be used); given once for all, or once for each engine',
       deviceNames,
     )
-    .option('--threads <n>', 'that each engine may use (default: the cores divided by the engines)', threadCount)
+    .option('--threads <n>', 'number of threads of each engine (default: the cores divided by the engines)', threadCount)
     .option(
       '--allow-insecure-remote',
       'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
