@@ -28,7 +28,7 @@ function registerUsage(program: Command): void {
     .command('du')
     .summary('what the disk holds, by run and by kind')
     .description(
-      'Shows the size of each run's artifacts, the size that several runs share, and the room that deleting a run would free; the event store and the ' +
+      'Shows the size of the artifacts of each run, the size that several runs share, and the room that deleting a run would free; the event store and the ' +
         'views besides.',
     );
   examples(usage, ['espalier du'], ['espalier du --json | jq .runs[0]']);
