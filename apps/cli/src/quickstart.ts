@@ -15,7 +15,7 @@ import { downloadExport } from './download-export.js';
 import { findExportPlace } from './export-folder.js';
 import { EXPORTS_FOLDER } from './files.js';
 import { requireFilePlace, writeFileWhole } from './files.js';
-import { evaluateRun, exportRun } from './operations.js';
+import { evaluateRun, exportRun } from './engine-calls.js';
 import { percent } from './output/format.js';
 import { followRun } from './progress/follow-run.js';
 import { RunRenderer } from './progress/run-renderer.js';

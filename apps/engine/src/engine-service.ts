@@ -20,7 +20,7 @@ import {
   stepMessage,
   trainingOptions,
   unstructuredOf,
-} from './messages.js';
+} from './protocol-messages.js';
 import type { EngineServiceParts } from './service-parts.js';
 import { score } from './score.js';
 import type { SessionHolder } from './session-holder.js';

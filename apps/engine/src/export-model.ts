@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { engineV1 } from '#protocol';
 import { Batches } from './batches.js';
 import { CHUNK_BYTES } from './chunks.js';
-import { exportedMessage, exportKind } from './messages.js';
+import { exportedMessage, exportKind } from './protocol-messages.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
 

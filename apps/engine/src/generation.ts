@@ -3,7 +3,7 @@ import { engineV1, invalidField, invalidRequest, type FieldViolation } from '#pr
 import { TextTokenizer, type GrowingText } from '#model-files';
 import { generateWith, type GeneratedToken, type GenerationResult, type Speed, type SpeedResult } from '#native-engine';
 import { Batches } from './batches.js';
-import { computeDtypeOf, exportKind, sizeMessage } from './messages.js';
+import { computeDtypeOf, exportKind, sizeMessage } from './protocol-messages.js';
 import type { SessionHolder } from './session-holder.js';
 
 const DEFAULT_TOKENS = 128;

@@ -16,7 +16,7 @@ import { EventStoreHost } from './storage/event-store.provider.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
-import { patiently } from './event-sourcing/patience.js';
+import { patiently } from './event-sourcing/store-retries.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
 import { bindStore, requireStoreFiles } from './storage/store-binding.js';
 import { StudyDriver } from './studies/study-driver.js';

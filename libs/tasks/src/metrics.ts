@@ -1,6 +1,6 @@
 // Accuracies and perplexities from likelihoods, and how far off they may be.
 import { runInNewContext } from 'node:vm';
-import { Breath } from './breath.js';
+import { Breath } from './turn-taking.js';
 import type { MeanTask, ScoredTask } from './declaration.js';
 import { strip } from './python-text.js';
 import type { Question } from './questions.js';

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join, relative, sep } from 'node:path';
 import { listed, readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
-import { Breath } from './breath.js';
+import { Breath } from './turn-taking.js';
 import type { ChoicesTask, GenerationTask, ScoredTask } from './declaration.js';
 import { readPrefaces } from './prefaces.js';
 import { characters, splitAtSpace } from './python-text.js';

@@ -2,7 +2,7 @@
 import { speedWords, spreadWords } from '#comparison';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
-import { benchRun } from '../operations.js';
+import { benchRun } from '../engine-calls.js';
 import { positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, count, decimal, howMany } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';

@@ -7,7 +7,7 @@ import { addRunFilter, listedRuns, runFilter, type RunFilterOptions } from '../o
 import { bytes, howMany, statusWord } from '../output/format.js';
 import { action, examples } from './command.js';
 import { confirm } from './confirm.js';
-import { artifactCount, ROOM_TIMEOUT_MS } from './room.js';
+import { artifactCount, ROOM_TIMEOUT_MS } from './disk-commands.js';
 
 interface DeleteOptions extends RunFilterOptions {
   reason?: string;

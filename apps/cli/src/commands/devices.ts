@@ -16,8 +16,8 @@ export function registerDevices(program: Command): void {
     .command('devices')
     .summary('list processors and cards that engines can compute on')
     .description(
-      'Lists the devices that engines can compute on, preferred ones first, and says why a device can not be used. It asks the server; while none ' +
-        'runs, it tells of this machine. A name goes to: espalier up --device NAME.',
+      'Lists the devices that engines can compute on, preferred ones first, and says why a device can not be used. ' +
+        'It asks the server. While no server runs, it lists those of this machine. A name goes to: espalier up --device NAME.',
     );
   examples(devices, ['espalier devices'], ['espalier devices --json | jq -r ".devices[] | select(.problem == \\"\\") | .name"']);
   action(devices, async (context) => {

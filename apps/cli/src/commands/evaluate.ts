@@ -5,7 +5,7 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
-import { evaluateRun, evaluateTasks } from '../operations.js';
+import { evaluateRun, evaluateTasks } from '../engine-calls.js';
 import { absolutePath, choice, dataPath, names, shareBelowOne, wholeNumber, windowTokens } from '../options/parse.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
 import { count, decimal, duration } from '../output/format.js';

@@ -8,7 +8,7 @@ import { connectionWords, type ConnectionNews } from '../connection/lasting-stre
 import { downloadExport, downloadExportedFile, isOurGguf } from '../download-export.js';
 import { findExportPlace } from '../export-folder.js';
 import { clearUnfinished, requireFilePlace, unfinishedWords } from '../files.js';
-import { exportRun } from '../operations.js';
+import { exportRun } from '../engine-calls.js';
 import { absolutePath, positiveNumber, wholeNumber } from '../options/parse.js';
 import { bytes, count } from '../output/format.js';
 import type { Output } from '../output/output.js';

@@ -8,7 +8,7 @@ import { requireFilePlace, writeFileWhole } from '../files.js';
 import { candidatesOf, type Rated } from '../ladder/candidates.js';
 import { ladderSvg, isLadderSvg } from '../ladder/ladder-svg.js';
 import { nameOf, smallestWithin, type Candidate } from '../ladder/pareto.js';
-import { benchRun, evaluateRun } from '../operations.js';
+import { benchRun, evaluateRun } from '../engine-calls.js';
 import { absolutePath, number, wholeNumber } from '../options/parse.js';
 import { count, decimal, percent } from '../output/format.js';
 import type { Output } from '../output/output.js';

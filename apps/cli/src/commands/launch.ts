@@ -30,8 +30,8 @@ export function registerLaunch(program: Command): void {
     .summary('start pruning a model')
     .description(
       'Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while the intact model or ' +
-        'snapshots of the run teach it. Settings that are not given take the values of the preset. The run is recorded at once, then its model is read and its text ' +
-        'tokenized; Ctrl-C no longer keeps it from running, espalier cancel does.',
+        'snapshots of the run teach it. Settings that are not given take the values of the preset. The run is recorded at ' +
+        'once, then its model is read and its text tokenized. After that Ctrl-C does not stop it, but espalier cancel does.',
     )
     .option(...MODEL_OPTION)
     .option('--config <file>', 'YAML file with the values that are not given as options, as show RUN --yaml writes one', absolutePath)

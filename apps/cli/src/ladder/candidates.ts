@@ -1,6 +1,6 @@
 // The models of a ladder, with the measurements of each.
 import type { v1 } from '#protocol';
-import type { Measured } from '../operations.js';
+import type { Measured } from '../engine-calls.js';
 import type { Candidate } from './pareto.js';
 
 /** A pruned state with what was measured of it. */

@@ -14,7 +14,7 @@ import { CHAIN_START, encodeFacts, type Envelope, type Fact, type UnknownEvent }
 import { eventId } from './event-ids.js';
 import type { EventTypes } from './event-types.js';
 import { NotBegun } from './not-begun.js';
-import { patiently, PATIENCE_MS, within, type Patience } from './patience.js';
+import { patiently, PATIENCE_MS, within, type Patience } from './store-retries.js';
 
 const CACHED = 64;
 const CONFLICTS_MAX = 20;

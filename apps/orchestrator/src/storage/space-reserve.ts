@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { OrchestratorConfig } from '../config.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { DriverLease } from './driver-lease.js';
-import { isFull, roomIn } from './room.js';
+import { isFull, roomIn } from './disk-room.js';
 
 const RESERVE_BYTES = 4 << 20;
 /** The reserve is no reason to fill a disk. */

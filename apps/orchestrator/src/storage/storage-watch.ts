@@ -10,7 +10,7 @@ import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { rotateLogs } from './log-rotation.js';
-import { isFull, ROOM_BYTES } from './room.js';
+import { isFull, ROOM_BYTES } from './disk-room.js';
 import { SpaceReserve } from './space-reserve.js';
 
 const CHECK_INTERVAL_MS = 2_000;

@@ -15,7 +15,7 @@ import { ownMeasurements } from '../../pruning-run/record/own-events.js';
 import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { RecordSegment } from '../../pruning-run/aggregate/run-change.js';
-import { patiently, type Patience } from '../../event-sourcing/patience.js';
+import { patiently, type Patience } from '../../event-sourcing/store-retries.js';
 import { RunRepository } from '../../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';

@@ -28,8 +28,8 @@ function registerUsage(program: Command): void {
     .command('du')
     .summary('what the disk holds, by run and by kind')
     .description(
-      'Shows the size of the artifacts of each run, the size that several runs share, and the room that deleting a run would free; the event store and the ' +
-        'views besides.',
+      'Shows the size of the artifacts of each run, the size that several runs share, and the room that deleting a run would ' +
+        'free. The event store and the views have lines of their own.',
     );
   examples(usage, ['espalier du'], ['espalier du --json | jq .runs[0]']);
   action(usage, async ({ connection, output }) => {

@@ -1,4 +1,4 @@
-import { branchesOf } from './record.js';
+import { branchesOf } from './record-commands.js';
 
 test('only the last child ends the line of its parent', () => {
   const depths = [0, 1, 2, 2, 1, 2, 3, 1];
