@@ -48,11 +48,20 @@ for (const file of files) {
     checkImports(file, lines);
   }
   checkText(file, lines);
-  if (file.endsWith('.md')) checkNames(file, lines);
+  if (file.endsWith('.md')) {
+    checkNames(file, lines);
+    lines.forEach((line, i) => checkSubject(file, i, line));
+  }
   lines.forEach((line, i) => {
     if (file !== 'scripts/house-rules.mjs' && /\/work\/|registry\.npmjs\.org|deb\.debian\.org/.test(line))
       problems.push(`${file}:${i + 1}: names a machine's path or a registry`);
   });
+}
+
+// A sentence names who acts: a user, a client, an engine.
+function checkSubject(file, i, text) {
+  const word = /\b(nobody|somebody|whoever)\b/i.exec(text)?.[0];
+  if (word !== undefined) problems.push(`${file}:${i + 1}: "${word}" hides the subject`);
 }
 
 // Lines fit, but for what can't be broken: a regular expression, the text of a document, a published configuration. A comment names its
@@ -68,6 +77,7 @@ function checkText(file, lines) {
     if (comment !== undefined && /^(Of|What)\b/.test(comment)) {
       problems.push(`${file}:${i + 1}: a comment that begins with "${comment.split(' ')[0]}" hides its subject`);
     }
+    if (comment !== undefined && !file.startsWith('apps/dashboard/')) checkSubject(file, i, comment);
   });
 }
 

@@ -277,7 +277,7 @@ test('up: a folder of the user is no data folder', async () => {
 });
 
 test('where nothing can be written it is said at once, before the server works for it', async () => {
-  server.stop(); // whoever asked it would be told that it is gone
+  server.stop(); // a command that asked it would get an error
   expect((await espalier('export', 'abcd', '--out', '/dev/null/foo')).stderr).toMatch(/PATH_NOT_A_FOLDER/);
   for (const out of ['/proc/foo', '/proc/foo/bar'])
     expect((await espalier('export', 'abcd', '--out', out)).stderr).toBe(

@@ -20,7 +20,7 @@ const announce = (dataFolder: string, announcement: object): void => {
   writeFileSync(join(dataFolder, 'espalier.json'), JSON.stringify(announcement));
 };
 
-/** Nobody listens there. */
+/** No server listens there. */
 async function deadAddress(): Promise<string> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -1,4 +1,4 @@
-// Who gets the engine: one piece of heavy work at a time, and the next as soon as nobody wants the one before.
+// The engine does one piece of heavy work at a time. The next begins as soon as no client wants the one before.
 import { SessionHolder } from './session-holder.js';
 
 /** Work that ends a moment after it is told to, as a step must be done first. */

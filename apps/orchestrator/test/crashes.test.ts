@@ -12,7 +12,7 @@ const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
 const attemptsOf = (events: v1.HistoryEvent[]): number[] =>
   events.filter(({ type }) => type === 'AttemptStarted').map(({ dataJson }) => (JSON.parse(dataJson) as { fromStep: number }).fromStep);
 
-/** The segments that more teachers than so many instructed. */
+/** The segments that more than `teachers` teachers instructed. */
 const segmentsOfSeveralTeachers = (events: v1.HistoryEvent[], teachers: number): { firstStep: number }[] =>
   replayPlan(events).segments.filter(({ stretches }) => stretches.length > teachers);
 

@@ -1,4 +1,4 @@
-// The dashboard as somebody uses it: Chromium before a real server with a real run. Skipped where there is no Chromium.
+// The dashboard as a person uses it: Chromium before a real server with a real run. Skipped where there is no Chromium.
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -79,7 +79,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     ({ runId } = await server.launch({ totalSteps: 150 }, { name: NAME, tags: ['trial'] }));
     await page.getByRole('link', { name: NAME }).click();
     await page.waitForURL(`**/runs/${runId}`);
-    await state('completed'); // nobody reloads
+    await state('completed'); // without a reload
     await page.getByText('Perplexity', { exact: true }).waitFor();
     await text('by hard masks');
     expect(await page.locator('h1').textContent()).toBe(NAME);
@@ -193,7 +193,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
       client.launchStudy({ name: 'seeds', note: '', atOnce: 1, runs, halving: undefined }, done),
     );
     await page.getByRole('link', { name: 'seeds' }).click();
-    await page.getByText('4 of 4 completed').waitFor(); // nobody reloads
+    await page.getByText('4 of 4 completed').waitFor(); // without a reload
     await page.getByRole('img', { name: 'perplexity against sparsity, %' }).waitFor();
     await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
     expect(await page.locator('main img').count()).toBe(0); // a name stays text

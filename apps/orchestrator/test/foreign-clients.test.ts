@@ -1,4 +1,4 @@
-// The public protocol as clients meet it that nobody here wrote: all that they know comes from reflection, and what they send
+// The public protocol for foreign clients: all that they know comes from reflection, and what they send
 // may be anything.
 import { execFile, execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

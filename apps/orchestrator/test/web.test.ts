@@ -130,7 +130,7 @@ describe('espalier.v1 over HTTP', () => {
       headers: { origin: 'http://evil.example', 'access-control-request-method': 'POST' },
     });
     expect(preflight.headers.get('access-control-allow-origin')).toBeNull();
-    // A name that was made to lead here sends itself; fetch lets nobody set it.
+    // A name that was made to lead here sends itself; fetch does not let a program set it.
     const { port } = new URL(server.webAddress);
     const rebound = await new Promise<number>((resolve, reject) => {
       request({ port, host: '127.0.0.1', path: '/', headers: { host: `evil.example:${port}` } }, (answer) => resolve(answer.statusCode!))

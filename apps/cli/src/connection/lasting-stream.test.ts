@@ -1,4 +1,4 @@
-// A server that is started anew: who waits for it goes on with it, and with nobody else.
+// A server that is started anew: clients that wait for it go on with it, and with no other server.
 import { mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

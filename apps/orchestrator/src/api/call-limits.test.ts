@@ -35,7 +35,7 @@ describe('calls that nobody reads', () => {
     server.forceShutdown();
   });
 
-  /** Plain HTTP/2, since a client of grpc-js takes in everything that comes, whether anybody reads it or not. */
+  /** Plain HTTP/2, since a client of grpc-js takes in all messages, read or not. */
   function newSession(): ClientHttp2Session {
     const session = connect(`http://${address}`);
     sessions.push(session);

@@ -1,4 +1,4 @@
-// Several engines as one: given what each says of a run, when somebody wants an engine, then these are asked and one is chosen.
+// Several engines as one: given the answers of each about a run, when a caller wants an engine, then these are asked and one is chosen.
 import { EspalierError } from '#protocol';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';

@@ -111,7 +111,7 @@ describe('a named engine', () => {
   });
   it('needs its states sent where it runs on another machine', async () => {
     const { slot } = slotOf([new ScriptedEngine()], true);
-    expect(slot.view().sharesFiles).toBe(false); // nobody knows where it is
+    expect(slot.view().sharesFiles).toBe(false); // its machine is unknown
     slot.keepAttached();
     await until(slot, 'idle');
     expect(slot.view().sharesFiles).toBe(true);

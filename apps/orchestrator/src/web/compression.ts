@@ -1,4 +1,4 @@
-// Answers and pages in fewer bytes, for whoever asks for it by HTTP's own headers. The work is done beside the event loop.
+// Compressed answers and pages, for clients that ask for compression by HTTP's own headers. The work is done beside the event loop.
 import { brotliCompress, brotliDecompress, constants, gunzip, gzip } from 'node:zlib';
 import { promisify } from 'node:util';
 import type { Compression } from '@connectrpc/connect/protocol';

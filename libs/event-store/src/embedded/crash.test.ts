@@ -277,7 +277,7 @@ describe('embedded event store when things go wrong', () => {
     mkdirSync(folder);
     chmodSync(folder, 0o555);
     chmodSync(base, 0o755);
-    // root may write anywhere, so it starts the server as somebody else.
+    // root may write anywhere, so it starts the server as another user.
     const identity = process.getuid!() === 0 ? { uid: 65534, gid: 65534 } : {};
     const child = spawn(process.execPath, [ENTRY, '--folder', folder, '--port', '0'], {
       stdio: ['ignore', 'pipe', 'ignore'],
