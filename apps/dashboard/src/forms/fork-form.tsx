@@ -8,7 +8,7 @@ import { perplexityOf } from '../run/perplexity.js';
 import { useDraft } from './draft.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
-import { settingsOf, typedOf, wordsOf, type Typed } from './settings-fields.js';
+import { settingsOf, typedOf, wordsOf, type Typed } from './setting-table.js';
 import { TextField } from './text-field.js';
 
 const LAST = 'last';

@@ -1,11 +1,15 @@
+import { create } from '@bufbuild/protobuf';
 import { runService } from '../api/client.js';
+import { DataSourceSchema } from '../generated/espalier/v1/common_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { nameOf } from '../runs/columns.js';
 import { useDraft } from './draft.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
-import { settingsOf, type Typed } from './settings-fields.js';
+import { settingsOf, typedOf, type Typed } from './setting-table.js';
 import { TextField } from './text-field.js';
 
-export interface LaunchValues {
+interface LaunchValues {
   model: string;
   train: string;
   validation: string;
@@ -15,17 +19,27 @@ export interface LaunchValues {
 }
 const EMPTY: LaunchValues = { model: '', train: '', validation: '', name: '', tags: '', settings: {} };
 
-/** @param values to begin with, in place of a draft: those of a run that is launched once more */
-export function LaunchForm({ values: given, close }: { values?: LaunchValues; close: () => void }) {
-  const draft = useDraft(given === undefined ? 'launch' : `launch like ${given.name}`, given ?? EMPTY);
+/** Its model, text and settings; the rest that is known of its data, such as the column of the text, is taken over when it is sent. */
+const valuesOf = (run: Run): LaunchValues => ({
+  model: run.modelPath,
+  train: run.data?.trainPath ?? '',
+  validation: run.data?.validationPath ?? '',
+  name: '',
+  tags: run.tags.join(', '),
+  settings: typedOf(run.settings),
+});
+
+/** @param like the run whose values the form begins with */
+export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
+  const draft = useDraft(like === undefined ? 'launch' : `launch like ${like.runId}`, like === undefined ? EMPTY : valuesOf(like));
   const { values } = draft;
   const planned = usePlan(values.model, JSON.stringify(values.settings), () => settingsOf(values.settings));
-  const create = async (requestId: string): Promise<string> => {
+  const launch = async (requestId: string): Promise<string> => {
     const { run } = await runService.launchRun({
       requestId,
       name: values.name,
       modelPath: values.model,
-      data: { trainPath: values.train, validationPath: values.validation },
+      data: Object.assign(create(DataSourceSchema, like?.data), { trainPath: values.train, validationPath: values.validation }),
       tags: values.tags.split(/[\s,]+/).filter(Boolean),
       settings: settingsOf(values.settings),
     });
@@ -33,13 +47,13 @@ export function LaunchForm({ values: given, close }: { values?: LaunchValues; cl
   };
   return (
     <RunForm
-      title="Launch a run"
+      title={like === undefined ? 'Launch a run' : `Launch a run like ${nameOf(like)}`}
       button="Launch"
       busy="Launching …"
       draft={draft}
       planned={planned}
       fields={['model_path', 'data.train_path', 'data.validation_path', 'name', 'tags']}
-      create={create}
+      create={launch}
       close={close}
     >
       {(wrong, changed) => (

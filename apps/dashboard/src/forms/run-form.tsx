@@ -8,7 +8,8 @@ import type { Draft } from './draft.js';
 import { formTroubles, joined, withoutField, type FormTroubles } from './form-troubles.js';
 import { Plan, type Planned } from './plan.js';
 import type { ForkStart } from './plan-words.js';
-import { formTroubleOf, SETTING_FIELDS, SettingsFields, type Typed } from './settings-fields.js';
+import { SETTING_FIELDS, type Typed } from './setting-table.js';
+import { formTroubleOf, SettingsFields } from './settings-fields.js';
 
 export interface RunFormValues {
   settings: Typed;

@@ -8,6 +8,7 @@ import { nameOf } from '../runs/columns.js';
 import { ReasonForm } from '../forms/reason-form.js';
 import { TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
+import { MoreMenu } from './more-menu.js';
 
 const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.RECOVERING];
 const ENDED = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED];
@@ -57,6 +58,7 @@ export function Actions({ run, changed, fork }: { run: Run; changed: () => void;
           Delete
         </button>
       )}
+      <MoreMenu run={run} mayRewind={(ENDED.includes(status) || status === RunStatus.PAUSED) && run.teacherCount > 0} changed={changed} />
       <TroubleNote trouble={trouble} />
       {asked !== null && (
         <ReasonForm

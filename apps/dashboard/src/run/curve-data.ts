@@ -3,6 +3,7 @@ import type { Curve as CurveMessage, QueryCurvesResponse } from '../generated/es
 import { historyService } from '../api/client.js';
 import { smoothed, type Curve } from '../ui/curve.js';
 import { lookOf } from '../ui/looks.js';
+import type { ParentLine } from './parent-lines.js';
 
 const POINTS = 800;
 
@@ -35,6 +36,10 @@ export function curveOf(
     values: smoothed(known(message.mean), smoothing),
     ...(message.lowest.length > 0 ? { lowest: known(message.lowest), highest: known(message.highest) } : {}),
   };
+}
+
+export function parentLine({ steps, curves }: QueryCurvesResponse): ParentLine {
+  return { steps: steps.map(Number), values: new Map(curves.map(({ quantity, mean }) => [quantity, known(mean)])) };
 }
 
 const PLANNED = [5, 4];

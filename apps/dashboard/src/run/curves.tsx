@@ -13,8 +13,9 @@ import { setQuery } from '../ui/router.js';
 import { SharedCursor } from '../ui/shared-cursor.js';
 import { Typed } from '../ui/typed.js';
 import { useChoices } from '../ui/use-choices.js';
-import { curveOf, loadCurves, PICTURES, type Range } from './curve-data.js';
+import { curveOf, loadCurves, parentLine, PICTURES, type Range } from './curve-data.js';
 import { phasesOf, useMarks } from './mark-data.js';
+import { stepsBefore, withParent, type ParentLine } from './parent-lines.js';
 import { Readout } from './readout.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
@@ -113,7 +114,10 @@ function useShownCurves(run: Run, query: URLSearchParams) {
   const { data: response } = loaded;
   const teachers = useTeachers(run);
   const stepMarks = useMarks(run, teachers.assignments);
-  const steps = useMemo(() => response?.steps.map(Number) ?? [], [response]);
+  const parent = useParentLine(run, axis === 'step' && range === null);
+  const own = useMemo(() => response?.steps.map(Number) ?? [], [response]);
+  const before = useMemo(() => stepsBefore(parent, own), [parent, own]);
+  const steps = useMemo(() => [...before, ...own], [before, own]);
   const tokensPerStep = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
   const x = useMemo(() => placesOf(steps, response?.seconds ?? [], tokensPerStep, axis), [steps, axis]);
   const marks = useMemo<ChartMark[]>(
@@ -124,18 +128,29 @@ function useShownCurves(run: Run, query: URLSearchParams) {
       }),
     [showsMarks, stepMarks.map(({ step, kind }) => `${step} ${kind}`).join(), x],
   );
-  const charts = useMemo(() => (response === undefined ? [] : chartsOf(response, smoothing)), [response, smoothing]);
+  const charts = useMemo(
+    () => (response === undefined ? [] : chartsOf(response, smoothing, parent, before.length)),
+    [response, smoothing, parent, before],
+  );
   return { loaded, log: query.get('log') === '1', smoothing, axis, range, showsMarks, teachers, stepMarks, steps, x, marks, charts };
 }
 
-function chartsOf(response: QueryCurvesResponse, smoothing: number) {
-  return PICTURES.map(({ quantities, ...picture }) => ({
-    ...picture,
-    curves: quantities.flatMap(([quantity, label, isPlanned], index) => {
+function useParentLine({ parentRunId, forkedAtStep }: Run, isWanted: boolean): ParentLine | undefined {
+  const isLoaded = isWanted && parentRunId !== '' && forkedAtStep > 0n;
+  const { data } = useLoaded(isLoaded ? `parent ${parentRunId} ${forkedAtStep}` : '', async (signal) =>
+    isLoaded ? parentLine(await loadCurves(parentRunId, { from: 0, to: Number(forkedAtStep) - 1 }, signal)) : null,
+  );
+  return data ?? undefined;
+}
+
+function chartsOf(response: QueryCurvesResponse, smoothing: number, parent: ParentLine | undefined, before: number) {
+  return PICTURES.map(({ quantities, ...picture }) => {
+    const curves = quantities.flatMap(([quantity, label, isPlanned], index) => {
       const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing });
       return curve === null ? [] : [curve];
-    }),
-  })).filter(({ curves }) => curves.length > 0);
+    });
+    return { ...picture, curves: withParent(curves, parent, quantities[0]![0], before) };
+  }).filter(({ curves }) => curves.length > 0);
 }
 
 const MARK_WORDS: Record<ChartMark['kind'], string> = {

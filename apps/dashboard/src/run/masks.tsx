@@ -1,32 +1,36 @@
-// Which heads and units are open: a map by layer, at any recorded step.
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+// Which heads and units are open: a map by layer, at any recorded step; of one layer also over time.
+import { useMemo, useState } from 'preact/hooks';
 import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
-import { MaskKind, type MaskSeries, type QueryMasksResponse } from '../generated/espalier/v1/history_service_pb.js';
+import { MaskKind, type QueryMasksResponse } from '../generated/espalier/v1/history_service_pb.js';
 import { Chart } from '../ui/chart.js';
 import type { Curve } from '../ui/curve.js';
+import { count } from '../ui/format.js';
 import { lookOf } from '../ui/looks.js';
+import { Choice, Pending, Scroll, TroubleNote } from '../ui/parts.js';
+import { setQuery } from '../ui/router.js';
 import { SharedCursor } from '../ui/shared-cursor.js';
-import { count, percent } from '../ui/format.js';
-import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
-import { color, useTheme } from '../ui/theme.js';
+import { LayerGates } from './layer-gates.js';
+import { KIND_TITLES, LAYER_NAMES, MaskMap } from './mask-map.js';
 import type { TabProps } from './tab-props.js';
 
 const STATES = 300;
-const CELLS = 256;
-const KINDS: [kind: MaskKind, title: string][] = [
-  [MaskKind.HEADS, 'Attention heads'],
-  [MaskKind.UNITS, 'Intermediate units'],
-  [MaskKind.HIDDEN, 'Hidden units'],
-];
+/** Cells of a layer's heads or units: with all layers, and with one. */
+const [FEW_CELLS, MANY_CELLS] = [256, 2_048];
 
-export function MasksTab({ run }: TabProps) {
+export function MasksTab({ run, query }: TabProps) {
+  const layers = run.layers.length;
+  const layer = layerOf(query.get('layer'), layers);
   const loaded = useLoaded(
-    `masks ${run.runId}`,
-    (signal) => historyService.queryMasks({ runId: run.runId, maxPoints: STATES, resolution: CELLS, includeChanges: true }, { signal }),
+    `masks ${run.runId} ${layer ?? 'all'}`,
+    (signal) => {
+      const asked = { runId: run.runId, maxPoints: STATES, includeChanges: true };
+      return historyService.queryMasks(layer === null ? { ...asked, resolution: FEW_CELLS } : { ...asked, resolution: MANY_CELLS, layer }, {
+        signal,
+      });
+    },
     `${run.step} ${run.rewinds}`,
   );
-  const [chosen, setChosen] = useState<number | null>(null);
   const { data, trouble } = loaded;
   if (data === undefined) return <Pending loaded={loaded} />;
   if (data.steps.length === 0)
@@ -36,39 +40,50 @@ export function MasksTab({ run }: TabProps) {
         <p>They appear here with the first recorded state.</p>
       </div>
     );
-  const state = Math.min(chosen ?? data.steps.length - 1, data.steps.length - 1);
+  const last = data.steps.length - 1;
+  const state = stateAt(data.steps, query.get('step'));
+  const choices = { all: 'all layers', ...Object.fromEntries(Array.from({ length: layers }, (_, one) => [String(one), `layer ${one}`])) };
   return (
     <>
       <TroubleNote trouble={trouble} />
       <div class="bar">
+        <Choice
+          label="Show"
+          value={layer === null ? 'all' : String(layer)}
+          options={choices}
+          changed={(value) => setQuery({ layer: value === 'all' ? '' : value })}
+        />
         <label class="slide">
           State at step
           <input
             type="range"
             min={0}
-            max={data.steps.length - 1}
+            max={last}
             value={state}
             aria-valuetext={`step ${data.steps[state]!}`}
-            onInput={({ currentTarget }) =>
-              setChosen(Number(currentTarget.value) === data.steps.length - 1 ? null : Number(currentTarget.value))
-            }
+            onInput={({ currentTarget: { value } }) => setQuery({ step: Number(value) === last ? '' : String(data.steps[Number(value)]!) })}
           />
           <b class="num">{count(data.steps[state]!)}</b>
         </label>
-        {chosen !== null && <button onClick={() => setChosen(null)}>Last state</button>}
+        {state !== last && <button onClick={() => setQuery({ step: '' })}>Last state</button>}
+        <MapLegend />
         {data.downsampled && (
           <span class="soft">
             {count(data.totalPoints)} states, {data.steps.length} of them shown
           </span>
         )}
         {data.teachersOnlyBefore > 0n && (
-          <span class="soft">before step {count(data.teachersOnlyBefore)} only teachers' masks are known</span>
+          <span class="soft">before step {count(data.teachersOnlyBefore)} only teachers&rsquo; masks are known</span>
         )}
       </div>
       <div class="charts wide">
-        {KINDS.map(([kind, title]) => (
-          <HeatMap key={kind} title={title} series={data.series.filter((one) => one.kind === kind)} state={state} />
+        {KIND_TITLES.map(([kind, title]) => (
+          <MaskMap key={kind} title={title} series={data.series.filter((one) => one.kind === kind)} state={state} />
         ))}
+        {layer !== null &&
+          data.series
+            .filter(({ kind }) => kind !== MaskKind.HIDDEN)
+            .map((series) => <LayerGates key={series.kind} series={series} steps={data.steps.map(Number)} state={state} />)}
         <OpenShares data={data} runId={run.runId} />
         <Changes data={data} state={state} />
       </div>
@@ -76,60 +91,25 @@ export function MasksTab({ run }: TabProps) {
   );
 }
 
-function HeatMap({ title, series, state }: { title: string; series: MaskSeries[]; state: number }) {
-  if (series.length === 0) return null;
-  const open = series.reduce((sum, one) => sum + (one.open[state] ?? 0), 0);
-  const size = series.reduce((sum, one) => sum + one.size, 0);
-  return (
-    <section class="card" aria-label={title}>
-      <header>
-        <h2>{title}</h2>
-        <span class="soft num">
-          {count(open)} of {count(size)} open, {percent(size === 0 ? 0 : open / size)}
-        </span>
-      </header>
-      <div class="in heat">
-        {series.map((one) => (
-          <Row
-            key={one.layer}
-            series={one}
-            state={state}
-            name={series.length === 1 && one.kind === MaskKind.HIDDEN ? 'all layers' : `layer ${one.layer}`}
-          />
-        ))}
-      </div>
-    </section>
+function layerOf(text: string | null, layers: number): number | null {
+  return text !== null && /^\d{1,5}$/.test(text) && Number(text) < layers ? Number(text) : null;
+}
+
+/** The last state that is not after the step; the last of all where the address names none. */
+function stateAt(steps: readonly bigint[], text: string | null): number {
+  const last = steps.length - 1;
+  if (text === null || !/^\d{1,15}$/.test(text)) return last;
+  return Math.max(
+    0,
+    steps.findLastIndex((step) => step <= BigInt(text)),
   );
 }
 
-/** One pixel a head or unit, or a group of neighbours: the more of it is open, the darker. */
-function Row({ series, state, name }: { series: MaskSeries; state: number; name: string }) {
-  const { groups, groupOpen, open, size } = series;
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const theme = useTheme();
-  useEffect(() => {
-    const context = canvas.current?.getContext('2d');
-    if (context == null || groups === 0) return;
-    context.clearRect(0, 0, groups, 1);
-    const [closed, opened] = [color('sunken'), color('accent')];
-    for (let group = 0; group < groups; group += 1) {
-      const share = (groupOpen[state * groups + group] ?? 0) / 255;
-      context.globalAlpha = 1;
-      context.fillStyle = closed;
-      context.fillRect(group, 0, 1, 1);
-      context.globalAlpha = share;
-      context.fillStyle = opened;
-      context.fillRect(group, 0, 1, 1);
-    }
-  }, [groupOpen, state, groups, theme]);
+function MapLegend() {
   return (
-    <>
-      <span class="soft">{name}</span>
-      <canvas ref={canvas} width={Math.max(groups, 1)} height={1} role="img" aria-label={`${name}: ${open[state] ?? 0} of ${size} open`} />
-      <span class="num right">
-        {count(open[state] ?? 0)} <span class="soft">/ {count(size)}</span>
-      </span>
-    </>
+    <span class="map-legend soft">
+      <span class="cell open" /> open <span class="cell some" /> some of a group <span class="cell" /> closed
+    </span>
   );
 }
 
@@ -137,7 +117,7 @@ function OpenShares({ data, runId }: { data: QueryMasksResponse; runId: string }
   const x = useMemo(() => data.steps.map(Number), [data]);
   const curves = useMemo<Curve[]>(
     () =>
-      KINDS.flatMap(([kind, title], index) => {
+      KIND_TITLES.flatMap(([kind, title], index) => {
         const series = data.series.filter((one) => one.kind === kind);
         const size = series.reduce((sum, one) => sum + one.size, 0);
         const values = data.steps.map((_, at) => series.reduce((sum, one) => sum + (one.open[at] ?? 0), 0) / size);
@@ -161,20 +141,14 @@ function OpenShares({ data, runId }: { data: QueryMasksResponse; runId: string }
 }
 
 const SHOWN_NUMBERS = 40;
-const KIND_WORDS: Record<number, string> = { [MaskKind.HEADS]: 'heads', [MaskKind.UNITS]: 'units', [MaskKind.HIDDEN]: 'hidden units' };
 
 /** The gates that closed and opened since the state shown before this one. */
 function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
   const step = data.steps[state];
-  const rows = data.series.flatMap(({ kind, layer, changes }) =>
-    changes
+  const rows = data.series.flatMap((series) =>
+    series.changes
       .filter((change) => change.step === step)
-      .map(({ closed, opened }) => ({
-        where: kind === MaskKind.HIDDEN ? 'hidden' : `layer ${layer}`,
-        what: KIND_WORDS[kind] ?? '',
-        closed,
-        opened,
-      })),
+      .map(({ closed, opened }) => ({ where: LAYER_NAMES[series.kind]?.(series.layer) ?? '', closed, opened })),
   );
   const list = (numbers: number[]): string =>
     numbers.length <= SHOWN_NUMBERS ? numbers.join(', ') : `${numbers.slice(0, SHOWN_NUMBERS).join(', ')} … (${numbers.length})`;
@@ -186,12 +160,9 @@ function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
       </header>
       <Scroll label="Changes" class="changes">
         {rows.length === 0 && <p class="soft">Nothing closed or opened.</p>}
-        {rows.map(({ where, what, closed, opened }) => (
-          <p key={`${where} ${what}`} class="num">
-            <b>
-              {where}, {what}:
-            </b>{' '}
-            {closed.length > 0 && <>closed {list(closed)}</>}
+        {rows.map(({ where, closed, opened }) => (
+          <p key={where} class="num">
+            <b>{where}:</b> {closed.length > 0 && <>closed {list(closed)}</>}
             {closed.length > 0 && opened.length > 0 && '; '}
             {opened.length > 0 && <>opened {list(opened)}</>}
           </p>

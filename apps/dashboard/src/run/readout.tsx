@@ -44,14 +44,15 @@ export function Readout({ cursor, steps, charts, assignments, phases, marks }: P
             .filter(Boolean)
             .join(' · ')}
         </span>
-        {charts.flatMap(({ title, isShare, curves }) =>
-          curves.map(({ label, tone, dash, values }) => (
+        {charts.flatMap(({ title, isShare, curves }) => {
+          const own = curves.filter(({ isPale }) => isPale !== true);
+          return own.map(({ label, tone, dash, values }) => (
             <span key={`${title} ${label}`} title={title}>
               <Swatch tone={tone} dash={dash} />
-              {curves.length > 1 ? label : title.split(',')[0]} <b>{valueAt(values, at, isShare === true ? percent : decimal)}</b>
+              {own.length > 1 ? label : title.split(',')[0]} <b>{valueAt(values, at, isShare === true ? percent : decimal)}</b>
             </span>
-          )),
-        )}
+          ));
+        })}
       </p>
       <p class="soft happened">{happened.map(({ step: place, words }) => `step ${count(place)}: ${words}`).join('; ')}</p>
     </section>

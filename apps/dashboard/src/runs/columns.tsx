@@ -4,6 +4,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, count, decimal, duration, NONE, percent, short, teacherWord } from '../ui/format.js';
 import { Meter, Sparkline, Status } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
+import { SETTING_FIELDS, wordsOf } from '../forms/setting-table.js';
 
 export interface Column {
   id: string;
@@ -21,7 +22,7 @@ export const stepOf = (run: Run): bigint => (run.liveStep > run.step ? run.liveS
 export const endOf = (run: Run): bigint => run.phases.at(-1)?.endStep ?? BigInt(run.settings?.totalSteps ?? 0);
 export const nameOf = (run: { name: string; runId: string }): string => run.name || run.runId;
 
-export const COLUMNS: Column[] = [
+const COLUMNS: Column[] = [
   {
     id: 'name',
     title: 'Name',
@@ -38,6 +39,8 @@ export const COLUMNS: Column[] = [
       </>
     ),
   },
+  { id: 'id', title: 'Id', width: '130px', cell: (run) => <code>{run.runId}</code> },
+  { id: 'model', title: 'Model', width: '180px', cell: (run) => run.modelPath.replace(/^.*\/(?=.)/, '') },
   { id: 'status', title: 'Status', width: '106px', cell: (run) => <Status run={run} /> },
   {
     id: 'progress',
@@ -86,12 +89,24 @@ export const COLUMNS: Column[] = [
     cell: (run) => ago(run.launchedAt),
   },
 ];
+/** A column for each setting, beside those of the list's own. */
+const SETTING_COLUMNS: Column[] = SETTING_FIELDS.map(({ name }) => ({
+  id: `set.${name}`,
+  title: name.replaceAll('_', ' '),
+  width: '120px',
+  right: true,
+  cell: (run) => wordsOf(run.settings)[name] ?? NONE,
+}));
+export const ALL_COLUMNS: Column[] = [...COLUMNS, ...SETTING_COLUMNS];
+
 const AT_FIRST = ['name', 'status', 'progress', 'step', 'sparsity', 'perplexity', 'curve', 'speed', 'launched'];
 const KEY = 'espalier.columns';
 
 export function storedColumns(): string[] {
   const stored = localStorage.getItem(KEY)?.split(',');
-  return stored === undefined ? AT_FIRST : ['name', ...COLUMNS.map(({ id }) => id).filter((id) => id !== 'name' && stored.includes(id))];
+  return stored === undefined
+    ? AT_FIRST
+    : ['name', ...ALL_COLUMNS.map(({ id }) => id).filter((id) => id !== 'name' && stored.includes(id))];
 }
 
 export function storeColumns(ids: string[]): void {

@@ -17,6 +17,8 @@ export interface RunFilter {
   text: string;
   statuses: RunStatus[];
   tags: string[];
+  /** As ListRuns takes them. */
+  where: string[];
   orderBy: string;
 }
 
@@ -49,6 +51,7 @@ export function useRunPages(filter: RunFilter): RunPages {
           nameContains: filter.text,
           statuses: filter.statuses,
           tags: filter.tags,
+          where: filter.where,
           orderBy: filter.orderBy,
         });
         if (loading.current.epoch !== epoch) return;

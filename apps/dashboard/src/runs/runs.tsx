@@ -6,25 +6,27 @@ import { count, statusWord } from '../ui/format.js';
 import { Pending, TroubleNote } from '../ui/parts.js';
 import { go, setQuery } from '../ui/router.js';
 import { Typed } from '../ui/typed.js';
-import { COLUMNS, nameOf, storeColumns, storedColumns, type Column } from './columns.js';
+import { ALL_COLUMNS, nameOf, storeColumns, storedColumns, type Column } from './columns.js';
+import { conditionsIn } from './conditions.js';
 import { useLosses } from './losses.js';
 import { useRunPages } from './run-pages.js';
 
 const ROW = 44;
 const SPARE_ROWS = 8;
 const PAUSE_MS = 250;
-const NO_FILTER = { q: '', tags: '', status: '' };
+const NO_FILTER = { q: '', tags: '', status: '', where: '' };
 const STATUSES = Object.values(RunStatus).filter((one): one is RunStatus => typeof one === 'number' && one !== RunStatus.UNSPECIFIED);
 
 export function RunsView({ query, launch }: { query: URLSearchParams; launch: () => void }) {
   const text = query.get('q') ?? '';
   const statuses = STATUSES.filter((one) => query.get('status')?.split(',').includes(statusWord(one)));
   const tags = (query.get('tags') ?? '').split(',').filter(Boolean);
+  const where = conditionsIn(query.get('where') ?? '');
   const orderBy = query.get('order') ?? 'launched_at desc';
-  const pages = useRunPages({ text, statuses, tags, orderBy });
+  const pages = useRunPages({ text, statuses, tags, where, orderBy });
   const [columns, setColumns] = useState(storedColumns());
   const [picked, setPicked] = useState<string[]>([]);
-  const isFiltered = text !== '' || statuses.length > 0 || tags.length > 0;
+  const isFiltered = text !== '' || statuses.length > 0 || tags.length > 0 || where.length > 0;
   const pick = (runId: string, is: boolean): void =>
     setPicked((before) => (is ? [...before, runId] : before.filter((one) => one !== runId)));
   return (
@@ -50,6 +52,18 @@ export function RunsView({ query, launch }: { query: URLSearchParams; launch: ()
             maxLength={200}
             value={tags.join(',')}
             changed={(value) => setQuery({ tags: value.replaceAll(' ', '') })}
+            pauseMs={PAUSE_MS}
+          />
+        </label>
+        <label>
+          Where
+          <Typed
+            type="search"
+            maxLength={400}
+            placeholder="perplexity<6, recipe=lm"
+            title="conditions that all hold, with commas between: a setting or a figure, one of = != < <= > >=, and a value"
+            value={where.join(', ')}
+            changed={(value) => setQuery({ where: value.trim() })}
             pauseMs={PAUSE_MS}
           />
         </label>
@@ -83,7 +97,7 @@ export function RunsView({ query, launch }: { query: URLSearchParams; launch: ()
       ) : (
         <RunTable
           {...pages}
-          columns={COLUMNS.filter(({ id }) => columns.includes(id))}
+          columns={ALL_COLUMNS.filter(({ id }) => columns.includes(id))}
           orderBy={orderBy}
           picked={picked}
           pick={pick}
@@ -122,13 +136,13 @@ function ColumnChoice({ columns, changed }: { columns: string[]; changed: (ids: 
     <details class="menu">
       <summary class="button">Columns</summary>
       <div class="card in" role="group" aria-label="Columns">
-        {COLUMNS.slice(1).map(({ id, title }) => (
+        {ALL_COLUMNS.slice(1).map(({ id, title }) => (
           <label key={id}>
             <input
               type="checkbox"
               checked={columns.includes(id)}
               onChange={({ currentTarget }) =>
-                changed(COLUMNS.map((one) => one.id).filter((one) => (one === id ? currentTarget.checked : columns.includes(one))))
+                changed(ALL_COLUMNS.map((one) => one.id).filter((one) => (one === id ? currentTarget.checked : columns.includes(one))))
               }
             />
             {title}

@@ -1,0 +1,102 @@
+// The settings of a run as texts, by the protocol's own table of them: name, range, default, unit, help.
+import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
+import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/common_pb.js';
+import { setting } from '../generated/espalier/v1/setting_pb.js';
+import { plainNumber } from '../ui/format.js';
+import { FieldProblem } from './form-troubles.js';
+
+/** The typed texts, by the names of the protocol; '' is the default. */
+export type Typed = Record<string, string>;
+
+export interface SettingField {
+  name: string;
+  /** Its option on the command line. */
+  flag: string;
+  help: string;
+  /** In words; '' where it has none. */
+  range: string;
+  unit: string;
+  fallback: string;
+  mayFork: boolean;
+  choices: [value: string, word: string][];
+  kind: 'choice' | 'number' | 'flag' | 'list';
+}
+
+export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
+  if (!hasOption(field, setting)) return [];
+  const { help, unit, flag, default: fallback, forkMayChange, allowed, min, above, max } = getOption(field, setting);
+  const range = max === undefined ? '' : above === undefined ? `${min ?? 0} to ${max}` : `above ${above}, up to ${max}`;
+  return [
+    {
+      name: field.name,
+      flag: flag || `--${field.name.replaceAll('_', '-')}`,
+      help,
+      range,
+      unit,
+      fallback,
+      mayFork: forkMayChange,
+      choices: choicesOf(field, allowed),
+      kind: kindOf(field, allowed),
+    },
+  ];
+});
+
+function choicesOf(field: DescField, allowed: string[]): [string, string][] {
+  if (field.enum === undefined) return allowed.map((word) => [word, word]);
+  const { values, sharedPrefix = '' } = field.enum;
+  return values.filter(({ number }) => number !== 0).map(({ name }) => [name, name.toLowerCase().slice(sharedPrefix.length)]);
+}
+
+function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
+  if (field.fieldKind === 'list') return 'list';
+  if (field.enum !== undefined || allowed.length > 0) return 'choice';
+  return field.fieldKind === 'scalar' && field.scalar === ScalarType.BOOL ? 'flag' : 'number';
+}
+
+/** Settings as somebody would type them. */
+export function typedOf(settings: RunSettings | undefined): Typed {
+  if (settings === undefined) return {};
+  const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
+  return Object.fromEntries(
+    Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : plainNumber(String(value))]),
+  );
+}
+
+/** And as people read them. */
+export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
+  const typed = typedOf(settings);
+  return Object.fromEntries(
+    SETTING_FIELDS.flatMap(({ name, choices }) => {
+      const value = typed[name];
+      return value === undefined ? [] : [[name, choices.find(([one]) => one === value)?.[1] ?? value]];
+    }),
+  );
+}
+
+/** @throws FieldProblem where a number is none */
+export function settingsOf(typed: Typed): RunSettings {
+  const json: JsonObject = {};
+  for (const { name, kind } of SETTING_FIELDS) {
+    const text = (typed[name] ?? '').trim();
+    if (text === '') continue;
+    if (kind === 'list') json[name] = text.split(/[\s,]+/);
+    else if (kind === 'flag') json[name] = text === 'true';
+    else if (kind === 'choice') json[name] = text;
+    else if (Number.isFinite(Number(text))) json[name] = /^\d+$/.test(text) ? text : Number(text);
+    else throw new FieldProblem(`settings.${name}`, `"${text}" is not a number`);
+    requireReadable(name, json[name]);
+  }
+  return fromJson(RunSettingsSchema, json);
+}
+
+/** Each by itself, so that the field can be named. */
+function requireReadable(name: string, value: JsonValue): void {
+  try {
+    fromJson(RunSettingsSchema, { [name]: value });
+  } catch (error) {
+    throw new FieldProblem(
+      `settings.${name}`,
+      error instanceof Error ? error.message.replace(/^cannot decode .* from JSON: /, '') : String(error),
+    );
+  }
+}

@@ -1,0 +1,93 @@
+// The launch of a run once more: as a command line, and as a file for --config.
+import type { DataSource, RunSettings } from '../generated/espalier/v1/common_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { SETTING_FIELDS, typedOf, wordsOf } from '../forms/setting-table.js';
+
+type Launched = Pick<Run, 'name' | 'tags' | 'note' | 'modelPath' | 'data' | 'settings'>;
+
+/** Nothing in it is the shell's to interpret. */
+export function shellWord(text: string): string {
+  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+export function launchCommand(run: Launched): string {
+  const given: [flag: string, value?: string][] = [
+    ['--model', run.modelPath],
+    ...dataOptions(run.data),
+    ...(run.name === '' ? [] : [['--name', run.name] satisfies [string, string]]),
+    ...run.tags.map((tag): [string, string] => ['--tag', tag]),
+    ...(run.note === '' ? [] : [['--note', run.note] satisfies [string, string]]),
+    ...settingOptions(run.settings),
+  ];
+  // With "=" a value may begin with a dash.
+  const options = given.map(([flag, value]) => (value === undefined ? flag : `${flag}=${shellWord(value)}`));
+  return ['npx espalier launch', ...options].join(' \\\n  ');
+}
+
+function dataOptions(data: DataSource | undefined): [string, string?][] {
+  if (data === undefined) return [];
+  const all = (flag: string, paths: string[]): [string, string?][] => paths.filter((path) => path !== '').map((path) => [flag, path]);
+  return [
+    ...all('--data', [data.trainPath, ...data.moreTrainPaths]),
+    ...all('--validation', [data.validationPath, ...data.moreValidationPaths]),
+    ...all('--text-column', [data.textColumn]),
+    ...all('--validation-text-column', [data.validationTextColumn ?? '']),
+    ...(data.responseOnly ? [['--response-only'] satisfies [string]] : []),
+    ...all('--max-train-tokens', [numberText(data.maxTrainTokens)]),
+    ...all('--max-validation-tokens', [numberText(data.maxValidationTokens)]),
+  ];
+}
+
+const numberText = (value: bigint): string => (value === 0n ? '' : String(value));
+
+function settingOptions(settings: RunSettings | undefined): [string, string?][] {
+  const words = wordsOf(settings);
+  return SETTING_FIELDS.flatMap(({ name, flag, kind }): [string, string?][] => {
+    const value = words[name];
+    if (value === undefined || (kind === 'flag' && value !== 'true')) return [];
+    return [kind === 'flag' ? [flag] : [flag, value]];
+  });
+}
+
+/** As `espalier show RUN --yaml` writes it. Texts are quoted as in JSON, which YAML reads too. */
+export function launchFile(run: Launched): string {
+  const { data } = run;
+  const typed = typedOf(run.settings);
+  const words = wordsOf(run.settings);
+  const paths = (all: string[]): string => {
+    const known = all.filter((path) => path !== '');
+    return known.length === 0 ? '' : JSON.stringify(known.length === 1 ? known[0] : known);
+  };
+  const lines: [key: string, value: string][] = [
+    ['model', JSON.stringify(run.modelPath)],
+    ['data', paths([data?.trainPath ?? '', ...(data?.moreTrainPaths ?? [])])],
+    ['validation', paths([data?.validationPath ?? '', ...(data?.moreValidationPaths ?? [])])],
+    ['text_column', quoted(data?.textColumn)],
+    ['validation_text_column', quoted(data?.validationTextColumn)],
+    ['response_only', data?.responseOnly === true ? 'true' : ''],
+    ['max_train_tokens', numberText(data?.maxTrainTokens ?? 0n)],
+    ['max_validation_tokens', numberText(data?.maxValidationTokens ?? 0n)],
+    ['name', quoted(run.name)],
+    ['tags', run.tags.length === 0 ? '' : JSON.stringify(run.tags)],
+    ['note', quoted(run.note)],
+  ];
+  const settings = SETTING_FIELDS.flatMap(({ name, kind }) => {
+    const word = words[name];
+    if (word === undefined) return [];
+    const value =
+      kind === 'list'
+        ? JSON.stringify(word.split(','))
+        : kind === 'number' || kind === 'flag'
+          ? numberOrText(typed[name]!)
+          : JSON.stringify(word);
+    return [`  ${name}: ${value}`];
+  });
+  return [...lines.filter(([, value]) => value !== '').map(([key, value]) => `${key}: ${value}`), 'settings:', ...settings, ''].join('\n');
+}
+
+const quoted = (text: string | undefined): string => (text === undefined || text === '' ? '' : JSON.stringify(text));
+
+/** A number of 64 bits as a text, since readers of YAML keep 53 of them. */
+function numberOrText(text: string): string {
+  return /^\d{16,}$/.test(text) ? JSON.stringify(text) : text;
+}

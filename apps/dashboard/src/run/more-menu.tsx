@@ -1,0 +1,68 @@
+// The less frequent commands on a run.
+import { useRef, useState } from 'preact/hooks';
+import { DescribeForm } from '../forms/describe-form.js';
+import { LaunchForm } from '../forms/launch-form.js';
+import { RewindForm } from '../forms/rewind-form.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { download } from '../ui/download.js';
+import { launchCommand, launchFile } from './command-words.js';
+
+type Asked = 'describe' | 'rewind' | 'clone' | null;
+
+export function MoreMenu({ run, mayRewind, changed }: { run: Run; mayRewind: boolean; changed: () => void }) {
+  const menu = useRef<HTMLDetailsElement>(null);
+  const [asked, setAsked] = useState<Asked>(null);
+  const [told, setTold] = useState('');
+  const ask = (what: Asked): void => {
+    menu.current?.removeAttribute('open');
+    setTold('');
+    setAsked(what);
+  };
+  const copy = async (words: string, what: string): Promise<void> => {
+    // Without TLS, on a host that is not this machine, browsers have no clipboard: then it is a file.
+    if ('clipboard' in navigator) {
+      await navigator.clipboard.writeText(words);
+      setTold(`The ${what} is in the clipboard.`);
+    } else {
+      download(`${run.runId} launch.txt`, 'text/plain', words);
+      setTold(`The ${what} was downloaded: this page may not write to the clipboard.`);
+    }
+  };
+  const close = (): void => setAsked(null);
+  const done = (): void => {
+    close();
+    changed();
+  };
+  return (
+    <>
+      <details class="menu" ref={menu}>
+        <summary class="button">More</summary>
+        <div class="card in">
+          <button class="plain" onClick={() => ask('describe')}>
+            Name, tags, note
+          </button>
+          {mayRewind && (
+            <button class="plain" onClick={() => ask('rewind')}>
+              Rewind to a teacher
+            </button>
+          )}
+          <button class="plain" onClick={() => ask('clone')}>
+            Launch one like it
+          </button>
+          <button class="plain" onClick={() => void copy(launchCommand(run), 'command')}>
+            Copy as command
+          </button>
+          <button class="plain" onClick={() => void copy(launchFile(run), 'file')}>
+            Copy as YAML
+          </button>
+          <p class="soft" role="status">
+            {told}
+          </p>
+        </div>
+      </details>
+      {asked === 'describe' && <DescribeForm run={run} close={close} done={done} />}
+      {asked === 'rewind' && <RewindForm run={run} close={close} done={done} />}
+      {asked === 'clone' && <LaunchForm like={run} close={close} />}
+    </>
+  );
+}
