@@ -96,7 +96,7 @@ describe('espalier.v1 over HTTP', () => {
     expect(last).toMatchObject({ type: 'RunDescribed', context: { requestId: 'from-a-page', roles: ['owner'] } });
   });
 
-  test('long answers and pages are compressed for whoever takes that, and are the same', async () => {
+  test('long answers and pages are compressed where the client takes that, and are the same', async () => {
     const ask = async (acceptEncoding: string): Promise<[string | null, string]> => {
       const answer = await post(
         'HistoryService/QueryCurves',

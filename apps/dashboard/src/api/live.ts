@@ -117,7 +117,7 @@ export function useReturn(returned: () => void): void {
   }, []);
 }
 
-/** Calls after changes, at most once in so many milliseconds, with all of them. */
+/** Calls after changes, with all of them. Between two calls lie at least `everyMs` milliseconds. */
 export function useChanges(
   concerns: (change: Change) => boolean,
   changed: (changes: Change[]) => void,

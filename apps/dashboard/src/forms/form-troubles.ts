@@ -29,7 +29,7 @@ export function formTroubles(trouble: Trouble | undefined, known: readonly strin
   return { byField: Object.fromEntries(mine.map(({ field, description }) => [field, withoutName(field, description)])), rest };
 }
 
-/** The refusal without a field that has been changed since, for that value is no longer there; undefined where nothing is left of it. */
+/** The refusal without a field that was changed since: the refused value is gone. undefined where no field is left. */
 export function withoutField(trouble: Trouble | undefined, field: string): Trouble | undefined {
   if (trouble === undefined || !trouble.fields.some((one) => one.field === field)) return trouble;
   const fields = trouble.fields.filter((one) => one.field !== field);

@@ -1,4 +1,4 @@
-// The server's plan for a model and settings, while somebody types them.
+// The server's plan for a model and settings, while they are typed.
 import { useEffect, useState } from 'preact/hooks';
 import { isAbort, runService, type Trouble } from '../api/client.js';
 import { retryDelayMs } from '../api/view-state.js';

@@ -1,4 +1,4 @@
-// The form of a new run, be it launched or forked: what is filled in, the plan, the settings, and what the server refuses.
+// The form of a new run, launched or forked: its fields, the plan, the settings, and the server's refusal.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { newRequestId, type Trouble } from '../api/client.js';

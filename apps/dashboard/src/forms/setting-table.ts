@@ -53,7 +53,7 @@ function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
   return field.fieldKind === 'scalar' && field.scalar === ScalarType.BOOL ? 'flag' : 'number';
 }
 
-/** Settings as somebody would type them. */
+/** Settings as a person would type them. */
 export function typedOf(settings: RunSettings | undefined): Typed {
   if (settings === undefined) return {};
   const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;

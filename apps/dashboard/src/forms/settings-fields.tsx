@@ -6,7 +6,7 @@ import { SETTING_FIELDS, type SettingField, type Typed } from './setting-table.j
 
 const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];
 
-/** A failure of what a form sends, be it refused by the server or not fit to be sent. */
+/** The failure of a form: the server refuses its values, or they can't be sent at all. */
 export function formTroubleOf(error: unknown): Trouble {
   const trouble = troubleOf(error);
   if (!(error instanceof FieldProblem)) return trouble;

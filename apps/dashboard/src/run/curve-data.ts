@@ -1,4 +1,4 @@
-// The curves of runs as the server sums them up: so many points as a chart is wide.
+// The curves of runs as the server sums them up: about one point for each pixel of a chart.
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../api/client.js';
 import { smoothed, type Curve } from '../ui/curve.js';

@@ -163,7 +163,6 @@ const MARK_WORDS: Record<ChartMark['kind'], string> = {
 
 function MarkLegend({ marks }: { marks: ChartMark[] }) {
   const kinds = [...new Set(marks.map(({ kind }) => kind))];
-  if (kinds.length === 0) return null;
   return (
     <p class="legend marks">
       {kinds.map((kind) => (

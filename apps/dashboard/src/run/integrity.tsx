@@ -1,4 +1,4 @@
-// Whether the record of a run holds: checked by the server when somebody asks, and remembered in this browser with when and up to where.
+// Whether the record of a run holds. The server checks it on request; the browser remembers the result, its time and its revision.
 import { useState } from 'preact/hooks';
 import { historyService, troubleOf } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';

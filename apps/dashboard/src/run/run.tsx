@@ -89,7 +89,7 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
   );
 }
 
-/** Notes that somebody has to see before all else. */
+/** Notes that a reader has to see before all else. */
 function Notes({ run }: { run: Run }) {
   const { waitingFor, failure, note, damage, preparation } = run;
   return (

@@ -70,7 +70,7 @@ export function CompareTable({ groups, all, sort, sortBy, first, without }: Prop
 
 type RowProps = Pick<Props, 'groups' | 'sort' | 'sortBy'> & { figure: (typeof FIGURES)[number] };
 
-function FigureRow({ figure: { name, words, better }, groups, sort, sortBy }: RowProps) {
+function FigureRow({ figure: { name, words, differenceWords = words, better }, groups, sort, sortBy }: RowProps) {
   const summaries = groups.map((group) => summaryOf(group, name));
   const direction = sort === name ? 'ascending' : sort === `${name} desc` ? 'descending' : undefined;
   return (
@@ -84,7 +84,7 @@ function FigureRow({ figure: { name, words, better }, groups, sort, sortBy }: Ro
         <td key={groups[index]!.members[0]!.runId}>
           {summary === undefined ? NONE : words(summary.mean)}
           {summary?.spread !== undefined && <span class="soft"> ± {words(summary.spread)}</span>}
-          {index > 0 && <Against own={summary} baseline={summaries[0]} words={words} better={better} />}
+          {index > 0 && <Against own={summary} baseline={summaries[0]} words={differenceWords} better={better} />}
         </td>
       ))}
     </tr>
@@ -98,11 +98,12 @@ interface AgainstProps {
   better: (typeof FIGURES)[number]['better'];
 }
 
-/** By sign, word and colour, so that none of them has to be seen. */
+/** A sign and a word say it beside the colour, for readers who can't tell colours apart. */
 function Against({ own, baseline, words, better }: AgainstProps) {
   const difference = differenceOf(own, baseline, better);
   if (difference === null) return null;
   const { value, verdict } = difference;
+  if (words(Math.abs(value)) === words(0)) return null; // too small to be told
   return (
     <small class={`against ${verdict}`}>
       {value > 0 ? '+' : '\u2212'}

@@ -14,13 +14,21 @@ export interface Compared {
 interface Figure {
   name: string;
   words: (value: number) => string;
+  /** A difference reads otherwise than a value. */
+  differenceWords?: (value: number) => string;
   better: Better;
   of: (run: Run) => number | undefined;
 }
 
 export const FIGURES: Figure[] = [
   { name: 'perplexity', words: decimal, better: 'low', of: (run) => headlineOf(run)?.perplexity },
-  { name: 'hard sparsity', words: percent, better: 'neither', of: ({ hardSparsity }) => hardSparsity },
+  {
+    name: 'hard sparsity',
+    words: percent,
+    differenceWords: (value) => `${(value * 100).toFixed(1)} points`,
+    better: 'neither',
+    of: ({ hardSparsity }) => hardSparsity,
+  },
   { name: 'parameters left', words: short, better: 'low', of: ({ result }) => result && Number(result.parameterCount) },
   { name: 'last loss', words: decimal, better: 'low', of: ({ lastStep }) => lastStep?.loss },
   { name: 'step', words: count, better: 'neither', of: ({ step }) => Number(step) },

@@ -1,4 +1,4 @@
-// The runs of a list, as far as somebody has scrolled: the server filters and orders, and gives one page after the other.
+// The runs of a list, as far as the reader has scrolled: the server filters and orders, and gives one page after the other.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
@@ -27,7 +27,7 @@ export interface RunPages {
   total: number | undefined;
   trouble: Trouble | undefined;
   reload: () => void;
-  /** Loads on until so many are there. */
+  /** Loads on until this number of rows is there. */
   need: (rows: number) => void;
 }
 

@@ -6,7 +6,7 @@ import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded.js';
 import { StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
 import { headlineOf } from '../runs/columns.js';
-import { count, decimal, NONE, percent, time } from '../ui/format.js';
+import { count, decimal, NONE, percent, plainNumber, time } from '../ui/format.js';
 import { Meter, Pending, Scroll, Status, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { Scatter } from '../ui/scatter.js';
@@ -242,7 +242,7 @@ function Groups({ data, measure }: { data: GetStudyResponse; measure: string }) 
                 <tr key={index}>
                   <td>{group.variant}</td>
                   {fields.map((field) => (
-                    <td key={field}>{group.settings[field] ?? NONE}</td>
+                    <td key={field}>{plainNumber(group.settings[field] ?? NONE)}</td>
                   ))}
                   <td class="right">
                     {count(group.runsCompleted)} of {count(group.runs)}

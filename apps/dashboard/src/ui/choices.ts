@@ -1,4 +1,4 @@
-// How somebody wants to see charts: kept in the address, so that a link shows the same, and remembered for the next view without any.
+// The reader's choices for charts. The address keeps them, so that a link shows the same; the browser remembers them for the next view.
 
 /** The query with what was remembered, where it says nothing of its own; null where it stays as it is. */
 export function withRemembered(query: URLSearchParams, remembered: Readonly<Record<string, string>>): URLSearchParams | null {

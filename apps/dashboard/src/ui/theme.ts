@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, unless somebody chose one of the two.
+// Light or dark: as the system has it, unless the reader chose one of the two.
 import { useEffect, useState } from 'preact/hooks';
 
 type Choice = 'system' | 'light' | 'dark';

@@ -1,0 +1,41 @@
+import { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import { bytes, countTick, decimal, duration, missedTarget, percentTick, plainNumber, statusTone, tick } from './format.js';
+
+const plain = (text: string): string => text.replaceAll(/[\u2009\u202f]/g, ' ');
+
+describe('numbers as people read them', () => {
+  test.each([
+    ['0.30000000000000004', '0.3'],
+    ['0.7000000000000001', '0.7'],
+    ['0.25', '0.25'],
+    ['-0.10000000000000001', '-0.1'],
+    ['18446744073709551615', '18446744073709551615'],
+    ['nuteprune', 'nuteprune'],
+    ['–', '–'],
+  ])('%s is shown as %s', (stored, shown) => {
+    expect(plainNumber(stored)).toBe(shown);
+  });
+
+  test('ticks have no more digits than they need', () => {
+    expect([0.46, 0.5, 0.005].map(percentTick).map(plain)).toEqual(['46 %', '50 %', '0.5 %']);
+    expect([0, 250, 1_500, 2_000_000].map(countTick).map(plain)).toEqual(['0', '250', '1.5 k', '2 M']);
+    expect([0, 0.25, -3, 1e-5, 2e6].map(tick)).toEqual(['0', '0.25', '\u22123', '1e\u22125', '2e6']);
+  });
+
+  test('values, sizes and times', () => {
+    expect([3.14159, 1234.5678, undefined, NaN].map(decimal)).toEqual(['3.142', '1234.6', '–', '–']);
+    expect([512, 2_048, 3 << 20].map(bytes).map(plain)).toEqual(['512 B', '2.00 KiB', '3.00 MiB']);
+    expect([5, 90, 7_260, 200_000, -1].map(duration).map(plain)).toEqual(['5 s', '2 min', '2 h 01', '2.3 d', '–']);
+  });
+});
+
+describe('the colour of a run', () => {
+  const run = (status: RunStatus, hardSparsity: number) => ({ status, hardSparsity, targetSparsity: 0.7 });
+
+  test('is green only where it completed on its target', () => {
+    expect(statusTone(run(RunStatus.COMPLETED, 0.699))).toBe('good');
+    expect(statusTone(run(RunStatus.COMPLETED, 0.379))).toBe('wait');
+    expect(missedTarget(run(RunStatus.COMPLETED, 0.379))).toBe(true);
+    expect(missedTarget(run(RunStatus.TRAINING, 0.379))).toBe(false);
+  });
+});
