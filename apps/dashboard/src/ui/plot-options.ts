@@ -131,7 +131,8 @@ function listenToFingers(plot: uPlot): void {
     (event: PointerEvent): void => {
       if (event.pointerType !== 'touch') return;
       const { clientX, clientY } = event;
-      to.dispatchEvent(new MouseEvent(type, { clientX, clientY, button: 0, bubbles: true }));
+      // The library passes over a mouse that has not moved.
+      to.dispatchEvent(new MouseEvent(type, { clientX, clientY, movementX: 1, button: 0, bubbles: true }));
     };
   over.addEventListener('pointerdown', pass('mousemove'));
   over.addEventListener('pointerdown', pass('mousedown'));
