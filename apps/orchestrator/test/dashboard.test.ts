@@ -81,7 +81,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.waitForURL(`**/runs/${runId}`);
     await state('completed'); // without a reload
     await page.getByText('Perplexity', { exact: true }).waitFor();
-    await text('by hard masks');
+    await text('Hard sparsity');
     expect(await page.locator('h1').textContent()).toBe(NAME);
     expect(await page.locator('main img').count()).toBe(0);
     expect(await page.title()).toContain('<img');

@@ -35,10 +35,10 @@ describe('a launch to copy', () => {
         '--target-sparsity=0.3',
         '--steps=400',
         '--lora-targets=q_proj,v_proj',
-        '--dense-steps',
+        '--dense',
       ]),
     );
-    expect(command).not.toContain('--stream-weights');
+    expect(command).not.toContain('--stream');
     expect(command).not.toContain('--validation');
   });
 
@@ -57,9 +57,9 @@ describe('a launch to copy', () => {
         '  seed: "18446744073709551615"',
         '  lora_targets: ["q_proj","v_proj"]',
         '  dense_steps: true',
-        '  stream_weights: false',
       ]),
     );
+    expect(lines.join()).not.toContain('stream_weights'); // off, as where nothing is said
   });
 
   test.each([

@@ -72,7 +72,7 @@ export const PICTURES: Picture[] = [
     yName: 'closed share',
     quantities: [
       ['expected_sparsity', 'expected'],
-      ['hard_sparsity', 'by hard masks'],
+      ['hard_sparsity', 'hard'],
       ['scheduled_sparsity', 'scheduled', true],
     ],
     isShare: true,

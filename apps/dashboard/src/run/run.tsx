@@ -135,7 +135,7 @@ function Figures({ run }: { run: Run }) {
   const figures: [term: string, value: string, more: string][] = [
     ['Step', count(stepOf(run)), `of ${count(endOf(run))}${run.phases.length > 1 ? `, ${run.phase}` : ''}`],
     ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${percent(run.settings?.targetSparsity ?? 0, 0)}`],
-    ['By hard masks', percent(run.hardSparsity), ''],
+    ['Hard sparsity', percent(run.hardSparsity), ''],
     ['Parameters', run.result === undefined ? NONE : short(Number(run.result.parameterCount)), `of ${short(Number(run.parameterCount))}`],
     ['Loss', decimal(live?.loss), ''],
     ['Perplexity', decimal(masked?.perplexity), intact === undefined ? '' : `intact ${decimal(intact.perplexity)}`],

@@ -33,7 +33,7 @@ export function TeachersTab({ run, fork }: TabProps) {
                 <th>Mark</th>
                 <th class="right">Step</th>
                 <th class="right">Expected sparsity</th>
-                <th class="right">By hard masks</th>
+                <th class="right">Hard sparsity</th>
                 <th class="right">Parameters left</th>
                 <th class="right">Perplexity</th>
                 <th>Instructed steps</th>
