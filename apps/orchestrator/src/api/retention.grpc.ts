@@ -5,6 +5,7 @@ import { invalidField, serverStreaming, unary, type CallInfo, type v1 } from '#p
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { SpaceReserve } from '../storage/space-reserve.js';
+import { StorageWatch } from '../storage/storage-watch.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import { Disposal, type Disposed, type Garbage } from '../retention/disposal.js';
 import { diskUsage } from '../retention/disk-usage.js';
@@ -20,6 +21,7 @@ export class RetentionGrpc {
     @Inject(Disposal) private readonly disposal: Disposal,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
     @Inject(SpaceReserve) private readonly reserve: SpaceReserve,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
@@ -40,9 +42,15 @@ export class RetentionGrpc {
     };
   }
 
+  /** Room is no condition: these calls make some. */
+  private requireDriver(): void {
+    this.storage.requireFolder();
+    this.lease.requireHeld();
+  }
+
   /** A call that can't be undone needs the whole id. */
   private async delete({ runId, reason }: v1.DeleteRunRequest, call: CallInfo): Promise<v1.DeleteRunResponse> {
-    this.lease.requireHeld();
+    this.requireDriver();
     if (!RUN_ID.test(runId)) throw invalidField('FIELD_OUT_OF_RANGE', 'run_id', 'the whole id is needed: neither a name nor its beginning');
     if ((await this.views.wholeRunId(runId)) !== runId) throw runNotFound(runId); // it is the name of another run
     const { run, artifacts, freedBytes } = await this.disposal.deleteRun(runId, reason, this.callers.contextOf(call));
@@ -50,7 +58,7 @@ export class RetentionGrpc {
   }
 
   private async discard(request: v1.DiscardArtifactsRequest, call: CallInfo): Promise<v1.DiscardArtifactsResponse> {
-    this.lease.requireHeld();
+    this.requireDriver();
     const { keepEvery, abandoned, exports, reason, dryRun } = request;
     const runId = await this.views.wholeRunId(request.runId);
     const thinning = { keepEvery: keepEvery ?? null, abandoned, exports };
@@ -73,7 +81,7 @@ export class RetentionGrpc {
     signal: AbortSignal,
   ): AsyncGenerator<v1.CollectGarbageResponse> {
     await this.reserve.giveUpWhereFull();
-    this.lease.requireHeld();
+    this.requireDriver();
     let artifacts = 0n;
     let freedBytes = 0n;
     let setAsideBytes = 0n;

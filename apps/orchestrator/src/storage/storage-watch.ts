@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { hasMark, placeMark } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../views/live-progress.js';
@@ -20,6 +21,8 @@ export class StorageWatch {
   private trouble: EspalierError | null = null;
   private timer: NodeJS.Timeout | undefined;
   private checking: Promise<void> | null = null;
+  /** Paths that the server has open, with their marks at its start. */
+  private readonly marks = new Map<string, string>();
   /** Told when recording stops being possible, and when it is again. */
   onChange: (canRecord: boolean) => void = () => undefined;
 
@@ -31,6 +34,9 @@ export class StorageWatch {
   ) {}
 
   start(): void {
+    const { dataFolder, eventStore } = this.config;
+    const names = ['', 'orchestrator.lock', ...(eventStore === undefined ? ['event-store/events.db'] : [])];
+    for (const path of names.map((name) => join(dataFolder, name))) this.marks.set(path, placeMark(path));
     rotateLogs(this.config.dataFolder, this.log);
     void this.check();
     this.timer = setInterval(() => void this.check(), CHECK_INTERVAL_MS);
@@ -43,8 +49,15 @@ export class StorageWatch {
 
   /** @throws EspalierError STORAGE_FULL, STORAGE_UNUSABLE, as things are now */
   async requireRoom(): Promise<void> {
+    this.requireFolder();
     if (this.trouble !== null || (await isFull(this.config.dataFolder))) await this.check();
     if (this.trouble !== null) throw this.trouble;
+  }
+
+  /** @throws EspalierError STORAGE_UNUSABLE where the data folder was removed or replaced under the server */
+  requireFolder(): void {
+    const problem = this.removalProblem();
+    if (problem !== null) throw problem;
   }
 
   /** One look at a time; never throws. */
@@ -58,7 +71,8 @@ export class StorageWatch {
   private async look(): Promise<void> {
     const { dataFolder } = this.config;
     // As long as all is well a look costs no write.
-    const found = this.trouble !== null || (await isFull(dataFolder)) ? await writeProblem(dataFolder) : null;
+    const mayFail = this.trouble !== null || (await isFull(dataFolder));
+    const found = this.removalProblem() ?? (mayFail ? await writeProblem(dataFolder) : null);
     const before = this.trouble;
     this.trouble = found;
     if (found === null) await this.reserve.renew();
@@ -69,6 +83,16 @@ export class StorageWatch {
       this.log.info('there is room again: everything goes on');
     } else this.log.error({ code: found.code }, found.message);
     this.onChange(found === null);
+  }
+
+  /** A file that was removed still takes what is written to it, and all of that is lost when the server ends. */
+  private removalProblem(): EspalierError | null {
+    const removed = [...this.marks].find(([path, mark]) => !hasMark(path, mark))?.[0];
+    if (removed === undefined) return null;
+    const problem = `${removed} was removed or replaced under the running server (process ${process.pid}), so nothing is recorded any more`;
+    return new EspalierError('STORAGE_UNUSABLE', `${problem}: put it back, or end that process and start the server again`, {
+      metadata: { folder: this.config.dataFolder },
+    });
   }
 }
 
