@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder, programFile, SERVER_LOG } from '#files';
+import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder, programFile, RESERVE_FILE, SERVER_LOG } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { dashboardLink } from './dashboard-link.js';
 import { announcement, isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
@@ -134,6 +134,7 @@ function makeDataFolder(folder: string): void {
       exitCode: ExitCode.usage,
     });
   }
+  if (existsSync(join(folder, RESERVE_FILE))) return; // the server starts with a part of it
   const { bavail, bfree, bsize } = statfsSync(folder);
   if ((process.geteuid?.() === 0 ? bfree : bavail) * bsize >= ROOM_BYTES) return;
   throw new CliError('STORAGE_FULL', `no room is left for the data folder ${folder}`, {

@@ -7,6 +7,9 @@ export const DATA_FOLDER_ID = 'orchestrator.id';
 /** A cache of what the events tell. */
 export const VIEWS_FILE = 'views.sqlite';
 
+/** In a data folder: room that its server sets aside, for what frees space where no other room is left. */
+export const RESERVE_FILE = 'reserve';
+
 /** A server of a release before the id leaves these two. The lock alone is that of a start that was cut short. */
 const OF_EARLIER_RELEASES = ['orchestrator.lock', VIEWS_FILE];
 

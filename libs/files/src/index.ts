@@ -1,4 +1,12 @@
-export { COOKIE_KEY_FILE, DATA_FOLDER_ID, foreignDataFolderText, foreignInDataFolder, TOKEN_FILE, VIEWS_FILE } from './data-folder.js';
+export {
+  COOKIE_KEY_FILE,
+  DATA_FOLDER_ID,
+  foreignDataFolderText,
+  foreignInDataFolder,
+  RESERVE_FILE,
+  TOKEN_FILE,
+  VIEWS_FILE,
+} from './data-folder.js';
 export { hasMark, placeMark } from './place-mark.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';

@@ -16,6 +16,7 @@ import {
   TOKEN_FILE,
 } from '#files';
 import { EspalierError } from '#protocol';
+import { startWithPartOfReserve } from './space-reserve.js';
 
 const ANNOUNCEMENT = 'espalier.json';
 
@@ -33,6 +34,7 @@ export class DataFolder {
       const foreign = foreignInDataFolder(path);
       if (foreign !== undefined) throw new EspalierError('DATA_FOLDER_FOREIGN', foreignDataFolderText(path, foreign));
       restrictToOwner(realpathSync(path));
+      startWithPartOfReserve(path); // the lock wants room, too
       const lock = new Database(join(path, 'orchestrator.lock'), { timeout: 0 });
       lock.pragma('locking_mode = EXCLUSIVE');
       lock.exec('BEGIN IMMEDIATE');

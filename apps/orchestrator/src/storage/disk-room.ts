@@ -1,3 +1,4 @@
+import { statfsSync, type StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 
 /** Less room than that counts as none: an append and the rows that it makes have to fit. */
@@ -5,7 +6,14 @@ export const ROOM_BYTES = 1 << 20;
 
 /** Bytes that are left for this process where the folder lies. */
 export async function roomIn(folder: string): Promise<number> {
-  const { bavail, bfree, bsize } = await statfs(folder);
+  return roomOf(await statfs(folder));
+}
+
+export function roomAtStart(folder: string): number {
+  return roomOf(statfsSync(folder));
+}
+
+function roomOf({ bavail, bfree, bsize }: StatsFs): number {
   return (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
 }
 

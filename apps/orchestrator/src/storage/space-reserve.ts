@@ -1,19 +1,29 @@
 // A little room in the data folder that is set aside while there is some. Where none is left, not even a deletion could be recorded: then
-// the reserve is given up for it, and made again once there is room.
+// the reserve is given up for it, and made again once there is room. A start on a full disk takes the half of it: the server has to run before
+// anything can be deleted.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomFillSync } from 'node:crypto';
+import { statSync, truncateSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { RESERVE_FILE } from '#files';
 import type { OrchestratorConfig } from '../config.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { DriverLease } from './driver-lease.js';
-import { isFull, roomIn } from './disk-room.js';
+import { isFull, ROOM_BYTES, roomAtStart, roomIn } from './disk-room.js';
 
 const RESERVE_BYTES = 4 << 20;
 /** The reserve is no reason to fill a disk. */
 const MADE_WITH_BYTES = 4 * RESERVE_BYTES;
 const OUT_OF_SPACE = new Set(['STORE_DISK_FULL', 'STORAGE_FULL', 'SQLITE_FULL', 'ENOSPC', 'EDQUOT']);
+
+/** Before the server opens anything: without any room it could not. */
+export function startWithPartOfReserve(dataFolder: string): void {
+  const file = join(dataFolder, RESERVE_FILE);
+  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > 0 && roomAtStart(dataFolder) < ROOM_BYTES) truncateSync(file, Math.floor(size / 2));
+}
 
 @Injectable()
 export class SpaceReserve {
@@ -26,14 +36,14 @@ export class SpaceReserve {
     @Inject(LOGGER) private readonly log: Logger,
   ) {
     this.dataFolder = dataFolder;
-    this.file = join(dataFolder, 'reserve');
+    this.file = join(dataFolder, RESERVE_FILE);
   }
 
-  /** Makes it where it is missing and there is room; never throws. */
+  /** Makes it where it is missing or cut and there is room; never throws. */
   async renew(): Promise<void> {
     const made = `${this.file}.new`;
     try {
-      if ((await this.exists()) || (await roomIn(this.dataFolder)) < MADE_WITH_BYTES) return;
+      if ((await this.bytes()) >= RESERVE_BYTES || (await roomIn(this.dataFolder)) < MADE_WITH_BYTES) return;
       const file = await open(made, 'w', 0o600);
       try {
         await file.writeFile(randomFillSync(Buffer.alloc(RESERVE_BYTES))); // zeros might take no room
@@ -65,17 +75,17 @@ export class SpaceReserve {
 
   /** False: the reserve is not there. */
   private async giveUp(): Promise<boolean> {
-    if (!(await this.exists())) return false;
+    if ((await this.bytes()) === 0) return false;
     await rm(this.file, { force: true });
     this.log.warn('the data folder is full: its reserve is given up to make room');
     await this.lease.lookAgain(); // that could not be recorded either
     return true;
   }
 
-  private exists(): Promise<boolean> {
+  private bytes(): Promise<number> {
     return stat(this.file).then(
-      () => true,
-      () => false,
+      ({ size }) => size,
+      () => 0,
     );
   }
 }
