@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HistoryChecker } from '#audit';
 import type { ArtifactEntry, ArtifactStore } from '#artifact-store';
-import { EventCorruptError, missingText, type EventStore, type Position, type StoredEvent } from '#event-store';
+import { endOf, EventCorruptError, missingText, type EventStore, type Position, type StoredEvent } from '#event-store';
 import { rememberedTokens } from '#model-files';
 import { counted, v1 } from '#protocol';
 import { ViewsDamagedError } from '../event-sourcing/views-file.js';
@@ -14,6 +14,9 @@ import type { Say, VerifyContext } from './verify-context.js';
 import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, type CheckedRecord } from './verify-run.js';
 
 const RETRY_MS = 1_000;
+const RUNS_AT_ONCE = 8;
+/** Between two words of progress. */
+const EVENTS_A_WORD = 1_000;
 const STORE_SHARE = 0.2;
 const RUNS_SHARE = 0.4;
 
@@ -30,13 +33,15 @@ interface Named {
 
 export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGenerator<v1.VerifyAllResponse> {
   const summary = v1.VerifyAllSummary.fromPartial({ ok: true });
-  const say: Say = (check, subject, ok, detail, doneShare) => {
+  const noted = (verdict: v1.VerifyRunResponse): v1.VerifyRunResponse => {
+    const { check, subject, ok, detail } = verdict;
     if (!ok) {
       summary.ok = false;
       summary.problems.push(`${check}: ${subject}: ${detail}`);
     }
-    return { check, subject, ok, detail, doneShare, summary: undefined };
+    return verdict;
   };
+  const say: Say = (...said) => noted(verdictOf(...said));
   const ofRun = (runId: string, verdict: v1.VerifyRunResponse): v1.VerifyAllResponse => ({ ...verdict, runId, summary: undefined });
 
   for await (const verdict of viewsVerdicts(context, say, signal)) yield ofRun('', verdict);
@@ -49,14 +54,11 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
 
   const runIds = [...new Set([...store.runIds, ...knownRuns(context)])].sort();
   const named = new Map<string, Named>();
-  for (const [index, runId] of runIds.entries()) {
-    const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0 };
-    const before = summary.problems.length;
-    const done = STORE_SHARE + (RUNS_SHARE * (index + 1)) / runIds.length;
-    for await (const verdict of recordVerdicts(context, runId, record, say, done, signal))
-      yield { ...ofRun(runId, verdict), doneShare: done };
+  for await (const { runId, record, verdicts } of inOrder(runIds, RUNS_AT_ONCE, (runId) => checkedRun(context, runId, signal))) {
     summary.runs += 1n;
-    if (summary.problems.length > before) summary.runsWithProblems += 1n;
+    const doneShare = STORE_SHARE + (RUNS_SHARE * Number(summary.runs)) / runIds.length;
+    for (const verdict of verdicts) yield { ...ofRun(runId, noted(verdict)), doneShare };
+    if (verdicts.some(({ ok }) => !ok)) summary.runsWithProblems += 1n;
     addNames(named, context, runId, record);
   }
   // Tokens of a run that could not be prepared, say: no event names them, and a later run of the text finds them.
@@ -90,6 +92,37 @@ async function* viewsVerdicts({ views }: Context, say: Say, signal: AbortSignal)
 
 function knownRuns({ views }: Context): string[] {
   return views.database.prepare<[], string>('SELECT run_id FROM runs').pluck().all();
+}
+
+const verdictOf: Say = (check, subject, ok, detail, doneShare) => ({ check, subject, ok, detail, doneShare, summary: undefined });
+
+interface CheckedRun {
+  runId: string;
+  record: CheckedRecord;
+  verdicts: v1.VerifyRunResponse[];
+}
+
+async function checkedRun(context: Context, runId: string, signal: AbortSignal): Promise<CheckedRun> {
+  const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0 };
+  const verdicts: v1.VerifyRunResponse[] = [];
+  for await (const verdict of recordVerdicts(context, runId, record, verdictOf, 0, signal)) verdicts.push(verdict);
+  return { runId, record, verdicts };
+}
+
+/** The results in the order of the items. Several are worked on at once: most of the time the store is waited for. */
+async function* inOrder<Item, Result>(
+  items: readonly Item[],
+  atOnce: number,
+  work: (item: Item) => Promise<Result>,
+): AsyncGenerator<Result> {
+  const begun: Promise<Result>[] = [];
+  for (const item of items) {
+    const result = work(item);
+    result.catch(() => undefined); // thrown where its turn comes
+    begun.push(result);
+    if (begun.length >= atOnce) yield await begun.shift()!;
+  }
+  for (const result of begun) yield await result;
 }
 
 /** An artifact that any run needs must be there, whatever the others say of it. */
@@ -197,9 +230,14 @@ class StoreReader {
 
   async *verdicts(say: Say): AsyncGenerator<v1.VerifyRunResponse> {
     let problems = 0;
+    const end = Number((await endOf(this.store))?.commit ?? 1n);
     for await (const item of this.items()) {
       this.signal.throwIfAborted();
       this.events += 1;
+      if (this.events % EVENTS_A_WORD === 0) {
+        const share = Math.min(1, Number(item.position.commit) / end);
+        yield say('store', 'the event store', true, `${counted(this.events, 'event')} read`, STORE_SHARE * share);
+      }
       const stream = item.stream;
       if (stream.startsWith(RUN_STREAM_PREFIX)) this.runIds.add(runIdOf(item));
       const problem = item instanceof EventCorruptError ? item.message : this.misplaced(item);

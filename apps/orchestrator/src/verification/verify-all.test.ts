@@ -1,0 +1,57 @@
+// VerifyAll over many runs: it goes on saying how far it is, and doesn't wait for the store run by run.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { openArtifactStore } from '#artifact-store';
+import type { StoredEvent } from '#event-store';
+import type { v1 } from '#protocol';
+import { launched, Story } from '../pruning-run/testing.js';
+import { Recorder } from '../views/testing.js';
+import { verifyAll } from './verify-all.js';
+
+const RUNS = Array.from({ length: 12 }, (_, index) => `aaaabbbbccc${'abcdefghijkl'[index]!}`);
+const FOREIGN = 2_500;
+
+function recorded(): StoredEvent[] {
+  const events = RUNS.flatMap((runId) => new Recorder().record(runId, new Story(launched({}, runId)).start().facts).events);
+  const foreign = Array.from({ length: FOREIGN }, (_, revision) => ({ ...events[0]!, stream: 'foreign', revision: BigInt(revision) }));
+  return [...foreign, ...events].map((event, at) => ({ ...event, position: { commit: BigInt(at + 1), prepare: BigInt(at + 1) } }));
+}
+
+test('progress is told while events are read, runs are read beside each other, and their verdicts come in order', async () => {
+  const events = recorded();
+  let [open, mostOpen] = [0, 0];
+  const store = {
+    async *readAll({ direction = 'forwards' }: { direction?: string }): AsyncGenerator<StoredEvent> {
+      await turn();
+      yield* direction === 'forwards' ? events : [events.at(-1)!];
+    },
+    async *read(stream: string): AsyncGenerator<StoredEvent> {
+      mostOpen = Math.max(mostOpen, (open += 1));
+      await turn();
+      yield* events.filter((event) => event.stream === stream);
+      open -= 1;
+    },
+  };
+  const rows = { pluck: () => rows, all: () => [] };
+  const views = {
+    problemInFile: () => Promise.resolve(null),
+    ready: () => Promise.resolve(),
+    peek: () => null,
+    database: { prepare: () => rows },
+  };
+  const folder = await mkdtemp(join(tmpdir(), 'verify-all-'));
+  const context = { store, views, artifacts: await openArtifactStore({ folder }), condition: { missing: null } };
+  const told: v1.VerifyAllResponse[] = [];
+  for await (const response of verifyAll(context as never, new AbortController().signal)) told.push(response);
+  await rm(folder, { recursive: true });
+
+  const whileRead = told.filter(({ check, detail }) => check === 'store' && detail.endsWith('events read'));
+  expect(whileRead.map(({ detail }) => detail)).toEqual(['1000 events read', '2000 events read']);
+  expect(mostOpen).toBeGreaterThan(1);
+  expect([...new Set(told.map(({ runId }) => runId))].filter((runId) => runId !== '')).toEqual(RUNS);
+  const shares = told.map(({ doneShare }) => doneShare);
+  expect(shares).toEqual([...shares].sort((a, b) => a - b));
+  expect(told.at(-1)!.summary).toMatchObject({ runs: BigInt(RUNS.length), events: BigInt(events.length) });
+});
