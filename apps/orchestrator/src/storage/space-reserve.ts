@@ -1,5 +1,5 @@
 // A little room in the data folder that is set aside while there is some. Where none is left, not even a deletion could be recorded: then
-// the reserve is given up for it, and made again once there is room. A start on a full disk takes the half of it: the server has to run before
+// the reserve is given up for it, and made again once there is room. A start on a full disk takes half of it: the server has to run before
 // anything can be deleted.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomFillSync } from 'node:crypto';
