@@ -18,6 +18,7 @@ import { requireFilePlace, writeFileWhole } from './files.js';
 import { evaluateRun, exportRun } from './engine-calls.js';
 import { percent } from './output/format.js';
 import { followRun } from './progress/follow-run.js';
+import { stepsInWords } from './output/run-status.js';
 import { RunRenderer } from './progress/run-renderer.js';
 import { ShareLine } from './progress/share-line.js';
 import { settingsOf } from './options/settings-options.js';
@@ -52,9 +53,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     const launched = await launch(context.connection, options);
     const { runId, settings } = launched;
     const target = percent(settings?.targetSparsity ?? 0);
-    context.output.line(
-      `pruning ${QUICKSTART_MODEL} to ${target}: run ${context.output.style('bold', runId)}, ${settings?.totalSteps} steps`,
-    );
+    context.output.line(`pruning ${QUICKSTART_MODEL} to ${target}: run ${context.output.style('bold', runId)}, ${stepsInWords(settings!)}`);
     await followToCompletion(context, launched.runId);
     const measured = await measure(context, launched.runId);
     const outcome = await collect(context, launched.runId, measured, startedAt);

@@ -8,7 +8,8 @@ import { MODEL_OPTION } from '../options/model-option.js';
 import { absolutePath } from '../options/parse.js';
 import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
-import { howMany, percent, recipeWord } from '../output/format.js';
+import { percent, recipeWord } from '../output/format.js';
+import { stepsInWords } from '../output/run-status.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
 import { untilPrepared } from './preparing.js';
@@ -74,7 +75,7 @@ export function printLaunched({ output }: Context, run: v1.Run, already: boolean
   const what =
     settings === undefined
       ? ''
-      : `: ${recipeWord(settings.recipe)} to ${percent(settings.targetSparsity ?? 0, 0)} in ${howMany(settings.totalSteps ?? 0, 'step')}`;
+      : `: ${recipeWord(settings.recipe)} to ${percent(settings.targetSparsity ?? 0, 0)} in ${stepsInWords(settings)}`;
   output.line(
     `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
   );

@@ -1,13 +1,18 @@
 // The status of a run in words, with important warnings beside it.
 import { hasMissedTarget } from '#comparison';
 import { v1 } from '#protocol';
-import { percent, statusWord } from './format.js';
+import { count, howMany, percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
 
 /** Through all phases of its plan. */
 export function stepsInAll({ phases, settings }: Pick<v1.Run, 'phases' | 'settings'>): number | undefined {
   const last = phases.at(-1);
   return last === undefined ? settings?.totalSteps : Number(last.endStep);
+}
+
+/** "400 steps", "400 steps, then 1,000 of recovery". */
+export function stepsInWords({ totalSteps, recoverSteps }: Pick<v1.RunSettings, 'totalSteps' | 'recoverSteps'>): string {
+  return howMany(totalSteps ?? 0, 'step') + (recoverSteps ? `, then ${count(recoverSteps)} of recovery` : '');
 }
 
 /** All steps are recorded and the run goes on: what is left is to evaluate it on its validation text. */

@@ -91,7 +91,8 @@ export function presetDefaults(preset: string): RequestedValues {
 
 /** For people: a value, or how it is found. */
 export function defaultText(setting: Setting, preset: string): string {
-  return (preset === 'paper' && setting.paper) || setting.default;
+  const own = preset === 'paper' ? setting.paper : preset === 'nuteprune2' ? setting.nuteprune2 : '';
+  return own || setting.default;
 }
 
 /** @throws RangeError with what is allowed, where the form is wrong; ranges are not checked here */

@@ -26,11 +26,13 @@ export function settingOfText(setting: Setting, text: string): SettingValues[Set
   }
 }
 
-/** "1400; paper: 8750" */
+/** "1400; paper: 8750; nuteprune2: 400" */
 export function defaultWords(setting: Setting): string {
   if (setting.kind === 'flag') return 'off';
-  const [first, paper] = ['', 'paper'].map((preset) => shortList(setting, defaultText(setting, preset)));
-  return first === paper ? first! : `${first}; paper: ${paper}`;
+  const wordsOf = (preset: string): string => shortList(setting, defaultText(setting, preset));
+  const usual = wordsOf('');
+  const others = settingOfField('preset')!.allowed.filter((preset) => wordsOf(preset) !== usual);
+  return [usual, ...others.map((preset) => `${preset}: ${wordsOf(preset)}`)].join('; ');
 }
 
 function shortList({ allowed, kind }: Setting, text: string): string {
@@ -65,7 +67,8 @@ const HEAD = `# Settings
 
 What a run trains: with the model and the data its settings determine every bit of the result. They are given to \`espalier launch\`,
 \`plan\` and \`fork\` as options, to \`LaunchRun\` as fields of \`RunSettings\`; what is left out takes the default of the preset (\`short\`,
-or \`paper\`, the published scale). \`espalier plan\` shows them all for a model.
+\`paper\`, the published scale, or \`nuteprune2\`, which recovers all weights: [recipes.md](recipes.md)). \`espalier plan\` shows them all for a
+model.
 
 This page is made of the table in \`proto/espalier/v1/common.proto\` (\`npm run settings-page\`).
 `;

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import * as v1 from '../v1.js';
 import { valueViolations } from './setting-checks.js';
 import { defaultOf, requestedValues, settingsMessage, valueOfText, withUnrecorded, type SettingValues } from './setting-values.js';
-import { settingOfField, settingsPage, settingsTable } from '../index.js';
+import { defaultWords, settingOfField, settingsPage, settingsTable } from '../index.js';
 
 const setting = (field: string) => settingOfField(field)!;
 const defaults = Object.fromEntries(
@@ -17,11 +17,15 @@ describe('the table of settings', () => {
       expect([one.min ?? one.above, one.max]).toEqual([expect.any(Number), expect.any(Number)]);
     expect(one.default).not.toBe('');
     for (const other of [one.atMost, one.divides]) if (other !== '') expect(settingOfField(other)).toBeDefined();
-    if (!one.computed) for (const preset of ['short', 'paper']) expect(() => defaultOf(one, preset)).not.toThrow();
+    if (!one.computed) for (const preset of setting('preset').allowed) expect(() => defaultOf(one, preset)).not.toThrow();
   });
   it('gives no two settings one option of the command line', () => {
     const flags = settingsTable().map(({ flag }) => flag);
     expect(new Set(flags).size).toBe(flags.length);
+  });
+  it('says in words what each preset takes', () => {
+    const words = ['total_steps', 'recover_weights', 'lora_rank', 'seed'].map((field) => defaultWords(setting(field)));
+    expect(words).toEqual(['1400; paper: 8750; nuteprune2: 400', 'lora; nuteprune2: all', '64; paper: 8', '42']);
   });
   it('is what the page of the documentation says (npm run settings-page)', () => {
     const page = fileURLToPath(new URL('../../../../../docs/settings.md', import.meta.url));

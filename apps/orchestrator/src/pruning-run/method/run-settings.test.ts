@@ -34,6 +34,29 @@ describe('settings', () => {
     expect(resolveSettings({ preset: 'paper', targetSparsity: 0.2 }).warmupSteps).toBe(5000);
     expect(resolveSettings({ totalSteps: 100, targetSparsity: undefined }).warmupSteps).toBe(30);
   });
+  it('of the preset nuteprune2 prune early and recover with all weights; one that does not recover needs no word about weights', () => {
+    const settings = resolveSettings({ preset: 'nuteprune2' });
+    expect(settings).toMatchObject({
+      totalSteps: 400,
+      warmupSteps: 120,
+      recoverSteps: 1000,
+      recoverWarmupSteps: 50,
+      recoverWeights: 'all',
+    });
+    expect(settings).toMatchObject({
+      recipe: 'distill',
+      recoverKlLossWeight: 1,
+      recoverLmLossWeight: 0,
+      recoverLayerLossWeight: 0,
+      targetSparsity: 0.5,
+    });
+    const pruned = resolveSettings({ preset: 'nuteprune2', recoverSteps: 0 });
+    expect(pruned.recoverWeights).toBe('lora');
+    for (const one of [settings, pruned]) expect(settingsViolations(one)).toEqual([]);
+    expect(settingsViolations(resolveSettings({ recoverSteps: 0, recoverWeights: 'all' }))).toEqual([
+      expect.objectContaining({ field: 'settings.recover_weights' }),
+    ]);
+  });
   it('are one step for recipes that prune at once', () => {
     const { totalSteps, warmupSteps, ...settings } = resolveSettings({ recipe: 'wanda', targetSparsity: 0.3 });
     expect([totalSteps, warmupSteps, scheduledSparsity({ ...settings, warmupSteps }, 0)]).toEqual([1, 0, 0.3]);
@@ -98,7 +121,7 @@ describe('settings', () => {
 });
 
 test('a default is in the table or computed here, never both or neither', () => {
-  for (const preset of ['short', 'paper']) {
+  for (const preset of ['short', 'paper', 'nuteprune2']) {
     const settings = resolveSettings({ preset });
     for (const setting of settingsTable()) {
       expect([setting.field, settings[setting.name]]).not.toEqual([setting.field, undefined]);

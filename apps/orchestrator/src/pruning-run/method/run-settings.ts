@@ -34,6 +34,8 @@ export function resolveSettings(requested: RequestedSettings, limits?: ModelLimi
   const settings: Record<string, unknown> = {};
   for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaults[setting.name];
   if (prunesAtOnce(settings['recipe'] as RunSettings['recipe'])) settings['totalSteps'] = requested.totalSteps ?? 1;
+  // A preset may say what recovers; a run that does not recover has no use for it.
+  if (settings['recoverSteps'] === 0) settings['recoverWeights'] = requested.recoverWeights ?? 'lora';
   for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, limits);
   for (const { name, kind, allowed } of table) if (kind === 'words') settings[name] = inOrder(settings[name] as string[], allowed);
   return { ...(settings as RunSettings), preset };
