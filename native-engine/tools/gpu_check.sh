@@ -34,7 +34,7 @@ done
 mkdir -p "$out/parts" || exit 2
 build=$out/build
 cuda=ON device=cuda:0
-[ $rehearse = 0 ] || { build=$out/build-rehearsal; cuda=OFF; device=emulated; }
+[ $rehearse = 0 ] || { build=$out/build-rehearsal; cuda=OFF; }
 
 # A part returns 0, or 1 where the check failed, or 3 where it can't be done here; `why` says so in a sentence. What it prints goes to its
 # log; lines of JSON from it, to its report.
@@ -98,10 +98,11 @@ part_device() {
 }
 
 part_instructions() { tests 'All/Instructions.*'; }
-part_ops-elementwise() { tests '*/ElementwiseOps.*'; }
-part_ops-matrix() { tests '*/MatrixOps.*'; }
-part_ops-attention() { tests '*/AttentionOps.*'; }
-part_ops-movement() { tests '*/MovementOps.*'; }
+ops() { tests "*/$1.*cuda*"; } # the emulated card's are tried elsewhere
+part_ops-elementwise() { ops ElementwiseOps; }
+part_ops-matrix() { ops MatrixOps; }
+part_ops-attention() { ops AttentionOps; }
+part_ops-movement() { ops MovementOps; }
 part_step() { tests 'CudaStep.*'; }
 part_resume() { tests 'Determinism.*'; }
 

@@ -43,6 +43,11 @@ void give_back_pinned_memory(std::byte* data);
 // Where kernels find `bytes` bytes at an address that the host holds.
 std::byte* kernel_address(uint64_t address, uint64_t bytes);
 
+// More than 48 KiB of shared memory must be asked for before the launch, at most 227 KiB. Both limits are those of static and dynamic
+// memory together, and a launch knows only the dynamic one: so whatever is dynamic is asked for.
+inline constexpr uint64_t kSharedUnasked = 48 << 10, kSharedMost = 227 << 10;
+inline constexpr bool must_ask_for_shared(uint32_t dynamic_bytes) { return dynamic_bytes > 0; }
+
 using StreamHandle = struct StreamOf*;
 using EventHandle = struct EventOf*;
 

@@ -11,6 +11,8 @@ struct Size {
 };
 // One row; sizes that fit into any block or warp; and rows of several parts, more columns than the threads of a block take at a time.
 constexpr Size kOneRow{1, 43, 48, 61}, kSmall{37, 43, 48, 61}, kTwoWarps{7, 203, 208, 211}, kLarge{301, 1163, 1168, 1200};
+// A row of dynamic shared memory of 48 KiB, beside the static one.
+constexpr Size kWide{2, 12280, 12288, 12288};
 
 class ElementwiseOps : public OpTest {
  protected:
@@ -176,7 +178,7 @@ void ElementwiseOps::check_layer_loss(const Size& z) {
 }
 
 TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
-  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_norm(z);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge, kWide}) check_norm(z);
 }
 TEST_P(ElementwiseOps, SwigluAndItsGradient) {
   for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_swiglu(z);

@@ -17,7 +17,7 @@ constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
 
 namespace {
 
-constexpr uint64_t kMostStatic = 48 << 10, kMostDynamic = 227 << 10, kSharedBytes = 512 << 10;
+constexpr uint64_t kMostStatic = 48 << 10, kSharedBytes = 512 << 10;
 
 std::string text_of(const Site& site) {
   const std::string file = site.file_name();
@@ -62,6 +62,7 @@ class Block {
     error_.clear();
     // Dynamic shared memory ends at a page without access.
     dynamic_bytes_ = (shape.shared_bytes + 15) / 16 * 16;
+    shared_most_ = shape.shared_most;
     std::memset(dynamic(), 0xff, dynamic_bytes_);
     std::memset(shared_, 0xff, static_used_);
     statics_.clear();
@@ -96,6 +97,8 @@ class Block {
     std::byte* at = shared_ + static_used_;
     static_used_ += (bytes + 15) / 16 * 16;
     if (static_used_ > kMostStatic) stop("more than 48 KiB of static shared memory");
+    if (static_used_ + dynamic_bytes_ > shared_most_)
+      stop("more shared memory, static and dynamic, than the " + std::to_string(shared_most_) + " bytes that the launch may take");
     statics_.emplace_back(key, at);
     return at;
   }
@@ -210,7 +213,7 @@ class Block {
   uint32_t ready_warps_ = 0;
   uint64_t random_ = 1;
   std::byte* shared_ = nullptr;
-  uint64_t static_used_ = 0, dynamic_bytes_ = 0;
+  uint64_t static_used_ = 0, dynamic_bytes_ = 0, shared_most_ = 0;
   std::vector<std::pair<const void*, std::byte*>> statics_;
 };
 
@@ -266,7 +269,7 @@ void run_grid(const Shape& shape, const Behaviour& behaviour, const std::functio
   const auto refuse = [&](const char* what) { throw Error(ErrorCode::kInternal, "emulator", "kernel " + shape.name + ": " + what); };
   if (shape.block.count() < 1 || shape.block.count() > kMostFibers) refuse("a block has 1 to 1024 threads");
   if (shape.grid.count() < 1 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) refuse("no such grid");
-  if (shape.shared_bytes > kMostDynamic) refuse("more than 227 KiB of shared memory");
+  if (shape.shared_bytes > shape.shared_most) refuse("more dynamic shared memory than the launch may take");
   const uint64_t blocks = shape.grid.count();
   uint64_t step = 1, at = 0;
   if (behaviour.seed != 0) {

@@ -27,7 +27,8 @@ struct Behaviour {
 struct Shape {
   std::string name;
   Dim3 grid, block;
-  uint32_t shared_bytes = 0;
+  uint32_t shared_bytes = 0;  // dynamic
+  uint64_t shared_most = 0;   // static and dynamic together
 };
 
 void run_grid(const Shape& shape, const Behaviour& behaviour, const std::function<void()>& kernel);

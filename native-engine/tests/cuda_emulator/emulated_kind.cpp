@@ -15,11 +15,12 @@ cuda::emulator::Behaviour behaviour_of(const std::string& kernels) {
 
 class EmulatedCudaKind final : public BackendKind {
  public:
-  std::string name() const override { return kEmulatedCuda; }
+  EmulatedCudaKind(std::string name, std::string device) : name_(std::move(name)), device_(std::move(device)) {}
+  std::string name() const override { return name_; }
   std::vector<DeviceDescription> devices() const override {
     const cuda::emulated::Card card = cuda::emulated::list_cards().cards.at(0);
     DeviceDescription d;
-    d.name = name();
+    d.name = device_;
     d.model = card.model;
     d.kernels = {"early", "late"};
     d.kernels_in_use = d.kernels.back();
@@ -40,12 +41,20 @@ class EmulatedCudaKind final : public BackendKind {
       cuda::emulated::behave(behaviour_of(spec.kernels));
     return std::make_unique<cuda::emulated::CudaBackend>(0);
   }
+
+ private:
+  std::string name_, device_;
 };
 
 }  // namespace
 
 const BackendKind& emulated_cuda_kind() {
-  static const EmulatedCudaKind kind;
+  static const EmulatedCudaKind kind(kEmulatedCuda, kEmulatedCuda);
+  return kind;
+}
+
+const BackendKind& rehearsed_cuda_kind() {
+  static const EmulatedCudaKind kind("cuda", "cuda:0");
   return kind;
 }
 

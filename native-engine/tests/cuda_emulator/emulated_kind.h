@@ -10,6 +10,9 @@ inline constexpr const char* kEmulatedCuda = "emulated";
 // only one of its two queues late, "late-copies" and "late-ops". The same bits come out.
 const BackendKind& emulated_cuda_kind();
 
+// The same under the name of a real card, "cuda:0": what checks a card is rehearsed with the devices that it will find.
+const BackendKind& rehearsed_cuda_kind();
+
 inline BackendSpec emulated_card(const std::string& behaviour) {
   BackendSpec spec;
   spec.name = kEmulatedCuda;

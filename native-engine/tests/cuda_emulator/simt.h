@@ -28,7 +28,7 @@ inline constexpr unsigned kWholeWarp = 0xffffffffu;
 // The arguments are kept until the stream comes to the kernel, as the real launch keeps them.
 template <class... P, class... A>
 void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, uint32_t shared_bytes, StreamHandle stream, A&&... args) {
-  add_launch(stream, {name, grid, block, shared_bytes},
+  add_launch(stream, {name, grid, block, shared_bytes, must_ask_for_shared(shared_bytes) ? kSharedMost : kSharedUnasked},
              [kernel, values = std::tuple<P...>(static_cast<P>(args)...)] { std::apply(kernel, values); });
 }
 

@@ -1,5 +1,5 @@
-# The programs that gpu_check.sh runs: the tests of instructions, ops and steps with a runner of our own, and the tools. Without nvcc (a
-# rehearsal) the emulated card takes the place of the real one.
+# The programs that gpu_check.sh runs: the tests of instructions, ops and steps with a runner of our own, and the tools. The tests have the
+# card and the emulated one. Without nvcc (a rehearsal) the emulator also takes the place of the card, under its name.
 add_subdirectory(tests/cuda_emulator)
 add_executable(list_devices tools/gpu_check/list_devices.cpp)
 target_link_libraries(list_devices PRIVATE espalier_core)
@@ -13,16 +13,16 @@ if(TARGET espalier_cuda)
 else()
   foreach(tool step_dump step_bench product_bench list_devices)
     target_sources(${tool} PRIVATE tests/cuda/registered.cpp)
+    target_compile_definitions(${tool} PRIVATE ESPALIER_REHEARSAL)
     target_include_directories(${tool} PRIVATE tests)
     target_link_libraries(${tool} PRIVATE espalier_cuda_emulated espalier_core)
   endforeach()
-  set(CHECK_SOURCES tests/cuda/registered.cpp)
 endif()
 file(GLOB CHECK_OPS CONFIGURE_DEPENDS tests/backend_ops/*.cpp)
-list(APPEND CHECK_SOURCES tests/cuda/probes_test.cpp tests/cuda/step_test.cpp tests/step/determinism_test.cpp tests/minimal/main.cpp)
+list(APPEND CHECK_SOURCES tests/cuda/registered.cpp tests/cuda/probes_test.cpp tests/cuda/step_test.cpp tests/step/determinism_test.cpp tests/minimal/main.cpp)
 add_executable(gpu_check_tests ${CHECK_OPS} ${CHECK_SOURCES})
 target_include_directories(gpu_check_tests SYSTEM PRIVATE tests/minimal)
 target_include_directories(gpu_check_tests PRIVATE core tests)
 target_compile_definitions(gpu_check_tests PRIVATE ESPALIER_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}"
-                           $<$<TARGET_EXISTS:espalier_cuda>:ESPALIER_WITH_CUDA>)
+                           $<IF:$<TARGET_EXISTS:espalier_cuda>,ESPALIER_WITH_CUDA,ESPALIER_REHEARSAL>)
 target_link_libraries(gpu_check_tests PRIVATE ${CHECKED} espalier_core OpenMP::OpenMP_CXX)

@@ -26,7 +26,7 @@ template <class... P, class... A>
 void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, uint32_t shared_bytes, StreamHandle stream, A&&... args) {
   std::tuple<P...> values(static_cast<P>(args)...);
   cudaError_t code = cudaSuccess;
-  if (shared_bytes > 48 * 1024)
+  if (must_ask_for_shared(shared_bytes))
     code = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                 static_cast<int>(shared_bytes));
   if (code == cudaSuccess)
