@@ -23,11 +23,11 @@ const espalier = (...words) => execFileSync(process.execPath, [CLI, '--data-fold
 
 /** Each picture: the view of the run, the words that are there once it is drawn, the element at its top, its height. */
 const views = [
-  { name: 'run', path: '', words: 'Loss', top: 'body', height: 860 },
-  { name: 'masks', path: '/masks', words: 'Attention heads', top: 'nav.tabs', height: 400 },
-  { name: 'ladder', path: '/ladder', words: 'Perplexity against size', top: '.card:has-text("Perplexity against size")', height: 470 },
+  { name: 'run', path: '', words: 'Loss', top: 'body', height: 1180 },
+  { name: 'masks', path: '/masks', words: 'Attention heads', top: 'nav.tabs', height: 375 },
+  { name: 'ladder', path: '/ladder', words: 'Perplexity against size', top: '.card:has-text("Perplexity against size")', height: 560 },
 ];
-const WINDOW = { width: 1200, height: 1400 };
+const WINDOW = { width: 1200, height: 1600 };
 /** Charts are drawn within this time after their words. */
 const DRAWN_MS = 2_000;
 
