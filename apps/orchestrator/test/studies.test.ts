@@ -1,4 +1,6 @@
 // A study of six runs with the real processes, killed twice on its way; one that is cancelled, and requests that are refused.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
@@ -149,6 +151,21 @@ describe('a study', () => {
     expect(summary).toMatchObject({ ok: true, problems: [], studies: 3n });
   });
 
+  it('whose text is too short says so once, by one run that failed', async () => {
+    const trainPath = join(server.dataFolder, 'short.jsonl');
+    writeFileSync(trainPath, '{"text":"Too few words."}\n');
+    const short = (seed: bigint): v1.StudyRunRequest => ({ ...run('short', { seed }), data: v1.DataSource.fromPartial({ trainPath }) });
+    await launch('short', [short(1n), short(2n), short(3n)], 1);
+    const { runs } = await until('short', ({ study }) => study!.status === STUDY_STATUS_COMPLETED);
+    const failed = runs[0]!.run!;
+    expect(failed).toMatchObject({ status: v1.RunStatus.RUN_STATUS_FAILED, failure: { code: 'DATA_TOO_SHORT', field: 'data.train_path' } });
+    for (const { run: launched, refusal } of runs.slice(1)) {
+      expect(launched).toBeUndefined();
+      expect(refusal).toMatchObject({ code: 'DATA_TOO_SHORT', field: 'data.train_path' });
+      expect(refusal!.message).toMatch(new RegExp(`^run ${failed.runId} failed of the same text: `));
+    }
+  });
+
   it('is refused as a whole where one of its runs is wrong, and says which', async () => {
     const wrong = (runs: v1.StudyRunRequest[], name = 'wrong'): Promise<unknown> => launch(name, runs).catch((error: unknown) => error);
     expect(await wrong([run('a', {}), run('b', { targetSparsity: 0.99 })])).toMatchObject({
@@ -163,6 +180,6 @@ describe('a study', () => {
     expect(codeOf(await wrong([run('a', {})], ''))).toBe('FIELD_REQUIRED');
     expect(codeOf(await get('wrong').catch((error: unknown) => error))).toBe('STUDY_NOT_FOUND');
     const { studies } = await server.study<v1.ListStudiesResponse>((client, done) => client.listStudies({}, done));
-    expect(studies.map(({ name }) => name)).toEqual(['long', 'rungs', 'recipes']);
+    expect(studies.map(({ name }) => name)).toEqual(['short', 'long', 'rungs', 'recipes']);
   });
 });

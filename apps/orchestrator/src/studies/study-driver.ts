@@ -15,7 +15,7 @@ import { LaunchRun } from '../run-commands/pruning-run.commands.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { LOGGER } from '../tokens.js';
 import { RunFeed } from '../views/run-feed.js';
-import { requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
+import { readingOf, requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
 import { StudyRepository } from './study-repository.js';
 import type { Heat } from './halving.js';
 import type { RungResult } from './study.events.js';
@@ -25,6 +25,8 @@ const LOOK_AGAIN_MS = 5_000;
 const LONGEST_NAME = 120;
 /** Refusals that no waiting mends. */
 const FINAL = new Set([status.INVALID_ARGUMENT, status.NOT_FOUND, status.FAILED_PRECONDITION, status.DATA_LOSS, status.ALREADY_EXISTS]);
+
+type Refusal = NonNullable<StudyRun['refusal']>;
 
 interface Launched {
   run: StudyRun;
@@ -125,7 +127,13 @@ export class StudyDriver {
     let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
     const most = study.atOnce === 0 ? Math.max(1, this.pool.slots.length) : study.atOnce;
     const waiting = waitingRuns(study);
+    const mistakes = waiting.length > 0 ? await this.mistakesInTexts(launched) : new Map<string, Refusal>();
     for (const run of waiting.slice(0, Math.max(0, most - underWay))) {
+      const mistake = mistakes.get(readingOf(run));
+      if (mistake !== undefined) {
+        await this.studies.change(study.studyId, { kind: 'runRefused', key: run.key, ...mistake }, this.options());
+        continue;
+      }
       if (!(await this.launch(study, run, underWay > 0))) continue;
       underWay += 1;
     }
@@ -133,6 +141,19 @@ export class StudyDriver {
     const heats = openHeats(study);
     for (const heat of heats) await this.decideOnceEnded(study, heat);
     if (heats.length === 0) await this.endOnceAllHave(study, launched);
+  }
+
+  /** By reading: a mistake that a run found in its text before its first step, so that the study says it once and not once a run. */
+  private async mistakesInTexts(launched: Launched[]): Promise<Map<string, Refusal>> {
+    const mistakes = new Map<string, Refusal>();
+    for (const { run, status } of launched) {
+      const reading = readingOf(run);
+      if (status !== 'failed' || mistakes.has(reading) || this.feed.isDamaged(run.runId!)) continue;
+      const { failure, current } = await this.runs.load(run.runId!);
+      if (current !== null || failure?.field.startsWith('data.') !== true) continue;
+      mistakes.set(reading, { ...failure, message: `run ${run.runId!} failed of the same text: ${failure.message}` });
+    }
+    return mistakes;
   }
 
   /** The results are those that the runs' own events tell. */

@@ -16,6 +16,12 @@ export function planRun(run: RunOfStudy): PlannedRun {
   return { ...run, key: sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH) };
 }
 
+/** Of equal ones, each fails of the same mistake in its text: it is read by the same tokenizer, and cut to the same lengths. */
+export function readingOf({ modelPath, data, settings }: RunOfStudy): string {
+  const { batchSize, sequenceLength, evaluationWindow } = resolveSettings(settings);
+  return canonicalJson({ modelPath, data, batchSize, sequenceLength, evaluationWindow });
+}
+
 /** A study is known by its name. */
 export const studyIdOf = (name: string): string => idOfRequest('study', name);
 
