@@ -8,7 +8,7 @@ import { chatTemplateDigest, readChatTemplate, type ChatTemplate } from './chat-
 import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { readTokenizerFiles, requireTokenizer, type TokenizerFiles } from './load-tokenizer.js';
 import { fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
-import { messagesFrom, startReading } from './reading-process.js';
+import { messagesFrom, startReading, tell } from './reading-process.js';
 import { indexFolderOf, readTokenIndex, tokenIndexKey, writeTokenIndex, type TokenIndexEntry } from './token-index.js';
 import { idOf, isContext } from './token-words.js';
 import type { TokenizeMessage, TokenizeTask } from './tokenizing-process.js';
@@ -186,7 +186,7 @@ async function* tokenBytes(reader: ChildProcess, options: PrepareTokensOptions, 
     });
     yield bytes;
     if (totals.tokenCount === options.text.maxTokens) break;
-    reader.send('taken');
+    tell(reader, 'taken');
   }
   // Before the artifact gets its name: nothing is stored of an empty or moving corpus.
   const file = options.text.paths.join(', ');

@@ -1,9 +1,10 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messagesFrom, startReading, type Patience } from './reading-process.js';
+import { messagesFrom, startReading, tell, type Patience } from './reading-process.js';
 
 const LIBRARY = new URL('./reading-process.js', import.meta.url).href;
 
@@ -37,6 +38,19 @@ test('bytes and texts arrive in order', async () => {
   const work = `for (let n = 0; n < task.size; n += 1) send(new Uint8Array(1 << 20).fill(n)); send('done');`;
   const [first, , third, done] = (await heard(work)) as [Uint8Array, Uint8Array, Uint8Array, string];
   expect([first.byteLength, first[0], third[1], done]).toEqual([1 << 20, 0, 2, 'done']);
+});
+
+test('what a process sent is heard though it has ended and can be told nothing more', async () => {
+  const child = startReading(await entry(`send('tokens'); await new Promise((sent) => setTimeout(sent, 300)); send('done');`), {});
+  const messages: unknown[] = [];
+  for await (const message of messagesFrom(child, { silenceMs: 280_000, silent: () => new Error(), tooLarge: () => new Error() })) {
+    messages.push(message);
+    if (message === 'done') break;
+    // Without a turn of the event loop: the last message waits unread when the process is gone.
+    while (!/\) Z /.test(readFileSync(`/proc/${child.pid}/stat`, 'utf8')));
+    tell(child, 'taken');
+  }
+  expect(messages).toEqual(['tokens', 'done']);
 });
 
 test.each([

@@ -14,8 +14,13 @@ const ALIVE = 'alive';
 export function startReading(program: string, task: object): ChildProcess {
   const child = started(program);
   child.on('error', () => undefined); // of a process that is given up; others are thrown by messagesFrom
-  child.send(task);
+  tell(child, task);
   return child;
+}
+
+/** A process that has ended already is told in vain: what it sent still comes, and its end is an error of `messagesFrom`. */
+export function tell(child: ChildProcess, message: string | object): void {
+  child.send(message, () => undefined); // without the function, a lost message would end the reading of those that came
 }
 
 function started(program: string): ChildProcess {
