@@ -16,7 +16,7 @@ export function planRun(run: RunOfStudy): PlannedRun {
   return { ...run, key: sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH) };
 }
 
-/** Of equal ones, each fails of the same mistake in its text: it is read by the same tokenizer, and cut to the same lengths. */
+/** Runs with equal readings fail of the same mistake in their text: one tokenizer reads it, and it is cut to the same lengths. */
 export function readingOf({ modelPath, data, settings }: RunOfStudy): string {
   const { batchSize, sequenceLength, evaluationWindow } = resolveSettings(settings);
   return canonicalJson({ modelPath, data, batchSize, sequenceLength, evaluationWindow });

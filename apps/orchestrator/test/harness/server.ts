@@ -125,7 +125,6 @@ export class TestServer {
     return this.pidsOf(part)[0] ?? null;
   }
 
-  /** The processes of a part; those of several engines in the order of their start. */
   /** Processes that it started to read data, by their file. */
   readersOf(file: string): number[] {
     return childrenOf(this.pid)
@@ -133,6 +132,7 @@ export class TestServer {
       .map(({ pid }) => pid);
   }
 
+  /** The processes of a part; those of several engines in the order of their start. */
   pidsOf(part: 'engine' | 'store'): number[] {
     const program = part === 'engine' ? 'apps/engine/src/main.js' : 'server-main.js';
     return childrenOf(this.pid)
@@ -179,14 +179,18 @@ export class TestServer {
   async orphansGone(): Promise<boolean> {
     const until = Date.now() + HANGS_AFTER_MS;
     while (Date.now() < until) {
-      if (this.orphans.every((pid) => !isAlive(pid))) return true;
+      this.orphans = this.orphans.filter(isAlive);
+      if (this.orphans.length === 0) return true;
       await sleep(50);
     }
     return false;
   }
 
   async dispose(): Promise<void> {
+    await this.orphansGone(); // those of an earlier kill
     await this.kill();
+    for (const pid of this.orphans) signalled(pid, 'SIGKILL'); // one that still writes would fill the folder while it is removed
+    await this.orphansGone();
     rmSync(this.dataFolder, { recursive: true, force: true });
   }
 
