@@ -1,9 +1,19 @@
 // Starts and stops the server of a data folder. It is a process of its own, so a run goes on when the command has ended.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync, statfsSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, fstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asOwnerOnly, foreignDataFolderText, foreignInDataFolder, makeFolder, programFile, RESERVE_FILE, SERVER_LOG } from '#files';
+import {
+  asOwnerOnly,
+  foreignDataFolderText,
+  foreignInDataFolder,
+  makeFolder,
+  programFile,
+  RESERVE_FILE,
+  ROOM_BYTES,
+  roomInSync,
+  SERVER_LOG,
+} from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { dashboardLink } from './dashboard-link.js';
 import { announcement, isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
@@ -37,8 +47,6 @@ const START_TIMEOUT_MS = 90_000;
 /** A server gives itself 30 seconds. */
 export const STOP_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
-/** With less room the event store could not even open its files. */
-const ROOM_BYTES = 1 << 20;
 const LOG_TAIL_BYTES = 4_000;
 
 export function logFileOf(dataFolder: string): string {
@@ -135,8 +143,7 @@ function makeDataFolder(folder: string): void {
     });
   }
   if (existsSync(join(folder, RESERVE_FILE))) return; // the server starts with a part of it
-  const { bavail, bfree, bsize } = statfsSync(folder);
-  if ((process.geteuid?.() === 0 ? bfree : bavail) * bsize >= ROOM_BYTES) return;
+  if (roomInSync(folder) >= ROOM_BYTES) return;
   throw new CliError('STORAGE_FULL', `no room is left for the data folder ${folder}`, {
     exitCode: ExitCode.notAllowed,
     hint: 'free some, then start the server again: its runs go on by themselves',

@@ -7,6 +7,7 @@ export {
   TOKEN_FILE,
   VIEWS_FILE,
 } from './data-folder.js';
+export { isFull, ROOM_BYTES, roomIn, roomInSync } from './disk-room.js';
 export { hasMark, placeMark } from './place-mark.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';

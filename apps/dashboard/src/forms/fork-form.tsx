@@ -3,13 +3,14 @@ import { artifactService, runService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
-import { count, decimal, percent } from '../ui/format.js';
-import { perplexityOf } from '../run/perplexity.js';
+import { count } from '../ui/format.js';
+import { tagsIn } from './described.js';
 import { useDraft } from './draft.js';
+import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
 import { settingsOf, typedOf, wordsOf, type Typed } from './setting-table.js';
-import { TextField } from './text-field.js';
+import { teacherOptions } from './teacher-options.js';
 
 const LAST = 'last';
 
@@ -50,7 +51,7 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
       parentRunId: parent.runId,
       from: values.from === LAST ? { case: 'lastState', value: true } : { case: 'stateDigest', value: values.from },
       settings: settingsOf(values.settings),
-      tags: values.tags.split(/[\s,]+/).filter(Boolean),
+      tags: tagsIn(values.tags),
     });
     return run!.runId;
   };
@@ -73,25 +74,12 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
             <span>From</span>
             <select value={values.from} autofocus onChange={({ currentTarget }) => changed('from', { from: currentTarget.value })}>
               <option value={LAST}>the last state, step {count(parent.step)}</option>
-              {[...(teachers ?? [])].reverse().map(({ mark, step, expectedSparsity, stateDigest: digest, abandoned }) => (
-                <option key={`${digest} ${step}`} value={digest}>
-                  teacher #{mark}, step {count(step)}, {percent(expectedSparsity)}
-                  {perplexityOf(parent, digest) !== undefined && `, perplexity ${decimal(perplexityOf(parent, digest))}`}
-                  {abandoned && ', abandoned'}
-                </option>
-              ))}
+              {teacherOptions(parent, teachers, ', abandoned')}
             </select>
             <small>its state, with masks, LoRA and optimizer</small>
             {wrong['state_digest'] !== undefined && <span class="wrong">{wrong['state_digest']}</span>}
           </label>
-          <TextField label="Name" value={values.name} changed={(name) => changed('name', { name })} wrong={wrong['name']} />
-          <TextField
-            label="Tags"
-            help="with commas between"
-            value={values.tags}
-            changed={(tags) => changed('tags', { tags })}
-            wrong={wrong['tags']}
-          />
+          <NameAndTags values={values} wrong={wrong} changed={changed} />
         </>
       )}
     </RunForm>

@@ -3,7 +3,9 @@ import { runService } from '../api/client.js';
 import { DataSourceSchema } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
+import { tagsIn } from './described.js';
 import { useDraft } from './draft.js';
+import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
 import { settingsOf, typedOf, type Typed } from './setting-table.js';
@@ -40,7 +42,7 @@ export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
       name: values.name,
       modelPath: values.model,
       data: Object.assign(create(DataSourceSchema, like?.data), { trainPath: values.train, validationPath: values.validation }),
-      tags: values.tags.split(/[\s,]+/).filter(Boolean),
+      tags: tagsIn(values.tags),
       settings: settingsOf(values.settings),
     });
     return run!.runId;
@@ -85,14 +87,7 @@ export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
             wrong={wrong['data.validation_path']}
             wide
           />
-          <TextField label="Name" value={values.name} changed={(name) => changed('name', { name })} wrong={wrong['name']} />
-          <TextField
-            label="Tags"
-            help="with commas between"
-            value={values.tags}
-            changed={(tags) => changed('tags', { tags })}
-            wrong={wrong['tags']}
-          />
+          <NameAndTags values={values} wrong={wrong} changed={changed} />
         </>
       )}
     </RunForm>

@@ -4,10 +4,10 @@ import { artifactService, runService, type Trouble } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
-import { perplexityOf } from '../run/perplexity.js';
-import { count, decimal, percent } from '../ui/format.js';
+import { count } from '../ui/format.js';
 import { FormDialog, TroubleNote } from '../ui/parts.js';
 import { formTroubleOf } from './settings-fields.js';
+import { teacherOptions } from './teacher-options.js';
 
 interface Props {
   run: Run;
@@ -47,13 +47,7 @@ export function RewindForm({ run, close, done }: Props) {
         <label class="field wide">
           <span>Teacher</span>
           <select autofocus value={from} onChange={({ currentTarget }) => setChosen(currentTarget.value)}>
-            {[...(teachers ?? [])].reverse().map(({ mark, step, expectedSparsity, stateDigest, abandoned }) => (
-              <option key={`${stateDigest} ${step}`} value={stateDigest}>
-                teacher #{mark}, step {count(step)}, {percent(expectedSparsity)}
-                {perplexityOf(run, stateDigest) !== undefined && `, perplexity ${decimal(perplexityOf(run, stateDigest))}`}
-                {abandoned && ', on an abandoned branch'}
-              </option>
-            ))}
+            {teacherOptions(run, teachers, ', on an abandoned branch')}
           </select>
         </label>
       </div>

@@ -73,7 +73,7 @@ export function wordsOf(settings: RunSettings | undefined): Record<string, strin
   );
 }
 
-/** @throws FieldProblem where a number is none */
+/** @throws FieldProblem where a setting needs a number and has another text */
 export function settingsOf(typed: Typed): RunSettings {
   const json: JsonObject = {};
   for (const { name, kind } of SETTING_FIELDS) {

@@ -68,7 +68,7 @@ export interface Difference {
   verdict: 'better' | 'worse' | 'other';
 }
 
-/** Against the baseline; null where there is none, or one of the two is not known. */
+/** Against the baseline; null where one of the two is not known, or both are equal. */
 export function differenceOf(own: Summary | undefined, baseline: Summary | undefined, better: Better): Difference | null {
   if (own === undefined || baseline === undefined) return null;
   const value = own.mean - baseline.mean;

@@ -104,7 +104,7 @@ function placeJobs(
   }
 }
 
-/** A slot, or the reason why there is none; '': the run just waits for its turn. */
+/** A slot, or the reason why the run gets no slot; '': the run just waits for its turn. */
 function choose(
   run: WaitingRun,
   slots: readonly SlotView[],

@@ -7,11 +7,10 @@ import { statSync, truncateSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { RESERVE_FILE } from '#files';
+import { isFull, RESERVE_FILE, ROOM_BYTES, roomIn, roomInSync } from '#files';
 import type { OrchestratorConfig } from '../config.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { DriverLease } from './driver-lease.js';
-import { isFull, ROOM_BYTES, roomAtStart, roomIn } from './disk-room.js';
 
 const RESERVE_BYTES = 4 << 20;
 /** The reserve is no reason to fill a disk. */
@@ -22,7 +21,7 @@ const OUT_OF_SPACE = new Set(['STORE_DISK_FULL', 'STORAGE_FULL', 'SQLITE_FULL', 
 export function startWithPartOfReserve(dataFolder: string): void {
   const file = join(dataFolder, RESERVE_FILE);
   const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-  if (size > 0 && roomAtStart(dataFolder) < ROOM_BYTES) truncateSync(file, Math.floor(size / 2));
+  if (size > 0 && roomInSync(dataFolder) < ROOM_BYTES) truncateSync(file, Math.floor(size / 2));
 }
 
 @Injectable()

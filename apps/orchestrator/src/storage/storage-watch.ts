@@ -5,13 +5,12 @@ import { randomUUID } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { hasMark, placeMark } from '#files';
+import { hasMark, isFull, placeMark, ROOM_BYTES } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { rotateLogs } from './log-rotation.js';
-import { isFull, ROOM_BYTES } from './disk-room.js';
 import { SpaceReserve } from './space-reserve.js';
 
 const CHECK_INTERVAL_MS = 2_000;

@@ -127,8 +127,9 @@ export class StudyDriver {
     let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
     const most = study.atOnce === 0 ? Math.max(1, this.pool.slots.length) : study.atOnce;
     const waiting = waitingRuns(study);
-    const mistakes = waiting.length > 0 ? await this.mistakesInTexts(launched) : new Map<string, Refusal>();
-    for (const run of waiting.slice(0, Math.max(0, most - underWay))) {
+    const next = waiting.slice(0, Math.max(0, most - underWay));
+    const mistakes = next.length > 0 ? await this.mistakesInTexts(launched) : new Map<string, Refusal>();
+    for (const run of next) {
       const mistake = mistakes.get(readingOf(run));
       if (mistake !== undefined) {
         await this.studies.change(study.studyId, { kind: 'runRefused', key: run.key, ...mistake }, this.options());
@@ -147,8 +148,9 @@ export class StudyDriver {
   private async mistakesInTexts(launched: Launched[]): Promise<Map<string, Refusal>> {
     const mistakes = new Map<string, Refusal>();
     for (const { run, status } of launched) {
+      if (status !== 'failed' || this.feed.isDamaged(run.runId!)) continue;
       const reading = readingOf(run);
-      if (status !== 'failed' || mistakes.has(reading) || this.feed.isDamaged(run.runId!)) continue;
+      if (mistakes.has(reading)) continue;
       const { failure, current } = await this.runs.load(run.runId!);
       if (current !== null || failure?.field.startsWith('data.') !== true) continue;
       mistakes.set(reading, { ...failure, message: `run ${run.runId!} failed of the same text: ${failure.message}` });

@@ -1,7 +1,7 @@
 import { statfsSync, type StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 
-/** Less room than that counts as none: an append and the rows that it makes have to fit. */
+/** A disk with less room counts as full: an append to the event store and the rows that it makes have to fit. */
 export const ROOM_BYTES = 1 << 20;
 
 /** Bytes that are left for this process where the folder lies. */
@@ -9,7 +9,7 @@ export async function roomIn(folder: string): Promise<number> {
   return roomOf(await statfs(folder));
 }
 
-export function roomAtStart(folder: string): number {
+export function roomInSync(folder: string): number {
   return roomOf(statfsSync(folder));
 }
 
