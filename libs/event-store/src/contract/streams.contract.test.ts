@@ -1,5 +1,4 @@
 import {
-  AppendConsistencyViolationError,
   BACKWARDS,
   binaryEvent,
   DeadlineExceededError,
@@ -9,8 +8,6 @@ import {
   StreamDeletedError,
   StreamNotFoundError,
   streamNameFilter,
-  StreamTombstonedError,
-  STREAM_STATE,
   WrongExpectedVersionError,
   type KurrentDBClient,
 } from '@kurrent/kurrentdb-client';
@@ -69,7 +66,6 @@ describe('streams protocol', () => {
       await expect(collect(client.readStream(stream))).rejects.toMatchObject({ type: 'stream-deleted' });
       await expect(client.appendToStream(stream, events(1))).rejects.toBeInstanceOf(StreamDeletedError);
       await expect(client.tombstoneStream(stream)).rejects.toBeInstanceOf(StreamDeletedError);
-      await expect(client.appendRecords([{ streamName: stream, record: events(1)[0]! }])).rejects.toBeInstanceOf(StreamTombstonedError);
     });
 
     test('a stream that never was can be tombstoned', async () => {
@@ -211,49 +207,6 @@ describe('streams protocol', () => {
       expect(written.nextExpectedRevision).toBe(1n);
       const refused = client.appendToStream(stream, events(2), { credentials, streamState: 'no_stream' });
       await expect(refused).rejects.toMatchObject({ expectedState: 'no_stream', actualState: 1n });
-    });
-
-    test('several streams at once, all or nothing', async () => {
-      const [a, b] = [uniqueName('multi-a'), uniqueName('multi-b')];
-      const result = await client.multiStreamAppend([
-        { streamName: a, events: events(2), expectedState: 'no_stream' },
-        { streamName: b, events: events(1), expectedState: 'any' },
-      ]);
-      expect(result.responses).toEqual([
-        { streamName: a, revision: 1n },
-        { streamName: b, revision: 0n },
-      ]);
-      const refused = client.multiStreamAppend([
-        { streamName: b, events: events(1), expectedState: 'any' },
-        { streamName: a, events: events(1), expectedState: 0n },
-      ]);
-      await expect(refused).rejects.toMatchObject({ streamName: a, expectedState: 0n, actualState: 1n });
-      expect([await revisionsOf(a), await revisionsOf(b)]).toEqual([[0, 1], [0]]);
-    });
-
-    test('records of several streams keep their order, and checks guard them', async () => {
-      const [a, b] = [uniqueName('records-a'), uniqueName('records-b')];
-      const record = (streamName: string, metadata?: Record<string, string>) => ({
-        streamName,
-        record: jsonEvent({ type: 'Recorded', data: {}, ...(metadata ? { metadata } : {}) }),
-      });
-      const records = [record(a, { by: 'x' }), record(b), record(a)];
-      const first = await client.appendRecords(records);
-      expect(first.responses).toEqual([
-        { streamName: a, revision: 1n },
-        { streamName: b, revision: 0n },
-      ]);
-      expect(await client.appendRecords(records)).toEqual(first);
-      const [event] = await collect(client.readStream(a));
-      expect(event!.event!.metadata).toMatchObject({ by: 'x', '$schema.name': 'Recorded', '$schema.format': 'Json' });
-      const checks = [
-        { type: STREAM_STATE, streamName: a, expectedState: 1n } as const,
-        { type: STREAM_STATE, streamName: b, expectedState: 5n } as const,
-      ];
-      const refused = client.appendRecords([record(a)], checks);
-      await expect(refused).rejects.toBeInstanceOf(AppendConsistencyViolationError);
-      await expect(refused).rejects.toMatchObject({ violations: [{ checkIndex: 1, streamName: b, actualState: 0n }] });
-      expect(await revisionsOf(a)).toEqual([0, 1]);
     });
   });
 });

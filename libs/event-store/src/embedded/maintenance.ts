@@ -30,7 +30,6 @@ export interface EmbeddedEventStoreStats {
   createdAt: string;
   events: number;
   streams: number;
-  persistentSubscriptions: number;
   endPosition: number;
   lastEventAt: string | undefined;
   databaseBytes: number;
@@ -154,7 +153,6 @@ function statsOf(database: Database.Database, folder: string): EmbeddedEventStor
     createdAt: info('created_at'),
     events: count('SELECT count(*) FROM events'),
     streams: count('SELECT count(*) FROM streams'),
-    persistentSubscriptions: count('SELECT count(*) FROM persistent_subscriptions'),
     endPosition: count('SELECT max(position) FROM events'),
     lastEventAt: lastUs === undefined ? undefined : new Date(lastUs / 1000).toISOString(),
     databaseBytes: bytes(DATABASE_FILE),

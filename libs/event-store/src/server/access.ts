@@ -15,7 +15,6 @@ const NOBODY_ASKED: Principal = { name: 'anonymous', groups: ['$admins'] };
 const OPEN_SERVICES = ['/event_store.client.server_features.ServerFeatures/', '/event_store.client.gossip.Gossip/'];
 const EVERYONE = '$all';
 const ADMINS = '$admins';
-const OPERATORS = '$ops';
 const DEFAULT_ACL_STREAM = '$settings';
 
 /** Who is calling, and what they may do with which stream. */
@@ -68,11 +67,6 @@ export class Access {
     const roles = own ?? this.defaultRoles(target, asked);
     const allowed = roles.some((role) => role === EVERYONE || role === caller.name || caller.groups.includes(role));
     if (!allowed) throw new AccessDenied();
-  }
-
-  /** For work on the server itself: persistent subscriptions and the like. */
-  checkOperator(caller: Principal): void {
-    if (!caller.groups.includes(ADMINS) && !caller.groups.includes(OPERATORS)) throw new AccessDenied();
   }
 
   /** Metadata can be set before the first event. */

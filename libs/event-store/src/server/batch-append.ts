@@ -6,7 +6,7 @@ import type { AppendResult } from './event-log.js';
 import { type ProposedEvent } from './event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes } from './limits.js';
-import { expectedOf, proposedEventOf, sizeOf, streamIdentifier, streamNameOf } from './messages.js';
+import { expectedOf, proposedEventOf, sizeOf, streamIdentifier, streamNameOf } from './wire-values.js';
 import { anyPb, emptyPb, sharedPb, statusPb, streamsPb } from './pb.js';
 import {
   AccessDenied,

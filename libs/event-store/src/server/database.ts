@@ -36,13 +36,6 @@ export const SCHEMA = `
   );
   CREATE UNIQUE INDEX events_by_revision ON events (stream_id, revision);
   CREATE INDEX events_by_id ON events (stream_id, event_id);
-  CREATE TABLE persistent_subscriptions (
-    source TEXT NOT NULL,
-    group_name TEXT NOT NULL,
-    definition TEXT NOT NULL,
-    checkpoint INTEGER,
-    PRIMARY KEY (source, group_name)
-  ) WITHOUT ROWID;
 `;
 
 /** One process per folder: the lock is a file lock of the operating system, so it dies with its holder. */

@@ -3,14 +3,12 @@ import { sharedPb } from './pb.js';
 
 /**
  * ReadResp messages that hold an event, written straight to bytes. Reads and subscriptions spend most of their time
- * here, and the generated classes are several times slower. The field numbers are those of streams.proto and
- * persistentsubscriptions.proto, which agree; a test decodes the bytes with the generated classes.
+ * here, and the generated classes are several times slower. The field numbers are those of streams.proto; a test decodes
+ * the bytes with the generated classes.
  */
 export interface ResolvedEvent {
   event: EventRecord | undefined;
   link?: EventRecord | undefined;
-  /** Only in persistent subscriptions. */
-  retryCount?: number;
 }
 
 const MAX_VARINT_BYTES = 9;
@@ -28,7 +26,6 @@ export function encodeReadEvent(resolved: ResolvedEvent, structuredUuid: boolean
   if (resolved.event) addRecorded(add, 0x0a, resolved.event, structuredUuid);
   if (resolved.link) addRecorded(add, 0x12, resolved.link, structuredUuid);
   add(varintField(0x18, (resolved.link ?? resolved.event!).position));
-  if (resolved.retryCount !== undefined) add(varintField(0x28, resolved.retryCount));
   return Buffer.concat([lengthPrefix(0x0a, size), ...parts]);
 }
 

@@ -3,13 +3,12 @@ import { InvalidArgument } from './refusals.js';
 /** Decides by stream name and event type whether an event of $all is wanted. */
 export type EventFilter = (stream: string, type: string) => boolean;
 
-export interface FilterDefinition {
+interface FilterDefinition {
   on: 'stream' | 'type';
   regex: string;
   prefixes: string[];
 }
 
-/** The messages of reads and of persistent subscriptions differ in class but not in shape. */
 interface ExpressionMessage {
   getRegex(): string;
   getPrefixList(): string[];

@@ -1,4 +1,3 @@
-import { damagedField } from './damage.js';
 import { checksumOf, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
 import { EventCorrupt, type EventPlace } from './refusals.js';
 
@@ -21,7 +20,7 @@ export const EVENT_COLUMNS = 'position, stream_id, revision, event_id, type, is_
 /** The event, or what is wrong with it. */
 export function checkedRecord(row: EventRow, stream: string): EventRecord | EventCorrupt {
   const record = recordOf(row, stream);
-  return isWhole(record, row) ? record : new EventCorrupt(placeOf(row, stream), damagedField(record, row.checksum));
+  return isWhole(record, row) ? record : new EventCorrupt(placeOf(row, stream));
 }
 
 function recordOf(row: EventRow, stream: string): EventRecord {

@@ -1,12 +1,10 @@
 import type { handleUnaryCall, MethodDefinition } from '@grpc/grpc-js';
-import { featuresPb, gossipGrpc, gossipPb, persistentGrpc, sharedPb, streams2Grpc, streamsGrpc } from './pb.js';
+import { featuresPb, gossipGrpc, gossipPb, sharedPb, streamsGrpc } from './pb.js';
 import type { ServerContext } from './context.js';
 import { randomUUID } from 'node:crypto';
 
 /** The release of the protocol's server whose behaviour this one follows. */
 const SERVER_VERSION = '26.1.0';
-/** Clients ask for these per method; persistent subscriptions exist on streams and on $all. */
-const PERSISTENT_FEATURES = ['stream', 'all'];
 
 export function featuresHandlers() {
   const response = supportedMethods();
@@ -17,20 +15,15 @@ export function featuresHandlers() {
 function supportedMethods(): featuresPb.SupportedMethods {
   const response = new featuresPb.SupportedMethods();
   response.setEventStoreServerVersion(SERVER_VERSION);
-  const add = (service: object, features: string[] = []) => {
+  for (const service of [streamsGrpc.StreamsService, gossipGrpc.GossipService]) {
     for (const { path } of Object.values(service) as MethodDefinition<unknown, unknown>[]) {
       const [, serviceName = '', methodName = ''] = path.split('/');
       const method = new featuresPb.SupportedMethod();
       method.setServiceName(serviceName.toLowerCase());
       method.setMethodName(methodName.toLowerCase());
-      method.setFeaturesList(features);
       response.addMethods(method);
     }
-  };
-  add(streamsGrpc.StreamsService);
-  add(persistentGrpc.PersistentSubscriptionsService, PERSISTENT_FEATURES);
-  add(streams2Grpc.StreamsServiceService);
-  add(gossipGrpc.GossipService);
+  }
   return response;
 }
 

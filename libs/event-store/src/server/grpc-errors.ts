@@ -17,7 +17,7 @@ import { toStoreError, type StoreErrorCode } from './store-error.js';
 export type StatusReply = Error & Pick<ServiceError, 'code' | 'details' | 'metadata'>;
 
 /** The number that the protocol has for an expected version in words. */
-export function expectedToNumber(expected: Expected): number {
+function expectedToNumber(expected: Expected): number {
   if (expected === 'any') return -2;
   if (expected === 'no_stream') return -1;
   if (expected === 'stream_exists') return -4;

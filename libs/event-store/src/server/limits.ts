@@ -1,6 +1,6 @@
 import type { Limits } from './context.js';
 import { bytesToUuid, type ProposedEvent } from './event-record.js';
-import { sizeOf } from './messages.js';
+import { sizeOf } from './wire-values.js';
 import { EventTooLarge, MaximumAppendSizeExceeded } from './refusals.js';
 
 const MiB = 1 << 20;

@@ -7,7 +7,7 @@ import type { Direction } from './event-reader.js';
 import type { EventRecord } from './event-record.js';
 import { encodeReadEvent, encodeShared } from './event-encoding.js';
 import { resolveLink } from './links.js';
-import { clampToSafe, streamIdentifier, streamNameOf } from './messages.js';
+import { clampToSafe, streamIdentifier, streamNameOf } from './wire-values.js';
 import type { Encodable } from './message-batch.js';
 import { streamsPb } from './pb.js';
 import { InvalidArgument, StreamDeleted } from './refusals.js';

@@ -63,21 +63,6 @@ export class EventTooLarge extends Refusal {
   }
 }
 
-export class TransactionTooLarge extends Refusal {
-  constructor(
-    readonly sizeBytes: number,
-    readonly maxBytes: number,
-  ) {
-    super(`The records of one append (${sizeBytes} bytes) exceed the maximum of ${maxBytes} bytes`);
-  }
-}
-
-export class StreamTwiceInSession extends Refusal {
-  constructor(readonly stream: string) {
-    super(`Stream '${stream}' occurs more than once in one append session`);
-  }
-}
-
 /** The client's deadline had passed before the append was begun. */
 export class DeadlineExceeded extends Refusal {
   constructor() {
@@ -86,19 +71,6 @@ export class DeadlineExceeded extends Refusal {
 }
 
 export class InvalidArgument extends Refusal {}
-
-export interface ConsistencyViolation {
-  checkIndex: number;
-  stream: string;
-  expected: Expected;
-  actual: number;
-}
-
-export class ConsistencyViolated extends Refusal {
-  constructor(readonly violations: ConsistencyViolation[]) {
-    super('One or more consistency checks failed; nothing was appended');
-  }
-}
 
 export interface EventPlace {
   stream: string;
@@ -110,15 +82,9 @@ export interface EventPlace {
 export class EventCorrupt extends Refusal {
   readonly problem: string;
 
-  constructor(
-    readonly place: EventPlace,
-    /** undefined when more than one byte is wrong */
-    field: string | undefined,
-  ) {
+  constructor(readonly place: EventPlace) {
     const { stream, revision, position } = place;
-    const problem =
-      `event ${revision} of stream '${stream}' at position ${position} does not match its checksum ` +
-      `(${field ?? 'more than one byte is wrong'})`;
+    const problem = `event ${revision} of stream '${stream}' at position ${position} does not match its checksum`;
     super(`EVENT_CORRUPT: ${problem}; restore a backup`);
     this.problem = problem;
   }

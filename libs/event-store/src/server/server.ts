@@ -6,14 +6,11 @@ import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
 import { DEFAULT_LIMITS, MESSAGE_OVERHEAD_BYTES } from './limits.js';
-import { featuresGrpc, gossipGrpc, streams2Grpc } from './pb.js';
+import { featuresGrpc, gossipGrpc } from './pb.js';
 import { StoreError } from './store-error.js';
 import { Store } from './store.js';
 import { streamsDefinition, streamsHandlers } from './streams-service.js';
 import { Users, type UserSetup } from './users.js';
-import { streams2Handlers } from './v2-service.js';
-import { PersistentSubscriptions } from './persistent/registry.js';
-import { persistentDefinition, persistentHandlers } from './persistent/service.js';
 
 export interface ServerOptions {
   folder: string;
@@ -65,15 +62,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       'grpc.max_send_message_length': -1,
       'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
     });
-    const subscriptions = new PersistentSubscriptions(store);
-    addServices(server, context, subscriptions);
+    addServices(server, context);
     const listener = await listen(server, options, secret);
     context.advertised.port = listener.port;
     context.access.onKnown = (ends) => listener.trust(ends); // it makes way for no other connection
     const stop = async () => {
       listener.close();
       stopping.abort();
-      await subscriptions.close(new StoreError('STORE_STOPPING', 'the event store is stopping'));
       await shutDown(server);
       await store.close();
     };
@@ -84,14 +79,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
 }
 
-function addServices(server: Server, context: ServerContext, subscriptions: PersistentSubscriptions): void {
+function addServices(server: Server, context: ServerContext): void {
   const add = (definition: object, handlers: object) =>
     server.addService(definition as ServiceDefinition, handlers as UntypedServiceImplementation);
   add(featuresGrpc.ServerFeaturesService, featuresHandlers());
   add(gossipGrpc.GossipService, gossipHandlers(context));
   add(streamsDefinition, streamsHandlers(context));
-  add(persistentDefinition, persistentHandlers(context, subscriptions));
-  add(streams2Grpc.StreamsServiceService, streams2Handlers(context));
 }
 
 /** A client can't call an address that means "all interfaces". */

@@ -6,7 +6,7 @@ import type { AppendResult } from './event-log.js';
 import type { ProposedEvent } from './event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes } from './limits.js';
-import { expectedOf, proposedEventOf, sizeOf, streamNameOf } from './messages.js';
+import { expectedOf, proposedEventOf, sizeOf, streamNameOf } from './wire-values.js';
 import { sharedPb, streamsGrpc, streamsPb } from './pb.js';
 import { serializeResponse } from './message-batch.js';
 import { handleRead, type ReadCall } from './read-call.js';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { deliver, isGone } from './backpressure.js';
 import type { ServerContext } from './context.js';
 import type { Encodable } from './message-batch.js';
-import { timestampNow } from './messages.js';
+import { timestampNow } from './wire-values.js';
 import { streamsPb } from './pb.js';
 import type { ReadCall, ReadRequest } from './read-call.js';
 import { StreamDeleted } from './refusals.js';

@@ -3,9 +3,9 @@ import { uuidToBytes } from './event-record.js';
 import { sharedPb, timestampPb } from './pb.js';
 import { InvalidArgument, type Expected } from './refusals.js';
 
-/** Small translations between messages and what the store works with. */
+/** Values of the wire's messages as the store has them, and back. */
 
-export function bufferOf(bytes: Uint8Array): Buffer {
+function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
@@ -21,7 +21,7 @@ export function streamIdentifier(name: string): sharedPb.StreamIdentifier {
   return identifier;
 }
 
-export function uuidBytesOf(uuid: sharedPb.UUID | undefined): Buffer {
+function uuidBytesOf(uuid: sharedPb.UUID | undefined): Buffer {
   const structured = uuid?.getStructured();
   if (structured) {
     const bytes = Buffer.alloc(16);
