@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Runs named stages of the test suite one after the other and ends with "N passed, N failed".
+// Runs named stages of the test suite one after the other, those that only read sources as many at once as there are processors, and ends
+// with "N passed, N failed".
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
 // Before that line it names each failed test with its first words, for who sees only the end of a long output, and each
 // unsteady one, which failed among others and passed alone: that is a mistake too, in the test or in the product.
@@ -15,27 +16,32 @@ import { stripVTControlCharacters } from 'node:util';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 const SANITIZED = 'native-engine/build-sanitize';
-/** Tests that touch what others touch already: they are about bits, costs, or memory that the sanitizers watch over themselves. */
+/** Tests that touch what others touch already: they are about bits, sizes, costs, or memory that the sanitizers watch over themselves. */
 const SANITIZERS_PASS_OVER = [
   'emulated._early|CudaOrders|HoweverTheDeviceOrders|HoweverItsQueuesRun', // the emulated card's other orders of blocks and copies
   'hidden_memory|HiddenMemory|LearnOnOtherDevices',
   'CostsWhatItsTilesSay',
+  'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
 ];
 const UNSTEADY_FILES = 8; // more than these at once are not unsteady, something is broken
+/** Stages that only read sources: their commands, each of which is one process with one thread. */
+const readers = {
+  format: [[process.execPath, 'scripts/format.mjs']],
+  lint: [[bin('eslint'), 'apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']],
+  types: [
+    [bin('tsc'), '-p', 'tsconfig.json', '--noEmit', '--incremental', 'false'],
+    [bin('tsc'), '-p', 'apps/dashboard'],
+  ],
+  imports: [[bin('depcruise'), '--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']],
+  proto: [
+    [bin('buf'), 'lint'],
+    [bin('buf'), 'breaking', '--against', 'proto/espalier-v1.binpb'],
+  ],
+  'house-rules': [[process.execPath, 'scripts/house-rules.mjs']],
+};
 const stages = {
   native: () => runCTest('native-engine/build'),
   jest: () => runJest(),
-  format: () => runCheck(process.execPath, ['scripts/format.mjs']),
-  lint: () => runCheck(bin('eslint'), ['apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']),
-  types: async () =>
-    added(
-      await runCheck(bin('tsc'), ['-p', 'tsconfig.json', '--noEmit', '--incremental', 'false']),
-      await runCheck(bin('tsc'), ['-p', 'apps/dashboard']),
-    ),
-  imports: () => runCheck(bin('depcruise'), ['--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']),
-  proto: async () =>
-    added(await runCheck(bin('buf'), ['lint']), await runCheck(bin('buf'), ['breaking', '--against', 'proto/espalier-v1.binpb'])),
-  'house-rules': () => runCheck(process.execPath, ['scripts/house-rules.mjs']),
   cuda: compileCudaKernels,
   sanitizers: runSanitizers,
 };
@@ -44,14 +50,35 @@ const args = process.argv.slice(2);
 const countsFile = args[0] === '--counts' ? args.splice(0, 2)[1] : null;
 const chosen = args.length > 0 ? args : ['native', 'jest'];
 const totals = { passed: 0, failed: 0, failures: [], unsteady: [] };
+const known = [...Object.keys(stages), ...Object.keys(readers)];
 for (const name of chosen) {
-  if (!stages[name]) {
-    console.error(`unknown stage ${name}; known: ${Object.keys(stages).join(' ')}`);
-    process.exit(2);
-  }
+  if (known.includes(name)) continue;
+  console.error(`unknown stage ${name}; known: ${known.join(' ')}`);
+  process.exit(2);
+}
+const waiting = chosen.filter((name) => readers[name]);
+await Promise.all(
+  Array.from({ length: availableParallelism() }, async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+      const started = Date.now();
+      const { output, ...counts } = await runReaders(readers[name]);
+      console.log(`\n=== ${name}\n${output.trimEnd()}`);
+      count(name, counts, started);
+    }
+  }),
+);
+for (const name of chosen.filter((one) => stages[one])) {
   const started = Date.now();
   console.log(`\n=== ${name}`);
-  const { passed, failed, failures = [], unsteady = [] } = await stages[name]();
+  count(name, await stages[name](), started);
+}
+if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
+for (const test of totals.unsteady) console.log(`\nunsteady in ${test}`);
+for (const failure of totals.failures) console.log(`\nfailed in ${failure}`);
+console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
+process.exit(totals.failed === 0 ? 0 : 1);
+
+function count(name, { passed, failed, failures = [], unsteady = [] }, started) {
   totals.passed += passed;
   totals.failed += failed;
   // A stage that fails without naming a test is named itself.
@@ -59,11 +86,6 @@ for (const name of chosen) {
   totals.unsteady.push(...unsteady.map((text) => `${name}: ${text}`));
   console.log(`=== ${name}: ${passed} passed, ${failed} failed (${((Date.now() - started) / 1000).toFixed(1)} s)`);
 }
-if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
-for (const test of totals.unsteady) console.log(`\nunsteady in ${test}`);
-for (const failure of totals.failures) console.log(`\nfailed in ${failure}`);
-console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
-process.exit(totals.failed === 0 ? 0 : 1);
 
 function added(one, other) {
   return {
@@ -72,6 +94,16 @@ function added(one, other) {
     failures: [...(one.failures ?? []), ...(other.failures ?? [])],
     unsteady: [...(one.unsteady ?? []), ...(other.unsteady ?? [])],
   };
+}
+
+/** Their output is shown when the last command has ended, since other stages print meanwhile. */
+async function runReaders(commands) {
+  const result = { passed: 0, failed: 0, output: '' };
+  for (const [command, ...commandArgs] of commands) {
+    const status = await run(command, commandArgs, {}, (text) => (result.output += text));
+    result[status === 0 ? 'passed' : 'failed'] += 1;
+  }
+  return result;
 }
 
 async function runCheck(command, commandArgs) {
@@ -222,17 +254,16 @@ async function runSanitizers() {
   return added(native, addon);
 }
 
-function run(command, commandArgs, environment = {}) {
+/** @param print is given what the command prints; without it, the command prints for itself */
+function run(command, commandArgs, environment = {}, print) {
+  const out = print ? 'pipe' : 'inherit';
   return new Promise((resolve) => {
-    const child = spawn(command, commandArgs, {
-      cwd: root,
-      stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...process.env, ...environment },
-    });
+    const child = spawn(command, commandArgs, { cwd: root, stdio: ['ignore', out, out], env: { ...process.env, ...environment } });
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', print);
     child.on('error', (error) => {
       console.error(error.message);
       resolve(1);
     });
-    child.on('exit', (code) => resolve(code ?? 1));
+    child.on('close', (code) => resolve(code ?? 1));
   });
 }
