@@ -115,7 +115,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
   });
 
   test('a teacher that is chosen in the timeline is forked at; the answer of the plan is shown while typing', async () => {
-    await view(`/runs/${runId}`, 'who instructed when');
+    await view(`/runs/${runId}`, 'the teacher of each step');
     await page.getByRole('slider', { name: 'Teacher' }).fill('4');
     await page.getByRole('button', { name: /^Fork at teacher \d+$/ }).click();
     const dialog = page.getByRole('dialog');
@@ -239,6 +239,24 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     expect(await page.getByRole('columnheader', { name: /Sparsity/ }).getAttribute('aria-sort')).toBe('descending');
   });
 
+  test('runs are ordered by any column and grouped; what one sees of the list is kept under a name', async () => {
+    await view('/?columns=name,set.seed,set.recipe', '7 in all');
+    await page.getByRole('button', { name: 'seed' }).click();
+    await page.getByRole('columnheader', { name: 'seed', exact: false }).and(page.locator('[aria-sort=ascending]')).waitFor();
+    await page.getByLabel('Group by').selectOption('recipe');
+    await page.getByRole('button', { name: /^Show the \d+ runs of wanda$/ }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await page.locator('summary', { hasText: 'Views' }).click();
+    await page.getByLabel('Name of this view').fill('by recipe');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await view('/', '7 in all');
+    await page.locator('summary', { hasText: 'Views' }).click();
+    await page.getByRole('link', { name: 'by recipe' }).click();
+    await page.getByRole('button', { name: /^Show the \d+ runs of wanda$/ }).click();
+    expect(new URL(page.url()).searchParams.get('where')).toBe('recipe=wanda');
+    await view('/?columns=', '7 in all');
+  });
+
   test('a name that is being typed outlives a list that is drawn anew meanwhile', async () => {
     await view('/', '7 in all');
     // In one turn of the page, so that nothing falls between: a letter typed, and the whole page drawn anew for another theme.
@@ -263,8 +281,8 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
         return true;
       },
     });
-    await view(`/runs/${rewound}/family`, 'given up by a rewind');
-    expect(await page.locator('.family .abandoned title').textContent()).toMatch(/^given up by a rewind: steps \d+ to \d+$/);
+    await view(`/runs/${rewound}/family`, 'a branch that a rewind abandoned');
+    expect(await page.locator('.family .abandoned title').textContent()).toMatch(/^abandoned by a rewind: steps \d+ to \d+$/);
     expect(await barriers()).toEqual([]);
   });
 

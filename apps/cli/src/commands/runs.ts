@@ -28,8 +28,9 @@ export function registerRuns(program: Command): void {
     .summary('list the runs')
     .description(
       'Lists the runs, newest first, or with --group the results of runs that are alike. A condition of --where names a setting ' +
-        '(docs/settings.md), a figure (perplexity, sparsity, expected_sparsity, step, steps, teachers, parameters, training_seconds, ' +
-        'restarts, rewinds, skipped_steps, name, model, launched_by, phase, parent) or a task with its metric ("boolq acc"), then one of ' +
+        '(docs/settings.md), a figure (perplexity, sparsity, expected_sparsity, step, steps, teachers, parameters, parameters_left, ' +
+        'training_seconds, seconds_left, share_done, tokens_per_second, loss, restarts, rewinds, skipped_steps, teacher, name, model, ' +
+        'launched_by, phase, parent) or a task with its metric ("boolq acc"), then one of ' +
         '= != < <= > >= and a value. The shell wants quotes around < and >.',
     );
   addRunFilter(runs)
@@ -39,7 +40,7 @@ export function registerRuns(program: Command): void {
     .option('--group <figures>', 'a line for all runs that are alike in these settings or figures: recipe,target_sparsity', names)
     .option(
       '--order <order>',
-      '"launched_at desc", "launched_at", "name", "perplexity", "sparsity desc" or "updated_at desc"',
+      'launched_at, updated_at, id, name, status, or what --where can name, with " desc" to turn it round',
       'launched_at desc',
     )
     .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 50)

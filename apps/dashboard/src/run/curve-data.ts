@@ -1,9 +1,10 @@
 // The curves of runs as the server sums them up: about one point for each pixel of a chart.
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../api/client.js';
 import { smoothed, type Curve } from '../ui/curve.js';
 import { lookOf } from '../ui/looks.js';
-import type { ParentLine } from './parent-lines.js';
+import type { PaleLine } from './pale-lines.js';
 
 const POINTS = 800;
 
@@ -12,10 +13,17 @@ export interface Range {
   to: number;
 }
 
-export function loadCurves(runId: string, range: Range | null, signal: AbortSignal): Promise<QueryCurvesResponse> {
-  const asked = range === null ? {} : { fromStep: BigInt(range.from), toStep: BigInt(range.to) };
-  return historyService.queryCurves({ runId, maxPoints: POINTS, ...asked }, { signal });
+/** @param some of the curves, in fewer points, where many runs are drawn in one chart */
+export function loadCurves(
+  runId: string,
+  range: Range | null,
+  signal: AbortSignal,
+  some: { maxPoints?: number; quantities?: string[] } = {},
+): Promise<QueryCurvesResponse> {
+  return historyService.queryCurves({ runId, maxPoints: POINTS, ...some, ...stepsOf(range) }, { signal });
 }
+
+const stepsOf = (range: Range | null) => (range === null ? {} : { fromStep: BigInt(range.from), toStep: BigInt(range.to) });
 
 const known = (values: number[]): (number | null)[] => values.map((value) => (Number.isFinite(value) ? value : null));
 
@@ -38,8 +46,30 @@ export function curveOf(
   };
 }
 
-export function parentLine({ steps, curves }: QueryCurvesResponse): ParentLine {
-  return { steps: steps.map(Number), values: new Map(curves.map(({ quantity, mean }) => [quantity, known(mean)])) };
+/** The quantities that pale lines show: the first one of each picture. */
+const PALE_QUANTITIES = (): string[] => PICTURES.map(({ quantities }) => quantities[0]![0]);
+/** Of a run that was rewound again and again, the last ones. */
+const MOST_ABANDONED = 6;
+
+export async function loadParent({ parentRunId, forkedAtStep }: Run, signal: AbortSignal): Promise<PaleLine> {
+  const toStep = forkedAtStep - 1n;
+  const asked = { runId: parentRunId, fromStep: 0n, toStep, maxPoints: POINTS, quantities: PALE_QUANTITIES() };
+  return paleLine('parent', await historyService.queryCurves(asked, { signal }));
+}
+
+export async function loadAbandonedLines({ runId, rewinds }: Run, range: Range | null, signal: AbortSignal): Promise<PaleLine[]> {
+  const numbers = Array.from({ length: rewinds }, (_, rewind) => rewind).slice(-MOST_ABANDONED);
+  return Promise.all(
+    numbers.map(async (abandonedByRewind) => {
+      const asked = { runId, abandonedByRewind, maxPoints: POINTS, quantities: PALE_QUANTITIES(), ...stepsOf(range) };
+      const line = paleLine('abandoned', await historyService.queryCurves(asked, { signal }));
+      return numbers.length === 1 ? line : { ...line, name: `abandoned by rewind ${abandonedByRewind + 1}` };
+    }),
+  );
+}
+
+function paleLine(name: string, { steps, curves }: QueryCurvesResponse): PaleLine {
+  return { name, steps: steps.map(Number), values: new Map(curves.map(({ quantity, mean }) => [quantity, known(mean)])) };
 }
 
 const PLANNED = [5, 4];

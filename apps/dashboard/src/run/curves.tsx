@@ -5,26 +5,26 @@ import type { QueryCurvesResponse } from '../generated/espalier/v1/history_servi
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { Chart } from '../ui/chart.js';
 import { shareOf } from '../ui/choices.js';
-import type { ChartMark } from '../ui/curve.js';
-import { count } from '../ui/format.js';
+import { smoothed, type ChartMark } from '../ui/curve.js';
+import { clock, clockName, count, duration, short } from '../ui/format.js';
 import { MARK_COLORS } from '../ui/plot-options.js';
 import { Choice, Pending, Smoothing, SMOOTHEST, TroubleNote } from '../ui/parts.js';
 import { setQuery } from '../ui/router.js';
 import { SharedCursor } from '../ui/shared-cursor.js';
 import { Typed } from '../ui/typed.js';
 import { useChoices } from '../ui/use-choices.js';
-import { curveOf, loadCurves, parentLine, PICTURES, type Range } from './curve-data.js';
+import { curveOf, loadAbandonedLines, loadCurves, loadParent, PICTURES, type Range } from './curve-data.js';
 import { phasesOf, useMarks } from './mark-data.js';
-import { stepsBefore, withParent, type ParentLine } from './parent-lines.js';
+import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
 import { Readout } from './readout.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 import { Timeline } from './timeline.js';
-import { placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf } from './x-axis.js';
+import { isByNumber, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type XAxis } from './x-axis.js';
 
 export function CurvesTab({ run, query, fork }: TabProps) {
   const shown = useShownCurves(run, query);
-  const { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, x, marks, charts } = shown;
+  const { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
   const { data: response, trouble } = loaded;
   const choose = useChoices();
   const [cursor] = useState(() => new SharedCursor());
@@ -52,9 +52,9 @@ export function CurvesTab({ run, query, fork }: TabProps) {
           Log scale
         </button>
         <button aria-pressed={showsMarks} onClick={() => choose({ marks: showsMarks ? '0' : '' })}>
-          Marks
+          Events
         </button>
-        <Choice label="Against" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
+        <Choice label="X axis" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
         <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
         <Steps range={range} zoom={zoom} />
         <span class="soft num">
@@ -71,6 +71,8 @@ export function CurvesTab({ run, query, fork }: TabProps) {
         <Readout
           cursor={cursor}
           steps={steps}
+          lastPoint={lastPoint}
+          placeWords={(point) => placeWords(axis, x[point] ?? 0)}
           charts={charts}
           assignments={teachers.assignments}
           phases={phasesOf(run)}
@@ -86,7 +88,8 @@ export function CurvesTab({ run, query, fork }: TabProps) {
             yName={yName}
             isShare={isShare === true}
             x={x}
-            xName={axis === 'time' && range !== null ? `${X_AXES.time} from step ${count(steps[0]!)} on` : X_AXES[axis]}
+            xName={axisName(axis, x, range === null ? null : steps[0]!)}
+            isClock={axis === 'clock'}
             curves={curves}
             marks={marks}
             log={log && mayLog === true}
@@ -114,12 +117,12 @@ function useShownCurves(run: Run, query: URLSearchParams) {
   const { data: response } = loaded;
   const teachers = useTeachers(run);
   const stepMarks = useMarks(run, teachers.assignments);
-  const parent = useParentLine(run, axis === 'step' && range === null);
-  const own = useMemo(() => response?.steps.map(Number) ?? [], [response]);
-  const before = useMemo(() => stepsBefore(parent, own), [parent, own]);
-  const steps = useMemo(() => [...before, ...own], [before, own]);
+  const lines = usePaleLines(run, range, isByNumber(axis));
+  const all = useMemo(() => allSteps(response?.steps.map(Number) ?? [], lines), [response, lines]);
+  const { steps } = all;
+  const lastPoint = all.before + (response?.steps.length ?? 0) - 1;
   const tokensPerStep = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
-  const x = useMemo(() => placesOf(steps, response?.seconds ?? [], tokensPerStep, axis), [steps, axis]);
+  const x = useMemo(() => placesOf(steps, response ?? NO_TIMES, tokensPerStep, axis), [steps, axis]);
   const marks = useMemo<ChartMark[]>(
     () =>
       (showsMarks ? stepMarks : []).flatMap(({ step, ...mark }) => {
@@ -129,27 +132,55 @@ function useShownCurves(run: Run, query: URLSearchParams) {
     [showsMarks, stepMarks.map(({ step, kind }) => `${step} ${kind}`).join(), x],
   );
   const charts = useMemo(
-    () => (response === undefined ? [] : chartsOf(response, smoothing, parent, before.length)),
-    [response, smoothing, parent, before],
+    () => (response === undefined ? [] : chartsOf(response, smoothing, lines, all)),
+    [response, smoothing, lines, all],
   );
-  return { loaded, log: query.get('log') === '1', smoothing, axis, range, showsMarks, teachers, stepMarks, steps, x, marks, charts };
+  const log = query.get('log') === '1';
+  return { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts };
 }
 
-function useParentLine({ parentRunId, forkedAtStep }: Run, isWanted: boolean): ParentLine | undefined {
-  const isLoaded = isWanted && parentRunId !== '' && forkedAtStep > 0n;
-  const { data } = useLoaded(isLoaded ? `parent ${parentRunId} ${forkedAtStep}` : '', async (signal) =>
-    isLoaded ? parentLine(await loadCurves(parentRunId, { from: 0, to: Number(forkedAtStep) - 1 }, signal)) : null,
-  );
-  return data ?? undefined;
+const NO_TIMES = { seconds: [], endedAt: [] };
+const NO_LINES: PaleLine[] = [];
+
+/** @param from the first step, where not all are shown */
+function axisName(axis: XAxis, x: number[], from: number | null): string {
+  if (axis === 'clock' && x.length > 0) return clockName(x[0]!, x.at(-1)!);
+  return axis === 'time' && from !== null ? `${X_AXES.time} from step ${count(from)} on` : X_AXES[axis];
 }
 
-function chartsOf(response: QueryCurvesResponse, smoothing: number, parent: ParentLine | undefined, before: number) {
+function placeWords(axis: XAxis, place: number): string {
+  if (axis === 'step') return '';
+  if (axis === 'clock') return clock(place);
+  return axis === 'tokens' ? `${short(place)} tokens` : `${duration(place)} of training`;
+}
+
+/** The parent's steps before a fork, and the branches that the run was rewound from. */
+function usePaleLines(run: Run, range: Range | null, isWanted: boolean): PaleLine[] {
+  const { runId, parentRunId, forkedAtStep, rewinds } = run;
+  const hasParent = isWanted && range === null && parentRunId !== '' && forkedAtStep > 0n;
+  const hasAbandoned = isWanted && rewinds > 0;
+  const { data } = useLoaded(
+    hasParent || hasAbandoned ? `pale ${runId} ${hasParent} ${range?.from ?? ''}-${range?.to ?? ''}` : '',
+    async (signal) => [
+      ...(hasParent ? [await loadParent(run, signal).catch(() => null)] : []),
+      ...(hasAbandoned ? await loadAbandonedLines(run, range, signal) : []),
+    ],
+    String(rewinds),
+  );
+  return useMemo(() => data?.filter((line) => line !== null) ?? NO_LINES, [data]);
+}
+
+function chartsOf(response: QueryCurvesResponse, smoothing: number, lines: PaleLine[], all: { steps: number[]; before: number }) {
+  const pale = lines.map((line) => ({
+    ...line,
+    values: new Map([...line.values].map(([quantity, values]) => [quantity, smoothed(values, smoothing)])),
+  }));
   return PICTURES.map(({ quantities, ...picture }) => {
     const curves = quantities.flatMap(([quantity, label, isPlanned], index) => {
       const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing });
       return curve === null ? [] : [curve];
     });
-    return { ...picture, curves: withParent(curves, parent, quantities[0]![0], before) };
+    return { ...picture, curves: withPaleLines(curves, pale, quantities[0]![0], all) };
   }).filter(({ curves }) => curves.length > 0);
 }
 

@@ -2,7 +2,7 @@
 import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { bytes, count, decimal, NONE, time } from '../ui/format.js';
+import { bytes, count, counted, decimal, NONE, time } from '../ui/format.js';
 import { Scroll } from '../ui/parts.js';
 import type { TabProps } from './tab-props.js';
 
@@ -33,7 +33,7 @@ function Attempts({ run }: { run: Run }) {
       <header>
         <h2>Engine and attempts</h2>
         <span class="soft">
-          {run.engine || 'no engine yet'}, {run.restarts} restarts, {run.skippedSteps} skipped steps
+          {run.engine || 'no engine yet'}, {counted(run.restarts, 'restart')}, {counted(run.skippedSteps, 'skipped step')}
         </span>
       </header>
       <div class="in">
@@ -55,7 +55,7 @@ function Evaluations({ run }: { run: Run }) {
       </header>
       <Scroll label="Evaluations">
         {run.evaluations.length === 0 ? (
-          <p class="soft">None yet. A run with validation text is evaluated when it completes.</p>
+          <p class="soft">No evaluation yet. A run with a validation text is evaluated when it completes.</p>
         ) : (
           <table class="plain num">
             <thead>
@@ -75,7 +75,7 @@ function Evaluations({ run }: { run: Run }) {
                   <td>
                     {one.subject.replace(/^(export:.{8}).*/, '$1')}
                     {one.teacherMark !== undefined && `, teacher #${one.teacherMark}`}
-                    {one.headline && <span class="tag">headline</span>} {one.abandoned && <span class="soft">abandoned</span>}
+                    {one.headline && <span class="tag headline">headline</span>} {one.abandoned && <span class="soft">abandoned</span>}
                   </td>
                   <td>
                     {one.task} {one.metric}
@@ -107,7 +107,7 @@ function Exports({ run }: { run: Run }) {
       <Scroll label="Exports">
         {run.exports.length === 0 ? (
           <p class="soft">
-            None yet. <code>npx espalier export {run.runId} --out pruned.gguf</code> makes one.
+            No export yet. <code>npx espalier export {run.runId} --out pruned.gguf</code> writes one.
           </p>
         ) : (
           <table class="plain num">

@@ -34,7 +34,7 @@ export function FamilyTab({ run }: TabProps) {
         <span class="soft">
           {count(total)} {total === 1 ? 'run: nothing was forked from it yet' : 'runs; each line is a run over its steps'}
           {members.length < total && `, ${members.length} of them drawn`}
-          {members.some(({ abandoned }) => abandoned.length > 0) && '; a dashed line is a branch that was given up by a rewind'}
+          {members.some(({ abandoned }) => abandoned.length > 0) && '; a dashed line is a branch that a rewind abandoned'}
         </span>
         {members.length > 1 && (
           <Anchor
@@ -100,7 +100,7 @@ function Graph({ members, own }: { members: Member[]; own: string }) {
                 class="abandoned"
                 d={`M${x(fromStep)} ${y(lane)}q2 ${ABANDONED} 10 ${ABANDONED}H${Math.max(x(endStep), x(fromStep) + 12)}`}
               >
-                <title>{`given up by a rewind: steps ${count(fromStep)} to ${count(endStep - 1)}`}</title>
+                <title>{`abandoned by a rewind: steps ${count(fromStep)} to ${count(endStep - 1)}`}</title>
               </path>
             ))}
             <circle class={`end ${statusTone(node)}`} cx={end} cy={y(lane)} r={5.5} />

@@ -32,7 +32,7 @@ export function HistoryTab({ run, query }: TabProps) {
     <section class="card" aria-label="History">
       <header>
         <h2>History</h2>
-        <span class="soft">every stored fact, the newest first</span>
+        <span class="soft">every stored event, the newest first</span>
         <label>
           Type
           <select value={type} onChange={({ currentTarget }) => setQuery({ type: currentTarget.value })}>

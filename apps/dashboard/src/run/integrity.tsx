@@ -64,14 +64,17 @@ export function Integrity({ run: { runId, revision } }: { run: Run }) {
               <h2>Integrity of the record</h2>
             </header>
             <div class="in" aria-live="polite">
-              <p>The chain of digests, every event against its schema, steps, masks and lineage, and every artifact against its digest.</p>
+              <p>
+                The server checks the chain of digests, every event against its schema, steps, masks and lineage, and every artifact against
+                its digest.
+              </p>
               <br />
               {result === null ? (
-                <p class="soft">Not checked from this browser yet.</p>
+                <p class="soft">This browser has not asked for a check yet.</p>
               ) : (
                 <p>
-                  {result.ok ? 'Everything holds' : 'Problems were found'}: {result.events} events up to revision {result.revision}, asked
-                  for from this browser at {new Date(result.at).toLocaleString('en-GB')}.
+                  {result.ok ? 'Everything holds' : 'Problems were found'}: {result.events} events up to revision {result.revision}. This
+                  browser asked for it on {new Date(result.at).toLocaleString('en-GB')}.
                 </p>
               )}
               {result?.problems.map((problem) => (

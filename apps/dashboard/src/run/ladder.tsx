@@ -54,15 +54,15 @@ export function LadderTab({ run, fork }: TabProps) {
     return (
       <div class="card empty">
         <h2>No state yet</h2>
-        <p>Once the run has teachers, each is a smaller model that can be exported. This is where they are compared.</p>
+        <p>Each teacher is a smaller model that can be exported. This page compares them, once there are any.</p>
       </div>
     );
   if (!isKnown) return <Pending loaded={loaded} />;
   if (run.data?.validationPath === '')
     return (
       <div class="card empty">
-        <h2>Nothing to judge by</h2>
-        <p>The run has no validation text, so its teachers have no perplexity. A fork can be given one.</p>
+        <h2>No perplexity without a validation text</h2>
+        <p>This run has no validation text. A fork of it can have one.</p>
       </div>
     );
   const measured = rungs.filter(({ perplexity }) => perplexity !== undefined);
@@ -116,7 +116,7 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
               <th class="right">Sparsity</th>
               <th class="right">Parameters left</th>
               <th class="right">Perplexity</th>
-              <th>Front</th>
+              <th>Pareto front</th>
               <th class="right">Fork</th>
             </tr>
           </thead>

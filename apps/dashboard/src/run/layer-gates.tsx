@@ -42,7 +42,7 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
       <header>
         <h2>{title}</h2>
         <span class="soft">
-          a column for each recorded state, {gateWord(kind)}s from 0 at the top to {size - 1}
+          each column is a recorded state; {gateWord(kind)} 0 is at the top, {gateWord(kind)} {size - 1} at the bottom
         </span>
       </header>
       <div class="in">
@@ -60,12 +60,12 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
           <span>{count(steps.at(-1)!)}</span>
         </p>
       </div>
-      <p class="told num">{told === '' ? 'Point at the map: which one, and at which step.' : told}</p>
+      <p class="told num">{told === '' ? `Point at the map: the ${gateWord(kind)} and the step.` : told}</p>
       <Scroll label={`${title}, as a table`} class="changes">
         <table class="plain num">
           <thead>
             <tr>
-              <th>{gateWord(kind)}</th>
+              <th>{gateWord(kind) === 'head' ? 'Head' : 'Unit'}</th>
               <th>At step {count(steps[state]!)}</th>
               <th>Closed and opened</th>
             </tr>
@@ -80,7 +80,9 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
             ))}
           </tbody>
         </table>
-        <p class="soft">{rows.length === 0 ? 'None of them has closed yet.' : `${count(size - rows.length)} never closed.${missing}`}</p>
+        <p class="soft">
+          {rows.length === 0 ? `No ${gateWord(kind)} has closed yet.` : `${count(size - rows.length)} never closed.${missing}`}
+        </p>
       </Scroll>
     </section>
   );

@@ -4,7 +4,7 @@ import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { stepMarks, type Assignment, type StepMark } from './marks.js';
-import { storedFact } from './stored-fact.js';
+import { countedEvents, storedFact } from './stored-fact.js';
 
 const MOST_EVENTS = 1_000;
 
@@ -27,7 +27,7 @@ async function load({ runId }: Run, signal: AbortSignal) {
     runService.getLineage({ runId }, { signal }),
     historyService.readHistory({ runId, types: ['RunRewound', 'EngineLost'], pageSize: MOST_EVENTS }, { signal }),
   ]);
-  const counted = events.filter(({ abandoned, damaged }) => !abandoned && !damaged);
+  const counted = countedEvents(events);
   return {
     forks: tree.filter(({ parentRunId }) => parentRunId === runId).map((node) => ({ name: nameOf(node), step: Number(node.forkedAtStep) })),
     rewinds: counted.flatMap((event) => {

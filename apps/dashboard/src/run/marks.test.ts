@@ -30,7 +30,7 @@ describe('marks on the curves of a run', () => {
       '60 phase',
       '70 restart',
     ]);
-    expect(marks.map(({ words }) => words)).toContain('teacher #3 instructs from here');
+    expect(marks.map(({ words }) => words)).toContain('teacher #3 from here on');
   });
 
   test('where a run begins nothing has changed yet', () => {

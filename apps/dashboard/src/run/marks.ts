@@ -1,8 +1,8 @@
-// The places of a run's curves where something happened, and who instructs at a step.
+// The places of a run's curves where something happened, and the teacher of a step.
 
 export interface Assignment {
   fromStep: number;
-  /** The first step that another one instructs. */
+  /** The first step that has another one. */
   endStep: number;
   /** 0: the intact model; null: the run has no teacher there. */
   mark: number | null;
@@ -32,9 +32,7 @@ export const teacherName = ({ mark }: Pick<Assignment, 'mark'>): string =>
 
 export function stepMarks({ assignments, phases, forkedAtStep, forks, rewinds, restarts }: Happened): StepMark[] {
   return [
-    ...assignments
-      .slice(1)
-      .map((one): StepMark => ({ step: one.fromStep, kind: 'teacher', words: `${teacherName(one)} instructs from here` })),
+    ...assignments.slice(1).map((one): StepMark => ({ step: one.fromStep, kind: 'teacher', words: `${teacherName(one)} from here on` })),
     ...phases.slice(1).map(({ kind, firstStep }): StepMark => ({ step: firstStep, kind: 'phase', words: `${kind} begins` })),
     ...(forkedAtStep === null ? [] : [{ step: forkedAtStep, kind: 'fork', words: 'forked from its parent' } satisfies StepMark]),
     ...forks.map(({ name, step }): StepMark => ({ step, kind: 'fork', words: `forked: ${name}` })),

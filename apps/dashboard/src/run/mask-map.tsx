@@ -45,7 +45,7 @@ export function MaskMap({ title, series, state }: { title: string; series: MaskS
         ))}
         {isWide && <Numbers from={0} to={groups} />}
       </div>
-      <p class="told num">{told === '' ? 'Point at a cell: what it is, and when it closed and opened.' : told}</p>
+      <p class="told num">{told === '' ? 'Point at a cell: its number, and when it closed and opened.' : told}</p>
     </section>
   );
 }

@@ -76,14 +76,14 @@ export function MasksTab({ run, query }: TabProps) {
           <span class="soft">before step {count(data.teachersOnlyBefore)} only teachers&rsquo; masks are known</span>
         )}
       </div>
-      <div class="charts wide">
-        {KIND_TITLES.map(([kind, title]) => (
-          <MaskMap key={kind} title={title} series={data.series.filter((one) => one.kind === kind)} state={state} />
-        ))}
+      <div class="mask-cards">
         {layer !== null &&
           data.series
             .filter(({ kind }) => kind !== MaskKind.HIDDEN)
             .map((series) => <LayerGates key={series.kind} series={series} steps={data.steps.map(Number)} state={state} />)}
+        {KIND_TITLES.map(([kind, title]) => (
+          <MaskMap key={kind} title={title} series={data.series.filter((one) => one.kind === kind)} state={state} />
+        ))}
         <OpenShares data={data} runId={run.runId} />
         <Changes data={data} state={state} />
       </div>
@@ -108,7 +108,7 @@ function stateAt(steps: readonly bigint[], text: string | null): number {
 function MapLegend() {
   return (
     <span class="map-legend soft">
-      <span class="cell open" /> open <span class="cell some" /> some of a group <span class="cell" /> closed
+      <span class="cell open" /> open <span class="cell some" /> group, partly open <span class="cell" /> closed
     </span>
   );
 }
@@ -128,14 +128,14 @@ function OpenShares({ data, runId }: { data: QueryMasksResponse; runId: string }
   const [cursor] = useState(() => new SharedCursor());
   return (
     <Chart
-      title="Open shares"
-      yName="open share"
+      title="Open gates"
+      yName="share that is open"
       isShare
       x={x}
       xName="step"
       curves={curves}
       cursor={cursor}
-      fileName={`${runId} open shares`}
+      fileName={`${runId} open gates`}
     />
   );
 }
@@ -155,8 +155,10 @@ function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
   return (
     <section class="card" aria-label="Changes">
       <header>
-        <h2>Since the state before</h2>
-        <span class="soft">{state === 0 ? 'this is the first one' : `step ${count(data.steps[state - 1]!)} to ${count(step!)}`}</span>
+        <h2>Changes since the state before</h2>
+        <span class="soft">
+          {state === 0 ? 'this is the first state' : `from step ${count(data.steps[state - 1]!)} to step ${count(step!)}`}
+        </span>
       </header>
       <Scroll label="Changes" class="changes">
         {rows.length === 0 && <p class="soft">Nothing closed or opened.</p>}

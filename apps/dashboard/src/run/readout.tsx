@@ -1,4 +1,4 @@
-// The place that a reader points at: its step, who instructs there, in which phase, and the value of every curve. By mouse in any
+// The place that a reader points at: its step, its teacher, its phase, and the value of every curve. By mouse in any
 // chart, by keys and fingers with the slider.
 import { useEffect, useState } from 'preact/hooks';
 import { Swatch, valueAt } from '../ui/chart.js';
@@ -10,17 +10,21 @@ import { phaseAt, teacherAt, type Assignment, type StepMark } from './marks.js';
 interface Props {
   cursor: SharedCursor;
   steps: readonly number[];
+  /** The last of the run's own points; behind it only an abandoned branch has values. */
+  lastPoint: number;
+  /** Where a point lies, where the axis is not that of the steps: "1.2 M tokens". */
+  placeWords: (point: number) => string;
   charts: readonly { title: string; isShare?: boolean; curves: Curve[] }[];
   assignments: readonly Assignment[];
   phases: readonly { kind: string; firstStep: number }[];
   marks: readonly StepMark[];
 }
 
-export function Readout({ cursor, steps, charts, assignments, phases, marks }: Props) {
+export function Readout({ cursor, steps, lastPoint, placeWords, charts, assignments, phases, marks }: Props) {
   const [pointed, setPointed] = useState(cursor.index);
   useEffect(() => cursor.listen(setPointed), [cursor]);
   const last = steps.length - 1;
-  const at = Math.min(pointed ?? last, last);
+  const at = Math.min(pointed ?? lastPoint, last);
   const step = steps[at]!;
   const before = steps[at - 1] ?? -1;
   const happened = marks.filter((mark) => mark.step > before && mark.step <= step);
@@ -40,7 +44,12 @@ export function Readout({ cursor, steps, charts, assignments, phases, marks }: P
       </label>
       <p class="values num">
         <span>
-          {[teacherAt(assignments, step), phases.length > 1 ? phaseAt(phases, step) : '', pointed === null ? 'the last point' : '']
+          {[
+            placeWords(at),
+            teacherAt(assignments, step),
+            phases.length > 1 ? phaseAt(phases, step) : '',
+            pointed === null ? 'last point' : '',
+          ]
             .filter(Boolean)
             .join(' · ')}
         </span>

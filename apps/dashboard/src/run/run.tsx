@@ -7,7 +7,19 @@ import { ForkForm } from '../forms/fork-form.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf, headlineOf, nameOf, stepOf } from '../runs/columns.js';
-import { count, decimal, duration, missedTarget, NONE, percent, short, standingOf, statusWord, teacherWord } from '../ui/format.js';
+import {
+  count,
+  counted,
+  decimal,
+  duration,
+  missedTarget,
+  NONE,
+  percent,
+  short,
+  standingOf,
+  statusWord,
+  teacherWord,
+} from '../ui/format.js';
 import { Meter, Pending, Status, TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { Actions } from './actions.js';
@@ -96,7 +108,7 @@ function Notes({ run }: { run: Run }) {
     <>
       {damage.length > 0 && (
         <p class="trouble">
-          {damage.length} events of its record can't be read: {damage[0]!.problem}
+          {counted(damage.length, 'event')} of the record can&rsquo;t be read. The first problem: {damage[0]!.problem}
         </p>
       )}
       {failure !== undefined && run.status === RunStatus.FAILED && (
@@ -116,8 +128,8 @@ function Notes({ run }: { run: Run }) {
       )}
       {missedTarget(standingOf(run)) && (
         <p class="note">
-          It completed more than one point away from its target, by the masks that are exported: more steps or a higher mask learning rate
-          get there.
+          The run completed with a hard sparsity of {percent(run.hardSparsity)}, more than one point away from its target of{' '}
+          {percent(run.settings?.targetSparsity ?? 0, 0)}. More steps or a higher mask learning rate bring it closer.
         </p>
       )}
       {note !== '' && <p class="soft">{note}</p>}
@@ -141,7 +153,7 @@ function Figures({ run }: { run: Run }) {
     ['Perplexity', decimal(masked?.perplexity), intact === undefined ? '' : `intact ${decimal(intact.perplexity)}`],
     ['Teacher', teacherWord(run.teacher), `${run.teacherCount} kept`],
     ['Speed', run.tokensPerSecond > 0 ? short(run.tokensPerSecond) : NONE, 'tokens/s'],
-    ['Trained', duration(run.trainingSeconds), run.etaSeconds > 0 ? `${duration(run.etaSeconds)} left` : ''],
+    ['Time of training', duration(run.trainingSeconds), run.etaSeconds > 0 ? `${duration(run.etaSeconds)} left` : ''],
   ];
   return (
     <dl class="card figures">

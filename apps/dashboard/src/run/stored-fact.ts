@@ -8,6 +8,10 @@ interface StoredFacts {
   MasksUpdated: { state?: { step?: number } };
 }
 
+/** The events that still count: none of a branch that the run was rewound from, and none that can't be read. */
+export const countedEvents = (events: readonly HistoryEvent[]): HistoryEvent[] =>
+  events.filter(({ abandoned, damaged }) => !abandoned && !damaged);
+
 /** A value of an event; null where the event has other fields than this release knows. */
 export function storedFact<Type extends keyof StoredFacts, Value>(
   { type, dataJson }: Pick<HistoryEvent, 'type' | 'dataJson'>,

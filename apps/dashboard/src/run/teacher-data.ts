@@ -1,11 +1,11 @@
-// Which teachers a run has, and who instructed from which step on, and why: from its history.
+// Which teachers a run has, from which step on each taught, and why: from its history.
 import { artifactService, historyService } from '../api/client.js';
 import { useLoaded, type Loaded } from '../api/loaded.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import { teacherWord } from '../ui/format.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import type { Assignment } from './marks.js';
-import { storedFact } from './stored-fact.js';
+import { countedEvents, storedFact } from './stored-fact.js';
 
 export interface Teachers {
   snapshots: Teacher[];
@@ -48,7 +48,7 @@ async function loadTeachers(runId: string, signal: AbortSignal): Promise<{ snaps
       { runId, types: ['TeacherAssigned'], fromRevision: from, pageSize: PAGE_SIZE },
       { signal },
     );
-    for (const event of page.events.filter(({ abandoned, damaged }) => !abandoned && !damaged)) {
+    for (const event of countedEvents(page.events)) {
       const started = storedFact(event, 'TeacherAssigned', ({ fromStep, explanation: why, teacher: { kind, mark = 0 } }): Started => {
         return { fromStep, why, mark: kind === 'snapshot' ? mark : kind === 'intact' ? 0 : null };
       });

@@ -1,4 +1,4 @@
-// Every teacher as a row, with who was instructed by it.
+// Every snapshot as a row, with the steps that it taught.
 import { bytes, count, decimal, NONE, percent, short, time } from '../ui/format.js';
 import { Pending, Scroll } from '../ui/parts.js';
 import { ForkButton } from './fork-button.js';
@@ -24,7 +24,7 @@ export function TeachersTab({ run, fork }: TabProps) {
       <section class="card" aria-label="Snapshots">
         <header>
           <h2>Snapshots</h2>
-          <span class="soft">each is a full state: a run can be forked or resumed from it</span>
+          <span class="soft">each is a whole state, from which a run can be forked or resumed</span>
         </header>
         <Scroll label="Snapshots">
           <table class="plain num">
@@ -36,7 +36,7 @@ export function TeachersTab({ run, fork }: TabProps) {
                 <th class="right">Hard sparsity</th>
                 <th class="right">Parameters left</th>
                 <th class="right">Perplexity</th>
-                <th>Instructed steps</th>
+                <th>Teacher of steps</th>
                 <th class="right">State on disk</th>
                 <th>Taken</th>
                 <th class="right">Fork</th>
@@ -61,7 +61,7 @@ export function TeachersTab({ run, fork }: TabProps) {
                     <td>
                       #{mark}{' '}
                       <span class="soft">
-                        {[abandoned && 'abandoned', inherited && "a parent's", discarded && 'thrown away'].filter(Boolean).join(', ')}
+                        {[abandoned && 'abandoned', inherited && "a parent's", discarded && 'removed'].filter(Boolean).join(', ')}
                       </span>
                     </td>
                     <td class="right">{count(step)}</td>

@@ -1,8 +1,9 @@
-// Who instructed when, over the steps; below it a stroke for every teacher, and the one that is chosen, to fork from.
+// The teacher of each step; below it a stroke for every snapshot, and the one that is chosen, to fork from.
 import { useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf } from '../runs/columns.js';
 import { count, decimal, percent, short } from '../ui/format.js';
+import { Anchor } from '../ui/router.js';
 import type { Range } from './curve-data.js';
 import { teacherName } from './marks.js';
 import { perplexityOf } from './perplexity.js';
@@ -22,7 +23,8 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
   const to = Math.min(range?.to ?? Number(endOf(run)), Number(endOf(run)));
   const place = (step: number): number => (100 * (step - from)) / Math.max(1, to - from);
   const inside = snapshots.filter(({ step, discarded }) => Number(step) >= from && Number(step) <= to && !discarded);
-  const at = Math.min(hovered ?? chosen ?? inside.length - 1, inside.length - 1);
+  const lastCounted = inside.findLastIndex(({ abandoned }) => !abandoned);
+  const at = Math.min(hovered ?? chosen ?? (lastCounted < 0 ? inside.length - 1 : lastCounted), inside.length - 1);
   /** The stroke that is nearest to the mouse or the finger. */
   const nearest = (event: MouseEvent & { currentTarget: Element }): number => {
     const { left, width } = event.currentTarget.getBoundingClientRect();
@@ -33,7 +35,7 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
     <section class="card timeline-card" aria-label="Teachers over the steps">
       <header>
         <h2>Teachers</h2>
-        <span class="soft">who instructed when; each stroke is a teacher</span>
+        <span class="soft">the teacher of each step; each stroke is a snapshot, which can teach</span>
       </header>
       <div class="in">
         <div class="timeline">
@@ -73,7 +75,7 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
         </p>
         <div class="chosen-teacher num">
           {inside.length === 0 ? (
-            <span class="soft">{isKnown ? 'No teacher in these steps yet.' : 'Loading …'}</span>
+            <span class="soft">{isKnown ? 'No snapshot in these steps yet.' : 'Loading …'}</span>
           ) : (
             <Chosen run={run} inside={inside} at={at} choose={setChosen} fork={fork} />
           )}
@@ -114,6 +116,9 @@ function Chosen({ run, inside, at, choose, fork }: ChosenProps) {
         <b>#{mark}</b>
       </label>
       <span>{facts.join(' · ')}</span>
+      {perplexity === undefined && run.data?.validationPath !== '' && (
+        <Anchor to={`/runs/${run.runId}/ladder`}>Evaluate the teachers</Anchor>
+      )}
       <button onClick={() => fork(stateDigest)}>Fork at teacher {mark}</button>
     </>
   );

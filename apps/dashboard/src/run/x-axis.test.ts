@@ -3,10 +3,12 @@ import { placeOfStep, placesOf, stepAtPlace } from './x-axis.js';
 const steps = [9, 19, 29];
 
 describe('places on the x axis', () => {
-  test('are steps, tokens or seconds', () => {
-    expect(placesOf(steps, [1, 2, 4], 64, 'step')).toEqual([9, 19, 29]);
-    expect(placesOf(steps, [1, 2, 4], 64, 'tokens')).toEqual([640, 1280, 1920]);
-    expect(placesOf(steps, [1, 2, 4], 64, 'time')).toEqual([1, 3, 7]);
+  test('are steps, tokens, seconds of training or the time of day', () => {
+    const times = { seconds: [1, 2, 4], endedAt: [1001, 1003, 1107] };
+    expect(placesOf(steps, times, 64, 'step')).toEqual([9, 19, 29]);
+    expect(placesOf(steps, times, 64, 'tokens')).toEqual([640, 1280, 1920]);
+    expect(placesOf(steps, times, 64, 'time')).toEqual([1, 3, 7]);
+    expect(placesOf(steps, times, 64, 'clock')).toEqual([1001, 1003, 1107]);
   });
 
   test('a step between two points lies between their places, and one beyond all points has none', () => {

@@ -1,13 +1,28 @@
-// Against what curves are drawn: steps, tokens, or the time that training has taken.
+// What curves are drawn against: steps, tokens, the time that training has taken, or the time of day.
 
-export type XAxis = 'step' | 'tokens' | 'time';
-export const X_AXES: Record<XAxis, string> = { step: 'step', tokens: 'tokens', time: 'seconds of training' };
+export type XAxis = 'step' | 'tokens' | 'time' | 'clock';
+export const X_AXES: Record<XAxis, string> = {
+  step: 'step',
+  tokens: 'tokens',
+  time: 'seconds of training',
+  clock: 'date and time',
+};
 
 export const xAxisOf = (text: string | null): XAxis => (text !== null && text in X_AXES ? (text as XAxis) : 'step');
 
+/** When points were trained, as QueryCurves tells it. */
+export interface Times {
+  seconds: readonly number[];
+  endedAt: readonly number[];
+}
+
+/** Whether a step has its place by its number alone, so that lines of other runs and of abandoned branches lie beside the run's own. */
+export const isByNumber = (axis: XAxis): boolean => axis === 'step' || axis === 'tokens';
+
 /** Where each point lies on the axis. */
-export function placesOf(steps: readonly number[], seconds: readonly number[], tokensPerStep: number, axis: XAxis): number[] {
+export function placesOf(steps: readonly number[], { seconds, endedAt }: Times, tokensPerStep: number, axis: XAxis): number[] {
   if (axis === 'step') return [...steps];
+  if (axis === 'clock') return steps.map((_, index) => endedAt[index] ?? 0);
   if (axis === 'tokens') return steps.map((step) => (step + 1) * tokensPerStep);
   let sum = 0;
   return steps.map((_, index) => (sum += seconds[index] ?? 0));

@@ -1,7 +1,9 @@
 // The columns of the list of runs.
 import type { ComponentChildren } from 'preact';
+import { measureName } from '../../../../libs/comparison/src/index.js';
+import type { Evaluation } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { ago, count, decimal, duration, NONE, percent, short, teacherWord } from '../ui/format.js';
+import { ago, count, decimal, duration, NONE, percent, plainNumber, short, teacherWord } from '../ui/format.js';
 import { Meter, Sparkline, Status } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { SETTING_FIELDS, wordsOf } from '../forms/setting-table.js';
@@ -39,16 +41,23 @@ const COLUMNS: Column[] = [
       </>
     ),
   },
-  { id: 'id', title: 'Id', width: '130px', cell: (run) => <code>{run.runId}</code> },
-  { id: 'model', title: 'Model', width: '180px', cell: (run) => run.modelPath.replace(/^.*\/(?=.)/, '') },
-  { id: 'status', title: 'Status', width: '106px', cell: (run) => <Status run={run} /> },
+  { id: 'id', title: 'Id', width: '130px', order: { by: 'id', descends: false }, cell: (run) => <code>{run.runId}</code> },
+  {
+    id: 'model',
+    title: 'Model',
+    width: '180px',
+    order: { by: 'model', descends: false },
+    cell: (run) => run.modelPath.replace(/^.*\/(?=.)/, ''),
+  },
+  { id: 'status', title: 'Status', width: '106px', order: { by: 'status', descends: false }, cell: (run) => <Status run={run} /> },
   {
     id: 'progress',
     title: 'Progress',
     width: 'minmax(72px, 1fr)',
+    order: { by: 'share_done', descends: true },
     cell: (run) => <Meter share={endOf(run) > 0n ? Number(stepOf(run)) / Number(endOf(run)) : 0} label="steps done" />,
   },
-  { id: 'step', title: 'Step', width: '76px', right: true, cell: (run) => count(stepOf(run)) },
+  { id: 'step', title: 'Step', width: '76px', right: true, order: { by: 'step', descends: true }, cell: (run) => count(stepOf(run)) },
   {
     id: 'sparsity',
     title: 'Sparsity',
@@ -69,17 +78,38 @@ const COLUMNS: Column[] = [
     order: { by: 'perplexity', descends: false },
     cell: (run) => decimal(headlineOf(run)?.perplexity),
   },
-  { id: 'curve', title: 'Loss', width: '96px', cell: (run, losses) => <Sparkline values={losses} label={`loss of ${nameOf(run)}`} /> },
-  { id: 'loss', title: 'Last loss', width: '80px', right: true, cell: (run) => decimal((run.liveMetrics ?? run.lastStep)?.loss) },
-  { id: 'teacher', title: 'Teacher', width: '92px', cell: (run) => teacherWord(run.teacher) },
+  {
+    id: 'curve',
+    title: 'Loss',
+    width: '96px',
+    order: { by: 'loss', descends: false },
+    cell: (run, losses) => <Sparkline values={losses} label={`loss of ${nameOf(run)}`} />,
+  },
+  {
+    id: 'loss',
+    title: 'Last loss',
+    width: '80px',
+    right: true,
+    order: { by: 'loss', descends: false },
+    cell: (run) => decimal((run.liveMetrics ?? run.lastStep)?.loss),
+  },
+  { id: 'teacher', title: 'Teacher', width: '92px', order: { by: 'teacher', descends: true }, cell: (run) => teacherWord(run.teacher) },
   {
     id: 'speed',
     title: 'Tokens/s',
-    width: '70px',
+    width: '82px',
     right: true,
+    order: { by: 'tokens_per_second', descends: true },
     cell: (run) => (run.tokensPerSecond > 0 ? short(run.tokensPerSecond) : NONE),
   },
-  { id: 'eta', title: 'Left', width: '70px', right: true, cell: (run) => (run.etaSeconds > 0 ? duration(run.etaSeconds) : NONE) },
+  {
+    id: 'eta',
+    title: 'Time left',
+    width: '84px',
+    right: true,
+    order: { by: 'seconds_left', descends: false },
+    cell: (run) => (run.etaSeconds > 0 ? duration(run.etaSeconds) : NONE),
+  },
   {
     id: 'launched',
     title: 'Launched',
@@ -89,26 +119,102 @@ const COLUMNS: Column[] = [
     cell: (run) => ago(run.launchedAt),
   },
 ];
+/** Figures that few readers want at first. */
+const MORE_COLUMNS: Column[] = [
+  {
+    id: 'parameters_left',
+    title: 'Parameters left',
+    width: '124px',
+    right: true,
+    order: { by: 'parameters_left', descends: false },
+    cell: ({ result }) => (result === undefined ? NONE : short(Number(result.parameterCount))),
+  },
+  {
+    id: 'training_seconds',
+    title: 'Time of training',
+    width: '122px',
+    right: true,
+    order: { by: 'training_seconds', descends: true },
+    cell: ({ trainingSeconds }) => duration(trainingSeconds),
+  },
+  {
+    id: 'teachers',
+    title: 'Teachers',
+    width: '88px',
+    right: true,
+    order: { by: 'teachers', descends: true },
+    cell: (run) => run.teacherCount,
+  },
+  { id: 'phase', title: 'Phase', width: '84px', order: { by: 'phase', descends: false }, cell: (run) => run.phase || NONE },
+  { id: 'parent', title: 'Parent', width: '130px', order: { by: 'parent', descends: false }, cell: (run) => parentOf(run) },
+  { id: 'restarts', title: 'Restarts', width: '84px', right: true, order: { by: 'restarts', descends: true }, cell: (run) => run.restarts },
+  { id: 'rewinds', title: 'Rewinds', width: '84px', right: true, order: { by: 'rewinds', descends: true }, cell: (run) => run.rewinds },
+  { id: 'launched_by', title: 'Launched by', width: '110px', order: { by: 'launched_by', descends: false }, cell: (run) => run.launchedBy },
+  {
+    id: 'updated',
+    title: 'Last event',
+    width: '110px',
+    right: true,
+    order: { by: 'updated_at', descends: true },
+    cell: (run) => ago(run.updatedAt),
+  },
+];
+
+function parentOf({ parentRunId }: Run): ComponentChildren {
+  return parentRunId === '' ? NONE : <Anchor to={`/runs/${parentRunId}`}>{parentRunId}</Anchor>;
+}
+
 /** A column for each setting, beside those of the list's own. */
-const SETTING_COLUMNS: Column[] = SETTING_FIELDS.map(({ name }) => ({
+const SETTING_COLUMNS: Column[] = SETTING_FIELDS.map(({ name, kind }) => ({
   id: `set.${name}`,
   title: name.replaceAll('_', ' '),
   width: '120px',
-  right: true,
-  cell: (run) => wordsOf(run.settings)[name] ?? NONE,
+  right: kind === 'number',
+  order: { by: name, descends: false },
+  cell: (run) => plainNumber(wordsOf(run.settings)[name] ?? NONE),
 }));
-export const ALL_COLUMNS: Column[] = [...COLUMNS, ...SETTING_COLUMNS];
+export const OWN_COLUMNS: Column[] = [...COLUMNS, ...MORE_COLUMNS, ...SETTING_COLUMNS];
+
+const TASK = 'task.';
+
+/** The last value of a task in the last state: "boolq acc". */
+function taskColumn(measure: string): Column {
+  return {
+    id: TASK + measure,
+    title: measure,
+    width: '110px',
+    right: true,
+    order: { by: measure, descends: true },
+    cell: (run) => decimal(run.evaluations.findLast((one) => isOfLastState(run, one) && measureName(one) === measure)?.value),
+  };
+}
+
+const isOfLastState = ({ stateDigest }: Run, one: Evaluation): boolean =>
+  one.subject === 'masked' && !one.abandoned && one.stateDigest === stateDigest;
+
+/** Columns of the tasks that these runs were evaluated on. */
+export function taskColumns(runs: readonly Run[]): Column[] {
+  const measures = runs.flatMap((run) => run.evaluations.filter((one) => one.subject === 'masked' && one.task !== 'text').map(measureName));
+  return [...new Set(measures)].sort().map(taskColumn);
+}
 
 const AT_FIRST = ['name', 'status', 'progress', 'step', 'sparsity', 'perplexity', 'curve', 'speed', 'launched'];
+
+/** The columns that a text names, in their order; without a text those that are shown at first. The name always comes first. */
+export function columnsOf(text: string | null): Column[] {
+  const ids = text === null || text === '' ? AT_FIRST : ['name', ...text.split(',').filter((id) => id !== 'name')];
+  return [...new Set(ids)].flatMap((id) => {
+    if (id.startsWith(TASK)) return [taskColumn(id.slice(TASK.length))];
+    return OWN_COLUMNS.filter((column) => column.id === id);
+  });
+}
+
+/** As an address has them; '' for those that are shown at first. */
+export function columnsText(ids: readonly string[]): string {
+  const text = ids.join(',');
+  return text === AT_FIRST.join(',') ? '' : text;
+}
+
 const KEY = 'espalier.columns';
-
-export function storedColumns(): string[] {
-  const stored = localStorage.getItem(KEY)?.split(',');
-  return stored === undefined
-    ? AT_FIRST
-    : ['name', ...ALL_COLUMNS.map(({ id }) => id).filter((id) => id !== 'name' && stored.includes(id))];
-}
-
-export function storeColumns(ids: string[]): void {
-  localStorage.setItem(KEY, ids.join(','));
-}
+export const storedColumns = (): string => localStorage.getItem(KEY) ?? '';
+export const storeColumns = (text: string): void => localStorage.setItem(KEY, text);

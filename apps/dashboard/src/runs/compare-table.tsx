@@ -98,6 +98,8 @@ interface AgainstProps {
   better: (typeof FIGURES)[number]['better'];
 }
 
+const VERDICTS = { better: ' better', worse: ' worse', chance: ', may be chance', other: '' };
+
 /** A sign and a word say it beside the colour, for readers who can't tell colours apart. */
 function Against({ own, baseline, words, better }: AgainstProps) {
   const difference = differenceOf(own, baseline, better);
@@ -108,7 +110,7 @@ function Against({ own, baseline, words, better }: AgainstProps) {
     <small class={`against ${verdict}`}>
       {value > 0 ? '+' : '\u2212'}
       {words(Math.abs(value))}
-      {verdict !== 'other' && ` ${verdict}`}
+      {VERDICTS[verdict]}
     </small>
   );
 }

@@ -9,14 +9,14 @@ import { placesOf, X_AXES, xAxisOf, type XAxis } from '../run/x-axis.js';
 import { Chart } from '../ui/chart.js';
 import { shareOf } from '../ui/choices.js';
 import { smoothed, type Curve } from '../ui/curve.js';
-import { countTick } from '../ui/format.js';
+import { clock, clockName, counted, countTick } from '../ui/format.js';
 import { lookOf } from '../ui/looks.js';
 import { Choice, Pending, SMOOTHEST, Scroll, Smoothing, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { SharedCursor } from '../ui/shared-cursor.js';
 import { useChoices } from '../ui/use-choices.js';
 import { CompareTable } from './compare-table.js';
-import { memberOf, type Compared } from './compared.js';
+import { memberOf, MOST_COMPARED, pointsOf, type Compared } from './compared.js';
 import { groupsOf, meanLine, sorted, type Group, type Line } from './comparison.js';
 import { MaskDifferences } from './mask-differences.js';
 
@@ -31,20 +31,21 @@ const PICTURES: Picture[] = [
   { quantity: 'loss', title: 'Loss', yName: 'loss, nats', log: true },
   { quantity: 'expected_sparsity', title: 'Expected sparsity', yName: 'closed share', isShare: true },
   { quantity: 'layer_loss', title: 'Layer loss', yName: 'loss', log: true },
-  { quantity: 'kl_loss', title: 'KL loss', yName: 'KL, nats', log: true },
+  { quantity: 'kl_loss', title: 'KL to the teacher, before its weight', yName: 'KL, nats', log: true },
   { quantity: 'tokens_per_second', title: 'Speed', yName: 'tokens a second' },
 ];
 
 export function CompareView({ query }: { query: URLSearchParams }) {
-  const ids = (query.get('runs') ?? '').split(',').filter(Boolean);
+  const ids = [...new Set((query.get('runs') ?? '').split(',').filter(Boolean))].slice(0, MOST_COMPARED);
   const zoomed = xAxisOf(query.get('x')) === 'step' ? rangeOf(query.get('range')) : null;
   const range = zoomed && { from: Math.max(0, Math.floor(zoomed.from)), to: Math.ceil(zoomed.to) };
+  const some = { maxPoints: pointsOf(ids.length), quantities: PICTURES.map(({ quantity }) => quantity) };
   const loaded = useLoaded(
     `compare ${ids.join()}`,
     (signal) =>
       Promise.all(
         ids.map(async (runId): Promise<Compared> => {
-          const [{ run }, curves] = await Promise.all([runService.getRun({ runId }, { signal }), loadCurves(runId, range, signal)]);
+          const [{ run }, curves] = await Promise.all([runService.getRun({ runId }, { signal }), loadCurves(runId, range, signal, some)]);
           return { run: run!, curves };
         }),
       ),
@@ -65,6 +66,7 @@ export function CompareView({ query }: { query: URLSearchParams }) {
     <>
       <div class="bar">
         <h1>Comparison</h1>
+        <span class="soft num">{counted(ids.length, 'run')}</span>
       </div>
       {data === undefined ? <Pending loaded={loaded} /> : <TroubleNote trouble={trouble} />}
       {data !== undefined && <Comparison all={data} query={query} />}
@@ -86,11 +88,17 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
     () => PICTURES.map((picture) => ({ ...picture, ...overlaid(all, groups, picture.quantity, axis, smoothing, zoomed) })),
     [all, groups, axis, smoothing, zoomed?.from, zoomed?.to],
   );
+  const masked = groups.slice(1).find(({ members: [first] }) => first!.runId === query.get('masks')) ?? groups[1] ?? groups[0]!;
   const show = (shown: Group[]): void => setQuery({ runs: shown.flatMap(({ members }) => members.map(({ runId }) => runId)).join(',') });
   const zoom = (range: Range | null): void => {
     cursor.set(null);
-    setQuery({ range: range === null ? '' : `${Number(range.from.toPrecision(6))}-${Number(range.to.toPrecision(6))}` });
+    setQuery({ range: range === null ? '' : `${roundedFor(range.from, range)}-${roundedFor(range.to, range)}` });
   };
+  const changeAxis = (value: string): void => {
+    setQuery({ range: '' }); // a range of steps is none of seconds
+    choose({ x: value === 'step' ? '' : value });
+  };
+  const placeWords = axis === 'clock' ? clock : countTick;
   return (
     <>
       <section class="card" aria-label="Runs compared">
@@ -112,13 +120,13 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
         <button aria-pressed={log} onClick={() => choose({ log: log ? '' : '1' })}>
           Log scale
         </button>
-        <Choice label="Against" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
+        <Choice label="X axis" value={axis} options={X_AXES} changed={(value) => changeAxis(value)} />
         <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
         {zoomed === null ? (
           <span class="soft">drag in a chart to zoom</span>
         ) : (
           <button onClick={() => zoom(null)}>
-            Everything, not only {countTick(zoomed.from)} to {countTick(zoomed.to)}
+            Show everything, not only {placeWords(zoomed.from)} to {placeWords(zoomed.to)}
           </button>
         )}
       </div>
@@ -132,7 +140,8 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
               yName={yName}
               isShare={isShare === true}
               x={x}
-              xName={X_AXES[axis]}
+              xName={axis === 'clock' && x.length > 0 ? clockName(x[0]!, x.at(-1)!) : X_AXES[axis]}
+              isClock={axis === 'clock'}
               curves={curves}
               log={log && mayLog === true}
               cursor={cursor}
@@ -141,20 +150,27 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
             />
           ))}
       </div>
-      <div class="charts wide below">
-        {groups.slice(1).map(({ members: [other] }) => (
+      <div class="below">
+        {groups.length > 1 && (
           <MaskDifferences
-            key={other!.runId}
             baseline={runOf(all, groups[0]!)}
-            other={all.find(({ run }) => run.runId === other!.runId)!.run}
+            other={runOf(all, masked)}
+            others={Object.fromEntries(groups.slice(1).map(({ name, members: [first] }) => [first!.runId, name]))}
+            choose={(runId) => setQuery({ masks: runId })}
           />
-        ))}
+        )}
       </div>
     </>
   );
 }
 
 const runOf = (all: Compared[], { members: [first] }: Group): Run => all.find(({ run }) => run.runId === first!.runId)!.run;
+
+/** To a thousandth of the range: addresses stay short. */
+function roundedFor(value: number, { from, to }: Range): number {
+  const unit = 10 ** Math.floor(Math.log10((to - from) / 1_000));
+  return Number((Math.round(value / unit) * unit).toPrecision(14));
+}
 
 function rangeOf(text: string | null): Range | null {
   const [, from, to] = /^([\d.e+]+)-([\d.e+]+)$/.exec(text ?? '') ?? [];
@@ -174,7 +190,7 @@ function overlaid(
     const tokens = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
     const mean = curves.curves.find((one) => one.quantity === quantity)?.mean ?? [];
     return {
-      places: placesOf(curves.steps.map(Number), curves.seconds, tokens, axis),
+      places: placesOf(curves.steps.map(Number), curves, tokens, axis),
       values: smoothed(
         mean.map((value) => (Number.isFinite(value) ? value : null)),
         smoothing,

@@ -11,6 +11,12 @@ export interface Compared {
   curves: QueryCurvesResponse;
 }
 
+/** The curves of more runs than that are a page that no reader can tell apart. */
+export const MOST_COMPARED = 200;
+
+/** The more runs, the fewer points of each: what one chart takes stays about the same. */
+export const pointsOf = (runs: number): number => Math.round(Math.min(800, Math.max(100, 8_000 / Math.max(1, runs))));
+
 interface Figure {
   name: string;
   words: (value: number) => string;

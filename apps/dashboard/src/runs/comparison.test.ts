@@ -41,6 +41,13 @@ describe('runs that are compared', () => {
     expect(differenceOf(undefined, of(5), 'low')).toBeNull();
   });
 
+  test('differ for the better or the worse only where seeds alone would not differ so much', () => {
+    const of = (mean: number) => ({ mean, spread: 1, n: 4 });
+    expect(differenceOf(of(4), of(5), 'low')?.verdict).toBe('chance');
+    expect(differenceOf(of(3), of(5), 'low')?.verdict).toBe('better');
+    expect(differenceOf({ ...of(4), spread: undefined }, of(5), 'low')?.verdict).toBe('better');
+  });
+
   test('are sorted by a figure behind the baseline, those without it last', () => {
     const groups = groupsOf([other, ...seeds, member('without', {})], false);
     const names = (descends: boolean): string[] => sorted(groups, 'perplexity', descends).map(({ name }) => name);

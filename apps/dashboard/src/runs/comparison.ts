@@ -65,7 +65,8 @@ export function summaryOf({ members }: Group, figure: string): Summary | undefin
 export type Better = 'low' | 'high' | 'neither';
 export interface Difference {
   value: number;
-  verdict: 'better' | 'worse' | 'other';
+  /** chance: seeds alone may differ so much. */
+  verdict: 'better' | 'worse' | 'chance' | 'other';
 }
 
 /** Against the baseline; null where one of the two is not known, or both are equal. */
@@ -74,7 +75,16 @@ export function differenceOf(own: Summary | undefined, baseline: Summary | undef
   const value = own.mean - baseline.mean;
   if (value === 0) return null;
   if (better === 'neither') return { value, verdict: 'other' };
+  if (mayBeChance(value, own, baseline)) return { value, verdict: 'chance' };
   return { value, verdict: value < 0 === (better === 'low') ? 'better' : 'worse' };
+}
+
+const STANDARD_ERRORS = 2;
+
+/** Whether the means of two groups differ by less than two standard errors of their difference. */
+function mayBeChance(value: number, own: Summary, baseline: Summary): boolean {
+  if (own.spread === undefined || baseline.spread === undefined) return false;
+  return Math.abs(value) < STANDARD_ERRORS * Math.sqrt(own.spread ** 2 / own.n + baseline.spread ** 2 / baseline.n);
 }
 
 /** The baseline stays first; the others by a figure, those that lack it at the end. */

@@ -3,20 +3,30 @@ import { runService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { LayerDifference, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, percent } from '../ui/format.js';
-import { Scroll, TroubleNote } from '../ui/parts.js';
+import { Choice, Scroll, TroubleNote } from '../ui/parts.js';
 import { nameOf } from './columns.js';
 
-export function MaskDifferences({ baseline, other }: { baseline: Run; other: Run }) {
+interface Props {
+  baseline: Run;
+  /** The one that is shown. */
+  other: Run;
+  /** All that can be, by their ids. */
+  others: Readonly<Record<string, string>>;
+  choose: (runId: string) => void;
+}
+
+export function MaskDifferences({ baseline, other, others, choose }: Props) {
   const { data, trouble } = useLoaded(
     `masks ${baseline.runId} ${other.runId}`,
     async (signal) => (await runService.compareRuns({ leftRunId: baseline.runId, rightRunId: other.runId }, { signal })).layers,
     `${baseline.step} ${other.step}`,
   );
   return (
-    <section class="card" aria-label={`Masks of ${nameOf(other)} beside the baseline`}>
+    <section class="card" aria-label="Where masks differ">
       <header>
-        <h2>Masks: {nameOf(other)}</h2>
-        <span class="soft">beside {nameOf(baseline)}, by their last states</span>
+        <h2>Where masks differ</h2>
+        <Choice label="Run" value={other.runId} options={others} changed={choose} />
+        <span class="soft">beside the baseline {nameOf(baseline)}, in their last states</span>
       </header>
       <Scroll label={`Masks of ${nameOf(other)} beside the baseline`}>
         <TroubleNote trouble={trouble} />
@@ -24,12 +34,12 @@ export function MaskDifferences({ baseline, other }: { baseline: Run; other: Run
           <thead>
             <tr>
               <th>Layer</th>
-              <th class="right">Sparsity, baseline</th>
-              <th class="right">this run</th>
-              <th>Heads open only there</th>
-              <th>only here</th>
-              <th class="right">Units open only there</th>
-              <th class="right">only here</th>
+              <th class="right">Sparsity of the baseline</th>
+              <th class="right">Sparsity of the run</th>
+              <th>Heads open in the baseline only</th>
+              <th>Heads open in the run only</th>
+              <th class="right">Units open in the baseline only</th>
+              <th class="right">Units open in the run only</th>
             </tr>
           </thead>
           <tbody>

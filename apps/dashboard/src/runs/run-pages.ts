@@ -120,6 +120,18 @@ export function useRunPages(filter: RunFilter): RunPages {
   return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: anew, need };
 }
 
+/** Of every run that a filter finds, whether it is loaded or not. */
+export async function allRunIds({ text, statuses, tags, where }: RunFilter): Promise<string[]> {
+  const ids: string[] = [];
+  let pageToken = '';
+  do {
+    const page = await runService.listRuns({ pageSize: LARGEST_PAGE, pageToken, nameContains: text, statuses, tags, where });
+    ids.push(...page.runs.map(({ runId }) => runId));
+    pageToken = page.nextPageToken;
+  } while (pageToken !== '');
+  return ids;
+}
+
 /** Runs that are shown get their new values in their rows; the order is looked at when the list is loaded next. */
 async function freshRuns(ids: string[]): Promise<Map<string, Run>> {
   const fresh = new Map<string, Run>();

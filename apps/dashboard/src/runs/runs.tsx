@@ -1,30 +1,39 @@
-// All runs: as many rows in the page as are in sight, whatever their number.
-import { useEffect, useRef, useState } from 'preact/hooks';
+// All runs: what they are filtered and ordered by, and the table or the groups of those that are found.
+import { useEffect, useState } from 'preact/hooks';
+import { troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, statusWord } from '../ui/format.js';
-import { Pending, TroubleNote } from '../ui/parts.js';
+import { Choice, Pending, TroubleNote } from '../ui/parts.js';
 import { go, setQuery } from '../ui/router.js';
 import { Typed } from '../ui/typed.js';
-import { ALL_COLUMNS, nameOf, storeColumns, storedColumns, type Column } from './columns.js';
+import { ColumnChoice } from './column-choice.js';
+import { columnsOf, columnsText, OWN_COLUMNS, storeColumns, storedColumns, taskColumns } from './columns.js';
+import { MOST_COMPARED } from './compared.js';
 import { conditionsIn } from './conditions.js';
-import { useLosses } from './losses.js';
-import { useRunPages } from './run-pages.js';
+import { groupingChoices } from './group-words.js';
+import { RunGroups } from './groups.js';
+import { allRunIds, useRunPages, type RunFilter, type RunPages } from './run-pages.js';
+import { RunTable } from './run-table.js';
+import { ViewsMenu } from './views-menu.js';
 
-const ROW = 44;
-const SPARE_ROWS = 8;
 const PAUSE_MS = 250;
 const NO_FILTER = { q: '', tags: '', status: '', where: '' };
 const STATUSES = Object.values(RunStatus).filter((one): one is RunStatus => typeof one === 'number' && one !== RunStatus.UNSPECIFIED);
+const GROUPINGS = { '': 'nothing', ...groupingChoices() };
 
 export function RunsView({ query, launch }: { query: URLSearchParams; launch: () => void }) {
   const text = query.get('q') ?? '';
   const statuses = STATUSES.filter((one) => query.get('status')?.split(',').includes(statusWord(one)));
   const tags = (query.get('tags') ?? '').split(',').filter(Boolean);
   const where = conditionsIn(query.get('where') ?? '');
-  const orderBy = query.get('order') ?? 'launched_at desc';
-  const pages = useRunPages({ text, statuses, tags, where, orderBy });
-  const [columns, setColumns] = useState(storedColumns());
+  const by = (query.get('group') ?? '').split(',').filter(Boolean);
+  const filter: RunFilter = { text, statuses, tags, where, orderBy: query.get('order') ?? 'launched_at desc' };
+  const pages = useRunPages(filter);
+  const columns = columnsOf(query.get('columns'));
+  useEffect(() => {
+    // A link shows what its sender saw: the address has the columns wherever they are not those shown at first.
+    if (!query.has('columns') && storedColumns() !== '') setQuery({ columns: storedColumns() });
+  }, []);
   const [picked, setPicked] = useState<string[]>([]);
   const isFiltered = text !== '' || statuses.length > 0 || tags.length > 0 || where.length > 0;
   const pick = (runId: string, is: boolean): void =>
@@ -36,75 +45,144 @@ export function RunsView({ query, launch }: { query: URLSearchParams; launch: ()
         <span class="soft num" aria-live="polite">
           {pages.total === undefined ? '' : `${count(pages.total)} ${isFiltered ? 'found' : 'in all'}`}
         </span>
-        <button disabled={picked.length < 2} onClick={() => go(`/compare?runs=${picked.join(',')}`)}>
-          Compare {picked.length > 0 ? picked.length : ''}
-        </button>
+        {by.length === 0 && <Picked picked={picked} setPicked={setPicked} pages={pages} filter={filter} />}
+        <span class="actions">
+          <ViewsMenu query={query} />
+          {by.length === 0 && (
+            <ColumnChoice
+              all={[...OWN_COLUMNS, ...taskColumns(pages.runs)]}
+              shown={columns}
+              changed={(ids) => {
+                storeColumns(columnsText(ids));
+                setQuery({ columns: columnsText(ids) });
+              }}
+            />
+          )}
+        </span>
       </div>
-      <div class="bar" role="search">
-        <label>
-          Name contains
-          <Typed type="search" maxLength={200} value={text} changed={(q) => setQuery({ q })} pauseMs={PAUSE_MS} />
-        </label>
-        <label>
-          Tags, all of
-          <Typed
-            type="search"
-            maxLength={200}
-            value={tags.join(',')}
-            changed={(value) => setQuery({ tags: value.replaceAll(' ', '') })}
-            pauseMs={PAUSE_MS}
-          />
-        </label>
-        <label>
-          Where
-          <Typed
-            type="search"
-            maxLength={400}
-            placeholder="perplexity<6, recipe=lm"
-            title="conditions that all hold, with commas between: a setting or a figure, one of = != < <= > >=, and a value"
-            value={where.join(', ')}
-            changed={(value) => setQuery({ where: value.trim() })}
-            pauseMs={PAUSE_MS}
-          />
-        </label>
-        <label>
-          Status
-          <select
-            value={statuses[0] === undefined ? '' : statusWord(statuses[0])}
-            onChange={({ currentTarget }) => setQuery({ status: currentTarget.value })}
-          >
-            <option value="">any</option>
-            {STATUSES.map((one) => (
-              <option key={one}>{statusWord(one)}</option>
-            ))}
-          </select>
-        </label>
-        <ColumnChoice
-          columns={columns}
-          changed={(ids) => {
-            storeColumns(ids);
-            setColumns(ids);
-          }}
-        />
-      </div>
-      {pages.runs.length > 0 && <TroubleNote trouble={pages.trouble} />}
-      {pages.total === undefined && pages.runs.length === 0 ? (
+      <FilterBar text={text} tags={tags} where={where} status={statuses[0]} by={by} />
+      {by.length > 0 ? (
+        <RunGroups by={by} filter={filter} />
+      ) : pages.total === undefined && pages.runs.length === 0 ? (
         <Pending loaded={{ ...pages, data: undefined }} heading="The runs can&rsquo;t be listed">
           {isFiltered && <button onClick={() => setQuery(NO_FILTER)}>Show all runs</button>}
         </Pending>
       ) : pages.total === 0 ? (
         <Empty isFiltered={isFiltered} launch={launch} />
       ) : (
-        <RunTable
-          {...pages}
-          columns={ALL_COLUMNS.filter(({ id }) => columns.includes(id))}
-          orderBy={orderBy}
-          picked={picked}
-          pick={pick}
-          pickAll={setPicked}
-        />
+        <>
+          <TroubleNote trouble={pages.trouble} />
+          <RunTable {...pages} columns={columns} orderBy={filter.orderBy} picked={picked} pick={pick} pickAll={setPicked} />
+        </>
       )}
     </>
+  );
+}
+
+interface PickedProps {
+  picked: string[];
+  setPicked: (runIds: string[]) => void;
+  pages: RunPages;
+  filter: RunFilter;
+}
+
+/** What is done with the runs that are chosen. The list loads page by page, so that all that match are asked for by themselves. */
+function Picked({ picked, setPicked, pages: { runs, total = 0 }, filter }: PickedProps) {
+  const [trouble, setTrouble] = useState<Trouble>();
+  const pickAll = async (): Promise<void> => {
+    try {
+      setPicked(await allRunIds(filter));
+      setTrouble(undefined);
+    } catch (error) {
+      setTrouble(troubleOf(error));
+    }
+  };
+  return (
+    <>
+      <button disabled={picked.length < 2 || picked.length > MOST_COMPARED} onClick={() => go(`/compare?runs=${picked.join(',')}`)}>
+        Compare {picked.length > 0 ? count(picked.length) : ''}
+      </button>
+      {picked.length > 0 && picked.length < total && picked.length >= Math.min(runs.length, total) && (
+        <button class="plain" onClick={() => void pickAll()}>
+          Choose all {count(total)} that match
+        </button>
+      )}
+      {picked.length > 0 && (
+        <button class="plain" onClick={() => setPicked([])}>
+          Choose none
+        </button>
+      )}
+      {picked.length > MOST_COMPARED && <span class="soft">at most {MOST_COMPARED} runs can be compared</span>}
+      <TroubleNote trouble={trouble} />
+    </>
+  );
+}
+
+interface FilterProps {
+  text: string;
+  tags: string[];
+  where: string[];
+  status: RunStatus | undefined;
+  by: string[];
+}
+
+function FilterBar({ text, tags, where, status, by }: FilterProps) {
+  return (
+    <div class="bar" role="search">
+      <label>
+        Name contains
+        <Typed type="search" maxLength={200} value={text} changed={(q) => setQuery({ q })} pauseMs={PAUSE_MS} />
+      </label>
+      <label>
+        Tags
+        <Typed
+          type="search"
+          maxLength={200}
+          title="runs that have all of these, with commas between"
+          value={tags.join(',')}
+          changed={(value) => setQuery({ tags: value.replaceAll(' ', '') })}
+          pauseMs={PAUSE_MS}
+        />
+      </label>
+      <label>
+        Where
+        <Typed
+          type="search"
+          maxLength={400}
+          placeholder="perplexity<6, recipe=lm"
+          title="conditions that all hold, with commas between: a setting or a figure, one of = != < <= > >=, and a value"
+          value={where.join(', ')}
+          changed={(value) => setQuery({ where: value.trim() })}
+          pauseMs={PAUSE_MS}
+        />
+      </label>
+      <label>
+        Status
+        <select
+          value={status === undefined ? '' : statusWord(status)}
+          onChange={({ currentTarget }) => setQuery({ status: currentTarget.value })}
+        >
+          <option value="">any</option>
+          {STATUSES.map((one) => (
+            <option key={one}>{statusWord(one)}</option>
+          ))}
+        </select>
+      </label>
+      <Choice
+        label="Group by"
+        value={by[0] ?? ''}
+        options={GROUPINGS}
+        changed={(first) => setQuery({ group: first === '' ? '' : [first, ...by.slice(1).filter((one) => one !== first)].join(',') })}
+      />
+      {by.length > 0 && (
+        <Choice
+          label="and by"
+          value={by[1] ?? ''}
+          options={GROUPINGS}
+          changed={(second) => setQuery({ group: [by[0]!, ...(second === '' || second === by[0] ? [] : [second])].join(',') })}
+        />
+      )}
+    </div>
   );
 }
 
@@ -128,135 +206,5 @@ function Empty({ isFiltered, launch }: { isFiltered: boolean; launch: () => void
         or, on the command line, <code>npx espalier launch --model MODEL --data TEXT</code>
       </p>
     </div>
-  );
-}
-
-function ColumnChoice({ columns, changed }: { columns: string[]; changed: (ids: string[]) => void }) {
-  return (
-    <details class="menu">
-      <summary class="button">Columns</summary>
-      <div class="card in" role="group" aria-label="Columns">
-        {ALL_COLUMNS.slice(1).map(({ id, title }) => (
-          <label key={id}>
-            <input
-              type="checkbox"
-              checked={columns.includes(id)}
-              onChange={({ currentTarget }) =>
-                changed(ALL_COLUMNS.map((one) => one.id).filter((one) => (one === id ? currentTarget.checked : columns.includes(one))))
-              }
-            />
-            {title}
-          </label>
-        ))}
-      </div>
-    </details>
-  );
-}
-
-interface TableProps {
-  runs: Run[];
-  total: number | undefined;
-  need: (rows: number) => void;
-  columns: Column[];
-  orderBy: string;
-  picked: string[];
-  pick: (runId: string, is: boolean) => void;
-  pickAll: (runIds: string[]) => void;
-}
-
-function RunTable({ runs, total = runs.length, need, columns, orderBy, picked, pick, pickAll }: TableProps) {
-  const body = useRef<HTMLDivElement>(null);
-  const [window, setWindow] = useState({ first: 0, last: 40 });
-  const look = (): void => {
-    const { scrollTop, clientHeight } = body.current!;
-    const first = Math.max(0, Math.floor(scrollTop / ROW) - SPARE_ROWS);
-    const last = Math.ceil((scrollTop + clientHeight) / ROW) + SPARE_ROWS;
-    setWindow((before) => (before.first === first && before.last === last ? before : { first, last }));
-    need(last);
-  };
-  useEffect(() => {
-    look();
-    const resized = new ResizeObserver(look);
-    resized.observe(body.current!);
-    return () => resized.disconnect();
-  }, [need]);
-  useEffect(() => body.current?.scrollTo(0, 0), [orderBy]);
-  const shown = runs.slice(window.first, window.last);
-  const losses = useLosses(columns.some(({ id }) => id === 'curve') ? shown : []);
-  const template = `24px ${columns.map(({ width }) => width).join(' ')}`;
-  const width = 24 + columns.reduce((sum, one) => sum + Number(/(\d+)px/.exec(one.width)?.[1] ?? 0) + 16, 32);
-  return (
-    <div class="card grid-table" style={{ '--table-width': `${width}px` }} role="table" aria-label="Runs" aria-rowcount={total + 1}>
-      <div class="row head" role="row" style={{ gridTemplateColumns: template }}>
-        <span role="columnheader">
-          <input
-            type="checkbox"
-            aria-label={`Choose the ${runs.length} runs that are loaded`}
-            checked={runs.length > 0 && picked.length >= runs.length}
-            onChange={({ currentTarget }) => pickAll(currentTarget.checked ? runs.map(({ runId }) => runId) : [])}
-          />
-        </span>
-        {columns.map((column) => (
-          <Head key={column.id} column={column} orderBy={orderBy} />
-        ))}
-      </div>
-      <div class="body" ref={body} onScroll={look} tabIndex={0} role="rowgroup" aria-label="Runs">
-        <div style={{ height: `${total * ROW}px` }} />
-        {Array.from({ length: Math.max(0, Math.min(window.last, total) - Math.max(window.first, runs.length)) }, (_, index) => (
-          <div
-            key={index}
-            class="row pending"
-            aria-hidden="true"
-            style={{ top: `${(Math.max(window.first, runs.length) + index) * ROW}px` }}
-          >
-            <span />
-          </div>
-        ))}
-        {shown.map((run, index) => (
-          <div
-            class="row"
-            role="row"
-            key={run.runId}
-            aria-rowindex={window.first + index + 2}
-            style={{ top: `${(window.first + index) * ROW}px`, gridTemplateColumns: template }}
-          >
-            <span role="cell">
-              <input
-                type="checkbox"
-                aria-label={`Choose ${nameOf(run)}`}
-                checked={picked.includes(run.runId)}
-                onChange={({ currentTarget }) => pick(run.runId, currentTarget.checked)}
-              />
-            </span>
-            {columns.map(({ id, right, cell }) => (
-              <span role="cell" key={id} class={`num ${id === 'name' ? 'name' : ''} ${right === true ? 'right' : ''}`}>
-                {cell(run, losses.get(run.runId) ?? [])}
-              </span>
-            ))}
-          </div>
-        ))}
-      </div>
-    </div>
-  );
-}
-
-function Head({ column: { title, right, order }, orderBy }: { column: Column; orderBy: string }) {
-  const [by, direction = 'asc'] = orderBy.split(' ');
-  const isOrder = order !== undefined && by === order.by;
-  const turned = isOrder ? direction !== 'desc' : order?.descends;
-  return (
-    <span
-      role="columnheader"
-      class={right === true ? 'right' : ''}
-      {...(isOrder ? { 'aria-sort': direction === 'desc' ? ('descending' as const) : ('ascending' as const) } : {})}
-    >
-      {order === undefined ? (
-        title
-      ) : (
-        <button onClick={() => setQuery({ order: `${order.by}${turned === true ? ' desc' : ''}` })}>
-          {title} {isOrder ? (direction === 'desc' ? '↓' : '↑') : ''}
-        </button>
-      )}
-    </span>
   );
 }

@@ -1,6 +1,6 @@
 // A chart as an SVG file, in the light theme's colours: for papers and slides.
 import type { ChartMark, Curve } from './curve.js';
-import { ticksWithin } from './ticks.js';
+import { clockTicksWithin, ticksWithin } from './ticks.js';
 
 export const [SVG_WIDTH, SVG_HEIGHT] = [900, 460];
 const [LEFT, RIGHT, BOTTOM] = [84, 24, 58];
@@ -20,6 +20,8 @@ export interface Drawing {
   curves: Curve[];
   marks?: ChartMark[];
   log: boolean;
+  /** x is in seconds since 1970. */
+  isClock?: boolean;
 }
 
 export function toSvg(drawing: Drawing): string {
@@ -38,7 +40,11 @@ export function toSvg(drawing: Drawing): string {
     'font-family="sans-serif" font-size="13" fill="#3a443f">' +
     `<rect width="${SVG_WIDTH}" height="${SVG_HEIGHT}" fill="#fff"/>` +
     `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>${legend.text}` +
-    gridOf(drawing, ticksWithin(first, last, false), ticksWithin(...y, log), { px, py, top }) +
+    gridOf(drawing, drawing.isClock === true ? clockTicksWithin(first, last) : ticksWithin(first, last, false), ticksWithin(...y, log), {
+      px,
+      py,
+      top,
+    }) +
     `<clipPath id="inside"><rect x="${LEFT}" y="${top}" width="${SVG_WIDTH - LEFT - RIGHT}" ` +
     `height="${SVG_HEIGHT - top - BOTTOM}"/></clipPath>` +
     `<g clip-path="url(#inside)">${marksOf(marks, { px, first, last, top })}${shapes.join('')}</g></svg>\n`

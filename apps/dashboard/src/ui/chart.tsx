@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { SVG_HEIGHT, SVG_WIDTH, toSvg } from './chart-svg.js';
 import type { ChartMark, Curve } from './curve.js';
 import { download, downloadPng, toCsv } from './download.js';
-import { countTick, decimal, NONE, percent, percentTick, tick } from './format.js';
+import { clockTick, countTick, decimal, NONE, percent, percentTick, tick } from './format.js';
 import type { Look } from './looks.js';
 import { optionsOf } from './plot-options.js';
 import type { SharedCursor } from './shared-cursor.js';
@@ -18,6 +18,8 @@ export interface ChartProps {
   isShare?: boolean;
   x: number[];
   xName: string;
+  /** x is in seconds since 1970. */
+  isClock?: boolean;
   curves: Curve[];
   marks?: ChartMark[];
   log?: boolean;
@@ -28,18 +30,20 @@ export interface ChartProps {
 }
 
 export function Chart(props: ChartProps) {
-  const { title, yName, xName, isShare = false, x, curves, marks = [], log = false, cursor, fileName } = props;
+  const { title, yName, xName, isClock = false, isShare = false, x, curves, marks = [], log = false, cursor, fileName } = props;
   const words = isShare ? percent : decimal;
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const theme = useTheme();
   const [pointed, setPointed] = useState<number | null>(cursor.index);
   const yTicks = isShare ? percentTick : tick;
-  const latest = useRef({ xName, yName, xTicks: countTick, yTicks, curves, marks, onZoom: props.onZoom });
-  latest.current = { xName, yName, xTicks: countTick, yTicks, curves, marks, onZoom: props.onZoom };
+  const xTicks = isClock ? clockTick : countTick;
+  const now = { xName, yName, isClock, xTicks, yTicks, curves, marks, onZoom: props.onZoom };
+  const latest = useRef(now);
+  latest.current = now;
   const data = useMemo(() => dataOf(x, curves, log), [x, curves, log]);
-  const looks = curves.map(({ label, tone, lowest, dash, isPale }) => `${label} ${tone} ${lowest !== undefined} ${dash.join()} ${isPale}`);
-  const shape = `${looks.join('|')} ${xName} ${log} ${theme}`;
+  const looks = curves.map((curve) => lookText(curve));
+  const shape = `${looks.join('|')} ${xName} ${isClock} ${log} ${theme}`;
 
   useEffect(() => {
     const place = holder.current!;
@@ -69,9 +73,10 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.setData(data), [data]);
   useEffect(() => plot.current?.redraw(false), [marks]);
 
-  const at = pointed ?? lastKnown(curves);
-  const drawing = (): string => toSvg({ title, xName, yName, x, curves, marks, log, xWords: countTick, yWords: yTicks });
-  const ends = curves.map(({ label, values }) => `${label} ${valueAt(values, lastKnown(curves), words)}`);
+  const drawing = (): string => toSvg({ title, xName, isClock, yName, x, curves, marks, log, xWords: xTicks, yWords: yTicks });
+  const ends = curves
+    .filter(({ isPale }) => isPale !== true)
+    .map(({ label, values }) => `${label} ${valueAt(values, lastKnown(values), words)}`);
   return (
     <section class="card chart" aria-label={title}>
       <header>
@@ -99,8 +104,8 @@ export function Chart(props: ChartProps) {
       <p class="legend">
         {curves.map(({ label, tone, dash, values, isPale }) => (
           <span key={label}>
-            <Swatch tone={tone} dash={dash} />
-            {label} {isPale !== true && <b>{valueAt(values, at, words)}</b>}
+            <Swatch tone={tone} dash={dash} isPale={isPale === true} />
+            {label} {isPale !== true && <b>{valueAt(values, pointed ?? lastKnown(values), words)}</b>}
           </span>
         ))}
       </p>
@@ -116,10 +121,16 @@ export function Chart(props: ChartProps) {
 }
 
 /** A piece of a line as it is drawn. */
-export function Swatch({ tone, dash }: Look) {
+export function Swatch({ tone, dash, isPale = false }: Look & { isPale?: boolean }) {
   return (
     <svg class="swatch" viewBox="0 0 22 8" aria-hidden="true">
-      <path d="M1 4h20" stroke={color(`curve-${tone}`)} stroke-width="2.5" stroke-dasharray={dash.join(' ')} />
+      <path
+        d="M1 4h20"
+        stroke={color(`curve-${tone}`)}
+        stroke-width={isPale ? 1.25 : 2.5}
+        stroke-opacity={isPale ? 0.6 : 1}
+        stroke-dasharray={dash.join(' ')}
+      />
     </svg>
   );
 }
@@ -129,9 +140,15 @@ export function valueAt(values: (number | null)[], at: number | null, words: (va
   return value === null || value === undefined || !Number.isFinite(value) ? NONE : words(value);
 }
 
-function lastKnown(curves: Curve[]): number | null {
-  const last = Math.max(...curves.map(({ values }) => values.findLastIndex((value) => value !== null && Number.isFinite(value))), -1);
+function lastKnown(values: (number | null)[]): number | null {
+  const last = values.findLastIndex((value) => value !== null && Number.isFinite(value));
   return last < 0 ? null : last;
+}
+
+/** What a plot is made anew for. */
+function lookText({ label, tone, lowest, dash, isPale, values }: Curve): string {
+  const isPoint = values.filter((value) => value !== null).length === 1;
+  return `${label} ${tone} ${lowest !== undefined} ${dash.join()} ${isPale} ${isPoint}`;
 }
 
 /** Values that have no logarithm are left out of a logarithmic chart. */

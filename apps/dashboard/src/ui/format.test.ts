@@ -1,5 +1,18 @@
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
-import { bytes, countTick, decimal, duration, missedTarget, percentTick, plainNumber, statusTone, tick } from './format.js';
+import {
+  bytes,
+  clockName,
+  clockTick,
+  counted,
+  countTick,
+  decimal,
+  duration,
+  missedTarget,
+  percentTick,
+  plainNumber,
+  statusTone,
+  tick,
+} from './format.js';
 
 const plain = (text: string): string => text.replaceAll(/[\u2009\u202f]/g, ' ');
 
@@ -24,9 +37,18 @@ describe('numbers as people read them', () => {
 
   test('values, sizes and times', () => {
     expect([3.14159, 1234.5678, undefined, NaN].map(decimal)).toEqual(['3.142', '1234.6', '–', '–']);
+    expect([-30.69, -3.01e-5].map(decimal)).toEqual(['\u221230.69', '\u22123.01e\u22125']);
+    expect([0, 1, 2].map((one) => counted(one, 'restart'))).toEqual(['0 restarts', '1 restart', '2 restarts']);
     expect([512, 2_048, 3 << 20].map(bytes).map(plain)).toEqual(['512 B', '2.00 KiB', '3.00 MiB']);
     expect([5, 90, 7_260, 200_000, -1].map(duration).map(plain)).toEqual(['5 s', '2 min', '2 h 01', '2.3 d', '–']);
   });
+});
+
+test('an axis of time has times of day, and the day where one begins', () => {
+  const at = (...parts: [number, number, number?, number?, number?]): number => new Date(2026, ...parts).getTime() / 1000;
+  expect([at(10, 28, 2, 10), at(10, 28, 2, 10, 15), at(10, 28)].map(clockTick)).toEqual(['02:10', '02:10:15', '28 Nov']);
+  expect(clockName(at(10, 28, 2), at(10, 28, 5))).toBe('time on 28 Nov 2026');
+  expect(clockName(at(10, 28, 2), at(10, 29, 5))).toBe('date and time');
 });
 
 describe('the colour of a run', () => {

@@ -9,20 +9,22 @@ const whole = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
 export const NONE = '–';
 
 export const count = (value: number | bigint): string => whole.format(value).replaceAll(',', '\u202f');
+/** "1 restart", "2 restarts" */
+export const counted = (value: number | bigint, noun: string): string => `${count(value)} ${noun}${Number(value) === 1 ? '' : 's'}`;
 export const percent = (share: number, digits = 1): string => `${(share * 100).toFixed(digits)}\u2009%`;
 
 export function decimal(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return NONE;
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2).replace('-', '\u2212').replace('e+', 'e');
-  return value.toPrecision(size >= 1000 ? 5 : 4);
+  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2).replaceAll('-', '\u2212').replace('e+', 'e');
+  return value.toPrecision(size >= 1000 ? 5 : 4).replace('-', '\u2212');
 }
 
 /** For an axis: no more digits than it takes. */
 export function tick(value: number): string {
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 1e5))
-    return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e').replace('-', '\u2212');
+    return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e').replaceAll('-', '\u2212');
   return String(Number(value.toPrecision(4))).replace('-', '\u2212');
 }
 
@@ -33,6 +35,24 @@ export const percentTick = (share: number): string => `${tick(Number((share * 10
 export function countTick(value: number): string {
   for (const [unit, size] of SIZES) if (Math.abs(value) >= size) return `${Number((value / size).toPrecision(4))}\u2009${unit}`;
   return String(Number(value.toPrecision(4)));
+}
+
+const minuteOfDay = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+const secondOfDay = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const dayOfYear = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
+const wholeDay = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
+
+/** For an axis of time, in seconds since 1970: a day at its beginning, else a time of day. */
+export function clockTick(seconds: number): string {
+  const at = new Date(seconds * 1000);
+  if (at.getHours() === 0 && at.getMinutes() === 0 && at.getSeconds() === 0) return dayOfYear.format(at);
+  return (at.getSeconds() === 0 ? minuteOfDay : secondOfDay).format(at);
+}
+
+/** The name of such an axis: the day, where it lies within one. */
+export function clockName(from: number, to: number): string {
+  const [first, last] = [from, to].map((seconds) => wholeDay.format(new Date(seconds * 1000)));
+  return first === last ? `time on ${first}` : 'date and time';
 }
 
 /** A number that was written in full, without the noise of its binary fraction: 0.30000000000000004 is 0.3. */
@@ -73,6 +93,7 @@ export function duration(seconds: number): string {
 
 const dayAndTime = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
 export const time = (at: Timestamp | undefined): string => (at === undefined ? NONE : dayAndTime.format(timestampDate(at)));
+export const clock = (seconds: number): string => dayAndTime.format(new Date(seconds * 1000));
 
 export function ago(at: Timestamp | undefined, now = Date.now()): string {
   if (at === undefined) return NONE;

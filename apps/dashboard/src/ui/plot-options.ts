@@ -8,10 +8,14 @@ import { color } from './theme.js';
 const fontAt = (scale: number): string => `${Math.round(12 * scale)}px system-ui`;
 const LABEL_SIZE = 20;
 const [X_AXIS_SIZE, Y_AXIS_SIZE] = [26, 56];
+/** Between two times of day on an axis. */
+const CLOCK_SPACE = 84;
 const SMALLEST_ZOOM_PX = 4;
 const TEACHER_STROKE = 6;
 
 export interface PlotProps {
+  /** x is in seconds since 1970. */
+  isClock: boolean;
   xName: string;
   yName: string;
   xTicks: (value: number) => string;
@@ -39,16 +43,22 @@ export function optionsOf(
     labelFont: font,
     labelSize: LABEL_SIZE * scale,
   };
-  const { xName, yName } = props.current;
+  const { xName, yName, isClock } = props.current;
   return {
     ...size,
     series,
     bands,
     legend: { show: false },
     // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the enum is of types only: 3 is the logarithm
-    scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
+    scales: { x: { time: isClock }, y: log ? { distr: 3 } : {} },
     axes: [
-      { ...axis, label: xName, values: (_, splits) => splits.map((one) => props.current.xTicks(one)), size: X_AXIS_SIZE * scale },
+      {
+        ...axis,
+        label: xName,
+        values: (_, splits) => splits.map((one) => props.current.xTicks(one)),
+        size: X_AXIS_SIZE * scale,
+        ...(isClock ? { space: CLOCK_SPACE * scale } : {}),
+      },
       {
         ...axis,
         label: yName,
@@ -76,14 +86,15 @@ export function optionsOf(
 function seriesOf(curves: Curve[]): { series: uPlot.Series[]; bands: uPlot.Band[] } {
   const series: uPlot.Series[] = [{}];
   const bands: uPlot.Band[] = [];
-  for (const { label, tone, dash, lowest, spans, isPale } of curves) {
+  for (const { label, tone, dash, values, lowest, spans, isPale } of curves) {
     const stroke = color(`curve-${tone}`);
     series.push({
       label,
       stroke,
       width: isPale === true ? 1 : 1.75,
       alpha: isPale === true ? 0.5 : 1,
-      points: { show: false },
+      // A baseline has one step, and a line needs two points.
+      points: { show: values.filter((value) => value !== null).length === 1 },
       spanGaps: spans === true,
       ...(dash.length > 0 ? { dash: [...dash] } : {}),
     });

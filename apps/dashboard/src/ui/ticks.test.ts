@@ -1,4 +1,4 @@
-import { linearTicks, logTicks, ticksWithin } from './ticks.js';
+import { clockTicksWithin, linearTicks, logTicks, ticksWithin } from './ticks.js';
 
 describe('the round values of an axis', () => {
   test.each([
@@ -21,4 +21,15 @@ describe('the round values of an axis', () => {
     expect(ticksWithin(3, 60, true)).toEqual([5, 10, 20, 50]);
     expect(ticksWithin(1.1, 1.4, true)).toEqual([1.1, 1.2, 1.3, 1.4]);
   });
+});
+
+test('times on an axis are round, at most about eight, and within it', () => {
+  const midnight = new Date(2026, 10, 28).getTime() / 1000;
+  expect(clockTicksWithin(midnight + 7, midnight + 67).map((at) => at - midnight)).toEqual([10, 20, 30, 40, 50, 60]);
+  expect(clockTicksWithin(midnight - 1, midnight + 7 * 3600).map((at) => at - midnight)).toEqual(
+    [0, 1, 2, 3, 4, 5, 6, 7].map((one) => one * 3600),
+  );
+  const days = clockTicksWithin(midnight, midnight + 30 * 86_400);
+  expect(days.length).toBeLessThanOrEqual(9);
+  expect(new Date(days[0]! * 1000).getHours()).toBe(0);
 });

@@ -41,3 +41,27 @@ function stepOf(low: number, high: number, about: number): number {
 function multiple(times: number, step: number): number {
   return Number((times * step).toPrecision(12));
 }
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const CLOCK_STEPS = [
+  1,
+  2,
+  5,
+  10,
+  15,
+  30,
+  ...[1, 2, 5, 10, 15, 30].map((one) => one * MINUTE),
+  ...[1, 2, 3, 6, 12].map((one) => one * HOUR),
+];
+const MOST_CLOCK_TICKS = 8;
+
+/** Round times of day or whole days between two times, in seconds since 1970. */
+export function clockTicksWithin(first: number, last: number): number[] {
+  const days = Math.ceil((last - first) / DAY / MOST_CLOCK_TICKS);
+  const step = CLOCK_STEPS.find((one) => (last - first) / one <= MOST_CLOCK_TICKS) ?? days * DAY;
+  const offset = new Date(first * 1000).getTimezoneOffset() * MINUTE;
+  const begin = Math.ceil((first - offset) / step) * step + offset;
+  return Array.from({ length: Math.max(0, Math.floor((last - begin) / step) + 1) }, (_, index) => begin + index * step);
+}

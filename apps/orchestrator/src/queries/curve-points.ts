@@ -5,7 +5,7 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
 
 type RunFacts = Pick<PruningRunState, 'model' | 'settings'>;
-type Segment = Pick<SegmentRows, 'rows' | 'endStep' | 'hardSparsity'>;
+type Segment = Pick<SegmentRows, 'rows' | 'endStep' | 'hardSparsity' | 'recordedAtMs'>;
 type ValueOf = (rows: Float64Array, at: number) => number;
 interface Quantity {
   name: string;
@@ -60,8 +60,8 @@ function tokensPerSecond({ settings }: RunFacts): ValueOf {
   return (rows, at) => (rows[at + SECONDS]! > 0 ? tokens / rows[at + SECONDS]! : NaN);
 }
 
-/** Steps, last step, seconds; then for each quantity lowest, sum, number, highest. */
-const HEAD = 3;
+/** Steps, last step, seconds, when the last step was recorded; then for each quantity lowest, sum, number, highest. */
+const HEAD = 4;
 const EACH = 4;
 const WIDTH = HEAD + EACH * QUANTITIES.length;
 
@@ -75,7 +75,7 @@ export class CurvePoints {
 
   /** Steps come in order; those of one point need not come together. */
   add(run: RunFacts, segment: Segment, isWanted: (step: number) => boolean): void {
-    const { rows } = segment;
+    const { rows, recordedAtMs } = segment;
     const values = QUANTITIES.map(({ of }) => of(run, segment));
     for (let row = 0; row < rowCount(rows); row += 1) {
       const from = row * ROW_DOUBLES;
@@ -86,6 +86,7 @@ export class CurvePoints {
       data[at]! += 1;
       data[at + 1] = Math.max(data[at + 1]!, step);
       data[at + 2]! += rows[from + SECONDS]!;
+      data[at + 3] = Math.max(data[at + 3]!, recordedAtMs / 1000);
       for (let index = 0; index < values.length; index += 1) {
         const value = values[index]!(rows, from);
         if (Number.isNaN(value)) continue;
@@ -110,6 +111,7 @@ export class CurvePoints {
       data[at]! += this.data[from]!;
       data[at + 1] = Math.max(data[at + 1]!, this.data[from + 1]!);
       data[at + 2]! += this.data[from + 2]!;
+      data[at + 3] = Math.max(data[at + 3]!, this.data[from + 3]!);
       for (let offset = HEAD; offset < WIDTH; offset += EACH) {
         data[at + offset] = Math.min(data[at + offset]!, this.data[from + offset]!);
         data[at + offset + 1]! += this.data[from + offset + 1]!;
@@ -124,14 +126,17 @@ export class CurvePoints {
   told(): {
     steps: number[];
     seconds: number[];
+    endedAt: number[];
     totalSteps: number;
     values(quantity: number): Record<'lowest' | 'mean' | 'highest', number[]>;
   } {
     const places = Array.from({ length: this.length }, (_, point) => point * WIDTH).filter((at) => this.data[at]! > 0);
     const all = (offset: number): number[] => places.map((at) => this.data[at + offset]!);
+    const seconds = all(2);
     return {
       steps: all(1),
-      seconds: all(2),
+      seconds,
+      endedAt: endTimes(all(3), seconds),
       totalSteps: all(0).reduce((sum, one) => sum + one, 0),
       values: (quantity) => {
         const offset = HEAD + EACH * quantity;
@@ -167,4 +172,11 @@ export class CurvePoints {
     }
     this.length += 1;
   }
+}
+
+/** Several segments are recorded together: a point ends no later than the next one begins. */
+function endTimes(recordedAt: readonly number[], seconds: readonly number[]): number[] {
+  const times = [...recordedAt];
+  for (let at = times.length - 2; at >= 0; at -= 1) times[at] = Math.min(times[at]!, times[at + 1]! - seconds[at + 1]!);
+  return times;
 }

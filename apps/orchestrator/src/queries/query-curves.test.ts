@@ -77,6 +77,20 @@ describe('the curves of a run', () => {
     story.start(2).train(stateAt(1_100, 0.1, 'again'));
     record();
     expect(await asked({ maxPoints: 10, quantities: ['loss'] })).toMatchObject({ totalSteps: 1_100n });
+    const abandoned = await asked({ abandonedByRewind: 0, maxPoints: 10, quantities: ['loss'] });
+    expect([abandoned.totalSteps, abandoned.steps.at(-1)]).toEqual([1_100n, 2_099n]);
+    const part = await asked({ abandonedByRewind: 0, fromStep: 900n, toStep: 1_001n, quantities: ['loss'] });
+    expect(part.steps).toEqual([1_000n, 1_001n]);
+    await expect(asked({ abandonedByRewind: 1 })).rejects.toThrow('is 1, but the run has 1 rewind');
+  });
+
+  test('the points end when their last steps did, though segments are recorded together', async () => {
+    const { endedAt, seconds } = await asked({ maxPoints: 20, toStep: 999n });
+    expect(endedAt.length).toBe(seconds.length);
+    for (let at = 1; at < endedAt.length; at += 1) expect(endedAt[at]! - endedAt[at - 1]!).toBeGreaterThanOrEqual(seconds[at]! - 1e-6);
+    const recordedAt = views.database.prepare('SELECT max(recorded_at_ms) FROM segments WHERE end_step <= 1000').pluck().get() as number;
+    expect(endedAt.at(-1)).toBeCloseTo(recordedAt / 1000, 3);
+    expect(recordedAt).toBeGreaterThan(Date.UTC(2020));
   });
 
   test('a quantity that is none is refused, with those that are', async () => {

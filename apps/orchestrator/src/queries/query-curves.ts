@@ -1,13 +1,16 @@
 // QueryCurves: metrics as curves of a given number of points.
-import { invalidField, type v1 } from '#protocol';
-import { readSegments } from '../views/projection/metrics-reader.js';
-import { isActiveStep } from '../views/projection/run-detail.js';
+import { setImmediate as breathe } from 'node:timers/promises';
+import { counted, invalidField, type v1 } from '#protocol';
+import { progressAt, readSegments } from '../views/projection/metrics-reader.js';
+import { isActiveStep, type RunSummary } from '../views/projection/run-detail.js';
 import type { RunViews } from '../views/run-views.js';
 import { BIN_STEPS, type CurveBins } from './curve-bins.js';
 import { CurvePoints, QUANTITIES } from './curve-points.js';
 
 const DEFAULT_POINTS = 500;
 const MOST_POINTS = 5_000;
+/** After so many the process does its other work. */
+const SEGMENTS_A_BREATH = 64;
 
 export async function queryCurves(
   views: RunViews,
@@ -18,30 +21,21 @@ export async function queryCurves(
   const maxPoints = request.maxPoints === 0 ? DEFAULT_POINTS : request.maxPoints;
   if (maxPoints > MOST_POINTS) throw invalidField('FIELD_OUT_OF_RANGE', 'max_points', `1 to ${MOST_POINTS} is allowed`);
   const wanted = quantitiesOf(request.quantities);
-  const summary = await views.summary(request.runId);
-  const { run, extras } = summary;
-  const fromStep = Math.max(Number(request.fromStep ?? 0n), run.origin?.from.step ?? 0);
-  const lastStep = Math.max((run.current?.step ?? 0) - 1, fromStep);
-  const toStep = Math.min(Number(request.toStep ?? lastStep), lastStep);
   if (request.toStep !== undefined && request.toStep < (request.fromStep ?? 0n))
     throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
-  const stepsPerPoint = widthOf(fromStep, toStep, maxPoints);
-  let points: CurvePoints;
-  if (stepsPerPoint < BIN_STEPS) {
-    const from = Math.floor(fromStep / stepsPerPoint) * stepsPerPoint;
-    points = new CurvePoints(stepsPerPoint);
-    const isWanted = (step: number, branch: number): boolean =>
-      step >= from && step <= toStep && isActiveStep(extras.rewinds, branch, step);
-    for (const segment of readSegments(views.database, run.runId, { fromStep: from, toStep }))
-      points.add(run, segment, (step) => isWanted(step, segment.branch));
-  } else {
-    points = (await bins.of(views, summary, signal)).widened(stepsPerPoint, fromStep, toStep);
-  }
-  const { steps, seconds, totalSteps, values } = points.told();
+  const summary = await views.summary(request.runId);
+  const { abandonedByRewind: rewind } = request;
+  const points =
+    rewind === undefined
+      ? await ownPoints(views, bins, summary, { request, maxPoints, signal })
+      : await abandonedPoints(views, summary, rewind, { request, maxPoints, signal });
+  const { stepsPerPoint } = points;
+  const { steps, seconds, endedAt, totalSteps, values } = points.told();
   return {
     stepsPerPoint: BigInt(stepsPerPoint),
     steps: steps.map(BigInt),
     seconds,
+    endedAt,
     totalSteps: BigInt(totalSteps),
     curves: wanted.map((index) => {
       const { name, unit } = QUANTITIES[index]!;
@@ -49,6 +43,64 @@ export async function queryCurves(
       return { quantity: name, unit, mean, ...(stepsPerPoint === 1 ? { lowest: [], highest: [] } : { lowest, highest }) };
     }),
   };
+}
+
+interface Asked {
+  request: v1.QueryCurvesRequest;
+  maxPoints: number;
+  signal: AbortSignal;
+}
+
+async function ownPoints(
+  views: RunViews,
+  bins: CurveBins,
+  summary: RunSummary,
+  { request, maxPoints, signal }: Asked,
+): Promise<CurvePoints> {
+  const { run, extras } = summary;
+  const fromStep = Math.max(Number(request.fromStep ?? 0n), run.origin?.from.step ?? 0);
+  const lastStep = Math.max((run.current?.step ?? 0) - 1, fromStep);
+  const toStep = Math.min(Number(request.toStep ?? lastStep), lastStep);
+  const stepsPerPoint = widthOf(fromStep, toStep, maxPoints);
+  if (stepsPerPoint >= BIN_STEPS) return (await bins.of(views, summary, signal)).widened(stepsPerPoint, fromStep, toStep);
+  const from = Math.floor(fromStep / stepsPerPoint) * stepsPerPoint;
+  const points = new CurvePoints(stepsPerPoint);
+  const isWanted = (step: number, branch: number): boolean => step >= from && step <= toStep && isActiveStep(extras.rewinds, branch, step);
+  for (const segment of readSegments(views.database, run.runId, { fromStep: from, toStep }))
+    points.add(run, segment, (step) => isWanted(step, segment.branch));
+  return points;
+}
+
+/** The steps that counted until the rewind, from the one that it went back to. Few ask for them, so no bins are kept. */
+async function abandonedPoints(
+  { database }: RunViews,
+  { run, extras }: RunSummary,
+  rewind: number,
+  { request, maxPoints, signal }: Asked,
+): Promise<CurvePoints> {
+  const one = extras.rewinds[rewind];
+  if (one === undefined)
+    throw invalidField(
+      'FIELD_OUT_OF_RANGE',
+      'abandoned_by_rewind',
+      `is ${rewind}, but the run has ${counted(extras.rewinds.length, 'rewind')}`,
+    );
+  const earlier = extras.rewinds.slice(0, rewind);
+  const fromStep = Math.max(Number(request.fromStep ?? 0n), one.toStep);
+  const end = progressAt(database, run.runId, one.revision)?.step ?? fromStep;
+  const toStep = Math.max(fromStep, Math.min(Number(request.toStep ?? end), end - 1));
+  const points = new CurvePoints(widthOf(fromStep, toStep, maxPoints));
+  let read = 0;
+  for (const segment of readSegments(database, run.runId, { fromStep, toStep })) {
+    const { branch, revision } = segment;
+    if (revision > one.revision) break;
+    points.add(run, segment, (step) => step >= fromStep && step <= toStep && isActiveStep(earlier, branch, step));
+    read += 1;
+    if (read % SEGMENTS_A_BREATH !== 0) continue;
+    await breathe();
+    signal.throwIfAborted();
+  }
+  return points;
 }
 
 /** The fewest steps a point for which there are no more points than allowed; beyond a bin whole bins. */

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { invalidField } from '#protocol';
 
 export interface PageKey {
-  value: string | number;
+  /** null: the run has no value in this order. */
+  value: string | number | null;
   runId: string;
 }
 
@@ -22,7 +23,7 @@ export function decodePageToken(token: string, shape: unknown): PageKey {
   if (!Array.isArray(parts) || parts.length !== 3)
     throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is not one that this server gave out; leave it out to start at the first page');
   const [value, runId, digest] = parts as unknown[];
-  if ((typeof value !== 'string' && typeof value !== 'number') || typeof runId !== 'string') {
+  if ((typeof value !== 'string' && typeof value !== 'number' && value !== null) || typeof runId !== 'string') {
     throw invalidField('PAGE_TOKEN_INVALID', 'page_token', 'is not one that this server gave out; leave it out to start at the first page');
   }
   if (digest !== shapeDigest(shape)) {

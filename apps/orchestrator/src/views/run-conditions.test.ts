@@ -114,6 +114,43 @@ test('lists, pages and totals keep the conditions; a page goes on with the same 
   close();
 });
 
+test.each<[string, string]>([
+  ['perplexity', 'abc'],
+  ['perplexity desc', 'bac'], // a run without it comes last in both directions
+  ['target_sparsity', 'abc'],
+  ['target_sparsity desc', 'cba'],
+  ['recipe', 'cab'],
+  ['boolq acc', 'bac'],
+  ['boolq acc desc', 'abc'],
+  ['seed desc', 'bca'],
+  ['id desc', 'cba'],
+  ['status', 'abc'],
+])('ordered by %s, the runs are %s, a page at a time too', (orderBy, order) => {
+  const { database, close } = withDatabase();
+  const recorder = new Recorder();
+  for (const [runId, told] of Object.entries(STORIES)) recorder.record(runId, told.facts);
+  new RunProjection(database).apply(recorder.events, recorder.events.at(-1)!.position);
+  let listed = '';
+  let pageToken = '';
+  do {
+    const page = listRuns(database, v1.ListRunsRequest.fromPartial({ orderBy, pageSize: 1, pageToken }), [], 0);
+    expect(page.total).toBe(3);
+    listed += page.runs.map(({ run }) => run.runId[0]).join('');
+    pageToken = page.nextPageToken;
+  } while (pageToken !== '' && listed.length < 9);
+  expect(listed).toBe(order);
+  close();
+});
+
+test('an order that there is not is refused with what is allowed', () => {
+  const { database, close } = withDatabase();
+  const list = (orderBy: string) => listRuns(database, v1.ListRunsRequest.fromPartial({ orderBy }), [], 0);
+  for (const orderBy of ['colour', 'name sideways', '__proto__'])
+    expect(() => list(orderBy)).toThrow(expect.objectContaining({ field: 'order_by', code: 'FIELD_UNKNOWN_VALUE' }));
+  expect(() => list('colour desc')).toThrow(/"colour" is no order: launched_at, updated_at, id, name, .* a setting, a figure/);
+  close();
+});
+
 test('groups have the mean and the spread of their completed runs', () => {
   const { groups, total } = groupRuns(['recipe', 'target_sparsity'], SUMMARIES);
   expect(total).toBe(3);

@@ -2,8 +2,11 @@
 import { invalidField, settingOfField } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
+import { resultSize } from '../pruning-run/planning/result-size.js';
+import type { TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
 import { startIsLost, type RunSummary } from './projection/run-detail.js';
+import { speedOf } from './run-message.js';
 
 /** null: the run has none. */
 export type FigureValue = number | string | null;
@@ -28,6 +31,13 @@ const NUMBERS: Record<string, Read> = {
   restarts: ({ run }) => run.restarts,
   rewinds: ({ extras }) => extras.rewinds.length,
   skipped_steps: ({ run }) => run.skippedSteps,
+  parameters_left: ({ run }) =>
+    run.current === null || run.model.parameterCount === 0 ? null : resultSize(run.model, run.current).parameterCount,
+  loss: ({ extras }) => extras.lastStep?.loss ?? null,
+  tokens_per_second: (summary) => speedOf(summary, []).tokensPerSecond || null,
+  seconds_left: (summary) => speedOf(summary, []).etaSeconds || null,
+  share_done: ({ run }) => (run.current?.step ?? 0) / endStepOf(run.settings),
+  teacher: ({ run: { assignment } }) => (assignment === null ? null : markOf(assignment.teacher)),
 };
 const TEXTS: Record<string, Read> = {
   name: ({ run }) => run.name,
@@ -36,6 +46,12 @@ const TEXTS: Record<string, Read> = {
   phase: ({ run }) => run.phase,
   parent: ({ run }) => run.origin?.parentRunId ?? null,
 };
+
+/** 0 for the intact model. */
+function markOf(teacher: TeacherChoice): number | null {
+  if (teacher.kind === 'snapshot') return teacher.mark;
+  return teacher.kind === 'intact' ? 0 : null;
+}
 
 /** @throws EspalierError that says which there are */
 export function figureNamed(name: string, field: string): Figure {

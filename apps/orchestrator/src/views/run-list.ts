@@ -1,21 +1,14 @@
-// ListRuns: filters and order as SQL over narrow, indexed rows; the wide part of a run, and the sum
-// over its rows, is read for the page only.
+// ListRuns: filters, and an order by a column, as SQL over narrow, indexed rows; the wide part of a run, and the sum over its rows, is
+// read for the page only. An order by any other figure reads the wide part of every run that the filters leave.
 import { invalidField, v1 } from '#protocol';
 import { conditionsOf } from './run-conditions.js';
-import { decodePageToken, encodePageToken } from './page-token.js';
+import { decodePageToken, encodePageToken, type PageKey } from './page-token.js';
 import type { RunSummary } from './projection/run-detail.js';
+import { behind, orderedBy, orderOf, type OrderedRun } from './run-order.js';
 import type { ViewsDatabase } from '../event-sourcing/views-file.js';
 
 const DEFAULT_PAGE_SIZE = 50;
 const LARGEST_PAGE_SIZE = 500;
-
-const ORDER_COLUMNS = {
-  launched_at: 'launched_at_ms',
-  updated_at: 'updated_at_ms',
-  name: 'name',
-  perplexity: 'perplexity',
-  sparsity: 'hard_sparsity',
-} as const;
 
 /** The filters of a request: those of columns as SQL, conditions on figures over the wide part. */
 type RunFilter = Omit<v1.ListRunsRequest, 'pageSize' | 'pageToken' | 'orderBy'>;
@@ -29,10 +22,9 @@ export interface RunList {
 /** `heard`: runs whose engine was heard of lately, though their events are older than the lease. */
 export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, heard: readonly string[], nowMs: number): RunList {
   const pageSize = pageSizeOf(request.pageSize);
-  const order = orderOf(request.orderBy);
-  const { where, values } = filterOf(database, request, heard, nowMs);
+  const order = orderOf(request.orderBy, SHOWN_STATUS);
   const shape = [
-    order,
+    [order.name, order.descending],
     request.statuses,
     request.nameContains,
     request.modelContains,
@@ -41,31 +33,48 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
     ...(request.tags.length === 0 ? [] : [request.tags]),
     ...(request.where.length === 0 ? [] : [request.where]),
   ];
-  const total = (database.prepare(`SELECT count(*) AS n FROM runs_rows AS runs WHERE ${where}`).get(values) as { n: number }).n;
-
-  let page = where;
-  if (request.pageToken !== '') {
-    const key = decodePageToken(request.pageToken, shape);
-    page += ` AND (${order.column}, run_id) ${order.descending ? '<' : '>'} (@pageValue, @pageRunId)`;
-    Object.assign(values, { pageValue: key.value, pageRunId: key.runId });
+  const after = request.pageToken === '' ? null : decodePageToken(request.pageToken, shape);
+  const { descending } = order;
+  const limit = pageSize + 1; // one more says whether there is another page
+  let page: { ordered: OrderedRun[]; total: number };
+  if ('column' in order) {
+    page = pageByColumn(database, { ...filterOf(database, request, heard, nowMs), column: order.column, descending, after, limit });
+  } else {
+    const all = orderedBy(order.figure, descending, filteredRuns(database, request, heard, nowMs));
+    page = { ordered: (after === null ? all : behind(all, after, descending)).slice(0, limit), total: all.length };
   }
-  const direction = order.descending ? 'DESC' : 'ASC';
-  const rows = database
-    .prepare(
-      `
-    SELECT runs.run_id AS runId, ${order.column} AS value, summary
-    FROM (SELECT run_id, ${order.column} FROM runs_rows AS runs WHERE ${page}
-          ORDER BY ${order.column} ${direction}, run_id ${direction} LIMIT @limit) AS runs
-    JOIN run_details ON run_details.run_id = runs.run_id
-    ORDER BY ${order.column} ${direction}, runs.run_id ${direction}`,
-    )
-    .all({ ...values, limit: pageSize + 1 }) as { runId: string; value: string | number; summary: string }[];
-  const shown = rows.slice(0, pageSize);
+  const shown = page.ordered.slice(0, pageSize);
+  const summary = database.prepare<[string], string>('SELECT summary FROM run_details WHERE run_id = ?').pluck();
   return {
-    runs: shown.map(({ summary }) => JSON.parse(summary) as RunSummary),
-    nextPageToken: rows.length > pageSize ? encodePageToken(shown.at(-1)!, shape) : '',
-    total,
+    runs: shown.flatMap(({ runId }) => {
+      const text = summary.get(runId);
+      return text === undefined ? [] : [JSON.parse(text) as RunSummary];
+    }),
+    nextPageToken: page.ordered.length > pageSize ? encodePageToken(shown.at(-1)!, shape) : '',
+    total: page.total,
   };
+}
+
+interface ColumnPage {
+  where: string;
+  values: Record<string, unknown>;
+  column: string;
+  descending: boolean;
+  after: PageKey | null;
+  limit: number;
+}
+
+function pageByColumn(database: ViewsDatabase, { where, values, column, descending, after, limit }: ColumnPage) {
+  const total = database.prepare<[object], number>(`SELECT count(*) FROM runs_rows AS runs WHERE ${where}`).pluck().get(values)!;
+  const direction = descending ? 'DESC' : 'ASC';
+  const page = after === null ? where : `${where} AND (${column}, run_id) ${descending ? '<' : '>'} (@pageValue, @pageRunId)`;
+  const ordered = database
+    .prepare<[object], OrderedRun>(
+      `SELECT run_id AS runId, ${column} AS value FROM runs_rows AS runs WHERE ${page}
+       ORDER BY ${column} ${direction}, run_id ${direction} LIMIT @limit`,
+    )
+    .all({ ...values, ...(after === null ? {} : { pageValue: after.value, pageRunId: after.runId }), limit });
+  return { ordered, total };
 }
 
 /** All runs that the filters leave, one after the other. */
@@ -84,18 +93,6 @@ function pageSizeOf(asked: number): number {
   throw invalidField('FIELD_OUT_OF_RANGE', 'page_size', `1 to ${LARGEST_PAGE_SIZE} is allowed`);
 }
 
-function orderOf(orderBy: string): { column: string; descending: boolean } {
-  const [field = '', direction = 'asc', ...rest] = (orderBy.trim() === '' ? 'launched_at desc' : orderBy.trim()).split(/\s+/);
-  if (!Object.hasOwn(ORDER_COLUMNS, field) || !['asc', 'desc'].includes(direction) || rest.length > 0) {
-    throw invalidField(
-      'FIELD_UNKNOWN_VALUE',
-      'order_by',
-      `one of ${Object.keys(ORDER_COLUMNS).join(', ')} is allowed, with " desc" to turn it round`,
-    );
-  }
-  return { column: ORDER_COLUMNS[field as keyof typeof ORDER_COLUMNS], descending: direction === 'desc' };
-}
-
 /** As shownStatus() sees it, in SQL. */
 const SHOWN_STATUS = `CASE
   WHEN status = 'training' AND lease_until_ms < @now AND run_id NOT IN (SELECT value FROM json_each(@heard)) THEN 'recovering'
@@ -111,12 +108,10 @@ function filterOf(
   const { statuses } = request;
   const showsDeleted = request.includeDeleted || statuses.includes(v1.RunStatus.RUN_STATUS_DELETED);
   const clauses: string[] = [showsDeleted ? '1' : "status <> 'deleted'"];
-  const values: Record<string, unknown> = {};
+  const values: Record<string, unknown> = { now: nowMs, heard: JSON.stringify(heard) };
   if (statuses.length > 0) {
     clauses.push(`${SHOWN_STATUS} IN (SELECT value FROM json_each(@statuses))`);
     values['statuses'] = JSON.stringify(statuses.map(statusName));
-    values['now'] = nowMs;
-    values['heard'] = JSON.stringify(heard);
   }
   if (request.nameContains !== '') {
     clauses.push('instr(lower(name), lower(@nameContains)) > 0');

@@ -139,7 +139,7 @@ function layersMessage({ run }: RunSummary, current: StateFact | null): v1.Layer
 }
 
 /** Speed and remaining time, from the last segments; until there is one, from the steps that are not recorded yet. */
-function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]): { tokensPerSecond: number; etaSeconds: number } {
+export function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]): { tokensPerSecond: number; etaSeconds: number } {
   const sum = { seconds: 0, tokens: 0, steps: 0 };
   for (const segment of extras.recent) {
     sum.seconds += segment.seconds;

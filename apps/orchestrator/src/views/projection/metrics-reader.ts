@@ -20,12 +20,13 @@ export interface SegmentRows {
   endStep: number;
   /** The hard sparsity of the state at its end. */
   hardSparsity: number;
+  recordedAtMs: number;
   rows: Float64Array;
 }
 
 type SegmentRecord = Omit<SegmentRows, 'rows'> & { blob: Uint8Array | null };
 const SEGMENT_COLUMNS = `s.revision, s.branch, s.first_step AS firstStep, s.end_step AS endStep, s.hard_sparsity AS hardSparsity,
-  coalesce(m.attempt, 0) AS attempt, m.rows AS blob
+  s.recorded_at_ms AS recordedAtMs, coalesce(m.attempt, 0) AS attempt, m.rows AS blob
   FROM segments AS s LEFT JOIN metrics AS m ON m.run_id = s.run_id AND m.revision = s.metrics_revision`;
 
 /** Segments in the order they were recorded, one at a time. */

@@ -132,6 +132,7 @@ export class RunProjection extends Projection {
           event.data.state.step,
           event.data.metricsRevision,
           event.data.state.hardSparsity,
+          Date.parse(event.at) || 0,
         );
         break;
       case 'RunRewound':

@@ -68,6 +68,7 @@ const TABLES: readonly ViewsTable[] = [
       'end_step INTEGER NOT NULL',
       'metrics_revision INTEGER NOT NULL',
       'hard_sparsity REAL NOT NULL',
+      'recorded_at_ms INTEGER NOT NULL',
     ],
     constraints: 'PRIMARY KEY (run_id, revision)',
     withoutRowid: true,
@@ -103,7 +104,7 @@ const TABLES: readonly ViewsTable[] = [
   },
 ];
 
-export const viewsSchema: ViewsSchema = { version: 15, tables: TABLES };
+export const viewsSchema: ViewsSchema = { version: 16, tables: TABLES };
 
 /** A run without an evaluation sorts behind all that have one. */
 export const NO_PERPLEXITY = 1e308;

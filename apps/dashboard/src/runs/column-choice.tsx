@@ -1,0 +1,44 @@
+// Which columns the list has: any of its own, of the settings and of tasks.
+import { useState } from 'preact/hooks';
+import type { Column } from './columns.js';
+
+interface Props {
+  /** All that there are; the first one is always shown. */
+  all: Column[];
+  shown: Column[];
+  changed: (ids: string[]) => void;
+}
+
+export function ColumnChoice({ all, shown, changed }: Props) {
+  const [wanted, setWanted] = useState('');
+  const ids = shown.map(({ id }) => id);
+  const found = all.slice(1).filter(({ title }) => title.toLowerCase().includes(wanted.toLowerCase()));
+  return (
+    <details class="menu">
+      <summary class="button">Columns</summary>
+      <div class="card" role="group" aria-label="Columns">
+        <input
+          type="search"
+          aria-label="Find a column"
+          placeholder="find a column"
+          value={wanted}
+          onInput={(event) => setWanted(event.currentTarget.value)}
+        />
+        <button class="plain" onClick={() => changed([])}>
+          The columns shown at first
+        </button>
+        {found.map(({ id, title }) => (
+          <label key={id}>
+            <input
+              type="checkbox"
+              checked={ids.includes(id)}
+              onChange={({ currentTarget }) => changed(currentTarget.checked ? [...ids, id] : ids.filter((one) => one !== id))}
+            />
+            {title}
+          </label>
+        ))}
+        {found.length === 0 && <span class="soft">No column has this in its name.</span>}
+      </div>
+    </details>
+  );
+}

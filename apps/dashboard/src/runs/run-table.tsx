@@ -1,0 +1,117 @@
+// The table of runs: as many rows in the page as are in sight, whatever their number.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { setQuery } from '../ui/router.js';
+import { nameOf, type Column } from './columns.js';
+import { useLosses } from './losses.js';
+
+const ROW = 44;
+const SPARE_ROWS = 8;
+
+interface TableProps {
+  runs: Run[];
+  total: number | undefined;
+  need: (rows: number) => void;
+  columns: Column[];
+  orderBy: string;
+  picked: string[];
+  pick: (runId: string, is: boolean) => void;
+  pickAll: (runIds: string[]) => void;
+}
+
+export function RunTable({ runs, total = runs.length, need, columns, orderBy, picked, pick, pickAll }: TableProps) {
+  const body = useRef<HTMLDivElement>(null);
+  const [window, setWindow] = useState({ first: 0, last: 40 });
+  const look = (): void => {
+    const { scrollTop, clientHeight } = body.current!;
+    const first = Math.max(0, Math.floor(scrollTop / ROW) - SPARE_ROWS);
+    const last = Math.ceil((scrollTop + clientHeight) / ROW) + SPARE_ROWS;
+    setWindow((before) => (before.first === first && before.last === last ? before : { first, last }));
+    need(last);
+  };
+  useEffect(() => {
+    look();
+    const resized = new ResizeObserver(look);
+    resized.observe(body.current!);
+    return () => resized.disconnect();
+  }, [need]);
+  useEffect(() => body.current?.scrollTo(0, 0), [orderBy]);
+  const shown = runs.slice(window.first, window.last);
+  const losses = useLosses(columns.some(({ id }) => id === 'curve') ? shown : []);
+  const template = `24px ${columns.map(({ width }) => width).join(' ')}`;
+  const width = 24 + columns.reduce((sum, one) => sum + Number(/(\d+)px/.exec(one.width)?.[1] ?? 0) + 16, 32);
+  return (
+    <div class="card grid-table" style={{ '--table-width': `${width}px` }} role="table" aria-label="Runs" aria-rowcount={total + 1}>
+      <div class="row head" role="row" style={{ gridTemplateColumns: template }}>
+        <span role="columnheader">
+          <input
+            type="checkbox"
+            aria-label={`Choose the ${runs.length} runs that are loaded`}
+            checked={runs.length > 0 && picked.length >= runs.length}
+            onChange={({ currentTarget }) => pickAll(currentTarget.checked ? runs.map(({ runId }) => runId) : [])}
+          />
+        </span>
+        {columns.map((column) => (
+          <Head key={column.id} column={column} orderBy={orderBy} />
+        ))}
+      </div>
+      <div class="body" ref={body} onScroll={look} tabIndex={0} role="rowgroup" aria-label="Runs">
+        <div style={{ height: `${total * ROW}px` }} />
+        {Array.from({ length: Math.max(0, Math.min(window.last, total) - Math.max(window.first, runs.length)) }, (_, index) => (
+          <div
+            key={index}
+            class="row pending"
+            aria-hidden="true"
+            style={{ top: `${(Math.max(window.first, runs.length) + index) * ROW}px` }}
+          >
+            <span />
+          </div>
+        ))}
+        {shown.map((run, index) => (
+          <div
+            class="row"
+            role="row"
+            key={run.runId}
+            aria-rowindex={window.first + index + 2}
+            style={{ top: `${(window.first + index) * ROW}px`, gridTemplateColumns: template }}
+          >
+            <span role="cell">
+              <input
+                type="checkbox"
+                aria-label={`Choose ${nameOf(run)}`}
+                checked={picked.includes(run.runId)}
+                onChange={({ currentTarget }) => pick(run.runId, currentTarget.checked)}
+              />
+            </span>
+            {columns.map(({ id, right, cell }) => (
+              <span role="cell" key={id} class={`num ${id === 'name' ? 'name' : ''} ${right === true ? 'right' : ''}`}>
+                {cell(run, losses.get(run.runId) ?? [])}
+              </span>
+            ))}
+          </div>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function Head({ column: { title, right, order }, orderBy }: { column: Column; orderBy: string }) {
+  const [by, direction = 'asc'] = orderBy.split(' ');
+  const isOrder = order !== undefined && by === order.by;
+  const turned = isOrder ? direction !== 'desc' : order?.descends;
+  return (
+    <span
+      role="columnheader"
+      class={right === true ? 'right' : ''}
+      {...(isOrder ? { 'aria-sort': direction === 'desc' ? ('descending' as const) : ('ascending' as const) } : {})}
+    >
+      {order === undefined ? (
+        title
+      ) : (
+        <button onClick={() => setQuery({ order: `${order.by}${turned === true ? ' desc' : ''}` })}>
+          {title} {isOrder ? (direction === 'desc' ? '↓' : '↑') : ''}
+        </button>
+      )}
+    </span>
+  );
+}
