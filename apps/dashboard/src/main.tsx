@@ -16,7 +16,9 @@ import './run/masks.css';
 import './run/history.css';
 import './run/family.css';
 import { App } from './app.js';
+import { startMenus } from './ui/menus.js';
 import { applyTheme } from './ui/theme.js';
 
 applyTheme();
+startMenus();
 render(<App />, document.getElementById('page')!);

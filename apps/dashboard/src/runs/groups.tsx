@@ -4,7 +4,7 @@ import { runService, troubleOf, type Trouble } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded.js';
 import type { RunFigure, RunGroup } from '../generated/espalier/v1/run_service_pb.js';
-import { count, decimal, duration, NONE, percent, plainNumber } from '../ui/format.js';
+import { count, counted, decimal, duration, NONE, percent, plainNumber } from '../ui/format.js';
 import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor, go, setQuery } from '../ui/router.js';
 import { MOST_COMPARED } from './compared.js';
@@ -39,11 +39,11 @@ export function RunGroups({ by, filter }: { by: string[]; filter: RunFilter }) {
     <section class="card" aria-label="Groups of runs">
       <header>
         <h2>
-          {count(data.groups.length)} {data.groups.length === 1 ? 'group' : 'groups'} of {count(data.total)} runs
+          {counted(data.groups.length, 'group')} of {counted(data.total, 'run')}
         </h2>
         <span class="soft">mean ± standard deviation of the completed runs</span>
         <button disabled={runs < 2 || runs > MOST_COMPARED} onClick={() => void compare()}>
-          Compare {chosen.length > 0 ? `${count(runs)} runs` : 'groups'}
+          Compare {chosen.length > 0 ? counted(runs, 'run') : 'groups'}
         </button>
       </header>
       <Scroll label="Groups of runs">
@@ -130,7 +130,7 @@ function Row({ by, group, where, isPicked, pick }: RowProps) {
         ) : (
           <button
             class="plain"
-            aria-label={`Show the ${count(runs)} runs of ${name}`}
+            aria-label={`Show the ${counted(runs, 'run')} of ${name}`}
             onClick={() => setQuery({ group: '', where: [...where, ...conditions].join(', ') })}
           >
             {count(runs)}

@@ -84,7 +84,7 @@ export function Chart(props: ChartProps) {
         <span class="tools">
           <button
             class="plain"
-            onClick={() => download(`${fileName}.csv`, 'text/csv', toCsv(x, curves, xName))}
+            onClick={() => download(`${fileName}.csv`, 'text/csv', toCsv(x, curves, isClock ? 'seconds since 1970' : xName))}
             aria-label={`CSV of ${title}`}
           >
             CSV
