@@ -48,7 +48,7 @@ export function curveOf(
 
 /** The quantities that pale lines show: the first one of each picture. */
 const PALE_QUANTITIES = (): string[] => PICTURES.map(({ quantities }) => quantities[0]![0]);
-/** Of a run that was rewound again and again, the last ones. */
+/** A run that was rewound more often shows its last abandoned branches. */
 const MOST_ABANDONED = 6;
 
 export async function loadParent({ parentRunId, forkedAtStep }: Run, signal: AbortSignal): Promise<PaleLine> {

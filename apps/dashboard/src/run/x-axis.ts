@@ -1,4 +1,4 @@
-// What curves are drawn against: steps, tokens, the time that training has taken, or the time of day.
+// The x axis of curves: steps, tokens, the time that training has taken, or the time of day.
 
 export type XAxis = 'step' | 'tokens' | 'time' | 'clock';
 export const X_AXES: Record<XAxis, string> = {

@@ -1,7 +1,7 @@
 // Groups of runs that are alike in some settings or figures, as the server forms them.
 import { SETTING_FIELDS } from '../forms/setting-table.js';
 
-/** What runs can be grouped by, in the order in which readers look for it. */
+/** Readers look for these first. */
 const FIRST = ['recipe', 'model', 'target_sparsity', 'total_steps', 'seed'];
 const FIGURES = ['model', 'launched_by', 'parent', 'phase', 'restarts'];
 

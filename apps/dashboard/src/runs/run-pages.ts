@@ -120,7 +120,7 @@ export function useRunPages(filter: RunFilter): RunPages {
   return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: anew, need };
 }
 
-/** Of every run that a filter finds, whether it is loaded or not. */
+/** The ids of all runs that a filter finds, loaded or not. */
 export async function allRunIds({ text, statuses, tags, where }: RunFilter): Promise<string[]> {
   const ids: string[] = [];
   let pageToken = '';

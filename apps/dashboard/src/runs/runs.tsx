@@ -86,7 +86,7 @@ interface PickedProps {
   filter: RunFilter;
 }
 
-/** What is done with the runs that are chosen. The list loads page by page, so that all that match are asked for by themselves. */
+/** The buttons for the runs that are chosen. The list loads page by page, so all that match are asked for separately. */
 function Picked({ picked, setPicked, pages: { runs, total = 0 }, filter }: PickedProps) {
   const [trouble, setTrouble] = useState<Trouble>();
   const pickAll = async (): Promise<void> => {

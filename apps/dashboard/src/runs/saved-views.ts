@@ -2,13 +2,13 @@
 
 export interface SavedView {
   name: string;
-  /** Of an address of the list. */
+  /** The query of an address of the list. */
   query: string;
 }
 
 const PARTS = ['q', 'tags', 'where', 'status', 'order', 'group', 'columns'];
 
-/** What an address says of the list, always in the same order. */
+/** The part of an address that describes the list, always in the same order. */
 export function viewQuery(query: URLSearchParams): string {
   const parts = new URLSearchParams();
   for (const name of PARTS) {

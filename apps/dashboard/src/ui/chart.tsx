@@ -145,7 +145,7 @@ function lastKnown(values: (number | null)[]): number | null {
   return last < 0 ? null : last;
 }
 
-/** What a plot is made anew for. */
+/** A plot is made anew where this changes. */
 function lookText({ label, tone, lowest, dash, isPale, values }: Curve): string {
   const isPoint = values.filter((value) => value !== null).length === 1;
   return `${label} ${tone} ${lowest !== undefined} ${dash.join()} ${isPale} ${isPoint}`;

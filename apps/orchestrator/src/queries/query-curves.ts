@@ -9,7 +9,7 @@ import { CurvePoints, QUANTITIES } from './curve-points.js';
 
 const DEFAULT_POINTS = 500;
 const MOST_POINTS = 5_000;
-/** After so many the process does its other work. */
+/** Segments of one reading. Between two readings the process does its other work. */
 const SEGMENTS_A_BREATH = 64;
 
 export async function queryCurves(
