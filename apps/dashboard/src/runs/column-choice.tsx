@@ -18,7 +18,7 @@ export function ColumnChoice({ all, shown, changed }: Props) {
       <summary class="button">Columns</summary>
       <div class="card" role="group" aria-label="Columns">
         <input
-          type="search"
+          type="text"
           aria-label="Find a column"
           placeholder="find a column"
           value={wanted}

@@ -61,14 +61,14 @@ export function Pending({ loaded: { data, trouble, reload }, heading = 'This can
   );
 }
 
-/** Room that scrolls sideways. It can be reached by keys where there is something to scroll, and only there. */
+/** Room that scrolls. It can be reached by keys where there is something to scroll, and only there. */
 export function Scroll({ label, children, class: more = '' }: { label: string; children: ComponentChildren; class?: string }) {
   const element = useRef<HTMLDivElement>(null);
   const [isCut, setCut] = useState(false);
   useEffect(() => {
     const look = (): void => {
-      const { scrollWidth, clientWidth } = element.current!;
-      setCut(scrollWidth > clientWidth);
+      const { scrollWidth, clientWidth, scrollHeight, clientHeight } = element.current!;
+      setCut(scrollWidth > clientWidth || scrollHeight > clientHeight);
     };
     look();
     const resized = new ResizeObserver(look);
