@@ -20,6 +20,7 @@ const folders = [
   'run-execution/recording',
   'run-execution',
   'studies',
+  'access',
   'queries',
   'verification',
   'api',

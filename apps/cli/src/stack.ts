@@ -32,6 +32,8 @@ export interface StackOptions {
   /** One for all of its engines, or one for each. */
   device?: string[] | undefined;
   threads?: string | undefined;
+  /** Folders in which paths of callers with tokens lie. */
+  dataRoot?: string[] | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
   logLevel?: string | undefined;
@@ -71,6 +73,7 @@ function serverArguments(options: StackOptions): string[] {
     ...(options.engine ?? []).map((address): [string, string] => ['--engine', address]),
     ...(options.device ?? []).map((name): [string, string] => ['--device', name]),
     ['--threads', options.threads],
+    ...(options.dataRoot ?? []).map((folder): [string, string] => ['--data-root', folder]),
     ['--log-level', options.logLevel],
   ];
   const program = serverProgram();

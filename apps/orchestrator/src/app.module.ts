@@ -7,10 +7,14 @@ import type { EventStore } from '#event-store';
 import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './storage/driver-lease.js';
 import { StoreCondition } from './storage/store-condition.js';
+import { TokenKeeper } from './access/token-keeper.js';
+import { Access } from './api/access.js';
+import { AccessGrpc } from './api/access.grpc.js';
 import { Callers } from './api/callers.js';
 import { OpenCalls, WITH_TOKEN } from './api/call-limits.js';
 import { Doors } from './api/doors.js';
 import { GrpcServer } from './api/grpc-server.js';
+import { Guard } from './api/guarded.js';
 import { PublicServices } from './api/public-services.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
@@ -123,7 +127,11 @@ export class AppModule {
         StudyDriver,
         StudyGrpc,
         Disposal,
+        TokenKeeper,
+        Access,
+        AccessGrpc,
         Callers,
+        Guard,
         Doors,
         RetentionGrpc,
         RunGrpc,

@@ -44,6 +44,8 @@ export interface OrchestratorConfig {
   jobMinutes: number;
   /** Other machines may reach the server or the engine, unencrypted. */
   allowInsecureRemote: boolean;
+  /** Folders in which paths that callers with tokens name have to lie. */
+  dataRoots: string[];
   /** Every user of this machine may call, without a token. */
   openLoopback: boolean;
   logLevel: string;
@@ -54,7 +56,7 @@ const ACCEPT_STORE =
   'of it names is then set aside';
 
 function commandLine(): Command {
-  return new Command('orchestrator')
+  const command = new Command('orchestrator')
     .description('Serves espalier.v1 and drives the runs.')
     .addOption(new Option('--data-folder <folder>', 'events, artifacts and views').default('./.espalier').env('ESPALIER_DATA_FOLDER'))
     .addOption(
@@ -121,27 +123,45 @@ function commandLine(): Command {
         .argParser(positive),
     )
     .addOption(
-      new Option(
-        '--allow-insecure-remote',
-        'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
-      ).default(isOn('ESPALIER_ALLOW_INSECURE_REMOTE')),
-    )
-    .addOption(
-      new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(
-        isOn('ESPALIER_OPEN_LOOPBACK'),
-      ),
-    )
-    .addOption(
       new Option('--log-level <level>')
         .default('info')
         .env('ESPALIER_LOG_LEVEL')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
+  for (const option of accessOptions()) command.addOption(option);
+  return command;
+}
+
+/** Who may reach the server, and what they may name. */
+function accessOptions(): Option[] {
+  return [
+    new Option(
+      '--allow-insecure-remote',
+      'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
+    ).default(isOn('ESPALIER_ALLOW_INSECURE_REMOTE')),
+    new Option(
+      '--data-root <folder>',
+      'callers with a token of `espalier token create` may name models and texts in this folder; may be given again ' +
+        '(as a variable: a list with commas)',
+    )
+      .env('ESPALIER_DATA_ROOT')
+      .argParser(listed),
+    new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(isOn('ESPALIER_OPEN_LOOPBACK')),
+  ];
 }
 
 export function parseConfig(argv: string[]): OrchestratorConfig {
   const given = commandLine().parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions>>();
-  const { web, artifacts, engine: namedEngines = [], device: devices = ['auto'], threads, engines: asked, ...options } = given;
+  const {
+    web,
+    artifacts,
+    engine: namedEngines = [],
+    device: devices = ['auto'],
+    dataRoot = [],
+    threads,
+    engines: asked,
+    ...options
+  } = given;
   const engines = asked ?? (devices.length > 1 ? devices.length : namedEngines.length === 0 ? 1 : 0);
   const dataFolder = resolve(options.dataFolder);
   requireSafeAddresses({ ...options, web, namedEngines });
@@ -155,6 +175,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     threads: threads ?? Math.max(1, Math.floor(availableParallelism() / Math.max(engines, 1))),
     namedThreads: threads,
     dataFolder,
+    dataRoots: dataRoot.map((folder) => resolve(folder)),
     artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'),
     sharesArtifacts: Boolean(artifacts),
     eventStore: options.eventStore || undefined,
@@ -166,6 +187,7 @@ interface GivenOptions {
   artifacts: string;
   engine: string[];
   device: string[];
+  dataRoot: string[];
   engines: number;
   threads: number;
 }

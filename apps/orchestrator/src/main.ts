@@ -8,6 +8,7 @@ import { notingStore } from '#event-store';
 import { keepForOwner } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { toEspalierError } from '#protocol';
+import { TokenKeeper } from './access/token-keeper.js';
 import { AppModule } from './app.module.js';
 import { DEFAULT_WEB, parseConfig, WEB_OFF, type OrchestratorConfig } from './config.js';
 import { DataFolder } from './storage/data-folder.js';
@@ -71,6 +72,7 @@ async function main(): Promise<void> {
     tellHealth();
   };
   storage.start();
+  await app.get(TokenKeeper).start();
   const listen = await server.listen(config.listen);
   const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey() });
   folder.announce(listen, web);
@@ -91,6 +93,7 @@ async function main(): Promise<void> {
     await driver.stop();
     await lease.stop();
     await Promise.all([server.close(), app.get(WebServer).close()]);
+    await app.get(TokenKeeper).stop();
     await app.close();
     await eventStore.close();
     seen.close();
@@ -107,6 +110,10 @@ async function main(): Promise<void> {
         }),
     );
   }
+  outliveDefects(log);
+}
+
+function outliveDefects(log: Logger): void {
   // A defect in one call must not end the runs of all.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error was not handled'));
   process.on('uncaughtException', (error) => {

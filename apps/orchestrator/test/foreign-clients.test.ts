@@ -10,7 +10,7 @@ import { descriptorSet, fileDescriptors, fileRegistry, fromServiceError, v1 } fr
 import { TestServer, TINY_MODEL } from './harness/server.js';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
-const PUBLIC_SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService'].map(
+const PUBLIC_SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService', 'AccessService'].map(
   (name) => `espalier.v1.${name}`,
 );
 
@@ -163,8 +163,8 @@ function* oddValues(field: DescField): Generator<[what: string, value: unknown]>
 
 /** The name of the gRPC status; a stream is left after its first message. */
 function answerOf(service: string, method: string, type: DescMessage, partial: Record<string, unknown>): Promise<string> {
-  const { runs: RunService, history: HistoryService, artifacts: ArtifactService, studies: StudyService } = server;
-  const client = { RunService, HistoryService, ArtifactService, StudyService }[service] as unknown as Record<
+  const { runs: RunService, history: HistoryService, artifacts: ArtifactService, studies: StudyService, access: AccessService } = server;
+  const client = { RunService, HistoryService, ArtifactService, StudyService, AccessService }[service] as unknown as Record<
     string,
     (request: unknown, ...more: unknown[]) => unknown
   >;

@@ -141,6 +141,13 @@ const errorStatuses = {
   // who calls
   TOKEN_NEEDED: status.UNAUTHENTICATED,
   TOKEN_WRONG: status.UNAUTHENTICATED,
+  TOKEN_REVOKED: status.UNAUTHENTICATED,
+  TOKEN_EXPIRED: status.UNAUTHENTICATED,
+  TOKENS_UNKNOWN: status.UNAVAILABLE, // the record of tokens can't be read whole, so none of them is accepted
+  TOKEN_NOT_FOUND: status.NOT_FOUND,
+  TOKEN_NAME_TAKEN: status.ALREADY_EXISTS,
+  ROLE_TOO_LOW: status.PERMISSION_DENIED, // the method, or this use of it, needs a higher role
+  PATH_NOT_ALLOWED: status.PERMISSION_DENIED, // it lies in no folder that callers with tokens may name
   LOGIN_NEEDED: status.UNAUTHENTICATED, // the browser's cookie is not from this server, or too old
   HOST_FOREIGN: status.PERMISSION_DENIED, // a name that is not this server's leads to it
   ORIGIN_FOREIGN: status.PERMISSION_DENIED, // a page of another origin calls

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import { Connection } from '../connection/connection.js';
 import { announcement, COPIED_WORDS, serverOf } from '../connection/server-address.js';
-import { deviceNames, engineAddresses, engineCount, listenAddress, threadCount, webAddress } from '../options/parse.js';
+import { absoluteFolders, deviceNames, engineAddresses, engineCount, listenAddress, threadCount, webAddress } from '../options/parse.js';
 import { dashboardLink } from '../dashboard-link.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
@@ -21,6 +21,7 @@ interface UpOptions {
   engine?: string[];
   device?: string[];
   threads?: string;
+  dataRoot?: string[];
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
   logLevel?: string;
@@ -63,6 +64,7 @@ export function registerUp(program: Command): void {
       '--allow-insecure-remote',
       'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
     )
+    .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', absoluteFolders)
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
   examples(
@@ -149,6 +151,7 @@ function serverOptions({
   engine,
   device,
   threads,
+  dataRoot,
   allowInsecureRemote,
   openLoopback,
   logLevel,
@@ -163,6 +166,7 @@ function serverOptions({
     engine,
     device,
     threads,
+    dataRoot,
     allowInsecureRemote,
     openLoopback,
     logLevel,

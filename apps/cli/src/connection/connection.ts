@@ -42,6 +42,7 @@ export class Connection {
   readonly artifacts: v1.ArtifactServiceClient;
   readonly engines: v1.EngineServiceClient;
   readonly studies: v1.StudyServiceClient;
+  readonly access: v1.AccessServiceClient;
 
   /** Every call ends when the signal says so. */
   constructor(
@@ -55,10 +56,11 @@ export class Connection {
     this.artifacts = new v1.ArtifactServiceClient(server.address, secret, options);
     this.engines = new v1.EngineServiceClient(server.address, secret, options);
     this.studies = new v1.StudyServiceClient(server.address, secret, options);
+    this.access = new v1.AccessServiceClient(server.address, secret, options);
   }
 
   close(): void {
-    for (const client of [this.runs, this.history, this.artifacts, this.engines, this.studies]) client.close();
+    for (const client of [this.runs, this.history, this.artifacts, this.engines, this.studies, this.access]) client.close();
   }
 
   /** One answer, or the error of it. */

@@ -98,6 +98,10 @@ export function dataPaths(text: string, before: string[] = []): string[] {
 }
 
 /** Repeated: that of the next engine. */
+export function absoluteFolders(path: string, before: string[] = []): string[] {
+  return [...before, absolutePath(path)];
+}
+
 export function deviceNames(text: string, before: string[] = []): string[] {
   return [...before, text];
 }

@@ -43,6 +43,9 @@ export interface Answers {
   listStudies?: Unary<v1.ListStudiesRequest, v1.ListStudiesResponse>;
   getStudy?: Unary<v1.GetStudyRequest, v1.GetStudyResponse>;
   cancelStudy?: Unary<v1.CancelStudyRequest, v1.CancelStudyResponse>;
+  createToken?: Unary<v1.CreateTokenRequest, v1.CreateTokenResponse>;
+  listTokens?: Unary<v1.ListTokensRequest, v1.ListTokensResponse>;
+  revokeToken?: Unary<v1.RevokeTokenRequest, v1.RevokeTokenResponse>;
   listTeachers?: Unary<v1.ListTeachersRequest, v1.ListTeachersResponse>;
   statArtifact?: Unary<v1.StatArtifactRequest, v1.StatArtifactResponse>;
   downloadArtifact?: Streaming<v1.DownloadArtifactRequest, v1.DownloadArtifactResponse>;
@@ -78,6 +81,7 @@ export class TestServer {
       v1.ArtifactServiceService,
       v1.EngineServiceService,
       v1.StudyServiceService,
+      v1.AccessServiceService,
     ]) {
       server.addService(service, implementation(Object.keys(service), answers as Record<string, unknown>));
     }

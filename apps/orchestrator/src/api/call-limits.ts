@@ -2,7 +2,7 @@
 // would hold it for each. A call counts until its last byte has left.
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { EspalierError, reportFailure, toServiceError } from '#protocol';
-import { isOpenMethod } from './access-token.js';
+import { isOpenMethod } from './access.js';
 
 interface CallLimit {
   ofOneClient: number;

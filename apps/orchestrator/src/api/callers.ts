@@ -1,5 +1,5 @@
-// The caller of a command, as events record it. There is no login: when a connection came, the kernel said which local user it belongs to.
-// A client on another machine that shows the token counts as the server's own user.
+// The caller of a command, as events record it: the name of the token that it has shown. A caller that shows the data folder's token is the
+// user of its connection, as the kernel told when that came. On another machine it counts as the server's own user.
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
@@ -7,18 +7,20 @@ import type { Metadata, ServerInterceptor } from '@grpc/grpc-js';
 import { ServerInterceptingCall, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { ConnectionEnds, Peer } from '#local-access';
-import { requestIdIn, type CallInfo } from '#protocol';
+import { EspalierError, reportFailure, requestIdIn, toServiceError, type CallInfo } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
+import { LOGGER } from '../tokens.js';
+import { Access, isOpenMethod, type Grant } from './access.js';
 import { Doors } from './doors.js';
 
 @Injectable()
 export class Callers {
   private readonly peers = new WeakMap<Metadata, Peer>();
+  private readonly grants = new WeakMap<Metadata, Grant>();
 
   constructor(
-    @Inject(ACCESS_TOKEN) private readonly token: string | null,
     @Inject(Doors) private readonly doors: Doors,
+    @Inject(Access) private readonly access: Access,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
@@ -34,6 +36,36 @@ export class Callers {
         }),
     });
 
+  /** Refuses calls that show no token, or one whose role is too low, before their message is read. */
+  readonly accessCheck: ServerInterceptor = ({ path }, call) =>
+    new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, pass) => {
+            try {
+              if (!isOpenMethod(path)) this.admit(path, metadata, this.access.byHeader(metadata.get('authorization').map(String)[0]));
+            } catch (error) {
+              reportFailure(path, error, metadata);
+              return call.sendStatus(toServiceError(error));
+            }
+            pass(metadata);
+          },
+        }),
+    });
+
+  /** Lets a call in whose caller has shown who it is. @throws EspalierError ROLE_TOO_LOW */
+  admit(path: string, metadata: Metadata, grant: Grant): void {
+    this.access.requireRole(path, grant);
+    this.grants.set(metadata, grant);
+  }
+
+  /** @throws EspalierError TOKEN_NEEDED: no door has let the call in */
+  grantOf({ metadata }: CallInfo): Grant {
+    const grant = this.grants.get(metadata);
+    if (grant === undefined) throw new EspalierError('TOKEN_NEEDED', 'this call has shown no token');
+    return grant;
+  }
+
   /** Whether the user of the connection is known. The user of a closed connection is not known any more. */
   remember(metadata: Metadata, ends: ConnectionEnds): boolean {
     const peer = this.doors.peerOf(ends);
@@ -42,14 +74,31 @@ export class Callers {
   }
 
   /** The context of a call that may change something. A log line says that the call was made. */
-  contextOf({ method, metadata }: CallInfo): CallContext {
+  contextOf(call: CallInfo): CallContext {
+    const requestId = requestIdIn(call.metadata);
+    const actor = this.actorOf(call);
+    const { token } = this.grantOf(call);
+    const roles = token !== null ? [token.role] : this.isOwn(call) ? ['owner'] : [];
+    this.log.info({ method: call.method, actor, requestId }, 'a command');
+    return { actor, roles, requestId };
+  }
+
+  /** As events name it. No user's name has a colon, so a token is never taken for a user. */
+  actorOf(call: CallInfo): string {
+    const { token } = this.grantOf(call);
+    if (token !== null) return `token:${token.name}`;
+    const uid = this.uidOf(call);
+    return this.isOwn(call) ? ownName() : uid === undefined ? 'unknown' : nameOf(uid);
+  }
+
+  private isOwn(call: CallInfo): boolean {
+    const uid = this.uidOf(call);
+    return uid === undefined ? this.peers.get(call.metadata) === 'elsewhere' && this.access.asksForToken : uid === process.geteuid?.();
+  }
+
+  private uidOf({ metadata }: CallInfo): number | undefined {
     const peer = this.peers.get(metadata);
-    const uid = typeof peer === 'object' ? peer.uid : undefined;
-    const isOwn = uid === undefined ? peer === 'elsewhere' && this.token !== null : uid === process.geteuid?.();
-    const actor = isOwn ? ownName() : uid === undefined ? 'unknown' : nameOf(uid);
-    const context = { actor, roles: isOwn ? ['owner'] : [], requestId: requestIdIn(metadata) };
-    this.log.info({ method, actor, requestId: context.requestId }, 'a command');
-    return context;
+    return typeof peer === 'object' ? peer.uid : undefined;
   }
 }
 

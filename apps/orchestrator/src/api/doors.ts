@@ -17,7 +17,7 @@ import {
 } from '#local-access';
 import { EspalierError } from '#protocol';
 import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
-import { isOpenMethod } from './access-token.js';
+import { isOpenMethod } from './access.js';
 
 @Injectable()
 export class Doors {

@@ -6,13 +6,12 @@ import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { OnceASecond, type Door } from '#local-access';
 import { addReflection, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError } from '#protocol';
-import { tokenCheck } from './access-token.js';
 import { Callers } from './callers.js';
 import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './call-limits.js';
 import { Doors } from './doors.js';
 import { PublicServices, SERVICES } from './public-services.js';
 import { requestIds } from './request-ids.js';
-import { ACCESS_TOKEN, LOGGER, OPEN_CALLS } from '../tokens.js';
+import { LOGGER, OPEN_CALLS } from '../tokens.js';
 
 /** Its health is that of the engines. */
 const ENGINES = 'espalier.engines';
@@ -21,7 +20,10 @@ const GRACE_MS = 2_000;
 const IDLE_CONNECTION_MS = 600_000;
 
 /** Refused before a call's message is read. A caller can be refused thousands of times a second. */
-const REFUSALS = new Set(['TOKEN_NEEDED', 'TOKEN_WRONG', 'LOGIN_NEEDED', 'HOST_FOREIGN', 'ORIGIN_FOREIGN', 'TOO_MANY_CALLS']);
+const REFUSALS = new Set([
+  ...['TOKEN_NEEDED', 'TOKEN_WRONG', 'TOKEN_REVOKED', 'TOKEN_EXPIRED', 'TOKENS_UNKNOWN', 'ROLE_TOO_LOW', 'PATH_NOT_ALLOWED'],
+  ...['LOGIN_NEEDED', 'HOST_FOREIGN', 'ORIGIN_FOREIGN', 'TOO_MANY_CALLS'],
+]);
 
 @Injectable()
 export class GrpcServer {
@@ -38,7 +40,6 @@ export class GrpcServer {
     @Inject(Callers) callers: Callers,
     @Inject(Doors) private readonly doors: Doors,
     @Inject(OPEN_CALLS) calls: OpenCalls,
-    @Inject(ACCESS_TOKEN) token: string | null,
     @Inject(LOGGER) log: Logger,
   ) {
     this.server = new Server({
@@ -46,14 +47,7 @@ export class GrpcServer {
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
       'grpc.max_connection_idle_ms': IDLE_CONNECTION_MS,
-      interceptors: [
-        requestIds,
-        callers.interceptor,
-        ...(token === null ? [] : [tokenCheck(token)]),
-        doors.interceptor,
-        callLimits(calls),
-        requestChecks,
-      ],
+      interceptors: [requestIds, callers.interceptor, callers.accessCheck, doors.interceptor, callLimits(calls), requestChecks],
     });
     const refusals = new OnceASecond<Refused>(({ message, ...call }, times) => log.info({ ...call, times }, message));
     onHandlerError((method, error, requestId) => {

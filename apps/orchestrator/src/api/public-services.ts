@@ -2,8 +2,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
+import { AccessGrpc } from './access.grpc.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { EngineGrpc } from './engine.grpc.js';
+import { Guard } from './guarded.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { LadderGrpc } from './ladder.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
@@ -11,7 +13,7 @@ import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
 import { StudyGrpc } from './study.grpc.js';
 
-export const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService'].map(
+export const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService', 'AccessService'].map(
   (name) => `espalier.v1.${name}`,
 );
 
@@ -33,10 +35,14 @@ export class PublicServices {
     @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(StudyGrpc) studies: StudyGrpc,
     @Inject(LadderGrpc) ladders: LadderGrpc,
+    @Inject(AccessGrpc) access: AccessGrpc,
+    @Inject(Guard) guard: Guard,
   ) {
     const of = <Handlers>(definition: ServiceDefinition<Handlers & UntypedServiceImplementation>, handlers: Handlers): PublicService => ({
       definition,
-      handlers: handlers as UntypedServiceImplementation,
+      handlers: Object.fromEntries(
+        Object.entries(definition).map(([name, method]) => [name, guard.of(method, handlers[name as keyof Handlers] as object)]),
+      ),
     });
     this.all = [
       of<v1.RunServiceServer>(v1.RunServiceService, {
@@ -49,6 +55,7 @@ export class PublicServices {
       of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),
       of<v1.EngineServiceServer>(v1.EngineServiceService, engines.handlers()),
       of<v1.StudyServiceServer>(v1.StudyServiceService, studies.handlers()),
+      of<v1.AccessServiceServer>(v1.AccessServiceService, access.handlers()),
     ];
   }
 }

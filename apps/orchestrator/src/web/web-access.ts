@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { LoginKeys } from '#local-access';
 import { EspalierError } from '#protocol';
-import { tokenProblem } from '../api/access-token.js';
+import { OWNER, type Access, type Grant } from '../api/access.js';
 
 const COOKIE_DAYS = 30;
 /** An answer or a log line quotes this much of what a client sent. */
@@ -23,16 +23,15 @@ export interface WebSecrets {
 
 export class WebAccess {
   private readonly cookieName: string;
-  private readonly problemOfToken: ((authorization: string | undefined) => EspalierError | undefined) | null;
   private readonly links: LoginKeys | null;
 
   /** @param host that the server listens on, as it was named */
   constructor(
+    private readonly access: Access,
     private readonly secrets: WebSecrets,
     private readonly host: string,
   ) {
     this.cookieName = `espalier-${secrets.folderId.slice(0, 8)}`;
-    this.problemOfToken = secrets.token === null ? null : tokenProblem(secrets.token);
     this.links = secrets.token === null ? null : new LoginKeys(secrets.token);
   }
 
@@ -65,24 +64,44 @@ export class WebAccess {
     return ['0.0.0.0', '::'].includes(this.host) && isIP(name) !== 0;
   }
 
-  /** Why a request may not call; nothing where it may. */
-  problem({ headers }: IncomingMessage, now = Date.now()): EspalierError | undefined {
-    if (this.problemOfToken === null) return undefined;
-    if (headers.authorization !== undefined) return this.problemOfToken(headers.authorization);
+  /** Who calls. @throws EspalierError where the request shows neither a token that is valid, nor a cookie that stands for one */
+  grantOf({ headers }: IncomingMessage, now = Date.now()): Grant {
+    if (!this.asksForLogin) return OWNER;
     const cookies = cookiesIn(headers.cookie ?? '', this.cookieName);
-    if (cookies.length === 0) return this.problemOfToken(undefined);
+    if (headers.authorization !== undefined || cookies.length === 0) return this.access.byHeader(headers.authorization);
     const key = this.secrets.cookieKey();
     // Another page of this host can set one of the same name beside ours.
-    if (cookies.some((cookie) => isSigned(cookie, key, now))) return undefined;
-    return new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
+    const cookie = cookies.map((text) => readCookie(text, key, now)).find((one) => one !== undefined);
+    if (cookie !== undefined) return cookie.tokenId === '' ? OWNER : this.access.byTokenId(cookie.tokenId);
+    throw new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
+  }
+
+  /** @throws EspalierError as `grantOf` */
+  byHeader(authorization: string | undefined): Grant {
+    return this.access.byHeader(authorization);
   }
 
   /** The cookie for the key of a login link; undefined: the key is wrong, too old or used. */
-  cookieFor(key: string, now = Date.now()): string | undefined {
+  cookieForLink(key: string, now = Date.now()): string | undefined {
     if (this.links === null || !this.links.accept(key, now)) return undefined;
-    const until = String(now + COOKIE_DAYS * 86_400_000);
-    const value = `${until}.${signatureOf(until, this.secrets.cookieKey())}`;
-    return `${this.cookieName}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${COOKIE_DAYS * 86_400}`;
+    return this.cookieFor(OWNER, now);
+  }
+
+  /** It stands for the token: once that is revoked or has expired, it opens nothing. */
+  cookieFor({ token }: Grant, now = Date.now()): string {
+    const end = token === null ? Infinity : Date.parse(token.expiresAt);
+    const until = Math.min(now + COOKIE_DAYS * 86_400_000, end);
+    const stem = `${until}.${token?.tokenId ?? ''}`;
+    return this.cookie(`${stem}.${signatureOf(stem, this.secrets.cookieKey())}`, Math.floor((until - now) / 1_000));
+  }
+
+  /** Makes a browser forget its cookie. */
+  get noCookie(): string {
+    return this.cookie('', 0);
+  }
+
+  private cookie(value: string, maxAge: number): string {
+    return `${this.cookieName}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${maxAge}`;
   }
 
   get asksForLogin(): boolean {
@@ -90,15 +109,18 @@ export class WebAccess {
   }
 }
 
-function isSigned(cookie: string, key: string, now: number): boolean {
-  const [until = '', signature = ''] = cookie.split('.');
-  const expected = Buffer.from(signatureOf(until, key));
+/** undefined: it is not ours, or too old. Cookies of earlier releases have no token's id. */
+function readCookie(cookie: string, key: string, now: number): { tokenId: string } | undefined {
+  const parts = cookie.split('.');
+  const signature = parts.pop() ?? '';
+  const expected = Buffer.from(signatureOf(parts.join('.'), key));
   const shown = Buffer.from(signature);
-  return shown.length === expected.length && timingSafeEqual(shown, expected) && Number(until) > now;
+  if (shown.length !== expected.length || !timingSafeEqual(shown, expected) || !(Number(parts[0]) > now)) return undefined;
+  return { tokenId: parts[1] ?? '' };
 }
 
-function signatureOf(until: string, key: string): string {
-  return createHmac('sha256', key).update(`espalier cookie\n${until}`).digest('base64url');
+function signatureOf(stem: string, key: string): string {
+  return createHmac('sha256', key).update(`espalier cookie\n${stem}`).digest('base64url');
 }
 
 function quoted(text: string): string {

@@ -11,6 +11,7 @@ import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import { LOGIN_PATH } from '#local-access';
 import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, toEspalierError } from '#protocol';
+import { Access } from '../api/access.js';
 import { Callers } from '../api/callers.js';
 import type { OpenCalls } from '../api/call-limits.js';
 import { Doors } from '../api/doors.js';
@@ -51,6 +52,7 @@ export class WebServer {
 
   constructor(
     @Inject(PublicServices) private readonly services: PublicServices,
+    @Inject(Access) private readonly access: Access,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(Doors) private readonly doors: Doors,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
@@ -79,7 +81,7 @@ export class WebServer {
    */
   async listen(address: string, secrets: WebSecrets, orAnyPort = false): Promise<string> {
     const host = address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-    const access = new WebAccess(secrets, host);
+    const access = new WebAccess(this.access, secrets, host);
     const server = createServer(ASKING, (request, response) => {
       this.serve(access, request, response).catch((error: unknown) => fail(error, request, response));
     });
@@ -107,6 +109,7 @@ export class WebServer {
     if (!isCall) response.setTimeout(UNREAD_PAGE_MS, () => response.destroy());
     if (isCall) await this.call(access, path, foreign ?? access.foreignOrigin(request), request, response);
     else if (foreign !== undefined) sendText(response, 403, foreign.message);
+    else if (path === LOGIN_PATH && ['POST', 'DELETE'].includes(request.method ?? '')) loginByToken(access, request, response);
     else if (request.method !== 'GET' && request.method !== 'HEAD')
       sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
     else if (path === LOGIN_PATH) login(access, request, response);
@@ -125,14 +128,17 @@ export class WebServer {
     response.setHeader(REQUEST_ID_HEADER, id);
     response.setHeader('cache-control', 'no-store');
     const client = `http ${request.socket.remoteAddress ?? ''}`;
-    const refusal = foreign ?? access.problem(request) ?? problem ?? this.calls.refusal(client);
     const method = this.methods.get(path);
-    if (method === undefined && refusal === undefined) {
-      sendText(response, 404, `there is no method ${path}`);
-      return;
-    }
     try {
+      if (foreign !== undefined) throw foreign;
+      const grant = access.grantOf(request);
+      const refusal = problem ?? this.calls.refusal(client);
       if (refusal !== undefined) throw refusal;
+      if (method === undefined) {
+        sendText(response, 404, `there is no method ${path}`);
+        return;
+      }
+      this.callers.admit(path, metadata, grant);
       if (!this.callers.remember(metadata, request.socket)) return void response.destroy();
       this.doors.trust(request.socket);
       this.calls.add(client, 1);
@@ -141,7 +147,7 @@ export class WebServer {
       const asked = universalRequestFromNodeRequest(request, response, undefined, contextValues);
       const body = await readBody(request);
       requireMessage(path, request.headers, body);
-      const answer = await method!({ ...asked, body: oneChunk(body) });
+      const answer = await method({ ...asked, body: oneChunk(body) });
       await universalResponseToNodeResponse(answer, response);
     } catch (error) {
       if (response.headersSent || response.destroyed) throw error;
@@ -178,8 +184,8 @@ function login(access: WebAccess, request: IncomingMessage, response: ServerResp
   const to = query.get('to') ?? '/';
   // A path of this page: what begins with two slashes, or has a backslash, browsers take for another host's.
   const path = /^\/(?![/\\])[\w\-./?=&%]*$/.test(to) ? to : '/';
-  const cookie = access.cookieFor(query.get('key') ?? '');
-  if (cookie === undefined && access.asksForLogin && access.problem(request) !== undefined) {
+  const cookie = access.cookieForLink(query.get('key') ?? '');
+  if (cookie === undefined && access.asksForLogin && !isLetIn(access, request)) {
     sendText(
       response,
       403,
@@ -189,6 +195,30 @@ function login(access: WebAccess, request: IncomingMessage, response: ServerResp
   }
   response.writeHead(303, { location: path, 'cache-control': 'no-store', ...(cookie === undefined ? {} : { 'set-cookie': cookie }) });
   response.end();
+}
+
+function isLetIn(access: WebAccess, request: IncomingMessage): boolean {
+  try {
+    access.grantOf(request);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** POST: the page shows a token, as a call does, and the browser gets a cookie for it. DELETE: the browser forgets its cookie. */
+function loginByToken(access: WebAccess, request: IncomingMessage, response: ServerResponse): void {
+  try {
+    const foreign = access.foreignOrigin(request);
+    if (foreign !== undefined) throw foreign;
+    const { authorization } = request.headers;
+    const cookie = request.method === 'DELETE' ? access.noCookie : access.cookieFor(access.byHeader(authorization));
+    response.writeHead(204, { 'cache-control': 'no-store', 'set-cookie': cookie }).end();
+  } catch (error) {
+    const known = toEspalierError(error);
+    reportFailure(LOGIN_PATH, known, callMetadata(''));
+    refuse(toConnectError(known), request, response);
+  }
 }
 
 /** Nothing that comes in may end the server. A client that has gone is no failure. */

@@ -45,6 +45,7 @@ export class TestServer {
   private historyClient: v1.HistoryServiceClient | null = null;
   private artifactClient: v1.ArtifactServiceClient | null = null;
   private studyClient: v1.StudyServiceClient | null = null;
+  private accessClient: v1.AccessServiceClient | null = null;
   private address = '';
   /** Processes that are killed with an orchestrator and must be gone before the next one starts. */
   private orphans: number[] = [];
@@ -98,6 +99,7 @@ export class TestServer {
     this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.studyClient = new v1.StudyServiceClient(this.address, ChannelCredentials.createInsecure(), options);
+    this.accessClient = new v1.AccessServiceClient(this.address, ChannelCredentials.createInsecure(), options);
   }
 
   /** The token that this server's clients must show; null: none. */
@@ -207,6 +209,7 @@ export class TestServer {
     this.historyClient?.close();
     this.artifactClient?.close();
     this.studyClient?.close();
+    this.accessClient?.close();
   }
 
   get runs(): v1.RunServiceClient {
@@ -239,6 +242,10 @@ export class TestServer {
 
   get studies(): v1.StudyServiceClient {
     return this.studyClient!;
+  }
+
+  get access(): v1.AccessServiceClient {
+    return this.accessClient!;
   }
 
   get artifacts(): v1.ArtifactServiceClient {

@@ -1,0 +1,174 @@
+// The only writer of tokens, and the tokens as the store tells them now. A token that is revoked on any orchestrator of the event store
+// ends on each of them.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Logger } from 'pino';
+import type { EventStore, Subscription } from '#event-store';
+import { EspalierError } from '#protocol';
+import { AggregateRepository, type Aggregate } from '../event-sourcing/aggregate-repository.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
+import { decodeStored } from '../event-sourcing/event-codec.js';
+import { StoreCondition } from '../storage/store-condition.js';
+import { EVENT_STORE, LOGGER } from '../tokens.js';
+import { ACCESS_STREAM_PREFIX, TOKENS_ID, tokenEventTypes, type NewTokenFact, type TokenEvent, type TokenRole } from './token.events.js';
+import { hasDigest, newToken, tokenIdIn } from './token-text.js';
+import { decide, evolve, isValid, tokenOf, tokensDamaged, type Token, type TokenChange, type TokensState } from './tokens.js';
+
+const RETRY_MS = 2_000;
+/** The clock may be set, so expiry is looked at again and again and not timed once. */
+const LOOK_MS = 1_000;
+
+const definition: Aggregate<TokensState, TokenChange, NewTokenFact> = {
+  name: 'the record of',
+  types: tokenEventTypes,
+  streamPrefix: ACCESS_STREAM_PREFIX,
+  decode: (stored) => decodeStored(tokenEventTypes, stored) as TokenEvent,
+  evolve,
+  decide,
+  notFound: () => new EspalierError('TOKEN_NOT_FOUND', 'there are no tokens'),
+  damaged: (_id, problems) => tokensDamaged(problems),
+  onAppend: () => undefined,
+};
+
+@Injectable()
+export class TokenKeeper {
+  private readonly repository: AggregateRepository<TokensState, TokenChange, NewTokenFact>;
+  private readonly byId = new Map<string, Token>();
+  /** The calls that are open with each token end by these. */
+  private readonly endings = new Map<string, AbortController>();
+  private revision = -1;
+  private problem: Error | null = null;
+  private subscription: Subscription | null = null;
+  private looking: NodeJS.Timeout | undefined;
+  private stopped = false;
+  private started: Promise<void> | null = null;
+
+  constructor(
+    @Inject(EVENT_STORE) private readonly store: EventStore,
+    @Inject(StoreCondition) private readonly condition: Pick<StoreCondition, 'missing'>,
+    @Inject(LOGGER) private readonly log: Pick<Logger, 'error'>,
+  ) {
+    this.repository = new AggregateRepository(store, definition);
+  }
+
+  /** Resolves when every token that is recorded so far is known. */
+  start(): Promise<void> {
+    if (this.started !== null) return this.started;
+    this.looking = setInterval(() => this.endInvalid(), LOOK_MS).unref();
+    return (this.started = new Promise((resolve) => void this.follow(resolve)));
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearInterval(this.looking);
+    await this.subscription?.close();
+  }
+
+  /** The latest first. */
+  all(): Token[] {
+    return [...this.byId.values()].reverse();
+  }
+
+  /** The token that a caller shows. @throws EspalierError TOKEN_WRONG, TOKEN_REVOKED, TOKEN_EXPIRED, TOKENS_UNKNOWN */
+  shown(text: string, nowMs = Date.now()): Token {
+    const token = this.byId.get(tokenIdIn(text) ?? '');
+    if (token === undefined || !hasDigest(text, token.digest)) throw this.problem === null ? tokenWrong() : this.unknown();
+    return this.requireValid(token.tokenId, nowMs);
+  }
+
+  /** @throws EspalierError as `shown` */
+  requireValid(tokenId: string, nowMs = Date.now()): Token {
+    const token = this.byId.get(tokenId);
+    if (this.problem !== null || this.condition.missing !== null) throw this.unknown();
+    if (token === undefined) throw tokenWrong();
+    if (!isValid(token, nowMs)) throw ended(token);
+    return token;
+  }
+
+  /** Aborted, with the error, when the token is revoked or expires. */
+  endOf(tokenId: string): AbortSignal {
+    let ending = this.endings.get(tokenId);
+    if (ending === undefined) this.endings.set(tokenId, (ending = new AbortController()));
+    return ending.signal;
+  }
+
+  /** The secret is told here, and never again. */
+  async create(
+    wanted: { name: string; role: TokenRole | undefined; days: number },
+    by: CallContext,
+  ): Promise<{ token: Token; secret: string }> {
+    const { tokenId, secret, digest } = newToken();
+    const { state } = await this.change({ kind: 'create', tokenId, digest, ...wanted }, by);
+    return { token: tokenOf(state, tokenId, Date.now()), secret };
+  }
+
+  /** @param text a token's id, or the name of a valid one. @throws EspalierError TOKEN_NOT_FOUND */
+  async revoke(text: string, by: CallContext): Promise<Token> {
+    const { state, facts } = await this.change({ kind: 'revoke', token: text }, by);
+    return tokenOf(state, facts[0]?.data.tokenId ?? text, Date.now());
+  }
+
+  private async change(change: TokenChange, by: CallContext): Promise<{ state: TokensState; facts: NewTokenFact[] }> {
+    const changed = await this.repository.change(TOKENS_ID, change, { by });
+    this.take(changed.state);
+    return changed;
+  }
+
+  /** Runs as long as the process: an event of the stream is the reason to read it on. */
+  private async follow(known: () => void): Promise<void> {
+    while (!this.stopped) {
+      try {
+        this.take(await this.repository.find(TOKENS_ID));
+        this.subscription = this.store.subscribe(ACCESS_STREAM_PREFIX + TOKENS_ID, {
+          after: this.revision < 0 ? 'start' : BigInt(this.revision),
+        });
+        for await (const { kind } of this.subscription) {
+          if (kind !== 'checkpoint') this.take(await this.repository.find(TOKENS_ID));
+          if (kind === 'caughtUp') known();
+        }
+      } catch (error) {
+        if (error instanceof EspalierError && error.code === 'TOKENS_UNKNOWN') {
+          this.problem = error; // a revocation may be what can't be read
+          this.endInvalid();
+          known();
+        }
+        if (!this.stopped) this.log.error({ err: error }, 'the record of tokens could not be read on; trying again');
+      }
+      await this.subscription?.close().catch(() => undefined);
+      if (!this.stopped) await sleep(RETRY_MS, undefined, { ref: false });
+    }
+  }
+
+  private take(state: TokensState | null): void {
+    this.problem = null;
+    if (state === null || state.revision <= this.revision) return;
+    this.revision = state.revision;
+    for (const token of state.tokens) this.byId.set(token.tokenId, token);
+    this.endInvalid();
+  }
+
+  private endInvalid(): void {
+    for (const [tokenId, ending] of this.endings) {
+      try {
+        this.requireValid(tokenId);
+      } catch (error) {
+        this.endings.delete(tokenId);
+        ending.abort(error);
+      }
+    }
+  }
+
+  private unknown(): EspalierError {
+    const why = this.problem?.message ?? 'the event store lacks events, which may say that tokens were revoked';
+    return new EspalierError('TOKENS_UNKNOWN', `no token is accepted at the moment but that of the server's own user: ${why}`);
+  }
+}
+
+function tokenWrong(): EspalierError {
+  return new EspalierError('TOKEN_WRONG', 'this is no token of this server');
+}
+
+function ended({ revokedAt, expiresAt }: Token): EspalierError {
+  if (revokedAt !== null) return new EspalierError('TOKEN_REVOKED', `this token was revoked at ${revokedAt}`);
+  return new EspalierError('TOKEN_EXPIRED', `this token was valid until ${expiresAt}`);
+}

@@ -1,0 +1,32 @@
+// Every fact that is stored about tokens, in the past tense: their digests, never the tokens. Bytes and digest chain as those of runs.
+import type { CallContext } from '../event-sourcing/call-context.js';
+import type { Envelope, UnknownEvent } from '../event-sourcing/event-codec.js';
+import { upcastBy, type EventTypes } from '../event-sourcing/event-types.js';
+
+/** In ascending order: each may do what those before it may. */
+export const TOKEN_ROLES = ['viewer', 'operator', 'admin'] as const;
+export type TokenRole = (typeof TOKEN_ROLES)[number];
+
+interface Facts {
+  /** digest: SHA-256 of the whole token, in hex */
+  TokenCreated: { tokenId: string; name: string; role: TokenRole; digest: string; expiresAt: string };
+  TokenRevoked: { tokenId: string };
+}
+export type TokenEventType = keyof Facts;
+export type NewTokenFact = {
+  [T in TokenEventType]: { type: T; at: string; data: Facts[T]; context?: CallContext | undefined };
+}[TokenEventType];
+export type TokenEvent = (NewTokenFact & Envelope) | UnknownEvent;
+
+export const ACCESS_STREAM_PREFIX = 'espalierAccess-';
+/** All tokens of an event store are one aggregate, so that a name is taken once. */
+export const TOKENS_ID = 'tokens';
+
+/** A record, so that the compiler asks for every type. */
+const knownTypes: Record<TokenEventType, true> = { TokenCreated: true, TokenRevoked: true };
+const CURRENT_VERSION = 2; // the first one whose chain covers the events' ids (event-codec.ts)
+export const tokenEventTypes: EventTypes = {
+  currentVersion: CURRENT_VERSION,
+  isKnown: (type) => Object.hasOwn(knownTypes, type),
+  upcast: (type, from, fields) => upcastBy<TokenEventType>({}, type as TokenEventType, { from, to: CURRENT_VERSION }, fields),
+};

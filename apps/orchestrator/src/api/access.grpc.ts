@@ -1,0 +1,65 @@
+// AccessService: proto in, tokens out; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import { unary, v1, type CallInfo } from '#protocol';
+import { TokenKeeper } from '../access/token-keeper.js';
+import type { TokenRole } from '../access/token.events.js';
+import type { Token } from '../access/tokens.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { SpaceReserve } from '../storage/space-reserve.js';
+import { StorageWatch } from '../storage/storage-watch.js';
+import { roleOf, ROLES } from './access.js';
+import { Callers } from './callers.js';
+
+@Injectable()
+export class AccessGrpc {
+  constructor(
+    @Inject(TokenKeeper) private readonly tokens: TokenKeeper,
+    @Inject(Callers) private readonly callers: Callers,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(SpaceReserve) private readonly reserve: SpaceReserve,
+  ) {}
+
+  handlers(): v1.AccessServiceServer {
+    return {
+      getCaller: unary((_request: v1.GetCallerRequest, _signal, call) => Promise.resolve(this.caller(call))),
+      createToken: unary(async ({ name, role, days }: v1.CreateTokenRequest, _signal, call): Promise<v1.CreateTokenResponse> => {
+        await this.storage.requireRoom();
+        this.lease.requireHeld();
+        const wanted = { name, role: roleNamed(role), days };
+        const { token, secret } = await this.tokens.create(wanted, this.callers.contextOf(call));
+        return { token: messageOf(token), secret };
+      }),
+      listTokens: unary(() => Promise.resolve({ tokens: this.tokens.all().map(messageOf) })),
+      // Room is no condition: a token that was lost has to end on a full disk too.
+      revokeToken: unary(({ token }: v1.RevokeTokenRequest, _signal, call) => this.reserve.spend(() => this.revoke(token, call))),
+    };
+  }
+
+  private async revoke(token: string, call: CallInfo): Promise<v1.RevokeTokenResponse> {
+    this.storage.requireFolder();
+    this.lease.requireHeld();
+    return { token: messageOf(await this.tokens.revoke(token, this.callers.contextOf(call))) };
+  }
+
+  private caller(call: CallInfo): v1.GetCallerResponse {
+    const grant = this.callers.grantOf(call);
+    return { name: this.callers.actorOf(call), role: roleOf(grant), token: grant.token === null ? undefined : messageOf(grant.token) };
+  }
+}
+
+function messageOf({ tokenId, name, role, createdAt, createdBy, expiresAt, revokedAt }: Token): v1.AccessToken {
+  return {
+    tokenId,
+    name,
+    role: ROLES[role],
+    createdAt: new Date(createdAt),
+    expiresAt: new Date(expiresAt),
+    revokedAt: revokedAt === null ? undefined : new Date(revokedAt),
+    createdBy,
+  };
+}
+
+function roleNamed(role: v1.Role): TokenRole | undefined {
+  return (Object.keys(ROLES) as TokenRole[]).find((name) => ROLES[name] === role);
+}

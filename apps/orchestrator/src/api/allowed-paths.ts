@@ -1,0 +1,50 @@
+// The paths that a request of a caller with a token names: each has to lie in a folder that the server's user has named with --data-root,
+// with all symbolic links followed. The server's own user may name any path, since that user reads those files anyway.
+import { realpath } from 'node:fs/promises';
+import { dirname, join, basename, resolve, sep } from 'node:path';
+import type { DescMessage } from '@bufbuild/protobuf';
+import { EspalierError } from '#protocol';
+
+const PATH_FIELD = /_paths?$/;
+/** Names of built-in tasks, or paths of task files. */
+const TASKS = 'tasks';
+const TASK_FILE = /[/.]/;
+
+type Message = Record<string, unknown>;
+
+/** @throws EspalierError PATH_NOT_ALLOWED */
+export async function requireAllowedPaths(type: DescMessage, message: object, roots: readonly string[]): Promise<void> {
+  const allowed = await Promise.all(roots.map(real));
+  for (const { field, path } of pathsIn(type, message as Message, '')) {
+    const place = await real(resolve(path));
+    if (allowed.some((root) => place === root || place.startsWith(root.endsWith(sep) ? root : root + sep))) continue;
+    const where = roots.length === 0 ? 'the server was started without any --data-root' : `allowed are those in ${roots.join(', ')}`;
+    const description = `a caller with a token may not name this path: ${where}`;
+    throw new EspalierError('PATH_NOT_ALLOWED', `${field}: ${description}`, {
+      violations: [{ field, description, code: 'PATH_NOT_ALLOWED' }],
+    });
+  }
+}
+
+/** Every path in a message, by its field. */
+export function* pathsIn(type: DescMessage, message: Message, prefix: string): Iterable<{ field: string; path: string }> {
+  for (const { name, localName, message: inner } of type.fields) {
+    const value = message[localName];
+    const items = Array.isArray(value) ? (value as unknown[]) : [value];
+    for (const [index, item] of items.entries()) {
+      const field = `${prefix}${name}${Array.isArray(value) ? `[${index}]` : ''}`;
+      if (typeof item === 'string' && item !== '' && (PATH_FIELD.test(name) || (name === TASKS && TASK_FILE.test(item))))
+        yield { field, path: item };
+      else if (inner !== undefined && typeof item === 'object' && item !== null) yield* pathsIn(inner, item as Message, `${field}.`);
+    }
+  }
+}
+
+/** The place where a path leads. A part that is not there stays as it is written: what is missing leads nowhere. */
+async function real(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch {
+    return dirname(path) === path ? path : join(await real(dirname(path)), basename(path));
+  }
+}

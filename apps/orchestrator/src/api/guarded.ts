@@ -1,0 +1,101 @@
+// The guard stands between each handler and whichever protocol a call came by, for all that depends on a call's message and its caller. A
+// caller whose role is too low for the method was refused before (access.ts). Here a caller is kept from the runs of others and from other
+// paths, and a call ends when its token does.
+import { Inject, Injectable } from '@nestjs/common';
+import type { MethodDefinition, UntypedHandleCall } from '@grpc/grpc-js';
+import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type CallInfo, type PlainHandler } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { StudyRepository } from '../studies/study-repository.js';
+import { RunViews } from '../views/run-views.js';
+import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { Access, requireAtLeast } from './access.js';
+import { Callers } from './callers.js';
+import { requireAllowedPaths } from './allowed-paths.js';
+
+type AnyMethod = Pick<MethodDefinition<object, object>, 'path' | 'responseStream'>;
+
+@Injectable()
+export class Guard {
+  constructor(
+    @Inject(Access) private readonly access: Access,
+    @Inject(Callers) private readonly callers: Callers,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(StudyRepository) private readonly studies: StudyRepository,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+  ) {}
+
+  /** The handler behind the guard. */
+  of({ path, responseStream }: AnyMethod, handler: object): UntypedHandleCall {
+    const plain = plainHandler(handler);
+    if (!responseStream)
+      return unary(async (request: object, signal, call) => {
+        await this.require(path, request, call);
+        return untilEnd(this.endOf(call), signal, (both) => plain(request, both, call) as Promise<object>);
+      }) as UntypedHandleCall;
+    return serverStreaming((request: object, signal, call) => this.stream(plain, path, request, signal, call)) as UntypedHandleCall;
+  }
+
+  private async *stream(plain: PlainHandler, path: string, request: object, signal: AbortSignal, call: CallInfo): AsyncGenerator<object> {
+    await this.require(path, request, call);
+    const end = this.endOf(call);
+    const signals = end === undefined ? signal : AbortSignal.any([signal, end]);
+    const messages = (plain(request, signals, call) as AsyncIterable<object>)[Symbol.asyncIterator]();
+    let isDone = false;
+    try {
+      for (;;) {
+        const next = await untilEnd(end, signals, () => messages.next());
+        if ((isDone = next.done === true)) return;
+        yield next.value;
+      }
+    } finally {
+      // A handler that still waits hears of the end by its signal.
+      if (!isDone) {
+        const left = Promise.resolve(messages.return?.()).catch(() => undefined);
+        if (end?.aborted !== true) await left;
+      }
+    }
+  }
+
+  private endOf(call: CallInfo): AbortSignal | undefined {
+    return this.access.endOf(this.callers.grantOf(call));
+  }
+
+  /** @throws EspalierError ROLE_TOO_LOW, PATH_NOT_ALLOWED */
+  private async require(path: string, request: object, call: CallInfo): Promise<void> {
+    const grant = this.callers.grantOf(call);
+    this.access.requireRole(path, grant); // as before the message; this one can't be forgotten
+    if (grant.token === null) return;
+    const { onOthers } = methodAccess(path);
+    if (onOthers !== v1.Role.ROLE_UNSPECIFIED) {
+      const launchedBy = await this.launchedBy(request);
+      if (launchedBy !== undefined && launchedBy !== this.callers.actorOf(call))
+        requireAtLeast(onOthers, grant, `what ${launchedBy === '' ? 'another caller' : launchedBy} has launched is`);
+    }
+    await requireAllowedPaths(methodAt(path)!.input, request, this.config.dataRoots);
+  }
+
+  /** undefined: the request names nothing that is there; its handler says so. */
+  private async launchedBy(request: { runId?: string; studyId?: string; name?: string }): Promise<string | undefined> {
+    if (request.runId !== undefined) return (await this.views.summary(await this.views.wholeRunId(request.runId))).run.launchedBy ?? '';
+    await this.studies.start();
+    const study =
+      request.studyId === undefined ? this.studies.all().find(({ name }) => name === request.name) : this.studies.named(request.studyId);
+    return study === undefined ? undefined : (study.launchContext?.actor ?? '');
+  }
+}
+
+/** The result of the work, or the reason of the end where that is earlier. */
+async function untilEnd<T>(end: AbortSignal | undefined, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  if (end === undefined) return work(signal);
+  end.throwIfAborted();
+  let stop: () => void = () => undefined;
+  const ended = new Promise<never>((_, reject) => {
+    stop = () => reject(end.reason as Error);
+    end.addEventListener('abort', stop);
+  });
+  try {
+    return await Promise.race([work(signal === end ? signal : AbortSignal.any([signal, end])), ended]);
+  } finally {
+    end.removeEventListener('abort', stop);
+  }
+}

@@ -1,0 +1,215 @@
+// Who may call what, against a real server: every method that reflection knows, as every role, over gRPC and over HTTP.
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { ChannelCredentials, Client, Metadata, status, type Channel, type ServiceError } from '@grpc/grpc-js';
+import { bearerToken, EspalierError, fromServiceError, v1 } from '#protocol';
+import { reflectedFile, reflectedServices } from './harness/reflection.js';
+import { codeOf, collect, CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+
+const { ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN } = v1.Role;
+const ROLES = { viewer: ROLE_VIEWER, operator: ROLE_OPERATOR, admin: ROLE_ADMIN };
+const ACCESS_OPTION = 50501; // see access.proto
+/** No message at all: a method that lets the caller in fails with it before it does anything. */
+const NO_MESSAGE = Buffer.from([0xff]);
+
+const roots = mkdtempSync(join(tmpdir(), 'espalier-roots-'));
+const server = TestServer.inNewFolder();
+server.web = '127.0.0.1:0';
+server.options = ['--data-root', roots];
+const tokens: Record<string, string> = {};
+const clients: Client[] = [];
+const plainClients = new Map<string, Client>();
+
+beforeAll(async () => {
+  await server.start();
+  for (const [name, role] of Object.entries(ROLES)) tokens[name] = (await create({ name, role })).secret;
+});
+afterAll(async () => {
+  for (const client of clients) client.close();
+  await server.dispose();
+  rmSync(roots, { recursive: true, force: true });
+});
+
+function create(request: Partial<v1.CreateTokenRequest>): Promise<v1.CreateTokenResponse> {
+  return unary<v1.CreateTokenResponse>((done) =>
+    server.access.createToken(v1.CreateTokenRequest.fromPartial({ days: 1, ...request }), done),
+  );
+}
+const revoke = (token: string): Promise<unknown> => unary((done) => server.access.revokeToken({ token }, done));
+
+function client<T extends Client>(
+  make: new (address: string, credentials: ChannelCredentials, options: object) => T,
+  token: string | null,
+): T {
+  const made = new make(server.listenAddress, ChannelCredentials.createInsecure(), bearerToken(token));
+  clients.push(made);
+  return made;
+}
+
+interface Method {
+  path: string;
+  access: v1.MethodAccess;
+}
+
+async function reflectedMethods(): Promise<Method[]> {
+  const channel = client(Client, null).getChannel() as Channel;
+  const services = (await reflectedServices(channel)).filter((name) => name.startsWith('espalier.'));
+  const found: Method[] = [];
+  for (const name of services) {
+    const { service } = await reflectedFile(channel, name);
+    for (const method of service.find((one) => name.endsWith(`.${one.name}`))!.method) {
+      const option = method.options?.$unknown?.find(({ no }) => no === ACCESS_OPTION);
+      const access = option === undefined ? v1.MethodAccess.fromPartial({}) : v1.MethodAccess.decode(new BinaryReader(option.data).bytes());
+      found.push({ path: `/${name}/${method.name}`, access });
+    }
+  }
+  return found;
+}
+
+/** Over gRPC: the status and the code of the error. */
+function overGrpc(path: string, token: string | null): Promise<string> {
+  const key = `${server.listenAddress} ${token}`;
+  const plain = plainClients.get(key) ?? client(Client, token);
+  plainClients.set(key, plain);
+  return new Promise((resolve) => {
+    const same = (bytes: Buffer): Buffer => bytes;
+    plain.makeUnaryRequest(path, same, same, NO_MESSAGE, new Metadata(), (error: ServiceError | null) => {
+      resolve(error === null ? 'OK' : `${status[error.code]} ${fromServiceError(error).code}`);
+    });
+  });
+}
+
+async function overHttp(path: string, headers: Record<string, string>, type = 'application/proto'): Promise<string> {
+  const answer = await fetch(server.webAddress + path, { method: 'POST', headers: { 'content-type': type, ...headers }, body: NO_MESSAGE });
+  const text = `${await answer.text()} ${[...answer.headers].join(' ')}`;
+  if (answer.status === 403 || /grpc-status,7\b/.test(text)) return 'PERMISSION_DENIED';
+  return answer.status === 401 || /grpc-status,16\b/.test(text) ? 'UNAUTHENTICATED' : 'let in';
+}
+
+describe('every method, as every role', () => {
+  let methods: Method[];
+  beforeAll(async () => {
+    methods = await reflectedMethods();
+  });
+
+  it('says who may call it', () => {
+    expect(methods.length).toBeGreaterThan(40);
+    expect(methods.filter(({ access }) => access.role === v1.Role.ROLE_UNSPECIFIED)).toEqual([]);
+    const viewers = methods.filter(({ access }) => access.role === ROLE_VIEWER).map(({ path }) => path.slice(path.lastIndexOf('/') + 1));
+    expect(viewers.filter((name) => !/^(Get|List|Query|Read|Watch|Group|Compare|Stat|Download|Export)/.test(name))).toEqual([]);
+  });
+
+  it.each(Object.keys(ROLES))('lets in or refuses a %s as it says, over gRPC, Connect and gRPC-Web alike', async (role) => {
+    const wrong: string[] = [];
+    const authorization = `Bearer ${tokens[role]}`;
+    for (const { path, access } of methods) {
+      const may = ROLES[role as keyof typeof ROLES] >= access.role;
+      const answers = [
+        await overGrpc(path, tokens[role]!),
+        await overHttp(path, { authorization }),
+        await overHttp(path, { authorization }, 'application/grpc-web+proto'),
+      ];
+      const isRefused = answers.map((answer) => answer === 'PERMISSION_DENIED ROLE_TOO_LOW' || answer === 'PERMISSION_DENIED');
+      if (isRefused.some((is) => is === may) || answers.some((answer) => answer.startsWith('UNAUTH')))
+        wrong.push(`${path}: ${answers.join(', ')}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('refuses callers without a token, with a wrong one, and with one that was revoked', async () => {
+    const { secret } = await create({ name: 'lost', role: ROLE_ADMIN });
+    await revoke('lost');
+    for (const { path } of methods) {
+      expect([path, await overGrpc(path, null)]).toEqual([path, 'UNAUTHENTICATED TOKEN_NEEDED']);
+      expect([path, await overGrpc(path, `${tokens['admin']!.slice(0, -2)}AA`)]).toEqual([path, 'UNAUTHENTICATED TOKEN_WRONG']);
+      expect([path, await overGrpc(path, secret)]).toEqual([path, 'UNAUTHENTICATED TOKEN_REVOKED']);
+      expect([path, await overHttp(path, { authorization: `Bearer ${secret}` })]).toEqual([path, 'UNAUTHENTICATED']);
+      expect([path, await overHttp(`${path}?token=${tokens['admin']}`, {})]).toEqual([path, 'UNAUTHENTICATED']);
+    }
+  });
+});
+
+describe('an operator', () => {
+  const launching = v1.LaunchRunRequest.fromPartial({
+    modelPath: TINY_MODEL,
+    data: { trainPath: CORPUS, validationPath: CORPUS },
+    settings: { ...TINY_RUN, ...ENDLESS },
+  });
+  const inRoots = (modelPath: string): v1.LaunchRunRequest => ({ ...launching, modelPath });
+  const refusalOf = (call: Promise<unknown>): Promise<string> =>
+    call.then(
+      () => 'OK',
+      (error: unknown) => `${codeOf(error)} ${error instanceof EspalierError ? error.field : ''}`.trim(),
+    );
+
+  it('steers its own runs, and not those of others', async () => {
+    const theirs = await server.launch(ENDLESS);
+    const runs = client(v1.RunServiceClient, tokens['operator']!);
+    const request = { runId: theirs.runId, reason: '' };
+    expect(await refusalOf(unary((done) => runs.pauseRun(request, done)))).toBe('ROLE_TOO_LOW');
+    expect(await refusalOf(unary((done) => runs.cancelRun(request, done)))).toBe('ROLE_TOO_LOW');
+    const admin = client(v1.RunServiceClient, tokens['admin']!);
+    const { run } = await unary<v1.CancelRunResponse>((done) => admin.cancelRun(request, done));
+    expect(run!.launchedBy).not.toBe('token:admin');
+    const events = await server.events(theirs.runId);
+    expect(events.find(({ type }) => type === 'RunCancelled')!.context).toMatchObject({ actor: 'token:admin', roles: ['admin'] });
+  });
+
+  it('names models and texts in the folders of --data-root only, wherever a link leads', async () => {
+    const runs = client(v1.RunServiceClient, tokens['operator']!);
+    mkdirSync(join(roots, 'inside'));
+    symlinkSync(TINY_MODEL, join(roots, 'out'));
+    const launch = (modelPath: string): Promise<string> => refusalOf(unary((done) => runs.launchRun(inRoots(modelPath), done)));
+    expect(await launch(TINY_MODEL)).toBe('PATH_NOT_ALLOWED model_path');
+    expect(await launch(join(roots, 'out'))).toBe('PATH_NOT_ALLOWED model_path');
+    expect(await launch(`${roots}/inside/../../${TINY_MODEL}`)).toBe('PATH_NOT_ALLOWED model_path');
+    expect(await launch(`${roots}x`)).toBe('PATH_NOT_ALLOWED model_path');
+    expect(await launch(join(roots, 'inside'))).toBe('PATH_NOT_ALLOWED data.train_path');
+    expect(await refusalOf(unary((done) => runs.planRun(v1.PlanRunRequest.fromPartial({ modelPath: '/etc' }), done)))).toBe(
+      'PATH_NOT_ALLOWED model_path',
+    );
+  });
+});
+
+describe('a token that is taken back', () => {
+  it('ends the streams that are open with it, over gRPC and over HTTP, and logs its browsers out', async () => {
+    const { runId } = await server.launch(ENDLESS);
+    const { secret } = await create({ name: 'guest', role: ROLE_VIEWER });
+    const authorization = `Bearer ${secret}`;
+    const login = await fetch(`${server.webAddress}/login`, { method: 'POST', headers: { authorization } });
+    const cookie = login.headers.get('set-cookie')!;
+    expect(cookie).toMatch(/; HttpOnly; SameSite=Strict; Max-Age=86[34]\d\d$/);
+    const shown = { cookie: cookie.split(';')[0]! };
+    expect(await overHttp('/espalier.v1.RunService/ListRuns', shown)).toBe('let in');
+    expect(await overHttp('/espalier.v1.RunService/LaunchRun', shown)).toBe('PERMISSION_DENIED');
+
+    const follow = client(v1.RunServiceClient, secret).watchRun(v1.WatchRunRequest.fromPartial({ runId }));
+    const ofGrpc = collect(follow).then(() => 'OK', codeOf);
+    const question = Buffer.from(JSON.stringify({ runId }));
+    const envelope = Buffer.concat([Buffer.from([0, 0, 0, 0, question.length]), question]);
+    const ofHttp = await fetch(`${server.webAddress}/espalier.v1.RunService/WatchRun`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/connect+json', ...shown },
+      body: envelope,
+    });
+    await new Promise((resolve) => follow.once('data', resolve));
+    await revoke('guest');
+    expect(await ofGrpc).toBe('TOKEN_REVOKED');
+    expect(await ofHttp.text()).toMatch(/"code":"unauthenticated"/);
+    expect(await overHttp('/espalier.v1.RunService/ListRuns', shown)).toBe('UNAUTHENTICATED');
+    await unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
+  });
+
+  it('stays taken back after a restart, as the others stay valid; no secret is in the log or the data folder', async () => {
+    await revoke('viewer');
+    const before = server.log;
+    await server.kill();
+    await server.start();
+    expect(await overGrpc('/espalier.v1.RunService/ListRuns', tokens['viewer']!)).toBe('UNAUTHENTICATED TOKEN_REVOKED');
+    expect(await overGrpc('/espalier.v1.RunService/LaunchRun', tokens['operator']!)).not.toMatch(/UNAUTHENTICATED|PERMISSION_DENIED/);
+    for (const secret of Object.values(tokens)) expect(before).not.toContain(secret.slice(-43));
+    expect(before).toContain('ROLE_TOO_LOW');
+  });
+});

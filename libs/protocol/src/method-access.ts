@@ -1,0 +1,21 @@
+// The rule of each method, as the protocol's files have it (proto/espalier/v1/access.proto).
+import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { methodAt } from './descriptors.js';
+import { MethodAccess, Role } from './generated/espalier/v1/access.js';
+
+const ACCESS_OPTION = 50501; // see access.proto
+const known = new Map<string, MethodAccess>();
+
+/**
+ * @param path as a call has it: "/espalier.v1.RunService/LaunchRun"
+ * @throws TypeError where the method does not say who may call it, or is not there
+ */
+export function methodAccess(path: string): MethodAccess {
+  const before = known.get(path);
+  if (before !== undefined) return before;
+  const option = methodAt(path)?.proto.options?.$unknown?.find(({ no }) => no === ACCESS_OPTION);
+  const access = option === undefined ? undefined : MethodAccess.decode(new BinaryReader(option.data).bytes());
+  if (access === undefined || access.role === Role.ROLE_UNSPECIFIED) throw new TypeError(`${path} does not say who may call it`);
+  known.set(path, access);
+  return access;
+}
