@@ -6,7 +6,7 @@ import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { ChannelCredentials, Client, Metadata, status, type Channel, type ServiceError } from '@grpc/grpc-js';
 import { bearerToken, EspalierError, fromServiceError, v1 } from '#protocol';
 import { reflectedFile, reflectedServices } from './harness/reflection.js';
-import { codeOf, collect, CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const { ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN } = v1.Role;
 const ROLES = { viewer: ROLE_VIEWER, operator: ROLE_OPERATOR, admin: ROLE_ADMIN };
@@ -186,7 +186,16 @@ describe('a token that is taken back', () => {
     expect(await overHttp('/espalier.v1.RunService/LaunchRun', shown)).toBe('PERMISSION_DENIED');
 
     const follow = client(v1.RunServiceClient, secret).watchRun(v1.WatchRunRequest.fromPartial({ runId }));
-    const ofGrpc = collect(follow).then(() => 'OK', codeOf);
+    let hear: () => void = () => undefined;
+    const heard = new Promise<void>((resolve) => (hear = resolve));
+    const ofGrpc = (async () => {
+      try {
+        for await (const _message of follow) hear();
+        return 'OK';
+      } catch (error) {
+        return fromServiceError(error as ServiceError).code;
+      }
+    })();
     const question = Buffer.from(JSON.stringify({ runId }));
     const envelope = Buffer.concat([Buffer.from([0, 0, 0, 0, question.length]), question]);
     const ofHttp = await fetch(`${server.webAddress}/espalier.v1.RunService/WatchRun`, {
@@ -194,7 +203,7 @@ describe('a token that is taken back', () => {
       headers: { 'content-type': 'application/connect+json', ...shown },
       body: envelope,
     });
-    await new Promise((resolve) => follow.once('data', resolve));
+    await heard;
     await revoke('guest');
     expect(await ofGrpc).toBe('TOKEN_REVOKED');
     expect(await ofHttp.text()).toMatch(/"code":"unauthenticated"/);
