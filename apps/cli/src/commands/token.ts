@@ -33,8 +33,7 @@ function registerCreate(token: Command): void {
     .command('create')
     .summary('make a token, and show it once')
     .description(
-      'Makes a token and prints it. The server keeps only a digest of it, so it is shown this once. Its user sets ESPALIER_TOKEN to it, ' +
-        'or pastes it into the page.',
+      'Makes a token and prints it. The server keeps only a digest of it, so it is shown this once. Its user sets ESPALIER_TOKEN to it.',
     )
     .requiredOption('--name <name>', 'whose it is: its calls are recorded as those of token:NAME')
     .addOption(
