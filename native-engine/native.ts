@@ -55,6 +55,8 @@ export interface ShapeTarget {
   uniform: boolean; // all layers have as many open heads, and as many open units
   wholeAttention: boolean; // a layer has all its heads or none
   exactSize: boolean; // without shapes: as many open parameters as the probabilities say, to half a unit
+  /** Costs of a head, a unit, a key/value head, the rest; in proportion to open hidden units, then alone. None: prunable parameters. */
+  cost?: readonly number[];
 }
 
 export interface TrainerOptions {

@@ -1,5 +1,8 @@
 #include "options.h"
 
+#include <algorithm>
+#include <array>
+
 #include "session/settings.h"
 #include "settings.h"
 
@@ -23,7 +26,17 @@ BackendSpec read_backend(const JsObject& options) {
 ShapeTarget read_shape_target(const JsObject& options) {
   if (!options.has("shape")) return {};
   const JsObject shape = options.object("shape");
-  return {shape.integer("multipleOf", 1, 1024), shape.boolean("uniform"), shape.boolean("wholeAttention"), shape.boolean("exactSize")};
+  ShapeTarget out{shape.integer("multipleOf", 1, 1024), shape.boolean("uniform"), shape.boolean("wholeAttention"),
+                  shape.boolean("exactSize")};
+  if (!shape.has("cost")) return out;
+  const std::vector<double> cost = shape.numbers("cost");
+  if (cost.empty()) return out;
+  std::array<double, kCostNumbers> numbers{};
+  if (cost.size() != numbers.size()) shape.fail("cost", std::to_string(kCostNumbers) + " numbers, or none");
+  std::copy(cost.begin(), cost.end(), numbers.begin());
+  out.cost = cost_from(numbers);
+  if (!is_cost(*out.cost)) shape.fail("cost", "numbers not below 0, and those of heads and units above 0");
+  return out;
 }
 
 SessionOptions read_session_options(const JsObject& options) {

@@ -118,6 +118,15 @@ const launch = {
   model: launchedModel,
   data: launchedData,
   settings,
+  budget: z
+    .strictObject({
+      setting: z.enum(['targetParams', 'targetBytes', 'targetMacs']),
+      intact: z.number(),
+      least: z.number(),
+      kvHeads: count,
+      cost: z.array(z.number()),
+    })
+    .exactOptional(),
 };
 
 const phase = z.enum(['prune', 'recover']);

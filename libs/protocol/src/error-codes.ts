@@ -11,6 +11,8 @@ const errorStatuses = {
   INVALID_ARGUMENT: invalid, // an option that the native engine refuses
   FIELD_REQUIRED: invalid,
   FIELD_OUT_OF_RANGE: invalid,
+  BUDGET_OUT_OF_REACH: invalid, // less than what no mask can take away, or more than the intact model
+  BUDGETS_CONFLICT: invalid, // two targets at once
   REQUEST_TOO_LARGE: status.RESOURCE_EXHAUSTED,
   FIELD_UNKNOWN: invalid, // in JSON: the message has none of that name
   FIELD_UNKNOWN_VALUE: invalid,

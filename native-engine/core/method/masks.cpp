@@ -27,14 +27,19 @@ Masks sample_masks(const LogAlphas& a, uint64_t seed, int64_t step) {
           sample(a.hidden, seed, step, RandomStream::kHiddenMask)};
 }
 
-// All but `open` of the gates become 0: those with the smallest soft values, equal ones in index order.
-static void append_deterministic(std::span<const float> log_alpha, int64_t open, std::vector<float>& out) {
+std::vector<bool> highest(std::span<const float> log_alpha, int64_t open) {
   std::vector<int32_t> order(log_alpha.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return log_alpha[i] < log_alpha[j]; });
-  const size_t begin = out.size(), closed = log_alpha.size() - static_cast<size_t>(open);
-  for (float a : log_alpha) out.push_back(hard_concrete::soft_value(a));
-  for (size_t i = 0; i < closed; i++) out[begin + order[i]] = 0.0f;
+  std::vector<bool> is_open(log_alpha.size(), true);
+  for (size_t i = 0; i < log_alpha.size() - static_cast<size_t>(open); i++) is_open[order[i]] = false;
+  return is_open;
+}
+
+// All but `open` of the gates become 0.
+static void append_deterministic(std::span<const float> log_alpha, int64_t open, std::vector<float>& out) {
+  const std::vector<bool> is_open = highest(log_alpha, open);
+  for (size_t i = 0; i < log_alpha.size(); i++) out.push_back(is_open[i] ? hard_concrete::soft_value(log_alpha[i]) : 0.0f);
 }
 
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& a) {

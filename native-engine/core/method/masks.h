@@ -11,6 +11,9 @@ namespace espalier {
 Masks open_masks(const ModelConfig& config);  // all ones
 Masks sample_masks(const LogAlphas& log_alphas, uint64_t seed, int64_t step);
 
+// The `open` gates with the highest log-alphas; among equal ones those of the highest indices.
+std::vector<bool> highest(std::span<const float> log_alpha, int64_t open);
+
 // Counts of the gates that the masks leave open.
 OpenWidths open_widths(const ModelConfig& config, const Masks& masks);
 

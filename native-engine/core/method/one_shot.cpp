@@ -41,18 +41,37 @@ std::vector<int32_t> ranked(const double* importance, int64_t count) {
   return order;
 }
 
-struct ClosedCounts {
-  int64_t heads = 0, units = 0;
+// Costs of parts while all hidden units are open.
+struct PartCosts {
+  double head = 0, unit = 0, kv = 0, layer = 0;
+  PartCosts(const ModelConfig& c, const Cost& per)
+      : head(per.head + per.head_alone), unit(per.unit + per.unit_alone), kv(per.kv + per.kv_alone) {
+    const auto d = [](int64_t v) { return static_cast<double>(v); };
+    layer = d(c.head_count) * head + d(c.intermediate_size) * unit + d(c.kv_head_count) * kv;
+  }
 };
 
-// The number of heads and units that have `wanted` parameters of one layer.
-ClosedCounts closed_in_layer(const ModelConfig& c, const PrunableSizes& sizes, double wanted) {
-  const double layer = static_cast<double>(c.head_count) * sizes.head + static_cast<double>(c.intermediate_size) * sizes.intermediate;
-  ClosedCounts closed;
-  const double share = wanted / layer;
+// Key/value heads of a layer that no query reads without its `closed` first heads of `order`.
+int64_t kv_unread(const ModelConfig& c, int64_t layer, const std::vector<int32_t>& order, int64_t closed) {
+  std::vector<bool> read(static_cast<size_t>(c.kv_head_count), false);
+  for (int64_t i = closed; i < c.head_count; i++) read[c.layers[layer].kv_head_of_query[order[i]]] = true;
+  return std::count(read.begin(), read.end(), false);
+}
+
+struct ClosedParts {
+  int64_t heads = 0, units = 0;
+  double cost = 0;
+};
+
+// The number of heads and units that cost `wanted` in one layer, whose least important heads come first in `order`.
+ClosedParts closed_in_layer(const ModelConfig& c, const PartCosts& costs, int64_t layer, const std::vector<int32_t>& order, double wanted) {
+  ClosedParts closed;
+  const double share = wanted / costs.layer;
   closed.heads = std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(c.head_count) + kRounding), 0, c.head_count);
-  const double left = wanted - static_cast<double>(closed.heads) * sizes.head;
-  closed.units = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left / sizes.intermediate - kRounding)), 0, c.intermediate_size);
+  const double by_heads = static_cast<double>(closed.heads) * costs.head + static_cast<double>(kv_unread(c, layer, order, closed.heads)) * costs.kv;
+  const double left = wanted - by_heads;
+  closed.units = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left / costs.unit - kRounding)), 0, c.intermediate_size);
+  closed.cost = by_heads + static_cast<double>(closed.units) * costs.unit;
   return closed;
 }
 
@@ -97,13 +116,14 @@ GateImportance wanda_importance(const ModelWeights& model, const InputSquares& s
   return out;
 }
 
-Masks one_shot_log_alphas(const ModelConfig& c, const GateImportance& importance, double sparsity) {
-  const PrunableSizes sizes = prunable_sizes(c);
-  const double wanted = sparsity * (sizes.prunable + sizes.stable);
-  if (wanted > sizes.prunable)
+Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const GateImportance& importance, double sparsity) {
+  const CostRule rule(c, shape);
+  const PartCosts costs(c, rule.per());
+  const double wanted = sparsity * rule.all(), most = static_cast<double>(c.layer_count) * costs.layer;
+  if (wanted > most)
     throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity",
-                "is " + std::to_string(sparsity) + ": all heads and units together are " +
-                    std::to_string(sizes.prunable / (sizes.prunable + sizes.stable)) + " of the prunable parameters");
+                "is " + std::to_string(sparsity) + ": all heads and units together are " + std::to_string(most / rule.all()) + " of the " +
+                    (shape.cost ? "cost" : "prunable parameters"));
   Masks a{std::vector<float>(c.layer_count * c.head_count, kSure), std::vector<float>(c.layer_count * c.intermediate_size, kSure),
           std::vector<float>(c.hidden_size, kSure)};
   std::vector<int64_t> units_closed(c.layer_count, 0);
@@ -111,9 +131,9 @@ Masks one_shot_log_alphas(const ModelConfig& c, const GateImportance& importance
   double removed = 0;
   for (int64_t l = 0; l < c.layer_count; l++) {
     const double share = static_cast<double>(l + 1) / static_cast<double>(c.layer_count);
-    const ClosedCounts closed = closed_in_layer(c, sizes, std::max(0.0, wanted * share - removed));
-    removed += static_cast<double>(closed.heads) * sizes.head + static_cast<double>(closed.units) * sizes.intermediate;
     const std::vector<int32_t> heads = ranked(importance.head.data() + l * c.head_count, c.head_count);
+    const ClosedParts closed = closed_in_layer(c, costs, l, heads, std::max(0.0, wanted * share - removed));
+    removed += closed.cost;
     units[l] = ranked(importance.intermediate.data() + l * c.intermediate_size, c.intermediate_size);
     for (int64_t i = 0; i < closed.heads; i++) a.head[l * c.head_count + heads[i]] = -kSure;
     for (int64_t i = 0; i < closed.units; i++) a.intermediate[l * c.intermediate_size + units[l][i]] = -kSure;
@@ -123,7 +143,7 @@ Masks one_shot_log_alphas(const ModelConfig& c, const GateImportance& importance
   const auto reached = [&] {
     std::vector<float> all;
     for (const auto* part : {&a.head, &a.intermediate, &a.hidden}) all.insert(all.end(), part->begin(), part->end());
-    return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}), all, {})) >= sparsity;
+    return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}), all, shape)) >= sparsity;
   };
   for (int64_t l = c.layer_count - 1; l >= 0 && !reached(); l--)
     if (units_closed[l] < c.intermediate_size) a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;

@@ -27,6 +27,7 @@ GateImportance wanda_importance(const ModelWeights& model, const InputSquares& s
 // Log-alphas whose deterministic masks are exactly 0 and 1. Every layer loses the same share of its heads and units, to within one
 // head; units make up for what heads are too large for. The sparsity is the wanted one, or above it by less than two units.
 // Throws Error(kInvalidArgument, "scheduled_sparsity") where all heads and units together are fewer parameters.
-Masks one_shot_log_alphas(const ModelConfig& config, const GateImportance& importance, double sparsity);
+// The shape target says what sparsity is a share of.
+Masks one_shot_log_alphas(const ModelConfig& config, const ShapeTarget& shape, const GateImportance& importance, double sparsity);
 
 }  // namespace espalier

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "method/hard_concrete.h"
+#include "method/masks.h"
 #include "method/sparsity.h"
 
 namespace espalier {
@@ -38,6 +39,21 @@ std::vector<bool> kept_blocks(const std::vector<double>& open, int64_t count) {
   return kept;
 }
 
+// The gates that are open by these counts of heads and hidden units: in each layer the heads with the highest log-alphas. Without units.
+OpenGates gates_of(const OpenCounts& open, const ModelConfig& config, const CostRule& rule, std::span<const float> head_log_alphas) {
+  const double heads = static_cast<double>(std::accumulate(open.heads.begin(), open.heads.end(), int64_t{0}));
+  OpenGates gates{heads, 0, 0, static_cast<double>(open.hidden)};
+  if (!rule.counts_kv()) return gates;
+  std::vector<bool> is_open;
+  for (size_t l = 0; l < open.heads.size(); l++) {
+    const auto width = static_cast<size_t>(config.head_count);
+    const std::vector<bool> layer = highest(head_log_alphas.subspan(l * width, width), open.heads[l]);
+    is_open.insert(is_open.end(), layer.begin(), layer.end());
+  }
+  gates.kv = rule.kv_read(is_open);
+  return gates;
+}
+
 class Shaper {
  public:
   Shaper(const ModelConfig& config, const LogAlphas& a) : config_(config), target_(a.shape), a_(a) {
@@ -49,13 +65,13 @@ class Shaper {
 
   OpenCounts counts() const {
     OpenCounts out;
-    const double hidden = expected_open(a_.hidden);
-    out.hidden = to_multiple(hidden, target_.multiple_of, config_.hidden_size, 1);
+    out.hidden = to_multiple(expected_open(a_.hidden), target_.multiple_of, config_.hidden_size, 1);
     out.heads = head_counts();
-    const PrunableSizes sizes = prunable_sizes(config_);
-    const double heads = static_cast<double>(std::accumulate(out.heads.begin(), out.heads.end(), int64_t{0}));
-    const double size = (sum(heads_) * sizes.head + sum(units_) * sizes.intermediate) * hidden / static_cast<double>(out.hidden);
-    out.units = unit_counts((size - heads * sizes.head) / sizes.intermediate);
+    const CostRule rule(config_, target_);
+    OpenGates expected = rule.expected(a_);
+    expected.heads = sum(heads_);
+    expected.units = sum(units_);
+    out.units = unit_counts(rule.units_for(expected, gates_of(out, config_, rule, a_.head)));
     return out;
   }
 
@@ -149,12 +165,9 @@ void bring_units_to(std::vector<int64_t>& open, const ModelConfig& config, std::
 
 void make_exact(OpenCounts& open, const ModelConfig& config, const LogAlphas& a) {
   if (open.hidden == 0) return;
-  const PrunableSizes sizes = prunable_sizes(config);
-  const double size = (expected_open(a.head) * sizes.head + expected_open(a.intermediate) * sizes.intermediate) * expected_open(a.hidden) /
-                      static_cast<double>(open.hidden);
-  const double heads = static_cast<double>(std::accumulate(open.heads.begin(), open.heads.end(), int64_t{0}));
+  const CostRule rule(config, a.shape);
   const double all = static_cast<double>(config.layer_count * config.intermediate_size);
-  const double wanted = std::nearbyint((size - heads * sizes.head) / sizes.intermediate);
+  const double wanted = std::nearbyint(rule.units_for(rule.expected(a), gates_of(open, config, rule, a.head)));
   bring_units_to(open.units, config, a.intermediate, static_cast<int64_t>(std::clamp(wanted, 0.0, all)));
 }
 

@@ -35,30 +35,51 @@ struct Tilted {
   double slope = 0;  // by the tilt, never negative
 };
 
-Tilted tilted_sparsity(const ModelConfig& config, std::span<const float> before, std::span<const float> after, double tilt) {
+Tilted tilted_sparsity(const ModelConfig& config, const CostRule& rule, std::span<const float> before, std::span<const float> after,
+                       double tilt) {
   struct Sum {
     double open = 0, slope = 0;
   };
   const Factors factors(tilt);
   const bool closing_grows = tilt<kSpeedUp, opening_shrinks = tilt> - kSpeedUp;
+  const auto gate = [&](size_t i) {
+    const double move = factors.tilted(before[i], after[i]), a = before[i] + move;
+    Sum s;
+    s.open = hard_concrete::open_probability(clamped(a));
+    if (a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks))
+      s.slope = std::abs(move) * hard_concrete::open_probability_derivative(a);
+    return s;
+  };
   const auto sum = [&](size_t begin, size_t end) {
     Sum s;
     for (size_t i = begin; i < end; i++) {
-      const double move = factors.tilted(before[i], after[i]), a = before[i] + move;
-      s.open += hard_concrete::open_probability(clamped(a));
-      if (a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks))
-        s.slope += std::abs(move) * hard_concrete::open_probability_derivative(a);
+      const Sum one = gate(i);
+      s.open += one.open;
+      s.slope += one.slope;
     }
     return s;
   };
   const auto heads_end = static_cast<size_t>(config.layer_count * config.head_count);
   const auto units_end = heads_end + static_cast<size_t>(config.layer_count * config.intermediate_size);
   const Sum heads = sum(0, heads_end), units = sum(heads_end, units_end), hidden = sum(units_end, before.size());
-  const PrunableSizes sizes = prunable_sizes(config);
-  const double d = static_cast<double>(config.hidden_size), all = sizes.prunable + sizes.stable;
-  const double parts = heads.open * sizes.head + units.open * sizes.intermediate;
-  const double parts_slope = heads.slope * sizes.head + units.slope * sizes.intermediate;
-  return {1.0 - (parts * hidden.open / d + sizes.stable) / all, (parts_slope * hidden.open + parts * hidden.slope) / (d * all)};
+  Sum kv;
+  for (const auto& queries : rule.kv_heads()) {
+    double unread = 1, slope = 0;  // of the logarithm of the probability that no query reads it
+    for (const int64_t h : queries) {
+      const Sum one = gate(static_cast<size_t>(h));
+      unread *= 1.0 - one.open;
+      slope += one.slope / (1.0 - one.open);
+    }
+    kv.open += 1.0 - unread;
+    kv.slope += unread * slope;
+  }
+  const Cost& per = rule.per();
+  const OpenGates open{heads.open, units.open, kv.open, hidden.open};
+  const double d = static_cast<double>(config.hidden_size), parts = rule.in_proportion(open);
+  const double parts_slope = heads.slope * per.head + units.slope * per.unit + kv.slope * per.kv;
+  const double alone_slope = heads.slope * per.head_alone + units.slope * per.unit_alone + kv.slope * per.kv_alone;
+  return {1.0 - (parts * hidden.open / d + rule.alone(open)) / rule.all(),
+          (parts_slope * hidden.open + parts * hidden.slope) / (d * rule.all()) + alone_slope / rule.all()};
 }
 
 double norm(const Masks& gradient) {
@@ -69,10 +90,10 @@ double norm(const Masks& gradient) {
 }
 
 // Newton's method within a bracket.
-double solve(const ModelConfig& config, std::span<const float> before, std::span<const float> after, double wanted) {
+double solve(const ModelConfig& config, const CostRule& rule, std::span<const float> before, std::span<const float> after, double wanted) {
   double low = -kTiltLimit, high = kTiltLimit, tilt = 0;
   for (int i = 0; i < kIterations; i++) {
-    const Tilted at = tilted_sparsity(config, before, after, tilt);
+    const Tilted at = tilted_sparsity(config, rule, before, after, tilt);
     const double excess = at.sparsity - wanted;
     if (std::abs(excess) < kPrecision) break;
     (excess > 0 ? high : low) = tilt;
@@ -86,8 +107,9 @@ double solve(const ModelConfig& config, std::span<const float> before, std::span
 
 }  // namespace
 
-double tilt_moves(const ModelConfig& config, std::span<const float> before, std::span<float> after, double wanted) {
-  const double tilt = solve(config, before, after, wanted + kAbove);
+double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, std::span<const float> before, std::span<float> after,
+                  double wanted) {
+  const double tilt = solve(config, CostRule(config, shape), before, after, wanted + kAbove);
   const Factors factors(tilt);
   for (size_t i = 0; i < after.size(); i++) after[i] = static_cast<float>(clamped(before[i] + factors.tilted(before[i], after[i])));
   return tilt;

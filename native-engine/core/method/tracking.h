@@ -15,8 +15,9 @@ inline constexpr double kTiltLimit = 12.0, kSpeedUp = 2.0;
 
 // Log-alphas in the state's order (head, intermediate, hidden), before and after AdamW's moves. Tilts the moves so that the expected
 // sparsity becomes the wanted one, or as near as the limit lets it come, and returns the tilt. In double; each of a
-// few iterations is one pass over the log-alphas.
-double tilt_moves(const ModelConfig& config, std::span<const float> before, std::span<float> after, double wanted);
+// few iterations is one pass over the log-alphas. The shape target says what sparsity is a share of.
+double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, std::span<const float> before, std::span<float> after,
+                  double wanted);
 
 // The price is the first multiplier: negative, as more sparsity is asked for. This is where it starts, from the size of the two
 // gradients that it weighs against each other: too small rather than too large, for it grows quickly.

@@ -3,7 +3,7 @@
 //   lambda, lambda.adam_m, lambda.adam_v      F64 [2]
 //   lora.alpha F64 [1], lora.rank I64 [1], lora.targets I64 [7] (0 or 1, in projection order)
 //   step I64 [1]
-//   shape I64 [3], exact_size I64 [1], where a run has such targets
+//   shape I64 [3], exact_size I64 [1], cost F64 [8], where a run has such targets
 // A state with own weights has no LoRA: its rank and alpha are 1 and its targets 0.
 #include "espalier/train_state.h"
 
@@ -38,12 +38,14 @@ struct Scalars {
   std::array<double, 2> lambda{}, lambda_m{}, lambda_v{};
   std::array<int64_t, 3> shape{1, 0, 0};  // multiple_of, uniform, whole_attention; in the file where a run has such a target
   int64_t exact_size = 0;                 // in the file where it is 1
+  std::optional<std::array<double, kCostNumbers>> cost;
 
   Scalars() = default;
   explicit Scalars(const TrainState& s)
       : step(s.step), rank(s.lora().rank), alpha(s.lora().alpha), lambda(s.lambda), lambda_m(s.lambda_m), lambda_v(s.lambda_v) {
     shape = {s.shape.multiple_of, s.shape.uniform ? 1 : 0, s.shape.whole_attention ? 1 : 0};
     exact_size = s.shape.exact_size ? 1 : 0;
+    if (s.shape.cost) cost = numbers_of(*s.shape.cost);
     std::copy(s.lora().targets.begin(), s.lora().targets.end(), targets.begin());
   }
 
@@ -57,9 +59,14 @@ struct Scalars {
     parts.push_back({{"lambda.adam_v", TensorType::kF64, {2}}, lambda_v.data()});
     if (target().any()) parts.push_back({{"shape", TensorType::kI64, {3}}, shape.data()});
     if (exact_size == 1) parts.push_back({{"exact_size", TensorType::kI64, {1}}, &exact_size});
+    if (cost) parts.push_back({{"cost", TensorType::kF64, {kCostNumbers}}, cost->data()});
   }
 
-  ShapeTarget target() const { return {shape[0], shape[1] == 1, shape[2] == 1, exact_size == 1}; }
+  ShapeTarget target() const {
+    ShapeTarget target{shape[0], shape[1] == 1, shape[2] == 1, exact_size == 1};
+    if (cost) target.cost = cost_from(*cost);
+    return target;
+  }
 };
 
 std::vector<Part> sorted_parts(const TrainState& state, const Scalars& scalars) {
@@ -140,6 +147,10 @@ Scalars read_scalars(const Safetensors& file) {
   if (file.tensors.contains("exact_size")) {
     copy_out(take(file, "exact_size", TensorType::kI64, {1}), &s.exact_size);
     if (s.exact_size != 1) corrupt("exact_size", "exact_size is " + std::to_string(s.exact_size) + "; a state has 1 there, or nothing");
+  }
+  if (file.tensors.contains("cost")) {
+    copy_out(take(file, "cost", TensorType::kF64, {kCostNumbers}), s.cost.emplace().data());
+    if (!is_cost(cost_from(*s.cost))) corrupt("cost", "cost is none that sparsity can be a share of");
   }
   if (s.step < 0) corrupt("step", "step is " + std::to_string(s.step) + "; it counts from 0");
   if (s.rank < 1 || s.rank > kRankMax) {

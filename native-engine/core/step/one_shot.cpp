@@ -131,7 +131,7 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
       break;
   }
   if (!ratings) return std::nullopt;
-  const Masks log_alphas = one_shot_log_alphas(model_.config(), *ratings, plan.scheduled_sparsity[0]);
+  const Masks log_alphas = one_shot_log_alphas(model_.config(), state_.shape, *ratings, plan.scheduled_sparsity[0]);
   std::vector<float> all;
   for (const auto* part : {&log_alphas.head, &log_alphas.intermediate, &log_alphas.hidden})
     all.insert(all.end(), part->begin(), part->end());

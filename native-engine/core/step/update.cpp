@@ -86,7 +86,7 @@ void update_tracked(Backend& backend, const ModelConfig& config, DeviceState& st
   update_log_alphas(backend, state, gradient, in.plan.mask_learning_rate);
   std::vector<float> after(state.masks().begin(), state.masks().end());
   keep_shape(config, state.shape, after);
-  const double tilt = tilt_moves(config, before, after, in.plan.scheduled_sparsity[in.index]);
+  const double tilt = tilt_moves(config, state.shape, before, after, in.plan.scheduled_sparsity[in.index]);
   state.write_log_alphas(after);
   state.lambda[0] = next_price(price, tilt, in.plan.lambda_learning_rate);
 }

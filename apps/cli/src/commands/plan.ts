@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { budgetPlanWords } from '#comparison';
 import { v1 } from '#protocol';
 import { ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
@@ -110,7 +111,10 @@ function printPlan(context: Context, response: v1.PlanRunResponse): void {
   if (response.result !== undefined) {
     output.line();
     output.line(output.style('bold', 'Result'));
-    output.pairs([['at the target', resultWords(response.result, settings)]]);
+    output.pairs([
+      ...(response.budget === undefined ? [] : [['budget', budgetPlanWords(response.budget)] satisfies [string, string]]),
+      ['at the target', resultWords(response.result, settings)],
+    ]);
   }
   output.line();
   output.line(output.style('bold', 'Time'));

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
+import { budgetWords } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
 import type { Context } from '../context.js';
 import {
@@ -88,6 +89,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
         `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
     ],
+    ['budget', run.budget === undefined ? undefined : budgetWords(run.budget)],
     ['result', run.result === undefined ? undefined : resultWords(run.result, run.settings)],
     ['phase', phaseWords(run)],
     ['target', targetWords(run)],

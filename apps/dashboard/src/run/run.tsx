@@ -5,7 +5,7 @@ import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded.js';
 import { ForkForm } from '../forms/fork-form.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import type { Budget, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf, headlineOf, nameOf, stepOf } from '../runs/columns.js';
 import {
   count,
@@ -137,6 +137,11 @@ function Notes({ run }: { run: Run }) {
   );
 }
 
+function budgetFigure({ unit, asked, intact, predicted }: Budget): [term: string, value: string, more: string] {
+  const value = predicted === undefined ? NONE : short(predicted);
+  return [`Budget in ${unit}`, value, `asked ${short(asked)} of ${short(intact)}`];
+}
+
 function Figures({ run }: { run: Run }) {
   const masked = headlineOf(run);
   const intact = run.evaluations.findLast(
@@ -149,6 +154,7 @@ function Figures({ run }: { run: Run }) {
     ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${percent(run.settings?.targetSparsity ?? 0, 0)}`],
     ['Hard sparsity', percent(run.hardSparsity), ''],
     ['Parameters', run.result === undefined ? NONE : short(Number(run.result.parameterCount)), `of ${short(Number(run.parameterCount))}`],
+    ...(run.budget === undefined ? [] : [budgetFigure(run.budget)]),
     ['Loss', decimal(live?.loss), ''],
     ['Perplexity', decimal(masked?.perplexity), intact === undefined ? '' : `intact ${decimal(intact.perplexity)}`],
     ['Teacher', teacherWord(run.teacher), `${run.teacherCount} kept`],

@@ -1,8 +1,12 @@
 // The proposals and estimates of a plan, in the words of the public protocol.
 import type { v1 } from '#protocol';
+import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
-import type { ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import { shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
+import type { ResultSize } from '../pruning-run/planning/result-size.js';
+import { openAt } from '../pruning-run/planning/target-sparsity.js';
 import type { RunPlan } from '../run-commands/model-and-data.js';
 
 export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'change'>): v1.MemoryPlan {
@@ -10,6 +14,16 @@ export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'chan
   const { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights } = change.settings;
   const { totalBytes } = change;
   return { ...memory, change: { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights, totalBytes } };
+}
+
+/** The sparsity that a budget means, and the result, if gates of all kinds close alike. */
+export function budgetPlan({ model, shape, settings }: RunPlan, budget: Budget): { message: v1.Budget; result: ResultSize } {
+  const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model)));
+  const { parameters, multiplyAddShare: multiplicationShare, bytes, prunableSparsity } = sizes;
+  return {
+    message: { ...budgetMessage(budget, settings), prunableSparsity },
+    result: { parameterCount: Math.round(parameters), multiplicationShare, bytes: Math.round(bytes), estimated: true },
+  };
 }
 
 export function cardMessage(

@@ -8,6 +8,7 @@ import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-commands/model-and-data.js';
 import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
+import { shareGoneAt } from '../pruning-run/method/budget.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
@@ -17,7 +18,7 @@ import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-services/run-services.js';
 import { RunTexts } from '../run-services/run-texts.js';
 import { Callers } from './callers.js';
-import { cardMessage, memoryMessage } from './plan-message.js';
+import { budgetPlan, cardMessage, memoryMessage } from './plan-message.js';
 import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage, resultMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
@@ -104,9 +105,10 @@ export class RunGrpc {
 
   private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
     const { modelPath, settings: requested, card } = planRequest(request);
-    const { model, settings, memory, change, engine } = await this.sources.plan(modelPath, requested, card?.figures);
+    const plan = await this.sources.plan(modelPath, requested, card?.figures);
+    const { model, settings, memory, change, engine, budget } = plan;
     const disk = await diskPlan(settings, memory, this.config.artifactFolder);
-    const result = estimatedSize(model, settings.targetSparsity);
+    const { result, message: budgetPlanned } = budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget);
     return {
       settings: settingsMessage(settings),
       parameterCount: BigInt(model.parameterCount),
@@ -114,12 +116,13 @@ export class RunGrpc {
       memory: memoryMessage({ memory, change }),
       card: card === null ? undefined : cardMessage(card, model, settings, change?.settings),
       warnings: [
-        ...targetWarnings(settings),
+        ...targetWarnings(settings, undefined, budget === null ? undefined : shareGoneAt(budget, model)),
         ...diskWarnings(disk),
         ...memoryWarnings(settings, memory),
-        ...resultWarnings(result, settings),
+        ...resultWarnings(result, settings, budget),
       ],
       result: resultMessage(result),
+      budget: budgetPlanned,
       disk,
       engine,
       ...this.estimate(model.path, settings),
@@ -139,7 +142,7 @@ export class RunGrpc {
 
   private async launched(changed: Changed): Promise<{ run: v1.Run; alreadyLaunched: boolean; warnings: v1.PlanWarning[] }> {
     const summary = await this.views.summary(changed.runId, { atRevision: changed.revision });
-    const { settings, origin } = summary.run;
+    const { settings, origin, budget, model } = summary.run;
     const { memory, alreadyDone } = changed;
     const planned =
       memory === undefined
@@ -148,7 +151,7 @@ export class RunGrpc {
     return {
       run: this.views.message(summary),
       alreadyLaunched: alreadyDone,
-      warnings: [...this.nameWarnings(summary.run), ...targetWarnings(settings, origin?.from), ...planned],
+      warnings: [...this.nameWarnings(summary.run), ...targetWarnings(settings, origin?.from, budget && shareGoneAt(budget, model)), ...planned],
     };
   }
 

@@ -21,7 +21,8 @@ interface Held {
 }
 
 /** Runs with equal values begin with the same state, where they share a session. */
-const freshStateOf = ({ settings }: PruningRunState): string => `${settings.seed} ${settings.shapeTarget} ${settings.maskRounding}`;
+const freshStateOf = ({ settings, budget }: PruningRunState): string =>
+  [settings.seed, settings.shapeTarget, settings.maskRounding, ...(budget?.cost ?? [])].join(' ');
 
 export class EngineWorkbench {
   private held: Held | null = null;

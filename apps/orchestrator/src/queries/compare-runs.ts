@@ -141,7 +141,7 @@ function layerDifferences(
 }
 
 function sparsitiesOf({ run }: RunSummary): number[] {
-  return run.current === null ? [] : layerSparsities(run.model, run.current);
+  return run.current === null ? [] : layerSparsities(run.model, run.current, run.budget);
 }
 
 function only(left: Set<number> | undefined, right: Set<number> | undefined): { left: number[]; right: number[] } {

@@ -1,5 +1,5 @@
 // How much of each layer is gone.
-import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
+import type { Budget, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 
 export interface OpenParts {
   headsOpen: number[];
@@ -11,11 +11,13 @@ export interface OpenParts {
 /**
  * For each layer, the share of its projections' parameters that is gone; their mean is the hard sparsity. A unit is three rows of the
  * hidden size. The record does not hold a head's size, which grouped queries make smaller: it follows from the hard sparsity, to which
- * heads and units add up. The layers of a model that is pruned are all of one shape.
+ * heads and units add up. With a budget the hard sparsity is of its cost, and the record holds what a head costs beside a unit. The
+ * layers of a model that is pruned are all of one shape.
  */
 export function layerSparsities(
   { layers, hiddenSize, prunableParameterCount }: Pick<ModelIdentity, 'layers' | 'hiddenSize' | 'prunableParameterCount'>,
   { headsOpen, unitsOpen, hiddenOpen, hardSparsity }: OpenParts,
+  budget?: Pick<Budget, 'cost' | 'kvHeads'>,
 ): number[] {
   const share = hiddenOpen / hiddenSize;
   const gone = layers.map(({ heads, units }, layer) => ({
@@ -24,7 +26,13 @@ export function layerSparsities(
   }));
   const all = gone.reduce((sum, one) => ({ heads: sum.heads + one.heads, units: sum.units + one.units }));
   const unitSize = 3 * hiddenSize;
-  const headSize = all.heads === 0 ? 0 : (hardSparsity * prunableParameterCount - all.units * unitSize) / all.heads;
+  const bySparsity = (): number => (all.heads === 0 ? 0 : (hardSparsity * prunableParameterCount - all.units * unitSize) / all.heads);
+  const headSize = budget === undefined ? bySparsity() : headSizeByCost(budget, layers[0]!.heads, unitSize);
   const layerSize = prunableParameterCount / layers.length;
   return gone.map(({ heads, units }) => (heads * headSize + units * unitSize) / layerSize);
+}
+
+/** Without groups the head's keys and values go with it, as many parameters as its queries and outputs. */
+function headSizeByCost({ cost: [head = 0, unit = 1], kvHeads }: Pick<Budget, 'cost' | 'kvHeads'>, heads: number, unitSize: number): number {
+  return ((head * unitSize) / unit) * (heads === kvHeads ? 2 : 1);
 }

@@ -8,18 +8,22 @@ import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
-import type { DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { Budget, DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
 import { learnsFromText } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
+import { amountViolations, budgetOf, budgetSettingOf, aboutBudget, shareToGo } from '../pruning-run/method/budget.js';
+import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { namedData, trainText, validationText, type DataSource } from './named-data.js';
 
 export interface RunPlan {
   model: ModelIdentity;
   settings: RunSettings; // complete
+  budget: Budget | null;
+  shape: ModelShape;
   memory: engineV1.PlanMemoryResponse;
   /** If the run needs too much memory: settings that need less, and their memory. */
   change: { settings: RunSettings; totalBytes: bigint } | null;
@@ -55,9 +59,11 @@ export class ModelAndData {
     const early = settingsViolations(resolveSettings(requested));
     if (early.length > 0) throw invalidRequest(early);
     const path = resolve(modelPath);
-    const model = modelIdentity(path, await this.ask((engine) => engine.inspectModel(path, { skipWeights: true })));
+    const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: true }));
+    const [model, shape] = [modelIdentity(path, described), modelShape(described)];
     await requireTokenizer(path);
-    const settings = resolveSettings(requested, model);
+    const budget = requestedBudget(requested, shape);
+    const settings = resolveSettings(budget === null ? requested : { ...requested, targetSparsity: shareToGo(budget, requested) }, model);
     const violations = settingsViolations(settings, model);
     if (violations.length > 0) throw invalidRequest(violations);
     const planned = async (tried: RunSettings): Promise<Pick<RunPlan, 'memory' | 'engine'>> => {
@@ -65,9 +71,10 @@ export class ModelAndData {
       return { engine, memory: card === null ? memory : memoryOnCard(memory, model, tried, card) };
     };
     const asked = await planned(settings);
-    if (fits(asked.memory)) return { model, settings, ...asked, change: null };
+    const about = { model, settings, budget, shape, ...asked };
+    if (fits(asked.memory)) return { ...about, change: null };
     const found = await fittingSettings(settings, asked.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
-    return { model, settings, ...asked, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
+    return { ...about, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
   }
 
   private async ask<T>(question: (engine: EngineApi) => Promise<T>): Promise<T> {
@@ -236,6 +243,35 @@ function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
 
 function requireTokens(count: number, needed: number, field: string, what: string): void {
   if (count < needed) throw invalidField('DATA_TOO_SHORT', field, `holds ${count} tokens; ${what} takes ${needed}`);
+}
+
+/** @throws EspalierError with what is possible, where the budget can't be kept */
+function requestedBudget(requested: RequestedSettings, shape: ModelShape): Budget | null {
+  const setting = budgetSettingOf(requested);
+  if (setting === null) return null;
+  const budget = budgetOf(resolveSettings(requested), shape);
+  if (budget === null) {
+    const { field } = aboutBudget({ setting });
+    throw invalidField('BUDGET_OUT_OF_REACH', `settings.${field}`, 'the model has parameters beside the parts that a budget counts');
+  }
+  const violations = amountViolations(budget, requested, requested.targetSparsity);
+  if (violations.length > 0) throw invalidRequest(violations);
+  return budget;
+}
+
+function modelShape(model: engineV1.ModelDescription): ModelShape {
+  return {
+    layers: Number(model.layerCount),
+    heads: Number(model.headCount),
+    kvHeads: Number(model.kvHeadCount),
+    units: Number(model.intermediateSize),
+    hiddenSize: Number(model.hiddenSize),
+    headDim: Number(model.headDim),
+    vocabularySize: Number(model.vocabSize),
+    tiedEmbeddings: model.tiedEmbeddings,
+    parameterCount: Number(model.parameterCount),
+    weightBytes: Number(model.weightBytes),
+  };
 }
 
 function modelIdentity(path: string, model: engineV1.ModelDescription): ModelIdentity {

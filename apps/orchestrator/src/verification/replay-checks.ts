@@ -27,6 +27,7 @@ export async function* replayChecks(
     borrowEngine: context.borrowEngine,
     artifacts: context.artifacts,
     model: run.model,
+    budget: run.budget,
     data: run.data,
     segments,
     tolerance: request.tolerance ?? null,

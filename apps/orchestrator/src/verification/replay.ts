@@ -2,7 +2,7 @@
 import type { ArtifactStore } from '#artifact-store';
 import { counted, EspalierError, type engineV1 } from '#protocol';
 import type { BorrowEngine } from '../engine-pool/verification-engine.js';
-import type { DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
+import type { Budget, DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { initialStateRequest, trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { EngineApi, EndedSegment } from '../engines/wire/engine-client.js';
@@ -14,6 +14,8 @@ export interface ReplayInput {
   borrowEngine: BorrowEngine;
   artifacts: ArtifactStore;
   model: ModelIdentity;
+  /** undefined: the target is a sparsity. */
+  budget?: Budget | undefined;
   data: DataIdentity;
   /** In order; each starts where the one before ended, or from a state that is still there. */
   segments: ReplaySegment[];
@@ -148,7 +150,7 @@ class Replay {
     const { artifacts } = this.input;
     const { client, sessionId } = this.session;
     if (startDigest === null) {
-      this.held = (await client.initialiseState(initialStateRequest(sessionId, { settings, model: this.input.model }))).digest;
+      this.held = (await client.initialiseState(initialStateRequest(sessionId, { settings, ...this.input }))).digest;
       return 'from the fresh state';
     }
     if ((await artifacts.stat(startDigest)) !== null) {

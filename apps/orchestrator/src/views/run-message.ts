@@ -12,6 +12,7 @@ import { resultSize, type ResultSize } from '../pruning-run/planning/result-size
 import type { LivePreparation, LiveWait } from './live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
+import { budgetOfRun } from './budget-message.js';
 
 function dataMessage(data: DataIdentity): v1.DataSource {
   return {
@@ -68,6 +69,7 @@ export function runMessage(
     hiddenOpen: current?.hiddenOpen ?? run.model.hiddenSize,
     hiddenSize: run.model.hiddenSize,
     result: current === null || run.model.parameterCount === 0 ? undefined : resultMessage(resultSize(run.model, current)),
+    budget: budgetOfRun(run),
     parameterCount: BigInt(run.model.parameterCount),
     prunableParameterCount: BigInt(run.model.prunableParameterCount),
     evaluations: run.evaluations.map((one) => evaluationMessage(run, one)),

@@ -1,5 +1,5 @@
 // The table of settings in words: for the help of the command line, and as a page of the documentation.
-import { defaultText, valueOfText, type SettingValues } from './setting-values.js';
+import { defaultText, isAmount, valueOfText, type SettingValues } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 /** "0 to 0.95", "tracking or multipliers"; empty where anything goes. */
@@ -21,6 +21,7 @@ export function settingOfText(setting: Setting, text: string): SettingValues[Set
   } catch (error) {
     const range = ['number', 'whole'].includes(setting.kind) ? allowedWords(setting) : '';
     if (!(error instanceof RangeError) || range === '') throw error;
+    if (isAmount(setting)) throw new RangeError(`${error.message.slice(0, -1)}: ${range}.`, { cause: error });
     const what = setting.kind === 'whole' ? 'A whole number' : setting.share ? 'A number, or a share in percent,' : 'A number';
     throw new RangeError(`${what} is allowed: ${range}.`);
   }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -72,6 +73,23 @@ class StateLayout {
   int64_t vectors_begin_ = 0, lora_size_ = 0, size_ = 0;
 };
 
+// The cost of a model by its open parts, in the unit of a run's budget: parameters, bytes, multiplications. Sparsity is the share of it that
+// is gone. A key/value head is read where one of its query heads is open.
+struct Cost {
+  // In proportion to the hidden units that are open; given for all of them: one query head, one intermediate unit, one key/value head that
+  // is read, and the rest (embeddings, norms).
+  double head = 0, unit = 0, kv = 0, rest = 0;
+  // However many hidden units are open: the same parts (biases, the cache), and the rest.
+  double head_alone = 0, unit_alone = 0, kv_alone = 0, rest_alone = 0;
+
+  bool operator==(const Cost&) const = default;
+};
+inline constexpr size_t kCostNumbers = 8;  // in the order of the members
+Cost cost_from(const std::array<double, kCostNumbers>& numbers);
+std::array<double, kCostNumbers> numbers_of(const Cost& cost);
+// Whether sparsity can be a share of it: finite, nothing below 0, and heads or units cost something.
+bool is_cost(const Cost& cost);
+
 // Shapes that the masks of a run are held to, so that engines made for such shapes gain by them, and how their counts are rounded. Part of
 // a state from its first step on.
 struct ShapeTarget {
@@ -81,6 +99,8 @@ struct ShapeTarget {
   // Without shapes: the number of open parameters is the one that the probabilities give, to half a unit, though each group of gates is
   // rounded.
   bool exact_size = false;
+  // The cost that sparsity is a share of; without one, that of the prunable parameters.
+  std::optional<Cost> cost = std::nullopt;
 
   // Whether widths are asked for.
   bool any() const { return multiple_of != 1 || uniform || whole_attention; }

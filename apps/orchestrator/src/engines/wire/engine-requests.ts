@@ -1,8 +1,8 @@
 // Requests to the engine, made from the record alone, in one place. So a replay asks for exactly the same as the run.
 import { engineSettingsMessage, engineV1 } from '#protocol';
-import type { ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
+import type { Budget, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
-import { shapeOf } from '../../pruning-run/method/shape-target.js';
+import { FREE, shapeOf } from '../../pruning-run/method/shape-target.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
 
@@ -28,9 +28,10 @@ export function sessionKey(options: engineV1.SessionOptions): string {
 /** The state that a run begins with. */
 export function initialStateRequest(
   sessionId: string,
-  { settings, model }: { settings: RunSettings; model: Pick<ModelIdentity, 'hiddenSize'> },
+  { settings, model, budget }: { settings: RunSettings; model: Pick<ModelIdentity, 'hiddenSize'>; budget?: Budget | undefined },
 ): engineV1.InitialiseStateRequest {
-  return { sessionId, seed: BigInt(settings.seed), shape: shapeOf(settings, model) };
+  const shape = shapeOf(settings, model) ?? (budget && FREE);
+  return { sessionId, seed: BigInt(settings.seed), shape: shape && { ...shape, cost: budget?.cost ?? [] } };
 }
 
 const importances = {

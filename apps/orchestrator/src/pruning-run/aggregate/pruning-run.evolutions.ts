@@ -11,7 +11,7 @@ type Skips = PruningRunState['latestSkips'];
 type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T }>;
 
 export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>): PruningRunState {
-  const { runId, name, tags, note, requestId, requestDigest, model, data: source, settings } = data;
+  const { runId, name, tags, note, requestId, requestDigest, model, data: source, settings, budget } = data;
   return {
     runId,
     name,
@@ -22,6 +22,7 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     model,
     data: source,
     settings,
+    ...(budget === undefined ? {} : { budget }),
     phases: phasesOf(settings),
     phase: 'prune',
     origin: null,

@@ -1,5 +1,6 @@
 // The state that the events of a run add up to. Plain data: views fold with the same evolve and copy from it.
 import type {
+  Budget,
   DataIdentity,
   DiscardedArtifact,
   ModelIdentity,
@@ -57,6 +58,8 @@ export interface PruningRunState {
   model: ModelIdentity;
   data: DataIdentity;
   settings: RunSettings;
+  /** Absent: the target is a sparsity. */
+  budget?: Budget;
   /** The plan, in order; steps count through all of them. */
   phases: Phase[];
   /** That of the last recorded step, or the one that was begun after it. */

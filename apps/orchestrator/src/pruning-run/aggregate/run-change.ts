@@ -5,7 +5,7 @@ import type { PruningRunState } from './pruning-run.state.js';
 export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };
 
 export type Launch = { kind: 'launch' } & PruningRunEventData<'RunLaunched'>;
-export interface Fork extends Omit<PruningRunEventData<'RunLaunched'>, 'model' | 'settings' | 'data'> {
+export interface Fork extends Omit<PruningRunEventData<'RunLaunched'>, 'model' | 'settings' | 'data' | 'budget'> {
   kind: 'fork';
   parent: PruningRunState;
   from: StartingPoint;

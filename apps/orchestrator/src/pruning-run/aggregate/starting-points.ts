@@ -1,10 +1,11 @@
 // The starting point of a rewind, a fall back or a fork: a recorded state of a run, with all facts that held at it.
 import { invalidRequest, type FieldViolation } from '#protocol';
-import type { InheritedTeacher, NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
+import type { Budget, InheritedTeacher, NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import { artifactDiscarded, findDiscard } from './discarding.js';
 import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
+import { budgetOfForkViolations, shareToGo } from '../method/budget.js';
 import { lambdaLearningRateOf, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
 import { endStepOf, prunesAtOnce } from '../method/phases.js';
 import { digestStartingWith } from './short-digests.js';
@@ -67,7 +68,9 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
   if (state !== null) return [];
   const { runId, name, tags, note, requestId, requestDigest, parent, overrides } = change;
   if (parent.status === 'deleted') throw runDeleted(parent, 'parent_run_id');
-  const settings = settingsOfFork(parent.settings, overrides);
+  const refused = budgetOfForkViolations(parent.budget, overrides);
+  if (refused.length > 0) throw invalidRequest(refused);
+  const settings = settingsOfFork(parent.settings, overrides, parent.budget);
   const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
   refuseMeaningless(settings, parent, from);
   const data = change.data ?? parent.data;
@@ -85,6 +88,7 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
         model: parent.model,
         data,
         settings,
+        ...(parent.budget === undefined ? {} : { budget: parent.budget }),
         parentRunId: parent.runId,
         parentRevision: parent.revision,
         from,
@@ -99,10 +103,11 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
 
 /**
  * A fork with fewer steps than the parent's warm-up, and without a warm-up of its own, keeps the share of the warm-up. Another rule that
- * holds the sparsity, without a rate of its own, takes the rate of that rule.
+ * holds the sparsity, without a rate of its own, takes the rate of that rule. Another amount of a budget is another share of its cost.
  */
-export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>): RunSettings {
+export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>, budget?: Budget): RunSettings {
   const settings = { ...parent, ...overrides };
+  if (budget !== undefined && overrides[budget.setting] !== undefined) settings.targetSparsity = shareToGo(budget, settings);
   if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
     settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
   }

@@ -20,6 +20,7 @@ const EVEN_WIDTH = 64;
 const WIDE_MODEL = 1024;
 
 const NO_WIDTHS = { multipleOf: 1, uniform: false, wholeAttention: false };
+export const FREE: Shape = { ...NO_WIDTHS, exactSize: false };
 
 /** undefined: the shapes that the masks learn, each group of masks rounded by itself. */
 export function shapeOf(

@@ -1,6 +1,7 @@
 // The size of the pruned model of a run, before or after its training; pure. One definition holds everywhere: the size of the export in the
 // format hf-remote. The engine counts it for each recorded state. Before a run, and for states of earlier releases, it is estimated.
-import type { ModelIdentity, RunSettings, StateFact } from '../record/pruning-run.events.js';
+import { aboutBudget } from '../method/budget.js';
+import type { Budget, ModelIdentity, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 
 export interface ResultSize {
@@ -45,17 +46,22 @@ export function estimatedSize(model: Model, sparsity: number, hiddenShare = 1): 
   };
 }
 
-export function resultWarnings({ multiplicationShare }: ResultSize, { targetSparsity }: RunSettings): SettingsWarning[] {
+export function resultWarnings(
+  { multiplicationShare }: ResultSize,
+  { targetSparsity }: Pick<RunSettings, 'targetSparsity'>,
+  budget: Budget | null,
+): SettingsWarning[] {
   if (multiplicationShare <= HARDLY_FEWER) return [];
   const share = (multiplicationShare * 100).toFixed(0);
   const sparsity = (targetSparsity * 100).toFixed(1);
+  const field = budget === null ? 'target_sparsity' : aboutBudget(budget).field;
   return [
     {
       code: 'HARDLY_QUICKER',
-      field: 'settings.target_sparsity',
+      field: `settings.${field}`,
       message:
         `at ${sparsity}% a token will still take ${share}% of the dense model's multiplications, ` +
-        'so the result will hardly be quicker: a higher target_sparsity makes it so',
+        `so the result will hardly be quicker: ${budget === null ? 'a higher target_sparsity' : `a smaller ${field}`} makes it so`,
     },
   ];
 }

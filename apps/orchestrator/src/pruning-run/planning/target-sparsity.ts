@@ -2,20 +2,30 @@
 // rule by which a run has met its target.
 import { isOffTarget, TARGET_TOLERANCE } from '#comparison';
 import type { RunSettings } from '../record/pruning-run.events.js';
+import { LOG_ALPHA_MAX, LOG_ALPHA_MIN, OPEN_OFFSET, openProbability } from '../method/gates.js';
 import { prunesAtOnce } from '../method/phases.js';
 import { scheduledSparsity } from '../method/sparsity-schedule.js';
 
-/** As in the engine (hard_concrete.h): where log-alphas are kept, and how they give the probability of a unit to stay open. */
-const LOG_ALPHA_MAX = Math.log(100);
-const LOG_ALPHA_MIN = Math.log(0.01);
-const OPEN_OFFSET = (2 / 3) * Math.log(11);
-const openProbability = (logAlpha: number): number => 1 / (1 + Math.exp(-logAlpha - OPEN_OFFSET));
+/** The sparsity where every gate is open with the same probability. */
+export type SparsityAt = (open: number) => number;
 
-/** A parameter stays if its head or unit stays and its hidden unit stays. With equal log-alphas that is the square of the probability. */
-const sparsityAt = (logAlpha: number): number => 1 - openProbability(logAlpha) ** 2;
+/** A parameter stays if its head or unit stays and its hidden unit stays. */
+export const PRUNABLE: SparsityAt = (open) => 1 - open ** 2;
 
-function logAlphaAt(sparsity: number): number {
-  const open = Math.sqrt(1 - Math.min(Math.max(sparsity, 0), 1 - 1e-9));
+/** The probability at which the sparsity is this one. It falls as the probability rises. */
+export function openAt(sparsity: number, sparsityAt: SparsityAt): number {
+  if (sparsityAt === PRUNABLE) return Math.sqrt(1 - Math.min(Math.max(sparsity, 0), 1 - 1e-9));
+  let [low, high] = [0, 1];
+  for (let halving = 0; halving < 60; halving++) {
+    const middle = (low + high) / 2;
+    if (sparsityAt(middle) > sparsity) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+function logAlphaAt(sparsity: number, sparsityAt: SparsityAt): number {
+  const open = openAt(sparsity, sparsityAt);
   return Math.min(Math.max(Math.log(open / (1 - open + 1e-12)) - OPEN_OFFSET, LOG_ALPHA_MIN), LOG_ALPHA_MAX);
 }
 
@@ -27,10 +37,12 @@ export function reachableSparsity(
   { maskLearningRate, sparsityControl }: Pick<RunSettings, 'maskLearningRate' | 'sparsityControl'>,
   steps: number,
   fromSparsity = 0,
+  sparsityAt = PRUNABLE,
 ): { least: number; most: number } {
-  const start = logAlphaAt(fromSparsity);
+  const start = logAlphaAt(fromSparsity, sparsityAt);
   const moved = maskLearningRate * steps * (sparsityControl === 'tracking' ? TRACKING_SPEED_UP : 1);
-  return { least: sparsityAt(Math.min(start + moved, LOG_ALPHA_MAX)), most: sparsityAt(Math.max(start - moved, LOG_ALPHA_MIN)) };
+  const at = (logAlpha: number): number => sparsityAt(openProbability(logAlpha));
+  return { least: at(Math.min(start + moved, LOG_ALPHA_MAX)), most: at(Math.max(start - moved, LOG_ALPHA_MIN)) };
 }
 
 export interface SettingsWarning {
@@ -53,6 +65,7 @@ type TargetSettings = Pick<
 export function targetWarnings(
   settings: TargetSettings,
   from: { step: number; expectedSparsity: number } = { step: 0, expectedSparsity: 0 },
+  sparsityAt = PRUNABLE,
 ): SettingsWarning[] {
   if (prunesAtOnce(settings.recipe)) return []; // no masks learn
   const { targetSparsity, totalSteps, warmupSteps, maskLearningRate } = settings;
@@ -68,7 +81,7 @@ export function targetWarnings(
         `fewer warmup_steps (${warmupSteps} of ${totalSteps} now) leave steps at the target`,
     );
   }
-  const { least, most } = reachableSparsity(settings, steps, from.expectedSparsity);
+  const { least, most } = reachableSparsity(settings, steps, from.expectedSparsity, sparsityAt);
   if (most < targetSparsity - TARGET_TOLERANCE || least > targetSparsity + TARGET_TOLERANCE) {
     const limit = most < targetSparsity ? `at most ${percent(most)}` : `at least ${percent(least)}`;
     warn(

@@ -138,6 +138,18 @@ export interface SegmentLoss {
   lmMean: number | null;
 }
 
+/** A target in another unit than sparsity. With the settings it says all that the engine is told. */
+export interface Budget {
+  setting: 'targetParams' | 'targetBytes' | 'targetMacs';
+  /** The cost of the intact model, in the budget's unit. */
+  intact: number;
+  /** What a run can come to at least: it can't close everything. */
+  least: number;
+  kvHeads: number; // of a layer
+  /** As method/model-cost.ts counts it, in the order of the engine's numbers. */
+  cost: number[];
+}
+
 /** How any run begins, launched or forked. */
 type Launched = {
   runId: string;
@@ -149,6 +161,8 @@ type Launched = {
   model: ModelIdentity;
   data: DataIdentity;
   settings: RunSettings; // of a fork: as they are from here on
+  /** Absent: the target is a sparsity. With it all sparsities of the run are shares of its cost. */
+  budget?: Budget;
 };
 
 interface Facts {

@@ -1,0 +1,146 @@
+// Budgets: targets in parameters, bytes or multiply-adds of the exported model, in place of a sparsity. Each is a cost of the open parts
+// (model-cost.ts). The engine holds the share of the cost that is gone to the schedule, as it does with the prunable parameters. So
+// target_sparsity of a run with a budget is the share that has to go, and all that goes by sparsity goes by the cost.
+import type { FieldViolation } from '#protocol';
+import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
+import { LOG_ALPHA_MIN, openProbability } from './gates.js';
+import {
+  byteCost,
+  costAt,
+  costFrom,
+  gatesAt,
+  intactCost,
+  multiplyAddCost,
+  numbersOf,
+  parameterCost,
+  prunableCost,
+  vectorsOf,
+  WITHOUT_PARTS,
+  type Cost,
+  type Gates,
+  type ModelShape,
+} from './model-cost.js';
+import { prunesAtOnce } from './phases.js';
+
+type BudgetSetting = Budget['setting'];
+type Amounts = { [K in BudgetSetting]?: number | undefined };
+
+const ABOUT: Record<BudgetSetting, { field: string; unit: string }> = {
+  targetParams: { field: 'target_params', unit: 'parameters' },
+  targetBytes: { field: 'target_bytes', unit: 'bytes' },
+  targetMacs: { field: 'target_macs', unit: 'multiply-adds' },
+};
+const NAMES = Object.keys(ABOUT) as BudgetSetting[];
+
+/** As the range of target_sparsity: no run is asked for less. */
+const SPARSITY_MAX = 0.95;
+/** A share that a client worked out itself may differ in its last digits. */
+const SAME = 1e-6;
+
+const given = (amounts: Amounts): BudgetSetting[] => NAMES.filter((name) => (amounts[name] ?? 0) !== 0);
+export const budgetSettingOf = (amounts: Amounts): BudgetSetting | null => given(amounts)[0] ?? null;
+export const aboutBudget = ({ setting }: Pick<Budget, 'setting'>): { field: string; unit: string } => ABOUT[setting];
+
+const conflict = (setting: string, other: string): FieldViolation => ({
+  field: `settings.${setting}`,
+  description: `is given beside ${other}: a run has one target`,
+  code: 'BUDGETS_CONFLICT',
+});
+
+/** Two budgets at once: they show before the model is known. */
+export function budgetViolations(settings: Amounts): FieldViolation[] {
+  const [first, ...more] = given(settings);
+  return more.map((name) => conflict(ABOUT[name].field, ABOUT[first!].field));
+}
+
+type BudgetSettings = Pick<RunSettings, BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe'>;
+
+function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape): Cost | null {
+  const vectors = vectorsOf(model);
+  if (vectors === null) return null;
+  switch (setting) {
+    case 'targetParams':
+      return parameterCost(model, vectors);
+    case 'targetBytes':
+      return byteCost(model, vectors, settings);
+    case 'targetMacs':
+      return multiplyAddCost(model, settings);
+  }
+}
+
+/** @returns null where the settings ask for no budget, or where the parameters of the model are not those of parts that are known */
+export function budgetOf(settings: BudgetSettings, model: ModelShape): Budget | null {
+  const setting = budgetSettingOf(settings);
+  const cost = setting === null ? null : costOf(setting, settings, model);
+  if (setting === null || cost === null) return null;
+  const intact = intactCost(cost, model);
+  const closed = prunesAtOnce(settings.recipe) ? WITHOUT_PARTS : gatesAt(model, openProbability(LOG_ALPHA_MIN));
+  const least = Math.max(costAt(cost, closed), intact * (1 - SPARSITY_MAX));
+  return { setting, intact, least, kvHeads: model.kvHeads, cost: numbersOf(cost) };
+}
+
+/** In the budget's unit. */
+export const amountAsked = ({ setting, intact }: Budget, amounts: Amounts): number =>
+  (amounts[setting] ?? 0) * (setting === 'targetMacs' ? intact : 1);
+
+/** The share of the cost that has to go. */
+export const shareToGo = (budget: Budget, amounts: Amounts): number => Math.max(0, 1 - amountAsked(budget, amounts) / budget.intact);
+
+/** @param targetSparsity where the request has one too: it has to say the same */
+export function amountViolations(budget: Budget, amounts: Amounts, targetSparsity?: number): FieldViolation[] {
+  const { field } = aboutBudget(budget);
+  const asked = amountAsked(budget, amounts);
+  if (asked > budget.intact || asked < budget.least) {
+    const unit = budget.setting === 'targetMacs' ? budget.intact : 1;
+    const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [budget.least / unit, 1];
+    const why =
+      asked > budget.intact ? 'is more than the intact model has' : 'is less than what the masks can leave: not all of a model is prunable';
+    const description = `${why}: must be in [${least}, ${most}], is ${amounts[budget.setting]}`;
+    return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
+  }
+  const differs = targetSparsity !== undefined && Math.abs(targetSparsity - shareToGo(budget, amounts)) > SAME;
+  return differs ? [conflict('target_sparsity', field)] : [];
+}
+
+/** A fork counts as its parent does: what its states hold says what sparsity is a share of. */
+export function budgetOfForkViolations(parent: Budget | undefined, overrides: Partial<RunSettings>): FieldViolation[] {
+  const fixed = (field: string, why: string): FieldViolation => ({
+    field: `settings.${field}`,
+    description: `${why}: launch a run instead`,
+    code: 'FORK_FIELD_FIXED',
+  });
+  const own = parent === undefined ? 'target_sparsity' : aboutBudget(parent).field;
+  const others = NAMES.filter((name) => name !== parent?.setting && (overrides[name] ?? 0) !== 0).map((name) => ABOUT[name].field);
+  const violations = others.map((field) => fixed(field, `can't be the target of a fork whose parent counts by ${own}`));
+  if (parent === undefined) return violations;
+  if (overrides[parent.setting] === 0) violations.push(fixed(own, "can't be left out by a fork"));
+  else if (overrides[parent.setting] !== undefined) violations.push(...amountViolations(parent, overrides, overrides.targetSparsity));
+  else if (overrides.targetSparsity !== undefined) violations.push(fixed('target_sparsity', `is given by ${own}, which a fork may change`));
+  return violations;
+}
+
+const gatesOf = ({ layers }: Pick<ModelIdentity, 'layers'>, { kvHeads }: Budget): Gates => ({
+  layers: layers.length,
+  heads: layers[0]!.heads,
+  units: layers[0]!.units,
+  kvHeads,
+});
+
+/** The share of the budget's cost that is gone where every gate is open with the same probability. */
+export function shareGoneAt(budget: Budget, model: Pick<ModelIdentity, 'layers'>): (open: number) => number {
+  const [cost, gates] = [costFrom(budget.cost), gatesOf(model, budget)];
+  return (open) => 1 - costAt(cost, gatesAt(gates, open)) / budget.intact;
+}
+
+/** Sizes of a model whose gates are all open with one probability, before there is a state. */
+export function sizesAt(model: ModelShape, open: number): { prunableSparsity: number; parameters: number; multiplyAddShare: number; bytes: number } {
+  const vectors = vectorsOf(model)!;
+  const [prunable, weights] = [prunableCost(model), multiplyAddCost(model, { budgetContext: 0 })];
+  const at = (cost: Cost): number => costAt(cost, gatesAt(model, open));
+  return {
+    prunableSparsity: 1 - at(prunable) / intactCost(prunable, model),
+    parameters: at(parameterCost(model, vectors)),
+    multiplyAddShare: at(weights) / intactCost(weights, model),
+    bytes: at(byteCost(model, vectors, { budgetContext: 0, budgetBatch: 1, budgetDtype: 'model' })),
+  };
+}

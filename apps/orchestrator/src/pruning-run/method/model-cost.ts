@@ -1,0 +1,128 @@
+// What the parts of a model cost, in parameters, bytes and multiply-adds: the one place that knows it (docs/design/sparsity.md).
+import type { RunSettings } from '../record/pruning-run.events.js';
+
+/** The gates of a model whose layers are alike. */
+export interface Gates {
+  layers: number;
+  heads: number; // of a layer, as the next two
+  kvHeads: number;
+  units: number;
+}
+
+/** As the engine describes a model. */
+export interface ModelShape extends Gates {
+  hiddenSize: number;
+  headDim: number;
+  vocabularySize: number;
+  tiedEmbeddings: boolean;
+  parameterCount: number;
+  weightBytes: number;
+}
+
+/** One part of each kind, and the rest. A key/value head is a part where a query head that reads it is open. */
+interface Parts {
+  head: number;
+  unit: number;
+  kv: number;
+  rest: number;
+}
+
+export interface Cost {
+  /** With all hidden units; in proportion to those that are open. */
+  wide: Parts;
+  /** However many hidden units are open. */
+  alone: Parts;
+}
+
+interface OpenGates {
+  heads: number;
+  units: number;
+  kv: number;
+  hiddenShare: number;
+}
+
+/** An entry of the cache: f16, as engines keep it. */
+const CACHE_ENTRY_BYTES = 2;
+/** A norm in an export is stored in f32, as its narrower form would lose bits. */
+const NORM_BYTES = 4;
+
+const NONE: Parts = { head: 0, unit: 0, kv: 0, rest: 0 };
+
+/** All heads and units are closed, and the hidden units stay. */
+export const WITHOUT_PARTS: OpenGates = { heads: 0, units: 0, kv: 0, hiddenShare: 1 };
+
+/** Every gate is open with this probability. */
+export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number): OpenGates {
+  const read = 1 - (1 - open) ** (heads / kvHeads);
+  return { heads: layers * heads * open, units: layers * units * open, kv: layers * kvHeads * read, hiddenShare: open };
+}
+
+const sum = ({ head, unit, kv, rest }: Parts, open: OpenGates): number => head * open.heads + unit * open.units + kv * open.kv + rest;
+
+export const costAt = ({ wide, alone }: Cost, open: OpenGates): number => sum(wide, open) * open.hiddenShare + sum(alone, open);
+export const intactCost = (cost: Cost, gates: Gates): number => costAt(cost, gatesAt(gates, 1));
+
+/** In the engine's order. */
+export const numbersOf = ({ wide, alone }: Cost): number[] => [wide, alone].flatMap(({ head, unit, kv, rest }) => [head, unit, kv, rest]);
+
+export function costFrom(numbers: readonly number[]): Cost {
+  const parts = (first: number): Parts => {
+    const [head = 0, unit = 0, kv = 0, rest = 0] = numbers.slice(first);
+    return { head, unit, kv, rest };
+  };
+  return { wide: parts(0), alone: parts(4) };
+}
+
+/** Vectors beside the norms of layers: biases of queries, keys and values, and norms of their heads. */
+interface Vectors {
+  biases: boolean;
+  headNorms: boolean;
+}
+
+/** Found by the number of parameters. null: that of a model with other parts than these. */
+export function vectorsOf(model: ModelShape): Vectors | null {
+  const forms = [false, true].flatMap((biases) => [false, true].map((headNorms) => ({ biases, headNorms })));
+  return forms.find((vectors) => intactCost(parameterCost(model, vectors), model) === model.parameterCount) ?? null;
+}
+
+/** @param norms what a parameter of a norm counts */
+export function parameterCost(model: ModelShape, { biases, headNorms }: Vectors, norms = 1): Cost {
+  const { hiddenSize, layers, headDim, vocabularySize, tiedEmbeddings } = model;
+  const embeddings = vocabularySize * hiddenSize * (tiedEmbeddings ? 1 : 2);
+  const projections = 2 * headDim * hiddenSize; // of queries and outputs, as of keys and values
+  return {
+    wide: { head: projections, unit: 3 * hiddenSize, kv: projections, rest: embeddings + norms * (2 * layers + 1) * hiddenSize },
+    alone: { head: biases ? headDim : 0, unit: 0, kv: biases ? 2 * headDim : 0, rest: headNorms ? 2 * headDim * layers : 0 },
+  };
+}
+
+/** What a target sparsity is a share of: without embeddings, and where queries share keys and values, these stay. */
+export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: ModelShape): Cost {
+  const projections = 2 * headDim * hiddenSize;
+  const grouped = heads !== kvHeads;
+  return {
+    wide: { head: projections * (grouped ? 1 : 2), unit: 3 * hiddenSize, kv: 0, rest: 0 },
+    alone: { ...NONE, rest: grouped ? layers * kvHeads * projections : 0 },
+  };
+}
+
+type BytesOf = Pick<RunSettings, 'budgetContext' | 'budgetBatch' | 'budgetDtype'>;
+
+/** Weights as they are exported, and the cache of keys and values for `budgetContext` positions of `budgetBatch` sequences. */
+export function byteCost(model: ModelShape, vectors: Vectors, { budgetContext, budgetBatch, budgetDtype }: BytesOf): Cost {
+  const stored = model.weightBytes / model.parameterCount;
+  const each = budgetDtype === 'f32' ? 4 : budgetDtype === 'model' ? stored : 2;
+  const { wide, alone } = parameterCost(model, vectors, NORM_BYTES / each);
+  const times = ({ head, unit, kv, rest }: Parts): Parts => ({ head: head * each, unit: unit * each, kv: kv * each, rest: rest * each });
+  const cache = 2 * model.headDim * budgetContext * budgetBatch * CACHE_ENTRY_BYTES;
+  return { wide: times(wide), alone: { ...times(alone), kv: alone.kv * each + cache } };
+}
+
+/** Of a token: with all weights but the embedding, and of its queries with the keys and values of `budgetContext` positions. */
+export function multiplyAddCost(model: ModelShape, { budgetContext }: Pick<BytesOf, 'budgetContext'>): Cost {
+  const { wide } = parameterCost(model, { biases: false, headNorms: false });
+  return {
+    wide: { ...wide, rest: model.vocabularySize * model.hiddenSize },
+    alone: { ...NONE, head: 2 * model.headDim * budgetContext },
+  };
+}
