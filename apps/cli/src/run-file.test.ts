@@ -68,6 +68,13 @@ test('a launch is what the file says, and options say more', async () => {
   expect(launched).toMatchObject({ name: 'other', data: { trainPath: '/x' }, tags: ['one'], settings: { seed: 7n, targetSparsity: 0.5 } });
 });
 
+test('a target among the options counts, whichever target the file has', async () => {
+  await withFile('model: m\ndata: d\nsettings: {target_params: 2.1M, seed: 3}\n', 'launch');
+  expect(launched!.settings).toMatchObject({ targetParams: 2.1e6, targetSparsity: undefined, seed: 3n });
+  await withFile('model: m\ndata: d\nsettings: {target_sparsity: 0.5, seed: 3}\n', 'launch', '--target-bytes', '2.5GiB');
+  expect(launched!.settings).toMatchObject({ targetBytes: 2.5 * 1024 ** 3, targetSparsity: undefined, seed: 3n });
+});
+
 test('text may be several paths, another column and only its beginning, in the file and as options', async () => {
   const file =
     'model: m\ndata: [a.jsonl, /b]\nvalidation: v\ntext_column: content\nresponse_only: true\n' +

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
+import { targetWords } from '#comparison';
 import { v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
@@ -8,7 +9,7 @@ import { MODEL_OPTION } from '../options/model-option.js';
 import { absolutePath } from '../options/parse.js';
 import { needed, runFileFor } from '../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../options/settings-options.js';
-import { percent, recipeWord } from '../output/format.js';
+import { recipeWord } from '../output/format.js';
 import { stepsInWords } from '../output/run-status.js';
 import { printWarnings } from '../output/warnings.js';
 import { action, examples } from './command.js';
@@ -75,7 +76,7 @@ export function printLaunched({ output }: Context, run: v1.Run, already: boolean
   const what =
     settings === undefined
       ? ''
-      : `: ${recipeWord(settings.recipe)} to ${percent(settings.targetSparsity ?? 0, 0)} in ${stepsInWords(settings)}`;
+      : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${stepsInWords(settings)}`;
   output.line(
     `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
   );

@@ -13,7 +13,7 @@ import type { Output } from '../output/output.js';
 import { ShareLine } from '../progress/share-line.js';
 import { printRungs } from '../study/rungs.js';
 import { isStudyCsv, studyCsv } from '../study/study-csv.js';
-import { intactValue, measureName, measureOf } from '#comparison';
+import { intactValue, measureName, measureOf, targetWords } from '#comparison';
 import { detailOf, requireMeasure, STUDY_ARGUMENT } from '../study/study-detail.js';
 import { registerPlot } from './study-plot.js';
 import { action, examples } from './command.js';
@@ -212,7 +212,7 @@ function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
     runs.map(({ variant, settings, run, refusal }) => [
       run?.runId ?? '-',
       variant,
-      percent(settings?.targetSparsity ?? Number.NaN, 0),
+      targetWords(settings ?? {}),
       String(settings?.seed ?? '-'),
       run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusText(run),
       run === undefined ? '-' : String(run.step),

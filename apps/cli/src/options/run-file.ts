@@ -1,6 +1,7 @@
 // The input of a launch, a plan or a fork as a YAML file. Reading it names the place of each mistake. A written file makes the same
 // run again. Its settings are those of the table.
 import { stringify } from 'yaml';
+import { otherTargets } from '#comparison';
 import { requestedValues, settingsTable, visibleText, type RequestedValues, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { readYamlText, SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
@@ -59,6 +60,7 @@ function oneOrList(paths: string[]): string | string[] | undefined {
 /** A file that launches the same run again; every setting is in it. */
 export function runFileOf(run: v1.Run): string {
   const values = requestedValues(run.settings);
+  const others = otherTargets(run.settings ?? {});
   const settings = settingsTable().map(({ name, field, kind }) => [field, values[name] ?? (kind === 'flag' ? false : undefined)] as const);
   const file = {
     model: run.modelPath,
@@ -72,7 +74,7 @@ export function runFileOf(run: v1.Run): string {
     name: run.name || undefined,
     tags: run.tags.length === 0 ? undefined : run.tags,
     note: run.note || undefined,
-    settings: Object.fromEntries(settings.filter(([, value]) => value !== undefined)),
+    settings: Object.fromEntries(settings.filter(([field, value]) => value !== undefined && !others.includes(field))),
   };
   const fork =
     run.parentRunId === ''

@@ -21,7 +21,7 @@ export function printRungs(output: Output, { study, rungs }: v1.GetStudyResponse
     contenders.map(({ rung, contender, place }) => [
       String(rung.rung + 1),
       String(rung.budget),
-      percent(rung.targetSparsity),
+      rung.target || percent(rung.targetSparsity),
       String(place),
       models.size > 1 ? `${contender.variant} (${rung.modelPath})` : contender.variant,
       ...fields.map((field) => contender.settings[field] ?? ''),

@@ -9,7 +9,7 @@ import { useDraft } from './draft.js';
 import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
-import { settingsOf, typedOf, wordsOf, type Typed } from './setting-table.js';
+import { retyped, settingsOf, wordsOf, type Typed } from './setting-table.js';
 import { teacherOptions } from './teacher-options.js';
 
 const LAST = 'last';
@@ -42,7 +42,7 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
   });
   const chosen = values.from === LAST ? parent : teachers?.find((one) => one.stateDigest === values.from);
   const planned = usePlan(parent.modelPath, JSON.stringify(values.settings), () =>
-    settingsOf({ ...typedOf(parent.settings), ...values.settings }),
+    settingsOf({ ...retyped(parent.settings), ...values.settings }),
   );
   const create = async (requestId: string): Promise<string> => {
     const { run } = await runService.forkRun({

@@ -8,7 +8,7 @@ import { useDraft } from './draft.js';
 import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
-import { settingsOf, typedOf, type Typed } from './setting-table.js';
+import { retyped, settingsOf, type Typed } from './setting-table.js';
 import { TextField } from './text-field.js';
 
 interface LaunchValues {
@@ -28,7 +28,7 @@ const valuesOf = (run: Run): LaunchValues => ({
   validation: run.data?.validationPath ?? '',
   name: '',
   tags: run.tags.join(', '),
-  settings: typedOf(run.settings),
+  settings: retyped(run.settings),
 });
 
 /** @param like the run whose values the form begins with */

@@ -1,4 +1,5 @@
 // The settings of a run as texts, by the protocol's own table of them: name, range, default, unit, help.
+import { otherTargets } from '../../../../libs/comparison/src/index.js';
 import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/common_pb.js';
 import { setting } from '../generated/espalier/v1/setting_pb.js';
@@ -62,9 +63,15 @@ export function typedOf(settings: RunSettings | undefined): Typed {
   );
 }
 
+/** As for another run: with the one target that counts. */
+export function retyped(settings: RunSettings | undefined): Typed {
+  const others = otherTargets(settings ?? {});
+  return Object.fromEntries(Object.entries(typedOf(settings)).filter(([name]) => !others.includes(name)));
+}
+
 /** And as people read them. */
 export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
-  const typed = typedOf(settings);
+  const typed = retyped(settings);
   return Object.fromEntries(
     SETTING_FIELDS.flatMap(({ name, choices }) => {
       const value = typed[name];

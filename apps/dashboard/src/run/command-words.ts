@@ -1,7 +1,7 @@
 // The launch of a run once more: as a command line, and as a file for --config.
 import type { DataSource, RunSettings } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { SETTING_FIELDS, typedOf, wordsOf } from '../forms/setting-table.js';
+import { retyped, SETTING_FIELDS, wordsOf } from '../forms/setting-table.js';
 
 type Launched = Pick<Run, 'name' | 'tags' | 'note' | 'modelPath' | 'data' | 'settings'>;
 
@@ -52,7 +52,7 @@ function settingOptions(settings: RunSettings | undefined): [string, string?][] 
 /** As `espalier show RUN --yaml` writes it. Texts are quoted as in JSON, which YAML reads too. */
 export function launchFile(run: Launched): string {
   const { data } = run;
-  const typed = typedOf(run.settings);
+  const typed = retyped(run.settings);
   const words = wordsOf(run.settings);
   const paths = (all: string[]): string => {
     const known = all.filter((path) => path !== '');

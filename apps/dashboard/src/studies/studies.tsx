@@ -1,5 +1,5 @@
 // Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
-import { intactValue, LEAST_SPARSITY_POINTS, measureName, measureNames, measureOf } from '../../../../libs/comparison/src/index.js';
+import { intactValue, LEAST_SPARSITY_POINTS, measureName, measureNames, measureOf, targetWords } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -287,7 +287,7 @@ function Runs({ data }: { data: GetStudyResponse }) {
               <tr key={index}>
                 <td>{run === undefined ? NONE : <Anchor to={`/runs/${run.runId}`}>{run.runId}</Anchor>}</td>
                 <td>{variant}</td>
-                <td class="right">{percent(settings?.targetSparsity ?? 0, 0)}</td>
+                <td class="right">{targetWords(settings ?? {})}</td>
                 <td class="right">{String(settings?.seed ?? NONE)}</td>
                 <td>
                   {run !== undefined ? (

@@ -1,5 +1,5 @@
 // One line for people about each event.
-import { isOffTarget } from '#comparison';
+import { isOffTarget, targetWords } from '#comparison';
 import { counted, stepsFrom } from '#protocol';
 import type { DiscardedArtifact, RecordedEvent, RefitOutcome, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
@@ -38,7 +38,7 @@ function lineOf(event: RecordedEvent): string {
       const { model, settings } = event.data;
       const then = settings.recoverSteps > 0 ? `, then ${counted(settings.recoverSteps, 'step')} of recovery` : '';
       return (
-        `launched ${event.data.name}: ${model.path} to ${percent(settings.targetSparsity)} ` +
+        `launched ${event.data.name}: ${model.path} to ${targetWords(settings, 1)} ` +
         `in ${counted(settings.totalSteps, 'step')}, recipe ${settings.recipe}${then}`
       );
     }

@@ -2,6 +2,7 @@
 // with a budget of their own, since a model that is half pruned says little about how it will end. Only contenders with equal model,
 // text, target and windows race one another: other perplexities can't be compared.
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
+import { budgetSettingOf } from '../pruning-run/method/budget.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import { planRun } from './study-plan.js';
 import type { Halving, PlannedRun, RungResult } from './study.events.js';
@@ -39,8 +40,11 @@ export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { set
 });
 
 export function raceOf({ modelPath, data, settings }: PlannedRun): string {
-  const { targetSparsity, evaluationWindow } = resolveSettings(settings);
-  return sha256Hex(canonicalJson({ modelPath, data, targetSparsity, evaluationWindow })).slice(0, ID_LENGTH);
+  const { targetSparsity, evaluationWindow, ...complete } = resolveSettings(settings);
+  const { targetParams, targetBytes, targetMacs, budgetContext, budgetBatch, budgetDtype } = complete;
+  const size = { targetParams, targetBytes, targetMacs, budgetContext, budgetBatch, budgetDtype };
+  const budget = budgetSettingOf(complete) === null ? {} : size;
+  return sha256Hex(canonicalJson({ modelPath, data, targetSparsity, evaluationWindow, ...budget })).slice(0, ID_LENGTH);
 }
 
 /** In the order of their first runs. */

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
+import { budgetSettingOf } from '../pruning-run/method/budget.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-commands/model-and-data.js';
 import { BUDGETS, budgetField, withBudget } from './halving.js';
@@ -60,7 +61,10 @@ export class LaunchStudy {
     const seen = new Set<string>();
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
-      const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow]);
+      // A budget that the model can't keep is a mistake of the run, whatever it shares with others.
+      const { targetSparsity, targetParams, targetBytes, targetMacs, budgetContext } = settings;
+      const budget = budgetSettingOf(settings) && [targetSparsity, targetParams, targetBytes, targetMacs, budgetContext];
+      const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow, budget]);
       if (seen.has(key)) continue;
       seen.add(key);
       await ofRun(index, async () => {

@@ -1,4 +1,5 @@
 // The runs of a study in groups that differ by their seed only, with mean and spread; pure.
+import { targetWords } from '#comparison';
 import { settingsMessage, settingsTable, v1, type SettingName } from '#protocol';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import { figureOf } from '../views/mean-and-spread.js';
@@ -45,6 +46,7 @@ export function rungTable({ halving, decisions, runs }: Pick<StudyState, 'halvin
       budget: halving.rungs[rung]!,
       modelPath: racing[0]!.modelPath,
       targetSparsity: resolveSettings(racing[0]!.settings).targetSparsity,
+      target: targetWords(resolveSettings(racing[0]!.settings), 1),
       decidedAt: new Date(at),
       contenders: standingsOf(racing, results, halving).map(({ runs: own, perplexities, missedTarget, goesOn }) => ({
         variant: own[0]!.variant,

@@ -53,7 +53,18 @@ describe('values of settings', () => {
     expect(valueOfText(setting('temperature'), '2/3')).toBe(2 / 3);
     expect(valueOfText(setting('total_steps'), '1_000')).toBe(1000);
     expect(valueOfText(setting('lora_targets'), 'q_proj, v_proj')).toEqual(['q_proj', 'v_proj']);
+    expect(['1.1e9', '2.1M', '3_000k', '7B'].map((text) => valueOfText(setting('target_params'), text))).toEqual([1.1e9, 2.1e6, 3e6, 7e9]);
+    expect(['2.5GiB', '800MB', '12', '1 kib'].map((text) => valueOfText(setting('target_bytes'), text))).toEqual([
+      2.5 * 1024 ** 3,
+      8e8,
+      12,
+      1024,
+    ]);
     for (const [field, text] of [
+      ['target_params', '1.1e9x'],
+      ['target_params', '-3'],
+      ['target_params', '2MiB'],
+      ['target_bytes', '2G'],
       ['target_sparsity', 'half'],
       ['target_sparsity', ''],
       ['temperature', '50%'],

@@ -1,0 +1,170 @@
+// Budgets against counts by hand, and what is refused.
+import { launched, model as identity, stateAt, Story } from '../testing.js';
+import type { RunSettings } from '../record/pruning-run.events.js';
+import { amountViolations, budgetOf, budgetOfForkViolations, shareGoneAt, shareToGo, sizesAt } from './budget.js';
+import { costAt, costFrom, gatesAt, vectorsOf, type ModelShape } from './model-cost.js';
+import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
+
+/** The bundled model: each head has its own keys and values. */
+const factbook: ModelShape = {
+  layers: 6,
+  heads: 6,
+  kvHeads: 6,
+  units: 512,
+  hiddenSize: 192,
+  headDim: 32,
+  vocabularySize: 2048,
+  tiedEmbeddings: false,
+  parameterCount: 3_443_136,
+  weightBytes: 6_886_272,
+};
+/** Grouped queries and tied embeddings: testdata/models/gqa-random-tiny. */
+const grouped: ModelShape = {
+  layers: 3,
+  heads: 8,
+  kvHeads: 2,
+  units: 160,
+  hiddenSize: 64,
+  headDim: 8,
+  vocabularySize: 2048,
+  tiedEmbeddings: true,
+  parameterCount: 254_400,
+  weightBytes: 508_800,
+};
+const budget = (settings: RequestedSettings, model = factbook) => budgetOf(resolveSettings(settings), model)!;
+
+/** Parameters of a compacted export, tensor by tensor. */
+function exported(model: ModelShape, left: { heads: number; kv: number; units: number; hidden: number }): number {
+  const { layers, headDim, vocabularySize, tiedEmbeddings } = model;
+  const { heads, kv, units, hidden } = left;
+  const embeddings = vocabularySize * hidden * (tiedEmbeddings ? 1 : 2);
+  const projections = 2 * heads * headDim * hidden + 2 * kv * headDim * hidden + 3 * units * hidden;
+  return embeddings + layers * (projections + 2 * hidden) + hidden;
+}
+
+describe('the cost of a model', () => {
+  it('adds up to the parameters that it has', () => {
+    for (const model of [factbook, grouped]) {
+      expect(vectorsOf(model)).toEqual({ biases: false, headNorms: false });
+      expect(budget({ targetParams: 1 }, model).intact).toBe(model.parameterCount);
+    }
+  });
+
+  it('knows biases and norms of heads by the number of parameters, and no other vectors', () => {
+    const biases = 3 * (8 + 2 * 2) * 8;
+    const norms = 3 * 2 * 8;
+    const found = (more: number) => vectorsOf({ ...grouped, parameterCount: grouped.parameterCount + more });
+    expect([biases, norms, biases + norms, 7].map(found)).toEqual([
+      { biases: true, headNorms: false },
+      { biases: false, headNorms: true },
+      { biases: true, headNorms: true },
+      null,
+    ]);
+    expect(budgetOf(resolveSettings({ targetParams: 100_000 }), { ...grouped, parameterCount: 254_407 })).toBeNull();
+  });
+
+  it.each([
+    ['heads of their own', factbook, { heads: 4, kv: 4, units: 300, hidden: 130 }],
+    ['grouped queries and tied embeddings', grouped, { heads: 3, kv: 1, units: 77, hidden: 50 }],
+  ])('with %s is what a compacted export holds', (_, model, left) => {
+    const cost = costFrom(budget({ targetParams: 1 }, model).cost);
+    const { layers, hiddenSize } = model;
+    const open = { heads: layers * left.heads, kv: layers * left.kv, units: layers * left.units, hiddenShare: left.hidden / hiddenSize };
+    expect(costAt(cost, open)).toBeCloseTo(exported(model, left), 6);
+  });
+
+  it('in bytes has norms in f32 and the cache of the heads that are read, in multiply-adds attention and no embedding', () => {
+    const open = { heads: 9, kv: 3, units: 231, hiddenShare: 50 / 64 };
+    const left = exported(grouped, { heads: 3, kv: 1, units: 77, hidden: 50 });
+    const norms = (2 * 3 + 1) * 50;
+    const bytes = budget({ targetBytes: 1, budgetContext: 100, budgetBatch: 4 }, grouped);
+    expect(costAt(costFrom(bytes.cost), open)).toBeCloseTo(left * 2 + norms * 2 + 3 * 2 * 8 * 100 * 4 * 2, 6);
+    const wide = budget({ targetBytes: 1, budgetDtype: 'f32' }, grouped);
+    expect(costAt(costFrom(wide.cost), open)).toBeCloseTo(left * 4, 6);
+    const macs = budget({ targetMacs: 1, budgetContext: 100 }, grouped);
+    expect(costAt(costFrom(macs.cost), open)).toBeCloseTo(left - norms + 9 * 2 * 8 * 100, 6);
+  });
+});
+
+describe('a budget', () => {
+  it('is the share of its cost that has to go', () => {
+    expect(shareToGo(budget({ targetParams: 1_500_000 }), { targetParams: 1_500_000 })).toBe(1 - 1_500_000 / 3_443_136);
+    expect(shareToGo(budget({ targetMacs: 0.6 }), { targetMacs: 0.6 })).toBeCloseTo(0.4, 12);
+    expect(shareToGo(budget({ targetParams: 3_443_136 }), { targetParams: 3_443_136 })).toBe(0);
+  });
+
+  it('that no mask can keep is refused with what is possible', () => {
+    const refused = (settings: RequestedSettings, model = factbook, targetSparsity?: number) =>
+      amountViolations(budget(settings, model), settings, targetSparsity).map(({ field, code, description }) => [field, code, description]);
+    expect(refused({ targetParams: 4e6 })).toEqual([
+      ['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringMatching(/intact model has: must be in \[172157, 3443136\], is 4000000$/)],
+    ]);
+    expect(refused({ targetParams: 100 })).toEqual([['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringContaining('[172157, ')]]);
+    // Hidden units stay where masks close at once: embeddings and norms are left.
+    const fixed = 2048 * 64 + 7 * 64;
+    expect(budget({ recipe: 'wanda', targetParams: 1 }, grouped).least).toBe(fixed);
+    expect(refused({ recipe: 'wanda', targetParams: fixed - 1 }, grouped)).toHaveLength(1);
+    expect(refused({ targetParams: 1_500_000 })).toEqual([]);
+    expect(refused({ targetParams: 1_500_000 }, factbook, 1 - 1_500_000 / 3_443_136)).toEqual([]);
+    expect(refused({ targetParams: 1_500_000 }, factbook, 0.5)).toEqual([
+      ['settings.target_sparsity', 'BUDGETS_CONFLICT', 'is given beside target_params: a run has one target'],
+    ]);
+  });
+
+  it('is refused beside another one, and out of its range', () => {
+    const codes = (settings: RequestedSettings) => settingsViolations(resolveSettings(settings)).map(({ field, code }) => `${field} ${code}`);
+    expect(codes({ targetParams: 1e6, targetBytes: 1e6 })).toEqual(['settings.target_bytes BUDGETS_CONFLICT']);
+    expect(codes({ targetParams: -1 })).toEqual(['settings.target_params FIELD_OUT_OF_RANGE']);
+    expect(codes({ targetMacs: 1.5 })).toEqual(['settings.target_macs FIELD_OUT_OF_RANGE']);
+    expect(codes({ targetBytes: Number.NaN })).toContain('settings.target_bytes FIELD_OUT_OF_RANGE');
+  });
+
+  it('means a sparsity if all gates close alike', () => {
+    const settings = { targetParams: 100_000 };
+    const gone = shareGoneAt(budget(settings, grouped), identity);
+    expect(gone(1)).toBe(0);
+    expect(gone(0.5)).toBeCloseTo(1 - costAt(costFrom(budget(settings, grouped).cost), gatesAt(grouped, 0.5)) / 254_400, 12);
+    const half = sizesAt(grouped, 0.5);
+    expect(half.parameters).toBeCloseTo(254_400 * (1 - gone(0.5)), 6);
+    // A quarter of heads and units with their hidden units; keys and values are shared, so they do not count as prunable.
+    const [prunable, shared] = [3 * (8 * 2 * 8 * 64 + 160 * 3 * 64), 3 * 2 * 2 * 8 * 64];
+    expect(half.prunableSparsity).toBeCloseTo((0.75 * prunable) / (prunable + shared), 12);
+  });
+});
+
+describe('a fork of a run with a budget', () => {
+  const recorded = budget({ targetParams: 100_000 }, grouped);
+  const parent = () => {
+    const first = launched({ targetParams: 100_000, targetSparsity: shareToGo(recorded, { targetParams: 100_000 }) });
+    return new Story({ ...first, data: { ...first.data, budget: recorded } } as typeof first).start().train(stateAt(10, 0.1)).state;
+  };
+  const forked = (overrides: Partial<RunSettings>) => {
+    const child = new Story();
+    const about = { runId: 'c', name: '', requestId: 'q', requestDigest: 'q' };
+    child.when({ kind: 'fork', ...about, parent: parent(), from: { kind: 'last' }, overrides, data: null });
+    return child.state;
+  };
+
+  it('counts as its parent does, to its own amount', () => {
+    expect(forked({}).budget).toEqual(recorded);
+    const { settings, budget: own } = forked({ targetParams: 150_000 });
+    expect(own).toEqual(recorded);
+    expect([settings.targetParams, settings.targetSparsity]).toEqual([150_000, 1 - 150_000 / 254_400]);
+  });
+
+  it('can have no other kind of target, nor an amount out of reach', () => {
+    for (const [overrides, field, code] of [
+      [{ targetSparsity: 0.3 }, 'target_sparsity', 'FORK_FIELD_FIXED'],
+      [{ targetBytes: 300_000 }, 'target_bytes', 'FORK_FIELD_FIXED'],
+      [{ targetParams: 0 }, 'target_params', 'FORK_FIELD_FIXED'],
+      [{ targetParams: 1e6 }, 'target_params', 'BUDGET_OUT_OF_REACH'],
+    ] as const)
+      expect(() => forked(overrides)).toThrow(
+        expect.objectContaining({ violations: [expect.objectContaining({ field: `settings.${field}`, code })] }),
+      );
+    expect(budgetOfForkViolations(undefined, { targetMacs: 0.5 })).toEqual([
+      expect.objectContaining({ field: 'settings.target_macs', code: 'FORK_FIELD_FIXED' }),
+    ]);
+    expect(budgetOfForkViolations(undefined, { targetSparsity: 0.5 })).toEqual([]);
+  });
+});
