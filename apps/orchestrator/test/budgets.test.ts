@@ -15,6 +15,9 @@ describe('a run to a budget', () => {
   beforeAll(() => server.start());
   afterAll(() => server.dispose());
 
+  const bytesOf = async (digest: string): Promise<Buffer> =>
+    Buffer.concat((await collect(server.artifacts.downloadArtifact({ digest, offset: 0n }))).map(({ chunk }) => chunk));
+
   it('of parameters exports that many, and is computed again to the same bits', async () => {
     const asked = 150_000;
     const run = await server.completed((await server.launch({ targetSparsity: undefined, targetParams: asked })).runId);
@@ -25,9 +28,9 @@ describe('a run to a budget', () => {
     const predicted = Math.round(run.budget!.predicted!);
     const export_ = v1.ExportRunRequest.fromPartial({ runId: run.runId, format: 'hf-remote', skipProof: true });
     const made = (await collect(server.runs.exportRun(export_))).at(-1)!.export!;
-    const weights = made.files.find(({ name }) => name === 'model.safetensors')!;
-    const chunks = await collect(server.artifacts.downloadArtifact({ digest: weights.digest, offset: 0n }));
-    expect(numbersIn(Buffer.concat(chunks.map(({ chunk }) => chunk)))).toBe(predicted);
+    const { files } = JSON.parse((await bytesOf(made.digest)).toString()) as { files: { name: string; digest: string }[] };
+    const weights = files.find(({ name }) => name === 'model.safetensors')!;
+    expect(numbersIn(await bytesOf(weights.digest))).toBe(predicted);
     expect((await server.run(run.runId)).budget!.measured).toBe(predicted);
 
     const replayed = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true });

@@ -68,7 +68,8 @@ ClosedParts closed_in_layer(const ModelConfig& c, const PartCosts& costs, int64_
   ClosedParts closed;
   const double share = wanted / costs.layer;
   closed.heads = std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(c.head_count) + kRounding), 0, c.head_count);
-  const double by_heads = static_cast<double>(closed.heads) * costs.head + static_cast<double>(kv_unread(c, layer, order, closed.heads)) * costs.kv;
+  const double by_heads =
+      static_cast<double>(closed.heads) * costs.head + static_cast<double>(kv_unread(c, layer, order, closed.heads)) * costs.kv;
   const double left = wanted - by_heads;
   closed.units = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left / costs.unit - kRounding)), 0, c.intermediate_size);
   closed.cost = by_heads + static_cast<double>(closed.units) * costs.unit;

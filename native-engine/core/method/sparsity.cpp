@@ -61,7 +61,9 @@ OpenGates CostRule::expected(const LogAlphas& a) const {
 }
 
 double CostRule::kv_read(const std::vector<bool>& open_heads) const {
-  const auto read = [&](const auto& queries) { return std::any_of(queries.begin(), queries.end(), [&](int64_t h) { return open_heads[h]; }); };
+  const auto read = [&](const auto& queries) {
+    return std::any_of(queries.begin(), queries.end(), [&](int64_t h) { return open_heads[h]; });
+  };
   return static_cast<double>(std::count_if(kv_heads_.begin(), kv_heads_.end(), read));
 }
 

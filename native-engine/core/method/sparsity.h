@@ -36,9 +36,7 @@ class CostRule {
   double alone(const OpenGates& open) const {
     return open.heads * per_.head_alone + open.units * per_.unit_alone + open.kv * per_.kv_alone + per_.rest_alone;
   }
-  double sparsity(const OpenGates& open) const {
-    return 1.0 - (in_proportion(open) * (open.hidden / hidden_size_) + alone(open)) / all_;
-  }
+  double sparsity(const OpenGates& open) const { return 1.0 - (in_proportion(open) * (open.hidden / hidden_size_) + alone(open)) / all_; }
   OpenGates expected(const LogAlphas& log_alphas) const;
   // The query heads of each key/value head of all layers, as indices into [L, H]; none where the cost does not count them.
   const std::vector<std::vector<int64_t>>& kv_heads() const { return kv_heads_; }

@@ -47,8 +47,8 @@ class CostOfGates : public testing::Test {
     }
     for (int64_t i = 0; i < config.hidden_size; i++) hidden += open("hidden", i);
     const double wide = heads * cost.head + units * cost.unit + kv * cost.kv + cost.rest;
-    return wide * hidden / static_cast<double>(config.hidden_size) + heads * cost.head_alone + units * cost.unit_alone + kv * cost.kv_alone +
-           cost.rest_alone;
+    return wide * hidden / static_cast<double>(config.hidden_size) + heads * cost.head_alone + units * cost.unit_alone +
+           kv * cost.kv_alone + cost.rest_alone;
   }
   double intact() const {
     return cost_of([](const char*, int64_t) { return 1.0; });
@@ -116,8 +116,7 @@ TEST_F(CostOfGates, TiltedMovesEndAtItsSchedule) {
     for (float& a : masks)
       a = std::clamp(a, static_cast<float>(hard_concrete::kMinLogAlpha) + 0.5f, static_cast<float>(hard_concrete::kMaxLogAlpha) - 0.5f);
     const std::vector<float> before(masks.begin(), masks.end());
-    for (size_t i = 0; i < masks.size(); i++)
-      masks[i] += static_cast<float>(0.5 * random_uniform(8, 0, 1, static_cast<int64_t>(i)) - 0.25);
+    for (size_t i = 0; i < masks.size(); i++) masks[i] += static_cast<float>(0.5 * random_uniform(8, 0, 1, static_cast<int64_t>(i)) - 0.25);
     const double wanted = 1 - expected_cost(state) / intact() + change;
     tilt_moves(config, state.shape, before, masks, wanted);
     EXPECT_NEAR(1 - expected_cost(state) / intact(), wanted, 2e-6);

@@ -73,10 +73,7 @@ export function registerLaunch(program: Command): void {
 
 export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {
   const { settings } = run;
-  const what =
-    settings === undefined
-      ? ''
-      : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${stepsInWords(settings)}`;
+  const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${stepsInWords(settings)}`;
   output.line(
     `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
   );

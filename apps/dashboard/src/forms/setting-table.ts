@@ -71,7 +71,13 @@ export function retyped(settings: RunSettings | undefined): Typed {
 
 /** And as people read them. */
 export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
-  const typed = retyped(settings);
+  return wordsOfTyped(typedOf(settings));
+}
+
+/** As for another run: with the one target that counts. */
+export const rewordsOf = (settings: RunSettings | undefined): Record<string, string> => wordsOfTyped(retyped(settings));
+
+function wordsOfTyped(typed: Typed): Record<string, string> {
   return Object.fromEntries(
     SETTING_FIELDS.flatMap(({ name, choices }) => {
       const value = typed[name];

@@ -1,7 +1,7 @@
 // The launch of a run once more: as a command line, and as a file for --config.
 import type { DataSource, RunSettings } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { retyped, SETTING_FIELDS, wordsOf } from '../forms/setting-table.js';
+import { retyped, rewordsOf, SETTING_FIELDS } from '../forms/setting-table.js';
 
 type Launched = Pick<Run, 'name' | 'tags' | 'note' | 'modelPath' | 'data' | 'settings'>;
 
@@ -41,7 +41,7 @@ function dataOptions(data: DataSource | undefined): [string, string?][] {
 const numberText = (value: bigint): string => (value === 0n ? '' : String(value));
 
 function settingOptions(settings: RunSettings | undefined): [string, string?][] {
-  const words = wordsOf(settings);
+  const words = rewordsOf(settings);
   return SETTING_FIELDS.flatMap(({ name, flag, kind }): [string, string?][] => {
     const value = words[name];
     if (value === undefined || (kind === 'flag' && value !== 'true')) return [];
@@ -53,7 +53,7 @@ function settingOptions(settings: RunSettings | undefined): [string, string?][] 
 export function launchFile(run: Launched): string {
   const { data } = run;
   const typed = retyped(run.settings);
-  const words = wordsOf(run.settings);
+  const words = rewordsOf(run.settings);
   const paths = (all: string[]): string => {
     const known = all.filter((path) => path !== '');
     return known.length === 0 ? '' : JSON.stringify(known.length === 1 ? known[0] : known);

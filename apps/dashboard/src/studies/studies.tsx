@@ -1,5 +1,12 @@
 // Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
-import { intactValue, LEAST_SPARSITY_POINTS, measureName, measureNames, measureOf, targetWords } from '../../../../libs/comparison/src/index.js';
+import {
+  intactValue,
+  LEAST_SPARSITY_POINTS,
+  measureName,
+  measureNames,
+  measureOf,
+  targetWords,
+} from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';

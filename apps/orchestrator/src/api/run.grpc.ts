@@ -108,7 +108,8 @@ export class RunGrpc {
     const plan = await this.sources.plan(modelPath, requested, card?.figures);
     const { model, settings, memory, change, engine, budget } = plan;
     const disk = await diskPlan(settings, memory, this.config.artifactFolder);
-    const { result, message: budgetPlanned } = budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget);
+    const { result, message: budgetPlanned } =
+      budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget);
     return {
       settings: settingsMessage(settings),
       parameterCount: BigInt(model.parameterCount),
@@ -151,7 +152,11 @@ export class RunGrpc {
     return {
       run: this.views.message(summary),
       alreadyLaunched: alreadyDone,
-      warnings: [...this.nameWarnings(summary.run), ...targetWarnings(settings, origin?.from, budget && shareGoneAt(budget, model)), ...planned],
+      warnings: [
+        ...this.nameWarnings(summary.run),
+        ...targetWarnings(settings, origin?.from, budget && shareGoneAt(budget, model)),
+        ...planned,
+      ],
     };
   }
 

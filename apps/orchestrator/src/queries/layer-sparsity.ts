@@ -33,6 +33,10 @@ export function layerSparsities(
 }
 
 /** Without groups the head's keys and values go with it, as many parameters as its queries and outputs. */
-function headSizeByCost({ cost: [head = 0, unit = 1], kvHeads }: Pick<Budget, 'cost' | 'kvHeads'>, heads: number, unitSize: number): number {
+function headSizeByCost(
+  { cost: [head = 0, unit = 1], kvHeads }: Pick<Budget, 'cost' | 'kvHeads'>,
+  heads: number,
+  unitSize: number,
+): number {
   return ((head * unitSize) / unit) * (heads === kvHeads ? 2 : 1);
 }

@@ -33,7 +33,19 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const data = await this.sources.namedData(source, { model, settings }, signal);
     signal.throwIfAborted(); // a client that went away launches nothing
 
-    const launch = { kind: 'launch', runId, name, tags, note, requestId, requestDigest, model, data, settings, ...(budget === null ? {} : { budget }) } as const;
+    const launch = {
+      kind: 'launch',
+      runId,
+      name,
+      tags,
+      note,
+      requestId,
+      requestDigest,
+      model,
+      data,
+      settings,
+      ...(budget === null ? {} : { budget }),
+    } as const;
     const { run, facts } = await this.runs.change(runId, launch, { by });
     // No fact: another call of the same request was quicker.
     return facts.length === 0

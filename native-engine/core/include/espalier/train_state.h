@@ -73,8 +73,8 @@ class StateLayout {
   int64_t vectors_begin_ = 0, lora_size_ = 0, size_ = 0;
 };
 
-// The cost of a model by its open parts, in the unit of a run's budget: parameters, bytes, multiplications. Sparsity is the share of it that
-// is gone. A key/value head is read where one of its query heads is open.
+// The cost of a model by its open parts, in the unit of a run's budget: parameters, bytes, multiplications. Sparsity is the share of it
+// that is gone. A key/value head is read where one of its query heads is open.
 struct Cost {
   // In proportion to the hidden units that are open; given for all of them: one query head, one intermediate unit, one key/value head that
   // is read, and the rest (embeddings, norms).

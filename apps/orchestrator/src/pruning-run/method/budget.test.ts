@@ -97,9 +97,15 @@ describe('a budget', () => {
     const refused = (settings: RequestedSettings, model = factbook, targetSparsity?: number) =>
       amountViolations(budget(settings, model), settings, targetSparsity).map(({ field, code, description }) => [field, code, description]);
     expect(refused({ targetParams: 4e6 })).toEqual([
-      ['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringMatching(/intact model has: must be in \[172157, 3443136\], is 4000000$/)],
+      [
+        'settings.target_params',
+        'BUDGET_OUT_OF_REACH',
+        expect.stringMatching(/intact model has: must be in \[172157, 3443136\], is 4000000$/),
+      ],
     ]);
-    expect(refused({ targetParams: 100 })).toEqual([['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringContaining('[172157, ')]]);
+    expect(refused({ targetParams: 100 })).toEqual([
+      ['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringContaining('[172157, ')],
+    ]);
     // Hidden units stay where masks close at once: embeddings and norms are left.
     const fixed = 2048 * 64 + 7 * 64;
     expect(budget({ recipe: 'wanda', targetParams: 1 }, grouped).least).toBe(fixed);
@@ -112,7 +118,8 @@ describe('a budget', () => {
   });
 
   it('is refused beside another one, and out of its range', () => {
-    const codes = (settings: RequestedSettings) => settingsViolations(resolveSettings(settings)).map(({ field, code }) => `${field} ${code}`);
+    const codes = (settings: RequestedSettings) =>
+      settingsViolations(resolveSettings(settings)).map(({ field, code }) => `${field} ${code}`);
     expect(codes({ targetParams: 1e6, targetBytes: 1e6 })).toEqual(['settings.target_bytes BUDGETS_CONFLICT']);
     expect(codes({ targetParams: -1 })).toEqual(['settings.target_params FIELD_OUT_OF_RANGE']);
     expect(codes({ targetMacs: 1.5 })).toEqual(['settings.target_macs FIELD_OUT_OF_RANGE']);

@@ -133,7 +133,10 @@ export function shareGoneAt(budget: Budget, model: Pick<ModelIdentity, 'layers'>
 }
 
 /** Sizes of a model whose gates are all open with one probability, before there is a state. */
-export function sizesAt(model: ModelShape, open: number): { prunableSparsity: number; parameters: number; multiplyAddShare: number; bytes: number } {
+export function sizesAt(
+  model: ModelShape,
+  open: number,
+): { prunableSparsity: number; parameters: number; multiplyAddShare: number; bytes: number } {
   const vectors = vectorsOf(model)!;
   const [prunable, weights] = [prunableCost(model), multiplyAddCost(model, { budgetContext: 0 })];
   const at = (cost: Cost): number => costAt(cost, gatesAt(model, open));
