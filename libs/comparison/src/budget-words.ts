@@ -24,7 +24,7 @@ export function budgetWords({ unit, asked, intact, predicted, measured }: Budget
   return parts.join('; ');
 }
 
-/** Of a plan: the sparsity that the budget means. */
+/** The sparsity that a budget means, for a plan. */
 export function budgetPlanWords(budget: BudgetFigures): string {
   const { unit, asked, intact, least, prunableSparsity } = budget;
   const means = prunableSparsity === undefined ? '' : `, by about ${share(prunableSparsity)} of the prunable parameters`;

@@ -1,4 +1,5 @@
 // A run's model for other programs, in the artifact store: each file an artifact, and a manifest that names them.
+import { targetWords } from '#comparison';
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { engineV1, EspalierError, visibleText } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -142,8 +143,10 @@ export function modelCard({ run, state, form, format }: Pick<ExportRequest, 'run
     `Pruned by Espalier from \`${run.model.path}\` (weights ${run.model.weightsDigest}).`,
     '',
     `- run ${run.runId}, step ${state.step}, state ${state.stateDigest}`,
-    `- recipe ${run.settings.recipe}, target sparsity ${percent(run.settings.targetSparsity)}, ` +
-      `reached ${percent(state.hardSparsity)} of the prunable parameters`,
+    `- recipe ${run.settings.recipe}, ` +
+      (run.budget === undefined
+        ? `target sparsity ${percent(run.settings.targetSparsity)}, reached ${percent(state.hardSparsity)} of the prunable parameters`
+        : `target ${targetWords(run.settings)}, ${percent(state.hardSparsity)} of that of the intact model are gone`),
     `- format ${format}, form ${form}`,
     '',
   ]
