@@ -22,7 +22,7 @@ struct OpenGates {
   double hidden = 0;
 };
 
-// What sparsity is a share of: the cost of a shape target, else the prunable parameters.
+// The cost that sparsity is a share of: that of a shape target, else the prunable parameters.
 class CostRule {
  public:
   CostRule(const ModelConfig& config, const ShapeTarget& shape);

@@ -121,7 +121,7 @@ export function valueOfText(setting: Setting, text: string): Value {
 }
 
 const KIB = 1024;
-/** What may follow the number of an amount, by its unit. */
+/** Suffixes of amounts, by their unit. */
 const SCALES: Record<string, Record<string, number>> = {
   parameters: { '': 1, k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12 },
   bytes: { '': 1, b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, kib: KIB, mib: KIB ** 2, gib: KIB ** 3, tib: KIB ** 4 },

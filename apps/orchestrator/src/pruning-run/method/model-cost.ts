@@ -1,4 +1,4 @@
-// What the parts of a model cost, in parameters, bytes and multiply-adds: the one place that knows it (docs/design/sparsity.md).
+// The costs of the parts of a model, in parameters, bytes and multiply-adds: the one place that knows it (docs/design/sparsity.md).
 import type { RunSettings } from '../record/pruning-run.events.js';
 
 /** The gates of a model whose layers are alike. */
@@ -96,7 +96,7 @@ export function parameterCost(model: ModelShape, { biases, headNorms }: Vectors,
   };
 }
 
-/** What a target sparsity is a share of: without embeddings, and where queries share keys and values, these stay. */
+/** The cost that a target sparsity is a share of: without embeddings, and where queries share keys and values, these stay. */
 export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: ModelShape): Cost {
   const projections = 2 * headDim * hiddenSize;
   const grouped = heads !== kvHeads;
@@ -118,7 +118,7 @@ export function byteCost(model: ModelShape, vectors: Vectors, { budgetContext, b
   return { wide: times(wide), alone: { ...times(alone), kv: alone.kv * each + cache } };
 }
 
-/** Of a token: with all weights but the embedding, and of its queries with the keys and values of `budgetContext` positions. */
+/** A token meets all weights but the embedding, and its queries meet the keys and values of `budgetContext` positions. */
 export function multiplyAddCost(model: ModelShape, { budgetContext }: Pick<BytesOf, 'budgetContext'>): Cost {
   const { wide } = parameterCost(model, { biases: false, headNorms: false });
   return {

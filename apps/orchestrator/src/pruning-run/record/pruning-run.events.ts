@@ -143,7 +143,7 @@ export interface Budget {
   setting: 'targetParams' | 'targetBytes' | 'targetMacs';
   /** The cost of the intact model, in the budget's unit. */
   intact: number;
-  /** What a run can come to at least: it can't close everything. */
+  /** The least that a run can come to, since it can not close everything. */
   least: number;
   kvHeads: number; // of a layer
   /** As method/model-cost.ts counts it, in the order of the engine's numbers. */
