@@ -1,14 +1,13 @@
 // The schema of each event, field by field and by the version it was stored with; no other field may be in it.
 import { z } from 'zod';
-import { settingsTable, type Setting, type SettingValues } from '#protocol';
+import type { SettingValues } from '#protocol';
+import { budget, count, settings, settingShapes, text } from './settings-schema.js';
 
+export { count, text } from './settings-schema.js';
 export const NEWEST_VERSION = 3;
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
-export const count = z.number().int().nonnegative();
-const ratio = z.number().min(0).max(1);
 const runId = z.string().regex(/^[a-z2-7]{12}$/);
-export const text = z.string();
 export const maybe = z.number().nullable();
 
 /** A field may be missing, but not undefined (`partial` of zod allows both). */
@@ -16,21 +15,6 @@ function allOptional(shape: Record<string, z.ZodType>): Record<string, z.ZodType
   return Object.fromEntries(Object.entries(shape).map(([name, field]) => [name, z.exactOptional(field)]));
 }
 
-/** A setting by its entry in the table: a record from before it was there lacks it. */
-function settingSchema({ kind, share, allowed, beforeRecorded }: Setting): z.ZodType {
-  const schema = {
-    number: share ? ratio : z.number(),
-    whole: count,
-    bits: z.string().regex(/^\d{1,20}$/),
-    flag: z.boolean(),
-    text,
-    word: z.enum(allowed as string[]),
-    words: z.array(text),
-  }[kind];
-  return beforeRecorded === '' ? schema : z.exactOptional(schema);
-}
-const settingShapes = Object.fromEntries(settingsTable().map((setting) => [setting.name, settingSchema(setting)]));
-const settings = z.strictObject(settingShapes) as unknown as z.ZodType<SettingValues>;
 const model = z.strictObject({
   path: text,
   weightsDigest: digest,
@@ -118,15 +102,7 @@ const launch = {
   model: launchedModel,
   data: launchedData,
   settings,
-  budget: z
-    .strictObject({
-      setting: z.enum(['targetParams', 'targetBytes', 'targetMacs']),
-      intact: z.number(),
-      least: z.number(),
-      kvHeads: count,
-      cost: z.array(z.number()),
-    })
-    .exactOptional(),
+  budget: budget.exactOptional(),
 };
 
 const phase = z.enum(['prune', 'recover']);

@@ -1,4 +1,4 @@
-// The cost that sparsity is a share of: the prunable parameters to the bit, and a cost with coefficients against sums in double over all gates.
+// The cost that sparsity is a share of: prunable parameters to the bit, and one with coefficients against sums in double over all gates.
 #include <numeric>
 
 #include "method/hard_concrete.h"

@@ -1,0 +1,31 @@
+// The schema of a run's settings, by their table, and of its budget.
+import { z } from 'zod';
+import { settingsTable, type Setting, type SettingValues } from '#protocol';
+
+export const count = z.number().int().nonnegative();
+const ratio = z.number().min(0).max(1);
+export const text = z.string();
+
+/** A setting by its entry in the table: a record from before it was there lacks it. */
+function settingSchema({ kind, share, allowed, beforeRecorded }: Setting): z.ZodType {
+  const schema = {
+    number: share ? ratio : z.number(),
+    whole: count,
+    bits: z.string().regex(/^\d{1,20}$/),
+    flag: z.boolean(),
+    text,
+    word: z.enum(allowed as string[]),
+    words: z.array(text),
+  }[kind];
+  return beforeRecorded === '' ? schema : z.exactOptional(schema);
+}
+export const settingShapes = Object.fromEntries(settingsTable().map((setting) => [setting.name, settingSchema(setting)]));
+export const settings = z.strictObject(settingShapes) as unknown as z.ZodType<SettingValues>;
+
+export const budget = z.strictObject({
+  setting: z.enum(['targetParams', 'targetBytes', 'targetMacs']),
+  intact: z.number(),
+  least: z.number(),
+  kvHeads: count,
+  cost: z.array(z.number()),
+});
