@@ -116,7 +116,13 @@ test.each([
   expect(exitCode).toBe(0);
   expect(forked).toMatchObject({
     overrides: { data: { trainPath: '/alpaca.json', responseOnly: true } },
-    settings: { recoverSteps: 900, recoverLearningRate: 1e-4, recoverLmLossWeight: 1, ...tuning },
+    settings: {
+      recoverSteps: 900,
+      recoverWeights: v1.RecoverWeights.RECOVER_WEIGHTS_LORA,
+      recoverLearningRate: 1e-4,
+      recoverLmLossWeight: 1,
+      ...tuning,
+    },
   });
 });
 

@@ -17,7 +17,8 @@ export interface SettingField {
   /** In words; '' where it has none. */
   range: string;
   unit: string;
-  fallback: string;
+  /** The server takes these for an empty field, by the preset. */
+  defaults: { usual: string; paper: string; nuteprune2: string };
   mayFork: boolean;
   choices: [value: string, word: string][];
   kind: 'choice' | 'number' | 'flag' | 'list';
@@ -25,7 +26,7 @@ export interface SettingField {
 
 export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
   if (!hasOption(field, setting)) return [];
-  const { help, unit, flag, default: fallback, forkMayChange, allowed, min, above, max } = getOption(field, setting);
+  const { help, unit, flag, default: usual, paper, nuteprune2, forkMayChange, allowed, min, above, max } = getOption(field, setting);
   const range = max === undefined ? '' : above === undefined ? `${min ?? 0} to ${max}` : `above ${above}, up to ${max}`;
   return [
     {
@@ -34,13 +35,20 @@ export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((
       help,
       range,
       unit,
-      fallback,
+      defaults: { usual, paper, nuteprune2 },
       mayFork: forkMayChange,
       choices: choicesOf(field, allowed),
       kind: kindOf(field, allowed),
     },
   ];
 });
+
+/** An empty field of a form with these values stands for this. */
+export function defaultOf({ name, defaults }: SettingField, typed: Typed): string {
+  const preset = typed['preset'] || SETTING_FIELDS.find((field) => field.name === 'preset')!.defaults.usual;
+  const own = name !== 'preset' && (preset === 'paper' ? defaults.paper : preset === 'nuteprune2' ? defaults.nuteprune2 : '');
+  return own || defaults.usual;
+}
 
 function choicesOf(field: DescField, allowed: string[]): [string, string][] {
   if (field.enum === undefined) return allowed.map((word) => [word, word]);

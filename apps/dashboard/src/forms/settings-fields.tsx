@@ -2,7 +2,7 @@
 import { useId } from 'preact/hooks';
 import { troubleOf, type Trouble } from '../api/client.js';
 import { FieldProblem } from './form-troubles.js';
-import { SETTING_FIELDS, type SettingField, type Typed } from './setting-table.js';
+import { defaultOf, SETTING_FIELDS, type SettingField, type Typed } from './setting-table.js';
 
 const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];
 
@@ -29,7 +29,7 @@ export function SettingsFields({ typed, changed, parent, wrong }: Props) {
       key={field.name}
       field={field}
       value={typed[field.name] ?? ''}
-      fallback={parent?.[field.name] ?? field.fallback}
+      fallback={parent?.[field.name] ?? defaultOf(field, typed)}
       wrong={wrong[`settings.${field.name}`]}
       changed={(value) => changed(field.name, { ...typed, [field.name]: value })}
     />

@@ -13,6 +13,7 @@ import { endStepOf } from '../pruning-run/method/phases.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { estimatedSize, resultWarnings } from '../pruning-run/planning/result-size.js';
+import { recipeAdvice } from '../pruning-run/planning/recipe-advice.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-services/run-services.js';
@@ -121,6 +122,7 @@ export class RunGrpc {
         ...diskWarnings(disk),
         ...memoryWarnings(settings, memory),
         ...resultWarnings(result, settings, budget),
+        ...recipeAdvice(settings),
       ],
       result: resultMessage(result),
       budget: budgetPlanned,

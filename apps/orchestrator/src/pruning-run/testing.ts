@@ -49,7 +49,7 @@ export function stateAt(step: number, expectedSparsity: number, branch = ''): St
 }
 
 export function launched(requested: RequestedSettings = {}, runId = 'aaaabbbbcccc'): NewFact {
-  const settings: RunSettings = resolveSettings({ totalSteps: 100, segmentSteps: 10, ...requested }, model);
+  const settings: RunSettings = resolveSettings({ preset: 'short', totalSteps: 100, segmentSteps: 10, ...requested }, model);
   return fact('RunLaunched', { runId, name: 'tiny', requestId: 'r1', requestDigest: digest('request'), model, data, settings });
 }
 

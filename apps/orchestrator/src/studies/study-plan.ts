@@ -1,4 +1,5 @@
 // A requested run with its key; pure.
+import { defaultPreset } from '#protocol';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
@@ -10,10 +11,14 @@ const KEY_LENGTH = 16;
 
 export type RunOfStudy = Omit<PlannedRun, 'key' | 'settings'> & { settings: RequestedSettings };
 
-/** Settings that are left out and those that say the default are the same. */
+/**
+ * Settings that are left out and those that say the default are the same. The preset is recorded, since another release may have another
+ * default.
+ */
 export function planRun(run: RunOfStudy): PlannedRun {
-  const { modelPath, data, settings } = run;
-  return { ...run, key: sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH) };
+  const { modelPath, data } = run;
+  const settings = { preset: defaultPreset(), ...run.settings };
+  return { ...run, settings, key: sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH) };
 }
 
 /** Runs with equal readings fail of the same mistake in their text: one tokenizer reads it, and it is cut to the same lengths. */

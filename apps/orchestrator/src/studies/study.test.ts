@@ -35,6 +35,12 @@ describe('a study', () => {
     expect(planRun({ ...asked({}), modelPath: '/other' }).key).not.toBe(planRun(asked({})).key);
     expect(after(null, launch([run('1'), run('1', 'twin'), run('2')])).runs).toHaveLength(2);
   });
+  it('records the preset of each run, so that another default changes no study; those of the first release had short', () => {
+    const now = after(null, launch([run('1')]));
+    expect(now.runs[0]!.settings).toEqual({ preset: 'nuteprune2', seed: '1' });
+    const earlier = after(null, launch([{ ...run('1'), settings: { seed: '1' } }]));
+    expect(earlier.runs[0]!.settings).toEqual({ preset: 'short', seed: '1' });
+  });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));
     expect(decide(first, launch([run('2'), run('1')]), at)).toEqual([]);

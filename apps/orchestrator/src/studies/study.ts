@@ -71,7 +71,13 @@ export function evolve(state: StudyState | null, event: StudyEvent): StudyState 
   return { ...applied(state, event), revision: state.revision + 1, chain: event.chain };
 }
 
-const planned = (run: PlannedRun): StudyRun => ({ ...run, runId: null, refusal: null });
+/** Runs of the first studies name no preset: they were planned when `short` was the default. */
+const planned = (run: PlannedRun): StudyRun => ({
+  ...run,
+  settings: { preset: 'short', ...run.settings },
+  runId: null,
+  refusal: null,
+});
 
 function applied(state: StudyState, event: StudyEvent): StudyState {
   const changed = (key: string, change: Partial<StudyRun>): StudyState => ({

@@ -370,6 +370,7 @@ export async function killedDriving(
 
 /** Small enough for a second or two; every kind of boundary occurs. */
 export const TINY_RUN: Partial<v1.RunSettings> = {
+  preset: 'short',
   targetSparsity: 0.2,
   totalSteps: 120,
   batchSize: 2,

@@ -6,7 +6,7 @@
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { v1 } from '#protocol';
+import { defaultPreset, v1 } from '#protocol';
 import { collect, FACTBOOK_MODEL, TestServer, TRAINING_DATA, unary } from '../harness/server.js';
 import { tableOf, type Trial } from './table.js';
 
@@ -15,6 +15,7 @@ const usage = `npm run recipes -- [options] [NAME=SETTINGS ...]
 SETTINGS are those of a run as JSON, as in 'rank 64={"loraRank":64,"loraLearningRate":0.003}' or 'one teacher={"recipe":"RECIPE_DISTILL"}';
 what they leave out is the preset's. Without any, the preset's alone.
 
+  --preset NAME   default: that of a launch
   --targets LIST  target sparsities; default 0.2,0.5,0.7
   --seeds LIST    default 42,1,2
   --threads N     of the engine; default 2
@@ -24,6 +25,7 @@ what they leave out is the preset's. Without any, the preset's alone.
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    preset: { type: 'string', default: defaultPreset() },
     targets: { type: 'string', default: '0.2,0.5,0.7' },
     seeds: { type: 'string', default: '42,1,2' },
     threads: { type: 'string', default: '2' },
@@ -35,7 +37,7 @@ if (values.help) console.log(usage);
 else await sweep();
 
 async function sweep(): Promise<void> {
-  const recipes = positionals.length === 0 ? [{ name: 'preset short', settings: {} }] : positionals.map(recipeOf);
+  const recipes = positionals.length === 0 ? [{ name: `preset ${values.preset}`, settings: {} }] : positionals.map(recipeOf);
   const { out } = values;
   const trials = out !== undefined && existsSync(out) ? trialsIn(out) : [];
   const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '5000' });
@@ -46,7 +48,7 @@ async function sweep(): Promise<void> {
       for (const seed of values.seeds.split(',')) {
         for (const { name, settings } of recipes) {
           if (trials.some((one) => one.name === name && one.target === target && one.seed === seed)) continue;
-          const trial = await oneTrial(server, name, { ...settings, targetSparsity: target, seed });
+          const trial = await oneTrial(server, name, { preset: values.preset, ...settings, targetSparsity: target, seed });
           trials.push(trial);
           if (out !== undefined) appendFileSync(out, `${JSON.stringify(trial)}\n`);
           console.error(JSON.stringify(trial));
@@ -70,7 +72,11 @@ function trialsIn(file: string): Trial[] {
   return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Trial);
 }
 
-async function oneTrial(server: TestServer, name: string, settings: { targetSparsity: number; seed: string }): Promise<Trial> {
+async function oneTrial(
+  server: TestServer,
+  name: string,
+  settings: { preset: string; targetSparsity: number; seed: string },
+): Promise<Trial> {
   const texts = halvesIn(server.dataFolder);
   const request = v1.LaunchRunRequest.fromPartial({
     name,

@@ -89,6 +89,9 @@ export function presetDefaults(preset: string): RequestedValues {
   return Object.fromEntries(settingsTable().map((setting) => [setting.name, defaultOf(setting, preset)]));
 }
 
+/** The preset of a request that names none. */
+export const defaultPreset = (): string => settingsTable().find(({ name }) => name === 'preset')!.default;
+
 /** For people: a value, or how it is found. */
 export function defaultText(setting: Setting, preset: string): string {
   const own = preset === 'paper' ? setting.paper : preset === 'nuteprune2' ? setting.nuteprune2 : '';

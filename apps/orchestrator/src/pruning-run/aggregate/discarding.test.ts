@@ -85,7 +85,7 @@ describe('thinning a run out', () => {
   });
 
   it('leaves the teacher that is far enough back, or the next before it', () => {
-    const settings = resolveSettings({ targetSparsity: 0.5, teacherGapMarks: 3 });
+    const settings = resolveSettings({ preset: 'short', targetSparsity: 0.5, teacherGapMarks: 3 });
     const teachers = [5, 10, 12].map((mark) => ({ mark, threshold: mark / 100, state: stateAt(mark * 10, mark / 100) }));
     const all = Array.from({ length: 12 }, (_, index) => ({ mark: index + 1, threshold: 0, state: stateAt(index, 0) }));
     const chosen = (of: typeof teachers) => teacherAt({ settings, teachers: of, targetReachedStep: null }, 0);
@@ -133,6 +133,6 @@ describe('deleting a run', () => {
 });
 
 it('the number of snapshots to come is known beforehand', () => {
-  expect(teachersTaken(resolveSettings({ targetSparsity: 0.08, snapshotInterval: 0.01 }))).toBe(7);
-  expect(teachersTaken(resolveSettings({ targetSparsity: 0 }))).toBe(0);
+  expect(teachersTaken(resolveSettings({ preset: 'short', targetSparsity: 0.08, snapshotInterval: 0.01 }))).toBe(7);
+  expect(teachersTaken(resolveSettings({ preset: 'short', targetSparsity: 0 }))).toBe(0);
 });

@@ -127,8 +127,8 @@ describe('a fork into recovery', () => {
     expect(() => fork({ kind: 'last' }, {})).toThrow(expect.objectContaining({ field: 'settings.total_steps' }));
   });
   it('warms up for its own number of steps', () => {
-    expect(settingsOfFork(resolveSettings({}), { recoverSteps: 200 }).recoverWarmupSteps).toBe(10);
-    expect(settingsOfFork(resolveSettings({ recoverSteps: 200 }), {}).recoverWarmupSteps).toBe(10);
+    expect(settingsOfFork(resolveSettings({ preset: 'short' }), { recoverSteps: 200 }).recoverWarmupSteps).toBe(10);
+    expect(settingsOfFork(resolveSettings({ preset: 'short', recoverSteps: 200 }), {}).recoverWarmupSteps).toBe(10);
   });
 });
 

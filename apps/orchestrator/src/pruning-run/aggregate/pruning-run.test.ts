@@ -459,8 +459,8 @@ describe('rewinding and forking', () => {
 
   it('takes the rate of the rule that holds the sparsity where a fork changes the rule, and keeps both where it does not', () => {
     const forkOf = (settings: RequestedSettings, overrides: Partial<RunSettings>): RunSettings =>
-      settingsOfFork(resolveSettings(settings), overrides);
-    const earlier = resolveSettings({ sparsityControl: 'multipliers', lambdaLearningRate: 3 });
+      settingsOfFork(resolveSettings({ preset: 'short', ...settings }), overrides);
+    const earlier = resolveSettings({ preset: 'short', sparsityControl: 'multipliers', lambdaLearningRate: 3 });
     expect(settingsOfFork(earlier, { targetSparsity: 0.3 })).toEqual({ ...earlier, targetSparsity: 0.3 });
     expect(settingsOfFork(earlier, { sparsityControl: 'multipliers' }).lambdaLearningRate).toBe(3);
     expect(settingsOfFork(earlier, { sparsityControl: 'tracking' })).toMatchObject({ lambdaLearningRate: 0.02, maskLearningRate: 0.1 });

@@ -4,7 +4,8 @@ import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
 
 describe('settings', () => {
   it('take the preset where nothing is said', () => {
-    expect(resolveSettings({})).toMatchObject({
+    expect(resolveSettings({})).toEqual(resolveSettings({ preset: 'nuteprune2' }));
+    expect(resolveSettings({ preset: 'short' })).toMatchObject({
       preset: 'short',
       totalSteps: 1400,
       warmupSteps: 420,
@@ -37,12 +38,18 @@ describe('settings', () => {
   it('of the preset nuteprune2 prune early and recover with all weights; one that does not recover needs no word about weights', () => {
     const settings = resolveSettings({ preset: 'nuteprune2' });
     expect(settings).toMatchObject({
-      totalSteps: 400,
-      warmupSteps: 120,
-      recoverSteps: 1000,
-      recoverWarmupSteps: 50,
+      totalSteps: 800,
+      warmupSteps: 240,
+      batchSize: 4,
+      recoverSteps: 2000,
+      recoverWarmupSteps: 100,
+      recoverLearningRate: 7e-4,
       recoverWeights: 'all',
     });
+    expect(resolveSettings({ totalSteps: 31 }).recoverSteps).toBe(77);
+    expect(resolveSettings({ recipe: 'wanda' })).toMatchObject({ recoverSteps: 0, recoverWeights: 'lora' });
+    expect(resolveSettings({ recipe: 'wanda', recoverSteps: 50 })).toMatchObject({ recoverSteps: 50, recoverWeights: 'all' });
+    expect(resolveSettings({ recoverLoraRank: 8 }).recoverWeights).toBe('lora');
     expect(settings).toMatchObject({
       recipe: 'distill',
       recoverKlLossWeight: 1,
@@ -72,7 +79,9 @@ describe('settings', () => {
     const violations = (settings: object) => settingsViolations(resolveSettings({ recoverRefitBatches: 8, ...settings }));
     expect(violations({ recoverSteps: 10 })).toEqual([]);
     const field = 'settings.recover_refit_batches';
-    expect(violations({})).toEqual([expect.objectContaining({ field, description: expect.stringContaining('recover_steps') as string })]);
+    expect(violations({ recoverSteps: 0 })).toEqual([
+      expect.objectContaining({ field, description: expect.stringContaining('recover_steps') as string }),
+    ]);
     expect(violations({ recoverSteps: 10, loraTargets: ['q_proj', 'o_proj'] })).toEqual([
       { field, description: 'is 8, but lora_targets lacks down_proj: both must have LoRA', code: 'FIELD_OUT_OF_RANGE' },
     ]);

@@ -1,6 +1,7 @@
 // The complete settings of a run, from a request. The table of settings (libs/protocol) has defaults and ranges. This file has the computed
 // defaults, and the rules for several settings together.
 import {
+  defaultPreset,
   presetDefaults,
   settingsTable,
   valueViolations,
@@ -16,8 +17,16 @@ import type { RunSettings, SparsityControl } from '../record/pruning-run.events.
 /** A setting that a request leaves out takes the preset's value; undefined fields are left out. */
 export type RequestedSettings = RequestedValues;
 
+/**
+ * Steps of recovery for each step of pruning, in the preset nuteprune2 (docs/recipes.md). A baseline is what it is worth by itself: it
+ * recovers where that is asked for.
+ */
+const RECOVERY_PER_PRUNING = 2.5;
+
 /** Defaults that follow from other settings, in the order in which they are computed. */
 const computed: { [K in SettingName]?: (settings: RunSettings, limits?: ModelLimits) => RunSettings[K] } = {
+  recoverSteps: ({ preset, recipe, totalSteps }) =>
+    preset === 'nuteprune2' && !prunesAtOnce(recipe) ? Math.floor(totalSteps * RECOVERY_PER_PRUNING) : 0,
   warmupSteps: ({ preset, totalSteps, targetSparsity }) => Math.floor(totalSteps * warmupShare(preset, targetSparsity)),
   maskLearningRate,
   lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
@@ -27,19 +36,25 @@ const computed: { [K in SettingName]?: (settings: RunSettings, limits?: ModelLim
 
 export const isComputed = (name: SettingName): boolean => Object.hasOwn(computed, name);
 
-/** Fills in defaults; nothing is checked here. An unknown preset takes the defaults of the first. */
+/** Fills in defaults; nothing is checked here. An unknown preset takes those that have no preset of their own. */
 export function resolveSettings(requested: RequestedSettings, limits?: ModelLimits): RunSettings {
   const table = settingsTable();
-  const preset = requested.preset ?? presetDefaults('').preset!;
+  const preset = requested.preset ?? defaultPreset();
   const defaults = presetDefaults(preset);
   const settings: Record<string, unknown> = {};
   for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaults[setting.name];
   if (prunesAtOnce(settings['recipe'] as RunSettings['recipe'])) settings['totalSteps'] = requested.totalSteps ?? 1;
-  // A preset may say what recovers; a run that does not recover has no use for it.
-  if (settings['recoverSteps'] === 0) settings['recoverWeights'] = requested.recoverWeights ?? 'lora';
   for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, limits);
+  settings['recoverWeights'] = requested.recoverWeights ?? recoverWeights(settings as RunSettings);
   for (const { name, kind, allowed } of table) if (kind === 'words') settings[name] = inOrder(settings[name] as string[], allowed);
   return { ...(settings as RunSettings), preset };
+}
+
+/** A preset may say what recovers. A run that does not recover has no use for it, and settings that only LoRA has ask for LoRA. */
+function recoverWeights(preset: RunSettings): RunSettings['recoverWeights'] {
+  const { recoverSteps, recoverLoraRank, recoverLoraDropout, recoverRefitBatches } = preset;
+  const asksForLora = recoverLoraRank > 0 || recoverLoraDropout > 0 || recoverRefitBatches > 0;
+  return recoverSteps === 0 || asksForLora ? 'lora' : preset.recoverWeights;
 }
 
 /** Share of all steps over which the scheduled sparsity rises. */

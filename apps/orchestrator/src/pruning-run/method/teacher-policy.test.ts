@@ -1,7 +1,7 @@
 import { resolveSettings } from './run-settings.js';
 import { nextMark, marksReached, nextTeacherChange, teacherAt, type PolicyInput, type TeacherSnapshot } from './teacher-policy.js';
 
-const settings = resolveSettings({});
+const settings = resolveSettings({ preset: 'short' });
 const snapshots = (count: number): TeacherSnapshot[] =>
   Array.from({ length: count }, (_, index) => ({
     mark: index + 1,

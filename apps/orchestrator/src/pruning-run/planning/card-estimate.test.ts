@@ -14,7 +14,14 @@ const model = {
   weightBytes: 13_476_831_232,
 };
 const identity = { ...model, path: '', weightsDigest: '', architecture: 'LlamaForCausalLM', maxPositions: 4096 };
-const settings = resolveSettings({ batchSize: 16, sequenceLength: 512, totalSteps: 1_000, recoverSteps: 0, recipe: 'nuteprune' });
+const settings = resolveSettings({
+  preset: 'short',
+  batchSize: 16,
+  sequenceLength: 512,
+  totalSteps: 1_000,
+  recoverSteps: 0,
+  recipe: 'nuteprune',
+});
 const h100 = cardNamed('h100-80gb');
 
 test('three passes of two FLOPs a weight and token, at a share of the peak', () => {

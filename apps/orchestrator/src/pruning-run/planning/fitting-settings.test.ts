@@ -4,7 +4,7 @@ import { fittingSettings } from './fitting-settings.js';
 
 // An engine whose memory is told by its parts, worked out by hand.
 const WEIGHTS = 100;
-const settings = resolveSettings({ batchSize: 12, sequenceLength: 256, microShards: 1 });
+const settings = resolveSettings({ preset: 'short', batchSize: 12, sequenceLength: 256, microShards: 1 });
 
 function needed({ batchSize, microShards, sequenceLength, checkpointActivations, streamWeights }: RunSettings): number {
   const rows = (batchSize / microShards) * (sequenceLength / 256);

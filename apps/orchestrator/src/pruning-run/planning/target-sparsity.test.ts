@@ -3,7 +3,7 @@ import { resolveSettings } from '../method/run-settings.js';
 import { reachableSparsity, targetWarnings } from './target-sparsity.js';
 import { launched, stateAt, Story } from '../testing.js';
 
-const settings = (part: Partial<RunSettings>): RunSettings => resolveSettings(part);
+const settings = (part: Partial<RunSettings>): RunSettings => resolveSettings({ preset: 'short', ...part });
 
 test('the last event of a run says what was reached and what was asked for', () => {
   const story = new Story(launched({ targetSparsity: 0.5 })).start().train(stateAt(100, 0.33));
