@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { v1 } from '#protocol';
-import { hubCache, hubPath, pathWords } from './options/hub-names.js';
+import { hubCache, hubPath, pathWords } from '#run-files';
 import { runCli, type CliResult } from './testing/run-cli.js';
 import { testRun, TestServer } from './testing/test-server.js';
 

@@ -5,6 +5,8 @@ import { LaunchForm } from './forms/launch-form.js';
 import { CompareView } from './runs/compare.js';
 import { RunsView } from './runs/runs.js';
 import { RunView } from './run/run.js';
+import { Alerts } from './server/alerts.js';
+import { ServerView } from './server/server.js';
 import { StudiesView, StudyView } from './studies/studies.js';
 import { Anchor, usePlace, type Place } from './ui/router.js';
 import { toggleTheme, useTheme } from './ui/theme.js';
@@ -45,6 +47,9 @@ export function App() {
             <Anchor to="/compare" aria-current={place.path === '/compare' ? 'page' : undefined}>
               Compare
             </Anchor>
+            <Anchor to="/server" aria-current={place.path === '/server' ? 'page' : undefined}>
+              Server
+            </Anchor>
           </nav>
           <span class="link" role="status">
             <span class={`dot ${tone}`} />
@@ -58,6 +63,7 @@ export function App() {
           </button>
         </div>
       </div>
+      {link === 'connected' && <Alerts />}
       <main id="content">{link === 'locked' ? <LoggedOut /> : <View place={place} launch={() => setLaunching(true)} />}</main>
       {launching && <LaunchForm close={() => setLaunching(false)} />}
     </>
@@ -87,10 +93,12 @@ function View({ place, launch }: { place: Place; launch: () => void }) {
   useEffect(() => {
     if (path === '/') document.title = 'Runs · Espalier';
     else if (path === '/studies') document.title = 'Studies · Espalier';
+    else if (path === '/server') document.title = 'Server · Espalier';
     else if (path === '/compare') document.title = 'Comparison · Espalier';
   }, [path]);
   if (path === '/') return <RunsView query={query} launch={launch} />;
   if (path === '/compare') return <CompareView query={query} />;
+  if (path === '/server') return <ServerView />;
   if (path === '/studies') return <StudiesView />;
   if (studyId !== undefined) return <StudyView key={studyId} studyId={decodeURIComponent(studyId)} query={query} />;
   if (runId !== undefined) return <RunView key={runId} runId={decodeURIComponent(runId)} tab={tab} query={query} />;

@@ -24,6 +24,7 @@ import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
 import { EngineGrpc } from './api/engine.grpc.js';
+import { JobGrpc } from './api/job.grpc.js';
 import { LadderGrpc } from './api/ladder.grpc.js';
 import { EngineJobs } from './engine-pool/engine-jobs.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
@@ -35,6 +36,7 @@ import { RunFeed } from './views/run-feed.js';
 import { RunPreparation } from './run-execution/run-preparation.js';
 import { RunServices } from './run-services/run-services.js';
 import { RunTexts } from './run-services/run-texts.js';
+import { BackgroundJobs } from './run-services/background-jobs.js';
 import { Ladders } from './run-services/ladders.js';
 import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
@@ -122,6 +124,8 @@ export class AppModule {
         RunTexts,
         Ladders,
         LadderGrpc,
+        BackgroundJobs,
+        JobGrpc,
         StudyRepository,
         LaunchStudy,
         StudyDriver,

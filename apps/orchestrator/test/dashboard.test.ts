@@ -178,9 +178,48 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.emulateMedia({ colorScheme: 'light' });
   });
 
+  test('a run is evaluated from the page: a refusal stands beside its field, and the result beside the others', async () => {
+    await view(`/runs/${runId}/evaluations`, 'No export yet');
+    await page.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Window').fill('1');
+    await dialog.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    await dialog.locator('.field', { hasText: 'Window' }).getByText('must be from 2').waitFor();
+    expect(await barriers()).toEqual([]);
+    await dialog.getByLabel('Window').fill('16');
+    await dialog.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    await dialog.waitFor({ state: 'detached' });
+    await page.getByRole('region', { name: 'Jobs' }).getByText('done: perplexity').waitFor(); // without a reload
+    await page.getByRole('cell', { name: 'windows of 16 tokens' }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('evaluations');
+  });
+
+  test('the intact model and the pruned one write beside one another', async () => {
+    await view(`/runs/${runId}/texts`, 'Nothing is recorded');
+    await page.getByRole('textbox', { name: 'Prompt' }).fill('one');
+    await page.getByRole('textbox', { name: /^Tokens/ }).fill('4');
+    await page.getByRole('button', { name: 'Write' }).click();
+    for (const name of ['Text by intact model', 'Text by last state'])
+      await page
+        .getByRole('region', { name })
+        .getByText(/^[1-4] tokens?.*(length is reached|the model ended it)$/)
+        .waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('texts');
+  });
+
   test('studies say how to begin; one that is launched shows its runs, its groups and its plot, and can be cancelled', async () => {
     await view('/studies', 'No studies yet');
     expect(await barriers()).toEqual([]);
+    await page.getByRole('button', { name: 'New study' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByRole('textbox', { name: 'File' }).fill('name: seeds\nmodle: here\n');
+    await dialog.getByRole('button', { name: 'Launch', exact: true }).click();
+    await dialog.getByText('line 2: there is no "modle"').waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('new-study');
+    await dialog.getByRole('button', { name: 'Back' }).click();
     const run = (variant: string, recipe: v1.Recipe, seed: bigint): v1.StudyRunRequest =>
       v1.StudyRunRequest.fromPartial({
         variant,

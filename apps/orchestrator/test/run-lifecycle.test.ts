@@ -157,6 +157,32 @@ describe('a run', () => {
     expect(await refused(evaluate({ dataPath: '', textColumn: 'content' }))).toBe('REQUEST_INVALID');
   });
 
+  it('is evaluated by a job of the server, which needs no client that waits', async () => {
+    const start = (value: Partial<v1.EvaluateRunRequest>): Promise<v1.StartJobResponse> =>
+      unary((cb) =>
+        server.runs.startJob(
+          { work: { $case: 'evaluate', value: v1.EvaluateRunRequest.fromPartial({ runId: done.runId, ...value }) } },
+          cb,
+        ),
+      );
+    await expect(start({ window: 1 })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE', field: 'evaluate.window' });
+    await expect(start({ runId: 'nowhere' })).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' });
+    await expect(unary<v1.StartJobResponse>((cb) => server.runs.startJob({ work: undefined }, cb))).rejects.toMatchObject({
+      code: 'FIELD_REQUIRED',
+      field: 'work',
+    });
+    const { job } = await start({ intact: true, window: 16 });
+    expect(job).toMatchObject({ runId: done.runId, state: v1.JobState.JOB_STATE_RUNNING, request: { work: { $case: 'evaluate' } } });
+    const jobs = (): Promise<v1.ListJobsResponse> => unary((cb) => server.runs.listJobs({ runId: done.runId }, cb));
+    let [ended] = (await jobs()).jobs;
+    for (; ended?.endedAt === undefined; [ended] = (await jobs()).jobs) await sleep(50);
+    expect(ended).toMatchObject({ jobId: job!.jobId, state: v1.JobState.JOB_STATE_DONE, evaluations: [{ subject: 'intact', window: 16 }] });
+    expect((await server.run(done.runId)).evaluations.some(({ window }) => window === 16)).toBe(true);
+    const cancel = (jobId: string): Promise<v1.CancelJobResponse> => unary((cb) => server.runs.cancelJob({ jobId }, cb));
+    expect((await cancel(job!.jobId)).job!.state).toBe(v1.JobState.JOB_STATE_DONE);
+    await expect(cancel('nowhere')).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
+  });
+
   it('is evaluated by tasks, which leave its own figure alone', async () => {
     const { mkdirSync, writeFileSync } = await import('node:fs');
     const data = `${server.dataFolder}-tasks`;

@@ -1,6 +1,6 @@
 // A study of six runs with the real processes, killed twice on its way; one that is cancelled, and requests that are refused.
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
@@ -166,6 +166,36 @@ describe('a study', () => {
     }
   });
 
+  it('is launched from the text of its file, whose lines a refusal names', async () => {
+    const file = (yaml: string, folder = ''): Promise<v1.LaunchStudyFileResponse> =>
+      server.study((client, done) => client.launchStudyFile({ yaml, folder }, done));
+    const text = [
+      'name: from a file',
+      `model: ${basename(TINY_MODEL)}`,
+      `data: ${CORPUS}`,
+      `validation: ${CORPUS}`,
+      'settings: {total_steps: 1, batch_size: 2, sequence_length: 32, evaluation_window: 64}',
+      'runs:',
+      '  - name: smallest',
+      '    settings: {recipe: magnitude, target_sparsity: 0.2}',
+    ].join('\n');
+    const folder = dirname(TINY_MODEL);
+    await expect(file(text.replace('magnitude', 'magic'), folder)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      violations: [expect.objectContaining({ field: 'yaml', description: expect.stringMatching(/^study\.yaml:8: recipe: /) as string })],
+    });
+    await expect(file(text.replace('smallest', 'a\u0007b'), folder)).rejects.toMatchObject({ violations: [{ field: 'yaml' }] });
+    await expect(file(text, '/nowhere')).rejects.toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+      message: expect.stringMatching(/^study\.yaml:7: /),
+    });
+    await expect(file(text, 'here')).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE', field: 'folder' });
+    await expect(file('')).rejects.toMatchObject({ code: 'FIELD_REQUIRED', field: 'yaml' });
+    expect(await file(text, folder)).toMatchObject({ added: 1, study: { name: 'from a file' } });
+    expect(await file(text, folder)).toMatchObject({ added: 0 });
+    expect((await get('from a file')).runs).toMatchObject([{ variant: 'smallest', settings: { targetSparsity: 0.2 } }]);
+  });
+
   it('is refused as a whole where one of its runs is wrong, and says which', async () => {
     const wrong = (runs: v1.StudyRunRequest[], name = 'wrong'): Promise<unknown> => launch(name, runs).catch((error: unknown) => error);
     expect(await wrong([run('a', {}), run('b', { targetSparsity: 0.99 })])).toMatchObject({
@@ -180,6 +210,6 @@ describe('a study', () => {
     expect(codeOf(await wrong([run('a', {})], ''))).toBe('FIELD_REQUIRED');
     expect(codeOf(await get('wrong').catch((error: unknown) => error))).toBe('STUDY_NOT_FOUND');
     const { studies } = await server.study<v1.ListStudiesResponse>((client, done) => client.listStudies({}, done));
-    expect(studies.map(({ name }) => name)).toEqual(['short', 'long', 'rungs', 'recipes']);
+    expect(studies.map(({ name }) => name)).toEqual(['from a file', 'short', 'long', 'rungs', 'recipes']);
   });
 });

@@ -24,6 +24,7 @@ const errorStatuses = {
   FORK_FIELD_FIXED: invalid,
   RUN_NAME_INVALID: invalid, // blank, or another run's id or its beginning
   RUN_NAME_TAKEN: status.ALREADY_EXISTS, // another run has it: neither could be named by it any more
+  CONFIG_INVALID: invalid, // the file of a run or a study, at the line that the message names
   REQUEST_ID_REUSED: status.ALREADY_EXISTS,
   // what it names
   RUN_NOT_FOUND: status.NOT_FOUND,
@@ -32,6 +33,7 @@ const errorStatuses = {
   STATE_NOT_FOUND: status.NOT_FOUND,
   EXPORT_NOT_FOUND: status.NOT_FOUND,
   STUDY_NOT_FOUND: status.NOT_FOUND,
+  JOB_NOT_FOUND: status.NOT_FOUND, // the server has forgotten it, or never had it
   REVISION_NOT_FOUND: status.OUT_OF_RANGE,
   // what the run allows
   RUN_FINISHED: precondition,

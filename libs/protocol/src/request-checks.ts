@@ -38,6 +38,7 @@ const LONGEST: Record<string, number> = {
   order_by: 64,
   compute_dtype: 64,
   prompts: 65_536,
+  yaml: 262_144,
   stop: 1_000,
   after_position: 128,
   lora_targets: 64,
@@ -60,6 +61,7 @@ const NEEDED: Record<string, string> = {
   'LaunchRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchRunRequest.data': 'training text',
   'PlanRunRequest.model_path': 'the folder of a Hugging Face model',
+  'LaunchStudyFileRequest.yaml': 'the text of a file that describes a study',
   'LaunchStudyRequest.name': 'a name, by which the study is known',
   'StudyRunRequest.variant': 'the name of its line in tables and plots',
   'StudyRunRequest.model_path': 'the folder of a Hugging Face model',
@@ -74,6 +76,17 @@ export function violationsOf(type: DescMessage, message: object): FieldViolation
   const violations: FieldViolation[] = [];
   checkMessage(type, message as Message, '', violations);
   return violations.slice(0, MOST_VIOLATIONS);
+}
+
+/**
+ * For a request that the server makes itself, of a file.
+ * @param path of the method that takes it
+ * @throws EspalierError as for a request that came
+ */
+export function requireForm(path: string, message: object): void {
+  const input = methodAt(path)?.input;
+  const violations = input === undefined ? [] : violationsOf(input, message);
+  if (violations.length > 0) throw invalidRequest(violations);
 }
 
 /** Refuses a request before its handler; what is wrong is named field by field. */

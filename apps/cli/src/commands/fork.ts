@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
+import { dataSource, type DataChoice } from '#run-files';
 import { CliError, ExitCode } from '../cli-error.js';
-import { addDataOptions, dataChoice, dataSource, type DataChoice } from '../options/data-options.js';
+import { addDataOptions, dataChoice } from '../options/data-options.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../options/label-options.js';
 import { absolutePath, wholeNumber } from '../options/parse.js';
 import { runFileFor } from '../options/run-file.js';

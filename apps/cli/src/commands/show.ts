@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { budgetWords } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
+import { pathWords } from '#run-files';
 import type { Context } from '../context.js';
 import {
   bar,
@@ -22,7 +23,6 @@ import { measured, subjectWords } from '../output/evaluation-words.js';
 import { missedTarget, statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { etaSeconds, waitWords } from '../progress/run-line.js';
 import { hasEnded } from '../progress/follow-run.js';
-import { pathWords } from '../options/hub-names.js';
 import { runFileOf } from '../options/run-file.js';
 import { resultWords } from '../output/result-words.js';
 import { printSettings } from '../output/settings.js';

@@ -1,12 +1,13 @@
 // study: many runs that are compared, from one file.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { EspalierError, v1 } from '#protocol';
-import { CliError, ExitCode } from '../cli-error.js';
+import { v1 } from '#protocol';
+import { readStudy, STUDY_FILE_BYTES_MAX } from '#run-files';
+import { ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
 import { absolutePath } from '../options/parse.js';
-import { readStudyFile, STUDY_FILE, type StudyFile } from '../options/study-file.js';
+import { readYamlText } from '../options/yaml-text.js';
 import { decimal, enumWord, howMany, percent, when } from '../output/format.js';
 import { statusText } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
@@ -21,6 +22,7 @@ import { action, examples } from './command.js';
 /** Every run is checked, which may have to wait for an engine to start. */
 const LAUNCH_TIMEOUT_MS = 600_000;
 const LOOK_MS = 1_000;
+const STUDY_FILE = '<file>';
 
 export function registerStudy(program: Command): void {
   const study = program
@@ -47,11 +49,11 @@ function registerLaunch(study: Command): void {
   examples(launch, ['espalier study launch recipes.yaml --watch']);
   action<{ watch?: boolean }>(launch, async (context, [path], options) => {
     const { connection, output } = context;
-    const file = await readStudyFile(path!);
+    const file = readStudy(path!, await readYamlText(path!, STUDY_FILE, STUDY_FILE_BYTES_MAX), STUDY_FILE);
     const response = await connection
       .call(connection.studies, connection.studies.launchStudy, file.request, LAUNCH_TIMEOUT_MS)
       .catch((error: unknown) => {
-        throw withPlace(error, file);
+        throw file.withPlace(error);
       });
     const { study: launched, added } = response;
     if (options.watch !== true) {
@@ -63,14 +65,6 @@ function registerLaunch(study: Command): void {
     output.result(detail, () => printStudy(output, detail, undefined));
     return detail.study!.runsFailed > 0 ? ExitCode.failed : 0;
   });
-}
-
-/** The server names runs by their number; this command names the lines of the file. */
-function withPlace(error: unknown, file: StudyFile): unknown {
-  if (!(error instanceof EspalierError)) return error;
-  const place = file.placeOf(error.field);
-  if (place === null) return error;
-  return new CliError(error.code, `${place}: ${error.message}`, { field: STUDY_FILE, exitCode: ExitCode.usage, cause: error });
 }
 
 function printLaunched(output: Output, study: v1.Study, added: number): void {

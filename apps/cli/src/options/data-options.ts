@@ -1,18 +1,7 @@
 // Which text a run trains on and is evaluated on: the options of launch and fork, and the same in a run's file.
 import type { Command } from 'commander';
-import { v1 } from '#protocol';
+import type { DataChoice } from '#run-files';
 import { dataPaths, positiveNumber } from './parse.js';
-
-/** By the keys of a run's file; the first path is the one that must be there. */
-export interface DataChoice {
-  data?: string[];
-  validation?: string[] | false; // false: a fork is not evaluated
-  textColumn?: string;
-  validationTextColumn?: string;
-  responseOnly?: boolean;
-  maxTrainTokens?: number;
-  maxValidationTokens?: number;
-}
 
 export function addDataOptions(command: Command, train: string, evaluate: string): Command {
   return command
@@ -43,20 +32,3 @@ const DATA_KEYS = new Set([
   'maxTrainTokens',
   'maxValidationTokens',
 ]);
-
-export function dataSource(choice: DataChoice): v1.DataSource {
-  const [trainPath = '', ...moreTrainPaths] = choice.data ?? [];
-  const [validationPath = '', ...moreValidationPaths] = choice.validation || [];
-  return {
-    trainPath,
-    moreTrainPaths,
-    validationPath,
-    moreValidationPaths,
-    textColumn: choice.textColumn ?? '',
-    validationTextColumn: choice.validationTextColumn,
-    withoutValidation: choice.validation === false,
-    responseOnly: choice.responseOnly ?? false,
-    maxTrainTokens: BigInt(choice.maxTrainTokens ?? 0),
-    maxValidationTokens: BigInt(choice.maxValidationTokens ?? 0),
-  };
-}

@@ -3,8 +3,8 @@ import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
+import { HubNameError, hubPath, type HubKind } from '#run-files';
 import { enumWord } from '../output/format.js';
-import { HubNameError, hubPath, type HubKind } from './hub-names.js';
 
 export function wholeNumber(text: string): number {
   try {

@@ -2,9 +2,10 @@
 // run again. Its settings are those of the table.
 import { stringify } from 'yaml';
 import { otherTargets } from '#comparison';
+import { SOURCE_KEYS, YamlReader, type SourceChoice } from '#run-files';
 import { requestedValues, settingsTable, visibleText, type RequestedValues, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
-import { readYamlText, SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
+import { readYamlText } from './yaml-text.js';
 
 /** A run's settings are two kilobytes. */
 const FILE_BYTES_MAX = 64 << 10;
@@ -18,7 +19,7 @@ export interface RunFile extends SourceChoice {
 }
 const TEXTS = ['name', 'note'] as const;
 
-/** @throws CliError that names the file, the line and the key */
+/** @throws EspalierError that names the file, the line and the key */
 export async function readRunFile(path: string): Promise<RunFile> {
   return new RunFileReader(path, await readYamlText(path, '--config', FILE_BYTES_MAX), '--config').read();
 }

@@ -1,5 +1,5 @@
 import type { Trouble } from '../api/view-state.js';
-import { formTroubles, joined, withoutField } from './form-troubles.js';
+import { formTroubles, joined, ofPart, withoutField } from './form-troubles.js';
 
 const refusal = (message: string, ...fields: [string, string][]): Trouble => ({
   code: 'X',
@@ -16,6 +16,17 @@ describe('what a form says of a refusal', () => {
     const both = refusal('2 fields are wrong', [TARGET, 'settings.target_sparsity: must be below 1'], ['settings.seed_of_all', 'is odd']);
     expect(formTroubles(both, [TARGET])).toEqual({ byField: { [TARGET]: 'must be below 1' }, rest: 'seed of all: is odd' });
     expect(formTroubles(refusal('no model at /x', ['model_path', 'no model at /x']), ['model_path']).rest).toBe('');
+  });
+
+  test('of a job names the fields of what is asked for', () => {
+    const both = ofPart(
+      refusal('', ['evaluate_tasks.task_data_path', 'task_data_path: is empty'], ['export.form', 'is odd'], ['name', 'b']),
+    );
+    expect(formTroubles(both, ['task_data_path', 'form', 'name']).byField).toEqual({
+      task_data_path: 'is empty',
+      form: 'is odd',
+      name: 'b',
+    });
   });
 
   test('without a field its message stands apart', () => {

@@ -36,6 +36,12 @@ export function withoutField(trouble: Trouble | undefined, field: string): Troub
   return fields.length === 0 ? undefined : { ...trouble, fields };
 }
 
+/** The request for a job has what is asked for in a part of its own; the form shows that part alone. */
+export function ofPart(trouble: Trouble): Trouble {
+  const fields = trouble.fields.map((one) => ({ ...one, field: one.field.replace(/^(evaluate|evaluate_tasks|export|bench)\./, '') }));
+  return { ...trouble, fields };
+}
+
 /** Two refusals of the same form in one: each field is named once. */
 export function joined(one: Trouble | undefined, other: Trouble | undefined): Trouble | undefined {
   if (one === undefined || other === undefined) return one ?? other;

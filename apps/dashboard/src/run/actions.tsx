@@ -31,6 +31,7 @@ export function Actions({ run, changed, fork }: { run: Run; changed: () => void;
     }
   };
   const isUnderWay = UNDER_WAY.includes(status);
+  const isAtRest = ENDED.includes(status) || status === RunStatus.PAUSED;
   return (
     <>
       {isUnderWay && (
@@ -58,7 +59,7 @@ export function Actions({ run, changed, fork }: { run: Run; changed: () => void;
           Delete
         </button>
       )}
-      <MoreMenu run={run} mayRewind={(ENDED.includes(status) || status === RunStatus.PAUSED) && run.teacherCount > 0} changed={changed} />
+      <MoreMenu run={run} mayRewind={isAtRest && run.teacherCount > 0} mayThin={isAtRest} changed={changed} />
       <TroubleNote trouble={trouble} />
       {asked !== null && (
         <ReasonForm

@@ -1,18 +1,60 @@
-// The measurements of a run and its exports, and the engines that it was trained on.
+// The measurements of a run and its exports, the jobs that make more of them, and the engines that it was trained on.
+import { useState } from 'preact/hooks';
 import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { bytes, count, counted, decimal, NONE, time } from '../ui/format.js';
+import { BenchForm } from '../forms/bench-form.js';
+import { EvaluateForm } from '../forms/evaluate-form.js';
+import { ExportForm } from '../forms/export-form.js';
+import type { Job, Run } from '../generated/espalier/v1/run_service_pb.js';
+import { count, counted, decimal, time } from '../ui/format.js';
 import { Scroll } from '../ui/parts.js';
+import { Exports } from './exports.js';
+import { Jobs, SpeedTable, useJobs } from './jobs.js';
 import type { TabProps } from './tab-props.js';
 
+type Asked = 'evaluate' | 'export' | 'bench';
+
 export function EvaluationsTab({ run }: TabProps) {
+  const jobs = useJobs(run.runId);
+  const [asked, setAsked] = useState<Asked | null>(null);
+  const close = (): void => setAsked(null);
+  const form = {
+    run,
+    close,
+    done: () => {
+      close();
+      jobs.reload();
+    },
+  };
   return (
     <div class="stack">
-      <Evaluations run={run} />
-      <Exports run={run} />
+      <Jobs jobs={jobs} />
+      <Evaluations run={run} add={() => setAsked('evaluate')} />
+      <Exports run={run} add={() => setAsked('export')} />
+      <Speed jobs={jobs.data ?? []} mayMeasure={run.stateDigest !== ''} add={() => setAsked('bench')} />
       <Attempts run={run} />
+      {asked === 'evaluate' && <EvaluateForm {...form} />}
+      {asked === 'export' && <ExportForm {...form} />}
+      {asked === 'bench' && <BenchForm {...form} />}
     </div>
+  );
+}
+
+function Speed({ jobs, mayMeasure, add }: { jobs: readonly Job[]; mayMeasure: boolean; add: () => void }) {
+  const measured = jobs.filter(({ speed }) => speed !== undefined);
+  return (
+    <section class="card" aria-label="Speed">
+      <header>
+        <h2>Speed</h2>
+        <span class="soft">measured in turns with the intact model; kept until the server stops</span>
+        {mayMeasure && (
+          <button class="at-end" onClick={add}>
+            Measure
+          </button>
+        )}
+      </header>
+      {measured.length === 0 ? <p class="in soft">Not measured yet.</p> : measured.map((job) => <SpeedTable key={job.jobId} job={job} />)}
+    </section>
   );
 }
 
@@ -47,11 +89,17 @@ function Attempts({ run }: { run: Run }) {
   );
 }
 
-function Evaluations({ run }: { run: Run }) {
+function Evaluations({ run, add }: { run: Run; add: () => void }) {
   return (
     <section class="card" aria-label="Evaluations">
       <header>
         <h2>Evaluations</h2>
+        <span class="soft">perplexity on any text, and public tasks</span>
+        {run.stateDigest !== '' && (
+          <button class="at-end" onClick={add}>
+            Evaluate
+          </button>
+        )}
       </header>
       <Scroll label="Evaluations">
         {run.evaluations.length === 0 ? (
@@ -75,6 +123,7 @@ function Evaluations({ run }: { run: Run }) {
                   <td>
                     {one.subject.replace(/^(export:.{8}).*/, '$1')}
                     {one.teacherMark !== undefined && `, teacher #${one.teacherMark}`}
+                    {one.headline && ' '}
                     {one.headline && <span class="tag headline">headline</span>} {one.abandoned && <span class="soft">abandoned</span>}
                   </td>
                   <td>
@@ -88,50 +137,6 @@ function Evaluations({ run }: { run: Run }) {
                   <td class="right">{count(one.step)}</td>
                   <td>{one.convention}</td>
                   <td>{time(one.evaluatedAt)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        )}
-      </Scroll>
-    </section>
-  );
-}
-
-function Exports({ run }: { run: Run }) {
-  return (
-    <section class="card" aria-label="Exports">
-      <header>
-        <h2>Exports</h2>
-      </header>
-      <Scroll label="Exports">
-        {run.exports.length === 0 ? (
-          <p class="soft">
-            No export yet. <code>npx espalier export {run.runId} --out pruned.gguf</code> writes one.
-          </p>
-        ) : (
-          <table class="plain num">
-            <thead>
-              <tr>
-                <th>Format</th>
-                <th class="right">Parameters</th>
-                <th class="right">Size</th>
-                <th class="right">At step</th>
-                <th>Proof</th>
-                <th>Recorded at</th>
-              </tr>
-            </thead>
-            <tbody>
-              {run.exports.map((one) => (
-                <tr key={one.digest}>
-                  <td>
-                    {one.format} {one.dtype}
-                  </td>
-                  <td class="right">{count(one.parameterCount)}</td>
-                  <td class="right">{bytes(one.bytes)}</td>
-                  <td class="right">{count(one.step)}</td>
-                  <td>{one.proof?.loaders.map(({ loader, outcome }) => `${loader} ${outcome}`).join(', ') || NONE}</td>
-                  <td>{time(one.exportedAt)}</td>
                 </tr>
               ))}
             </tbody>

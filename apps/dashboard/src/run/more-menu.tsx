@@ -2,14 +2,23 @@
 import { useRef, useState } from 'preact/hooks';
 import { DescribeForm } from '../forms/describe-form.js';
 import { LaunchForm } from '../forms/launch-form.js';
+import { RoomForm } from '../forms/room-form.js';
 import { RewindForm } from '../forms/rewind-form.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { download } from '../ui/download.js';
 import { launchCommand, launchFile } from './command-words.js';
 
-type Asked = 'describe' | 'rewind' | 'clone' | null;
+type Asked = 'describe' | 'rewind' | 'clone' | 'room' | null;
 
-export function MoreMenu({ run, mayRewind, changed }: { run: Run; mayRewind: boolean; changed: () => void }) {
+interface Props {
+  run: Run;
+  mayRewind: boolean;
+  /** Its teachers and exports may be thrown away. */
+  mayThin: boolean;
+  changed: () => void;
+}
+
+export function MoreMenu({ run, mayRewind, mayThin, changed }: Props) {
   const menu = useRef<HTMLDetailsElement>(null);
   const [asked, setAsked] = useState<Asked>(null);
   const [told, setTold] = useState('');
@@ -46,6 +55,11 @@ export function MoreMenu({ run, mayRewind, changed }: { run: Run; mayRewind: boo
               Rewind to a teacher
             </button>
           )}
+          {mayThin && (
+            <button class="plain" onClick={() => ask('room')}>
+              Make room
+            </button>
+          )}
           <button class="plain" onClick={() => ask('clone')}>
             Launch one like it
           </button>
@@ -62,6 +76,7 @@ export function MoreMenu({ run, mayRewind, changed }: { run: Run; mayRewind: boo
       </details>
       {asked === 'describe' && <DescribeForm run={run} close={close} done={done} />}
       {asked === 'rewind' && <RewindForm run={run} close={close} done={done} />}
+      {asked === 'room' && <RoomForm run={run} close={close} done={done} />}
       {asked === 'clone' && <LaunchForm like={run} close={close} />}
     </>
   );

@@ -31,6 +31,7 @@ import { LadderTab } from './ladder.js';
 import { MasksTab } from './masks.js';
 import { SettingsTab } from './settings.js';
 import { TeachersTab } from './teachers.js';
+import { TextsTab } from './texts.js';
 import { Integrity } from './integrity.js';
 
 const LIVE_EVERY_MS = 1_000;
@@ -40,6 +41,7 @@ const TABS = {
   masks: { title: 'Masks', view: MasksTab },
   ladder: { title: 'Ladder', view: LadderTab },
   evaluations: { title: 'Evaluations and engine', view: EvaluationsTab },
+  texts: { title: 'Texts', view: TextsTab },
   family: { title: 'Family', view: FamilyTab },
   history: { title: 'History', view: HistoryTab },
   settings: { title: 'Settings', view: SettingsTab },

@@ -1,24 +1,18 @@
 // Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
-import {
-  intactValue,
-  LEAST_SPARSITY_POINTS,
-  measureName,
-  measureNames,
-  measureOf,
-  targetWords,
-} from '../../../../libs/comparison/src/index.js';
+import { intactValue, LEAST_SPARSITY_POINTS, measureName, measureNames, measureOf } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded.js';
 import { StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
-import { headlineOf } from '../runs/columns.js';
 import { count, decimal, NONE, percent, plainNumber, time } from '../ui/format.js';
-import { Meter, Pending, Scroll, Status, TroubleNote } from '../ui/parts.js';
+import { Meter, Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { Scatter } from '../ui/scatter.js';
 import { ReasonForm } from '../forms/reason-form.js';
 import { scatterLines } from './figures.js';
+import { StudyForm } from './study-form.js';
+import { StudyRuns } from './study-runs.js';
 
 const LOOK_AGAIN_MS = 2_000;
 const TONES = {
@@ -49,22 +43,31 @@ function useStudies<T>(key: string, load: (signal: AbortSignal) => Promise<T>) {
 export function StudiesView() {
   const loaded = useStudies('studies', async (signal) => (await studyService.listStudies({}, { signal })).studies);
   const { data: studies, trouble } = loaded;
+  const [isLaunching, setLaunching] = useState(false);
   if (studies === undefined) return <Pending loaded={loaded} />;
+  const form = isLaunching && <StudyForm close={() => setLaunching(false)} />;
+  const button = (
+    <button class="main" onClick={() => setLaunching(true)}>
+      New study
+    </button>
+  );
   if (studies.length === 0)
     return (
       <div class="card empty">
         <h1>No studies yet</h1>
         <p>A study is many runs from one file: recipes, baselines, settings and seeds, compared in one table and one plot.</p>
-        <p>
-          <code>npx espalier study launch study.yaml</code>
-        </p>
+        <br />
+        <p>{button}</p>
+        {form}
       </div>
     );
   return (
     <>
       <div class="bar">
         <h1>Studies</h1>
+        <span class="actions">{button}</span>
       </div>
+      {form}
       <TroubleNote trouble={trouble} />
       <section class="card" aria-label="All studies">
         <Scroll label="All studies">
@@ -152,7 +155,7 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
       <div class="stack">
         <Picture data={data} measure={query.get('measure') ?? ''} />
         <Groups data={data} measure={query.get('measure') ?? ''} />
-        <Runs data={data} />
+        <StudyRuns data={data} />
       </div>
       {isCancelling && (
         <ReasonForm
@@ -263,54 +266,6 @@ function Groups({ data, measure }: { data: GetStudyResponse; measure: string }) 
                 </tr>
               );
             })}
-          </tbody>
-        </table>
-      </Scroll>
-    </section>
-  );
-}
-
-function Runs({ data }: { data: GetStudyResponse }) {
-  return (
-    <section class="card" aria-label="Runs of the study">
-      <header>
-        <h2>Runs</h2>
-      </header>
-      <Scroll label="Runs of the study">
-        <table class="plain num">
-          <thead>
-            <tr>
-              <th>Run</th>
-              <th>Variant</th>
-              <th class="right">Target</th>
-              <th class="right">Seed</th>
-              <th>State</th>
-              <th class="right">Sparsity</th>
-              <th class="right">Perplexity</th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.runs.map(({ variant, settings, run, refusal }, index) => (
-              <tr key={index}>
-                <td>{run === undefined ? NONE : <Anchor to={`/runs/${run.runId}`}>{run.runId}</Anchor>}</td>
-                <td>{variant}</td>
-                <td class="right">{targetWords(settings ?? {})}</td>
-                <td class="right">{String(settings?.seed ?? NONE)}</td>
-                <td>
-                  {run !== undefined ? (
-                    <Status run={run} />
-                  ) : refusal === undefined ? (
-                    <span class="soft">waits for its turn</span>
-                  ) : (
-                    <span class="trouble">
-                      {refusal.message} <code>{refusal.code}</code>
-                    </span>
-                  )}
-                </td>
-                <td class="right">{run === undefined || run.step === 0n ? NONE : percent(run.hardSparsity)}</td>
-                <td class="right">{decimal(run === undefined ? undefined : headlineOf(run)?.perplexity)}</td>
-              </tr>
-            ))}
           </tbody>
         </table>
       </Scroll>

@@ -2,7 +2,7 @@
 // with all symbolic links followed. The server's own user may name any path, since that user reads those files anyway.
 import { realpath } from 'node:fs/promises';
 import { dirname, join, basename, resolve, sep } from 'node:path';
-import type { DescMessage } from '@bufbuild/protobuf';
+import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { EspalierError } from '#protocol';
 
 const PATH_FIELD = /_paths?$/;
@@ -28,8 +28,9 @@ export async function requireAllowedPaths(type: DescMessage, message: object, ro
 
 /** Every path in a message, by its field. */
 export function* pathsIn(type: DescMessage, message: Message, prefix: string): Iterable<{ field: string; path: string }> {
-  for (const { name, localName, message: inner } of type.fields) {
-    const value = message[localName];
+  for (const one of type.fields) {
+    const { name, message: inner } = one;
+    const value = valueOf(one, message);
     const items = Array.isArray(value) ? (value as unknown[]) : [value];
     for (const [index, item] of items.entries()) {
       const field = `${prefix}${name}${Array.isArray(value) ? `[${index}]` : ''}`;
@@ -38,6 +39,13 @@ export function* pathsIn(type: DescMessage, message: Message, prefix: string): I
       else if (inner !== undefined && typeof item === 'object' && item !== null) yield* pathsIn(inner, item as Message, `${field}.`);
     }
   }
+}
+
+/** A choice is { $case, value } under its own name. */
+function valueOf({ localName, oneof }: DescField, message: Message): unknown {
+  if (oneof === undefined) return message[localName];
+  const choice = message[oneof.localName] as { $case: string; value: unknown } | undefined;
+  return choice?.$case === localName ? choice.value : undefined;
 }
 
 /** The place where a path leads. A part that is not there stays as it is written: what is missing leads nowhere. */

@@ -60,8 +60,11 @@ export class Guard {
     return this.access.endOf(this.callers.grantOf(call));
   }
 
-  /** @throws EspalierError ROLE_TOO_LOW, PATH_NOT_ALLOWED */
-  private async require(path: string, request: object, call: CallInfo): Promise<void> {
+  /**
+   * Called before each handler. A handler that makes the request of another method of what came calls it with that.
+   * @throws EspalierError ROLE_TOO_LOW, PATH_NOT_ALLOWED
+   */
+  async require(path: string, request: object, call: CallInfo): Promise<void> {
     const grant = this.callers.grantOf(call);
     this.access.requireRole(path, grant); // as before the message; this one can't be forgotten
     if (grant.token === null) return;

@@ -3,6 +3,8 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { missingText, type EventStore } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { availableBytes } from '../pruning-run/planning/disk-plan.js';
 import { CurveBins } from '../queries/curve-bins.js';
 import { queryCurves } from '../queries/query-curves.js';
 import { readHistory, watchHistory } from '../queries/history.js';
@@ -11,7 +13,7 @@ import { queryMasks } from '../queries/query-masks.js';
 import { queryMetrics } from '../queries/query-metrics.js';
 import { StoreCondition } from '../storage/store-condition.js';
 import { RunViews } from '../views/run-views.js';
-import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { exportAudit } from '../verification/audit-export.js';
 import type { VerifyContext } from '../verification/verify-context.js';
 import type { BorrowEngine } from '../engine-pool/verification-engine.js';
@@ -29,6 +31,7 @@ export class HistoryGrpc {
     @Inject(ARTIFACT_STORE) artifacts: ArtifactStore,
     @Inject(BORROW_ENGINE) borrowEngine: BorrowEngine,
     @Inject(StoreCondition) private readonly condition: StoreCondition,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'artifactFolder'>,
   ) {
     this.context = { views, store, artifacts, borrowEngine, condition };
   }
@@ -46,19 +49,20 @@ export class HistoryGrpc {
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
       exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal) => exportAudit(context, request, signal)),
-      getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(this.condition)),
+      getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(this.condition, this.config.artifactFolder)),
       rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
     };
   }
 }
 
-function conditionMessage({ storeName, missing }: StoreCondition): Promise<v1.GetStoreConditionResponse> {
+async function conditionMessage({ storeName, missing }: StoreCondition, artifactFolder: string): Promise<v1.GetStoreConditionResponse> {
   const missingEvents = missing && {
     seenPosition: missing.seen.position,
     endPosition: missing.endPosition,
     message: missingText(missing),
   };
-  return Promise.resolve(v1.GetStoreConditionResponse.fromPartial({ storeId: storeName, ...(missingEvents && { missingEvents }) }));
+  const free = await availableBytes(artifactFolder);
+  return v1.GetStoreConditionResponse.fromPartial({ storeId: storeName, availableBytes: free, ...(missingEvents && { missingEvents }) });
 }
 
 async function* metricsFile(views: RunViews, { runId, format }: v1.ExportMetricsRequest): AsyncGenerator<v1.ExportMetricsResponse> {

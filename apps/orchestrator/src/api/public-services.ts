@@ -7,6 +7,7 @@ import { ArtifactGrpc } from './artifact.grpc.js';
 import { EngineGrpc } from './engine.grpc.js';
 import { Guard } from './guarded.js';
 import { HistoryGrpc } from './history.grpc.js';
+import { JobGrpc } from './job.grpc.js';
 import { LadderGrpc } from './ladder.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
@@ -35,6 +36,7 @@ export class PublicServices {
     @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(StudyGrpc) studies: StudyGrpc,
     @Inject(LadderGrpc) ladders: LadderGrpc,
+    @Inject(JobGrpc) jobs: JobGrpc,
     @Inject(AccessGrpc) access: AccessGrpc,
     @Inject(Guard) guard: Guard,
   ) {
@@ -50,6 +52,7 @@ export class PublicServices {
         ...queries.handlers(),
         ...retention.runHandlers(),
         ...ladders.handlers(),
+        ...jobs.handlers(),
       }),
       of<v1.HistoryServiceServer>(v1.HistoryServiceService, history.handlers()),
       of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),

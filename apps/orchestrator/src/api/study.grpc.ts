@@ -1,6 +1,8 @@
 // StudyService: proto in, studies out; no rules.
+import { isAbsolute, join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
-import { requestedValues, unary, v1, type CallInfo } from '#protocol';
+import { invalidField, requestedValues, requireForm, unary, v1, type CallInfo } from '#protocol';
+import { readStudy } from '#run-files';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StorageWatch } from '../storage/storage-watch.js';
@@ -11,7 +13,10 @@ import { StudyRepository } from '../studies/study-repository.js';
 import type { StudyState } from '../studies/study.js';
 import { RunViews } from '../views/run-views.js';
 import { Callers } from './callers.js';
+import { Guard } from './guarded.js';
 import { dataSource } from './run-requests.js';
+
+const LAUNCH = v1.StudyServiceService.launchStudy.path;
 
 @Injectable()
 export class StudyGrpc {
@@ -23,20 +28,24 @@ export class StudyGrpc {
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
     @Inject(Callers) private readonly callers: Callers,
+    @Inject(Guard) private readonly guard: Guard,
   ) {}
 
   handlers(): v1.StudyServiceServer {
     return {
-      launchStudy: unary(async (request: v1.LaunchStudyRequest, signal, call): Promise<v1.LaunchStudyResponse> => {
-        const { name, note, atOnce, halving } = request;
-        const runs = request.runs.map(({ variant, modelPath, data, settings }) => ({
-          variant,
-          modelPath,
-          data: dataSource(data!),
-          settings: requestedValues(settings),
-        }));
-        const { study, added } = await this.launching.execute({ name, note, atOnce, halving, runs }, await this.accepted(call), signal);
-        return { study: this.message(study), added };
+      launchStudy: unary(async (request: v1.LaunchStudyRequest, signal, call) => this.launch(request, await this.accepted(call), signal)),
+      launchStudyFile: unary(async ({ yaml, folder }: v1.LaunchStudyFileRequest, signal, call): Promise<v1.LaunchStudyFileResponse> => {
+        const by = await this.accepted(call);
+        if (folder !== '' && !isAbsolute(folder))
+          throw invalidField('FIELD_OUT_OF_RANGE', 'folder', `is ${folder}: it must be an absolute path`);
+        const file = readStudy(join(folder || process.cwd(), 'study.yaml'), yaml, 'yaml');
+        try {
+          requireForm(LAUNCH, file.request);
+          await this.guard.require(LAUNCH, file.request, call);
+          return await this.launch(file.request, by, signal);
+        } catch (error) {
+          throw file.withPlace(error);
+        }
       }),
       listStudies: unary(async (): Promise<v1.ListStudiesResponse> => {
         await this.studies.start();
@@ -54,6 +63,18 @@ export class StudyGrpc {
         return { study: this.message(study) };
       }),
     };
+  }
+
+  private async launch(request: v1.LaunchStudyRequest, by: CallContext, signal: AbortSignal): Promise<v1.LaunchStudyResponse> {
+    const { name, note, atOnce, halving } = request;
+    const runs = request.runs.map(({ variant, modelPath, data, settings }) => ({
+      variant,
+      modelPath,
+      data: dataSource(data!),
+      settings: requestedValues(settings),
+    }));
+    const { study, added } = await this.launching.execute({ name, note, atOnce, halving, runs }, by, signal);
+    return { study: this.message(study), added };
   }
 
   private message(study: StudyState): v1.Study {

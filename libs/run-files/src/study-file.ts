@@ -1,19 +1,16 @@
 // A study as a YAML file: variants, grids of settings and seeds, written out into runs. Errors name their line.
 import { isMap, isScalar, isSeq, Pair } from 'yaml';
-import { settingsMessage, settingsTable, v1, type RequestedValues, type Setting } from '#protocol';
-import type { CliError } from '../cli-error.js';
-import { dataSource } from './data-options.js';
-import { wholeNumber } from './parse.js';
-import { readYamlText, SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
+import { EspalierError, settingsMessage, settingsTable, v1, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
+import { dataSource } from './data-source.js';
+import { SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
 
 /** Hundreds of runs written out. */
-const FILE_BYTES_MAX = 256 << 10;
+export const STUDY_FILE_BYTES_MAX = 256 << 10;
 const MOST_RUNS = 1_000;
 const MOST_AT_ONCE = 64;
 /** Settings that successive halving can give runs more of. */
 const BUDGETS = ['total_steps', 'recover_steps'];
 const USUAL_SHARE = 1 / 3;
-export const STUDY_FILE = '<file>';
 
 /** The whole study's, or one variant's, which counts before it. */
 interface Part extends SourceChoice {
@@ -28,13 +25,16 @@ interface Variant extends Part {
 
 export interface StudyFile {
   request: v1.LaunchStudyRequest;
-  /** Makes the place of a run known to a refusal of the server: "runs[3].settings.seed". */
-  placeOf(field: string): string | null;
+  /** A refusal of the server, which names runs by their number, with the line of the file. */
+  withPlace(error: unknown): unknown;
 }
 
-/** @throws CliError that names the file, the line and what is allowed */
-export async function readStudyFile(path: string): Promise<StudyFile> {
-  return new StudyReader(path, await readYamlText(path, STUDY_FILE, FILE_BYTES_MAX), STUDY_FILE).read();
+/**
+ * @param field the argument or the field of a request that it is in
+ * @throws EspalierError that names the file, the line and what is allowed
+ */
+export function readStudy(path: string, text: string, field: string): StudyFile {
+  return new StudyReader(path, text, field).read();
 }
 
 const PART_KEYS = [...SOURCE_KEYS, 'settings', 'grid', 'seeds'];
@@ -64,7 +64,7 @@ class StudyReader extends YamlReader {
         places.push(variant.pair);
       }
     }
-    return { request, placeOf: (field) => this.placeOf(field, places) };
+    return { request, withPlace: (error) => this.withPlace(error, places) };
   }
 
   private takesPart(part: Part, key: string, pair: Pair): boolean {
@@ -156,7 +156,7 @@ class StudyReader extends YamlReader {
     const text = this.textOf(pair, 'at_once', 'a number');
     let value = 0;
     try {
-      value = wholeNumber(text);
+      value = wholeNumberOf(text);
     } catch {
       // said below
     }
@@ -183,13 +183,17 @@ class StudyReader extends YamlReader {
     }
   }
 
-  private placeOf(field: string, places: readonly (Pair | null)[]): string | null {
-    const index = /^runs\[(\d+)\]/.exec(field)?.[1];
+  private withPlace(error: unknown, places: readonly (Pair | null)[]): unknown {
+    if (!(error instanceof EspalierError)) return error;
+    const index = /^runs\[(\d+)\]/.exec(error.field)?.[1];
     const pair = index === undefined ? undefined : places[Number(index)];
-    return pair === undefined || pair === null ? null : this.lineOf(rangeOf(pair.key));
+    if (pair === undefined || pair === null) return error;
+    const description = `${this.lineOf(rangeOf(pair.key))}: ${error.message}`;
+    const violations = [{ field: this.field, description, code: error.code }];
+    return new EspalierError(error.code, description, { violations, metadata: error.metadata, cause: error });
   }
 
-  private at(pair: Pair | null, what: string): CliError {
+  private at(pair: Pair | null, what: string): EspalierError {
     return this.problem(pair === null ? 0 : rangeOf(pair.key), what);
   }
 }

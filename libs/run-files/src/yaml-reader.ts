@@ -1,12 +1,9 @@
 // Reads a YAML file that a person wrote, and names the place of each mistake. The values of settings are those of the table.
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
-import { readUserFile, UserFileError } from '#files';
-import { settingsTable, settingOfText, type RequestedValues, type Setting } from '#protocol';
-import { CliError, ExitCode } from '../cli-error.js';
-import type { DataChoice } from './data-options.js';
+import { EspalierError, settingsTable, settingOfText, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
+import type { DataChoice } from './data-source.js';
 import { HubNameError, hubPath, type HubKind } from './hub-names.js';
-import { positiveNumber } from './parse.js';
 
 const PATH_LISTS = ['data', 'validation'] as const;
 const LIMITS = { max_train_tokens: 'maxTrainTokens', max_validation_tokens: 'maxValidationTokens' } as const;
@@ -15,29 +12,16 @@ export interface SourceChoice extends DataChoice {
   model?: string;
 }
 
-/** @param field the option or argument that names the file @throws CliError */
-export async function readYamlText(path: string, field: string, mostBytes: number): Promise<string> {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readUserFile(path, mostBytes));
-  } catch (error) {
-    if (error instanceof TypeError) throw invalid(`${basename(path)} is no UTF-8 text`, field);
-    if (!(error instanceof UserFileError)) throw error;
-    throw new CliError(error.code, error.message, {
-      field,
-      exitCode: error.code === 'FILE_NOT_FOUND' ? ExitCode.notFound : ExitCode.usage,
-    });
-  }
-}
-
-/** Throws CliErrors that name the file, the line and the key. */
+/** Throws errors that name the file, the line and the key. */
 export class YamlReader {
   private readonly lines = new LineCounter();
   protected readonly document: Document.Parsed;
 
+  /** @param path of the file, whose name errors say and whose folder its relative paths are of */
   constructor(
     private readonly path: string,
     text: string,
-    private readonly field: string,
+    protected readonly field: string,
   ) {
     try {
       this.document = parseDocument(text, {
@@ -48,7 +32,7 @@ export class YamlReader {
         prettyErrors: false,
       });
     } catch {
-      throw invalid(`${basename(path)} can't be read: its values lie too deep in one another`, field);
+      throw invalidFile(`${basename(path)} can't be read: its values lie too deep in one another`, field);
     }
     const [problem] = [...this.document.errors, ...this.document.warnings];
     if (problem !== undefined) throw this.problem(problem.pos[0], problem.message);
@@ -141,10 +125,12 @@ export class YamlReader {
   private limitOf(pair: Pair, key: string): number {
     const text = this.textOf(pair, key, 'a number');
     try {
-      return positiveNumber(text);
+      const value = wholeNumberOf(text);
+      if (value >= 1) return value;
     } catch {
-      throw this.wrong(pair, key, 'a whole number of 1 or more is needed');
+      // said below
     }
+    throw this.wrong(pair, key, 'a whole number of 1 or more is needed');
   }
 
   protected itemsOf(pair: Pair, key: string): string[] {
@@ -155,16 +141,16 @@ export class YamlReader {
     });
   }
 
-  protected unknown(key: string, pair: Pair, allowed: readonly string[]): CliError {
+  protected unknown(key: string, pair: Pair, allowed: readonly string[]): EspalierError {
     return this.problem(rangeOf(pair.key), `there is no ${JSON.stringify(key)}; allowed are ${allowed.join(', ')}`);
   }
 
-  protected wrong(pair: Pair, key: string, what: string): CliError {
+  protected wrong(pair: Pair, key: string, what: string): EspalierError {
     return this.problem(rangeOf(pair.value) ?? rangeOf(pair.key), `${key}: ${what}`);
   }
 
-  protected problem(offset: number | undefined, what: string): CliError {
-    return invalid(`${this.lineOf(offset)}: ${what.split('\n')[0]}`, this.field);
+  protected problem(offset: number | undefined, what: string): EspalierError {
+    return invalidFile(`${this.lineOf(offset)}: ${what.split('\n')[0]}`, this.field);
   }
 
   /** "run.yaml:3" */
@@ -177,6 +163,7 @@ function rangeOf(node: unknown): number | undefined {
   return isNode(node) ? node.range?.[0] : undefined;
 }
 
-function invalid(message: string, field: string): CliError {
-  return new CliError('CONFIG_INVALID', message, { field, exitCode: ExitCode.usage });
+/** @param field the option, argument or field of a request that the file is in */
+export function invalidFile(message: string, field: string): EspalierError {
+  return new EspalierError('CONFIG_INVALID', message, { violations: [{ field, description: message, code: 'CONFIG_INVALID' }] });
 }

@@ -1,0 +1,200 @@
+// The quality of a model: perplexity on a text, or tasks. Each chosen model is a job of its own.
+import { runService } from '../api/client.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { nameOf } from '../runs/columns.js';
+import { Check, ChoiceField } from './choice-field.js';
+import { useDraft } from './draft.js';
+import {
+  evaluationRequests,
+  EVALUATION_FIELDS,
+  MEASURES,
+  NOTHING_CHOSEN,
+  withoutFirst,
+  type EvaluateValues,
+} from './evaluation-requests.js';
+import { JobForm } from './job-form.js';
+import { exportOptions, INTACT, LAST, type Subject } from './subjects.js';
+import { TextField } from './text-field.js';
+
+export function EvaluateForm({ run, close, done }: { run: Run; close: () => void; done: () => void }) {
+  const draft = useDraft<EvaluateValues>(`evaluate ${run.runId}`, NOTHING_CHOSEN);
+  const { values } = draft;
+  const start = async (): Promise<void> => {
+    const requests = evaluationRequests(run.runId, values);
+    let started = 0;
+    try {
+      for (; started < requests.length; started += 1) await runService.startJob(requests[started]!);
+    } catch (error) {
+      draft.change(withoutFirst(values, started));
+      throw error;
+    }
+    draft.drop();
+  };
+  const byTasks = values.measure === 'tasks';
+  return (
+    <JobForm
+      title={`Evaluate ${nameOf(run)}`}
+      button="Evaluate"
+      draft={draft}
+      fields={EVALUATION_FIELDS}
+      start={start}
+      close={close}
+      done={done}
+    >
+      {(wrong, changed) => (
+        <>
+          <ChoiceField
+            label="By"
+            value={values.measure}
+            options={Object.entries(MEASURES)}
+            changed={(measure) => changed('measure', { measure: measure as EvaluateValues['measure'] })}
+            wide
+            isFirst
+          />
+          {values.measure === 'text' && (
+            <>
+              <TextField
+                label="Text"
+                help=".jsonl, .json, .csv, .parquet or .txt, or a folder of them, on the server's machine"
+                value={values.dataPath}
+                changed={(dataPath) => changed('data_path', { dataPath })}
+                wrong={wrong['data_path']}
+                needed
+                wide
+              />
+              <TextField
+                label="Text column"
+                help="empty: as of the run's own text"
+                value={values.textColumn}
+                changed={(textColumn) => changed('text_column', { textColumn })}
+                wrong={wrong['text_column']}
+              />
+            </>
+          )}
+          {byTasks && <TaskFields values={values} wrong={wrong} changed={changed} />}
+          <Models run={run} values={values} wrong={wrong} changed={changed} />
+          {!byTasks && (
+            <>
+              <TextField
+                label="Window"
+                help="tokens; empty: as the run's own evaluations"
+                value={values.window}
+                changed={(window) => changed('window', { window })}
+                wrong={wrong['window']}
+              />
+              <SingleWeights values={values} wrong={wrong} changed={changed} />
+            </>
+          )}
+        </>
+      )}
+    </JobForm>
+  );
+}
+
+const TASKS_HELP =
+  'with commas between: boolq, piqa, hellaswag, winogrande, arc_easy, arc_challenge, openbookqa (seven: all of these), mmlu, bbh, ' +
+  'lambada, wikitext; or files that declare one';
+
+interface PartProps {
+  values: EvaluateValues;
+  wrong: Readonly<Record<string, string>>;
+  changed: (field: string, part: Partial<EvaluateValues>) => void;
+}
+
+function TaskFields({ values, wrong, changed }: PartProps) {
+  return (
+    <>
+      <TextField
+        label="Tasks"
+        help={TASKS_HELP}
+        value={values.tasks}
+        changed={(tasks) => changed('tasks', { tasks })}
+        wrong={wrong['tasks']}
+        needed
+        wide
+      />
+      <TextField
+        label="Folder of their data"
+        help="on the server's machine; it holds a folder for each task, with JSON Lines or Parquet"
+        value={values.taskData}
+        changed={(taskData) => changed('task_data_path', { taskData })}
+        wrong={wrong['task_data_path']}
+        needed
+        wide
+      />
+      <TextField
+        label="Questions of each"
+        help="only the first ones; empty: all"
+        value={values.limit}
+        changed={(limit) => changed('limit', { limit })}
+        wrong={wrong['limit']}
+      />
+      <ChoiceField
+        label="Products in"
+        value={values.dtype}
+        options={[
+          ['', 'f32'],
+          ['bf16', 'bf16'],
+        ]}
+        changed={(dtype) => changed('compute_dtype', { dtype })}
+        wrong={wrong['compute_dtype']}
+      />
+    </>
+  );
+}
+
+function Models({ run, values, wrong, changed }: PartProps & { run: Run }) {
+  const toggle = (subject: Subject, isOn: boolean): void =>
+    changed('subjects', { subjects: isOn ? [...values.subjects, subject] : values.subjects.filter((one) => one !== subject) });
+  const check = (subject: Subject, words: string) => (
+    <Check key={subject} label={words} checked={values.subjects.includes(subject)} changed={(isOn) => toggle(subject, isOn)} />
+  );
+  return (
+    <fieldset class="field wide">
+      <legend>Models</legend>
+      {check(LAST, 'the last state')}
+      {check(INTACT, 'the intact model')}
+      {exportOptions(run).map(([subject, words]) => check(subject, `export ${words}`))}
+      {wrong['subjects'] !== undefined && (
+        <span class="wrong" role="alert">
+          {wrong['subjects']}
+        </span>
+      )}
+      <TextField
+        label="Teachers"
+        help={run.teacherCount === 0 ? 'the run has none' : 'their marks, with commas between: 10, 20'}
+        value={values.teachers}
+        changed={(teachers) => changed('teachers', { teachers })}
+        wrong={wrong['teachers'] ?? wrong['teacher_mark']}
+      />
+    </fieldset>
+  );
+}
+
+function SingleWeights({ values, wrong, changed }: PartProps) {
+  return (
+    <>
+      <ChoiceField
+        label="A baseline"
+        help="the intact model with single weights set to 0, which makes nothing smaller"
+        value={values.importance}
+        options={[
+          ['', 'none'],
+          ['magnitude', 'the smallest weights'],
+          ['wanda', 'the smallest by wanda'],
+        ]}
+        changed={(importance) => changed('unstructured.importance', { importance })}
+        wrong={wrong['unstructured.importance']}
+      />
+      {values.importance !== '' && (
+        <TextField
+          label="Share of weights"
+          help="0.5 or 50%; empty: the run's target"
+          value={values.sparsity}
+          changed={(sparsity) => changed('unstructured.sparsity', { sparsity })}
+          wrong={wrong['unstructured.sparsity']}
+        />
+      )}
+    </>
+  );
+}

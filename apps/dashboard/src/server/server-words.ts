@@ -1,0 +1,72 @@
+// The state of the server in words: its engines, its disk, and what needs a person's attention.
+import { timestampDate } from '@bufbuild/protobuf/wkt';
+import { EngineStatus, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
+import { bytes, count } from '../ui/format.js';
+
+export const engineWord = (status: EngineStatus): string => EngineStatus[status].toLowerCase().replaceAll('_', ' ');
+
+export function engineTone(status: EngineStatus): string {
+  switch (status) {
+    case EngineStatus.IDLE:
+    case EngineStatus.BUSY:
+      return 'good';
+    case EngineStatus.NOT_RESPONDING:
+    case EngineStatus.UNREACHABLE:
+    case EngineStatus.ATTACHED_ELSEWHERE:
+      return 'bad';
+    case EngineStatus.STARTING:
+    case EngineStatus.RESTARTING:
+      return 'wait';
+    default:
+      return 'quiet';
+  }
+}
+
+/** Facts that the columns of a table have no room for. */
+export function engineNotes(engine: Engine, now = Date.now()): string[] {
+  const { doing, waitingJobs, heldBy, heldUntil, problem, status, losses } = engine;
+  const left = heldUntil === undefined ? 0 : Math.max(0, Math.round((timestampDate(heldUntil).getTime() - now) / 1_000));
+  return [
+    doing,
+    waitingJobs === 0 ? '' : `${count(waitingJobs)} more ${waitingJobs === 1 ? 'waits' : 'wait'} for it`,
+    heldBy === '' ? '' : `belongs to the orchestrator in ${heldBy}, for ${left} s more unless that renews its lease`,
+    heldBy === '' && problem !== undefined && status !== EngineStatus.STANDBY ? `last problem: ${problem.message} (${problem.code})` : '',
+    losses === 0 ? '' : `lost ${losses === 1 ? 'once' : `${count(losses)} times`} since the server started`,
+  ].filter((words) => words !== '');
+}
+
+const LOW_BYTES = 2n << 30n;
+
+export const isDiskLow = (availableBytes: bigint | undefined): boolean => availableBytes !== undefined && availableBytes < LOW_BYTES;
+
+export interface Alert {
+  words: string;
+  /** The view that says more. */
+  to: string;
+}
+
+interface Condition {
+  engines?: readonly Engine[] | undefined;
+  /** The events that the store lacks, in words; '': none. */
+  missing?: string | undefined;
+  damagedRuns?: number | undefined;
+  availableBytes?: bigint | undefined;
+}
+
+/** The most urgent first. What is not known is no alert. */
+export function alertsOf({ engines = [], missing = '', damagedRuns = 0, availableBytes }: Condition): Alert[] {
+  const down = engines.filter(({ status }) => [EngineStatus.NOT_RESPONDING, EngineStatus.UNREACHABLE].includes(status));
+  return [
+    ...(missing === '' ? [] : [{ words: missing.charAt(0).toUpperCase() + missing.slice(1), to: '/server' }]),
+    ...(damagedRuns === 0
+      ? []
+      : [
+          {
+            words: damagedRuns === 1 ? 'The record of a run is damaged' : `The records of ${count(damagedRuns)} runs are damaged`,
+            to: '/?status=damaged',
+          },
+        ]),
+    ...(isDiskLow(availableBytes) ? [{ words: `The disk is nearly full: ${bytes(availableBytes!)} free`, to: '/server' }] : []),
+    ...down.map(({ name, status }) => ({ words: `Engine ${name}: ${engineWord(status)}`, to: '/server' })),
+  ];
+}

@@ -1,0 +1,234 @@
+// The server: its engines, the devices of their machines, and its disk.
+import { useEffect, useState } from 'preact/hooks';
+import { artifactService, engineService, historyService, troubleOf } from '../api/client.js';
+import { useLoaded, useTrouble } from '../api/loaded.js';
+import type { GetDiskUsageResponse, RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
+import type { Device, Engine } from '../generated/espalier/v1/engine_service_pb.js';
+import { ago, bytes, count, NONE, statusWord } from '../ui/format.js';
+import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
+import { Anchor } from '../ui/router.js';
+import { Garbage } from './garbage.js';
+import { engineNotes, engineTone, engineWord, isDiskLow } from './server-words.js';
+
+const LOOK_AGAIN_MS = 2_000;
+
+export function ServerView() {
+  const condition = useLoaded('condition', (signal) => historyService.getStoreCondition({}, { signal }));
+  return (
+    <>
+      <div class="bar">
+        <h1>Server</h1>
+      </div>
+      {condition.data?.missingEvents !== undefined && (
+        <p class="trouble">
+          {condition.data.missingEvents.message}. Nothing is thrown away meanwhile. Put the right store back, or accept this one with{' '}
+          <code>npx espalier down</code> and <code>npx espalier up --accept-store</code>.
+        </p>
+      )}
+      <div class="stack">
+        <Engines />
+        <Devices />
+        <Disk />
+      </div>
+    </>
+  );
+}
+
+function Engines() {
+  const loaded = useLoaded('engines', async (signal) => (await engineService.listEngines({}, { signal })).engines);
+  useEffect(() => {
+    const timer = setInterval(() => document.visibilityState === 'visible' && loaded.reload(), LOOK_AGAIN_MS);
+    return () => clearInterval(timer);
+  }, []);
+  const { data: engines, trouble } = loaded;
+  if (engines === undefined) return <Pending loaded={loaded} heading="The engines are not known" />;
+  return (
+    <section class="card" aria-label="Engines">
+      <header>
+        <h2>Engines</h2>
+        <span class="soft">each computes on one device, one piece of work at a time</span>
+      </header>
+      <TroubleNote trouble={trouble} />
+      <Scroll label="Engines">
+        <table class="plain num">
+          <thead>
+            <tr>
+              <th>Engine</th>
+              <th>State</th>
+              <th>Run</th>
+              <th>Device</th>
+              <th class="right">Threads</th>
+              <th class="right">Memory free</th>
+              <th class="right">Memory used</th>
+              <th>Since</th>
+            </tr>
+          </thead>
+          <tbody>
+            {engines.map((engine) => (
+              <EngineRow key={engine.name} engine={engine} />
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    </section>
+  );
+}
+
+function EngineRow({ engine }: { engine: Engine }) {
+  const { name, status, runId, backend, device, threads, memoryAvailableBytes, residentBytes, since } = engine;
+  const tone = engineTone(status);
+  return (
+    <tr>
+      <td>{name}</td>
+      <td>
+        <span class={`status ${tone}`}>
+          <span class={`dot ${tone}`} /> {engineWord(status)}
+        </span>
+        {engineNotes(engine).map((note) => (
+          <p class="soft" key={note}>
+            {note}
+          </p>
+        ))}
+      </td>
+      <td>{runId === '' ? NONE : <Anchor to={`/runs/${runId}`}>{runId}</Anchor>}</td>
+      <td>{backend === '' ? NONE : `${backend}: ${device}`}</td>
+      <td class="right">{threads === 0 ? NONE : count(threads)}</td>
+      <td class="right">{memoryAvailableBytes === 0n ? NONE : bytes(memoryAvailableBytes)}</td>
+      <td class="right">{residentBytes === 0n ? NONE : bytes(residentBytes)}</td>
+      <td>{ago(since)}</td>
+    </tr>
+  );
+}
+
+/** Asked for by hand: it starts an engine where none runs. */
+function Devices() {
+  const [devices, setDevices] = useState<Device[]>();
+  const [trouble, setTrouble] = useTrouble();
+  const [isLooking, setLooking] = useState(false);
+  const look = async (): Promise<void> => {
+    setLooking(true);
+    setTrouble(undefined);
+    try {
+      setDevices((await engineService.listDevices({})).devices);
+    } catch (error) {
+      setTrouble(troubleOf(error));
+    }
+    setLooking(false);
+  };
+  return (
+    <section class="card" aria-label="Devices">
+      <header>
+        <h2>Devices</h2>
+        <span class="soft">of the machines of the engines; starts an engine where none runs</span>
+        <button class="at-end" disabled={isLooking} onClick={() => void look()}>
+          {isLooking ? 'Looking …' : 'Look'}
+        </button>
+      </header>
+      <TroubleNote trouble={trouble} />
+      {devices === undefined ? (
+        <p class="in soft">Not looked for yet.</p>
+      ) : (
+        <ul class="in jobs">
+          {devices.map(({ name, model, instructionSet, memoryBytes, memoryAvailableBytes, problem, engines }, index) => (
+            <li key={index}>
+              <span class={`dot ${problem === '' ? 'good' : 'bad'}`} />
+              <div>
+                <p>
+                  <b>{name}</b> {[model, instructionSet].filter(Boolean).join(', ')}
+                </p>
+                <p class="soft num">
+                  {problem !== '' ? problem : `${bytes(memoryAvailableBytes)} free of ${bytes(memoryBytes)}`}
+                  {engines.length > 0 && `; ${engines.join(', ')}`}
+                </p>
+              </div>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function Disk() {
+  const loaded = useLoaded('disk', (signal) => artifactService.getDiskUsage({}, { signal }));
+  const { data: usage, trouble, reload } = loaded;
+  if (usage === undefined) return <Pending loaded={loaded} heading="The use of the disk is not known" />;
+  return (
+    <section class="card" aria-label="Disk">
+      <header>
+        <h2>Disk</h2>
+        <button class="at-end" onClick={reload}>
+          Look again
+        </button>
+      </header>
+      <TroubleNote trouble={trouble} />
+      <div class="in">
+        <dl class="facts">
+          {diskFacts(usage).map(([term, value]) => (
+            <div key={term}>
+              <dt>{term}</dt>
+              <dd>{value}</dd>
+            </div>
+          ))}
+        </dl>
+        {isDiskLow(usage.availableBytes) && (
+          <p class="note below">The disk is nearly full: thin runs out, or clear away what no run needs.</p>
+        )}
+        <Garbage done={reload} />
+      </div>
+      {usage.runs.length > 0 && <RunsOnDisk runs={usage.runs} />}
+    </section>
+  );
+}
+
+const diskFacts = (usage: GetDiskUsageResponse): [string, string][] => [
+  ['Free', usage.availableBytes === undefined ? NONE : bytes(usage.availableBytes)],
+  ['Artifacts in all', bytes(usage.artifactsBytes)],
+  ['States', bytes(usage.statesBytes)],
+  ['Exports', bytes(usage.exportsBytes)],
+  ['Tokens', bytes(usage.tokensBytes)],
+  ['Of several runs', bytes(usage.sharedBytes)],
+  ['No run needs', bytes(usage.unneededBytes)],
+  ['In quarantine', bytes(usage.quarantineBytes)],
+  ['Incoming', bytes(usage.incomingBytes)],
+  ['Event store', usage.eventStoreBytes === undefined ? 'elsewhere' : bytes(usage.eventStoreBytes)],
+  ['Views', bytes(usage.viewsBytes)],
+];
+
+function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
+  return (
+    <Scroll label="Disk by run">
+      <table class="plain num">
+        <thead>
+          <tr>
+            <th>Run</th>
+            <th>State</th>
+            <th class="right">States</th>
+            <th class="right">Exports</th>
+            <th class="right">Tokens</th>
+            <th class="right">Of several runs</th>
+            <th class="right">Its deletion would free</th>
+          </tr>
+        </thead>
+        <tbody>
+          {runs.slice(0, MOST_RUNS).map((run) => (
+            <tr key={run.runId}>
+              <td>
+                <Anchor to={`/runs/${run.runId}`}>{run.name || run.runId}</Anchor>
+              </td>
+              <td>{statusWord(run.status)}</td>
+              <td class="right">{bytes(run.statesBytes)}</td>
+              <td class="right">{bytes(run.exportsBytes)}</td>
+              <td class="right">{bytes(run.tokensBytes)}</td>
+              <td class="right">{bytes(run.sharedBytes)}</td>
+              <td class="right">{bytes(run.reclaimableBytes)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+/** The largest ones. */
+const MOST_RUNS = 50;

@@ -1,0 +1,55 @@
+// The runs of a study, launched or not.
+import { targetWords } from '../../../../libs/comparison/src/index.js';
+import type { GetStudyResponse } from '../generated/espalier/v1/study_service_pb.js';
+import { headlineOf } from '../runs/columns.js';
+import { decimal, NONE, percent } from '../ui/format.js';
+import { Scroll, Status } from '../ui/parts.js';
+import { Anchor } from '../ui/router.js';
+
+export function StudyRuns({ data }: { data: GetStudyResponse }) {
+  return (
+    <section class="card" aria-label="Runs of the study">
+      <header>
+        <h2>Runs</h2>
+      </header>
+      <Scroll label="Runs of the study">
+        <table class="plain num">
+          <thead>
+            <tr>
+              <th>Run</th>
+              <th>Variant</th>
+              <th class="right">Target</th>
+              <th class="right">Seed</th>
+              <th>State</th>
+              <th class="right">Sparsity</th>
+              <th class="right">Perplexity</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.runs.map(({ variant, settings, run, refusal }, index) => (
+              <tr key={index}>
+                <td>{run === undefined ? NONE : <Anchor to={`/runs/${run.runId}`}>{run.runId}</Anchor>}</td>
+                <td>{variant}</td>
+                <td class="right">{targetWords(settings ?? {})}</td>
+                <td class="right">{String(settings?.seed ?? NONE)}</td>
+                <td>
+                  {run !== undefined ? (
+                    <Status run={run} />
+                  ) : refusal === undefined ? (
+                    <span class="soft">waits for its turn</span>
+                  ) : (
+                    <span class="trouble">
+                      {refusal.message} <code>{refusal.code}</code>
+                    </span>
+                  )}
+                </td>
+                <td class="right">{run === undefined || run.step === 0n ? NONE : percent(run.hardSparsity)}</td>
+                <td class="right">{decimal(run === undefined ? undefined : headlineOf(run)?.perplexity)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    </section>
+  );
+}

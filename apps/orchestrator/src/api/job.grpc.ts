@@ -1,0 +1,100 @@
+// The calls about jobs: each does what a streaming call of its own does too, and needs no client that waits; no rules.
+import { Inject, Injectable } from '@nestjs/common';
+import { EspalierError, invalidField, unary, v1 } from '#protocol';
+import type { CallContext } from '../event-sourcing/call-context.js';
+import { BackgroundJobs, type BackgroundJob, type JobResult, type Work } from '../run-services/background-jobs.js';
+import { RunServices, type Progress } from '../run-services/run-services.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { StorageWatch } from '../storage/storage-watch.js';
+import { evaluationMessage, exportMessage } from '../views/run-message.js';
+import { RunViews } from '../views/run-views.js';
+import { Callers } from './callers.js';
+
+const STATES = {
+  running: v1.JobState.JOB_STATE_RUNNING,
+  done: v1.JobState.JOB_STATE_DONE,
+  cancelled: v1.JobState.JOB_STATE_CANCELLED,
+  failed: v1.JobState.JOB_STATE_FAILED,
+};
+/** By the names of the protocol. */
+const FIELDS = { evaluate: 'evaluate', evaluateTasks: 'evaluate_tasks', export: 'export', bench: 'bench' };
+
+@Injectable()
+export class JobGrpc {
+  constructor(
+    @Inject(BackgroundJobs) private readonly jobs: BackgroundJobs,
+    @Inject(RunServices) private readonly services: RunServices,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(Callers) private readonly callers: Callers,
+  ) {}
+
+  handlers(): Pick<v1.RunServiceServer, 'startJob' | 'listJobs' | 'cancelJob'> {
+    const { jobs, views } = this;
+    return {
+      startJob: unary(async ({ work }: v1.StartJobRequest, _signal, call): Promise<v1.StartJobResponse> => {
+        await this.storage.requireRoom();
+        this.lease.requireHeld();
+        if (work === undefined) throw invalidField('FIELD_REQUIRED', 'work', 'is needed: evaluate, evaluate_tasks, export or bench');
+        const by = this.callers.contextOf(call);
+        const field = FIELDS[work.$case];
+        const runId = await views.wholeRunId(work.value.runId, `${field}.run_id`);
+        const job = await jobs
+          .start(runId, work, (signal) => this.begin(work, runId, by, signal))
+          .catch((error: unknown) => {
+            throw within(field, error);
+          });
+        return { job: message(job) };
+      }),
+      listJobs: unary(async ({ runId }: v1.ListJobsRequest): Promise<v1.ListJobsResponse> => ({
+        jobs: jobs.all(runId === '' ? null : await views.wholeRunId(runId)).map(message),
+      })),
+      cancelJob: unary((request: v1.CancelJobRequest): Promise<v1.CancelJobResponse> =>
+        Promise.resolve(request).then(({ jobId }) => ({ job: message(jobs.cancel(jobId)) })),
+      ),
+    };
+  }
+
+  private begin(work: Work, runId: string, by: CallContext, signal: AbortSignal): AsyncGenerator<Progress<JobResult>> {
+    const { services } = this;
+    switch (work.$case) {
+      case 'evaluate':
+        return mapped(services.evaluateRun(work.value, runId, by, signal), ({ run, evaluation }) => ({
+          evaluations: [evaluationMessage(run, evaluation)],
+        }));
+      case 'evaluateTasks':
+        return mapped(services.evaluateTasks(work.value, runId, by, signal), ({ run, evaluations }) => ({
+          evaluations: evaluations.map((one) => evaluationMessage(run, one)),
+        }));
+      case 'export':
+        return mapped(services.exportRun(work.value, runId, by, signal), (made) => ({ export: exportMessage(made) }));
+      case 'bench':
+        return mapped(services.benchRun(work.value, runId, signal), (speed) => ({ speed }));
+    }
+  }
+}
+
+async function* mapped<T>(all: AsyncIterable<Progress<T>>, made: (result: T) => JobResult): AsyncGenerator<Progress<JobResult>> {
+  for await (const news of all) yield 'result' in news ? { result: made(news.result) } : news;
+}
+
+/** The fields that it names, as fields of this request. */
+function within(field: string, error: unknown): unknown {
+  if (!(error instanceof EspalierError) || error.violations.length === 0) return error;
+  const violations = error.violations.map((one) => ({ ...one, field: `${field}.${one.field}` }));
+  return new EspalierError(error.code, error.message, { violations, metadata: error.metadata, cause: error });
+}
+
+function message({ work, state, failure, endedAt, result, ...rest }: BackgroundJob): v1.Job {
+  return {
+    ...rest,
+    request: { work },
+    state: STATES[state],
+    failure: failure === null ? undefined : { code: failure.code, message: failure.message, field: failure.field },
+    endedAt: endedAt ?? undefined,
+    evaluations: result?.evaluations ?? [],
+    export: result?.export,
+    speed: result?.speed,
+  };
+}

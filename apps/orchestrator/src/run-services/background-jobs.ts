@@ -1,0 +1,152 @@
+// Evaluations, exports and measurements of speed that go on without a client that waits. The results of the first two are recorded in the
+// run, so a server that stops loses no more than what is under way.
+import { randomUUID } from 'node:crypto';
+import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import type { Logger } from 'pino';
+import { EspalierError, toEspalierError, type v1 } from '#protocol';
+import { LOGGER } from '../tokens.js';
+import type { Progress } from './run-services.js';
+
+/** More would only wait: an engine does one after the other. */
+const MOST_UNDER_WAY = 64;
+const MOST_ENDED = 100;
+/** A wrong request is refused before an engine is waited for. Reading a long text, which also comes before that, takes longer. */
+const REFUSAL_MS = 2_000;
+
+export type Work = NonNullable<v1.StartJobRequest['work']>;
+
+export interface BackgroundJob {
+  readonly jobId: string;
+  readonly runId: string;
+  readonly work: Work;
+  readonly startedAt: Date;
+  state: 'running' | 'done' | 'cancelled' | 'failed';
+  doneShare: number;
+  doing: string;
+  waitingFor: string;
+  failure: EspalierError | null;
+  endedAt: Date | null;
+  result: JobResult | null;
+}
+
+export interface JobResult {
+  evaluations?: v1.Evaluation[];
+  export?: v1.ModelExport;
+  speed?: v1.SpeedOutcome;
+}
+
+type Followed = AsyncGenerator<Progress<JobResult>>;
+
+@Injectable()
+export class BackgroundJobs implements OnModuleDestroy {
+  /** In the order in which they were started. */
+  private readonly jobs = new Map<string, { job: BackgroundJob; stop: AbortController }>();
+
+  constructor(@Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>) {}
+
+  /**
+   * @param begin does the work until its signal is aborted
+   * @throws EspalierError of the work, where that refuses the request at once
+   */
+  async start(runId: string, work: Work, begin: (signal: AbortSignal) => Followed): Promise<BackgroundJob> {
+    const underWay = [...this.jobs.values()].filter(({ job }) => job.state === 'running').length;
+    if (underWay >= MOST_UNDER_WAY)
+      throw new EspalierError(
+        'TOO_MANY_CALLS',
+        `${MOST_UNDER_WAY} jobs are under way or wait for an engine: cancel one, or try again later`,
+      );
+    const stop = new AbortController();
+    const job: BackgroundJob = {
+      jobId: randomUUID(),
+      runId,
+      work,
+      startedAt: new Date(),
+      state: 'running',
+      doneShare: 0,
+      doing: '',
+      waitingFor: '',
+      failure: null,
+      endedAt: null,
+      result: null,
+    };
+    this.jobs.set(job.jobId, { job, stop });
+    await new Promise<void>((accept) => {
+      const timer = setTimeout(accept, REFUSAL_MS);
+      void this.follow(job, begin(stop.signal), stop.signal, () => {
+        clearTimeout(timer);
+        accept();
+      });
+    });
+    if (job.state === 'failed') {
+      this.jobs.delete(job.jobId);
+      throw job.failure!;
+    }
+    this.forgetOld();
+    return job;
+  }
+
+  /** The latest first. */
+  all(runId: string | null): BackgroundJob[] {
+    return [...this.jobs.values()]
+      .map(({ job }) => job)
+      .filter((job) => runId === null || job.runId === runId)
+      .reverse();
+  }
+
+  /** @throws EspalierError JOB_NOT_FOUND */
+  cancel(jobId: string): BackgroundJob {
+    const found = this.jobs.get(jobId);
+    if (found === undefined) throw new EspalierError('JOB_NOT_FOUND', `the server has no job ${jobId} since its start`);
+    const { job, stop } = found;
+    if (job.state === 'running') {
+      end(job, 'cancelled');
+      stop.abort();
+    }
+    return job;
+  }
+
+  onModuleDestroy(): void {
+    for (const jobId of this.jobs.keys()) this.cancel(jobId);
+  }
+
+  /** @param heard is called at the first news, and at the end */
+  private async follow(job: BackgroundJob, news: Followed, signal: AbortSignal, heard: () => void): Promise<void> {
+    const { jobId, runId } = job;
+    const what = job.work.$case;
+    try {
+      for await (const one of news) {
+        if (signal.aborted) return;
+        take(job, one);
+        heard();
+      }
+      if (signal.aborted) return;
+      end(job, 'done');
+      this.log.info({ jobId, runId, what }, 'a job of a run is done');
+    } catch (error) {
+      if (signal.aborted) return;
+      job.failure = toEspalierError(error);
+      end(job, 'failed');
+      this.log.warn({ jobId, runId, what, code: job.failure.code }, 'a job of a run failed');
+    } finally {
+      heard();
+    }
+  }
+
+  private forgetOld(): void {
+    const ended = [...this.jobs.values()].filter(({ job }) => job.state !== 'running');
+    for (const { job } of ended.slice(0, Math.max(0, ended.length - MOST_ENDED))) this.jobs.delete(job.jobId);
+  }
+}
+
+function end(job: BackgroundJob, state: BackgroundJob['state']): void {
+  job.state = state;
+  job.waitingFor = '';
+  job.doing = '';
+  job.endedAt = new Date();
+}
+
+function take(job: BackgroundJob, news: Progress<JobResult>): void {
+  job.waitingFor = 'waitingFor' in news ? news.waitingFor : '';
+  if ('doneShare' in news) [job.doneShare, job.doing] = [news.doneShare, news.doing];
+  if ('result' in news) [job.doneShare, job.result] = [1, news.result];
+}
