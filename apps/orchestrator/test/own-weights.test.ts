@@ -85,8 +85,8 @@ test('what would train LoRA or masks after own weights is refused by name', asyn
 test('the plan counts own weights, their moments and their states', async () => {
   const plan = (settings: object): Promise<v1.PlanRunResponse> =>
     unary<v1.PlanRunResponse>((cb) => server.runs.planRun(v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings }), cb));
-  const lora = await plan({ recoverSteps: 60, loraRank: 4 });
-  const own = await plan({ ...RECOVERING, loraRank: 4 });
+  const lora = await plan({ preset: 'short', recoverSteps: 60, loraRank: 4 });
+  const own = await plan({ preset: 'short', ...RECOVERING, loraRank: 4 });
   expect(own.disk!.totalBytes).toBeGreaterThan(lora.disk!.totalBytes);
   expect(own.memory!.totalBytes).toBeGreaterThan(lora.memory!.totalBytes);
 });

@@ -34,7 +34,7 @@ const verified = async (runId: string): Promise<string[]> =>
 const refused = (work: Promise<unknown>): Promise<string> => work.then(() => 'done', codeOf);
 
 test('a plan says how much disk the snapshots will take', async () => {
-  const request = v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings: { targetSparsity: 0.2 } });
+  const request = v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings: { preset: 'short', targetSparsity: 0.2 } });
   const plan = await unary<v1.PlanRunResponse>((done) => server.runs.planRun(request, done));
   const [teacher] = await teachersOf(parent.runId);
   expect(plan.disk).toMatchObject({ teachers: 19 });

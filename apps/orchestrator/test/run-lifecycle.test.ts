@@ -28,7 +28,9 @@ describe('a run', () => {
   const refused = async (call: Promise<unknown>): Promise<string> => call.then(() => 'accepted', codeOf);
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
   const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL, forDevice = '') =>
-    unary<v1.PlanRunResponse>((cb) => server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial(settings), forDevice }, cb));
+    unary<v1.PlanRunResponse>((cb) =>
+      server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial({ preset: 'short', ...settings }), forDevice }, cb),
+    );
   const fork = (request: Partial<v1.ForkRunRequest>) =>
     unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial(request), cb));
 
