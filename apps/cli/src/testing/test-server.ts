@@ -125,6 +125,7 @@ export function testRun(part: Partial<v1.Run> = {}): v1.Run {
     sequenceLength: 128,
     loraRank: 8,
     loraTargets: ['q_proj'],
+    budgetDtype: 'model',
   });
   return {
     ...v1.Run.fromPartial({

@@ -49,7 +49,7 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
   return (
     <FormDialog
       title={`Make room in ${nameOf(run)}`}
-      button={mayGo ? `Throw away ${size}` : 'Say what would go'}
+      button={mayGo ? `Throw away ${size}` : 'Show what would go'}
       isDanger={mayGo}
       isSending={isSending}
       send={send}
@@ -62,8 +62,8 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
       )}
       <div class="fields">
         <TextField
-          label="Of the teachers keep every"
-          help="n-th and the last one, n from 2 on; empty: all stay"
+          label="Teachers to keep"
+          help="5 keeps every fifth teacher and the last one; empty: all stay"
           value={values.keepEvery}
           changed={(keepEvery) => change('keep_every', { keepEvery })}
           wrong={byField['keep_every']}

@@ -119,7 +119,7 @@ function Devices() {
     <section class="card" aria-label="Devices">
       <header>
         <h2>Devices</h2>
-        <span class="soft">of the machines of the engines; starts an engine where none runs</span>
+        <span class="soft">that the engines can compute on; an engine is started where none runs</span>
         <button class="at-end" disabled={isLooking} onClick={() => void look()}>
           {isLooking ? 'Looking …' : 'Look'}
         </button>
@@ -187,7 +187,7 @@ const diskFacts = (usage: GetDiskUsageResponse): [string, string][] => [
   ['States', bytes(usage.statesBytes)],
   ['Exports', bytes(usage.exportsBytes)],
   ['Tokens', bytes(usage.tokensBytes)],
-  ['Of several runs', bytes(usage.sharedBytes)],
+  ['Shared by runs', bytes(usage.sharedBytes)],
   ['No run needs', bytes(usage.unneededBytes)],
   ['In quarantine', bytes(usage.quarantineBytes)],
   ['Incoming', bytes(usage.incomingBytes)],
@@ -206,7 +206,7 @@ function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
             <th class="right">States</th>
             <th class="right">Exports</th>
             <th class="right">Tokens</th>
-            <th class="right">Of several runs</th>
+            <th class="right">Shared by runs</th>
             <th class="right">Its deletion would free</th>
           </tr>
         </thead>
