@@ -3,6 +3,13 @@ import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { methodAt } from './descriptors.js';
 import { MethodAccess, Role } from './generated/espalier/v1/access.js';
 
+/** The roles by the words that people and events use. */
+export const ROLES = { viewer: Role.ROLE_VIEWER, operator: Role.ROLE_OPERATOR, admin: Role.ROLE_ADMIN } as const;
+
+export function roleNamed(role: Role): keyof typeof ROLES | undefined {
+  return (Object.keys(ROLES) as (keyof typeof ROLES)[]).find((name) => ROLES[name] === role);
+}
+
 const ACCESS_OPTION = 50501; // see access.proto
 const known = new Map<string, MethodAccess>();
 

@@ -150,7 +150,7 @@ Scalars read_scalars(const Safetensors& file) {
   }
   if (file.tensors.contains("cost")) {
     copy_out(take(file, "cost", TensorType::kF64, {kCostNumbers}), s.cost.emplace().data());
-    if (!is_cost(cost_from(*s.cost))) corrupt("cost", "cost is none that sparsity can be a share of");
+    if (!is_cost(cost_from(*s.cost))) corrupt("cost", "sparsity can't be a share of this cost");
   }
   if (s.step < 0) corrupt("step", "step is " + std::to_string(s.step) + "; it counts from 0");
   if (s.rank < 1 || s.rank > kRankMax) {

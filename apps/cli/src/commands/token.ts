@@ -1,13 +1,11 @@
 // Tokens by which programs and people other than the server's own user call.
 import { Option, type Command } from 'commander';
-import { v1 } from '#protocol';
+import { ROLES, v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { choice, wholeNumber } from '../options/parse.js';
 import { enumWord, when } from '../output/format.js';
 import { action, examples } from './command.js';
-
-const ROLES = { viewer: v1.Role.ROLE_VIEWER, operator: v1.Role.ROLE_OPERATOR, admin: v1.Role.ROLE_ADMIN };
 
 interface CreateOptions {
   role: v1.Role;

@@ -7,7 +7,7 @@ import { useDraft } from './draft.js';
 import { StateField } from './export-form.js';
 import { JobForm } from './job-form.js';
 import { exportOptions, LAST, subjectRequest, wholeNumber, type Subject } from './subjects.js';
-import { TextField } from './text-field.js';
+import { TextFields } from './text-field.js';
 
 interface Values {
   from: Subject;
@@ -80,16 +80,7 @@ export function BenchForm({ run, close, done }: { run: Run; close: () => void; d
             changed={(format) => changed('format', { format })}
             wrong={wrong['format']}
           />
-          {NUMBERS.map(([name, field, label, help]) => (
-            <TextField
-              key={name}
-              label={label}
-              help={help}
-              value={values[name]}
-              changed={(text) => changed(field, { [name]: text })}
-              wrong={wrong[field]}
-            />
-          ))}
+          <TextFields rows={NUMBERS} values={values} wrong={wrong} changed={changed} />
         </>
       )}
     </JobForm>

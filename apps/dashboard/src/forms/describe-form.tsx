@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { runService, type Trouble } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
-import { FormDialog } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { formTroubles } from './form-troubles.js';
 import { formTroubleOf } from './settings-fields.js';
 import { changedWords, tagsIn } from './described.js';
@@ -30,11 +30,7 @@ export function DescribeForm({ run, close, done }: { run: Run; close: () => void
   };
   return (
     <FormDialog title={`Name, tags and note of ${nameOf(run)}`} button="Save" send={send} close={close}>
-      {rest !== '' && (
-        <p class="trouble" role="alert">
-          {rest}
-        </p>
-      )}
+      <FormRefusal words={rest} />
       <div class="fields">
         <TextField label="Name" value={values.name} changed={(name) => change({ name })} wrong={byField['name']} wide isFirst />
         <TextField

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Trouble } from '../api/client.js';
-import { FormDialog } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/parts.js';
 import type { Draft } from './draft.js';
 import { formTroubles, ofPart, withoutField, type FormTroubles } from './form-troubles.js';
 import { formTroubleOf } from './settings-fields.js';
@@ -53,11 +53,7 @@ export function JobForm<T extends object>({ title, button, draft, fields, start,
   return (
     <FormDialog title={title} button={isSending ? 'Starting …' : button} isSending={isSending} send={send} close={close}>
       <div ref={inside}>
-        {rest !== '' && (
-          <p class="trouble" role="alert" tabIndex={-1}>
-            {rest}
-          </p>
-        )}
+        <FormRefusal words={rest} isTarget />
         <div class="fields">{children(byField, changed)}</div>
         <p class="soft">It goes on when this page is closed.</p>
       </div>

@@ -5,7 +5,7 @@ import type { DiscardArtifactsResponse } from '../generated/espalier/v1/artifact
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { bytes, count } from '../ui/format.js';
-import { FormDialog } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { Check } from './choice-field.js';
 import { formTroubles, withoutField } from './form-troubles.js';
 import { formTroubleOf } from './settings-fields.js';
@@ -55,11 +55,7 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
       send={send}
       close={close}
     >
-      {rest !== '' && (
-        <p class="trouble" role="alert">
-          {rest}
-        </p>
-      )}
+      <FormRefusal words={rest} />
       <div class="fields">
         <TextField
           label="Teachers to keep"

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { newRequestId, type Trouble } from '../api/client.js';
-import { FormDialog } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import type { Draft } from './draft.js';
 import { formTroubles, joined, withoutField, type FormTroubles } from './form-troubles.js';
@@ -74,11 +74,7 @@ export function RunForm<T extends RunFormValues>(props: Props<T>) {
   return (
     <FormDialog title={title} button={isSending ? busy : button} isSending={isSending} send={send} close={close}>
       <div ref={inside}>
-        {rest !== '' && (
-          <p class="trouble" role="alert" tabIndex={-1}>
-            {rest}
-          </p>
-        )}
+        <FormRefusal words={rest} isTarget />
         {draft.isOld && (
           <p class="note">
             This is what you had filled in before.{' '}

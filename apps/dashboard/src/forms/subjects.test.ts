@@ -28,7 +28,7 @@ test('exports stand there once, the latest first', () => {
   ]);
 });
 
-test('marks stand with commas or blanks between; what is none is named', () => {
+test('marks stand with commas or blanks between; a word that is not a mark is named', () => {
   expect(marksIn(' 20, #30 20', 'teachers')).toEqual([20, 30]);
   expect(marksIn('', 'teachers')).toEqual([]);
   expect(() => marksIn('20, last', 'teachers')).toThrow(
@@ -36,7 +36,7 @@ test('marks stand with commas or blanks between; what is none is named', () => {
   );
 });
 
-test('a number that is left out is the default, and what is none is named', () => {
+test('a number that is left out is the default; a text that is not a number is named', () => {
   expect(wholeNumber(' 64 ', 'window')).toBe(64);
   expect(wholeNumber('', 'window')).toBe(0);
   for (const text of ['1.5', '-1', 'many', '4294967296'])

@@ -34,3 +34,31 @@ export function TextField({ label, help, value, changed, wrong, needed = false, 
     </label>
   );
 }
+
+/** One text of a form: its name among the values, its name in the protocol, its label, its help. */
+export type TextRow<Name extends string> = readonly [name: Name, field: string, label: string, help: string];
+
+interface RowsProps<Name extends string> {
+  rows: readonly TextRow<Name>[];
+  values: Readonly<Record<Name, string>>;
+  /** By the names of the protocol. */
+  wrong: Readonly<Record<string, string>>;
+  changed: (field: string, part: Partial<Record<Name, string>>) => void;
+}
+
+export function TextFields<Name extends string>({ rows, values, wrong, changed }: RowsProps<Name>) {
+  return (
+    <>
+      {rows.map(([name, field, label, help]) => (
+        <TextField
+          key={name}
+          label={label}
+          help={help}
+          value={values[name]}
+          changed={(text) => changed(field, { [name]: text } as Partial<Record<Name, string>>)}
+          wrong={wrong[field]}
+        />
+      ))}
+    </>
+  );
+}

@@ -37,7 +37,7 @@ export function jobWords({ state, doneShare, doing, waitingFor, failure }: Job):
   }
 }
 
-/** The result in one line; '' where there is none. */
+/** The result in one line; '' where the job has no result. */
 export function resultWords({ evaluations, export: made, speed }: Pick<Job, 'evaluations' | 'export' | 'speed'>): string {
   if (made !== undefined) return proofWords(made.proof).join('; ');
   if (speed?.compact?.decodeSpeedUp !== undefined) {

@@ -7,9 +7,10 @@ import { useDraft } from '../forms/draft.js';
 import { FieldProblem, formTroubles, joined, withoutField } from '../forms/form-troubles.js';
 import { formTroubleOf } from '../forms/settings-fields.js';
 import { exportOptions, INTACT, LAST, subjectRequest, subjectWords, teacherSubject, wholeNumber, type Subject } from '../forms/subjects.js';
-import { TextField } from '../forms/text-field.js';
+import { TextFields } from '../forms/text-field.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count } from '../ui/format.js';
+import { FormRefusal } from '../ui/parts.js';
 import type { TabProps } from './tab-props.js';
 import { continued, NOTHING_WRITTEN, writtenWords, type Written } from './written-text.js';
 
@@ -138,6 +139,14 @@ function TextColumn({ subject, prompt, written }: Column) {
   );
 }
 
+const TEXTS = [
+  ['tokens', 'max_tokens', 'Tokens', 'empty: 128'],
+  ['temperature', 'temperature', 'Temperature', 'empty or 0: always the likeliest token'],
+  ['topP', 'top_p', 'Top p', 'only the likeliest tokens with this much of the probability'],
+  ['seed', 'seed', 'Seed', 'equal seeds give equal texts'],
+  ['stop', 'stop', 'Stop text', 'a text ends before it'],
+] as const;
+
 interface FieldsProps {
   run: Run;
   values: Values;
@@ -150,11 +159,7 @@ function Fields({ run, values, refusal, changed }: FieldsProps) {
   const wrongPrompt = wrong['prompts'];
   return (
     <>
-      {rest !== '' && (
-        <p class="trouble" role="alert">
-          {rest}
-        </p>
-      )}
+      <FormRefusal words={rest} />
       <div class="fields">
         <label class="field wide">
           <span>Prompt</span>
@@ -169,41 +174,7 @@ function Fields({ run, values, refusal, changed }: FieldsProps) {
           {wrongPrompt !== undefined && <span class="wrong">{wrongPrompt}</span>}
         </label>
         <Models run={run} values={values} wrong={wrong['teacher_mark'] ?? wrong['export_digest']} changed={changed} />
-        <TextField
-          label="Tokens"
-          help="empty: 128"
-          value={values.tokens}
-          changed={(tokens) => changed('max_tokens', { tokens })}
-          wrong={wrong['max_tokens']}
-        />
-        <TextField
-          label="Temperature"
-          help="empty or 0: always the likeliest token"
-          value={values.temperature}
-          changed={(temperature) => changed('temperature', { temperature })}
-          wrong={wrong['temperature']}
-        />
-        <TextField
-          label="Top p"
-          help="only the likeliest tokens with this much of the probability"
-          value={values.topP}
-          changed={(topP) => changed('top_p', { topP })}
-          wrong={wrong['top_p']}
-        />
-        <TextField
-          label="Seed"
-          help="equal seeds give equal texts"
-          value={values.seed}
-          changed={(seed) => changed('seed', { seed })}
-          wrong={wrong['seed']}
-        />
-        <TextField
-          label="Stop text"
-          help="a text ends before it"
-          value={values.stop}
-          changed={(text) => changed('stop', { stop: text })}
-          wrong={wrong['stop']}
-        />
+        <TextFields rows={TEXTS} values={values} wrong={wrong} changed={changed} />
         <Check
           label="The prompt is a user's message, which the model's chat template writes"
           checked={values.isChat}

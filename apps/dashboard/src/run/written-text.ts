@@ -1,6 +1,6 @@
 // A text that a model writes, as it comes.
 import { TextEnd, type GenerateResponse, type GenerationOutcome } from '../generated/espalier/v1/run_service_pb.js';
-import { count, decimal } from '../ui/format.js';
+import { counted, decimal } from '../ui/format.js';
 
 export interface Written {
   text: string;
@@ -47,7 +47,7 @@ const ENDS: Partial<Record<TextEnd, string>> = {
 
 export function writtenWords({ tokens, waitingFor, end, outcome, isWriting, problem }: Written): string {
   if (waitingFor !== '' && isWriting) return `waits for ${waitingFor}`;
-  const length = `${count(tokens)} ${tokens === 1 ? 'token' : 'tokens'}`;
+  const length = counted(tokens, 'token');
   if (isWriting) return tokens === 0 ? 'is being asked …' : `${length} …`;
   if (problem !== '') return length;
   const passes = Number(outcome?.decodePasses ?? 0);

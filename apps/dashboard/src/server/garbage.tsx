@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import { artifactService, troubleOf } from '../api/client.js';
 import { useTrouble } from '../api/loaded.js';
-import { bytes, count } from '../ui/format.js';
+import { bytes, counted } from '../ui/format.js';
 import { TroubleNote } from '../ui/parts.js';
 
 interface Found {
@@ -41,7 +41,7 @@ export function Garbage({ done }: { done: () => void }) {
     setBusy(false);
   };
   const words = ({ artifacts, setAsideBytes, freedBytes }: Found): string =>
-    `${count(artifacts)} ${artifacts === 1 ? 'artifact' : 'artifacts'}, ${bytes(setAsideBytes + freedBytes)}`;
+    `${counted(artifacts, 'artifact')}, ${bytes(setAsideBytes + freedBytes)}`;
   return (
     <div class="bar below">
       <button disabled={isBusy} onClick={() => void act(true)}>

@@ -23,7 +23,7 @@ test('a disk is low with less than two gibibytes free; where it is not known it 
   expect([GIB, 3n * GIB, undefined].map(isDiskLow)).toEqual([true, false, false]);
 });
 
-test('alerts name what needs attention, the most urgent first; where nothing is known there is none', () => {
+test('alerts name what needs attention, the most urgent first; a server that told nothing yet has no alert', () => {
   expect(alertsOf({})).toEqual([]);
   const engines = [engine({ name: 'local-1', status: EngineStatus.BUSY }), engine({ name: 'far', status: EngineStatus.UNREACHABLE })];
   const alerts = alertsOf({ engines, missing: 'events are missing: 3 of run abcd', damagedRuns: 1, availableBytes: GIB });

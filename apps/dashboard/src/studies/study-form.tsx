@@ -5,7 +5,7 @@ import { useDraft } from '../forms/draft.js';
 import { formTroubles, withoutField } from '../forms/form-troubles.js';
 import { formTroubleOf } from '../forms/settings-fields.js';
 import { TextField } from '../forms/text-field.js';
-import { FormDialog } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import { EXAMPLE, inLineWords, lineOf, rangeOfLine } from './study-file.js';
 
@@ -51,11 +51,7 @@ export function StudyForm({ close }: { close: () => void }) {
       send={send}
       close={close}
     >
-      {rest !== '' && (
-        <p class="trouble" role="alert">
-          {inLineWords(rest)}
-        </p>
-      )}
+      <FormRefusal words={inLineWords(rest)} />
       <div class="fields">
         <label class="field wide">
           <span>File</span>

@@ -118,6 +118,16 @@ export function Dialog({ title, close, children }: { title: string; close: () =>
   );
 }
 
+/** The words of a refusal that belong to no field of a form. @param isTarget the form moves the focus there */
+export function FormRefusal({ words, isTarget = false }: { words: string; isTarget?: boolean }) {
+  if (words === '') return null;
+  return (
+    <p class="trouble" role="alert" tabIndex={isTarget ? -1 : undefined}>
+      {words}
+    </p>
+  );
+}
+
 interface FormDialogProps {
   title: string;
   /** Where it asks more than the title says. */

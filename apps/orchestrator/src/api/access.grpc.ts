@@ -1,13 +1,12 @@
 // AccessService: proto in, tokens out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
-import { unary, v1, type CallInfo } from '#protocol';
+import { roleNamed, ROLES, unary, v1, type CallInfo } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
-import type { TokenRole } from '../access/token.events.js';
 import type { Token } from '../access/tokens.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { SpaceReserve } from '../storage/space-reserve.js';
 import { StorageWatch } from '../storage/storage-watch.js';
-import { roleOf, ROLES } from './access.js';
+import { roleOf } from './access.js';
 import { Callers } from './callers.js';
 
 @Injectable()
@@ -58,8 +57,4 @@ function messageOf({ tokenId, name, role, createdAt, createdBy, expiresAt, revok
     revokedAt: revokedAt === null ? undefined : new Date(revokedAt),
     createdBy,
   };
-}
-
-function roleNamed(role: v1.Role): TokenRole | undefined {
-  return (Object.keys(ROLES) as TokenRole[]).find((name) => ROLES[name] === role);
 }

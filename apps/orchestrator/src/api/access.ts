@@ -2,9 +2,8 @@
 // given out. The rule of each method is in the protocol's files (access.proto); gRPC and HTTP ask here before they read a message.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { EspalierError, methodAccess, v1 } from '#protocol';
+import { EspalierError, methodAccess, roleNamed, ROLES, v1 } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
-import type { TokenRole } from '../access/token.events.js';
 import type { Token } from '../access/tokens.js';
 import { ACCESS_TOKEN } from '../tokens.js';
 
@@ -14,12 +13,6 @@ const OPEN_METHOD = /^\/grpc\.(health|reflection)\./;
 export function isOpenMethod(path: string): boolean {
   return OPEN_METHOD.test(path);
 }
-
-export const ROLES: Record<TokenRole, v1.Role> = {
-  viewer: v1.Role.ROLE_VIEWER,
-  operator: v1.Role.ROLE_OPERATOR,
-  admin: v1.Role.ROLE_ADMIN,
-};
 
 /** The token that a caller has shown; null: the data folder's, or none is asked for, so the connection's user is who calls. */
 export type Grant = { token: Token } | { token: null };
@@ -68,7 +61,7 @@ export class Access {
 /** @throws EspalierError ROLE_TOO_LOW */
 export function requireAtLeast(least: v1.Role, grant: Grant, what: string): void {
   if (roleOf(grant) >= least) return;
-  const words = (role: v1.Role): string => Object.keys(ROLES).find((name) => ROLES[name as TokenRole] === role)!;
+  const words = (role: v1.Role): string => roleNamed(role)!;
   throw new EspalierError('ROLE_TOO_LOW', `${what} for the role ${words(least)}; this token has the role ${words(roleOf(grant))}`, {
     metadata: { role: words(roleOf(grant)), needed: words(least) },
   });
