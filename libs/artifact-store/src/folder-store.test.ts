@@ -97,6 +97,16 @@ test('another digest than announced, and a source that fails, leave nothing behi
   expect(listed).toEqual([]);
 });
 
+test("a source's error of a system call is told as it is, not as one of the store's disk", async () => {
+  const broken = Object.assign(new Error('write EPIPE'), { code: 'EPIPE', syscall: 'write' });
+  const failing = async function* () {
+    yield text('some');
+    throw broken;
+  };
+  await expect(store.put(failing())).rejects.toBe(broken);
+  expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+});
+
 test('a vanished folder is no missing artifact', async () => {
   await rm(folder, { recursive: true });
   await expect(store.put(text('x'))).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });

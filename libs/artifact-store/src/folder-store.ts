@@ -63,7 +63,7 @@ class FolderStore implements ArtifactStore {
     const incoming = this.incoming.newPath();
     try {
       const file = await this.newIncoming(incoming);
-      const result = await writeDurably(file, bytes instanceof Uint8Array ? slices(bytes) : bytes);
+      const result = await writeDurably(file, bytes instanceof Uint8Array ? slices(bytes) : ofSource(bytes));
       if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
         throw new ArtifactStoreError(
           'ARTIFACT_CORRUPT',
@@ -75,6 +75,7 @@ class FolderStore implements ArtifactStore {
       await this.publish(incoming, result.digest);
       return result;
     } catch (error) {
+      if (error instanceof SourceError) throw error.cause;
       throw this.writeError(error, options.expectedDigest ?? null);
     } finally {
       await this.incoming.end(incoming).catch(() => undefined);
@@ -261,12 +262,23 @@ async function writeDurably(file: FileHandle, chunks: AsyncIterable<Uint8Array> 
   return { digest: hash.digest('hex'), bytes };
 }
 
+/** An error of the caller's own byte source. It may be one of a system call too, on a pipe of the caller's. */
+class SourceError extends Error {}
+
+async function* ofSource(bytes: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  try {
+    yield* bytes;
+  } catch (cause) {
+    throw new SourceError('the byte source failed', { cause });
+  }
+}
+
 /** Hashing and writing piece by piece keeps the event loop free between pieces. */
 function* slices(bytes: Uint8Array): Iterable<Uint8Array> {
   for (let start = 0; start < bytes.byteLength; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES);
 }
 
-/** Errors of the caller's own byte source stay. A vanished folder is not a missing artifact. */
+/** A vanished folder is not a missing artifact. */
 function writeError(error: unknown, digest: string | null): unknown {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) return error;
