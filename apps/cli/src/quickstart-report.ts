@@ -35,10 +35,17 @@ export interface QuickstartOutcome {
   result: QuickstartResult;
 }
 
+/** The words that begin a command on this data folder. */
+export function commandOn({ dataFolder }: Pick<Context, 'dataFolder'>): string {
+  const isFound = process.env['ESPALIER_DATA_FOLDER'] !== undefined || dataFolder === `${process.cwd()}/.espalier`;
+  return isFound ? 'npx espalier' : `npx espalier --data-folder ${dataFolder}`;
+}
+
+/** @param stack null where the server stops after this */
 export function printQuickstart(
   context: Context,
   { run, teachers, exportFolder, result: r }: QuickstartOutcome,
-  stack: RunningStack,
+  stack: RunningStack | null,
 ): void {
   const { output } = context;
   const saved = (dense: number, pruned: number) => (dense > 0 ? percent(pruned / dense - 1) : '-');
@@ -76,22 +83,20 @@ export function printQuickstart(
   ]);
   const middle = teachers[Math.floor(teachers.length / 2)]?.mark ?? 1;
   const last = Number(run.step);
-  const folder =
-    process.env['ESPALIER_DATA_FOLDER'] === undefined && context.dataFolder !== `${process.cwd()}/.espalier`
-      ? ` --data-folder ${context.dataFolder}`
-      : '';
   const commands: [string, string][] = [
+    ...(stack === null ? ([['up --detach', 'start the server again, which the others need']] satisfies [string, string][]) : []),
     [`show ${run.runId}`, 'what is left of each layer'],
     [`history ${run.runId}`, 'every recorded fact'],
     [`fork ${run.runId} --from-teacher ${middle} --target-sparsity 0.3 --watch`, 'another run, from a teacher'],
     [`verify ${run.runId} --replay ${Math.max(last - 20, 0)}..${last}`, 'compute steps again and compare, bit by bit'],
     [`audit export ${run.runId} --out ${run.runId}.audit.tar`, 'a file that proves the run offline'],
-    ['down', 'stop the server'],
+    ...(stack === null ? [] : ([['down', 'stop the server']] satisfies [string, string][])),
   ];
   output.line('\nTry next:');
   const width = Math.max(...commands.map(([command]) => command.length));
   for (const [command, note] of commands)
-    output.line(`  npx espalier${folder} ${command.padEnd(width)}  ${output.style('dim', `# ${note}`)}`);
+    output.line(`  ${commandOn(context)} ${command.padEnd(width)}  ${output.style('dim', `# ${note}`)}`);
+  if (stack === null) return;
   const link = dashboardLink(context.dataFolder, stack, `/runs/${run.runId}`);
   if (link !== null) output.line(`\nLook at it: ${link}`);
   output.line(`\nThe server keeps running (process ${stack.pid}, log ${stack.logFile}).`);

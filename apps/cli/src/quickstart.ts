@@ -22,7 +22,7 @@ import { stepsInWords } from './output/run-status.js';
 import { RunRenderer } from './progress/run-renderer.js';
 import { ShareLine } from './progress/share-line.js';
 import { settingsOf } from './options/settings-options.js';
-import { printQuickstart, type QuickstartOutcome, type QuickstartResult } from './quickstart-report.js';
+import { commandOn, printQuickstart, type QuickstartOutcome, type QuickstartResult } from './quickstart-report.js';
 import { startStack, STOP_TIMEOUT_MS, stopStack, type RunningStack } from './stack.js';
 
 /** And the settings, as the options for them have them. */
@@ -49,6 +49,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     await requireFilePlace(json, { option: '--json', force: true, what: 'the result of a quickstart', isOurs: isResult });
   context.allowToTidyUp(STOP_TIMEOUT_MS);
   const stack = await start(context, options);
+  const stops = options.stop === true && !stack.wasRunning;
   try {
     const launched = await launch(context.connection, options);
     const { runId, settings } = launched;
@@ -58,13 +59,13 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     const measured = await measure(context, launched.runId);
     const outcome = await collect(context, launched.runId, measured, startedAt);
     if (json !== undefined) await writeResult(json, outcome.result);
-    printQuickstart(context, outcome, stack);
+    printQuickstart(context, outcome, stops ? null : stack);
     return outcome;
   } finally {
     // Told to stop, it leaves nothing running that it started.
-    if ((options.stop === true || context.signal.aborted) && !stack.wasRunning) {
+    if (stops || (context.signal.aborted && !stack.wasRunning)) {
       await stopStack(context.dataFolder);
-      context.output.line('the server is stopped; start it again with: npx espalier up --detach');
+      context.output.line(`the server is stopped; start it again with: ${commandOn(context)} up --detach`);
     }
   }
 }
