@@ -1,4 +1,4 @@
-// Death at chosen moments; the long random test is chaos/. Takes about half a minute: each case trains a small run.
+// Death at chosen moments; the long random test is chaos/. Each case trains a small run.
 import { appendFileSync, copyFileSync, cpSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../src/pruning-run/aggregate/pruning-run.js';

@@ -9,7 +9,7 @@ import { recordProblems } from './harness/record-checks.js';
 import { codeOf, CORPUS, ENDLESS, isOver, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 // A small rank, so that the small disks below hold the states once there is room.
-const SETTINGS = { preset: 'short', totalSteps: 1_500, warmupSteps: 750, targetSparsity: 0.3, loraRank: 8 };
+const SETTINGS = { preset: 'short', totalSteps: 800, warmupSteps: 400, targetSparsity: 0.3, loraRank: 8 };
 
 /** A small file system of its own. null: this user may not mount one. */
 function smallDisk(mebibytes: number): string | null {

@@ -3,7 +3,7 @@ import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { v1 } from '#protocol';
-import { codeOf, collect, TINY_MODEL, TestServer, unary } from './harness/server.js';
+import { codeOf, collect, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const server = TestServer.inNewFolder();
 let parent: v1.Run;
@@ -34,7 +34,7 @@ const verified = async (runId: string): Promise<string[]> =>
 const refused = (work: Promise<unknown>): Promise<string> => work.then(() => 'done', codeOf);
 
 test('a plan says how much disk the snapshots will take', async () => {
-  const request = v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings: { preset: 'short', targetSparsity: 0.2 } });
+  const request = v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings: TINY_RUN });
   const plan = await unary<v1.PlanRunResponse>((done) => server.runs.planRun(request, done));
   const [teacher] = await teachersOf(parent.runId);
   expect(plan.disk).toMatchObject({ teachers: 19 });

@@ -127,50 +127,63 @@ TEST(CudaStep, ASessionLeavesTheSameBitsHoweverTheDeviceOrders) {
     }
 }
 
-// Three layers take turns in two places. Whichever queue is behind, no op meets another layer's weights, and none comes too early.
-TEST(CudaStep, StreamedWeightsLeaveTheSameBits) {
-  const auto model = load_model(tiny_model());
-  const auto digest = [&](const char* behaviour, bool streamed, int64_t shards, bool checkpoint) {
-    TrainerOptions options = on_emulated(behaviour, ComputeDType::kBF16);
-    options.stream_weights = streamed;
-    options.micro_shards = shards;
-    options.checkpoint_activations = checkpoint;
-    const auto trainer = tiny_session(options, model);
-    change_state(*trainer, loosen_masks);
-    run(*trainer, segment(0, 2));
-    return digest_of(*trainer);
-  };
-  const std::string kept = digest("early", false, 1, false);
-  for (const char* behaviour : {"early", "late", "late:7", "late-copies", "late-ops"})
-    EXPECT_EQ(digest(behaviour, true, 1, false), kept) << behaviour;
-  EXPECT_EQ(digest("late-ops", true, 2, true), digest("early", false, 2, true));
+namespace {
+
+std::string digest_with_weights(const char* behaviour, bool streamed, int64_t shards, bool checkpoint) {
+  TrainerOptions options = on_emulated(behaviour, ComputeDType::kBF16);
+  options.stream_weights = streamed;
+  options.micro_shards = shards;
+  options.checkpoint_activations = checkpoint;
+  const auto trainer = tiny_session(options, load_model(tiny_model()));
+  change_state(*trainer, loosen_masks);
+  run(*trainer, segment(0, 2));
+  return digest_of(*trainer);
 }
 
 // Three teachers, one after the other: expected or not, in time or changed at the last moment.
+std::string digest_under_teachers(const char* behaviour, bool expect) {
+  const auto trainer = tiny_session(on_emulated(behaviour, ComputeDType::kBF16), load_model(tiny_model()));
+  change_state(*trainer, loosen_masks);
+  std::vector<std::shared_ptr<const Teacher>> teachers;
+  for (int i = 0; i < 3; i++) {
+    TrainState snapshot = trainer->export_snapshot();
+    for (float& p : snapshot.params().first(static_cast<size_t>(snapshot.lora_size()))) p += 0.02f * static_cast<float>(i + 1);
+    teachers.push_back(trainer->keep_teacher(snapshot));
+  }
+  const std::array<int, 4> order{0, 1, 2, 0};
+  const std::array<std::vector<int>, 4> told{{{2, 1}, {2}, {1}, {}}};  // the first changes its mind, the third is wrong
+  for (int64_t i = 0; i < 4; i++) {
+    trainer->use_teacher(teachers[order[i]]);
+    for (const int next : told[i])
+      if (expect) trainer->expect_teacher(teachers[next]);
+    run(*trainer, segment(i, 1));
+  }
+  trainer->expect_teacher(teachers[2]);  // never used
+  return digest_of(*trainer);
+}
+
+}  // namespace
+
+// Three layers take turns in two places.
+TEST(CudaStep, StreamedWeightsLeaveTheSameBits) {
+  EXPECT_EQ(digest_with_weights("late-ops", true, 2, true), digest_with_weights("early", false, 2, true));
+}
+
+// Whichever queue is behind, no op meets another layer's weights, and none comes too early.
+TEST(CudaStep, StreamedWeightsLeaveTheSameBitsHoweverItsQueuesRun) {
+  const std::string kept = digest_with_weights("early", false, 1, false);
+  for (const char* behaviour : {"early", "late", "late:7", "late-copies", "late-ops"})
+    EXPECT_EQ(digest_with_weights(behaviour, true, 1, false), kept) << behaviour;
+}
+
 TEST(CudaStep, ATeacherThatComesAheadLeavesTheSameBits) {
-  const auto model = load_model(tiny_model());
-  const auto digest = [&](const std::string& behaviour, bool expect) {
-    const auto trainer = tiny_session(on_emulated(behaviour, ComputeDType::kBF16), model);
-    change_state(*trainer, loosen_masks);
-    std::vector<std::shared_ptr<const Teacher>> teachers;
-    for (int i = 0; i < 3; i++) {
-      TrainState snapshot = trainer->export_snapshot();
-      for (float& p : snapshot.params().first(static_cast<size_t>(snapshot.lora_size()))) p += 0.02f * static_cast<float>(i + 1);
-      teachers.push_back(trainer->keep_teacher(snapshot));
-    }
-    const std::array<int, 4> order{0, 1, 2, 0};
-    const std::array<std::vector<int>, 4> told{{{2, 1}, {2}, {1}, {}}};  // the first changes its mind, the third is wrong
-    for (int64_t i = 0; i < 4; i++) {
-      trainer->use_teacher(teachers[order[i]]);
-      for (const int next : told[i])
-        if (expect) trainer->expect_teacher(teachers[next]);
-      run(*trainer, segment(i, 1));
-    }
-    trainer->expect_teacher(teachers[2]);  // never used
-    return digest_of(*trainer);
-  };
-  const std::string expected = digest("early", false);
-  for (const char* behaviour : {"early", "late", "late-copies", "late-ops"}) EXPECT_EQ(digest(behaviour, true), expected) << behaviour;
+  EXPECT_EQ(digest_under_teachers("late", true), digest_under_teachers("early", false));
+}
+
+TEST(CudaStep, ATeacherThatComesAheadLeavesTheSameBitsHoweverItsQueuesRun) {
+  const std::string expected = digest_under_teachers("early", false);
+  for (const char* behaviour : {"early", "late-copies", "late-ops"})
+    EXPECT_EQ(digest_under_teachers(behaviour, true), expected) << behaviour;
 }
 
 // Memory is cleared in the other queue than the copies': that comes first, though nothing else waits.

@@ -17,7 +17,7 @@ const MAIN = programFile(new URL('../../src/main.js', import.meta.url));
 export const TINY_MODEL = join(ROOT, 'testdata/models/gqa-random-tiny');
 export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
 export const TRAINING_DATA = join(ROOT, 'examples/data/factbook/train.jsonl');
-/** The first documents of the bundled validation set: enough for a small run, quick to evaluate. */
+/** The beginnings of the bundled validation set's documents: enough for a small run, quick to evaluate. */
 export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
 /** For what hangs; how long anything takes is for the machine to say. */
 const HANGS_AFTER_MS = 240_000;
@@ -368,7 +368,7 @@ export async function killedDriving(
   throw new Error(`each of ${DISTURBANCES_MAX} runs was over before its driver was killed`);
 }
 
-/** Small enough for a second or two; every kind of boundary occurs. */
+/** Small enough for a second; every kind of boundary occurs. */
 export const TINY_RUN: Partial<v1.RunSettings> = {
   preset: 'short',
   targetSparsity: 0.2,
@@ -376,6 +376,7 @@ export const TINY_RUN: Partial<v1.RunSettings> = {
   batchSize: 2,
   sequenceLength: 32,
   segmentSteps: 10,
+  loraRank: 8,
   teacherGapMarks: 3,
   evaluationWindow: 64,
 };
@@ -386,7 +387,11 @@ export const ENDLESS: Partial<v1.RunSettings> = { totalSteps: 1_000_000, warmupS
 /** The same file for all suites, put in its place whole: they run side by side. */
 function smallCorpus(source: string): string {
   const path = join(ROOT, 'dist/small-corpus.jsonl');
-  const text = readFileSync(source, 'utf8').split('\n').slice(0, 40).join('\n');
+  const text = readFileSync(source, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.stringify({ text: (JSON.parse(line) as { text: string }).text.slice(0, 2_000) }))
+    .join('\n');
   if (existsSync(path) && readFileSync(path, 'utf8') === text) return path; // another suite's server may be reading it
   const own = `${path}.${process.pid}`;
   writeFileSync(own, text);
