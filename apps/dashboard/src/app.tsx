@@ -1,7 +1,11 @@
 // The frame around every view: where one can go, whether the server answers, light or dark.
 import { useEffect, useState } from 'preact/hooks';
+import { CallerProvider, May } from './api/caller.js';
 import { startLive, useLink, type Link } from './api/live.js';
 import { LaunchForm } from './forms/launch-form.js';
+import { CallerMenu } from './login/caller-menu.js';
+import { LoggedOut } from './login/logged-out.js';
+import { RunService } from './generated/espalier/v1/run_service_pb.js';
 import { CompareView } from './runs/compare.js';
 import { RunsView } from './runs/runs.js';
 import { RunView } from './run/run.js';
@@ -27,7 +31,7 @@ export function App() {
   const [launching, setLaunching] = useState(false);
   const [tone, words] = LINK_WORDS[link];
   return (
-    <>
+    <CallerProvider>
       <a class="skip" href="#content">
         Skip to the content
       </a>
@@ -58,31 +62,22 @@ export function App() {
           <button class="plain" onClick={toggleTheme} aria-label={`Change to the ${theme === 'dark' ? 'light' : 'dark'} theme`}>
             {theme === 'dark' ? '☀' : '☾'}
           </button>
-          <button class="main" onClick={() => setLaunching(true)}>
-            Launch
-          </button>
+          {link !== 'locked' && (
+            <>
+              <CallerMenu />
+              <May call={RunService.method.launchRun}>
+                <button class="main" onClick={() => setLaunching(true)}>
+                  Launch
+                </button>
+              </May>
+            </>
+          )}
         </div>
       </div>
       {link === 'connected' && <Alerts />}
       <main id="content">{link === 'locked' ? <LoggedOut /> : <View place={place} launch={() => setLaunching(true)} />}</main>
       {launching && <LaunchForm close={() => setLaunching(false)} />}
-    </>
-  );
-}
-
-/** In place of every view: nothing that it shows could be believed. */
-function LoggedOut() {
-  useEffect(() => {
-    document.title = 'Logged out · Espalier';
-  }, []);
-  return (
-    <div class="card empty" role="alert">
-      <h1>This browser is not logged in</h1>
-      <p>
-        Run <code>npx espalier open</code> on the server&rsquo;s machine. It opens this page with a link that logs the browser in.
-      </p>
-      <p>Once it is logged in, this tab goes on by itself.</p>
-    </div>
+    </CallerProvider>
   );
 }
 

@@ -4,6 +4,7 @@ import './base.css';
 import './ui/controls.css';
 import './ui/parts.css';
 import './app.css';
+import './login/login.css';
 import './server/server.css';
 import './ui/chart.css';
 import './ui/scatter.css';

@@ -24,6 +24,7 @@ import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
 import { EngineGrpc } from './api/engine.grpc.js';
+import { FilesGrpc } from './api/files.grpc.js';
 import { JobGrpc } from './api/job.grpc.js';
 import { LadderGrpc } from './api/ladder.grpc.js';
 import { EngineJobs } from './engine-pool/engine-jobs.js';
@@ -134,6 +135,7 @@ export class AppModule {
         TokenKeeper,
         Access,
         AccessGrpc,
+        FilesGrpc,
         Callers,
         Guard,
         Doors,

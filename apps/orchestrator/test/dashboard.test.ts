@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { BrowserContext, Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
@@ -21,6 +21,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
 (PROGRAM === undefined ? describe.skip : describe)('the dashboard', () => {
   const server = TestServer.inNewFolder();
   server.web = '127.0.0.1:0';
+  server.options = ['--data-root', dirname(TINY_MODEL)];
   const profile = mkdtempSync(join(tmpdir(), 'espalier-chromium-'));
   const complaints: string[] = [];
   let browser: BrowserContext;
@@ -68,6 +69,8 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
 
   test('without a login it says how to get one; the link lets the browser in, and no run yet says what to do', async () => {
     await view('/', 'This browser is not logged in');
+    expect(await barriers()).toEqual([]);
+    await shot('logged-out');
     await page.goto(loginLink(server.webAddress, server.token));
     await text('No runs yet');
     await text('live');
@@ -153,6 +156,15 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
       .waitFor();
     expect(await barriers()).toEqual([]);
     await shot('launch');
+    await page.getByRole('button', { name: 'Choose: Model' }).click(); // nothing is listed near /nowhere, so it begins in the roots
+    const chooser = page.getByRole('dialog', { name: 'Choose: Model' });
+    await chooser.getByRole('button', { name: `${dirname(TINY_MODEL)} folder` }).click();
+    expect(await barriers()).toEqual([]);
+    await shot('chooser');
+    await chooser.getByRole('button', { name: new RegExp(`^${basename(TINY_MODEL)} model`) }).click();
+    await chooser.waitFor({ state: 'detached' });
+    expect(await dialog.getByLabel('Model').first().inputValue()).toBe(TINY_MODEL);
+    await dialog.getByLabel('Model').first().fill('/nowhere');
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'detached' });
     await page.getByRole('button', { name: 'Launch', exact: true }).click();
@@ -261,6 +273,38 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await text(/Everything holds/);
     await page.getByRole('button', { name: 'Close' }).click();
     await page.getByRole('button', { name: 'verified' }).waitFor();
+  });
+
+  test('an admin makes a token on the page; the buttons of a viewer who logs in with it are those of a viewer', async () => {
+    await view('/server', 'Tokens');
+    await page.getByRole('button', { name: 'New token' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Name').fill('ann');
+    expect(await barriers()).toEqual([]);
+    await dialog.getByRole('button', { name: 'Make the token' }).click();
+    const secret = await dialog.locator('input[readonly]').inputValue();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('button', { name: 'Revoke token ann' }).waitFor();
+    await page.getByRole('region', { name: 'Log' }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('server');
+    await page.locator('summary[aria-label^="Logged in as"]').click();
+    await page.getByRole('button', { name: 'Log out' }).click();
+    await text('This browser is not logged in');
+    await page.getByLabel('Token').fill('espalier_wrong');
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('alert').getByText('token').waitFor();
+    await page.getByLabel('Token').fill(secret);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.locator('summary[aria-label="Logged in as token:ann"]').waitFor();
+    for (const path of ['/server', `/runs/${runId}`, `/runs/${runId}/evaluations`]) {
+      await view(path, path === '/server' ? 'Engines' : 'Hard sparsity');
+      await page.locator('summary[aria-label="Logged in as token:ann"]').waitFor();
+      for (const name of ['Launch', 'New token', 'Fork', 'Delete', 'Evaluate', 'Export', 'Measure'])
+        expect([path, name, await page.getByRole('button', { name, exact: true }).count()]).toEqual([path, name, 0]);
+    }
+    await page.goto(loginLink(server.webAddress, server.token));
+    await page.getByRole('button', { name: 'Launch', exact: true }).waitFor();
   });
 
   test('when the server is killed the page says so, and goes on by itself when it is back', async () => {

@@ -1,4 +1,4 @@
-import { budgetPlanWords, budgetWords, otherTargets, targetWords } from './budget-words.js';
+import { budgetPlanWords, budgetWords, otherTargets, targetWords } from '#comparison';
 
 const budget = { unit: 'parameters', asked: 1_500_000, intact: 3_443_136, least: 172_156.8 };
 

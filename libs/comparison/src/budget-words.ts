@@ -1,4 +1,5 @@
 // A budget of a run in words: asked, predicted, measured.
+import type { Targets } from './targets.js';
 
 export interface BudgetFigures {
   unit: string;
@@ -29,20 +30,6 @@ export function budgetPlanWords(budget: BudgetFigures): string {
   const { unit, asked, intact, least, prunableSparsity } = budget;
   const means = prunableSparsity === undefined ? '' : `, by about ${share(prunableSparsity)} of the prunable parameters`;
   return `${amount(asked)} of ${amount(intact)} ${unit}: ${share(1 - asked / intact)} of them go${means}; at least ${amount(least)} stay`;
-}
-
-export interface Targets {
-  targetSparsity?: number | undefined;
-  targetParams?: number | undefined;
-  targetBytes?: number | undefined;
-  targetMacs?: number | undefined;
-}
-
-/** The settings, by the names of the protocol, that a repeated run leaves out: it has one target, and a budget says its sparsity. */
-export function otherTargets({ targetParams = 0, targetBytes = 0, targetMacs = 0 }: Targets): string[] {
-  const budgets = { target_params: targetParams, target_bytes: targetBytes, target_macs: targetMacs };
-  const unasked = Object.entries(budgets).flatMap(([field, amount]) => (amount > 0 ? [] : [field]));
-  return unasked.length < 3 ? ['target_sparsity', ...unasked] : unasked;
 }
 
 /** "50%", or the budget that stands in its place: "1.5M parameters". */

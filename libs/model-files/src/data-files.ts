@@ -37,6 +37,9 @@ function formatOf(path: string): { format: DataFormat; gzip: boolean } | null {
   return format === undefined ? null : { format, gzip: match![2] !== undefined };
 }
 
+/** Whether a file of this name is taken for a text. */
+export const isDataFile = (name: string): boolean => formatOf(name) !== null;
+
 /** A folder of more is taken for a mistaken path. */
 const FOLDER_ENTRIES_MAX = 100_000;
 /** A busy machine looks through a hundred thousand entries in ten seconds; a slow network, or /proc, takes as long as it likes. */

@@ -1,4 +1,5 @@
 export { prepareTokens, requireSources, type TextSource, type PreparedTokens, type TokenizingProgress } from './prepare-tokens.js';
+export { isDataFile } from './data-files.js';
 export { rememberedTokens } from './token-index.js';
 export { requireGoodStart } from './text-start.js';
 export { listed, ModelFilesError } from './model-files.errors.js';

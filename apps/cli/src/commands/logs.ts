@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { EVENT_STORE_LOG, olderLog } from '#files';
+import { inOrderOfTime, readLogLine, type LogLine, type LogSource } from '#log';
 import { visibleText } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
@@ -15,28 +16,17 @@ import { logFileOf } from '../stack.js';
 import { action, examples } from './command.js';
 
 export const SOURCES = { orchestrator: 'orchestrator', engine: 'engine', 'event-store': 'event-store' } as const;
-type Source = keyof typeof SOURCES;
 
 interface LogsOptions {
   lines: number;
   follow?: boolean;
-  source?: Source;
-}
-
-interface LogLine {
-  time: number | undefined;
-  level: number;
-  source: Source;
-  /** The text, for people. */
-  text: string;
-  /** As it was written: an object where it is JSON. */
-  logged: unknown;
+  source?: LogSource;
 }
 
 const POLL_MS = 250;
 /** Logs may be long, so only this part at their ends is read. */
 const TAIL_BYTES = 4 << 20;
-const LEVELS: Record<number, [string, Style]> = {
+const LEVEL_WORDS: Record<number, [string, Style]> = {
   10: ['trace', 'dim'],
   20: ['debug', 'dim'],
   30: ['info', 'cyan'],
@@ -56,7 +46,7 @@ export function registerLogs(program: Command): void {
     )
     .option('-n, --lines <n>', 'how many of the last lines (0: none)', wholeNumber, 50)
     .option('-f, --follow', 'stay and print new ones')
-    .option('--source <name>', 'orchestrator, engine or event-store only', choice<Source>(SOURCES));
+    .option('--source <name>', 'orchestrator, engine or event-store only', choice<LogSource>(SOURCES));
   examples(logs, ['espalier logs --follow'], ['espalier logs --lines 500 --source engine']);
   action<LogsOptions>(
     logs,
@@ -73,24 +63,17 @@ export function registerLogs(program: Command): void {
       const wanted = ({ source }: LogLine) => options.source === undefined || source === options.source;
       const read = (from: LogFile[]) =>
         from
-          .flatMap((file, index) => file.read().map((line) => logLine(line, index === 1 ? 'event-store' : 'orchestrator')))
+          .flatMap((file, index) => file.read().map((line) => readLogLine(line, index === 1 ? 'event-store' : 'orchestrator')))
           .filter(wanted);
-      const last = inOrder([...read(older), ...read(files)]);
+      const last = inOrderOfTime([...read(older), ...read(files)]);
       for (const line of options.lines === 0 ? [] : last.slice(-options.lines)) print(context, line);
       while (options.follow) {
         await sleep(POLL_MS, undefined, { signal: context.signal });
-        for (const line of inOrder(read(files))) print(context, line);
+        for (const line of inOrderOfTime(read(files))) print(context, line);
       }
     },
     { localOnly: true },
   );
-}
-
-/** Lines without a time of their own (a stack trace, Node's own words) stay behind the one before them. */
-function inOrder(lines: LogLine[]): LogLine[] {
-  let time = 0;
-  const timed = lines.map((line) => ({ line, time: (time = line.time ?? time) }));
-  return timed.sort((left, right) => left.time - right.time).map(({ line }) => line);
 }
 
 /** A file that is read on from where it ended; it need not be there yet. */
@@ -136,41 +119,8 @@ class LogFile {
   }
 }
 
-interface Logged {
-  time?: number;
-  level?: number;
-  msg?: string;
-  err?: { message?: string };
-  /** A line of the engine's. */
-  engine?: unknown;
-  code?: string;
-}
-
-/** A line of pino's; the orchestrator passes on what its engine logs as a line in a line. */
-function logLine(text: string, source: Source): LogLine {
-  const logged = parsed(text);
-  if (logged === undefined) return { time: undefined, level: 30, source, text, logged: text };
-  const { time, level, msg, err, engine, code } = logged;
-  if (typeof engine === 'string' && msg === 'engine') {
-    const inner = logLine(engine, 'engine');
-    return { ...inner, time: inner.time ?? time };
-  }
-  const cause = err?.message !== undefined && !(msg ?? '').includes(err.message) ? err.message : '';
-  const words = [msg, cause].filter(Boolean).join(': ') || text;
-  return { time, level: level ?? 30, source, text: code === undefined ? words : `${words} (${code})`, logged };
-}
-
-function parsed(text: string): Logged | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 function print({ output }: Context, { time, level, source, text, logged }: LogLine): void {
-  const [name, style] = LEVELS[level] ?? LEVELS[30]!;
+  const [name, style] = LEVEL_WORDS[level] ?? LEVEL_WORDS[30]!;
   output.item({ source, logged }, () => {
     const at = time === undefined ? ' '.repeat(19) : when(new Date(time));
     output.indented(`${output.style('dim', at)}  ${output.style(style, name.padEnd(5))}  ${source.padEnd(12)}  `, 42, visibleText(text));

@@ -69,8 +69,12 @@ export function registerRuns(program: Command): void {
   });
 }
 
-async function printGroups({ connection, output }: Context, by: string[], filter: Omit<v1.GroupRunsRequest, 'by'>): Promise<void> {
-  const response = await connection.call(connection.runs, connection.runs.groupRuns, { by, ...filter });
+async function printGroups(
+  { connection, output }: Context,
+  by: string[],
+  filter: Omit<v1.GroupRunsRequest, 'by' | 'figures'>,
+): Promise<void> {
+  const response = await connection.call(connection.runs, connection.runs.groupRuns, { by, figures: [], ...filter });
   const wide = (figure: v1.RunFigure | undefined, words: (value: number) => string): string =>
     figure === undefined ? '-' : `${words(figure.mean)}${figure.spread === undefined ? '' : ` ± ${words(figure.spread)}`}`;
   output.result(response, () => {

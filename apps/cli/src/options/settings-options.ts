@@ -1,6 +1,7 @@
 // The options for settings, made of their table. A fork takes only those that keep its state meaningful; the others are sent to the
 // server all the same, which refuses them with the reason.
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { TARGET_NAMES } from '#comparison';
 import {
   allowedWords,
   defaultWords,
@@ -38,7 +39,7 @@ export function settingsOf(options: object, ofFile: RequestedValues = {}): v1.Ru
 }
 
 /** A run has one of them: that of an option counts, whichever a file has. */
-const TARGETS: readonly SettingName[] = ['targetSparsity', 'targetParams', 'targetBytes', 'targetMacs'];
+const TARGETS: readonly SettingName[] = TARGET_NAMES;
 
 function helpOf(setting: Setting): string {
   return textOf(

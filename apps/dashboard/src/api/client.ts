@@ -1,6 +1,7 @@
 // The public API, as any browser client calls it.
 import { Code, ConnectError, createClient, type Interceptor } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-web';
+import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
 import { ArtifactService } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService } from '../generated/espalier/v1/engine_service_pb.js';
 import { HistoryService } from '../generated/espalier/v1/history_service_pb.js';
@@ -31,6 +32,7 @@ export const historyService = createClient(HistoryService, transport);
 export const artifactService = createClient(ArtifactService, transport);
 export const engineService = createClient(EngineService, transport);
 export const studyService = createClient(StudyService, transport);
+export const accessService = createClient(AccessService, transport);
 
 /** By which a launch that is sent twice is made once; where the browser can't make one, the server does. */
 export function newRequestId(): string {

@@ -14,6 +14,7 @@ import {
 } from './evaluation-requests.js';
 import { JobForm } from './job-form.js';
 import { exportOptions, INTACT, LAST, type Subject } from './subjects.js';
+import { PathField } from './path-field.js';
 import { TextField } from './text-field.js';
 
 export function EvaluateForm({ run, close, done }: { run: Run; close: () => void; done: () => void }) {
@@ -53,7 +54,8 @@ export function EvaluateForm({ run, close, done }: { run: Run; close: () => void
           />
           {values.measure === 'text' && (
             <>
-              <TextField
+              <PathField
+                wanted="text"
                 label="Text"
                 help=".jsonl, .json, .csv, .parquet or .txt, or a folder of them, on the server's machine"
                 value={values.dataPath}
@@ -113,7 +115,8 @@ function TaskFields({ values, wrong, changed }: PartProps) {
         needed
         wide
       />
-      <TextField
+      <PathField
+        wanted="folder"
         label="Folder of their data"
         help="on the server's machine; it holds a folder for each task, with JSON Lines or Parquet"
         value={values.taskData}

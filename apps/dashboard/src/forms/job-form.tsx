@@ -1,11 +1,9 @@
 // The form of something that the server does as a job: it goes on when the form, and the page, are closed.
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Trouble } from '../api/client.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import type { Draft } from './draft.js';
-import { formTroubles, ofPart, withoutField, type FormTroubles } from './form-troubles.js';
-import { formTroubleOf } from './settings-fields.js';
+import { ofPart, type FormTroubles } from './form-troubles.js';
+import { useRefusal } from './refusal.js';
 
 interface Props<T extends object> {
   title: string;
@@ -22,36 +20,18 @@ interface Props<T extends object> {
 }
 
 export function JobForm<T extends object>({ title, button, draft, fields, start, close, done, children }: Props<T>) {
-  const [refusal, setRefusal] = useState<Trouble>();
-  const [refusals, setRefusals] = useState(0);
-  const [isSending, setSending] = useState(false);
-  const inside = useRef<HTMLDivElement>(null);
-  const { byField, rest } = formTroubles(refusal, fields);
-  useEffect(() => {
-    if (refusals === 0) return;
-    const first = inside.current?.querySelector<HTMLElement>('[aria-invalid="true"], .trouble');
-    first?.scrollIntoView({ block: 'center' });
-    first?.focus();
-  }, [refusals]);
-  const send = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    setSending(true);
-    setRefusal(undefined);
-    try {
-      await start();
-      done();
-    } catch (error) {
-      setRefusal(ofPart(formTroubleOf(error)));
-      setRefusals((before) => before + 1);
-      setSending(false);
-    }
-  };
+  const { byField, rest, isSending, inside, send, changed: wasChanged } = useRefusal({ fields, read: ofPart });
   const changed = (field: string, part: Partial<T>): void => {
-    setRefusal((before) => withoutField(before, field));
+    wasChanged(field);
     draft.change(part);
   };
+  const begin = (event: Event): Promise<void> =>
+    send(event, async () => {
+      await start();
+      done();
+    });
   return (
-    <FormDialog title={title} button={isSending ? 'Starting …' : button} isSending={isSending} send={send} close={close}>
+    <FormDialog title={title} button={isSending ? 'Starting …' : button} isSending={isSending} send={begin} close={close}>
       <div ref={inside}>
         <FormRefusal words={rest} isTarget />
         <div class="fields">{children(byField, changed)}</div>

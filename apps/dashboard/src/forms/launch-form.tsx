@@ -9,7 +9,7 @@ import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
 import { retyped, settingsOf, type Typed } from './setting-table.js';
-import { TextField } from './text-field.js';
+import { PathField } from './path-field.js';
 
 interface LaunchValues {
   model: string;
@@ -60,7 +60,8 @@ export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
     >
       {(wrong, changed) => (
         <>
-          <TextField
+          <PathField
+            wanted="model"
             label="Model"
             help="Hugging Face folder on the server's machine"
             value={values.model}
@@ -70,7 +71,8 @@ export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
             wide
             isFirst
           />
-          <TextField
+          <PathField
+            wanted="text"
             label="Training text"
             help=".jsonl, .json, .csv or .parquet with a field or column text, .txt, or a folder of them"
             value={values.train}
@@ -79,7 +81,8 @@ export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
             needed
             wide
           />
-          <TextField
+          <PathField
+            wanted="text"
             label="Validation text"
             help="without it the run is not evaluated"
             value={values.validation}

@@ -1,15 +1,16 @@
 // The form of a new run, launched or forked: its fields, the plan, the settings, and the server's refusal.
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { newRequestId, type Trouble } from '../api/client.js';
+import { useState } from 'preact/hooks';
+import { newRequestId } from '../api/client.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import type { Draft } from './draft.js';
-import { formTroubles, joined, withoutField, type FormTroubles } from './form-troubles.js';
+import type { FormTroubles } from './form-troubles.js';
 import { Plan, type Planned } from './plan.js';
+import { useRefusal } from './refusal.js';
 import type { ForkStart } from './plan-words.js';
 import { SETTING_FIELDS, type Typed } from './setting-table.js';
-import { formTroubleOf, SettingsFields } from './settings-fields.js';
+import { SettingsFields } from './settings-fields.js';
 
 export interface RunFormValues {
   settings: Typed;
@@ -34,45 +35,33 @@ interface Props<T extends RunFormValues> {
 
 export function RunForm<T extends RunFormValues>(props: Props<T>) {
   const { title, button, busy, draft, planned, start = null, parent, fields, create, close, children } = props;
-  const [refusal, setRefusal] = useState<Trouble>();
-  const [refusals, setRefusals] = useState(0);
-  const [isSending, setSending] = useState(false);
   const [requestId, setRequestId] = useState(newRequestId);
-  const inside = useRef<HTMLDivElement>(null);
-  const known = [...fields, ...SETTING_FIELDS.map(({ name }) => `settings.${name}`)];
-  const { byField, rest } = formTroubles(joined(refusal, planned.trouble), known);
+  const {
+    byField,
+    rest,
+    isSending,
+    inside,
+    send,
+    changed: wasChanged,
+  } = useRefusal({
+    fields: [...fields, ...SETTING_FIELDS.map(({ name }) => `settings.${name}`)],
+    before: planned.trouble,
+    // The same request twice is one run, which helps where no answer came; after a refusal it is another one.
+    refused: ({ isPassing }) => !isPassing && setRequestId(newRequestId()),
+  });
   const changed = (field: string, part: Partial<T>): void => {
-    setRefusal((before) => withoutField(before, field));
+    wasChanged(field);
     draft.change(part);
   };
-  useEffect(() => {
-    if (refusals === 0) return;
-    const first =
-      inside.current?.querySelector<HTMLElement>('[aria-invalid="true"]') ?? inside.current?.querySelector<HTMLElement>('.trouble');
-    first?.closest('details')?.setAttribute('open', '');
-    first?.scrollIntoView({ block: 'center' });
-    first?.focus();
-  }, [refusals]);
-  const send = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    setSending(true);
-    setRefusal(undefined);
-    try {
+  const begin = (event: Event): Promise<void> =>
+    send(event, async () => {
       const runId = await create(requestId);
       draft.drop();
       close();
       go(`/runs/${runId}`);
-    } catch (error) {
-      const trouble = formTroubleOf(error);
-      setRefusal(trouble);
-      setRefusals((before) => before + 1);
-      // The same request twice is one run, which helps where no answer came; after a refusal it is another one.
-      if (!trouble.isPassing) setRequestId(newRequestId());
-      setSending(false);
-    }
-  };
+    });
   return (
-    <FormDialog title={title} button={isSending ? busy : button} isSending={isSending} send={send} close={close}>
+    <FormDialog title={title} button={isSending ? busy : button} isSending={isSending} send={begin} close={close}>
       <div ref={inside}>
         <FormRefusal words={rest} isTarget />
         {draft.isOld && (

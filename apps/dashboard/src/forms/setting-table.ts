@@ -1,5 +1,5 @@
 // The settings of a run as texts, by the protocol's own table of them: name, range, default, unit, help.
-import { otherTargets } from '../../../../libs/comparison/src/index.js';
+import { otherTargets, presetDefault, typedNumber, type PresetDefaults } from '../../../../libs/comparison/src/index.js';
 import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/common_pb.js';
 import { setting } from '../generated/espalier/v1/setting_pb.js';
@@ -18,7 +18,9 @@ export interface SettingField {
   range: string;
   unit: string;
   /** The server takes these for an empty field, by the preset. */
-  defaults: { usual: string; paper: string; nuteprune2: string };
+  defaults: PresetDefaults;
+  /** May be typed in percent. */
+  share: boolean;
   mayFork: boolean;
   choices: [value: string, word: string][];
   kind: 'choice' | 'number' | 'flag' | 'list';
@@ -26,7 +28,7 @@ export interface SettingField {
 
 export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
   if (!hasOption(field, setting)) return [];
-  const { help, unit, flag, default: usual, paper, nuteprune2, forkMayChange, allowed, min, above, max } = getOption(field, setting);
+  const { help, unit, flag, share, default: usual, paper, nuteprune2, forkMayChange, allowed, min, above, max } = getOption(field, setting);
   const range = max === undefined ? '' : above === undefined ? `${min ?? 0} to ${max}` : `above ${above}, up to ${max}`;
   return [
     {
@@ -35,7 +37,8 @@ export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((
       help,
       range,
       unit,
-      defaults: { usual, paper, nuteprune2 },
+      defaults: { default: usual, paper, nuteprune2 },
+      share,
       mayFork: forkMayChange,
       choices: choicesOf(field, allowed),
       kind: kindOf(field, allowed),
@@ -45,9 +48,8 @@ export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((
 
 /** An empty field of a form with these values stands for this. */
 export function defaultOf({ name, defaults }: SettingField, typed: Typed): string {
-  const preset = typed['preset'] || SETTING_FIELDS.find((field) => field.name === 'preset')!.defaults.usual;
-  const own = name !== 'preset' && (preset === 'paper' ? defaults.paper : preset === 'nuteprune2' ? defaults.nuteprune2 : '');
-  return own || defaults.usual;
+  if (name === 'preset') return defaults.default;
+  return presetDefault(defaults, typed['preset'] || SETTING_FIELDS.find((field) => field.name === 'preset')!.defaults.default);
 }
 
 function choicesOf(field: DescField, allowed: string[]): [string, string][] {
@@ -97,17 +99,27 @@ function wordsOfTyped(typed: Typed): Record<string, string> {
 /** @throws FieldProblem where a setting needs a number and has another text */
 export function settingsOf(typed: Typed): RunSettings {
   const json: JsonObject = {};
-  for (const { name, kind } of SETTING_FIELDS) {
+  for (const field of SETTING_FIELDS) {
+    const { name, kind } = field;
     const text = (typed[name] ?? '').trim();
     if (text === '') continue;
     if (kind === 'list') json[name] = text.split(/[\s,]+/);
     else if (kind === 'flag') json[name] = text === 'true';
     else if (kind === 'choice') json[name] = text;
-    else if (Number.isFinite(Number(text))) json[name] = /^\d+$/.test(text) ? text : Number(text);
-    else throw new FieldProblem(`settings.${name}`, `"${text}" is not a number`);
+    else json[name] = numberOf(field, text);
     requireReadable(name, json[name]);
   }
   return fromJson(RunSettingsSchema, json);
+}
+
+/** A whole number keeps all of its digits. */
+function numberOf({ name, share, unit }: SettingField, text: string): string | number {
+  if (/^\d+$/.test(text)) return text;
+  try {
+    return typedNumber({ share, unit }, text);
+  } catch (error) {
+    throw new FieldProblem(`settings.${name}`, (error as Error).message);
+  }
 }
 
 /** Each by itself, so that the field can be named. */

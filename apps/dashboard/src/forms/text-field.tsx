@@ -1,6 +1,6 @@
 import { useId } from 'preact/hooks';
 
-interface Props {
+export interface TextFieldProps {
   label: string;
   help?: string;
   value: string;
@@ -12,7 +12,7 @@ interface Props {
   isFirst?: boolean;
 }
 
-export function TextField({ label, help, value, changed, wrong, needed = false, wide = false, isFirst = false }: Props) {
+export function TextField({ label, help, value, changed, wrong, needed = false, wide = false, isFirst = false }: TextFieldProps) {
   const id = useId();
   return (
     <label class={`field ${wide ? 'wide' : ''}`}>

@@ -1,15 +1,18 @@
 // The commands on a run that its state allows.
 import { useState } from 'preact/hooks';
+import { useMay } from '../api/caller.js';
 import { runService, troubleOf } from '../api/client.js';
 import { useTrouble } from '../api/loaded.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { ArtifactService } from '../generated/espalier/v1/artifact_service_pb.js';
+import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { ReasonForm } from '../forms/reason-form.js';
 import { TroubleNote } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import { MoreMenu } from './more-menu.js';
 
+const { pauseRun, resumeRun, cancelRun, deleteRun, forkRun } = RunService.method;
 const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.RECOVERING];
 const ENDED = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED];
 
@@ -17,7 +20,8 @@ export function Actions({ run, changed, fork }: { run: Run; changed: () => void;
   const [trouble, setTrouble] = useTrouble();
   const [asked, setAsked] = useState<'cancel' | 'delete' | null>(null);
   const [isBusy, setBusy] = useState(false);
-  const { runId, status } = run;
+  const { runId, status, launchedBy } = run;
+  const may = useMay();
   const act = async (work: () => Promise<unknown>): Promise<void> => {
     setBusy(true);
     setTrouble(undefined);
@@ -34,12 +38,12 @@ export function Actions({ run, changed, fork }: { run: Run; changed: () => void;
   const isAtRest = ENDED.includes(status) || status === RunStatus.PAUSED;
   return (
     <>
-      {isUnderWay && (
+      {isUnderWay && may(pauseRun, launchedBy) && (
         <button disabled={isBusy} onClick={() => void act(() => runService.pauseRun({ runId }))}>
           Pause
         </button>
       )}
-      {(status === RunStatus.PAUSED || status === RunStatus.FAILED) && (
+      {(status === RunStatus.PAUSED || status === RunStatus.FAILED) && may(resumeRun, launchedBy) && (
         <button
           class="main"
           disabled={isBusy}
@@ -48,18 +52,23 @@ export function Actions({ run, changed, fork }: { run: Run; changed: () => void;
           Resume
         </button>
       )}
-      {run.stateDigest !== '' && status !== RunStatus.DELETED && <button onClick={fork}>Fork</button>}
-      {(isUnderWay || status === RunStatus.PAUSED) && (
+      {run.stateDigest !== '' && status !== RunStatus.DELETED && may(forkRun) && <button onClick={fork}>Fork</button>}
+      {(isUnderWay || status === RunStatus.PAUSED) && may(cancelRun, launchedBy) && (
         <button class="danger" onClick={() => setAsked('cancel')}>
           Cancel
         </button>
       )}
-      {ENDED.includes(status) && (
+      {ENDED.includes(status) && may(deleteRun) && (
         <button class="danger" onClick={() => setAsked('delete')}>
           Delete
         </button>
       )}
-      <MoreMenu run={run} mayRewind={isAtRest && run.teacherCount > 0} mayThin={isAtRest} changed={changed} />
+      <MoreMenu
+        run={run}
+        mayRewind={isAtRest && run.teacherCount > 0 && may(resumeRun, launchedBy)}
+        mayThin={isAtRest && may(ArtifactService.method.discardArtifacts)}
+        changed={changed}
+      />
       <TroubleNote trouble={trouble} />
       {asked !== null && (
         <ReasonForm

@@ -1,11 +1,12 @@
 // The measurements of a run and its exports, the jobs that make more of them, and the engines that it was trained on.
 import { useState } from 'preact/hooks';
+import { May } from '../api/caller.js';
 import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import { BenchForm } from '../forms/bench-form.js';
 import { EvaluateForm } from '../forms/evaluate-form.js';
 import { ExportForm } from '../forms/export-form.js';
-import type { Job, Run } from '../generated/espalier/v1/run_service_pb.js';
+import { RunService, type Job, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, counted, decimal, time } from '../ui/format.js';
 import { Scroll } from '../ui/parts.js';
 import { Exports } from './exports.js';
@@ -48,9 +49,11 @@ function Speed({ jobs, mayMeasure, add }: { jobs: readonly Job[]; mayMeasure: bo
         <h2>Speed</h2>
         <span class="soft">measured in turns with the intact model; kept until the server stops</span>
         {mayMeasure && (
-          <button class="at-end" onClick={add}>
-            Measure
-          </button>
+          <May call={RunService.method.startJob}>
+            <button class="at-end" onClick={add}>
+              Measure
+            </button>
+          </May>
         )}
       </header>
       {measured.length === 0 ? <p class="in soft">Not measured yet.</p> : measured.map((job) => <SpeedTable key={job.jobId} job={job} />)}
@@ -96,9 +99,11 @@ function Evaluations({ run, add }: { run: Run; add: () => void }) {
         <h2>Evaluations</h2>
         <span class="soft">perplexity on any text, and public tasks</span>
         {run.stateDigest !== '' && (
-          <button class="at-end" onClick={add}>
-            Evaluate
-          </button>
+          <May call={RunService.method.startJob}>
+            <button class="at-end" onClick={add}>
+              Evaluate
+            </button>
+          </May>
         )}
       </header>
       <Scroll label="Evaluations">

@@ -1,10 +1,11 @@
 // The exports of a run, with their proofs, and their files to download.
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { May } from '../api/caller.js';
 import { artifactService, isAbort, troubleOf } from '../api/client.js';
 import { saveArtifact } from '../api/save-artifact.js';
 import { useLoaded, useTrouble } from '../api/loaded.js';
 import type { ExportFile } from '../generated/espalier/v1/artifact_service_pb.js';
-import type { ModelExport, Run } from '../generated/espalier/v1/run_service_pb.js';
+import { RunService, type ModelExport, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../ui/format.js';
 import { Dialog, Meter, Scroll, TroubleNote } from '../ui/parts.js';
 import { proofWords } from './job-words.js';
@@ -17,9 +18,11 @@ export function Exports({ run, add }: { run: Run; add: () => void }) {
         <h2>Exports</h2>
         <span class="soft">models for other programs, each compared with the masked student</span>
         {run.stateDigest !== '' && (
-          <button class="at-end" onClick={add}>
-            Export
-          </button>
+          <May call={RunService.method.startJob}>
+            <button class="at-end" onClick={add}>
+              Export
+            </button>
+          </May>
         )}
       </header>
       <Scroll label="Exports">

@@ -1,8 +1,13 @@
+import { May } from '../api/caller.js';
+import { RunService } from '../generated/espalier/v1/run_service_pb.js';
+
 /** In a row of a table of teachers. */
 export function ForkButton({ mark, fork }: { mark: number; fork: () => void }) {
   return (
-    <button class="plain" onClick={fork} aria-label={`Fork at teacher ${mark}`}>
-      Fork
-    </button>
+    <May call={RunService.method.forkRun}>
+      <button class="plain" onClick={fork} aria-label={`Fork at teacher ${mark}`}>
+        Fork
+      </button>
+    </May>
   );
 }

@@ -1,6 +1,8 @@
 // Whether the record of a run holds. The server checks it on request; the browser remembers the result, its time and its revision.
 import { useState } from 'preact/hooks';
+import { May } from '../api/caller.js';
 import { historyService, troubleOf } from '../api/client.js';
+import { HistoryService } from '../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { Dialog } from '../ui/parts.js';
 
@@ -87,9 +89,11 @@ export function Integrity({ run: { runId, revision } }: { run: Run }) {
               <button type="button" onClick={() => show(false)}>
                 Close
               </button>
-              <button type="button" class="main" disabled={share !== null} onClick={() => void check()}>
-                {share === null ? 'Check now' : `Checking, ${Math.round(share * 100)} %`}
-              </button>
+              <May call={HistoryService.method.verifyRun}>
+                <button type="button" class="main" disabled={share !== null} onClick={() => void check()}>
+                  {share === null ? 'Check now' : `Checking, ${Math.round(share * 100)} %`}
+                </button>
+              </May>
             </footer>
           </form>
         </Dialog>

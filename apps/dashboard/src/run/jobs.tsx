@@ -1,8 +1,9 @@
 // The jobs of a run: they go on when this page is left. What they came to is recorded in the run, but for speeds.
 import { useEffect } from 'preact/hooks';
+import { May } from '../api/caller.js';
 import { runService, troubleOf } from '../api/client.js';
 import { useLoaded, useTrouble, type Loaded } from '../api/loaded.js';
-import { JobState, type Job } from '../generated/espalier/v1/run_service_pb.js';
+import { JobState, RunService, type Job } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, bytes, count, decimal, NONE } from '../ui/format.js';
 import { Meter, Scroll, TroubleNote } from '../ui/parts.js';
 import { jobTitle, jobWords, resultWords } from './job-words.js';
@@ -58,9 +59,11 @@ export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loade
             {job.state === JobState.RUNNING && (
               <>
                 <Meter share={job.doneShare} label={jobTitle(job)} />
-                <button onClick={() => void cancel(job.jobId)} aria-label={`Cancel: ${jobTitle(job)}`}>
-                  Cancel
-                </button>
+                <May call={RunService.method.cancelJob}>
+                  <button onClick={() => void cancel(job.jobId)} aria-label={`Cancel: ${jobTitle(job)}`}>
+                    Cancel
+                  </button>
+                </May>
               </>
             )}
           </li>

@@ -1,10 +1,11 @@
 // The less frequent commands on a run.
 import { useRef, useState } from 'preact/hooks';
+import { useMay } from '../api/caller.js';
 import { DescribeForm } from '../forms/describe-form.js';
 import { LaunchForm } from '../forms/launch-form.js';
 import { RoomForm } from '../forms/room-form.js';
 import { RewindForm } from '../forms/rewind-form.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { download } from '../ui/download.js';
 import { launchCommand, launchFile } from './command-words.js';
 
@@ -19,6 +20,7 @@ interface Props {
 }
 
 export function MoreMenu({ run, mayRewind, mayThin, changed }: Props) {
+  const may = useMay();
   const menu = useRef<HTMLDetailsElement>(null);
   const [asked, setAsked] = useState<Asked>(null);
   const [told, setTold] = useState('');
@@ -47,9 +49,11 @@ export function MoreMenu({ run, mayRewind, mayThin, changed }: Props) {
       <details class="menu" ref={menu}>
         <summary class="button">More</summary>
         <div class="card in">
-          <button class="plain" onClick={() => ask('describe')}>
-            Name, tags, note
-          </button>
+          {may(RunService.method.describeRun, run.launchedBy) && (
+            <button class="plain" onClick={() => ask('describe')}>
+              Name, tags, note
+            </button>
+          )}
           {mayRewind && (
             <button class="plain" onClick={() => ask('rewind')}>
               Rewind to a teacher
@@ -60,9 +64,11 @@ export function MoreMenu({ run, mayRewind, mayThin, changed }: Props) {
               Make room
             </button>
           )}
-          <button class="plain" onClick={() => ask('clone')}>
-            Launch one like it
-          </button>
+          {may(RunService.method.launchRun) && (
+            <button class="plain" onClick={() => ask('clone')}>
+              Launch one like it
+            </button>
+          )}
           <button class="plain" onClick={() => void copy(launchCommand(run), 'command')}>
             Copy as command
           </button>

@@ -1,5 +1,6 @@
 // Texts by several models of a run, beside one another. Nothing is recorded; leaving the view ends them.
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { useMay } from '../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import { Check, ChoiceField } from '../forms/choice-field.js';
@@ -8,7 +9,7 @@ import { FieldProblem, formTroubles, joined, withoutField } from '../forms/form-
 import { formTroubleOf } from '../forms/settings-fields.js';
 import { exportOptions, INTACT, LAST, subjectRequest, subjectWords, teacherSubject, wholeNumber, type Subject } from '../forms/subjects.js';
 import { TextFields } from '../forms/text-field.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count } from '../ui/format.js';
 import { FormRefusal } from '../ui/parts.js';
 import type { TabProps } from './tab-props.js';
@@ -48,6 +49,7 @@ export function TextsTab({ run }: TabProps) {
   const [refusal, setRefusal] = useState<Trouble>();
   const stop = useRef(new AbortController());
   useEffect(() => () => stop.current.abort(), []);
+  const may = useMay();
   const isWriting = columns.some(({ written }) => written.isWriting);
   const follow = async (index: number, request: Request): Promise<void> => {
     const { signal } = stop.current;
@@ -80,6 +82,13 @@ export function TextsTab({ run }: TabProps) {
       <div class="card empty">
         <h2>No state yet</h2>
         <p>Once the run has a state, its models write texts here, beside the intact one.</p>
+      </div>
+    );
+  if (!may(RunService.method.generate))
+    return (
+      <div class="card empty">
+        <h2>A viewer can&rsquo;t have texts written</h2>
+        <p>The engine writes them, so the role operator is needed.</p>
       </div>
     );
   return (

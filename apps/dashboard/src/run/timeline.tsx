@@ -1,6 +1,7 @@
 // The teacher of each step; below it a stroke for every snapshot, and the one that is chosen, to fork from.
 import { useState } from 'preact/hooks';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { May } from '../api/caller.js';
+import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf } from '../runs/columns.js';
 import { count, decimal, percent, short } from '../ui/format.js';
 import { Anchor } from '../ui/router.js';
@@ -117,9 +118,13 @@ function Chosen({ run, inside, at, choose, fork }: ChosenProps) {
       </label>
       <span>{facts.join(' · ')}</span>
       {perplexity === undefined && run.data?.validationPath !== '' && (
-        <Anchor to={`/runs/${run.runId}/ladder`}>Evaluate the teachers</Anchor>
+        <May call={RunService.method.startLadder}>
+          <Anchor to={`/runs/${run.runId}/ladder`}>Evaluate the teachers</Anchor>
+        </May>
       )}
-      <button onClick={() => fork(stateDigest)}>Fork at teacher {mark}</button>
+      <May call={RunService.method.forkRun}>
+        <button onClick={() => fork(stateDigest)}>Fork at teacher {mark}</button>
+      </May>
     </>
   );
 }

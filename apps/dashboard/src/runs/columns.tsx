@@ -209,6 +209,10 @@ export function columnsOf(text: string | null): Column[] {
   });
 }
 
+/** Told of groups of runs too, by their mean; the others are words, or grow with the clock. */
+export const figureColumns = (columns: readonly Column[]): Column[] =>
+  columns.filter(({ right, order }) => right === true && order !== undefined && !order.by.endsWith('_at'));
+
 /** As an address has them; '' for those that are shown at first. */
 export function columnsText(ids: readonly string[]): string {
   const text = ids.join(',');

@@ -7,15 +7,25 @@ import type { RunFigure, RunGroup } from '../generated/espalier/v1/run_service_p
 import { count, counted, decimal, duration, NONE, percent, plainNumber } from '../ui/format.js';
 import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor, go, setQuery } from '../ui/router.js';
+import { figureColumns, type Column } from './columns.js';
 import { MOST_COMPARED } from './compared.js';
 import { conditionsOfGroup } from './group-words.js';
 import { allRunIds, type RunFilter } from './run-pages.js';
 
-export function RunGroups({ by, filter }: { by: string[]; filter: RunFilter }) {
+/** Every group tells these. */
+const USUAL = ['perplexity', 'sparsity', 'training_seconds'];
+const MOST_FIGURES = 16;
+
+/** @param columns those of the list: their figures are told of groups too */
+export function RunGroups({ by, filter, columns }: { by: string[]; filter: RunFilter; columns: Column[] }) {
+  const told = figureColumns(columns)
+    .filter(({ order }) => ![...USUAL, ...by].includes(order!.by))
+    .slice(0, MOST_FIGURES);
+  const figures = told.map(({ order }) => order!.by);
   const { text, statuses, tags, where } = filter;
-  const key = JSON.stringify([by, text, statuses, tags, where]);
+  const key = JSON.stringify([by, figures, text, statuses, tags, where]);
   const loaded = useLoaded(`groups ${key}`, (signal) =>
-    runService.groupRuns({ by, nameContains: text, statuses, tags, where }, { signal }),
+    runService.groupRuns({ by, figures, nameContains: text, statuses, tags, where }, { signal }),
   );
   useChanges(() => true, loaded.reload, 3_000, key);
   const [picked, setPicked] = useState<string[]>([]);
@@ -41,7 +51,7 @@ export function RunGroups({ by, filter }: { by: string[]; filter: RunFilter }) {
         <h2>
           {counted(data.groups.length, 'group')} of {counted(data.total, 'run')}
         </h2>
-        <span class="soft">mean ± standard deviation of the completed runs</span>
+        <span class="soft">mean ± standard deviation of the completed runs; further figures by Columns</span>
         <button disabled={runs < 2 || runs > MOST_COMPARED} onClick={() => void compare()}>
           Compare {chosen.length > 0 ? counted(runs, 'run') : 'groups'}
         </button>
@@ -49,35 +59,7 @@ export function RunGroups({ by, filter }: { by: string[]; filter: RunFilter }) {
       <Scroll label="Groups of runs">
         <TroubleNote trouble={trouble ?? loaded.trouble} />
         <table class="plain num groups">
-          <thead>
-            <tr>
-              <td />
-              {by.map((name) => (
-                <th key={name} scope="col">
-                  {name.replaceAll('_', ' ')}
-                </th>
-              ))}
-              <th scope="col" class="right">
-                Runs
-              </th>
-              <th scope="col" class="right">
-                Completed
-              </th>
-              <th scope="col" class="right">
-                Perplexity
-              </th>
-              <th scope="col" class="right">
-                Lowest
-              </th>
-              <th scope="col" class="right">
-                Hard sparsity
-              </th>
-              <th scope="col" class="right">
-                Time of training
-              </th>
-              <th scope="col">Best run</th>
-            </tr>
-          </thead>
+          <Head by={by} told={told} />
           <tbody>
             {data.groups.map((group) => (
               <Row
@@ -96,6 +78,45 @@ export function RunGroups({ by, filter }: { by: string[]; filter: RunFilter }) {
   );
 }
 
+function Head({ by, told }: { by: string[]; told: Column[] }) {
+  return (
+    <thead>
+      <tr>
+        <td />
+        {by.map((name) => (
+          <th key={name} scope="col">
+            {name.replaceAll('_', ' ')}
+          </th>
+        ))}
+        <th scope="col" class="right">
+          Runs
+        </th>
+        <th scope="col" class="right">
+          Completed
+        </th>
+        <th scope="col" class="right">
+          Perplexity
+        </th>
+        <th scope="col" class="right">
+          Lowest
+        </th>
+        <th scope="col" class="right">
+          Hard sparsity
+        </th>
+        <th scope="col" class="right">
+          Time of training
+        </th>
+        {told.map(({ id, title }) => (
+          <th key={id} scope="col" class="right">
+            {title}
+          </th>
+        ))}
+        <th scope="col">Best run</th>
+      </tr>
+    </thead>
+  );
+}
+
 interface RowProps {
   by: string[];
   group: RunGroup;
@@ -105,7 +126,7 @@ interface RowProps {
 }
 
 function Row({ by, group, where, isPicked, pick }: RowProps) {
-  const { values, runs, runsCompleted, perplexity, sparsity, trainingSeconds, bestRunId } = group;
+  const { values, runs, runsCompleted, perplexity, sparsity, trainingSeconds, bestRunId, figures } = group;
   const conditions = conditionsOfGroup(by, values);
   const name = values.map((value) => (value === '' ? NONE : plainNumber(value))).join(', ');
   return (
@@ -142,6 +163,11 @@ function Row({ by, group, where, isPicked, pick }: RowProps) {
       <td class="right">{decimal(perplexity?.lowest)}</td>
       <td class="right">{wide(sparsity, percent)}</td>
       <td class="right">{wide(trainingSeconds, duration)}</td>
+      {figures.map(({ name, figure }) => (
+        <td key={name} class="right">
+          {wide(figure, decimal)}
+        </td>
+      ))}
       <td>{bestRunId === '' ? NONE : <Anchor to={`/runs/${bestRunId}`}>{bestRunId}</Anchor>}</td>
     </tr>
   );

@@ -1,7 +1,9 @@
 // All runs: what they are filtered and ordered by, and the table or the groups of those that are found.
 import { useEffect, useState } from 'preact/hooks';
+import { May } from '../api/caller.js';
 import { troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import { count, statusWord } from '../ui/format.js';
 import { Choice, Pending, TroubleNote } from '../ui/parts.js';
 import { go, setQuery } from '../ui/router.js';
@@ -48,21 +50,19 @@ export function RunsView({ query, launch }: { query: URLSearchParams; launch: ()
         {by.length === 0 && <Picked picked={picked} setPicked={setPicked} pages={pages} filter={filter} />}
         <span class="actions">
           <ViewsMenu query={query} />
-          {by.length === 0 && (
-            <ColumnChoice
-              all={[...OWN_COLUMNS, ...taskColumns(pages.runs)]}
-              shown={columns}
-              changed={(ids) => {
-                storeColumns(columnsText(ids));
-                setQuery({ columns: columnsText(ids) });
-              }}
-            />
-          )}
+          <ColumnChoice
+            all={[...OWN_COLUMNS, ...taskColumns(pages.runs)]}
+            shown={columns}
+            changed={(ids) => {
+              storeColumns(columnsText(ids));
+              setQuery({ columns: columnsText(ids) });
+            }}
+          />
         </span>
       </div>
       <FilterBar text={text} tags={tags} where={where} status={statuses[0]} by={by} />
       {by.length > 0 ? (
-        <RunGroups by={by} filter={filter} />
+        <RunGroups by={by} filter={filter} columns={columns} />
       ) : pages.total === undefined && pages.runs.length === 0 ? (
         <Pending loaded={{ ...pages, data: undefined }} heading="The runs can&rsquo;t be listed">
           {isFiltered && <button onClick={() => setQuery(NO_FILTER)}>Show all runs</button>}
@@ -199,12 +199,14 @@ function Empty({ isFiltered, launch }: { isFiltered: boolean; launch: () => void
   return (
     <div class="card empty">
       <h2>No runs yet</h2>
-      <p>
-        <button class="main" onClick={launch}>
-          Launch the first one
-        </button>{' '}
-        or, on the command line, <code>npx espalier launch --model MODEL --data TEXT</code>
-      </p>
+      <May call={RunService.method.launchRun}>
+        <p>
+          <button class="main" onClick={launch}>
+            Launch the first one
+          </button>{' '}
+          or, on the command line, <code>npx espalier launch --model MODEL --data TEXT</code>
+        </p>
+      </May>
     </div>
   );
 }

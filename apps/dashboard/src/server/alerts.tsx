@@ -3,25 +3,51 @@ import { useEffect } from 'preact/hooks';
 import { engineService, historyService, runService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { missedTarget, standingOf } from '../ui/format.js';
 import { Anchor } from '../ui/router.js';
+import { runAlerts, type EndedRun } from './run-alerts.js';
 import { alertsOf, type Alert } from './server-words.js';
 
 const LOOK_AGAIN_MS = 30_000;
+/** So many runs of each kind are looked at: a study that ends may end more than one. */
+const MOST_RUNS = 50;
+
+const MOST_REMEMBERED = 500;
+const KEY = 'espalier.seen';
 
 async function look(signal: AbortSignal): Promise<Alert[]> {
-  const [engines, condition, damaged] = await Promise.allSettled([
+  const runs = async (statuses: RunStatus[]) =>
+    (await runService.listRuns({ statuses, orderBy: 'updated_at desc', pageSize: MOST_RUNS }, { signal })).runs;
+  const [engines, condition, damaged, failed, completed] = await Promise.allSettled([
     engineService.listEngines({}, { signal }),
     historyService.getStoreCondition({}, { signal }),
     runService.listRuns({ statuses: [RunStatus.DAMAGED], pageSize: 1 }, { signal }),
+    runs([RunStatus.FAILED]),
+    runs([RunStatus.COMPLETED]),
   ]);
   const valueOf = <T,>(outcome: PromiseSettledResult<T>): T | undefined => (outcome.status === 'fulfilled' ? outcome.value : undefined);
-  return alertsOf({
-    engines: valueOf(engines)?.engines,
-    missing: valueOf(condition)?.missingEvents?.message,
-    availableBytes: valueOf(condition)?.availableBytes,
-    damagedRuns: valueOf(damaged)?.total,
-  });
+  const missed = (valueOf(completed) ?? []).filter((run) => missedTarget(standingOf(run)));
+  return [
+    ...alertsOf({
+      engines: valueOf(engines)?.engines,
+      missing: valueOf(condition)?.missingEvents?.message,
+      availableBytes: valueOf(condition)?.availableBytes,
+      damagedRuns: valueOf(damaged)?.total,
+    }),
+    ...runAlerts((valueOf(failed) ?? []).map(ended), missed.map(ended), seenRuns()),
+  ];
 }
+
+const ended = ({ runId, name, status, endedAt, hardSparsity, settings, failure }: Run): EndedRun => ({
+  runId,
+  name,
+  status,
+  endedAt,
+  hardSparsity,
+  targetSparsity: settings?.targetSparsity ?? 0,
+  failure: failure?.message,
+});
 
 export function Alerts() {
   const { data: alerts, reload } = useLoaded('alerts', look);
@@ -30,13 +56,35 @@ export function Alerts() {
     return () => clearInterval(timer);
   }, []);
   if (alerts === undefined || alerts.length === 0) return null;
+  const dismiss = (runs: readonly string[]): void => {
+    rememberSeen(runs);
+    reload();
+  };
   return (
     <aside class="alerts" aria-label="Alerts">
-      {alerts.map(({ words, to }) => (
+      {alerts.map(({ words, to, runs }) => (
         <p key={words}>
-          <span class="dot wait" /> {words}. <Anchor to={to}>Look</Anchor>
+          <span class="dot wait" /> <span>{words}.</span> <Anchor to={to}>Look</Anchor>
+          {runs !== undefined && (
+            <button class="plain" onClick={() => dismiss(runs)}>
+              Dismiss
+            </button>
+          )}
         </p>
       ))}
     </aside>
   );
+}
+
+function seenRuns(): string[] {
+  try {
+    const known = JSON.parse(localStorage.getItem(KEY) ?? '[]') as unknown;
+    return Array.isArray(known) ? known.filter((one) => typeof one === 'string') : [];
+  } catch {
+    return [];
+  }
+}
+
+function rememberSeen(runs: readonly string[]): void {
+  localStorage.setItem(KEY, JSON.stringify([...new Set([...seenRuns(), ...runs])].slice(-MOST_REMEMBERED)));
 }

@@ -43,6 +43,8 @@ export interface Alert {
   words: string;
   /** The view that says more. */
   to: string;
+  /** The runs that it is about, where it may be dismissed. */
+  runs?: string[];
 }
 
 interface Condition {

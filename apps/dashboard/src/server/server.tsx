@@ -1,12 +1,16 @@
 // The server: its engines, the devices of their machines, and its disk.
 import { useEffect, useState } from 'preact/hooks';
+import { May } from '../api/caller.js';
 import { artifactService, engineService, historyService, troubleOf } from '../api/client.js';
 import { useLoaded, useTrouble } from '../api/loaded.js';
-import type { GetDiskUsageResponse, RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
-import type { Device, Engine } from '../generated/espalier/v1/engine_service_pb.js';
+import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
+import { ArtifactService, type GetDiskUsageResponse, type RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
+import { EngineService, type Device, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
 import { ago, bytes, count, NONE, statusWord } from '../ui/format.js';
 import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
+import { Log } from './log.js';
+import { Tokens } from './tokens.js';
 import { Garbage } from './garbage.js';
 import { engineNotes, engineTone, engineWord, isDiskLow } from './server-words.js';
 
@@ -27,8 +31,16 @@ export function ServerView() {
       )}
       <div class="stack">
         <Engines />
-        <Devices />
+        <May call={EngineService.method.listDevices}>
+          <Devices />
+        </May>
         <Disk />
+        <May call={AccessService.method.listTokens}>
+          <Tokens />
+        </May>
+        <May call={EngineService.method.getLog}>
+          <Log />
+        </May>
       </div>
     </>
   );
@@ -174,7 +186,9 @@ function Disk() {
         {isDiskLow(usage.availableBytes) && (
           <p class="note below">The disk is nearly full: thin runs out, or clear away what no run needs.</p>
         )}
-        <Garbage done={reload} />
+        <May call={ArtifactService.method.collectGarbage}>
+          <Garbage done={reload} />
+        </May>
       </div>
       {usage.runs.length > 0 && <RunsOnDisk runs={usage.runs} />}
     </section>

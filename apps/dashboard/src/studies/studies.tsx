@@ -1,10 +1,11 @@
 // Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
 import { intactValue, LEAST_SPARSITY_POINTS, measureName, measureNames, measureOf } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
+import { May } from '../api/caller.js';
 import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded.js';
-import { StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
+import { StudyService, StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
 import { count, decimal, NONE, percent, plainNumber, time } from '../ui/format.js';
 import { Meter, Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
@@ -47,9 +48,11 @@ export function StudiesView() {
   if (studies === undefined) return <Pending loaded={loaded} />;
   const form = isLaunching && <StudyForm close={() => setLaunching(false)} />;
   const button = (
-    <button class="main" onClick={() => setLaunching(true)}>
-      New study
-    </button>
+    <May call={StudyService.method.launchStudyFile}>
+      <button class="main" onClick={() => setLaunching(true)}>
+        New study
+      </button>
+    </May>
   );
   if (studies.length === 0)
     return (
@@ -133,9 +136,11 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
             </Anchor>
           )}
           {study.status === StudyStatus.RUNNING && (
-            <button class="danger" onClick={() => setCancelling(true)}>
-              Cancel
-            </button>
+            <May call={StudyService.method.cancelStudy} launchedBy={study.launchedBy}>
+              <button class="danger" onClick={() => setCancelling(true)}>
+                Cancel
+              </button>
+            </May>
           )}
         </span>
       </div>

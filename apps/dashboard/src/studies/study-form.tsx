@@ -4,7 +4,7 @@ import { studyService, type Trouble } from '../api/client.js';
 import { useDraft } from '../forms/draft.js';
 import { formTroubles, withoutField } from '../forms/form-troubles.js';
 import { formTroubleOf } from '../forms/settings-fields.js';
-import { TextField } from '../forms/text-field.js';
+import { PathField } from '../forms/path-field.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { go } from '../ui/router.js';
 import { EXAMPLE, inLineWords, lineOf, rangeOfLine } from './study-file.js';
@@ -75,7 +75,8 @@ export function StudyForm({ close }: { close: () => void }) {
           )}
           <small>YAML: variants, grids of settings, and seeds. A study that is there already gets the runs that it does not have.</small>
         </label>
-        <TextField
+        <PathField
+          wanted="folder"
           label="Folder of relative paths"
           help="on the server's machine; empty: the one that the server was started in"
           value={folder}

@@ -6,13 +6,14 @@ import type { Token } from '../access/tokens.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { SpaceReserve } from '../storage/space-reserve.js';
 import { StorageWatch } from '../storage/storage-watch.js';
-import { roleOf } from './access.js';
+import { Access, roleOf } from './access.js';
 import { Callers } from './callers.js';
 
 @Injectable()
 export class AccessGrpc {
   constructor(
     @Inject(TokenKeeper) private readonly tokens: TokenKeeper,
+    @Inject(Access) private readonly access: Access,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
@@ -43,7 +44,12 @@ export class AccessGrpc {
 
   private caller(call: CallInfo): v1.GetCallerResponse {
     const grant = this.callers.grantOf(call);
-    return { name: this.callers.actorOf(call), role: roleOf(grant), token: grant.token === null ? undefined : messageOf(grant.token) };
+    return {
+      name: this.callers.actorOf(call),
+      role: roleOf(grant),
+      token: grant.token === null ? undefined : messageOf(grant.token),
+      needsLogin: this.access.asksForToken,
+    };
   }
 }
 

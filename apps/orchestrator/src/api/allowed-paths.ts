@@ -14,10 +14,9 @@ type Message = Record<string, unknown>;
 
 /** @throws EspalierError PATH_NOT_ALLOWED */
 export async function requireAllowedPaths(type: DescMessage, message: object, roots: readonly string[]): Promise<void> {
-  const allowed = await Promise.all(roots.map(real));
+  const allowed = await Promise.all(roots.map(realPlace));
   for (const { field, path } of pathsIn(type, message as Message, '')) {
-    const place = await real(resolve(path));
-    if (allowed.some((root) => place === root || place.startsWith(root.endsWith(sep) ? root : root + sep))) continue;
+    if (isInside(await realPlace(resolve(path)), allowed)) continue;
     const where = roots.length === 0 ? 'the server was started without any --data-root' : `allowed are those in ${roots.join(', ')}`;
     const description = `a caller with a token may not name this path: ${where}`;
     throw new EspalierError('PATH_NOT_ALLOWED', `${field}: ${description}`, {
@@ -48,11 +47,16 @@ function valueOf({ localName, oneof }: DescField, message: Message): unknown {
   return choice?.$case === localName ? choice.value : undefined;
 }
 
+/** @param roots and `place` with all links followed */
+export function isInside(place: string, roots: readonly string[]): boolean {
+  return roots.some((root) => place === root || place.startsWith(root.endsWith(sep) ? root : root + sep));
+}
+
 /** The place where a path leads. A part that is not there stays as it is written: what is missing leads nowhere. */
-async function real(path: string): Promise<string> {
+export async function realPlace(path: string): Promise<string> {
   try {
     return await realpath(path);
   } catch {
-    return dirname(path) === path ? path : join(await real(dirname(path)), basename(path));
+    return dirname(path) === path ? path : join(await realPlace(dirname(path)), basename(path));
   }
 }

@@ -1,10 +1,17 @@
 // EngineService: it answers with the slots of the pool and contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
-import { unary, v1, type engineV1 } from '#protocol';
+import { LEVELS, withoutSecrets, type LogLine } from '#log';
+import { invalidField, unary, v1, type engineV1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
+import { logsElsewhere, logTail } from '../storage/log-tail.js';
+import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
 
+const LOG_LINES_USUAL = 200;
+const LOG_LINES_MAX = 1_000;
+const LOG_TEXT_CHARACTERS_MAX = 2_000;
 /** An engine that does not answer in this time is shown with its last answer. */
 const LOOK_TIMEOUT_MS = 1_500;
 
@@ -25,6 +32,8 @@ export class EngineGrpc {
   constructor(
     @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
+    @Inject(ACCESS_TOKEN) private readonly ownToken: string | null,
   ) {}
 
   handlers(): v1.EngineServiceServer {
@@ -32,8 +41,23 @@ export class EngineGrpc {
       listEngines: unary(async (): Promise<v1.ListEnginesResponse> => ({
         engines: await Promise.all(this.pool.slots.map((slot) => this.message(slot))),
       })),
+      getLog: unary((request: v1.GetLogRequest) => this.log(request)),
       listDevices: unary(async (): Promise<v1.ListDevicesResponse> => ({ devices: await this.devices() })),
     };
+  }
+
+  private async log({ lines, problemsOnly }: v1.GetLogRequest): Promise<v1.GetLogResponse> {
+    if (lines > LOG_LINES_MAX)
+      throw invalidField('FIELD_OUT_OF_RANGE', 'lines', `must be at most ${LOG_LINES_MAX.toLocaleString('en-US')}, is ${lines}`);
+    const { dataFolder } = this.config;
+    const all = (await logTail(dataFolder)).filter(({ level }) => !problemsOnly || level >= LEVELS.warn);
+    return { lines: all.slice(-(lines || LOG_LINES_USUAL)).map((line) => this.logLine(line)), elsewhere: logsElsewhere(dataFolder) };
+  }
+
+  private logLine({ time, level, source, text }: LogLine): v1.LogLine {
+    const shown = withoutSecrets(text, this.ownToken === null ? [] : [this.ownToken]).slice(0, LOG_TEXT_CHARACTERS_MAX);
+    const word = level >= LEVELS.error ? 'error' : level >= LEVELS.warn ? 'warn' : 'info';
+    return { time: time === undefined ? undefined : new Date(time), level: word, source, text: shown };
   }
 
   /** Engines of one machine list the same devices, so the list of one engine is used. */

@@ -31,7 +31,7 @@ export class LadderGrpc {
         await this.storage.requireRoom();
         this.lease.requireHeld();
         const runId = await views.wholeRunId(request.runId);
-        return { job: message(runId, await ladders.start(runId, this.callers.contextOf(call))) };
+        return { job: message(runId, await ladders.start(runId, this.callers.contextOf(call), request.every || 1)) };
       }),
       getLadder: unary(async (request: v1.GetLadderRequest): Promise<v1.GetLadderResponse> => {
         const runId = await views.wholeRunId(request.runId);

@@ -5,6 +5,7 @@ import { v1 } from '#protocol';
 import { AccessGrpc } from './access.grpc.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { EngineGrpc } from './engine.grpc.js';
+import { FilesGrpc } from './files.grpc.js';
 import { Guard } from './guarded.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { JobGrpc } from './job.grpc.js';
@@ -38,6 +39,7 @@ export class PublicServices {
     @Inject(LadderGrpc) ladders: LadderGrpc,
     @Inject(JobGrpc) jobs: JobGrpc,
     @Inject(AccessGrpc) access: AccessGrpc,
+    @Inject(FilesGrpc) files: FilesGrpc,
     @Inject(Guard) guard: Guard,
   ) {
     const of = <Handlers>(definition: ServiceDefinition<Handlers & UntypedServiceImplementation>, handlers: Handlers): PublicService => ({
@@ -53,6 +55,7 @@ export class PublicServices {
         ...retention.runHandlers(),
         ...ladders.handlers(),
         ...jobs.handlers(),
+        ...files.handlers(),
       }),
       of<v1.HistoryServiceServer>(v1.HistoryServiceService, history.handlers()),
       of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),

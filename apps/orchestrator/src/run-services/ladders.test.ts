@@ -50,6 +50,13 @@ describe('the rungs of a ladder that are evaluated', () => {
     expect(missingRungs(runWith({ current: state('s3') }))).toHaveLength(4);
     expect(missingRungs(runWith({ data: { validationDigest: null } }))).toEqual([]);
   });
+
+  test('may be each n-th teacher; the last state is always among them', () => {
+    const marks = (more: object, every: number) => missingRungs(runWith(more), every).map(({ teacherMark }) => teacherMark);
+    expect(marks({}, 2)).toEqual([undefined, 1, 3, undefined]);
+    expect(marks({}, 10)).toEqual([undefined, 1, undefined]);
+    expect(marks({ current: state('s3') }, 10)).toEqual([undefined, 1, 3]);
+  });
 });
 
 /** Evaluates one rung after the other, each when `next` is called. */

@@ -43,14 +43,17 @@ export class Ladders implements OnModuleDestroy {
     @Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>,
   ) {}
 
-  /** @throws EspalierError FIELD_REQUIRED where the run has no validation text */
-  async start(runId: string, by: CallContext): Promise<LadderProgress> {
+  /**
+   * @param every only each n-th teacher, and the last state
+   * @throws EspalierError FIELD_REQUIRED where the run has no validation text
+   */
+  async start(runId: string, by: CallContext, every = 1): Promise<LadderProgress> {
     const run = await loadPrepared(this.runs, runId);
     const under = this.jobs.get(runId);
     if (under?.progress.state === 'running') return { ...under.progress };
     if (run.data.validationDigest === null)
       throw invalidField('FIELD_REQUIRED', 'run_id', `run ${runId} has no validation text, so its ladder can't be evaluated`);
-    const rungs = missingRungs(run);
+    const rungs = missingRungs(run, every);
     const progress: LadderProgress = {
       state: 'running',
       models: rungs.length,
@@ -110,18 +113,21 @@ export class Ladders implements OnModuleDestroy {
   }
 }
 
-/** The intact model, the teachers in their order and the last state, without those that have a value already. */
-export function missingRungs(run: Pick<PruningRunState, 'teachers' | 'current' | 'evaluations' | 'data' | 'settings'>): Rung[] {
+type Ladder = Pick<PruningRunState, 'teachers' | 'current' | 'evaluations' | 'data' | 'settings'>;
+
+/** The intact model, each n-th teacher in their order and the last state, without those that have a value already. */
+export function missingRungs(run: Ladder, every = 1): Rung[] {
   const dataDigest = run.data.validationDigest;
   if (dataDigest === null) return [];
   const measure = { ...perplexityOver(run.settings.evaluationWindow), dataDigest };
   const isKnown = (subject: 'intact' | 'masked', stateDigest: string | null): boolean =>
     run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, measure));
-  const teachers = run.teachers.filter(({ state }) => !isKnown('masked', state.stateDigest));
+  const isLast = (stateDigest: string): boolean => stateDigest === run.current?.stateDigest;
+  const teachers = run.teachers.filter(
+    ({ state }, index) => (index % every === 0 || isLast(state.stateDigest)) && !isKnown('masked', state.stateDigest),
+  );
   const isLastNew =
-    run.current !== null &&
-    !isKnown('masked', run.current.stateDigest) &&
-    !run.teachers.some(({ state }) => state.stateDigest === run.current!.stateDigest);
+    run.current !== null && !isKnown('masked', run.current.stateDigest) && !run.teachers.some(({ state }) => isLast(state.stateDigest));
   return [
     ...(isKnown('intact', null) ? [] : [{ intact: true, teacherMark: undefined }]),
     ...teachers.map(({ mark }) => ({ intact: false, teacherMark: mark })),

@@ -106,7 +106,7 @@ test('lists, pages and totals keep the conditions; a page goes on with the same 
   expect(second.nextPageToken).toBe('');
   expect(() => list({ where: ['perplexity<9'], pageSize: 1, pageToken: first.nextPageToken })).toThrow('another order or filter');
   expect(list({ where: ['perplexity<6'] }).total).toBe(1); // not those of the request before
-  const groups = groupRuns(['recipe'], filteredRuns(database, v1.ListRunsRequest.fromPartial({ where: ['seed=1'] }), [], 0));
+  const groups = groupRuns(['recipe'], [], filteredRuns(database, v1.ListRunsRequest.fromPartial({ where: ['seed=1'] }), [], 0));
   expect(groups.groups.map(({ values, runs }) => [values[0], runs])).toEqual([
     ['lm', 1],
     ['nuteprune', 1],
@@ -152,7 +152,7 @@ test('an order that there is not is refused with what is allowed', () => {
 });
 
 test('groups have the mean and the spread of their completed runs', () => {
-  const { groups, total } = groupRuns(['recipe', 'target_sparsity'], SUMMARIES);
+  const { groups, total } = groupRuns(['recipe', 'target_sparsity'], [], SUMMARIES);
   expect(total).toBe(3);
   expect(groups).toEqual([
     expect.objectContaining({ values: ['lm', '0.5'], runs: 1, runsCompleted: 1, perplexity: undefined, bestRunId: '' }),
@@ -164,12 +164,19 @@ test('groups have the mean and the spread of their completed runs', () => {
       bestRunId: 'aaaaaaaaaaa2',
     }),
   ]);
-  const byMeasure = groupRuns(['boolq acc'], SUMMARIES).groups.map(({ values }) => values);
+  const [none, told] = groupRuns(['recipe'], ['boolq acc', 'seed'], SUMMARIES).groups;
+  expect(told!.figures).toEqual([
+    { name: 'boolq acc', figure: expect.objectContaining({ lowest: 0.4, highest: 0.7, n: 2 }) },
+    { name: 'seed', figure: undefined }, // 64 bits, and no number to reckon with
+  ]);
+  expect(none!.figures.map(({ figure }) => figure)).toEqual([undefined, undefined]);
+  for (const more of [['nothing'], Array<string>(17).fill('seed')]) expect(() => groupRuns(['recipe'], more, SUMMARIES)).toThrow(/figures/);
+  const byMeasure = groupRuns(['boolq acc'], [], SUMMARIES).groups.map(({ values }) => values);
   expect(byMeasure).toEqual([['0.4'], ['0.7'], ['']]); // numbers by size, runs without it last
   const running = SUMMARIES.map((one) => ({ ...one, run: { ...one.run, status: 'training' as const } }));
-  expect(groupRuns(['recipe'], running).groups.map(({ runsCompleted, perplexity }) => [runsCompleted, perplexity])).toEqual([
+  expect(groupRuns(['recipe'], [], running).groups.map(({ runsCompleted, perplexity }) => [runsCompleted, perplexity])).toEqual([
     [0, undefined],
     [0, undefined],
   ]);
-  for (const by of [[], ['a b c'], Array<string>(5).fill('seed')]) expect(() => groupRuns(by, SUMMARIES)).toThrow(/by/);
+  for (const by of [[], ['a b c'], Array<string>(5).fill('seed')]) expect(() => groupRuns(by, [], SUMMARIES)).toThrow(/by/);
 });

@@ -3,9 +3,10 @@ import { invalidField, type v1 } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { figureOf } from './mean-and-spread.js';
 import type { RunSummary } from './projection/run-detail.js';
-import { figureNamed, type FigureValue } from './run-figures.js';
+import { figureNamed, type Figure, type FigureValue } from './run-figures.js';
 
-const MOST_FIGURES = 4;
+const MOST_BY = 4;
+const MOST_FIGURES = 16;
 const MOST_GROUPS = 1_000;
 
 /** Evaluations and settings of thousands of runs are not kept. */
@@ -14,6 +15,8 @@ interface Completed {
   perplexity: number | null;
   sparsity: number;
   seconds: number;
+  /** The further figures that were asked for, in their order. */
+  figures: (number | null)[];
 }
 interface Group {
   values: FigureValue[];
@@ -21,10 +24,14 @@ interface Group {
   completed: Completed[];
 }
 
-/** @param runs read once, one after the other */
-export function groupRuns(by: readonly string[], runs: Iterable<RunSummary>): v1.GroupRunsResponse {
-  if (by.length === 0 || by.length > MOST_FIGURES)
-    throw invalidField('FIELD_OUT_OF_RANGE', 'by', `1 to ${MOST_FIGURES} figures are allowed: "recipe", "target_sparsity"`);
+/**
+ * @param more names of further figures to tell of each group
+ * @param runs read once, one after the other
+ */
+export function groupRuns(by: readonly string[], more: readonly string[], runs: Iterable<RunSummary>): v1.GroupRunsResponse {
+  if (by.length === 0 || by.length > MOST_BY)
+    throw invalidField('FIELD_OUT_OF_RANGE', 'by', `1 to ${MOST_BY} figures are allowed: "recipe", "target_sparsity"`);
+  const told = toldFigures(more);
   const figures = by.map((name, index) => figureNamed(name, `by[${index}]`));
   const groups = new Map<string, Group>();
   let total = 0;
@@ -37,21 +44,34 @@ export function groupRuns(by: readonly string[], runs: Iterable<RunSummary>): v1
     const group = groups.get(key) ?? { values, runs: 0, completed: [] };
     groups.set(key, group);
     group.runs += 1;
-    if (summary.run.status === 'completed') group.completed.push(completedOf(summary));
+    if (summary.run.status === 'completed') group.completed.push(completedOf(summary, told));
   }
-  return { groups: [...groups.values()].sort((left, right) => compareAll(left.values, right.values)).map(groupMessage), total };
+  return {
+    groups: [...groups.values()].sort((left, right) => compareAll(left.values, right.values)).map((group) => groupMessage(group, told)),
+    total,
+  };
 }
 
-function completedOf({ run }: RunSummary): Completed {
+function toldFigures(names: readonly string[]): Figure[] {
+  if (names.length > MOST_FIGURES) throw invalidField('FIELD_OUT_OF_RANGE', 'figures', `up to ${MOST_FIGURES} figures are allowed`);
+  return names.map((name, index) => figureNamed(name, `figures[${index}]`));
+}
+
+function completedOf(summary: RunSummary, told: readonly Figure[]): Completed {
+  const { run } = summary;
   return {
     runId: run.runId,
     perplexity: headlineOf(run)?.value ?? null,
     sparsity: run.current?.hardSparsity ?? 0,
     seconds: run.trainingSeconds,
+    figures: told.map((figure) => numberOf(figure.of(summary))),
   };
 }
 
-function groupMessage({ values, runs, completed }: Group): v1.RunGroup {
+/** Words have no mean. */
+const numberOf = (value: FigureValue): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null);
+
+function groupMessage({ values, runs, completed }: Group, told: readonly Figure[]): v1.RunGroup {
   const perplexities = completed.flatMap(({ perplexity }) => perplexity ?? []);
   const perplexity = figureOf(perplexities);
   return {
@@ -61,6 +81,7 @@ function groupMessage({ values, runs, completed }: Group): v1.RunGroup {
     perplexity,
     sparsity: figureOf(completed.map(({ sparsity }) => sparsity)),
     trainingSeconds: figureOf(completed.map(({ seconds }) => seconds)),
+    figures: told.map(({ name }, index) => ({ name, figure: figureOf(completed.flatMap(({ figures }) => figures[index] ?? [])) })),
     bestRunId: completed.find((one) => one.perplexity !== null && one.perplexity === perplexity?.lowest)?.runId ?? '',
   };
 }

@@ -190,10 +190,10 @@ export class RunViews extends Views {
     return { runs: page.runs.map((summary) => this.message(summary)), nextPageToken: page.nextPageToken, total: page.total };
   }
 
-  async groupRuns({ by, ...filter }: v1.GroupRunsRequest): Promise<v1.GroupRunsResponse> {
+  async groupRuns({ by, figures, ...filter }: v1.GroupRunsRequest): Promise<v1.GroupRunsResponse> {
     await this.ready();
     const parentRunId = filter.parentRunId === '' ? '' : await this.runId(filter.parentRunId, 'parent_run_id');
-    return groupRuns(by, filteredRuns(this.database, { ...filter, parentRunId }, this.heardInTime(), this.now()));
+    return groupRuns(by, figures, filteredRuns(this.database, { ...filter, parentRunId }, this.heardInTime(), this.now()));
   }
 
   /** Runs whose engine was heard of within its lease, whatever the time of their last event. */

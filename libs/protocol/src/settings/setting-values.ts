@@ -1,5 +1,6 @@
 // Values of settings in their three forms: in a message of the protocol, in events (words and decimal strings, which JSON keeps
 // whole), and as a text that a person writes.
+import { hasSuffixes, presetDefault, typedNumber } from '#comparison';
 import * as v1 from '../v1.js';
 import { settingsTable, type Setting, type SettingName } from './settings-table.js';
 
@@ -93,16 +94,13 @@ export function presetDefaults(preset: string): RequestedValues {
 export const defaultPreset = (): string => settingsTable().find(({ name }) => name === 'preset')!.default;
 
 /** For people: a value, or how it is found. */
-export function defaultText(setting: Setting, preset: string): string {
-  const own = preset === 'paper' ? setting.paper : preset === 'nuteprune2' ? setting.nuteprune2 : '';
-  return own || setting.default;
-}
+export const defaultText = (setting: Setting, preset: string): string => presetDefault(setting, preset);
 
 /** @throws RangeError with what is allowed, where the form is wrong; ranges are not checked here */
 export function valueOfText(setting: Setting, text: string): Value {
   switch (setting.kind) {
     case 'number':
-      return numberOf(setting, text);
+      return typedNumber(setting, text);
     case 'whole':
       return wholeNumberOf(text);
     case 'bits':
@@ -123,36 +121,8 @@ export function valueOfText(setting: Setting, text: string): Value {
   }
 }
 
-const KIB = 1024;
-/** Suffixes of amounts, by their unit. */
-const SCALES: Record<string, Record<string, number>> = {
-  parameters: { '': 1, k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12 },
-  bytes: { '': 1, b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, kib: KIB, mib: KIB ** 2, gib: KIB ** 3, tib: KIB ** 4 },
-};
-
 /** Written with a suffix, as 2.1M. */
-export const isAmount = ({ unit, kind }: Setting): boolean => kind === 'number' && SCALES[unit] !== undefined;
-
-/** "2.1M" parameters, "2.5GiB". */
-function amountOf(unit: string, scales: Record<string, number>, text: string): number {
-  const [, digits = '', suffix = ''] = /^(\d[\d_]*(?:\.\d+)?(?:e\+?\d{1,2})?) ?([a-z]*)$/i.exec(text.trim()) ?? [];
-  const scale = scales[suffix.toLowerCase()];
-  if (digits === '' || scale === undefined)
-    throw new RangeError(`A number of ${unit} is allowed, e.g. ${unit === 'bytes' ? '2.5GiB or 800MB' : '1.1e9 or 2.1M'}.`);
-  return Number(digits.replaceAll('_', '')) * scale;
-}
-
-/** A share may be a percentage; 2/3 has no end as a decimal. */
-function numberOf({ share, unit }: Setting, text: string): number {
-  const scales = SCALES[unit];
-  if (scales !== undefined) return amountOf(unit, scales, text);
-  const match = /^([^/%]+?)(?:\/([^/%]+)|(%))?$/.exec(text.trim());
-  const [over, under] = [Number(match?.[1] ?? Number.NaN), match?.[3] === '%' ? 100 : Number(match?.[2] ?? 1)];
-  if (!Number.isFinite(over / under) || (match?.[3] === '%' && !share)) {
-    throw new RangeError(`A number is allowed, e.g. ${share ? '0.5 or 50%' : '0.5 or 1e-3'}.`);
-  }
-  return over / under;
-}
+export const isAmount = ({ unit, kind }: Setting): boolean => kind === 'number' && hasSuffixes(unit);
 
 const UINT32_MAX = 4_294_967_295;
 

@@ -1,6 +1,7 @@
 // Budgets: targets in parameters, bytes or multiply-adds of the exported model, in place of a sparsity. Each is a cost of the open parts
 // (model-cost.ts). The engine holds the share of the cost that is gone to the schedule, as it does with the prunable parameters. So
 // target_sparsity of a run with a budget is the share that has to go, and all that goes by sparsity goes by the cost.
+import { BUDGET_NAMES, BUDGETS } from '#comparison';
 import type { FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { LOG_ALPHA_MIN, openProbability } from './gates.js';
@@ -25,21 +26,19 @@ import { prunesAtOnce } from './phases.js';
 type BudgetSetting = Budget['setting'];
 type Amounts = { [K in BudgetSetting]?: number | undefined };
 
-const ABOUT: Record<BudgetSetting, { field: string; unit: string }> = {
-  targetParams: { field: 'target_params', unit: 'parameters' },
-  targetBytes: { field: 'target_bytes', unit: 'bytes' },
-  targetMacs: { field: 'target_macs', unit: 'multiply-adds' },
-};
-const NAMES = Object.keys(ABOUT) as BudgetSetting[];
+const UNITS: Record<BudgetSetting, string> = { targetParams: 'parameters', targetBytes: 'bytes', targetMacs: 'multiply-adds' };
 
 /** As the range of target_sparsity: no run is asked for less. */
 const SPARSITY_MAX = 0.95;
 /** A share that a client worked out itself may differ in its last digits. */
 const SAME = 1e-6;
 
-const given = (amounts: Amounts): BudgetSetting[] => NAMES.filter((name) => (amounts[name] ?? 0) !== 0);
+const given = (amounts: Amounts): BudgetSetting[] => BUDGET_NAMES.filter((name) => (amounts[name] ?? 0) !== 0);
 export const budgetSettingOf = (amounts: Amounts): BudgetSetting | null => given(amounts)[0] ?? null;
-export const aboutBudget = ({ setting }: Pick<Budget, 'setting'>): { field: string; unit: string } => ABOUT[setting];
+export const aboutBudget = ({ setting }: Pick<Budget, 'setting'>): { field: string; unit: string } => ({
+  field: BUDGETS[setting],
+  unit: UNITS[setting],
+});
 
 const conflict = (setting: string, other: string): FieldViolation => ({
   field: `settings.${setting}`,
@@ -50,7 +49,7 @@ const conflict = (setting: string, other: string): FieldViolation => ({
 /** Two budgets at once: they show before the model is known. */
 export function budgetViolations(settings: Amounts): FieldViolation[] {
   const [first, ...more] = given(settings);
-  return more.map((name) => conflict(ABOUT[name].field, ABOUT[first!].field));
+  return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
 }
 
 type BudgetSettings = Pick<RunSettings, BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe'>;
@@ -110,7 +109,7 @@ export function budgetOfForkViolations(parent: Budget | undefined, overrides: Pa
     code: 'FORK_FIELD_FIXED',
   });
   const own = parent === undefined ? 'target_sparsity' : aboutBudget(parent).field;
-  const others = NAMES.filter((name) => name !== parent?.setting && (overrides[name] ?? 0) !== 0).map((name) => ABOUT[name].field);
+  const others = BUDGET_NAMES.filter((name) => name !== parent?.setting && (overrides[name] ?? 0) !== 0).map((name) => BUDGETS[name]);
   const violations = others.map((field) => fixed(field, `can't be the target of a fork whose parent counts by ${own}`));
   if (parent === undefined) return violations;
   if (overrides[parent.setting] === 0) violations.push(fixed(own, "can't be left out by a fork"));

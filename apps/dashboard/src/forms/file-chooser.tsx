@@ -1,0 +1,121 @@
+// A chooser of files and folders of the server's machine.
+import { useState } from 'preact/hooks';
+import { runService, troubleOf } from '../api/client.js';
+import { useLoaded } from '../api/loaded.js';
+import type { ListFilesResponse } from '../generated/espalier/v1/run_service_pb.js';
+import { count } from '../ui/format.js';
+import { Dialog, Pending } from '../ui/parts.js';
+import { entryWords, isChosenBy, mayTakeFolder, shownEntries, type Wanted } from './file-words.js';
+
+interface Props {
+  title: string;
+  wanted: Wanted;
+  /** It begins near this path, where the server tells of it. */
+  near: string;
+  choose: (path: string) => void;
+  close: () => void;
+}
+
+const BEGINNING = '';
+
+async function listed(folderPath: string, signal: AbortSignal): Promise<ListFilesResponse> {
+  try {
+    return await runService.listFiles({ folderPath }, { signal });
+  } catch (error) {
+    if (folderPath === BEGINNING || troubleOf(error).code !== 'PATH_NOT_ALLOWED') throw error;
+    return runService.listFiles({ folderPath: BEGINNING }, { signal });
+  }
+}
+
+/** It stands inside of a form, so it has none of its own. */
+export function FileChooser({ title, wanted, near, choose, close }: Props) {
+  const [path, setPath] = useState(near.trim());
+  const [filter, setFilter] = useState('');
+  const loaded = useLoaded(`files ${path}`, (signal) => listed(path, signal));
+  const { data } = loaded;
+  const open = (next: string): void => {
+    setFilter('');
+    setPath(next);
+  };
+  return (
+    <Dialog title={title} close={close}>
+      <header>
+        <h2>{title}</h2>
+      </header>
+      <div class="in files">
+        <div class="bar">
+          {data !== undefined && data.folderPath !== BEGINNING && (
+            <button type="button" onClick={() => open(data.parentPath)}>
+              Up
+            </button>
+          )}
+          <code>{data === undefined ? path : data.folderPath || 'Folders on the server’s machine'}</code>
+          <input
+            type="search"
+            class="at-end"
+            aria-label="Filter by name"
+            placeholder="Name contains"
+            value={filter}
+            onInput={({ currentTarget }) => setFilter(currentTarget.value)}
+          />
+        </div>
+        {data === undefined ? (
+          <Pending loaded={loaded} heading="This folder can’t be shown" />
+        ) : (
+          <Entries data={data} wanted={wanted} filter={filter} open={open} choose={choose} />
+        )}
+      </div>
+      <footer>
+        <button type="button" onClick={close}>
+          Back
+        </button>
+        {mayTakeFolder(wanted) && (
+          <button
+            type="button"
+            class="main"
+            disabled={data === undefined || data.folderPath === BEGINNING}
+            onClick={() => choose(data!.folderPath)}
+          >
+            Take this folder
+          </button>
+        )}
+      </footer>
+    </Dialog>
+  );
+}
+
+interface EntriesProps {
+  data: ListFilesResponse;
+  wanted: Wanted;
+  filter: string;
+  open: (path: string) => void;
+  choose: (path: string) => void;
+}
+
+function Entries({ data: { entries, folderPath, leftOut }, wanted, filter, open, choose }: EntriesProps) {
+  const shown = shownEntries(entries, wanted, filter);
+  if (shown.length === 0)
+    return (
+      <p class="soft">
+        {folderPath === BEGINNING && filter === ''
+          ? 'The server tells of no folder. Its user names some with --data-root.'
+          : wanted === 'model'
+            ? 'No model and no folder is here. A model is a folder with a config.json and weights.'
+            : 'Nothing that this field takes is here.'}
+      </p>
+    );
+  return (
+    <>
+      <ul>
+        {shown.map((entry) => (
+          <li key={entry.path}>
+            <button type="button" class="plain" onClick={() => (isChosenBy(entry, wanted) ? choose : open)(entry.path)}>
+              <b>{entry.name}</b> <span class="soft num">{entryWords(entry)}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+      {leftOut > 0 && <p class="soft">{count(leftOut)} more of this folder are not shown: type the path of one.</p>}
+    </>
+  );
+}

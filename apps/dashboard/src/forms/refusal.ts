@@ -1,0 +1,61 @@
+// The refusal of a form: what the server said, told beside its fields, with the focus on the first of them.
+import { useEffect, useRef, useState, type MutableRef } from 'preact/hooks';
+import type { Trouble } from '../api/client.js';
+import { formTroubles, joined, withoutField, type FormTroubles } from './form-troubles.js';
+import { formTroubleOf } from './settings-fields.js';
+
+export interface Refusal extends FormTroubles {
+  isSending: boolean;
+  /** Belongs to the element around the fields. */
+  inside: MutableRef<HTMLDivElement | null>;
+  /** For the form: sends, and takes what is refused. The form stays as if it sent once that has succeeded. */
+  send: (event: Event, work: () => Promise<void>) => Promise<void>;
+  /** A value was changed, so its refusal is gone. */
+  changed: (field: string) => void;
+}
+
+interface Options {
+  /** The fields of the form, by the names of the protocol. */
+  fields: readonly string[];
+  /** Known before it is sent. */
+  before?: Trouble | undefined;
+  /** As the form has its fields, which may lie in a part of the request. */
+  read?: (trouble: Trouble) => Trouble;
+  refused?: (trouble: Trouble) => void;
+}
+
+export function useRefusal({ fields, before, read = (trouble) => trouble, refused }: Options): Refusal {
+  const [refusal, setRefusal] = useState<Trouble>();
+  const [refusals, setRefusals] = useState(0);
+  const [isSending, setSending] = useState(false);
+  const inside = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (refusals === 0) return;
+    const within = inside.current;
+    const first = within?.querySelector<HTMLElement>('[aria-invalid="true"]') ?? within?.querySelector<HTMLElement>('.trouble');
+    first?.closest('details')?.setAttribute('open', '');
+    first?.scrollIntoView({ block: 'center' });
+    first?.focus();
+  }, [refusals]);
+  const send = async (event: Event, work: () => Promise<void>): Promise<void> => {
+    event.preventDefault();
+    setSending(true);
+    setRefusal(undefined);
+    try {
+      await work();
+    } catch (error) {
+      const trouble = read(formTroubleOf(error));
+      setRefusal(trouble);
+      setRefusals((count) => count + 1);
+      setSending(false);
+      refused?.(trouble);
+    }
+  };
+  return {
+    ...formTroubles(joined(refusal, before), fields),
+    isSending,
+    inside,
+    send,
+    changed: (field) => setRefusal((one) => withoutField(one, field)),
+  };
+}

@@ -1,0 +1,38 @@
+// Who uses this page, with what role, and the way out.
+import { useState } from 'preact/hooks';
+import { callerWords, roleWord } from '../api/access.js';
+import { useCaller } from '../api/caller.js';
+import { logOut } from '../api/login.js';
+import { time } from '../ui/format.js';
+
+export function CallerMenu() {
+  const caller = useCaller();
+  const [trouble, setTrouble] = useState('');
+  if (caller === undefined) return null;
+  const { name, role, token } = caller;
+  const leave = async (): Promise<void> => {
+    if (await logOut()) location.reload();
+    else setTrouble('The server does not answer.');
+  };
+  return (
+    <details class="menu caller">
+      <summary class="button" aria-label={`Logged in as ${name}`}>
+        <span>{token?.name ?? name}</span>
+      </summary>
+      <div class="card in">
+        <p>
+          <b>{name}</b>
+          {token !== undefined && `, ${roleWord(role)}`}
+        </p>
+        <p class="soft">{callerWords(caller)}</p>
+        {token?.expiresAt !== undefined && <p class="soft">The token is valid until {time(token.expiresAt)}.</p>}
+        {caller.needsLogin ? <button onClick={() => void leave()}>Log out</button> : <p class="soft">This server asks for no login.</p>}
+        {trouble !== '' && (
+          <p class="trouble" role="alert">
+            {trouble}
+          </p>
+        )}
+      </div>
+    </details>
+  );
+}

@@ -1,0 +1,64 @@
+// In place of every view while the browser is not logged in: nothing that a view shows could be believed.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { logIn } from '../api/login.js';
+import { FormRefusal } from '../ui/parts.js';
+
+export function LoggedOut() {
+  useEffect(() => {
+    document.title = 'Logged out · Espalier';
+  }, []);
+  return (
+    <div class="card empty">
+      <div role="alert">
+        <h1>This browser is not logged in</h1>
+      </div>
+      <LoginForm />
+      <p>
+        On the server&rsquo;s machine no token is needed: run <code>npx espalier open</code> there. It opens this page with a link that logs
+        the browser in, and this tab goes on by itself.
+      </p>
+    </div>
+  );
+}
+
+function LoginForm() {
+  const [refusal, setRefusal] = useState('');
+  const [isSending, setSending] = useState(false);
+  const field = useRef<HTMLInputElement>(null);
+  const send = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    setSending(true);
+    const refused = await logIn(field.current!.value);
+    // The page begins anew, so that nothing stays of an earlier caller.
+    if (refused === '') {
+      location.reload();
+      return;
+    }
+    setRefusal(refused);
+    setSending(false);
+    field.current?.select();
+  };
+  return (
+    <form class="login" onSubmit={(event) => void send(event)}>
+      <label class="field">
+        <span>Token</span>
+        <input
+          ref={field}
+          type="password"
+          name="token"
+          autocomplete="current-password"
+          required
+          aria-invalid={refusal !== ''}
+          onInput={() => setRefusal('')}
+        />
+        <small>
+          An admin makes it: on this page under Server, or by <code>npx espalier token create</code>.
+        </small>
+      </label>
+      <button class="main" type="submit" disabled={isSending}>
+        Log in
+      </button>
+      <FormRefusal words={refusal} />
+    </form>
+  );
+}

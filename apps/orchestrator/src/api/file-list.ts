@@ -1,0 +1,123 @@
+// The folders, models and texts in a folder, for a form that asks for a path. Nothing outside the roots is told, wherever a link leads.
+import { opendir, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Dirent } from 'node:fs';
+import { isDataFile } from '#model-files';
+import { EspalierError, v1 } from '#protocol';
+import { isInside, realPlace } from './allowed-paths.js';
+
+const { FILE_KIND_FOLDER, FILE_KIND_MODEL, FILE_KIND_TEXT } = v1.FileKind;
+const ENTRIES_MAX = 1_000;
+/** A folder of more is looked at only in part. */
+const LOOKED_AT_MAX = 20_000;
+/** A model of so many files of weights is larger than any that is known. */
+const MODEL_ENTRIES_MAX = 2_000;
+const ORDER = [FILE_KIND_MODEL, FILE_KIND_FOLDER, FILE_KIND_TEXT];
+
+interface Places {
+  /** Where one can begin. */
+  roots: readonly string[];
+  /** Folders that are never told of: the server's own. */
+  hidden: readonly string[];
+}
+
+/**
+ * @param path a folder, or something in it, which need not be there; '': the roots
+ * @throws EspalierError PATH_NOT_ALLOWED
+ */
+export async function listFiles(path: string, { roots, hidden }: Places): Promise<v1.ListFilesResponse> {
+  const known = { roots: await folders(roots), hidden: await Promise.all(hidden.map(realPlace)) };
+  if (path === '') {
+    const entries = await Promise.all(known.roots.map((root) => folderEntry(root, root, known.roots)));
+    return { folderPath: '', parentPath: '', entries, leftOut: 0 };
+  }
+  const folder = await nearestFolder(await realPlace(resolve(path)));
+  if (!isInside(folder, known.roots) || isInside(folder, known.hidden)) throw notAllowed(known.roots);
+  const { entries, leftOut } = await entriesOf(folder, known);
+  const parent = dirname(folder);
+  return { folderPath: folder, parentPath: isInside(parent, known.roots) ? parent : '', entries, leftOut };
+}
+
+async function entriesOf(folder: string, places: Places): Promise<{ entries: v1.FileEntry[]; leftOut: number }> {
+  const found: string[] = [];
+  let looked = 0;
+  for await (const entry of await opened(folder)) {
+    if ((looked += 1) > LOOKED_AT_MAX) break;
+    if (!entry.name.startsWith('.') && mayMatter(entry)) found.push(entry.name);
+  }
+  found.sort((a, b) => (a < b ? -1 : 1));
+  const known = await Promise.all(found.slice(0, ENTRIES_MAX).map((name) => entryAt(join(folder, name), places)));
+  const entries = known.filter((one) => one !== null).sort((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
+  return { entries, leftOut: Math.max(0, found.length - ENTRIES_MAX) };
+}
+
+const mayMatter = (entry: Dirent): boolean => entry.isDirectory() || entry.isSymbolicLink() || (entry.isFile() && isDataFile(entry.name));
+
+/** null: it is nothing that a form asks for, or it leads out of the roots. */
+async function entryAt(path: string, { roots, hidden }: Places): Promise<v1.FileEntry | null> {
+  const place = await realPlace(path);
+  if (!isInside(place, roots) || isInside(place, hidden)) return null;
+  const there = await stat(place).catch(() => null);
+  if (there === null) return null;
+  if (there.isDirectory()) return folderEntry(path, basename(path), roots);
+  if (!there.isFile() || !isDataFile(path)) return null;
+  return { name: basename(path), path, kind: FILE_KIND_TEXT, bytes: BigInt(there.size), modifiedAt: there.mtime };
+}
+
+/** A folder, or a model: that is one with a config.json and weights. */
+async function folderEntry(path: string, name: string, roots: readonly string[]): Promise<v1.FileEntry> {
+  const modifiedAt = (await stat(path).catch(() => null))?.mtime;
+  const folder: v1.FileEntry = { name, path, kind: FILE_KIND_FOLDER, bytes: 0n, modifiedAt };
+  let isModel = false;
+  let bytes = 0n;
+  let looked = 0;
+  try {
+    for await (const entry of await opendir(path)) {
+      if ((looked += 1) > MODEL_ENTRIES_MAX) return folder;
+      if (entry.name === 'config.json') isModel = true;
+      if (entry.name.endsWith('.safetensors')) bytes += await sizeInside(join(path, entry.name), roots);
+    }
+  } catch {
+    return folder; // it can't be read
+  }
+  return isModel && bytes > 0n ? { ...folder, kind: FILE_KIND_MODEL, bytes } : folder;
+}
+
+/** The caches of the hub hold links to the weights. */
+async function sizeInside(path: string, roots: readonly string[]): Promise<bigint> {
+  const place = await realPlace(path);
+  if (!isInside(place, roots)) return 0n;
+  const file = await stat(place).catch(() => null);
+  return file?.isFile() === true ? BigInt(file.size) : 0n;
+}
+
+/** The roots that are there, with all links followed. */
+async function folders(roots: readonly string[]): Promise<string[]> {
+  const places = await Promise.all(roots.map(async (root) => ({ place: await realPlace(root), isThere: await isFolder(root) })));
+  return [...new Set(places.flatMap(({ place, isThere }) => (isThere ? [place] : [])))];
+}
+
+/** A path that is being typed leads to the nearest folder that is there. */
+async function nearestFolder(place: string): Promise<string> {
+  for (let folder = place; ; folder = dirname(folder)) if ((await isFolder(folder)) || dirname(folder) === folder) return folder;
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null))?.isDirectory() === true;
+}
+
+async function opened(folder: string): ReturnType<typeof opendir> {
+  try {
+    return await opendir(folder);
+  } catch (error) {
+    const description = `the folder can't be read: ${(error as Error).message}`;
+    throw refusal('FILE_UNUSABLE', description);
+  }
+}
+
+const notAllowed = (roots: readonly string[]): EspalierError =>
+  refusal('PATH_NOT_ALLOWED', `this folder is not listed; listed are those in ${roots.join(', ') || 'no folder'}`);
+
+function refusal(code: string, description: string): EspalierError {
+  return new EspalierError(code, `folder_path: ${description}`, { violations: [{ field: 'folder_path', description, code }] });
+}

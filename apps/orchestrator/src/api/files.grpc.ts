@@ -1,0 +1,32 @@
+// The files of the server's machine that a form may name.
+import { homedir } from 'node:os';
+import { Inject, Injectable } from '@nestjs/common';
+import { hubCache } from '#run-files';
+import { unary, v1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { Callers } from './callers.js';
+import { listFiles } from './file-list.js';
+
+@Injectable()
+export class FilesGrpc {
+  constructor(
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataRoots' | 'dataFolder'>,
+    @Inject(Callers) private readonly callers: Callers,
+  ) {}
+
+  handlers(): Pick<v1.RunServiceServer, 'listFiles'> {
+    return {
+      listFiles: unary(({ folderPath }: v1.ListFilesRequest, _signal, call) => {
+        const { dataRoots, dataFolder } = this.config;
+        const isOwner = this.callers.grantOf(call).token === null;
+        return listFiles(folderPath, { roots: [...dataRoots, ...(isOwner ? usualFolders() : [])], hidden: [dataFolder] });
+      }),
+    };
+  }
+}
+
+/** The server's own user may name any path, but to look for one there, the whole disk is no help. */
+function usualFolders(): string[] {
+  return [process.cwd(), homedir(), hubCache(process.env)].filter((folder) => folder !== '/');
+}

@@ -1,0 +1,22 @@
+import { hasSuffixes, typedNumber } from '#comparison';
+
+const number = (unit: string, text: string, share = false): unknown => {
+  try {
+    return typedNumber({ share, unit }, text);
+  } catch (error) {
+    return (error as Error).message;
+  }
+};
+
+test('amounts have the suffixes of their unit', () => {
+  expect(['2.1M', '1_000', '1.1e9', '3 b'].map((text) => number('parameters', text))).toEqual([2_100_000, 1_000, 1.1e9, 3e9]);
+  expect(['2.5GiB', '800mb', '64'].map((text) => number('bytes', text))).toEqual([2.5 * 1024 ** 3, 8e8, 64]);
+  expect(number('bytes', '2.5M')).toBe('A number of bytes is allowed, e.g. 2.5GiB or 800MB.');
+  expect(['parameters', 'bytes', ''].map(hasSuffixes)).toEqual([true, true, false]);
+});
+
+test('a share may be in percent, other numbers may not', () => {
+  expect(['0.5', '50%', '1/2'].map((text) => number('', text, true))).toEqual([0.5, 0.5, 0.5]);
+  expect(number('', '50%')).toBe('A number is allowed, e.g. 0.5 or 1e-3.');
+  expect(number('', 'half', true)).toBe('A number is allowed, e.g. 0.5 or 50%.');
+});

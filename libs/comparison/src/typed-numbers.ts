@@ -1,0 +1,31 @@
+// Numbers as people type them for a setting: "0.5", "50%", "2/3", "2.1M" parameters, "2.5GiB".
+
+const KIB = 1024;
+/** Suffixes of amounts, by their unit. */
+const SCALES: Record<string, Record<string, number>> = {
+  parameters: { '': 1, k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12 },
+  bytes: { '': 1, b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, kib: KIB, mib: KIB ** 2, gib: KIB ** 3, tib: KIB ** 4 },
+};
+
+/** A number of this unit is written with a suffix, as 2.1M. */
+export const hasSuffixes = (unit: string): boolean => SCALES[unit] !== undefined;
+
+function amountOf(unit: string, scales: Record<string, number>, text: string): number {
+  const [, digits = '', suffix = ''] = /^(\d[\d_]*(?:\.\d+)?(?:e\+?\d{1,2})?) ?([a-z]*)$/i.exec(text.trim()) ?? [];
+  const scale = scales[suffix.toLowerCase()];
+  if (digits === '' || scale === undefined)
+    throw new RangeError(`A number of ${unit} is allowed, e.g. ${unit === 'bytes' ? '2.5GiB or 800MB' : '1.1e9 or 2.1M'}.`);
+  return Number(digits.replaceAll('_', '')) * scale;
+}
+
+/** A share may be a percentage; 2/3 has no end as a decimal. @throws RangeError with what is allowed */
+export function typedNumber({ share, unit }: { share: boolean; unit: string }, text: string): number {
+  const scales = SCALES[unit];
+  if (scales !== undefined) return amountOf(unit, scales, text);
+  const match = /^([^/%]+?)(?:\/([^/%]+)|(%))?$/.exec(text.trim());
+  const [over, under] = [Number(match?.[1] ?? Number.NaN), match?.[3] === '%' ? 100 : Number(match?.[2] ?? 1)];
+  if (!Number.isFinite(over / under) || (match?.[3] === '%' && !share)) {
+    throw new RangeError(`A number is allowed, e.g. ${share ? '0.5 or 50%' : '0.5 or 1e-3'}.`);
+  }
+  return over / under;
+}
