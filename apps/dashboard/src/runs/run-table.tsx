@@ -38,10 +38,16 @@ export function RunTable({ runs, total = runs.length, need, columns, orderBy, pi
   useEffect(() => body.current?.scrollTo(0, 0), [orderBy]);
   const shown = runs.slice(window.first, window.last);
   const losses = useLosses(columns.some(({ id }) => id === 'curve') ? shown : []);
-  const template = `24px ${columns.map(({ width }) => width).join(' ')}`;
+  const template = `24px ${columns.map(({ width }) => width.replace(/\d+px/g, 'calc($& * var(--scale))')).join(' ')}`;
   const width = 24 + columns.reduce((sum, one) => sum + Number(/(\d+)px/.exec(one.width)?.[1] ?? 0) + 16, 32);
   return (
-    <div class="card grid-table" style={{ '--table-width': `${width}px` }} role="table" aria-label="Runs" aria-rowcount={total + 1}>
+    <div
+      class="card grid-table"
+      style={{ '--table-width': `calc(${width}px * var(--scale))` }}
+      role="table"
+      aria-label="Runs"
+      aria-rowcount={total + 1}
+    >
       <div class="row head" role="row" style={{ gridTemplateColumns: template }}>
         <span role="columnheader">
           <input

@@ -11,7 +11,7 @@ import { alertsOf, type Alert } from './server-words.js';
 
 const LOOK_AGAIN_MS = 30_000;
 /** So many runs of each kind are looked at: a study that ends may end more than one. */
-const MOST_RUNS = 50;
+const MOST_RUNS = 20;
 
 const MOST_REMEMBERED = 500;
 const KEY = 'espalier.seen';
