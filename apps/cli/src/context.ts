@@ -9,6 +9,8 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /** The options that stand for every command. */
 export interface GlobalOptions {
   server?: string;
+  tlsCa?: string;
+  tokenFile?: string;
   dataFolder?: string;
   json?: boolean;
   color?: boolean;

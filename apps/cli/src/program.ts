@@ -35,6 +35,7 @@ import { registerStatus } from './commands/status.js';
 import { registerSteering } from './commands/run-control.js';
 import { registerStore } from './commands/store.js';
 import { registerStudy } from './commands/study.js';
+import { registerTls } from './commands/tls.js';
 import { registerToken } from './commands/token.js';
 import { registerUp } from './commands/up.js';
 import { registerVerify } from './commands/verify.js';
@@ -89,6 +90,7 @@ export function buildProgram(json = false): Command {
   registerEngines(program);
   registerDevices(program);
   registerToken(program);
+  registerTls(program);
   registerLogs(program);
   program.commandsGroup('Runs:');
   registerPlan(program);

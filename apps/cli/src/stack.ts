@@ -34,6 +34,9 @@ export interface StackOptions {
   threads?: string | undefined;
   /** Folders in which paths of callers with tokens lie. */
   dataRoot?: string[] | undefined;
+  tlsCert?: string | undefined;
+  tlsKey?: string | undefined;
+  tlsClientCa?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
   logLevel?: string | undefined;
@@ -73,6 +76,9 @@ function serverArguments(options: StackOptions): string[] {
     ...(options.engine ?? []).map((address): [string, string] => ['--engine', address]),
     ...(options.device ?? []).map((name): [string, string] => ['--device', name]),
     ['--threads', options.threads],
+    ['--tls-cert', options.tlsCert],
+    ['--tls-key', options.tlsKey],
+    ['--tls-client-ca', options.tlsClientCa],
     ...(options.dataRoot ?? []).map((folder): [string, string] => ['--data-root', folder]),
     ['--log-level', options.logLevel],
   ];

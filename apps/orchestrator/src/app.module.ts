@@ -4,6 +4,7 @@ import { CqrsModule } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
+import type { TlsIdentity } from '#local-access';
 import type { OrchestratorConfig } from './config.js';
 import { DriverLease } from './storage/driver-lease.js';
 import { StoreCondition } from './storage/store-condition.js';
@@ -59,6 +60,7 @@ import {
   LOGGER,
   OPEN_CALLS,
   ORCHESTRATOR_CONFIG,
+  TLS_IDENTITY,
 } from './tokens.js';
 
 export interface Surroundings {
@@ -71,6 +73,8 @@ export interface Surroundings {
   folderId: string;
   /** The token that clients must show; null: every user of this machine may call. */
   token: string | null;
+  /** null: the ports speak without TLS. */
+  tls: TlsIdentity | null;
   log: Logger;
 }
 
@@ -78,7 +82,7 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, condition, artifacts, lease, folderId, token, log }: Surroundings): DynamicModule {
+  static of({ config, store, condition, artifacts, lease, folderId, token, tls, log }: Surroundings): DynamicModule {
     const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
     const lender = engineLender(pool, config.engines === 0 ? null : checking);
@@ -90,6 +94,7 @@ class SurroundingsModule {
       { provide: StoreCondition, useValue: condition },
       { provide: LOGGER, useValue: log },
       { provide: ACCESS_TOKEN, useValue: token },
+      { provide: TLS_IDENTITY, useValue: tls },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
       { provide: EnginePool, useValue: pool },

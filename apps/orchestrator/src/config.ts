@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { availableParallelism } from 'node:os';
-import { addressProblem, isLoopbackAddress } from '#local-access';
+import { addressProblem, isLoopbackAddress, type TlsFiles } from '#local-access';
 import { EspalierError, type ErrorCode } from '#protocol';
 
 /** More engines on one machine have not been tried. */
@@ -46,6 +46,8 @@ export interface OrchestratorConfig {
   allowInsecureRemote: boolean;
   /** Folders in which paths that callers with tokens name have to lie. */
   dataRoots: string[];
+  /** The files of the server's certificate; undefined: it speaks without TLS. */
+  tls: TlsFiles | undefined;
   /** Every user of this machine may call, without a token. */
   openLoopback: boolean;
   logLevel: string;
@@ -137,8 +139,14 @@ function accessOptions(): Option[] {
   return [
     new Option(
       '--allow-insecure-remote',
-      'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
+      'let --listen and --web without TLS, and --engine, go beyond this machine: a user who sees the traffic sees the token',
     ).default(isOn('ESPALIER_ALLOW_INSECURE_REMOTE')),
+    new Option(
+      '--tls-cert <file>',
+      'speak TLS at --listen and --web with this certificate (PEM); new files are taken without a restart',
+    ).env('ESPALIER_TLS_CERT'),
+    new Option('--tls-key <file>', 'its private key').env('ESPALIER_TLS_KEY'),
+    new Option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority').env('ESPALIER_TLS_CLIENT_CA'),
     new Option(
       '--data-root <folder>',
       'callers with a token of `espalier token create` may name models and texts in this folder; may be given again ' +
@@ -158,13 +166,17 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     engine: namedEngines = [],
     device: devices = ['auto'],
     dataRoot = [],
+    tlsCert,
+    tlsKey,
+    tlsClientCa,
     threads,
     engines: asked,
     ...options
   } = given;
   const engines = asked ?? (devices.length > 1 ? devices.length : namedEngines.length === 0 ? 1 : 0);
   const dataFolder = resolve(options.dataFolder);
-  requireSafeAddresses({ ...options, web, namedEngines });
+  const tls = tlsFiles(tlsCert, tlsKey, tlsClientCa);
+  requireSafeAddresses({ ...options, web, namedEngines, tls });
   requireEngines(engines, namedEngines, devices);
   return {
     ...options,
@@ -174,6 +186,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     devices,
     threads: threads ?? Math.max(1, Math.floor(availableParallelism() / Math.max(engines, 1))),
     namedThreads: threads,
+    tls,
     dataFolder,
     dataRoots: dataRoot.map((folder) => resolve(folder)),
     artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'),
@@ -188,6 +201,9 @@ interface GivenOptions {
   engine: string[];
   device: string[];
   dataRoot: string[];
+  tlsCert: string;
+  tlsKey: string;
+  tlsClientCa: string;
   engines: number;
   threads: number;
 }
@@ -217,24 +233,41 @@ function isOn(variable: string): boolean {
   return ['true', '1'].includes(process.env[variable] ?? '');
 }
 
+/** @throws EspalierError FIELD_REQUIRED */
+function tlsFiles(certFile?: string, keyFile?: string, clientCaFile?: string): TlsFiles | undefined {
+  if (certFile && keyFile)
+    return { certFile: resolve(certFile), keyFile: resolve(keyFile), clientCaFile: clientCaFile && resolve(clientCaFile) };
+  if (!certFile && !keyFile && !clientCaFile) return undefined;
+  const [field, needs] = certFile
+    ? ['--tls-key', 'the private key of --tls-cert']
+    : ['--tls-cert', 'the certificate that the server shows'];
+  const description = `is needed: ${needs}`;
+  throw new EspalierError('FIELD_REQUIRED', `${field}: ${description}`, {
+    violations: [{ field, description, code: 'FIELD_REQUIRED' }],
+  });
+}
+
 /** @throws EspalierError ADDRESS_INSECURE */
 function requireSafeAddresses({
   listen,
   web = WEB_OFF,
   namedEngines,
+  tls,
   allowInsecureRemote,
   openLoopback,
-}: Pick<OrchestratorConfig, 'listen' | 'web' | 'namedEngines' | 'allowInsecureRemote' | 'openLoopback'>): void {
+}: Pick<OrchestratorConfig, 'listen' | 'web' | 'namedEngines' | 'tls' | 'allowInsecureRemote' | 'openLoopback'>): void {
   const refuse = (option: string, address: string, why: string): never => {
     throw new EspalierError('ADDRESS_INSECURE', `${option} ${address}: ${why}`, {
       violations: [{ field: option, description: why, code: 'ADDRESS_INSECURE' }],
     });
   };
   const remote = 'is beyond this machine, and nothing is encrypted; use 127.0.0.1, or say --allow-insecure-remote';
-  if (!isLoopbackAddress(listen) && !allowInsecureRemote) refuse('--listen', listen, remote);
+  const plain = `${remote}, or speak TLS: --tls-cert and --tls-key, whose files \`espalier tls init\` makes`;
+  const isSafe = allowInsecureRemote || tls !== undefined;
+  if (!isLoopbackAddress(listen) && !isSafe) refuse('--listen', listen, plain);
   if (!isLoopbackAddress(listen) && openLoopback) refuse('--listen', listen, 'with --open-loopback everybody there could do everything');
   if (web !== WEB_OFF && !isLoopbackAddress(web)) {
-    if (!allowInsecureRemote) refuse('--web', web, remote);
+    if (!isSafe) refuse('--web', web, plain);
     if (openLoopback) refuse('--web', web, 'with --open-loopback everybody there could do everything');
   }
   const beyond = namedEngines.find((engine) => addressProblem(engine, { anyPort: false }) === null && !isLoopbackAddress(engine));

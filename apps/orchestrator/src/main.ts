@@ -6,8 +6,9 @@ import type { Logger } from 'pino';
 import { openArtifactStore } from '#artifact-store';
 import { notingStore } from '#event-store';
 import { keepForOwner } from '#files';
+import { TlsIdentity } from '#local-access';
 import { openLog, outlivePipes } from '#log';
-import { toEspalierError } from '#protocol';
+import { EspalierError, toEspalierError } from '#protocol';
 import { TokenKeeper } from './access/token-keeper.js';
 import { AppModule } from './app.module.js';
 import { DEFAULT_WEB, parseConfig, WEB_OFF, type OrchestratorConfig } from './config.js';
@@ -36,6 +37,7 @@ async function main(): Promise<void> {
   if (config.engines > 0) giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const token = config.openLoopback ? null : folder.newToken();
+  const tls = tlsIdentity(config);
   const { eventStore, store, artifacts, condition, seen } = await openStores(config, log);
   const lease = new DriverLease({
     store,
@@ -44,7 +46,7 @@ async function main(): Promise<void> {
     log,
     ownsStore: config.eventStore === undefined,
   });
-  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, log };
+  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
@@ -75,7 +77,7 @@ async function main(): Promise<void> {
   await app.get(TokenKeeper).start();
   const listen = await server.listen(config.listen);
   const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey() });
-  folder.announce(listen, web);
+  announce(folder, listen, web, tls, log);
   lease.announce(listen);
   process.stdout.write(
     `${JSON.stringify({ ready: true, listen, ...(web === null ? {} : { web }), dataFolder: config.dataFolder, pid: process.pid })}\n`,
@@ -93,6 +95,7 @@ async function main(): Promise<void> {
     await driver.stop();
     await lease.stop();
     await Promise.all([server.close(), app.get(WebServer).close()]);
+    tls?.close();
     await app.get(TokenKeeper).stop();
     await app.close();
     await eventStore.close();
@@ -125,6 +128,29 @@ function outliveDefects(log: Logger): void {
   });
 }
 
+/** @throws EspalierError TLS_FILES_UNUSABLE */
+function tlsIdentity({ tls }: OrchestratorConfig): TlsIdentity | null {
+  try {
+    return tls === undefined ? null : new TlsIdentity(tls);
+  } catch (error) {
+    throw new EspalierError('TLS_FILES_UNUSABLE', (error as Error).message, { cause: error });
+  }
+}
+
+/** Tells this user's clients where the server is, and by which certificate they know it. */
+function announce(folder: DataFolder, listen: string, web: string | null, tls: TlsIdentity | null, log: Logger): void {
+  folder.announce(listen, web, tls);
+  tls?.watch({
+    renewed: () => {
+      folder.announce(listen, web, tls);
+      log.info('new connections get the new certificate');
+    },
+    unusable: (problem) =>
+      log.error({ problem: problem.message }, 'the new files for TLS can not be used; the old certificate stays in use'),
+    endsSoon: (end) => log.warn({ end }, 'the certificate of this server ends soon, or has ended: new files are taken without a restart'),
+  });
+}
+
 /** The events and the artifacts that they name. */
 async function openStores(config: OrchestratorConfig, log: Logger) {
   await requireStoreFiles(config);
@@ -140,7 +166,7 @@ async function acquireNamedDevices({ slots }: EnginePool, { devices }: Orchestra
 }
 
 /** The page's address; null where none is wanted. */
-async function serveWeb(server: WebServer, { web }: OrchestratorConfig, secrets: WebSecrets): Promise<string | null> {
+async function serveWeb(server: WebServer, { web }: OrchestratorConfig, secrets: Omit<WebSecrets, 'tls'>): Promise<string | null> {
   if (web === WEB_OFF) return null;
   return server.listen(web ?? DEFAULT_WEB, secrets, web === undefined);
 }

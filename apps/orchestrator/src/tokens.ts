@@ -8,6 +8,8 @@ export const LIVE_PROGRESS = Symbol('LiveProgress');
 export const LOGGER = Symbol('Logger');
 /** The token that clients must show; null: every user of this machine may call. */
 export const ACCESS_TOKEN = Symbol('AccessToken');
+/** The certificate of the server's ports; null: they speak without TLS. */
+export const TLS_IDENTITY = Symbol('TlsIdentity');
 /** Gives an engine for verification; provided by app.module.ts. */
 export const BORROW_ENGINE = Symbol('BorrowEngine');
 /** Counts the calls that are open at any of the servers. */

@@ -6,14 +6,19 @@ import type { Server, ServerCredentials } from '@grpc/grpc-js';
 import { Judge, type Peer } from './judge.js';
 import { OnceASecond } from './once-a-second.js';
 import { knowsPeers, type ConnectionEnds } from './peer-uid.js';
+import type { TlsIdentity } from './tls-identity.js';
 
 const ROOT_UID = 0;
 const CONNECTIONS_MAX = 512;
 /** A process with a low limit of open files keeps most of them for its work. */
 const FILES_PER_CONNECTION = 4;
 
-/** unknown-user: the other end is closing or gone, so the kernel doesn't tell. no-room: every open connection is trusted. */
-export type Refusal = { why: 'another-user'; uid: number } | { why: 'unknown-user' | 'another-machine' | 'no-room' };
+/**
+ * unknown-user: the other end is closing or gone, so the kernel doesn't tell. no-room: every open connection is trusted. no-tls: the client
+ * does not speak TLS, does not take the server's certificate, or shows none that is taken.
+ */
+export type Refusal =
+  { why: 'another-user'; uid: number } | { why: 'no-tls'; problem: string } | { why: 'unknown-user' | 'another-machine' | 'no-room' };
 
 export interface DoorOptions {
   host: string;
@@ -24,6 +29,8 @@ export interface DoorOptions {
   /** Whether connections of other machines come in, where the host lets them. */
   otherMachines: boolean;
   connectionsMax?: number;
+  /** The protocol goes over TLS, with this certificate; ALPN's name of the protocol. */
+  tls?: { identity: TlsIdentity; protocol: string } | undefined;
   /** Told at most once a second for each reason and user, with the last refusal and the number of times. */
   onRefused?: (refusal: Refusal, times: number) => void;
 }
@@ -65,16 +72,19 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
     const refusal = refusalOf(peer, options);
     if (refusal !== undefined) refuse(socket, refusal);
     else if (!room.take(socket, peer!)) refuse(socket, { why: 'no-room' });
-    else {
-      for (const enter of inside) enter.call(listener, socket);
-      socket.resume();
-    }
+    else secure(socket);
   };
   await listen(listener, host, port);
   // The kernel keeps meanwhile what a client sends.
   (listener as Listener & { pauseOnConnect: boolean }).pauseOnConnect = true;
   const inside = listener.listeners('connection') as ((socket: Socket) => void)[];
   listener.removeAllListeners('connection');
+  const enter = (socket: Socket): void => {
+    for (const one of inside) one.call(listener, socket);
+    socket.resume();
+  };
+  const failed = (socket: Socket, problem: string): void => refuse(socket, { why: 'no-tls', problem });
+  const secure = options.tls === undefined ? enter : options.tls.identity.acceptor(options.tls.protocol, enter, failed);
   listener.on('connection', (socket: Socket) => void meet(socket));
   return {
     port: (listener.address() as AddressInfo).port,

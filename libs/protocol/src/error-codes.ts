@@ -139,6 +139,7 @@ const errorStatuses = {
   ARTIFACTS_OF_ANOTHER_STORE: precondition,
   LISTEN_FAILED: status.UNAVAILABLE,
   STORE_TLS_UNUSABLE: precondition, // a certificate, key or password file of the event store is damaged
+  TLS_FILES_UNUSABLE: precondition, // the certificate, its key or the authority of clients
   ADDRESS_INSECURE: precondition, // others could reach it, and nothing asks who they are
   // of several orchestrators on one event store this one does not drive the runs
   ORCHESTRATOR_STANDBY: status.UNAVAILABLE,

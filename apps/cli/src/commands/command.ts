@@ -5,7 +5,7 @@ import { announcement } from '../connection/server-address.js';
 import { Context, type GlobalOptions } from '../context.js';
 import { stoppedWords } from './stopped.js';
 
-const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--stop', '--data-root', '--host']);
+const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--stop', '--data-root']);
 /** Elsewhere --data is one path. */
 const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--validation'] };
 
@@ -21,7 +21,15 @@ export const outcome: { exitCode: number; command: Command | undefined } = { exi
 /** The options that stand before or after any command. */
 export function globalOptions(): Option[] {
   return [
-    new Option('--server <host:port>', 'the server (else ESPALIER_SERVER, else DATA-FOLDER/espalier.json, else 127.0.0.1:7433)'),
+    new Option(
+      '--server <host:port>',
+      'the server, with TLS https://host:port (else ESPALIER_SERVER, else DATA-FOLDER/espalier.json, else 127.0.0.1:7433)',
+    ),
+    new Option('--tls-ca <file>', 'the authority of a server with TLS (else ESPALIER_TLS_CA, else those that the system trusts)'),
+    new Option(
+      '--token-file <file>',
+      'a file with the token to show (else ESPALIER_TOKEN_FILE, ESPALIER_TOKEN, or the data folder has it)',
+    ),
     new Option('--data-folder <folder>', 'of the local server (else ESPALIER_DATA_FOLDER, else ./.espalier)'),
     new Option('--json', 'JSON on standard output, errors as JSON on standard error'),
     new Option('--no-color', 'no colours (also NO_COLOR)'),

@@ -142,8 +142,9 @@ const studiesOf = (words: string[]): Promise<string[]> =>
 /** Asks the server that the words name. */
 async function asked(words: string[], ask: (connection: Connection) => Promise<string[]>): Promise<string[]> {
   const valueOf = (name: string) => (words.includes(name) ? words[words.indexOf(name) + 1] : undefined);
+  const [server, dataFolder, tlsCa, tokenFile] = ['--server', '--data-folder', '--tls-ca', '--token-file'].map(valueOf);
   try {
-    const connection = new Connection(findServer({ server: valueOf('--server'), dataFolder: valueOf('--data-folder') }));
+    const connection = new Connection(findServer({ server, dataFolder, tlsCa, tokenFile }));
     try {
       return await ask(connection);
     } finally {

@@ -1,7 +1,16 @@
 import { Option, type Command } from 'commander';
 import { Connection } from '../connection/connection.js';
 import { announcement, COPIED_WORDS, serverOf } from '../connection/server-address.js';
-import { absoluteFolders, deviceNames, engineAddresses, engineCount, listenAddress, threadCount, webAddress } from '../options/parse.js';
+import {
+  absoluteFolders,
+  absolutePath,
+  deviceNames,
+  engineAddresses,
+  engineCount,
+  listenAddress,
+  threadCount,
+  webAddress,
+} from '../options/parse.js';
 import { dashboardLink } from '../dashboard-link.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../stack.js';
 import { action, examples } from './command.js';
@@ -22,6 +31,9 @@ interface UpOptions {
   device?: string[];
   threads?: string;
   dataRoot?: string[];
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsClientCa?: string;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
   logLevel?: string;
@@ -62,8 +74,11 @@ export function registerUp(program: Command): void {
     .option('--threads <n>', 'number of threads of each engine (default: the cores divided by the engines)', threadCount)
     .option(
       '--allow-insecure-remote',
-      'let --listen and --engine go beyond this machine, though nothing is encrypted: a user who sees the traffic sees the token',
+      'let --listen and --web without TLS, and --engine, go beyond this machine: a user who sees the traffic sees the token',
     )
+    .option('--tls-cert <file>', 'speak TLS with this certificate; new files are taken without a restart', absolutePath)
+    .option('--tls-key <file>', 'its private key', absolutePath)
+    .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
     .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', absoluteFolders)
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
@@ -152,6 +167,9 @@ function serverOptions({
   device,
   threads,
   dataRoot,
+  tlsCert,
+  tlsKey,
+  tlsClientCa,
   allowInsecureRemote,
   openLoopback,
   logLevel,
@@ -167,6 +185,9 @@ function serverOptions({
     device,
     threads,
     dataRoot,
+    tlsCert,
+    tlsKey,
+    tlsClientCa,
     allowInsecureRemote,
     openLoopback,
     logLevel,

@@ -1,6 +1,5 @@
 // The services of a server as promises and async iterables; errors keep their stable code.
 import {
-  credentials,
   Metadata,
   status,
   type CallOptions,
@@ -12,6 +11,7 @@ import {
 import { bearerToken, EspalierError, fromServiceError, isServiceError, v1, visibleMessage, visibleText } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
+import { channelOf, tlsProblem } from './server-tls.js';
 
 const CALL_TIMEOUT_MS = 60_000;
 const CHANNEL_OPTIONS: ChannelOptions = {
@@ -49,8 +49,8 @@ export class Connection {
     readonly server: ServerAddress,
     private readonly signal?: AbortSignal,
   ) {
-    const secret = credentials.createInsecure();
-    const options = { ...CHANNEL_OPTIONS, ...bearerToken(server.token) };
+    const { secret, options: named } = channelOf(server);
+    const options = { ...CHANNEL_OPTIONS, ...named, ...bearerToken(server.token) };
     this.runs = new v1.RunServiceClient(server.address, secret, options);
     this.history = new v1.HistoryServiceClient(server.address, secret, options);
     this.artifacts = new v1.ArtifactServiceClient(server.address, secret, options);
@@ -110,7 +110,7 @@ export class Connection {
   private mapped(error: unknown): Error {
     if (!isServiceError(error)) return error as Error;
     const known = fromServiceError(error);
-    if (known.code === 'UNAVAILABLE' || isBroken(error)) return unavailable(this.server, error);
+    if (known.code === 'UNAVAILABLE' || isBroken(error)) return tlsProblem(this.server, error) ?? unavailable(this.server, error);
     if (known.code === 'TOKEN_NEEDED' || known.code === 'TOKEN_WRONG') return tokenRefused(this.server, known.code, error);
     if (known.code !== 'UNIMPLEMENTED') return Connection.forPeople ? visibleError(known) : known;
     return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
@@ -146,6 +146,6 @@ function unavailable({ address, source }: ServerAddress, cause: unknown): CliErr
   return new CliError('SERVER_UNAVAILABLE', `no server answers at ${address} (from ${source})`, {
     exitCode: ExitCode.unavailable,
     cause,
-    hint: 'start one with: espalier up --detach    (or name another with --server HOST:PORT)',
+    hint: 'start one with: espalier up --detach    (or name another with --server HOST:PORT; with TLS, https://HOST:PORT)',
   });
 }

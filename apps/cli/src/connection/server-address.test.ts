@@ -34,8 +34,39 @@ describe('the token that is shown to a server', () => {
 
   it('is that of ESPALIER_TOKEN where it is set', () => {
     process.env['ESPALIER_TOKEN'] = 'given';
-    expect(findServer({ server: 'example.org:7500', dataFolder }).token).toBe('given');
+    expect(findServer({ server: 'https://example.org:7500', dataFolder }).token).toBe('given');
     expect(findServer({ dataFolder }).token).toBe('given');
+  });
+
+  it('is that of a file where one is named', () => {
+    process.env['ESPALIER_TOKEN'] = 'given';
+    writeFileSync(join(dataFolder, 'mine'), 'of the file\n', { mode: 0o600 });
+    expect(findServer({ server: '127.0.0.1:7501', dataFolder, tokenFile: join(dataFolder, 'mine') }).token).toBe('of the file');
+  });
+
+  it('goes to another machine with TLS, or where the user says that something else encrypts', () => {
+    process.env['ESPALIER_TOKEN'] = 'given';
+    expect(() => findServer({ server: 'example.org:7500', dataFolder })).toThrow(/can be read on the way/);
+    const found = (server: string) => findServer({ server, dataFolder });
+    expect(found('http://example.org:7500')).toMatchObject({ address: 'example.org:7500', token: 'given', tls: null });
+    expect(found('https://example.org:7500')).toMatchObject({ address: 'example.org:7500', token: 'given', tls: { name: undefined } });
+    expect(found('127.0.0.1:7501')).toMatchObject({ token: 'given', tls: null });
+  });
+});
+
+describe('a server with TLS that the data folder names', () => {
+  const dataFolder = mkdtempSync(join(tmpdir(), 'server-address-'));
+  const tls = { authority: 'PEM', name: 'lab.example.org' };
+  beforeAll(() => writeFileSync(join(dataFolder, 'espalier.json'), JSON.stringify({ listen: '0.0.0.0:7500', pid: process.pid, tls })));
+  afterAll(() => rmSync(dataFolder, { recursive: true }));
+
+  it.each([undefined, 'localhost:7500', 'https://localhost:7500'])('is known by what the folder tells, named %s', (server) => {
+    expect(findServer({ server, dataFolder }).tls).toMatchObject({ authority: Buffer.from('PEM'), name: 'lab.example.org' });
+  });
+
+  it('is not taken for another', () => {
+    expect(findServer({ server: 'localhost:7501', dataFolder }).tls).toBeNull();
+    expect(findServer({ server: 'https://localhost:7501', dataFolder }).tls).toMatchObject({ authority: undefined, name: undefined });
   });
 });
 

@@ -1,8 +1,10 @@
-// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. The command shows it
-// ESPALIER_TOKEN, or the data folder's token. Only the server of a data folder gets that folder's token.
+// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. The command shows it the token that
+// the user names, or the data folder's token. Only the server of a data folder gets that folder's token.
 import { join, resolve } from 'node:path';
 import { hasMark, readUserFileSync, TOKEN_FILE } from '#files';
+import { isLoopbackAddress } from '#local-access';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
+import { givenToken, isAnnouncedTls, serverTls, type AnnouncedTls, type ServerTls } from './server-tls.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
 const DEFAULT_DATA_FOLDER = '.espalier';
@@ -14,6 +16,8 @@ export interface ServerFile {
   /** The dashboard, "http://127.0.0.1:7434"; undefined: it has none. */
   web?: string;
   pid: number;
+  /** undefined: it speaks without TLS. */
+  tls?: AnnouncedTls;
 }
 
 /** The content of espalier.json. */
@@ -29,6 +33,16 @@ export interface ServerAddress {
   origin: 'named' | 'data folder' | 'default';
   /** Null: none is known for this server. */
   token: string | null;
+  /** Null: it is spoken to without TLS. */
+  tls: ServerTls | null;
+}
+
+/** As the user names a server. */
+export interface GivenServer {
+  server?: string | undefined;
+  dataFolder?: string | undefined;
+  tlsCa?: string | undefined;
+  tokenFile?: string | undefined;
 }
 
 export function dataFolderOf(option: string | undefined): string {
@@ -42,8 +56,9 @@ function serverFilePath(dataFolder: string): string {
 
 /** The server that the data folder names; null where it names none, and while one starts. @throws CliError DATA_FOLDER_UNREADABLE */
 export function readServerFile(dataFolder: string): ServerFile | null {
-  const { listen, web, pid } = announcement(dataFolder) ?? {};
-  return listen === undefined || pid === undefined ? null : { listen, pid, ...(web === undefined ? {} : { web }) };
+  const { listen, web, pid, tls } = announcement(dataFolder) ?? {};
+  if (listen === undefined || pid === undefined) return null;
+  return { listen, pid, ...(web === undefined ? {} : { web }), ...(tls === undefined ? {} : { tls }) };
 }
 
 /** The user names the data folder, so any file may lie in it: a FIFO must not make the command wait. */
@@ -57,12 +72,13 @@ function smallFile(path: string): string {
  */
 export function announcement(dataFolder: string): Announcement | null {
   try {
-    const { listen, web, pid, folder } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
+    const { listen, web, pid, tls, folder } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
     if (typeof folder === 'string' && !hasMark(dataFolder, folder)) return { isCopied: true }; // earlier releases write no mark
     return {
       ...(typeof listen === 'string' ? { listen } : {}),
       ...(typeof web === 'string' && WEB_PAGE.test(web) ? { web } : {}), // a browser is sent there
       ...(typeof pid === 'number' ? { pid } : {}),
+      ...(isAnnouncedTls(tls) ? { tls } : {}),
     };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
@@ -84,25 +100,31 @@ function unreadable(dataFolder: string, cause: unknown): CliError {
  * @throws CliError SERVER_UNAVAILABLE while the data folder's server starts, and where the data folder is a copy whose server does not run:
  * who has the default address meanwhile is another one
  */
-export function findServer(options: { server?: string | undefined; dataFolder?: string | undefined }): ServerAddress {
-  const dataFolder = dataFolderOf(options.dataFolder);
-  if (options.server !== undefined) return named(options.server, '--server', dataFolder);
+export function findServer(given: GivenServer): ServerAddress {
+  const dataFolder = dataFolderOf(given.dataFolder);
+  if (given.server !== undefined) return named(given.server, '--server', dataFolder, given);
   const fromEnvironment = process.env['ESPALIER_SERVER'];
-  if (fromEnvironment) return named(fromEnvironment, 'ESPALIER_SERVER', dataFolder);
-  const found = serverOf(dataFolder);
+  if (fromEnvironment) return named(fromEnvironment, 'ESPALIER_SERVER', dataFolder, given);
+  const found = serverOf(dataFolder, given);
   if (found !== null) return found;
   const source = `the default; there is no ${serverFilePath(dataFolder)}`;
-  return { address: DEFAULT_SERVER, source, origin: 'default', token: process.env['ESPALIER_TOKEN'] || null };
+  return { address: DEFAULT_SERVER, source, origin: 'default', token: givenToken(given.tokenFile) ?? null, tls: null };
 }
 
 /** The data folder's own server; null: none was started there. @throws CliError SERVER_UNAVAILABLE while it starts, and in a copy */
-export function serverOf(dataFolder: string): ServerAddress | null {
+export function serverOf(dataFolder: string, given: GivenServer = {}): ServerAddress | null {
   const found = announcement(dataFolder);
   if (found === null) return null;
-  const { listen } = found;
+  const { listen, tls } = found;
   if (found.isCopied === true) throw copied(dataFolder);
   if (listen === undefined) throw notStarted(dataFolder);
-  return { address: listen, source: serverFilePath(dataFolder), origin: 'data folder', token: tokenFor(listen, dataFolder, listen) };
+  return {
+    address: listen,
+    source: serverFilePath(dataFolder),
+    origin: 'data folder',
+    token: tokenFor(listen, dataFolder, listen, given),
+    tls: tls === undefined ? null : serverTls(given.tlsCa, tls),
+  };
 }
 
 function notStarted(dataFolder: string): CliError {
@@ -119,21 +141,37 @@ function copied(dataFolder: string): CliError {
   });
 }
 
-/** Whatever the data folder is, if it is not this server's. */
-function named(address: string, source: string, dataFolder: string): ServerAddress {
-  let listen: string | undefined;
+/** Whatever the data folder is, if it is not this server's. @throws CliError SERVER_ADDRESS_INVALID, TOKEN_UNENCRYPTED */
+function named(text: string, source: string, dataFolder: string, given: GivenServer): ServerAddress {
+  const [, scheme, address = ''] = /^(https?:\/\/)?(.*)$/s.exec(text)!;
+  let known: Announcement = {};
   try {
-    ({ listen } = announcement(dataFolder) ?? {});
+    known = announcement(dataFolder) ?? {};
   } catch {
     // another user's, so its token is not ours to show
   }
-  return { address: checked(address, source), source, origin: 'named', token: tokenFor(address, dataFolder, listen) };
+  requireAddress(address, text, source);
+  const isOwn = known.listen !== undefined && isSameServer(address, known.listen);
+  const own = isOwn && scheme !== 'http://' ? known.tls : undefined;
+  const tls = scheme === 'https://' || own !== undefined ? serverTls(given.tlsCa, own) : null;
+  const token = tokenFor(address, dataFolder, known.listen, given);
+  if (token !== null && tls === null && scheme === undefined && !isOwn && !isLoopbackAddress(address))
+    throw new CliError(
+      'TOKEN_UNENCRYPTED',
+      `${address} is beyond this machine, and a token that is shown without TLS can be read on the way`,
+      {
+        field: source,
+        exitCode: ExitCode.usage,
+        hint: `write https://${address} (or http://${address} where something else encrypts, as a tunnel does)`,
+      },
+    );
+  return { address, source, origin: 'named', token, tls };
 }
 
 /** @param listen of the data folder's own server */
-function tokenFor(address: string, dataFolder: string, listen: string | undefined): string | null {
-  const given = process.env['ESPALIER_TOKEN'];
-  if (given) return given;
+function tokenFor(address: string, dataFolder: string, listen: string | undefined, given: GivenServer): string | null {
+  const token = givenToken(given.tokenFile);
+  if (token !== undefined) return token;
   return listen === undefined || !isSameServer(address, listen) ? null : tokenOf(dataFolder);
 }
 
@@ -152,10 +190,11 @@ export function isSameServer(one: string, other: string): boolean {
   return plain(one) === plain(other);
 }
 
-function checked(address: string, source: string): string {
+function requireAddress(address: string, text: string, source: string): void {
   const port = /^(?:[\w.-]+|\[[\da-fA-F:]+\]):(\d{1,5})$/.exec(address)?.[1];
-  if (address.startsWith('unix:') || (port !== undefined && Number(port) >= 1 && Number(port) <= 65_535)) return address;
-  throw new CliError('SERVER_ADDRESS_INVALID', `${JSON.stringify(address)} is no server address; HOST:PORT and unix:PATH are allowed`, {
+  if (text.startsWith('unix:') || (port !== undefined && Number(port) >= 1 && Number(port) <= 65_535)) return;
+  const allowed = 'HOST:PORT, https://HOST:PORT and unix:PATH are allowed';
+  throw new CliError('SERVER_ADDRESS_INVALID', `${JSON.stringify(text)} is no server address; ${allowed}`, {
     field: source,
     exitCode: ExitCode.usage,
   });

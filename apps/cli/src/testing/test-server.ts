@@ -73,7 +73,7 @@ export class TestServer {
     readonly address: string,
   ) {}
 
-  static async start(answers: Answers, address = '127.0.0.1:0'): Promise<TestServer> {
+  static async start(answers: Answers, address = '127.0.0.1:0', secret = ServerCredentials.createInsecure()): Promise<TestServer> {
     const server = new Server();
     for (const service of [
       v1.RunServiceService,
@@ -86,7 +86,7 @@ export class TestServer {
       server.addService(service, implementation(Object.keys(service), answers as Record<string, unknown>));
     }
     const port = await new Promise<number>((resolve, reject) => {
-      server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
+      server.bindAsync(address, secret, (error, bound) => (error ? reject(error) : resolve(bound)));
     });
     return new TestServer(server, `127.0.0.1:${port}`);
   }

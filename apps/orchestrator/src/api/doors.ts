@@ -1,5 +1,6 @@
 // The users who may connect to the gRPC port and to the page's port: processes of the server's user and of root, which can read the token
-// anyway. Without a token every user of the machine comes in. Other machines come in only where the server listens beyond this one.
+// anyway. With TLS, and without a token, every user of the machine comes in. Other machines come in only where the server listens beyond
+// this one.
 import type { Server as Listener } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
 import { ServerCredentials, ServerInterceptingCall, type Server, type ServerInterceptor } from '@grpc/grpc-js';
@@ -14,9 +15,10 @@ import {
   type DoorOptions,
   type Peer,
   type Refusal,
+  type TlsIdentity,
 } from '#local-access';
 import { EspalierError } from '#protocol';
-import { ACCESS_TOKEN, LOGGER } from '../tokens.js';
+import { ACCESS_TOKEN, LOGGER, TLS_IDENTITY } from '../tokens.js';
 import { isOpenMethod } from './access.js';
 
 @Injectable()
@@ -25,19 +27,20 @@ export class Doors {
 
   constructor(
     @Inject(ACCESS_TOKEN) private readonly token: string | null,
+    @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
   /** Returns the address with the port that was given. @throws EspalierError LISTEN_FAILED */
   async ofGrpc(server: Server, address: string): Promise<{ address: string; door: Door }> {
-    const door = await openGrpcDoor(server, ServerCredentials.createInsecure(), this.options(address)).catch(failed(address));
+    const door = await openGrpcDoor(server, ServerCredentials.createInsecure(), this.options(address, 'h2')).catch(failed(address));
     this.doors.push(door);
     return { address: address.replace(/:\d+$/, `:${door.port}`), door };
   }
 
   /** @param orAnyPort where the port is taken, another one. @throws EspalierError LISTEN_FAILED */
   async ofWeb(listener: Listener, address: string, orAnyPort: boolean): Promise<Door> {
-    const options = this.options(address);
+    const options = this.options(address, 'http/1.1');
     const door = await openDoor(listener, options).catch((error: unknown) => {
       if (!orAnyPort || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return failed(address)(error);
       return openDoor(listener, { ...options, port: 0 });
@@ -68,12 +71,14 @@ export class Doors {
         }),
     });
 
-  private options(address: string): DoorOptions {
+  private options(address: string, protocol: string): DoorOptions {
     const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
     return {
       host: host!.replace(/^\[(.*)\]$/, '$1'),
       port: Number(port),
-      admits: this.token === null ? () => true : isOwnUserOrRoot,
+      // A browser shows its cookie to no other user's program, since that has no certificate. So tokens tell who calls.
+      admits: this.token === null || this.tls !== null ? () => true : isOwnUserOrRoot,
+      tls: this.tls === null ? undefined : { identity: this.tls, protocol },
       otherMachines: !isLoopbackAddress(address),
       onRefused: (refusal, times) => this.log.warn({ ...refusal, times }, refusalWords[refusal.why]),
     };
@@ -84,6 +89,7 @@ const refusalWords: Record<Refusal['why'], string> = {
   'another-user': "a connection of another user was refused: this server is for its own user's processes",
   'unknown-user': 'a connection was refused: it was closing before its user could be told',
   'another-machine': 'a connection of another machine was refused',
+  'no-tls': 'a connection was refused: its client did not speak TLS, did not take the certificate, or showed none that is taken',
   'no-room': 'a connection was refused: there is no room for more',
 };
 

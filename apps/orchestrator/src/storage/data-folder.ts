@@ -57,8 +57,9 @@ export class DataFolder {
   }
 
   /** Tells the command line where to find the server. */
-  announce(listen: string, web: string | null): void {
-    this.write({ listen, ...(web === null ? {} : { web }), pid: process.pid });
+  announce(listen: string, web: string | null, tls: { authority: string; name: string } | null): void {
+    const secure = tls === null ? {} : { tls: { authority: tls.authority, name: tls.name } };
+    this.write({ listen, ...(web === null ? {} : { web }), ...secure, pid: process.pid });
   }
 
   /**

@@ -4,7 +4,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import { LoginKeys } from '#local-access';
+import { LoginKeys, type TlsIdentity } from '#local-access';
 import { EspalierError } from '#protocol';
 import { OWNER, type Access, type Grant } from '../api/access.js';
 
@@ -19,6 +19,8 @@ export interface WebSecrets {
   cookieKey: () => string;
   /** Tells the cookies of several servers on one host apart. */
   folderId: string;
+  /** null: the pages come without TLS. */
+  tls: TlsIdentity | null;
 }
 
 export class WebAccess {
@@ -31,7 +33,8 @@ export class WebAccess {
     private readonly secrets: WebSecrets,
     private readonly host: string,
   ) {
-    this.cookieName = `espalier-${secrets.folderId.slice(0, 8)}`;
+    // A browser takes the longer name over TLS only, and from this host only.
+    this.cookieName = `${secrets.tls === null ? '' : '__Host-'}espalier-${secrets.folderId.slice(0, 8)}`;
     this.links = secrets.token === null ? null : new LoginKeys(secrets.token);
   }
 
@@ -49,7 +52,8 @@ export class WebAccess {
   foreignOrigin({ headers }: IncomingMessage): EspalierError | undefined {
     const { origin, host = '' } = headers;
     const site = headers['sec-fetch-site'];
-    const isOwn = origin === undefined || origin.toLowerCase() === `http://${host.toLowerCase()}`;
+    const isOwn =
+      origin === undefined || origin.toLowerCase() === `${this.secrets.tls === null ? 'http' : 'https'}://${host.toLowerCase()}`;
     if (isOwn && (site === undefined || site === 'same-origin' || site === 'none')) return undefined;
     return new EspalierError(
       'ORIGIN_FOREIGN',
@@ -60,6 +64,7 @@ export class WebAccess {
   /** An address in numbers can't be made to lead elsewhere, as a name can; any port, since it may be forwarded. */
   private isOwnName(name: string): boolean {
     if (name === '') return false;
+    if (this.secrets.tls?.isFor(name) === true) return true;
     if (name === 'localhost' || name === this.host || name === '::1' || /^127(\.\d{1,3}){3}$/.test(name)) return true;
     return ['0.0.0.0', '::'].includes(this.host) && isIP(name) !== 0;
   }
@@ -101,7 +106,7 @@ export class WebAccess {
   }
 
   private cookie(value: string, maxAge: number): string {
-    return `${this.cookieName}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${maxAge}`;
+    return `${this.cookieName}=${value}; Path=/; ${this.secrets.tls === null ? '' : 'Secure; '}HttpOnly; SameSite=Strict; Max-Age=${maxAge}`;
   }
 
   get asksForLogin(): boolean {

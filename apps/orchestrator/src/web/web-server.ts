@@ -9,7 +9,7 @@ import { encodeEnvelope, type UniversalHandler } from '@connectrpc/connect/proto
 import { codeToHttpStatus, endStreamFlag, errorToJson, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
-import { LOGIN_PATH } from '#local-access';
+import { LOGIN_PATH, type TlsIdentity } from '#local-access';
 import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, toEspalierError } from '#protocol';
 import { Access } from '../api/access.js';
 import { Callers } from '../api/callers.js';
@@ -17,7 +17,7 @@ import type { OpenCalls } from '../api/call-limits.js';
 import { Doors } from '../api/doors.js';
 import { PublicServices } from '../api/public-services.js';
 import { requestIdOf } from '../api/request-ids.js';
-import { OPEN_CALLS } from '../tokens.js';
+import { OPEN_CALLS, TLS_IDENTITY } from '../tokens.js';
 import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
 import { ANSWER_COMPRESSIONS, COMPRESSED_BYTES_MIN, encodingFor } from './compression.js';
 import { PageFiles } from './page-files.js';
@@ -53,6 +53,7 @@ export class WebServer {
   constructor(
     @Inject(PublicServices) private readonly services: PublicServices,
     @Inject(Access) private readonly access: Access,
+    @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(Doors) private readonly doors: Doors,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
@@ -79,15 +80,17 @@ export class WebServer {
    * @param address host:port; where `orAnyPort` is set and the port is taken, another one
    * @throws EspalierError LISTEN_FAILED
    */
-  async listen(address: string, secrets: WebSecrets, orAnyPort = false): Promise<string> {
+  async listen(address: string, secrets: Omit<WebSecrets, 'tls'>, orAnyPort = false): Promise<string> {
     const host = address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-    const access = new WebAccess(this.access, secrets, host);
+    const access = new WebAccess(this.access, { ...secrets, tls: this.tls }, host);
     const server = createServer(ASKING, (request, response) => {
       this.serve(access, request, response).catch((error: unknown) => fail(error, request, response));
     });
     const { port } = await this.doors.ofWeb(server, address, orAnyPort);
     this.server = server;
-    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const { tls } = this;
+    if (tls === null) return `http://${bracketed(host)}:${port}`;
+    return `https://${bracketed(tls.isFor(host) ? host : tls.name)}:${port}`;
   }
 
   async close(): Promise<void> {
@@ -173,6 +176,10 @@ export class WebServer {
     response.writeHead(200, { ...headers, ...(encoding === null ? {} : { 'content-encoding': encoding }), 'content-length': body.length });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

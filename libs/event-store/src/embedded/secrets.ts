@@ -1,12 +1,12 @@
 // The secrets that keep a server to its user and its folder: certificates by which each side knows the other's place, and passwords. They
 // are made at the first start and lie in the store's folder, readable by its user only. A copy of the folder makes its own, so that no
 // client takes the store of one folder for that of another.
-import { randomBytes, webcrypto } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asOwnerOnly, hasMark, makeFolder, placeMark } from '#files';
+import { newAuthority, readCertificate, readTlsPair, signedBy, type Signed } from '#local-access';
 import { EmbeddedStoreError } from '../event-store.errors.js';
-import { readCertificate, readTlsPair } from '../server/tls-files.js';
 
 export interface StoreSecrets {
   tls: { certFile: string; keyFile: string; caFile: string };
@@ -17,9 +17,7 @@ const FOLDER = 'secrets';
 const [AUTHORITY, CERTIFICATE, KEY, USERS] = ['ca.crt', 'node.crt', 'node.key', 'users.json'] as const;
 /** The mark of the folder that they were made in. */
 const PLACE = 'folder';
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const YEARS_GOOD = 100;
-const DAY_MS = 86_400_000;
 
 /**
  * The secrets of the store in this folder. Makes them where they are missing, or where they came along with a copy of another folder.
@@ -87,54 +85,9 @@ function newPassword(): string {
 }
 
 /** An authority that signs one certificate: its own key is forgotten at once. */
-async function makeCertificates(): Promise<{ authority: string; certificate: string; key: string }> {
-  // Needed once in the life of a store.
-  await import('reflect-metadata');
-  const x509 = await import('@peculiar/x509');
-  const newKeys = (): Promise<webcrypto.CryptoKeyPair> => webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
-  const [authorityKeys, keys] = [await newKeys(), await newKeys()];
-  const now = Date.now();
-  const life = { notBefore: new Date(now - DAY_MS), notAfter: new Date(now + YEARS_GOOD * 365 * DAY_MS) };
-  const authority = await x509.X509CertificateGenerator.createSelfSigned({
-    ...life,
-    serialNumber: newSerialNumber(),
-    name: 'CN=Espalier event store authority',
-    keys: authorityKeys,
-    signingAlgorithm: ALGORITHM,
-    extensions: [
-      new x509.BasicConstraintsExtension(true, 0, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
-      await x509.SubjectKeyIdentifierExtension.create(authorityKeys.publicKey),
-    ],
-  });
-  const certificate = await x509.X509CertificateGenerator.create({
-    ...life,
-    serialNumber: newSerialNumber(),
-    subject: 'CN=localhost',
-    issuer: authority.subject,
-    signingKey: authorityKeys.privateKey,
-    publicKey: keys.publicKey,
-    signingAlgorithm: ALGORITHM,
-    extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true), // the official client refuses an authority's own
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-      new x509.SubjectAlternativeNameExtension([
-        { type: 'dns', value: 'localhost' },
-        { type: 'ip', value: '127.0.0.1' },
-      ]),
-      await x509.AuthorityKeyIdentifierExtension.create(authorityKeys.publicKey),
-    ],
-  });
-  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
-  const key = `-----BEGIN PRIVATE KEY-----\n${pkcs8.replace(/.{64}/g, '$&\n')}\n-----END PRIVATE KEY-----`;
-  return { authority: authority.toString('pem'), certificate: certificate.toString('pem'), key };
-}
-
-/** Positive, as a serial number must be. */
-function newSerialNumber(): string {
-  const bytes = randomBytes(16);
-  bytes[0]! &= 0x7f;
-  bytes[0]! |= 0x40;
-  return bytes.toString('hex');
+async function makeCertificates(): Promise<{ authority: string } & Signed> {
+  const days = YEARS_GOOD * 365;
+  const authority = await newAuthority('Espalier event store authority', days);
+  const wish = { subject: 'localhost', names: ['localhost', '127.0.0.1'], use: 'server', days } as const;
+  return { authority: authority.certificate, ...(await signedBy(authority, wish)) };
 }

@@ -1,7 +1,6 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { setMaxListeners } from 'node:events';
-import { isLoopbackHost, isOwnUser, openGrpcDoor, type Door, type Refusal } from '#local-access';
-import { readTlsPair } from './tls-files.js';
+import { isLoopbackHost, isOwnUser, openGrpcDoor, readTlsPair, type Door, type Refusal } from '#local-access';
 import { Access } from './access.js';
 import type { Limits, ServerContext } from './context.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
@@ -92,11 +91,15 @@ function reachable(host: string): string {
   return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }
 
-/** undefined without TLS. */
+/** undefined without TLS. @throws StoreError STORE_TLS_UNUSABLE */
 function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
   if (!tls) return undefined;
-  const { certificate, key } = readTlsPair(tls);
-  return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }], false);
+  try {
+    const { certificate, key } = readTlsPair(tls);
+    return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }], false);
+  } catch (error) {
+    throw new StoreError('STORE_TLS_UNUSABLE', (error as Error).message, { cause: error });
+  }
 }
 
 function userSetups({ tls }: ServerOptions): UserSetup[] {

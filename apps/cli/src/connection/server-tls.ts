@@ -1,0 +1,114 @@
+// How a client knows a server with TLS, and how it shows who it is: authorities, its own certificate, the token in a file.
+import { credentials, type ChannelCredentials, type ChannelOptions, type ServiceError } from '@grpc/grpc-js';
+import { readSecretFileSync, readUserFileSync } from '#files';
+import { CliError, ExitCode } from '../cli-error.js';
+import type { ServerAddress } from './server-address.js';
+
+const FILE_BYTES_MAX = 1 << 20;
+
+/** From the server's own announcement: its authority in PEM ('': one that the system trusts), and a name in its certificate. */
+export interface AnnouncedTls {
+  authority: string;
+  name: string;
+}
+
+export interface ServerTls {
+  /** In PEM; undefined: those that the system trusts. */
+  authority: Buffer | undefined;
+  /** The name in the server's certificate, where the address has another. */
+  name: string | undefined;
+  certificate: Buffer | undefined;
+  key: Buffer | undefined;
+}
+
+export function isAnnouncedTls(tls: unknown): tls is AnnouncedTls {
+  const { authority, name } = (tls ?? {}) as Record<string, unknown>;
+  return typeof authority === 'string' && typeof name === 'string';
+}
+
+/** @param own the data folder's own server. @throws CliError FILE_UNUSABLE */
+export function serverTls(tlsCa: string | undefined, own?: AnnouncedTls): ServerTls {
+  const announced = own === undefined || own.authority === '' ? undefined : Buffer.from(own.authority);
+  return {
+    authority: fileOf('--tls-ca', tlsCa ?? process.env['ESPALIER_TLS_CA'], readUserFileSync) ?? announced,
+    name: own?.name,
+    certificate: fileOf('ESPALIER_TLS_CLIENT_CERT', process.env['ESPALIER_TLS_CLIENT_CERT'], readUserFileSync),
+    key: fileOf('ESPALIER_TLS_CLIENT_KEY', process.env['ESPALIER_TLS_CLIENT_KEY'], readSecretFileSync),
+  };
+}
+
+/** The token that the user names; undefined: none. @throws CliError FILE_UNUSABLE */
+export function givenToken(tokenFile: string | undefined): string | undefined {
+  const read = fileOf('--token-file', tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], readSecretFileSync);
+  return read?.toString('utf8').trim() ?? (process.env['ESPALIER_TOKEN'] || undefined);
+}
+
+function fileOf(option: string, path: string | undefined, read: (path: string, limitBytes: number) => Buffer): Buffer | undefined {
+  if (!path) return undefined;
+  try {
+    return read(path, FILE_BYTES_MAX);
+  } catch (error) {
+    throw new CliError('FILE_UNUSABLE', `${option}: ${(error as Error).message}`, {
+      field: option,
+      exitCode: ExitCode.usage,
+      cause: error,
+    });
+  }
+}
+
+/** @throws CliError TLS_FILES_UNUSABLE */
+export function channelOf({ tls }: ServerAddress): { secret: ChannelCredentials; options: ChannelOptions } {
+  if (tls === null) return { secret: credentials.createInsecure(), options: {} };
+  const { authority, name, certificate, key } = tls;
+  // The gRPC library asks for a server by an address in numbers too, and Node warns of that on the user's terminal.
+  process.noDeprecation = true;
+  try {
+    return {
+      secret: credentials.createSsl(authority ?? null, key ?? null, certificate ?? null),
+      options: name === undefined ? {} : { 'grpc.ssl_target_name_override': name, 'grpc.default_authority': name },
+    };
+  } catch (error) {
+    throw new CliError('TLS_FILES_UNUSABLE', `the files for TLS can't be used: ${(error as Error).message}`, {
+      exitCode: ExitCode.usage,
+      cause: error,
+      hint: '--tls-ca is an authority; ESPALIER_TLS_CLIENT_CERT and ESPALIER_TLS_CLIENT_KEY are a certificate and its key; all in PEM',
+    });
+  }
+}
+
+/** What is wrong with TLS, by the words of the library. */
+const PROBLEMS: [words: RegExp, code: string, message: string, hint: string][] = [
+  [
+    /certificate has expired|not yet valid/,
+    'TLS_CERTIFICATE_EXPIRED',
+    'shows a certificate that is not valid now',
+    'renew it there (espalier tls renew), or set the clock of this machine',
+  ],
+  [/does not match certificate/, 'TLS_NAME_WRONG', 'shows a certificate for other names', 'use a name that it is for'],
+  [
+    /self[- ]signed certificate|unable to (get|verify)|signature failure/,
+    'TLS_AUTHORITY_UNKNOWN',
+    'shows a certificate of an authority that is not known here',
+    'name the file of its authority with --tls-ca',
+  ],
+  [
+    /certificate required|bad certificate|alert unknown ca|handshake failure/,
+    'TLS_CLIENT_REFUSED',
+    'asks for a certificate of its clients',
+    'set ESPALIER_TLS_CLIENT_CERT and ESPALIER_TLS_CLIENT_KEY',
+  ],
+  [/wrong version number|packet length too long/, 'TLS_NOT_SPOKEN', 'does not speak TLS', 'name it without https://'],
+];
+
+/** The error for a call that TLS let fail; undefined: it failed for another reason. */
+export function tlsProblem({ address, tls }: ServerAddress, error: ServiceError): CliError | undefined {
+  const found = tls === null ? undefined : PROBLEMS.find(([words]) => words.test(error.details));
+  if (found === undefined) return undefined;
+  const [, code, message, hint] = found;
+  const names = /is not in the cert's (?:list|altnames): (.*?)(?:\. Resolution note|$)/.exec(error.details)?.[1];
+  return new CliError(code, `the server at ${address} ${message}${names === undefined ? '' : `: ${names}`}`, {
+    exitCode: ExitCode.unavailable,
+    cause: error,
+    hint,
+  });
+}

@@ -1,0 +1,35 @@
+// The certificate and the key of a server with TLS, looked at before they are used: what is damaged is named by its file.
+import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
+import { readUserFileSync } from '#files';
+
+const PEM_BYTES_MAX = 1 << 20;
+
+export interface TlsPair {
+  certificate: Buffer;
+  key: Buffer;
+}
+
+/** @param read of the key's file, where other rules hold for it. @throws Error that names the file */
+export function readTlsPair(
+  { certFile, keyFile }: { certFile: string; keyFile: string },
+  read: (file: string, limitBytes: number) => Buffer = readUserFileSync,
+): TlsPair {
+  const certificate = readPem(certFile, 'certificate', (pem) => new X509Certificate(pem));
+  const key = readPem(keyFile, 'private key', (pem): KeyObject => createPrivateKey(pem), read);
+  if (!certificate.value.checkPrivateKey(key.value)) throw new Error(`${keyFile} is not the private key of the certificate ${certFile}`);
+  return { certificate: certificate.pem, key: key.pem };
+}
+
+/** @throws Error that names the file */
+export function readCertificate(file: string): X509Certificate {
+  return readPem(file, 'certificate', (pem) => new X509Certificate(pem)).value;
+}
+
+function readPem<T>(file: string, what: string, parse: (pem: Buffer) => T, read = readUserFileSync): { pem: Buffer; value: T } {
+  try {
+    const pem = read(file, PEM_BYTES_MAX);
+    return { pem, value: parse(pem) };
+  } catch (error) {
+    throw new Error(`${file} holds no ${what} that can be used: ${(error as Error).message}`, { cause: error });
+  }
+}
