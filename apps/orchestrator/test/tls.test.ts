@@ -53,7 +53,7 @@ async function espalier(...args: string[]): Promise<string> {
 }
 
 async function page(path: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
-  const asked = request(`${server.webAddress}${path}`, { ca: authority.certificate, headers });
+  const asked = request(`${server.webAddress}${path}`, { ca: authority.certificate, servername: 'localhost', headers });
   asked.end();
   const [answer] = (await once(asked, 'response')) as [IncomingMessage];
   answer.resume();
@@ -94,7 +94,7 @@ it('refuses clients without TLS and goes on, and no foreign authority is trusted
   for (const port of [server.webAddress, `https://${server.listenAddress}`].map((address) => new URL(address).port)) {
     const asked = plainRequest({ host: '127.0.0.1', port, path: '/' });
     asked.end();
-    expect(((await once(asked, 'error').catch((error: unknown) => [error])) as [Error])[0]).toBeInstanceOf(Error);
+    expect(await once(asked, 'error')).toMatchObject([{ code: expect.stringMatching(/ECONNRESET|HPE_/) as string }]);
   }
   const other = await newAuthority('an authority', 60);
   const deceived = new v1.RunServiceClient(
@@ -144,18 +144,9 @@ it('shows its key neither in its log nor in its command line', () => {
   for (const line of lines) for (const shown of [server.log, command, JSON.stringify(process.argv)]) expect(shown).not.toContain(line);
 });
 
-it.each([
-  ['--tls-key', ['--tls-cert', file('server.pem')], 'FIELD_REQUIRED'],
-  ['--tls-cert', ['--tls-client-ca', file('authority.pem')], 'FIELD_REQUIRED'],
-  ['authority.pem holds no private key', ['--tls-cert', file('server.pem'), '--tls-key', file('authority.pem')], 'TLS_FILES_UNUSABLE'],
-  ['none holds no certificate', ['--tls-cert', file('none'), '--tls-key', file('server.key')], 'TLS_FILES_UNUSABLE'],
-])('says at the start that %s', async (words, args, code) => {
+it('says at the start which file it can not use', async () => {
   const main = programFile(new URL('../src/main.js', import.meta.url));
-  const started = promisify(execFile)(process.execPath, [main, '--data-folder', file('not-started'), '--listen', '127.0.0.1:0', ...args]);
-  const failure = await started.then(
-    () => 'it started',
-    (error: unknown) => (error as { stderr: string }).stderr,
-  );
-  expect(failure).toContain(words);
-  expect(failure).toContain(code);
+  const tls = ['--tls-cert', file('server.pem'), '--tls-key', file('authority.pem')];
+  const started = promisify(execFile)(process.execPath, [main, '--data-folder', file('not-started'), '--listen', '127.0.0.1:0', ...tls]);
+  await expect(started).rejects.toMatchObject({ stderr: expect.stringMatching(/authority\.pem holds no private key.*TLS_FILES_UNUSABLE/) });
 });

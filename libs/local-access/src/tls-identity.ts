@@ -2,7 +2,7 @@
 // connections that come after a change get the new certificate, those that are open keep theirs.
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { readSecretFileSync } from '#files';
 import { readCertificate, readTlsPair } from './tls-files.js';
@@ -94,7 +94,7 @@ export class TlsIdentity {
   /** Whether the certificate is for this name or address. */
   isFor(host: string): boolean {
     const { certificate } = this;
-    return certificate.checkHost(host) !== undefined || certificate.checkIP(host) !== undefined;
+    return (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
   }
 
   /** A name that the certificate is for. */
