@@ -2,6 +2,7 @@
 // The folders of the orchestrator, lowest first. A folder imports from folders before it, never from one after it.
 const orchestrator = 'apps/orchestrator/src';
 const folders = [
+  'monitoring',
   'event-sourcing',
   'pruning-run/record',
   'pruning-run/method',

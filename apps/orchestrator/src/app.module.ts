@@ -50,6 +50,8 @@ import { StudyDriver } from './studies/study-driver.js';
 import { StudyRepository } from './studies/study-repository.js';
 import { SpaceReserve } from './storage/space-reserve.js';
 import { StorageWatch } from './storage/storage-watch.js';
+import { Tallies } from './monitoring/tallies.js';
+import { MetricsPage } from './web/metrics-page.js';
 import { WebServer } from './web/web-server.js';
 import {
   ACCESS_TOKEN,
@@ -75,6 +77,7 @@ export interface Surroundings {
   token: string | null;
   /** null: the ports speak without TLS. */
   tls: TlsIdentity | null;
+  tallies: Tallies;
   log: Logger;
 }
 
@@ -82,7 +85,7 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, condition, artifacts, lease, folderId, token, tls, log }: Surroundings): DynamicModule {
+  static of({ config, store, condition, artifacts, lease, folderId, token, tls, tallies, log }: Surroundings): DynamicModule {
     const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
     const lender = engineLender(pool, config.engines === 0 ? null : checking);
@@ -95,6 +98,7 @@ class SurroundingsModule {
       { provide: LOGGER, useValue: log },
       { provide: ACCESS_TOKEN, useValue: token },
       { provide: TLS_IDENTITY, useValue: tls },
+      { provide: Tallies, useValue: tallies },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
       { provide: EnginePool, useValue: pool },
@@ -149,6 +153,7 @@ export class AppModule {
         PublicServices,
         { provide: OPEN_CALLS, useFactory: () => new OpenCalls(WITH_TOKEN) },
         GrpcServer,
+        MetricsPage,
         WebServer,
         SpaceReserve,
         StorageWatch,

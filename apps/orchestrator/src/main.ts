@@ -18,6 +18,8 @@ import { EventStoreHost } from './storage/event-store.provider.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
+import { Tallies } from './monitoring/tallies.js';
+import { timedStore } from './monitoring/timed-store.js';
 import { patiently } from './event-sourcing/store-retries.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
 import { bindStore, requireStoreFiles } from './storage/store-binding.js';
@@ -38,7 +40,8 @@ async function main(): Promise<void> {
   const folder = DataFolder.open(config.dataFolder);
   const token = config.openLoopback ? null : folder.newToken();
   const tls = tlsIdentity(config);
-  const { eventStore, store, artifacts, condition, seen } = await openStores(config, log);
+  const tallies = new Tallies();
+  const { eventStore, store, artifacts, condition, seen } = await openStores(config, tallies, log);
   const lease = new DriverLease({
     store,
     folderId: folder.id,
@@ -46,7 +49,7 @@ async function main(): Promise<void> {
     log,
     ownsStore: config.eventStore === undefined,
   });
-  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, log };
+  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, tallies, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
@@ -152,12 +155,12 @@ function announce(folder: DataFolder, listen: string, web: string | null, tls: T
 }
 
 /** The events and the artifacts that they name. */
-async function openStores(config: OrchestratorConfig, log: Logger) {
+async function openStores(config: OrchestratorConfig, tallies: Tallies, log: Logger) {
   await requireStoreFiles(config);
   const eventStore = await EventStoreHost.open(config, log);
   const artifacts = await openArtifactStore({ folder: config.artifactFolder });
   const { condition, seen } = await patiently(() => bindStore(config, eventStore.store, artifacts, log), { patienceMs: Infinity });
-  const store = notingStore(eventStore.store, condition, new Set([DRIVER_STREAM]));
+  const store = timedStore(notingStore(eventStore.store, condition, new Set([DRIVER_STREAM])), tallies);
   return { eventStore, store, artifacts, condition, seen };
 }
 

@@ -51,6 +51,10 @@ export class OpenCalls {
 
   constructor(private readonly limit: CallLimit) {}
 
+  get open(): number {
+    return this.all;
+  }
+
   refusal(client: string): EspalierError | undefined {
     const { ofOneClient, inAll } = this.limit;
     if ((this.ofClient.get(client) ?? 0) >= ofOneClient) return tooMany(`this client has ${ofOneClient} calls open, and more`);

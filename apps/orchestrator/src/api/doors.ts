@@ -18,6 +18,7 @@ import {
   type TlsIdentity,
 } from '#local-access';
 import { EspalierError } from '#protocol';
+import { Tallies } from '../monitoring/tallies.js';
 import { ACCESS_TOKEN, LOGGER, TLS_IDENTITY } from '../tokens.js';
 import { isOpenMethod } from './access.js';
 
@@ -28,6 +29,7 @@ export class Doors {
   constructor(
     @Inject(ACCESS_TOKEN) private readonly token: string | null,
     @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
+    @Inject(Tallies) private readonly tallies: Tallies,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
@@ -80,7 +82,10 @@ export class Doors {
       admits: this.token === null || this.tls !== null ? () => true : isOwnUserOrRoot,
       tls: this.tls === null ? undefined : { identity: this.tls, protocol },
       otherMachines: !isLoopbackAddress(address),
-      onRefused: (refusal, times) => this.log.warn({ ...refusal, times }, refusalWords[refusal.why]),
+      onRefused: (refusal, times) => {
+        this.tallies.refusedConnections.inc({ reason: refusal.why }, times);
+        this.log.warn({ ...refusal, times }, refusalWords[refusal.why]);
+      },
     };
   }
 }

@@ -8,12 +8,11 @@ import { EnginePool } from '../engine-pool/engine-pool.js';
 import { logsElsewhere, logTail } from '../storage/log-tail.js';
 import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
+import { lookAt } from '../engine-pool/look-at.js';
 
 const LOG_LINES_USUAL = 200;
 const LOG_LINES_MAX = 1_000;
 const LOG_TEXT_CHARACTERS_MAX = 2_000;
-/** An engine that does not answer in this time is shown with its last answer. */
-const LOOK_TIMEOUT_MS = 1_500;
 
 const STATUSES: Record<SlotStatus, v1.EngineStatus> = {
   notStarted: v1.EngineStatus.ENGINE_STATUS_NOT_STARTED,
@@ -110,10 +109,4 @@ export class EngineGrpc {
       engineBuild: about?.build ?? '',
     };
   }
-}
-
-/** null: it can't be asked, or does not answer in time. */
-function lookAt(slot: EngineSlot): Promise<engineV1.DescribeEngineResponse | null> {
-  const { live } = slot.supervisor;
-  return live === null ? slot.connector.look(LOOK_TIMEOUT_MS) : live.client.describe(LOOK_TIMEOUT_MS).catch(() => null);
 }

@@ -10,6 +10,7 @@ import { Callers } from './callers.js';
 import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './call-limits.js';
 import { Doors } from './doors.js';
 import { PublicServices, SERVICES } from './public-services.js';
+import { Tallies } from '../monitoring/tallies.js';
 import { requestIds } from './request-ids.js';
 import { LOGGER, OPEN_CALLS } from '../tokens.js';
 
@@ -40,6 +41,7 @@ export class GrpcServer {
     @Inject(Callers) callers: Callers,
     @Inject(Doors) private readonly doors: Doors,
     @Inject(OPEN_CALLS) calls: OpenCalls,
+    @Inject(Tallies) tallies: Tallies,
     @Inject(LOGGER) log: Logger,
   ) {
     this.server = new Server({
@@ -52,6 +54,7 @@ export class GrpcServer {
     const refusals = new OnceASecond<Refused>(({ message, ...call }, times) => log.info({ ...call, times }, message));
     onHandlerError((method, error, requestId) => {
       const { code, message } = toEspalierError(error);
+      tallies.failedCalls.inc({ code });
       if (REFUSALS.has(code)) refusals.add(code, { method, requestId, code, message });
       else if (statusOf(code) === status.INTERNAL) log.error({ method, requestId, code, err: error }, message);
       else log.info({ method, requestId, code }, message);

@@ -16,8 +16,11 @@ export interface Occupant {
   runId: string;
 }
 
-export type SlotStatus =
-  'notStarted' | 'starting' | 'idle' | 'busy' | 'notResponding' | 'restarting' | 'unreachable' | 'attachedElsewhere' | 'standby';
+export const SLOT_STATUSES = [
+  ...(['notStarted', 'starting', 'idle', 'busy', 'notResponding', 'restarting', 'unreachable'] as const),
+  ...(['attachedElsewhere', 'standby'] as const),
+];
+export type SlotStatus = (typeof SLOT_STATUSES)[number];
 
 export interface SlotOptions {
   name: string;

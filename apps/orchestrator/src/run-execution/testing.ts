@@ -13,6 +13,7 @@ import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
 import { decodeStored, encodeFacts, runStream } from '../pruning-run/record/stored-event.js';
 import { launched } from '../pruning-run/testing.js';
 import { LiveProgress } from '../views/live-progress.js';
+import { Tallies } from '../monitoring/tallies.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { SegmentRecorder } from './recording/segment-recorder.js';
 
@@ -124,7 +125,7 @@ export class World {
   parts(slot: EngineSlot): AttemptParts {
     const keeper = { pin: () => Promise.resolve(), release: () => undefined, releaseAfter: () => undefined } as never;
     const { runs, feed, artifacts, live, jobs, shutdown } = this;
-    const recorder = new SegmentRecorder(artifacts, this.store as unknown as EventStore, runs, keeper, live, quiet);
+    const recorder = new SegmentRecorder(artifacts, this.store as unknown as EventStore, runs, keeper, live, new Tallies(), quiet);
     const modelAndData = { remakeTokens: () => Promise.resolve() };
     const common = { runs, feed: feed as never, artifacts, live, jobs, recorder, modelAndData, log: quiet };
     return { ...common, slot, instance: 'this process', recordIntervalMs: 0, shutdown: shutdown.signal };

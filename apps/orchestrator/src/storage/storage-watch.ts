@@ -46,6 +46,11 @@ export class StorageWatch {
     clearInterval(this.timer);
   }
 
+  /** As it was found at the last look, which is seconds ago at most. */
+  get canRecord(): boolean {
+    return this.trouble === null;
+  }
+
   /** @throws EspalierError STORAGE_FULL, STORAGE_UNUSABLE, as things are now */
   async requireRoom(): Promise<void> {
     this.requireFolder();

@@ -107,6 +107,15 @@ export class LiveProgress {
     return (this.runs.get(runId)?.steps ?? []).filter((one) => one.step >= step);
   }
 
+  get unrecordedSteps(): number {
+    return [...this.runs.values()].reduce((sum, { steps }) => sum + steps.length, 0);
+  }
+
+  /** When the waits that last now began, in ms of the epoch. */
+  get waitsSinceMs(): number[] {
+    return [...this.waiting.values()].map(({ sinceMs }) => sinceMs);
+  }
+
   heardRuns(): string[] {
     return [...this.runs.keys()];
   }

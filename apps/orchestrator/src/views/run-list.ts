@@ -6,6 +6,7 @@ import { decodePageToken, encodePageToken, type PageKey } from './page-token.js'
 import type { RunSummary } from './projection/run-detail.js';
 import { behind, orderedBy, orderOf, type OrderedRun } from './run-order.js';
 import type { ViewsDatabase } from '../event-sourcing/views-file.js';
+import { STATUS_NUMBERS } from './run-status.js';
 
 const DEFAULT_PAGE_SIZE = 50;
 const LARGEST_PAGE_SIZE = 500;
@@ -85,6 +86,15 @@ export function* filteredRuns(database: ViewsDatabase, filter: RunFilter, heard:
     .pluck()
     .iterate(values);
   for (const summary of summaries) yield JSON.parse(summary) as RunSummary;
+}
+
+/** Every status with its number of runs. */
+export function countByStatus(database: ViewsDatabase, heard: readonly string[], nowMs: number): Record<string, number> {
+  const counted = database
+    .prepare<[object], { status: string; count: number }>(`SELECT ${SHOWN_STATUS} AS status, COUNT(*) AS count FROM runs GROUP BY 1`)
+    .all({ now: nowMs, heard: JSON.stringify(heard) });
+  const none = [...Object.keys(STATUS_NUMBERS), 'damaged'].map((status) => [status, 0] as const);
+  return { ...Object.fromEntries(none), ...Object.fromEntries(counted.map(({ status, count }) => [status, count] as const)) };
 }
 
 function pageSizeOf(asked: number): number {

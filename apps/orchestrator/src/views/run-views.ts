@@ -16,7 +16,7 @@ import { viewsSchema } from './projection/views-schema.js';
 import type { LiveSteps } from './live-steps.js';
 import { othersNamed, requireOwnName, resolveRunId } from './run-ids.js';
 import { groupRuns } from './run-groups.js';
-import { filteredRuns, listRuns } from './run-list.js';
+import { countByStatus, filteredRuns, listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 
@@ -188,6 +188,12 @@ export class RunViews extends Views {
     const parentRunId = request.parentRunId === '' ? '' : await this.runId(request.parentRunId, 'parent_run_id');
     const page = listRuns(this.database, { ...request, parentRunId }, this.heardInTime(), this.now());
     return { runs: page.runs.map((summary) => this.message(summary)), nextPageToken: page.nextPageToken, total: page.total };
+  }
+
+  /** Every status with its number of runs, as clients see them. */
+  async countByStatus(): Promise<Record<string, number>> {
+    await this.ready();
+    return countByStatus(this.database, this.heardInTime(), this.now());
   }
 
   async groupRuns({ by, figures, ...filter }: v1.GroupRunsRequest): Promise<v1.GroupRunsResponse> {

@@ -20,6 +20,7 @@ import { requestIdOf } from '../api/request-ids.js';
 import { OPEN_CALLS, TLS_IDENTITY } from '../tokens.js';
 import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
 import { ANSWER_COMPRESSIONS, COMPRESSED_BYTES_MIN, encodingFor } from './compression.js';
+import { METRICS_PATH, MetricsPage } from './metrics-page.js';
 import { PageFiles } from './page-files.js';
 import { readBody, requireMessage } from './request-message.js';
 import { WebAccess, type WebSecrets } from './web-access.js';
@@ -56,6 +57,7 @@ export class WebServer {
     @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(Doors) private readonly doors: Doors,
+    @Inject(MetricsPage) private readonly metricsPage: MetricsPage,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
   ) {}
 
@@ -116,6 +118,7 @@ export class WebServer {
     else if (request.method !== 'GET' && request.method !== 'HEAD')
       sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
     else if (path === LOGIN_PATH) login(access, request, response);
+    else if (path === METRICS_PATH) await this.metrics(access, request, response);
     else await this.page(path, request, response);
   }
 
@@ -158,6 +161,27 @@ export class WebServer {
       reportFailure(path, known, metadata);
       refuse(toConnectError(known), request, response);
     }
+  }
+
+  /** Any role may read it. Prometheus shows the token as other programs do. */
+  private async metrics(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const client = `http ${request.socket.remoteAddress ?? ''}`;
+    try {
+      access.grantOf(request);
+      const refusal = this.calls.refusal(client);
+      if (refusal !== undefined) throw refusal;
+    } catch (error) {
+      const known = toEspalierError(error);
+      reportFailure(METRICS_PATH, known, callMetadata(''));
+      sendText(response, codeToHttpStatus(toConnectError(known).code), known.message);
+      return;
+    }
+    this.doors.trust(request.socket);
+    this.calls.add(client, 1);
+    response.once('close', () => this.calls.add(client, -1));
+    const text = await this.metricsPage.text();
+    response.writeHead(200, { 'content-type': this.metricsPage.type, 'cache-control': 'no-store' });
+    response.end(request.method === 'HEAD' ? undefined : text);
   }
 
   private async page(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {

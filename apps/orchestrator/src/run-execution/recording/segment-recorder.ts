@@ -19,6 +19,7 @@ import { patiently, type Patience } from '../../event-sourcing/store-retries.js'
 import { RunRepository } from '../../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
+import { Tallies } from '../../monitoring/tallies.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../tokens.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
 import { LiveProgress } from '../../views/live-progress.js';
@@ -44,6 +45,7 @@ export class SegmentRecorder {
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
     @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(Tallies) private readonly tallies: Tallies,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
@@ -66,6 +68,10 @@ export class SegmentRecorder {
         recorded = await this.append(run, whole, { patienceMs: Infinity, signal: patience, onWait });
         this.live.goesOn(run.runId);
         this.live.recorded(run.runId, whole.at(-1)!.report.state.step);
+        for (const { report } of whole) {
+          this.tallies.recordedSteps.inc(report.state.step - report.firstStep);
+          this.tallies.recordedTokens.inc(report.tokens);
+        }
       }
       if (failure !== undefined) throw failure.reason;
       return recorded!;

@@ -1,0 +1,214 @@
+// The page /metrics for Prometheus: the tallies of this process, and how things are at the moment of the question.
+import { Inject, Injectable } from '@nestjs/common';
+import { Counter, Gauge } from 'prom-client';
+import { roomIn } from '#files';
+import type { TlsIdentity } from '#local-access';
+import type { OpenCalls } from '../api/call-limits.js';
+import type { OrchestratorConfig } from '../config.js';
+import { EngineJobs } from '../engine-pool/engine-jobs.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
+import { SLOT_STATUSES } from '../engine-pool/engine-slot.js';
+import { lookAt } from '../engine-pool/look-at.js';
+import { Tallies } from '../monitoring/tallies.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { StorageWatch } from '../storage/storage-watch.js';
+import { StoreCondition } from '../storage/store-condition.js';
+import { OPEN_CALLS, ORCHESTRATOR_CONFIG, TLS_IDENTITY } from '../tokens.js';
+import { LiveProgress } from '../views/live-progress.js';
+import { RunViews } from '../views/run-views.js';
+
+export const METRICS_PATH = '/metrics';
+
+interface Figure {
+  name: string;
+  help: string;
+  labels?: string[];
+  /** A counter of Prometheus, which begins with the process; else a gauge. */
+  countsUp?: boolean;
+  read: () => Promise<Value[]> | Value[] | number;
+}
+
+type Value = [labels: Record<string, string>, value: number];
+
+@Injectable()
+export class MetricsPage {
+  constructor(
+    @Inject(Tallies) private readonly tallies: Tallies,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(LiveProgress) private readonly live: LiveProgress,
+    @Inject(EnginePool) private readonly pool: EnginePool,
+    @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(StoreCondition) private readonly condition: StoreCondition,
+    @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
+    @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder'>,
+  ) {
+    for (const figure of [...this.ofWork(), ...this.ofEngines(), ...this.ofProcess()]) this.register(figure);
+  }
+
+  get type(): string {
+    return this.tallies.registry.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.tallies.registry.metrics();
+  }
+
+  private register({ name, help, labels: labelNames = [], countsUp = false, read }: Figure): void {
+    const common = { name, help, labelNames, registers: [this.tallies.registry] };
+    const values = async (): Promise<Value[]> => {
+      const found = await read();
+      return typeof found === 'number' ? [[{}, found]] : found;
+    };
+    // Each reading begins anew: an engine that is gone has no value.
+    if (countsUp) {
+      const collect = async function (this: Counter): Promise<void> {
+        const found = await values();
+        this.reset();
+        for (const [labels, value] of found) this.inc(labels, value);
+      };
+      new Counter({ ...common, collect });
+      return;
+    }
+    const collect = async function (this: Gauge): Promise<void> {
+      const found = await values();
+      this.reset();
+      for (const [labels, value] of found) this.set(labels, value);
+    };
+    new Gauge({ ...common, collect });
+  }
+
+  private ofWork(): Figure[] {
+    return [
+      {
+        name: 'espalier_runs',
+        help: 'Runs by their status, deleted ones included.',
+        labels: ['status'],
+        read: async () => Object.entries(await this.views.countByStatus()).map(([status, count]) => [{ status }, count]),
+      },
+      {
+        name: 'espalier_unrecorded_steps',
+        help: 'Training steps that engines have reported and that are not recorded yet.',
+        read: () => this.live.unrecordedSteps,
+      },
+      {
+        name: 'espalier_recording_blocked_seconds',
+        help: 'How long the work that waits longest has waited for the event store or the disk, 0 while none waits.',
+        read: () => Math.max(0, ...this.live.waitsSinceMs.map((since) => (Date.now() - since) / 1_000)),
+      },
+      {
+        name: 'espalier_waiting_jobs',
+        help: 'Evaluations, exports and texts that wait for an engine.',
+        read: () => this.jobs.waiting.length,
+      },
+      {
+        name: 'espalier_drives',
+        help: 'Whether this orchestrator drives the runs (1) or stands by (0).',
+        read: () => Number(this.lease.held),
+      },
+      {
+        name: 'espalier_can_record',
+        help: 'Whether the data folder can be written (1), or is full or removed (0).',
+        read: () => Number(this.storage.canRecord),
+      },
+      {
+        name: 'espalier_store_lacks_events',
+        help: 'Whether the event store lacks events that it had before (1).',
+        read: () => Number(this.condition.missing !== null),
+      },
+      {
+        name: 'espalier_disk_free_bytes',
+        help: 'Bytes that are free where a folder of the server lies.',
+        labels: ['folder'],
+        read: () => this.room(),
+      },
+    ];
+  }
+
+  private ofEngines(): Figure[] {
+    return [
+      {
+        name: 'espalier_engines',
+        help: 'Engines by their status.',
+        labels: ['status'],
+        read: () => SLOT_STATUSES.map((one) => [{ status: snakeCase(one) }, this.pool.slots.filter(({ status }) => status === one).length]),
+      },
+      {
+        name: 'espalier_engine_losses_total',
+        help: 'How often an engine was lost.',
+        countsUp: true,
+        labels: ['engine'],
+        read: () => this.pool.slots.map(({ name, supervisor }) => [{ engine: name }, supervisor.losses]),
+      },
+      {
+        name: 'espalier_engine_resident_memory_bytes',
+        help: 'Memory of the process of an engine.',
+        labels: ['engine'],
+        read: () => this.described(({ residentBytes }) => residentBytes),
+      },
+      {
+        name: 'espalier_engine_available_memory_bytes',
+        help: 'Memory that is free for an engine on its device.',
+        labels: ['engine'],
+        read: () => this.described(({ memoryAvailableBytes }) => memoryAvailableBytes),
+      },
+    ];
+  }
+
+  private ofProcess(): Figure[] {
+    const startedSeconds = Date.now() / 1_000 - process.uptime();
+    const { tls } = this;
+    return [
+      {
+        name: 'espalier_open_calls',
+        help: 'Calls that are open, health checks and reflection left out.',
+        read: () => this.calls.open,
+      },
+      ...(tls === null
+        ? []
+        : [
+            {
+              name: 'espalier_certificate_expiry_timestamp_seconds',
+              help: 'When the certificate of this server ends, in seconds of the epoch.',
+              read: () => tls.end.getTime() / 1_000,
+            },
+          ]),
+      {
+        name: 'process_resident_memory_bytes',
+        help: 'Memory of the process of the orchestrator.',
+        read: () => process.memoryUsage.rss(),
+      },
+      {
+        name: 'process_start_time_seconds',
+        help: 'When the process of the orchestrator started, in seconds of the epoch.',
+        read: () => startedSeconds,
+      },
+    ];
+  }
+
+  /** A folder that can't be asked has no value. */
+  private async room(): Promise<Value[]> {
+    const folders = { data: this.config.dataFolder, artifacts: this.config.artifactFolder };
+    const found = Object.entries(folders).map(async ([folder, path]): Promise<Value[]> => {
+      const bytes = await roomIn(path).catch(() => null);
+      return bytes === null ? [] : [[{ folder }, bytes]];
+    });
+    return (await Promise.all(found)).flat();
+  }
+
+  /** An engine that has not started, or does not answer in time, has no value. */
+  private async described(value: (about: { residentBytes: bigint; memoryAvailableBytes: bigint }) => bigint): Promise<Value[]> {
+    const asked = this.pool.slots.map(async (slot): Promise<Value[]> => {
+      const about = slot.supervisor.live === null ? null : await lookAt(slot);
+      return about === null ? [] : [[{ engine: slot.name }, Number(value(about))]];
+    });
+    return (await Promise.all(asked)).flat();
+  }
+}
+
+/** The words of statuses as `espalier engines --json` has them. */
+function snakeCase(word: string): string {
+  return word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
