@@ -1,4 +1,4 @@
-// The page for Prometheus: who may read it, what it says of a run, and that the files of deploy/ and the docs speak of figures that are there.
+// The page for Prometheus: who may read it, what it says of a run, and that deploy/ and the docs name figures that are there.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { v1 } from '#protocol';

@@ -56,8 +56,8 @@ export function registerTls(program: Command): void {
     .command('renew')
     .summary('make new certificates with the authority of `tls init`')
     .description(
-      'Makes new certificates and keys for the server and for clients, with the authority that the folder has. A running server takes its ' +
-        'new certificate within seconds. Connections that are open stay open.',
+      'Makes new certificates and keys for the server and for clients, with the authority that the folder has. A running server takes ' +
+        'its new certificate within seconds. Connections that are open stay open.',
     );
   withFolder(renew).option('--names <name,...>', 'other names and addresses than until now', hosts);
   examples(renew, ['espalier tls renew --dir tls']);

@@ -76,7 +76,7 @@ export function channelOf({ tls }: ServerAddress): { secret: ChannelCredentials;
   }
 }
 
-/** What is wrong with TLS, by the words of the library. */
+/** The problems of TLS, by the words of the library. */
 const PROBLEMS: [words: RegExp, code: string, message: string, hint: string][] = [
   [
     /certificate has expired|not yet valid/,

@@ -106,7 +106,8 @@ export class WebAccess {
   }
 
   private cookie(value: string, maxAge: number): string {
-    return `${this.cookieName}=${value}; Path=/; ${this.secrets.tls === null ? '' : 'Secure; '}HttpOnly; SameSite=Strict; Max-Age=${maxAge}`;
+    const secure = this.secrets.tls === null ? '' : 'Secure; ';
+    return `${this.cookieName}=${value}; Path=/; ${secure}HttpOnly; SameSite=Strict; Max-Age=${maxAge}`;
   }
 
   get asksForLogin(): boolean {
