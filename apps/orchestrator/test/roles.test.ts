@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { ChannelCredentials, Client, Metadata, status, type Channel, type ServiceError } from '@grpc/grpc-js';
 import { bearerToken, EspalierError, fromServiceError, v1 } from '#protocol';
@@ -155,6 +156,39 @@ describe('an operator', () => {
     expect(run!.launchedBy).not.toBe('token:admin');
     const events = await server.events(theirs.runId);
     expect(events.find(({ type }) => type === 'RunCancelled')!.context).toMatchObject({ actor: 'token:admin', roles: ['admin'] });
+  });
+
+  it('cancels its own jobs, and not those of others; a job goes on when the token that started it ends', async () => {
+    const { runId } = await server.completed((await server.launch({})).runId);
+    // An engine trains meanwhile, so that the jobs wait.
+    const endless = await server.launch(ENDLESS);
+    await server.until(endless.runId, ({ step }) => step > 0n);
+    const { secret } = await create({ name: 'worker', role: ROLE_OPERATOR });
+    const [worker, other] = [client(v1.RunServiceClient, secret), client(v1.RunServiceClient, tokens['operator']!)];
+    const start = async (runs: v1.RunServiceClient): Promise<v1.Job> => {
+      const request = v1.StartJobRequest.fromPartial({ work: { $case: 'evaluate', value: { runId } } });
+      return (await unary<v1.StartJobResponse>((done) => runs.startJob(request, done))).job!;
+    };
+    const cancel = (runs: v1.RunServiceClient, { jobId }: v1.Job): Promise<string> =>
+      refusalOf(unary((done) => runs.cancelJob({ jobId }, done)));
+    const first = await start(worker);
+    expect(first.startedBy).toBe('token:worker');
+    expect(await cancel(other, first)).toBe('ROLE_TOO_LOW');
+    expect(await cancel(worker, first)).toBe('OK');
+    // The engine does one after the other, so the last of them waits when the token ends.
+    const waiting = await Promise.all(Array.from({ length: 8 }, () => start(worker)));
+    await revoke('worker');
+    expect(await cancel(worker, waiting[0]!)).toBe('TOKEN_REVOKED');
+    await unary((done) => server.runs.cancelRun({ runId: endless.runId, reason: '' }, done));
+    for (;;) {
+      const { jobs } = await unary<v1.ListJobsResponse>((done) => server.runs.listJobs({ runId }, done));
+      const states = waiting.map(({ jobId }) => jobs.find((job) => job.jobId === jobId)!.state);
+      if (!states.includes(v1.JobState.JOB_STATE_RUNNING)) {
+        expect(states).toEqual(waiting.map(() => v1.JobState.JOB_STATE_DONE));
+        break;
+      }
+      await sleep(50);
+    }
   });
 
   it('names models and texts in the folders of --data-root only, wherever a link leads', async () => {

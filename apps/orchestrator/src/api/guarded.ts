@@ -1,10 +1,11 @@
 // The guard stands between each handler and whichever protocol a call came by, for all that depends on a call's message and its caller. A
-// caller whose role is too low for the method was refused before (access.ts). Here a caller is kept from the runs of others and from other
-// paths, and a call ends when its token does.
+// caller whose role is too low for the method was refused before (access.ts). Here a caller is kept from what others have started and from
+// other paths, and a call ends when its token does.
 import { Inject, Injectable } from '@nestjs/common';
 import type { MethodDefinition, UntypedHandleCall } from '@grpc/grpc-js';
 import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type CallInfo, type PlainHandler } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
+import { BackgroundJobs } from '../run-services/background-jobs.js';
 import { StudyRepository } from '../studies/study-repository.js';
 import { RunViews } from '../views/run-views.js';
 import { ORCHESTRATOR_CONFIG } from '../tokens.js';
@@ -20,6 +21,7 @@ export class Guard {
     @Inject(Access) private readonly access: Access,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(RunViews) private readonly views: RunViews,
+    @Inject(BackgroundJobs) private readonly jobs: BackgroundJobs,
     @Inject(StudyRepository) private readonly studies: StudyRepository,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
@@ -70,15 +72,16 @@ export class Guard {
     if (grant.token === null) return;
     const { onOthers } = methodAccess(path);
     if (onOthers !== v1.Role.ROLE_UNSPECIFIED) {
-      const launchedBy = await this.launchedBy(request);
-      if (launchedBy !== undefined && launchedBy !== this.callers.actorOf(call))
-        requireAtLeast(onOthers, grant, `what ${launchedBy === '' ? 'another caller' : launchedBy} has launched is`);
+      const startedBy = await this.startedBy(request);
+      if (startedBy !== undefined && startedBy !== this.callers.actorOf(call))
+        requireAtLeast(onOthers, grant, `what ${startedBy === '' ? 'another caller' : startedBy} has started is`);
     }
     await requireAllowedPaths(methodAt(path)!.input, request, this.config.dataRoots);
   }
 
   /** undefined: the request names nothing that is there; its handler says so. */
-  private async launchedBy(request: { runId?: string; studyId?: string; name?: string }): Promise<string | undefined> {
+  private async startedBy(request: { runId?: string; studyId?: string; name?: string; jobId?: string }): Promise<string | undefined> {
+    if (request.jobId !== undefined) return this.jobs.startedBy(request.jobId);
     if (request.runId !== undefined) return (await this.views.summary(await this.views.wholeRunId(request.runId))).run.launchedBy ?? '';
     await this.studies.start();
     const study =

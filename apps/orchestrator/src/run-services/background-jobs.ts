@@ -19,6 +19,8 @@ export interface BackgroundJob {
   readonly jobId: string;
   readonly runId: string;
   readonly work: Work;
+  /** The caller, as events name it. */
+  readonly startedBy: string;
   readonly startedAt: Date;
   state: 'running' | 'done' | 'cancelled' | 'failed';
   doneShare: number;
@@ -48,7 +50,7 @@ export class BackgroundJobs implements OnModuleDestroy {
    * @param begin does the work until its signal is aborted
    * @throws EspalierError of the work, where that refuses the request at once
    */
-  async start(runId: string, work: Work, begin: (signal: AbortSignal) => Followed): Promise<BackgroundJob> {
+  async start(runId: string, work: Work, startedBy: string, begin: (signal: AbortSignal) => Followed): Promise<BackgroundJob> {
     const underWay = [...this.jobs.values()].filter(({ job }) => job.state === 'running').length;
     if (underWay >= MOST_UNDER_WAY)
       throw new EspalierError(
@@ -60,6 +62,7 @@ export class BackgroundJobs implements OnModuleDestroy {
       jobId: randomUUID(),
       runId,
       work,
+      startedBy,
       startedAt: new Date(),
       state: 'running',
       doneShare: 0,
@@ -91,6 +94,11 @@ export class BackgroundJobs implements OnModuleDestroy {
       .map(({ job }) => job)
       .filter((job) => runId === null || job.runId === runId)
       .reverse();
+  }
+
+  /** undefined: there is no such job. */
+  startedBy(jobId: string): string | undefined {
+    return this.jobs.get(jobId)?.job.startedBy;
   }
 
   /** @throws EspalierError JOB_NOT_FOUND */
