@@ -160,9 +160,6 @@ describe('an operator', () => {
 
   it('cancels its own jobs, and not those of others; a job goes on when the token that started it ends', async () => {
     const { runId } = await server.completed((await server.launch({})).runId);
-    // An engine trains meanwhile, so that the jobs wait.
-    const endless = await server.launch(ENDLESS);
-    await server.until(endless.runId, ({ step }) => step > 0n);
     const { secret } = await create({ name: 'worker', role: ROLE_OPERATOR });
     const [worker, other] = [client(v1.RunServiceClient, secret), client(v1.RunServiceClient, tokens['operator']!)];
     const start = async (runs: v1.RunServiceClient): Promise<v1.Job> => {
@@ -176,10 +173,9 @@ describe('an operator', () => {
     expect(await cancel(other, first)).toBe('ROLE_TOO_LOW');
     expect(await cancel(worker, first)).toBe('OK');
     // The engine does one after the other, so the last of them waits when the token ends.
-    const waiting = await Promise.all(Array.from({ length: 8 }, () => start(worker)));
+    const waiting = [await start(worker), await start(worker)];
     await revoke('worker');
     expect(await cancel(worker, waiting[0]!)).toBe('TOKEN_REVOKED');
-    await unary((done) => server.runs.cancelRun({ runId: endless.runId, reason: '' }, done));
     for (;;) {
       const { jobs } = await unary<v1.ListJobsResponse>((done) => server.runs.listJobs({ runId }, done));
       const states = waiting.map(({ jobId }) => jobs.find((job) => job.jobId === jobId)!.state);
