@@ -1,13 +1,16 @@
 // product_bench [--device D] [--rows LIST] [--cols LIST] [--depth N] [--repeats N]
-// Times bf16 products c [rows, cols] = a b of a card's own kernel beside those of cuBLASLt, both ways round: a JSON line for each.
-// Then it tells which least rows and columns for the library lose the least time against the quicker of the two: those are the numbers that
-// kLeastRows and kLeastCols in backends/cuda/kernels/product_library.cu stand for. Without the library it measures nothing and returns 3.
+// Times bf16 products c [rows, cols] = a b of a card's own kernel beside those of cuBLASLt, both ways round, and compares the results: a
+// JSON line for each. Results that differ by more than rounding end it with an error. Then it tells which least rows and columns for the
+// library lose the least time against the quicker of the two: those are the numbers that kLeastRows and kLeastCols in
+// backends/cuda/kernels/product_library.cu stand for. Without the library it measures nothing and returns 3.
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 
 #include "command_line.h"
 #include "cublaslt.h"
 #include "device/registry.h"
+#include "files/number_formats.h"
 #include "peaks.h"
 
 namespace {
@@ -38,6 +41,28 @@ double seconds_of(Backend& backend, const Product& product, int64_t repeats) {
     best = std::min(best, seconds_since(start) / kTogether);
   }
   return best;
+}
+
+// Results are rounded to bf16, so those of two ways to add differ by up to a last bit here and there.
+constexpr double kMostDifference = 4e-3;
+
+std::vector<float> result_of(Backend& backend, const Tensor& c) {
+  std::vector<uint16_t> bits(static_cast<size_t>(c.rows * c.cols));
+  backend.download(bits.data(), c.data, bits.size() * sizeof(uint16_t));
+  std::vector<float> values;
+  for (const uint16_t b : bits) values.push_back(bf16_to_f32(b));
+  return values;
+}
+
+// ||a - b|| / ||b||; a NaN is an infinite difference.
+double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); i++) {
+    const double d = static_cast<double>(a[i]) - b[i];
+    difference += std::isnan(d) ? INFINITY : d * d;
+    size += static_cast<double>(b[i]) * b[i];
+  }
+  return std::sqrt(difference / size);
 }
 
 // The least rows and columns for which the library is taken, and what that choice loses: the mean of time / the quicker one's time, less 1.
@@ -78,9 +103,7 @@ void run(int argc, char** argv) {
   const DeviceBuffer a = backend->allocate(most_rows * depth * 2), b = backend->allocate(most_cols * depth * 2),
                      c = backend->allocate(most_rows * most_cols * 2);
   for (const auto& [buffer, values] : {std::pair{&a, most_rows * depth}, {&b, most_cols * depth}}) {
-    std::vector<uint16_t> bits(static_cast<size_t>(values));
-    for (size_t j = 0; j < bits.size(); j++) bits[j] = static_cast<uint16_t>(0x3c00 + j * 7 % 97);
-    upload_now<uint16_t>(*backend, buffer->data().as<uint16_t>(), bits);
+    upload_now<uint16_t>(*backend, buffer->data().as<uint16_t>(), random_bf16(static_cast<size_t>(values)));
   }
   for (const bool transposed : {true, false}) {
     std::vector<Measured> all;
@@ -92,14 +115,20 @@ void run(int argc, char** argv) {
         const int64_t down = transposed ? n : depth, across = transposed ? depth : n;
         product.add({a.data(), DType::kBF16, r, depth, depth}, {{b.data(), DType::kBF16, down, across}, down, across, nullptr, nullptr});
         Measured m{r, n, seconds_of(*backend, product, repeats), 0};
+        const std::vector<float> own = result_of(*backend, product.c);
         product.by_shape = true;
         m.library = seconds_of(*backend, product, repeats);
+        const double difference = relative_difference(result_of(*backend, product.c), own);
         all.push_back(m);
         std::printf(
             "{\"rows\":%lld,\"cols\":%lld,\"depth\":%lld,\"transposed\":%s,\"own_s\":%.3g,\"library_s\":%.3g,\"own_tflops\":%.4g,"
-            "\"library_tflops\":%.4g}\n",
+            "\"library_tflops\":%.4g,\"difference\":%.3g}\n",
             static_cast<long long>(r), static_cast<long long>(n), static_cast<long long>(depth), transposed ? "true" : "false", m.own,
-            m.library, 2e-12 * static_cast<double>(r * n * depth) / m.own, 2e-12 * static_cast<double>(r * n * depth) / m.library);
+            m.library, 2e-12 * static_cast<double>(r * n * depth) / m.own, 2e-12 * static_cast<double>(r * n * depth) / m.library,
+            difference);
+        if (!(difference < kMostDifference))
+          throw Error(ErrorCode::kInternal, "backend",
+                      "the library's product differs from the own kernel's by " + std::to_string(difference));
       }
     const Crossover from = best_crossover(all);
     std::printf("{\"transposed\":%s,\"library_from_rows\":%lld,\"library_from_cols\":%lld,\"time_lost\":%.3g,\"library\":\"%s\"}\n",

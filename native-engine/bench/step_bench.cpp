@@ -1,11 +1,15 @@
 // step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--device D] [--threads N]
-//            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products]
+//            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products] [--real] [--ops N]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. --lora-rank
 // is that of the student. Lists, as in 0,0.5 or 8,64, take steps of each pair of the two in turn and print a line for each: a machine
 // whose speed drifts slows all alike, and "ratio" is the median over the turns of a step's time by that of the first pair's.
 // On a card larger products are tried for the peak, and copying is timed; --product-sizes names others.
-// "lora_gflop" is what LoRA's products take of a step, "added_s" the median over the turns of what a step takes beyond the first pair's.
+// --real times steps as a run has them instead (real_steps.h): masks are sampled and learn, the teacher has LoRA, and hidden units close
+// too.
+// --ops N adds a line for each of the N ops that take the longest (op_profile.h): seconds of a step, and the shares of the best product and
+// the best copy that its FLOPs and bytes reach. "lora_gflop" is what LoRA's products take of a step, "added_s" the median over the turns of
+// what a step takes beyond the first pair's.
 #include <omp.h>
 
 #include <algorithm>
@@ -21,7 +25,9 @@
 #include "command_line.h"
 #include "device/registry.h"
 #include "espalier/error.h"
+#include "op_profile.h"
 #include "peaks.h"
+#include "real_steps.h"
 #include "step/trainer_impl.h"
 
 namespace {
@@ -39,13 +45,14 @@ struct Options {
   std::vector<double> mask_sparsity;
   std::vector<int64_t> lora_rank, product_sizes;
   double seconds;
-  bool checkpoint, stream_weights, dense_products;
+  bool checkpoint, stream_weights, dense_products, real;
+  int64_t ops;
 };
 
 std::vector<int64_t> whole(const std::vector<double>& numbers) { return {numbers.begin(), numbers.end()}; }
 
 Options parse(int argc, char** argv) {
-  CommandLine line(argc, argv, {"--checkpoint", "--stream-weights", "--dense-products"});
+  CommandLine line(argc, argv, {"--checkpoint", "--stream-weights", "--dense-products", "--real"});
   const Options o = {
       .model = line.text("--model", ""),
       .shape = line.text("--shape", "factbook-llama-3m"),
@@ -62,6 +69,8 @@ Options parse(int argc, char** argv) {
       .checkpoint = line.flag("--checkpoint"),
       .stream_weights = line.flag("--stream-weights"),
       .dense_products = line.flag("--dense-products"),
+      .real = line.flag("--real"),
+      .ops = line.whole("--ops", 0, 0),
   };
   line.refuse_others();
   return o;
@@ -108,7 +117,9 @@ void run(const Options& o) {
   options.checkpoint_activations = o.checkpoint;
   options.stream_weights = o.stream_weights;
   options.micro_shards = o.micro_shards;
+  if (o.ops > 0) profile_backends();
   const std::shared_ptr<const ModelWeights> model = make_model(o, options);
+  const uint64_t free_before = describe_device(resolve_backend(options.backend)).memory_available_bytes;
   const ModelConfig& c = model->config();
   const MemoryPlan plan = plan_memory(c, model->bytes(), lora_of(widest_rank(o)), options);
   std::vector<int32_t> ids(o.batch * o.seq);
@@ -116,41 +127,57 @@ void run(const Options& o) {
     ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(c.vocab_size));
   struct Measured {
     double sparsity;
-    TrainerImpl* trainer;
+    TrainerImpl* trainer;  // nullptr: real steps
+    std::shared_ptr<RealSteps> real;
     std::vector<double> times, processor_times, ratios, added;  // beside the first one's step of the same turn
     std::vector<StepTimes> parts;
+    std::vector<OpTotal> ops;  // of the last step
   };
   std::vector<Measured> measured;
   std::vector<double> round_trips;
   std::vector<std::unique_ptr<TrainerImpl>> trainers;
   for (const int64_t rank : o.lora_rank) {
+    if (o.real) {
+      for (const double p : o.mask_sparsity)
+        measured.push_back({p, nullptr, std::make_shared<RealSteps>(model, lora_of(rank), options, p), {}, {}, {}, {}, {}, {}});
+      continue;
+    }
     trainers.push_back(std::make_unique<TrainerImpl>(model, lora_of(rank), options));
     TrainState state(trainers.back()->layout());
     state.initialise(1);
     trainers.back()->import_state(state);
-    for (const double p : o.mask_sparsity) measured.push_back({p, trainers.back().get(), {}, {}, {}, {}, {}});
+    for (const double p : o.mask_sparsity) measured.push_back({p, trainers.back().get(), nullptr, {}, {}, {}, {}, {}, {}});
   }
   const auto begin = Clock::now();
   constexpr int64_t warm_up = 2;  // not counted: first touches of memory
   const double seconds = o.seconds * static_cast<double>(measured.size());
   for (int64_t turn = 0; turn < warm_up + 3 || (seconds_since(begin) < seconds && turn < 400); turn++)
     for (Measured& m : measured) {
+      if (o.ops > 0) OpProfile::one().begin();
       // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
-      const Masks student = random_masks(c, m.sparsity, turn);
-      if (turn == 0 || measured.size() > 1) m.trainer->set_teacher_masks(random_masks(c, m.sparsity, -1));
+      const Masks student = o.real ? Masks{} : random_masks(c, m.sparsity, turn);
+      if (!o.real && (turn == 0 || measured.size() > 1)) m.trainer->set_teacher_masks(random_masks(c, m.sparsity, -1));
       const double processor_start = processor_seconds();
       const auto start = Clock::now();
-      m.trainer->measured_step(student, LossWeights{}, ids);
+      if (o.real)
+        m.real->step();
+      else
+        m.trainer->measured_step(student, LossWeights{}, ids);
       if (turn < warm_up) continue;
       m.times.push_back(seconds_since(start));
       m.processor_times.push_back(processor_seconds() - processor_start);
       m.ratios.push_back(m.times.back() / measured.front().times.back());
       m.added.push_back(m.times.back() - measured.front().times.back());
-      m.parts.push_back(m.trainer->last_times());
+      if (!o.real) m.parts.push_back(m.trainer->last_times());
+      if (o.ops > 0) m.ops = OpProfile::one().end();
       round_trips.push_back(thread_round_trip_ns(o.threads > 0 ? o.threads : omp_get_num_procs()));
     }
   const uint64_t peak_bytes = peak_resident_bytes();
   const BackendSpec spec = resolve_backend(options.backend);
+  // What a card has less of than before, its driver's part included: beside the plan. On the processor memory is no one's alone.
+  const long long device_bytes = kind_of(spec).has_own_memory() ? static_cast<long long>(free_before) -
+                                                                      static_cast<long long>(describe_device(spec).memory_available_bytes)
+                                                                : 0;
   const bool on_card = kind_of(spec).has_own_memory();
   const std::unique_ptr<Backend> backend = make_backend(spec);
   const std::vector<int64_t> usual = on_card ? std::vector<int64_t>{2048, 4096, 8192} : std::vector<int64_t>{1024, 2048};
@@ -161,6 +188,7 @@ void run(const Options& o) {
     body += static_cast<double>(c.hidden_size) * static_cast<double>((2 * l.heads + 2 * l.kv_heads) * c.head_dim + 3 * l.intermediate);
   const double parameters = body + static_cast<double>(c.vocab_size * c.hidden_size), tokens = static_cast<double>(o.batch * o.seq);
   for (const Measured& m : measured) {
+    const StateLayout& layout = o.real ? m.real->layout() : m.trainer->layout();
     const double s = median(m.times), flops = 6.0 * parameters * tokens / s;
     const auto part = [&](double StepTimes::* member) {
       std::vector<double> v;
@@ -168,7 +196,8 @@ void run(const Options& o) {
       return median(v);
     };
     std::printf(
-        "{\"model\":\"%s\",\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"lora_rank\":%lld,\"lora_gflop\":%.3f,"
+        "{\"model\":\"%s\",\"real\":%s,\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"lora_rank\":%lld,\"lora_gflop\":"
+        "%.3f,"
         "\"added_s\":%.6f,\"threads\":%d,\"steps\":%zu,"
         "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"processor_s_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%."
         "4g,\"matmul_peak_flops_"
@@ -176,16 +205,25 @@ void run(const Options& o) {
         "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
         "6f},"
         "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"products\":\"%s\",\"checkpoint\":%s,\"streamed\":%s,\"thread_round_trip_ns\":%.0f,"
-        "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"numerics\":"
+        "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"device_bytes\":%lld,\"numerics\":"
         "\"%s\"}\n",
-        o.model.empty() ? o.shape.c_str() : o.model.c_str(), static_cast<long long>(o.batch), static_cast<long long>(o.seq),
-        o.dtype.c_str(), m.sparsity, static_cast<long long>(m.trainer->layout().lora().rank),
-        lora_flops(m.trainer->layout(), o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
+        o.model.empty() ? o.shape.c_str() : o.model.c_str(), o.real ? "true" : "false", static_cast<long long>(o.batch),
+        static_cast<long long>(o.seq), o.dtype.c_str(), m.sparsity, static_cast<long long>(layout.lora().rank),
+        lora_flops(layout, o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
         *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
         median(m.ratios), tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
         part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), copied, describe_device(spec).model.c_str(),
         describe_device(spec).products.c_str(), o.checkpoint ? "true" : "false", o.stream_weights ? "true" : "false", median(round_trips),
-        static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total), numerics_fingerprint(options).c_str());
+        static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total), device_bytes,
+        numerics_fingerprint(options).c_str());
+    for (size_t i = 0; i < m.ops.size() && static_cast<int64_t>(i) < o.ops; i++) {
+      const OpTotal& op = m.ops[i];
+      std::printf(
+          "{\"op\":\"%s\",\"mask_sparsity\":%g,\"count\":%lld,\"s\":%.6f,\"flops\":%.4g,\"bytes\":%.4g,\"matmul_peak_share\":%.4f,"
+          "\"copy_share\":%.4f}\n",
+          op.name.c_str(), m.sparsity, static_cast<long long>(op.count), op.seconds, op.flops, op.bytes, op.flops / op.seconds / peak,
+          op.bytes / op.seconds / copied);
+    }
   }
 }
 }  // namespace

@@ -1,26 +1,36 @@
 #!/usr/bin/env bash
-# Checks the CUDA backend on a machine with a card, from a bare checkout: a CUDA toolkit, CMake and a C++ compiler are all it needs.
-#   native-engine/tools/gpu_check.sh [--out FOLDER] [--rehearse] [PART...]
-# Without PART it runs all parts; `list` names them. Each takes less than eight minutes, what is built is kept, and after each part
-# FOLDER/report.json and FOLDER/report.txt tell of all that were run so far. A part that needs a card says so on a machine without one.
+# Checks the CUDA backend on a machine with a card, from a bare checkout: a CUDA toolkit, CMake, a C++ compiler and make or Ninja are all it
+# needs.
+#   native-engine/tools/gpu_check.sh [--out FOLDER] [--build FOLDER] [--minutes N] [--rehearse] [PART...]
+# Without PART it runs all parts, in the order of a first hour; `list` names them. Each takes less than eight minutes. After each part
+# FOLDER/report.json and FOLDER/report.txt tell of all that were run so far.
+# --minutes N begins no part after N minutes, and passes over parts that passed in an earlier call: call it until it says that all are done.
+# --build keeps what is compiled (default: native-engine/build-gpu-check), apart from what it reports.
 # --rehearse runs the parts on the emulated card of the tests, with the smallest sizes: it needs neither nvcc nor a card, and proves nothing
-# of one.
+# of one. A part that needs a card says so on a machine without one.
 set -u
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 engine=$(dirname "$tools")
 repository=$(dirname "$engine")
 out=$PWD/gpu-check
+build=
+minutes=
 rehearse=0
 parts=()
-all=(build device instructions ops-elementwise ops-matrix ops-attention ops-movement step dump resume sanitizer
-  products bench-factbook bench-mid bench-1b bench-7b bench-7b-checkpointed bench-7b-streamed
-  torch-factbook torch-mid torch-1b torch-7b)
+all=(build device instructions ops-elementwise ops-matrix ops-attention ops-movement products step dump bench-7b
+  sanitizer bench-7b-streamed bench-7b-checkpointed resume bench-1b bench-mid bench-factbook
+  torch-7b torch-1b torch-mid torch-factbook)
 limit=470
+begun=$(date +%s)
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 while [ $# -gt 0 ]; do
   case $1 in
     --out) [ $# -ge 2 ] || { echo "--out needs a folder" >&2; exit 2; }; mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 2; shift ;;
+    --build) [ $# -ge 2 ] || { echo "--build needs a folder" >&2; exit 2; }; build=$2; shift ;;
+    --minutes)
+      case ${2:-} in '' | *[!0-9]*) echo "--minutes needs a whole number" >&2; exit 2 ;; esac
+      minutes=$2; shift ;;
     --rehearse) rehearse=1 ;;
     -h | --help) usage; exit 0 ;;
     list) printf '%s\n' "${all[@]}"; exit 0 ;;
@@ -32,9 +42,9 @@ while [ $# -gt 0 ]; do
 done
 [ ${#parts[@]} -gt 0 ] || parts=("${all[@]}")
 mkdir -p "$out/parts" || exit 2
-build=$out/build
-cuda=ON device=cuda:0
-[ $rehearse = 0 ] || { build=$out/build-rehearsal; cuda=OFF; }
+cuda=ON device=cuda:0 kept=build-gpu-check
+[ $rehearse = 0 ] || { cuda=OFF; kept=build-gpu-rehearsal; }
+: "${build:=$engine/$kept}"
 
 # A part returns 0, or 1 where the check failed, or 3 where it can't be done here; `why` says so in a sentence. What it prints goes to its
 # log; lines of JSON from it, to its report.
@@ -76,15 +86,25 @@ needs_card() {
 
 tests() { # FILTER
   needs_card || return $?
-  timeout $limit "$build/gpu_check_tests" --gtest_filter="$1" || { why="some tests failed: see the log"; return 1; }
+  timeout $limit "$build/gpu_check_tests" --gtest_filter="$1" && return 0
+  why=$(grep '^  failed: ' "$log" | sed 's/^  failed: //' | head -n 3 | paste -sd, -)
+  why=${why:+failed: $why}
+  : "${why:=it took over $limit s, or ended before its end: see the log}"
+  return 1
 }
 
 part_build() {
   local missing=()
-  for tool in cmake c++ make; do command -v $tool > /dev/null || missing+=($tool); done
+  for tool in cmake c++; do command -v $tool > /dev/null || missing+=($tool); done
+  # A folder that was begun keeps its generator.
+  local generator=()
+  if command -v ninja > /dev/null; then generator=(-G Ninja); elif command -v make > /dev/null; then generator=(-G "Unix Makefiles"); else
+    missing+=("make or ninja")
+  fi
+  [ ! -f "$build/CMakeCache.txt" ] || generator=()
   [ $rehearse = 1 ] || toolkit nvcc > /dev/null || missing+=(nvcc)
   [ ${#missing[@]} = 0 ] || { why="missing: ${missing[*]}"; return 1; }
-  cmake -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF -DESPALIER_CUDA=$cuda &&
+  cmake "${generator[@]}" -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF -DESPALIER_CUDA=$cuda &&
     timeout $limit cmake --build "$build" --parallel "${GPU_CHECK_JOBS:-$(nproc)}" \
       --target gpu_check_tests list_devices step_dump step_bench product_bench ||
     { why="the build failed or took over $limit s: what is done is kept, run it again"; return 1; }
@@ -149,13 +169,15 @@ bench() { # OPTIONS...
   [ $rehearse = 0 ] || small=(--batch 1 --seq 16 --seconds 0 --product-sizes 64)
   timeout $limit "$build/step_bench" --device "$device" "$@" "${small[@]}" || { why="step_bench failed or took over $limit s"; return 1; }
 }
-part_bench-factbook() { bench --shape factbook-llama-3m --batch 8 --seq 128 --seconds 20 --mask-sparsity 0,0.5; }
+# The plain form is that of earlier figures. The real one has masks that are sampled and learn, LoRA on the teacher, hidden units that close.
+both() { bench "$@" && bench "$@" --real --lora-rank 64 --ops 10; }
+part_bench-factbook() { both --shape factbook-llama-3m --batch 8 --seq 128 --seconds 10 --mask-sparsity 0,0.5; }
 large() { [ $rehearse = 0 ] || { skip "too large for a rehearsal"; return 3; }; }
-part_bench-mid() { large && bench --shape mid --batch 16 --seq 512 --seconds 20 --mask-sparsity 0,0.5; }
-part_bench-1b() { large && bench --shape 1b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5; }
-part_bench-7b() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5; }
-part_bench-7b-streamed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --checkpoint --stream-weights; }
-part_bench-7b-checkpointed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5 --checkpoint; }
+part_bench-mid() { large && both --shape mid --batch 16 --seq 512 --seconds 10 --mask-sparsity 0,0.5; }
+part_bench-1b() { large && both --shape 1b --batch 16 --seq 512 --seconds 15 --mask-sparsity 0,0.5; }
+part_bench-7b() { large && both --shape 7b --batch 16 --seq 512 --seconds 15 --mask-sparsity 0,0.5; }
+part_bench-7b-streamed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --checkpoint --stream-weights --ops 10; }
+part_bench-7b-checkpointed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5 --checkpoint --ops 10; }
 
 # The same step in PyTorch, as it is and compiled. A rehearsal runs it on the processor.
 torch_step() { # OPTIONS...
@@ -189,12 +211,34 @@ report() {
   } > "$out/report.json"
   {
     [ $rehearse = 0 ] || echo "A rehearsal on the emulated card: nothing here was computed by a GPU."
-    for part in "${all[@]}"; do [ ! -f "$out/parts/$part.txt" ] || cat "$out/parts/$part.txt"; done
+    verdict
+    for part in "${all[@]}"; do
+      if [ -f "$out/parts/$part.txt" ]; then cat "$out/parts/$part.txt"; else printf '%-22s not run\n' "$part"; fi
+    done
   } > "$out/report.txt"
 }
 
-failed=0
+status_of() { sed -n 's/.*"status":"\([a-z]*\)".*/\1/p' "$out/parts/$1.json" 2> /dev/null; }
+# What proves that the card computes right: speed is another matter.
+proof=(instructions ops-elementwise ops-matrix ops-attention ops-movement step dump resume)
+verdict() {
+  local part wrong=() open=() card="The card"
+  [ $rehearse = 0 ] || card="The emulated card"
+  for part in "${proof[@]}"; do
+    case $(status_of $part) in passed) ;; failed) wrong+=($part) ;; *) open+=($part) ;; esac
+  done
+  if [ ${#wrong[@]} -gt 0 ]; then echo "$card computes wrong results: ${wrong[*]}"
+  elif [ ${#open[@]} -gt 0 ]; then echo "$card may compute right: these were not run: ${open[*]}"
+  else echo "$card computes right: all checks of instructions, ops and steps passed."; fi
+}
+
+failed=0 left=()
 for part in "${parts[@]}"; do
+  if [ -n "$minutes" ]; then
+    # The build is looked at each time: it takes seconds where no source changed. What passed before the last build is run again.
+    [ $part = build ] || [ "$(status_of $part)" != passed ] || [ "$out/parts/$part.json" -ot "$build/gpu_check_tests" ] || continue
+    [ $(($(date +%s) - begun)) -lt $((minutes * 60)) ] || { left+=($part); continue; }
+  fi
   why=""
   started=$(date +%s)
   log=$out/parts/$part.log
@@ -210,5 +254,8 @@ for part in "${parts[@]}"; do
   [ $status != failed ] || tail -n 15 "$log" | sed 's/^/    /'
   report
 done
+report
+verdict
+[ ${#left[@]} -eq 0 ] || echo "left for another call: ${left[*]}"
 echo "report: $out/report.txt, $out/report.json"
 exit $failed

@@ -12,6 +12,7 @@ import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
 import { Tenancy } from './tenancy.js';
 
+const EXIT_DEVICE_LOST = 70;
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
 outlivePipes();
@@ -31,6 +32,11 @@ async function main(): Promise<void> {
   const scratch = new Scratch(args.scratch);
   const onFailure = (method: string, error: unknown): void => {
     const { code, field, message, stack } = toEspalierError(toProtocolError(error));
+    if (code === 'DEVICE_LOST') {
+      // Nothing that this process asks of the card succeeds any more. A new process can use it, and runs go on there from their last state.
+      log.fatal({ method, code }, message);
+      process.exit(EXIT_DEVICE_LOST);
+    }
     log.warn({ method, code, field, ...(code === 'INTERNAL' ? { stack } : {}) }, message);
   };
   onHandlerError(onFailure);

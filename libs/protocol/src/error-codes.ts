@@ -89,6 +89,7 @@ const errorStatuses = {
   ENGINE_UNAVAILABLE: status.UNAVAILABLE,
   ENGINE_LOST: status.UNAVAILABLE,
   ENGINE_HUNG: status.UNAVAILABLE,
+  DEVICE_LOST: status.UNAVAILABLE, // a card's kernel failed: the engine's process ends, and another takes its place
   ENGINE_FAILED: status.INTERNAL,
   ENGINE_BUSY: status.UNAVAILABLE,
   ENGINE_ADDRESS_INVALID: invalid,

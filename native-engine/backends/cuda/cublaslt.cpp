@@ -2,7 +2,10 @@
 
 #include <dlfcn.h>
 
+#include <mutex>
+
 #include "espalier/error.h"
+#include "launch_log.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
@@ -119,6 +122,9 @@ std::string Cublaslt::load(const std::string& name) {
   return "";
 }
 
+Cublaslt::Cublaslt(const Cublaslt& found, const std::string& problem)
+    : description_("own products: " + found.description_ + " can't be used: " + problem) {}
+
 std::string Cublaslt::fingerprint() const {
   if (!usable()) return "own products";
   return description_ + ", its first algorithm without split sums, workspace " + std::to_string(LibraryProducts::kWorkspaceBytes);
@@ -147,7 +153,24 @@ struct LibraryProducts::Plan {
 };
 
 LibraryProducts::LibraryProducts(std::shared_ptr<const Cublaslt> library) : library_(std::move(library)) {
-  must(library_->functions().create(&handle_), "it can't be started");
+  must(library_->functions().create(&handle_), "cublasLtCreate");
+}
+
+std::unique_ptr<LibraryProducts> start_library_products() {
+  static std::mutex starting;
+  static std::weak_ptr<const Cublaslt> started;
+  const std::lock_guard lock(starting);
+  const std::shared_ptr<const Cublaslt> library = cublaslt();
+  if (!library->usable()) return nullptr;
+  try {
+    auto products = std::make_unique<LibraryProducts>(library);
+    started = library;
+    return products;
+  } catch (const Error& e) {
+    if (started.lock() == library) throw;
+    cublaslt() = std::make_shared<const Cublaslt>(*library, e.what());
+    return nullptr;
+  }
 }
 
 LibraryProducts::~LibraryProducts() {
@@ -234,6 +257,7 @@ void LibraryProducts::multiply(StreamHandle stream, const LibraryProduct& p, con
   const Plan* plan = plan_of(p);
   if (!plan) throw Error(ErrorCode::kInternal, "device", "cuBLASLt has no algorithm for a product");
   const float alpha = 1, beta = accumulate ? 1 : 0;
+  note_launch("cuBLASLt");
   must(library_->functions().multiply(handle_, plan->description, &alpha, b, plan->b, a, plan->a, &beta, c, plan->c, c, plan->c,
                                       &plan->algorithm, workspace, kWorkspaceBytes, stream),
        "a product failed");

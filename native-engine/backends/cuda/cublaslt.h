@@ -29,6 +29,8 @@ class Cublaslt {
   // For the numerics fingerprint: the version and the rule.
   std::string fingerprint() const;
   const CublasltFunctions& functions() const { return *functions_; }
+  // The same library as one that is not used, and why.
+  Cublaslt(const Cublaslt& found, const std::string& problem);
 
  private:
   std::string load(const std::string& name);  // returns what is wrong
@@ -39,6 +41,12 @@ class Cublaslt {
 
 // The one that the process uses, the first of product_libraries() that can be used. Tests put others there.
 std::shared_ptr<const Cublaslt>& cublaslt();
+
+class LibraryProducts;
+// Starts cublaslt() for one stream, or returns nullptr where there is none. A library that can't be started the first time is not used by
+// this process from there on, and the numerics fingerprint says so. Where it was started before, other sessions have its bits: then this
+// throws Error(kInternal, "device").
+std::unique_ptr<LibraryProducts> start_library_products();
 
 // From where on products go to cuBLASLt where they may, and how many sums in f32 it makes at a time. Tests make the numbers small.
 struct LibraryLimits {

@@ -14,9 +14,7 @@ int chosen(int card) {
 }
 }  // namespace
 
-CudaBackend::CudaBackend(int card) : card_(chosen(card)) {
-  if (cublaslt()->usable()) library_ = std::make_unique<LibraryProducts>(cublaslt());
-}
+CudaBackend::CudaBackend(int card) : card_(chosen(card)), library_(start_library_products()) {}
 
 // The queued work is done before its memory goes. The last synchronize has reported a failure, or no caller asks.
 CudaBackend::~CudaBackend() {
@@ -40,6 +38,23 @@ void CudaBackend::synchronize() {
   stream_.synchronize();
   copies_.synchronize();
 }
+
+namespace {
+
+class CudaMoment final : public Moment {
+ public:
+  explicit CudaMoment(Stream& stream) : event_(stream) {}
+  double seconds_since(const Moment& earlier) const override {
+    return event_.seconds_since(dynamic_cast<const CudaMoment&>(earlier).event_);
+  }
+
+ private:
+  TimedEvent event_;
+};
+
+}  // namespace
+
+std::unique_ptr<Moment> CudaBackend::moment() { return std::make_unique<CudaMoment>(stream_); }
 
 void CudaBackend::copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) { copies_.upload(to.address(), from.data(), from.bytes()); }
 

@@ -1,7 +1,7 @@
 // The little of the CUDA runtime that the backend needs. Two implementations: gpu/runtime.cpp over cudart, and that of the tests'
 // emulator. Everything of this backend is compiled for one of the two, in a namespace of its own, so both fit into one program.
 //
-// Every function throws Error(kOutOfMemory, "memory") or Error(kInternal, "device").
+// Every function throws Error(kOutOfMemory, "memory"), Error(kInternal, "device") or, after a kernel failed, Error(kDeviceLost, "device").
 #pragma once
 #include <cstdint>
 #include <string>
@@ -51,6 +51,8 @@ inline constexpr bool must_ask_for_shared(uint32_t dynamic_bytes) { return dynam
 using StreamHandle = struct StreamOf*;
 using EventHandle = struct EventOf*;
 
+class Stream;
+
 class Event {
  public:
   Event();
@@ -59,6 +61,19 @@ class Event {
   Event& operator=(Event&& other) = delete;
   void synchronize();  // returns when what was recorded last is done, at once where nothing was
   EventHandle handle() const { return handle_; }
+
+ private:
+  EventHandle handle_;
+};
+
+// An event that also says when it was reached.
+class TimedEvent {
+ public:
+  explicit TimedEvent(Stream& stream);  // recorded behind what the stream was given
+  ~TimedEvent();
+  TimedEvent(const TimedEvent&) = delete;
+  TimedEvent& operator=(const TimedEvent&) = delete;
+  double seconds_since(const TimedEvent& earlier) const;  // waits for both
 
  private:
   EventHandle handle_;

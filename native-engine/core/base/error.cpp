@@ -32,6 +32,8 @@ const char* error_code_name(ErrorCode code) {
       return "SESSION_NOT_FOUND";
     case ErrorCode::kTeacherNotLoaded:
       return "TEACHER_NOT_LOADED";
+    case ErrorCode::kDeviceLost:
+      return "DEVICE_LOST";
     case ErrorCode::kInternal:
       return "INTERNAL";
   }

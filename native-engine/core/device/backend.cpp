@@ -1,5 +1,6 @@
 #include "device/backend.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "espalier/error.h"
@@ -11,6 +12,22 @@ DeviceBuffer Backend::share(const void* host, uint64_t bytes) {
   upload(copy.data(), host, bytes);
   return copy;
 }
+
+namespace {
+
+class ClockMoment final : public Moment {
+ public:
+  double seconds_since(const Moment& earlier) const override {
+    return std::chrono::duration<double>(at_ - dynamic_cast<const ClockMoment&>(earlier).at_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+std::unique_ptr<Moment> Backend::moment() { return std::make_unique<ClockMoment>(); }
 
 void UploadBlock::begin(uint64_t bytes) {
   backend_->synchronize();

@@ -13,6 +13,14 @@
 
 namespace espalier {
 
+// A point in a device's queue, for benchmarks.
+class Moment {
+ public:
+  virtual ~Moment() = default;
+  // Waits until the queue has come to both. `earlier` is of the same backend.
+  virtual double seconds_since(const Moment& earlier) const = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -32,6 +40,8 @@ class Backend {
     check(op);
     launch(op);
   }
+  // Behind the ops that have joined. A device that runs ops at once takes the time of the clock.
+  virtual std::unique_ptr<Moment> moment();
 
  protected:
   friend class DeviceBuffer;

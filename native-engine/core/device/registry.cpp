@@ -32,6 +32,7 @@ std::string known_devices(const std::vector<const BackendKind*>& among) {
 }  // namespace
 
 const std::vector<const BackendKind*>& backend_kinds() { return kinds(); }
+void set_backend_kinds(std::vector<const BackendKind*> all) { kinds() = std::move(all); }
 void add_backend(const BackendKind& kind) { kinds().push_back(&kind); }
 
 std::vector<DeviceDescription> list_devices() { return devices_of(kinds()); }

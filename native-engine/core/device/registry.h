@@ -27,8 +27,9 @@ class BackendKind {
   virtual std::unique_ptr<Backend> make(const BackendSpec& spec) const = 0;
 };
 
-// The backends of compiled_backends(), and those that tests add.
+// The backends of compiled_backends(), or those that tests put in their place.
 const std::vector<const BackendKind*>& backend_kinds();
+void set_backend_kinds(std::vector<const BackendKind*> kinds);
 void add_backend(const BackendKind& kind);
 // The backends that are linked in, preferred ones first (backends/compiled_backends.cpp).
 std::vector<const BackendKind*> compiled_backends();

@@ -9,6 +9,7 @@ INSTANTIATE_TEST_SUITE_P(All, AttentionOps, testing::ValuesIn(op_cases()), case_
 
 TEST_P(AttentionOps, OverSeveralBlocksOfQueriesAndKeys) {
   AttentionRun(device, type(), {2, 150, 16, 0, {0, 1}, 2}).check(tolerance());
+  AttentionRun(device, type(), {1, 70, 128, 0, {0, 0, 1}, 2}).check(tolerance());
   AttentionRun(device, type(), {1, 129, 96, 0, {0}, 1}).check(tolerance());
   AttentionRun(device, type(), {1, 70, 192, 0, {0}, 1}).check(tolerance());
 }

@@ -60,16 +60,15 @@ struct ProductCase {
   DType type = DType::kBF16;
   int64_t rows = 40;
   bool by_shape = true;
-  int64_t cols = 304;
+  int64_t cols = 304, depth = 96, rank = 8;
 };
 
 // c of a product of one or two terms.
 std::vector<double> product_on(const std::string& behaviour, const ProductCase& z) {
   Device device(emulated_card(behaviour));
-  constexpr int64_t kDepth = 96, kRank = 8;
-  const int64_t cols = z.cols;
-  const Buffer a(device, z.type, z.rows, kDepth, kDepth, Random(1)), narrow(device, z.type, z.rows, kRank, kRank, Random(2));
-  const List<float> b(device, random_floats(cols * kDepth, 3)), lora(device, random_floats(cols * kRank, 4)),
+  const int64_t cols = z.cols, depth = z.depth, rank = z.rank;
+  const Buffer a(device, z.type, z.rows, depth, depth, Random(1)), narrow(device, z.type, z.rows, rank, rank, Random(2));
+  const List<float> b(device, random_floats(cols * depth, 3)), lora(device, random_floats(cols * rank, 4)),
       scale(device, random_floats(cols, 5));
   Buffer c(device, z.f32_result ? DType::kF32 : z.type, z.rows, cols, cols, Random(6));
   Product op;
@@ -78,12 +77,12 @@ std::vector<double> product_on(const std::string& behaviour, const ProductCase& 
   op.accumulate = z.accumulate;
   op.by_shape = z.by_shape;
   if (z.scaled) op.column_scale = scale.data();
-  const auto term = [&](const Buffer& x, const List<float>& values, int64_t depth) {
-    const int64_t down = z.transposed ? cols : depth, across = z.transposed ? depth : cols;
+  const auto term = [&](const Buffer& x, const List<float>& values, int64_t deep) {
+    const int64_t down = z.transposed ? cols : deep, across = z.transposed ? deep : cols;
     op.add(x.tensor(), {{values.data().as<const std::byte>(), DType::kF32, down, across}, down, across, nullptr, nullptr, 0.5f});
   };
-  term(a, b, kDepth);
-  if (z.lora) term(narrow, lora, kRank);
+  term(a, b, depth);
+  if (z.lora) term(narrow, lora, rank);
   device.run(op);
   c.expect_untouched_outside();
   std::vector<double> values;
@@ -129,6 +128,32 @@ TEST(Cublaslt, IsNamedByDevicesAndInTheFingerprint) {
   EXPECT_NE(cuda::emulated::cuda_kind().fingerprint(card), with);
 }
 
+TEST(Cublaslt, IsLeftOutWhereItCannotBeStarted) {
+  const WithLibrary library;
+  const BackendSpec card{"cuda", 0, 0, ""};
+  setenv("STAND_IN_CUBLASLT_REFUSES", "1", 1);
+  const int64_t before = products_made();
+  const ProductCase plain{true, true, false, false, false};
+  const std::vector<double> made = product_on("early", plain);
+  unsetenv("STAND_IN_CUBLASLT_REFUSES");
+  EXPECT_EQ(products_made(), before);
+  const std::string why = "own products: cuBLASLt 13.1.2 can't be used: cuBLASLt: cublasLtCreate: status 1";
+  EXPECT_EQ(cuda::emulated::cuda_kind().devices()[0].products, why);
+  EXPECT_EQ(cuda::emulated::cublaslt()->fingerprint(), "own products");
+  EXPECT_EQ(product_on("early", plain), made) << "for the rest of the process, whatever the library does now";
+  EXPECT_EQ(products_made(), before);
+}
+
+// Sessions that began with the library go on with it, so a second one must not get other bits.
+TEST(Cublaslt, ThatWasStartedOnceMustStartAgain) {
+  const WithLibrary library;
+  const Device first(emulated_card("early"));
+  setenv("STAND_IN_CUBLASLT_REFUSES", "1", 1);
+  EXPECT_THROW(Device(emulated_card("early")), Error);
+  unsetenv("STAND_IN_CUBLASLT_REFUSES");
+  EXPECT_TRUE(cuda::emulated::cublaslt()->usable());
+}
+
 // Every form of a product, in slices of columns where sums are finished apart.
 TEST(Cublaslt, MakesTheProductsOfTheOwnKernel) {
   for (int bits = 0; bits < 32; bits++) {
@@ -146,6 +171,21 @@ TEST(Cublaslt, MakesTheProductsOfTheOwnKernel) {
     }
     EXPECT_LT(std::sqrt(difference / squares), z.f32_result ? 1e-6 : 1e-3) << bits;
     EXPECT_EQ(product_on("late:5", z), made) << bits;
+  }
+}
+
+// Vocabularies and ranks that are no multiple of eight.
+TEST(Cublaslt, TakesAnyDepth) {
+  for (const bool transposed : {true, false}) {
+    ProductCase z{transposed, true, false, false, true};
+    z.depth = 99;
+    z.rank = 5;
+    const std::vector<double> own = product_on("early", z);
+    const WithLibrary library;
+    const int64_t before = products_made();
+    const std::vector<double> made = product_on("early", z);
+    EXPECT_GT(products_made(), before);
+    for (size_t i = 0; i < own.size(); i++) ASSERT_NEAR(made[i], own[i], 2e-5) << i;
   }
 }
 

@@ -22,3 +22,11 @@ if(TARGET espalier_cuda)
                      "${problem} is for CUDA 11.4, this build needs one for ${ESPALIER_CUDA_VERSION}")
   test_with_stand_in(driver SeesNoCard WhatTheDriverSaysIsTold STAND_IN_VERSION=99000 STAND_IN_INIT=100 "${problem} sees no NVIDIA card")
 endif()
+
+# The check of a card (tools/gpu_check.sh) has no processor's backend and a card of this name. Its tests must hold there too.
+function(rehearse name filter)
+  add_test(NAME CudaRehearsal.${name} COMMAND espalier_tests --gtest_filter=${filter})
+  set_tests_properties(CudaRehearsal.${name} PROPERTIES ENVIRONMENT "ESPALIER_REHEARSAL=1")
+endfunction()
+rehearse(Step CudaStep.Agrees*:CudaStep.AnEvaluation*:CudaStep.AStreamed*)
+rehearse(Resume Determinism.ResumedFromItsBytes:Determinism.AnEvaluationInBetween*)

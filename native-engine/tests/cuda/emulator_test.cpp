@@ -2,10 +2,21 @@
 // kernels are.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <initializer_list>
+#include <iostream>
+
 #include "counters.h"
 #include "device_memory.h"
 #include "instructions.h"
 #include "reduce.h"
+#include "tensor_core.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
@@ -35,6 +46,16 @@ class Emulated {
   uint64_t address_;
 };
 
+// 1 x b[k] for the first products, zeros after them.
+float sum_of(emulator::TensorCore core, float before, std::initializer_list<float> products) {
+  emulator::Factors ones{}, values{};
+  std::fill_n(ones.values, 16, 1.0f);
+  std::copy(products.begin(), products.end(), values.values);
+  ones.set_exponents();
+  values.set_exponents();
+  return add_products(core, before, ones, values);
+}
+
 const Behaviour kEarly{}, kLate{true, 99};
 
 template <class F>
@@ -47,6 +68,31 @@ std::string error_of(F&& f) {
   return "none";
 }
 #define EXPECT_FAILS(statement, text) EXPECT_NE(error_of([&] { statement; }).find(text), std::string::npos) << error_of([&] { statement; })
+
+// An A100 keeps one bit below f32's last one while it adds a block of eight, an H100 two bits of a block of sixteen. A result keeps none.
+TEST(TensorCore, CutsOffWhatLiesBelowTheLargestExponent) {
+  using emulator::TensorCore;
+  constexpr float kHalf = 0x1p-24f, kQuarter = 0x1p-25f, kLast = 0x1p-23f;  // of the last bit of 1, and that bit
+  EXPECT_EQ(sum_of(TensorCore::kA100, 1, {kHalf, kHalf}), 1 + kLast);
+  EXPECT_EQ(sum_of(TensorCore::kA100, 1, {kHalf, kHalf, kHalf}), 1 + kLast) << "to the nearest would be more";
+  EXPECT_EQ(sum_of(TensorCore::kA100, 1, {kQuarter, kQuarter, kQuarter, kQuarter}), 1);
+  EXPECT_EQ(sum_of(TensorCore::kH100, 1, {kQuarter, kQuarter, kQuarter, kQuarter}), 1 + kLast);
+  EXPECT_EQ(sum_of(TensorCore::kA100, -1, {-kHalf, -kHalf, -kHalf}), -1 - kLast) << "towards zero";
+  EXPECT_EQ(sum_of(TensorCore::kA100, 1, {kHalf, 0, 0, 0, 0, 0, 0, 0, -1}), 0) << "the second block begins with 1";
+  EXPECT_EQ(sum_of(TensorCore::kH100, 1, {kHalf, 0, 0, 0, 0, 0, 0, 0, -1}), kHalf) << "all sixteen are one block";
+}
+
+TEST(TensorCore, HoldsSmallAndGreatValuesAndWhatIsNoNumber) {
+  for (const auto core : {emulator::TensorCore::kA100, emulator::TensorCore::kH100}) {
+    EXPECT_EQ(sum_of(core, 0, {}), 0);
+    EXPECT_EQ(sum_of(core, 0x1p-149f, {0x1p-133f}), 0x1p-133f + 0x1p-149f);
+    EXPECT_EQ(sum_of(core, 0x1p126f, {0x1p126f}), 0x1p127f);
+    EXPECT_EQ(sum_of(core, 0x1p127f, {0x1p127f}), INFINITY);
+    EXPECT_EQ(sum_of(core, 1, {-INFINITY}), -INFINITY);
+    EXPECT_TRUE(std::isnan(sum_of(core, 1, {NAN})));
+    EXPECT_TRUE(std::isnan(sum_of(core, INFINITY, {-INFINITY})));
+  }
+}
 
 __global__ void number_kernel(uint32_t* out) {
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -138,6 +184,35 @@ TEST(EmulatorDeathTest, MemoryOfOthersIsOutOfReach) {
   Emulated device(kEarly);
   EXPECT_FAILS(kernel_address(device.address() + 4, 1024), "no part of one live buffer");
   EXPECT_FAILS(device.run(dim3(1), dim3(1), misaligned_kernel), "no multiple of 8");
+}
+
+// In a process of its own, since that is lost for the card.
+TEST(EmulatorDeathTest, ALostCardNamesTheKernelsSinceTheLastWait) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto lose = [] {
+    const std::filesystem::path faults = std::filesystem::temp_directory_path() / ("faults-" + std::to_string(getpid()));
+    std::filesystem::create_directory(faults);
+    setenv("ESPALIER_EMULATED_FAULTS", faults.c_str(), 1);
+    behave(kLate);
+    Emulated device(kLate);
+    Stream stream;
+    const auto launch = [&](const char* name) {
+      launch_kernel(name, number_kernel, dim3(4), dim3(64), 0, stream.handle(), device.words());
+    };
+    launch("before");
+    stream.synchronize();
+    launch("first");
+    launch("second");
+    launch("second");
+    std::ofstream(faults / "second");
+    std::string said = error_of([&] { stream.synchronize(); });
+    if (std::filesystem::exists(faults / "second")) said = "the fault was not met";
+    std::filesystem::remove(faults);
+    if (error_of([&] { launch("later"); }) == "none") said += ", and the card is there again";
+    std::cerr << said << "\n";
+    std::_Exit(3);
+  };
+  EXPECT_EXIT(lose(), testing::ExitedWithCode(3), "kernel second was made to fail.*Launched since the last wait: first, second \\(2\\)\n");
 }
 
 TEST(Emulator, WorkOfTwoStreamsIsOrderedByEventsOnly) {

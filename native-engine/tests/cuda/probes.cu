@@ -59,6 +59,11 @@ bool usable() {
   return !found.cards.empty() && found.cards[0].major >= 8;
 }
 
+std::pair<int, int> capability() {
+  const Card card = list_cards().cards.at(0);
+  return {card.major, card.minor};
+}
+
 // Memory of the device with what the host gives, and back.
 class Bench {
  public:
@@ -156,6 +161,6 @@ std::vector<uint32_t> negative(const std::vector<float>& values) {
 
 }  // namespace
 
-extern const test::Probes probes = {PROBES_NAME(ESPALIER_TARGET), usable, multiply, matrices, copy, to_bf16, sum, negative};
+extern const test::Probes probes = {PROBES_NAME(ESPALIER_TARGET), usable, capability, multiply, matrices, copy, to_bf16, sum, negative};
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

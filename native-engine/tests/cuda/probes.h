@@ -1,7 +1,8 @@
-// Single instructions, run by one warp on a stream of their own: on the emulator, and where there is a card on that. Inputs are small
-// integers, so results are exact and must be equal on both.
+// Single instructions, run by one warp on a stream of their own: on the emulator, and where there is a card on that. Most inputs are
+// small integers, so results are exact and must be equal on both.
 #pragma once
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace espalier::test {
@@ -10,6 +11,7 @@ namespace espalier::test {
 struct Probes {
   const char* name;
   bool (*usable)();
+  std::pair<int, int> (*capability)();  // of the first card: 9, 0 for an H100
   // a [16, 16] b [16, 8] + c [16, 8], of numbers that bf16 holds
   std::vector<float> (*multiply)(const std::vector<float>& a, const std::vector<float>& b, const std::vector<float>& c);
   // The registers of each lane after four 8 x 8 matrices of 16 bits, one behind the other, were loaded: [32, 4]

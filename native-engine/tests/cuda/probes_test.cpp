@@ -7,6 +7,7 @@
 #include <cmath>
 #include <random>
 
+#include "cuda_emulator/tensor_core.h"
 #include "files/number_formats.h"
 
 namespace espalier::test {
@@ -40,6 +41,32 @@ TEST_P(Instructions, MultiplyAddsProductsOfBf16) {
       for (int k = 0; k < 16; k++) expected += a[i * 16 + k] * b[k * 8 + j];
       EXPECT_EQ(got[i * 8 + j], expected) << i << "," << j;
     }
+}
+
+// Values of many sizes, whose sums no two ways of adding make alike. Tolerances of products on cards follow from this model.
+TEST_P(Instructions, SumsAreCutOffAsModelled) {
+  using cuda::emulator::TensorCore;
+  const auto [major, minor] = GetParam()->capability();
+  if (major > 9) GTEST_SKIP() << "no model of the tensor cores of a card of compute capability " << major << "." << minor << " is here";
+  const auto sizes = [&](int count) {
+    std::vector<float> values(count);
+    for (float& v : values)
+      v = bf16_to_f32(f32_to_bf16(std::ldexp(static_cast<float>(random() % 511) - 255.0f, static_cast<int>(random() % 24) - 20)));
+    return values;
+  };
+  for (int turn = 0; turn < 50; turn++) {
+    const auto a = sizes(16 * 16), b = sizes(16 * 8), c = sizes(16 * 8);
+    const auto got = GetParam()->multiply(a, b, c);
+    for (int i = 0; i < 16; i++)
+      for (int j = 0; j < 8; j++) {
+        cuda::emulator::Factors row, column;
+        for (int k = 0; k < 16; k++) row.values[k] = a[i * 16 + k], column.values[k] = b[k * 8 + j];
+        row.set_exponents();
+        column.set_exponents();
+        const float expected = add_products(major == 9 ? TensorCore::kH100 : TensorCore::kA100, c[i * 8 + j], row, column);
+        ASSERT_EQ(got[i * 8 + j], expected) << "turn " << turn << ": " << i << "," << j;
+      }
+  }
 }
 
 TEST_P(Instructions, LoadMatricesHandsOutPairs) {

@@ -1,11 +1,26 @@
-// Puts the CUDA backend over the emulator among the devices of the tests: last, and first of all as the card of a rehearsal.
+// Puts the CUDA backend over the emulator among the devices of the tests. A rehearsal of the check of a card (tools/gpu_check.sh) has the
+// backends of that check: no processor, and in the card's place, under its name, the emulated one.
+#include <cstdlib>
+
 #include "cuda_emulator/emulated_kind.h"
 
 namespace espalier::test {
 
+namespace {
+
+bool register_devices() {
 #ifdef ESPALIER_REHEARSAL
-[[maybe_unused]] static const bool rehearsed = (add_backend(rehearsed_cuda_kind()), true);
+  const bool is_rehearsal = true;
+#else
+  const bool is_rehearsal = std::getenv("ESPALIER_REHEARSAL") != nullptr;
 #endif
-[[maybe_unused]] static const bool emulated = (add_backend(emulated_cuda_kind()), true);
+  if (is_rehearsal) set_backend_kinds({&rehearsed_cuda_kind()});
+  add_backend(emulated_cuda_kind());
+  return true;
+}
+
+[[maybe_unused]] const bool registered = register_devices();
+
+}  // namespace
 
 }  // namespace espalier::test

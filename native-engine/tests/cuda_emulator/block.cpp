@@ -83,7 +83,8 @@ class Block {
     current_ = -1;
     go_on(host_);
     if (!error_.empty())
-      throw Error(ErrorCode::kInternal, "emulator", "kernel " + shape.name + ", block " + text_of(block_index) + ": " + error_);
+      throw Error(ErrorCode::kInternal, "emulator",
+                  std::string("kernel ") + shape.name + ", block " + text_of(block_index) + ": " + error_);
   }
 
   int current() const { return current_; }
@@ -266,7 +267,9 @@ void wait_for_copies(int pending) {
 }
 
 void run_grid(const Shape& shape, const Behaviour& behaviour, const std::function<void()>& kernel) {
-  const auto refuse = [&](const char* what) { throw Error(ErrorCode::kInternal, "emulator", "kernel " + shape.name + ": " + what); };
+  const auto refuse = [&](const char* what) {
+    throw Error(ErrorCode::kInternal, "emulator", std::string("kernel ") + shape.name + ": " + what);
+  };
   if (shape.block.count() < 1 || shape.block.count() > kMostFibers) refuse("a block has 1 to 1024 threads");
   if (shape.grid.count() < 1 || shape.grid.x > 0x7fffffffu || shape.grid.y > 65535 || shape.grid.z > 65535) refuse("no such grid");
   if (shape.shared_bytes > shape.shared_most) refuse("more dynamic shared memory than the launch may take");

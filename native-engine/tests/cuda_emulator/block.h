@@ -25,7 +25,7 @@ struct Behaviour {
 };
 
 struct Shape {
-  std::string name;
+  const char* name;
   Dim3 grid, block;
   uint32_t shared_bytes = 0;  // dynamic
   uint64_t shared_most = 0;   // static and dynamic together

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "simt.h"
+#include "tensor_core.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
@@ -46,29 +47,32 @@ inline void load_matrices_transposed(uint32_t (&out)[4], const void* row, const 
   load_matrices_as<true>(out, row, site);
 }
 
-// The products are exact in f32; here they are added one after the other. In which order and how exactly the device adds is not known.
+// Sums as a tensor core makes them: tensor_core.h.
 inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Site& site = Site::current()) {
   struct Given {
     float* c;
     const uint32_t *a, *b;
   } mine{c, a, b};
   emulator::meet(kWholeWarp, &mine, site, [](void* const* by_lane) {
-    float left[16][16], right[16][8];
+    emulator::Factors rows[16], columns[8];
     const auto low = [](uint32_t pair) { return std::bit_cast<float>(pair << 16); };
     const auto high = [](uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); };
     for (int l = 0; l < emulator::kWarp; l++) {
       const auto& given = *static_cast<Given*>(by_lane[l]);
       const int g = l / 4, t = 2 * (l % 4);
       for (int r = 0; r < 4; r++) {
-        float* to = &left[g + 8 * (r % 2)][t + 8 * (r / 2)];
+        float* to = &rows[g + 8 * (r % 2)].values[t + 8 * (r / 2)];
         to[0] = low(given.a[r]);
         to[1] = high(given.a[r]);
       }
       for (int r = 0; r < 2; r++) {
-        right[t + 8 * r][g] = low(given.b[r]);
-        right[t + 8 * r + 1][g] = high(given.b[r]);
+        columns[g].values[t + 8 * r] = low(given.b[r]);
+        columns[g].values[t + 8 * r + 1] = high(given.b[r]);
       }
     }
+    for (emulator::Factors& row : rows) row.set_exponents();
+    for (emulator::Factors& column : columns) column.set_exponents();
+    const emulator::TensorCore core = emulator::tensor_core();
     float sums[16][8];
     const auto with_sums = [&](auto&& f) {
       for (int l = 0; l < emulator::kWarp; l++)
@@ -76,8 +80,7 @@ inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t 
     };
     with_sums([](float& of_lane, float& sum) { sum = of_lane; });
     for (int i = 0; i < 16; i++)
-      for (int k = 0; k < 16; k++)
-        for (int j = 0; j < 8; j++) sums[i][j] += left[i][k] * right[k][j];
+      for (int j = 0; j < 8; j++) sums[i][j] = emulator::add_products(core, sums[i][j], rows[i], columns[j]);
     with_sums([](float& of_lane, float& sum) { of_lane = sum; });
     emulator::note_flops(2 * 16 * 8 * 16);
   });

@@ -1,5 +1,7 @@
 // The emulator's half of runtime.h: streams whose work is done as early or as late as the real ones may do it.
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -10,6 +12,7 @@
 #include "device_memory.h"
 #include "emulator.h"
 #include "espalier/error.h"
+#include "launch_log.h"
 #include "runtime.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
@@ -24,6 +27,19 @@ struct NewStreams {
 thread_local NewStreams new_streams;
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kInternal, "emulator", what); }
+
+// Once a kernel has failed for good, nothing more can be done on the card.
+bool lost = false;
+void must_not_be_lost() {
+  if (lost) throw_device_lost("the emulated card is lost");
+}
+
+// A test's run may lose its card: where ESPALIER_EMULATED_FAULTS names a folder, the file of a kernel's name in it is removed at the
+// kernel's next launch, which fails.
+bool is_to_fail(const std::string& kernel) {
+  const char* const folder = std::getenv("ESPALIER_EMULATED_FAULTS");
+  return folder && std::remove((std::string(folder) + "/" + kernel).c_str()) == 0;
+}
 
 struct EventState {
   uint64_t recorded = 0, done = 0;
@@ -46,6 +62,7 @@ struct StreamOf {
   std::deque<Work> queue;
 
   void add(Work work) {
+    must_not_be_lost();
     queue.push_back(std::move(work));
     if (!behaviour.late) drain();
   }
@@ -87,7 +104,10 @@ std::vector<std::string> product_libraries() { return {}; }  // those of real ca
 Cards show_cards(Cards cards) { return std::exchange(shown_cards(), std::move(cards)); }
 void use_card(int) {}
 
-uint64_t take_device_memory(uint64_t bytes) { return take_memory(bytes); }
+uint64_t take_device_memory(uint64_t bytes) {
+  must_not_be_lost();
+  return take_memory(bytes);
+}
 void give_back_device_memory(uint64_t address, uint64_t) { give_back_memory(address); }
 std::byte* take_pinned_memory(uint64_t bytes) { return static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)); }
 void give_back_pinned_memory(std::byte* data) { std::free(data); }
@@ -98,6 +118,22 @@ Event::~Event() { delete handle_; }
 void Event::synchronize() {
   const auto state = handle_->state;
   if (state->by) state->by->drain_until(*state, state->recorded);
+}
+
+// The host's clock, when the stream comes to it.
+struct TimeOf {
+  std::chrono::steady_clock::time_point reached;
+  Stream* stream;
+};
+static std::shared_ptr<TimeOf>& time_of(EventHandle handle) { return *reinterpret_cast<std::shared_ptr<TimeOf>*>(handle); }
+
+TimedEvent::TimedEvent(Stream& stream) : handle_(reinterpret_cast<EventHandle>(new std::shared_ptr<TimeOf>(new TimeOf{{}, &stream}))) {
+  stream.handle()->add({[time = time_of(handle_)] { time->reached = std::chrono::steady_clock::now(); }, nullptr, 0});
+}
+TimedEvent::~TimedEvent() { delete &time_of(handle_); }
+double TimedEvent::seconds_since(const TimedEvent& earlier) const {
+  time_of(handle_)->stream->synchronize();
+  return std::chrono::duration<double>(time_of(handle_)->reached - time_of(earlier.handle_)->reached).count();
 }
 
 Stream::Stream() : handle_(new StreamOf{std::exchange(new_streams.any, true) ? new_streams.others : new_streams.first, {}}) {}
@@ -147,12 +183,19 @@ void Stream::wait_for(const Event& event) {
 }
 
 void Stream::synchronize() {
+  must_not_be_lost();
   handle_->drain();
   check_margins();
+  note_wait();
 }
 
 void add_launch(StreamHandle stream, const Shape& shape, std::function<void()> kernel) {
-  stream->add({[=, behaviour = stream->behaviour, kernel = std::move(kernel)] { run_grid(shape, behaviour, kernel); }, nullptr, 0});
+  note_launch(shape.name);
+  stream->add({[=, behaviour = stream->behaviour, kernel = std::move(kernel)] {
+                 if (lost = is_to_fail(shape.name); lost) throw_device_lost(std::string("kernel ") + shape.name + " was made to fail");
+                 run_grid(shape, behaviour, kernel);
+               },
+               nullptr, 0});
 }
 
 void behave(const Behaviour& first, const Behaviour& others) { new_streams = {first, others}; }

@@ -1,4 +1,5 @@
-// Which memory each op touches, and how much of it: move(pointer, count of values) takes every pointer of an op to another place.
+// Which memory each op touches, and how much of it: move(pointer, count of values) takes every pointer of an op to another place. A move
+// that takes tensors gets those whole.
 #pragma once
 #include <algorithm>
 
@@ -8,6 +9,10 @@ namespace espalier::test {
 
 template <class Move>
 void move_memory(Tensor& t, Move&& move) {
+  if constexpr (requires { move(t); }) {
+    move(t);
+    return;
+  }
   const int64_t bytes = t.rows > 0 ? ((t.rows - 1) * t.stride + t.cols) * dtype_bytes(t.dtype) : 0;
   t.data = move(t.data, bytes);
 }

@@ -19,6 +19,8 @@ const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
 /** The longest output that becomes part of a recorded error. */
 const MESSAGE_CHARACTERS_MAX = 1_000;
+/** A line of the engine's log that says why it ends. */
+const FATAL_LINE = /^\{"level":60,/;
 const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
 
 export interface EngineProcessOptions {
@@ -37,9 +39,10 @@ export class EngineProcess {
   private constructor(
     private readonly child: SpawnedProcess,
     socket: string,
+    lastWords: () => string,
   ) {
     this.client = new EngineClient(`unix:${socket}`);
-    this.gone = child.gone;
+    this.gone = child.gone.then((reason) => [reason, lastWords()].filter(Boolean).join(': '));
     void this.gone.then(() => removeSocket(socket));
   }
 
@@ -51,6 +54,7 @@ export class EngineProcess {
   static async start(options: EngineProcessOptions, signal: AbortSignal): Promise<EngineProcess> {
     const socket = socketPath(options.folder);
     let last = '';
+    let fatal = '';
     const args = [
       ...NODE_OPTIONS,
       programFile(PROGRAM),
@@ -67,13 +71,14 @@ export class EngineProcess {
         options.onOutput(line);
         // Only the line of a stack trace that names the error is repeated.
         if (!/Error:/.test(last)) last = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
+        if (FATAL_LINE.test(line)) fatal = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
       }
     }).catch((error: unknown) => {
       throw new EspalierError('ENGINE_UNAVAILABLE', (error as Error).message);
     });
-    const engine = new EngineProcess(child, socket);
+    const engine = new EngineProcess(child, socket, () => fatal);
     let ended = null as string | null;
-    void engine.gone.then((reason) => {
+    void child.gone.then((reason) => {
       ended = reason;
     });
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until;) {

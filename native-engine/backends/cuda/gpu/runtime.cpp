@@ -8,16 +8,25 @@
 
 #include "espalier/error.h"
 #include "free_memory.h"
+#include "launch_log.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-void must(cudaError_t code, const char* what) {
-  if (code == cudaSuccess) return;
-  const std::string text = std::string(what) + ": " + cudaGetErrorString(code);
+// After a kernel's failure each later call fails too, this one among them.
+bool is_lost() { return cudaDeviceSynchronize() != cudaSuccess; }
+
+[[noreturn]] void refuse(cudaError_t code, const std::string& what) {
+  const std::string text = what + ": " + cudaGetErrorString(code);
+  cudaGetLastError();  // else the next launch reports it once more
   if (code == cudaErrorMemoryAllocation) throw Error(ErrorCode::kOutOfMemory, "memory", text);
+  if (is_lost()) throw_device_lost(text);
   throw Error(ErrorCode::kInternal, "device", text);
+}
+
+void must(cudaError_t code, const char* what) {
+  if (code != cudaSuccess) refuse(code, what);
 }
 
 cudaStream_t native(StreamHandle s) { return reinterpret_cast<cudaStream_t>(s); }
@@ -68,6 +77,8 @@ std::vector<std::string> product_libraries() {
   return {named};
 }
 
+void refuse_launch(int code, const char* kernel) { refuse(static_cast<cudaError_t>(code), std::string("kernel ") + kernel); }
+
 void use_card(int card) { must(cudaSetDevice(card), "cannot use the card"); }
 
 uint64_t take_device_memory(uint64_t bytes) {
@@ -99,6 +110,20 @@ Event::~Event() {
 }
 void Event::synchronize() { must(cudaEventSynchronize(native(handle_)), "the device failed"); }
 
+TimedEvent::TimedEvent(Stream& stream) {
+  cudaEvent_t e = nullptr;
+  must(cudaEventCreate(&e), "cannot make an event");
+  handle_ = reinterpret_cast<EventHandle>(e);
+  must(cudaEventRecord(e, native(stream.handle())), "an event failed");
+}
+TimedEvent::~TimedEvent() { cudaEventDestroy(native(handle_)); }
+double TimedEvent::seconds_since(const TimedEvent& earlier) const {
+  float milliseconds = 0;
+  must(cudaEventSynchronize(native(handle_)), "the device failed");
+  must(cudaEventElapsedTime(&milliseconds, native(earlier.handle_), native(handle_)), "an event failed");
+  return 1e-3 * static_cast<double>(milliseconds);
+}
+
 Stream::Stream() {
   cudaStream_t s = nullptr;
   must(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "cannot make a stream");
@@ -124,6 +149,9 @@ void Stream::clear(uint64_t address, uint64_t bytes) {
 }
 void Stream::record(Event& event) { must(cudaEventRecord(native(event.handle()), native(handle_)), "an event failed"); }
 void Stream::wait_for(const Event& event) { must(cudaStreamWaitEvent(native(handle_), native(event.handle()), 0), "an event failed"); }
-void Stream::synchronize() { must(cudaStreamSynchronize(native(handle_)), "the device failed"); }
+void Stream::synchronize() {
+  must(cudaStreamSynchronize(native(handle_)), "the device failed");
+  note_wait();
+}
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -14,12 +14,14 @@
 #include <string>
 #include <tuple>
 
-#include "espalier/error.h"
+#include "launch_log.h"
 #include "runtime.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
+
+[[noreturn]] void refuse_launch(int code, const char* kernel);  // runtime.cpp
 
 // Arguments become what the kernel takes before they are handed over, so an int for an int64_t is no mistake.
 template <class... P, class... A>
@@ -37,7 +39,8 @@ void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block
                                   reinterpret_cast<cudaStream_t>(stream));
         },
         values);
-  if (code != cudaSuccess) throw Error(ErrorCode::kInternal, "device", std::string("kernel ") + name + ": " + cudaGetErrorString(code));
+  if (code != cudaSuccess) refuse_launch(code, name);
+  note_launch(name);
 }
 
 // Before a loop whose arrays are to stay in registers, and before one whose turns are to share theirs.

@@ -43,8 +43,7 @@ template <class C>
 bool CudaBackend::multiply_by_library(const ProductArguments<bf16, C>& g, bool transposed) {
   if (!library_ || g.rows < library_limits().rows || g.cols < library_limits().cols || !lies_well(g.c, g.c_stride)) return false;
   for (int i = 0; i < g.count; i++)
-    if (!lies_well(g.parts[i].a, g.parts[i].a_stride) || !lies_well(g.parts[i].b, g.parts[i].b_stride) || g.parts[i].depth % 8 != 0)
-      return false;
+    if (!lies_well(g.parts[i].a, g.parts[i].a_stride) || !lies_well(g.parts[i].b, g.parts[i].b_stride)) return false;
   constexpr bool f32 = sizeof(C) == 4;
   const bool direct = !g.column_scale && (f32 || g.count == 1);
   const int64_t fitting = std::max<int64_t>(library_limits().sums / g.rows / 128, 1) * 128;

@@ -21,6 +21,7 @@ enum class ErrorCode {
   kNotSupported,      // NOT_SUPPORTED            a backend or dtype that this build or device lacks
   kSessionNotFound,   // SESSION_NOT_FOUND        a session that is not open, or has no model
   kTeacherNotLoaded,  // TEACHER_NOT_LOADED       a teacher that is not in memory
+  kDeviceLost,        // DEVICE_LOST              a card's kernel failed: this process can use the card no more
   kInternal,          // INTERNAL                 a broken invariant of ours
 };
 

@@ -1,0 +1,249 @@
+// Where a step's time goes, op by op: a backend that hands each op on to the real one and asks for a moment behind it. It waits for nothing
+// inside a step, so host and device go on side by side as without it.
+#pragma once
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "device/registry.h"
+#include "hidden_memory/op_memory.h"
+
+namespace espalier::bench {
+
+// What an op asks of its device at the least: a multiply-add is two FLOPs, and each matrix is read or written once.
+struct OpCost {
+  double flops = 0, bytes = 0;
+};
+
+struct CountBytes {
+  double* bytes;
+  void operator()(const Tensor& t) const {
+    if (t) *bytes += static_cast<double>(t.rows * t.cols * dtype_bytes(t.dtype));
+  }
+  template <class T>
+  DevicePtr<T> operator()(DevicePtr<T> list, int64_t count) const {
+    if (list) *bytes += static_cast<double>(count) * sizeof(T);
+    return list;
+  }
+};
+
+template <class Op>
+double bytes_of(Op op) {
+  double bytes = 0;
+  test::move_memory(op, CountBytes{&bytes});
+  return bytes;
+}
+
+// Only what is open of a stored matrix is read.
+inline OpCost cost_of(const ProductTerm& term) {
+  const double values = static_cast<double>(term.b.rows * term.b.cols);
+  OpCost cost{2.0 * static_cast<double>(term.a.rows) * values, values * static_cast<double>(dtype_bytes(term.b.stored.dtype))};
+  CountBytes{&cost.bytes}(term.a);
+  return cost;
+}
+template <class Terms>
+OpCost cost_of_terms(const Terms& terms, int count) {
+  OpCost all;
+  for (int i = 0; i < count; i++) {
+    const OpCost one = cost_of(terms[static_cast<size_t>(i)]);
+    all.flops += one.flops;
+    all.bytes += one.bytes;
+  }
+  return all;
+}
+
+// Scores and their use, of the keys up to each query.
+inline double attention_flops(const AttentionShape& s) {
+  const double keys = s.window > 0 ? static_cast<double>(std::min(s.window, s.tokens)) : static_cast<double>(s.tokens + 1) / 2;
+  return 4.0 * static_cast<double>(s.batch * s.tokens * s.heads * s.head_dim) * keys;
+}
+
+template <class Op>
+OpCost cost_of(const Op& op) {
+  return {0, bytes_of(op)};
+}
+inline OpCost cost_of(const Product& op) {
+  OpCost cost = cost_of_terms(op.terms, op.count);
+  CountBytes{&cost.bytes}(op.c);
+  return cost;
+}
+inline OpCost cost_of(const AttentionOperands& op) {
+  OpCost cost;
+  for (const Product& product : op.products) {
+    const OpCost one = cost_of_terms(product.terms, product.count);
+    cost.flops += one.flops;
+    cost.bytes += one.bytes;
+  }
+  CountBytes{&cost.bytes}(op.operands);
+  return cost;
+}
+inline OpCost cost_of(const Attention& op) { return {attention_flops(op.shape), bytes_of(op)}; }
+inline OpCost cost_of(const AttentionBackward& op) { return {2.5 * attention_flops(op.shape), bytes_of(op)}; }
+inline OpCost cost_of(const LoraNarrow& op) {
+  OpCost cost = cost_of_terms(op.terms, op.count);
+  CountBytes{&cost.bytes}(op.out);
+  return cost;
+}
+inline OpCost cost_of(const LoraGradient& op) {
+  double columns = static_cast<double>(op.x.cols * op.count);
+  for (int i = 0; i < op.count; i++) columns += static_cast<double>(op.outputs[static_cast<size_t>(i)].dy.cols);
+  return {2.0 * static_cast<double>(op.x.rows * op.rank) * columns, bytes_of(op)};
+}
+
+// The ops of one name, over all steps that were watched.
+struct OpTotal {
+  std::string name;
+  int64_t count = 0;
+  double seconds = 0, flops = 0, bytes = 0;
+};
+
+// What the profiled backends of this process saw while it was on.
+class OpProfile {
+ public:
+  static OpProfile& one() {
+    static OpProfile profile;
+    return profile;
+  }
+  void begin() {
+    watched_.clear();
+    start_ = nullptr;
+    on_ = true;
+  }
+  void before_op(Backend& backend) {
+    if (on_ && !start_) start_ = backend.moment();
+  }
+  template <class Op>
+  void note(const char* name, const Op& op, Backend& backend) {
+    if (on_) watched_.push_back({name, cost_of(op), backend.moment()});
+  }
+  // The slowest first. An op's time is that from the end of the one before it to its own end.
+  std::vector<OpTotal> end() {
+    on_ = false;
+    std::map<std::string, OpTotal> by_name;
+    const Moment* before = start_.get();
+    for (const Watched& one : watched_) {
+      OpTotal& total = by_name[one.name];
+      total.name = one.name;
+      total.count++;
+      total.seconds += one.moment->seconds_since(*before);
+      total.flops += one.cost.flops;
+      total.bytes += one.cost.bytes;
+      before = one.moment.get();
+    }
+    std::vector<OpTotal> all;
+    for (auto& [name, total] : by_name) all.push_back(std::move(total));
+    std::sort(all.begin(), all.end(), [](const OpTotal& a, const OpTotal& b) { return a.seconds > b.seconds; });
+    return all;
+  }
+
+ private:
+  struct Watched {
+    const char* name;
+    OpCost cost;
+    std::unique_ptr<Moment> moment;
+  };
+  bool on_ = false;
+  std::unique_ptr<Moment> start_;
+  std::vector<Watched> watched_;
+};
+
+class ProfiledBackend final : public Backend {
+ public:
+  explicit ProfiledBackend(std::unique_ptr<Backend> worker) : worker_(std::move(worker)) {}
+  void attach_thread() override { worker_->attach_thread(); }
+  DeviceBuffer share(const void* host, uint64_t bytes) override { return worker_->share(host, bytes); }
+  void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override { worker_->upload(to, from, bytes); }
+  void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override { worker_->download(to, from, bytes); }
+  void synchronize() override { worker_->synchronize(); }
+  std::unique_ptr<Moment> moment() override { return worker_->moment(); }
+  void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) override { worker_->copy_ahead(to, from); }
+  void ops_wait_for_copies() override { worker_->ops_wait_for_copies(); }
+  void copies_wait_for_ops() override { worker_->copies_wait_for_ops(); }
+
+ protected:
+  DevicePtr<std::byte> take(uint64_t bytes) override {
+    DeviceBuffer buffer = worker_->allocate(bytes);
+    const DevicePtr<std::byte> data = buffer.data();
+    taken_[data.address()] = std::move(buffer);
+    return data;
+  }
+  void give_back(DevicePtr<std::byte> data, uint64_t) override { taken_.erase(data.address()); }
+  std::byte* take_host(uint64_t bytes) override {
+    HostBuffer buffer = worker_->allocate_host(bytes);
+    std::byte* const data = buffer.data();
+    taken_host_[data] = std::move(buffer);
+    return data;
+  }
+  void give_back_host(std::byte* data) override { taken_host_.erase(data); }
+
+#define ESPALIER_PROFILED(Op)                 \
+  void launch(const Op& op) override {        \
+    OpProfile::one().before_op(*worker_);     \
+    worker_->run(op);                         \
+    OpProfile::one().note(#Op, op, *worker_); \
+  }
+  ESPALIER_PROFILED(Copy)
+  ESPALIER_PROFILED(Clear)
+  ESPALIER_PROFILED(Embed)
+  ESPALIER_PROFILED(Product)
+  ESPALIER_PROFILED(RmsNorm)
+  ESPALIER_PROFILED(RmsNormBackward)
+  ESPALIER_PROFILED(AttentionOperands)
+  ESPALIER_PROFILED(Attention)
+  ESPALIER_PROFILED(PathAttention)
+  ESPALIER_PROFILED(AttentionBackward)
+  ESPALIER_PROFILED(HeadNormBackward)
+  ESPALIER_PROFILED(CachedAttention)
+  ESPALIER_PROFILED(Swiglu)
+  ESPALIER_PROFILED(SwigluBackward)
+  ESPALIER_PROFILED(LayerLoss)
+  ESPALIER_PROFILED(TokenLoss)
+  ESPALIER_PROFILED(LoraNarrow)
+  ESPALIER_PROFILED(LoraGradient)
+  ESPALIER_PROFILED(LoraDropout)
+  ESPALIER_PROFILED(Transpose)
+  ESPALIER_PROFILED(ColumnDot)
+  ESPALIER_PROFILED(EmbedGradient)
+  ESPALIER_PROFILED(AddLossGradient)
+  ESPALIER_PROFILED(Add)
+  ESPALIER_PROFILED(SquareSum)
+  ESPALIER_PROFILED(AdamW)
+#undef ESPALIER_PROFILED
+
+ private:
+  std::unique_ptr<Backend> worker_;
+  std::map<uint64_t, DeviceBuffer> taken_;
+  std::map<std::byte*, HostBuffer> taken_host_;
+};
+
+class ProfiledKind final : public BackendKind {
+ public:
+  explicit ProfiledKind(const BackendKind& worker) : worker_(worker) {}
+  std::string name() const override { return worker_.name(); }
+  std::vector<DeviceDescription> devices() const override { return worker_.devices(); }
+  std::string fingerprint(const BackendSpec& spec) const override { return worker_.fingerprint(spec); }
+  uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const override {
+    return worker_.scratch_bytes(spec, config, shape);
+  }
+  bool has_own_memory() const override { return worker_.has_own_memory(); }
+  std::unique_ptr<Backend> make(const BackendSpec& spec) const override { return std::make_unique<ProfiledBackend>(worker_.make(spec)); }
+
+ private:
+  const BackendKind& worker_;
+};
+
+// All backends of this program are watched from here on.
+inline void profile_backends() {
+  static std::vector<std::unique_ptr<ProfiledKind>> profiled;
+  std::vector<const BackendKind*> kinds;
+  for (const BackendKind* kind : backend_kinds()) {
+    profiled.push_back(std::make_unique<ProfiledKind>(*kind));
+    kinds.push_back(profiled.back().get());
+  }
+  set_backend_kinds(std::move(kinds));
+}
+
+}  // namespace espalier::bench

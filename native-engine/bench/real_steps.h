@@ -1,0 +1,76 @@
+// Steps as a run has them: masks sampled from log-alphas that learn under tracking, hidden units closed among others, LoRA on student and
+// teacher, data in the order of an epoch.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "espalier/train_state.h"
+#include "espalier/trainer.h"
+#include "method/philox.h"
+
+namespace espalier::bench {
+
+constexpr int64_t kDataRows = 64;
+
+// A state on the way: about this share of heads and units closed, and a fourth of it of the hidden units; factors of LoRA that are not
+// zero.
+inline TrainState state_on_the_way(const StateLayout& layout, double closed, uint64_t seed) {
+  TrainState state(layout);
+  state.initialise(seed);
+  for (int64_t i = 0; i < state.lora_size(); i++)
+    state.params()[static_cast<size_t>(i)] += static_cast<float>(0.01 * random_normal(seed, 0, 1, i));
+  uint32_t stream = 2;
+  for (const auto& [name, share] : {std::pair{"mask.head", closed}, {"mask.intermediate", closed}, {"mask.hidden", closed / 4}}) {
+    const auto log_alphas = state.view(*state.find(name));
+    for (size_t i = 0; i < log_alphas.size(); i++) {
+      const auto at = static_cast<int64_t>(i);
+      const double side = random_uniform(seed, 0, stream, at) < share ? -3 : 3;
+      log_alphas[i] = static_cast<float>(side + random_normal(seed, 1, stream, at));
+    }
+    stream++;
+  }
+  return state;
+}
+
+class RealSteps {
+ public:
+  RealSteps(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options, double closed)
+      : model_(std::move(model)), trainer_(Trainer::create(model_, lora, options)) {
+    auto data = std::make_shared<TokenData>();
+    const int64_t rows = std::max(kDataRows, options.batch_size);
+    for (int64_t i = 0; i < rows * options.sequence_length; i++)
+      data->ids.push_back(static_cast<uint32_t>(random_uniform(3, 0, 9, i) * static_cast<double>(model_->config().vocab_size)));
+    trainer_->set_data(data);
+    const TrainState state = state_on_the_way(trainer_->layout(), closed, 1);
+    trainer_->import_state(state);
+    // An earlier teacher had more open.
+    teacher_ = trainer_->keep_teacher(state_on_the_way(trainer_->layout(), closed * 0.8, 1));
+    trainer_->use_teacher(teacher_);
+    target_ = hard_sparsity(model_->config(), trainer_->log_alphas()).expected_sparsity;
+  }
+  // One step, which asks for a little more sparsity than the one before.
+  StepReport step() {
+    SegmentPlan plan;
+    plan.seed = 42;
+    plan.sparsity_control = SparsityControl::kTracking;
+    plan.lambda_learning_rate = 0.02;
+    plan.lora_learning_rate.assign(1, 1e-3);
+    target_ = std::min(target_ + 1e-4, 0.95);
+    plan.scheduled_sparsity.assign(1, target_);
+    StepReport report;
+    const std::atomic<bool> cancel{false};
+    trainer_->run_segment(plan, [&](const StepReport& r) { report = r; }, cancel);
+    return report;
+  }
+  const StateLayout& layout() const { return trainer_->layout(); }
+
+ private:
+  std::shared_ptr<const ModelWeights> model_;
+  std::unique_ptr<Trainer> trainer_;
+  std::shared_ptr<const Teacher> teacher_;
+  double target_ = 0;
+};
+
+}  // namespace espalier::bench

@@ -1,0 +1,28 @@
+// How a tensor core adds products of bf16 values to a sum in f32. It never rounds to the nearest: it cuts off.
+//
+// A block of products and the sum before it are aligned to the largest exponent among them. What lies below the last bit of the fraction is
+// cut off each of them. The rest is added exactly, and the total is cut off to f32. The next block begins with that. An A100 takes blocks
+// of 8 products and aligns to one bit beyond the fraction of f32; an H100 takes blocks of 16 and two bits. F. A. Khattak and M. Mikaitis
+// found these numbers by comparing models with real cards bit by bit ("Accurate Models of NVIDIA Tensor Cores", arXiv 2512.07004).
+#pragma once
+#include <cstdint>
+
+namespace espalier::cuda::emulator {
+
+enum class TensorCore { kA100, kH100 };
+
+// The one that kernels run on from here on, on every thread. At first an A100's, which cuts off more.
+TensorCore& tensor_core();
+
+// Sixteen values of bf16, as a row of one factor or a column of the other has them.
+struct Factors {
+  float values[16];
+  int16_t exponents[16];
+
+  void set_exponents();
+};
+
+// sum + a[0] b[0] + ... + a[15] b[15].
+float add_products(TensorCore core, float sum, const Factors& a, const Factors& b);
+
+}  // namespace espalier::cuda::emulator
