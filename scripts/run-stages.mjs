@@ -20,6 +20,7 @@ const SANITIZED = 'native-engine/build-sanitize';
 const NOT_FOR_SANITIZERS = [
   'emulated._early|CudaOrders|HoweverTheDeviceOrders|HoweverItsQueuesRun', // the emulated card's other orders of blocks and copies
   'hidden_memory|HiddenMemory|LearnOnOtherDevices',
+  'CudaRehearsal', // the same tests once more, with other backends
   'CostsWhatItsTilesSay',
   'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
 ];

@@ -219,7 +219,7 @@ report() {
 }
 
 status_of() { sed -n 's/.*"status":"\([a-z]*\)".*/\1/p' "$out/parts/$1.json" 2> /dev/null; }
-# What proves that the card computes right: speed is another matter.
+# Parts whose success proves that the card computes right: speed is another matter.
 proof=(instructions ops-elementwise ops-matrix ops-attention ops-movement step dump resume)
 verdict() {
   local part wrong=() open=() card="The card"
