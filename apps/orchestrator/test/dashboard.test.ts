@@ -173,14 +173,15 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.keyboard.press('Escape');
   });
 
-  test('the ladder evaluates the teachers that were not, and draws the front', async () => {
+  test('the ladder evaluates each tenth teacher, also when the page is left, and draws the front', async () => {
     await view(`/runs/${runId}/ladder`, 'not evaluated yet');
     const takenUp = page.waitForResponse((answer) => answer.url().endsWith('/StartLadder'));
-    await page.getByRole('button', { name: 'Evaluate them' }).click();
+    await page.getByRole('region', { name: 'Evaluation of the ladder' }).getByRole('combobox').selectOption('10');
+    await page.getByRole('button', { name: 'Evaluate these' }).click();
     await takenUp;
     await view('/', 'in all'); // the server goes on when the page is left
     await view(`/runs/${runId}/ladder`, 'Perplexity against size');
-    await page.getByRole('region', { name: 'Evaluation of the ladder' }).waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Evaluate them' }).waitFor(); // the job is done, and others are left
     expect(await page.getByText('★').count()).toBeGreaterThan(0);
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme });
