@@ -16,8 +16,10 @@ function otherValue(setting: Setting, value: Settings[string]): Settings[string]
       return value === setting.max ? setting.max - 1 : (value as number) + 1;
     case 'number':
       return setting.max! - ((value as number) - (setting.min ?? setting.above!)) / 3;
-    case 'words':
-      return setting.allowed.slice(1, 3);
+    case 'words': {
+      const given = value as string[];
+      return given.length < setting.allowed.length ? [...given, setting.allowed[given.length]!] : setting.allowed.slice(1, 3);
+    }
     case 'word':
     case 'text':
       return setting.allowed.find((word) => word !== value)!;

@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 #include <type_traits>
@@ -43,6 +44,19 @@ class Reader {
       targets[p] = true;
     }
   }
+  void operator()(const char* name, BlockGates& gates) {
+    if (!wanted(name)) return;
+    gates = {};
+    std::set<std::string> missing(kGatesOfAll.begin(), kGatesOfAll.end());
+    for (const std::string& word : from_.strings(name)) {
+      const auto* block = std::find_if(kBlockGates.begin(), kBlockGates.end(), [&](const auto& one) { return word == one.first; });
+      if (block != kBlockGates.end())
+        gates.*block->second = true;
+      else if (missing.erase(word) == 0)
+        from_.fail(name, "of head, unit, hidden, kv-group, attention, mlp, each once");
+    }
+    if (!missing.empty()) from_.fail(name, "with head, unit and hidden, which every state has");
+  }
   template <typename Enum>
     requires std::is_enum_v<Enum>
   void operator()(const char* name, Enum& value) {
@@ -82,6 +96,13 @@ class Writer {
     for (size_t p = 0; p < kProjectionCount; ++p)
       if (targets[p]) names.Set(names.Length(), target_name(p));
     out_.Set(name, names);
+  }
+  void operator()(const char* name, const BlockGates& gates) {
+    Napi::Array words = Napi::Array::New(env_);
+    for (const char* word : kGatesOfAll) words.Set(words.Length(), word);
+    for (const auto& [word, member] : kBlockGates)
+      if (gates.*member) words.Set(words.Length(), word);
+    out_.Set(name, words);
   }
   template <typename Enum>
     requires std::is_enum_v<Enum>

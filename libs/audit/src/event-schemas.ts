@@ -26,6 +26,7 @@ const model = z.strictObject({
   layers: z.array(z.strictObject({ heads: count, units: count })),
   vocabularySize: count,
   maxPositions: count,
+  kvHeads: count.exactOptional(),
 });
 const data = z.strictObject({
   trainPath: text,
@@ -53,6 +54,7 @@ const state = z.strictObject({
   headsOpen: z.array(count),
   unitsOpen: z.array(count),
   hiddenOpen: count,
+  kvHeadsOpen: z.array(count).exactOptional(),
   size: z.strictObject({ parameterCount: count, multiplications: count, bytes: count }).exactOptional(),
 });
 const madeExport = z.strictObject({

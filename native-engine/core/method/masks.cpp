@@ -23,8 +23,68 @@ static std::vector<float> sample(std::span<const float> log_alpha, uint64_t seed
 }
 
 Masks sample_masks(const LogAlphas& a, uint64_t seed, int64_t step) {
-  return {sample(a.head, seed, step, RandomStream::kHeadMask), sample(a.intermediate, seed, step, RandomStream::kIntermediateMask),
-          sample(a.hidden, seed, step, RandomStream::kHiddenMask)};
+  return {
+      sample(a.head, seed, step, RandomStream::kHeadMask),           sample(a.intermediate, seed, step, RandomStream::kIntermediateMask),
+      sample(a.hidden, seed, step, RandomStream::kHiddenMask),       sample(a.kv_group, seed, step, RandomStream::kKvGroupMask),
+      sample(a.attention, seed, step, RandomStream::kAttentionMask), sample(a.mlp, seed, step, RandomStream::kMlpMask)};
+}
+
+namespace {
+
+bool has_blocks(const Masks& z) { return !z.kv_group.empty() || !z.attention.empty() || !z.mlp.empty(); }
+
+// The gates of blocks that heads and units are under; 1 where there is no such gate.
+class Blocks {
+ public:
+  Blocks(const ModelConfig& config, const Masks& gates) : config_(config), z_(gates) {}
+
+  int64_t group(int64_t layer, int64_t head) const { return layer * config_.kv_head_count + config_.layers[layer].kv_head_of_query[head]; }
+  float of_group(int64_t layer, int64_t head) const { return z_.kv_group.empty() ? 1.0f : z_.kv_group[group(layer, head)]; }
+  float of_attention(int64_t layer) const { return z_.attention.empty() ? 1.0f : z_.attention[layer]; }
+  float of_mlp(int64_t layer) const { return z_.mlp.empty() ? 1.0f : z_.mlp[layer]; }
+
+ private:
+  const ModelConfig& config_;
+  const Masks& z_;
+};
+
+}  // namespace
+
+Masks with_blocks(const ModelConfig& c, const Masks& gates) {
+  if (!has_blocks(gates)) return gates;
+  const Blocks blocks(c, gates);
+  Masks z{gates.head, gates.intermediate, gates.hidden};
+  for (int64_t l = 0; l < c.layer_count; l++) {
+    for (int64_t h = 0; h < c.head_count; h++) z.head[l * c.head_count + h] *= blocks.of_group(l, h) * blocks.of_attention(l);
+    for (int64_t i = 0; i < c.intermediate_size; i++) z.intermediate[l * c.intermediate_size + i] *= blocks.of_mlp(l);
+  }
+  return z;
+}
+
+Masks gradient_of_gates(const ModelConfig& c, const Masks& gates, const Masks& grad) {
+  if (!has_blocks(gates)) return grad;
+  const Blocks blocks(c, gates);
+  Masks out{grad.head, grad.intermediate, grad.hidden};
+  std::vector<double> kv_group(gates.kv_group.size()), attention(gates.attention.size()), mlp(gates.mlp.size());
+  for (int64_t l = 0; l < c.layer_count; l++) {
+    for (int64_t h = 0; h < c.head_count; h++) {
+      const int64_t at = l * c.head_count + h;
+      const double of_group = blocks.of_group(l, h), of_attention = blocks.of_attention(l),
+                   by_head = static_cast<double>(grad.head[at]) * gates.head[at];
+      out.head[at] = static_cast<float>(grad.head[at] * of_group * of_attention);
+      if (!kv_group.empty()) kv_group[blocks.group(l, h)] += by_head * of_attention;
+      if (!attention.empty()) attention[l] += by_head * of_group;
+    }
+    for (int64_t i = 0; i < c.intermediate_size; i++) {
+      const int64_t at = l * c.intermediate_size + i;
+      out.intermediate[at] = grad.intermediate[at] * blocks.of_mlp(l);
+      if (!mlp.empty()) mlp[l] += static_cast<double>(grad.intermediate[at]) * gates.intermediate[at];
+    }
+  }
+  out.kv_group.assign(kv_group.begin(), kv_group.end());
+  out.attention.assign(attention.begin(), attention.end());
+  out.mlp.assign(mlp.begin(), mlp.end());
+  return out;
 }
 
 std::vector<bool> highest(std::span<const float> log_alpha, int64_t open) {
@@ -42,15 +102,27 @@ static void append_deterministic(std::span<const float> log_alpha, int64_t open,
   for (size_t i = 0; i < log_alpha.size(); i++) out.push_back(is_open[i] ? hard_concrete::soft_value(log_alpha[i]) : 0.0f);
 }
 
+static std::vector<float> soft_values(std::span<const float> log_alpha) {
+  std::vector<float> values;
+  for (const float a : log_alpha) values.push_back(hard_concrete::soft_value(a));
+  return values;
+}
+
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& a) {
   Masks z;
-  const OpenCounts open = open_counts(config, a);
+  const SettledBlocks settled(config, a);
+  const OpenCounts open = open_counts(config, a, settled);
   for (int64_t l = 0; l < config.layer_count; l++) {
-    append_deterministic(a.head.subspan(l * config.head_count, config.head_count), open.heads[l], z.head);
-    append_deterministic(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size), open.units[l], z.intermediate);
+    append_deterministic(settled.head().subspan(l * config.head_count, config.head_count), open.heads[l], z.head);
+    append_deterministic(settled.intermediate().subspan(l * config.intermediate_size, config.intermediate_size), open.units[l],
+                         z.intermediate);
   }
   append_deterministic(a.hidden, open.hidden, z.hidden);
-  return z;
+  if (!a.gates.any()) return z;
+  z.kv_group = soft_values(a.kv_group);
+  z.attention = soft_values(a.attention);
+  z.mlp = soft_values(a.mlp);
+  return with_blocks(config, z);
 }
 
 static std::vector<int32_t> open_of(const std::vector<float>& mask, int64_t first, int64_t count) {
@@ -99,7 +171,8 @@ static std::vector<float> chain(const std::vector<float>& z, const std::vector<f
 }
 
 Masks log_alpha_gradient(const Masks& z, const Masks& grad_z) {
-  return {chain(z.head, grad_z.head), chain(z.intermediate, grad_z.intermediate), chain(z.hidden, grad_z.hidden)};
+  return {chain(z.head, grad_z.head),         chain(z.intermediate, grad_z.intermediate), chain(z.hidden, grad_z.hidden),
+          chain(z.kv_group, grad_z.kv_group), chain(z.attention, grad_z.attention),       chain(z.mlp, grad_z.mlp)};
 }
 
 }  // namespace espalier

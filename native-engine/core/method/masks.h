@@ -1,5 +1,6 @@
-// Masks of all three kinds from log-alphas: sampled for a step, deterministic for everything else.
+// Masks of all kinds from log-alphas: sampled for a step, deterministic for everything else.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -9,7 +10,21 @@
 namespace espalier {
 
 Masks open_masks(const ModelConfig& config);  // all ones
+// Each kind of gates from a stream of its own, those of blocks apart.
 Masks sample_masks(const LogAlphas& log_alphas, uint64_t seed, int64_t step);
+
+// The kinds in the order of a state.
+inline std::array<std::vector<float>*, 6> kinds_of(Masks& m) {
+  return {&m.head, &m.intermediate, &m.hidden, &m.kv_group, &m.attention, &m.mlp};
+}
+inline std::array<const std::vector<float>*, 6> kinds_of(const Masks& m) {
+  return {&m.head, &m.intermediate, &m.hidden, &m.kv_group, &m.attention, &m.mlp};
+}
+
+// The masks that a pass takes: each head's gate times its group's and its layer's, each unit's times its layer's.
+Masks with_blocks(const ModelConfig& config, const Masks& gates);
+// From the gradient of those masks that of the gates.
+Masks gradient_of_gates(const ModelConfig& config, const Masks& gates, const Masks& grad_masks);
 
 // The `open` gates with the highest log-alphas; among equal ones those of the highest indices.
 std::vector<bool> highest(std::span<const float> log_alpha, int64_t open);

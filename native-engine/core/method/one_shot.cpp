@@ -6,6 +6,7 @@
 
 #include "espalier/error.h"
 #include "files/number_formats.h"
+#include "method/masks.h"
 #include "method/sparsity.h"
 
 namespace espalier {
@@ -43,12 +44,20 @@ std::vector<int32_t> ranked(const double* importance, int64_t count) {
 
 // Costs of parts while all hidden units are open.
 struct PartCosts {
-  double head = 0, unit = 0, kv = 0, layer = 0;
+  double head = 0, unit = 0, kv = 0, attention = 0, mlp = 0;
   PartCosts(const ModelConfig& c, const Cost& per)
       : head(per.head + per.head_alone), unit(per.unit + per.unit_alone), kv(per.kv + per.kv_alone) {
     const auto d = [](int64_t v) { return static_cast<double>(v); };
-    layer = d(c.head_count) * head + d(c.intermediate_size) * unit + d(c.kv_head_count) * kv;
+    attention = d(c.head_count) * head + d(c.kv_head_count) * kv;
+    mlp = d(c.intermediate_size) * unit;
   }
+};
+
+// Blocks of a layer that stay.
+struct KeptBlocks {
+  bool attention = true, mlp = true;
+  bool any() const { return attention || mlp; }
+  double cost(const PartCosts& costs) const { return (attention ? costs.attention : 0) + (mlp ? costs.mlp : 0); }
 };
 
 // Key/value heads of a layer that no query reads without its `closed` first heads of `order`.
@@ -63,17 +72,61 @@ struct ClosedParts {
   double cost = 0;
 };
 
+int64_t share_of(double share, int64_t count) {
+  return std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(count) + kRounding), 0, count);
+}
+
 // The number of heads and units that cost `wanted` in one layer, whose least important heads come first in `order`.
-ClosedParts closed_in_layer(const ModelConfig& c, const PartCosts& costs, int64_t layer, const std::vector<int32_t>& order, double wanted) {
+ClosedParts closed_in_layer(const ModelConfig& c, const PartCosts& costs, const KeptBlocks& kept, int64_t layer,
+                            const std::vector<int32_t>& order, double wanted) {
   ClosedParts closed;
-  const double share = wanted / costs.layer;
-  closed.heads = std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(c.head_count) + kRounding), 0, c.head_count);
-  const double by_heads =
-      static_cast<double>(closed.heads) * costs.head + static_cast<double>(kv_unread(c, layer, order, closed.heads)) * costs.kv;
-  const double left = wanted - by_heads;
-  closed.units = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left / costs.unit - kRounding)), 0, c.intermediate_size);
-  closed.cost = by_heads + static_cast<double>(closed.units) * costs.unit;
+  if (kept.attention) {
+    closed.heads = share_of(wanted / kept.cost(costs), c.head_count);
+    closed.cost = static_cast<double>(closed.heads) * costs.head + static_cast<double>(kv_unread(c, layer, order, closed.heads)) * costs.kv;
+  }
+  if (kept.mlp) {
+    const double left = wanted - closed.cost;
+    closed.units = std::clamp<int64_t>(static_cast<int64_t>(std::ceil(left / costs.unit - kRounding)), 0, c.intermediate_size);
+    closed.cost += static_cast<double>(closed.units) * costs.unit;
+  }
   return closed;
+}
+
+// Closes gates of blocks, from the least important layer on, while the cost of what is gone stays within `wanted`. Returns that cost.
+double close_blocks(const ModelConfig& c, const BlockGates& gates, const PartCosts& costs, const GateImportance& importance, double wanted,
+                    Masks& log_alphas, std::vector<KeptBlocks>& kept) {
+  if (!gates.attention && !gates.mlp) return 0;
+  const KeptBlocks without{!gates.attention, !gates.mlp};
+  const double each = costs.attention + costs.mlp - without.cost(costs);
+  double removed = 0;
+  const std::vector<int32_t> order = ranked(importance.layer.data(), c.layer_count);
+  for (int64_t i = 0; i + 1 < c.layer_count && removed + each <= wanted * (1 + kRounding); i++) {
+    const auto l = static_cast<size_t>(order[i]);
+    kept[l] = without;
+    if (gates.attention) log_alphas.attention[l] = -kSure;
+    if (gates.mlp) log_alphas.mlp[l] = -kSure;
+    removed += each;
+  }
+  return removed;
+}
+
+// A layer's heads from the least important on; before them those of the `closed` least important groups.
+std::vector<int32_t> heads_after_groups(const ModelConfig& c, int64_t layer, const GateImportance& importance, double share,
+                                        std::span<float> group_log_alphas) {
+  std::vector<int32_t> heads = ranked(importance.head.data() + layer * c.head_count, c.head_count);
+  if (group_log_alphas.empty()) return heads;
+  const std::vector<int32_t>& group_of = c.layers[layer].kv_head_of_query;
+  std::vector<double> rating(importance.kv_group.begin() + layer * c.kv_head_count,
+                             importance.kv_group.begin() + (layer + 1) * c.kv_head_count);
+  for (int64_t h = 0; h < c.head_count; h++) rating[group_of[h]] += importance.head[layer * c.head_count + h];
+  const std::vector<int32_t> groups = ranked(rating.data(), c.kv_head_count);
+  std::vector<int64_t> place(groups.size(), c.kv_head_count);
+  for (int64_t i = 0; i < share_of(share, c.kv_head_count); i++) {
+    place[groups[i]] = i;
+    group_log_alphas[groups[i]] = -kSure;
+  }
+  std::stable_sort(heads.begin(), heads.end(), [&](int32_t a, int32_t b) { return place[group_of[a]] < place[group_of[b]]; });
+  return heads;
 }
 
 }  // namespace
@@ -92,6 +145,11 @@ GateImportance magnitude_importance(const ModelWeights& model) {
         if (!c.grouped_query()) sum += row_squares(proj[kK], r) + row_squares(proj[kV], r);
       }
       out.head.push_back(std::sqrt(sum));
+    }
+    for (int64_t g = 0; g < c.kv_head_count; g++) {
+      double sum = 0;
+      for (int64_t r = g * c.head_dim; r < (g + 1) * c.head_dim; r++) sum += row_squares(proj[kK], r) + row_squares(proj[kV], r);
+      out.kv_group.push_back(std::sqrt(sum));
     }
     for (int64_t i = 0; i < c.intermediate_size; i++)
       out.intermediate.push_back(std::sqrt(row_squares(proj[kGate], i) + row_squares(proj[kUp], i) + down[i]));
@@ -117,23 +175,38 @@ GateImportance wanda_importance(const ModelWeights& model, const InputSquares& s
   return out;
 }
 
-Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const GateImportance& importance, double sparsity) {
-  const CostRule rule(c, shape);
+Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
+                          double sparsity) {
+  const CostRule rule(c, shape, gates);
   const PartCosts costs(c, rule.per());
-  const double wanted = sparsity * rule.all(), most = static_cast<double>(c.layer_count) * costs.layer;
+  const double wanted = sparsity * rule.all(), most = static_cast<double>(c.layer_count) * (costs.attention + costs.mlp);
   if (wanted > most)
     throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity",
                 "is " + std::to_string(sparsity) + ": all heads and units together are " + std::to_string(most / rule.all()) + " of the " +
                     (shape.cost ? "cost" : "prunable parameters"));
   Masks a{std::vector<float>(c.layer_count * c.head_count, kSure), std::vector<float>(c.layer_count * c.intermediate_size, kSure),
           std::vector<float>(c.hidden_size, kSure)};
+  if (gates.kv_group) a.kv_group.assign(c.layer_count * c.kv_head_count, kSure);
+  if (gates.attention) a.attention.assign(c.layer_count, kSure);
+  if (gates.mlp) a.mlp.assign(c.layer_count, kSure);
+  std::vector<KeptBlocks> kept(c.layer_count);
+  const double by_blocks = close_blocks(c, gates, costs, importance, wanted, a, kept);
+  const auto layers_left = static_cast<double>(std::count_if(kept.begin(), kept.end(), [](const KeptBlocks& k) { return k.any(); }));
   std::vector<int64_t> units_closed(c.layer_count, 0);
   std::vector<std::vector<int32_t>> units(c.layer_count);
-  double removed = 0;
-  for (int64_t l = 0; l < c.layer_count; l++) {
-    const double share = static_cast<double>(l + 1) / static_cast<double>(c.layer_count);
-    const std::vector<int32_t> heads = ranked(importance.head.data() + l * c.head_count, c.head_count);
-    const ClosedParts closed = closed_in_layer(c, costs, l, heads, std::max(0.0, wanted * share - removed));
+  double removed = 0, layers_seen = 0;
+  // Units make up for what heads are too large for, so layers that have units come last.
+  std::vector<int64_t> order;
+  for (const bool mlp : {false, true})
+    for (int64_t l = 0; l < c.layer_count; l++)
+      if (kept[l].any() && kept[l].mlp == mlp) order.push_back(l);
+  for (const int64_t l : order) {
+    const double share = ++layers_seen / layers_left;
+    const double due = std::max(0.0, (wanted - by_blocks) * share - removed);
+    const std::span<float> groups =
+        kept[l].attention && gates.kv_group ? std::span(a.kv_group).subspan(l * c.kv_head_count, c.kv_head_count) : std::span<float>{};
+    const std::vector<int32_t> heads = heads_after_groups(c, l, importance, due / kept[l].cost(costs), groups);
+    const ClosedParts closed = closed_in_layer(c, costs, kept[l], l, heads, due);
     removed += closed.cost;
     units[l] = ranked(importance.intermediate.data() + l * c.intermediate_size, c.intermediate_size);
     for (int64_t i = 0; i < closed.heads; i++) a.head[l * c.head_count + heads[i]] = -kSure;
@@ -143,11 +216,12 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
   // A gate is never quite certain in the expected sparsity, which may lack a millionth.
   const auto reached = [&] {
     std::vector<float> all;
-    for (const auto* part : {&a.head, &a.intermediate, &a.hidden}) all.insert(all.end(), part->begin(), part->end());
-    return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}), all, shape)) >= sparsity;
+    for (const std::vector<float>* part : kinds_of(a)) all.insert(all.end(), part->begin(), part->end());
+    return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}, gates), all, shape)) >= sparsity;
   };
   for (int64_t l = c.layer_count - 1; l >= 0 && !reached(); l--)
-    if (units_closed[l] < c.intermediate_size) a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;
+    if (kept[l].mlp && units_closed[l] < c.intermediate_size)
+      a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;
   return a;
 }
 

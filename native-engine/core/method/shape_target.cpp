@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -19,6 +20,57 @@ using hard_concrete::expected_open;
 int64_t plain_count(std::span<const float> log_alpha) {
   const double size = static_cast<double>(log_alpha.size());
   return static_cast<int64_t>(size - std::clamp(std::nearbyint(size - expected_open(log_alpha)), 0.0, size));
+}
+
+// A gate that can't be open: what it is part of is closed.
+constexpr float kClosed = -std::numeric_limits<float>::infinity();
+
+int64_t able_to_open(std::span<const float> log_alpha) {
+  return std::count_if(log_alpha.begin(), log_alpha.end(), [](float a) { return a != kClosed; });
+}
+
+// Layers whose block stays: as many as their gates are expected to leave open, and at least one.
+std::vector<bool> open_layers(const ModelConfig& config, std::span<const float> log_alpha) {
+  if (log_alpha.empty()) return std::vector<bool>(static_cast<size_t>(config.layer_count), true);
+  return highest(log_alpha, std::max<int64_t>(1, plain_count(log_alpha)));
+}
+
+// The groups that stay, where those of closed layers are closed. Layers that have to be alike keep as many each.
+std::vector<bool> open_groups(const ModelConfig& config, const LogAlphas& a, const std::vector<bool>& layers) {
+  const auto each = static_cast<size_t>(config.kv_head_count);
+  std::vector<float> gates(a.kv_group.begin(), a.kv_group.end());
+  double expected = 0;
+  for (size_t k = 0; k < gates.size(); k++) {
+    if (layers[k / each]) expected += hard_concrete::open_probability(gates[k]);
+    if (!layers[k / each]) gates[k] = kClosed;
+  }
+  if (!a.shape.uniform) return highest(gates, std::max<int64_t>(1, static_cast<int64_t>(std::nearbyint(expected))));
+  const auto kept = static_cast<double>(std::count(layers.begin(), layers.end(), true));
+  const int64_t alike = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(expected / kept)), 1, config.kv_head_count);
+  std::vector<bool> open;
+  for (size_t l = 0; l < layers.size(); l++) {
+    const std::vector<bool> of_layer = highest(std::span<const float>(gates).subspan(l * each, each), layers[l] ? alike : 0);
+    open.insert(open.end(), of_layer.begin(), of_layer.end());
+  }
+  return open;
+}
+
+// All open groups keep as many of their heads, those with the highest log-alphas.
+void make_groups_alike(std::span<float> heads, const std::vector<bool>& open, int64_t heads_each) {
+  const auto group = [&](size_t k) { return heads.subspan(k * static_cast<size_t>(heads_each), static_cast<size_t>(heads_each)); };
+  double expected = 0, count = 0;
+  for (size_t k = 0; k < open.size(); k++) {
+    if (!open[k]) continue;
+    expected += expected_open(group(k));
+    count += 1;
+  }
+  const int64_t alike = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(expected / count)), 1, heads_each);
+  for (size_t k = 0; k < open.size(); k++) {
+    if (!open[k]) continue;
+    const std::vector<bool> kept = highest(group(k), alike);
+    for (size_t h = 0; h < kept.size(); h++)
+      if (!kept[h]) group(k)[h] = kClosed;
+  }
 }
 
 // The multiple nearest to `wanted` from `least` multiples up to `size`, which is allowed although it may be no multiple.
@@ -56,10 +108,11 @@ OpenGates gates_of(const OpenCounts& open, const ModelConfig& config, const Cost
 
 class Shaper {
  public:
-  Shaper(const ModelConfig& config, const LogAlphas& a) : config_(config), target_(a.shape), a_(a) {
+  Shaper(const ModelConfig& config, const LogAlphas& a, const SettledBlocks& settled)
+      : config_(config), target_(a.shape), a_(a), settled_(settled) {
     for (int64_t l = 0; l < config.layer_count; l++) {
-      heads_.push_back(expected_open(a.head.subspan(l * config.head_count, config.head_count)));
-      units_.push_back(expected_open(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size)));
+      heads_.push_back(expected_open(heads_of(l)));
+      units_.push_back(expected_open(units_of(l)));
     }
   }
 
@@ -67,44 +120,63 @@ class Shaper {
     OpenCounts out;
     out.hidden = to_multiple(expected_open(a_.hidden), target_.multiple_of, config_.hidden_size, 1);
     out.heads = head_counts();
-    const CostRule rule(config_, target_);
+    const CostRule rule(config_, target_, a_.gates);
     OpenGates expected = rule.expected(a_);
-    expected.heads = sum(heads_);
-    expected.units = sum(units_);
-    out.units = unit_counts(rule.units_for(expected, gates_of(out, config_, rule, a_.head)));
+    if (!a_.gates.any()) {  // the same sums in the order that the bits of earlier runs rest on
+      expected.heads = sum(heads_);
+      expected.units = sum(units_);
+    }
+    out.units = unit_counts(rule.units_for(expected, gates_of(out, config_, rule, settled_.head())));
     return out;
   }
 
  private:
+  std::span<const float> heads_of(int64_t l) const { return settled_.head().subspan(l * config_.head_count, config_.head_count); }
+  std::span<const float> units_of(int64_t l) const {
+    return settled_.intermediate().subspan(l * config_.intermediate_size, config_.intermediate_size);
+  }
+
   static double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
   std::vector<int64_t> head_counts() const {
     const int64_t layers = config_.layer_count, all = config_.head_count;
     std::vector<int64_t> out;
     if (target_.uniform) {
-      const auto mean = static_cast<int64_t>(std::nearbyint(sum(heads_) / static_cast<double>(layers)));
-      return std::vector<int64_t>(static_cast<size_t>(layers), std::clamp<int64_t>(mean, 1, all));
+      double kept = 0;
+      for (int64_t l = 0; l < layers; l++) kept += able_to_open(heads_of(l)) > 0;
+      const int64_t alike = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(sum(heads_) / kept)), 1, all);
+      for (int64_t l = 0; l < layers; l++) {
+        const int64_t able = able_to_open(heads_of(l));
+        out.push_back(a_.gates.kv_group || able == 0 ? able : alike);
+      }
+      return out;
     }
     if (target_.whole_attention) {
       const auto blocks = static_cast<int64_t>(std::nearbyint(sum(heads_) / static_cast<double>(all)));
       for (const bool kept : kept_blocks(heads_, std::clamp<int64_t>(blocks, 1, layers))) out.push_back(kept ? all : 0);
       return out;
     }
-    for (int64_t l = 0; l < layers; l++) out.push_back(plain_count(a_.head.subspan(l * all, all)));
+    for (int64_t l = 0; l < layers; l++) out.push_back(plain_count(heads_of(l)));
     return out;
   }
 
   // `wanted` open units in all layers together. Where layers may differ, each gets its share, and passes its rounding on to the next.
   std::vector<int64_t> unit_counts(double wanted) const {
     const int64_t layers = config_.layer_count, all = config_.intermediate_size;
-    if (target_.uniform)
-      return std::vector<int64_t>(static_cast<size_t>(layers),
-                                  to_multiple(wanted / static_cast<double>(layers), target_.multiple_of, all, 1));
-    const double share = sum(units_) > 0 ? wanted / sum(units_) : 0.0;
     std::vector<int64_t> out;
-    double due = 0;
-    for (const double expected : units_) {
-      due += expected * share;
+    double due = 0, kept = 0;
+    for (int64_t l = 0; l < layers; l++) kept += able_to_open(units_of(l)) > 0;
+    const double share = sum(units_) > 0 ? wanted / sum(units_) : 0.0;
+    for (int64_t l = 0; l < layers; l++) {
+      if (able_to_open(units_of(l)) == 0) {
+        out.push_back(0);
+        continue;
+      }
+      if (target_.uniform) {
+        out.push_back(to_multiple(wanted / kept, target_.multiple_of, all, 1));
+        continue;
+      }
+      due += units_[static_cast<size_t>(l)] * share;
       out.push_back(to_multiple(due, target_.multiple_of, all, 1));
       due -= static_cast<double>(out.back());
     }
@@ -114,6 +186,7 @@ class Shaper {
   const ModelConfig& config_;
   const ShapeTarget& target_;
   const LogAlphas& a_;
+  const SettledBlocks& settled_;
   std::vector<double> heads_, units_;  // expected to be open, by layer
 };
 
@@ -151,7 +224,7 @@ void bring_units_to(std::vector<int64_t>& open, const ModelConfig& config, std::
   }
   int64_t due = wanted - std::accumulate(open.begin(), open.end(), int64_t{0});
   const bool opens = due > 0;
-  const auto left = [&](size_t l) { return opens ? open[l] < config.intermediate_size : open[l] > 0; };
+  const auto left = [&](size_t l) { return opens ? open[l] < able_to_open(sorted[l]) : open[l] > 0; };
   // The next one to change: the closed ones are those with the lowest log-alphas.
   const auto next = [&](size_t l) { return sorted[l][width - static_cast<size_t>(open[l]) - (opens ? 1 : 0)]; };
   for (; due != 0; due += opens ? -1 : 1) {
@@ -163,33 +236,68 @@ void bring_units_to(std::vector<int64_t>& open, const ModelConfig& config, std::
   }
 }
 
-void make_exact(OpenCounts& open, const ModelConfig& config, const LogAlphas& a) {
+void make_exact(OpenCounts& open, const ModelConfig& config, const LogAlphas& a, const SettledBlocks& settled) {
   if (open.hidden == 0) return;
-  const CostRule rule(config, a.shape);
+  const CostRule rule(config, a.shape, a.gates);
   const double all = static_cast<double>(config.layer_count * config.intermediate_size);
-  const double wanted = std::nearbyint(rule.units_for(rule.expected(a), gates_of(open, config, rule, a.head)));
-  bring_units_to(open.units, config, a.intermediate, static_cast<int64_t>(std::clamp(wanted, 0.0, all)));
+  const double wanted = std::nearbyint(rule.units_for(rule.expected(a), gates_of(open, config, rule, settled.head())));
+  bring_units_to(open.units, config, settled.intermediate(), static_cast<int64_t>(std::clamp(wanted, 0.0, all)));
 }
 
 }  // namespace
 
-OpenCounts open_counts(const ModelConfig& config, const LogAlphas& a) {
-  if (a.shape.any()) return Shaper(config, a).counts();
+SettledBlocks::SettledBlocks(const ModelConfig& config, const LogAlphas& a) : own_head_(a.head), own_units_(a.intermediate) {
+  if (a.gates.attention || a.gates.kv_group) settle_attention(config, a);
+  if (a.gates.mlp) settle_mlps(config, a);
+}
+
+void SettledBlocks::settle_attention(const ModelConfig& config, const LogAlphas& a) {
+  head_.assign(a.head.begin(), a.head.end());
+  const std::vector<bool> layers = open_layers(config, a.attention);
+  const std::vector<bool> groups = a.gates.kv_group
+                                       ? open_groups(config, a, layers)
+                                       : std::vector<bool>(static_cast<size_t>(config.layer_count * config.kv_head_count), true);
+  const auto heads = static_cast<size_t>(config.head_count), groups_each = static_cast<size_t>(config.kv_head_count);
+  for (size_t i = 0; i < head_.size(); i++) {
+    const size_t l = i / heads;
+    if (!layers[l] || !groups[l * groups_each + static_cast<size_t>(config.layers[l].kv_head_of_query[i % heads])]) head_[i] = kClosed;
+  }
+  if (a.gates.kv_group && a.shape.uniform) make_groups_alike(head_, groups, config.head_count / config.kv_head_count);
+}
+
+void SettledBlocks::settle_mlps(const ModelConfig& config, const LogAlphas& a) {
+  units_.assign(a.intermediate.begin(), a.intermediate.end());
+  const std::vector<bool> layers = open_layers(config, a.mlp);
+  for (size_t i = 0; i < units_.size(); i++)
+    if (!layers[i / static_cast<size_t>(config.intermediate_size)]) units_[i] = kClosed;
+}
+
+OpenCounts open_counts(const ModelConfig& config, const LogAlphas& a, const SettledBlocks& settled) {
+  if (a.shape.any()) return Shaper(config, a, settled).counts();
   OpenCounts out;
   for (int64_t l = 0; l < config.layer_count; l++) {
-    out.heads.push_back(plain_count(a.head.subspan(l * config.head_count, config.head_count)));
-    out.units.push_back(plain_count(a.intermediate.subspan(l * config.intermediate_size, config.intermediate_size)));
+    out.heads.push_back(plain_count(settled.head().subspan(l * config.head_count, config.head_count)));
+    out.units.push_back(plain_count(settled.intermediate().subspan(l * config.intermediate_size, config.intermediate_size)));
   }
   out.hidden = plain_count(a.hidden);
-  if (a.shape.exact_size) make_exact(out, config, a);
+  if (a.shape.exact_size) make_exact(out, config, a, settled);
   return out;
 }
 
-void keep_shape(const ModelConfig& config, const ShapeTarget& target, std::span<float> masks) {
-  const auto heads = masks.first(static_cast<size_t>(config.layer_count * config.head_count));
+void keep_shape(const ModelConfig& config, const ShapeTarget& target, const StateLayout& layout, std::span<float> masks) {
+  const auto kind = [&](const char* name) {
+    const StateLayout::Entry* e = layout.find(name);
+    return e ? masks.subspan(static_cast<size_t>(e->offset - layout.lora_size()), static_cast<size_t>(e->size)) : std::span<float>{};
+  };
+  const std::span<float> heads = kind("mask.head"), groups = kind("mask.kv_group");
   if (target.uniform) {
-    make_alike(heads, config.layer_count);
-    make_alike(masks.subspan(heads.size(), static_cast<size_t>(config.layer_count * config.intermediate_size)), config.layer_count);
+    const int64_t layers = config.layer_count;
+    make_alike(heads, groups.empty() ? layers : layers * config.kv_head_count);
+    make_alike(kind("mask.intermediate"), layers);
+    if (!groups.empty()) make_alike(groups, layers);
+    // A layer goes as a whole.
+    const std::span<float> attention = kind("mask.attention"), mlp = kind("mask.mlp");
+    for (size_t l = 0; l < std::min(attention.size(), mlp.size()); l++) attention[l] = mlp[l] = (attention[l] + mlp[l]) / 2;
   }
   if (!target.whole_attention) return;
   for (int64_t l = 0; l < config.layer_count; l++) {

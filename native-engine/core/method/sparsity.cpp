@@ -19,29 +19,35 @@ bool is_cost(const Cost& cost) {
   return std::all_of(numbers.begin(), numbers.end(), [](double v) { return std::isfinite(v) && v >= 0; }) && cost.head > 0 && cost.unit > 0;
 }
 
-PrunableSizes prunable_sizes(const ModelConfig& c) {
+PrunableSizes prunable_sizes(const ModelConfig& c, const BlockGates& gates) {
   const auto d = [](int64_t v) { return static_cast<double>(v); };
   PrunableSizes s;
   s.head = (c.grouped_query() ? 2.0 : 4.0) * d(c.hidden_size) * d(c.head_dim);
   s.intermediate = 3.0 * d(c.hidden_size);
   s.prunable = d(c.layer_count) * (d(c.head_count) * s.head + d(c.intermediate_size) * s.intermediate);
-  if (c.grouped_query()) s.stable = d(c.layer_count) * 2.0 * d(c.hidden_size) * d(c.kv_head_count) * d(c.head_dim);
+  if (!c.grouped_query()) return s;
+  const double kv = 2.0 * d(c.hidden_size) * d(c.head_dim), all_kv = d(c.layer_count * c.kv_head_count) * kv;
+  const bool go = gates.kv_group || gates.attention;
+  if (go) s.kv = kv;
+  (go ? s.prunable : s.stable) += all_kv;
   return s;
 }
 
-CostRule::CostRule(const ModelConfig& c, const ShapeTarget& shape) : hidden_size_(static_cast<double>(c.hidden_size)) {
-  if (!shape.cost) {
-    const PrunableSizes sizes = prunable_sizes(c);
+CostRule::CostRule(const ModelConfig& c, const ShapeTarget& shape, const BlockGates& gates)
+    : config_(c), gates_(gates), hidden_size_(static_cast<double>(c.hidden_size)) {
+  if (shape.cost) {
+    per_ = *shape.cost;
+    const auto in_all = [&](int64_t each) { return static_cast<double>(c.layer_count * each); };
+    const OpenGates intact{in_all(c.head_count), in_all(c.intermediate_size), in_all(c.kv_head_count), hidden_size_};
+    all_ = in_proportion(intact) + alone(intact);
+  } else {
+    const PrunableSizes sizes = prunable_sizes(c, gates);
     per_.head = sizes.head;
     per_.unit = sizes.intermediate;
+    per_.kv = sizes.kv;
     per_.rest_alone = sizes.stable;
     all_ = sizes.prunable + sizes.stable;
-    return;
   }
-  per_ = *shape.cost;
-  const auto in_all = [&](int64_t each) { return static_cast<double>(c.layer_count * each); };
-  const OpenGates intact{in_all(c.head_count), in_all(c.intermediate_size), in_all(c.kv_head_count), hidden_size_};
-  all_ = in_proportion(intact) + alone(intact);
   if (per_.kv == 0 && per_.kv_alone == 0) return;
   kv_heads_.resize(static_cast<size_t>(c.layer_count * c.kv_head_count));
   for (int64_t l = 0; l < c.layer_count; l++)
@@ -49,15 +55,21 @@ CostRule::CostRule(const ModelConfig& c, const ShapeTarget& shape) : hidden_size
       kv_heads_[l * c.kv_head_count + c.layers[l].kv_head_of_query[h]].push_back(l * c.head_count + h);
 }
 
+namespace {
+
+// Gates as CostRule asks for them.
+auto probability_of(const LogAlphas& a) {
+  return [&a](GateKind kind, size_t i) {
+    const std::array<std::span<const float>, 6> kinds{a.head, a.intermediate, a.hidden, a.kv_group, a.attention, a.mlp};
+    return Probability{hard_concrete::open_probability(kinds[static_cast<size_t>(kind)][i]), 0};
+  };
+}
+
+}  // namespace
+
 OpenGates CostRule::expected(const LogAlphas& a) const {
-  using hard_concrete::expected_open;
-  OpenGates open{expected_open(a.head), expected_open(a.intermediate), 0, expected_open(a.hidden)};
-  for (const auto& queries : kv_heads_) {
-    double unread = 1;
-    for (const int64_t h : queries) unread *= 1.0 - hard_concrete::open_probability(a.head[h]);
-    open.kv += 1.0 - unread;
-  }
-  return open;
+  const OpenSums open = sums(probability_of(a));
+  return {open.heads.open, open.units.open, open.kv.open, open.hidden.open};
 }
 
 double CostRule::kv_read(const std::vector<bool>& open_heads) const {
@@ -75,35 +87,62 @@ double CostRule::units_for(const OpenGates& expected, const OpenGates& open) con
 }
 
 double expected_sparsity(const ModelConfig& config, const LogAlphas& a) {
-  const CostRule rule(config, a.shape);
+  const CostRule rule(config, a.shape, a.gates);
   return rule.sparsity(rule.expected(a));
 }
 
 void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& a, double slope, Masks& gradient) {
-  const CostRule rule(config, a.shape);
+  const CostRule rule(config, a.shape, a.gates);
   const Cost& per = rule.per();
   const OpenGates open = rule.expected(a);
   const double share = open.hidden / static_cast<double>(config.hidden_size);
   const double by_cost = -slope / rule.all();
-  const auto add = [&](std::span<const float> log_alpha, double scale, std::vector<float>& out) {
-    for (size_t i = 0; i < out.size(); i++) out[i] += static_cast<float>(scale * hard_concrete::open_probability_derivative(log_alpha[i]));
+  const auto gate = probability_of(a);
+  const auto add = [](float log_alpha, double scale, float& out) {
+    out += static_cast<float>(scale * hard_concrete::open_probability_derivative(log_alpha));
   };
-  add(a.head, by_cost * share * per.head + by_cost * per.head_alone, gradient.head);
-  add(a.intermediate, by_cost * share * per.unit + by_cost * per.unit_alone, gradient.intermediate);
-  add(a.hidden, by_cost * rule.in_proportion(open) / static_cast<double>(config.hidden_size), gradient.hidden);
+  const double by_head = by_cost * share * per.head + by_cost * per.head_alone;
+  const double by_unit = by_cost * share * per.unit + by_cost * per.unit_alone;
+  const double by_hidden = by_cost * rule.in_proportion(open) / static_cast<double>(config.hidden_size);
   const double by_kv = by_cost * share * per.kv + by_cost * per.kv_alone;
-  for (const auto& queries : rule.kv_heads()) {
+  const auto heads = static_cast<size_t>(config.head_count), groups = static_cast<size_t>(config.kv_head_count);
+  const auto units = static_cast<size_t>(config.intermediate_size);
+  // By the probability that a block is open.
+  std::vector<double> by_group(static_cast<size_t>(config.layer_count) * groups, 0.0), by_mlp(static_cast<size_t>(config.layer_count), 0.0);
+  for (size_t i = 0; i < gradient.head.size(); i++) {
+    const size_t l = i / heads, group = l * groups + static_cast<size_t>(config.layers[l].kv_head_of_query[i % heads]);
+    add(a.head[i], by_head * rule.block_of_group(gate, group).open, gradient.head[i]);
+    by_group[group] += by_head * gate(GateKind::kHead, i).open;
+  }
+  for (size_t i = 0; i < gradient.intermediate.size(); i++) {
+    add(a.intermediate[i], by_unit * rule.block_of_units(gate, i / units).open, gradient.intermediate[i]);
+    by_mlp[i / units] += by_unit * gate(GateKind::kUnit, i).open;
+  }
+  for (size_t i = 0; i < gradient.hidden.size(); i++) add(a.hidden[i], by_hidden, gradient.hidden[i]);
+  for (size_t k = 0; k < rule.kv_heads().size(); k++) {
+    const auto& queries = rule.kv_heads()[k];
     double unread = 1;
     for (const int64_t h : queries) unread *= 1.0 - hard_concrete::open_probability(a.head[h]);
+    const double by_read = by_kv * rule.block_of_group(gate, k).open;
     for (const int64_t h : queries) {
       const double others_closed = unread / (1.0 - hard_concrete::open_probability(a.head[h]));
-      gradient.head[h] += static_cast<float>(by_kv * others_closed * hard_concrete::open_probability_derivative(a.head[h]));
+      add(a.head[h], by_read * others_closed, gradient.head[h]);
     }
+    by_group[k] += by_kv * (1.0 - unread);
   }
+  // The other gate of a block: its layer's, or its group's.
+  for (size_t k = 0; k < by_group.size(); k++) {
+    const size_t l = k / groups;
+    if (a.gates.kv_group)
+      add(a.kv_group[k], by_group[k] * (a.gates.attention ? gate(GateKind::kAttention, l).open : 1.0), gradient.kv_group[k]);
+    if (a.gates.attention)
+      add(a.attention[l], by_group[k] * (a.gates.kv_group ? gate(GateKind::kKvGroup, k).open : 1.0), gradient.attention[l]);
+  }
+  for (size_t l = 0; l < gradient.mlp.size(); l++) add(a.mlp[l], by_mlp[l], gradient.mlp[l]);
 }
 
 HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& a) {
-  const CostRule rule(config, a.shape);
+  const CostRule rule(config, a.shape, a.gates);
   const Masks z = deterministic_masks(config, a);
   HardSparsity r;
   OpenGates open;

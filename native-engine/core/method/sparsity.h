@@ -7,13 +7,15 @@
 
 namespace espalier {
 
-// Embeddings, norms and lm_head are not counted. With grouped queries K and V are shared, so they are stable.
+// Embeddings, norms and lm_head are not counted. With grouped queries K and V are shared. Gates of groups or of attention take them away;
+// without such gates they are stable.
 struct PrunableSizes {
   double head = 0;          // parameters that go with one query head
   double intermediate = 0;  // and with one intermediate unit
+  double kv = 0;            // and with one key/value head, where gates of blocks take it away
   double prunable = 0, stable = 0;
 };
-PrunableSizes prunable_sizes(const ModelConfig& config);
+PrunableSizes prunable_sizes(const ModelConfig& config, const BlockGates& gates = {});
 
 // Gates that are open, or that are expected to be, in all layers together.
 struct OpenGates {
@@ -22,10 +24,24 @@ struct OpenGates {
   double hidden = 0;
 };
 
+// The probability that a gate is open, and its slope along some direction.
+struct Probability {
+  double open = 1, slope = 0;
+};
+inline Probability operator*(const Probability& a, const Probability& b) { return {a.open * b.open, a.slope * b.open + a.open * b.slope}; }
+
+// The kinds of gates in the order of a state.
+enum class GateKind : size_t { kHead, kUnit, kHidden, kKvGroup, kAttention, kMlp };
+
+// Sums over the gates of all layers.
+struct OpenSums {
+  Probability heads{0, 0}, units{0, 0}, kv{0, 0}, hidden{0, 0};
+};
+
 // The cost that sparsity is a share of: that of a shape target, else the prunable parameters.
 class CostRule {
  public:
-  CostRule(const ModelConfig& config, const ShapeTarget& shape);
+  CostRule(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates);
 
   const Cost& per() const { return per_; }
   bool counts_kv() const { return per_.kv != 0 || per_.kv_alone != 0; }
@@ -38,6 +54,14 @@ class CostRule {
   }
   double sparsity(const OpenGates& open) const { return 1.0 - (in_proportion(open) * (open.hidden / hidden_size_) + alone(open)) / all_; }
   OpenGates expected(const LogAlphas& log_alphas) const;
+  // `gate(GateKind, index)` gives the probability of one gate. It is asked for the kinds that a state has.
+  template <class Gate>
+  OpenSums sums(const Gate& gate) const;
+  // The probability that the blocks of a query head are open, and those of a unit, by the layer or by the index of the key/value head.
+  template <class Gate>
+  Probability block_of_group(const Gate& gate, size_t group) const;
+  template <class Gate>
+  Probability block_of_units(const Gate& gate, size_t layer) const;
   // The query heads of each key/value head of all layers, as indices into [L, H]; none where the cost does not count them.
   const std::vector<std::vector<int64_t>>& kv_heads() const { return kv_heads_; }
   // Key/value heads that are read, by which of the [L, H] query heads are open.
@@ -46,10 +70,52 @@ class CostRule {
   double units_for(const OpenGates& expected, const OpenGates& open) const;
 
  private:
+  const ModelConfig& config_;
+  BlockGates gates_;
   Cost per_;
   double all_ = 0, hidden_size_ = 0;
   std::vector<std::vector<int64_t>> kv_heads_;
 };
+
+template <class Gate>
+Probability CostRule::block_of_group(const Gate& gate, size_t group) const {
+  const Probability own = gates_.kv_group ? gate(GateKind::kKvGroup, group) : Probability{};
+  return gates_.attention ? own * gate(GateKind::kAttention, group / static_cast<size_t>(config_.kv_head_count)) : own;
+}
+
+template <class Gate>
+Probability CostRule::block_of_units(const Gate& gate, size_t layer) const {
+  return gates_.mlp ? gate(GateKind::kMlp, layer) : Probability{};
+}
+
+template <class Gate>
+OpenSums CostRule::sums(const Gate& gate) const {
+  OpenSums sums;
+  const auto add = [](Probability& sum, const Probability& one) {
+    sum.open += one.open;
+    sum.slope += one.slope;
+  };
+  const auto heads = static_cast<size_t>(config_.head_count), units = static_cast<size_t>(config_.intermediate_size);
+  for (size_t l = 0; l < static_cast<size_t>(config_.layer_count); l++) {
+    const size_t first_group = l * static_cast<size_t>(config_.kv_head_count);
+    const std::vector<int32_t>& group_of = config_.layers[l].kv_head_of_query;
+    for (size_t h = 0; h < heads; h++)
+      add(sums.heads, gate(GateKind::kHead, l * heads + h) * block_of_group(gate, first_group + static_cast<size_t>(group_of[h])));
+    const Probability mlp = block_of_units(gate, l);
+    for (size_t i = 0; i < units; i++) add(sums.units, gate(GateKind::kUnit, l * units + i) * mlp);
+  }
+  for (size_t i = 0; i < static_cast<size_t>(config_.hidden_size); i++) add(sums.hidden, gate(GateKind::kHidden, i));
+  for (size_t k = 0; k < kv_heads_.size(); k++) {
+    double unread = 1, slope = 0;  // of the logarithm of the probability that no query reads it
+    for (const int64_t h : kv_heads_[k]) {
+      const Probability one = gate(GateKind::kHead, static_cast<size_t>(h));
+      unread *= 1.0 - one.open;
+      slope += one.slope / (1.0 - one.open);
+    }
+    add(sums.kv, Probability{1.0 - unread, unread * slope} * block_of_group(gate, k));
+  }
+  return sums;
+}
 
 double expected_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 

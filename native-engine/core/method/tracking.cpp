@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "method/hard_concrete.h"
+#include "method/masks.h"
 #include "method/sparsity.h"
 
 namespace espalier {
@@ -35,47 +36,41 @@ struct Tilted {
   double slope = 0;  // by the tilt, never negative
 };
 
-Tilted tilted_sparsity(const ModelConfig& config, const CostRule& rule, std::span<const float> before, std::span<const float> after,
-                       double tilt) {
-  struct Sum {
-    double open = 0, slope = 0;
-  };
+// Moves of all log-alphas, in the order of a state.
+struct Moves {
+  const CostRule& rule;
+  double hidden_size;
+  std::array<size_t, 6> first;  // place of the first gate of each kind
+  std::span<const float> before, after;
+};
+
+Moves moves_of(const ModelConfig& config, const CostRule& rule, const StateLayout& layout, std::span<const float> before,
+               std::span<const float> after) {
+  Moves moves{rule, static_cast<double>(config.hidden_size), {}, before, after};
+  size_t kind = 0;
+  for (const char* name : {"mask.head", "mask.intermediate", "mask.hidden", "mask.kv_group", "mask.attention", "mask.mlp"}) {
+    const StateLayout::Entry* e = layout.find(name);
+    moves.first[kind++] = e ? static_cast<size_t>(e->offset - layout.lora_size()) : 0;
+  }
+  return moves;
+}
+
+Tilted tilted_sparsity(const Moves& moves, double tilt) {
   const Factors factors(tilt);
   const bool closing_grows = tilt<kSpeedUp, opening_shrinks = tilt> - kSpeedUp;
-  const auto gate = [&](size_t i) {
-    const double move = factors.tilted(before[i], after[i]), a = before[i] + move;
-    Sum s;
-    s.open = hard_concrete::open_probability(clamped(a));
+  const auto gate = [&](GateKind kind, size_t index) {
+    const size_t i = moves.first[static_cast<size_t>(kind)] + index;
+    const double move = factors.tilted(moves.before[i], moves.after[i]), a = moves.before[i] + move;
+    Probability s{hard_concrete::open_probability(clamped(a)), 0};
     if (a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks))
       s.slope = std::abs(move) * hard_concrete::open_probability_derivative(a);
     return s;
   };
-  const auto sum = [&](size_t begin, size_t end) {
-    Sum s;
-    for (size_t i = begin; i < end; i++) {
-      const Sum one = gate(i);
-      s.open += one.open;
-      s.slope += one.slope;
-    }
-    return s;
-  };
-  const auto heads_end = static_cast<size_t>(config.layer_count * config.head_count);
-  const auto units_end = heads_end + static_cast<size_t>(config.layer_count * config.intermediate_size);
-  const Sum heads = sum(0, heads_end), units = sum(heads_end, units_end), hidden = sum(units_end, before.size());
-  Sum kv;
-  for (const auto& queries : rule.kv_heads()) {
-    double unread = 1, slope = 0;  // of the logarithm of the probability that no query reads it
-    for (const int64_t h : queries) {
-      const Sum one = gate(static_cast<size_t>(h));
-      unread *= 1.0 - one.open;
-      slope += one.slope / (1.0 - one.open);
-    }
-    kv.open += 1.0 - unread;
-    kv.slope += unread * slope;
-  }
+  const CostRule& rule = moves.rule;
+  const auto [heads, units, kv, hidden] = rule.sums(gate);
   const Cost& per = rule.per();
   const OpenGates open{heads.open, units.open, kv.open, hidden.open};
-  const double d = static_cast<double>(config.hidden_size), parts = rule.in_proportion(open);
+  const double d = moves.hidden_size, parts = rule.in_proportion(open);
   const double parts_slope = heads.slope * per.head + units.slope * per.unit + kv.slope * per.kv;
   const double alone_slope = heads.slope * per.head_alone + units.slope * per.unit_alone + kv.slope * per.kv_alone;
   return {1.0 - (parts * hidden.open / d + rule.alone(open)) / rule.all(),
@@ -84,16 +79,16 @@ Tilted tilted_sparsity(const ModelConfig& config, const CostRule& rule, std::spa
 
 double norm(const Masks& gradient) {
   double sum = 0;
-  for (const auto* values : {&gradient.head, &gradient.intermediate, &gradient.hidden})
+  for (const auto* values : kinds_of(gradient))
     for (const float v : *values) sum += static_cast<double>(v) * v;
   return std::sqrt(sum);
 }
 
 // Newton's method within a bracket.
-double solve(const ModelConfig& config, const CostRule& rule, std::span<const float> before, std::span<const float> after, double wanted) {
+double solve(const Moves& moves, double wanted) {
   double low = -kTiltLimit, high = kTiltLimit, tilt = 0;
   for (int i = 0; i < kIterations; i++) {
-    const Tilted at = tilted_sparsity(config, rule, before, after, tilt);
+    const Tilted at = tilted_sparsity(moves, tilt);
     const double excess = at.sparsity - wanted;
     if (std::abs(excess) < kPrecision) break;
     (excess > 0 ? high : low) = tilt;
@@ -107,9 +102,10 @@ double solve(const ModelConfig& config, const CostRule& rule, std::span<const fl
 
 }  // namespace
 
-double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, std::span<const float> before, std::span<float> after,
-                  double wanted) {
-  const double tilt = solve(config, CostRule(config, shape), before, after, wanted + kAbove);
+double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, const StateLayout& layout, std::span<const float> before,
+                  std::span<float> after, double wanted) {
+  const CostRule rule(config, shape, layout.gates());
+  const double tilt = solve(moves_of(config, rule, layout, before, after), wanted + kAbove);
   const Factors factors(tilt);
   for (size_t i = 0; i < after.size(); i++) after[i] = static_cast<float>(clamped(before[i] + factors.tilted(before[i], after[i])));
   return tilt;

@@ -13,11 +13,11 @@ namespace espalier {
 // schedule that asks for more is followed at that speed. Towards the limit the moves the wrong way all but stop.
 inline constexpr double kTiltLimit = 12.0, kSpeedUp = 2.0;
 
-// Log-alphas in the state's order (head, intermediate, hidden), before and after AdamW's moves. Tilts the moves so that the expected
+// Log-alphas in the state's order, which the layout tells, before and after AdamW's moves. Tilts the moves so that the expected
 // sparsity becomes the wanted one, or as near as the limit lets it come, and returns the tilt. In double; each of a
 // few iterations is one pass over the log-alphas. The shape target says what sparsity is a share of.
-double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, std::span<const float> before, std::span<float> after,
-                  double wanted);
+double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, const StateLayout& layout, std::span<const float> before,
+                  std::span<float> after, double wanted);
 
 // The price is the first multiplier: negative, as more sparsity is asked for. This is where it starts, from the size of the two
 // gradients that it weighs against each other: too small rather than too large, for it grows quickly.

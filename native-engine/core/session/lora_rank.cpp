@@ -50,10 +50,10 @@ void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
     return hold(state);
   }
   const LoraSpec found = read_lora_spec(bytes);
-  if (trainer().layout().has_own_weights()) reopen(StateLayout(model_->config(), lora_));
+  if (trainer().layout().has_own_weights()) reopen(StateLayout(model_->config(), lora_, options_.gates));
   const LoraSpec& here = trainer().layout().lora();
   if (found.rank != here.rank && found.targets == lora_.targets && same_scale(found, lora_) && found.rank >= lora_.rank)
-    reopen(StateLayout(model_->config(), found));
+    reopen(StateLayout(model_->config(), found, options_.gates));
   state_changes();
   trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
 }

@@ -81,7 +81,7 @@ int64_t SessionCore::set_data(std::vector<uint32_t> words) {
 
 void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
   const StateLayout& here = trainer().layout();
-  if (here.lora().rank != lora_.rank || here.has_own_weights()) reopen(StateLayout(model_->config(), lora_));
+  if (here.lora().rank != lora_.rank || here.has_own_weights()) reopen(StateLayout(model_->config(), lora_, options_.gates));
   TrainState state(trainer().layout());
   state.initialise(seed);
   state.shape = shape;

@@ -31,7 +31,13 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("recoverLoraRank", trainer.recover_lora_rank, 0);
   visit("recoverRefitBatches", trainer.recover_refit_batches, 0);
   visit("recoverWeights", trainer.recover_weights);
+  visit("gates", trainer.gates);
 }
+
+// Words of the kinds of gates. Every state has the first three; a set has them too, for its reader.
+inline constexpr std::array<const char*, 3> kGatesOfAll{"head", "unit", "hidden"};
+inline constexpr std::array<std::pair<const char*, bool BlockGates::*>, 3> kBlockGates{
+    {{"kv-group", &BlockGates::kv_group}, {"attention", &BlockGates::attention}, {"mlp", &BlockGates::mlp}}};
 
 // Settings that each call of training has: ENGINE_USE_TRAINING in the table.
 template <typename Visit>

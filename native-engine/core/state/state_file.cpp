@@ -4,7 +4,8 @@
 //   lora.alpha F64 [1], lora.rank I64 [1], lora.targets I64 [7] (0 or 1, in projection order)
 //   step I64 [1]
 //   shape I64 [3], exact_size I64 [1], cost F64 [8], where a run has such targets
-// A state with own weights has no LoRA: its rank and alpha are 1 and its targets 0.
+// A state with own weights has no LoRA: its rank and alpha are 1 and its targets 0. Which gates of blocks a state has is told by their
+// entries (mask.kv_group, mask.attention, mask.mlp).
 #include "espalier/train_state.h"
 
 #include <algorithm>
@@ -222,18 +223,24 @@ std::string TrainState::digest() const {
 
 namespace {
 
+BlockGates gates_of(const Safetensors& file) {
+  return {file.tensors.contains("mask.kv_group"), file.tensors.contains("mask.attention"), file.tensors.contains("mask.mlp")};
+}
+
 // The layout of a state with own weights follows from its masks.
 StateLayout own_layout(const Safetensors& file, const Scalars& scalars, const ModelConfig& config) {
   check_lora(lora_of(scalars), {1, 1.0, {}});
-  TrainState masks(StateLayout(config, LoraSpec{1, 1.0, {}}), false);
+  TrainState masks(StateLayout(config, LoraSpec{1, 1.0, {}}, gates_of(file)), false);
   masks.shape = scalars.target();
   for (const TrainState::Entry& e : masks.entries()) read_entry(file, e, "", masks.params());
-  return StateLayout(config, open_widths(config, deterministic_masks(config, masks)));
+  return StateLayout(config, open_widths(config, deterministic_masks(config, masks)), masks.gates());
 }
 
 }  // namespace
 
 bool holds_own_weights(std::span<const uint8_t> state_bytes) { return parse_state(state_bytes).tensors.contains(kFinalNormName); }
+
+BlockGates read_block_gates(std::span<const uint8_t> state_bytes) { return gates_of(parse_state(state_bytes)); }
 
 LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes) { return lora_of(read_scalars(parse_state(state_bytes))); }
 
@@ -242,7 +249,7 @@ TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelCo
   const Scalars scalars = read_scalars(file);
   const bool own = file.tensors.contains(kFinalNormName);
   if (!own) check_lora(lora_of(scalars), lora);
-  TrainState state(own ? own_layout(file, scalars, config) : StateLayout(config, lora));
+  TrainState state(own ? own_layout(file, scalars, config) : StateLayout(config, lora, gates_of(file)));
   state.step = scalars.step;
   state.lambda = scalars.lambda;
   state.lambda_m = scalars.lambda_m;

@@ -16,7 +16,7 @@ int64_t padded_width(int64_t n) { return (n + 15) / 16 * 16; }
 
 }  // namespace
 
-StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora) : lora_(lora) {
+StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora, const BlockGates& gates) : lora_(lora), gates_(gates) {
   const bool any = [&] {
     for (bool t : lora.targets)
       if (t) return true;
@@ -37,7 +37,8 @@ StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora) : lora
 }
 
 // A state of own weights has no LoRA.
-StateLayout::StateLayout(const ModelConfig& config, const OpenWidths& widths) : lora_{1, 1.0, {}}, widths_(widths) {
+StateLayout::StateLayout(const ModelConfig& config, const OpenWidths& widths, const BlockGates& gates)
+    : lora_{1, 1.0, {}}, gates_(gates), widths_(widths) {
   lora_index_.assign(config.layer_count * kProjectionCount * 2, -1);
   const int64_t hidden = padded_width(widths.hidden), d = config.head_dim;
   for (int64_t l = 0; l < config.layer_count; l++) {
@@ -85,6 +86,9 @@ void StateLayout::add_masks(const ModelConfig& config) {
   add("mask.head", {config.layer_count, config.head_count});
   add("mask.intermediate", {config.layer_count, config.intermediate_size});
   add("mask.hidden", {config.hidden_size});
+  if (gates_.kv_group) add("mask.kv_group", {config.layer_count, config.kv_head_count});
+  if (gates_.attention) add("mask.attention", {config.layer_count});
+  if (gates_.mlp) add("mask.mlp", {config.layer_count});
 }
 
 const StateLayout::Entry* StateLayout::find(const std::string& name) const {
@@ -135,7 +139,7 @@ TrainState TrainState::widened(const ModelConfig& config, int64_t more_rank, uin
   LoraSpec spec = lora();
   spec.rank = wide;
   spec.alpha = lora().alpha * static_cast<double>(wide) / static_cast<double>(rank);
-  TrainState out(config, spec);
+  TrainState out(config, spec, gates());
   static_cast<StateScalars&>(out) = *this;
   for (size_t e = 0; e < entries().size(); e++) {
     const Entry &from = entries()[e], &to = out.entries()[e];
@@ -171,13 +175,23 @@ void TrainState::initialise(uint64_t seed) {
   fill_normal(view(*find("mask.head")), seed, RandomStream::kInitHead, 10.0, 0.01);
   fill_normal(view(*find("mask.intermediate")), seed, RandomStream::kInitIntermediate, std::log(0.99 / 0.01), 0.01);
   fill_normal(view(*find("mask.hidden")), seed, RandomStream::kInitHidden, 10.0, 0.01);
+  const auto fill_block = [&](const char* name, RandomStream stream) {
+    if (const Entry* e = find(name)) fill_normal(view(*e), seed, stream, 10.0, 0.01);
+  };
+  fill_block("mask.kv_group", RandomStream::kInitKvGroup);
+  fill_block("mask.attention", RandomStream::kInitAttention);
+  fill_block("mask.mlp", RandomStream::kInitMlp);
 }
 
-LogAlphas::LogAlphas(const StateLayout& layout, std::span<const float> masks, const ShapeTarget& shape) : shape(shape) {
+LogAlphas::LogAlphas(const StateLayout& layout, std::span<const float> masks, const ShapeTarget& shape)
+    : gates(layout.gates()), shape(shape) {
   const auto of = [&](const char* name) {
-    const StateLayout::Entry& e = *layout.find(name);
-    return masks.subspan(static_cast<size_t>(e.offset - layout.lora_size()), static_cast<size_t>(e.size));
+    const StateLayout::Entry* e = layout.find(name);
+    return e ? masks.subspan(static_cast<size_t>(e->offset - layout.lora_size()), static_cast<size_t>(e->size)) : std::span<const float>{};
   };
+  kv_group = of("mask.kv_group");
+  attention = of("mask.attention");
+  mlp = of("mask.mlp");
   head = of("mask.head");
   intermediate = of("mask.intermediate");
   hidden = of("mask.hidden");

@@ -26,6 +26,8 @@ DeviceState::DeviceState(Backend& backend, StateLayout layout)
       host_(layout_.size() - layout_.vectors_begin(), 0.0f) {}
 
 void DeviceState::import_state(const TrainState& state) {
+  if (!(state.gates() == layout_.gates()))
+    throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
   if (state.size() != layout_.size() || state.adam_m().empty())
     throw Error(ErrorCode::kInternal, "state", "the state has another layout than the session, or no moments");
   upload_now(*backend_, params(), state.params());

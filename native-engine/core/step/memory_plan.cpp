@@ -121,9 +121,11 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
   LoraSpec lora = narrow;
   lora.rank += options.recover_lora_rank;
   const MemoryPlan learning =
-      plan_for(config, weight_bytes, lora, {lora_parameter_count(config, lora), mask_parameter_count(config), lora.rank, false}, options);
+      plan_for(config, weight_bytes, lora,
+               {lora_parameter_count(config, lora), mask_parameter_count(config, options.gates), lora.rank, false}, options);
   if (options.recover_weights == RecoverWeights::kLora) return learning;
-  const MemoryPlan own = plan_memory(config, weight_bytes, StateLayout(config, widths_after(config, options.planned_sparsity)), options);
+  const MemoryPlan own =
+      plan_memory(config, weight_bytes, StateLayout(config, widths_after(config, options.planned_sparsity), options.gates), options);
   MemoryPlan larger = own.total > learning.total ? own : learning;
   larger.state = learning.state;
   larger.own_state = own.own_state;

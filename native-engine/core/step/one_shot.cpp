@@ -90,6 +90,41 @@ std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan
   return wanda_importance(model_.weights(), squares);
 }
 
+// How much a layer changes the residual stream: 1 - the cosine between its input and its output, the mean over the text's tokens.
+std::optional<std::vector<double>> TrainerImpl::layer_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
+  const ModelConfig& c = model_.config();
+  std::vector<double> ratings(static_cast<size_t>(c.layer_count));
+  UploadBlock role_block(*backend_), token_block(*backend_);
+  const DeviceRole role = compile_role(make_intact_role(model_.weights()), {}, role_block);
+  const bool done = calibrate(plan, context_.batch, cancel, [&](const TokenRows& text) {
+    const int64_t n = context_.rows(), width = role.hidden_width;
+    const Tensor x = workspace_.teacher_x.reshaped(n, width);
+    token_block.begin(UploadBlock::room_for(text.ids));
+    const auto device_ids = token_block.add(text.ids);
+    token_block.send();
+    embed_tokens(context_, role, device_ids, x);
+    std::vector<float> before = download<float>(*backend_, x.data.as<float>(), n * width);
+    for (int64_t l = 0; l < c.layer_count; l++) {
+      model_.enter(l);
+      forward_layer(context_, role, l, x, workspace_.teacher, false);
+      model_.fetch((l + 1) % c.layer_count);
+      std::vector<float> after = download<float>(*backend_, x.data.as<float>(), n * width);
+      for (int64_t row = 0; row < n; row++) {
+        double dot = 0, in = 0, out = 0;
+        for (int64_t i = row * width; i < (row + 1) * width; i++) {
+          dot += static_cast<double>(before[i]) * after[i];
+          in += static_cast<double>(before[i]) * before[i];
+          out += static_cast<double>(after[i]) * after[i];
+        }
+        if (in > 0 && out > 0) ratings[l] += 1.0 - dot / std::sqrt(in * out);
+      }
+      before.swap(after);
+    }
+  });
+  if (!done) return std::nullopt;
+  return ratings;  // sums over the same tokens rank as their means do
+}
+
 // A mask of 1 in front of a head or unit: the absolute slope of the loss along it says, to first order, how much the loss changes when
 // the mask becomes 0. The mean over sequences, each by itself.
 std::optional<GateImportance> TrainerImpl::taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss) {
@@ -131,18 +166,28 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
       break;
   }
   if (!ratings) return std::nullopt;
-  const Masks log_alphas = one_shot_log_alphas(model_.config(), state_.shape, *ratings, plan.scheduled_sparsity[0]);
+  const BlockGates& gates = layout().gates();
+  if (gates.kv_group && ratings->kv_group.empty())
+    ratings->kv_group.assign(model_.config().layer_count * model_.config().kv_head_count, 0.0);
+  if (gates.attention || gates.mlp) {
+    const auto layers = layer_ratings(plan, cancel);
+    if (!layers) return std::nullopt;
+    ratings->layer = *layers;
+  }
+  const Masks log_alphas = one_shot_log_alphas(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0]);
   std::vector<float> all;
-  for (const auto* part : {&log_alphas.head, &log_alphas.intermediate, &log_alphas.hidden})
-    all.insert(all.end(), part->begin(), part->end());
+  for (const std::vector<float>* part : kinds_of(log_alphas)) all.insert(all.end(), part->begin(), part->end());
   state_.write_log_alphas(all);
   report.step = state_.step++;
   report.scheduled_sparsity = plan.scheduled_sparsity[0];
   report.expected_sparsity = expected_sparsity(model_.config(), state_.log_alphas());
-  const auto open = [](const std::vector<float>& part) { return std::count_if(part.begin(), part.end(), [](float a) { return a > 0; }); };
-  report.open_heads = open(log_alphas.head);
-  report.open_units = open(log_alphas.intermediate);
-  report.open_hidden = open(log_alphas.hidden);
+  Masks signs = log_alphas;
+  for (std::vector<float>* part : kinds_of(signs))
+    for (float& a : *part) a = a > 0 ? 1.0f : 0.0f;
+  const Masks z = with_blocks(model_.config(), signs);
+  report.open_heads = std::count(z.head.begin(), z.head.end(), 1.0f);
+  report.open_units = std::count(z.intermediate.begin(), z.intermediate.end(), 1.0f);
+  report.open_hidden = std::count(z.hidden.begin(), z.hidden.end(), 1.0f);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
 }

@@ -39,7 +39,7 @@ class Folding {
       : model_(model),
         from_(from),
         role_(role_of_state(model, from)),
-        out_(StateLayout(model.config(), open_widths(model.config(), role_.z))) {}
+        out_(StateLayout(model.config(), open_widths(model.config(), role_.z), from.gates())) {}
 
   TrainState run() {
     static_cast<StateScalars&>(out_) = from_;

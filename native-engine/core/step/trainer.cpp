@@ -111,9 +111,9 @@ void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
 void TrainerImpl::use_intact_teacher() { teacher_ = compile_role(make_intact_role(model_.weights()), {}, teacher_block_); }
 
 std::shared_ptr<const Teacher> TrainerImpl::keep_teacher(const TrainState& snapshot) {
-  if (snapshot.size() != layout().size() || layout().has_own_weights())
+  if (snapshot.size() != layout().size() || !(snapshot.gates() == layout().gates()) || layout().has_own_weights())
     throw Error(ErrorCode::kInvalidArgument, "teacher",
-                "a teacher has LoRA of the session's shape; own weights learn from the intact model");
+                "a teacher has LoRA and gates of the session's shape; own weights learn from the intact model");
   const std::span<const float> lora = snapshot.params().first(static_cast<size_t>(layout().lora_size()));
   auto kept = std::make_shared<KeptTeacher>();
   backend_->attach_thread();
@@ -204,14 +204,15 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
   return report;
 }
 
-StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const TokenRows& tokens, bool timed) {
+StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const Masks& gates, const TokenRows& tokens, bool timed) {
   const auto begin = std::chrono::steady_clock::now();
+  const Masks z = with_blocks(model_.config(), gates);
   StepReport report;
   report.step = state_.step;
   report.scheduled_sparsity = plan.scheduled_sparsity[index];
   const StepOutput out =
       step_on(z, plan.losses, tokens, timed, {plan.train_masks ? 0.0 : options_.recover_lora_dropout, plan.seed, step()});
-  const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, z, out, workspace_.lora_gradient});
+  const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, gates, out, workspace_.lora_gradient});
   state_.step++;
   report.loss = out.loss + update.lagrangian;
   report.layer_loss = out.layer_loss;
@@ -308,7 +309,7 @@ void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
 uint64_t TrainerImpl::peak_bytes() const { return peak_resident_bytes(); }
 
 std::unique_ptr<Trainer> Trainer::create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options) {
-  const StateLayout layout(model->config(), lora);
+  const StateLayout layout(model->config(), lora, options.gates);
   return create(std::move(model), layout, options);
 }
 

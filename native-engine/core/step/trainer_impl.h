@@ -11,7 +11,7 @@ class TrainerImpl final : public Trainer {
  public:
   TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateLayout& layout, const TrainerOptions& options);
   TrainerImpl(const std::shared_ptr<const ModelWeights>& model, const LoraSpec& lora, const TrainerOptions& options)
-      : TrainerImpl(model, StateLayout(model->config(), lora), options) {}
+      : TrainerImpl(model, StateLayout(model->config(), lora, options.gates), options) {}
   ~TrainerImpl() override;  // waits: a teacher may be under way
   TrainerImpl(const TrainerImpl&) = delete;
   TrainerImpl& operator=(const TrainerImpl&) = delete;
@@ -54,13 +54,15 @@ class TrainerImpl final : public Trainer {
   TokenRows batch(uint64_t seed, int64_t step) const;
   TokenRows rows_of(std::vector<int32_t> ids) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
-  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& z, const TokenRows& tokens, bool timed);
+  // `gates`: as they are sampled, those of blocks apart.
+  StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& gates, const TokenRows& tokens, bool timed);
 
   bool refit(const SegmentPlan& plan, const std::atomic<bool>& cancel);  // false: cancelled, and the state is as it was
 
   // nullopt: cancelled, and the state is as it was
   std::optional<StepReport> prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<GateImportance> wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
+  std::optional<std::vector<double>> layer_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<GateImportance> taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss);
   bool calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
                  const std::function<void(const TokenRows& tokens)>& pass);

@@ -42,10 +42,10 @@ AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr
   return op;
 }
 
-// Uploads head, intermediate and hidden one after the other, as in the state. Waits, since the gradient is freed when this returns.
+// Uploads the kinds of gates one after the other, as in the state. Waits, since the gradient is freed when this returns.
 void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradient, double learning_rate) {
   std::vector<float> all;
-  for (const auto* part : {&gradient.head, &gradient.intermediate, &gradient.hidden}) all.insert(all.end(), part->begin(), part->end());
+  for (const auto* part : kinds_of(gradient)) all.insert(all.end(), part->begin(), part->end());
   backend.upload(state.mask_gradient().as<std::byte>(), all.data(), all.size() * sizeof(float));
   const StateLayout& layout = state.layout();
   AdamW op = adam_for(state, layout.lora_size(), layout.mask_size(), state.mask_gradient(), learning_rate);
@@ -68,7 +68,9 @@ void update_lambdas(StateScalars& state, double excess, double learning_rate) {
 }
 
 Masks zeros_like(const Masks& m) {
-  return {std::vector<float>(m.head.size()), std::vector<float>(m.intermediate.size()), std::vector<float>(m.hidden.size())};
+  Masks zeros = m;
+  for (std::vector<float>* part : kinds_of(zeros)) std::fill(part->begin(), part->end(), 0.0f);
+  return zeros;
 }
 
 // The price in the state. A new one is estimated where the state has none yet, or where multipliers left it with the wrong sign.
@@ -85,8 +87,8 @@ void update_tracked(Backend& backend, const ModelConfig& config, DeviceState& st
   for (float& a : before) a = static_cast<float>(std::clamp<double>(a, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha));
   update_log_alphas(backend, state, gradient, in.plan.mask_learning_rate);
   std::vector<float> after(state.masks().begin(), state.masks().end());
-  keep_shape(config, state.shape, after);
-  const double tilt = tilt_moves(config, state.shape, before, after, in.plan.scheduled_sparsity[in.index]);
+  keep_shape(config, state.shape, state.layout(), after);
+  const double tilt = tilt_moves(config, state.shape, state.layout(), before, after, in.plan.scheduled_sparsity[in.index]);
   state.write_log_alphas(after);
   state.lambda[0] = next_price(price, tilt, in.plan.lambda_learning_rate);
 }
@@ -106,7 +108,7 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
   const bool tracked = in.plan.sparsity_control == SparsityControl::kTracking;
   double excess = 0, price = 0;
   if (in.plan.train_masks) {
-    mask_gradient = log_alpha_gradient(in.z, in.step.grad_z);
+    mask_gradient = log_alpha_gradient(in.z, gradient_of_gates(config, in.z, in.step.grad_z));
     excess = expected_sparsity(config, state.log_alphas()) - in.plan.scheduled_sparsity[in.index];
     price = tracked ? price_of(config, state, mask_gradient) : state.lambda[0];
     const double curvature = tracked ? 0.0 : state.lambda[1];
@@ -114,8 +116,8 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
     add_sparsity_gradient(config, state.log_alphas(), price + 2.0 * curvature * excess, mask_gradient);
   }
   r.gradient_norm = std::sqrt(in.step.gradient_squares);
-  r.skipped = !std::isfinite(in.step.loss + r.lagrangian) || !std::isfinite(r.gradient_norm) || !all_finite(mask_gradient.head) ||
-              !all_finite(mask_gradient.intermediate) || !all_finite(mask_gradient.hidden);
+  r.skipped = !std::isfinite(in.step.loss + r.lagrangian) || !std::isfinite(r.gradient_norm);
+  for (const std::vector<float>* part : kinds_of(mask_gradient)) r.skipped = r.skipped || !all_finite(*part);
   if (r.skipped) return r;
   AdamW lora =
       adam_for(state, 0, state.layout().lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index], in.plan.moments_from_step);
@@ -129,7 +131,7 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
     update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
     if (state.shape.any()) {
       std::vector<float> kept(state.masks().begin(), state.masks().end());
-      keep_shape(config, state.shape, kept);
+      keep_shape(config, state.shape, state.layout(), kept);
       state.write_log_alphas(kept);
     }
     update_lambdas(state, excess, in.plan.lambda_learning_rate);

@@ -7,7 +7,7 @@ namespace espalier {
 struct UpdateInput {
   const SegmentPlan& plan;
   int64_t index;   // of the step within the plan
-  const Masks& z;  // the step's sample
+  const Masks& z;  // the step's sample, gates of blocks apart
   const StepOutput& step;
   DevicePtr<const float> lora_gradient;
 };

@@ -144,6 +144,9 @@ int64_t lora_parameter_count(const ModelConfig& c, const LoraSpec& lora) {
   return count;
 }
 
-int64_t mask_parameter_count(const ModelConfig& c) { return c.layer_count * (c.head_count + c.intermediate_size) + c.hidden_size; }
+int64_t mask_parameter_count(const ModelConfig& c, const BlockGates& gates) {
+  const int64_t blocks = (gates.kv_group ? c.kv_head_count : 0) + (gates.attention ? 1 : 0) + (gates.mlp ? 1 : 0);
+  return c.layer_count * (c.head_count + c.intermediate_size + blocks) + c.hidden_size;
+}
 
 }  // namespace espalier

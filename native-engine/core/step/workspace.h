@@ -91,6 +91,6 @@ class StepResults {
 
 // Floats of LoRA parameters, and of all trainable parameters with the masks.
 int64_t lora_parameter_count(const ModelConfig& config, const LoraSpec& lora);
-int64_t mask_parameter_count(const ModelConfig& config);
+int64_t mask_parameter_count(const ModelConfig& config, const BlockGates& gates);
 
 }  // namespace espalier

@@ -118,7 +118,7 @@ TEST_F(CostOfGates, TiltedMovesEndAtItsSchedule) {
     const std::vector<float> before(masks.begin(), masks.end());
     for (size_t i = 0; i < masks.size(); i++) masks[i] += static_cast<float>(0.5 * random_uniform(8, 0, 1, static_cast<int64_t>(i)) - 0.25);
     const double wanted = 1 - expected_cost(state) / intact() + change;
-    tilt_moves(config, state.shape, before, masks, wanted);
+    tilt_moves(config, state.shape, state, before, masks, wanted);
     EXPECT_NEAR(1 - expected_cost(state) / intact(), wanted, 2e-6);
   }
 }
@@ -136,7 +136,7 @@ TEST_F(CostOfGates, PruningAtOnceEndsAtItAndFreesKeysThatNoQueryReads) {
   for (int64_t i = 0; i < config.layer_count * config.intermediate_size; i++) importance.intermediate.push_back(static_cast<double>(i));
   const ShapeTarget shape{.exact_size = true, .cost = cost};
   for (const double sparsity : {0.0, 0.1, 0.3, 0.45}) {
-    const Masks at = one_shot_log_alphas(config, shape, importance, sparsity);
+    const Masks at = one_shot_log_alphas(config, shape, {}, importance, sparsity);
     std::vector<float> all;
     for (const auto* part : {&at.head, &at.intermediate, &at.hidden}) all.insert(all.end(), part->begin(), part->end());
     const LogAlphas a(StateLayout(config, LoraSpec{}), all, shape);
@@ -145,7 +145,7 @@ TEST_F(CostOfGates, PruningAtOnceEndsAtItAndFreesKeysThatNoQueryReads) {
     EXPECT_LT(gone, sparsity + 2 * unit);
   }
   expect_error(ErrorCode::kInvalidArgument, "scheduled_sparsity", "of the cost",
-               [&] { one_shot_log_alphas(config, shape, importance, 0.9); });
+               [&] { one_shot_log_alphas(config, shape, {}, importance, 0.9); });
 }
 
 TEST_F(CostOfGates, IsInTheStateFileOnlyWhereThereIsOne) {

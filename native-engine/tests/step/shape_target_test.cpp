@@ -47,10 +47,10 @@ class Shapes : public testing::Test {
 
 TEST_F(Shapes, WholeBlocksOfUnitsKeepTheSizeToWithinABlock) {
   const TrainState free = loosened({}), blocks = loosened({.multiple_of = 16});
-  const OpenCounts counts = open_counts(config, blocks);
+  const OpenCounts counts = open_counts(config, blocks, {config, blocks});
   EXPECT_EQ(counts.hidden % 16, 0);
   for (const int64_t units : counts.units) EXPECT_EQ(units % 16, 0);
-  EXPECT_EQ(counts.heads, open_counts(config, free).heads);
+  EXPECT_EQ(counts.heads, open_counts(config, free, {config, free}).heads);
   const double block = 16.0 * 3 * static_cast<double>(config.hidden_size);
   const double all = static_cast<double>(config.layer_count * config.intermediate_size * 3 * config.hidden_size);
   EXPECT_NEAR(hard_sparsity(config, blocks).sparsity, hard_sparsity(config, blocks).expected_sparsity, block / all + 0.02);
@@ -65,13 +65,13 @@ TEST_F(Shapes, ExactSizeMakesGoodWhatRoundingTheGroupsAddsOrTakes) {
     TrainState state = loosened({});
     const auto masks = state.params().subspan(static_cast<size_t>(state.lora_size()));
     for (size_t i = 0; i < masks.size(); i++) masks[i] = static_cast<float>(3 * random_normal(seed, 0, 1, static_cast<int64_t>(i)));
-    const OpenCounts plain = open_counts(config, state);
+    const OpenCounts plain = open_counts(config, state, {config, state});
     const HardSparsity by_group = hard_sparsity(config, state);
     furthest = std::max(furthest, std::abs(by_group.sparsity - by_group.expected_sparsity));
     state.shape.exact_size = true;
     const HardSparsity exact = hard_sparsity(config, state);
     EXPECT_NEAR(exact.sparsity, exact.expected_sparsity, half * 1.0001) << seed;
-    const OpenCounts counts = open_counts(config, state);
+    const OpenCounts counts = open_counts(config, state, {config, state});
     EXPECT_EQ(counts.heads, plain.heads);
     EXPECT_EQ(counts.hidden, plain.hidden);
     EXPECT_EQ(exact.units_open, std::vector<int32_t>(counts.units.begin(), counts.units.end()));
@@ -97,7 +97,8 @@ TEST_F(Shapes, ExactSizeOpensTheLikeliestOfTheClosedUnitsOfAllLayers) {
 }
 
 TEST_F(Shapes, UniformLayersAreAlike) {
-  const OpenCounts counts = open_counts(config, loosened({.multiple_of = 16, .uniform = true}));
+  const TrainState alike = loosened({.multiple_of = 16, .uniform = true});
+  const OpenCounts counts = open_counts(config, alike, {config, alike});
   for (int64_t l = 1; l < config.layer_count; l++) {
     EXPECT_EQ(counts.heads[l], counts.heads[0]);
     EXPECT_EQ(counts.units[l], counts.units[0]);
@@ -128,7 +129,7 @@ TEST_F(Shapes, AttentionGoesAsAWholeAndTheFirstLayerKeepsIts) {
 TEST_F(Shapes, WithoutATargetNothingChanges) {
   TrainState state = loosened({});
   const std::vector<uint8_t> before = state.serialize();
-  keep_shape(config, {}, state.params().subspan(static_cast<size_t>(state.lora_size())));
+  keep_shape(config, {}, state, state.params().subspan(static_cast<size_t>(state.lora_size())));
   EXPECT_EQ(state.serialize(), before);
 }
 

@@ -51,7 +51,7 @@ TEST_F(Tracking, LengthensWhatClosesAndShortensWhatOpensByOneFactor) {
   for (const double change : {0.02, -0.02}) {
     const std::vector<float> before = move(), moved(masks().begin(), masks().end());
     const double wanted = expected_sparsity(config, state) + change;
-    const double tilt = tilt_moves(config, state.shape, before, masks(), wanted);
+    const double tilt = tilt_moves(config, state.shape, state, before, masks(), wanted);
     EXPECT_EQ(tilt > 0, change > 0);
     EXPECT_LT(std::abs(tilt), kTiltLimit);
     EXPECT_GE(expected_sparsity(config, state), wanted) << "a target must count as reached";
@@ -68,7 +68,7 @@ TEST_F(Tracking, ComesAsNearAsTheLimitLetsIt) {
   for (const double wanted : {0.95, 0.0}) {
     const std::vector<float> before = move();
     const double reached = expected_sparsity(config, state);
-    EXPECT_EQ(tilt_moves(config, state.shape, before, masks(), wanted), wanted > reached ? kTiltLimit : -kTiltLimit);
+    EXPECT_EQ(tilt_moves(config, state.shape, state, before, masks(), wanted), wanted > reached ? kTiltLimit : -kTiltLimit);
     EXPECT_EQ(expected_sparsity(config, state) > reached, wanted > reached);
   }
 }
@@ -76,7 +76,7 @@ TEST_F(Tracking, ComesAsNearAsTheLimitLetsIt) {
 TEST_F(Tracking, LeavesMasksThatNothingMoves) {
   move();
   const std::vector<float> before(masks().begin(), masks().end());
-  tilt_moves(config, state.shape, before, masks(), 0.9);
+  tilt_moves(config, state.shape, state, before, masks(), 0.9);
   EXPECT_TRUE(std::equal(before.begin(), before.end(), masks().begin()));
 }
 

@@ -180,16 +180,18 @@ function printLayers({ output }: Context, run: v1.Run): void {
   if (run.layers.length === 0) return;
   output.line();
   const drawn = (open: number, all: number) => bar(all === 0 ? 0 : open / all, 12, output.terminal.unicode);
+  const hasKeys = run.layers.some(({ kvHeads }) => kvHeads !== undefined);
   output.table(
-    ['LAYER', 'HEADS', '', 'UNITS', ''],
+    ['LAYER', 'HEADS', '', ...(hasKeys ? ['KEYS'] : []), 'UNITS', ''],
     run.layers.map((layer, index) => [
       String(index),
       `${layer.headsOpen}/${layer.heads}`,
       drawn(layer.headsOpen, layer.heads),
+      ...(hasKeys ? [`${layer.kvHeadsOpen}/${layer.kvHeads}`] : []),
       `${layer.unitsOpen}/${layer.units}`,
       drawn(layer.unitsOpen, layer.units),
     ]),
-    [0, 1, 3],
+    hasKeys ? [0, 1, 3, 4] : [0, 1, 3],
   );
   output.line(`hidden ${run.hiddenOpen}/${run.hiddenSize}`);
 }

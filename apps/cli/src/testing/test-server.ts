@@ -126,6 +126,7 @@ export function testRun(part: Partial<v1.Run> = {}): v1.Run {
     loraRank: 8,
     loraTargets: ['q_proj'],
     budgetDtype: 'model',
+    gates: ['head', 'unit', 'hidden'],
   });
   return {
     ...v1.Run.fromPartial({

@@ -2,6 +2,7 @@
 import { useMemo, useState } from 'preact/hooks';
 import { historyService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
+import type { LayerShape } from '../generated/espalier/v1/common_pb.js';
 import { MaskKind, type QueryMasksResponse } from '../generated/espalier/v1/history_service_pb.js';
 import { Chart } from '../ui/chart.js';
 import type { Curve } from '../ui/curve.js';
@@ -67,6 +68,7 @@ export function MasksTab({ run, query }: TabProps) {
         </label>
         {state !== last && <button onClick={() => setQuery({ step: '' })}>Last state</button>}
         <MapLegend />
+        <BlocksLeft layers={run.layers} />
         {data.downsampled && (
           <span class="soft">
             {count(data.totalPoints)} states, {data.steps.length} of them shown
@@ -102,6 +104,19 @@ function stateAt(steps: readonly bigint[], text: string | null): number {
   return Math.max(
     0,
     steps.findLastIndex((step) => step <= BigInt(text)),
+  );
+}
+
+/** Of runs with gates of groups or attention: what is left of the blocks, whose heads and units the maps show. */
+function BlocksLeft({ layers }: { layers: readonly LayerShape[] }) {
+  if (layers.every(({ kvHeads }) => kvHeads === undefined)) return null;
+  const sum = (value: (layer: LayerShape) => number): number => layers.reduce((all, layer) => all + value(layer), 0);
+  const having = (part: (layer: LayerShape) => number): number => layers.filter((layer) => part(layer) > 0).length;
+  return (
+    <span class="soft">
+      last state: {sum(({ kvHeadsOpen = 0 }) => kvHeadsOpen)} of {sum(({ kvHeads = 0 }) => kvHeads)} key/value heads; attention in{' '}
+      {having(({ headsOpen }) => headsOpen)} and MLPs in {having(({ unitsOpen }) => unitsOpen)} of {layers.length} layers
+    </span>
   );
 }
 

@@ -18,7 +18,7 @@ export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'chan
 
 /** The sparsity that a budget means, and the result, if gates of all kinds close alike. */
 export function budgetPlan({ model, shape, settings }: RunPlan, budget: Budget): { message: v1.Budget; result: ResultSize } {
-  const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model)));
+  const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model, settings)), settings);
   const { parameters, multiplyAddShare: multiplicationShare, bytes, prunableSparsity } = sizes;
   return {
     message: { ...budgetMessage(budget, settings), prunableSparsity },

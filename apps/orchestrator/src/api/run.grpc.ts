@@ -118,7 +118,7 @@ export class RunGrpc {
       memory: memoryMessage({ memory, change }),
       card: card === null ? undefined : cardMessage(card, model, settings, change?.settings),
       warnings: [
-        ...targetWarnings(settings, undefined, budget === null ? undefined : shareGoneAt(budget, model)),
+        ...targetWarnings(settings, undefined, budget === null ? undefined : shareGoneAt(budget, model, settings)),
         ...diskWarnings(disk),
         ...memoryWarnings(settings, memory),
         ...resultWarnings(result, settings, budget),
@@ -156,7 +156,7 @@ export class RunGrpc {
       alreadyLaunched: alreadyDone,
       warnings: [
         ...this.nameWarnings(summary.run),
-        ...targetWarnings(settings, origin?.from, budget && shareGoneAt(budget, model)),
+        ...targetWarnings(settings, origin?.from, budget && shareGoneAt(budget, model, settings)),
         ...planned,
       ],
     };

@@ -19,7 +19,8 @@ export interface OpenUnits {
 }
 
 /** Whether the state's masks are rounded so. Other states have their masks recorded. */
-export const roundsByGroup = (state: Map<string, StateTensor>): boolean => !state.has('exact_size') && !state.has('shape');
+export const roundsByGroup = (state: Map<string, StateTensor>): boolean =>
+  !['exact_size', 'shape', 'mask.kv_group', 'mask.attention', 'mask.mlp'].some((tensor) => state.has(tensor));
 
 export function unitsOfGates({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' | 'hiddenSize'>, gates: Gates): OpenUnits {
   let first = 0;

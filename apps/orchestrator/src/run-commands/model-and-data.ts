@@ -10,6 +10,7 @@ import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import type { Budget, DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
+import { blockGatesOf, groupViolations } from '../pruning-run/method/gates.js';
 import { learnsFromText } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
@@ -60,11 +61,11 @@ export class ModelAndData {
     if (early.length > 0) throw invalidRequest(early);
     const path = resolve(modelPath);
     const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: true }));
-    const [model, shape] = [modelIdentity(path, described), modelShape(described)];
+    const [model, shape] = [modelIdentity(path, described, resolveSettings(requested)), modelShape(described)];
     await requireTokenizer(path);
     const budget = requestedBudget(requested, shape);
     const settings = resolveSettings(budget === null ? requested : { ...requested, targetSparsity: shareToGo(budget, requested) }, model);
-    const violations = settingsViolations(settings, model);
+    const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
     const planned = async (tried: RunSettings): Promise<Pick<RunPlan, 'memory' | 'engine'>> => {
       const { engine, memory } = await this.engines.forNewRun({ settings: tried, model });
@@ -116,7 +117,8 @@ export class ModelAndData {
     if (model.weightsDigest === '') {
       onProgress({ doing: "reading the model's weights", doneShare: 0 });
       const { path } = model;
-      model = modelIdentity(path, await this.ask((engine) => engine.inspectModel(path, { skipWeights: false, signal })));
+      const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: false, signal }));
+      model = modelIdentity(path, described, run.settings);
       requireSameShape(run.model, model);
     }
     const data = await this.prepareData(run, model, onProgress, signal);
@@ -274,7 +276,8 @@ function modelShape(model: engineV1.ModelDescription): ModelShape {
   };
 }
 
-function modelIdentity(path: string, model: engineV1.ModelDescription): ModelIdentity {
+function modelIdentity(path: string, model: engineV1.ModelDescription, settings: Pick<RunSettings, 'gates'>): ModelIdentity {
+  const { kvGroup, attention } = blockGatesOf(settings);
   return {
     path,
     weightsDigest: model.weightsDigest,
@@ -286,5 +289,6 @@ function modelIdentity(path: string, model: engineV1.ModelDescription): ModelIde
     vocabularySize: Number(model.vocabSize),
     maxPositions: Number(model.maxPositions),
     layers: model.layers.map((layer) => ({ heads: Number(layer.heads), units: Number(layer.intermediate) })),
+    ...(kvGroup || attention ? { kvHeads: Number(model.kvHeadCount) } : {}),
   };
 }

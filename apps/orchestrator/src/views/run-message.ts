@@ -137,6 +137,8 @@ function layersMessage({ run }: RunSummary, current: StateFact | null): v1.Layer
     units,
     headsOpen: current?.headsOpen[layer] ?? heads,
     unitsOpen: current?.unitsOpen[layer] ?? units,
+    kvHeads: run.model.kvHeads,
+    kvHeadsOpen: current?.kvHeadsOpen?.[layer] ?? run.model.kvHeads,
   }));
 }
 

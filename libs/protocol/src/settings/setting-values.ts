@@ -113,11 +113,15 @@ export function valueOfText(setting: Setting, text: string): Value {
       return text;
     case 'text':
       return text;
-    case 'words':
-      return text
+    case 'words': {
+      const words = text
         .split(',')
         .map((item) => item.trim())
         .filter((item) => item !== '');
+      // In a message an empty list is one that is left out, and would take the default.
+      if (words.length === 0) throw new RangeError(`At least one is needed: ${setting.allowed.join(', ')}.`);
+      return words;
+    }
   }
 }
 

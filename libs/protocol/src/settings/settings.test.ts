@@ -72,6 +72,7 @@ describe('values of settings', () => {
       ['total_steps', '1.5'],
       ['seed', '-1'],
       ['recipe', 'unspecified'],
+      ['gates', ' , '],
     ] as const)
       expect(() => valueOfText(setting(field), text)).toThrow(RangeError);
   });

@@ -31,8 +31,19 @@ struct OpenWidths {
   bool operator==(const OpenWidths&) const = default;
 };
 
+// Gates of blocks, which a state has beside those of heads, units and hidden units: one for each key/value head with the query heads that
+// read it, one for each layer's attention, one for each layer's MLP. The mask of a head is the product of its own gate's, its group's and
+// its layer's; the mask of a unit that of its own gate's and its layer's.
+struct BlockGates {
+  bool kv_group = false, attention = false, mlp = false;
+
+  bool any() const { return kv_group || attention || mlp; }
+  bool operator==(const BlockGates&) const = default;
+};
+
 // Where each trainable tensor lies in one flat f32 buffer, in canonical order: LoRA of layer 0..L-1 in projection order, A before B;
-// then mask.head [L,H], mask.intermediate [L,I], mask.hidden [D], all log-alphas.
+// then mask.head [L,H], mask.intermediate [L,I], mask.hidden [D]; then, where the state has such gates, mask.kv_group [L,G],
+// mask.attention [L], mask.mlp [L]: all log-alphas.
 //
 // A student whose own weights are trained has these in place of LoRA: the open rows and columns of all projections, of the embedding and of
 // lm_head, under the names of the model's tensors; then the vectors, which are the norms, biases and norms of heads. Columns of matrices
@@ -46,9 +57,10 @@ class StateLayout {
     int64_t size = 0;
   };
 
-  StateLayout(const ModelConfig& config, const LoraSpec& lora);
-  StateLayout(const ModelConfig& config, const OpenWidths& widths);
+  StateLayout(const ModelConfig& config, const LoraSpec& lora, const BlockGates& gates = {});
+  StateLayout(const ModelConfig& config, const OpenWidths& widths, const BlockGates& gates = {});
 
+  const BlockGates& gates() const { return gates_; }
   const LoraSpec& lora() const { return lora_; }
   const std::vector<Entry>& entries() const { return entries_; }
   const Entry* find(const std::string& name) const;
@@ -66,6 +78,7 @@ class StateLayout {
   void add_masks(const ModelConfig& config);
 
   LoraSpec lora_;
+  BlockGates gates_;
   OpenWidths widths_;
   std::vector<Entry> entries_;
   std::map<std::string, int32_t, std::less<>> by_name_;
@@ -118,7 +131,8 @@ struct StateScalars {
 // A state in the host's memory, as it is read, written and compared. Adam's moments lie in two buffers of the parameters' layout.
 class TrainState : public StateLayout, public StateScalars {
  public:
-  TrainState(const ModelConfig& config, const LoraSpec& lora) : TrainState(StateLayout(config, lora)) {}
+  TrainState(const ModelConfig& config, const LoraSpec& lora, const BlockGates& gates = {})
+      : TrainState(StateLayout(config, lora, gates)) {}
   explicit TrainState(const StateLayout& layout, bool with_moments = true);  // all zero, step 0
 
   // LoRA A kaiming-uniform, B zero; log-alphas as in the method; lambdas 0. A pure function of the seed.
@@ -155,12 +169,16 @@ class TrainState : public StateLayout, public StateScalars {
 // Whether a state holds the student's own weights instead of LoRA. Throws Error(kStateCorrupt, ...).
 bool holds_own_weights(std::span<const uint8_t> state_bytes);
 
+// The gates of blocks that a state has. Throws Error(kStateCorrupt, ...).
+BlockGates read_block_gates(std::span<const uint8_t> state_bytes);
+
 // The LoRA that a state was made with, so that a caller who has only the bytes can read them. Throws Error(kStateCorrupt, ...).
 LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes);
 
-// The log-alphas of a state: [L, H], [L, I] and [D]; and the shapes that they are held to.
+// The log-alphas of a state: [L, H], [L, I] and [D]; [L, G], [L] and [L] or none; and the shapes that they are held to.
 struct LogAlphas {
-  std::span<const float> head, intermediate, hidden;
+  std::span<const float> head, intermediate, hidden, kv_group, attention, mlp;
+  BlockGates gates;
   ShapeTarget shape;
 
   LogAlphas(const TrainState& state);

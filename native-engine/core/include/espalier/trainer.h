@@ -36,6 +36,7 @@ struct TrainerOptions {
   // them before the first of these steps. 0: no refit.
   int64_t recover_refit_batches = 0;
   RecoverWeights recover_weights = RecoverWeights::kLora;
+  BlockGates gates;  // that the states of the session have
   // The share of the prunable parameters that is gone when own weights begin to learn. The plan of memory goes by it, and nothing else.
   double planned_sparsity = 0;
   bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
@@ -122,12 +123,17 @@ struct HardSparsity {
   int32_t hidden_open = 0;
 };
 
-// Deterministic masks of a state, as teachers, evaluation and export use them.
+// Masks of heads, units and hidden units, as a pass, a teacher and an export use them. Where gates of blocks are held apart, as a step
+// samples them, those of heads and units are their own gates' alone.
 struct Masks {
-  std::vector<float> head;          // [L, H]
-  std::vector<float> intermediate;  // [L, I]
-  std::vector<float> hidden;        // [D]
+  std::vector<float> head;            // [L, H]
+  std::vector<float> intermediate;    // [L, I]
+  std::vector<float> hidden;          // [D]
+  std::vector<float> kv_group = {};   // [L, G], or none
+  std::vector<float> attention = {};  // [L], or none
+  std::vector<float> mlp = {};        // [L], or none
 };
+// Of a state. Gates of blocks are part of the masks of heads and units.
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& log_alphas);
 HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 

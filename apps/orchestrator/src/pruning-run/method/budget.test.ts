@@ -128,14 +128,26 @@ describe('a budget', () => {
 
   it('means a sparsity if all gates close alike', () => {
     const settings = { targetParams: 100_000 };
-    const gone = shareGoneAt(budget(settings, grouped), identity);
+    const gone = shareGoneAt(budget(settings, grouped), identity, resolveSettings(settings));
     expect(gone(1)).toBe(0);
     expect(gone(0.5)).toBeCloseTo(1 - costAt(costFrom(budget(settings, grouped).cost), gatesAt(grouped, 0.5)) / 254_400, 12);
-    const half = sizesAt(grouped, 0.5);
+    const half = sizesAt(grouped, 0.5, resolveSettings(settings));
     expect(half.parameters).toBeCloseTo(254_400 * (1 - gone(0.5)), 6);
     // A quarter of heads and units with their hidden units; keys and values are shared, so they do not count as prunable.
     const [prunable, shared] = [3 * (8 * 2 * 8 * 64 + 160 * 3 * 64), 3 * 2 * 2 * 8 * 64];
     expect(half.prunableSparsity).toBeCloseTo((0.75 * prunable) / (prunable + shared), 12);
+  });
+
+  it('counts heads, units and keys under the gates of their blocks', () => {
+    const settings = resolveSettings({ targetParams: 100_000, gates: ['head', 'unit', 'hidden', 'kv-group', 'attention', 'mlp'] });
+    const blocks = { kvGroup: true, attention: true, mlp: true };
+    // Three layers of 8 heads, 2 key/value heads and 160 units: 4 heads read a key.
+    expect(gatesAt(grouped, 0.5, blocks)).toEqual({ heads: 3, units: 120, kv: 3 * 2 * 0.25 * (1 - 0.5 ** 4), hiddenShare: 0.5 });
+    expect(budget(settings, grouped).least).toBeLessThanOrEqual(budget({ targetParams: 100_000 }, grouped).least);
+    // Keys and values count as prunable, as their gates take them away.
+    const all = 3 * (8 * 2 * 8 * 64 + 160 * 3 * 64 + 2 * 2 * 8 * 64);
+    const left = 0.5 * (3 * 2 * 8 * 64 + 120 * 3 * 64 + 3 * 2 * 0.25 * (1 - 0.5 ** 4) * 2 * 8 * 64);
+    expect(sizesAt(grouped, 0.5, settings).prunableSparsity).toBeCloseTo(1 - left / all, 12);
   });
 });
 

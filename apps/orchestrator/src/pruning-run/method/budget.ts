@@ -4,7 +4,7 @@
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
 import type { FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
-import { LOG_ALPHA_MIN, openProbability } from './gates.js';
+import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
 import {
   byteCost,
   costAt,
@@ -52,7 +52,7 @@ export function budgetViolations(settings: Amounts): FieldViolation[] {
   return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
 }
 
-type BudgetSettings = Pick<RunSettings, BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe'>;
+type BudgetSettings = Pick<RunSettings, BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe' | 'gates'>;
 
 function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape): Cost | null {
   const vectors = vectorsOf(model);
@@ -73,7 +73,7 @@ export function budgetOf(settings: BudgetSettings, model: ModelShape): Budget | 
   const cost = setting === null ? null : costOf(setting, settings, model);
   if (setting === null || cost === null) return null;
   const intact = intactCost(cost, model);
-  const closed = prunesAtOnce(settings.recipe) ? WITHOUT_PARTS : gatesAt(model, openProbability(LOG_ALPHA_MIN));
+  const closed = prunesAtOnce(settings.recipe) ? WITHOUT_PARTS : gatesAt(model, openProbability(LOG_ALPHA_MIN), blockGatesOf(settings));
   const least = Math.max(costAt(cost, closed), intact * (1 - SPARSITY_MAX));
   return { setting, intact, least, kvHeads: model.kvHeads, cost: numbersOf(cost) };
 }
@@ -126,19 +126,25 @@ const gatesOf = ({ layers }: Pick<ModelIdentity, 'layers'>, { kvHeads }: Budget)
 });
 
 /** The share of the budget's cost that is gone where every gate is open with the same probability. */
-export function shareGoneAt(budget: Budget, model: Pick<ModelIdentity, 'layers'>): (open: number) => number {
-  const [cost, gates] = [costFrom(budget.cost), gatesOf(model, budget)];
-  return (open) => 1 - costAt(cost, gatesAt(gates, open)) / budget.intact;
+export function shareGoneAt(
+  budget: Budget,
+  model: Pick<ModelIdentity, 'layers'>,
+  settings: Pick<RunSettings, 'gates'>,
+): (open: number) => number {
+  const [cost, gates, blocks] = [costFrom(budget.cost), gatesOf(model, budget), blockGatesOf(settings)];
+  return (open) => 1 - costAt(cost, gatesAt(gates, open, blocks)) / budget.intact;
 }
 
 /** Sizes of a model whose gates are all open with one probability, before there is a state. */
 export function sizesAt(
   model: ModelShape,
   open: number,
+  settings: Pick<RunSettings, 'gates'>,
 ): { prunableSparsity: number; parameters: number; multiplyAddShare: number; bytes: number } {
   const vectors = vectorsOf(model)!;
-  const [prunable, weights] = [prunableCost(model), multiplyAddCost(model, { budgetContext: 0 })];
-  const at = (cost: Cost): number => costAt(cost, gatesAt(model, open));
+  const blocks = blockGatesOf(settings);
+  const [prunable, weights] = [prunableCost(model, blocks), multiplyAddCost(model, { budgetContext: 0 })];
+  const at = (cost: Cost): number => costAt(cost, gatesAt(model, open, blocks));
   return {
     prunableSparsity: 1 - at(prunable) / intactCost(prunable, model),
     parameters: at(parameterCost(model, vectors)),

@@ -1,5 +1,6 @@
 // The costs of the parts of a model, in parameters, bytes and multiply-adds: the one place that knows it (docs/design/sparsity.md).
 import type { RunSettings } from '../record/pruning-run.events.js';
+import { NO_BLOCK_GATES, type BlockGates } from './gates.js';
 
 /** The gates of a model whose layers are alike. */
 export interface Gates {
@@ -51,10 +52,16 @@ const NONE: Parts = { head: 0, unit: 0, kv: 0, rest: 0 };
 /** All heads and units are closed, and the hidden units stay. */
 export const WITHOUT_PARTS: OpenGates = { heads: 0, units: 0, kv: 0, hiddenShare: 1 };
 
-/** Every gate is open with this probability. */
-export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number): OpenGates {
+/** Every gate is open with this probability. Heads and units lie under the gates of blocks. */
+export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number, blocks: BlockGates = NO_BLOCK_GATES): OpenGates {
   const read = 1 - (1 - open) ** (heads / kvHeads);
-  return { heads: layers * heads * open, units: layers * units * open, kv: layers * kvHeads * read, hiddenShare: open };
+  const attention = (blocks.kvGroup ? open : 1) * (blocks.attention ? open : 1);
+  return {
+    heads: layers * heads * open * attention,
+    units: layers * units * open * (blocks.mlp ? open : 1),
+    kv: layers * kvHeads * read * attention,
+    hiddenShare: open,
+  };
 }
 
 const sum = ({ head, unit, kv, rest }: Parts, open: OpenGates): number => head * open.heads + unit * open.units + kv * open.kv + rest;
@@ -96,13 +103,17 @@ export function parameterCost(model: ModelShape, { biases, headNorms }: Vectors,
   };
 }
 
-/** The cost that a target sparsity is a share of: without embeddings, and where queries share keys and values, these stay. */
-export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: ModelShape): Cost {
+/**
+ * The cost that a target sparsity is a share of: without embeddings. Where queries share keys and values, these stay, unless gates of
+ * blocks take them away.
+ */
+export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: ModelShape, blocks: BlockGates): Cost {
   const projections = 2 * headDim * hiddenSize;
-  const grouped = heads !== kvHeads;
+  if (heads === kvHeads) return { wide: { head: 2 * projections, unit: 3 * hiddenSize, kv: 0, rest: 0 }, alone: NONE };
+  const go = blocks.kvGroup || blocks.attention;
   return {
-    wide: { head: projections * (grouped ? 1 : 2), unit: 3 * hiddenSize, kv: 0, rest: 0 },
-    alone: { ...NONE, rest: grouped ? layers * kvHeads * projections : 0 },
+    wide: { head: projections, unit: 3 * hiddenSize, kv: go ? projections : 0, rest: 0 },
+    alone: { ...NONE, rest: go ? 0 : layers * kvHeads * projections },
   };
 }
 

@@ -29,6 +29,7 @@ export interface ModelIdentity {
   layers: { heads: number; units: number }[];
   vocabularySize: number;
   maxPositions: number;
+  kvHeads?: number; // of a layer; in runs whose gates take key/value heads away
 }
 
 /** How text is read; usual values are left out. */
@@ -70,6 +71,7 @@ export interface StateFact {
   headsOpen: number[]; // by layer
   unitsOpen: number[];
   hiddenOpen: number;
+  kvHeadsOpen?: number[]; // key/value heads that an open head reads, by layer; where the model has kvHeads
   size?: ExportSize; // not in events of earlier releases
 }
 

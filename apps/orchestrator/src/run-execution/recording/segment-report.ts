@@ -1,7 +1,7 @@
 // Turns the engine's report of a segment into ours; pure.
 import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
-import type { ExportSize, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
+import type { ExportSize, ModelIdentity, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
 import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
@@ -45,7 +45,7 @@ export function trainedSegment(
   { outcome, state }: EndedSegment,
 ): TrainedSegment {
   const stepsDone = Number(outcome.stepsDone);
-  const fact = stateFact(outcome, plan.firstStep + stepsDone);
+  const fact = stateFact(run.model, outcome, plan.firstStep + stepsDone);
   if (steps.length !== stepsDone || steps.some((one, index) => one.step !== plan.firstStep + index)) {
     throw new EspalierError('ENGINE_FAILED', `the engine did ${stepsDone} steps from ${plan.firstStep} on and reported ${steps.length}`);
   }
@@ -82,7 +82,7 @@ function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsB
   return { closedBefore: encodeGates(gatesApart(allGates(gates), openUnitsBefore)), changed };
 }
 
-function stateFact({ state, stateBytes }: engineV1.SegmentOutcome, step: number): StateFact {
+function stateFact(model: ModelIdentity, { state, stateBytes, openUnits }: engineV1.SegmentOutcome, step: number): StateFact {
   if (state === undefined || Number(state.step) !== step) {
     throw new EspalierError('ENGINE_FAILED', `the engine's state is at step ${state?.step}, expected was ${step}`);
   }
@@ -96,8 +96,21 @@ function stateFact({ state, stateBytes }: engineV1.SegmentOutcome, step: number)
     headsOpen: state.open.map((layer) => Number(layer.heads)),
     unitsOpen: state.open.map((layer) => Number(layer.intermediate)),
     hiddenOpen: Number(state.hiddenOpen),
+    ...(model.kvHeads === undefined ? {} : { kvHeadsOpen: kvHeadsOpen(model.layers, model.kvHeads, openUnits) }),
     ...(state.size === undefined ? {} : { size: exportSize(state.size) }),
   };
+}
+
+/** Query heads that read one key/value head are neighbours, and heads are the first gates. */
+export function kvHeadsOpen(layers: ModelIdentity['layers'], kvHeads: number, gates: Uint8Array): number[] {
+  let first = 0;
+  return layers.map(({ heads }) => {
+    const read = new Set<number>();
+    for (let head = 0; head < heads; head++)
+      if (gates[(first + head) >> 3]! & (1 << ((first + head) & 7))) read.add(Math.floor(head / (heads / kvHeads)));
+    first += heads;
+    return read.size;
+  });
 }
 
 function exportSize({ parameterCount, multiplications, bytes }: engineV1.ExportSize): ExportSize {

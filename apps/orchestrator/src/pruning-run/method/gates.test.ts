@@ -1,0 +1,51 @@
+// Which sets of gates a run may have, and what of them is recorded.
+import { launched, stateAt, Story } from '../testing.js';
+import { blockGatesOf, gateViolations, groupViolations } from './gates.js';
+import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
+
+const ALL = ['head', 'unit', 'hidden', 'kv-group', 'attention', 'mlp'];
+
+describe('gates of a run', () => {
+  const violations = (settings: RequestedSettings): (string | undefined)[] =>
+    settingsViolations(resolveSettings(settings)).map(({ field, description }) => `${field} ${description}`);
+
+  it('are the published set where a request and its preset name none', () => {
+    for (const preset of ['short', 'paper', 'nuteprune2']) {
+      expect(resolveSettings({ preset }).gates).toEqual(['head', 'unit', 'hidden']);
+      expect(blockGatesOf(resolveSettings({ preset }))).toEqual({ kvGroup: false, attention: false, mlp: false });
+    }
+    expect(resolveSettings({ gates: [...ALL].reverse() }).gates).toEqual(ALL);
+    expect(violations({ gates: ALL })).toEqual([]);
+  });
+
+  it('are refused by name where a set has no meaning', () => {
+    expect(violations({ gates: ['head', 'kv-group'] })).toEqual([expect.stringContaining('settings.gates lacks unit, hidden')]);
+    expect(violations({ gates: [] })).toEqual(['settings.gates must name at least one']);
+    expect(violations({ gates: [...ALL, 'layer'] })).toEqual([expect.stringContaining('"layer" is not')]);
+    expect(violations({ gates: ALL, shapeTarget: 'vllm' })).toEqual([expect.stringContaining('has kv-group, but shape_target vllm')]);
+    expect(violations({ gates: ['head', 'unit', 'hidden', 'mlp'], shapeTarget: 'vllm' })).toEqual([]);
+    for (const one of ['attention', 'mlp'])
+      expect(gateViolations({ gates: ['head', 'unit', 'hidden', one], shapeTarget: 'uniform' })).toHaveLength(1);
+    expect(gateViolations({ gates: ALL, shapeTarget: 'uniform' })).toEqual([]);
+  });
+
+  it('have groups only where query heads share keys', () => {
+    expect(groupViolations({ gates: ALL }, { heads: 6, kvHeads: 6 })).toMatchObject([{ field: 'settings.gates' }]);
+    expect(groupViolations({ gates: ALL }, { heads: 6, kvHeads: 3 })).toEqual([]);
+    expect(groupViolations({ gates: ['head', 'unit', 'hidden', 'mlp'] }, { heads: 6, kvHeads: 6 })).toEqual([]);
+  });
+
+  it('stay in forks', () => {
+    const parent = new Story(launched({ gates: ALL })).start().train(stateAt(10, 0.1)).state;
+    expect(parent.settings.gates).toEqual(ALL);
+    const about = { runId: 'c', name: '', requestId: 'q', requestDigest: 'q', from: { kind: 'last' } as const, data: null };
+    const child = new Story();
+    child.when({ kind: 'fork', ...about, parent, overrides: { targetSparsity: 0.3 } });
+    expect(child.state.settings.gates).toEqual(ALL);
+  });
+});
+
+test('what is recorded of key/value heads is folded into the run', () => {
+  const story = new Story(launched({ gates: ALL })).start().train({ ...stateAt(10, 0.1), kvHeadsOpen: [2, 1, 0] });
+  expect(story.state.current).toMatchObject({ kvHeadsOpen: [2, 1, 0] });
+});
