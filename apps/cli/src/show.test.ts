@@ -36,6 +36,20 @@ test('show tells evaluations apart by what they were made of; runs shows the hea
   expect((await espalier(answers, 'runs')).stdout).toMatch(/ 7\.000 /);
 });
 
+test('show tells key/value heads of runs whose gates take them away, and of no others', async () => {
+  const layer = { headsOpen: 2, heads: 6, unitsOpen: 100, units: 512 };
+  const layers = [layer, { ...layer, kvHeads: 3, kvHeadsOpen: 1 }].map((one) => v1.LayerShape.fromPartial(one));
+  const shown = async (of: v1.LayerShape): Promise<string> => {
+    const { stdout } = await espalier({ getRun: () => ({ run: testRun({ layers: [of] }) }) }, 'show', 'abcd');
+    server?.stop();
+    return stdout;
+  };
+  const [without, withKeys] = [await shown(layers[0]!), await shown(layers[1]!)];
+  expect(without).not.toContain('KEYS');
+  expect(withKeys).toMatch(/^LAYER +HEADS +KEYS +UNITS/m);
+  expect(withKeys).toMatch(/^ +0 +2\/6 .* 1\/3 .*100\/512/m);
+});
+
 test('show and plan print every setting that the protocol has', async () => {
   const run = testRun();
   const answers: Answers = {

@@ -56,7 +56,7 @@ describe('a run with gates of groups and layers', () => {
 
   it('has exports with its perplexity', async () => {
     const masked = done.evaluations.find((one) => one.subject === 'masked')!;
-    for (const format of ['masked', 'hf', 'vllm', 'gguf']) {
+    for (const format of ['hf', 'vllm', 'gguf']) {
       const { digest, proof } = await exported(done.runId, format);
       expect(proof!.loaders.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
       const request = v1.EvaluateRunRequest.fromPartial({ runId: done.runId, exportDigest: digest });

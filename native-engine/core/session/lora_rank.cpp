@@ -1,6 +1,7 @@
 // A session has the shape of the state that it holds: LoRA of pruning, the wider one of recovery, or own weights.
 #include <cmath>
 
+#include "espalier/error.h"
 #include "session/session_core.h"
 #include "step/own_weights.h"
 
@@ -44,6 +45,8 @@ void SessionCore::hold(const TrainState& state) {
 }
 
 void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
+  if (!(read_block_gates(bytes) == options_.gates))  // before the session takes another shape
+    throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
   if (holds_own_weights(bytes)) {
     const TrainState state = TrainState::deserialize(bytes, model_->config(), lora_);
     state_changes();

@@ -309,8 +309,7 @@ void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
 uint64_t TrainerImpl::peak_bytes() const { return peak_resident_bytes(); }
 
 std::unique_ptr<Trainer> Trainer::create(std::shared_ptr<const ModelWeights> model, const LoraSpec& lora, const TrainerOptions& options) {
-  const StateLayout layout(model->config(), lora, options.gates);
-  return create(std::move(model), layout, options);
+  return create(model, StateLayout(model->config(), lora, options.gates), options);
 }
 
 std::unique_ptr<Trainer> Trainer::create(std::shared_ptr<const ModelWeights> model, const StateLayout& layout,

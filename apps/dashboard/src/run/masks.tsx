@@ -107,7 +107,7 @@ function stateAt(steps: readonly bigint[], text: string | null): number {
   );
 }
 
-/** Of runs with gates of groups or attention: what is left of the blocks, whose heads and units the maps show. */
+/** Blocks that are left, in runs whose gates take key/value heads away. The maps show their heads and units. */
 function BlocksLeft({ layers }: { layers: readonly LayerShape[] }) {
   if (layers.every(({ kvHeads }) => kvHeads === undefined)) return null;
   const sum = (value: (layer: LayerShape) => number): number => layers.reduce((all, layer) => all + value(layer), 0);

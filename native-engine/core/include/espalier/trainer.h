@@ -133,7 +133,7 @@ struct Masks {
   std::vector<float> attention = {};  // [L], or none
   std::vector<float> mlp = {};        // [L], or none
 };
-// Of a state. Gates of blocks are part of the masks of heads and units.
+// The masks of a state. Gates of blocks are part of those of heads and units.
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& log_alphas);
 HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 

@@ -1,4 +1,4 @@
-// What a report of the engine says of key/value heads.
+// Reports of the engine: the key/value heads that are left.
 import { kvHeadsOpen } from './segment-report.js';
 
 test('a key/value head is left where an open head reads it', () => {
