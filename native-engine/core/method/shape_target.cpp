@@ -267,7 +267,15 @@ void SettledBlocks::settle_attention(const ModelConfig& config, const LogAlphas&
 
 void SettledBlocks::settle_mlps(const ModelConfig& config, const LogAlphas& a) {
   units_.assign(a.intermediate.begin(), a.intermediate.end());
-  const std::vector<bool> layers = open_layers(config, a.mlp);
+  // At least as many as hold the units that the size asks for: units make up for the rounding of all that is larger.
+  OpenCounts open;
+  for (int64_t l = 0; l < config.layer_count; l++)
+    open.heads.push_back(plain_count(head().subspan(l * config.head_count, config.head_count)));
+  open.hidden = std::max<int64_t>(1, plain_count(a.hidden));
+  const CostRule rule(config, a.shape, a.gates);
+  const double wanted = rule.units_for(rule.expected(a), gates_of(open, config, rule, head()));
+  const auto needed = static_cast<int64_t>(std::ceil(wanted / static_cast<double>(config.intermediate_size)));
+  const std::vector<bool> layers = highest(a.mlp, std::clamp<int64_t>(std::max(plain_count(a.mlp), needed), 1, config.layer_count));
   for (size_t i = 0; i < units_.size(); i++)
     if (!layers[i / static_cast<size_t>(config.intermediate_size)]) units_[i] = kClosed;
 }
