@@ -274,8 +274,9 @@ void SettledBlocks::settle_mlps(const ModelConfig& config, const LogAlphas& a) {
   open.hidden = std::max<int64_t>(1, plain_count(a.hidden));
   const CostRule rule(config, a.shape, a.gates);
   const double wanted = rule.units_for(rule.expected(a), gates_of(open, config, rule, head()));
-  const auto needed = static_cast<int64_t>(std::ceil(wanted / static_cast<double>(config.intermediate_size)));
-  const std::vector<bool> layers = highest(a.mlp, std::clamp<int64_t>(std::max(plain_count(a.mlp), needed), 1, config.layer_count));
+  const double needed = std::ceil(wanted / static_cast<double>(config.intermediate_size));
+  const int64_t least = a.shape.uniform ? 1 : static_cast<int64_t>(needed);  // layers that are alike go with their attention
+  const std::vector<bool> layers = highest(a.mlp, std::clamp<int64_t>(std::max(plain_count(a.mlp), least), 1, config.layer_count));
   for (size_t i = 0; i < units_.size(); i++)
     if (!layers[i / static_cast<size_t>(config.intermediate_size)]) units_[i] = kClosed;
 }

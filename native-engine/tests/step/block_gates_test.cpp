@@ -233,7 +233,6 @@ TEST_F(GatesOfBlocks, BlocksAreRoundedFirstAndUnitsKeepTheSizeToHalfAUnit) {
       layers_closed += open_in(z.head, l * config.head_count, config.head_count) == 0;
       for (int64_t g = 0; g < config.kv_head_count; g++) groups_closed += open_in(z.head, l * config.head_count + g * 4, 4) == 0;
     }
-    EXPECT_LE(open, mlps);
     const double unit = (budget.unit + budget.unit_alone) / intact(state);
     // As many MLPs stay open as hold the units that make up for the rounding of blocks.
     const int64_t all = config.layer_count * config.intermediate_size, units = open_in(z.intermediate, 0, all);
