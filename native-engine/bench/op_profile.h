@@ -13,7 +13,7 @@
 
 namespace espalier::bench {
 
-// What an op asks of its device at the least: a multiply-add is two FLOPs, and each matrix is read or written once.
+// The work that an op asks of its device at the least. A multiply-add is two FLOPs, and each matrix is read or written once.
 struct OpCost {
   double flops = 0, bytes = 0;
 };
@@ -100,7 +100,7 @@ struct OpTotal {
   double seconds = 0, flops = 0, bytes = 0;
 };
 
-// What the profiled backends of this process saw while it was on.
+// The ops of this process's profiled backends while it is on.
 class OpProfile {
  public:
   static OpProfile& one() {

@@ -107,47 +107,72 @@ std::shared_ptr<const ModelWeights> make_model(const Options& o, TrainerOptions&
   return random_model(config, dtype, 1);
 }
 
-void run(const Options& o) {
-  TrainerOptions options;
-  options.dtype = o.dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
-  options.batch_size = o.batch;
-  options.sequence_length = o.seq;
-  options.backend = parse_device(o.device, o.threads);
-  options.exact_sparse = !o.dense_products;
-  options.checkpoint_activations = o.checkpoint;
-  options.stream_weights = o.stream_weights;
-  options.micro_shards = o.micro_shards;
-  if (o.ops > 0) profile_backends();
-  const std::shared_ptr<const ModelWeights> model = make_model(o, options);
-  const uint64_t free_before = describe_device(resolve_backend(options.backend)).memory_available_bytes;
-  const ModelConfig& c = model->config();
-  const MemoryPlan plan = plan_memory(c, model->bytes(), lora_of(widest_rank(o)), options);
+struct Measured {
+  double sparsity;
+  TrainerImpl* trainer;  // nullptr: real steps
+  std::shared_ptr<RealSteps> real;
+  std::vector<double> times, processor_times, ratios, added;  // beside the first one's step of the same turn
+  std::vector<StepTimes> parts;
+  std::vector<OpTotal> ops;  // of the last step
+};
+
+// Everything that lines of one call have in common.
+struct Environment {
+  BackendSpec spec;
+  std::string numerics;
+  double peak = 0, copied = 0;  // FLOPs of products, and bytes of copies, a second
+  double parameters = 0;        // of the model's matrices but the embedding
+  uint64_t peak_bytes = 0, planned_bytes = 0;
+  // The fall of a card's free memory, its driver's part included. 0 on the processor, whose memory others take too.
+  int64_t device_bytes = 0;
+  std::vector<double> round_trips_ns;
+};
+
+void print(const Options& o, const Measured& m, const Environment& e) {
+  const StateLayout& layout = o.real ? m.real->layout() : m.trainer->layout();
+  const double tokens = static_cast<double>(o.batch * o.seq), s = median(m.times), flops = 6.0 * e.parameters * tokens / s;
+  const auto part = [&](double StepTimes::* member) {
+    std::vector<double> v;
+    for (const StepTimes& t : m.parts) v.push_back(t.*member);
+    return median(v);
+  };
+  std::printf(
+      "{\"model\":\"%s\",\"real\":%s,\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"lora_rank\":%lld,\"lora_gflop\":"
+      "%.3f,"
+      "\"added_s\":%.6f,\"threads\":%d,\"steps\":%zu,"
+      "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"processor_s_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%."
+      "4g,\"matmul_peak_flops_"
+      "per_s\":%.4g,"
+      "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
+      "6f},"
+      "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"products\":\"%s\",\"checkpoint\":%s,\"streamed\":%s,\"thread_round_trip_ns\":%.0f,"
+      "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"device_bytes\":%lld,\"numerics\":"
+      "\"%s\"}\n",
+      o.model.empty() ? o.shape.c_str() : o.model.c_str(), o.real ? "true" : "false", static_cast<long long>(o.batch),
+      static_cast<long long>(o.seq), o.dtype.c_str(), m.sparsity, static_cast<long long>(layout.lora().rank),
+      lora_flops(layout, o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
+      *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
+      median(m.ratios), tokens / s, flops, e.peak, flops / e.peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
+      part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), e.copied, describe_device(e.spec).model.c_str(),
+      describe_device(e.spec).products.c_str(), o.checkpoint ? "true" : "false", o.stream_weights ? "true" : "false",
+      median(e.round_trips_ns), static_cast<unsigned long long>(e.peak_bytes), static_cast<unsigned long long>(e.planned_bytes),
+      static_cast<long long>(e.device_bytes), e.numerics.c_str());
+  for (size_t i = 0; i < m.ops.size() && static_cast<int64_t>(i) < o.ops; i++) {
+    const OpTotal& op = m.ops[i];
+    std::printf(
+        "{\"op\":\"%s\",\"mask_sparsity\":%g,\"count\":%lld,\"s\":%.6f,\"flops\":%.4g,\"bytes\":%.4g,\"matmul_peak_share\":%.4f,"
+        "\"copy_share\":%.4f}\n",
+        op.name.c_str(), m.sparsity, static_cast<long long>(op.count), op.seconds, op.flops, op.bytes, op.flops / op.seconds / e.peak,
+        op.bytes / op.seconds / e.copied);
+  }
+}
+
+// Steps of each in turn: a machine whose speed drifts slows all alike. Returns the round trips between threads.
+std::vector<double> time_steps(const Options& o, const ModelConfig& config, std::vector<Measured>& measured) {
   std::vector<int32_t> ids(o.batch * o.seq);
   for (size_t i = 0; i < ids.size(); i++)
-    ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(c.vocab_size));
-  struct Measured {
-    double sparsity;
-    TrainerImpl* trainer;  // nullptr: real steps
-    std::shared_ptr<RealSteps> real;
-    std::vector<double> times, processor_times, ratios, added;  // beside the first one's step of the same turn
-    std::vector<StepTimes> parts;
-    std::vector<OpTotal> ops;  // of the last step
-  };
-  std::vector<Measured> measured;
+    ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(config.vocab_size));
   std::vector<double> round_trips;
-  std::vector<std::unique_ptr<TrainerImpl>> trainers;
-  for (const int64_t rank : o.lora_rank) {
-    if (o.real) {
-      for (const double p : o.mask_sparsity)
-        measured.push_back({p, nullptr, std::make_shared<RealSteps>(model, lora_of(rank), options, p), {}, {}, {}, {}, {}, {}});
-      continue;
-    }
-    trainers.push_back(std::make_unique<TrainerImpl>(model, lora_of(rank), options));
-    TrainState state(trainers.back()->layout());
-    state.initialise(1);
-    trainers.back()->import_state(state);
-    for (const double p : o.mask_sparsity) measured.push_back({p, trainers.back().get(), nullptr, {}, {}, {}, {}, {}, {}});
-  }
   const auto begin = Clock::now();
   constexpr int64_t warm_up = 2;  // not counted: first touches of memory
   const double seconds = o.seconds * static_cast<double>(measured.size());
@@ -155,8 +180,8 @@ void run(const Options& o) {
     for (Measured& m : measured) {
       if (o.ops > 0) OpProfile::one().begin();
       // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
-      const Masks student = o.real ? Masks{} : random_masks(c, m.sparsity, turn);
-      if (!o.real && (turn == 0 || measured.size() > 1)) m.trainer->set_teacher_masks(random_masks(c, m.sparsity, -1));
+      const Masks student = o.real ? Masks{} : random_masks(config, m.sparsity, turn);
+      if (!o.real && (turn == 0 || measured.size() > 1)) m.trainer->set_teacher_masks(random_masks(config, m.sparsity, -1));
       const double processor_start = processor_seconds();
       const auto start = Clock::now();
       if (o.real)
@@ -172,59 +197,55 @@ void run(const Options& o) {
       if (o.ops > 0) m.ops = OpProfile::one().end();
       round_trips.push_back(thread_round_trip_ns(o.threads > 0 ? o.threads : omp_get_num_procs()));
     }
-  const uint64_t peak_bytes = peak_resident_bytes();
-  const BackendSpec spec = resolve_backend(options.backend);
-  // What a card has less of than before, its driver's part included: beside the plan. On the processor memory is no one's alone.
-  const long long device_bytes = kind_of(spec).has_own_memory() ? static_cast<long long>(free_before) -
-                                                                      static_cast<long long>(describe_device(spec).memory_available_bytes)
-                                                                : 0;
-  const bool on_card = kind_of(spec).has_own_memory();
-  const std::unique_ptr<Backend> backend = make_backend(spec);
-  const std::vector<int64_t> usual = on_card ? std::vector<int64_t>{2048, 4096, 8192} : std::vector<int64_t>{1024, 2048};
-  const double peak = matmul_peak(o.dtype, backend.get(), o.product_sizes.empty() ? usual : o.product_sizes);
-  const double copied = copy_rate(backend.get(), uint64_t{1} << (on_card && o.product_sizes.empty() ? 30 : 26));
-  double body = 0;
-  for (const LayerShape& l : c.layers)
-    body += static_cast<double>(c.hidden_size) * static_cast<double>((2 * l.heads + 2 * l.kv_heads) * c.head_dim + 3 * l.intermediate);
-  const double parameters = body + static_cast<double>(c.vocab_size * c.hidden_size), tokens = static_cast<double>(o.batch * o.seq);
-  for (const Measured& m : measured) {
-    const StateLayout& layout = o.real ? m.real->layout() : m.trainer->layout();
-    const double s = median(m.times), flops = 6.0 * parameters * tokens / s;
-    const auto part = [&](double StepTimes::* member) {
-      std::vector<double> v;
-      for (const StepTimes& t : m.parts) v.push_back(t.*member);
-      return median(v);
-    };
-    std::printf(
-        "{\"model\":\"%s\",\"real\":%s,\"batch\":%lld,\"seq\":%lld,\"dtype\":\"%s\",\"mask_sparsity\":%g,\"lora_rank\":%lld,\"lora_gflop\":"
-        "%.3f,"
-        "\"added_s\":%.6f,\"threads\":%d,\"steps\":%zu,"
-        "\"s_per_step\":%.6f,\"s_per_step_min\":%.6f,\"processor_s_min\":%.6f,\"ratio\":%.4f,\"tokens_per_s\":%.1f,\"model_flops_per_s\":%."
-        "4g,\"matmul_peak_flops_"
-        "per_s\":%.4g,"
-        "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
-        "6f},"
-        "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"products\":\"%s\",\"checkpoint\":%s,\"streamed\":%s,\"thread_round_trip_ns\":%.0f,"
-        "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"device_bytes\":%lld,\"numerics\":"
-        "\"%s\"}\n",
-        o.model.empty() ? o.shape.c_str() : o.model.c_str(), o.real ? "true" : "false", static_cast<long long>(o.batch),
-        static_cast<long long>(o.seq), o.dtype.c_str(), m.sparsity, static_cast<long long>(layout.lora().rank),
-        lora_flops(layout, o.batch * o.seq) / 1e9, median(m.added), o.threads, m.times.size(), s,
-        *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
-        median(m.ratios), tokens / s, flops, peak, flops / peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
-        part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), copied, describe_device(spec).model.c_str(),
-        describe_device(spec).products.c_str(), o.checkpoint ? "true" : "false", o.stream_weights ? "true" : "false", median(round_trips),
-        static_cast<unsigned long long>(peak_bytes), static_cast<unsigned long long>(plan.total), device_bytes,
-        numerics_fingerprint(options).c_str());
-    for (size_t i = 0; i < m.ops.size() && static_cast<int64_t>(i) < o.ops; i++) {
-      const OpTotal& op = m.ops[i];
-      std::printf(
-          "{\"op\":\"%s\",\"mask_sparsity\":%g,\"count\":%lld,\"s\":%.6f,\"flops\":%.4g,\"bytes\":%.4g,\"matmul_peak_share\":%.4f,"
-          "\"copy_share\":%.4f}\n",
-          op.name.c_str(), m.sparsity, static_cast<long long>(op.count), op.seconds, op.flops, op.bytes, op.flops / op.seconds / peak,
-          op.bytes / op.seconds / copied);
+  return round_trips;
+}
+
+void run(const Options& o) {
+  TrainerOptions options;
+  options.dtype = o.dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
+  options.batch_size = o.batch;
+  options.sequence_length = o.seq;
+  options.backend = parse_device(o.device, o.threads);
+  options.exact_sparse = !o.dense_products;
+  options.checkpoint_activations = o.checkpoint;
+  options.stream_weights = o.stream_weights;
+  options.micro_shards = o.micro_shards;
+  if (o.ops > 0) profile_backends();
+  const std::shared_ptr<const ModelWeights> model = make_model(o, options);
+  const uint64_t free_before = describe_device(resolve_backend(options.backend)).memory_available_bytes;
+  const ModelConfig& c = model->config();
+  const MemoryPlan plan = plan_memory(c, model->bytes(), lora_of(widest_rank(o)), options);
+  std::vector<Measured> measured;
+  std::vector<std::unique_ptr<TrainerImpl>> trainers;
+  for (const int64_t rank : o.lora_rank) {
+    if (o.real) {
+      for (const double p : o.mask_sparsity)
+        measured.push_back({p, nullptr, std::make_shared<RealSteps>(model, lora_of(rank), options, p), {}, {}, {}, {}, {}, {}});
+      continue;
     }
+    trainers.push_back(std::make_unique<TrainerImpl>(model, lora_of(rank), options));
+    TrainState state(trainers.back()->layout());
+    state.initialise(1);
+    trainers.back()->import_state(state);
+    for (const double p : o.mask_sparsity) measured.push_back({p, trainers.back().get(), nullptr, {}, {}, {}, {}, {}, {}});
   }
+  Environment e;
+  e.round_trips_ns = time_steps(o, c, measured);
+  e.peak_bytes = peak_resident_bytes();
+  e.planned_bytes = plan.total;
+  e.numerics = numerics_fingerprint(options);
+  e.spec = resolve_backend(options.backend);
+  const bool on_card = kind_of(e.spec).has_own_memory();
+  if (on_card) e.device_bytes = static_cast<int64_t>(free_before) - static_cast<int64_t>(describe_device(e.spec).memory_available_bytes);
+  const std::unique_ptr<Backend> backend = make_backend(e.spec);
+  const std::vector<int64_t> usual = on_card ? std::vector<int64_t>{2048, 4096, 8192} : std::vector<int64_t>{1024, 2048};
+  e.peak = matmul_peak(o.dtype, backend.get(), o.product_sizes.empty() ? usual : o.product_sizes);
+  e.copied = copy_rate(backend.get(), uint64_t{1} << (on_card && o.product_sizes.empty() ? 30 : 26));
+  e.parameters = static_cast<double>(c.vocab_size * c.hidden_size);
+  for (const LayerShape& l : c.layers)
+    e.parameters +=
+        static_cast<double>(c.hidden_size) * static_cast<double>((2 * l.heads + 2 * l.kv_heads) * c.head_dim + 3 * l.intermediate);
+  for (const Measured& m : measured) print(o, m, e);
 }
 }  // namespace
 

@@ -104,7 +104,8 @@ part_build() {
   [ ! -f "$build/CMakeCache.txt" ] || generator=()
   [ $rehearse = 1 ] || toolkit nvcc > /dev/null || missing+=(nvcc)
   [ ${#missing[@]} = 0 ] || { why="missing: ${missing[*]}"; return 1; }
-  cmake "${generator[@]}" -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF -DESPALIER_CUDA=$cuda &&
+  cmake "${generator[@]}" -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF \
+    -DESPALIER_CUDA=$cuda &&
     timeout $limit cmake --build "$build" --parallel "${GPU_CHECK_JOBS:-$(nproc)}" \
       --target gpu_check_tests list_devices step_dump step_bench product_bench ||
     { why="the build failed or took over $limit s: what is done is kept, run it again"; return 1; }
@@ -169,7 +170,8 @@ bench() { # OPTIONS...
   [ $rehearse = 0 ] || small=(--batch 1 --seq 16 --seconds 0 --product-sizes 64)
   timeout $limit "$build/step_bench" --device "$device" "$@" "${small[@]}" || { why="step_bench failed or took over $limit s"; return 1; }
 }
-# The plain form is that of earlier figures. The real one has masks that are sampled and learn, LoRA on the teacher, hidden units that close.
+# The plain form is that of earlier figures. The real one is as a run has it: masks that are sampled and learn, LoRA on the teacher, hidden
+# units that close.
 both() { bench "$@" && bench "$@" --real --lora-rank 64 --ops 10; }
 part_bench-factbook() { both --shape factbook-llama-3m --batch 8 --seq 128 --seconds 10 --mask-sparsity 0,0.5; }
 large() { [ $rehearse = 0 ] || { skip "too large for a rehearsal"; return 3; }; }

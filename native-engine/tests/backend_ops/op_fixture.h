@@ -215,7 +215,7 @@ class OpTest : public testing::TestWithParam<OpCase> {
   OpTest() : device(GetParam().spec) {}
   DType type() const { return GetParam().type; }
   double tolerance() const { return GetParam().tolerance(); }
-  // Of sums in f32 of `depth` products. In bf16 a card's tensor cores cut off the sum after each block of eight or more products
+  // For sums in f32 of `depth` products. In bf16 a card's tensor cores cut off the sum after each block of eight or more products
   // (cuda_emulator/tensor_core.h), always towards zero: so the error grows with the number of blocks. On the emulated A100 it is 6.3e-6 of
   // 4,700 products and 1.1e-5 of 9,300. Twice that is allowed.
   double sum_tolerance(int64_t depth) const {
