@@ -52,7 +52,10 @@ describe('a run on an emulated card', () => {
     expect(recordProblems(await server.events(again.runId))).toEqual([]);
 
     // A kernel's failure takes the card from the whole process. Another engine goes on, and the record says what failed.
-    const fail = (): Promise<void> => Promise.resolve(writeFileSync(join(faults, 'adamw'), ''));
+    const fail = (): Promise<void> => {
+      writeFileSync(join(faults, 'adamw'), '');
+      return Promise.resolve();
+    };
     const after = await server.disturbed({ launch: () => launch(parts), when: ({ step }) => step > 2n, by: fail });
     expect([after.stateDigest, after.restarts]).toEqual([done.stateDigest, 1]);
     const lost = (await server.events(after.runId)).find(({ type }) => type === 'EngineLost')!;
