@@ -1,17 +1,36 @@
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+interface Evaluation {
+  task: string;
+  metric: string;
+  subject: string;
+  stateDigest: string;
+  window: number;
+  dataDigest: string;
+  dataPath: string;
+  headline: boolean;
+  perplexity: number;
+}
 
-/** A state's perplexity on the run's own validation text, over its own windows: as the headline is. undefined: it was not measured. */
-export function perplexityOf(run: Run, stateDigest: string): number | undefined {
-  const headline = run.evaluations.find((one) => one.headline);
-  return run.evaluations.findLast(
+/** A run with its evaluations, as messages tell it. */
+export interface Evaluated {
+  evaluations: readonly Evaluation[];
+  settings?: { evaluationWindow?: number | undefined } | undefined;
+  data?: { validationPath: string } | undefined;
+}
+
+/**
+ * A state's perplexity on the run's own validation text, over its own windows: as the headline is. undefined: it was not measured.
+ *
+ * @param stateDigest '': the intact model
+ */
+export function perplexityOf({ evaluations, settings, data }: Evaluated, stateDigest: string): number | undefined {
+  const headline = evaluations.find((one) => one.headline);
+  return evaluations.findLast(
     (one) =>
       one.task === 'text' &&
       one.metric === 'perplexity' &&
-      one.window === run.settings?.evaluationWindow &&
-      (headline === undefined
-        ? one.dataPath === '' || one.dataPath === run.data?.validationPath
-        : one.dataDigest === headline.dataDigest) &&
-      (one.subject === 'masked' || one.subject === 'intact') &&
+      one.window === settings?.evaluationWindow &&
+      (headline === undefined ? one.dataPath === '' || one.dataPath === data?.validationPath : one.dataDigest === headline.dataDigest) &&
+      one.subject === (stateDigest === '' ? 'intact' : 'masked') &&
       one.stateDigest === stateDigest,
   )?.perplexity;
 }

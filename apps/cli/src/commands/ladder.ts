@@ -1,11 +1,13 @@
 // ladder: every teacher of a run as a model that could be exported, and the best of them.
-import { onFront, speedWords } from '#comparison';
+import { onFront, perplexityOf, speedWords } from '#comparison';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { requireFilePlace, writeFileWhole } from '../files.js';
+import type { Connection } from '../connection/connection.js';
 import { candidatesOf, type Rated } from '../ladder/candidates.js';
+import { evaluateLadder, ladderCalls } from '../ladder/evaluate-ladder.js';
 import { ladderSvg, isLadderSvg } from '../ladder/ladder-svg.js';
 import { nameOf, smallestWithin, type Candidate } from '../ladder/pareto.js';
 import { benchRun, evaluateRun } from '../engine-calls.js';
@@ -111,48 +113,45 @@ async function climb(
   signal: AbortSignal,
 ): Promise<{ candidates: Candidate[]; chosen: Candidate | undefined }> {
   const { connection, output } = context;
-  const run = (await connection.call(connection.runs, connection.runs.getRun, { runId, atRevision: undefined })).run!;
-  const rungs = await rungsOf(context, run, options);
+  const before = await runOf(connection, runId);
+  const rungs = await rungsOf(context, before, options);
   const line = new ShareLine(output, 'climbing');
   const pieces = 2 * rungs.length + 1;
   let done = 0;
   const progress = (share: number, waitingFor: string): void => line.update((done + share) / pieces, waitingFor);
-  const perplexityOf = async (request: { intact?: boolean; teacherMark?: number }, stateDigest: string): Promise<number> => {
-    const known = run.evaluations.find((one) => isSame(one, run, stateDigest));
-    const { perplexity } = known ?? (await evaluateRun(connection, { runId, ...request }, progress, signal));
-    done += 1;
-    return perplexity;
-  };
   try {
+    const digests = ['', ...rungs.map(({ stateDigest }) => stateDigest)];
+    const lacking = digests.filter((digest) => perplexityOf(before, digest) === undefined).length;
+    done = digests.length - lacking;
+    if (lacking > 0)
+      await evaluateLadder(ladderCalls(context, { runId: before.runId, every: options.every ?? 1 }), {
+        onProgress: ({ evaluated, waitingFor }) => progress(Math.min(evaluated, lacking), waitingFor),
+        signal,
+      });
+    const run = lacking > 0 ? await runOf(connection, runId) : before;
+    const intactPerplexity = perplexityOf(run, '') ?? (await evaluateRun(connection, { runId, intact: true }, progress, signal)).perplexity;
+    done = digests.length;
     const measured: Rated[] = [];
     const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
-    const intact = await perplexityOf({ intact: true }, '');
     for (const { mark, stateDigest, hardSparsity } of rungs) {
       const named = mark === 'last' ? {} : { teacherMark: mark };
-      const perplexity = await perplexityOf(named, stateDigest);
+      // The server's ladder has no teacher that is asked for by --choose alone.
+      const perplexity =
+        perplexityOf(run, stateDigest) ?? (await evaluateRun(connection, { runId, ...named }, progress, signal)).perplexity;
       const speeds = await benchRun(connection, { ...request, ...named }, progress, signal);
       done += 1;
       measured.push({ mark, sparsity: hardSparsity, perplexity, speeds });
     }
-    const candidates = candidatesOf(intact, measured);
-    const lastRung = rungs.findIndex((rung) => rung.stateDigest === run.stateDigest);
+    const candidates = candidatesOf(intactPerplexity, measured);
+    const lastRung = rungs.findIndex((rung) => rung.stateDigest === before.stateDigest);
     return { candidates, chosen: choose(candidates, options, candidates[lastRung + 1]) };
   } finally {
     line.end();
   }
 }
 
-/** On the run's own validation text, in its window. */
-function isSame(one: v1.Evaluation, run: v1.Run, stateDigest: string): boolean {
-  const own = run.evaluations.find(({ headline }) => headline);
-  return (
-    (one.task === '' || one.task === 'text') &&
-    one.window === run.settings?.evaluationWindow &&
-    one.dataDigest === own?.dataDigest &&
-    one.subject === (stateDigest === '' ? 'intact' : 'masked') &&
-    one.stateDigest === stateDigest
-  );
-}
+const runOf = async (connection: Connection, runId: string): Promise<v1.Run> =>
+  (await connection.call(connection.runs, connection.runs.getRun, { runId, atRevision: undefined })).run!;
 
 function choose(
   candidates: readonly Candidate[],

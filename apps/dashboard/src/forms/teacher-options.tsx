@@ -1,7 +1,7 @@
 // The teachers of a run to choose from, the newest first.
+import { perplexityOf } from '../../../../libs/comparison/src/index.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { perplexityOf } from '../run/perplexity.js';
 import { count, decimal, percent } from '../ui/format.js';
 
 /** @param abandonedWords stand behind a teacher of an abandoned branch */

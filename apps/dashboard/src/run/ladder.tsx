@@ -1,11 +1,10 @@
 // Every teacher as a model that could be exported: how small it is, how good, and which of them are worth having.
-import { onFront } from '../../../../libs/comparison/src/index.js';
+import { onFront, perplexityOf } from '../../../../libs/comparison/src/index.js';
 import { count, decimal, NONE, percent, short } from '../ui/format.js';
 import { Pending, Scroll } from '../ui/parts.js';
 import { Scatter } from '../ui/scatter.js';
 import { ForkButton } from './fork-button.js';
 import { LadderJobCard } from './ladder-job.js';
-import { perplexityOf } from './perplexity.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
 

@@ -1,4 +1,5 @@
 // The teacher of each step; below it a stroke for every snapshot, and the one that is chosen, to fork from.
+import { perplexityOf } from '../../../../libs/comparison/src/index.js';
 import { useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -7,7 +8,6 @@ import { count, decimal, percent, short } from '../ui/format.js';
 import { Anchor } from '../ui/router.js';
 import type { Range } from './curve-data.js';
 import { teacherName } from './marks.js';
-import { perplexityOf } from './perplexity.js';
 import type { LoadedTeachers } from './teacher-data.js';
 
 interface Props {

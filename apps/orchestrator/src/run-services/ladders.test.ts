@@ -20,7 +20,7 @@ const runWith = (more: object): PruningRunState =>
     model: {},
     settings: { evaluationWindow: 64 },
     data: { validationDigest: 'text' },
-    teachers: [1, 2, 3].map((mark) => ({ mark, state: state(`s${mark}`) })),
+    teachers: [1, 2, 3].map((mark) => ({ mark, ownerRunId: 'run', state: state(`s${mark}`) })),
     current: state('last'),
     evaluations: [],
     ...more,
@@ -49,6 +49,14 @@ describe('the rungs of a ladder that are evaluated', () => {
   test('are the last state only once, where it is a teacher', () => {
     expect(missingRungs(runWith({ current: state('s3') }))).toHaveLength(4);
     expect(missingRungs(runWith({ data: { validationDigest: null } }))).toEqual([]);
+  });
+
+  test('are not the teachers that a fork inherits, which the ladder of its parent has', () => {
+    const inherited = [1, 2].map((mark) => ({ mark, ownerRunId: 'parent', state: state(`p${mark}`) }));
+    const teachers = [...inherited, ...[3, 4, 5].map((mark) => ({ mark, ownerRunId: 'run', state: state(`s${mark}`) }))];
+    const marks = (current: string) => missingRungs(runWith({ teachers, current: state(current) }), 2).map((rung) => rung.teacherMark);
+    expect(marks('last')).toEqual([undefined, 3, 5, undefined]);
+    expect(marks('p2')).toEqual([undefined, 3, 5, undefined]);
   });
 
   test('may be each n-th teacher; the last state is always among them', () => {

@@ -113,9 +113,12 @@ export class Ladders implements OnModuleDestroy {
   }
 }
 
-type Ladder = Pick<PruningRunState, 'teachers' | 'current' | 'evaluations' | 'data' | 'settings'>;
+type Ladder = Pick<PruningRunState, 'runId' | 'teachers' | 'current' | 'evaluations' | 'data' | 'settings'>;
 
-/** The intact model, each n-th teacher in their order and the last state, without those that have a value already. */
+/**
+ * The intact model, each n-th of the run's own teachers in their order and the last state, without those that have a value already.
+ * Inherited teachers are rungs of the parent's ladder.
+ */
 export function missingRungs(run: Ladder, every = 1): Rung[] {
   const dataDigest = run.data.validationDigest;
   if (dataDigest === null) return [];
@@ -123,11 +126,12 @@ export function missingRungs(run: Ladder, every = 1): Rung[] {
   const isKnown = (subject: 'intact' | 'masked', stateDigest: string | null): boolean =>
     run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, measure));
   const isLast = (stateDigest: string): boolean => stateDigest === run.current?.stateDigest;
-  const teachers = run.teachers.filter(
+  const own = run.teachers.filter(({ ownerRunId }) => ownerRunId === run.runId);
+  const teachers = own.filter(
     ({ state }, index) => (index % every === 0 || isLast(state.stateDigest)) && !isKnown('masked', state.stateDigest),
   );
   const isLastNew =
-    run.current !== null && !isKnown('masked', run.current.stateDigest) && !run.teachers.some(({ state }) => isLast(state.stateDigest));
+    run.current !== null && !isKnown('masked', run.current.stateDigest) && !own.some(({ state }) => isLast(state.stateDigest));
   return [
     ...(isKnown('intact', null) ? [] : [{ intact: true, teacherMark: undefined }]),
     ...teachers.map(({ mark }) => ({ intact: false, teacherMark: mark })),
