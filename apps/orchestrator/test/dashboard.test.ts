@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { BrowserContext, Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import { loginLink } from '#local-access';
+import { checkAuditBundle } from '#audit';
 import { v1 } from '#protocol';
 import { CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
@@ -206,6 +207,23 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.getByRole('cell', { name: 'windows of 16 tokens' }).waitFor();
     expect(await barriers()).toEqual([]);
     await shot('evaluations');
+  });
+
+  test('the record is checked with replay from the page, and its audit bundle is downloaded', async () => {
+    await view(`/runs/${runId}`, 'Loss');
+    await page.getByRole('button', { name: 'not checked' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Integrity of the record' });
+    await dialog.getByRole('button', { name: 'Check with replay' }).click();
+    await dialog.getByText(/^done: everything holds, 150 steps computed again$/).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('integrity');
+    await page.evaluate('delete window.showSaveFilePicker; undefined'); // it would ask a person where to write
+    const downloaded = page.waitForEvent('download');
+    await dialog.getByRole('button', { name: 'Download the audit bundle' }).click();
+    const bundle = await downloaded;
+    expect(bundle.suggestedFilename()).toBe(`${runId}.audit.tar`);
+    expect(await checkAuditBundle(await bundle.path())).toMatchObject({ ok: true, runs: [{ runId, steps: 150 }] });
+    await page.keyboard.press('Escape');
   });
 
   test('the intact model and the pruned one write beside one another', async () => {

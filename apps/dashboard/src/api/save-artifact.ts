@@ -1,7 +1,6 @@
-// A file of the artifact store, written to the reader's disk as it comes where the browser can do that, and else kept in memory until it
-// is whole.
+// A file of the server, written to the reader's disk as it comes where the browser can do that, and else kept in memory until it is whole.
 import { download } from '../ui/download.js';
-import { artifactService } from './client.js';
+import { artifactService, historyService } from './client.js';
 
 /** A browser that can't write to the disk itself would hold the whole file in memory. */
 const MOST_IN_MEMORY = 2 ** 31;
@@ -19,16 +18,33 @@ interface Sink {
 }
 type Chooses = { showSaveFilePicker(options: { suggestedName: string }): Promise<{ createWritable(): Promise<Sink> }> };
 
-export async function saveArtifact(file: Wanted, onShare: (share: number) => void, signal: AbortSignal): Promise<void> {
-  const sink = 'showSaveFilePicker' in window ? await onDisk(window as unknown as Chooses, file) : inMemory(file);
+export async function saveArtifact({ name, digest, bytes }: Wanted, onShare: (share: number) => void, signal: AbortSignal): Promise<void> {
+  if (!writesToDisk() && bytes > MOST_IN_MEMORY) throw tooLarge();
+  const chunks = artifactService.downloadArtifact({ digest }, { signal });
+  await save(name, chunks, (done) => onShare(done / Math.max(1, Number(bytes))), bytes);
+}
+
+/** @param onBytes is told how many bytes have come; how many there will be is not known before the end */
+export async function saveAudit(runId: string, onBytes: (done: number) => void, signal: AbortSignal): Promise<void> {
+  await save(`${runId}.audit.tar`, historyService.exportAudit({ runId }, { signal }), onBytes);
+}
+
+/** @param bytes all, where that is known */
+async function save(
+  name: string,
+  chunks: AsyncIterable<{ chunk: Uint8Array }>,
+  onBytes: (done: number) => void,
+  bytes?: bigint,
+): Promise<void> {
+  const sink = writesToDisk() ? await onDisk(window as unknown as Chooses, name) : inMemory(name);
   let done = 0;
   try {
-    for await (const { chunk } of artifactService.downloadArtifact({ digest: file.digest }, { signal })) {
+    for await (const { chunk } of chunks) {
       await sink.write(chunk as Uint8Array<ArrayBuffer>);
       done += chunk.length;
-      onShare(done / Math.max(1, Number(file.bytes)));
+      onBytes(done);
     }
-    if (BigInt(done) !== file.bytes) throw new Error(`the server sent ${done} of ${file.bytes} bytes`);
+    if (bytes !== undefined && BigInt(done) !== bytes) throw new Error(`the server sent ${done} of ${bytes} bytes`);
   } catch (error) {
     await sink.abort();
     throw error;
@@ -36,15 +52,24 @@ export async function saveArtifact(file: Wanted, onShare: (share: number) => voi
   await sink.close();
 }
 
-const onDisk = async (chooses: Chooses, { name }: Wanted): Promise<Sink> =>
+const writesToDisk = (): boolean => 'showSaveFilePicker' in window;
+
+const onDisk = async (chooses: Chooses, name: string): Promise<Sink> =>
   (await chooses.showSaveFilePicker({ suggestedName: name.replace(/^.*\//, '') })).createWritable();
 
-function inMemory({ name, bytes }: Wanted): Sink {
-  if (bytes > MOST_IN_MEMORY)
-    throw new Error('this browser would have to keep the file in memory, for which it is too large: use the command line');
+const tooLarge = (): Error =>
+  new Error('this browser would have to keep the file in memory, for which it is too large: use the command line');
+
+function inMemory(name: string): Sink {
   let chunks: Uint8Array<ArrayBuffer>[] = [];
+  let held = 0;
   return {
-    write: (chunk) => Promise.resolve(void chunks.push(chunk)),
+    write: (chunk) => {
+      held += chunk.length;
+      if (held > MOST_IN_MEMORY) return Promise.reject(tooLarge());
+      chunks.push(chunk);
+      return Promise.resolve();
+    },
     close: () => {
       download(name, 'application/octet-stream', new Blob(chunks));
       return Promise.resolve();

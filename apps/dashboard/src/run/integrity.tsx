@@ -4,6 +4,8 @@ import { May } from '../api/caller.js';
 import { historyService, troubleOf } from '../api/client.js';
 import { HistoryService } from '../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { AuditBundle } from './audit-bundle.js';
+import { Replay } from './replay.js';
 import { Dialog } from '../ui/parts.js';
 
 interface Result {
@@ -84,6 +86,9 @@ export function Integrity({ run: { runId, revision } }: { run: Run }) {
                   {problem}
                 </p>
               ))}
+              <br />
+              <Replay runId={runId} />
+              <AuditBundle runId={runId} />
             </div>
             <footer>
               <button type="button" onClick={() => show(false)}>

@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { JobSchema, JobState } from '../generated/espalier/v1/run_service_pb.js';
-import { jobTitle, jobWords, proofWords, resultWords } from './job-words.js';
+import { hasFailed, jobTitle, jobWords, proofWords, resultWords } from './job-words.js';
 
 const job = (part: Parameters<typeof create<typeof JobSchema>>[1]) => create(JobSchema, part);
 const plain = (text: string): string => text.replaceAll('\u2009', ' ');
@@ -34,6 +34,19 @@ test('the result in one line', () => {
     'prefill 1.5x faster, decode 1.5x faster (1.48 to 1.52)',
   );
   expect(resultWords(job({}))).toBe('');
+});
+
+test('a check of the record that found problems is done, and is not shown as good', () => {
+  const work = { case: 'verify', value: { replay: true } };
+  expect(jobTitle(job({ request: { work } as never }))).toBe('Check of the record with replay');
+  const good = job({ state: JobState.DONE, verified: { ok: true, replayedSteps: 40n } });
+  expect([hasFailed(good), resultWords(good)]).toEqual([false, 'everything holds, 40 steps computed again']);
+  const bad = job({
+    state: JobState.DONE,
+    verified: { ok: false, replayedSteps: 1n, problems: ['replay: step 3: it differs', 'chain: x'] },
+  });
+  expect([hasFailed(bad), resultWords(bad)]).toEqual([true, '2 problems found, 1 step computed again: replay: step 3: it differs']);
+  expect([JobState.FAILED, JobState.CANCELLED].map((state) => hasFailed(job({ state })))).toEqual([true, false]);
 });
 
 test('the proof says how far each loader is from the student, or why it is not known', () => {

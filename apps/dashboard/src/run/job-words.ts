@@ -2,7 +2,7 @@
 import { speedWords, spreadWords } from '../../../../libs/comparison/src/index.js';
 import { subjectWords } from '../forms/subjects.js';
 import { JobState, type Job } from '../generated/espalier/v1/run_service_pb.js';
-import { decimal, percent } from '../ui/format.js';
+import { counted, decimal, percent } from '../ui/format.js';
 
 /** "perplexity of teacher #20", "export of the last state as gguf f16" */
 export function jobTitle({ request }: Pick<Job, 'request'>): string {
@@ -19,6 +19,8 @@ export function jobTitle({ request }: Pick<Job, 'request'>): string {
       return `Export of ${subjectWords(work.value)} as ${[work.value.format || 'hf-remote', work.value.dtype].filter(Boolean).join(' ')}`;
     case 'bench':
       return `Speed of ${subjectWords(work.value)}`;
+    case 'verify':
+      return work.value.replay ? 'Check of the record with replay' : 'Check of the record';
     default:
       return 'Job of another release';
   }
@@ -38,7 +40,13 @@ export function jobWords({ state, doneShare, doing, waitingFor, failure }: Job):
 }
 
 /** The result in one line; '' where the job has no result. */
-export function resultWords({ evaluations, export: made, speed }: Pick<Job, 'evaluations' | 'export' | 'speed'>): string {
+export function resultWords({
+  evaluations,
+  export: made,
+  speed,
+  verified,
+}: Pick<Job, 'evaluations' | 'export' | 'speed' | 'verified'>): string {
+  if (verified !== undefined) return verdictWords(verified);
   if (made !== undefined) return proofWords(made.proof).join('; ');
   if (speed?.compact?.decodeSpeedUp !== undefined) {
     const { prefillSpeedUp: prefill, decodeSpeedUp: decode } = speed.compact;
@@ -50,6 +58,16 @@ export function resultWords({ evaluations, export: made, speed }: Pick<Job, 'eva
       return `${name} ${decimal(value)}${stderr === undefined ? '' : ` ± ${decimal(stderr)}`}`;
     })
     .join(', ');
+}
+
+/** A job that is done may still have found the record wrong. */
+export const hasFailed = ({ state, verified }: Pick<Job, 'state' | 'verified'>): boolean =>
+  state === JobState.FAILED || verified?.ok === false;
+
+function verdictWords({ ok, replayedSteps, problems }: NonNullable<Job['verified']>): string {
+  const replayed = `${counted(Number(replayedSteps), 'step')} computed again`;
+  if (ok) return `everything holds, ${replayed}`;
+  return `${counted(problems.length, 'problem')} found, ${replayed}: ${problems[0] ?? ''}`;
 }
 
 type Proof = NonNullable<Job['export']>['proof'];

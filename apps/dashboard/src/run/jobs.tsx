@@ -6,7 +6,7 @@ import { useLoaded, useTrouble, type Loaded } from '../api/loaded.js';
 import { JobState, RunService, type Job } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, bytes, count, decimal, NONE } from '../ui/format.js';
 import { Meter, Scroll, TroubleNote } from '../ui/parts.js';
-import { jobTitle, jobWords, resultWords } from './job-words.js';
+import { hasFailed, jobTitle, jobWords, resultWords } from './job-words.js';
 
 const LOOK_AGAIN_MS = 1_000;
 const MOST_SHOWN = 12;
@@ -22,7 +22,7 @@ export function useJobs(runId: string): Loaded<Job[]> {
   return loaded;
 }
 
-const TONES: Partial<Record<JobState, string>> = { [JobState.RUNNING]: 'live', [JobState.DONE]: 'good', [JobState.FAILED]: 'bad' };
+const TONES: Partial<Record<JobState, string>> = { [JobState.RUNNING]: 'live', [JobState.DONE]: 'good' };
 
 /** Nothing where there is none. */
 export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loaded<Job[]> }) {
@@ -46,12 +46,12 @@ export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loade
       <ul class="in jobs">
         {data.slice(0, MOST_SHOWN).map((job) => (
           <li key={job.jobId}>
-            <span class={`dot ${TONES[job.state] ?? 'quiet'}`} />
+            <span class={`dot ${hasFailed(job) ? 'bad' : (TONES[job.state] ?? 'quiet')}`} />
             <div>
               <p>
                 <b>{jobTitle(job)}</b> <span class="soft">{ago(job.endedAt ?? job.startedAt)}</span>
               </p>
-              <p class={job.state === JobState.FAILED ? 'wrong' : 'num'}>
+              <p class={hasFailed(job) ? 'wrong' : 'num'}>
                 {jobWords(job)}
                 {job.state === JobState.DONE && resultWords(job) !== '' && `: ${resultWords(job)}`}
               </p>

@@ -1,7 +1,6 @@
 // HistoryService: proto in, queries out; no rules.
 import { Inject, Injectable } from '@nestjs/common';
-import type { ArtifactStore } from '#artifact-store';
-import { missingText, type EventStore } from '#event-store';
+import { missingText } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { availableBytes } from '../pruning-run/planning/disk-plan.js';
@@ -11,34 +10,26 @@ import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
 import { queryMasks } from '../queries/query-masks.js';
 import { queryMetrics } from '../queries/query-metrics.js';
-import { StoreCondition } from '../storage/store-condition.js';
-import { RunViews } from '../views/run-views.js';
-import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import type { StoreCondition } from '../storage/store-condition.js';
+import type { RunViews } from '../views/run-views.js';
+import { ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { exportAudit } from '../verification/audit-export.js';
-import type { VerifyContext } from '../verification/verify-context.js';
-import type { BorrowEngine } from '../engine-pool/verification-engine.js';
+import { Verification } from '../verification/verification.js';
 import { verifyAll } from '../verification/verify-all.js';
 import { verifyRun } from '../verification/verify-run.js';
 
 @Injectable()
 export class HistoryGrpc {
-  private readonly context: VerifyContext;
   private readonly bins = new CurveBins();
 
   constructor(
-    @Inject(RunViews) views: RunViews,
-    @Inject(EVENT_STORE) store: EventStore,
-    @Inject(ARTIFACT_STORE) artifacts: ArtifactStore,
-    @Inject(BORROW_ENGINE) borrowEngine: BorrowEngine,
-    @Inject(StoreCondition) private readonly condition: StoreCondition,
+    @Inject(Verification) private readonly context: Verification,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'artifactFolder'>,
-  ) {
-    this.context = { views, store, artifacts, borrowEngine, condition };
-  }
+  ) {}
 
   handlers(): v1.HistoryServiceServer {
     const { context } = this;
-    const { views, store, artifacts } = context;
+    const { views, store, artifacts, condition } = context;
     return {
       readHistory: unary((request: v1.ReadHistoryRequest) => readHistory(views, store, request)),
       watchHistory: serverStreaming((request: v1.WatchHistoryRequest, signal) => watchHistory(views, store, request, signal)),
@@ -49,7 +40,7 @@ export class HistoryGrpc {
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
       exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal) => exportAudit(context, request, signal)),
-      getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(this.condition, this.config.artifactFolder)),
+      getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(condition, this.config.artifactFolder)),
       rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
     };
   }

@@ -6,6 +6,8 @@ import { BackgroundJobs, type BackgroundJob, type JobResult, type Work } from '.
 import { RunServices, type Progress } from '../run-services/run-services.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StorageWatch } from '../storage/storage-watch.js';
+import { Verification } from '../verification/verification.js';
+import { verifyRun } from '../verification/verify-run.js';
 import { evaluationMessage, exportMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { Callers } from './callers.js';
@@ -17,13 +19,14 @@ const STATES = {
   failed: v1.JobState.JOB_STATE_FAILED,
 };
 /** By the names of the protocol. */
-const FIELDS = { evaluate: 'evaluate', evaluateTasks: 'evaluate_tasks', export: 'export', bench: 'bench' };
+const FIELDS = { evaluate: 'evaluate', evaluateTasks: 'evaluate_tasks', export: 'export', bench: 'bench', verify: 'verify' };
 
 @Injectable()
 export class JobGrpc {
   constructor(
     @Inject(BackgroundJobs) private readonly jobs: BackgroundJobs,
     @Inject(RunServices) private readonly services: RunServices,
+    @Inject(Verification) private readonly verification: Verification,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
@@ -36,7 +39,8 @@ export class JobGrpc {
       startJob: unary(async ({ work }: v1.StartJobRequest, _signal, call): Promise<v1.StartJobResponse> => {
         await this.storage.requireRoom();
         this.lease.requireHeld();
-        if (work === undefined) throw invalidField('FIELD_REQUIRED', 'work', 'is needed: evaluate, evaluate_tasks, export or bench');
+        if (work === undefined)
+          throw invalidField('FIELD_REQUIRED', 'work', 'is needed: evaluate, evaluate_tasks, export, bench or verify');
         const by = this.callers.contextOf(call);
         const field = FIELDS[work.$case];
         const runId = await views.wholeRunId(work.value.runId, `${field}.run_id`);
@@ -71,12 +75,20 @@ export class JobGrpc {
         return mapped(services.exportRun(work.value, runId, by, signal), (made) => ({ export: exportMessage(made) }));
       case 'bench':
         return mapped(services.benchRun(work.value, runId, signal), (speed) => ({ speed }));
+      case 'verify':
+        return verdicts(verifyRun(this.verification, work.value, signal));
     }
   }
 }
 
 async function* mapped<T>(all: AsyncIterable<Progress<T>>, made: (result: T) => JobResult): AsyncGenerator<Progress<JobResult>> {
   for await (const news of all) yield 'result' in news ? { result: made(news.result) } : news;
+}
+
+/** A check that finds problems is done; its summary tells them. */
+async function* verdicts(all: AsyncIterable<v1.VerifyRunResponse>): AsyncGenerator<Progress<JobResult>> {
+  for await (const { check, subject, doneShare, summary } of all)
+    yield summary === undefined ? { doneShare, doing: `${check} of ${subject}` } : { result: { verified: summary } };
 }
 
 /** The fields that it names, as fields of this request. */
@@ -96,5 +108,6 @@ function message({ work, state, failure, endedAt, result, ...rest }: BackgroundJ
     evaluations: result?.evaluations ?? [],
     export: result?.export,
     speed: result?.speed,
+    verified: result?.verified,
   };
 }

@@ -5,6 +5,7 @@ import { ArtifactGrpc } from './artifact.grpc.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { Verification } from '../verification/verification.js';
 import type { LiveSteps } from '../views/live-steps.js';
 import { RunViews } from '../views/run-views.js';
 
@@ -31,11 +32,12 @@ interface ViewsConfig {
         return views;
       },
     },
+    Verification,
     RunQueriesGrpc,
     HistoryGrpc,
     ArtifactGrpc,
   ],
-  exports: [RunViews, RunQueriesGrpc, HistoryGrpc, ArtifactGrpc],
+  exports: [RunViews, Verification, RunQueriesGrpc, HistoryGrpc, ArtifactGrpc],
 })
 export class RunViewsModule implements OnModuleDestroy {
   constructor(@Inject(RunViews) private readonly views: RunViews) {}

@@ -1,5 +1,5 @@
-// Evaluations, exports and measurements of speed that go on without a client that waits. The results of the first two are recorded in the
-// run, so a server that stops loses no more than what is under way.
+// Evaluations, exports, measurements of speed and checks of records that go on without a client that waits. The results of the first two
+// are recorded in the run, so a server that stops loses no more than what is under way.
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
@@ -35,6 +35,7 @@ export interface JobResult {
   evaluations?: v1.Evaluation[];
   export?: v1.ModelExport;
   speed?: v1.SpeedOutcome;
+  verified?: v1.VerifySummary;
 }
 
 type Followed = AsyncGenerator<Progress<JobResult>>;

@@ -1,0 +1,20 @@
+// All that a check or a bundle of a run's record reads.
+import { Inject, Injectable } from '@nestjs/common';
+import type { ArtifactStore } from '#artifact-store';
+import type { EventStore } from '#event-store';
+import type { BorrowEngine } from '../engine-pool/verification-engine.js';
+import { StoreCondition } from '../storage/store-condition.js';
+import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../tokens.js';
+import { RunViews } from '../views/run-views.js';
+import type { VerifyContext } from './verify-context.js';
+
+@Injectable()
+export class Verification implements VerifyContext {
+  constructor(
+    @Inject(RunViews) readonly views: RunViews,
+    @Inject(EVENT_STORE) readonly store: EventStore,
+    @Inject(ARTIFACT_STORE) readonly artifacts: ArtifactStore,
+    @Inject(BORROW_ENGINE) readonly borrowEngine: BorrowEngine,
+    @Inject(StoreCondition) readonly condition: StoreCondition,
+  ) {}
+}
