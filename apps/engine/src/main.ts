@@ -13,6 +13,7 @@ import { SessionHolder } from './session-holder.js';
 import { Tenancy } from './tenancy.js';
 
 const EXIT_DEVICE_LOST = 70;
+const ANSWER_MS = 100; // the caller is told before the process ends
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
 outlivePipes();
@@ -35,7 +36,7 @@ async function main(): Promise<void> {
     if (code === 'DEVICE_LOST') {
       // Nothing that this process asks of the card succeeds any more. A new process can use it, and runs go on there from their last state.
       log.fatal({ method, code }, message);
-      process.exit(EXIT_DEVICE_LOST);
+      setTimeout(() => process.exit(EXIT_DEVICE_LOST), ANSWER_MS);
     }
     log.warn({ method, code, field, ...(code === 'INTERNAL' ? { stack } : {}) }, message);
   };

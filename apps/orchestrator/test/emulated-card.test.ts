@@ -1,6 +1,8 @@
 // A whole short run on the CUDA backend, over the emulator of the native tests: orchestrator, event store and engine are the real ones,
 // kernels and queue are those that a card runs.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { v1 } from '#protocol';
@@ -25,7 +27,7 @@ const RUN: Partial<v1.RunSettings> = {
 describe('a run on an emulated card', () => {
   const env: Record<string, string> = { ESPALIER_NATIVE_ADDON: ADDON, ESPALIER_DEVICE: 'emulated' };
   const server = TestServer.inNewFolder(env);
-  const faults = join(server.dataFolder, 'faults');
+  const faults = mkdtempSync(join(tmpdir(), 'espalier-faults-'));
   const validationPath = join(server.dataFolder, 'validation.jsonl');
   const launch = (settings: Partial<v1.RunSettings> = {}): Promise<v1.Run> =>
     server.launch({ ...RUN, ...settings }, { data: { trainPath: CORPUS, validationPath } });
@@ -38,11 +40,13 @@ describe('a run on an emulated card', () => {
 
   beforeAll(async () => {
     Object.assign(env, { ESPALIER_EMULATED_FAULTS: faults });
-    mkdirSync(faults);
     await server.start();
     writeFileSync(validationPath, `${JSON.stringify({ text: 'The capital of the country is a city by the sea, with a harbour.' })}\n`);
   });
-  afterAll(() => server.dispose());
+  afterAll(async () => {
+    await server.dispose();
+    rmSync(faults, { recursive: true });
+  });
 
   it('takes a batch in parts with bits of their own, the same where all is killed on the way', async () => {
     const parts = { batchSize: 2, microShards: 2, totalSteps: 6, warmupSteps: 4 };
@@ -52,14 +56,11 @@ describe('a run on an emulated card', () => {
     expect(recordProblems(await server.events(again.runId))).toEqual([]);
 
     // A kernel's failure takes the card from the whole process. Another engine goes on, and the record says what failed.
-    const fail = (): Promise<void> => {
-      writeFileSync(join(faults, 'adamw'), '');
-      return Promise.resolve();
-    };
+    const fail = (): Promise<void> => writeFile(join(faults, 'adamw'), '');
     const after = await server.disturbed({ launch: () => launch(parts), when: ({ step }) => step > 2n, by: fail });
     expect([after.stateDigest, after.restarts]).toEqual([done.stateDigest, 1]);
     const lost = (await server.events(after.runId)).find(({ type }) => type === 'EngineLost')!;
-    expect(lost.dataJson).toMatch(/the engine process ended: exit code 70: kernel adamw was made to fail.*Launched since the last wait: /);
+    expect(lost.dataJson).toMatch(/"code":"DEVICE_LOST".*kernel adamw was made to fail.*Launched since the last wait: /);
   });
 
   it('has several teachers, and ends in the same bits with streamed weights where all is killed on the way', async () => {

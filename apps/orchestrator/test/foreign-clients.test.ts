@@ -163,11 +163,15 @@ function* oddValues(field: DescField): Generator<[what: string, value: unknown]>
 
 /** The name of the gRPC status; a stream is left after its first message. */
 function answerOf(service: string, method: string, type: DescMessage, partial: Record<string, unknown>): Promise<string> {
-  const { runs: RunService, history: HistoryService, artifacts: ArtifactService, studies: StudyService, access: AccessService } = server;
-  const client = { RunService, HistoryService, ArtifactService, StudyService, AccessService }[service] as unknown as Record<
-    string,
-    (request: unknown, ...more: unknown[]) => unknown
-  >;
+  const clients = {
+    RunService: server.runs,
+    HistoryService: server.history,
+    ArtifactService: server.artifacts,
+    StudyService: server.studies,
+    AccessService: server.access,
+    EngineService: server.engineService,
+  };
+  const client = clients[service as keyof typeof clients] as unknown as Record<string, (request: unknown, ...more: unknown[]) => unknown>;
   const message = (v1 as unknown as Record<string, { fromPartial(partial: unknown): unknown }>)[type.name]!.fromPartial(partial);
   return new Promise((resolve) => {
     const settle = (error: ServiceError | null): void =>

@@ -19,8 +19,6 @@ const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
 /** The longest output that becomes part of a recorded error. */
 const MESSAGE_CHARACTERS_MAX = 1_000;
-/** A line of the engine's log that says why it ends. */
-const FATAL_LINE = /^\{"level":60,/;
 const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
 
 export interface EngineProcessOptions {
@@ -39,10 +37,9 @@ export class EngineProcess {
   private constructor(
     private readonly child: SpawnedProcess,
     socket: string,
-    lastWords: () => string,
   ) {
     this.client = new EngineClient(`unix:${socket}`);
-    this.gone = child.gone.then((reason) => [reason, lastWords()].filter(Boolean).join(': '));
+    this.gone = child.gone;
     void this.gone.then(() => removeSocket(socket));
   }
 
@@ -54,7 +51,6 @@ export class EngineProcess {
   static async start(options: EngineProcessOptions, signal: AbortSignal): Promise<EngineProcess> {
     const socket = socketPath(options.folder);
     let last = '';
-    let fatal = '';
     const args = [
       ...NODE_OPTIONS,
       programFile(PROGRAM),
@@ -71,14 +67,13 @@ export class EngineProcess {
         options.onOutput(line);
         // Only the line of a stack trace that names the error is repeated.
         if (!/Error:/.test(last)) last = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
-        if (FATAL_LINE.test(line)) fatal = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
       }
     }).catch((error: unknown) => {
       throw new EspalierError('ENGINE_UNAVAILABLE', (error as Error).message);
     });
-    const engine = new EngineProcess(child, socket, () => fatal);
+    const engine = new EngineProcess(child, socket);
     let ended = null as string | null;
-    void child.gone.then((reason) => {
+    void engine.gone.then((reason) => {
       ended = reason;
     });
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until;) {

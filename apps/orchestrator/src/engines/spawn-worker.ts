@@ -10,7 +10,6 @@ parentPort!.on('message', ({ id, file, args }: SpawnRequest) => {
   child.stdin.on('error', () => undefined); // it may be gone already
   child.stderr.setEncoding('utf8').on('data', (output: string) => say({ output }));
   child.once('error', (error) => say({ gone: `it could not be started: ${error.message}` }));
-  // Not at "exit": what it said last may come after that.
-  child.once('close', (code, signal) => say({ gone: signal ? `killed by ${signal}` : `exit code ${code}` }));
+  child.once('exit', (code, signal) => say({ gone: signal ? `killed by ${signal}` : `exit code ${code}` }));
   if (child.pid !== undefined) say({ pid: child.pid });
 });

@@ -46,6 +46,7 @@ export class TestServer {
   private artifactClient: v1.ArtifactServiceClient | null = null;
   private studyClient: v1.StudyServiceClient | null = null;
   private accessClient: v1.AccessServiceClient | null = null;
+  private engineClient: v1.EngineServiceClient | null = null;
   private address = '';
   /** Processes that are killed with an orchestrator and must be gone before the next one starts. */
   private orphans: number[] = [];
@@ -100,6 +101,7 @@ export class TestServer {
     this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.studyClient = new v1.StudyServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.accessClient = new v1.AccessServiceClient(this.address, ChannelCredentials.createInsecure(), options);
+    this.engineClient = new v1.EngineServiceClient(this.address, ChannelCredentials.createInsecure(), options);
   }
 
   /** The token that this server's clients must show; null: none. */
@@ -210,6 +212,7 @@ export class TestServer {
     this.artifactClient?.close();
     this.studyClient?.close();
     this.accessClient?.close();
+    this.engineClient?.close();
   }
 
   get runs(): v1.RunServiceClient {
@@ -221,12 +224,7 @@ export class TestServer {
   }
 
   async engines(): Promise<v1.Engine[]> {
-    const client = new v1.EngineServiceClient(this.address, ChannelCredentials.createInsecure(), bearerToken(this.token));
-    try {
-      return (await unary<v1.ListEnginesResponse>((done) => client.listEngines({}, done))).engines;
-    } finally {
-      client.close();
-    }
+    return (await unary<v1.ListEnginesResponse>((done) => this.engineService.listEngines({}, done))).engines;
   }
 
   /** Status of a name of the health service; '' is the server. */
@@ -246,6 +244,10 @@ export class TestServer {
 
   get access(): v1.AccessServiceClient {
     return this.accessClient!;
+  }
+
+  get engineService(): v1.EngineServiceClient {
+    return this.engineClient!;
   }
 
   get artifacts(): v1.ArtifactServiceClient {
