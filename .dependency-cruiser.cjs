@@ -22,6 +22,7 @@ const folders = [
   'run-execution',
   'studies',
   'access',
+  'webhooks',
   'queries',
   'verification',
   'api',

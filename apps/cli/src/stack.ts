@@ -37,6 +37,7 @@ export interface StackOptions {
   tlsCert?: string | undefined;
   tlsKey?: string | undefined;
   tlsClientCa?: string | undefined;
+  webhooks?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
   logLevel?: string | undefined;
@@ -79,6 +80,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--tls-cert', options.tlsCert],
     ['--tls-key', options.tlsKey],
     ['--tls-client-ca', options.tlsClientCa],
+    ['--webhooks', options.webhooks],
     ...(options.dataRoot ?? []).map((folder): [string, string] => ['--data-root', folder]),
     ['--log-level', options.logLevel],
   ];

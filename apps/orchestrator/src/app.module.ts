@@ -51,6 +51,8 @@ import { StudyRepository } from './studies/study-repository.js';
 import { SpaceReserve } from './storage/space-reserve.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import { Tallies } from './monitoring/tallies.js';
+import type { WebhookSettings } from './webhooks/webhook-file.js';
+import { Webhooks } from './webhooks/webhooks.js';
 import { MetricsPage } from './web/metrics-page.js';
 import { WebServer } from './web/web-server.js';
 import {
@@ -63,6 +65,7 @@ import {
   OPEN_CALLS,
   ORCHESTRATOR_CONFIG,
   TLS_IDENTITY,
+  WEBHOOKS,
 } from './tokens.js';
 
 export interface Surroundings {
@@ -78,6 +81,7 @@ export interface Surroundings {
   /** null: the ports speak without TLS. */
   tls: TlsIdentity | null;
   tallies: Tallies;
+  webhooks: WebhookSettings;
   log: Logger;
 }
 
@@ -85,7 +89,7 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, condition, artifacts, lease, folderId, token, tls, tallies, log }: Surroundings): DynamicModule {
+  static of({ config, store, condition, artifacts, lease, folderId, token, tls, tallies, webhooks, log }: Surroundings): DynamicModule {
     const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
     const lender = engineLender(pool, config.engines === 0 ? null : checking);
@@ -99,6 +103,7 @@ class SurroundingsModule {
       { provide: ACCESS_TOKEN, useValue: token },
       { provide: TLS_IDENTITY, useValue: tls },
       { provide: Tallies, useValue: tallies },
+      { provide: WEBHOOKS, useValue: webhooks },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
       { provide: EnginePool, useValue: pool },
@@ -153,6 +158,7 @@ export class AppModule {
         PublicServices,
         { provide: OPEN_CALLS, useFactory: () => new OpenCalls(WITH_TOKEN) },
         GrpcServer,
+        Webhooks,
         MetricsPage,
         WebServer,
         SpaceReserve,

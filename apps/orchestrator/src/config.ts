@@ -48,6 +48,8 @@ export interface OrchestratorConfig {
   dataRoots: string[];
   /** The files of the server's certificate; undefined: it speaks without TLS. */
   tls: TlsFiles | undefined;
+  /** The file of webhooks; undefined: none. */
+  webhooks: string | undefined;
   /** Every user of this machine may call, without a token. */
   openLoopback: boolean;
   logLevel: string;
@@ -124,6 +126,7 @@ function commandLine(): Command {
         .env('ESPALIER_JOB_MINUTES')
         .argParser(positive),
     )
+    .addOption(new Option('--webhooks <file>', 'programs to tell of what happens, in YAML (docs/monitoring.md)').env('ESPALIER_WEBHOOKS'))
     .addOption(
       new Option('--log-level <level>')
         .default('info')
@@ -188,6 +191,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     namedThreads: threads,
     tls,
     dataFolder,
+    webhooks: options.webhooks ? resolve(options.webhooks) : undefined,
     dataRoots: dataRoot.map((folder) => resolve(folder)),
     artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'),
     sharesArtifacts: Boolean(artifacts),

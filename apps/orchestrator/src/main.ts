@@ -27,6 +27,8 @@ import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import type { WebSecrets } from './web/web-access.js';
 import { WebServer } from './web/web-server.js';
+import { readWebhookFile } from './webhooks/webhook-file.js';
+import { Webhooks } from './webhooks/webhooks.js';
 
 const DEVICE_OF_ITS_CHOICE = 'auto';
 const STOP_TIMEOUT_MS = 30_000;
@@ -34,6 +36,7 @@ const STOP_TIMEOUT_MS = 30_000;
 async function main(): Promise<void> {
   keepForOwner();
   const config = parseConfig(process.argv);
+  const webhooks = readWebhookFile(config.webhooks);
   outlivePipes();
   const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
   if (config.engines > 0) giveWayToEngines();
@@ -49,7 +52,7 @@ async function main(): Promise<void> {
     log,
     ownsStore: config.eventStore === undefined,
   });
-  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, tallies, log };
+  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, tallies, webhooks, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
@@ -62,6 +65,7 @@ async function main(): Promise<void> {
   const server = app.get(GrpcServer);
   await driver.start();
   app.get(StudyDriver).start();
+  app.get(Webhooks).start();
   pool.onChange(() => server.setEnginesServing(pool.canWork));
   server.setEnginesServing(pool.canWork);
   const storage = app.get(StorageWatch);
@@ -100,6 +104,7 @@ async function main(): Promise<void> {
     await Promise.all([server.close(), app.get(WebServer).close()]);
     tls?.close();
     await app.get(TokenKeeper).stop();
+    await app.get(Webhooks).stop();
     await app.close();
     await eventStore.close();
     seen.close();

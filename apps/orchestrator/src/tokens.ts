@@ -10,6 +10,8 @@ export const LOGGER = Symbol('Logger');
 export const ACCESS_TOKEN = Symbol('AccessToken');
 /** The certificate of the server's ports; null: they speak without TLS. */
 export const TLS_IDENTITY = Symbol('TlsIdentity');
+/** The receivers that are told of what happens; an empty list: none. */
+export const WEBHOOKS = Symbol('WebhookSettings');
 /** Gives an engine for verification; provided by app.module.ts. */
 export const BORROW_ENGINE = Symbol('BorrowEngine');
 /** Counts the calls that are open at any of the servers. */

@@ -1,15 +1,33 @@
 // The page for Prometheus: who may read it, what it says of a run, and that deploy/ and the docs name figures that are there.
-import { readFileSync } from 'node:fs';
+// A receiver of webhooks is told of the run, too.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { v1 } from '#protocol';
+import { Receiver, SECRET } from '../src/webhooks/testing.js';
 import { TestServer, TINY_RUN, unary } from './harness/server.js';
 
 const ROOT = new URL('../../../../', import.meta.url);
 const fileOf = (name: string): string => readFileSync(fileURLToPath(new URL(name, ROOT)), 'utf8');
 const server = TestServer.inNewFolder();
 server.web = '127.0.0.1:0';
-beforeAll(() => server.start());
-afterAll(() => server.dispose());
+const receiver = new Receiver();
+const webhookFolder = mkdtempSync(join(tmpdir(), 'espalier-test-'));
+beforeAll(async () => {
+  await receiver.start();
+  const file = join(webhookFolder, 'webhooks.yaml');
+  writeFileSync(join(webhookFolder, 'secret'), SECRET, { mode: 0o600 });
+  const hook = { name: 'chat', url: receiver.url, secret_file: 'secret', events: ['run_done', 'run_failed'] };
+  writeFileSync(file, JSON.stringify({ webhooks: [hook] }));
+  server.options = ['--webhooks', file];
+  await server.start();
+});
+afterAll(async () => {
+  await server.dispose();
+  await receiver.stop();
+  rmSync(webhookFolder, { recursive: true, force: true });
+});
 
 const ask = (token: string | null, method = 'GET'): Promise<Response> =>
   fetch(`${server.webAddress}/metrics`, { method, headers: token === null ? {} : { authorization: `Bearer ${token}` } });
@@ -60,7 +78,10 @@ it('is for callers with a token, of any role', async () => {
 });
 
 it('counts the steps and tokens of a run, and tells of runs, engines and the store', async () => {
-  await server.completed((await server.launch({})).runId);
+  const { runId } = await server.launch({});
+  await server.completed(runId);
+  await receiver.until(() => receiver.received.length >= 1);
+  expect(receiver.received[0]!.told).toMatchObject({ event: 'run_done', run: { id: runId }, figures: { step: TINY_RUN.totalSteps } });
   const { kinds, samples } = await figures();
   const { totalSteps = 0, batchSize = 0, sequenceLength = 0 } = TINY_RUN;
   expect(Object.fromEntries(samples)).toMatchObject({
@@ -74,6 +95,8 @@ it('counts the steps and tokens of a run, and tells of runs, engines and the sto
     espalier_can_record: 1,
     espalier_store_lacks_events: 0,
     'espalier_engine_losses_total{engine="local-1"}': 0,
+    'espalier_webhook_deliveries_total{webhook="chat",outcome="delivered"}': 1,
+    'espalier_webhook_waiting{webhook="chat"}': 0,
   });
   for (const name of ['espalier_disk_free_bytes{folder="data"}', 'espalier_engine_resident_memory_bytes{engine="local-1"}'])
     expect(samples.get(name)).toBeGreaterThan(0);

@@ -24,7 +24,7 @@ const errorStatuses = {
   FORK_FIELD_FIXED: invalid,
   RUN_NAME_INVALID: invalid, // blank, or another run's id or its beginning
   RUN_NAME_TAKEN: status.ALREADY_EXISTS, // another run has it: neither could be named by it any more
-  CONFIG_INVALID: invalid, // the file of a run or a study, at the line that the message names
+  CONFIG_INVALID: invalid, // the file of a run, a study or webhooks, at the line that the message names
   REQUEST_ID_REUSED: status.ALREADY_EXISTS,
   // what it names
   RUN_NOT_FOUND: status.NOT_FOUND,

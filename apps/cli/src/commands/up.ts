@@ -34,6 +34,7 @@ interface UpOptions {
   tlsCert?: string;
   tlsKey?: string;
   tlsClientCa?: string;
+  webhooks?: string;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
   logLevel?: string;
@@ -80,6 +81,7 @@ export function registerUp(program: Command): void {
     .option('--tls-key <file>', 'its private key', absolutePath)
     .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
     .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', absoluteFolders)
+    .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
   examples(
@@ -170,6 +172,7 @@ function serverOptions({
   tlsCert,
   tlsKey,
   tlsClientCa,
+  webhooks,
   allowInsecureRemote,
   openLoopback,
   logLevel,
@@ -188,6 +191,7 @@ function serverOptions({
     tlsCert,
     tlsKey,
     tlsClientCa,
+    webhooks,
     allowInsecureRemote,
     openLoopback,
     logLevel,

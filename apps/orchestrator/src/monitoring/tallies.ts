@@ -20,6 +20,11 @@ export class Tallies {
     'Connections that were closed before anything was read, by the reason.',
     ['reason'],
   );
+  readonly webhookDeliveries = this.counter(
+    'espalier_webhook_deliveries_total',
+    'Attempts to deliver a notification, by the webhook and the outcome, and notifications that were given up after a day.',
+    ['webhook', 'outcome'],
+  );
   private readonly appends = new Histogram({
     name: 'espalier_store_append_duration_seconds',
     help: 'Time that the event store took for an append, appends that failed included.',

@@ -16,6 +16,7 @@ import { StoreCondition } from '../storage/store-condition.js';
 import { OPEN_CALLS, ORCHESTRATOR_CONFIG, TLS_IDENTITY } from '../tokens.js';
 import { LiveProgress } from '../views/live-progress.js';
 import { RunViews } from '../views/run-views.js';
+import { Webhooks } from '../webhooks/webhooks.js';
 
 export const METRICS_PATH = '/metrics';
 
@@ -41,6 +42,7 @@ export class MetricsPage {
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StoreCondition) private readonly condition: StoreCondition,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
+    @Inject(Webhooks) private readonly webhooks: Webhooks,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
     @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder'>,
@@ -123,6 +125,12 @@ export class MetricsPage {
         help: 'Bytes that are free where a folder of the server lies.',
         labels: ['folder'],
         read: () => this.room(),
+      },
+      {
+        name: 'espalier_webhook_waiting',
+        help: 'Notifications that wait for their receiver.',
+        labels: ['webhook'],
+        read: () => this.webhooks.waiting(),
       },
     ];
   }

@@ -1,0 +1,64 @@
+// Which recorded event leads to which notification, and what a notification says; pure.
+import { hasMissedTarget } from '#comparison';
+import { comparableOf } from '../pruning-run/aggregate/headline.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { PruningRunEvent, PruningRunEventData, RecordedEvent } from '../pruning-run/record/pruning-run.events.js';
+import type { WebhookEvent } from './webhook-file.js';
+
+export interface Notification {
+  /** The same at each attempt and from each orchestrator: a receiver drops an id that it has seen. */
+  id: string;
+  /** When it happened, ISO 8601. */
+  time: string;
+  event: WebhookEvent;
+  run: { id: string; name: string | null; failure?: { code: string; message: string } } | null;
+  figures: Record<string, number | string | null>;
+}
+
+/** Events of other types lead to no notification, so their bytes need not be read. */
+export const NOTIFIED_TYPES: ReadonlySet<string> = new Set<PruningRunEvent['type']>(['RunCompleted', 'RunFailed']);
+
+/** Codes of runs that failed since their loss or a gradient was not finite. */
+const DIVERGED = new Set(['STEPS_SKIPPED', 'TRAINING_DIVERGED']);
+
+/**
+ * @param eventId of the stored event
+ * @param run as it was right after the event; null: its record can't be read
+ */
+export function notificationsOf(event: RecordedEvent, eventId: string, runId: string, run: PruningRunState | null): Notification[] {
+  const about = { id: runId, name: run?.name ?? null };
+  const tell = (kind: WebhookEvent, rest: Pick<Notification, 'run' | 'figures'>): Notification => ({
+    id: `${eventId}.${kind}`,
+    time: event.at,
+    event: kind,
+    ...rest,
+  });
+  if (event.type === 'RunFailed') {
+    const { step, code, message } = event.data;
+    const rest = { run: { ...about, failure: { code, message } }, figures: { step } };
+    return [tell('run_failed', rest), ...(DIVERGED.has(code) ? [tell('run_diverged', rest)] : [])];
+  }
+  if (event.type === 'RunCompleted') {
+    const { figures, missed } = resultOf(event.data, run);
+    return [tell('run_done', { run: about, figures }), ...(missed ? [tell('target_missed', { run: about, figures })] : [])];
+  }
+  return [];
+}
+
+/** Events of earlier releases do not say the target; the settings of the run do. */
+function resultOf(done: PruningRunEventData<'RunCompleted'>, run: PruningRunState | null) {
+  const { step, hardSparsity, trainingSeconds } = done;
+  const targetSparsity = done.targetSparsity ?? run?.settings.targetSparsity ?? null;
+  const { masked = null, intact = null } = run === null ? {} : comparableOf(run);
+  return {
+    figures: {
+      step,
+      hard_sparsity: hardSparsity,
+      target_sparsity: targetSparsity,
+      training_seconds: trainingSeconds,
+      perplexity: masked?.value ?? null,
+      perplexity_of_intact_model: intact?.value ?? null,
+    },
+    missed: targetSparsity !== null && hasMissedTarget({ completed: true, hardSparsity, targetSparsity }),
+  };
+}
