@@ -10,6 +10,7 @@ import {
   missedTarget,
   percentTick,
   plainNumber,
+  short,
   statusTone,
   tick,
 } from './format.js';
@@ -37,9 +38,11 @@ describe('numbers as people read them', () => {
 
   test('values, sizes and times', () => {
     expect([3.14159, 1234.5678, undefined, NaN].map(decimal)).toEqual(['3.142', '1234.6', '–', '–']);
+    expect([999_999.6, 999.97].map(decimal)).toEqual(['1000000', '1000']);
+    expect([999.7, 999_700, 2.5].map(short).map(plain)).toEqual(['1000', '1000 k', '2.50']);
     expect([-30.69, -3.01e-5].map(decimal)).toEqual(['\u221230.69', '\u22123.01e\u22125']);
     expect([0, 1, 2].map((one) => counted(one, 'restart'))).toEqual(['0 restarts', '1 restart', '2 restarts']);
-    expect([512, 2_048, 3 << 20].map(bytes).map(plain)).toEqual(['512 B', '2.00 KiB', '3.00 MiB']);
+    expect([512, 2_048, 1_034_240, 3 << 20].map(bytes).map(plain)).toEqual(['512 B', '2.00 KiB', '1010 KiB', '3.00 MiB']);
     expect([5, 90, 7_260, 200_000, -1].map(duration).map(plain)).toEqual(['5 s', '2 min', '2 h 01', '2.3 d', '–']);
   });
 });

@@ -13,11 +13,16 @@ export const count = (value: number | bigint): string => whole.format(value).rep
 export const counted = (value: number | bigint, noun: string): string => `${count(value)} ${noun}${Number(value) === 1 ? '' : 's'}`;
 export const percent = (share: number, digits = 1): string => `${(share * 100).toFixed(digits)}\u2009%`;
 
+/** At least all digits before the point: 1010 with three digits, never 1.01e+3. */
+function significant(value: number, digits: number): string {
+  return Math.abs(value) >= 10 ** digits - 0.5 ? String(Math.round(value)) : value.toPrecision(digits);
+}
+
 export function decimal(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return NONE;
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2).replaceAll('-', '\u2212').replace('e+', 'e');
-  return value.toPrecision(size >= 1000 ? 5 : 4).replace('-', '\u2212');
+  return significant(value, size >= 1000 ? 5 : 4).replace('-', '\u2212');
 }
 
 /** For an axis: no more digits than it takes. */
@@ -68,17 +73,17 @@ const SIZES = [
 
 export function short(value: number): string {
   if (!Number.isFinite(value)) return NONE;
-  for (const [unit, size] of SIZES) if (Math.abs(value) >= size) return `${(value / size).toPrecision(3)}\u2009${unit}`;
-  return value.toPrecision(3);
+  for (const [unit, size] of SIZES) if (Math.abs(value) >= size) return `${significant(value / size, 3)}\u2009${unit}`;
+  return significant(value, 3);
 }
 
 export function bytes(value: number | bigint): string {
   let size = Number(value);
   for (const unit of ['B', 'KiB', 'MiB', 'GiB']) {
-    if (size < 1024) return `${unit === 'B' ? size : size.toPrecision(3)}\u2009${unit}`;
+    if (size < 1024) return `${unit === 'B' ? size : significant(size, 3)}\u2009${unit}`;
     size /= 1024;
   }
-  return `${size.toPrecision(3)}\u2009TiB`;
+  return `${significant(size, 3)}\u2009TiB`;
 }
 
 export function duration(seconds: number): string {
