@@ -61,3 +61,14 @@ export function useTrouble(): [Trouble | undefined, (trouble: Trouble | undefine
   useReturn(() => setTrouble((before) => (before?.isPassing === true || before?.isLocked === true ? undefined : before)));
   return [trouble, setTrouble];
 }
+
+/** Calls again and again while the page is seen. */
+export function useRepeated(work: () => void, everyMs: number, isOn = true): void {
+  const latest = useRef(work);
+  latest.current = work;
+  useEffect(() => {
+    if (!isOn) return undefined;
+    const timer = setInterval(() => document.visibilityState === 'visible' && latest.current(), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs, isOn]);
+}

@@ -52,6 +52,7 @@ export function FileChooser({ title, wanted, near, choose, close }: Props) {
           <code>{data === undefined ? path : data.folderPath || 'Folders on the server’s machine'}</code>
           <input
             type="search"
+            form="" // Enter in it does not send the form around
             class="at-end"
             aria-label="Filter by name"
             placeholder="Name contains"
@@ -94,18 +95,9 @@ interface EntriesProps {
 
 function Entries({ data: { entries, folderPath, leftOut }, wanted, filter, open, choose }: EntriesProps) {
   const shown = shownEntries(entries, wanted, filter);
-  if (shown.length === 0)
-    return (
-      <p class="soft">
-        {folderPath === BEGINNING && filter === ''
-          ? 'The server tells of no folder. Its user names some with --data-root.'
-          : wanted === 'model'
-            ? 'No model and no folder is here. A model is a folder with a config.json and weights.'
-            : 'Nothing that this field takes is here.'}
-      </p>
-    );
   return (
     <>
+      {shown.length === 0 && <p class="soft">{emptyWords(folderPath, wanted, filter)}</p>}
       <ul>
         {shown.map((entry) => (
           <li key={entry.path}>
@@ -115,7 +107,14 @@ function Entries({ data: { entries, folderPath, leftOut }, wanted, filter, open,
           </li>
         ))}
       </ul>
-      {leftOut > 0 && <p class="soft">{count(leftOut)} more of this folder are not shown: type the path of one.</p>}
+      {leftOut > 0 && <p class="soft">{count(leftOut)} more entries of this folder are not shown: type the path of one.</p>}
     </>
   );
+}
+
+function emptyWords(folderPath: string, wanted: Wanted, filter: string): string {
+  if (filter.trim() !== '') return 'No entry has this in its name.';
+  if (folderPath === BEGINNING) return 'The server lists no folder. Its user names folders with --data-root.';
+  if (wanted === 'model') return 'This folder holds no model and no folder. A model is a folder with a config.json and weights.';
+  return 'This folder holds nothing that this field takes.';
 }

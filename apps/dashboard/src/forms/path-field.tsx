@@ -9,7 +9,7 @@ export function PathField({ wanted, ...field }: TextFieldProps & { wanted: Wante
   const [isOpen, setOpen] = useState(false);
   const close = (): void => setOpen(false);
   return (
-    <div class="path wide">
+    <div class="path">
       <TextField {...field} />
       <button type="button" onClick={() => setOpen(true)} aria-label={`Choose: ${field.label}`}>
         Choose

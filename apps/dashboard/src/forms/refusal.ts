@@ -8,7 +8,7 @@ export interface Refusal extends FormTroubles {
   isSending: boolean;
   /** Belongs to the element around the fields. */
   inside: MutableRef<HTMLDivElement | null>;
-  /** For the form: sends, and takes what is refused. The form stays as if it sent once that has succeeded. */
+  /** For the form: sends, and takes what is refused. */
   send: (event: Event, work: () => Promise<void>) => Promise<void>;
   /** A value was changed, so its refusal is gone. */
   changed: (field: string) => void;
@@ -47,8 +47,9 @@ export function useRefusal({ fields, before, read = (trouble) => trouble, refuse
       const trouble = read(formTroubleOf(error));
       setRefusal(trouble);
       setRefusals((count) => count + 1);
-      setSending(false);
       refused?.(trouble);
+    } finally {
+      setSending(false);
     }
   };
   return {

@@ -1,14 +1,13 @@
 // Teachers and exports of a run go, to make room: first said, then done. The history keeps which, and the reason.
 import { useState } from 'preact/hooks';
-import { artifactService, type Trouble } from '../api/client.js';
+import { artifactService } from '../api/client.js';
 import type { DiscardArtifactsResponse } from '../generated/espalier/v1/artifact_service_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { bytes, count } from '../ui/format.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { Check } from './choice-field.js';
-import { formTroubles, withoutField } from './form-troubles.js';
-import { formTroubleOf } from './settings-fields.js';
+import { useRefusal } from './refusal.js';
 import { wholeNumber } from './subjects.js';
 import { TextField } from './text-field.js';
 
@@ -17,20 +16,15 @@ const TIMEOUT_MS = 600_000;
 export function RoomForm({ run, close, done }: { run: Run; close: () => void; done: () => void }) {
   const [values, setValues] = useState({ keepEvery: '', abandoned: false, exports: false, reason: '' });
   const [told, setTold] = useState<DiscardArtifactsResponse>();
-  const [trouble, setTrouble] = useState<Trouble>();
-  const [isSending, setSending] = useState(false);
-  const { byField, rest } = formTroubles(trouble, ['keep_every', 'abandoned', 'exports', 'reason']);
+  const { byField, rest, isSending, inside, send, changed } = useRefusal({ fields: ['keep_every', 'abandoned', 'exports', 'reason'] });
   const change = (field: string, part: Partial<typeof values>): void => {
-    setTrouble((before) => withoutField(before, field));
+    changed(field);
     setTold(undefined); // it was said of other values
     setValues({ ...values, ...part });
   };
   const mayGo = told !== undefined && told.artifacts.length > 0;
-  const send = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    setSending(true);
-    setTrouble(undefined);
-    try {
+  const discard = (event: Event): Promise<void> =>
+    send(event, async () => {
       const { keepEvery, ...others } = values;
       const asked = {
         runId: run.runId,
@@ -40,11 +34,7 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
       const answer = await artifactService.discardArtifacts({ ...asked, dryRun: !mayGo }, { timeoutMs: TIMEOUT_MS });
       if (mayGo) done();
       else setTold(answer);
-    } catch (error) {
-      setTrouble(formTroubleOf(error));
-    }
-    setSending(false);
-  };
+    });
   const size = told === undefined ? '' : `${count(told.artifacts.length)} artifacts, ${bytes(told.freedBytes)}`;
   return (
     <FormDialog
@@ -52,31 +42,33 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
       button={mayGo ? `Throw away ${size}` : 'Show what would go'}
       isDanger={mayGo}
       isSending={isSending}
-      send={send}
+      send={discard}
       close={close}
     >
-      <FormRefusal words={rest} />
-      <div class="fields">
-        <TextField
-          label="Teachers to keep"
-          help="5 keeps every fifth teacher and the last one; empty: all stay"
-          value={values.keepEvery}
-          changed={(keepEvery) => change('keep_every', { keepEvery })}
-          wrong={byField['keep_every']}
-          isFirst
-        />
-        <TextField
-          label="Reason, for the history"
-          value={values.reason}
-          changed={(reason) => change('reason', { reason })}
-          wrong={byField['reason']}
-        />
-        <Check
-          label="The teachers of abandoned branches go"
-          checked={values.abandoned}
-          changed={(abandoned) => change('abandoned', { abandoned })}
-        />
-        <Check label="The server's copies of exports go" checked={values.exports} changed={(exports) => change('exports', { exports })} />
+      <div ref={inside}>
+        <FormRefusal words={rest} isTarget />
+        <div class="fields">
+          <TextField
+            label="Teachers to keep"
+            help="5 keeps every fifth teacher and the last one; empty: all stay"
+            value={values.keepEvery}
+            changed={(keepEvery) => change('keep_every', { keepEvery })}
+            wrong={byField['keep_every']}
+            isFirst
+          />
+          <TextField
+            label="Reason, for the history"
+            value={values.reason}
+            changed={(reason) => change('reason', { reason })}
+            wrong={byField['reason']}
+          />
+          <Check
+            label="The teachers of abandoned branches go"
+            checked={values.abandoned}
+            changed={(abandoned) => change('abandoned', { abandoned })}
+          />
+          <Check label="The server's copies of exports go" checked={values.exports} changed={(exports) => change('exports', { exports })} />
+        </div>
       </div>
       <p>
         The last state, the beginnings of forks and all that other runs need stay. Steps that a lost teacher instructed can&rsquo;t be

@@ -1,29 +1,13 @@
 // The file that proves a run on any machine, to download.
-import { useEffect, useRef, useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
-import { isAbort, troubleOf } from '../api/client.js';
-import { useTrouble } from '../api/loaded.js';
+import { useDownload } from '../api/download.js';
 import { saveAudit } from '../api/save-artifact.js';
 import { HistoryService } from '../generated/espalier/v1/history_service_pb.js';
 import { bytes } from '../ui/format.js';
 import { TroubleNote } from '../ui/parts.js';
 
 export function AuditBundle({ runId }: { runId: string }) {
-  const [trouble, setTrouble] = useTrouble();
-  const [done, setDone] = useState<number | null>(null);
-  const stop = useRef(new AbortController());
-  useEffect(() => () => stop.current.abort(), []);
-  const save = async (): Promise<void> => {
-    setTrouble(undefined);
-    stop.current = new AbortController();
-    setDone(0);
-    try {
-      await saveAudit(runId, setDone, stop.current.signal);
-    } catch (error) {
-      if (!isAbort(error)) setTrouble(troubleOf(error));
-    }
-    setDone(null);
-  };
+  const { progress: done, trouble, save, stop } = useDownload<number>();
   return (
     <May call={HistoryService.method.exportAudit}>
       <br />
@@ -33,11 +17,11 @@ export function AuditBundle({ runId }: { runId: string }) {
       </p>
       <p>
         {done === null ? (
-          <button type="button" onClick={() => void save()}>
+          <button type="button" onClick={() => void save(0, (told, signal) => saveAudit(runId, told, signal))}>
             Download the audit bundle
           </button>
         ) : (
-          <button type="button" onClick={() => stop.current.abort()}>
+          <button type="button" onClick={stop}>
             Stop, {bytes(done)} so far
           </button>
         )}

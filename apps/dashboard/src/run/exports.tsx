@@ -1,9 +1,10 @@
 // The exports of a run, with their proofs, and their files to download.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
-import { artifactService, isAbort, troubleOf } from '../api/client.js';
+import { artifactService } from '../api/client.js';
+import { useDownload } from '../api/download.js';
 import { saveArtifact } from '../api/save-artifact.js';
-import { useLoaded, useTrouble } from '../api/loaded.js';
+import { useLoaded } from '../api/loaded.js';
 import type { ExportFile } from '../generated/espalier/v1/artifact_service_pb.js';
 import { RunService, type ModelExport, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../ui/format.js';
@@ -79,21 +80,9 @@ function Files({ run, made, close }: { run: Run; made: ModelExport; close: () =>
     `export ${made.digest}`,
     async (signal) => (await artifactService.statArtifact({ digest: made.digest }, { signal })).files,
   );
-  const [trouble, setTrouble] = useTrouble();
-  const [share, setShare] = useState<{ name: string; share: number } | null>(null);
-  const stop = useRef(new AbortController());
-  useEffect(() => () => stop.current.abort(), []);
-  const save = async (file: ExportFile): Promise<void> => {
-    setTrouble(undefined);
-    stop.current = new AbortController();
-    setShare({ name: file.name, share: 0 });
-    try {
-      await saveArtifact(file, (done) => setShare({ name: file.name, share: done }), stop.current.signal);
-    } catch (error) {
-      if (!isAbort(error)) setTrouble(troubleOf(error));
-    }
-    setShare(null);
-  };
+  const { progress, trouble, save: begin, stop } = useDownload<{ name: string; share: number }>();
+  const save = (file: ExportFile): Promise<void> =>
+    begin({ name: file.name, share: 0 }, (told, signal) => saveArtifact(file, (share) => told({ name: file.name, share }), signal));
   const command = `npx espalier export ${run.runId} --format ${made.format} --out FOLDER`;
   return (
     <Dialog title="Files of the export" close={close}>
@@ -121,15 +110,15 @@ function Files({ run, made, close }: { run: Run; made: ModelExport; close: () =>
                     <code>{file.digest}</code>
                   </p>
                 </div>
-                {share?.name === file.name ? (
+                {progress?.name === file.name ? (
                   <>
-                    <Meter share={share.share} label={`downloading ${file.name}`} />
-                    <button type="button" onClick={() => stop.current.abort()}>
-                      Stop, {percent(share.share, 0)}
+                    <Meter share={progress.share} label={`downloading ${file.name}`} />
+                    <button type="button" onClick={stop}>
+                      Stop, {percent(progress.share, 0)}
                     </button>
                   </>
                 ) : (
-                  <button type="button" disabled={share !== null} onClick={() => void save(file)} aria-label={`Download ${file.name}`}>
+                  <button type="button" disabled={progress !== null} onClick={() => void save(file)} aria-label={`Download ${file.name}`}>
                     Download
                   </button>
                 )}

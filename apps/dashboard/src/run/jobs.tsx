@@ -1,8 +1,7 @@
 // The jobs of a run: they go on when this page is left. What they came to is recorded in the run, but for speeds.
-import { useEffect } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { runService, troubleOf } from '../api/client.js';
-import { useLoaded, useTrouble, type Loaded } from '../api/loaded.js';
+import { useLoaded, useRepeated, useTrouble, type Loaded } from '../api/loaded.js';
 import { JobState, RunService, type Job } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, bytes, count, decimal, NONE } from '../ui/format.js';
 import { Meter, Scroll, TroubleNote } from '../ui/parts.js';
@@ -14,11 +13,7 @@ const MOST_SHOWN = 12;
 export function useJobs(runId: string): Loaded<Job[]> {
   const loaded = useLoaded(`jobs ${runId}`, async (signal) => (await runService.listJobs({ runId }, { signal })).jobs);
   const isRunning = loaded.data?.some(({ state }) => state === JobState.RUNNING) === true;
-  useEffect(() => {
-    if (!isRunning) return undefined;
-    const timer = setInterval(() => document.visibilityState === 'visible' && loaded.reload(), LOOK_AGAIN_MS);
-    return () => clearInterval(timer);
-  }, [isRunning]);
+  useRepeated(loaded.reload, LOOK_AGAIN_MS, isRunning);
   return loaded;
 }
 
@@ -59,8 +54,8 @@ export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loade
             {job.state === JobState.RUNNING && (
               <>
                 <Meter share={job.doneShare} label={jobTitle(job)} />
-                <May call={RunService.method.cancelJob}>
-                  <button onClick={() => void cancel(job.jobId)} aria-label={`Cancel: ${jobTitle(job)}`}>
+                <May call={RunService.method.cancelJob} launchedBy={job.startedBy}>
+                  <button type="button" onClick={() => void cancel(job.jobId)} aria-label={`Cancel: ${jobTitle(job)}`}>
                     Cancel
                   </button>
                 </May>

@@ -1,8 +1,8 @@
 // The evaluation of the models of a ladder that were not evaluated: a job of the server, which goes on when this page is left.
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { runService, troubleOf } from '../api/client.js';
-import { useLoaded, useTrouble } from '../api/loaded.js';
+import { useLoaded, useRepeated, useTrouble } from '../api/loaded.js';
 import { LadderState, RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count } from '../ui/format.js';
 import { Choice, Meter, TroubleNote } from '../ui/parts.js';
@@ -16,14 +16,11 @@ const EVERY = { 1: 'all', 2: 'each second one', 5: 'each fifth one', 10: 'each t
 export function LadderJobCard({ run: { runId }, missing }: { run: Run; missing: number }) {
   const { data, reload } = useLoaded(`ladder ${runId}`, (signal) => runService.getLadder({ runId }, { signal }));
   const [trouble, setTrouble] = useTrouble();
-  const [every, setEvery] = useState(1);
+  const [chosen, setChosen] = useState(1);
+  const every = missing > MANY ? chosen : 1;
   const job = data?.job;
   const isRunning = job?.state === LadderState.RUNNING;
-  useEffect(() => {
-    if (!isRunning) return undefined;
-    const timer = setInterval(reload, LOOK_AGAIN_MS);
-    return () => clearInterval(timer);
-  }, [isRunning]);
+  useRepeated(reload, LOOK_AGAIN_MS, isRunning);
   const act = async (work: () => Promise<unknown>): Promise<void> => {
     setTrouble(undefined);
     try {
@@ -56,7 +53,7 @@ export function LadderJobCard({ run: { runId }, missing }: { run: Run; missing: 
             </span>
             <May call={RunService.method.startLadder}>
               {missing > MANY && (
-                <Choice label="Teachers" value={String(every)} options={EVERY} changed={(value) => setEvery(Number(value))} />
+                <Choice label="Teachers" value={String(every)} options={EVERY} changed={(value) => setChosen(Number(value))} />
               )}
               <button class="main" onClick={() => void act(() => runService.startLadder({ runId, every }))}>
                 Evaluate {every > 1 ? 'these' : missing === 1 ? 'it' : 'them'}

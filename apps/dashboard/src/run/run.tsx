@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded, useRepeated } from '../api/loaded.js';
 import { ForkForm } from '../forms/fork-form.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Budget, Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -55,12 +55,8 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
   useChanges((change) => change.runId === (run?.runId ?? runId), reload, 300, run?.runId ?? runId);
   const isAtWork =
     run !== undefined && [RunStatus.TRAINING, RunStatus.PREPARING, RunStatus.QUEUED, RunStatus.RECOVERING].includes(run.status);
-  useEffect(() => {
-    // Steps that are not recorded yet have no event.
-    if (!isAtWork) return undefined;
-    const timer = setInterval(() => document.visibilityState === 'visible' && reload(), LIVE_EVERY_MS);
-    return () => clearInterval(timer);
-  }, [isAtWork]);
+  // Steps that are not recorded yet have no event.
+  useRepeated(reload, LIVE_EVERY_MS, isAtWork);
   useEffect(() => {
     document.title = run === undefined ? 'Run · Espalier' : `${title} · ${nameOf(run)} · ${statusWord(run.status)} · Espalier`;
   }, [run?.name, run?.status, title]);

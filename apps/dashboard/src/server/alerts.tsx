@@ -1,7 +1,6 @@
 // The bar of alerts on every page: conditions that need a person's attention. Nothing where all is well.
-import { useEffect } from 'preact/hooks';
 import { engineService, historyService, runService } from '../api/client.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded, useRepeated } from '../api/loaded.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { missedTarget, standingOf } from '../ui/format.js';
@@ -51,10 +50,7 @@ const ended = ({ runId, name, status, endedAt, hardSparsity, settings, failure }
 
 export function Alerts() {
   const { data: alerts, reload } = useLoaded('alerts', look);
-  useEffect(() => {
-    const timer = setInterval(() => document.visibilityState === 'visible' && reload(), LOOK_AGAIN_MS);
-    return () => clearInterval(timer);
-  }, []);
+  useRepeated(reload, LOOK_AGAIN_MS);
   if (alerts === undefined || alerts.length === 0) return null;
   const dismiss = (runs: readonly string[]): void => {
     rememberSeen(runs);

@@ -2,7 +2,7 @@
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { engineService } from '../api/client.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded, useRepeated } from '../api/loaded.js';
 import type { LogLine } from '../generated/espalier/v1/engine_service_pb.js';
 import { Check } from '../forms/choice-field.js';
 import { Pending, TroubleNote } from '../ui/parts.js';
@@ -14,14 +14,11 @@ const clock = new Intl.DateTimeFormat('en-GB', { dateStyle: 'short', timeStyle: 
 
 export function Log() {
   const [problemsOnly, setProblemsOnly] = useState(false);
-  const loaded = useLoaded(`log ${problemsOnly}`, (signal) => engineService.getLog({ lines: LINES, problemsOnly }, { signal }));
+  const loaded = useLoaded('log', (signal) => engineService.getLog({ lines: LINES, problemsOnly }, { signal }), String(problemsOnly));
   const { data, trouble, reload } = loaded;
   const room = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
-  useEffect(() => {
-    const timer = setInterval(() => document.visibilityState === 'visible' && reload(), LOOK_AGAIN_MS);
-    return () => clearInterval(timer);
-  }, []);
+  useRepeated(reload, LOOK_AGAIN_MS);
   // New lines are followed while the reader is at the end, and don't move what is being read above it.
   useEffect(() => {
     if (atEnd.current) room.current?.scrollTo(0, room.current.scrollHeight);

@@ -1,8 +1,8 @@
 // The server: its engines, the devices of their machines, and its disk.
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { artifactService, engineService, historyService, troubleOf } from '../api/client.js';
-import { useLoaded, useTrouble } from '../api/loaded.js';
+import { useLoaded, useRepeated, useTrouble } from '../api/loaded.js';
 import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
 import { ArtifactService, type GetDiskUsageResponse, type RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService, type Device, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
@@ -48,10 +48,7 @@ export function ServerView() {
 
 function Engines() {
   const loaded = useLoaded('engines', async (signal) => (await engineService.listEngines({}, { signal })).engines);
-  useEffect(() => {
-    const timer = setInterval(() => document.visibilityState === 'visible' && loaded.reload(), LOOK_AGAIN_MS);
-    return () => clearInterval(timer);
-  }, []);
+  useRepeated(loaded.reload, LOOK_AGAIN_MS);
   const { data: engines, trouble } = loaded;
   if (engines === undefined) return <Pending loaded={loaded} heading="The engines are not known" />;
   return (

@@ -41,7 +41,7 @@ export function TokenForm({ close, done }: { close: () => void; done: (made: Mad
         <div class="fields">
           <TextField
             label="Name"
-            help="whose it is: its calls are recorded as those of token:NAME"
+            help="of its owner; the history shows its calls as those of token:NAME"
             value={values.name}
             changed={(name) => change('name', name)}
             wrong={byField['name']}
@@ -59,7 +59,7 @@ export function TokenForm({ close, done }: { close: () => void; done: (made: Mad
           />
           <TextField
             label="Days"
-            help="that it is valid for, 1 to 3,650"
+            help="for which it is valid, 1 to 3,650"
             value={values.days}
             changed={(days) => change('days', days)}
             wrong={byField['days']}

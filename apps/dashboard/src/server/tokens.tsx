@@ -148,7 +148,7 @@ function RevokeForm({ token, close, done }: { token: AccessToken; close: () => v
   };
   return (
     <FormDialog title={`Revoke token ${token.name}`} button="Revoke the token" isDanger send={send} close={close}>
-      <p>From now on it opens nothing. Open calls with it end, and browsers that it let in are logged out.</p>
+      <p>Once revoked, the token opens nothing. Open calls with it end, and browsers that logged in by it are logged out.</p>
       <TroubleNote trouble={trouble} />
     </FormDialog>
   );
