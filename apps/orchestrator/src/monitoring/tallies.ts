@@ -33,11 +33,11 @@ export class Tallies {
   });
 
   async timeAppend<T>(append: () => Promise<T>): Promise<T> {
-    const beganMs = performance.now();
+    const observe = this.appends.startTimer();
     try {
       return await append();
     } finally {
-      this.appends.observe((performance.now() - beganMs) / 1_000);
+      observe();
     }
   }
 

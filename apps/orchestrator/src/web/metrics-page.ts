@@ -3,11 +3,12 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Counter, Gauge } from 'prom-client';
 import { roomIn } from '#files';
 import type { TlsIdentity } from '#local-access';
+import type { engineV1 } from '#protocol';
 import type { OpenCalls } from '../api/call-limits.js';
 import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
-import { SLOT_STATUSES } from '../engine-pool/engine-slot.js';
+import { SLOT_STATUSES, type EngineSlot } from '../engine-pool/engine-slot.js';
 import { lookAt } from '../engine-pool/look-at.js';
 import { Tallies } from '../monitoring/tallies.js';
 import { DriverLease } from '../storage/driver-lease.js';
@@ -33,6 +34,8 @@ type Value = [labels: Record<string, string>, value: number];
 
 @Injectable()
 export class MetricsPage {
+  private readonly looks = new Map<EngineSlot, Promise<engineV1.DescribeEngineResponse | null>>();
+
   constructor(
     @Inject(Tallies) private readonly tallies: Tallies,
     @Inject(RunViews) private readonly views: RunViews,
@@ -55,31 +58,35 @@ export class MetricsPage {
   }
 
   text(): Promise<string> {
+    this.looks.clear();
     return this.tallies.registry.metrics();
   }
 
   private register({ name, help, labels: labelNames = [], countsUp = false, read }: Figure): void {
     const common = { name, help, labelNames, registers: [this.tallies.registry] };
-    const values = async (): Promise<Value[]> => {
-      const found = await read();
-      return typeof found === 'number' ? [[{}, found]] : found;
+    /** Each reading begins anew: an engine that is gone has no value, and neither has a figure that can't be read now. */
+    const collect = async (metric: Counter | Gauge): Promise<void> => {
+      metric.reset();
+      if (labelNames.length === 0) metric.remove(); // without labels a reset leaves a 0
+      const found = await Promise.resolve()
+        .then(read)
+        .catch(() => []);
+      for (const [labels, value] of typeof found === 'number' ? [[{}, found] as Value] : found) metric.inc(labels, value);
     };
-    // Each reading begins anew: an engine that is gone has no value.
-    if (countsUp) {
-      const collect = async function (this: Counter): Promise<void> {
-        const found = await values();
-        this.reset();
-        for (const [labels, value] of found) this.inc(labels, value);
-      };
-      new Counter({ ...common, collect });
-      return;
-    }
-    const collect = async function (this: Gauge): Promise<void> {
-      const found = await values();
-      this.reset();
-      for (const [labels, value] of found) this.set(labels, value);
-    };
-    new Gauge({ ...common, collect });
+    if (countsUp)
+      new Counter({
+        ...common,
+        collect() {
+          return collect(this);
+        },
+      });
+    else
+      new Gauge({
+        ...common,
+        collect() {
+          return collect(this);
+        },
+      });
   }
 
   private ofWork(): Figure[] {
@@ -207,12 +214,19 @@ export class MetricsPage {
   }
 
   /** An engine that has not started, or does not answer in time, has no value. */
-  private async described(value: (about: { residentBytes: bigint; memoryAvailableBytes: bigint }) => bigint): Promise<Value[]> {
+  private async described(value: (about: engineV1.DescribeEngineResponse) => bigint): Promise<Value[]> {
     const asked = this.pool.slots.map(async (slot): Promise<Value[]> => {
-      const about = slot.supervisor.live === null ? null : await lookAt(slot);
+      const about = await this.lookOnceAt(slot);
       return about === null ? [] : [[{ engine: slot.name }, Number(value(about))]];
     });
     return (await Promise.all(asked)).flat();
+  }
+
+  /** All figures of a page come from one answer. */
+  private lookOnceAt(slot: EngineSlot): Promise<engineV1.DescribeEngineResponse | null> {
+    let look = this.looks.get(slot);
+    if (look === undefined) this.looks.set(slot, (look = slot.supervisor.live === null ? Promise.resolve(null) : lookAt(slot)));
+    return look;
   }
 }
 
