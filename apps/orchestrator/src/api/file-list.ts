@@ -1,9 +1,9 @@
 // The folders, models and texts in a folder, for a form that asks for a path. Nothing outside the roots is told, wherever a link leads.
-import { opendir, stat } from 'node:fs/promises';
+import { lstat, opendir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { Dirent } from 'node:fs';
+import type { Dirent, Stats } from 'node:fs';
 import { isDataFile } from '#model-files';
-import { EspalierError, v1 } from '#protocol';
+import { invalidField, v1, type EspalierError } from '#protocol';
 import { isInside, realPlace } from './allowed-paths.js';
 
 const { FILE_KIND_FOLDER, FILE_KIND_MODEL, FILE_KIND_TEXT } = v1.FileKind;
@@ -23,12 +23,12 @@ interface Places {
 
 /**
  * @param path a folder, or something in it, which need not be there; '': the roots
- * @throws EspalierError PATH_NOT_ALLOWED
+ * @throws EspalierError PATH_NOT_ALLOWED, IO_ERROR
  */
 export async function listFiles(path: string, { roots, hidden }: Places): Promise<v1.ListFilesResponse> {
   const known = { roots: await folders(roots), hidden: await Promise.all(hidden.map(realPlace)) };
   if (path === '') {
-    const entries = await Promise.all(known.roots.map((root) => folderEntry(root, root, known.roots)));
+    const entries = await Promise.all(known.roots.map(async (root) => folderEntry(root, root, await statOf(root), known.roots)));
     return { folderPath: '', parentPath: '', entries, leftOut: 0 };
   }
   const folder = await nearestFolder(await realPlace(resolve(path)));
@@ -57,37 +57,35 @@ const mayMatter = (entry: Dirent): boolean => entry.isDirectory() || entry.isSym
 async function entryAt(path: string, { roots, hidden }: Places): Promise<v1.FileEntry | null> {
   const place = await realPlace(path);
   if (!isInside(place, roots) || isInside(place, hidden)) return null;
-  const there = await stat(place).catch(() => null);
+  const there = await statOf(place);
   if (there === null) return null;
-  if (there.isDirectory()) return folderEntry(path, basename(path), roots);
+  if (there.isDirectory()) return folderEntry(path, basename(path), there, roots);
   if (!there.isFile() || !isDataFile(path)) return null;
   return { name: basename(path), path, kind: FILE_KIND_TEXT, bytes: BigInt(there.size), modifiedAt: there.mtime };
 }
 
 /** A folder, or a model: that is one with a config.json and weights. */
-async function folderEntry(path: string, name: string, roots: readonly string[]): Promise<v1.FileEntry> {
-  const modifiedAt = (await stat(path).catch(() => null))?.mtime;
-  const folder: v1.FileEntry = { name, path, kind: FILE_KIND_FOLDER, bytes: 0n, modifiedAt };
-  let isModel = false;
+async function folderEntry(path: string, name: string, there: Stats | null, roots: readonly string[]): Promise<v1.FileEntry> {
+  const folder: v1.FileEntry = { name, path, kind: FILE_KIND_FOLDER, bytes: 0n, modifiedAt: there?.mtime };
   let bytes = 0n;
   let looked = 0;
   try {
+    await lstat(join(path, 'config.json')); // most folders have none, and need not be read
     for await (const entry of await opendir(path)) {
       if ((looked += 1) > MODEL_ENTRIES_MAX) return folder;
-      if (entry.name === 'config.json') isModel = true;
       if (entry.name.endsWith('.safetensors')) bytes += await sizeInside(join(path, entry.name), roots);
     }
   } catch {
-    return folder; // it can't be read
+    return folder; // it can't be read, or is no model
   }
-  return isModel && bytes > 0n ? { ...folder, kind: FILE_KIND_MODEL, bytes } : folder;
+  return bytes > 0n ? { ...folder, kind: FILE_KIND_MODEL, bytes } : folder;
 }
 
 /** The caches of the hub hold links to the weights. */
 async function sizeInside(path: string, roots: readonly string[]): Promise<bigint> {
   const place = await realPlace(path);
   if (!isInside(place, roots)) return 0n;
-  const file = await stat(place).catch(() => null);
+  const file = await statOf(place);
   return file?.isFile() === true ? BigInt(file.size) : 0n;
 }
 
@@ -103,21 +101,21 @@ async function nearestFolder(place: string): Promise<string> {
 }
 
 async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => null))?.isDirectory() === true;
+  return (await statOf(path))?.isDirectory() === true;
+}
+
+/** null: it is not there, or can't be asked. */
+function statOf(path: string): Promise<Stats | null> {
+  return stat(path).catch(() => null);
 }
 
 async function opened(folder: string): ReturnType<typeof opendir> {
   try {
     return await opendir(folder);
   } catch (error) {
-    const description = `the folder can't be read: ${(error as Error).message}`;
-    throw refusal('FILE_UNUSABLE', description);
+    throw invalidField('IO_ERROR', 'folder_path', `the folder can't be read: ${(error as Error).message}`);
   }
 }
 
 const notAllowed = (roots: readonly string[]): EspalierError =>
-  refusal('PATH_NOT_ALLOWED', `this folder is not listed; listed are those in ${roots.join(', ') || 'no folder'}`);
-
-function refusal(code: string, description: string): EspalierError {
-  return new EspalierError(code, `folder_path: ${description}`, { violations: [{ field: 'folder_path', description, code }] });
-}
+  invalidField('PATH_NOT_ALLOWED', 'folder_path', `this folder is not listed; listed are those in ${roots.join(', ') || 'no folder'}`);
