@@ -37,6 +37,7 @@ async function main(): Promise<void> {
       // Nothing that this process asks of the card succeeds any more. A new process can use it, and runs go on there from their last state.
       log.fatal({ method, code }, message);
       setTimeout(() => process.exit(EXIT_DEVICE_LOST), ANSWER_MS);
+      return;
     }
     log.warn({ method, code, field, ...(code === 'INTERNAL' ? { stack } : {}) }, message);
   };

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { availableParallelism } from 'node:os';
 import { addressProblem, isLoopbackAddress, type TlsFiles } from '#local-access';
-import { EspalierError, type ErrorCode } from '#protocol';
+import { EspalierError, invalidField, type ErrorCode } from '#protocol';
 
 /** More engines on one machine have not been tried. */
 const ENGINES_MAX = 64;
@@ -215,7 +215,7 @@ interface GivenOptions {
 /** @throws EspalierError FIELD_OUT_OF_RANGE, ENGINE_ADDRESS_INVALID */
 function requireEngines(engines: number, named: string[], devices: string[]): void {
   const refuse = (option: string, code: ErrorCode, why: string): never => {
-    throw new EspalierError(code, `${option}: ${why}`, { violations: [{ field: option, description: why, code }] });
+    throw invalidField(code, option, why);
   };
   if (engines === 0 && named.length === 0)
     refuse('--engines', 'FIELD_OUT_OF_RANGE', '0 leaves none to work with: name one that runs already with --engine, or start 1 or more');
@@ -243,12 +243,9 @@ function tlsFiles(certFile?: string, keyFile?: string, clientCaFile?: string): T
     return { certFile: resolve(certFile), keyFile: resolve(keyFile), clientCaFile: clientCaFile && resolve(clientCaFile) };
   if (!certFile && !keyFile && !clientCaFile) return undefined;
   const [field, needs] = certFile
-    ? ['--tls-key', 'the private key of --tls-cert']
-    : ['--tls-cert', 'the certificate that the server shows'];
-  const description = `is needed: ${needs}`;
-  throw new EspalierError('FIELD_REQUIRED', `${field}: ${description}`, {
-    violations: [{ field, description, code: 'FIELD_REQUIRED' }],
-  });
+    ? (['--tls-key', 'the private key of --tls-cert'] as const)
+    : (['--tls-cert', 'the certificate that the server shows'] as const);
+  throw invalidField('FIELD_REQUIRED', field, `is needed: ${needs}`);
 }
 
 /** @throws EspalierError ADDRESS_INSECURE */

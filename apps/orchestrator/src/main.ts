@@ -83,7 +83,7 @@ async function main(): Promise<void> {
   storage.start();
   await app.get(TokenKeeper).start();
   const listen = await server.listen(config.listen);
-  const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey() });
+  const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey(), tls });
   announce(folder, listen, web, tls, log);
   lease.announce(listen);
   process.stdout.write(
@@ -174,7 +174,7 @@ async function acquireNamedDevices({ slots }: EnginePool, { devices }: Orchestra
 }
 
 /** The page's address; null where none is wanted. */
-async function serveWeb(server: WebServer, { web }: OrchestratorConfig, secrets: Omit<WebSecrets, 'tls'>): Promise<string | null> {
+async function serveWeb(server: WebServer, { web }: OrchestratorConfig, secrets: WebSecrets): Promise<string | null> {
   if (web === WEB_OFF) return null;
   return server.listen(web ?? DEFAULT_WEB, secrets, web === undefined);
 }

@@ -25,7 +25,7 @@ describe('a set of gates', () => {
     ['a gate that the model has not', encodeGates(setOf(1000, 999)), 999],
     ['bits of another model', encodeGates(allGates(100)), 200],
     ['bits beyond the last gate', encodeGates(allGates(104)), 101],
-    ['a kind that nobody writes', Buffer.from([7, 1]).toString('base64'), 100],
+    ['a kind that no release writes', Buffer.from([7, 1]).toString('base64'), 100],
     ['a gap that does not end', Buffer.from([0, 0x80]).toString('base64'), 100],
     ['a gap without end', Buffer.from([0, 0xff, 0xff, 0xff, 0xff, 0xff, 1]).toString('base64'), 100],
   ])('is not read from %s', (_, text, count) => {

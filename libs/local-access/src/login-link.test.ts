@@ -12,7 +12,7 @@ describe('the link that lets a browser in', () => {
     expect(['', '.', '..', 'a.b.c'].map((one) => keys.accept(one))).toEqual([false, false, false, false]);
   });
 
-  test('it is good for some hours, and nobody can write more into it', () => {
+  test('it is good for some hours, and no client can write more into it', () => {
     const keys = new LoginKeys('right');
     const link = loginLink(PAGE, 'right', '/', 0);
     const [until, nonce, signature] = keyOf(link).split('.');

@@ -25,6 +25,11 @@ export function readCertificate(file: string): X509Certificate {
   return readPem(file, 'certificate', (pem) => new X509Certificate(pem)).value;
 }
 
+/** The whole file, whose first certificate can be used. @throws Error that names the file */
+export function readCertificatePem(file: string): Buffer {
+  return readPem(file, 'certificate', (pem) => new X509Certificate(pem)).pem;
+}
+
 function readPem<T>(file: string, what: string, parse: (pem: Buffer) => T, read = readUserFileSync): { pem: Buffer; value: T } {
   try {
     const pem = read(file, PEM_BYTES_MAX);

@@ -53,7 +53,7 @@ describe('the files of an identity', () => {
     ['a key of another certificate', async () => writeFileSync(FILES.keyFile, (await sign()).key), /server\.key is not the private key/],
     ['a key that every user can open', () => chmodSync(FILES.keyFile, 0o644), /every user of this machine can open .*server\.key/],
     ['no key', () => rmSync(FILES.keyFile), /server\.key/],
-    ['a certificate that is none', () => writeFileSync(FILES.certFile, 'words'), /server\.pem holds no certificate/],
+    ['a file without a certificate', () => writeFileSync(FILES.certFile, 'words'), /server\.pem holds no certificate/],
   ])('are refused with %s, and the old ones stay in use', async (_, damage, words) => {
     const identity = new TlsIdentity(FILES);
     const { end } = identity;
@@ -63,7 +63,7 @@ describe('the files of an identity', () => {
     expect(identity.end).toEqual(end);
   });
 
-  it('are refused with an authority of clients that is none', () => {
+  it('are refused with a file of clients’ authorities that holds none', () => {
     writeFileSync(file('none.pem'), 'words');
     expect(() => new TlsIdentity({ ...FILES, clientCaFile: file('none.pem') })).toThrow(/none\.pem holds no certificate/);
   });

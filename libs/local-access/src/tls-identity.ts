@@ -1,11 +1,10 @@
 // The certificate that a server shows, its key, and the authority of its clients' certificates. The files are looked at again and again:
 // connections that come after a change get the new certificate, those that are open keep theirs.
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { isIP, type Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { createServer, type SecureContextOptions, type Server, type TLSSocket } from 'node:tls';
 import { readSecretFileSync } from '#files';
-import { readCertificate, readTlsPair } from './tls-files.js';
+import { readCertificatePem, readTlsPair } from './tls-files.js';
 
 const LOOK_MS = 5_000;
 /** A client that says nothing for so long is cut off. */
@@ -26,6 +25,7 @@ interface Content {
   cert: Buffer;
   key: Buffer;
   ca?: Buffer;
+  certificate: X509Certificate;
 }
 
 export interface IdentityNews {
@@ -81,7 +81,7 @@ export class TlsIdentity {
     const { cert, key, ca } = this.content;
     if (found.cert.equals(cert) && found.key.equals(key) && (found.ca === undefined || found.ca.equals(ca!))) return false;
     this.content = found;
-    for (const server of this.servers) server.setSecureContext({ ...found, minVersion: MIN_VERSION });
+    for (const server of this.servers) server.setSecureContext(contextOf(found));
     return true;
   }
 
@@ -113,8 +113,8 @@ export class TlsIdentity {
    */
   acceptor(protocol: string, enter: (socket: TLSSocket) => void, failed: (socket: Socket, code: string) => void): (socket: Socket) => void {
     const asksClients = this.files.clientCaFile === undefined ? {} : { requestCert: true, rejectUnauthorized: true };
-    const options = { ...this.content, ...asksClients, ALPNProtocols: [protocol], minVersion: MIN_VERSION, handshakeTimeout: HANDSHAKE_MS };
-    const server = createServer(options as object, (socket) => {
+    const options = { ...contextOf(this.content), ...asksClients, ALPNProtocols: [protocol], handshakeTimeout: HANDSHAKE_MS };
+    const server = createServer(options, (socket) => {
       socket.on('error', () => undefined); // the server behind it learns of it by the close
       enter(socket);
     });
@@ -124,7 +124,7 @@ export class TlsIdentity {
   }
 
   private get certificate(): X509Certificate {
-    return new X509Certificate(this.content.cert);
+    return this.content.certificate;
   }
 }
 
@@ -132,9 +132,12 @@ function isAuthority(certificate: X509Certificate): boolean {
   return certificate.ca && certificate.subject === certificate.issuer;
 }
 
+function contextOf({ cert, key, ca }: Content): SecureContextOptions {
+  return { cert, key, minVersion: MIN_VERSION, ...(ca === undefined ? {} : { ca }) };
+}
+
 function read({ certFile, keyFile, clientCaFile }: TlsFiles): Content {
   const { certificate: cert, key } = readTlsPair({ certFile, keyFile }, readSecretFileSync);
-  if (clientCaFile === undefined) return { cert, key };
-  readCertificate(clientCaFile);
-  return { cert, key, ca: readFileSync(clientCaFile) };
+  const ca = clientCaFile === undefined ? {} : { ca: readCertificatePem(clientCaFile) };
+  return { cert, key, ...ca, certificate: new X509Certificate(cert) };
 }

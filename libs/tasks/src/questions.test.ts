@@ -222,7 +222,7 @@ describe('what does not fit is named', () => {
     expect(error.message).toMatch(/piqa: .*validation\.jsonl, line 2: the column sol1 .*there are: goal, solution1, sol2, label/);
   });
 
-  test('an answer that is none of the choices', async () => {
+  test('an answer that is not among the choices', async () => {
     await put('piqa/validation.jsonl', { goal: 'a', sol1: 'b', sol2: 'c', label: 2 });
     expect((await refusal(ask('piqa'))).message).toMatch(/line 1: label is 2; a number from 0 to 1 is allowed/);
   });
@@ -252,7 +252,7 @@ describe('what does not fit is named', () => {
     expect(await told('task: mine\ndata: { folder: x, split: test }\npromt: x\nchoices: [a, b]\ngold: g\nmetrics: [acc]')).toMatch(/promt/);
   });
 
-  test('a template that is none', async () => {
+  test('a template that can not be parsed', async () => {
     const path = join(folder, 'mine.yaml');
     await writeFile(path, 'task: mine\ndata: { folder: geo, split: test }\nprompt: "{{ open"\nchoices: [a, b]\ngold: g\nmetrics: [acc]\n');
     const { scored } = await findTasks([path]);

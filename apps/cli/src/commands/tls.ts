@@ -82,12 +82,7 @@ async function initFolder(context: Context, { dir = absolutePath('tls'), names =
   }
   const authority = await newAuthority(`Espalier lab authority of ${hostname()}`.slice(0, 64), AUTHORITY_DAYS);
   write(dir, AUTHORITY, authority);
-  await sign(
-    context,
-    dir,
-    authority,
-    [...new Set([...names, hostname(), ...HERE])].filter((name) => HOST_NAME.test(name)),
-  );
+  await sign(context, dir, authority, withOwnNames(names));
 }
 
 async function renewFolder(context: Context, { dir = absolutePath('tls'), names }: FolderOption): Promise<void> {
@@ -109,7 +104,7 @@ async function renewFolder(context: Context, { dir = absolutePath('tls'), names 
       exitCode: ExitCode.notAllowed,
       hint: 'make another one in another folder with `espalier tls init`, and give its authority.pem to all clients',
     });
-  await sign(context, dir, authority, names === undefined ? before : [...new Set([...names, hostname(), ...HERE])]);
+  await sign(context, dir, authority, names === undefined ? before : withOwnNames(names));
 }
 
 async function sign({ output }: Context, dir: string, authority: Signed, names: string[]): Promise<void> {
@@ -136,6 +131,11 @@ function write(folder: string, name: string, { certificate, key }: Signed): void
   } catch (error) {
     throw folderUnusable(folder, error);
   }
+}
+
+/** A host may have a name that is none in DNS; it is left out. */
+function withOwnNames(names: readonly string[]): string[] {
+  return [...new Set([...names, hostname(), ...HERE])].filter((name) => HOST_NAME.test(name));
 }
 
 function namesOf({ subjectAltName = '' }: X509Certificate): string[] {

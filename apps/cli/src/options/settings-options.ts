@@ -10,7 +10,6 @@ import {
   settingOfText,
   type RequestedValues,
   type Setting,
-  type SettingName,
   type v1,
 } from '#protocol';
 
@@ -33,13 +32,13 @@ export function settingsOf(options: object, ofFile: RequestedValues = {}): v1.Ru
   const given = options as Record<string, unknown>;
   const values = settingsTable().map((setting) => [setting.name, given[attributeOf(setting)]]);
   const said = Object.fromEntries(values.filter(([, value]) => value !== undefined)) as RequestedValues;
-  const aimed = TARGETS.some((name) => said[name] !== undefined);
-  const kept = aimed ? Object.fromEntries(Object.entries(ofFile).filter(([name]) => !TARGETS.includes(name as SettingName))) : ofFile;
+  // A run has one target: that of an option counts, whichever a file has.
+  const aimed = TARGET_NAMES.some((name) => said[name] !== undefined);
+  const kept = aimed
+    ? Object.fromEntries(Object.entries(ofFile).filter(([name]) => !(TARGET_NAMES as readonly string[]).includes(name)))
+    : ofFile;
   return settingsMessage({ ...kept, ...said });
 }
-
-/** A run has one of them: that of an option counts, whichever a file has. */
-const TARGETS: readonly SettingName[] = TARGET_NAMES;
 
 function helpOf(setting: Setting): string {
   return textOf(

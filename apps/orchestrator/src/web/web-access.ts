@@ -64,9 +64,9 @@ export class WebAccess {
   /** An address in numbers can't be made to lead elsewhere, as a name can; any port, since it may be forwarded. */
   private isOwnName(name: string): boolean {
     if (name === '') return false;
-    if (this.secrets.tls?.isFor(name) === true) return true;
     if (name === 'localhost' || name === this.host || name === '::1' || /^127(\.\d{1,3}){3}$/.test(name)) return true;
-    return ['0.0.0.0', '::'].includes(this.host) && isIP(name) !== 0;
+    if (['0.0.0.0', '::'].includes(this.host) && isIP(name) !== 0) return true;
+    return this.secrets.tls?.isFor(name) === true;
   }
 
   /** Who calls. @throws EspalierError where the request shows neither a token that is valid, nor a cookie that stands for one */

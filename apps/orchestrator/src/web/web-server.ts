@@ -9,7 +9,7 @@ import { encodeEnvelope, type UniversalHandler } from '@connectrpc/connect/proto
 import { codeToHttpStatus, endStreamFlag, errorToJson, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
-import { LOGIN_PATH, type TlsIdentity } from '#local-access';
+import { LOGIN_PATH } from '#local-access';
 import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, toEspalierError } from '#protocol';
 import { Access } from '../api/access.js';
 import { Callers } from '../api/callers.js';
@@ -17,7 +17,7 @@ import type { OpenCalls } from '../api/call-limits.js';
 import { Doors } from '../api/doors.js';
 import { PublicServices } from '../api/public-services.js';
 import { requestIdOf } from '../api/request-ids.js';
-import { OPEN_CALLS, TLS_IDENTITY } from '../tokens.js';
+import { OPEN_CALLS } from '../tokens.js';
 import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
 import { ANSWER_COMPRESSIONS, COMPRESSED_BYTES_MIN, encodingFor } from './compression.js';
 import { METRICS_PATH, MetricsPage } from './metrics-page.js';
@@ -54,7 +54,6 @@ export class WebServer {
   constructor(
     @Inject(PublicServices) private readonly services: PublicServices,
     @Inject(Access) private readonly access: Access,
-    @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
     @Inject(Callers) private readonly callers: Callers,
     @Inject(Doors) private readonly doors: Doors,
     @Inject(MetricsPage) private readonly metricsPage: MetricsPage,
@@ -82,15 +81,15 @@ export class WebServer {
    * @param address host:port; where `orAnyPort` is set and the port is taken, another one
    * @throws EspalierError LISTEN_FAILED
    */
-  async listen(address: string, secrets: Omit<WebSecrets, 'tls'>, orAnyPort = false): Promise<string> {
+  async listen(address: string, secrets: WebSecrets, orAnyPort = false): Promise<string> {
     const host = address.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-    const access = new WebAccess(this.access, { ...secrets, tls: this.tls }, host);
+    const access = new WebAccess(this.access, secrets, host);
     const server = createServer(ASKING, (request, response) => {
       this.serve(access, request, response).catch((error: unknown) => fail(error, request, response));
     });
     const { port } = await this.doors.ofWeb(server, address, orAnyPort);
     this.server = server;
-    const { tls } = this;
+    const { tls } = secrets;
     if (tls === null) return `http://${bracketed(host)}:${port}`;
     return `https://${bracketed(tls.isFor(host) ? host : tls.name)}:${port}`;
   }
@@ -133,12 +132,11 @@ export class WebServer {
     const metadata = callMetadata(id);
     response.setHeader(REQUEST_ID_HEADER, id);
     response.setHeader('cache-control', 'no-store');
-    const client = `http ${request.socket.remoteAddress ?? ''}`;
     const method = this.methods.get(path);
     try {
       if (foreign !== undefined) throw foreign;
       const grant = access.grantOf(request);
-      const refusal = problem ?? this.calls.refusal(client);
+      const refusal = problem ?? this.calls.refusal(clientOf(request));
       if (refusal !== undefined) throw refusal;
       if (method === undefined) {
         sendText(response, 404, `there is no method ${path}`);
@@ -146,9 +144,7 @@ export class WebServer {
       }
       this.callers.admit(path, metadata, grant);
       if (!this.callers.remember(metadata, request.socket)) return void response.destroy();
-      this.doors.trust(request.socket);
-      this.calls.add(client, 1);
-      response.once('close', () => this.calls.add(client, -1));
+      this.admit(request, response);
       const contextValues = createContextValues().set(CALL_METADATA, metadata);
       const asked = universalRequestFromNodeRequest(request, response, undefined, contextValues);
       const body = await readBody(request);
@@ -165,10 +161,9 @@ export class WebServer {
 
   /** Any role may read it. Prometheus shows the token as other programs do. */
   private async metrics(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const client = `http ${request.socket.remoteAddress ?? ''}`;
     try {
       access.grantOf(request);
-      const refusal = this.calls.refusal(client);
+      const refusal = this.calls.refusal(clientOf(request));
       if (refusal !== undefined) throw refusal;
     } catch (error) {
       const known = toEspalierError(error);
@@ -176,12 +171,18 @@ export class WebServer {
       sendText(response, codeToHttpStatus(toConnectError(known).code), known.message);
       return;
     }
-    this.doors.trust(request.socket);
-    this.calls.add(client, 1);
-    response.once('close', () => this.calls.add(client, -1));
+    this.admit(request, response);
     const text = await this.metricsPage.text();
     response.writeHead(200, { 'content-type': this.metricsPage.type, 'cache-control': 'no-store' });
     response.end(request.method === 'HEAD' ? undefined : text);
+  }
+
+  /** Its connection is no longer one of those that make way for others, and the call counts until its answer ends. */
+  private admit(request: IncomingMessage, response: ServerResponse): void {
+    const client = clientOf(request);
+    this.doors.trust(request.socket);
+    this.calls.add(client, 1);
+    response.once('close', () => this.calls.add(client, -1));
   }
 
   private async page(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -200,6 +201,10 @@ export class WebServer {
     response.writeHead(200, { ...headers, ...(encoding === null ? {} : { 'content-encoding': encoding }), 'content-length': body.length });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
+}
+
+function clientOf({ socket }: IncomingMessage): string {
+  return `http ${socket.remoteAddress ?? ''}`;
 }
 
 function bracketed(host: string): string {

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
-import { EventCorruptError, EventStoreError, type EventStore, type StoredEvent, type Subscription } from '#event-store';
+import { EventCorruptError, EventStoreError, missingIn, type EventStore, type StoredEvent, type Subscription } from '#event-store';
 import { roomIn } from '#files';
 import type { OrchestratorConfig } from '../config.js';
 import { Tallies } from '../monitoring/tallies.js';
@@ -132,21 +132,14 @@ export class Webhooks {
   /** A file without a cursor, or with that of other events, begins with what happens from now on. */
   private async beginning(outbox: Outbox): Promise<Cursor | null> {
     const known = outbox.cursor;
-    if (known !== undefined && (known === null || (await this.isOfStore(known)))) return known;
+    if (known !== undefined && (known === null || (await this.isThere(known)))) return known;
     const newest = await this.newest();
     outbox.moveTo(newest);
     return newest;
   }
 
-  private async isOfStore({ stream, revision, id }: Cursor): Promise<boolean> {
-    if (id === null) return true;
-    try {
-      for await (const event of this.store.read(stream, { from: revision, maxCount: 1 })) return event.id === id;
-    } catch (error) {
-      if (error instanceof EventCorruptError) return true;
-      throw error;
-    }
-    return false;
+  private async isThere(cursor: Cursor): Promise<boolean> {
+    return (await missingIn(this.store, { ...cursor, position: cursor.position.commit })) === null;
   }
 
   private async newest(): Promise<Cursor | null> {

@@ -82,7 +82,7 @@ export function withUnrecorded(recorded: Partial<SettingValues>): SettingValues 
 
 /** A preset's value of a setting; undefined where that is computed. */
 export function defaultOf(setting: Setting, preset: string): Value | undefined {
-  return setting.computed ? undefined : valueOfText(setting, defaultText(setting, preset));
+  return setting.computed ? undefined : valueOfText(setting, presetDefault(setting, preset));
 }
 
 /** A preset's values of all settings but those that are computed. */
@@ -92,9 +92,6 @@ export function presetDefaults(preset: string): RequestedValues {
 
 /** The preset of a request that names none. */
 export const defaultPreset = (): string => settingsTable().find(({ name }) => name === 'preset')!.default;
-
-/** For people: a value, or how it is found. */
-export const defaultText = (setting: Setting, preset: string): string => presetDefault(setting, preset);
 
 /** @throws RangeError with what is allowed, where the form is wrong; ranges are not checked here */
 export function valueOfText(setting: Setting, text: string): Value {

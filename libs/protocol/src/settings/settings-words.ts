@@ -1,5 +1,6 @@
 // The table of settings in words: for the help of the command line, and as a page of the documentation.
-import { defaultPreset, defaultText, isAmount, valueOfText, type SettingValues } from './setting-values.js';
+import { presetDefault } from '#comparison';
+import { defaultPreset, isAmount, valueOfText, type SettingValues } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 /** "0 to 0.95", "tracking or multipliers"; empty where anything goes. */
@@ -30,7 +31,7 @@ export function settingOfText(setting: Setting, text: string): SettingValues[Set
 /** "800; short: 1400; paper: 8750" */
 export function defaultWords(setting: Setting): string {
   if (setting.kind === 'flag') return 'off';
-  const wordsOf = (preset: string): string => shortList(setting, defaultText(setting, preset));
+  const wordsOf = (preset: string): string => shortList(setting, presetDefault(setting, preset));
   const usual = wordsOf(defaultPreset());
   const others = settingOfField('preset')!.allowed.filter((preset) => wordsOf(preset) !== usual);
   return [usual, ...others.map((preset) => `${preset}: ${wordsOf(preset)}`)].join('; ');

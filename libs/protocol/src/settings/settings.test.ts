@@ -11,7 +11,7 @@ const defaults = Object.fromEntries(
 ) as unknown as SettingValues;
 
 describe('the table of settings', () => {
-  it.each(settingsTable())('says what $field is, what is allowed and what it is when nobody gives it', (one) => {
+  it.each(settingsTable())('says what $field is, what is allowed and what it is where a request leaves it out', (one) => {
     expect(one.help).not.toBe('');
     if (one.kind === 'number' || one.kind === 'whole')
       expect([one.min ?? one.above, one.max]).toEqual([expect.any(Number), expect.any(Number)]);
