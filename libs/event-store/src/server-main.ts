@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { keepForOwner } from '#files';
 import { startServer, type RunningServer, type ServerOptions } from './server/server.js';
-import { toStoreError } from './server/store-error.js';
+import { StoreError, toStoreError } from './server/store-error.js';
 
 /**
  * The embedded event store as a process of its own. Writes one line of JSON to stdout when it is ready or could not
@@ -11,12 +11,9 @@ const USAGE = `Usage: server-main --folder DIR [options]
   --folder DIR               where the events are kept; one server per folder
   --host HOST                where to listen (127.0.0.1)
   --port PORT                2113; 0 picks a free one
-  --advertise-host HOST      name that clients are told, when they discover a cluster (the host)
-  --tls-cert FILE            PEM certificate; without it only processes of the same user are served; with --tls-key turns TLS
-                             and users on: admin and ops, password "changeit"
-  --tls-key FILE             unless ESPALIER_EVENT_STORE_ADMIN_PASSWORD and ..._OPS_PASSWORD say otherwise
-  --max-append-bytes N       largest append (67108864)
-  --max-append-event-bytes N largest single event (16777216)
+  --tls-cert FILE            PEM certificate; without it only processes of the same user are served
+  --tls-key FILE             its key; with TLS callers log in: as admin with the password in ESPALIER_EVENT_STORE_ADMIN_PASSWORD, or as ops
+                             with that in ESPALIER_EVENT_STORE_OPS_PASSWORD, which may be absent
   --max-database-bytes N     refuse appends beyond this size, as on a full disk (no limit)
   --exit-with-stdin          stop when stdin closes, so that the server never outlives the process that started it
 `;
@@ -27,44 +24,30 @@ function readOptions(): (ServerOptions & { exitWithStdin: boolean }) | undefined
       folder: { type: 'string' },
       host: { type: 'string', default: '127.0.0.1' },
       port: { type: 'string', default: '2113' },
-      'advertise-host': { type: 'string' },
       'tls-cert': { type: 'string' },
       'tls-key': { type: 'string' },
-      'max-append-bytes': { type: 'string' },
-      'max-append-event-bytes': { type: 'string' },
       'max-database-bytes': { type: 'string' },
       'exit-with-stdin': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
-  const { 'tls-cert': certFile, 'tls-key': keyFile } = values;
+  const { 'tls-cert': certFile, 'tls-key': keyFile, 'max-database-bytes': maxDatabaseBytes } = values;
   if (values.help || !values.folder || Boolean(certFile) !== Boolean(keyFile)) return undefined;
-  const limits = {
-    ...numberOption('maxAppendBytes', values['max-append-bytes']),
-    ...numberOption('maxEventBytes', values['max-append-event-bytes']),
-  };
   return {
     folder: values.folder,
     host: values.host,
     port: Number(values.port),
-    advertisedHost: values['advertise-host'],
-    limits,
-    ...numberOption('maxDatabaseBytes', values['max-database-bytes']),
+    ...(maxDatabaseBytes === undefined ? {} : { maxDatabaseBytes: Number(maxDatabaseBytes) }),
     exitWithStdin: values['exit-with-stdin'],
-    ...(certFile && keyFile ? { tls: { certFile, keyFile, ...passwords() } } : {}),
+    ...(certFile && keyFile ? { tls: { certFile, keyFile, passwords: passwords() } } : {}),
   };
 }
 
 /** From the environment, because arguments can be read by every user of the machine. */
-function passwords() {
-  return {
-    adminPassword: process.env['ESPALIER_EVENT_STORE_ADMIN_PASSWORD'],
-    opsPassword: process.env['ESPALIER_EVENT_STORE_OPS_PASSWORD'],
-  };
-}
-
-function numberOption(name: string, text: string | undefined): Record<string, number> {
-  return text === undefined ? {} : { [name]: Number(text) };
+function passwords(): { admin: string; ops: string | undefined } {
+  const { ESPALIER_EVENT_STORE_ADMIN_PASSWORD: admin, ESPALIER_EVENT_STORE_OPS_PASSWORD: ops } = process.env;
+  if (!admin) throw new StoreError('STORE_TLS_UNUSABLE', 'with TLS, ESPALIER_EVENT_STORE_ADMIN_PASSWORD has to hold the password of admin');
+  return { admin, ops: ops === '' ? undefined : ops };
 }
 
 function stopOnRequest(server: RunningServer, exitWithStdin: boolean): void {

@@ -1,11 +1,9 @@
 import {
   BACKWARDS,
-  binaryEvent,
   DeadlineExceededError,
   END,
   eventTypeFilter,
   jsonEvent,
-  StreamDeletedError,
   StreamNotFoundError,
   streamNameFilter,
   WrongExpectedVersionError,
@@ -25,64 +23,6 @@ describe('streams protocol', () => {
   afterAll(async () => target.stop());
 
   const revisionsOf = async (stream: string) => (await collect(client.readStream(stream))).map(({ event }) => Number(event!.revision));
-
-  describe('deletion', () => {
-    test('a stream with neither events nor metadata can not be deleted, but tombstoned', async () => {
-      const stream = uniqueName('never-written');
-      for (const expectedRevision of ['any', 'no_stream'] as const) {
-        await expect(client.deleteStream(stream, { expectedRevision })).rejects.toBeInstanceOf(WrongExpectedVersionError);
-      }
-      await client.setStreamMetadata(stream, { cacheControl: 10 });
-      await client.deleteStream(stream, { expectedRevision: 'no_stream' });
-      await client.tombstoneStream(uniqueName('never-written'), { expectedRevision: 'no_stream' });
-    });
-
-    test('a soft deleted stream is gone, and goes on after its last revision when written again', async () => {
-      const stream = uniqueName('soft');
-      await client.appendToStream(stream, events(3));
-      await expect(client.deleteStream(stream, { expectedRevision: 7n })).rejects.toBeInstanceOf(WrongExpectedVersionError);
-      const { position } = await client.deleteStream(stream, { expectedRevision: 2n });
-      expect(position).toBeDefined();
-      await expect(collect(client.readStream(stream))).rejects.toBeInstanceOf(StreamNotFoundError);
-      await client.appendToStream(stream, events(2), { streamState: 'no_stream' });
-      expect(await revisionsOf(stream)).toEqual([3, 4]);
-      expect((await client.getStreamMetadata(stream)).metadata).toEqual({ truncateBefore: 3 });
-    });
-
-    test('other metadata survives deletion and revival', async () => {
-      const stream = uniqueName('soft-meta');
-      await client.appendToStream(stream, events(1));
-      await client.setStreamMetadata(stream, { maxCount: 5, colour: 'green' });
-      await client.deleteStream(stream);
-      await client.appendToStream(stream, events(1));
-      expect((await client.getStreamMetadata(stream)).metadata).toEqual({ maxCount: 5, colour: 'green', truncateBefore: 1 });
-    });
-
-    test('a tombstone is for good', async () => {
-      const stream = uniqueName('tombstone');
-      await client.appendToStream(stream, events(2));
-      await expect(client.tombstoneStream(stream, { expectedRevision: 'no_stream' })).rejects.toBeInstanceOf(WrongExpectedVersionError);
-      await client.tombstoneStream(stream, { expectedRevision: 1n });
-      await expect(collect(client.readStream(stream))).rejects.toMatchObject({ type: 'stream-deleted' });
-      await expect(client.appendToStream(stream, events(1))).rejects.toBeInstanceOf(StreamDeletedError);
-      await expect(client.tombstoneStream(stream)).rejects.toBeInstanceOf(StreamDeletedError);
-    });
-
-    test('a stream that never was can be tombstoned', async () => {
-      const stream = uniqueName('never');
-      await client.tombstoneStream(stream, { expectedRevision: 'no_stream' });
-      await expect(collect(client.readStream(stream))).rejects.toBeInstanceOf(StreamDeletedError);
-    });
-
-    test('a subscription ends when its stream is tombstoned', async () => {
-      const stream = uniqueName('subscribed-tombstone');
-      await client.appendToStream(stream, events(1));
-      const failed = collect(client.subscribeToStream(stream));
-      failed.catch(() => {});
-      await client.tombstoneStream(stream);
-      await expect(failed).rejects.toBeInstanceOf(StreamDeletedError);
-    });
-  });
 
   describe('metadata', () => {
     test('maxCount and truncateBefore hide events from reads and subscriptions', async () => {
@@ -169,21 +109,6 @@ describe('streams protocol', () => {
       expect(received).toBe(200);
       expect(checkpoints.length).toBeGreaterThanOrEqual(3);
       expect(checkpoints).toEqual([...checkpoints].sort((a, b) => Number(a - b)));
-    });
-  });
-
-  describe('links', () => {
-    test('are resolved when asked for', async () => {
-      const [from, to] = [uniqueName('links'), uniqueName('linked')];
-      await client.appendToStream(to, events(4));
-      const link = (text: string) => binaryEvent({ type: '$>', data: Buffer.from(text) });
-      await client.appendToStream(from, [link(`2@${to}`), link(`99@${to}`)]);
-      const [plain] = await collect(client.readStream(from, { maxCount: 1 }));
-      expect(plain!.event!.type).toBe('$>');
-      expect(plain!.link).toBeUndefined();
-      const [resolved, dangling] = await collect(client.readStream(from, { resolveLinkTos: true }));
-      expect([resolved!.event!.streamId, resolved!.event!.revision, resolved!.link!.revision]).toEqual([to, 2n, 0n]);
-      expect([dangling!.event, dangling!.link!.revision]).toEqual([undefined, 1n]);
     });
   });
 

@@ -11,7 +11,7 @@ export interface EmbeddedEventStoreOptions {
   /** 0, the default, picks a free one. */
   port?: number;
   tls?: { certFile: string; keyFile: string; caFile?: string };
-  /** Login names and passwords, with TLS only. */
+  /** Login names and passwords: with TLS, and only then, the server needs them. */
   users?: { admin: string; ops?: string };
   /** Appends beyond this size of the database are refused as on a full disk; no limit when not given. */
   maxDatabaseBytes?: number;
@@ -69,7 +69,7 @@ function passwordsOf({ users }: EmbeddedEventStoreOptions): Record<string, strin
 
 function connectionString(options: EmbeddedEventStoreOptions, host: string, port: number): string {
   const query = options.tls ? `tls=true${options.tls.caFile ? `&tlsCAFile=${encodeURIComponent(options.tls.caFile)}` : ''}` : 'tls=false';
-  const login = options.tls ? `admin:${encodeURIComponent(options.users?.admin ?? 'changeit')}@` : '';
+  const login = options.tls ? `admin:${encodeURIComponent(options.users?.admin ?? '')}@` : '';
   // Node warns of certificates that are asked for by an IP address.
   const name = options.tls && host === '127.0.0.1' ? 'localhost' : host;
   return `kurrentdb://${login}${name}:${port}?${query}&discoveryInterval=10`;

@@ -24,16 +24,28 @@ describe('what the embedded server does not have', () => {
   test('the official client says so, and goes on', async () => {
     const settings = persistentSubscriptionToStreamSettingsFromDefaults();
     const event = events(1)[0]!;
-    await expect(client.createPersistentSubscriptionToStream('run', 'group', settings)).rejects.toThrow(
-      /UNIMPLEMENTED: .*PersistentSubscriptions\/Create/,
-    );
-    await expect(collect(client.subscribeToPersistentSubscriptionToStream('run', 'group'))).rejects.toThrow(
-      /UNIMPLEMENTED: .*PersistentSubscriptions\/Read/,
-    );
+    await client.appendToStream('run', event);
+    const calls: [what: string, call: () => Promise<unknown>][] = [
+      ['PersistentSubscriptions/Create', () => client.createPersistentSubscriptionToStream('run', 'group', settings)],
+      ['PersistentSubscriptions/Read', () => collect(client.subscribeToPersistentSubscriptionToStream('run', 'group'))],
+      ['Projections/Statistics', () => client.listProjections()],
+      ['Streams/Delete', () => client.deleteStream('run')],
+      ['Streams/Tombstone', () => client.tombstoneStream('run')],
+      ['the access control list', () => client.setStreamMetadata('run', { acl: { readRoles: ['ops'] } })],
+      [
+        'the access control list',
+        () => client.setStreamMetadata('run', { acl: { readRoles: ['ops'] } }, { credentials: { username: 'admin', password: '' } }),
+      ],
+    ];
+    for (const [what, call] of calls) {
+      await expect(call()).rejects.toThrow(new RegExp(`the embedded event store does not have .*${what}.*; a KurrentDB does`));
+    }
+    // For a read the client has an error of its own, without the server's words.
+    await expect(collect(client.readStream('run', { resolveLinkTos: true }))).rejects.toThrow('unsupported by the server');
     const severalStreams = client.multiStreamAppend([{ streamName: 'run', events: [event], expectedState: 'any' }]);
     await expect(severalStreams).rejects.toBeInstanceOf(UnsupportedError);
     await expect(client.appendRecords([{ streamName: 'run', record: event }])).rejects.toBeInstanceOf(UnsupportedError);
-    await client.appendToStream('run', event);
-    expect(await collect(client.readStream('run'))).toHaveLength(1);
+    await client.appendToStream('run', events(1));
+    expect(await collect(client.readStream('run'))).toHaveLength(2);
   });
 });

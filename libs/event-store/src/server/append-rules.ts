@@ -53,16 +53,6 @@ export class AppendRules {
     return repeat;
   }
 
-  /** True when the stream is in the expected state, without regard to retries. */
-  matches(stream: string, expected: Expected): boolean {
-    const head = this.heads.find(stream);
-    const exists = head !== undefined && head.lastRevision >= 0 && !head.tombstoned && !this.heads.metadataOf(head).softDeleted;
-    if (expected === 'any') return true;
-    if (expected === 'stream_exists') return exists;
-    if (expected === 'no_stream') return !exists;
-    return exists && head.lastRevision === expected;
-  }
-
   /** Where a retry would have written its first event; undefined when these events are new. */
   private startOfRepeat(head: StreamHead, events: ProposedEvent[], expected: Expected): number | undefined {
     if (expected === 'no_stream') return 0;

@@ -1,11 +1,10 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
-import type { Principal } from './access.js';
 import type { ServerContext } from './context.js';
 import type { AppendResult } from './event-log.js';
 import { type ProposedEvent } from './event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
-import { checkSizes } from './limits.js';
+import { checkSizes, MAX_APPEND_BYTES } from './limits.js';
 import { expectedOf, proposedEventOf, sizeOf, streamIdentifier, streamNameOf } from './wire-values.js';
 import { anyPb, emptyPb, sharedPb, statusPb, streamsPb } from './pb.js';
 import {
@@ -19,6 +18,8 @@ import {
   WrongExpectedVersion,
   type Expected,
 } from './refusals.js';
+import { checkNoAcl } from './stream-metadata.js';
+import type { User } from './users.js';
 
 type Call = ServerDuplexStream<streamsPb.BatchAppendReq, streamsPb.BatchAppendResp>;
 
@@ -42,7 +43,7 @@ export function handleBatchAppend(context: ServerContext, call: Call): void {
   const open = new Map<string, OpenAppend>();
   let unanswered = 0;
   let ended = false;
-  let caller: Principal;
+  let caller: User;
   try {
     caller = context.access.callerOf(call.metadata);
   } catch (error) {
@@ -57,7 +58,7 @@ export function handleBatchAppend(context: ServerContext, call: Call): void {
   const forget = () => context.stopping.removeEventListener('abort', stop);
   call.on('close', forget).on('cancelled', forget);
   call.on('data', (request: streamsPb.BatchAppendReq) => {
-    const append = collect(open, request, context.limits.maxAppendBytes);
+    const append = collect(open, request);
     if (!append) return;
     unanswered += 1;
     void perform(context, caller, append).then((response) => {
@@ -73,7 +74,7 @@ export function handleBatchAppend(context: ServerContext, call: Call): void {
 }
 
 /** @returns the append when `request` completes it */
-function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendReq, maxBytes: number): OpenAppend | undefined {
+function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendReq): OpenAppend | undefined {
   const correlationId = request.getCorrelationId() ?? new sharedPb.UUID();
   const key = Buffer.from(correlationId.serializeBinary()).toString('latin1');
   const append: OpenAppend = open.get(key) ?? {
@@ -93,7 +94,7 @@ function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendRe
       append.expected = expectedOf(options, options.hasStreamPosition() ? options.getStreamPosition() : undefined);
       append.deadlineMs = options.getDeadline21100()?.toDate().getTime();
     }
-    for (const message of request.getProposedMessagesList()) add(append, proposedEventOf(message), maxBytes);
+    for (const message of request.getProposedMessagesList()) add(append, proposedEventOf(message));
   } catch (error) {
     append.refusal ??= error as Error;
   }
@@ -103,18 +104,18 @@ function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendRe
 }
 
 /** An append that is too large keeps being received, as the protocol wants, but no longer being held. */
-function add(append: OpenAppend, event: ProposedEvent, maxBytes: number): void {
+function add(append: OpenAppend, event: ProposedEvent): void {
   if (append.refusal) return;
   append.sizeBytes += sizeOf(event);
-  if (append.sizeBytes <= maxBytes) {
+  if (append.sizeBytes <= MAX_APPEND_BYTES) {
     append.events.push(event);
     return;
   }
-  append.refusal = new MaximumAppendSizeExceeded(maxBytes);
+  append.refusal = new MaximumAppendSizeExceeded(MAX_APPEND_BYTES);
   append.events = [];
 }
 
-async function perform(context: ServerContext, caller: Principal, append: OpenAppend): Promise<streamsPb.BatchAppendResp> {
+async function perform(context: ServerContext, caller: User, append: OpenAppend): Promise<streamsPb.BatchAppendResp> {
   const response = new streamsPb.BatchAppendResp();
   response.setCorrelationId(append.correlationId);
   response.setStreamIdentifier(streamIdentifier(append.stream));
@@ -123,8 +124,9 @@ async function perform(context: ServerContext, caller: Principal, append: OpenAp
     if (append.refusal) throw append.refusal;
     if (!append.stream) throw new InvalidArgument('options: the first message of an append needs them');
     if (append.deadlineMs !== undefined && append.deadlineMs < Date.now()) throw new DeadlineExceeded();
-    context.access.check(caller, append.stream, 'write');
-    checkSizes(append.stream, append.events, context.limits);
+    context.access.check(caller, append.stream);
+    checkNoAcl(append.stream, append.events);
+    checkSizes(append.stream, append.events);
     response.setSuccess(successOf(await context.store.append(append.stream, append.events, append.expected)));
   } catch (error) {
     response.setError(errorOf(error));

@@ -1,31 +1,25 @@
 import { bytesToUuid, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
 import { sharedPb } from './pb.js';
 
-/**
+/*
  * ReadResp messages that hold an event, written straight to bytes. Reads and subscriptions spend most of their time
  * here, and the generated classes are several times slower. The field numbers are those of streams.proto; a test decodes
  * the bytes with the generated classes.
  */
-export interface ResolvedEvent {
-  event: EventRecord | undefined;
-  link?: EventRecord | undefined;
-}
-
 const MAX_VARINT_BYTES = 9;
 const LARGEST_INT64 = Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
 const JSON_ENTRY = mapEntry('content-type', Buffer.from('application/json'));
 const BYTES_ENTRY = mapEntry('content-type', Buffer.from('application/octet-stream'));
 
-export function encodeReadEvent(resolved: ResolvedEvent, structuredUuid: boolean): Buffer {
+export function encodeReadEvent(record: EventRecord, structuredUuid: boolean): Buffer {
   const parts: Buffer[] = [];
   let size = 0;
   const add = (part: Buffer) => {
     parts.push(part);
     size += part.length;
   };
-  if (resolved.event) addRecorded(add, 0x0a, resolved.event, structuredUuid);
-  if (resolved.link) addRecorded(add, 0x12, resolved.link, structuredUuid);
-  add(varintField(0x18, (resolved.link ?? resolved.event!).position));
+  addRecorded(add, record, structuredUuid);
+  add(varintField(0x18, record.position));
   return Buffer.concat([lengthPrefix(0x0a, size), ...parts]);
 }
 
@@ -34,11 +28,11 @@ const encoded = new WeakMap<EventRecord, Buffer>();
 /** Once for all subscribers that were given the same record. */
 export function encodeShared(record: EventRecord): Buffer {
   let bytes = encoded.get(record);
-  if (bytes === undefined) encoded.set(record, (bytes = encodeReadEvent({ event: record }, false)));
+  if (bytes === undefined) encoded.set(record, (bytes = encodeReadEvent(record, false)));
   return bytes;
 }
 
-function addRecorded(add: (part: Buffer) => void, tag: number, record: EventRecord, structuredUuid: boolean): void {
+function addRecorded(add: (part: Buffer) => void, record: EventRecord, structuredUuid: boolean): void {
   const name = Buffer.from(record.stream);
   const head = Buffer.concat([
     uuidField(record.eventId, structuredUuid),
@@ -56,7 +50,7 @@ function addRecorded(add: (part: Buffer) => void, tag: number, record: EventReco
   const metadata = record.metadata.length > 0 ? lengthPrefix(0x3a, record.metadata.length) : undefined;
   const data = record.data.length > 0 ? lengthPrefix(0x42, record.data.length) : undefined;
   const size = head.length + (metadata ? metadata.length + record.metadata.length : 0) + (data ? data.length + record.data.length : 0);
-  add(lengthPrefix(tag, size));
+  add(lengthPrefix(0x0a, size));
   add(head);
   for (const [prefix, bytes] of [
     [metadata, record.metadata],

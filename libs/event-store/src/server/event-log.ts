@@ -1,9 +1,8 @@
 import type Database from 'better-sqlite3';
 import { AppendRules } from './append-rules.js';
-import { checksumOf, nowUs, TOMBSTONE_REVISION, uuidToBytes, type ProposedEvent } from './event-record.js';
-import { StreamDeleted, WrongExpectedVersion, type Expected } from './refusals.js';
+import { checksumOf, nowUs, uuidToBytes, type ProposedEvent } from './event-record.js';
+import type { Expected } from './refusals.js';
 import { StreamHeads, type StreamHead } from './stream-heads.js';
-import { DELETED_TRUNCATE_BEFORE } from './stream-metadata.js';
 import { randomUUID } from 'node:crypto';
 
 export interface AppendResult {
@@ -21,7 +20,7 @@ const EVENT_OVERHEAD_BYTES = 64;
  */
 export class EventLog {
   readonly heads: StreamHeads;
-  readonly rules: AppendRules;
+  private readonly rules: AppendRules;
   /** Streams written since the last commit, for the wake-ups that follow it. */
   readonly touched = new Set<string>();
   private lastPosition = 0;
@@ -66,27 +65,6 @@ export class EventLog {
     return { revision: head.lastRevision, position: this.lastPosition };
   }
 
-  /**
-   * Hides all events; the stream may be written again and then goes on after the last revision. A stream that has
-   * neither events nor metadata can't be deleted, whatever revision was expected.
-   */
-  softDelete(stream: string, expected: Expected): AppendResult {
-    const head = this.headForDelete(stream, expected);
-    if (!head && !this.heads.find(`$$${stream}`)) throw new WrongExpectedVersion(stream, expected, -1);
-    const raw = head ? this.heads.metadataOf(head).raw : {};
-    if (!head) this.heads.findOrCreate(stream);
-    return this.writeMetadata(stream, raw, DELETED_TRUNCATE_BEFORE);
-  }
-
-  /** Ends the stream for good. */
-  tombstone(stream: string, expected: Expected): AppendResult {
-    this.headForDelete(stream, expected);
-    const head = this.heads.findOrCreate(stream);
-    this.insertEvent(head, TOMBSTONE_REVISION, newJsonEvent('$streamDeleted', '{}'));
-    this.heads.tombstone(head);
-    return { revision: TOMBSTONE_REVISION, position: this.lastPosition };
-  }
-
   /** After a rollback. */
   reload(): void {
     this.heads.clear();
@@ -96,24 +74,12 @@ export class EventLog {
     this.nextPosition = end ? end.position + end.size + EVENT_OVERHEAD_BYTES : EVENT_OVERHEAD_BYTES;
   }
 
-  private headForDelete(stream: string, expected: Expected): StreamHead | undefined {
-    const head = this.heads.find(stream);
-    if (head?.tombstoned) throw new StreamDeleted(stream);
-    if (!this.rules.matches(stream, expected)) throw new WrongExpectedVersion(stream, expected, head?.lastRevision ?? -1);
-    return head;
-  }
-
+  /** A stream that an earlier release deleted goes on after its last revision. */
   private reviveIfDeleted(head: StreamHead): void {
-    const metadata = this.heads.metadataOf(head);
-    if (metadata.softDeleted) this.writeMetadata(head.name, metadata.raw, String(head.lastRevision + 1));
-  }
-
-  private writeMetadata(stream: string, raw: Record<string, unknown>, truncateBefore: string): AppendResult {
-    const { $tb: _replaced, ...kept } = raw;
-    const rest = JSON.stringify(kept).slice(1, -1);
-    // Put together by hand because 2^63 - 1 is beyond what JSON.stringify can write.
-    const json = `{${rest}${rest ? ',' : ''}"$tb":${truncateBefore}}`;
-    return this.write(`$$${stream}`, [newJsonEvent('$metadata', json)]);
+    const { softDeleted, raw } = this.heads.metadataOf(head);
+    if (!softDeleted) return;
+    const metadata = JSON.stringify({ ...raw, $tb: head.lastRevision + 1 });
+    this.write(`$$${head.name}`, [newJsonEvent('$metadata', metadata)]);
   }
 
   private insertEvent(head: StreamHead, revision: number, event: ProposedEvent): void {

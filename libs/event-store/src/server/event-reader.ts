@@ -113,21 +113,6 @@ export class EventReader {
     return chunk;
   }
 
-  /** One event of a stream, or undefined when it is hidden or was never there. @throws EventCorrupt */
-  readOne(stream: string, revision: number): EventRecord | undefined {
-    const head = this.heads.find(stream);
-    if (!head || head.tombstoned) return undefined;
-    const { records, damaged } = this.readStream(head, revision, 'forwards', 1);
-    if (damaged) throw damaged;
-    return records.find((record) => record.revision === revision);
-  }
-
-  /** The newest event of a stream. @throws EventCorrupt: who decides by it must not take damaged for absent */
-  newest(stream: string): EventRecord | undefined {
-    const lastRevision = this.heads.find(stream)?.lastRevision ?? -1;
-    return lastRevision < 0 ? undefined : this.readOne(stream, lastRevision);
-  }
-
   /**
    * @param from forwards: first position to look at; backwards: positions below it
    * @param limit most events to return; @param window most events to look at

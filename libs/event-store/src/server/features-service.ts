@@ -6,6 +6,9 @@ import { randomUUID } from 'node:crypto';
 /** The release of the protocol's server whose behaviour this one follows. */
 const SERVER_VERSION = '26.1.0';
 
+/** Methods of served services that are refused. */
+const REFUSED = ['Delete', 'Tombstone'];
+
 export function featuresHandlers() {
   const response = supportedMethods();
   const getSupportedMethods: handleUnaryCall<sharedPb.Empty, featuresPb.SupportedMethods> = (_call, callback) => callback(null, response);
@@ -18,6 +21,7 @@ function supportedMethods(): featuresPb.SupportedMethods {
   for (const service of [streamsGrpc.StreamsService, gossipGrpc.GossipService]) {
     for (const { path } of Object.values(service) as MethodDefinition<unknown, unknown>[]) {
       const [, serviceName = '', methodName = ''] = path.split('/');
+      if (REFUSED.includes(methodName)) continue;
       const method = new featuresPb.SupportedMethod();
       method.setServiceName(serviceName.toLowerCase());
       method.setMethodName(methodName.toLowerCase());

@@ -9,6 +9,7 @@ import {
   RepeatDiffers,
   StreamDeleted,
   Unauthenticated,
+  Unimplemented,
   WrongExpectedVersion,
   type Expected,
 } from './refusals.js';
@@ -46,6 +47,7 @@ export function toStatus(error: unknown): StatusReply {
   }
   if (error instanceof RepeatDiffers) return reply(DEFECT, error.message);
   if (error instanceof InvalidArgument) return reply(status.INVALID_ARGUMENT, error.message);
+  if (error instanceof Unimplemented) return reply(status.UNIMPLEMENTED, error.message);
   if (error instanceof DeadlineExceeded) return reply(status.DEADLINE_EXCEEDED, error.message);
   if (error instanceof EventCorrupt) return reply(DEFECT, error.message, 'event-corrupt');
   const failure = toStoreError(error);

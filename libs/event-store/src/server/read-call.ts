@@ -6,11 +6,10 @@ import { compileFilter, filterDefinitionOf, type EventFilter } from './event-fil
 import type { Direction } from './event-reader.js';
 import type { EventRecord } from './event-record.js';
 import { encodeReadEvent, encodeShared } from './event-encoding.js';
-import { resolveLink } from './links.js';
 import { clampToSafe, streamIdentifier, streamNameOf } from './wire-values.js';
 import type { Encodable } from './message-batch.js';
 import { streamsPb } from './pb.js';
-import { InvalidArgument, StreamDeleted } from './refusals.js';
+import { InvalidArgument, StreamDeleted, Unimplemented } from './refusals.js';
 import { subscribeToAll, subscribeToStream } from './subscriptions.js';
 
 export type ReadCall = ServerWritableStream<streamsPb.ReadReq, Encodable>;
@@ -39,9 +38,9 @@ export async function handleRead(context: ServerContext, call: ReadCall): Promis
   try {
     const options = call.request.getOptions();
     if (!options) throw new InvalidArgument('options: a read needs them');
-    const request = parseRequest(context, options);
+    const request = parseRequest(options);
     const caller = context.access.callerOf(call.metadata);
-    context.access.check(caller, request.stream ?? '$all', 'read');
+    context.access.check(caller, request.stream ?? '$all');
     if (options.hasSubscription()) {
       await (request.stream === undefined ? subscribeToAll : subscribeToStream)(context, call, request);
     } else {
@@ -55,11 +54,11 @@ export async function handleRead(context: ServerContext, call: ReadCall): Promis
   }
 }
 
-function parseRequest(context: ServerContext, options: streamsPb.ReadReq.Options): ReadRequest {
+function parseRequest(options: streamsPb.ReadReq.Options): ReadRequest {
   const stream = options.getStream();
   const filter = options.getFilter();
   const structuredUuid = options.getUuidOption()?.hasStructured() ?? false;
-  const resolveLinks = options.getResolveLinks();
+  if (options.getResolveLinks()) throw new Unimplemented('the resolution of links');
   const window = filter?.hasMax() ? filter.getMax() : DEFAULT_SEARCH_WINDOW;
   return {
     stream: stream ? streamNameOf(stream.getStreamIdentifier()) : undefined,
@@ -68,10 +67,7 @@ function parseRequest(context: ServerContext, options: streamsPb.ReadReq.Options
     limit: options.hasCount() ? clampToSafe(options.getCount()) : Number.MAX_SAFE_INTEGER,
     filter: compileFilter(filterDefinitionOf(filter)),
     checkpointInterval: window * Math.max(1, filter?.getCheckpointintervalmultiplier() ?? 1),
-    encode: (record) => {
-      if (resolveLinks) return encodeReadEvent(resolveLink(context.store.reader, record), structuredUuid);
-      return structuredUuid ? encodeReadEvent({ event: record }, true) : encodeShared(record);
-    },
+    encode: (record) => (structuredUuid ? encodeReadEvent(record, true) : encodeShared(record)),
     compatibility: options.getControlOption()?.getCompatibility() ?? 0,
   };
 }

@@ -72,6 +72,13 @@ export class DeadlineExceeded extends Refusal {
 
 export class InvalidArgument extends Refusal {}
 
+/** A part of the protocol that only a KurrentDB has. */
+export class Unimplemented extends Refusal {
+  constructor(what: string) {
+    super(`the embedded event store does not have ${what}; a KurrentDB does`);
+  }
+}
+
 export interface EventPlace {
   stream: string;
   revision: number;

@@ -2,25 +2,23 @@ import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceI
 import { setMaxListeners } from 'node:events';
 import { isLoopbackHost, isOwnUser, openGrpcDoor, readTlsPair, type Door, type Refusal } from '#local-access';
 import { Access } from './access.js';
-import type { Limits, ServerContext } from './context.js';
+import type { ServerContext } from './context.js';
+import { servicesElsewhere } from './elsewhere.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
-import { DEFAULT_LIMITS, MESSAGE_OVERHEAD_BYTES } from './limits.js';
+import { MAX_APPEND_BYTES, MESSAGE_OVERHEAD_BYTES } from './limits.js';
 import { featuresGrpc, gossipGrpc } from './pb.js';
 import { StoreError } from './store-error.js';
 import { Store } from './store.js';
 import { streamsDefinition, streamsHandlers } from './streams-service.js';
-import { Users, type UserSetup } from './users.js';
+import { Users } from './users.js';
 
 export interface ServerOptions {
   folder: string;
   host: string;
   /** 0 picks a free one. */
   port: number;
-  /** Name under which clients find this server when they ask for the members of the cluster. */
-  advertisedHost?: string | undefined;
   /** With TLS on, callers log in. Without it, and on this machine's own addresses, only processes of the same user are served. */
-  tls?: { certFile: string; keyFile: string; adminPassword?: string | undefined; opsPassword?: string | undefined };
-  limits?: Partial<Limits>;
+  tls?: { certFile: string; keyFile: string; passwords: { admin: string; ops?: string | undefined } };
   /** Appends beyond it are refused as on a full disk. */
   maxDatabaseBytes?: number | undefined;
 }
@@ -34,30 +32,25 @@ export interface RunningServer {
 const STREAMS_MAX = 2_000;
 const FORCE_AFTER_MS = 1000;
 const FLOW_CONTROL_WINDOW_BYTES = 4 << 20;
-const DEFAULT_PASSWORD = 'changeit';
 
 /** Opens the store and serves it. The order of stopping matters: no new work, answers out, then the database. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const secret = secretOf(options);
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const store = Store.open(options.folder, options.maxDatabaseBytes);
   try {
-    const users = options.tls ? new Users(store) : undefined;
-    await users?.setUp(userSetups(options));
     const stopping = new AbortController();
     // Every open call listens.
     setMaxListeners(0, stopping.signal);
     const context: ServerContext = {
       store,
-      access: new Access(store, users),
-      limits,
+      access: new Access(store.log.heads, options.tls && new Users(options.tls.passwords)),
       stopping: stopping.signal,
-      advertised: { host: options.advertisedHost ?? reachable(options.host), port: options.port },
+      advertised: { host: reachable(options.host), port: options.port },
     };
     const server = new Server({
       interceptors: [context.access.interceptor],
       'grpc.max_concurrent_streams': STREAMS_MAX,
-      'grpc.max_receive_message_length': limits.maxAppendBytes + MESSAGE_OVERHEAD_BYTES,
+      'grpc.max_receive_message_length': MAX_APPEND_BYTES + MESSAGE_OVERHEAD_BYTES,
       'grpc.max_send_message_length': -1,
       'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
     });
@@ -84,6 +77,7 @@ function addServices(server: Server, context: ServerContext): void {
   add(featuresGrpc.ServerFeaturesService, featuresHandlers());
   add(gossipGrpc.GossipService, gossipHandlers(context));
   add(streamsDefinition, streamsHandlers(context));
+  for (const [definition, handlers] of servicesElsewhere()) add(definition, handlers);
 }
 
 /** A client can't call an address that means "all interfaces". */
@@ -100,16 +94,6 @@ function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
   } catch (error) {
     throw new StoreError('STORE_TLS_UNUSABLE', (error as Error).message, { cause: error });
   }
-}
-
-function userSetups({ tls }: ServerOptions): UserSetup[] {
-  const setup = (login: string, given: string | undefined, groups: string[]): UserSetup => ({
-    login,
-    password: given ?? DEFAULT_PASSWORD,
-    groups,
-    isDefault: given === undefined,
-  });
-  return [setup('admin', tls?.adminPassword, ['$admins']), setup('ops', tls?.opsPassword, ['$ops'])];
 }
 
 /**

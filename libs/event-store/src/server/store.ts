@@ -48,11 +48,6 @@ export class Store {
     return this.queue.submit(() => this.log.append(stream, events, expected));
   }
 
-  /** Runs `write` inside a transaction; it must check everything before it writes anything. */
-  transact<T>(write: (log: EventLog) => T): Promise<T> {
-    return this.queue.submit(() => write(this.log));
-  }
-
   async close(): Promise<void> {
     this.queue.close();
     await this.checkpointer.close();

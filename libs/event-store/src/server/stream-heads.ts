@@ -23,7 +23,6 @@ export class StreamHeads {
   private readonly selectLast;
   private readonly selectLastData;
   private readonly insert;
-  private readonly markTombstoned;
 
   constructor(database: Database.Database) {
     this.selectByName = database.prepare<[string], { id: number; tombstoned: number }>('SELECT id, tombstoned FROM streams WHERE name = ?');
@@ -37,7 +36,6 @@ export class StreamHeads {
       .prepare<[number], Buffer>('SELECT data FROM events WHERE stream_id = ? ORDER BY revision DESC LIMIT 1')
       .pluck();
     this.insert = database.prepare<[string]>('INSERT INTO streams (name) VALUES (?)');
-    this.markTombstoned = database.prepare<[number]>('UPDATE streams SET tombstoned = 1 WHERE id = ?');
   }
 
   find(name: string): StreamHead | undefined {
@@ -72,11 +70,15 @@ export class StreamHeads {
   }
 
   metadataOf(head: StreamHead): StreamMetadata {
-    if (head.metadata) return head.metadata;
-    const metastream = this.find(`$$${head.name}`);
-    const data = metastream && metastream.lastRevision >= 0 ? this.selectLastData.get(metastream.id) : undefined;
-    head.metadata = parseStreamMetadata(head.name, data);
+    head.metadata ??= this.metadataOfName(head.name);
     return head.metadata;
+  }
+
+  /** Metadata can be set before the first event. */
+  metadataOfName(name: string): StreamMetadata {
+    const metastream = this.find(`$$${name}`);
+    const data = metastream && metastream.lastRevision >= 0 ? this.selectLastData.get(metastream.id) : undefined;
+    return parseStreamMetadata(name, data);
   }
 
   /** After an event was written to `name`: the metadata that it may hold is read anew when next needed. */
@@ -84,11 +86,6 @@ export class StreamHeads {
     if (!name.startsWith('$$')) return;
     const owner = this.byName.get(name.slice(2));
     if (owner) owner.metadata = undefined;
-  }
-
-  tombstone(head: StreamHead): void {
-    this.markTombstoned.run(head.id);
-    head.tombstoned = true;
   }
 
   /** After a rollback: what the cache says may never have happened. */

@@ -1,16 +1,17 @@
-import { status, type handleUnaryCall, type ServerReadableStream, type sendUnaryData } from '@grpc/grpc-js';
-import type { Principal } from './access.js';
+import { status, type ServerReadableStream, type sendUnaryData } from '@grpc/grpc-js';
 import { handleBatchAppend } from './batch-append.js';
 import type { ServerContext } from './context.js';
 import type { AppendResult } from './event-log.js';
 import type { ProposedEvent } from './event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
-import { checkSizes } from './limits.js';
+import { checkSizes, MAX_APPEND_BYTES } from './limits.js';
 import { expectedOf, proposedEventOf, sizeOf, streamNameOf } from './wire-values.js';
 import { sharedPb, streamsGrpc, streamsPb } from './pb.js';
 import { serializeResponse } from './message-batch.js';
 import { handleRead, type ReadCall } from './read-call.js';
-import { InvalidArgument, MaximumAppendSizeExceeded, WrongExpectedVersion, type Expected } from './refusals.js';
+import { InvalidArgument, MaximumAppendSizeExceeded, Unimplemented, WrongExpectedVersion } from './refusals.js';
+import { checkNoAcl } from './stream-metadata.js';
+import type { User } from './users.js';
 
 const { StreamsService } = streamsGrpc;
 
@@ -28,8 +29,8 @@ export function streamsHandlers(context: ServerContext) {
     read: (call: ReadCall) => void handleRead(context, call),
     append: (call: AppendCall, callback: sendUnaryData<streamsPb.AppendResp>) => handleAppend(context, call, callback),
     batchAppend: handleBatchAppend.bind(undefined, context),
-    delete: deleteHandler(context),
-    tombstone: tombstoneHandler(context),
+    delete: refuse('Streams/Delete'),
+    tombstone: refuse('Streams/Tombstone'),
   };
 }
 
@@ -51,7 +52,7 @@ function handleAppend(context: ServerContext, call: AppendCall, callback: sendUn
       if (!message || refusal) return;
       events.push(proposedEventOf(message));
       sizeBytes += sizeOf(events.at(-1)!);
-      if (sizeBytes > context.limits.maxAppendBytes) throw new MaximumAppendSizeExceeded(context.limits.maxAppendBytes);
+      if (sizeBytes > MAX_APPEND_BYTES) throw new MaximumAppendSizeExceeded(MAX_APPEND_BYTES);
     } catch (error) {
       refusal ??= error as Error;
       events = [];
@@ -68,7 +69,7 @@ function handleAppend(context: ServerContext, call: AppendCall, callback: sendUn
 
 async function append(
   context: ServerContext,
-  caller: () => Principal,
+  caller: () => User,
   options: streamsPb.AppendReq.Options | undefined,
   events: ProposedEvent[],
   refusal: Error | undefined,
@@ -77,8 +78,9 @@ async function append(
   if (!options) throw new InvalidArgument('options: the first message of an append needs them');
   const stream = streamNameOf(options.getStreamIdentifier());
   const expected = expectedOf(options, options.hasRevision() ? options.getRevision() : undefined);
-  context.access.check(caller(), stream, 'write');
-  checkSizes(stream, events, context.limits);
+  context.access.check(caller(), stream);
+  checkNoAcl(stream, events);
+  checkSizes(stream, events);
   const response = new streamsPb.AppendResp();
   try {
     response.setSuccess(successOf(await context.store.append(stream, events, expected)));
@@ -115,51 +117,6 @@ function wrongVersionOf(error: WrongExpectedVersion): streamsPb.AppendResp.Wrong
   return message;
 }
 
-function deleteHandler(context: ServerContext): handleUnaryCall<streamsPb.DeleteReq, streamsPb.DeleteResp> {
-  return (call, callback) => {
-    const work = async () => {
-      const { stream, expected } = deletion(context, call.request.getOptions(), context.access.callerOf(call.metadata));
-      const result = await context.store.transact((log) => log.softDelete(stream, expected));
-      const position = new streamsPb.DeleteResp.Position();
-      position.setCommitPosition(String(result.position));
-      position.setPreparePosition(String(result.position));
-      const response = new streamsPb.DeleteResp();
-      response.setPosition(position);
-      return response;
-    };
-    work().then(
-      (response) => callback(null, response),
-      (error: unknown) => callback(toStatus(error)),
-    );
-  };
-}
-
-function tombstoneHandler(context: ServerContext): handleUnaryCall<streamsPb.TombstoneReq, streamsPb.TombstoneResp> {
-  return (call, callback) => {
-    const work = async () => {
-      const { stream, expected } = deletion(context, call.request.getOptions(), context.access.callerOf(call.metadata));
-      const result = await context.store.transact((log) => log.tombstone(stream, expected));
-      const position = new streamsPb.TombstoneResp.Position();
-      position.setCommitPosition(String(result.position));
-      position.setPreparePosition(String(result.position));
-      const response = new streamsPb.TombstoneResp();
-      response.setPosition(position);
-      return response;
-    };
-    work().then(
-      (response) => callback(null, response),
-      (error: unknown) => callback(toStatus(error)),
-    );
-  };
-}
-
-function deletion(
-  context: ServerContext,
-  options: streamsPb.DeleteReq.Options | streamsPb.TombstoneReq.Options | undefined,
-  caller: Principal,
-): { stream: string; expected: Expected } {
-  if (!options) throw new InvalidArgument('options: a delete needs them');
-  const stream = streamNameOf(options.getStreamIdentifier());
-  context.access.check(caller, stream, 'delete');
-  return { stream, expected: expectedOf(options, options.hasRevision() ? options.getRevision() : undefined) };
+function refuse(method: string) {
+  return (_call: unknown, callback: sendUnaryData<never>) => callback(toStatus(new Unimplemented(method)));
 }

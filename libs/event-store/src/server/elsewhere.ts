@@ -1,0 +1,67 @@
+import { toStatus } from './grpc-errors.js';
+import { Unimplemented } from './refusals.js';
+
+/** Methods that a KurrentDB has and this server does not, by service. */
+const METHODS_ELSEWHERE = {
+  'event_store.client.persistent_subscriptions.PersistentSubscriptions': [
+    'Create',
+    'Update',
+    'Delete',
+    'Read',
+    'GetInfo',
+    'ReplayParked',
+    'List',
+    'RestartSubsystem',
+  ],
+  'event_store.client.projections.Projections': [
+    'Create',
+    'Update',
+    'Delete',
+    'Statistics',
+    'Disable',
+    'Enable',
+    'Reset',
+    'State',
+    'Result',
+    'RestartSubsystem',
+  ],
+  'event_store.client.users.Users': ['Create', 'Update', 'Delete', 'Disable', 'Enable', 'Details', 'ChangePassword', 'ResetPassword'],
+  'event_store.client.operations.Operations': [
+    'StartScavenge',
+    'StopScavenge',
+    'Shutdown',
+    'MergeIndexes',
+    'ResignNode',
+    'SetNodePriority',
+    'RestartPersistentSubscriptions',
+  ],
+  'kurrentdb.protocol.v2.streams.StreamsService': ['AppendSession', 'AppendRecords'],
+};
+
+const asBytes = (bytes: Buffer): Buffer => bytes;
+interface Answering {
+  emit(event: 'error', error: Error): unknown;
+}
+
+/** Services whose methods refuse every call and say where it is answered. They take the messages as bytes and read none. */
+export function servicesElsewhere(): [definition: object, handlers: object][] {
+  return Object.entries(METHODS_ELSEWHERE).map(([service, methods]) => {
+    const definition = methods.map((name) => {
+      const path = `/${service}/${name}`;
+      const streams = { requestStream: true, responseStream: true };
+      return [
+        name,
+        {
+          path,
+          ...streams,
+          requestSerialize: asBytes,
+          requestDeserialize: asBytes,
+          responseSerialize: asBytes,
+          responseDeserialize: asBytes,
+        },
+      ];
+    });
+    const refuse = (name: string) => (call: Answering) => call.emit('error', toStatus(new Unimplemented(`${service}/${name}`)));
+    return [Object.fromEntries(definition) as object, Object.fromEntries(methods.map((name) => [name, refuse(name)]))];
+  });
+}
