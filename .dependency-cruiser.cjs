@@ -1,33 +1,10 @@
 // Import rules of ARCHITECTURE.md, checked with the tests.
-// The folders of the orchestrator, lowest first. A folder imports from folders before it, never from one after it.
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
+
 const orchestrator = 'apps/orchestrator/src';
-const folders = [
-  'monitoring',
-  'event-sourcing',
-  'pruning-run/record',
-  'pruning-run/method',
-  'pruning-run/aggregate',
-  'pruning-run/planning',
-  'pruning-run',
-  'engines/wire',
-  'engines',
-  'engine-pool',
-  'views/projection',
-  'views',
-  'storage',
-  'retention',
-  'run-commands',
-  'run-services',
-  'run-execution/recording',
-  'run-execution',
-  'studies',
-  'access',
-  'webhooks',
-  'queries',
-  'verification',
-  'api',
-  'web',
-];
+// The folders of the orchestrator, lowest first. A folder imports from folders before it, never from one after it.
+const folders = [...readFileSync(join(__dirname, orchestrator, 'README.md'), 'utf8').matchAll(/^- `(.+)`$/gm)].map(([, name]) => name);
 const inFolder = (folder) => `^${orchestrator}/${folder}/[^/]+$`;
 const oneWay = folders.slice(0, -1).map((folder, place) => ({
   name: `one-way-${folder.replaceAll('/', '-')}`,
@@ -88,6 +65,20 @@ module.exports = {
       severity: 'error',
       from: { path: pure, pathNot: '\\.test\\.ts$' },
       to: { path: ['node_modules', '^libs/(event-store|artifact-store|model-files|log)', `^${orchestrator}/[^/]+$`] },
+    },
+    {
+      name: 'domain-asks-no-machine',
+      comment: 'no files, clocks or processes either: callers hand over what the rules need to know',
+      severity: 'error',
+      from: { path: pure, pathNot: '\\.test\\.ts$' },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'every-folder-has-its-place',
+      comment: 'each folder of the orchestrator stands in the list of its README',
+      severity: 'error',
+      from: {},
+      to: { path: `^${orchestrator}/.+/`, pathNot: folders.map(inFolder) },
     },
     {
       name: 'composition-on-top',

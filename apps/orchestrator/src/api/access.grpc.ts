@@ -6,8 +6,8 @@ import type { Token } from '../access/tokens.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { SpaceReserve } from '../storage/space-reserve.js';
 import { StorageWatch } from '../storage/storage-watch.js';
-import { Access, roleOf } from './access.js';
-import { Callers } from './callers.js';
+import { Access, roleOf } from './admission/access.js';
+import { Callers } from './admission/callers.js';
 
 @Injectable()
 export class AccessGrpc {

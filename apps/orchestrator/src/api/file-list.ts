@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { Dirent, Stats } from 'node:fs';
 import { isDataFile } from '#model-files';
 import { invalidField, v1, type EspalierError } from '#protocol';
-import { isInside, realPlace } from './allowed-paths.js';
+import { isInside, realPlace } from './admission/allowed-paths.js';
 
 const { FILE_KIND_FOLDER, FILE_KIND_MODEL, FILE_KIND_TEXT } = v1.FileKind;
 const ENTRIES_MAX = 1_000;

@@ -5,7 +5,7 @@ import { hubCache } from '#run-files';
 import { unary, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { Callers } from './callers.js';
+import { Callers } from './admission/callers.js';
 import { listFiles } from './file-list.js';
 
 @Injectable()

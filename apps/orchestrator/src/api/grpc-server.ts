@@ -6,12 +6,12 @@ import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { OnceASecond, type Door } from '#local-access';
 import { addReflection, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError } from '#protocol';
-import { Callers } from './callers.js';
-import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './call-limits.js';
-import { Doors } from './doors.js';
+import { Callers } from './admission/callers.js';
+import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './admission/call-limits.js';
+import { Doors } from './admission/doors.js';
 import { PublicServices, SERVICES } from './public-services.js';
 import { Tallies } from '../monitoring/tallies.js';
-import { requestIds } from './request-ids.js';
+import { requestIds } from './admission/request-ids.js';
 import { LOGGER, OPEN_CALLS } from '../tokens.js';
 
 /** Its health is that of the engines. */

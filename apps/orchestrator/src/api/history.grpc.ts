@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { missingText } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
-import { availableBytes } from '../pruning-run/planning/disk-plan.js';
+import { availableBytes } from '../storage/free-space.js';
 import { CurveBins } from '../queries/curve-bins.js';
 import { queryCurves } from '../queries/query-curves.js';
 import { readHistory, watchHistory } from '../queries/history.js';

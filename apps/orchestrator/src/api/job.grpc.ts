@@ -10,7 +10,7 @@ import { Verification } from '../verification/verification.js';
 import { verifyRun } from '../verification/verify-run.js';
 import { evaluationMessage, exportMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
-import { Callers } from './callers.js';
+import { Callers } from './admission/callers.js';
 
 const STATES = {
   running: v1.JobState.JOB_STATE_RUNNING,

@@ -5,7 +5,7 @@ import { Ladders, type LadderProgress } from '../run-services/ladders.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { RunViews } from '../views/run-views.js';
-import { Callers } from './callers.js';
+import { Callers } from './admission/callers.js';
 
 const STATES = {
   running: v1.LadderState.LADDER_STATE_RUNNING,

@@ -7,7 +7,7 @@ import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/p
 import { shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
 import type { ResultSize } from '../pruning-run/planning/result-size.js';
 import { openAt } from '../pruning-run/planning/target-sparsity.js';
-import type { RunPlan } from '../run-commands/model-and-data.js';
+import type { RunPlan } from '../run-inputs/model-and-data.js';
 
 export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'change'>): v1.MemoryPlan {
   if (change === null) return { ...memory, change: undefined };

@@ -6,7 +6,7 @@ import { AccessGrpc } from './access.grpc.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { EngineGrpc } from './engine.grpc.js';
 import { FilesGrpc } from './files.grpc.js';
-import { Guard } from './guarded.js';
+import { Guard } from './admission/guarded.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { JobGrpc } from './job.grpc.js';
 import { LadderGrpc } from './ladder.grpc.js';

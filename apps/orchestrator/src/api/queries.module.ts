@@ -6,7 +6,7 @@ import { HistoryGrpc } from './history.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { Verification } from '../verification/verification.js';
-import type { LiveSteps } from '../views/live-steps.js';
+import type { LiveSteps } from '../live/live-steps.js';
 import { RunViews } from '../views/run-views.js';
 
 interface ViewsConfig {

@@ -11,7 +11,7 @@ import { Disposal, type Disposed, type Garbage } from '../retention/disposal.js'
 import { diskUsage } from '../retention/disk-usage.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { Callers } from './callers.js';
+import { Callers } from './admission/callers.js';
 
 const RUN_ID = /^[a-z2-7]{12}$/;
 

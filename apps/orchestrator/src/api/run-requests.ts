@@ -2,7 +2,7 @@
 // request-checks.ts of the protocol.
 import { randomUUID } from 'node:crypto';
 import { invalidField, invalidRequest, requestedValues, settingsTable, v1, type FieldViolation } from '#protocol';
-import type { DataSource } from '../run-commands/named-data.js';
+import type { DataSource } from '../run-inputs/named-data.js';
 import type { DescribeRun, ForkRun, LaunchRun } from '../run-commands/pruning-run.commands.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';

@@ -6,7 +6,7 @@ import { serverStreaming, settingsMessage, unary, v1, type CallInfo } from '#pro
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
-import { ModelAndData } from '../run-commands/model-and-data.js';
+import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
 import { shareGoneAt } from '../pruning-run/method/budget.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
@@ -15,10 +15,11 @@ import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { estimatedSize, resultWarnings } from '../pruning-run/planning/result-size.js';
 import { recipeAdvice } from '../pruning-run/planning/recipe-advice.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
+import { availableBytes } from '../storage/free-space.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-services/run-services.js';
 import { RunTexts } from '../run-services/run-texts.js';
-import { Callers } from './callers.js';
+import { Callers } from './admission/callers.js';
 import { budgetPlan, cardMessage, memoryMessage } from './plan-message.js';
 import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportMessage, resultMessage } from '../views/run-message.js';
@@ -108,7 +109,7 @@ export class RunGrpc {
     const { modelPath, settings: requested, card } = planRequest(request);
     const plan = await this.sources.plan(modelPath, requested, card?.figures);
     const { model, settings, memory, change, engine, budget } = plan;
-    const disk = await diskPlan(settings, memory, this.config.artifactFolder);
+    const disk = diskPlan(settings, memory, await availableBytes(this.config.artifactFolder));
     const { result, message: budgetPlanned } =
       budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget);
     return {
@@ -150,7 +151,10 @@ export class RunGrpc {
     const planned =
       memory === undefined
         ? []
-        : [...diskWarnings(await diskPlan(settings, memory, this.config.artifactFolder)), ...memoryWarnings(settings, memory)];
+        : [
+            ...diskWarnings(diskPlan(settings, memory, await availableBytes(this.config.artifactFolder))),
+            ...memoryWarnings(settings, memory),
+          ];
     return {
       run: this.views.message(summary),
       alreadyLaunched: alreadyDone,

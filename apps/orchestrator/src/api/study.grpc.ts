@@ -12,8 +12,8 @@ import { studyDetail, studyMessage } from '../studies/study-message.js';
 import { StudyRepository } from '../studies/study-repository.js';
 import type { StudyState } from '../studies/study.js';
 import { RunViews } from '../views/run-views.js';
-import { Callers } from './callers.js';
-import { Guard } from './guarded.js';
+import { Callers } from './admission/callers.js';
+import { Guard } from './admission/guarded.js';
 import { dataSource } from './run-requests.js';
 
 const LAUNCH = v1.StudyServiceService.launchStudy.path;

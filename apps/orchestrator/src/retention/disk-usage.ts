@@ -6,7 +6,7 @@ import { v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { allNeeded, type NeededRow } from '../views/projection/needed-artifacts.js';
 import type { RunViews } from '../views/run-views.js';
-import { availableBytes } from '../pruning-run/planning/disk-plan.js';
+import { availableBytes } from '../storage/free-space.js';
 
 type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'eventStore'>;
 

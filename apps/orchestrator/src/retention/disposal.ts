@@ -9,7 +9,7 @@ import type { CallContext } from '../event-sourcing/call-context.js';
 import type { DiscardedArtifact, NewFact } from '../pruning-run/record/pruning-run.events.js';
 import type { Delete, Discard } from '../pruning-run/aggregate/run-change.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { RunFeed } from '../views/run-feed.js';
+import { RunFeed } from '../feed/run-feed.js';
 import { StoreCondition } from '../storage/store-condition.js';
 import { StateKeeper } from './state-keeper.js';
 import { RunViews } from '../views/run-views.js';

@@ -9,7 +9,7 @@ import { DriverLease } from '../storage/driver-lease.js';
 import { StoreCondition } from '../storage/store-condition.js';
 import { RunViews } from '../views/run-views.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { RunFeed } from '../views/run-feed.js';
+import { RunFeed } from '../feed/run-feed.js';
 import type { OrchestratorConfig } from '../config.js';
 
 const HOUR_MS = 3_600_000;

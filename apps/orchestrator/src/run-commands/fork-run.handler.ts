@@ -8,7 +8,7 @@ import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
 import { alreadyLaunched } from './launch-run.handler.js';
-import { ModelAndData } from './model-and-data.js';
+import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { ForkRun, type Changed } from './pruning-run.commands.js';
 import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
 import { decide, fold, neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';

@@ -1,7 +1,7 @@
 // The commands of clients. The driver's own changes go to the repository directly, since clients may not send them.
 import { Command } from '@nestjs/cqrs';
 import type { engineV1 } from '#protocol';
-import type { DataSource } from './named-data.js';
+import type { DataSource } from '../run-inputs/named-data.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { Describe, StartingPoint } from '../pruning-run/aggregate/run-change.js';

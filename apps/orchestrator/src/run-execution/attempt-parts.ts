@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
-import type { ModelAndData } from '../run-commands/model-and-data.js';
+import type { ModelAndData } from '../run-inputs/model-and-data.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';
 import type { EngineJobs } from '../engine-pool/engine-jobs.js';
 import type { EngineSlot } from '../engine-pool/engine-slot.js';
-import type { LiveProgress } from '../views/live-progress.js';
-import type { RunFeed } from '../views/run-feed.js';
+import type { LiveProgress } from '../live/live-progress.js';
+import type { RunFeed } from '../feed/run-feed.js';
 import type { SegmentRecorder } from './recording/segment-recorder.js';
 
 /** The engine's work for a run before its next segment, in words. */

@@ -15,7 +15,7 @@ import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts
 import { isTransient } from '../engines/wire/engine-errors.js';
 import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/wire/engine-requests.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { evaluate } from '../run-services/evaluations.js';
+import { evaluate } from '../measurements/evaluations.js';
 import { RecordingQueue } from './recording/recording-queue.js';
 import { nextAction } from './run-reactions.js';
 import type { TrainedSegment } from './recording/segment-recorder.js';

@@ -5,15 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError } from '#protocol';
 import { DriverLease } from '../storage/driver-lease.js';
-import { ModelAndData } from '../run-commands/model-and-data.js';
+import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/aggregate/restart-policy.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../tokens.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
-import { LiveProgress } from '../views/live-progress.js';
-import { RunFeed } from '../views/run-feed.js';
+import { LiveProgress } from '../live/live-progress.js';
+import { RunFeed } from '../feed/run-feed.js';
 
 /** Each takes several cores for a while; a small corpus must not wait for a large one. */
 const AT_ONCE = 2;

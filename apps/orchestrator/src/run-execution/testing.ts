@@ -12,7 +12,7 @@ import { isFinished, type PruningRunState } from '../pruning-run/aggregate/pruni
 import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
 import { decodeStored, encodeFacts, runStream } from '../pruning-run/record/stored-event.js';
 import { launched } from '../pruning-run/testing.js';
-import { LiveProgress } from '../views/live-progress.js';
+import { LiveProgress } from '../live/live-progress.js';
 import { Tallies } from '../monitoring/tallies.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { SegmentRecorder } from './recording/segment-recorder.js';

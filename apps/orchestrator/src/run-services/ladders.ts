@@ -9,7 +9,7 @@ import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../tokens.js';
 import { RunServices } from './run-services.js';
-import { loadPrepared } from './subjects.js';
+import { loadPrepared } from '../measurements/subjects.js';
 
 /** The request for one evaluation, without the run. */
 export type Rung = Pick<v1.EvaluateRunRequest, 'intact' | 'teacherMark'>;

@@ -8,9 +8,9 @@ import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { followed } from './followed-job.js';
-import { jobOn, loadPrepared, subjectOf } from './subjects.js';
-import { textOptions } from './text-requests.js';
-import { generateTexts } from './texts.js';
+import { jobOn, loadPrepared, subjectOf } from '../measurements/subjects.js';
+import { textOptions } from '../measurements/text-requests.js';
+import { generateTexts } from '../measurements/texts.js';
 
 @Injectable()
 export class RunTexts {

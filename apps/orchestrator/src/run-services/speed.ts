@@ -4,9 +4,9 @@ import { engineV1, EspalierError, invalidRequest, type FieldViolation, type v1 }
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { chooseExport } from './export-formats.js';
-import { withExportFolder, type Subject } from './subjects.js';
-import { DTYPES, dtypeViolation } from './text-requests.js';
+import { chooseExport } from '../exports/export-formats.js';
+import { withExportFolder, type Subject } from '../measurements/subjects.js';
+import { DTYPES, dtypeViolation } from '../measurements/text-requests.js';
 
 const MOST_SEQUENCES = 16;
 const MOST_ROUNDS = 1_000;

@@ -6,7 +6,7 @@ import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { budgetSettingOf } from '../pruning-run/method/budget.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
-import { ModelAndData, requireMemory } from '../run-commands/model-and-data.js';
+import { ModelAndData, requireMemory } from '../run-inputs/model-and-data.js';
 import { BUDGETS, budgetField, withBudget } from './halving.js';
 import { planRun, studyIdOf, type RunOfStudy } from './study-plan.js';
 import type { Halving } from './study.events.js';

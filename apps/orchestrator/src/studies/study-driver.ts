@@ -14,7 +14,7 @@ import { RunRepository } from '../pruning-run/run-repository.js';
 import { LaunchRun } from '../run-commands/pruning-run.commands.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { LOGGER } from '../tokens.js';
-import { RunFeed } from '../views/run-feed.js';
+import { RunFeed } from '../feed/run-feed.js';
 import { readingOf, requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
 import { StudyRepository } from './study-repository.js';
 import type { Heat } from './halving.js';

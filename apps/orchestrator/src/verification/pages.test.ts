@@ -1,7 +1,7 @@
 // The pages for people that leave the server in files: printed on a terminal, they do nothing but say what they say.
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
 import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
-import { modelCard } from '../run-services/exports.js';
+import { modelCard } from '../exports/exports.js';
 import { recordPage } from './record-page.js';
 
 const HOSTILE = '/models/\u001b[2J\u202egnp\n# Not ours';

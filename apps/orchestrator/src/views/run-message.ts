@@ -9,7 +9,7 @@ import { commandToGoOn } from '../pruning-run/record/obstacles.js';
 import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
 import { resultSize, type ResultSize } from '../pruning-run/planning/result-size.js';
-import type { LivePreparation, LiveWait } from './live-steps.js';
+import type { LivePreparation, LiveWait } from '../live/live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
 import { budgetOfRun } from './budget-message.js';

@@ -6,7 +6,7 @@ import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore, ty
 import { v1 } from '#protocol';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
-import { LiveProgress } from './live-progress.js';
+import { LiveProgress } from '../live/live-progress.js';
 import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
 import { queryMetrics } from '../queries/query-metrics.js';

@@ -13,7 +13,7 @@ import { discardOf, type DiscardRow } from './projection/needed-artifacts.js';
 import type { RunDetail, RunSummary } from './projection/run-detail.js';
 import { RunProjection } from './projection/run-projection.js';
 import { viewsSchema } from './projection/views-schema.js';
-import type { LiveSteps } from './live-steps.js';
+import type { LiveSteps } from '../live/live-steps.js';
 import { othersNamed, requireOwnName, resolveRunId } from './run-ids.js';
 import { groupRuns } from './run-groups.js';
 import { countByStatus, filteredRuns, listRuns } from './run-list.js';

@@ -4,7 +4,7 @@ import { Counter, Gauge } from 'prom-client';
 import { roomIn } from '#files';
 import type { TlsIdentity } from '#local-access';
 import type { engineV1 } from '#protocol';
-import type { OpenCalls } from '../api/call-limits.js';
+import type { OpenCalls } from '../api/admission/call-limits.js';
 import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
@@ -15,7 +15,7 @@ import { DriverLease } from '../storage/driver-lease.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { StoreCondition } from '../storage/store-condition.js';
 import { OPEN_CALLS, ORCHESTRATOR_CONFIG, TLS_IDENTITY } from '../tokens.js';
-import { LiveProgress } from '../views/live-progress.js';
+import { LiveProgress } from '../live/live-progress.js';
 import { RunViews } from '../views/run-views.js';
 import { Webhooks } from '../webhooks/webhooks.js';
 

@@ -1,12 +1,12 @@
 // Who may use the web server. A request shows the server's token, as a gRPC call does, or the cookie that a browser got for a
 // login link. A cookie goes to whatever listens on this host, so other users of the machine may come by one: the door refuses theirs
-// (api/doors.ts).
+// (api/admission/doors.ts).
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { LoginKeys, type TlsIdentity } from '#local-access';
 import { EspalierError } from '#protocol';
-import { OWNER, type Access, type Grant } from '../api/access.js';
+import { OWNER, type Access, type Grant } from '../api/admission/access.js';
 
 const COOKIE_DAYS = 30;
 /** An answer or a log line quotes this much of what a client sent. */

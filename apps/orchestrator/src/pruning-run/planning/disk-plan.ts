@@ -1,5 +1,4 @@
 // How much of the disk a run's snapshots will take, before it is launched.
-import { statfs } from 'node:fs/promises';
 import { counted, type engineV1, type v1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
@@ -8,21 +7,16 @@ import { teachersTaken } from '../method/teacher-policy.js';
 /** The last state and the one before it. */
 const STATES_BESIDES_TEACHERS = 2;
 
-export async function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryResponse, artifactFolder: string): Promise<v1.DiskPlan> {
+/** @param availableBytes on the disk of the artifacts; undefined: not known */
+export function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryResponse, availableBytes: bigint | undefined): v1.DiskPlan {
   const { stateBytes, ownStateBytes } = memory;
   const teachers = teachersTaken(settings);
   return {
     stateBytes,
     teachers,
     totalBytes: stateBytes * BigInt(teachers + STATES_BESIDES_TEACHERS) + ownStateBytes * BigInt(STATES_BESIDES_TEACHERS),
-    availableBytes: await availableBytes(artifactFolder),
+    availableBytes,
   };
-}
-
-/** Undefined where the file system does not say. */
-export async function availableBytes(folder: string): Promise<bigint | undefined> {
-  const found = await statfs(folder, { bigint: true }).catch(() => null);
-  return found === null ? undefined : found.bavail * found.bsize;
 }
 
 export function diskWarnings({ teachers, totalBytes, availableBytes: free }: v1.DiskPlan): SettingsWarning[] {

@@ -22,7 +22,7 @@ import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
 import { Tallies } from '../../monitoring/tallies.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../tokens.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
-import { LiveProgress } from '../../views/live-progress.js';
+import { LiveProgress } from '../../live/live-progress.js';
 import { StateKeeper } from '../../retention/state-keeper.js';
 
 /** Waits between tries to store a state: a disk that is full will be emptied. */

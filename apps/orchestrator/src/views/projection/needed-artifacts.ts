@@ -1,5 +1,5 @@
 // Which artifacts each run needs, as rows, to show what fills the disk; and which were thrown away, by what event. No deletion is decided
-// here: the rows are a cache (views/recorded-needs.ts).
+// here: the rows are a cache (feed/recorded-needs.ts).
 import { neededArtifacts, needsTheSame, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { DiscardedArtifact } from '../../pruning-run/record/pruning-run.events.js';
 import type { RunDetail } from './run-detail.js';

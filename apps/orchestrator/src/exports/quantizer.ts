@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { renewSeal } from '#artifact-store';
 import { EspalierError } from '#protocol';
-import { newExportFolder } from './subjects.js';
+import { newExportFolder } from '../measurements/subjects.js';
 
 /** llama.cpp's numbers of these kinds of files. */
 const TYPES: Record<string, number> = { q3_k_m: 12, q4_k_s: 14, q4_k_m: 15, q5_k_s: 16, q5_k_m: 17, q6_k: 18 };

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { connectEventStore, EventCorruptError, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
-import { noLiveSteps } from './live-steps.js';
-import { RunViews } from './run-views.js';
-import { Recorder } from './testing.js';
+import { noLiveSteps } from '../live/live-steps.js';
+import { RunViews } from '../views/run-views.js';
+import { Recorder } from '../views/testing.js';
 import { RunFeed } from './run-feed.js';
 
 const [OPEN, ENDED, WAITING] = ['aaaaaaaaaaaa', 'bbbbbbbbbbbb', 'cccccccccccc'] as const;

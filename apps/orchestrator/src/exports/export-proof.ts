@@ -5,7 +5,7 @@ import { engineV1, EspalierError, toEspalierError, visibleText } from '#protocol
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ExportProof, LoaderProof } from '../pruning-run/record/pruning-run.events.js';
-import { withExportFolder } from './subjects.js';
+import { withExportFolder } from '../measurements/subjects.js';
 import type { ExportFormat } from './export-formats.js';
 import { isQuantizedType } from './quantizer.js';
 import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type LoaderRequest } from './export-loaders.js';

@@ -8,8 +8,8 @@ import { ServerInterceptingCall, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { ConnectionEnds, Peer } from '#local-access';
 import { EspalierError, reportFailure, requestIdIn, toServiceError, type CallInfo } from '#protocol';
-import type { CallContext } from '../event-sourcing/call-context.js';
-import { LOGGER } from '../tokens.js';
+import type { CallContext } from '../../event-sourcing/call-context.js';
+import { LOGGER } from '../../tokens.js';
 import { Access, isOpenMethod, type Grant } from './access.js';
 import { Doors } from './doors.js';
 

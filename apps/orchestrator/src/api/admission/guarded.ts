@@ -4,11 +4,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { MethodDefinition, UntypedHandleCall } from '@grpc/grpc-js';
 import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type CallInfo, type PlainHandler } from '#protocol';
-import type { OrchestratorConfig } from '../config.js';
-import { BackgroundJobs } from '../run-services/background-jobs.js';
-import { StudyRepository } from '../studies/study-repository.js';
-import { RunViews } from '../views/run-views.js';
-import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import type { OrchestratorConfig } from '../../config.js';
+import { BackgroundJobs } from '../../run-services/background-jobs.js';
+import { StudyRepository } from '../../studies/study-repository.js';
+import { RunViews } from '../../views/run-views.js';
+import { ORCHESTRATOR_CONFIG } from '../../tokens.js';
 import { Access, requireAtLeast } from './access.js';
 import { Callers } from './callers.js';
 import { requireAllowedPaths } from './allowed-paths.js';

@@ -3,9 +3,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError, methodAccess, roleNamed, ROLES, v1 } from '#protocol';
-import { TokenKeeper } from '../access/token-keeper.js';
-import type { Token } from '../access/tokens.js';
-import { ACCESS_TOKEN } from '../tokens.js';
+import { TokenKeeper } from '../../access/token-keeper.js';
+import type { Token } from '../../access/tokens.js';
+import { ACCESS_TOKEN } from '../../tokens.js';
 
 /** Health and descriptors are no secrets, and a tool asks for them before it knows anything. */
 const OPEN_METHOD = /^\/grpc\.(health|reflection)\./;

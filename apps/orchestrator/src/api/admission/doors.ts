@@ -18,8 +18,8 @@ import {
   type TlsIdentity,
 } from '#local-access';
 import { EspalierError } from '#protocol';
-import { Tallies } from '../monitoring/tallies.js';
-import { ACCESS_TOKEN, LOGGER, TLS_IDENTITY } from '../tokens.js';
+import { Tallies } from '../../monitoring/tallies.js';
+import { ACCESS_TOKEN, LOGGER, TLS_IDENTITY } from '../../tokens.js';
 import { isOpenMethod } from './access.js';
 
 @Injectable()

@@ -10,7 +10,7 @@ import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
 import { runIdOf } from '../pruning-run/record/stored-event.js';
 import { pruningRun, RunRepository } from '../pruning-run/run-repository.js';
 import { RecordedNeeds } from './recorded-needs.js';
-import { RunViews } from './run-views.js';
+import { RunViews } from '../views/run-views.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
 
 /** Told the run after each event. */
