@@ -53,6 +53,8 @@ for (const file of files) {
     lines.forEach((line, i) => checkSubject(file, i, line));
   }
   lines.forEach((line, i) => {
+    if (/^(apps|libs)\/.*\/src\/.*(?<!\.test)\.ts$/.test(file) && /\bmkdir(Sync)?\(.*recursive/.test(line))
+      problems.push(`${file}:${i + 1}: makes folders by Node's "recursive", which may never come back: makeFolder of #files`);
     if (file !== 'scripts/house-rules.mjs' && /\/work\/|registry\.npmjs\.org|deb\.debian\.org/.test(line))
       problems.push(`${file}:${i + 1}: names a machine's path or a registry`);
   });

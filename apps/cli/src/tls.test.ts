@@ -50,6 +50,7 @@ describe('tls init and tls renew', () => {
     [['init', '--dir', join(folder, 'a'), '--names', 'a b'], 2, /OPTION_INVALID: "a b" is not valid for --names/],
     [['init', '--dir', join(folder, 'a'), '--names', 'https://a'], 2, /OPTION_INVALID/],
     [['init', '--dir', join(folder, 'a'), '--names', ''], 2, /OPTION_INVALID/],
+    [['init', '--dir', '/proc/no/folder', '--names', 'a'], 2, /TLS_FILES_UNUSABLE/],
     [['renew', '--dir', nowhere], 2, /TLS_FILES_UNUSABLE[^]*espalier tls init/],
   ])('refuse %j', async (args, exitCode, words) => {
     expect(await runCli(['tls', ...args])).toMatchObject({ exitCode, stdout: '', stderr: expect.stringMatching(words) as string });

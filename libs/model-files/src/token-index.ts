@@ -1,8 +1,9 @@
 // Remembers which token shard belongs to which files and tokenizer. Only a shortcut: an entry that is lost, damaged or
 // names a shard that is gone means tokenizing again, never a wrong result.
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeFolder } from '#files';
 import type { ArtifactStore } from '#artifact-store';
 
 /** Raised whenever the same files would give other tokens than before. */
@@ -64,7 +65,7 @@ export async function writeTokenIndex(folder: string, key: string, entry: TokenI
   const path = join(folder, `${key}.json`);
   const incoming = `${path}.${randomUUID()}`;
   try {
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
     await writeFile(incoming, JSON.stringify(entry));
     await rename(incoming, path);
   } catch {

@@ -1,10 +1,10 @@
 // Certificates of a small authority, for a server that other machines reach.
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { readSecretFileSync, writeOwnFile } from '#files';
+import { makeFolder, readSecretFileSync, writeOwnFile } from '#files';
 import { newAuthority, readCertificate, signedBy, type CertificateWish, type Signed } from '#local-access';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 import type { Context } from '../context.js';
@@ -76,7 +76,7 @@ async function initFolder(context: Context, { dir = absolutePath('tls'), names =
       hint: `new certificates with that authority: espalier tls renew --dir ${dir}`,
     });
   try {
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
   } catch (error) {
     throw folderUnusable(dir, error);
   }

@@ -1,10 +1,11 @@
 // A run in the layout of MLflow's file store: a folder for each experiment, in it one for each run, in that a file for each metric,
 // parameter and tag. docs/tracking.md says what is in them.
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { measureName } from '#comparison';
+import { makeFolder } from '#files';
 import { requestedValues, settingsTable, v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { fileError, requireOutsideDataFolder } from '../files.js';
@@ -84,7 +85,7 @@ async function isStoreOrNothing(folder: string): Promise<boolean> {
 export async function writeMlflowRun(place: MlflowPlace, run: v1.Run, lines: AsyncIterable<string>): Promise<number> {
   const { incoming, experiment } = place;
   try {
-    for (const name of ['metrics', 'params', 'tags', 'artifacts']) await mkdir(join(incoming, name), { recursive: true });
+    for (const name of ['metrics', 'params', 'tags', 'artifacts']) makeFolder(join(incoming, name));
     const steps = await writeMetrics(join(incoming, 'metrics'), run, lines);
     for (const [name, value] of Object.entries(paramsOf(run))) await writeFile(join(incoming, 'params', name), value);
     for (const [name, value] of Object.entries(tagsOf(run))) await writeFile(join(incoming, 'tags', name), value);

@@ -4,7 +4,7 @@ import { mkdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { clearLeftOvers, leftOverName } from '#files';
+import { clearLeftOvers, leftOverName, makeFolder } from '#files';
 import { decodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
 import type { JobWish } from '../engine-pool/engine-jobs.js';
@@ -178,7 +178,7 @@ export async function withExportFolder<T>(
   try {
     for (const { digest, name } of files) {
       const path = join(folder, name);
-      await mkdir(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       const stored = artifacts.pathOf?.(digest);
       if (stored === undefined) {
         await pipeline(artifacts.open(digest), createWriteStream(path));
