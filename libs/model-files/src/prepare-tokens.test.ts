@@ -4,8 +4,11 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import * as library from '@huggingface/tokenizers';
 import { parquetWriteBuffer } from 'hyparquet-writer';
-import { digestOf, openArtifactStore, type ArtifactStore } from '#artifact-store';
+import { openArtifactStore, type ArtifactStore } from '#artifact-store';
+import { DocumentRows } from './document-row.js';
 import { ModelFilesError, prepareTokens, type PreparedTokens, type TokenizingProgress } from './index.js';
+import { filesOf, withField, type TextSource } from './prepare-tokens.js';
+import { readDocuments } from './read-documents.js';
 
 const MODEL = 'examples/models/factbook-llama-3m';
 const CORPUS = 'examples/data/factbook';
@@ -41,6 +44,14 @@ const idsOf = async ({ digest, tokenCount }: PreparedTokens) => {
   expect(ids.length).toBe(tokenCount);
   return ids;
 };
+/** The texts that the tokenizing process reads and hands to its encoders, without that process: it takes longer to start than to read. */
+const documentsOf = (text: TextSource) =>
+  withField(text, async () => {
+    const rows = new DocumentRows({ textColumn: undefined, responseOnly: false }, null);
+    const texts: string[] = [];
+    for await (const document of readDocuments(await filesOf(text), rows, () => undefined)) texts.push(document.text);
+    return texts;
+  });
 const expected = (...texts: string[]) => texts.flatMap((text) => original.encode(text).ids);
 const jsonl = (...texts: string[]) => texts.map((text) => `${JSON.stringify({ text })}\n`).join('');
 const parquet = (texts: (string | null)[], options: object = {}) =>
@@ -108,7 +119,11 @@ describe('formats', () => {
     ['members.jsonl.gz', () => Buffer.concat(texts.map((text) => gzipSync(jsonl(text))))],
   ];
   test.each(forms)('%s', async (name, content) => {
-    expect(await idsOf(await prepare(await file(name, content())))).toEqual(expected(...texts));
+    expect(await documentsOf({ paths: [await file(name, content())] })).toEqual(texts);
+  });
+
+  test('whatever a text holds, its tokens are those of the unmodified library', async () => {
+    expect(await idsOf(await prepare(await file('a.jsonl', jsonl(...texts))))).toEqual(expected(...texts));
   });
 
   const whole = texts.filter((text) => !text.includes('\ud800')); // Parquet holds UTF-8, which has no lone surrogates
@@ -119,7 +134,7 @@ describe('formats', () => {
     ['a.parquet.gz', () => gzipSync(parquet(whole))],
   ];
   test.each(parquetForms)('%s', async (name, content) => {
-    expect(await idsOf(await prepare(await file(name, content())))).toEqual(expected(...whole));
+    expect(await documentsOf({ paths: [await file(name, content())] })).toEqual(whole);
   });
 
   test('a Parquet file of several thousand rows keeps their order', async () => {
@@ -128,21 +143,19 @@ describe('formats', () => {
   });
 
   test('plain text is one document with \\n line ends', async () => {
-    expect(await idsOf(await prepare(await file('a.txt', '\ufeffeins\r\nzwei\r\n\r\ndrei\n')))).toEqual(expected('eins\nzwei\n\ndrei\n'));
-    expect(await idsOf(await prepare(await file('b.txt.gz', gzipSync('no line end ü'))))).toEqual(expected('no line end ü'));
+    const [lines, packed] = [await file('a.txt', '\ufeffeins\r\nzwei\r\n\r\ndrei\n'), await file('b.txt.gz', gzipSync('no line end ü'))];
+    expect(await documentsOf({ paths: [lines, packed] })).toEqual(['eins\nzwei\n\ndrei\n', 'no line end ü']);
   });
 
   test('a long plain text is divided at line ends, and one without line ends between characters', async () => {
     const line = `${'word '.repeat(200)}\n`;
-    const [start, ...lineIds] = expected(line);
     const half = Math.ceil((1 << 20) / line.length); // lines
-    const ids = [half, half, 1].flatMap((lines) => [start!, ...Array.from({ length: lines }, () => lineIds).flat()]);
-    const divided = await prepare(await file('long.txt', line.repeat(half + half + 1)));
-    expect([divided.tokenCount, divided.digest]).toEqual([ids.length, digestOf(new Uint8Array(Uint32Array.from(ids).buffer))]);
-    const endless = await prepare(await file('endless.txt', 'üüüüüüüüü '.repeat(230_000))); // 4.4 MB
-    const bytes = await store.get(endless.digest);
-    const starts = new Uint32Array(bytes.buffer, bytes.byteOffset, endless.tokenCount).reduce((count, id) => count + Number(id === 1), 0);
-    expect(starts).toBe(2);
+    const divided = await documentsOf({ paths: [await file('long.txt', line.repeat(half + half + 1))] });
+    expect(divided.map((text) => text.length / line.length)).toEqual([half, half, 1]);
+    expect(divided.join('') === line.repeat(half + half + 1)).toBe(true);
+    const words = 'üüüüüüüüü '.repeat(230_000); // 4.4 MB
+    const endless = await documentsOf({ paths: [await file('endless.txt', words)] });
+    expect([endless.length, endless.join('') === words]).toEqual([2, true]);
   });
 
   test('a folder: sorted by path, all formats, other files and hidden ones left out', async () => {
@@ -252,16 +265,24 @@ describe('bad data is named by code, file and line', () => {
       1,
       /a number/,
     ],
-    ['empty JSONL', 'a.jsonl', () => '\n \r\n', 'DATA_EMPTY', undefined, /at least one document/],
-    ['empty documents', 'a.jsonl', () => jsonl('', ''), 'DATA_EMPTY', undefined, /holds no text/],
-    ['empty text', 'a.txt', () => '', 'DATA_EMPTY', undefined, /holds no text/],
-    ['Parquet without rows', 'a.parquet', () => parquet([]), 'DATA_EMPTY', undefined, /holds no text/],
     ['unknown format', 'a.xml', () => 'text\nx', 'DATA_UNSUPPORTED', undefined, /allowed are \.jsonl/],
   ];
   test.each(cases)('%s', async (_, name, content, code, line, message) => {
     const path = await file(name, content());
-    const error = await failure(prepare(path, { text: { paths: [path], fields: ['data.train_path'] } }));
+    const error = await failure(documentsOf({ paths: [path], fields: ['data.train_path'] }));
     expect([error.code, error.file, error.line, error.field]).toEqual([code, path, line, 'data.train_path']);
+    expect(error.message).toMatch(message);
+  });
+
+  test.each([
+    ['empty JSONL', 'a.jsonl', () => '\n \r\n', /at least one document/],
+    ['empty documents', 'a.jsonl', () => jsonl('', ''), /holds no text/],
+    ['empty text', 'a.txt', () => '', /holds no text/],
+    ['Parquet without rows', 'a.parquet', () => parquet([]), /holds no text/],
+  ])('%s', async (_, name, content, message) => {
+    const path = await file(name, content());
+    const error = await failure(prepare(path, { text: { paths: [path], fields: ['data.train_path'] } }));
+    expect([error.code, error.file, error.line, error.field]).toEqual(['DATA_EMPTY', path, undefined, 'data.train_path']);
     expect(error.message).toMatch(message);
     for await (const { digest } of store.list()) throw new Error(`${digest} was stored`);
   });
@@ -269,7 +290,10 @@ describe('bad data is named by code, file and line', () => {
   test('a bad file in a folder of good ones', async () => {
     await file('a.jsonl', jsonl('good').repeat(30_000));
     const bad = await file('b.jsonl', '{');
-    expect(await failure(prepare(join(folder, 'data')))).toMatchObject({ code: 'DATA_MALFORMED', file: bad, line: 1 });
+    const error = await failure(prepare(join(folder, 'data')));
+    expect(error).toMatchObject({ code: 'DATA_MALFORMED', file: bad, line: 1, field: 'data_path' });
+    expect(error.message).toMatch(/no valid JSON/);
+    for await (const { digest } of store.list()) throw new Error(`${digest} was stored`);
   });
 
   test('nothing there, a folder without data, no permission', async () => {
