@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Runs named stages of the test suite one after the other, those of one thread as many at once as there are processors, and ends with
-// "N passed, N failed".
+// Runs named stages of the test suite one after the other, and ends with "N passed, N failed". Stages of one thread that only read sources
+// run as many at once as there are processors, or one at a time beside the others.
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
 // Before that line it names each failed test with its first words, for who sees only the end of a long output, and each
 // unsteady one, which failed among others and passed alone: that is a mistake too, in the test or in the product.
@@ -66,27 +66,35 @@ for (const name of chosen) {
   console.error(`unknown stage ${name}; known: ${known.join(' ')}`);
   process.exit(2);
 }
-const waiting = chosen.filter((name) => readers[name]);
-await Promise.all(
-  Array.from({ length: availableParallelism() }, async () => {
+const others = chosen.filter((name) => stages[name]);
+// Beside other stages one reader at a time: the sanitizers' build and tests have moments in which a processor is idle.
+await Promise.all([readThrough(others.length > 0 ? 1 : availableParallelism()), runInTurn()]);
+if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
+for (const test of totals.unsteady) console.log(`\nunsteady in ${test}`);
+for (const failure of totals.failures) console.log(`\nfailed in ${failure}`);
+console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
+process.exit(totals.failed === 0 ? 0 : 1);
+
+async function readThrough(atOnce) {
+  const waiting = chosen.filter((name) => readers[name]);
+  const readOn = async () => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
       const started = Date.now();
       const { output, ...counts } = await runReaders(readers[name]);
       console.log(`\n=== ${name}\n${output.trimEnd()}`);
       count(name, counts, started);
     }
-  }),
-);
-for (const name of chosen.filter((one) => stages[one])) {
-  const started = Date.now();
-  console.log(`\n=== ${name}`);
-  count(name, await stages[name](), started);
+  };
+  await Promise.all(Array.from({ length: atOnce }, readOn));
 }
-if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
-for (const test of totals.unsteady) console.log(`\nunsteady in ${test}`);
-for (const failure of totals.failures) console.log(`\nfailed in ${failure}`);
-console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
-process.exit(totals.failed === 0 ? 0 : 1);
+
+async function runInTurn() {
+  for (const name of others) {
+    const started = Date.now();
+    console.log(`\n=== ${name}`);
+    count(name, await stages[name](), started);
+  }
+}
 
 function count(name, { passed, failed, failures = [], unsteady = [] }, started) {
   totals.passed += passed;
@@ -251,16 +259,18 @@ async function runSanitizers(passOver) {
     ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0',
     UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
   };
-  const native = await runCTest(SANITIZED, environment, ['--exclude-regex', passOver.join('|')]);
   // Node itself is not built with the sanitizers, so their libraries must be there before it starts.
   const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
     spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim(),
   );
-  const addon = await runJest(['--runInBand', 'native-engine/index'], {
-    ...environment,
-    LD_PRELOAD: libraries.join(' '),
-    ESPALIER_NATIVE_ADDON: join(root, SANITIZED, 'espalier_native.node'),
-  });
+  const [native, addon] = await Promise.all([
+    runCTest(SANITIZED, environment, ['--exclude-regex', passOver.join('|')]),
+    runJest(['--runInBand', 'native-engine/index'], {
+      ...environment,
+      LD_PRELOAD: libraries.join(' '),
+      ESPALIER_NATIVE_ADDON: join(root, SANITIZED, 'espalier_native.node'),
+    }),
+  ]);
   return added(native, addon);
 }
 
