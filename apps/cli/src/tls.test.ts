@@ -1,5 +1,5 @@
 // Certificates that the command line makes, and the words for what is wrong where it speaks TLS.
-import { X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,9 @@ import { TestServer } from './testing/test-server.js';
 const folder = mkdtempSync(join(tmpdir(), 'cli-tls-'));
 const nowhere = join(folder, 'none');
 afterAll(() => rmSync(folder, { recursive: true }));
+
+const keyOf = (namedCurve: string): string =>
+  generateKeyPairSync('ec', { namedCurve }).privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
 
 describe('tls init and tls renew', () => {
   const dir = join(folder, 'made');
@@ -59,6 +62,21 @@ describe('tls init and tls renew', () => {
   it('use no key of an authority that every user can open', async () => {
     chmodSync(join(dir, 'authority.key'), 0o644);
     expect((await runCli(['tls', 'renew', '--dir', dir])).stderr).toMatch(/every user of this machine can open .*authority\.key/);
+  });
+
+  it.each([
+    ['damaged', '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n', /authority\.key holds no private key that can be used/],
+    ['of another authority', keyOf('prime256v1'), /authority\.key is not the private key of the certificate .*authority\.pem/],
+    ['missing', null, /authority\.key holds no private key that can be used: ENOENT/],
+  ])('use no key of an authority that is %s, and name a way that works', async (_, key, words) => {
+    const file = join(dir, 'authority.key');
+    rmSync(file, { force: true });
+    if (key !== null) writeFileSync(file, key, { mode: 0o600 });
+    const before = read('server.pem');
+    const renewed = await runCli(['tls', 'renew', '--dir', dir]);
+    expect(renewed).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringMatching(words) as string });
+    expect(renewed.stderr).toMatch(/^error TLS_FILES_UNUSABLE: [^]*put its files back, or make another one in another folder/);
+    expect(read('server.pem')).toBe(before);
   });
 });
 
@@ -136,5 +154,33 @@ describe('a command that speaks TLS', () => {
     chmodSync(file('token'), 0o644);
     expect(await runs()).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/FILE_UNUSABLE: --token-file: every user/) as string });
     server.stop();
+  });
+
+  it.each(['', 'espalier_a_secret\nand more\n', 'espalier_a_secret\x1b[1m'])(
+    'shows no secret of a file that holds no token: %j',
+    async (text) => {
+      writeFileSync(file('no-token'), text, { mode: 0o600 });
+      const refused = await runCli(['runs', '--server', '127.0.0.1:1', '--token-file', file('no-token')]);
+      expect(refused).toMatchObject({
+        exitCode: 2,
+        stderr: expect.stringMatching(/FILE_UNUSABLE: --token-file: .* holds no token/) as string,
+      });
+      expect(refused.stderr).not.toContain('secret');
+      if (text === '') return;
+      const byVariable = await runCli(['runs', '--server', '127.0.0.1:1'], { env: { ESPALIER_TOKEN: text } });
+      expect(byVariable).toMatchObject({
+        exitCode: 2,
+        stderr: expect.stringMatching(/OPTION_INVALID: ESPALIER_TOKEN holds no token/) as string,
+      });
+      expect(byVariable.stderr).not.toContain('secret');
+    },
+  );
+
+  it('names a file that holds no authority', async () => {
+    const refused = await runCli(['runs', '--server', 'https://127.0.0.1:1', '--tls-ca', file('client.key')]);
+    expect(refused).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringMatching(/FILE_UNUSABLE: --tls-ca: .*client\.key holds no cert/) as string,
+    });
   });
 });

@@ -1,11 +1,11 @@
 // Certificates of a small authority, for a server that other machines reach.
-import { X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { makeFolder, readSecretFileSync, writeOwnFile } from '#files';
-import { newAuthority, readCertificate, signedBy, type CertificateWish, type Signed } from '#local-access';
+import { newAuthority, readCertificate, readTlsPair, signedBy, type CertificateWish, type Signed } from '#local-access';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { absolutePath } from '../options/parse.js';
@@ -19,7 +19,7 @@ const AUTHORITY_DAYS = 3_650;
 /** The longest that browsers take. */
 const CERTIFICATE_DAYS = 397;
 const AUTHORITY = 'authority';
-const KEY_BYTES_MAX = 1 << 16;
+const ANOTHER_AUTHORITY = 'make another one in another folder with `espalier tls init`, and give its authority.pem to all clients';
 
 interface FolderOption {
   dir?: string;
@@ -89,22 +89,33 @@ async function renewFolder(context: Context, { dir = absolutePath('tls'), names 
   let authority: Signed;
   let before: string[];
   try {
-    authority = {
-      certificate: readFileSync(join(dir, `${AUTHORITY}.pem`), 'utf8').trim(),
-      key: readSecretFileSync(join(dir, `${AUTHORITY}.key`), KEY_BYTES_MAX).toString('utf8'),
-    };
+    authority = readAuthority(dir);
     before = names === undefined ? namesOf(readCertificate(join(dir, 'server.pem'))) : [];
   } catch (error) {
-    throw folderUnusable(dir, error, `make an authority with: espalier tls init --dir ${dir} --names HOST,...`);
+    // `tls init` leaves a folder alone that holds an authority.
+    const isTaken = existsSync(join(dir, `${AUTHORITY}.pem`));
+    const hint = isTaken
+      ? `put its files back, or ${ANOTHER_AUTHORITY}`
+      : `make an authority with: espalier tls init --dir ${dir} --names HOST,...`;
+    throw folderUnusable(dir, error, hint);
   }
   const { validTo } = new X509Certificate(authority.certificate);
   if (Date.parse(validTo) <= Date.now())
     throw new CliError('TLS_CERTIFICATE_EXPIRED', `the authority in ${dir} ended on ${validTo}; it can sign no more`, {
       field: '--dir',
       exitCode: ExitCode.notAllowed,
-      hint: 'make another one in another folder with `espalier tls init`, and give its authority.pem to all clients',
+      hint: ANOTHER_AUTHORITY,
     });
   await sign(context, dir, authority, names === undefined ? before : withOwnNames(names));
+}
+
+/** @throws Error that names the file that can't be used */
+function readAuthority(dir: string): Signed {
+  const files = { certFile: join(dir, `${AUTHORITY}.pem`), keyFile: join(dir, `${AUTHORITY}.key`) };
+  const { certificate, key } = readTlsPair(files, readSecretFileSync);
+  const secret = createPrivateKey(key);
+  if (secret.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new Error(`${files.keyFile} is no key that \`tls init\` has made`);
+  return { certificate: certificate.toString('utf8').trim(), key: secret.export({ format: 'pem', type: 'pkcs8' }).toString() };
 }
 
 async function sign({ output }: Context, dir: string, authority: Signed, names: string[]): Promise<void> {

@@ -138,7 +138,7 @@ function shown<Message>(message: Message, visible: (message: Message) => Message
 function tokenRefused({ address }: ServerAddress, code: string, cause: unknown): CliError {
   return new CliError(code, `the server at ${address} ${code === 'TOKEN_WRONG' ? 'has another token' : 'asks for its token'}`, {
     cause,
-    hint: 'name its data folder with --data-folder, where only its user can read the token, or set ESPALIER_TOKEN',
+    hint: 'name its data folder with --data-folder, where only its user can read the token, or the file of a token with --token-file',
   });
 }
 

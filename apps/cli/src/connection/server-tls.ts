@@ -1,10 +1,13 @@
 // How a client knows a server with TLS, and how it shows who it is: authorities, its own certificate, the token in a file.
+import { X509Certificate } from 'node:crypto';
 import { credentials, type ChannelCredentials, type ChannelOptions, type ServiceError } from '@grpc/grpc-js';
 import { readSecretFileSync, readUserFileSync } from '#files';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
 
 const FILE_BYTES_MAX = 1 << 20;
+/** Text that a header can carry. The gRPC library refuses any other, with the secret in the words of its error. */
+const TOKEN = /^[ -~]+$/;
 
 /** From the server's own announcement: its authority in PEM ('': one that the system trusts), and a name in its certificate. */
 export interface AnnouncedTls {
@@ -30,17 +33,40 @@ export function isAnnouncedTls(tls: unknown): tls is AnnouncedTls {
 export function serverTls(tlsCa: string | undefined, own?: AnnouncedTls): ServerTls {
   const announced = own === undefined || own.authority === '' ? undefined : Buffer.from(own.authority);
   return {
-    authority: fileOf('--tls-ca', tlsCa ?? process.env['ESPALIER_TLS_CA'], readUserFileSync) ?? announced,
+    authority: authorityOf(tlsCa ?? process.env['ESPALIER_TLS_CA']) ?? announced,
     name: own?.name,
     certificate: fileOf('ESPALIER_TLS_CLIENT_CERT', process.env['ESPALIER_TLS_CLIENT_CERT'], readUserFileSync),
     key: fileOf('ESPALIER_TLS_CLIENT_KEY', process.env['ESPALIER_TLS_CLIENT_KEY'], readSecretFileSync),
   };
 }
 
-/** The token that the user names; undefined: none. @throws CliError FILE_UNUSABLE */
+/** The token that the user names; undefined: none. @throws CliError FILE_UNUSABLE, OPTION_INVALID */
 export function givenToken(tokenFile: string | undefined): string | undefined {
-  const read = fileOf('--token-file', tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], readSecretFileSync);
-  return read?.toString('utf8').trim() ?? (process.env['ESPALIER_TOKEN'] || undefined);
+  const file = tokenFile ?? process.env['ESPALIER_TOKEN_FILE'];
+  const read = fileOf('--token-file', file, readSecretFileSync)?.toString('utf8').trim();
+  if (read !== undefined) {
+    if (!TOKEN.test(read)) throw unusable('--token-file', `${file} holds no token: a file with one token, and nothing else, is allowed`);
+    return read;
+  }
+  const token = process.env['ESPALIER_TOKEN']?.trim() || undefined;
+  if (token !== undefined && !TOKEN.test(token))
+    throw new CliError('OPTION_INVALID', 'ESPALIER_TOKEN holds no token: one token, and nothing else, is allowed', {
+      field: 'ESPALIER_TOKEN',
+      exitCode: ExitCode.usage,
+    });
+  return token;
+}
+
+/** The TLS library takes a file without a certificate for an authority that signs nothing. */
+function authorityOf(path: string | undefined): Buffer | undefined {
+  const authority = fileOf('--tls-ca', path, readUserFileSync);
+  if (authority === undefined) return undefined;
+  try {
+    new X509Certificate(authority);
+  } catch (error) {
+    throw unusable('--tls-ca', `${path} holds no certificate of an authority in PEM`, error);
+  }
+  return authority;
 }
 
 function fileOf(option: string, path: string | undefined, read: (path: string, limitBytes: number) => Buffer): Buffer | undefined {
@@ -48,12 +74,12 @@ function fileOf(option: string, path: string | undefined, read: (path: string, l
   try {
     return read(path, FILE_BYTES_MAX);
   } catch (error) {
-    throw new CliError('FILE_UNUSABLE', `${option}: ${(error as Error).message}`, {
-      field: option,
-      exitCode: ExitCode.usage,
-      cause: error,
-    });
+    throw unusable(option, (error as Error).message, error);
   }
+}
+
+function unusable(option: string, problem: string, cause?: unknown): CliError {
+  return new CliError('FILE_UNUSABLE', problem, { field: option, exitCode: ExitCode.usage, cause });
 }
 
 /** @throws CliError TLS_FILES_UNUSABLE */
