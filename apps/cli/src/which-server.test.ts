@@ -62,6 +62,17 @@ test('status names a run that is evaluated on its validation text, whose steps a
   expect(runs.active).toMatchObject([{ run_id: 'abcdefghij23', status: 'evaluating' }]);
 });
 
+test('status names the cause for which a run does not go on', async () => {
+  const waitingFor = { code: 'ARTIFACT_STORE_FULL', message: 'no space left', command: '', since: undefined };
+  const server = await TestServer.start({ listRuns: () => ({ runs: [testRun({ waitingFor })], nextPageToken: '', total: 1 }) });
+  const status = (...more: string[]) => runCli(['status', '--server', server.address, '--data-folder', folder, ...more]);
+  const { stdout } = await status();
+  const { runs } = JSON.parse((await status('--json')).stdout) as { runs: { active: object[] } };
+  server.stop();
+  expect(stdout).toMatch(/^abcdefghij23 .* training, ARTIFACT_STORE_FULL /m);
+  expect(runs.active).toMatchObject([{ status: 'training', waits_for: 'ARTIFACT_STORE_FULL' }]);
+});
+
 test('while a server starts nobody else is asked in its place, and down stops it', async () => {
   announce(folder, { pid: process.pid });
   expect(await runCli(['runs', '--data-folder', folder])).toMatchObject({
@@ -86,6 +97,17 @@ test('open makes nobody wait for a token that is no file', async () => {
   const { exitCode, stdout } = await runCli(['open', '--print', '--data-folder', folder]);
   process.kill();
   expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: 'http://127.0.0.1:7502/\n' });
+});
+
+test('a command on a data folder without a server asks no other server, and names the way to start one', async () => {
+  const stopped = { exitCode: 4, stderr: expect.stringContaining(`SERVER_UNAVAILABLE: no server runs on ${folder}\n`) as string };
+  for (const command of [['runs'], ['delete', 'abcdefghij23'], ['gc']]) {
+    const result = await runCli([...command, '--data-folder', folder]);
+    expect(result).toMatchObject(stopped);
+    expect(result.stderr).toContain(`espalier --data-folder ${folder} up --detach`);
+  }
+  expect(await runCli(['runs'], { env: { ESPALIER_DATA_FOLDER: folder } })).toMatchObject(stopped);
+  expect((await runCli(['status', '--data-folder', folder])).stdout).toMatch(/^server +not running; start it with: espalier up/);
 });
 
 test('an empty name is no data folder', async () => {

@@ -23,7 +23,8 @@ export function globalOptions(): Option[] {
   return [
     new Option(
       '--server <host:port>',
-      'the server, with TLS https://host:port (else ESPALIER_SERVER, else DATA-FOLDER/espalier.json, else 127.0.0.1:7433)',
+      'the server, with TLS https://host:port (else ESPALIER_SERVER, else DATA-FOLDER/espalier.json, else 127.0.0.1:7433 where no data ' +
+        'folder is named)',
     ),
     new Option('--tls-ca <file>', 'the authority of a server with TLS (else ESPALIER_TLS_CA, else those that the system trusts)'),
     new Option(

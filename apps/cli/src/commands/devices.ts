@@ -26,14 +26,17 @@ export function registerDevices(program: Command): void {
   });
 }
 
-async function listed({ connection, signal }: Context): Promise<v1.Device[]> {
-  // A server at the default port is not the server of this data folder.
-  if (connection.server.origin === 'default') return devicesHere(signal);
+async function listed(context: Context): Promise<v1.Device[]> {
+  const { signal } = context;
+  let isNamed = false;
   try {
+    const { connection } = context;
+    // A server at the default port is not the server of this data folder.
+    if (connection.server.origin === 'default') return await devicesHere(signal);
+    isNamed = connection.server.origin === 'named';
     return (await connection.call(connection.engines, connection.engines.listDevices, {})).devices;
   } catch (error) {
-    const isNowhere = error instanceof CliError && error.code === 'SERVER_UNAVAILABLE' && connection.server.origin !== 'named';
-    if (!isNowhere) throw error;
+    if (isNamed || !(error instanceof CliError && error.code === 'SERVER_UNAVAILABLE')) throw error;
     return devicesHere(signal);
   }
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { toEspalierError, v1 } from '#protocol';
 import { ExitCode, exitCodeOf } from '../cli-error.js';
-import { isSameServer } from '../connection/server-address.js';
+import { announcement, isSameServer } from '../connection/server-address.js';
 import type { Context } from '../context.js';
 import { bytes, howMany, percent, statusWord } from '../output/format.js';
 import { isEvaluating, stepsInAll } from '../output/run-status.js';
@@ -39,7 +39,7 @@ interface Status {
   runs: {
     total: number;
     byStatus: Record<string, number>;
-    active: { runId: string; name: string; status: string; step: number; totalSteps: number }[];
+    active: { runId: string; name: string; status: string; waitsFor: string | null; step: number; totalSteps: number }[];
   } | null;
 }
 
@@ -116,6 +116,7 @@ async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; 
             runId: run.runId,
             name: run.name,
             status: isEvaluating(run) ? 'evaluating' : status,
+            waitsFor: run.waitingFor?.code ?? null,
             step: Number(run.step),
             totalSteps: stepsInAll(run) ?? 0,
           });
@@ -187,7 +188,9 @@ async function diskOf(dataFolder: string): Promise<Status['disk']> {
 
 function notRunning({ listen, dataFolder, problem }: Status['server']): string {
   if (dataFolder === null) return `does not answer at ${listen}: ${problem}`;
-  if (listen === null || problem?.startsWith('DATA_FOLDER_UNREADABLE')) return problem ?? 'not running';
+  if (problem?.startsWith('DATA_FOLDER_UNREADABLE')) return problem;
+  // A server that starts, or that a copied folder names: the problem says more.
+  if (listen === null && announcement(dataFolder) !== null) return problem ?? 'not running';
   return 'not running; start it with: espalier up --detach';
 }
 
@@ -238,7 +241,12 @@ function printStatus({ output }: Context, { server, store, engines, disk, runs }
   output.line();
   output.table(
     ['RUN', 'NAME', 'STATUS', 'STEP'],
-    runs.active.map((run) => [run.runId, run.name, run.status, `${run.step}/${run.totalSteps}`]),
+    runs.active.map(({ runId, name, status, waitsFor, step, totalSteps }) => [
+      runId,
+      name,
+      waitsFor === null ? status : `${status}, ${waitsFor}`,
+      `${step}/${totalSteps}`,
+    ]),
     [3],
     { NAME: 'cut' },
   );

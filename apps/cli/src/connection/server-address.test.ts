@@ -74,8 +74,25 @@ describe('a data folder', () => {
   const dataFolder = mkdtempSync(join(tmpdir(), 'server-address-'));
   afterAll(() => rmSync(dataFolder, { recursive: true }));
 
-  it('that names no server leads to the default address', () => {
-    expect(findServer({ dataFolder })).toMatchObject({ address: '127.0.0.1:7433', origin: 'default' });
+  it('that names no server does not lead to the default address, where another server may listen', () => {
+    expect(() => findServer({ dataFolder })).toThrow(`no server runs on ${dataFolder}`);
+    expect(findServer({ dataFolder, server: '127.0.0.1:7433' })).toMatchObject({ origin: 'named' });
+    process.env['ESPALIER_DATA_FOLDER'] = dataFolder;
+    try {
+      expect(() => findServer({})).toThrow(`no server runs on ${dataFolder}`);
+    } finally {
+      delete process.env['ESPALIER_DATA_FOLDER'];
+    }
+  });
+
+  it('that the user does not name, and that names no server, leads to the default address', () => {
+    const before = process.cwd();
+    process.chdir(dataFolder);
+    try {
+      expect(findServer({})).toMatchObject({ address: '127.0.0.1:7433', origin: 'default' });
+    } finally {
+      process.chdir(before);
+    }
   });
 
   it.each([JSON.stringify({ pid: 7 }), '', '{"listen":'])('whose server starts (%s) does not: another one may listen there', (written) => {

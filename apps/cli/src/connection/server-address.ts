@@ -1,5 +1,6 @@
-// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json, the default address. The command shows it the token that
-// the user names, or the data folder's token. Only the server of a data folder gets that folder's token.
+// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json. Without any of these it is the default address, but not
+// where the user names a data folder: another server may listen there. The command shows the server the token that the user names, or the
+// data folder's token. Only the server of a data folder gets that folder's token.
 import { join, resolve } from 'node:path';
 import { hasMark, readUserFileSync, TOKEN_FILE } from '#files';
 import { isLoopbackAddress } from '#local-access';
@@ -47,7 +48,12 @@ export interface GivenServer {
 
 export function dataFolderOf(option: string | undefined): string {
   if (option === '') throw invalidOption('--data-folder', option, 'the path of a folder is allowed');
-  return resolve(option ?? (process.env['ESPALIER_DATA_FOLDER'] || DEFAULT_DATA_FOLDER));
+  return resolve(namedDataFolder(option) ?? DEFAULT_DATA_FOLDER);
+}
+
+/** undefined: the user names none. */
+function namedDataFolder(option: string | undefined): string | undefined {
+  return option ?? (process.env['ESPALIER_DATA_FOLDER'] || undefined);
 }
 
 function serverFilePath(dataFolder: string): string {
@@ -97,8 +103,8 @@ function unreadable(dataFolder: string, cause: unknown): CliError {
 }
 
 /**
- * @throws CliError SERVER_UNAVAILABLE while the data folder's server starts, and where the data folder is a copy whose server does not run:
- * who has the default address meanwhile is another one
+ * @throws CliError SERVER_UNAVAILABLE while the data folder's server starts, where the data folder is a copy whose server does not run, and
+ * where no server runs on a data folder that the user names: another server may have the default address meanwhile
  */
 export function findServer(given: GivenServer): ServerAddress {
   const dataFolder = dataFolderOf(given.dataFolder);
@@ -107,6 +113,7 @@ export function findServer(given: GivenServer): ServerAddress {
   if (fromEnvironment) return named(fromEnvironment, 'ESPALIER_SERVER', dataFolder, given);
   const found = serverOf(dataFolder, given);
   if (found !== null) return found;
+  if (namedDataFolder(given.dataFolder) !== undefined) throw stopped(dataFolder);
   const source = `the default; there is no ${serverFilePath(dataFolder)}`;
   return { address: DEFAULT_SERVER, source, origin: 'default', token: givenToken(given.tokenFile) ?? null, tls: null };
 }
@@ -116,7 +123,7 @@ export function serverOf(dataFolder: string, given: GivenServer = {}): ServerAdd
   const found = announcement(dataFolder);
   if (found === null) return null;
   const { listen, tls } = found;
-  if (found.isCopied === true) throw copied(dataFolder);
+  if (found.isCopied === true) throw stopped(dataFolder, `: ${COPIED_WORDS}`);
   if (listen === undefined) throw notStarted(dataFolder);
   return {
     address: listen,
@@ -134,10 +141,10 @@ function notStarted(dataFolder: string): CliError {
   });
 }
 
-function copied(dataFolder: string): CliError {
-  return new CliError('SERVER_UNAVAILABLE', `no server runs on ${dataFolder}: ${COPIED_WORDS}`, {
+function stopped(dataFolder: string, why = ''): CliError {
+  return new CliError('SERVER_UNAVAILABLE', `no server runs on ${dataFolder}${why}`, {
     exitCode: ExitCode.unavailable,
-    hint: 'start one with: espalier up --detach',
+    hint: `start one with: espalier --data-folder ${dataFolder} up --detach`,
   });
 }
 
