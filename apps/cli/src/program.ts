@@ -11,6 +11,7 @@ import { registerDelete } from './commands/delete.js';
 import { registerDescribing } from './commands/describe.js';
 import { registerDiff } from './commands/diff.js';
 import { registerDevices } from './commands/devices.js';
+import { registerEngine } from './commands/engine.js';
 import { registerEngines } from './commands/engines.js';
 import { registerFork } from './commands/fork.js';
 import { registerGenerate } from './commands/generate.js';
@@ -87,6 +88,7 @@ export function buildProgram(json = false): Command {
   registerUp(program);
   registerOpen(program);
   registerStatus(program);
+  registerEngine(program);
   registerEngines(program);
   registerDevices(program);
   registerToken(program);

@@ -4,24 +4,39 @@ test('reads a full command line', () => {
   expect(
     parseArguments(['--listen', 'unix:/tmp/e.sock', '--device', 'cpu', '--threads', '3', '--scratch', '/tmp/s', '--exit-with-stdin']),
   ).toEqual({
-    listen: 'unix:/tmp/e.sock',
+    at: { listen: 'unix:/tmp/e.sock' },
     device: 'cpu',
     threads: 3,
     scratch: '/tmp/s',
     exitWithStdin: true,
   });
   expect(parseArguments(['--listen', '[::1]:0'])).toEqual({
-    listen: '[::1]:0',
+    at: { listen: '[::1]:0' },
     device: 'auto',
     threads: 0,
     scratch: undefined,
     exitWithStdin: false,
   });
-  expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-insecure-remote']).listen).toBe('0.0.0.0:50051');
+  expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-insecure-remote']).at).toEqual({ listen: '0.0.0.0:50051' });
+});
+
+test('reads where to dial in', () => {
+  const { at } = parseArguments(['--join', 'https://lab.example.org:7433', '--token-file', 't', '--tls-ca', 'a.pem', '--name', 'node7']);
+  expect(at).toEqual({ join: { address: 'lab.example.org:7433', tls: true, tokenFile: 't', tlsCa: 'a.pem', name: 'node7' } });
+  const joining = (address: string) => parseArguments(['--join', address, '--token-file', 't']).at;
+  expect(joining('[::1]:7433')).toMatchObject({ join: { address: '[::1]:7433', tls: false } });
+  expect(joining('http://10.1.2.3:7433/')).toMatchObject({ join: { address: '10.1.2.3:7433', tls: false } });
 });
 
 test.each([
-  [[], '--listen is required'],
+  [['--join', '10.1.2.3:7433', '--token-file', 't'], 'with TLS: write https://'],
+  [['--join', 'https://lab', '--token-file', 't'], 'https://HOST:PORT'],
+  [['--join', 'unix:/tmp/s', '--token-file', 't'], 'https://HOST:PORT'],
+  [['--join', 'https://lab:7433'], '--token-file: is needed'],
+  [['--join', 'https://lab:7433', '--token-file', 't', '--listen', '127.0.0.1:0'], '--listen'],
+  [['--join', '127.0.0.1:7433', '--token-file', 't', '--tls-ca', 'a.pem'], '--tls-ca: goes with https://'],
+  [['--listen', '127.0.0.1:0', '--token-file', 't'], '--token-file goes with --join'],
+  [[], '--listen or --join is required'],
   [['--listen', 'nonsense'], 'HOST:PORT'],
   [['--listen', 'localhost:99999'], 'HOST:PORT'],
   [['--listen', 'unix:relative.sock'], 'absolute'],

@@ -1,10 +1,15 @@
 // The command line of the engine process.
+import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 
 const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
 
-  --listen ADDRESS      unix:/absolute/path or HOST:PORT (port 0: any free one); required
+  --listen ADDRESS      unix:/absolute/path or HOST:PORT (port 0: any free one); required, or --join
+  --join ADDRESS        dial in to an orchestrator in place of listening: https://HOST:PORT, or HOST:PORT on this machine
+  --token-file FILE     with --join: the token to show, of the role engine
+  --tls-ca FILE         with --join: the authority of the orchestrator's certificate (else those that Node trusts)
+  --name NAME           with --join: how the orchestrator calls this engine; default: the name of this machine
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used
   --threads N           processor threads to use; default 0: all
   --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
@@ -13,8 +18,18 @@ const usage = `espalier engine: one process, one device, driven over espalier.en
   --list-devices        print what DEVICE may be as JSON, and end
   --help`;
 
+export interface JoinArguments {
+  /** HOST:PORT */
+  address: string;
+  tls: boolean;
+  tokenFile: string;
+  tlsCa: string | undefined;
+  name: string;
+}
+
 export interface EngineArguments {
-  listen: string;
+  /** An address to listen at, or an orchestrator to dial in to. */
+  at: { listen: string } | { join: JoinArguments };
   device: string;
   threads: number;
   scratch: string | undefined;
@@ -41,7 +56,7 @@ export function parseArguments(args: string[]): EngineArguments {
   if (!Number.isInteger(threads) || threads < 0 || threads > 1024)
     throw new UsageError(`--threads must be an integer from 0 to 1024, not ${values.threads}`, 2);
   return {
-    listen: checkedAddress(values.listen, values['allow-insecure-remote'] ?? false),
+    at: values.join === undefined ? { listen: listenAddress(values) } : { join: joinArguments(values.join, values) },
     device: values.device ?? 'auto',
     threads,
     scratch: values.scratch,
@@ -57,6 +72,10 @@ function parsed(args: string[]) {
       allowPositionals: false,
       options: {
         listen: { type: 'string' },
+        join: { type: 'string' },
+        'token-file': { type: 'string' },
+        'tls-ca': { type: 'string' },
+        name: { type: 'string' },
         device: { type: 'string' },
         threads: { type: 'string' },
         scratch: { type: 'string' },
@@ -70,8 +89,42 @@ function parsed(args: string[]) {
   }
 }
 
+type Values = ReturnType<typeof parsed>;
+
+function listenAddress(values: Values): string {
+  for (const option of ['token-file', 'tls-ca', 'name'] as const)
+    if (values[option] !== undefined) throw new UsageError(`--${option} goes with --join`, 2);
+  return checkedAddress(values.listen, values['allow-insecure-remote'] ?? false);
+}
+
+/** As for every client: a token goes to another machine with TLS only, unless the user writes http://. */
+function joinArguments(join: string, values: Values): JoinArguments {
+  const wrong = (option: string, why: string): UsageError => new UsageError(`${option}: ${why}`, 2);
+  if (values.listen !== undefined) throw wrong('--listen', 'an engine listens, or it dials in with --join');
+  const [, scheme = '', address = ''] = /^(https?:\/\/)?([^/]+)\/?$/.exec(join) ?? [];
+  if (address.startsWith('unix:') || addressProblem(address, { anyPort: false }) !== null)
+    throw wrong(`--join ${join}`, 'https://HOST:PORT is allowed, or HOST:PORT on this machine');
+  if (scheme === '' && !isLoopbackAddress(address))
+    throw wrong(`--join ${join}`, 'the token goes to another machine with TLS: write https://, or http:// where something else encrypts');
+  const tls = scheme === 'https://';
+  if (!tls && values['tls-ca'] !== undefined) throw wrong('--tls-ca', 'goes with https://');
+  if (values['token-file'] === undefined)
+    throw wrong('--token-file', 'is needed: `espalier token create --role engine --name NAME` makes a token');
+  return { address, tls, tokenFile: values['token-file'], tlsCa: values['tls-ca'], name: values.name ?? nameOfMachine() };
+}
+
+/** In the letters that a name may have. */
+function nameOfMachine(): string {
+  return (
+    hostname()
+      .replace(/[^A-Za-z0-9._-]/g, '-')
+      .replace(/^[^A-Za-z0-9]+/, '')
+      .slice(0, 64) || 'engine'
+  );
+}
+
 function checkedAddress(listen: string | undefined, allowRemote: boolean): string {
-  if (listen === undefined) throw new UsageError(`--listen is required\n\n${usage}`, 2);
+  if (listen === undefined) throw new UsageError(`--listen or --join is required\n\n${usage}`, 2);
   const problem = addressProblem(listen, { anyPort: true });
   if (problem !== null) throw new UsageError(`--listen ${listen}: ${problem}`, 2);
   if (!isLoopbackAddress(listen) && !allowRemote) {

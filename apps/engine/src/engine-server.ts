@@ -1,10 +1,11 @@
 // The gRPC server around the service: binding, health, and an end that loses nothing.
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { Duplex } from 'node:stream';
+import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
-import { isLoopbackAddress, isOwnUser, openGrpcDoor, type Door } from '#local-access';
-import { engineV1 } from '#protocol';
+import { isLoopbackAddress, isOwnUser, openGrpcDoor, watchSessions, widen, type Door } from '#local-access';
+import { engineV1, TUNNEL_WINDOW_BYTES } from '#protocol';
 import { claimCheck, type Tenancy } from './tenancy.js';
 
 const SERVICE_NAME = 'espalier.engine.v1.EngineService';
@@ -14,6 +15,7 @@ const DRAIN_MS = 3_000; // for calls that are still being answered at the end
 export class EngineServer {
   private readonly server: Server;
   private listener: Door | undefined;
+  private connections: ConnectionInjector | undefined;
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
   constructor(service: engineV1.EngineServiceServer, tenancy: Tenancy) {
@@ -22,8 +24,15 @@ export class EngineServer {
       'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
       interceptors: [claimCheck(tenancy)],
     });
+    watchSessions(this.server, (session) => widen(session, TUNNEL_WINDOW_BYTES)); // models and states come from far away too
     this.server.addService(engineV1.EngineServiceService, service);
     this.health.addToServer(this.server);
+  }
+
+  /** Serves the client at the other end of a stream of bytes. */
+  serve(connection: Duplex): void {
+    this.connections ??= this.server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.connections.injectConnection(connection);
   }
 
   /** Returns the address with the port that was given. */

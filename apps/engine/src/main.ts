@@ -8,11 +8,13 @@ import { LIST_DEVICES, parseArguments, UsageError, type EngineArguments } from '
 import { EngineServer } from './engine-server.js';
 import { toProtocolError } from './engine-errors.js';
 import { engineService } from './engine-service.js';
+import { Joining } from './joining.js';
 import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
 import { Tenancy } from './tenancy.js';
 
 const EXIT_DEVICE_LOST = 70;
+const EXIT_NOT_LET_IN = 4;
 const ANSWER_MS = 100; // the caller is told before the process ends
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
@@ -45,14 +47,17 @@ async function main(): Promise<void> {
   const tenancy = new Tenancy();
   const service = engineService({ holder, tenancy, scratch, version, device: args.device, threads: args.threads, onFailure });
   const server = new EngineServer(service, tenancy);
+  const joining = 'join' in args.at ? new Joining(args.at.join, server, log) : null;
   endOn(args, async () => {
+    joining?.sayLeaving();
     await server.stop(() => holder.shutDown());
+    await joining?.leave();
     scratch.clear();
   });
-  const address = await server.listen(args.listen);
+  const address = 'join' in args.at ? args.at.join.address : await server.listen(args.at.listen);
   log.info(
     {
-      address,
+      [joining === null ? 'address' : 'joins']: address,
       version,
       build,
       device: device.name,
@@ -60,8 +65,15 @@ async function main(): Promise<void> {
       instructionSet: device.instructionSet,
       threads: args.threads || device.threads,
     },
-    'listening',
+    joining === null ? 'listening' : 'dialling in',
   );
+  await joining?.stay().catch(async (error: unknown) => {
+    const { code, message } = toEspalierError(error);
+    log.fatal({ code }, message);
+    await holder.shutDown();
+    process.stderr.write(`espalier engine: ${message} (${code})\n`);
+    process.exit(EXIT_NOT_LET_IN);
+  });
 }
 
 function parsedArguments(): EngineArguments {

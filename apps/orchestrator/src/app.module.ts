@@ -24,13 +24,15 @@ import { CancelRunHandler, DescribeRunHandler, PauseRunHandler, ResumeRunHandler
 import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
+import { EngineGatewayGrpc } from './api/engine-gateway.grpc.js';
 import { EngineGrpc } from './api/engine.grpc.js';
 import { FilesGrpc } from './api/files.grpc.js';
 import { JobGrpc } from './api/job.grpc.js';
 import { LadderGrpc } from './api/ladder.grpc.js';
 import { EngineJobs } from './engine-pool/engine-jobs.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
-import { engineSlots, processOptions } from './engine-pool/engine-slots.js';
+import { engineSlots, joinedEngines, processOptions } from './engine-pool/engine-slots.js';
+import { JoinedEngines } from './engine-pool/joined-engines.js';
 import { engineLender } from './engine-pool/verification-engine.js';
 import { LiveProgress } from './live/live-progress.js';
 import { RunDriver } from './run-execution/run-driver.js';
@@ -90,7 +92,8 @@ export interface Surroundings {
 @Module({})
 class SurroundingsModule {
   static of({ config, store, condition, artifacts, lease, folderId, token, tls, tallies, webhooks, log }: Surroundings): DynamicModule {
-    const pool = new EnginePool(engineSlots(config, { folderId, drives: () => lease.held, artifacts, log }));
+    const around = { folderId, drives: () => lease.held, artifacts, log };
+    const pool = new EnginePool(engineSlots(config, around));
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
     const lender = engineLender(pool, config.engines === 0 ? null : checking);
     const providers = [
@@ -107,6 +110,7 @@ class SurroundingsModule {
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
       { provide: EnginePool, useValue: pool },
+      { provide: JoinedEngines, useValue: joinedEngines(config, around, pool) },
       { provide: BORROW_ENGINE, useValue: lender },
     ];
     return { module: SurroundingsModule, providers, exports: providers };
@@ -133,6 +137,7 @@ export class AppModule {
         SegmentRecorder,
         EngineJobs,
         EngineGrpc,
+        EngineGatewayGrpc,
         RunPreparation,
         RunDriver,
         RunServices,

@@ -217,8 +217,6 @@ function requireEngines(engines: number, named: string[], devices: string[]): vo
   const refuse = (option: string, code: ErrorCode, why: string): never => {
     throw invalidField(code, option, why);
   };
-  if (engines === 0 && named.length === 0)
-    refuse('--engines', 'FIELD_OUT_OF_RANGE', '0 leaves none to work with: name one that runs already with --engine, or start 1 or more');
   const cores = availableParallelism();
   if (devices.length !== 1 && devices.length !== engines)
     refuse('--device', 'FIELD_OUT_OF_RANGE', `${devices.length} are named for ${engines} engines: one for all is allowed, or one for each`);

@@ -204,7 +204,6 @@ test('a named engine that nobody runs, or that is something else, is told as suc
 });
 
 test.each([
-  ['0', '', '0 leaves none'],
   ['99', '', 'Write a whole number from 0 to 64'],
   ['64', '', 'are more than this machine has cores'],
   ['', 'nonsense', 'ENGINE_ADDRESS_INVALID'],

@@ -54,6 +54,7 @@ describe('a client of another make that knows the address only', () => {
   it('finds the services by both versions of reflection', () => {
     const expected = [
       ...PUBLIC_SERVICES,
+      'espalier.v1.EngineGatewayService',
       'grpc.health.v1.Health',
       'grpc.reflection.v1.ServerReflection',
       'grpc.reflection.v1alpha.ServerReflection',

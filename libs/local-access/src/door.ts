@@ -1,9 +1,11 @@
 // The door of a server. It finds the user of a connection once, when the connection comes, before it reads a byte. It refuses a connection
 // whose user the kernel does not tell. Room is limited, and a connection that has shown no token yet makes way for a new one.
 import { readFileSync } from 'node:fs';
+import type { ServerHttp2Session } from 'node:http2';
 import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
 import type { Server, ServerCredentials } from '@grpc/grpc-js';
 import { Judge, type Peer } from './judge.js';
+import { watchSessions, widen } from './http2-sessions.js';
 import { OnceASecond } from './once-a-second.js';
 import { knowsPeers, type ConnectionEnds } from './peer-uid.js';
 import type { TlsIdentity } from './tls-identity.js';
@@ -94,11 +96,31 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
   };
 }
 
+export interface GrpcDoor extends Door {
+  /** Lets the client of a connection have more bytes under way, which the server may have to keep: for one that has shown its token. */
+  widen(ends: ConnectionEnds, windowBytes: number): void;
+}
+
 /** The same in front of a gRPC server. */
-export function openGrpcDoor(server: Server, credentials: ServerCredentials, options: DoorOptions): Promise<Door> {
+export async function openGrpcDoor(server: Server, credentials: ServerCredentials, options: DoorOptions): Promise<GrpcDoor> {
+  const sessions = new Map<string, ServerHttp2Session>();
+  watchSessions(server, (session) => {
+    const key = keyOf(session.socket);
+    sessions.set(key, session);
+    session.once('close', () => {
+      if (sessions.get(key) === session) sessions.delete(key);
+    });
+  });
   const connections = server.createConnectionInjector(credentials);
   const listener = createServer({ noDelay: true }, (socket) => connections.injectConnection(socket));
-  return openDoor(listener, options);
+  const door = await openDoor(listener, options);
+  return {
+    ...door,
+    widen(ends, windowBytes) {
+      const session = sessions.get(keyOf(ends));
+      if (session !== undefined) widen(session, windowBytes);
+    },
+  };
 }
 
 function listen(listener: Listener, host: string, port: number): Promise<void> {

@@ -1,7 +1,9 @@
 // The users of this machine who may reach a server without a login.
 export { LOGIN_PATH, LoginKeys, loginLink } from './login-link.js';
 export { isLoopbackAddress, isLoopbackHost } from './loopback.js';
-export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type Refusal } from './door.js';
+export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type GrpcDoor, type Refusal } from './door.js';
+export { watchSessions, widen } from './http2-sessions.js';
+export { tlsProblemIn, type TlsProblem } from './tls-problems.js';
 export type { Peer } from './judge.js';
 export { peerUid, type ConnectionEnds } from './peer-uid.js';
 export { OnceASecond } from './once-a-second.js';

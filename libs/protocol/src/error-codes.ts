@@ -94,6 +94,7 @@ const errorStatuses = {
   ENGINE_BUSY: status.UNAVAILABLE,
   ENGINE_ADDRESS_INVALID: invalid,
   ENGINE_ATTACHED_ELSEWHERE: status.UNAVAILABLE, // another orchestrator has it, until its lease runs out
+  ENGINE_NAME_TAKEN: status.ALREADY_EXISTS, // an engine of this name is there
   ENGINE_OF_ANOTHER_USER: precondition, // the other user would get this user's data
   SESSION_NOT_FOUND: precondition,
   SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,

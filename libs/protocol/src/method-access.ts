@@ -4,10 +4,16 @@ import { methodAt } from './descriptors.js';
 import { MethodAccess, Role } from './generated/espalier/v1/access.js';
 
 /** The roles by the words that people and events use. */
-export const ROLES = { viewer: Role.ROLE_VIEWER, operator: Role.ROLE_OPERATOR, admin: Role.ROLE_ADMIN } as const;
+export const ROLES = { viewer: Role.ROLE_VIEWER, operator: Role.ROLE_OPERATOR, admin: Role.ROLE_ADMIN, engine: Role.ROLE_ENGINE } as const;
 
 export function roleNamed(role: Role): keyof typeof ROLES | undefined {
   return (Object.keys(ROLES) as (keyof typeof ROLES)[]).find((name) => ROLES[name] === role);
+}
+
+/** Whether a caller with a role may do what another role is needed for. An engine stands beside the other roles, which are in order. */
+export function includesRole(role: Role, needed: Role): boolean {
+  if (role === needed || role === Role.ROLE_ADMIN) return true;
+  return role !== Role.ROLE_ENGINE && needed !== Role.ROLE_ENGINE && role > needed;
 }
 
 const ACCESS_OPTION = 50501; // see access.proto

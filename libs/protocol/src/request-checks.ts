@@ -39,6 +39,7 @@ const LONGEST: Record<string, number> = {
   compute_dtype: 64,
   prompts: 65_536,
   yaml: 262_144,
+  piece: 262_144,
   stop: 1_000,
   after_position: 128,
   lora_targets: 64,

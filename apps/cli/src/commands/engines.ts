@@ -14,7 +14,7 @@ export function registerEngines(program: Command): void {
     .summary('list the engines, and what they do')
     .description(
       'Lists the engines that the server works with: their device and memory, whether they are well, and what they do now. Those named ' +
-        'local-N are its own, the others were named with: espalier up --engine ADDRESS.',
+        'local-N are its own, the others were named with: espalier up --engine ADDRESS, or joined with: espalier engine --join.',
     );
   examples(engines, ['espalier engines'], ['espalier engines --json | jq ".engines[] | {name, status, run_id}"']);
   action(engines, async (context) => {
@@ -55,6 +55,7 @@ function printEngines({ output }: Context, engines: v1.Engine[]): void {
 export function noteOf(engine: v1.Engine): string {
   const { ENGINE_STATUS_ATTACHED_ELSEWHERE, ENGINE_STATUS_STANDBY } = v1.EngineStatus;
   const notes = [engine.doing];
+  if (engine.joined !== undefined) notes.push(joinedWords(engine.joined));
   if (engine.waitingJobs > 0) notes.push(engine.waitingJobs === 1 ? '1 more waits for it' : `${engine.waitingJobs} more wait for it`);
   if (engine.heldBy !== '') {
     const left = Math.max(0, Math.round(((engine.heldUntil?.getTime() ?? 0) - Date.now()) / 1_000));
@@ -66,6 +67,10 @@ export function noteOf(engine: v1.Engine): string {
   }
   if (engine.losses > 0) notes.push(`lost ${engine.losses === 1 ? 'once' : `${engine.losses} times`} since the server started`);
   return notes.filter((note) => note !== '').join('; ');
+}
+
+function joinedWords({ host, peer, since, admittedAs, connected }: v1.JoinedEngine): string {
+  return `${connected ? 'joined' : 'was cut off; it had joined'} from ${host} (${peer}) ${when(since)}, let in as ${admittedAs}`;
 }
 
 export function engineStatusWord(status: v1.EngineStatus): string {

@@ -19,7 +19,8 @@ export function registerToken(program: Command): void {
     .summary('give tokens to other people and to programs, and take them back')
     .description(
       'Tokens by which others than the user of the server call it. A viewer reads; an operator also launches, forks, evaluates and ' +
-        'exports, and steers the runs that it has launched; an admin may do everything.',
+        'exports, and steers the runs that it has launched; an admin may do everything. The token of an engine lets in ' +
+        '`espalier engine --join`, and opens nothing else.',
     );
   registerCreate(token);
   registerList(token);

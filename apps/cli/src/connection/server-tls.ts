@@ -2,12 +2,12 @@
 import { X509Certificate } from 'node:crypto';
 import { credentials, type ChannelCredentials, type ChannelOptions, type ServiceError } from '@grpc/grpc-js';
 import { readSecretFileSync, readUserFileSync } from '#files';
+import { tlsProblemIn } from '#local-access';
+import { canBeToken } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
 
 const FILE_BYTES_MAX = 1 << 20;
-/** Text that a header can carry. The gRPC library refuses any other, with the secret in the words of its error. */
-const TOKEN = /^[ -~]+$/;
 
 /** From the server's own announcement: its authority in PEM ('': one that the system trusts), and a name in its certificate. */
 export interface AnnouncedTls {
@@ -45,11 +45,11 @@ export function givenToken(tokenFile: string | undefined): string | undefined {
   const file = tokenFile ?? process.env['ESPALIER_TOKEN_FILE'];
   const read = fileOf('--token-file', file, readSecretFileSync)?.toString('utf8').trim();
   if (read !== undefined) {
-    if (!TOKEN.test(read)) throw unusable('--token-file', `${file} holds no token: a file with one token, and nothing else, is allowed`);
+    if (!canBeToken(read)) throw unusable('--token-file', `${file} holds no token: a file with one token, and nothing else, is allowed`);
     return read;
   }
   const token = process.env['ESPALIER_TOKEN']?.trim() || undefined;
-  if (token !== undefined && !TOKEN.test(token))
+  if (token !== undefined && !canBeToken(token))
     throw new CliError('OPTION_INVALID', 'ESPALIER_TOKEN holds no token: one token, and nothing else, is allowed', {
       field: 'ESPALIER_TOKEN',
       exitCode: ExitCode.usage,
@@ -102,37 +102,12 @@ export function channelOf({ tls }: ServerAddress): { secret: ChannelCredentials;
   }
 }
 
-/** The problems of TLS, by the words of the library. */
-const PROBLEMS: [words: RegExp, code: string, message: string, hint: string][] = [
-  [
-    /certificate has expired|not yet valid/,
-    'TLS_CERTIFICATE_EXPIRED',
-    'shows a certificate that is not valid now',
-    'renew it there (espalier tls renew), or set the clock of this machine',
-  ],
-  [/does not match certificate/, 'TLS_NAME_WRONG', 'shows a certificate for other names', 'use a name that it is for'],
-  [
-    /self[- ]signed certificate|unable to (get|verify)|signature failure/,
-    'TLS_AUTHORITY_UNKNOWN',
-    'shows a certificate of an authority that is not known here',
-    'name the file of its authority with --tls-ca',
-  ],
-  [
-    /certificate required|bad certificate|alert unknown ca|handshake failure/,
-    'TLS_CLIENT_REFUSED',
-    'asks for a certificate of its clients',
-    'set ESPALIER_TLS_CLIENT_CERT and ESPALIER_TLS_CLIENT_KEY',
-  ],
-  [/wrong version number|packet length too long/, 'TLS_NOT_SPOKEN', 'does not speak TLS', 'name it without https://'],
-];
-
 /** The error for a call that TLS let fail; undefined: it failed for another reason. */
 export function tlsProblem({ address, tls }: ServerAddress, error: ServiceError): CliError | undefined {
-  const found = tls === null ? undefined : PROBLEMS.find(([words]) => words.test(error.details));
+  const found = tls === null ? undefined : tlsProblemIn(error.details);
   if (found === undefined) return undefined;
-  const [, code, message, hint] = found;
-  const names = /is not in the cert's (?:list|altnames): (.*?)(?:\. Resolution note|$)/.exec(error.details)?.[1];
-  return new CliError(code, `the server at ${address} ${message}${names === undefined ? '' : `: ${names}`}`, {
+  const { code, message, hint } = found;
+  return new CliError(code, `the server at ${address} ${message}`, {
     exitCode: ExitCode.unavailable,
     cause: error,
     hint,

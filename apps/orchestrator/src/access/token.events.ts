@@ -3,8 +3,8 @@ import type { CallContext } from '../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../event-sourcing/event-codec.js';
 import { upcastBy, type EventTypes } from '../event-sourcing/event-types.js';
 
-/** In ascending order: each may do what those before it may. */
-export const TOKEN_ROLES = ['viewer', 'operator', 'admin'] as const;
+/** The first three are in ascending order: each may do what those before it may. An engine joins, and does nothing else. */
+export const TOKEN_ROLES = ['viewer', 'operator', 'admin', 'engine'] as const;
 export type TokenRole = (typeof TOKEN_ROLES)[number];
 
 interface Facts {

@@ -107,6 +107,13 @@ export class EngineGrpc {
       residentBytes: isOurs || slot.isNamed ? (about?.residentBytes ?? 0n) : 0n,
       engineVersion: about?.engineVersion ?? '',
       engineBuild: about?.build ?? '',
+      joined: joinedMessage(slot),
     };
   }
+}
+
+function joinedMessage({ connector: { joined } }: EngineSlot): v1.JoinedEngine | undefined {
+  if (joined === undefined) return undefined;
+  const { host, peer, since, admittedAs, isConnected } = joined;
+  return { host, peer, since, admittedAs, connected: isConnected };
 }

@@ -59,7 +59,7 @@ export class GrpcServer {
       else if (statusOf(code) === status.INTERNAL) log.error({ method, requestId, code, err: error }, message);
       else log.info({ method, requestId, code }, message);
     });
-    for (const { definition, handlers } of services.all) this.server.addService(definition, handlers);
+    for (const { definition, handlers } of [...services.all, services.gateway]) this.server.addService(definition, handlers);
     this.health.addToServer(this.server);
     addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }

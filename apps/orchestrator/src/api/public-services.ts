@@ -4,6 +4,7 @@ import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc
 import { v1 } from '#protocol';
 import { AccessGrpc } from './access.grpc.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
+import { EngineGatewayGrpc } from './engine-gateway.grpc.js';
 import { EngineGrpc } from './engine.grpc.js';
 import { FilesGrpc } from './files.grpc.js';
 import { Guard } from './admission/guarded.js';
@@ -15,9 +16,9 @@ import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
 import { StudyGrpc } from './study.grpc.js';
 
-export const SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService', 'AccessService'].map(
-  (name) => `espalier.v1.${name}`,
-);
+export const SERVICES = [
+  ...['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService', 'AccessService', 'EngineGatewayService'],
+].map((name) => `espalier.v1.${name}`);
 
 export interface PublicService {
   definition: ServiceDefinition;
@@ -26,7 +27,10 @@ export interface PublicService {
 
 @Injectable()
 export class PublicServices {
+  /** Those that the HTTP server offers too. */
   readonly all: readonly PublicService[];
+  /** A stream in both directions, which HTTP/1.1 can't carry. It guards itself. */
+  readonly gateway: PublicService;
 
   constructor(
     @Inject(RunGrpc) runs: RunGrpc,
@@ -34,6 +38,7 @@ export class PublicServices {
     @Inject(HistoryGrpc) history: HistoryGrpc,
     @Inject(ArtifactGrpc) artifacts: ArtifactGrpc,
     @Inject(EngineGrpc) engines: EngineGrpc,
+    @Inject(EngineGatewayGrpc) gateway: EngineGatewayGrpc,
     @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(StudyGrpc) studies: StudyGrpc,
     @Inject(LadderGrpc) ladders: LadderGrpc,
@@ -48,6 +53,7 @@ export class PublicServices {
         Object.entries(definition).map(([name, method]) => [name, guard.of(method, handlers[name as keyof Handlers] as object)]),
       ),
     });
+    this.gateway = { definition: v1.EngineGatewayServiceService, handlers: { ...gateway.handlers() } };
     this.all = [
       of<v1.RunServiceServer>(v1.RunServiceService, {
         ...runs.handlers(),

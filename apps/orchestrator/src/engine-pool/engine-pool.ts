@@ -1,11 +1,11 @@
 // All engines of this orchestrator. The pool collects the facts that the placement of work needs, and gives an engine to callers that take
 // any.
-import { toEspalierError, type engineV1 } from '#protocol';
+import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
-import { place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
+import { NO_ENGINE, place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
 
 /** An engine's answer about a run is used for this time only: its free memory changes. */
 const FIT_VALID_MS = 2_000;
@@ -27,12 +27,48 @@ interface Appraisal {
 
 export class EnginePool {
   private readonly appraisals = new Map<string, { answer: Promise<Appraisal | null>; atMs: number }>();
+  private readonly listeners: (() => void)[] = [];
+  private heartbeat: (slot: EngineSlot) => void = () => undefined;
+  /** Whether this orchestrator drives. */
+  private drives = false;
+  private all: readonly EngineSlot[] = [];
 
-  constructor(readonly slots: readonly EngineSlot[]) {}
+  constructor(slots: readonly EngineSlot[]) {
+    for (const slot of slots) this.add(slot);
+  }
 
-  /** Called when a slot's status changes, or what it does. */
+  /** Another list whenever an engine joins or is forgotten. */
+  get slots(): readonly EngineSlot[] {
+    return this.all;
+  }
+
+  add(slot: EngineSlot): void {
+    this.all = [...this.all, slot];
+    slot.onChange(() => this.tell());
+    slot.supervisor.onHeartbeat(() => this.heartbeat(slot));
+    if (this.drives) slot.keepAttached();
+    this.tell();
+  }
+
+  /** Its engine will not come back. */
+  async remove(slot: EngineSlot): Promise<void> {
+    this.all = this.all.filter((one) => one !== slot);
+    await slot.stop();
+    this.tell();
+  }
+
+  /** Called when a slot comes, goes or changes its status, or what it does. */
   onChange(listener: () => void): void {
-    for (const slot of this.slots) slot.onChange(listener);
+    this.listeners.push(listener);
+  }
+
+  /** Called at each sign of life of an engine. */
+  onHeartbeat(listener: (slot: EngineSlot) => void): void {
+    this.heartbeat = listener;
+  }
+
+  private tell(): void {
+    for (const listener of this.listeners) listener();
   }
 
   /** Whether any engine works, or would be started for work. */
@@ -40,17 +76,20 @@ export class EnginePool {
     return this.slots.some(({ status }) => ['notStarted', 'starting', 'idle', 'busy'].includes(status));
   }
 
-  slot(name: string): EngineSlot {
-    return this.slots.find((slot) => slot.name === name)!;
+  /** undefined: the engine has left. */
+  slot(name: string): EngineSlot | undefined {
+    return this.slots.find((slot) => slot.name === name);
   }
 
   /** This orchestrator drives the runs and so the engines. */
   claimAll(): void {
+    this.drives = true;
     for (const slot of this.slots) slot.keepAttached();
   }
 
   /** Another drives them. */
   async letGoAll(): Promise<void> {
+    this.drives = false;
     await Promise.all(this.slots.map((slot) => slot.letGo()));
   }
 
@@ -75,6 +114,7 @@ export class EnginePool {
     const rank = (slot: EngineSlot): number => (slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
     const inOrder = this.slots.toSorted((left, right) => rank(left) - rank(right));
     let reason: unknown;
+    if (inOrder.length === 0) throw new EspalierError('ENGINE_UNAVAILABLE', NO_ENGINE);
     for (const slot of inOrder) {
       try {
         return await this.consultAt(slot);

@@ -6,8 +6,11 @@ import type { ArtifactStore } from '#artifact-store';
 import { localEngine, type EngineConnector } from '../engines/engine-link.js';
 import type { EngineProcessOptions } from '../engines/engine-process.js';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
-import { namedEngine } from '../engines/named-engine.js';
+import { JoinedEngine } from '../engines/joined-engine.js';
+import { namedEngine, type LeaseOptions } from '../engines/named-engine.js';
+import type { EnginePool } from './engine-pool.js';
 import { EngineSlot } from './engine-slot.js';
+import { JoinedEngines, type JoinedSlot } from './joined-engines.js';
 
 export interface EnginesWanted {
   engines: number;
@@ -27,6 +30,15 @@ export interface SlotSurroundings {
   log: Logger;
 }
 
+/** Makes a slot around a connector. */
+type SlotMaker = (name: string, connector: EngineConnector, threads?: number, device?: string) => EngineSlot;
+
+function slotMaker({ artifacts, log }: SlotSurroundings): SlotMaker {
+  const bootId = ownBootId();
+  return (name, connector, threads, device) =>
+    new EngineSlot({ name, connector, supervisor: new EngineSupervisor(connector, { name, log }), threads, device, artifacts, bootId });
+}
+
 /** With the device `auto`, several engines share out the cards that can be used. */
 function processDevice({ engines, devices }: EnginesWanted, device: string, index: number): string {
   return device === 'auto' && engines > 1 && devices.length === 1 ? `auto:${index}` : device;
@@ -42,21 +54,32 @@ export function processOptions(
 }
 
 /** Local ones first, then those that were named, in the order they were named in. */
-export function engineSlots(wanted: EnginesWanted, { folderId, drives, artifacts, log }: SlotSurroundings): EngineSlot[] {
-  const bootId = ownBootId();
-  const slot = (name: string, connector: EngineConnector, threads: number | undefined, device?: string): EngineSlot =>
-    new EngineSlot({ name, connector, supervisor: new EngineSupervisor(connector, { name, log }), threads, device, artifacts, bootId });
+export function engineSlots(wanted: EnginesWanted, surroundings: SlotSurroundings): EngineSlot[] {
+  const slot = slotMaker(surroundings);
   const local = Array.from({ length: wanted.engines }, (_, index) => {
     const name = `local-${index + 1}`;
     const device = wanted.devices[index] ?? wanted.devices[0]!;
     const started = { device: processDevice(wanted, device, index), threads: wanted.threads };
-    return slot(name, localEngine({ ...processOptions(wanted, name, log), ...started }), wanted.threads, device);
+    return slot(name, localEngine({ ...processOptions(wanted, name, surroundings.log), ...started }), wanted.threads, device);
   });
-  const leaseMs = wanted.leaseSeconds * 1_000;
-  const named = wanted.namedEngines.map((address) =>
-    slot(address, namedEngine({ address, leaseMs, folderId, mayRenew: drives }), wanted.namedThreads),
-  );
+  const lease = leaseOptions(wanted, surroundings);
+  const named = wanted.namedEngines.map((address) => slot(address, namedEngine({ address, ...lease }), wanted.namedThreads));
   return [...local, ...named];
+}
+
+/** Those that dial in. A session on one has as many threads as the engine was started with. */
+export function joinedEngines(wanted: EnginesWanted, surroundings: SlotSurroundings, pool: EnginePool): JoinedEngines {
+  const slot = slotMaker(surroundings);
+  const options = { ...leaseOptions(wanted, surroundings), folder: join(wanted.dataFolder, 'engine') };
+  const make = (name: string, changed: () => void): JoinedSlot => {
+    const engine = new JoinedEngine(options, changed);
+    return { engine, slot: slot(name, engine) };
+  };
+  return new JoinedEngines(pool, make, surroundings.log);
+}
+
+function leaseOptions({ leaseSeconds }: EnginesWanted, { folderId, drives }: SlotSurroundings): LeaseOptions {
+  return { leaseMs: leaseSeconds * 1_000, folderId, mayRenew: drives };
 }
 
 function ownBootId(): string {

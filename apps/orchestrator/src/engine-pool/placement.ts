@@ -52,6 +52,8 @@ export interface Placement {
   waits: { runId: string; why: string }[];
 }
 
+export const NO_ENGINE = 'no engine is here: one that runs `espalier engine --join` comes by itself';
+
 /** @param runs in the order of their turn @param jobs in the order of their coming */
 export function place(slots: readonly SlotView[], runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
   const placement: Placement = { runs: [], jobs: [], waits: [] };
@@ -111,6 +113,7 @@ function choose(
   free: ReadonlyMap<string, SlotView>,
   promised: ReadonlyMap<string, number>,
 ): SlotView | string {
+  if (slots.length === 0) return NO_ENGINE;
   const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
   const able = slots.some((slot) => !unable(slot)) ? slots.filter((slot) => !unable(slot)) : slots;
   const suited = withItsNumerics(run, able);

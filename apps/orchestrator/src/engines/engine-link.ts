@@ -11,7 +11,7 @@ export interface EngineLink {
   readonly about: engineV1.DescribeEngineResponse;
   /** The engine reads and writes this orchestrator's files, so states need not be sent. */
   readonly sharesFiles: boolean;
-  /** Resolves with the reason when its process is gone; never for an engine on another machine. */
+  /** Resolves with a sentence when its process is gone, or the connection that it dialled in by; never for an engine at a named address. */
   readonly gone: Promise<string>;
   /** The use that its process makes of the processors; null: not known. */
   processorUse(): ProcessorUse | null;
@@ -23,9 +23,24 @@ export interface EngineLink {
   end(): Promise<void>;
 }
 
+/** An engine that has dialled in. */
+export interface JoinedFacts {
+  host: string;
+  /** The address that it dialled in from. */
+  peer: string;
+  /** When it dialled in last. */
+  since: Date;
+  /** The caller whose token let it in. */
+  admittedAs: string;
+  /** false: it was cut off, and is expected back. */
+  isConnected: boolean;
+}
+
 export interface EngineConnector {
   /** The user started the process, and it may come back by itself. */
   readonly isNamed: boolean;
+  /** undefined: it did not dial in. */
+  readonly joined?: JoinedFacts | undefined;
   /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE, ENGINE_OF_ANOTHER_USER */
   connect(signal: AbortSignal): Promise<EngineLink>;
   /** The engine's description of itself, without attaching it; null: it can't be asked. */
@@ -48,7 +63,7 @@ export function localEngine(options: EngineProcessOptions): EngineConnector {
           client: child.client,
           about,
           sharesFiles: true,
-          gone: child.gone,
+          gone: child.gone.then((reason) => `the engine process ended: ${reason}`),
           processorUse: () => processorUseOf(child.pid),
           checkHealth: (timeoutMs) => child.client.checkHealth(timeoutMs),
           cut: (reason) => child.kill(reason),

@@ -1,11 +1,9 @@
 // One engine process as our child: started on a socket of its own, watched, ended.
-import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeFolder, programFile } from '#files';
+import { programFile } from '#files';
 import { EspalierError } from '#protocol';
 import { EngineClient } from './wire/engine-client.js';
+import { removeSocket, socketPath } from './socket-path.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
 const PROGRAM = new URL('../../../engine/src/main.js', import.meta.url);
@@ -19,7 +17,6 @@ const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
 /** The longest output that becomes part of a recorded error. */
 const MESSAGE_CHARACTERS_MAX = 1_000;
-const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
 
 export interface EngineProcessOptions {
   /** For sockets and the engine's log. */
@@ -105,25 +102,6 @@ export class EngineProcess {
     if (!stopped) this.child.kill('SIGKILL');
     this.client.close();
   }
-}
-
-function removeSocket(socket: string): void {
-  rmSync(socket, { force: true });
-  if (dirname(dirname(socket)) === tmpdir()) rmdirSync(dirname(socket));
-}
-
-let sockets = 0;
-/** A socket is never used twice, so a left-over engine of a dead orchestrator can't be mistaken for ours. */
-function socketPath(folder: string): string {
-  sockets += 1;
-  const name = `engine-${process.pid}-${sockets}.sock`;
-  const inFolder = join(folder, name);
-  if (inFolder.length <= SOCKET_PATH_MAX) {
-    makeFolder(folder);
-    rmSync(inFolder, { force: true });
-    return inFolder;
-  }
-  return join(mkdtempSync(join(tmpdir(), 'espalier-')), name); // a folder that others can't enter
 }
 
 /** The engine logs in JSON. Output of Node itself, and output before the log starts, is plain text. */

@@ -155,7 +155,7 @@ export class EngineSupervisor {
     const { link } = this;
     const engine = this.alive(link);
     log.info({ engine: name, pid: link.about.pid }, 'engine attached');
-    void link.gone.then((reason) => engine.giveUp(new EspalierError('ENGINE_LOST', `the engine process ended: ${reason}`)));
+    void link.gone.then((reason) => engine.giveUp(new EspalierError('ENGINE_LOST', reason)));
     void this.watch(engine, link);
     this.tell();
     return engine;

@@ -12,13 +12,16 @@ const CLAIM_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 2_000;
 const RENEWALS_A_LEASE = 3;
 
-export interface NamedEngineOptions {
-  address: string;
+export interface LeaseOptions {
   leaseMs: number;
   /** The id of our data folder. */
   folderId: string;
   /** Whether this orchestrator drives the runs. Otherwise the claim is left to run out. */
   mayRenew: () => boolean;
+}
+
+export interface NamedEngineOptions extends LeaseOptions {
+  address: string;
 }
 
 export function namedEngine(options: NamedEngineOptions): EngineConnector {
@@ -49,28 +52,45 @@ export function namedEngine(options: NamedEngineOptions): EngineConnector {
     },
     async connect() {
       await requireOwnUser(options.address);
-      const claim = randomUUID();
-      const client = new EngineClient(options.address, claim);
-      try {
-        const about = await answering(options.address, client);
-        const request = claimRequest(options, claim, afterFormerLife);
-        await client.claim(request, CLAIM_TIMEOUT_MS);
-        afterFormerLife = false;
-        return link(client, about, { ...request, afterFormerLife: false }, options.mayRenew);
-      } catch (error) {
-        client.close();
-        throw error;
-      }
+      const claimed = await claimEngine(options, (claim) => new EngineClient(options.address, claim), {
+        ...{ name: options.address, afterFormerLife },
+      });
+      afterFormerLife = false;
+      return claimed;
     },
   };
 }
 
-function claimRequest(
-  { address, folderId, leaseMs }: NamedEngineOptions,
-  claim: string,
-  afterFormerLife: boolean,
-): engineV1.ClaimEngineRequest {
-  return { holder: { claim, folderId, slot: address, host: hostname(), pid: process.pid }, leaseMs, afterFormerLife };
+interface ClaimOptions {
+  /** The engine's name to users. */
+  name: string;
+  /** The process that had the engine for our data folder is dead, or is this one, which has given up its earlier connection. */
+  afterFormerLife: boolean;
+  /** Resolves with a sentence when the connection has ended by itself. */
+  ended?: Promise<string>;
+  /** Ends the connection. */
+  hangUp?: () => void;
+}
+
+/** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE */
+export async function claimEngine(
+  lease: LeaseOptions,
+  clientWith: (claim: string) => EngineClient,
+  options: ClaimOptions,
+): Promise<EngineLink> {
+  const { name, afterFormerLife } = options;
+  const claim = randomUUID();
+  const client = clientWith(claim);
+  try {
+    const about = await answering(name, client);
+    const holder = { claim, folderId: lease.folderId, slot: name, host: hostname(), pid: process.pid };
+    const request = { holder, leaseMs: lease.leaseMs, afterFormerLife };
+    await client.claim(request, CLAIM_TIMEOUT_MS);
+    return link(client, about, { ...request, afterFormerLife: false }, lease.mayRenew, options);
+  } catch (error) {
+    client.close();
+    throw error;
+  }
 }
 
 function link(
@@ -78,10 +98,12 @@ function link(
   about: engineV1.DescribeEngineResponse,
   request: engineV1.ClaimEngineRequest,
   mayRenew: () => boolean,
+  { ended, hangUp }: ClaimOptions,
 ): EngineLink {
   let cut: () => void = () => undefined;
   const gone = new Promise<string>((resolve) => {
     cut = () => resolve('the connection was cut');
+    void ended?.then(resolve);
   });
   let lostTo: EspalierError | null = null;
   // The renewal has a timer of its own: an engine that sends reports is not asked for its health, and must keep its lease too.
@@ -107,7 +129,10 @@ function link(
       if (lostTo !== null) throw lostTo;
       await (mayRenew() ? client.claim(request, timeoutMs) : client.checkHealth(timeoutMs));
     },
-    cut: close,
+    cut(reason) {
+      close(reason);
+      hangUp?.();
+    },
     async end() {
       clearInterval(renewal);
       await client.release(request.holder!.claim, RELEASE_TIMEOUT_MS).catch(() => undefined); // its lease runs out
@@ -117,7 +142,7 @@ function link(
 }
 
 /** @throws EspalierError ENGINE_UNAVAILABLE */
-async function answering(address: string, client: EngineClient): Promise<engineV1.DescribeEngineResponse> {
+export async function answering(address: string, client: EngineClient): Promise<engineV1.DescribeEngineResponse> {
   try {
     await client.checkHealth(ANSWER_TIMEOUT_MS);
   } catch (error) {

@@ -3,6 +3,7 @@
 // process goes on where this one died.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
@@ -69,6 +70,7 @@ export class RunDriver {
 
   /** Returns when what was recorded before is known; the rest happens by itself. */
   async start(): Promise<void> {
+    setMaxListeners(0, this.shutdown.signal); // each look at the queue leaves a timer behind for some seconds
     await this.feed.start();
     this.keeper.start();
     await this.lease.start();
@@ -77,7 +79,7 @@ export class RunDriver {
     this.feed.onChange(() => this.wake());
     this.jobs.onAdded(() => this.wake());
     this.pool.onChange(() => this.wake());
-    for (const slot of this.pool.slots) slot.supervisor.onHeartbeat(() => this.beat(slot));
+    this.pool.onHeartbeat((slot) => this.beat(slot));
     this.preparation.start(this.shutdown.signal);
     this.loop = this.drive();
   }
@@ -142,7 +144,7 @@ export class RunDriver {
     for (const { id, slot: name, atOnce } of jobs) {
       const slot = this.pool.slot(name);
       const job = this.jobs.waiting.find((one) => one.id === id);
-      if (job === undefined) continue; // its client has gone
+      if (job === undefined || slot === undefined) continue; // its client has gone, or the engine
       this.jobs.assign(id, slot);
       if (!atOnce) for (const { slot: at, attempt } of this.atWork.values()) if (at === slot) attempt?.makeRoom();
       if (atOnce && !slot.isTaken) this.begin(this.doJobs(slot, job.runId));
@@ -156,6 +158,7 @@ export class RunDriver {
       const run = waiting.get(runId)!;
       const waitMs = run.restartNotBefore === null ? 0 : Date.parse(run.restartNotBefore) - Date.now();
       const slot = this.pool.slot(name);
+      if (slot === undefined) continue; // it has just left: the change wakes us
       if (waitMs > 0) nextMs = Math.min(nextMs, waitMs);
       else if (!slot.isTaken) this.begin(this.train(run, slot, neededBytes));
     }

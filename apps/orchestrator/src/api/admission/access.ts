@@ -2,7 +2,7 @@
 // given out. The rule of each method is in the protocol's files (access.proto); gRPC and HTTP ask here before they read a message.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { EspalierError, methodAccess, roleNamed, ROLES, v1 } from '#protocol';
+import { EspalierError, includesRole, methodAccess, roleNamed, ROLES, v1 } from '#protocol';
 import { TokenKeeper } from '../../access/token-keeper.js';
 import type { Token } from '../../access/tokens.js';
 import { ACCESS_TOKEN } from '../../tokens.js';
@@ -60,7 +60,7 @@ export class Access {
 
 /** @throws EspalierError ROLE_TOO_LOW */
 export function requireAtLeast(least: v1.Role, grant: Grant, what: string): void {
-  if (roleOf(grant) >= least) return;
+  if (includesRole(roleOf(grant), least)) return;
   const words = (role: v1.Role): string => roleNamed(role)!;
   throw new EspalierError('ROLE_TOO_LOW', `${what} for the role ${words(least)}; this token has the role ${words(roleOf(grant))}`, {
     metadata: { role: words(roleOf(grant)), needed: words(least) },

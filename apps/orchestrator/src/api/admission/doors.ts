@@ -13,11 +13,12 @@ import {
   type ConnectionEnds,
   type Door,
   type DoorOptions,
+  type GrpcDoor,
   type Peer,
   type Refusal,
   type TlsIdentity,
 } from '#local-access';
-import { EspalierError } from '#protocol';
+import { EspalierError, TUNNEL_WINDOW_BYTES, v1 } from '#protocol';
 import { Tallies } from '../../monitoring/tallies.js';
 import { ACCESS_TOKEN, LOGGER, TLS_IDENTITY } from '../../tokens.js';
 import { isOpenMethod } from './access.js';
@@ -25,6 +26,7 @@ import { isOpenMethod } from './access.js';
 @Injectable()
 export class Doors {
   private readonly doors: Door[] = [];
+  private grpcDoor: GrpcDoor | null = null;
 
   constructor(
     @Inject(ACCESS_TOKEN) private readonly token: string | null,
@@ -37,6 +39,7 @@ export class Doors {
   async ofGrpc(server: Server, address: string): Promise<{ address: string; door: Door }> {
     const door = await openGrpcDoor(server, ServerCredentials.createInsecure(), this.options(address, 'h2')).catch(failed(address));
     this.doors.push(door);
+    this.grpcDoor = door;
     return { address: address.replace(/:\d+$/, `:${door.port}`), door };
   }
 
@@ -61,13 +64,14 @@ export class Doors {
     for (const door of this.doors) door.trust(ends);
   }
 
-  /** Trusts the connections of calls that came this far: behind the check of the token. */
+  /** Trusts the connections of calls that came this far: behind the check of the token. An engine that joins sends whole states. */
   readonly interceptor: ServerInterceptor = ({ path }, call) =>
     new ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, pass) => {
             if (!isOpenMethod(path)) this.trust(call.getConnectionInfo());
+            if (path === v1.EngineGatewayServiceService.join.path) this.grpcDoor?.widen(call.getConnectionInfo(), TUNNEL_WINDOW_BYTES);
             pass(metadata);
           },
         }),

@@ -3,12 +3,14 @@ import {
   ChannelCredentials,
   Metadata,
   type CallOptions,
+  type Channel,
   type ClientReadableStream,
   type ClientUnaryCall,
   type ClientWritableStream,
   type ServiceError,
 } from '@grpc/grpc-js';
 import { engineV1, EspalierError } from '#protocol';
+import { ENGINE_CHANNEL } from './engine-channel.js';
 import { checkHealth } from './engine-health.js';
 import { engineError } from './engine-errors.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './scoring.js';
@@ -16,7 +18,6 @@ import { required, stateOf } from './receiving.js';
 import { send, showing } from './sending.js';
 
 type Client = engineV1.EngineServiceClient;
-const MIB = 1 << 20;
 /** Reading the weights takes as long as the disk does. */
 const INSPECTION_TIMEOUT_MS = 1_800_000;
 
@@ -43,17 +44,18 @@ export class EngineClient {
   /** The time of its last message of any kind, by performance.now. */
   heardAtMs = -Infinity;
 
-  /** @param claim shown with every call; '': the engine is our own child, or is only looked at */
+  /**
+   * @param claim shown with every call; '': the engine is our own child, or is only looked at
+   * @param channel that others use too: it stays open when this client is closed
+   */
   constructor(
     readonly address: string,
     claim = '',
+    private readonly channel?: Channel,
   ) {
     this.stub = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
-      'grpc.max_receive_message_length': 64 * MIB,
-      'grpc.max_send_message_length': 64 * MIB,
-      'grpc-node.flow_control_window': 8 * MIB, // states go at once, without a message back for each 64 KiB
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1000,
+      ...ENGINE_CHANNEL,
+      ...(channel === undefined ? {} : { channelOverride: channel }),
       ...(claim === '' ? {} : { interceptors: [showing(claim)] }),
     });
   }
@@ -240,7 +242,7 @@ export class EngineClient {
   /** @param reason that calls made from now on end with */
   close(reason = new EspalierError('ENGINE_LOST', 'the engine process has ended, or the connection to it was given up')): void {
     this.closedBy ??= reason;
-    this.stub.close();
+    if (this.channel === undefined) this.stub.close();
   }
 
   private unary<Request, Response>(

@@ -1,0 +1,110 @@
+// EngineGatewayService: the door for engines that dial in. It looks at who calls and how the engine is named, and hands the stream on.
+import { Inject, Injectable } from '@nestjs/common';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { ByteTunnel, EspalierError, invalidField, reportFailure, toServiceError, v1, type CallInfo } from '#protocol';
+import { JoinedEngines } from '../engine-pool/joined-engines.js';
+import { Access } from './admission/access.js';
+import { Callers } from './admission/callers.js';
+
+/** Between the call and its first message. */
+const HELLO_TIMEOUT_MS = 10_000;
+
+type JoinCall = ServerDuplexStream<v1.JoinRequest, v1.JoinResponse>;
+
+@Injectable()
+export class EngineGatewayGrpc {
+  constructor(
+    @Inject(JoinedEngines) private readonly joined: JoinedEngines,
+    @Inject(Access) private readonly access: Access,
+    @Inject(Callers) private readonly callers: Callers,
+  ) {}
+
+  handlers(): v1.EngineGatewayServiceServer {
+    return { join: (call) => void this.join(call) };
+  }
+
+  private async join(call: JoinCall): Promise<void> {
+    const info: CallInfo = { method: call.getPath(), metadata: call.metadata };
+    let isRefused = false;
+    const refuse = (error: unknown): void => {
+      if (isRefused || call.cancelled) return;
+      isRefused = true;
+      reportFailure(info.method, error, info.metadata);
+      call.emit('error', toServiceError(error));
+    };
+    call.on('error', () => undefined);
+    try {
+      const grant = this.callers.grantOf(info);
+      this.access.requireRole(info.method, grant);
+      const end = this.access.endOf(grant);
+      end?.throwIfAborted();
+      const { name, instance, host } = helloIn(await firstMessage(call));
+      const arrival = { name, instance, host, peer: call.getPeer(), admittedAs: this.callers.actorOf(info) };
+      this.joined.requireRoom(arrival);
+      const tunnel = this.tunnel(name, call, refuse);
+      const revoked = (): void => {
+        this.joined.leaves(name, tunnel); // its process ends, and does not come back
+        refuse(end!.reason);
+        tunnel.destroy();
+      };
+      end?.throwIfAborted();
+      end?.addEventListener('abort', revoked);
+      call.write({ welcome: true, piece: Buffer.alloc(0) });
+      try {
+        await this.joined.arrive(arrival, tunnel);
+      } finally {
+        end?.removeEventListener('abort', revoked);
+      }
+    } catch (error) {
+      refuse(error);
+    }
+  }
+
+  private tunnel(name: string, call: JoinCall, refuse: (error: unknown) => void): ByteTunnel {
+    let isLeaving = false;
+    const end = (error: Error | null): void => {
+      if (isLeaving) call.end();
+      else refuse(error ?? givenUp());
+    };
+    const tunnel: ByteTunnel = new ByteTunnel(call, {
+      bytesIn: ({ hello, piece, leaving }: v1.JoinRequest) => {
+        if (hello !== undefined) throw invalidField('REQUEST_INVALID', 'hello', 'is set: it belongs in the first message and in no other');
+        if (leaving) this.joined.leaves(name, tunnel);
+        isLeaving ||= leaving;
+        return piece;
+      },
+      messageOf: (piece) => v1.JoinResponse.fromPartial({ piece }),
+      finish: () => end(null),
+      abandon: end,
+    });
+    tunnel.on('error', () => undefined);
+    return tunnel;
+  }
+}
+
+function givenUp(): EspalierError {
+  return new EspalierError('ENGINE_LOST', 'the connection to the engine was given up: it may join again');
+}
+
+function helloIn({ hello, piece }: v1.JoinRequest): v1.JoinHello {
+  if (hello === undefined) throw invalidField('FIELD_REQUIRED', 'hello', 'is missing: the first message says who joins');
+  if (piece.byteLength > 0) throw invalidField('REQUEST_INVALID', 'piece', 'is set: the first message says who joins, and nothing else');
+  return hello;
+}
+
+function firstMessage(call: JoinCall): Promise<v1.JoinRequest> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new EspalierError('REQUEST_INVALID', `the engine did not say who it is within ${HELLO_TIMEOUT_MS / 1_000} s`)),
+      HELLO_TIMEOUT_MS,
+    );
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      call.pause();
+      act();
+    };
+    call.once('data', (message: v1.JoinRequest) => settle(() => resolve(message)));
+    call.once('end', () => settle(() => reject(new EspalierError('REQUEST_INVALID', 'the stream ended before its first message'))));
+    call.once('cancelled', () => settle(() => reject(new EspalierError('CANCELLED', 'the engine went away'))));
+  });
+}

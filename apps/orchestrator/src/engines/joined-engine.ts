@@ -1,0 +1,146 @@
+// An engine that dials in. It is there as long as its stream is, and may come back under its name by another one.
+import type { ByteTunnel } from '#protocol';
+import { EspalierError } from '#protocol';
+import type { EngineConnector, EngineLink, JoinedFacts } from './engine-link.js';
+import { answering, claimEngine, type LeaseOptions } from './named-engine.js';
+import { TunnelDoor } from './tunnel-door.js';
+import { EngineClient } from './wire/engine-client.js';
+
+/** An engine's words about itself when it dials in, and the facts of its call. */
+export interface Arrival {
+  name: string;
+  /** Another one for each process. */
+  instance: string;
+  host: string;
+  peer: string;
+  admittedAs: string;
+}
+
+interface Presence {
+  arrival: Arrival;
+  door: TunnelDoor;
+  tunnel: ByteTunnel;
+  ended: Promise<string>;
+  isLeaving: boolean;
+}
+
+export class JoinedEngine implements EngineConnector {
+  readonly isNamed = true;
+  private presence: Presence | null = null;
+  /** It is being let in. */
+  private arriving: Arrival | null = null;
+  private last: Arrival | null = null;
+  private since = new Date();
+  private goneAtMs = Infinity;
+  /** Whether it said that it leaves, before its stream ended. */
+  hasLeft = false;
+
+  constructor(
+    private readonly options: LeaseOptions & { folder: string },
+    private readonly changed: () => void,
+  ) {}
+
+  get joined(): JoinedFacts | undefined {
+    if (this.last === null) return undefined;
+    const { host, peer, admittedAs } = this.last;
+    return { host, peer, admittedAs, since: this.since, isConnected: this.presence !== null };
+  }
+
+  /** The process that is there; null: none is. */
+  get instance(): string | null {
+    return (this.arriving ?? this.presence?.arrival)?.instance ?? null;
+  }
+
+  /** Milliseconds since its stream ended; negative while it is there. */
+  goneForMs(nowMs = performance.now()): number {
+    return nowMs - this.goneAtMs;
+  }
+
+  /** Resolves when the engine can be reached. The result says when its stream has ended. @throws EspalierError ENGINE_UNAVAILABLE */
+  async arrive(arrival: Arrival, tunnel: ByteTunnel): Promise<{ ended: Promise<unknown> }> {
+    this.hangUp();
+    this.arriving = arrival;
+    let door: TunnelDoor;
+    try {
+      door = await TunnelDoor.open(tunnel, this.options.folder);
+    } finally {
+      this.arriving = null;
+    }
+    if (tunnel.destroyed) {
+      door.close();
+      throw new EspalierError('ENGINE_UNAVAILABLE', `engine ${arrival.name} went away again`);
+    }
+    const presence: Presence = { arrival, door, tunnel, isLeaving: false, ended: Promise.resolve('') };
+    presence.ended = new Promise((resolve) => {
+      tunnel.once('close', () => {
+        this.leftBy(presence);
+        resolve(presence.isLeaving ? 'the engine has left' : 'the engine was cut off');
+      });
+    });
+    this.presence = presence;
+    this.last = arrival;
+    this.since = new Date();
+    this.goneAtMs = Infinity;
+    return { ended: presence.ended };
+  }
+
+  private leftBy(presence: Presence): void {
+    if (this.presence !== presence) return; // another stream of it has come
+    this.presence = null;
+    this.goneAtMs = performance.now();
+    this.hasLeft = presence.isLeaving;
+    this.changed();
+  }
+
+  /** The engine says that it ends in good order. */
+  leaves(tunnel: ByteTunnel): void {
+    if (this.presence?.tunnel === tunnel) this.presence.isLeaving = true;
+  }
+
+  hangUp(): void {
+    this.presence?.door.close();
+  }
+
+  async look(timeoutMs: number) {
+    if (this.presence === null) return null;
+    const client = this.client('');
+    return client.describe(timeoutMs).catch(() => null);
+  }
+
+  async visit() {
+    const client = this.client('');
+    return { client, about: await answering(this.last!.name, client), close: () => client.close() };
+  }
+
+  async connect(): Promise<EngineLink> {
+    const presence = this.present();
+    const { ended, tunnel } = presence;
+    let client: EngineClient | undefined;
+    tunnel.onHeard = () => {
+      if (client !== undefined) client.heardAtMs = performance.now(); // bytes of a state on a slow way are a sign of life too
+    };
+    const link = await claimEngine(this.options, (claim) => (client = this.client(claim)), {
+      name: presence.arrival.name,
+      // Our data folder has one process, which is this one, and one supervisor has this engine: no other claim of ours is in use.
+      afterFormerLife: true,
+      ended,
+      hangUp: () => presence.door.close(),
+    });
+    return link;
+  }
+
+  private client(claim: string): EngineClient {
+    const { door } = this.present();
+    return new EngineClient(door.address, claim, door.channel);
+  }
+
+  /** @throws EspalierError ENGINE_UNAVAILABLE */
+  private present(): Presence {
+    if (this.presence !== null) return this.presence;
+    const how = this.hasLeft ? 'has left' : 'was cut off';
+    throw new EspalierError(
+      'ENGINE_UNAVAILABLE',
+      `engine ${this.last?.name ?? ''} ${how}: it dials in again by itself, as long as it lives`,
+    );
+  }
+}

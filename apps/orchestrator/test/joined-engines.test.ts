@@ -1,0 +1,387 @@
+// Engines that dial in, with real processes: over loopback, over TLS, and across a network that delays and breaks.
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
+import { programFile } from '#files';
+import { newAuthority, signedBy } from '#local-access';
+import { bearerToken, fromServiceError, v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { TestServer, unary } from './harness/server.js';
+
+const ENGINE = programFile(new URL('../../engine/src/main.js', import.meta.url));
+const HANGS_AFTER_MS = 240_000;
+const EXIT_NOT_LET_IN = 4;
+const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
+const { ENGINE_STATUS_IDLE, ENGINE_STATUS_UNREACHABLE } = v1.EngineStatus;
+const folder = mkdtempSync(join(tmpdir(), 'espalier-joined-'));
+const file = (name: string): string => join(folder, name);
+
+/** An engine's process, and all that it has logged. */
+class JoiningEngine {
+  log = '';
+  private readonly child: ChildProcess;
+
+  constructor(args: string[], prefix: string[] = []) {
+    const [program, ...more] = [...prefix, process.execPath, ENGINE, '--threads', '1', ...args] as [string, ...string[]];
+    this.child = spawn(program, more, { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.child.stderr!.on('data', (text: Buffer) => (this.log += text.toString()));
+    engines.push(this);
+  }
+
+  get isOver(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
+  async says(text: string): Promise<void> {
+    for (const until = Date.now() + HANGS_AFTER_MS; !this.log.includes(text);) {
+      if (Date.now() > until) throw new Error(`the engine did not say "${text}":\n${this.log}`);
+      await sleep(20);
+    }
+  }
+
+  async exitCode(): Promise<number | null> {
+    if (!this.isOver) await once(this.child, 'exit');
+    return this.child.exitCode;
+  }
+
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    if (!this.isOver) this.child.kill(signal);
+    return this.exitCode();
+  }
+}
+const engines: JoiningEngine[] = [];
+const servers: TestServer[] = [];
+
+afterAll(async () => {
+  for (const engine of engines) await engine.end('SIGKILL');
+  for (const server of servers) await server.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Without engines of its own, at an address that it has after a restart too. */
+async function serverWithoutEngines(host = '127.0.0.1', options: string[] = []): Promise<TestServer> {
+  const server = TestServer.inNewFolder({ ESPALIER_ENGINES: '0', ESPALIER_LEASE_SECONDS: '3' });
+  servers.push(server);
+  server.options = ['--listen', `${host}:${await freePort()}`, ...options];
+  await server.start();
+  return server;
+}
+
+async function freePort(): Promise<number> {
+  const listener = createServer().listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const { port } = listener.address() as AddressInfo;
+  listener.close();
+  await once(listener, 'close');
+  return port;
+}
+
+let tokens = 0;
+/** The file of a new token. */
+async function tokenFile(access: v1.AccessServiceClient, role: v1.Role, name: string): Promise<string> {
+  const { secret } = await unary<v1.CreateTokenResponse>((done) => access.createToken({ name, role, days: 1 }, done));
+  tokens += 1;
+  writeFileSync(file(`token-${tokens}`), secret, { mode: 0o600 });
+  return file(`token-${tokens}`);
+}
+
+async function listedUntil(server: TestServer, wanted: (engines: v1.Engine[]) => boolean): Promise<v1.Engine[]> {
+  let listed: v1.Engine[] = [];
+  for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
+    listed = await server.engines();
+    if (wanted(listed)) return listed;
+    await sleep(20);
+  }
+  throw new Error(`the engines are ${JSON.stringify(listed.map(({ name, status, problem }) => [name, status, problem]))}`);
+}
+const isIdle = (name: string) => (all: v1.Engine[]) => all.some((one) => one.name === name && one.status === ENGINE_STATUS_IDLE);
+
+/** The state that the run ends with on an engine of the server's own. */
+let alone: string;
+beforeAll(async () => {
+  const server = TestServer.inNewFolder();
+  await server.start();
+  alone = (await server.completed((await server.launch(RUN)).runId)).stateDigest;
+  await server.dispose();
+});
+
+describe('an engine that dials in on this machine', () => {
+  let server: TestServer;
+  let token: string;
+  const joining = (name: string, by = token): JoiningEngine =>
+    new JoiningEngine(['--join', server.listenAddress, '--token-file', by, '--name', name]);
+
+  beforeAll(async () => {
+    server = await serverWithoutEngines();
+    token = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'lab');
+  });
+
+  it('is waited for, listed with who let it in, and trains as a local one does; it leaves in good order', async () => {
+    await expect(server.launch(RUN)).rejects.toMatchObject({ code: 'ENGINE_UNAVAILABLE' });
+    const engine = joining('one');
+    const [listed] = await listedUntil(server, isIdle('one'));
+    expect(listed).toMatchObject({ local: false, threads: 1, joined: { admittedAs: 'token:lab', connected: true } });
+    expect(listed!.joined!.peer).toMatch(/^127\.0\.0\.1:\d+$/);
+    const { runId } = await server.launch(RUN);
+    expect((await server.completed(runId)).stateDigest).toBe(alone);
+    expect(await engine.end('SIGTERM')).toBe(0);
+    await listedUntil(server, (all) => all.length === 0);
+    expect(server.log).toContain('"inGoodOrder":true');
+  });
+
+  it('is killed in the middle of a run, which ends the same on the next one of its name', async () => {
+    let engine = joining('one');
+    await listedUntil(server, isIdle('one'));
+    const run = await server.disturbed({
+      launch: () => server.launch(RUN),
+      when: ({ step }) => step >= 20n,
+      by: async () => {
+        await engine.end('SIGKILL');
+        await listedUntil(server, ([one]) => one!.status === ENGINE_STATUS_UNREACHABLE && !one!.joined!.connected);
+        engine = joining('one');
+        return undefined;
+      },
+    });
+    expect(run.stateDigest).toBe(alone);
+    expect(recordProblems(await server.events(run.runId))).toEqual([]);
+    expect(await engine.end('SIGTERM')).toBe(0);
+  });
+
+  it('outlives a server that is killed, and goes on with its run', async () => {
+    const engine = joining('one');
+    await listedUntil(server, isIdle('one'));
+    const run = await server.disturbed({
+      launch: () => server.launch(RUN),
+      when: ({ step }) => step >= 20n,
+      by: () => server.killAll(),
+    });
+    expect(run.stateDigest).toBe(alone);
+    expect(engine.isOver).toBe(false);
+    await listedUntil(server, isIdle('one'));
+  });
+
+  it('has its name alone', async () => {
+    await listedUntil(server, isIdle('one'));
+    const second = joining('one');
+    await second.says('ENGINE_NAME_TAKEN');
+    expect(second.log).toContain('is still there: give this one another --name');
+    await second.end('SIGKILL');
+    expect(await joining('../one').exitCode()).toBe(EXIT_NOT_LET_IN);
+    expect(await server.engines()).toHaveLength(1);
+  });
+
+  it('ends at once when its token is revoked, and tokens of others do not let it in', async () => {
+    const short = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'short');
+    const engine = joining('two', short);
+    await listedUntil(server, isIdle('two'));
+    await unary((done) => server.access.revokeToken({ token: 'short' }, done));
+    expect(await engine.exitCode()).toBe(EXIT_NOT_LET_IN);
+    expect(engine.log).toContain('TOKEN_REVOKED');
+    await listedUntil(server, (all) => all.every(({ name }) => name !== 'two'));
+    writeFileSync(file('two-lines'), 'espalier_secret\nespalier_secret', { mode: 0o600 });
+    for (const [code, by] of [
+      ['TOKEN_REVOKED', short],
+      ['ROLE_TOO_LOW', await tokenFile(server.access, v1.Role.ROLE_OPERATOR, 'operator')],
+      ['FILE_UNUSABLE', file('nowhere')],
+      ['FILE_UNUSABLE', file('two-lines')],
+    ] as const) {
+      const refused = joining('three', by);
+      expect(await refused.exitCode()).toBe(EXIT_NOT_LET_IN);
+      expect(refused.log).toContain(code);
+      expect(refused.log).not.toContain('espalier_secret');
+    }
+  });
+
+  it.each<[string, Partial<v1.JoinRequest>[], string]>([
+    ['nothing about itself', [{ piece: Buffer.from('x') }], 'FIELD_REQUIRED'],
+    ['bytes beside its name', [{ hello: hello('junk'), piece: Buffer.from('x') }], 'REQUEST_INVALID'],
+    ['its name twice', [{ hello: hello('junk') }, { hello: hello('junk') }], 'REQUEST_INVALID'],
+    ['too much at once', [{ hello: hello('junk') }, { piece: Buffer.alloc(300_000) }], 'FIELD_OUT_OF_RANGE'],
+    ['no HTTP/2', [{ hello: hello('junk') }, { piece: Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'.repeat(50)) }], 'ENGINE_LOST'],
+  ])('that sends %s loses its stream, and the server goes on', async (_, messages, code) => {
+    const client = new v1.EngineGatewayServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), bearerToken(server.token));
+    const call = client.join();
+    call.on('data', () => undefined).on('error', () => undefined);
+    const ended = new Promise<ServiceError>((resolve) => call.once('status', resolve));
+    for (const message of messages) call.write(v1.JoinRequest.fromPartial(message));
+    expect(fromServiceError(await ended).code).toBe(code);
+    client.close();
+    expect(await server.health()).toBe('SERVING');
+    await listedUntil(server, isIdle('one'));
+  });
+});
+
+function hello(name: string): v1.JoinHello {
+  return { name, instance: 'an-instance', host: 'a host' };
+}
+
+describe('over TLS', () => {
+  let server: TestServer;
+  let token: string;
+
+  beforeAll(async () => {
+    const [authority, other] = [await newAuthority('an authority', 60), await newAuthority('another', 60)];
+    const made = await signedBy(authority, { subject: 'a server', names: ['localhost'], use: 'server', days: 30 });
+    writeFileSync(file('server.pem'), `${made.certificate}\n${authority.certificate}`);
+    writeFileSync(file('server.key'), made.key, { mode: 0o600 });
+    writeFileSync(file('authority.pem'), authority.certificate);
+    writeFileSync(file('other.pem'), other.certificate);
+    server = await serverWithoutEngines('127.0.0.1', ['--tls-cert', file('server.pem'), '--tls-key', file('server.key')]);
+    const secret = ChannelCredentials.createSsl(Buffer.from(authority.certificate));
+    const access = new v1.AccessServiceClient(server.listenAddress.replace('127.0.0.1', 'localhost'), secret, bearerToken(server.token));
+    token = await tokenFile(access, v1.Role.ROLE_ENGINE, 'lab');
+    access.close();
+  });
+  const joining = (address: string, authority: string): JoiningEngine =>
+    new JoiningEngine(['--join', `https://${address}`, '--tls-ca', file(authority), '--token-file', token, '--name', 'secure']);
+
+  it('it is let in by a server that it knows', async () => {
+    const engine = joining(server.listenAddress.replace('127.0.0.1', 'localhost'), 'authority.pem');
+    await engine.says('"joined"');
+    for (const until = Date.now() + HANGS_AFTER_MS; !server.log.includes('engine attached') && Date.now() < until;) await sleep(20);
+    expect(server.log).toContain('engine attached');
+    expect(await engine.end('SIGTERM')).toBe(0);
+  });
+
+  it.each([
+    ['of an unknown authority', 'localhost', 'other.pem', 'TLS_AUTHORITY_UNKNOWN'],
+    ['for another name', '127.0.0.1', 'authority.pem', 'TLS_NAME_WRONG'],
+  ])('it shows its token to no server %s', async (_, host, authority, code) => {
+    const engine = joining(server.listenAddress.replace('127.0.0.1', host), authority);
+    expect(await engine.exitCode()).toBe(EXIT_NOT_LET_IN);
+    expect(engine.log).toContain(code);
+  });
+});
+
+describe('from another network', () => {
+  const id = process.pid % 10_000;
+  const [space, here, there] = [`espalier-${id}`, `esp${id}a`, `esp${id}b`];
+  const subnet = `10.213.${id % 250}`;
+  const ip = (...args: string[]): void => void execFileSync('ip', args, { stdio: 'pipe' });
+  const problem = problemOf(() => {
+    ip('netns', 'add', space);
+    ip('link', 'add', here, 'type', 'veth', 'peer', 'name', there, 'netns', space);
+    ip('address', 'add', `${subnet}.1/24`, 'dev', here);
+    ip('link', 'set', here, 'up');
+    ip('-n', space, 'address', 'add', `${subnet}.2/24`, 'dev', there);
+    ip('-n', space, 'link', 'set', there, 'up');
+  });
+  const noDelay = problemOf(() => execFileSync('tc', ['qdisc', 'add', 'dev', here, 'root', 'netem', 'delay', '200ms'], { stdio: 'pipe' }));
+  afterAll(() => {
+    problemOf(() => ip('link', 'delete', here));
+    problemOf(() => ip('netns', 'delete', space));
+  });
+
+  const delay = noDelay === null ? ', with a delay of 200 ms' : '';
+  const title = `is cut off in the middle of a run and brought back${delay}, and the run ends the same`;
+  if (problem !== null) test.skip(`${title}: no network namespace can be had here (${problem})`, () => undefined);
+  else {
+    it(title, async () => {
+      const server = await serverWithoutEngines(`${subnet}.1`, ['--allow-insecure-remote']);
+      const token = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'far');
+      const args = ['--join', `http://${server.listenAddress}`, '--token-file', token, '--name', 'far'];
+      const engine = new JoiningEngine(args, ['ip', 'netns', 'exec', space]);
+      const [listed] = await listedUntil(server, isIdle('far'));
+      expect(listed!.joined!.peer).toContain(`${subnet}.2:`);
+      const run = await server.disturbed({
+        launch: () => server.launch(RUN),
+        when: ({ step }) => step >= 20n,
+        by: async () => {
+          ip('-n', space, 'link', 'set', there, 'down');
+          await listedUntil(server, ([one]) => !one!.joined!.connected);
+          ip('-n', space, 'link', 'set', there, 'up');
+          return undefined;
+        },
+      });
+      expect(run.stateDigest).toBe(alone);
+      expect(recordProblems(await server.events(run.runId))).toEqual([]);
+      expect(engine.isOver).toBe(false);
+      await listedUntil(server, isIdle('far'));
+    });
+  }
+
+  it('trains as a local one does where each byte comes 200 ms late, and after a connection that went silent', async () => {
+    const server = await serverWithoutEngines();
+    const token = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'late');
+    const way = await LateWay.to(server.listenAddress, 200);
+    const engine = new JoiningEngine(['--join', way.address, '--token-file', token, '--name', 'late']);
+    try {
+      await listedUntil(server, isIdle('late'));
+      const run = await server.disturbed({
+        launch: () => server.launch(RUN),
+        when: ({ step }) => step >= 20n,
+        by: async () => {
+          way.isSilent = true; // neither end hears that the other is gone
+          await listedUntil(server, ([one]) => !one!.joined!.connected);
+          way.isSilent = false;
+          return undefined;
+        },
+      });
+      expect(run.stateDigest).toBe(alone);
+      expect(recordProblems(await server.events(run.runId))).toEqual([]);
+      expect(engine.isOver).toBe(false);
+      await listedUntil(server, isIdle('late'));
+    } finally {
+      way.close();
+    }
+  });
+});
+
+/** null: it worked. */
+function problemOf(work: () => void): string | null {
+  try {
+    work();
+    return null;
+  } catch (error) {
+    return (error as Error).message.trim();
+  }
+}
+
+/** A way to a server on which each byte takes its time, and on which all bytes can be lost. */
+class LateWay {
+  isSilent = false;
+  private readonly sockets = new Set<Socket>();
+
+  private constructor(
+    private readonly listener: Listener,
+    private readonly delayMs: number,
+  ) {}
+
+  static async to(address: string, delayMs: number): Promise<LateWay> {
+    const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
+    const listener = createServer((near) => {
+      const far = connect({ host: host!, port: Number(port) });
+      way.forward(near, far);
+      way.forward(far, near);
+    });
+    const way = new LateWay(listener, delayMs);
+    listener.listen(0, '127.0.0.1');
+    await once(listener, 'listening');
+    return way;
+  }
+
+  get address(): string {
+    return `127.0.0.1:${(this.listener.address() as AddressInfo).port}`;
+  }
+
+  close(): void {
+    this.listener.close();
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  private forward(from: Socket, to: Socket): void {
+    this.sockets.add(from);
+    let isLost = false; // a stream with a gap would be another fault
+    const later = (act: () => void): void => {
+      isLost ||= this.isSilent;
+      if (!isLost) setTimeout(act, this.delayMs);
+    };
+    from.on('data', (bytes) => later(() => to.write(bytes)));
+    from.on('error', () => undefined).on('close', () => later(() => to.destroy()));
+  }
+}
