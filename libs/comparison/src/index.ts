@@ -1,6 +1,7 @@
 // Rules that the command line, the server and the dashboard share: how answers of the public API compare with one another, and what a typed
 // text means. They know messages by their shape alone and import nothing, so that they run in a browser too.
 export { budgetPlanWords, budgetWords, targetWords, type BudgetFigures } from './budget-words.js';
+export { byteWords } from './byte-words.js';
 export { perplexityOf } from './perplexity.js';
 export { onFront, type SizeAndQuality } from './pareto.js';
 export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';

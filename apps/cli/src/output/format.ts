@@ -1,6 +1,8 @@
 // Numbers for people: a unit beside each, no digits that mean nothing.
 import { counted, v1 } from '#protocol';
 
+export { byteWords as bytes } from '#comparison';
+
 export function count(value: number | bigint): string {
   return value.toString().replace(/\B(?=(\d{3})+(?!\d))/g, ',');
 }
@@ -20,19 +22,6 @@ export function shortCount(value: number | bigint): string {
     if (Math.abs(number) >= limit) return `${(number / limit).toFixed(number / limit < 10 ? 2 : 1)} ${unit}`;
   }
   return number % 1 === 0 ? String(number) : number.toFixed(1);
-}
-
-export function bytes(value: number | bigint): string {
-  const number = Number(value);
-  for (const [limit, unit] of [
-    [2 ** 40, 'TiB'],
-    [2 ** 30, 'GiB'],
-    [2 ** 20, 'MiB'],
-    [2 ** 10, 'KiB'],
-  ] as const) {
-    if (number >= limit) return `${(number / limit).toFixed(number / limit < 10 ? 2 : 1)} ${unit}`;
-  }
-  return `${number} B`;
 }
 
 export function percent(ratio: number, digits = 1): string {

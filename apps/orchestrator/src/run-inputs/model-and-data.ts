@@ -2,6 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
+import { byteWords } from '#comparison';
 import { prepareTokens, requireGoodStart, requireSources, requireTokenizer, type TextSource } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, settingsTable, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
@@ -229,9 +230,10 @@ export function requireMemory(plan: RunPlan): void {
   const { batchSize, sequenceLength } = settings;
   const description =
     totalBytes <= availableBytes
-      ? `beside its device the run needs ${hostBytes} bytes of the engine's machine, which has ${hostAvailableBytes}`
-      : `${batchSize} sequences of ${sequenceLength} tokens need ${totalBytes} bytes (${activationsBytes} of them activations), ` +
-        `the engine's ${hostBytes === 0n ? 'machine' : 'device'} has ${availableBytes}; ${whatWouldFit(plan)}`;
+      ? `beside its device the run needs ${byteWords(hostBytes)} of the engine's machine, which has ${byteWords(hostAvailableBytes)}`
+      : `${batchSize} sequences of ${sequenceLength} tokens need ${byteWords(totalBytes)} (${byteWords(activationsBytes)} of them ` +
+        `activations), ` +
+        `the engine's ${hostBytes === 0n ? 'machine' : 'device'} has ${byteWords(availableBytes)}; ${whatWouldFit(plan)}`;
   throw new EspalierError('OUT_OF_MEMORY', description, {
     violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }],
   });

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HistoryChecker } from '#audit';
 import type { ArtifactEntry, ArtifactStore } from '#artifact-store';
+import { byteWords } from '#comparison';
 import { endOf, EventCorruptError, missingText, type EventStore, type Position, type StoredEvent } from '#event-store';
 import { rememberedTokens } from '#model-files';
 import { counted, v1 } from '#protocol';
@@ -172,7 +173,7 @@ async function* artifactVerdicts(
     else yield say('artifacts', subject, true, `${known?.what ?? 'unknown'}: whole`, at);
     if (known !== undefined) continue;
     summary.unknown.push(digest);
-    yield say('unknown', subject, true, `${bytes} bytes that no event names`, at);
+    yield say('unknown', subject, true, `${byteWords(bytes)} that no event names`, at);
   }
   const meanwhile = runsMeanwhile(store, signal);
   for (const [digest, { what, needers }] of named) {
@@ -208,12 +209,12 @@ async function* quarantineVerdicts(
       'quarantine',
       `artifact ${digest}`,
       true,
-      `${bytes} bytes that no event needs, set aside on ${day}`,
+      `${byteWords(bytes)} that no event needs, set aside on ${day}`,
       STORE_SHARE + RUNS_SHARE,
     );
   }
   for await (const { name, bytes, isInUse } of incoming?.list() ?? [])
-    if (!isInUse) yield say('incoming', name, true, `${bytes} bytes that never became an artifact`, STORE_SHARE + RUNS_SHARE);
+    if (!isInUse) yield say('incoming', name, true, `${byteWords(bytes)} that never became an artifact`, STORE_SHARE + RUNS_SHARE);
 }
 
 /** Reads every event of every stream in the order of the store. */

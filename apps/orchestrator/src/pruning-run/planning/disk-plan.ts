@@ -1,4 +1,5 @@
 // How much of the disk a run's snapshots will take, before it is launched.
+import { byteWords } from '#comparison';
 import { counted, type engineV1, type v1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
@@ -22,7 +23,8 @@ export function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryRespo
 export function diskWarnings({ teachers, totalBytes, availableBytes: free }: v1.DiskPlan): SettingsWarning[] {
   if (free === undefined || totalBytes <= free) return [];
   const message =
-    `${counted(teachers, 'snapshot takes', 'snapshots take')} ${totalBytes} bytes, ${free} are free on the disk of the artifacts: ` +
+    `${counted(teachers, 'snapshot takes', 'snapshots take')} ${byteWords(totalBytes)}, ` +
+    `and the disk of the artifacts has ${byteWords(free)} free: ` +
     'a larger snapshot_interval or a lower lora_rank takes less';
   return [{ code: 'DISK_TOO_SMALL', field: 'settings.snapshot_interval', message }];
 }
