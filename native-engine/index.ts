@@ -1,6 +1,7 @@
 // The native engine for TypeScript: defaults, promises, and sessions that close safely.
 import { defined, evaluateDefaults, exportDefaults, generateDefaults, scorerDefaults, trainerDefaults } from './defaults.js';
 import { addon, EngineError, mapped, toEngineError } from './load-addon.js';
+import { cancellable, withSession } from './native-session.js';
 import type {
   DeviceDescription,
   EngineDescription,
@@ -13,6 +14,7 @@ import type {
   GenerateOptions,
   GenerationResult,
   MeasureOptions,
+  MeasuredSpeedTable,
   MemoryPlan,
   ModelDescription,
   NativeSession,
@@ -22,6 +24,7 @@ import type {
   SegmentOptions,
   SegmentResult,
   SpeedResult,
+  SpeedTableOptions,
   ShapeTarget,
   StateSummary,
   StepReport,
@@ -98,6 +101,11 @@ export function releaseBytes(bytes: Uint8Array): void {
 /** @param readWeights else there is no digest, and what the weights hold is not checked: that takes no time */
 export function inspectModel(folder: string, readWeights = true, signal?: AbortSignal): Promise<ModelDescription> {
   return withSession((session) => cancellable(session, signal, session.load({ folder, readWeights })));
+}
+
+/** Seconds by width of a model's shape; its weights are not read. */
+export function measureSpeedTable(options: SpeedTableOptions, signal?: AbortSignal): Promise<MeasuredSpeedTable> {
+  return withSession((session) => cancellable(session, signal, session.measureSpeedTable(options)));
 }
 
 export function planMemory(options: SessionOptions, signal?: AbortSignal): Promise<MemoryPlan> {
@@ -294,27 +302,5 @@ export class Session {
     } catch (error) {
       throw toEngineError(error);
     }
-  }
-}
-
-async function cancellable<T>(native: NativeSession, signal: AbortSignal | undefined, job: Promise<T>): Promise<T> {
-  const cancel = (): void => native.cancel();
-  if (signal?.aborted) cancel();
-  signal?.addEventListener('abort', cancel);
-  try {
-    return await job;
-  } finally {
-    signal?.removeEventListener('abort', cancel);
-  }
-}
-
-async function withSession<T>(work: (session: NativeSession) => Promise<T>): Promise<T> {
-  const session = mapped(() => new (addon().Session)());
-  try {
-    return await work(session);
-  } catch (error) {
-    throw toEngineError(error);
-  } finally {
-    await session.release();
   }
 }

@@ -21,6 +21,33 @@ export interface MeasureOptions {
   sizedAs: ExportKind; // the export whose sizes are told
 }
 
+export interface SpeedTableOptions {
+  folder: string; // of a model, whose shape counts
+  decode: boolean; // one token more for every sequence; else a prompt
+  context: number; // tokens of the prompt, or those that a new token looks back on
+  sequences: number; // decoded together
+  rounds: number; // of each width; 0: as many as there is time for
+  computeDtype: ComputeDtype;
+  device: string;
+  threads: number;
+}
+
+/** The median of a part of a pass, with these widths. */
+export interface PartTime {
+  part: string;
+  width: number; // 0 of parts without one
+  hidden: number;
+  seconds: number;
+  spread: number; // half the width of the interval in which the median lies, as a share
+}
+
+export interface MeasuredSpeedTable {
+  times: PartTime[];
+  rounds: number; // of the width that had the fewest
+  passSeconds: number; // of the intact model; its parts add up to it
+  passSpread: number;
+}
+
 /** The median over the rounds, and the interval in which that of many more rounds would lie in 95 of 100 cases. */
 export interface MedianInterval {
   median: number;

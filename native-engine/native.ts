@@ -1,5 +1,13 @@
 // The shape of the native addon, as addon/ exports it. Nothing outside index.ts uses this directly.
-import type { ExportedModel, ExportOptions, ExportSize, MeasureOptions, SpeedResult } from './native-exports.js';
+import type {
+  ExportedModel,
+  ExportOptions,
+  ExportSize,
+  MeasuredSpeedTable,
+  MeasureOptions,
+  SpeedResult,
+  SpeedTableOptions,
+} from './native-exports.js';
 
 export type * from './native-exports.js';
 
@@ -266,6 +274,7 @@ export interface NativeSession {
   generate(options: GenerateOptions, onReports?: (tokens: GeneratedToken[]) => void): Promise<GenerationResult>;
   stopText(options: { prompt: number }): void; // of the generation under way: no further token of it
   measureSpeed(options: MeasureOptions, onReports?: (doneShares: number[]) => void): Promise<SpeedResult>;
+  measureSpeedTable(options: SpeedTableOptions, onReports?: (doneShares: number[]) => void): Promise<MeasuredSpeedTable>;
   exportModel(options: ExportOptions, onReports?: (doneShares: number[]) => void): Promise<ExportedModel>;
   cancel(): void; // the running job, at its next step
 }

@@ -31,11 +31,10 @@ ShapeTarget read_shape_target(const JsObject& options) {
   if (!shape.has("cost")) return out;
   const std::vector<double> cost = shape.numbers("cost");
   if (cost.empty()) return out;
-  std::array<double, kCostNumbers> numbers{};
-  if (cost.size() != numbers.size()) shape.fail("cost", std::to_string(kCostNumbers) + " numbers, or none");
-  std::copy(cost.begin(), cost.end(), numbers.begin());
-  out.cost = cost_from(numbers);
-  if (!is_cost(*out.cost)) shape.fail("cost", "numbers not below 0, and those of heads and units above 0");
+  out.cost = cost_from(cost);
+  if (!out.cost)
+    shape.fail("cost", std::to_string(kCostNumbers) +
+                           " numbers not below 0, those of heads and units above 0, and curves that rise to the width of a layer, or none");
   return out;
 }
 
@@ -161,6 +160,17 @@ ExportRequest read_export_request(const JsObject& options) {
   ExportRequest out = read_export_kind(options);
   out.out_folder = options.string("outFolder");
   out.model_card = options.string("modelCard");
+  return out;
+}
+
+SpeedTableOptions read_speed_table_options(const JsObject& options) {
+  SpeedTableOptions out;
+  out.decode = options.boolean("decode");
+  out.context = options.integer("context", 0, INT32_MAX);
+  out.sequences = options.integer("sequences", 0, INT32_MAX);
+  out.rounds = options.integer("rounds", 0, INT32_MAX);
+  out.dtype = read_compute_dtype(options);
+  out.backend = read_backend(options);
   return out;
 }
 

@@ -19,6 +19,7 @@ ScorerOptions read_scorer_options(const JsObject& options);
 ScoreBatch read_score_batch(const JsObject& options);
 GenerateOptions read_generate_options(const JsObject& options);
 MeasureOptions read_measure_options(const JsObject& options);
+SpeedTableOptions read_speed_table_options(const JsObject& options);
 ExportRequest read_export_request(const JsObject& options);
 
 }  // namespace espalier::addon

@@ -51,6 +51,7 @@ Napi::Function Session::define(Napi::Env env) {
                       InstanceMethod<&Session::generate>("generate"),
                       InstanceMethod<&Session::stop_text>("stopText"),
                       InstanceMethod<&Session::measure_speed>("measureSpeed"),
+                      InstanceMethod<&Session::measure_speed_table>("measureSpeedTable"),
                       InstanceMethod<&Session::export_model>("exportModel"),
                       InstanceMethod<&Session::cancel>("cancel")});
 }
@@ -243,6 +244,17 @@ Napi::Value Session::measure_speed(const Info& info) {
     return start(info, [core = core_, options](JobContext& context) {
       const auto on_progress = [&](double share) { context.report(number_of(share)); };
       return value_of(core->measure_speed(options, on_progress, context.cancelled()));
+    });
+  });
+}
+
+Napi::Value Session::measure_speed_table(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const JsObject options(info[0], "");
+    return start(info, [folder = options.string("folder"), asked = read_speed_table_options(options)](JobContext& context) {
+      const auto on_progress = [&](double share) { context.report(number_of(share)); };
+      const auto model = load_model(folder, context.cancelled());
+      return value_of(espalier::measure_speed_table(model->config(), asked, on_progress, context.cancelled()));
     });
   });
 }

@@ -37,6 +37,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value generate(const Info& info);
   Napi::Value stop_text(const Info& info);
   Napi::Value measure_speed(const Info& info);
+  Napi::Value measure_speed_table(const Info& info);
   Napi::Value export_model(const Info& info);
   Napi::Value cancel(const Info& info);
 

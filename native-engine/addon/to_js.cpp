@@ -236,6 +236,26 @@ Napi::Value to_js(Napi::Env env, const MeasureResult& result) {
       .done();
 }
 
+Napi::Value to_js(Napi::Env env, const SpeedTable& table) {
+  Napi::Array times = Napi::Array::New(env, table.times.size());
+  for (uint32_t i = 0; i < table.times.size(); ++i) {
+    const PartTime& t = table.times[i];
+    times.Set(i, ObjectBuilder(env)
+                     .text("part", t.part)
+                     .count("width", t.width)
+                     .count("hidden", t.hidden)
+                     .number("seconds", t.seconds)
+                     .number("spread", t.spread)
+                     .done());
+  }
+  return ObjectBuilder(env)
+      .set("times", times)
+      .count("rounds", table.rounds)
+      .number("passSeconds", table.pass_seconds)
+      .number("passSpread", table.spread)
+      .done();
+}
+
 Napi::Value to_js(Napi::Env env, const ExportResult& result) {
   Napi::Array files = Napi::Array::New(env, result.files.size());
   for (uint32_t i = 0; i < result.files.size(); ++i) {

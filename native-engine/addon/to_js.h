@@ -22,6 +22,7 @@ Napi::Value to_js(Napi::Env env, const std::vector<SequenceScore>& scores);
 Napi::Value to_js(Napi::Env env, const GeneratedToken& token);
 Napi::Value to_js(Napi::Env env, const GenerationResult& result);
 Napi::Value to_js(Napi::Env env, const MeasureResult& result);
+Napi::Value to_js(Napi::Env env, const SpeedTable& table);
 Napi::Value to_js(Napi::Env env, const ExportResult& result);
 // Hands the vector's memory over without a copy where the runtime allows it.
 Napi::Value to_js_bytes(Napi::Env env, std::vector<uint8_t> bytes);

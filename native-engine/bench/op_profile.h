@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "device/registry.h"
+#include "device/watched_backend.h"
 #include "hidden_memory/op_memory.h"
 
 namespace espalier::bench {
@@ -116,7 +117,7 @@ class OpProfile {
     if (on_ && !start_) start_ = backend.moment();
   }
   template <class Op>
-  void note(const char* name, const Op& op, Backend& backend) {
+  void after_op(const char* name, const Op& op, Backend& backend) {
     if (on_) watched_.push_back({name, cost_of(op), backend.moment()});
   }
   // The slowest first. An op's time is that from the end of the one before it to its own end.
@@ -150,75 +151,6 @@ class OpProfile {
   std::vector<Watched> watched_;
 };
 
-class ProfiledBackend final : public Backend {
- public:
-  explicit ProfiledBackend(std::unique_ptr<Backend> worker) : worker_(std::move(worker)) {}
-  void attach_thread() override { worker_->attach_thread(); }
-  DeviceBuffer share(const void* host, uint64_t bytes) override { return worker_->share(host, bytes); }
-  void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override { worker_->upload(to, from, bytes); }
-  void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override { worker_->download(to, from, bytes); }
-  void synchronize() override { worker_->synchronize(); }
-  std::unique_ptr<Moment> moment() override { return worker_->moment(); }
-  void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) override { worker_->copy_ahead(to, from); }
-  void ops_wait_for_copies() override { worker_->ops_wait_for_copies(); }
-  void copies_wait_for_ops() override { worker_->copies_wait_for_ops(); }
-
- protected:
-  DevicePtr<std::byte> take(uint64_t bytes) override {
-    DeviceBuffer buffer = worker_->allocate(bytes);
-    const DevicePtr<std::byte> data = buffer.data();
-    taken_[data.address()] = std::move(buffer);
-    return data;
-  }
-  void give_back(DevicePtr<std::byte> data, uint64_t) override { taken_.erase(data.address()); }
-  std::byte* take_host(uint64_t bytes) override {
-    HostBuffer buffer = worker_->allocate_host(bytes);
-    std::byte* const data = buffer.data();
-    taken_host_[data] = std::move(buffer);
-    return data;
-  }
-  void give_back_host(std::byte* data) override { taken_host_.erase(data); }
-
-#define ESPALIER_PROFILED(Op)                 \
-  void launch(const Op& op) override {        \
-    OpProfile::one().before_op(*worker_);     \
-    worker_->run(op);                         \
-    OpProfile::one().note(#Op, op, *worker_); \
-  }
-  ESPALIER_PROFILED(Copy)
-  ESPALIER_PROFILED(Clear)
-  ESPALIER_PROFILED(Embed)
-  ESPALIER_PROFILED(Product)
-  ESPALIER_PROFILED(RmsNorm)
-  ESPALIER_PROFILED(RmsNormBackward)
-  ESPALIER_PROFILED(AttentionOperands)
-  ESPALIER_PROFILED(Attention)
-  ESPALIER_PROFILED(PathAttention)
-  ESPALIER_PROFILED(AttentionBackward)
-  ESPALIER_PROFILED(HeadNormBackward)
-  ESPALIER_PROFILED(CachedAttention)
-  ESPALIER_PROFILED(Swiglu)
-  ESPALIER_PROFILED(SwigluBackward)
-  ESPALIER_PROFILED(LayerLoss)
-  ESPALIER_PROFILED(TokenLoss)
-  ESPALIER_PROFILED(LoraNarrow)
-  ESPALIER_PROFILED(LoraGradient)
-  ESPALIER_PROFILED(LoraDropout)
-  ESPALIER_PROFILED(Transpose)
-  ESPALIER_PROFILED(ColumnDot)
-  ESPALIER_PROFILED(EmbedGradient)
-  ESPALIER_PROFILED(AddLossGradient)
-  ESPALIER_PROFILED(Add)
-  ESPALIER_PROFILED(SquareSum)
-  ESPALIER_PROFILED(AdamW)
-#undef ESPALIER_PROFILED
-
- private:
-  std::unique_ptr<Backend> worker_;
-  std::map<uint64_t, DeviceBuffer> taken_;
-  std::map<std::byte*, HostBuffer> taken_host_;
-};
-
 class ProfiledKind final : public BackendKind {
  public:
   explicit ProfiledKind(const BackendKind& worker) : worker_(worker) {}
@@ -229,7 +161,9 @@ class ProfiledKind final : public BackendKind {
     return worker_.scratch_bytes(spec, config, shape);
   }
   bool has_own_memory() const override { return worker_.has_own_memory(); }
-  std::unique_ptr<Backend> make(const BackendSpec& spec) const override { return std::make_unique<ProfiledBackend>(worker_.make(spec)); }
+  std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
+    return std::make_unique<WatchedBackend<OpProfile>>(worker_.make(spec), OpProfile::one());
+  }
 
  private:
   const BackendKind& worker_;

@@ -7,7 +7,7 @@ import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
 import { exactNumber } from './engine-errors.js';
 import { exportModel } from './export-model.js';
-import { generate, measureSpeed } from './generation.js';
+import { generate, measureSpeed, measureTable } from './generation.js';
 import { bidirectional, clientStreaming, serverStreaming, unary } from './handlers.js';
 import {
   computeDtypeOf,
@@ -84,6 +84,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     score: bidirectional((requests: AsyncIterable<engineV1.ScoreRequest>, signal) => score(parts, requests, signal), onFailure),
     generate: serverStreaming((request: engineV1.GenerateRequest, signal) => generate(parts, request, signal)),
     measureSpeed: serverStreaming((request: engineV1.MeasureSpeedRequest, signal) => measureSpeed(holder, request, signal)),
+    measureSpeedTable: unary((request: engineV1.MeasureSpeedTableRequest, signal) => measureTable(parts, request, signal)),
     exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(holder, scratch, request, signal)),
   };
 }

@@ -1,9 +1,18 @@
 // Generate: prompts to tokens, the tokens that follow to text, which ends where a stop text begins. And how fast that goes.
 import { engineV1, invalidField, invalidRequest, type FieldViolation } from '#protocol';
 import { TextTokenizer, type GrowingText } from '#model-files';
-import { generateWith, type GeneratedToken, type GenerationResult, type Speed, type SpeedResult } from '#native-engine';
+import {
+  chosenDevice,
+  generateWith,
+  inspectModel,
+  measureSpeedTable,
+  type GeneratedToken,
+  type GenerationResult,
+  type Speed,
+  type SpeedResult,
+} from '#native-engine';
 import { Batches } from './batches.js';
-import { computeDtypeOf, exportKind, sizeMessage } from './protocol-messages.js';
+import { computeDtypeOf, exportKind, modelMessage, sizeMessage } from './protocol-messages.js';
 import type { SessionHolder } from './session-holder.js';
 
 const DEFAULT_TOKENS = 128;
@@ -169,6 +178,34 @@ export async function* measureSpeed(
   const { models, ...rest } = await running;
   const [dense, compact] = models.map(speedMessage);
   yield { doneShare: 1, outcome: { dense, compact, ...rest, computeDtype } };
+}
+
+export async function measureTable(
+  { holder, device, threads }: GenerationParts,
+  { modelPath, sequences, rounds, decode, context, computeDtype }: engineV1.MeasureSpeedTableRequest,
+  signal: AbortSignal,
+): Promise<engineV1.MeasureSpeedTableResponse> {
+  if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
+  return holder.exclusive(
+    'MeasureSpeedTable',
+    async (stop) => {
+      const model = await inspectModel(modelPath, false, stop);
+      const dtype = computeDtypeOf(computeDtype, model.dtype === 'f32' ? 'f32' : 'bf16');
+      const chosen = chosenDevice(device);
+      const options = { folder: modelPath, decode, context, sequences, rounds, computeDtype: dtype, device, threads };
+      const { times, ...measured } = await measureSpeedTable(options, stop);
+      return {
+        ...measured,
+        times: times.map((time) => ({ ...time, width: BigInt(time.width), hidden: BigInt(time.hidden) })),
+        computeDtype: dtype,
+        device: chosen.model,
+        instructionSet: chosen.instructionSet,
+        threads: threads || chosen.threads,
+        model: modelMessage(model),
+      };
+    },
+    signal,
+  );
 }
 
 function speedMessage(speed: Speed): engineV1.ModelSpeed {

@@ -20,6 +20,7 @@ import { PublicServices } from './api/public-services.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
 import { ModelAndData } from './run-inputs/model-and-data.js';
+import { SpeedTables } from './run-inputs/speed-tables.js';
 import { CancelRunHandler, DescribeRunHandler, PauseRunHandler, ResumeRunHandler } from './run-commands/pruning-run.command-handlers.js';
 import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
@@ -126,6 +127,7 @@ export class AppModule {
       providers: [
         RunRepository,
         ModelAndData,
+        SpeedTables,
         LaunchRunHandler,
         ForkRunHandler,
         ResumeRunHandler,

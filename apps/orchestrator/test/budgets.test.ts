@@ -1,7 +1,10 @@
 // Runs to a budget, with the real processes on a small model with grouped queries and tied embeddings.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { collect, TestServer } from './harness/server.js';
+import { collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 /** Numbers in the tensors of a safetensors file, by its header alone. */
 function numbersIn(bytes: Buffer): number {
@@ -10,13 +13,34 @@ function numbersIn(bytes: Buffer): number {
   return Object.values(tensors).reduce((sum, { shape }) => sum + (shape?.reduce((left, right) => left * right, 1) ?? 0), 0);
 }
 
+const bytesOf = async (server: TestServer, digest: string): Promise<Buffer> =>
+  Buffer.concat((await collect(server.artifacts.downloadArtifact({ digest, offset: 0n }))).map(({ chunk }) => chunk));
+
+const times = (all: number, each: number) => [0.5, 1].map((share) => ({ width: all * share, seconds: all * share * each, spread: 0.01 }));
+/** A table in which units take nearly all of the time, and hidden units none. */
+const UNITS_COST_ALL = {
+  schema: 'espalier-speed-table',
+  version: 1,
+  device: 'made by hand',
+  dtype: 'bf16',
+  batch: 1,
+  context: 64,
+  phase: 'decode',
+  model: { layers: 3, heads: 8, kv_heads: 2, head_dim: 8, units: 160, hidden_size: 64, vocabulary_size: 2048 },
+  by_heads: { q: times(8, 1e-7), attention: times(8, 1e-7), o: times(8, 1e-7) },
+  by_kv_heads: { kv: times(2, 1e-7) },
+  by_units: {
+    gate_up: [...times(160, 1e-5), { width: 160, hidden: 32, seconds: 160e-5 }],
+    down: [...times(160, 1e-5), { width: 160, hidden: 32, seconds: 160e-5 }],
+  },
+  layer: { attention: [{ seconds: 0 }], mlp: [{ seconds: 0 }] },
+  fixed: [{ seconds: 1e-4 }, { hidden: 32, seconds: 1e-4 }],
+};
+
 describe('a run to a budget', () => {
   const server = TestServer.inNewFolder();
   beforeAll(() => server.start());
   afterAll(() => server.dispose());
-
-  const bytesOf = async (digest: string): Promise<Buffer> =>
-    Buffer.concat((await collect(server.artifacts.downloadArtifact({ digest, offset: 0n }))).map(({ chunk }) => chunk));
 
   it('of parameters exports that many, and is computed again to the same bits', async () => {
     const asked = 150_000;
@@ -28,13 +52,68 @@ describe('a run to a budget', () => {
     const predicted = Math.round(run.budget!.predicted!);
     const export_ = v1.ExportRunRequest.fromPartial({ runId: run.runId, format: 'hf-remote', skipProof: true });
     const made = (await collect(server.runs.exportRun(export_))).at(-1)!.export!;
-    const { files } = JSON.parse((await bytesOf(made.digest)).toString()) as { files: { name: string; digest: string }[] };
+    const { files } = JSON.parse((await bytesOf(server, made.digest)).toString()) as { files: { name: string; digest: string }[] };
     const weights = files.find(({ name }) => name === 'model.safetensors')!;
-    expect(numbersIn(await bytesOf(weights.digest))).toBe(predicted);
+    expect(numbersIn(await bytesOf(server, weights.digest))).toBe(predicted);
     expect((await server.run(run.runId)).budget!.measured).toBe(predicted);
 
     const replayed = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true, fromStep: 0n, toStep: 10n });
     expect((await collect(server.history.verifyRun(replayed))).at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
     expect(recordProblems(await server.events(run.runId))).toEqual([]);
+  });
+});
+
+describe('a run to a speed', () => {
+  const server = TestServer.inNewFolder();
+  const table = join(mkdtempSync(join(tmpdir(), 'espalier-table-')), 'table.json');
+  beforeAll(async () => {
+    writeFileSync(table, JSON.stringify(UNITS_COST_ALL));
+    await server.start();
+  });
+  afterAll(async () => {
+    await server.dispose();
+    rmSync(dirname(table), { recursive: true });
+  });
+  const asked = () => server.launch({ targetSparsity: undefined, targetSpeedup: 1.5, speedTable: table, totalSteps: 60 });
+
+  it('closes what takes the time, and ends in the same bits though all processes were killed', async () => {
+    const run = await server.completed((await asked()).runId);
+    expect(run.targetMissed).toBe(false);
+    const { asked: seconds, predicted, intact, speed } = run.budget!;
+    expect(intact / seconds).toBeCloseTo(1.5, 9);
+    expect(predicted! / seconds).toBeLessThanOrEqual(1);
+    expect(predicted! / seconds).toBeGreaterThan(0.99);
+    expect(speed).toMatchObject({ phase: 'decode', batch: 1, context: 64, device: 'made by hand' });
+    expect(JSON.parse((await bytesOf(server, speed!.tableDigest)).toString())).toEqual(UNITS_COST_ALL);
+    // Attention is all but free in this table, and a third of the time has to go.
+    const open = (of: (layer: v1.LayerShape) => number): number => run.layers.reduce((sum, layer) => sum + of(layer), 0);
+    expect(open(({ unitsOpen }) => unitsOpen) / (3 * 160)).toBeLessThan(0.7);
+    expect(open(({ headsOpen }) => headsOpen) / (3 * 8)).toBeGreaterThan(open(({ unitsOpen }) => unitsOpen) / (3 * 160));
+
+    const killed = await server.disturbed({ launch: asked, when: ({ step }) => step >= 20n, by: () => server.killAll() });
+    expect(killed.stateDigest).toBe(run.stateDigest);
+    expect(recordProblems(await server.events(killed.runId))).toEqual([]);
+    // The record holds all that a run counts by: nothing is read or measured again.
+    writeFileSync(table, '{}');
+    const replayed = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true, fromStep: 0n, toStep: 10n });
+    expect((await collect(server.history.verifyRun(replayed))).at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
+    await expect(asked()).rejects.toThrow('the speed table is refused: schema: ');
+  });
+
+  it('can be asked for by a table that the engine measures', async () => {
+    const request = { modelPath: TINY_MODEL, phase: 'decode', context: 16, batch: 1, rounds: 3 };
+    const measure = (on: string) =>
+      unary<v1.MeasureSpeedTableResponse>((done) =>
+        server.engineService.measureSpeedTable(v1.MeasureSpeedTableRequest.fromPartial({ ...request, on }), done),
+      );
+    const measured = await measure('cpu');
+    expect(measured.passSeconds).toBeGreaterThan(0);
+    expect(JSON.parse(measured.table.toString())).toMatchObject({
+      schema: 'espalier-speed-table',
+      phase: 'decode',
+      context: 16,
+      rounds: 3,
+    });
+    await expect(measure('cuda:7')).rejects.toThrow('computes on cpu');
   });
 });

@@ -23,9 +23,19 @@ export const settingShapes = Object.fromEntries(settingsTable().map((setting) =>
 export const settings = z.strictObject(settingShapes) as unknown as z.ZodType<SettingValues>;
 
 export const budget = z.strictObject({
-  setting: z.enum(['targetParams', 'targetBytes', 'targetMacs']),
+  setting: z.enum(['targetParams', 'targetBytes', 'targetMacs', 'targetSpeedup']),
   intact: z.number(),
   least: z.number(),
   kvHeads: count,
   cost: z.array(z.number()),
+  speed: z.exactOptional(
+    z.strictObject({
+      tableDigest: text,
+      device: text,
+      dtype: text,
+      phase: z.enum(['prefill', 'decode']),
+      batch: count,
+      context: count,
+    }),
+  ),
 });

@@ -12,9 +12,25 @@ test('a budget is told as asked, predicted and measured, as far as these are kno
   );
 });
 
+test('a target in seconds is told in milliseconds and as a ratio', () => {
+  const speed = { unit: 'seconds', asked: 0.02, intact: 0.032, least: 0.004 };
+  expect(budgetWords({ ...speed, predicted: 0.01998 })).toBe('asked 20 of 32 ms (1.60x); predicted 19.98 (1.60x)');
+  expect(budgetPlanWords(speed)).toBe('20 of 32 ms: 37.5% of them go; at least 4 stay (8.00x at most)');
+});
+
 test('a repeated run leaves out all targets but its own', () => {
-  expect(otherTargets({ targetSparsity: 0.5, targetParams: 0 })).toEqual(['target_params', 'target_bytes', 'target_macs']);
-  expect(otherTargets({ targetSparsity: 0.4, targetMacs: 0.6 })).toEqual(['target_sparsity', 'target_params', 'target_bytes']);
+  expect(otherTargets({ targetSparsity: 0.5, targetParams: 0 })).toEqual([
+    'target_params',
+    'target_bytes',
+    'target_macs',
+    'target_speedup',
+  ]);
+  expect(otherTargets({ targetSparsity: 0.4, targetMacs: 0.6 })).toEqual([
+    'target_sparsity',
+    'target_params',
+    'target_bytes',
+    'target_speedup',
+  ]);
 });
 
 test('a target is a sparsity or the budget in its place', () => {
@@ -23,5 +39,6 @@ test('a target is a sparsity or the budget in its place', () => {
   expect(targetWords({ targetSparsity: 0.56, targetParams: 1.1e9 })).toBe('1.1G parameters');
   expect(targetWords({ targetSparsity: 0.56, targetBytes: 2.5 * 1024 ** 3 })).toBe('2.68GB');
   expect(targetWords({ targetSparsity: 0.4, targetMacs: 0.6 })).toBe('60% of the multiply-adds');
+  expect(targetWords({ targetSparsity: 0.375, targetSpeedup: 1.6 })).toBe('1.6x as fast');
   expect(targetWords({})).toBe('-');
 });

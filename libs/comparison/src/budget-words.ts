@@ -11,17 +11,26 @@ export interface BudgetFigures {
   prunableSparsity?: number | undefined;
 }
 
-const amount = (value: number): string =>
-  Math.round(value)
-    .toString()
-    .replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+const amount = (value: number, unit: string): string =>
+  unit === SECONDS
+    ? `${Number((value * 1e3).toPrecision(4))}`
+    : Math.round(value)
+        .toString()
+        .replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+/** The unit of a target in seconds, which are shown in milliseconds. */
+const SECONDS = 'seconds';
+const named = (unit: string): string => (unit === SECONDS ? 'ms' : unit);
+const times = (intact: number, value: number): string => `${(intact / value).toFixed(2)}x`;
 const share = (value: number, digits = 1): string => `${(value * 100).toFixed(digits)}%`;
 
 /** "asked 2,100,000 of 2,985,000 parameters (70.4%); predicted 2,099,990; measured 2,099,990" */
 export function budgetWords({ unit, asked, intact, predicted, measured }: BudgetFigures): string {
-  const parts = [`asked ${amount(asked)} of ${amount(intact)} ${unit} (${share(asked / intact)})`];
-  if (predicted !== undefined) parts.push(`predicted ${amount(predicted)}`);
-  if (measured !== undefined) parts.push(`measured ${amount(measured)}`);
+  const [isTime, show] = [unit === SECONDS, (value: number) => amount(value, unit)];
+  const gain = (value: number): string => (isTime ? ` (${times(intact, value)})` : '');
+  const part = isTime ? times(intact, asked) : share(asked / intact);
+  const parts = [`asked ${show(asked)} of ${show(intact)} ${named(unit)} (${part})`];
+  if (predicted !== undefined) parts.push(`predicted ${show(predicted)}${gain(predicted)}`);
+  if (measured !== undefined) parts.push(`measured ${show(measured)}${gain(measured)}`);
   return parts.join('; ');
 }
 
@@ -29,11 +38,16 @@ export function budgetWords({ unit, asked, intact, predicted, measured }: Budget
 export function budgetPlanWords(budget: BudgetFigures): string {
   const { unit, asked, intact, least, prunableSparsity } = budget;
   const means = prunableSparsity === undefined ? '' : `, by about ${share(prunableSparsity)} of the prunable parameters`;
-  return `${amount(asked)} of ${amount(intact)} ${unit}: ${share(1 - asked / intact)} of them go${means}; at least ${amount(least)} stay`;
+  const show = (value: number): string => amount(value, unit);
+  const most = unit === SECONDS ? ` (${times(intact, least)} at most)` : '';
+  const goes = `${share(1 - asked / intact)} of them go${means}`;
+  return `${show(asked)} of ${show(intact)} ${named(unit)}: ${goes}; at least ${show(least)} stay${most}`;
 }
 
 /** "50%", or the budget that stands in its place: "1.5M parameters". */
-export function targetWords({ targetSparsity, targetParams = 0, targetBytes = 0, targetMacs = 0 }: Targets, digits = 0): string {
+export function targetWords(targets: Targets, digits = 0): string {
+  const { targetSparsity, targetParams = 0, targetBytes = 0, targetMacs = 0, targetSpeedup = 0 } = targets;
+  if (targetSpeedup > 0) return `${Number(targetSpeedup.toPrecision(3))}x as fast`;
   if (targetParams > 0) return `${scaled(targetParams)} parameters`;
   if (targetBytes > 0) return `${scaled(targetBytes)}B`;
   if (targetMacs > 0) return `${share(targetMacs, digits)} of the multiply-adds`;

@@ -13,6 +13,7 @@ const errorStatuses = {
   FIELD_OUT_OF_RANGE: invalid,
   BUDGET_OUT_OF_REACH: invalid, // less than what no mask can take away, or more than the intact model
   BUDGETS_CONFLICT: invalid, // two targets at once
+  SPEED_TABLE_INVALID: invalid, // malformed, not monotone, or measured for another model
   REQUEST_TOO_LARGE: status.RESOURCE_EXHAUSTED,
   FIELD_UNKNOWN: invalid, // in JSON: the message has none of that name
   FIELD_UNKNOWN_VALUE: invalid,

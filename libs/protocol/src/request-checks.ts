@@ -61,6 +61,7 @@ const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_t
 const NEEDED: Record<string, string> = {
   'LaunchRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchRunRequest.data': 'training text',
+  'MeasureSpeedTableRequest.model_path': 'the folder of a Hugging Face model',
   'PlanRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchStudyFileRequest.yaml': 'the text of a file that describes a study',
   'LaunchStudyRequest.name': 'a name, by which the study is known',

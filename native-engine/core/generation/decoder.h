@@ -33,6 +33,9 @@ class Decoder {
   // One token more for each of some sequences. Their logits, [N, vocabulary]: a sequence's don't depend on the others.
   std::vector<float> advance(std::span<const NextToken> next);
 
+  // As if the sequence had this many tokens; its cache keeps what it holds. For measurements, whose times don't depend on values.
+  void set_length(int64_t sequence, int64_t tokens) { lengths_.at(static_cast<size_t>(sequence)) = tokens; }
+
   int64_t length(int64_t sequence) const { return lengths_.at(static_cast<size_t>(sequence)); }
 
   // Room for keys and values of all sequences.

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
-#include <optional>
 
+#include "method/exact_size.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"
@@ -20,13 +19,6 @@ using hard_concrete::expected_open;
 int64_t plain_count(std::span<const float> log_alpha) {
   const double size = static_cast<double>(log_alpha.size());
   return static_cast<int64_t>(size - std::clamp(std::nearbyint(size - expected_open(log_alpha)), 0.0, size));
-}
-
-// A gate that can't be open: what it is part of is closed.
-constexpr float kClosed = -std::numeric_limits<float>::infinity();
-
-int64_t able_to_open(std::span<const float> log_alpha) {
-  return std::count_if(log_alpha.begin(), log_alpha.end(), [](float a) { return a != kClosed; });
 }
 
 // Layers whose block stays: as many as their gates are expected to leave open, and at least one.
@@ -91,21 +83,6 @@ std::vector<bool> kept_blocks(const std::vector<double>& open, int64_t count) {
   return kept;
 }
 
-// The gates that are open by these counts of heads and hidden units: in each layer the heads with the highest log-alphas. Without units.
-OpenGates gates_of(const OpenCounts& open, const ModelConfig& config, const CostRule& rule, std::span<const float> head_log_alphas) {
-  const double heads = static_cast<double>(std::accumulate(open.heads.begin(), open.heads.end(), int64_t{0}));
-  OpenGates gates{heads, 0, 0, static_cast<double>(open.hidden)};
-  if (!rule.counts_kv()) return gates;
-  std::vector<bool> is_open;
-  for (size_t l = 0; l < open.heads.size(); l++) {
-    const auto width = static_cast<size_t>(config.head_count);
-    const std::vector<bool> layer = highest(head_log_alphas.subspan(l * width, width), open.heads[l]);
-    is_open.insert(is_open.end(), layer.begin(), layer.end());
-  }
-  gates.kv = rule.kv_read(is_open);
-  return gates;
-}
-
 class Shaper {
  public:
   Shaper(const ModelConfig& config, const LogAlphas& a, const SettledBlocks& settled)
@@ -122,11 +99,13 @@ class Shaper {
     out.heads = head_counts();
     const CostRule rule(config_, target_, a_.gates);
     OpenGates expected = rule.expected(a_);
-    if (!a_.gates.any()) {  // the same sums in the order that the bits of earlier runs rest on
+    if (!a_.gates.any() && rule.per().straight()) {  // the same sums in the order that the bits of earlier runs rest on
       expected.heads = sum(heads_);
       expected.units = sum(units_);
     }
-    out.units = unit_counts(rule.units_for(expected, gates_of(out, config_, rule, settled_.head())));
+    const OpenGates others = gates_of(out, config_, rule, settled_.head());
+    out.units =
+        rule.per().straight() ? unit_counts(rule.units_for(expected, others)) : unit_counts_within(rule, rule.cost(expected), others);
     return out;
   }
 
@@ -183,6 +162,16 @@ class Shaper {
     return out;
   }
 
+  // As many units as the cost has room for.
+  std::vector<int64_t> unit_counts_within(const CostRule& rule, double cost, const OpenGates& others) const {
+    int64_t least = 0, beyond = config_.layer_count * config_.intermediate_size + 1;
+    while (beyond - least > 1) {
+      const int64_t middle = least + (beyond - least) / 2;
+      (cost_with_units(rule, others, unit_counts(static_cast<double>(middle))) > cost ? beyond : least) = middle;
+    }
+    return unit_counts(static_cast<double>(least));
+  }
+
   const ModelConfig& config_;
   const ShapeTarget& target_;
   const LogAlphas& a_;
@@ -210,38 +199,6 @@ void make_alike(std::span<float> log_alphas, int64_t groups) {
   const auto size = log_alphas.size() / static_cast<size_t>(groups);
   const double mean = expected_open(log_alphas) / static_cast<double>(groups);
   for (int64_t g = 0; g < groups; g++) shift_to(log_alphas.subspan(static_cast<size_t>(g) * size, size), mean);
-}
-
-// Opens or closes units, one after the other, until `wanted` are open in all layers together: first the closed one with the highest
-// log-alpha, or the open one with the lowest; among equals that of the first layer.
-void bring_units_to(std::vector<int64_t>& open, const ModelConfig& config, std::span<const float> log_alphas, int64_t wanted) {
-  const auto width = static_cast<size_t>(config.intermediate_size);
-  std::vector<std::vector<float>> sorted;
-  for (size_t l = 0; l < open.size(); l++) {
-    const auto layer = log_alphas.subspan(l * width, width);
-    std::vector<float>& values = sorted.emplace_back(layer.begin(), layer.end());
-    std::sort(values.begin(), values.end());
-  }
-  int64_t due = wanted - std::accumulate(open.begin(), open.end(), int64_t{0});
-  const bool opens = due > 0;
-  const auto left = [&](size_t l) { return opens ? open[l] < able_to_open(sorted[l]) : open[l] > 0; };
-  // The next one to change: the closed ones are those with the lowest log-alphas.
-  const auto next = [&](size_t l) { return sorted[l][width - static_cast<size_t>(open[l]) - (opens ? 1 : 0)]; };
-  for (; due != 0; due += opens ? -1 : 1) {
-    std::optional<size_t> best;
-    for (size_t l = 0; l < open.size(); l++)
-      if (left(l) && (!best || (opens ? next(l) > next(*best) : next(l) < next(*best)))) best = l;
-    if (!best) return;
-    open[*best] += opens ? 1 : -1;
-  }
-}
-
-void make_exact(OpenCounts& open, const ModelConfig& config, const LogAlphas& a, const SettledBlocks& settled) {
-  if (open.hidden == 0) return;
-  const CostRule rule(config, a.shape, a.gates);
-  const double all = static_cast<double>(config.layer_count * config.intermediate_size);
-  const double wanted = std::nearbyint(rule.units_for(rule.expected(a), gates_of(open, config, rule, settled.head())));
-  bring_units_to(open.units, config, settled.intermediate(), static_cast<int64_t>(std::clamp(wanted, 0.0, all)));
 }
 
 }  // namespace

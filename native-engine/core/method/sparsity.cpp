@@ -8,15 +8,64 @@
 
 namespace espalier {
 
-Cost cost_from(const std::array<double, kCostNumbers>& n) { return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}; }
+namespace {
 
-std::array<double, kCostNumbers> numbers_of(const Cost& c) {
-  return {c.head, c.unit, c.kv, c.rest, c.head_alone, c.unit_alone, c.kv_alone, c.rest_alone};
+// The point behind the stretch in which a width lies; the last one for all that is beyond.
+size_t end_of_stretch(const WidthCurve& curve, double width) {
+  const auto at = std::lower_bound(curve.widths.begin(), curve.widths.end(), width);
+  return std::min(static_cast<size_t>(at - curve.widths.begin()), curve.widths.size() - 1);
 }
 
-bool is_cost(const Cost& cost) {
-  const auto numbers = numbers_of(cost);
-  return std::all_of(numbers.begin(), numbers.end(), [](double v) { return std::isfinite(v) && v >= 0; }) && cost.head > 0 && cost.unit > 0;
+void append(std::vector<double>& numbers, const WidthCurve& curve) {
+  numbers.push_back(static_cast<double>(curve.widths.size()));
+  for (size_t i = 0; i < curve.widths.size(); i++) numbers.insert(numbers.end(), {curve.widths[i], curve.parts[i]});
+}
+
+// Takes a curve off the front of the numbers. False where they hold none that rises.
+bool take_curve(std::span<const double>& numbers, WidthCurve& curve) {
+  if (numbers.empty() || numbers[0] < 0 || 2 * numbers[0] > static_cast<double>(numbers.size() - 1)) return false;
+  const auto count = static_cast<size_t>(numbers[0]);
+  if (static_cast<double>(count) != numbers[0]) return false;
+  for (size_t i = 0; i < count; i++) {
+    const double width = numbers[1 + 2 * i], parts = numbers[2 + 2 * i];
+    if (width <= (i > 0 ? curve.widths.back() : 0.0) || parts < (i > 0 ? curve.parts.back() : 0.0)) return false;
+    curve.widths.push_back(width);
+    curve.parts.push_back(parts);
+  }
+  numbers = numbers.subspan(1 + 2 * count);
+  return count == 0 || curve.widths.back() == curve.parts.back();
+}
+
+}  // namespace
+
+double WidthCurve::at(double width) const {
+  if (widths.empty()) return width;
+  const size_t i = end_of_stretch(*this, width);
+  return parts[i] - (widths[i] - width) * slope(width);
+}
+
+double WidthCurve::slope(double width) const {
+  if (widths.empty()) return 1.0;
+  const size_t i = end_of_stretch(*this, width);
+  return i == 0 ? parts[0] / widths[0] : (parts[i] - parts[i - 1]) / (widths[i] - widths[i - 1]);
+}
+
+std::vector<double> numbers_of(const Cost& c) {
+  std::vector<double> numbers{c.head, c.unit, c.kv, c.rest, c.head_alone, c.unit_alone, c.kv_alone, c.rest_alone};
+  if (c.straight()) return numbers;
+  for (const WidthCurve* curve : {&c.head_curve, &c.unit_curve, &c.kv_curve}) append(numbers, *curve);
+  return numbers;
+}
+
+std::optional<Cost> cost_from(std::span<const double> n) {
+  if (n.size() < kCostNumbers || !std::all_of(n.begin(), n.end(), [](double v) { return std::isfinite(v) && v >= 0; })) return std::nullopt;
+  Cost cost{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], {}, {}, {}};
+  if (cost.head + cost.head_alone <= 0 || cost.unit + cost.unit_alone <= 0) return std::nullopt;
+  std::span<const double> left = n.subspan(kCostNumbers);
+  if (left.empty()) return cost.head > 0 && cost.unit > 0 ? std::optional(cost) : std::nullopt;
+  for (WidthCurve* curve : {&cost.head_curve, &cost.unit_curve, &cost.kv_curve})
+    if (!take_curve(left, *curve)) return std::nullopt;
+  return left.empty() && !cost.straight() ? std::optional(cost) : std::nullopt;
 }
 
 PrunableSizes prunable_sizes(const ModelConfig& c, const BlockGates& gates) {
@@ -72,14 +121,47 @@ OpenGates CostRule::expected(const LogAlphas& a) const {
   return {open.heads.open, open.units.open, open.kv.open, open.hidden.open};
 }
 
+CurveSlopes CostRule::slopes(const LogAlphas& a) const {
+  const auto layers = static_cast<size_t>(config_.layer_count);
+  if (per_.straight()) return {std::vector<double>(layers, 1.0), std::vector<double>(layers, 1.0), std::vector<double>(layers, 1.0)};
+  CurveSlopes slopes;
+  add_up(
+      probability_of(a),
+      [&](const Probability& heads, const Probability& units) {
+        slopes.head.push_back(per_.head_curve.slope(heads.open));
+        slopes.unit.push_back(per_.unit_curve.slope(units.open));
+      },
+      [&](const Probability& kv) { slopes.kv.push_back(per_.kv_curve.slope(kv.open)); });
+  return slopes;
+}
+
 double CostRule::kv_read(const std::vector<bool>& open_heads) const {
-  const auto read = [&](const auto& queries) {
-    return std::any_of(queries.begin(), queries.end(), [&](int64_t h) { return open_heads[h]; });
-  };
-  return static_cast<double>(std::count_if(kv_heads_.begin(), kv_heads_.end(), read));
+  const auto each = static_cast<size_t>(config_.kv_head_count);
+  double all = 0, of_layer = 0;
+  for (size_t k = 0; k < kv_heads_.size(); k++) {
+    of_layer += std::any_of(kv_heads_[k].begin(), kv_heads_[k].end(), [&](int64_t h) { return open_heads[h]; });
+    if ((k + 1) % each != 0) continue;
+    all += per_.kv_curve.at(of_layer);
+    of_layer = 0;
+  }
+  return all;
 }
 
 double CostRule::units_for(const OpenGates& expected, const OpenGates& open) const {
+  if (!per_.straight()) {
+    const auto layers = static_cast<double>(config_.layer_count);
+    const auto cost_with = [&](double units) {
+      OpenGates with = open;
+      with.units = layers * per_.unit_curve.at(units / layers);
+      return cost(with);
+    };
+    double low = 0, high = layers * static_cast<double>(config_.intermediate_size);
+    for (int i = 0; i < 60; i++) {
+      const double middle = (low + high) / 2;
+      (cost_with(middle) > cost(expected) ? high : low) = middle;
+    }
+    return low;
+  }
   const double wider = hidden_size_ / open.hidden;
   const double size = in_proportion(expected) * expected.hidden / open.hidden;
   const double left_alone = alone(expected) - open.heads * per_.head_alone - open.kv * per_.kv_alone - per_.rest_alone;
@@ -97,6 +179,7 @@ void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& a, double
   const OpenGates open = rule.expected(a);
   const double share = open.hidden / static_cast<double>(config.hidden_size);
   const double by_cost = -slope / rule.all();
+  const CurveSlopes curves = rule.slopes(a);
   const auto gate = probability_of(a);
   const auto add = [](float log_alpha, double scale, float& out) {
     out += static_cast<float>(scale * hard_concrete::open_probability_derivative(log_alpha));
@@ -111,24 +194,27 @@ void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& a, double
   std::vector<double> by_group(static_cast<size_t>(config.layer_count) * groups, 0.0), by_mlp(static_cast<size_t>(config.layer_count), 0.0);
   for (size_t i = 0; i < gradient.head.size(); i++) {
     const size_t l = i / heads, group = l * groups + static_cast<size_t>(config.layers[l].kv_head_of_query[i % heads]);
-    add(a.head[i], by_head * rule.block_of_group(gate, group).open, gradient.head[i]);
-    by_group[group] += by_head * gate(GateKind::kHead, i).open;
+    const double by = by_head * curves.head[l];
+    add(a.head[i], by * rule.block_of_group(gate, group).open, gradient.head[i]);
+    by_group[group] += by * gate(GateKind::kHead, i).open;
   }
   for (size_t i = 0; i < gradient.intermediate.size(); i++) {
-    add(a.intermediate[i], by_unit * rule.block_of_units(gate, i / units).open, gradient.intermediate[i]);
-    by_mlp[i / units] += by_unit * gate(GateKind::kUnit, i).open;
+    const double by = by_unit * curves.unit[i / units];
+    add(a.intermediate[i], by * rule.block_of_units(gate, i / units).open, gradient.intermediate[i]);
+    by_mlp[i / units] += by * gate(GateKind::kUnit, i).open;
   }
   for (size_t i = 0; i < gradient.hidden.size(); i++) add(a.hidden[i], by_hidden, gradient.hidden[i]);
   for (size_t k = 0; k < rule.kv_heads().size(); k++) {
     const auto& queries = rule.kv_heads()[k];
     double unread = 1;
     for (const int64_t h : queries) unread *= 1.0 - hard_concrete::open_probability(a.head[h]);
-    const double by_read = by_kv * rule.block_of_group(gate, k).open;
+    const double by = by_kv * curves.kv[k / groups];
+    const double by_read = by * rule.block_of_group(gate, k).open;
     for (const int64_t h : queries) {
       const double others_closed = unread / (1.0 - hard_concrete::open_probability(a.head[h]));
       add(a.head[h], by_read * others_closed, gradient.head[h]);
     }
-    by_group[k] += by_kv * (1.0 - unread);
+    by_group[k] += by * (1.0 - unread);
   }
   // The other gate of a block: its layer's, or its group's.
   for (size_t k = 0; k < by_group.size(); k++) {
@@ -152,8 +238,8 @@ HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& a) {
     int32_t heads = 0, units = 0;
     for (int64_t h = 0; h < config.head_count; h++) heads += open_heads[l * config.head_count + h];
     for (int64_t i = 0; i < config.intermediate_size; i++) units += z.intermediate[l * config.intermediate_size + i] != 0.0f;
-    open.heads += heads;
-    open.units += units;
+    open.heads += rule.per().head_curve.at(heads);
+    open.units += rule.per().unit_curve.at(units);
     r.heads_open.push_back(heads);
     r.units_open.push_back(units);
   }

@@ -17,7 +17,7 @@ struct PrunableSizes {
 };
 PrunableSizes prunable_sizes(const ModelConfig& config, const BlockGates& gates = {});
 
-// Gates that are open, or that are expected to be, in all layers together.
+// Gates that are open, or that are expected to be, in all layers together; those of a cost with curves, each layer's by its curve.
 struct OpenGates {
   double heads = 0, units = 0;
   double kv = 0;  // key/value heads of which an open query head reads; only where the cost counts them
@@ -29,6 +29,11 @@ struct Probability {
   double open = 1, slope = 0;
 };
 inline Probability operator*(const Probability& a, const Probability& b) { return {a.open * b.open, a.slope * b.open + a.open * b.slope}; }
+
+// Slopes of the curves of a cost at the expected widths of each layer: 1 where every part costs the same.
+struct CurveSlopes {
+  std::vector<double> head, unit, kv;
+};
 
 // The kinds of gates in the order of a state.
 enum class GateKind : size_t { kHead, kUnit, kHidden, kKvGroup, kAttention, kMlp };
@@ -52,8 +57,10 @@ class CostRule {
   double alone(const OpenGates& open) const {
     return open.heads * per_.head_alone + open.units * per_.unit_alone + open.kv * per_.kv_alone + per_.rest_alone;
   }
-  double sparsity(const OpenGates& open) const { return 1.0 - (in_proportion(open) * (open.hidden / hidden_size_) + alone(open)) / all_; }
+  double cost(const OpenGates& open) const { return in_proportion(open) * (open.hidden / hidden_size_) + alone(open); }
+  double sparsity(const OpenGates& open) const { return 1.0 - cost(open) / all_; }
   OpenGates expected(const LogAlphas& log_alphas) const;
+  CurveSlopes slopes(const LogAlphas& log_alphas) const;
   // `gate(GateKind, index)` gives the probability of one gate. It is asked for the kinds that a state has.
   template <class Gate>
   OpenSums sums(const Gate& gate) const;
@@ -66,10 +73,15 @@ class CostRule {
   const std::vector<std::vector<int64_t>>& kv_heads() const { return kv_heads_; }
   // Key/value heads that are read, by which of the [L, H] query heads are open.
   double kv_read(const std::vector<bool>& open_heads) const;
-  // The number of open units at which a model costs what is expected, whose other parts are `open`; it may be out of range.
+  // The number of open units at which a model costs what is expected, whose other parts are `open`; it may be out of range. With a curve
+  // that of layers that are alike.
   double units_for(const OpenGates& expected, const OpenGates& open) const;
 
  private:
+  // `on_layer(heads, units)` and `on_kv(kv)` get the sums of each layer, where the cost has curves; else those of the whole model.
+  template <class Gate, class OnLayer, class OnKv>
+  Probability add_up(const Gate& gate, const OnLayer& on_layer, const OnKv& on_kv) const;
+
   const ModelConfig& config_;
   BlockGates gates_;
   Cost per_;
@@ -88,23 +100,30 @@ Probability CostRule::block_of_units(const Gate& gate, size_t layer) const {
   return gates_.mlp ? gate(GateKind::kMlp, layer) : Probability{};
 }
 
-template <class Gate>
-OpenSums CostRule::sums(const Gate& gate) const {
-  OpenSums sums;
-  const auto add = [](Probability& sum, const Probability& one) {
-    sum.open += one.open;
-    sum.slope += one.slope;
-  };
+inline void add_to(Probability& sum, const Probability& one) {
+  sum.open += one.open;
+  sum.slope += one.slope;
+}
+
+// Without curves all gates of a kind add to one sum: the bits of runs rest on its order.
+template <class Gate, class OnLayer, class OnKv>
+Probability CostRule::add_up(const Gate& gate, const OnLayer& on_layer, const OnKv& on_kv) const {
+  const bool by_layer = !per_.straight();
   const auto heads = static_cast<size_t>(config_.head_count), units = static_cast<size_t>(config_.intermediate_size);
-  for (size_t l = 0; l < static_cast<size_t>(config_.layer_count); l++) {
-    const size_t first_group = l * static_cast<size_t>(config_.kv_head_count);
+  const auto layers = static_cast<size_t>(config_.layer_count), groups = static_cast<size_t>(config_.kv_head_count);
+  Probability head_sum{0, 0}, unit_sum{0, 0}, kv_sum{0, 0}, hidden{0, 0};
+  for (size_t l = 0; l < layers; l++) {
+    const size_t first_group = l * groups;
     const std::vector<int32_t>& group_of = config_.layers[l].kv_head_of_query;
     for (size_t h = 0; h < heads; h++)
-      add(sums.heads, gate(GateKind::kHead, l * heads + h) * block_of_group(gate, first_group + static_cast<size_t>(group_of[h])));
+      add_to(head_sum, gate(GateKind::kHead, l * heads + h) * block_of_group(gate, first_group + static_cast<size_t>(group_of[h])));
     const Probability mlp = block_of_units(gate, l);
-    for (size_t i = 0; i < units; i++) add(sums.units, gate(GateKind::kUnit, l * units + i) * mlp);
+    for (size_t i = 0; i < units; i++) add_to(unit_sum, gate(GateKind::kUnit, l * units + i) * mlp);
+    if (!by_layer && l + 1 < layers) continue;
+    on_layer(head_sum, unit_sum);
+    head_sum = unit_sum = {0, 0};
   }
-  for (size_t i = 0; i < static_cast<size_t>(config_.hidden_size); i++) add(sums.hidden, gate(GateKind::kHidden, i));
+  for (size_t i = 0; i < static_cast<size_t>(config_.hidden_size); i++) add_to(hidden, gate(GateKind::kHidden, i));
   for (size_t k = 0; k < kv_heads_.size(); k++) {
     double unread = 1, slope = 0;  // of the logarithm of the probability that no query reads it
     for (const int64_t h : kv_heads_[k]) {
@@ -112,8 +131,27 @@ OpenSums CostRule::sums(const Gate& gate) const {
       unread *= 1.0 - one.open;
       slope += one.slope / (1.0 - one.open);
     }
-    add(sums.kv, Probability{1.0 - unread, unread * slope} * block_of_group(gate, k));
+    add_to(kv_sum, Probability{1.0 - unread, unread * slope} * block_of_group(gate, k));
+    if (by_layer ? (k + 1) % groups != 0 : k + 1 < kv_heads_.size()) continue;
+    on_kv(kv_sum);
+    kv_sum = {0, 0};
   }
+  return hidden;
+}
+
+template <class Gate>
+OpenSums CostRule::sums(const Gate& gate) const {
+  OpenSums sums;
+  const auto counted = [](const WidthCurve& curve, const Probability& sum) {
+    return Probability{curve.at(sum.open), curve.slope(sum.open) * sum.slope};
+  };
+  sums.hidden = add_up(
+      gate,
+      [&](const Probability& heads, const Probability& units) {
+        add_to(sums.heads, counted(per_.head_curve, heads));
+        add_to(sums.units, counted(per_.unit_curve, units));
+      },
+      [&](const Probability& kv) { add_to(sums.kv, counted(per_.kv_curve, kv)); });
   return sums;
 }
 

@@ -3,7 +3,7 @@
 //   lambda, lambda.adam_m, lambda.adam_v      F64 [2]
 //   lora.alpha F64 [1], lora.rank I64 [1], lora.targets I64 [7] (0 or 1, in projection order)
 //   step I64 [1]
-//   shape I64 [3], exact_size I64 [1], cost F64 [8], where a run has such targets
+//   shape I64 [3], exact_size I64 [1], cost F64 [8 or more], where a run has such targets
 // A state with own weights has no LoRA: its rank and alpha are 1 and its targets 0. Which gates of blocks a state has is told by their
 // entries (mask.kv_group, mask.attention, mask.mlp).
 #include "espalier/train_state.h"
@@ -39,7 +39,7 @@ struct Scalars {
   std::array<double, 2> lambda{}, lambda_m{}, lambda_v{};
   std::array<int64_t, 3> shape{1, 0, 0};  // multiple_of, uniform, whole_attention; in the file where a run has such a target
   int64_t exact_size = 0;                 // in the file where it is 1
-  std::optional<std::array<double, kCostNumbers>> cost;
+  std::vector<double> cost;               // in the file where there are numbers
 
   Scalars() = default;
   explicit Scalars(const TrainState& s)
@@ -60,12 +60,12 @@ struct Scalars {
     parts.push_back({{"lambda.adam_v", TensorType::kF64, {2}}, lambda_v.data()});
     if (target().any()) parts.push_back({{"shape", TensorType::kI64, {3}}, shape.data()});
     if (exact_size == 1) parts.push_back({{"exact_size", TensorType::kI64, {1}}, &exact_size});
-    if (cost) parts.push_back({{"cost", TensorType::kF64, {kCostNumbers}}, cost->data()});
+    if (!cost.empty()) parts.push_back({{"cost", TensorType::kF64, {static_cast<int64_t>(cost.size())}}, cost.data()});
   }
 
   ShapeTarget target() const {
     ShapeTarget target{shape[0], shape[1] == 1, shape[2] == 1, exact_size == 1};
-    if (cost) target.cost = cost_from(*cost);
+    target.cost = cost_from(cost);
     return target;
   }
 };
@@ -150,8 +150,12 @@ Scalars read_scalars(const Safetensors& file) {
     if (s.exact_size != 1) corrupt("exact_size", "exact_size is " + std::to_string(s.exact_size) + "; a state has 1 there, or nothing");
   }
   if (file.tensors.contains("cost")) {
-    copy_out(take(file, "cost", TensorType::kF64, {kCostNumbers}), s.cost.emplace().data());
-    if (!is_cost(cost_from(*s.cost))) corrupt("cost", "sparsity can't be a share of this cost");
+    const std::vector<int64_t>& found = file.tensors.at("cost").shape;
+    const int64_t count = found.size() == 1 ? std::max(found[0], static_cast<int64_t>(kCostNumbers)) : static_cast<int64_t>(kCostNumbers);
+    const TensorView& tensor = take(file, "cost", TensorType::kF64, {count});
+    s.cost.resize(static_cast<size_t>(count));
+    copy_out(tensor, s.cost.data());
+    if (!cost_from(s.cost)) corrupt("cost", "sparsity can't be a share of this cost");
   }
   if (s.step < 0) corrupt("step", "step is " + std::to_string(s.step) + "; it counts from 0");
   if (s.rank < 1 || s.rank > kRankMax) {

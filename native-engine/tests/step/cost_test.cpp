@@ -148,6 +148,135 @@ TEST_F(CostOfGates, PruningAtOnceEndsAtItAndFreesKeysThatNoQueryReads) {
                [&] { one_shot_log_alphas(config, shape, {}, importance, 0.9); });
 }
 
+// A cost whose parts cost less, the more of them are open; heads cost most where few are.
+class CostWithCurves : public CostOfGates {
+ protected:
+  Cost curved() const {
+    Cost c = cost;
+    c.head_curve = {{1, 3, 8}, {3, 5, 8}};
+    c.unit_curve = {{16, 40, 100, 160}, {40, 50, 120, 160}};
+    c.kv_curve = {{2}, {2}};
+    return c;
+  }
+  // In double, with no code of the rule: straight between the points.
+  static double counted(const WidthCurve& curve, double width) {
+    double x = 0, y = 0;
+    for (size_t i = 0; i < curve.widths.size(); i++) {
+      if (width <= curve.widths[i]) return y + (width - x) * (curve.parts[i] - y) / (curve.widths[i] - x);
+      x = curve.widths[i];
+      y = curve.parts[i];
+    }
+    return y;
+  }
+  double curved_cost_of(const std::function<double(const char* kind, int64_t i)>& open) const {
+    const Cost c = curved();
+    double heads = 0, units = 0, kv = 0, hidden = 0;
+    for (int64_t l = 0; l < config.layer_count; l++) {
+      double h = 0, u = 0, k = 0;
+      for (int64_t i = 0; i < config.head_count; i++) h += open("head", l * config.head_count + i);
+      for (int64_t i = 0; i < config.intermediate_size; i++) u += open("unit", l * config.intermediate_size + i);
+      for (int64_t g = 0; g < config.kv_head_count; g++) {
+        double unread = 1;
+        for (int64_t i = 0; i < config.head_count; i++)
+          if (config.layers[l].kv_head_of_query[i] == g) unread *= 1 - open("head", l * config.head_count + i);
+        k += 1 - unread;
+      }
+      heads += counted(c.head_curve, h);
+      units += counted(c.unit_curve, u);
+      kv += counted(c.kv_curve, k);
+    }
+    for (int64_t i = 0; i < config.hidden_size; i++) hidden += open("hidden", i);
+    return (heads * c.head + units * c.unit + kv * c.kv + c.rest) * hidden / static_cast<double>(config.hidden_size) +
+           heads * c.head_alone + units * c.unit_alone + kv * c.kv_alone + c.rest_alone;
+  }
+  double curved_expected(const LogAlphas& a) const {
+    return curved_cost_of([&](const char* kind, int64_t i) {
+      return open_probability(kind[0] == 'u' ? a.intermediate[i] : kind[1] == 'e' ? a.head[i] : a.hidden[i]);
+    });
+  }
+  double curved_hard(const LogAlphas& a) const {
+    const Masks z = deterministic_masks(config, a);
+    return curved_cost_of([&](const char* kind, int64_t i) {
+      return (kind[0] == 'u' ? z.intermediate[i] : kind[1] == 'e' ? z.head[i] : z.hidden[i]) != 0.0f ? 1.0 : 0.0;
+    });
+  }
+};
+
+TEST_F(CostWithCurves, IsThatOfTheIntactModelAsWithoutThem) {
+  EXPECT_NEAR(curved_cost_of([](const char*, int64_t) { return 1.0; }), intact(), 1e-6);
+}
+
+TEST_F(CostWithCurves, IsTheSumOverLayersAndItsGradientItsSlope) {
+  for (const uint64_t seed : {3, 4, 5}) {
+    TrainState state = state_of(seed, {.cost = curved()});
+    EXPECT_NEAR(expected_sparsity(config, state), 1 - curved_expected(state) / intact(), 1e-12);
+    EXPECT_NEAR(hard_sparsity(config, state).sparsity, 1 - curved_hard(state) / intact(), 1e-12);
+    Masks gradient{std::vector<float>(3 * 8, 0.0f), std::vector<float>(3 * 160, 0.0f), std::vector<float>(64, 0.0f)};
+    add_sparsity_gradient(config, state, 1.0, gradient);
+    const auto check = [&](const char* name, const std::vector<float>& g) {
+      const auto values = state.view(*state.find(name));
+      for (size_t i = 0; i < values.size(); i += 7) {
+        const float at = values[i];
+        values[i] = at + 0.001f;
+        const double high_at = values[i], high = curved_expected(state);
+        values[i] = at - 0.001f;
+        const double low_at = values[i], low = curved_expected(state);
+        values[i] = at;
+        const double slope = -(high - low) / (high_at - low_at) / intact();
+        EXPECT_NEAR(g[i], slope, 2e-4 * std::abs(slope)) << name << " " << i;
+      }
+    };
+    check("mask.head", gradient.head);
+    check("mask.intermediate", gradient.intermediate);
+    check("mask.hidden", gradient.hidden);
+  }
+}
+
+TEST_F(CostWithCurves, TiltedMovesEndAtItsSchedule) {
+  for (const double change : {0.02, -0.02}) {
+    TrainState state = state_of(6, {.cost = curved()});
+    const auto masks = state.params().subspan(static_cast<size_t>(state.lora_size()));
+    for (float& a : masks)
+      a = std::clamp(a, static_cast<float>(hard_concrete::kMinLogAlpha) + 0.5f, static_cast<float>(hard_concrete::kMaxLogAlpha) - 0.5f);
+    const std::vector<float> before(masks.begin(), masks.end());
+    for (size_t i = 0; i < masks.size(); i++) masks[i] += static_cast<float>(0.5 * random_uniform(8, 0, 1, static_cast<int64_t>(i)) - 0.25);
+    const double wanted = 1 - curved_expected(state) / intact() + change;
+    tilt_moves(config, state.shape, state, before, masks, wanted);
+    EXPECT_NEAR(1 - curved_expected(state) / intact(), wanted, 2e-6);
+  }
+}
+
+TEST_F(CostWithCurves, ExportedMasksCostWhatIsExpectedOrJustLess) {
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    const TrainState state = state_of(seed, {.exact_size = true, .cost = curved()});
+    const double unit = 2.5 * (cost.unit + cost.unit_alone);  // at the steepest of its curve
+    EXPECT_LE(curved_hard(state), curved_expected(state) * (1 + 1e-12)) << seed;
+    EXPECT_GT(curved_hard(state), curved_expected(state) - unit * 1.001) << seed;
+  }
+}
+
+TEST_F(CostWithCurves, LayersThatAreAlikeKeepIt) {
+  for (uint64_t seed = 0; seed < 10; seed++) {
+    const TrainState state = state_of(seed, {.multiple_of = 8, .uniform = true, .cost = curved()});
+    EXPECT_LE(curved_hard(state), curved_expected(state) * (1 + 1e-12)) << seed;
+    const std::vector<int32_t> units = hard_sparsity(config, state).units_open;
+    EXPECT_EQ(units, std::vector<int32_t>(3, units[0]));
+  }
+}
+
+TEST_F(CostWithCurves, IsInTheStateFile) {
+  const TrainState with = state_of(1, {.cost = curved()});
+  const std::vector<uint8_t> bytes = with.serialize();
+  EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).shape.cost, curved());
+  EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).serialize(), bytes);
+  for (const std::vector<double> bad : {std::vector<double>{3, 5, 4}, {3, 5, 9}, {0, 5, 8}}) {
+    TrainState state = state_of(1, {.cost = curved()});
+    state.shape.cost->head_curve.parts = bad;  // falls, or does not end at the width of a layer
+    if (bad[0] == 0) state.shape.cost->head_curve.widths[0] = 0;
+    expect_error(ErrorCode::kStateCorrupt, "state:cost", "share", [&] { TrainState::deserialize(state.serialize(), config, LoraSpec{}); });
+  }
+}
+
 TEST_F(CostOfGates, IsInTheStateFileOnlyWhereThereIsOne) {
   const TrainState without = state_of(1, {}), with = state_of(1, {.cost = cost});
   const std::vector<uint8_t> bytes = with.serialize();

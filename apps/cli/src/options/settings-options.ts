@@ -12,6 +12,7 @@ import {
   type Setting,
   type v1,
 } from '#protocol';
+import { absolutePath } from './parse.js';
 
 /** @param only of these, by their names in the protocol; all where nothing is said */
 export function addSettingOptions(command: Command, only?: readonly string[]): Command {
@@ -73,6 +74,7 @@ function flagsOf({ flag, kind, share, unit }: Setting): string {
 const attributeOf = (setting: Setting): string => new Option(flagsOf(setting)).attributeName();
 
 function parsed(setting: Setting, text: string): unknown {
+  if (setting.name === 'speedTable' && text !== setting.default) return absolutePath(text);
   try {
     return settingOfText(setting, text);
   } catch (error) {

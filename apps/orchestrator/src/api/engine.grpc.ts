@@ -9,6 +9,7 @@ import { logsElsewhere, logTail } from '../storage/log-tail.js';
 import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
 import { lookAt } from '../engine-pool/look-at.js';
+import { SpeedTables } from '../run-inputs/speed-tables.js';
 
 const LOG_LINES_USUAL = 200;
 const LOG_LINES_MAX = 1_000;
@@ -31,6 +32,7 @@ export class EngineGrpc {
   constructor(
     @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(SpeedTables) private readonly tables: SpeedTables,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
     @Inject(ACCESS_TOKEN) private readonly ownToken: string | null,
   ) {}
@@ -41,6 +43,7 @@ export class EngineGrpc {
         engines: await Promise.all(this.pool.slots.map((slot) => this.message(slot))),
       })),
       getLog: unary((request: v1.GetLogRequest) => this.log(request)),
+      measureSpeedTable: unary((request: v1.MeasureSpeedTableRequest, signal) => this.tables.measure(request, signal)),
       listDevices: unary(async (): Promise<v1.ListDevicesResponse> => ({ devices: await this.devices() })),
     };
   }

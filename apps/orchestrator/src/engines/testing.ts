@@ -39,6 +39,7 @@ export class ScriptedEngine {
     claim: () => this.note('claim', undefined),
     release: () => this.note('release', undefined),
     inspectModel: () => this.note('inspectModel', engineV1.ModelDescription.fromPartial({})),
+    measureSpeedTable: () => this.note('measureSpeedTable', engineV1.MeasureSpeedTableResponse.fromPartial({})),
     planMemory: () => this.note('planMemory', this.memory),
     openSession: () => {
       this.sessions += 1;

@@ -17,7 +17,7 @@ export interface OpenParts {
 export function layerSparsities(
   { layers, hiddenSize, prunableParameterCount }: Pick<ModelIdentity, 'layers' | 'hiddenSize' | 'prunableParameterCount'>,
   { headsOpen, unitsOpen, hiddenOpen, hardSparsity }: OpenParts,
-  budget?: Pick<Budget, 'cost' | 'kvHeads'>,
+  budget?: Pick<Budget, 'setting' | 'cost' | 'kvHeads'>,
 ): number[] {
   const share = hiddenOpen / hiddenSize;
   const gone = layers.map(({ heads, units }, layer) => ({
@@ -27,8 +27,14 @@ export function layerSparsities(
   const all = gone.reduce((sum, one) => ({ heads: sum.heads + one.heads, units: sum.units + one.units }));
   const unitSize = 3 * hiddenSize;
   const bySparsity = (): number => (all.heads === 0 ? 0 : (hardSparsity * prunableParameterCount - all.units * unitSize) / all.heads);
-  const headSize = budget === undefined ? bySparsity() : headSizeByCost(budget, layers[0]!.heads, unitSize);
   const layerSize = prunableParameterCount / layers.length;
+  // Seconds say nothing of sizes: then a head is its share of what a layer has beside its units.
+  const headSize =
+    budget === undefined
+      ? bySparsity()
+      : budget.setting === 'targetSpeedup'
+        ? (layerSize - layers[0]!.units * unitSize) / layers[0]!.heads
+        : headSizeByCost(budget, layers[0]!.heads, unitSize);
   return gone.map(({ heads, units }) => (heads * headSize + units * unitSize) / layerSize);
 }
 

@@ -2,6 +2,7 @@
 // stream must not exist yet. So a repeated request finds the run that it launched, also after a crash.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import type { ArtifactStore } from '#artifact-store';
 import { invalidField } from '#protocol';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
@@ -9,6 +10,7 @@ import { ModelAndData, requireMemory } from '../run-inputs/model-and-data.js';
 import { LaunchRun, type Changed } from './pruning-run.commands.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
+import { ARTIFACT_STORE } from '../tokens.js';
 import { RunViews } from '../views/run-views.js';
 
 @CommandHandler(LaunchRun)
@@ -17,6 +19,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(RunViews) private readonly views: RunViews,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
   ) {}
 
   async execute({ request, by, signal }: LaunchRun): Promise<Changed> {
@@ -32,6 +35,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const { model, settings, budget } = plan;
     const data = await this.sources.namedData(source, { model, settings }, signal);
     signal.throwIfAborted(); // a client that went away launches nothing
+    if (plan.speedTable !== null) await this.artifacts.put(plan.speedTable);
 
     const launch = {
       kind: 'launch',

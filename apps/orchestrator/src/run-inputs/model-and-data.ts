@@ -16,15 +16,18 @@ import { learnsFromText } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
-import { amountViolations, budgetOf, budgetSettingOf, aboutBudget, shareToGo } from '../pruning-run/method/budget.js';
+import { aboutBudget, amountViolations, budgetOf, budgetSettingOf, shareToGo, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { readTable } from './read-speed-table.js';
 import { namedData, trainText, validationText, type DataSource } from './named-data.js';
 
 export interface RunPlan {
   model: ModelIdentity;
   settings: RunSettings; // complete
   budget: Budget | null;
+  /** The file that a target in seconds goes by. */
+  speedTable: Uint8Array | null;
   shape: ModelShape;
   memory: engineV1.PlanMemoryResponse;
   /** If the run needs too much memory: settings that need less, and their memory. */
@@ -64,7 +67,8 @@ export class ModelAndData {
     const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: true }));
     const [model, shape] = [modelIdentity(path, described, resolveSettings(requested)), modelShape(described)];
     await requireTokenizer(path);
-    const budget = requestedBudget(requested, shape);
+    const read = await readTable(requested, shape);
+    const budget = requestedBudget(requested, shape, read);
     const settings = resolveSettings(budget === null ? requested : { ...requested, targetSparsity: shareToGo(budget, requested) }, model);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
@@ -73,7 +77,7 @@ export class ModelAndData {
       return { engine, memory: card === null ? memory : memoryOnCard(memory, model, tried, card) };
     };
     const asked = await planned(settings);
-    const about = { model, settings, budget, shape, ...asked };
+    const about = { model, settings, budget, speedTable: read && read.bytes, shape, ...asked };
     if (fits(asked.memory)) return { ...about, change: null };
     const found = await fittingSettings(settings, asked.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
     return { ...about, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
@@ -250,10 +254,10 @@ function requireTokens(count: number, needed: number, field: string, what: strin
 }
 
 /** @throws EspalierError with what is possible, where the budget can't be kept */
-function requestedBudget(requested: RequestedSettings, shape: ModelShape): Budget | null {
+function requestedBudget(requested: RequestedSettings, shape: ModelShape, measured: ReadTable | null): Budget | null {
   const setting = budgetSettingOf(requested);
   if (setting === null) return null;
-  const budget = budgetOf(resolveSettings(requested), shape);
+  const budget = budgetOf(resolveSettings(requested), shape, measured);
   if (budget === null) {
     const { field } = aboutBudget({ setting });
     throw invalidField('BUDGET_OUT_OF_REACH', `settings.${field}`, 'the model has parameters beside the parts that a budget counts');
@@ -263,7 +267,7 @@ function requestedBudget(requested: RequestedSettings, shape: ModelShape): Budge
   return budget;
 }
 
-function modelShape(model: engineV1.ModelDescription): ModelShape {
+export function modelShape(model: engineV1.ModelDescription): ModelShape {
   return {
     layers: Number(model.layerCount),
     heads: Number(model.headCount),

@@ -41,9 +41,10 @@ export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { set
 
 export function raceOf({ modelPath, data, settings }: PlannedRun): string {
   const { targetSparsity, evaluationWindow, ...complete } = resolveSettings(settings);
-  const { targetParams, targetBytes, targetMacs, budgetContext, budgetBatch, budgetDtype } = complete;
+  const { targetParams, targetBytes, targetMacs, budgetContext, budgetBatch, budgetDtype, targetSpeedup, speedTable } = complete;
   const size = { targetParams, targetBytes, targetMacs, budgetContext, budgetBatch, budgetDtype };
-  const budget = budgetSettingOf(complete) === null ? {} : size;
+  const speed = targetSpeedup > 0 ? { targetSpeedup, speedTable } : {};
+  const budget = budgetSettingOf(complete) === null ? {} : { ...size, ...speed };
   return sha256Hex(canonicalJson({ modelPath, data, targetSparsity, evaluationWindow, ...budget })).slice(0, ID_LENGTH);
 }
 

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import { budgetSettingOf } from '../pruning-run/method/budget.js';
+import { budgetSettingOf, NO_TABLE } from '../pruning-run/method/budget.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-inputs/model-and-data.js';
 import { BUDGETS, budgetField, withBudget } from './halving.js';
@@ -62,8 +62,16 @@ export class LaunchStudy {
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
       // A budget that the model can't keep is a mistake of the run, whatever it shares with others.
-      const { targetSparsity, targetParams, targetBytes, targetMacs, budgetContext } = settings;
-      const budget = budgetSettingOf(settings) && [targetSparsity, targetParams, targetBytes, targetMacs, budgetContext];
+      const { targetSparsity, targetParams, targetBytes, targetMacs, budgetContext, targetSpeedup, speedTable } = settings;
+      const budget = budgetSettingOf(settings) && [
+        targetSparsity,
+        targetParams,
+        targetBytes,
+        targetMacs,
+        budgetContext,
+        targetSpeedup,
+        speedTable,
+      ];
       const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow, budget]);
       if (seen.has(key)) continue;
       seen.add(key);
@@ -79,10 +87,12 @@ export class LaunchStudy {
 /** The driver that launches them may work in another folder. */
 function withWholePaths(run: RunOfStudy): RunOfStudy {
   const { trainPath, validationPath, moreTrainPaths, moreValidationPaths } = run.data;
+  const { speedTable } = run.settings;
   const whole = (path: string): string => resolve(path);
   return {
     ...run,
     modelPath: whole(run.modelPath),
+    settings: speedTable === undefined || speedTable === NO_TABLE ? run.settings : { ...run.settings, speedTable: whole(speedTable) },
     data: {
       ...run.data,
       trainPath: whole(trainPath),

@@ -7,8 +7,8 @@ import type { Budget, RunSettings, StateFact } from '../pruning-run/record/pruni
 export function budgetMessage(budget: Budget, settings: RunSettings): v1.Budget {
   const { field, unit } = aboutBudget(budget);
   const asked = amountAsked(budget, settings);
-  const { intact, least } = budget;
-  return { setting: field, unit, asked, intact, least, predicted: undefined, measured: undefined, prunableSparsity: undefined };
+  const { intact, least, speed } = budget;
+  return { setting: field, unit, asked, intact, least, predicted: undefined, measured: undefined, prunableSparsity: undefined, speed };
 }
 
 type Budgeted = Pick<PruningRunState, 'budget' | 'settings' | 'current' | 'exports'>;
@@ -25,6 +25,7 @@ function measuredOf(budget: Budget, current: StateFact, exports: readonly Record
   // The engine counts multiplications in the tensors of an export for every state. Attention is no tensor.
   if (budget.setting === 'targetMacs')
     return current.size && current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
+  if (budget.setting === 'targetSpeedup') return undefined; // `espalier bench` measures, and records nothing
   const newest = exports.findLast(({ made, stateDigest }) => made?.format === 'hf-remote' && stateDigest === current.stateDigest);
   if (newest === undefined) return undefined;
   if (budget.setting === 'targetParams') return newest.parameterCount;

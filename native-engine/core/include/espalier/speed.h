@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "espalier/device.h"
@@ -44,5 +45,35 @@ struct SpeedResult {
 // Throws Error(kInvalidArgument, "prompt_tokens" | "tokens" | "sequences" | "rounds"), Error(kCancelled).
 SpeedResult measure_speed(const std::vector<std::shared_ptr<const ModelWeights>>& models, const SpeedOptions& options,
                           const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel);
+
+struct SpeedTableOptions {
+  bool decode = false;    // one token more for every sequence; else a prompt
+  int64_t context = 128;  // tokens of the prompt, or those that a new token looks back on
+  int64_t sequences = 1;  // that are decoded together
+  int64_t rounds = 0;     // of each width; 0: as many as the time for it allows
+  ComputeDType dtype = ComputeDType::kF32;
+  BackendSpec backend;
+};
+
+// The median time of a part of a pass, with these widths: "q", "kv", "attention", "o", "gate_up" and "down" of one layer by its heads,
+// key/value heads or units, "attention_rest" and "mlp_rest" of one layer that has them, and "fixed" of the whole pass.
+struct PartTime {
+  std::string part;
+  int64_t width = 0;               // of those without one: 0
+  int64_t hidden = 0;              // hidden units of the model
+  double seconds = 0, spread = 0;  // half the width of the interval in which the median lies, as a share
+};
+
+struct SpeedTable {
+  std::vector<PartTime> times;
+  int64_t rounds = 0;       // of the widths, the least
+  double pass_seconds = 0;  // of the intact model, measured as a whole; the times of its parts add up to it
+  double spread = 0;
+};
+
+// Times decoders of random models of the shape with narrower layers, op by op. Throws Error(kInvalidArgument, "context" | "sequences" |
+// "rounds"), Error(kCancelled).
+SpeedTable measure_speed_table(const ModelConfig& config, const SpeedTableOptions& options,
+                               const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel);
 
 }  // namespace espalier

@@ -86,22 +86,36 @@ class StateLayout {
   int64_t vectors_begin_ = 0, lora_size_ = 0, size_ = 0;
 };
 
-// The cost of a model by its open parts, in the unit of a run's budget: parameters, bytes, multiplications. Sparsity is the share of it
-// that is gone. A key/value head is read where one of its query heads is open.
+// Parts of one kind in a layer, counted by what they cost: a layer with `widths[i]` open parts costs as much as `parts[i]` of them do in an
+// intact layer. Straight between these points and from (0, 0) to the first. Empty: every part costs the same, however many are open.
+struct WidthCurve {
+  std::vector<double> widths, parts;  // both rise; the last width is that of the intact layer, and counts for itself
+
+  double at(double width) const;
+  double slope(double width) const;
+  bool operator==(const WidthCurve&) const = default;
+};
+
+// The cost of a model by its open parts, in the unit of a run's budget: parameters, bytes, multiplications, seconds. Sparsity is the share
+// of it that is gone. A key/value head is read where one of its query heads is open.
 struct Cost {
   // In proportion to the hidden units that are open; given for all of them: one query head, one intermediate unit, one key/value head that
   // is read, and the rest (embeddings, norms).
   double head = 0, unit = 0, kv = 0, rest = 0;
   // However many hidden units are open: the same parts (biases, the cache), and the rest.
   double head_alone = 0, unit_alone = 0, kv_alone = 0, rest_alone = 0;
+  // Seconds don't grow in proportion to widths. Then the numbers above are those of a part in an intact layer.
+  WidthCurve head_curve, unit_curve, kv_curve;
 
+  bool straight() const { return head_curve.widths.empty() && unit_curve.widths.empty() && kv_curve.widths.empty(); }
   bool operator==(const Cost&) const = default;
 };
-inline constexpr size_t kCostNumbers = 8;  // in the order of the members
-Cost cost_from(const std::array<double, kCostNumbers>& numbers);
-std::array<double, kCostNumbers> numbers_of(const Cost& cost);
-// Whether sparsity can be a share of it: finite, nothing below 0, and heads or units cost something.
-bool is_cost(const Cost& cost);
+// The first numbers of a cost, in the order of the members. Where it has curves, each follows: the number of its points, then width and
+// parts of each.
+inline constexpr size_t kCostNumbers = 8;
+std::vector<double> numbers_of(const Cost& cost);
+// None where sparsity can't be a share of it: a number is below 0 or not finite, heads or units cost nothing, a curve falls.
+std::optional<Cost> cost_from(std::span<const double> numbers);
 
 // Shapes that the masks of a run are held to, so that engines made for such shapes gain by them, and how their counts are rounded. Part of
 // a state from its first step on.

@@ -6,9 +6,9 @@ import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { EspalierError } from '#protocol';
 
 const PATH_FIELD = /_paths?$/;
-/** Names of built-in tasks, or paths of task files. */
-const TASKS = 'tasks';
-const TASK_FILE = /[/.]/;
+/** Names of built-in tasks, or paths of task files; "none", or the path of a table. */
+const MAYBE_PATHS = ['tasks', 'speed_table'];
+const A_PATH = /[/.]/;
 
 type Message = Record<string, unknown>;
 
@@ -33,7 +33,7 @@ export function* pathsIn(type: DescMessage, message: Message, prefix: string): I
     const items = Array.isArray(value) ? (value as unknown[]) : [value];
     for (const [index, item] of items.entries()) {
       const field = `${prefix}${name}${Array.isArray(value) ? `[${index}]` : ''}`;
-      if (typeof item === 'string' && item !== '' && (PATH_FIELD.test(name) || (name === TASKS && TASK_FILE.test(item))))
+      if (typeof item === 'string' && item !== '' && (PATH_FIELD.test(name) || (MAYBE_PATHS.includes(name) && A_PATH.test(item))))
         yield { field, path: item };
       else if (inner !== undefined && typeof item === 'object' && item !== null) yield* pathsIn(inner, item as Message, `${field}.`);
     }

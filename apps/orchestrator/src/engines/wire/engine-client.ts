@@ -20,6 +20,7 @@ import { send, showing } from './sending.js';
 type Client = engineV1.EngineServiceClient;
 /** Reading the weights takes as long as the disk does. */
 const INSPECTION_TIMEOUT_MS = 1_800_000;
+const MEASUREMENT_TIMEOUT_MS = 3_600_000;
 
 export interface EndedSegment {
   outcome: engineV1.SegmentOutcome;
@@ -89,6 +90,10 @@ export class EngineClient {
   ): Promise<engineV1.ModelDescription> {
     const { model } = await this.unary(this.client.inspectModel, { modelPath, skipWeights }, INSPECTION_TIMEOUT_MS, signal);
     return required(model, 'InspectModelResponse.model');
+  }
+
+  async measureSpeedTable(request: engineV1.MeasureSpeedTableRequest, signal: AbortSignal): Promise<engineV1.MeasureSpeedTableResponse> {
+    return this.unary(this.client.measureSpeedTable, request, MEASUREMENT_TIMEOUT_MS, signal);
   }
 
   async planMemory(options: engineV1.SessionOptions): Promise<engineV1.PlanMemoryResponse> {

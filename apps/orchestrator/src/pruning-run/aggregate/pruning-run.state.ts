@@ -191,6 +191,7 @@ export function neededArtifacts(run: PruningRunState): Map<string, DiscardedArti
     ...(isPrepared(run) ? [trainDigest] : []),
     ...(validationDigest === null ? [] : [validationDigest]),
     ...run.evaluations.flatMap(artifactOf),
+    ...(run.budget?.speed === undefined ? [] : [run.budget.speed.tableDigest]), // counted with the data: it is small
   ];
   return new Map([
     ...tokens.map((digest) => [digest, 'tokens'] as const),

@@ -69,12 +69,18 @@ describe('the cost of a model', () => {
   ])('with %s is what a compacted export holds', (_, model, left) => {
     const cost = costFrom(budget({ targetParams: 1 }, model).cost);
     const { layers, hiddenSize } = model;
-    const open = { heads: layers * left.heads, kv: layers * left.kv, units: layers * left.units, hiddenShare: left.hidden / hiddenSize };
+    const open = {
+      layers,
+      heads: layers * left.heads,
+      kv: layers * left.kv,
+      units: layers * left.units,
+      hiddenShare: left.hidden / hiddenSize,
+    };
     expect(costAt(cost, open)).toBeCloseTo(exported(model, left), 6);
   });
 
   it('in bytes has norms in f32 and the cache of the heads that are read, in multiply-adds attention and no embedding', () => {
-    const open = { heads: 9, kv: 3, units: 231, hiddenShare: 50 / 64 };
+    const open = { layers: 3, heads: 9, kv: 3, units: 231, hiddenShare: 50 / 64 };
     const left = exported(grouped, { heads: 3, kv: 1, units: 77, hidden: 50 });
     const norms = (2 * 3 + 1) * 50;
     const bytes = budget({ targetBytes: 1, budgetContext: 100, budgetBatch: 4 }, grouped);
@@ -142,7 +148,7 @@ describe('a budget', () => {
     const settings = resolveSettings({ targetParams: 100_000, gates: ['head', 'unit', 'hidden', 'kv-group', 'attention', 'mlp'] });
     const blocks = { kvGroup: true, attention: true, mlp: true };
     // Three layers of 8 heads, 2 key/value heads and 160 units: 4 heads read a key.
-    expect(gatesAt(grouped, 0.5, blocks)).toEqual({ heads: 3, units: 120, kv: 3 * 2 * 0.25 * (1 - 0.5 ** 4), hiddenShare: 0.5 });
+    expect(gatesAt(grouped, 0.5, blocks)).toEqual({ layers: 3, heads: 3, units: 120, kv: 3 * 2 * 0.25 * (1 - 0.5 ** 4), hiddenShare: 0.5 });
     expect(budget(settings, grouped).least).toBeLessThanOrEqual(budget({ targetParams: 100_000 }, grouped).least);
     // Keys and values count as prunable, as their gates take them away.
     const all = 3 * (8 * 2 * 8 * 64 + 160 * 3 * 64 + 2 * 2 * 8 * 64);

@@ -1,5 +1,5 @@
-// Budgets: targets in parameters, bytes or multiply-adds of the exported model, in place of a sparsity. Each is a cost of the open parts
-// (model-cost.ts). The engine holds the share of the cost that is gone to the schedule, as it does with the prunable parameters. So
+// Budgets: targets in parameters, bytes, multiply-adds or seconds of the exported model, in place of a sparsity. Each is a cost of the open
+// parts (model-cost.ts). The engine holds the share of the cost that is gone to the schedule, as it does with the prunable parameters. So
 // target_sparsity of a run with a budget is the share that has to go, and all that goes by sparsity goes by the cost.
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
 import type { FieldViolation } from '#protocol';
@@ -22,11 +22,17 @@ import {
   type ModelShape,
 } from './model-cost.js';
 import { prunesAtOnce } from './phases.js';
+import { secondsCost, type SpeedTable } from './speed-table.js';
 
 type BudgetSetting = Budget['setting'];
 type Amounts = { [K in BudgetSetting]?: number | undefined };
 
-const UNITS: Record<BudgetSetting, string> = { targetParams: 'parameters', targetBytes: 'bytes', targetMacs: 'multiply-adds' };
+const UNITS: Record<BudgetSetting, string> = {
+  targetParams: 'parameters',
+  targetBytes: 'bytes',
+  targetMacs: 'multiply-adds',
+  targetSpeedup: 'seconds',
+};
 
 /** As the range of target_sparsity: no run is asked for less. */
 const SPARSITY_MAX = 0.95;
@@ -54,7 +60,34 @@ export function budgetViolations(settings: Amounts): FieldViolation[] {
 
 type BudgetSettings = Pick<RunSettings, BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe' | 'gates'>;
 
-function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape): Cost | null {
+/** A target in seconds needs a table, and masks that learn. The table is there where the setting names one. */
+export function speedViolations({
+  targetSpeedup,
+  speedTable,
+  recipe,
+}: Pick<RunSettings, 'targetSpeedup' | 'speedTable' | 'recipe'>): FieldViolation[] {
+  const asked = targetSpeedup > 0;
+  if (!asked && speedTable === NO_TABLE) return [];
+  if (!asked)
+    return [{ field: 'settings.speed_table', description: 'is given without target_speedup, which goes by it', code: 'BUDGETS_CONFLICT' }];
+  if (speedTable === NO_TABLE)
+    return [
+      {
+        field: 'settings.speed_table',
+        description: 'is needed with target_speedup: `espalier bench --table` measures one (docs/speed-tables.md)',
+        code: 'FIELD_REQUIRED',
+      },
+    ];
+  if (!prunesAtOnce(recipe)) return [];
+  const description = `can't be the target of recipe ${recipe}: the cost of a part depends on how many are open, so masks have to learn`;
+  return [{ field: 'settings.target_speedup', description, code: 'FIELD_UNKNOWN_VALUE' }];
+}
+
+/** The value of speed_table where there is none. */
+export const NO_TABLE = 'none';
+
+function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape, table: SpeedTable | null): Cost | null {
+  if (setting === 'targetSpeedup') return table && secondsCost(table);
   const vectors = vectorsOf(model);
   if (vectors === null) return null;
   switch (setting) {
@@ -67,28 +100,57 @@ function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelSh
   }
 }
 
-/** @returns null where the settings ask for no budget, or where the parameters of the model are not those of parts that are known */
-export function budgetOf(settings: BudgetSettings, model: ModelShape): Budget | null {
+/**
+ * @param measured of a target in seconds: the table, by the digest of its file
+ * @returns null where the settings ask for no budget, or where the parameters of the model are not those of parts that are known
+ */
+export function budgetOf(settings: BudgetSettings, model: ModelShape, measured: ReadTable | null = null): Budget | null {
   const setting = budgetSettingOf(settings);
-  const cost = setting === null ? null : costOf(setting, settings, model);
+  const cost = setting === null ? null : costOf(setting, settings, model, measured && measured.table);
   if (setting === null || cost === null) return null;
   const intact = intactCost(cost, model);
   const closed = prunesAtOnce(settings.recipe) ? WITHOUT_PARTS : gatesAt(model, openProbability(LOG_ALPHA_MIN), blockGatesOf(settings));
   const least = Math.max(costAt(cost, closed), intact * (1 - SPARSITY_MAX));
-  return { setting, intact, least, kvHeads: model.kvHeads, cost: numbersOf(cost) };
+  const budget = { setting, intact, least, kvHeads: model.kvHeads, cost: numbersOf(cost) };
+  if (setting !== 'targetSpeedup') return budget;
+  const { digest, table } = measured!;
+  const { device, dtype, phase, batch, context } = table;
+  return { ...budget, speed: { tableDigest: digest, device, dtype, phase, batch, context } };
+}
+
+export interface ReadTable {
+  digest: string;
+  table: SpeedTable;
 }
 
 /** In the budget's unit. */
-export const amountAsked = ({ setting, intact }: Budget, amounts: Amounts): number =>
-  (amounts[setting] ?? 0) * (setting === 'targetMacs' ? intact : 1);
+export function amountAsked({ setting, intact }: Pick<Budget, 'setting' | 'intact'>, amounts: Amounts): number {
+  const amount = amounts[setting] ?? 0;
+  if (setting === 'targetSpeedup') return intact / amount;
+  return amount * (setting === 'targetMacs' ? intact : 1);
+}
 
 /** The share of the cost that has to go. */
 export const shareToGo = (budget: Budget, amounts: Amounts): number => Math.max(0, 1 - amountAsked(budget, amounts) / budget.intact);
+
+/** The share of the intact model's cost that no gate of heads or units takes away. */
+const fixedShare = ({ cost, intact }: Budget): number => costAt(costFrom(cost), WITHOUT_PARTS) / intact;
 
 /** @param targetSparsity where the request has one too: it has to say the same */
 export function amountViolations(budget: Budget, amounts: Amounts, targetSparsity?: number): FieldViolation[] {
   const { field } = aboutBudget(budget);
   const asked = amountAsked(budget, amounts);
+  if (budget.setting === 'targetSpeedup' && (asked > budget.intact || asked < budget.least)) {
+    const most = Math.floor((budget.intact / budget.least) * 100) / 100;
+    const fixed = fixedShare(budget);
+    const why =
+      asked > budget.intact
+        ? 'is slower than the intact model'
+        : 'is faster than any masks can make the model by this table: ' +
+          `what is fixed (embeddings, lm_head, the pass itself) takes ${(fixed * 100).toFixed(1)}% of the intact model's time`;
+    const description = `${why}: must be in [1, ${most}], is ${amounts.targetSpeedup}`;
+    return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
+  }
   if (asked > budget.intact || asked < budget.least) {
     const unit = budget.setting === 'targetMacs' ? budget.intact : 1;
     const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [budget.least / unit, 1];

@@ -1,4 +1,5 @@
-// The costs of the parts of a model, in parameters, bytes and multiply-adds: the one place that knows it (docs/design/sparsity.md).
+// The costs of the parts of a model: the one place that knows those in parameters, bytes and multiply-adds (docs/design/sparsity.md). Those
+// in seconds are measured (speed-table.ts).
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { NO_BLOCK_GATES, type BlockGates } from './gates.js';
 
@@ -21,21 +22,30 @@ export interface ModelShape extends Gates {
 }
 
 /** One part of each kind, and the rest. A key/value head is a part where a query head that reads it is open. */
-interface Parts {
+export interface Parts {
   head: number;
   unit: number;
   kv: number;
   rest: number;
 }
 
+/**
+ * Parts of one kind in a layer, counted by what they cost: a layer with `width` open parts costs as much as `parts` of them do in an intact
+ * layer. Straight between the points and from nothing to the first; the last is that of the intact layer.
+ */
+export type Curve = readonly { width: number; parts: number }[];
+
 export interface Cost {
   /** With all hidden units; in proportion to those that are open. */
   wide: Parts;
   /** However many hidden units are open. */
   alone: Parts;
+  /** Absent: every part costs the same, however many are open. */
+  curves?: { head: Curve; unit: Curve; kv: Curve };
 }
 
 interface OpenGates {
+  layers: number; // which are alike
   heads: number;
   units: number;
   kv: number;
@@ -50,13 +60,14 @@ const NORM_BYTES = 4;
 const NONE: Parts = { head: 0, unit: 0, kv: 0, rest: 0 };
 
 /** All heads and units are closed, and the hidden units stay. */
-export const WITHOUT_PARTS: OpenGates = { heads: 0, units: 0, kv: 0, hiddenShare: 1 };
+export const WITHOUT_PARTS: OpenGates = { layers: 1, heads: 0, units: 0, kv: 0, hiddenShare: 1 };
 
 /** Every gate is open with this probability. Heads and units lie under the gates of blocks. */
 export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number, blocks: BlockGates = NO_BLOCK_GATES): OpenGates {
   const read = 1 - (1 - open) ** (heads / kvHeads);
   const attention = (blocks.kvGroup ? open : 1) * (blocks.attention ? open : 1);
   return {
+    layers,
     heads: layers * heads * open * attention,
     units: layers * units * open * (blocks.mlp ? open : 1),
     kv: layers * kvHeads * read * attention,
@@ -66,18 +77,54 @@ export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number, 
 
 const sum = ({ head, unit, kv, rest }: Parts, open: OpenGates): number => head * open.heads + unit * open.units + kv * open.kv + rest;
 
-export const costAt = ({ wide, alone }: Cost, open: OpenGates): number => sum(wide, open) * open.hiddenShare + sum(alone, open);
+function partsAt(curve: Curve, width: number): number {
+  const after = curve.findIndex((point) => point.width >= width);
+  const high = after < 0 ? curve.length - 1 : after;
+  const low = curve[high - 1] ?? { width: 0, parts: 0 };
+  const point = curve[high]!;
+  return point.parts - ((point.width - width) * (point.parts - low.parts)) / (point.width - low.width);
+}
+
+function counted({ curves }: Cost, open: OpenGates): OpenGates {
+  if (curves === undefined) return open;
+  const by = (curve: Curve, all: number): number => (curve.length === 0 ? all : open.layers * partsAt(curve, all / open.layers));
+  return { ...open, heads: by(curves.head, open.heads), units: by(curves.unit, open.units), kv: by(curves.kv, open.kv) };
+}
+
+export function costAt(cost: Cost, gates: OpenGates): number {
+  const open = counted(cost, gates);
+  return sum(cost.wide, open) * open.hiddenShare + sum(cost.alone, open);
+}
 export const intactCost = (cost: Cost, gates: Gates): number => costAt(cost, gatesAt(gates, 1));
 
-/** In the engine's order. */
-export const numbersOf = ({ wide, alone }: Cost): number[] => [wide, alone].flatMap(({ head, unit, kv, rest }) => [head, unit, kv, rest]);
+/** In the engine's order. A curve is the number of its points, then width and parts of each. */
+export function numbersOf({ wide, alone, curves }: Cost): number[] {
+  const numbers = [wide, alone].flatMap(({ head, unit, kv, rest }) => [head, unit, kv, rest]);
+  if (curves === undefined) return numbers;
+  const kinds = [curves.head, curves.unit, curves.kv];
+  return [...numbers, ...kinds.flatMap((curve) => [curve.length, ...curve.flatMap(({ width, parts }) => [width, parts])])];
+}
+
+/** Behind the numbers of parts. */
+const CURVES_BEGIN = 8;
+
+function curvesFrom(numbers: readonly number[]): NonNullable<Cost['curves']> {
+  let from = CURVES_BEGIN;
+  const next = (): Curve => {
+    const count = numbers[from] ?? 0;
+    const first = from + 1;
+    from = first + 2 * count;
+    return Array.from({ length: count }, (_, index) => ({ width: numbers[first + 2 * index]!, parts: numbers[first + 2 * index + 1]! }));
+  };
+  return { head: next(), unit: next(), kv: next() };
+}
 
 export function costFrom(numbers: readonly number[]): Cost {
   const parts = (first: number): Parts => {
     const [head = 0, unit = 0, kv = 0, rest = 0] = numbers.slice(first);
     return { head, unit, kv, rest };
   };
-  return { wide: parts(0), alone: parts(4) };
+  return { wide: parts(0), alone: parts(4), ...(numbers.length > CURVES_BEGIN ? { curves: curvesFrom(numbers) } : {}) };
 }
 
 /** Vectors beside the norms of layers: biases of queries, keys and values, and norms of their heads. */

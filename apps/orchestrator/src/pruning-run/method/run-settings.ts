@@ -10,7 +10,7 @@ import {
   type RequestedValues,
   type SettingName,
 } from '#protocol';
-import { budgetViolations } from './budget.js';
+import { budgetViolations, speedViolations } from './budget.js';
 import { gateViolations } from './gates.js';
 import { prunesAtOnce } from './phases.js';
 import type { RunSettings, SparsityControl } from '../record/pruning-run.events.js';
@@ -146,7 +146,7 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
     const description = `is ${s.recoverLoraRank}: with lora_rank, ${s.loraRank}, it may make ${LORA_RANK_MAX} at most`;
     violations.push({ field: 'settings.recover_lora_rank', description, code: 'FIELD_OUT_OF_RANGE' });
   }
-  violations.push(...budgetViolations(s), ...gateViolations(s), ...refitViolations(s), ...ownWeightsViolations(s));
+  violations.push(...budgetViolations(s), ...speedViolations(s), ...gateViolations(s), ...refitViolations(s), ...ownWeightsViolations(s));
   if (s.recoverSteps > 0 && s.recoverLmLossWeight + s.recoverLayerLossWeight + s.recoverKlLossWeight === 0) {
     const description = 'must be above 0 where the other weights of recovery are 0: nothing would be learnt';
     violations.push({ field: 'settings.recover_lm_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });

@@ -142,7 +142,7 @@ export interface SegmentLoss {
 
 /** A target in another unit than sparsity. With the settings it says all that the engine is told. */
 export interface Budget {
-  setting: 'targetParams' | 'targetBytes' | 'targetMacs';
+  setting: 'targetParams' | 'targetBytes' | 'targetMacs' | 'targetSpeedup';
   /** The cost of the intact model, in the budget's unit. */
   intact: number;
   /** The least that a run can come to, since it can not close everything. */
@@ -150,6 +150,8 @@ export interface Budget {
   kvHeads: number; // of a layer
   /** As method/model-cost.ts counts it, in the order of the engine's numbers. */
   cost: number[];
+  /** For a target in seconds: the table that it goes by, and the pass that was measured. */
+  speed?: { tableDigest: string; device: string; dtype: string; phase: 'prefill' | 'decode'; batch: number; context: number };
 }
 
 /** How any run begins, launched or forked. */

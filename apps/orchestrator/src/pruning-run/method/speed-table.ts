@@ -1,0 +1,140 @@
+// Tables of measured seconds by width (docs/speed-tables.md), and the cost of a model that follows from one.
+import type { Cost, Curve, Parts } from './model-cost.js';
+
+/** A measured time; without a width where it has none. `hidden` is absent: all hidden units. */
+export interface Time {
+  width?: number;
+  hidden?: number | undefined;
+  seconds: number;
+  spread: number;
+}
+export type TimeByWidth = Time & { width: number };
+
+export interface SpeedTable {
+  device: string;
+  dtype: string;
+  batch: number;
+  context: number;
+  phase: 'prefill' | 'decode';
+  /** The whole pass of the intact model, measured at once. */
+  pass?: { seconds: number; spread: number } | undefined;
+  model: {
+    layers: number;
+    heads: number;
+    kv_heads: number;
+    head_dim: number;
+    units: number;
+    hidden_size: number;
+    vocabulary_size: number;
+  };
+  /** Each of one layer. */
+  by_heads: { q: TimeByWidth[]; attention: TimeByWidth[]; o: TimeByWidth[] };
+  by_kv_heads: { kv: TimeByWidth[] };
+  by_units: { gate_up: TimeByWidth[]; down: TimeByWidth[] };
+  layer: { attention: Time[]; mlp: Time[] };
+  fixed: Time[];
+}
+
+export const atHidden = <T extends Time>(times: readonly T[], { model }: SpeedTable): T[] =>
+  times.filter((time) => (time.hidden ?? model.hidden_size) === model.hidden_size);
+
+/** Seconds at a width, straight between those that were measured and from nothing at no width. */
+function secondsAt(times: readonly Time[], width: number): number {
+  const points = [{ width: 0, seconds: 0 }, ...times];
+  const after = Math.max(
+    1,
+    points.findIndex((point) => point.width! >= width),
+  );
+  const [low, high] = [points[after - 1]!, points[after]!];
+  return low.seconds + ((high.seconds - low.seconds) * (width - low.width!)) / (high.width! - low.width!);
+}
+
+/**
+ * Times that never fall as the width rises: neighbours that do are replaced by their mean, and times that are equal by one point, so that
+ * every gate that closes saves something.
+ */
+function rising(points: { width: number; seconds: number }[]): { width: number; seconds: number }[] {
+  const blocks: { width: number; seconds: number; count: number; last: number }[] = [];
+  for (const point of points) {
+    let block = { ...point, count: 1, last: point.width };
+    for (let low = blocks.at(-1); low !== undefined && low.seconds >= block.seconds; low = blocks.at(-1)) {
+      const count = low.count + block.count;
+      const mean = (left: number, right: number): number => (left * low.count + right * block.count) / count;
+      block = { width: mean(low.width, block.width), seconds: mean(low.seconds, block.seconds), count, last: block.last };
+      blocks.pop();
+    }
+    blocks.push(block);
+  }
+  return blocks.map((block, index) => ({ width: index === blocks.length - 1 ? block.last : block.width, seconds: block.seconds }));
+}
+
+/** The share of a time that follows the hidden units, by its times with fewer of them at the full width. */
+function wideShare(times: readonly Time[], table: SpeedTable, otherwise: number): number {
+  const { hidden_size: all } = table.model;
+  const [full] = atHidden(times, table).sort((left, right) => (right.width ?? 0) - (left.width ?? 0));
+  const fewer = times.filter((time) => time.hidden !== undefined && time.hidden < all && time.width === full!.width);
+  if (fewer.length === 0 || full!.seconds === 0) return otherwise;
+  const shares = fewer.map((time) => (1 - time.seconds / full!.seconds) / (1 - time.hidden! / all));
+  return Math.min(1, Math.max(0, shares.reduce((sum, share) => sum + share, 0) / shares.length));
+}
+
+/** A kind of part is never free, so that all shares are defined. */
+const LEAST_SHARE = 1e-6;
+
+interface Kind {
+  wide: number;
+  alone: number;
+  curve: Curve;
+}
+
+/** Some parts that grow with one width. */
+function kindOf(parts: { times: readonly Time[]; wideOtherwise: number }[], rest: readonly Time[], full: number, table: SpeedTable): Kind {
+  const measured = parts.map(({ times }) => atHidden(times, table).sort((left, right) => left.width! - right.width!));
+  const widths = [...new Set(measured.flat().map(({ width }) => width!))].sort((left, right) => left - right);
+  const [block] = atHidden(rest, table);
+  const isFree = (block?.seconds ?? 0) + measured.reduce((sum, times) => sum + secondsAt(times, full), 0) === 0;
+  const least = isFree ? LEAST_SHARE * passSeconds(table) : 0;
+  const points = widths.map((width) => ({
+    width,
+    seconds: (block?.seconds ?? 0) + measured.reduce((sum, times) => sum + secondsAt(times, width), 0) + (least * width) / full,
+  }));
+  const curve = rising(points);
+  const all = curve.at(-1)!.seconds;
+  const ends = parts.map(({ times, wideOtherwise }, index) => secondsAt(measured[index]!, full) * wideShare(times, table, wideOtherwise));
+  const wideAll = Math.min(all, ends.reduce((sum, one) => sum + one, 0) + (block?.seconds ?? 0) * wideShare(rest, table, 1));
+  return {
+    wide: wideAll / full,
+    alone: (all - wideAll) / full,
+    curve: curve.map(({ width, seconds: value }) => ({ width, parts: (value / all) * full })),
+  };
+}
+
+/** The time of the intact model, by its parts. */
+export function passSeconds(table: SpeedTable): number {
+  const { model, by_heads: byHeads, by_kv_heads: byKv, by_units: byUnits, layer, fixed } = table;
+  const full = (times: readonly Time[]): number =>
+    atHidden(times, table).reduce((last, time) => ((time.width ?? 0) >= (last.width ?? 0) ? time : last)).seconds;
+  const parts = [byHeads.q, byHeads.attention, byHeads.o, byKv.kv, byUnits.gate_up, byUnits.down, layer.attention, layer.mlp];
+  return model.layers * parts.reduce((sum, times) => sum + full(times), 0) + full(fixed);
+}
+
+export function secondsCost(table: SpeedTable): Cost {
+  const { model, by_heads: byHeads, by_kv_heads: byKv, by_units: byUnits, layer, fixed } = table;
+  const product = (times: readonly Time[]) => ({ times, wideOtherwise: 1 });
+  const heads = kindOf(
+    [product(byHeads.q), product(byHeads.o), { times: byHeads.attention, wideOtherwise: 0 }],
+    layer.attention,
+    model.heads,
+    table,
+  );
+  const kv = kindOf([product(byKv.kv)], [], model.kv_heads, table);
+  const units = kindOf([product(byUnits.gate_up), product(byUnits.down)], layer.mlp, model.units, table);
+  const [rest] = atHidden(fixed, table);
+  const restWide = rest!.seconds * wideShare(fixed, table, 1);
+  const of = (name: 'wide' | 'alone', others: number): Parts => ({ head: heads[name], unit: units[name], kv: kv[name], rest: others });
+  return {
+    wide: of('wide', restWide),
+    alone: of('alone', rest!.seconds - restWide),
+    curves: { head: heads.curve, unit: units.curve, kv: kv.curve },
+  };
+}

@@ -1,0 +1,33 @@
+// The file that a target in seconds goes by, as a request names it.
+import { readFile, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { invalidField, type EspalierError } from '#protocol';
+import { sha256Hex } from '../event-sourcing/canonical-json.js';
+import { NO_TABLE, type ReadTable } from '../pruning-run/method/budget.js';
+import type { ModelShape } from '../pruning-run/method/model-cost.js';
+import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { requireTableOf, speedTableOf } from './speed-table-file.js';
+
+const TABLE_BYTES_MAX = 4 * 2 ** 20;
+
+/** @throws EspalierError with the place in the table that is wrong */
+export async function readTable(
+  { targetSpeedup = 0, speedTable = NO_TABLE }: RequestedSettings,
+  shape: ModelShape,
+): Promise<(ReadTable & { bytes: Uint8Array }) | null> {
+  if (targetSpeedup === 0 || speedTable === NO_TABLE) return null;
+  const path = resolve(speedTable);
+  const unread = (why: string): EspalierError => invalidField('SPEED_TABLE_INVALID', 'settings.speed_table', `${path} ${why}`);
+  const size = await stat(path).then(
+    (found) => (found.isFile() ? found.size : -1),
+    () => -1,
+  );
+  if (size < 0) throw unread('is no file that the server can read');
+  if (size > TABLE_BYTES_MAX) throw unread(`has ${size} bytes: a table has at most ${TABLE_BYTES_MAX}`);
+  const bytes = await readFile(path).catch((error: unknown) => {
+    throw unread(`can't be read: ${(error as Error).message}`);
+  });
+  const table = speedTableOf(bytes.toString('utf8'));
+  requireTableOf(table, shape);
+  return { bytes, table, digest: sha256Hex(bytes) };
+}
