@@ -106,7 +106,8 @@ export function registerUp(program: Command): void {
         : [];
       if (unused.length > 0) {
         const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
-        process.stderr.write(`a server runs already, with its own options: ${names} holds after \`espalier down\` and another \`up\`\n`);
+        const hold = unused.length === 1 ? 'holds' : 'hold';
+        process.stderr.write(`a server runs already, with its own options: ${names} ${hold} after \`espalier down\` and another \`up\`\n`);
       }
       const problems = running.wasRunning ? [] : await problemsOfServer(dataFolder, signal);
       for (const problem of problems) process.stderr.write(`${problem}\n`);

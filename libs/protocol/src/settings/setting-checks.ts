@@ -65,10 +65,11 @@ function divisionViolations(setting: Setting, value: number, values: SettingValu
 function listViolations(setting: Setting, items: readonly string[]): FieldViolation[] {
   const { allowed } = setting;
   const strange = items.filter((item) => allowed.length > 0 && !allowed.includes(item));
+  const doubled = [...new Set(items.filter((item, index) => items.indexOf(item) < index))];
   return [
     ...(strange.length > 0 ? [unknown(setting, `must be among ${allowed.join(', ')}; "${strange.join('", "')}" is not`)] : []),
     ...(items.length === 0 ? [unknown(setting, 'must name at least one')] : []),
-    ...(new Set(items).size < items.length ? [unknown(setting, 'must name each once')] : []),
+    ...(doubled.length > 0 ? [unknown(setting, `must name each once; "${doubled.join('", "')}" is named again`)] : []),
   ];
 }
 

@@ -20,6 +20,9 @@ describe('gates of a run', () => {
 
   it('are refused by name where a set has no meaning', () => {
     expect(violations({ gates: ['head', 'kv-group'] })).toEqual([expect.stringContaining('settings.gates lacks unit, hidden')]);
+    expect(violations({ gates: [...ALL, 'mlp', 'mlp', 'head'] })).toEqual([
+      'settings.gates must name each once; "head", "mlp" is named again',
+    ]);
     expect(violations({ gates: [] })).toEqual(['settings.gates must name at least one']);
     expect(violations({ gates: [...ALL, 'layer'] })).toEqual([expect.stringContaining('"layer" is not')]);
     expect(violations({ gates: ALL, shapeTarget: 'vllm' })).toEqual([expect.stringContaining('has kv-group, but shape_target vllm')]);
