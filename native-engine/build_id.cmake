@@ -114,7 +114,7 @@ list(REMOVE_DUPLICATES all_files)
 list(SORT all_files)
 string(REPLACE ";" "\\n\"\n    \"" file_text "${all_files}")
 file(CONFIGURE OUTPUT ${SOURCE} CONTENT "// Written by build_id.cmake.
-#include \"step/build_id.h\"
+#include \"training/build_id.h\"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include "base/memory_use.h"
 #include "espalier/device.h"
 #include "espalier/error.h"
-#include "espalier/trainer.h"
+#include "espalier/fingerprint.h"
 #include "js_error.h"
 #include "js_reader.h"
 #include "options.h"

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "espalier/error.h"
+#include "files/sha256.h"
 #include "js_error.h"
 #include "js_reader.h"
 #include "options.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "espalier/error.h"
-#include "espalier/trainer.h"
+#include "espalier/model_masks.h"
 #include "method/masks.h"
 #include "method/philox.h"
 

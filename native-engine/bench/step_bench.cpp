@@ -25,10 +25,12 @@
 #include "command_line.h"
 #include "device/registry.h"
 #include "espalier/error.h"
+#include "espalier/fingerprint.h"
+#include "espalier/memory_plan.h"
 #include "op_profile.h"
 #include "peaks.h"
 #include "real_steps.h"
-#include "step/trainer_impl.h"
+#include "training/trainer_impl.h"
 
 namespace {
 

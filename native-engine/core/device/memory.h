@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "espalier/model_weights.h"
+#include "espalier/dtypes.h"
 
 namespace espalier {
 

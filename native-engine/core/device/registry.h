@@ -6,6 +6,7 @@
 
 #include "device/backend.h"
 #include "espalier/device.h"
+#include "espalier/model_config.h"
 
 namespace espalier {
 

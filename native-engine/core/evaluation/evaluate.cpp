@@ -3,8 +3,9 @@
 #include <cmath>
 
 #include "espalier/error.h"
-#include "step/device_home.h"
+#include "espalier/evaluate.h"
 #include "step/step.h"
+#include "training/device_home.h"
 
 namespace espalier {
 

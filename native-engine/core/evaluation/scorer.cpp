@@ -5,9 +5,9 @@
 #include <numeric>
 
 #include "espalier/error.h"
-#include "step/device_home.h"
 #include "step/rope.h"
 #include "step/step.h"
+#include "training/device_home.h"
 
 namespace espalier {
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "device/registry.h"
+#include "espalier/batch_order.h"
 #include "espalier/error.h"
 #include "files/number_formats.h"
 #include "model/weight_table.h"

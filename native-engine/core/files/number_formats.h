@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "espalier/model_weights.h"
+#include "espalier/dtypes.h"
 
 namespace espalier {
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "espalier/train_state.h"
-
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>

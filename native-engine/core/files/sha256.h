@@ -25,6 +25,9 @@ class Sha256 {
   uint64_t total_bytes_ = 0;
 };
 
+// The digest of one piece, in hex.
+std::string sha256_hex(std::span<const uint8_t> bytes);
+
 namespace sha256_detail {
 // Both compress `count` blocks of 64 bytes into `state`; exposed so that a test can hold one against the other.
 void compress_portable(uint32_t state[8], const uint8_t* blocks, size_t count);

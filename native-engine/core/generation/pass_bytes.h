@@ -1,6 +1,7 @@
 // The part of a model that decoding a token reads.
 #pragma once
 #include "device/memory.h"
+#include "espalier/model_weights.h"
 
 namespace espalier {
 

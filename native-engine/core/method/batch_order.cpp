@@ -1,6 +1,6 @@
 // The order of rows within an epoch: a keyed permutation computed one index at a time, so a position needs no history.
+#include "espalier/batch_order.h"
 #include "espalier/error.h"
-#include "espalier/trainer.h"
 #include "method/philox.h"
 
 namespace espalier {

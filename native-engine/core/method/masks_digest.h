@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "espalier/trainer.h"
+#include "espalier/model_masks.h"
 
 namespace espalier {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "espalier/trainer.h"
+#include "espalier/model_masks.h"
 
 namespace espalier {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "espalier/trainer.h"
+#include "espalier/train_state.h"
 
 namespace espalier {
 

@@ -5,7 +5,7 @@
 #pragma once
 #include <span>
 
-#include "espalier/trainer.h"
+#include "espalier/model_masks.h"
 
 namespace espalier {
 

@@ -3,7 +3,7 @@
 
 #include "espalier/error.h"
 #include "session/session_core.h"
-#include "step/own_weights.h"
+#include "training/own_weights.h"
 
 namespace espalier {
 namespace {

@@ -7,6 +7,7 @@
 
 #include "espalier/error.h"
 #include "export/export_size.h"
+#include "files/sha256.h"
 #include "method/masks_digest.h"
 #include "method/open_units.h"
 #include "model/weights_digest.h"

@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "espalier/evaluate.h"
 #include "espalier/export.h"
 #include "espalier/generate.h"
+#include "espalier/memory_plan.h"
 #include "espalier/scorer.h"
 #include "espalier/speed.h"
 #include "espalier/trainer.h"

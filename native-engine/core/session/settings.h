@@ -4,7 +4,8 @@
 #include <array>
 #include <utility>
 
-#include "espalier/trainer.h"
+#include "espalier/segment_plan.h"
+#include "espalier/trainer_options.h"
 
 namespace espalier {
 

@@ -4,6 +4,7 @@
 
 #include "espalier/error.h"
 #include "files/mapped_file.h"
+#include "files/sha256.h"
 
 namespace espalier {
 namespace {

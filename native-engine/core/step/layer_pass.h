@@ -3,9 +3,9 @@
 #include <functional>
 #include <vector>
 
-#include "step/device_model.h"
-#include "step/device_role.h"
-#include "step/workspace.h"
+#include "on_device/device_model.h"
+#include "on_device/device_role.h"
+#include "on_device/workspace.h"
 
 namespace espalier {
 

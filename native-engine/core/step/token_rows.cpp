@@ -1,5 +1,7 @@
 #include "step/token_rows.h"
 
+#include <cstddef>
+
 namespace espalier {
 
 TokenData token_data(std::vector<uint32_t> words) {

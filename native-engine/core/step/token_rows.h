@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "espalier/trainer.h"
+#include "espalier/token_data.h"
 
 namespace espalier {
 

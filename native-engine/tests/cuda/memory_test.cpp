@@ -2,6 +2,8 @@
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "espalier/error.h"
+#include "espalier/evaluate.h"
+#include "espalier/memory_plan.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -6,9 +6,10 @@
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"
 #include "espalier/error.h"
+#include "espalier/evaluate.h"
 #include "espalier/scorer.h"
 #include "files/small_models.h"
-#include "step/device_model.h"
+#include "on_device/device_model.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

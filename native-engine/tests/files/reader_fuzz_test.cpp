@@ -4,7 +4,6 @@
 #include <random>
 
 #include "espalier/model_weights.h"
-#include "espalier/trainer.h"
 #include "files/safetensors.h"
 #include "test_files.h"
 

@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "espalier/model_masks.h"
 #include "espalier/model_weights.h"
 #include "espalier/train_state.h"
-#include "espalier/trainer.h"
 
 namespace espalier::test {
 

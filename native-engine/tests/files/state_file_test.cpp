@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "files/safetensors.h"
+#include "files/sha256.h"
 #include "method/masks_digest.h"
 #include "test_files.h"
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "espalier/evaluate.h"
 #include "espalier/export.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"

@@ -8,8 +8,8 @@
 #include "method/shape_target.h"
 #include "method/sparsity.h"
 #include "method/tracking.h"
-#include "step/own_weights.h"
 #include "step/step_helpers.h"
+#include "training/own_weights.h"
 
 namespace espalier::test {
 

@@ -1,5 +1,6 @@
 // The state after n steps is the same to the bit, however they were cut, resumed, checkpointed or interrupted by teachers.
 #include "espalier/error.h"
+#include "espalier/evaluate.h"
 #include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"

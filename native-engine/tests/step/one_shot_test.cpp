@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "espalier/batch_order.h"
 #include "espalier/unstructured.h"
 #include "files/number_formats.h"
 #include "files/reference_forward.h"

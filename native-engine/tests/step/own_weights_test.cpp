@@ -1,10 +1,11 @@
 // A student's own weights: they compute what LoRA did, have the gradients of a plain forward pass in double, and end in the same bits
 // wherever their training is cut.
-#include "step/own_weights.h"
-
+#include "training/own_weights.h"
 #include "cuda_emulator/emulated_kind.h"
+#include "espalier/evaluate.h"
 #include "export/compacted_model.h"
 #include "files/reference_forward.h"
+#include "files/sha256.h"
 #include "files/small_models.h"
 #include "hidden_memory/hidden_memory_backend.h"
 #include "method/masks.h"

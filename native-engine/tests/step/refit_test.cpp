@@ -1,14 +1,16 @@
 // Recovery that begins with a refit of o_proj and down_proj.
-#include "step/refit.h"
+#include "training/refit.h"
 
 #include "cuda_emulator/emulated_kind.h"
+#include "espalier/batch_order.h"
 #include "espalier/error.h"
+#include "espalier/memory_plan.h"
 #include "files/reference_forward.h"
 #include "files/small_models.h"
 #include "hidden_memory/hidden_memory_backend.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"
-#include "step/trainer_impl.h"
+#include "training/trainer_impl.h"
 
 namespace espalier::test {
 

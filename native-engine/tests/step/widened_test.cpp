@@ -1,4 +1,5 @@
 // LoRA of a higher rank computes what the narrower one did, and learns from there.
+#include "espalier/evaluate.h"
 #include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"

@@ -3,6 +3,7 @@
 // A result is one sum along the row, in one order, whatever the other rows and columns are. So a row's results don't depend on those
 // that are computed with it.
 #pragma once
+#include "espalier/dtypes.h"
 #include "selection.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

@@ -1,6 +1,7 @@
 // Panels of a bf16 product: 16, 32, 48 or 64 columns of a selection, as words of two consecutive values of the summed dimension.
 // Lists, other stored dtypes and scales are dealt with while packing, so no copy of a weight is ever made.
 #pragma once
+#include "espalier/dtypes.h"
 #include "selection.h"
 #include "tile.h"
 

@@ -1,5 +1,6 @@
 // RMSNorm, one pass a row; the backward pass takes the residual sum, the layer loss and the mask gradient along.
 #pragma once
+#include "espalier/dtypes.h"
 #include "simd.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

@@ -1,5 +1,6 @@
 // Stored matrices, read by lists of rows and columns in whatever dtype they have.
 #pragma once
+#include "espalier/dtypes.h"
 #include "simd.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
+#include "espalier/model_config.h"
 #include "types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

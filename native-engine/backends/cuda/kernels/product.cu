@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
+#include "espalier/model_config.h"
 #include "pack.h"
 #include "product.h"
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "espalier/model_masks.h"
 #include "espalier/model_weights.h"
 #include "espalier/train_state.h"
-#include "espalier/trainer.h"
 
 namespace espalier {
 

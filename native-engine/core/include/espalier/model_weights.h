@@ -7,11 +7,10 @@
 #include <vector>
 
 #include "espalier/cancel.h"
+#include "espalier/dtypes.h"
 #include "espalier/model_config.h"
 
 namespace espalier {
-
-enum class DType { kF32, kF16, kBF16 };
 
 // A read-only matrix [rows, cols], row-major, in the dtype of the file; not owned. A vector has rows == 1.
 // The pointer has the alignment of the file (8 bytes at least is not guaranteed): use unaligned loads.

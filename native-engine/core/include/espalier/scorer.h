@@ -1,11 +1,20 @@
 // Log-likelihoods of texts after a context, as evaluation tasks need them by the thousand.
 #pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
-#include "espalier/trainer.h"
+#include "espalier/device.h"
+#include "espalier/dtypes.h"
+#include "espalier/train_state.h"
 
 namespace espalier {
+
+struct DeviceHome;  // core/training/device_home.h
 
 // The last `scored` tokens are scored, and the tokens before them are their context. All but the last token are the model's input.
 struct ScoredSequence {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "espalier/device.h"
+#include "espalier/dtypes.h"
 #include "espalier/model_weights.h"
-#include "espalier/trainer.h"
 
 namespace espalier {
 

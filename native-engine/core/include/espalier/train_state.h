@@ -199,6 +199,4 @@ struct LogAlphas {
   LogAlphas(const StateLayout& layout, std::span<const float> masks, const ShapeTarget& shape);  // masks: what follows LoRA in the layout
 };
 
-std::string sha256_hex(std::span<const uint8_t> bytes);
-
 }  // namespace espalier

@@ -6,7 +6,11 @@
 #include <memory>
 #include <span>
 
-#include "espalier/trainer.h"
+#include "espalier/device.h"
+#include "espalier/dtypes.h"
+#include "espalier/model_weights.h"
+#include "espalier/segment_plan.h"
+#include "espalier/token_data.h"
 
 namespace espalier {
 

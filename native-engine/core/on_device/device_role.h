@@ -2,8 +2,8 @@
 #pragma once
 #include <vector>
 
-#include "step/device_state.h"
-#include "step/role.h"
+#include "on_device/device_state.h"
+#include "on_device/role.h"
 
 namespace espalier {
 

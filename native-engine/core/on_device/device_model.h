@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "espalier/device.h"
-#include "step/weight_stream.h"
+#include "espalier/model_config.h"
+#include "espalier/model_weights.h"
+#include "on_device/weight_stream.h"
 
 namespace espalier {
 

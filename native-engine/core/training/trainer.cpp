@@ -3,19 +3,19 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
 #include "base/memory_use.h"
 #include "device/registry.h"
+#include "espalier/batch_order.h"
 #include "espalier/error.h"
+#include "espalier/memory_plan.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"
-#include "step/step.h"
-#include "step/trainer_impl.h"
-#include "step/update.h"
+#include "training/trainer_impl.h"
+#include "training/update.h"
 
 namespace espalier {
 

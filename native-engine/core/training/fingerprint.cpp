@@ -2,8 +2,8 @@
 #include <gnu/libc-version.h>
 
 #include "device/registry.h"
-#include "espalier/trainer.h"
-#include "step/build_id.h"
+#include "espalier/fingerprint.h"
+#include "training/build_id.h"
 
 namespace espalier {
 

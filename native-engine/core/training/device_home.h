@@ -1,8 +1,8 @@
 // A device that holds a model's weights, and memory that its run leaves alone between two steps. An evaluation beside the run finds both
 // there, so that it takes little of the device for itself.
 #pragma once
-#include "step/device_model.h"
-#include "step/workspace.h"
+#include "on_device/device_model.h"
+#include "on_device/workspace.h"
 
 namespace espalier {
 

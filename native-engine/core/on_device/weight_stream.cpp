@@ -1,4 +1,4 @@
-#include "step/weight_stream.h"
+#include "on_device/weight_stream.h"
 
 #include <algorithm>
 #include <cstring>

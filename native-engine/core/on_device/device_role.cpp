@@ -1,4 +1,4 @@
-#include "step/device_role.h"
+#include "on_device/device_role.h"
 
 namespace espalier {
 

@@ -1,4 +1,4 @@
-#include "step/update.h"
+#include "training/update.h"
 
 #include <cmath>
 

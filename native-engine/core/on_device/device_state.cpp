@@ -1,4 +1,4 @@
-#include "step/device_state.h"
+#include "on_device/device_state.h"
 
 #include <algorithm>
 

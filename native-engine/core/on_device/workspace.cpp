@@ -1,4 +1,4 @@
-#include "step/workspace.h"
+#include "on_device/workspace.h"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
-#include "step/device_home.h"
+#include "training/device_home.h"
 
 #include "device/registry.h"
-#include "step/trainer_impl.h"
+#include "training/trainer_impl.h"
 
 namespace espalier {
 

@@ -1,11 +1,11 @@
-#include "step/own_weights.h"
+#include "training/own_weights.h"
 
 #include <algorithm>
 
 #include "files/number_formats.h"
 #include "method/masks.h"
 #include "model/tensor_names.h"
-#include "step/role.h"
+#include "on_device/role.h"
 
 namespace espalier {
 

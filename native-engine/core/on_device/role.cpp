@@ -1,4 +1,4 @@
-#include "step/role.h"
+#include "on_device/role.h"
 
 #include <algorithm>
 #include <cstring>

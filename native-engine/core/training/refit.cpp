@@ -1,11 +1,12 @@
-#include "step/refit.h"
+#include "training/refit.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "espalier/batch_order.h"
 #include "files/number_formats.h"
 #include "step/step.h"
-#include "step/trainer_impl.h"
+#include "training/trainer_impl.h"
 
 namespace espalier {
 

@@ -4,7 +4,8 @@
 #include <vector>
 
 #include "device/backend.h"
-#include "espalier/trainer.h"
+#include "espalier/dtypes.h"
+#include "espalier/train_state.h"
 
 namespace espalier {
 

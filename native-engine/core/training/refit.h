@@ -5,6 +5,8 @@
 #include <functional>
 #include <vector>
 
+#include "espalier/step_report.h"
+#include "espalier/trainer_options.h"
 #include "method/low_rank_fit.h"
 #include "step/layer_pass.h"
 #include "step/token_rows.h"

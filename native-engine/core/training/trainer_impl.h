@@ -1,9 +1,10 @@
 // The one implementation of Trainer, seen by tests and benchmarks.
 #pragma once
+#include "espalier/trainer.h"
 #include "method/one_shot.h"
-#include "step/device_home.h"
-#include "step/refit.h"
 #include "step/step.h"
+#include "training/device_home.h"
+#include "training/refit.h"
 
 namespace espalier {
 

@@ -1,4 +1,4 @@
-#include "step/device_model.h"
+#include "on_device/device_model.h"
 
 #include "device/registry.h"
 

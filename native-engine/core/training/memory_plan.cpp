@@ -6,8 +6,9 @@
 #include "base/memory_use.h"
 #include "device/registry.h"
 #include "espalier/error.h"
+#include "espalier/memory_plan.h"
 #include "model/tensor_names.h"
-#include "step/trainer_impl.h"
+#include "training/trainer_impl.h"
 
 namespace espalier {
 

@@ -1,14 +1,14 @@
 // The step that prunes at once: calibration on the training text, then masks that no training follows.
-#include "method/one_shot.h"
-
 #include <chrono>
 #include <cmath>
 #include <limits>
 
+#include "espalier/batch_order.h"
 #include "method/masks.h"
+#include "method/one_shot.h"
 #include "method/sparsity.h"
 #include "step/squares.h"
-#include "step/trainer_impl.h"
+#include "training/trainer_impl.h"
 
 namespace espalier {
 

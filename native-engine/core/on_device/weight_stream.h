@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device/backend.h"
+#include "espalier/model_weights.h"
 
 namespace espalier {
 

@@ -1,6 +1,6 @@
 // A student's own weights, which recovery trains in place of LoRA.
 #pragma once
-#include "espalier/trainer.h"
+#include "espalier/train_state.h"
 
 namespace espalier {
 

@@ -1,0 +1,9 @@
+// The types of numbers: of stored weights, and of the operands of products.
+#pragma once
+
+namespace espalier {
+
+enum class DType { kF32, kF16, kBF16 };
+enum class ComputeDType { kF32, kBF16 };
+
+}  // namespace espalier

@@ -1,0 +1,33 @@
+// Perplexity of a model on a text.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "espalier/device.h"
+#include "espalier/dtypes.h"
+#include "espalier/model_weights.h"
+#include "espalier/train_state.h"
+
+namespace espalier {
+
+struct EvaluationResult {
+  double negative_log_likelihood = 0;  // mean, nats per prediction
+  double perplexity = 0;
+  int64_t predictions = 0;
+  double zero_share = 0;  // of the projections' weights, where single ones were set to 0
+};
+
+struct DeviceHome;  // core/training/device_home.h
+
+// Perplexity of a model under the deterministic masks and LoRA of `state` (nullptr: the model as it is), over
+// non-overlapping windows, each by itself from position 0, in f32 arithmetic (or bf16 products when asked). `beside`: of a session on the
+// same device, whose steps wait meanwhile; no bit depends on it.
+EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
+                          int64_t window, ComputeDType dtype, const BackendSpec& backend,
+                          const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel,
+                          const std::shared_ptr<const DeviceHome>& beside = nullptr);
+
+}  // namespace espalier

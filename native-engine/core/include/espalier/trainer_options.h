@@ -1,0 +1,37 @@
+// The options of a training session: what decides its memory and its bits, beside the settings of a segment.
+#pragma once
+#include <cstdint>
+
+#include "espalier/device.h"
+#include "espalier/dtypes.h"
+#include "espalier/train_state.h"
+
+namespace espalier {
+
+// The parameters that learn under frozen masks: LoRA, or the student's own weights, into which LoRA is folded where these steps begin.
+enum class RecoverWeights { kLora, kAll };
+
+struct TrainerOptions {
+  ComputeDType dtype = ComputeDType::kBF16;
+  int64_t batch_size = 8;         // B
+  int64_t sequence_length = 128;  // T
+  int64_t micro_shards = 1;       // of the batch, one after the other; gradients are added in their order
+  bool exact_sparse = true;       // closed heads and units take no part in a step
+  bool checkpoint_activations = false;
+  // Steps under frozen masks: the probability that LoRA does not see an entry of its input, from 0 to below 1; and the rank that a session
+  // adds to LoRA where these steps begin.
+  double recover_lora_dropout = 0;
+  int64_t recover_lora_rank = 0;
+  // Batches of the text that recovery begins with, in the order of its steps: LoRA of o_proj and down_proj is fitted to the intact model on
+  // them before the first of these steps. 0: no refit.
+  int64_t recover_refit_batches = 0;
+  RecoverWeights recover_weights = RecoverWeights::kLora;
+  BlockGates gates;  // that the states of the session have
+  // The share of the prunable parameters that is gone when own weights begin to learn. The plan of memory goes by it, and nothing else.
+  double planned_sparsity = 0;
+  bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
+  uint64_t memory_limit_bytes = 0;  // 0: what the device has free
+  BackendSpec backend;
+};
+
+}  // namespace espalier
