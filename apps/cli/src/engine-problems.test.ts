@@ -1,6 +1,6 @@
 // The words of `up` about the engines that it started the server with.
 import { v1 } from '#protocol';
-import { problemsOf } from './commands/engine-problems.js';
+import { problemsOf } from './commands/server/engine-problems.js';
 
 const { ENGINE_STATUS_IDLE, ENGINE_STATUS_NOT_STARTED, ENGINE_STATUS_UNREACHABLE } = v1.EngineStatus;
 const engine = (part: Partial<v1.Engine>): v1.Engine => v1.Engine.fromPartial(part);

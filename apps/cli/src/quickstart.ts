@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { restrictToOwner } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from './cli-error.js';
-import { LAUNCH_TIMEOUT_MS } from './commands/launch.js';
+import { LAUNCH_TIMEOUT_MS } from './commands/runs/launch.js';
 import type { Connection } from './connection/connection.js';
 import { DEFAULT_SERVER } from './connection/server-address.js';
 import type { Context } from './context.js';

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { announcement } from '../connection/server-address.js';
 import { Context, type GlobalOptions } from '../context.js';
-import { stoppedWords } from './stopped.js';
+import { stoppedWords } from './server/stopped.js';
 
 const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--stop', '--data-root']);
 /** Elsewhere --data is one path. */

@@ -6,7 +6,7 @@ import { Connection } from '../connection/connection.js';
 import { findServer } from '../connection/server-address.js';
 import { STATUSES } from '../options/parse.js';
 import { action, examples } from './command.js';
-import { SOURCES } from './logs.js';
+import { SOURCES } from './server/logs.js';
 
 const SCRIPTS: Record<string, string> = {
   bash: `_espalier() {

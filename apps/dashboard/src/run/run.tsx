@@ -23,16 +23,16 @@ import {
 import { Meter, Pending, Status, TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { Actions } from './actions.js';
-import { CurvesTab } from './curves.js';
-import { EvaluationsTab } from './evaluations.js';
-import { FamilyTab } from './family.js';
-import { HistoryTab } from './history.js';
-import { LadderTab } from './ladder.js';
-import { MasksTab } from './masks.js';
+import { CurvesTab } from './curves/curves.js';
+import { EvaluationsTab } from './results/evaluations.js';
+import { FamilyTab } from './record/family.js';
+import { HistoryTab } from './record/history.js';
+import { LadderTab } from './results/ladder.js';
+import { MasksTab } from './masks/masks.js';
 import { SettingsTab } from './settings.js';
 import { TeachersTab } from './teachers.js';
-import { TextsTab } from './texts.js';
-import { Integrity } from './integrity.js';
+import { TextsTab } from './results/texts.js';
+import { Integrity } from './record/integrity.js';
 
 const LIVE_EVERY_MS = 1_000;
 const TABS = {

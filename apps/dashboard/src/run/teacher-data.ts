@@ -4,7 +4,7 @@ import { useLoaded, type Loaded } from '../api/loaded.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import { teacherWord } from '../ui/format.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import type { Assignment } from './marks.js';
+import type { Assignment } from './curves/marks.js';
 import { countedEvents, storedFact } from './stored-fact.js';
 
 export interface Teachers {

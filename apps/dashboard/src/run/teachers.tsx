@@ -5,7 +5,7 @@ import { Pending, Scroll } from '../ui/parts.js';
 import { ForkButton } from './fork-button.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';
-import { Timeline } from './timeline.js';
+import { Timeline } from './curves/timeline.js';
 
 export function TeachersTab({ run, fork }: TabProps) {
   const teachers = useTeachers(run);

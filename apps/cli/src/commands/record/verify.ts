@@ -1,0 +1,109 @@
+// Is the record of a run whole and true?
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from '../../cli-error.js';
+import type { Context } from '../../context.js';
+import type { Output } from '../../output/output.js';
+import { number, stepRange } from '../../options/parse.js';
+import { count, decimal, howMany, problemsFound } from '../../output/format.js';
+import { ShareLine } from '../../progress/share-line.js';
+import { verifyAll } from './verify-all.js';
+import { action, examples, RUN_ARGUMENT } from '../command.js';
+
+interface VerifyOptions {
+  all?: boolean;
+  replay?: true | { from?: bigint; to?: bigint };
+  tolerance?: number;
+}
+
+export function registerVerify(program: Command): void {
+  const verify = program
+    .command('verify')
+    .argument('[run]', RUN_ARGUMENT[1])
+    .summary('prove that the record of a run is whole and true')
+    .description(
+      'Checks that no event is missing or altered (digest chain) and that every artifact is there with the bytes of its digest. With ' +
+        '--replay the recorded steps are computed again and the states compared bit by bit; a difference is narrowed to step and tensor.',
+    )
+    .option(
+      '--all',
+      'every run and study, every event of the store and every artifact instead of one run; files that no event names are listed',
+    )
+    .option('--replay [from..to]', 'compute again and compare; only these steps when given', (text: string) => stepRange(text))
+    .option('--tolerance <difference>', 'with --replay on an engine of other numerics: the relative difference to accept', number);
+  examples(
+    verify,
+    ['espalier verify k3f9'],
+    ['espalier verify --all', 'the whole store'],
+    ['espalier verify k3f9 --replay 100..200'],
+    ['espalier verify k3f9 --replay --tolerance 1e-3', 'on another machine'],
+  );
+  action<VerifyOptions>(verify, (context, names, options) => {
+    if (options.all === true) {
+      if (names.length > 0 || options.replay !== undefined || options.tolerance !== undefined)
+        throw new CliError('OPTIONS_CONFLICT', '--all takes no run and no replay', { exitCode: ExitCode.usage });
+      return verifyAll(context);
+    }
+    if (names.length === 0) throw new CliError('OPTION_REQUIRED', 'name a run, or say --all', { exitCode: ExitCode.usage });
+    return verifyRun(context, names, options);
+  });
+}
+
+async function verifyRun({ connection, output, signal }: Context, [runId]: string[], options: VerifyOptions): Promise<number> {
+  if (options.tolerance !== undefined && options.replay === undefined) {
+    throw new CliError('OPTION_REQUIRED', '--tolerance is for --replay: give both', { field: '--tolerance', exitCode: ExitCode.usage });
+  }
+  const range = typeof options.replay === 'object' ? options.replay : {};
+  const request: v1.VerifyRunRequest = {
+    runId: runId!,
+    replay: options.replay !== undefined,
+    fromStep: range.from,
+    toStep: range.to,
+    tolerance: options.tolerance,
+  };
+  const line = new ShareLine(output, 'verifying');
+  const checks = new Map<string, { good: number; bad: number }>();
+  let summary: v1.VerifySummary | undefined;
+  try {
+    for await (const response of connection.stream(connection.history, connection.history.verifyRun, request, signal)) {
+      line.update(response.doneShare);
+      summary = response.summary ?? summary;
+      if (response.check === '' || response.summary !== undefined) continue;
+      const tally = checks.get(response.check) ?? { good: 0, bad: 0 };
+      tally[response.ok ? 'good' : 'bad']++;
+      checks.set(response.check, tally);
+      if (!response.ok) line.print(`${output.style('red', 'wrong')}  ${response.check}  ${response.subject}: ${response.detail}`);
+    }
+  } finally {
+    line.end();
+  }
+  if (summary === undefined) throw new CliError('RESULT_MISSING', 'the server ended the check without a result; try again');
+  output.result(summary, () => printSummary(output, summary, checks, range));
+  return summary.ok ? ExitCode.ok : ExitCode.failed;
+}
+
+function printSummary(
+  output: Output,
+  summary: v1.VerifySummary,
+  checks: Map<string, { good: number; bad: number }>,
+  range: { from?: bigint; to?: bigint },
+): void {
+  for (const [check, { good, bad }] of checks) {
+    const mark = bad === 0 ? output.style('green', 'ok   ') : output.style('red', 'wrong');
+    output.line(`${mark}  ${check}: ${count(good)} good${bad === 0 ? '' : `, ${count(bad)} bad`}`);
+  }
+  if (summary.firstDivergentStep !== undefined) {
+    const tensor = summary.firstDivergentTensor === '' ? '' : ` in ${summary.firstDivergentTensor}`;
+    output.text(
+      `first difference at step ${summary.firstDivergentStep}${tensor}: ` +
+        `at most ${decimal(summary.maxAbsDifference)} absolute, ${decimal(summary.maxRelDifference)} relative`,
+    );
+  }
+  const within =
+    range.from === undefined && range.to === undefined ? '' : `, the recorded stretches that hold ${range.from ?? ''}..${range.to ?? ''}`;
+  const replayed = summary.replayedSteps > 0n ? `, ${howMany(summary.replayedSteps, 'step')} computed again${within}` : '';
+  const verdict = summary.ok
+    ? output.style('green', 'the record is whole and true')
+    : output.style('red', problemsFound(summary.problems.length));
+  output.text(`${verdict}: ${howMany(summary.events, 'event')}, ${howMany(summary.artifacts, 'artifact')}${replayed}`);
+}

@@ -1,0 +1,174 @@
+// bench: the speed of the pruned model beside the model before pruning; and the table of seconds by width that target_speedup goes by.
+import { speedWords, spreadWords } from '#comparison';
+import { Readable } from 'node:stream';
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from '../../cli-error.js';
+import type { Context } from '../../context.js';
+import { benchRun } from '../../engine-calls.js';
+import { writeFileWhole } from '../../files.js';
+import { absolutePath, positiveNumber, wholeNumber } from '../../options/parse.js';
+import { bytes, count, decimal, howMany } from '../../output/format.js';
+import { ShareLine } from '../../progress/share-line.js';
+import { action, examples } from '../command.js';
+
+interface BenchOptions {
+  teacher?: number;
+  export?: string;
+  prompt?: number;
+  tokens?: number;
+  batch?: number;
+  rounds?: number;
+  dtype?: string;
+  format?: string;
+  table?: boolean;
+  model?: string;
+  on?: string;
+  phase?: string;
+  context?: number;
+  out?: string;
+}
+
+/** Measuring nine widths of a large model takes minutes. */
+const TABLE_TIMEOUT_MS = 3_600_000;
+
+export function registerBench(program: Command): void {
+  const bench = program
+    .command('bench')
+    .argument('[run]', 'id or name of the run, or the beginning of its id; with --table none')
+    .summary('speed of a run, one of its teachers or an export beside the intact model')
+    .description(
+      'Measures how long the model takes for a prompt (prefill) and for each token after it (decode), before pruning and after, in ' +
+        'turns, so that a machine that slows down slows both. Times are medians over the rounds; a ratio is that of the times in the ' +
+        'same round, with the interval in which that of many more rounds would lie. Rounds go on until it is narrow, or for ten ' +
+        'seconds. Both models are stored in one dtype. Parameters are those of an export. Nothing is recorded. A run with ' +
+        'target_speedup is measured with the context and batch of its speed table, and its figure by the table is shown beside the ' +
+        'measured one. With --table it measures such a table for a model instead: on an idle machine, please.',
+    )
+    .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
+    .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
+    .option('--prompt <tokens>', 'length of each prompt (default: 128)', positiveNumber)
+    .option('--tokens <n>', 'to make after each prompt (default: 32)', positiveNumber)
+    .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', positiveNumber)
+    .option('--rounds <n>', 'how often (default: until the ratios are certain)', positiveNumber)
+    .option('--dtype <type>', 'bf16 or f32 (default: f32 where the model is stored so, else bf16)')
+    .option('--format <format>', 'of the export whose parameters are told (default: hf-remote)')
+    .option('--table', 'measure the seconds by width of a model, for --speed-table of a launch')
+    .option('--model <folder>', 'the model of --table', absolutePath)
+    .option('--on <device>', 'of --table: the device that the engine has to have, e.g. cpu (default: whichever it has)')
+    .option('--phase <phase>', 'of --table: decode or prefill (default: decode)')
+    .option('--context <tokens>', 'of --table: tokens before the new one, or of the prompt (default: 2048)', positiveNumber)
+    .option('--out <file>', 'the file that --table writes');
+  examples(
+    bench,
+    ['espalier bench k3f9'],
+    ['espalier bench k3f9 --teacher 30 --batch 8 --prompt 64'],
+    ['espalier bench --table --model ./model --context 2048 --out cpu.json'],
+  );
+  action<BenchOptions>(bench, async (context, [runId], options) => {
+    const { connection, output, signal } = context;
+    if (options.table === true) return measureTable(context, runId, options);
+    const misplaced = (['model', 'on', 'phase', 'context', 'out'] as const).find((name) => options[name] !== undefined);
+    if (misplaced !== undefined) throw usage(`--${misplaced} belongs to --table`);
+    if (runId === undefined) throw usage('a run is needed, or --table with --model');
+    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
+    const { budget } = run!;
+    const measured = budget?.speed;
+    const sequences = options.batch ?? measured?.batch ?? 1;
+    const line = new ShareLine(output, 'measuring');
+    const request = {
+      runId,
+      teacherMark: options.teacher,
+      exportDigest: options.export ?? '',
+      promptTokens: options.prompt ?? measured?.context ?? 0,
+      tokens: options.tokens ?? 0,
+      sequences,
+      rounds: options.rounds ?? 0,
+      computeDtype: options.dtype ?? '',
+      format: options.format ?? '',
+    };
+    try {
+      const outcome = await benchRun(connection, request, (share, waitingFor) => line.update(share, waitingFor), signal);
+      line.end();
+      const { dense, compact, copyBytesPerSecond, rounds, computeDtype, format } = outcome;
+      output.result(outcome, () => {
+        output.table(
+          ['MODEL', 'PARAMETERS', 'WEIGHTS READ', 'PREFILL', 'DECODE'],
+          [row('intact', dense, sequences), row('pruned', compact, sequences)],
+          [1, 2, 3, 4],
+        );
+        const gains = `prefill ${gain(compact.prefillSpeedUp)}, decode ${gain(compact.decodeSpeedUp)}`;
+        output.text(`${gains}; ${howMany(rounds, 'round')}, both in ${computeDtype}`);
+        if (budget !== undefined && measured !== undefined) output.text(speedTargetWords(budget, measured, compact));
+        output.text(format === '' ? 'parameters of the export that was measured' : `parameters of an export in the format ${format}`);
+        const share = (speed: v1.ModelSpeed): string => decimal(readRate(speed) / copyBytesPerSecond, 2);
+        output.text(
+          `weights are read at ${share(dense)} (intact) and ${share(compact)} (pruned) of the ${bytes(copyBytesPerSecond)}/s that a copy ` +
+            'reads and writes here',
+        );
+      });
+    } finally {
+      line.end();
+    }
+  });
+}
+
+function readRate({ weightBytes, passSeconds }: v1.ModelSpeed): number {
+  return Number(weightBytes) / passSeconds;
+}
+
+/** "1.6x faster (1.58 to 1.65)" */
+const gain = (speedUp: v1.SpeedUp | undefined): string =>
+  speedUp === undefined ? '-' : `${speedWords(speedUp)} (${spreadWords(speedUp)})`;
+
+function row(name: string, speed: v1.ModelSpeed, sequences: number): string[] {
+  return [
+    name,
+    count(speed.parameterCount),
+    bytes(speed.weightBytes),
+    `${decimal(speed.prefillSeconds * 1e3, 2)} ms`,
+    `${count(Math.round(sequences / speed.passSeconds))} tokens/s`,
+  ];
+}
+
+const usage = (message: string): CliError => new CliError('USAGE', message, { exitCode: ExitCode.usage });
+
+/** "asked 1.60x in decode on this device; by the table 1.61x; measured 1.57x" */
+function speedTargetWords({ intact, asked, predicted }: v1.Budget, { phase, device }: v1.SpeedMeasured, compact: v1.ModelSpeed): string {
+  const times = (ratio: number): string => `${decimal(ratio, 2)}x`;
+  const gained = phase === 'decode' ? compact.decodeSpeedUp : compact.prefillSpeedUp;
+  const parts = [`asked ${times(intact / asked)} in ${phase} on ${device}`];
+  if (predicted !== undefined) parts.push(`the last state by the table ${times(intact / predicted)}`);
+  if (gained !== undefined) parts.push(`measured ${times(gained.times)}`);
+  return parts.join('; ');
+}
+
+async function measureTable({ connection, output }: Context, runId: string | undefined, options: BenchOptions): Promise<void> {
+  if (runId !== undefined) throw usage('--table measures a model, not a run: leave the run out');
+  const { model, out } = options;
+  if (model === undefined || out === undefined) throw usage(`--table needs ${model === undefined ? '--model' : '--out'}`);
+  const misplaced = (['teacher', 'export', 'prompt', 'tokens', 'format'] as const).find((name) => options[name] !== undefined);
+  if (misplaced !== undefined) throw usage(`--${misplaced} has no meaning with --table`);
+  const request = {
+    modelPath: model,
+    on: options.on ?? '',
+    phase: options.phase ?? '',
+    context: options.context ?? 0,
+    batch: options.batch ?? 0,
+    rounds: options.rounds ?? 0,
+    computeDtype: options.dtype ?? '',
+  };
+  const { engines } = connection;
+  const answer = await connection.call(engines, engines.measureSpeedTable, request, TABLE_TIMEOUT_MS);
+  await writeFileWhole(out, Readable.from([answer.table]));
+  const { table, ...figures } = answer;
+  output.result({ ...figures, file: out, bytes: table.length }, () => {
+    const spread = `${decimal(answer.passSpread * 100, 1)}%`;
+    output.text(
+      `${options.phase ?? 'decode'} at context ${count(answer.context)} on ${answer.device}: ` +
+        `${decimal(answer.passSeconds * 1e3, 3)} ms for the intact model, give or take ${spread}`,
+    );
+    if (answer.problem !== '') output.text(`${answer.problem} (the file is written all the same)`);
+    else output.text(`${out}: launch with --target-speedup and --speed-table ${out}`);
+  });
+}

@@ -1,0 +1,140 @@
+// export: a run as a model for other programs.
+import { dirname, resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { v1 } from '#protocol';
+import { CliError, ExitCode } from '../../cli-error.js';
+import type { Context } from '../../context.js';
+import { connectionWords, type ConnectionNews } from '../../connection/lasting-stream.js';
+import { downloadExport, downloadExportedFile, isOurGguf } from '../../download-export.js';
+import { findExportPlace } from '../../export-folder.js';
+import { clearUnfinished, requireFilePlace, unfinishedWords } from '../../files.js';
+import { exportRun } from '../../engine-calls.js';
+import { absolutePath, positiveNumber, wholeNumber } from '../../options/parse.js';
+import { bytes, count } from '../../output/format.js';
+import type { Output } from '../../output/output.js';
+import { ShareLine } from '../../progress/share-line.js';
+import { action, examples, RUN_ARGUMENT } from '../command.js';
+
+/** As digests are shown elsewhere; the first 4 are enough while no other begins so. */
+const SHOWN_DIGITS = 12;
+
+export interface ExportOptions {
+  out: string;
+  teacher?: number;
+  format?: string;
+  form?: string;
+  dtype?: string;
+  multipleOf?: number;
+  proof: boolean;
+  force?: boolean;
+}
+
+const GGUF_ENDING = '.gguf';
+
+export function registerExport(program: Command): void {
+  const exporting = program
+    .command('export')
+    .argument(...RUN_ARGUMENT)
+    .summary('write the pruned model for other programs')
+    .description(
+      'Makes a model of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its ' +
+        'digest, and the result appears only when it is complete. What it computes is compared with the masked student by every loader ' +
+        'at hand. Formats: hf-remote (layers of their own widths; transformers with trust_remote_code), hf (all layers as wide as the ' +
+        'widest; whatever loads the source), gguf (llama.cpp), vllm (DeciLM), masked (the full size, what was pruned set to zero).',
+    )
+    .requiredOption('-o, --out <path>', 'the folder to write; with --format gguf it may be a file that ends in .gguf', absolutePath)
+    .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
+    .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)')
+    .option('--form <form>', 'of gguf: compacted, padded (all layers alike) or masked (default: compacted, of Qwen3 and SmolLM3 padded)')
+    .option(
+      '--dtype <type>',
+      'bf16, f16 or f32; for gguf also q8_0, and by llama.cpp q4_k_m and its like (docs/exports.md; default: as the original)',
+    )
+    .option(
+      '--multiple-of <n>',
+      'fill MLP and hidden widths up with zeros to a multiple of it (default: 1, for q8_0 32, for q4_k_m 256)',
+      positiveNumber,
+    )
+    .option('--no-proof', 'do not evaluate the result')
+    .option('--force', 'replace an earlier export there; anything else is left alone');
+  examples(
+    exporting,
+    ['espalier export k3f9 --out pruned/'],
+    ['espalier export k3f9 --dtype q8_0 --out pruned.gguf'],
+    ['espalier export k3f9 --dtype q4_k_m --out pruned.gguf', "by llama.cpp's quantizer, where it is at hand"],
+    ['espalier export k3f9 --teacher 20 --format hf --dtype f16 --multiple-of 64 --out pruned-20/'],
+  );
+  action<ExportOptions>(exporting, (context, [runId], options) => exportInto(context, runId!, options));
+}
+
+/** Exports, downloads, and prints the result. */
+export async function exportInto(context: Context, runId: string, options: ExportOptions): Promise<void> {
+  const { connection, output, signal } = context;
+  const force = options.force === true;
+  const asFile = options.out.endsWith(GGUF_ENDING);
+  const format = options.format ?? (asFile ? 'gguf' : '');
+  if (asFile && format !== 'gguf') {
+    throw new CliError('OPTION_INVALID', `--out ${options.out} names a GGUF file, --format ${format} makes a folder`, {
+      field: '--out',
+      exitCode: ExitCode.usage,
+    });
+  }
+  const gguf = { option: '--out', force, what: 'a GGUF file that Espalier wrote', isOurs: isOurGguf };
+  const line = new ShareLine(output, 'exporting');
+  for (const path of clearUnfinished(dirname(resolve(options.out)))) line.note(unfinishedWords(path));
+  const place = asFile ? undefined : await findExportPlace(options.out, force, signal);
+  if (asFile) await requireFilePlace(options.out, gguf);
+  try {
+    const exported = await exportRun(
+      connection,
+      {
+        runId,
+        teacherMark: options.teacher,
+        format,
+        form: options.form ?? '',
+        dtype: options.dtype ?? '',
+        multipleOf: options.multipleOf ?? 0,
+        skipProof: !options.proof,
+      },
+      (share, waitingFor) => line.update(share / 2, waitingFor),
+      signal,
+    );
+    const download = {
+      digest: exported.digest,
+      signal,
+      onProgress: (share: number) => line.update(0.5 + share / 2),
+      findServer: () => context.findServer(),
+      onNews: (news: ConnectionNews) => line.note(connectionWords(news)),
+    };
+    const written =
+      place === undefined
+        ? await downloadExportedFile(connection, { ...download, name: 'model.gguf', path: options.out })
+        : await downloadExport(connection, { ...download, place });
+    line.end();
+    output.result({ ...exported, folder: written.folder, files: written.files }, () => {
+      writeExport(output, exported, options.out);
+      output.text(`evaluate it with: espalier eval ${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}`);
+      output.table(
+        ['FILE', 'SIZE', 'SHA-256'],
+        written.files.map((file) => [file.name, bytes(file.bytes), file.digest]),
+        [1],
+        { FILE: 'cut', 'SHA-256': 'cut' },
+      );
+    });
+  } finally {
+    line.end();
+  }
+}
+
+function writeExport(output: Output, exported: v1.ModelExport, out: string): void {
+  const { format, parameterCount, dtype, step, notes, proof } = exported;
+  const size = `${count(parameterCount)} parameters, ${bytes(exported.bytes)}${dtype === '' ? '' : `, ${dtype}`}`;
+  output.text(`${out}: ${format}, ${size}, step ${step}`);
+  for (const note of notes) output.text(note);
+  if (proof === undefined) output.text('not compared with the masked student (--no-proof)');
+  for (const { loader, outcome, negativeLogLikelihood, message } of proof?.loaders ?? []) {
+    const difference = negativeLogLikelihood - (proof?.negativeLogLikelihood ?? 0);
+    const agreement = `differs from the masked student by ${difference.toExponential(1)} nats`;
+    output.text(`${loader}: ${outcome === 'agrees' ? agreement : `${outcome}, ${message}`}`);
+  }
+}

@@ -1,0 +1,151 @@
+// generate: texts that a run's model writes.
+import type { Command } from 'commander';
+import { v1, visibleLines } from '#protocol';
+import { CliError, ExitCode } from '../../cli-error.js';
+import { bigNumber, number, positiveNumber, wholeNumber } from '../../options/parse.js';
+import { count, decimal } from '../../output/format.js';
+import type { Output } from '../../output/output.js';
+import { LiveLine } from '../../progress/live-line.js';
+import { action, examples, RUN_ARGUMENT } from '../command.js';
+
+interface GenerateOptions {
+  teacher?: number;
+  intact?: boolean;
+  export?: string;
+  maxTokens?: number;
+  temperature?: number;
+  topP?: number;
+  seed?: bigint;
+  stop?: string[];
+  dtype?: string;
+  chat?: boolean;
+}
+
+const ENDS: Partial<Record<v1.TextEnd, string>> = {
+  [v1.TextEnd.TEXT_END_MODEL]: 'the model ended it',
+  [v1.TextEnd.TEXT_END_STOP]: 'a stop text came',
+  [v1.TextEnd.TEXT_END_LENGTH]: 'its length is reached',
+};
+
+export function registerGenerate(program: Command): void {
+  const generate = program
+    .command('generate')
+    .argument(...RUN_ARGUMENT)
+    .argument('<prompt...>', 'texts to go on from; with --chat, what a user says')
+    .summary('text by a run, one of its teachers, an export, or the intact model')
+    .description(
+      'Goes on from a prompt with the last state of a run, and writes the text as it is made. Without a temperature the likeliest token ' +
+        'is always taken. With one, equal seeds give equal texts, whatever other prompts there are. Nothing is recorded. A file or pipe ' +
+        'gets the text unchanged; on a terminal control characters are made visible.',
+    )
+    .option('--teacher <mark>', 'this teacher instead', wholeNumber)
+    .option('--intact', 'the model before pruning instead')
+    .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
+    .option('--max-tokens <n>', 'of each text (default: 128)', positiveNumber)
+    .option('--temperature <t>', 'how far to stray from the likeliest tokens; 1: as the model says (default: 0)', number)
+    .option('--top-p <share>', 'only the likeliest tokens that have this much of the probability together', number)
+    .option('--seed <n>', 'of the random numbers (default: 0)', bigNumber)
+    .option('--stop <text>', 'end a text before this one; may be given again', gathered)
+    .option('--chat', "answer: the model's own chat template writes each prompt as the message of a user")
+    .option('--dtype <type>', 'f32 or bf16 (default: f32)');
+  examples(
+    generate,
+    ['espalier generate k3f9 "Once upon"'],
+    ['espalier generate k3f9 "Once upon" --intact --max-tokens 40'],
+    ['espalier generate k3f9 --chat "Who wrote Faust?"'],
+    ['espalier generate k3f9 "Q: Who? A:" "Q: Where? A:" --temperature 0.8 --top-p 0.95 --seed 7 --stop "Q:"'],
+  );
+  action<GenerateOptions>(generate, async ({ connection, output, signal }, [runId, ...prompts], options) => {
+    const request = v1.GenerateRequest.fromPartial({
+      runId: runId!,
+      teacherMark: options.teacher,
+      intact: options.intact ?? false,
+      exportDigest: options.export ?? '',
+      prompts,
+      maxTokens: options.maxTokens ?? 0,
+      temperature: options.temperature ?? 0,
+      topP: options.topP,
+      seed: options.seed ?? 0n,
+      stop: options.stop ?? [],
+      computeDtype: options.dtype ?? '',
+      chat: options.chat ?? false,
+    });
+    const live = new LiveLine(output.terminal);
+    const texts = new Texts(output, prompts, options.chat === true ? '\n' : '');
+    let outcome: v1.GenerationOutcome | undefined;
+    try {
+      for await (const message of connection.stream(connection.runs, connection.runs.generate, request, signal, asItIs)) {
+        if (message.waitingFor !== '') live.update(`waiting for ${message.waitingFor}`);
+        else live.end();
+        message.pieces.forEach((piece) => texts.add(piece));
+        outcome = message.outcome ?? outcome;
+      }
+    } finally {
+      live.end();
+      texts.close();
+    }
+    if (outcome === undefined)
+      throw new CliError('RESULT_MISSING', 'the server ended the text without a result; try again', { exitCode: ExitCode.failed });
+    writeOutcome(output, texts, outcome, live);
+  });
+}
+
+function gathered(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), text];
+}
+
+/** Texts makes it fit for where it goes. */
+const asItIs = (message: v1.GenerateResponse): v1.GenerateResponse => message;
+
+/** Prints texts: a single text while it is made, several texts each at its end. */
+class Texts {
+  readonly all: { prompt: string; text: string; tokens: number; end: string }[];
+  private open = false;
+
+  /** @param between a prompt and its text */
+  constructor(
+    private readonly output: Output,
+    prompts: readonly string[],
+    private readonly between: string,
+  ) {
+    this.all = prompts.map((prompt) => ({ prompt, text: '', tokens: 0, end: '' }));
+  }
+
+  add({ prompt, text, tokens, end }: v1.TextPiece): void {
+    const one = this.all[prompt];
+    if (one === undefined) return;
+    const first = one.text === '';
+    one.text += text;
+    one.tokens = tokens;
+    one.end = ENDS[end] ?? '';
+    if (this.output.json) return;
+    if (this.all.length === 1) {
+      this.output.piece(`${first ? this.lead(one.prompt) : ''}${this.shown(text)}`);
+      this.open = true;
+    } else if (one.end !== '') this.output.piece(`${this.lead(one.prompt)}${this.shown(one.text)}\n\n`);
+  }
+
+  private lead(prompt: string): string {
+    return `${this.output.style('dim', this.shown(prompt))}${this.between}`;
+  }
+
+  /** Programs get the text of the model unchanged. For a terminal, control characters are made visible, except line breaks. */
+  private shown(text: string): string {
+    return this.output.terminal.isScreen ? visibleLines(text) : text;
+  }
+
+  /** Ends the line under way. */
+  close(): void {
+    if (this.open) this.output.line();
+    this.open = false;
+  }
+}
+
+function writeOutcome(output: Output, texts: Texts, outcome: v1.GenerationOutcome, live: LiveLine): void {
+  output.result({ texts: texts.all, outcome }, () => {
+    const ends = [...new Set(texts.all.map(({ end }) => end))];
+    const { generatedTokens, decodeSeconds } = outcome;
+    const speed = decodeSeconds > 0 ? `, ${decimal(Number(generatedTokens) / decodeSeconds, 0)} tokens/s` : '';
+    live.note(`${count(generatedTokens)} tokens${speed}${ends.length === 1 ? `; ${ends[0]}` : ''}`);
+  });
+}

@@ -1,0 +1,206 @@
+// ladder: every teacher of a run as a model that could be exported, and the best of them.
+import { onFront, perplexityOf, speedWords } from '#comparison';
+import type { Command } from 'commander';
+import type { v1 } from '#protocol';
+import { CliError, ExitCode } from '../../cli-error.js';
+import type { Context } from '../../context.js';
+import { requireFilePlace, writeFileWhole } from '../../files.js';
+import type { Connection } from '../../connection/connection.js';
+import { candidatesOf, type Rated } from '../../ladder/candidates.js';
+import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
+import { ladderSvg, isLadderSvg } from '../../ladder/ladder-svg.js';
+import { nameOf, smallestWithin, type Candidate } from '../../ladder/pareto.js';
+import { benchRun, evaluateRun } from '../../engine-calls.js';
+import { absolutePath, number, wholeNumber } from '../../options/parse.js';
+import { count, decimal, percent } from '../../output/format.js';
+import type { Output } from '../../output/output.js';
+import { ShareLine } from '../../progress/share-line.js';
+import { action, examples, RUN_ARGUMENT } from '../command.js';
+import { exportInto } from './export.js';
+
+interface LadderOptions {
+  every?: number;
+  dtype?: string;
+  svg?: string;
+  force?: boolean;
+  choose?: number | 'last';
+  maxPerplexity?: number;
+  export?: string;
+  format?: string;
+}
+
+export function registerLadder(program: Command): void {
+  const ladder = program
+    .command('ladder')
+    .argument(...RUN_ARGUMENT)
+    .summary('size, speed and perplexity of every teacher and the last state, and the best of them')
+    .description(
+      'Evaluates every teacher of a run and its last state on its validation text and measures their speed, each in turns with the ' +
+        'intact model. A star marks those that no other is at once as small and as good as (the Pareto front of parameters and ' +
+        'perplexity). Parameters are those of an export in the format. Evaluations that the history has are not made again.',
+    )
+    .option('--every <n>', 'only each n-th teacher, and the last state', wholeNumber)
+    .option('--dtype <type>', 'in which speed is measured, bf16 or f32 (default: as "espalier bench")')
+    .option('--svg <file>', 'also as a drawing', absolutePath)
+    .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
+    .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
+    .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
+    .option('--format <format>', 'of the exports whose parameters are told and chosen by, and of --export (default: hf-remote)')
+    .option('--force', 'replace an earlier drawing or export there; anything else is left alone');
+  examples(ladder, ['espalier ladder k3f9 --svg ladder.svg'], ['espalier ladder k3f9 --every 5 --max-perplexity 6.5 --export pruned.gguf']);
+  action<LadderOptions>(ladder, async (context, [runId], options) => {
+    const { output, signal } = context;
+    requireSense(options);
+    const force = options.force === true;
+    if (options.svg !== undefined)
+      await requireFilePlace(options.svg, { option: '--svg', force, what: 'a drawing of "espalier ladder"', isOurs: isLadderSvg });
+    const { candidates, chosen } = await climb(context, runId!, options, signal);
+    if (options.svg !== undefined) await writeFileWhole(options.svg, once(Buffer.from(ladderSvg(candidates))));
+    if (options.export === undefined || chosen === undefined) {
+      output.result({ candidates: shown(candidates, chosen) }, () => writeLadder(output, candidates, options, chosen));
+      return;
+    }
+    if (!output.json) writeLadder(output, candidates, options, chosen);
+    const format = options.format === undefined ? {} : { format: options.format };
+    const teacher = typeof chosen.mark === 'number' ? { teacher: chosen.mark } : {};
+    await exportInto(context, runId!, { out: options.export, ...teacher, proof: true, force, ...format });
+  });
+}
+
+const markOrLast = (text: string): number | 'last' => (text === 'last' ? text : wholeNumber(text));
+
+function requireSense({ every, choose: mark, maxPerplexity, export: out }: LadderOptions): void {
+  const wrong = (message: string, field: string): CliError => new CliError('OPTION_INVALID', message, { field, exitCode: ExitCode.usage });
+  if (every === 0) throw wrong('--every 0 would leave nothing: a whole number of 1 or more is allowed', '--every');
+  if (mark !== undefined && maxPerplexity !== undefined) throw wrong('--choose and --max-perplexity both choose: give one', '--choose');
+  if (out !== undefined && mark === undefined && maxPerplexity === undefined)
+    throw wrong('--export needs a choice: give --choose MARK or --max-perplexity P', '--export');
+}
+
+/** A pruned state of the run. */
+interface Rung {
+  mark: number | 'last';
+  stateDigest: string;
+  hardSparsity: number;
+}
+
+/** The teachers in their order, then the last state, unless it is one of them. */
+async function rungsOf({ connection }: Context, run: v1.Run, { every = 1, choose: mark }: LadderOptions): Promise<Rung[]> {
+  const { teachers } = await connection.call(connection.artifacts, connection.artifacts.listTeachers, {
+    runId: run.runId,
+    includeAbandoned: false,
+    includeInherited: false,
+    includeDiscarded: false,
+  });
+  const { stateDigest, hardSparsity } = run;
+  const lastTeacher = teachers.find((teacher) => teacher.stateDigest === stateDigest);
+  const wanted = mark === 'last' ? (lastTeacher?.mark ?? mark) : mark;
+  const isWanted = (teacher: v1.Teacher, index: number): boolean =>
+    index % every === 0 || teacher.mark === wanted || teacher === lastTeacher;
+  const last: Rung[] = stateDigest === '' || lastTeacher !== undefined ? [] : [{ mark: 'last', stateDigest, hardSparsity }];
+  const rungs = [...teachers.filter(isWanted), ...last];
+  if (wanted !== undefined && !rungs.some((rung) => rung.mark === wanted))
+    throw new CliError('TEACHER_NOT_FOUND', `the run has no teacher ${wanted}`, { field: '--choose', exitCode: ExitCode.notFound });
+  if (rungs.length === 0) throw new CliError('RUN_NOT_STARTED', 'the run has no recorded state yet', { exitCode: ExitCode.notAllowed });
+  return rungs;
+}
+
+/** The intact model, then the rungs. */
+async function climb(
+  context: Context,
+  runId: string,
+  options: LadderOptions,
+  signal: AbortSignal,
+): Promise<{ candidates: Candidate[]; chosen: Candidate | undefined }> {
+  const { connection, output } = context;
+  const before = await runOf(connection, runId);
+  const rungs = await rungsOf(context, before, options);
+  const line = new ShareLine(output, 'climbing');
+  const pieces = 2 * rungs.length + 1;
+  let done = 0;
+  const progress = (share: number, waitingFor: string): void => line.update((done + share) / pieces, waitingFor);
+  try {
+    const digests = ['', ...rungs.map(({ stateDigest }) => stateDigest)];
+    const lacking = digests.filter((digest) => perplexityOf(before, digest) === undefined).length;
+    done = digests.length - lacking;
+    if (lacking > 0)
+      await evaluateLadder(ladderCalls(context, { runId: before.runId, every: options.every ?? 1 }), {
+        onProgress: ({ evaluated, waitingFor }) => progress(Math.min(evaluated, lacking), waitingFor),
+        signal,
+      });
+    const run = lacking > 0 ? await runOf(connection, runId) : before;
+    const intactPerplexity = perplexityOf(run, '') ?? (await evaluateRun(connection, { runId, intact: true }, progress, signal)).perplexity;
+    done = digests.length;
+    const measured: Rated[] = [];
+    const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
+    for (const { mark, stateDigest, hardSparsity } of rungs) {
+      const named = mark === 'last' ? {} : { teacherMark: mark };
+      // The server's ladder has no teacher that is asked for by --choose alone.
+      const perplexity =
+        perplexityOf(run, stateDigest) ?? (await evaluateRun(connection, { runId, ...named }, progress, signal)).perplexity;
+      const speeds = await benchRun(connection, { ...request, ...named }, progress, signal);
+      done += 1;
+      measured.push({ mark, sparsity: hardSparsity, perplexity, speeds });
+    }
+    const candidates = candidatesOf(intactPerplexity, measured);
+    const lastRung = rungs.findIndex((rung) => rung.stateDigest === before.stateDigest);
+    return { candidates, chosen: choose(candidates, options, candidates[lastRung + 1]) };
+  } finally {
+    line.end();
+  }
+}
+
+const runOf = async (connection: Connection, runId: string): Promise<v1.Run> =>
+  (await connection.call(connection.runs, connection.runs.getRun, { runId, atRevision: undefined })).run!;
+
+function choose(
+  candidates: readonly Candidate[],
+  { choose: mark, maxPerplexity }: LadderOptions,
+  last: Candidate | undefined,
+): Candidate | undefined {
+  if (mark === 'last') return last;
+  if (mark !== undefined) return candidates.find((one) => one.mark === mark);
+  if (maxPerplexity === undefined) return undefined;
+  const found = smallestWithin(candidates, maxPerplexity);
+  if (found !== undefined) return found;
+  const best = Math.min(...candidates.filter((one) => one.mark !== null).map(({ perplexity }) => perplexity));
+  throw new CliError('TEACHER_NOT_FOUND', `no pruned model has a perplexity of at most ${maxPerplexity}; the best has ${decimal(best)}`, {
+    field: '--max-perplexity',
+    exitCode: ExitCode.notFound,
+  });
+}
+
+function writeLadder(
+  output: Output,
+  candidates: readonly Candidate[],
+  { svg, format = 'hf-remote' }: LadderOptions,
+  chosen: Candidate | undefined,
+): void {
+  output.table(
+    ['', 'MODEL', 'SPARSITY', 'PARAMETERS', 'PERPLEXITY', 'PREFILL', 'DECODE', 'DECODE IS'],
+    candidates.map((one) => [
+      onFront(one, candidates) ? '*' : '',
+      `${nameOf(one)}${one === chosen ? ' (chosen)' : ''}`,
+      percent(one.sparsity),
+      count(one.parameters),
+      decimal(one.perplexity),
+      `${decimal(one.prefillSeconds * 1e3, 1)} ms`,
+      `${count(Math.round(1 / one.passSeconds))} tokens/s`,
+      one.mark === null ? '' : speedWords(one.decodeSpeedUp),
+    ]),
+    [2, 3, 4, 5, 6, 7],
+    { PREFILL: 3, SPARSITY: 2, DECODE: 1 },
+  );
+  output.text(`* no other model is at once as small and as good; parameters of exports in the format ${format}`);
+  output.text('speeds are the ratios that were measured in turns with the intact model, times its own');
+  if (svg !== undefined) output.text(`drawn in ${svg}`);
+}
+
+function shown(candidates: readonly Candidate[], chosen: Candidate | undefined): unknown[] {
+  return candidates.map((one) => ({ ...one, front: onFront(one, candidates), chosen: one === chosen }));
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  await Promise.resolve();
+  yield bytes;
+}

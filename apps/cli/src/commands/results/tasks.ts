@@ -1,0 +1,32 @@
+// tasks: the tasks of `eval --tasks`.
+import type { Command } from 'commander';
+import { action, examples } from '../command.js';
+
+export function registerTasks(program: Command): void {
+  const tasks = program
+    .command('tasks')
+    .summary('the built-in tasks of eval, and where each looks for its data')
+    .description('Lists the tasks that eval --tasks knows by name. A file of your own declares another: docs/tasks.md.');
+  examples(tasks, ['espalier tasks']);
+  action(tasks, async ({ output }) => {
+    const { builtInTasks, findTasks } = await import('#tasks'); // with the readers of data, which no other command needs
+    const { scored, means } = await findTasks(await builtInTasks());
+    const rows = [
+      ...scored.map((task) => ({
+        task: task.task,
+        data: `${task.data.folder}, ${task.data.split}`,
+        metrics: [...task.metrics],
+        about: task.about,
+      })),
+      ...means.map((task) => ({ task: task.task, data: '', metrics: ['mean'], about: task.about })),
+    ].sort((a, b) => (a.task < b.task ? -1 : 1));
+    output.result(rows, () =>
+      output.table(
+        ['TASK', 'FOLDER, SPLIT', 'METRICS', 'ABOUT'],
+        rows.map(({ task, data, metrics, about }) => [task, data, metrics.join(', '), about]),
+        [],
+        { METRICS: 'wrap', ABOUT: 'wrap' },
+      ),
+    );
+  });
+}

@@ -1,0 +1,109 @@
+import { randomUUID } from 'node:crypto';
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import { dataSource, type DataChoice } from '#run-files';
+import { CliError, ExitCode } from '../../cli-error.js';
+import { addDataOptions, dataChoice } from '../../options/data-options.js';
+import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
+import { absolutePath, wholeNumber } from '../../options/parse.js';
+import { runFileFor } from '../../options/run-file.js';
+import { addForkOptions, settingsOf } from '../../options/settings-options.js';
+import { printWarnings } from '../../output/warnings.js';
+import { LiveLine } from '../../progress/live-line.js';
+import { action, examples } from '../command.js';
+import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
+import { lostTeachersNote } from './lost-teachers.js';
+import { untilPrepared } from './preparing.js';
+import { watchToEnd } from './watching.js';
+
+export interface StartingPoint {
+  fromTeacher?: number;
+  last?: boolean;
+  fromState?: string;
+}
+interface ForkOptions extends LabelOptions, StartingPoint, DataChoice {
+  config?: string;
+  requestId?: string;
+  watch?: boolean;
+}
+type From = v1.ForkRunRequest['from'];
+
+/** At most one of the three; undefined when none is given. */
+export function startingPoint({ fromTeacher, last, fromState }: StartingPoint): From {
+  const given: From[] = [
+    ...(fromTeacher === undefined ? [] : [{ $case: 'teacherMark' as const, value: fromTeacher }]),
+    ...(last === true ? [{ $case: 'lastState' as const, value: true }] : []),
+    ...(fromState === undefined ? [] : [{ $case: 'stateDigest' as const, value: fromState }]),
+  ];
+  if (given.length > 1) {
+    throw new CliError('OPTIONS_CONFLICT', 'only one of --from-teacher, --from-state and --last is allowed', { exitCode: ExitCode.usage });
+  }
+  return given[0];
+}
+
+export function registerFork(program: Command): void {
+  const fork = program
+    .command('fork')
+    .argument('<run>', 'the parent: its id, the first 4 or more characters of it, or its name')
+    .summary('start a new run from a teacher of another')
+    .description(
+      "Starts a new run from exactly the state of one of a run's teachers, or its last state. The parent is left as it is, and the " +
+        'shared past is stored once. What keeps the state meaningful may be changed from here on; the model and the shape of LoRA may not.',
+    )
+    .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
+    .option('--last', 'from the last recorded state')
+    .option('--from-state <digest>', 'from the teacher with this state digest (4 or more digits of it), abandoned branches included')
+    .option('--config <file>', 'YAML file with the values that are not given as options: data, settings, name, tags, note', absolutePath)
+    .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
+    .option('-w, --watch', 'stay and show the progress');
+  addDataOptions(fork, 'other text to train on', "other text to evaluate on (default: the parent's)");
+  fork.option('--no-validation', "with --data: don't evaluate the fork, though its parent is evaluated");
+  addForkOptions(addLabelOptions(fork));
+  examples(
+    fork,
+    ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
+    ['espalier fork k3f9 --last --recipe distill --watch'],
+  );
+  action<ForkOptions>(fork, async (context, [parentRunId], options) => {
+    const { connection, output } = context;
+    const from = startingPoint(options);
+    if (from === undefined) {
+      throw new CliError('OPTION_REQUIRED', 'say where to start: --from-teacher N, --from-state DIGEST or --last', {
+        exitCode: ExitCode.usage,
+        hint: `the teachers: espalier teachers ${parentRunId}`,
+      });
+    }
+    const file = await runFileFor(options);
+    if (file.model !== undefined)
+      throw new CliError('CONFIG_INVALID', 'model: a fork has the model of its parent', { field: '--config', exitCode: ExitCode.usage });
+    const data = dataChoice(options, file);
+    const request = v1.ForkRunRequest.fromPartial({
+      requestId: options.requestId ?? randomUUID(),
+      ...labelsOf(options, file),
+      parentRunId: parentRunId!,
+      from,
+      overrides: Object.keys(data).length === 0 ? undefined : { data: dataSource(data) },
+      settings: settingsOf(options, file.settings),
+    });
+    const note = await lostTeachersNote(connection, parentRunId!, from);
+    if (note !== undefined) new LiveLine(output.terminal).note(note);
+    const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
+    if (!output.json) {
+      printLaunched(context, response.run!, response.alreadyLaunched);
+      output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
+      output.line(evaluatedOn(response.run!, data));
+    }
+    printWarnings(output, response.warnings, fork);
+    if (options.watch) return watchToEnd(context, response.run!.runId);
+    const run = await untilPrepared(context, response.run!);
+    if (output.json) output.result(run, () => undefined);
+    return 0;
+  });
+}
+
+/** The text that the fork is evaluated on. Another text to train on does not change it. */
+function evaluatedOn({ data }: v1.Run, { validation }: DataChoice): string {
+  const paths = [data?.validationPath ?? '', ...(data?.moreValidationPaths ?? [])].filter((path) => path !== '');
+  if (paths.length === 0) return 'not evaluated: it has no validation text (--validation)';
+  return `evaluated on ${validation === undefined ? "its parent's validation text" : 'validation text of its own'}: ${paths.join(', ')}`;
+}

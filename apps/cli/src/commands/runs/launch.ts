@@ -1,0 +1,82 @@
+import { randomUUID } from 'node:crypto';
+import type { Command } from 'commander';
+import { targetWords } from '#comparison';
+import { v1 } from '#protocol';
+import { dataSource, type DataChoice } from '#run-files';
+import type { Context } from '../../context.js';
+import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
+import { addDataOptions, dataChoice } from '../../options/data-options.js';
+import { MODEL_OPTION } from '../../options/model-option.js';
+import { absolutePath } from '../../options/parse.js';
+import { needed, runFileFor } from '../../options/run-file.js';
+import { addSettingOptions, settingsOf } from '../../options/settings-options.js';
+import { recipeWord } from '../../output/format.js';
+import { stepsInWords } from '../../output/run-status.js';
+import { printWarnings } from '../../output/warnings.js';
+import { action, examples } from '../command.js';
+import { untilPrepared } from './preparing.js';
+import { watchToEnd } from './watching.js';
+
+interface LaunchOptions extends LabelOptions, DataChoice {
+  model?: string;
+  config?: string;
+  requestId?: string;
+  watch?: boolean;
+}
+
+/** The first call may start an engine, or look for a folder on a slow disk, so it gets a longer time. */
+export const LAUNCH_TIMEOUT_MS = 600_000;
+
+export function registerLaunch(program: Command): void {
+  const launch = program
+    .command('launch')
+    .summary('start pruning a model')
+    .description(
+      'Starts a run: the model of a Hugging Face folder is pruned to the target sparsity on the given text, while the intact model or ' +
+        'snapshots of the run teach it. Settings that are not given take the values of the preset. The run is recorded at ' +
+        'once, then its model is read and its text tokenized. After that Ctrl-C does not stop it, but espalier cancel does.',
+    )
+    .option(...MODEL_OPTION)
+    .option('--config <file>', 'YAML file with the values that are not given as options, as show RUN --yaml writes one', absolutePath)
+    .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
+    .option('-w, --watch', 'stay and show the progress');
+  const data = 'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz, or a folder of them';
+  addSettingOptions(addLabelOptions(addDataOptions(launch, data, 'text to evaluate on')));
+  examples(
+    launch,
+    ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
+    ['espalier launch --model models/llama --data train/ --validation valid.jsonl --recipe distill', 'one intact teacher'],
+    ['espalier launch --model models/llama --data chats.jsonl --text-column messages', "conversations, by the model's chat template"],
+    ['espalier launch --config run.yaml --seed 7', 'the file, with another seed'],
+    ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"'],
+  );
+  action<LaunchOptions>(launch, async (context, _, options) => {
+    const { connection, output } = context;
+    const file = await runFileFor(options);
+    const data = dataChoice(options, file);
+    const request = v1.LaunchRunRequest.fromPartial({
+      requestId: options.requestId ?? randomUUID(),
+      ...labelsOf(options, file),
+      modelPath: needed('--model', options.model ?? file.model),
+      data: dataSource({ ...data, data: needed('--data', data.data) }),
+      settings: settingsOf(options, file.settings),
+    });
+    const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
+    // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.
+    if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
+    printWarnings(output, response.warnings, launch);
+    if (options.watch) return watchToEnd(context, response.run!.runId);
+    const run = await untilPrepared(context, response.run!);
+    if (output.json) output.result(run, () => undefined);
+    return 0;
+  });
+}
+
+export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {
+  const { settings } = run;
+  const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${stepsInWords(settings)}`;
+  output.line(
+    `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
+  );
+  output.line(`watch it with: espalier watch ${run.runId}`);
+}

@@ -1,0 +1,46 @@
+// The time between a launch and the training: the server reads the model and tokenizes the text, watched or not.
+import { v1 } from '#protocol';
+import { CliError, ExitCode } from '../../cli-error.js';
+import type { Context } from '../../context.js';
+import { followRun } from '../../progress/follow-run.js';
+import { LiveLine } from '../../progress/live-line.js';
+import { runLine } from '../../progress/run-line.js';
+
+/**
+ * Shows the progress of the preparation, and returns the prepared run. Ctrl-C leaves the run alone.
+ * @throws CliError what kept it from being prepared
+ */
+export async function untilPrepared(context: Context, launched: v1.Run): Promise<v1.Run> {
+  const run = launched.preparation === undefined ? launched : await followed(context, launched);
+  if (run.status !== v1.RunStatus.RUN_STATUS_FAILED || run.failure === undefined) return run;
+  const { code, message, field } = run.failure;
+  // The run exists and has failed, so the exit code is not that of a mistake in the command line.
+  throw new CliError(code, message, {
+    ...(field === '' ? {} : { field }),
+    exitCode: ExitCode.failed,
+    hint:
+      `run ${run.runId} has failed; when the cause is mended, launch another. ` +
+      `Its record goes from the list with: espalier delete ${run.runId}`,
+  });
+}
+
+async function followed(context: Context, launched: v1.Run): Promise<v1.Run> {
+  const { output, signal } = context;
+  const { runId } = launched;
+  const live = new LiveLine(output.terminal);
+  let run = launched;
+  try {
+    for await (const item of followRun({ runId, findServer: () => context.findServer(), signal })) {
+      if (item.kind !== 'update') continue;
+      run = item.update.run ?? run;
+      if (run.preparation === undefined) break;
+      live.update(runLine({ run, latest: undefined }, output.terminal, output.terminal.columns - 1));
+    }
+  } catch (error) {
+    live.end();
+    if (signal.aborted && !output.json) output.line(`run ${runId} goes on; cancel it with: espalier cancel ${runId}`);
+    throw error;
+  }
+  live.end();
+  return run;
+}

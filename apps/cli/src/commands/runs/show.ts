@@ -1,0 +1,246 @@
+import { basename } from 'node:path';
+import type { Command } from 'commander';
+import { budgetWords } from '#comparison';
+import { stepsFrom, v1 } from '#protocol';
+import { pathWords } from '#run-files';
+import type { Context } from '../../context.js';
+import {
+  bar,
+  bytes,
+  count,
+  decimal,
+  duration,
+  howMany,
+  learningLoss,
+  percent,
+  shortCount,
+  shortDigest,
+  statusWord,
+  teacherWord,
+  when,
+} from '../../output/format.js';
+import { measured, subjectWords } from '../../output/evaluation-words.js';
+import { missedTarget, statusStyle, statusText, stepsInAll } from '../../output/run-status.js';
+import { etaSeconds, waitWords } from '../../progress/run-line.js';
+import { hasEnded } from '../../progress/follow-run.js';
+import { runFileOf } from '../../options/run-file.js';
+import { resultWords } from '../../output/result-words.js';
+import { printSettings } from '../../output/settings.js';
+import { cutTo } from '../../output/text-width.js';
+import { action, examples, RUN_ARGUMENT } from '../command.js';
+import { inLaunchWords } from './launch-words.js';
+
+export function registerShow(program: Command): void {
+  const show = program
+    .command('show')
+    .argument(...RUN_ARGUMENT)
+    .summary('everything about one run')
+    .description('Shows a run: its progress, the open part of each layer, evaluations, exports, and its settings.');
+  show.option('--yaml', 'only what it was launched with, as a file that launches the same run again');
+  examples(
+    show,
+    ['espalier show k3f9'],
+    ['espalier show k3f9 --yaml > run.yaml; espalier launch --config run.yaml'],
+    ['espalier show k3f9 --json'],
+  );
+  action<{ yaml?: boolean }>(show, async (context, [runId], options) => {
+    const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId: runId! });
+    if (options.yaml && !context.output.json) context.output.line(runFileOf(run!).trimEnd());
+    else context.output.result(run, () => printRun(context, run!));
+  });
+}
+
+function printRun(context: Context, run: v1.Run): void {
+  const { output } = context;
+  const room = Math.max(output.terminal.columns - run.runId.length - statusText(run).length - 4, 8);
+  const name = run.name === '' ? '' : `  ${cutTo(run.name, room)}`;
+  output.line(`${output.style('bold', run.runId)}${name}  ${output.style(statusStyle(run), statusText(run))}`);
+  output.pairs([...progressPairs(run), ...originPairs(run), ...enginePairs(run)]);
+  printSettings(context, run.settings);
+  printLayers(context, run);
+  printResults(context, run);
+}
+
+function progressPairs(run: v1.Run): [string, string | undefined][] {
+  return [
+    ...run.damage.map(({ problem, metrics }): [string, string] => [
+      'damage',
+      metrics ? `${problem}: these steps' metrics are lost` : problem,
+    ]),
+    [
+      'recorded',
+      run.status === v1.RunStatus.RUN_STATUS_DAMAGED ? `${statusWord(run.recordedStatus)}, as far as events can be read` : undefined,
+    ],
+    [
+      'deleted',
+      run.deletedAt === undefined ? undefined : `${when(run.deletedAt)}${run.deletionReason === '' ? '' : `: ${run.deletionReason}`}`,
+    ],
+    ['preparing', run.preparation === undefined ? undefined : preparationWords(run.preparation)],
+    ['waits for', run.waitingFor === undefined ? undefined : waitWords(run.waitingFor)],
+    [
+      'cause',
+      run.waitingFor !== undefined || run.failure === undefined || run.failure.code === ''
+        ? undefined
+        : `${run.failure.code}: ${inLaunchWords(run.failure.message, run.failure.field)}`,
+    ],
+    ['step', stepWords(run)],
+    [
+      'sparsity',
+      `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
+        `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
+    ],
+    ['budget', run.budget === undefined ? undefined : budgetWords(run.budget)],
+    ['result', run.result === undefined ? undefined : resultWords(run.result, run.settings)],
+    ['phase', phaseWords(run)],
+    ['target', targetWords(run)],
+    ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],
+    ['loss', lossWords(run)],
+    ['training', `${duration(run.trainingSeconds)}${run.tokensPerSecond > 0 ? `, ${shortCount(run.tokensPerSecond)} tokens/s` : ''}`],
+    ['skipped', run.skippedSteps > 0 ? `${howMany(run.skippedSteps, 'step')}, values not finite` : undefined],
+  ];
+}
+
+function stepWords(run: v1.Run): string {
+  const eta = etaSeconds({ run, latest: run.liveMetrics });
+  const done = run.liveStep > run.step ? ` recorded, ${run.liveStep} done` : '';
+  const left = !hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : '';
+  return `${run.step} of ${stepsInAll(run) ?? '-'}${done}${left}`;
+}
+
+function preparationWords({ doing, doneShare }: v1.Preparation): string {
+  return doing === '' ? 'when a server takes it up' : `${doing}${doneShare > 0 ? `, ${percent(doneShare)} of the text is done` : ''}`;
+}
+
+/** The present phase of the run, for a plan with several phases. */
+function phaseWords({ phases, phase }: v1.Run): string | undefined {
+  if (phases.length < 2) return undefined;
+  const words = phases.map(({ kind, firstStep, endStep }) => `${kind} (${stepsFrom(firstStep, endStep)})`);
+  return `${phase}; the plan: ${words.join(', then ')}`;
+}
+
+function targetWords(run: v1.Run): string | undefined {
+  const first = run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`;
+  if (!missedTarget(run)) return first;
+  const ended = `${percent(run.hardSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
+  return `missed: ended at ${ended}${first === undefined ? '' : `, though ${first}`}`;
+}
+
+/** The loss of the last recorded step, and of the last that is done. */
+function lossWords({ lastStep, liveMetrics }: v1.Run): string | undefined {
+  const recorded = lastStep === undefined ? [] : [`${decimal(learningLoss(lastStep))} at step ${lastStep.step + 1n}, recorded`];
+  const live = liveMetrics === undefined ? [] : [`${decimal(learningLoss(liveMetrics))} at step ${liveMetrics.step + 1n}, done`];
+  const words = [...recorded, ...live];
+  return words.length === 0 ? undefined : words.join('; ');
+}
+
+function originPairs(run: v1.Run): [string, string | undefined][] {
+  return [
+    ['tags', run.tags.join(', ')],
+    ['note', run.note],
+    ['model', pathWords(run.modelPath)],
+    [
+      'parameters',
+      run.parameterCount > 0n ? `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable` : undefined,
+    ],
+    ['data', run.data === undefined ? undefined : dataText(run.data)],
+    ['forked from', run.parentRunId === '' ? undefined : `${run.parentRunId} at step ${run.forkedAtStep}`],
+    ['rewinds', run.rewinds > 0 ? String(run.rewinds) : undefined],
+  ];
+}
+
+function dataText(data: v1.DataSource): string {
+  const validation = [data.validationPath, ...data.moreValidationPaths].filter((path) => path !== '');
+  return [
+    [data.trainPath, ...data.moreTrainPaths].map(pathWords).join(', '),
+    ...(data.textColumn === '' ? [] : [`column ${data.textColumn}`]),
+    ...(data.responseOnly ? ['responses only'] : []),
+    ...(data.maxTrainTokens === 0n ? [] : [`at most ${count(data.maxTrainTokens)} tokens`]),
+    ...(validation.length === 0 ? [] : [`validation ${validation.map(pathWords).join(', ')}`]),
+    ...(data.validationTextColumn ? [`column ${data.validationTextColumn} of it`] : []),
+    ...(data.maxValidationTokens === 0n ? [] : [`at most ${count(data.maxValidationTokens)} tokens of it`]),
+  ].join(', ');
+}
+
+function launchWords({ launchedAt, launchedBy, endedAt }: v1.Run): string {
+  const by = launchedBy === '' ? '' : ` by ${launchedBy}`;
+  return `${when(launchedAt)}${by}${endedAt === undefined ? '' : `, ended ${when(endedAt)}`}`;
+}
+
+function enginePairs(run: v1.Run): [string, string | undefined][] {
+  return [
+    ['engine', run.engine],
+    ['attempt', run.attempt > 1 || run.restarts > 0 ? `${run.attempt}, ${howMany(run.restarts, 'restart')}` : undefined],
+    ['numerics', run.numericsFingerprint],
+    ['state', shortDigest(run.stateDigest)],
+    ['launched', launchWords(run)],
+  ];
+}
+
+function printLayers({ output }: Context, run: v1.Run): void {
+  if (run.layers.length === 0) return;
+  output.line();
+  const drawn = (open: number, all: number) => bar(all === 0 ? 0 : open / all, 12, output.terminal.unicode);
+  const hasKeys = run.layers.some(({ kvHeads }) => kvHeads !== undefined);
+  output.table(
+    ['LAYER', 'HEADS', '', ...(hasKeys ? ['KEYS'] : []), 'UNITS', ''],
+    run.layers.map((layer, index) => [
+      String(index),
+      `${layer.headsOpen}/${layer.heads}`,
+      drawn(layer.headsOpen, layer.heads),
+      ...(hasKeys ? [`${layer.kvHeadsOpen}/${layer.kvHeads}`] : []),
+      `${layer.unitsOpen}/${layer.units}`,
+      drawn(layer.unitsOpen, layer.units),
+    ]),
+    hasKeys ? [0, 1, 3, 4] : [0, 1, 3],
+  );
+  output.line(`hidden ${run.hiddenOpen}/${run.hiddenSize}`);
+}
+
+function printResults({ output }: Context, run: v1.Run): void {
+  if (run.evaluations.length > 0) {
+    output.line();
+    output.table(
+      ['EVALUATED', 'METRIC', 'VALUE', 'STDERR', 'STEP', 'N', 'CONVENTION', 'TEXT', 'NOTE', 'AT'],
+      run.evaluations.map((evaluation) => [
+        subjectWords(evaluation),
+        measured(evaluation).metric,
+        decimal(measured(evaluation).value),
+        evaluation.stderr === undefined ? '' : decimal(evaluation.stderr),
+        String(evaluation.step),
+        count(measured(evaluation).n),
+        measured(evaluation).convention,
+        textWords(evaluation, run),
+        evaluation.headline ? output.style('green', "the run's own") : abandonedWords(evaluation),
+        when(evaluation.evaluatedAt),
+      ]),
+      [2, 3, 4, 5],
+      { EVALUATED: 'wrap', TEXT: 'wrap', AT: 4, N: 3, CONVENTION: 2 },
+    );
+  }
+  if (run.exports.length > 0) {
+    output.line();
+    output.table(
+      ['EXPORT', 'FORMAT', 'DTYPE', 'PARAMETERS', 'SIZE', 'STEP', 'NOTE', 'AT'],
+      run.exports.map((one) => [
+        shortDigest(one.digest),
+        one.format === '' ? one.form : one.format,
+        one.dtype || 'as source',
+        count(one.parameterCount),
+        bytes(one.bytes),
+        String(one.step),
+        abandonedWords(one),
+        when(one.exportedAt),
+      ]),
+      [3, 4, 5],
+      { AT: 4, DTYPE: 3, PARAMETERS: 2, NOTE: 'wrap' },
+    );
+  }
+}
+
+/** The run's own validation text, or what else it was evaluated on. */
+function textWords({ dataPath, dataDigest }: v1.Evaluation, run: v1.Run): string {
+  if (dataPath === '') return shortDigest(dataDigest);
+  return dataPath === run.data?.validationPath ? 'validation' : `${basename(dataPath)} (${shortDigest(dataDigest)})`;
+}
+
+const abandonedWords = ({ abandoned }: { abandoned: boolean }): string => (abandoned ? 'abandoned branch' : '');

@@ -1,0 +1,51 @@
+// An engine of this machine that dials in to a server elsewhere: the engine's process in front, with the options of this command.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Command } from 'commander';
+import { programFile } from '#files';
+import { ExitCode } from '../../cli-error.js';
+import { threadCount } from '../../options/parse.js';
+import { action, examples } from '../command.js';
+
+const ENGINE = new URL('../../../../engine/src/main.js', import.meta.url);
+/** The engine ends its step first, and kills itself after 30 s. */
+const TIDY_UP_MS = 35_000;
+
+interface EngineOptions {
+  join: string;
+  name?: string;
+  device?: string;
+  threads?: string;
+  tokenFile?: string;
+  tlsCa?: string;
+}
+
+export function registerEngine(program: Command): void {
+  const engine = program
+    .command('engine')
+    .summary('run an engine here for a server elsewhere')
+    .description(
+      'Runs an engine on this machine for the runs of a server elsewhere. It dials in to the address of the server ' +
+        '(espalier up --listen), so it needs no open port, and dials in again when it was cut off. It ends with Ctrl-C, or when its ' +
+        'token is revoked. Its token is one of: espalier token create --role engine.',
+    )
+    .requiredOption('--join <address>', 'the server: https://host:port, or host:port on this machine')
+    .option('--name <name>', 'how the server calls the engine (default: the name of this machine)')
+    .option('--device <name>', 'that it computes on (default: auto, the first that can be used)')
+    .option('--threads <n>', 'number of its threads (default: all cores)', threadCount);
+  examples(engine, [
+    'espalier engine --join https://lab.example.org:7433 --tls-ca authority.pem --token-file token --name node7 --device cuda:0',
+  ]);
+  action<EngineOptions>(engine, async (context, _, { join, name, device, threads, tokenFile, tlsCa }) => {
+    const options = { '--join': join, '--name': name, '--device': device, '--threads': threads };
+    const files = { '--token-file': tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], '--tls-ca': tlsCa };
+    const args = Object.entries({ ...options, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
+    // The engine ends when this process does, however that ends.
+    const child = spawn(process.execPath, [programFile(ENGINE), ...args, '--exit-with-stdin'], { stdio: ['pipe', 'inherit', 'inherit'] });
+    const end = (): void => void child.kill('SIGTERM');
+    context.allowToTidyUp(TIDY_UP_MS);
+    context.signal.addEventListener('abort', end, { once: true });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code ?? ExitCode.failed;
+  });
+}

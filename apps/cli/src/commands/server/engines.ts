@@ -1,0 +1,95 @@
+// The engines of the server and what they do.
+import type { Command } from 'commander';
+import { v1 } from '#protocol';
+import type { Context } from '../../context.js';
+import { bytes, enumWord, when } from '../../output/format.js';
+import type { Style } from '../../output/terminal.js';
+import { action, examples } from '../command.js';
+
+const SHOWN_ID = 12;
+
+export function registerEngines(program: Command): void {
+  const engines = program
+    .command('engines')
+    .summary('list the engines, and what they do')
+    .description(
+      'Lists the engines that the server works with: their device and memory, whether they are well, and what they do now. Those named ' +
+        'local-N are its own, the others were named with: espalier up --engine ADDRESS, or joined with: espalier engine --join.',
+    );
+  examples(engines, ['espalier engines'], ['espalier engines --json | jq ".engines[] | {name, status, run_id}"']);
+  action(engines, async (context) => {
+    const { connection, output } = context;
+    const list = await connection.call(connection.engines, connection.engines.listEngines, {});
+    output.result({ engines: list.engines.map(plainEngine) }, () => printEngines(context, list.engines));
+  });
+}
+
+/** For programs. */
+export function plainEngine(engine: v1.Engine): Omit<v1.Engine, 'status'> & { status: string } {
+  return { ...engine, status: enumWord(v1.engineStatusToJSON(engine.status), 'ENGINE_STATUS_') };
+}
+
+function printEngines({ output }: Context, engines: v1.Engine[]): void {
+  output.table(
+    ['ENGINE', 'STATUS', 'RUN', 'DEVICE', 'THREADS', 'FREE', 'USED', 'SINCE'],
+    engines.map((engine) => [
+      engine.name,
+      output.style(styleOf(engine.status), engineStatusWord(engine.status)),
+      engine.runId.slice(0, SHOWN_ID),
+      engine.backend === '' ? '' : `${engine.backend}: ${engine.device}`,
+      engine.threads === 0 ? '' : String(engine.threads),
+      engine.memoryAvailableBytes === 0n ? '' : bytes(engine.memoryAvailableBytes),
+      engine.residentBytes === 0n ? '' : bytes(engine.residentBytes),
+      when(engine.since),
+    ]),
+    [4, 5, 6],
+    { ENGINE: 'wrap', DEVICE: 'cut', SINCE: 3, THREADS: 2, USED: 1 },
+  );
+  const notes = engines.map((engine) => [engine.name, noteOf(engine)] as const).filter(([, note]) => note !== '');
+  if (notes.length === 0) return;
+  output.line();
+  for (const [name, note] of notes) output.text(`${name}: ${note}`);
+}
+
+/** Facts that the columns have no room for. */
+export function noteOf(engine: v1.Engine): string {
+  const { ENGINE_STATUS_ATTACHED_ELSEWHERE, ENGINE_STATUS_STANDBY } = v1.EngineStatus;
+  const notes = [engine.doing];
+  if (engine.joined !== undefined) notes.push(joinedWords(engine.joined));
+  if (engine.waitingJobs > 0) notes.push(engine.waitingJobs === 1 ? '1 more waits for it' : `${engine.waitingJobs} more wait for it`);
+  if (engine.heldBy !== '') {
+    const left = Math.max(0, Math.round(((engine.heldUntil?.getTime() ?? 0) - Date.now()) / 1_000));
+    notes.push(`belongs to the orchestrator in ${engine.heldBy}, for ${left} s more unless that renews its lease`);
+  } else if (engine.problem !== undefined && engine.status !== ENGINE_STATUS_STANDBY) {
+    notes.push(
+      `${engine.status === ENGINE_STATUS_ATTACHED_ELSEWHERE ? '' : 'last problem: '}${engine.problem.message} (${engine.problem.code})`,
+    );
+  }
+  if (engine.losses > 0) notes.push(`lost ${engine.losses === 1 ? 'once' : `${engine.losses} times`} since the server started`);
+  return notes.filter((note) => note !== '').join('; ');
+}
+
+function joinedWords({ host, peer, since, admittedAs, connected }: v1.JoinedEngine): string {
+  return `${connected ? 'joined' : 'was cut off; it had joined'} from ${host} (${peer}) ${when(since)}, let in as ${admittedAs}`;
+}
+
+export function engineStatusWord(status: v1.EngineStatus): string {
+  return enumWord(v1.engineStatusToJSON(status), 'ENGINE_STATUS_').replaceAll('_', ' ');
+}
+
+function styleOf(status: v1.EngineStatus): Style {
+  switch (status) {
+    case v1.EngineStatus.ENGINE_STATUS_IDLE:
+    case v1.EngineStatus.ENGINE_STATUS_BUSY:
+      return 'green';
+    case v1.EngineStatus.ENGINE_STATUS_NOT_RESPONDING:
+    case v1.EngineStatus.ENGINE_STATUS_UNREACHABLE:
+    case v1.EngineStatus.ENGINE_STATUS_ATTACHED_ELSEWHERE:
+      return 'red';
+    case v1.EngineStatus.ENGINE_STATUS_STARTING:
+    case v1.EngineStatus.ENGINE_STATUS_RESTARTING:
+      return 'yellow';
+    default:
+      return 'dim';
+  }
+}

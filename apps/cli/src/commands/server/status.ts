@@ -1,0 +1,253 @@
+// Server, store, engines, disk and runs at a glance; works when nothing runs.
+import { existsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
+import { toEspalierError, v1 } from '#protocol';
+import { ExitCode, exitCodeOf } from '../../cli-error.js';
+import { announcement, isSameServer } from '../../connection/server-address.js';
+import type { Context } from '../../context.js';
+import { bytes, howMany, percent, statusWord } from '../../output/format.js';
+import { isEvaluating, stepsInAll } from '../../output/run-status.js';
+import { runningServer } from '../../stack.js';
+import type { Output } from '../../output/output.js';
+import { action, examples } from '../command.js';
+import { engineStatusWord, plainEngine } from './engines.js';
+import { storeProblems } from './store-problems.js';
+
+const ANSWER_TIMEOUT_MS = 5_000;
+const SHOWN_RUNS = 500;
+
+interface Status {
+  server: {
+    running: boolean;
+    answers: boolean;
+    /** Null where it is not known. */
+    listen: string | null;
+    pid: number | null;
+    /** Null: the server belongs to another data folder. */
+    dataFolder: string | null;
+    problem: string | null;
+  };
+  /** Null: no embedded store in this data folder, or the server is another one's. */
+  store: { open: boolean; events: number; streams: number; bytes: number; lastEventAt: string | null; problem: string | null } | null;
+  /** Whether any answers; null where no server answers. */
+  engine: { running: boolean } | null;
+  engines: v1.Engine[] | null;
+  disk: { freeBytes: number; totalBytes: number } | null;
+  /** Null when no server answers. */
+  runs: {
+    total: number;
+    byStatus: Record<string, number>;
+    active: { runId: string; name: string; status: string; waitsFor: string | null; step: number; totalSteps: number }[];
+  } | null;
+}
+
+export function registerStatus(program: Command): void {
+  const status = program
+    .command('status')
+    .summary('server, store, engines, disk and runs at a glance')
+    .description(
+      'Says whether the server runs and answers, and how its store, engines, disk and runs are; works when nothing runs. Exit code 0 ' +
+        'when the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs, none answers at ' +
+        "--server, or the data folder is another user's.",
+    );
+  examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status']);
+  action(status, async (context) => {
+    const found = await statusOf(context);
+    context.output.result({ ...found, engines: found.engines?.map(plainEngine) ?? null }, () => printStatus(context, found));
+    if (!found.server.running && !found.server.answers) return ExitCode.unavailable;
+    const damaged = (found.runs?.byStatus['damaged'] ?? 0) > 0 || (found.store !== null && found.store.problem !== null);
+    return found.server.answers && !damaged ? ExitCode.ok : ExitCode.failed;
+  });
+}
+
+async function statusOf(context: Context): Promise<Status> {
+  const { dataFolder } = context;
+  const { found: server, problem: unknown } = attempt(() => context.findServer());
+  const [{ runs, problem }, engines] =
+    server === null ? [{ runs: null, problem: unknown }, null] : await Promise.all([runsOf(context), enginesOf(context)]);
+  const answers = runs !== null;
+  const { found: running, problem: hidden } = attempt(() => runningServer(dataFolder));
+  const listen = server?.address ?? null;
+  // The data folder knows only its own server.
+  const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
+  if (isElsewhere || hidden !== null) {
+    const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };
+    return { server: told, store: null, engine: engineOf(engines), engines, disk: null, runs };
+  }
+  return {
+    server: { running: running !== null, answers, listen, pid: running?.pid ?? null, dataFolder, problem },
+    store: await storeOf(dataFolder, answers ? await missingOf(context) : null),
+    engine: engineOf(engines),
+    engines,
+    disk: await diskOf(dataFolder),
+    runs,
+  };
+}
+
+function attempt<T>(look: () => T): { found: T | null; problem: string | null } {
+  try {
+    return { found: look(), problem: null };
+  } catch (error) {
+    if (exitCodeOf(error) === ExitCode.usage) throw error;
+    return { found: null, problem: problemOf(error) };
+  }
+}
+
+function problemOf(error: unknown): string {
+  const { code, message } = toEspalierError(error);
+  return `${code}: ${message}`;
+}
+
+async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; problem: string | null }> {
+  try {
+    const request = v1.ListRunsRequest.fromPartial({ pageSize: SHOWN_RUNS, orderBy: 'updated_at desc' });
+    const byStatus: Record<string, number> = {};
+    const active: NonNullable<Status['runs']>['active'] = [];
+    let total = 0;
+    do {
+      const page = await connection.call(connection.runs, connection.runs.listRuns, request, ANSWER_TIMEOUT_MS);
+      for (const run of page.runs) {
+        const status = statusWord(run.status);
+        byStatus[status] = (byStatus[status] ?? 0) + 1;
+        if (!ENDED.includes(run.status))
+          active.push({
+            runId: run.runId,
+            name: run.name,
+            status: isEvaluating(run) ? 'evaluating' : status,
+            waitsFor: run.waitingFor?.code ?? null,
+            step: Number(run.step),
+            totalSteps: stepsInAll(run) ?? 0,
+          });
+      }
+      total = page.total;
+      request.pageToken = page.nextPageToken;
+    } while (request.pageToken !== '');
+    return { runs: { total, byStatus, active }, problem: null };
+  } catch (error) {
+    return { runs: null, problem: problemOf(error) };
+  }
+}
+
+const { ENGINE_STATUS_IDLE, ENGINE_STATUS_BUSY, ENGINE_STATUS_UNREACHABLE, ENGINE_STATUS_NOT_RESPONDING } = v1.EngineStatus;
+const RUNNING = [ENGINE_STATUS_IDLE, ENGINE_STATUS_BUSY];
+
+function engineOf(engines: v1.Engine[] | null): Status['engine'] {
+  return engines === null ? null : { running: engines.some(({ status }) => RUNNING.includes(status)) };
+}
+
+function engineLine(output: Output, { name, status, runId }: v1.Engine): string {
+  const word = engineStatusWord(status);
+  const bad = status === ENGINE_STATUS_UNREACHABLE || status === ENGINE_STATUS_NOT_RESPONDING;
+  const shown = bad ? output.style('red', word) : RUNNING.includes(status) ? output.style('green', word) : word;
+  return `${name} ${shown}${runId && ` with ${runId}`}`;
+}
+
+const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED } = v1.RunStatus;
+const ENDED = [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED];
+
+const UNKNOWN_STORE = { open: false, events: 0, streams: 0, bytes: 0, lastEventAt: null };
+
+/** Null: the server knows of no event that its store has lost, or could not say. */
+async function missingOf({ connection }: Context): Promise<string | null> {
+  const [problem] = await storeProblems(connection, ANSWER_TIMEOUT_MS).catch(() => []);
+  return problem === undefined ? null : `EVENTS_MISSING: ${problem}`;
+}
+
+async function storeOf(dataFolder: string, missing: string | null): Promise<Status['store']> {
+  const folder = join(dataFolder, 'event-store');
+  if (!existsSync(folder)) return missing === null ? null : { ...UNKNOWN_STORE, problem: missing };
+  const { embeddedEventStoreStats } = await import('#event-store'); // loaded when needed
+  try {
+    const { isOpen, events, streams, databaseBytes, walBytes, lastEventAt } = embeddedEventStoreStats({ folder });
+    return { open: isOpen, events, streams, bytes: databaseBytes + walBytes, lastEventAt: lastEventAt ?? null, problem: missing };
+  } catch (error) {
+    return { ...UNKNOWN_STORE, problem: problemOf(error) };
+  }
+}
+
+async function enginesOf({ connection }: Context): Promise<v1.Engine[] | null> {
+  try {
+    return (await connection.call(connection.engines, connection.engines.listEngines, {}, ANSWER_TIMEOUT_MS)).engines;
+  } catch {
+    return null; // why, the runs tell
+  }
+}
+
+async function diskOf(dataFolder: string): Promise<Status['disk']> {
+  let folder = dataFolder;
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  try {
+    const { bavail, blocks, bsize } = await statfs(folder);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  } catch {
+    return null;
+  }
+}
+
+function notRunning({ listen, dataFolder, problem }: Status['server']): string {
+  if (dataFolder === null) return `does not answer at ${listen}: ${problem}`;
+  if (problem?.startsWith('DATA_FOLDER_UNREADABLE')) return problem;
+  // A server that starts, or that a copied folder names: the problem says more.
+  if (listen === null && announcement(dataFolder) !== null) return problem ?? 'not running';
+  return 'not running; start it with: espalier up --detach';
+}
+
+function printStatus({ output }: Context, { server, store, engines, disk, runs }: Status): void {
+  const good = (text: string) => output.style('green', text);
+  const bad = (text: string) => output.style('red', text);
+  const process = server.pid === null ? '' : `, process ${server.pid}`;
+  output.pairs([
+    [
+      'server',
+      server.answers
+        ? `${good('answers')} at ${server.listen}${process}`
+        : server.running
+          ? `${bad('does not answer')} at ${server.listen}${process}: ${server.problem}`
+          : notRunning(server),
+    ],
+    ['data folder', server.dataFolder ?? undefined],
+    [
+      'event store',
+      store === null
+        ? disk === null
+          ? undefined
+          : 'no embedded one here'
+        : store.problem !== null
+          ? bad(store.problem)
+          : `${store.open ? 'in use' : 'closed'}, ${howMany(store.events, 'event')} in ${howMany(store.streams, 'stream')}, ` +
+            bytes(store.bytes),
+    ],
+    ['engines', engines?.map((engine) => engineLine(output, engine)).join('; ')],
+    [
+      'disk',
+      disk === null
+        ? undefined
+        : `${bytes(disk.freeBytes)} free of ${bytes(disk.totalBytes)} (${percent(disk.freeBytes / disk.totalBytes, 0)})`,
+    ],
+    [
+      'runs',
+      runs === null
+        ? undefined
+        : runs.total === 0
+          ? 'none'
+          : Object.entries(runs.byStatus)
+              .map(([status, number]) => `${number} ${status}`)
+              .join(', '),
+    ],
+  ]);
+  if (runs === null || runs.active.length === 0) return;
+  output.line();
+  output.table(
+    ['RUN', 'NAME', 'STATUS', 'STEP'],
+    runs.active.map(({ runId, name, status, waitsFor, step, totalSteps }) => [
+      runId,
+      name,
+      waitsFor === null ? status : `${status}, ${waitsFor}`,
+      `${step}/${totalSteps}`,
+    ]),
+    [3],
+    { NAME: 'cut' },
+  );
+}

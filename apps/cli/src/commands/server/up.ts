@@ -1,0 +1,201 @@
+import { Option, type Command } from 'commander';
+import { Connection } from '../../connection/connection.js';
+import { announcement, COPIED_WORDS, serverOf } from '../../connection/server-address.js';
+import {
+  absoluteFolders,
+  absolutePath,
+  deviceNames,
+  engineAddresses,
+  engineCount,
+  listenAddress,
+  threadCount,
+  webAddress,
+} from '../../options/parse.js';
+import { dashboardLink } from '../../dashboard-link.js';
+import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../../stack.js';
+import { action, examples } from '../command.js';
+import { engineProblems } from './engine-problems.js';
+import { storeProblems } from './store-problems.js';
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+
+interface UpOptions {
+  detach?: boolean;
+  listen?: string;
+  web?: string;
+  eventStore?: string;
+  artifacts?: string;
+  acceptStore?: boolean;
+  engines?: string;
+  engine?: string[];
+  device?: string[];
+  threads?: string;
+  dataRoot?: string[];
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsClientCa?: string;
+  webhooks?: string;
+  allowInsecureRemote?: boolean;
+  openLoopback?: boolean;
+  logLevel?: string;
+}
+
+export function registerUp(program: Command): void {
+  const up = program
+    .command('up')
+    .summary('start the server: orchestrator, event store and engine')
+    .description(
+      'Starts the server on its data folder: the orchestrator with its embedded event store, artifact folder and engine. ' +
+        'Runs that were under way go on by themselves. In front it ends with Ctrl-C; its runs go on at the next start.',
+    )
+    .option('-d, --detach', 'leave it running in the background')
+    .option('--listen <host:port>', 'where it answers (default 127.0.0.1:7433)', listenAddress)
+    .option('--web <host:port>', 'where the dashboard is, or off (default 127.0.0.1:7434, or any free port)', webAddress)
+    .option(
+      '--event-store <url>',
+      'an EventStoreDB or KurrentDB instead of the embedded store, e.g. esdb://user:password@host:2113, ' +
+        "or the file event-store.url of another server's data folder, to stand by for it",
+    )
+    .option(
+      '--artifacts <folder>',
+      'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
+    )
+    .option(
+      '--accept-store',
+      'take the event store as it is, though events are missing in it or the artifact folder is that of another store. For one start: ' +
+        'what no event of it names is set aside after a day, and removed a week later',
+    )
+    .option('--engines <n>', 'engines that it starts, each for one run at a time (default: 1, or 0 where --engine names some)', engineCount)
+    .option('--engine <address>', 'an engine that runs already; may be given again', engineAddresses)
+    .option(
+      '--device <name>',
+      'that its engines compute on (default: auto, the first that can be used); given once for all, or once for each engine',
+      deviceNames,
+    )
+    .option('--threads <n>', 'number of threads of each engine (default: the cores divided by the engines)', threadCount)
+    .option(
+      '--allow-insecure-remote',
+      'let --listen and --web without TLS, and --engine, go beyond this machine: a user who sees the traffic sees the token',
+    )
+    .option('--tls-cert <file>', 'speak TLS with this certificate; new files are taken without a restart', absolutePath)
+    .option('--tls-key <file>', 'its private key', absolutePath)
+    .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
+    .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', absoluteFolders)
+    .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
+    .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
+    .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
+  examples(
+    up,
+    ['espalier up', 'in front, log on the terminal'],
+    ['espalier up --detach', 'in the background; ends with: espalier down'],
+    ['espalier up --detach --engines 2', 'two runs side by side, each with half of the cores'],
+    ['espalier --data-folder /var/espalier up --listen 127.0.0.1:7500'],
+  );
+  action<UpOptions>(
+    up,
+    async (context, _, options) => {
+      const { dataFolder, output, signal } = context;
+      const stack = { ...options, dataFolder };
+      if (!options.detach) {
+        context.allowToTidyUp(STOP_TIMEOUT_MS);
+        return runInForeground(stack, signal);
+      }
+      const running = await startStack(stack, signal);
+      const unused = running.wasRunning
+        ? Object.keys(serverOptions(options)).filter((name) => name !== 'listen' || options.listen !== running.listen)
+        : [];
+      if (unused.length > 0) {
+        const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
+        const hold = unused.length === 1 ? 'holds' : 'hold';
+        process.stderr.write(`a server runs already, with its own options: ${names} ${hold} after \`espalier down\` and another \`up\`\n`);
+      }
+      const problems = running.wasRunning ? [] : await problemsOfServer(dataFolder, signal);
+      for (const problem of problems) process.stderr.write(`${problem}\n`);
+      const { listen, web, pid, logFile, wasRunning } = running;
+      output.result({ listen, ...(web === undefined ? {} : { web }), pid, logFile, wasRunning }, () => {
+        output.line(`${wasRunning ? 'already running' : 'running'} at ${listen} (process ${pid}), log in ${logFile}`);
+        const link = dashboardLink(dataFolder, running);
+        if (link !== null) output.line(`dashboard: ${link}`);
+      });
+    },
+    { localOnly: true },
+  );
+  registerDown(program);
+}
+
+function registerDown(program: Command): void {
+  const down = program
+    .command('down')
+    .summary('stop the server of this data folder')
+    .description('Asks the server to stop and waits for it. Its runs stop at the next step, keep everything, and go on at the next start.');
+  examples(down, ['espalier down']);
+  action(
+    down,
+    async ({ dataFolder, output, signal }) => {
+      const why = announcement(dataFolder)?.isCopied === true ? `: ${COPIED_WORDS}` : '';
+      const stopped = await stopStack(dataFolder, signal);
+      output.result({ stopped: stopped !== null, pid: stopped }, () => {
+        output.line(
+          stopped === null
+            ? `no server runs on ${dataFolder}${why}`
+            : `stopped (process ${stopped}); its log stays in ${logFileOf(dataFolder)}`,
+        );
+      });
+    },
+    { localOnly: true },
+  );
+}
+
+/** No lines where the server can't be asked: it runs all the same. */
+async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promise<string[]> {
+  const connection = new Connection(serverOf(dataFolder)!, signal);
+  try {
+    return [...(await storeProblems(connection)), ...(await engineProblems(connection))];
+  } catch {
+    return [];
+  } finally {
+    connection.close();
+  }
+}
+
+/** The options that were given for the server itself. */
+function serverOptions({
+  listen,
+  web,
+  eventStore,
+  artifacts,
+  acceptStore,
+  engines,
+  engine,
+  device,
+  threads,
+  dataRoot,
+  tlsCert,
+  tlsKey,
+  tlsClientCa,
+  webhooks,
+  allowInsecureRemote,
+  openLoopback,
+  logLevel,
+}: UpOptions): Partial<UpOptions> {
+  const all = {
+    listen,
+    web,
+    eventStore,
+    artifacts,
+    acceptStore,
+    engines,
+    engine,
+    device,
+    threads,
+    dataRoot,
+    tlsCert,
+    tlsKey,
+    tlsClientCa,
+    webhooks,
+    allowInsecureRemote,
+    openLoopback,
+    logLevel,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,122 @@
+// The curves of runs as the server sums them up: about one point for each pixel of a chart.
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import type { Curve as CurveMessage, QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
+import { historyService } from '../../api/client.js';
+import { smoothed, type Curve } from '../../ui/curve.js';
+import { lookOf } from '../../ui/looks.js';
+import type { PaleLine } from './pale-lines.js';
+
+const POINTS = 800;
+
+export interface Range {
+  from: number;
+  to: number;
+}
+
+/** @param some of the curves, in fewer points, where many runs are drawn in one chart */
+export function loadCurves(
+  runId: string,
+  range: Range | null,
+  signal: AbortSignal,
+  some: { maxPoints?: number; quantities?: string[] } = {},
+): Promise<QueryCurvesResponse> {
+  return historyService.queryCurves({ runId, maxPoints: POINTS, ...some, ...stepsOf(range) }, { signal });
+}
+
+const stepsOf = (range: Range | null) => (range === null ? {} : { fromStep: BigInt(range.from), toStep: BigInt(range.to) });
+
+const known = (values: number[]): (number | null)[] => values.map((value) => (Number.isFinite(value) ? value : null));
+
+export function curveOf(
+  response: QueryCurvesResponse,
+  quantity: string,
+  options: { label: string; index: number; isPlanned: boolean; smoothing: number },
+): Curve | null {
+  const message: CurveMessage | undefined = response.curves.find((one) => one.quantity === quantity);
+  if (message === undefined || !message.mean.some(Number.isFinite)) return null;
+  const { label, index, isPlanned, smoothing } = options;
+  const { tone, dash } = lookOf(index);
+  return {
+    label,
+    tone,
+    dash: isPlanned ? PLANNED : dash,
+    spans: quantity === 'hard_sparsity',
+    values: smoothed(known(message.mean), smoothing),
+    ...(message.lowest.length > 0 ? { lowest: known(message.lowest), highest: known(message.highest) } : {}),
+  };
+}
+
+/** The quantities that pale lines show: the first one of each picture. */
+const PALE_QUANTITIES = (): string[] => PICTURES.map(({ quantities }) => quantities[0]![0]);
+/** A run that was rewound more often shows its last abandoned branches. */
+const MOST_ABANDONED = 6;
+
+export async function loadParent({ parentRunId, forkedAtStep }: Run, signal: AbortSignal): Promise<PaleLine> {
+  const toStep = forkedAtStep - 1n;
+  const asked = { runId: parentRunId, fromStep: 0n, toStep, maxPoints: POINTS, quantities: PALE_QUANTITIES() };
+  return paleLine('parent', await historyService.queryCurves(asked, { signal }));
+}
+
+export async function loadAbandonedLines({ runId, rewinds }: Run, range: Range | null, signal: AbortSignal): Promise<PaleLine[]> {
+  const numbers = Array.from({ length: rewinds }, (_, rewind) => rewind).slice(-MOST_ABANDONED);
+  return Promise.all(
+    numbers.map(async (abandonedByRewind) => {
+      const asked = { runId, abandonedByRewind, maxPoints: POINTS, quantities: PALE_QUANTITIES(), ...stepsOf(range) };
+      const line = paleLine('abandoned', await historyService.queryCurves(asked, { signal }));
+      return numbers.length === 1 ? line : { ...line, name: `abandoned by rewind ${abandonedByRewind + 1}` };
+    }),
+  );
+}
+
+function paleLine(name: string, { steps, curves }: QueryCurvesResponse): PaleLine {
+  return { name, steps: steps.map(Number), values: new Map(curves.map(({ quantity, mean }) => [quantity, known(mean)])) };
+}
+
+const PLANNED = [5, 4];
+
+export interface Picture {
+  title: string;
+  /** Beside the axis. */
+  yName: string;
+  quantities: [quantity: string, label: string, isPlanned?: boolean][];
+  /** Values are shares. */
+  isShare?: boolean;
+  log?: boolean;
+}
+
+export const PICTURES: Picture[] = [
+  {
+    title: 'Loss',
+    yName: 'loss, nats',
+    quantities: [
+      ['loss', 'total'],
+      ['layer_loss', 'layers'],
+      ['lm_loss', 'next token'],
+    ],
+    log: true,
+  },
+  // Before its weight it is many times the total, and would press the other curves flat.
+  { title: 'KL to the teacher, before its weight', yName: 'KL, nats', quantities: [['kl_loss', 'KL']], log: true },
+  {
+    title: 'Sparsity',
+    yName: 'closed share',
+    quantities: [
+      ['expected_sparsity', 'expected'],
+      ['hard_sparsity', 'hard'],
+      ['scheduled_sparsity', 'scheduled', true],
+    ],
+    isShare: true,
+  },
+  { title: 'Learning rate of LoRA', yName: 'rate', quantities: [['lora_learning_rate', 'rate']] },
+  { title: 'Speed', yName: 'tokens a second', quantities: [['tokens_per_second', 'tokens/s']] },
+  { title: 'Gradient norm', yName: 'norm', quantities: [['gradient_norm', 'norm']], log: true },
+  {
+    title: 'Lagrangian',
+    yName: 'value',
+    quantities: [
+      ['lagrangian', 'term'],
+      ['lambda1', 'λ₁'],
+      ['lambda2', 'λ₂'],
+    ],
+  },
+];

@@ -1,0 +1,245 @@
+// The curves of a run, live, with its teachers above them.
+import { useMemo, useState } from 'preact/hooks';
+import { useLoaded } from '../../api/loaded.js';
+import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { Chart } from '../../ui/chart.js';
+import { shareOf } from '../../ui/choices.js';
+import { smoothed, type ChartMark } from '../../ui/curve.js';
+import { clock, clockName, count, duration, short } from '../../ui/format.js';
+import { MARK_COLORS } from '../../ui/plot-options.js';
+import { Choice, Pending, Smoothing, SMOOTHEST, TroubleNote } from '../../ui/parts.js';
+import { setQuery } from '../../ui/router.js';
+import { SharedCursor } from '../../ui/shared-cursor.js';
+import { Typed } from '../../ui/typed.js';
+import { useChoices } from '../../ui/use-choices.js';
+import { curveOf, loadAbandonedLines, loadCurves, loadParent, PICTURES, type Range } from './curve-data.js';
+import { phasesOf, useMarks } from './mark-data.js';
+import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
+import { Readout } from './readout.js';
+import type { TabProps } from '../tab-props.js';
+import { useTeachers } from '../teacher-data.js';
+import { Timeline } from './timeline.js';
+import { isByNumber, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type XAxis } from './x-axis.js';
+
+export function CurvesTab({ run, query, fork }: TabProps) {
+  const shown = useShownCurves(run, query);
+  const { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
+  const { data: response, trouble } = loaded;
+  const choose = useChoices();
+  const [cursor] = useState(() => new SharedCursor());
+  if (response !== undefined && x.length === 0)
+    return (
+      <div class="card empty">
+        <h2>No step is recorded yet</h2>
+        <p>Curves appear here as soon as the first steps are.</p>
+      </div>
+    );
+  const zoom = (next: Range | null): void => {
+    cursor.set(null);
+    setQuery({ steps: next === null ? '' : `${next.from}-${next.to}` });
+  };
+  const zoomPlaces = (next: Range | null): void => {
+    if (next === null) return zoom(null);
+    const from = Math.max(0, Math.floor(stepAtPlace(next.from, steps, x)));
+    zoom({ from, to: Math.max(Math.ceil(stepAtPlace(next.to, steps, x)), from + 1) });
+  };
+  return (
+    <div class="curves">
+      <Timeline run={run} teachers={teachers} range={range} fork={fork} />
+      <div class="bar" role="group" aria-label="How the curves are shown">
+        <button aria-pressed={log} onClick={() => choose({ log: log ? '' : '1' })}>
+          Log scale
+        </button>
+        <button aria-pressed={showsMarks} onClick={() => choose({ marks: showsMarks ? '0' : '' })}>
+          Events
+        </button>
+        <Choice label="X axis" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
+        <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
+        <Steps range={range} zoom={zoom} />
+        <span class="soft num">
+          {response !== undefined &&
+            (response.stepsPerPoint > 1n
+              ? `each point: ${count(response.stepsPerPoint)} steps, with the band from their lowest to their highest value`
+              : 'each point is one step; drag in a chart to zoom')}
+        </span>
+      </div>
+      <TroubleNote trouble={response === undefined ? undefined : trouble} />
+      {response === undefined ? (
+        <Pending loaded={loaded} />
+      ) : (
+        <Readout
+          cursor={cursor}
+          steps={steps}
+          lastPoint={lastPoint}
+          placeWords={(point) => placeWords(axis, x[point] ?? 0)}
+          charts={charts}
+          assignments={teachers.assignments}
+          phases={phasesOf(run)}
+          marks={stepMarks}
+        />
+      )}
+      <MarkLegend marks={marks} />
+      <div class="charts">
+        {charts.map(({ title, yName, isShare, curves, log: mayLog }) => (
+          <Chart
+            key={title}
+            title={title}
+            yName={yName}
+            isShare={isShare === true}
+            x={x}
+            xName={axisName(axis, x, range === null ? null : steps[0]!)}
+            isClock={axis === 'clock'}
+            curves={curves}
+            marks={marks}
+            log={log && mayLog === true}
+            cursor={cursor}
+            onZoom={zoomPlaces}
+            fileName={`${run.runId} ${title}`}
+          />
+        ))}
+      </div>
+    </div>
+  );
+}
+
+/** The curves as the address asks for them, and all that stands beside them. */
+function useShownCurves(run: Run, query: URLSearchParams) {
+  const range = rangeOf(query);
+  const smoothing = shareOf(query.get('smooth'), SMOOTHEST);
+  const axis = xAxisOf(query.get('x'));
+  const showsMarks = query.get('marks') !== '0';
+  const loaded = useLoaded(
+    `curves ${run.runId} ${query.get('steps') ?? ''}`,
+    (signal) => loadCurves(run.runId, range, signal),
+    `${run.step} ${run.rewinds}`,
+  );
+  const { data: response } = loaded;
+  const teachers = useTeachers(run);
+  const stepMarks = useMarks(run, teachers.assignments);
+  const lines = usePaleLines(run, range, isByNumber(axis));
+  const all = useMemo(() => allSteps(response?.steps.map(Number) ?? [], lines), [response, lines]);
+  const { steps } = all;
+  const lastPoint = all.before + (response?.steps.length ?? 0) - 1;
+  const tokensPerStep = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
+  const x = useMemo(() => placesOf(steps, response ?? NO_TIMES, tokensPerStep, axis), [steps, axis]);
+  const marks = useMemo<ChartMark[]>(
+    () =>
+      (showsMarks ? stepMarks : []).flatMap(({ step, ...mark }) => {
+        const place = placeOfStep(step, steps, x);
+        return place === null ? [] : [{ ...mark, x: place }];
+      }),
+    [showsMarks, stepMarks.map(({ step, kind }) => `${step} ${kind}`).join(), x],
+  );
+  const charts = useMemo(
+    () => (response === undefined ? [] : chartsOf(response, smoothing, lines, all)),
+    [response, smoothing, lines, all],
+  );
+  const log = query.get('log') === '1';
+  return { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts };
+}
+
+const NO_TIMES = { seconds: [], endedAt: [] };
+const NO_LINES: PaleLine[] = [];
+
+/** @param from the first step, where not all are shown */
+function axisName(axis: XAxis, x: number[], from: number | null): string {
+  if (axis === 'clock' && x.length > 0) return clockName(x[0]!, x.at(-1)!);
+  return axis === 'time' && from !== null ? `${X_AXES.time} from step ${count(from)} on` : X_AXES[axis];
+}
+
+function placeWords(axis: XAxis, place: number): string {
+  if (axis === 'step') return '';
+  if (axis === 'clock') return clock(place);
+  return axis === 'tokens' ? `${short(place)} tokens` : `${duration(place)} of training`;
+}
+
+/** The parent's steps before a fork, and the branches that the run was rewound from. */
+function usePaleLines(run: Run, range: Range | null, isWanted: boolean): PaleLine[] {
+  const { runId, parentRunId, forkedAtStep, rewinds } = run;
+  const hasParent = isWanted && range === null && parentRunId !== '' && forkedAtStep > 0n;
+  const hasAbandoned = isWanted && rewinds > 0;
+  const { data } = useLoaded(
+    hasParent || hasAbandoned ? `pale ${runId} ${hasParent} ${range?.from ?? ''}-${range?.to ?? ''}` : '',
+    async (signal) => [
+      ...(hasParent ? [await loadParent(run, signal).catch(() => null)] : []),
+      ...(hasAbandoned ? await loadAbandonedLines(run, range, signal) : []),
+    ],
+    String(rewinds),
+  );
+  return useMemo(() => data?.filter((line) => line !== null) ?? NO_LINES, [data]);
+}
+
+function chartsOf(response: QueryCurvesResponse, smoothing: number, lines: PaleLine[], all: { steps: number[]; before: number }) {
+  const pale = lines.map((line) => ({
+    ...line,
+    values: new Map([...line.values].map(([quantity, values]) => [quantity, smoothed(values, smoothing)])),
+  }));
+  return PICTURES.map(({ quantities, ...picture }) => {
+    const curves = quantities.flatMap(([quantity, label, isPlanned], index) => {
+      const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing });
+      return curve === null ? [] : [curve];
+    });
+    return { ...picture, curves: withPaleLines(curves, pale, quantities[0]![0], all) };
+  }).filter(({ curves }) => curves.length > 0);
+}
+
+const MARK_WORDS: Record<ChartMark['kind'], string> = {
+  teacher: 'change of teacher',
+  phase: 'phase',
+  fork: 'fork',
+  rewind: 'rewind',
+  restart: 'restart',
+};
+
+function MarkLegend({ marks }: { marks: ChartMark[] }) {
+  const kinds = [...new Set(marks.map(({ kind }) => kind))];
+  return (
+    <p class="legend marks">
+      {kinds.map((kind) => (
+        <span key={kind}>
+          <svg class="mark" viewBox="0 0 14 14" aria-hidden="true">
+            <path
+              d={kind === 'teacher' ? 'M7 0v6' : 'M7 0v14'}
+              stroke={`var(--${MARK_COLORS[kind]})`}
+              stroke-width="2"
+              stroke-dasharray={kind === 'teacher' ? '' : '4 3'}
+            />
+          </svg>{' '}
+          {MARK_WORDS[kind]}
+        </span>
+      ))}
+    </p>
+  );
+}
+
+function Steps({ range, zoom }: { range: Range | null; zoom: (range: Range | null) => void }) {
+  const changed = (part: Partial<Range>): void => {
+    const next = { from: range?.from ?? 0, to: range?.to ?? Number.MAX_SAFE_INTEGER, ...part };
+    if (next.to > next.from) zoom(next);
+  };
+  return (
+    <>
+      <label>
+        Steps from
+        <Typed type="number" min={0} size={8} value={String(range?.from ?? '')} changed={(from) => changed({ from: Number(from) })} />
+      </label>
+      <label>
+        to
+        <Typed
+          type="number"
+          min={1}
+          size={8}
+          value={range === null || range.to === Number.MAX_SAFE_INTEGER ? '' : String(range.to)}
+          changed={(to) => changed({ to: to === '' ? Number.MAX_SAFE_INTEGER : Number(to) })}
+        />
+      </label>
+      {range !== null && <button onClick={() => zoom(null)}>All steps</button>}
+    </>
+  );
+}
+
+function rangeOf(query: URLSearchParams): Range | null {
+  const [, from, to] = /^(\d{1,15})-(\d{1,16})$/.exec(query.get('steps') ?? '') ?? [];
+  return from === undefined || to === undefined || Number(to) <= Number(from) ? null : { from: Number(from), to: Number(to) };
+}

@@ -1,0 +1,39 @@
+// The events of a run that its curves have marks for.
+import { historyService, runService } from '../../api/client.js';
+import { useLoaded } from '../../api/loaded.js';
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { nameOf } from '../../runs/columns.js';
+import { stepMarks, type Assignment, type StepMark } from './marks.js';
+import { countedEvents, storedFact } from '../stored-fact.js';
+
+const MOST_EVENTS = 1_000;
+
+export function useMarks(run: Run, assignments: readonly Assignment[]): StepMark[] {
+  const { data } = useLoaded(`marks ${run.runId}`, (signal) => load(run, signal), `${run.rewinds} ${run.restarts} ${run.status}`);
+  if (data === undefined) return [];
+  return stepMarks({
+    ...data,
+    assignments,
+    phases: phasesOf(run),
+    forkedAtStep: run.parentRunId === '' ? null : Number(run.forkedAtStep),
+  });
+}
+
+export const phasesOf = ({ phases }: Run): { kind: string; firstStep: number }[] =>
+  phases.map(({ kind, firstStep }) => ({ kind, firstStep: Number(firstStep) }));
+
+async function load({ runId }: Run, signal: AbortSignal) {
+  const [{ tree }, { events }] = await Promise.all([
+    runService.getLineage({ runId }, { signal }),
+    historyService.readHistory({ runId, types: ['RunRewound', 'EngineLost'], pageSize: MOST_EVENTS }, { signal }),
+  ]);
+  const counted = countedEvents(events);
+  return {
+    forks: tree.filter(({ parentRunId }) => parentRunId === runId).map((node) => ({ name: nameOf(node), step: Number(node.forkedAtStep) })),
+    rewinds: counted.flatMap((event) => {
+      const toStep = storedFact(event, 'RunRewound', (data) => data.toStep);
+      return toStep === null ? [] : [{ toStep }];
+    }),
+    restarts: counted.flatMap((event) => storedFact(event, 'EngineLost', ({ lastStep, cause }) => ({ lastStep, cause })) ?? []),
+  };
+}

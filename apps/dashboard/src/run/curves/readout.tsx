@@ -1,0 +1,69 @@
+// The place that a reader points at: its step, its teacher, its phase, and the value of every curve. By mouse in any
+// chart, by keys and fingers with the slider.
+import { useEffect, useState } from 'preact/hooks';
+import { Swatch, valueAt } from '../../ui/chart.js';
+import type { Curve } from '../../ui/curve.js';
+import { count, decimal, percent } from '../../ui/format.js';
+import type { SharedCursor } from '../../ui/shared-cursor.js';
+import { phaseAt, teacherAt, type Assignment, type StepMark } from './marks.js';
+
+interface Props {
+  cursor: SharedCursor;
+  steps: readonly number[];
+  /** The last of the run's own points; behind it only an abandoned branch has values. */
+  lastPoint: number;
+  /** Where a point lies, where the axis is not that of the steps: "1.2 M tokens". */
+  placeWords: (point: number) => string;
+  charts: readonly { title: string; isShare?: boolean; curves: Curve[] }[];
+  assignments: readonly Assignment[];
+  phases: readonly { kind: string; firstStep: number }[];
+  marks: readonly StepMark[];
+}
+
+export function Readout({ cursor, steps, lastPoint, placeWords, charts, assignments, phases, marks }: Props) {
+  const [pointed, setPointed] = useState(cursor.index);
+  useEffect(() => cursor.listen(setPointed), [cursor]);
+  const last = steps.length - 1;
+  const at = Math.min(pointed ?? lastPoint, last);
+  const step = steps[at]!;
+  const before = steps[at - 1] ?? -1;
+  const happened = marks.filter((mark) => mark.step > before && mark.step <= step);
+  return (
+    <section class="card readout" aria-label="Values at one step">
+      <label class="slide">
+        <span>Step</span>
+        <input
+          type="range"
+          min={0}
+          max={last}
+          value={at}
+          aria-valuetext={`step ${step}`}
+          onInput={({ currentTarget }) => cursor.set(Number(currentTarget.value))}
+        />
+        <b class="num">{count(step)}</b>
+      </label>
+      <p class="values num">
+        <span>
+          {[
+            placeWords(at),
+            teacherAt(assignments, step),
+            phases.length > 1 ? phaseAt(phases, step) : '',
+            pointed === null ? 'last point' : '',
+          ]
+            .filter(Boolean)
+            .join(' · ')}
+        </span>
+        {charts.flatMap(({ title, isShare, curves }) => {
+          const own = curves.filter(({ isPale }) => isPale !== true);
+          return own.map(({ label, tone, dash, values }) => (
+            <span key={`${title} ${label}`} title={title}>
+              <Swatch tone={tone} dash={dash} />
+              {own.length > 1 ? label : title.split(',')[0]} <b>{valueAt(values, at, isShare === true ? percent : decimal)}</b>
+            </span>
+          ));
+        })}
+      </p>
+      <p class="soft happened">{happened.map(({ step: place, words }) => `step ${count(place)}: ${words}`).join('; ')}</p>
+    </section>
+  );
+}

@@ -1,0 +1,130 @@
+// The teacher of each step; below it a stroke for every snapshot, and the one that is chosen, to fork from.
+import { perplexityOf } from '../../../../../libs/comparison/src/index.js';
+import { useState } from 'preact/hooks';
+import { May } from '../../api/caller.js';
+import { RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { endOf } from '../../runs/columns.js';
+import { count, decimal, percent, short } from '../../ui/format.js';
+import { Anchor } from '../../ui/router.js';
+import type { Range } from './curve-data.js';
+import { teacherName } from './marks.js';
+import type { LoadedTeachers } from '../teacher-data.js';
+
+interface Props {
+  run: Run;
+  teachers: LoadedTeachers;
+  range: Range | null;
+  fork: (stateDigest: string) => void;
+}
+
+export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, range, fork }: Props) {
+  const [chosen, setChosen] = useState<number | null>(null);
+  const [hovered, setHovered] = useState<number | null>(null);
+  const from = range?.from ?? Number(run.forkedAtStep);
+  const to = Math.min(range?.to ?? Number(endOf(run)), Number(endOf(run)));
+  const place = (step: number): number => (100 * (step - from)) / Math.max(1, to - from);
+  const inside = snapshots.filter(({ step, discarded }) => Number(step) >= from && Number(step) <= to && !discarded);
+  const lastCounted = inside.findLastIndex(({ abandoned }) => !abandoned);
+  const at = Math.min(hovered ?? chosen ?? (lastCounted < 0 ? inside.length - 1 : lastCounted), inside.length - 1);
+  /** The stroke that is nearest to the mouse or the finger. */
+  const nearest = (event: MouseEvent & { currentTarget: Element }): number => {
+    const { left, width } = event.currentTarget.getBoundingClientRect();
+    const distance = (index: number): number => Math.abs(place(Number(inside[index]!.step)) - (100 * (event.clientX - left)) / width);
+    return inside.reduce((best, _, index) => (distance(index) < distance(best) ? index : best), 0);
+  };
+  return (
+    <section class="card timeline-card" aria-label="Teachers over the steps">
+      <header>
+        <h2>Teachers</h2>
+        <span class="soft">the teacher of each step; each stroke is a snapshot, which can teach</span>
+      </header>
+      <div class="in">
+        <div class="timeline">
+          {assignments.map((one) => {
+            const [start, end] = [Math.max(0, place(one.fromStep)), Math.min(100, place(one.endStep))];
+            if (end <= start) return null;
+            return (
+              <div
+                key={one.fromStep}
+                class={`span ${one.mark === 0 ? 'intact' : ''}`}
+                style={{ left: `${start}%`, width: `${end - start}%` }}
+                title={`${teacherName(one)}, steps ${count(one.fromStep)} to ${count(one.endStep - 1)}: ${one.why}`}
+              >
+                <span>{one.mark === null || one.mark === 0 ? teacherName(one) : `#${one.mark}`}</span>
+              </div>
+            );
+          })}
+          <div
+            class="strokes"
+            aria-hidden="true"
+            onMouseMove={(event) => inside.length > 0 && setHovered(nearest(event))}
+            onMouseLeave={() => setHovered(null)}
+            onClick={(event) => inside.length > 0 && setChosen(nearest(event))}
+          >
+            {inside.map(({ step, stateDigest, abandoned }, index) => (
+              <span
+                key={`${stateDigest} ${step}`}
+                class={`snapshot ${abandoned ? 'abandoned' : ''} ${index === at ? 'chosen' : ''}`}
+                style={{ left: `${place(Number(step))}%` }}
+              />
+            ))}
+          </div>
+        </div>
+        <p class="axis">
+          <span>step {count(from)}</span>
+          <span>{count(to)}</span>
+        </p>
+        <div class="chosen-teacher num">
+          {inside.length === 0 ? (
+            <span class="soft">{isKnown ? 'No snapshot in these steps yet.' : 'Loading …'}</span>
+          ) : (
+            <Chosen run={run} inside={inside} at={at} choose={setChosen} fork={fork} />
+          )}
+        </div>
+      </div>
+    </section>
+  );
+}
+
+type ChosenProps = Pick<Props, 'run' | 'fork'> & {
+  inside: LoadedTeachers['snapshots'];
+  at: number;
+  choose: (index: number) => void;
+};
+
+function Chosen({ run, inside, at, choose, fork }: ChosenProps) {
+  const { mark, step, expectedSparsity, parameterCount, stateDigest, abandoned } = inside[at]!;
+  const perplexity = perplexityOf(run, stateDigest);
+  const facts = [
+    `step ${count(step)}`,
+    `sparsity ${percent(expectedSparsity)}`,
+    ...(parameterCount > 0n ? [`${short(Number(parameterCount))} parameters`] : []),
+    perplexity === undefined ? 'perplexity not known' : `perplexity ${decimal(perplexity)}`,
+    ...(abandoned ? ['abandoned'] : []),
+  ];
+  return (
+    <>
+      <label class="slide">
+        <span>Teacher</span>
+        <input
+          type="range"
+          min={0}
+          max={inside.length - 1}
+          value={at}
+          aria-valuetext={`teacher ${mark}, ${facts.join(', ')}`}
+          onInput={({ currentTarget }) => choose(Number(currentTarget.value))}
+        />
+        <b>#{mark}</b>
+      </label>
+      <span>{facts.join(' · ')}</span>
+      {perplexity === undefined && run.data?.validationPath !== '' && (
+        <May call={RunService.method.startLadder}>
+          <Anchor to={`/runs/${run.runId}/ladder`}>Evaluate the teachers</Anchor>
+        </May>
+      )}
+      <May call={RunService.method.forkRun}>
+        <button onClick={() => fork(stateDigest)}>Fork at teacher {mark}</button>
+      </May>
+    </>
+  );
+}

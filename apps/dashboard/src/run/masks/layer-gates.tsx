@@ -1,0 +1,89 @@
+// The gates of one layer over time, and which of them closed when.
+import { useMemo, useState } from 'preact/hooks';
+import type { MaskSeries } from '../../generated/espalier/v1/history_service_pb.js';
+import { count } from '../../ui/format.js';
+import { Scroll } from '../../ui/parts.js';
+import { gateRows, gatesOf, historyWords } from './gate-history.js';
+import { Cells, gateWord, LAYER_NAMES } from './mask-map.js';
+
+const MOST_ROWS = 300;
+
+export function LayerGates({ series, steps, state }: { series: MaskSeries; steps: number[]; state: number }) {
+  const { kind, layer, groups, groupOpen, size, changes } = series;
+  const [told, setTold] = useState('');
+  const title = `${LAYER_NAMES[kind]?.(layer) ?? ''} over time`;
+  /** A column a state, a row a group: turned, since the server tells one state after the other. */
+  const shares = useMemo(() => {
+    const turned = new Uint8Array(groups * steps.length);
+    for (let at = 0; at < steps.length; at += 1)
+      for (let group = 0; group < groups; group += 1) turned[group * steps.length + at] = groupOpen[at * groups + group] ?? 0;
+    return turned;
+  }, [groupOpen, groups, steps.length]);
+  const rows = useMemo(() => {
+    const closedAtFirst = new Set<number>();
+    for (let group = 0; group < groups; group += 1) {
+      if ((groupOpen[group] ?? 0) > 0) continue;
+      const [from, to] = gatesOf(group, groups, size);
+      for (let gate = from; gate < to; gate += 1) closedAtFirst.add(gate);
+    }
+    return gateRows({ size, changes, closedAtFirst }, steps[state]!);
+  }, [changes, groups, groupOpen, size, steps[state]]);
+  const missing = rows.length > MOST_ROWS ? ` ${count(rows.length - MOST_ROWS)} more rows are not shown.` : '';
+  const point = (x: number, y: number): void => {
+    const at = Math.min(Math.max(Math.floor(x * steps.length), 0), steps.length - 1);
+    const group = Math.min(Math.max(Math.floor(y * groups), 0), groups - 1);
+    const [from, to] = gatesOf(group, groups, size);
+    const share = (groupOpen[at * groups + group] ?? 0) / 255;
+    const what = to - from === 1 ? `${gateWord(kind)} ${from}` : `${gateWord(kind)}s ${from} to ${to - 1}`;
+    setTold(`${what} at step ${count(steps[at]!)}: ${share === 0 ? 'closed' : share === 1 ? 'open' : 'partly open'}`);
+  };
+  return (
+    <section class="card" aria-label={title}>
+      <header>
+        <h2>{title}</h2>
+        <span class="soft">
+          each column is a recorded state; {gateWord(kind)} 0 is at the top, {gateWord(kind)} {size - 1} at the bottom
+        </span>
+      </header>
+      <div class="in">
+        <Cells
+          class="over-time"
+          shares={shares}
+          width={steps.length}
+          height={groups}
+          label={title}
+          point={point}
+          leave={() => setTold('')}
+        />
+        <p class="axis">
+          <span>step {count(steps[0]!)}</span>
+          <span>{count(steps.at(-1)!)}</span>
+        </p>
+      </div>
+      <p class="told num">{told === '' ? `Point at the map: the ${gateWord(kind)} and the step.` : told}</p>
+      <Scroll label={`${title}, as a table`} class="changes">
+        <table class="plain num">
+          <thead>
+            <tr>
+              <th>{gateWord(kind) === 'head' ? 'Head' : 'Unit'}</th>
+              <th>At step {count(steps[state]!)}</th>
+              <th>Closed and opened</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.slice(0, MOST_ROWS).map(({ gate, isOpen, history }) => (
+              <tr key={gate}>
+                <td>{gate}</td>
+                <td>{isOpen ? 'open' : 'closed'}</td>
+                <td>{historyWords(history) || 'closed from the beginning'}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+        <p class="soft">
+          {rows.length === 0 ? `No ${gateWord(kind)} has closed yet.` : `${count(size - rows.length)} never closed.${missing}`}
+        </p>
+      </Scroll>
+    </section>
+  );
+}
