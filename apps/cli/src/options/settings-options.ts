@@ -1,7 +1,7 @@
 // The options for settings, made of their table. A fork takes only those that keep its state meaningful; the others are sent to the
 // server all the same, which refuses them with the reason.
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { TARGET_NAMES } from '#comparison';
+import { BUDGET_NAMES, TARGET_NAMES } from '#comparison';
 import {
   allowedWords,
   defaultWords,
@@ -76,7 +76,11 @@ const attributeOf = (setting: Setting): string => new Option(flagsOf(setting)).a
 function parsed(setting: Setting, text: string): unknown {
   if (setting.name === 'speedTable' && text !== setting.default) return absolutePath(text);
   try {
-    return settingOfText(setting, text);
+    const value = settingOfText(setting, text);
+    // A script whose variable is empty or 0 must not get a run with another target.
+    if (value === 0 && (BUDGET_NAMES as readonly string[]).includes(setting.name))
+      throw new InvalidArgumentError('0 is no budget: a run without one leaves the option out');
+    return value;
   } catch (error) {
     if (error instanceof RangeError) throw new InvalidArgumentError(error.message);
     throw error;

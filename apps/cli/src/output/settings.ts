@@ -1,4 +1,5 @@
 // All settings of a run, by their names in the protocol and in the order of their table.
+import { BUDGET_NAMES } from '#comparison';
 import { settingsTable, type v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { toPlain } from './plain.js';
@@ -10,12 +11,16 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
   output.line();
   output.line(output.style('bold', 'Settings'));
   const plain = toPlain(settings) as Record<string, Plain>;
-  output.pairs(settingsTable().map(({ field, unit }) => [field, valueText(plain[field], unit)]));
+  output.pairs(
+    settingsTable().map(({ name, field, unit }) => [field, isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], unit)]),
+  );
 }
+
+const isNoBudget = (name: string, value: Plain): boolean => value === 0 && (BUDGET_NAMES as readonly string[]).includes(name);
 
 /** As `launch` takes it. A setting that the server does not know has no value. */
 function valueText(value: Plain, unit: string): string {
-  if (value === null || value === undefined) return '-';
+  if (value === null || value === undefined || value === '') return '-';
   const text = Array.isArray(value) ? value.join(',') : String(value);
   return unit === '' ? text : `${text} ${value === 1 ? unit.replace(/s$/, '') : unit}`;
 }
