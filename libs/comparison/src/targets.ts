@@ -15,8 +15,16 @@ export interface Targets extends Partial<Record<BudgetName, number | undefined>>
   targetSparsity?: number | undefined;
 }
 
-/** The settings, by the names of the protocol, that a repeated run leaves out: it has one target, and a budget says its sparsity. */
+/**
+ * The settings, by the names of the protocol, that a repeated run leaves out: it has one target, and a budget says its sparsity. A table
+ * goes with a target in seconds.
+ */
 export function otherTargets(targets: Targets): string[] {
-  const unasked: string[] = BUDGET_NAMES.filter((name) => (targets[name] ?? 0) <= 0).map((name) => BUDGETS[name]);
-  return unasked.length < BUDGET_NAMES.length ? ['target_sparsity', ...unasked] : unasked;
+  const isAsked = (name: BudgetName): boolean => (targets[name] ?? 0) > 0;
+  const unasked = BUDGET_NAMES.filter((name) => !isAsked(name)).map((name) => BUDGETS[name]);
+  return [
+    ...(unasked.length < BUDGET_NAMES.length ? ['target_sparsity'] : []),
+    ...unasked,
+    ...(isAsked('targetSpeedup') ? [] : ['speed_table']),
+  ];
 }

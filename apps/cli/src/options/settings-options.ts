@@ -35,9 +35,8 @@ export function settingsOf(options: object, ofFile: RequestedValues = {}): v1.Ru
   const said = Object.fromEntries(values.filter(([, value]) => value !== undefined)) as RequestedValues;
   // A run has one target: that of an option counts, whichever a file has.
   const aimed = TARGET_NAMES.some((name) => said[name] !== undefined);
-  const kept = aimed
-    ? Object.fromEntries(Object.entries(ofFile).filter(([name]) => !(TARGET_NAMES as readonly string[]).includes(name)))
-    : ofFile;
+  const others: readonly string[] = [...TARGET_NAMES, ...(said.targetSpeedup === undefined ? ['speedTable'] : [])];
+  const kept = aimed ? Object.fromEntries(Object.entries(ofFile).filter(([name]) => !others.includes(name))) : ofFile;
   return settingsMessage({ ...kept, ...said });
 }
 

@@ -23,7 +23,7 @@ export interface SettingField {
   share: boolean;
   mayFork: boolean;
   choices: [value: string, word: string][];
-  kind: 'choice' | 'number' | 'flag' | 'list';
+  kind: 'choice' | 'number' | 'flag' | 'list' | 'text';
 }
 
 export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
@@ -61,7 +61,8 @@ function choicesOf(field: DescField, allowed: string[]): [string, string][] {
 function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
   if (field.fieldKind === 'list') return 'list';
   if (field.enum !== undefined || allowed.length > 0) return 'choice';
-  return field.fieldKind === 'scalar' && field.scalar === ScalarType.BOOL ? 'flag' : 'number';
+  const scalar = field.fieldKind === 'scalar' ? field.scalar : undefined;
+  return scalar === ScalarType.BOOL ? 'flag' : scalar === ScalarType.STRING ? 'text' : 'number';
 }
 
 /** Settings as a person would type them. */
@@ -105,7 +106,7 @@ export function settingsOf(typed: Typed): RunSettings {
     if (text === '') continue;
     if (kind === 'list') json[name] = text.split(/[\s,]+/);
     else if (kind === 'flag') json[name] = text === 'true';
-    else if (kind === 'choice') json[name] = text;
+    else if (kind === 'choice' || kind === 'text') json[name] = text;
     else json[name] = numberOf(field, text);
     requireReadable(name, json[name]);
   }
