@@ -142,6 +142,14 @@ describe('a speed table', () => {
     expect(refusal(speedTableText(measured, model, { phase: 'prefill', context: 64, batch: 1 }))).toBeUndefined();
   });
 
+  it.each([
+    [0.8, undefined],
+    [0.6, 'SPEED_TABLE_INVALID'],
+  ])('whose wider part takes %d of the time of a narrower one: %s', (share, code) => {
+    const falls = table((one) => (one.by_units.gate_up[1]!.seconds = one.by_units.gate_up[0]!.seconds * share));
+    expect(refusal(falls)?.code).toBe(code);
+  });
+
   it.each<[string, string, string | ((table: SpeedTable) => void)]>([
     ['that is no JSON', 'the file', 'seconds: 3'],
     ['of another kind', 'schema', '{"schema": "something"}'],
@@ -151,7 +159,7 @@ describe('a speed table', () => {
     ['without the intact width', 'by_units.down', (one) => one.by_units.down.pop()],
     ['with a width beyond it', 'by_heads.q', (one) => (one.by_heads.q[3]!.width = 9)],
     ['with a width twice', 'by_heads.o', (one) => (one.by_heads.o[0]!.width = 4)],
-    ['that falls beyond the noise', 'by_units.gate_up', (one) => (one.by_units.gate_up[1]!.seconds = 1e-5)],
+    ['that falls to almost nothing', 'by_units.gate_up', (one) => (one.by_units.gate_up[1]!.seconds = 1e-5)],
     ['of another model', 'model.hidden_size', (one) => (one.model.hidden_size = 128)],
     ['with no time for all hidden units', 'layer.mlp', (one) => (one.layer.mlp = [{ hidden: 32, seconds: 1, spread: 0 }])],
   ])('%s is refused at its place', (_, place, wrong) => {
