@@ -51,8 +51,8 @@ const refused = (path: string, what: string): EspalierError =>
   });
 
 /**
- * A wider part may be quicker than a narrower one, where its width divides better among threads or tiles: on two cores, seven heads took 12%
- * less than six. Seconds that fall by more than this, and by more than both spreads, are a mistake of the measurement or of the file:
+ * A wider part may be quicker than a narrower one, where its width divides better among threads or tiles: on two cores, seven heads took
+ * 12% less than six. Seconds that fall by more than this, and by more than both spreads, are a mistake of the measurement or of the file:
  */
 const FALL_MAX = 0.3;
 /** where they are more, over all layers, than this share of the pass. */
