@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMostSequences = 16, kMostRounds = 1000, kMostContext = 1 << 20;
 constexpr int64_t kFewestRounds = 7, kManyRounds = 200;
 constexpr double kSecondsPerWidth = 1.5;
-// So many bytes of weights that no cache holds those of all layers, where the model has that many.
+// The weights of the measured layers together: more than a cache holds, where the model has as many.
 constexpr uint64_t kLayerBytes = uint64_t{512} << 20;
 constexpr int64_t kWidths = 8;  // of a full layer, in equal steps
 constexpr uint64_t kSeed = 1;

@@ -144,7 +144,7 @@ function write(folder: string, name: string, { certificate, key }: Signed): void
   }
 }
 
-/** A host may have a name that is none in DNS; it is left out. */
+/** The name of this machine may be no name of DNS; then it is left out. */
 function withOwnNames(names: readonly string[]): string[] {
   return [...new Set([...names, hostname(), ...HERE])].filter((name) => HOST_NAME.test(name));
 }

@@ -158,44 +158,12 @@ async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promis
   }
 }
 
+const SERVER_OPTIONS = [
+  ...(['listen', 'web', 'eventStore', 'artifacts', 'acceptStore', 'engines', 'engine', 'device', 'threads', 'dataRoot'] as const),
+  ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'webhooks', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
+];
+
 /** The options that were given for the server itself. */
-function serverOptions({
-  listen,
-  web,
-  eventStore,
-  artifacts,
-  acceptStore,
-  engines,
-  engine,
-  device,
-  threads,
-  dataRoot,
-  tlsCert,
-  tlsKey,
-  tlsClientCa,
-  webhooks,
-  allowInsecureRemote,
-  openLoopback,
-  logLevel,
-}: UpOptions): Partial<UpOptions> {
-  const all = {
-    listen,
-    web,
-    eventStore,
-    artifacts,
-    acceptStore,
-    engines,
-    engine,
-    device,
-    threads,
-    dataRoot,
-    tlsCert,
-    tlsKey,
-    tlsClientCa,
-    webhooks,
-    allowInsecureRemote,
-    openLoopback,
-    logLevel,
-  };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+function serverOptions(options: UpOptions): Partial<UpOptions> {
+  return Object.fromEntries(SERVER_OPTIONS.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]])));
 }

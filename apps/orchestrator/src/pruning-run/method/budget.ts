@@ -83,7 +83,7 @@ export function speedViolations({
   return [{ field: 'settings.target_speedup', description, code: 'FIELD_UNKNOWN_VALUE' }];
 }
 
-/** The value of speed_table where there is none. */
+/** The value of speed_table in a run without a table. */
 export const NO_TABLE = 'none';
 
 function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape, table: SpeedTable | null): Cost | null {
