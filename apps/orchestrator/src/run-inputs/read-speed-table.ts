@@ -1,7 +1,7 @@
 // The file that a target in seconds goes by, as a request names it.
-import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { invalidField, type EspalierError } from '#protocol';
+import { readUserFile } from '#files';
+import { invalidField } from '#protocol';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { NO_TABLE, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
@@ -16,16 +16,8 @@ export async function readTable(
   shape: ModelShape,
 ): Promise<(ReadTable & { bytes: Uint8Array }) | null> {
   if (targetSpeedup === 0 || speedTable === NO_TABLE) return null;
-  const path = resolve(speedTable);
-  const unread = (why: string): EspalierError => invalidField('SPEED_TABLE_INVALID', 'settings.speed_table', `${path} ${why}`);
-  const size = await stat(path).then(
-    (found) => (found.isFile() ? found.size : -1),
-    () => -1,
-  );
-  if (size < 0) throw unread('is no file that the server can read');
-  if (size > TABLE_BYTES_MAX) throw unread(`has ${size} bytes: a table has at most ${TABLE_BYTES_MAX}`);
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw unread(`can't be read: ${(error as Error).message}`);
+  const bytes = await readUserFile(resolve(speedTable), TABLE_BYTES_MAX).catch((error: unknown) => {
+    throw invalidField('SPEED_TABLE_INVALID', 'settings.speed_table', (error as Error).message);
   });
   const table = speedTableOf(bytes.toString('utf8'));
   requireTableOf(table, shape);
