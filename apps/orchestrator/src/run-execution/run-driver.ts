@@ -3,7 +3,6 @@
 // process goes on where this one died.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
@@ -70,7 +69,6 @@ export class RunDriver {
 
   /** Returns when what was recorded before is known; the rest happens by itself. */
   async start(): Promise<void> {
-    setMaxListeners(0, this.shutdown.signal); // each look at the queue leaves a timer behind for some seconds
     await this.feed.start();
     this.keeper.start();
     await this.lease.start();
@@ -133,7 +131,9 @@ export class RunDriver {
     const nextRestartMs = this.giveRuns(placement, new Map(waiting.map((run) => [run.runId, run])));
     this.tellWaits(placement);
     const lookAgainMs = Math.min(nextRestartMs, placement.waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
-    await Promise.race([woken, ...(lookAgainMs === Infinity ? [] : [delay(lookAgainMs, this.shutdown.signal)])]);
+    const timer = lookAgainMs === Infinity ? undefined : setTimeout(() => this.wake(), lookAgainMs);
+    await woken;
+    clearTimeout(timer);
   }
 
   private isReady(run: PruningRunState): boolean {
