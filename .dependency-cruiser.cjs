@@ -53,6 +53,13 @@ module.exports = {
       to: { path: 'node_modules/@kurrent' },
     },
     {
+      name: 'bucket-client-in-one-place',
+      comment: 'only libs/artifact-store/src/s3 speaks to buckets (and the server of its tests), so that no other start loads the client',
+      severity: 'error',
+      from: { pathNot: '^libs/artifact-store/src/(s3|testing)/' },
+      to: { path: 'node_modules/@aws-sdk' },
+    },
+    {
       name: 'addon-in-one-place',
       comment: 'only the engine process loads the native addon',
       severity: 'error',

@@ -25,6 +25,9 @@ export interface StackOptions {
   web?: string | undefined;
   eventStore?: string | undefined;
   artifacts?: string | undefined;
+  s3Endpoint?: string | undefined;
+  s3Region?: string | undefined;
+  s3Cache?: string | undefined;
   acceptStore?: boolean | undefined;
   engines?: string | undefined;
   /** Addresses of engines that run already. */
@@ -73,6 +76,9 @@ function serverArguments(options: StackOptions): string[] {
     ['--web', options.web],
     ['--event-store', options.eventStore],
     ['--artifacts', options.artifacts],
+    ['--s3-endpoint', options.s3Endpoint],
+    ['--s3-region', options.s3Region],
+    ['--s3-cache', options.s3Cache],
     ['--engines', options.engines],
     ...(options.engine ?? []).map((address): [string, string] => ['--engine', address]),
     ...(options.device ?? []).map((name): [string, string] => ['--device', name]),

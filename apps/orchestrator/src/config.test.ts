@@ -26,3 +26,64 @@ it.each([
 ])('%s is needed beside %j', (field, args) => {
   expect(() => parsed(...args)).toThrow(expect.objectContaining({ code: 'FIELD_REQUIRED', field }) as Error);
 });
+
+describe('the place of the artifacts', () => {
+  const S3 = ['--artifacts', 's3://lab-artifacts/espalier/x/', '--data-folder', '/data'];
+
+  it('is a folder, or a bucket with a prefix and a cache in the data folder', () => {
+    expect(parsed('--data-folder', '/data')).toMatchObject({
+      artifactFolder: '/data/artifacts',
+      bucket: undefined,
+      sharesArtifacts: false,
+    });
+    expect(parsed(...S3)).toMatchObject({
+      artifactFolder: '/data/artifact-cache',
+      sharesArtifacts: true,
+      bucket: {
+        bucket: 'lab-artifacts',
+        prefix: 'espalier/x/',
+        endpoint: undefined,
+        cacheFolder: '/data/artifact-cache',
+        cacheBytes: 20 * 1024 ** 3,
+      },
+    });
+    const own = parsed('--artifacts', 's3://lab', '--s3-endpoint', 'http://127.0.0.1:9000', '--s3-region', 'here', '--s3-cache', '1.5GB');
+    expect(own.bucket).toMatchObject({ bucket: 'lab', prefix: '', endpoint: 'http://127.0.0.1:9000', region: 'here', cacheBytes: 1.5e9 });
+  });
+
+  it.each([
+    ['s3://', /"" is no name of a bucket/],
+    ['s3://Lab', /"Lab" is no name of a bucket/],
+    ['s3://lab/a//b', /"a\/\/b" is no prefix/],
+    ['s3://lab/../b', /"\.\.\/b" is no prefix/],
+  ])('is refused where %s names no bucket', (address, why) => {
+    expect(() => parsed('--artifacts', address)).toThrow(
+      expect.objectContaining({
+        code: 'ARTIFACT_STORE_ADDRESS_INVALID',
+        field: '--artifacts',
+        message: expect.stringMatching(why) as string,
+      }) as Error,
+    );
+  });
+
+  it.each([
+    ['minio.lab:9000', 'ARTIFACT_STORE_ADDRESS_INVALID'],
+    ['https://user:secret@minio.lab', 'ARTIFACT_STORE_ADDRESS_INVALID'],
+    ['ftp://minio.lab', 'ARTIFACT_STORE_ADDRESS_INVALID'],
+    ['http://minio.lab:9000', 'ADDRESS_INSECURE'],
+  ])('is refused with the endpoint %s', (endpoint, code) => {
+    expect(() => parsed(...S3, '--s3-endpoint', endpoint)).toThrow(expect.objectContaining({ code, field: '--s3-endpoint' }) as Error);
+  });
+
+  it('takes an endpoint without TLS where the user says that something else encrypts', () => {
+    expect(parsed(...S3, '--s3-endpoint', 'http://minio.lab:9000', '--allow-insecure-remote').bucket?.endpoint).toBe(
+      'http://minio.lab:9000',
+    );
+  });
+
+  it('must be a bucket beside an endpoint or a region', () => {
+    expect(() => parsed('--s3-region', 'eu-central-1')).toThrow(
+      expect.objectContaining({ code: 'FIELD_REQUIRED', field: '--artifacts' }) as Error,
+    );
+  });
+});

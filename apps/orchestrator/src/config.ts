@@ -2,8 +2,10 @@
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { availableParallelism } from 'node:os';
+import type { S3Location } from '#artifact-store';
 import { addressProblem, isLoopbackAddress, type TlsFiles } from '#local-access';
 import { EspalierError, invalidField, type ErrorCode } from '#protocol';
+import { bucketOf, bucketOptions, type BucketOptions } from './bucket-options.js';
 
 /** More engines on one machine have not been tried. */
 const ENGINES_MAX = 64;
@@ -15,8 +17,11 @@ export const JOB_MINUTES = 60;
 
 export interface OrchestratorConfig {
   dataFolder: string;
+  /** Where artifacts lie; beside a bucket, its cache on this machine. */
   artifactFolder: string;
-  /** The user named the engine, so other orchestrators may use it too. */
+  /** undefined: artifacts lie in a folder. */
+  bucket: S3Location | undefined;
+  /** The user named the place of the artifacts, so other orchestrators may use it too. */
   sharesArtifacts: boolean;
   /** host:port; port 0 picks a free one. */
   listen: string;
@@ -66,7 +71,8 @@ function commandLine(): Command {
     .addOption(
       new Option(
         '--artifacts <folder>',
-        'states, tokens and exports, in a folder that orchestrators on one event store share (default: in the data folder)',
+        'states, tokens and exports, in a folder or a bucket (s3://BUCKET/PREFIX) that orchestrators on one event store share ' +
+          '(default: in the data folder)',
       ).env('ESPALIER_ARTIFACTS'),
     )
     .addOption(new Option('--listen <host:port>', 'where to serve').default('127.0.0.1:7433').env('ESPALIER_LISTEN').argParser(hostPort))
@@ -133,7 +139,7 @@ function commandLine(): Command {
         .env('ESPALIER_LOG_LEVEL')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
-  for (const option of accessOptions()) command.addOption(option);
+  for (const option of [...bucketOptions(), ...accessOptions()]) command.addOption(option);
   return command;
 }
 
@@ -162,7 +168,7 @@ function accessOptions(): Option[] {
 }
 
 export function parseConfig(argv: string[]): OrchestratorConfig {
-  const given = commandLine().parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions>>();
+  const given = commandLine().parse(argv).opts<Omit<OrchestratorConfig, keyof GivenOptions> & Partial<GivenOptions> & BucketOptions>();
   const {
     web,
     artifacts,
@@ -174,6 +180,9 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     tlsClientCa,
     threads,
     engines: asked,
+    s3Endpoint,
+    s3Region,
+    s3Cache,
     ...options
   } = given;
   const engines = asked ?? (devices.length > 1 ? devices.length : namedEngines.length === 0 ? 1 : 0);
@@ -181,6 +190,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
   const tls = tlsFiles(tlsCert, tlsKey, tlsClientCa);
   requireSafeAddresses({ ...options, web, namedEngines, tls });
   requireEngines(engines, namedEngines, devices);
+  const bucket = bucketOf(artifacts, { s3Endpoint, s3Region, s3Cache }, { ...options, dataFolder });
   return {
     ...options,
     web,
@@ -193,7 +203,8 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     dataFolder,
     webhooks: options.webhooks ? resolve(options.webhooks) : undefined,
     dataRoots: dataRoot.map((folder) => resolve(folder)),
-    artifactFolder: artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts'),
+    artifactFolder: bucket?.cacheFolder ?? (artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts')),
+    bucket,
     sharesArtifacts: Boolean(artifacts),
     eventStore: options.eventStore || undefined,
   };

@@ -3,7 +3,7 @@ import 'reflect-metadata';
 import { availableParallelism } from 'node:os';
 import { NestFactory } from '@nestjs/core';
 import type { Logger } from 'pino';
-import { openArtifactStore } from '#artifact-store';
+import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { notingStore } from '#event-store';
 import { keepForOwner } from '#files';
 import { TlsIdentity } from '#local-access';
@@ -57,9 +57,7 @@ async function main(): Promise<void> {
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
-  const cores = availableParallelism();
-  if (config.engines * config.threads > cores)
-    log.warn({ engines: config.engines, threads: config.threads, cores }, 'the engines have more threads than there are cores');
+  warnOfThreads(config, log);
   const pool = app.get(EnginePool);
   await acquireNamedDevices(pool, config);
   const driver = app.get(RunDriver);
@@ -71,7 +69,8 @@ async function main(): Promise<void> {
   server.setEnginesServing(pool.canWork);
   const storage = app.get(StorageWatch);
   let [reachable, canRecord] = [true, true];
-  const tellHealth = (): void => server.setServing(reachable && canRecord);
+  const tellHealth = (): void => server.setServing(reachable && canRecord && (artifacts.reach?.problem ?? null) === null);
+  followBucket(artifacts, tellHealth, log);
   eventStore.onReachable = (is) => {
     reachable = is;
     condition.answers(is);
@@ -125,6 +124,18 @@ async function main(): Promise<void> {
   outliveDefects(log);
 }
 
+/** Its requests are repeated by themselves: this only tells. */
+function followBucket({ reach }: ArtifactStore, tellHealth: () => void, log: Logger): void {
+  const tell = (): void => {
+    const problem = reach?.problem ?? null;
+    if (problem === null) log.info('the artifact store answers again: everything goes on');
+    else log.error({ code: problem.code }, problem.message);
+    tellHealth();
+  };
+  reach?.onChange(tell);
+  if (reach?.problem != null) tell();
+}
+
 function outliveDefects(log: Logger): void {
   // A defect in one call must not end the runs of all.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error was not handled'));
@@ -162,12 +173,17 @@ function announce(folder: DataFolder, listen: string, web: string | null, tls: T
 
 /** The events and the artifacts that they name. */
 async function openStores(config: OrchestratorConfig, tallies: Tallies, log: Logger) {
-  await requireStoreFiles(config);
+  const artifacts = await openArtifactStore(config.bucket ?? { folder: config.artifactFolder });
+  await requireStoreFiles(config, artifacts);
   const eventStore = await EventStoreHost.open(config, log);
-  const artifacts = await openArtifactStore({ folder: config.artifactFolder });
   const { condition, seen } = await patiently(() => bindStore(config, eventStore.store, artifacts, log), { patienceMs: Infinity });
   const store = timedStore(notingStore(eventStore.store, condition, new Set([DRIVER_STREAM])), tallies);
   return { eventStore, store, artifacts, condition, seen };
+}
+
+function warnOfThreads({ engines, threads }: OrchestratorConfig, log: Logger): void {
+  const cores = availableParallelism();
+  if (engines * threads > cores) log.warn({ engines, threads, cores }, 'the engines have more threads than there are cores');
 }
 
 async function acquireNamedDevices({ slots }: EnginePool, { devices }: OrchestratorConfig): Promise<void> {

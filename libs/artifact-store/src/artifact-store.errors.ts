@@ -5,6 +5,10 @@ export type ArtifactErrorCode =
   | 'ARTIFACT_STORE_FULL'
   | 'ARTIFACT_STORE_READ_ONLY'
   | 'ARTIFACT_STORE_UNAVAILABLE'
+  | 'ARTIFACT_STORE_BUSY'
+  | 'ARTIFACT_STORE_DENIED'
+  | 'ARTIFACT_STORE_NOT_FOUND'
+  | 'ARTIFACT_STORE_CLOCK'
   | 'ARTIFACT_DIGEST_INVALID';
 
 export class ArtifactStoreError extends Error {

@@ -1,5 +1,6 @@
 // Content-addressed bytes: an artifact's name is the SHA-256 of its bytes, so it can be stored anywhere, stored twice
 // without harm, and checked by anyone. Nothing is visible under its name before it is complete and durable.
+import type { StoreReach } from './store-reach.js';
 
 export interface PutOptions {
   /** Refuse (ARTIFACT_CORRUPT) bytes that have another digest. */
@@ -56,6 +57,14 @@ export interface Incoming {
   remove(name: string): Promise<boolean>;
 }
 
+/** The name of the event store whose events name the artifacts. */
+export interface OwnerNote {
+  /** null: no server has worked with these artifacts. */
+  read(): Promise<string | null>;
+  /** Whole or not at all. Without `mayReplace`, the first of several servers wins. */
+  write(name: string, mayReplace: boolean): Promise<void>;
+}
+
 /** All methods reject with ArtifactStoreError. */
 export interface ArtifactStore {
   /** Returns once the bytes survive a power cut under their digest. */
@@ -74,15 +83,21 @@ export interface ArtifactStore {
   readonly quarantine: Quarantine;
   /** @param prefix at least two hex digits */
   digestsStartingWith(prefix: string): Promise<string[]>;
-  /** Paths of other files among the artifacts; folder store only. */
-  strangers?(): AsyncIterable<string>;
-  /** Where the bytes lie; folder store only. */
+  readonly owner: OwnerNote;
+  /** Names of other files among the artifacts. */
+  strangers(): AsyncIterable<string>;
+  /** Where the bytes lie, for as long as they are artifacts; folder store only. */
   pathOf?(digest: string): string;
-  /** Folder store only. */
-  readonly incoming?: Incoming;
+  /** A file of this machine that has the bytes now, for a reader who checks them; null: there is none. A cache may remove it later. */
+  fileOf(digest: string): string | null;
+  /** A folder of this machine for what can be made again from artifacts. */
+  readonly sideFolder: string;
+  /** Only of a store that may be out of reach. */
+  readonly reach?: StoreReach;
+  readonly incoming: Incoming;
   /**
-   * Makes a complete file at an incoming path an artifact, without reading it again: the writer vouches for its digest,
-   * and any reader checks it. Returns once the bytes survive a power cut.
+   * Makes a complete file at an incoming path an artifact. The writer vouches for its digest, and any reader checks it. Returns once the
+   * bytes survive a power cut.
    */
-  adopt?(incomingPath: string, digest: string): Promise<void>;
+  adopt(incomingPath: string, digest: string): Promise<void>;
 }

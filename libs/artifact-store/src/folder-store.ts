@@ -11,9 +11,10 @@ import { isDigest, requireDigest } from './digest.js';
 import { FolderIncoming } from './folder-incoming.js';
 import { FolderQuarantine } from './folder-quarantine.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from './media-type.js';
+import { FolderOwner } from './folder-owner.js';
+import { CHUNK_BYTES, readChunks } from './read-chunks.js';
 import { syncPath } from './sync-path.js';
-
-const CHUNK_BYTES = 1 << 20;
+import { ofSource, SourceError, writeAll } from './write-all.js';
 
 export async function openFolderStore(folder: string): Promise<ArtifactStore> {
   const root = resolve(folder);
@@ -35,8 +36,12 @@ export async function openFolderStore(folder: string): Promise<ArtifactStore> {
 class FolderStore implements ArtifactStore {
   readonly incoming: FolderIncoming;
   readonly quarantine: FolderQuarantine;
+  readonly owner: FolderOwner;
+  readonly sideFolder: string;
 
   constructor(private readonly root: string) {
+    this.sideFolder = root;
+    this.owner = new FolderOwner(root);
     this.incoming = new FolderIncoming(join(root, 'incoming'));
     this.quarantine = new FolderQuarantine(join(root, 'quarantine'), (digest) => this.pathOf(digest));
   }
@@ -44,6 +49,10 @@ class FolderStore implements ArtifactStore {
   pathOf(digest: string): string {
     requireDigest(digest);
     return join(this.root, 'objects', digest.slice(0, 2), digest);
+  }
+
+  fileOf(digest: string): string {
+    return this.pathOf(digest);
   }
 
   async adopt(incomingPath: string, digest: string): Promise<void> {
@@ -63,7 +72,7 @@ class FolderStore implements ArtifactStore {
     const incoming = this.incoming.newPath();
     try {
       const file = await this.newIncoming(incoming);
-      const result = await writeDurably(file, bytes instanceof Uint8Array ? slices(bytes) : ofSource(bytes));
+      const result = await writeAll(file, bytes instanceof Uint8Array ? bytes : ofSource(bytes), true);
       if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
         throw new ArtifactStoreError(
           'ARTIFACT_CORRUPT',
@@ -135,11 +144,7 @@ class FolderStore implements ArtifactStore {
     let file: FileHandle | undefined;
     try {
       file = await this.openFile(digest);
-      for (let position = offset; ;) {
-        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunkBytes), 0, chunkBytes, position);
-        if (bytesRead === 0) break;
-        position += bytesRead;
-        const chunk = buffer.subarray(0, bytesRead);
+      for await (const chunk of readChunks(file, offset, chunkBytes)) {
         hash?.update(chunk);
         yield chunk;
       }
@@ -242,41 +247,6 @@ const isShard = (entry: Dirent): boolean => entry.isDirectory() && /^[0-9a-f]{2}
 const byName = (left: { name: string }, right: { name: string }): number => (left.name < right.name ? -1 : 1);
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
-
-/** Closes the file. */
-async function writeDurably(file: FileHandle, chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<PutResult> {
-  const hash = createHash('sha256');
-  let bytes = 0;
-  try {
-    for await (const chunk of chunks) {
-      hash.update(chunk);
-      for (let done = 0; done < chunk.byteLength;) {
-        done += (await file.write(chunk, done, chunk.byteLength - done, bytes + done)).bytesWritten;
-      }
-      bytes += chunk.byteLength;
-    }
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  return { digest: hash.digest('hex'), bytes };
-}
-
-/** An error of the caller's own byte source. It may be one of a system call too, on a pipe of the caller's. */
-class SourceError extends Error {}
-
-async function* ofSource(bytes: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  try {
-    yield* bytes;
-  } catch (cause) {
-    throw new SourceError('the byte source failed', { cause });
-  }
-}
-
-/** Hashing and writing piece by piece keeps the event loop free between pieces. */
-function* slices(bytes: Uint8Array): Iterable<Uint8Array> {
-  for (let start = 0; start < bytes.byteLength; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES);
-}
 
 /** A vanished folder is not a missing artifact. */
 function writeError(error: unknown, digest: string | null): unknown {

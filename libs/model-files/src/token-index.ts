@@ -2,7 +2,7 @@
 // names a shard that is gone means tokenizing again, never a wrong result.
 import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { makeFolder } from '#files';
 import type { ArtifactStore } from '#artifact-store';
 
@@ -24,10 +24,8 @@ export interface TokenIndexEntry {
   largestId: number;
 }
 
-/** Beside the objects of a folder store; other stores have no index unless a folder is given. */
-export function indexFolderOf(store: ArtifactStore): string | undefined {
-  const path = store.pathOf?.('0'.repeat(64)); // <root>/objects/00/000...
-  return path === undefined ? undefined : join(dirname(dirname(dirname(path))), 'token-index');
+export function indexFolderOf(store: ArtifactStore): string {
+  return join(store.sideFolder, 'token-index');
 }
 
 export function tokenIndexKey(key: TokenIndexKey): string {
@@ -52,7 +50,6 @@ export async function readTokenIndex(folder: string, key: string, store: Artifac
 export async function rememberedTokens(store: ArtifactStore): Promise<Set<string>> {
   const folder = indexFolderOf(store);
   const digests = new Set<string>();
-  if (folder === undefined) return digests;
   for (const name of await readdir(folder).catch(() => [])) {
     if (!name.endsWith('.json')) continue;
     const entry = await readTokenIndex(folder, name.slice(0, -'.json'.length), store);

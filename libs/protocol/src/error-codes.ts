@@ -125,6 +125,11 @@ const errorStatuses = {
   ARTIFACT_STORE_FULL: status.RESOURCE_EXHAUSTED,
   ARTIFACT_STORE_READ_ONLY: precondition,
   ARTIFACT_STORE_UNAVAILABLE: status.UNAVAILABLE,
+  ARTIFACT_STORE_BUSY: status.UNAVAILABLE, // a bucket asks for fewer requests
+  ARTIFACT_STORE_DENIED: precondition, // a bucket refuses the credentials, or there are none
+  ARTIFACT_STORE_NOT_FOUND: precondition, // no such bucket
+  ARTIFACT_STORE_CLOCK: precondition, // this machine's clock and the bucket's are too far apart
+  ARTIFACT_STORE_ADDRESS_INVALID: invalid,
   ARTIFACT_DIGEST_INVALID: invalid,
   STORAGE_FULL: status.RESOURCE_EXHAUSTED, // of the data folder: nothing can be recorded until there is room
   STORAGE_UNUSABLE: status.UNAVAILABLE, // the data folder can't be written

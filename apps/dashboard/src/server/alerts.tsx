@@ -31,6 +31,7 @@ async function look(signal: AbortSignal): Promise<Alert[]> {
     ...alertsOf({
       engines: valueOf(engines)?.engines,
       missing: valueOf(condition)?.missingEvents?.message,
+      artifactTrouble: valueOf(condition)?.artifactTrouble?.message,
       availableBytes: valueOf(condition)?.availableBytes,
       damagedRuns: valueOf(damaged)?.total,
     }),

@@ -51,15 +51,19 @@ interface Condition {
   engines?: readonly Engine[] | undefined;
   /** The events that the store lacks, in words; '': none. */
   missing?: string | undefined;
+  /** The problem with the bucket, in words; '': it answers. */
+  artifactTrouble?: string | undefined;
   damagedRuns?: number | undefined;
   availableBytes?: bigint | undefined;
 }
 
 /** The most urgent first. What is not known is no alert. */
-export function alertsOf({ engines = [], missing = '', damagedRuns = 0, availableBytes }: Condition): Alert[] {
+export function alertsOf({ engines = [], missing = '', artifactTrouble = '', damagedRuns = 0, availableBytes }: Condition): Alert[] {
   const down = engines.filter(({ status }) => [EngineStatus.NOT_RESPONDING, EngineStatus.UNREACHABLE].includes(status));
   return [
-    ...(missing === '' ? [] : [{ words: missing.charAt(0).toUpperCase() + missing.slice(1), to: '/server' }]),
+    ...[missing, artifactTrouble]
+      .filter((words) => words !== '')
+      .map((words) => ({ words: words.charAt(0).toUpperCase() + words.slice(1), to: '/server' })),
     ...(damagedRuns === 0
       ? []
       : [

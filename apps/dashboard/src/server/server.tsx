@@ -29,6 +29,9 @@ export function ServerView() {
           <code>npx espalier down</code> and <code>npx espalier up --accept-store</code>.
         </p>
       )}
+      {condition.data?.artifactTrouble !== undefined && (
+        <p class="trouble">{condition.data.artifactTrouble.message}. Runs wait, and go on by themselves once the artifact store answers.</p>
+      )}
       <div class="stack">
         <Engines />
         <May call={EngineService.method.listDevices}>

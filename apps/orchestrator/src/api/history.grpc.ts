@@ -3,6 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { missingText } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
+import { s3Address, type ArtifactStore } from '#artifact-store';
 import { availableBytes } from '../storage/free-space.js';
 import { CurveBins } from '../queries/curve-bins.js';
 import { queryCurves } from '../queries/query-curves.js';
@@ -24,7 +25,7 @@ export class HistoryGrpc {
 
   constructor(
     @Inject(Verification) private readonly context: Verification,
-    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'artifactFolder'>,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'artifactFolder' | 'bucket'>,
   ) {}
 
   handlers(): v1.HistoryServiceServer {
@@ -40,20 +41,30 @@ export class HistoryGrpc {
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
       exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal) => exportAudit(context, request, signal)),
-      getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(condition, this.config.artifactFolder)),
+      getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(condition, artifacts, this.config)),
       rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
     };
   }
 }
 
-async function conditionMessage({ storeName, missing }: StoreCondition, artifactFolder: string): Promise<v1.GetStoreConditionResponse> {
+async function conditionMessage(
+  { storeName, missing }: StoreCondition,
+  { reach }: ArtifactStore,
+  { artifactFolder, bucket }: Pick<OrchestratorConfig, 'artifactFolder' | 'bucket'>,
+): Promise<v1.GetStoreConditionResponse> {
   const missingEvents = missing && {
     seenPosition: missing.seen.position,
     endPosition: missing.endPosition,
     message: missingText(missing),
   };
-  const free = await availableBytes(artifactFolder);
-  return v1.GetStoreConditionResponse.fromPartial({ storeId: storeName, availableBytes: free, ...(missingEvents && { missingEvents }) });
+  const problem = reach?.problem ?? null;
+  return v1.GetStoreConditionResponse.fromPartial({
+    storeId: storeName,
+    availableBytes: await availableBytes(artifactFolder),
+    artifacts: bucket === undefined ? artifactFolder : s3Address(bucket),
+    ...(missingEvents && { missingEvents }),
+    ...(problem !== null && { artifactTrouble: { code: problem.code, message: problem.message } }),
+  });
 }
 
 async function* metricsFile(views: RunViews, { runId, format }: v1.ExportMetricsRequest): AsyncGenerator<v1.ExportMetricsResponse> {

@@ -15,7 +15,7 @@ import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { estimatedSize, resultWarnings } from '../pruning-run/planning/result-size.js';
 import { recipeAdvice } from '../pruning-run/planning/recipe-advice.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
-import { availableBytes } from '../storage/free-space.js';
+import { roomForArtifacts } from '../storage/free-space.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-services/run-services.js';
 import { RunTexts } from '../run-services/run-texts.js';
@@ -109,7 +109,7 @@ export class RunGrpc {
     const { modelPath, settings: requested, card } = planRequest(request);
     const plan = await this.sources.plan(modelPath, requested, card?.figures);
     const { model, settings, memory, change, engine, budget } = plan;
-    const disk = diskPlan(settings, memory, await availableBytes(this.config.artifactFolder));
+    const disk = diskPlan(settings, memory, await roomForArtifacts(this.config));
     const { result, message: budgetPlanned } =
       budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget);
     return {
@@ -151,10 +151,7 @@ export class RunGrpc {
     const planned =
       memory === undefined
         ? []
-        : [
-            ...diskWarnings(diskPlan(settings, memory, await availableBytes(this.config.artifactFolder))),
-            ...memoryWarnings(settings, memory),
-          ];
+        : [...diskWarnings(diskPlan(settings, memory, await roomForArtifacts(this.config))), ...memoryWarnings(settings, memory)];
     return {
       run: this.views.message(summary),
       alreadyLaunched: alreadyDone,

@@ -30,7 +30,7 @@ export interface SlotOptions {
   threads: number | undefined;
   /** The device that a local engine is started on, as the option says; undefined: a named engine. */
   device?: string | undefined;
-  artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'pathOf'>;
+  artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>;
   /** The boot id of this machine's kernel. */
   bootId: string;
 }

@@ -26,7 +26,7 @@ export interface SlotSurroundings {
   folderId: string;
   /** Whether this orchestrator drives the runs. */
   drives: () => boolean;
-  artifacts: Pick<ArtifactStore, 'open' | 'incoming'>;
+  artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>;
   log: Logger;
 }
 

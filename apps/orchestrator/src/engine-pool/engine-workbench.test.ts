@@ -1,4 +1,5 @@
 // The contents of an engine: given what was brought before, when something is brought, then this is asked of the engine.
+import type { ArtifactStore } from '#artifact-store';
 import { liveEngine, ScriptedEngine, scriptedState } from '../engines/testing.js';
 import { planTraining } from '../pruning-run/planning/training-plan.js';
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
@@ -14,7 +15,7 @@ const artifacts = {
     await Promise.resolve();
     yield new Uint8Array(8);
   },
-};
+} as unknown as ArtifactStore;
 
 beforeEach(() => {
   engine = new ScriptedEngine();

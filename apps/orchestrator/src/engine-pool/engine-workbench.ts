@@ -31,7 +31,7 @@ export class EngineWorkbench {
 
   constructor(
     readonly engine: LiveEngine,
-    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'pathOf'>,
+    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>,
     /** Threads of its sessions: part of the numerics. */
     readonly threads: number,
   ) {}
@@ -103,7 +103,7 @@ export class EngineWorkbench {
   teachers(isStored: (stateDigest: string) => boolean): TeachersHeld {
     const { session, artifacts } = this;
     const { teachersKept } = session.session;
-    const readsFiles = this.engine.sharesFiles && artifacts.pathOf !== undefined;
+    const readsFiles = this.engine.sharesFiles;
     return {
       teachersKept,
       teachersHeld: session.teachers.size,
@@ -113,7 +113,7 @@ export class EngineWorkbench {
         return place !== -1 && place + others < teachersKept;
       },
       readsFiles,
-      fileOf: (stateDigest) => (readsFiles && isStored(stateDigest) ? artifacts.pathOf!(stateDigest) : null),
+      fileOf: (stateDigest) => (readsFiles && isStored(stateDigest) ? artifacts.fileOf(stateDigest) : null),
     };
   }
 
@@ -134,7 +134,7 @@ export class EngineWorkbench {
     let { state } = session;
     session.state = null; // until it is known how far it got
     session.teachers = new Set();
-    const file = this.engine.sharesFiles ? this.artifacts.incoming?.newPath() : undefined;
+    const file = this.engine.sharesFiles ? this.artifacts.incoming.newPath() : undefined;
     if (file !== undefined) this.statePaths.push(file);
     const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
     for await (const progress of this.engine.client.train(request, signal)) {
@@ -150,6 +150,6 @@ export class EngineWorkbench {
   /** States that were trained before are no longer adopted, and their files on the way into the store are removed. Never throws. */
   async endStates(): Promise<void> {
     // The keeper of artifacts removes a file that can't be removed now.
-    for (const path of this.statePaths.splice(0)) await this.artifacts.incoming?.end(path).catch(() => undefined);
+    for (const path of this.statePaths.splice(0)) await this.artifacts.incoming.end(path).catch(() => undefined);
   }
 }

@@ -6,9 +6,9 @@ import { v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { allNeeded, type NeededRow } from '../views/projection/needed-artifacts.js';
 import type { RunViews } from '../views/run-views.js';
-import { availableBytes } from '../storage/free-space.js';
+import { roomForArtifacts } from '../storage/free-space.js';
 
-type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'eventStore'>;
+type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'bucket' | 'eventStore'>;
 
 export async function diskUsage(views: RunViews, artifacts: ArtifactStore, config: Config): Promise<v1.GetDiskUsageResponse> {
   await views.ready();
@@ -19,8 +19,8 @@ export async function diskUsage(views: RunViews, artifacts: ArtifactStore, confi
     ...byKind(allNeeded(views.database), sizes),
     viewsBytes: BigInt(await bytesOfFiles(config.dataFolder, (name) => name.startsWith('views.sqlite'))),
     quarantineBytes: BigInt(await bytesOf(artifacts.quarantine.list())),
-    incomingBytes: BigInt(await bytesOf(artifacts.incoming?.list() ?? [])),
-    availableBytes: await availableBytes(config.artifactFolder),
+    incomingBytes: BigInt(await bytesOf(artifacts.incoming.list())),
+    availableBytes: await roomForArtifacts(config),
   });
   if (config.eventStore !== undefined) return usage;
   return { ...usage, eventStoreBytes: BigInt(await bytesOfFiles(join(config.dataFolder, 'event-store'), () => true)) };

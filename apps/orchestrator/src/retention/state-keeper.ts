@@ -37,7 +37,8 @@ export class StateKeeper {
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StoreCondition) private readonly condition: Pick<StoreCondition, 'missing'>,
-    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'sharesArtifacts'>,
+    @Inject(ORCHESTRATOR_CONFIG)
+    private readonly config: Pick<OrchestratorConfig, 'sharesArtifacts'> & Partial<Pick<OrchestratorConfig, 'bucket'>>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
@@ -117,18 +118,23 @@ export class StateKeeper {
 
   /** Files that were left behind on their way into the store, which surely belong to attempts that have ended. */
   async *leftIncoming(olderThanMs = INCOMING_AFTER_MS): AsyncGenerator<{ name: string; bytes: number }> {
-    for await (const { name, bytes, changedAt, isInUse } of this.artifacts.incoming?.list() ?? []) {
+    for await (const { name, bytes, changedAt, isInUse } of this.artifacts.incoming.list()) {
       // A private folder has had no other writer since we got its lock.
-      const isOfFormerLife = !this.config.sharesArtifacts && changedAt.getTime() < this.startedAtMs;
+      const isOfFormerLife = !this.sharesIncoming && changedAt.getTime() < this.startedAtMs;
       if (!isInUse && (isOfFormerLife || Date.now() - changedAt.getTime() >= olderThanMs)) yield { name, bytes };
     }
   }
 
   async removeIncoming(name: string, bytes: number): Promise<boolean> {
-    if (this.config.sharesArtifacts && !this.lease.isSurelyHeld) return false;
-    const isGone = (await this.artifacts.incoming?.remove(name)) ?? false;
+    if (this.sharesIncoming && !this.lease.isSurelyHeld) return false;
+    const isGone = await this.artifacts.incoming.remove(name);
     if (isGone) this.log.info({ name, bytes }, 'a file of an attempt that has ended is removed: it never became an artifact');
     return isGone;
+  }
+
+  /** Beside a bucket, incoming files lie in the data folder. */
+  private get sharesIncoming(): boolean {
+    return this.config.sharesArtifacts && this.config.bucket === undefined;
   }
 
   private get mayThrowAway(): boolean {
@@ -159,6 +165,7 @@ export class StateKeeper {
   }
 
   private async putInOrder(): Promise<void> {
+    if (this.artifacts.reach?.problem != null) return; // the next look
     try {
       for await (const { name, bytes } of this.leftIncoming()) await this.removeIncoming(name, bytes);
       await this.feed.settle();

@@ -138,7 +138,7 @@ function taught(): Story {
 
 test('a teacher is left to an engine that reads it by itself; one that it could not read is sent', async () => {
   engine.fingerprint = 'f1';
-  (world.artifacts as { pathOf?: (digest: string) => string }).pathOf = (digest) => `/objects/${digest}`;
+  world.artifacts.fileOf = (digest) => `/objects/${digest}`;
   let tries = 0;
   engine.beforeStep = () => {
     tries += 1;
@@ -150,7 +150,7 @@ test('a teacher is left to an engine that reads it by itself; one that it could 
   expect(world.recorded(RUN).at(-1)).toBe('RunCompleted');
 });
 
-test('a teacher is sent to an engine that shares no files', async () => {
+test('a teacher that lies in no file of this machine is sent', async () => {
   engine.fingerprint = 'f1';
   await (await attempt(taught())).execute();
   expect(asked(engine).slice(3, 5)).toEqual(['loadTeacher', 'train from 20']);

@@ -44,7 +44,7 @@ export class RunDriver {
   private readonly instance = randomUUID();
   private readonly atWork = new Map<string, RunAtWork>();
   private readonly works = new Set<Promise<void>>();
-  /** Runs that are said to wait for an engine that suits them. */
+  /** Runs that are said to wait for an engine that suits them, or for the artifact store. */
   private readonly keptWaiting = new Set<string>();
   private loop: Promise<void> = Promise.resolve();
   /** Whether the lease was ours at the last look. */
@@ -77,6 +77,7 @@ export class RunDriver {
     this.feed.onChange(() => this.wake());
     this.jobs.onAdded(() => this.wake());
     this.pool.onChange(() => this.wake());
+    this.artifacts.reach?.onChange(() => this.wake());
     this.pool.onHeartbeat((slot) => this.beat(slot));
     this.preparation.start(this.shutdown.signal);
     this.loop = this.drive();
@@ -128,9 +129,14 @@ export class RunDriver {
     const placement = await this.pool.place(waiting, this.jobs.waiting);
     if (this.shutdown.signal.aborted) return;
     this.giveJobs(placement);
-    const nextRestartMs = this.giveRuns(placement, new Map(waiting.map((run) => [run.runId, run])));
-    this.tellWaits(placement);
-    const lookAgainMs = Math.min(nextRestartMs, placement.waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
+    const outOfReach = this.artifacts.reach?.problem ?? null; // an attempt could not even begin
+    const nextRestartMs = outOfReach === null ? this.giveRuns(placement, new Map(waiting.map((run) => [run.runId, run]))) : Infinity;
+    const waits =
+      outOfReach === null
+        ? placement.waits.map(({ runId, why }) => ({ runId, why: new EspalierError('ENGINE_UNAVAILABLE', why) }))
+        : waiting.map(({ runId }) => ({ runId, why: outOfReach }));
+    this.tellWaits(waits);
+    const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
     const timer = lookAgainMs === Infinity ? undefined : setTimeout(() => this.wake(), lookAgainMs);
     await woken;
     clearTimeout(timer);
@@ -165,7 +171,7 @@ export class RunDriver {
     return nextMs;
   }
 
-  private tellWaits({ waits }: Placement): void {
+  private tellWaits(waits: { runId: string; why: Error }[]): void {
     for (const runId of this.keptWaiting) {
       if (waits.some((one) => one.runId === runId)) continue;
       this.keptWaiting.delete(runId);
@@ -173,7 +179,7 @@ export class RunDriver {
     }
     for (const { runId, why } of waits) {
       this.keptWaiting.add(runId);
-      this.live.waits(new EspalierError('ENGINE_UNAVAILABLE', why), runId);
+      this.live.waits(why, runId);
     }
   }
 

@@ -19,8 +19,8 @@ import { RunFeed } from '../feed/run-feed.js';
 const AT_ONCE = 2;
 /** How long to wait when the end of a preparation could not be recorded. */
 const AFTER_FAILURE_MS = 1_000;
-/** Errors that pass when a user makes room. */
-const FULL_STORE = new Set(['ARTIFACT_STORE_FULL', 'ARTIFACT_STORE_READ_ONLY']);
+/** Errors that pass when a user makes room, or when a bucket answers again: they are waited for as long as it takes. */
+const OF_ARTIFACT_STORE = /^ARTIFACT_STORE_/;
 
 @Injectable()
 export class RunPreparation {
@@ -115,8 +115,9 @@ export class RunPreparation {
       signal.throwIfAborted();
       const known = toEspalierError(error);
       this.log.warn({ runId, tries, code: known.code, err: error }, 'a run could not be prepared');
-      const passes = isTransient(known) || FULL_STORE.has(known.code);
-      if (passes && (FULL_STORE.has(known.code) || tries + 1 < ATTEMPTS_WITHOUT_PROGRESS_MAX)) {
+      const isOfStore = OF_ARTIFACT_STORE.test(known.code);
+      const passes = isTransient(known) || isOfStore;
+      if (passes && (isOfStore || tries + 1 < ATTEMPTS_WITHOUT_PROGRESS_MAX)) {
         this.live.waits(known, runId);
         return false;
       }

@@ -2,10 +2,9 @@
 // nothing of them. So the store has a name, the id of the first event of a stream of its own. The folder holds that name and refuses
 // other stores. docs/design/losses.md says which loss is met how.
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { syncPath, type ArtifactStore } from '#artifact-store';
+import { s3Address, type ArtifactStore } from '#artifact-store';
 import {
   endOf,
   EventCorruptError,
@@ -26,14 +25,13 @@ import { RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
 import { HOW_TO_MEND, StoreCondition } from './store-condition.js';
 
 const NAME_STREAM = 'espalierEventStore';
-const NAME_FILE = 'event-store.id';
 const VIEWS_FILE = 'views.sqlite';
 const DIGEST = /[0-9a-f]{64}/g;
 const ACCEPTING =
   'start once with --accept-store to give it this folder: artifacts that no event of the store names are then moved to the quarantine ' +
   'after a day, and removed a week later';
 
-type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'sharesArtifacts' | 'eventStore' | 'acceptStore'>;
+type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'bucket' | 'sharesArtifacts' | 'eventStore' | 'acceptStore'>;
 
 export interface Bound {
   condition: StoreCondition;
@@ -44,11 +42,11 @@ export interface Bound {
  * Called before the embedded store starts: where its files are gone, a start would make an empty store in their place.
  * @throws EspalierError EVENTS_MISSING
  */
-export async function requireStoreFiles(config: Config): Promise<void> {
-  const { dataFolder, artifactFolder, eventStore, acceptStore } = config;
+export async function requireStoreFiles(config: Config, artifacts: ArtifactStore): Promise<void> {
+  const { dataFolder, eventStore, acceptStore } = config;
   const folder = join(dataFolder, 'event-store');
   if (eventStore !== undefined || acceptStore || hasEmbeddedEventStore(folder)) return;
-  const bound = await nameIn(artifactFolder);
+  const bound = await artifacts.owner.read();
   const last = lastSeen(dataFolder, bound);
   if (last === null && (bound === null || config.sharesArtifacts)) return; // it is to be the first
   const position = last === null ? '' : `: the data folder has seen position ${last.position}`;
@@ -60,8 +58,8 @@ export async function requireStoreFiles(config: Config): Promise<void> {
  * @throws EspalierError ARTIFACTS_OF_ANOTHER_STORE, EVENTS_MISSING
  */
 export async function bindStore(config: Config, store: EventStore, artifacts: ArtifactStore, log: Logger): Promise<Bound> {
-  const { dataFolder, artifactFolder, acceptStore } = config;
-  const bound = await nameIn(artifactFolder);
+  const { dataFolder, acceptStore } = config;
+  const bound = await artifacts.owner.read();
   const found = await nameOf(store).catch((error: unknown) => {
     if (error instanceof EventCorruptError && bound !== null) return bound; // it is there, and verification says what is wrong with it
     throw error;
@@ -72,9 +70,8 @@ export async function bindStore(config: Config, store: EventStore, artifacts: Ar
   }
   const name = found ?? (await giveName(store));
   if (bound !== name) {
-    await bind(artifactFolder, name, bound !== null || !config.sharesArtifacts, log);
-    if (bound !== null)
-      log.warn({ artifactFolder, bound, name }, 'the artifact folder is given to another event store, as --accept-store says');
+    await bind(artifacts, placeOf(config), name, bound !== null || !config.sharesArtifacts, log);
+    if (bound !== null) log.warn({ bound, name }, `${placeOf(config)} is given to another event store, as --accept-store says`);
   }
   const seen = SeenEvents.open(dataFolder, name, (error) => log.warn({ err: error }, 'the newest event could not be remembered'));
   let missing = seen.last === null ? null : await missingIn(store, seen.last);
@@ -90,12 +87,8 @@ export async function bindStore(config: Config, store: EventStore, artifacts: Ar
   return { condition: new StoreCondition(store, name, seen, missing, log), seen };
 }
 
-async function notTheSame(
-  { artifactFolder, dataFolder, sharesArtifacts, eventStore }: Config,
-  store: EventStore,
-  bound: string,
-  found: string | null,
-): Promise<EspalierError> {
+async function notTheSame(config: Config, store: EventStore, bound: string, found: string | null): Promise<EspalierError> {
+  const { dataFolder, sharesArtifacts, eventStore } = config;
   const last = lastSeen(dataFolder, bound);
   const isOwn = eventStore === undefined && (last !== null || !sharesArtifacts);
   if (isOwn && found === null) {
@@ -105,21 +98,24 @@ async function notTheSame(
   }
   return new EspalierError(
     'ARTIFACTS_OF_ANOTHER_STORE',
-    `the artifact folder ${artifactFolder} serves event store ${bound}, and this is ${found ?? 'one that no server has worked with'}: ` +
+    `${placeOf(config)} serves event store ${bound}, and this is ${found ?? 'one that no server has worked with'}: ` +
       `use a data folder (--data-folder, or --artifacts) for each event store, or ${ACCEPTING}`,
   );
 }
+
+const placeOf = ({ bucket, artifactFolder }: Config): string =>
+  bucket === undefined ? `the artifact folder ${artifactFolder}` : `the bucket ${s3Address(bucket)}`;
 
 function lastSeen(dataFolder: string, name: string | null): SeenEvent | null {
   return (name === null ? null : lastSeenEvent(dataFolder, name)) ?? lastProjected(join(dataFolder, VIEWS_FILE));
 }
 
 /** A folder of an earlier release says not whose it is: the store must hold what the folder knows of it. */
-async function requireAgreement({ dataFolder, artifactFolder }: Config, store: EventStore, artifacts: ArtifactStore): Promise<void> {
+async function requireAgreement(config: Config, store: EventStore, artifacts: ArtifactStore): Promise<void> {
   const digests = new Set<string>();
   for await (const { digest } of artifacts.list()) digests.add(digest);
   if (digests.size === 0) return;
-  const last = lastProjected(join(dataFolder, VIEWS_FILE));
+  const last = lastProjected(join(config.dataFolder, VIEWS_FILE));
   if (last !== null) {
     const missing = await missingIn(store, last);
     if (missing === null) return;
@@ -128,7 +124,7 @@ async function requireAgreement({ dataFolder, artifactFolder }: Config, store: E
   if (await namesOne(store, digests)) return;
   throw new EspalierError(
     'ARTIFACTS_OF_ANOTHER_STORE',
-    `the artifact folder ${artifactFolder} holds ${counted(digests.size, 'artifact')}, and no event of the event store names any of ` +
+    `${placeOf(config)} holds ${counted(digests.size, 'artifact')}, and no event of the event store names any of ` +
       `them: use the event store that they belong to, or another folder, or ${ACCEPTING}`,
   );
 }
@@ -146,34 +142,16 @@ async function namesOne(store: EventStore, digests: ReadonlySet<string>): Promis
   }
 }
 
-async function nameIn(folder: string): Promise<string | null> {
-  try {
-    return (await readFile(join(folder, NAME_FILE), 'utf8')).trim() || null;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-}
-
 /** @throws EspalierError ARTIFACTS_OF_ANOTHER_STORE; a folder that can't be written is bound another time */
-async function bind(folder: string, name: string, mayReplace: boolean, log: Logger): Promise<void> {
-  const file = join(folder, NAME_FILE);
-  const draft = `${file}.${randomUUID()}`;
+async function bind({ owner }: ArtifactStore, place: string, name: string, mayReplace: boolean, log: Logger): Promise<void> {
   try {
-    await writeFile(draft, `${name}\n`);
-    await syncPath(draft);
-    if (mayReplace) await rename(draft, file);
-    else await link(draft, file); // whole or not at all, and only the first of several servers
-    await syncPath(folder);
+    await owner.write(name, mayReplace);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
-      log.warn({ err: error }, 'the artifact folder could not be bound to its event store');
-  } finally {
-    await rm(draft, { force: true }).catch(() => undefined);
+    log.warn({ err: error }, `${place} could not be bound to its event store`);
   }
-  const now = await nameIn(folder);
+  const now = await owner.read();
   if (now === name || now === null) return;
-  throw new EspalierError('ARTIFACTS_OF_ANOTHER_STORE', `the artifact folder ${folder} was given to event store ${now} a moment ago`);
+  throw new EspalierError('ARTIFACTS_OF_ANOTHER_STORE', `${place} was given to event store ${now} a moment ago`);
 }
 
 /** The id of its only event; a backup that is restored keeps it. Null: no server has worked with the store. */

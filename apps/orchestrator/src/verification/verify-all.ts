@@ -184,7 +184,7 @@ async function* artifactVerdicts(
       break; // the first that needs it says enough
     }
   }
-  for await (const path of artifacts.strangers?.() ?? []) {
+  for await (const path of artifacts.strangers()) {
     summary.unknown.push(path);
     yield say('unknown', path, true, 'a file that is no artifact', 1);
   }
@@ -213,7 +213,7 @@ async function* quarantineVerdicts(
       STORE_SHARE + RUNS_SHARE,
     );
   }
-  for await (const { name, bytes, isInUse } of incoming?.list() ?? [])
+  for await (const { name, bytes, isInUse } of incoming.list())
     if (!isInUse) yield say('incoming', name, true, `${byteWords(bytes)} that never became an artifact`, STORE_SHARE + RUNS_SHARE);
 }
 

@@ -13,7 +13,7 @@ import { runningServer } from '../../stack.js';
 import type { Output } from '../../output/output.js';
 import { action, examples } from '../command.js';
 import { engineStatusWord, plainEngine } from './engines.js';
-import { storeProblems } from './store-problems.js';
+import { storeState } from './store-problems.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
 const SHOWN_RUNS = 500;
@@ -31,6 +31,8 @@ interface Status {
   };
   /** Null: no embedded store in this data folder, or the server is another one's. */
   store: { open: boolean; events: number; streams: number; bytes: number; lastEventAt: string | null; problem: string | null } | null;
+  /** Null: no server says where its artifacts are. */
+  artifacts: { place: string; problem: string | null } | null;
   /** Whether any answers; null where no server answers. */
   engine: { running: boolean } | null;
   engines: v1.Engine[] | null;
@@ -74,11 +76,13 @@ async function statusOf(context: Context): Promise<Status> {
   const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
   if (isElsewhere || hidden !== null) {
     const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };
-    return { server: told, store: null, engine: engineOf(engines), engines, disk: null, runs };
+    return { server: told, store: null, artifacts: null, engine: engineOf(engines), engines, disk: null, runs };
   }
+  const state = answers ? await storeState(context.connection, ANSWER_TIMEOUT_MS).catch(() => null) : null;
   return {
     server: { running: running !== null, answers, listen, pid: running?.pid ?? null, dataFolder, problem },
-    store: await storeOf(dataFolder, answers ? await missingOf(context) : null),
+    store: await storeOf(dataFolder, state?.missing == null ? null : `EVENTS_MISSING: ${state.missing}`),
+    artifacts: state === null || state.artifacts === '' ? null : { place: state.artifacts, problem: state.artifactProblem },
     engine: engineOf(engines),
     engines,
     disk: await diskOf(dataFolder),
@@ -149,12 +153,6 @@ const ENDED = [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RU
 
 const UNKNOWN_STORE = { open: false, events: 0, streams: 0, bytes: 0, lastEventAt: null };
 
-/** Null: the server knows of no event that its store has lost, or could not say. */
-async function missingOf({ connection }: Context): Promise<string | null> {
-  const [problem] = await storeProblems(connection, ANSWER_TIMEOUT_MS).catch(() => []);
-  return problem === undefined ? null : `EVENTS_MISSING: ${problem}`;
-}
-
 async function storeOf(dataFolder: string, missing: string | null): Promise<Status['store']> {
   const folder = join(dataFolder, 'event-store');
   if (!existsSync(folder)) return missing === null ? null : { ...UNKNOWN_STORE, problem: missing };
@@ -194,7 +192,14 @@ function notRunning({ listen, dataFolder, problem }: Status['server']): string {
   return 'not running; start it with: espalier up --detach';
 }
 
-function printStatus({ output }: Context, { server, store, engines, disk, runs }: Status): void {
+/** Nothing where all is well in the data folder. */
+function artifactLine({ dataFolder }: Status['server'], artifacts: Status['artifacts'], bad: (text: string) => string): string | undefined {
+  if (artifacts === null) return undefined;
+  if (artifacts.problem !== null) return bad(`${artifacts.place}: ${artifacts.problem}`);
+  return dataFolder !== null && dirname(artifacts.place) === dataFolder ? undefined : artifacts.place;
+}
+
+function printStatus({ output }: Context, { server, store, artifacts, engines, disk, runs }: Status): void {
   const good = (text: string) => output.style('green', text);
   const bad = (text: string) => output.style('red', text);
   const process = server.pid === null ? '' : `, process ${server.pid}`;
@@ -219,6 +224,7 @@ function printStatus({ output }: Context, { server, store, engines, disk, runs }
           : `${store.open ? 'in use' : 'closed'}, ${howMany(store.events, 'event')} in ${howMany(store.streams, 'stream')}, ` +
             bytes(store.bytes),
     ],
+    ['artifacts', artifactLine(server, artifacts, bad)],
     ['engines', engines?.map((engine) => engineLine(output, engine)).join('; ')],
     [
       'disk',

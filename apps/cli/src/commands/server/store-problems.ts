@@ -1,13 +1,34 @@
-// Events that a server's event store has lost.
+// Events that a server's event store has lost, and a bucket that does not answer.
 import type { v1 } from '#protocol';
 import type { Connection } from '../../connection/connection.js';
 
 export const MISSING_HINT =
   'nothing is thrown away meanwhile; put the right store back, or accept this one with: espalier down, espalier up --accept-store';
 
-/** One line a problem. */
-export async function storeProblems(connection: Connection, timeoutMs?: number): Promise<string[]> {
+/** The condition of the stores of a server, in words. */
+export interface StoreState {
+  /** Null: no event is missing. */
+  missing: string | null;
+  /** A folder or a bucket; '': a server of an earlier release does not say. */
+  artifacts: string;
+  /** Null: artifacts can be read and written. */
+  artifactProblem: string | null;
+}
+
+export async function storeState(connection: Connection, timeoutMs?: number): Promise<StoreState> {
   const { history } = connection;
-  const { missingEvents }: v1.GetStoreConditionResponse = await connection.call(history, history.getStoreCondition, {}, timeoutMs);
-  return missingEvents === undefined ? [] : [`${missingEvents.message}; ${MISSING_HINT}`];
+  const found: v1.GetStoreConditionResponse = await connection.call(history, history.getStoreCondition, {}, timeoutMs);
+  const { missingEvents, artifacts, artifactTrouble } = found;
+  return {
+    missing: missingEvents === undefined ? null : `${missingEvents.message}; ${MISSING_HINT}`,
+    artifacts,
+    artifactProblem:
+      artifactTrouble === undefined ? null : `${artifactTrouble.code}: ${artifactTrouble.message}; runs wait, and go on by themselves`,
+  };
+}
+
+/** One line a problem. */
+export async function storeProblems(connection: Connection): Promise<string[]> {
+  const { missing, artifactProblem } = await storeState(connection);
+  return [missing, artifactProblem].filter((problem) => problem !== null);
 }

@@ -25,6 +25,9 @@ interface UpOptions {
   web?: string;
   eventStore?: string;
   artifacts?: string;
+  s3Endpoint?: string;
+  s3Region?: string;
+  s3Cache?: string;
   acceptStore?: boolean;
   engines?: string;
   engine?: string[];
@@ -58,8 +61,12 @@ export function registerUp(program: Command): void {
     )
     .option(
       '--artifacts <folder>',
-      'states, tokens and exports, in a folder that servers on one event store share (default: in the data folder)',
+      'states, tokens and exports, in a folder or a bucket (s3://BUCKET/PREFIX) that servers on one event store share ' +
+        '(default: in the data folder)',
     )
+    .option('--s3-endpoint <url>', 'with --artifacts s3://..., the address of a server that speaks S3 (default: AWS)')
+    .option('--s3-region <name>', 'the region of the bucket (default: AWS_REGION, or the region of the profile)')
+    .option('--s3-cache <bytes>', 'files of the bucket that this machine keeps, e.g. 200GB (default: 20GiB)')
     .option(
       '--accept-store',
       'take the event store as it is, though events are missing in it or the artifact folder is that of another store. For one start: ' +
@@ -159,7 +166,21 @@ async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promis
 }
 
 const SERVER_OPTIONS = [
-  ...(['listen', 'web', 'eventStore', 'artifacts', 'acceptStore', 'engines', 'engine', 'device', 'threads', 'dataRoot'] as const),
+  ...([
+    'listen',
+    'web',
+    'eventStore',
+    'artifacts',
+    's3Endpoint',
+    's3Region',
+    's3Cache',
+    'acceptStore',
+    'engines',
+    'engine',
+    'device',
+    'threads',
+    'dataRoot',
+  ] as const),
   ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'webhooks', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
 ];
 

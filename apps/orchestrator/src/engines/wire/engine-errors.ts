@@ -18,7 +18,12 @@ const transientCodes = new Set([
   'EVENT_STORE_FAILED',
   'WRONG_EXPECTED_REVISION',
   'CONFLICTING_CHANGES',
+  // of a bucket: no attempt begins before it answers again
   'ARTIFACT_STORE_UNAVAILABLE',
+  'ARTIFACT_STORE_BUSY',
+  'ARTIFACT_STORE_DENIED',
+  'ARTIFACT_STORE_NOT_FOUND',
+  'ARTIFACT_STORE_CLOCK',
   'READER_LOST',
 ]);
 

@@ -21,6 +21,10 @@ const MENDABLE = new Set([
   'ARTIFACT_STORE_FULL',
   'ARTIFACT_STORE_READ_ONLY',
   'ARTIFACT_STORE_UNAVAILABLE',
+  'ARTIFACT_STORE_BUSY',
+  'ARTIFACT_STORE_DENIED',
+  'ARTIFACT_STORE_NOT_FOUND',
+  'ARTIFACT_STORE_CLOCK',
   // the machine: its memory, its libraries, its disks, what else runs on it
   'OUT_OF_MEMORY',
   'READER_LOST',

@@ -109,7 +109,7 @@ export class SegmentRecorder {
     for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_RETRY_MS)) {
       try {
         if (state instanceof Uint8Array) await this.artifacts.put(state, { expectedDigest: report.state.stateDigest });
-        else await this.artifacts.adopt!(state.file, report.state.stateDigest);
+        else await this.artifacts.adopt(state.file, report.state.stateDigest);
         return;
       } catch (error) {
         if (!(error instanceof ArtifactStoreError) || error.code === 'ARTIFACT_CORRUPT') throw error;

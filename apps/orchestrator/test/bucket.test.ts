@@ -1,0 +1,153 @@
+// Artifacts in a bucket, with the real processes: two machines that share an event store and a bucket and nothing else, a bucket that goes
+// away, and one that refuses.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
+import { v1 } from '#protocol';
+import { noS3Server, S3_CREDENTIALS, startS3Server, type S3TestServer } from '../../../libs/artifact-store/src/testing/s3-server.js';
+import { recordProblems } from './harness/record-checks.js';
+import { collect, killedDriving, TestServer, unary } from './harness/server.js';
+
+const LEASE_SECONDS = 4;
+const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
+
+const describeBucket = noS3Server === null ? describe : describe.skip;
+const title = noS3Server === null ? 'artifacts in a bucket' : `artifacts in a bucket (skipped: ${noS3Server})`;
+
+describeBucket(title, () => {
+  let bucket: S3TestServer;
+  let undisturbed = '';
+  const environment = (prefix: string): Record<string, string> => ({
+    ...S3_CREDENTIALS,
+    AWS_MAX_ATTEMPTS: '2',
+    ESPALIER_ARTIFACTS: `s3://${bucket.bucket}/${prefix}`,
+    ESPALIER_S3_ENDPOINT: bucket.endpoint,
+  });
+  const problemsOf = async (server: TestServer, runId: string) =>
+    (await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })))).at(-1)!.summary!.problems;
+
+  beforeAll(async () => {
+    bucket = await startS3Server();
+    const plain = TestServer.inNewFolder();
+    await plain.start();
+    undisturbed = (await plain.completed((await plain.launch(RUN)).runId)).stateDigest;
+    await plain.dispose();
+  });
+  afterAll(() => bucket.stop());
+
+  describe('on one machine', () => {
+    let server: TestServer;
+    beforeAll(async () => {
+      server = TestServer.inNewFolder(environment('one'));
+      await server.start();
+    });
+    afterAll(() => server.dispose());
+    afterEach(() => {
+      bucket.fault = () => undefined;
+    });
+
+    it('end a run in the bits of a run with a folder', async () => {
+      const { runId } = await server.launch(RUN);
+      const { stateDigest, restarts } = await server.completed(runId);
+      expect({ stateDigest, restarts }).toEqual({ stateDigest: undisturbed, restarts: 0 });
+      expect(await problemsOf(server, runId)).toEqual([]);
+      const usage = await unary<v1.GetDiskUsageResponse>((done) => server.artifacts.getDiskUsage({}, done));
+      expect(usage.artifactsBytes).toBeGreaterThan(0n);
+      expect(usage.availableBytes).toBeUndefined(); // a bucket tells none
+    });
+
+    it.each([
+      ['does not answer', 'cut' as const, 'ARTIFACT_STORE_UNAVAILABLE'],
+      ['refuses credentials that have expired', { status: 403, code: 'ExpiredToken' }, 'ARTIFACT_STORE_DENIED'],
+      ['is too busy', { status: 503, code: 'SlowDown' }, 'ARTIFACT_STORE_BUSY'],
+    ])('wait while the bucket %s, and the run goes on to the same bits', async (_what, fault, code) => {
+      const { runId } = await server.launch({ ...RUN, seed: 7n });
+      await server.until(runId, ({ step }) => step >= 20n);
+      bucket.fault = () => fault;
+      const waiting = await server.until(runId, ({ waitingFor }) => waitingFor !== undefined);
+      expect(waiting.waitingFor).toMatchObject({ code });
+      const { artifacts, artifactTrouble } = await unary<v1.GetStoreConditionResponse>((done) =>
+        server.history.getStoreCondition({}, done),
+      );
+      expect({ artifacts, code: artifactTrouble?.code }).toEqual({ artifacts: `s3://${bucket.bucket}/one`, code });
+      bucket.fault = () => undefined;
+      const run = await server.completed(runId);
+      const again = await server.completed((await server.launch({ ...RUN, seed: 7n })).runId);
+      expect(run).toMatchObject({ restarts: 0, stateDigest: again.stateDigest });
+      expect(recordProblems(await server.events(runId))).toEqual([]);
+      expect(await problemsOf(server, runId)).toEqual([]);
+    });
+
+    it('are found again by a server that starts while the bucket is away: its runs wait, and go on by themselves', async () => {
+      const { runId } = await server.launch(RUN);
+      await server.until(runId, ({ step }) => step >= 20n);
+      bucket.fault = () => 'cut';
+      await server.kill();
+      await server.start();
+      const waiting = await server.until(runId, ({ waitingFor }) => waitingFor !== undefined);
+      expect(waiting.waitingFor).toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+      bucket.fault = () => undefined;
+      expect((await server.completed(runId)).stateDigest).toBe(undisturbed);
+      expect(await problemsOf(server, runId)).toEqual([]);
+    });
+
+    it('are not opened by the server of another event store', async () => {
+      const stranger = TestServer.inNewFolder(environment('one'));
+      await expect(stranger.start()).rejects.toThrow('ARTIFACTS_OF_ANOTHER_STORE');
+      await stranger.dispose();
+    });
+
+    it('say at a first start what is wrong', async () => {
+      const nowhere = TestServer.inNewFolder({ ...environment('one'), ESPALIER_ARTIFACTS: 's3://nowhere' });
+      await expect(nowhere.start()).rejects.toThrow('ARTIFACT_STORE_NOT_FOUND');
+      await nowhere.dispose();
+    });
+
+    it('leave no credential in the log', () => {
+      for (const secret of [S3_CREDENTIALS.AWS_ACCESS_KEY_ID, S3_CREDENTIALS.AWS_SECRET_ACCESS_KEY])
+        expect(server.logTail()).not.toContain(secret);
+    });
+  });
+
+  describe('that two machines share', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'espalier-shared-'));
+    let eventStore: EmbeddedEventStore;
+    let servers: TestServer[] = [];
+
+    beforeAll(async () => {
+      eventStore = await startEmbeddedEventStore({ folder });
+      const shared = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS) };
+      servers = [0, 1].map(() => TestServer.inNewFolder({ ...environment('two'), ...shared }));
+      for (const server of servers) await server.start();
+    });
+    afterAll(async () => {
+      for (const server of servers) await server.dispose();
+      await eventStore.stop();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    it('let the standby go on from the last recorded state when the driver dies', async () => {
+      let seen: v1.HistoryEvent[] = [];
+      let recorded = 0n;
+      const { run, driver } = await killedDriving(servers, {
+        launch: (driver) => driver.launch(RUN),
+        when: ({ step }) => step >= 80n,
+        before: async (driver, runId) => {
+          seen = await driver.events(runId);
+          recorded = (await driver.run(runId)).step;
+        },
+      });
+      expect(run.stateDigest).toBe(undisturbed);
+      const events = await driver.events(run.runId);
+      expect(recordProblems(events, seen)).toEqual([]);
+      const started = events
+        .filter(({ type }) => type === 'AttemptStarted')
+        .map(({ dataJson }) => JSON.parse(dataJson) as { fromStep: number });
+      expect(started[1]!.fromStep).toBeGreaterThanOrEqual(Number(recorded));
+      expect(events.map(({ type }) => type)).not.toContain('RunRewound');
+      expect(await problemsOf(driver, run.runId)).toEqual([]);
+      expect(readdirSync(driver.dataFolder)).not.toContain('artifacts');
+    });
+  });
+});

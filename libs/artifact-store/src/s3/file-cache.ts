@@ -1,0 +1,148 @@
+// Artifacts that were used lately, as files of this machine. A file comes in whole, by a rename, but not synced: a power cut may change
+// its bytes. So the first use in the life of a process reads the file and compares its digest. A file that is lost here is in the bucket.
+import { createHash } from 'node:crypto';
+import { statSync, utimesSync } from 'node:fs';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { makeFolder } from '#files';
+import { isDigest, requireDigest } from '../digest.js';
+import { readChunks } from '../read-chunks.js';
+
+/** More often a use is not written down: it only decides which file goes first. */
+const TOUCH_EVERY_MS = 10_000;
+
+interface CachedFile {
+  bytes: number;
+  usedAtMs: number;
+  /** The mark of the file that was found whole; '': it was not read in this life. */
+  whole: string;
+}
+
+export class FileCache {
+  /** The one used least recently in front. */
+  private readonly files = new Map<string, CachedFile>();
+  private bytes = 0;
+
+  private constructor(
+    private readonly folder: string,
+    private readonly limitBytes: number,
+  ) {}
+
+  static async open(folder: string, limitBytes: number): Promise<FileCache> {
+    const cache = new FileCache(folder, limitBytes);
+    makeFolder(folder);
+    const found: [string, CachedFile][] = [];
+    for (const shard of await readdir(folder)) {
+      for (const digest of (await readdir(join(folder, shard)).catch(() => [])).filter(isDigest)) {
+        const about = await stat(join(folder, shard, digest)).catch(() => null);
+        if (about !== null) found.push([digest, { bytes: about.size, usedAtMs: about.mtimeMs, whole: '' }]);
+      }
+    }
+    for (const [digest, file] of found.sort(([, left], [, right]) => left.usedAtMs - right.usedAtMs)) cache.note(digest, file);
+    await cache.makeRoom();
+    return cache;
+  }
+
+  /** The file as it lies there, for a reader who checks it; null: there is none. */
+  fileOf(digest: string): string | null {
+    const path = this.pathOf(digest);
+    const mark = markOf(path);
+    if (mark === null) return null;
+    this.use(digest, path, this.files.get(digest)?.whole === mark);
+    return path;
+  }
+
+  /** A file with the bytes of its digest; null: there is none. A damaged one is removed. */
+  async wholeFileOf(digest: string): Promise<string | null> {
+    const path = this.pathOf(digest);
+    const mark = markOf(path);
+    if (mark === null) return null;
+    if (this.files.get(digest)?.whole !== mark && (await digestOfFile(path)) !== digest) {
+      await this.drop(digest);
+      return null;
+    }
+    this.use(digest, path, true);
+    return path;
+  }
+
+  /** Takes a whole file over, or removes it where it is larger than the cache. */
+  async admit(path: string, digest: string, bytes: number): Promise<void> {
+    if (bytes > this.limitBytes) return rm(path, { force: true });
+    const to = this.pathOf(digest);
+    makeFolder(dirname(to));
+    await rename(path, to);
+    this.forget(digest);
+    this.note(digest, { bytes, usedAtMs: Date.now(), whole: markOf(to) ?? '' });
+    await this.makeRoom();
+  }
+
+  async drop(digest: string): Promise<void> {
+    this.forget(digest);
+    await rm(this.pathOf(digest), { force: true });
+  }
+
+  /** Whether a file of this size may come in. */
+  takes(bytes: number): boolean {
+    return bytes <= this.limitBytes;
+  }
+
+  private pathOf(digest: string): string {
+    requireDigest(digest);
+    return join(this.folder, digest.slice(0, 2), digest);
+  }
+
+  private use(digest: string, path: string, isWhole: boolean): void {
+    const known = this.files.get(digest);
+    const now = Date.now();
+    if (now - (known?.usedAtMs ?? 0) >= TOUCH_EVERY_MS) {
+      try {
+        utimesSync(path, now / 1_000, now / 1_000);
+      } catch {
+        return; // it was removed just then
+      }
+    }
+    const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    this.forget(digest);
+    this.note(digest, { bytes, usedAtMs: now, whole: isWhole ? (markOf(path) ?? '') : '' });
+  }
+
+  private note(digest: string, file: CachedFile): void {
+    this.files.set(digest, file);
+    this.bytes += file.bytes;
+  }
+
+  private forget(digest: string): void {
+    this.bytes -= this.files.get(digest)?.bytes ?? 0;
+    this.files.delete(digest);
+  }
+
+  /** A reader that has a file open keeps its bytes. */
+  private async makeRoom(): Promise<void> {
+    for (const digest of this.files.keys()) {
+      if (this.bytes <= this.limitBytes) return;
+      await this.drop(digest);
+    }
+  }
+}
+
+/** Changes with the bytes of a file; null: there is no file. */
+function markOf(path: string): string | null {
+  const found = statSync(path, { throwIfNoEntry: false, bigint: true });
+  return found === undefined ? null : `${found.ino} ${found.size} ${found.mtimeNs}`;
+}
+
+/** null: it can't be read. */
+async function digestOfFile(path: string): Promise<string | null> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const hash = createHash('sha256');
+      for await (const chunk of readChunks(file)) hash.update(chunk);
+      return hash.digest('hex');
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,307 @@
+// The few requests that artifacts need of a bucket. The client of AWS is loaded here, and nowhere before a bucket is asked for.
+import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  ListObjectsV2Command,
+  ListPartsCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ArtifactStoreError } from '../artifact-store.errors.js';
+import type { Access, StoreReach } from '../store-reach.js';
+import { conditional, ObjectThere } from './conditional.js';
+import { s3Address, type S3Location } from './s3-location.js';
+import { codeNamed, isAnswer, statusOf, toS3Error, type S3Failure } from './s3-errors.js';
+
+const ATTEMPTS = 5;
+const CONNECT_WITHIN_MS = 5_000;
+/** A server that sends and takes nothing for this time does not answer. */
+const SILENT_FOR_MS = 30_000;
+/** Connections that break in the middle of an object, one after the other, without a byte in between. */
+const BREAKS_MAX = 4;
+const FIRST_PAUSE_MS = 100;
+
+export interface ListedObject {
+  key: string;
+  bytes: number;
+  changedAt: Date;
+}
+export interface UploadedPart {
+  number: number;
+  bytes: number;
+  etag: string;
+  /** base64; undefined: the server keeps none. */
+  sha256: string | undefined;
+}
+export interface Part {
+  number: number;
+  etag: string;
+  sha256: string;
+}
+
+/** The object, or the rest of it from a byte on. */
+interface Ranged {
+  body: Readable;
+  /** The size of the whole object. */
+  bytes: number;
+  etag: string | undefined;
+}
+
+/** The multipart upload was completed or aborted by another server, or does not fit. */
+export class UploadGone extends Error {}
+
+export class S3Bucket {
+  private readonly client: S3Client;
+  /** Where it is, for messages. */
+  readonly where: string;
+  readonly bucket: string;
+
+  constructor(
+    location: S3Location,
+    private readonly reach: StoreReach,
+  ) {
+    const { bucket, endpoint, region } = location;
+    // Our engines need this version of Node; the warning would stand in every log.
+    process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
+    this.bucket = bucket;
+    this.where = endpoint === undefined ? s3Address(location) : `${s3Address(location)} at ${endpoint}`;
+    this.client = new S3Client({
+      ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
+      // Servers of one's own take any region.
+      ...(region === undefined ? (endpoint === undefined ? {} : { region: process.env['AWS_REGION'] ?? 'us-east-1' }) : { region }),
+      retryMode: 'standard',
+      maxAttempts: Number(process.env['AWS_MAX_ATTEMPTS']) || ATTEMPTS,
+      requestHandler: { connectionTimeout: CONNECT_WITHIN_MS, socketTimeout: SILENT_FOR_MS },
+      // Our requests carry SHA-256 themselves, and older servers refuse the trailers of others.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+    });
+  }
+
+  close(): void {
+    this.client.destroy();
+  }
+
+  /** @throws ObjectThere where `onlyIfNew` and the object is there */
+  async put(key: string, bytes: Uint8Array, { sha256, onlyIfNew, mediaType }: { sha256: string; onlyIfNew: boolean; mediaType?: string }) {
+    const send = (isConditional: boolean): Promise<unknown> =>
+      this.client.send(
+        new PutObjectCommand({
+          Bucket: this.bucket,
+          Key: key,
+          Body: bytes,
+          ContentType: mediaType,
+          ChecksumAlgorithm: 'SHA256',
+          ChecksumSHA256: sha256,
+          ...(isConditional ? { IfNoneMatch: '*' } : {}),
+        }),
+      );
+    await this.told('write', 'write', keyDigest(key), () => conditional(send, onlyIfNew));
+  }
+
+  /** SHA-256 in base64: of the object, or with "-N" of the SHA-256 of its N parts. null: the object is not there. */
+  async head(key: string): Promise<{ bytes: number; sha256: string | undefined } | null> {
+    return this.missing(key, async () => {
+      const found = await this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key, ChecksumMode: 'ENABLED' }));
+      return { bytes: found.ContentLength ?? 0, sha256: found.ChecksumSHA256 };
+    });
+  }
+
+  /** The first bytes and the size; null: the object is not there. */
+  async peek(key: string, count: number): Promise<{ head: Uint8Array; bytes: number } | null> {
+    return this.missing(key, async () => {
+      const { body, bytes } = await this.ranged(key, 0, count);
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of body) chunks.push(chunk as Uint8Array);
+      return { head: Buffer.concat(chunks).subarray(0, count), bytes };
+    });
+  }
+
+  /** From a byte to the end, over as many connections as it takes; all of one version of the object. */
+  async *read(key: string, from: number): AsyncGenerator<Uint8Array> {
+    let etag: string | undefined;
+    for (let [at, end, breaks] = [from, Infinity, 0]; at < end || end === Infinity;) {
+      const before = at;
+      const found = await this.told('read', 'read', keyDigest(key), () => this.ranged(key, at, undefined, etag));
+      ({ etag } = found);
+      end = found.bytes;
+      try {
+        for await (const chunk of found.body) {
+          at += (chunk as Uint8Array).byteLength;
+          yield chunk as Uint8Array;
+        }
+        if (at >= end) return;
+        throw new Error(`the connection ended at byte ${at} of ${end}`);
+      } catch (error) {
+        breaks = at > before ? 1 : breaks + 1;
+        if (breaks >= BREAKS_MAX) {
+          const known = toS3Error(error, 'read', keyDigest(key), this.where);
+          this.reach.failed('read', known);
+          throw known;
+        }
+        await sleep(FIRST_PAUSE_MS * 4 ** (breaks - 1));
+      } finally {
+        found.body.destroy();
+      }
+    }
+  }
+
+  async *list(prefix: string): AsyncGenerator<ListedObject> {
+    for (let next: string | undefined; ;) {
+      const page = await this.told('read', 'list', null, () =>
+        this.client.send(new ListObjectsV2Command({ Bucket: this.bucket, Prefix: prefix, ContinuationToken: next })),
+      );
+      for (const { Key, Size, LastModified } of page.Contents ?? [])
+        if (Key !== undefined) yield { key: Key, bytes: Size ?? 0, changedAt: LastModified ?? new Date(0) };
+      if (page.IsTruncated !== true) return;
+      next = page.NextContinuationToken;
+    }
+  }
+
+  /** Also fine where it is not there. */
+  async remove(key: string): Promise<void> {
+    try {
+      await this.client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: key }));
+    } catch (error) {
+      throw toS3Error(error, 'delete', keyDigest(key), this.where); // a policy may forbid no more than this
+    }
+  }
+
+  async beginUpload(key: string, mediaType: string): Promise<string> {
+    const begin = new CreateMultipartUploadCommand({
+      Bucket: this.bucket,
+      Key: key,
+      ContentType: mediaType,
+      ChecksumAlgorithm: 'SHA256',
+    });
+    const { UploadId } = await this.told('write', 'write', keyDigest(key), () => this.client.send(begin));
+    return UploadId!;
+  }
+
+  /** The newest upload of the key that was begun and not ended; null: there is none. */
+  async openUpload(key: string): Promise<string | null> {
+    const found = await this.told('read', 'list', keyDigest(key), () =>
+      this.client.send(new ListMultipartUploadsCommand({ Bucket: this.bucket, Prefix: key })),
+    );
+    const ours = (found.Uploads ?? []).filter(({ Key, UploadId }) => Key === key && UploadId !== undefined);
+    ours.sort((a, b) => (b.Initiated?.getTime() ?? 0) - (a.Initiated?.getTime() ?? 0));
+    return ours[0]?.UploadId ?? null;
+  }
+
+  /** @throws UploadGone */
+  async *uploadedParts(key: string, uploadId: string): AsyncGenerator<UploadedPart> {
+    for (let marker: string | undefined; ;) {
+      const page = await this.ofUpload(key, 'read', () =>
+        this.client.send(new ListPartsCommand({ Bucket: this.bucket, Key: key, UploadId: uploadId, PartNumberMarker: marker })),
+      );
+      for (const { PartNumber, Size, ETag, ChecksumSHA256 } of page.Parts ?? [])
+        yield { number: PartNumber ?? 0, bytes: Size ?? 0, etag: ETag ?? '', sha256: ChecksumSHA256 };
+      if (page.IsTruncated !== true || page.NextPartNumberMarker === undefined) return;
+      marker = page.NextPartNumberMarker;
+    }
+  }
+
+  /** Returns the part's ETag. @throws UploadGone */
+  async putPart(key: string, uploadId: string, number: number, bytes: Uint8Array, sha256: string): Promise<string> {
+    const part = { Bucket: this.bucket, Key: key, UploadId: uploadId, PartNumber: number, Body: bytes };
+    const { ETag } = await this.ofUpload(key, 'write', () =>
+      this.client.send(new UploadPartCommand({ ...part, ChecksumAlgorithm: 'SHA256', ChecksumSHA256: sha256 })),
+    );
+    return ETag ?? '';
+  }
+
+  /** @throws ObjectThere, UploadGone */
+  async endUpload(key: string, uploadId: string, parts: Part[], onlyIfNew: boolean): Promise<void> {
+    const Parts = parts.map(({ number, etag, sha256 }) => ({ PartNumber: number, ETag: etag, ChecksumSHA256: sha256 }));
+    const send = (isConditional: boolean): Promise<unknown> =>
+      this.client.send(
+        new CompleteMultipartUploadCommand({
+          Bucket: this.bucket,
+          Key: key,
+          UploadId: uploadId,
+          MultipartUpload: { Parts },
+          ...(isConditional ? { IfNoneMatch: '*' } : {}),
+        }),
+      );
+    await this.ofUpload(key, 'write', () => conditional(send, onlyIfNew));
+  }
+
+  private async ranged(key: string, from: number, count?: number, etag?: string): Promise<Ranged> {
+    const Range = from === 0 && count === undefined ? undefined : `bytes=${from}-${count === undefined ? '' : from + count - 1}`;
+    try {
+      const found = await this.client.send(new GetObjectCommand({ Bucket: this.bucket, Key: key, Range, IfMatch: etag }));
+      const total = /\/(\d+)$/.exec(found.ContentRange ?? '')?.[1];
+      const bytes = total === undefined ? (found.ContentLength ?? 0) : Number(total);
+      if (from > 0 && !found.ContentRange?.startsWith(`bytes ${from}-`))
+        throw new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `the server gives no parts of objects (${this.where})`, keyDigest(key));
+      return { body: found.Body as Readable, bytes, etag: found.ETag };
+    } catch (error) {
+      const isBeyondEnd = statusOf(error as S3Failure) === 416;
+      if (!isBeyondEnd) throw error;
+      const whole = await this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key }));
+      return { body: Readable.from([]), bytes: whole.ContentLength ?? 0, etag: whole.ETag };
+    }
+  }
+
+  private async ofUpload<T>(key: string, access: Access, work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.told(access, access, keyDigest(key), work);
+    } catch (error) {
+      const cause = (error as Error).cause as S3Failure | undefined;
+      const status = cause === undefined ? 0 : statusOf(cause);
+      const isOfUpload = ['NoSuchUpload', 'NoSuchKey', 'InvalidPart', 'InvalidPartOrder', 'InvalidRequest'].includes(
+        codeNamed(cause ?? {}),
+      );
+      if (isOfUpload && (status === 400 || status === 404)) throw new UploadGone((error as Error).message, { cause: error });
+      throw error;
+    }
+  }
+
+  /** The answer to a HEAD has no body that could say what is wrong, so a GET asks again: only NoSuchKey proves that it is the object. */
+  private async missing<T>(key: string, work: () => Promise<T>): Promise<T | null> {
+    try {
+      return await this.told('read', 'read', keyDigest(key), async () => {
+        try {
+          return await work();
+        } catch (error) {
+          if (!['Unknown', 'NotFound', ''].includes(codeNamed(error as S3Failure))) throw error;
+          await this.client.send(new GetObjectCommand({ Bucket: this.bucket, Key: key, Range: 'bytes=0-0' }));
+          return await work(); // it has just come
+        }
+      });
+    } catch (error) {
+      if ((error as ArtifactStoreError).code === 'ARTIFACT_MISSING') return null;
+      throw error;
+    }
+  }
+
+  /** Tells the reach how it went: a missing object is an answer too. */
+  private async told<T>(access: Access, action: string, digest: string | null, work: () => Promise<T>): Promise<T> {
+    try {
+      const result = await work();
+      this.reach.worked(access);
+      return result;
+    } catch (error) {
+      const known = error instanceof ObjectThere ? error : toS3Error(error, action, digest, this.where);
+      if (known instanceof ObjectThere || isAnswer(error as S3Failure)) this.reach.worked(access);
+      else this.reach.failed(access, known);
+      throw known;
+    }
+  }
+}
+
+/** The digest at the end of a key, for messages. */
+function keyDigest(key: string): string | null {
+  return /([0-9a-f]{64})$/.exec(key)?.[1] ?? null;
+}
+
+/** SHA-256 as requests carry it. */
+export const sumOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

@@ -1,0 +1,292 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  ListMultipartUploadsCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import type { ArtifactStore } from '../artifact-store.js';
+import { digestOf } from '../digest.js';
+import { openArtifactStore } from '../open-artifact-store.js';
+import { noS3Server, S3_CREDENTIALS, startS3Server, type S3TestServer } from '../testing/s3-server.js';
+import { describesAnArtifactStore } from '../testing/store-contract.js';
+import { PART_BYTES } from './s3-upload.js';
+
+const describeBucket = noS3Server === null ? describe : describe.skip;
+const title = noS3Server === null ? 'artifacts in a bucket' : `artifacts in a bucket (skipped: ${noS3Server})`;
+
+describeBucket(title, () => {
+  let server: S3TestServer;
+  let folder: string;
+  let store: ArtifactStore;
+  let prefix = '';
+  let stores = 0;
+  const CACHE_BYTES = 200 << 20;
+
+  beforeAll(async () => {
+    Object.assign(process.env, S3_CREDENTIALS);
+    server = await startS3Server();
+  });
+  afterAll(() => server.stop());
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'espalier-s3-'));
+    prefix = `lab/${(stores += 1)}/`;
+    server.fault = () => undefined;
+    server.requests.length = 0;
+    store = await opened();
+  });
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+
+  const opened = (cache = 'cache', cacheBytes = CACHE_BYTES): Promise<ArtifactStore> =>
+    openArtifactStore({ bucket: server.bucket, prefix, endpoint: server.endpoint, cacheFolder: join(folder, cache), cacheBytes });
+  const keyOf = (digest: string): string => `${prefix}objects/${digest.slice(0, 2)}/${digest}`;
+  const cached = (digest: string): string => join(folder, 'cache/objects', digest.slice(0, 2), digest);
+  const asked = (what: string): string[] => server.requests.filter((request) => request.startsWith(what));
+  const large = (bytes: number): Buffer => {
+    const content = Buffer.alloc(bytes);
+    for (let at = 0; at < bytes; at += 4_096) content.writeUInt32LE(at, Math.min(at, bytes - 4));
+    return content;
+  };
+  const incoming = async (bytes: Uint8Array, to = store): Promise<string> => {
+    const path = to.incoming.newPath();
+    await writeFile(path, bytes);
+    return path;
+  };
+
+  describesAnArtifactStore(() => ({
+    store,
+    damage: async (digest, bytes) => {
+      await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key: keyOf(digest), Body: bytes }));
+      await rm(cached(digest), { force: true });
+    },
+  }));
+
+  test('the keys are the names of an artifact folder, so that a folder can be copied as it is', async () => {
+    const { digest } = await store.put(Buffer.from('a state'));
+    await store.owner.write('the name', false);
+    const listed = await server.client.send(new ListObjectsV2Command({ Bucket: server.bucket, Prefix: prefix }));
+    expect(listed.Contents?.map(({ Key }) => Key).sort()).toEqual([`${prefix}event-store.id`, keyOf(digest)].sort());
+  });
+
+  test('a large file goes up in parts, and comes back whole and from the middle', async () => {
+    const content = large(2 * PART_BYTES + 5);
+    const { digest } = await store.put(content);
+    expect(asked(`PUT /${server.bucket}/${keyOf(digest)}?`)).toHaveLength(3);
+    const fresh = await opened('another');
+    expect(digestOf(await fresh.get(digest))).toBe(digest);
+    const tail: Uint8Array[] = [];
+    for await (const chunk of (await opened('third')).open(digest, PART_BYTES - 3)) tail.push(chunk);
+    expect(Buffer.compare(Buffer.concat(tail), content.subarray(PART_BYTES - 3))).toBe(0);
+  });
+
+  test('an upload that a crash cut short goes on with the parts that are there, and replaces those that differ', async () => {
+    const content = large(3 * PART_BYTES + 100);
+    const digest = digestOf(content);
+    const [Bucket, Key] = [server.bucket, keyOf(digest)];
+    const { UploadId } = await server.client.send(new CreateMultipartUploadCommand({ Bucket, Key, ChecksumAlgorithm: 'SHA256' }));
+    const part = (number: number, bytes: Uint8Array) =>
+      server.client.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: number, Body: bytes, ChecksumSHA256: sumOf(bytes) }));
+    await part(1, content.subarray(0, PART_BYTES));
+    await part(2, Buffer.alloc(PART_BYTES, 9));
+    server.requests.length = 0;
+    await store.adopt(await incoming(content), digest);
+    const sent = asked('PUT').map((request) => /partNumber=(\d)/.exec(request)?.[1]);
+    expect(sent.sort()).toEqual(['2', '3', '4']);
+    expect(await store.verify(digest)).toBe('ok');
+    const open = await server.client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: Key }));
+    expect(open.Uploads ?? []).toEqual([]);
+  });
+
+  test('two servers that send one large file at once both succeed', async () => {
+    const content = large(2 * PART_BYTES);
+    const digest = digestOf(content);
+    const other = await opened('another');
+    const files = [await incoming(content), await incoming(content, other)];
+    await Promise.all([store.adopt(files[0]!, digest), other.adopt(files[1]!, digest)]);
+    expect(await store.verify(digest)).toBe('ok');
+  });
+
+  test('an artifact that is there is not sent again', async () => {
+    const content = large(2 * PART_BYTES);
+    const { digest } = await store.put(content);
+    server.requests.length = 0;
+    await store.put(content);
+    expect(asked('PUT')).toEqual([]);
+    expect(await store.verify(digest)).toBe('ok');
+  });
+
+  test('a file with other bytes than its writer says is not sent', async () => {
+    const path = await incoming(Buffer.from('half a sta'));
+    await expect(store.adopt(path, digestOf(Buffer.from('half a state')))).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' });
+    expect(asked('PUT')).toEqual([]);
+  });
+
+  test('what was sent or read lately is read from this machine', async () => {
+    const { digest } = await store.put(Buffer.from('lately'));
+    const other = await opened('another');
+    await other.get(digest);
+    server.requests.length = 0;
+    expect(Buffer.from(await store.get(digest)).toString()).toBe('lately');
+    expect(Buffer.from(await other.get(digest)).toString()).toBe('lately');
+    expect(store.fileOf(digest)).toBe(cached(digest));
+    expect(server.requests).toEqual([]);
+  });
+
+  test('a damaged file of the cache is read from the bucket instead', async () => {
+    const { digest } = await store.put(Buffer.from('whole in the bucket'));
+    await writeFile(cached(digest), 'other in the cache!');
+    expect(Buffer.from(await store.get(digest)).toString()).toBe('whole in the bucket');
+    const next = await opened(); // as after a power cut
+    await truncate(cached(digest), 3);
+    expect(Buffer.from(await next.get(digest)).toString()).toBe('whole in the bucket');
+  });
+
+  test('the bucket is the truth: a whole copy of this machine proves nothing', async () => {
+    const { digest } = await store.put(Buffer.from('only here'));
+    await server.client.send(new DeleteObjectCommand({ Bucket: server.bucket, Key: keyOf(digest) }));
+    expect(await store.verify(digest)).toBe('missing');
+    expect(await store.stat(digest)).toBeNull();
+  });
+
+  test('the cache keeps its limit: the file that was used least recently goes, in the next life of the process too', async () => {
+    const [a, b, c] = ['a', 'b', 'c'].map((letter) => Buffer.alloc(1_000, letter));
+    const small = await opened('cache', 2_500);
+    const digests = [];
+    for (const content of [a!, b!]) digests.push((await small.put(content)).digest);
+    await utimes(cached(digests[0]!), 100, 100);
+    await utimes(cached(digests[1]!), 200, 200);
+    const next = await opened('cache', 2_500);
+    await next.get(digests[0]!);
+    await next.put(c!);
+    expect([existsSync(cached(digests[0]!)), existsSync(cached(digests[1]!))]).toEqual([true, false]);
+    expect(Buffer.compare(Buffer.from(await next.get(digests[1]!)), b!)).toBe(0);
+    const none = await opened('cache', 0);
+    expect((await readdir(join(folder, 'cache/objects'), { recursive: true })).filter((name) => name.length > 60)).toEqual([]);
+    expect(Buffer.compare(Buffer.from(await none.get(digests[0]!)), a!)).toBe(0);
+  });
+
+  test('a connection that breaks in the middle of an object goes on where it broke', async () => {
+    const content = large(3_000_000);
+    const { digest } = await store.put(content);
+    const fresh = await opened('another');
+    let breaks = 0;
+    server.fault = ({ method }) => (method === 'GET' && (breaks += 1) <= 3 ? { bytes: 700_000 } : undefined);
+    expect(digestOf(await fresh.get(digest))).toBe(digest);
+    expect(breaks).toBe(4);
+  });
+
+  test.each([
+    ['a connection that breaks at once', 'cut' as const, 'ARTIFACT_STORE_UNAVAILABLE'],
+    ['an error of the server', { status: 500, code: 'InternalError' }, 'ARTIFACT_STORE_UNAVAILABLE'],
+    ['a busy server', { status: 503, code: 'SlowDown' }, 'ARTIFACT_STORE_BUSY'],
+    ['a temporary token that has expired', { status: 400, code: 'ExpiredToken' }, 'ARTIFACT_STORE_DENIED'],
+    ['a policy that forbids it', { status: 403, code: 'AccessDenied' }, 'ARTIFACT_STORE_DENIED'],
+    ['a clock that is wrong', { status: 403, code: 'RequestTimeTooSkewed' }, 'ARTIFACT_STORE_CLOCK'],
+    ['a full server', { status: 507, code: 'XMinioStorageFull' }, 'ARTIFACT_STORE_FULL'],
+    ['a 404 of something that is no bucket', { status: 404, code: 'PageNotFound' }, 'ARTIFACT_STORE_UNAVAILABLE'],
+  ])('%s is told by its code and loses nothing', async (_what, fault, code) => {
+    const before = await store.put(Buffer.from('before'));
+    const changes: unknown[] = [];
+    store.reach!.onChange(() => changes.push(store.reach!.problem?.code ?? 'answers'));
+    server.fault = () => fault;
+    const path = await incoming(Buffer.from('while it fails'));
+    const digest = digestOf(Buffer.from('while it fails'));
+    await expect(store.adopt(path, digest)).rejects.toMatchObject({ code, digest });
+    expect(existsSync(path)).toBe(true);
+    const fresh = await opened('another');
+    await expect(fresh.get(before.digest)).rejects.toMatchObject({ code });
+    await expect(fresh.verify(before.digest)).rejects.toMatchObject({ code }); // neither missing nor corrupt
+    await expect(fresh.stat(before.digest)).rejects.toMatchObject({ code });
+    server.fault = () => undefined;
+    await store.adopt(path, digest);
+    expect(await store.verify(digest)).toBe('ok');
+    expect(changes).toEqual([code, 'answers']);
+  });
+
+  test('a bucket that is gone is no missing artifact', async () => {
+    const nowhere = await openArtifactStore({
+      bucket: 'nowhere',
+      prefix,
+      endpoint: server.endpoint,
+      cacheFolder: join(folder, 'nowhere'),
+      cacheBytes: 0,
+    });
+    const digest = digestOf(Buffer.from('x'));
+    for (const look of [nowhere.get(digest), nowhere.stat(digest), nowhere.verify(digest), nowhere.owner.read(), nowhere.delete(digest)])
+      await expect(look).rejects.toMatchObject({ code: 'ARTIFACT_STORE_NOT_FOUND' });
+    await expect(nowhere.put(Buffer.from('x'))).rejects.toMatchObject({ code: 'ARTIFACT_STORE_NOT_FOUND' });
+  });
+
+  test('a server that answers a few times that it is busy is asked again', async () => {
+    process.env['AWS_MAX_ATTEMPTS'] = '5';
+    store = await opened();
+    process.env['AWS_MAX_ATTEMPTS'] = '2';
+    let busy = 3;
+    server.fault = ({ method }) => (method === 'PUT' && (busy -= 1) >= 0 ? { status: 503, code: 'SlowDown' } : undefined);
+    const { digest } = await store.put(Buffer.from('patience'));
+    expect(await store.verify(digest)).toBe('ok');
+    expect(store.reach!.problem).toBeNull();
+  });
+
+  test('an upload goes on with the parts that are there when the connection breaks in it', async () => {
+    const content = large(3 * PART_BYTES);
+    const digest = digestOf(content);
+    let parts = 0;
+    server.fault = ({ url }) => (url.includes('partNumber=3') && (parts += 1) < 100 ? 'cut' : undefined);
+    const path = await incoming(content);
+    await expect(store.adopt(path, digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+    expect(await store.stat(digest)).toBeNull();
+    server.fault = () => undefined;
+    server.requests.length = 0;
+    await store.adopt(path, digest);
+    expect(asked('PUT').map((request) => /partNumber=(\d)/.exec(request)?.[1])).toEqual(['3']);
+    expect(await store.verify(digest)).toBe('ok');
+  });
+
+  test('the answer to a completion that got lost costs nothing', async () => {
+    const content = large(2 * PART_BYTES);
+    let lost = false;
+    server.fault = ({ method, url }) => {
+      if (method !== 'POST' || !url.includes('uploadId=') || lost) return undefined;
+      lost = true;
+      return { bytes: 0 };
+    };
+    const { digest } = await store.put(content);
+    expect(lost).toBe(true);
+    expect(await store.verify(digest)).toBe('ok');
+  });
+
+  test('a server that has worked with the bucket knows its name while the bucket is away; another one says what is wrong', async () => {
+    await store.owner.write('the name', false);
+    server.fault = () => ({ status: 403, code: 'ExpiredToken' });
+    expect(await (await opened()).owner.read()).toBe('the name');
+    await expect((await opened('another')).owner.read()).rejects.toMatchObject({ code: 'ARTIFACT_STORE_DENIED' });
+  });
+
+  test('what is no artifact is listed apart, and disturbs no list', async () => {
+    const { digest } = await store.put(Buffer.from('mine'));
+    const stranger = `${prefix}objects/notes.txt`;
+    await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key: stranger, Body: 'yours' }));
+    const listed = [];
+    for await (const entry of store.list()) listed.push(entry.digest);
+    expect(listed).toEqual([digest]);
+    const strangers = [];
+    for await (const key of store.strangers()) strangers.push(key);
+    expect(strangers).toEqual([stranger]);
+  });
+
+  test('no message holds a credential', async () => {
+    server.fault = () => ({ status: 403, code: 'SignatureDoesNotMatch' });
+    const error = (await store.put(Buffer.from('x')).catch((thrown: unknown) => thrown)) as Error;
+    expect(error.message).toContain('SignatureDoesNotMatch');
+    for (const secret of Object.values(S3_CREDENTIALS).slice(0, 2)) expect(error.message).not.toContain(secret);
+  });
+});
+
+const sumOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

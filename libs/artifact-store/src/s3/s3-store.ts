@@ -1,0 +1,232 @@
+// Artifacts in a bucket, behind a cache of files: docs/design/object-storage.md. Nothing has a name in the bucket before it is whole there.
+import { createHash } from 'node:crypto';
+import { open, rm, stat, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { makeFolder } from '#files';
+import type {
+  ArtifactCondition,
+  ArtifactEntry,
+  ArtifactStat,
+  ArtifactStore,
+  PutOptions,
+  PutResult,
+  Quarantine,
+} from '../artifact-store.js';
+import { ArtifactStoreError, toArtifactError } from '../artifact-store.errors.js';
+import { isDigest, requireDigest } from '../digest.js';
+import { FolderIncoming } from '../folder-incoming.js';
+import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
+import { CHUNK_BYTES, readChunks } from '../read-chunks.js';
+import { StoreReach } from '../store-reach.js';
+import { ofSource, SourceError, writeAll } from '../write-all.js';
+import { CacheCopy } from './cache-copy.js';
+import { FileCache } from './file-cache.js';
+import { S3Bucket } from './s3-bucket.js';
+import type { S3Location } from './s3-location.js';
+import { S3Owner } from './s3-owner.js';
+import { S3Quarantine } from './s3-quarantine.js';
+import { upload } from './s3-upload.js';
+
+export async function openS3Store(location: S3Location): Promise<ArtifactStore> {
+  try {
+    makeFolder(join(location.cacheFolder, 'incoming'));
+    const cache = await FileCache.open(join(location.cacheFolder, 'objects'), location.cacheBytes);
+    return new S3Store(location, cache);
+  } catch (error) {
+    throw toArtifactError(error, 'open', null);
+  }
+}
+
+class S3Store implements ArtifactStore {
+  readonly reach = new StoreReach();
+  readonly incoming: FolderIncoming;
+  readonly quarantine: Quarantine;
+  readonly owner: S3Owner;
+  readonly sideFolder: string;
+  private readonly bucket: S3Bucket;
+  private readonly prefix: string;
+  /** One upload of an artifact at a time. */
+  private readonly uploads = new Map<string, Promise<void>>();
+
+  constructor(
+    location: S3Location,
+    private readonly cache: FileCache,
+  ) {
+    this.prefix = location.prefix;
+    this.sideFolder = location.cacheFolder;
+    this.bucket = new S3Bucket(location, this.reach);
+    this.incoming = new FolderIncoming(join(location.cacheFolder, 'incoming'));
+    this.owner = new S3Owner(location, this.bucket);
+    this.quarantine = new S3Quarantine(this.bucket, this.prefix, (digest) => this.delete(digest));
+    this.reach.probe = (access) => (access === 'read' ? this.owner.ask() : this.owner.tryToWrite());
+  }
+
+  fileOf(digest: string): string | null {
+    return this.cache.fileOf(digest);
+  }
+
+  async adopt(incomingPath: string, digest: string): Promise<void> {
+    requireDigest(digest);
+    if (dirname(incomingPath) !== join(this.sideFolder, 'incoming')) throw new Error(`${incomingPath} is no incoming path of this store`);
+    try {
+      const { size: bytes } = await stat(incomingPath);
+      await this.send(incomingPath, digest, bytes);
+      await this.cache.admit(incomingPath, digest, bytes).catch(() => rm(incomingPath, { force: true }));
+    } catch (error) {
+      throw this.diskError(error, digest);
+    }
+  }
+
+  async put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options: PutOptions = {}): Promise<PutResult> {
+    const { expectedDigest } = options;
+    if (expectedDigest !== undefined) requireDigest(expectedDigest);
+    const incoming = this.incoming.newPath();
+    try {
+      const result = await writeAll(await this.newIncoming(incoming), bytes instanceof Uint8Array ? bytes : ofSource(bytes));
+      if (expectedDigest !== undefined && expectedDigest !== result.digest) {
+        const problem = `the bytes have digest ${result.digest}, not the announced ${expectedDigest}`;
+        throw new ArtifactStoreError('ARTIFACT_CORRUPT', problem, expectedDigest);
+      }
+      await options.beforeNamed?.(result.digest);
+      await this.adopt(incoming, result.digest);
+      return result;
+    } catch (error) {
+      if (error instanceof SourceError) throw error.cause;
+      throw this.diskError(error, expectedDigest ?? null);
+    } finally {
+      await this.incoming.end(incoming).catch(() => undefined);
+    }
+  }
+
+  async get(digest: string): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of this.open(digest)) chunks.push(chunk);
+    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  }
+
+  async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
+    const cached = await this.cache.wholeFileOf(requireDigest(digest));
+    const file = cached === null ? null : await open(cached, 'r').catch(() => null);
+    if (file === null) {
+      yield* this.fromBucket(digest, offset, chunkBytes, true);
+      return;
+    }
+    try {
+      yield* readChunks(file, offset, chunkBytes); // found whole a moment ago, and nothing changes a file of the cache
+    } catch (error) {
+      await this.cache.drop(digest);
+      throw toArtifactError(error, 'read', digest);
+    } finally {
+      await file.close();
+    }
+  }
+
+  async stat(digest: string): Promise<ArtifactStat | null> {
+    const found = await this.bucket.peek(this.keyOf(digest), MEDIA_TYPE_PROBE_BYTES);
+    return found === null ? null : { bytes: found.bytes, mediaType: mediaTypeOf(found.head, found.bytes) };
+  }
+
+  /** Reads the bucket: a whole copy in the cache is no proof. */
+  async verify(digest: string): Promise<ArtifactCondition> {
+    try {
+      for await (const _ of this.fromBucket(digest, 0, CHUNK_BYTES, false)); // reading to the end checks the bytes
+      return 'ok';
+    } catch (error) {
+      const { code } = error as ArtifactStoreError;
+      if (code === 'ARTIFACT_MISSING') return 'missing';
+      if (code === 'ARTIFACT_CORRUPT') return 'corrupt';
+      throw error;
+    }
+  }
+
+  async delete(digest: string): Promise<boolean> {
+    const key = this.keyOf(digest);
+    const wasThere = (await this.bucket.head(key)) !== null;
+    if (wasThere) await this.bucket.remove(key);
+    await this.cache.drop(digest);
+    return wasThere;
+  }
+
+  async digestsStartingWith(prefix: string): Promise<string[]> {
+    const digests: string[] = [];
+    for await (const { key } of this.bucket.list(`${this.prefix}objects/${prefix.slice(0, 2)}/${prefix}`)) {
+      const digest = key.slice(-64);
+      if (isDigest(digest)) digests.push(digest);
+    }
+    return digests;
+  }
+
+  async *list(): AsyncIterable<ArtifactEntry> {
+    const aside = new Set<string>();
+    for await (const { key } of this.bucket.list(`${this.prefix}quarantine/`)) aside.add(key.slice(-64));
+    for await (const { key, bytes, changedAt } of this.bucket.list(`${this.prefix}objects/`)) {
+      const digest = key.slice(-64);
+      if (this.isArtifact(key, digest) && !aside.has(digest)) yield { digest, bytes, storedAt: changedAt };
+    }
+  }
+
+  async *strangers(): AsyncIterable<string> {
+    for await (const { key } of this.bucket.list(`${this.prefix}objects/`)) if (!this.isArtifact(key, key.slice(-64))) yield key;
+  }
+
+  private isArtifact(key: string, digest: string): boolean {
+    return isDigest(digest) && key === this.keyOf(digest);
+  }
+
+  private keyOf(digest: string): string {
+    requireDigest(digest);
+    return `${this.prefix}objects/${digest.slice(0, 2)}/${digest}`;
+  }
+
+  private async send(path: string, digest: string, bytes: number): Promise<void> {
+    while (this.uploads.has(digest)) await this.uploads.get(digest)!.catch(() => undefined);
+    const underWay = upload(this.bucket, this.keyOf(digest), { path, bytes, digest })
+      // One that was there may be set aside. A new one is not, and the keeper of artifacts recalls what an event needs.
+      .then((wasThere) => (wasThere ? this.quarantine.giveBack(digest) : false))
+      .then(() => undefined);
+    this.uploads.set(digest, underWay);
+    try {
+      await underWay;
+    } finally {
+      this.uploads.delete(digest);
+    }
+  }
+
+  /** A whole artifact comes into the cache on its way. */
+  private async *fromBucket(digest: string, offset: number, chunkBytes: number, keep: boolean): AsyncGenerator<Uint8Array> {
+    const hash = offset === 0 ? createHash('sha256') : null;
+    const copy = keep && offset === 0 ? new CacheCopy(this.cache, this.incoming) : null;
+    try {
+      for await (const chunk of this.bucket.read(this.keyOf(digest), offset)) {
+        hash?.update(chunk);
+        await copy?.write(chunk);
+        for (let at = 0; at < chunk.byteLength; at += chunkBytes) yield chunk.subarray(at, at + chunkBytes);
+      }
+      const actual = hash?.digest('hex');
+      if (actual !== undefined && actual !== digest)
+        throw new ArtifactStoreError(
+          'ARTIFACT_CORRUPT',
+          `artifact ${digest} holds bytes with digest ${actual} (${this.bucket.where})`,
+          digest,
+        );
+      await copy?.admit(digest);
+    } finally {
+      await copy?.end();
+    }
+  }
+
+  /** A user may have removed the folder of the cache. */
+  private async newIncoming(path: string): Promise<FileHandle> {
+    makeFolder(dirname(path));
+    return open(path, 'wx');
+  }
+
+  private diskError(error: unknown, digest: string | null): unknown {
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (code === undefined || syscall === undefined || error instanceof ArtifactStoreError) return error;
+    if (code === 'ENOENT')
+      return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `a file in ${this.sideFolder} is gone`, digest, error);
+    const named = toArtifactError(error, 'write', digest);
+    return new ArtifactStoreError(named.code, `${named.message} (folder ${this.sideFolder})`, digest, error);
+  }
+}

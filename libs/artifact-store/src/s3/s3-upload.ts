@@ -1,0 +1,183 @@
+// A file goes up under its digest. Larger files go in parts, and the parts that an upload before a crash has sent are not sent again: the
+// key is the digest, so parts of one key belong to one file, whichever server sent them.
+import { createHash } from 'node:crypto';
+import { open, type FileHandle } from 'node:fs/promises';
+import { ArtifactStoreError } from '../artifact-store.errors.js';
+import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
+import { readChunks } from '../read-chunks.js';
+import { ObjectThere } from './conditional.js';
+import { UploadGone, type Part, type S3Bucket, type UploadedPart } from './s3-bucket.js';
+
+const MIB = 1 << 20;
+/** The smallest part, and the largest file that goes in one request. */
+export const PART_BYTES = 16 * MIB;
+const PARTS_MAX = 10_000;
+/** The parts that all uploads together hold in memory. */
+const PARTS_AT_ONCE = 4;
+/** A completed upload, or one that another server has ended. */
+const UPLOADS_TRIED = 3;
+
+export interface FileToSend {
+  path: string;
+  bytes: number;
+  digest: string;
+}
+
+interface ReadFile {
+  mediaType: string;
+  partBytes: number;
+  /** base64 */
+  partSums: string[];
+}
+interface Sending extends ReadFile {
+  bucket: S3Bucket;
+  key: string;
+  file: FileHandle;
+  bytes: number;
+  digest: string;
+}
+
+let sending = 0;
+const waiting: (() => void)[] = [];
+
+/**
+ * Returns once the bucket has the file under the key, whole.
+ * @returns whether it was there before
+ * @throws ArtifactStoreError
+ */
+export async function upload(bucket: S3Bucket, key: string, { path, bytes, digest }: FileToSend): Promise<boolean> {
+  const file = await open(path, 'r');
+  try {
+    const sending = { bucket, key, file, bytes, digest, ...(await readWhole(file, bytes, digest)) };
+    return await (bytes <= PART_BYTES ? sendAtOnce(sending) : sendInParts(sending));
+  } finally {
+    await file.close();
+  }
+}
+
+async function sendAtOnce(sending: Sending): Promise<boolean> {
+  const { bucket, key, file, bytes, partSums, mediaType } = sending;
+  return withPlace(async () => {
+    const content = await bytesAt(file, 0, bytes);
+    const put = (onlyIfNew: boolean): Promise<void> => bucket.put(key, content, { sha256: partSums[0]!, onlyIfNew, mediaType });
+    try {
+      await put(true);
+      return false;
+    } catch (error) {
+      if (!(error instanceof ObjectThere)) throw error;
+    }
+    if (!(await isWhole(sending))) await put(false);
+    return true;
+  });
+}
+
+async function sendInParts(sending: Sending): Promise<boolean> {
+  const { bucket, key, digest, mediaType } = sending;
+  const there = await bucket.head(key);
+  if (there !== null && (await isWhole(sending))) return true;
+  for (let tried = 1; ; tried += 1) {
+    const begun = tried === 1 ? await bucket.openUpload(key) : null;
+    const uploadId = begun ?? (await bucket.beginUpload(key, mediaType));
+    try {
+      const parts = await sendParts(sending, uploadId, begun !== null);
+      await bucket.endUpload(key, uploadId, parts, there === null);
+      return there !== null;
+    } catch (error) {
+      if (!(error instanceof ObjectThere) && !(error instanceof UploadGone)) throw error;
+      // Another server was quicker, or the answer to our own completion was lost.
+      if (await isWhole(sending)) return true;
+      if (tried === UPLOADS_TRIED)
+        throw new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `could not write artifact ${digest}`, digest, error);
+    }
+  }
+}
+
+async function sendParts(sending: Sending, uploadId: string, mayHaveParts: boolean): Promise<Part[]> {
+  const { bucket, key, file, bytes, partBytes, partSums } = sending;
+  const sent = new Map<number, UploadedPart>();
+  if (mayHaveParts) for await (const part of bucket.uploadedParts(key, uploadId)) sent.set(part.number, part);
+  const send = async (sha256: string, index: number): Promise<Part> => {
+    const number = index + 1;
+    const size = Math.min(partBytes, bytes - index * partBytes);
+    const before = sent.get(number);
+    return withPlace(async () => {
+      if (before?.bytes === size && before.sha256 === sha256) return { number, etag: before.etag, sha256 };
+      const content = await bytesAt(file, index * partBytes, size);
+      if (before?.bytes === size && before.sha256 === undefined && before.etag === etagOf(content))
+        return { number, etag: before.etag, sha256 };
+      return { number, etag: await bucket.putPart(key, uploadId, number, content, sha256), sha256 };
+    });
+  };
+  const results = await Promise.allSettled(partSums.map(send));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<Part>).value);
+}
+
+/** Whether the object that has the name has the bytes too. */
+async function isWhole({ bucket, key, bytes, digest, partSums }: Sending): Promise<boolean> {
+  const there = await bucket.head(key);
+  if (there?.bytes !== bytes) return false;
+  if (there.sha256 !== undefined && there.sha256 === base64(digest)) return true;
+  if (there.sha256 !== undefined && there.sha256 === sumOfParts(partSums)) return true;
+  if (there.sha256 !== undefined && !there.sha256.includes('-')) return false;
+  // The server keeps no checksums, or those of parts of another size.
+  const hash = createHash('sha256');
+  for await (const chunk of bucket.read(key, 0)) hash.update(chunk);
+  return hash.digest('hex') === digest;
+}
+
+/** @throws ArtifactStoreError ARTIFACT_CORRUPT where its bytes have another digest */
+async function readWhole(file: FileHandle, bytes: number, digest: string): Promise<ReadFile> {
+  const partBytes = Math.max(PART_BYTES, Math.ceil(bytes / PARTS_MAX / MIB) * MIB);
+  const whole = createHash('sha256');
+  const partSums: string[] = [];
+  let [part, inPart] = [createHash('sha256'), 0];
+  let head: Uint8Array = new Uint8Array();
+  for await (const chunk of readChunks(file, 0, MIB)) {
+    if (partSums.length === 0 && inPart === 0) head = chunk.slice(0, MEDIA_TYPE_PROBE_BYTES);
+    if (inPart === partBytes) {
+      partSums.push(part.digest('base64'));
+      [part, inPart] = [createHash('sha256'), 0];
+    }
+    whole.update(chunk);
+    part.update(chunk);
+    inPart += chunk.byteLength;
+  }
+  partSums.push(part.digest('base64'));
+  const actual = whole.digest('hex');
+  if (actual !== digest)
+    throw new ArtifactStoreError('ARTIFACT_CORRUPT', `the bytes have digest ${actual}, not the announced ${digest}`, digest);
+  return { mediaType: mediaTypeOf(head, bytes), partBytes, partSums };
+}
+
+/** As a bucket states it for an object that came in parts. */
+function sumOfParts(partSums: string[]): string {
+  const hash = createHash('sha256');
+  for (const sum of partSums) hash.update(Buffer.from(sum, 'base64'));
+  return `${hash.digest('base64')}-${partSums.length}`;
+}
+
+const base64 = (digest: string): string => Buffer.from(digest, 'hex').toString('base64');
+const etagOf = (content: Uint8Array): string => `"${createHash('md5').update(content).digest('hex')}"`;
+
+async function bytesAt(file: FileHandle, offset: number, bytes: number): Promise<Uint8Array> {
+  const content = Buffer.allocUnsafe(bytes);
+  for (let at = 0; at < bytes;) {
+    const { bytesRead } = await file.read(content, at, bytes - at, offset + at);
+    if (bytesRead === 0) throw new Error('a file was cut while it was sent');
+    at += bytesRead;
+  }
+  return content;
+}
+
+async function withPlace<T>(work: () => Promise<T>): Promise<T> {
+  if (sending === PARTS_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
+  else sending += 1;
+  try {
+    return await work();
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) sending -= 1;
+    else next(); // takes our place
+  }
+}
