@@ -24,7 +24,9 @@ import { codeNamed, isAnswer, statusOf, toS3Error, type S3Failure } from './s3-e
 const ATTEMPTS = 5;
 const CONNECT_WITHIN_MS = 5_000;
 /** A server that sends and takes nothing for this time does not answer. */
-const SILENT_FOR_MS = 30_000;
+const SILENT_FOR_MS = 20_000;
+/** A request that takes longer, with its repetitions, is told as trouble while it goes on. */
+const SLOW_AFTER_MS = 60_000;
 /** Connections that break in the middle of an object, one after the other, without a byte in between. */
 const BREAKS_MAX = 4;
 const FIRST_PAUSE_MS = 100;
@@ -285,8 +287,13 @@ export class S3Bucket {
 
   /** Tells the reach how it went: a missing object is an answer too. */
   private async told<T>(access: Access, action: string, digest: string | null, work: () => Promise<T>): Promise<T> {
+    const slow = setTimeout(() => {
+      const what = `no answer for ${SLOW_AFTER_MS / 1_000} s`;
+      this.reach.failed(access, toS3Error(new Error(what), action, digest, this.where));
+    }, SLOW_AFTER_MS).unref();
     try {
-      const result = await work();
+      // A server that sent more than it had said leaves a connection that can't be read.
+      const result = await work().catch((error: unknown) => (isGarbled(error) ? work() : Promise.reject(error as Error)));
       this.reach.worked(access);
       return result;
     } catch (error) {
@@ -294,9 +301,13 @@ export class S3Bucket {
       if (known instanceof ObjectThere || isAnswer(error as S3Failure)) this.reach.worked(access);
       else this.reach.failed(access, known);
       throw known;
+    } finally {
+      clearTimeout(slow);
     }
   }
 }
+
+const isGarbled = (error: unknown): boolean => String((error as S3Failure).code).startsWith('HPE_');
 
 /** The digest at the end of a key, for messages. */
 function keyDigest(key: string): string | null {

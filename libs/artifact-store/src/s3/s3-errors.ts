@@ -75,7 +75,7 @@ function wordsOf(failure: S3Failure): string {
   const status = statusOf(failure);
   const message = failure.message === undefined || failure.message === 'UnknownError' ? '' : firstLine(failure.message);
   const named = [failure.code, codeNamed(failure)].find((word) => word !== undefined && !['', 'Error', 'Unknown'].includes(word)) ?? '';
-  const parts = [status === 0 ? '' : `status ${status}`, named, message === named ? '' : message].filter(Boolean);
+  const parts = [status === 0 ? '' : `status ${status}`, message.includes(named) ? '' : named, message].filter(Boolean);
   return parts.length === 0 ? 'no answer' : parts.join(', ');
 }
 
