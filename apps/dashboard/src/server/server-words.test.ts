@@ -26,9 +26,11 @@ test('a disk is low with less than two gibibytes free; where it is not known it 
 test('alerts name what needs attention, the most urgent first; a server that told nothing yet has no alert', () => {
   expect(alertsOf({})).toEqual([]);
   const engines = [engine({ name: 'local-1', status: EngineStatus.BUSY }), engine({ name: 'far', status: EngineStatus.UNREACHABLE })];
-  const alerts = alertsOf({ engines, missing: 'events are missing: 3 of run abcd', damagedRuns: 1, availableBytes: GIB });
+  const [missing, artifactTrouble] = ['events are missing: 3 of run abcd', 'could not read the artifact store: status 403, ExpiredToken'];
+  const alerts = alertsOf({ engines, missing, artifactTrouble, damagedRuns: 1, availableBytes: GIB });
   expect(alerts.map(({ words }) => words.replaceAll('\u2009', ' '))).toEqual([
     'Events are missing: 3 of run abcd',
+    'Could not read the artifact store: status 403, ExpiredToken',
     'The record of a run is damaged',
     'The disk is nearly full: 1.00 GiB free',
     'Engine far: unreachable',

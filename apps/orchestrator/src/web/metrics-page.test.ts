@@ -23,6 +23,7 @@ function page(): { page: MetricsPage; asked: () => number } {
     { waiting: () => [] },
     { open: 0 },
     null,
+    { reach: { problem: new Error('no such bucket') } },
     { dataFolder: '/no/such/folder', artifactFolder: '/' },
   ] as unknown as ConstructorParameters<typeof MetricsPage>;
   return { page: new MetricsPage(...parts), asked: () => asked };
@@ -35,6 +36,7 @@ test('a figure that can not be read has no value, and the others have theirs', a
   expect(valueOf(text, 'espalier_runs{')).toEqual([]);
   expect(valueOf(text, 'espalier_recording_blocked_seconds')).toEqual([]);
   expect(valueOf(text, 'espalier_disk_free_bytes')).toEqual([expect.stringMatching(/^espalier_disk_free_bytes\{folder="artifacts"\} \d+/)]);
+  expect(valueOf(text, 'espalier_artifacts_reachable')).toEqual(['espalier_artifacts_reachable 0']);
   expect(valueOf(text, 'espalier_unrecorded_steps')).toEqual(['espalier_unrecorded_steps 3']);
   expect(valueOf(text, 'espalier_engine_losses_total')).toEqual(['espalier_engine_losses_total{engine="engine-1"} 2']);
 });

@@ -1,6 +1,7 @@
 // The page /metrics for Prometheus: the tallies of this process, and how things are at the moment of the question.
 import { Inject, Injectable } from '@nestjs/common';
 import { Counter, Gauge } from 'prom-client';
+import type { ArtifactStore } from '#artifact-store';
 import { roomIn } from '#files';
 import type { TlsIdentity } from '#local-access';
 import type { engineV1 } from '#protocol';
@@ -14,7 +15,7 @@ import { Tallies } from '../monitoring/tallies.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { StoreCondition } from '../storage/store-condition.js';
-import { OPEN_CALLS, ORCHESTRATOR_CONFIG, TLS_IDENTITY } from '../tokens.js';
+import { ARTIFACT_STORE, OPEN_CALLS, ORCHESTRATOR_CONFIG, TLS_IDENTITY } from '../tokens.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { RunViews } from '../views/run-views.js';
 import { Webhooks } from '../webhooks/webhooks.js';
@@ -48,6 +49,7 @@ export class MetricsPage {
     @Inject(Webhooks) private readonly webhooks: Webhooks,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
     @Inject(TLS_IDENTITY) private readonly tls: TlsIdentity | null,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: Pick<ArtifactStore, 'reach'>,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder'>,
   ) {
     for (const figure of [...this.ofWork(), ...this.ofEngines(), ...this.ofProcess()]) this.register(figure);
@@ -121,6 +123,11 @@ export class MetricsPage {
         name: 'espalier_can_record',
         help: 'Whether the data folder can be written (1), or is full or removed (0).',
         read: () => Number(this.storage.canRecord),
+      },
+      {
+        name: 'espalier_artifacts_reachable',
+        help: 'Whether the bucket of the artifacts answers (1), or does not or refuses (0); always 1 with a folder.',
+        read: () => Number((this.artifacts.reach?.problem ?? null) === null),
       },
       {
         name: 'espalier_store_lacks_events',

@@ -4,12 +4,14 @@ import { createHash } from 'node:crypto';
 import { statSync, utimesSync } from 'node:fs';
 import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { makeFolder } from '#files';
+import { makeFolder, roomIn } from '#files';
 import { isDigest, requireDigest } from '../digest.js';
 import { readChunks } from '../read-chunks.js';
 
 /** More often a use is not written down: it only decides which file goes first. */
 const TOUCH_EVERY_MS = 10_000;
+/** The cache is no reason to fill a disk: events and states on their way need room too. */
+const LEAVES_FREE_BYTES = 1024 ** 3;
 
 interface CachedFile {
   bytes: number;
@@ -26,10 +28,11 @@ export class FileCache {
   private constructor(
     private readonly folder: string,
     private readonly limitBytes: number,
+    private readonly leavesFreeBytes: number,
   ) {}
 
-  static async open(folder: string, limitBytes: number): Promise<FileCache> {
-    const cache = new FileCache(folder, limitBytes);
+  static async open(folder: string, limitBytes: number, leavesFreeBytes = LEAVES_FREE_BYTES): Promise<FileCache> {
+    const cache = new FileCache(folder, limitBytes, leavesFreeBytes);
     makeFolder(folder);
     const found: [string, CachedFile][] = [];
     for (const shard of await readdir(folder)) {
@@ -119,7 +122,7 @@ export class FileCache {
   /** A reader that has a file open keeps its bytes. */
   private async makeRoom(): Promise<void> {
     for (const digest of this.files.keys()) {
-      if (this.bytes <= this.limitBytes) return;
+      if (this.bytes <= this.limitBytes && (await roomIn(this.folder)) >= this.leavesFreeBytes) return;
       await this.drop(digest);
     }
   }

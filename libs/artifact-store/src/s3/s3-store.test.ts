@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -16,6 +19,7 @@ import { digestOf } from '../digest.js';
 import { openArtifactStore } from '../open-artifact-store.js';
 import { noS3Server, S3_CREDENTIALS, startS3Server, type S3TestServer } from '../testing/s3-server.js';
 import { describesAnArtifactStore } from '../testing/store-contract.js';
+import { FileCache } from './file-cache.js';
 import { PART_BYTES } from './s3-upload.js';
 
 const describeBucket = noS3Server === null ? describe : describe.skip;
@@ -171,6 +175,14 @@ describeBucket(title, () => {
     expect(Buffer.compare(Buffer.from(await none.get(digests[0]!)), a!)).toBe(0);
   });
 
+  test('the cache leaves room on its disk for others', async () => {
+    const [cache, file] = [await FileCache.open(join(folder, 'small-disk'), CACHE_BYTES, 2 ** 60), join(folder, 'file')];
+    await writeFile(file, 'bytes');
+    await cache.admit(file, digestOf(Buffer.from('bytes')), 5);
+    expect(cache.fileOf(digestOf(Buffer.from('bytes')))).toBeNull();
+    expect(existsSync(file)).toBe(false);
+  });
+
   test('a connection that breaks in the middle of an object goes on where it broke', async () => {
     const content = large(3_000_000);
     const { digest } = await store.put(content);
@@ -279,6 +291,75 @@ describeBucket(title, () => {
     const strangers = [];
     for await (const key of store.strangers()) strangers.push(key);
     expect(strangers).toEqual([stranger]);
+  });
+
+  describe('credentials', () => {
+    let before: NodeJS.ProcessEnv;
+    beforeEach(() => {
+      before = { ...process.env };
+      delete process.env['AWS_ACCESS_KEY_ID'];
+      delete process.env['AWS_SECRET_ACCESS_KEY'];
+    });
+    afterEach(() => {
+      process.env = before;
+    });
+    const caller = async () => {
+      const store = await opened('another');
+      await store.stat(digestOf(Buffer.from('x')));
+      return server.callers.at(-1);
+    };
+
+    test('may be temporary ones of the environment', async () => {
+      Object.assign(process.env, { AWS_ACCESS_KEY_ID: 'ASIATEMP', AWS_SECRET_ACCESS_KEY: 'secret', AWS_SESSION_TOKEN: 'a token' });
+      expect(await caller()).toEqual({ accessKey: 'ASIATEMP', token: 'a token' });
+    });
+
+    test('may be those of a profile', async () => {
+      const file = join(folder, 'credentials');
+      await writeFile(file, '[lab]\naws_access_key_id = AKIALAB\naws_secret_access_key = secret\n');
+      Object.assign(process.env, { AWS_SHARED_CREDENTIALS_FILE: file, AWS_PROFILE: 'lab' });
+      expect(await caller()).toEqual({ accessKey: 'AKIALAB', token: undefined });
+    });
+
+    test('may be those of a role of the container, and are renewed when they end', async () => {
+      let given = 0;
+      const role = createServer((_request, response) => {
+        given += 1;
+        const soon = new Date(Date.now() + (given === 1 ? 1_000 : 3_600_000)).toISOString();
+        response.setHeader('content-type', 'application/json');
+        response.end(JSON.stringify({ AccessKeyId: `ASIA${given}`, SecretAccessKey: 'secret', Token: `token ${given}`, Expiration: soon }));
+      });
+      role.listen(0, '127.0.0.1');
+      await once(role, 'listening');
+      const { port } = role.address() as AddressInfo;
+      Object.assign(process.env, {
+        AWS_CONTAINER_CREDENTIALS_FULL_URI: `http://127.0.0.1:${port}/role`,
+        AWS_SHARED_CREDENTIALS_FILE: '/no/such/file',
+        AWS_CONFIG_FILE: '/no/such/file',
+      });
+      try {
+        const fresh = await opened('another');
+        for (const expected of ['ASIA1', 'ASIA2', 'ASIA2']) {
+          await fresh.stat(digestOf(Buffer.from('x')));
+          expect(server.callers.at(-1)!.accessKey).toBe(expected);
+        }
+        expect(server.callers.at(-1)!.token).toBe('token 2');
+      } finally {
+        role.close();
+      }
+    });
+
+    test('that are nowhere are told as such', async () => {
+      Object.assign(process.env, {
+        AWS_SHARED_CREDENTIALS_FILE: '/no/such/file',
+        AWS_CONFIG_FILE: '/no/such/file',
+        AWS_EC2_METADATA_DISABLED: 'true',
+      });
+      await expect(caller()).rejects.toMatchObject({
+        code: 'ARTIFACT_STORE_DENIED',
+        message: expect.stringContaining('credentials') as string,
+      });
+    });
   });
 
   test('no message holds a credential', async () => {

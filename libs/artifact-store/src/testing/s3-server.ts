@@ -33,6 +33,8 @@ export interface S3TestServer {
   client: S3Client;
   /** The requests that came, as "PUT /artifacts/...". */
   requests: string[];
+  /** Who asked, in the order of the requests: the access key, and the token of temporary credentials. */
+  callers: { accessKey: string; token: string | undefined }[];
   fault: Fault;
   stop(): Promise<void>;
 }
@@ -57,6 +59,7 @@ export async function startS3Server(): Promise<S3TestServer> {
     endpoint,
     client,
     requests: proxy.requests,
+    callers: proxy.callers,
     get fault() {
       return proxy.fault;
     },
@@ -93,6 +96,7 @@ async function untilAnswers(child: ChildProcess, port: number): Promise<void> {
 
 class FaultyProxy {
   readonly requests: string[] = [];
+  readonly callers: S3TestServer['callers'] = [];
   fault: Fault = () => undefined;
   private readonly server: Server;
   private readonly sockets = new Set<Socket>();
@@ -121,6 +125,8 @@ class FaultyProxy {
   private serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const [method, url] = [incoming.method!, incoming.url!];
     this.requests.push(`${method} ${url}`);
+    const accessKey = /Credential=([^/]+)/.exec(incoming.headers.authorization ?? '')?.[1] ?? '';
+    this.callers.push({ accessKey, token: incoming.headers['x-amz-security-token'] as string | undefined });
     const fault = this.fault({ method, url });
     if (fault === 'hang') return;
     if (fault === 'cut') return void incoming.socket.destroy();
