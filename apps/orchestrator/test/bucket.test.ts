@@ -104,6 +104,17 @@ describeBucket(title, () => {
       await nowhere.dispose();
     });
 
+    it('that were damaged in the bucket are made again, tokens from their text and states by training, to the same bits', async () => {
+      const { runId } = await server.launch(RUN);
+      await server.until(runId, ({ step }) => step >= 40n);
+      await server.kill();
+      await bucket.damageAll('one/objects/');
+      rmSync(join(server.dataFolder, 'artifact-cache/objects'), { recursive: true });
+      await server.start();
+      expect((await server.completed(runId)).stateDigest).toBe(undisturbed);
+      expect((await server.events(runId)).map(({ type }) => type)).toContain('RunRewound');
+    });
+
     it('leave no credential in the log', () => {
       for (const secret of [S3_CREDENTIALS.AWS_ACCESS_KEY_ID, S3_CREDENTIALS.AWS_SECRET_ACCESS_KEY])
         expect(server.logTail()).not.toContain(secret);

@@ -40,9 +40,12 @@ export class S3Owner implements OwnerNote {
 
   async write(name: string, mayReplace: boolean): Promise<void> {
     const bytes = Buffer.from(`${name}\n`);
-    await this.bucket.put(this.key, bytes, { sha256: sumOf(bytes), onlyIfNew: !mayReplace }).catch((error: unknown) => {
-      if (!(error instanceof ObjectThere)) throw error; // another was quicker
-    });
+    try {
+      await this.bucket.put(this.key, bytes, { sha256: sumOf(bytes), onlyIfNew: !mayReplace });
+    } catch (error) {
+      if (error instanceof ObjectThere) return; // another was quicker, and its name is read next
+      throw error;
+    }
     await this.remember(name);
   }
 
@@ -58,9 +61,9 @@ export class S3Owner implements OwnerNote {
     return Buffer.concat(chunks).toString('utf8').trim() || null;
   }
 
-  /** Changes nothing: the name is there. */
+  /** Changes nothing: the name that is there is written again, under the condition that it is not there. */
   async tryToWrite(): Promise<void> {
-    const name = await this.remembered();
+    const name = await this.ask();
     if (name !== null) await this.write(name, false);
   }
 

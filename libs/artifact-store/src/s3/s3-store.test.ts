@@ -281,6 +281,26 @@ describeBucket(title, () => {
     await expect((await opened('another')).owner.read()).rejects.toMatchObject({ code: 'ARTIFACT_STORE_DENIED' });
   });
 
+  test('a server whose event store was not the first remembers no name', async () => {
+    const other = await opened('another');
+    await store.owner.write('one', false);
+    await other.owner.write('another', false);
+    server.fault = () => 'cut';
+    await expect(other.owner.read()).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+  });
+
+  test('writing that failed is found to work again by a probe', async () => {
+    await store.owner.write('one', false);
+    server.fault = ({ method }) => (method === 'PUT' ? { status: 403, code: 'AccessDenied' } : undefined);
+    await expect(store.put(Buffer.from('x'))).rejects.toMatchObject({ code: 'ARTIFACT_STORE_DENIED' });
+    await store.stat(digestOf(Buffer.from('x')));
+    expect(store.reach!.problem?.code).toBe('ARTIFACT_STORE_DENIED'); // reading works, and says nothing of writing
+    server.fault = () => undefined;
+    await store.reach!.probe('write');
+    expect(store.reach!.problem).toBeNull();
+    expect(await store.owner.read()).toBe('one');
+  });
+
   test('what is no artifact is listed apart, and disturbs no list', async () => {
     const { digest } = await store.put(Buffer.from('mine'));
     const stranger = `${prefix}objects/notes.txt`;

@@ -7,7 +7,7 @@ import { createServer, request, type IncomingMessage, type Server, type ServerRe
 import { createServer as createListener, type AddressInfo, type Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { CreateBucketCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 
 const STARTS_WITHIN_MS = 60_000;
 const BUCKET = 'artifacts';
@@ -36,6 +36,8 @@ export interface S3TestServer {
   /** Who asked, in the order of the requests: the access key, and the token of temporary credentials. */
   callers: { accessKey: string; token: string | undefined }[];
   fault: Fault;
+  /** Puts other bytes in the place of each object below the prefix. */
+  damageAll(prefix: string): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -65,6 +67,10 @@ export async function startS3Server(): Promise<S3TestServer> {
     },
     set fault(fault: Fault) {
       proxy.fault = fault;
+    },
+    damageAll: async (prefix) => {
+      const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: BUCKET, Prefix: prefix }));
+      for (const { Key } of Contents) await client.send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: 'other bytes' }));
     },
     stop: async () => {
       client.destroy();
