@@ -23,6 +23,8 @@ test('reads a full command line', () => {
 test('reads where to dial in', () => {
   const { at } = parseArguments(['--join', 'https://lab.example.org:7433', '--token-file', 't', '--tls-ca', 'a.pem', '--name', 'node7']);
   expect(at).toEqual({ join: { address: 'lab.example.org:7433', tls: true, tokenFile: 't', tlsCa: 'a.pem', name: 'node7' } });
+  const idle = ['--join', '127.0.0.1:7433', '--token-file', 't', '--idle-timeout', '60'];
+  expect(parseArguments(idle).at).toMatchObject({ join: { idleTimeout: 60 } });
   const joining = (address: string) => parseArguments(['--join', address, '--token-file', 't']).at;
   expect(joining('[::1]:7433')).toMatchObject({ join: { address: '[::1]:7433', tls: false } });
   expect(joining('http://10.1.2.3:7433/')).toMatchObject({ join: { address: '10.1.2.3:7433', tls: false } });
@@ -36,6 +38,8 @@ test.each([
   [['--join', 'https://lab:7433', '--token-file', 't', '--listen', '127.0.0.1:0'], '--listen'],
   [['--join', '127.0.0.1:7433', '--token-file', 't', '--tls-ca', 'a.pem'], '--tls-ca: goes with https://'],
   [['--listen', '127.0.0.1:0', '--token-file', 't'], '--token-file goes with --join'],
+  [['--join', '127.0.0.1:7433', '--token-file', 't', '--idle-timeout', '0'], 'a whole number of seconds from 1 to 86400'],
+  [['--listen', '127.0.0.1:0', '--idle-timeout', '9'], '--idle-timeout goes with --join'],
   [[], '--listen or --join is required'],
   [['--listen', 'nonsense'], 'HOST:PORT'],
   [['--listen', 'localhost:99999'], 'HOST:PORT'],

@@ -10,6 +10,7 @@ const usage = `espalier engine: one process, one device, driven over espalier.en
   --token-file FILE     with --join: the token to show, of the role engine
   --tls-ca FILE         with --join: the authority of the orchestrator's certificate (else those that Node trusts)
   --name NAME           with --join: how the orchestrator calls this engine; default: the name of this machine
+  --idle-timeout N      with --join: end after N seconds without work; default: stay
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used
   --threads N           processor threads to use; default 0: all
   --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
@@ -25,6 +26,8 @@ export interface JoinArguments {
   tokenFile: string;
   tlsCa: string | undefined;
   name: string;
+  /** Seconds without work after which the engine ends; undefined: it stays. */
+  idleTimeout: number | undefined;
 }
 
 export interface EngineArguments {
@@ -35,6 +38,8 @@ export interface EngineArguments {
   scratch: string | undefined;
   exitWithStdin: boolean;
 }
+
+const IDLE_SECONDS_MAX = 86_400;
 
 /** The only one where there is nothing to serve. */
 export const LIST_DEVICES = '--list-devices';
@@ -76,6 +81,7 @@ function parsed(args: string[]) {
         'token-file': { type: 'string' },
         'tls-ca': { type: 'string' },
         name: { type: 'string' },
+        'idle-timeout': { type: 'string' },
         device: { type: 'string' },
         threads: { type: 'string' },
         scratch: { type: 'string' },
@@ -92,7 +98,7 @@ function parsed(args: string[]) {
 type Values = ReturnType<typeof parsed>;
 
 function listenAddress(values: Values): string {
-  for (const option of ['token-file', 'tls-ca', 'name'] as const)
+  for (const option of ['token-file', 'tls-ca', 'name', 'idle-timeout'] as const)
     if (values[option] !== undefined) throw new UsageError(`--${option} goes with --join`, 2);
   return checkedAddress(values.listen, values['allow-insecure-remote'] ?? false);
 }
@@ -110,7 +116,10 @@ function joinArguments(join: string, values: Values): JoinArguments {
   if (!tls && values['tls-ca'] !== undefined) throw wrong('--tls-ca', 'goes with https://');
   if (values['token-file'] === undefined)
     throw wrong('--token-file', 'is needed: `espalier token create --role engine --name NAME` makes a token');
-  return { address, tls, tokenFile: values['token-file'], tlsCa: values['tls-ca'], name: values.name ?? nameOfMachine() };
+  const idleTimeout = values['idle-timeout'] === undefined ? undefined : Number(values['idle-timeout']);
+  if (idleTimeout !== undefined && !(Number.isInteger(idleTimeout) && idleTimeout >= 1 && idleTimeout <= IDLE_SECONDS_MAX))
+    throw wrong(`--idle-timeout ${values['idle-timeout']}`, `a whole number of seconds from 1 to ${IDLE_SECONDS_MAX} is allowed`);
+  return { address, tls, tokenFile: values['token-file'], tlsCa: values['tls-ca'], name: values.name ?? nameOfMachine(), idleTimeout };
 }
 
 /** In the letters that a name may have. */

@@ -1,5 +1,6 @@
 // The gRPC server around the service: binding, health, and an end that loses nothing.
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
+import type { ServerHttp2Stream } from 'node:http2';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
@@ -11,11 +12,16 @@ import { claimCheck, type Tenancy } from './tenancy.js';
 const SERVICE_NAME = 'espalier.engine.v1.EngineService';
 const MESSAGE_BYTES_MAX = 64 << 20; // chunks are 1 MiB; step lists of a segment may be longer
 const DRAIN_MS = 3_000; // for calls that are still being answered at the end
+/** The same for one that dialled in: a segment and its state may have a slow way. */
+const HAND_IN_MS = 20_000;
 
 export class EngineServer {
   private readonly server: Server;
   private listener: Door | undefined;
   private connections: ConnectionInjector | undefined;
+  /** Calls that are being answered. */
+  private readonly open = new Set<ServerHttp2Stream>();
+  private answered: () => void = () => undefined;
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
   constructor(service: engineV1.EngineServiceServer, tenancy: Tenancy) {
@@ -24,7 +30,10 @@ export class EngineServer {
       'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
       interceptors: [claimCheck(tenancy)],
     });
-    watchSessions(this.server, (session) => widen(session, TUNNEL_WINDOW_BYTES)); // models and states come from far away too
+    watchSessions(this.server, (session) => {
+      widen(session, TUNNEL_WINDOW_BYTES); // models and states come from far away too
+      session.on('stream', (stream) => this.watch(stream));
+    });
     this.server.addService(engineV1.EngineServiceService, service);
     this.health.addToServer(this.server);
   }
@@ -60,12 +69,17 @@ export class EngineServer {
     return `${host}:${this.listener.port}`;
   }
 
-  /** Says so to health checks at once; `finishWork` ends what runs; then calls get a moment to be answered. */
-  async stop(finishWork: () => Promise<void>): Promise<void> {
+  /**
+   * Says so to health checks at once; `finishWork` ends what runs; then calls get a moment to be answered.
+   * @param farewell before a connection that was handed to it ends: its other end may still read the last answers
+   */
+  async stop(finishWork: () => Promise<void>, farewell: () => Promise<void> | undefined): Promise<void> {
     this.health.setStatus('', 'NOT_SERVING');
     this.health.setStatus(SERVICE_NAME, 'NOT_SERVING');
     this.listener?.close();
     await finishWork();
+    if (this.connections !== undefined) await this.allAnswered();
+    await farewell();
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
         this.server.forceShutdown();
@@ -75,6 +89,25 @@ export class EngineServer {
         clearTimeout(timer);
         resolve();
       });
+    });
+  }
+
+  private watch(stream: ServerHttp2Stream): void {
+    this.open.add(stream);
+    stream.once('close', () => {
+      this.open.delete(stream);
+      if (this.open.size === 0) this.answered();
+    });
+  }
+
+  private async allAnswered(): Promise<void> {
+    if (this.open.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, HAND_IN_MS);
+      this.answered = () => {
+        clearTimeout(timer);
+        resolve();
+      };
     });
   }
 }

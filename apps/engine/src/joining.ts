@@ -18,7 +18,9 @@ const LONGEST_DELAY_MS = 10_000;
 const PING_MS = 10_000;
 const PING_TIMEOUT_MS = 20_000;
 const WELCOME_TIMEOUT_MS = 30_000;
-const GOODBYE_MS = 2_000;
+/** The orchestrator hangs up when it has taken the last answers, which may have a slow way. */
+const GOODBYE_MS = 8_000;
+const END_MS = 1_000;
 /** The orchestrator needs some time to notice that an engine of this name was cut off. */
 const NAME_TAKEN_FOR_MS = 60_000;
 
@@ -69,13 +71,14 @@ export class Joining {
     this.call?.write(v1.JoinRequest.fromPartial({ leaving: true }));
   }
 
-  /** Resolves when the stream has ended. */
+  /** Resolves when the orchestrator has hung up, or does not in time. */
   async leave(): Promise<void> {
     const { call } = this;
     if (call === null) return;
     const ended = new Promise((resolve) => call.once('status', resolve));
-    call.end();
     await Promise.race([ended, sleep(GOODBYE_MS)]);
+    call.end();
+    await Promise.race([ended, sleep(END_MS)]);
   }
 
   private isFinal({ code }: EspalierError): boolean {

@@ -15,6 +15,7 @@ import { Tenancy } from './tenancy.js';
 
 const EXIT_DEVICE_LOST = 70;
 const EXIT_NOT_LET_IN = 4;
+const IDLE_LOOK_MS = 500;
 const ANSWER_MS = 100; // the caller is told before the process ends
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
@@ -48,10 +49,13 @@ async function main(): Promise<void> {
   const service = engineService({ holder, tenancy, scratch, version, device: args.device, threads: args.threads, onFailure });
   const server = new EngineServer(service, tenancy);
   const joining = 'join' in args.at ? new Joining(args.at.join, server, log) : null;
-  endOn(args, async () => {
+  const idleTimeout = 'join' in args.at ? args.at.join.idleTimeout : undefined;
+  endOn(args, idleTimeout === undefined ? null : () => holder.idleForMs() > idleTimeout * 1_000, async () => {
     joining?.sayLeaving();
-    await server.stop(() => holder.shutDown());
-    await joining?.leave();
+    await server.stop(
+      () => holder.shutDown(),
+      () => joining?.leave(),
+    );
     scratch.clear();
   });
   const address = 'join' in args.at ? args.at.join.address : await server.listen(args.at.listen);
@@ -86,8 +90,8 @@ function parsedArguments(): EngineArguments {
   }
 }
 
-/** Ends the process once, on a signal or when the parent is gone. */
-function endOn({ exitWithStdin }: EngineArguments, stop: () => Promise<void>): void {
+/** Ends the process once: on a signal, when the parent is gone, or when it was idle for too long. */
+function endOn({ exitWithStdin }: EngineArguments, isIdleTooLong: (() => boolean) | null, stop: () => Promise<void>): void {
   let ending = false;
   const end = (reason: string): void => {
     if (ending) return;
@@ -105,6 +109,7 @@ function endOn({ exitWithStdin }: EngineArguments, stop: () => Promise<void>): v
   };
   process.on('SIGTERM', () => end('SIGTERM'));
   process.on('SIGINT', () => end('SIGINT'));
+  if (isIdleTooLong !== null) setInterval(() => isIdleTooLong() && end('it had no work'), IDLE_LOOK_MS).unref();
   if (!exitWithStdin) return;
   process.stdin.on('end', () => end('standard input closed')).on('error', () => end('standard input failed'));
   process.stdin.resume();

@@ -42,3 +42,15 @@ test('work whose client has gone, or that was told to stop, is waited for; of tw
     ]);
   }
 });
+
+test('it is idle from its start on, and from the end of its last work', async () => {
+  const holder = new SessionHolder();
+  const later = performance.now() + 5_000;
+  expect(holder.idleForMs(later)).toBeGreaterThan(4_000);
+  const { run, end } = work();
+  const done = holder.exclusive('Train', run);
+  expect(holder.idleForMs(later)).toBe(0);
+  end();
+  await done;
+  expect(holder.idleForMs(performance.now() + 1_000)).toBeGreaterThanOrEqual(1_000);
+});

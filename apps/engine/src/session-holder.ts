@@ -20,10 +20,16 @@ export class SessionHolder {
   private current: OpenSession | undefined;
   private work: { name: string; abort: AbortController; stopping: AbortSignal; mayGoOn: boolean; done: Promise<unknown> } | undefined;
   private shuttingDown = false;
+  private workEndedAtMs = performance.now();
   private readonly processBytes = process.memoryUsage.rss();
 
   get sessionId(): string {
     return this.current?.id ?? '';
+  }
+
+  /** The time since the last work, or since the start. */
+  idleForMs(nowMs = performance.now()): number {
+    return this.work === undefined ? nowMs - this.workEndedAtMs : 0;
   }
 
   /** @throws EspalierError SESSION_NOT_FOUND */
@@ -99,6 +105,7 @@ export class SessionHolder {
       return await done;
     } finally {
       this.work = undefined;
+      this.workEndedAtMs = performance.now();
     }
   }
 

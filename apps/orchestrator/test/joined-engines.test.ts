@@ -134,6 +134,25 @@ describe('an engine that dials in on this machine', () => {
     expect(server.log).toContain('"inGoodOrder":true');
   });
 
+  it('is told to end in the middle of a run: it hands in its segment, and the next one goes on from there', async () => {
+    let engine = joining('one');
+    await listedUntil(server, isIdle('one'));
+    const run = await server.disturbed({
+      launch: () => server.launch(RUN),
+      when: ({ step }) => step >= 20n,
+      by: async () => {
+        expect(await engine.end('SIGTERM')).toBe(0);
+        engine = joining('one');
+        return undefined;
+      },
+    });
+    expect(run.stateDigest).toBe(alone);
+    const lost = (await server.events(run.runId)).map(({ summary }) => summary).filter((one) => one.includes('lost its engine'));
+    expect(lost).toEqual([expect.stringContaining('ENGINE_LEFT')]);
+    expect(await engine.end('SIGTERM')).toBe(0);
+    await listedUntil(server, (all) => all.length === 0);
+  });
+
   it('is killed in the middle of a run, which ends the same on the next one of its name', async () => {
     let engine = joining('one');
     await listedUntil(server, isIdle('one'));

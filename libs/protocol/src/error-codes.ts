@@ -25,7 +25,7 @@ const errorStatuses = {
   FORK_FIELD_FIXED: invalid,
   RUN_NAME_INVALID: invalid, // blank, or another run's id or its beginning
   RUN_NAME_TAKEN: status.ALREADY_EXISTS, // another run has it: neither could be named by it any more
-  CONFIG_INVALID: invalid, // the file of a run, a study or webhooks, at the line that the message names
+  CONFIG_INVALID: invalid, // the file of a run, a study, webhooks or a fleet, at the line that the message names
   REQUEST_ID_REUSED: status.ALREADY_EXISTS,
   // what it names
   RUN_NOT_FOUND: status.NOT_FOUND,
@@ -89,6 +89,7 @@ const errorStatuses = {
   // engine
   ENGINE_UNAVAILABLE: status.UNAVAILABLE,
   ENGINE_LOST: status.UNAVAILABLE,
+  ENGINE_LEFT: status.UNAVAILABLE, // it ended in good order while it trained: its time was over, or a user ended it
   ENGINE_HUNG: status.UNAVAILABLE,
   DEVICE_LOST: status.UNAVAILABLE, // a card's kernel failed: the engine's process ends, and another takes its place
   ENGINE_FAILED: status.INTERNAL,
@@ -96,6 +97,9 @@ const errorStatuses = {
   ENGINE_ADDRESS_INVALID: invalid,
   ENGINE_ATTACHED_ELSEWHERE: status.UNAVAILABLE, // another orchestrator has it, until its lease runs out
   ENGINE_NAME_TAKEN: status.ALREADY_EXISTS, // an engine of this name is there
+  FLEET_UNREACHABLE: status.UNAVAILABLE, // the cluster does not say which jobs there are
+  FLEET_JOB_REFUSED: status.UNAVAILABLE, // the cluster takes no job, for the reason that it gave
+  FLEET_JOB_FAILED: status.UNAVAILABLE, // a job ended before its engine joined
   ENGINE_OF_ANOTHER_USER: precondition, // the other user would get this user's data
   SESSION_NOT_FOUND: precondition,
   SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,

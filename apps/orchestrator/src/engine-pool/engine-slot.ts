@@ -78,6 +78,11 @@ export class EngineSlot {
     return this.supervisor.live?.about ?? this.known;
   }
 
+  /** It ends in good order, and takes no new work. */
+  get isLeaving(): boolean {
+    return this.connector.joined?.isLeaving ?? false;
+  }
+
   get runId(): string {
     return this.occupant?.runId ?? '';
   }
@@ -173,7 +178,11 @@ export class EngineSlot {
     const isUp = supervisor.condition === 'up' || supervisor.condition === 'notResponding';
     return {
       name: this.name,
-      state: this.isTaken ? 'taken' : supervisor.condition === 'notResponding' || (this.isNamed && !isUp) ? 'down' : 'free',
+      state: this.isTaken
+        ? 'taken'
+        : supervisor.condition === 'notResponding' || (this.isNamed && !isUp) || this.isLeaving
+          ? 'down'
+          : 'free',
       isUp,
       problem: this.problemText,
       runId: this.runId || (this.bench?.runId ?? null),
@@ -187,6 +196,7 @@ export class EngineSlot {
 
   private get problemText(): string {
     const { problem } = this.supervisor;
+    if (this.isLeaving) return 'is about to end';
     return problem === null
       ? `is ${this.status === 'notResponding' ? 'not responding' : 'not attached yet'}`
       : `can't be had: ${problem.message}`;

@@ -25,7 +25,7 @@ export class JoinedEngines {
     private readonly make: (name: string, changed: () => void) => JoinedSlot,
     private readonly log: Pick<Logger, 'info'>,
   ) {
-    pool.onChange(() => this.forgetThoseGone());
+    pool.onChange(() => this.lookAgain());
   }
 
   /** @throws EspalierError FIELD_OUT_OF_RANGE, ENGINE_NAME_TAKEN, SHUTTING_DOWN */
@@ -61,7 +61,7 @@ export class JoinedEngines {
   async arrive(arrival: Arrival, tunnel: ByteTunnel): Promise<void> {
     this.requireRoom(arrival);
     const { name, host, peer, admittedAs } = arrival;
-    const known = this.joined.get(name) ?? this.make(name, () => this.forgetThoseGone());
+    const known = this.joined.get(name) ?? this.make(name, () => this.lookAgain());
     this.joined.set(name, known);
     const { ended } = await known.engine.arrive(arrival, tunnel);
     this.log.info({ engine: name, host, peer, admittedAs }, 'an engine joined');
@@ -75,10 +75,26 @@ export class JoinedEngines {
     this.joined.get(name)?.engine.leaves(tunnel);
   }
 
+  /** The process of this engine is over, and does not come back. One that is still connected is left alone. */
+  givenUp(name: string): void {
+    this.joined.get(name)?.engine.givenUp();
+    this.forgetThoseGone();
+  }
+
   /** The server stops. */
   close(): void {
     this.isClosed = true;
     for (const { engine } of this.joined.values()) engine.hangUp();
+  }
+
+  private lookAgain(): void {
+    this.hangUpThoseLeaving();
+    this.forgetThoseGone();
+  }
+
+  /** One that leaves stays until its last answers have been taken. */
+  private hangUpThoseLeaving(): void {
+    for (const { engine, slot } of this.joined.values()) if (engine.isLeaving && !slot.isTaken) engine.hangUp();
   }
 
   private forgetThoseGone(): void {

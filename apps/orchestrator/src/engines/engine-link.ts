@@ -34,6 +34,8 @@ export interface JoinedFacts {
   admittedAs: string;
   /** false: it was cut off, and is expected back. */
   isConnected: boolean;
+  /** It has said that it ends, and takes no new work. */
+  isLeaving: boolean;
 }
 
 export interface EngineConnector {

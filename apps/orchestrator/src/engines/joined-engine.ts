@@ -43,7 +43,7 @@ export class JoinedEngine implements EngineConnector {
   get joined(): JoinedFacts | undefined {
     if (this.last === null) return undefined;
     const { host, peer, admittedAs } = this.last;
-    return { host, peer, admittedAs, since: this.since, isConnected: this.presence !== null };
+    return { host, peer, admittedAs, since: this.since, isConnected: this.presence !== null, isLeaving: this.isLeaving };
   }
 
   /** The process that is there; null: none is. */
@@ -94,11 +94,22 @@ export class JoinedEngine implements EngineConnector {
 
   /** The engine says that it ends in good order. */
   leaves(tunnel: ByteTunnel): void {
-    if (this.presence?.tunnel === tunnel) this.presence.isLeaving = true;
+    if (this.presence?.tunnel !== tunnel || this.presence.isLeaving) return;
+    this.presence.isLeaving = true;
+    this.changed();
+  }
+
+  get isLeaving(): boolean {
+    return this.presence?.isLeaving ?? false;
   }
 
   hangUp(): void {
     this.presence?.door.close();
+  }
+
+  /** It is known that the process that was cut off will not come back. */
+  givenUp(): void {
+    if (this.presence === null) this.hasLeft = true;
   }
 
   async look(timeoutMs: number) {

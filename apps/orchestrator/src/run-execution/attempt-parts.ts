@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
+import { EspalierError } from '#protocol';
 import type { ModelAndData } from '../run-inputs/model-and-data.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';
 import type { EngineJobs } from '../engine-pool/engine-jobs.js';
@@ -21,7 +22,7 @@ export interface AttemptParts {
   live: Pick<LiveProgress, 'heard' | 'report' | 'ended' | 'waits' | 'goesOn' | 'isWatched' | 'onWatched'>;
   jobs: Pick<EngineJobs, 'waitingAt' | 'runAllAt'>;
   /** Where the run is trained. */
-  slot: Pick<EngineSlot, 'name' | 'doing' | 'promisedBytes' | 'workbench'>;
+  slot: Pick<EngineSlot, 'name' | 'doing' | 'promisedBytes' | 'workbench' | 'isLeaving'>;
   log: Logger;
   /** The name of this process. */
   instance: string;
@@ -29,4 +30,9 @@ export interface AttemptParts {
   recordIntervalMs: number;
   /** Aborted when the orchestrator stops. */
   shutdown: AbortSignal;
+}
+
+/** An engine that ends has handed in its last segment, and another engine takes the run. @throws EspalierError ENGINE_LEFT */
+export function requireToStay({ name, isLeaving }: AttemptParts['slot']): void {
+  if (isLeaving) throw new EspalierError('ENGINE_LEFT', `engine ${name} ended in good order: the run goes on elsewhere`);
 }

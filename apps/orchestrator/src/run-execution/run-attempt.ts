@@ -10,7 +10,7 @@ import { planSegment, type SegmentPlan } from '../pruning-run/planning/segment-p
 import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import { attachEngine } from './attach-engine.js';
 import { planWithTeachers } from './teachers-at-hand.js';
-import { runToBeLoaded, type AttemptParts } from './attempt-parts.js';
+import { requireToStay, runToBeLoaded, type AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
 import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/wire/engine-requests.js';
@@ -85,6 +85,7 @@ export class RunAttempt {
       if (this.jobsWait) await this.parts.jobs.runAllAt(this.parts.slot, bench, () => true, runToBeLoaded(this.runId));
       switch (action.kind) {
         case 'train':
+          requireToStay(this.parts.slot);
           await this.train(bench);
           break;
         case 'evaluate':

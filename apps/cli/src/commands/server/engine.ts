@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Command } from 'commander';
 import { programFile } from '#files';
 import { ExitCode } from '../../cli-error.js';
-import { threadCount } from '../../options/parse.js';
+import { positiveNumber, threadCount } from '../../options/parse.js';
 import { action, examples } from '../command.js';
 
 const ENGINE = new URL('../../../../engine/src/main.js', import.meta.url);
@@ -18,6 +18,7 @@ interface EngineOptions {
   threads?: string;
   tokenFile?: string;
   tlsCa?: string;
+  idleTimeout?: number;
 }
 
 export function registerEngine(program: Command): void {
@@ -32,12 +33,13 @@ export function registerEngine(program: Command): void {
     .requiredOption('--join <address>', 'the server: https://host:port, or host:port on this machine')
     .option('--name <name>', 'how the server calls the engine (default: the name of this machine)')
     .option('--device <name>', 'that it computes on (default: auto, the first that can be used)')
-    .option('--threads <n>', 'number of its threads (default: all cores)', threadCount);
+    .option('--threads <n>', 'number of its threads (default: all cores)', threadCount)
+    .option('--idle-timeout <seconds>', 'end after so long without work (default: stay)', positiveNumber);
   examples(engine, [
     'espalier engine --join https://lab.example.org:7433 --tls-ca authority.pem --token-file token --name node7 --device cuda:0',
   ]);
-  action<EngineOptions>(engine, async (context, _, { join, name, device, threads, tokenFile, tlsCa }) => {
-    const options = { '--join': join, '--name': name, '--device': device, '--threads': threads };
+  action<EngineOptions>(engine, async (context, _, { join, name, device, threads, tokenFile, tlsCa, idleTimeout }) => {
+    const options = { '--join': join, '--name': name, '--device': device, '--threads': threads, '--idle-timeout': idleTimeout?.toString() };
     const files = { '--token-file': tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], '--tls-ca': tlsCa };
     const args = Object.entries({ ...options, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
     // The engine ends when this process does, however that ends.

@@ -6,6 +6,7 @@ import { EspalierError, fromServiceError } from '#protocol';
 const lossStatuses = new Set(['UNAVAILABLE', 'CANCELLED', 'DEADLINE_EXCEEDED', 'UNKNOWN', 'ABORTED', 'INTERNAL']);
 const transientCodes = new Set([
   'ENGINE_LOST',
+  'ENGINE_LEFT',
   'ENGINE_HUNG',
   'ENGINE_FAILED',
   'ENGINE_UNAVAILABLE',
