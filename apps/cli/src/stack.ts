@@ -40,6 +40,7 @@ export interface StackOptions {
   tlsCert?: string | undefined;
   tlsKey?: string | undefined;
   tlsClientCa?: string | undefined;
+  fleet?: string | undefined;
   webhooks?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
@@ -86,6 +87,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--tls-cert', options.tlsCert],
     ['--tls-key', options.tlsKey],
     ['--tls-client-ca', options.tlsClientCa],
+    ['--fleet', options.fleet],
     ['--webhooks', options.webhooks],
     ...(options.dataRoot ?? []).map((folder): [string, string] => ['--data-root', folder]),
     ['--log-level', options.logLevel],

@@ -27,6 +27,8 @@ import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
 import { EngineGatewayGrpc } from './api/engine-gateway.grpc.js';
 import { EngineGrpc } from './api/engine.grpc.js';
+import { Fleet } from './fleets/fleet.js';
+import type { FleetSettings } from './fleets/fleet-file.js';
 import { FilesGrpc } from './api/files.grpc.js';
 import { JobGrpc } from './api/job.grpc.js';
 import { LadderGrpc } from './api/ladder.grpc.js';
@@ -63,6 +65,8 @@ import {
   ARTIFACT_STORE,
   BORROW_ENGINE,
   EVENT_STORE,
+  FLEET,
+  FOLDER_ID,
   LIVE_PROGRESS,
   LOGGER,
   OPEN_CALLS,
@@ -85,6 +89,7 @@ export interface Surroundings {
   tls: TlsIdentity | null;
   tallies: Tallies;
   webhooks: WebhookSettings;
+  fleet: FleetSettings | null;
   log: Logger;
 }
 
@@ -92,7 +97,20 @@ export interface Surroundings {
 @Global()
 @Module({})
 class SurroundingsModule {
-  static of({ config, store, condition, artifacts, lease, folderId, token, tls, tallies, webhooks, log }: Surroundings): DynamicModule {
+  static of({
+    config,
+    store,
+    condition,
+    artifacts,
+    lease,
+    folderId,
+    token,
+    tls,
+    tallies,
+    webhooks,
+    fleet,
+    log,
+  }: Surroundings): DynamicModule {
     const around = { folderId, drives: () => lease.held, artifacts, log };
     const pool = new EnginePool(engineSlots(config, around));
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
@@ -108,6 +126,8 @@ class SurroundingsModule {
       { provide: TLS_IDENTITY, useValue: tls },
       { provide: Tallies, useValue: tallies },
       { provide: WEBHOOKS, useValue: webhooks },
+      { provide: FLEET, useValue: fleet },
+      { provide: FOLDER_ID, useValue: folderId },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
       { provide: EnginePool, useValue: pool },
@@ -154,6 +174,7 @@ export class AppModule {
         StudyGrpc,
         Disposal,
         TokenKeeper,
+        Fleet,
         Access,
         AccessGrpc,
         FilesGrpc,

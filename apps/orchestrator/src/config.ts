@@ -53,6 +53,8 @@ export interface OrchestratorConfig {
   dataRoots: string[];
   /** The files of the server's certificate; undefined: it speaks without TLS. */
   tls: TlsFiles | undefined;
+  /** The file of a fleet; undefined: none. */
+  fleet: string | undefined;
   /** The file of webhooks; undefined: none. */
   webhooks: string | undefined;
   /** Every user of this machine may call, without a token. */
@@ -92,7 +94,7 @@ function commandLine(): Command {
     )
     .addOption(new Option('--accept-store', ACCEPT_STORE).default(false))
     .addOption(
-      new Option('--engines <n>', 'engines to start, when there is work for them (default: 1, or 0 where --engine names some)')
+      new Option('--engines <n>', 'engines to start, when there is work for them (default: 1, or 0 with --engine or --fleet)')
         .env('ESPALIER_ENGINES')
         .argParser(engineCount),
     )
@@ -132,6 +134,7 @@ function commandLine(): Command {
         .env('ESPALIER_JOB_MINUTES')
         .argParser(positive),
     )
+    .addOption(new Option('--fleet <file>', 'engines to ask a cluster for when runs wait, in YAML (docs/fleets.md)').env('ESPALIER_FLEET'))
     .addOption(new Option('--webhooks <file>', 'programs to tell of what happens, in YAML (docs/monitoring.md)').env('ESPALIER_WEBHOOKS'))
     .addOption(
       new Option('--log-level <level>')
@@ -185,7 +188,8 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     s3Cache,
     ...options
   } = given;
-  const engines = asked ?? (devices.length > 1 ? devices.length : namedEngines.length === 0 ? 1 : 0);
+  const bringsNone = namedEngines.length === 0 && !options.fleet;
+  const engines = asked ?? (devices.length > 1 ? devices.length : bringsNone ? 1 : 0);
   const dataFolder = resolve(options.dataFolder);
   const tls = tlsFiles(tlsCert, tlsKey, tlsClientCa);
   requireSafeAddresses({ ...options, web, namedEngines, tls });
@@ -201,6 +205,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     namedThreads: threads,
     tls,
     dataFolder,
+    fleet: options.fleet ? resolve(options.fleet) : undefined,
     webhooks: options.webhooks ? resolve(options.webhooks) : undefined,
     dataRoots: dataRoot.map((folder) => resolve(folder)),
     artifactFolder: bucket?.cacheFolder ?? (artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts')),

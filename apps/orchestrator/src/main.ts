@@ -28,6 +28,8 @@ import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import type { WebSecrets } from './web/web-access.js';
 import { WebServer } from './web/web-server.js';
+import { Fleet } from './fleets/fleet.js';
+import { readFleetFile } from './fleets/fleet-file.js';
 import { readWebhookFile } from './webhooks/webhook-file.js';
 import { Webhooks } from './webhooks/webhooks.js';
 
@@ -38,9 +40,10 @@ async function main(): Promise<void> {
   keepForOwner();
   const config = parseConfig(process.argv);
   const webhooks = readWebhookFile(config.webhooks);
+  const fleet = readFleetFile(config.fleet);
   outlivePipes();
   const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
-  if (config.engines > 0) giveWayToEngines();
+  if (config.engines > 0 || fleet?.kind === 'local') giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const token = config.openLoopback ? null : folder.newToken();
   const tls = tlsIdentity(config);
@@ -53,7 +56,7 @@ async function main(): Promise<void> {
     log,
     ownsStore: config.eventStore === undefined,
   });
-  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, tallies, webhooks, log };
+  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, tallies, webhooks, fleet, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
@@ -85,10 +88,9 @@ async function main(): Promise<void> {
   const listen = await server.listen(config.listen);
   const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey(), tls });
   announce(folder, listen, web, tls, log);
+  app.get(Fleet).start(listen, tls !== null);
   lease.announce(listen);
-  process.stdout.write(
-    `${JSON.stringify({ ready: true, listen, ...(web === null ? {} : { web }), dataFolder: config.dataFolder, pid: process.pid })}\n`,
-  );
+  sayReady(listen, web, config);
 
   let stopping = false;
   const stop = async (signal: string): Promise<void> => {
@@ -98,7 +100,7 @@ async function main(): Promise<void> {
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
     storage.stop();
-    await app.get(StudyDriver).stop();
+    await Promise.all([app.get(StudyDriver).stop(), app.get(Fleet).stop()]);
     await driver.stop();
     app.get(JoinedEngines).close();
     await lease.stop();
@@ -134,6 +136,12 @@ function followBucket({ reach }: ArtifactStore, tellHealth: () => void, log: Log
   };
   reach?.onChange(tell);
   if (reach?.problem != null) tell();
+}
+
+/** For the process that has started this one. */
+function sayReady(listen: string, web: string | null, { dataFolder }: OrchestratorConfig): void {
+  const ready = { ready: true, listen, ...(web === null ? {} : { web }), dataFolder, pid: process.pid };
+  process.stdout.write(`${JSON.stringify(ready)}\n`);
 }
 
 function outliveDefects(log: Logger): void {

@@ -12,6 +12,10 @@ export const ACCESS_TOKEN = Symbol('AccessToken');
 export const TLS_IDENTITY = Symbol('TlsIdentity');
 /** The receivers that are told of what happens; an empty list: none. */
 export const WEBHOOKS = Symbol('WebhookSettings');
+/** The fleet file's settings; null: the server has no fleet. */
+export const FLEET = Symbol('FleetSettings');
+/** The id of the data folder, which stays the same across restarts. */
+export const FOLDER_ID = Symbol('FolderId');
 /** Gives an engine for verification; provided by app.module.ts. */
 export const BORROW_ENGINE = Symbol('BorrowEngine');
 /** Counts the calls that are open at any of the servers. */

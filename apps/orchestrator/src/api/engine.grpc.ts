@@ -5,6 +5,8 @@ import { invalidField, unary, v1, type engineV1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
+import { Fleet, type FleetView } from '../fleets/fleet.js';
+import type { FleetJob } from '../fleets/fleet-jobs.js';
 import { logsElsewhere, logTail } from '../storage/log-tail.js';
 import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
@@ -32,6 +34,7 @@ export class EngineGrpc {
   constructor(
     @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(Fleet) private readonly fleet: Pick<Fleet, 'view'>,
     @Inject(SpeedTables) private readonly tables: SpeedTables,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
     @Inject(ACCESS_TOKEN) private readonly ownToken: string | null,
@@ -41,6 +44,7 @@ export class EngineGrpc {
     return {
       listEngines: unary(async (): Promise<v1.ListEnginesResponse> => ({
         engines: await Promise.all(this.pool.slots.map((slot) => this.message(slot))),
+        fleet: fleetMessage(this.fleet.view),
       })),
       getLog: unary((request: v1.GetLogRequest) => this.log(request)),
       measureSpeedTable: unary((request: v1.MeasureSpeedTableRequest, signal) => this.tables.measure(request, signal)),
@@ -119,4 +123,23 @@ function joinedMessage({ connector: { joined } }: EngineSlot): v1.JoinedEngine |
   if (joined === undefined) return undefined;
   const { host, peer, since, admittedAs, isConnected } = joined;
   return { host, peer, since, admittedAs, connected: isConnected };
+}
+
+function fleetMessage(view: FleetView | null): v1.Fleet | undefined {
+  if (view === null) return undefined;
+  const { settings, jobs, ended, problem, notBefore, waitsFor } = view;
+  return {
+    name: settings.name,
+    kind: settings.kind,
+    maxEngines: settings.maxEngines,
+    jobs: jobs.map(jobMessage),
+    ended: ended.map(jobMessage),
+    problem: problem === null ? undefined : { code: problem.code, message: problem.message, field: '' },
+    notBefore: notBefore ?? undefined,
+    waitsFor,
+  };
+}
+
+function jobMessage({ id, engine, state, reason, node, hasJoined }: FleetJob): v1.FleetJob {
+  return { id, engine, state, reason, node, joined: hasJoined };
 }

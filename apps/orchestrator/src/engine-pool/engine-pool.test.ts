@@ -1,9 +1,9 @@
 // Several engines as one: given the answers of each about a run, when a caller wants an engine, then these are asked and one is chosen.
-import { EspalierError } from '#protocol';
+import { engineV1, EspalierError } from '#protocol';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
 import { launched, Story } from '../pruning-run/testing.js';
-import { EnginePool } from './engine-pool.js';
+import { EnginePool, type EngineSource } from './engine-pool.js';
 import { EngineSlot } from './engine-slot.js';
 
 const log = { info: () => undefined, warn: () => undefined } as never;
@@ -81,4 +81,49 @@ test('a pool can work while any engine is there for it', () => {
   const supervisor = new EngineSupervisor(connector, { name: 'named', log });
   const named = new EngineSlot({ name: 'named', connector, supervisor, threads: 2, artifacts, bootId: '' });
   expect(new EnginePool([named]).canWork).toBe(false); // another drives the runs
+});
+
+describe('where more engines can be asked for', () => {
+  /** A source that has asked for a job. */
+  const source = (said: string): EngineSource & { wanted: number[]; answered: number } => ({
+    ...{ most: 4, wanted: [], answered: 0 },
+    wants(count) {
+      this.wanted.push(count);
+    },
+    words: () => said,
+    question(ask) {
+      this.answered += 1;
+      return ask(new ScriptedEngine().client);
+    },
+    planMemory: () => new ScriptedEngine().client.planMemory(engineV1.SessionOptions.fromPartial({})),
+  });
+
+  test('the runs that no engine can take are told to the source, and wait for what it says', async () => {
+    const pool = poolOf([new ScriptedEngine(), 'cpu']);
+    const more = source('job 7 waits (Resources)');
+    pool.bringsMore(more);
+    const second = { ...run, runId: 'another' };
+    expect((await pool.place([run, second], [])).waits).toEqual([{ runId: 'another', why: 'job 7 waits (Resources)' }]);
+    await pool.letGoAll();
+    expect(more.wanted).toEqual([1, 0]); // another drives the runs now
+  });
+
+  test('a job that no engine is here for leads to one engine, and one that waits at an engine to none', async () => {
+    const pool = new EnginePool([]);
+    const more = source('');
+    pool.bringsMore(more);
+    const job = { id: 1, runId: 'x', needsOurFiles: false, slot: null };
+    await pool.place([], [job, { ...job, id: 2 }]);
+    await pool.place([], [{ ...job, slot: 'local-1' }]);
+    expect(more.wanted).toEqual([1, 0]);
+  });
+
+  test('questions go to it while no engine is here, and a study launches as many runs as there may be engines', async () => {
+    const pool = new EnginePool([]);
+    const more = source('');
+    pool.bringsMore(more);
+    expect(await pool.question(() => Promise.resolve('an answer'))).toBe('an answer');
+    expect([more.answered, pool.most, pool.canWork]).toEqual([1, 4, true]);
+    expect((await pool.forNewRun(run)).engine).toBe('');
+  });
 });

@@ -13,6 +13,20 @@ const FIT_VALID_MS = 2_000;
 /** The facts by which an engine says whether it can train a run. */
 export type RunToFit = Pick<PruningRunState, 'settings' | 'model'>;
 
+/** Brings engines that are not here yet. */
+export interface EngineSource {
+  /** Its engines at most. */
+  readonly most: number;
+  /** Told at each placement. @param count of runs and jobs that no engine can take now */
+  wants(count: number): void;
+  /** The reason why a run has no engine yet, in words; '': there is nothing to say. */
+  words(): string;
+  /** Answers a question that no engine is here for. */
+  question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T>;
+  /** The memory that a run would take on an engine that is not here yet. */
+  planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse>;
+}
+
 /** An engine for questions that touch no session. */
 export interface Consultation {
   client: EngineApi;
@@ -32,6 +46,7 @@ export class EnginePool {
   /** Whether this orchestrator drives. */
   private drives = false;
   private all: readonly EngineSlot[] = [];
+  private source: EngineSource | null = null;
 
   constructor(slots: readonly EngineSlot[]) {
     for (const slot of slots) this.add(slot);
@@ -40,6 +55,15 @@ export class EnginePool {
   /** Another list whenever an engine joins or is forgotten. */
   get slots(): readonly EngineSlot[] {
     return this.all;
+  }
+
+  bringsMore(source: EngineSource): void {
+    this.source = source;
+  }
+
+  /** The most engines that work side by side. */
+  get most(): number {
+    return Math.max(this.slots.length, this.source?.most ?? 0);
   }
 
   add(slot: EngineSlot): void {
@@ -73,7 +97,7 @@ export class EnginePool {
 
   /** Whether any engine works, or would be started for work. */
   get canWork(): boolean {
-    return this.slots.some(({ status }) => ['notStarted', 'starting', 'idle', 'busy'].includes(status));
+    return this.source !== null || this.slots.some(({ status }) => ['notStarted', 'starting', 'idle', 'busy'].includes(status));
   }
 
   /** undefined: the engine has left. */
@@ -90,6 +114,7 @@ export class EnginePool {
   /** Another drives them. */
   async letGoAll(): Promise<void> {
     this.drives = false;
+    this.source?.wants(0);
     await Promise.all(this.slots.map((slot) => slot.letGo()));
   }
 
@@ -102,11 +127,26 @@ export class EnginePool {
     // Without a free slot no engine has to be asked.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
     const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks)));
-    return place(
+    const placement = place(
       this.slots.map((slot) => slot.view()),
       waiting,
       jobs,
     );
+    return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
+  }
+
+  /** Asks any engine. @throws EspalierError why none can be asked */
+  async question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T> {
+    const consultation = await this.consult().catch((error: unknown) => {
+      if (this.source === null) throw error;
+      return null;
+    });
+    if (consultation === null) return this.source!.question(ask);
+    try {
+      return await ask(consultation.client);
+    } finally {
+      consultation.close();
+    }
   }
 
   /** An engine to ask. @throws EspalierError why no engine can be asked */
@@ -135,6 +175,7 @@ export class EnginePool {
     const engine = [asked, asIfFree].map((slots) => place(slots, [wanted], []).runs[0]?.slot).find((name) => name !== undefined);
     const memory = engine === undefined ? null : (appraised.get(engine)?.memory ?? null);
     if (engine !== undefined && memory !== null) return { engine, memory };
+    if (this.source !== null && asked.length === 0) return { engine: '', memory: await this.source.planMemory(run) };
     const { client, slot, close } = await this.consult();
     try {
       return { engine: slot.name, memory: await client.planMemory(sessionOptions(run, slot.threads)) };
@@ -212,4 +253,20 @@ export class EnginePool {
     const { client, close } = await visit;
     return { client, slot, close };
   }
+}
+
+/** Tells the source of further engines what waits, and the waiting runs what the source does. */
+function askingFor(source: EngineSource, placement: Placement, runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
+  const unplaced = runs.filter(({ runId }) => !placement.runs.some((one) => one.runId === runId));
+  // A job is short: one more engine is asked for where none is here to do it.
+  const needsEngine = jobs.some(({ id, slot }) => slot === null && !placement.jobs.some((one) => one.id === id));
+  source.wants(unplaced.length + (needsEngine ? 1 : 0));
+  const words = source.words();
+  if (words === '') return placement;
+  const own = new Map(placement.waits.map(({ runId, why }) => [runId, why]));
+  const waits = unplaced.map(({ runId }) => {
+    const why = own.get(runId);
+    return { runId, why: why === undefined || why === NO_ENGINE ? words : `${why}; ${words}` };
+  });
+  return { ...placement, waits };
 }

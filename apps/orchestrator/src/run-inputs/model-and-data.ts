@@ -83,13 +83,8 @@ export class ModelAndData {
     return { ...about, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
   }
 
-  private async ask<T>(question: (engine: EngineApi) => Promise<T>): Promise<T> {
-    const { client, close } = await this.engines.consult();
-    try {
-      return await question(client);
-    } finally {
-      close();
-    }
+  private ask<T>(question: (engine: EngineApi) => Promise<T>): Promise<T> {
+    return this.engines.question(question);
   }
 
   /**

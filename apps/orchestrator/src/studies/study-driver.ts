@@ -125,7 +125,7 @@ export class StudyDriver {
     const launched = await this.launchedOf(study);
     // A run that a user paused, or that waits for a user to mend a cause, takes no engine.
     let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
-    const most = study.atOnce === 0 ? Math.max(1, this.pool.slots.length) : study.atOnce;
+    const most = study.atOnce === 0 ? Math.max(1, this.pool.most) : study.atOnce;
     const waiting = waitingRuns(study);
     const next = waiting.slice(0, Math.max(0, most - underWay));
     const mistakes = next.length > 0 ? await this.mistakesInTexts(launched) : new Map<string, Refusal>();

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Context } from '../../context.js';
-import { bytes, enumWord, when } from '../../output/format.js';
+import { bytes, enumWord, howMany, when } from '../../output/format.js';
 import type { Style } from '../../output/terminal.js';
 import { action, examples } from '../command.js';
 
@@ -14,13 +14,19 @@ export function registerEngines(program: Command): void {
     .summary('list the engines, and what they do')
     .description(
       'Lists the engines that the server works with: their device and memory, whether they are well, and what they do now. Those named ' +
-        'local-N are its own, the others were named with: espalier up --engine ADDRESS, or joined with: espalier engine --join.',
+        'local-N are its own, the others were named with: espalier up --engine ADDRESS, or joined with: espalier engine --join. ' +
+        'With up --fleet it also lists the jobs of the fleet, and why one waits or has ended.',
     );
   examples(engines, ['espalier engines'], ['espalier engines --json | jq ".engines[] | {name, status, run_id}"']);
   action(engines, async (context) => {
     const { connection, output } = context;
     const list = await connection.call(connection.engines, connection.engines.listEngines, {});
-    output.result({ engines: list.engines.map(plainEngine) }, () => printEngines(context, list.engines));
+    const { fleet } = list;
+    output.result({ engines: list.engines.map(plainEngine), ...(fleet === undefined ? {} : { fleet }) }, () => {
+      printEngines(context, list.engines);
+      if (list.engines.length > 0 && fleet !== undefined) context.output.line();
+      if (fleet !== undefined) printFleet(context, fleet);
+    });
   });
 }
 
@@ -50,6 +56,37 @@ function printEngines({ output }: Context, engines: v1.Engine[]): void {
   output.line();
   for (const [name, note] of notes) output.text(`${name}: ${note}`);
 }
+
+function printFleet({ output }: Context, fleet: v1.Fleet): void {
+  output.text(`fleet ${fleet.name}: ${fleetLine(fleet)}`);
+  const shown = [...fleet.jobs, ...fleet.ended];
+  if (shown.length > 0) {
+    output.table(
+      ['JOB', 'ENGINE', 'STATE', 'REASON', 'NODE', 'JOINED'],
+      shown.map(({ id, engine, state, reason, node, joined }) => [id, engine, state.toLowerCase(), reason, node, joined ? 'yes' : 'no']),
+    );
+  }
+  for (const line of fleetProblems(fleet)) output.text(line);
+}
+
+/** "2 jobs of at most 4 run, 1 waits (Resources)" */
+export function fleetLine({ jobs, maxEngines }: v1.Fleet): string {
+  const waiting = jobs.filter(isWaiting);
+  const reasons = [...new Set(waiting.map(({ reason }) => reason).filter(Boolean))];
+  const running = jobs.length - waiting.length;
+  const waits = waiting.length === 0 ? '' : `, ${waiting.length} ${waiting.length === 1 ? 'waits' : 'wait'}`;
+  const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`;
+  return `${howMany(running, 'job')} of at most ${maxEngines} ${running === 1 ? 'runs' : 'run'}${waits}${why}`;
+}
+
+/** Why runs wait, and why no job can be had. */
+export function fleetProblems({ problem, waitsFor, notBefore }: v1.Fleet): string[] {
+  const next = notBefore === undefined ? '' : `; the next job is asked for ${when(notBefore)}`;
+  if (problem !== undefined) return [`last problem: ${problem.message} (${problem.code})${next}`];
+  return waitsFor === '' ? [] : [`runs wait: ${waitsFor}`];
+}
+
+const isWaiting = ({ state }: v1.FleetJob): boolean => state === 'PENDING' || state === 'CONFIGURING';
 
 /** Facts that the columns have no room for. */
 export function noteOf(engine: v1.Engine): string {

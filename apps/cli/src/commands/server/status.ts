@@ -12,7 +12,7 @@ import { isEvaluating, stepsInAll } from '../../output/run-status.js';
 import { runningServer } from '../../stack.js';
 import type { Output } from '../../output/output.js';
 import { action, examples } from '../command.js';
-import { engineStatusWord, plainEngine } from './engines.js';
+import { engineStatusWord, fleetLine, fleetProblems, plainEngine } from './engines.js';
 import { storeState } from './store-problems.js';
 
 const ANSWER_TIMEOUT_MS = 5_000;
@@ -36,6 +36,8 @@ interface Status {
   /** Whether any answers; null where no server answers. */
   engine: { running: boolean } | null;
   engines: v1.Engine[] | null;
+  /** Null: the server has none, or does not answer. */
+  fleet: v1.Fleet | null;
   disk: { freeBytes: number; totalBytes: number } | null;
   /** Null when no server answers. */
   runs: {
@@ -67,16 +69,18 @@ export function registerStatus(program: Command): void {
 async function statusOf(context: Context): Promise<Status> {
   const { dataFolder } = context;
   const { found: server, problem: unknown } = attempt(() => context.findServer());
-  const [{ runs, problem }, engines] =
+  const [{ runs, problem }, listed] =
     server === null ? [{ runs: null, problem: unknown }, null] : await Promise.all([runsOf(context), enginesOf(context)]);
   const answers = runs !== null;
+  const engines = listed?.engines ?? null;
+  const fleet = listed?.fleet ?? null;
   const { found: running, problem: hidden } = attempt(() => runningServer(dataFolder));
   const listen = server?.address ?? null;
   // The data folder knows only its own server.
   const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
   if (isElsewhere || hidden !== null) {
     const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };
-    return { server: told, store: null, artifacts: null, engine: engineOf(engines), engines, disk: null, runs };
+    return { server: told, store: null, artifacts: null, engine: engineOf(engines), engines, fleet, disk: null, runs };
   }
   const state = answers ? await storeState(context.connection, ANSWER_TIMEOUT_MS).catch(() => null) : null;
   return {
@@ -85,6 +89,7 @@ async function statusOf(context: Context): Promise<Status> {
     artifacts: state === null || state.artifacts === '' ? null : { place: state.artifacts, problem: state.artifactProblem },
     engine: engineOf(engines),
     engines,
+    fleet,
     disk: await diskOf(dataFolder),
     runs,
   };
@@ -165,9 +170,9 @@ async function storeOf(dataFolder: string, missing: string | null): Promise<Stat
   }
 }
 
-async function enginesOf({ connection }: Context): Promise<v1.Engine[] | null> {
+async function enginesOf({ connection }: Context): Promise<v1.ListEnginesResponse | null> {
   try {
-    return (await connection.call(connection.engines, connection.engines.listEngines, {}, ANSWER_TIMEOUT_MS)).engines;
+    return await connection.call(connection.engines, connection.engines.listEngines, {}, ANSWER_TIMEOUT_MS);
   } catch {
     return null; // why, the runs tell
   }
@@ -199,7 +204,7 @@ function artifactLine({ dataFolder }: Status['server'], artifacts: Status['artif
   return dataFolder !== null && dirname(artifacts.place) === dataFolder ? undefined : artifacts.place;
 }
 
-function printStatus({ output }: Context, { server, store, artifacts, engines, disk, runs }: Status): void {
+function printStatus({ output }: Context, { server, store, artifacts, engines, fleet, disk, runs }: Status): void {
   const good = (text: string) => output.style('green', text);
   const bad = (text: string) => output.style('red', text);
   const process = server.pid === null ? '' : `, process ${server.pid}`;
@@ -226,6 +231,7 @@ function printStatus({ output }: Context, { server, store, artifacts, engines, d
     ],
     ['artifacts', artifactLine(server, artifacts, bad)],
     ['engines', engines?.map((engine) => engineLine(output, engine)).join('; ')],
+    ['fleet', fleet === null ? undefined : [`${fleet.name}: ${fleetLine(fleet)}`, ...fleetProblems(fleet)].join('; ')],
     [
       'disk',
       disk === null

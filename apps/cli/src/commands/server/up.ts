@@ -37,6 +37,7 @@ interface UpOptions {
   tlsCert?: string;
   tlsKey?: string;
   tlsClientCa?: string;
+  fleet?: string;
   webhooks?: string;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
@@ -72,7 +73,7 @@ export function registerUp(program: Command): void {
       'take the event store as it is, though events are missing in it or the artifact folder is that of another store. For one start: ' +
         'what no event of it names is set aside after a day, and removed a week later',
     )
-    .option('--engines <n>', 'engines that it starts, each for one run at a time (default: 1, or 0 where --engine names some)', engineCount)
+    .option('--engines <n>', 'engines that it starts, each for one run at a time (default: 1, or 0 with --engine or --fleet)', engineCount)
     .option('--engine <address>', 'an engine that runs already; may be given again', engineAddresses)
     .option(
       '--device <name>',
@@ -88,6 +89,7 @@ export function registerUp(program: Command): void {
     .option('--tls-key <file>', 'its private key', absolutePath)
     .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
     .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', absoluteFolders)
+    .option('--fleet <file>', 'engines to ask a cluster or this machine for when runs wait, in YAML', absolutePath)
     .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
@@ -96,6 +98,7 @@ export function registerUp(program: Command): void {
     ['espalier up', 'in front, log on the terminal'],
     ['espalier up --detach', 'in the background; ends with: espalier down'],
     ['espalier up --detach --engines 2', 'two runs side by side, each with half of the cores'],
+    ['espalier up --detach --fleet slurm.yaml', 'engines are jobs of a cluster, asked for when runs wait'],
     ['espalier --data-folder /var/espalier up --listen 127.0.0.1:7500'],
   );
   action<UpOptions>(
@@ -181,7 +184,7 @@ const SERVER_OPTIONS = [
     'threads',
     'dataRoot',
   ] as const),
-  ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'webhooks', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
+  ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'fleet', 'webhooks', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
 ];
 
 /** The options that were given for the server itself. */

@@ -1,0 +1,101 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { readFleetFile } from './fleet-file.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'fleets-'));
+const EXAMPLES = fileURLToPath(new URL('../../../../../deploy/fleets/', import.meta.url));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function read(text: string) {
+  const file = join(folder, 'fleet.yaml');
+  writeFileSync(file, text);
+  return readFleetFile(file);
+}
+const SLURM = { kind: 'slurm', max_engines: '4', cpus: '8', join: 'https://lab.example.org:7433' };
+const lines = (change: Record<string, string | null>, base: Record<string, string> = SLURM): string =>
+  Object.entries({ ...base, ...change })
+    .filter(([, value]) => value !== null)
+    .map(([key, value]) => `${key}: ${value}\n`)
+    .join('');
+
+it('a file says what jobs ask for, and how engines reach the server', () => {
+  const text = lines({
+    partitions: '[gpu, low]',
+    gpus: 'a100:1',
+    memory_gb: '64',
+    time_limit_minutes: '60',
+    tls_ca: 'tls/a.pem',
+    sbatch: '[--qos=low]',
+  });
+  expect(read(text)).toEqual({
+    ...{
+      kind: 'slurm',
+      name: 'slurm',
+      maxEngines: 4,
+      cpus: 8,
+      idleSeconds: 300,
+      pollSeconds: 15,
+      command: null,
+      tokenFile: null,
+      logs: null,
+    },
+    join: 'https://lab.example.org:7433',
+    tlsCa: join(folder, 'tls/a.pem'),
+    slurm: {
+      partitions: ['gpu', 'low'],
+      gres: 'gpu:a100:1',
+      memoryGb: 64,
+      timeLimitMinutes: 60,
+      warningSeconds: 60,
+      options: ['--qos=low'],
+    },
+  });
+});
+
+it('a fleet of this machine needs its number and its threads', () => {
+  expect(read('kind: local\nmax_engines: 2\ncpus: 1\n')).toMatchObject({ kind: 'local', name: 'local', join: null, slurm: null });
+});
+
+it('a server without the option has no fleet', () => {
+  expect(readFleetFile(undefined)).toBeNull();
+});
+
+it.each(readdirSync(EXAMPLES))('the example %s is one that a server takes', (name) => {
+  expect(readFleetFile(join(EXAMPLES, name))!.maxEngines).toBeGreaterThan(0);
+});
+
+it.each<[Record<string, string | null>, RegExp]>([
+  [{ kind: null }, /kind: slurm or local is needed/],
+  [{ kind: 'pbs' }, /^fleet\.yaml:1: kind: "pbs": allowed are slurm, local/],
+  [{ max_engines: null }, /max_engines: a whole number from 1 to 64 is needed/],
+  [{ max_engines: '65' }, /^fleet\.yaml:2: max_engines: a whole number from 1 to 64/],
+  [{ cpus: 'many' }, /^fleet\.yaml:3: cpus: a whole number from 1 to 1024/],
+  [{ join: null }, /join: the address of the server.* is needed/],
+  [{ join: 'lab.example.org:7433' }, /^fleet\.yaml:4: join: https:\/\/HOST:PORT is allowed.*with TLS/],
+  [{ join: 'ftp://lab:1' }, /^fleet\.yaml:4: join: https/],
+  [{ join: '127.0.0.1:7433', tls_ca: 'a.pem' }, /^fleet\.yaml:5: tls_ca: goes with a join of https/],
+  [{ name: 'My Fleet' }, /^fleet\.yaml:5: name: at most 20 small letters/],
+  [{ command: 'espalier engine' }, /^fleet\.yaml:5: command: a list of words/],
+  [{ partitions: '[a;b]' }, /^fleet\.yaml:5: partitions: names of letters.*not "a;b"/],
+  [{ gpus: '2' }, /^fleet\.yaml:5: gpus: an engine computes on one card: 1 is allowed, or TYPE:1/],
+  [{ sbatch: '--qos=low' }, /^fleet\.yaml:5: sbatch: a list is needed/],
+  [{ sbatch: '[-p gpu]' }, /^fleet\.yaml:5: sbatch: "-p gpu": options in one word are allowed, as --account=lab/],
+  [{ sbatch: '[script.sh]' }, /^fleet\.yaml:5: sbatch: "script\.sh"/],
+  [{ sbatch: '[--array=1-9]' }, /^fleet\.yaml:5: sbatch: --array is not allowed/],
+  [{ sbatch: '[--comment=x]' }, /^fleet\.yaml:5: sbatch: --comment is not allowed: the fleet sets it/],
+  [{ time_limit_minutes: '1' }, /^fleet\.yaml:5: time_limit_minutes: the warning comes 60 s before a limit of 1 min/],
+  [{ idle_seconds: '0' }, /^fleet\.yaml:5: idle_seconds: a whole number from 1 to 86400/],
+  [{ idle: '0' }, /^fleet\.yaml:5: there is no "idle"; allowed are kind, name, max_engines/],
+])('%j is refused', (change, message) => {
+  expect(() => read(lines(change))).toThrow(
+    expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringMatching(message) as string }) as Error,
+  );
+});
+
+it('what Slurm alone has is refused in a fleet of this machine', () => {
+  expect(() => read('kind: local\nmax_engines: 2\ncpus: 1\ngpus: 1\n')).toThrow(
+    /^fleet\.yaml:4: there is no "gpus"; allowed are kind, name/,
+  );
+});

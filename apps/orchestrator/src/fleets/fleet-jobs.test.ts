@@ -1,0 +1,61 @@
+// Given what the looks at a cluster found, then the fleet knows which jobs have ended, and which engine takes a place.
+import { FleetJobs, type EngineLook } from './fleet-jobs.js';
+import type { JobFact } from './job-host.js';
+
+const fact = (id: string, more: Partial<JobFact> = {}): JobFact => ({
+  ...{ id, engine: `e${id}`, stage: 'running', state: 'RUNNING', reason: '', node: 'n1', isOutdated: false },
+  ...more,
+});
+const over = (id: string, state: string): JobFact => fact(id, { stage: 'over', state });
+const none: EngineLook = () => null;
+const here: EngineLook = () => 'busy';
+
+let jobs: FleetJobs;
+beforeEach(() => {
+  jobs = new FleetJobs();
+  jobs.take([], none, 0);
+});
+
+it('a job that ended between two looks has ended without its engine', () => {
+  jobs.asked('1', 'e1');
+  expect(jobs.take([over('1', 'FAILED')], none, 1)).toMatchObject([{ id: '1', state: 'FAILED', hasJoined: false }]);
+  expect([jobs.all, jobs.ended.map(({ id }) => id)]).toEqual([[], ['1']]);
+  expect(jobs.take([over('1', 'FAILED')], none, 2)).toEqual([]);
+});
+
+it('one whose engine was here between two looks has not failed', () => {
+  jobs.asked('1', 'e1');
+  expect([jobs.noteJoined(here), jobs.noteJoined(here)]).toEqual([true, false]);
+  expect(jobs.take([over('1', 'COMPLETED')], none, 1)).toMatchObject([{ hasJoined: true }]);
+});
+
+it('one that is no longer listed is gone', () => {
+  jobs.asked('1', 'e1');
+  expect(jobs.take([], none, 1)).toMatchObject([{ id: '1', state: 'GONE' }]);
+});
+
+it('one that was given up takes a place for as long as its engine is here', () => {
+  jobs.take([fact('1')], here, 0);
+  for (const listed of [[over('1', 'NODE_FAIL')], []]) {
+    expect(jobs.take(listed, here, 1)).toEqual([]);
+    expect(jobs.views(here, 1)).toMatchObject([{ id: '1', engine: 'busy' }]);
+  }
+  expect(jobs.take([], () => 'away', 2)).toMatchObject([{ id: '1' }]);
+});
+
+it('a job of a former life of the server is found again; one that is over is not told of', () => {
+  const restarted = new FleetJobs();
+  expect(restarted.take([fact('9'), fact('10'), over('3', 'FAILED')], none, 5)).toEqual([]);
+  expect(restarted.all.map(({ id, hasJoined }) => [id, hasJoined])).toEqual([
+    ['9', true],
+    ['10', true],
+  ]);
+  expect(restarted.views(none, 8)).toMatchObject([{ engine: 'none', withoutEngineForMs: 3 }, { withoutEngineForMs: 3 }]);
+});
+
+it('a job that we cancelled is counted no more, though it is still listed', () => {
+  jobs.asked('1', 'e1');
+  jobs.cancelled(['1']);
+  jobs.take([fact('1')], none, 1);
+  expect(jobs.views(none, 1)).toEqual([]);
+});

@@ -1,0 +1,54 @@
+// The token by which the engines of a fleet join. It lies in a file for the server's user only, and jobs are told the path.
+import { existsSync } from 'node:fs';
+import { readSecretFileSync, writeOwnFile } from '#files';
+import { EspalierError } from '#protocol';
+import { randomBytes } from 'node:crypto';
+import type { TokenKeeper } from '../access/token-keeper.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
+
+const FILE_BYTES_MAX = 4 << 10;
+const DAYS = 365;
+/** A token that ends sooner is replaced. Engines read the file again whenever they join. */
+const LEAST_DAYS = 30;
+const DAY_MS = 86_400_000;
+
+export class FleetToken {
+  constructor(
+    private readonly tokens: Pick<TokenKeeper, 'shown' | 'create'>,
+    private readonly fleet: string,
+    readonly file: string,
+  ) {}
+
+  /** The file has a token that lets engines in. @throws EspalierError FILE_UNUSABLE and what the record of tokens says */
+  async ensure(): Promise<void> {
+    if (existsSync(this.file) && this.isGood(this.read())) return;
+    const name = `fleet-${this.fleet}-${randomBytes(4).toString('hex')}`;
+    const { secret } = await this.tokens.create({ name, role: 'engine', days: DAYS }, BY_SERVER);
+    try {
+      writeOwnFile(this.file, `${secret}\n`);
+    } catch (error) {
+      throw new EspalierError('FILE_UNUSABLE', `the token of the fleet can't be written: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  private read(): string {
+    try {
+      return readSecretFileSync(this.file, FILE_BYTES_MAX).toString('utf8').trim();
+    } catch (error) {
+      throw new EspalierError('FILE_UNUSABLE', `the token of the fleet: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  /** A file with something else is not ours to replace. @throws EspalierError FILE_UNUSABLE */
+  private isGood(text: string): boolean {
+    if (!text.startsWith('espalier_'))
+      throw new EspalierError('FILE_UNUSABLE', `${this.file} holds no token: remove the file, and the server puts one there`);
+    try {
+      const { role, expiresAt } = this.tokens.shown(text);
+      return role === 'engine' && Date.parse(expiresAt) - Date.now() > LEAST_DAYS * DAY_MS;
+    } catch (error) {
+      if (error instanceof EspalierError && ['TOKEN_WRONG', 'TOKEN_REVOKED', 'TOKEN_EXPIRED'].includes(error.code)) return false;
+      throw error;
+    }
+  }
+}

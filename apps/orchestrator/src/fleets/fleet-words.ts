@@ -1,0 +1,31 @@
+// The words of a fleet for users: why a run waits, and why a job failed.
+import type { EspalierError } from '#protocol';
+import type { FleetJob } from './fleet-jobs.js';
+
+interface Told {
+  wanted: number;
+  most: number;
+  jobs: readonly FleetJob[];
+  problem: EspalierError | null;
+  /** null: no pause. */
+  notBefore: Date | null;
+}
+
+/** '': no run waits, or all engines that may be are here, and have work. */
+export function waitWords({ wanted, most, jobs, problem, notBefore }: Told): string {
+  if (wanted === 0) return '';
+  if (problem !== null) return `${problem.message}${notBefore === null ? '' : `; the next try is at ${notBefore.toISOString()}`}`;
+  const coming = jobs.filter(({ stage, hasJoined }) => stage === 'waiting' || (stage === 'running' && !hasJoined));
+  if (coming.length > 0) return coming.map(jobWords).join('; ');
+  const alive = jobs.filter(({ stage }) => stage !== 'ending');
+  return alive.length >= most ? '' : 'a job is about to be asked for';
+}
+
+function jobWords({ id, stage, state, reason, node }: FleetJob): string {
+  if (stage === 'waiting') return `job ${id} waits (${reason === '' ? state : reason})`;
+  return `job ${id} runs${node === '' ? '' : ` on ${node}`}, and its engine is about to join`;
+}
+
+export function endWords({ id, state, reason, node }: FleetJob): string {
+  return `job ${id} has ended (${[state, reason].filter(Boolean).join(', ')}${node === '' ? '' : `, on ${node}`})`;
+}

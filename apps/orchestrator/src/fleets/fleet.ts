@@ -1,0 +1,271 @@
+// Brings engines when runs wait for one: it looks at the jobs, decides, and acts, one after the other. Jobs are remembered by their host,
+// so a new process goes on where this one died (docs/design/fleets.md).
+import { createHash, randomBytes } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Logger } from 'pino';
+import { asOwnerOnly, makeFolder, placeMark } from '#files';
+import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
+import { TokenKeeper } from '../access/token-keeper.js';
+import type { OrchestratorConfig } from '../config.js';
+import { EnginePool, type EngineSource, type RunToFit } from '../engine-pool/engine-pool.js';
+import { JoinedEngines } from '../engine-pool/joined-engines.js';
+import type { EngineApi } from '../engines/wire/engine-client.js';
+import { sessionOptions } from '../engines/wire/engine-requests.js';
+import { DriverLease } from '../storage/driver-lease.js';
+import { FLEET, FOLDER_ID, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { engineCommand } from './engine-command.js';
+import { decideFleet, pauseAfterFailuresMs } from './fleet-decision.js';
+import type { FleetSettings } from './fleet-file.js';
+import { FleetJobs, type FleetJob } from './fleet-jobs.js';
+import { FleetToken } from './fleet-token.js';
+import { endWords, waitWords } from './fleet-words.js';
+import type { JobHost } from './job-host.js';
+import { LocalHost } from './local-host.js';
+import { QuestionEngine } from './question-engine.js';
+import { SlurmHost } from './slurm-host.js';
+
+/** The number of waiting runs may change many times a second. Looks are this far apart at least. */
+const LEAST_BETWEEN_LOOKS_MS = 1_000;
+const GB = 1e9;
+
+/** For clients. */
+export interface FleetView {
+  settings: FleetSettings;
+  jobs: readonly FleetJob[];
+  ended: readonly FleetJob[];
+  problem: EspalierError | null;
+  notBefore: Date | null;
+  waitsFor: string;
+}
+
+@Injectable()
+export class Fleet implements EngineSource {
+  private readonly jobs = new FleetJobs();
+  private readonly stopping = new AbortController();
+  private readonly questions: QuestionEngine;
+  private host: JobHost | null = null;
+  private token: FleetToken | null = null;
+  private wanted = 0;
+  /** Why no job can be had now. */
+  private problem: EspalierError | null = null;
+  private failures = 0;
+  private notBeforeMs = 0;
+  private surplusSinceMs: number | null = null;
+  private lookedAtMs = -Infinity;
+  private loop: Promise<void> = Promise.resolve();
+  private wake: () => void = () => undefined;
+
+  constructor(
+    @Inject(FLEET) private readonly settings: FleetSettings | null,
+    @Inject(EnginePool) private readonly pool: EnginePool,
+    @Inject(JoinedEngines) private readonly joined: JoinedEngines,
+    @Inject(TokenKeeper) private readonly tokens: TokenKeeper,
+    @Inject(DriverLease) private readonly lease: Pick<DriverLease, 'held' | 'onChange'>,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
+    @Inject(FOLDER_ID) private readonly folderId: string,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {
+    const onOutput = (line: string): void => log.info({ engine: line, slot: 'questions' }, 'engine');
+    this.questions = new QuestionEngine({
+      folder: join(config.dataFolder, 'engine'),
+      device: 'cpu',
+      threads: settings?.cpus ?? 1,
+      onOutput,
+    });
+    if (settings !== null) pool.bringsMore(this);
+  }
+
+  /** @param listen where the server answers */
+  start(listen: string, isTls: boolean): void {
+    const { settings } = this;
+    if (settings === null) return;
+    const joinAt = settings.join ?? ownAddress(listen, isTls);
+    const folder = join(this.config.dataFolder, 'fleet');
+    const logs = settings.logs ?? join(folder, 'logs');
+    this.token = new FleetToken(this.tokens, settings.name, settings.tokenFile ?? join(folder, 'token'));
+    asOwnerOnly(() => {
+      for (const one of [logs, dirname(this.token!.file)]) makeFolder(one);
+    });
+    const commandOf = (engine: string): string[] => engineCommand(settings, { join: joinAt, tokenFile: this.token!.file }, engine);
+    const { slurm, cpus } = settings;
+    this.host =
+      slurm === null
+        ? new LocalHost(commandOf, logs)
+        : new SlurmHost({ fleetId: this.fleetId(), specId: digest([slurm, logs, commandOf('')]), settings: slurm, cpus, logs, commandOf });
+    this.lease.onChange(() => this.wake());
+    this.pool.onChange(() => this.noteEngines());
+    this.loop = this.work(this.host);
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    this.wake();
+    await this.loop;
+    await this.questions.stop();
+  }
+
+  get view(): FleetView | null {
+    const { settings, jobs, problem, notBeforeMs } = this;
+    if (settings === null) return null;
+    const notBefore = notBeforeMs > Date.now() ? new Date(notBeforeMs) : null;
+    return { settings, jobs: jobs.all, ended: jobs.ended, problem, notBefore, waitsFor: this.words() };
+  }
+
+  get most(): number {
+    return this.settings?.maxEngines ?? 0;
+  }
+
+  wants(count: number): void {
+    if (count === this.wanted) return;
+    this.wanted = count;
+    this.wake();
+  }
+
+  words(): string {
+    const { wanted, most, problem, notBeforeMs } = this;
+    return waitWords({ wanted, most, problem, jobs: this.jobs.all, notBefore: notBeforeMs > Date.now() ? new Date(notBeforeMs) : null });
+  }
+
+  question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T> {
+    return this.questions.ask(ask);
+  }
+
+  /** Held against the memory of a job where the fleet says it. Otherwise the engine says what is missing when it is there. */
+  async planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse> {
+    const { slurm, cpus } = this.settings!;
+    const plan = await this.questions.ask((client) => client.planMemory(sessionOptions(run, cpus)));
+    const isKnown = slurm !== null && slurm.gres === null && slurm.memoryGb !== null;
+    if (this.settings!.kind === 'local') return plan;
+    const availableBytes = isKnown ? BigInt(slurm.memoryGb! * GB) : plan.totalBytes;
+    return { ...plan, availableBytes, hostAvailableBytes: plan.hostBytes };
+  }
+
+  private async work(host: JobHost): Promise<void> {
+    let isFirst = true;
+    while (!this.stopping.signal.aborted) {
+      const woken = new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+      if (this.lease.held && (isFirst || this.hasWork)) {
+        await this.pauseUntil(this.lookedAtMs + LEAST_BETWEEN_LOOKS_MS);
+        if (this.stopping.signal.aborted) return;
+        isFirst = !(await this.round(host)) && isFirst;
+      }
+      const nextMs = this.lease.held && (isFirst || this.hasWork) ? this.settings!.pollSeconds * 1_000 : null;
+      const timer = nextMs === null ? undefined : setTimeout(() => this.wake(), nextMs);
+      await woken;
+      clearTimeout(timer);
+    }
+  }
+
+  private get hasWork(): boolean {
+    return this.wanted > 0 || this.jobs.all.length > 0;
+  }
+
+  /** One look, and what follows from it. False: the jobs are not known. Never throws. */
+  private async round(host: JobHost): Promise<boolean> {
+    this.lookedAtMs = performance.now();
+    try {
+      const over = this.jobs.take(await host.look(), (engine) => this.engineOf(engine), performance.now());
+      if (this.problem?.code === 'FLEET_UNREACHABLE') this.problem = null;
+      for (const job of over) this.ended(job, host);
+      this.noteEngines();
+      await this.act(host);
+      return true;
+    } catch (error) {
+      this.fails(toEspalierError(error), { pauses: false });
+      return false;
+    }
+  }
+
+  private async act(host: JobHost): Promise<void> {
+    const now = performance.now();
+    const { submit, cancel, surplus } = decideFleet({
+      wanted: this.wanted,
+      most: this.most,
+      jobs: this.jobs.views((engine) => this.engineOf(engine), now),
+      failures: this.failures,
+      mayAsk: Date.now() >= this.notBeforeMs,
+      surplusForMs: this.surplusSinceMs === null ? 0 : now - this.surplusSinceMs,
+      idleMs: this.settings!.idleSeconds * 1_000,
+    });
+    this.surplusSinceMs = surplus === 0 ? null : (this.surplusSinceMs ?? now);
+    if (cancel.length > 0) {
+      this.log.info({ jobs: cancel }, 'jobs of the fleet are cancelled: no run needs them');
+      await host.cancel(cancel);
+      this.jobs.cancelled(cancel);
+    }
+    for (let count = 0; count < submit && !this.stopping.signal.aborted; count += 1) {
+      const engine = `${this.settings!.name}-${randomBytes(4).toString('hex')}`;
+      try {
+        await this.token!.ensure();
+        const id = await host.submit(engine);
+        this.jobs.asked(id, engine);
+        this.problem = null;
+        this.log.info({ job: id, engine }, 'a job of the fleet was asked for');
+      } catch (error) {
+        this.fails(toEspalierError(error), { pauses: true });
+        return;
+      }
+    }
+  }
+
+  private ended(job: FleetJob, host: JobHost): void {
+    this.joined.givenUp(job.engine);
+    this.log.info(
+      { job: job.id, engine: job.engine, state: job.state, reason: job.reason, node: job.node },
+      'a job of the fleet has ended',
+    );
+    if (job.hasJoined || job.isCancelled) return;
+    const message = `${endWords(job)} before its engine joined; its output: ${host.logOf(job)}`;
+    this.fails(new EspalierError('FLEET_JOB_FAILED', message), { pauses: true });
+  }
+
+  private fails(error: EspalierError, { pauses }: { pauses: boolean }): void {
+    if (error.message !== this.problem?.message) this.log.warn({ code: error.code }, `the fleet: ${error.message}`);
+    this.problem = error;
+    if (!pauses) return;
+    this.failures += 1;
+    this.notBeforeMs = Date.now() + pauseAfterFailuresMs(this.failures);
+  }
+
+  /** An engine that has joined shows that jobs can be had. */
+  private noteEngines(): void {
+    const isNew = this.jobs.noteJoined((engine) => this.engineOf(engine));
+    if (!isNew) return;
+    Object.assign(this, { failures: 0, notBeforeMs: 0, problem: null });
+    this.wake();
+  }
+
+  private engineOf(name: string): 'free' | 'busy' | 'away' | null {
+    const slot = this.pool.slot(name);
+    if (slot === undefined) return null;
+    if (slot.connector.joined?.isConnected !== true) return 'away';
+    return slot.isTaken ? 'busy' : 'free';
+  }
+
+  /** Another one for a copy of the data folder, whose server must not take our jobs for its own. */
+  private fleetId(): string {
+    return digest([this.folderId, placeMark(this.config.dataFolder), this.settings!.name]);
+  }
+
+  private async pauseUntil(atMs: number): Promise<void> {
+    const ms = atMs - performance.now();
+    if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+  }
+}
+
+function digest(parts: unknown): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
+}
+
+/** @throws EspalierError FIELD_REQUIRED */
+function ownAddress(listen: string, isTls: boolean): string {
+  if (isTls)
+    throw new EspalierError(
+      'FIELD_REQUIRED',
+      'the file of the fleet: join is needed where the server speaks TLS: https://NAME:PORT, and tls_ca',
+    );
+  return `http://${listen.replace(/^(0\.0\.0\.0|\[::\]):/, '127.0.0.1:')}`;
+}

@@ -1,0 +1,88 @@
+// The commands of Slurm: how they are called, and how their answers are read; a real Slurm answers in apps/orchestrator/test/slurm.test.ts.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { jobOf, jobScript, sbatchArguments, SlurmHost, type SlurmJobs } from './slurm-host.js';
+
+const JOBS: SlurmJobs = {
+  ...{ fleetId: 'abc', specId: 'def', cpus: 8, logs: '/a folder/50%' },
+  settings: { partitions: ['gpu', 'low'], gres: 'gpu:1', memoryGb: 64, timeLimitMinutes: 60, warningSeconds: 90, options: ['--qos=low'] },
+  commandOf: (engine) => ['/opt/engine', '--name', engine],
+};
+
+it('a job asks for what the fleet says, and bears its mark', () => {
+  expect(sbatchArguments(JOBS, 'slurm-1')).toEqual([
+    ...['--parsable', '--no-requeue', '--job-name=espalier-slurm-1', '--comment=espalier:abc:def:slurm-1'],
+    ...['--output=/a folder/50%%/slurm-1-%j.log', '--nodes=1', '--ntasks=1', '--cpus-per-task=8', '--partition=gpu,low'],
+    ...['--gres=gpu:1', '--mem=64G', '--time=60', '--signal=B:TERM@90', '--qos=low'],
+  ]);
+});
+
+it('the words of its command reach the program as they are', () => {
+  const words = ['printf', '%s|', "it's", '$HOME `id`', '"a" \\ b', '*'];
+  expect(execFileSync('sh', { input: jobScript(words), encoding: 'utf8' })).toBe('it\'s|$HOME `id`|"a" \\ b|*|');
+});
+
+describe('a line of squeue', () => {
+  it.each([
+    ['7|PENDING|Resources||espalier:abc:def:slurm-1', { stage: 'waiting', reason: 'Resources', isOutdated: false }],
+    ['7|RUNNING|None|n1|espalier:abc:def:slurm-1', { stage: 'running', reason: '', node: 'n1' }],
+    ['7|PENDING|Priority||espalier:abc:old:slurm-1', { stage: 'waiting', isOutdated: true }],
+    ['7|COMPLETING|None|n1|espalier:abc:def:slurm-1', { stage: 'ending' }],
+    ['7|NODE_FAIL|None|n1|espalier:abc:def:slurm-1', { stage: 'over', state: 'NODE_FAIL' }],
+    ['7|TIMEOUT|TimeLimit|n1|espalier:abc:def:slurm-1', { stage: 'over', reason: 'TimeLimit' }],
+    ['7|A_LATER_STATE|None||espalier:abc:def:slurm-1', { stage: 'over' }],
+  ])('%s is a job of ours', (line, job) => {
+    expect(jobOf(line, JOBS)).toEqual([expect.objectContaining({ id: '7', engine: 'slurm-1', ...job })]);
+  });
+
+  it.each([
+    '',
+    '7|RUNNING|None|n1|(null)',
+    '7|RUNNING|None|n1|espalier:other:def:slurm-1',
+    '7|RUNNING|None|n1|my espalier:abc:def:x',
+    '7_3|RUNNING|None|n1|espalier:abc:def:x',
+  ])('"%s" is none', (line) => {
+    expect(jobOf(line, JOBS)).toEqual([]);
+  });
+});
+
+describe("Slurm's refusals", () => {
+  const folder = mkdtempSync(join(tmpdir(), 'slurm-'));
+  const path = process.env['PATH'];
+  beforeEach(() => (process.env['PATH'] = `${folder}:/bin:/usr/bin`));
+  afterEach(() => (process.env['PATH'] = path));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const program = (name: string, text: string): void => {
+    writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`);
+    chmodSync(join(folder, name), 0o755);
+  };
+
+  it.each([
+    ["echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1", 'FLEET_JOB_REFUSED', 'Invalid account'],
+    ["echo 'sbatch: error: Slurm job queue full, sleeping and retrying.' >&2; exec sleep 60", 'FLEET_JOB_REFUSED', 'queue full'],
+    ["echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1", 'FLEET_UNREACHABLE', 'Unable to contact'],
+  ])('%s', async (text, code, message) => {
+    program('sbatch', text);
+    await expect(new SlurmHost(JOBS).submit('x')).rejects.toMatchObject({ code, message: expect.stringContaining(message) as string });
+  });
+
+  it('the commands are missing', async () => {
+    process.env['PATH'] = folder;
+    await expect(new SlurmHost(JOBS).look()).rejects.toMatchObject({
+      code: 'FLEET_UNREACHABLE',
+      message: expect.stringContaining('squeue is missing') as string,
+    });
+  });
+
+  it('jobs get no secret of the environment, and the script comes on standard input', async () => {
+    process.env['ESPALIER_TOKEN'] = 'espalier_secret';
+    program('sbatch', `env > ${folder}/env; cat > ${folder}/script; echo '42;cluster'`);
+    expect(await new SlurmHost(JOBS).submit('slurm-1')).toBe('42');
+    delete process.env['ESPALIER_TOKEN'];
+    const said = execFileSync('cat', [`${folder}/env`, `${folder}/script`], { encoding: 'utf8' });
+    expect(said).toContain("exec '/opt/engine' '--name' 'slurm-1'");
+    expect(said).not.toContain('espalier_secret');
+  });
+});

@@ -1,0 +1,147 @@
+// A fleet of a Slurm cluster, by its commands: squeue tells the jobs, sbatch takes a job's script on its standard input, scancel ends jobs.
+// No shell is involved. A job bears the fleet's id in its comment, so that a server finds its jobs again and touches no other.
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { EspalierError, type ErrorCode } from '#protocol';
+import type { SlurmSettings } from './fleet-file.js';
+import type { JobFact, JobHost, JobStage } from './job-host.js';
+
+/** A controller that does not answer makes Slurm's commands wait for longer. */
+const CALL_TIMEOUT_MS = 20_000;
+const OUTPUT_BYTES_MAX = 16 << 20;
+const MESSAGE_CHARACTERS_MAX = 500;
+/** sbatch tries a full queue for minutes. The fleet has pauses of its own. */
+const KEEPS_TRYING = /sleeping and retrying/i;
+const UNREACHABLE =
+  /unable to contact|connection refused|timed out|zero bytes were transmitted|authentication|munge|communication|not responding/i;
+/** The jobs get what their programs need to run, and no secret that the server's environment may hold. */
+const ENVIRONMENT = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LC_ALL', 'TZ', 'SLURM_CONF'];
+
+const WAITING = new Set([
+  'PENDING',
+  'CONFIGURING',
+  'REQUEUED',
+  'REQUEUE_FED',
+  'REQUEUE_HOLD',
+  'RESV_DEL_HOLD',
+  'SPECIAL_EXIT',
+  'POWER_UP_NODE',
+]);
+const RUNNING = new Set(['RUNNING', 'SUSPENDED', 'STOPPED', 'RESIZING', 'SIGNALING']);
+const ENDING = new Set(['COMPLETING', 'STAGE_OUT', 'EXPEDITING', 'UPDATE_DB']);
+
+export interface SlurmJobs {
+  /** This fleet of this data folder has it, and no other. */
+  fleetId: string;
+  /** A digest of all that a job is asked for with. */
+  specId: string;
+  settings: SlurmSettings;
+  cpus: number;
+  /** For what jobs print. */
+  logs: string;
+  commandOf: (engine: string) => string[];
+}
+
+export class SlurmHost implements JobHost {
+  constructor(private readonly jobs: SlurmJobs) {}
+
+  async look(): Promise<JobFact[]> {
+    const args = ['--me', '--states=all', '--noheader', '--format=%i|%T|%r|%N|%k'];
+    const out = await slurm('squeue', args, 'FLEET_UNREACHABLE');
+    return out.split('\n').flatMap((line) => jobOf(line, this.jobs));
+  }
+
+  async submit(engine: string): Promise<string> {
+    const out = await slurm('sbatch', sbatchArguments(this.jobs, engine), 'FLEET_JOB_REFUSED', jobScript(this.jobs.commandOf(engine)));
+    return out.trim().split(';')[0]!; // the name of a cluster may follow
+  }
+
+  async cancel(ids: readonly string[]): Promise<void> {
+    if (ids.length > 0) await slurm('scancel', ['--quiet', ...ids], 'FLEET_UNREACHABLE');
+  }
+
+  logOf({ id, engine }: Pick<JobFact, 'id' | 'engine'>): string {
+    return join(this.jobs.logs, `${engine}-${id}.log`);
+  }
+}
+
+export function sbatchArguments({ fleetId, specId, settings, cpus, logs }: SlurmJobs, engine: string): string[] {
+  const { partitions, gres, memoryGb, timeLimitMinutes, warningSeconds, options } = settings;
+  const asked: [string, string | number | null][] = [
+    ['job-name', `espalier-${engine}`],
+    ['comment', commentOf(fleetId, specId, engine)],
+    ['output', join(logs, `${engine}-%j.log`).replaceAll(/%(?!j\.log$)/g, '%%')],
+    ['nodes', 1],
+    ['ntasks', 1],
+    ['cpus-per-task', cpus],
+    ['partition', partitions.length === 0 ? null : partitions.join(',')],
+    ['gres', gres],
+    ['mem', memoryGb === null ? null : `${memoryGb}G`],
+    ['time', timeLimitMinutes],
+    // The engine is told in time, and hands in its segment.
+    ['signal', timeLimitMinutes === null ? null : `B:TERM@${warningSeconds}`],
+  ];
+  // A job that Slurm put back into its queue would be one that no run asked for.
+  const words = asked.flatMap(([option, value]) => (value === null ? [] : [`--${option}=${value}`]));
+  return ['--parsable', '--no-requeue', ...words, ...options];
+}
+
+/** The engine takes the place of the shell, so that Slurm's signals reach it. */
+export function jobScript(words: readonly string[]): string {
+  return `#!/bin/sh\numask 077\nexec ${words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')}\n`;
+}
+
+function commentOf(fleetId: string, specId: string, engine: string): string {
+  return `espalier:${fleetId}:${specId}:${engine}`;
+}
+
+/** An empty list: a job of others. */
+export function jobOf(line: string, { fleetId, specId }: Pick<SlurmJobs, 'fleetId' | 'specId'>): JobFact[] {
+  const [id = '', state = '', reason = '', node = '', comment = ''] = line.split('|');
+  const [mark, fleet, spec, engine] = comment.trim().split(':');
+  if (mark !== 'espalier' || fleet !== fleetId || spec === undefined || engine === undefined || !/^\d+$/.test(id)) return [];
+  return [{ id, engine, stage: stageOf(state), state, reason: reason === 'None' ? '' : reason, node, isOutdated: spec !== specId }];
+}
+
+/** States that are not named here are ends: a later release may have more of them. */
+function stageOf(state: string): JobStage {
+  if (WAITING.has(state)) return 'waiting';
+  if (RUNNING.has(state)) return 'running';
+  return ENDING.has(state) ? 'ending' : 'over';
+}
+
+function slurm(program: string, args: readonly string[], code: ErrorCode, input = ''): Promise<string> {
+  const env = Object.fromEntries(ENVIRONMENT.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+  return new Promise((resolve, reject) => {
+    const child = execFile(
+      program,
+      args,
+      { env, timeout: CALL_TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: OUTPUT_BYTES_MAX, encoding: 'utf8' },
+      (error, out, errors) => {
+        if (error === null) return resolve(out);
+        reject(slurmError(program, error, errors, code));
+      },
+    );
+    let said = '';
+    child.stderr?.on('data', (text: string) => {
+      said += text;
+      if (KEEPS_TRYING.test(said)) child.kill('SIGKILL');
+    });
+    child.stdin?.on('error', () => undefined); // told by the end of the program
+    child.stdin?.end(input);
+  });
+}
+
+function slurmError(program: string, error: Error & { code?: unknown; killed?: boolean }, errors: string, code: ErrorCode): EspalierError {
+  if (error.code === 'ENOENT')
+    return new EspalierError('FLEET_UNREACHABLE', `${program} is missing: Slurm's commands have to be in the PATH`);
+  // Slurm's own words, without the name of the program before each line.
+  const said = errors
+    .split('\n')
+    .map((line) => line.replace(/^\w+: (error: |fatal: )?/, '').trim())
+    .filter(Boolean);
+  const words = said.slice(-2).join('; ').slice(0, MESSAGE_CHARACTERS_MAX);
+  const why = words !== '' ? words : error.killed === true ? `no answer within ${CALL_TIMEOUT_MS / 1_000} s` : error.message;
+  const isUnreachable = UNREACHABLE.test(why) || (words === '' && error.killed === true);
+  return new EspalierError(isUnreachable ? 'FLEET_UNREACHABLE' : code, `${program}: ${why}`, { cause: error });
+}

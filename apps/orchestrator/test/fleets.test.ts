@@ -1,0 +1,138 @@
+// A fleet of this machine, with the real processes: given runs that wait, then engines come, and end when nothing is left to do.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { TestServer, unary } from './harness/server.js';
+
+const HANGS_AFTER_MS = 240_000;
+const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
+let alone: string;
+const servers: TestServer[] = [];
+const folder = mkdtempSync(join(tmpdir(), 'espalier-fleets-'));
+
+beforeAll(async () => {
+  const local = TestServer.inNewFolder();
+  await local.start();
+  alone = (await local.completed((await local.launch(RUN)).runId)).stateDigest;
+  await local.dispose();
+});
+afterAll(async () => {
+  for (const server of servers) await server.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function serverWith(more = ''): Promise<TestServer> {
+  const server = TestServer.inNewFolder();
+  servers.push(server);
+  const file = join(folder, `${servers.length}.yaml`);
+  writeFileSync(file, `kind: local\nmax_engines: 2\ncpus: 1\nidle_seconds: 2\npoll_seconds: 1\n${more}`);
+  server.options = ['--fleet', file];
+  await server.start();
+  return server;
+}
+
+async function fleetUntil(server: TestServer, wanted: (fleet: v1.Fleet) => boolean): Promise<v1.Fleet> {
+  let fleet: v1.Fleet | undefined;
+  for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
+    ({ fleet } = await unary<v1.ListEnginesResponse>((done) => server.engineService.listEngines({}, done)));
+    if (wanted(fleet!)) return fleet!;
+    await sleep(50);
+  }
+  throw new Error(`the fleet did not get there: ${JSON.stringify(fleet)}\n${server.logTail()}`);
+}
+const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;
+
+/** It ends its step first. */
+async function untilGone(pid: number): Promise<void> {
+  for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await sleep(50);
+  }
+  throw new Error(`process ${pid} is still there`);
+}
+
+describe('a fleet of this machine', () => {
+  let server: TestServer;
+  beforeAll(async () => {
+    server = await serverWith();
+  });
+
+  const pidOfEngine = async (): Promise<number> =>
+    Number((await fleetUntil(server, ({ jobs }) => jobs.some(({ joined }) => joined))).jobs[0]!.id);
+  const endsTheSame = async (signal: NodeJS.Signals): Promise<v1.Run> => {
+    const run = await server.disturbed({
+      launch: () => server.launch(RUN),
+      when: ({ step }) => step >= 20n,
+      by: async () => {
+        process.kill(await pidOfEngine(), signal);
+        return undefined;
+      },
+    });
+    expect(run.stateDigest).toBe(alone);
+    expect(recordProblems(await server.events(run.runId))).toEqual([]);
+    return run;
+  };
+
+  it('brings engines to runs that wait, at most as many as it may have, and lets them go', async () => {
+    const runs = await Promise.all([1, 2, 3].map(() => server.launch(RUN)));
+    for (const { runId } of runs) expect((await server.completed(runId)).stateDigest).toBe(alone);
+    const { ended, problem } = await fleetUntil(server, isEmpty);
+    expect(ended.length).toBeLessThanOrEqual(2);
+    expect(ended.every(({ state, joined }) => state === 'COMPLETED' && joined)).toBe(true);
+    expect(problem).toBeUndefined();
+    expect(await server.engines()).toEqual([]);
+  });
+
+  it('lets its engines in by a token that its user alone can read, and that no command line or log has', async () => {
+    const file = join(server.dataFolder, 'fleet/token');
+    const secret = readFileSync(file, 'utf8').trim();
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const logs = readdirSync(join(server.dataFolder, 'fleet/logs')).map((name) =>
+      readFileSync(join(server.dataFolder, 'fleet/logs', name), 'utf8'),
+    );
+    expect(logs.length).toBeGreaterThan(0);
+    for (const text of [server.log, ...logs]) expect(text).not.toContain(secret.slice(-43));
+  });
+
+  it('takes a segment that an engine hands in when it is told to end, and goes on elsewhere', async () => {
+    const { runId } = await endsTheSame('SIGTERM');
+    const told = (await server.events(runId)).map(({ summary }) => summary);
+    expect(told.filter((one) => one.includes('lost its engine'))).toEqual([expect.stringContaining('ENGINE_LEFT')]);
+  });
+
+  it('goes on when an engine was killed, and says how it ended', async () => {
+    await endsTheSame('SIGKILL');
+    expect((await fleetUntil(server, isEmpty)).ended).toContainEqual(expect.objectContaining({ state: 'FAILED', reason: 'SIGKILL' }));
+  });
+
+  it('ends with a server that is killed, and the run goes on at its next start', async () => {
+    const { runId } = await server.launch(RUN);
+    await server.until(runId, ({ step }) => step >= 20n, 2);
+    const pid = await pidOfEngine();
+    await server.kill();
+    await server.orphansGone();
+    await untilGone(pid);
+    await server.start();
+    expect((await server.completed(runId)).stateDigest).toBe(alone);
+    await fleetUntil(server, isEmpty);
+  });
+});
+
+it('a fleet whose engines do not come up tries a few times, and says what the last one said where', async () => {
+  const server = await serverWith("command: [/bin/sh, -c, 'exit 3']\n");
+  const { runId } = await server.launch(RUN);
+  const waits = await server.until(runId, ({ waitingFor }) => /before its engine joined/.test(waitingFor?.message ?? ''));
+  expect(waits.waitingFor!.message).toMatch(
+    /\(FAILED, exit code 3\) before its engine joined; its output: .*local-\w+\.log; the next try is at/,
+  );
+  const { problem, ended } = await fleetUntil(server, ({ ended: all }) => all.length >= 2);
+  expect(problem!.code).toBe('FLEET_JOB_FAILED');
+  expect(ended).toHaveLength(2);
+});

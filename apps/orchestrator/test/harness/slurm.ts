@@ -1,0 +1,190 @@
+// A real Slurm of Debian's packages on this machine: munged, slurmctld and two slurmd under names of their own, in a temporary folder.
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const PROGRAMS = ['munged', 'slurmctld', 'slurmd', 'sbatch', 'squeue', 'scancel', 'sinfo', 'scontrol'];
+const STARTS_WITHIN_MS = 60_000;
+export const NODES = ['n1', 'n2'] as const;
+
+/** Why there can be no Slurm here; null: there can. */
+export function whyNoSlurm(): string | null {
+  if (process.getuid?.() !== 0) return 'Slurm is not tested: its daemons need root here';
+  const missing = PROGRAMS.filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
+  if (missing.length === 0) return null;
+  return `Slurm is not tested: ${missing.join(', ')} missing; apt-get install munge slurmctld slurmd slurm-client`;
+}
+
+export class TestSlurm {
+  private readonly daemons = new Map<string, ChildProcess>();
+
+  private constructor(readonly folder: string) {}
+
+  static async start(): Promise<TestSlurm> {
+    const slurm = new TestSlurm(mkdtempSync(join(tmpdir(), 'espalier-slurm-')));
+    chmodSync(slurm.folder, 0o755); // munged wants to be reached
+    const ports = await freePorts(3);
+    writeFileSync(slurm.conf, slurm.configuration(ports));
+    for (const name of ['state', 'munge', ...NODES]) mkdirSync(join(slurm.folder, name), { mode: 0o755 });
+    writeFileSync(join(slurm.folder, 'munge/key'), randomBytes(128), { mode: 0o400 });
+    slurm.daemon('munged', ['--foreground', '--force', ...['key', 'socket', 'pid', 'log', 'seed'].map((name) => slurm.mungeOption(name))]);
+    await slurm.until(() => existsSync(join(slurm.folder, 'munge/socket')), 'munged');
+    slurm.startController();
+    for (const node of NODES) slurm.startNode(node);
+    await slurm.isWhole();
+    return slurm;
+  }
+
+  get conf(): string {
+    return join(this.folder, 'slurm.conf');
+  }
+
+  /** A process that has these reaches it. */
+  get env(): Record<string, string> {
+    return { SLURM_CONF: this.conf };
+  }
+
+  startController(): void {
+    this.daemon('slurmctld', ['-D', '-f', this.conf]);
+  }
+
+  startNode(node: string): void {
+    this.daemon('slurmd', ['-D', '-f', this.conf, '-N', node], `slurmd ${node}`);
+  }
+
+  async kill(name: string): Promise<void> {
+    const child = this.daemons.get(name)!;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    await gone;
+  }
+
+  /** Runs one of Slurm's commands. */
+  run(program: string, args: readonly string[], input = ''): string {
+    return execFileSync(program, args, { env: { ...process.env, ...this.env }, encoding: 'utf8', input, stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+
+  /** Jobs that wait or run: id, state and reason. */
+  jobs(): { id: string; state: string; reason: string }[] {
+    return this.run('squeue', ['--noheader', '--format=%i|%T|%r'])
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => line.split('|'))
+      .map(([id, state, reason]) => ({ id: id!, state: state!, reason: reason! }));
+  }
+
+  /** The number of the last job that was submitted. */
+  submitted(): number {
+    return Math.max(0, ...this.run('squeue', ['--noheader', '--states=all', '--format=%i']).split('\n').filter(Boolean).map(Number));
+  }
+
+  /** A job of another user of the cluster. Returns its id. */
+  block(args: readonly string[]): string {
+    return this.run('sbatch', ['--parsable', '--output=/dev/null', ...args], '#!/bin/sh\nexec sleep 600\n').trim();
+  }
+
+  async until(isSo: () => boolean, what: string): Promise<void> {
+    for (const until = Date.now() + STARTS_WITHIN_MS; Date.now() < until;) {
+      try {
+        if (isSo()) return;
+      } catch {
+        // its controller does not answer yet
+      }
+      await sleep(50);
+    }
+    throw new Error(`Slurm did not get there: ${what}\n${this.logs()}`);
+  }
+
+  /** All nodes are up and free; one that was taken down is taken up again. */
+  async isWhole(): Promise<void> {
+    await this.until(() => {
+      const states = this.nodeStates();
+      states.forEach(
+        (state, index) => state.startsWith('down') && this.run('scontrol', ['update', `nodename=${NODES[index]}`, 'state=resume']),
+      );
+      return states.every((state) => state === 'idle');
+    }, 'all nodes');
+  }
+
+  async stop(): Promise<void> {
+    try {
+      for (const { id } of this.jobs()) this.run('scancel', [id]);
+      await this.until(() => this.jobs().length === 0, 'the end of its jobs');
+    } catch {
+      // it is gone
+    }
+    for (const name of [...this.daemons.keys()].reverse()) await this.kill(name);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  private nodeStates(): string[] {
+    return this.run('sinfo', ['--noheader', '--Node', '--partition=low', '--format=%T']).split('\n').filter(Boolean);
+  }
+
+  private mungeOption(name: string): string {
+    const option = { key: 'key-file', socket: 'socket', pid: 'pid-file', log: 'log-file', seed: 'seed-file' }[name]!;
+    return `--${option}=${join(this.folder, 'munge', name)}`;
+  }
+
+  private daemon(program: string, args: readonly string[], name = program): void {
+    const child = spawn(program, args, { stdio: 'ignore', env: { ...process.env, ...this.env } });
+    this.daemons.set(name, child);
+  }
+
+  private logs(): string {
+    return ['slurmctld', ...NODES]
+      .map((name) => join(this.folder, `${name}.log`))
+      .filter((file) => existsSync(file))
+      .map((file) => readFileSync(file, 'utf8').split('\n').slice(-8).join('\n'))
+      .join('\n');
+  }
+
+  /** Quick where Slurm's own times are minutes. */
+  private configuration([controller, ...nodes]: number[]): string {
+    const host = hostname().split('.')[0];
+    return [
+      'ClusterName=espalier',
+      `SlurmctldHost=${host}(127.0.0.1)`,
+      'SlurmUser=root',
+      'SlurmdUser=root',
+      'AuthType=auth/munge',
+      `AuthInfo=socket=${join(this.folder, 'munge/socket')}`,
+      `SlurmctldPort=${controller}`,
+      `StateSaveLocation=${join(this.folder, 'state')}`,
+      `SlurmdSpoolDir=${join(this.folder, '%n')}`,
+      `SlurmctldPidFile=${join(this.folder, 'slurmctld.pid')}`,
+      `SlurmdPidFile=${join(this.folder, '%n.pid')}`,
+      `SlurmctldLogFile=${join(this.folder, 'slurmctld.log')}`,
+      `SlurmdLogFile=${join(this.folder, '%n.log')}`,
+      'ProctrackType=proctrack/pgid',
+      'TaskPlugin=task/none',
+      'SelectType=select/cons_tres',
+      'SelectTypeParameters=CR_Core',
+      'SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0',
+      'PreemptType=preempt/partition_prio',
+      'PreemptMode=CANCEL',
+      'ReturnToService=2',
+      'KillWait=10',
+      'SlurmdTimeout=10',
+      'MpiDefault=none',
+      ...NODES.map((node, index) => `NodeName=${node} NodeHostname=${host} NodeAddr=127.0.0.1 Port=${nodes[index]} CPUs=1 RealMemory=2000`),
+      'PartitionName=low Nodes=n1,n2 Default=YES MaxTime=60 PriorityTier=1',
+      'PartitionName=high Nodes=n1,n2 MaxTime=60 PriorityTier=10 PreemptMode=OFF',
+      '',
+    ].join('\n');
+  }
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const listeners = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(listeners.map((one) => once(one, 'listening')));
+  const ports = listeners.map((one) => (one.address() as AddressInfo).port);
+  await Promise.all(listeners.map((one) => once(one.close(), 'close')));
+  return ports;
+}

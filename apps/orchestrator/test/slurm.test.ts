@@ -1,0 +1,177 @@
+// A fleet on a real Slurm of two nodes: given runs that wait, when jobs are cancelled, preempted, lost or refused, or Slurm is away, then
+// the runs go on and end in the bits of an undisturbed one, and no job is left over or asked for twice.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EspalierError, v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { isOver, TestServer, unary } from './harness/server.js';
+import { TestSlurm, whyNoSlurm } from './harness/slurm.js';
+
+const HANGS_AFTER_MS = 240_000;
+/** Long enough for Slurm to preempt its job. */
+const RUN: Partial<v1.RunSettings> = { totalSteps: 800, warmupSteps: 400 };
+const why = whyNoSlurm();
+if (why !== null) process.stderr.write(`${why}\n`);
+
+(why === null ? describe : describe.skip)('a fleet of Slurm', () => {
+  let slurm: TestSlurm;
+  let server: TestServer;
+  let alone: string;
+
+  const port = 20_000 + (process.pid % 20_000);
+  const fleetFile = (): string => join(slurm.folder, 'fleet.yaml');
+  const fleetText = (idleSeconds: number): string =>
+    `kind: slurm\nmax_engines: 2\ncpus: 1\nidle_seconds: ${idleSeconds}\npoll_seconds: 1\njoin: 127.0.0.1:${port}\n` +
+    'partitions: low\nmemory_gb: 1\ntime_limit_minutes: 10\nsbatch: [--nice=1]\n';
+
+  beforeAll(async () => {
+    const local = TestServer.inNewFolder();
+    await local.start();
+    alone = (await local.completed((await local.launch(RUN)).runId)).stateDigest;
+    await local.dispose();
+    slurm = await TestSlurm.start();
+    server = TestServer.inNewFolder({ ...slurm.env, ESPALIER_LEASE_SECONDS: '3' });
+    writeFileSync(fleetFile(), fleetText(10));
+    server.options = ['--listen', `127.0.0.1:${port}`, '--fleet', fleetFile()];
+    await server.start();
+  });
+
+  afterAll(async () => {
+    await server?.dispose();
+    await slurm?.stop();
+  });
+
+  async function fleetUntil(wanted: (fleet: v1.Fleet) => boolean): Promise<v1.Fleet> {
+    let fleet: v1.Fleet | undefined;
+    for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
+      ({ fleet } = await unary<v1.ListEnginesResponse>((done) => server.engineService.listEngines({}, done)));
+      if (wanted(fleet!)) return fleet!;
+      await sleep(50);
+    }
+    throw new Error(`the fleet did not get there: ${JSON.stringify(fleet)}\n${server.logTail()}`);
+  }
+  const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;
+  const trained = ({ step }: v1.Run): boolean => step >= 20n;
+  /** The job whose engine trains the run. */
+  const jobOf = async (runId: string): Promise<v1.FleetJob> => {
+    const engine = (await server.engines()).find((one) => one.runId === runId)?.name;
+    const job = (await fleetUntil(({ jobs }) => jobs.length > 0)).jobs.find((one) => one.engine === engine);
+    if (job === undefined) throw new EspalierError('RUN_FINISHED', 'no engine trains the run any more');
+    return job;
+  };
+
+  async function endsTheSame(by: (runId: string) => Promise<unknown>): Promise<v1.Run> {
+    const run = await server.disturbed({
+      launch: () => server.launch(RUN),
+      when: trained,
+      by: async (runId) => {
+        await by(runId);
+        return undefined;
+      },
+    });
+    expect(run.stateDigest).toBe(alone);
+    expect(recordProblems(await server.events(run.runId))).toEqual([]);
+    return run;
+  }
+  const lossesOf = async ({ runId }: v1.Run): Promise<string[]> =>
+    (await server.events(runId)).map(({ summary }) => summary).filter((one) => one.includes('lost its'));
+  const inGoodOrder = [expect.stringContaining('ENGINE_LEFT')];
+
+  it('brings an engine to a run that waits, and lets it go when nothing is left to do', async () => {
+    const { runId } = await server.launch(RUN);
+    const run = await server.completed(runId);
+    expect(run.stateDigest).toBe(alone);
+    expect(run.attempt).toBe(1);
+    expect(slurm.submitted()).toBe(1);
+    const { ended } = await fleetUntil(isEmpty);
+    expect(ended[0]).toMatchObject({ id: '1', state: 'COMPLETED', joined: true });
+    expect(slurm.jobs()).toEqual([]);
+    expect(await server.engines()).toEqual([]);
+  });
+
+  it('goes on after scancel in the middle of a segment, and nothing that was trained is lost', async () => {
+    const run = await endsTheSame(async (runId) => slurm.run('scancel', [(await jobOf(runId)).id]));
+    expect(await lossesOf(run)).toEqual(inGoodOrder);
+  });
+
+  it('goes on after a preemption, as soon as the other job is done', async () => {
+    const run = await endsTheSame(async (runId) => {
+      const { id } = await jobOf(runId);
+      const blocker = slurm.block(['--partition=high', '--nodes=2', '--exclusive']);
+      await fleetUntil(({ ended }) => ended.some((job) => job.id === id));
+      await server.until(runId, (one) => isOver(one) || one.waitingFor !== undefined);
+      slurm.run('scancel', [blocker]);
+    });
+    expect(await lossesOf(run)).toEqual(inGoodOrder);
+  });
+
+  it('goes on after a node went down', async () => {
+    let node = '';
+    await endsTheSame(async (runId) => {
+      ({ node } = await jobOf(runId));
+      slurm.run('scontrol', ['update', `nodename=${node}`, 'state=down', 'reason=test']);
+    });
+    const { ended } = await fleetUntil(({ ended }) => ended.some(({ state }) => state === 'NODE_FAIL'));
+    expect(ended.find(({ state }) => state === 'NODE_FAIL')).toMatchObject({ node });
+    await slurm.isWhole();
+  });
+
+  it('waits in a full queue, says why, and cancels the job that no run needs any more', async () => {
+    const blocker = slurm.block(['--partition=high', '--nodes=2', '--exclusive']);
+    await slurm.until(() => slurm.jobs().some(({ state }) => state === 'RUNNING'), 'a full cluster');
+    const { runId } = await server.launch(RUN);
+    const waits = await server.until(runId, ({ waitingFor }) => /waits \((Resources|Priority)\)/.test(waitingFor?.message ?? ''));
+    expect(waits.waitingFor!.code).toBe('ENGINE_UNAVAILABLE');
+    await unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
+    await fleetUntil(isEmpty);
+    expect(slurm.jobs().map(({ id }) => id)).toEqual([blocker]);
+    slurm.run('scancel', [blocker]);
+    await slurm.until(() => slurm.jobs().length === 0, 'an empty cluster');
+  });
+
+  it('asks a few times where Slurm takes no job, says why, and goes on when it does', async () => {
+    slurm.run('scontrol', ['update', 'partitionname=low', 'state=inactive']);
+    const { runId } = await server.launch(RUN);
+    const { problem, notBefore } = await fleetUntil((fleet) => fleet.problem !== undefined);
+    expect(problem).toMatchObject({ code: 'FLEET_JOB_REFUSED', message: expect.stringContaining('Required partition not available') });
+    expect(notBefore!.getTime()).toBeGreaterThan(Date.now());
+    await server.until(runId, ({ waitingFor }) => /partition not available/.test(waitingFor?.message ?? ''));
+    slurm.run('scontrol', ['update', 'partitionname=low', 'state=up']);
+    expect((await server.completed(runId)).stateDigest).toBe(alone);
+    expect(server.log.match(/Required partition not available/g)!.length).toBeLessThan(10);
+  });
+
+  it('trains on while Slurm does not answer, says so, and asks it again later', async () => {
+    const { runId } = await server.launch(RUN);
+    await server.until(runId, trained, 2);
+    await slurm.kill('slurmctld');
+    const { problem } = await fleetUntil((fleet) => fleet.problem !== undefined);
+    expect(problem).toMatchObject({ code: 'FLEET_UNREACHABLE', message: expect.stringContaining('squeue: ') });
+    slurm.startController();
+    expect((await server.completed(runId)).stateDigest).toBe(alone);
+    await fleetUntil(({ problem: now }) => now === undefined);
+  });
+
+  it('has as many engines as it may, and no more', async () => {
+    const before = slurm.submitted();
+    const runs = await Promise.all([1, 2, 3].map(() => server.launch(RUN)));
+    for (const { runId } of runs) expect((await server.completed(runId)).stateDigest).toBe(alone);
+    expect(slurm.submitted() - before).toBeLessThanOrEqual(2);
+    await fleetUntil(isEmpty);
+  });
+
+  it('has its jobs again after the server was killed, and asks for no other', async () => {
+    await server.kill();
+    writeFileSync(fleetFile(), fleetText(600));
+    await server.start();
+    const before = slurm.submitted();
+    await endsTheSame(async (runId) => {
+      const { id } = await jobOf(runId);
+      await server.kill();
+      await server.start();
+      expect((await fleetUntil(({ jobs }) => jobs.some(({ joined }) => joined))).jobs.map((job) => job.id)).toEqual([id]);
+    });
+    expect(slurm.submitted()).toBe(before + 1);
+  });
+});
