@@ -39,15 +39,22 @@ export class FleetToken {
     }
   }
 
-  /** A file with something else is not ours to replace. @throws EspalierError FILE_UNUSABLE */
+  /** Another secret in the file is not ours to replace. @throws EspalierError FILE_UNUSABLE */
   private isGood(text: string): boolean {
-    if (!text.startsWith('espalier_'))
-      throw new EspalierError('FILE_UNUSABLE', `${this.file} holds no token: remove the file, and the server puts one there`);
+    const refused = (what: string): EspalierError =>
+      new EspalierError(
+        'FILE_UNUSABLE',
+        `${this.file} holds ${what}: name another token_file, or remove the file, and the server makes one`,
+      );
+    if (!text.startsWith('espalier_')) throw refused('no token');
     try {
       const { role, expiresAt } = this.tokens.shown(text);
-      return role === 'engine' && Date.parse(expiresAt) - Date.now() > LEAST_DAYS * DAY_MS;
+      if (role !== 'engine') throw refused(`a token of the role ${role}`);
+      return Date.parse(expiresAt) - Date.now() > LEAST_DAYS * DAY_MS;
     } catch (error) {
-      if (error instanceof EspalierError && ['TOKEN_WRONG', 'TOKEN_REVOKED', 'TOKEN_EXPIRED'].includes(error.code)) return false;
+      if (!(error instanceof EspalierError)) throw error;
+      if (error.code === 'TOKEN_WRONG') throw refused('a token of another server');
+      if (error.code === 'TOKEN_REVOKED' || error.code === 'TOKEN_EXPIRED') return false;
       throw error;
     }
   }

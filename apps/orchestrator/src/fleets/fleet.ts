@@ -27,7 +27,8 @@ import { SlurmHost } from './slurm-host.js';
 
 /** The number of waiting runs may change many times a second. Looks are this far apart at least. */
 const LEAST_BETWEEN_LOOKS_MS = 1_000;
-const GB = 1e9;
+/** As Slurm counts. */
+const GB = 2 ** 30;
 
 /** For clients. */
 export interface FleetView {
