@@ -91,6 +91,8 @@ export interface MemoryPlan {
   availableBytes: number; // of the device
   hostBytes: number; // of the machine, where the device has memory of its own; else 0
   hostAvailableBytes: number;
+  devices: number; // that compute in a step
+  devicesThere: number; // that the session was given
   change: MemoryChange | null; // the smallest that makes it fit where it does not
 }
 

@@ -39,11 +39,14 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
   });
 }
 
-// The device that a name chooses.
+// The device that a name chooses: the first of those that are joined, with the threads that each has.
 Napi::Value device(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     if (!info[0].IsString()) throw Error(ErrorCode::kInvalidArgument, "device", "device must be a string");
-    return device_to_js(info.Env(), describe_device(parse_device(info[0].As<Napi::String>().Utf8Value(), 0)));
+    const BackendSpec spec = parse_devices(info[0].As<Napi::String>().Utf8Value(), 0).front();
+    DeviceDescription described = describe_device(spec);
+    if (spec.threads > 0) described.threads = spec.threads;
+    return device_to_js(info.Env(), described);
   });
 }
 

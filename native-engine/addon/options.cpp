@@ -17,9 +17,12 @@ constexpr std::pair<const char*, Importance> kImportances[] = {
 ComputeDType read_compute_dtype(const JsObject& options) { return options.choice("computeDtype", Words<ComputeDType>::all); }
 Importance read_importance(const JsObject& options) { return options.choice("importance", kImportances); }
 
-BackendSpec read_backend(const JsObject& options) {
-  return parse_device(options.string("device"), static_cast<int>(options.integer("threads", 0, kThreadsMax)));
+std::vector<BackendSpec> read_backends(const JsObject& options) {
+  return parse_devices(options.string("device"), static_cast<int>(options.integer("threads", 0, kThreadsMax)));
 }
+
+// Training alone takes more than the first device.
+BackendSpec read_backend(const JsObject& options) { return read_backends(options).front(); }
 
 }  // namespace
 
@@ -46,7 +49,9 @@ SessionOptions read_session_options(const JsObject& options) {
     out.trainer.planned_sparsity = *sparsity;
   }
   out.trainer.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
-  out.trainer.backend = read_backend(options);
+  const std::vector<BackendSpec> devices = read_backends(options);
+  out.trainer.backend = devices.front();
+  out.trainer.more_devices.assign(devices.begin() + 1, devices.end());
   return out;
 }
 

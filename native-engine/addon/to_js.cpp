@@ -88,6 +88,8 @@ Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
       .bytes("availableBytes", plan.available)
       .bytes("hostBytes", plan.host)
       .bytes("hostAvailableBytes", plan.host_available)
+      .count("devices", plan.devices)
+      .count("devicesThere", plan.devices_there)
       .set("change", plan.change ? to_js(env, *plan.change) : env.Null())
       .done();
 }

@@ -207,7 +207,9 @@ void run(const Options& o) {
   options.dtype = o.dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
   options.batch_size = o.batch;
   options.sequence_length = o.seq;
-  options.backend = parse_device(o.device, o.threads);
+  const std::vector<BackendSpec> devices = parse_devices(o.device, o.threads);
+  options.backend = devices.front();
+  options.more_devices.assign(devices.begin() + 1, devices.end());
   options.exact_sparse = !o.dense_products;
   options.checkpoint_activations = o.checkpoint;
   options.stream_weights = o.stream_weights;

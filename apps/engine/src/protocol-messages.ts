@@ -219,6 +219,8 @@ export function memoryMessage(plan: ProcessMemoryPlan, numericsFingerprint: stri
     processBytes: BigInt(plan.processBytes),
     hostBytes: BigInt(plan.hostBytes),
     hostAvailableBytes: BigInt(plan.hostAvailableBytes),
+    devices: plan.devices,
+    devicesThere: plan.devicesThere,
     change: plan.change === null ? undefined : { ...plan.change, totalBytes: BigInt(plan.change.totalBytes) },
     numericsFingerprint,
   };

@@ -49,6 +49,10 @@ void CpuBackend::upload(DevicePtr<std::byte> to, const void* from, uint64_t byte
 
 void CpuBackend::download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) { std::memcpy(to, host(from), bytes); }
 
+void CpuBackend::fetch(DevicePtr<std::byte> to, const Backend&, DevicePtr<const std::byte> from, uint64_t bytes) {
+  std::memcpy(host(to), host(from), bytes);
+}
+
 DevicePtr<std::byte> CpuBackend::take(uint64_t bytes) {
   void* p = mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) throw Error(ErrorCode::kOutOfMemory, "memory", "cannot reserve " + std::to_string(bytes) + " bytes");

@@ -39,6 +39,11 @@ void CudaBackend::synchronize() {
   copies_.synchronize();
 }
 
+void CudaBackend::fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes) {
+  const int source = dynamic_cast<const CudaBackend&>(other).card_;
+  stream_.copy_between_cards({to.address(), card_}, {from.address(), source}, bytes);
+}
+
 namespace {
 
 class CudaMoment final : public Moment {

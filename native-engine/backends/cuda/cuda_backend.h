@@ -22,6 +22,7 @@ class CudaBackend final : public Backend {
   void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override;
   void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override;
   void synchronize() override;
+  void fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes) override;
   std::unique_ptr<Moment> moment() override;
   void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) override;
   void ops_wait_for_copies() override;

@@ -93,6 +93,12 @@ class Stream {
     uint64_t address, pitch;  // bytes from one row to the next
   };
   void copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows);  // on the device
+  struct OnCard {
+    uint64_t address;
+    int card;
+  };
+  // Directly where the cards can, else through pinned memory of the host. The stream is of the card that is copied to.
+  void copy_between_cards(OnCard to, OnCard from, uint64_t bytes);
   void clear(uint64_t address, uint64_t bytes);
   void record(Event& event);
   void wait_for(const Event& event);

@@ -13,6 +13,10 @@ DeviceBuffer Backend::share(const void* host, uint64_t bytes) {
   return copy;
 }
 
+void Backend::fetch(DevicePtr<std::byte>, const Backend&, DevicePtr<const std::byte>, uint64_t) {
+  throw Error(ErrorCode::kNotSupported, "device", "this device can't read the memory of another one");
+}
+
 namespace {
 
 class ClockMoment final : public Moment {

@@ -34,6 +34,9 @@ class Backend {
   virtual void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) = 0;
   virtual void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) = 0;  // returns when the bytes are there
   virtual void synchronize() = 0;                                                        // returns when both queues are empty
+  // Copies from the memory of a like backend, whose queue is empty, also while that one's thread is at work. Joins the queue: the source
+  // must stay as it is until synchronize() returns.
+  virtual void fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes);
 
   template <class Op>
   void run(const Op& op) {

@@ -1,5 +1,6 @@
 #include "device/registry.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "espalier/error.h"
@@ -50,6 +51,33 @@ BackendSpec parse_device(const std::string& text, int threads) {
     throw Error(ErrorCode::kInvalidArgument, "device",
                 "device must be \"auto\", a backend's name or one of these with a number, as in name:0, not '" + text + "'");
   return spec;
+}
+
+std::vector<BackendSpec> parse_devices(const std::string& text, int threads) {
+  std::vector<BackendSpec> all;
+  for (size_t from = 0, plus = 0; plus != std::string::npos; from = plus + 1) {
+    plus = text.find('+', from);
+    all.push_back(parse_device(text.substr(from, plus == std::string::npos ? plus : plus - from), threads));
+  }
+  if (all.size() == 1) return all;
+  const auto refuse = [&](const std::string& why) { throw Error(ErrorCode::kInvalidArgument, "device", "'" + text + "': " + why); };
+  for (BackendSpec& spec : all) {
+    spec = resolve_backend(spec);
+    if (spec.name != all[0].name) refuse("the devices of one engine must be alike, and " + spec.name + " is not " + all[0].name);
+  }
+  const BackendKind& kind = kind_of(all[0]);
+  if (!kind.has_own_memory()) {
+    const int shared = describe_device(all[0]).threads / static_cast<int>(all.size());
+    for (BackendSpec& spec : all) spec.threads = threads > 0 ? threads : std::max(1, shared);
+  }
+  for (size_t i = 1; i < all.size(); i++) {
+    for (size_t j = 0; j < i && kind.has_own_memory(); j++)
+      if (all[i].device == all[j].device) refuse("a card can be named once, and " + describe_device(all[i]).name + " is named twice");
+    if (kind.fingerprint(all[i]) != kind.fingerprint(all[0]))
+      refuse("the devices of one engine must be alike, and " + describe_device(all[i]).name + " computes other bits than " +
+             describe_device(all[0]).name);
+  }
+  return all;
 }
 
 BackendSpec resolve_backend(BackendSpec spec, const std::vector<const BackendKind*>& among) {

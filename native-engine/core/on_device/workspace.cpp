@@ -83,6 +83,7 @@ void lay_out_results(Arena& a, Workspace& ws, const ModelConfig& c, const Worksp
     sums.hidden_dot = a.array<float>(w.hidden);
   }
   ws.sums = ws.shards[0];
+  ws.shard_bytes = (a.used - begin) / ws.shards.size();
   if (s.training) ws.gradient_squares = a.array<double>(1);
   ws.result_bytes = a.used - begin;
 }
@@ -103,9 +104,10 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     }
     ws.activation_bytes = a.used;
     const int64_t gradients = s.own_weights > 0 ? s.own_weights : lora_parameter_count(c, lora);
-    ws.lora_gradient = a.array<float>(gradients);
     // Own weights have no room for a second gradient: that of a shard is added to those before it as it is made.
-    ws.shard_gradient = s.shards > 1 && s.own_weights == 0 ? a.array<float>(gradients) : ws.lora_gradient;
+    const int64_t places = s.own_weights > 0 ? 1 : s.gradients;
+    for (int64_t i = 0; i < places; i++) ws.gradients.push_back(a.array<float>(gradients));
+    ws.shard_gradient = ws.gradients.back();
     ws.student_x = a.tensor(DType::kF32, n, w.hidden);
     ws.dx = a.tensor(DType::kF32, n, w.hidden);
     ws.dnorm = a.tensor(DType::kF32, n, w.hidden);
@@ -130,8 +132,14 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   return ws;
 }
 
-StepResults::StepResults(Backend& backend, const Workspace& ws) : begin_(ws.results.address()), bytes_(ws.result_bytes) {
+StepResults::StepResults(Backend& backend, const Workspace& ws)
+    : begin_(ws.results.address()), shard_bytes_(ws.shard_bytes), bytes_(ws.result_bytes) {
   backend.download(bytes_.data(), ws.results, bytes_.size());
+}
+
+void StepResults::take_shards(const StepResults& other, int64_t first, int64_t count) {
+  const auto from = static_cast<int64_t>(shard_bytes_) * first, bytes = static_cast<int64_t>(shard_bytes_) * count;
+  std::copy_n(other.bytes_.begin() + from, bytes, bytes_.begin() + from);
 }
 
 int64_t lora_parameter_count(const ModelConfig& c, const LoraSpec& lora) {

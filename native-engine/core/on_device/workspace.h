@@ -21,6 +21,7 @@ struct LayerActivations {
 struct WorkspaceShape {
   int64_t batch = 0, tokens = 0;  // N = batch * tokens, of one shard
   int64_t shards = 1;             // of a step
+  int64_t gradients = 1;          // places for LoRA's gradients: as many as their sum needs at once
   ComputeDType dtype = ComputeDType::kBF16;
   bool training = true;     // false: a forward pass of one role
   bool checkpoint = false;  // keep layer inputs only
@@ -47,7 +48,7 @@ struct Workspace {
 
   // The results of a step, in one block that is read once.
   DevicePtr<std::byte> results;
-  uint64_t result_bytes = 0;
+  uint64_t result_bytes = 0, shard_bytes = 0;  // those of the shards lie in front, each as large
   std::vector<ShardSums> shards;
   ShardSums sums;                      // of the shard at work, one of these
   DevicePtr<double> gradient_squares;  // [1], of LoRA's gradient
@@ -63,8 +64,9 @@ struct Workspace {
   // Gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B are written over the teacher's activations,
   // every other gradient over the value that it belongs to.
   Tensor dx, dnorm;
-  // Gradients of the step, and of the shard at work: the same memory where there is one shard, or where own weights learn.
-  DevicePtr<float> lora_gradient, shard_gradient;
+  // Places for gradients: the first is the step's, one of them is that of the shard at work. Own weights have one place for both.
+  std::vector<DevicePtr<float>> gradients;
+  DevicePtr<float> shard_gradient;
 
   // A chunk of tokens of the losses.
   int64_t chunk = 0;
@@ -80,13 +82,15 @@ Workspace lay_out_workspace(const ModelConfig& config, const LoraSpec& lora, con
 class StepResults {
  public:
   StepResults(Backend& backend, const Workspace& ws);
+  // Takes the sums of shards [first, first + count) from those of another device, whose workspace has the same layout.
+  void take_shards(const StepResults& other, int64_t first, int64_t count);
   template <class T>
   std::span<const T> at(DevicePtr<T> place, int64_t count) const {
     return {reinterpret_cast<const T*>(bytes_.data() + (place.address() - begin_)), static_cast<size_t>(count)};
   }
 
  private:
-  uint64_t begin_;
+  uint64_t begin_, shard_bytes_;
   std::vector<std::byte> bytes_;
 };
 

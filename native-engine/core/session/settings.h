@@ -27,6 +27,7 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("denseSteps", Opposite{trainer.exact_sparse});
   visit("checkpointActivations", trainer.checkpoint_activations);
   visit("microShards", trainer.micro_shards);
+  visit("gradientSum", trainer.gradient_sum);
   visit("streamWeights", trainer.stream_weights);
   visit("recoverLoraDropout", trainer.recover_lora_dropout);
   visit("recoverLoraRank", trainer.recover_lora_rank, 0);
@@ -61,6 +62,11 @@ template <>
 struct Words<RecoverWeights> {
   static constexpr std::array<std::pair<const char*, RecoverWeights>, 2> all = {
       {{"lora", RecoverWeights::kLora}, {"all", RecoverWeights::kAll}}};
+};
+template <>
+struct Words<GradientSum> {
+  static constexpr std::array<std::pair<const char*, GradientSum>, 2> all = {
+      {{"order", GradientSum::kOrder}, {"tree", GradientSum::kTree}}};
 };
 template <>
 struct Words<SparsityControl> {

@@ -2,17 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 
 #include "model/tensor_names.h"
 #include "step/projections.h"
+#include "step/step_sums.h"
 #include "step/token_losses.h"
 
 namespace espalier {
 
 namespace {
-
-constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 class Stopwatch {
  public:
@@ -59,19 +57,6 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
     c.model->fetch(std::min(l + 1, c.config().layer_count - 1));
     watch.lap(times.losses);
   }
-}
-
-// The mean of each layer's loss runs over the student's open hidden units.
-double layer_loss_count(const PassContext& c, const StepInput& in) {
-  int64_t open = 0;
-  for (float z : in.student->z.hidden) open += z != 0.0f;
-  return static_cast<double>(in.shards * c.rows() * open);
-}
-
-// d loss / d diff = layer_scale * diff, for each layer.
-float layer_scale(const PassContext& c, const StepInput& in) {
-  const double count = layer_loss_count(c, in);
-  return in.teacher && count > 0 ? static_cast<float>(2.0 * in.weights.layer / count) : 0.0f;
 }
 
 // The loss of this layer's output; empty where there is no teacher or no such layer.
@@ -128,83 +113,6 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
                                  in.student->lists.hidden_scale});
 }
 
-// The sums of the shards in `place`, `count` values each, added up in their order.
-template <class T>
-std::vector<double> sum_of_shards(const Workspace& ws, const StepResults& results, DevicePtr<T> ShardSums::* place, int64_t count) {
-  std::vector<double> sums;
-  for (const ShardSums& shard : ws.shards) {
-    const auto values = results.at(shard.*place, count);
-    if (sums.empty())
-      sums.assign(values.begin(), values.end());
-    else
-      for (int64_t i = 0; i < count; i++) sums[i] += values[i];
-  }
-  return sums;
-}
-
-// A hidden unit's sum takes part in the residual stream's gradient and in every layer's loss.
-std::vector<double> hidden_sums(const PassContext& c, const StepInput& in, const StepResults& results) {
-  const Workspace& ws = *c.ws;
-  const int64_t open = in.student->hidden_open, padded = padded_width(c.config().hidden_size);
-  const double scale = layer_scale(c, in);
-  std::vector<double> sums = sum_of_shards(ws, results, &ShardSums::hidden_dot, open);
-  if (!in.teacher) return sums;
-  for (const ShardSums& shard : ws.shards)
-    for (int64_t l = 0; l < c.config().layer_count; l++) {
-      const auto dots = results.at(shard.layer_dots + l * padded, open);
-      for (int64_t j = 0; j < open; j++) sums[j] += scale * dots[j];
-    }
-  return sums;
-}
-
-// For each mask the ops summed gradient * value over everything that the mask scales. Dividing that sum by the mask gives its gradient.
-Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResults& results) {
-  const ModelConfig& config = c.config();
-  const Role& role = *in.student;
-  const int64_t units = padded_width(config.intermediate_size);
-  const auto head_dots = sum_of_shards(*c.ws, results, &ShardSums::head_dots, config.layer_count * config.head_count);
-  const auto unit_dots = sum_of_shards(*c.ws, results, &ShardSums::unit_dots, config.layer_count * units);
-  const auto hidden_dots = hidden_sums(c, in, results);
-  Masks g{std::vector<float>(role.z.head.size(), 0.0f), std::vector<float>(role.z.intermediate.size(), 0.0f),
-          std::vector<float>(role.z.hidden.size(), 0.0f)};
-  const auto divide = [](double sum, float z) { return z == 0.0f ? 0.0f : static_cast<float>(sum / z); };
-  for (int64_t l = 0; l < config.layer_count; l++) {
-    const RoleLayer& r = role.layers[l];
-    for (int64_t i = 0; i < r.heads; i++) {
-      const int64_t at = l * config.head_count + r.head_index[i];
-      g.head[at] = divide(head_dots[l * config.head_count + i], role.z.head[at]);
-    }
-    for (int64_t i = 0; i < r.units; i++) {
-      const int64_t at = l * config.intermediate_size + r.unit_index[i];
-      g.intermediate[at] = divide(unit_dots[l * units + i], role.z.intermediate[at]);
-    }
-  }
-  for (int64_t j = 0; j < role.hidden_open; j++)
-    g.hidden[role.hidden_index[j]] = divide(hidden_dots[j], role.z.hidden[role.hidden_index[j]]);
-  return g;
-}
-
-double sum_of_rows(const PassContext& c, const StepResults& results, DevicePtr<double> ShardSums::* rows) {
-  double sum = 0;
-  for (const ShardSums& shard : c.ws->shards)
-    for (const double v : results.at(shard.*rows, c.rows())) sum += v;
-  return sum;
-}
-
-void read_losses(const PassContext& c, const StepInput& in, const StepResults& results, StepOutput& out) {
-  const Workspace& ws = *c.ws;
-  const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
-  double layer_sum = 0, kl_sum = 0, lm_sum = 0;
-  if (const double count = layer_loss_count(c, in); in.teacher && count > 0)
-    for (const double sum : sum_of_shards(ws, results, &ShardSums::layer_sums, c.config().layer_count)) layer_sum += sum / count;
-  if (kl) kl_sum = sum_of_rows(c, results, &ShardSums::kl_rows) * (in.weights.temperature * in.weights.temperature / batch_of(c, in));
-  if (lm && in.predictions > 0) lm_sum = sum_of_rows(c, results, &ShardSums::lm_rows) / static_cast<double>(in.predictions);
-  out.layer_loss = in.teacher ? layer_sum : kNotANumber;
-  out.kl_loss = kl ? kl_sum : kNotANumber;
-  out.lm_loss = lm ? lm_sum : kNotANumber;
-  out.loss = in.weights.layer * layer_sum + in.weights.kl * kl_sum + in.weights.lm * lm_sum;
-}
-
 bool has_token_loss(const StepInput& in) { return (in.teacher && in.weights.kl != 0) || in.weights.lm != 0; }
 
 // Forward and losses of one shard.
@@ -216,45 +124,104 @@ void run_forward(PassContext& c, const StepInput& in, bool gradients, StepTimes&
 }
 
 // After its forward pass, whose losses have begun the gradient of an lm_head of the student's own.
-void run_backward(PassContext& c, const StepInput& in, int64_t lora_size, StepTimes& times) {
-  Workspace& ws = *c.ws;
+void run_backward(PassContext& c, const StepInput& in, StepTimes& times) {
   Stopwatch watch(*c.backend, in.timed);
-  c.backend->run(Clear{ws.sums.hidden_dot, in.student->hidden_width});
+  c.backend->run(Clear{c.ws->sums.hidden_dot, in.student->hidden_width});
   backward(c, in, has_token_loss(in));
-  if (ws.shard_gradient != ws.lora_gradient) c.backend->run(Add{ws.lora_gradient, ws.shard_gradient, lora_size});
   watch.lap(times.backward);
 }
 
-// Calls `pass` with the input of each shard, in their order.
+// Calls `pass` with the input of one shard.
 template <class F>
-void each_shard(PassContext& c, const StepInput& in, F&& pass) {
-  Workspace& ws = *c.ws;
+void with_shard(PassContext& c, const StepInput& in, int64_t index, F&& pass) {
+  const int64_t row = index * c.rows();
   StepInput shard = in;
-  for (const ShardSums& sums : ws.shards) {
-    ws.sums = sums;
-    pass(shard);
-    shard.ids = shard.ids + c.rows();
-    c.first_row += c.rows();
-    if (shard.targets) shard.targets = shard.targets + c.rows();
-  }
+  shard.ids = shard.ids + row;
+  if (shard.targets) shard.targets = shard.targets + row;
+  c.ws->sums = c.ws->shards[static_cast<size_t>(index)];
+  c.first_row = row;
+  pass(shard);
   c.first_row = 0;
 }
 
+// The gradients of shards, added up in places of the workspace.
+class ShardGradients {
+ public:
+  ShardGradients(PassContext& c, const StepInput& in, StepTimes& times)
+      : c_(c), in_(in), times_(times), size_(in.student->lora ? in.student->lora.layout->lora_size() : 0) {}
+
+  // In one place, to which each shard adds as it is computed.
+  void in_place(int64_t first, int64_t count) {
+    clear(0);
+    for (int64_t i = first; i < first + count; i++) run(i, 0);
+  }
+  void in_order(int64_t first, int64_t count) {
+    clear(0);
+    for (int64_t i = first; i < first + count; i++) {
+      clear(1);
+      run(i, 1);
+      add(0, 1);
+    }
+  }
+  // The sum of two halves, of which the first is the larger one where they are not equal. It lies in `place`.
+  void in_tree(int64_t first, int64_t count, size_t place) {
+    if (count == 1) {
+      clear(place);
+      return run(first, place);
+    }
+    const int64_t half = (count + 1) / 2;
+    in_tree(first, half, place);
+    in_tree(first + half, count - half, place + 1);
+    add(place, place + 1);
+  }
+
+ private:
+  DevicePtr<float> at(size_t place) const { return c_.ws->gradients[place]; }
+  void clear(size_t place) { c_.backend->run(Clear{at(place), size_}); }
+  void add(size_t to, size_t from) {
+    Stopwatch watch(*c_.backend, in_.timed);
+    c_.backend->run(Add{at(to), at(from), size_});
+    watch.lap(times_.backward);
+  }
+  void run(int64_t shard, size_t place) {
+    c_.ws->shard_gradient = at(place);
+    with_shard(c_, in_, shard, [&](const StepInput& input) {
+      run_forward(c_, input, true, times_);
+      run_backward(c_, input, times_);
+    });
+  }
+
+  PassContext& c_;
+  const StepInput& in_;
+  StepTimes& times_;
+  int64_t size_;
+};
+
 }  // namespace
 
-StepOutput run_step(PassContext& c, const StepInput& in) {
+int64_t gradient_places(int64_t shards, bool in_tree) {
+  if (!in_tree) return shards > 1 ? 2 : 1;
+  int64_t places = 1;
+  for (int64_t largest = shards; largest > 1; largest = (largest + 1) / 2) places++;
+  return places;
+}
+
+void run_shards(PassContext& c, const StepInput& in, int64_t first, int64_t count, StepTimes& times) {
+  ShardGradients gradients(c, in, times);
+  if (in.student->lora.has_own_weights() || in.shards == 1) return gradients.in_place(first, count);
+  if (in.in_tree) return gradients.in_tree(first, count, 0);
+  gradients.in_order(first, count);
+}
+
+StepOutput finish_step(PassContext& c, const StepInput& in, const std::vector<OtherShards>& others, const StepTimes& times) {
   Workspace& ws = *c.ws;
   StepOutput out;
-  const int64_t lora_size = in.student->lora ? in.student->lora.layout->lora_size() : 0;
-  c.backend->run(Clear{ws.lora_gradient, lora_size});
-  each_shard(c, in, [&](const StepInput& shard) {
-    if (ws.shard_gradient != ws.lora_gradient) c.backend->run(Clear{ws.shard_gradient, lora_size});
-    run_forward(c, shard, true, out.times);
-    run_backward(c, shard, lora_size, out.times);
-  });
+  out.times = times;
   Stopwatch watch(*c.backend, in.timed);
-  c.backend->run(SquareSum{ws.lora_gradient, lora_size, ws.gradient_squares});
-  const StepResults results(*c.backend, ws);
+  const int64_t size = in.student->lora ? in.student->lora.layout->lora_size() : 0;
+  c.backend->run(SquareSum{ws.gradients[0], size, ws.gradient_squares});
+  StepResults results(*c.backend, ws);
+  for (const OtherShards& other : others) results.take_shards(other.results, other.first, other.count);
   out.gradient_squares = results.at(ws.gradient_squares, 1)[0];
   out.grad_z = mask_gradients(c, in, results);
   read_losses(c, in, results, out);
@@ -262,9 +229,15 @@ StepOutput run_step(PassContext& c, const StepInput& in) {
   return out;
 }
 
+StepOutput run_step(PassContext& c, const StepInput& in) {
+  StepTimes times;
+  run_shards(c, in, 0, in.shards, times);
+  return finish_step(c, in, {}, times);
+}
+
 double loss_of(PassContext& c, const StepInput& in) {
   StepOutput out;
-  each_shard(c, in, [&](const StepInput& shard) { run_forward(c, shard, false, out.times); });
+  for (int64_t i = 0; i < in.shards; i++) with_shard(c, in, i, [&](const StepInput& shard) { run_forward(c, shard, false, out.times); });
   read_losses(c, in, StepResults(*c.backend, *c.ws), out);
   return out.loss;
 }

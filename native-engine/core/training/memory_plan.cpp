@@ -95,8 +95,21 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
     plan.teachers = trained.own_weights ? 0 : plan.lora;
     plan.scratch += kProcessBytes + refit_bytes;
   }
-  plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
+  plan.devices = devices_at_work(options, trained.own_weights);
+  plan.devices_there = static_cast<int64_t>(options.more_devices.size()) + 1;
   plan.available = describe_device(backend).memory_available_bytes;
+  // Another device has the weights and the pass, and of the state LoRA alone.
+  const auto others = static_cast<uint64_t>(plan.devices - 1);
+  if (kind.has_own_memory()) {
+    for (uint64_t i = 0; i < others; i++)
+      plan.available = std::min(plan.available, describe_device(options.more_devices[i]).memory_available_bytes);
+    if (options.stream_weights) plan.host += others * layer_bytes(config, weight_bytes).all;
+  } else {
+    plan.activations *= others + 1;
+    plan.teachers += others * teacher_bytes;
+    plan.scratch += others * (trained_bytes + ws.scratch_bytes + kind.scratch_bytes(backend, config, scratch));
+  }
+  plan.total = plan.weights + plan.lora + plan.optimizer + plan.activations + plan.teachers + plan.scratch;
   return plan;
 }
 
@@ -130,6 +143,7 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const L
   MemoryPlan larger = own.total > learning.total ? own : learning;
   larger.state = learning.state;
   larger.own_state = own.own_state;
+  larger.devices = learning.devices;
   return larger;
 }
 
@@ -189,6 +203,7 @@ WorkspaceShape training_shape(const TrainerOptions& options) {
   WorkspaceShape shape;
   shape.batch = options.batch_size / options.micro_shards;
   shape.shards = options.micro_shards;
+  shape.gradients = gradient_places(options.micro_shards, options.gradient_sum == GradientSum::kTree);
   shape.tokens = options.sequence_length;
   shape.dtype = options.dtype;
   shape.checkpoint = options.checkpoint_activations;

@@ -19,17 +19,14 @@ constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 // A step of one shard, for as long as it lives.
 class OneShard {
  public:
-  OneShard(Workspace& ws, TrainerOptions& options)
-      : ws_(ws), options_(options), shards_(ws.shards), gradient_(ws.shard_gradient), count_(options.micro_shards) {
+  OneShard(Workspace& ws, TrainerOptions& options) : ws_(ws), options_(options), shards_(ws.shards), count_(options.micro_shards) {
     ws.shards.resize(1);
-    ws.shard_gradient = ws.lora_gradient;
     options.micro_shards = 1;
   }
   OneShard(const OneShard&) = delete;
   OneShard& operator=(const OneShard&) = delete;
   ~OneShard() {
     ws_.shards = shards_;
-    ws_.shard_gradient = gradient_;
     options_.micro_shards = count_;
   }
 
@@ -37,7 +34,6 @@ class OneShard {
   Workspace& ws_;
   TrainerOptions& options_;
   std::vector<ShardSums> shards_;
-  DevicePtr<float> gradient_;
   int64_t count_;
 };
 

@@ -202,7 +202,8 @@ bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel
   const auto loss = [&] {
     double sum = 0;
     for (int64_t i = 0; i < options_.recover_refit_batches && !cancel.load(); i++)
-      with_input(z, plan.losses, batch(plan.seed, step() + i), {}, [&](StepInput& in) { sum += loss_of(context_, in); });
+      sum += loss_of(context_, send_request(request_for(z, plan.losses, batch(plan.seed, step() + i), {}), state_.lora(), teacher_,
+                                            student_block_, student_));
     return sum;
   };
   const double before = loss();

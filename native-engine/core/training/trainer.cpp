@@ -1,7 +1,6 @@
 // The training session around the steps: data order, sampling, update, teachers, skips.
 #include "espalier/trainer.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -80,7 +79,8 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateL
       state_(*backend_, layout),
       student_block_(*backend_),
       teacher_block_(*backend_),
-      ahead_(kind_of(resolve_backend(options.backend)).has_own_memory()) {
+      ahead_(kind_of(resolve_backend(options.backend)).has_own_memory()),
+      more_(model, state_.layout(), options) {
   const auto lora_bytes = static_cast<uint64_t>(layout.lora_size()) * sizeof(float);
   for (int i = 0; i < (ahead_ ? 2 : 1) && !layout.has_own_weights(); i++) teacher_lora_[i] = backend_->allocate(lora_bytes);
   WorkspaceShape shape = training_shape(options_);
@@ -108,7 +108,15 @@ void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
   data_ = std::move(train);
 }
 
-void TrainerImpl::use_intact_teacher() { teacher_ = compile_role(make_intact_role(model_.weights()), {}, teacher_block_); }
+void TrainerImpl::use_intact_teacher() { set_teacher(make_intact_role(model_.weights()), nullptr); }
+
+// Waits until both queues are empty before the lists are uploaded.
+void TrainerImpl::set_teacher(Role role, const HostBuffer* lora) {
+  const DeviceLora there{&layout(), teacher_lora_[place_].data().as<float>(), {}};
+  teacher_ = compile_role(std::move(role), lora ? there : DeviceLora{}, teacher_block_);
+  teacher_on_host_ = lora;
+  teacher_version_++;
+}
 
 std::shared_ptr<const Teacher> TrainerImpl::keep_teacher(const TrainState& snapshot) {
   if (snapshot.size() != layout().size() || !(snapshot.gates() == layout().gates()) || layout().has_own_weights())
@@ -141,49 +149,9 @@ void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
   if (teacher != expected_) bring(*teacher);
   place_ = next_place();
   const auto& kept = static_cast<const KeptTeacher&>(*teacher);
-  // Waits until both queues are empty before the lists are uploaded.
-  teacher_ = compile_role(make_role(model_.weights(), kept.masks, options_.exact_sparse),
-                          {&layout(), teacher_lora_[place_].data().as<float>()}, teacher_block_);
+  set_teacher(make_role(model_.weights(), kept.masks, options_.exact_sparse), &kept.lora);
   in_use_ = teacher;
   expected_ = nullptr;
-}
-
-StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
-                                const LoraDropping& dropping) {
-  StepOutput out;
-  with_input(student_masks, losses, tokens, dropping, [&](StepInput& in) {
-    in.timed = timed;
-    out = run_step(context_, in);
-  });
-  return out;
-}
-
-// One upload brings the student's role, the tokens and the targets to the device.
-void TrainerImpl::with_input(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping,
-                             const std::function<void(StepInput&)>& use) {
-  const bool own = layout().has_own_weights();
-  Role role = make_role(model_.weights(), student_masks, options_.exact_sparse || own);
-  if (own) take_own_vectors(layout(), state_.own_vectors(), role);
-  const bool taught = losses.layer != 0 || losses.kl != 0;
-  const std::vector<int32_t>& ids = tokens.ids;
-  const std::vector<int32_t> targets = losses.lm != 0 ? tokens.targets : std::vector<int32_t>{};
-  const std::vector<int32_t> match = taught ? match_hidden(role, teacher_) : std::vector<int32_t>{};
-  student_block_.begin(role_room(role) + UploadBlock::room_for(ids) + UploadBlock::room_for(targets) + UploadBlock::room_for(match));
-  DeviceLora lora = state_.lora();
-  lora.dropping = dropping;
-  const DeviceRole student = place_role(std::move(role), lora, student_block_);
-  StepInput in;
-  in.student = &student;
-  in.teacher = taught ? &teacher_ : nullptr;
-  in.weights = losses;
-  in.ids = student_block_.add(ids);
-  in.targets = student_block_.add(targets);
-  in.predictions = std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; });
-  in.hidden_match = student_block_.add(match);
-  in.shards = options_.micro_shards;
-  in.checkpoint = options_.checkpoint_activations;
-  student_block_.send();
-  use(in);
 }
 
 TokenRows TrainerImpl::batch(uint64_t seed, int64_t step) const {
@@ -212,7 +180,7 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   report.scheduled_sparsity = plan.scheduled_sparsity[index];
   const StepOutput out =
       step_on(z, plan.losses, tokens, timed, {plan.train_masks ? 0.0 : options_.recover_lora_dropout, plan.seed, step()});
-  const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, gates, out, workspace_.lora_gradient});
+  const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, gates, out, workspace_.gradients[0]});
   state_.step++;
   report.loss = out.loss + update.lagrangian;
   report.layer_loss = out.layer_loss;
@@ -242,9 +210,7 @@ void TrainerImpl::measured_step(const Masks& student_masks, const LossWeights& l
   one_step(plan, 0, student_masks, rows_of(std::move(ids)), true);
 }
 
-void TrainerImpl::set_teacher_masks(const Masks& masks) {
-  teacher_ = compile_role(make_role(model_.weights(), masks, options_.exact_sparse), {}, teacher_block_);
-}
+void TrainerImpl::set_teacher_masks(const Masks& masks) { set_teacher(make_role(model_.weights(), masks, options_.exact_sparse), nullptr); }
 
 int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
                                  const std::atomic<bool>& cancel) {
@@ -294,16 +260,19 @@ void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
   UploadBlock block(*backend_);
   std::swap(block, teacher_block_);
   DeviceRole kept = std::move(teacher_);
+  const HostBuffer* const kept_lora = teacher_on_host_;
   set_teacher_masks(probe.teacher);
   const StepOutput out = step_on(probe.student, losses, rows_of({probe.input_ids.begin(), probe.input_ids.end()}), false);
   std::swap(block, teacher_block_);
   teacher_ = std::move(kept);
+  teacher_on_host_ = kept_lora;
+  teacher_version_++;
   probe.loss = out.loss;
   probe.layer_loss = out.layer_loss;
   probe.kl_loss = out.kl_loss;
   probe.grad_z = out.grad_z;
   probe.grad_log_alpha = log_alpha_gradient(probe.student, out.grad_z);
-  probe.grad_lora = download<float>(*backend_, workspace_.lora_gradient, layout().lora_size());
+  probe.grad_lora = download<float>(*backend_, workspace_.gradients[0], layout().lora_size());
 }
 
 uint64_t TrainerImpl::peak_bytes() const { return peak_resident_bytes(); }

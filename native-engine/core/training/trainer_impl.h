@@ -4,6 +4,7 @@
 #include "method/one_shot.h"
 #include "step/step.h"
 #include "training/device_home.h"
+#include "training/more_devices.h"
 #include "training/refit.h"
 
 namespace espalier {
@@ -50,8 +51,8 @@ class TrainerImpl final : public Trainer {
   void bring(const Teacher& teacher);
   StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
                      const LoraDropping& dropping = {});
-  void with_input(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping,
-                  const std::function<void(StepInput&)>& use);
+  StepRequest request_for(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping);
+  void set_teacher(Role role, const HostBuffer* lora);  // whose LoRA is on the device, or has none
   TokenRows batch(uint64_t seed, int64_t step) const;
   TokenRows rows_of(std::vector<int32_t> ids) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
@@ -80,10 +81,13 @@ class TrainerImpl final : public Trainer {
   std::array<DeviceBuffer, 2> teacher_lora_;
   int place_ = 0;
   std::shared_ptr<const Teacher> in_use_, expected_;  // their copies may be under way
-  DeviceRole teacher_;
+  DeviceRole teacher_, student_;
+  const HostBuffer* teacher_on_host_ = nullptr;  // LoRA of the teacher in use
+  int64_t teacher_version_ = 0;
   std::shared_ptr<const DeviceBuffer> memory_;
   Workspace workspace_;
   PassContext context_;
+  MoreDevices more_;
   StepTimes last_times_;
   std::optional<RefitReport> last_refit_;
 };

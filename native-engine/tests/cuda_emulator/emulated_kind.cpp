@@ -15,18 +15,19 @@ cuda::emulator::Behaviour behaviour_of(const std::string& kernels) {
 
 class EmulatedCudaKind final : public BackendKind {
  public:
-  EmulatedCudaKind(std::string name, std::string device) : name_(std::move(name)), device_(std::move(device)) {}
+  EmulatedCudaKind(std::string name, std::vector<std::string> devices) : name_(std::move(name)), devices_(std::move(devices)) {}
   std::string name() const override { return name_; }
   std::vector<DeviceDescription> devices() const override {
     const cuda::emulated::Card card = cuda::emulated::list_cards().cards.at(0);
     DeviceDescription d;
-    d.name = device_;
     d.model = card.model;
     d.kernels = {"early", "late"};
     d.kernels_in_use = d.kernels.back();
     d.threads = 1;
     d.memory_bytes = d.memory_available_bytes = card.memory_bytes;
-    return {d};
+    std::vector<DeviceDescription> all(devices_.size(), d);
+    for (size_t i = 0; i < all.size(); i++) all[i].name = devices_[i];
+    return all;
   }
   std::string fingerprint(const BackendSpec&) const override { return "emulated"; }
   uint64_t scratch_bytes(const BackendSpec&, const ModelConfig& config, const ScratchShape& shape) const override {
@@ -39,22 +40,23 @@ class EmulatedCudaKind final : public BackendKind {
       cuda::emulated::behave(behaviour_of(late("ops")), behaviour_of(late("copies")));
     else
       cuda::emulated::behave(behaviour_of(spec.kernels));
-    return std::make_unique<cuda::emulated::CudaBackend>(0);
+    return std::make_unique<cuda::emulated::CudaBackend>(spec.device);
   }
 
  private:
-  std::string name_, device_;
+  std::string name_;
+  std::vector<std::string> devices_;
 };
 
 }  // namespace
 
 const BackendKind& emulated_cuda_kind() {
-  static const EmulatedCudaKind kind(kEmulatedCuda, kEmulatedCuda);
+  static const EmulatedCudaKind kind(kEmulatedCuda, {kEmulatedCuda, "emulated:1", "emulated:2", "emulated:3"});
   return kind;
 }
 
 const BackendKind& rehearsed_cuda_kind() {
-  static const EmulatedCudaKind kind("cuda", "cuda:0");
+  static const EmulatedCudaKind kind("cuda", {"cuda:0"});
   return kind;
 }
 

@@ -1,5 +1,6 @@
 // The emulator's half of runtime.h: streams whose work is done as early or as late as the real ones may do it.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -29,7 +30,7 @@ thread_local NewStreams new_streams;
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kInternal, "emulator", what); }
 
 // Once a kernel has failed for good, nothing more can be done on the card.
-bool lost = false;
+std::atomic<bool> lost = false;
 void must_not_be_lost() {
   if (lost) throw_device_lost("the emulated card is lost");
 }
@@ -165,6 +166,13 @@ void Stream::copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows) {
                 nullptr, 0});
 }
 
+void Stream::copy_between_cards(OnCard to, OnCard from, uint64_t bytes) {
+  if (to.card == from.card) refuse("a copy between cards has one card at both ends");
+  std::byte* real_to = real_memory(to.address, bytes);
+  const std::byte* real_from = real_memory(from.address, bytes);
+  handle_->add({[=] { std::memcpy(real_to, real_from, bytes); }, nullptr, 0});
+}
+
 void Stream::clear(uint64_t address, uint64_t bytes) {
   std::byte* real = real_memory(address, bytes);
   handle_->add({[=] { std::memset(real, 0, bytes); }, nullptr, 0});
@@ -192,7 +200,8 @@ void Stream::synchronize() {
 void add_launch(StreamHandle stream, const Shape& shape, std::function<void()> kernel) {
   note_launch(shape.name);
   stream->add({[=, behaviour = stream->behaviour, kernel = std::move(kernel)] {
-                 if (lost = is_to_fail(shape.name); lost) throw_device_lost(std::string("kernel ") + shape.name + " was made to fail");
+                 if (is_to_fail(shape.name)) lost = true;
+                 if (lost) throw_device_lost(std::string("kernel ") + shape.name + " was made to fail");
                  run_grid(shape, behaviour, kernel);
                },
                nullptr, 0});

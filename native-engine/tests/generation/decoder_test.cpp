@@ -145,7 +145,7 @@ TEST(Decoder, RunsOnEveryDevice) {
   const auto model = load_model(tiny_model());
   const auto ids = some_ids(model->config(), 12);
   for (const DeviceDescription& device : list_devices()) {
-    if (!device.problem.empty()) continue;
+    if (!device.problem.empty() || device.name.starts_with("emulated:")) continue;  // cards after the first
     const BackendSpec spec = parse_device(device.name, 2);
     const auto backend = make_backend(spec);
     Decoder decoder(*backend, model, {1, 5, 12, ComputeDType::kF32});

@@ -63,8 +63,9 @@ TEST_F(Determinism, ShardsAreResumedAndRecomputed) {
 namespace {
 
 StepProbe probe_of(const std::shared_ptr<const ModelWeights>& model, ComputeDType dtype, std::span<const uint32_t> ids, int64_t sequences,
-                   int64_t shards) {
+                   int64_t shards, GradientSum sum = GradientSum::kTree) {
   TrainerOptions options;
+  options.gradient_sum = sum;
   options.dtype = dtype;
   options.batch_size = sequences;
   options.micro_shards = shards;
@@ -92,12 +93,15 @@ TEST_F(Determinism, AShardIsComputedAsIfItWereAlone) {
   constexpr int64_t kSequences = 4, kTokens = 24;
   const auto tokens = random_tokens(model->config().vocab_size, kSequences * kTokens);
   for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) {
-    const StepProbe together = probe_of(model, dtype, tokens->ids, kSequences, kSequences);
-    std::vector<float> sum(together.grad_lora.size(), 0.0f), backwards = sum;
+    const auto probed = [&](GradientSum sum) { return probe_of(model, dtype, tokens->ids, kSequences, kSequences, sum); };
+    const StepProbe together = probed(GradientSum::kOrder), tree = probed(GradientSum::kTree);
+    std::vector<float> sum(together.grad_lora.size(), 0.0f), backwards = sum, halves = sum;
     std::vector<StepProbe> alone;
     for (int64_t s = 0; s < kSequences; s++)
       alone.push_back(probe_of(model, dtype, std::span(tokens->ids).subspan(s * kTokens, kTokens), 1, 1));
     double loss = 0;
+    const auto part = [&](int64_t s, size_t i) { return alone[s].grad_lora[i] / kSequences; };
+    for (size_t i = 0; i < halves.size(); i++) halves[i] = (part(0, i) + part(1, i)) + (part(2, i) + part(3, i));
     for (int64_t s = 0; s < kSequences; s++) {
       for (size_t i = 0; i < sum.size(); i++) {
         sum[i] += alone[s].grad_lora[i] / kSequences;
@@ -107,6 +111,9 @@ TEST_F(Determinism, AShardIsComputedAsIfItWereAlone) {
     }
     EXPECT_EQ(std::memcmp(together.grad_lora.data(), sum.data(), sum.size() * sizeof(float)), 0);
     EXPECT_NE(std::memcmp(together.grad_lora.data(), backwards.data(), sum.size() * sizeof(float)), 0) << "the order of the shards counts";
+    EXPECT_EQ(std::memcmp(tree.grad_lora.data(), halves.data(), sum.size() * sizeof(float)), 0);
+    EXPECT_NE(std::memcmp(tree.grad_lora.data(), sum.data(), sum.size() * sizeof(float)), 0) << "a tree of four is another sum";
+    EXPECT_EQ(tree.loss, together.loss);
     EXPECT_NEAR(together.loss, loss, 1e-12 * std::abs(loss));
     // The sums of a unit are f32 and may cancel: what rounding leaves of them goes by the largest gradient, not by the unit's own.
     double largest = 0;

@@ -96,7 +96,7 @@ TEST_F(Dropout, AgreesOnEveryDevice) {
   const Slope expected = slope(*session());
   int devices = 0;
   for (const DeviceDescription& device : list_devices()) {
-    if (!device.problem.empty() || device.name == "cpu") continue;
+    if (!device.problem.empty() || device.name == "cpu" || device.name.starts_with("emulated:")) continue;  // cards after the first
     const Slope found = slope(*session([&](TrainerOptions& o) { o.backend = parse_device(device.name, 2); }));
     EXPECT_NEAR(found.loss, expected.loss, 1e-4) << device.name;
     EXPECT_LT(difference(found.gradient, expected.gradient), 1e-4) << device.name;

@@ -34,6 +34,11 @@ TEST(Fingerprint, ChangesWithWhatTheResultDependsOn) {
   EXPECT_EQ(one, numerics_fingerprint(options));
   options.checkpoint_activations = true;
   EXPECT_EQ(one, numerics_fingerprint(options)) << "the same bits";
+  for (const int64_t shards : {1, 2, 4}) {
+    options.micro_shards = shards;
+    options.more_devices.assign(static_cast<size_t>(shards) - 1, options.backend);
+    EXPECT_EQ(one, numerics_fingerprint(options)) << "the number of devices decides no bit, and shards are a setting of the run";
+  }
   options.backend.threads = 2;
   EXPECT_NE(one, numerics_fingerprint(options));
   options.backend.threads = 1;

@@ -29,7 +29,9 @@ type Stored<T> = T extends string | boolean | readonly string[]
                     ? Word<keyof typeof v1.MaskRounding, 'MASK_ROUNDING_'>
                     : T extends v1.RecoverWeights
                       ? Word<keyof typeof v1.RecoverWeights, 'RECOVER_WEIGHTS_'>
-                      : never;
+                      : T extends v1.GradientSum
+                        ? Word<keyof typeof v1.GradientSum, 'GRADIENT_SUM_'>
+                        : never;
 
 /** All settings, each as it is in events. */
 export type SettingValues = { [K in SettingName]-?: Stored<NonNullable<v1.RunSettings[K]>> };

@@ -144,6 +144,14 @@ void Stream::copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows) {
                          native(handle_)),
        "a copy failed");
 }
+void Stream::copy_between_cards(OnCard to, OnCard from, uint64_t bytes) {
+  int can = 0;
+  // Without access the driver takes the bytes through pinned memory of its own. To ask anew costs nothing beside a copy.
+  if (cudaDeviceCanAccessPeer(&can, to.card, from.card) == cudaSuccess && can && cudaDeviceEnablePeerAccess(from.card, 0) != cudaSuccess)
+    cudaGetLastError();  // it is given already, else the copy goes the other way
+  must(cudaMemcpyPeerAsync(native(to.address), to.card, native(from.address), from.card, bytes, native(handle_)),
+       "a copy between cards failed");
+}
 void Stream::clear(uint64_t address, uint64_t bytes) {
   must(cudaMemsetAsync(native(address), 0, bytes, native(handle_)), "clearing memory failed");
 }

@@ -15,10 +15,11 @@ struct MemoryChange {
   uint64_t total = 0;
 };
 
-struct MemoryPlan {  // bytes, on the device
+struct MemoryPlan {  // bytes: on the device; of several cards on each, the first of which needs the most; of several processors in all
   uint64_t weights = 0, lora = 0, optimizer = 0, activations = 0, teachers = 0, scratch = 0, total = 0;
   uint64_t available = 0;
-  uint64_t state = 0, own_state = 0;  // of a state's file while LoRA learns, and where own weights learn; 0: they don't
+  int64_t devices = 1, devices_there = 1;  // that compute in a step, and that the session was given
+  uint64_t state = 0, own_state = 0;       // of a state's file while LoRA learns, and where own weights learn; 0: they don't
   // Memory of this machine, where the device has memory of its own; else 0.
   uint64_t host = 0, host_available = 0;
   std::optional<MemoryChange> change;  // where `total` is too much: the smallest that would help, if any does

@@ -1,6 +1,7 @@
 // The options of a training session: what decides its memory and its bits, beside the settings of a segment.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "espalier/device.h"
 #include "espalier/dtypes.h"
@@ -11,12 +12,16 @@ namespace espalier {
 // The parameters that learn under frozen masks: LoRA, or the student's own weights, into which LoRA is folded where these steps begin.
 enum class RecoverWeights { kLora, kAll };
 
+// How the gradients of the shards are added: one after the other, or in a balanced tree, which several devices can share.
+enum class GradientSum { kOrder, kTree };
+
 struct TrainerOptions {
   ComputeDType dtype = ComputeDType::kBF16;
   int64_t batch_size = 8;         // B
   int64_t sequence_length = 128;  // T
-  int64_t micro_shards = 1;       // of the batch, one after the other; gradients are added in their order
-  bool exact_sparse = true;       // closed heads and units take no part in a step
+  int64_t micro_shards = 1;       // of the batch; each has gradients of its own
+  GradientSum gradient_sum = GradientSum::kTree;
+  bool exact_sparse = true;  // closed heads and units take no part in a step
   bool checkpoint_activations = false;
   // Steps under frozen masks: the probability that LoRA does not see an entry of its input, from 0 to below 1; and the rank that a session
   // adds to LoRA where these steps begin.
@@ -32,6 +37,8 @@ struct TrainerOptions {
   bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
   uint64_t memory_limit_bytes = 0;  // 0: what the device has free
   BackendSpec backend;
+  // Devices like `backend`, which compute shards beside it. The bits do not depend on their number.
+  std::vector<BackendSpec> more_devices;
 };
 
 }  // namespace espalier

@@ -55,6 +55,8 @@ test('memory: what is on the card, what stays on the machine, and more than the 
     processBytes: 100n,
     hostBytes: 0n,
     hostAvailableBytes: 0n,
+    devices: 1,
+    devicesThere: 1,
     stateBytes: 3n * GiB,
     ownStateBytes: 0n,
   };

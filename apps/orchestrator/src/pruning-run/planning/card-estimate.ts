@@ -32,6 +32,8 @@ export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings
   const { loraBytes, optimizerBytes, activationsBytes } = memory;
   return {
     ...memory,
+    devices: 1,
+    devicesThere: 1,
     ...onCard,
     totalBytes: onCard.weightsBytes + loraBytes + optimizerBytes + activationsBytes + onCard.teachersBytes + onCard.scratchBytes,
     availableBytes,

@@ -46,7 +46,7 @@ export function reachableSparsity(
 }
 
 export interface SettingsWarning {
-  code: 'TARGET_OUT_OF_REACH' | 'DISK_TOO_SMALL' | 'NOTHING_TO_STREAM' | 'HARDLY_QUICKER' | 'BETTER_MEASURED';
+  code: 'TARGET_OUT_OF_REACH' | 'DISK_TOO_SMALL' | 'NOTHING_TO_STREAM' | 'DEVICES_IDLE' | 'HARDLY_QUICKER' | 'BETTER_MEASURED';
   /** As in the request. */
   field: string;
   message: string;

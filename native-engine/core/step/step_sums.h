@@ -1,0 +1,13 @@
+// From the sums that the shards of a step left on their devices to its losses and to the gradients of its masks, on the host.
+#pragma once
+#include "step/step.h"
+
+namespace espalier {
+
+// d loss / d diff = layer_scale * diff, for each layer.
+float layer_scale(const PassContext& c, const StepInput& in);
+
+Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResults& results);
+void read_losses(const PassContext& c, const StepInput& in, const StepResults& results, StepOutput& out);
+
+}  // namespace espalier

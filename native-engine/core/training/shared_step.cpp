@@ -1,0 +1,44 @@
+// A step of the trainer on its devices.
+#include <algorithm>
+
+#include "training/trainer_impl.h"
+
+namespace espalier {
+
+StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
+                                const LoraDropping& dropping) {
+  StepRequest request = request_for(student_masks, losses, tokens, dropping);
+  request.timed = timed;
+  const StepInput in = send_request(request, state_.lora(), teacher_, student_block_, student_);
+  if (more_.count() == 0 || in.shards == 1) return run_step(context_, in);
+  // The queue was empty before the input was sent, so LoRA is as the last update left it.
+  more_.start(request, {&teacher_, teacher_on_host_, teacher_version_}, *backend_, state_.params());
+  const struct Settled {
+    MoreDevices& devices;
+    ~Settled() { devices.settle(); }  // after a failure here, too: the others use what is ours
+  } settled{more_};
+  StepTimes times;
+  run_shards(context_, in, 0, in.shards / (more_.count() + 1), times);
+  return finish_step(context_, in, more_.add_up(context_), times);
+}
+
+StepRequest TrainerImpl::request_for(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens,
+                                     const LoraDropping& dropping) {
+  const bool own = layout().has_own_weights();
+  StepRequest r;
+  r.student = make_role(model_.weights(), student_masks, options_.exact_sparse || own);
+  if (own) take_own_vectors(layout(), state_.own_vectors(), r.student);
+  r.dropping = dropping;
+  r.losses = losses;
+  r.taught = losses.layer != 0 || losses.kl != 0;
+  r.ids = tokens.ids;
+  if (losses.lm != 0) r.targets = tokens.targets;
+  r.predictions = std::count_if(r.targets.begin(), r.targets.end(), [](int32_t t) { return t >= 0; });
+  if (r.taught) r.hidden_match = match_hidden(r.student, teacher_);
+  r.shards = options_.micro_shards;
+  r.in_tree = options_.gradient_sum == GradientSum::kTree;
+  r.checkpoint = options_.checkpoint_activations;
+  return r;
+}
+
+}  // namespace espalier
