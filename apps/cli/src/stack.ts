@@ -32,8 +32,9 @@ export interface StackOptions {
   engines?: string | undefined;
   /** Addresses of engines that run already. */
   engine?: string[] | undefined;
-  /** One for all of its engines, or one for each. */
+  /** One for all of its engines, or one for each; several for one engine are joined by +. */
   device?: string[] | undefined;
+  cards?: string | undefined;
   threads?: string | undefined;
   /** Folders in which paths of callers with tokens lie. */
   dataRoot?: string[] | undefined;
@@ -83,6 +84,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--engines', options.engines],
     ...(options.engine ?? []).map((address): [string, string] => ['--engine', address]),
     ...(options.device ?? []).map((name): [string, string] => ['--device', name]),
+    ['--cards', options.cards],
     ['--threads', options.threads],
     ['--tls-cert', options.tlsCert],
     ['--tls-key', options.tlsKey],

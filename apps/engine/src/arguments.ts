@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 
-const usage = `espalier engine: one process, one device, driven over espalier.engine.v1
+const usage = `espalier engine: one process, one device or several alike, driven over espalier.engine.v1
 
   --listen ADDRESS      unix:/absolute/path or HOST:PORT (port 0: any free one); required, or --join
   --join ADDRESS        dial in to an orchestrator in place of listening: https://HOST:PORT, or HOST:PORT on this machine
@@ -11,8 +11,9 @@ const usage = `espalier engine: one process, one device, driven over espalier.en
   --tls-ca FILE         with --join: the authority of the orchestrator's certificate (else those that Node trusts)
   --name NAME           with --join: how the orchestrator calls this engine; default: the name of this machine
   --idle-timeout N      with --join: end after N seconds without work; default: stay
-  --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used
-  --threads N           processor threads to use; default 0: all
+  --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used. Several alike, joined by +,
+                        compute the steps of a run together: cuda:0+cuda:1
+  --threads N           processor threads of each device; default 0: all, shared out among them
   --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
   --exit-with-stdin     end when standard input closes, so that the process never outlives its parent
   --allow-insecure-remote  listen on an address other machines can reach; there is no encryption and no login

@@ -96,7 +96,7 @@ function describe({ holder, tenancy, version, device, threads }: EngineServicePa
     engineVersion: version,
     build,
     backend: chosen.name,
-    device: chosen.model,
+    device: severalWords(device, chosen.model),
     instructionSet: chosen.instructionSet,
     threads: threads || chosen.threads,
     memoryAvailableBytes: BigInt(chosen.memoryAvailableBytes),
@@ -108,6 +108,12 @@ function describe({ holder, tenancy, version, device, threads }: EngineServicePa
     bootId: bootId(),
     pid: process.pid,
   });
+}
+
+/** The devices of one engine are alike, and compute the steps of a run together. */
+function severalWords(device: string, model: string): string {
+  const count = device.split('+').length;
+  return count === 1 ? model : `${count} x ${model}`;
 }
 
 /** '' where the kernel tells none. */

@@ -6,9 +6,7 @@ import type { S3Location } from '#artifact-store';
 import { addressProblem, isLoopbackAddress, type TlsFiles } from '#local-access';
 import { EspalierError, invalidField, type ErrorCode } from '#protocol';
 import { bucketOf, bucketOptions, type BucketOptions } from './bucket-options.js';
-
-/** More engines on one machine have not been tried. */
-const ENGINES_MAX = 64;
+import { engineCount, listed, milliseconds, positive } from './option-values.js';
 
 export const DEFAULT_WEB = '127.0.0.1:7434';
 export const WEB_OFF = 'off';
@@ -37,7 +35,9 @@ export interface OrchestratorConfig {
   namedEngines: string[];
   /** The devices of the local engines, in their order; one for all where there is only one. */
   devices: string[];
-  /** Threads of each local engine. */
+  /** How many devices each local engine finds by itself, where the device is `auto`. */
+  cards: number;
+  /** Threads of each device of a local engine. */
   threads: number;
   /** Threads of named engines; undefined: those that each has. */
   namedThreads: number | undefined;
@@ -106,13 +106,20 @@ function commandLine(): Command {
     .addOption(
       new Option(
         '--device <name>',
-        'of local engines, or auto: the first that can be used; given once for all, or once for each (as a variable: a list with commas)',
+        'of local engines, or auto: the first that can be used; given once for all, or once for each ' +
+          '(as a variable: a list with commas); several for one engine are joined by +',
       )
         .env('ESPALIER_DEVICE')
         .argParser(listed),
     )
     .addOption(
-      new Option('--threads <n>', 'number of threads of each local engine (default: the cores divided by the local engines)')
+      new Option('--cards <n>', 'devices of each local engine, which compute the steps of a run together; with the device auto')
+        .default(1)
+        .env('ESPALIER_CARDS')
+        .argParser(positive),
+    )
+    .addOption(
+      new Option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices of the local engines)')
         .env('ESPALIER_THREADS')
         .argParser(positive),
     )
@@ -193,7 +200,8 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
   const dataFolder = resolve(options.dataFolder);
   const tls = tlsFiles(tlsCert, tlsKey, tlsClientCa);
   requireSafeAddresses({ ...options, web, namedEngines, tls });
-  requireEngines(engines, namedEngines, devices);
+  requireEngines(engines, options.cards, namedEngines, devices);
+  const together = Math.max(options.cards, ...devices.map((device) => device.split('+').length));
   const bucket = bucketOf(artifacts, { s3Endpoint, s3Region, s3Cache }, { ...options, dataFolder });
   return {
     ...options,
@@ -201,7 +209,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     engines,
     namedEngines,
     devices,
-    threads: threads ?? Math.max(1, Math.floor(availableParallelism() / Math.max(engines, 1))),
+    threads: threads ?? Math.max(1, Math.floor(availableParallelism() / (Math.max(engines, 1) * together))),
     namedThreads: threads,
     tls,
     dataFolder,
@@ -229,13 +237,16 @@ interface GivenOptions {
 }
 
 /** @throws EspalierError FIELD_OUT_OF_RANGE, ENGINE_ADDRESS_INVALID */
-function requireEngines(engines: number, named: string[], devices: string[]): void {
+function requireEngines(engines: number, cards: number, named: string[], devices: string[]): void {
   const refuse = (option: string, code: ErrorCode, why: string): never => {
     throw invalidField(code, option, why);
   };
   const cores = availableParallelism();
   if (devices.length !== 1 && devices.length !== engines)
     refuse('--device', 'FIELD_OUT_OF_RANGE', `${devices.length} are named for ${engines} engines: one for all is allowed, or one for each`);
+  const chosen = devices.find((device) => device !== 'auto');
+  if (cards > 1 && chosen !== undefined)
+    refuse('--cards', 'FIELD_OUT_OF_RANGE', `is ${cards} beside --device ${chosen}: the devices are counted, or they are named`);
   if (engines > cores && devices.some((device) => ['auto', 'cpu'].includes(device)))
     refuse('--engines', 'FIELD_OUT_OF_RANGE', `${engines} are more than this machine has cores: 0 to ${cores} are allowed`);
   for (const address of named) {
@@ -293,27 +304,4 @@ function hostPort(value: string): string {
   const port = Number(/^.+:(\d+)$/.exec(value)?.[1] ?? Number.NaN);
   if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('Write host:port, with a port from 0 to 65535.');
   return value;
-}
-
-function listed(value: string, before: string[] = []): string[] {
-  return [...before, ...value.split(',').filter(Boolean)];
-}
-
-function engineCount(value: string): number {
-  const number = Number(value);
-  if (value.trim() === '' || !Number.isInteger(number) || number < 0 || number > ENGINES_MAX)
-    throw new InvalidArgumentError(`Write a whole number from 0 to ${ENGINES_MAX}.`);
-  return number;
-}
-
-function milliseconds(value: string): number {
-  const number = Number(value);
-  if (!Number.isInteger(number) || number < 0 || number > 60_000) throw new InvalidArgumentError('Write a whole number from 0 to 60000.');
-  return number;
-}
-
-function positive(value: string): number {
-  const number = Number(value);
-  if (!Number.isInteger(number) || number < 1 || number > 1024) throw new InvalidArgumentError('Write a whole number from 1 to 1024.');
-  return number;
 }

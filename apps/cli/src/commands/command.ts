@@ -5,7 +5,7 @@ import { announcement } from '../connection/server-address.js';
 import { Context, type GlobalOptions } from '../context.js';
 import { stoppedWords } from './server/stopped.js';
 
-const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--stop', '--data-root']);
+const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--devices', '--stop', '--data-root']);
 /** Elsewhere --data is one path. */
 const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--validation'] };
 

@@ -106,6 +106,19 @@ export function deviceNames(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
+/** The devices of one engine, as --device takes them: joined. */
+export function deviceList(text: string, before: string[] = []): string[] {
+  const names = text.split(',').map((name) => name.trim());
+  if (names.includes('')) throw new InvalidArgumentError('Names of devices with commas between them are allowed, as in cuda:0,cuda:1.');
+  return [...before, names.join('+')];
+}
+
+export function cardCount(text: string): string {
+  const value = wholeNumber(text);
+  if (value < 1 || value > 64) throw new InvalidArgumentError('A whole number from 1 to 64 is allowed.');
+  return String(value);
+}
+
 /** The folder of a model; one of its files means its folder. */
 export function modelFolder(text: string): string {
   const path = pathOrHubName(text, 'model');

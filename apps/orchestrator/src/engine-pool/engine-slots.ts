@@ -16,6 +16,7 @@ export interface EnginesWanted {
   engines: number;
   namedEngines: readonly string[];
   devices: readonly string[];
+  cards: number;
   threads: number;
   namedThreads: number | undefined;
   dataFolder: string;
@@ -40,8 +41,9 @@ function slotMaker({ artifacts, log }: SlotSurroundings): SlotMaker {
 }
 
 /** With the device `auto`, several engines share out the cards that can be used. */
-function processDevice({ engines, devices }: EnginesWanted, device: string, index: number): string {
-  return device === 'auto' && engines > 1 && devices.length === 1 ? `auto:${index}` : device;
+function processDevice({ engines, devices, cards }: EnginesWanted, device: string, index: number): string {
+  if (device !== 'auto' || devices.length > 1 || engines * cards === 1) return device;
+  return Array.from({ length: cards }, (_, card) => `auto:${index * cards + card}`).join('+');
 }
 
 /** How an engine process is started here, for training and for checks. */

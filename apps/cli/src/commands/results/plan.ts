@@ -53,6 +53,12 @@ export function registerPlan(program: Command): void {
   });
 }
 
+/** The bytes of cards are those of each; devices that are the machine's processor have its memory in common. */
+function deviceWords({ devices, hostBytes }: v1.MemoryPlan): string {
+  if (devices < 2) return '';
+  return hostBytes > 0n ? `, on each of ${devices} cards` : `, for ${devices} devices together`;
+}
+
 function fits({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: v1.MemoryPlan): boolean {
   return totalBytes <= availableBytes && hostBytes <= hostAvailableBytes;
 }
@@ -97,7 +103,7 @@ function printPlan(context: Context, response: v1.PlanRunResponse): void {
     ['teachers', bytes(m.teachersBytes)],
     ['scratch', bytes(m.scratchBytes)],
     ...(m.hostBytes === 0n ? [['process', bytes(m.processBytes)] satisfies [string, string]] : []),
-    ['in all', `${bytes(m.totalBytes)} of ${bytes(m.availableBytes)}`],
+    ['in all', `${bytes(m.totalBytes)} of ${bytes(m.availableBytes)}${deviceWords(m)}`],
     ...(m.hostBytes === 0n ? [] : [['on the host', `${bytes(m.hostBytes)} of ${bytes(m.hostAvailableBytes)}`] satisfies [string, string]]),
   ]);
   if (disk !== undefined) {

@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Command } from 'commander';
 import { programFile } from '#files';
-import { ExitCode } from '../../cli-error.js';
-import { positiveNumber, threadCount } from '../../options/parse.js';
+import { CliError, ExitCode } from '../../cli-error.js';
+import { cardCount, deviceList, positiveNumber, threadCount } from '../../options/parse.js';
 import { action, examples } from '../command.js';
 
 const ENGINE = new URL('../../../../engine/src/main.js', import.meta.url);
@@ -15,6 +15,8 @@ interface EngineOptions {
   join: string;
   name?: string;
   device?: string;
+  devices?: string[];
+  cards?: string;
   threads?: string;
   tokenFile?: string;
   tlsCa?: string;
@@ -33,12 +35,16 @@ export function registerEngine(program: Command): void {
     .requiredOption('--join <address>', 'the server: https://host:port, or host:port on this machine')
     .option('--name <name>', 'how the server calls the engine (default: the name of this machine)')
     .option('--device <name>', 'that it computes on (default: auto, the first that can be used)')
-    .option('--threads <n>', 'number of its threads (default: all cores)', threadCount)
+    .option('--devices <names>', 'several devices alike, which compute the steps of a run together, e.g. cuda:0,cuda:1', deviceList)
+    .option('--cards <n>', 'instead of names: so many of the devices that can be used', cardCount)
+    .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices)', threadCount)
     .option('--idle-timeout <seconds>', 'end after so long without work (default: stay)', positiveNumber);
   examples(engine, [
     'espalier engine --join https://lab.example.org:7433 --tls-ca authority.pem --token-file token --name node7 --device cuda:0',
   ]);
-  action<EngineOptions>(engine, async (context, _, { join, name, device, threads, tokenFile, tlsCa, idleTimeout }) => {
+  action<EngineOptions>(engine, async (context, _, given) => {
+    const { join, name, threads, tokenFile, tlsCa, idleTimeout } = given;
+    const device = deviceOf(given);
     const options = { '--join': join, '--name': name, '--device': device, '--threads': threads, '--idle-timeout': idleTimeout?.toString() };
     const files = { '--token-file': tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], '--tls-ca': tlsCa };
     const args = Object.entries({ ...options, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
@@ -50,4 +56,12 @@ export function registerEngine(program: Command): void {
     const [code] = (await once(child, 'exit')) as [number | null];
     return code ?? ExitCode.failed;
   });
+}
+
+/** One way to name the devices is allowed. @throws CliError INVALID_ARGUMENT */
+function deviceOf({ device, devices = [], cards }: EngineOptions): string | undefined {
+  const counted = cards === undefined ? [] : [Array.from({ length: Number(cards) }, (_, card) => `auto:${card}`).join('+')];
+  const named = [...(device === undefined ? [] : [device]), ...devices, ...counted];
+  if (named.length > 1) throw new CliError('INVALID_ARGUMENT', 'an engine is given one of --device, --devices and --cards, once');
+  return named[0];
 }

@@ -4,6 +4,8 @@ import { announcement, COPIED_WORDS, serverOf } from '../../connection/server-ad
 import {
   absoluteFolders,
   absolutePath,
+  cardCount,
+  deviceList,
   deviceNames,
   engineAddresses,
   engineCount,
@@ -32,6 +34,8 @@ interface UpOptions {
   engines?: string;
   engine?: string[];
   device?: string[];
+  devices?: string[];
+  cards?: string;
   threads?: string;
   dataRoot?: string[];
   tlsCert?: string;
@@ -80,7 +84,9 @@ export function registerUp(program: Command): void {
       'that its engines compute on (default: auto, the first that can be used); given once for all, or once for each engine',
       deviceNames,
     )
-    .option('--threads <n>', 'number of threads of each engine (default: the cores divided by the engines)', threadCount)
+    .option('--devices <names>', 'several alike, that compute the steps of a run together: cuda:0,cuda:1; may be given again', deviceList)
+    .option('--cards <n>', 'instead of names: so many devices in each engine, of those that can be used (default: 1)', cardCount)
+    .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices of the engines)', threadCount)
     .option(
       '--allow-insecure-remote',
       'let --listen and --web without TLS, and --engine, go beyond this machine: a user who sees the traffic sees the token',
@@ -105,7 +111,7 @@ export function registerUp(program: Command): void {
     up,
     async (context, _, options) => {
       const { dataFolder, output, signal } = context;
-      const stack = { ...options, dataFolder };
+      const stack = { ...options, device: enginesDevices(options), dataFolder };
       if (!options.detach) {
         context.allowToTidyUp(STOP_TIMEOUT_MS);
         return runInForeground(stack, signal);
@@ -131,6 +137,12 @@ export function registerUp(program: Command): void {
     { localOnly: true },
   );
   registerDown(program);
+}
+
+/** The devices of each engine; undefined: none are named. */
+function enginesDevices({ device = [], devices = [] }: UpOptions): string[] | undefined {
+  const named = [...device, ...devices];
+  return named.length > 0 ? named : undefined;
 }
 
 function registerDown(program: Command): void {
@@ -181,6 +193,8 @@ const SERVER_OPTIONS = [
     'engines',
     'engine',
     'device',
+    'devices',
+    'cards',
     'threads',
     'dataRoot',
   ] as const),
