@@ -40,7 +40,7 @@ async function main(): Promise<void> {
   keepForOwner();
   const config = parseConfig(process.argv);
   const webhooks = readWebhookFile(config.webhooks);
-  const fleet = readFleetFile(config.fleet);
+  const fleet = readFleetFile(config.fleet, config.tls !== undefined);
   outlivePipes();
   const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
   if (config.engines > 0 || fleet?.kind === 'local') giveWayToEngines();
@@ -88,7 +88,7 @@ async function main(): Promise<void> {
   const listen = await server.listen(config.listen);
   const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey(), tls });
   announce(folder, listen, web, tls, log);
-  app.get(Fleet).start(listen, tls !== null);
+  app.get(Fleet).start(listen);
   lease.announce(listen);
   sayReady(listen, web, config);
 

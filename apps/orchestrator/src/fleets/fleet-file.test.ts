@@ -58,6 +58,12 @@ it('a fleet of this machine needs its number and its threads', () => {
   expect(read('kind: local\nmax_engines: 2\ncpus: 1\n')).toMatchObject({ kind: 'local', name: 'local', join: null, slurm: null });
 });
 
+it('a fleet of this machine needs an address where the server speaks TLS', () => {
+  const file = join(folder, 'local.yaml');
+  writeFileSync(file, 'kind: local\nmax_engines: 2\ncpus: 1\n');
+  expect(() => readFleetFile(file, true)).toThrow(/join: https:\/\/NAME:PORT, with a name in the certificate of the server, is needed/);
+});
+
 it('a server without the option has no fleet', () => {
   expect(readFleetFile(undefined)).toBeNull();
 });

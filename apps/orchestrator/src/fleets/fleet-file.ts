@@ -85,8 +85,8 @@ const COMMON_KEYS = [
 ];
 const SLURM_KEYS = ['partitions', 'gpus', 'memory_gb', 'time_limit_minutes', 'warning_seconds', 'sbatch'];
 
-/** @throws EspalierError CONFIG_INVALID */
-export function readFleetFile(path: string | undefined): FleetSettings | null {
+/** @param isTls whether the server speaks TLS: its engines then need the name in its certificate. @throws EspalierError CONFIG_INVALID */
+export function readFleetFile(path: string | undefined, isTls = false): FleetSettings | null {
   if (path === undefined) return null;
   let text: string;
   try {
@@ -94,12 +94,12 @@ export function readFleetFile(path: string | undefined): FleetSettings | null {
   } catch (error) {
     throw invalidFile(`the file of the fleet can't be read: ${(error as Error).message}`, FIELD);
   }
-  return new FleetReader(path, text, FIELD).read(dirname(path));
+  return new FleetReader(path, text, FIELD).read(dirname(path), isTls);
 }
 
 class FleetReader extends YamlReader {
   /** @param folder that relative paths are of */
-  read(folder: string): FleetSettings {
+  read(folder: string, isTls: boolean): FleetSettings {
     const pairs = new Map(this.entries(this.document.contents, 'the file'));
     const kind = this.kindOf(pairs.get('kind'));
     const allowed = kind === 'slurm' ? [...COMMON_KEYS, ...SLURM_KEYS] : COMMON_KEYS;
@@ -114,6 +114,7 @@ class FleetReader extends YamlReader {
       given<string | null>(key, (pair) => resolve(folder, this.textOf(pair, key, 'a path')), null);
     const join = given<string | null>('join', (pair) => this.joinOf(pair), null);
     if (kind === 'slurm' && join === null) throw this.missing('join', 'the address of the server, as the nodes of the cluster reach it');
+    if (join === null && isTls) throw this.missing('join', 'https://NAME:PORT, with a name in the certificate of the server,');
     const tlsCa = path('tls_ca');
     if (tlsCa !== null && join?.startsWith('https://') !== true)
       throw this.wrong(pairs.get('tls_ca')!, 'tls_ca', 'goes with a join of https://');

@@ -78,10 +78,10 @@ export class Fleet implements EngineSource {
   }
 
   /** @param listen where the server answers */
-  start(listen: string, isTls: boolean): void {
+  start(listen: string): void {
     const { settings } = this;
     if (settings === null) return;
-    const joinAt = settings.join ?? ownAddress(listen, isTls);
+    const joinAt = settings.join ?? ownAddress(listen);
     const folder = join(this.config.dataFolder, 'fleet');
     const logs = settings.logs ?? join(folder, 'logs');
     this.token = new FleetToken(this.tokens, settings.name, settings.tokenFile ?? join(folder, 'token'));
@@ -261,12 +261,6 @@ function digest(parts: unknown): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
 }
 
-/** @throws EspalierError FIELD_REQUIRED */
-function ownAddress(listen: string, isTls: boolean): string {
-  if (isTls)
-    throw new EspalierError(
-      'FIELD_REQUIRED',
-      'the file of the fleet: join is needed where the server speaks TLS: https://NAME:PORT, and tls_ca',
-    );
+function ownAddress(listen: string): string {
   return `http://${listen.replace(/^(0\.0\.0\.0|\[::\]):/, '127.0.0.1:')}`;
 }
