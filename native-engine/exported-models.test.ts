@@ -246,7 +246,8 @@ withPyTorch.each(['padded', 'compacted', 'masked'] as const)(
 );
 
 /** Whether llama.cpp's architecture for it has one width for all layers. */
-const alike = (kind: SmallKind): boolean => ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM'].includes(smallKinds[kind].architectures[0]);
+const ALIKE = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
+const alike = (kind: SmallKind): boolean => ALIKE.includes(smallKinds[kind].architectures[0]);
 const small = Object.keys(smallKinds) as SmallKind[];
 
 async function exportSmall(kind: SmallKind, kinds: (Partial<ExportOptions> & Pick<ExportOptions, 'form'>)[]): Promise<[string[], number]> {
@@ -262,14 +263,15 @@ async function exportSmall(kind: SmallKind, kinds: (Partial<ExportOptions> & Pic
 }
 
 withLlamaCpp.each(small)('llama.cpp computes from a %s what the masked student computes', async (kind) => {
-  const forms = alike(kind) ? (['padded'] as const) : (['compacted', 'padded'] as const);
   const [folders, expected] = await exportSmall(
     kind,
-    forms.map((form) => ({ container: 'gguf', form })),
+    (alike(kind) ? (['padded'] as const) : (['compacted', 'padded'] as const)).map((form) => ({ container: 'gguf', form })),
   );
+  // llama.cpp looks GELU up in a table of F16.
+  const bound = kind === 'gemma3' ? 1e-3 : 1e-5;
   for (const outFolder of folders) {
     const answer = askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
-    expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(1e-5);
+    expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(bound);
   }
 });
 

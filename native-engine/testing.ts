@@ -37,6 +37,29 @@ export const smallKinds = {
     model_type: 'llama',
     rope_scaling: { ...yarn, attention_factor: 0.8 },
   },
+  granite: {
+    architectures: ['GraniteForCausalLM'],
+    model_type: 'granite',
+    tie_word_embeddings: true,
+    embedding_multiplier: 3,
+    attention_multiplier: 0.4,
+    residual_multiplier: 0.6,
+    logits_scaling: 1.7,
+  },
+  phi3: { architectures: ['Phi3ForCausalLM'], model_type: 'phi3', sliding_window: 300 },
+  gemma3: {
+    architectures: ['Gemma3ForCausalLM'],
+    model_type: 'gemma3_text',
+    hidden_activation: 'gelu_pytorch_tanh',
+    num_hidden_layers: 7, // the sixth has no sliding window
+    sliding_window: 9,
+    sliding_window_pattern: 6,
+    query_pre_attn_scalar: 9,
+    rope_theta: 5000,
+    rope_scaling: { rope_type: 'linear', factor: 2 },
+  },
+  // llama.cpp asks for heads that are together as wide as the residual stream.
+  olmo2: { architectures: ['Olmo2ForCausalLM'], model_type: 'olmo2', num_key_value_heads: 6, head_dim: 8, rope_theta: 500 },
   smollm3: { architectures: ['SmolLM3ForCausalLM'], model_type: 'smollm3', rope_theta: 500 },
 } as const;
 export type SmallKind = keyof typeof smallKinds;
@@ -90,21 +113,30 @@ function tensorsOf(c: SmallConfig): Map<string, { shape: number[]; values: Float
   const [queries, keys] = [c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim];
   matrix('model.embed_tokens', c.vocab_size, c.hidden_size, 1);
   norm('model.norm', c.hidden_size);
-  if (!(c.tie_word_embeddings ?? c.architectures[0] === 'SmolLM3ForCausalLM')) matrix('lm_head', c.vocab_size, c.hidden_size);
+  const kind = c.architectures[0]!.replace('ForCausalLM', '');
+  const [gemma, olmo] = [kind === 'Gemma3', kind === 'Olmo2'];
+  if (!(c.tie_word_embeddings ?? (gemma || kind === 'SmolLM3'))) matrix('lm_head', c.vocab_size, c.hidden_size);
   for (let layer = 0; layer < c.num_hidden_layers; layer++) {
     const prefix = `model.layers.${layer}`;
-    norm(`${prefix}.input_layernorm`, c.hidden_size);
+    if (!olmo) norm(`${prefix}.input_layernorm`, c.hidden_size);
     norm(`${prefix}.post_attention_layernorm`, c.hidden_size);
-    matrix(`${prefix}.self_attn.q_proj`, queries, c.hidden_size);
-    matrix(`${prefix}.self_attn.k_proj`, keys, c.hidden_size);
-    matrix(`${prefix}.self_attn.v_proj`, keys, c.hidden_size);
+    if (gemma) norm(`${prefix}.pre_feedforward_layernorm`, c.hidden_size);
+    if (gemma || olmo) norm(`${prefix}.post_feedforward_layernorm`, c.hidden_size);
+    if (kind === 'Phi3') {
+      matrix(`${prefix}.self_attn.qkv_proj`, queries + 2 * keys, c.hidden_size);
+      matrix(`${prefix}.mlp.gate_up_proj`, 2 * c.intermediate_size, c.hidden_size);
+    } else {
+      matrix(`${prefix}.self_attn.q_proj`, queries, c.hidden_size);
+      matrix(`${prefix}.self_attn.k_proj`, keys, c.hidden_size);
+      matrix(`${prefix}.self_attn.v_proj`, keys, c.hidden_size);
+      matrix(`${prefix}.mlp.gate_proj`, c.intermediate_size, c.hidden_size);
+      matrix(`${prefix}.mlp.up_proj`, c.intermediate_size, c.hidden_size);
+    }
     matrix(`${prefix}.self_attn.o_proj`, c.hidden_size, queries);
-    matrix(`${prefix}.mlp.gate_proj`, c.intermediate_size, c.hidden_size);
-    matrix(`${prefix}.mlp.up_proj`, c.intermediate_size, c.hidden_size);
     matrix(`${prefix}.mlp.down_proj`, c.hidden_size, c.intermediate_size);
-    if (c.architectures[0] !== 'Qwen3ForCausalLM') continue;
-    norm(`${prefix}.self_attn.q_norm`, c.head_dim);
-    norm(`${prefix}.self_attn.k_norm`, c.head_dim);
+    if (!gemma && !olmo && kind !== 'Qwen3') continue;
+    norm(`${prefix}.self_attn.q_norm`, olmo ? queries : c.head_dim);
+    norm(`${prefix}.self_attn.k_norm`, olmo ? keys : c.head_dim);
   }
   return tensors;
 }

@@ -38,7 +38,7 @@ const nativeImports = {
 // The folder that each public header (core/include/espalier) belongs to. Where that folder's headers may not be included, it may not be
 // either.
 const publicHeaders = {
-  base: ['cancel', 'dtypes', 'error', 'random_words'],
+  base: ['activation', 'cancel', 'dtypes', 'error', 'random_words'],
   device: ['device'],
   model: ['model_config', 'model_weights'],
   method: ['batch_order', 'model_masks', 'segment_plan', 'train_state'],

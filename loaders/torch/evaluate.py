@@ -6,7 +6,7 @@
 
 Prints one JSON object: the mean negative log-likelihood over windows of token ids; one that is no finite number is there by
 its name ("NaN", "Infinity"). Folders that bring a class of their own
-(`modeling_espalier.py`) are run by it; others by the stock semantics of LLaMA, Mistral, Qwen2, Qwen3 and SmolLM3, written here.
+(`modeling_espalier.py`) are run by it; others by the stock semantics of LLaMA, Mistral, Qwen2, Qwen3, SmolLM3, Granite, Phi3, Gemma 3 and OLMo 2, written here.
 Ends with status 3 where there is no PyTorch.
 """
 
@@ -52,7 +52,7 @@ def read_weights(folder):
 
 
 class StockModel:
-    """What transformers' LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and SmolLM3ForCausalLM compute."""
+    """What transformers computes for LLaMA, Mistral, Qwen2, Qwen3, SmolLM3, Granite, Phi3, Gemma 3 and OLMo 2 (their ForCausalLM)."""
 
     def __init__(self, config, weights):
         self.config, self.weights = config, weights
@@ -60,14 +60,16 @@ class StockModel:
         if config["architectures"] == ["LlamaForCausalLM"] and hidden % heads != 0:
             raise ValueError(f"transformers refuses a hidden size of {hidden} with {heads} heads")
         self.kind = config["architectures"][0]
-        self.d = config.get("head_dim") or (128 if self.kind == "Qwen3ForCausalLM" else hidden // heads)
+        self.gemma, self.olmo = self.kind == "Gemma3ForCausalLM", self.kind == "Olmo2ForCausalLM"
+        self.d = config.get("head_dim") or {"Qwen3ForCausalLM": 128, "Gemma3ForCausalLM": 256}.get(self.kind, hidden // heads)
         self.heads, self.kv = heads, config.get("num_key_value_heads") or heads
 
     def linear(self, x, name):
         return F.linear(x, self.weights[name + ".weight"], self.weights.get(name + ".bias"))
 
     def norm(self, x, name):
-        return self.weights[name] * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"])
+        weight = 1 + self.weights[name] if self.gemma else self.weights[name]
+        return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"])
 
     def scaling(self):
         return self.config.get("rope_scaling") or self.config.get("rope_parameters") or {}
@@ -110,9 +112,19 @@ class StockModel:
         listed = self.config.get("no_rope_layers")
         return bool(listed[layer]) if listed else (layer + 1) % self.config.get("no_rope_layer_interval", 4) != 0
 
+    def slides(self, layer):
+        """Whether a layer of Gemma's has the sliding window."""
+        kinds = self.config.get("layer_types")
+        if kinds:
+            return kinds[layer] == "sliding_attention"
+        return bool((layer + 1) % self.config.get("sliding_window_pattern", 6))
+
+    def local_frequencies(self):
+        return 1.0 / self.config.get("rope_local_base_freq", 10000.0) ** (torch.arange(0, self.d, 2).double() / self.d)
+
     def frequencies(self):
         scaling = self.scaling()
-        usual = 2000000.0 if self.kind == "SmolLM3ForCausalLM" else 10000.0
+        usual = {"SmolLM3ForCausalLM": 2000000.0, "Gemma3ForCausalLM": 1000000.0}.get(self.kind, 10000.0)
         theta = scaling.get("rope_theta", self.config.get("rope_theta", usual))
         frequency = 1.0 / theta ** (torch.arange(0, self.d, 2).double() / self.d)
         kind = scaling.get("rope_type", scaling.get("type", "default"))
@@ -136,50 +148,82 @@ class StockModel:
                 out.append((1 - smooth) * f / factor + smooth * f)
         return torch.tensor(out).double()
 
-    def mask(self, tokens):
+    def mask(self, tokens, layer):
         config = self.config
         mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()
         window = config.get("sliding_window", 4096 if self.kind == "MistralForCausalLM" else None)
         qwen = self.kind in ("Qwen2ForCausalLM", "Qwen3ForCausalLM")
-        slides = self.kind == "MistralForCausalLM" or (
+        slides = self.kind in ("MistralForCausalLM", "Phi3ForCausalLM") or (self.gemma and self.slides(layer)) or (
             qwen and config.get("use_sliding_window") and config.get("max_window_layers", 28) == 0
         )
         return mask & ~mask.tril(-window) if slides and window else mask
 
     def __call__(self, ids):
-        x = self.weights["model.embed_tokens.weight"][ids]
+        hidden = self.config["hidden_size"]
+        granite = self.kind == "GraniteForCausalLM"
+        by = {key: self.config.get(key, 1.0) if granite else 1.0 for key in ("embedding_multiplier", "residual_multiplier", "logits_scaling")}
+        score_scale = self.config.get("attention_multiplier", 1.0) if granite else 1 / math.sqrt(self.d)
+        if self.gemma:
+            score_scale = self.config.get("query_pre_attn_scalar", 256) ** -0.5
+            by["embedding_multiplier"] = math.sqrt(hidden)
+        x = self.weights["model.embed_tokens.weight"][ids] * by["embedding_multiplier"]
         tokens = len(ids)
-        angles = torch.outer(torch.arange(tokens).double(), self.frequencies())
-        factor = self.attention_factor()
-        cos, sin = (torch.cat([of] * 2, -1).mul(factor).float() for of in (angles.cos(), angles.sin()))
+
+        def table(frequencies, factor):
+            angles = torch.outer(torch.arange(tokens).double(), frequencies)
+            return tuple(torch.cat([of] * 2, -1).mul(factor).float() for of in (angles.cos(), angles.sin()))
+
+        usual = table(self.frequencies(), self.attention_factor())
+        local = table(self.local_frequencies(), 1.0) if self.gemma else usual
 
         def split(y, heads):
             return y.view(tokens, heads, self.d).transpose(0, 1)
 
         def position(y, layer, norm):
-            if self.kind == "Qwen3ForCausalLM":
+            if self.kind == "Qwen3ForCausalLM" or self.gemma:
                 y = self.norm(y, f"model.layers.{layer}.self_attn.{norm}.weight")
             if not self.turns(layer):
                 return y
             half = self.d // 2
+            cos, sin = local if self.gemma and self.slides(layer) else usual
             return y * cos + torch.cat((-y[..., half:], y[..., :half]), -1) * sin
 
-        mask = self.mask(tokens)
+        fused = self.kind == "Phi3ForCausalLM"
         for layer in range(self.config["num_hidden_layers"]):
             prefix = f"model.layers.{layer}."
-            h = self.norm(x, prefix + "input_layernorm.weight")
-            q = position(split(self.linear(h, prefix + "self_attn.q_proj"), self.heads), layer, "q_norm")
-            k = position(split(self.linear(h, prefix + "self_attn.k_proj"), self.kv), layer, "k_norm").repeat_interleave(self.heads // self.kv, 0)
-            v = split(self.linear(h, prefix + "self_attn.v_proj"), self.kv).repeat_interleave(self.heads // self.kv, 0)
-            scores = (q @ k.transpose(-1, -2) / math.sqrt(self.d)).masked_fill(~mask, float("-inf"))
+            mask = self.mask(tokens, layer)
+            h = x if self.olmo else self.norm(x, prefix + "input_layernorm.weight")
+            if fused:
+                sizes = [heads * self.d for heads in (self.heads, self.kv, self.kv)]
+                q, k, v = self.linear(h, prefix + "self_attn.qkv_proj").split(sizes, -1)
+            else:
+                q, k, v = (self.linear(h, f"{prefix}self_attn.{part}_proj") for part in "qkv")
+            if self.olmo:
+                q, k = self.norm(q, prefix + "self_attn.q_norm.weight"), self.norm(k, prefix + "self_attn.k_norm.weight")
+            q = position(split(q, self.heads), layer, "q_norm")
+            k = position(split(k, self.kv), layer, "k_norm").repeat_interleave(self.heads // self.kv, 0)
+            v = split(v, self.kv).repeat_interleave(self.heads // self.kv, 0)
+            scores = (q @ k.transpose(-1, -2) * score_scale).masked_fill(~mask, float("-inf"))
             h = (scores.softmax(-1) @ v).transpose(0, 1).reshape(tokens, -1)
-            x = x + self.linear(h, prefix + "self_attn.o_proj")
-            h = self.norm(x, prefix + "post_attention_layernorm.weight")
-            h = F.silu(self.linear(h, prefix + "mlp.gate_proj")) * self.linear(h, prefix + "mlp.up_proj")
-            x = x + self.linear(h, prefix + "mlp.down_proj")
+            h = self.linear(h, prefix + "self_attn.o_proj")
+            if self.gemma or self.olmo:
+                x = x + self.norm(h, prefix + "post_attention_layernorm.weight")
+                h = self.norm(x, prefix + "pre_feedforward_layernorm.weight") if self.gemma else x
+            else:
+                x = x + h * by["residual_multiplier"]
+                h = self.norm(x, prefix + "post_attention_layernorm.weight")
+            if fused:
+                gate, up = self.linear(h, prefix + "mlp.gate_up_proj").chunk(2, -1)
+            else:
+                gate, up = self.linear(h, prefix + "mlp.gate_proj"), self.linear(h, prefix + "mlp.up_proj")
+            h = self.linear((F.gelu(gate, approximate="tanh") if self.gemma else F.silu(gate)) * up, prefix + "mlp.down_proj")
+            if self.gemma or self.olmo:
+                x = x + self.norm(h, prefix + "post_feedforward_layernorm.weight")
+            else:
+                x = x + h * by["residual_multiplier"]
         x = self.norm(x, "model.norm.weight")
-        tied = self.config.get("tie_word_embeddings", self.kind == "SmolLM3ForCausalLM")
-        return F.linear(x, self.weights["model.embed_tokens.weight" if tied else "lm_head.weight"])
+        tied = self.config.get("tie_word_embeddings", self.gemma or self.kind == "SmolLM3ForCausalLM")
+        return F.linear(x, self.weights["model.embed_tokens.weight" if tied else "lm_head.weight"]) / by["logits_scaling"]
 
 
 class OwnModel:

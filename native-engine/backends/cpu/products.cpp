@@ -109,11 +109,11 @@ void CpuBackend::launch(const AttentionOperands& op) {
   const int64_t rows = op.operands.rows, all = s.heads + 2 * s.kv_heads;
   const std::array<HeadProduct, 3> parts = head_products(s);
   const bool few = k_.few_rows_fit(op.products[0]) && k_.few_rows_fit(op.products[1]) && k_.few_rows_fit(op.products[2]);
-  if (few || !own_products_ || !k_.product_fits(op.products[0])) {
+  if (few || op.norms.whole || !own_products_ || !k_.product_fits(op.products[0])) {
     for (size_t p = 0; p < parts.size(); p++) {
       Product whole = op.products[p];
       whole.c = {op.space.data, DType::kF32, rows, parts[p].width, parts[p].width};
-      few ? launch(whole) : multiply_by_library(whole);
+      few || op.norms.whole ? launch(whole) : multiply_by_library(whole);
       const Tensor sums = whole.c.columns(0, parts[p].heads * s.head_dim);
       parallel_parts(threads_, rows, 1, [&](int, Range r) {
         k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), parts[p].column, r.begin, r.end);

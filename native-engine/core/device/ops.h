@@ -8,7 +8,8 @@
 // both begin at the same address and have the same dtype and stride. A backend that can't work in place copies first. op_contracts.cpp
 // checks shapes, dtypes and overlaps before an op is queued, also in release builds.
 #pragma once
-#include "device/products.h"
+#include "device/attention_ops.h"
+#include "espalier/activation.h"
 
 namespace espalier {
 
@@ -58,106 +59,21 @@ struct RmsNormBackward {
   DevicePtr<float> mask_dot;             // [cols]
 };
 
-struct AttentionShape {
-  int64_t batch = 0, tokens = 0;
-  int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  int64_t query_width = 0, kv_width = 0;  // columns of the query, key and value parts: heads * head_dim and more, padded
-  int64_t window = 0;                     // 0: full causal attention
-  DevicePtr<const int32_t> kv_of_head;    // [heads]
-  DevicePtr<const float> rope_cos;        // [tokens, head_dim / 2]; nullptr with rope_sin: nothing is turned
-  DevicePtr<const float> rope_sin;
-  DevicePtr<const float> bias;  // [query_width + 2 kv_width], added to qkv; nullptr: none
-
-  int64_t width() const { return query_width + 2 * kv_width; }
-};
-
-// An RMS norm of each query head and each key head: x * rstd * weight, rstd = 1 / sqrt(sum(x^2) / head_dim + eps).
-struct HeadNorms {
-  DevicePtr<const float> query, key;  // weights [head_dim]; nullptr: there are no norms
-  float eps = 0;
-  explicit operator bool() const { return static_cast<bool>(query); }
-};
-
-// Makes the operands of attention and rounds them once: products plus bias, or normed; rotated, queries scaled so that scores are base-2
-// logarithms.
-struct AttentionOperands {
-  AttentionShape shape;             // without bias where there are norms
-  std::array<Product, 3> products;  // queries, keys, values, transposed; their c are not used
-  Tensor space;                     // f32, as large as operands
-  Tensor operands;                  // compute dtype [N, query_width + 2 kv_width]; padding columns are left alone
-  HeadNorms norms;
-  Tensor normed;          // x * rstd in compute dtype [N, query_width + kv_width], padding columns left alone; empty: not wanted
-  DevicePtr<float> rstd;  // [N, heads + kv_heads], of the query heads first; wanted with normed
-};
-
-struct Attention {
-  AttentionShape shape;
-  Tensor operands;
-  Tensor out;                           // compute dtype [N, query_width]
-  DevicePtr<float> lse;                 // [heads, N], base 2; nullptr: not wanted
-  DevicePtr<const float> column_scale;  // [query_width], of out, the same for all columns of a head; nullptr: ones
-};
-
-// Attention of sequences of any length in one tensor, where one may go on from a row of another. A piece is a run of rows that are new; its
-// path are the rows before it in its sequence, oldest first. A query sees its piece's path and the piece up to itself. The shape has one
-// row of the batch, whose tokens are all rows: angles are those of each row's position.
-struct PathAttention {
-  AttentionShape shape;
-  Tensor operands;
-  Tensor out;                           // compute dtype [N, query_width]
-  DevicePtr<const float> column_scale;  // as in Attention
-  int64_t pieces = 0;
-  int64_t longest = 0;              // most rows of a path and its piece
-  DevicePtr<const int32_t> bounds;  // [pieces, 4]: the piece's first row, its rows, where its path begins in `path`, rows of the path
-  DevicePtr<const int32_t> path;    // rows; nullptr where no piece has a path
-  int64_t path_size = 0;
-};
-
-// dqkv may lie where operands do.
-struct AttentionBackward {
-  AttentionShape shape;
-  Tensor operands, dout;
-  DevicePtr<const float> lse;
-  Tensor dqkv;                 // padding columns are set to 0
-  DevicePtr<double> head_dot;  // [heads], sum_n dout[n, head] . out[n, head], from the probabilities
-};
-
-// From the gradients by normed queries and keys, as AttentionBackward makes them, those by what was normed. In place; values are left
-// alone.
-struct HeadNormBackward {
-  AttentionShape shape;
-  HeadNorms norms;
-  Tensor normed;  // as AttentionOperands made them
-  DevicePtr<const float> rstd;
-  Tensor dqkv;  // of the dtype of normed [N, query_width + 2 kv_width]
-};
-
-// Attention of one new token of each of N sequences (shape.tokens, in a batch of 1) over that token and those before it, whose keys and
-// values lie in a cache. Sequence s has `capacity` rows of the cache, from row s * capacity on; its token at position p has the row
-// p % capacity of these. The new tokens' keys and values are written there first. At most `capacity` tokens are seen.
-struct CachedAttention {
-  AttentionShape shape;
-  Tensor operands;                     // as AttentionOperands makes them
-  Tensor cache;                        // compute dtype [rows, 2 kv_width], keys, then values
-  DevicePtr<const int32_t> sequences;  // [N], each another one
-  DevicePtr<const int32_t> positions;  // [N]
-  int64_t capacity = 0;
-  Tensor out;                           // as Attention's
-  DevicePtr<const float> column_scale;  // as Attention's
-};
-
+// The gate's activation is SiLU, or GELU by its approximation with tanh, which is gate * sigmoid(2 sqrt(2 / pi) (gate + 0.044715 gate^3)).
 struct Swiglu {
   Tensor gate_up;  // [N, 2 I]: gate, then up
-  Tensor out;      // [N, I] = silu(gate) * up
+  Tensor out;      // [N, I] = activation(gate) * up
+  Activation activation = Activation::kSilu;
 };
 
 // dgate_up may lie where gate_up does, out where dout does.
 struct SwigluBackward {
   Tensor gate_up, dout;
   Tensor dgate_up;
-  Tensor out;                         // silu(gate) * up once more, for LoRA of the down projection
+  Tensor out;                         // activation(gate) * up once more, for LoRA of the down projection
   DevicePtr<float> unit_dot;          // [I], sum_n of the gradients by gate and up times these
   DevicePtr<const float> unit_scale;  // [I], of dgate and dup, after that sum; nullptr: ones
+  Activation activation = Activation::kSilu;
 };
 
 // Student and teacher may have different open hidden units. diff = student - teacher in the student's open units, else 0.
@@ -252,7 +168,7 @@ struct EmbedGradient {
 };
 
 // dx += scale * diff, and dx * compute_scale rounded to dx_compute, which may lie where diff does. Adds the gradient of a layer loss where
-// no NormBackward adds it.
+// no NormBackward adds it; forward, what a norm made of a block's result to the residual stream, or rounds the stream alone.
 struct AddLossGradient {
   Tensor dx;    // f32
   Tensor diff;  // compute dtype; may be empty

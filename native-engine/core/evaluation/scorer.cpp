@@ -142,8 +142,8 @@ class ScorerImpl final : public Scorer {
  private:
   void make_room(int64_t rows, int64_t longest) {
     const ModelConfig& config = home_.model->config();
-    if (longest > static_cast<int64_t>(cos_.size()) / std::max<int64_t>(config.head_dim / 2, 1))
-      make_rope_tables(config, longest, cos_, sin_);
+    if (longest > static_cast<int64_t>(rope_.usual.cos.size()) / std::max<int64_t>(config.head_dim / 2, 1))
+      rope_ = make_rope_tables(config, longest);
     if (rows <= rows_) return;
     rows_ = rows;
     WorkspaceShape shape;
@@ -159,21 +159,11 @@ class ScorerImpl final : public Scorer {
     best_ = backend_->allocate(static_cast<uint64_t>(rows) * sizeof(int32_t));
   }
 
-  // The angles of each row's position.
-  std::vector<float> turns(const std::vector<float>& table, const std::vector<int32_t>& positions) const {
-    const int64_t half = home_.model->config().head_dim / 2;
-    std::vector<float> out(positions.size() * static_cast<size_t>(half));
-    for (size_t n = 0; n < positions.size(); n++)
-      std::copy_n(table.begin() + positions[n] * half, half, out.begin() + static_cast<int64_t>(n) * half);
-    return out;
-  }
-
   void run(const Packing& p, std::vector<SequenceScore>& scores) {
     const int64_t n = static_cast<int64_t>(p.ids.size());
-    const std::vector<float> cos = turns(cos_, p.positions), sin = turns(sin_, p.positions);
+    const RopeTables rope = at_positions(rope_, home_.model->config().head_dim, p.positions);
     block_.begin(UploadBlock::room_for(p.ids) + UploadBlock::room_for(p.bounds) + UploadBlock::room_for(p.path) +
-                 UploadBlock::room_for(p.rows) + UploadBlock::room_for(p.targets) + UploadBlock::room_for(cos) +
-                 UploadBlock::room_for(sin));
+                 UploadBlock::room_for(p.rows) + UploadBlock::room_for(p.targets) + rope_room(rope));
     const auto ids = block_.add(p.ids), bounds = block_.add(p.bounds), path = block_.add(p.path), rows = block_.add(p.rows),
                targets = block_.add(p.targets);
     PassContext c;
@@ -183,8 +173,7 @@ class ScorerImpl final : public Scorer {
     c.dtype = dtype_ == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
     c.batch = 1;
     c.tokens = n;
-    c.rope_cos = block_.add(cos);
-    c.rope_sin = block_.add(sin);
+    place_rope(c, rope, block_);
     c.paths = {p.pieces(), p.longest, bounds, path, static_cast<int64_t>(p.path.size())};
     block_.send();
     const Tensor x = ws_.teacher_x.reshaped(n, role_.hidden_width);
@@ -234,7 +223,7 @@ class ScorerImpl final : public Scorer {
   DeviceRole role_;
   Workspace ws_;
   int64_t rows_ = 0;
-  std::vector<float> cos_, sin_;  // [positions, head_dim / 2]
+  RopeTables rope_;
 };
 
 std::unique_ptr<Scorer> Scorer::create(const std::shared_ptr<const ModelWeights>& model, std::optional<TrainState> state,

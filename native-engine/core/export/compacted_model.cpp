@@ -21,8 +21,12 @@ class CompactedModel final : public WeightTable {
     lm_head_ = config.tied_embeddings ? embedding_ : views_.at(kLmHeadName);
     for (int64_t l = 0; l < config.layer_count; ++l) {
       LayerWeights layer;
-      layer.input_norm = find(input_norm_name(l));
-      layer.post_attention_norm = find(post_attention_norm_name(l));
+      layer.attention_norm = find(input_norm_name(l));
+      layer.mlp_norm = find(mlp_norm_name(config, l));
+      if (config.post_norms) {
+        layer.post_attention_norm = find(post_attention_norm_name(l));
+        layer.post_mlp_norm = find(post_mlp_norm_name(l));
+      }
       for (int p = 0; p < kProjectionCount; ++p) {
         layer.proj[static_cast<size_t>(p)] = find(projection_name(l, p));
         if (p <= kV) layer.qkv_bias[static_cast<size_t>(p)] = find(projection_bias_name(l, p));

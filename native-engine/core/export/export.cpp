@@ -16,6 +16,7 @@
 #include "export/safetensors_folder.h"
 #include "files/json_reader.h"
 #include "files/mapped_file.h"
+#include "model/architecture.h"
 
 namespace espalier {
 namespace {
@@ -102,7 +103,8 @@ ExportResult export_model(const ModelWeights& model, const TrainState* state, co
     folder.add_file("config.json", config);
     for (const PythonFile& file : python_files(plan)) folder.add_file(file.name, file.text);
     copy_files(folder, request.source_folder, kCompanions);
-    write_safetensors(folder, stream, tensors, request.shard_bytes_max);
+    const bool stock = plan.form == ExportForm::kPadded || plan.form == ExportForm::kMasked;
+    write_safetensors(folder, stream, tensors, stock && architecture_of(plan.config).fused, request.shard_bytes_max);
   }
   copy_files(folder, request.source_folder, kLicences);
   folder.add_file("README.md", export_readme(request.model_card, plan, result.notes));

@@ -1,7 +1,9 @@
 #include "export/export_config.h"
 
 #include <algorithm>
+#include <array>
 
+#include "model/architecture.h"
 #include "model/layer_shapes.h"
 
 namespace espalier {
@@ -9,12 +11,7 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-std::string model_type_of(const std::string& architecture) {
-  if (architecture == "MistralForCausalLM") return "mistral";
-  if (architecture == "Qwen2ForCausalLM") return "qwen2";
-  if (architecture == "Qwen3ForCausalLM") return "qwen3";
-  return architecture == "SmolLM3ForCausalLM" ? "smollm3" : "llama";
-}
+constexpr std::array kMultipliers = {"embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"};
 
 OrderedJson rope_json(const RopeScaling& rope) {
   switch (rope.type) {
@@ -42,17 +39,27 @@ OrderedJson rope_json(const RopeScaling& rope) {
 
 // Which layers turn queries and keys, as SmolLM3 says it.
 void set_rotary(OrderedJson& config, const ModelConfig& model) {
-  if (model.architecture != "SmolLM3ForCausalLM") return;
+  if (!architecture_of(model).rotary_by_layer) return;
   OrderedJson turned = OrderedJson::array();
   for (const LayerShape& l : model.layers) turned.push_back(l.rotary ? 1 : 0);
   config["no_rope_layers"] = turned;
 }
 
+// Which layers have the sliding window, as Gemma says it.
+void set_sliding(OrderedJson& config, const ModelConfig& model) {
+  if (architecture_of(model).window != Window::kListed) return;
+  OrderedJson types = OrderedJson::array();
+  for (const LayerShape& l : model.layers) types.push_back(l.sliding ? "sliding_attention" : "full_attention");
+  config["layer_types"] = types;
+  for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) config.erase(key);
+}
+
 OrderedJson base_config(const ModelConfig& c) {
-  const std::string type = model_type_of(c.architecture);
+  const Architecture& a = architecture_of(c);
   OrderedJson out = {{"architectures", {c.architecture}},
-                     {"model_type", type},
-                     {"hidden_act", "silu"},
+                     {"model_type", a.model_type},
+                     {a.activation == Activation::kSilu ? "hidden_act" : "hidden_activation",
+                      a.activation == Activation::kSilu ? "silu" : "gelu_pytorch_tanh"},
                      {"hidden_size", c.hidden_size},
                      {"num_hidden_layers", c.layer_count},
                      {"num_attention_heads", c.head_count},
@@ -65,11 +72,21 @@ OrderedJson base_config(const ModelConfig& c) {
                      {"rope_theta", c.rope_theta},
                      {"rope_scaling", rope_json(c.rope_scaling)},
                      {"tie_word_embeddings", c.tied_embeddings}};
-  if (type == "mistral") out["sliding_window"] = c.sliding_window > 0 ? OrderedJson(c.sliding_window) : OrderedJson(nullptr);
-  if ((type == "qwen2" || type == "qwen3") && c.sliding_window > 0) {
+  if (a.window == Window::kNumber) out["sliding_window"] = c.sliding_window > 0 ? OrderedJson(c.sliding_window) : OrderedJson(nullptr);
+  if (a.window == Window::kSwitched && c.sliding_window > 0) {
     out["use_sliding_window"] = true;
     out["sliding_window"] = c.sliding_window;
     out["max_window_layers"] = 0;
+  }
+  if (a.score_divisor) out["query_pre_attn_scalar"] = c.score_scale > 0 ? 1 / (c.score_scale * c.score_scale) : c.head_dim;
+  if (c.local_rope_theta != 0) out["rope_local_base_freq"] = c.local_rope_theta;
+  if (a.window == Window::kListed) out["sliding_window"] = c.sliding_window > 0 ? OrderedJson(c.sliding_window) : OrderedJson(nullptr);
+  set_sliding(out, c);
+  if (a.multipliers) {
+    out["embedding_multiplier"] = c.embedding_multiplier;
+    out["attention_multiplier"] = c.score_scale;
+    out["residual_multiplier"] = c.residual_multiplier;
+    out["logits_scaling"] = c.logits_divisor;
   }
   set_rotary(out, c);
   if (c.bos_token_id >= 0) out["bos_token_id"] = c.bos_token_id;
@@ -116,6 +133,7 @@ void set_common(OrderedJson& config, const ModelConfig& pruned) {
     types.erase(types.begin() + std::min<int64_t>(pruned.layer_count, static_cast<int64_t>(types.size())), types.end());
   }
   set_rotary(config, pruned);
+  set_sliding(config, pruned);
   if (config.contains("pretraining_tp")) config["pretraining_tp"] = 1;  // its slices would not fit the new widths
 }
 
@@ -166,6 +184,7 @@ void set_blocks(OrderedJson& config, const ModelConfig& source, const ExportPlan
   if (source.rope_scaling.type == RopeType::kYarn) config["rope_scaling"] = rope_json(source.rope_scaling);  // vLLM asks for all fields
   // DeciLM has no window: up to its length, full attention is the same.
   for (const char* key : {"sliding_window", "use_sliding_window", "max_window_layers", "layer_types"}) config.erase(key);
+  for (const char* key : kMultipliers) config.erase(key);  // folded into the weights
   config["max_position_embeddings"] = context_length(plan);
   config["espalier"] = espalier_object("blocks", source.qkv_bias ? source.architecture : "LlamaForCausalLM", widest, pruned);
 }

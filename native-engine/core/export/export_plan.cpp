@@ -4,7 +4,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "export/export_checks.h"
 #include "export/layer_layout.h"
+#include "model/architecture.h"
 #include "model/gguf_names.h"
 #include "model/layer_shapes.h"
 
@@ -50,7 +52,7 @@ KeptLayer compact_layer(const ExportPlan& plan, const ModelConfig& source, int64
   for (const int64_t h : kept.heads) kept.kv_heads.push_back(dense.kv_head_of_query[static_cast<size_t>(h)]);
   std::sort(kept.kv_heads.begin(), kept.kv_heads.end());
   kept.kv_heads.erase(std::unique(kept.kv_heads.begin(), kept.kv_heads.end()), kept.kv_heads.end());
-  shape = {static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()), 0, {}, dense.rotary};
+  shape = {static_cast<int64_t>(kept.heads.size()), static_cast<int64_t>(kept.kv_heads.size()), 0, {}, dense.rotary, dense.sliding};
   for (const int64_t h : kept.heads) {
     const auto at = std::lower_bound(kept.kv_heads.begin(), kept.kv_heads.end(), dense.kv_head_of_query[static_cast<size_t>(h)]);
     shape.kv_head_of_query.push_back(static_cast<int32_t>(at - kept.kv_heads.begin()));
@@ -120,9 +122,16 @@ void fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t m
     best = tried;
     best_hidden = width;
     best_cost = cost;
+    if (plan.config.whole_norms) break;  // further heads, though zeros, would change what all are normed by
   }
   grid = best;
   pad_to(plan.hidden, best_hidden);
+}
+
+// llama.cpp takes it that the heads of an OLMo 2 are together as wide as the residual stream.
+void fit_olmo2(ExportPlan& plan, HeadGrid& grid) {
+  while (grid.heads() * plan.config.head_dim < static_cast<int64_t>(plan.hidden.size())) ++grid.kv_heads;
+  pad_to(plan.hidden, grid.heads() * plan.config.head_dim);
 }
 
 void lay_out_heads_alike(ExportPlan& plan, const HeadGrid& grid, bool blocks) {
@@ -147,13 +156,15 @@ void lay_out_units(ExportPlan& plan, const ModelConfig& source, const ExportRequ
 void lay_out(ExportPlan& plan, const ModelConfig& source, const ExportRequest& request) {
   const bool alike = request.form == ExportForm::kPadded || request.form == ExportForm::kBlocks;
   const bool own_loader = request.container == ExportContainer::kSafetensors && request.form == ExportForm::kCompacted;
-  // llama.cpp goes by a layer's number where some layers have no rotary embedding.
-  const bool numbered = request.container == ExportContainer::kGguf && !source.rotary_everywhere();
+  // llama.cpp goes by a layer's number where some layers have no rotary embedding, or a sliding window.
+  const bool by_layer = !source.rotary_everywhere() || architecture_of(source).window == Window::kListed;
+  const bool numbered = request.container == ExportContainer::kGguf && by_layer;
   if (!own_loader && !numbered) drop_empty_layers(plan);
   lay_out_units(plan, source, request);
   pad_to(plan.hidden, rounded_width(static_cast<int64_t>(plan.hidden.size()), request.multiple_of, source.hidden_size));
   if (alike) {
     HeadGrid grid = smallest_common_grid(plan.layers, plan.config.layers);
+    if (request.container == ExportContainer::kGguf && source.whole_norms) fit_olmo2(plan, grid);
     if (request.container == ExportContainer::kSafetensors) {
       fit_transformers(plan, grid, static_cast<int64_t>(plan.layers.front().units.size()), request.multiple_of);
     }
@@ -171,14 +182,14 @@ void lay_out(ExportPlan& plan, const ModelConfig& source, const ExportRequest& r
 
 int64_t context_length(const ExportPlan& plan) {
   const ModelConfig& c = plan.config;
+  if (architecture_of(c).window == Window::kListed) return c.max_positions;
   const bool without_window = plan.container == ExportContainer::kGguf || plan.form == ExportForm::kBlocks;
   return without_window && c.sliding_window > 0 ? std::min(c.sliding_window, c.max_positions) : c.max_positions;
 }
 
 std::string gguf_architecture(const ExportPlan& plan) {
-  if (plan.config.head_norms) return "qwen3";
-  if (!plan.config.rotary_everywhere()) return "smollm3";
-  return is_uniform(plan.config.layers) ? "llama" : "deci";
+  const Architecture& a = computed_as(plan.config);
+  return !a.gguf_uneven || is_uniform(plan.config.layers) ? a.gguf : "deci";
 }
 
 bool is_uniform(const std::vector<LayerShape>& layers) {
@@ -193,66 +204,41 @@ bool is_uniform(const std::vector<LayerShape>& layers) {
   });
 }
 
-namespace {
-
-[[noreturn]] void refuse(const char* field, const std::string& message) { throw Error(ErrorCode::kNotSupported, field, message); }
-
-// llama.cpp has an architecture of its own for each of these, with one width for all layers.
-void check_gguf(const ModelConfig& source, ExportForm form) {
-  const bool smollm3 = !source.rotary_everywhere();
-  const std::string name = smollm3 ? "smollm3" : "qwen3";
-  const RopeScaling &rope = source.rope_scaling, usual;
-  if (source.head_norms || smollm3) {
-    if (form == ExportForm::kCompacted) {
-      refuse("form", "llama.cpp's " + name + " has one width for all layers: choose padded or masked, or the format hf-remote");
-    }
-    if (rope.type == RopeType::kLlama3)
-      refuse("format", "llama.cpp's " + name + " knows no llama3 rope scaling: choose hf-remote, hf or masked");
-  }
-  for (size_t l = 0; smollm3 && l < source.layers.size(); ++l) {
-    if (source.layers[l].rotary == ((static_cast<int64_t>(l) + 1) % kSmolLm3Interval != 0)) continue;
-    refuse("format", "llama.cpp's smollm3 has no rotary embedding in every fourth layer; layer " + std::to_string(l) +
-                         " of the model differs: choose hf-remote, hf or masked");
-  }
-  if (rope.type == RopeType::kYarn && (rope.beta_fast != usual.beta_fast || rope.beta_slow != usual.beta_slow || !rope.truncate)) {
-    refuse("format", "llama.cpp knows yarn with beta_fast 32, beta_slow 1 and truncate: choose hf-remote, hf or masked");
-  }
-}
-
-void check_blocks(const ModelConfig& source) {
-  const RopeScaling& rope = source.rope_scaling;
-  const char* choose = ": choose hf-remote, hf, gguf or masked";
-  if (source.head_norms) refuse("format", std::string("vLLM's DeciLM has no norms of query and key heads") + choose);
-  if (!source.rotary_everywhere()) refuse("format", std::string("vLLM's DeciLM has no layers without rotary embedding") + choose);
-  if (rope.type == RopeType::kYarn && (rope.attention_factor != default_attention_factor(rope.factor) || !rope.truncate)) {
-    refuse("format", std::string("vLLM knows yarn with truncate and the attention factor 0.1 ln(factor) + 1") + choose);
-  }
-}
-
-}  // namespace
-
-void check_export(const ModelConfig& source, ExportContainer container, ExportForm form, ExportDType dtype) {
-  const bool gguf = container == ExportContainer::kGguf;
-  if (gguf && form == ExportForm::kBlocks) {
-    throw Error(ErrorCode::kNotSupported, "form",
-                "the blocks of a DeciLM folder have no place in a GGUF file: choose compacted, padded or masked");
-  }
-  if (!gguf && dtype == ExportDType::kQ8_0) {
-    throw Error(ErrorCode::kNotSupported, "dtype", "q8_0 is a type of GGUF files: choose f32, f16 or bf16 for safetensors");
-  }
-  if (!has_dense_layers(source) && form == ExportForm::kMasked && gguf) {
-    throw Error(ErrorCode::kNotSupported, "form", "the model is compacted already, so it has no masked form: choose compacted or padded");
-  }
-  if (gguf) check_gguf(source, form);
-  if (form == ExportForm::kBlocks) check_blocks(source);
-}
-
 // Whether the layers of a compacted folder came out alike, as the stock class of the architecture has them. Then they need no class of
 // ours.
 static bool has_stock_shapes(const ExportPlan& plan) {
   if (plan.container != ExportContainer::kSafetensors || plan.form != ExportForm::kCompacted || !is_uniform(plan.config.layers))
     return false;
   return static_cast<int64_t>(plan.hidden.size()) % plan.config.layers.front().heads == 0;  // transformers' rule: fit_transformers
+}
+
+// DeciLM has no multipliers, nor has llama.cpp's deci. Loaders of Gemma scale embeddings by the root of the width that they find, and
+// llama.cpp computes the scale of its scores itself.
+static void fold_multipliers(ExportPlan& plan) {
+  ModelConfig& c = plan.config;
+  const Architecture& a = architecture_of(c);
+  const bool gguf = plan.container == ExportContainer::kGguf;
+  const ModelConfig plain;
+  if (a.scaled_embeddings) {
+    const double own = std::sqrt(static_cast<double>(c.hidden_size));
+    plan.folded.embedding = c.embedding_multiplier / own;
+    if (c.tied_embeddings) plan.folded.final_norm = own / c.embedding_multiplier;
+    c.embedding_multiplier = own;
+    if (!gguf) return;
+    const double usual = gemma3_score_scale(c);
+    plan.folded.normed_query = (c.score_scale > 0 ? c.score_scale : 1 / std::sqrt(static_cast<double>(c.head_dim))) / usual;
+    c.score_scale = usual;
+  }
+  if (!a.multipliers || !(gguf ? gguf_architecture(plan) == "deci" : plan.form == ExportForm::kBlocks)) return;
+  plan.folded.embedding = c.embedding_multiplier;
+  plan.folded.query = c.score_scale * std::sqrt(static_cast<double>(c.head_dim));
+  plan.folded.addend = c.residual_multiplier;
+  // A tied head reads the embedding, which has its multiplier then.
+  plan.folded.final_norm = 1 / (c.logits_divisor * (c.tied_embeddings ? c.embedding_multiplier : 1));
+  c.embedding_multiplier = plain.embedding_multiplier;
+  c.residual_multiplier = plain.residual_multiplier;
+  c.logits_divisor = plain.logits_divisor;
+  c.score_scale = plain.score_scale;
 }
 
 ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const ExportRequest& request) {
@@ -289,6 +275,10 @@ ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const Expo
     plan.config.hidden_size = width;
     plan.config.rms_norm_eps = source.rms_norm_eps * ratio;
   }
+  if (request.container == ExportContainer::kGguf) plan.config.norm_offset = 0;  // llama.cpp's files hold what is computed with
+  fold_multipliers(plan);
+  check_whole_norms(plan);
+  check_olmo2(plan);
   return plan;
 }
 

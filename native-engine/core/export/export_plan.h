@@ -28,6 +28,11 @@ struct ExportPlan {
   // For each hidden unit of a tied model with a hidden mask; empty: 1. The mask scales the embedding's columns, which lm_head reads
   // too, so the last norm takes it back: lm_head sees (E z)(h / z). A closed unit's h is 0, whatever the factor.
   std::vector<float> final_norm_factor;
+  // Factors that stand in the weights where the loader knows no multipliers.
+  struct Folded {
+    double embedding = 1, query = 1, normed_query = 1, addend = 1, final_norm = 1;
+  };
+  Folded folded;
   ModelConfig config;  // of the exported model
 };
 
@@ -41,8 +46,7 @@ int64_t context_length(const ExportPlan& plan);
 // Whether all layers have the same widths and the usual grouping of query heads, as stock architectures ask.
 bool is_uniform(const std::vector<LayerShape>& layers);
 
-// llama.cpp's name: "qwen3" for norms of heads, "smollm3" for layers without rotary embedding, else "llama" where all layers are alike and
-// "deci", which has widths per layer, where they are not.
+// llama.cpp's name: that of the table of architectures, or "deci" for layers with widths of their own.
 std::string gguf_architecture(const ExportPlan& plan);
 
 }  // namespace espalier

@@ -1,6 +1,7 @@
 #include "export/export_tensors.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 
@@ -39,12 +40,6 @@ std::vector<float> repeat_each(const std::vector<float>& values, int64_t times) 
   return out;
 }
 
-void decode_row(const WeightView& view, int64_t row, std::vector<float>& out) {
-  out.resize(static_cast<size_t>(view.cols));
-  const int64_t start = row * view.cols;
-  for (int64_t i = 0; i < view.cols; ++i) out[static_cast<size_t>(i)] = decode(view.data, view.dtype, start + i);
-}
-
 // Rotary embedding pairs the halves of a head in Hugging Face's layout and neighbours in GGUF's.
 std::vector<int64_t> paired_rows(const std::vector<int64_t>& positions, int64_t head_dim) {
   std::vector<int64_t> out(positions.size());
@@ -67,7 +62,7 @@ class Builder {
         plan_(plan),
         dtype_(dtype),
         gguf_(plan.container == ExportContainer::kGguf),
-        names_(gguf_ ? gguf_names() : hugging_face_names()),
+        names_(gguf_ ? gguf_names() : hugging_face_names(model.config())),
         source_(model.config()),
         head_dim_(source_.head_dim) {
     if (state_ != nullptr && state_->has_own_weights()) own_ = open_places(source_, plan.masks);
@@ -76,9 +71,10 @@ class Builder {
   std::vector<ExportTensor> build() {
     ExportTensor& embedding = add(names_.embedding, model_.embedding(), all_rows(model_.embedding()), plan_.hidden);
     embedding.col_factor = plan_.masks.hidden;
+    embedding.factor = plan_.folded.embedding;
     if (own_) take_own(embedding, kEmbeddingName, nullptr, &own_->hidden);
     for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
-    add_norm(names_.final_norm, kFinalNormName, model_.final_norm(), plan_.final_norm_factor);
+    add_norm(names_.final_norm, kFinalNormName, model_.final_norm(), plan_.final_norm_factor, plan_.folded.final_norm);
     // The head reads the residual stream behind the last norm, where no mask stands any more.
     if (!plan_.config.tied_embeddings) {
       ExportTensor& head = add(names_.lm_head, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
@@ -121,15 +117,29 @@ class Builder {
   }
 
   // source: the name in a state with own weights
-  void add_norm(const std::string& name, const std::string& source, const WeightView& base, const std::vector<float>& unit_factor = {}) {
+  void add_norm(const std::string& name, const std::string& source, const WeightView& base, const std::vector<float>& unit_factor = {},
+                double factor = 1.0) {
     ExportTensor& t = add_vector(name, base, plan_.hidden);
-    t.factor = plan_.norm_scale;
+    shift_norm(t);
+    t.factor = plan_.norm_scale * factor;
     t.col_factor = unit_factor;
-    if (own_) take_own(t, source, nullptr, &own_->hidden);
+    if (own_) take_own_norm(t, source, &own_->hidden);
     // Loaders make one dtype of all tensors. A greater value would become infinity. It belongs to a unit that is nearly closed.
     if (dtype_ == ExportDType::kF16 && !gguf_ && !unit_factor.empty()) t.limit = kF16Limit;
     // A rescaled norm would lose bits that the original had; in f32 it costs next to nothing.
-    if (plan_.norm_scale != 1.0 || !unit_factor.empty()) t.type = StoredType::kF32;
+    if (t.factor != 1.0 || !unit_factor.empty()) t.type = StoredType::kF32;
+  }
+
+  // Factors are of the weights that the model computes with.
+  void shift_norm(ExportTensor& t) const {
+    t.added_before = source_.norm_offset;
+    t.added_after = 0 - plan_.config.norm_offset;
+  }
+
+  // A student's own norms are as it computes with them.
+  void take_own_norm(ExportTensor& t, const std::string& name, const std::vector<int32_t>* cols) {
+    take_own(t, name, nullptr, cols);
+    t.added_before = 0;
   }
 
   ExportTensor& add_vector(const std::string& name, const WeightView& base, const std::vector<int64_t>& positions) {
@@ -149,11 +159,15 @@ class Builder {
     t.row_factor = std::move(row_factor);
     t.col_factor = std::move(col_factor);
     if (source_.head_norms && p <= kK) t.factor = plan_.norm_scale;
+    if (p <= kK) t.factor *= normed_together(plan_.layers[l], p == kK).stretch;
+    if (p == kQ) t.factor *= plan_.folded.query;
+    if (p == kO || p == kDown) t.factor *= plan_.folded.addend;
     if (state_ != nullptr && base) attach_lora(t, from, p);
     if (own_) take_own(t, projection_name(from, p), own_rows(from, p), own_cols(from, p));
     if (p > kV || !source_.qkv_bias) return;
     const WeightView bias = model_.layer(from).qkv_bias[p];
     ExportTensor& b = add_vector(names_.bias(static_cast<int64_t>(l), p), bias ? bias : zero_base(), rows);
+    if (p == kQ) b.factor = plan_.folded.query;
     if (own_) take_own(b, projection_bias_name(from, p), nullptr, own_rows(from, p));
   }
 
@@ -216,11 +230,35 @@ class Builder {
     if (!source_.head_norms || plan_.layers[l].heads.empty()) return;
     for (const bool key : {false, true}) {
       const WeightView base = model_.layer(plan_.layers[l].source).head_norm[key];
-      std::vector<int64_t> positions;
-      for (int64_t i = 0; i < head_dim_; ++i) positions.push_back(i);
+      const std::vector<int64_t>& heads = key ? plan_.layers[l].kv_heads : plan_.layers[l].heads;
+      const std::vector<int64_t> positions = source_.whole_norms ? head_positions(heads, head_dim_) : head_positions({0}, head_dim_);
       ExportTensor& norm = add_vector(names_.head_norm(static_cast<int64_t>(l), key), base ? base : zero_base(), positions);
-      if (own_) take_own(norm, head_norm_name(plan_.layers[l].source, key), nullptr, nullptr);
+      shift_norm(norm);
+      norm.factor = (key ? 1 : plan_.folded.normed_query) / normed_together(plan_.layers[l], key).stretch;
+      const int64_t from = plan_.layers[l].source;
+      if (own_) take_own_norm(norm, head_norm_name(from, key), source_.whole_norms ? own_rows(from, key ? kK : kQ) : nullptr);
     }
+  }
+
+  // Heads that are normed together, as they stand in the export. Closed heads and zeros take no part in the norm, yet its mean runs over
+  // all that stand there. Longer projections make up for that, and the norm's weights take their length back.
+  struct NormedTogether {
+    double stretch = 1;
+    std::vector<float> open;  // of each row of the source: 0 or 1; empty: all
+  };
+  NormedTogether normed_together(const KeptLayer& kept, bool key) const {
+    if (!source_.whole_norms) return {};
+    const LayerShape& shape = source_.layers[static_cast<size_t>(kept.source)];
+    const bool masked = !plan_.masks.head.empty();
+    std::vector<float> open(static_cast<size_t>(key ? shape.kv_heads : shape.heads), masked ? 0.0f : 1.0f);
+    for (int64_t h = 0; masked && h < shape.heads; ++h) {
+      const bool is_open = plan_.masks.head[static_cast<size_t>(kept.source * source_.head_count + h)] != 0.0f;
+      if (is_open) open[static_cast<size_t>(key ? shape.kv_head_of_query[static_cast<size_t>(h)] : h)] = 1.0f;
+    }
+    const std::vector<int64_t>& places = key ? kept.kv_heads : kept.heads;
+    const auto count =
+        std::count_if(places.begin(), places.end(), [&](int64_t p) { return p != kZeros && open[static_cast<size_t>(p)] == 1.0f; });
+    return {count > 0 ? std::sqrt(static_cast<double>(places.size()) / static_cast<double>(count)) : 1.0, repeat_each(open, head_dim_)};
   }
 
   void add_layer(size_t l) {
@@ -236,19 +274,23 @@ class Builder {
     // Only our own loaders know a norm without a block behind it.
     const bool all_norms = plan_.container == ExportContainer::kSafetensors && plan_.form == ExportForm::kCompacted;
 
-    if (all_norms || !query.empty()) add_norm(names_.attention_norm(number), input_norm_name(from), model_.layer(from).input_norm);
+    const bool heads = all_norms || !query.empty(), units = all_norms || !kept.units.empty();
+    const LayerWeights& source = model_.layer(from);
+    if (heads && source_.pre_norms) add_norm(names_.attention_norm(number), input_norm_name(from), source.attention_norm);
     const bool paired = gguf_ && !gguf_pairs_halves(gguf_architecture(plan_));
-    add_projection(l, kQ, paired ? paired_rows(query, head_dim_) : query, plan_.hidden, none, none);
-    add_projection(l, kK, paired ? paired_rows(kv, head_dim_) : kv, plan_.hidden, none, none);
+    add_projection(l, kQ, paired ? paired_rows(query, head_dim_) : query, plan_.hidden, normed_together(kept, false).open, none);
+    add_projection(l, kK, paired ? paired_rows(kv, head_dim_) : kv, plan_.hidden, normed_together(kept, true).open, none);
     add_head_norms(l);
     add_projection(l, kV, kv, plan_.hidden, none, none);
     add_projection(l, kO, plan_.hidden, query, z_hidden, z_head);
-    if (all_norms || !kept.units.empty())
-      add_norm(names_.mlp_norm(number), post_attention_norm_name(from), model_.layer(from).post_attention_norm);
+    if (heads && source_.post_norms)
+      add_norm(names_.post_attention_norm(number), post_attention_norm_name(from), source.post_attention_norm);
+    if (units && source_.pre_norms) add_norm(names_.mlp_norm(number), mlp_norm_name(source_, from), source.mlp_norm);
     // The unit's mask stands before SiLU and on the up side: SiLU(z * gate) * (z * up).
     add_projection(l, kGate, kept.units, plan_.hidden, z_unit, none);
     add_projection(l, kUp, kept.units, plan_.hidden, z_unit, none);
     add_projection(l, kDown, plan_.hidden, kept.units, z_hidden, none);
+    if (units && source_.post_norms) add_norm(names_.post_mlp_norm(number), post_mlp_norm_name(from), source.post_mlp_norm);
   }
 
   const ModelWeights& model_;
@@ -264,36 +306,6 @@ class Builder {
 };
 
 }  // namespace
-
-std::vector<int64_t> ExportTensor::shape() const {
-  const auto width = static_cast<int64_t>(cols.size());
-  return vector ? std::vector<int64_t>{width} : std::vector<int64_t>{static_cast<int64_t>(rows.size()), width};
-}
-
-void ExportTensor::read_row(int64_t index, std::vector<float>& scratch, std::span<float> out) const {
-  const int64_t row = rows[static_cast<size_t>(index)];
-  if (row == kZeros || !base) {
-    std::fill(out.begin(), out.end(), 0.0f);
-    return;
-  }
-  decode_row(base, row, scratch);
-  for (int64_t k = 0; k < lora_rank; ++k) {
-    const float b = lora_scale * lora_b[static_cast<size_t>(row * lora_rank + k)];
-    const float* a = lora_a.data() + k * base.cols;
-    for (int64_t i = 0; i < base.cols; ++i) scratch[static_cast<size_t>(i)] += b * a[i];
-  }
-  // One factor for the row, in double so that folding rounds once.
-  const double row_scale = factor * (row_factor.empty() ? 1.0 : static_cast<double>(row_factor[static_cast<size_t>(row)]));
-  for (size_t i = 0; i < cols.size(); ++i) {
-    if (cols[i] == kZeros) {
-      out[i] = 0.0f;
-      continue;
-    }
-    const auto col = static_cast<size_t>(cols[i]);
-    const double scale = col_factor.empty() ? row_scale : row_scale * static_cast<double>(col_factor[col]);
-    out[i] = std::clamp(static_cast<float>(static_cast<double>(scratch[col]) * scale), -limit, limit);
-  }
-}
 
 std::vector<ExportTensor> export_tensors(const ModelWeights& model, const TrainState* state, const ExportPlan& plan, ExportDType dtype) {
   return Builder(model, state, plan, dtype).build();

@@ -24,6 +24,7 @@ struct ExportTensor {
   std::vector<float> row_factor;                         // for each base row; empty: 1
   std::vector<float> col_factor;                         // for each base column; empty: 1
   double factor = 1.0;                                   // on all
+  double added_before = 0, added_after = 0;              // to each value, before the factors and behind them
   float limit = std::numeric_limits<float>::infinity();  // greater values are cut to it
   std::span<const float> lora_a, lora_b;                 // [r, base cols], [base rows, r]; empty: none
   int64_t lora_rank = 0;

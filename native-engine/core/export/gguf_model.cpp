@@ -99,6 +99,13 @@ void add_shapes(GgufMetadata& out, const ExportPlan& plan, const std::string& ar
   }
 }
 
+void add_multipliers(GgufMetadata& out, const ModelConfig& c, const std::string& prefix) {
+  out.add(prefix + kGgufScoreScale, static_cast<float>(c.score_scale));
+  out.add(prefix + kGgufEmbeddingScale, static_cast<float>(c.embedding_multiplier));
+  out.add(prefix + kGgufResidualScale, static_cast<float>(c.residual_multiplier));
+  out.add(prefix + kGgufLogitScale, static_cast<float>(c.logits_divisor));
+}
+
 void add_tensor_info(GgufBytes& out, const std::string& name, std::vector<int64_t> shape, uint32_t type, uint64_t offset) {
   out.string(name);
   out.number(static_cast<uint32_t>(shape.size()));
@@ -123,6 +130,9 @@ std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>&
   metadata.add("general.file_type", file_type(tensors));
   metadata.add("general.quantization_version", uint32_t{2});
   add_shapes(metadata, plan, architecture);
+  if (architecture_of(plan.config).window == Window::kListed)
+    metadata.add(architecture + "." + kGgufWindow, static_cast<uint32_t>(plan.config.sliding_window));
+  if (architecture == "granite") add_multipliers(metadata, plan.config, architecture + ".");
   if (plan.config.rope_scaling.type == RopeType::kLlama3) {
     const RopeScaling& rope = plan.config.rope_scaling;
     const std::string prefix = kRopeKeyPrefix;

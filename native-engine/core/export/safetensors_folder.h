@@ -6,6 +6,8 @@
 
 namespace espalier {
 
-void write_safetensors(FolderWriter& folder, WeightsStream& stream, const std::vector<ExportTensor>& tensors, uint64_t shard_bytes_max);
+// fused: q, k and v go into one tensor, and so do gate and up, as files of Phi3 have them.
+void write_safetensors(FolderWriter& folder, WeightsStream& stream, const std::vector<ExportTensor>& tensors, bool fused,
+                       uint64_t shard_bytes_max);
 
 }  // namespace espalier

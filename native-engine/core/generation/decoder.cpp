@@ -11,8 +11,9 @@ namespace {
 constexpr uint64_t kLayerAlignment = 128;
 
 // Behind a window nothing is seen, so nothing is kept.
-int64_t rows_kept(const ModelConfig& config, int64_t tokens) {
-  return config.sliding_window > 0 ? std::min(config.sliding_window, tokens) : tokens;
+int64_t rows_kept(const ModelConfig& config, const LayerShape& layer, int64_t tokens) {
+  const int64_t window = config.window_of(layer);
+  return window > 0 ? std::min(window, tokens) : tokens;
 }
 
 // Keys and values of a layer: of the key/value heads that it has.
@@ -21,7 +22,7 @@ int64_t cache_width(const ModelConfig& config, const LayerShape& layer) {
 }
 
 uint64_t layer_cache_bytes(const ModelConfig& config, const LayerShape& layer, const DecoderShape& shape) {
-  const int64_t values = shape.sequences * rows_kept(config, shape.tokens) * cache_width(config, layer);
+  const int64_t values = shape.sequences * rows_kept(config, layer, shape.tokens) * cache_width(config, layer);
   const uint64_t bytes = static_cast<uint64_t>(values) * (shape.dtype == ComputeDType::kF32 ? 4 : 2);
   return (bytes + kLayerAlignment - 1) / kLayerAlignment * kLayerAlignment;
 }
@@ -44,7 +45,6 @@ Decoder::Decoder(Backend& backend, std::shared_ptr<const ModelWeights> model, co
     : backend_(backend),
       shape_(shape),
       model_(backend, std::move(model)),
-      capacity_(rows_kept(model_.config(), shape.tokens)),
       role_block_(backend),
       token_block_(backend),
       role_(compile_role(make_intact_role(model_.weights()), {}, role_block_)),
@@ -58,13 +58,16 @@ Decoder::Decoder(Backend& backend, std::shared_ptr<const ModelWeights> model, co
   for (const LayerShape& layer : config.layers) {
     const DType dtype = shape.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
     const int64_t width = cache_width(config, layer);
-    cache_.push_back({cache_memory_.data() + used, dtype, shape.sequences * capacity_, width, width});
+    cache_.push_back({cache_memory_.data() + used, dtype, shape.sequences * capacity(static_cast<int64_t>(cache_.size())), width, width});
     used += static_cast<int64_t>(layer_cache_bytes(config, layer, shape));
   }
   prompt_pass_ = make_pass_context(backend, model_, ws_, shape.dtype, 1, shape.prompt);
   token_pass_ = make_pass_context(backend, model_, ws_, shape.dtype, 1, 1);
-  make_rope_tables(config, shape.tokens, cos_, sin_);
+  rope_ = make_rope_tables(config, shape.tokens);
 }
+
+// Rows of the cache that a sequence has in a layer.
+int64_t Decoder::capacity(int64_t layer) const { return rows_kept(model_.config(), model_.config().layers[layer], shape_.tokens); }
 
 uint64_t Decoder::cache_bytes(const ModelConfig& config, const DecoderShape& shape) {
   uint64_t bytes = kLayerAlignment;
@@ -92,10 +95,10 @@ std::vector<float> Decoder::logits(PassContext& c, Tensor x, int64_t first, int6
 // The newest keys and values of a prompt, where its further tokens look for them.
 void Decoder::keep_prompt(int64_t layer, int64_t sequence, const AttentionShape& shape, const Tensor& operands) {
   const Tensor made = operands.columns(shape.query_width, 2 * shape.kv_width);
-  const Tensor kept = cache_[layer].row_range(sequence * capacity_, capacity_);
-  const int64_t tokens = made.rows;
-  for (int64_t from = std::max<int64_t>(0, tokens - capacity_); from < tokens;) {
-    const int64_t place = from % capacity_, count = std::min(tokens - from, capacity_ - place);
+  const int64_t tokens = made.rows, rows = capacity(layer);
+  const Tensor kept = cache_[layer].row_range(sequence * rows, rows);
+  for (int64_t from = std::max<int64_t>(0, tokens - rows); from < tokens;) {
+    const int64_t place = from % rows, count = std::min(tokens - from, rows - place);
     backend_.run(Copy{kept.row_range(place, count), made.row_range(from, count)});
     from += count;
   }
@@ -125,29 +128,25 @@ std::vector<float> Decoder::advance(std::span<const NextToken> next) {
   PassContext& c = token_pass_;
   c.tokens = static_cast<int64_t>(next.size());
   std::vector<int32_t> ids, sequences, positions;
-  std::vector<float> cos, sin;
-  const int64_t half = c.config().head_dim / 2;
   for (const NextToken& token : next) {
     const int64_t position = lengths_.at(static_cast<size_t>(token.sequence))++;
-    if (position >= static_cast<int64_t>(cos_.size()) / half) throw Error(ErrorCode::kInvalidArgument, "tokens", "no position is left");
+    if (position >= shape_.tokens) throw Error(ErrorCode::kInvalidArgument, "tokens", "no position is left");
     ids.push_back(static_cast<int32_t>(token.id));
     sequences.push_back(static_cast<int32_t>(token.sequence));
     positions.push_back(static_cast<int32_t>(position));
-    cos.insert(cos.end(), cos_.begin() + position * half, cos_.begin() + (position + 1) * half);
-    sin.insert(sin.end(), sin_.begin() + position * half, sin_.begin() + (position + 1) * half);
   }
   const auto room = [](const auto&... lists) { return (UploadBlock::room_for(lists) + ...); };
-  token_block_.begin(room(ids, sequences, positions, cos, sin));
+  const RopeTables rope = at_positions(rope_, c.config().head_dim, positions);
+  token_block_.begin(room(ids, sequences, positions) + rope_room(rope));
   const auto ids_there = token_block_.add(ids), sequences_there = token_block_.add(sequences),
              positions_there = token_block_.add(positions);
-  c.rope_cos = token_block_.add(cos);
-  c.rope_sin = token_block_.add(sin);
+  place_rope(c, rope, token_block_);
   token_block_.send();
   const Tensor x = ws_.teacher_x.reshaped(c.rows(), role_.hidden_width);
   embed_tokens(c, role_, ids_there, x);
   for (int64_t l = 0; l < c.config().layer_count; l++)
     forward_layer(c, role_, l, x, ws_.teacher, [&](const auto& shape, const auto& operands, const auto& out, auto head_scale) {
-      backend_.run(CachedAttention{shape, operands, cache_[l], sequences_there, positions_there, capacity_, out, head_scale});
+      backend_.run(CachedAttention{shape, operands, cache_[l], sequences_there, positions_there, capacity(l), out, head_scale});
     });
   return logits(c, x, 0, c.tokens);
 }

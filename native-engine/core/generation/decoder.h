@@ -45,19 +45,19 @@ class Decoder {
 
  private:
   void keep_prompt(int64_t layer, int64_t sequence, const AttentionShape& shape, const Tensor& operands);
+  int64_t capacity(int64_t layer) const;
   std::vector<float> logits(PassContext& c, Tensor x, int64_t first, int64_t count);
 
   Backend& backend_;
   DecoderShape shape_;
   DeviceModel model_;
-  int64_t capacity_;  // rows of the cache for one sequence
   UploadBlock role_block_, token_block_;
   DeviceRole role_;
   DeviceBuffer memory_, cache_memory_;
   Workspace ws_;
   std::vector<Tensor> cache_;  // by layer
   PassContext prompt_pass_, token_pass_;
-  std::vector<float> cos_, sin_;  // of every position
+  RopeTables rope_;  // of every position
   std::vector<int64_t> lengths_;
 };
 

@@ -1,10 +1,12 @@
 // GGUF's names of a model's tensors, one place for reading and writing.
 #pragma once
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <string>
 
 #include "espalier/model_weights.h"
+#include "model/architecture.h"
 
 namespace espalier {
 
@@ -12,10 +14,34 @@ inline constexpr const char* kGgufRopeFactors = "rope_freqs.weight";
 // Our exports keep the rule of llama3's scaling under this key; llama.cpp does not read it.
 inline constexpr const char* kRopeKeyPrefix = "espalier.rope_scaling.";
 
+// Keys behind an architecture's name. Logits are divided by theirs.
+inline constexpr const char* kGgufScoreScale = "attention.scale";
+inline constexpr const char* kGgufEmbeddingScale = "embedding_scale";
+inline constexpr const char* kGgufResidualScale = "residual_scale";
+inline constexpr const char* kGgufLogitScale = "logit_scale";
+
 // llama.cpp's smollm3 turns queries and keys in all layers but every fourth.
 inline constexpr int64_t kSmolLm3Interval = 4;
-// Whether an architecture of llama.cpp pairs the halves of a head, as Hugging Face does; the others pair neighbours.
-inline bool gguf_pairs_halves(const std::string& architecture) { return architecture == "qwen3"; }
+// Its gemma3 has a sliding window in all layers but every sixth, and turns these layers by a base of 10,000.
+inline constexpr int64_t kGemma3Pattern = 6;
+inline constexpr double kGemma3LocalBase = 10000;
+// By which it multiplies a query's product with a key: the larger of its two kinds is known by the number of its layers.
+inline double gemma3_score_scale(const ModelConfig& c) {
+  const int64_t size = c.layer_count == 62 ? c.hidden_size / c.layers.front().heads : c.head_dim;
+  return 1 / std::sqrt(static_cast<double>(size));
+}
+inline constexpr const char* kGgufWindow = "attention.sliding_window";
+// The architecture of Hugging Face that a file's stands for; nullptr: there is none. deci has widths of their own for each layer of what
+// llama stands for, and a llama with biases is a Qwen2, which read_config knows.
+inline const Architecture* find_gguf_architecture(const std::string& name) {
+  for (const Architecture& a : kArchitectures)
+    if (name == a.gguf || (name == "deci" && a.gguf_uneven)) return &a;
+  return nullptr;
+}
+inline bool gguf_pairs_halves(const std::string& architecture) {
+  const Architecture* a = find_gguf_architecture(architecture);
+  return a != nullptr && a->gguf_pairs_halves;
+}
 
 inline std::string gguf_projection_name(int64_t layer, int projection, const char* kind) {
   constexpr std::array<const char*, kProjectionCount> kNames = {"attn_q",   "attn_k", "attn_v",  "attn_output",
@@ -26,6 +52,8 @@ inline std::string gguf_attention_norm_name(int64_t layer) { return "blk." + std
 inline std::string gguf_head_norm_name(int64_t layer, bool key) {
   return "blk." + std::to_string(layer) + (key ? ".attn_k_norm.weight" : ".attn_q_norm.weight");
 }
+inline std::string gguf_post_attention_norm_name(int64_t layer) { return "blk." + std::to_string(layer) + ".post_attention_norm.weight"; }
+inline std::string gguf_post_mlp_norm_name(int64_t layer) { return "blk." + std::to_string(layer) + ".post_ffw_norm.weight"; }
 inline std::string gguf_mlp_norm_name(int64_t layer) { return "blk." + std::to_string(layer) + ".ffn_norm.weight"; }
 
 }  // namespace espalier

@@ -1,6 +1,7 @@
 #include "model/gguf_weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <list>
 #include <set>
 
@@ -34,21 +35,29 @@ RopeScaling read_rope(const GgufFile& file, const std::string& prefix) {
   return rope;
 }
 
+std::string supported_architectures() {
+  std::set<std::string> names = {"deci"};
+  for (const Architecture& a : kArchitectures) names.insert(a.gguf);
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
 ModelConfig read_config(const GgufFile& file) {
   const std::string architecture = file.string_or("general.architecture", "");
-  if (architecture != "llama" && architecture != "deci" && architecture != "qwen3" && architecture != "smollm3") {
+  const Architecture* known = find_gguf_architecture(architecture);
+  if (known == nullptr) {
     throw Error(ErrorCode::kModelUnsupported, file.source + ":general.architecture",
-                "general.architecture is \"" + architecture + "\": supported are llama, deci, qwen3, smollm3");
+                "general.architecture is \"" + architecture + "\": supported are " + supported_architectures());
   }
   const std::string prefix = architecture + ".";
   const auto integer = [&](const char* key) { return static_cast<int64_t>(file.number(prefix + key)); };
   ModelConfig c;
-  c.qkv_bias = file.tensors.contains(gguf_projection_name(0, kQ, ".bias"));
-  c.head_norms = architecture == "qwen3";
-  c.architecture = c.head_norms                ? "Qwen3ForCausalLM"
-                   : architecture == "smollm3" ? "SmolLM3ForCausalLM"
-                   : c.qkv_bias                ? "Qwen2ForCausalLM"
-                                               : "LlamaForCausalLM";
+  const bool bias = file.tensors.contains(gguf_projection_name(0, kQ, ".bias"));
+  if (bias) known = find_architecture("Qwen2ForCausalLM");
+  c.architecture = known->name;
+  take_computation(*known, c);
+  c.norm_offset = 0;  // it is in the file's weights
   c.layer_count = std::clamp<int64_t>(integer("block_count"), 1, 4096);
   c.hidden_size = integer("embedding_length");
   c.vocab_size = integer("vocab_size");
@@ -58,6 +67,17 @@ ModelConfig read_config(const GgufFile& file) {
   c.rope_theta = file.number(prefix + "rope.freq_base");
   c.rope_scaling = read_rope(file, prefix);
   c.tied_embeddings = !file.tensors.contains("output.weight");
+  if (known->window == Window::kListed) {
+    c.sliding_window = static_cast<int64_t>(file.number_or(prefix + kGgufWindow, 0));
+    c.local_rope_theta = kGemma3LocalBase;
+    c.embedding_multiplier = std::sqrt(static_cast<double>(c.hidden_size));
+  }
+  if (known->multipliers) {
+    c.score_scale = file.number(prefix + kGgufScoreScale);
+    c.embedding_multiplier = file.number(prefix + kGgufEmbeddingScale);
+    c.residual_multiplier = file.number(prefix + kGgufResidualScale);
+    c.logits_divisor = file.number(prefix + kGgufLogitScale);
+  }
   const auto heads = file.per_layer(prefix + "attention.head_count", c.layer_count);
   const auto kv_heads = file.per_layer(prefix + "attention.head_count_kv", c.layer_count);
   const auto units = file.per_layer(prefix + "feed_forward_length", c.layer_count);
@@ -72,9 +92,11 @@ ModelConfig read_config(const GgufFile& file) {
     c.head_count = std::max(c.head_count, shape.heads);
     c.kv_head_count = std::max(c.kv_head_count, shape.kv_heads);
     c.intermediate_size = std::max(c.intermediate_size, shape.intermediate);
-    shape.rotary = architecture != "smollm3" || (l + 1) % kSmolLm3Interval != 0;
+    shape.sliding = known->window != Window::kListed || (l + 1) % kGemma3Pattern != 0;
+    shape.rotary = !known->rotary_by_layer || (l + 1) % kSmolLm3Interval != 0;
     c.layers.push_back(std::move(shape));
   }
+  if (known->score_divisor) c.score_scale = gemma3_score_scale(c);
   return c;
 }
 
@@ -141,8 +163,12 @@ class GgufModel final : public WeightTable {
   LayerWeights take_layer(int64_t l) {
     const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
     LayerWeights out;
-    if (shape.heads > 0) out.input_norm = take(gguf_attention_norm_name(l), 0, config_.hidden_size);
-    if (shape.intermediate > 0) out.post_attention_norm = take(gguf_mlp_norm_name(l), 0, config_.hidden_size);
+    const auto norm = [&](bool there, const std::string& name) { return there ? take(name, 0, config_.hidden_size) : WeightView{}; };
+    const bool heads = shape.heads > 0, units = shape.intermediate > 0;
+    out.attention_norm = norm(config_.pre_norms && heads, gguf_attention_norm_name(l));
+    out.mlp_norm = norm(config_.pre_norms && units, gguf_mlp_norm_name(l));
+    out.post_attention_norm = norm(config_.post_norms && heads, gguf_post_attention_norm_name(l));
+    out.post_mlp_norm = norm(config_.post_norms && units, gguf_post_mlp_norm_name(l));
     for (int p = 0; p < kProjectionCount; ++p) {
       const auto slot = static_cast<size_t>(p);
       const Extent extent = projection_extent(config_, shape, p);
@@ -154,7 +180,8 @@ class GgufModel final : public WeightTable {
       if (p <= kK && !halves_) out.qkv_bias[slot] = with_halves(out.qkv_bias[slot], extent.rows, 1);
     }
     for (const bool key : {false, true})
-      if (config_.head_norms && shape.heads > 0) out.head_norm[key] = take(gguf_head_norm_name(l, key), 0, config_.head_dim);
+      if (config_.head_norms && shape.heads > 0)
+        out.head_norm[key] = take(gguf_head_norm_name(l, key), 0, head_norm_size(config_, key ? shape.kv_heads : shape.heads));
     return out;
   }
 

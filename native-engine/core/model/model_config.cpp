@@ -1,10 +1,11 @@
 #include "espalier/model_config.h"
 
 #include <algorithm>
-#include <array>
+#include <cmath>
 #include <set>
 
 #include "files/json_reader.h"
+#include "model/architecture.h"
 #include "model/layer_shapes.h"
 #include "model/read_rope.h"
 
@@ -12,21 +13,8 @@ namespace espalier {
 namespace {
 
 constexpr int64_t kPositionsMax = int64_t{1} << 31;
-
-struct Architecture {
-  const char* name;
-  const char* model_type;
-};
-constexpr std::array<Architecture, 5> kArchitectures{{{"LlamaForCausalLM", "llama"},
-                                                      {"MistralForCausalLM", "mistral"},
-                                                      {"Qwen2ForCausalLM", "qwen2"},
-                                                      {"Qwen3ForCausalLM", "qwen3"},
-                                                      {"SmolLM3ForCausalLM", "smollm3"}}};
-
-// Sliding windows as Qwen's configurations have them.
-bool has_window_switch(const ModelConfig& model) {
-  return model.architecture == "Qwen2ForCausalLM" || model.architecture == "Qwen3ForCausalLM";
-}
+constexpr double kPositive = 1e-30;  // the smallest value where zero or less makes no sense
+constexpr double kMultiplierMax = 1e6;
 
 [[noreturn]] void unsupported(const std::string& field, const std::string& message) {
   throw Error(ErrorCode::kModelUnsupported, field, field + " " + message);
@@ -59,20 +47,22 @@ std::string read_architecture(const JsonObject& config) {
     if (!type.empty()) unsupported("config.model_type", "is \"" + type + "\": supported are " + supported_architectures());
     config.fail("architectures", "is missing: supported are " + supported_architectures());
   }
-  for (const Architecture& a : kArchitectures) {
-    if (name == a.name) return name;
-  }
+  if (find_architecture(name) != nullptr) return name;
   unsupported("config.architectures", "is \"" + name + "\": supported are " + supported_architectures());
 }
 
 // Fields by which related architectures compute something else. A field may be there with the value that changes nothing.
-void refuse_changed_computation(const JsonObject& config) {
+void refuse_changed_computation(const JsonObject& config, const Architecture& a) {
   for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping", "clip_qkv", "attention_chunk_size",
-                          "query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern", "num_kv_shared_layers", "kv_lora_rank",
-                          "attention_multiplier"}) {
+                          "num_kv_shared_layers", "kv_lora_rank"}) {
     if (config.find(key) != nullptr) unsupported("config." + std::string(key), "is set: the supported architectures have no such thing");
   }
-  for (const char* key : {"embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale", "scale_emb", "rope_ratio"}) {
+  for (const char* key : {"query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern", "_sliding_window_pattern"}) {
+    if (a.window != Window::kListed && config.find(key) != nullptr) {
+      unsupported("config." + std::string(key), "is set: supported for Gemma3ForCausalLM, not for " + std::string(a.name));
+    }
+  }
+  for (const char* key : {"logit_scale", "scale_emb", "rope_ratio"}) {
     if (config.find(key) != nullptr && config.number_or(key, -1e30, 1e30, 1.0) != 1.0) {
       unsupported("config." + std::string(key), "is not 1: activations that are multiplied by constants are not supported");
     }
@@ -84,12 +74,36 @@ void refuse_changed_computation(const JsonObject& config) {
   }
 }
 
-void refuse_unsupported_features(const JsonObject& config) {
+// Constants by which Granite and Gemma scale activations and scores.
+void read_multipliers(const JsonObject& config, ModelConfig& out) {
+  const auto read = [&](const char* key) { return config.number_or(key, kPositive, kMultiplierMax, 1.0); };
+  const Architecture& a = architecture_of(out);
+  if (a.multipliers) {
+    out.embedding_multiplier = read("embedding_multiplier");
+    out.residual_multiplier = read("residual_multiplier");
+    out.logits_divisor = read("logits_scaling");
+    out.score_scale = read("attention_multiplier");
+    return;
+  }
+  if (a.score_divisor) out.score_scale = 1 / std::sqrt(config.number_or("query_pre_attn_scalar", kPositive, kMultiplierMax, 256));
+  if (a.scaled_embeddings) out.embedding_multiplier = std::sqrt(static_cast<double>(out.hidden_size));
+  const std::string only = ": supported for GraniteForCausalLM, not for " + out.architecture;
+  if (config.find("attention_multiplier") != nullptr) unsupported("config.attention_multiplier", "is set" + only);
+  for (const char* key : {"embedding_multiplier", "residual_multiplier", "logits_scaling"}) {
+    if (config.find(key) != nullptr && config.number_or(key, -1e30, 1e30, 1.0) != 1.0) {
+      unsupported("config." + std::string(key), "is not 1" + only);
+    }
+  }
+}
+
+void refuse_unsupported_features(const JsonObject& config, const Architecture& a) {
   if (config.find("quantization_config") != nullptr) {
     unsupported("config.quantization_config", "is set: quantized weights are not supported; use F32, F16 or BF16 weights");
   }
-  const std::string act = config.string("hidden_act").value_or("silu");
-  if (act != "silu") unsupported("config.hidden_act", "is \"" + act + "\": supported is silu");
+  const bool silu = a.activation == Activation::kSilu;
+  const std::string key_of_act = silu ? "hidden_act" : "hidden_activation", known = silu ? "silu" : "gelu_pytorch_tanh";
+  const std::string act = config.string(key_of_act.c_str()).value_or(known);
+  if (act != known) unsupported("config." + key_of_act, "is \"" + act + "\": supported is " + known);
   for (const char* key : {"attention_bias", "mlp_bias"}) {
     if (config.boolean_or(key, false)) {
       unsupported("config." + std::string(key),
@@ -106,7 +120,7 @@ void refuse_unsupported_features(const JsonObject& config) {
       unsupported("config." + std::string(key), "is true: norms on queries and keys are supported as Qwen3ForCausalLM has them");
     }
   }
-  refuse_changed_computation(config);
+  refuse_changed_computation(config, a);
   if (config.boolean_or("use_mrope", false)) {
     unsupported("config.use_mrope", "is true: positions of several dimensions (mrope) are not supported");
   }
@@ -122,7 +136,7 @@ void refuse_unsupported_features(const JsonObject& config) {
 bool layers_slide(const JsonObject& config, const ModelConfig& model) {
   const Json* types = config.find("layer_types");
   if (types == nullptr) {
-    if (!has_window_switch(model)) return true;
+    if (architecture_of(model).window != Window::kSwitched) return true;
     const int64_t first = config.integer_or("max_window_layers", 0, INT32_MAX, 28);
     if (first > 0 && first < model.layer_count) {
       unsupported("config.max_window_layers", "is " + std::to_string(first) + " of " + std::to_string(model.layer_count) +
@@ -144,27 +158,50 @@ bool layers_slide(const JsonObject& config, const ModelConfig& model) {
 }
 
 int64_t read_sliding_window(const JsonObject& config, const ModelConfig& model) {
-  if (model.architecture == "LlamaForCausalLM") {
-    if (config.find("sliding_window") != nullptr) {
-      unsupported("config.sliding_window", "is set: it is supported for Mistral, Qwen2 and Qwen3, not for LlamaForCausalLM");
-    }
-    return 0;
-  }
-  if (model.architecture == "SmolLM3ForCausalLM") {
+  const Architecture& a = architecture_of(model);
+  const std::string only = ": it is supported for Mistral, Qwen2, Qwen3, Phi3 and Gemma3, not for " + model.architecture;
+  if (a.window == Window::kNone && a.rotary_by_layer) {
     if (config.boolean_or("use_sliding_window", false) && config.find("sliding_window") != nullptr) {
       unsupported("config.use_sliding_window", "is true: a sliding window in only a part of the layers is not supported");
     }
     if (config.find("layer_types") != nullptr && layers_slide(config, model)) {
-      unsupported("config.layer_types",
-                  "holds sliding_attention: it is supported for Mistral, Qwen2 and Qwen3, not for SmolLM3ForCausalLM");
+      unsupported("config.layer_types", "holds sliding_attention" + only);
     }
     return 0;
   }
-  if (has_window_switch(model) && !config.boolean_or("use_sliding_window", false)) return 0;
-  // Only an explicit null turns Mistral's window off; absent, it has the architecture's default.
-  const int64_t absent = model.architecture == "MistralForCausalLM" && !config.contains("sliding_window") ? 4096 : 0;
+  if (a.window == Window::kNone) {
+    if (config.find("sliding_window") != nullptr) unsupported("config.sliding_window", "is set" + only);
+    return 0;
+  }
+  if (a.window == Window::kSwitched && !config.boolean_or("use_sliding_window", false)) return 0;
+  // Only an explicit null turns a window off that absent has the architecture's default.
+  const int64_t absent = config.contains("sliding_window") ? 0 : a.absent_window;
   const int64_t window = config.integer_or("sliding_window", 1, kPositionsMax, absent);
+  if (a.window == Window::kListed) return window;
   return window > 0 && layers_slide(config, model) ? window : 0;
+}
+
+// Which layers have the window: a list with an entry for each layer, or each layer but every N-th.
+void read_sliding(const JsonObject& config, ModelConfig& model) {
+  if (architecture_of(model).window != Window::kListed) return;
+  const Json* types = config.find("layer_types");
+  if (types == nullptr) {
+    const char* key = config.find("sliding_window_pattern") != nullptr ? "sliding_window_pattern" : "_sliding_window_pattern";
+    const int64_t pattern = config.integer_or(key, 1, INT32_MAX, 6);
+    for (int64_t l = 0; l < model.layer_count; ++l) model.layers[static_cast<size_t>(l)].sliding = (l + 1) % pattern != 0;
+    return;
+  }
+  if (!types->is_array() || static_cast<int64_t>(types->size()) != model.layer_count) {
+    config.fail("layer_types",
+                "must be an array with one entry for each of the " + std::to_string(model.layer_count) + " layers of num_hidden_layers");
+  }
+  for (size_t l = 0; l < types->size(); ++l) {
+    const Json& type = (*types)[l];
+    if (type != "full_attention" && type != "sliding_attention") {
+      config.fail("layer_types", "holds " + json_excerpt(type) + ": it must be an array of full_attention or sliding_attention");
+    }
+    model.layers[l].sliding = type == "sliding_attention";
+  }
 }
 
 void read_sizes(const JsonObject& config, ModelConfig& out) {
@@ -178,19 +215,20 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
   const JsonObject& widths = dense ? *dense : config;
   out.intermediate_size = widths.integer("intermediate_size", 1, 1 << 22);
   out.head_count = widths.integer("num_attention_heads", 1, 65536);
-  if (out.architecture == "LlamaForCausalLM") {
-    out.kv_head_count = widths.integer_or("num_key_value_heads", 1, 65536, out.head_count);
-  } else if (out.architecture == "SmolLM3ForCausalLM") {
-    out.kv_head_count = widths.integer_or("num_key_value_heads", 1, 65536, widths.contains("num_key_value_heads") ? out.head_count : 4);
-  } else {
+  const Architecture& a = architecture_of(out);
+  if (a.absent_kv_heads == kRequired) {
     out.kv_head_count = widths.integer("num_key_value_heads", 1, 65536);
+  } else {
+    // SmolLM3's default stands for an absent number, not for null.
+    const bool as_query = a.absent_kv_heads == kAsQueryHeads || widths.contains("num_key_value_heads");
+    out.kv_head_count = widths.integer_or("num_key_value_heads", 1, 65536, as_query ? out.head_count : a.absent_kv_heads);
   }
   if (out.head_count % out.kv_head_count != 0) {
     widths.fail("num_key_value_heads",
                 "is " + std::to_string(out.kv_head_count) + ": it must divide num_attention_heads " + std::to_string(out.head_count));
   }
-  const int64_t absent = out.architecture == "Qwen3ForCausalLM" ? 128 : out.hidden_size / out.head_count;
-  if (config.find("head_dim") == nullptr && out.architecture != "Qwen3ForCausalLM" && out.hidden_size % out.head_count != 0) {
+  const int64_t absent = a.absent_head_dim > 0 ? a.absent_head_dim : out.hidden_size / out.head_count;
+  if (config.find("head_dim") == nullptr && a.absent_head_dim == 0 && out.hidden_size % out.head_count != 0) {
     config.fail("head_dim", "is missing, and hidden_size " + std::to_string(out.hidden_size) +
                                 " is not a multiple of num_attention_heads " + std::to_string(out.head_count));
   }
@@ -202,7 +240,7 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
 
 // Whether each layer turns queries and keys: a list with an entry for each layer at least, or each layer but every N-th.
 void read_rotary(const JsonObject& config, ModelConfig& model) {
-  if (model.architecture != "SmolLM3ForCausalLM") {
+  if (!architecture_of(model).rotary_by_layer) {
     for (const char* key : {"no_rope_layers", "no_rope_layer_interval"}) {
       if (config.find(key) != nullptr) {
         unsupported("config." + std::string(key),
@@ -225,6 +263,21 @@ void read_rotary(const JsonObject& config, ModelConfig& model) {
 
 }  // namespace
 
+const Architecture& architecture_of(const ModelConfig& config) {
+  if (const Architecture* a = find_architecture(config.architecture)) return *a;
+  throw Error(ErrorCode::kInternal, "architecture", "no architecture is named \"" + config.architecture + "\"");
+}
+
+void take_computation(const Architecture& a, ModelConfig& out) {
+  out.qkv_bias = a.qkv_bias;
+  out.head_norms = a.head_norms;
+  out.whole_norms = a.whole_norms;
+  out.pre_norms = a.pre_norms;
+  out.post_norms = a.post_norms;
+  out.norm_offset = a.norm_offset;
+  out.activation = a.activation;
+}
+
 bool ModelConfig::rotary_everywhere() const {
   return std::all_of(layers.begin(), layers.end(), [](const LayerShape& layer) { return layer.rotary; });
 }
@@ -234,14 +287,15 @@ ModelConfig parse_model_config(std::string_view json) {
   const JsonObject config(document, "config", ErrorCode::kModelCorrupt);
   ModelConfig out;
   out.architecture = read_architecture(config);
-  refuse_unsupported_features(config);
+  refuse_unsupported_features(config, architecture_of(out));
   read_sizes(config, out);
   read_rope(config, out);
   out.sliding_window = read_sliding_window(config, out);
-  out.rms_norm_eps = config.number_or("rms_norm_eps", 0, 1, 1e-6);
-  out.tied_embeddings = config.boolean_or("tie_word_embeddings", out.architecture == "SmolLM3ForCausalLM");
-  out.qkv_bias = out.architecture == "Qwen2ForCausalLM";
-  out.head_norms = out.architecture == "Qwen3ForCausalLM";
+  const Architecture& a = architecture_of(out);
+  out.rms_norm_eps = config.number_or("rms_norm_eps", 0, 1, a.absent_norm_eps);
+  out.tied_embeddings = config.boolean_or("tie_word_embeddings", a.absent_tied);
+  take_computation(a, out);
+  read_multipliers(config, out);
   if (!out.qkv_bias && config.boolean_or("qkv_bias", false)) {
     unsupported("config.qkv_bias", "is true: biases on q, k and v are supported for Qwen2ForCausalLM, not for " + out.architecture);
   }
@@ -249,6 +303,7 @@ ModelConfig parse_model_config(std::string_view json) {
   if (bos != nullptr && !bos->is_array()) out.bos_token_id = config.integer("bos_token_id", 0, out.vocab_size - 1);
   out.layers = read_layer_shapes(config, out);
   read_rotary(config, out);
+  read_sliding(config, out);
   return out;
 }
 

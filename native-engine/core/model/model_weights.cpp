@@ -9,6 +9,7 @@
 #include "files/json_reader.h"
 #include "files/mapped_file.h"
 #include "files/safetensors.h"
+#include "model/architecture.h"
 #include "model/gguf_weights.h"
 #include "model/tensor_names.h"
 #include "model/weight_table.h"
@@ -153,22 +154,50 @@ class LoadedModel final : public WeightTable {
   LayerWeights take_layer(int64_t l) {
     const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
     LayerWeights out;
-    // A norm without a block behind it may be left out: some loaders refuse it.
-    if (shape.heads > 0 || tensors_.has(input_norm_name(l))) out.input_norm = tensors_.take(input_norm_name(l), 0, config_.hidden_size);
-    if (shape.intermediate > 0 || tensors_.has(post_attention_norm_name(l))) {
-      out.post_attention_norm = tensors_.take(post_attention_norm_name(l), 0, config_.hidden_size);
+    const bool heads = shape.heads > 0, units = shape.intermediate > 0;
+    if (config_.pre_norms) {
+      out.attention_norm = take_norm(input_norm_name(l), heads);
+      out.mlp_norm = take_norm(mlp_norm_name(config_, l), units);
     }
+    if (config_.post_norms) {
+      out.post_attention_norm = take_norm(post_attention_norm_name(l), heads);
+      out.post_mlp_norm = take_norm(post_mlp_norm_name(l), units);
+    }
+    take_fused(out, fused_qkv_name(l), shape, kQ, 3);
+    take_fused(out, fused_gate_up_name(l), shape, kGate, 2);
     for (int p = 0; p < kProjectionCount; ++p) {
       const Extent extent = projection_extent(config_, shape, p);
-      if (extent.rows == 0 || extent.cols == 0) continue;
+      if (extent.rows == 0 || extent.cols == 0 || out.proj[static_cast<size_t>(p)]) continue;
       out.proj[static_cast<size_t>(p)] = tensors_.take(projection_name(l, p), extent.rows, extent.cols);
       if (config_.qkv_bias && p <= kV) {
         out.qkv_bias[static_cast<size_t>(p)] = tensors_.take(projection_bias_name(l, p), 0, extent.rows);
       }
     }
     for (const bool key : {false, true})
-      if (config_.head_norms && shape.heads > 0) out.head_norm[key] = tensors_.take(head_norm_name(l, key), 0, config_.head_dim);
+      if (config_.head_norms && shape.heads > 0) {
+        out.head_norm[key] = tensors_.take(head_norm_name(l, key), 0, head_norm_size(config_, key ? shape.kv_heads : shape.heads));
+      }
     return out;
+  }
+
+  // A norm without a block behind it may be left out: some loaders refuse it.
+  WeightView take_norm(const std::string& name, bool needed) {
+    return needed || tensors_.has(name) ? tensors_.take(name, 0, config_.hidden_size) : WeightView{};
+  }
+
+  // Projections of one input whose rows lie one below the other in one tensor, if the folder has it.
+  void take_fused(LayerWeights& out, const std::string& name, const LayerShape& shape, int first, int count) {
+    if (!architecture_of(config_).fused || !tensors_.has(name)) return;
+    int64_t rows = 0;
+    for (int p = first; p < first + count; ++p) rows += projection_extent(config_, shape, p).rows;
+    const WeightView all = tensors_.take(name, rows, config_.hidden_size);
+    int64_t row = 0;
+    for (int p = first; p < first + count; ++p) {
+      const int64_t own = projection_extent(config_, shape, p).rows;
+      const auto* data = static_cast<const uint8_t*>(all.data) + static_cast<uint64_t>(row * all.cols) * element_bytes(all.dtype);
+      out.proj[static_cast<size_t>(p)] = {data, all.dtype, own, all.cols};
+      row += own;
+    }
   }
 
   TensorFolder tensors_;

@@ -50,19 +50,23 @@ class RandomModel final : public WeightTable {
     const float residual_std = std / std::sqrt(2.0f * static_cast<float>(config.layer_count));
     embedding_ = normal(config.vocab_size, config.hidden_size, std);
     lm_head_ = config.tied_embeddings ? embedding_ : normal(config.vocab_size, config.hidden_size, std);
-    final_norm_ = constant(config.hidden_size, 1.0f);
+    final_norm_ = constant(config.hidden_size, static_cast<float>(1 - config.norm_offset));
     for (int64_t l = 0; l < config.layer_count; ++l) {
       LayerWeights layer;
-      layer.input_norm = constant(config.hidden_size, 1.0f);
-      layer.post_attention_norm = constant(config.hidden_size, 1.0f);
+      const float one = static_cast<float>(1 - config.norm_offset);
+      if (config.pre_norms) layer.attention_norm = constant(config.hidden_size, one), layer.mlp_norm = constant(config.hidden_size, one);
+      if (config.post_norms)
+        layer.post_attention_norm = constant(config.hidden_size, one), layer.post_mlp_norm = constant(config.hidden_size, one);
       for (int p = 0; p < kProjectionCount; ++p) {
         const Extent extent = projection_extent(config, config.layers.at(static_cast<size_t>(l)), p);
         if (extent.rows == 0 || extent.cols == 0) continue;
         layer.proj[static_cast<size_t>(p)] = normal(extent.rows, extent.cols, p == kO || p == kDown ? residual_std : std);
         if (config.qkv_bias && p <= kV) layer.qkv_bias[static_cast<size_t>(p)] = normal(1, extent.rows, std);
       }
-      for (WeightView& norm : layer.head_norm)
-        if (config.head_norms && config.layers.at(static_cast<size_t>(l)).heads > 0) norm = normal(1, config.head_dim, 1.0f);
+      const LayerShape& shape = config.layers.at(static_cast<size_t>(l));
+      for (const bool key : {false, true})
+        if (config.head_norms && shape.heads > 0)
+          layer.head_norm[key] = normal(1, head_norm_size(config, key ? shape.kv_heads : shape.heads), 1.0f);
       layers_.push_back(layer);
     }
   }
@@ -127,7 +131,8 @@ uint64_t random_model_bytes(const ModelConfig& c, DType dtype) {
       const Extent extent = projection_extent(c, layer, p);
       count += extent.rows * extent.cols + (c.qkv_bias && p <= kV ? extent.rows : 0);
     }
-    count += 2 * c.hidden_size + (c.head_norms && layer.heads > 0 ? 2 * c.head_dim : 0);
+    count += (c.pre_norms ? 2 : 0) * c.hidden_size + (c.post_norms ? 2 : 0) * c.hidden_size;
+    if (c.head_norms && layer.heads > 0) count += head_norm_size(c, layer.heads) + head_norm_size(c, layer.kv_heads);
   }
   return static_cast<uint64_t>(count) * element_bytes(dtype);
 }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "model/architecture.h"
+
 namespace espalier {
 
 double default_attention_factor(double factor) { return factor > 1 ? 0.1 * std::log(factor) + 1.0 : 1.0; }
@@ -75,12 +77,28 @@ RopeScaling read_scaling(const JsonObject& rope, const ModelConfig& model) {
 
 }  // namespace
 
+// Gemma turns the layers with a sliding window by another base, without scaling.
+static void read_rope_of_kinds(const JsonObject& config, ModelConfig& out) {
+  const auto scaling = config.object("rope_scaling"), parameters = config.object("rope_parameters");
+  const auto full = parameters ? parameters->object("full_attention") : scaling;
+  const auto sliding = parameters ? parameters->object("sliding_attention") : std::nullopt;
+  out.rope_theta = config.number_or("rope_theta", kPositive, 1e15, architecture_of(out).absent_rope_theta);
+  out.local_rope_theta = config.number_or("rope_local_base_freq", kPositive, 1e15, 10000);
+  if (full) out.rope_theta = full->number_or("rope_theta", kPositive, 1e15, out.rope_theta);
+  if (full) out.rope_scaling = read_scaling(*full, out);
+  if (!sliding) return;
+  out.local_rope_theta = sliding->number_or("rope_theta", kPositive, 1e15, out.local_rope_theta);
+  if (read_scaling(*sliding, out).type != RopeType::kDefault) {
+    unsupported(sliding->path_of("rope_type"), "scales the layers with a sliding window: supported is default");
+  }
+}
+
 // Older files have rope_theta and rope_scaling side by side, newer ones one rope_parameters object with both.
 void read_rope(const JsonObject& config, ModelConfig& out) {
+  if (architecture_of(out).window == Window::kListed) return read_rope_of_kinds(config, out);
   const auto scaling = config.object("rope_scaling");
   const auto parameters = config.object("rope_parameters");
-  const double absent = out.architecture == "SmolLM3ForCausalLM" ? 2000000.0 : 10000.0;
-  out.rope_theta = config.number_or("rope_theta", kPositive, 1e15, absent);
+  out.rope_theta = config.number_or("rope_theta", kPositive, 1e15, architecture_of(out).absent_rope_theta);
   if (parameters) {
     for (const char* kind : {"full_attention", "sliding_attention"}) {
       if (parameters->object(kind)) unsupported(parameters->path_of(kind), "is set: rope per kind of layer is not supported");

@@ -15,16 +15,30 @@ inline const char* head_name(const ModelConfig& config) { return config.tied_emb
 
 inline std::string layer_prefix(int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
 inline std::string input_norm_name(int64_t layer) { return layer_prefix(layer) + "input_layernorm.weight"; }
+// Behind attention, which Gemma and OLMo call so; models without such a norm call the norm in front of their MLP so.
 inline std::string post_attention_norm_name(int64_t layer) { return layer_prefix(layer) + "post_attention_layernorm.weight"; }
+inline std::string pre_mlp_norm_name(int64_t layer) { return layer_prefix(layer) + "pre_feedforward_layernorm.weight"; }
+inline std::string post_mlp_norm_name(int64_t layer) { return layer_prefix(layer) + "post_feedforward_layernorm.weight"; }
+inline std::string mlp_norm_name(const ModelConfig& config, int64_t layer) {
+  return config.post_norms ? pre_mlp_norm_name(layer) : post_attention_norm_name(layer);
+}
 inline std::string projection_name(int64_t layer, int projection) {
   return layer_prefix(layer) + kProjectionNames[static_cast<size_t>(projection)] + ".weight";
 }
 inline std::string projection_bias_name(int64_t layer, int projection) {
   return layer_prefix(layer) + kProjectionNames[static_cast<size_t>(projection)] + ".bias";
 }
+// Files of Phi3 hold these in one tensor, one below the other.
+inline std::string fused_qkv_name(int64_t layer) { return layer_prefix(layer) + "self_attn.qkv_proj.weight"; }
+inline std::string fused_gate_up_name(int64_t layer) { return layer_prefix(layer) + "mlp.gate_up_proj.weight"; }
 // key: of the key heads, else of the query heads.
 inline std::string head_norm_name(int64_t layer, bool key) {
   return layer_prefix(layer) + (key ? "self_attn.k_norm.weight" : "self_attn.q_norm.weight");
+}
+
+// Values of that norm's weight.
+inline int64_t head_norm_size(const ModelConfig& config, int64_t heads) {
+  return config.whole_norms ? heads * config.head_dim : config.head_dim;
 }
 
 // Rows and columns of a projection in a layer of the given widths: Hugging Face layout [out, in].

@@ -29,6 +29,15 @@ std::string canonical_config(const ModelConfig& c) {
     all.push_back({"yarn", rope});
   }
   if (c.head_norms) all.push_back("head norms");
+  if (c.embedding_multiplier != 1 || c.residual_multiplier != 1 || c.logits_divisor != 1 || c.score_scale != 0)
+    all.push_back({"multipliers", c.embedding_multiplier, c.residual_multiplier, c.logits_divisor, c.score_scale});
+  if (c.whole_norms || c.post_norms || !c.pre_norms) all.push_back({"norms", c.whole_norms, c.pre_norms, c.post_norms, c.norm_offset});
+  if (c.activation != Activation::kSilu) all.push_back("gelu");
+  if (c.local_rope_theta != 0) {
+    Json slides = Json::array();
+    for (const LayerShape& l : c.layers) slides.push_back(l.sliding);
+    all.push_back({"sliding layers", slides, c.local_rope_theta});
+  }
   if (!c.rotary_everywhere()) {
     Json still = Json::array();
     for (const LayerShape& l : c.layers) still.push_back(!l.rotary);
@@ -83,13 +92,15 @@ void for_each_tensor(const ModelWeights& model, const std::function<void(const s
   visit_present(kEmbeddingName, model.embedding());
   for (int64_t l = 0; l < model.config().layer_count; ++l) {
     const LayerWeights& layer = model.layer(l);
-    visit_present(input_norm_name(l), layer.input_norm);
+    visit_present(input_norm_name(l), layer.attention_norm);
     for (int p = 0; p < kProjectionCount; ++p) {
       visit_present(projection_name(l, p), layer.proj[static_cast<size_t>(p)]);
       if (p <= kV) visit_present(projection_bias_name(l, p), layer.qkv_bias[static_cast<size_t>(p)]);
     }
     for (const bool key : {false, true}) visit_present(head_norm_name(l, key), layer.head_norm[key]);
+    visit_present(mlp_norm_name(model.config(), l), layer.mlp_norm);
     visit_present(post_attention_norm_name(l), layer.post_attention_norm);
+    visit_present(post_mlp_norm_name(l), layer.post_mlp_norm);
   }
   visit_present(kFinalNormName, model.final_norm());
   if (!model.config().tied_embeddings) visit_present(kLmHeadName, model.lm_head());

@@ -10,9 +10,16 @@ void for_each_list(const Role& role, RoleLists& to, F&& f) {
   const auto unless = [&](bool all, const std::vector<int32_t>& list, DevicePtr<const int32_t>& place) {
     if (!all) f(list, place);
   };
+  const auto norm = [&](const OpenNorm& list, NormLists& place) {
+    f(list.weight, place.weight);
+    f(list.inverse, place.inverse);
+  };
   unless(role.hidden_all, role.hidden_index, to.hidden_index);
   f(role.hidden_scale, to.hidden_mask);
+  f(role.embedding_scale, to.embedding_scale);
+  f(role.addend_scale, to.addend_scale);
   f(role.final_norm, to.final_norm);
+  f(role.final_norm_scale, to.final_norm_scale);
   to.layers.resize(role.layers.size());
   for (size_t l = 0; l < role.layers.size(); l++) {
     const RoleLayer& r = role.layers[l];
@@ -23,10 +30,10 @@ void for_each_list(const Role& role, RoleLists& to, F&& f) {
     unless(r.units_all, r.unit_index, lists.unit_index);
     f(r.head_scale, lists.head_scale);
     f(r.unit_scale, lists.unit_scale);
-    f(r.input_norm, lists.input_norm);
-    f(r.input_norm_inverse, lists.input_norm_inverse);
-    f(r.post_attention_norm, lists.post_attention_norm);
-    f(r.post_attention_norm_inverse, lists.post_attention_norm_inverse);
+    norm(r.attention_norm, lists.attention_norm);
+    norm(r.mlp_norm, lists.mlp_norm);
+    norm(r.post_attention_norm, lists.post_attention_norm);
+    norm(r.post_mlp_norm, lists.post_mlp_norm);
     f(r.qkv_bias, lists.qkv_bias);
     f(r.query_norm, lists.query_norm);
     f(r.key_norm, lists.key_norm);
@@ -46,6 +53,8 @@ DeviceRole place_role(Role role, DeviceLora lora, UploadBlock& block) {
   RoleLists lists;
   for_each_list(role, lists, [&](const auto& list, auto& place) { place = block.add(list); });
   if (!role.hidden_ones) lists.hidden_scale = lists.hidden_mask;
+  if (role.embedding_scale.empty()) lists.embedding_scale = lists.hidden_scale;
+  if (role.addend_scale.empty()) lists.addend_scale = lists.hidden_scale;
   return {std::move(role), lora, std::move(lists)};
 }
 

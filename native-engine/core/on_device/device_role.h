@@ -7,21 +7,26 @@
 
 namespace espalier {
 
+struct NormLists {
+  DevicePtr<const float> weight, inverse;
+};
+
 // nullptr: the list would change nothing.
 struct RoleLayerLists {
   DevicePtr<const int32_t> kv_of_head;
   DevicePtr<const int32_t> q_rows, kv_rows, unit_index;
   DevicePtr<const float> head_scale, unit_scale;
-  DevicePtr<const float> input_norm, input_norm_inverse, post_attention_norm, post_attention_norm_inverse;
+  NormLists attention_norm, mlp_norm, post_attention_norm, post_mlp_norm;
   DevicePtr<const float> qkv_bias;
   DevicePtr<const float> query_norm, key_norm;
 };
 
 struct RoleLists {
-  DevicePtr<const int32_t> hidden_index;  // nullptr: all
-  DevicePtr<const float> hidden_mask;     // [hidden_width]
-  DevicePtr<const float> hidden_scale;    // the same; nullptr where it is 1 everywhere
-  DevicePtr<const float> final_norm;
+  DevicePtr<const int32_t> hidden_index;                 // nullptr: all
+  DevicePtr<const float> hidden_mask;                    // [hidden_width]
+  DevicePtr<const float> hidden_scale;                   // the same; nullptr where it is 1 everywhere
+  DevicePtr<const float> embedding_scale, addend_scale;  // hidden_scale with the model's multipliers; nullptr where that is 1 everywhere
+  DevicePtr<const float> final_norm, final_norm_scale;
   std::vector<RoleLayerLists> layers;
 };
 

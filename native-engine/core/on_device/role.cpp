@@ -35,26 +35,49 @@ std::vector<float> pick(const std::vector<float>& from, const std::vector<int32_
 
 // A norm's weights for the open units, and their inverses: the backward pass recovers x from the norm's output with them. A
 // weight of 0 becomes 1e-30, which adds nothing to the products that follow and can still be inverted.
-void open_norm(const std::vector<float>& weights, const std::vector<int32_t>& index, std::vector<float>& open,
-               std::vector<float>& inverse) {
-  open = weights;
-  inverse.assign(open.size(), 0.0f);
-  for (size_t j = 0; j < open.size(); j++) {
+OpenNorm open_norm(std::vector<float> weights, const std::vector<int32_t>& index) {
+  OpenNorm out{std::move(weights), {}};
+  out.inverse.assign(out.weight.size(), 0.0f);
+  for (size_t j = 0; j < out.weight.size(); j++) {
     if (index[j] < 0) continue;
-    if (open[j] == 0.0f) open[j] = 1e-30f;
-    inverse[j] = 1.0f / open[j];
+    if (out.weight[j] == 0.0f) out.weight[j] = 1e-30f;
+    out.inverse[j] = 1.0f / out.weight[j];
   }
+  return out;
+}
+
+std::vector<float> read_norm(const ModelConfig& config, const WeightView& w) {
+  std::vector<float> v(w.cols);
+  for (int64_t j = 0; j < w.cols; j++) v[j] = norm_weight(config, w, j);
+  return v;
+}
+
+OpenNorm open_norm(const ModelConfig& config, const WeightView& w, const std::vector<int32_t>& index) {
+  return w ? open_norm(pick(read_norm(config, w), index), index) : OpenNorm{};
 }
 
 void append_rows(std::vector<int32_t>& rows, int64_t head, int64_t head_dim) {
   for (int64_t c = 0; c < head_dim; c++) rows.push_back(static_cast<int32_t>(head * head_dim + c));
 }
 
+std::vector<float> multiplied(std::vector<float> scale, double by) {
+  if (by == 1) return {};
+  for (float& z : scale) z = static_cast<float>(z * by);
+  return scale;
+}
+
+// Logits are linear in the final norm's weights, so these take the divisor of the logits along.
+void set_final_norm(Role& role, std::vector<float> weights) {
+  for (size_t j = 0; j < role.final_norm_scale.size(); j++) weights[j] *= role.final_norm_scale[j];
+  role.final_norm = std::move(weights);
+}
+
 // Open heads, the key/value heads they read, and their rows and columns.
 void open_heads(const ModelConfig& config, const LayerShape& shape, const float* z, bool exact_sparse, RoleLayer& r) {
   std::vector<int32_t> kept(shape.kv_heads, -1);
   for (int64_t h = 0; h < shape.heads; h++) {
-    if (exact_sparse && z[h] == 0.0f) continue;
+    // A closed head must not take part in the norm of all heads.
+    if ((exact_sparse || config.whole_norms) && z[h] == 0.0f) continue;
     int32_t& kv = kept[shape.kv_head_of_query[h]];
     if (kv < 0) {
       kv = static_cast<int32_t>(r.kv_heads++);
@@ -98,6 +121,10 @@ void open_bias(const LayerWeights& weights, RoleLayer& r) {
 
 }  // namespace
 
+float norm_weight(const ModelConfig& config, const WeightView& stored, int64_t index) {
+  return static_cast<float>(decode(stored.data, stored.dtype, index) + config.norm_offset);
+}
+
 Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
   const ModelConfig& config = model.config();
   Role role;
@@ -115,7 +142,10 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
   pad(role.hidden_scale);
   role.hidden_width = static_cast<int64_t>(role.hidden_index.size());
   role.hidden_all = role.hidden_open == config.hidden_size && role.hidden_width == config.hidden_size;
-  role.final_norm = pick(read_vector(model.final_norm()), role.hidden_index);
+  role.embedding_scale = multiplied(role.hidden_scale, config.embedding_multiplier);
+  role.addend_scale = multiplied(role.hidden_scale, config.residual_multiplier);
+  if (config.logits_divisor != 1) role.final_norm_scale.assign(role.hidden_index.size(), static_cast<float>(1 / config.logits_divisor));
+  set_final_norm(role, pick(read_norm(config, model.final_norm()), role.hidden_index));
   int64_t head = 0, unit = 0;
   for (int64_t l = 0; l < config.layer_count; l++) {
     const LayerShape& shape = config.layers[l];
@@ -124,11 +154,19 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
     open_units(shape, z.intermediate.data() + unit, exact_sparse, r);
     open_bias(model.layer(l), r);
     const LayerWeights& w = model.layer(l);
-    if (r.heads > 0 && w.head_norm[0]) r.query_norm = read_vector(w.head_norm[0]), r.key_norm = read_vector(w.head_norm[1]);
-    if (r.heads > 0) open_norm(pick(read_vector(w.input_norm), role.hidden_index), role.hidden_index, r.input_norm, r.input_norm_inverse);
-    if (r.units > 0)
-      open_norm(pick(read_vector(w.post_attention_norm), role.hidden_index), role.hidden_index, r.post_attention_norm,
-                r.post_attention_norm_inverse);
+    if (r.heads > 0 && w.head_norm[0]) {
+      r.query_norm = read_norm(config, w.head_norm[0]);
+      r.key_norm = read_norm(config, w.head_norm[1]);
+      if (config.whole_norms) r.query_norm = pick(r.query_norm, r.q_rows), r.key_norm = pick(r.key_norm, r.kv_rows);
+    }
+    if (r.heads > 0) {
+      r.attention_norm = open_norm(config, w.attention_norm, role.hidden_index);
+      r.post_attention_norm = open_norm(config, w.post_attention_norm, role.hidden_index);
+    }
+    if (r.units > 0) {
+      r.mlp_norm = open_norm(config, w.mlp_norm, role.hidden_index);
+      r.post_mlp_norm = open_norm(config, w.post_mlp_norm, role.hidden_index);
+    }
     role.layers.push_back(std::move(r));
     head += shape.heads;
     unit += shape.intermediate;
@@ -136,20 +174,23 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
   return role;
 }
 
-void take_own_vectors(const StateLayout& layout, std::span<const float> vectors, Role& role) {
+void take_own_vectors(const ModelConfig& config, const StateLayout& layout, std::span<const float> vectors, Role& role) {
   const auto values = [&](const std::string& name) {
     const StateLayout::Entry* e = layout.find(name);
     if (!e) return std::vector<float>{};
     const auto from = vectors.begin() + (e->offset - layout.vectors_begin());
     return std::vector<float>(from, from + e->size);
   };
-  role.final_norm = values(kFinalNormName);
+  set_final_norm(role, values(kFinalNormName));
   for (size_t l = 0; l < role.layers.size(); l++) {
     RoleLayer& r = role.layers[l];
     const auto layer = static_cast<int64_t>(l);
-    if (r.heads > 0) open_norm(values(input_norm_name(layer)), role.hidden_index, r.input_norm, r.input_norm_inverse);
-    if (r.units > 0)
-      open_norm(values(post_attention_norm_name(layer)), role.hidden_index, r.post_attention_norm, r.post_attention_norm_inverse);
+    r.attention_norm = open_norm(values(input_norm_name(layer)), role.hidden_index);
+    r.mlp_norm = open_norm(values(mlp_norm_name(config, layer)), role.hidden_index);
+    if (config.post_norms) {
+      r.post_attention_norm = open_norm(values(post_attention_norm_name(layer)), role.hidden_index);
+      r.post_mlp_norm = open_norm(values(post_mlp_norm_name(layer)), role.hidden_index);
+    }
     r.qkv_bias.clear();
     for (int p = kQ; p <= kV; p++) {
       std::vector<float> bias = values(projection_bias_name(layer, p));
@@ -165,7 +206,7 @@ Role role_of_state(const ModelWeights& model, const TrainState& state) {
   Role role = make_role(model, deterministic_masks(model.config(), state), true);
   if (state.has_own_weights()) {
     const auto begin = static_cast<size_t>(state.vectors_begin()), end = static_cast<size_t>(state.lora_size());
-    take_own_vectors(state, state.params().subspan(begin, end - begin), role);
+    take_own_vectors(model.config(), state, state.params().subspan(begin, end - begin), role);
   }
   return role;
 }

@@ -22,11 +22,12 @@ struct Arena {
 };
 
 struct Widths {
-  int64_t hidden, heads, qkv, normed, units, vocab;
+  int64_t hidden, heads, qkv, normed, units, vocab, posts;
 };
 
 Widths widest(const ModelConfig& c) {
-  Widths w{padded_width(c.hidden_size), 0, 0, 0, 0, padded_width(c.vocab_size)};
+  Widths w{padded_width(c.hidden_size), 0, 0, 0, 0, padded_width(c.vocab_size), 0};
+  if (c.post_norms) w.posts = w.hidden;
   for (const LayerShape& l : c.layers) {
     const int64_t q = padded_width(l.heads * c.head_dim), kv = padded_width(l.kv_heads * c.head_dim);
     w.heads = std::max(w.heads, q);
@@ -51,6 +52,12 @@ LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, in
   l.o_narrow = a.tensor(t, n, narrow);
   l.gate_up_narrow = a.tensor(t, n, 2 * narrow);
   l.down_narrow = a.tensor(t, n, narrow);
+  if (w.posts > 0) {
+    l.post_attention = a.tensor(t, n, w.posts);
+    l.post_mlp = a.tensor(t, n, w.posts);
+    l.post_attention_rstd = a.array<float>(n);
+    l.post_mlp_rstd = a.array<float>(n);
+  }
   l.rstd1 = a.array<float>(n);
   l.rstd2 = a.array<float>(n);
   l.lse = a.array<float>(n * head_count);
@@ -81,6 +88,7 @@ void lay_out_results(Arena& a, Workspace& ws, const ModelConfig& c, const Worksp
     sums.layer_dots = a.array<float>(c.layer_count * w.hidden);
     sums.unit_dots = a.array<float>(c.layer_count * w.units);
     sums.hidden_dot = a.array<float>(w.hidden);
+    if (w.posts > 0) sums.unused_dot = a.array<float>(w.hidden);
   }
   ws.sums = ws.shards[0];
   ws.shard_bytes = (a.used - begin) / ws.shards.size();
@@ -117,13 +125,15 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   lay_out_results(a, ws, c, s, n, w);
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
   ws.teacher = lay_out_layer(a, t, n, w, 0, 0, lora);
+  if (w.posts > 0) ws.unread = a.tensor(t, n, w.posts);
   ws.units = a.tensor(t, n, w.units);
   ws.chunk = s.chunk > 0 ? s.chunk : chunk_tokens(n, w.vocab);
   const int64_t roles = s.training ? 2 : 1;
   ws.h = a.tensor(t, roles * ws.chunk, w.hidden);
-  const auto shared = a.array<float>(std::max(roles * ws.chunk * w.vocab, n * w.qkv)).as<std::byte>();
+  const auto shared = a.array<float>(std::max({roles * ws.chunk * w.vocab, n * w.qkv, n * w.posts})).as<std::byte>();
   ws.logits = {shared, DType::kF32, roles * ws.chunk, w.vocab, w.vocab};
   ws.attention_space = {shared, DType::kF32, n, w.qkv, w.qkv};
+  if (w.posts > 0) ws.addend = {shared, DType::kF32, n, w.posts, w.posts};
   if (s.training) ws.dlogits = a.tensor(t, ws.chunk, w.vocab);
   if (s.own_weights > 0)
     ws.turned = a.tensor(t, 1, std::max(std::max({w.hidden, w.qkv, w.units}) * padded_width(n), w.vocab * padded_width(ws.chunk)));

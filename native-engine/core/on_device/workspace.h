@@ -15,7 +15,8 @@ struct LayerActivations {
   Tensor norm2, gate_up;                                     // [N, D], [N, 2 I]
   Tensor qkv_narrow, o_narrow, gate_up_narrow, down_narrow;  // LoRA's x A^T, [N, projections * narrow_width(r)]
   Tensor normed;                                             // [N, q + k] as HeadNorms leave them; empty: no norms, no backward pass
-  DevicePtr<float> rstd1, rstd2, lse, head_rstd;
+  Tensor post_attention, post_mlp;  // [N, D] of the norms of what they add to the stream; empty: the model has none
+  DevicePtr<float> rstd1, rstd2, lse, head_rstd, post_attention_rstd, post_mlp_rstd;
 };
 
 struct WorkspaceShape {
@@ -38,6 +39,7 @@ struct ShardSums {
   DevicePtr<float> layer_dots;         // [L, padded D]
   DevicePtr<float> unit_dots;          // [L, padded I]
   DevicePtr<float> hidden_dot;         // [padded D]
+  DevicePtr<float> unused_dot;         // [padded D], of norms in front of blocks where there are norms behind them
 };
 
 struct Workspace {
@@ -56,6 +58,8 @@ struct Workspace {
   Tensor student_x, teacher_x;  // f32 residual streams
   LayerActivations teacher;     // of a role that has no backward pass
   Tensor attention_space;       // f32 [N, q + k + v], where the logits will be
+  Tensor addend;                // f32 [N, D], there too: a block's result before it is normed
+  Tensor unread;                // [N, D], the stream rounded behind a norm of a block's result; empty without such norms
   Tensor units;                 // [N, I] silu(gate) * up; in the backward pass its gradient first
   Tensor turned;                // dy^T or dlogits^T, for the gradient of a weight of the student's own; empty without such weights
   Tensor dropout_space;         // f32 [N, widest input of a projection]; empty without dropout

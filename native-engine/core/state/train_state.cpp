@@ -60,12 +60,14 @@ StateLayout::StateLayout(const ModelConfig& config, const OpenWidths& widths, co
   for (int64_t l = 0; l < config.layer_count; l++) {
     const OpenWidths::Layer& open = widths.layers[l];
     if (open.heads > 0) {
-      add(input_norm_name(l), {hidden});
+      if (config.pre_norms) add(input_norm_name(l), {hidden});
+      if (config.post_norms) add(post_attention_norm_name(l), {hidden});
       for (int p = kQ; p <= kV && config.qkv_bias; p++) add(projection_bias_name(l, p), {(p == kQ ? open.heads : open.kv_heads) * d});
       for (const bool key : {false, true})
-        if (config.head_norms) add(head_norm_name(l, key), {d});
+        if (config.head_norms) add(head_norm_name(l, key), {head_norm_size(config, key ? open.kv_heads : open.heads)});
     }
-    if (open.units > 0) add(post_attention_norm_name(l), {hidden});
+    if (open.units > 0 && config.pre_norms) add(mlp_norm_name(config, l), {hidden});
+    if (open.units > 0 && config.post_norms) add(post_mlp_norm_name(l), {hidden});
   }
   add(kFinalNormName, {hidden});
   add_masks(config);

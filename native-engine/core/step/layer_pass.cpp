@@ -2,29 +2,8 @@
 
 #include "model/tensor_names.h"
 #include "step/projections.h"
-#include "step/rope.h"
 
 namespace espalier {
-
-PassContext make_pass_context(Backend& backend, const DeviceModel& model, Workspace& ws, ComputeDType dtype, int64_t batch,
-                              int64_t tokens) {
-  PassContext c;
-  c.backend = &backend;
-  c.model = &model;
-  c.ws = &ws;
-  c.dtype = dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
-  c.batch = batch;
-  c.tokens = tokens;
-  std::vector<float> cos, sin;
-  make_rope_tables(model.config(), tokens, cos, sin);
-  c.rope = backend.allocate((cos.size() + sin.size()) * sizeof(float));
-  const auto tables = c.rope.data().as<float>();
-  upload_now<float>(backend, tables, cos);
-  upload_now<float>(backend, tables + static_cast<int64_t>(cos.size()), sin);
-  c.rope_cos = tables;
-  c.rope_sin = tables + static_cast<int64_t>(cos.size());
-  return c;
-}
 
 void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, DevicePtr<const float> weight) {
   c.backend->run(RmsNorm{x, out, rstd, weight, c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
@@ -42,18 +21,41 @@ LayerActivations shaped(const PassContext& c, const DeviceRole& role, int64_t la
   a.heads = a.heads.reshaped(n, r.head_width);
   a.norm2 = a.norm2.reshaped(n, role.hidden_width);
   a.gate_up = a.gate_up.reshaped(n, 2 * r.unit_width);
+  for (Tensor* t : {&a.post_attention, &a.post_mlp})
+    if (*t) *t = t->reshaped(n, role.hidden_width);
   for (Tensor* t : {&a.qkv_narrow, &a.o_narrow, &a.gate_up_narrow, &a.down_narrow}) *t = t->reshaped(n, t->cols);
   return a;
 }
 
-// x += the hidden mask times the projection's result.
-void add_to_stream(PassContext& c, const DeviceRole& role, const ProjectionGroup& group, Tensor input, Tensor input_narrow, Tensor x) {
+// x += diff, and x rounded to the compute dtype.
+void add_and_round(PassContext& c, Tensor x, Tensor diff, Tensor rounded) {
+  c.backend->run(AddLossGradient{x, diff, 1.0f, rounded, nullptr});
+}
+
+// The input of attention or MLP: the stream, normed where the model does so.
+void block_input(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, const NormLists& norm) {
+  c.config().pre_norms ? norm_forward(c, x, out, rstd, norm.weight) : add_and_round(c, x, {}, out);
+}
+
+// The norm behind a block: its weights, and what the backward pass will need.
+struct PostNorm {
+  NormLists lists;
+  Tensor normed;
+  DevicePtr<float> rstd;
+};
+
+// x += the hidden mask and the model's multiplier times the projection's result, normed where the model does so.
+void add_to_stream(PassContext& c, const DeviceRole& role, const ProjectionGroup& group, Tensor input, Tensor input_narrow, Tensor x,
+                   const PostNorm& norm) {
   make_narrow(c, group, Pass::kForward, {input}, input_narrow);
   Product op = forward_product(group, 0, input, input_narrow);
-  op.c = x;
-  op.accumulate = true;
-  op.column_scale = role.lists.hidden_scale;
+  op.c = norm.normed ? c.ws->addend.reshaped(x.rows, x.cols) : x;
+  op.accumulate = !norm.normed;
+  op.column_scale = role.lists.addend_scale;
   c.backend->run(op);
+  if (!norm.normed) return;
+  norm_forward(c, op.c, norm.normed, norm.rstd, norm.lists.weight);
+  add_and_round(c, x, norm.normed, c.ws->unread.reshaped(x.rows, x.cols));
 }
 
 AttentionShape attention_shape(const PassContext& c, const DeviceRole& role, int64_t layer) {
@@ -67,25 +69,28 @@ AttentionShape attention_shape(const PassContext& c, const DeviceRole& role, int
   s.head_dim = c.config().head_dim;
   s.query_width = r.head_width;
   s.kv_width = r.kv_width;
-  s.window = c.config().sliding_window;
+  const LayerShape& shape = c.config().layers[layer];
+  s.window = c.config().window_of(shape);
   s.kv_of_head = lists.kv_of_head;
-  if (c.config().layers[layer].rotary) {
-    s.rope_cos = c.rope_cos;
-    s.rope_sin = c.rope_sin;
+  if (shape.rotary) {
+    const RopePlaces& rope = shape.sliding && c.local_rope.cos ? c.local_rope : c.usual_rope;
+    s.rope_cos = rope.cos;
+    s.rope_sin = rope.sin;
   }
   s.bias = lists.qkv_bias;
+  s.score_scale = static_cast<float>(c.config().score_scale);
   return s;
 }
 
 HeadNorms head_norms(const PassContext& c, const RoleLayerLists& lists) {
-  return {lists.query_norm, lists.key_norm, static_cast<float>(c.config().rms_norm_eps)};
+  return {lists.query_norm, lists.key_norm, static_cast<float>(c.config().rms_norm_eps), c.config().whole_norms};
 }
 
 void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& a, const Attend& attend) {
   Backend& b = *c.backend;
   const RoleLayerLists& lists = role.lists.layers[layer];
   const ProjectionGroup qkv = open_group(c, role, layer, kQ, 3);
-  norm_forward(c, x, a.norm1, a.rstd1, lists.input_norm);
+  block_input(c, x, a.norm1, a.rstd1, lists.attention_norm);
   make_narrow(c, qkv, Pass::kForward, {a.norm1}, a.qkv_narrow);
   AttentionOperands operands;
   operands.shape = attention_shape(c, role, layer);
@@ -100,48 +105,82 @@ void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Te
     b.run(PathAttention{operands.shape, a.qkv, a.heads, lists.head_scale, p.pieces, p.longest, p.bounds, p.path, p.path_size});
   else
     attend(operands.shape, a.qkv, a.heads, lists.head_scale);
-  add_to_stream(c, role, open_group(c, role, layer, kO, 1), a.heads, a.o_narrow, x);
+  add_to_stream(c, role, open_group(c, role, layer, kO, 1), a.heads, a.o_narrow, x,
+                {lists.post_attention_norm, a.post_attention, a.post_attention_rstd});
 }
 
 void mlp_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& a) {
   Backend& b = *c.backend;
   const RoleLayer& r = role.layers[layer];
+  const RoleLayerLists& lists = role.lists.layers[layer];
   const Tensor units = c.ws->units.reshaped(c.rows(), r.unit_width);
   const ProjectionGroup gate_up = open_group(c, role, layer, kGate, 2);
-  norm_forward(c, x, a.norm2, a.rstd2, role.lists.layers[layer].post_attention_norm);
+  block_input(c, x, a.norm2, a.rstd2, lists.mlp_norm);
   make_narrow(c, gate_up, Pass::kForward, {a.norm2}, a.gate_up_narrow);
   for (int p = 0; p < 2; p++) {
     Product op = forward_product(gate_up, p, a.norm2, a.gate_up_narrow);
     op.c = a.gate_up.columns(p * r.unit_width, r.unit_width);
-    op.column_scale = role.lists.layers[layer].unit_scale;
+    op.column_scale = lists.unit_scale;
     b.run(op);
   }
-  b.run(Swiglu{a.gate_up, units});
-  add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x);
+  b.run(Swiglu{a.gate_up, units, c.config().activation});
+  add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x, {lists.post_mlp_norm, a.post_mlp, a.post_mlp_rstd});
 }
 
 // Adds the gradient through a norm to ws.dx, writes it in the compute dtype to `space`, and adds to the hidden masks' sums. name: of the
 // norm's weight.
 void norm_backward(PassContext& c, const DeviceRole& role, const std::string& name, Tensor saved, DevicePtr<const float> rstd,
-                   DevicePtr<const float> weight, DevicePtr<const float> weight_inverse, const LowerLoss& loss, Tensor space) {
+                   const NormLists& norm, const LowerLoss& loss, Tensor space) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), width = role.hidden_width;
   if (const DevicePtr<float> own = own_vector_gradient(ws, role.lora, name))
-    c.backend->run(ColumnDot{ws.dnorm.reshaped(n, width), saved, nullptr, weight_inverse, width, own});
+    c.backend->run(ColumnDot{ws.dnorm.reshaped(n, width), saved, nullptr, norm.inverse, width, own});
   RmsNormBackward op;
   op.dout = ws.dnorm.reshaped(n, width);
   op.saved = saved;
   op.rstd = rstd;
-  op.weight = weight;
-  op.weight_inverse = weight_inverse;
+  op.weight = norm.weight;
+  op.weight_inverse = norm.inverse;
   op.width = c.config().hidden_size;
   op.dx = ws.dx.reshaped(n, width);
   op.loss_diff = loss.diff;
   op.loss_scale = loss.scale;
   op.dx_compute = space;
-  op.compute_scale = role.lists.hidden_scale;
+  op.compute_scale = role.lists.addend_scale;
+  op.mask_dot = c.config().post_norms ? ws.sums.unused_dot : ws.sums.hidden_dot;
+  c.backend->run(op);
+}
+
+// The same where nothing is normed.
+void input_backward(PassContext& c, const DeviceRole& role, const LowerLoss& loss, Tensor space) {
+  const int64_t n = c.rows(), width = role.hidden_width;
+  const Tensor dx = c.ws->dx.reshaped(n, width);
+  c.backend->run(Add{dx.data.as<float>(), c.ws->dnorm.data.as<const float>(), n * width});
+  if (loss.diff) c.backend->run(AddLossGradient{dx, loss.diff, loss.scale, space, nullptr});
+}
+
+// The gradient of a block's result, from that of the stream: through the norm behind it, over which it is written, or dx_compute. What
+// the hidden masks scale is normed there, so their sums are made here.
+Tensor addend_gradient(PassContext& c, const DeviceRole& role, const std::string& name, const PostNorm& norm, Tensor dx_compute) {
+  if (!norm.normed) return dx_compute;
+  Workspace& ws = *c.ws;
+  const int64_t n = c.rows(), width = role.hidden_width;
+  if (const DevicePtr<float> own = own_vector_gradient(ws, role.lora, name))
+    c.backend->run(ColumnDot{ws.dx.reshaped(n, width), norm.normed, nullptr, norm.lists.inverse, width, own});
+  RmsNormBackward op;
+  op.dout = ws.dx.reshaped(n, width);
+  op.saved = norm.normed;
+  op.rstd = norm.rstd;
+  op.weight = norm.lists.weight;
+  op.weight_inverse = norm.lists.inverse;
+  op.width = c.config().hidden_size;
+  op.dx = ws.dnorm.reshaped(n, width);  // not read
+  op.accumulate = false;
+  op.dx_compute = norm.normed;
+  op.compute_scale = role.lists.addend_scale;
   op.mask_dot = ws.sums.hidden_dot;
   c.backend->run(op);
+  return norm.normed;
 }
 
 // The gradient of a projection group's input; LoRA's narrow products of dy are left in dy_narrow.
@@ -154,14 +193,14 @@ void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::
 // The part of a buffer that the pass's rows take.
 Tensor of_rows(const PassContext& c, const Tensor& t) { return t.reshaped(c.rows(), t.cols); }
 
-// dqkv: the gradients by what the norms of heads made. Every head adds to the one weight of the queries' or keys' norm.
+// dqkv: the gradients by what the norms of heads made. Every head adds to the one weight of the queries' or keys' norm, unless all of
+// them have one norm.
 void head_norm_gradients(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& a, Tensor dqkv) {
   const RoleLayer& r = role.layers[layer];
-  const int64_t d = c.config().head_dim;
   for (const bool key : {false, true}) {
-    const int64_t first = key ? r.head_width : 0, count = (key ? r.kv_heads : r.heads) * d;
-    c.backend->run(ColumnDot{dqkv.columns(first, count), a.normed.columns(first, count), nullptr, nullptr, d,
-                             own_vector_gradient(*c.ws, role.lora, head_norm_name(layer, key))});
+    const int64_t first = key ? r.head_width : 0, heads = key ? r.kv_heads : r.heads, count = heads * c.config().head_dim;
+    c.backend->run(ColumnDot{dqkv.columns(first, count), a.normed.columns(first, count), nullptr, nullptr,
+                             head_norm_size(c.config(), heads), own_vector_gradient(*c.ws, role.lora, head_norm_name(layer, key))});
   }
 }
 
@@ -182,17 +221,20 @@ void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const L
   const int64_t width = role.layers[layer].unit_width;
   const ProjectionGroup down = open_group(c, role, layer, kDown, 1), gate_up = open_group(c, role, layer, kGate, 2);
   const Tensor dunits = ws.units.reshaped(c.rows(), width), units = dunits, dgate_up = a.gate_up;
-  const std::array<Tensor, 3> dx{dx_compute};
+  const std::array<Tensor, 3> dx{
+      addend_gradient(c, role, post_mlp_norm_name(layer), {lists.post_mlp_norm, a.post_mlp, a.post_mlp_rstd}, dx_compute)};
   const std::array<Tensor, 3> dgate_and_up{dgate_up.columns(0, width), dgate_up.columns(width, width)};
   backward_multiply(c, down, dx, of_rows(c, ws.teacher.down_narrow), dunits, nullptr);
   c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.sums.unit_dots + layer * padded_width(c.config().intermediate_size),
-                                lists.unit_scale});
+                                lists.unit_scale, c.config().activation});
   weight_gradients(c, down, units, a.down_narrow, dx, of_rows(c, ws.teacher.down_narrow));
   backward_multiply(c, gate_up, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width),
                     nullptr);
   weight_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow));
-  norm_backward(c, role, post_attention_norm_name(layer), a.norm2, a.rstd2, lists.post_attention_norm, lists.post_attention_norm_inverse,
-                loss, space);
+  if (c.config().pre_norms)
+    norm_backward(c, role, mlp_norm_name(c.config(), layer), a.norm2, a.rstd2, lists.mlp_norm, loss, space);
+  else
+    input_backward(c, role, loss, space);
   dx_compute = space;
 }
 
@@ -203,7 +245,8 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
   const RoleLayerLists& lists = role.lists.layers[layer];
   const ProjectionGroup o = open_group(c, role, layer, kO, 1), qkv = open_group(c, role, layer, kQ, 3);
   const Tensor dheads = ws.teacher.heads.reshaped(c.rows(), r.head_width), dqkv = a.qkv;
-  const std::array<Tensor, 3> dx{dx_compute};
+  const std::array<Tensor, 3> dx{addend_gradient(c, role, post_attention_norm_name(layer),
+                                                 {lists.post_attention_norm, a.post_attention, a.post_attention_rstd}, dx_compute)};
   const std::array<Tensor, 3> dq_dk_dv{dqkv.columns(0, r.head_width), dqkv.columns(r.head_width, r.kv_width),
                                        dqkv.columns(r.head_width + r.kv_width, r.kv_width)};
   backward_multiply(c, o, dx, of_rows(c, ws.teacher.o_narrow), dheads, lists.head_scale);
@@ -218,7 +261,10 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
   if (own) bias_gradients(c, role, layer, dq_dk_dv);
   backward_multiply(c, qkv, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   weight_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow));
-  norm_backward(c, role, input_norm_name(layer), a.norm1, a.rstd1, lists.input_norm, lists.input_norm_inverse, loss, space);
+  if (c.config().pre_norms)
+    norm_backward(c, role, input_norm_name(layer), a.norm1, a.rstd1, lists.attention_norm, loss, space);
+  else
+    input_backward(c, role, loss, space);
   dx_compute = space;
 }
 
@@ -265,7 +311,7 @@ void backward_layer(PassContext& c, const DeviceRole& role, int64_t layer, const
   if (units) mlp_backward(c, role, layer, a, heads ? LowerLoss{} : loss, dx_compute, heads ? a.norm2 : space);
   if (heads) attention_backward(c, role, layer, a, loss, dx_compute, space);
   if (heads || units || !loss.diff) return;
-  c.backend->run(AddLossGradient{c.ws->dx.reshaped(c.rows(), role.hidden_width), loss.diff, loss.scale, space, role.lists.hidden_scale});
+  c.backend->run(AddLossGradient{c.ws->dx.reshaped(c.rows(), role.hidden_width), loss.diff, loss.scale, space, role.lists.addend_scale});
   dx_compute = space;
 }
 

@@ -6,6 +6,7 @@
 #include "on_device/device_model.h"
 #include "on_device/device_role.h"
 #include "on_device/workspace.h"
+#include "step/rope.h"
 
 namespace espalier {
 
@@ -16,18 +17,27 @@ struct PassPaths {
   int64_t path_size = 0;
 };
 
+// A table of the rotary embedding: [tokens, d / 2]. Empty: the model has no such table.
+struct RopePlaces {
+  DevicePtr<const float> cos, sin;
+};
+// Adds the tables to what a block uploads; `room` counts their bytes.
+uint64_t rope_room(const RopeTables& tables);
+struct PassContext;
+void place_rope(PassContext& c, const RopeTables& tables, UploadBlock& block);
+
 // The inputs of every pass, which no pass changes.
 struct PassContext {
   Backend* backend = nullptr;
   const DeviceModel* model = nullptr;
   Workspace* ws = nullptr;
-  DType dtype = DType::kBF16;                 // compute dtype
-  int64_t batch = 0, tokens = 0;              // of one shard of a step
-  int64_t first_row = 0;                      // rows of the step before the shard
-  DeviceBuffer rope;                          // the two tables
-  DevicePtr<const float> rope_cos, rope_sin;  // [tokens, d / 2]
-  PassPaths paths;                            // forward only
-  bool by_shape = false;                      // products may sum in an order of their shape (Product::by_shape)
+  DType dtype = DType::kBF16;     // compute dtype
+  int64_t batch = 0, tokens = 0;  // of one shard of a step
+  int64_t first_row = 0;          // rows of the step before the shard
+  DeviceBuffer rope;              // the tables
+  RopePlaces usual_rope, local_rope;
+  PassPaths paths;        // forward only
+  bool by_shape = false;  // products may sum in an order of their shape (Product::by_shape)
 
   int64_t rows() const { return batch * tokens; }
   const ModelConfig& config() const { return model->config(); }
@@ -61,9 +71,9 @@ struct LowerLoss {
   float scale = 0;
 };
 
-// ws.dx: the gradient of the layer's output on entry, of its input on return, the lower layer's loss added. dx_compute: the same times the
-// hidden mask, rounded to the compute dtype; it comes out in `space` [N, D], where the loss's diff may lie. Fills this layer's part of the
-// mask sums and of the LoRA gradient; what the layer kept is gone.
+// ws.dx: the gradient of the layer's output on entry, of its input on return, the lower layer's loss added. dx_compute: the same times
+// the hidden mask and the model's multiplier, rounded to the compute dtype; it comes out in `space` [N, D], where the loss's diff may lie.
+// Fills this layer's part of the mask sums and of the LoRA gradient; what the layer kept is gone.
 void backward_layer(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& buffers, const LowerLoss& loss,
                     Tensor& dx_compute, Tensor space);
 

@@ -35,19 +35,42 @@ static double scaled_frequency(const ModelConfig& config, int64_t pair, double f
   return frequency * (smooth + (1.0 - smooth) / s.factor);
 }
 
-void make_rope_tables(const ModelConfig& config, int64_t tokens, std::vector<float>& cos, std::vector<float>& sin) {
+static RopeTable make_table(const ModelConfig& config, int64_t tokens) {
   const int64_t half = config.head_dim / 2;
   const double attention = config.rope_scaling.attention_factor;
-  cos.resize(tokens * half);
-  sin.resize(tokens * half);
+  RopeTable out;
+  out.cos.resize(tokens * half);
+  out.sin.resize(tokens * half);
   for (int64_t j = 0; j < half; j++) {
     const double exponent = 2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim);
     const double frequency = scaled_frequency(config, j, std::pow(config.rope_theta, -exponent));
     for (int64_t t = 0; t < tokens; t++) {
-      cos[t * half + j] = static_cast<float>(attention * std::cos(static_cast<double>(t) * frequency));
-      sin[t * half + j] = static_cast<float>(attention * std::sin(static_cast<double>(t) * frequency));
+      out.cos[t * half + j] = static_cast<float>(attention * std::cos(static_cast<double>(t) * frequency));
+      out.sin[t * half + j] = static_cast<float>(attention * std::sin(static_cast<double>(t) * frequency));
     }
   }
+  return out;
+}
+
+RopeTables make_rope_tables(const ModelConfig& config, int64_t tokens) {
+  RopeTables out{make_table(config, tokens), {}};
+  if (config.local_rope_theta == 0) return out;
+  ModelConfig local = config;
+  local.rope_theta = config.local_rope_theta;
+  local.rope_scaling = {};
+  out.local = make_table(local, tokens);
+  return out;
+}
+
+RopeTables at_positions(const RopeTables& tables, int64_t head_dim, const std::vector<int32_t>& positions) {
+  const int64_t half = head_dim / 2;
+  const auto rows = [&](const std::vector<float>& table) {
+    std::vector<float> out(table.empty() ? 0 : positions.size() * static_cast<size_t>(half));
+    for (size_t n = 0; n < positions.size() && !out.empty(); n++)
+      std::copy_n(table.begin() + positions[n] * half, half, out.begin() + static_cast<int64_t>(n) * half);
+    return out;
+  };
+  return {{rows(tables.usual.cos), rows(tables.usual.sin)}, {rows(tables.local.cos), rows(tables.local.sin)}};
 }
 
 }  // namespace espalier

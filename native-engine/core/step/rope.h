@@ -6,7 +6,19 @@
 
 namespace espalier {
 
-// cos and sin [tokens, head_dim / 2], with the model's rope scaling; times its attention factor, so that queries and keys take it along.
-void make_rope_tables(const ModelConfig& config, int64_t tokens, std::vector<float>& cos, std::vector<float>& sin);
+// [tokens, head_dim / 2]
+struct RopeTable {
+  std::vector<float> cos, sin;
+};
+
+// `usual` has the model's rope scaling, and is multiplied by its attention factor, so that queries and keys take it along. `local` is the
+// table of layers with a sliding window, where these have a base of their own; else it is empty.
+struct RopeTables {
+  RopeTable usual, local;
+};
+RopeTables make_rope_tables(const ModelConfig& config, int64_t tokens);
+
+// The rows of these positions.
+RopeTables at_positions(const RopeTables& tables, int64_t head_dim, const std::vector<int32_t>& positions);
 
 }  // namespace espalier

@@ -72,7 +72,8 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   const int64_t n = c.rows(), width = role.hidden_width;
   if (!has_token_loss) c.backend->run(Clear{ws.dnorm.data.as<float>(), n * width});
   if (const DevicePtr<float> own = own_vector_gradient(ws, role.lora, kFinalNormName))
-    c.backend->run(ColumnDot{ws.dnorm.reshaped(n, width), ws.student_x.reshaped(n, width), ws.final_rstd, nullptr, width, own});
+    c.backend->run(
+        ColumnDot{ws.dnorm.reshaped(n, width), ws.student_x.reshaped(n, width), ws.final_rstd, role.lists.final_norm_scale, width, own});
   RmsNormBackward op;
   op.dout = ws.dnorm.reshaped(n, width);
   op.saved = ws.student_x.reshaped(n, width);
@@ -84,8 +85,8 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   op.loss_diff = loss.diff;
   op.loss_scale = loss.scale;
   op.dx_compute = dx_compute;
-  op.compute_scale = role.lists.hidden_scale;
-  op.mask_dot = ws.sums.hidden_dot;
+  op.compute_scale = role.lists.addend_scale;
+  op.mask_dot = c.config().post_norms ? ws.sums.unused_dot : ws.sums.hidden_dot;
   c.backend->run(op);
 }
 
@@ -108,9 +109,15 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
     backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, scale, l - 1), dx_compute, space);
     c.model->fetch(std::max<int64_t>(l - 1, 0));
   }
+  if (c.config().post_norms) {
+    // The masks' share in the embeddings; the norms behind the blocks gave the others.
+    const Tensor x = ws.student_x.reshaped(n, width);
+    embed_tokens(c, *in.student, in.ids, x);
+    c.backend->run(ColumnDot{ws.dx.reshaped(n, width), x, nullptr, nullptr, width, ws.sums.hidden_dot});
+  }
   if (in.student->lora.has_own_weights())
     c.backend->run(EmbedGradient{ws.dx.reshaped(n, width), own_gradient(ws, *in.student->lora.layout, kEmbeddingName), in.ids,
-                                 in.student->lists.hidden_scale});
+                                 in.student->lists.embedding_scale});
 }
 
 bool has_token_loss(const StepInput& in) { return (in.teacher && in.weights.kl != 0) || in.weights.lm != 0; }
@@ -249,7 +256,7 @@ void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_
   op.table = own ? role.lora.own_weight(kEmbeddingName) : c.model->embedding();
   op.ids = ids;
   if (!own) op.cols = role.lists.hidden_index;
-  op.scale = role.lists.hidden_scale;
+  op.scale = role.lists.embedding_scale;
   c.backend->run(op);
 }
 

@@ -31,13 +31,14 @@ std::vector<double> sum_of_shards(const Workspace& ws, const StepResults& result
   return sums;
 }
 
-// A hidden unit's sum takes part in the residual stream's gradient and in every layer's loss.
+// A hidden unit's sum takes part in the residual stream's gradient and in every layer's loss. With norms behind the blocks it is made of
+// the stream's gradient as it passes by, in which these losses are.
 std::vector<double> hidden_sums(const PassContext& c, const StepInput& in, const StepResults& results) {
   const Workspace& ws = *c.ws;
   const int64_t open = in.student->hidden_open, padded = padded_width(c.config().hidden_size);
   const double scale = layer_scale(c, in);
   std::vector<double> sums = sum_of_shards(ws, results, &ShardSums::hidden_dot, open);
-  if (!in.teacher) return sums;
+  if (!in.teacher || c.config().post_norms) return sums;
   for (const ShardSums& shard : ws.shards)
     for (int64_t l = 0; l < c.config().layer_count; l++) {
       const auto dots = results.at(shard.layer_dots + l * padded, open);

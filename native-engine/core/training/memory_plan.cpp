@@ -20,10 +20,13 @@ constexpr uint64_t kProcessBytes = uint64_t{14} << 20;
 // Lists, scales and norms of a role whose masks close little (device_role.cpp).
 uint64_t role_bytes(const ModelConfig& c) {
   const int64_t width = c.hidden_size;
-  int64_t values = 4 * width;
+  const int64_t multipliers = (c.embedding_multiplier != 1) + (c.residual_multiplier != 1) + (c.logits_divisor != 1);
+  int64_t values = (4 + multipliers) * width;
   for (const LayerShape& l : c.layers) {
     const int64_t q = l.heads * c.head_dim, kv = l.kv_heads * c.head_dim;
-    values += l.heads + 2 * q + kv + 2 * l.intermediate + 4 * width + (c.qkv_bias ? q + 2 * kv : 0) + (c.head_norms ? 2 * c.head_dim : 0);
+    values += l.heads + 2 * q + kv + 2 * l.intermediate + (c.pre_norms ? 4 : 0) * width + (c.post_norms ? 4 : 0) * width +
+              (c.qkv_bias ? q + 2 * kv : 0);
+    if (c.head_norms) values += head_norm_size(c, l.heads) + head_norm_size(c, l.kv_heads);
   }
   return static_cast<uint64_t>(values) * 4;
 }
@@ -80,7 +83,8 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   plan.activations = ws.activation_bytes;
   plan.scratch = ws.scratch_bytes + kind.scratch_bytes(backend, config, scratch);
   if (kind.has_own_memory()) {
-    const uint64_t roles = 2 * role_bytes(config), rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * 4;
+    const uint64_t roles = 2 * role_bytes(config),
+                   rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * (config.local_rope_theta != 0 ? 8 : 4);
     plan.teachers = 2 * teacher_bytes;  // the one in use, and the next
     // An evaluation finds weights and room of the run (device_home.h), and brings a role and LoRA or own weights.
     plan.scratch += mask_bytes + roles + rope + roles / 2 + trained_bytes;

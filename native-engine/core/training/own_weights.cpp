@@ -49,7 +49,7 @@ class Folding {
     fill(kEmbeddingName, model_.embedding(), {tokens, role_.hidden_index});
     if (!model_.config().tied_embeddings) fill(kLmHeadName, model_.lm_head(), {tokens, role_.hidden_index});
     for (int64_t l = 0; l < model_.config().layer_count; l++) fill_layer(l);
-    put(kFinalNormName, role_.final_norm, 0);
+    put(kFinalNormName, final_norm(), 0);
     return std::move(out_);
   }
 
@@ -61,13 +61,25 @@ class Folding {
     std::copy_n(from_.adam_v().begin() + from, count, out_.adam_v().begin() + to);
   }
 
+  // Without what the role makes of it for the logits.
+  std::vector<float> final_norm() const {
+    const WeightView view = model_.final_norm();
+    std::vector<float> out;
+    for (const int32_t place : role_.hidden_index) out.push_back(place < 0 ? 0.0f : norm_weight(model_.config(), view, place));
+    return out;
+  }
+
   void fill_layer(int64_t l) {
     const RoleLayer& r = role_.layers[l];
     for (int p = 0; p < kProjectionCount; p++)
       fill(projection_name(l, p), model_.layer(l).proj[static_cast<size_t>(p)], places_of(role_, r, p), from_.lora_a(l, Projection(p)),
            from_.lora_b(l, Projection(p)));
-    put(input_norm_name(l), r.input_norm, 0);
-    put(post_attention_norm_name(l), r.post_attention_norm, 0);
+    put(input_norm_name(l), r.attention_norm.weight, 0);
+    put(mlp_norm_name(model_.config(), l), r.mlp_norm.weight, 0);
+    if (model_.config().post_norms) {
+      put(post_attention_norm_name(l), r.post_attention_norm.weight, 0);
+      put(post_mlp_norm_name(l), r.post_mlp_norm.weight, 0);
+    }
     put(projection_bias_name(l, kQ), r.qkv_bias, 0);
     put(projection_bias_name(l, kK), r.qkv_bias, r.head_width);
     put(projection_bias_name(l, kV), r.qkv_bias, r.head_width + r.kv_width);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "espalier/batch_order.h"
+#include "espalier/error.h"
 #include "files/number_formats.h"
 #include "step/step.h"
 #include "training/trainer_impl.h"
@@ -26,6 +27,15 @@ double squares(const Matrix& m) {
 }
 
 }  // namespace
+
+void check_refit(const ModelConfig& c, const StateLayout& layout, const TrainerOptions& options) {
+  if (options.recover_refit_batches < 0) throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "must be at least 0");
+  if (options.recover_refit_batches > 0 && !layout.has_own_weights() && !(layout.lora().targets[kO] && layout.lora().targets[kDown]))
+    throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "needs o_proj and down_proj among the projections with LoRA");
+  if (options.recover_refit_batches > 0 && !layout.has_own_weights() && c.post_norms)
+    throw Error(ErrorCode::kNotSupported, "recover_refit_batches",
+                "is above 0, but " + c.architecture + " has norms behind attention and MLP, through which nothing is fitted: it must be 0");
+}
 
 Refit::Refit(PassContext& context, DeviceState& state, const Masks& masks, bool exact_sparse, int threads)
     : context_(context),
@@ -70,7 +80,7 @@ Refit::Open Refit::open_part(int64_t layer, Half half) const {
     if (unit < 0 || student_.z.hidden[unit] == 0.0f) continue;
     open.places.push_back(static_cast<int64_t>(i));
     open.outputs.push_back(unit);
-    open.masks.push_back(student_.z.hidden[unit]);
+    open.masks.push_back(student_.z.hidden[unit] * c.residual_multiplier);
   }
   return open;
 }

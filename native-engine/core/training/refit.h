@@ -13,6 +13,9 @@
 
 namespace espalier {
 
+// Throws Error(kInvalidArgument | kNotSupported, "recover_refit_batches", ...) where the options ask for a refit that can't be.
+void check_refit(const ModelConfig& config, const StateLayout& layout, const TrainerOptions& options);
+
 class Refit {
  public:
   // The context's batch is that of each piece of the text. `masks`: of the student, whose LoRA the state has.

@@ -27,7 +27,7 @@ StepRequest TrainerImpl::request_for(const Masks& student_masks, const LossWeigh
   const bool own = layout().has_own_weights();
   StepRequest r;
   r.student = make_role(model_.weights(), student_masks, options_.exact_sparse || own);
-  if (own) take_own_vectors(layout(), state_.own_vectors(), r.student);
+  if (own) take_own_vectors(model_.config(), layout(), state_.own_vectors(), r.student);
   r.dropping = dropping;
   r.losses = losses;
   r.taught = losses.layer != 0 || losses.kl != 0;

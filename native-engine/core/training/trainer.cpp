@@ -13,6 +13,7 @@
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"
+#include "training/refit.h"
 #include "training/trainer_impl.h"
 #include "training/update.h"
 
@@ -21,7 +22,6 @@ namespace espalier {
 namespace {
 
 void check_options(const ModelConfig& c, const StateLayout& layout, const TrainerOptions& options) {
-  const LoraSpec& lora = layout.lora();
   if (options.batch_size < 1) throw Error(ErrorCode::kInvalidArgument, "batch_size", "must be at least 1");
   if (options.sequence_length < 1 || (c.max_positions > 0 && options.sequence_length > c.max_positions))
     throw Error(ErrorCode::kInvalidArgument, "sequence_length",
@@ -29,9 +29,7 @@ void check_options(const ModelConfig& c, const StateLayout& layout, const Traine
                     std::to_string(options.sequence_length));
   if (!(options.recover_lora_dropout >= 0 && options.recover_lora_dropout < 1))
     throw Error(ErrorCode::kInvalidArgument, "recover_lora_dropout", "must be from 0 to below 1");
-  if (options.recover_refit_batches < 0) throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "must be at least 0");
-  if (options.recover_refit_batches > 0 && !layout.has_own_weights() && !(lora.targets[kO] && lora.targets[kDown]))
-    throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "needs o_proj and down_proj among the projections with LoRA");
+  check_refit(c, layout, options);
   for (const LayerShape& l : c.layers)
     if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
       throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");

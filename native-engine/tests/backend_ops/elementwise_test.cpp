@@ -17,7 +17,7 @@ constexpr Size kWide{2, 12280, 12288, 12288};
 class ElementwiseOps : public OpTest {
  protected:
   void check_norm(const Size& z);
-  void check_swiglu(const Size& z);
+  void check_swiglu(const Size& z, Activation activation);
   void check_layer_loss(const Size& z);
 };
 INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), case_name);
@@ -97,7 +97,17 @@ void ElementwiseOps::check_norm(const Size& z) {
   for (const Buffer* b : {&out, &dx, &dxc}) b->expect_untouched_outside();
 }
 
-void ElementwiseOps::check_swiglu(const Size& z) {
+// An activation and its derivative.
+std::pair<double, double> silu(double g) {
+  const double s = 1 / (1 + std::exp(-g));
+  return {g * s, s + g * s * (1 - s)};
+}
+std::pair<double, double> gelu_tanh(double g) {
+  const double root = std::sqrt(2 / std::acos(-1.0)), t = std::tanh(root * (g + 0.044715 * g * g * g));
+  return {g / 2 * (1 + t), (1 + t) / 2 + g / 2 * (1 - t * t) * root * (1 + 3 * 0.044715 * g * g)};
+}
+
+void ElementwiseOps::check_swiglu(const Size& z, Activation activation) {
   // Values far out on both sides too: silu must not overflow.
   Random values(6, 8.0f);
   Buffer gate_up(device, type(), z.rows, 2 * z.width, 2 * z.width,
@@ -105,19 +115,20 @@ void ElementwiseOps::check_swiglu(const Size& z) {
   Buffer out(device, type(), z.rows, z.width), dout(device, type(), z.rows, z.width, z.open, Random(7)),
       dgate_up(device, type(), z.rows, 2 * z.width), again(device, type(), z.rows, z.width);
   const List<float> dot(device, z.width);
-  device.run(Swiglu{gate_up.tensor(), out.tensor()});
+  device.run(Swiglu{gate_up.tensor(), out.tensor(), activation});
   const List<float> scale(device, random_floats(z.width, 18));
-  device.run(SwigluBackward{gate_up.tensor(), dout.tensor(), dgate_up.tensor(), again.tensor(), dot.data(), scale.data()});
+  device.run(SwigluBackward{gate_up.tensor(), dout.tensor(), dgate_up.tensor(), again.tensor(), dot.data(), scale.data(), activation});
   const Buffer gate_up_in_place = gate_up, out_in_place = dout;
   device.run(SwigluBackward{gate_up_in_place.tensor(), out_in_place.tensor(), gate_up_in_place.tensor(), out_in_place.tensor(), dot.data(),
-                            scale.data()});
+                            scale.data(), activation});
   ErrorSum forward, gate_error, up_error, dots;
   std::vector<double> expected_dot(z.width, 0.0);
   for (int64_t n = 0; n < z.rows; n++)
     for (int64_t j = 0; j < z.width; j++) {
-      const double g = gate_up.get(n, j), u = gate_up.get(n, z.width + j), d = dout.get(n, j), s = 1.0 / (1.0 + std::exp(-g));
-      const double dg = d * u * (s + g * s * (1 - s)), du = d * g * s;
-      forward.add(out.get(n, j), g * s * u);
+      const double g = gate_up.get(n, j), u = gate_up.get(n, z.width + j), d = dout.get(n, j);
+      const auto [active, slope] = activation == Activation::kSilu ? silu(g) : gelu_tanh(g);
+      const double dg = d * u * slope, du = d * active;
+      forward.add(out.get(n, j), active * u);
       EXPECT_EQ(out.get(n, j), again.get(n, j));
       EXPECT_EQ(out.get(n, j), out_in_place.get(n, j));
       EXPECT_EQ(dgate_up.get(n, j), gate_up_in_place.get(n, j));
@@ -181,7 +192,10 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
   for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge, kWide}) check_norm(z);
 }
 TEST_P(ElementwiseOps, SwigluAndItsGradient) {
-  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_swiglu(z);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_swiglu(z, Activation::kSilu);
+}
+TEST_P(ElementwiseOps, GegluAndItsGradient) {
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_swiglu(z, Activation::kGeluTanh);
 }
 TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
   for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_layer_loss(z);

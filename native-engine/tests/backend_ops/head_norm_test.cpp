@@ -8,6 +8,8 @@ namespace {
 struct NormSize {
   int64_t batch, tokens, heads, kv_heads, dim;
   bool turned;
+  bool whole = false;  // one norm over all query heads, and one over all key heads
+  float score_scale = 0;
 };
 
 // Operands of attention from qkv as it is, whose products are selections of an identity matrix.
@@ -25,8 +27,8 @@ class NormRun {
         dqkv_(device, type, rows_, width(), width(), Random(51)),
         before_(dqkv_),
         // Weights have both signs, and one is 0: nothing may be divided by them.
-        query_weights_(device, weights(52)),
-        key_weights_(device, weights(53)),
+        query_weights_(device, weights(52, norms_size(false))),
+        key_weights_(device, weights(53, norms_size(true))),
         rstd_(device, rows_ * (z.heads + z.kv_heads)),
         cosines_(device, turns(false)),
         sines_(device, turns(true)),
@@ -81,17 +83,19 @@ class NormRun {
   int64_t width() const { return padded_width(z_.heads * z_.dim) + 2 * padded_width(z_.kv_heads * z_.dim); }
   AttentionShape shape() const {
     AttentionShape s{z_.batch, z_.tokens, z_.heads, z_.kv_heads, z_.dim, qw_, kw_, 0, kv_list_.data(), nullptr, nullptr, nullptr};
+    s.score_scale = z_.score_scale;
     if (z_.turned) s.rope_cos = cosines_.data(), s.rope_sin = sines_.data();
     return s;
   }
-  HeadNorms norms() const { return {query_weights_.data(), key_weights_.data(), kEps}; }
+  HeadNorms norms() const { return {query_weights_.data(), key_weights_.data(), kEps, z_.whole}; }
+  int64_t norms_size(bool key) const { return z_.whole ? (key ? z_.kv_heads : z_.heads) * z_.dim : z_.dim; }
   std::vector<float> identity() const {
     std::vector<float> ones(static_cast<size_t>(width() * width()), 0.0f);
     for (int64_t i = 0; i < width(); i++) ones[i * width() + i] = 1;
     return ones;
   }
-  std::vector<float> weights(uint32_t seed) const {
-    std::vector<float> w = random_floats(z_.dim, seed, 2.0f);
+  std::vector<float> weights(uint32_t seed, int64_t size) const {
+    std::vector<float> w = random_floats(size, seed, 2.0f);
     w[1] = 0;
     return w;
   }
@@ -109,20 +113,22 @@ class NormRun {
     const bool key = h >= z_.heads;
     const int64_t column = key ? qw_ + (h - z_.heads) * z_.dim : h * z_.dim, half = z_.dim / 2;
     const List<float>& w = key ? key_weights_ : query_weights_;
+    // The values that are normed together begin at column `first`.
+    const int64_t count = norms_size(key), first = z_.whole ? (key ? qw_ : 0) : column, of_weight = column - first;
     double squares = 0, dots = 0;
-    for (int64_t j = 0; j < z_.dim; j++) squares += qkv_.get(n, column + j) * qkv_.get(n, column + j);
-    const double size = static_cast<double>(z_.dim), rstd = 1 / std::sqrt(squares / size + kEps);
-    inverse.add(rstd_[static_cast<size_t>(n * (z_.heads + z_.kv_heads) + h)], rstd);
+    for (int64_t j = 0; j < count; j++) squares += qkv_.get(n, first + j) * qkv_.get(n, first + j);
+    const double size = static_cast<double>(count), rstd = 1 / std::sqrt(squares / size + kEps);
+    inverse.add(rstd_[static_cast<size_t>(z_.whole ? 2 * n + key : n * (z_.heads + z_.kv_heads) + h)], rstd);
+    for (int64_t j = 0; j < count; j++) dots += before_.get(n, first + j) * w[j] * qkv_.get(n, first + j) * rstd;
     std::vector<double> xhat, y, dxhat;
     for (int64_t j = 0; j < z_.dim; j++) {
       xhat.push_back(qkv_.get(n, column + j) * rstd);
-      y.push_back(xhat.back() * w[j]);
-      dxhat.push_back(before_.get(n, column + j) * w[j]);
-      dots += dxhat.back() * xhat.back();
+      y.push_back(xhat.back() * w[of_weight + j]);
+      dxhat.push_back(before_.get(n, column + j) * w[of_weight + j]);
       kept.add(normed_.get(n, column + j), xhat.back());
     }
     for (int64_t j = 0; j < z_.dim; j++) gradient.add(dqkv_.get(n, column + j), rstd * (dxhat[j] - xhat[j] * dots / size));
-    const double scale = key ? 1.0 : 1.0 / (std::log(2.0) * std::sqrt(size));
+    const double scale = key ? 1.0 : (z_.score_scale > 0 ? z_.score_scale : 1 / std::sqrt(static_cast<double>(z_.dim))) / std::log(2.0);
     for (int64_t j = 0; j < half; j++) {
       const size_t at = static_cast<size_t>(n % z_.tokens * half + j);
       const double c = z_.turned ? cosines_[at] : 1.0, s = z_.turned ? sines_[at] : 0.0;
@@ -148,6 +154,16 @@ class HeadNorm : public OpTest {};
 TEST_P(HeadNorm, OfEveryHeadSizeForwardAndBackward) {
   for (const int64_t dim : {8, 24, 32, 80, 128, 256}) NormRun(device, type(), {2, 19, 3, 1, dim, true}).check(tolerance());
 }
+
+TEST_P(HeadNorm, OfAllHeadsTogether) {
+  for (const int64_t dim : {8, 24, 128}) NormRun(device, type(), {2, 19, 3, 2, dim, true, true}).check(tolerance());
+  NormRun(device, type(), {1, 1, 4, 4, 32, true, true}).check(tolerance());
+  if (!host_computes()) return;
+  Device two_by_two(with_threads(4));
+  NormRun(two_by_two, type(), {2, 150, 5, 5, 16, true, true}).check(tolerance());
+}
+
+TEST_P(HeadNorm, QueriesTakeAnotherScaleOfTheScores) { NormRun(device, type(), {2, 19, 3, 1, 24, true, false, 0.4f}).check(tolerance()); }
 
 TEST_P(HeadNorm, WithoutRotaryEmbeddingFewRowsAndMany) {
   NormRun(device, type(), {1, 21, 4, 2, 16, false}).check(tolerance());

@@ -105,6 +105,8 @@ TEST(CudaStep, AgreesWithTheProcessorOnEveryKindOfModel) {
       EXPECT_NEAR(found.loss / expected.loss, 1.0, 1e-5) << kind.name;
       EXPECT_LT(relative_error(found.grad_lora, expected.grad_lora), 1e-4) << kind.name;
       EXPECT_LT(relative_error(found.grad_log_alpha.head, expected.grad_log_alpha.head), 1e-4) << kind.name;
+      EXPECT_LT(relative_error(found.grad_log_alpha.intermediate, expected.grad_log_alpha.intermediate), 1e-4) << kind.name;
+      EXPECT_LT(relative_error(found.grad_log_alpha.hidden, expected.grad_log_alpha.hidden), 1e-4) << kind.name;
     }
   }
 }

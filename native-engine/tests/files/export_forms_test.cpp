@@ -1,9 +1,11 @@
 // Every container and form gives the student's likelihood, whatever the masks left; what a container cannot hold is refused.
 #include <cstring>
 
+#include "export/export_plan.h"
 #include "export_student.h"
 #include "files/gguf_file.h"
 #include "files/mapped_file.h"
+#include "model/architecture.h"
 #include "small_models.h"
 
 namespace espalier {
@@ -93,14 +95,29 @@ TEST(ExportForms, EveryKindOfModelInEveryFormThatHoldsIt) {
       SCOPED_TRACE(kind.name + std::string(" ") + std::to_string(&which - kAll.data()));
       held++;
       Student student(model, 61);
-      expect_same_likelihood(student, request_for(which), "");
+      // DeciLM and llama.cpp's llama have no window, so the export is as long as the window.
+      const int64_t window = model->config().sliding_window;
+      const bool ends = window > 0 && (which.container == ExportContainer::kGguf || which.form == ExportForm::kBlocks);
+      const size_t tokens = ends ? static_cast<size_t>(window) : 40;
+      expect_same_likelihood(student, request_for(which), "", tokens);
       close_layer(student, 1, true, true);  // dropped where layers may be
       close_layer(student, 2, true, false);
-      expect_same_likelihood(student, request_for(which, 16), "");
+      expect_same_likelihood(student, request_for(which, 16), "", tokens);
     }
     const ModelConfig config = parse_small(kind.config);
-    EXPECT_EQ(held, config.head_norms || !config.rotary_everywhere() ? 5 : 7) << kind.name;
+    EXPECT_EQ(held, config.local_rope_theta != 0 ? 3 : !architecture_of(config).gguf_uneven ? 5 : 7) << kind.name;
   }
+}
+
+// The kind of the test above has a window in other layers than llama.cpp knows.
+TEST(ExportForms, AGemmaInGguf) {
+  const json config = {
+      {"architectures", {"Gemma3ForCausalLM"}}, {"num_hidden_layers", 7}, {"sliding_window", 5}, {"query_pre_attn_scalar", 9}};
+  Student student(small_model(config), 62);
+  for (const ExportForm form : {ExportForm::kMasked, ExportForm::kPadded}) expect_same_likelihood(student, gguf(form), "");
+  close_layer(student, 5, true, true);  // stays where it is: what follows goes by its number
+  EXPECT_EQ(expect_same_likelihood(student, gguf(ExportForm::kPadded), "").config.layers.size(), 7u);
+  EXPECT_EQ(expect_same_likelihood(student, safetensors(ExportForm::kPadded), "").config.layers.size(), 6u);
 }
 
 TEST(ExportForms, WhatAnArchitectureOfAnotherProgramLacksIsRefused) {
@@ -121,6 +138,26 @@ TEST(ExportForms, WhatAnArchitectureOfAnotherProgramLacksIsRefused) {
   yarn.erase("beta_fast");
   yarn["attention_factor"] = 1.0;
   refused({{"architectures", {"LlamaForCausalLM"}}, {"rope_scaling", yarn}}, blocks, "format", "attention factor");
+  const json gemma = {{"architectures", {"Gemma3ForCausalLM"}}, {"sliding_window_pattern", 6}};
+  refused(gemma, gguf_compacted, "form", "gemma3 has one width for all layers: choose padded");
+  refused(gemma, blocks, "format", "no norms behind attention and MLP");
+  json other = gemma;
+  other["sliding_window_pattern"] = 2;
+  refused(other, gguf_padded, "format", "layer 1 of the model differs");
+  other = gemma;
+  other["rope_local_base_freq"] = 500.0;
+  refused(other, gguf_padded, "format", "rope_local_base_freq 10000");
+  json olmo = {{"architectures", {"Olmo2ForCausalLM"}}, {"num_key_value_heads", 6}};
+  refused(olmo, blocks, "format", "no norms behind attention and MLP");
+  Student student(small_model(olmo), 9);
+  expect_error(ErrorCode::kNotSupported, "format", "together as wide as the hidden size",
+               [&] { plan_export(student.model->config(), student.masks, gguf(ExportForm::kMasked)); });
+  // Three query heads read a key head. Groups of 3, 1, 1 and 1 open heads are smallest as six groups of one.
+  olmo.update({{"num_attention_heads", 12}, {"num_key_value_heads", 4}, {"head_dim", 4}});
+  student = Student(small_model(olmo), 9);
+  for (size_t h = 0; h < student.masks.head.size(); ++h) student.masks.head[h] = h % 12 < 3 || h % 3 == 0 ? 1.0f : 0.0f;
+  expect_error(ErrorCode::kNotSupported, "form", "would hold a key head twice",
+               [&] { plan_export(student.model->config(), student.masks, safetensors(ExportForm::kPadded)); });
   qwen["rope_scaling"] = {{"rope_type", "llama3"},
                           {"factor", 8.0},
                           {"low_freq_factor", 1.0},

@@ -1,5 +1,7 @@
 // config.json as the supported families publish it: what matters of each is read, and what the engine can't run is refused by
 // the name of its field.
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "espalier/model_config.h"
@@ -90,6 +92,37 @@ const Published kPublished[] = {
       "num_hidden_layers":36,"num_key_value_heads":4,"pretraining_tp":2,"rms_norm_eps":1e-06,"rope_scaling":null,"rope_theta":5000000.0,
       "sliding_window":null,"use_sliding_window":false,"vocab_size":128256})",
      "SmolLM3ForCausalLM", 2048, 36, 16, 4, 128, 11008, 0, 5000000, 1e-6, RopeType::kDefault, true, false},
+    {"granite_3_1_2b", R"({"architectures":["GraniteForCausalLM"],"attention_bias":false,"attention_dropout":0.1,
+      "attention_multiplier":0.015625,"bos_token_id":0,"embedding_multiplier":12.0,"eos_token_id":0,"hidden_act":"silu","hidden_size":2048,
+      "intermediate_size":8192,"logits_scaling":8.0,"max_position_embeddings":131072,"mlp_bias":false,"model_type":"granite",
+      "num_attention_heads":32,"num_hidden_layers":40,"num_key_value_heads":8,"pad_token_id":0,"residual_multiplier":0.22,
+      "rms_norm_eps":1e-05,"rope_scaling":null,"rope_theta":5000000.0,"tie_word_embeddings":true,"vocab_size":49155})",
+     "GraniteForCausalLM", 2048, 40, 32, 8, 64, 8192, 0, 5000000, 1e-5, RopeType::kDefault, true, false},
+    {"phi_3_mini_4k",
+     R"({"architectures":["Phi3ForCausalLM"],"attention_dropout":0.0,"bos_token_id":1,"embd_pdrop":0.0,"eos_token_id":32000,
+      "hidden_act":"silu","hidden_size":3072,"intermediate_size":8192,"max_position_embeddings":4096,"model_type":"phi3",
+      "num_attention_heads":32,"num_hidden_layers":32,"num_key_value_heads":32,"original_max_position_embeddings":4096,"pad_token_id":32000,
+      "resid_pdrop":0.0,"rms_norm_eps":1e-05,"rope_scaling":null,"rope_theta":10000.0,"sliding_window":2047,"tie_word_embeddings":false,
+      "attention_bias":false,"vocab_size":32064})",
+     "Phi3ForCausalLM", 3072, 32, 32, 32, 96, 8192, 2047, 10000, 1e-5, RopeType::kDefault, false, false},
+    {"phi_4",
+     R"({"architectures":["Phi3ForCausalLM"],"attention_bias":false,"bos_token_id":100257,"eos_token_id":100265,"hidden_act":"silu",
+      "hidden_size":5120,"intermediate_size":17920,"max_position_embeddings":16384,"model_type":"phi3","num_attention_heads":40,
+      "num_hidden_layers":40,"num_key_value_heads":10,"original_max_position_embeddings":16384,"rms_norm_eps":1e-05,"rope_scaling":null,
+      "rope_theta":250000,"sliding_window":null,"tie_word_embeddings":false,"vocab_size":100352})",
+     "Phi3ForCausalLM", 5120, 40, 40, 10, 128, 17920, 0, 250000, 1e-5, RopeType::kDefault, false, false},
+    {"gemma_3_1b", R"({"architectures":["Gemma3ForCausalLM"],"attention_bias":false,"attention_dropout":0.0,"attn_logit_softcapping":null,
+      "bos_token_id":2,"cache_implementation":"hybrid","eos_token_id":[1,106],"final_logit_softcapping":null,"head_dim":256,
+      "hidden_activation":"gelu_pytorch_tanh","hidden_size":1152,"intermediate_size":6912,"max_position_embeddings":32768,
+      "model_type":"gemma3_text","num_attention_heads":4,"num_hidden_layers":26,"num_key_value_heads":1,"pad_token_id":0,
+      "query_pre_attn_scalar":256,"rms_norm_eps":1e-06,"rope_local_base_freq":10000,"rope_scaling":null,"rope_theta":1000000,
+      "sliding_window":512,"sliding_window_pattern":6,"vocab_size":262144})",
+     "Gemma3ForCausalLM", 1152, 26, 4, 1, 256, 6912, 512, 1000000, 1e-6, RopeType::kDefault, true, false},
+    {"olmo_2_7b", R"({"architectures":["Olmo2ForCausalLM"],"attention_bias":false,"attention_dropout":0.0,"eos_token_id":100257,
+      "hidden_act":"silu","hidden_size":4096,"intermediate_size":11008,"max_position_embeddings":4096,"model_type":"olmo2",
+      "num_attention_heads":32,"num_hidden_layers":32,"num_key_value_heads":32,"pad_token_id":100277,"rms_norm_eps":1e-06,
+      "rope_scaling":null,"rope_theta":500000,"tie_word_embeddings":false,"vocab_size":100352})",
+     "Olmo2ForCausalLM", 4096, 32, 32, 32, 128, 11008, 0, 500000, 1e-6, RopeType::kDefault, false, false},
 };
 
 TEST(PublishedConfigs, AreReadAsTheyAre) {
@@ -109,9 +142,53 @@ TEST(PublishedConfigs, AreReadAsTheyAre) {
     EXPECT_EQ(c.rope_scaling.type, p.rope);
     EXPECT_EQ(c.tied_embeddings, p.tied);
     EXPECT_EQ(c.qkv_bias, p.bias);
-    EXPECT_EQ(c.head_norms, c.architecture == "Qwen3ForCausalLM");
+    const bool gemma = c.architecture == "Gemma3ForCausalLM", olmo = c.architecture == "Olmo2ForCausalLM";
+    EXPECT_EQ(c.head_norms, c.architecture == "Qwen3ForCausalLM" || gemma || olmo);
+    EXPECT_EQ(c.whole_norms, olmo);
+    EXPECT_EQ(c.pre_norms, !olmo);
+    EXPECT_EQ(c.post_norms, gemma || olmo);
+    EXPECT_EQ(c.norm_offset, gemma ? 1 : 0);
+    EXPECT_EQ(c.activation, gemma ? Activation::kGeluTanh : Activation::kSilu);
     for (size_t l = 0; l < c.layers.size(); ++l) EXPECT_EQ(c.layers[l].rotary, c.architecture != "SmolLM3ForCausalLM" || l % 4 != 3);
   }
+}
+
+nlohmann::json published(const std::string& name) {
+  const auto at = std::find_if(std::begin(kPublished), std::end(kPublished), [&](const Published& p) { return name == p.name; });
+  return nlohmann::json::parse(at->json);
+}
+
+TEST(PublishedConfigs, GemmasLayersSlideAndTurnByTheirKind) {
+  nlohmann::json config = published("gemma_3_1b");
+  const auto check = [](const ModelConfig& c, int64_t pattern) {
+    EXPECT_EQ(c.embedding_multiplier, std::sqrt(1152.0));
+    EXPECT_EQ(c.score_scale, 1.0 / 16);
+    EXPECT_EQ(c.local_rope_theta, 10000);
+    for (size_t l = 0; l < c.layers.size(); ++l) EXPECT_EQ(c.window_of(c.layers[l]), static_cast<int64_t>(l + 1) % pattern != 0 ? 512 : 0);
+  };
+  check(parse_model_config(config.dump()), 6);
+  // As newer files have it.
+  config.erase("sliding_window_pattern");
+  config.erase("rope_theta");
+  config.erase("rope_local_base_freq");
+  for (int64_t l = 0; l < 26; ++l) config["layer_types"].push_back((l + 1) % 4 == 0 ? "full_attention" : "sliding_attention");
+  config["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 2e6}}},
+                               {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 10000.0}}}};
+  const ModelConfig newer = parse_model_config(config.dump());
+  check(newer, 4);
+  EXPECT_EQ(newer.rope_theta, 2e6);
+  EXPECT_EQ(newer.rope_scaling.type, RopeType::kLinear);
+  EXPECT_EQ(newer.rope_scaling.factor, 8);
+  config["layer_types"].erase(config["layer_types"].begin());
+  test::expect_error(ErrorCode::kModelCorrupt, "config.layer_types", "26 layers", [&] { parse_model_config(config.dump()); });
+}
+
+TEST(PublishedConfigs, GranitesMultipliersAreRead) {
+  const ModelConfig c = parse_model_config(published("granite_3_1_2b").dump());
+  EXPECT_EQ(c.embedding_multiplier, 12);
+  EXPECT_EQ(c.score_scale, 0.015625);
+  EXPECT_EQ(c.residual_multiplier, 0.22);
+  EXPECT_EQ(c.logits_divisor, 8);
 }
 
 // Changes that make of a published config one that the engine must refuse, and the field that the refusal names.
@@ -126,7 +203,15 @@ TEST(PublishedConfigs, WhatIsNotSupportedIsRefusedByName) {
       {{{"architectures", {"Qwen2MoeForCausalLM"}}}, "config.architectures", "Qwen2MoeForCausalLM"},
       {{{"architectures", {"Qwen2VLForConditionalGeneration"}}}, "config.architectures", "supported are LlamaForCausalLM"},
       {{{"architectures", {"Gemma2ForCausalLM"}}}, "config.architectures", "Gemma2ForCausalLM"},
-      {{{"architectures", {"Phi3ForCausalLM"}}}, "config.architectures", "Phi3ForCausalLM"},
+      {{{"architectures", {"PhimoeForCausalLM"}}}, "config.architectures", "PhimoeForCausalLM"},
+      {{{"architectures", {"Gemma3ForConditionalGeneration"}}}, "config.architectures", "Gemma3ForConditionalGeneration"},
+      {{{"architectures", {"Phi3ForCausalLM"}}, {"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0}}}}},
+       "config.rope_scaling.type",
+       "longrope"},
+      {{{"architectures", {"Phi3ForCausalLM"}}, {"partial_rotary_factor", 0.75}}, "config.partial_rotary_factor", "part of a head"},
+      {{{"architectures", {"Gemma3ForCausalLM"}}, {"hidden_activation", "gelu"}}, "config.hidden_activation", "gelu_pytorch_tanh"},
+      {{{"architectures", {"Gemma3ForCausalLM"}}, {"use_bidirectional_attention", true}}, "config.use_bidirectional_attention", "is true"},
+      {{{"architectures", {"Gemma3ForCausalLM"}}, {"final_logit_softcapping", 30.0}}, "config.final_logit_softcapping", "is set"},
       {{{"architectures", {"Qwen3MoeForCausalLM"}}}, "config.architectures", "Qwen3MoeForCausalLM"},
       {{{"no_rope_layers", {1, 0}}}, "config.no_rope_layers", "SmolLM3ForCausalLM, not for LlamaForCausalLM"},
       {{{"no_rope_layer_interval", 4}}, "config.no_rope_layer_interval", "SmolLM3ForCausalLM"},
@@ -135,7 +220,7 @@ TEST(PublishedConfigs, WhatIsNotSupportedIsRefusedByName) {
       {{{"attn_logit_softcapping", 50.0}}, "config.attn_logit_softcapping", "is set"},
       {{{"final_logit_softcapping", 30.0}}, "config.final_logit_softcapping", "is set"},
       {{{"clip_qkv", 8}}, "config.clip_qkv", "is set"},
-      {{{"attention_multiplier", 0.0078125}}, "config.attention_multiplier", "is set"},
+      {{{"attention_multiplier", 0.0078125}}, "config.attention_multiplier", "is set: supported for GraniteForCausalLM"},
       {{{"query_pre_attn_scalar", 256}}, "config.query_pre_attn_scalar", "is set"},
       {{{"attention_chunk_size", 8192}}, "config.attention_chunk_size", "is set"},
       {{{"embedding_multiplier", 12.0}}, "config.embedding_multiplier", "is not 1"},

@@ -13,14 +13,25 @@ Rows ReferenceForward::logits(std::span<const uint32_t> ids) const {
 
 Rows ReferenceForward::logits(std::span<const uint32_t> ids, std::vector<Rows>& layers) const {
   Rows x;
-  for (const uint32_t id : ids) x.push_back(masked_hidden(row(model_.embedding(), id)));
+  for (const uint32_t id : ids) x.push_back(embedded(id));
   for (int64_t l = 0; l < config_.layer_count; ++l) {
     const LayerWeights& layer = model_.layer(l);  // without a norm there is nothing behind it
-    if (layer.input_norm) add(x, attention(l, norm(x, layer.input_norm)));
-    if (layer.post_attention_norm) add(x, mlp(l, norm(x, layer.post_attention_norm)));
+    if (layer.attention_norm || layer.post_attention_norm)
+      add(x, behind(attention(l, norm(x, layer.attention_norm)), layer.post_attention_norm));
+    if (layer.mlp_norm || layer.post_mlp_norm) add(x, behind(mlp(l, norm(x, layer.mlp_norm)), layer.post_mlp_norm));
     layers.push_back(x);
   }
-  return product(norm(x, model_.final_norm()), model_.lm_head());
+  Rows out = product(norm(x, model_.final_norm()), model_.lm_head());
+  for (auto& values : out) {
+    for (double& v : values) v /= config_.logits_divisor;
+  }
+  return out;
+}
+
+std::vector<double> ReferenceForward::embedded(uint32_t id) const {
+  std::vector<double> x = masked_hidden(row(model_.embedding(), id));
+  for (double& v : x) v *= config_.embedding_multiplier;
+  return x;
 }
 
 double ReferenceForward::negative_log_likelihood(std::span<const uint32_t> ids) const {
@@ -80,8 +91,12 @@ std::vector<double> ReferenceForward::masked_hidden(std::vector<double> x) const
   return x;
 }
 
+// A block's result, normed where the model has a norm behind it.
+Rows ReferenceForward::behind(const Rows& x, const WeightView& weight) const { return x.empty() || x[0].empty() ? x : norm(x, weight); }
+
 Rows ReferenceForward::norm(const Rows& x, const WeightView& weight) const {
-  const std::vector<double> w = row(weight, 0);
+  if (!weight) return x;
+  const std::vector<double> w = norm_weights(weight);
   Rows out = x;
   for (auto& values : out) {
     double squares = 0;
@@ -92,8 +107,17 @@ Rows ReferenceForward::norm(const Rows& x, const WeightView& weight) const {
   return out;
 }
 
-double ReferenceForward::frequency(int64_t pair) const {
-  const double f = std::pow(config_.rope_theta, -2.0 * static_cast<double>(pair) / static_cast<double>(config_.head_dim));
+std::vector<double> ReferenceForward::norm_weights(const WeightView& weight) const {
+  std::vector<double> w = row(weight, 0);
+  for (double& v : w) v += config_.norm_offset;
+  return w;
+}
+
+double ReferenceForward::frequency(int64_t l, int64_t pair) const {
+  const bool local = config_.local_rope_theta > 0 && config_.layers[static_cast<size_t>(l)].sliding;
+  const double base = local ? config_.local_rope_theta : config_.rope_theta;
+  const double f = std::pow(base, -2.0 * static_cast<double>(pair) / static_cast<double>(config_.head_dim));
+  if (local) return f;
   const RopeScaling& s = config_.rope_scaling;
   if (s.type == RopeType::kLinear) return f / s.factor;
   if (s.type == RopeType::kYarn) {
@@ -121,9 +145,11 @@ double ReferenceForward::frequency(int64_t pair) const {
   return (1 - share) * f / s.factor + share * f;
 }
 
-void ReferenceForward::norm_heads(Rows& x, const WeightView& weight) const {
+void ReferenceForward::norm_heads(int64_t l, Rows& x, bool key) const {
+  const WeightView weight = model_.layer(l).head_norm[key];
   if (!weight) return;
-  const std::vector<double> w = row(weight, 0);
+  if (config_.whole_norms) return norm_open_heads(l, x, key);
+  const std::vector<double> w = norm_weights(weight);
   const size_t d = w.size();
   for (auto& values : x) {
     for (size_t h = 0; h < values.size(); h += d) {
@@ -134,12 +160,34 @@ void ReferenceForward::norm_heads(Rows& x, const WeightView& weight) const {
   }
 }
 
-void ReferenceForward::rotate(Rows& x, int64_t heads) const {
+// One norm over all heads but those that are closed.
+void ReferenceForward::norm_open_heads(int64_t l, Rows& x, bool key) const {
+  const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
+  const std::vector<double> w = norm_weights(model_.layer(l).head_norm[key]);
+  const auto d = static_cast<size_t>(config_.head_dim);
+  std::vector<bool> open(w.size() / d, masks_.head.empty());
+  for (size_t h = 0; h < shape.kv_head_of_query.size() && !masks_.head.empty(); ++h) {
+    if (masks_.head[static_cast<size_t>(l * config_.head_count) + h] != 0.0f)
+      open[key ? static_cast<size_t>(shape.kv_head_of_query[h]) : h] = true;
+  }
+  for (auto& values : x) {
+    double squares = 0, count = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (!open[i / d]) continue;
+      squares += values[i] * values[i];
+      count += 1;
+    }
+    if (count == 0) continue;
+    for (size_t i = 0; i < values.size(); ++i) values[i] *= w[i] / std::sqrt(squares / count + config_.rms_norm_eps);
+  }
+}
+
+void ReferenceForward::rotate(int64_t l, Rows& x, int64_t heads) const {
   const int64_t half = config_.head_dim / 2;
   for (size_t t = 0; t < x.size(); ++t) {
     for (int64_t h = 0; h < heads; ++h) {
       for (int64_t j = 0; j < half; ++j) {
-        const double angle = static_cast<double>(t) * frequency(j);
+        const double angle = static_cast<double>(t) * frequency(l, j);
         double& a = x[t][static_cast<size_t>(h * config_.head_dim + j)];
         double& b = x[t][static_cast<size_t>(h * config_.head_dim + j + half)];
         const double low = a * std::cos(angle) - b * std::sin(angle);
@@ -159,25 +207,25 @@ Rows ReferenceForward::heads(int64_t l, const Rows& x) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
   Rows q = project(l, kQ, x), k = project(l, kK, x);
   const Rows v = project(l, kV, x);
-  norm_heads(q, model_.layer(l).head_norm[0]);
-  norm_heads(k, model_.layer(l).head_norm[1]);
+  norm_heads(l, q, false);
+  norm_heads(l, k, true);
   if (shape.rotary) {
-    rotate(q, shape.heads);
-    rotate(k, shape.kv_heads);
+    rotate(l, q, shape.heads);
+    rotate(l, k, shape.kv_heads);
   }
   const auto d = static_cast<size_t>(config_.head_dim);
   Rows mixed(x.size());
   for (size_t t = 0; t < x.size(); ++t) {
     for (int64_t h = 0; h < shape.heads; ++h) {
       const size_t qo = static_cast<size_t>(h) * d, ko = static_cast<size_t>(shape.kv_head_of_query[static_cast<size_t>(h)]) * d;
-      const size_t window = config_.sliding_window > 0 ? static_cast<size_t>(config_.sliding_window) : t + 1;
+      const size_t window = config_.sliding_window > 0 && shape.sliding ? static_cast<size_t>(config_.sliding_window) : t + 1;
       const size_t first = t + 1 > window ? t + 1 - window : 0;
       std::vector<double> share(t + 1, 0.0), out(d, 0.0);
       double total = 0;
       for (size_t s = first; s <= t; ++s) {
         double score = 0;
         for (size_t i = 0; i < d; ++i) score += q[t][qo + i] * k[s][ko + i];
-        total += share[s] = std::exp(score / std::sqrt(static_cast<double>(d)));
+        total += share[s] = std::exp(score * (config_.score_scale > 0 ? config_.score_scale : 1 / std::sqrt(static_cast<double>(d))));
       }
       const double z = masks_.head.empty() ? 1.0 : masks_.head[static_cast<size_t>(l * config_.head_count + h)];
       for (size_t s = first; s <= t; ++s) {
@@ -203,7 +251,8 @@ Rows ReferenceForward::units(int64_t l, const Rows& x) const {
       const auto at = static_cast<size_t>(i);
       const double z = masks_.intermediate.empty() ? 1.0 : masks_.intermediate[static_cast<size_t>(l * config_.intermediate_size + i)];
       const double g = z * gate[t][at];
-      gate[t][at] = g / (1 + std::exp(-g)) * z * up[t][at];
+      const double gelu = g / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (g + 0.044715 * g * g * g)));
+      gate[t][at] = (config_.activation == Activation::kGeluTanh ? gelu : g / (1 + std::exp(-g))) * z * up[t][at];
     }
   }
   return gate;
@@ -212,22 +261,25 @@ Rows ReferenceForward::units(int64_t l, const Rows& x) const {
 std::vector<ReferenceForward::Inputs> ReferenceForward::inputs(std::span<const uint32_t> ids) const {
   std::vector<Inputs> all;
   Rows x;
-  for (const uint32_t id : ids) x.push_back(masked_hidden(row(model_.embedding(), id)));
+  for (const uint32_t id : ids) x.push_back(embedded(id));
   for (int64_t l = 0; l < config_.layer_count; ++l) {
     Inputs in;
-    in.qkv = norm(x, model_.layer(l).input_norm);
+    in.qkv = norm(x, model_.layer(l).attention_norm);
     in.o = heads(l, in.qkv);
-    add(x, masked(project(l, kO, in.o)));
-    in.gate_up = norm(x, model_.layer(l).post_attention_norm);
+    add(x, behind(masked(project(l, kO, in.o)), model_.layer(l).post_attention_norm));
+    in.gate_up = norm(x, model_.layer(l).mlp_norm);
     in.down = units(l, in.gate_up);
-    add(x, masked(project(l, kDown, in.down)));
+    add(x, behind(masked(project(l, kDown, in.down)), model_.layer(l).post_mlp_norm));
     all.push_back(std::move(in));
   }
   return all;
 }
 
 Rows ReferenceForward::masked(Rows x) const {
-  for (auto& values : x) values = masked_hidden(std::move(values));
+  for (auto& values : x) {
+    values = masked_hidden(std::move(values));
+    for (double& v : values) v *= config_.residual_multiplier;
+  }
   return x;
 }
 

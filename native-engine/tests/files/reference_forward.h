@@ -38,16 +38,20 @@ class ReferenceForward {
   static Rows product(const Rows& x, const WeightView& w);
   Rows project(int64_t l, Projection p, const Rows& x) const;
   static void add(Rows& x, const Rows& y);
+  std::vector<double> embedded(uint32_t id) const;
   std::vector<double> masked_hidden(std::vector<double> x) const;
   Rows norm(const Rows& x, const WeightView& weight) const;
-  double frequency(int64_t pair) const;
-  void rotate(Rows& x, int64_t heads) const;
-  void norm_heads(Rows& x, const WeightView& weight) const;
+  Rows behind(const Rows& x, const WeightView& weight) const;
+  std::vector<double> norm_weights(const WeightView& weight) const;
+  double frequency(int64_t l, int64_t pair) const;
+  void rotate(int64_t l, Rows& x, int64_t heads) const;
+  void norm_heads(int64_t l, Rows& x, bool key) const;
+  void norm_open_heads(int64_t l, Rows& x, bool key) const;
   Rows attention(int64_t l, const Rows& x) const;
   Rows heads(int64_t l, const Rows& x) const;  // their outputs, side by side
   Rows mlp(int64_t l, const Rows& x) const;
   Rows units(int64_t l, const Rows& x) const;
-  Rows masked(Rows x) const;
+  Rows masked(Rows x) const;  // what a block adds to the residual stream
 
   const ModelWeights& model_;
   const ModelConfig& config_;

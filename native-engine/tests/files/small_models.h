@@ -19,15 +19,15 @@ class SmallModel final : public WeightTable {
     lm_head_ = config.tied_embeddings ? embedding_ : matrix(config.vocab_size, config.hidden_size);
     for (const LayerShape& shape : config.layers) {
       LayerWeights layer;
-      layer.input_norm = vector(config.hidden_size);
-      layer.post_attention_norm = vector(config.hidden_size);
+      if (config.pre_norms) layer.attention_norm = vector(config.hidden_size), layer.mlp_norm = vector(config.hidden_size);
+      if (config.post_norms) layer.post_attention_norm = vector(config.hidden_size), layer.post_mlp_norm = vector(config.hidden_size);
       for (int p = 0; p < kProjectionCount; p++) {
         const Extent extent = projection_extent(config, shape, p);
         layer.proj[static_cast<size_t>(p)] = matrix(extent.rows, extent.cols);
         if (config.qkv_bias && p <= kV) layer.qkv_bias[static_cast<size_t>(p)] = matrix(1, extent.rows, 0.3);
       }
-      for (WeightView& norm : layer.head_norm)
-        if (config.head_norms) norm = vector(config.head_dim);
+      for (const bool key : {false, true})
+        if (config.head_norms) layer.head_norm[key] = vector(head_norm_size(config, key ? shape.kv_heads : shape.heads));
       layers_.push_back(layer);
     }
   }
@@ -85,6 +85,27 @@ inline std::vector<SmallKind> small_kinds() {
           {"qwen3_yarn", {{"architectures", {"Qwen3ForCausalLM"}}, {"tie_word_embeddings", true}, {"rope_scaling", yarn}}},
           {"llama_yarn", {{"architectures", {"LlamaForCausalLM"}}, {"rope_scaling", yarn}}},
           {"smollm3", {{"architectures", {"SmolLM3ForCausalLM"}}, {"rope_theta", 500.0}}},
+          {"granite",
+           {{"architectures", {"GraniteForCausalLM"}},
+            {"tie_word_embeddings", true},
+            {"embedding_multiplier", 3.0},
+            {"attention_multiplier", 0.4},
+            {"residual_multiplier", 0.6},
+            {"logits_scaling", 1.7}}},
+          {"phi3", {{"architectures", {"Phi3ForCausalLM"}}, {"sliding_window", 12}}},
+          {"gemma3",
+           {{"architectures", {"Gemma3ForCausalLM"}},
+            {"query_pre_attn_scalar", 9},
+            {"sliding_window", 5},
+            {"sliding_window_pattern", 3},
+            {"rope_local_base_freq", 100.0},
+            {"rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}}}}},
+          {"olmo2",
+           {{"architectures", {"Olmo2ForCausalLM"}},
+            {"num_key_value_heads", 6},
+            {"head_dim", 8},
+            {"rope_theta", 500.0},
+            {"tie_word_embeddings", false}}},
           {"smollm3_yarn", {{"architectures", {"SmolLM3ForCausalLM"}}, {"rope_theta", 500.0}, {"rope_scaling", yarn}}}};
 }
 

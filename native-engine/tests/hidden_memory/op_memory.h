@@ -80,9 +80,9 @@ void move_memory(AttentionShape& s, Move&& move) {
 }
 
 template <class Move>
-void move_memory(HeadNorms& norms, int64_t head_dim, Move&& move) {
-  norms.query = move(norms.query, head_dim);
-  norms.key = move(norms.key, head_dim);
+void move_memory(HeadNorms& norms, const AttentionShape& shape, Move&& move) {
+  norms.query = move(norms.query, norms.query_size(shape));
+  norms.key = move(norms.key, norms.key_size(shape));
 }
 
 template <class Move>
@@ -91,18 +91,18 @@ void move_memory(AttentionOperands& op, Move&& move) {
   for (Product& product : op.products) move_memory(product, move);
   move_memory(op.space, move);
   move_memory(op.operands, move);
-  move_memory(op.norms, op.shape.head_dim, move);
+  move_memory(op.norms, op.shape, move);
   move_memory(op.normed, move);
-  op.rstd = move(op.rstd, op.operands.rows * (op.shape.heads + op.shape.kv_heads));
+  op.rstd = move(op.rstd, op.operands.rows * (op.norms.query_norms(op.shape) + op.norms.key_norms(op.shape)));
 }
 
 template <class Move>
 void move_memory(HeadNormBackward& op, Move&& move) {
   move_memory(op.shape, move);
-  move_memory(op.norms, op.shape.head_dim, move);
+  move_memory(op.norms, op.shape, move);
   move_memory(op.normed, move);
   move_memory(op.dqkv, move);
-  op.rstd = move(op.rstd, op.dqkv.rows * (op.shape.heads + op.shape.kv_heads));
+  op.rstd = move(op.rstd, op.dqkv.rows * (op.norms.query_norms(op.shape) + op.norms.key_norms(op.shape)));
 }
 
 template <class Move>

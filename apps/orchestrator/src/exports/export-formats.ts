@@ -42,7 +42,7 @@ export interface ExportChoice {
 }
 
 /** llama.cpp has architectures of their own for these, with one width for all layers. */
-const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM'];
+const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
 
 /**
  * @param architecture of the model, which decides the form of GGUF where the request names none

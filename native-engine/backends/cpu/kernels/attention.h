@@ -71,7 +71,9 @@ static inline void read_head(const T* from, int64_t dim, float* to) {
   for (; j < dim; j++) to[j] = to_float(from[j]);
 }
 
-static inline float score_scale(int64_t dim) { return kLog2e / __builtin_sqrtf(static_cast<float>(dim)); }
+static inline float score_scale(const AttentionShape& s) {
+  return s.score_scale > 0 ? kLog2e * s.score_scale : kLog2e / __builtin_sqrtf(static_cast<float>(s.head_dim));
+}
 
 // Where a head's columns begin in qkv.
 struct HeadColumns {

@@ -120,7 +120,7 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
   tile_product<Words>(count, dim, words, w.prob_words, words, w.key + range.begin / Words::kPair * dim, dim, w.block_out, dim, false);
   for (int64_t i = 0; i < count; i++) {
     T* to = row_ptr<T>(op.dqkv, batch_row * s.tokens + first + i) + HeadColumns{s}.query(head);
-    write_gradient(to, w.block_out + i * dim, s, first + i, score_scale(w.dim) * kLn2, true);
+    write_gradient(to, w.block_out + i * dim, s, first + i, score_scale(s) * kLn2, true);
   }
   return total;
 }

@@ -13,7 +13,7 @@ static void attention_operands(const AttentionOperands& op, const Tensor& sums, 
     using T = decltype(type);
     const AttentionShape& s = op.shape;
     const bool key_or_query = column < s.query_width + s.kv_width, turned = key_or_query && s.rope_cos;
-    const float scale = column < s.query_width ? score_scale(s.head_dim) : 1.0f;
+    const float scale = column < s.query_width ? score_scale(s) : 1.0f;
     if (op.norms && key_or_query) norm_heads<T>(op, sums, column, begin, end);
     for (int64_t n = begin; n < end; n++) {
       const float* from = row_ptr<float>(sums, n - begin);

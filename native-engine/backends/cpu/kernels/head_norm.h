@@ -43,13 +43,14 @@ static void norm_heads(const AttentionOperands& op, const Tensor& sums, int64_t 
   const AttentionShape& s = op.shape;
   const bool key = column >= s.query_width;
   const float* weight = host(key ? op.norms.key : op.norms.query);
-  const int64_t first_head = key ? s.heads + (column - s.query_width) / s.head_dim : column / s.head_dim;
+  const int64_t dim = key ? op.norms.key_size(s) : op.norms.query_size(s), queries = op.norms.query_norms(s);
+  const int64_t first_head = key ? queries + (column - s.query_width) / dim : column / dim, heads = queries + op.norms.key_norms(s);
   for (int64_t n = begin; n < end; n++) {
     float* x = row_ptr<float>(sums, n - begin);
-    for (int64_t h = 0; h < sums.cols / s.head_dim; h++) {
-      T* normed = op.normed ? row_ptr<T>(op.normed, n) + column + h * s.head_dim : nullptr;
-      const float rstd = norm_head(x + h * s.head_dim, weight, s.head_dim, op.norms.eps, normed);
-      if (op.normed) host(op.rstd)[n * (s.heads + s.kv_heads) + first_head + h] = rstd;
+    for (int64_t h = 0; h < sums.cols / dim; h++) {
+      T* normed = op.normed ? row_ptr<T>(op.normed, n) + column + h * dim : nullptr;
+      const float rstd = norm_head(x + h * dim, weight, dim, op.norms.eps, normed);
+      if (op.normed) host(op.rstd)[n * heads + first_head + h] = rstd;
     }
   }
 }
@@ -59,11 +60,12 @@ static void head_norm_backward(const HeadNormBackward& op, int64_t begin, int64_
   with_compute_type(op.dqkv.dtype, [&](auto type) {
     using T = decltype(type);
     const AttentionShape& s = op.shape;
-    const int64_t heads = s.heads + s.kv_heads, dim = s.head_dim;
+    const int64_t queries = op.norms.query_norms(s), heads = queries + op.norms.key_norms(s);
     for (int64_t n = begin; n < end; n++)
       for (int64_t h = 0; h < heads; h++) {
-        const bool key = h >= s.heads;
-        const int64_t column = key ? s.query_width + (h - s.heads) * dim : h * dim;
+        const bool key = h >= queries;
+        const int64_t dim = key ? op.norms.key_size(s) : op.norms.query_size(s);
+        const int64_t column = key ? s.query_width + (h - queries) * dim : h * dim;
         const float *weight = host(key ? op.norms.key : op.norms.query), rstd = host(op.rstd)[n * heads + h];
         const T* xhat = row_ptr<T>(op.normed, n) + column;
         T* d = row_ptr<T>(op.dqkv, n) + column;

@@ -1,11 +1,23 @@
-// silu(gate) * up and its derivative. gate and up come scaled by their mask, so its gradient is a column sum; their own gradients are
+// activation(gate) * up and its derivative. gate and up come scaled by their mask, so its gradient is a column sum; their own gradients are
 // scaled by it as well.
 #pragma once
 #include "simd.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-template <class T>
+// Both activations are gate * sigmoid(f(gate)).
+struct Silu {
+  static vf argument(vf g) { return g; }
+  // s: the sigmoid; active: gate * s
+  static vf derivative(vf, vf s, vf active) { return s + active * (1.0f - s); }
+};
+struct GeluTanh {
+  static constexpr float kRoot = 1.5957691216057308f, kCube = 0.044715f;  // 2 sqrt(2 / pi)
+  static vf argument(vf g) { return kRoot * (g + kCube * g * g * g); }
+  static vf derivative(vf g, vf s, vf active) { return s + active * (1.0f - s) * (kRoot * (1.0f + 3.0f * kCube * g * g)); }
+};
+
+template <class T, class A>
 static void swiglu_of(const Swiglu& op, int64_t begin, int64_t end) {
   const int64_t units = op.out.cols;
   for (int64_t n = begin; n < end; n++) {
@@ -14,16 +26,19 @@ static void swiglu_of(const Swiglu& op, int64_t begin, int64_t end) {
     T* out = row_ptr<T>(op.out, n);
     for (int64_t j = 0; j < units; j += W) {
       const vf g = load(gate + j);
-      store(out + j, g * sigmoid(g) * load(up + j));
+      store(out + j, g * sigmoid(A::argument(g)) * load(up + j));
     }
   }
 }
 
 static void swiglu(const Swiglu& op, int64_t begin, int64_t end) {
-  with_compute_type(op.out.dtype, [&](auto t) { swiglu_of<decltype(t)>(op, begin, end); });
+  with_compute_type(op.out.dtype, [&](auto t) {
+    using T = decltype(t);
+    op.activation == Activation::kSilu ? swiglu_of<T, Silu>(op, begin, end) : swiglu_of<T, GeluTanh>(op, begin, end);
+  });
 }
 
-template <class T>
+template <class T, class A>
 static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot) {
   const int64_t units = op.out.cols;
   const float* unit_scale = host(op.unit_scale);
@@ -34,21 +49,25 @@ static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t 
     T* out = row_ptr<T>(op.out, n);
     for (int64_t j = 0; j < units; j += W) {
       const vf g = load(gate + j), u = load(gate + units + j), d = load(dout + j);
-      const vf s = sigmoid(g);
-      const vf silu = g * s;
-      const vf dg = d * u * (s + silu * (1.0f - s));
-      const vf du = d * silu;
+      const vf s = sigmoid(A::argument(g));
+      const vf active = g * s;
+      const vf dg = d * u * A::derivative(g, s, active);
+      const vf du = d * active;
       const vf scale = unit_scale ? load(unit_scale + j) : splat(1.0f);
       store(dgate + j, dg * scale);
       store(dgate + units + j, du * scale);
-      store(out + j, silu * u);
+      store(out + j, active * u);
       store(unit_dot + j, load(unit_dot + j) + dg * g + du * u);
     }
   }
 }
 
 static void swiglu_backward(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot_part) {
-  with_compute_type(op.out.dtype, [&](auto t) { swiglu_backward_of<decltype(t)>(op, begin, end, unit_dot_part); });
+  with_compute_type(op.out.dtype, [&](auto t) {
+    using T = decltype(t);
+    op.activation == Activation::kSilu ? swiglu_backward_of<T, Silu>(op, begin, end, unit_dot_part)
+                                       : swiglu_backward_of<T, GeluTanh>(op, begin, end, unit_dot_part);
+  });
 }
 
 }  // namespace espalier::cpu::ESPALIER_ISA

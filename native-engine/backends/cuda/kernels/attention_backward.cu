@@ -8,8 +8,8 @@
 //   transposed there, keys down and queries across, so that both sums are products of registers with rows in shared memory, as forward.
 // So there are 9 products of D FLOPs x 2 a pair, where 5 would do with atomics; at 512 tokens attention is a hundredth of a step.
 //
-// Operands are turned and scaled, so gradients are turned back, by 1 / sqrt(D) for queries and ln 2 for keys, whose partners hold the
-// rest. Where dqkv lies over the operands the queries' gradients wait in memory of the backend until the keys' kernel has read the
+// Operands are turned and scaled, so gradients are turned back, by the scale of scores for queries and ln 2 for keys, whose partners hold
+// the rest. Where dqkv lies over the operands the queries' gradients wait in memory of the backend until the keys' kernel has read the
 // queries; that kernel reads of keys and values only what it replaces.
 #include "attention_tile.h"
 #include "cuda_backend.h"
@@ -218,7 +218,7 @@ void CudaBackend::launch(const AttentionBackward& op) {
                                             list(s.rope_sin, angles),
                                             scratch<float>(kDelta, s.heads * rows),
                                             scratch<double>(kSums, s.heads * s.batch * blocks),
-                                            1.0f / sqrtf(static_cast<float>(s.head_dim))};
+                                            score_scale(s, 1.0f)};
       const auto grid = [&](int64_t heads) {
         return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(heads), static_cast<unsigned>(s.batch));
       };

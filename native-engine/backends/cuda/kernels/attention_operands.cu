@@ -77,7 +77,7 @@ void CudaBackend::launch(const AttentionOperands& op) {
                                           static_cast<int>(s.heads),
                                           static_cast<int>(s.kv_heads),
                                           static_cast<int>(s.head_dim / 2),
-                                          kLog2e / sqrtf(static_cast<float>(s.head_dim))};
+                                          score_scale(s, kLog2e)};
     launch_kernel("attention_operands", attention_operands_kernel<T>, dim3(static_cast<unsigned>(rows)), dim3(threads_for_row(width / 2)),
                   0, stream_.handle(), a);
   });

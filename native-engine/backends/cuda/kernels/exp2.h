@@ -6,6 +6,11 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 inline constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
 
+// `by` times the scale of scores.
+inline float score_scale(const AttentionShape& s, float by) {
+  return s.score_scale > 0 ? by * s.score_scale : by / sqrtf(static_cast<float>(s.head_dim));
+}
+
 // (2^f - 1 - f ln 2) / f^2 on [-0.5, 0.5]: what follows the first two terms of the minimax polynomial of 2^f.
 __device__ __forceinline__ float exp2_curvature(float f) {
   float p = 1.535336188319500e-4f;

@@ -1,6 +1,6 @@
-// RMS norms of the query and key heads [N, heads + kv_heads] of head_dim values each, and their gradients.
+// RMS norms of the query and key heads, of head_dim values each or of all of a row together, and their gradients.
 //
-// A warp a head: its values are read twice, the second time from the cache, so the passes cost their bytes. Forward the products are
+// A warp a norm: its values are read twice, the second time from the cache, so the passes cost their bytes. Forward the products are
 // normed in place, before they are turned and rounded.
 #include "cuda_backend.h"
 #include "reduce.h"
@@ -17,16 +17,17 @@ struct HeadNormArguments {
   Matrix<float> sums;        // forward: products
   Matrix<T> normed, dqkv;    // dqkv: backward
   const float *query, *key;  // weights
-  float* rstd;               // [rows, heads + kv_heads]; nullptr: not wanted
+  float* rstd;               // [rows, query_norms + key_norms]; nullptr: not wanted
   const float* rstd_made;    // backward
   int64_t rows, query_width;
-  int heads, kv_heads, head_dim;
+  int query_norms, key_norms, query_size, key_size;
   float eps;
 
-  __device__ __forceinline__ int of_row() const { return heads + kv_heads; }
-  __device__ __forceinline__ const float* weight(int head) const { return head < heads ? query : key; }
+  __device__ __forceinline__ int of_row() const { return query_norms + key_norms; }
+  __device__ __forceinline__ const float* weight(int head) const { return head < query_norms ? query : key; }
+  __device__ __forceinline__ int size(int head) const { return head < query_norms ? query_size : key_size; }
   __device__ __forceinline__ int64_t column(int head) const {
-    return head < heads ? int64_t{head} * head_dim : query_width + int64_t{head - heads} * head_dim;
+    return head < query_norms ? int64_t{head} * query_size : query_width + int64_t{head - query_norms} * key_size;
   }
 };
 
@@ -45,13 +46,13 @@ __global__ void __launch_bounds__(kWarpsOfBlock* kWarpSize) head_norm_kernel(Hea
   const int head = static_cast<int>(i % a.of_row()), lane = static_cast<int>(threadIdx.x) % kWarpSize;
   float* x = a.sums.row(n) + a.column(head);
   Four squares = all4(0);
-  for (int j = lane * 4; j < a.head_dim; j += kWarpSize * 4) {
+  for (int j = lane * 4; j < a.size(head); j += kWarpSize * 4) {
     const Four v = load4(x + j);
     squares = fma4(v, v, squares);
   }
-  const float rstd = 1.0f / sqrtf(warp_sum(sum4(squares)) / static_cast<float>(a.head_dim) + a.eps);
+  const float rstd = 1.0f / sqrtf(warp_sum(sum4(squares)) / static_cast<float>(a.size(head)) + a.eps);
   if (a.rstd && lane == 0) store(a.rstd + i, rstd);
-  for (int j = lane * 4; j < a.head_dim; j += kWarpSize * 4) {
+  for (int j = lane * 4; j < a.size(head); j += kWarpSize * 4) {
     const Four v = load4(x + j) * all4(rstd);
     if (a.normed.data) store4(a.normed.row(n) + a.column(head) + j, v);
     store4(x + j, v * load4(a.weight(head) + j));
@@ -68,9 +69,10 @@ __global__ void __launch_bounds__(kWarpsOfBlock* kWarpSize) head_norm_backward_k
   T* d = a.dqkv.row(n) + a.column(head);
   const T* xhat = a.normed.row(n) + a.column(head);
   Four along = all4(0);
-  for (int j = lane * 4; j < a.head_dim; j += kWarpSize * 4) along = fma4(load4(d + j) * load4(a.weight(head) + j), load4(xhat + j), along);
-  const float mean = warp_sum(sum4(along)) / static_cast<float>(a.head_dim), rstd = load(a.rstd_made + i);
-  for (int j = lane * 4; j < a.head_dim; j += kWarpSize * 4) {
+  for (int j = lane * 4; j < a.size(head); j += kWarpSize * 4)
+    along = fma4(load4(d + j) * load4(a.weight(head) + j), load4(xhat + j), along);
+  const float mean = warp_sum(sum4(along)) / static_cast<float>(a.size(head)), rstd = load(a.rstd_made + i);
+  for (int j = lane * 4; j < a.size(head); j += kWarpSize * 4) {
     const Four dxhat = load4(d + j) * load4(a.weight(head) + j);
     store4(d + j, fma4(load4(xhat + j), all4(-mean), dxhat) * all4(rstd));
   }
@@ -82,19 +84,21 @@ template <class T>
 HeadNormArguments<T> arguments(const AttentionShape& s, const HeadNorms& norms, const Tensor& normed, int64_t rows) {
   HeadNormArguments<T> a{};
   a.normed = matrix<T>(normed);
-  a.query = list(norms.query, s.head_dim);
-  a.key = list(norms.key, s.head_dim);
+  a.query = list(norms.query, norms.query_size(s));
+  a.key = list(norms.key, norms.key_size(s));
   a.rows = rows;
   a.query_width = s.query_width;
-  a.heads = static_cast<int>(s.heads);
-  a.kv_heads = static_cast<int>(s.kv_heads);
-  a.head_dim = static_cast<int>(s.head_dim);
+  a.query_norms = static_cast<int>(norms.query_norms(s));
+  a.key_norms = static_cast<int>(norms.key_norms(s));
+  a.query_size = static_cast<int>(norms.query_size(s));
+  a.key_size = static_cast<int>(norms.key_size(s));
   a.eps = norms.eps;
   return a;
 }
 
-dim3 blocks_for(const AttentionShape& s, int64_t rows) {
-  return dim3(static_cast<unsigned>((rows * (s.heads + s.kv_heads) + kWarpsOfBlock - 1) / kWarpsOfBlock));
+template <class T>
+dim3 blocks_for(const HeadNormArguments<T>& a) {
+  return dim3(static_cast<unsigned>((a.rows * a.of_row() + kWarpsOfBlock - 1) / kWarpsOfBlock));
 }
 
 }  // namespace
@@ -105,8 +109,7 @@ void CudaBackend::norm_heads(const AttentionOperands& op, const Tensor& sums) {
     HeadNormArguments<T> a = arguments<T>(op.shape, op.norms, op.normed, sums.rows);
     a.sums = matrix<float>(sums);
     if (op.normed) a.rstd = list(op.rstd, sums.rows * a.of_row());
-    launch_kernel("head_norm", head_norm_kernel<T>, blocks_for(op.shape, sums.rows), dim3(kWarpsOfBlock * kWarpSize), 0, stream_.handle(),
-                  a);
+    launch_kernel("head_norm", head_norm_kernel<T>, blocks_for(a), dim3(kWarpsOfBlock * kWarpSize), 0, stream_.handle(), a);
   });
 }
 
@@ -117,8 +120,8 @@ void CudaBackend::launch(const HeadNormBackward& op) {
     HeadNormArguments<T> a = arguments<T>(op.shape, op.norms, op.normed, op.dqkv.rows);
     a.dqkv = matrix<T>(op.dqkv);
     a.rstd_made = list(op.rstd, op.dqkv.rows * a.of_row());
-    launch_kernel("head_norm_backward", head_norm_backward_kernel<T>, blocks_for(op.shape, op.dqkv.rows), dim3(kWarpsOfBlock * kWarpSize),
-                  0, stream_.handle(), a);
+    launch_kernel("head_norm_backward", head_norm_backward_kernel<T>, blocks_for(a), dim3(kWarpsOfBlock * kWarpSize), 0, stream_.handle(),
+                  a);
   });
 }
 

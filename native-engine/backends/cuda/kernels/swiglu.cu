@@ -1,5 +1,5 @@
-// silu(gate) * up of gate_up [N, 2 I], and its gradient. gate and up come with their mask, so its gradient is a column sum, and theirs
-// take it along.
+// activation(gate) * up of gate_up [N, 2 I], and its gradient. gate and up come with their mask, so its gradient is a column sum, and
+// theirs take it along.
 //
 // Forward: a block a row. Backward: a thread owns four columns and goes down the rows of its block's part, so that the sums stay in
 // registers; a warp reads whole sectors of a row. A value is read before anything is written over it by the same thread, so the gradients
@@ -11,18 +11,37 @@
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
+// Both activations are gate * sigmoid(f(gate)).
+struct Silu {
+  static __device__ __forceinline__ float sigmoid_of(float g) { return sigmoid(g); }
+  // s: sigmoid_of(g)
+  static __device__ __forceinline__ float derivative(float g, float s) { return fmaf(g * s, 1.0f - s, s); }
+};
+struct GeluTanh {
+  static constexpr float kRoot = 1.5957691216057308f, kCube = 0.044715f;  // 2 sqrt(2 / pi)
+  static __device__ __forceinline__ float sigmoid_of(float g) { return sigmoid(kRoot * fmaf(kCube * g * g, g, g)); }
+  static __device__ __forceinline__ float derivative(float g, float s) {
+    return fmaf(g * s * (1.0f - s), kRoot * fmaf(3.0f * kCube * g, g, 1.0f), s);
+  }
+};
+
+template <class F>
+void with_activation(Activation activation, F&& f) {
+  activation == Activation::kSilu ? f(Silu{}) : f(GeluTanh{});
+}
+
 template <class T>
 struct SwigluArguments {
   Matrix<T> gate_up, out;
   int64_t units;
 };
 
-template <class T>
+template <class T, class A>
 __global__ void __launch_bounds__(256) swiglu_kernel(SwigluArguments<T> a) {
   const int64_t n = blockIdx.x;
   const T* gate = a.gate_up.row(n);
   for (int64_t j = threadIdx.x * 4; j < a.units; j += blockDim.x * 4)
-    store4(a.out.row(n) + j, each(load4(gate + j), load4(gate + a.units + j), [](float g, float u) { return g * sigmoid(g) * u; }));
+    store4(a.out.row(n) + j, each(load4(gate + j), load4(gate + a.units + j), [](float g, float u) { return g * A::sigmoid_of(g) * u; }));
 }
 
 void CudaBackend::launch(const Swiglu& op) {
@@ -30,8 +49,10 @@ void CudaBackend::launch(const Swiglu& op) {
   with_compute_type(op.out.dtype, [&](auto t) {
     using T = decltype(t);
     const SwigluArguments<T> a{matrix<T>(op.gate_up), matrix<T>(op.out), op.out.cols};
-    launch_kernel("swiglu", swiglu_kernel<T>, dim3(static_cast<unsigned>(op.out.rows)), dim3(threads_for_row(op.out.cols)), 0,
-                  stream_.handle(), a);
+    with_activation(op.activation, [&](auto activation) {
+      launch_kernel("swiglu", swiglu_kernel<T, decltype(activation)>, dim3(static_cast<unsigned>(op.out.rows)),
+                    dim3(threads_for_row(op.out.cols)), 0, stream_.handle(), a);
+    });
   });
 }
 
@@ -43,7 +64,7 @@ struct SwigluBackwardArguments {
   int64_t rows, units;
 };
 
-template <class T>
+template <class T, class A>
 __global__ void __launch_bounds__(kColumnThreads) swiglu_backward_kernel(SwigluBackwardArguments<T> a) {
   const int64_t j = (int64_t{blockIdx.x} * kColumnThreads + threadIdx.x) * 4;
   if (j >= a.units) return;
@@ -52,14 +73,13 @@ __global__ void __launch_bounds__(kColumnThreads) swiglu_backward_kernel(SwigluB
   Four dots = all4(0);
   for (int64_t n = part.begin; n < part.end; n++) {
     const Four g = load4(a.gate_up.row(n) + j), u = load4(a.gate_up.row(n) + a.units + j), d = load4(a.dout.row(n) + j);
-    const Four s = each(g, g, [](float x, float) { return sigmoid(x); });
-    const Four silu = g * s;
-    // d silu / d gate = s + silu (1 - s)
-    const Four dg = d * u * each(s, silu, [](float x, float y) { return fmaf(y, 1.0f - x, x); });
-    const Four du = d * silu;
+    const Four s = each(g, g, [](float x, float) { return A::sigmoid_of(x); });
+    const Four active = g * s;
+    const Four dg = d * u * each(g, s, [](float x, float y) { return A::derivative(x, y); });
+    const Four du = d * active;
     store4(a.dgate_up.row(n) + j, dg * scale);
     store4(a.dgate_up.row(n) + a.units + j, du * scale);
-    store4(a.out.row(n) + j, silu * u);
+    store4(a.out.row(n) + j, active * u);
     dots = fma4(dg, g, fma4(du, u, dots));
   }
   store4(a.parts + blockIdx.y * a.units + j, dots);
@@ -80,8 +100,10 @@ void CudaBackend::launch(const SwigluBackward& op) {
                                        parts,
                                        rows,
                                        units};
-    launch_kernel("swiglu_backward", swiglu_backward_kernel<T>, dim3(column_blocks(units), static_cast<unsigned>(count)),
-                  dim3(kColumnThreads), 0, stream_.handle(), a);
+    with_activation(op.activation, [&](auto activation) {
+      launch_kernel("swiglu_backward", swiglu_backward_kernel<T, decltype(activation)>,
+                    dim3(column_blocks(units), static_cast<unsigned>(count)), dim3(kColumnThreads), 0, stream_.handle(), a);
+    });
   });
   add_parts(parts, count, units, op.unit_dot);
 }

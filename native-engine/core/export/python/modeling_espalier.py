@@ -1,4 +1,4 @@
-"""A LLaMA, Mistral, Qwen or SmolLM whose layers differ in width, as Espalier writes it.
+"""A LLaMA, Mistral, Qwen, SmolLM, Granite, Phi, Gemma or OLMo whose layers differ in width, as Espalier writes it.
 
 config.json's `espalier` object holds the widths of each layer. Attention heads, MLP units and hidden units that were pruned are
 gone; a layer may have no attention or no MLP at all.
@@ -13,27 +13,33 @@ from torch import nn
 from torch.nn import functional as F
 
 
+def base_of(config):
+    return config.espalier["base_architecture"].removesuffix("ForCausalLM")
+
+
 class RMSNorm(nn.Module):
-    def __init__(self, width, eps):
+    def __init__(self, width, config):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
+        self.eps = config.rms_norm_eps
+        self.offset = 1.0 if base_of(config) == "Gemma3" else 0.0
 
     def forward(self, x):
         h = x.float()
         h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + self.eps)
-        return (self.weight * h).to(x.dtype)
+        return ((self.weight + self.offset) * h).to(x.dtype)
 
 
 def rope_scaling_of(config):
     parameters = getattr(config, "rope_parameters", None) or {}
+    parameters = parameters.get("full_attention") or parameters
     return parameters, getattr(config, "rope_scaling", None) or parameters
 
 
 def rotary_frequencies(config):
     """The angle of each pair of a head's dimensions per position; plain, linear, llama3 and yarn scaling."""
     parameters, scaling = rope_scaling_of(config)
-    usual = 2000000.0 if config.espalier["base_architecture"] == "SmolLM3ForCausalLM" else 10000.0
+    usual = {"SmolLM3": 2000000.0, "Gemma3": 1000000.0}.get(base_of(config), 10000.0)
     theta = parameters.get("rope_theta") or getattr(config, "rope_theta", None) or usual
     d = config.head_dim
     frequency = 1.0 / theta ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
@@ -55,6 +61,13 @@ def rotary_frequencies(config):
         ramp = ((torch.arange(d // 2).double() - first) / ((last - first) or 0.001)).clamp(0, 1)
         frequency = (1 - ramp) * frequency + ramp * frequency / scaling["factor"]
     return frequency
+
+
+def local_frequencies(config):
+    """The same for Gemma's layers with a sliding window."""
+    parameters = (getattr(config, "rope_parameters", None) or {}).get("sliding_attention") or {}
+    theta = parameters.get("rope_theta") or getattr(config, "rope_local_base_freq", None) or 10000.0
+    return 1.0 / theta ** (torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim)
 
 
 def attention_factor(config):
@@ -83,17 +96,21 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = config.head_dim
         self.rotary, self.factor = rotary, attention_factor(config)
+        self.score_scale = multiplier(config, "attention_multiplier", None)
+        if base_of(config) == "Gemma3":
+            self.score_scale = getattr(config, "query_pre_attn_scalar", 256) ** -0.5
         self.cache_index = cache_index
         self.kv_of_query = list(widths["query_to_kv"])
         queries, kv = widths["num_attention_heads"] * self.head_dim, widths["num_key_value_heads"] * self.head_dim
-        bias = config.espalier["base_architecture"] == "Qwen2ForCausalLM"
+        bias = base_of(config) == "Qwen2"
         self.q_proj = nn.Linear(config.hidden_size, queries, bias=bias)
         self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
-        if config.espalier["base_architecture"] == "Qwen3ForCausalLM":
-            self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
-            self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+        self.whole_norms = base_of(config) == "Olmo2"  # of all heads together
+        if base_of(config) in ("Qwen3", "Gemma3", "Olmo2"):
+            self.q_norm = RMSNorm(queries if self.whole_norms else self.head_dim, config)
+            self.k_norm = RMSNorm(kv if self.whole_norms else self.head_dim, config)
         else:
             self.q_norm = self.k_norm = nn.Identity()
 
@@ -101,46 +118,58 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def forward(self, x, angles, mask, cache):
-        q, k, v = self.heads(self.q_proj(x)), self.heads(self.k_proj(x)), self.heads(self.v_proj(x))
-        q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = self.q_proj(x), self.k_proj(x), self.heads(self.v_proj(x))
+        if self.whole_norms:
+            q, k = self.heads(self.q_norm(q)), self.heads(self.k_norm(k))
+        else:
+            q, k = self.q_norm(self.heads(q)), self.k_norm(self.heads(k))
         if self.rotary:
             q, k = rotate(q, angles, self.factor), rotate(k, angles, self.factor)
         if cache is not None:
             k, v = cache.update(k, v, self.cache_index)
         k, v = k[:, self.kv_of_query], v[:, self.kv_of_query]
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.score_scale)
         return self.o_proj(h.transpose(1, 2).flatten(-2))
 
 
 class MLP(nn.Module):
     def __init__(self, config, width):
         super().__init__()
+        self.gelu = base_of(config) == "Gemma3"
         self.gate_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.down_proj = nn.Linear(width, config.hidden_size, bias=False)
 
     def forward(self, x):
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate = self.gate_proj(x)
+        return self.down_proj((F.gelu(gate, approximate="tanh") if self.gelu else F.silu(gate)) * self.up_proj(x))
 
 
 class Layer(nn.Module):
     def __init__(self, config, widths, cache_index, rotary):
         super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.residual_multiplier = multiplier(config, "residual_multiplier")
+        # In front of attention and MLP, and behind them; the names are those of each architecture's files.
+        before, behind = base_of(config) != "Olmo2", base_of(config) in ("Gemma3", "Olmo2")
+        mlp_norm = "pre_feedforward_layernorm" if behind else "post_attention_layernorm"
+        names = [*(["input_layernorm", mlp_norm] if before else []), *(["post_attention_layernorm", "post_feedforward_layernorm"] if behind else [])]
+        for name in names:
+            setattr(self, name, RMSNorm(config.hidden_size, config))
+        self.norms_before = [getattr(self, name) for name in names[:2]] if before else [nn.Identity()] * 2
+        self.norms_behind = [getattr(self, name) for name in names[-2:]] if behind else [nn.Identity()] * 2
         self.self_attn = Attention(config, widths, cache_index, rotary) if widths["num_attention_heads"] > 0 else None
         self.mlp = MLP(config, widths["intermediate_size"]) if widths["intermediate_size"] > 0 else None
 
     def forward(self, x, angles, mask, cache):
         if self.self_attn is not None:
-            x = x + self.self_attn(self.input_layernorm(x), angles, mask, cache)
+            x = x + self.norms_behind[0](self.self_attn(self.norms_before[0](x), angles, mask, cache)) * self.residual_multiplier
         if self.mlp is not None:
-            x = x + self.mlp(self.post_attention_layernorm(x))
+            x = x + self.norms_behind[1](self.mlp(self.norms_before[1](x))) * self.residual_multiplier
         return x
 
 
 class EspalierDecoder(nn.Module):
-    """Token ids to hidden states. `config` is anything with the fields of config.json as attributes."""
+    """Token ids to hidden states, divided as logits are. `config` is anything with the fields of config.json as attributes."""
 
     def __init__(self, config):
         super().__init__()
@@ -152,45 +181,70 @@ class EspalierDecoder(nn.Module):
             layers.append(Layer(config, widths, attention_count, rotary[index]))
             attention_count += widths["num_attention_heads"] > 0
         self.layers = nn.ModuleList(layers)
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.config_of_rope = config
+        self.norm = RMSNorm(config.hidden_size, config)
+        self.slides = sliding_layers(config)
+        self.config = config
 
     def forward(self, input_ids=None, inputs_embeds=None, padding_mask=None, positions=None, past=0, cache=None):
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        x = x * (math.sqrt(self.config.hidden_size) if base_of(self.config) == "Gemma3" else multiplier(self.config, "embedding_multiplier"))
         tokens = x.shape[1]
         here = torch.arange(past, past + tokens, device=x.device)
         if positions is None:
             positions = here[None]
-        angles = positions[:, None, :, None].double() * rotary_frequencies(self.config_of_rope).to(x.device)
+        places = positions[:, None, :, None].double()
+        angles = local = places * rotary_frequencies(self.config).to(x.device)
+        if base_of(self.config) == "Gemma3":
+            local = places * local_frequencies(self.config).to(x.device)
         there = torch.arange(past + tokens, device=x.device)
-        mask = there[None] <= here[:, None]
-        if self.window:
-            mask = mask & (there[None] > here[:, None] - self.window)
-        mask = mask[None, None]
-        if padding_mask is not None:
+        full = there[None] <= here[:, None]
+        within = full & (there[None] > here[:, None] - self.window) if self.window else full
+
+        def padded(mask):
+            mask = mask[None, None]
+            if padding_mask is None:
+                return mask
             # A query in the padding reads itself, so that no row is empty.
-            mask = (mask & padding_mask[:, None, None, :].bool()) | (there[None] == here[:, None])[None, None]
-        for layer in self.layers:
-            x = layer(x, angles, mask, cache)
-        return self.norm(x)
+            return (mask & padding_mask[:, None, None, :].bool()) | (there[None] == here[:, None])[None, None]
+
+        full, within = padded(full), padded(within)
+        for layer, slides in zip(self.layers, self.slides):
+            x = layer(x, local if slides else angles, within if slides else full, cache)
+        return self.norm(x) / multiplier(self.config, "logits_scaling")
+
+
+def multiplier(config, key, other=1.0):
+    """A constant of Granite's; `other` in all other models."""
+    return getattr(config, key, 1.0) if base_of(config) == "Granite" else other
 
 
 def rotary_layers(config):
     """For each layer whether it turns queries and keys."""
     count = len(config.espalier["layers"])
-    if config.espalier["base_architecture"] != "SmolLM3ForCausalLM":
+    if base_of(config) != "SmolLM3":
         return [True] * count
     interval = getattr(config, "no_rope_layer_interval", 4) or 4
     listed = getattr(config, "no_rope_layers", None)
     return [bool(one) for one in listed] if listed else [(index + 1) % interval != 0 for index in range(count)]
 
 
+def sliding_layers(config):
+    """For each layer whether its queries read back no further than the window."""
+    count = len(config.espalier["layers"])
+    if base_of(config) != "Gemma3":
+        return [True] * count
+    return [kind == "sliding_attention" for kind in config.layer_types]
+
+
 def window_of(config):
     """Tokens that a query reads back; 0: all."""
-    architecture = config.espalier["base_architecture"]
-    if architecture in ("LlamaForCausalLM", "SmolLM3ForCausalLM"):
+    base = base_of(config)
+    if base not in ("Mistral", "Qwen2", "Qwen3", "Phi3", "Gemma3"):
         return 0
-    qwen = architecture in ("Qwen2ForCausalLM", "Qwen3ForCausalLM")
+    absent = {"Mistral": 4096, "Gemma3": 4096}.get(base, 0)
+    if base == "Gemma3":
+        return getattr(config, "sliding_window", absent) or 0
+    qwen = base in ("Qwen2", "Qwen3")
     if qwen and not getattr(config, "use_sliding_window", False):
         return 0
     kinds = getattr(config, "layer_types", None)
@@ -198,7 +252,7 @@ def window_of(config):
         slides = kinds[0] == "sliding_attention"
     else:
         slides = not qwen or getattr(config, "max_window_layers", 28) == 0
-    return (getattr(config, "sliding_window", 4096 if architecture == "MistralForCausalLM" else 0) or 0) if slides else 0
+    return (getattr(config, "sliding_window", absent) or 0) if slides else 0
 
 
 try:

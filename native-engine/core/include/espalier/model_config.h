@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "espalier/activation.h"
+
 namespace espalier {
 
 enum class RopeType { kDefault, kLinear, kLlama3, kYarn };
@@ -31,10 +33,11 @@ struct LayerShape {
   int64_t intermediate = 0;               // MLP width I_l (0: the layer has no MLP)
   std::vector<int32_t> kv_head_of_query;  // [H_l], which of the G_l key/value heads query head h reads
   bool rotary = true;                     // whether queries and keys are turned by their positions
+  bool sliding = true;                    // whether a query sees the tokens of the model's sliding window only
 };
 
 struct ModelConfig {
-  std::string architecture;       // "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "SmolLM3ForCausalLM"
+  std::string architecture;       // a name of core/model/architecture.h
   int64_t hidden_size = 0;        // D
   int64_t layer_count = 0;        // L
   int64_t head_count = 0;         // H of the dense model
@@ -49,12 +52,24 @@ struct ModelConfig {
   RopeScaling rope_scaling;
   bool tied_embeddings = false;
   bool qkv_bias = false;
-  bool head_norms = false;  // RMS norms of each query and key head, with rms_norm_eps
+  bool head_norms = false;   // RMS norms of queries and keys, with rms_norm_eps
+  bool whole_norms = false;  // of all query heads together and all key heads together, not of each head
+  bool pre_norms = true;     // norms of what attention and MLP read
+  bool post_norms = false;   // norms of what they add to the residual stream
+  double norm_offset = 0;    // added to the stored weights of norms
+  Activation activation = Activation::kSilu;
+  double local_rope_theta = 0;      // of the layers with a sliding window, without rope_scaling; 0: that of all layers
+  double embedding_multiplier = 1;  // of what embeddings put into the residual stream
+  double residual_multiplier = 1;   // of what attention and MLP add to it
+  double logits_divisor = 1;
+  double score_scale = 0;  // of a query's product with a key; 0: 1 / sqrt(head_dim)
   int64_t bos_token_id = -1;
   std::vector<LayerShape> layers;  // [L]
 
   bool grouped_query() const { return kv_head_count != head_count; }
   bool rotary_everywhere() const;
+  // Tokens that a query of the layer sees; 0: all before it.
+  int64_t window_of(const LayerShape& layer) const { return layer.sliding ? sliding_window : 0; }
 };
 
 // Throws Error(kModelUnsupported | kModelCorrupt, "config.<field>", ...).

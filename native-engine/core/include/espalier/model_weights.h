@@ -29,9 +29,9 @@ extern const std::array<const char*, kProjectionCount> kProjectionNames;  // "se
 struct LayerWeights {
   std::array<WeightView, kProjectionCount> proj;  // Hugging Face layout [out, in]
   std::array<WeightView, 3> qkv_bias;             // [1, out]; empty when the model has none
-  std::array<WeightView, 2> head_norm;            // [1, d] of each query head, of each key head; empty when the model has none
-  WeightView input_norm;                          // [1, D]
-  WeightView post_attention_norm;                 // [1, D]
+  std::array<WeightView, 2> head_norm;            // of queries, of keys: [1, d], or [1, heads * d] of whole norms; empty: none
+  // [1, D] of what attention and MLP read, and of what they add to the residual stream; empty where the model has no such norm.
+  WeightView attention_norm, mlp_norm, post_attention_norm, post_mlp_norm;
 };
 
 class ModelWeights {

@@ -45,7 +45,10 @@ export function registerExport(program: Command): void {
     .requiredOption('-o, --out <path>', 'the folder to write; with --format gguf it may be a file that ends in .gguf', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)')
-    .option('--form <form>', 'of gguf: compacted, padded (all layers alike) or masked (default: compacted, of Qwen3 and SmolLM3 padded)')
+    .option(
+      '--form <form>',
+      'of gguf: compacted, padded (all layers alike) or masked (default: compacted; padded for Qwen3, SmolLM3, Gemma 3 and OLMo 2)',
+    )
     .option(
       '--dtype <type>',
       'bf16, f16 or f32; for gguf also q8_0, and by llama.cpp q4_k_m and its like (docs/exports.md; default: as the original)',

@@ -1,0 +1,8 @@
+// The activations of an MLP's gate.
+#pragma once
+
+namespace espalier {
+
+enum class Activation { kSilu, kGeluTanh };
+
+}  // namespace espalier

@@ -1,0 +1,123 @@
+// The table of supported architectures: one row of facts each. A configuration is read by its row, and exports are written by it.
+#pragma once
+#include <array>
+#include <string_view>
+
+#include "espalier/model_config.h"
+
+namespace espalier {
+
+// How a configuration says that queries see only the tokens of a sliding window.
+enum class Window {
+  kNone,      // it can't
+  kNumber,    // sliding_window; null turns it off
+  kSwitched,  // use_sliding_window turns it on, max_window_layers says from which layer
+  kListed,    // layer_types says which layers have it, or sliding_window_pattern: all but every so many
+};
+
+// The meaning of an absent number.
+inline constexpr int64_t kRequired = 0, kAsQueryHeads = -1;
+
+struct Architecture {
+  const char* name;        // in `architectures` of config.json
+  const char* model_type;  // in config.json
+  Window window = Window::kNone;
+  int64_t absent_window = 0;            // sliding_window where it is absent
+  int64_t absent_kv_heads = kRequired;  // num_key_value_heads where it is absent
+  int64_t absent_head_dim = 0;          // 0: hidden_size / num_attention_heads
+  double absent_rope_theta = 10000;
+  double absent_norm_eps = 1e-6;
+  bool absent_tied = false;
+  bool qkv_bias = false;
+  bool fused = false;  // files hold q, k and v as one tensor, and so gate and up
+  bool head_norms = false;
+  bool whole_norms = false;  // these four: as in ModelConfig
+  bool pre_norms = true;
+  bool post_norms = false;
+  double norm_offset = 0;
+  Activation activation = Activation::kSilu;
+  bool scaled_embeddings = false;  // by the root of hidden_size
+  bool score_divisor = false;      // scores are divided by the root of query_pre_attn_scalar
+  bool rotary_by_layer = false;    // layers may leave queries and keys as they are (no_rope_layers)
+  bool multipliers = false;        // embeddings, scores, what blocks add, and logits are scaled by constants
+  const char* gguf = "llama";      // llama.cpp's architecture with one width for all layers
+  bool gguf_uneven = true;         // whether llama.cpp's deci, whose layers have widths of their own, computes the same
+  bool gguf_pairs_halves = false;  // of a head, as Hugging Face pairs them; else llama.cpp pairs neighbours
+  bool blocks = true;              // whether vLLM's DeciLM computes the same
+};
+
+inline constexpr std::array kArchitectures = {
+    Architecture{.name = "LlamaForCausalLM", .model_type = "llama", .absent_kv_heads = kAsQueryHeads},
+    Architecture{.name = "MistralForCausalLM", .model_type = "mistral", .window = Window::kNumber, .absent_window = 4096},
+    Architecture{.name = "Qwen2ForCausalLM", .model_type = "qwen2", .window = Window::kSwitched, .qkv_bias = true},
+    Architecture{.name = "Qwen3ForCausalLM",
+                 .model_type = "qwen3",
+                 .window = Window::kSwitched,
+                 .absent_head_dim = 128,
+                 .head_norms = true,
+                 .gguf = "qwen3",
+                 .gguf_uneven = false,
+                 .gguf_pairs_halves = true,
+                 .blocks = false},
+    Architecture{.name = "SmolLM3ForCausalLM",
+                 .model_type = "smollm3",
+                 .absent_kv_heads = 4,
+                 .absent_rope_theta = 2000000,
+                 .absent_tied = true,
+                 .rotary_by_layer = true,
+                 .gguf = "smollm3",
+                 .gguf_uneven = false,
+                 .blocks = false},
+    Architecture{
+        .name = "GraniteForCausalLM", .model_type = "granite", .absent_kv_heads = kAsQueryHeads, .multipliers = true, .gguf = "granite"},
+    Architecture{.name = "Phi3ForCausalLM",
+                 .model_type = "phi3",
+                 .window = Window::kNumber,
+                 .absent_kv_heads = kAsQueryHeads,
+                 .absent_norm_eps = 1e-5,
+                 .fused = true},
+    Architecture{.name = "Gemma3ForCausalLM",
+                 .model_type = "gemma3_text",
+                 .window = Window::kListed,
+                 .absent_window = 4096,
+                 .absent_head_dim = 256,
+                 .absent_rope_theta = 1000000,
+                 .absent_tied = true,
+                 .head_norms = true,
+                 .post_norms = true,
+                 .norm_offset = 1,
+                 .activation = Activation::kGeluTanh,
+                 .scaled_embeddings = true,
+                 .score_divisor = true,
+                 .gguf = "gemma3",
+                 .gguf_uneven = false,
+                 .gguf_pairs_halves = true,
+                 .blocks = false},
+    Architecture{.name = "Olmo2ForCausalLM",
+                 .model_type = "olmo2",
+                 .absent_kv_heads = kAsQueryHeads,
+                 .absent_norm_eps = 1e-5,
+                 .head_norms = true,
+                 .whole_norms = true,
+                 .pre_norms = false,
+                 .post_norms = true,
+                 .gguf = "olmo2",
+                 .gguf_uneven = false,
+                 .gguf_pairs_halves = true,
+                 .blocks = false},
+};
+
+// nullptr: there is none of that name.
+constexpr const Architecture* find_architecture(std::string_view name) {
+  for (const Architecture& a : kArchitectures)
+    if (name == a.name) return &a;
+  return nullptr;
+}
+
+// Throws Error(kInternal) where the configuration names none of the table.
+const Architecture& architecture_of(const ModelConfig& config);
+
+// Takes from the row how blocks compute.
+void take_computation(const Architecture& a, ModelConfig& out);
+
+}  // namespace espalier
