@@ -85,7 +85,7 @@ it.each<[Record<string, string | null>, RegExp]>([
   [{ name: 'My Fleet' }, /^fleet\.yaml:5: name: at most 20 small letters/],
   [{ command: 'espalier engine' }, /^fleet\.yaml:5: command: a list of words/],
   [{ partitions: '[a;b]' }, /^fleet\.yaml:5: partitions: names of letters.*not "a;b"/],
-  [{ gpus: '2' }, /^fleet\.yaml:5: gpus: an engine computes on one card: 1 is allowed, or TYPE:1/],
+  [{ gpus: '2' }, /^fleet\.yaml:5: gpus: an engine of a fleet computes on one card: 1 is allowed, or TYPE:1/],
   [{ sbatch: '--qos=low' }, /^fleet\.yaml:5: sbatch: a list is needed/],
   [{ sbatch: '[-p gpu]' }, /^fleet\.yaml:5: sbatch: "-p gpu": options in one word are allowed, as --account=lab/],
   [{ sbatch: '[script.sh]' }, /^fleet\.yaml:5: sbatch: "script\.sh"/],

@@ -226,7 +226,7 @@ class FleetReader extends YamlReader {
   private gresOf(pair: Pair): string {
     const text = this.textOf(pair, 'gpus', 'a card');
     const found = GPU.exec(text);
-    if (found === null) throw this.wrong(pair, 'gpus', 'an engine computes on one card: 1 is allowed, or TYPE:1');
+    if (found === null) throw this.wrong(pair, 'gpus', 'an engine of a fleet computes on one card: 1 is allowed, or TYPE:1');
     return found[1] === undefined ? 'gpu:1' : `gpu:${found[1]}:1`;
   }
 
