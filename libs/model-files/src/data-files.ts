@@ -6,14 +6,24 @@ import { join, relative } from 'node:path';
 import { kindOf, openUserFile, userFileChunks, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
-type DataFormat = 'jsonl' | 'text' | 'parquet' | 'json' | 'csv' | 'tsv';
-export interface DataFile {
+type TextFormat = 'jsonl' | 'text' | 'parquet' | 'json' | 'csv' | 'tsv';
+/** Of files that hold tokens. */
+type ShardFormat = 'npy' | 'megatron';
+type DataFormat = TextFormat | ShardFormat;
+export type Packing = 'gzip' | 'zstd';
+interface FoundFile {
   path: string;
-  format: DataFormat;
-  gzip: boolean;
+  packing: Packing | null;
   bytes: number;
   modifiedNs: bigint;
 }
+export interface TextFile extends FoundFile {
+  format: TextFormat;
+}
+export interface ShardFile extends FoundFile {
+  format: ShardFormat;
+}
+export type DataFile = TextFile | ShardFile;
 
 const FORMATS: Record<string, DataFormat> = {
   jsonl: 'jsonl',
@@ -24,18 +34,24 @@ const FORMATS: Record<string, DataFormat> = {
   json: 'json',
   csv: 'csv',
   tsv: 'tsv',
+  npy: 'npy',
+  bin: 'megatron',
 };
+const PACKINGS: Record<string, Packing> = { gz: 'gzip', zst: 'zstd' };
 /** In a folder of other data, such files usually describe the data and are no data themselves. */
 const OFTEN_NO_DATA: DataFormat[] = ['json', 'csv', 'tsv'];
 const ALLOWED_FORMATS =
   '.jsonl or .ndjson with {"text": ...} in each line, .json with an array of those, .csv, .tsv or .parquet with a column text, and .txt, ' +
-  'each also as .gz';
+  "each also as .gz or .zst; and tokens as .npy, or as Megatron's .bin with its .idx beside it";
 
-function formatOf(path: string): { format: DataFormat; gzip: boolean } | null {
-  const match = /\.([a-z]+)(\.gz)?$/i.exec(path);
-  const format = match ? FORMATS[match[1]!.toLowerCase()] : undefined;
-  return format === undefined ? null : { format, gzip: match![2] !== undefined };
+function formatOf(path: string): Pick<DataFile, 'format' | 'packing'> | null {
+  const [, ending, packing] = /\.([a-z]+)(?:\.(gz|zst))?$/i.exec(path) ?? [];
+  const format = ending === undefined ? undefined : FORMATS[ending.toLowerCase()];
+  return format === undefined ? null : { format, packing: packing === undefined ? null : PACKINGS[packing.toLowerCase()]! };
 }
+
+/** The index beside a .bin of Megatron. */
+export const indexFileOf = (binary: string): string => binary.replace(/\.bin(\.\w+)?$/i, '.idx');
 
 /** Whether a file of this name is taken for a text. */
 export const isDataFile = (name: string): boolean => formatOf(name) !== null;
@@ -63,6 +79,7 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal, look
   for (const name of names) {
     const known = formatOf(name);
     if (known === null) continue; // a README or a checksum beside the data
+    if (known.format === 'megatron' && !names.includes(indexFileOf(name))) continue; // other programs have .bin files too
     const path = join(dataPath, name);
     const entry = await statOrThrow(path);
     if (entry.isDirectory()) continue; // a link to one
@@ -118,7 +135,7 @@ function requireRegular(path: string, found: BigIntStats): void {
   });
 }
 
-function describe(path: string, known: { format: DataFormat; gzip: boolean }, found: BigIntStats): DataFile {
+function describe(path: string, known: Pick<DataFile, 'format' | 'packing'>, found: BigIntStats): DataFile {
   return { path, ...known, bytes: Number(found.size), modifiedNs: found.mtimeNs };
 }
 

@@ -1,4 +1,5 @@
 // The same documents in each form that users have them: the tokens are those of the documents, whatever holds them.
+import { execFileSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -337,5 +338,101 @@ describe('conversations', () => {
     expect(error.message).toMatch(/can't tell the response "messages\[1\]"/);
     const silent = [await chats([{ role: 'user', content: 'Hello?' }])];
     expect((await refusal({ paths: silent, responseOnly: true }, await withTemplate(MARKED))).message).toMatch(/holds no response/);
+  });
+});
+
+describe('text packed by zstd', () => {
+  const zstd = (text: string | Uint8Array, ...options: string[]): Buffer => execFileSync('zstd', ['-q', '-c', ...options], { input: text });
+
+  test('holds the documents, whatever its frames, its window and its sums', async () => {
+    const lines = FORMS['rows.jsonl']!('text') as string;
+    const whole = zstd(lines.repeat(3000), '--check', '-3');
+    expect(await tokensOf({ paths: [await file('rows.jsonl.zst', whole)] })).toEqual(Array.from({ length: 3000 }, () => expected()).flat());
+    const frames = Buffer.concat([zstd(lines, '--no-check'), zstd(lines, '-19', '--long=27'), zstd(lines)]);
+    expect(await tokensOf({ paths: [await file('rows.jsonl.zst', frames)] })).toEqual([...expected(), ...expected(), ...expected()]);
+    expect(await tokensOf({ paths: [await file('rows.parquet.zst', zstd(FORMS['rows.parquet']!('text')))] })).toEqual(expected());
+  });
+
+  test('is refused where it is cut off, damaged, or unpacks to too much', async () => {
+    const whole = zstd(FORMS['rows.jsonl']!('text'));
+    for (const damaged of [
+      whole.subarray(0, whole.length - 5),
+      Buffer.concat([whole.subarray(0, 20), Buffer.alloc(40, 7)]),
+      Buffer.from('{}'),
+    ])
+      expect(await refusal({ paths: [await file('rows.jsonl.zst', damaged)] })).toMatchObject({ code: 'DATA_MALFORMED' });
+    const bomb = await file('rows.jsonl.zst', zstd(Buffer.alloc(64 << 20, ' ')));
+    expect(await refusal({ paths: [bomb] })).toMatchObject({ code: 'DATA_TOO_LARGE', file: bomb });
+  });
+});
+
+describe('text that is tokens already', () => {
+  const IDS = [0, 1, 2047, 300, 5, 6];
+  const numpy = (descr: string, shape: string, data: Uint8Array, order = 'False'): Buffer => {
+    const header = `{'descr': '${descr}', 'fortran_order': ${order}, 'shape': (${shape}), }`.padEnd(117) + '\n';
+    return Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), Buffer.from([118, 0]), Buffer.from(header), data]);
+  };
+  const bytesOf = (array: NodeJS.TypedArray): Buffer => Buffer.from(array.buffer);
+  const index = (type: number, lengths: number[]): Buffer => {
+    const header = Buffer.alloc(34);
+    header.write('MMIDIDX\0\0', 'latin1');
+    header.writeBigUInt64LE(1n, 9);
+    header[17] = type;
+    header.writeBigUInt64LE(BigInt(lengths.length), 18);
+    header.writeBigUInt64LE(BigInt(lengths.length + 1), 26);
+    return Buffer.concat([header, bytesOf(Int32Array.from(lengths)), Buffer.alloc(16 * lengths.length + 8)]);
+  };
+
+  test.each([
+    ['<u2', bytesOf(Uint16Array.from(IDS))],
+    ['<i4', bytesOf(Int32Array.from(IDS))],
+    ['<u4', bytesOf(Uint32Array.from(IDS))],
+    ['<i8', bytesOf(BigInt64Array.from(IDS.map(BigInt)))],
+  ])('an array of numpy of %s is taken as it is', async (descr, data) => {
+    expect(await tokensOf({ paths: [await file('ids.npy', numpy(descr, '6,', data))] })).toEqual(IDS);
+    expect(await tokensOf({ paths: [await file('ids.npy', numpy(descr, '2, 3', data))] })).toEqual(IDS);
+    expect(await tokensOf({ paths: [await file('ids.npy.gz', gzipSync(numpy(descr, '6,', data)))] })).toEqual(IDS);
+  });
+
+  test('the .bin of Megatron is read by the .idx beside it, and other text goes on behind it', async () => {
+    await file('corpus.idx', index(8, [4, 2]));
+    const corpus = await file('corpus.bin', bytesOf(Uint16Array.from(IDS)));
+    expect(await tokensOf({ paths: [corpus] })).toEqual(IDS);
+    const rest = await file('rows.jsonl', FORMS['rows.jsonl']!('text'));
+    expect(await tokensOf({ paths: [rest, corpus, rest] })).toEqual([...expected(), ...IDS, ...expected()]);
+    expect(await tokensOf({ paths: [join(folder, 'data')] })).toEqual([...IDS, ...expected()]);
+    await file('corpus.idx', index(4, [3])); // the same bytes as other numbers
+    expect(await refusal({ paths: [corpus] })).toMatchObject({ code: 'TOKENIZER_MISMATCH' });
+  });
+
+  test.each<[string, () => Promise<string>, object, RegExp]>([
+    [
+      'an id of another model',
+      async () => file('ids.npy', numpy('<u2', '2,', bytesOf(Uint16Array.of(7, 2048)))),
+      {},
+      /token 1 of .* is 2048.*0 to 2047/,
+    ],
+    ['a negative id', async () => file('ids.npy', numpy('<i8', '1,', bytesOf(BigInt64Array.of(-1n)))), {}, /token 0 of .* is -1/],
+    ['numbers with a point', async () => file('ids.npy', numpy('<f4', '1,', bytesOf(Float32Array.of(1)))), {}, /"<f4"; whole numbers/],
+    [
+      'an end that is missing',
+      async () => file('ids.npy', numpy('<u2', '3,', bytesOf(Uint16Array.of(1, 2)))),
+      {},
+      /ends after 2 of 3 tokens/,
+    ],
+    ['more than it tells of', async () => file('ids.npy', numpy('<u2', '1,', bytesOf(Uint16Array.of(1, 2)))), {}, /more than the 1 tokens/],
+    ['columns', async () => file('ids.npy', numpy('<u2', '1, 2', bytesOf(Uint16Array.of(1, 2)), 'True')), {}, /row by row/],
+    ['other bytes', async () => file('ids.npy', 'no array, but some text'), {}, /no array of numpy/],
+    [
+      'no response',
+      async () => file('ids.npy', numpy('<u2', '1,', bytesOf(Uint16Array.of(1)))),
+      { responseOnly: true },
+      /a file of tokens has no response/,
+    ],
+    ['no index', async () => file('alone.bin', bytesOf(Uint16Array.of(1))), {}, /there is no file .*alone\.idx/],
+  ])('is refused where it has %s', async (_, written, options, words) => {
+    const error = await refusal({ paths: [await written()], fields: ['data.train_path'], ...options });
+    expect(error.message).toMatch(words);
+    expect(error.code).toMatch(/^(TOKENIZER_MISMATCH|DATA_MALFORMED|DATA_NOT_FOUND)$/);
   });
 });

@@ -59,8 +59,8 @@ export class DocumentRows {
   }
 
   /** @throws ModelFilesError where nothing but responses is learned */
-  requirePlainText(file: string): void {
-    if (this.reading.responseOnly === true) throw malformed(file, undefined, `a plain text has no response; ${FOR_RESPONSES}`);
+  requireWhole(file: string, what: string): void {
+    if (this.reading.responseOnly === true) throw malformed(file, undefined, `${what} has no response; ${FOR_RESPONSES}`);
   }
 
   /** The words for a file that lacks the column. */

@@ -8,7 +8,9 @@ import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { DocumentRows } from './document-row.js';
 import { ModelFilesError, prepareTokens, type PreparedTokens, type TokenizingProgress } from './index.js';
 import { filesOf, withField, type TextSource } from './prepare-tokens.js';
-import { readDocuments } from './read-documents.js';
+import type { TextFile } from './data-files.js';
+import { readDocuments, requireUnpackable } from './read-documents.js';
+import { UnpackBudget } from './unpack-budget.js';
 
 const MODEL = 'examples/models/factbook-llama-3m';
 const CORPUS = 'examples/data/factbook';
@@ -49,7 +51,11 @@ const documentsOf = (text: TextSource) =>
   withField(text, async () => {
     const rows = new DocumentRows({ textColumn: undefined, responseOnly: false }, null);
     const texts: string[] = [];
-    for await (const document of readDocuments(await filesOf(text), rows, () => undefined)) texts.push(document.text);
+    const files = await filesOf(text);
+    await requireUnpackable(files);
+    const budget = new UnpackBudget();
+    for (const file of files)
+      for await (const document of readDocuments(file as TextFile, rows, budget, () => undefined)) texts.push(document.text);
     return texts;
   });
 const expected = (...texts: string[]) => texts.flatMap((text) => original.encode(text).ids);

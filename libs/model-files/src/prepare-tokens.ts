@@ -5,7 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { ArtifactStore } from '#artifact-store';
 import { programFile } from '#files';
 import { chatTemplateDigest, readChatTemplate, type ChatTemplate } from './chat-template.js';
-import { digestOfFile, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
+import { digestOfFile, indexFileOf, listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { readTokenizerFiles, requireTokenizer, type TokenizerFiles } from './load-tokenizer.js';
 import { fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from './model-files.errors.js';
 import { messagesFrom, startReading, tell } from './reading-process.js';
@@ -129,7 +129,10 @@ async function keyOf(
   signal?: AbortSignal,
 ) {
   const keyed = [];
-  for (const { path, format, gzip } of files) keyed.push({ format, gzip, digest: await digestOfFile(path, signal) });
+  for (const { path, format, packing } of files) {
+    keyed.push({ format, packing, digest: await digestOfFile(path, signal) });
+    if (format === 'megatron') keyed.push({ format, packing: null, digest: await digestOfFile(indexFileOf(path), signal) });
+  }
   const { tokenizerDigest, configDigest } = tokenizer;
   const templateDigest = chatTemplate === null ? '' : chatTemplateDigest(chatTemplate);
   return tokenIndexKey({ tokenizerDigest, configDigest, templateDigest, textColumn, responseOnly, files: keyed });

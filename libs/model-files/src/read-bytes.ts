@@ -1,9 +1,10 @@
-// The bytes of a data file, unpacked where it is gzipped.
+// The bytes of a data file, unpacked where it is packed.
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { Decompress } from 'fzstd';
 import { userFileChunks } from '#files';
 import { fileError, type DataFile } from './data-files.js';
-import { malformed } from './model-files.errors.js';
+import { malformed, ModelFilesError } from './model-files.errors.js';
 import type { UnpackBudget } from './unpack-budget.js';
 
 /** In characters (UTF-16 units). */
@@ -29,27 +30,56 @@ export interface SourceDocument {
 export type BytesRead = (bytes: number) => void;
 
 export async function* readBytes(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<Buffer> {
-  const raw = Readable.from(
-    counted(file.path, (bytes) => {
-      onBytes(bytes);
-      if (file.gzip) budget.read(bytes);
-    }),
-    { highWaterMark: 1 },
-  );
-  const source = file.gzip ? raw.pipe(createGunzip()) : raw;
-  if (source !== raw) raw.on('error', (error) => source.destroy(error));
+  const packed = counted(file.path, (bytes) => {
+    onBytes(bytes);
+    if (file.packing !== null) budget.read(bytes);
+  });
+  try {
+    if (file.packing === 'gzip') yield* unpackedGzip(packed, file.path, budget);
+    else if (file.packing === 'zstd') yield* unpackedZstd(packed, file.path, budget);
+    else yield* packed;
+  } catch (error) {
+    throw fileError(error, file.path);
+  }
+}
+
+async function* unpackedGzip(packed: AsyncGenerator<Buffer>, file: string, budget: UnpackBudget): AsyncGenerator<Buffer> {
+  const raw = Readable.from(packed, { highWaterMark: 1 });
+  const source = raw.pipe(createGunzip());
+  raw.on('error', (error) => source.destroy(error));
   try {
     for await (const chunk of source) {
-      if (file.gzip) budget.unpack((chunk as Buffer).byteLength, file.path);
+      budget.unpack((chunk as Buffer).byteLength, file);
       yield chunk as Buffer;
     }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code?.startsWith('Z_')) throw malformed(file.path, undefined, `damaged or incomplete gzip (${message})`);
-    throw fileError(error, file.path);
+    if (code?.startsWith('Z_')) throw malformed(file, undefined, `damaged or incomplete gzip (${message})`);
+    throw error;
   } finally {
     raw.destroy();
   }
+}
+
+async function* unpackedZstd(packed: AsyncGenerator<Buffer>, file: string, budget: UnpackBudget): AsyncGenerator<Buffer> {
+  let unpacked: Buffer[] = [];
+  // Some bytes may unpack to gigabytes, so they are counted block by block.
+  const decoder = new Decompress((block) => {
+    budget.unpack(block.byteLength, file);
+    if (block.byteLength > 0) unpacked.push(Buffer.from(block.buffer, block.byteOffset, block.byteLength));
+  });
+  const push = (chunk: Uint8Array, isLast: boolean): Buffer[] => {
+    unpacked = [];
+    try {
+      decoder.push(chunk, isLast);
+    } catch (error) {
+      if (error instanceof ModelFilesError) throw error;
+      throw malformed(file, undefined, `damaged or incomplete zstd (${(error as Error).message})`);
+    }
+    return unpacked;
+  };
+  for await (const chunk of packed) yield* push(chunk, false);
+  yield* push(new Uint8Array(), true);
 }
 
 async function* counted(path: string, onBytes: BytesRead): AsyncGenerator<Buffer> {

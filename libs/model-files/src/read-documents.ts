@@ -1,5 +1,5 @@
 // Data files as a stream of documents; memory holds one document or one Parquet page, whatever the corpus measures.
-import type { DataFile } from './data-files.js';
+import type { DataFile, TextFile } from './data-files.js';
 import type { DocumentRows } from './document-row.js';
 import { malformed } from './model-files.errors.js';
 import { readBytes, type BytesRead, type SourceDocument } from './read-bytes.js';
@@ -13,15 +13,9 @@ const LINE_LIMIT_BYTES = 256 << 20;
 const TEXT_DOCUMENT_BYTES = 1 << 20;
 const TEXT_DOCUMENT_LIMIT_BYTES = 4 << 20;
 
-export async function* readDocuments(files: DataFile[], rows: DocumentRows, onBytes: BytesRead): AsyncGenerator<SourceDocument> {
-  await requireUnpackable(files);
-  const budget = new UnpackBudget();
-  for (const file of files) yield* readFile(file, rows, budget, onBytes);
-}
-
 /** One file, unpacked as far as it is read. */
-export async function* readFile(
-  file: DataFile,
+export async function* readDocuments(
+  file: TextFile,
   rows: DocumentRows,
   budget: UnpackBudget,
   onBytes: BytesRead,
@@ -45,15 +39,15 @@ export async function* readFile(
       yield* readJsonLines(file, rows, budget, onBytes);
       return;
     case 'text':
-      rows.requirePlainText(file.path);
+      rows.requireWhole(file.path, 'a plain text');
       yield* readText(file, budget, onBytes);
   }
 }
 
 /** Unpacking costs a hundredth of what tokenizing does: so one that unpacks to too much is refused at once. */
-async function requireUnpackable(files: DataFile[]): Promise<void> {
+export async function requireUnpackable(files: DataFile[]): Promise<void> {
   const budget = new UnpackBudget();
-  for (const file of files.filter(({ gzip }) => gzip)) for await (const _ of readBytes(file, budget, () => undefined));
+  for (const file of files.filter(({ packing }) => packing !== null)) for await (const _ of readBytes(file, budget, () => undefined));
 }
 
 async function* readJsonLines(

@@ -73,7 +73,7 @@ async function* opened<T>(
   /** @param countedBytes those of the file that onBytes has not heard of yet */
   read: (source: ByteSource, countedBytes: number) => AsyncGenerator<T>,
 ): AsyncGenerator<T> {
-  if (!file.gzip) {
+  if (file.packing === null) {
     const handle = await openDataFile(file.path);
     try {
       budget.read(file.bytes);
@@ -83,7 +83,7 @@ async function* opened<T>(
     }
     return;
   }
-  // Parquet is read from its end, a gzip stream is not: it is unpacked into a temporary file first.
+  // Parquet is read from its end, a packed stream is not: it is unpacked into a temporary file first.
   const unpacked = await namelessFile();
   try {
     let bytes = 0;

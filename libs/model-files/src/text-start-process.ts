@@ -3,8 +3,9 @@ import type { ChatTemplate } from './chat-template.js';
 import type { DataFile } from './data-files.js';
 import { DocumentRows, type RowReading } from './document-row.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
-import { readFile } from './read-documents.js';
+import { readDocuments } from './read-documents.js';
 import { readingProcess } from './reading-process.js';
+import { isTokenShard, readTokenShard, TOKENS } from './token-shards.js';
 import { UnpackBudget } from './unpack-budget.js';
 
 export interface StartTask {
@@ -16,13 +17,23 @@ export interface StartTask {
 export type StartMessage = { kind: 'read'; hasText: boolean } | { kind: 'failed'; error: ErrorMessage };
 
 const DOCUMENTS = 20;
+/** Whether the model has a token of this id is seen where all are read. */
+const ANY_ID = 2 ** 31;
 
 async function hasText({ files, reading, chatTemplate }: StartTask): Promise<boolean> {
   const rows = new DocumentRows(reading, chatTemplate);
   let found = false;
   for (const file of files) {
+    if (isTokenShard(file)) {
+      rows.requireWhole(file.path, TOKENS);
+      for await (const ids of readTokenShard(file, ANY_ID, new UnpackBudget(), () => undefined)) {
+        found ||= ids.length > 0;
+        break;
+      }
+      continue;
+    }
     let documents = 0;
-    for await (const { text } of readFile(file, rows, new UnpackBudget(), () => undefined)) {
+    for await (const { text } of readDocuments(file, rows, new UnpackBudget(), () => undefined)) {
       documents += 1;
       if (text === '' && documents < DOCUMENTS) continue;
       found = true;

@@ -5,6 +5,7 @@ import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '#files';
 import type { ArtifactStore } from '#artifact-store';
+import type { Packing } from './data-files.js';
 
 /** Raised whenever the same files would give other tokens than before. */
 const TOKENS_VERSION = 1;
@@ -16,7 +17,7 @@ export interface TokenIndexKey {
   templateDigest: string;
   textColumn: string;
   responseOnly: boolean;
-  files: { format: string; gzip: boolean; digest: string }[];
+  files: { format: string; packing: Packing | null; digest: string }[];
 }
 export interface TokenIndexEntry {
   digest: string;
@@ -29,7 +30,7 @@ export function indexFolderOf(store: ArtifactStore): string {
 }
 
 export function tokenIndexKey(key: TokenIndexKey): string {
-  const files = key.files.map(({ format, gzip, digest }) => [format, gzip, digest]);
+  const files = key.files.map(({ format, packing, digest }) => [format, packing === 'zstd' ? packing : packing !== null, digest]);
   const parts = [TOKENS_VERSION, key.tokenizerDigest, key.configDigest, key.templateDigest, key.textColumn, files];
   return createHash('sha256')
     .update(JSON.stringify(key.responseOnly ? [...parts, 'responses'] : parts))

@@ -7,8 +7,10 @@ import type { EncodedDocuments } from './encode-worker.js';
 import { EncoderPool, type EncoderPoolOptions } from './encoder-pool.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
-import { readDocuments } from './read-documents.js';
+import { readDocuments, requireUnpackable } from './read-documents.js';
 import { readingProcess, type ReadingProcess } from './reading-process.js';
+import { isTokenShard, readTokenShard, TOKENS } from './token-shards.js';
+import { UnpackBudget } from './unpack-budget.js';
 
 export interface TokenizeTask extends EncoderPoolOptions {
   files: DataFile[];
@@ -51,14 +53,29 @@ async function tokenize({ files, reading, chatTemplate, ...encoderData }: Tokeni
     const onBytes = (bytes: number): void => {
       bytesRead += bytes;
     };
-    for await (const document of readDocuments(files, new DocumentRows(reading, chatTemplate), onBytes)) {
-      if (document.text === '') continue; // nothing but a start token would be left of it
-      documents.push(document);
-      characters += document.text.length;
-      if (characters >= BATCH_CHARACTERS) await flush();
+    const finish = async () => {
+      await flush();
+      while (inFlight.length > 0) await sendOldest();
+    };
+    await requireUnpackable(files);
+    const rows = new DocumentRows(reading, chatTemplate);
+    const budget = new UnpackBudget();
+    for (const file of files) {
+      if (isTokenShard(file)) {
+        rows.requireWhole(file.path, TOKENS);
+        await finish();
+        for await (const ids of readTokenShard(file, encoderData.vocabularySize, budget, onBytes))
+          await send(reader, { kind: 'tokens', bytes: littleEndian(ids), documents: 0, bytesRead });
+        continue;
+      }
+      for await (const document of readDocuments(file, rows, budget, onBytes)) {
+        if (document.text === '') continue; // nothing but a start token would be left of it
+        documents.push(document);
+        characters += document.text.length;
+        if (characters >= BATCH_CHARACTERS) await flush();
+      }
     }
-    await flush();
-    while (inFlight.length > 0) await sendOldest();
+    await finish();
   } finally {
     await pool.close();
   }

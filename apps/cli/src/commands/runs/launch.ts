@@ -40,7 +40,8 @@ export function registerLaunch(program: Command): void {
     .option('--config <file>', 'YAML file with the values that are not given as options, as show RUN --yaml writes one', absolutePath)
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
-  const data = 'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz, or a folder of them';
+  const data =
+    'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz or .zst, tokens (.npy, .bin with .idx), or a folder of them';
   addSettingOptions(addLabelOptions(addDataOptions(launch, data, 'text to evaluate on')));
   examples(
     launch,
