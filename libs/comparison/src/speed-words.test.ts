@@ -11,8 +11,13 @@ test('no digit is shown that the spread does not allow', () => {
   expect(speedWords({ times: 2.42, low: 2.1, high: 2.9 })).toBe('2x faster');
 });
 
-test('only what may be either, or differs by less than a hundredth, is as fast', () => {
-  expect(speedWords({ times: 1.1, low: 0.95, high: 1.3 })).toBe('as fast');
+test('a wide interval around 1 tells nothing', () => {
+  expect(speedWords({ times: 1.4, low: 0.95, high: 1.8 })).toBe('too noisy to tell');
+  expect(speedWords({ times: 0, low: 0, high: 0 })).toBe('too noisy to tell');
+});
+
+test('only what may be either by little, or differs by less than a hundredth, is as fast', () => {
+  expect(speedWords({ times: 1.01, low: 0.97, high: 1.05 })).toBe('as fast');
   expect(speedWords({ times: 1.002, low: 1.001, high: 1.003 })).toBe('as fast');
   expect(speedWords({ times: 1.31, low: 1.16, high: 1.45 })).toBe('1.3x faster');
   expect(speedWords({ times: 1.03, low: 1.001, high: 1.06 })).toBe('1.03x faster');

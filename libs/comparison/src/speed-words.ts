@@ -7,9 +7,16 @@ export interface SpeedUp {
   high: number;
 }
 
-/** "1.6x faster", "1.3x slower", "as fast"; only digits that the spread allows, unless the first one would hide a difference. */
+/** An interval around 1 that is wider says nothing: the machine was busy, or the rounds were few. */
+const WIDEST_AS_FAST = 0.1;
+
+/**
+ * "1.6x faster", "1.3x slower", "as fast", "too noisy to tell"; only digits that the spread allows, unless the first one would hide a
+ * difference.
+ */
 export function speedWords({ times, low, high }: SpeedUp): string {
-  if (!(times > 0) || (low <= 1 && high >= 1)) return 'as fast';
+  if (!(times > 0)) return 'too noisy to tell';
+  if (low <= 1 && high >= 1) return high - low > WIDEST_AS_FAST ? 'too noisy to tell' : 'as fast';
   const [factor, from, to] = times > 1 ? [times, low, high] : [1 / times, 1 / high, 1 / low];
   const allowed = digitsFor((to - from) / 2);
   const rounded = [allowed, 1, 2].map((digits) => factor.toFixed(digits)).find((text) => Number(text) !== 1);

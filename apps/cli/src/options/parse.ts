@@ -1,4 +1,5 @@
 // Values of options: the form is checked here, the range by the server, which knows the model.
+import { statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { addressProblem } from '#local-access';
@@ -97,11 +98,15 @@ export function dataPaths(text: string, before: string[] = []): string[] {
   return [...before, dataPath(text)];
 }
 
-/** Repeated: that of the next engine. */
-export function absoluteFolders(path: string, before: string[] = []): string[] {
-  return [...before, absolutePath(path)];
+/** Repeated: each is one more. */
+export function existingFolders(path: string, before: string[] = []): string[] {
+  const folder = absolutePath(path);
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+    throw new InvalidArgumentError(`An existing folder is allowed: ${folder} is none.`);
+  return [...before, folder];
 }
 
+/** Repeated: that of the next engine. */
 export function deviceNames(text: string, before: string[] = []): string[] {
   return [...before, text];
 }

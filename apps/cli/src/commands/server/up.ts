@@ -2,7 +2,7 @@ import { Option, type Command } from 'commander';
 import { Connection } from '../../connection/connection.js';
 import { announcement, COPIED_WORDS, serverOf } from '../../connection/server-address.js';
 import {
-  absoluteFolders,
+  existingFolders,
   absolutePath,
   cardCount,
   deviceList,
@@ -94,7 +94,7 @@ export function registerUp(program: Command): void {
     .option('--tls-cert <file>', 'speak TLS with this certificate; new files are taken without a restart', absolutePath)
     .option('--tls-key <file>', 'its private key', absolutePath)
     .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
-    .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', absoluteFolders)
+    .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', existingFolders)
     .option('--fleet <file>', 'engines to ask a cluster or this machine for when runs wait, in YAML', absolutePath)
     .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
