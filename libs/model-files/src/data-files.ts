@@ -7,7 +7,7 @@ import { kindOf, openUserFile, userFileChunks, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 type TextFormat = 'jsonl' | 'text' | 'parquet' | 'json' | 'csv' | 'tsv';
-/** Of files that hold tokens. */
+/** Files with these hold tokens. */
 type ShardFormat = 'npy' | 'megatron';
 type DataFormat = TextFormat | ShardFormat;
 export type Packing = 'gzip' | 'zstd';
