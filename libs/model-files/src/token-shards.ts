@@ -69,8 +69,8 @@ function idsOf(bytes: Buffer, count: number, element: Element, { file, position,
     if (id < 0 || id >= vocabularySize) {
       throw new ModelFilesError(
         'TOKENIZER_MISMATCH',
-        `token ${position + index} of ${file} is ${id}; the model's vocab_size is ${vocabularySize}, so ids from 0 to ${vocabularySize - 1} ` +
-          'are allowed: the file was made by the tokenizer of another model',
+        `token ${position + index} of ${file} is ${id}; the model's vocab_size is ${vocabularySize}, ` +
+          `so ids from 0 to ${vocabularySize - 1} are allowed: the file was made by the tokenizer of another model`,
         { file },
       );
     }
@@ -82,7 +82,7 @@ function idsOf(bytes: Buffer, count: number, element: Element, { file, position,
 interface ShardHeader {
   element: Element;
   count: number;
-  /** What was read behind the header. */
+  /** Bytes of elements that were read with the header. */
   first: Buffer;
 }
 
