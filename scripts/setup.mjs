@@ -1,21 +1,25 @@
 #!/usr/bin/env node
 // Everything a fresh clone needs before it runs: system packages, npm packages, generated protocol code, the native
-// engine, the compiled TypeScript. Each step is skipped when its inputs are those of the last successful run.
-// Uses only Node's own modules, since it runs before `npm ci`.
+// engine, the compiled TypeScript. Each step is skipped when its inputs are those of the last successful run. Steps that
+// don't need each other run side by side. Uses only Node's own modules, since it runs before `npm ci`.
 import { createHash } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const underWay = new Set();
+const underWayProcesses = new Set();
+process.on('exit', () => underWayProcesses.forEach((child) => child.kill())); // where another step has failed
 const stampFolder = join(root, 'node_modules', '.espalier');
 const given = process.argv.slice(2);
 const withTests = given.includes('--tests');
 const USAGE = `node scripts/setup.mjs [--tests]   builds all that has changed; with --tests also what tests need
 ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here`;
 
+const BUILD = join(root, 'native-engine/build');
 const GENERATED = ['libs/protocol', 'apps/dashboard'].map((part) => join(root, part, 'src/generated'));
 
 const debianPackages = {
@@ -25,64 +29,49 @@ const debianPackages = {
   python3: 'python3',
   'pkg-config': 'pkg-config',
   'libdnnl-dev': 'libdnnl-dev',
-  'nlohmann-json3-dev': 'nlohmann-json3-dev',
-  ...(withTests ? { 'libgtest-dev': 'libgtest-dev', 'python3-grpcio': 'python3-grpcio' } : {}),
+  ...(withTests ? { 'libgtest-dev': 'libgtest-dev', 'python3-grpcio': 'python3-grpcio', zstd: 'zstd' } : {}),
 };
 
 const NVCC = ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'];
 const OLDEST_NVCC = 13;
 const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg']; // the last: a card seen through WSL
 
-main();
+await main();
 
-function main() {
+async function main() {
   if (given.includes('--help')) return console.log(USAGE);
   const unknown = given.find((argument) => argument !== '--tests');
   if (unknown !== undefined) fail(`${unknown} is no option.\n${USAGE}`);
   requireNode();
-  step('system packages', installSystemPackages);
-  const lock = digestOf(['package-lock.json']);
-  stamped('npm packages', 'npm', lock, () => run('npm', ['ci', '--no-audit', '--no-fund']));
-  stamped(
+  await step('system packages', installSystemPackages);
+  const packages = installPackages();
+  await Promise.all([packages, buildNative(packages), packages.then(compileTypeScript), withTests && packages.then(installLlamaCpp)]);
+}
+
+/** The npm packages, and the code that they generate. */
+async function installPackages() {
+  await stamped('npm packages', 'npm', digestOf(['package-lock.json']), () => run('npm', ['ci', '--no-audit', '--no-fund']));
+  await stamped(
     'protocol code',
     'protocol',
     digestOf(['proto', 'buf.gen.yaml', 'scripts/protoc-gen-descriptor-set.mjs', 'package-lock.json']),
     generateProtocol,
     GENERATED,
   );
-  const cuda = cudaChoice();
-  stamped(
-    'native engine',
-    withTests ? 'native-tests' : 'native',
-    `${digestOf(['native-engine', 'package-lock.json'])} ${cuda.id}`,
-    () => buildNative(cuda),
-    [join(root, 'native-engine/build/espalier_native.node')],
-  );
-  stamped(
-    'TypeScript',
-    'typescript',
-    digestOf(['apps', 'libs', 'native-engine', 'tsconfig.json', 'scripts/bundle.mjs', 'package-lock.json'], /\.ts$|\.mjs$|\.json$/),
-    compileTypeScript,
-    [join(root, 'dist/bundles')],
-  );
-  stamped(
-    'dashboard',
-    'dashboard',
-    digestOf(['apps/dashboard', 'libs/comparison', 'proto', 'buf.gen.yaml', 'package-lock.json']),
-    buildDashboard,
-    [join(root, 'dist/dashboard/index.html')],
-  );
-  if (withTests) {
-    stamped('llama.cpp, to check exports with', 'llama-cpp', digestOf(['loaders/llama-cpp/package-lock.json']), installLlamaCpp, [
-      join(root, 'loaders/llama-cpp/node_modules'),
-    ]);
-  }
 }
 
 // Only tests ask for it, and those that need it say that they are skipped without it.
 function installLlamaCpp() {
-  const done = spawnSync('npm', ['run', '--silent', 'loader:llama-cpp'], { cwd: root, encoding: 'utf8' });
-  return done.status === 0 ? 'installed' : 'not installed: tests with it are skipped';
+  return stamped(
+    'llama.cpp, to check exports with',
+    'llama-cpp',
+    digestOf(['loaders/llama-cpp/package-lock.json']),
+    async () => {
+      const done = await ended('npm', ['run', '--silent', 'loader:llama-cpp']);
+      return done.status === 0 ? 'installed' : 'not installed: tests with it are skipped';
+    },
+    [join(root, 'loaders/llama-cpp/node_modules')],
+  );
 }
 
 function requireNode() {
@@ -90,7 +79,7 @@ function requireNode() {
   if (major < 20 || (major === 20 && minor < 19)) fail(`Node ${process.versions.node} is too old: Espalier needs 20.19 or newer.`);
 }
 
-function installSystemPackages() {
+async function installSystemPackages() {
   const missing = Object.keys(debianPackages).filter((name) => !isInstalled(name));
   if (missing.length === 0) return 'present';
   const hasApt = spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
@@ -99,14 +88,12 @@ function installSystemPackages() {
       `These system packages are missing: ${missing.join(' ')}\n` +
         (hasApt
           ? `Install them with:  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`
-          : "Install your distribution's packages of the same tools and libraries (oneDNN 3, nlohmann-json 3" +
-            (withTests ? ', GoogleTest' : '') +
-            ').'),
+          : "Install your distribution's packages of the same tools and libraries (oneDNN 3" + (withTests ? ', GoogleTest' : '') + ').'),
     );
   }
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  run('apt-get', ['update', '-qq'], { env });
-  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env });
+  await run('apt-get', ['update', '-qq'], { env });
+  await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env });
   return `installed ${missing.join(' ')}`;
 }
 
@@ -114,36 +101,44 @@ function isInstalled(name) {
   const asked = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], { encoding: 'utf8' });
   if (asked.status === 0) return asked.stdout.includes('ok installed');
   // Not Debian, or installed by hand: look for what the package brings.
-  const tools = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config' };
+  const tools = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config', zstd: 'zstd' };
   if (tools[name]) return spawnSync('sh', ['-c', `command -v ${tools[name]}`], { stdio: 'ignore' }).status === 0;
   if (name === 'python3-grpcio')
     return spawnSync('/usr/bin/python3', ['-c', 'import grpc, google.protobuf'], { stdio: 'ignore' }).status === 0;
-  const headers = { 'libdnnl-dev': 'dnnl.hpp', 'nlohmann-json3-dev': 'nlohmann/json.hpp', 'libgtest-dev': 'gtest/gtest.h' };
+  const headers = { 'libdnnl-dev': 'dnnl.hpp', 'libgtest-dev': 'gtest/gtest.h' };
   return ['/usr/include', '/usr/local/include'].some((folder) => existsSync(join(folder, headers[name])));
 }
 
-function generateProtocol() {
+async function generateProtocol() {
   for (const folder of GENERATED) rmSync(folder, { recursive: true, force: true });
-  run('node_modules/.bin/buf', ['generate']);
+  await run('node_modules/.bin/buf', ['generate']);
 }
 
-function buildNative(cuda) {
-  // A folder that has the tests keeps them, or they would grow old there without a word.
-  const cache = join(root, 'native-engine/build/CMakeCache.txt');
-  const tests = withTests || (existsSync(cache) && /^ESPALIER_TESTS:[A-Z]+=ON$/m.test(readFileSync(cache, 'utf8')));
-  // `compile` would keep the options of an earlier build, and start all over on any error of the compiler.
-  const options = [
-    '-d',
-    'native-engine',
-    '-G',
-    'Unix Makefiles',
-    '--CDESPALIER_NODE_ADDON=ON',
-    `--CDESPALIER_TESTS=${tests ? 'ON' : 'OFF'}`,
-    `--CDESPALIER_CUDA=${cuda.build ? 'ON' : 'OFF'}`,
-  ];
-  run('node_modules/.bin/cmake-js', ['configure', ...options]);
-  run('node_modules/.bin/cmake-js', ['build', ...options, '--parallel', String(availableParallelism())]);
-  return `done, ${cuda.said}`;
+/** The engine's core needs no npm packages; the addon takes the headers of Node-API from them. */
+function buildNative(packages) {
+  const cuda = cudaChoice();
+  return stamped(
+    'native engine',
+    withTests ? 'native-tests' : 'native',
+    `${digestOf(['native-engine', 'package-lock.json'])} ${cuda.id}`,
+    async () => {
+      // A folder that has the tests keeps them, or they would grow old there without a word.
+      const cache = join(BUILD, 'CMakeCache.txt');
+      const tests = withTests || (existsSync(cache) && /^ESPALIER_TESTS:[A-Z]+=ON$/m.test(readFileSync(cache, 'utf8')));
+      const choices = [
+        '-DESPALIER_NODE_ADDON=ON',
+        `-DESPALIER_TESTS=${tests ? 'ON' : 'OFF'}`,
+        `-DESPALIER_CUDA=${cuda.build ? 'ON' : 'OFF'}`,
+      ];
+      await run('cmake', ['-S', 'native-engine', '-B', BUILD, ...choices]);
+      const build = ['--build', BUILD, '--parallel', String(availableParallelism())];
+      await run('cmake', [...build, '--target', 'espalier_core', ...(tests ? ['espalier_tests'] : [])]);
+      await packages;
+      await run('cmake', build);
+      return `done, ${cuda.said}`;
+    },
+    [join(BUILD, 'espalier_native.node')],
+  );
 }
 
 /** Whether the CUDA backend is built (docs/design/cuda.md). Its kernels take minutes, so a machine without a card is spared them. */
@@ -175,10 +170,25 @@ function nvccVersion() {
   return null;
 }
 
-function compileTypeScript() {
-  run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
-  removeWithoutSource();
-  run(process.execPath, ['scripts/bundle.mjs']);
+async function compileTypeScript() {
+  await stamped(
+    'TypeScript',
+    'typescript',
+    digestOf(['apps', 'libs', 'native-engine', 'tsconfig.json', 'scripts/bundle.mjs', 'package-lock.json'], /\.ts$|\.mjs$|\.json$/),
+    async () => {
+      await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+      removeWithoutSource();
+      await run(process.execPath, ['scripts/bundle.mjs']);
+    },
+    [join(root, 'dist/bundles')],
+  );
+  await stamped(
+    'dashboard',
+    'dashboard',
+    digestOf(['apps/dashboard', 'libs/comparison', 'proto', 'buf.gen.yaml', 'package-lock.json']),
+    () => run(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'apps/dashboard']),
+    [join(root, 'dist/dashboard/index.html')],
+  );
 }
 
 /** A compiled test whose source is gone would still be run, and would fail. */
@@ -191,33 +201,51 @@ function removeWithoutSource() {
   }
 }
 
-function buildDashboard() {
-  run(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'apps/dashboard']);
-}
-
-function stamped(title, name, digest, work, outputs = []) {
+async function stamped(title, name, digest, work, outputs = []) {
   const file = join(stampFolder, `${name}.stamp`);
   const fresh = existsSync(file) && readFileSync(file, 'utf8') === digest && outputs.every((path) => existsSync(path));
   if (fresh) return;
-  step(title, work);
+  await step(title, work);
   mkdirSync(stampFolder, { recursive: true });
   writeFileSync(file, digest);
 }
 
-function step(title, work) {
+async function step(title, work) {
   const started = Date.now();
-  if (process.stdout.isTTY) process.stdout.write(`  ${title} ...`);
-  const said = work();
+  underWay.add(title);
+  showWork();
+  const said = (await work()) ?? 'done';
+  underWay.delete(title);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  if (process.stdout.isTTY) process.stdout.write(`\r  ${title}: ${said ?? 'done'} (${seconds} s)\n`);
-  else if (said !== 'present') console.log(`  ${title}: ${said ?? 'done'} (${seconds} s)`);
+  if (said !== 'present') console.log(`${process.stdout.isTTY ? '\r\x1b[K' : ''}  ${title}: ${said} (${seconds} s)`);
+  showWork();
 }
 
-function run(command, args, options = {}) {
-  const done = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'pipe'], ...options });
-  if (done.status === 0) return;
-  const said = `${done.stdout ?? ''}${done.stderr ?? ''}`.trimEnd().split('\n').slice(-60).join('\n');
-  fail(`${command} ${args.join(' ')} failed${done.error ? `: ${done.error.message}` : ` (exit ${done.status ?? done.signal})`}\n${said}`);
+/** On a terminal, a line that the next one overwrites. */
+function showWork() {
+  if (process.stdout.isTTY && underWay.size > 0) process.stdout.write(`\r\x1b[K  ${[...underWay].join(', ')} ...`);
+}
+
+async function run(command, args, options) {
+  const { status, said } = await ended(command, args, options);
+  if (status === 0) return;
+  fail(
+    `${command} ${args.join(' ')} failed (${said.error ?? `exit ${status}`})\n${said.output.trimEnd().split('\n').slice(-60).join('\n')}`,
+  );
+}
+
+function ended(command, args, options = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    const said = { output: '' };
+    underWayProcesses.add(child);
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said.output += text));
+    child.on('error', (error) => (said.error = error.message));
+    child.on('close', (code, signal) => {
+      underWayProcesses.delete(child);
+      resolve({ status: code ?? signal, said });
+    });
+  });
 }
 
 function fail(message) {

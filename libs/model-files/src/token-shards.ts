@@ -1,4 +1,4 @@
-// Corpora that are tokens already: an array of numpy (.npy), or the .bin of Megatron with its .idx beside it. Their ids are taken as they are.
+// Corpora that are tokens already: an array of numpy (.npy), or the .bin of Megatron with its .idx beside it. Ids are taken as they are.
 import { userFileChunks } from '#files';
 import { fileError, indexFileOf, type DataFile, type ShardFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
@@ -56,7 +56,7 @@ export async function* readTokenShard(
 
 interface Place {
   file: string;
-  /** Of the first of these ids in the shard. */
+  /** Where the first of these ids stands in the shard. */
   position: number;
   vocabularySize: number;
 }
