@@ -41,7 +41,8 @@ export function registerLaunch(program: Command): void {
     .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
   const data =
-    'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz or .zst, tokens (.npy, .bin with .idx), or a folder of them';
+    'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz or .zst, or tokens as .npy or .bin; ' +
+    'or a folder of them';
   addSettingOptions(addLabelOptions(addDataOptions(launch, data, 'text to evaluate on')));
   examples(
     launch,
