@@ -87,17 +87,22 @@ struct HeadNormBackward {
 };
 
 // Attention of one new token of each of N sequences (shape.tokens, in a batch of 1) over that token and those before it, whose keys and
-// values lie in a cache. Sequence s has `capacity` rows of the cache, from row s * capacity on; its token at position p has the row
-// p % capacity of these. The new tokens' keys and values are written there first. At most `capacity` tokens are seen.
+// values lie in a cache. A key/value head of a sequence has `capacity` rows of keys there from `first_row` on, then as many of values, so
+// a head reads its own from one place to the next. The token at position p has row p % capacity of these. The new tokens' keys and values
+// are written there first. At most `capacity` tokens are seen.
 struct CachedAttention {
   AttentionShape shape;
   Tensor operands;                     // as AttentionOperands makes them
-  Tensor cache;                        // compute dtype [rows, 2 kv_width], keys, then values
+  Tensor cache;                        // compute dtype [sequences * kv_heads * 2 * capacity, head_dim]
   DevicePtr<const int32_t> sequences;  // [N], each another one
   DevicePtr<const int32_t> positions;  // [N]
   int64_t capacity = 0;
   Tensor out;                           // as Attention's
   DevicePtr<const float> column_scale;  // as Attention's
+
+  static int64_t first_row(int64_t sequence, int64_t kv_head, int64_t kv_heads, int64_t capacity) {
+    return (sequence * kv_heads + kv_head) * 2 * capacity;
+  }
 };
 
 }  // namespace espalier

@@ -176,8 +176,8 @@ void check(const CachedAttention& op) {
   constexpr const char* name = "cached_attention";
   check_shape(name, op.shape, op.operands);
   require(op.shape.batch == 1 && op.capacity > 0, name, "an empty cache");
-  require(op.cache && op.cache.dtype == op.operands.dtype && is_matrix(op.cache, op.cache.rows, 2 * op.shape.kv_width) &&
-              op.cache.rows >= op.capacity * op.operands.rows,
+  require(op.cache && op.cache.dtype == op.operands.dtype && is_matrix(op.cache, op.cache.rows, op.shape.head_dim) &&
+              op.cache.rows >= op.operands.rows * op.shape.kv_heads * 2 * op.capacity,
           name, "the cache differs");
   require(is_matrix(op.out, op.operands.rows, op.shape.query_width) && op.out.dtype == op.operands.dtype, name, "out differs");
   require(op.sequences && op.positions, name, "a list is missing");

@@ -16,13 +16,13 @@ int64_t rows_kept(const ModelConfig& config, const LayerShape& layer, int64_t to
   return window > 0 ? std::min(window, tokens) : tokens;
 }
 
-// Keys and values of a layer: of the key/value heads that it has.
-int64_t cache_width(const ModelConfig& config, const LayerShape& layer) {
-  return layer.heads > 0 ? 2 * padded_width(layer.kv_heads * config.head_dim) : 0;
+// Keys and values of a layer, as CachedAttention has them: of the key/value heads that it has.
+int64_t cache_rows(const ModelConfig& config, const LayerShape& layer, const DecoderShape& shape) {
+  return layer.heads > 0 ? shape.sequences * layer.kv_heads * 2 * rows_kept(config, layer, shape.tokens) : 0;
 }
 
 uint64_t layer_cache_bytes(const ModelConfig& config, const LayerShape& layer, const DecoderShape& shape) {
-  const int64_t values = shape.sequences * rows_kept(config, layer, shape.tokens) * cache_width(config, layer);
+  const int64_t values = cache_rows(config, layer, shape) * padded_width(config.head_dim);
   const uint64_t bytes = static_cast<uint64_t>(values) * (shape.dtype == ComputeDType::kF32 ? 4 : 2);
   return (bytes + kLayerAlignment - 1) / kLayerAlignment * kLayerAlignment;
 }
@@ -57,8 +57,8 @@ Decoder::Decoder(Backend& backend, std::shared_ptr<const ModelWeights> model, co
   int64_t used = 0;
   for (const LayerShape& layer : config.layers) {
     const DType dtype = shape.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
-    const int64_t width = cache_width(config, layer);
-    cache_.push_back({cache_memory_.data() + used, dtype, shape.sequences * capacity(static_cast<int64_t>(cache_.size())), width, width});
+    cache_.push_back(
+        {cache_memory_.data() + used, dtype, cache_rows(config, layer, shape), config.head_dim, padded_width(config.head_dim)});
     used += static_cast<int64_t>(layer_cache_bytes(config, layer, shape));
   }
   prompt_pass_ = make_pass_context(backend, model_, ws_, shape.dtype, 1, shape.prompt);
@@ -94,12 +94,16 @@ std::vector<float> Decoder::logits(PassContext& c, Tensor x, int64_t first, int6
 
 // The newest keys and values of a prompt, where its further tokens look for them.
 void Decoder::keep_prompt(int64_t layer, int64_t sequence, const AttentionShape& shape, const Tensor& operands) {
-  const Tensor made = operands.columns(shape.query_width, 2 * shape.kv_width);
-  const int64_t tokens = made.rows, rows = capacity(layer);
-  const Tensor kept = cache_[layer].row_range(sequence * rows, rows);
+  const int64_t tokens = operands.rows, rows = capacity(layer);
   for (int64_t from = std::max<int64_t>(0, tokens - rows); from < tokens;) {
     const int64_t place = from % rows, count = std::min(tokens - from, rows - place);
-    backend_.run(Copy{kept.row_range(place, count), made.row_range(from, count)});
+    for (int64_t kv = 0; kv < shape.kv_heads; kv++) {
+      const int64_t keys = CachedAttention::first_row(sequence, kv, shape.kv_heads, rows), values = keys + rows;
+      const Tensor key = operands.columns(shape.query_width + kv * shape.head_dim, shape.head_dim);
+      const Tensor value = operands.columns(shape.query_width + shape.kv_width + kv * shape.head_dim, shape.head_dim);
+      backend_.run(Copy{cache_[layer].row_range(keys + place, count), key.row_range(from, count)});
+      backend_.run(Copy{cache_[layer].row_range(values + place, count), value.row_range(from, count)});
+    }
     from += count;
   }
 }

@@ -24,7 +24,7 @@ class CachedRun {
         query_width_(padded_width(heads_ * z.dim)),
         kv_width_(padded_width(z.kv_heads * z.dim)),
         operands(device, type, rows_, query_width_ + 2 * kv_width_, query_width_ + 2 * kv_width_, Random(50, z.greatest)),
-        before(device, type, rows_ * z.capacity, 2 * kv_width_, 2 * kv_width_, Random(51, z.greatest)),
+        before(device, type, rows_ * z.kv_heads * 2 * z.capacity, z.dim, z.dim, Random(51, z.greatest)),
         cache(before),
         out(device, type, rows_, query_width_),
         angles(device, std::vector<float>(static_cast<size_t>(rows_ * z.dim / 2), 1.0f)),
@@ -67,28 +67,32 @@ class CachedRun {
     for (int64_t n = rows_; n > 0; n--) list.push_back(static_cast<int32_t>(n - 1));
     return list;
   }
-  int64_t row_of(int64_t n, int64_t position) const { return (rows_ - 1 - n) * z_.capacity + position % z_.capacity; }
+  // part: 0 is the key, 1 the value.
+  int64_t row_of(int64_t n, int64_t kv, int64_t part, int64_t position) const {
+    return (((rows_ - 1 - n) * z_.kv_heads + kv) * 2 + part) * z_.capacity + position % z_.capacity;
+  }
 
   // The new token has its place in the cache, and everything else is as it was.
   void check_cache(int64_t n) const {
     for (int64_t place = 0; place < z_.capacity; place++)
-      for (int64_t kv = 0; kv < 2 * z_.kv_heads; kv++)
-        for (int64_t c = 0; c < z_.dim; c++) {
-          const int64_t column = kv / z_.kv_heads * kv_width_ + kv % z_.kv_heads * z_.dim + c, row = row_of(n, place);
-          const bool own = row == row_of(n, z_.positions[n]);
-          ASSERT_EQ(cache.get(row, column), own ? operands.get(n, query_width_ + column) : before.get(row, column));
-        }
+      for (int64_t kv = 0; kv < z_.kv_heads; kv++)
+        for (int64_t part = 0; part < 2; part++)
+          for (int64_t c = 0; c < z_.dim; c++) {
+            const int64_t row = row_of(n, kv, part, place), column = query_width_ + part * kv_width_ + kv * z_.dim + c;
+            const bool own = place == z_.positions[n] % z_.capacity;
+            ASSERT_EQ(cache.get(row, c), own ? operands.get(n, column) : before.get(row, c));
+          }
   }
   void check_query(int64_t n, int64_t h, ErrorSum& error) const {
     const int64_t p = z_.positions[n], seen = std::min({p + 1, z_.capacity, z_.window > 0 ? z_.window : p + 1});
     std::vector<double> sums(static_cast<size_t>(z_.dim), 0.0);
     double mass = 0;
     for (int64_t j = p + 1 - seen; j <= p; j++) {
-      const int64_t row = row_of(n, j), key = z_.kv_of_head[h] * z_.dim;
+      const int64_t key = row_of(n, z_.kv_of_head[h], 0, j), value = row_of(n, z_.kv_of_head[h], 1, j);
       double score = 0;
-      for (int64_t c = 0; c < z_.dim; c++) score += operands.get(n, h * z_.dim + c) * cache.get(row, key + c);
+      for (int64_t c = 0; c < z_.dim; c++) score += operands.get(n, h * z_.dim + c) * cache.get(key, c);
       mass += std::exp2(score);
-      for (int64_t c = 0; c < z_.dim; c++) sums[c] += std::exp2(score) * cache.get(row, kv_width_ + key + c);
+      for (int64_t c = 0; c < z_.dim; c++) sums[c] += std::exp2(score) * cache.get(value, c);
     }
     for (int64_t c = 0; c < z_.dim; c++) error.add(out.get(n, h * z_.dim + c), sums[c] / mass * (0.5 + 0.25 * static_cast<double>(h)));
   }

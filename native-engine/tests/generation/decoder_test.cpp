@@ -110,7 +110,7 @@ TEST(Decoder, PassesOverLayersWithoutHeadsOrUnitsWhichTakeNoCache) {
   const auto pruned = compacted(student);
   uint64_t expected = 0;
   for (const LayerShape& layer : pruned->config().layers)
-    expected += static_cast<uint64_t>(2 * 30 * 2 * padded_width(layer.kv_heads * config.head_dim) * 4);
+    expected += static_cast<uint64_t>(2 * 30 * 2 * layer.kv_heads * padded_width(config.head_dim) * 4);
   EXPECT_EQ(pruned->config().layers.front().kv_heads, 0);
   EXPECT_NEAR(static_cast<double>(Decoder::cache_bytes(pruned->config(), shape)), static_cast<double>(expected),
               128.0 * static_cast<double>(config.layer_count + 1));

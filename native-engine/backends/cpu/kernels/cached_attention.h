@@ -1,4 +1,4 @@
-// Attention of one query over keys and values that lie in a cache, a row a token.
+// Attention of one query over keys and values that lie in a cache: a row a token, and the rows of a head one behind the other.
 #pragma once
 #include "attention.h"
 
@@ -13,24 +13,27 @@ static inline float dot(const T* a, const T* b, int64_t size) {
   return sum_lanes(sum);
 }
 
-// f(index of the token among those that are seen, its row of the cache), from the oldest on.
-template <class F>
-static inline void for_seen_rows(const CachedAttention& op, int64_t sequence, int64_t oldest, int64_t count, F&& f) {
-  const int64_t first = sequence * op.capacity;
-  int64_t place = oldest % op.capacity;
-  for (int64_t i = 0; i < count; i++) {
-    f(i, first + place);
-    if (++place == op.capacity) place = 0;
+// The tokens that are seen: `count` of them from the oldest on, each with its place among the rows of a head.
+struct SeenTokens {
+  int64_t oldest, count, capacity;
+
+  // f(index, place)
+  template <class F>
+  void for_each(F&& f) const {
+    int64_t place = oldest % capacity;
+    for (int64_t i = 0; i < count; i++) {
+      f(i, place);
+      if (++place == capacity) place = 0;
+    }
   }
-}
+};
 
 // out[j] = sum of weights times values, kVectors vectors of them at a time.
 template <class T, int kVectors>
-static inline void weigh_values(const CachedAttention& op, int64_t sequence, int64_t oldest, int64_t count, int64_t column,
-                                const float* weights, float scale, T* out) {
+static inline void weigh_values(const SeenTokens& seen, const T* values, int64_t stride, const float* weights, float scale, T* out) {
   vf sums[kVectors] = {};
-  for_seen_rows(op, sequence, oldest, count, [&](int64_t i, int64_t row) {
-    const T* value = row_ptr<T>(op.cache, row) + column;
+  seen.for_each([&](int64_t i, int64_t place) {
+    const T* value = values + place * stride;
     const vf weight = splat(weights[i]);
     for (int v = 0; v < kVectors; v++) sums[v] += weight * load(value + v * W);
   });
@@ -38,14 +41,13 @@ static inline void weigh_values(const CachedAttention& op, int64_t sequence, int
 }
 
 template <class T>
-static void attend_cached(const CachedAttention& op, int64_t n, int64_t head, int64_t kv_head, int64_t oldest, int64_t count,
+static void attend_cached(const CachedAttention& op, int64_t n, int64_t head, const SeenTokens& seen, const T* keys, const T* values,
                           float* scores) {
-  const AttentionShape& s = op.shape;
-  const int64_t dim = s.head_dim, sequence = host(op.sequences)[n], key = kv_head * dim, value = s.kv_width + kv_head * dim;
-  const T* query = row_ptr<T>(op.operands, n) + HeadColumns{s}.query(head);
+  const int64_t dim = op.shape.head_dim, count = seen.count, stride = op.cache.stride;
+  const T* query = row_ptr<T>(op.operands, n) + HeadColumns{op.shape}.query(head);
   float max = -__builtin_inff();
-  for_seen_rows(op, sequence, oldest, count, [&](int64_t i, int64_t row) {
-    scores[i] = dot(query, row_ptr<T>(op.cache, row) + key, dim);
+  seen.for_each([&](int64_t i, int64_t place) {
+    scores[i] = dot(query, keys + place * stride, dim);
     max = scores[i] > max ? scores[i] : max;
   });
   vf sums = {};
@@ -63,12 +65,11 @@ static void attend_cached(const CachedAttention& op, int64_t n, int64_t head, in
   const float scale = (op.column_scale ? host(op.column_scale)[head * dim] : 1.0f) / sum;
   T* out = row_ptr<T>(op.out, n) + head * dim;
   int64_t j = 0;
-  for (; j + 4 * W <= dim; j += 4 * W) weigh_values<T, 4>(op, sequence, oldest, count, value + j, scores, scale, out + j);
-  for (; j + W <= dim; j += W) weigh_values<T, 1>(op, sequence, oldest, count, value + j, scores, scale, out + j);
+  for (; j + 4 * W <= dim; j += 4 * W) weigh_values<T, 4>(seen, values + j, stride, scores, scale, out + j);
+  for (; j + W <= dim; j += W) weigh_values<T, 1>(seen, values + j, stride, scores, scale, out + j);
   if (j == dim) return;
   vf last = {};
-  for_seen_rows(op, sequence, oldest, count,
-                [&](int64_t at, int64_t row) { last += splat(scores[at]) * load_part(row_ptr<T>(op.cache, row) + value + j, dim - j); });
+  seen.for_each([&](int64_t at, int64_t place) { last += splat(scores[at]) * load_part(values + place * stride + j, dim - j); });
   store_part(out + j, last * scale, dim - j);
 }
 
@@ -80,13 +81,16 @@ static void cached_attention(const CachedAttention& op, int64_t n, int64_t kv_he
     const HeadColumns columns{s};
     const int64_t position = host(op.positions)[n], dim = s.head_dim;
     const T* from = row_ptr<T>(op.operands, n);
-    T* row = row_ptr<T>(op.cache, host(op.sequences)[n] * op.capacity + position % op.capacity);
-    std::memcpy(row + kv_head * dim, from + columns.key(kv_head), dim * sizeof(T));
-    std::memcpy(row + s.kv_width + kv_head * dim, from + columns.value(kv_head), dim * sizeof(T));
+    T* keys = row_ptr<T>(op.cache, CachedAttention::first_row(host(op.sequences)[n], kv_head, s.kv_heads, op.capacity));
+    T* values = keys + op.capacity * op.cache.stride;
+    const int64_t own = position % op.capacity * op.cache.stride;
+    std::memcpy(keys + own, from + columns.key(kv_head), dim * sizeof(T));
+    std::memcpy(values + own, from + columns.value(kv_head), dim * sizeof(T));
     const int64_t most = s.window > 0 && s.window < op.capacity ? s.window : op.capacity;
     const int64_t oldest = position + 1 > most ? position + 1 - most : 0;
+    const SeenTokens seen{oldest, position + 1 - oldest, op.capacity};
     for (int64_t head = 0; head < s.heads; head++)
-      if (host(s.kv_of_head)[head] == kv_head) attend_cached<T>(op, n, head, kv_head, oldest, position + 1 - oldest, scores);
+      if (host(s.kv_of_head)[head] == kv_head) attend_cached<T>(op, n, head, seen, keys, values, scores);
     if (kv_head > 0) return;
     T* out = row_ptr<T>(op.out, n);
     for (int64_t j = s.heads * dim; j < op.out.cols; j++) out[j] = T{};

@@ -28,14 +28,14 @@ __global__ void __launch_bounds__(kCacheThreads) cached_attention_kernel(CachedA
   SIMT_SHARED(float, tops, kCacheWarps);
   SIMT_SHARED(float, masses, kCacheWarps);
   SIMT_SHARED(float, weighted, kCacheWarps* kMostHeadDim);
-  const int64_t n = blockIdx.x, kv = blockIdx.y, position = load(a.positions + n), first = load(a.sequences + n) * a.capacity;
-  const int64_t key = kv * a.dim, value = a.kv_width + kv * a.dim;
+  const int64_t n = blockIdx.x, kv = blockIdx.y, position = load(a.positions + n);
+  const int64_t keys = (load(a.sequences + n) * int64_t{gridDim.y} + kv) * 2 * a.capacity, values = keys + a.capacity;  // first rows
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarpSize, warp = thread / kWarpSize;
   const T* from = a.operands.row(n);
-  T* own = a.cache.row(first + position % a.capacity);
+  const T *own_key = from + a.query_width + kv * a.dim, *own_value = own_key + a.kv_width;
   for (int j = thread; j < a.dim; j += kCacheThreads) {
-    store(own + key + j, load(from + a.query_width + key + j));
-    store(own + value + j, load(from + a.query_width + value + j));
+    store(a.cache.row(keys + position % a.capacity) + j, load(own_key + j));
+    store(a.cache.row(values + position % a.capacity) + j, load(own_value + j));
   }
   __syncthreads();
   const int64_t most = a.window > 0 && a.window < a.capacity ? a.window : a.capacity;
@@ -50,12 +50,12 @@ __global__ void __launch_bounds__(kCacheThreads) cached_attention_kernel(CachedA
       sums[c] = 0;
     }
     for (int64_t p = oldest + warp; p <= position; p += kCacheWarps) {
-      const T* row = a.cache.row(first + p % a.capacity);
+      const T *key = a.cache.row(keys + p % a.capacity), *value = a.cache.row(values + p % a.capacity);
       float score = 0;
       SIMT_UNROLL
       for (int c = 0; c < kLaneValues; c++) {
         const int j = c * kWarpSize + lane;
-        if (j < a.dim) score = fmaf(query[c], load1(row + key + j), score);
+        if (j < a.dim) score = fmaf(query[c], load1(key + j), score);
       }
       score = warp_sum(score);
       const float next = score > top ? score : top, keep = exact_exp2(top - next), weight = exact_exp2(score - next);
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kCacheThreads) cached_attention_kernel(CachedA
       SIMT_UNROLL
       for (int c = 0; c < kLaneValues; c++) {
         const int j = c * kWarpSize + lane;
-        if (j < a.dim) sums[c] = fmaf(sums[c], keep, weight * load1(row + value + j));
+        if (j < a.dim) sums[c] = fmaf(sums[c], keep, weight * load1(value + j));
       }
     }
     if (lane == 0) {
