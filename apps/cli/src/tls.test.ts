@@ -67,7 +67,7 @@ describe('tls init and tls renew', () => {
   it.each([
     ['damaged', '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n', /authority\.key holds no private key that can be used/],
     ['of another authority', keyOf('prime256v1'), /authority\.key is not the private key of the certificate .*authority\.pem/],
-    ['missing', null, /authority\.key holds no private key that can be used: ENOENT/],
+    ['missing', null, /authority\.key holds no private key that can be used: there is no file/],
   ])('use no key of an authority that is %s, and name a way that works', async (_, key, words) => {
     const file = join(dir, 'authority.key');
     rmSync(file, { force: true });

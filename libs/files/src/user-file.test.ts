@@ -55,6 +55,8 @@ test('so it is where it is only looked at, and where it is read at once', async 
     ['/dev/zero', 'FILE_NOT_REGULAR'],
     [folder, 'FILE_NOT_REGULAR'],
     [path, 'FILE_TOO_LARGE'],
+    [join(folder, 'nothing'), 'FILE_NOT_FOUND'],
+    [join(path, 'below'), 'FILE_NOT_FOUND'],
   ] as const) {
     await expect(requireUserFile(wrong, 4)).rejects.toMatchObject({ code });
     expect(() => readUserFileSync(wrong, 4)).toThrow(expect.objectContaining({ code }) as Error);

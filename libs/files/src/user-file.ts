@@ -1,8 +1,8 @@
 // Opens files that a user names. Such a path may lead to anything: a FIFO would block the reader for ever, /dev/zero never
 // ends, a folder has no bytes. So the open itself never blocks, and what was opened must be a regular file. Links are
 // followed: Hugging Face's cache consists of them.
-import { closeSync, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
-import { constants, lstat, open, type FileHandle } from 'node:fs/promises';
+import { closeSync, fstatSync, lstatSync, openSync, readFileSync, type Stats } from 'node:fs';
+import { constants, open, type FileHandle } from 'node:fs/promises';
 
 export type UserFileErrorCode = 'FILE_NOT_FOUND' | 'FILE_UNUSABLE' | 'FILE_NOT_REGULAR' | 'FILE_TOO_LARGE';
 
@@ -12,8 +12,9 @@ export class UserFileError extends Error {
     readonly code: UserFileErrorCode,
     message: string,
     readonly path: string,
+    options?: ErrorOptions,
   ) {
-    super(message);
+    super(message, options);
     this.name = new.target.name;
   }
 }
@@ -24,7 +25,7 @@ export async function openUserFile(path: string): Promise<FileHandle> {
   try {
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    throw await openError(error as NodeJS.ErrnoException, path);
+    throw openError(error as NodeJS.ErrnoException, path);
   }
   try {
     const found = await file.stat();
@@ -64,9 +65,14 @@ export async function readUserFile(path: string, limitBytes: number, signal?: Ab
   return Buffer.concat(chunks, bytes);
 }
 
-/** The same at once, for small files that are needed before anything else. @throws UserFileError, or the system's own error */
+/** The same at once, for small files that are needed before anything else. @throws UserFileError */
 export function readUserFileSync(path: string, limitBytes: number): Buffer {
-  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  let file: number;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    throw openError(error as NodeJS.ErrnoException, path);
+  }
   try {
     const found = fstatSync(file);
     if (!found.isFile()) throw notRegular(path, kindOf(found));
@@ -105,21 +111,26 @@ async function* chunksOf(file: FileHandle, path: string, signal?: AbortSignal): 
   }
 }
 
-async function openError(error: NodeJS.ErrnoException, path: string): Promise<UserFileError> {
+function openError(error: NodeJS.ErrnoException, path: string): UserFileError {
   switch (error.code) {
     case 'ENOENT':
     case 'ENOTDIR': {
-      const isLink = await lstat(path).then(
-        (found) => found.isSymbolicLink(),
-        () => false,
-      );
+      const isLink = isSymbolicLink(path);
       const what = isLink ? `${path} is a link to a file that is not there` : `there is no file ${path}`;
       return new UserFileError('FILE_NOT_FOUND', what, path);
     }
     case 'ENXIO': // what opening a socket, or a device without a driver, gives
       return notRegular(path, 'a socket or a device');
     default:
-      return new UserFileError('FILE_UNUSABLE', `can't read ${path}: ${error.message}`, path);
+      return new UserFileError('FILE_UNUSABLE', `can't read ${path}: ${error.message}`, path, { cause: error });
+  }
+}
+
+function isSymbolicLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink();
+  } catch {
+    return false;
   }
 }
 

@@ -87,7 +87,7 @@ export function announcement(dataFolder: string): Announcement | null {
       ...(isAnnouncedTls(tls) ? { tls } : {}),
     };
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') throw unreadable(dataFolder, error);
     return error instanceof SyntaxError ? {} : null; // met half written
   }
