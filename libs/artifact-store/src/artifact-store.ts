@@ -61,7 +61,7 @@ export interface Incoming {
 export interface OwnerNote {
   /** null: no server has worked with these artifacts. */
   read(): Promise<string | null>;
-  /** Whole or not at all. Without `mayReplace`, the first of several servers wins. */
+  /** Writes the name whole or not at all. Where several servers write without `mayReplace`, the name of the first one stays. */
   write(name: string, mayReplace: boolean): Promise<void>;
 }
 
@@ -88,7 +88,7 @@ export interface ArtifactStore {
   strangers(): AsyncIterable<string>;
   /** Where the bytes lie, for as long as they are artifacts; folder store only. */
   pathOf?(digest: string): string;
-  /** A file of this machine that has the bytes now, for a reader who checks them; null: there is none. A cache may remove it later. */
+  /** A file of this machine that has the bytes now; null: no file has them. The reader checks them. A cache may remove the file later. */
   fileOf(digest: string): string | null;
   /** A folder of this machine for what can be made again from artifacts. */
   readonly sideFolder: string;

@@ -29,7 +29,7 @@ export class FolderOwner implements OwnerNote {
       await writeFile(draft, `${name}\n`);
       await syncPath(draft);
       if (mayReplace) await rename(draft, this.file);
-      else await link(draft, this.file); // whole or not at all, and only the first of several servers
+      else await link(draft, this.file); // the name is there whole or not at all, and that of the first server stays
       await syncPath(this.folder);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;

@@ -12,7 +12,7 @@ import { FolderIncoming } from './folder-incoming.js';
 import { FolderQuarantine } from './folder-quarantine.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from './media-type.js';
 import { FolderOwner } from './folder-owner.js';
-import { CHUNK_BYTES, readChunks } from './read-chunks.js';
+import { CHUNK_BYTES, conditionOf, readChunks } from './read-chunks.js';
 import { syncPath } from './sync-path.js';
 import { ofSource, SourceError, writeAll } from './write-all.js';
 
@@ -185,16 +185,8 @@ class FolderStore implements ArtifactStore {
     }
   }
 
-  async verify(digest: string): Promise<ArtifactCondition> {
-    try {
-      for await (const _ of this.open(digest)); // reading to the end checks the bytes
-      return 'ok';
-    } catch (error) {
-      const { code } = error as ArtifactStoreError;
-      if (code === 'ARTIFACT_MISSING') return 'missing';
-      if (code === 'ARTIFACT_CORRUPT') return 'corrupt';
-      throw error;
-    }
+  verify(digest: string): Promise<ArtifactCondition> {
+    return conditionOf(this.open(digest));
   }
 
   async delete(digest: string): Promise<boolean> {

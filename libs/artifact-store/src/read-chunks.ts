@@ -1,4 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
+import type { ArtifactCondition } from './artifact-store.js';
+import type { ArtifactStoreError } from './artifact-store.errors.js';
 
 export const CHUNK_BYTES = 1 << 20;
 
@@ -9,5 +11,18 @@ export async function* readChunks(file: FileHandle, offset = 0, chunkBytes = CHU
     if (bytesRead === 0) return;
     position += bytesRead;
     yield buffer.subarray(0, bytesRead);
+  }
+}
+
+/** The condition of an artifact, by reading its bytes to their end, which checks them. */
+export async function conditionOf(bytes: AsyncIterable<Uint8Array>): Promise<ArtifactCondition> {
+  try {
+    for await (const _ of bytes);
+    return 'ok';
+  } catch (error) {
+    const { code } = error as ArtifactStoreError;
+    if (code === 'ARTIFACT_MISSING') return 'missing';
+    if (code === 'ARTIFACT_CORRUPT') return 'corrupt';
+    throw error;
   }
 }

@@ -102,7 +102,7 @@ export function dataPaths(text: string, before: string[] = []): string[] {
 export function existingFolders(path: string, before: string[] = []): string[] {
   const folder = absolutePath(path);
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
-    throw new InvalidArgumentError(`An existing folder is allowed: ${folder} is none.`);
+    throw new InvalidArgumentError(`${folder} is not a folder; an existing folder is allowed.`);
   return [...before, folder];
 }
 

@@ -13,7 +13,7 @@ const DAY_MS = 86_400_000;
 const days = (count: number): string => new Date(Date.now() + count * DAY_MS).toISOString();
 
 let made: number;
-/** @param shown the token that the file holds, or why it is none */
+/** @param shown the token that the file holds, or the code by which it is refused */
 function token(shown: { role: string; expiresAt: string } | string): FleetToken {
   const keeper = {
     shown: () => {
@@ -30,7 +30,7 @@ beforeEach(() => {
 });
 const held = (): string => readFileSync(file, 'utf8').trim();
 
-it('is made where there is none, for its user alone', async () => {
+it('is made where the file is missing, for its user alone', async () => {
   rmSync(file);
   await token('TOKENS_UNKNOWN').ensure();
   expect([held(), statSync(file).mode & 0o777]).toEqual(['espalier_new_1', 0o600]);

@@ -46,7 +46,7 @@ export class FileCache {
     return cache;
   }
 
-  /** The file as it lies there, for a reader who checks it; null: there is none. */
+  /** The file as it lies there, unchecked; null: the cache has no such file. */
   fileOf(digest: string): string | null {
     const path = this.pathOf(digest);
     const mark = markOf(path);
@@ -55,7 +55,7 @@ export class FileCache {
     return path;
   }
 
-  /** A file with the bytes of its digest; null: there is none. A damaged one is removed. */
+  /** The file, after its bytes were compared with the digest; null: the cache has no such file. A damaged file is removed. */
   async wholeFileOf(digest: string): Promise<string | null> {
     const path = this.pathOf(digest);
     const mark = markOf(path);

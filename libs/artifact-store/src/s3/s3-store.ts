@@ -16,7 +16,7 @@ import { ArtifactStoreError, toArtifactError } from '../artifact-store.errors.js
 import { isDigest, requireDigest } from '../digest.js';
 import { FolderIncoming } from '../folder-incoming.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
-import { CHUNK_BYTES, readChunks } from '../read-chunks.js';
+import { CHUNK_BYTES, conditionOf, readChunks } from '../read-chunks.js';
 import { StoreReach } from '../store-reach.js';
 import { ofSource, SourceError, writeAll } from '../write-all.js';
 import { CacheCopy } from './cache-copy.js';
@@ -127,16 +127,8 @@ class S3Store implements ArtifactStore {
   }
 
   /** Reads the bucket: a whole copy in the cache is no proof. */
-  async verify(digest: string): Promise<ArtifactCondition> {
-    try {
-      for await (const _ of this.fromBucket(digest, 0, CHUNK_BYTES, false)); // reading to the end checks the bytes
-      return 'ok';
-    } catch (error) {
-      const { code } = error as ArtifactStoreError;
-      if (code === 'ARTIFACT_MISSING') return 'missing';
-      if (code === 'ARTIFACT_CORRUPT') return 'corrupt';
-      throw error;
-    }
+  verify(digest: string): Promise<ArtifactCondition> {
+    return conditionOf(this.fromBucket(digest, 0, CHUNK_BYTES, false));
   }
 
   async delete(digest: string): Promise<boolean> {

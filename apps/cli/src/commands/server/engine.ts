@@ -36,7 +36,7 @@ export function registerEngine(program: Command): void {
     .option('--name <name>', 'how the server calls the engine (default: the name of this machine)')
     .option('--device <name>', 'that it computes on (default: auto, the first that can be used)')
     .option('--devices <names>', 'several devices alike, which compute the steps of a run together, e.g. cuda:0,cuda:1', deviceList)
-    .option('--cards <n>', 'instead of names: so many of the devices that can be used', cardCount)
+    .option('--cards <n>', 'instead of names: this number of the devices that can be used', cardCount)
     .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices)', threadCount)
     .option('--idle-timeout <seconds>', 'end after so long without work (default: stay)', positiveNumber);
   examples(engine, [

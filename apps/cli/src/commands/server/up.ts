@@ -85,7 +85,7 @@ export function registerUp(program: Command): void {
       deviceNames,
     )
     .option('--devices <names>', 'several alike, that compute the steps of a run together: cuda:0,cuda:1; may be given again', deviceList)
-    .option('--cards <n>', 'instead of names: so many devices in each engine, of those that can be used (default: 1)', cardCount)
+    .option('--cards <n>', 'instead of names: this number of devices in each engine, of those that can be used (default: 1)', cardCount)
     .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices of the engines)', threadCount)
     .option(
       '--allow-insecure-remote',
