@@ -11,13 +11,15 @@ export interface EngineFiles {
 }
 
 export function engineCommand({ command, cpus, idleSeconds, tlsCa, slurm }: FleetSettings, files: EngineFiles, engine: string): string[] {
+  // A job sees its own cards only, from number 0 on. It never computes on the processor in their place.
+  const devices = slurm?.cards == null ? ['cpu'] : Array.from({ length: slurm.cards.count }, (_, card) => `cuda:${card}`);
   const options: [string, string | number | null][] = [
     ['--join', files.join],
     ['--token-file', files.tokenFile],
     ['--tls-ca', tlsCa],
     ['--name', engine],
-    ['--device', slurm?.gres == null ? 'cpu' : 'cuda:0'], // a job with a card never computes on the processor in its place
-    ['--threads', cpus],
+    ['--device', devices.join('+')],
+    ['--threads', Math.max(1, Math.floor(cpus / devices.length))], // of each device
     ['--idle-timeout', idleSeconds],
   ];
   const words = options.flatMap(([option, value]) => (value === null ? [] : [option, String(value)]));

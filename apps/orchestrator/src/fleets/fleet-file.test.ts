@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { engineCommand } from './engine-command.js';
 import { readFleetFile } from './fleet-file.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'fleets-'));
@@ -23,7 +24,7 @@ const lines = (change: Record<string, string | null>, base: Record<string, strin
 it('a file says what jobs ask for, and how engines reach the server', () => {
   const text = lines({
     partitions: '[gpu, low]',
-    gpus: 'a100:1',
+    gpus: 'a100:4',
     memory_gb: '64',
     time_limit_minutes: '60',
     tls_ca: 'tls/a.pem',
@@ -45,13 +46,23 @@ it('a file says what jobs ask for, and how engines reach the server', () => {
     tlsCa: join(folder, 'tls/a.pem'),
     slurm: {
       partitions: ['gpu', 'low'],
-      gres: 'gpu:a100:1',
+      cards: { type: 'a100', count: 4 },
       memoryGb: 64,
       timeLimitMinutes: 60,
       warningSeconds: 60,
       options: ['--qos=low'],
     },
   });
+});
+
+it.each([
+  ['none', '', ['cpu', '8']],
+  ['one', 'gpus: 1\n', ['cuda:0', '8']],
+  ['three of a type', 'gpus: a100:3\n', ['cuda:0+cuda:1+cuda:2', '2']],
+])('an engine computes on the cards of its job, and has the processors of each: %s', (_, gpus, [device, threads]) => {
+  const words = engineCommand(read(lines({}) + gpus)!, { join: 'x', tokenFile: 'y' }, 'slurm-1');
+  const valueOf = (option: string): string => words[words.indexOf(option) + 1]!;
+  expect([valueOf('--device'), valueOf('--threads')]).toEqual([device, threads]);
 });
 
 it('a fleet of this machine needs its number and its threads', () => {
@@ -85,7 +96,8 @@ it.each<[Record<string, string | null>, RegExp]>([
   [{ name: 'My Fleet' }, /^fleet\.yaml:5: name: at most 20 small letters/],
   [{ command: 'espalier engine' }, /^fleet\.yaml:5: command: a list of words/],
   [{ partitions: '[a;b]' }, /^fleet\.yaml:5: partitions: names of letters.*not "a;b"/],
-  [{ gpus: '2' }, /^fleet\.yaml:5: gpus: an engine of a fleet computes on one card: 1 is allowed, or TYPE:1/],
+  [{ gpus: '0' }, /^fleet\.yaml:5: gpus: 1 to 16 cards for each engine are allowed: N, or TYPE:N/],
+  [{ gpus: 'a100:17' }, /^fleet\.yaml:5: gpus: 1 to 16 cards/],
   [{ sbatch: '--qos=low' }, /^fleet\.yaml:5: sbatch: a list is needed/],
   [{ sbatch: '[-p gpu]' }, /^fleet\.yaml:5: sbatch: "-p gpu": options in one word are allowed, as --account=lab/],
   [{ sbatch: '[script.sh]' }, /^fleet\.yaml:5: sbatch: "script\.sh"/],

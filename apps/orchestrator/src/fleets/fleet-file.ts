@@ -38,8 +38,8 @@ export interface FleetSettings {
 export interface SlurmSettings {
   /** The first that has room is taken; an empty list: the cluster's default. */
   partitions: readonly string[];
-  /** One card, as `--gres` names it: "gpu:1", "gpu:a100:1"; null: none. */
-  gres: string | null;
+  /** Cards of each engine, which compute the steps of its run together; null: it computes on the processor. */
+  cards: { type: string | null; count: number } | null;
   memoryGb: number | null;
   timeLimitMinutes: number | null;
   /** So long before the time limit an engine is told to end. */
@@ -56,7 +56,8 @@ const WORDS_MAX = 32;
 const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60 };
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
 const PARTITION = /^[A-Za-z0-9][\w.-]{0,63}$/;
-const GPU = /^(?:([A-Za-z0-9][\w.-]{0,63}):)?1$/;
+const CARDS = /^(?:([A-Za-z0-9][\w.-]{0,63}):)?([1-9]\d?)$/;
+const CARDS_MAX = 16;
 /** An option and its value are one word, so that no word is taken for the name of a script. */
 const SBATCH_OPTION = /^--([a-z][a-z0-9-]*)(=[^\0\n\r]*)?$/;
 /** The fleet sets these, or finds its jobs by them. Other forms of a job are none that one engine runs in. */
@@ -154,7 +155,7 @@ class FleetReader extends YamlReader {
     }
     return {
       partitions: given('partitions', (pair) => this.partitionsOf(pair), [] as string[]),
-      gres: given<string | null>('gpus', (pair) => this.gresOf(pair), null),
+      cards: given<SlurmSettings['cards']>('gpus', (pair) => this.cardsOf(pair), null),
       memoryGb: orNull('memory_gb', 65_536),
       timeLimitMinutes,
       warningSeconds,
@@ -223,11 +224,11 @@ class FleetReader extends YamlReader {
     );
   }
 
-  private gresOf(pair: Pair): string {
-    const text = this.textOf(pair, 'gpus', 'a card');
-    const found = GPU.exec(text);
-    if (found === null) throw this.wrong(pair, 'gpus', 'an engine of a fleet computes on one card: 1 is allowed, or TYPE:1');
-    return found[1] === undefined ? 'gpu:1' : `gpu:${found[1]}:1`;
+  private cardsOf(pair: Pair): SlurmSettings['cards'] {
+    const [, type, digits] = CARDS.exec(this.textOf(pair, 'gpus', 'a number of cards')) ?? [];
+    const count = Number(digits);
+    if (!(count <= CARDS_MAX)) throw this.wrong(pair, 'gpus', `1 to ${CARDS_MAX} cards for each engine are allowed: N, or TYPE:N`);
+    return { type: type ?? null, count };
   }
 
   private optionsOf(pair: Pair): string[] {

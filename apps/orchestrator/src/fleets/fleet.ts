@@ -136,7 +136,7 @@ export class Fleet implements EngineSource {
   async planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse> {
     const { slurm, cpus } = this.settings!;
     const plan = await this.questions.ask((client) => client.planMemory(sessionOptions(run, cpus)));
-    const isKnown = slurm !== null && slurm.gres === null && slurm.memoryGb !== null;
+    const isKnown = slurm !== null && slurm.cards === null && slurm.memoryGb !== null;
     if (this.settings!.kind === 'local') return plan;
     const availableBytes = isKnown ? BigInt(slurm.memoryGb! * GB) : plan.totalBytes;
     return { ...plan, availableBytes, hostAvailableBytes: plan.hostBytes };

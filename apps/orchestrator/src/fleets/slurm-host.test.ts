@@ -7,7 +7,14 @@ import { jobOf, jobScript, sbatchArguments, SlurmHost, type SlurmJobs } from './
 
 const JOBS: SlurmJobs = {
   ...{ fleetId: 'abc', specId: 'def', cpus: 8, logs: '/a folder/50%' },
-  settings: { partitions: ['gpu', 'low'], gres: 'gpu:1', memoryGb: 64, timeLimitMinutes: 60, warningSeconds: 90, options: ['--qos=low'] },
+  settings: {
+    partitions: ['gpu', 'low'],
+    cards: { type: 'a100', count: 2 },
+    memoryGb: 64,
+    timeLimitMinutes: 60,
+    warningSeconds: 90,
+    options: ['--qos=low'],
+  },
   commandOf: (engine) => ['/opt/engine', '--name', engine],
 };
 
@@ -15,7 +22,7 @@ it('a job asks for what the fleet says, and bears its mark', () => {
   expect(sbatchArguments(JOBS, 'slurm-1')).toEqual([
     ...['--parsable', '--no-requeue', '--job-name=espalier-slurm-1', '--comment=espalier:abc:def:slurm-1'],
     ...['--output=/a folder/50%%/slurm-1-%j.log', '--nodes=1', '--ntasks=1', '--cpus-per-task=8', '--partition=gpu,low'],
-    ...['--gres=gpu:1', '--mem=64G', '--time=60', '--signal=B:TERM@90', '--qos=low'],
+    ...['--gres=gpu:a100:2', '--mem=64G', '--time=60', '--signal=B:TERM@90', '--qos=low'],
   ]);
 });
 

@@ -66,7 +66,7 @@ export class SlurmHost implements JobHost {
 }
 
 export function sbatchArguments({ fleetId, specId, settings, cpus, logs }: SlurmJobs, engine: string): string[] {
-  const { partitions, gres, memoryGb, timeLimitMinutes, warningSeconds, options } = settings;
+  const { partitions, cards, memoryGb, timeLimitMinutes, warningSeconds, options } = settings;
   const asked: [string, string | number | null][] = [
     ['job-name', `espalier-${engine}`],
     ['comment', commentOf(fleetId, specId, engine)],
@@ -75,7 +75,7 @@ export function sbatchArguments({ fleetId, specId, settings, cpus, logs }: Slurm
     ['ntasks', 1],
     ['cpus-per-task', cpus],
     ['partition', partitions.length === 0 ? null : partitions.join(',')],
-    ['gres', gres],
+    ['gres', cards && ['gpu', ...(cards.type === null ? [] : [cards.type]), cards.count].join(':')],
     ['mem', memoryGb === null ? null : `${memoryGb}G`],
     ['time', timeLimitMinutes],
     // The engine is told in time, and hands in its segment.
