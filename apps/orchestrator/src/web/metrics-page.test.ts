@@ -17,6 +17,7 @@ function page(): { page: MetricsPage; asked: () => number } {
     },
     { slots: [slot] },
     { waiting: [] },
+    { view: { jobs: [{ stage: 'waiting' }, { stage: 'waiting' }, { stage: 'ending' }], problem: new Error('no sbatch') } },
     { held: true },
     { missing: null },
     { canRecord: true },
@@ -37,6 +38,12 @@ test('a figure that can not be read has no value, and the others have theirs', a
   expect(valueOf(text, 'espalier_recording_blocked_seconds')).toEqual([]);
   expect(valueOf(text, 'espalier_disk_free_bytes')).toEqual([expect.stringMatching(/^espalier_disk_free_bytes\{folder="artifacts"\} \d+/)]);
   expect(valueOf(text, 'espalier_artifacts_reachable')).toEqual(['espalier_artifacts_reachable 0']);
+  expect(valueOf(text, 'espalier_fleet_reachable')).toEqual(['espalier_fleet_reachable 0']);
+  expect(valueOf(text, 'espalier_fleet_jobs{')).toEqual([
+    'espalier_fleet_jobs{stage="waiting"} 2',
+    'espalier_fleet_jobs{stage="running"} 0',
+    'espalier_fleet_jobs{stage="ending"} 1',
+  ]);
   expect(valueOf(text, 'espalier_unrecorded_steps')).toEqual(['espalier_unrecorded_steps 3']);
   expect(valueOf(text, 'espalier_engine_losses_total')).toEqual(['espalier_engine_losses_total{engine="engine-1"} 2']);
 });

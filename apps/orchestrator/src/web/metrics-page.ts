@@ -11,6 +11,7 @@ import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import { SLOT_STATUSES, type EngineSlot } from '../engine-pool/engine-slot.js';
 import { lookAt } from '../engine-pool/look-at.js';
+import { Fleet } from '../fleets/fleet.js';
 import { Tallies } from '../monitoring/tallies.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StorageWatch } from '../storage/storage-watch.js';
@@ -43,6 +44,7 @@ export class MetricsPage {
     @Inject(LiveProgress) private readonly live: LiveProgress,
     @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
+    @Inject(Fleet) private readonly fleet: Pick<Fleet, 'view'>,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StoreCondition) private readonly condition: StoreCondition,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
@@ -149,6 +151,12 @@ export class MetricsPage {
     ];
   }
 
+  private fleetJobs(): Value[] {
+    const { view } = this.fleet;
+    if (view === null) return [];
+    return ['waiting', 'running', 'ending'].map((stage) => [{ stage }, view.jobs.filter((job) => job.stage === stage).length]);
+  }
+
   private ofEngines(): Figure[] {
     return [
       {
@@ -156,6 +164,17 @@ export class MetricsPage {
         help: 'Engines by their status.',
         labels: ['status'],
         read: () => SLOT_STATUSES.map((one) => [{ status: snakeCase(one) }, this.pool.slots.filter(({ status }) => status === one).length]),
+      },
+      {
+        name: 'espalier_fleet_jobs',
+        help: 'Jobs of the fleet by their stage; no value without a fleet.',
+        labels: ['stage'],
+        read: () => this.fleetJobs(),
+      },
+      {
+        name: 'espalier_fleet_reachable',
+        help: 'Whether the fleet can be asked for engines (1), or does not answer or refuses (0); always 1 without a fleet.',
+        read: () => Number((this.fleet.view?.problem ?? null) === null),
       },
       {
         name: 'espalier_engine_losses_total',
