@@ -16,6 +16,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "device/registry.h"
@@ -190,13 +191,16 @@ struct OpCase {
   double tolerance() const { return type == DType::kF32 ? 2e-6 : 6e-3; }
 };
 
-// Every set of kernels of every device that can be used, in both compute dtypes, with three threads of the host.
+// Every set of kernels of every device that can be used, in both compute dtypes, with three threads of the host. Devices of one model
+// compute alike, so the first one stands for all.
 inline std::vector<OpCase> op_cases() {
   std::vector<OpCase> cases;
   for (const BackendKind* kind : backend_kinds()) {
     const std::vector<DeviceDescription> devices = kind->devices();
+    std::set<std::string> models;
     for (size_t i = 0; i < devices.size(); i++)
-      for (const std::string& kernels : devices[i].problem.empty() ? devices[i].kernels : std::vector<std::string>{})
+      for (const std::string& kernels :
+           devices[i].problem.empty() && models.insert(devices[i].model).second ? devices[i].kernels : std::vector<std::string>{})
         for (DType t : {DType::kF32, DType::kBF16}) cases.push_back({{kind->name(), static_cast<int>(i), 3, kernels}, t});
   }
   return cases;
