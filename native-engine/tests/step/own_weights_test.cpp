@@ -122,7 +122,9 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
 TEST_P(OwnWeights, ComputeWhatLoraDid) {
   EXPECT_TRUE(own.has_own_weights());
   EXPECT_EQ(own.step, lora.step);
-  EXPECT_NEAR(evaluated(own, ComputeDType::kF32), evaluated(lora, ComputeDType::kF32), 2e-6);
+  // LoRA is folded in with one rounding a weight, 6e-8 of it, and so is what follows from the weights.
+  const double with_lora = evaluated(lora, ComputeDType::kF32);
+  EXPECT_NEAR(evaluated(own, ComputeDType::kF32), with_lora, 2e-7 * with_lora);
   EXPECT_NEAR(evaluated(own, ComputeDType::kBF16), evaluated(lora, ComputeDType::kBF16), 3e-2);
 }
 
