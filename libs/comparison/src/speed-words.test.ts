@@ -3,12 +3,18 @@ import { speedWords, spreadWords } from './speed-words.js';
 
 test('above 1 is faster, below 1 slower', () => {
   expect(speedWords({ times: 1.62, low: 1.58, high: 1.66 })).toBe('1.6x faster');
-  expect(speedWords({ times: 0.8, low: 0.79, high: 0.81 })).toBe('1.3x slower');
+  expect(speedWords({ times: 0.8, low: 0.79, high: 0.81 })).toBe('1.25x slower');
 });
 
 test('no digit is shown that the spread does not allow', () => {
   expect(speedWords({ times: 1.624, low: 1.62, high: 1.63 })).toBe('1.62x faster');
-  expect(speedWords({ times: 2.42, low: 2.1, high: 2.9 })).toBe('2x faster');
+  expect(speedWords({ times: 2.2, low: 1.9, high: 2.5 })).toBe('2x faster');
+});
+
+test('the number lies within its interval', () => {
+  expect(speedWords({ times: 1.53, low: 1.43, high: 1.65 })).toBe('1.5x faster');
+  expect(speedWords({ times: 2.42, low: 2.1, high: 2.9 })).toBe('2.4x faster');
+  expect(speedWords({ times: 1.6249, low: 1.6248, high: 1.625 })).toBe('1.62x faster');
 });
 
 test('a wide interval around 1 tells nothing', () => {

@@ -11,16 +11,16 @@ export interface SpeedUp {
 const WIDEST_AS_FAST = 0.1;
 
 /**
- * "1.6x faster", "1.3x slower", "as fast", "too noisy to tell"; only digits that the spread allows, unless the first one would hide a
- * difference.
+ * "1.6x faster", "1.3x slower", "as fast", "too noisy to tell"; only digits that the spread allows, and as many as keep the number within
+ * its interval.
  */
 export function speedWords({ times, low, high }: SpeedUp): string {
   if (!(times > 0)) return 'too noisy to tell';
   if (low <= 1 && high >= 1) return high - low > WIDEST_AS_FAST ? 'too noisy to tell' : 'as fast';
   const [factor, from, to] = times > 1 ? [times, low, high] : [1 / times, 1 / high, 1 / low];
-  const allowed = digitsFor((to - from) / 2);
-  const rounded = [allowed, 1, 2].map((digits) => factor.toFixed(digits)).find((text) => Number(text) !== 1);
-  return rounded === undefined ? 'as fast' : `${rounded}x ${times > 1 ? 'faster' : 'slower'}`;
+  const texts = [digitsFor((to - from) / 2), 1, 2].map((digits) => factor.toFixed(digits));
+  const inside = texts.find((text) => Number(text) !== 1 && Number(text) >= from && Number(text) <= to) ?? texts.at(-1)!;
+  return Number(inside) === 1 ? 'as fast' : `${inside}x ${times > 1 ? 'faster' : 'slower'}`;
 }
 
 /** "1.58 to 1.66": where the ratio of many more rounds would lie. */

@@ -72,7 +72,9 @@ export class RunRenderer {
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
     if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
       const target = percent(now.settings?.targetSparsity ?? 0, 0);
-      say(`target of ${target} reached at step ${now.targetReachedStep}; teachers now go from weak to strong`);
+      // With the recipe distill the intact model instructs throughout.
+      const change = now.settings?.recipe === v1.Recipe.RECIPE_NUTEPRUNE ? '; teachers now go from weak to strong' : '';
+      say(`target of ${target} reached at step ${now.targetReachedStep}${change}`);
     }
     if (now.skippedSteps > before.skippedSteps)
       say(this.output.style('yellow', `${howMany(now.skippedSteps, 'step')} skipped so far (values not finite)`));
