@@ -157,7 +157,7 @@ TEST_F(SeveralDevices, RecoveryWithDropoutAndARefitEndsInTheBitsOfOne) {
   EXPECT_EQ(digest(4), one);
 }
 
-TEST_F(SeveralDevices, AFailureOfOneIsToldAndLeavesTheOthersInOrder) {
+TEST_F(SeveralDevices, AGradientThatIsNotFiniteSkipsTheStepOfAllDevices) {
   const auto trainer = session(processor, 4);
   run(*trainer, segment(0, 1));
   change_state(*trainer, [](TrainState& state) { state.params()[5] = NAN; });
