@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { TestServer, unary } from './harness/server.js';
+import { isEmpty, TestServer } from './harness/server.js';
 
 const HANGS_AFTER_MS = 240_000;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
@@ -34,17 +34,6 @@ async function serverWith(more = ''): Promise<TestServer> {
   return server;
 }
 
-async function fleetUntil(server: TestServer, wanted: (fleet: v1.Fleet) => boolean): Promise<v1.Fleet> {
-  let fleet: v1.Fleet | undefined;
-  for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
-    ({ fleet } = await unary<v1.ListEnginesResponse>((done) => server.engineService.listEngines({}, done)));
-    if (wanted(fleet!)) return fleet!;
-    await sleep(50);
-  }
-  throw new Error(`the fleet did not get there: ${JSON.stringify(fleet)}\n${server.logTail()}`);
-}
-const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;
-
 /** It ends its step first. */
 async function untilGone(pid: number): Promise<void> {
   for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
@@ -65,7 +54,7 @@ describe('a fleet of this machine', () => {
   });
 
   const pidOfEngine = async (): Promise<number> =>
-    Number((await fleetUntil(server, ({ jobs }) => jobs.some(({ joined }) => joined))).jobs[0]!.id);
+    Number((await server.fleetUntil(({ jobs }) => jobs.some(({ joined }) => joined))).jobs[0]!.id);
   const endsTheSame = async (signal: NodeJS.Signals): Promise<v1.Run> => {
     const run = await server.disturbed({
       launch: () => server.launch(RUN),
@@ -84,13 +73,13 @@ describe('a fleet of this machine', () => {
     const runs = await Promise.all([1, 2, 3].map(() => server.launch(RUN)));
     let [most, areOver] = [0, false];
     const completed = Promise.all(runs.map(({ runId }) => server.completed(runId))).finally(() => (areOver = true));
-    await fleetUntil(server, ({ jobs }) => {
+    await server.fleetUntil(({ jobs }) => {
       most = Math.max(most, jobs.length);
       return areOver;
     });
     expect(most).toBe(2);
     expect((await completed).map(({ stateDigest }) => stateDigest)).toEqual([alone, alone, alone]);
-    const { ended, problem } = await fleetUntil(server, isEmpty);
+    const { ended, problem } = await server.fleetUntil(isEmpty);
     expect(ended.every(({ state, joined }) => state === 'COMPLETED' && joined)).toBe(true);
     expect(problem).toBeUndefined();
     expect(await server.engines()).toEqual([]);
@@ -115,7 +104,7 @@ describe('a fleet of this machine', () => {
 
   it('goes on when an engine was killed, and says how it ended', async () => {
     await endsTheSame('SIGKILL');
-    expect((await fleetUntil(server, isEmpty)).ended).toContainEqual(expect.objectContaining({ state: 'FAILED', reason: 'SIGKILL' }));
+    expect((await server.fleetUntil(isEmpty)).ended).toContainEqual(expect.objectContaining({ state: 'FAILED', reason: 'SIGKILL' }));
   });
 
   it('ends with a server that is killed, and the run goes on at its next start', async () => {
@@ -127,7 +116,7 @@ describe('a fleet of this machine', () => {
     await untilGone(pid);
     await server.start();
     expect((await server.completed(runId)).stateDigest).toBe(alone);
-    await fleetUntil(server, isEmpty);
+    await server.fleetUntil(isEmpty);
   });
 });
 
@@ -138,7 +127,7 @@ it('a fleet whose engines do not come up tries a few times, and says what the la
   expect(waits.waitingFor!.message).toMatch(
     /\(FAILED, exit code 3\) before its engine joined; its output: .*local-\w+\.log; the next try is at/,
   );
-  const { problem, ended } = await fleetUntil(server, ({ ended: all }) => all.length >= 2);
+  const { problem, ended } = await server.fleetUntil(({ ended: all }) => all.length >= 2);
   expect(problem!.code).toBe('FLEET_JOB_FAILED');
   expect(ended).toHaveLength(2);
 });

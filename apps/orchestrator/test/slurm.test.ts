@@ -2,13 +2,11 @@
 // the runs go on and end in the bits of an undisturbed one, and no job is left over or asked for twice.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError, v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { isOver, TestServer, unary } from './harness/server.js';
+import { isEmpty, isOver, TestServer, unary } from './harness/server.js';
 import { TestSlurm, whyNoSlurm } from './harness/slurm.js';
 
-const HANGS_AFTER_MS = 240_000;
 /** Long enough for Slurm to preempt its job. */
 const RUN: Partial<v1.RunSettings> = { totalSteps: 800, warmupSteps: 400 };
 const why = whyNoSlurm();
@@ -42,21 +40,11 @@ if (why !== null) process.stderr.write(`${why}\n`);
     await slurm?.stop();
   });
 
-  async function fleetUntil(wanted: (fleet: v1.Fleet) => boolean): Promise<v1.Fleet> {
-    let fleet: v1.Fleet | undefined;
-    for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
-      ({ fleet } = await unary<v1.ListEnginesResponse>((done) => server.engineService.listEngines({}, done)));
-      if (wanted(fleet!)) return fleet!;
-      await sleep(50);
-    }
-    throw new Error(`the fleet did not get there: ${JSON.stringify(fleet)}\n${server.logTail()}`);
-  }
-  const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;
   const trained = ({ step }: v1.Run): boolean => step >= 20n;
   /** The job whose engine trains the run. */
   const jobOf = async (runId: string): Promise<v1.FleetJob> => {
     const engine = (await server.engines()).find((one) => one.runId === runId)?.name;
-    const job = (await fleetUntil(({ jobs }) => jobs.length > 0)).jobs.find((one) => one.engine === engine);
+    const job = (await server.fleetUntil(({ jobs }) => jobs.length > 0)).jobs.find((one) => one.engine === engine);
     if (job === undefined) throw new EspalierError('RUN_FINISHED', 'no engine trains the run any more');
     return job;
   };
@@ -84,7 +72,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
     expect(run.stateDigest).toBe(alone);
     expect(run.attempt).toBe(1);
     expect(slurm.submitted()).toBe(1);
-    const { ended } = await fleetUntil(isEmpty);
+    const { ended } = await server.fleetUntil(isEmpty);
     expect(ended[0]).toMatchObject({ id: '1', state: 'COMPLETED', joined: true });
     expect(slurm.jobs()).toEqual([]);
     expect(await server.engines()).toEqual([]);
@@ -99,7 +87,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
     const run = await endsTheSame(async (runId) => {
       const { id } = await jobOf(runId);
       const blocker = slurm.block(['--partition=high', '--nodes=2', '--exclusive']);
-      await fleetUntil(({ ended }) => ended.some((job) => job.id === id));
+      await server.fleetUntil(({ ended }) => ended.some((job) => job.id === id));
       await server.until(runId, (one) => isOver(one) || one.waitingFor !== undefined);
       slurm.run('scancel', [blocker]);
     });
@@ -112,7 +100,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
       ({ node } = await jobOf(runId));
       slurm.run('scontrol', ['update', `nodename=${node}`, 'state=down', 'reason=test']);
     });
-    const { ended } = await fleetUntil(({ ended }) => ended.some(({ state }) => state === 'NODE_FAIL'));
+    const { ended } = await server.fleetUntil(({ ended }) => ended.some(({ state }) => state === 'NODE_FAIL'));
     expect(ended.find(({ state }) => state === 'NODE_FAIL')).toMatchObject({ node });
     await slurm.isWhole();
   });
@@ -124,7 +112,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
     const waits = await server.until(runId, ({ waitingFor }) => /waits \((Resources|Priority)\)/.test(waitingFor?.message ?? ''));
     expect(waits.waitingFor!.code).toBe('ENGINE_UNAVAILABLE');
     await unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
-    await fleetUntil(isEmpty);
+    await server.fleetUntil(isEmpty);
     expect(slurm.jobs().map(({ id }) => id)).toEqual([blocker]);
     slurm.run('scancel', [blocker]);
     await slurm.until(() => slurm.jobs().length === 0, 'an empty cluster');
@@ -133,7 +121,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
   it('asks a few times where Slurm takes no job, says why, and goes on when it does', async () => {
     slurm.run('scontrol', ['update', 'partitionname=low', 'state=inactive']);
     const { runId } = await server.launch(RUN);
-    const { problem, notBefore } = await fleetUntil((fleet) => fleet.problem !== undefined);
+    const { problem, notBefore } = await server.fleetUntil((fleet) => fleet.problem !== undefined);
     expect(problem).toMatchObject({ code: 'FLEET_JOB_REFUSED', message: expect.stringContaining('Required partition not available') });
     expect(notBefore!.getTime()).toBeGreaterThan(Date.now());
     await server.until(runId, ({ waitingFor }) => /partition not available/.test(waitingFor?.message ?? ''));
@@ -146,11 +134,11 @@ if (why !== null) process.stderr.write(`${why}\n`);
     const { runId } = await server.launch(RUN);
     await server.until(runId, trained, 2);
     await slurm.kill('slurmctld');
-    const { problem } = await fleetUntil((fleet) => fleet.problem !== undefined);
+    const { problem } = await server.fleetUntil((fleet) => fleet.problem !== undefined);
     expect(problem).toMatchObject({ code: 'FLEET_UNREACHABLE', message: expect.stringContaining('squeue: ') });
     slurm.startController();
     expect((await server.completed(runId)).stateDigest).toBe(alone);
-    await fleetUntil(({ problem: now }) => now === undefined);
+    await server.fleetUntil(({ problem: now }) => now === undefined);
   });
 
   it('has as many engines as it may, and no more', async () => {
@@ -158,7 +146,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
     const runs = await Promise.all([1, 2, 3].map(() => server.launch(RUN)));
     for (const { runId } of runs) expect((await server.completed(runId)).stateDigest).toBe(alone);
     expect(slurm.submitted() - before).toBeLessThanOrEqual(2);
-    await fleetUntil(isEmpty);
+    await server.fleetUntil(isEmpty);
   });
 
   it('has its jobs again after the server was killed, and asks for no other', async () => {
@@ -170,7 +158,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
       const { id } = await jobOf(runId);
       await server.kill();
       await server.start();
-      expect((await fleetUntil(({ jobs }) => jobs.some(({ joined }) => joined))).jobs.map((job) => job.id)).toEqual([id]);
+      expect((await server.fleetUntil(({ jobs }) => jobs.some(({ joined }) => joined))).jobs.map((job) => job.id)).toEqual([id]);
     });
     expect(slurm.submitted()).toBe(before + 1);
   });

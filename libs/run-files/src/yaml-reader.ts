@@ -1,10 +1,12 @@
 // Reads a YAML file that a person wrote, and names the place of each mistake. The values of settings are those of the table.
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
+import { readUserFileSync } from '#files';
 import { EspalierError, settingsTable, settingOfText, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
 import type { DataChoice } from './data-source.js';
 import { HubNameError, hubPath, type HubKind } from './hub-names.js';
 
+const OPTION_FILE_BYTES_MAX = 64 << 10;
 const PATH_LISTS = ['data', 'validation'] as const;
 const LIMITS = { max_train_tokens: 'maxTrainTokens', max_validation_tokens: 'maxValidationTokens' } as const;
 export const SOURCE_KEYS = ['model', ...PATH_LISTS, 'text_column', 'validation_text_column', 'response_only', ...Object.keys(LIMITS)];
@@ -161,6 +163,15 @@ export class YamlReader {
 
 function rangeOf(node: unknown): number | undefined {
   return isNode(node) ? node.range?.[0] : undefined;
+}
+
+/** The text of a file that an option of the server names. @param what the file is, for errors @throws EspalierError CONFIG_INVALID */
+export function textOfOptionFile(path: string, what: string, field: string): string {
+  try {
+    return readUserFileSync(path, OPTION_FILE_BYTES_MAX).toString('utf8');
+  } catch (error) {
+    throw invalidFile(`${what} can't be read: ${(error as Error).message}`, field);
+  }
 }
 
 /** @param field the option, argument or field of a request that the file is in */

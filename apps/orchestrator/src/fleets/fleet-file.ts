@@ -1,10 +1,9 @@
 // The file of a fleet that a user writes: YAML, with errors that name the line and the key.
 import { dirname, resolve } from 'node:path';
 import { isSeq, type Pair } from 'yaml';
-import { readUserFileSync } from '#files';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 import { wholeNumberOf } from '#protocol';
-import { invalidFile, YamlReader } from '#run-files';
+import { textOfOptionFile, YamlReader } from '#run-files';
 
 export const FLEET_KINDS = ['slurm', 'local'] as const;
 export type FleetKind = (typeof FLEET_KINDS)[number];
@@ -49,7 +48,6 @@ export interface SlurmSettings {
 }
 
 const FIELD = '--fleet';
-const FILE_BYTES_MAX = 64 << 10;
 const ENGINES_MAX = 64;
 const CPUS_MAX = 1_024;
 const WORDS_MAX = 32;
@@ -89,13 +87,7 @@ const SLURM_KEYS = ['partitions', 'gpus', 'memory_gb', 'time_limit_minutes', 'wa
 /** @param isTls whether the server speaks TLS: its engines then need the name in its certificate. @throws EspalierError CONFIG_INVALID */
 export function readFleetFile(path: string | undefined, isTls = false): FleetSettings | null {
   if (path === undefined) return null;
-  let text: string;
-  try {
-    text = readUserFileSync(path, FILE_BYTES_MAX).toString('utf8');
-  } catch (error) {
-    throw invalidFile(`the file of the fleet can't be read: ${(error as Error).message}`, FIELD);
-  }
-  return new FleetReader(path, text, FIELD).read(dirname(path), isTls);
+  return new FleetReader(path, textOfOptionFile(path, 'the file of the fleet', FIELD), FIELD).read(dirname(path), isTls);
 }
 
 class FleetReader extends YamlReader {

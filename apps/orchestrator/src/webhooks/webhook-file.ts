@@ -1,10 +1,10 @@
 // The file of webhooks that a user writes: YAML, with errors that name the line and the key.
 import { dirname, resolve } from 'node:path';
 import { isSeq, type Pair } from 'yaml';
-import { readSecretFileSync, readUserFileSync } from '#files';
+import { readSecretFileSync } from '#files';
 import { isLoopbackHost } from '#local-access';
 import { wholeNumberOf } from '#protocol';
-import { invalidFile, YamlReader } from '#run-files';
+import { textOfOptionFile, YamlReader } from '#run-files';
 
 export const WEBHOOK_EVENTS = ['run_done', 'run_failed', 'run_diverged', 'target_missed', 'disk_nearly_full'] as const;
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
@@ -26,7 +26,6 @@ export interface WebhookSettings {
 export const NO_WEBHOOKS: WebhookSettings = { webhooks: [], diskFreeBytes: 0 };
 
 const FIELD = '--webhooks';
-const FILE_BYTES_MAX = 64 << 10;
 const SECRET_BYTES_MAX = 4 << 10;
 const SECRET_BYTES_MIN = 16;
 const MOST_WEBHOOKS = 32;
@@ -37,13 +36,7 @@ const NAME = /^[a-z][a-z0-9-]{0,39}$/;
 /** @throws EspalierError CONFIG_INVALID */
 export function readWebhookFile(path: string | undefined): WebhookSettings {
   if (path === undefined) return NO_WEBHOOKS;
-  let text: string;
-  try {
-    text = readUserFileSync(path, FILE_BYTES_MAX).toString('utf8');
-  } catch (error) {
-    throw invalidFile(`the file of webhooks can't be read: ${(error as Error).message}`, FIELD);
-  }
-  return new WebhookReader(path, text, FIELD).read(dirname(path));
+  return new WebhookReader(path, textOfOptionFile(path, 'the file of webhooks', FIELD), FIELD).read(dirname(path));
 }
 
 class WebhookReader extends YamlReader {

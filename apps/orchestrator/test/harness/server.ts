@@ -24,6 +24,9 @@ const HANGS_AFTER_MS = 240_000;
 
 export type Part = 'engine' | 'store' | 'orchestrator';
 
+/** No job of the fleet waits or runs. */
+export const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;
+
 /** How often something may come when a run is over already. */
 const DISTURBANCES_MAX = 12;
 
@@ -225,6 +228,17 @@ export class TestServer {
 
   async engines(): Promise<v1.Engine[]> {
     return (await unary<v1.ListEnginesResponse>((done) => this.engineService.listEngines({}, done))).engines;
+  }
+
+  /** The fleet, once it is as wanted. */
+  async fleetUntil(wanted: (fleet: v1.Fleet) => boolean): Promise<v1.Fleet> {
+    let fleet: v1.Fleet | undefined;
+    for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
+      ({ fleet } = await unary<v1.ListEnginesResponse>((done) => this.engineService.listEngines({}, done)));
+      if (wanted(fleet!)) return fleet!;
+      await sleep(50);
+    }
+    throw new Error(`the fleet did not get there: ${JSON.stringify(fleet)}\n${this.logTail()}`);
   }
 
   /** Status of a name of the health service; '' is the server. */

@@ -193,7 +193,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     expect(await digests()).toEqual([digest]);
   });
 
-  test('the first of several servers gives the artifacts to its event store, and only a server that may replaces the name', async () => {
+  test('the server that writes first gives the artifacts to its event store; a later one replaces the name only if it may', async () => {
     const { owner } = store();
     expect(await owner.read()).toBeNull();
     await owner.write('one', false);
