@@ -31,7 +31,7 @@ class WorkerThread {
     }
     changed_.notify_all();
   }
-  // Returns when the work is done, at once where there is none. Throws what the work threw.
+  // Returns when the work is done, and at once if no work was given. Throws what the work threw.
   void wait() {
     settle();
     if (const std::exception_ptr problem = std::exchange(problem_, nullptr)) std::rethrow_exception(problem);

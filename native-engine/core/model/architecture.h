@@ -12,7 +12,7 @@ enum class Window {
   kNone,      // it can't
   kNumber,    // sliding_window; null turns it off
   kSwitched,  // use_sliding_window turns it on, max_window_layers says from which layer
-  kListed,    // layer_types says which layers have it, or sliding_window_pattern: all but every so many
+  kListed,    // layer_types says which layers have it, or sliding_window_pattern: with 6, each sixth layer has none
 };
 
 // The meaning of an absent number.
@@ -107,7 +107,7 @@ inline constexpr std::array kArchitectures = {
                  .blocks = false},
 };
 
-// nullptr: there is none of that name.
+// nullptr: no architecture has that name.
 constexpr const Architecture* find_architecture(std::string_view name) {
   for (const Architecture& a : kArchitectures)
     if (name == a.name) return &a;

@@ -31,8 +31,8 @@ inline double gemma3_score_scale(const ModelConfig& c) {
   return 1 / std::sqrt(static_cast<double>(size));
 }
 inline constexpr const char* kGgufWindow = "attention.sliding_window";
-// The architecture of Hugging Face that a file's stands for; nullptr: there is none. deci has widths of their own for each layer of what
-// llama stands for, and a llama with biases is a Qwen2, which read_config knows.
+// The architecture of Hugging Face that a file's stands for; nullptr: no architecture is stored so. deci is what llama stands for, with
+// widths of its own for each layer. A llama with biases is a Qwen2, which read_config knows.
 inline const Architecture* find_gguf_architecture(const std::string& name) {
   for (const Architecture& a : kArchitectures)
     if (name == a.gguf || (name == "deci" && a.gguf_uneven)) return &a;

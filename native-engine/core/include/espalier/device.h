@@ -19,8 +19,8 @@ struct BackendSpec {
 // Throws Error(kInvalidArgument, "device", ...) on any other form.
 BackendSpec parse_device(const std::string& text, int threads);
 
-// The devices of one engine, joined by "+", as in "cuda:0+cuda:1", each with so many threads. They must be alike, and a card is named once.
-// With 0 threads, devices without memory of their own share out the cores. A text that names one device is not looked up.
+// The devices of one engine, joined by "+", as in "cuda:0+cuda:1", each with this number of threads. They must be alike, and a card is
+// named once. With 0 threads, devices without memory of their own share out the cores. A text that names one device is not looked up.
 std::vector<BackendSpec> parse_devices(const std::string& text, int threads);
 
 struct DeviceDescription {
