@@ -93,6 +93,11 @@ export function settingsInEffect(given: Partial<EngineSettings> = {}): EngineSet
   return mapped(() => addon().settingsInEffect({ session: {}, training: {}, ...given }));
 }
 
+/** Locks an open file or folder, for this process alone or for several that share it, until it is closed. False: another has it. */
+export function lockFile(descriptor: number, { exclusive }: { exclusive: boolean }): boolean {
+  return mapped(() => addon().lockFile(descriptor, exclusive));
+}
+
 /** Gives back the memory of a result's bytes, which are empty from then on; else they stay until the collector comes by. */
 export function releaseBytes(bytes: Uint8Array): void {
   mapped(() => addon().releaseBytes(bytes));

@@ -294,5 +294,6 @@ export interface NativeAddon {
   /** The values that the core computes with when it is given these, and else its own defaults, which only its tests and tools take. */
   settingsInEffect(given: EngineSettings): EngineSettings;
   releaseBytes(bytes: Uint8Array): void; // of a result; they are empty then
+  lockFile(descriptor: number, exclusive: boolean): boolean; // false: another has it
   Session: new () => NativeSession;
 }

@@ -1,5 +1,9 @@
 // The addon's exports: some functions and the class Session. Their shapes are declared in native.ts.
 #include <napi.h>
+#include <sys/file.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "base/memory_use.h"
 #include "espalier/device.h"
@@ -74,12 +78,26 @@ Napi::Value release_bytes(const Napi::CallbackInfo& info) {
   });
 }
 
+// Node has no locks of files. One of the kernel's ends with its process, however that ends. Never waits; false: another has the file.
+Napi::Value lock_file(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!info[0].IsNumber() || !info[1].IsBoolean())
+      throw Error(ErrorCode::kInvalidArgument, "descriptor", "descriptor must be a number, and exclusive a boolean");
+    const int descriptor = info[0].As<Napi::Number>().Int32Value();
+    const bool exclusive = info[1].As<Napi::Boolean>().Value();
+    if (::flock(descriptor, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) return Napi::Boolean::New(info.Env(), true);
+    if (errno == EWOULDBLOCK) return Napi::Boolean::New(info.Env(), false);
+    throw Error(ErrorCode::kIo, "descriptor", std::string("the file can't be locked: ") + std::strerror(errno));
+  });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("describe", Napi::Function::New(env, describe, "describe"));
   exports.Set("device", Napi::Function::New(env, device, "device"));
   exports.Set("numericsFingerprint", Napi::Function::New(env, fingerprint, "numericsFingerprint"));
   exports.Set("settingsInEffect", Napi::Function::New(env, in_effect, "settingsInEffect"));
   exports.Set("releaseBytes", Napi::Function::New(env, release_bytes, "releaseBytes"));
+  exports.Set("lockFile", Napi::Function::New(env, lock_file, "lockFile"));
   exports.Set("Session", Session::define(env));
   return exports;
 }

@@ -22,7 +22,10 @@ test('reads a full command line', () => {
 
 test('reads where to dial in', () => {
   const { at } = parseArguments(['--join', 'https://lab.example.org:7433', '--token-file', 't', '--tls-ca', 'a.pem', '--name', 'node7']);
-  expect(at).toEqual({ join: { address: 'lab.example.org:7433', tls: true, tokenFile: 't', tlsCa: 'a.pem', name: 'node7' } });
+  const usual = { modelCacheBytes: 200 * 1024 ** 3 };
+  expect(at).toEqual({ join: { address: 'lab.example.org:7433', tls: true, tokenFile: 't', tlsCa: 'a.pem', name: 'node7', ...usual } });
+  const cache = ['--join', '127.0.0.1:7433', '--token-file', 't', '--model-cache', '/models', '--model-cache-limit', '500GB'];
+  expect(parseArguments(cache).at).toMatchObject({ join: { modelCache: '/models', modelCacheBytes: 5e11 } });
   const idle = ['--join', '127.0.0.1:7433', '--token-file', 't', '--idle-timeout', '60'];
   expect(parseArguments(idle).at).toMatchObject({ join: { idleTimeout: 60 } });
   const joining = (address: string) => parseArguments(['--join', address, '--token-file', 't']).at;
@@ -37,6 +40,8 @@ test.each([
   [['--join', 'https://lab:7433'], '--token-file: is needed'],
   [['--join', 'https://lab:7433', '--token-file', 't', '--listen', '127.0.0.1:0'], '--listen'],
   [['--join', '127.0.0.1:7433', '--token-file', 't', '--tls-ca', 'a.pem'], '--tls-ca: goes with https://'],
+  [['--join', 'https://lab:7433', '--token-file', 't', '--model-cache-limit', 'much'], '--model-cache-limit much: a number of bytes'],
+  [['--listen', '127.0.0.1:0', '--model-cache', 'm'], '--model-cache goes with --join'],
   [['--listen', '127.0.0.1:0', '--token-file', 't'], '--token-file goes with --join'],
   [['--join', '127.0.0.1:7433', '--token-file', 't', '--idle-timeout', '0'], 'a whole number of seconds from 1 to 86400'],
   [['--listen', '127.0.0.1:0', '--idle-timeout', '9'], '--idle-timeout goes with --join'],

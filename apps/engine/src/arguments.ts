@@ -1,6 +1,7 @@
 // The command line of the engine process.
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
+import { typedNumber } from '#comparison';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 
 const usage = `espalier engine: one process, one device or several alike, driven over espalier.engine.v1
@@ -11,6 +12,8 @@ const usage = `espalier engine: one process, one device or several alike, driven
   --tls-ca FILE         with --join: the authority of the orchestrator's certificate (else those that Node trusts)
   --name NAME           with --join: how the orchestrator calls this engine; default: the name of this machine
   --idle-timeout N      with --join: end after N seconds without work; default: stay
+  --model-cache DIR     with --join: models that come from the orchestrator; default: ~/.cache/espalier/models
+  --model-cache-limit BYTES  with --join: such as 500GB; models not used lately go first; default: 200GiB
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used. Several alike, joined by +,
                         compute the steps of a run together: cuda:0+cuda:1
   --threads N           processor threads of each device; default 0: all, shared out among them
@@ -29,6 +32,9 @@ export interface JoinArguments {
   name: string;
   /** Seconds without work after which the engine ends; undefined: it stays. */
   idleTimeout: number | undefined;
+  /** undefined: the usual folder. */
+  modelCache: string | undefined;
+  modelCacheBytes: number;
 }
 
 export interface EngineArguments {
@@ -41,6 +47,9 @@ export interface EngineArguments {
 }
 
 const IDLE_SECONDS_MAX = 86_400;
+const MODEL_CACHE_LIMIT = '200GiB';
+/** No model is smaller. */
+const MODEL_CACHE_BYTES_MIN = 1 << 20;
 
 /** The only one where there is nothing to serve. */
 export const LIST_DEVICES = '--list-devices';
@@ -83,6 +92,8 @@ function parsed(args: string[]) {
         'tls-ca': { type: 'string' },
         name: { type: 'string' },
         'idle-timeout': { type: 'string' },
+        'model-cache': { type: 'string' },
+        'model-cache-limit': { type: 'string' },
         device: { type: 'string' },
         threads: { type: 'string' },
         scratch: { type: 'string' },
@@ -99,7 +110,7 @@ function parsed(args: string[]) {
 type Values = ReturnType<typeof parsed>;
 
 function listenAddress(values: Values): string {
-  for (const option of ['token-file', 'tls-ca', 'name', 'idle-timeout'] as const)
+  for (const option of ['token-file', 'tls-ca', 'name', 'idle-timeout', 'model-cache', 'model-cache-limit'] as const)
     if (values[option] !== undefined) throw new UsageError(`--${option} goes with --join`, 2);
   return checkedAddress(values.listen, values['allow-insecure-remote'] ?? false);
 }
@@ -120,7 +131,26 @@ function joinArguments(join: string, values: Values): JoinArguments {
   const idleTimeout = values['idle-timeout'] === undefined ? undefined : Number(values['idle-timeout']);
   if (idleTimeout !== undefined && !(Number.isInteger(idleTimeout) && idleTimeout >= 1 && idleTimeout <= IDLE_SECONDS_MAX))
     throw wrong(`--idle-timeout ${values['idle-timeout']}`, `a whole number of seconds from 1 to ${IDLE_SECONDS_MAX} is allowed`);
-  return { address, tls, tokenFile: values['token-file'], tlsCa: values['tls-ca'], name: values.name ?? nameOfMachine(), idleTimeout };
+  return {
+    address,
+    tls,
+    tokenFile: values['token-file'],
+    tlsCa: values['tls-ca'],
+    name: values.name ?? nameOfMachine(),
+    idleTimeout,
+    modelCache: values['model-cache'],
+    modelCacheBytes: cacheBytes(values['model-cache-limit'] ?? MODEL_CACHE_LIMIT),
+  };
+}
+
+function cacheBytes(text: string): number {
+  try {
+    const bytes = Math.floor(typedNumber({ share: false, unit: 'bytes' }, text));
+    if (bytes >= MODEL_CACHE_BYTES_MIN && Number.isSafeInteger(bytes)) return bytes;
+  } catch {
+    // Told below.
+  }
+  throw new UsageError(`--model-cache-limit ${text}: a number of bytes from 1MiB is allowed, such as 500GB`, 2);
 }
 
 /** In the letters that a name may have. */

@@ -32,7 +32,7 @@ const TRAINING = 'Train';
 const INSPECTIONS_AT_ONCE = 2;
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
-  const { holder, tenancy, scratch, onFailure } = parts;
+  const { holder, tenancy, scratch, models, onFailure } = parts;
   const training: Training = { progress: null };
   const inspections = new Turns(INSPECTIONS_AT_ONCE);
   return {
@@ -47,12 +47,18 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     }),
     inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest, signal) => {
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
-      return { model: modelMessage(await inspections.take(() => inspectModel(modelPath, !skipWeights, signal), signal)) };
+      const folder = models.folderOf(modelPath);
+      return { model: modelMessage(await inspections.take(() => inspectModel(folder, !skipWeights, signal), signal)) };
     }),
     planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest, signal) => {
       const session = sessionOptions(options, parts);
       return memoryMessage(await inspections.take(() => holder.plan(session, signal), signal), numericsFingerprint(session));
     }),
+    offerModel: unary((request: engineV1.OfferModelRequest, signal) => models.offer(request, signal)),
+    sendModelFile: bidirectional(
+      (requests: AsyncIterable<engineV1.SendModelFileRequest>, signal) => models.receive(requests, signal),
+      onFailure,
+    ),
     openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
     closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {
       await holder.close(sessionId);
@@ -129,6 +135,7 @@ async function openSession(parts: EngineServiceParts, request: engineV1.OpenSess
   const options = sessionOptions(request.options, parts);
   const { id, session, memory } = await parts.holder.open(options, request.owner, request.replace);
   const fingerprint = session.numericsFingerprint;
+  parts.models.keepOnly(request.options?.modelPath ?? '');
   return {
     sessionId: id,
     model: modelMessage(session.model),

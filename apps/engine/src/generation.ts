@@ -13,25 +13,22 @@ import {
 } from '#native-engine';
 import { Batches } from './batches.js';
 import { computeDtypeOf, exportKind, modelMessage, sizeMessage } from './protocol-messages.js';
+import type { EngineServiceParts } from './service-parts.js';
 import type { SessionHolder } from './session-holder.js';
 
 const DEFAULT_TOKENS = 128;
 
-export interface GenerationParts {
-  holder: SessionHolder;
-  device: string;
-  threads: number;
-}
+export type GenerationParts = Pick<EngineServiceParts, 'holder' | 'models' | 'device' | 'threads'>;
 
 export async function* generate(
-  { holder, device, threads }: GenerationParts,
+  { holder, models, device, threads }: GenerationParts,
   request: engineV1.GenerateRequest,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.GenerateResponse> {
   if (request.modelPath === '') holder.require(request.sessionId);
   if (request.tokenizerPath === '') throw invalidField('FIELD_REQUIRED', 'tokenizer_path', 'is empty: a model folder is required');
   if (request.prompts.length === 0) throw invalidField('FIELD_REQUIRED', 'prompts', 'is empty: at least one prompt is required');
-  const tokenizer = await TextTokenizer.read(request.tokenizerPath, signal);
+  const tokenizer = await TextTokenizer.read(models.folderOf(request.tokenizerPath), signal);
   const whole = request.prompts.map((prompt) => tokenizer.encode(prompt, request.wholePrompts));
   refuseEmpty(whole);
   const most = request.mostPromptTokens || Infinity;
@@ -181,18 +178,19 @@ export async function* measureSpeed(
 }
 
 export async function measureTable(
-  { holder, device, threads }: GenerationParts,
+  { holder, models, device, threads }: GenerationParts,
   { modelPath, sequences, rounds, decode, context, computeDtype }: engineV1.MeasureSpeedTableRequest,
   signal: AbortSignal,
 ): Promise<engineV1.MeasureSpeedTableResponse> {
   if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
+  const folder = models.folderOf(modelPath);
   return holder.exclusive(
     'MeasureSpeedTable',
     async (stop) => {
-      const model = await inspectModel(modelPath, false, stop);
+      const model = await inspectModel(folder, false, stop);
       const dtype = computeDtypeOf(computeDtype, model.dtype === 'f32' ? 'f32' : 'bf16');
       const chosen = chosenDevice(device);
-      const options = { folder: modelPath, decode, context, sequences, rounds, computeDtype: dtype, device, threads };
+      const options = { folder, decode, context, sequences, rounds, computeDtype: dtype, device, threads };
       const { times, ...measured } = await measureSpeedTable(options, stop);
       return {
         ...measured,

@@ -9,12 +9,15 @@ import { EngineServer } from './engine-server.js';
 import { toProtocolError } from './engine-errors.js';
 import { engineService } from './engine-service.js';
 import { Joining } from './joining.js';
+import { usualCacheFolder } from './models/model-cache.js';
+import { OfferedModels } from './models/offered-models.js';
 import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
 import { Tenancy } from './tenancy.js';
 
 const EXIT_DEVICE_LOST = 70;
 const EXIT_NOT_LET_IN = 4;
+const EXIT_MISTAKE = 2;
 const IDLE_LOOK_MS = 500;
 const ANSWER_MS = 100; // the caller is told before the process ends
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
@@ -46,12 +49,14 @@ async function main(): Promise<void> {
   };
   onHandlerError(onFailure);
   const tenancy = new Tenancy();
-  const service = engineService({ holder, tenancy, scratch, version, device: args.device, threads: args.threads, onFailure });
+  const models = offeredModels(args, scratch);
+  const service = engineService({ holder, tenancy, scratch, models, version, device: args.device, threads: args.threads, onFailure });
   const server = new EngineServer(service, tenancy);
   const joining = 'join' in args.at ? new Joining(args.at.join, server, log) : null;
   const idleTimeout = 'join' in args.at ? args.at.join.idleTimeout : undefined;
-  endOn(args, idleTimeout === undefined ? null : () => holder.idleForMs() > idleTimeout * 1_000, async () => {
+  endOn(args, idleTimeout === undefined ? null : () => Math.min(holder.idleForMs(), models.idleForMs()) > idleTimeout * 1_000, async () => {
     joining?.sayLeaving();
+    models.end();
     await server.stop(
       () => holder.shutDown(),
       () => joining?.leave(),
@@ -78,6 +83,20 @@ async function main(): Promise<void> {
     process.stderr.write(`espalier engine: ${message} (${code})\n`);
     process.exit(EXIT_NOT_LET_IN);
   });
+}
+
+/** A cache that the user named is looked at before the first model comes. */
+function offeredModels({ at }: EngineArguments, scratch: Scratch): OfferedModels {
+  const join = 'join' in at ? at.join : undefined;
+  const wish = { folder: join?.modelCache ?? usualCacheFolder(), limitBytes: join?.modelCacheBytes ?? 0 };
+  const models = new OfferedModels(wish, scratch, log);
+  try {
+    if (join?.modelCache !== undefined) models.openCache();
+  } catch (error) {
+    process.stderr.write(`--model-cache: ${(error as Error).message}\n`);
+    process.exit(EXIT_MISTAKE);
+  }
+  return models;
 }
 
 function parsedArguments(): EngineArguments {

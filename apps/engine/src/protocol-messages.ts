@@ -15,6 +15,7 @@ import type {
   StepReport,
 } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
+import type { EngineServiceParts } from './service-parts.js';
 import type { ProcessMemoryPlan } from './session-holder.js';
 import type { LocatedSegment, Mark, TrainingOptions } from './training.js';
 
@@ -64,11 +65,14 @@ export function deviceMessage(device: DeviceDescription): engineV1.Device {
   return { ...device, memoryBytes: BigInt(device.memoryBytes), memoryAvailableBytes: BigInt(device.memoryAvailableBytes) };
 }
 
-export function sessionOptions(options: engineV1.SessionOptions | undefined, engine: { device: string; threads: number }): SessionOptions {
+export function sessionOptions(
+  options: engineV1.SessionOptions | undefined,
+  engine: Pick<EngineServiceParts, 'device' | 'threads' | 'models'>,
+): SessionOptions {
   if (options === undefined) throw invalidField('FIELD_REQUIRED', 'options', 'is missing');
   if (options.modelPath === '') throw invalidField('FIELD_REQUIRED', 'options.model_path', 'is empty: a model folder is required');
   return {
-    modelFolder: options.modelPath,
+    modelFolder: engine.models.folderOf(options.modelPath),
     weightsDigest: options.weightsDigest || undefined,
     settings: givenEngineSettings('session', options.settings, 'options.settings'),
     plannedSparsity: options.plannedSparsity,

@@ -1,4 +1,5 @@
 import type { FailureListener } from './handlers.js';
+import type { OfferedModels } from './models/offered-models.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
 import type { Tenancy } from './tenancy.js';
@@ -8,6 +9,7 @@ export interface EngineServiceParts {
   holder: SessionHolder;
   tenancy: Tenancy;
   scratch: Scratch;
+  models: OfferedModels;
   version: string;
   device: string; // "auto", or the name of one
   threads: number; // 0: all

@@ -6,7 +6,7 @@ export const CLAIM_METADATA = 'espalier-claim';
 const LEASE_MS_MAX = 3_600_000;
 /** These methods change nothing, so every caller that reaches the engine may call them. */
 const FREE_METHODS = new Set(
-  ['DescribeEngine', 'ClaimEngine', 'ReleaseEngine', 'InspectModel', 'PlanMemory'].map(
+  ['DescribeEngine', 'ClaimEngine', 'ReleaseEngine', 'InspectModel', 'PlanMemory', 'OfferModel'].map(
     (name) => `/espalier.engine.v1.EngineService/${name}`,
   ),
 );

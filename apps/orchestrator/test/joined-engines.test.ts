@@ -1,105 +1,43 @@
 // Engines that dial in, with real processes: over loopback, over TLS, and across a network that delays and breaks.
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
-import { programFile } from '#files';
 import { newAuthority, signedBy } from '#local-access';
 import { bearerToken, fromServiceError, v1 } from '#protocol';
+import { isIdle, JoiningEngine, listedUntil, serverWithoutEngines, tokenIn, Way } from './harness/joining-engine.js';
 import { recordProblems } from './harness/record-checks.js';
 import { TestServer, unary } from './harness/server.js';
 
-const ENGINE = programFile(new URL('../../engine/src/main.js', import.meta.url));
 const HANGS_AFTER_MS = 240_000;
 const EXIT_NOT_LET_IN = 4;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
-const { ENGINE_STATUS_IDLE, ENGINE_STATUS_UNREACHABLE } = v1.EngineStatus;
+const { ENGINE_STATUS_UNREACHABLE } = v1.EngineStatus;
 const folder = mkdtempSync(join(tmpdir(), 'espalier-joined-'));
 const file = (name: string): string => join(folder, name);
 
-/** An engine's process, and all that it has logged. */
-class JoiningEngine {
-  log = '';
-  private readonly child: ChildProcess;
-
-  constructor(args: string[], prefix: string[] = []) {
-    const [program, ...more] = [...prefix, process.execPath, ENGINE, '--threads', '1', ...args] as [string, ...string[]];
-    this.child = spawn(program, more, { stdio: ['ignore', 'ignore', 'pipe'] });
-    this.child.stderr!.on('data', (text: Buffer) => (this.log += text.toString()));
-    engines.push(this);
-  }
-
-  get isOver(): boolean {
-    return this.child.exitCode !== null || this.child.signalCode !== null;
-  }
-
-  async says(text: string): Promise<void> {
-    for (const until = Date.now() + HANGS_AFTER_MS; !this.log.includes(text);) {
-      if (Date.now() > until) throw new Error(`the engine did not say "${text}":\n${this.log}`);
-      await sleep(20);
-    }
-  }
-
-  async exitCode(): Promise<number | null> {
-    if (!this.isOver) await once(this.child, 'exit');
-    return this.child.exitCode;
-  }
-
-  async end(signal: NodeJS.Signals): Promise<number | null> {
-    if (!this.isOver) this.child.kill(signal);
-    return this.exitCode();
-  }
-}
-const engines: JoiningEngine[] = [];
 const servers: TestServer[] = [];
 
 afterAll(async () => {
-  for (const engine of engines) await engine.end('SIGKILL');
+  await JoiningEngine.endAll();
   for (const server of servers) await server.dispose();
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Without engines of its own, at an address that it has after a restart too. */
-async function serverWithoutEngines(host = '127.0.0.1', options: string[] = []): Promise<TestServer> {
-  const server = TestServer.inNewFolder({ ESPALIER_ENGINES: '0', ESPALIER_LEASE_SECONDS: '3' });
+async function startServer(host?: string, options?: string[]): Promise<TestServer> {
+  const server = await serverWithoutEngines(host, options);
   servers.push(server);
-  server.options = ['--listen', `${host}:${await freePort()}`, ...options];
-  await server.start();
   return server;
-}
-
-async function freePort(): Promise<number> {
-  const listener = createServer().listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const { port } = listener.address() as AddressInfo;
-  listener.close();
-  await once(listener, 'close');
-  return port;
 }
 
 let tokens = 0;
 /** The file of a new token. */
-async function tokenFile(access: v1.AccessServiceClient, role: v1.Role, name: string): Promise<string> {
-  const { secret } = await unary<v1.CreateTokenResponse>((done) => access.createToken({ name, role, days: 1 }, done));
+function tokenFile(access: v1.AccessServiceClient, role: v1.Role, name: string): Promise<string> {
   tokens += 1;
-  writeFileSync(file(`token-${tokens}`), secret, { mode: 0o600 });
-  return file(`token-${tokens}`);
+  return tokenIn(file(`token-${tokens}`), access, role, name);
 }
-
-async function listedUntil(server: TestServer, wanted: (engines: v1.Engine[]) => boolean): Promise<v1.Engine[]> {
-  let listed: v1.Engine[] = [];
-  for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
-    listed = await server.engines();
-    if (wanted(listed)) return listed;
-    await sleep(20);
-  }
-  throw new Error(`the engines are ${JSON.stringify(listed.map(({ name, status, problem }) => [name, status, problem]))}`);
-}
-const isIdle = (name: string) => (all: v1.Engine[]) => all.some((one) => one.name === name && one.status === ENGINE_STATUS_IDLE);
 
 /** The state that the run ends with on an engine of the server's own. */
 let alone: string;
@@ -117,7 +55,7 @@ describe('an engine that dials in on this machine', () => {
     new JoiningEngine(['--join', server.listenAddress, '--token-file', by, '--name', name]);
 
   beforeAll(async () => {
-    server = await serverWithoutEngines();
+    server = await startServer();
     token = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'lab');
   });
 
@@ -250,7 +188,7 @@ describe('over TLS', () => {
     writeFileSync(file('server.key'), made.key, { mode: 0o600 });
     writeFileSync(file('authority.pem'), authority.certificate);
     writeFileSync(file('other.pem'), other.certificate);
-    server = await serverWithoutEngines('127.0.0.1', ['--tls-cert', file('server.pem'), '--tls-key', file('server.key')]);
+    server = await startServer('127.0.0.1', ['--tls-cert', file('server.pem'), '--tls-key', file('server.key')]);
     const secret = ChannelCredentials.createSsl(Buffer.from(authority.certificate));
     const access = new v1.AccessServiceClient(server.listenAddress.replace('127.0.0.1', 'localhost'), secret, bearerToken(server.token));
     token = await tokenFile(access, v1.Role.ROLE_ENGINE, 'lab');
@@ -309,10 +247,10 @@ describe('from another network', () => {
     it(title, async () => {
       addNetwork();
       addDelay();
-      const server = await serverWithoutEngines(`${subnet}.1`, ['--allow-insecure-remote']);
+      const server = await startServer(`${subnet}.1`, ['--allow-insecure-remote']);
       const token = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'far');
       const args = ['--join', `http://${server.listenAddress}`, '--token-file', token, '--name', 'far'];
-      const engine = new JoiningEngine(args, ['ip', 'netns', 'exec', space]);
+      const engine = new JoiningEngine(args, { prefix: ['ip', 'netns', 'exec', space] });
       const [listed] = await listedUntil(server, isIdle('far'));
       expect(listed!.joined!.peer).toContain(`${subnet}.2:`);
       const run = await server.disturbed({
@@ -333,9 +271,9 @@ describe('from another network', () => {
   }
 
   it('trains as a local one does where each byte comes 200 ms late, and after a connection that went silent', async () => {
-    const server = await serverWithoutEngines();
+    const server = await startServer();
     const token = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'late');
-    const way = await LateWay.to(server.listenAddress, 200);
+    const way = await Way.to(server.listenAddress, 200);
     const engine = new JoiningEngine(['--join', way.address, '--token-file', token, '--name', 'late']);
     try {
       await listedUntil(server, isIdle('late'));
@@ -366,49 +304,5 @@ function problemOf(work: () => void): string | null {
     return null;
   } catch (error) {
     return (error as Error).message.trim();
-  }
-}
-
-/** A way to a server on which each byte takes its time, and on which all bytes can be lost. */
-class LateWay {
-  isSilent = false;
-  private readonly sockets = new Set<Socket>();
-
-  private constructor(
-    private readonly listener: Listener,
-    private readonly delayMs: number,
-  ) {}
-
-  static async to(address: string, delayMs: number): Promise<LateWay> {
-    const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
-    const listener = createServer((near) => {
-      const far = connect({ host: host!, port: Number(port) });
-      way.forward(near, far);
-      way.forward(far, near);
-    });
-    const way = new LateWay(listener, delayMs);
-    listener.listen(0, '127.0.0.1');
-    await once(listener, 'listening');
-    return way;
-  }
-
-  get address(): string {
-    return `127.0.0.1:${(this.listener.address() as AddressInfo).port}`;
-  }
-
-  close(): void {
-    this.listener.close();
-    for (const socket of this.sockets) socket.destroy();
-  }
-
-  private forward(from: Socket, to: Socket): void {
-    this.sockets.add(from);
-    let isLost = false; // a stream with a gap would be another fault
-    const later = (act: () => void): void => {
-      isLost ||= this.isSilent;
-      if (!isLost) setTimeout(act, this.delayMs);
-    };
-    from.on('data', (bytes) => later(() => to.write(bytes)));
-    from.on('error', () => undefined).on('close', () => later(() => to.destroy()));
   }
 }

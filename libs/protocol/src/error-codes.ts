@@ -101,6 +101,12 @@ const errorStatuses = {
   FLEET_JOB_REFUSED: status.UNAVAILABLE, // the cluster takes no job, for the reason that it gave
   FLEET_JOB_FAILED: status.UNAVAILABLE, // a job ended before its engine joined
   ENGINE_OF_ANOTHER_USER: precondition, // the other user would get this user's data
+  // files of a model that the machine of a joined engine lacks
+  MODEL_NOT_OFFERED: precondition, // to this process of the engine: offer it, then name it
+  MODEL_FILES_BUSY: status.UNAVAILABLE, // another engine of the machine receives them
+  MODEL_FILE_DAMAGED: status.DATA_LOSS, // it arrived with other bytes than those that were announced
+  MODEL_CACHE_FULL: status.RESOURCE_EXHAUSTED, // its limit or its disk has no room beside the models in use
+  MODEL_CACHE_UNUSABLE: precondition, // its folder can't be written, or holds what no cache put there
   SESSION_NOT_FOUND: precondition,
   SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,
   TEACHER_NOT_LOADED: precondition, // in this session: load it, then train

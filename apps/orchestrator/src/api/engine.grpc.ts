@@ -121,8 +121,9 @@ export class EngineGrpc {
 
 function joinedMessage({ connector: { joined } }: EngineSlot): v1.JoinedEngine | undefined {
   if (joined === undefined) return undefined;
-  const { host, peer, since, admittedAs, isConnected } = joined;
-  return { host, peer, since, admittedAs, connected: isConnected };
+  const { host, peer, since, admittedAs, isConnected, transfer } = joined;
+  const [modelBytesHere, modelBytes] = [BigInt(transfer?.bytesHere ?? 0), BigInt(transfer?.bytes ?? 0)];
+  return { host, peer, since, admittedAs, connected: isConnected, modelBytesHere, modelBytes };
 }
 
 function fleetMessage(view: FleetView | null): v1.Fleet | undefined {

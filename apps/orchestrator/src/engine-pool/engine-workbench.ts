@@ -50,7 +50,8 @@ export class EngineWorkbench {
     return this.held;
   }
 
-  async bringModel(run: PruningRunState): Promise<engineV1.OpenSessionResponse> {
+  /** @param signal ends the wait for files that go to the engine */
+  async bringModel(run: PruningRunState, signal?: AbortSignal): Promise<engineV1.OpenSessionResponse> {
     const options = sessionOptions(run, this.threads);
     const key = sessionKey(options);
     if (this.held?.key === key) {
@@ -58,7 +59,7 @@ export class EngineWorkbench {
       return this.held.session;
     }
     this.held = null;
-    const session = await this.engine.client.openSession(options, `run ${run.runId}`);
+    const session = await this.engine.client.openSession(options, `run ${run.runId}`, signal);
     this.held = { key, runId: run.runId, session, tokens: null, state: null, teachers: new Set() };
     return session;
   }

@@ -1,6 +1,7 @@
 // How a slot reaches its engine: as a process of our own, or at an address that the user named. The supervisor keeps a link up, and
 // knows only this interface of it.
 import type { engineV1, EspalierError } from '#protocol';
+import type { ModelTransfer } from './far/far-client.js';
 import type { EngineApi } from './wire/engine-client.js';
 import { processorUseOf, type ProcessorUse } from './processor-use.js';
 import { EngineProcess, type EngineProcessOptions } from './engine-process.js';
@@ -36,6 +37,8 @@ export interface JoinedFacts {
   isConnected: boolean;
   /** It has said that it ends, and takes no new work. */
   isLeaving: boolean;
+  /** Files of a model that go to it; null: none. */
+  transfer: ModelTransfer | null;
 }
 
 export interface EngineConnector {

@@ -4,7 +4,7 @@ import { EspalierError } from '#protocol';
 import type { EngineConnector, EngineLink, JoinedFacts } from './engine-link.js';
 import { answering, claimEngine, type LeaseOptions } from './named-engine.js';
 import { TunnelDoor } from './tunnel-door.js';
-import { EngineClient } from './wire/engine-client.js';
+import { FarEngineClient, type ModelTransfer } from './far/far-client.js';
 
 /** An engine's words about itself when it dials in, and the facts of its call. */
 export interface Arrival {
@@ -32,6 +32,7 @@ export class JoinedEngine implements EngineConnector {
   private last: Arrival | null = null;
   private since = new Date();
   private goneAtMs = Infinity;
+  private transfer: ModelTransfer | null = null;
   /** Whether it said that it leaves, before its stream ended. */
   hasLeft = false;
 
@@ -43,7 +44,8 @@ export class JoinedEngine implements EngineConnector {
   get joined(): JoinedFacts | undefined {
     if (this.last === null) return undefined;
     const { host, peer, admittedAs } = this.last;
-    return { host, peer, admittedAs, since: this.since, isConnected: this.presence !== null, isLeaving: this.isLeaving };
+    const { since, isLeaving, transfer } = this;
+    return { host, peer, admittedAs, since, isConnected: this.presence !== null, isLeaving, transfer };
   }
 
   /** The process that is there; null: none is. */
@@ -126,7 +128,7 @@ export class JoinedEngine implements EngineConnector {
   async connect(): Promise<EngineLink> {
     const presence = this.present();
     const { ended, tunnel } = presence;
-    let client: EngineClient | undefined;
+    let client: FarEngineClient | undefined;
     tunnel.onHeard = () => {
       if (client !== undefined) client.heardAtMs = performance.now(); // bytes of a state on a slow way are a sign of life too
     };
@@ -140,9 +142,11 @@ export class JoinedEngine implements EngineConnector {
     return link;
   }
 
-  private client(claim: string): EngineClient {
+  private client(claim: string): FarEngineClient {
     const { door } = this.present();
-    return new EngineClient(door.address, claim, door.channel);
+    const client = new FarEngineClient(door.address, claim, door.channel);
+    client.onTransfer = (transfer) => (this.transfer = transfer);
+    return client;
   }
 
   /** @throws EspalierError ENGINE_UNAVAILABLE */

@@ -8,15 +8,19 @@ import { ENGINE_LEASE_MS } from '../engines/engine-supervisor.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { EspalierError } from '#protocol';
 
-/** @param fallBack records that the run goes on from before a damaged state of that step; returns the run as it is then */
+/**
+ * @param fallBack records that the run goes on from before a damaged state of that step; returns the run as it is then
+ * @param signal ends the wait for files that go to the engine
+ */
 export async function attachEngine(
   parts: AttemptParts,
   bench: EngineWorkbench,
   run: PruningRunState,
   attempt: number,
   fallBack: (step: number, damage: EspalierError) => Promise<PruningRunState>,
+  signal: AbortSignal,
 ): Promise<AttachEngine> {
-  const { numericsFingerprint } = await bench.bringModel(run);
+  const { numericsFingerprint } = await bench.bringModel(run, signal);
   const { about } = bench.engine;
   if (stepOf(run) < endStepOf(run.settings)) await withTokens(parts, run, 'train', () => bench.bringTokens(run));
   let stateDigest: string;

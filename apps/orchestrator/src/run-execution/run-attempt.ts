@@ -74,7 +74,7 @@ export class RunAttempt {
   private async attach(bench: EngineWorkbench): Promise<void> {
     if (['pause', 'leave'].includes(this.next().kind)) return; // meanwhile
     const { parts, run, number } = this;
-    await this.change(await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage)));
+    await this.change(await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage), this.patience));
     parts.slot.promisedBytes = 0; // they are taken
   }
 

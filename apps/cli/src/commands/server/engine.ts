@@ -21,6 +21,8 @@ interface EngineOptions {
   tokenFile?: string;
   tlsCa?: string;
   idleTimeout?: number;
+  modelCache?: string;
+  modelCacheLimit?: string;
 }
 
 export function registerEngine(program: Command): void {
@@ -38,6 +40,8 @@ export function registerEngine(program: Command): void {
     .option('--devices <names>', 'several devices alike, which compute the steps of a run together, e.g. cuda:0,cuda:1', deviceList)
     .option('--cards <n>', 'instead of names: this number of the devices that can be used', cardCount)
     .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices)', threadCount)
+    .option('--model-cache <dir>', 'models that come from the server (default: ~/.cache/espalier/models)')
+    .option('--model-cache-limit <bytes>', 'such as 500GB; models that were not used lately go first (default: 200GiB)')
     .option('--idle-timeout <seconds>', 'end after so long without work (default: stay)', positiveNumber);
   examples(engine, [
     'espalier engine --join https://lab.example.org:7433 --tls-ca authority.pem --token-file token --name node7 --device cuda:0',
@@ -46,8 +50,9 @@ export function registerEngine(program: Command): void {
     const { join, name, threads, tokenFile, tlsCa, idleTimeout } = given;
     const device = deviceOf(given);
     const options = { '--join': join, '--name': name, '--device': device, '--threads': threads, '--idle-timeout': idleTimeout?.toString() };
+    const cache = { '--model-cache': given.modelCache, '--model-cache-limit': given.modelCacheLimit };
     const files = { '--token-file': tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], '--tls-ca': tlsCa };
-    const args = Object.entries({ ...options, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
+    const args = Object.entries({ ...options, ...cache, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
     // The engine ends when this process does, however that ends.
     const child = spawn(process.execPath, [programFile(ENGINE), ...args, '--exit-with-stdin'], { stdio: ['pipe', 'inherit', 'inherit'] });
     const end = (): void => void child.kill('SIGTERM');

@@ -106,8 +106,11 @@ export function noteOf(engine: v1.Engine): string {
   return notes.filter((note) => note !== '').join('; ');
 }
 
-function joinedWords({ host, peer, since, admittedAs, connected }: v1.JoinedEngine): string {
-  return `${connected ? 'joined' : 'was cut off; it had joined'} from ${host} (${peer}) ${when(since)}, let in as ${admittedAs}`;
+function joinedWords({ host, peer, since, admittedAs, connected, modelBytesHere, modelBytes }: v1.JoinedEngine): string {
+  const share = `${Math.floor((100 * Number(modelBytesHere)) / Number(modelBytes))}% of ${bytes(modelBytes)}`;
+  const receives = modelBytes === 0n ? '' : `receives the files of a model, ${share}; `;
+  const how = connected ? 'joined' : 'was cut off; it had joined';
+  return `${receives}${how} from ${host} (${peer}) ${when(since)}, let in as ${admittedAs}`;
 }
 
 export function engineStatusWord(status: v1.EngineStatus): string {

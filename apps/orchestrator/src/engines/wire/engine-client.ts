@@ -4,6 +4,7 @@ import {
   Metadata,
   type CallOptions,
   type Channel,
+  type ClientDuplexStream,
   type ClientReadableStream,
   type ClientUnaryCall,
   type ClientWritableStream,
@@ -16,24 +17,14 @@ import { engineError } from './engine-errors.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './scoring.js';
 import { required, stateOf } from './receiving.js';
 import { send, showing } from './sending.js';
+import type { EndedSegment, TrainingProgress } from './training-progress.js';
+
+export type { EndedSegment, TrainingProgress } from './training-progress.js';
 
 type Client = engineV1.EngineServiceClient;
 /** Reading the weights takes as long as the disk does. */
 const INSPECTION_TIMEOUT_MS = 1_800_000;
 const MEASUREMENT_TIMEOUT_MS = 3_600_000;
-
-export interface EndedSegment {
-  outcome: engineV1.SegmentOutcome;
-  /** The state as bytes, or in a file whose name begins with the given prefix; null: not asked for. */
-  state: Uint8Array | { file: string } | null;
-}
-
-/** News of a training call, in the order of the steps. */
-export type TrainingProgress =
-  | { kind: 'calibrated'; share: number }
-  | { kind: 'steps'; steps: engineV1.StepReport[] }
-  | { kind: 'segment'; segment: EndedSegment }
-  | { kind: 'end'; end: engineV1.TrainingEnd };
 
 /** All calls of an engine; tests replace it by a script. */
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
@@ -96,11 +87,21 @@ export class EngineClient {
     return this.unary(this.client.measureSpeedTable, request, MEASUREMENT_TIMEOUT_MS, signal);
   }
 
+  /** The engine may have to read all of the model's files on its disk. */
+  protected async offerModel(request: engineV1.OfferModelRequest, signal?: AbortSignal): Promise<engineV1.OfferModelResponse> {
+    return this.unary(this.client.offerModel, request, INSPECTION_TIMEOUT_MS, signal);
+  }
+
+  protected beginModelFile(): ClientDuplexStream<engineV1.SendModelFileRequest, engineV1.SendModelFileResponse> {
+    return this.client.sendModelFile();
+  }
+
   async planMemory(options: engineV1.SessionOptions): Promise<engineV1.PlanMemoryResponse> {
     return this.unary(this.client.planMemory, { options }, 600_000);
   }
 
-  async openSession(options: engineV1.SessionOptions, owner: string): Promise<engineV1.OpenSessionResponse> {
+  /** @param _signal ends what has to be sent before */
+  async openSession(options: engineV1.SessionOptions, owner: string, _signal?: AbortSignal): Promise<engineV1.OpenSessionResponse> {
     return this.unary(this.client.openSession, { options, owner, replace: true }, 1_800_000);
   }
 

@@ -1,0 +1,221 @@
+// Models that came from an orchestrator, on the disk of this machine. Several engines share a cache: the kernel's lock of a model's
+// folder is shared by those that use the model, and exclusive for the one that receives or removes it (docs/design/model-files.md).
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Logger } from 'pino';
+import { byteWords } from '#comparison';
+import { makeFolder, roomInSync } from '#files';
+import { lockFile } from '#native-engine';
+import { EspalierError } from '#protocol';
+import { digestOfList, type ListedFile } from './model-list.js';
+
+const MARKER = 'espalier-model-cache';
+const DIGEST = /^[0-9a-f]{64}$/;
+/** The cache is no reason to fill a disk. */
+const LEAVES_FREE_BYTES = 1024 ** 3;
+const LOCK_TRIES = 10;
+
+/** A lock of a model's folder, and so its use. */
+export interface Hold {
+  release(): void;
+}
+
+export function usualCacheFolder(): string {
+  return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'espalier', 'models');
+}
+
+export class ModelCache {
+  private constructor(
+    readonly folder: string,
+    private readonly limitBytes: number,
+    private readonly log: Pick<Logger, 'info' | 'warn'>,
+    private readonly leavesFreeBytes: number,
+  ) {}
+
+  /** Makes the folder where there is none. @throws EspalierError MODEL_CACHE_UNUSABLE */
+  static open(path: string, limitBytes: number, log: Pick<Logger, 'info' | 'warn'>, leavesFreeBytes = LEAVES_FREE_BYTES): ModelCache {
+    const folder = resolve(path);
+    try {
+      makeFolder(folder);
+      const names = readdirSync(folder);
+      if (!names.includes(MARKER)) {
+        const [foreign] = names.filter((name) => name !== 'lost+found');
+        if (foreign !== undefined)
+          throw new Error(`it holds ${JSON.stringify(foreign)}, which no cache put there; a new or empty folder is allowed`);
+        writeFileSync(join(folder, MARKER), 'Models that engines of Espalier have received. Old ones are removed when there is no room.\n');
+      }
+      makeFolder(join(folder, 'models'));
+    } catch (error) {
+      throw new EspalierError('MODEL_CACHE_UNUSABLE', `the model cache ${folder} can't be used: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+    return new ModelCache(folder, limitBytes, log, leavesFreeBytes);
+  }
+
+  filesOf(digest: string): string {
+    return join(this.of(digest), 'files');
+  }
+
+  partOf(digest: string, name: string): string {
+    return join(this.of(digest), 'parts', name);
+  }
+
+  /** For use: others may use it too. null: another process receives it now. */
+  use(digest: string): Hold | null {
+    const hold = this.lock(digest, false);
+    if (hold === null) return null;
+    try {
+      const now = Date.now() / 1_000;
+      utimesSync(join(this.of(digest), 'model.json'), now, now);
+    } catch {
+      // It was never received here.
+    }
+    return hold;
+  }
+
+  /** For its files to arrive. null: another process receives it, or uses it. */
+  receive(digest: string, files: readonly ListedFile[]): Hold | null {
+    const hold = this.lock(digest, true);
+    if (hold === null) return null;
+    try {
+      for (const name of ['files', 'parts']) makeFolder(join(this.of(digest), name));
+      const list = join(this.of(digest), 'model.json');
+      if (!existsSync(list)) {
+        writeFileSync(`${list}.new`, `${JSON.stringify({ files }, null, 1)}\n`);
+        renameSync(`${list}.new`, list);
+      }
+      return hold;
+    } catch (error) {
+      hold.release();
+      throw cacheError(error, this.folder);
+    }
+  }
+
+  /** Removes models, the one used least recently first, until so many bytes more fit. @throws EspalierError MODEL_CACHE_FULL */
+  makeRoom(bytes: number, forDigest: string): void {
+    const models = this.models().sort((one, other) => one.usedAtMs - other.usedAtMs);
+    let total = models.reduce((sum, model) => sum + model.bytes, 0);
+    const lacks = (): number => Math.max(total + bytes - this.limitBytes, bytes + this.leavesFreeBytes - roomInSync(this.folder));
+    for (const model of models) {
+      if (lacks() <= 0) return;
+      if (model.digest !== forDigest && this.remove(model.digest, model.bytes)) total -= model.bytes;
+    }
+    const missing = lacks();
+    if (missing <= 0) return;
+    throw new EspalierError(
+      'MODEL_CACHE_FULL',
+      `the model cache ${this.folder} lacks ${byteWords(missing)} for ${byteWords(bytes)} of a model: its limit is ` +
+        `${byteWords(this.limitBytes)}, its disk has ${byteWords(roomInSync(this.folder))} free, ` +
+        `${byteWords(this.leavesFreeBytes)} of which stay free, and models in use stay`,
+    );
+  }
+
+  private of(digest: string): string {
+    if (!DIGEST.test(digest)) throw new EspalierError('MODEL_NOT_OFFERED', `"${digest}" is no digest of a model`);
+    return join(this.folder, 'models', digest);
+  }
+
+  /** A folder that was removed before the lock was had is another one than that at its path. */
+  private lock(digest: string, exclusive: boolean): Hold | null {
+    const path = this.of(digest);
+    try {
+      for (let tries = 0; tries < LOCK_TRIES; tries += 1) {
+        makeFolder(path);
+        const descriptor = openSync(path, 'r');
+        if (!lockFile(descriptor, { exclusive })) {
+          closeSync(descriptor);
+          return null;
+        }
+        if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(descriptor).ino) return heldBy(descriptor);
+        closeSync(descriptor);
+      }
+      return null;
+    } catch (error) {
+      throw cacheError(error, this.folder);
+    }
+  }
+
+  private models(): { digest: string; bytes: number; usedAtMs: number }[] {
+    return readdirSync(join(this.folder, 'models'))
+      .filter((name) => DIGEST.test(name))
+      .map((digest) => ({
+        digest,
+        bytes: sizeOf(this.filesOf(digest)) + sizeOf(join(this.of(digest), 'parts')),
+        usedAtMs: statSync(join(this.of(digest), 'model.json'), { throwIfNoEntry: false })?.mtimeMs ?? 0,
+      }));
+  }
+
+  /** False: a process uses it, or it can't be removed. */
+  private remove(digest: string, bytes: number): boolean {
+    const hold = this.lock(digest, true);
+    if (hold === null) return false;
+    const folder = this.of(digest);
+    try {
+      for (const name of namesIn(folder, digest))
+        for (const place of ['files', 'parts']) rmSync(join(folder, place, name), { force: true });
+      for (const place of ['files', 'parts']) if (existsSync(join(folder, place))) rmdirSync(join(folder, place));
+      for (const list of ['model.json', 'model.json.new']) if (existsSync(join(folder, list))) unlinkSync(join(folder, list));
+      rmdirSync(folder);
+      this.log.info({ model: digest, bytes }, 'a model was removed from the cache, to make room');
+      return true;
+    } catch (error) {
+      this.log.warn({ model: digest, err: error }, 'a model of the cache could not be removed whole: it holds what no cache put there');
+      return false;
+    } finally {
+      hold.release();
+    }
+  }
+}
+
+/** A full disk, and all other trouble with the cache, as an error with a code. */
+export function cacheError(error: unknown, folder: string): EspalierError {
+  if (error instanceof EspalierError) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new EspalierError('MODEL_CACHE_FULL', `the disk of the model cache ${folder} is full: ${message}`, { cause: error });
+  return new EspalierError('MODEL_CACHE_UNUSABLE', `the model cache ${folder} can't be used: ${message}`, { cause: error });
+}
+
+function heldBy(descriptor: number): Hold {
+  let isHeld = true;
+  return {
+    release() {
+      if (isHeld) closeSync(descriptor);
+      isHeld = false;
+    },
+  };
+}
+
+function sizeOf(folder: string): number {
+  try {
+    return readdirSync(folder).reduce((sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0);
+  } catch {
+    return 0;
+  }
+}
+
+/** The names that the cache itself has written down; none where the list is not that of this folder. */
+function namesIn(folder: string, digest: string): string[] {
+  try {
+    const { files } = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as { files: ListedFile[] };
+    return digestOfList(files) === digest ? files.map(({ name }) => name) : [];
+  } catch {
+    return [];
+  }
+}
