@@ -1,5 +1,6 @@
 // step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--device D] [--threads N]
 //            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products] [--real] [--ops N]
+//            [--masks]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. --lora-rank
 // is that of the student. Lists, as in 0,0.5 or 8,64, take steps of each pair of the two in turn and print a line for each: a machine
@@ -7,6 +8,7 @@
 // On a card larger products are tried for the peak, and copying is timed; --product-sizes names others.
 // --real times steps as a run has them instead (real_steps.h): masks are sampled and learn, the teacher has LoRA, and hidden units close
 // too.
+// --masks times no step, but what the host computes of the masks in one (mask_arithmetic.h). It needs no weights.
 // --ops N adds a line for each of the N ops that take the longest (op_profile.h): seconds of a step, and the shares of the best product and
 // the best copy that its FLOPs and bytes reach. "lora_gflop" is what LoRA's products take of a step, "added_s" the median over the turns of
 // what a step takes beyond the first pair's.
@@ -27,6 +29,7 @@
 #include "espalier/error.h"
 #include "espalier/fingerprint.h"
 #include "espalier/memory_plan.h"
+#include "mask_arithmetic.h"
 #include "op_profile.h"
 #include "peaks.h"
 #include "real_steps.h"
@@ -47,14 +50,14 @@ struct Options {
   std::vector<double> mask_sparsity;
   std::vector<int64_t> lora_rank, product_sizes;
   double seconds;
-  bool checkpoint, stream_weights, dense_products, real;
+  bool checkpoint, stream_weights, dense_products, real, masks;
   int64_t ops;
 };
 
 std::vector<int64_t> whole(const std::vector<double>& numbers) { return {numbers.begin(), numbers.end()}; }
 
 Options parse(int argc, char** argv) {
-  CommandLine line(argc, argv, {"--checkpoint", "--stream-weights", "--dense-products", "--real"});
+  CommandLine line(argc, argv, {"--checkpoint", "--stream-weights", "--dense-products", "--real", "--masks"});
   const Options o = {
       .model = line.text("--model", ""),
       .shape = line.text("--shape", "factbook-llama-3m"),
@@ -72,6 +75,7 @@ Options parse(int argc, char** argv) {
       .stream_weights = line.flag("--stream-weights"),
       .dense_products = line.flag("--dense-products"),
       .real = line.flag("--real"),
+      .masks = line.flag("--masks"),
       .ops = line.whole("--ops", 0, 0),
   };
   line.refuse_others();
@@ -203,6 +207,10 @@ std::vector<double> time_steps(const Options& o, const ModelConfig& config, std:
 }
 
 void run(const Options& o) {
+  if (o.masks) {
+    for (const double closed : o.mask_sparsity) time_mask_arithmetic(o.shape, closed, o.threads);
+    return;
+  }
   TrainerOptions options;
   options.dtype = o.dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBF16;
   options.batch_size = o.batch;

@@ -34,7 +34,8 @@ class ClockMoment final : public Moment {
 std::unique_ptr<Moment> Backend::moment() { return std::make_unique<ClockMoment>(); }
 
 void UploadBlock::begin(uint64_t bytes) {
-  backend_->synchronize();
+  if (in_use_) backend_->synchronize();
+  in_use_ = true;
   used_ = 0;
   if (host_.size() < bytes) {
     host_.resize(bytes);

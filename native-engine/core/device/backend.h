@@ -115,13 +115,15 @@ std::vector<T> download(Backend& backend, DevicePtr<const T> from, int64_t count
 }
 
 // Lists that a step needs on the device, gathered on the host and sent together. begin() waits for what is queued, so lists in use
-// are never overwritten.
+// are never overwritten, unless read() has said that they are no longer in use.
 class UploadBlock {
  public:
   explicit UploadBlock(Backend& backend) : backend_(&backend) {}
 
   // Room for lists of `bytes` bytes in all, each counted by room_for.
   void begin(uint64_t bytes);
+  // The caller has waited for all ops that read what was sent.
+  void read() { in_use_ = false; }
   template <class T>
   static uint64_t room_for(const std::vector<T>& list) {
     return (list.size() * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
@@ -141,6 +143,7 @@ class UploadBlock {
   DeviceBuffer device_;
   std::vector<std::byte> host_;
   uint64_t used_ = 0;
+  bool in_use_ = true;
 };
 
 }  // namespace espalier

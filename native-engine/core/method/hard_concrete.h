@@ -11,10 +11,14 @@ inline const double kMinLogAlpha = std::log(0.01), kMaxLogAlpha = std::log(100.0
 
 inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
-// uniform in (0, 1)
-inline float sample(double log_alpha, double uniform) {
+// The random part of a sample, in which the log-alpha has no part. uniform in (0, 1)
+inline double noise(double uniform) {
   const double n = kEps + (1.0 - 2.0 * kEps) * uniform;
-  const double s = sigmoid((std::log(n) - std::log1p(-n) + log_alpha) / kTemperature);
+  return std::log(n) - std::log1p(-n);
+}
+
+inline float sample(double log_alpha, double noise) {
+  const double s = sigmoid((noise + log_alpha) / kTemperature);
   return static_cast<float>(std::clamp(s * (kHigh - kLow) + kLow, 0.0, 1.0));
 }
 
@@ -25,10 +29,14 @@ inline double sample_derivative(double z) {
   return (kHigh - kLow) * s * (1.0 - s) / kTemperature;
 }
 
-inline double open_probability(double log_alpha) {
-  const double closed = sigmoid(kTemperature * std::log(-kLow / kHigh) - log_alpha);
-  return 1.0 - std::clamp(closed, kEps, 1.0 - kEps);
-}
+inline double closed_probability(double log_alpha) { return sigmoid(kTemperature * std::log(-kLow / kHigh) - log_alpha); }
+
+// The probability that a gate is open, by the one that it is closed. Neither is ever quite 0 or 1.
+inline double opposite(double closed) { return 1.0 - std::clamp(closed, kEps, 1.0 - kEps); }
+// d open / d log_alpha, by the same; 0 where the clamp is active.
+inline double slope_at(double closed) { return closed <= kEps || closed >= 1.0 - kEps ? 0.0 : closed * (1.0 - closed); }
+
+inline double open_probability(double log_alpha) { return opposite(closed_probability(log_alpha)); }
 
 // How many of the gates are expected to be open.
 inline double expected_open(std::span<const float> log_alphas) {
@@ -37,10 +45,7 @@ inline double expected_open(std::span<const float> log_alphas) {
   return sum;
 }
 
-inline double open_probability_derivative(double log_alpha) {
-  const double closed = sigmoid(kTemperature * std::log(-kLow / kHigh) - log_alpha);
-  return closed <= kEps || closed >= 1.0 - kEps ? 0.0 : closed * (1.0 - closed);
-}
+inline double open_probability_derivative(double log_alpha) { return slope_at(closed_probability(log_alpha)); }
 
 // Value of a gate that the deterministic mask keeps.
 inline float soft_value(double log_alpha) { return static_cast<float>(sigmoid(0.8 * log_alpha / kTemperature)); }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/chunks.h"
 #include "method/hard_concrete.h"
 #include "method/philox.h"
 #include "method/shape_target.h"
@@ -15,18 +16,30 @@ Masks open_masks(const ModelConfig& c) {
           std::vector<float>(c.hidden_size, 1.0f)};
 }
 
-static std::vector<float> sample(std::span<const float> log_alpha, uint64_t seed, int64_t step, RandomStream stream) {
-  std::vector<float> z(log_alpha.size());
-  for (size_t i = 0; i < z.size(); i++)
-    z[i] = hard_concrete::sample(log_alpha[i], random_uniform(seed, step, static_cast<uint32_t>(stream), static_cast<int64_t>(i)));
-  return z;
+MaskNoise mask_noise(const LogAlphas& a, uint64_t seed, int64_t step) {
+  MaskNoise noise{seed, step, {}};
+  const auto log_alphas = kinds_of(a);
+  for (size_t kind = 0; kind < log_alphas.size(); kind++) {
+    const uint32_t stream = static_cast<uint32_t>(RandomStream::kHeadMask) + static_cast<uint32_t>(kind);
+    std::vector<double>& values = noise.kinds[kind];
+    values.resize(log_alphas[kind].size());
+    for_each_in_chunks(static_cast<int64_t>(values.size()), kGatesTogether,
+                       [&](int64_t i) { values[i] = hard_concrete::noise(random_uniform(seed, step, stream, i)); });
+  }
+  return noise;
 }
 
-Masks sample_masks(const LogAlphas& a, uint64_t seed, int64_t step) {
-  return {
-      sample(a.head, seed, step, RandomStream::kHeadMask),           sample(a.intermediate, seed, step, RandomStream::kIntermediateMask),
-      sample(a.hidden, seed, step, RandomStream::kHiddenMask),       sample(a.kv_group, seed, step, RandomStream::kKvGroupMask),
-      sample(a.attention, seed, step, RandomStream::kAttentionMask), sample(a.mlp, seed, step, RandomStream::kMlpMask)};
+Masks sample_masks(const LogAlphas& a, const MaskNoise& noise) {
+  Masks z;
+  const auto log_alphas = kinds_of(a);
+  const auto kinds = kinds_of(z);
+  for (size_t kind = 0; kind < kinds.size(); kind++) {
+    std::vector<float>& values = *kinds[kind];
+    values.resize(log_alphas[kind].size());
+    for_each_in_chunks(static_cast<int64_t>(values.size()), kGatesTogether,
+                       [&](int64_t i) { values[i] = hard_concrete::sample(log_alphas[kind][i], noise.kinds[kind][i]); });
+  }
+  return z;
 }
 
 namespace {
@@ -166,7 +179,8 @@ OpenWidths open_widths(const ModelConfig& config, const Masks& masks) {
 
 static std::vector<float> chain(const std::vector<float>& z, const std::vector<float>& grad_z) {
   std::vector<float> g(z.size());
-  for (size_t i = 0; i < z.size(); i++) g[i] = static_cast<float>(grad_z[i] * hard_concrete::sample_derivative(z[i]));
+  for_each_in_chunks(static_cast<int64_t>(z.size()), kGatesTogether,
+                     [&](int64_t i) { g[i] = static_cast<float>(grad_z[i] * hard_concrete::sample_derivative(z[i])); });
   return g;
 }
 

@@ -10,8 +10,22 @@
 namespace espalier {
 
 Masks open_masks(const ModelConfig& config);  // all ones
-// Each kind of gates from a stream of its own, those of blocks apart.
-Masks sample_masks(const LogAlphas& log_alphas, uint64_t seed, int64_t step);
+
+// The random part of a step's masks. It follows from seed and step alone, so it can be drawn while the log-alphas still change.
+struct MaskNoise {
+  uint64_t seed = 0;
+  int64_t step = -1;
+  std::array<std::vector<double>, 6> kinds;  // in the order of a state
+
+  bool is_of(uint64_t of_seed, int64_t of_step) const { return seed == of_seed && step == of_step; }
+};
+// Each kind of gates from a stream of its own. Only the number of the log-alphas counts.
+MaskNoise mask_noise(const LogAlphas& log_alphas, uint64_t seed, int64_t step);
+// Those of blocks apart.
+Masks sample_masks(const LogAlphas& log_alphas, const MaskNoise& noise);
+inline Masks sample_masks(const LogAlphas& log_alphas, uint64_t seed, int64_t step) {
+  return sample_masks(log_alphas, mask_noise(log_alphas, seed, step));
+}
 
 // The kinds in the order of a state.
 inline std::array<std::vector<float>*, 6> kinds_of(Masks& m) {
@@ -19,6 +33,9 @@ inline std::array<std::vector<float>*, 6> kinds_of(Masks& m) {
 }
 inline std::array<const std::vector<float>*, 6> kinds_of(const Masks& m) {
   return {&m.head, &m.intermediate, &m.hidden, &m.kv_group, &m.attention, &m.mlp};
+}
+inline std::array<std::span<const float>, 6> kinds_of(const LogAlphas& a) {
+  return {a.head, a.intermediate, a.hidden, a.kv_group, a.attention, a.mlp};
 }
 
 // The masks that a pass takes: each head's gate times its group's and its layer's, each unit's times its layer's.

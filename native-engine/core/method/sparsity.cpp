@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/chunks.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 
@@ -104,29 +105,29 @@ CostRule::CostRule(const ModelConfig& c, const ShapeTarget& shape, const BlockGa
       kv_heads_[l * c.kv_head_count + c.layers[l].kv_head_of_query[h]].push_back(l * c.head_count + h);
 }
 
-namespace {
-
-// Gates as CostRule asks for them.
-auto probability_of(const LogAlphas& a) {
-  return [&a](GateKind kind, size_t i) {
-    const std::array<std::span<const float>, 6> kinds{a.head, a.intermediate, a.hidden, a.kv_group, a.attention, a.mlp};
-    return Probability{hard_concrete::open_probability(kinds[static_cast<size_t>(kind)][i]), 0};
-  };
+GateProbabilities::GateProbabilities(const LogAlphas& a) {
+  const auto log_alphas = kinds_of(a);
+  for (size_t kind = 0; kind < log_alphas.size(); kind++) {
+    std::vector<Probability>& gates = kinds_[kind];
+    gates.resize(log_alphas[kind].size());
+    for_each_in_chunks(static_cast<int64_t>(gates.size()), kGatesTogether, [&](int64_t i) {
+      const double closed = hard_concrete::closed_probability(log_alphas[kind][i]);
+      gates[i] = {hard_concrete::opposite(closed), hard_concrete::slope_at(closed)};
+    });
+  }
 }
 
-}  // namespace
-
-OpenGates CostRule::expected(const LogAlphas& a) const {
-  const OpenSums open = sums(probability_of(a));
+OpenGates CostRule::expected(const GateProbabilities& gates) const {
+  const OpenSums open = sums(gates.without_slopes());
   return {open.heads.open, open.units.open, open.kv.open, open.hidden.open};
 }
 
-CurveSlopes CostRule::slopes(const LogAlphas& a) const {
+CurveSlopes CostRule::slopes(const GateProbabilities& gates) const {
   const auto layers = static_cast<size_t>(config_.layer_count);
   if (per_.straight()) return {std::vector<double>(layers, 1.0), std::vector<double>(layers, 1.0), std::vector<double>(layers, 1.0)};
   CurveSlopes slopes;
   add_up(
-      probability_of(a),
+      gates.without_slopes(),
       [&](const Probability& heads, const Probability& units) {
         slopes.head.push_back(per_.head_curve.slope(heads.open));
         slopes.unit.push_back(per_.unit_curve.slope(units.open));
@@ -168,63 +169,67 @@ double CostRule::units_for(const OpenGates& expected, const OpenGates& open) con
   return (size - open.heads * per_.head - open.kv * per_.kv - per_.rest + left_alone * wider) / (per_.unit + per_.unit_alone * wider);
 }
 
-double expected_sparsity(const ModelConfig& config, const LogAlphas& a) {
-  const CostRule rule(config, a.shape, a.gates);
-  return rule.sparsity(rule.expected(a));
-}
+ExpectedSparsity::ExpectedSparsity(const ModelConfig& config, const LogAlphas& a)
+    : config_(config),
+      block_gates_(a.gates),
+      rule_(config, a.shape, a.gates),
+      gates_(a),
+      open_(rule_.expected(gates_)),
+      curves_(rule_.slopes(gates_)) {}
 
-void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& a, double slope, Masks& gradient) {
-  const CostRule rule(config, a.shape, a.gates);
-  const Cost& per = rule.per();
-  const OpenGates open = rule.expected(a);
-  const double share = open.hidden / static_cast<double>(config.hidden_size);
-  const double by_cost = -slope / rule.all();
-  const CurveSlopes curves = rule.slopes(a);
-  const auto gate = probability_of(a);
-  const auto add = [](float log_alpha, double scale, float& out) {
-    out += static_cast<float>(scale * hard_concrete::open_probability_derivative(log_alpha));
-  };
+void ExpectedSparsity::add_gradient(double slope, Masks& gradient) const {
+  const Cost& per = rule_.per();
+  const double share = open_.hidden / static_cast<double>(config_.hidden_size);
+  const double by_cost = -slope / rule_.all();
+  const auto gate = gates_.without_slopes();
+  const auto add = [&](GateKind kind, size_t i, double scale, float& out) { out += static_cast<float>(scale * gates_.of(kind, i).slope); };
   const double by_head = by_cost * share * per.head + by_cost * per.head_alone;
   const double by_unit = by_cost * share * per.unit + by_cost * per.unit_alone;
-  const double by_hidden = by_cost * rule.in_proportion(open) / static_cast<double>(config.hidden_size);
+  const double by_hidden = by_cost * rule_.in_proportion(open_) / static_cast<double>(config_.hidden_size);
   const double by_kv = by_cost * share * per.kv + by_cost * per.kv_alone;
-  const auto heads = static_cast<size_t>(config.head_count), groups = static_cast<size_t>(config.kv_head_count);
-  const auto units = static_cast<size_t>(config.intermediate_size);
+  const auto heads = static_cast<size_t>(config_.head_count), groups = static_cast<size_t>(config_.kv_head_count);
+  const auto units = static_cast<size_t>(config_.intermediate_size);
   // By the probability that a block is open.
-  std::vector<double> by_group(static_cast<size_t>(config.layer_count) * groups, 0.0), by_mlp(static_cast<size_t>(config.layer_count), 0.0);
+  std::vector<double> by_group(static_cast<size_t>(config_.layer_count) * groups, 0.0);
+  std::vector<double> by_mlp(static_cast<size_t>(config_.layer_count), 0.0);
   for (size_t i = 0; i < gradient.head.size(); i++) {
-    const size_t l = i / heads, group = l * groups + static_cast<size_t>(config.layers[l].kv_head_of_query[i % heads]);
-    const double by = by_head * curves.head[l];
-    add(a.head[i], by * rule.block_of_group(gate, group).open, gradient.head[i]);
-    by_group[group] += by * gate(GateKind::kHead, i).open;
+    const size_t l = i / heads, group = l * groups + static_cast<size_t>(config_.layers[l].kv_head_of_query[i % heads]);
+    const double by = by_head * curves_.head[l];
+    add(GateKind::kHead, i, by * rule_.block_of_group(gate, group).open, gradient.head[i]);
+    by_group[group] += by * gates_.open(GateKind::kHead, i);
   }
-  for (size_t i = 0; i < gradient.intermediate.size(); i++) {
-    const double by = by_unit * curves.unit[i / units];
-    add(a.intermediate[i], by * rule.block_of_units(gate, i / units).open, gradient.intermediate[i]);
-    by_mlp[i / units] += by * gate(GateKind::kUnit, i).open;
-  }
-  for (size_t i = 0; i < gradient.hidden.size(); i++) add(a.hidden[i], by_hidden, gradient.hidden[i]);
-  for (size_t k = 0; k < rule.kv_heads().size(); k++) {
-    const auto& queries = rule.kv_heads()[k];
+  const int64_t layers_together = std::max<int64_t>(1, kGatesTogether / std::max<int64_t>(1, config_.intermediate_size));
+  for_each_in_chunks(config_.layer_count, layers_together, [&](int64_t layer) {
+    const auto l = static_cast<size_t>(layer);
+    const double by = by_unit * curves_.unit[l], scale = by * rule_.block_of_units(gate, l).open;
+    for (size_t i = l * units; i < (l + 1) * units; i++) {
+      add(GateKind::kUnit, i, scale, gradient.intermediate[i]);
+      by_mlp[l] += by * gates_.open(GateKind::kUnit, i);
+    }
+  });
+  for (size_t i = 0; i < gradient.hidden.size(); i++) add(GateKind::kHidden, i, by_hidden, gradient.hidden[i]);
+  for (size_t k = 0; k < rule_.kv_heads().size(); k++) {
+    const auto& queries = rule_.kv_heads()[k];
     double unread = 1;
-    for (const int64_t h : queries) unread *= 1.0 - hard_concrete::open_probability(a.head[h]);
-    const double by = by_kv * curves.kv[k / groups];
-    const double by_read = by * rule.block_of_group(gate, k).open;
+    for (const int64_t h : queries) unread *= 1.0 - gates_.open(GateKind::kHead, static_cast<size_t>(h));
+    const double by = by_kv * curves_.kv[k / groups];
+    const double by_read = by * rule_.block_of_group(gate, k).open;
     for (const int64_t h : queries) {
-      const double others_closed = unread / (1.0 - hard_concrete::open_probability(a.head[h]));
-      add(a.head[h], by_read * others_closed, gradient.head[h]);
+      const auto head = static_cast<size_t>(h);
+      const double others_closed = unread / (1.0 - gates_.open(GateKind::kHead, head));
+      add(GateKind::kHead, head, by_read * others_closed, gradient.head[head]);
     }
     by_group[k] += by * (1.0 - unread);
   }
   // The other gate of a block: its layer's, or its group's.
   for (size_t k = 0; k < by_group.size(); k++) {
     const size_t l = k / groups;
-    if (a.gates.kv_group)
-      add(a.kv_group[k], by_group[k] * (a.gates.attention ? gate(GateKind::kAttention, l).open : 1.0), gradient.kv_group[k]);
-    if (a.gates.attention)
-      add(a.attention[l], by_group[k] * (a.gates.kv_group ? gate(GateKind::kKvGroup, k).open : 1.0), gradient.attention[l]);
+    if (block_gates_.kv_group)
+      add(GateKind::kKvGroup, k, by_group[k] * (block_gates_.attention ? gates_.open(GateKind::kAttention, l) : 1.0), gradient.kv_group[k]);
+    if (block_gates_.attention)
+      add(GateKind::kAttention, l, by_group[k] * (block_gates_.kv_group ? gates_.open(GateKind::kKvGroup, k) : 1.0), gradient.attention[l]);
   }
-  for (size_t l = 0; l < gradient.mlp.size(); l++) add(a.mlp[l], by_mlp[l], gradient.mlp[l]);
+  for (size_t l = 0; l < gradient.mlp.size(); l++) add(GateKind::kMlp, l, by_mlp[l], gradient.mlp[l]);
 }
 
 HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& a) {

@@ -1,6 +1,7 @@
 // The cost that masks can take from a model, the sparsity of masks, which is the share of it that is gone, and the gradient of that. All in
 // double.
 #pragma once
+#include <array>
 #include <vector>
 
 #include "espalier/model_masks.h"
@@ -38,6 +39,21 @@ struct CurveSlopes {
 // The kinds of gates in the order of a state.
 enum class GateKind : size_t { kHead, kUnit, kHidden, kKvGroup, kAttention, kMlp };
 
+// The probability that each gate is open, with its slope by the log-alpha. Made in chunks on several threads.
+class GateProbabilities {
+ public:
+  explicit GateProbabilities(const LogAlphas& log_alphas);
+  const Probability& of(GateKind kind, size_t index) const { return kinds_[static_cast<size_t>(kind)][index]; }
+  double open(GateKind kind, size_t index) const { return of(kind, index).open; }
+  // As CostRule asks for them, to know sums of probabilities alone.
+  auto without_slopes() const {
+    return [this](GateKind kind, size_t index) { return Probability{open(kind, index), 0}; };
+  }
+
+ private:
+  std::array<std::vector<Probability>, 6> kinds_;
+};
+
 // Sums over the gates of all layers.
 struct OpenSums {
   Probability heads{0, 0}, units{0, 0}, kv{0, 0}, hidden{0, 0};
@@ -59,8 +75,9 @@ class CostRule {
   }
   double cost(const OpenGates& open) const { return in_proportion(open) * (open.hidden / hidden_size_) + alone(open); }
   double sparsity(const OpenGates& open) const { return 1.0 - cost(open) / all_; }
-  OpenGates expected(const LogAlphas& log_alphas) const;
-  CurveSlopes slopes(const LogAlphas& log_alphas) const;
+  OpenGates expected(const GateProbabilities& gates) const;
+  OpenGates expected(const LogAlphas& log_alphas) const { return expected(GateProbabilities(log_alphas)); }
+  CurveSlopes slopes(const GateProbabilities& gates) const;
   // `gate(GateKind, index)` gives the probability of one gate. It is asked for the kinds that a state has.
   template <class Gate>
   OpenSums sums(const Gate& gate) const;
@@ -155,9 +172,27 @@ OpenSums CostRule::sums(const Gate& gate) const {
   return sums;
 }
 
-double expected_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
+// The expected sparsity of some log-alphas, with all that its gradient needs of them.
+class ExpectedSparsity {
+ public:
+  // The model must outlive it.
+  ExpectedSparsity(const ModelConfig& config, const LogAlphas& log_alphas);
+  double value() const { return rule_.sparsity(open_); }
+  // gradient += slope * d value / d log_alpha.
+  void add_gradient(double slope, Masks& gradient) const;
 
-// gradient += slope * d expected_sparsity / d log_alpha.
-void add_sparsity_gradient(const ModelConfig& config, const LogAlphas& log_alphas, double slope, Masks& gradient);
+ private:
+  const ModelConfig& config_;
+  BlockGates block_gates_;
+  CostRule rule_;
+  GateProbabilities gates_;
+  OpenGates open_;
+  CurveSlopes curves_;
+};
+
+inline double expected_sparsity(const ModelConfig& config, const LogAlphas& log_alphas) {
+  const CostRule rule(config, log_alphas.shape, log_alphas.gates);
+  return rule.sparsity(rule.expected(log_alphas));
+}
 
 }  // namespace espalier

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/chunks.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"
@@ -42,11 +43,12 @@ struct Moves {
   double hidden_size;
   std::array<size_t, 6> first;  // place of the first gate of each kind
   std::span<const float> before, after;
+  std::vector<Probability> tilted;  // of all gates, by the last tilt that was tried
 };
 
 Moves moves_of(const ModelConfig& config, const CostRule& rule, const StateLayout& layout, std::span<const float> before,
                std::span<const float> after) {
-  Moves moves{rule, static_cast<double>(config.hidden_size), {}, before, after};
+  Moves moves{rule, static_cast<double>(config.hidden_size), {}, before, after, std::vector<Probability>(after.size())};
   size_t kind = 0;
   for (const char* name : {"mask.head", "mask.intermediate", "mask.hidden", "mask.kv_group", "mask.attention", "mask.mlp"}) {
     const StateLayout::Entry* e = layout.find(name);
@@ -55,17 +57,17 @@ Moves moves_of(const ModelConfig& config, const CostRule& rule, const StateLayou
   return moves;
 }
 
-Tilted tilted_sparsity(const Moves& moves, double tilt) {
+// The gates in chunks on several threads; the sums in the order on which the bits of runs rest.
+Tilted tilted_sparsity(Moves& moves, double tilt) {
   const Factors factors(tilt);
   const bool closing_grows = tilt<kSpeedUp, opening_shrinks = tilt> - kSpeedUp;
-  const auto gate = [&](GateKind kind, size_t index) {
-    const size_t i = moves.first[static_cast<size_t>(kind)] + index;
+  for_each_in_chunks(static_cast<int64_t>(moves.tilted.size()), kGatesTogether, [&](int64_t i) {
     const double move = factors.tilted(moves.before[i], moves.after[i]), a = moves.before[i] + move;
-    Probability s{hard_concrete::open_probability(clamped(a)), 0};
-    if (a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks))
-      s.slope = std::abs(move) * hard_concrete::open_probability_derivative(a);
-    return s;
-  };
+    const double closed = hard_concrete::closed_probability(clamped(a));
+    const bool moves_on = a == clamped(a) && (move < 0 ? closing_grows : opening_shrinks);
+    moves.tilted[i] = {hard_concrete::opposite(closed), moves_on ? std::abs(move) * hard_concrete::slope_at(closed) : 0.0};
+  });
+  const auto gate = [&](GateKind kind, size_t index) { return moves.tilted[moves.first[static_cast<size_t>(kind)] + index]; };
   const CostRule& rule = moves.rule;
   const auto [heads, units, kv, hidden] = rule.sums(gate);
   const Cost& per = rule.per();
@@ -85,7 +87,7 @@ double norm(const Masks& gradient) {
 }
 
 // Newton's method within a bracket.
-double solve(const Moves& moves, double wanted) {
+double solve(Moves& moves, double wanted) {
   double low = -kTiltLimit, high = kTiltLimit, tilt = 0;
   for (int i = 0; i < kIterations; i++) {
     const Tilted at = tilted_sparsity(moves, tilt);
@@ -105,9 +107,11 @@ double solve(const Moves& moves, double wanted) {
 double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, const StateLayout& layout, std::span<const float> before,
                   std::span<float> after, double wanted) {
   const CostRule rule(config, shape, layout.gates());
-  const double tilt = solve(moves_of(config, rule, layout, before, after), wanted + kAbove);
+  Moves moves = moves_of(config, rule, layout, before, after);
+  const double tilt = solve(moves, wanted + kAbove);
   const Factors factors(tilt);
-  for (size_t i = 0; i < after.size(); i++) after[i] = static_cast<float>(clamped(before[i] + factors.tilted(before[i], after[i])));
+  for_each_in_chunks(static_cast<int64_t>(after.size()), kGatesTogether,
+                     [&](int64_t i) { after[i] = static_cast<float>(clamped(before[i] + factors.tilted(before[i], after[i]))); });
   return tilt;
 }
 

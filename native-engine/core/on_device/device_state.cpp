@@ -54,10 +54,23 @@ TrainState DeviceState::export_snapshot() const {
 }
 
 void DeviceState::write_log_alphas(std::span<const float> masks) {
-  upload_now(*backend_, params() + layout_.lora_size(), masks);
-  std::copy(masks.begin(), masks.end(), host_.end() - static_cast<int64_t>(masks.size()));
+  if (sent_) backend_->synchronize();
+  const auto log_alphas = std::span(host_).last(masks.size());
+  std::copy(masks.begin(), masks.end(), log_alphas.begin());
+  expected_.reset();
+  backend_->upload((params() + layout_.lora_size()).as<std::byte>(), log_alphas.data(), log_alphas.size_bytes());
+  sent_ = true;
 }
 
-void DeviceState::read_host_copies() { read(*backend_, params() + layout_.vectors_begin(), host_); }
+void DeviceState::read_host_copies() {
+  read(*backend_, params() + layout_.vectors_begin(), host_);
+  sent_ = false;
+  expected_.reset();
+}
+
+const ExpectedSparsity& DeviceState::expected_sparsity(const ModelConfig& config) const {
+  if (!expected_) expected_ = std::make_unique<const ExpectedSparsity>(config, log_alphas());
+  return *expected_;
+}
 
 }  // namespace espalier

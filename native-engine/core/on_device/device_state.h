@@ -3,6 +3,7 @@
 #pragma once
 #include "device/backend.h"
 #include "espalier/train_state.h"
+#include "method/sparsity.h"
 
 namespace espalier {
 
@@ -45,8 +46,11 @@ class DeviceState : public StateScalars {
   // All log-alphas, as they lie in the layout, and before them the vectors of own weights.
   std::span<const float> masks() const { return std::span(host_).last(static_cast<size_t>(layout_.mask_size())); }
   std::span<const float> own_vectors() const { return std::span(host_).first(host_.size() - static_cast<size_t>(layout_.mask_size())); }
+  // The expected sparsity of the log-alphas, made when it is first asked for.
+  const ExpectedSparsity& expected_sparsity(const ModelConfig& config) const;
   // After ops changed log-alphas or vectors: waits for them and renews the host's copies.
   void read_host_copies();
+  // Joins the queue.
   void write_log_alphas(std::span<const float> masks);
 
  private:
@@ -54,6 +58,8 @@ class DeviceState : public StateScalars {
   StateLayout layout_;
   DeviceBuffer memory_;
   std::vector<float> host_;  // vectors, then log-alphas
+  bool sent_ = false;        // an upload may still read host_
+  mutable std::unique_ptr<const ExpectedSparsity> expected_;
 };
 
 }  // namespace espalier

@@ -1,7 +1,9 @@
 #include "step/step_sums.h"
 
+#include <algorithm>
 #include <limits>
 
+#include "base/chunks.h"
 #include "step/token_losses.h"
 
 namespace espalier {
@@ -72,7 +74,7 @@ Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResult
   Masks g{std::vector<float>(role.z.head.size(), 0.0f), std::vector<float>(role.z.intermediate.size(), 0.0f),
           std::vector<float>(role.z.hidden.size(), 0.0f)};
   const auto divide = [](double sum, float z) { return z == 0.0f ? 0.0f : static_cast<float>(sum / z); };
-  for (int64_t l = 0; l < config.layer_count; l++) {
+  for_each_in_chunks(config.layer_count, std::max<int64_t>(1, kGatesTogether / units), [&](int64_t l) {
     const RoleLayer& r = role.layers[l];
     for (int64_t i = 0; i < r.heads; i++) {
       const int64_t at = l * config.head_count + r.head_index[i];
@@ -82,7 +84,7 @@ Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResult
       const int64_t at = l * config.intermediate_size + r.unit_index[i];
       g.intermediate[at] = divide(unit_dots[l * units + i], role.z.intermediate[at]);
     }
-  }
+  });
   for (int64_t j = 0; j < role.hidden_open; j++)
     g.hidden[role.hidden_index[j]] = divide(hidden_dots[j], role.z.hidden[role.hidden_index[j]]);
   return g;

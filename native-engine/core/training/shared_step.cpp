@@ -6,20 +6,25 @@
 namespace espalier {
 
 StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
-                                const LoraDropping& dropping) {
+                                const LoraDropping& dropping, const std::function<void()>& meanwhile) {
   StepRequest request = request_for(student_masks, losses, tokens, dropping);
   request.timed = timed;
   const StepInput in = send_request(request, state_.lora(), teacher_, student_block_, student_);
-  if (more_.count() == 0 || in.shards == 1) return run_step(context_, in);
-  // The queue was empty before the input was sent, so LoRA is as the last update left it.
-  more_.start(request, {&teacher_, teacher_on_host_, teacher_version_}, *backend_, state_.params());
+  const bool shared = more_.count() > 0 && in.shards > 1;
+  if (shared) {
+    backend_->synchronize();  // LoRA is as the last update leaves it
+    more_.start(request, {&teacher_, teacher_on_host_, teacher_version_}, *backend_, state_.params());
+  }
   const struct Settled {
     MoreDevices& devices;
     ~Settled() { devices.settle(); }  // after a failure here, too: the others use what is ours
   } settled{more_};
   StepTimes times;
-  run_shards(context_, in, 0, in.shards / (more_.count() + 1), times);
-  return finish_step(context_, in, more_.add_up(context_), times);
+  run_shards(context_, in, 0, shared ? in.shards / (more_.count() + 1) : in.shards, times);
+  if (meanwhile) meanwhile();
+  StepOutput out = finish_step(context_, in, shared ? more_.add_up(context_) : std::vector<OtherShards>{}, times);
+  student_block_.read();  // by the step, for whose results it waited
+  return out;
 }
 
 StepRequest TrainerImpl::request_for(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens,

@@ -164,7 +164,8 @@ TokenRows TrainerImpl::rows_of(std::vector<int32_t> ids) const {
 
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
   const auto begin = std::chrono::steady_clock::now();
-  const Masks z = plan.train_masks ? sample_masks(log_alphas(), plan.seed, step()) : deterministic_masks(model_.config(), log_alphas());
+  if (plan.train_masks && !noise_.is_of(plan.seed, step())) noise_ = mask_noise(log_alphas(), plan.seed, step());
+  const Masks z = plan.train_masks ? sample_masks(log_alphas(), noise_) : deterministic_masks(model_.config(), log_alphas());
   StepReport report = one_step(plan, index, z, batch(plan.seed, step()), false);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
@@ -177,7 +178,9 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   report.step = state_.step;
   report.scheduled_sparsity = plan.scheduled_sparsity[index];
   const StepOutput out =
-      step_on(z, plan.losses, tokens, timed, {plan.train_masks ? 0.0 : options_.recover_lora_dropout, plan.seed, step()});
+      step_on(z, plan.losses, tokens, timed, {plan.train_masks ? 0.0 : options_.recover_lora_dropout, plan.seed, step()}, [&] {
+        if (plan.train_masks) prepare_update(plan.seed);
+      });
   const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, gates, out, workspace_.gradients[0]});
   state_.step++;
   report.loss = out.loss + update.lagrangian;
@@ -187,7 +190,7 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   report.lagrangian = update.lagrangian;
   report.gradient_norm = update.gradient_norm;
   report.skipped = update.skipped;
-  report.expected_sparsity = expected_sparsity(model_.config(), log_alphas());
+  report.expected_sparsity = state_.expected_sparsity(model_.config()).value();
   report.lambda1 = state_.lambda[0];
   report.lambda2 = state_.lambda[1];
   for (float v : z.head) report.open_heads += v != 0.0f;
@@ -197,6 +200,12 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   last_times_ = out.times;
   last_times_.update = seconds - (out.times.teacher_forward + out.times.student_forward + out.times.losses + out.times.backward);
   return report;
+}
+
+// Makes what the update needs of the log-alphas as they are, and the part of the next step's masks that needs none.
+void TrainerImpl::prepare_update(uint64_t seed) {
+  state_.expected_sparsity(model_.config());
+  noise_ = mask_noise(log_alphas(), seed, step() + 1);
 }
 
 void TrainerImpl::measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids) {

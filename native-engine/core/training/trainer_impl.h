@@ -1,6 +1,7 @@
 // The one implementation of Trainer, seen by tests and benchmarks.
 #pragma once
 #include "espalier/trainer.h"
+#include "method/masks.h"
 #include "method/one_shot.h"
 #include "step/step.h"
 #include "training/device_home.h"
@@ -49,8 +50,10 @@ class TrainerImpl final : public Trainer {
   };
   int next_place() const { return ahead_ ? 1 - place_ : 0; }
   void bring(const Teacher& teacher);
+  // `meanwhile` is called while the devices are at work.
   StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
-                     const LoraDropping& dropping = {});
+                     const LoraDropping& dropping = {}, const std::function<void()>& meanwhile = {});
+  void prepare_update(uint64_t seed);
   StepRequest request_for(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping);
   void set_teacher(Role role, const HostBuffer* lora);  // whose LoRA is on the device, or has none
   TokenRows batch(uint64_t seed, int64_t step) const;
@@ -90,6 +93,7 @@ class TrainerImpl final : public Trainer {
   MoreDevices more_;
   StepTimes last_times_;
   std::optional<RefitReport> last_refit_;
+  MaskNoise noise_;  // of the next step's masks, where it has been drawn
 };
 
 WorkspaceShape training_shape(const TrainerOptions& options);

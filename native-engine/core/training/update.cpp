@@ -1,6 +1,7 @@
 #include "training/update.h"
 
 #include <cmath>
+#include <limits>
 
 #include "method/hard_concrete.h"
 #include "method/masks.h"
@@ -17,10 +18,11 @@ constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
 // on.
 constexpr double kOwnWeightsBeta2 = 0.95;
 
+// Without a way out of the loop, so that it looks at many values at once.
 bool all_finite(const std::vector<float>& values) {
-  for (float v : values)
-    if (!std::isfinite(v)) return false;
-  return true;
+  bool finite = true;
+  for (float v : values) finite &= std::abs(v) <= std::numeric_limits<float>::max();
+  return finite;
 }
 
 AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr<const float> gradient, double learning_rate,
@@ -77,20 +79,17 @@ Masks zeros_like(const Masks& m) {
 double price_of(const ModelConfig& config, const DeviceState& state, const Masks& loss_gradient) {
   if (state.lambda[0] < 0) return state.lambda[0];
   Masks sparsity_gradient = zeros_like(loss_gradient);
-  add_sparsity_gradient(config, state.log_alphas(), 1.0, sparsity_gradient);
+  state.expected_sparsity(config).add_gradient(1.0, sparsity_gradient);
   return starting_price(loss_gradient, sparsity_gradient);
 }
 
-void update_tracked(Backend& backend, const ModelConfig& config, DeviceState& state, const Masks& gradient, double price,
-                    const UpdateInput& in) {
-  std::vector<float> before(state.masks().begin(), state.masks().end());
+void tilt(const ModelConfig& config, DeviceState& state, std::vector<float>& before, double price, const UpdateInput& in) {
   for (float& a : before) a = static_cast<float>(std::clamp<double>(a, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha));
-  update_log_alphas(backend, state, gradient, in.plan.mask_learning_rate);
   std::vector<float> after(state.masks().begin(), state.masks().end());
   keep_shape(config, state.shape, state.layout(), after);
-  const double tilt = tilt_moves(config, state.shape, state.layout(), before, after, in.plan.scheduled_sparsity[in.index]);
+  const double by = tilt_moves(config, state.shape, state.layout(), before, after, in.plan.scheduled_sparsity[in.index]);
   state.write_log_alphas(after);
-  state.lambda[0] = next_price(price, tilt, in.plan.lambda_learning_rate);
+  state.lambda[0] = next_price(price, by, in.plan.lambda_learning_rate);
 }
 
 // Also before a step that is skipped: the next one counts from there too.
@@ -109,11 +108,11 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
   double excess = 0, price = 0;
   if (in.plan.train_masks) {
     mask_gradient = log_alpha_gradient(in.z, gradient_of_gates(config, in.z, in.step.grad_z));
-    excess = expected_sparsity(config, state.log_alphas()) - in.plan.scheduled_sparsity[in.index];
+    excess = state.expected_sparsity(config).value() - in.plan.scheduled_sparsity[in.index];
     price = tracked ? price_of(config, state, mask_gradient) : state.lambda[0];
     const double curvature = tracked ? 0.0 : state.lambda[1];
     r.lagrangian = price * excess + curvature * excess * excess;
-    add_sparsity_gradient(config, state.log_alphas(), price + 2.0 * curvature * excess, mask_gradient);
+    state.expected_sparsity(config).add_gradient(price + 2.0 * curvature * excess, mask_gradient);
   }
   r.gradient_norm = std::sqrt(in.step.gradient_squares);
   r.skipped = !std::isfinite(in.step.loss + r.lagrangian) || !std::isfinite(r.gradient_norm);
@@ -123,12 +122,17 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
       adam_for(state, 0, state.layout().lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index], in.plan.moments_from_step);
   const double clip = in.plan.gradient_clip_norm;
   if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
+  // The host waits for the log-alphas' few values. So LoRA's ops join the queue behind them, and run while the host goes on.
+  std::vector<float> before;
+  if (in.plan.train_masks) {
+    before.assign(state.masks().begin(), state.masks().end());
+    update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
+  }
   backend.run(lora);
   if (state.layout().has_own_weights()) state.read_host_copies();
   if (in.plan.train_masks && tracked) {
-    update_tracked(backend, config, state, mask_gradient, price, in);
+    tilt(config, state, before, price, in);
   } else if (in.plan.train_masks) {
-    update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
     if (state.shape.any()) {
       std::vector<float> kept(state.masks().begin(), state.masks().end());
       keep_shape(config, state.shape, state.layout(), kept);

@@ -247,6 +247,78 @@ TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
   }
 }
 
+namespace {
+
+// Two layers of LLaMA 7B's shape: on a card as wide as they are, on the emulated one a sixteenth as wide, with heads as large.
+std::shared_ptr<const ModelWeights> two_layers(bool wide) {
+  const int64_t narrower = wide ? 1 : 16;
+  return random_model(parse_small({{"architectures", {"LlamaForCausalLM"}},
+                                   {"hidden_size", 4096 / narrower},
+                                   {"num_hidden_layers", 2},
+                                   {"num_attention_heads", 32 / narrower},
+                                   {"num_key_value_heads", 32 / narrower},
+                                   {"head_dim", 128},
+                                   {"intermediate_size", 11008 / narrower},
+                                   {"vocab_size", 32000 / narrower / narrower}}),
+                      DType::kBF16, 5);
+}
+
+}  // namespace
+
+// The teacher's LoRA comes ahead of its steps. Weights stay, or are streamed: then copies run beside the ops of a card, and only the waits
+// between both queues keep one from overtaking the other.
+TEST(CudaStep, TwoLayersOfTheWidthsOf7BLeaveTheSameBitsTwiceAndWhereStreamsOverlap) {
+  for (const BackendSpec& card : cards()) {
+    const bool wide = !describe_device(card).model.starts_with("emulated");  // a rehearsal has the emulated one under a card's name
+    const auto model = two_layers(wide);
+    const auto digest = [&](bool streamed) {
+      TrainerOptions options;
+      options.backend = card;
+      options.stream_weights = streamed;
+      options.checkpoint_activations = streamed;
+      options.batch_size = wide ? 2 : 1;
+      options.sequence_length = wide ? 256 : 16;
+      const auto trainer = Trainer::create(model, LoraSpec{}, options);
+      change_state(*trainer, [](TrainState& state) {
+        state.initialise(11);
+        loosen_masks(state);
+        for (int64_t i = 0; i < state.lora_size(); i += 3) state.params()[static_cast<size_t>(i)] += 1e-3f;
+      });
+      trainer->set_data(random_tokens(model->config().vocab_size, options.sequence_length * 31));
+      const auto first = trainer->keep_teacher(trainer->export_snapshot());
+      trainer->expect_teacher(first);
+      run(*trainer, segment(0, 1));
+      trainer->use_teacher(first);
+      run(*trainer, segment(1, 1));
+      return digest_of(*trainer);
+    };
+    const std::string once = digest(false);
+    EXPECT_EQ(digest(false), once) << "the same twice on " << card.name;
+    EXPECT_EQ(digest(true), once) << "streamed on " << card.name;
+  }
+}
+
+// The host needs two things of the device in a step: the results, and the log-alphas that AdamW has moved. The first steps also make room.
+TEST(CudaStep, WaitsForTheResultsAndForTheLogAlphasAlone) {
+  TrainerOptions options = on_emulated("late", ComputeDType::kBF16);
+  const auto trainer = tiny_session(options, load_model(tiny_model()));
+  change_state(*trainer, loosen_masks);
+  for (const SparsityControl control : {SparsityControl::kTracking, SparsityControl::kMultipliers}) {
+    SegmentPlan plan = segment(trainer->step(), 3);
+    plan.sparsity_control = control;
+    plan.scheduled_sparsity.assign(3, 0.4);
+    uint64_t waits = 0;
+    const std::atomic<bool> cancel{false};
+    cuda::emulated::take_waits();
+    const auto count = [&](const StepReport& r) {
+      EXPECT_FALSE(r.skipped);
+      waits = cuda::emulated::take_waits();
+    };
+    trainer->run_segment(plan, count, cancel);
+    EXPECT_EQ(waits, 2u);
+  }
+}
+
 TEST(CudaStep, AnEvaluationStreamsWeightsThatCrowdTheCard) {
   const auto model = load_model(tiny_model());
   const auto tokens = random_tokens(model->config().vocab_size, 3 * 32);

@@ -13,6 +13,9 @@ void add_launch(StreamHandle stream, const emulator::Shape& shape, std::function
 // Sets the answer of list_cards() from here on, and returns the one before.
 Cards show_cards(Cards cards);
 
+// How often the host has waited for a stream since the last call, of whatever thread.
+uint64_t take_waits();
+
 // How the streams behave that this thread makes from here on: the first one, and those after it.
 void behave(const emulator::Behaviour& first, const emulator::Behaviour& others);
 inline void behave(const emulator::Behaviour& all) { behave(all, all); }

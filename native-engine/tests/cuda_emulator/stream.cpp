@@ -1,5 +1,6 @@
 // The emulator's half of runtime.h: streams whose work is done as early or as late as the real ones may do it.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -29,18 +30,26 @@ thread_local NewStreams new_streams;
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kInternal, "emulator", what); }
 
-// Once a kernel has failed for good, nothing more can be done on the card.
-std::atomic<bool> lost = false;
-void must_not_be_lost() {
-  if (lost) throw_device_lost("the emulated card is lost");
+thread_local int current_card = 0;  // of this thread, as a device is with CUDA
+
+// Once a kernel has failed for good, nothing more can be done on its card. Other cards go on.
+constexpr size_t kMostCards = 16;
+std::array<std::atomic<bool>, kMostCards> lost_cards{};
+std::atomic<bool>& is_lost(int card) { return lost_cards.at(static_cast<size_t>(card)); }
+void must_not_be_lost(int card) {
+  if (is_lost(card)) throw_device_lost("the emulated card is lost");
 }
 
-// A test's run may lose its card: where ESPALIER_EMULATED_FAULTS names a folder, the file of a kernel's name in it is removed at the
-// kernel's next launch, which fails.
-bool is_to_fail(const std::string& kernel) {
+// A test's run may lose a card: where ESPALIER_EMULATED_FAULTS names a folder, the file of a kernel's name in it, as in "adamw", is removed
+// at the kernel's next launch, which fails. "1.adamw" is met on card 1 alone.
+bool is_to_fail(const std::string& kernel, int card) {
   const char* const folder = std::getenv("ESPALIER_EMULATED_FAULTS");
-  return folder && std::remove((std::string(folder) + "/" + kernel).c_str()) == 0;
+  if (!folder) return false;
+  const auto met = [&](const std::string& name) { return std::remove((std::string(folder) + "/" + name).c_str()) == 0; };
+  return met(kernel) || met(std::to_string(card) + "." + kernel);
 }
+
+std::atomic<uint64_t> waits = 0;
 
 struct EventState {
   uint64_t recorded = 0, done = 0;
@@ -61,9 +70,10 @@ struct StreamOf {
     uint64_t record = 0;
   };
   std::deque<Work> queue;
+  int card = current_card;
 
   void add(Work work) {
-    must_not_be_lost();
+    must_not_be_lost(card);
     queue.push_back(std::move(work));
     if (!behaviour.late) drain();
   }
@@ -103,10 +113,11 @@ Cards& shown_cards() {
 Cards list_cards() { return shown_cards(); }
 std::vector<std::string> product_libraries() { return {}; }  // those of real cards can't be used here
 Cards show_cards(Cards cards) { return std::exchange(shown_cards(), std::move(cards)); }
-void use_card(int) {}
+void use_card(int card) { current_card = card; }
+uint64_t take_waits() { return waits.exchange(0); }
 
 uint64_t take_device_memory(uint64_t bytes) {
-  must_not_be_lost();
+  must_not_be_lost(current_card);
   return take_memory(bytes);
 }
 void give_back_device_memory(uint64_t address, uint64_t) { give_back_memory(address); }
@@ -137,7 +148,7 @@ double TimedEvent::seconds_since(const TimedEvent& earlier) const {
   return std::chrono::duration<double>(time_of(handle_)->reached - time_of(earlier.handle_)->reached).count();
 }
 
-Stream::Stream() : handle_(new StreamOf{std::exchange(new_streams.any, true) ? new_streams.others : new_streams.first, {}}) {}
+Stream::Stream() : handle_(new StreamOf{std::exchange(new_streams.any, true) ? new_streams.others : new_streams.first, {}, current_card}) {}
 Stream::~Stream() { delete handle_; }
 
 // The source must stay as it is until the copy is done, whenever that is.
@@ -191,7 +202,8 @@ void Stream::wait_for(const Event& event) {
 }
 
 void Stream::synchronize() {
-  must_not_be_lost();
+  must_not_be_lost(handle_->card);
+  waits++;
   handle_->drain();
   check_margins();
   note_wait();
@@ -199,9 +211,9 @@ void Stream::synchronize() {
 
 void add_launch(StreamHandle stream, const Shape& shape, std::function<void()> kernel) {
   note_launch(shape.name);
-  stream->add({[=, behaviour = stream->behaviour, kernel = std::move(kernel)] {
-                 if (is_to_fail(shape.name)) lost = true;
-                 if (lost) throw_device_lost(std::string("kernel ") + shape.name + " was made to fail");
+  stream->add({[=, behaviour = stream->behaviour, card = stream->card, kernel = std::move(kernel)] {
+                 if (is_to_fail(shape.name, card)) is_lost(card) = true;
+                 if (is_lost(card)) throw_device_lost(std::string("kernel ") + shape.name + " was made to fail");
                  run_grid(shape, behaviour, kernel);
                },
                nullptr, 0});

@@ -117,7 +117,7 @@ TEST_F(GatesOfBlocks, TheExpectedCostIsTheSumOverAllGatesAndItsGradientItsSlope)
       Masks gradient = sample_masks(LogAlphas(state), 1, 1);
       const auto kinds = kinds_of(gradient);
       for (std::vector<float>* part : kinds) std::fill(part->begin(), part->end(), 0.0f);
-      add_sparsity_gradient(config, state, 1.0, gradient);
+      ExpectedSparsity(config, state).add_gradient(1.0, gradient);
       for (size_t kind = 0; kind < kKinds.size(); kind++) {
         const StateLayout::Entry* e = state.find(kKinds[kind]);
         ASSERT_EQ(kinds[kind]->size(), e ? static_cast<size_t>(e->size) : 0);

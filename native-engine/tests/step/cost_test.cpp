@@ -77,7 +77,7 @@ TEST_F(CostOfGates, WithoutOneIsThatOfThePrunableParametersToTheBit) {
     const double share = expected_open(a.hidden) / static_cast<double>(config.hidden_size), all = sizes.prunable + sizes.stable;
     EXPECT_EQ(expected_sparsity(config, a), 1.0 - (parts * share + sizes.stable) / all);
     Masks gradient = open_masks(config);
-    add_sparsity_gradient(config, a, 0.37, gradient);
+    ExpectedSparsity(config, a).add_gradient(0.37, gradient);
     const double by = -0.37 / all;
     EXPECT_EQ(gradient.head[3], 1.0f + static_cast<float>(by * share * sizes.head * hard_concrete::open_probability_derivative(a.head[3])));
     EXPECT_EQ(gradient.hidden[5], 1.0f + static_cast<float>(by * parts / static_cast<double>(config.hidden_size) *
@@ -90,7 +90,7 @@ TEST_F(CostOfGates, IsTheSumOverAllGatesAndItsGradientItsSlope) {
   EXPECT_NEAR(expected_sparsity(config, state), 1 - expected_cost(state) / intact(), 1e-12);
   EXPECT_NEAR(hard_sparsity(config, state).sparsity, 1 - hard_cost(state) / intact(), 1e-12);
   Masks gradient{std::vector<float>(3 * 8, 0.0f), std::vector<float>(3 * 160, 0.0f), std::vector<float>(64, 0.0f)};
-  add_sparsity_gradient(config, state, 1.0, gradient);
+  ExpectedSparsity(config, state).add_gradient(1.0, gradient);
   const auto check = [&](const char* name, const std::vector<float>& g) {
     const auto values = state.view(*state.find(name));
     for (const size_t i : {size_t{0}, size_t{5}, values.size() - 1}) {
@@ -212,7 +212,7 @@ TEST_F(CostWithCurves, IsTheSumOverLayersAndItsGradientItsSlope) {
     EXPECT_NEAR(expected_sparsity(config, state), 1 - curved_expected(state) / intact(), 1e-12);
     EXPECT_NEAR(hard_sparsity(config, state).sparsity, 1 - curved_hard(state) / intact(), 1e-12);
     Masks gradient{std::vector<float>(3 * 8, 0.0f), std::vector<float>(3 * 160, 0.0f), std::vector<float>(64, 0.0f)};
-    add_sparsity_gradient(config, state, 1.0, gradient);
+    ExpectedSparsity(config, state).add_gradient(1.0, gradient);
     const auto check = [&](const char* name, const std::vector<float>& g) {
       const auto values = state.view(*state.find(name));
       for (size_t i = 0; i < values.size(); i += 7) {

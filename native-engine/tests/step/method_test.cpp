@@ -1,5 +1,6 @@
 // Sampling, sparsity, batch order, random numbers and the memory plan.
 #include <malloc.h>
+#include <omp.h>
 
 #include <set>
 
@@ -10,6 +11,7 @@
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"
+#include "method/tracking.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -41,14 +43,53 @@ TEST(HardConcrete, SampleMeanAndDerivative) {
   // The share of samples that are not 0 is the probability of being open.
   int open = 0;
   const double a = 0.4;
-  for (int i = 0; i < 20000; i++) open += hard_concrete::sample(a, random_uniform(1, 0, 5, i)) != 0.0f;
+  for (int i = 0; i < 20000; i++) open += hard_concrete::sample(a, hard_concrete::noise(random_uniform(1, 0, 5, i))) != 0.0f;
   EXPECT_NEAR(open / 20000.0, hard_concrete::open_probability(a), 0.01);
-  const double u = 0.37, h = 1e-3;
+  const double u = hard_concrete::noise(0.37), h = 1e-3;
   const double z = hard_concrete::sample(a, u);
   const double slope = (static_cast<double>(hard_concrete::sample(a + h, u)) - hard_concrete::sample(a - h, u)) / (2 * h);
   EXPECT_NEAR(hard_concrete::sample_derivative(z), slope, 1e-3);
   EXPECT_EQ(hard_concrete::sample_derivative(0.0), 0.0);
   EXPECT_EQ(hard_concrete::sample_derivative(1.0), 0.0);
+}
+
+// Every gate by itself as plain loops compute it, and sums in their one order, however many threads share the chunks.
+TEST(Masks, HaveTheSameBitsOnAnyNumberOfThreads) {
+  const ModelConfig config = parse_small({{"architectures", {"LlamaForCausalLM"}}, {"intermediate_size", 5000}, {"hidden_size", 9600}});
+  LoraSpec none;
+  none.targets = {};
+  TrainState state(config, none);
+  state.initialise(5);
+  loosen_masks(state);
+  const LogAlphas log_alphas(state);
+  const std::vector<float> before(state.params().begin(), state.params().end());
+  std::vector<float> moved = before;
+  for (size_t i = 0; i < moved.size(); i++) moved[i] += static_cast<float>(0.1 * random_normal(5, 0, 1, static_cast<int64_t>(i)));
+  std::vector<std::vector<float>> all;
+  for (const int threads : {1, 2, 3}) {
+    omp_set_num_threads(threads);
+    const Masks z = sample_masks(log_alphas, 7, 2);
+    for (size_t i = 0; i < z.intermediate.size(); i += 997) {
+      const double uniform = random_uniform(7, 2, static_cast<uint32_t>(RandomStream::kIntermediateMask), static_cast<int64_t>(i));
+      EXPECT_EQ(z.intermediate[i], hard_concrete::sample(log_alphas.intermediate[i], hard_concrete::noise(uniform))) << i;
+    }
+    EXPECT_EQ(z.hidden.back(), sample_masks(log_alphas, mask_noise(log_alphas, 7, 2)).hidden.back());
+    const ExpectedSparsity expected(config, log_alphas);
+    double units = 0;
+    for (const float a : log_alphas.intermediate) units += hard_concrete::open_probability(a);
+    EXPECT_EQ(CostRule(config, state.shape, {}).expected(log_alphas).units, units);
+    Masks gradient = log_alpha_gradient(z, z);
+    expected.add_gradient(0.3, gradient);
+    std::vector<float> tilted = moved;
+    tilt_moves(config, state.shape, state, before, tilted, expected.value() + 0.01);
+    std::vector<float> values = tilted;
+    for (const Masks& masks : {z, gradient})
+      for (const std::vector<float>* kind : kinds_of(masks)) values.insert(values.end(), kind->begin(), kind->end());
+    values.push_back(static_cast<float>(expected.value()));
+    all.push_back(values);
+  }
+  EXPECT_EQ(all[1], all[0]);
+  EXPECT_EQ(all[2], all[0]);
 }
 
 TEST(Sparsity, GradientIsThatOfTheExpectedSparsity) {
@@ -58,7 +99,7 @@ TEST(Sparsity, GradientIsThatOfTheExpectedSparsity) {
   EXPECT_LT(expected_sparsity(model->config(), state), 0.02) << "a run starts open";
   loosen_masks(state);
   Masks gradient{std::vector<float>(3 * 8, 0.0f), std::vector<float>(3 * 160, 0.0f), std::vector<float>(64, 0.0f)};
-  add_sparsity_gradient(model->config(), state, 1.0, gradient);
+  ExpectedSparsity(model->config(), state).add_gradient(1.0, gradient);
   const auto check = [&](const char* name, const std::vector<float>& g) {
     float& a = state.view(*state.find(name))[5];
     const float at = a;
