@@ -61,6 +61,16 @@ describe('a run on an emulated card', () => {
     expect([after.stateDigest, after.restarts]).toEqual([done.stateDigest, 1]);
     const lost = (await server.events(after.runId)).find(({ type }) => type === 'EngineLost')!;
     expect(lost.dataJson).toMatch(/"code":"DEVICE_LOST".*kernel adamw was made to fail.*Launched since the last wait: /);
+
+    // So does the failure of a card that helps another one, in the middle of a step.
+    await server.kill('engine', 'store');
+    env['ESPALIER_DEVICE'] = 'emulated+emulated:1';
+    await server.start();
+    const failHelper = (): Promise<void> => writeFile(join(faults, '1.rmsnorm_backward'), '');
+    const helped = await server.disturbed({ launch: () => launch(parts), when: ({ step }) => step > 2n, by: failHelper });
+    expect([helped.stateDigest, helped.restarts]).toEqual([done.stateDigest, 1]);
+    const lostHelper = (await server.events(helped.runId)).find(({ type }) => type === 'EngineLost')!;
+    expect(lostHelper.dataJson).toMatch(/"code":"DEVICE_LOST".*kernel rmsnorm_backward was made to fail/);
   });
 
   it('has several teachers, and ends in the same bits with streamed weights where all is killed on the way', async () => {

@@ -11,7 +11,7 @@ const RUN: Partial<v1.RunSettings> = {
   warmupSteps: 30,
   targetSparsity: 0.1,
   segmentSteps: 5,
-  recoverSteps: 10,
+  recoverSteps: 40,
   recoverWeights: v1.RecoverWeights.RECOVER_WEIGHTS_ALL,
 };
 
@@ -27,7 +27,7 @@ describe('a run on several devices', () => {
   beforeAll(() => server.start());
   afterAll(() => server.dispose());
 
-  it('is killed on four, goes on with one and two, ends in the bits of one, and is replayed on one', async () => {
+  it('is killed on four, goes on with one, two and four, ends in the bits of one, and is replayed', async () => {
     const one = await server.completed((await server.launch(RUN)).runId);
     await startOn('cpu+cpu+cpu+cpu');
     const run = await server.disturbed({
@@ -37,12 +37,15 @@ describe('a run on several devices', () => {
         await startOn('cpu');
         await server.until(runId, ({ step, status }) => step >= 40n || status === v1.RunStatus.RUN_STATUS_COMPLETED, 2);
         await startOn('cpu+cpu');
+        // Recovery of all weights is killed too, on two, and goes on with four.
+        await server.until(runId, ({ step, status }) => step >= 65n || status === v1.RunStatus.RUN_STATUS_COMPLETED, 2);
+        await startOn('cpu+cpu+cpu+cpu');
       },
     });
     expect([run.stateDigest, run.numericsFingerprint, run.restarts > 0]).toEqual([one.stateDigest, one.numericsFingerprint, true]);
     expect(run.settings).toMatchObject({ microShards: 4, gradientSum: v1.GradientSum.GRADIENT_SUM_TREE });
     expect(recordProblems(await server.events(run.runId))).toEqual([]);
-    expect((await server.engines())[0]!.device).toMatch(/^2 x /);
+    expect((await server.engines())[0]!.device).toMatch(/^4 x /);
 
     const replay = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true, fromStep: 0n, toStep: 10n });
     const [replayed] = (await collect(server.history.verifyRun(replay))).slice(-2);

@@ -1,4 +1,5 @@
 // A run ends in the same bits on one device and on several that share the shards of each step: processors here, and emulated cards.
+#include <fstream>
 #include <numeric>
 
 #include "cuda_emulator/emulated_kind.h"
@@ -9,6 +10,7 @@
 #include "method/masks.h"
 #include "step/step_helpers.h"
 #include "training/more_devices.h"
+#include "training/own_weights.h"
 
 namespace espalier::test {
 
@@ -155,6 +157,72 @@ TEST_F(SeveralDevices, RecoveryWithDropoutAndARefitEndsInTheBitsOfOne) {
   const std::string one = digest(1);
   EXPECT_EQ(digest(2), one);
   EXPECT_EQ(digest(4), one);
+}
+
+// It computes on the first device alone, whatever number the engine has.
+TEST_F(SeveralDevices, RecoveryOfAllWeightsThatIsKilledAndGoesOnWithAnotherNumberEndsInTheBitsOfOne) {
+  options.recover_weights = RecoverWeights::kAll;
+  options.batch_size = 4;
+  options.sequence_length = 8;
+  TrainState pruned(model->config(), LoraSpec{});
+  pruned.initialise(11);
+  loosen_masks(pruned);
+  pruned.step = 7;
+  const std::vector<uint8_t> begin = with_own_weights(*model, pruned).serialize();
+  const auto digest = [&](const DeviceOf& device, const std::vector<int>& counts) {
+    std::vector<uint8_t> state = begin;
+    for (int64_t i = 0; i < 3; i++) {
+      give_devices(options, device, counts[static_cast<size_t>(i) % counts.size()]);
+      const TrainState before = TrainState::deserialize(state, model->config(), LoraSpec{});
+      const auto trainer = Trainer::create(model, before, options);
+      trainer->set_data(random_tokens(model->config().vocab_size, 8 * 31));
+      trainer->import_state(before);
+      SegmentPlan plan = segment(7 + i, 1);
+      plan.losses = {0.5, 0.2, 1.0, 1.0};
+      plan.train_masks = false;
+      plan.moments_from_step = 7;
+      run(*trainer, plan);
+      state = trainer->export_state().serialize();
+    }
+    return TrainState::deserialize(state, model->config(), LoraSpec{}).digest();
+  };
+  const std::string one = digest(processor, {1});
+  for (const std::vector<int>& counts : {std::vector{4}, {1, 4, 2}, {2, 1, 4}}) EXPECT_EQ(digest(processor, counts), one) << counts[0];
+  EXPECT_EQ(digest(card("late"), {4, 1, 2}), digest(card("early"), {1}));
+}
+
+// In a process of its own, since the card is lost for it. The other devices are at work or wait meanwhile, and none of them hangs.
+TEST(SeveralDevicesDeathTest, ADeviceThatIsLostInTheMiddleOfAStepEndsTheStepOfAll) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto lose = [](const char* behaviour, const char* fault) {
+    const std::filesystem::path faults = std::filesystem::temp_directory_path() / ("cards-" + std::to_string(getpid()));
+    std::filesystem::create_directory(faults);
+    setenv("ESPALIER_EMULATED_FAULTS", faults.c_str(), 1);
+    const auto model = load_model(tiny_model());
+    TrainerOptions options;
+    options.batch_size = 4;
+    options.sequence_length = 4;
+    options.micro_shards = 4;
+    give_devices(options, card(behaviour), 4);
+    auto trainer = Trainer::create(model, LoraSpec{}, options);
+    change_state(*trainer, [](TrainState& state) { state.initialise(11); });
+    trainer->set_data(random_tokens(model->config().vocab_size, 4 * 31));
+    run(*trainer, segment(0, 1));
+    std::ofstream(faults / fault);
+    std::string said = "no error";
+    try {
+      run(*trainer, segment(1, 1));
+    } catch (const Error& error) {
+      said = std::string(error_code_name(error.code())) + " " + error.what();
+    }
+    trainer.reset();
+    std::filesystem::remove_all(faults);
+    std::cerr << said << "\n";
+    std::_Exit(3);
+  };
+  for (const char* fault : {"2.rmsnorm_backward", "3.token_loss", "2.add"})
+    EXPECT_EXIT(lose("late", fault), testing::ExitedWithCode(3), "DEVICE_LOST kernel .* was made to fail") << fault;
+  EXPECT_EXIT(lose("early", "0.attention"), testing::ExitedWithCode(3), "DEVICE_LOST kernel attention was made to fail");
 }
 
 TEST_F(SeveralDevices, AGradientThatIsNotFiniteSkipsTheStepOfAllDevices) {
