@@ -11,7 +11,7 @@ foreach(folder IN LISTS OBJECTS)
   list(APPEND depfiles ${found})
 endforeach()
 if(NOT depfiles)
-  message(FATAL_ERROR "no dependency files in ${OBJECTS}: the build needs a Makefile generator of CMake")
+  message(FATAL_ERROR "no dependency files in ${OBJECTS}: Makefiles leave them; Ninja does with -d keepdepfile")
 endif()
 
 # included_by_<source>: the engine's own files that a source is made from, itself first.
