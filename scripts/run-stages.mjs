@@ -12,26 +12,28 @@ import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
+import { runNativeTests } from './native-tests.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, 'node_modules', '.bin', name);
+const BUILD = 'native-engine/build';
 const SANITIZED = 'native-engine/build-sanitize';
 /** Tests that are about bits, costs, or memory that the sanitizers watch over themselves. */
 const NOT_FOR_SANITIZERS = [
-  'emulated._early|CudaOrders|HoweverTheDeviceOrders|HoweverItsQueuesRun', // the emulated card's other orders of blocks and copies
+  'emulated._early|CudaOrders|HoweverTheDeviceOrders|However(Its|Their)QueuesRun', // the emulated card's other orders of blocks and copies
   'hidden_memory|HiddenMemory|LearnOnOtherDevices',
-  'CudaRehearsal', // the same tests once more, with other backends
   'CostsWhatItsTilesSay',
   'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
 ];
 /** Long tests about figures, which go the way of tests that stay: the stage sanitizers leaves them to sanitizers-all. */
 const LEFT_TO_ALL_SANITIZERS = [
   'IsAsPlanned/(F32|Bf16|Streamed|InShards|Checkpointed|WiderLora)', // sizes; CudaStep takes such steps on the same card
-  'Of/Gradients.*/(layer|kl|lm|lm_in_shards|the_method)( |$)', // the_method_in_shards has all losses and more than one shard
-  'AreThoseOfAPlainForwardPass/(lm|kl_in_shards|nemo|llama_3_2|smollm3)( |$)', // the_method, qwen2 and qwen3 stay
+  'Of/Gradients.*/(layer|kl|lm|lm_in_shards|the_method)$', // the_method_in_shards has all losses and more than one shard
+  'AreThoseOfAPlainForwardPass/(lm|kl_in_shards|nemo|llama_3_2|smollm3)$', // the_method, qwen2 and qwen3 stay
   'ASubspaceHoldsNearlyAll|AtLowRankIsTheBest', // large random matrices; Refitted computes such fits of small ones
   'ReadsWideDocuments', // a million members; other tests of JsonReader read every kind of them
 ];
+const WAITS_BRIEFLY = { GOMP_SPINCOUNT: '2000' }; // as in the engine: threads that wait leave the core to another test
 const UNSTEADY_FILES = 8; // more than these at once are not unsteady, something is broken
 /** Stages that no other stage waits for: their commands, each of which is one process with one thread. */
 const readers = {
@@ -49,7 +51,7 @@ const readers = {
   'house-rules': [[process.execPath, 'scripts/house-rules.mjs']],
 };
 const stages = {
-  native: () => runCTest('native-engine/build'),
+  native: async () => added(await runNativeTests(join(root, BUILD), { environment: WAITS_BRIEFLY }), await runCTest()),
   jest: () => runJest(),
   cuda: compileCudaKernels,
   sanitizers: () => runSanitizers([...NOT_FOR_SANITIZERS, ...LEFT_TO_ALL_SANITIZERS]),
@@ -129,14 +131,18 @@ async function runCheck(command, commandArgs) {
   return status === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
 }
 
-async function runCTest(build, environment = {}, ctestArgs = []) {
-  const report = join(root, build, 'ctest.xml');
+/** The tests that need an environment of their own. */
+async function runCTest() {
+  const report = join(root, BUILD, 'ctest.xml');
   rmSync(report, { force: true });
   const atOnce = String(availableParallelism());
   const status = await run(
     'ctest',
-    ['--test-dir', build, '--parallel', atOnce, '--output-on-failure', '--output-junit', report, ...ctestArgs],
-    { GOMP_SPINCOUNT: '2000', ...environment }, // as in the engine: threads that wait leave the core to another test
+    [
+      ...['--test-dir', BUILD, '--parallel', atOnce, '--output-on-failure', '--output-junit', report],
+      ...['--label-exclude', 'in-any-environment'],
+    ],
+    WAITS_BRIEFLY,
   );
   if (!existsSync(report)) return { passed: 0, failed: 1 };
   const xml = readFileSync(report, 'utf8');
@@ -231,6 +237,7 @@ async function compileCudaKernels() {
     : { passed: 0, failed: 1 };
 }
 
+/** The engine, linked with the tests that the build without sanitizers has compiled. */
 async function buildSanitized() {
   const configured = await run('cmake', [
     '-S',
@@ -240,7 +247,7 @@ async function buildSanitized() {
     '-DCMAKE_BUILD_TYPE=Debug',
     '-DESPALIER_SANITIZE=address,undefined',
     '-DESPALIER_NODE_ADDON=ON',
-    '-DESPALIER_TESTS=ON',
+    `-DESPALIER_TESTS_COMPILED_IN=${join(root, BUILD)}`,
     '-DESPALIER_CUDA=OFF',
   ]);
   return configured === 0
@@ -256,6 +263,7 @@ async function runSanitizers(passOver) {
   // With the use-after-return check, GCC 12 turns a memcpy to a local array into a store aligned to 64 bytes, which the
   // check's fake stack does not give it, and the test dies there.
   const environment = {
+    ...WAITS_BRIEFLY,
     ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0',
     UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
   };
@@ -264,7 +272,7 @@ async function runSanitizers(passOver) {
     spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim(),
   );
   const [native, addon] = await Promise.all([
-    runCTest(SANITIZED, environment, ['--exclude-regex', passOver.join('|')]),
+    runNativeTests(join(root, SANITIZED), { environment, passOver }),
     runJest(['--runInBand', 'native-engine/index'], {
       ...environment,
       LD_PRELOAD: libraries.join(' '),
