@@ -38,6 +38,11 @@ export class Context {
     return findServer(this.options);
   }
 
+  /** As `findServer`, but for a login that is kept. */
+  findServerWithoutLogin(): ServerAddress {
+    return findServer({ ...this.options, withoutLogin: true });
+  }
+
   get connection(): Connection {
     this.opened ??= new Connection(this.findServer(), this.signal);
     return this.opened;

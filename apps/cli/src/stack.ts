@@ -43,6 +43,7 @@ export interface StackOptions {
   tlsClientCa?: string | undefined;
   fleet?: string | undefined;
   webhooks?: string | undefined;
+  oidc?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
   logLevel?: string | undefined;
@@ -91,6 +92,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--tls-client-ca', options.tlsClientCa],
     ['--fleet', options.fleet],
     ['--webhooks', options.webhooks],
+    ['--oidc', options.oidc],
     ...(options.dataRoot ?? []).map((folder): [string, string] => ['--data-root', folder]),
     ['--log-level', options.logLevel],
   ];

@@ -29,6 +29,8 @@ import { EngineGatewayGrpc } from './api/engine-gateway.grpc.js';
 import { EngineGrpc } from './api/engine.grpc.js';
 import { Fleet } from './fleets/fleet.js';
 import type { FleetSettings } from './fleets/fleet-file.js';
+import { Logins } from './logins/logins.js';
+import type { OidcSettings } from './logins/oidc-file.js';
 import { FilesGrpc } from './api/files.grpc.js';
 import { JobGrpc } from './api/job.grpc.js';
 import { LadderGrpc } from './api/ladder.grpc.js';
@@ -64,11 +66,13 @@ import {
   ACCESS_TOKEN,
   ARTIFACT_STORE,
   BORROW_ENGINE,
+  COOKIE_KEY,
   EVENT_STORE,
   FLEET,
   FOLDER_ID,
   LIVE_PROGRESS,
   LOGGER,
+  OIDC,
   OPEN_CALLS,
   ORCHESTRATOR_CONFIG,
   TLS_IDENTITY,
@@ -90,6 +94,9 @@ export interface Surroundings {
   tallies: Tallies;
   webhooks: WebhookSettings;
   fleet: FleetSettings | null;
+  oidc: OidcSettings | null;
+  /** By which this server knows its cookies again. */
+  cookieKey: () => string;
   log: Logger;
 }
 
@@ -109,6 +116,8 @@ class SurroundingsModule {
     tallies,
     webhooks,
     fleet,
+    oidc,
+    cookieKey,
     log,
   }: Surroundings): DynamicModule {
     const around = { folderId, drives: () => lease.held, artifacts, log };
@@ -127,6 +136,8 @@ class SurroundingsModule {
       { provide: Tallies, useValue: tallies },
       { provide: WEBHOOKS, useValue: webhooks },
       { provide: FLEET, useValue: fleet },
+      { provide: OIDC, useValue: oidc },
+      { provide: COOKIE_KEY, useValue: cookieKey },
       { provide: FOLDER_ID, useValue: folderId },
       LiveProgress,
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
@@ -174,6 +185,7 @@ export class AppModule {
         StudyGrpc,
         Disposal,
         TokenKeeper,
+        Logins,
         Fleet,
         Access,
         AccessGrpc,

@@ -57,6 +57,8 @@ export interface OrchestratorConfig {
   fleet: string | undefined;
   /** The file of webhooks; undefined: none. */
   webhooks: string | undefined;
+  /** The file of the OpenID provider that people log in by; undefined: none. */
+  oidc: string | undefined;
   /** Every user of this machine may call, without a token. */
   openLoopback: boolean;
   logLevel: string;
@@ -173,6 +175,7 @@ function accessOptions(): Option[] {
     )
       .env('ESPALIER_DATA_ROOT')
       .argParser(listed),
+    new Option('--oidc <file>', 'the OpenID provider by which people log in, in YAML (docs/logins.md)').env('ESPALIER_OIDC'),
     new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(isOn('ESPALIER_OPEN_LOOPBACK')),
   ];
 }
@@ -200,6 +203,12 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
   const dataFolder = resolve(options.dataFolder);
   const tls = tlsFiles(tlsCert, tlsKey, tlsClientCa);
   requireSafeAddresses({ ...options, web, namedEngines, tls });
+  if (options.oidc && options.openLoopback)
+    throw invalidField(
+      'REQUEST_INVALID',
+      '--oidc',
+      'is given beside --open-loopback, which asks no caller who it is: one of them is allowed',
+    );
   requireEngines(engines, options.cards, namedEngines, devices);
   const together = Math.max(options.cards, ...devices.map((device) => device.split('+').length));
   const bucket = bucketOf(artifacts, { s3Endpoint, s3Region, s3Cache }, { ...options, dataFolder });
@@ -215,6 +224,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     dataFolder,
     fleet: options.fleet ? resolve(options.fleet) : undefined,
     webhooks: options.webhooks ? resolve(options.webhooks) : undefined,
+    oidc: options.oidc ? resolve(options.oidc) : undefined,
     dataRoots: dataRoot.map((folder) => resolve(folder)),
     artifactFolder: bucket?.cacheFolder ?? (artifacts ? resolve(artifacts) : join(dataFolder, 'artifacts')),
     bucket,

@@ -30,6 +30,8 @@ import type { WebSecrets } from './web/web-access.js';
 import { WebServer } from './web/web-server.js';
 import { Fleet } from './fleets/fleet.js';
 import { readFleetFile } from './fleets/fleet-file.js';
+import { Logins } from './logins/logins.js';
+import { readOidcFile } from './logins/oidc-file.js';
 import { readWebhookFile } from './webhooks/webhook-file.js';
 import { Webhooks } from './webhooks/webhooks.js';
 
@@ -39,24 +41,20 @@ const STOP_TIMEOUT_MS = 30_000;
 async function main(): Promise<void> {
   keepForOwner();
   const config = parseConfig(process.argv);
-  const webhooks = readWebhookFile(config.webhooks);
-  const fleet = readFleetFile(config.fleet, config.tls !== undefined);
+  const files = readOptionFiles(config);
   outlivePipes();
   const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
-  if (config.engines > 0 || fleet?.kind === 'local') giveWayToEngines();
+  if (config.engines > 0 || files.fleet?.kind === 'local') giveWayToEngines();
   const folder = DataFolder.open(config.dataFolder);
   const token = config.openLoopback ? null : folder.newToken();
   const tls = tlsIdentity(config);
   const tallies = new Tallies();
   const { eventStore, store, artifacts, condition, seen } = await openStores(config, tallies, log);
-  const lease = new DriverLease({
-    store,
-    folderId: folder.id,
-    leaseMs: config.leaseSeconds * 1_000,
-    log,
-    ownsStore: config.eventStore === undefined,
-  });
-  const surroundings = { config, store, condition, artifacts, lease, folderId: folder.id, token, tls, tallies, webhooks, fleet, log };
+  const leaseMs = config.leaseSeconds * 1_000;
+  const lease = new DriverLease({ store, folderId: folder.id, leaseMs, log, ownsStore: config.eventStore === undefined });
+  const cookieKey = (): string => folder.cookieKey();
+  const stores = { store, condition, artifacts, lease };
+  const surroundings = { config, ...stores, folderId: folder.id, token, tls, tallies, ...files, cookieKey, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
@@ -85,8 +83,9 @@ async function main(): Promise<void> {
   };
   storage.start();
   await app.get(TokenKeeper).start();
+  app.get(Logins).start();
   const listen = await server.listen(config.listen);
-  const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey: () => folder.cookieKey(), tls });
+  const web = await serveWeb(app.get(WebServer), config, { token, folderId: folder.id, cookieKey, tls });
   announce(folder, listen, web, tls, log);
   app.get(Fleet).start(listen);
   lease.announce(listen);
@@ -106,6 +105,7 @@ async function main(): Promise<void> {
     await lease.stop();
     await Promise.all([server.close(), app.get(WebServer).close()]);
     tls?.close();
+    app.get(Logins).stop();
     await Promise.all([app.get(TokenKeeper).stop(), app.get(Webhooks).stop()]);
     await app.close();
     await eventStore.close();
@@ -124,6 +124,11 @@ async function main(): Promise<void> {
     );
   }
   outliveDefects(log);
+}
+
+/** @throws EspalierError CONFIG_INVALID */
+function readOptionFiles({ webhooks, fleet, oidc, tls }: OrchestratorConfig) {
+  return { webhooks: readWebhookFile(webhooks), fleet: readFleetFile(fleet, tls !== undefined), oidc: readOidcFile(oidc) };
 }
 
 /** Its requests are repeated by themselves: this only tells. */

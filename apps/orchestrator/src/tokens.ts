@@ -20,3 +20,7 @@ export const FOLDER_ID = Symbol('FolderId');
 export const BORROW_ENGINE = Symbol('BorrowEngine');
 /** Counts the calls that are open at any of the servers. */
 export const OPEN_CALLS = Symbol('OpenCalls');
+/** The file of the OpenID provider that people log in by; null: none. */
+export const OIDC = Symbol('OIDC');
+/** Reads the key by which this server knows its cookies, and what it has sealed, again. */
+export const COOKIE_KEY = Symbol('COOKIE_KEY');

@@ -41,9 +41,9 @@ it('names the user whose command it was, the id of the call, and the server for 
   expect(answered).toBe('build-17:launch');
   await server.completed(runId);
   const events = await server.events(runId);
-  expect(events[0]!.context).toEqual({ actor: username, roles: ['owner'], requestId: 'build-17:launch' });
+  expect(events[0]!.context).toEqual({ actor: username, actorName: '', roles: ['owner'], requestId: 'build-17:launch' });
   const others = new Set(events.slice(1).map(({ context }) => JSON.stringify(context)));
-  expect([...others]).toEqual([JSON.stringify({ actor: 'system:espalier', roles: ['system'], requestId: '' })]);
+  expect([...others]).toEqual([JSON.stringify({ actor: 'system:espalier', roles: ['system'], requestId: '', actorName: '' })]);
   expect(JSON.parse(events[0]!.dataJson)).toMatchObject({ context: { actor: username, requestId: 'build-17:launch' } });
 });
 

@@ -99,16 +99,39 @@ async function overHttp(path: string, headers: Record<string, string>, type = 'a
 }
 
 describe('every method, as every role', () => {
+  /** Those that need a token. */
   let methods: Method[];
+  let open: Method[];
   beforeAll(async () => {
-    methods = await reflectedMethods();
+    const all = await reflectedMethods();
+    methods = all.filter(({ access }) => !access.open);
+    open = all.filter(({ access }) => access.open);
+  });
+
+  it('needs a token, but for the three that a login begins with', async () => {
+    const path = '/espalier.v1.AccessService/';
+    expect(open.map((method) => method.path)).toEqual(['GetLoginOptions', 'BeginLogin', 'FinishLogin'].map((name) => path + name));
+    for (const one of open) {
+      expect([one.path, await overGrpc(one.path, null)]).not.toEqual([
+        one.path,
+        expect.stringMatching(/UNAUTHENTICATED|PERMISSION_DENIED/),
+      ]);
+      expect([one.path, await overHttp(one.path, {})]).toEqual([one.path, 'let in']);
+    }
+    const strange = client(v1.AccessServiceClient, null);
+    expect(await unary<v1.GetLoginOptionsResponse>((done) => strange.getLoginOptions({}, done))).toMatchObject({
+      label: '',
+      device: false,
+    });
+    await expect(unary((done) => strange.beginLogin({}, done))).rejects.toMatchObject({ code: 'LOGIN_NOT_OFFERED' });
+    await expect(unary((done) => strange.finishLogin({ handle: 'x' }, done))).rejects.toMatchObject({ code: 'LOGIN_NOT_OFFERED' });
   });
 
   it('says who may call it', () => {
     expect(methods.length).toBeGreaterThan(40);
     expect(methods.filter(({ access }) => access.role === v1.Role.ROLE_UNSPECIFIED)).toEqual([]);
     const viewers = methods.filter(({ access }) => access.role === ROLE_VIEWER).map(({ path }) => path.slice(path.lastIndexOf('/') + 1));
-    expect(viewers.filter((name) => !/^(Get|List|Query|Read|Watch|Group|Compare|Stat|Download|Export)/.test(name))).toEqual([]);
+    expect(viewers.filter((name) => !/^(Get|List|Query|Read|Watch|Group|Compare|Stat|Download|Export)/.test(name))).toEqual(['EndLogin']);
   });
 
   it.each(Object.keys(ROLES))('lets in or refuses a %s as it says, over gRPC, Connect and gRPC-Web alike', async (role) => {

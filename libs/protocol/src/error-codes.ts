@@ -25,7 +25,7 @@ const errorStatuses = {
   FORK_FIELD_FIXED: invalid,
   RUN_NAME_INVALID: invalid, // blank, or another run's id or its beginning
   RUN_NAME_TAKEN: status.ALREADY_EXISTS, // another run has it: neither could be named by it any more
-  CONFIG_INVALID: invalid, // the file of a run, a study, webhooks or a fleet, at the line that the message names
+  CONFIG_INVALID: invalid, // the file of a run, a study, webhooks, a fleet or an OpenID provider, at the line that the message names
   REQUEST_ID_REUSED: status.ALREADY_EXISTS,
   // what it names
   RUN_NOT_FOUND: status.NOT_FOUND,
@@ -171,11 +171,20 @@ const errorStatuses = {
   TOKEN_NAME_TAKEN: status.ALREADY_EXISTS,
   ROLE_TOO_LOW: status.PERMISSION_DENIED, // the method, or this use of it, needs a higher role
   PATH_NOT_ALLOWED: status.PERMISSION_DENIED, // it lies in no folder that callers with tokens may name
+  LOGIN_ENDED: status.UNAUTHENTICATED, // a person's login is over: the person logs in again
+  LOGIN_CHANGED: status.UNAUTHENTICATED, // the person has a lower role now; open calls end, and the next one has the new role
+  LOGIN_FAILED: status.UNAUTHENTICATED, // the provider's answer, or the way to it, is not as it should be
+  LOGIN_REFUSED: status.PERMISSION_DENIED, // the provider knows the person, and this server does not let the person in
+  LOGIN_UNAVAILABLE: status.UNAVAILABLE, // the provider can't be asked
+  LOGIN_NOT_OFFERED: precondition, // the server has no provider, or the provider has no logins of this kind
+  LOGIN_NOT_FOUND: status.NOT_FOUND,
+  LOGIN_AMBIGUOUS: invalid, // several people have the name
   LOGIN_NEEDED: status.UNAUTHENTICATED, // the browser's cookie is not from this server, or too old
   HOST_FOREIGN: status.PERMISSION_DENIED, // a name that is not this server's leads to it
   ORIGIN_FOREIGN: status.PERMISSION_DENIED, // a page of another origin calls
   JOB_GAVE_WAY: status.ABORTED, // it held an engine for long, and a run waited for that engine
   TOO_MANY_CALLS: status.RESOURCE_EXHAUSTED, // at once, of this client or of all
+  CALLS_TOO_FAST: status.RESOURCE_EXHAUSTED, // one person makes more calls a second than the server allows
   // the rest
   CANCELLED: status.CANCELLED,
   DEADLINE_EXCEEDED: status.DEADLINE_EXCEEDED,

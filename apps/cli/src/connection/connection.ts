@@ -111,7 +111,9 @@ export class Connection {
     if (!isServiceError(error)) return error as Error;
     const known = fromServiceError(error);
     if (known.code === 'UNAVAILABLE' || isBroken(error)) return tlsProblem(this.server, error) ?? unavailable(this.server, error);
-    if (known.code === 'TOKEN_NEEDED' || known.code === 'TOKEN_WRONG') return tokenRefused(this.server, known.code, error);
+    if (known.code === 'TOKEN_NEEDED' || (known.code === 'TOKEN_WRONG' && this.server.tokenOrigin !== 'given'))
+      return tokenRefused(this.server, known.code, error);
+    if (known.code === 'LOGIN_ENDED') return loginEnded(known, error);
     if (known.code !== 'UNIMPLEMENTED') return Connection.forPeople ? visibleError(known) : known;
     return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
   }
@@ -138,8 +140,14 @@ function shown<Message>(message: Message, visible: (message: Message) => Message
 function tokenRefused({ address }: ServerAddress, code: string, cause: unknown): CliError {
   return new CliError(code, `the server at ${address} ${code === 'TOKEN_WRONG' ? 'has another token' : 'asks for its token'}`, {
     cause,
-    hint: 'name its data folder with --data-folder, where only its user can read the token, or the file of a token with --token-file',
+    hint:
+      'log in with espalier login, where the server has logins; else name its data folder with --data-folder, where only its user can ' +
+      'read the token, or the file of a token with --token-file',
   });
+}
+
+function loginEnded({ code, message }: EspalierError, cause: unknown): CliError {
+  return new CliError(code, message, { cause, hint: 'espalier login' });
 }
 
 function unavailable({ address, source }: ServerAddress, cause: unknown): CliError {

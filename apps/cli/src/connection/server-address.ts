@@ -1,10 +1,12 @@
 // Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json. Without any of these it is the default address, but not
-// where the user names a data folder: another server may listen there. The command shows the server the token that the user names, or the
-// data folder's token. Only the server of a data folder gets that folder's token.
+// where the user names a data folder: another server may listen there. The command shows the server the token that the user names; a server
+// that is named by its address the login of this user there; else the data folder's token. Only the server of a data folder gets that
+// folder's token.
 import { join, resolve } from 'node:path';
 import { hasMark, readUserFileSync, TOKEN_FILE } from '#files';
 import { isLoopbackAddress } from '#local-access';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
+import { keptLogin, serverKey } from './kept-logins.js';
 import { givenToken, isAnnouncedTls, serverTls, type AnnouncedTls, type ServerTls } from './server-tls.js';
 
 export const DEFAULT_SERVER = '127.0.0.1:7433';
@@ -34,9 +36,14 @@ export interface ServerAddress {
   origin: 'named' | 'data folder' | 'default';
   /** Null: none is known for this server. */
   token: string | null;
+  /** Where the token comes from. */
+  tokenOrigin: TokenOrigin;
   /** Null: it is spoken to without TLS. */
   tls: ServerTls | null;
 }
+
+/** null: there is no token. */
+export type TokenOrigin = 'given' | 'login' | 'data folder' | null;
 
 /** As the user names a server. */
 export interface GivenServer {
@@ -44,6 +51,8 @@ export interface GivenServer {
   dataFolder?: string | undefined;
   tlsCa?: string | undefined;
   tokenFile?: string | undefined;
+  /** The login that is kept is looked away from: a new one begins, or the one that is kept ends without being read. */
+  withoutLogin?: boolean;
 }
 
 export function dataFolderOf(option: string | undefined): string {
@@ -115,7 +124,13 @@ export function findServer(given: GivenServer): ServerAddress {
   if (found !== null) return found;
   if (namedDataFolder(given.dataFolder) !== undefined) throw stopped(dataFolder);
   const source = `the default; there is no ${serverFilePath(dataFolder)}`;
-  return { address: DEFAULT_SERVER, source, origin: 'default', token: givenToken(given.tokenFile) ?? null, tls: null };
+  return {
+    address: DEFAULT_SERVER,
+    source,
+    origin: 'default',
+    tls: null,
+    ...namedToken(DEFAULT_SERVER, dataFolder, undefined, false, given),
+  };
 }
 
 /** The data folder's own server; null: none was started there. @throws CliError SERVER_UNAVAILABLE while it starts, and in a copy */
@@ -129,7 +144,7 @@ export function serverOf(dataFolder: string, given: GivenServer = {}): ServerAdd
     address: listen,
     source: serverFilePath(dataFolder),
     origin: 'data folder',
-    token: tokenFor(listen, dataFolder, listen, given),
+    ...ownToken(dataFolder, given),
     tls: tls === undefined ? null : serverTls(given.tlsCa, tls),
   };
 }
@@ -161,7 +176,7 @@ function named(text: string, source: string, dataFolder: string, given: GivenSer
   const isOwn = known.listen !== undefined && isSameServer(address, known.listen);
   const own = isOwn && scheme !== 'http://' ? known.tls : undefined;
   const tls = scheme === 'https://' || own !== undefined ? serverTls(given.tlsCa, own) : null;
-  const token = tokenFor(address, dataFolder, known.listen, given);
+  const { token, tokenOrigin } = namedToken(address, dataFolder, known.listen, tls !== null, given);
   if (token !== null && tls === null && scheme === undefined && !isOwn && !isLoopbackAddress(address))
     throw new CliError(
       'TOKEN_UNENCRYPTED',
@@ -172,14 +187,26 @@ function named(text: string, source: string, dataFolder: string, given: GivenSer
         hint: `write https://${address} (or http://${address} where something else encrypts, as a tunnel does)`,
       },
     );
-  return { address, source, origin: 'named', token, tls };
+  return { address, source, origin: 'named', token, tokenOrigin, tls };
 }
 
-/** @param listen of the data folder's own server */
-function tokenFor(address: string, dataFolder: string, listen: string | undefined, given: GivenServer): string | null {
+type ShownToken = Pick<ServerAddress, 'token' | 'tokenOrigin'>;
+
+/** For the server of the data folder. */
+function ownToken(dataFolder: string, given: GivenServer): ShownToken {
   const token = givenToken(given.tokenFile);
-  if (token !== undefined) return token;
-  return listen === undefined || !isSameServer(address, listen) ? null : tokenOf(dataFolder);
+  if (token !== undefined) return { token, tokenOrigin: 'given' };
+  const own = tokenOf(dataFolder);
+  return { token: own, tokenOrigin: own === null ? null : 'data folder' };
+}
+
+/** For a server that is named by its address. @param listen of the data folder's own server */
+function namedToken(address: string, dataFolder: string, listen: string | undefined, isTls: boolean, given: GivenServer): ShownToken {
+  const token = givenToken(given.tokenFile);
+  if (token !== undefined) return { token, tokenOrigin: 'given' };
+  const login = given.withoutLogin === true ? null : keptLogin(serverKey(address, isTls));
+  if (login !== null) return { token: login, tokenOrigin: 'login' };
+  return listen === undefined || !isSameServer(address, listen) ? { token: null, tokenOrigin: null } : ownToken(dataFolder, given);
 }
 
 /** Null: its server asks for none, or is another user's. */

@@ -3,7 +3,10 @@ import { getOption, type DescMethod } from '@bufbuild/protobuf';
 import { access, Role } from '../generated/espalier/v1/access_pb.js';
 import type { GetCallerResponse } from '../generated/espalier/v1/access_service_pb.js';
 
-export type Caller = Pick<GetCallerResponse, 'name' | 'role' | 'token' | 'needsLogin'>;
+export type Caller = Pick<GetCallerResponse, 'name' | 'role' | 'token' | 'login' | 'needsLogin'>;
+
+/** The server's own user, who may do everything. */
+export const isOwner = ({ token, login }: Pick<Caller, 'token' | 'login'>): boolean => token === undefined && login === undefined;
 
 /** @param launchedBy the caller that launched the run or study that the call is about */
 export function mayCall(caller: Caller | undefined, method: DescMethod, launchedBy?: string): boolean {
@@ -11,7 +14,7 @@ export function mayCall(caller: Caller | undefined, method: DescMethod, launched
   const { role, onOthers } = getOption(method, access);
   if (caller.role < role) return false;
   const isAnothers = launchedBy !== undefined && launchedBy !== caller.name;
-  return caller.token === undefined || !isAnothers || caller.role >= onOthers;
+  return isOwner(caller) || !isAnothers || caller.role >= onOthers;
 }
 
 export const roleWord = (role: Role): string => Role[role].toLowerCase();
@@ -22,5 +25,5 @@ const ROLE_WORDS: Partial<Record<Role, string>> = {
   [Role.ADMIN]: 'An admin may do everything.',
 };
 
-export const callerWords = ({ role, token }: Caller): string =>
-  token === undefined ? 'This is the server’s own user, who may do everything.' : (ROLE_WORDS[role] ?? '');
+export const callerWords = ({ role, ...caller }: Caller): string =>
+  isOwner(caller) ? 'This is the server’s own user, who may do everything.' : (ROLE_WORDS[role] ?? '');

@@ -1,4 +1,7 @@
-// Logging in by a token, and out. The server answers with a cookie that no script can read; the page keeps no token.
+// Logging in, by a token or by the provider of people, and out. The server answers with a cookie that no script can read; the page keeps no
+// token.
+
+import { accessService } from './client.js';
 
 interface Refusal {
   message?: string;
@@ -24,4 +27,19 @@ export async function logOut(): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/** The provider by which people log in; null: the server has none, or does not answer. */
+export async function loginProvider(): Promise<{ label: string; problem: string } | null> {
+  try {
+    const { label, problem } = await accessService.getLoginOptions({});
+    return label === '' ? null : { label, problem };
+  } catch {
+    return null;
+  }
+}
+
+/** Leads to the provider, and back to the same view. */
+export function providerLink({ pathname, search }: Pick<Location, 'pathname' | 'search'>): string {
+  return `/login/start?${new URLSearchParams({ to: pathname + search }).toString()}`;
 }

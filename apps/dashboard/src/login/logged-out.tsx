@@ -1,6 +1,6 @@
 // In place of every view while the browser is not logged in: nothing that a view shows could be believed.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { logIn } from '../api/login.js';
+import { logIn, loginProvider, providerLink } from '../api/login.js';
 import { FormRefusal } from '../ui/parts.js';
 
 export function LoggedOut() {
@@ -12,11 +12,32 @@ export function LoggedOut() {
       <div role="alert">
         <h1>This browser is not logged in</h1>
       </div>
+      <ByProvider />
       <LoginForm />
       <p>
         On the server&rsquo;s machine no token is needed: run <code>npx espalier open</code> there. It opens this page with a link that logs
         the browser in, and this tab goes on by itself.
       </p>
+    </div>
+  );
+}
+
+/** Nothing where the server has no provider of people. */
+function ByProvider() {
+  const [provider, setProvider] = useState<{ label: string; problem: string } | null>(null);
+  useEffect(() => void loginProvider().then(setProvider), []);
+  if (provider === null) return null;
+  return (
+    <div class="login">
+      <a class="button main" href={providerLink(location)}>
+        Log in with {provider.label}
+      </a>
+      {provider.problem !== '' && (
+        <p class="trouble" role="alert">
+          {provider.problem}
+        </p>
+      )}
+      <p class="soft">Or with a token:</p>
     </div>
   );
 }

@@ -149,7 +149,13 @@ const MORE_COLUMNS: Column[] = [
   { id: 'parent', title: 'Parent', width: '130px', order: { by: 'parent', descends: false }, cell: (run) => parentOf(run) },
   { id: 'restarts', title: 'Restarts', width: '84px', right: true, order: { by: 'restarts', descends: true }, cell: (run) => run.restarts },
   { id: 'rewinds', title: 'Rewinds', width: '84px', right: true, order: { by: 'rewinds', descends: true }, cell: (run) => run.rewinds },
-  { id: 'launched_by', title: 'Launched by', width: '110px', order: { by: 'launched_by', descends: false }, cell: (run) => run.launchedBy },
+  {
+    id: 'launched_by',
+    title: 'Launched by',
+    width: '110px',
+    order: { by: 'launched_by', descends: false },
+    cell: (run) => run.launchedByName || run.launchedBy,
+  },
   {
     id: 'updated',
     title: 'Last event',

@@ -36,6 +36,9 @@ export class TokenKeeper {
   private readonly byId = new Map<string, Token>();
   /** The calls that are open with each token end by these. */
   private readonly endings = new Map<string, AbortController>();
+  private loginsEnded: TokensState['loginsEnded'] = {};
+  /** Told when an admin has ended logins, or the record can't be read any more. */
+  onLoginsChange: () => void = () => undefined;
   private revision = -1;
   private problem: Error | null = null;
   private subscription: Subscription | null = null;
@@ -79,10 +82,21 @@ export class TokenKeeper {
   /** @throws EspalierError as `shown` */
   requireValid(tokenId: string, nowMs = Date.now()): Token {
     const token = this.byId.get(tokenId);
-    if (this.problem !== null || this.condition.missing !== null) throw this.unknown();
+    this.requireKnown();
     if (token === undefined) throw tokenWrong();
     if (!isValid(token, nowMs)) throw ended(token);
     return token;
+  }
+
+  /** Logins that began until then have ended; -Infinity: none have. @throws EspalierError TOKENS_UNKNOWN */
+  loginsEndedUntil(actor: string): number {
+    this.requireKnown();
+    const until = Object.hasOwn(this.loginsEnded, actor) ? this.loginsEnded[actor] : undefined;
+    return until === undefined ? -Infinity : Date.parse(until);
+  }
+
+  async endLogins(actor: string, by: CallContext): Promise<void> {
+    await this.change({ kind: 'end logins', actor }, by);
   }
 
   /** Aborted, with the error, when the token is revoked or expires. */
@@ -105,7 +119,13 @@ export class TokenKeeper {
   /** @param text a token's id, or the name of a valid one. @throws EspalierError TOKEN_NOT_FOUND */
   async revoke(text: string, by: CallContext): Promise<Token> {
     const { state, facts } = await this.change({ kind: 'revoke', token: text }, by);
-    return tokenOf(state, facts[0]?.data.tokenId ?? text, Date.now());
+    const [fact] = facts;
+    return tokenOf(state, fact?.type === 'TokenRevoked' ? fact.data.tokenId : text, Date.now());
+  }
+
+  /** @throws EspalierError TOKENS_UNKNOWN: what is missing may say that the caller's rights have ended */
+  private requireKnown(): void {
+    if (this.problem !== null || this.condition.missing !== null) throw this.unknown();
   }
 
   private async change(change: TokenChange, by: CallContext): Promise<{ state: TokensState; facts: NewTokenFact[] }> {
@@ -144,6 +164,7 @@ export class TokenKeeper {
     if (state === null || state.revision <= this.revision) return;
     this.revision = state.revision;
     for (const token of state.tokens) this.byId.set(token.tokenId, token);
+    this.loginsEnded = state.loginsEnded;
     this.endInvalid();
   }
 
@@ -156,6 +177,7 @@ export class TokenKeeper {
         ending.abort(error);
       }
     }
+    this.onLoginsChange();
   }
 
   private unknown(): EspalierError {

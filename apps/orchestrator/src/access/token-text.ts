@@ -1,10 +1,11 @@
-// A token is "espalier_ID_SECRET". Its id finds its digest, so the secret is compared with one digest only, in constant time.
+// A token is "espalier_ID_SECRET", and what stands for a person's login is "espalierlogin_ID_SECRET". The id finds the digest, so the
+// secret is compared with one digest only, in constant time.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
-const PREFIX = 'espalier';
+export type SecretKind = 'espalier' | 'espalierlogin';
 const ID_BYTES = 6;
 const SECRET_BYTES = 32;
-const TOKEN = new RegExp(`^${PREFIX}_([0-9a-f]{${2 * ID_BYTES}})_[\\w-]{43}$`);
+const SECRET = new RegExp(`^(espalier|espalierlogin)_([0-9a-f]{${2 * ID_BYTES}})_[\\w-]{43}$`);
 
 export interface NewToken {
   tokenId: string;
@@ -12,15 +13,16 @@ export interface NewToken {
   digest: string;
 }
 
-export function newToken(): NewToken {
+export function newToken(kind: SecretKind = 'espalier'): NewToken {
   const tokenId = randomBytes(ID_BYTES).toString('hex');
-  const secret = `${PREFIX}_${tokenId}_${randomBytes(SECRET_BYTES).toString('base64url')}`;
+  const secret = `${kind}_${tokenId}_${randomBytes(SECRET_BYTES).toString('base64url')}`;
   return { tokenId, secret, digest: digestOf(secret).toString('hex') };
 }
 
-/** undefined: the text has not the form of a token. */
-export function tokenIdIn(text: string): string | undefined {
-  return TOKEN.exec(text)?.[1];
+/** undefined: the text has not the form of a token of this kind. */
+export function tokenIdIn(text: string, kind: SecretKind = 'espalier'): string | undefined {
+  const [, shown, id] = SECRET.exec(text) ?? [];
+  return shown === kind ? id : undefined;
 }
 
 export function hasDigest(text: string, digest: string): boolean {

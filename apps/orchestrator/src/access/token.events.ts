@@ -1,4 +1,5 @@
-// Every fact that is stored about tokens, in the past tense: their digests, never the tokens. Bytes and digest chain as those of runs.
+// Every fact that is stored about tokens and logins, in the past tense: digests of tokens, never the tokens. Bytes and digest chain as
+// those of runs.
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../event-sourcing/event-codec.js';
 import { upcastBy, type EventTypes } from '../event-sourcing/event-types.js';
@@ -11,6 +12,8 @@ interface Facts {
   /** digest: SHA-256 of the whole token, in hex */
   TokenCreated: { tokenId: string; name: string; role: TokenRole; digest: string; expiresAt: string };
   TokenRevoked: { tokenId: string };
+  /** All logins of a person that began before end. actor: the person, as events name people */
+  LoginsEnded: { actor: string };
 }
 export type TokenEventType = keyof Facts;
 export type NewTokenFact = {
@@ -23,7 +26,7 @@ export const ACCESS_STREAM_PREFIX = 'espalierAccess-';
 export const TOKENS_ID = 'tokens';
 
 /** A record, so that the compiler asks for every type. */
-const knownTypes: Record<TokenEventType, true> = { TokenCreated: true, TokenRevoked: true };
+const knownTypes: Record<TokenEventType, true> = { TokenCreated: true, TokenRevoked: true, LoginsEnded: true };
 const CURRENT_VERSION = 2; // the first one whose chain covers the events' ids (event-codec.ts)
 export const tokenEventTypes: EventTypes = {
   currentVersion: CURRENT_VERSION,

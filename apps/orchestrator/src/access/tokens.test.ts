@@ -66,6 +66,8 @@ describe('tokens', () => {
     expect([hasDigest(secret, digest), hasDigest(newToken().secret, digest), hasDigest(digest, digest)]).toEqual([true, false, false]);
     const facts = decide(null, create({ tokenId, digest, role: 'viewer' satisfies TokenRole }), at);
     expect(JSON.stringify(facts)).not.toContain(secret.slice(-43));
-    expect(['', 'espalier', secret.slice(0, -1), ` ${secret}`, `${secret}x`].map(tokenIdIn)).toEqual(Array(5).fill(undefined));
+    expect(['', 'espalier', secret.slice(0, -1), ` ${secret}`, `${secret}x`].map((text) => tokenIdIn(text))).toEqual(
+      Array(5).fill(undefined),
+    );
   });
 });

@@ -20,6 +20,8 @@ export interface Token {
 
 export interface TokensState {
   tokens: Token[];
+  /** By person: logins that began until then (ISO time) have ended. */
+  loginsEnded: Readonly<Record<string, string>>;
   revision: number;
   chain: string;
 }
@@ -27,11 +29,13 @@ export interface TokensState {
 export type TokenChange =
   | { kind: 'create'; tokenId: string; digest: string; name: string; role: TokenRole | undefined; days: number }
   /** token: an id, or the name of a valid token */
-  | { kind: 'revoke'; token: string };
+  | { kind: 'revoke'; token: string }
+  | { kind: 'end logins'; actor: string };
 
 export function evolve(state: TokensState | null, event: TokenEvent): TokensState {
-  const before = state ?? { tokens: [], revision: -1, chain: '' };
-  return { tokens: tokensAfter(before.tokens, event), revision: before.revision + 1, chain: event.chain };
+  const before = state ?? { tokens: [], loginsEnded: {}, revision: -1, chain: '' };
+  const loginsEnded = event.type === 'LoginsEnded' ? { ...before.loginsEnded, [event.data.actor]: event.at } : before.loginsEnded;
+  return { tokens: tokensAfter(before.tokens, event), loginsEnded, revision: before.revision + 1, chain: event.chain };
 }
 
 function tokensAfter(tokens: Token[], { type, at, context, data }: TokenEvent): Token[] {
@@ -43,6 +47,7 @@ function tokensAfter(tokens: Token[], { type, at, context, data }: TokenEvent): 
     }
     case 'TokenRevoked':
       return tokens.map((one) => (one.tokenId === data.tokenId && one.revokedAt === null ? { ...one, revokedAt: at } : one));
+    case 'LoginsEnded':
     case 'Unknown':
       return tokens;
   }
@@ -55,6 +60,7 @@ export function decide(state: TokensState | null, change: TokenChange, at: strin
     const token = tokenNamed(tokens, change.token, Date.parse(at));
     return token.revokedAt === null ? [{ type: 'TokenRevoked', at, data: { tokenId: token.tokenId } }] : [];
   }
+  if (change.kind === 'end logins') return [{ type: 'LoginsEnded', at, data: { actor: change.actor } }];
   const { tokenId, digest, name, role, days } = change;
   requireName(tokens, name, Date.parse(at));
   if (role === undefined) throw invalidField('FIELD_REQUIRED', 'role', `is needed: ${TOKEN_ROLES.join(', ')} are allowed`);

@@ -4,6 +4,7 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ByteTunnel, EspalierError, invalidField, reportFailure, toServiceError, v1, type CallInfo } from '#protocol';
 import { JoinedEngines } from '../engine-pool/joined-engines.js';
 import { Access } from './admission/access.js';
+import type { Hold } from '../logins/calling.js';
 import { Callers } from './admission/callers.js';
 
 /** Between the call and its first message. */
@@ -33,10 +34,12 @@ export class EngineGatewayGrpc {
       call.emit('error', toServiceError(error));
     };
     call.on('error', () => undefined);
+    let hold: Hold | undefined;
     try {
       const grant = this.callers.grantOf(info);
       this.access.requireRole(info.method, grant);
-      const end = this.access.endOf(grant);
+      hold = this.access.hold(grant);
+      const end = hold?.signal;
       end?.throwIfAborted();
       const { name, instance, host } = helloIn(await firstMessage(call));
       const arrival = { name, instance, host, peer: call.getPeer(), admittedAs: this.callers.actorOf(info) };
@@ -57,6 +60,8 @@ export class EngineGatewayGrpc {
       }
     } catch (error) {
       refuse(error);
+    } finally {
+      hold?.release();
     }
   }
 

@@ -19,7 +19,7 @@ export class FilesGrpc {
     return {
       listFiles: unary(({ folderPath }: v1.ListFilesRequest, _signal, call) => {
         const { dataRoots, dataFolder } = this.config;
-        const isOwner = this.callers.grantOf(call).token === null;
+        const isOwner = this.callers.grantOf(call).kind === 'owner';
         return listFiles(folderPath, { roots: [...dataRoots, ...(isOwner ? usualFolders() : [])], hidden: [dataFolder] });
       }),
     };

@@ -23,7 +23,8 @@ const IDLE_CONNECTION_MS = 600_000;
 /** Refused before a call's message is read. A caller can be refused thousands of times a second. */
 const REFUSALS = new Set([
   ...['TOKEN_NEEDED', 'TOKEN_WRONG', 'TOKEN_REVOKED', 'TOKEN_EXPIRED', 'TOKENS_UNKNOWN', 'ROLE_TOO_LOW', 'PATH_NOT_ALLOWED'],
-  ...['LOGIN_NEEDED', 'HOST_FOREIGN', 'ORIGIN_FOREIGN', 'TOO_MANY_CALLS'],
+  ...['LOGIN_ENDED', 'LOGIN_REFUSED', 'LOGIN_UNAVAILABLE', 'LOGIN_CHANGED', 'LOGIN_FAILED', 'LOGIN_NOT_OFFERED'],
+  ...['LOGIN_NEEDED', 'HOST_FOREIGN', 'ORIGIN_FOREIGN', 'TOO_MANY_CALLS', 'CALLS_TOO_FAST'],
 ]);
 
 @Injectable()

@@ -45,7 +45,7 @@ export class JobGrpc {
         const field = FIELDS[work.$case];
         const runId = await views.wholeRunId(work.value.runId, `${field}.run_id`);
         const job = await jobs
-          .start(runId, work, by.actor, (signal) => this.begin(work, runId, by, signal))
+          .start(runId, work, by, (signal) => this.begin(work, runId, by, signal))
           .catch((error: unknown) => {
             throw within(field, error);
           });

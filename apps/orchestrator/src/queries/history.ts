@@ -67,7 +67,7 @@ function outlivesRewinds(event: RecordedEvent, revision: number, rewinds: readon
 }
 
 function contextMessage({ context }: RecordedEvent): v1.CallContext | undefined {
-  return context && { ...context, requestId: context.requestId ?? '' };
+  return context && { ...context, actorName: context.actorName ?? '', requestId: context.requestId ?? '' };
 }
 
 function readable(stored: StoredEvent): RecordedEvent {

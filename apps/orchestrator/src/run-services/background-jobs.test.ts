@@ -2,6 +2,7 @@ import { EspalierError } from '#protocol';
 import { BackgroundJobs, type JobResult, type Work } from './background-jobs.js';
 import type { Progress } from './run-services.js';
 
+const CALLER = { actor: 'a caller', roles: [] };
 const WORK = { $case: 'bench', value: { runId: 'run' } } as unknown as Work;
 const log = { info: () => undefined, warn: () => undefined };
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -37,7 +38,7 @@ describe('a job of a run', () => {
   test('goes on without a client, tells how far it is, and keeps its result', async () => {
     const jobs = new BackgroundJobs(log);
     const { begin, next } = stepped([{ waitingFor: 'run abcd trains' }, half, { result: { evaluations: [] } }]);
-    const job = await jobs.start('run', WORK, 'a caller', begin);
+    const job = await jobs.start('run', WORK, CALLER, begin);
     expect(job).toMatchObject({ state: 'running', waitingFor: 'run abcd trains', endedAt: null });
     await next();
     expect(jobs.all('run')).toMatchObject([{ jobId: job.jobId, doneShare: 0.5, doing: 'boolq, 1 of 2', waitingFor: '' }]);
@@ -51,14 +52,14 @@ describe('a job of a run', () => {
   test('that is refused at once is no job', async () => {
     const jobs = new BackgroundJobs(log);
     const refusal = new EspalierError('FIELD_REQUIRED', 'tasks: is empty');
-    await expect(jobs.start('run', WORK, 'a caller', stepped([], refusal).begin)).rejects.toBe(refusal);
+    await expect(jobs.start('run', WORK, CALLER, stepped([], refusal).begin)).rejects.toBe(refusal);
     expect(jobs.all(null)).toEqual([]);
   });
 
   test('that fails later says why', async () => {
     const jobs = new BackgroundJobs(log);
     const { begin, next } = stepped([half, half], new EspalierError('ENGINE_LOST', 'the engine is gone'));
-    await jobs.start('run', WORK, 'a caller', begin);
+    await jobs.start('run', WORK, CALLER, begin);
     await next();
     expect(jobs.all('run')).toMatchObject([{ state: 'failed', failure: { code: 'ENGINE_LOST' } }]);
   });
@@ -66,7 +67,7 @@ describe('a job of a run', () => {
   test('that is cancelled ends its work, and stays cancelled', async () => {
     const jobs = new BackgroundJobs(log);
     const { begin, hasEnded } = stepped([half, half]);
-    const { jobId } = await jobs.start('run', WORK, 'a caller', begin);
+    const { jobId } = await jobs.start('run', WORK, CALLER, begin);
     expect(jobs.cancel(jobId)).toMatchObject({ state: 'cancelled' });
     await turn();
     expect(hasEnded()).toBe(true);
@@ -77,7 +78,7 @@ describe('a job of a run', () => {
   test('is ended with the server', async () => {
     const jobs = new BackgroundJobs(log);
     const { begin, hasEnded } = stepped([half, half]);
-    await jobs.start('run', WORK, 'a caller', begin);
+    await jobs.start('run', WORK, CALLER, begin);
     jobs.onModuleDestroy();
     await turn();
     expect(hasEnded()).toBe(true);
@@ -85,11 +86,11 @@ describe('a job of a run', () => {
 
   test('is refused where too many are under way; of those that have ended the last hundred are kept, the latest first', async () => {
     const jobs = new BackgroundJobs(log);
-    const long = await Promise.all(Array.from({ length: 64 }, () => jobs.start('run', WORK, 'a caller', stepped([half, half]).begin)));
-    await expect(jobs.start('run', WORK, 'a caller', stepped([half]).begin)).rejects.toMatchObject({ code: 'TOO_MANY_CALLS' });
+    const long = await Promise.all(Array.from({ length: 64 }, () => jobs.start('run', WORK, CALLER, stepped([half, half]).begin)));
+    await expect(jobs.start('run', WORK, CALLER, stepped([half]).begin)).rejects.toMatchObject({ code: 'TOO_MANY_CALLS' });
     jobs.cancel(long[0]!.jobId);
-    for (let one = 0; one < 100; one += 1) await jobs.start('short', WORK, 'a caller', stepped([half]).begin);
-    const last = await jobs.start('last', WORK, 'a caller', stepped([half]).begin);
+    for (let one = 0; one < 100; one += 1) await jobs.start('short', WORK, CALLER, stepped([half]).begin);
+    const last = await jobs.start('last', WORK, CALLER, stepped([half]).begin);
     await turn();
     expect(jobs.all(null)[0]!.jobId).toBe(last.jobId);
     expect(jobs.all(null).filter(({ state }) => state === 'running')).toHaveLength(63);

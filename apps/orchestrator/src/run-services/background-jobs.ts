@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError, type v1 } from '#protocol';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import { LOGGER } from '../tokens.js';
 import type { Progress } from './run-services.js';
 
@@ -21,6 +22,8 @@ export interface BackgroundJob {
   readonly work: Work;
   /** The caller, as events name it. */
   readonly startedBy: string;
+  /** The name of a person who has logged in; else empty. */
+  readonly startedByName: string;
   readonly startedAt: Date;
   state: 'running' | 'done' | 'cancelled' | 'failed';
   doneShare: number;
@@ -51,7 +54,7 @@ export class BackgroundJobs implements OnModuleDestroy {
    * @param begin does the work until its signal is aborted
    * @throws EspalierError of the work, where that refuses the request at once
    */
-  async start(runId: string, work: Work, startedBy: string, begin: (signal: AbortSignal) => Followed): Promise<BackgroundJob> {
+  async start(runId: string, work: Work, by: CallContext, begin: (signal: AbortSignal) => Followed): Promise<BackgroundJob> {
     const underWay = [...this.jobs.values()].filter(({ job }) => job.state === 'running').length;
     if (underWay >= MOST_UNDER_WAY)
       throw new EspalierError(
@@ -63,7 +66,8 @@ export class BackgroundJobs implements OnModuleDestroy {
       jobId: randomUUID(),
       runId,
       work,
-      startedBy,
+      startedBy: by.actor,
+      startedByName: by.actorName ?? '',
       startedAt: new Date(),
       state: 'running',
       doneShare: 0,

@@ -29,6 +29,7 @@ export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek' | '
     atOnce,
     launchedAt: new Date(launchedAt),
     launchedBy: launchContext?.actor ?? '',
+    launchedByName: launchContext?.actorName ?? '',
     endedAt: endedAt === null ? undefined : new Date(endedAt),
     runs: study.runs.length,
     runsWaiting: waitingRuns(study).length,

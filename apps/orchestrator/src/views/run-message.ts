@@ -87,6 +87,7 @@ export function runMessage(
     numericsFingerprint: run.numericsFingerprint ?? '',
     launchedAt: dateOf(run.launchedAt),
     launchedBy: run.launchedBy ?? '',
+    launchedByName: run.launchedByName ?? '',
     updatedAt: dateOf(run.updatedAt),
     endedAt: dateOf(run.endedAt),
     trainingSeconds: run.trainingSeconds,

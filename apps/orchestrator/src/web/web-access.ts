@@ -1,14 +1,17 @@
-// Who may use the web server. A request shows the server's token, as a gRPC call does, or the cookie that a browser got for a
-// login link. A cookie goes to whatever listens on this host, so other users of the machine may come by one: the door refuses theirs
-// (api/admission/doors.ts).
+// Who may use the web server. A request shows a token, as a gRPC call does, or the cookie that a browser got for a login link, for a token,
+// or for the login of a person. A cookie goes to whatever listens on this host, so other users of the machine may come by one: the door
+// refuses theirs (api/admission/doors.ts).
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import { LoginKeys, type TlsIdentity } from '#local-access';
+import { LOGIN_PATH, LoginKeys, type TlsIdentity } from '#local-access';
 import { EspalierError } from '#protocol';
 import { OWNER, type Access, type Grant } from '../api/admission/access.js';
+import type { PersonCalling } from '../logins/calling.js';
 
 const COOKIE_DAYS = 30;
+/** In a cookie, before the id of a person's login. */
+const OF_LOGIN = 'login-';
 /** An answer or a log line quotes this much of what a client sent. */
 const QUOTED_CHARACTERS_MAX = 60;
 
@@ -70,19 +73,21 @@ export class WebAccess {
   }
 
   /** Who calls. @throws EspalierError where the request shows neither a token that is valid, nor a cookie that stands for one */
-  grantOf({ headers }: IncomingMessage, now = Date.now()): Grant {
+  async grantOf({ headers }: IncomingMessage, now = Date.now()): Promise<Grant> {
     if (!this.asksForLogin) return OWNER;
     const cookies = cookiesIn(headers.cookie ?? '', this.cookieName);
     if (headers.authorization !== undefined || cookies.length === 0) return this.access.byHeader(headers.authorization);
     const key = this.secrets.cookieKey();
     // Another page of this host can set one of the same name beside ours.
     const cookie = cookies.map((text) => readCookie(text, key, now)).find((one) => one !== undefined);
-    if (cookie !== undefined) return cookie.tokenId === '' ? OWNER : this.access.byTokenId(cookie.tokenId);
+    if (cookie?.standsFor === '') return OWNER;
+    if (cookie?.standsFor.startsWith(OF_LOGIN) === true) return this.access.byLoginId(cookie.standsFor.slice(OF_LOGIN.length));
+    if (cookie !== undefined) return this.access.byTokenId(cookie.standsFor);
     throw new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
   }
 
   /** @throws EspalierError as `grantOf` */
-  byHeader(authorization: string | undefined): Grant {
+  byHeader(authorization: string | undefined): Promise<Grant> {
     return this.access.byHeader(authorization);
   }
 
@@ -92,11 +97,11 @@ export class WebAccess {
     return this.cookieFor(OWNER, now);
   }
 
-  /** It stands for the token: once that is revoked or has expired, it opens nothing. */
-  cookieFor({ token }: Grant, now = Date.now()): string {
-    const end = token === null ? Infinity : Date.parse(token.expiresAt);
+  /** It stands for the token or the login: once that has ended, it opens nothing. @throws EspalierError TOKEN_WRONG */
+  cookieFor(grant: Grant, now = Date.now()): string {
+    const { end, standsFor } = cookieContent(grant);
     const until = Math.min(now + COOKIE_DAYS * 86_400_000, end);
-    const stem = `${until}.${token?.tokenId ?? ''}`;
+    const stem = `${until}.${standsFor}`;
     return this.cookie(`${stem}.${signatureOf(stem, this.secrets.cookieKey())}`, Math.floor((until - now) / 1_000));
   }
 
@@ -106,8 +111,26 @@ export class WebAccess {
   }
 
   private cookie(value: string, maxAge: number): string {
+    return `${this.cookieName}=${value}; ${this.attributes('Strict', maxAge)}`;
+  }
+
+  private attributes(sameSite: 'Strict' | 'Lax', maxAge: number): string {
     const secure = this.secrets.tls === null ? '' : 'Secure; ';
-    return `${this.cookieName}=${value}; Path=/; ${secure}HttpOnly; SameSite=Strict; Max-Age=${maxAge}`;
+    return `Path=/; ${secure}HttpOnly; SameSite=${sameSite}; Max-Age=${maxAge}`;
+  }
+
+  /** A cookie for the way to the provider and back, which comes from another site: a strict one would not be shown then. */
+  wayCookie(sealed: string, maxAge: number): string {
+    return `${this.cookieName}-way=${sealed}; ${this.attributes('Lax', maxAge)}`;
+  }
+
+  wayCookieIn({ headers }: IncomingMessage): string | undefined {
+    return cookiesIn(headers.cookie ?? '', `${this.cookieName}-way`)[0];
+  }
+
+  /** Where the provider sends the browser back to. The Host is a name of this server (`foreignHost`). */
+  callbackAddress({ headers }: IncomingMessage): string {
+    return `${this.secrets.tls === null ? 'http' : 'https'}://${headers.host}${LOGIN_PATH}/callback`;
   }
 
   get asksForLogin(): boolean {
@@ -115,14 +138,24 @@ export class WebAccess {
   }
 }
 
-/** undefined: it is not ours, or too old. Cookies of earlier releases have no token's id. */
-function readCookie(cookie: string, key: string, now: number): { tokenId: string } | undefined {
+/** A token of the provider can't be kept in a browser: nothing here stands for it. */
+function cookieContent(grant: Grant): { end: number; standsFor: string } {
+  if (grant.kind === 'owner') return { end: Infinity, standsFor: '' };
+  if (grant.kind === 'token') return { end: Date.parse(grant.token.expiresAt), standsFor: grant.token.tokenId };
+  const calling: PersonCalling | null = grant.kind === 'person' ? grant.calling : null;
+  if (calling === null || calling.loginId === null)
+    throw new EspalierError('TOKEN_WRONG', 'a token of the OpenID provider is for programs: log in by the provider instead');
+  return { end: calling.endsAtMs, standsFor: OF_LOGIN + calling.loginId };
+}
+
+/** undefined: it is not ours, or too old. Cookies of earlier releases stand for the owner, and name nothing. */
+function readCookie(cookie: string, key: string, now: number): { standsFor: string } | undefined {
   const parts = cookie.split('.');
   const signature = parts.pop() ?? '';
   const expected = Buffer.from(signatureOf(parts.join('.'), key));
   const shown = Buffer.from(signature);
   if (shown.length !== expected.length || !timingSafeEqual(shown, expected) || !(Number(parts[0]) > now)) return undefined;
-  return { tokenId: parts[1] ?? '' };
+  return { standsFor: parts[1] ?? '' };
 }
 
 function signatureOf(stem: string, key: string): string {

@@ -4,24 +4,25 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { Inject, Injectable } from '@nestjs/common';
-import { ConnectError, createConnectRouter, createContextValues } from '@connectrpc/connect';
-import { encodeEnvelope, type UniversalHandler } from '@connectrpc/connect/protocol';
-import { codeToHttpStatus, endStreamFlag, errorToJson, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
-import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
+import { createConnectRouter, createContextValues } from '@connectrpc/connect';
+import type { UniversalHandler } from '@connectrpc/connect/protocol';
+import { codeToHttpStatus } from '@connectrpc/connect/protocol-connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
-import { LOGIN_PATH } from '#local-access';
 import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, toEspalierError } from '#protocol';
-import { Access } from '../api/admission/access.js';
+import { Access, isOpenMethod, STRANGER } from '../api/admission/access.js';
 import { Callers } from '../api/admission/callers.js';
-import type { OpenCalls } from '../api/admission/call-limits.js';
+import { OpenCalls, WITHOUT_TOKEN } from '../api/admission/call-limits.js';
 import { Doors } from '../api/admission/doors.js';
 import { PublicServices } from '../api/public-services.js';
 import { requestIdOf } from '../api/admission/request-ids.js';
+import { Logins } from '../logins/logins.js';
 import { OPEN_CALLS } from '../tokens.js';
 import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
 import { ANSWER_COMPRESSIONS, COMPRESSED_BYTES_MIN, encodingFor } from './compression.js';
 import { METRICS_PATH, MetricsPage } from './metrics-page.js';
+import { isLoginPath, LoginPages } from './login-pages.js';
 import { PageFiles } from './page-files.js';
+import { refuse, sendText } from './refusals.js';
 import { readBody, requireMessage } from './request-message.js';
 import { WebAccess, type WebSecrets } from './web-access.js';
 
@@ -49,6 +50,9 @@ export class WebServer {
   private server: Server | null = null;
   private readonly stopping = new AbortController();
   private readonly files = new PageFiles(PAGE_FOLDER);
+  private readonly loginPages: LoginPages;
+  /** Calls that need no token. */
+  private readonly openCalls = new OpenCalls(WITHOUT_TOKEN);
   private known: ReadonlyMap<string, UniversalHandler> | null = null;
 
   constructor(
@@ -58,7 +62,10 @@ export class WebServer {
     @Inject(Doors) private readonly doors: Doors,
     @Inject(MetricsPage) private readonly metricsPage: MetricsPage,
     @Inject(OPEN_CALLS) private readonly calls: OpenCalls,
-  ) {}
+    @Inject(Logins) logins: Logins,
+  ) {
+    this.loginPages = new LoginPages(logins);
+  }
 
   /** The methods by their paths, made of the descriptors when the first is called: that takes a tenth of a server's start. */
   private get methods(): ReadonlyMap<string, UniversalHandler> {
@@ -113,10 +120,9 @@ export class WebServer {
     if (!isCall) response.setTimeout(UNREAD_PAGE_MS, () => response.destroy());
     if (isCall) await this.call(access, path, foreign ?? access.foreignOrigin(request), request, response);
     else if (foreign !== undefined) sendText(response, 403, foreign.message);
-    else if (path === LOGIN_PATH && ['POST', 'DELETE'].includes(request.method ?? '')) loginByToken(access, request, response);
+    else if (isLoginPath(path)) await this.loginPages.serve(path, access, request, response);
     else if (request.method !== 'GET' && request.method !== 'HEAD')
       sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
-    else if (path === LOGIN_PATH) login(access, request, response);
     else if (path === METRICS_PATH) await this.metrics(access, request, response);
     else await this.page(path, request, response);
   }
@@ -135,8 +141,10 @@ export class WebServer {
     const method = this.methods.get(path);
     try {
       if (foreign !== undefined) throw foreign;
-      const grant = access.grantOf(request);
-      const refusal = problem ?? this.calls.refusal(clientOf(request));
+      const isOpen = isOpenMethod(path);
+      const grant = isOpen ? STRANGER : await access.grantOf(request);
+      const calls = isOpen ? this.openCalls : this.calls;
+      const refusal = problem ?? calls.refusal(clientOf(request));
       if (refusal !== undefined) throw refusal;
       if (method === undefined) {
         sendText(response, 404, `there is no method ${path}`);
@@ -144,7 +152,7 @@ export class WebServer {
       }
       this.callers.admit(path, metadata, grant);
       if (!this.callers.remember(metadata, request.socket)) return void response.destroy();
-      this.admit(request, response);
+      this.admit(request, response, calls);
       const contextValues = createContextValues().set(CALL_METADATA, metadata);
       const asked = universalRequestFromNodeRequest(request, response, undefined, contextValues);
       const body = await readBody(request);
@@ -162,7 +170,7 @@ export class WebServer {
   /** Any role may read it. Prometheus shows the token as other programs do. */
   private async metrics(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      access.grantOf(request);
+      await access.grantOf(request);
       const refusal = this.calls.refusal(clientOf(request));
       if (refusal !== undefined) throw refusal;
     } catch (error) {
@@ -171,18 +179,18 @@ export class WebServer {
       sendText(response, codeToHttpStatus(toConnectError(known).code), known.message);
       return;
     }
-    this.admit(request, response);
+    this.admit(request, response, this.calls);
     const text = await this.metricsPage.text();
     response.writeHead(200, { 'content-type': this.metricsPage.type, 'cache-control': 'no-store' });
     response.end(request.method === 'HEAD' ? undefined : text);
   }
 
-  /** Its connection is no longer one of those that make way for others, and the call counts until its answer ends. */
-  private admit(request: IncomingMessage, response: ServerResponse): void {
+  /** The call counts until its answer ends. Its connection, if it has shown a token, is no longer one of those that make way for others. */
+  private admit(request: IncomingMessage, response: ServerResponse, calls: OpenCalls): void {
     const client = clientOf(request);
-    this.doors.trust(request.socket);
-    this.calls.add(client, 1);
-    response.once('close', () => this.calls.add(client, -1));
+    if (calls === this.calls) this.doors.trust(request.socket);
+    calls.add(client, 1);
+    response.once('close', () => calls.add(client, -1));
   }
 
   private async page(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -215,75 +223,10 @@ async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-function login(access: WebAccess, request: IncomingMessage, response: ServerResponse): void {
-  const query = new URLSearchParams((request.url ?? '').split('?')[1] ?? '');
-  const to = query.get('to') ?? '/';
-  // A path of this page: what begins with two slashes, or has a backslash, browsers take for another host's.
-  const path = /^\/(?![/\\])[\w\-./?=&%]*$/.test(to) ? to : '/';
-  const cookie = access.cookieForLink(query.get('key') ?? '');
-  if (cookie === undefined && access.asksForLogin && !isLetIn(access, request)) {
-    sendText(
-      response,
-      403,
-      'This link was used already, or is too old, or of a server that has been started anew. Another one: espalier open',
-    );
-    return;
-  }
-  response.writeHead(303, { location: path, 'cache-control': 'no-store', ...(cookie === undefined ? {} : { 'set-cookie': cookie }) });
-  response.end();
-}
-
-function isLetIn(access: WebAccess, request: IncomingMessage): boolean {
-  try {
-    access.grantOf(request);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** POST: the page shows a token, as a call does, and the browser gets a cookie for it. DELETE: the browser forgets its cookie. */
-function loginByToken(access: WebAccess, request: IncomingMessage, response: ServerResponse): void {
-  try {
-    const foreign = access.foreignOrigin(request);
-    if (foreign !== undefined) throw foreign;
-    const { authorization } = request.headers;
-    const cookie = request.method === 'DELETE' ? access.noCookie : access.cookieFor(access.byHeader(authorization));
-    response.writeHead(204, { 'cache-control': 'no-store', 'set-cookie': cookie }).end();
-  } catch (error) {
-    const known = toEspalierError(error);
-    reportFailure(LOGIN_PATH, known, callMetadata(''));
-    refuse(toConnectError(known), request, response);
-  }
-}
-
 /** Nothing that comes in may end the server. A client that has gone is no failure. */
 function fail(error: unknown, request: IncomingMessage, response: ServerResponse): void {
   if (response.destroyed) return;
   reportFailure(request.url?.split('?', 1)[0] ?? '', toEspalierError(error), callMetadata(''));
   if (response.headersSent) response.destroy();
   else sendText(response, 500, 'this request can not be answered');
-}
-
-/** A refusal before a method is asked, as the protocol of the request has it. */
-function refuse(error: ConnectError, request: IncomingMessage, response: ServerResponse): void {
-  request.resume();
-  const type = request.headers['content-type'] ?? '';
-  if (type.startsWith('application/grpc-web')) {
-    const trailer = setTrailerStatus(new Headers({ 'content-type': type }), error);
-    response.writeHead(200, Object.fromEntries(trailer)).end();
-    return;
-  }
-  if (type.startsWith('application/connect+')) {
-    const end = Buffer.from(JSON.stringify({ error: errorToJson(error, undefined) }));
-    response.writeHead(200, { 'content-type': type }).end(encodeEnvelope(endStreamFlag, end));
-    return;
-  }
-  response.writeHead(codeToHttpStatus(error.code), { 'content-type': 'application/json' });
-  response.end(errorToJsonBytes(error, undefined));
-}
-
-function sendText(response: ServerResponse, status: number, text: string, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', ...headers });
-  response.end(`${text}\n`);
 }

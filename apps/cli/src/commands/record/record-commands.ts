@@ -203,7 +203,7 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
 
 /** Most of a history is the server's own work: such events name no user. */
 function whoAsked({ context }: v1.HistoryEvent): string {
-  return context === undefined || context.actor.startsWith('system:') ? '' : `by ${context.actor}`;
+  return context === undefined || context.actor.startsWith('system:') ? '' : `by ${context.actorName || context.actor}`;
 }
 
 function registerLineage(program: Command): void {

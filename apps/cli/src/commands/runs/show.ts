@@ -161,8 +161,8 @@ function dataText(data: v1.DataSource): string {
   ].join(', ');
 }
 
-function launchWords({ launchedAt, launchedBy, endedAt }: v1.Run): string {
-  const by = launchedBy === '' ? '' : ` by ${launchedBy}`;
+function launchWords({ launchedAt, launchedBy, launchedByName, endedAt }: v1.Run): string {
+  const by = launchedBy === '' ? '' : ` by ${launchedByName || launchedBy}`;
   return `${when(launchedAt)}${by}${endedAt === undefined ? '' : `, ended ${when(endedAt)}`}`;
 }
 

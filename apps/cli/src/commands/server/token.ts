@@ -1,11 +1,12 @@
 // Tokens by which programs and people other than the server's own user call.
 import { Option, type Command } from 'commander';
-import { ROLES, v1 } from '#protocol';
+import { ROLES, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
 import { choice, wholeNumber } from '../../options/parse.js';
-import { enumWord, when } from '../../output/format.js';
+import { when } from '../../output/format.js';
 import { action, examples } from '../command.js';
+import { roleToWord } from './roles.js';
 
 interface CreateOptions {
   role: v1.Role;
@@ -90,7 +91,7 @@ function printTokens({ output }: Context, tokens: v1.AccessToken[]): void {
     ['NAME', 'ROLE', 'STATUS', 'VALID UNTIL', 'CREATED', 'BY', 'ID'],
     tokens.map((token) => [
       token.name,
-      roleWord(token.role),
+      roleToWord(token.role),
       output.style(statusOf(token) === 'valid' ? 'green' : 'dim', statusOf(token)),
       when(token.expiresAt),
       when(token.createdAt),
@@ -107,15 +108,11 @@ function statusOf({ revokedAt, expiresAt }: v1.AccessToken): string {
   return expiresAt !== undefined && expiresAt.getTime() > Date.now() ? 'valid' : 'expired';
 }
 
-function roleWord(role: v1.Role): string {
-  return enumWord(v1.roleToJSON(role), 'ROLE_');
-}
-
 function sentence({ name, role, expiresAt }: v1.AccessToken): string {
-  return `token ${name}: ${roleWord(role)}, valid until ${when(expiresAt)}`;
+  return `token ${name}: ${roleToWord(role)}, valid until ${when(expiresAt)}`;
 }
 
 /** For programs. */
 function plainToken(token: v1.AccessToken): Omit<v1.AccessToken, 'role'> & { role: string; status: string } {
-  return { ...token, role: roleWord(token.role), status: statusOf(token) };
+  return { ...token, role: roleToWord(token.role), status: statusOf(token) };
 }

@@ -43,6 +43,7 @@ interface UpOptions {
   tlsClientCa?: string;
   fleet?: string;
   webhooks?: string;
+  oidc?: string;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
   logLevel?: string;
@@ -95,10 +96,9 @@ export function registerUp(program: Command): void {
     .option('--tls-key <file>', 'its private key', absolutePath)
     .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
     .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', existingFolders)
-    .option('--fleet <file>', 'engines to ask a cluster or this machine for when runs wait, in YAML', absolutePath)
-    .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
+  addFiles(up);
   examples(
     up,
     ['espalier up', 'in front, log on the terminal'],
@@ -137,6 +137,13 @@ export function registerUp(program: Command): void {
     { localOnly: true },
   );
   registerDown(program);
+}
+
+/** Files that say more than an option can. */
+function addFiles(up: Command): void {
+  up.option('--fleet <file>', 'engines to ask a cluster or this machine for when runs wait, in YAML', absolutePath)
+    .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
+    .option('--oidc <file>', 'the OpenID provider by which people log in, in YAML', absolutePath);
 }
 
 /** The devices of each engine; undefined: none are named. */
@@ -198,7 +205,7 @@ const SERVER_OPTIONS = [
     'threads',
     'dataRoot',
   ] as const),
-  ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'fleet', 'webhooks', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
+  ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'fleet', 'webhooks', 'oidc', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
 ];
 
 /** The options that were given for the server itself. */

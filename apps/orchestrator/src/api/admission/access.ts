@@ -1,25 +1,50 @@
-// Who may call what. A call shows the token of the data folder, which only the server's own user can read, or a token that an admin has
-// given out. The rule of each method is in the protocol's files (access.proto); gRPC and HTTP ask here before they read a message.
+// Who may call what. A call shows the token of the data folder, which only the server's own user can read, a token that an admin has
+// given out, or what a person has for a login. The rule of each method is in the protocol's files (access.proto); gRPC and HTTP ask here
+// before they read a message.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { EspalierError, includesRole, methodAccess, roleNamed, ROLES, v1 } from '#protocol';
+import { EspalierError, includesRole, methodAccess, methodAt, roleNamed, ROLES, v1 } from '#protocol';
 import { TokenKeeper } from '../../access/token-keeper.js';
 import type { Token } from '../../access/tokens.js';
+import type { Hold, PersonCalling } from '../../logins/calling.js';
+import { Logins } from '../../logins/logins.js';
 import { ACCESS_TOKEN } from '../../tokens.js';
 
 /** Health and descriptors are no secrets, and a tool asks for them before it knows anything. */
 const OPEN_METHOD = /^\/grpc\.(health|reflection)\./;
 
+/** Whether a call needs no token. A login begins with such calls. */
 export function isOpenMethod(path: string): boolean {
-  return OPEN_METHOD.test(path);
+  return OPEN_METHOD.test(path) || (methodAt(path) !== undefined && methodAccess(path).open);
 }
 
-/** The token that a caller has shown; null: the data folder's, or none is asked for, so the connection's user is who calls. */
-export type Grant = { token: Token } | { token: null };
-export const OWNER: Grant = { token: null };
+/** Who calls. The owner has shown the data folder's token, or none is asked for, so the connection's user is who calls. */
+export type Grant =
+  | { kind: 'owner' }
+  | { kind: 'token'; token: Token }
+  | { kind: 'person'; calling: PersonCalling }
+  /** The caller of a method that needs no token. */
+  | { kind: 'stranger' };
+export const OWNER: Grant = { kind: 'owner' };
+export const STRANGER: Grant = { kind: 'stranger' };
 
-export function roleOf({ token }: Grant): v1.Role {
-  return token === null ? v1.Role.ROLE_ADMIN : ROLES[token.role];
+/** null: none. */
+export function roleNameOf(grant: Grant): keyof typeof ROLES | null {
+  switch (grant.kind) {
+    case 'owner':
+      return 'admin';
+    case 'token':
+      return grant.token.role;
+    case 'person':
+      return grant.calling.person.role;
+    case 'stranger':
+      return null;
+  }
+}
+
+export function roleOf(grant: Grant): v1.Role {
+  const name = roleNameOf(grant);
+  return name === null ? v1.Role.ROLE_UNSPECIFIED : ROLES[name];
 }
 
 @Injectable()
@@ -27,6 +52,7 @@ export class Access {
   constructor(
     @Inject(ACCESS_TOKEN) private readonly ownToken: string | null,
     @Inject(TokenKeeper) private readonly tokens: TokenKeeper,
+    @Inject(Logins) private readonly logins: Logins,
   ) {}
 
   /** null: every user of this machine may call, without a token. */
@@ -34,35 +60,49 @@ export class Access {
     return this.ownToken !== null;
   }
 
-  /** @param authorization a header. @throws EspalierError TOKEN_NEEDED, TOKEN_WRONG, TOKEN_REVOKED, TOKEN_EXPIRED, TOKENS_UNKNOWN */
-  byHeader(authorization: string | undefined): Grant {
+  /**
+   * The one place that turns what a call shows into a caller.
+   * @param authorization a header. @throws EspalierError TOKEN_NEEDED, TOKEN_WRONG, TOKEN_REVOKED, TOKEN_EXPIRED, TOKENS_UNKNOWN,
+   * LOGIN_ENDED, LOGIN_REFUSED, LOGIN_UNAVAILABLE
+   */
+  async byHeader(authorization: string | undefined): Promise<Grant> {
     if (this.ownToken === null) return OWNER;
     const shown = /^bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
     if (shown === undefined) throw tokenNeeded();
-    return isSame(shown, this.ownToken) ? OWNER : { token: this.tokens.shown(shown) };
+    if (isSame(shown, this.ownToken)) return OWNER;
+    if (this.logins.takes(shown)) return { kind: 'person', calling: await this.logins.shown(shown) };
+    return { kind: 'token', token: this.tokens.shown(shown) };
   }
 
   /** For a browser that was let in by this token. @throws EspalierError as `byHeader` */
   byTokenId(tokenId: string): Grant {
-    return { token: this.tokens.requireValid(tokenId) };
+    return { kind: 'token', token: this.tokens.requireValid(tokenId) };
+  }
+
+  /** For a browser in which a person has logged in. @throws EspalierError as `byHeader` */
+  async byLoginId(loginId: string): Promise<Grant> {
+    return { kind: 'person', calling: await this.logins.byLoginId(loginId) };
   }
 
   /** @throws EspalierError ROLE_TOO_LOW */
   requireRole(path: string, grant: Grant): void {
+    if (isOpenMethod(path)) return;
     requireAtLeast(methodAccess(path).role, grant, `${nameOf(path)} is`);
   }
 
-  /** Aborted when the caller's token ends; undefined: it does not end. */
-  endOf({ token }: Grant): AbortSignal | undefined {
-    return token === null ? undefined : this.tokens.endOf(token.tokenId);
+  /** A call is open until `release`. Its signal is aborted when the caller's token or login ends; undefined: it does not end. */
+  hold(grant: Grant): Hold | undefined {
+    if (grant.kind === 'token') return { signal: this.tokens.endOf(grant.token.tokenId), release: () => undefined };
+    return grant.kind === 'person' ? this.logins.hold(grant.calling) : undefined;
   }
 }
 
 /** @throws EspalierError ROLE_TOO_LOW */
 export function requireAtLeast(least: v1.Role, grant: Grant, what: string): void {
   if (includesRole(roleOf(grant), least)) return;
-  const words = (role: v1.Role): string => roleNamed(role)!;
-  throw new EspalierError('ROLE_TOO_LOW', `${what} for the role ${words(least)}; this token has the role ${words(roleOf(grant))}`, {
+  const words = (role: v1.Role): string => roleNamed(role) ?? 'none';
+  const whose = grant.kind === 'person' ? grant.calling.person.name : 'this token';
+  throw new EspalierError('ROLE_TOO_LOW', `${what} for the role ${words(least)}; ${whose} has the role ${words(roleOf(grant))}`, {
     metadata: { role: words(roleOf(grant)), needed: words(least) },
   });
 }

@@ -11,7 +11,7 @@ interface CallLimit {
 
 export const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
 /** The limit of calls that need no token. They have their own, so they take no room from calls with the token. */
-const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
+export const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
 /** The most streams of one connection, refused calls included; further calls wait in the client. */
 export const STREAMS_OF_ONE_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
 

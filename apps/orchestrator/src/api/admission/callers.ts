@@ -1,5 +1,6 @@
-// The caller of a command, as events record it: the name of the token that it has shown. A caller that shows the data folder's token is the
-// user of its connection, as the kernel told when that came. On another machine it counts as the server's own user.
+// The caller of a command, as events record it: the person who has logged in, or the name of the token that it has shown. A caller that
+// shows the data folder's token is the user of its connection, as the kernel told when that came. On another machine it counts as the
+// server's own user.
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
@@ -9,20 +10,26 @@ import type { Logger } from 'pino';
 import type { ConnectionEnds, Peer } from '#local-access';
 import { EspalierError, reportFailure, requestIdIn, toServiceError, type CallInfo } from '#protocol';
 import type { CallContext } from '../../event-sourcing/call-context.js';
-import { LOGGER } from '../../tokens.js';
-import { Access, isOpenMethod, type Grant } from './access.js';
+import type { OidcSettings } from '../../logins/oidc-file.js';
+import { LOGGER, OIDC } from '../../tokens.js';
+import { Access, isOpenMethod, roleNameOf, STRANGER, type Grant } from './access.js';
+import { CallRate } from './call-rate.js';
 import { Doors } from './doors.js';
 
 @Injectable()
 export class Callers {
+  private readonly rate: CallRate;
   private readonly peers = new WeakMap<Metadata, Peer>();
   private readonly grants = new WeakMap<Metadata, Grant>();
 
   constructor(
     @Inject(Doors) private readonly doors: Doors,
     @Inject(Access) private readonly access: Access,
+    @Inject(OIDC) oidc: OidcSettings | null,
     @Inject(LOGGER) private readonly log: Logger,
-  ) {}
+  ) {
+    this.rate = new CallRate(oidc?.callsPerSecond ?? null);
+  }
 
   /** Remembers the user of each connection. A call whose connection is closed already is refused. */
   readonly interceptor: ServerInterceptor = (_method, call) =>
@@ -42,19 +49,23 @@ export class Callers {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, pass) => {
-            try {
-              if (!isOpenMethod(path)) this.admit(path, metadata, this.access.byHeader(metadata.get('authorization').map(String)[0]));
-            } catch (error) {
-              reportFailure(path, error, metadata);
-              return call.sendStatus(toServiceError(error));
-            }
-            pass(metadata);
+            const grant = isOpenMethod(path) ? STRANGER : this.access.byHeader(metadata.get('authorization').map(String)[0]);
+            Promise.resolve(grant)
+              .then((known) => this.admit(path, metadata, known))
+              .then(
+                () => pass(metadata),
+                (error: unknown) => {
+                  reportFailure(path, error, metadata);
+                  call.sendStatus(toServiceError(error));
+                },
+              );
           },
         }),
     });
 
-  /** Lets a call in whose caller has shown who it is. @throws EspalierError ROLE_TOO_LOW */
+  /** Lets a call in whose caller has shown who it is. @throws EspalierError ROLE_TOO_LOW, CALLS_TOO_FAST */
   admit(path: string, metadata: Metadata, grant: Grant): void {
+    if (grant.kind === 'person') this.rate.count(grant.calling.person.actor);
     this.access.requireRole(path, grant);
     this.grants.set(metadata, grant);
   }
@@ -77,16 +88,20 @@ export class Callers {
   contextOf(call: CallInfo): CallContext {
     const requestId = requestIdIn(call.metadata);
     const actor = this.actorOf(call);
-    const { token } = this.grantOf(call);
-    const roles = token !== null ? [token.role] : this.isOwn(call) ? ['owner'] : [];
-    this.log.info({ method: call.method, actor, requestId }, 'a command');
-    return { actor, roles, requestId };
+    const grant = this.grantOf(call);
+    const role = grant.kind === 'owner' ? (this.isOwn(call) ? 'owner' : null) : roleNameOf(grant);
+    const actorName = grant.kind === 'person' ? grant.calling.person.name : undefined;
+    const named = actorName === undefined ? {} : { actorName };
+    this.log.info({ method: call.method, actor, ...named, requestId }, 'a command');
+    return { actor, ...named, roles: role === null ? [] : [role], requestId };
   }
 
-  /** As events name it. No user's name has a colon, so a token is never taken for a user. */
+  /** As events name it. No user's name has a colon, so neither a token nor a person is ever taken for a user. */
   actorOf(call: CallInfo): string {
-    const { token } = this.grantOf(call);
-    if (token !== null) return `token:${token.name}`;
+    const grant = this.grantOf(call);
+    if (grant.kind === 'token') return `token:${grant.token.name}`;
+    if (grant.kind === 'person') return grant.calling.person.actor;
+    if (grant.kind === 'stranger') return 'unknown';
     const uid = this.uidOf(call);
     return this.isOwn(call) ? ownName() : uid === undefined ? 'unknown' : nameOf(uid);
   }

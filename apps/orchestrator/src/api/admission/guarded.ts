@@ -1,6 +1,6 @@
 // The guard stands between each handler and whichever protocol a call came by, for all that depends on a call's message and its caller. A
 // caller whose role is too low for the method was refused before (access.ts). Here a caller is kept from what others have started and from
-// other paths, and a call ends when its token does.
+// other paths, and a call ends when its token or its login does.
 import { Inject, Injectable } from '@nestjs/common';
 import type { MethodDefinition, UntypedHandleCall } from '@grpc/grpc-js';
 import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type CallInfo, type PlainHandler } from '#protocol';
@@ -32,14 +32,20 @@ export class Guard {
     if (!responseStream)
       return unary(async (request: object, signal, call) => {
         await this.require(path, request, call);
-        return untilEnd(this.endOf(call), signal, (both) => plain(request, both, call) as Promise<object>);
+        const hold = this.access.hold(this.callers.grantOf(call));
+        try {
+          return await untilEnd(hold?.signal, signal, (both) => plain(request, both, call) as Promise<object>);
+        } finally {
+          hold?.release();
+        }
       }) as UntypedHandleCall;
     return serverStreaming((request: object, signal, call) => this.stream(plain, path, request, signal, call)) as UntypedHandleCall;
   }
 
   private async *stream(plain: PlainHandler, path: string, request: object, signal: AbortSignal, call: CallInfo): AsyncGenerator<object> {
     await this.require(path, request, call);
-    const end = this.endOf(call);
+    const hold = this.access.hold(this.callers.grantOf(call));
+    const end = hold?.signal;
     const signals = end === undefined ? signal : AbortSignal.any([signal, end]);
     const messages = (plain(request, signals, call) as AsyncIterable<object>)[Symbol.asyncIterator]();
     let isDone = false;
@@ -50,16 +56,13 @@ export class Guard {
         yield next.value;
       }
     } finally {
+      hold?.release();
       // A handler that still waits hears of the end by its signal.
       if (!isDone) {
         const left = Promise.resolve(messages.return?.()).catch(() => undefined);
         if (end?.aborted !== true) await left;
       }
     }
-  }
-
-  private endOf(call: CallInfo): AbortSignal | undefined {
-    return this.access.endOf(this.callers.grantOf(call));
   }
 
   /**
@@ -69,7 +72,7 @@ export class Guard {
   async require(path: string, request: object, call: CallInfo): Promise<void> {
     const grant = this.callers.grantOf(call);
     this.access.requireRole(path, grant); // as before the message; this one can't be forgotten
-    if (grant.token === null) return;
+    if (grant.kind === 'owner' || grant.kind === 'stranger') return;
     const { onOthers } = methodAccess(path);
     if (onOthers !== v1.Role.ROLE_UNSPECIFIED) {
       const startedBy = await this.startedBy(request);

@@ -61,6 +61,7 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     deleted: null,
     launchedAt: at,
     launchedBy: context?.actor ?? null,
+    ...(context?.actorName === undefined ? {} : { launchedByName: context.actorName }),
     updatedAt: at,
     endedAt: null,
     revision: 0,

@@ -114,6 +114,8 @@ export interface PruningRunState {
   launchedAt: string;
   /** The user whose call launched or forked it; null: its event is of an earlier release and does not say. */
   launchedBy: string | null;
+  /** The name of a person who has logged in, as it was then. */
+  launchedByName?: string;
   updatedAt: string;
   endedAt: string | null;
   /** The revision of the last event folded. */
