@@ -401,6 +401,19 @@ describe('training', () => {
     await other.close();
   });
 
+  test('a state whose digest the caller makes has none, unless it is kept as a teacher', async () => {
+    const [session, other] = [await ready(), await ready()];
+    const given = await session.train(segment(0, 2, { returnState: true, digestLater: true }));
+    expect(given.state.digest).toBe('');
+    expect(sha256(given.stateBytes!)).toBe((await other.train(segment(0, 2))).state.digest);
+    const named = await session.train(segment(2, 1, { returnState: true, digestLater: true, stopAtExpectedSparsity: -1 }));
+    expect(named.teachers).toEqual([sha256(named.stateBytes!)]);
+    expect(named.state.digest).toBe(named.teachers[0]);
+    expect((await session.train(segment(3, 1, { digestLater: true }))).state.digest).toBe((await session.summary()).digest);
+    await session.close();
+    await other.close();
+  });
+
   test("a result's bytes can be given back, once and again, and are empty then", async () => {
     const session = await ready();
     const { stateBytes } = await session.train(segment(0, 1, { returnState: true }));

@@ -162,6 +162,8 @@ export interface SegmentOptions {
   /** Teachers that need not be in memory: the file of each is read before its turn comes, while other steps are trained. */
   teacherFiles?: readonly { digest: string; file: string }[] | undefined;
   returnState: boolean;
+  /** The caller makes the digest of the bytes: that of the result is '', unless the state is kept as a teacher, which is named by it. */
+  digestLater?: boolean | undefined;
 }
 
 export interface SegmentResult {

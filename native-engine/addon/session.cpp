@@ -168,12 +168,14 @@ Napi::Value Session::train(const Info& info) {
     const auto plan = std::make_shared<SegmentPlan>(read_segment_plan(options));
     const int64_t first_step = options.integer("firstStep", 0, INT64_C(1) << 53);
     const SegmentTeachers teachers = read_teachers(options);
-    const bool return_state = options.boolean("returnState");
-    return start(info, [core = core_, plan, first_step, teachers, return_state](JobContext& context) {
+    const auto returned = !options.boolean("returnState")                                ? ReturnedState::kNone
+                          : options.has("digestLater") && options.boolean("digestLater") ? ReturnedState::kBytesWithoutDigest
+                                                                                         : ReturnedState::kBytes;
+    return start(info, [core = core_, plan, first_step, teachers, returned](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(TimedStep{report, seconds_on_clock()})); };
       // A report here comes once a batch or layer, and its reader may stop the job: so it is called at once.
       plan->on_calibrated = [&](double share) { context.report(number_of(share), true); };
-      return value_of(core->train(*plan, first_step, teachers, return_state, on_step, context.cancelled()));
+      return value_of(core->train(*plan, first_step, teachers, returned, on_step, context.cancelled()));
     });
   });
 }

@@ -1,5 +1,6 @@
 // Large byte payloads on the wire: cut into messages of 1 MiB, put together again and checked against their digest.
 import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { EspalierError, invalidField } from '#protocol';
 
 export const CHUNK_BYTES = 1 << 20;
@@ -9,6 +10,16 @@ const PAYLOAD_BYTES_MAX = 2 ** 32;
 export function* chunksOf(bytes: Uint8Array): Generator<Buffer> {
   const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let start = 0; start < all.byteLength; start += CHUNK_BYTES) yield all.subarray(start, start + CHUNK_BYTES);
+}
+
+/** The SHA-256 of the bytes, between whose pieces the event loop goes on. */
+export async function digestInPieces(bytes: Uint8Array): Promise<string> {
+  const hash = createHash('sha256');
+  for (const piece of chunksOf(bytes)) {
+    hash.update(piece);
+    await setImmediate();
+  }
+  return hash.digest('hex');
 }
 
 export interface Upload<First> {

@@ -25,7 +25,7 @@ import type { EngineServiceParts } from './service-parts.js';
 import { score } from './score.js';
 import type { SessionHolder } from './session-holder.js';
 import { Turns } from './turns.js';
-import { train, type EndedSegment, type LocatedSegment, type Progress } from './training.js';
+import { located, train, type Progress } from './training.js';
 
 const TRAINING = 'Train';
 /** Each reads a model folder on a thread of its own, beside the training. */
@@ -253,10 +253,6 @@ class StateFiles {
     for (const file of await Promise.all(this.all))
       if (file !== '' && !this.known.has(file)) await rm(file, { force: true }).catch(() => undefined);
   }
-}
-
-async function located(segment: EndedSegment): Promise<LocatedSegment> {
-  return { ...segment, stateFile: await segment.stateFile };
 }
 
 async function* evaluate(

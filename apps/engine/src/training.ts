@@ -1,5 +1,5 @@
 // A training call: segment after segment on the session, with no pause for the client between them. While one trains, the
-// state of the one before is written to its file, or sent.
+// state of the one before gets its digest and is written to its file, or sent.
 import { rm, writeFile } from 'node:fs/promises';
 import {
   releaseBytes,
@@ -10,6 +10,7 @@ import {
   type TeacherStretch,
   type TrainJob,
 } from '#native-engine';
+import { digestInPieces } from './chunks.js';
 import { noteStepTimes } from './step-times.js';
 
 export interface TrainingOptions {
@@ -38,6 +39,8 @@ export interface EndedSegment {
   result: SegmentResult;
   /** In bytes; 0: not asked for. */
   stateSize: number;
+  /** The state's digest, which `result` lacks where it was not asked for there. */
+  digest: Promise<string>;
   /** Where the state is; '': in `result`, to be sent. Not known before it is written. */
   stateFile: Promise<string>;
   /** To be called when its bytes are no longer needed. */
@@ -47,7 +50,13 @@ export interface EndedSegment {
 /** A state may take at most this share of the time: the larger it is, the longer a segment. */
 const WRITING_SHARE = 0.02;
 
-export type LocatedSegment = Omit<EndedSegment, 'stateFile'> & { stateFile: string };
+export type LocatedSegment = Omit<EndedSegment, 'digest' | 'stateFile'> & { stateFile: string };
+
+/** The segment with all that becomes known while the next one trains. */
+export async function located({ digest, stateFile, ...segment }: EndedSegment): Promise<LocatedSegment> {
+  const state = { ...segment.result.state, digest: await digest };
+  return { ...segment, result: { ...segment.result, state }, stateFile: await stateFile };
+}
 
 export type Progress = { step: StepReport } | { segment: EndedSegment } | { calibratedShare: number };
 
@@ -83,6 +92,7 @@ export async function train(
     const result = await session.train(
       {
         ...steps,
+        digestLater: true,
         firstStep,
         loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
         scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
@@ -98,7 +108,7 @@ export async function train(
       const began = performance.now();
       const { ended, gone } = handOut(result, options.stateFile);
       before = gone;
-      void ended.stateFile.then((file) => {
+      void Promise.all([ended.stateFile, ended.digest]).then(([file]) => {
         if (segmentSeconds === undefined || file === '') return;
         longest = Math.max(segmentSeconds, (performance.now() - began) / 1000 / WRITING_SHARE);
       });
@@ -131,19 +141,22 @@ function within(teachers: TeacherStretch[], firstStep: number, endStep: number):
 
 function handOut(result: SegmentResult, stateFile: string): { ended: EndedSegment; gone: Promise<void> } {
   const bytes = result.stateBytes;
-  if (bytes === null)
-    return { ended: { result, stateSize: 0, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
+  if (bytes === null) {
+    const digest = Promise.resolve(result.state.digest);
+    return { ended: { result, stateSize: 0, digest, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
+  }
+  const digest = result.state.digest === '' ? digestInPieces(bytes) : Promise.resolve(result.state.digest);
   const stateSize = bytes.byteLength;
   let letGo = (): void => undefined;
   const sent = new Promise<void>((resolve) => {
     letGo = resolve;
   });
-  if (stateFile === '') return { ended: { result, stateSize, stateFile: Promise.resolve(''), letGo }, gone: sent };
+  if (stateFile === '') return { ended: { result, stateSize, digest, stateFile: Promise.resolve(''), letGo }, gone: sent };
   const path = `${stateFile}-${result.state.step}`;
   const written = isWritten(path, bytes).then((done) => (done ? path : ''));
   return {
-    ended: { result, stateSize, stateFile: written, letGo },
-    gone: written.then((file) => (file === '' ? sent : releaseBytes(bytes))),
+    ended: { result, stateSize, digest, stateFile: written, letGo },
+    gone: Promise.all([written, digest]).then(([file]) => (file === '' ? sent : releaseBytes(bytes))),
   };
 }
 

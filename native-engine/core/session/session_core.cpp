@@ -183,7 +183,7 @@ void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, c
   }
 }
 
-SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, bool return_state,
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, ReturnedState returned,
                                  const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t step = trainer().step();
@@ -220,9 +220,9 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   // A wider LoRA or own weights belong to the first step, since LoRA's new rows follow from the seed of these steps: a run that finds the
   // state at this step, with another seed perhaps, shall find it as it was.
   if (before && out.steps_done == 0) hold(*before);
-  if (return_state) {
+  if (returned != ReturnedState::kNone) {
     out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
-    out.state = summary_of(sha256_hex(*out.state_bytes));
+    out.state = summary_of(returned == ReturnedState::kBytes || reached ? sha256_hex(*out.state_bytes) : "");
   } else {
     out.state = summary();
   }

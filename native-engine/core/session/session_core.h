@@ -112,6 +112,10 @@ struct MeasureResult {
 ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 
+// A trained segment may hand back the bytes of its state beside the summary. The digest of a large state takes a second: a caller who makes
+// it while the next steps run asks for none.
+enum class ReturnedState { kNone, kBytes, kBytesWithoutDigest };
+
 class SessionCore {
  public:
   const ModelWeights& load(const std::string& folder, const std::atomic<bool>& cancel);
@@ -127,8 +131,9 @@ class SessionCore {
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
   std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
 
-  // The first of the teachers instructs from `first_step` on. A state that reaches the plan's sparsity is kept as a teacher.
-  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, bool return_state,
+  // The first of the teachers instructs from `first_step` on. A state that reaches the plan's sparsity is kept as a teacher, whose name is
+  // its digest, so that it always has one.
+  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, ReturnedState returned,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);

@@ -66,6 +66,7 @@ TEST(Masks, HaveTheSameBitsOnAnyNumberOfThreads) {
   std::vector<float> moved = before;
   for (size_t i = 0; i < moved.size(); i++) moved[i] += static_cast<float>(0.1 * random_normal(5, 0, 1, static_cast<int64_t>(i)));
   std::vector<std::vector<float>> all;
+  const int usual = omp_get_max_threads();
   for (const int threads : {1, 2, 3}) {
     omp_set_num_threads(threads);
     const Masks z = sample_masks(log_alphas, 7, 2);
@@ -88,6 +89,7 @@ TEST(Masks, HaveTheSameBitsOnAnyNumberOfThreads) {
     values.push_back(static_cast<float>(expected.value()));
     all.push_back(values);
   }
+  omp_set_num_threads(usual);
   EXPECT_EQ(all[1], all[0]);
   EXPECT_EQ(all[2], all[0]);
 }
