@@ -30,3 +30,14 @@ function(rehearse name filter)
 endfunction()
 rehearse(Step CudaStep.Agrees*:CudaStep.AnEvaluation*:CudaStep.AStreamed*)
 rehearse(Resume Determinism.ResumedFromItsBytes:Determinism.AnEvaluationInBetween*)
+
+# Its part build reads what the compiler found each source to include. So that must lie there after a build by either generator; one object
+# shows it.
+set(ESPALIER_REHEARSED ${CMAKE_BINARY_DIR}/rehearsed)
+foreach(generator ninja make)
+  find_program(ESPALIER_HAS_${generator} ${generator})
+  if(ESPALIER_HAS_${generator})
+    add_test(NAME CudaRehearsal.BuildBy_${generator} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda/rehearse_build.sh ${generator}
+             ${CMAKE_CURRENT_SOURCE_DIR} ${ESPALIER_REHEARSED}-${generator})
+  endif()
+endforeach()
