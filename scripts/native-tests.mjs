@@ -83,7 +83,7 @@ function lastStarted(output) {
   return [...output.matchAll(/^\[ RUN {6}\] (\S+)/gm)].at(-1)?.[1];
 }
 
-/** What it printed, and its exit code or the signal that ended it. */
+/** The output of the program, and its exit code or the signal that ended it. */
 function outputOf(program, args, env) {
   return new Promise((resolve) => {
     let output = '';
