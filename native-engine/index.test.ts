@@ -133,7 +133,7 @@ test('errors keep their code and name the field', async () => {
   await expect(evaluateModel(tinyModel, { ids: new Uint32Array([1, 2, 5000]), window: 3 })).rejects.toThrow('outside the vocabulary');
   const session = await open();
   await expect(session.importState(new Uint8Array(100))).rejects.toEqual(failure('STATE_CORRUPT'));
-  await expect(session.setData(ids.subarray(0, 10))).rejects.toEqual(failure('INVALID_ARGUMENT', 'ids'));
+  await expect(session.setData(ids.subarray(0, 10))).rejects.toEqual(failure('INVALID_ARGUMENT', 'sources[0]'));
   await expect(session.train(segment(0, 1))).rejects.toThrow('no training data');
   await session.setData(ids);
   await expect(session.train(segment(3, 1))).rejects.toEqual(failure('INVALID_ARGUMENT', 'first_step'));

@@ -28,6 +28,7 @@ import type {
   ShapeTarget,
   StateSummary,
   StepReport,
+  TokenSource,
   TrainerOptions,
 } from './native.js';
 
@@ -62,6 +63,7 @@ export type {
   StateSummary,
   StepReport,
   TeacherStretch,
+  TokenSource,
   TrainerOptions,
 } from './native.js';
 
@@ -214,9 +216,9 @@ export class Session {
     return numericsFingerprint(this.options);
   }
 
-  /** Token ids of the training split, flat; returns the number of rows of sequenceLength. */
-  setData(ids: Uint32Array): Promise<number> {
-    return this.job(() => this.native.setData({ ids }));
+  /** The training text: token ids, flat, or sources that are mixed. Returns the number of rows of sequenceLength. */
+  setData(text: Uint32Array | TokenSource[]): Promise<number> {
+    return this.job(() => this.native.setData({ sources: text instanceof Uint32Array ? [{ parts: 1, ids: text }] : text }));
   }
 
   initialise(seed: bigint, shape?: ShapeTarget): Promise<StateSummary> {

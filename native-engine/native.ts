@@ -257,13 +257,22 @@ export interface GenerationResult {
   cacheBytes: number; // of keys and values
 }
 
+/** A source of a text to train on, and its part of the sequences. Its words are in memory, or in files, one behind the other. */
+export type TokenSource = { parts: number } & ({ ids: Uint32Array } | { files: TokenFile[] });
+export interface TokenFile {
+  path: string;
+  /** SHA-256 of the file. */
+  digest: string;
+  tokens: number;
+}
+
 /** Every promise rejects, and every method throws, errors with `code` and `field`. One job at a time: ENGINE_BUSY. */
 export interface NativeSession {
   load(options: { folder: string; readWeights: boolean }): Promise<ModelDescription>;
   planMemory(options: TrainerOptions & { folder: string }): Promise<MemoryPlan>;
   open(options: TrainerOptions): Promise<number>; // after load; how many teachers stay in memory
   release(): Promise<void>;
-  setData(options: { ids: Uint32Array }): Promise<number>; // rows
+  setData(options: { sources: TokenSource[] }): Promise<number>; // rows
   initialise(options: { seed: bigint; shape?: ShapeTarget }): Promise<StateSummary>;
   importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;

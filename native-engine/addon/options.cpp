@@ -114,6 +114,22 @@ EvaluateOptions read_evaluate_options(const JsObject& options) {
   return out;
 }
 
+std::vector<TokenSourceOptions> read_token_sources(const JsObject& options) {
+  constexpr int64_t kMost = int64_t{1} << 53;
+  std::vector<TokenSourceOptions> out;
+  for (const JsObject& given : options.objects("sources")) {
+    TokenSourceOptions& source = out.emplace_back();
+    source.parts = static_cast<uint64_t>(given.integer("parts", 1, kMost));
+    if (given.has("ids")) {
+      source.words = given.words("ids");
+      continue;
+    }
+    for (const JsObject& file : given.objects("files"))
+      source.files.push_back({file.string("path"), file.string("digest"), file.integer("tokens", 0, kMost)});
+  }
+  return out;
+}
+
 ScorerOptions read_scorer_options(const JsObject& options) {
   ScorerOptions out;
   out.dtype = read_compute_dtype(options);

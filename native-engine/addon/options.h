@@ -16,6 +16,14 @@ SegmentPlan read_segment_plan(const JsObject& options);
 SegmentTeachers read_teachers(const JsObject& options);  // empty where the options have none
 EvaluateOptions read_evaluate_options(const JsObject& options);
 ScorerOptions read_scorer_options(const JsObject& options);
+
+// A source of the training text: words in memory, or the files that hold them.
+struct TokenSourceOptions {
+  uint64_t parts = 1;
+  std::vector<uint32_t> words;
+  std::vector<TokenFile> files;
+};
+std::vector<TokenSourceOptions> read_token_sources(const JsObject& options);
 ScoreBatch read_score_batch(const JsObject& options);
 GenerateOptions read_generate_options(const JsObject& options);
 MeasureOptions read_measure_options(const JsObject& options);

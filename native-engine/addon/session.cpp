@@ -107,8 +107,19 @@ Napi::Value Session::release(const Info& info) {
 Napi::Value Session::set_data(const Info& info) {
   return guarded(info.Env(), [&] {
     // shared_ptr: std::function copies what it holds, and this may be gigabytes
-    const auto ids = std::make_shared<std::vector<uint32_t>>(JsObject(info[0], "").words("ids"));
-    return start(info, [core = core_, ids](JobContext&) { return number_of(static_cast<double>(core->set_data(std::move(*ids)))); });
+    const auto sources = std::make_shared<std::vector<TokenSourceOptions>>(read_token_sources(JsObject(info[0], "")));
+    return start(info, [core = core_, sources](JobContext&) {
+      TrainingText text;
+      for (TokenSourceOptions& source : *sources) {
+        std::shared_ptr<const TokenText> tokens;
+        if (source.files.empty())
+          tokens = std::make_shared<const TokenData>(token_data(std::move(source.words)));
+        else
+          tokens = token_files(source.files);
+        text.sources.push_back({std::move(tokens), source.parts});
+      }
+      return number_of(static_cast<double>(core->set_data(std::move(text))));
+    });
   });
 }
 

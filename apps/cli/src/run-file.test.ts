@@ -83,6 +83,7 @@ test('text may be several paths, another column and only its beginning, in the f
   expect(launched!.data).toEqual({
     trainPath: join(folder, 'a.jsonl'),
     moreTrainPaths: ['/b'],
+    trainWeights: [],
     validationPath: join(folder, 'v'),
     moreValidationPaths: [],
     textColumn: 'content',

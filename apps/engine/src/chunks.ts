@@ -5,7 +5,7 @@ import { EspalierError, invalidField } from '#protocol';
 
 export const CHUNK_BYTES = 1 << 20;
 /** The largest payload the engine takes in one piece: far beyond any state or data set that fits the machine. */
-const PAYLOAD_BYTES_MAX = 2 ** 32;
+export const PAYLOAD_BYTES_MAX = 2 ** 32;
 
 export function* chunksOf(bytes: Uint8Array): Generator<Buffer> {
   const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -154,14 +154,12 @@ const openSession = (
 function sendTokens(
   { client }: Engine,
   sessionId: string,
-  changes: Partial<engineV1.LoadTrainingTokensRequest> = {},
+  changes: Partial<engineV1.TokenShard> = {},
   cut = 1000,
 ): Promise<engineV1.LoadTrainingTokensResponse> {
-  const requests: engineV1.LoadTrainingTokensRequest[] = [
-    { sessionId, digest: digestOf(ids), tokenCount: 6400n, chunk: ids.subarray(0, cut), ...changes },
-  ];
-  for (let at = cut; at < ids.byteLength; at += cut)
-    requests.push({ sessionId: '', digest: '', tokenCount: 0n, chunk: ids.subarray(at, at + cut) });
+  const shards = [{ digest: digestOf(ids), tokenCount: 6400n, file: '', ...changes }];
+  const requests: engineV1.LoadTrainingTokensRequest[] = [{ sessionId, sources: [{ parts: 1, shards }], chunk: ids.subarray(0, cut) }];
+  for (let at = cut; at < ids.byteLength; at += cut) requests.push({ sessionId: '', sources: [], chunk: ids.subarray(at, at + cut) });
   return upload<engineV1.LoadTrainingTokensRequest, engineV1.LoadTrainingTokensResponse>(client, client.loadTrainingTokens, requests);
 }
 
@@ -668,10 +666,12 @@ describe('one engine', () => {
     const { sessionId } = await openSession(engine);
     await expect(openSession(engine, {}, false)).rejects.toEqual(refused('SESSION_ALREADY_OPEN'));
     await expect(sendTokens(engine, 'nobody')).rejects.toEqual(refused('SESSION_NOT_FOUND', 'session_id'));
-    await expect(sendTokens(engine, sessionId, { digest: '0'.repeat(64) })).rejects.toEqual(refused('STATE_CORRUPT', 'digest'));
-    await expect(sendTokens(engine, sessionId, { tokenCount: 6399n })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'chunk'));
+    await expect(sendTokens(engine, sessionId, { digest: '0'.repeat(64) })).rejects.toEqual(refused('STATE_CORRUPT', 'sources'));
+    await expect(sendTokens(engine, sessionId, { tokenCount: 6399n })).rejects.toEqual(refused('STATE_CORRUPT', 'sources'));
     await expect(sendTokens(engine, sessionId, { tokenCount: 6401n })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'chunk'));
-    await expect(sendTokens(engine, sessionId, { tokenCount: 2n ** 63n })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'token_count'));
+    await expect(sendTokens(engine, sessionId, { tokenCount: 2n ** 63n })).rejects.toEqual(
+      refused('FIELD_OUT_OF_RANGE', 'sources[0].shards'),
+    );
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
     await expect(all(client.train(segment(sessionId, 5, 1)))).rejects.toEqual(refused('INVALID_ARGUMENT', 'first_step'));

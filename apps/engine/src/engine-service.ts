@@ -5,7 +5,6 @@ import { engineV1, EspalierError, invalidField } from '#protocol';
 import { chosenDevice, describeEngine, evaluateModel, inspectModel, numericsFingerprint, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
-import { exactNumber } from './engine-errors.js';
 import { exportModel } from './export-model.js';
 import { generate, measureSpeed, measureTable } from './generation.js';
 import { bidirectional, clientStreaming, serverStreaming, unary } from './handlers.js';
@@ -24,6 +23,7 @@ import {
 import type { EngineServiceParts } from './service-parts.js';
 import { score } from './score.js';
 import type { SessionHolder } from './session-holder.js';
+import { receiveText } from './training-text.js';
 import { Turns } from './turns.js';
 import { located, train, type Progress } from './training.js';
 
@@ -149,18 +149,11 @@ async function loadTokens(
   holder: SessionHolder,
   requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
 ): Promise<engineV1.LoadTrainingTokensResponse> {
-  const { first, bytes } = await receive(
-    requests,
-    (message) => message.chunk,
-    (message) => {
-      holder.require(message.sessionId);
-      return exactNumber(message.tokenCount, 'token_count') * 4;
-    },
-  );
-  const { session } = holder.require(first.sessionId);
-  const ids = tokensOf(bytes, 'chunk');
-  const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(ids));
-  return { tokenCount: BigInt(ids.length), rowCount: BigInt(rows) };
+  const { sessionId, sources } = await receiveText(requests, (message) => void holder.require(message.sessionId));
+  const { session } = holder.require(sessionId);
+  const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(sources));
+  const tokens = sources.map((one) => ('ids' in one ? one.ids.length : one.files.reduce((sum, file) => sum + file.tokens, 0)));
+  return { tokenCount: BigInt(tokens.reduce((sum, count) => sum + count, 0)), rowCount: BigInt(rows) };
 }
 
 async function importState(

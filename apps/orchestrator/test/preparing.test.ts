@@ -218,7 +218,14 @@ test('text in several files, under another name and cut short is read the same b
   writeFileSync(rows, `${JSON.stringify({ content: 'four, five, six and so on' })}\n`.repeat(60));
   const data = { trainPath: csv, moreTrainPaths: [rows], textColumn: 'content', maxTrainTokens: 700n };
   const run = await server.completed((await server.launch(SHORT, { data })).runId);
-  const unsaid = { validationPath: '', moreValidationPaths: [], maxValidationTokens: 0n, responseOnly: false, withoutValidation: false };
+  const unsaid = {
+    validationPath: '',
+    moreValidationPaths: [],
+    maxValidationTokens: 0n,
+    responseOnly: false,
+    withoutValidation: false,
+    trainWeights: [],
+  };
   expect(run.data).toEqual({ ...data, ...unsaid });
   const from = { $case: 'lastState' as const, value: true };
   const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
@@ -226,6 +233,45 @@ test('text in several files, under another name and cut short is read the same b
   expect(fork!.data).toEqual(run.data);
   const refused = server.launch(SHORT, { data: { ...data, moreTrainPaths: [join(folder, 'none.csv')] } });
   await expect(refused).rejects.toThrow(/more_train_paths\[0\]|none\.csv/);
+});
+
+test('texts that are mixed by weight are read the same by a replay, by a fork and after tokens of one were lost', async () => {
+  const [one, other] = [longText(), join(folder, 'other.jsonl')];
+  writeFileSync(other, `${JSON.stringify({ text: 'seven, eight, nine and so on' })}\n`.repeat(60));
+  const data = { trainPath: one, moreTrainPaths: [other], trainWeights: [3, 1], validationPath: '' };
+  const refusal = (changes: Partial<v1.DataSource>): Promise<unknown> =>
+    server.launch(SHORT, { data: { ...data, ...changes } }).catch((error: unknown) => error);
+  expect(await refusal({ trainWeights: [1] })).toMatchObject({ code: 'REQUEST_INVALID', field: 'data.train_weights' });
+  expect(await refusal({ trainWeights: [1, 0] })).toMatchObject({ code: 'REQUEST_INVALID', field: 'data.train_weights[1]' });
+  expect(await refusal({ trainWeights: [1, NaN] })).toMatchObject({ field: 'data.train_weights[1]' });
+  expect(await refusal({ moreTrainPaths: [one] })).toMatchObject({ code: 'REQUEST_INVALID', field: 'data.more_train_paths[0]' });
+
+  const run = await server.completed((await server.launch(SHORT, { data })).runId);
+  expect(run.data).toMatchObject({ ...data, trainWeights: [0.75, 0.25] });
+  const replay = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true });
+  const verdicts = await collect<v1.VerifyRunResponse>(server.history.verifyRun(replay));
+  expect(verdicts.filter(({ ok }) => !ok)).toEqual([]);
+
+  const [prepared] = (await server.events(run.runId)).filter(({ type }) => type === 'RunPrepared');
+  const { data: recorded } = JSON.parse(prepared!.dataJson) as {
+    data: { trainSources: { parts: number; shards: { digest: string }[] }[] };
+  };
+  const { trainSources } = recorded;
+  expect(trainSources.map(({ parts }) => parts)).toEqual([750_000, 250_000]);
+  const lost = trainSources[1]!.shards[0]!.digest;
+  rmSync(join(server.dataFolder, 'artifacts', 'objects', lost.slice(0, 2), lost));
+  const from = { $case: 'lastState' as const, value: true };
+  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
+  const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
+  await server.stop(); // with the engine that holds the tokens
+  await server.start();
+  expect((await server.completed(fork!.runId)).data).toEqual(run.data);
+
+  const short = join(folder, 'short.jsonl');
+  writeFileSync(short, '{"text":"one"}\n');
+  const { runId } = await server.launch(SHORT, { data: { ...data, moreTrainPaths: [short] } });
+  const failed = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
+  expect(failed.failure).toMatchObject({ code: 'DATA_TOO_SHORT', field: 'data.more_train_paths[0]' });
 });
 
 test('a fork with other text prepares that text only', async () => {

@@ -36,6 +36,8 @@ const data = z.strictObject({
   validationDigest: digest.nullable(),
   validationTokens: count,
   tokenizerDigest: digest,
+  trainParts: z.array(count).optional(),
+  trainSources: z.array(z.strictObject({ parts: count, shards: z.array(z.strictObject({ digest, tokens: count })) })).optional(),
   moreTrainPaths: z.array(text).optional(),
   moreValidationPaths: z.array(text).optional(),
   textColumn: text.optional(),

@@ -218,8 +218,9 @@ export class HistoryChecker {
     for (const { state } of fields.inheritedTeachers) this.states.set(state.stateDigest, 0);
   }
 
-  private takeData({ trainDigest, validationDigest }: CheckedEvent<'RunPrepared'>['data']): void {
-    this.dataDigests.add(trainDigest);
+  private takeData({ trainDigest, trainSources, validationDigest }: CheckedEvent<'RunPrepared'>['data']): void {
+    const shards = trainSources?.flatMap((source) => source.shards) ?? [{ digest: trainDigest }];
+    for (const { digest } of shards) this.dataDigests.add(digest);
     if (validationDigest !== null) this.dataDigests.add(validationDigest);
   }
 

@@ -1,4 +1,12 @@
-export { prepareTokens, requireSources, type TextSource, type PreparedTokens, type TokenizingProgress } from './prepare-tokens.js';
+export {
+  prepareTokens,
+  prepareTokenShards,
+  requireSources,
+  SHARD_TOKENS,
+  type PreparedShards,
+  type PreparedTokens,
+} from './prepare-tokens.js';
+export type { TextSource, TokenizingProgress } from './text-source.js';
 export { isDataFile } from './data-files.js';
 export { rememberedTokens } from './token-index.js';
 export { requireGoodStart } from './text-start.js';

@@ -76,3 +76,8 @@ export function fromErrorMessage(sent: ErrorMessage): Error {
   if (sent.code === undefined) return new Error(sent.message);
   return new ModelFilesError(sent.code, sent.message, sent.place);
 }
+
+export function emptyText(paths: readonly string[]): ModelFilesError {
+  const file = paths.join(', ');
+  return new ModelFilesError('DATA_EMPTY', `${file} holds no text; at least one document that is not empty is needed`, { file });
+}

@@ -6,8 +6,16 @@ import * as library from '@huggingface/tokenizers';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { DocumentRows } from './document-row.js';
-import { ModelFilesError, prepareTokens, type PreparedTokens, type TokenizingProgress } from './index.js';
-import { filesOf, withField, type TextSource } from './prepare-tokens.js';
+import {
+  ModelFilesError,
+  prepareTokens,
+  prepareTokenShards,
+  rememberedTokens,
+  type PreparedTokens,
+  type TokenizingProgress,
+} from './index.js';
+import { filesOf, withField } from './prepare-tokens.js';
+import type { TextSource } from './text-source.js';
 import type { TextFile } from './data-files.js';
 import { readDocuments, requireUnpackable } from './read-documents.js';
 import { UnpackBudget } from './unpack-budget.js';
@@ -370,4 +378,66 @@ test('can be stopped, and leaves nothing behind', async () => {
   const onProgress = () => controller.abort(new Error('enough'));
   await expect(prepare(path, { signal: controller.signal, onProgress })).rejects.toThrow('enough');
   for await (const { digest } of store.list()) throw new Error(`${digest} was stored`);
+});
+
+describe('a text in shards', () => {
+  const SHARD = 700;
+  const words = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => `the ${from + index}th document of all`);
+  const bytesOf = async (digests: string[]) => Buffer.concat(await Promise.all(digests.map((digest) => store.get(digest))));
+  const shards = (paths: string[], more: object = {}) =>
+    prepareTokenShards({ modelPath: MODEL, text: { paths }, vocabularySize: VOCABULARY_SIZE, store, ...more }, SHARD);
+  const corpus = async () => {
+    const first = await file('a.jsonl', jsonl(...words(0, 90), '', ...words(90, 120)));
+    const ids = new Uint32Array(1000).map((_, index) => index % 900);
+    const npyHeader = `{'descr': '<u4', 'fortran_order': False, 'shape': (1000,), }\n`;
+    const head = Buffer.from(`\x93NUMPY\x01\x00${String.fromCharCode(npyHeader.length)}\x00`, 'latin1');
+    const tokens = await file('b.npy', Buffer.concat([head, Buffer.from(npyHeader, 'latin1'), Buffer.from(ids.buffer)]));
+    return [first, tokens, await file('c.txt', words(120, 400).join('\n'))];
+  };
+
+  test('is the same text as one artifact, cut into equal parts', async () => {
+    const paths = await corpus();
+    const made = await shards(paths);
+    const whole = await prepareTokens({ modelPath: MODEL, text: { paths }, vocabularySize: VOCABULARY_SIZE, store });
+    expect(made.tokenCount).toBe(whole.tokenCount);
+    expect(made.shards.length).toBeGreaterThan(4);
+    expect(made.shards.slice(0, -1).every(({ tokenCount }) => tokenCount === SHARD)).toBe(true);
+    expect(await bytesOf(made.shards.map(({ digest }) => digest))).toEqual(await bytesOf([whole.digest]));
+    expect((await shards(paths)).shards).toEqual([whole].map(({ digest, tokenCount }) => ({ digest, tokenCount })));
+  });
+
+  test('that was broken off goes on behind the shards that are stored, to the same shards', async () => {
+    const paths = await corpus();
+    const elsewhere = await openArtifactStore({ folder: join(folder, 'elsewhere') });
+    const undisturbed = await shards(paths, { store: elsewhere });
+    const count = undisturbed.shards.length;
+    for (const kept of [1, count - 1]) {
+      let left = kept;
+      const put: ArtifactStore['put'] = async (bytes, options) => {
+        if (left-- === 0) throw new Error('the power fails');
+        return store.put(bytes, options);
+      };
+      const failing = Object.assign(Object.create(store) as ArtifactStore, { put });
+      await expect(shards(paths, { store: failing })).rejects.toThrow('the power fails');
+      let stored = 0;
+      const counting = Object.assign(Object.create(store) as ArtifactStore, {
+        put: (...given: Parameters<ArtifactStore['put']>) => {
+          stored += 1;
+          return store.put(...given);
+        },
+      });
+      expect(await shards(paths, { store: counting })).toEqual(undisturbed);
+      expect(stored).toBe(count - kept);
+      await rm(join(folder, 'artifacts', 'token-index'), { recursive: true });
+    }
+  });
+
+  test('of which one is gone is made again from there', async () => {
+    const paths = await corpus();
+    const made = await shards(paths);
+    await store.delete(made.shards[2]!.digest);
+    expect(await shards(paths)).toEqual(made);
+    expect(await store.stat(made.shards[2]!.digest)).not.toBeNull();
+    expect(await rememberedTokens(store)).toEqual(new Set(made.shards.map(({ digest }) => digest)));
+  });
 });

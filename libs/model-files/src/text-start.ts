@@ -2,9 +2,10 @@
 import { programFile } from '#files';
 import { readChatTemplate } from './chat-template.js';
 import { readTokenizerConfig } from './load-tokenizer.js';
-import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
-import { emptyText, filesOf, withField, type TextSource } from './prepare-tokens.js';
+import { emptyText, fromErrorMessage, ModelFilesError } from './model-files.errors.js';
+import { filesOf, withField } from './prepare-tokens.js';
 import { messagesFrom, startReading } from './reading-process.js';
+import type { TextSource } from './text-source.js';
 import type { StartMessage, StartTask } from './text-start-process.js';
 
 /** A folder of more files is looked into no further. */
@@ -42,7 +43,7 @@ export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_
       const patience = { silenceMs: timeMs, signal: either, silent: untold, tooLarge: untold };
       for await (const message of messagesFrom<StartMessage>(reader, patience)) {
         if (message.kind === 'failed') throw fromErrorMessage(message.error);
-        if (!message.hasText && files.length <= FILES_MAX) throw emptyText(text);
+        if (!message.hasText && files.length <= FILES_MAX) throw emptyText(text.paths);
         return;
       }
     } catch (error) {

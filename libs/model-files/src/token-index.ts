@@ -1,5 +1,5 @@
-// Remembers which token shard belongs to which files and tokenizer. Only a shortcut: an entry that is lost, damaged or
-// names a shard that is gone means tokenizing again, never a wrong result.
+// Remembers which token shards belong to which files and tokenizer, and where to go on where only the first of them are there. Only a
+// shortcut: an entry that is lost, damaged or names a shard that is gone means tokenizing again, never a wrong result.
 import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,10 +19,33 @@ export interface TokenIndexKey {
   responseOnly: boolean;
   files: { format: string; packing: Packing | null; digest: string }[];
 }
-export interface TokenIndexEntry {
+/** A place in a text: items (documents, or tokens of a file of tokens) that are read before it, and tokens behind these items. */
+export interface TextPlace {
+  file: number;
+  items: number;
+  tokens: number;
+}
+export interface TokenShardEntry {
   digest: string;
   tokenCount: number;
   largestId: number;
+  /** Tokens that are not only context. */
+  learned: number;
+  /** Where the next shard begins. */
+  next: TextPlace;
+}
+/** A text that is one artifact. */
+type WholeEntry = Pick<TokenShardEntry, 'digest' | 'tokenCount' | 'largestId'>;
+/** A text that is in several shards; all of them, or the first ones. */
+interface ShardsEntry {
+  shardTokens: number;
+  isWhole: boolean;
+  shards: TokenShardEntry[];
+}
+export interface FoundTokens {
+  /** False: the shards are the beginning of the text. */
+  isWhole: boolean;
+  shards: TokenShardEntry[];
 }
 
 export function indexFolderOf(store: ArtifactStore): string {
@@ -37,13 +60,34 @@ export function tokenIndexKey(key: TokenIndexKey): string {
     .digest('hex');
 }
 
-export async function readTokenIndex(folder: string, key: string, store: ArtifactStore): Promise<TokenIndexEntry | null> {
-  try {
-    const entry = JSON.parse(await readFile(join(folder, `${key}.json`), 'utf8')) as TokenIndexEntry;
-    const found = await store.stat(entry.digest);
-    return found !== null && found.bytes === entry.tokenCount * 4 && Number.isInteger(entry.largestId) ? entry : null;
-  } catch {
-    return null;
+const SHARDS = '.shards.json';
+const WHOLE = '.json';
+
+/** The entry of one text. */
+export class TokenIndex {
+  constructor(
+    private readonly folder: string,
+    private readonly key: string,
+    private readonly store: ArtifactStore,
+    /** The length of each shard but the last; Infinity: the text is one artifact. */
+    private readonly shardTokens: number,
+  ) {}
+
+  async find(): Promise<FoundTokens | null> {
+    const whole = await readEntry<WholeEntry>(this.folder, `${this.key}${WHOLE}`);
+    if (whole !== null && (await isStored(whole, this.store)))
+      return { isWhole: true, shards: [{ ...whole, learned: 0, next: { file: 0, items: 0, tokens: 0 } }] };
+    if (this.shardTokens === Infinity) return null;
+    const entry = await readEntry<ShardsEntry>(this.folder, `${this.key}${SHARDS}`);
+    if (entry === null || entry.shardTokens !== this.shardTokens) return null;
+    const shards = await storedOf(entry, this.store);
+    return { isWhole: entry.isWhole && shards.length === entry.shards.length, shards };
+  }
+
+  async write(shards: TokenShardEntry[], isWhole: boolean): Promise<void> {
+    const { digest, tokenCount, largestId } = shards[0]!;
+    if (isWhole && shards.length === 1) await writeEntry(this.folder, `${this.key}${WHOLE}`, { digest, tokenCount, largestId });
+    else await writeEntry(this.folder, `${this.key}${SHARDS}`, { shardTokens: this.shardTokens, isWhole, shards });
   }
 }
 
@@ -52,21 +96,50 @@ export async function rememberedTokens(store: ArtifactStore): Promise<Set<string
   const folder = indexFolderOf(store);
   const digests = new Set<string>();
   for (const name of await readdir(folder).catch(() => [])) {
-    if (!name.endsWith('.json')) continue;
-    const entry = await readTokenIndex(folder, name.slice(0, -'.json'.length), store);
-    if (entry !== null) digests.add(entry.digest);
+    if (!name.endsWith(WHOLE)) continue;
+    if (name.endsWith(SHARDS)) {
+      const entry = await readEntry<ShardsEntry>(folder, name);
+      if (entry !== null) for (const { digest } of await storedOf(entry, store)) digests.add(digest);
+    } else {
+      const entry = await readEntry<WholeEntry>(folder, name);
+      if (entry !== null && (await isStored(entry, store))) digests.add(entry.digest);
+    }
   }
   return digests;
 }
 
-export async function writeTokenIndex(folder: string, key: string, entry: TokenIndexEntry): Promise<void> {
-  const path = join(folder, `${key}.json`);
+async function isStored({ digest, tokenCount, largestId }: WholeEntry, store: ArtifactStore): Promise<boolean> {
+  const found = await store.stat(digest).catch(() => null);
+  return found !== null && found.bytes === tokenCount * 4 && Number.isInteger(largestId);
+}
+
+/** Those in front of the first one that is gone. */
+async function storedOf({ shards }: ShardsEntry, store: ArtifactStore): Promise<TokenShardEntry[]> {
+  const stored: TokenShardEntry[] = [];
+  for (const shard of Array.isArray(shards) ? shards : []) {
+    const { file, items, tokens } = shard.next ?? {};
+    if (![file, items, tokens, shard.learned].every(Number.isInteger) || !(await isStored(shard, store))) break;
+    stored.push(shard);
+  }
+  return stored;
+}
+
+async function readEntry<Entry>(folder: string, name: string): Promise<Entry | null> {
+  try {
+    return JSON.parse(await readFile(join(folder, name), 'utf8')) as Entry;
+  } catch {
+    return null;
+  }
+}
+
+async function writeEntry(folder: string, name: string, entry: object): Promise<void> {
+  const path = join(folder, name);
   const incoming = `${path}.${randomUUID()}`;
   try {
     makeFolder(folder);
     await writeFile(incoming, JSON.stringify(entry));
     await rename(incoming, path);
   } catch {
-    await rm(incoming, { force: true }).catch(() => undefined); // the shard itself is stored; only the shortcut is missing
+    await rm(incoming, { force: true }).catch(() => undefined); // the shards themselves are stored; only the shortcut is missing
   }
 }

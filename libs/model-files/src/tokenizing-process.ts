@@ -14,11 +14,19 @@ import { UnpackBudget } from './unpack-budget.js';
 
 export interface TokenizeTask extends EncoderPoolOptions {
   files: DataFile[];
+  /** Where to begin: files, and items of the next one, that are passed over. Items are documents, or tokens of a file of tokens. */
+  from: Place;
   reading: RowReading;
   chatTemplate: ChatTemplate | null;
 }
+interface Place {
+  file: number;
+  items: number;
+}
 export type TokenizeMessage =
-  { kind: 'tokens'; bytes: Uint8Array; documents: number; bytesRead: number } | { kind: 'done' } | { kind: 'failed'; error: ErrorMessage };
+  | { kind: 'tokens'; bytes: Uint8Array; begin: Place; documents: number; bytesRead: number }
+  | { kind: 'done' }
+  | { kind: 'failed'; error: ErrorMessage };
 
 const BATCH_CHARACTERS = 1 << 18;
 const CHUNKS_AHEAD = 8;
@@ -30,22 +38,24 @@ type Reader = ReadingProcess<TokenizeMessage>;
 interface Batch {
   ids: Promise<EncodedDocuments>;
   documents: number;
+  begin: Place;
 }
 
-async function tokenize({ files, reading, chatTemplate, ...encoderData }: TokenizeTask, reader: Reader): Promise<void> {
+async function tokenize({ files, from, reading, chatTemplate, ...encoderData }: TokenizeTask, reader: Reader): Promise<void> {
   const pool = new EncoderPool(encoderData);
   const inFlight: Batch[] = [];
   let bytesRead = 0;
   const sendOldest = async () => {
-    const { ids, documents } = inFlight.shift()!;
-    await send(reader, { kind: 'tokens', bytes: littleEndian((await ids).ids), documents, bytesRead });
+    const { ids, documents, begin } = inFlight.shift()!;
+    await send(reader, { kind: 'tokens', bytes: littleEndian((await ids).ids), begin, documents, bytesRead });
   };
   try {
     let documents: SourceDocument[] = [];
     let characters = 0;
+    let begin = from;
     const flush = async () => {
       if (documents.length === 0) return;
-      inFlight.push({ ids: pool.encode(documents), documents: documents.length });
+      inFlight.push({ ids: pool.encode(documents), documents: documents.length, begin });
       documents = [];
       characters = 0;
       if (inFlight.length >= pool.depth) await sendOldest();
@@ -60,16 +70,29 @@ async function tokenize({ files, reading, chatTemplate, ...encoderData }: Tokeni
     await requireUnpackable(files);
     const rows = new DocumentRows(reading, chatTemplate);
     const budget = new UnpackBudget();
-    for (const file of files) {
+    for (const [number, file] of files.entries()) {
+      if (number < from.file) {
+        onBytes(file.bytes);
+        continue;
+      }
+      const passedOver = number === from.file ? from.items : 0;
+      let items = 0;
       if (isTokenShard(file)) {
         rows.requireWhole(file.path, TOKENS);
         await finish();
-        for await (const ids of readTokenShard(file, encoderData.vocabularySize, budget, onBytes))
-          await send(reader, { kind: 'tokens', bytes: littleEndian(ids), documents: 0, bytesRead });
+        for await (const ids of readTokenShard(file, encoderData.vocabularySize, budget, onBytes)) {
+          const first = Math.min(Math.max(passedOver - items, 0), ids.length);
+          const place = { file: number, items: items + first };
+          items += ids.length;
+          if (first === ids.length) continue;
+          await send(reader, { kind: 'tokens', bytes: littleEndian(ids.slice(first)), begin: place, documents: 0, bytesRead });
+        }
         continue;
       }
       for await (const document of readDocuments(file, rows, budget, onBytes)) {
-        if (document.text === '') continue; // nothing but a start token would be left of it
+        items += 1;
+        if (items <= passedOver || document.text === '') continue; // nothing but a start token would be left of an empty one
+        if (documents.length === 0) begin = { file: number, items: items - 1 };
         documents.push(document);
         characters += document.text.length;
         if (characters >= BATCH_CHARACTERS) await flush();

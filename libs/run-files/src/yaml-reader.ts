@@ -1,15 +1,24 @@
 // Reads a YAML file that a person wrote, and names the place of each mistake. The values of settings are those of the table.
+import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
 import { readUserFileSync } from '#files';
 import { EspalierError, settingsTable, settingOfText, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
 import type { DataChoice } from './data-source.js';
 import { HubNameError, hubPath, type HubKind } from './hub-names.js';
+import { weightedPath, type WeightedPath } from './weighted-path.js';
 
 const OPTION_FILE_BYTES_MAX = 64 << 10;
-const PATH_LISTS = ['data', 'validation'] as const;
 const LIMITS = { max_train_tokens: 'maxTrainTokens', max_validation_tokens: 'maxValidationTokens' } as const;
-export const SOURCE_KEYS = ['model', ...PATH_LISTS, 'text_column', 'validation_text_column', 'response_only', ...Object.keys(LIMITS)];
+export const SOURCE_KEYS = [
+  'model',
+  'data',
+  'validation',
+  'text_column',
+  'validation_text_column',
+  'response_only',
+  ...Object.keys(LIMITS),
+];
 export interface SourceChoice extends DataChoice {
   model?: string;
 }
@@ -46,16 +55,25 @@ export class YamlReader {
 
   /** Whether the key is one of SOURCE_KEYS; then its value is in `choice`. Paths are of the file's folder. */
   protected takesSource(choice: SourceChoice, key: string, pair: Pair): boolean {
-    const isPathList = PATH_LISTS.find((name) => name === key);
     if (key === 'model') choice.model = this.pathOf(this.textOf(pair, key, 'a path'), 'model', pair, key);
-    else if (isPathList !== undefined)
-      choice[isPathList] = this.oneOrMore(pair, key).map((path) => this.pathOf(path, 'dataset', pair, key));
+    else if (key === 'data') choice.data = this.oneOrMore(pair, key).map((text) => this.weightedPathOf(text, pair, key));
+    else if (key === 'validation') choice.validation = this.oneOrMore(pair, key).map((path) => this.pathOf(path, 'dataset', pair, key));
     else if (key === 'text_column') choice.textColumn = this.textOf(pair, key, 'a name');
     else if (key === 'validation_text_column') choice.validationTextColumn = this.textOf(pair, key, 'a name', true);
     else if (key === 'response_only') choice.responseOnly = this.flagOf(pair, key);
     else if (key in LIMITS) choice[LIMITS[key as keyof typeof LIMITS]] = this.limitOf(pair, key);
     else return false;
     return true;
+  }
+
+  private weightedPathOf(text: string, pair: Pair, key: string): WeightedPath {
+    try {
+      const { path, ...weight } = weightedPath(text, (one) => existsSync(resolve(dirname(this.path), one)));
+      return { path: this.pathOf(path, 'dataset', pair, key), ...weight };
+    } catch (error) {
+      if (error instanceof RangeError) throw this.wrong(pair, key, error.message);
+      throw error;
+    }
   }
 
   /** A path is of the file's folder; a name is one of the hub's cache. */

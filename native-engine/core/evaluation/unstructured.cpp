@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "device/registry.h"
-#include "espalier/batch_order.h"
 #include "espalier/error.h"
 #include "files/number_formats.h"
 #include "model/weight_table.h"
@@ -100,25 +99,20 @@ void prune(PrunedCopy& copy, int64_t layer, int projection, double sparsity, con
 // The calibration text on its way through the layers: the residual streams are kept on the host, in f32.
 class Calibration {
  public:
-  Calibration(const std::shared_ptr<const ModelWeights>& model, const TokenData& text, const UnstructuredOptions& options)
+  Calibration(const std::shared_ptr<const ModelWeights>& model, const TrainingText& text, const UnstructuredOptions& options)
       : options_(options), backend_(make_backend(options.backend)), tokens_(*backend_) {
-    const int64_t rows = static_cast<int64_t>(text.ids.size()) / options.sequence_length;
-    const std::vector<int64_t> order = batch_rows(options.seed, 0, std::min(options.calibration_sequences, rows), rows);
+    const int64_t sequences = std::min(options.calibration_sequences, text.row_count(options.sequence_length));
     WorkspaceShape shape;
-    shape.batch = std::min<int64_t>(options.batch_size, static_cast<int64_t>(order.size()));
+    shape.batch = std::min<int64_t>(options.batch_size, sequences);
     shape.tokens = options.sequence_length;
     shape.dtype = options.dtype;
     shape.training = false;
     memory_ = backend_->allocate(lay_out_workspace(model->config(), LoraSpec{}, shape, nullptr).total_bytes);
     ws_ = lay_out_workspace(model->config(), LoraSpec{}, shape, memory_.data());
-    for (size_t first = 0; first < order.size(); first += static_cast<size_t>(shape.batch)) {
-      const size_t end = std::min(order.size(), first + static_cast<size_t>(shape.batch));
-      batches_.push_back({static_cast<int64_t>(end - first), {}});
-      std::vector<int32_t>& ids = ids_.emplace_back();
-      for (size_t i = first; i < end; i++) {
-        const auto begin = text.ids.begin() + order[i] * options.sequence_length;
-        ids.insert(ids.end(), begin, begin + options.sequence_length);
-      }
+    for (int64_t first = 0; first < sequences; first += shape.batch) {
+      const int64_t count = std::min<int64_t>(shape.batch, sequences - first);
+      batches_.push_back({count, {}});
+      ids_.push_back(token_rows(text, options.seed, first, count, options.sequence_length).ids);
     }
   }
 
@@ -183,18 +177,17 @@ class Calibration {
   std::vector<std::vector<int32_t>> ids_;
 };
 
-void check(const ModelConfig& config, const TokenData& text, const UnstructuredOptions& options) {
+void check(const ModelConfig& config, const TrainingText& text, const UnstructuredOptions& options) {
   const auto refuse = [](const char* field, const std::string& what) { throw Error(ErrorCode::kInvalidArgument, field, what); };
   if (!(options.sparsity >= 0 && options.sparsity < 1)) refuse("sparsity", "must be from 0 to below 1");
   if (options.importance == Importance::kTaylor) refuse("importance", "must be magnitude or wanda for single weights");
   if (options.importance == Importance::kMagnitude) return;
   if (options.calibration_sequences < 1) refuse("calibration_sequences", "must be at least 1");
-  if (static_cast<int64_t>(text.ids.size()) < options.sequence_length)
+  if (text.row_count(options.sequence_length) < 1)
     refuse("data",
-           "holds " + std::to_string(text.ids.size()) + " tokens, fewer than one sequence of " + std::to_string(options.sequence_length));
-  for (const uint32_t id : text.ids)
-    if (static_cast<int64_t>(id) >= config.vocab_size)
-      refuse("data", "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(config.vocab_size));
+           "holds " + std::to_string(text.size()) + " tokens, fewer than one sequence of " + std::to_string(options.sequence_length));
+  if (static_cast<int64_t>(text.largest_id()) >= config.vocab_size)
+    refuse("data", "token id " + std::to_string(text.largest_id()) + " is outside the vocabulary of " + std::to_string(config.vocab_size));
 }
 
 // The place of a projection's input in Calibration::input_squares.
@@ -202,7 +195,7 @@ int input_of(int projection) { return projection <= kV ? 0 : projection == kO ? 
 
 }  // namespace
 
-std::shared_ptr<const ModelWeights> unstructured_model(const std::shared_ptr<const ModelWeights>& model, const TokenData& text,
+std::shared_ptr<const ModelWeights> unstructured_model(const std::shared_ptr<const ModelWeights>& model, const TrainingText& text,
                                                        const UnstructuredOptions& options, const std::function<void(double)>& on_progress,
                                                        const std::atomic<bool>& cancel) {
   check(model->config(), text, options);

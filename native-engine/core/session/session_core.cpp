@@ -43,7 +43,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   teacher_in_use_.clear();
   state_changes();
   scorer_.reset();
-  data_.reset();
+  data_ = {};
   trainer_.reset();  // before the new one asks for its memory
   lora_ = lora;
   options_ = options;
@@ -58,7 +58,7 @@ void SessionCore::close() {
   teacher_in_use_.clear();
   state_changes();
   scorer_.reset();
-  data_.reset();
+  data_ = {};
   trainer_.reset();
   model_.reset();
 }
@@ -68,16 +68,14 @@ Trainer& SessionCore::trainer() const {
   return *trainer_;
 }
 
-int64_t SessionCore::set_data(std::vector<uint32_t> words) {
-  if (static_cast<int64_t>(words.size()) < (trainer_ ? sequence_length_ : 0)) {
-    throw Error(ErrorCode::kInvalidArgument, "ids",
-                "the data holds " + std::to_string(words.size()) + " tokens: fewer than one row of " + std::to_string(sequence_length_));
-  }
-  const auto data = std::make_shared<const TokenData>(token_data(std::move(words)));
-  const auto count = static_cast<int64_t>(data->ids.size());
-  trainer().set_data(data);
-  data_ = data;
-  return count / sequence_length_;
+int64_t SessionCore::set_data(TrainingText text) {
+  for (size_t s = 0; s < text.sources.size(); s++)
+    if (const int64_t tokens = text.sources[s].text->size(); trainer_ && tokens < sequence_length_)
+      throw Error(ErrorCode::kInvalidArgument, "sources[" + std::to_string(s) + "]",
+                  "the data holds " + std::to_string(tokens) + " tokens: fewer than one row of " + std::to_string(sequence_length_));
+  trainer().set_data(text);
+  data_ = std::move(text);
+  return data_.row_count(sequence_length_);
 }
 
 void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {

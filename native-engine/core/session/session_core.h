@@ -122,7 +122,7 @@ class SessionCore {
   size_t open(const LoraSpec& lora, const TrainerOptions& options);  // after load; returns how many teachers stay in memory
   void close();
 
-  int64_t set_data(std::vector<uint32_t> words);  // as token_data takes them; returns the number of rows
+  int64_t set_data(TrainingText text);  // returns the number of rows
   void initialise(uint64_t seed, const ShapeTarget& shape = {});
   void import_state(const std::vector<uint8_t>& bytes);
   std::vector<uint8_t> export_state() const;
@@ -179,7 +179,7 @@ class SessionCore {
   std::unique_ptr<Trainer> trainer_;
   LoraSpec lora_;  // as the session was opened
   TrainerOptions options_;
-  std::shared_ptr<const TokenData> data_;  // the training text
+  TrainingText data_;
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;
   std::list<NamedTeacher> teachers_;  // the one used last in front

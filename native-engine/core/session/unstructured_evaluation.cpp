@@ -11,7 +11,7 @@ EvaluationResult SessionCore::evaluate_unstructured(const EvaluateOptions& optio
   pruning.sequence_length = sequence_length_;
   pruning.backend = options.backend;
   const auto half = [&](double begin) { return [&, begin](double share) { on_progress(begin + share / 2); }; };
-  const auto pruned = unstructured_model(model_in(""), data_ ? *data_ : TokenData{}, pruning, half(0), cancel);
+  const auto pruned = unstructured_model(model_in(""), data_, pruning, half(0), cancel);
   EvaluationResult result =
       espalier::evaluate(pruned, nullptr, options.ids, options.window, options.dtype, options.backend, half(0.5), cancel);
   result.zero_share = zero_share(*pruned);

@@ -11,7 +11,8 @@ struct TokenRows {
   std::vector<int32_t> ids;
   std::vector<int32_t> targets;  // the next token; -1 at the end of a row, and where that token is context
 };
-TokenRows token_rows(const TokenData& text, const std::vector<int64_t>& rows, int64_t tokens_per_row);
+// Sequences [first, first + count) in the order of the seed (espalier/batch_order.h).
+TokenRows token_rows(const TrainingText& text, uint64_t seed, int64_t first, int64_t count, int64_t tokens_per_row);
 
 std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row);
 

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "espalier/batch_order.h"
 #include "method/masks.h"
 #include "method/one_shot.h"
 #include "method/sparsity.h"
@@ -42,14 +41,13 @@ class OneShard {
 // A pass over batch after batch of the calibration rows; false: it was cancelled.
 bool TrainerImpl::calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
                             const std::function<void(const TokenRows& tokens)>& pass) {
-  const int64_t tokens = options_.sequence_length, row_count = static_cast<int64_t>(data_->ids.size()) / tokens;
+  const int64_t tokens = options_.sequence_length, row_count = data_.row_count(tokens);
   const int64_t count = std::min(plan.one_shot->calibration_sequences, row_count);
-  const std::vector<int64_t> rows = batch_rows(plan.seed, 0, count, row_count);
   const int64_t batch_before = context_.batch;
   bool done = true;
   for (int64_t first = 0; first < count && done; first += batch_size) {
     context_.batch = std::min(batch_size, count - first);
-    pass(token_rows(*data_, {rows.begin() + first, rows.begin() + first + context_.batch}, tokens));
+    pass(token_rows(data_, plan.seed, first, context_.batch, tokens));
     if (plan.on_calibrated) plan.on_calibrated(static_cast<double>(first + context_.batch) / static_cast<double>(count));
     done = !cancel.load();
   }

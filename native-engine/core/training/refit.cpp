@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "espalier/batch_order.h"
 #include "espalier/error.h"
 #include "files/number_formats.h"
 #include "step/step.h"
@@ -217,13 +216,10 @@ bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel
     return sum;
   };
   const double before = loss();
-  const int64_t tokens = options_.sequence_length, row_count = static_cast<int64_t>(data_->ids.size()) / tokens;
   std::vector<TokenRows> text;
-  for (int64_t i = 0; i < options_.recover_refit_batches; i++) {
-    const std::vector<int64_t> rows = batch_rows(plan.seed, step() + i, options_.batch_size, row_count);
-    for (auto first = rows.begin(); first != rows.end(); first += context_.batch)
-      text.push_back(token_rows(*data_, {first, first + context_.batch}, tokens));
-  }
+  const int64_t begin = step() * options_.batch_size, end = begin + options_.recover_refit_batches * options_.batch_size;
+  for (int64_t first = begin; first < end; first += context_.batch)
+    text.push_back(token_rows(data_, plan.seed, first, context_.batch, options_.sequence_length));
   const int threads = options_.backend.threads > 0 ? options_.backend.threads : describe_device(options_.backend).threads;
   Refit refit(context_, state_, z, options_.exact_sparse, threads);
   bool done = refit.run(text, plan.on_calibrated, cancel);

@@ -7,7 +7,6 @@
 
 #include "base/memory_use.h"
 #include "device/registry.h"
-#include "espalier/batch_order.h"
 #include "espalier/error.h"
 #include "espalier/memory_plan.h"
 #include "method/hard_concrete.h"
@@ -98,11 +97,11 @@ TrainerImpl::~TrainerImpl() {
   }
 }
 
-void TrainerImpl::set_data(std::shared_ptr<const TokenData> train) {
-  for (uint32_t id : train->ids)
-    if (static_cast<int64_t>(id) >= model_.config().vocab_size)
-      throw Error(ErrorCode::kInvalidArgument, "data",
-                  "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(model_.config().vocab_size));
+void TrainerImpl::set_data(TrainingText train) {
+  if (static_cast<int64_t>(train.largest_id()) >= model_.config().vocab_size)
+    throw Error(
+        ErrorCode::kInvalidArgument, "data",
+        "token id " + std::to_string(train.largest_id()) + " is outside the vocabulary of " + std::to_string(model_.config().vocab_size));
   data_ = std::move(train);
 }
 
@@ -153,8 +152,7 @@ void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
 }
 
 TokenRows TrainerImpl::batch(uint64_t seed, int64_t step) const {
-  const int64_t tokens = options_.sequence_length;
-  return token_rows(*data_, batch_rows(seed, step, options_.batch_size, static_cast<int64_t>(data_->ids.size()) / tokens), tokens);
+  return token_rows(data_, seed, step * options_.batch_size, options_.batch_size, options_.sequence_length);
 }
 
 TokenRows TrainerImpl::rows_of(std::vector<int32_t> ids) const {

@@ -25,7 +25,7 @@ class TrainerImpl final : public Trainer {
   const StateLayout& layout() const override { return state_.layout(); }
   int64_t step() const override { return state_.step; }
   LogAlphas log_alphas() const override { return state_.log_alphas(); }
-  void set_data(std::shared_ptr<const TokenData> train) override;
+  void set_data(TrainingText train) override;
   void use_intact_teacher() override;
   using Trainer::use_teacher;
   void use_teacher(const std::shared_ptr<const Teacher>& teacher) override;
@@ -73,7 +73,7 @@ class TrainerImpl final : public Trainer {
                  const std::function<void(const TokenRows& tokens)>& pass);
 
   TrainerOptions options_;
-  std::shared_ptr<const TokenData> data_;
+  TrainingText data_;
   std::shared_ptr<Backend> backend_;  // all that follows is its memory
   std::shared_ptr<const DeviceModel> weights_;
   const DeviceModel& model_;

@@ -312,7 +312,7 @@ class SingleWeights : public OneShotPruning {
     options.dtype = ComputeDType::kF32;
     options.backend.threads = 2;
   }
-  std::shared_ptr<const ModelWeights> made() { return unstructured_model(model, *data, options, nullptr, cancel); }
+  std::shared_ptr<const ModelWeights> made() { return unstructured_model(model, data, options, nullptr, cancel); }
 };
 
 TEST_F(SingleWeights, MagnitudeTakesTheSmallestOfEachProjection) {
@@ -388,7 +388,7 @@ TEST_F(SingleWeights, IsTheSameEveryTimeRefusesTaylorAndCanBeCancelled) {
   EXPECT_EQ(made()->digest(), made()->digest());
   EXPECT_NE(made()->digest(), model->digest());
   const std::atomic<bool> cancelled{true};
-  EXPECT_THROW(unstructured_model(model, *data, options, nullptr, cancelled), Error);
+  EXPECT_THROW(unstructured_model(model, data, options, nullptr, cancelled), Error);
   options.importance = Importance::kTaylor;
   EXPECT_THROW(made(), Error);
 }

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { measureName } from '#comparison';
 import { makeFolder } from '#files';
 import { requestedValues, settingsTable, v1 } from '#protocol';
+import { withWeights } from '#run-files';
 import { CliError, ExitCode } from '../cli-error.js';
 import { fileError, requireOutsideDataFolder } from '../files.js';
 
@@ -141,7 +142,7 @@ function paramsOf(run: v1.Run): Record<string, string> {
   return {
     ...(Object.fromEntries(settings) as Record<string, string>),
     model: run.modelPath,
-    data: [run.data?.trainPath ?? '', ...(run.data?.moreTrainPaths ?? [])].join(', '),
+    data: withWeights([run.data?.trainPath ?? '', ...(run.data?.moreTrainPaths ?? [])], run.data?.trainWeights ?? []).join(', '),
     validation: [run.data?.validationPath ?? '', ...(run.data?.moreValidationPaths ?? [])].join(', '),
   };
 }

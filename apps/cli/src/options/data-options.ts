@@ -1,11 +1,15 @@
 // Which text a run trains on and is evaluated on: the options of launch and fork, and the same in a run's file.
 import type { Command } from 'commander';
 import type { DataChoice } from '#run-files';
-import { dataPaths, positiveNumber } from './parse.js';
+import { dataPaths, positiveNumber, weightedPaths } from './parse.js';
 
 export function addDataOptions(command: Command, train: string, evaluate: string): Command {
   return command
-    .option('--data <path>', `${train}; may be given several times`, dataPaths)
+    .option(
+      '--data <path>',
+      `${train}; may be given several times, and as PATH=WEIGHT each text gives its share of the sequences`,
+      weightedPaths,
+    )
     .option('--validation <path>', `${evaluate}; may be given several times`, dataPaths)
     .option(
       '--text-column <name>',

@@ -7,6 +7,7 @@ const OTHER_NAMES: Record<string, string[]> = {
   model_path: ['--model'],
   train_path: ['--data'],
   more_train_paths: ['--data'],
+  train_weights: ['--data'],
   validation_path: ['--validation'],
   more_validation_paths: ['--validation'],
   without_validation: ['--no-validation'],

@@ -1,10 +1,10 @@
 // Values of options: the form is checked here, the range by the server, which knows the model.
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
-import { HubNameError, hubPath, type HubKind } from '#run-files';
+import { HubNameError, hubPath, weightedPath, type HubKind, type WeightedPath } from '#run-files';
 import { enumWord } from '../output/format.js';
 
 export function wholeNumber(text: string): number {
@@ -91,6 +91,17 @@ function pathOrHubName(text: string, kind: HubKind): string {
 
 export function dataPath(text: string): string {
   return pathOrHubName(text, 'dataset');
+}
+
+/** A path of training text, with its weight where texts are mixed. Repeated: each is one more. */
+export function weightedPaths(text: string, before: WeightedPath[] = []): WeightedPath[] {
+  try {
+    const { path, ...weight } = weightedPath(text, (one) => existsSync(absolutePath(one)));
+    return [...before, { path: dataPath(path), ...weight }];
+  } catch (error) {
+    if (error instanceof RangeError) throw new InvalidArgumentError(error.message);
+    throw error;
+  }
 }
 
 /** Repeated: each is one more. */

@@ -2,7 +2,7 @@
 // run again. Its settings are those of the table.
 import { stringify } from 'yaml';
 import { otherTargets } from '#comparison';
-import { SOURCE_KEYS, YamlReader, type SourceChoice } from '#run-files';
+import { SOURCE_KEYS, withWeights, YamlReader, type SourceChoice } from '#run-files';
 import { requestedValues, settingsTable, visibleText, type RequestedValues, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { readYamlText } from './yaml-text.js';
@@ -54,6 +54,9 @@ class RunFileReader extends YamlReader {
   }
 }
 
+const trainPaths = ({ data }: v1.Run): string[] =>
+  withWeights([data?.trainPath ?? '', ...(data?.moreTrainPaths ?? [])], data?.trainWeights ?? []);
+
 function oneOrList(paths: string[]): string | string[] | undefined {
   return paths.length > 1 ? paths : paths[0] || undefined;
 }
@@ -65,7 +68,7 @@ export function runFileOf(run: v1.Run): string {
   const settings = settingsTable().map(({ name, field, kind }) => [field, values[name] ?? (kind === 'flag' ? false : undefined)] as const);
   const file = {
     model: run.modelPath,
-    data: oneOrList([run.data?.trainPath ?? '', ...(run.data?.moreTrainPaths ?? [])]),
+    data: oneOrList(trainPaths(run)),
     validation: oneOrList([run.data?.validationPath ?? '', ...(run.data?.moreValidationPaths ?? [])]),
     text_column: run.data?.textColumn || undefined,
     validation_text_column: run.data?.validationTextColumn,

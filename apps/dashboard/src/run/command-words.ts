@@ -28,7 +28,7 @@ function dataOptions(data: DataSource | undefined): [string, string?][] {
   if (data === undefined) return [];
   const all = (flag: string, paths: string[]): [string, string?][] => paths.filter((path) => path !== '').map((path) => [flag, path]);
   return [
-    ...all('--data', [data.trainPath, ...data.moreTrainPaths]),
+    ...all('--data', trainWords(data)),
     ...all('--validation', [data.validationPath, ...data.moreValidationPaths]),
     ...all('--text-column', [data.textColumn]),
     ...all('--validation-text-column', [data.validationTextColumn ?? '']),
@@ -37,6 +37,10 @@ function dataOptions(data: DataSource | undefined): [string, string?][] {
     ...all('--max-validation-tokens', [numberText(data.maxValidationTokens)]),
   ];
 }
+
+/** With their weights, where texts are mixed. */
+export const trainWords = ({ trainPath, moreTrainPaths, trainWeights }: DataSource): string[] =>
+  [trainPath, ...moreTrainPaths].map((path, index) => (trainWeights[index] === undefined ? path : `${path}=${trainWeights[index]}`));
 
 const numberText = (value: bigint): string => (value === 0n ? '' : String(value));
 
@@ -60,7 +64,7 @@ export function launchFile(run: Launched): string {
   };
   const lines: [key: string, value: string][] = [
     ['model', JSON.stringify(run.modelPath)],
-    ['data', paths([data?.trainPath ?? '', ...(data?.moreTrainPaths ?? [])])],
+    ['data', paths(data === undefined ? [] : trainWords(data))],
     ['validation', paths([data?.validationPath ?? '', ...(data?.moreValidationPaths ?? [])])],
     ['text_column', quoted(data?.textColumn)],
     ['validation_text_column', quoted(data?.validationTextColumn)],

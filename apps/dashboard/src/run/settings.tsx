@@ -2,6 +2,7 @@ import { wordsOf } from '../forms/setting-table.js';
 import type { ResultEstimate } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../ui/format.js';
 import { Scroll } from '../ui/parts.js';
+import { trainWords } from './command-words.js';
 import type { TabProps } from './tab-props.js';
 
 /** The run's settings, by the names that run files and the command line have. */
@@ -10,7 +11,7 @@ export function SettingsTab({ run }: TabProps) {
   const facts: [string, string][] = [
     ['model', run.modelPath],
     ['weights digest', run.weightsDigest],
-    ['training text', run.data?.trainPath ?? ''],
+    ['training text', run.data === undefined ? '' : trainWords(run.data).join(', ')],
     ['validation text', run.data?.validationPath ?? ''],
     ['parameters', `${count(run.parameterCount)}, ${count(run.prunableParameterCount)} of them prunable`],
     ['exported as hf-remote', run.result === undefined ? '' : sizeWords(run.result)],

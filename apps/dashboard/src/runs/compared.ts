@@ -5,6 +5,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, decimal, duration, percent, plainNumber, short } from '../ui/format.js';
 import { headlineOf, nameOf } from './columns.js';
 import type { Better, Member } from './comparison.js';
+import { trainWords } from '../run/command-words.js';
 
 export interface Compared {
   run: Run;
@@ -51,7 +52,7 @@ export function memberOf({ run }: Compared): Member {
     name: nameOf(run),
     settings: {
       model: run.modelPath,
-      'training text': run.data?.trainPath ?? '',
+      'training text': run.data === undefined ? '' : trainWords(run.data).join(', '),
       ...(Object.fromEntries(words) as Record<string, string>),
     },
     figures: Object.fromEntries(FIGURES.map(({ name, of }) => [name, of(run)])),

@@ -84,12 +84,13 @@ export function startingPoint(from: From): StartingPoint {
 
 /** Fields that are left out are no part of the command, so a request of a release before these fields is still the same request. */
 export function dataSource(source: v1.DataSource): DataSource {
-  const { trainPath, validationPath, moreTrainPaths, moreValidationPaths, textColumn, responseOnly } = source;
+  const { trainPath, validationPath, moreTrainPaths, trainWeights, moreValidationPaths, textColumn, responseOnly } = source;
   const { maxTrainTokens, maxValidationTokens, validationTextColumn, withoutValidation } = source;
   return {
     trainPath,
     validationPath,
     ...(moreTrainPaths.length === 0 ? {} : { moreTrainPaths }),
+    ...(trainWeights.length === 0 ? {} : { trainWeights }),
     ...(moreValidationPaths.length === 0 ? {} : { moreValidationPaths }),
     ...(textColumn === '' ? {} : { textColumn }),
     ...(validationTextColumn === undefined ? {} : { validationTextColumn }),

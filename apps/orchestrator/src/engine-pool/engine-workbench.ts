@@ -4,6 +4,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import { tokenSources } from '../pruning-run/record/training-tokens.js';
 import type { TeachersHeld, TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import type { TrainingProgress } from '../engines/wire/engine-client.js';
 import { initialStateRequest, sessionKey, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
@@ -68,8 +69,8 @@ export class EngineWorkbench {
     const { session } = this;
     if (session.tokens === data.trainDigest) return;
     session.tokens = null;
-    const bytes = this.artifacts.open(data.trainDigest);
-    await this.engine.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, bytes);
+    const { client, sharesFiles } = this.engine;
+    await client.loadTrainingTokens(this.sessionId, tokenSources(data), this.artifacts, sharesFiles);
     session.tokens = data.trainDigest;
   }
 

@@ -9,6 +9,7 @@ import { withExportFolder } from '../measurements/subjects.js';
 import type { ExportFormat } from './export-formats.js';
 import { isQuantizedType } from './quantizer.js';
 import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type LoaderRequest } from './export-loaders.js';
+import { tokenShards } from '../pruning-run/record/training-tokens.js';
 
 const OWN_READER = "Espalier's own reader";
 const TOKENS = 1024;
@@ -61,7 +62,7 @@ export async function proveExport(
   signal: AbortSignal,
 ): Promise<ExportProof> {
   const { run, format, contextLength } = request;
-  const dataDigest = run.data.validationDigest ?? run.data.trainDigest;
+  const dataDigest = run.data.validationDigest ?? tokenShards(run.data)[0]!.digest;
   const tokens = await firstTokens(artifacts, dataDigest);
   const window = Math.min(run.settings.evaluationWindow, WINDOW_MAX, contextLength, tokens.length);
   const ids = tokens.subarray(0, window * Math.max(1, Math.floor(TOKENS / window)));

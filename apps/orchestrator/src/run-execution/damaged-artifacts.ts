@@ -5,6 +5,7 @@ import { EspalierError, toEspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { statesToFallBackTo } from '../pruning-run/aggregate/starting-points.js';
 import type { AttemptParts } from './attempt-parts.js';
+import { tokenShards } from '../pruning-run/record/training-tokens.js';
 
 const DAMAGE = new Set(['ARTIFACT_MISSING', 'ARTIFACT_CORRUPT', 'STATE_CORRUPT']);
 
@@ -44,10 +45,12 @@ export async function withTokens<T>(
     return await use();
   } catch (error) {
     const damage = damageOrThrow(error);
-    const digest = part === 'train' ? run.data.trainDigest : run.data.validationDigest!;
-    if ((await artifacts.verify(digest)) === 'ok') throw error; // something else is damaged
-    log.error({ runId: run.runId, code: damage.code, digest }, `the ${part} tokens are damaged; making them again from their text`);
-    await modelAndData.remakeTokens(run, part, damage, shutdown);
+    const shards = part === 'train' ? tokenShards(run.data).map((shard) => shard.digest) : [run.data.validationDigest!];
+    const damaged: string[] = [];
+    for (const digest of new Set(shards)) if ((await artifacts.verify(digest)) !== 'ok') damaged.push(digest);
+    if (damaged.length === 0) throw error; // something else is damaged
+    log.error({ runId: run.runId, code: damage.code, damaged }, `the ${part} tokens are damaged; making them again from their text`);
+    await modelAndData.remakeTokens(run, part, { damage, damaged }, shutdown);
     return await use();
   }
 }

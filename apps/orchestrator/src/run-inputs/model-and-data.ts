@@ -3,13 +3,13 @@ import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { byteWords } from '#comparison';
-import { prepareTokens, requireGoodStart, requireSources, requireTokenizer, type TextSource } from '#model-files';
+import { prepareTokens, prepareTokenShards, requireGoodStart, requireSources, requireTokenizer, SHARD_TOKENS } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, settingsTable, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
-import { canonicalJson } from '../event-sourcing/canonical-json.js';
-import type { Budget, DataIdentity, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
+import type { Budget, DataIdentity, ModelIdentity, RunSettings, TokenSource } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
 import { blockGatesOf, groupViolations } from '../pruning-run/method/gates.js';
 import { learnsFromText } from '../pruning-run/method/phases.js';
@@ -20,7 +20,8 @@ import { aboutBudget, amountViolations, budgetOf, budgetSettingOf, shareToGo, ty
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { readTable } from './read-speed-table.js';
-import { namedData, trainText, validationText, type DataSource } from './named-data.js';
+import { namedData, trainTexts, validationText, type DataSource } from './named-data.js';
+import { TokenizingWords, type PreparationProgress } from './tokenizing-words.js';
 
 export interface RunPlan {
   model: ModelIdentity;
@@ -40,12 +41,6 @@ export interface RunPlan {
 export interface Prepared {
   model: ModelIdentity;
   data: DataIdentity;
-}
-
-export interface PreparationProgress {
-  /** In words, e.g. "reading the model's weights". */
-  doing: string;
-  doneShare: number;
 }
 
 @Injectable()
@@ -104,7 +99,7 @@ export class ModelAndData {
       );
     const named = namedData(source, parent);
     const validation = named.validationDigest === null ? validationText(named) : null; // tokens that are kept were read before
-    for (const text of [trainText(named), ...(validation === null ? [] : [validation])]) {
+    for (const text of [...trainTexts(named).map((one) => one.text), ...(validation === null ? [] : [validation])]) {
       await requireSources({ modelPath: model.path, text, signal });
       await requireGoodStart({ modelPath: model.path, text, signal });
     }
@@ -139,57 +134,65 @@ export class ModelAndData {
   ): Promise<DataIdentity> {
     const named = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
     const kept = data.validationDigest === null ? null : { digest: data.validationDigest, tokenCount: data.validationTokens };
-    const [trainSource, validationSource] = [trainText(data), kept === null ? validationText(data) : null];
-    const bytesOf = (text: TextSource | null): Promise<number> =>
-      text === null ? Promise.resolve(0) : requireSources({ modelPath: model.path, text, signal });
-    const trainBytes = await bytesOf(trainSource);
-    const bytesTotal = Math.max(trainBytes + (await bytesOf(validationSource)), 1);
-    const prepare = (text: TextSource, what: string, bytesBefore: number) => {
-      const tell = (bytesDone: number): void =>
-        onProgress({ doing: `tokenizing the ${what} text`, doneShare: (bytesBefore + bytesDone) / bytesTotal });
-      tell(0);
-      return prepareTokens({ ...named, text, onProgress: ({ bytesDone }) => tell(bytesDone) });
-    };
-    const train = await prepare(trainSource, 'training', 0);
-    const needed = settings.batchSize * settings.sequenceLength;
-    requireTokens(train.tokenCount, needed, 'data.train_path', 'a batch (batch_size times sequence_length)');
-    const validation = validationSource === null ? kept : await prepare(validationSource, 'validation', trainBytes);
+    const validationSource = kept === null ? validationText(data) : null;
+    const trainSources = trainTexts(data);
+    const bytes: number[] = [];
+    for (const text of [...trainSources.map((one) => one.text), ...(validationSource === null ? [] : [validationSource])])
+      bytes.push(await requireSources({ modelPath: model.path, text, signal }));
+    const words = new TokenizingWords(bytes, onProgress);
+    const sources: TokenSource[] = [];
+    let tokenizerDigest = '';
+    for (const { parts, text } of trainSources) {
+      const what = trainSources.length === 1 ? 'the training text' : text.paths[0]!;
+      const made = await prepareTokenShards({ ...named, text, onProgress: words.next(what) });
+      const [block, needed] =
+        trainSources.length === 1 ? [BATCH, settings.batchSize * settings.sequenceLength] : [ROW, settings.sequenceLength];
+      requireTokens(made.tokenCount, needed, text.fields![0]!, block);
+      sources.push({ parts, shards: made.shards.map(({ digest, tokenCount }) => ({ digest, tokens: tokenCount })) });
+      ({ tokenizerDigest } = made);
+    }
+    const validation =
+      validationSource === null
+        ? kept
+        : await prepareTokens({ ...named, text: validationSource, onProgress: words.next('the validation text') });
     if (validation !== null)
       requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
     return {
       ...data,
-      trainDigest: train.digest,
-      trainTokens: train.tokenCount,
+      ...trainingTokens(sources),
       validationDigest: validation?.digest ?? null,
       validationTokens: validation?.tokenCount ?? 0,
-      tokenizerDigest: train.tokenizerDigest,
+      tokenizerDigest,
     };
   }
 
-  /** Makes the same artifact again from its text. @throws `damage`, with the reason why it can't be made again */
+  /** Makes the same artifacts again from their text. @throws `damage`, with the reason why they can't be made again */
   async remakeTokens(
     { runId, model, data }: PruningRunState,
     part: 'train' | 'validation',
-    damage: EspalierError,
+    { damage, damaged }: { damage: EspalierError; damaged: string[] },
     signal: AbortSignal,
   ): Promise<void> {
-    const [text, digest] = part === 'train' ? [trainText(data), data.trainDigest] : [validationText(data)!, data.validationDigest!];
+    const texts = part === 'train' ? trainTexts(data).map((one) => one.text) : [validationText(data)!];
+    const paths = texts.flatMap((text) => text.paths).join(', ');
     const lost = (why: string): EspalierError =>
       new EspalierError(
         damage.code,
-        `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${text.paths.join(', ')}: ${why}`,
+        `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${paths}: ${why}`,
       );
-    await this.artifacts.delete(digest); // so that the remembered one is not taken for whole
-    const made = await prepareTokens({
-      modelPath: model.path,
-      text,
-      vocabularySize: model.vocabularySize,
-      store: this.artifacts,
-      signal,
-    }).catch((error: unknown) => {
-      throw lost(toEspalierError(error).message);
-    });
-    if (made.digest !== digest) throw lost(`it gives tokens ${made.digest} now, not ${digest}`);
+    for (const digest of damaged) await this.artifacts.delete(digest); // so that a remembered one is not taken for whole
+    const about = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
+    const made = new Set<string>();
+    for (const text of texts) {
+      // Tokens of a run of before are one artifact, however large.
+      const isSharded = part === 'train' && data.trainSources !== undefined;
+      const { shards } = await prepareTokenShards({ ...about, text }, isSharded ? SHARD_TOKENS : Infinity).catch((error: unknown) => {
+        throw lost(toEspalierError(error).message);
+      });
+      for (const { digest } of shards) made.add(digest);
+    }
+    const missing = damaged.find((digest) => !made.has(digest));
+    if (missing !== undefined) throw lost(`they give tokens ${[...made].join(', ')} now, not ${missing}`);
   }
 
   /** Tokens of other data, for one evaluation. @param textColumn empty: the run's own */
@@ -242,6 +245,17 @@ export function requireMemory(plan: RunPlan): void {
 function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
   if (canonicalJson({ ...launched, weightsDigest: '' }) === canonicalJson({ ...read, weightsDigest: '' })) return;
   throw invalidField('MODEL_CHANGED', 'model_path', `the model in ${launched.path} has changed since the run was launched`);
+}
+
+const BATCH = 'a batch (batch_size times sequence_length)';
+const ROW = 'a sequence (sequence_length)';
+
+/** One artifact is named by itself, others by the digest of their list. */
+function trainingTokens(sources: TokenSource[]): Pick<DataIdentity, 'trainDigest' | 'trainTokens' | 'trainSources'> {
+  const shards = sources.flatMap((source) => source.shards);
+  const trainTokens = shards.reduce((sum, { tokens }) => sum + tokens, 0);
+  if (shards.length === 1) return { trainDigest: shards[0]!.digest, trainTokens };
+  return { trainDigest: sha256Hex(canonicalJson(sources)), trainTokens, trainSources: sources };
 }
 
 function requireTokens(count: number, needed: number, field: string, what: string): void {

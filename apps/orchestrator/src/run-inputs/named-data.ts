@@ -3,14 +3,16 @@ import { resolve } from 'node:path';
 import type { TextSource } from '#model-files';
 import { invalidField } from '#protocol';
 import type { DataIdentity, DataReading } from '../pruning-run/record/pruning-run.events.js';
+import { trainParts } from './train-parts.js';
 
 export interface DataSource extends DataReading {
   trainPath: string;
+  trainWeights?: number[]; // of trainPath and of each of moreTrainPaths; they are mixed
   validationPath: string; // '' : none, or a fork's parent's
   withoutValidation?: true; // of a fork
 }
 
-type NamedTexts = DataReading & Pick<DataIdentity, 'trainPath' | 'validationPath'>;
+type NamedTexts = DataReading & Pick<DataIdentity, 'trainPath' | 'trainParts' | 'validationPath'>;
 type ValidationPart = Pick<
   DataIdentity,
   'validationPath' | 'moreValidationPaths' | 'validationTextColumn' | 'maxValidationTokens' | 'validationDigest' | 'validationTokens'
@@ -18,11 +20,13 @@ type ValidationPart = Pick<
 
 /** @param parent of a fork: its validation text, and the tokens that were made of it, are kept where the source names no other */
 export function namedData(source: DataSource, parent?: DataIdentity): DataIdentity {
-  const { trainPath, moreTrainPaths, textColumn, responseOnly, maxTrainTokens } = source;
+  const { trainPath, moreTrainPaths, trainWeights, textColumn, responseOnly, maxTrainTokens } = source;
+  const paths = [trainPath, ...(moreTrainPaths ?? [])].map((path) => resolve(path));
   const keepsValidation = source.validationPath === '' && source.withoutValidation !== true && (parent?.validationDigest ?? null) !== null;
   return {
-    trainPath: resolve(trainPath),
-    ...defined({ moreTrainPaths: moreTrainPaths?.map((path) => resolve(path)), textColumn, responseOnly, maxTrainTokens }),
+    trainPath: paths[0]!,
+    ...defined({ moreTrainPaths: moreTrainPaths === undefined ? undefined : paths.slice(1) }),
+    ...defined({ trainParts: trainParts(paths, trainWeights), textColumn, responseOnly, maxTrainTokens }),
     trainDigest: '',
     trainTokens: 0,
     tokenizerDigest: '',
@@ -73,13 +77,14 @@ function keptValidation(parent: DataIdentity, textColumn: string | undefined): V
   };
 }
 
-export function trainText({ trainPath, moreTrainPaths = [], textColumn, responseOnly, maxTrainTokens }: NamedTexts): TextSource {
-  return {
-    paths: [trainPath, ...moreTrainPaths],
-    fields: ['data.train_path', ...moreTrainPaths.map((_, index) => `data.more_train_paths[${index}]`)],
-    ...defined({ textColumn, responseOnly }),
-    maxTokens: maxTrainTokens,
-  };
+/** The sources of a training text, each with its part of the sequences. A limit of tokens is that of each. */
+export function trainTexts(data: NamedTexts): { parts: number; text: TextSource }[] {
+  const { trainPath, moreTrainPaths = [], trainParts: parts, textColumn, responseOnly, maxTrainTokens } = data;
+  const paths = [trainPath, ...moreTrainPaths];
+  const fields = ['data.train_path', ...moreTrainPaths.map((_, index) => `data.more_train_paths[${index}]`)];
+  const about = { ...defined({ textColumn, responseOnly }), maxTokens: maxTrainTokens };
+  if (parts === undefined) return [{ parts: 1, text: { paths, fields, ...about } }];
+  return paths.map((path, index) => ({ parts: parts[index]!, text: { paths: [path], fields: [fields[index]!], ...about } }));
 }
 
 export function validationText(data: NamedTexts): TextSource | null {

@@ -6,6 +6,7 @@ import { segmentsAfter, stepsOf } from '../views/projection/metrics-reader.js';
 import type { ReplayPlanner, ReplaySegment } from './replay-plan.js';
 import { replaySegments, type SegmentVerdict } from './replay.js';
 import type { Say, VerifyContext } from './verify-context.js';
+import { tokenShards } from '../pruning-run/record/training-tokens.js';
 
 const DONE_BEFORE = 0.2;
 
@@ -91,7 +92,7 @@ async function requireParts(
   run: PruningRunState,
   segments: ReplaySegment[],
 ): Promise<void> {
-  const parts = new Map([[run.data.trainDigest, 'the tokens of the run are']]);
+  const parts = new Map(tokenShards(run.data).map(({ digest }) => [digest, 'the tokens of the run are']));
   for (const { stretches } of segments) {
     for (const { teacher, firstStep } of stretches) {
       if (teacher.kind === 'snapshot')

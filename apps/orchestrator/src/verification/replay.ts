@@ -9,6 +9,7 @@ import type { EngineApi, EndedSegment } from '../engines/wire/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';
+import { tokenSources } from '../pruning-run/record/training-tokens.js';
 
 export interface ReplayInput {
   borrowEngine: BorrowEngine;
@@ -108,7 +109,7 @@ async function openSession(
       },
     );
   }
-  await client.loadTrainingTokens(session.sessionId, data.trainDigest, data.trainTokens, artifacts.open(data.trainDigest));
+  await client.loadTrainingTokens(session.sessionId, tokenSources(data), artifacts);
   return { client, ...session };
 }
 

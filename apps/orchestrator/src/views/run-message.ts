@@ -19,6 +19,7 @@ function dataMessage(data: DataIdentity): v1.DataSource {
     trainPath: data.trainPath,
     validationPath: data.validationPath ?? '',
     moreTrainPaths: data.moreTrainPaths ?? [],
+    trainWeights: data.trainParts?.map((part) => part / 1_000_000) ?? [],
     moreValidationPaths: data.moreValidationPaths ?? [],
     textColumn: data.textColumn ?? '',
     responseOnly: data.responseOnly ?? false,

@@ -7,6 +7,7 @@ import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
 import type { TeacherStretch } from '../../src/pruning-run/planning/segment-plan.js';
 import { stretchesFrom } from '../../src/verification/replay-plan.js';
 import type { RecordedRun } from './recorded-run.js';
+import { tokenSources } from '../../src/pruning-run/record/training-tokens.js';
 
 export class BareEngine {
   /** Seconds of the steps done. */
@@ -28,7 +29,7 @@ export class BareEngine {
     const { run } = this.recorded;
     const { data } = run;
     this.sessionId = (await this.client.openSession(sessionOptions(run, threads), 'overhead')).sessionId;
-    await this.client.loadTrainingTokens(this.sessionId, data.trainDigest, data.trainTokens, this.artifacts.open(data.trainDigest));
+    await this.client.loadTrainingTokens(this.sessionId, tokenSources(data), this.artifacts);
     await this.client.initialiseState(initialStateRequest(this.sessionId, run));
   }
 

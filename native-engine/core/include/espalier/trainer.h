@@ -52,7 +52,7 @@ class Trainer {
   virtual int64_t step() const = 0;
   virtual LogAlphas log_alphas() const = 0;
 
-  virtual void set_data(std::shared_ptr<const TokenData> train) = 0;
+  virtual void set_data(TrainingText train) = 0;
 
   // Sets the teacher of the following steps: the intact model, or the masks and LoRA of a snapshot.
   virtual void use_intact_teacher() = 0;

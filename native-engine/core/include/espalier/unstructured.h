@@ -28,7 +28,7 @@ struct UnstructuredOptions {
 // A copy of the model in its own number formats. kMagnitude takes the smallest weights of each projection. kWanda takes, from each row,
 // those that are smallest times the norm of their input on text; layer by layer, each on what the pruned layers before it leave.
 // Throws Error(kInvalidArgument | kCancelled).
-std::shared_ptr<const ModelWeights> unstructured_model(const std::shared_ptr<const ModelWeights>& model, const TokenData& text,
+std::shared_ptr<const ModelWeights> unstructured_model(const std::shared_ptr<const ModelWeights>& model, const TrainingText& text,
                                                        const UnstructuredOptions& options,
                                                        const std::function<void(double share)>& on_progress,
                                                        const std::atomic<bool>& cancel);

@@ -151,7 +151,7 @@ function originPairs(run: v1.Run): [string, string | undefined][] {
 function dataText(data: v1.DataSource): string {
   const validation = [data.validationPath, ...data.moreValidationPaths].filter((path) => path !== '');
   return [
-    [data.trainPath, ...data.moreTrainPaths].map(pathWords).join(', '),
+    trainWords(data).join(', '),
     ...(data.textColumn === '' ? [] : [`column ${data.textColumn}`]),
     ...(data.responseOnly ? ['responses only'] : []),
     ...(data.maxTrainTokens === 0n ? [] : [`at most ${count(data.maxTrainTokens)} tokens`]),
@@ -159,6 +159,11 @@ function dataText(data: v1.DataSource): string {
     ...(data.validationTextColumn ? [`column ${data.validationTextColumn} of it`] : []),
     ...(data.maxValidationTokens === 0n ? [] : [`at most ${count(data.maxValidationTokens)} tokens of it`]),
   ].join(', ');
+}
+
+function trainWords({ trainPath, moreTrainPaths, trainWeights }: v1.DataSource): string[] {
+  const paths = [trainPath, ...moreTrainPaths].map(pathWords);
+  return paths.map((path, index) => (trainWeights[index] === undefined ? path : `${percent(trainWeights[index])} ${path}`));
 }
 
 function launchWords({ launchedAt, launchedBy, launchedByName, endedAt }: v1.Run): string {

@@ -17,6 +17,8 @@ import { engineError } from './engine-errors.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './scoring.js';
 import { required, stateOf } from './receiving.js';
 import { send, showing } from './sending.js';
+import { tokenUpload, type TokenStore } from './training-tokens.js';
+import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
 import type { EndedSegment, TrainingProgress } from './training-progress.js';
 
 export type { EndedSegment, TrainingProgress } from './training-progress.js';
@@ -109,10 +111,9 @@ export class EngineClient {
     await this.unary(this.client.closeSession, { sessionId }, 30_000);
   }
 
-  async loadTrainingTokens(sessionId: string, digest: string, tokenCount: number, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-    await this.upload<engineV1.LoadTrainingTokensRequest, unknown>(this.client.loadTrainingTokens, bytes, (chunk, first) =>
-      first ? { sessionId, digest, tokenCount: BigInt(tokenCount), chunk } : { sessionId: '', digest: '', tokenCount: 0n, chunk },
-    );
+  /** @param readsFiles the engine reads shards that are in files of this machine from there; others are sent */
+  async loadTrainingTokens(sessionId: string, text: readonly TokenSource[], artifacts: TokenStore, readsFiles = false): Promise<void> {
+    await this.upload(this.client.loadTrainingTokens, ...tokenUpload(sessionId, text, artifacts, readsFiles));
   }
 
   async initialiseState(request: engineV1.InitialiseStateRequest): Promise<engineV1.StateSummary> {

@@ -6,6 +6,7 @@ import type { DiscardedArtifact, NewFact, PruningRunEventData, StateFact } from 
 import { RunError, runDeleted, runStillActive } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, type KnownDiscard, type PruningRunState } from './pruning-run.state.js';
 import type { Delete, Discard } from './run-change.js';
+import { tokenShards } from '../record/training-tokens.js';
 
 export type Thinning = Discard['thinning'];
 
@@ -85,7 +86,7 @@ export function artifactsOf(run: PruningRunState): DiscardedArtifact[] {
   const addTokens = (digest: string | null, bytes: number | null): void => {
     if (digest !== null) add({ kind: 'tokens', digest, bytes, step: null, marks: [] });
   };
-  if (isPrepared(run)) addTokens(data.trainDigest, data.trainTokens * BYTES_OF_TOKEN);
+  if (isPrepared(run)) for (const { digest, tokens } of tokenShards(data)) addTokens(digest, tokens * BYTES_OF_TOKEN);
   addTokens(data.validationDigest, data.validationTokens * BYTES_OF_TOKEN);
   for (const digest of run.evaluations.flatMap(artifactOf)) addTokens(digest, null);
   return [...found.values()];

@@ -14,6 +14,7 @@ import type {
 import type { Phase } from '../method/phases.js';
 import { artifactOf } from '../record/measures.js';
 import type { TeacherSnapshot } from '../method/teacher-policy.js';
+import { tokenShards } from '../record/training-tokens.js';
 
 export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled' | 'deleted';
 
@@ -188,9 +189,9 @@ export function neededArtifacts(run: PruningRunState): Map<string, DiscardedArti
   const gone = new Set(run.discarded.map(({ digest }) => digest));
   const exports = run.exports.filter(({ exportDigest }) => !gone.has(exportDigest));
   const files = exports.flatMap((one) => [one.exportDigest, ...one.files.map((file) => file.digest)]);
-  const { trainDigest, validationDigest } = run.data;
+  const { validationDigest } = run.data;
   const tokens = [
-    ...(isPrepared(run) ? [trainDigest] : []),
+    ...(isPrepared(run) ? tokenShards(run.data).map(({ digest }) => digest) : []),
     ...(validationDigest === null ? [] : [validationDigest]),
     ...run.evaluations.flatMap(artifactOf),
     ...(run.budget?.speed === undefined ? [] : [run.budget.speed.tableDigest]), // counted with the data: it is small

@@ -8,8 +8,11 @@
 import type { SettingValues } from '#protocol';
 import type { CallContext } from '../../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../../event-sourcing/event-codec.js';
+import type { DataIdentity } from './data-identity.js';
 import type { TaskDigests } from './measures.js';
 import type { Obstacle } from './obstacles.js';
+
+export type { DataIdentity, DataReading, TokenShard, TokenSource } from './data-identity.js';
 
 /** Complete settings of a run: with model and data they determine every bit of the result. Their table: proto/espalier/v1/common.proto. */
 export type RunSettings = SettingValues;
@@ -30,27 +33,6 @@ export interface ModelIdentity {
   vocabularySize: number;
   maxPositions: number;
   kvHeads?: number; // of a layer; in runs whose gates take key/value heads away
-}
-
-/** How text is read; usual values are left out. */
-export interface DataReading {
-  moreTrainPaths?: string[] | undefined;
-  moreValidationPaths?: string[] | undefined;
-  textColumn?: string | undefined; // the first that is there: text, messages, instruction and output
-  validationTextColumn?: string | undefined; // of the validation text: '' the first that is there; absent: textColumn
-  responseOnly?: true | undefined; // of the training text: all of it is learned
-  maxTrainTokens?: number | undefined; // all
-  maxValidationTokens?: number | undefined;
-}
-
-export interface DataIdentity extends DataReading {
-  trainPath: string;
-  trainDigest: string; // of the token shard, an artifact; '' (and the other digests empty) until the run is prepared
-  trainTokens: number;
-  validationPath: string | null;
-  validationDigest: string | null;
-  validationTokens: number;
-  tokenizerDigest: string;
 }
 
 export type TeacherChoice = { kind: 'intact' } | { kind: 'snapshot'; mark: number; stateDigest: string } | { kind: 'none' }; // recipe lm

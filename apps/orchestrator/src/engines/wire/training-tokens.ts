@@ -1,0 +1,34 @@
+// The training text on its way to an engine: the files that it reads, and the bytes that it is sent.
+import type { ArtifactStore } from '#artifact-store';
+import type { engineV1 } from '#protocol';
+import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
+
+export type TokenStore = Pick<ArtifactStore, 'open' | 'fileOf'>;
+
+/** A source is read from files if all of its shards have one. */
+function locatedSources(sources: readonly TokenSource[], artifacts: TokenStore, readsFiles: boolean): engineV1.TokenSource[] {
+  return sources.map(({ parts, shards }) => {
+    const files = shards.map(({ digest }) => (readsFiles ? artifacts.fileOf(digest) : null));
+    const inFiles = files.every((file) => file !== null);
+    return {
+      parts,
+      shards: shards.map(({ digest, tokens }, index) => ({ digest, tokenCount: BigInt(tokens), file: inFiles ? files[index]! : '' })),
+    };
+  });
+}
+
+async function* bytesToSend(sources: readonly engineV1.TokenSource[], artifacts: TokenStore): AsyncGenerator<Uint8Array> {
+  yield new Uint8Array(0); // the first message comes also where no bytes follow
+  for (const { shards } of sources) for (const { digest, file } of shards) if (file === '') yield* artifacts.open(digest);
+}
+
+/** The bytes, and the message that takes a piece of them. */
+export function tokenUpload(
+  sessionId: string,
+  asked: readonly TokenSource[],
+  artifacts: TokenStore,
+  readsFiles: boolean,
+): [bytes: AsyncIterable<Uint8Array>, message: (chunk: Buffer, first: boolean) => engineV1.LoadTrainingTokensRequest] {
+  const sources = locatedSources(asked, artifacts, readsFiles);
+  return [bytesToSend(sources, artifacts), (chunk, first) => ({ sessionId: first ? sessionId : '', sources: first ? sources : [], chunk })];
+}

@@ -1,0 +1,52 @@
+// How far the tokenizing of a run's texts has come, in words that say its rate and the time that is left.
+import { byteWords } from '#comparison';
+import type { TokenizingProgress } from '#model-files';
+
+export interface PreparationProgress {
+  /** In words, e.g. "reading the model's weights". */
+  doing: string;
+  doneShare: number;
+}
+
+/** A rate of less time says little: threads start, and read the tokenizer. */
+const RATE_AFTER_MS = 3_000;
+
+export class TokenizingWords {
+  private index = -1;
+
+  /** @param bytes of the texts, in the order in which they are tokenized */
+  constructor(
+    private readonly bytes: readonly number[],
+    private readonly onProgress: (progress: PreparationProgress) => void,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  /** For the next text; it may be tokenized already. */
+  next(what: string): (progress: Pick<TokenizingProgress, 'bytesDone'>) => void {
+    this.index += 1;
+    const before = this.sum(0, this.index);
+    const total = Math.max(this.sum(0, this.bytes.length), 1);
+    let first: { atMs: number; bytesDone: number } | null = null;
+    const tell = (words: string, bytesDone: number): void =>
+      this.onProgress({ doing: `tokenizing ${what}${words}`, doneShare: (before + bytesDone) / total });
+    tell('', 0);
+    return ({ bytesDone }) => {
+      const atMs = this.now();
+      first ??= { atMs, bytesDone }; // parts that were tokenized before count for no rate
+      const [bytes, ms] = [bytesDone - first.bytesDone, atMs - first.atMs];
+      if (ms < RATE_AFTER_MS || bytes <= 0) return tell('', bytesDone);
+      const left = ((total - before - bytesDone) / bytes) * ms;
+      tell(`, ${byteWords(Math.round((bytes / ms) * 1000))} a second, ${durationWords(left)} left`, bytesDone);
+    };
+  }
+
+  private sum(from: number, to: number): number {
+    return this.bytes.slice(from, to).reduce((sum, one) => sum + one, 0);
+  }
+}
+
+function durationWords(ms: number): string {
+  const minutes = ms / 60_000;
+  if (minutes < 1.5) return `${Math.max(Math.ceil(ms / 1000), 1)} s`;
+  return minutes < 90 ? `${Math.round(minutes)} min` : `${(minutes / 60).toFixed(1)} h`;
+}
