@@ -35,10 +35,9 @@ async function measured(name, encode) {
     ids = await encode();
     const { user, system } = process.cpuUsage(before);
     const tokens = ids.reduce((sum, one) => sum + one.length, 0);
-    const perSecond = (seconds) => `${(tokens / seconds / 1e6).toFixed(2)} M`;
-    console.log(
-      `${name}: ${tokens} tokens, ${perSecond((performance.now() - began) / 1000)} a second, ${perSecond((user + system) / 1e6)} a second of processor`,
-    );
+    const millions = (seconds) => `${(tokens / seconds / 1e6).toFixed(2)} million a second`;
+    const [whole, ofProcessor] = [(performance.now() - began) / 1000, (user + system) / 1e6];
+    console.log(`${name}: ${tokens} tokens, ${millions(whole)}, ${millions(ofProcessor)} of processor`);
   }
   return ids;
 }
