@@ -5,12 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
+import { chromium } from 'playwright-core';
 import { programFile } from '#files';
 import { bearerToken, fromServiceError, v1 } from '#protocol';
 import { Browser, CLIENT, freePort, OpenIdProvider, OTHER_CLIENT } from './harness/openid-provider.js';
 import { CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const CLI = programFile(new URL('../../cli/src/main.js', import.meta.url));
+const PROGRAM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 const folder = mkdtempSync(join(tmpdir(), 'espalier-logins-'));
 const server = TestServer.inNewFolder();
 const clients: { close: () => void }[] = [];
@@ -143,14 +145,18 @@ it('a server starts without its provider, says why no person can log in, and tak
 });
 
 describe('the command line', () => {
-  it('logs a person in by a code, keeps the login for that person alone, and calls by it', async () => {
-    provider.person = 's-ann';
+  function loginByCli() {
     let entered: Promise<string> | null = null;
-    const done = await cli(['login'], (text) => {
+    return cli(['login'], (text) => {
       const [, address, code] =
         /in a browser, on any machine:\n {2}(\S+)\nand enter this code, and no other:\n {2}(\S+)\n/.exec(text) ?? [];
       if (code !== undefined) entered ??= new Browser().enterCode(address!, code);
     });
+  }
+
+  it('logs a person in by a code, keeps the login for that person alone, and calls by it', async () => {
+    provider.person = 's-ann';
+    const done = await loginByCli();
     expect(done).toMatchObject({
       code: 0,
       out: expect.stringMatching(/^logged in at 127\.0\.0\.1:\d+ as ann, operator, until /) as string,
@@ -167,6 +173,14 @@ describe('the command line', () => {
     writeFileSync(file, server.token!, { mode: 0o600 });
     expect((await cli(['--token-file', file, 'whoami'])).out).toMatch(/, admin\n/);
     expect((await cli(['--token-file', file, 'login'])).error).toMatch(/goes before a login/);
+  });
+
+  it('that logs in again ends the login of before', async () => {
+    const logins = join(folder, 'config/espalier/logins');
+    const secretKept = (): string => (JSON.parse(readFileSync(join(logins, readdirSync(logins)[0]!), 'utf8')) as { secret: string }).secret;
+    const before = secretKept();
+    expect((await loginByCli()).code).toBe(0);
+    expect([await refusal(caller(before)), await refusal(caller(secretKept()))]).toEqual(['LOGIN_ENDED', 'OK']);
   });
 
   it('logs out here and at the server', async () => {
@@ -391,6 +405,24 @@ describe('a browser', () => {
       expect([back.status, location.origin]).toEqual([303, server.webAddress]);
     },
   );
+
+  (PROGRAM === undefined ? it.skip : it)('of a real kind finds the button, comes back to its view, and logs out', async () => {
+    const chromiumBrowser = await chromium.launch({ executablePath: PROGRAM!, headless: true, args: ['--no-sandbox', '--disable-gpu'] });
+    try {
+      const view = await chromiumBrowser.newPage();
+      view.setDefaultTimeout(240_000); // for what hangs; a slow machine is no failure
+      provider.person = 's-ann';
+      await view.goto(`${server.webAddress}/studies`);
+      await view.getByText('Log in with Test lab').click();
+      await view.getByLabel('Logged in as ann').click();
+      expect(new URL(view.url()).pathname).toBe('/studies');
+      await view.getByText('Log out').click();
+      await view.getByText('This browser is not logged in').waitFor();
+      expect((await view.context().cookies()).filter(({ name }) => name.startsWith('espalier-'))).toEqual([]);
+    } finally {
+      await chromiumBrowser.close();
+    }
+  });
 
   it('that names another host is not sent to the provider with it', async () => {
     const { port } = page();

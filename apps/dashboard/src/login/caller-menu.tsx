@@ -10,19 +10,19 @@ export function CallerMenu() {
   const [trouble, setTrouble] = useState('');
   if (caller === undefined) return null;
   const { name, role, token, login } = caller;
-  const shown = login?.person ?? token?.name ?? name;
+  const known = login?.person ?? name;
   const leave = async (): Promise<void> => {
     if (await logOut()) location.reload();
     else setTrouble('The server does not answer.');
   };
   return (
     <details class="menu caller">
-      <summary class="button" aria-label={`Logged in as ${shown}`}>
-        <span>{shown}</span>
+      <summary class="button" aria-label={`Logged in as ${known}`}>
+        <span>{login?.person ?? token?.name ?? name}</span>
       </summary>
       <div class="card in">
         <p>
-          <b>{login?.person ?? name}</b>
+          <b>{known}</b>
           {!isOwner(caller) && `, ${roleWord(role)}`}
         </p>
         <p class="soft">{callerWords(caller)}</p>

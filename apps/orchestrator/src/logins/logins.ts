@@ -118,7 +118,9 @@ export class Logins {
     const { issuer, kept } = this.require();
     const device = unseal(handle, this.key(), OF_DEVICE, Date.now()) as DeviceCode | undefined;
     if (device === undefined) throw new EspalierError('LOGIN_FAILED', 'this server has begun no such login, or it is too old: begin again');
-    const proof = await issuer.byDevice(device, signal);
+    const proof = await issuer.byDevice(device, signal).catch((error: unknown) => {
+      throw signal.aborted ? signal.reason : error;
+    });
     if (signal.aborted) {
       // The client has gone, so the secret would reach no program.
       if (proof.refreshToken !== undefined) await issuer.forget(proof.refreshToken);

@@ -86,7 +86,9 @@ async function logIn(context: Context): Promise<void> {
     const begun = await connection.call(access, access.beginLogin, {});
     tell(context, label, begun);
     const { login, secret } = await finish(context, connection, begun);
-    const file = keepLogin(serverKey(server.address, server.tls !== null), secret);
+    const key = serverKey(server.address, server.tls !== null);
+    await endFormer(context, server, key);
+    const file = keepLogin(key, secret);
     const known = login!;
     context.output.result({ ...plainLogin(known), file }, () => {
       context.output.line(
@@ -135,6 +137,25 @@ async function finish(
   }
 }
 
+/** The login of before would stay at the server, and no command would show it any more. */
+async function endFormer({ signal }: Context, server: ServerAddress, key: string): Promise<void> {
+  try {
+    const former = keptLogin(key);
+    if (former !== null) await endAtServer({ ...server, token: former, tokenOrigin: 'login' }, signal);
+  } catch {
+    // it ends by itself
+  }
+}
+
+async function endAtServer(server: ServerAddress, signal: AbortSignal): Promise<void> {
+  const connection = new Connection(server, signal);
+  try {
+    await connection.call(connection.access, connection.access.endLogin, {});
+  } finally {
+    connection.close();
+  }
+}
+
 async function logOut(context: Context): Promise<void> {
   const server = context.findServerWithoutLogin();
   const key = serverKey(server.address, server.tls !== null);
@@ -150,15 +171,12 @@ async function logOut(context: Context): Promise<void> {
     return;
   }
   forgetLogin(key);
-  const connection = new Connection({ ...server, token: secret, tokenOrigin: 'login' }, context.signal);
   let trouble: string | null = null;
   try {
-    await connection.call(connection.access, connection.access.endLogin, {});
+    await endAtServer({ ...server, token: secret, tokenOrigin: 'login' }, context.signal);
   } catch (error) {
     const { code, message } = error as CliError;
     if (code !== 'LOGIN_ENDED') trouble = message;
-  } finally {
-    connection.close();
   }
   if (trouble !== null) process.stderr.write(`the server was not told, so there the login ends by itself later: ${trouble}\n`);
   context.output.result({ loggedOut: true, toldServer: trouble === null }, () => context.output.line(`logged out at ${server.address}`));
