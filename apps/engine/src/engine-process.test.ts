@@ -195,6 +195,8 @@ const segment = (
   returnStates: true,
   stateFile: '',
   reportIntervalMs: 200,
+  trainingId: '',
+  messagesTaken: 0n,
   ...changes,
 });
 

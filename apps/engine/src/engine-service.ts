@@ -1,15 +1,15 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { engineV1, EspalierError, invalidField } from '#protocol';
-import { chosenDevice, describeEngine, evaluateModel, inspectModel, numericsFingerprint, type EvaluationResult } from '#native-engine';
+import { engineV1, invalidField } from '#protocol';
+import { chosenDevice, describeEngine, inspectModel, numericsFingerprint } from '#native-engine';
 import { Batches } from './batches.js';
 import { chunksOf, receive, tokensOf } from './chunks.js';
+import { evaluate } from './evaluate.js';
 import { exportModel } from './export-model.js';
 import { generate, measureSpeed, measureTable } from './generation.js';
 import { bidirectional, clientStreaming, serverStreaming, unary } from './handlers.js';
 import {
-  computeDtypeOf,
   deviceMessage,
   memoryMessage,
   modelMessage,
@@ -18,8 +18,8 @@ import {
   stateMessage,
   stepMessage,
   trainingOptions,
-  unstructuredOf,
 } from './protocol-messages.js';
+import { KeptTrainings } from './kept-trainings.js';
 import type { EngineServiceParts } from './service-parts.js';
 import { score } from './score.js';
 import type { SessionHolder } from './session-holder.js';
@@ -32,17 +32,25 @@ const TRAINING = 'Train';
 const INSPECTIONS_AT_ONCE = 2;
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
-  const { holder, tenancy, scratch, models, onFailure } = parts;
+  const { holder, tenancy, scratch, models, onFailure, log } = parts;
   const training: Training = { progress: null };
+  const finishSegment = (): void => holder.finishWork(TRAINING);
+  const kept = new KeptTrainings({ finishSegment, leaseLeftMs: () => tenancy.leftMs, log });
   const inspections = new Turns(INSPECTIONS_AT_ONCE);
   return {
     describeEngine: unary(() => describe(parts)),
     claimEngine: unary(async (request: engineV1.ClaimEngineRequest) => {
-      if (tenancy.claim(request)) await holder.clear();
+      if (tenancy.claim(request)) {
+        kept.discard('another claim holds');
+        await holder.clear();
+      }
       return {};
     }),
     releaseEngine: unary(async ({ claim }: engineV1.ReleaseEngineRequest) => {
-      if (tenancy.release(claim)) await holder.clear();
+      if (tenancy.release(claim)) {
+        kept.discard('the engine was given back');
+        await holder.clear();
+      }
       return {};
     }),
     inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest, signal) => {
@@ -59,7 +67,10 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       (requests: AsyncIterable<engineV1.SendModelFileRequest>, signal) => models.receive(requests, signal),
       onFailure,
     ),
-    openSession: unary((request: engineV1.OpenSessionRequest) => openSession(parts, request)),
+    openSession: unary((request: engineV1.OpenSessionRequest) => {
+      if (request.replace) kept.discard('another session is opened');
+      return openSession(parts, request);
+    }),
     closeSession: unary(async ({ sessionId }: engineV1.CloseSessionRequest) => {
       await holder.close(sessionId);
       return {};
@@ -74,11 +85,21 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     }),
     importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
     loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),
-    train: serverStreaming((request: engineV1.TrainRequest, signal) => trainSegments(holder, training, request, signal)),
+    train: serverStreaming((request: engineV1.TrainRequest, signal) => {
+      const begin = (stop: AbortSignal) => trainSegments(holder, training, request, stop);
+      return request.trainingId === '' ? begin(signal) : kept.messages(request, signal, begin);
+    }),
+    confirmTraining: unary(({ trainingId, messagesTaken }: engineV1.ConfirmTrainingRequest) => {
+      kept.taken(trainingId, Number(messagesTaken));
+      return Promise.resolve({});
+    }),
     stopTraining: unary(async ({ sessionId, finishSegment }: engineV1.StopTrainingRequest) => {
       holder.require(sessionId);
       if (finishSegment) holder.finishWork(TRAINING);
-      else await holder.stopWork(TRAINING);
+      else {
+        kept.stopUnread();
+        await holder.stopWork(TRAINING);
+      }
       return {};
     }),
     setReportInterval: unary(({ sessionId, reportIntervalMs }: engineV1.SetReportIntervalRequest) => {
@@ -246,54 +267,4 @@ class StateFiles {
     for (const file of await Promise.all(this.all))
       if (file !== '' && !this.known.has(file)) await rm(file, { force: true }).catch(() => undefined);
   }
-}
-
-async function* evaluate(
-  { holder, device, threads }: EngineServiceParts,
-  requests: AsyncIterable<engineV1.EvaluateRequest>,
-  signal: AbortSignal,
-): AsyncGenerator<engineV1.EvaluateResponse> {
-  const { first, bytes } = await receive(
-    withoutDigest(requests),
-    (message) => message.tokens,
-    (message) => {
-      if (message.modelPath === '') holder.require(message.sessionId);
-      return undefined;
-    },
-  );
-  const started = performance.now();
-  const options = {
-    ids: tokensOf(bytes, 'tokens'),
-    window: first.window || 256,
-    computeDtype: computeDtypeOf(first.computeDtype, 'f32'),
-    device,
-    threads,
-    intact: first.intact,
-    unstructured: first.unstructured === undefined ? undefined : unstructuredOf(first.unstructured),
-  };
-  const shares = new Batches<number>();
-  const running = holder
-    .exclusive<EvaluationResult>(
-      'Evaluate',
-      (stop) => {
-        const job = { signal: stop, onReports: (batch: number[]) => shares.push(batch) };
-        return first.modelPath === ''
-          ? holder.require(first.sessionId).session.evaluate(options, job)
-          : evaluateModel(first.modelPath, options, job);
-      },
-      signal,
-    )
-    .finally(() => shares.end());
-  running.catch(() => undefined); // awaited below, after the last report
-  for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
-  const result = await running;
-  if (!Number.isFinite(result.negativeLogLikelihood))
-    throw new EspalierError('EVALUATION_NOT_FINITE', 'the model gives values that are not finite on these tokens');
-  yield { doneShare: 1, outcome: { ...result, predictions: BigInt(result.predictions), seconds: (performance.now() - started) / 1000 } };
-}
-
-async function* withoutDigest(
-  requests: AsyncIterable<engineV1.EvaluateRequest>,
-): AsyncGenerator<engineV1.EvaluateRequest & { digest: string }> {
-  for await (const request of requests) yield { ...request, digest: '' };
 }

@@ -50,7 +50,7 @@ async function main(): Promise<void> {
   onHandlerError(onFailure);
   const tenancy = new Tenancy();
   const models = offeredModels(args, scratch);
-  const service = engineService({ holder, tenancy, scratch, models, version, device: args.device, threads: args.threads, onFailure });
+  const service = engineService({ holder, tenancy, scratch, models, version, device: args.device, threads: args.threads, onFailure, log });
   const server = new EngineServer(service, tenancy);
   const joining = 'join' in args.at ? new Joining(args.at.join, server, log) : null;
   const idleTimeout = 'join' in args.at ? args.at.join.idleTimeout : undefined;

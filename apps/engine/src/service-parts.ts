@@ -1,4 +1,5 @@
 import type { FailureListener } from './handlers.js';
+import type { Logger } from 'pino';
 import type { OfferedModels } from './models/offered-models.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
@@ -14,4 +15,5 @@ export interface EngineServiceParts {
   device: string; // "auto", or the name of one
   threads: number; // 0: all
   onFailure: FailureListener;
+  log: Pick<Logger, 'info' | 'warn'>;
 }

@@ -109,6 +109,32 @@ describe('an engine that dials in on this machine', () => {
     expect(await engine.end('SIGTERM')).toBe(0);
   });
 
+  it.each<[string, { beyondLease: boolean }]>([
+    ['and is back within its lease: it hands in its segment, and the attempt goes on', { beyondLease: false }],
+    ['and is back when its lease is over: its segment is discarded, and the run goes on from its last state', { beyondLease: true }],
+  ])('is cut off in the middle of a segment %s', async (_, { beyondLease }) => {
+    const way = await Way.to(server.listenAddress);
+    const engine = new JoiningEngine(['--join', way.address, '--token-file', token, '--name', 'cut']);
+    await listedUntil(server, isIdle('cut'));
+    const run = await server.disturbed({
+      launch: () => server.launch(RUN),
+      when: ({ step }) => step >= 20n,
+      by: async (runId) => {
+        way.cut();
+        if (beyondLease) await engine.says('is discarded');
+        way.mend();
+        if (beyondLease) return undefined;
+        await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_COMPLETED);
+        return engine.log.includes('the client is back');
+      },
+    });
+    expect(run.stateDigest).toBe(alone);
+    expect(run.attempt > 1).toBe(beyondLease);
+    expect(recordProblems(await server.events(run.runId))).toEqual([]);
+    expect(await engine.end('SIGTERM')).toBe(0);
+    way.close();
+  });
+
   it('outlives a server that is killed, and goes on with its run', async () => {
     const engine = joining('one');
     await listedUntil(server, isIdle('one'));

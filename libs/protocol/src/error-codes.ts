@@ -109,6 +109,7 @@ const errorStatuses = {
   MODEL_CACHE_UNUSABLE: precondition, // its folder can't be written, or holds what no cache put there
   SESSION_NOT_FOUND: precondition,
   SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,
+  TRAINING_NOT_KEPT: precondition, // the lease was over before the orchestrator was back
   TEACHER_NOT_LOADED: precondition, // in this session: load it, then train
   IO_ERROR: precondition, // the operating system refused a read or a write
   STATE_CORRUPT: status.DATA_LOSS,

@@ -14,6 +14,8 @@ export interface EngineLink {
   readonly sharesFiles: boolean;
   /** Resolves with a sentence when its process is gone, or the connection that it dialled in by; never for an engine at a named address. */
   readonly gone: Promise<string>;
+  /** It was cut off, and may come back with all that it had: its silence is no sign that it hangs. */
+  isAwaited(): boolean;
   /** The use that its process makes of the processors; null: not known. */
   processorUse(): ProcessorUse | null;
   /** Asks for a sign of life, and says that we are alive. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE: it is ours no longer */
@@ -69,6 +71,7 @@ export function localEngine(options: EngineProcessOptions): EngineConnector {
           about,
           sharesFiles: true,
           gone: child.gone.then((reason) => `the engine process ended: ${reason}`),
+          isAwaited: () => false,
           processorUse: () => processorUseOf(child.pid),
           checkHealth: (timeoutMs) => child.client.checkHealth(timeoutMs),
           cut: (reason) => child.kill(reason),

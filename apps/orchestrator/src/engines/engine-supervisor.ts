@@ -41,6 +41,8 @@ export interface LiveEngine {
   /** Ends the engine at once, for the given reason: it hangs, or its answers are wrong. */
   giveUp(reason: EspalierError): void;
   processorUse(): ProcessorUse | null;
+  /** It was cut off, and is expected back. */
+  isAwaited(): boolean;
 }
 
 export type Condition =
@@ -185,6 +187,7 @@ export class EngineSupervisor {
       lost: lost.signal,
       giveUp,
       processorUse: () => link.processorUse(),
+      isAwaited: () => link.isAwaited(),
     };
     this.misses = 0;
     this.current = engine;
@@ -212,7 +215,8 @@ export class EngineSupervisor {
         const nowMs = performance.now();
         const worked = workOf(link);
         const isAtWork = worked - workedMs >= AT_WORK_MS && nowMs - answeredAtMs < SILENCE_AT_WORK_MAX_MS;
-        const isLate = link.client.heardAtMs > askedAtMs || nowMs - askedAtMs > healthTimeoutMs + OWN_DELAY_MS || isAtWork;
+        const isLate =
+          link.client.heardAtMs > askedAtMs || nowMs - askedAtMs > healthTimeoutMs + OWN_DELAY_MS || isAtWork || link.isAwaited();
         workedMs = worked;
         // An engine that is only late is shown as late, and never given up for it.
         misses = isLate ? Math.min(misses + 1, MISSES_MAX - 1) : misses + 1;

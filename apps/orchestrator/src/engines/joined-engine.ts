@@ -16,6 +16,16 @@ export interface Arrival {
   admittedAs: string;
 }
 
+/** An engine that is in use: it outlives its connection for as long as its process may come back within the lease. */
+interface Use {
+  instance: string;
+  /** null: not made yet. */
+  client: FarEngineClient | null;
+  /** Ends it, with a sentence. */
+  end: (how: string) => void;
+  timer: NodeJS.Timeout | undefined;
+}
+
 interface Presence {
   arrival: Arrival;
   door: TunnelDoor;
@@ -33,6 +43,7 @@ export class JoinedEngine implements EngineConnector {
   private since = new Date();
   private goneAtMs = Infinity;
   private transfer: ModelTransfer | null = null;
+  private use: Use | null = null;
   /** Whether it said that it leaves, before its stream ended. */
   hasLeft = false;
 
@@ -83,7 +94,18 @@ export class JoinedEngine implements EngineConnector {
     this.last = arrival;
     this.since = new Date();
     this.goneAtMs = Infinity;
+    this.goOnWith(presence);
     return { ended: presence.ended };
+  }
+
+  /** The same process goes on with its work, another one has to be claimed anew. */
+  private goOnWith({ arrival, door, tunnel }: Presence): void {
+    const { use } = this;
+    if (use === null) return;
+    if (use.instance !== arrival.instance) return use.end('the engine was cut off, and another process of its name came');
+    clearTimeout(use.timer);
+    use.client?.cameBack(door.address, door.channel);
+    heedBytes(tunnel, use.client);
   }
 
   private leftBy(presence: Presence): void {
@@ -91,6 +113,13 @@ export class JoinedEngine implements EngineConnector {
     this.presence = null;
     this.goneAtMs = performance.now();
     this.hasLeft = presence.isLeaving;
+    const { use } = this;
+    if (use !== null && presence.isLeaving) use.end('the engine has left');
+    else if (use !== null) {
+      use.client?.wentAway(new EspalierError('ENGINE_LOST', 'the engine was cut off'));
+      use.timer = setTimeout(() => use.end('the engine was cut off, and did not come back within its lease'), this.options.leaseMs);
+      use.timer.unref();
+    }
     this.changed();
   }
 
@@ -111,7 +140,9 @@ export class JoinedEngine implements EngineConnector {
 
   /** It is known that the process that was cut off will not come back. */
   givenUp(): void {
-    if (this.presence === null) this.hasLeft = true;
+    if (this.presence !== null) return;
+    this.hasLeft = true;
+    this.use?.end('the engine was cut off, and its process is over');
   }
 
   async look(timeoutMs: number) {
@@ -126,20 +157,42 @@ export class JoinedEngine implements EngineConnector {
   }
 
   async connect(): Promise<EngineLink> {
-    const presence = this.present();
-    const { ended, tunnel } = presence;
-    let client: FarEngineClient | undefined;
-    tunnel.onHeard = () => {
-      if (client !== undefined) client.heardAtMs = performance.now(); // bytes of a state on a slow way are a sign of life too
-    };
-    const link = await claimEngine(this.options, (claim) => (client = this.client(claim)), {
-      name: presence.arrival.name,
-      // Our data folder has one process, which is this one, and one supervisor has this engine: no other claim of ours is in use.
-      afterFormerLife: true,
-      ended,
-      hangUp: () => presence.door.close(),
-    });
-    return link;
+    const { arrival, tunnel } = this.present();
+    let end: (how: string) => void = () => undefined;
+    const ended = new Promise<string>((resolve) => (end = resolve));
+    const use: Use = { instance: arrival.instance, client: null, timer: undefined, end: (how) => this.endUse(use, () => end(how)) };
+    this.use?.end('the engine is claimed anew');
+    this.use = use;
+    try {
+      return await claimEngine(
+        this.options,
+        (claim) => {
+          use.client = this.client(claim);
+          heedBytes(tunnel, use.client);
+          return use.client;
+        },
+        {
+          name: arrival.name,
+          // Our data folder has one process, which is this one, and one supervisor has this engine: no other claim of ours is in use.
+          afterFormerLife: true,
+          ended,
+          isAwaited: () => this.use === use && use.client?.isAway === true,
+          hangUp: () => {
+            if (this.use === use) this.hangUp();
+            use.end('the connection was cut');
+          },
+        },
+      );
+    } catch (error) {
+      use.end('the engine could not be claimed');
+      throw error;
+    }
+  }
+
+  private endUse(use: Use, tell: () => void): void {
+    if (this.use === use) this.use = null;
+    clearTimeout(use.timer);
+    tell();
   }
 
   private client(claim: string): FarEngineClient {
@@ -158,4 +211,11 @@ export class JoinedEngine implements EngineConnector {
       `engine ${this.last?.name ?? ''} ${how}: it dials in again by itself, as long as it lives`,
     );
   }
+}
+
+/** Bytes of a state on a slow way are a sign of life too. */
+function heedBytes(tunnel: ByteTunnel, client: FarEngineClient | null): void {
+  tunnel.onHeard = () => {
+    if (client !== null) client.heardAtMs = performance.now();
+  };
 }

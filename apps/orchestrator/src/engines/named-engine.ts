@@ -70,6 +70,7 @@ interface ClaimOptions {
   ended?: Promise<string>;
   /** Ends the connection. */
   hangUp?: () => void;
+  isAwaited?: () => boolean;
 }
 
 /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE */
@@ -98,7 +99,7 @@ function link(
   about: engineV1.DescribeEngineResponse,
   request: engineV1.ClaimEngineRequest,
   mayRenew: () => boolean,
-  { ended, hangUp }: ClaimOptions,
+  { ended, hangUp, isAwaited = () => false }: ClaimOptions,
 ): EngineLink {
   let cut: () => void = () => undefined;
   const gone = new Promise<string>((resolve) => {
@@ -124,6 +125,7 @@ function link(
     about,
     sharesFiles: false,
     gone,
+    isAwaited,
     processorUse: () => null, // its process may be another machine's
     async checkHealth(timeoutMs) {
       if (lostTo !== null) throw lostTo;

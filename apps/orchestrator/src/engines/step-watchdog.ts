@@ -25,7 +25,7 @@ export function watchProgress(engine: LiveEngine): StepWatchdog {
     const patienceMs = longestMs === 0 ? FIRST_STEP_MAX_MS : Math.max(STEP_MAX_MS_LEAST, TIMES_THE_LONGEST * longestMs);
     const before = engine.processorUse();
     timer = setTimeout(() => {
-      if (isStarved(before, engine.processorUse())) {
+      if (engine.isAwaited() || isStarved(before, engine.processorUse())) {
         wait();
         return;
       }

@@ -174,7 +174,7 @@ export function liveEngine(engine = new ScriptedEngine()): LiveEngine & { end(re
   const lost = new AbortController();
   const end = (reason: EspalierError): void => lost.abort(reason);
   const { client, about } = engine;
-  return { client, about, sharesFiles: false, lost: lost.signal, giveUp: end, end, processorUse: () => null };
+  return { client, about, sharesFiles: false, lost: lost.signal, giveUp: end, end, processorUse: () => null, isAwaited: () => false };
 }
 
 /** Connects to scripted engines; each try is answered by the next answer, the last one for all that follow. */
@@ -207,6 +207,7 @@ export class ScriptedConnector implements EngineConnector {
       sharesFiles: !this.isNamed,
       gone,
       processorUse: () => this.use(),
+      isAwaited: () => false,
       checkHealth: () => (this.sick === null ? Promise.resolve() : Promise.reject(this.sick)),
       cut: () => void this.ended.push('cut'),
       end: () => Promise.resolve(void this.ended.push('ended in good order')),

@@ -1,6 +1,8 @@
 // The client of an engine on another machine, which may lack the models that requests name. It brings their files to the engine first
 // (docs/design/model-files.md), so that no caller has to know where an engine is.
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Channel } from '@grpc/grpc-js';
 import { engineV1, toEspalierError, type EspalierError } from '#protocol';
 import { EngineClient } from '../wire/engine-client.js';
 import { FileDigests, filesOfModel, outlineOf, type ModelFile } from './model-listing.js';
@@ -10,6 +12,11 @@ import { sendModelFile } from './send-model-file.js';
 const BUSY_PAUSE_MS = 500;
 /** A file that arrives with other bytes is sent again this number of times, no more. */
 const DAMAGED_TRIES = 3;
+/** The engine keeps its messages until they are confirmed. */
+const CONFIRM_EVERY_MS = 500;
+/** Until it is known why a call was lost. */
+const LOOKS = 20;
+const LOOK_MS = 50;
 
 /** Bytes of a model's files: those that are there, and all. */
 export interface ModelTransfer {
@@ -27,6 +34,82 @@ export class FarEngineClient extends EngineClient {
   private readonly outlines = new Map<string, { marks: string; name: string }>();
   /** Called while files go to the engine; null: at the end. */
   onTransfer: (transfer: ModelTransfer | null) => void = () => undefined;
+
+  private away: { ends: Promise<boolean>; end: (isBack: boolean) => void } | null = null;
+  /** Raised with each connection. */
+  private connection = 0;
+
+  private isGivenUp = false;
+
+  get isAway(): boolean {
+    return this.away !== null;
+  }
+
+  /** The connection is lost, and the engine is expected back by another one. */
+  wentAway(reason: EspalierError): void {
+    if (this.away !== null || this.isGivenUp) return;
+    let end: (isBack: boolean) => void = () => undefined;
+    const ends = new Promise<boolean>((resolve) => (end = resolve));
+    this.away = { ends, end };
+    this.suspend(reason);
+  }
+
+  /** The same process of the engine is there by this connection. */
+  cameBack(address: string, channel: Channel): void {
+    if (this.isGivenUp) return;
+    this.resume(address, channel);
+    this.connection += 1;
+    this.away?.end(true);
+    this.away = null;
+  }
+
+  override close(reason?: EspalierError): void {
+    super.close(reason);
+    this.isGivenUp = true;
+    this.away?.end(false);
+    this.away = null;
+  }
+
+  /** A cut in the middle is not seen by the reader where the engine comes back in time. */
+  protected override async *trainMessages(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainResponse> {
+    const trainingId = randomUUID();
+    let [taken, confirmedAtMs, isOver] = [0, 0, false];
+    const confirm = (): void => {
+      confirmedAtMs = performance.now();
+      void this.confirmTraining({ trainingId, messagesTaken: BigInt(taken) }).catch(() => undefined); // a later one says the same
+    };
+    try {
+      for (;;) {
+        const { connection } = this;
+        try {
+          for await (const message of super.trainMessages({ ...request, trainingId, messagesTaken: BigInt(taken) }, signal)) {
+            taken += 1;
+            if (performance.now() - confirmedAtMs > CONFIRM_EVERY_MS) confirm();
+            yield message;
+          }
+          isOver = true;
+          confirm();
+          return;
+        } catch (error) {
+          if (!signal.aborted && toEspalierError(error).code === 'ENGINE_LOST' && (await this.isBackSince(connection, signal))) continue;
+          isOver = !signal.aborted; // the engine has ended it, or will not be back
+          throw error;
+        }
+      }
+    } finally {
+      // To end the call is not enough: the engine would end its segment, and keep it.
+      if (!isOver) void this.stopTraining(request.sessionId).catch(() => undefined);
+    }
+  }
+
+  /** A call may fail before it is known that the connection has. */
+  private async isBackSince(connection: number, signal: AbortSignal): Promise<boolean> {
+    for (let looks = 0; looks < LOOKS && this.away === null && this.connection === connection; looks += 1)
+      await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+    if (this.away === null) return this.connection !== connection;
+    const given = new Promise<boolean>((resolve) => signal.addEventListener('abort', () => resolve(false), { once: true }));
+    return Promise.race([this.away.ends, given]);
+  }
 
   override async inspectModel(
     modelPath: string,

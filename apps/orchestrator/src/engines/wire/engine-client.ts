@@ -1,29 +1,17 @@
 // One engine process over espalier.engine.v1, as promises; bytes in and out as plain arrays.
-import {
-  ChannelCredentials,
-  Metadata,
-  type CallOptions,
-  type Channel,
-  type ClientDuplexStream,
-  type ClientReadableStream,
-  type ClientUnaryCall,
-  type ClientWritableStream,
-  type ServiceError,
-} from '@grpc/grpc-js';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { engineV1, EspalierError } from '#protocol';
-import { ENGINE_CHANNEL } from './engine-channel.js';
+import { EngineCalls } from './engine-calls.js';
 import { checkHealth } from './engine-health.js';
-import { engineError } from './engine-errors.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './scoring.js';
 import { required, stateOf } from './receiving.js';
-import { send, showing } from './sending.js';
+import { send } from './sending.js';
 import { tokenUpload, type TokenStore } from './training-tokens.js';
 import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
 import type { EndedSegment, TrainingProgress } from './training-progress.js';
 
 export type { EndedSegment, TrainingProgress } from './training-progress.js';
 
-type Client = engineV1.EngineServiceClient;
 /** Reading the weights takes as long as the disk does. */
 const INSPECTION_TIMEOUT_MS = 1_800_000;
 const MEASUREMENT_TIMEOUT_MS = 3_600_000;
@@ -32,34 +20,7 @@ const MEASUREMENT_TIMEOUT_MS = 3_600_000;
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
 
 /** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
-export class EngineClient {
-  private readonly stub: Client;
-  private closedBy: EspalierError | null = null;
-  /** The time of its last message of any kind, by performance.now. */
-  heardAtMs = -Infinity;
-
-  /**
-   * @param claim shown with every call; '': the engine is our own child, or is only looked at
-   * @param channel that others use too: it stays open when this client is closed
-   */
-  constructor(
-    readonly address: string,
-    claim = '',
-    private readonly channel?: Channel,
-  ) {
-    this.stub = new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
-      ...ENGINE_CHANNEL,
-      ...(channel === undefined ? {} : { channelOverride: channel }),
-      ...(claim === '' ? {} : { interceptors: [showing(claim)] }),
-    });
-  }
-
-  /** @throws EspalierError once it is closed, where the channel would know no reason */
-  private get client(): Client {
-    if (this.closedBy !== null) throw this.closedBy;
-    return this.stub;
-  }
-
+export class EngineClient extends EngineCalls {
   async checkHealth(timeoutMs: number): Promise<void> {
     await checkHealth(this.client.getChannel(), timeoutMs);
   }
@@ -142,7 +103,7 @@ export class EngineClient {
 
   /** An aborted signal, and a reader that leaves, end the training at the next step boundary. */
   async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
-    const messages = this.stream(this.client.train(request), signal);
+    const messages = this.trainMessages(request, signal);
     for await (const { steps, segments, end, calibratedShare } of messages) {
       if (calibratedShare > 0) yield { kind: 'calibrated', share: calibratedShare };
       let first = 0;
@@ -159,6 +120,14 @@ export class EngineClient {
       return;
     }
     throw new EspalierError('ENGINE_FAILED', 'the engine ended a training without saying where it got');
+  }
+
+  protected trainMessages(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainResponse> {
+    return this.stream(this.client.train(request), signal);
+  }
+
+  protected async confirmTraining(request: engineV1.ConfirmTrainingRequest): Promise<void> {
+    await this.unary(this.client.confirmTraining, request, 10_000);
   }
 
   /** Steps that are one segment. */
@@ -244,77 +213,5 @@ export class EngineClient {
 
   exportModel(request: engineV1.ExportModelRequest, signal: AbortSignal): AsyncIterable<engineV1.ExportModelResponse> {
     return this.stream(this.client.exportModel(request), signal);
-  }
-
-  /** @param reason that calls made from now on end with */
-  close(reason = new EspalierError('ENGINE_LOST', 'the engine process has ended, or the connection to it was given up')): void {
-    this.closedBy ??= reason;
-    if (this.channel === undefined) this.stub.close();
-  }
-
-  private unary<Request, Response>(
-    method: (
-      request: Request,
-      metadata: Metadata,
-      options: Partial<CallOptions>,
-      callback: (error: ServiceError | null, response: Response) => void,
-    ) => ClientUnaryCall,
-    request: Request,
-    timeoutMs: number,
-    signal?: AbortSignal,
-  ): Promise<Response> {
-    return new Promise((resolve, reject) => {
-      const call = method.call(this.client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
-        signal?.removeEventListener('abort', cancel);
-        if (!error) this.heardAtMs = performance.now();
-        if (error) reject(engineError(error));
-        else resolve(response);
-      });
-      const cancel = (): void => call.cancel();
-      signal?.addEventListener('abort', cancel);
-      if (signal?.aborted) cancel();
-    });
-  }
-
-  private async upload<Request, Response>(
-    method: (callback: (error: ServiceError | null, response: Response) => void) => ClientWritableStream<Request>,
-    bytes: AsyncIterable<Uint8Array>,
-    message: (chunk: Buffer, first: boolean) => Request,
-  ): Promise<Response> {
-    let call: ClientWritableStream<Request> | undefined;
-    const answer = new Promise<Response>((resolve, reject) => {
-      call = method.call(this.client, (error: ServiceError | null, response: Response) => {
-        if (error) reject(engineError(error));
-        else resolve(response);
-      });
-    });
-    answer.catch(() => undefined); // the sender's own error, e.g. of a damaged artifact, comes first
-    try {
-      await send(call!, bytes, message);
-    } catch (error) {
-      call!.cancel();
-      throw error;
-    }
-    return answer;
-  }
-
-  private async *stream<Message>(call: ClientReadableStream<Message>, signal: AbortSignal): AsyncGenerator<Message> {
-    const cancel = (): void => call.cancel();
-    signal.addEventListener('abort', cancel, { once: true });
-    if (signal.aborted) cancel();
-    let ended = false;
-    try {
-      for await (const message of call as AsyncIterable<Message>) {
-        this.heardAtMs = performance.now();
-        yield message;
-      }
-      ended = true;
-    } catch (error) {
-      if (signal.aborted) throw signal.reason;
-      throw engineError(error as ServiceError);
-    } finally {
-      signal.removeEventListener('abort', cancel);
-      if (!ended) call.cancel();
-    }
   }
 }

@@ -94,6 +94,8 @@ export function trainRequest(
     returnStates: states !== 'leave',
     stateFile: typeof states === 'string' ? '' : states.file,
     reportIntervalMs,
+    trainingId: '',
+    messagesTaken: 0n,
   };
 }
 

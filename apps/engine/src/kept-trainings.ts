@@ -1,0 +1,149 @@
+// Trainings that outlive the connection on which their messages go out (docs/design/joined-engines.md). While the client is cut off the
+// training ends its segment, and what it has to hand in waits for as long as the client's lease is good.
+import type { Logger } from 'pino';
+import { EspalierError, type engineV1 } from '#protocol';
+
+const LOOK_MS = 200;
+
+type Messages = AsyncGenerator<engineV1.TrainResponse>;
+
+interface Surroundings {
+  /** Tells the training to end with its segment. */
+  finishSegment: () => void;
+  /** Milliseconds for which the client may still come back; 0: no more. */
+  leaseLeftMs: () => number;
+  log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** One training: its messages, from the first that its client has not confirmed. */
+class KeptTraining {
+  private readonly messages: engineV1.TrainResponse[] = [];
+  private first = 0;
+  private pulling: Promise<void> | null = null;
+  private isOver = false;
+  private error: Error | null = null;
+  /** The call that reads now. */
+  reader: AbortSignal | null = null;
+
+  constructor(
+    readonly id: string,
+    private readonly source: Messages,
+    readonly stop: AbortController,
+  ) {}
+
+  get waiting(): number {
+    return this.messages.length;
+  }
+
+  taken(count: number): void {
+    const gone = Math.min(count - this.first, this.messages.length);
+    if (gone <= 0) return;
+    this.messages.splice(0, gone);
+    this.first += gone;
+  }
+
+  /** Several readers may overlap: a call that was cut off ends late. So one place asks the source, and keeps what comes. */
+  async *from(count: number): Messages {
+    this.taken(count);
+    for (let at = count; ; at += 1) {
+      while (at - this.first >= this.messages.length) {
+        if (this.error !== null) throw this.error;
+        if (this.isOver) return;
+        await this.pull();
+      }
+      yield this.messages[at - this.first]!;
+    }
+  }
+
+  private pull(): Promise<void> {
+    this.pulling ??= this.source
+      .next()
+      .then(
+        ({ done, value }) => {
+          if (done === true) this.isOver = true;
+          else this.messages.push(value);
+        },
+        (error: unknown) => {
+          this.error = error instanceof Error ? error : new Error(String(error));
+        },
+      )
+      .finally(() => {
+        this.pulling = null;
+      });
+    return this.pulling;
+  }
+}
+
+export class KeptTrainings {
+  private current: KeptTraining | null = null;
+  private watch: NodeJS.Timeout | undefined;
+  /** A client that comes back too late learns so. */
+  private discarded = '';
+
+  constructor(private readonly around: Surroundings) {}
+
+  /**
+   * Begins the training, or goes on with the messages of one that is kept.
+   * @param begin its messages; the signal ends the training at its next step
+   */
+  async *messages(
+    { trainingId, messagesTaken }: Pick<engineV1.TrainRequest, 'trainingId' | 'messagesTaken'>,
+    call: AbortSignal,
+    begin: (stop: AbortSignal) => Messages,
+  ): Messages {
+    const count = Number(messagesTaken);
+    let kept = this.current;
+    if (kept?.id === trainingId) {
+      this.around.log.info({ training: trainingId, messages: kept.waiting }, 'the client is back, and gets what was kept for it');
+    } else {
+      if (count > 0 || this.discarded === trainingId)
+        throw new EspalierError(
+          'TRAINING_NOT_KEPT',
+          'what this training had to hand in was discarded: it goes on from its last recorded state',
+        );
+      this.discard('another training begins');
+      const stop = new AbortController();
+      kept = new KeptTraining(trainingId, begin(stop.signal), stop);
+      this.current = kept;
+    }
+    clearInterval(this.watch);
+    kept.reader = call;
+    const cutOff = (): void => this.cutOff(kept, call);
+    call.addEventListener('abort', cutOff, { once: true });
+    if (call.aborted) cutOff();
+    yield* kept.from(count);
+  }
+
+  /** The client has these messages. */
+  taken(trainingId: string, count: number): void {
+    if (this.current?.id === trainingId) this.current.taken(count);
+  }
+
+  /** The client that is here, or is expected back, wants no more of it; where it reads, it gets the end of it. */
+  stopUnread(): void {
+    if (this.current?.reader === null) this.discard('the client stopped it');
+  }
+
+  /** The session is another one, or another client's. */
+  discard(why: string): void {
+    const kept = this.current;
+    clearInterval(this.watch);
+    if (kept === null) return;
+    this.current = null;
+    this.discarded = kept.id;
+    kept.stop.abort();
+    if (kept.reader === null) this.around.log.warn({ training: kept.id, why }, 'a segment that was kept is discarded');
+  }
+
+  private cutOff(kept: KeptTraining, call: AbortSignal): void {
+    if (this.current !== kept || kept.reader !== call) return; // another call of it has come meanwhile
+    kept.reader = null;
+    const leftMs = this.around.leaseLeftMs();
+    this.around.log.info({ training: kept.id, leftMs }, 'the client was cut off: the segment is ended and kept for it');
+    this.around.finishSegment();
+    this.watch = setInterval(() => {
+      if (this.around.leaseLeftMs() === 0) this.discard('the client did not come back within its lease');
+    }, LOOK_MS);
+    this.watch.unref();
+  }
+}
