@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { engineV1, invalidField } from '#protocol';
 import { chosenDevice, describeEngine, inspectModel, numericsFingerprint } from '#native-engine';
 import { Batches } from './batches.js';
-import { chunksOf, receive, tokensOf } from './chunks.js';
+import { chunksOf, receive } from './chunks.js';
 import { evaluate } from './evaluate.js';
 import { exportModel } from './export-model.js';
 import { generate, measureSpeed, measureTable } from './generation.js';

@@ -33,8 +33,8 @@ export class OfferedModels {
   private readonly offered = new Map<string, Offered>();
   private readonly known = new KnownDigests();
   private cache: ModelCache | null = null;
-  private receiving = 0;
-  private receivedAtMs = performance.now();
+  private atWork = 0;
+  private workedAtMs = performance.now();
   private isEnding = false;
 
   constructor(
@@ -49,9 +49,9 @@ export class OfferedModels {
     return this.cache;
   }
 
-  /** The time since a file came last, or since the start. */
+  /** The time since a model was looked at or came, or since the start. */
   idleForMs(nowMs = performance.now()): number {
-    return this.receiving > 0 ? 0 : nowMs - this.receivedAtMs;
+    return this.atWork > 0 ? 0 : nowMs - this.workedAtMs;
   }
 
   /** No further byte is taken: what is here stays for the next process. */
@@ -59,7 +59,21 @@ export class OfferedModels {
     this.isEnding = true;
   }
 
-  async offer({ modelPath, files }: engineV1.OfferModelRequest, signal: AbortSignal): Promise<engineV1.OfferModelResponse> {
+  async offer(request: engineV1.OfferModelRequest, signal: AbortSignal): Promise<engineV1.OfferModelResponse> {
+    this.atWork += 1; // it may read all files of a model
+    try {
+      return await this.offerNow(request, signal);
+    } finally {
+      this.workEnds();
+    }
+  }
+
+  private workEnds(): void {
+    this.atWork -= 1;
+    this.workedAtMs = performance.now();
+  }
+
+  private async offerNow({ modelPath, files }: engineV1.OfferModelRequest, signal: AbortSignal): Promise<engineV1.OfferModelResponse> {
     const list = checkedList(files);
     if (files.every(({ digest }) => digest === '')) return this.outline(list, files);
     if (modelPath !== '' && !isAbsolute(modelPath))
@@ -104,15 +118,14 @@ export class OfferedModels {
     model.hold = null;
     const hold = cache.receive(model.digest, model.files);
     if (hold === null) throw new EspalierError('MODEL_FILES_BUSY', 'another engine of this machine receives the model');
-    this.receiving += 1;
+    this.atWork += 1;
     try {
       yield* this.receiveFile({ cache, model, file, signal }, messages);
     } catch (error) {
       signal.throwIfAborted();
       throw cacheError(error, cache.folder);
     } finally {
-      this.receiving -= 1;
-      this.receivedAtMs = performance.now();
+      this.workEnds();
       hold.release();
     }
   }

@@ -36,6 +36,8 @@ const transientCodes = new Set([
 
 export function engineError(error: ServiceError): EspalierError {
   const known = fromServiceError(error);
+  // It was told to end, and said so when this call was on its way: the run goes on elsewhere.
+  if (known.code === 'SHUTTING_DOWN') return new EspalierError('ENGINE_LEFT', 'the engine is about to end', { cause: error });
   // Without details of our own only the name of the status is known: the engine died before it sent more.
   if (lossStatuses.has(known.code)) {
     const code = known.code === 'INTERNAL' ? 'ENGINE_FAILED' : 'ENGINE_LOST';
