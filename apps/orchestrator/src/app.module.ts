@@ -28,7 +28,7 @@ import { Disposal } from './retention/disposal.js';
 import { EngineGatewayGrpc } from './api/engine-gateway.grpc.js';
 import { EngineGrpc } from './api/engine.grpc.js';
 import { Fleet } from './fleets/fleet.js';
-import type { FleetSettings } from './fleets/fleet-file.js';
+import type { FleetSettings } from './fleets/fleet-settings.js';
 import { Logins } from './logins/logins.js';
 import type { OidcSettings } from './logins/oidc-file.js';
 import { FilesGrpc } from './api/files.grpc.js';

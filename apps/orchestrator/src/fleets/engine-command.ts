@@ -1,6 +1,6 @@
 // The words by which a job starts an engine. They name files that hold secrets, never the secrets.
 import { programFile } from '#files';
-import type { FleetSettings } from './fleet-file.js';
+import type { FleetSettings } from './fleet-settings.js';
 
 const ENGINE = new URL('../../../engine/src/main.js', import.meta.url);
 
@@ -8,20 +8,26 @@ export interface EngineFiles {
   /** The server's address, as engines reach it. */
   join: string;
   tokenFile: string;
+  /** null: the engines know the authority of the server's certificate. */
+  tlsCa: string | null;
 }
 
-export function engineCommand({ command, cpus, idleSeconds, tlsCa, slurm }: FleetSettings, files: EngineFiles, engine: string): string[] {
+/** An image has the program by this name. */
+const OF_IMAGE = ['espalier', 'engine'];
+
+export function engineCommand(settings: FleetSettings, files: EngineFiles, engine: string): string[] {
+  const { kind, command, cpus, idleSeconds, cards } = settings;
   // A job sees its own cards only, from number 0 on. It never computes on the processor in their place.
-  const devices = slurm?.cards == null ? ['cpu'] : Array.from({ length: slurm.cards.count }, (_, card) => `cuda:${card}`);
+  const devices = cards === null ? ['cpu'] : Array.from({ length: cards.count }, (_, card) => `cuda:${card}`);
   const options: [string, string | number | null][] = [
     ['--join', files.join],
     ['--token-file', files.tokenFile],
-    ['--tls-ca', tlsCa],
+    ['--tls-ca', files.tlsCa],
     ['--name', engine],
     ['--device', devices.join('+')],
     ['--threads', Math.max(1, Math.floor(cpus / devices.length))], // of each device
     ['--idle-timeout', idleSeconds],
   ];
   const words = options.flatMap(([option, value]) => (value === null ? [] : [option, String(value)]));
-  return [...(command ?? [process.execPath, programFile(ENGINE)]), ...words];
+  return [...(command ?? (kind === 'kubernetes' ? OF_IMAGE : [process.execPath, programFile(ENGINE)])), ...words];
 }

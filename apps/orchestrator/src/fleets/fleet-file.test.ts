@@ -6,7 +6,8 @@ import { engineCommand } from './engine-command.js';
 import { readFleetFile } from './fleet-file.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'fleets-'));
-const EXAMPLES = fileURLToPath(new URL('../../../../../deploy/fleets/', import.meta.url));
+const DEPLOY = fileURLToPath(new URL('../../../../../deploy/', import.meta.url));
+const EXAMPLES = [...readdirSync(join(DEPLOY, 'fleets')).map((name) => `fleets/${name}`), 'kubernetes/fleet.yaml'];
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function read(text: string) {
@@ -36,6 +37,8 @@ it('a file says what jobs ask for, and how engines reach the server', () => {
       name: 'slurm',
       maxEngines: 4,
       cpus: 8,
+      cards: { type: 'a100', count: 4 },
+      memoryGb: 64,
       idleSeconds: 300,
       pollSeconds: 15,
       command: null,
@@ -44,10 +47,9 @@ it('a file says what jobs ask for, and how engines reach the server', () => {
     },
     join: 'https://lab.example.org:7433',
     tlsCa: join(folder, 'tls/a.pem'),
+    kubernetes: null,
     slurm: {
       partitions: ['gpu', 'low'],
-      cards: { type: 'a100', count: 4 },
-      memoryGb: 64,
       timeLimitMinutes: 60,
       warningSeconds: 60,
       options: ['--qos=low'],
@@ -60,7 +62,7 @@ it.each([
   ['one', 'gpus: 1\n', ['cuda:0', '8']],
   ['three of a type', 'gpus: a100:3\n', ['cuda:0+cuda:1+cuda:2', '2']],
 ])('an engine computes on the cards of its job, and has the processors of each: %s', (_, gpus, [device, threads]) => {
-  const words = engineCommand(read(lines({}) + gpus)!, { join: 'x', tokenFile: 'y' }, 'slurm-1');
+  const words = engineCommand(read(lines({}) + gpus)!, { join: 'x', tokenFile: 'y', tlsCa: null }, 'slurm-1');
   const valueOf = (option: string): string => words[words.indexOf(option) + 1]!;
   expect([valueOf('--device'), valueOf('--threads')]).toEqual([device, threads]);
 });
@@ -79,13 +81,13 @@ it('a server without the option has no fleet', () => {
   expect(readFleetFile(undefined)).toBeNull();
 });
 
-it.each(readdirSync(EXAMPLES))('the example %s is one that a server takes', (name) => {
-  expect(readFleetFile(join(EXAMPLES, name))!.maxEngines).toBeGreaterThan(0);
+it.each(EXAMPLES)('the example %s is one that a server takes', (name) => {
+  expect(readFleetFile(join(DEPLOY, name))!.maxEngines).toBeGreaterThan(0);
 });
 
 it.each<[Record<string, string | null>, RegExp]>([
-  [{ kind: null }, /kind: slurm or local is needed/],
-  [{ kind: 'pbs' }, /^fleet\.yaml:1: kind: "pbs": allowed are slurm, local/],
+  [{ kind: null }, /kind: slurm or kubernetes or local is needed/],
+  [{ kind: 'pbs' }, /^fleet\.yaml:1: kind: "pbs": allowed are slurm, kubernetes, local/],
   [{ max_engines: null }, /max_engines: a whole number from 1 to 64 is needed/],
   [{ max_engines: '65' }, /^fleet\.yaml:2: max_engines: a whole number from 1 to 64/],
   [{ cpus: 'many' }, /^fleet\.yaml:3: cpus: a whole number from 1 to 1024/],
@@ -116,4 +118,59 @@ it('what Slurm alone has is refused in a fleet of this machine', () => {
   expect(() => read('kind: local\nmax_engines: 2\ncpus: 1\ngpus: 1\n')).toThrow(
     /^fleet\.yaml:4: there is no "gpus"; allowed are kind, name/,
   );
+});
+
+describe('a fleet of Kubernetes', () => {
+  const KUBERNETES = { kind: 'kubernetes', max_engines: '4', cpus: '8', join: 'https://lab.example.org:7433', image: 'espalier:1' };
+  const withTemplate = (text: string) => {
+    writeFileSync(join(folder, 'pod.yaml'), text);
+    return read(lines({ pod_template: 'pod.yaml' }, KUBERNETES));
+  };
+
+  it('has an image, and the usual values for the rest', () => {
+    expect(read(lines({ gpus: '2', namespace: 'lab' }, KUBERNETES))).toMatchObject({
+      name: 'kubernetes',
+      cards: { type: null, count: 2 },
+      slurm: null,
+      kubernetes: {
+        ...{ image: 'espalier:1', namespace: 'lab', context: null, kubeconfig: null, timeLimitMinutes: null, graceSeconds: 60 },
+        podTemplate: {},
+      },
+    });
+  });
+
+  it('an engine is a program of the image, and finds its token where the pod has it', () => {
+    const words = engineCommand(read(lines({}, KUBERNETES))!, { join: 'x', tokenFile: '/etc/espalier/token', tlsCa: null }, 'kubernetes-1');
+    expect(words.slice(0, 6)).toEqual(['espalier', 'engine', '--join', 'x', '--token-file', '/etc/espalier/token']);
+  });
+
+  it('takes a template of its pods', () => {
+    const spec = { nodeSelector: { card: 'a100' }, containers: [{ name: 'engine', env: [] }] };
+    expect(withTemplate(`spec: ${JSON.stringify(spec)}`)!.kubernetes!.podTemplate).toEqual({ metadata: {}, spec });
+    const octal = withTemplate('spec: {volumes: [{name: a, secret: {defaultMode: 0440}}]}')!.kubernetes!.podTemplate.spec!.volumes;
+    expect(octal).toEqual([{ name: 'a', secret: { defaultMode: 0o440 } }]);
+  });
+
+  it.each([
+    ['image', { image: null }, /image: the name of an image .* is needed/],
+    ['namespace', { namespace: 'Lab' }, /namespace: at most 63 small letters/],
+    ['partitions', { partitions: 'gpu' }, /there is no "partitions"/],
+    ['pod_template', { pod_template: 'none.yaml' }, /none\.yaml/],
+  ])('%s is refused', (_, change: Record<string, string | null>, message) => {
+    expect(() => read(lines(change, KUBERNETES))).toThrow(message);
+  });
+
+  it.each([
+    ['[]', /metadata and spec of a pod are allowed/],
+    ['status: {}', /metadata and spec of a pod are allowed, not status/],
+    ['spec: [', /pod\.yaml: .*/],
+    ['spec: {restartPolicy: Always}', /restartPolicy is not allowed: the fleet sets it/],
+    ['spec: {containers: [{name: engine, image: x}]}', /image is not allowed: the fleet sets it/],
+    ['spec: {containers: [{name: logs}]}', /the name of the container is engine/],
+    ['spec: {containers: [{}, {name: logs}]}', /may hold one, that of the engine/],
+  ])('a template %s is refused', (text, message) => {
+    expect(() => withTemplate(text)).toThrow(
+      expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringMatching(message) as string }) as Error,
+    );
+  });
 });

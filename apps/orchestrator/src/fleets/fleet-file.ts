@@ -1,60 +1,30 @@
 // The file of a fleet that a user writes: YAML, with errors that name the line and the key.
 import { dirname, resolve } from 'node:path';
-import { isSeq, type Pair } from 'yaml';
+import { isSeq, parse, type Pair } from 'yaml';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 import { wholeNumberOf } from '#protocol';
 import { textOfOptionFile, YamlReader } from '#run-files';
-
-export const FLEET_KINDS = ['slurm', 'local'] as const;
-export type FleetKind = (typeof FLEET_KINDS)[number];
-
-export interface FleetSettings {
-  kind: FleetKind;
-  /** Engines and jobs are named after it. */
-  name: string;
-  maxEngines: number;
-  /** Threads of each engine, and processors of its job. */
-  cpus: number;
-  /** An engine without work ends after this time. */
-  idleSeconds: number;
-  /** The time between two looks at the jobs. */
-  pollSeconds: number;
-  /** The server, as engines reach it; null: at its own address on this machine. */
-  join: string | null;
-  /** The authority of the server's certificate, as engines see the file. */
-  tlsCa: string | null;
-  /** How a job starts an engine, before the engine's options; null: the program of this installation. */
-  command: readonly string[] | null;
-  /** Where the server keeps the token of its engines; null: in its data folder. */
-  tokenFile: string | null;
-  /** For what jobs print; null: in the data folder. */
-  logs: string | null;
-  /** null: a fleet of this machine. */
-  slurm: SlurmSettings | null;
-}
-
-/** The wishes of each job. */
-export interface SlurmSettings {
-  /** The first that has room is taken; an empty list: the cluster's default. */
-  partitions: readonly string[];
-  /** Cards of each engine, which compute the steps of its run together; null: it computes on the processor. */
-  cards: { type: string | null; count: number } | null;
-  memoryGb: number | null;
-  timeLimitMinutes: number | null;
-  /** So long before the time limit an engine is told to end. */
-  warningSeconds: number;
-  /** Options of sbatch beside those. */
-  options: readonly string[];
-}
+import {
+  FLEET_KINDS,
+  type FleetKind,
+  type FleetSettings,
+  type KubernetesSettings,
+  type PodTemplate,
+  type SlurmSettings,
+} from './fleet-settings.js';
 
 const FIELD = '--fleet';
 const ENGINES_MAX = 64;
 const CPUS_MAX = 1_024;
 const WORDS_MAX = 32;
-const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60 };
+const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60, graceSeconds: 60 };
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
 const PARTITION = /^[A-Za-z0-9][\w.-]{0,63}$/;
-const CARDS = /^(?:([A-Za-z0-9][\w.-]{0,63}):)?([1-9]\d?)$/;
+const CARDS = /^(?:([A-Za-z0-9][\w./-]{0,127}):)?([1-9]\d?)$/;
+const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** The fleet sets these of a pod and of its container. */
+const OF_POD_BY_FLEET = ['restartPolicy', 'terminationGracePeriodSeconds', 'activeDeadlineSeconds'];
+const OF_CONTAINER_BY_FLEET = ['image', 'command', 'args'];
 const CARDS_MAX = 16;
 /** An option and its value are one word, so that no word is taken for the name of a script. */
 const SBATCH_OPTION = /^--([a-z][a-z0-9-]*)(=[^\0\n\r]*)?$/;
@@ -82,7 +52,18 @@ const SET_BY_FLEET = [
 const COMMON_KEYS = [
   ...['kind', 'name', 'max_engines', 'cpus', 'idle_seconds', 'poll_seconds', 'join', 'tls_ca', 'command', 'token_file', 'logs'],
 ];
-const SLURM_KEYS = ['partitions', 'gpus', 'memory_gb', 'time_limit_minutes', 'warning_seconds', 'sbatch'];
+const CLUSTER_KEYS = ['gpus', 'memory_gb', 'time_limit_minutes'];
+const KEYS_OF: Record<FleetKind, readonly string[]> = {
+  slurm: [...CLUSTER_KEYS, 'partitions', 'warning_seconds', 'sbatch'],
+  kubernetes: [...CLUSTER_KEYS, 'image', 'namespace', 'context', 'kubeconfig', 'grace_seconds', 'pod_template'],
+  local: [],
+};
+/** Reads the values of a file: each by its key, or what stands where it is left out. */
+interface Given {
+  read: <T>(key: string, read: (pair: Pair) => T, otherwise: T) => T;
+  number: (key: string, least: number, most: number, otherwise: number) => number;
+  path: (key: string) => string | null;
+}
 
 /** @param isTls whether the server speaks TLS: its engines then need the name in its certificate. @throws EspalierError CONFIG_INVALID */
 export function readFleetFile(path: string | undefined, isTls = false): FleetSettings | null {
@@ -95,64 +76,96 @@ class FleetReader extends YamlReader {
   read(folder: string, isTls: boolean): FleetSettings {
     const pairs = new Map(this.entries(this.document.contents, 'the file'));
     const kind = this.kindOf(pairs.get('kind'));
-    const allowed = kind === 'slurm' ? [...COMMON_KEYS, ...SLURM_KEYS] : COMMON_KEYS;
+    const allowed = [...COMMON_KEYS, ...KEYS_OF[kind]];
     for (const [key, pair] of pairs) if (!allowed.includes(key)) throw this.unknown(key, pair, allowed);
-    const given = <T>(key: string, read: (pair: Pair) => T, otherwise: T): T => {
-      const pair = pairs.get(key);
-      return pair === undefined ? otherwise : read(pair);
+    const given: Given = {
+      read: (key, read, otherwise) => (pairs.has(key) ? read(pairs.get(key)!) : otherwise),
+      number: (key, least, most, otherwise) => given.read(key, (pair) => this.numberOf(pair, key, least, most), otherwise),
+      path: (key) => given.read<string | null>(key, (pair) => resolve(folder, this.textOf(pair, key, 'a path')), null),
     };
-    const number = (key: string, least: number, most: number, otherwise: number): number =>
-      given(key, (pair) => this.numberOf(pair, key, least, most), otherwise);
-    const path = (key: string): string | null =>
-      given<string | null>(key, (pair) => resolve(folder, this.textOf(pair, key, 'a path')), null);
-    const join = given<string | null>('join', (pair) => this.joinOf(pair), null);
-    if (kind === 'slurm' && join === null) throw this.missing('join', 'the address of the server, as the nodes of the cluster reach it');
+    const join = given.read<string | null>('join', (pair) => this.joinOf(pair), null);
+    if (kind !== 'local' && join === null) throw this.missing('join', 'the address of the server, as the nodes of the cluster reach it');
     if (join === null && isTls) throw this.missing('join', 'https://NAME:PORT, with a name in the certificate of the server,');
-    const tlsCa = path('tls_ca');
+    const tlsCa = given.path('tls_ca');
     if (tlsCa !== null && join?.startsWith('https://') !== true)
       throw this.wrong(pairs.get('tls_ca')!, 'tls_ca', 'goes with a join of https://');
     return {
       kind,
-      name: given('name', (pair) => this.nameOf(pair), kind),
+      name: given.read('name', (pair) => this.nameOf(pair), kind),
       maxEngines: this.neededNumber(pairs, 'max_engines', ENGINES_MAX),
       cpus: this.neededNumber(pairs, 'cpus', CPUS_MAX),
-      idleSeconds: number('idle_seconds', 1, 86_400, USUAL.idleSeconds),
-      pollSeconds: number('poll_seconds', 1, 600, USUAL.pollSeconds),
+      cards: given.read<FleetSettings['cards']>('gpus', (pair) => this.cardsOf(pair), null),
+      memoryGb: pairs.has('memory_gb') ? given.number('memory_gb', 1, 65_536, 1) : null,
+      idleSeconds: given.number('idle_seconds', 1, 86_400, USUAL.idleSeconds),
+      pollSeconds: given.number('poll_seconds', 1, 600, USUAL.pollSeconds),
       join,
       tlsCa,
-      command: given<string[] | null>('command', (pair) => this.commandOf(pair), null),
-      tokenFile: path('token_file'),
-      logs: path('logs'),
-      slurm: kind === 'local' ? null : this.slurmOf(pairs, given, number),
+      command: given.read<string[] | null>('command', (pair) => this.commandOf(pair), null),
+      tokenFile: given.path('token_file'),
+      logs: given.path('logs'),
+      slurm: kind === 'slurm' ? this.slurmOf(pairs, given) : null,
+      kubernetes: kind === 'kubernetes' ? this.kubernetesOf(pairs, given) : null,
     };
   }
 
-  private slurmOf(
-    pairs: ReadonlyMap<string, Pair>,
-    given: <T>(key: string, read: (pair: Pair) => T, otherwise: T) => T,
-    number: (key: string, least: number, most: number, otherwise: number) => number,
-  ): SlurmSettings {
-    const orNull = (key: string, most: number): number | null => (pairs.has(key) ? number(key, 1, most, 1) : null);
-    const timeLimitMinutes = orNull('time_limit_minutes', 60 * 24 * 365);
-    const warningSeconds = number('warning_seconds', 1, 3_600, USUAL.warningSeconds);
+  private slurmOf(pairs: ReadonlyMap<string, Pair>, given: Given): SlurmSettings {
+    const timeLimitMinutes = timeLimit(pairs, given);
+    const warningSeconds = given.number('warning_seconds', 1, 3_600, USUAL.warningSeconds);
     if (timeLimitMinutes !== null && warningSeconds >= timeLimitMinutes * 60) {
-      const [key, pair] = pairs.has('warning_seconds')
-        ? (['warning_seconds', pairs.get('warning_seconds')!] as const)
-        : (['time_limit_minutes', pairs.get('time_limit_minutes')!] as const);
-      throw this.wrong(
-        pair,
-        key,
-        `the warning comes ${warningSeconds} s before a limit of ${timeLimitMinutes} min: it must leave time to work`,
-      );
+      const key = pairs.has('warning_seconds') ? 'warning_seconds' : 'time_limit_minutes';
+      const why = `the warning comes ${warningSeconds} s before a limit of ${timeLimitMinutes} min: it must leave time to work`;
+      throw this.wrong(pairs.get(key)!, key, why);
     }
     return {
-      partitions: given('partitions', (pair) => this.partitionsOf(pair), [] as string[]),
-      cards: given<SlurmSettings['cards']>('gpus', (pair) => this.cardsOf(pair), null),
-      memoryGb: orNull('memory_gb', 65_536),
+      partitions: given.read('partitions', (pair) => this.partitionsOf(pair), [] as string[]),
       timeLimitMinutes,
       warningSeconds,
-      options: given('sbatch', (pair) => this.optionsOf(pair), [] as string[]),
+      options: given.read('sbatch', (pair) => this.optionsOf(pair), [] as string[]),
     };
+  }
+
+  private kubernetesOf(pairs: ReadonlyMap<string, Pair>, given: Given): KubernetesSettings {
+    const text = (key: string, what: string): string | null => given.read<string | null>(key, (pair) => this.textOf(pair, key, what), null);
+    const image = text('image', 'the name of an image');
+    if (image === null) throw this.missing('image', 'the name of an image that has this version of Espalier');
+    const namespace = text('namespace', 'a name');
+    if (namespace !== null && !NAMESPACE.test(namespace))
+      throw this.wrong(pairs.get('namespace')!, 'namespace', 'at most 63 small letters, digits and hyphens are allowed');
+    const template = given.path('pod_template');
+    return {
+      kubeconfig: given.path('kubeconfig'),
+      context: text('context', 'a name'),
+      namespace,
+      image,
+      timeLimitMinutes: timeLimit(pairs, given),
+      graceSeconds: given.number('grace_seconds', 1, 3_600, USUAL.graceSeconds),
+      podTemplate: template === null ? {} : this.podTemplateOf(template, pairs.get('pod_template')!),
+    };
+  }
+
+  /** The cluster checks the fields, and this those that the fleet sets. Numbers are read as kubectl does: 0440 is octal. */
+  private podTemplateOf(path: string, pair: Pair): PodTemplate {
+    const wrong = (what: string) => this.wrong(pair, 'pod_template', `${path}: ${what}`);
+    let template: PodTemplate | null;
+    try {
+      template = parse(textOfOptionFile(path, 'the template of a pod', FIELD), { version: '1.1' }) as PodTemplate | null;
+    } catch (error) {
+      if (error instanceof Error && error.name === 'YAMLParseError') throw wrong(error.message.split('\n')[0]!);
+      throw error;
+    }
+    const other = Object.keys(template ?? {}).find((key) => !['metadata', 'spec', 'apiVersion', 'kind'].includes(key));
+    if (!isRecord(template) || other !== undefined)
+      throw wrong(`metadata and spec of a pod are allowed${other === undefined ? '' : `, not ${other}`}`);
+    const { spec = {}, metadata = {} } = template;
+    if (!isRecord(spec) || !isRecord(metadata)) throw wrong('metadata and spec are mappings');
+    const containers: unknown = spec.containers ?? [];
+    if (!Array.isArray(containers) || containers.length > 1 || !containers.every(isRecord))
+      throw wrong('spec.containers may hold one, that of the engine: a job ends with its engine, and others would go on');
+    const [container = {}] = containers;
+    if ((container['name'] ?? 'engine') !== 'engine') throw wrong('the name of the container is engine');
+    const set = [...OF_POD_BY_FLEET.filter((key) => key in spec), ...OF_CONTAINER_BY_FLEET.filter((key) => key in container)];
+    if (set.length > 0) throw wrong(`${set[0]} is not allowed: the fleet sets it`);
+    return { metadata, spec };
   }
 
   private kindOf(pair: Pair | undefined): FleetKind {
@@ -216,7 +229,7 @@ class FleetReader extends YamlReader {
     );
   }
 
-  private cardsOf(pair: Pair): SlurmSettings['cards'] {
+  private cardsOf(pair: Pair): FleetSettings['cards'] {
     const [, type, digits] = CARDS.exec(this.textOf(pair, 'gpus', 'a number of cards')) ?? [];
     const count = Number(digits);
     if (!(count <= CARDS_MAX)) throw this.wrong(pair, 'gpus', `1 to ${CARDS_MAX} cards for each engine are allowed: N, or TYPE:N`);
@@ -239,4 +252,12 @@ class FleetReader extends YamlReader {
   private missing(key: string, what: string) {
     return this.problem(0, `${key}: ${what} is needed`);
   }
+}
+
+function timeLimit(pairs: ReadonlyMap<string, Pair>, given: Given): number | null {
+  return pairs.has('time_limit_minutes') ? given.number('time_limit_minutes', 1, 60 * 24 * 365, 1) : null;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -16,18 +16,20 @@ import { DriverLease } from '../storage/driver-lease.js';
 import { FLEET, FOLDER_ID, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { engineCommand } from './engine-command.js';
 import { decideFleet, pauseAfterFailuresMs } from './fleet-decision.js';
-import type { FleetSettings } from './fleet-file.js';
 import { FleetJobs, type FleetJob } from './fleet-jobs.js';
+import type { FleetSettings } from './fleet-settings.js';
 import { FleetToken } from './fleet-token.js';
 import { endWords, waitWords } from './fleet-words.js';
 import type { JobHost } from './job-host.js';
+import { KubernetesHost } from './kubernetes-host.js';
+import { POD_FILES } from './kubernetes-pod.js';
 import { LocalHost } from './local-host.js';
 import { QuestionEngine } from './question-engine.js';
 import { SlurmHost } from './slurm-host.js';
 
 /** The number of waiting runs may change many times a second. Looks are this far apart at least. */
 const LEAST_BETWEEN_LOOKS_MS = 1_000;
-/** As Slurm counts. */
+/** As Slurm and Kubernetes count. */
 const GB = 2 ** 30;
 
 /** For clients. */
@@ -88,15 +90,23 @@ export class Fleet implements EngineSource {
     asOwnerOnly(() => {
       for (const one of [logs, dirname(this.token!.file)]) makeFolder(one);
     });
-    const commandOf = (engine: string): string[] => engineCommand(settings, { join: joinAt, tokenFile: this.token!.file }, engine);
-    const { slurm, cpus } = settings;
-    this.host =
-      slurm === null
-        ? new LocalHost(commandOf, logs)
-        : new SlurmHost({ fleetId: this.fleetId(), specId: digest([slurm, logs, commandOf('')]), settings: slurm, cpus, logs, commandOf });
+    this.host = this.hostOf(settings, joinAt, logs);
     this.lease.onChange(() => this.wake());
     this.pool.onChange(() => this.noteEngines());
     this.loop = this.work(this.host);
+  }
+
+  private hostOf(settings: FleetSettings, join: string, logs: string): JobHost {
+    const { slurm, kubernetes, tlsCa } = settings;
+    const token = this.token!.file;
+    const inPod = { tokenFile: POD_FILES.token, tlsCa: tlsCa === null ? null : POD_FILES.authority };
+    const files = { join, ...(kubernetes === null ? { tokenFile: token, tlsCa } : inPod) };
+    const commandOf = (engine: string): string[] => engineCommand(settings, files, engine);
+    const wishes = { cpus: settings.cpus, cards: settings.cards, memoryGb: settings.memoryGb };
+    const jobs = { fleetId: this.fleetId(), specId: digest([slurm ?? kubernetes, wishes, logs, commandOf('')]), wishes, commandOf };
+    if (slurm !== null) return new SlurmHost({ ...jobs, settings: slurm, logs });
+    if (kubernetes !== null) return new KubernetesHost({ ...jobs, settings: kubernetes }, { token, authority: tlsCa });
+    return new LocalHost(commandOf, logs);
   }
 
   async stop(): Promise<void> {
@@ -134,11 +144,10 @@ export class Fleet implements EngineSource {
 
   /** Held against the memory of a job where the fleet says it. Otherwise the engine says what is missing when it is there. */
   async planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse> {
-    const { slurm, cpus } = this.settings!;
+    const { kind, cards, memoryGb, cpus } = this.settings!;
     const plan = await this.questions.ask((client) => client.planMemory(sessionOptions(run, cpus)));
-    const isKnown = slurm !== null && slurm.cards === null && slurm.memoryGb !== null;
-    if (this.settings!.kind === 'local') return plan;
-    const availableBytes = isKnown ? BigInt(slurm.memoryGb! * GB) : plan.totalBytes;
+    if (kind === 'local') return plan;
+    const availableBytes = cards === null && memoryGb !== null ? BigInt(memoryGb * GB) : plan.totalBytes;
     return { ...plan, availableBytes, hostAvailableBytes: plan.hostBytes };
   }
 

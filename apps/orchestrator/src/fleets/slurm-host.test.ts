@@ -6,11 +6,10 @@ import { join } from 'node:path';
 import { jobOf, jobScript, sbatchArguments, SlurmHost, type SlurmJobs } from './slurm-host.js';
 
 const JOBS: SlurmJobs = {
-  ...{ fleetId: 'abc', specId: 'def', cpus: 8, logs: '/a folder/50%' },
+  ...{ fleetId: 'abc', specId: 'def', logs: '/a folder/50%' },
+  wishes: { cpus: 8, cards: { type: 'a100', count: 2 }, memoryGb: 64 },
   settings: {
     partitions: ['gpu', 'low'],
-    cards: { type: 'a100', count: 2 },
-    memoryGb: 64,
     timeLimitMinutes: 60,
     warningSeconds: 90,
     options: ['--qos=low'],

@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { EspalierError, type ErrorCode } from '#protocol';
-import type { SlurmSettings } from './fleet-file.js';
+import type { FleetSettings, SlurmSettings } from './fleet-settings.js';
 import type { JobFact, JobHost, JobStage } from './job-host.js';
 
 /** A controller that does not answer makes Slurm's commands wait for longer. */
@@ -36,7 +36,7 @@ export interface SlurmJobs {
   /** A digest of all that a job is asked for with. */
   specId: string;
   settings: SlurmSettings;
-  cpus: number;
+  wishes: Pick<FleetSettings, 'cpus' | 'cards' | 'memoryGb'>;
   /** For what jobs print. */
   logs: string;
   commandOf: (engine: string) => string[];
@@ -65,8 +65,9 @@ export class SlurmHost implements JobHost {
   }
 }
 
-export function sbatchArguments({ fleetId, specId, settings, cpus, logs }: SlurmJobs, engine: string): string[] {
-  const { partitions, cards, memoryGb, timeLimitMinutes, warningSeconds, options } = settings;
+export function sbatchArguments({ fleetId, specId, settings, wishes, logs }: SlurmJobs, engine: string): string[] {
+  const { partitions, timeLimitMinutes, warningSeconds, options } = settings;
+  const { cpus, cards, memoryGb } = wishes;
   const asked: [string, string | number | null][] = [
     ['job-name', `espalier-${engine}`],
     ['comment', commentOf(fleetId, specId, engine)],

@@ -1,0 +1,77 @@
+// Reads the lists of jobs and pods of a cluster: how far the jobs of a fleet are. It is pure.
+import type { V1Job, V1Pod } from '@kubernetes/client-node';
+import type { JobFact } from './job-host.js';
+import { LABELS, SETTINGS_ANNOTATION } from './kubernetes-pod.js';
+
+const REASON_CHARACTERS_MAX = 200;
+
+/** @param specId a job that was asked for with other settings is outdated */
+export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], specId: string): JobFact[] {
+  const podsOf = new Map<string, V1Pod>();
+  for (const pod of pods) {
+    const engine = pod.metadata?.labels?.[LABELS.engine];
+    if (engine === undefined) continue;
+    const known = podsOf.get(engine);
+    if (known === undefined || createdAt(pod) > createdAt(known)) podsOf.set(engine, pod);
+  }
+  const facts = jobs.flatMap((job) => factOf(job, podsOf, specId));
+  const listed = new Set(facts.map(({ engine }) => engine));
+  // A deleted job goes at once, and its pod has the time of grace.
+  const left = [...podsOf].filter(([engine, pod]) => !listed.has(engine) && !isOver(pod));
+  return [...facts, ...left.map(([engine, pod]) => ending(engine, pod))];
+}
+
+function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1Pod>, specId: string): JobFact[] {
+  const engine = metadata?.labels?.[LABELS.engine];
+  if (engine === undefined || metadata?.name === undefined) return [];
+  const pod = pods.get(engine);
+  const fact = {
+    ...{ id: metadata.name, engine, node: pod?.spec?.nodeName ?? '' },
+    isOutdated: metadata.annotations?.[SETTINGS_ANNOTATION] !== specId,
+  };
+  const end = status?.conditions?.find(({ type, status: is }) => is === 'True' && ['Complete', 'Failed'].includes(type));
+  if (end !== undefined) return [{ ...fact, stage: 'over', state: end.type, reason: endReason(pod) || words(end.reason) }];
+  if (metadata.deletionTimestamp !== undefined) return [{ ...fact, stage: 'ending', state: 'Deleted', reason: '' }];
+  if (pod === undefined)
+    return [{ ...fact, stage: 'waiting', state: 'Pending', reason: spec?.suspend === true ? 'Suspended' : 'no pod yet' }];
+  // The job's end follows in a moment.
+  if (isOver(pod)) return [{ ...fact, stage: 'ending', state: pod.status!.phase!, reason: endReason(pod) }];
+  if (pod.status?.phase === 'Running')
+    return [{ ...fact, stage: 'running', state: 'Running', reason: pod.metadata?.deletionTimestamp === undefined ? '' : 'Terminating' }];
+  return [{ ...fact, stage: 'waiting', state: pod.status?.phase ?? 'Pending', reason: waitReason(pod) }];
+}
+
+function ending(engine: string, pod: V1Pod): JobFact {
+  const id = pod.metadata!.labels!['batch.kubernetes.io/job-name'] ?? pod.metadata!.name!;
+  return { id, engine, stage: 'ending', state: 'Terminating', reason: '', node: pod.spec?.nodeName ?? '', isOutdated: false };
+}
+
+/** Why a pod does not run: no node has room for it, or its image does not come. */
+function waitReason({ status }: V1Pod): string {
+  const scheduled = status?.conditions?.find(({ type }) => type === 'PodScheduled');
+  if (scheduled?.status === 'False') return words(scheduled.reason, scheduled.message);
+  const container = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])].find(({ state }) => state?.waiting);
+  return words(container?.state?.waiting?.reason, container?.state?.waiting?.message);
+}
+
+/** Why a pod has ended; '': as it should. */
+function endReason(pod: V1Pod | undefined): string {
+  if (pod?.status?.reason !== undefined) return words(pod.status.reason, pod.status.message);
+  const ends = [...(pod?.status?.initContainerStatuses ?? []), ...(pod?.status?.containerStatuses ?? [])];
+  const end = ends.map(({ state }) => state?.terminated).find((one) => one !== undefined && one.exitCode !== 0);
+  if (end === undefined) return '';
+  return words(end.reason === undefined || end.reason === 'Error' ? `exit code ${end.exitCode}` : end.reason, end.message);
+}
+
+function isOver({ status }: V1Pod): boolean {
+  return status?.phase === 'Succeeded' || status?.phase === 'Failed';
+}
+
+function words(reason: string | undefined, message?: string): string {
+  const all = [reason, message].filter(Boolean).join(': ').replaceAll(/\s+/g, ' ').trim();
+  return all.length > REASON_CHARACTERS_MAX ? `${all.slice(0, REASON_CHARACTERS_MAX - 3)}...` : all;
+}
+
+function createdAt({ metadata }: V1Pod): number {
+  return metadata?.creationTimestamp?.getTime() ?? 0;
+}

@@ -1,0 +1,154 @@
+// The manifests of a fleet of Kubernetes, and what the cluster's lists say. A stand-in of the API answers in
+// apps/orchestrator/test/kubernetes.test.ts.
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import * as models from '@kubernetes/client-node';
+import { parseAllDocuments } from 'yaml';
+import { jobFacts } from './kubernetes-facts.js';
+import { unknownField } from './kubernetes-fields.js';
+import { KubernetesHost } from './kubernetes-host.js';
+import { jobManifest, LABELS, secretManifest, SETTINGS_ANNOTATION, type KubernetesJobs } from './kubernetes-pod.js';
+
+const JOBS: KubernetesJobs = {
+  ...{ fleetId: 'abc', specId: 'def' },
+  wishes: { cpus: 8, cards: { type: null, count: 2 }, memoryGb: 64 },
+  settings: {
+    ...{ kubeconfig: null, context: null, namespace: null, image: 'espalier:1', timeLimitMinutes: 60, graceSeconds: 90 },
+    podTemplate: {
+      metadata: { labels: { team: 'lab' } },
+      spec: {
+        nodeSelector: { card: 'a100' },
+        volumes: [{ name: 'models', hostPath: { path: '/models' } }],
+        containers: [
+          {
+            env: [{ name: 'A', value: 'b' }],
+            resources: { limits: { 'ephemeral-storage': '9Gi' } },
+            volumeMounts: [{ name: 'models', mountPath: '/models' }],
+          },
+        ],
+      },
+    },
+  },
+  commandOf: (engine) => ['espalier', 'engine', '--name', engine],
+};
+
+describe('the manifest of a job', () => {
+  const job = jobManifest(JOBS, 'k-1');
+  const pod = job.spec!.template;
+
+  it('asks for what the fleet says, and bears its mark', () => {
+    expect(job.metadata).toMatchObject({
+      name: 'espalier-k-1',
+      labels: { [LABELS.fleet]: 'abc' },
+      annotations: { [SETTINGS_ANNOTATION]: 'def' },
+    });
+    expect(job.spec).toMatchObject({ backoffLimit: 0, activeDeadlineSeconds: 3_600 });
+    expect(pod.spec).toMatchObject({ restartPolicy: 'Never', terminationGracePeriodSeconds: 90, automountServiceAccountToken: false });
+    const resources = { cpu: '8', memory: '64Gi', 'nvidia.com/gpu': '2' };
+    expect(pod.spec!.containers[0]!.resources).toEqual({ requests: resources, limits: { ...resources, 'ephemeral-storage': '9Gi' } });
+  });
+
+  it('has what the template of the user has, beside what the fleet sets', () => {
+    expect(pod.metadata!.labels).toMatchObject({ team: 'lab', [LABELS.engine]: 'k-1' });
+    expect(pod.spec!.nodeSelector).toEqual({ card: 'a100' });
+    expect(pod.spec!.volumes!.map(({ name }) => name)).toEqual(['models', 'espalier-token']);
+    expect(pod.spec!.containers).toHaveLength(1);
+    expect(pod.spec!.containers[0]).toMatchObject({ name: 'engine', image: 'espalier:1', env: [{ name: 'A', value: 'b' }] });
+    expect(pod.spec!.containers[0]!.volumeMounts!.map(({ mountPath }) => mountPath)).toEqual(['/models', '/etc/espalier']);
+  });
+
+  it("has the fields of Kubernetes' own types and no others", () => {
+    expect(unknownField(job, 'V1Job', models)).toBeNull();
+    expect(unknownField(secretManifest('abc', { token: 'x' }), 'V1Secret', models)).toBeNull();
+  });
+
+  it.each([
+    [{ nodeSelctor: {} }, 'spec.template.spec.nodeSelctor'],
+    [{ tolerations: [{ key: 'a' }, { kee: 'b' }] }, 'spec.template.spec.tolerations.1.kee'],
+  ])('a field that Kubernetes has not is found: %j', (spec, path) => {
+    const settings = { ...JOBS.settings, podTemplate: { spec } };
+    expect(unknownField(jobManifest({ ...JOBS, settings }, 'k-1'), 'V1Job', models)).toBe(path);
+  });
+});
+
+const DEPLOY = fileURLToPath(new URL('../../../../../deploy/kubernetes/', import.meta.url));
+it.each(['access.yaml', 'server.yaml'])("deploy/kubernetes/%s has the fields of Kubernetes' own types", (file) => {
+  const manifests = parseAllDocuments(readFileSync(DEPLOY + file, 'utf8')).map((document) => document.toJS() as { kind: string });
+  expect(manifests.length).toBeGreaterThan(1);
+  for (const manifest of manifests) {
+    expect(models).toHaveProperty(`V1${manifest.kind}`);
+    expect([manifest.kind, unknownField(manifest, `V1${manifest.kind}`, models)]).toEqual([manifest.kind, null]);
+  }
+});
+
+describe('the lists of a cluster', () => {
+  const job = (status: object = {}, more: object = {}): models.V1Job => ({
+    metadata: { name: 'espalier-k-1', labels: { [LABELS.engine]: 'k-1' }, annotations: { [SETTINGS_ANNOTATION]: 'def' }, ...more },
+    status,
+  });
+  const pod = (status: object, more: object = {}): models.V1Pod => ({
+    metadata: { name: 'espalier-k-1-x', labels: { [LABELS.engine]: 'k-1' }, ...more },
+    spec: { nodeName: 'n1', containers: [] },
+    status,
+  });
+  const ended = (state: object): object => ({ phase: 'Failed', containerStatuses: [{ state: { terminated: state } }] });
+  const unschedulable = { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/3 nodes are available' };
+
+  it.each<[string, models.V1Job[], models.V1Pod[], object]>([
+    ['no pod yet', [job()], [], { stage: 'waiting', reason: 'no pod yet', node: '' }],
+    ['no room', [job()], [pod({ phase: 'Pending', conditions: [unschedulable] })], { reason: 'Unschedulable: 0/3 nodes are available' }],
+    [
+      'no image',
+      [job()],
+      [pod({ phase: 'Pending', containerStatuses: [{ state: { waiting: { reason: 'ImagePullBackOff', message: 'Back-off' } } }] })],
+      { stage: 'waiting', reason: 'ImagePullBackOff: Back-off' },
+    ],
+    ['it runs', [job()], [pod({ phase: 'Running' })], { stage: 'running', reason: '', node: 'n1' }],
+    [
+      'it is told to end',
+      [job()],
+      [pod({ phase: 'Running' }, { deletionTimestamp: new Date() })],
+      { stage: 'running', reason: 'Terminating' },
+    ],
+    ['its pod has ended', [job()], [pod({ phase: 'Succeeded' })], { stage: 'ending' }],
+    [
+      'done',
+      [job({ conditions: [{ type: 'Complete', status: 'True' }] })],
+      [pod({ phase: 'Succeeded' })],
+      { stage: 'over', state: 'Complete', reason: '' },
+    ],
+    [
+      'failed',
+      [job({ conditions: [{ type: 'Failed', status: 'True', reason: 'BackoffLimitExceeded' }] })],
+      [pod(ended({ exitCode: 2, reason: 'Error' }))],
+      { stage: 'over', state: 'Failed', reason: 'exit code 2' },
+    ],
+    [
+      'out of memory',
+      [job({ conditions: [{ type: 'Failed', status: 'True' }] })],
+      [pod(ended({ exitCode: 137, reason: 'OOMKilled' }))],
+      { reason: 'OOMKilled' },
+    ],
+    [
+      'its time is over',
+      [job({ conditions: [{ type: 'Failed', status: 'True', reason: 'DeadlineExceeded' }] })],
+      [],
+      { stage: 'over', reason: 'DeadlineExceeded' },
+    ],
+    ['of other settings', [job({}, { annotations: {} })], [], { isOutdated: true }],
+    ['a deleted job, and its pod', [], [pod({ phase: 'Running' })], { stage: 'ending', state: 'Terminating' }],
+  ])('%s', (_, jobs, pods, fact) => {
+    expect(jobFacts(jobs, pods, 'def')).toEqual([expect.objectContaining({ engine: 'k-1', ...fact })]);
+  });
+
+  it('a pod of an earlier time does not count beside a later one', () => {
+    const earlier = pod(ended({ exitCode: 1 }), { creationTimestamp: new Date(1) });
+    const later = pod({ phase: 'Running' }, { creationTimestamp: new Date(2) });
+    expect(jobFacts([job()], [later, earlier], 'def')).toEqual([expect.objectContaining({ stage: 'running' })]);
+  });
+});
+
+it('a configuration that is not there is said', async () => {
+  const host = new KubernetesHost({ ...JOBS, settings: { ...JOBS.settings, kubeconfig: '/not/here' } }, { token: 'x', authority: null });
+  await expect(host.look()).rejects.toMatchObject({ code: 'FLEET_UNREACHABLE', message: expect.stringContaining('/not/here') as string });
+});

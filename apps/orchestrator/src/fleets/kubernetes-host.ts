@@ -1,0 +1,182 @@
+// A fleet of a Kubernetes cluster, by its API: each engine is a Job with one pod. A job has the fleet's id as a label. So a server finds
+// its jobs again and touches no other.
+import { readFileSync } from 'node:fs';
+import type { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import { EspalierError, type ErrorCode } from '#protocol';
+import type { JobFact, JobHost } from './job-host.js';
+import { jobFacts } from './kubernetes-facts.js';
+import { unknownField, type Models } from './kubernetes-fields.js';
+import { jobManifest, jobName, LABELS, secretManifest, secretName, type KubernetesJobs } from './kubernetes-pod.js';
+
+const CALL_TIMEOUT_MS = 20_000;
+/** A fleet has far fewer jobs, those included that have ended and are kept for a while. */
+const LISTED_MAX = 1_000;
+const MESSAGE_CHARACTERS_MAX = 500;
+const FILE_BYTES_MAX = 1 << 20;
+
+interface Cluster {
+  batch: BatchV1Api;
+  core: CoreV1Api;
+  namespace: string;
+  models: Models;
+}
+
+export interface SecretFiles {
+  token: string;
+  /** null: the engines know the authority of the server's certificate. */
+  authority: string | null;
+}
+
+export class KubernetesHost implements JobHost {
+  private connected: Cluster | null = null;
+  /** The files that this process has put into the cluster's Secret. */
+  private secretText = '';
+
+  /** @param files paths of the files that the pods get as a Secret */
+  constructor(
+    private readonly jobs: KubernetesJobs,
+    private readonly files: SecretFiles,
+  ) {}
+
+  look(): Promise<JobFact[]> {
+    return this.asked('FLEET_UNREACHABLE', async ({ batch, core, namespace }) => {
+      const which = { namespace, labelSelector: `${LABELS.fleet}=${this.jobs.fleetId}`, limit: LISTED_MAX };
+      // Pods first: a job that is made in between has none yet, and a pod without its job would be taken for one that ends.
+      const pods = await core.listNamespacedPod(which);
+      const jobs = await batch.listNamespacedJob(which);
+      return jobFacts(jobs.items, pods.items, this.jobs.specId);
+    });
+  }
+
+  submit(engine: string): Promise<string> {
+    return this.asked('FLEET_JOB_REFUSED', async (cluster) => {
+      const body = jobManifest(this.jobs, engine);
+      const unknown = unknownField(body, 'V1Job', cluster.models);
+      if (unknown !== null) throw new EspalierError('FLEET_JOB_REFUSED', `pod_template: ${unknown} is no field of Kubernetes`);
+      await this.giveSecret(cluster);
+      await cluster.batch.createNamespacedJob({ namespace: cluster.namespace, body });
+      return jobName(engine);
+    });
+  }
+
+  async cancel(ids: readonly string[]): Promise<void> {
+    await this.asked('FLEET_UNREACHABLE', async ({ batch, namespace }) => {
+      for (const name of ids) {
+        try {
+          // Its pod is told to end, and has the time of grace.
+          await batch.deleteNamespacedJob({ namespace, name, propagationPolicy: 'Background' });
+        } catch (error) {
+          if (statusOf(error) !== 404) throw error;
+        }
+      }
+    });
+  }
+
+  logOf({ id }: Pick<JobFact, 'id'>): string {
+    return `kubectl logs job/${id}`;
+  }
+
+  private async giveSecret({ core, namespace }: Cluster): Promise<void> {
+    const files = { token: readFileSync(this.files.token, 'utf8').trim(), ...this.authority() };
+    const text = JSON.stringify(files);
+    if (text === this.secretText) return;
+    const body = secretManifest(this.jobs.fleetId, files);
+    try {
+      await core.createNamespacedSecret({ namespace, body });
+    } catch (error) {
+      if (statusOf(error) !== 409) throw error;
+      await core.replaceNamespacedSecret({ namespace, name: secretName(this.jobs.fleetId), body });
+    }
+    this.secretText = text;
+  }
+
+  private authority(): { 'authority.pem'?: string } {
+    if (this.files.authority === null) return {};
+    const text = readFileSync(this.files.authority, 'utf8');
+    if (text.length > FILE_BYTES_MAX) throw new Error(`${this.files.authority} is too large for a certificate`);
+    return { 'authority.pem': text };
+  }
+
+  /** @param code of a request that the cluster refuses */
+  private async asked<T>(code: ErrorCode, ask: (cluster: Cluster) => Promise<T>): Promise<T> {
+    try {
+      this.connected ??= await connect(this.jobs);
+      return await ask(this.connected);
+    } catch (error) {
+      if (error instanceof EspalierError) throw error;
+      const isOut = isUnreachable(error);
+      // The next call reads the configuration again: its user may have mended it.
+      if (isOut) this.connected = null;
+      throw new EspalierError(isOut ? 'FLEET_UNREACHABLE' : code, `Kubernetes: ${messageOf(error)}`, { cause: error });
+    }
+  }
+}
+
+/** The library is large, so only a fleet of this kind loads it. */
+async function connect({ settings }: KubernetesJobs): Promise<Cluster> {
+  const models = await import('@kubernetes/client-node');
+  const { BatchV1Api: Batch, CoreV1Api: Core, createConfiguration, ServerConfiguration } = models;
+  const config = new models.KubeConfig();
+  if (settings.kubeconfig === null) config.loadFromDefault();
+  else config.loadFromFile(settings.kubeconfig);
+  if (settings.context !== null) {
+    const known = config.getContexts().map(({ name }) => name);
+    if (!known.includes(settings.context))
+      throw new Error(`the configuration has no context ${settings.context}; it has ${known.join(', ') || 'none'}`);
+    config.setCurrentContext(settings.context);
+  }
+  const cluster = config.getCurrentCluster();
+  if (cluster === null || (settings.kubeconfig === null && isMadeUp(config)))
+    throw new Error('no cluster is known here: name a kubeconfig in the file of the fleet, or set KUBECONFIG');
+  const configuration = createConfiguration({
+    baseServer: new ServerConfiguration(cluster.server, {}),
+    authMethods: { default: config },
+    promiseMiddleware: [
+      {
+        pre: (request) => {
+          request.setSignal(AbortSignal.timeout(CALL_TIMEOUT_MS));
+          return Promise.resolve(request);
+        },
+        post: (response) => Promise.resolve(response),
+      },
+    ],
+  });
+  const namespace = settings.namespace ?? config.getContextObject(config.getCurrentContext())?.namespace ?? 'default';
+  return { batch: new Batch(configuration), core: new Core(configuration), namespace, models };
+}
+
+/** The library answers http://localhost:8080 where it finds no configuration. */
+function isMadeUp(config: KubeConfig): boolean {
+  return config.getCurrentContext() === 'loaded-context' && config.getCurrentCluster()?.server === 'http://localhost:8080';
+}
+
+/** undefined: the cluster did not answer. */
+function statusOf(error: unknown): number | undefined {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'number' ? code : undefined;
+}
+
+/** Without an answer, or with one that another time may be different. */
+function isUnreachable(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === undefined || status === 401 || status === 429 || status >= 500;
+}
+
+/** The cluster's own words where it has any. The library's have the headers of the answer too. */
+function messageOf(error: unknown): string {
+  const { name, body, message } = error as Error & { body?: unknown };
+  if (name === 'AbortError' || name === 'TimeoutError') return `no answer within ${CALL_TIMEOUT_MS / 1_000} s`;
+  const status = statusOf(error);
+  if (status === undefined) return message.slice(0, MESSAGE_CHARACTERS_MAX);
+  return `${saidIn(body) || 'refused without a word'} (HTTP ${status})`.slice(0, MESSAGE_CHARACTERS_MAX);
+}
+
+function saidIn(body: unknown): string {
+  try {
+    const said: unknown = typeof body === 'string' ? JSON.parse(body) : body;
+    const { message } = said as { message?: unknown };
+    return typeof message === 'string' ? message : '';
+  } catch {
+    return String(body).trim();
+  }
+}

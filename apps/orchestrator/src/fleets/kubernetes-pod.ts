@@ -1,0 +1,104 @@
+// The manifests of a fleet of a Kubernetes cluster: a Job for each engine, and the Secret that its pod reads the token from.
+import type { V1Job, V1PodSpec, V1PodTemplateSpec, V1Secret } from '@kubernetes/client-node';
+import type { FleetSettings, KubernetesSettings, PodTemplate } from './fleet-settings.js';
+
+/** Where the pods find the files of the Secret. */
+export const POD_FILES = { folder: '/etc/espalier', token: '/etc/espalier/token', authority: '/etc/espalier/authority.pem' };
+/** A job of ours has these labels, and its pod has them too. */
+export const LABELS = { fleet: 'espalier/fleet', engine: 'espalier/engine' };
+/** The digest of all that a job was asked for with. */
+export const SETTINGS_ANNOTATION = 'espalier/settings';
+/** The cluster removes a job so long after its end. */
+const KEPT_SECONDS = 3_600;
+const SECRET_VOLUME = 'espalier-token';
+
+export interface KubernetesJobs {
+  /** This fleet of this data folder has it, and no other. */
+  fleetId: string;
+  /** A digest of all that a job is asked for with. */
+  specId: string;
+  settings: KubernetesSettings;
+  wishes: Pick<FleetSettings, 'cpus' | 'cards' | 'memoryGb'>;
+  commandOf: (engine: string) => string[];
+}
+
+interface Resources {
+  requests?: Record<string, string>;
+  limits?: Record<string, string>;
+}
+
+export const jobName = (engine: string): string => `espalier-${engine}`;
+export const secretName = (fleetId: string): string => `espalier-fleet-${fleetId}`;
+
+export function jobManifest(jobs: KubernetesJobs, engine: string): V1Job {
+  const { fleetId, specId, settings } = jobs;
+  const labels = labelsOf(fleetId, engine);
+  return {
+    apiVersion: 'batch/v1',
+    kind: 'Job',
+    metadata: { name: jobName(engine), labels, annotations: { [SETTINGS_ANNOTATION]: specId } },
+    spec: {
+      // A pod that the cluster starts again would be an engine that no run asked for.
+      backoffLimit: 0,
+      completions: 1,
+      parallelism: 1,
+      podReplacementPolicy: 'Failed',
+      ttlSecondsAfterFinished: KEPT_SECONDS,
+      ...(settings.timeLimitMinutes === null ? {} : { activeDeadlineSeconds: settings.timeLimitMinutes * 60 }),
+      template: podOf(jobs, engine, labels),
+    },
+  };
+}
+
+export function secretManifest(fleetId: string, files: Record<string, string>): V1Secret {
+  const labels = { 'app.kubernetes.io/managed-by': 'espalier', [LABELS.fleet]: fleetId };
+  return { apiVersion: 'v1', kind: 'Secret', metadata: { name: secretName(fleetId), labels }, type: 'Opaque', stringData: files };
+}
+
+function podOf(
+  { fleetId, settings, wishes, commandOf }: KubernetesJobs,
+  engine: string,
+  labels: Record<string, string>,
+): V1PodTemplateSpec {
+  const { metadata = {}, spec = {} }: PodTemplate = settings.podTemplate;
+  const [container = {}] = spec.containers ?? [];
+  const mounts = (container['volumeMounts'] as object[] | undefined) ?? [];
+  const pod = {
+    // The pod of an engine has no business with the cluster, unless its template says so.
+    automountServiceAccountToken: false,
+    ...spec,
+    restartPolicy: 'Never',
+    terminationGracePeriodSeconds: settings.graceSeconds,
+    volumes: [...(spec.volumes ?? []), { name: SECRET_VOLUME, secret: { secretName: secretName(fleetId), defaultMode: 0o440 } }],
+    containers: [
+      {
+        ...container,
+        name: 'engine',
+        image: settings.image,
+        command: commandOf(engine),
+        resources: resourcesOf(wishes, container['resources'] as Resources | undefined),
+        volumeMounts: [...mounts, { name: SECRET_VOLUME, mountPath: POD_FILES.folder, readOnly: true }],
+      },
+    ],
+  };
+  return { metadata: { ...metadata, labels: { ...metadata.labels, ...labels } }, spec: pod as unknown as V1PodSpec };
+}
+
+/** Requests are the limits, so that no other pod takes processors or memory of a training that has begun. */
+function resourcesOf({ cpus, cards, memoryGb }: KubernetesJobs['wishes'], given: Resources | undefined): Resources {
+  const own = {
+    cpu: String(cpus),
+    ...(memoryGb === null ? {} : { memory: `${memoryGb}Gi` }),
+    ...(cards === null ? {} : { [cards.type ?? 'nvidia.com/gpu']: String(cards.count) }),
+  };
+  return { ...given, requests: { ...given?.requests, ...own }, limits: { ...given?.limits, ...own } };
+}
+
+function labelsOf(fleetId: string, engine: string): Record<string, string> {
+  return {
+    'app.kubernetes.io/name': 'espalier-engine',
+    'app.kubernetes.io/managed-by': 'espalier',
+    [LABELS.fleet]: fleetId,
+    [LABELS.engine]: engine,
+  };
+}
