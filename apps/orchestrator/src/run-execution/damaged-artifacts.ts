@@ -1,11 +1,11 @@
 // The recovery of a run whose artifact is missing or damaged. Nothing is lost while the sources of the artifact are there: a state is
 // trained again from a whole one before it, tokens are made again from their text, and both have the same bits.
-import type { ArtifactStore } from '#artifact-store';
+import type { ArtifactCondition, ArtifactStore } from '#artifact-store';
 import { EspalierError, toEspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { statesToFallBackTo } from '../pruning-run/aggregate/starting-points.js';
-import type { AttemptParts } from './attempt-parts.js';
 import { tokenShards } from '../pruning-run/record/training-tokens.js';
+import type { AttemptParts } from './attempt-parts.js';
 
 const DAMAGE = new Set(['ARTIFACT_MISSING', 'ARTIFACT_CORRUPT', 'STATE_CORRUPT']);
 
@@ -44,12 +44,16 @@ export async function withTokens<T>(
   try {
     return await use();
   } catch (error) {
-    const damage = damageOrThrow(error);
+    const found = damageOrThrow(error);
     const shards = part === 'train' ? tokenShards(run.data).map((shard) => shard.digest) : [run.data.validationDigest!];
-    const damaged: string[] = [];
-    for (const digest of new Set(shards)) if ((await artifacts.verify(digest)) !== 'ok') damaged.push(digest);
+    const conditions = new Map<string, ArtifactCondition>();
+    for (const digest of new Set(shards)) conditions.set(digest, await artifacts.verify(digest));
+    const damaged = [...conditions.keys()].filter((digest) => conditions.get(digest) !== 'ok');
     if (damaged.length === 0) throw error; // something else is damaged
-    log.error({ runId: run.runId, code: damage.code, damaged }, `the ${part} tokens are damaged; making them again from their text`);
+    // An engine that reads a file of tokens itself says only that it can't.
+    const code = conditions.get(damaged[0]!) === 'missing' ? 'ARTIFACT_MISSING' : 'ARTIFACT_CORRUPT';
+    const damage = new EspalierError(code, found.message, { cause: found });
+    log.error({ runId: run.runId, code, damaged }, `the ${part} tokens are damaged; making them again from their text`);
     await modelAndData.remakeTokens(run, part, { damage, damaged }, shutdown);
     return await use();
   }
