@@ -161,7 +161,9 @@ describe('a fleet of Kubernetes', () => {
   });
 
   it.each([
-    ['[]', /metadata and spec of a pod are allowed/],
+    ['[]', /the file holds no metadata and spec of a pod/],
+    ['', /the file holds no metadata and spec of a pod/],
+    ['PK3 zip', /the file holds no metadata and spec of a pod/],
     ['status: {}', /metadata and spec of a pod are allowed, not status/],
     ['spec: [', /pod\.yaml: .*/],
     ['spec: {restartPolicy: Always}', /restartPolicy is not allowed: the fleet sets it/],

@@ -153,9 +153,9 @@ class FleetReader extends YamlReader {
       if (error instanceof Error && error.name === 'YAMLParseError') throw wrong(error.message.split('\n')[0]!);
       throw error;
     }
-    const other = Object.keys(template ?? {}).find((key) => !['metadata', 'spec', 'apiVersion', 'kind'].includes(key));
-    if (!isRecord(template) || other !== undefined)
-      throw wrong(`metadata and spec of a pod are allowed${other === undefined ? '' : `, not ${other}`}`);
+    if (!isRecord(template)) throw wrong('the file holds no metadata and spec of a pod: lines of "key: value" are needed');
+    const other = Object.keys(template).find((key) => !['metadata', 'spec', 'apiVersion', 'kind'].includes(key));
+    if (other !== undefined) throw wrong(`metadata and spec of a pod are allowed, not ${other}`);
     const { spec = {}, metadata = {} } = template;
     if (!isRecord(spec) || !isRecord(metadata)) throw wrong('metadata and spec are mappings');
     const containers: unknown = spec.containers ?? [];

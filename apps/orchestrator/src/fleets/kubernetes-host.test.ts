@@ -81,6 +81,15 @@ it.each(['access.yaml', 'server.yaml'])("deploy/kubernetes/%s has the fields of 
   }
 });
 
+it('the data folder of deploy/kubernetes is below its volume, whose own folder is of root: the server could not close it to others', () => {
+  const manifests = parseAllDocuments(readFileSync(`${DEPLOY}server.yaml`, 'utf8')).map(
+    (document) => document.toJS() as models.V1StatefulSet,
+  );
+  const { command, volumeMounts } = manifests.find(({ kind }) => kind === 'StatefulSet')!.spec!.template.spec!.containers[0]!;
+  const volume = volumeMounts!.find(({ name }) => name === 'data')!.mountPath;
+  expect(command!.find((word) => word.startsWith('--data-folder='))).toMatch(new RegExp(`^--data-folder=${volume}/[a-z]+$`));
+});
+
 describe('the lists of a cluster', () => {
   const job = (status: object = {}, more: object = {}): models.V1Job => ({
     metadata: { name: 'espalier-k-1', labels: { [LABELS.engine]: 'k-1' }, annotations: { [SETTINGS_ANNOTATION]: 'def' }, ...more },
