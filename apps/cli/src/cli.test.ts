@@ -617,6 +617,17 @@ describe('a launch that is being prepared', () => {
     expect(result.stdout).toMatch(/^launched abcdefghij23/);
   });
 
+  test('that waits says for what; one that waits for a user ends the command', async () => {
+    const wait = v1.Wait.fromPartial({ code: 'ARTIFACT_STORE_FULL', message: 'no room is left' });
+    const cause = { code: 'MODEL_CACHE_FULL', message: '5 MiB are missing', command: 'espalier resume abcdefghij23' };
+    const paused = testRun({ status: v1.RunStatus.RUN_STATUS_PAUSED, waitingFor: v1.Wait.fromPartial(cause), step: 0n });
+    const server = await serveWith({ ...preparing, waitingFor: wait }, { ...preparing, waitingFor: wait }, paused);
+    const result = await espalier(server, ...launch);
+    expect(result.exitCode).toBe(1);
+    expect(result.stderr.match(/the run waits for ARTIFACT_STORE_FULL: no room is left; it goes on by itself/g)).toHaveLength(1);
+    expect(result.stderr).toMatch(/MODEL_CACHE_FULL: 5 MiB are missing[^]*go on with: espalier resume abcdefghij23/);
+  });
+
   test('has failed by the time the launch is answered, where little is read', async () => {
     const failure = { code: 'TOKENIZER_INVALID', message: 'no JSON', field: 'model_path' };
     const failed = testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure });

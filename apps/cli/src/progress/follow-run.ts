@@ -25,7 +25,7 @@ export function hasEnded(run: v1.Run | undefined): boolean {
 }
 
 /** Whether the run stands still until a user has mended the cause. */
-function waitsForUser(run: v1.Run | undefined): boolean {
+export function waitsForUser(run: v1.Run | undefined): run is v1.Run & { waitingFor: v1.Wait } {
   return run?.waitingFor !== undefined && run.waitingFor.command !== '';
 }
 

@@ -34,10 +34,10 @@ test('without weights, or with that of a single path, there is one source', () =
 test.each([
   ['a weight too few', PATHS, [1, 1], 'data.train_weights', /2 weights for 3 paths/],
   ['zero', PATHS, [1, 0, 1], 'data.train_weights[1]', /every path has a weight, or none/],
-  ['negative', PATHS, [1, 1, -2], 'data.train_weights[2]', /above 0 and at most 1000000000, is -2/],
+  ['negative', PATHS, [1, 1, -2], 'data.train_weights[2]', /the weight of \/c must be above 0 and at most 1000000000, is -2/],
   ['no number', PATHS, [NaN, 1, 1], 'data.train_weights[0]', /is NaN/],
   ['endless', PATHS, [Infinity, 1, 1], 'data.train_weights[0]', /is Infinity/],
-  ['too small beside the others', PATHS, [1, 1, 1e-7], 'data.train_weights[2]', /less than a millionth/],
+  ['too small beside the others', PATHS, [1, 1, 1e-7], 'data.train_weights[2]', /the weight of \/c is less than a millionth/],
   ['a path twice', ['/a', '/b', '/a'], [1, 1, 1], 'data.more_train_paths[1]', /\/a is named twice/],
   ['too many', Array.from({ length: 65 }, (_, i) => `/${i}`), Array<number>(65).fill(1), 'data.train_weights', /at most 64 sources/],
 ])('%s is refused by name', (_, paths, weights, field, message) => {

@@ -26,13 +26,15 @@ function violationsOf(paths: readonly string[], weights: readonly number[]): Fie
   const bad = weights.flatMap((weight, index) => {
     if (weight > 0 && weight <= WEIGHT_MAX) return [];
     const hint = weight === 0 ? '; either every path has a weight, or none has one' : '';
-    return [wrong(`${FIELD}[${index}]`, `must be above 0 and at most ${WEIGHT_MAX}, is ${weight}${hint}`)];
+    return [wrong(`${FIELD}[${index}]`, `the weight of ${paths[index]} must be above 0 and at most ${WEIGHT_MAX}, is ${weight}${hint}`)];
   });
   if (bad.length > 0) return bad;
   const twice = paths.findIndex((path, index) => paths.indexOf(path) < index);
   if (twice >= 0) return [wrong(`data.more_train_paths[${twice - 1}]`, `${paths[twice]} is named twice; one weight says its share`)];
   return partsOf(weights).flatMap((part, index) =>
-    part > 0 ? [] : [wrong(`${FIELD}[${index}]`, `is less than a millionth of all weights together: ${weights[index]}`)],
+    part > 0
+      ? []
+      : [wrong(`${FIELD}[${index}]`, `the weight of ${paths[index]} is less than a millionth of all weights together: ${weights[index]}`)],
   );
 }
 

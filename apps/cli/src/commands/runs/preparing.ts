@@ -2,9 +2,9 @@
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
-import { followRun } from '../../progress/follow-run.js';
+import { followRun, waitsForUser } from '../../progress/follow-run.js';
 import { LiveLine } from '../../progress/live-line.js';
-import { runLine } from '../../progress/run-line.js';
+import { runLine, waitWords } from '../../progress/run-line.js';
 
 /**
  * Shows the progress of the preparation, and returns the prepared run. Ctrl-C leaves the run alone.
@@ -12,6 +12,12 @@ import { runLine } from '../../progress/run-line.js';
  */
 export async function untilPrepared(context: Context, launched: v1.Run): Promise<v1.Run> {
   const run = launched.preparation === undefined ? launched : await followed(context, launched);
+  if (waitsForUser(run)) {
+    // Without these words a launch that stands still would look like one that trains.
+    const { code, message, command } = run.waitingFor;
+    const hint = `run ${run.runId} does not train yet; when the cause is mended, go on with: ${command}`;
+    throw new CliError(code, message, { exitCode: ExitCode.failed, hint });
+  }
   if (run.status !== v1.RunStatus.RUN_STATUS_FAILED || run.failure === undefined) return run;
   const { code, message, field } = run.failure;
   // The run exists and has failed, so the exit code is not that of a mistake in the command line.
@@ -29,11 +35,15 @@ async function followed(context: Context, launched: v1.Run): Promise<v1.Run> {
   const { runId } = launched;
   const live = new LiveLine(output.terminal);
   let run = launched;
+  let told = '';
   try {
     for await (const item of followRun({ runId, findServer: () => context.findServer(), signal })) {
       if (item.kind !== 'update') continue;
       run = item.update.run ?? run;
-      if (run.preparation === undefined) break;
+      if (run.preparation === undefined || waitsForUser(run)) break;
+      const { code = '' } = run.waitingFor ?? {};
+      if (code !== told && run.waitingFor !== undefined) live.note(`the run waits for ${waitWords(run.waitingFor)}`);
+      told = code;
       live.update(runLine({ run, latest: undefined }, output.terminal, output.terminal.columns - 1));
     }
   } catch (error) {
