@@ -8,7 +8,7 @@ export type { Peer } from './judge.js';
 export { peerUid, type ConnectionEnds } from './peer-uid.js';
 export { OnceASecond } from './once-a-second.js';
 export { newAuthority, signedBy, type CertificateWish, type Signed } from './certificates.js';
-export { readCertificate, readTlsPair, type TlsPair } from './tls-files.js';
+export { readCertificate, readCertificatesOnly, readTlsPair, type TlsPair } from './tls-files.js';
 export { TlsIdentity, type TlsFiles } from './tls-identity.js';
 export { addressProblem } from './engine-address.js';
 export { serverUids } from './server-uid.js';

@@ -30,6 +30,15 @@ export function readCertificatePem(file: string): Buffer {
   return readPem(file, 'certificate', (pem) => new X509Certificate(pem)).pem;
 }
 
+/** For a file that is handed on: its certificates, without a key or other text beside them. @throws Error that names the file */
+export function readCertificatesOnly(file: string): string {
+  const certificates = readCertificatePem(file)
+    .toString('latin1')
+    .match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g);
+  if (certificates === null) throw new Error(`${file} holds no certificate in PEM`);
+  return `${certificates.join('\n')}\n`;
+}
+
 function readPem<T>(file: string, what: string, parse: (pem: Buffer) => T, read = readUserFileSync): { pem: Buffer; value: T } {
   try {
     const pem = read(file, PEM_BYTES_MAX);

@@ -2,6 +2,7 @@
 // its jobs again and touches no other.
 import { readFileSync } from 'node:fs';
 import type { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import { readCertificatesOnly } from '#local-access';
 import { EspalierError, type ErrorCode } from '#protocol';
 import type { JobFact, JobHost } from './job-host.js';
 import { jobFacts } from './kubernetes-facts.js';
@@ -12,7 +13,6 @@ const CALL_TIMEOUT_MS = 20_000;
 /** A fleet has far fewer jobs, those included that have ended and are kept for a while. */
 const LISTED_MAX = 1_000;
 const MESSAGE_CHARACTERS_MAX = 500;
-const FILE_BYTES_MAX = 1 << 20;
 
 interface Cluster {
   batch: BatchV1Api;
@@ -77,7 +77,11 @@ export class KubernetesHost implements JobHost {
   }
 
   private async giveSecret({ core, namespace }: Cluster): Promise<void> {
-    const files = { token: readFileSync(this.files.token, 'utf8').trim(), ...this.authority() };
+    const { token, authority } = this.files;
+    const files = {
+      token: readFileSync(token, 'utf8').trim(),
+      ...(authority === null ? {} : { 'authority.pem': readCertificatesOnly(authority) }),
+    };
     const text = JSON.stringify(files);
     if (text === this.secretText) return;
     const body = secretManifest(this.jobs.fleetId, files);
@@ -88,13 +92,6 @@ export class KubernetesHost implements JobHost {
       await core.replaceNamespacedSecret({ namespace, name: secretName(this.jobs.fleetId), body });
     }
     this.secretText = text;
-  }
-
-  private authority(): { 'authority.pem'?: string } {
-    if (this.files.authority === null) return {};
-    const text = readFileSync(this.files.authority, 'utf8');
-    if (text.length > FILE_BYTES_MAX) throw new Error(`${this.files.authority} is too large for a certificate`);
-    return { 'authority.pem': text };
   }
 
   /** @param code of a request that the cluster refuses */
