@@ -621,7 +621,7 @@ describe('a launch that is being prepared', () => {
     const wait = v1.Wait.fromPartial({ code: 'ARTIFACT_STORE_FULL', message: 'no room is left' });
     const cause = { code: 'MODEL_CACHE_FULL', message: '5 MiB are missing', command: 'espalier resume abcdefghij23' };
     const paused = testRun({ status: v1.RunStatus.RUN_STATUS_PAUSED, waitingFor: v1.Wait.fromPartial(cause), step: 0n });
-    const server = await serveWith({ ...preparing, waitingFor: wait }, { ...preparing, waitingFor: wait }, paused);
+    const server = await serveWith({ ...preparing, waitingFor: wait }, preparing, { ...preparing, waitingFor: wait }, paused);
     const result = await espalier(server, ...launch);
     expect(result.exitCode).toBe(1);
     expect(result.stderr.match(/the run waits for ARTIFACT_STORE_FULL: no room is left; it goes on by itself/g)).toHaveLength(1);

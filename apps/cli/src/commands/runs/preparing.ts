@@ -41,9 +41,11 @@ async function followed(context: Context, launched: v1.Run): Promise<v1.Run> {
       if (item.kind !== 'update') continue;
       run = item.update.run ?? run;
       if (run.preparation === undefined || waitsForUser(run)) break;
-      const { code = '' } = run.waitingFor ?? {};
-      if (code !== told && run.waitingFor !== undefined) live.note(`the run waits for ${waitWords(run.waitingFor)}`);
-      told = code;
+      // Between two tries it waits for nothing: the same cause is told once.
+      if (run.waitingFor !== undefined && run.waitingFor.code !== told) {
+        told = run.waitingFor.code;
+        live.note(`the run waits for ${waitWords(run.waitingFor)}`);
+      }
       live.update(runLine({ run, latest: undefined }, output.terminal, output.terminal.columns - 1));
     }
   } catch (error) {
