@@ -68,6 +68,14 @@ test('a launch is what the file says, and options say more', async () => {
   expect(launched).toMatchObject({ name: 'other', data: { trainPath: '/x' }, tags: ['one'], settings: { seed: 7n, targetSparsity: 0.5 } });
 });
 
+test('a speed table is a file beside the run file, or a digest', async () => {
+  const withTable = (table: string) => withFile(`model: m\ndata: d\nsettings: {target_speedup: 2, speed_table: ${table}}\n`, 'launch');
+  await withTable('cpu.json');
+  expect(launched!.settings).toMatchObject({ targetSpeedup: 2, speedTable: join(folder, 'cpu.json') });
+  await withTable('ab'.repeat(32));
+  expect(launched!.settings).toMatchObject({ speedTable: 'ab'.repeat(32) });
+});
+
 test('a target among the options counts, whichever target the file has', async () => {
   await withFile('model: m\ndata: d\nsettings: {target_params: 2.1M, seed: 3}\n', 'launch');
   expect(launched!.settings).toMatchObject({ targetParams: 2.1e6, targetSparsity: undefined, seed: 3n });
@@ -106,6 +114,7 @@ test('a fork takes all of it but the model', async () => {
   await withFile('settings: {target_sparsity: 0.7}\nnote: gentler', 'fork', 'abcd', '--last');
   expect(forked).toMatchObject({ note: 'gentler', settings: { targetSparsity: 0.7 } });
   expect((await withFile(FILE, 'fork', 'abcd', '--last')).stderr).toContain('the model of its parent');
+  expect((await withFile('measure: {on: cpu}\n', 'fork', 'abcd', '--last')).stderr).toContain('the table of its parent');
 });
 
 test.each([
@@ -142,6 +151,13 @@ test.each<[string, string, string]>([
   ['a yes that is none', 'settings: {dense_steps: yes}', 'dense_steps: true and false are allowed'],
   ['no path in a list of paths', 'data: []\n', 'run.yaml:1: data: a path, or a list of paths, is needed'],
   ['a limit that takes nothing', 'max_train_tokens: 0\n', 'max_train_tokens: a whole number of 1 or more is needed'],
+  ['a measurement on no device', 'measure: {phase: decode}\n', 'run.yaml:1: measure: on is needed in it'],
+  [
+    'a measurement of what is not there',
+    'measure: {on: cpu, rounds: 3}\n',
+    'there is no \\"rounds\\"; allowed are on, phase, context, batch',
+  ],
+  ['a table both read and measured', 'measure: {on: cpu}\nsettings: {speed_table: a.json}\n', 'a table is either measured or read'],
   ['an anchor', 'name: &n x\n', 'run.yaml:1: anchors and aliases are not allowed'],
   ['a bomb of aliases', bomb, 'run.yaml:1: anchors and aliases are not allowed'],
   ['what would be a program', 'name: !!js/function "f"\n', 'run.yaml:1: Unresolved tag'],

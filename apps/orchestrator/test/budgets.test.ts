@@ -98,6 +98,11 @@ describe('a run to a speed', () => {
     const replayed = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true, fromStep: 0n, toStep: 10n });
     expect((await collect(server.history.verifyRun(replayed))).at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
     await expect(asked()).rejects.toThrow('the speed table is refused: schema: ');
+    // A kept table is named by its digest, without a file.
+    const settings = { targetSparsity: undefined, targetSpeedup: 1.5, speedTable: speed!.tableDigest, totalSteps: 2 };
+    const again = await server.completed((await server.launch(settings)).runId);
+    expect(again.settings!.speedTable).toBe(speed!.tableDigest);
+    expect(again.budget).toMatchObject({ asked: seconds, intact, speed });
   });
 
   it('can be asked for by a table that the engine measures', async () => {
@@ -114,6 +119,7 @@ describe('a run to a speed', () => {
       context: 16,
       rounds: 3,
     });
-    await expect(measure('cuda:7')).rejects.toThrow('computes on cpu');
+    expect(await bytesOf(server, measured.tableDigest)).toEqual(measured.table);
+    await expect(measure('cuda:7')).rejects.toThrow('compute on cpu');
   });
 });

@@ -20,3 +20,4 @@ export * from './settings/setting-checks.js';
 export * from './settings/setting-values.js';
 export * from './settings/settings-table.js';
 export * from './settings/settings-words.js';
+export * from './settings/speed-table-name.js';

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
 import { readUserFileSync } from '#files';
-import { EspalierError, settingsTable, settingOfText, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
+import { EspalierError, namesTableFile, settingsTable, settingOfText, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
 import type { DataChoice } from './data-source.js';
 import { HubNameError, hubPath, type HubKind } from './hub-names.js';
 import { weightedPath, type WeightedPath } from './weighted-path.js';
@@ -104,7 +104,8 @@ export class YamlReader {
     if (kind === 'flag') return this.flagOf(pair, field);
     const text = this.textOf(pair, field, 'a value');
     try {
-      return settingOfText(setting, text);
+      const value = settingOfText(setting, text);
+      return setting.name === 'speedTable' && namesTableFile(text) ? resolve(dirname(this.path), text) : value;
     } catch (error) {
       if (error instanceof RangeError) throw this.wrong(pair, field, error.message);
       throw error;
@@ -142,7 +143,7 @@ export class YamlReader {
     return items;
   }
 
-  private limitOf(pair: Pair, key: string): number {
+  protected limitOf(pair: Pair, key: string): number {
     const text = this.textOf(pair, key, 'a number');
     try {
       const value = wholeNumberOf(text);

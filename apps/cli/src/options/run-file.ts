@@ -1,6 +1,6 @@
 // The input of a launch, a plan or a fork as a YAML file. Reading it names the place of each mistake. A written file makes the same
 // run again. Its settings are those of the table.
-import { stringify } from 'yaml';
+import { stringify, type Pair } from 'yaml';
 import { otherTargets } from '#comparison';
 import { SOURCE_KEYS, withWeights, YamlReader, type SourceChoice } from '#run-files';
 import { requestedValues, settingsTable, visibleText, type RequestedValues, type v1 } from '#protocol';
@@ -10,14 +10,25 @@ import { readYamlText } from './yaml-text.js';
 /** A run's settings are two kilobytes. */
 const FILE_BYTES_MAX = 64 << 10;
 
+/** How a speed table is measured; the server says what is left out. */
+export interface MeasuredOn {
+  on?: string;
+  phase?: string;
+  context?: number;
+  batch?: number;
+}
+
 /** Beside `settings`. Paths are of the file's folder. */
 export interface RunFile extends SourceChoice {
   name?: string;
   tags?: string[];
   note?: string;
+  /** How the table of target_speedup is measured first. */
+  measure?: MeasuredOn;
   settings: RequestedValues;
 }
 const TEXTS = ['name', 'note'] as const;
+const MEASURE_KEYS = ['on', 'phase', 'context', 'batch'];
 
 /** @throws EspalierError that names the file, the line and the key */
 export async function readRunFile(path: string): Promise<RunFile> {
@@ -41,16 +52,30 @@ export function needed<T>(option: string, value: T | undefined): T {
 class RunFileReader extends YamlReader {
   read(): RunFile {
     const file: RunFile = { settings: {} };
-    const allowed = [...SOURCE_KEYS, ...TEXTS, 'tags', 'settings'];
+    const allowed = [...SOURCE_KEYS, ...TEXTS, 'tags', 'measure', 'settings'];
     for (const [key, pair] of this.entries(this.document.contents, 'the file')) {
       const isText = TEXTS.find((name) => name === key);
       if (this.takesSource(file, key, pair)) continue;
       if (isText !== undefined) file[isText] = this.textOf(pair, key, 'a text', true);
       else if (key === 'tags') file.tags = this.itemsOf(pair, key);
+      else if (key === 'measure') file.measure = this.measureOf(pair);
       else if (key === 'settings') file.settings = this.settingsOf(pair);
       else throw this.unknown(key, pair, allowed);
     }
+    if (file.measure !== undefined && file.settings.speedTable !== undefined)
+      throw this.problem(undefined, 'measure and settings.speed_table are both there: a table is either measured or read');
     return file;
+  }
+
+  private measureOf(pair: Pair): MeasuredOn {
+    const measure: MeasuredOn = {};
+    for (const [key, inner] of this.entries(pair.value, 'measure')) {
+      if (key === 'on' || key === 'phase') measure[key] = this.textOf(inner, key, 'a word');
+      else if (key === 'context' || key === 'batch') measure[key] = this.limitOf(inner, key);
+      else throw this.unknown(key, inner, MEASURE_KEYS);
+    }
+    if (measure.on === undefined) throw this.wrong(pair, 'measure', 'on is needed in it: the device of the engine that measures');
+    return measure;
   }
 }
 

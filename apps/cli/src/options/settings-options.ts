@@ -5,6 +5,7 @@ import { BUDGET_NAMES, TARGET_NAMES } from '#comparison';
 import {
   allowedWords,
   defaultWords,
+  namesTableFile,
   settingsMessage,
   settingsTable,
   settingOfText,
@@ -73,7 +74,7 @@ function flagsOf({ flag, kind, share, unit }: Setting): string {
 const attributeOf = (setting: Setting): string => new Option(flagsOf(setting)).attributeName();
 
 function parsed(setting: Setting, text: string): unknown {
-  if (setting.name === 'speedTable' && text !== setting.default) return absolutePath(text);
+  if (setting.name === 'speedTable' && namesTableFile(text)) return absolutePath(text);
   try {
     const value = settingOfText(setting, text);
     // A script whose variable is empty or 0 must not get a run with another target.

@@ -39,6 +39,7 @@ export interface Answers {
   collectGarbage?: Streaming<v1.CollectGarbageRequest, v1.CollectGarbageResponse>;
   getDiskUsage?: Unary<v1.GetDiskUsageRequest, v1.GetDiskUsageResponse>;
   listEngines?: Unary<v1.ListEnginesRequest, v1.ListEnginesResponse>;
+  measureSpeedTable?: Unary<v1.MeasureSpeedTableRequest, v1.MeasureSpeedTableResponse>;
   launchStudy?: Unary<v1.LaunchStudyRequest, v1.LaunchStudyResponse>;
   listStudies?: Unary<v1.ListStudiesRequest, v1.ListStudiesResponse>;
   getStudy?: Unary<v1.GetStudyRequest, v1.GetStudyResponse>;

@@ -74,6 +74,17 @@ test('an engine that runs already is asked before one is started, and a broken o
   expect((await broken.consult()).slot.name).toBe('local-2');
 });
 
+test('an engine on a device is found behind others, and one of each other device is asked', async () => {
+  const [cpu, alike, card] = [new ScriptedEngine(), new ScriptedEngine(), new ScriptedEngine()];
+  card.backend = 'cuda:0';
+  const pool = poolOf([cpu, 'cpu'], [alike, 'cpu'], [card, 'cuda:0']);
+  expect(await pool.consultOn('cuda:0')).toMatchObject({ slot: { name: 'local-3' }, device: 'cuda:0' });
+  expect(await pool.consultOn('cuda:7')).toEqual({ others: ['cpu', 'cuda:0'] });
+  expect(pool.slots.map(({ status }) => status)).toEqual(['idle', 'notStarted', 'idle']);
+  const broken = poolOf([new EspalierError('ENGINE_UNAVAILABLE', 'it does not start'), 'cuda:0']);
+  await expect(broken.consultOn('cuda:0')).rejects.toThrow('it does not start');
+});
+
 test('a pool can work while any engine is there for it', () => {
   const pool = poolOf([new ScriptedEngine(), 'cpu']);
   expect(pool.canWork).toBe(true);

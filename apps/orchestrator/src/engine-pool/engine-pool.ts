@@ -31,6 +31,8 @@ export interface EngineSource {
 export interface Consultation {
   client: EngineApi;
   slot: EngineSlot;
+  /** That it computes on, e.g. "cuda:0". */
+  device: string;
   close(): void;
 }
 
@@ -151,18 +153,46 @@ export class EnginePool {
 
   /** An engine to ask. @throws EspalierError why no engine can be asked */
   async consult(): Promise<Consultation> {
+    const { found, reason } = await this.firstThat(() => true);
+    if (found === null) throw reason;
+    return found;
+  }
+
+  /**
+   * An engine that computes on the device, or the devices on which engines compute instead.
+   * @throws EspalierError why no engine can be asked
+   */
+  async consultOn(device: string): Promise<Consultation | { others: string[] }> {
+    const others = new Set<string>();
+    const { found, reason } = await this.firstThat((one) => {
+      if (one.device !== device) others.add(one.device);
+      return one.device === device;
+    });
+    if (found !== null) return found;
+    if (others.size === 0) throw reason;
+    return { others: [...others].sort() };
+  }
+
+  /** @returns the reason is that of the first engine that can't be asked */
+  private async firstThat(suits: (one: Consultation) => boolean): Promise<{ found: Consultation | null; reason: unknown }> {
     const rank = (slot: EngineSlot): number => (slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
     const inOrder = this.slots.toSorted((left, right) => rank(left) - rank(right));
     let reason: unknown;
-    if (inOrder.length === 0) throw new EspalierError('ENGINE_UNAVAILABLE', NO_ENGINE);
+    if (inOrder.length === 0) reason = new EspalierError('ENGINE_UNAVAILABLE', NO_ENGINE);
+    const unsuitable = new Set<string>();
     for (const slot of inOrder) {
+      // Local engines on one device are alike, so the second is not started to hear the same.
+      if (slot.device !== undefined && unsuitable.has(slot.device)) continue;
       try {
-        return await this.consultAt(slot);
+        const consultation = await this.consultAt(slot);
+        if (suits(consultation)) return { found: consultation, reason };
+        consultation.close();
+        if (slot.device !== undefined) unsuitable.add(slot.device);
       } catch (error) {
         reason ??= error;
       }
     }
-    throw reason;
+    return { found: null, reason };
   }
 
   /** The engine that a new run would get, and the memory that the run would take there. @throws EspalierError what keeps it from all */
@@ -249,9 +279,12 @@ export class EnginePool {
 
   private async consultAt(slot: EngineSlot): Promise<Consultation> {
     const visit = slot.supervisor.live === null ? slot.connector.visit() : null;
-    if (visit === null) return { client: (await slot.acquire()).client, slot, close: () => undefined };
-    const { client, close } = await visit;
-    return { client, slot, close };
+    if (visit === null) {
+      const { client, about } = await slot.acquire();
+      return { client, slot, device: about.backend, close: () => undefined };
+    }
+    const { client, about, close } = await visit;
+    return { client, slot, device: about.backend, close };
   }
 }
 

@@ -21,6 +21,7 @@ export class ScriptedEngine {
   /** In order, e.g. "openSession", "train from 0". */
   readonly asked: string[] = [];
   fingerprint = FINGERPRINT;
+  backend = 'cpu';
   neededBytes = 1_000n;
   availableBytes = 10_000n;
   /** Called before each step is reported; may throw, wait, or ask for something else meanwhile. */
@@ -93,7 +94,7 @@ export class ScriptedEngine {
     return engineV1.DescribeEngineResponse.fromPartial({
       engineVersion: '1',
       build: 'script',
-      backend: 'cpu',
+      backend: this.backend,
       device: 'a script',
       threads: 2,
       bootId: 'this machine',

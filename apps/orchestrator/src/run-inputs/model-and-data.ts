@@ -62,7 +62,7 @@ export class ModelAndData {
     const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: true }));
     const [model, shape] = [modelIdentity(path, described, resolveSettings(requested)), modelShape(described)];
     await requireTokenizer(path);
-    const read = await readTable(requested, shape);
+    const read = await readTable(requested, shape, this.artifacts);
     const budget = requestedBudget(requested, shape, read);
     const settings = resolveSettings(budget === null ? requested : { ...requested, targetSparsity: shareToGo(budget, requested) }, model);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];

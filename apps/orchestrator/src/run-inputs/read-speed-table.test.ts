@@ -7,7 +7,13 @@ import { readTable } from './read-speed-table.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-table-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-const read = (speedTable: string, targetSpeedup = 1.6) => readTable({ targetSpeedup, speedTable }, {} as ModelShape);
+/** Artifacts by their digests. */
+const kept = new Map<string, Buffer>();
+const artifacts = {
+  stat: async (digest: string) => (kept.has(digest) ? { bytes: kept.get(digest)!.length, mediaType: '' } : null),
+  get: async (digest: string) => kept.get(digest)!,
+};
+const read = (speedTable: string, targetSpeedup = 1.6) => readTable({ targetSpeedup, speedTable }, {} as ModelShape, artifacts);
 
 test('what is no readable file is refused at its setting, and a FIFO holds nothing up', async () => {
   const fifo = join(folder, 'fifo');
@@ -23,4 +29,14 @@ test('what is no readable file is refused at its setting, and a FIFO holds nothi
 test('a run without a target in seconds reads no table', async () => {
   expect(await read(join(folder, 'missing'), 0)).toBeNull();
   expect(await read('none')).toBeNull();
+});
+
+test('a digest names an artifact, and one that is no table is refused', async () => {
+  const [missing, large, text] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string];
+  kept.set(large, Buffer.alloc(2 ** 22 + 1));
+  kept.set(text, Buffer.from('no table'));
+  await expect(read(missing)).rejects.toMatchObject({ code: 'SPEED_TABLE_INVALID', violations: [{ field: 'settings.speed_table' }] });
+  await expect(read(missing)).rejects.toThrow(`keeps no table with the digest ${missing}`);
+  await expect(read(large)).rejects.toThrow('it has 4194305 bytes');
+  await expect(read(text)).rejects.toThrow('is no JSON');
 });

@@ -1,8 +1,10 @@
 // Measures the table that a target in seconds goes by (docs/speed-tables.md), on an engine that has nothing else to do.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
+import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, engineV1, type v1 } from '#protocol';
-import { EnginePool } from '../engine-pool/engine-pool.js';
+import { EnginePool, type Consultation } from '../engine-pool/engine-pool.js';
+import { ARTIFACT_STORE } from '../tokens.js';
 import { speedTableOf, speedTableText } from './speed-table-file.js';
 import { modelShape } from './model-and-data.js';
 
@@ -15,7 +17,10 @@ const COMPUTE_DTYPES: Record<string, engineV1.ComputeDtype> = {
 
 @Injectable()
 export class SpeedTables {
-  constructor(@Inject(EnginePool) private readonly engines: EnginePool) {}
+  constructor(
+    @Inject(EnginePool) private readonly engines: EnginePool,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+  ) {}
 
   async measure(request: v1.MeasureSpeedTableRequest, signal: AbortSignal): Promise<v1.MeasureSpeedTableResponse> {
     const phase = phaseOf(request.phase);
@@ -23,15 +28,8 @@ export class SpeedTables {
     if (computeDtype === undefined)
       throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', `must be bf16 or f32, is "${request.computeDtype}"`);
     const modelPath = resolve(request.modelPath);
-    const { client, slot, close } = await this.engines.consult();
+    const { client, close } = await this.engineOn(request.on);
     try {
-      const device = slot.about?.backend ?? '';
-      if (request.on !== '' && request.on !== device)
-        throw invalidField(
-          'FIELD_UNKNOWN_VALUE',
-          'on',
-          `is "${request.on}", but the server's engine computes on ${device}: start a server with \`espalier up --device ${request.on}\``,
-        );
       const { maxPositions } = await client.inspectModel(modelPath, { skipWeights: true, signal });
       const context = request.context || Math.min(USUAL_CONTEXT, Math.max(1, Number(maxPositions) - 1));
       const batch = request.batch || 1;
@@ -41,10 +39,26 @@ export class SpeedTables {
       if (model === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedTableResponse.model');
       const text = speedTableText({ ...measured, dtype }, modelShape(model), { phase, context, batch });
       const { passSeconds, passSpread } = measured;
-      return { table: Buffer.from(text), passSeconds, passSpread, device: measured.device, context, problem: problemOf(text) };
+      const table = Buffer.from(text);
+      signal.throwIfAborted(); // a client that went away keeps nothing
+      const { digest: tableDigest } = await this.artifacts.put(table);
+      return { table, passSeconds, passSpread, device: measured.device, context, problem: problemOf(text), tableDigest };
     } finally {
       close();
     }
+  }
+
+  /** @param device as "cuda:0"; empty: any */
+  private async engineOn(device: string): Promise<Consultation> {
+    if (device === '') return this.engines.consult();
+    const found = await this.engines.consultOn(device);
+    if (!('others' in found)) return found;
+    throw invalidField(
+      'FIELD_UNKNOWN_VALUE',
+      'on',
+      `is "${device}", but the server's engines compute on ${found.others.join(', ')}: start a server with ` +
+        `\`espalier up --device ${device}\``,
+    );
   }
 }
 

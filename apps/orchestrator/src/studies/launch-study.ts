@@ -1,10 +1,10 @@
 // A study as it is asked for: every run is checked before anything is recorded, as its own launch would be.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
-import { EspalierError, invalidField, invalidRequest, type FieldViolation } from '#protocol';
+import { EspalierError, invalidField, invalidRequest, namesTableFile, type FieldViolation } from '#protocol';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import { budgetSettingOf, NO_TABLE } from '../pruning-run/method/budget.js';
+import { budgetSettingOf } from '../pruning-run/method/budget.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-inputs/model-and-data.js';
 import { BUDGETS, budgetField, withBudget } from './halving.js';
@@ -92,7 +92,7 @@ function withWholePaths(run: RunOfStudy): RunOfStudy {
   return {
     ...run,
     modelPath: whole(run.modelPath),
-    settings: speedTable === undefined || speedTable === NO_TABLE ? run.settings : { ...run.settings, speedTable: whole(speedTable) },
+    settings: speedTable !== undefined && namesTableFile(speedTable) ? { ...run.settings, speedTable: whole(speedTable) } : run.settings,
     data: {
       ...run.data,
       trainPath: whole(trainPath),

@@ -7,6 +7,7 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
 import { benchRun } from '../../engine-calls.js';
 import { writeFileWhole } from '../../files.js';
+import { measureTable, tableWords } from '../../measure-table.js';
 import { absolutePath, positiveNumber, wholeNumber } from '../../options/parse.js';
 import { bytes, count, decimal, howMany } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
@@ -28,9 +29,6 @@ interface BenchOptions {
   context?: number;
   out?: string;
 }
-
-/** Measuring nine widths of a large model takes minutes. */
-const TABLE_TIMEOUT_MS = 3_600_000;
 
 export function registerBench(program: Command): void {
   const bench = program
@@ -55,7 +53,7 @@ export function registerBench(program: Command): void {
     .option('--format <format>', 'of the export whose parameters are told (default: hf-remote)')
     .option('--table', 'measure the seconds by width of a model, for --speed-table of a launch')
     .option('--model <folder>', 'the model of --table', absolutePath)
-    .option('--on <device>', 'of --table: the device that the engine has to have, e.g. cpu (default: whichever it has)')
+    .option('--on <device>', 'of --table: measure on an engine with this device, e.g. cpu (default: any)')
     .option('--phase <phase>', 'of --table: decode or prefill (default: decode)')
     .option('--context <tokens>', 'of --table: tokens before the new one, or of the prompt (default: 2048)', positiveNumber)
     .option('--out <file>', 'the file that --table writes');
@@ -67,7 +65,7 @@ export function registerBench(program: Command): void {
   );
   action<BenchOptions>(bench, async (context, [runId], options) => {
     const { connection, output, signal } = context;
-    if (options.table === true) return measureTable(context, runId, options);
+    if (options.table === true) return writeTable(context, runId, options);
     const misplaced = (['model', 'on', 'phase', 'context', 'out'] as const).find((name) => options[name] !== undefined);
     if (misplaced !== undefined) throw usage(`--${misplaced} belongs to --table`);
     if (runId === undefined) throw usage('a run is needed, or --table with --model');
@@ -143,7 +141,7 @@ function speedTargetWords({ intact, asked, predicted }: v1.Budget, { phase, devi
   return parts.join('; ');
 }
 
-async function measureTable({ connection, output }: Context, runId: string | undefined, options: BenchOptions): Promise<void> {
+async function writeTable(context: Context, runId: string | undefined, options: BenchOptions): Promise<void> {
   if (runId !== undefined) throw usage('--table measures a model, not a run: leave the run out');
   const { model, out } = options;
   if (model === undefined || out === undefined) throw usage(`--table needs ${model === undefined ? '--model' : '--out'}`);
@@ -158,16 +156,12 @@ async function measureTable({ connection, output }: Context, runId: string | und
     rounds: options.rounds ?? 0,
     computeDtype: options.dtype ?? '',
   };
-  const { engines } = connection;
-  const answer = await connection.call(engines, engines.measureSpeedTable, request, TABLE_TIMEOUT_MS);
+  const answer = await measureTable(context, request);
   await writeFileWhole(out, Readable.from([answer.table]));
   const { table, ...figures } = answer;
+  const { output } = context;
   output.result({ ...figures, file: out, bytes: table.length }, () => {
-    const spread = `${decimal(answer.passSpread * 100, 1)}%`;
-    output.text(
-      `${options.phase ?? 'decode'} at context ${count(answer.context)} on ${answer.device}: ` +
-        `${decimal(answer.passSeconds * 1e3, 3)} ms for the intact model, give or take ${spread}`,
-    );
+    output.text(tableWords(answer, request.phase));
     if (answer.problem !== '') output.text(`${answer.problem} (the file is written all the same)`);
     else output.text(`${out}: launch with --target-speedup and --speed-table ${out}`);
   });

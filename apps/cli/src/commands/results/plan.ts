@@ -3,8 +3,9 @@ import { budgetPlanWords } from '#comparison';
 import { v1 } from '#protocol';
 import { ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
-import { needed, runFileFor } from '../../options/run-file.js';
-import { addSettingOptions, settingsOf } from '../../options/settings-options.js';
+import { needed, runFileFor, type MeasuredOn } from '../../options/run-file.js';
+import { addSettingOptions } from '../../options/settings-options.js';
+import { addTableOptions, settingsWithTable } from '../../options/table-options.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, count, decimal, duration, howMany, percent } from '../../output/format.js';
@@ -27,22 +28,24 @@ export function registerPlan(program: Command): void {
     .option(...MODEL_OPTION)
     .option('--config <file>', 'YAML file with the values that are not given as options, as launch takes it', absolutePath);
   plan.option('--for-device <card>', 'estimate memory and time on this card by its published figures, e.g. h100-80gb');
-  addSettingOptions(plan);
+  addSettingOptions(addTableOptions(plan));
   examples(
     plan,
     ['espalier plan --model models/llama --batch-size 16 --sequence-length 512'],
     ['espalier plan --model models/llama --preset paper --checkpoint-activations --json'],
     ['espalier plan --model meta-llama/Llama-2-7b-hf --preset paper --for-device h100-80gb'],
   );
-  action<{ model?: string; config?: string; forDevice?: string }>(plan, async (context, _, options) => {
+  action<MeasuredOn & { model?: string; config?: string; forDevice?: string }>(plan, async (context, _, options) => {
     const { connection, output } = context;
     const file = await runFileFor(options);
+    const modelPath = needed('--model', options.model ?? file.model);
+    const settings = await settingsWithTable(context, options, file, modelPath);
     const response = await connection.call(
       connection.runs,
       connection.runs.planRun,
       {
-        modelPath: needed('--model', options.model ?? file.model),
-        settings: settingsOf(options, file.settings),
+        modelPath,
+        settings,
         forDevice: options.forDevice ?? '',
       },
       LAUNCH_TIMEOUT_MS,

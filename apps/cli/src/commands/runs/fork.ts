@@ -76,6 +76,11 @@ export function registerFork(program: Command): void {
     const file = await runFileFor(options);
     if (file.model !== undefined)
       throw new CliError('CONFIG_INVALID', 'model: a fork has the model of its parent', { field: '--config', exitCode: ExitCode.usage });
+    if (file.measure !== undefined)
+      throw new CliError('CONFIG_INVALID', 'measure: a fork goes by the table of its parent', {
+        field: '--config',
+        exitCode: ExitCode.usage,
+      });
     const data = dataChoice(options, file);
     const request = v1.ForkRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),

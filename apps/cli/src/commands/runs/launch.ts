@@ -8,8 +8,9 @@ import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/labe
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath } from '../../options/parse.js';
-import { needed, runFileFor } from '../../options/run-file.js';
-import { addSettingOptions, settingsOf } from '../../options/settings-options.js';
+import { needed, runFileFor, type MeasuredOn } from '../../options/run-file.js';
+import { addSettingOptions } from '../../options/settings-options.js';
+import { addTableOptions, settingsWithTable } from '../../options/table-options.js';
 import { recipeWord } from '../../output/format.js';
 import { stepsInWords } from '../../output/run-status.js';
 import { printWarnings } from '../../output/warnings.js';
@@ -17,7 +18,7 @@ import { action, examples } from '../command.js';
 import { untilPrepared } from './preparing.js';
 import { watchToEnd } from './watching.js';
 
-interface LaunchOptions extends LabelOptions, DataChoice {
+interface LaunchOptions extends LabelOptions, DataChoice, MeasuredOn {
   model?: string;
   config?: string;
   requestId?: string;
@@ -43,12 +44,13 @@ export function registerLaunch(program: Command): void {
   const data =
     'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz or .zst, or tokens as .npy or .bin; ' +
     'or a folder of them';
-  addSettingOptions(addLabelOptions(addDataOptions(launch, data, 'text to evaluate on')));
+  addSettingOptions(addTableOptions(addLabelOptions(addDataOptions(launch, data, 'text to evaluate on'))));
   examples(
     launch,
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
     ['espalier launch --model models/llama --data train/ --validation valid.jsonl --recipe distill', 'one intact teacher'],
     ['espalier launch --model models/llama --data chats.jsonl --text-column messages', "conversations, by the model's chat template"],
+    ['espalier launch --model models/llama --data corpus.jsonl --target-speedup 1.6 --on cpu', 'faster, by what is measured first'],
     ['espalier launch --config run.yaml --seed 7', 'the file, with another seed'],
     ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"'],
   );
@@ -56,12 +58,15 @@ export function registerLaunch(program: Command): void {
     const { connection, output } = context;
     const file = await runFileFor(options);
     const data = dataChoice(options, file);
+    const modelPath = needed('--model', options.model ?? file.model);
+    const source = dataSource({ ...data, data: needed('--data', data.data) });
+    const settings = await settingsWithTable(context, options, file, modelPath);
     const request = v1.LaunchRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
       ...labelsOf(options, file),
-      modelPath: needed('--model', options.model ?? file.model),
-      data: dataSource({ ...data, data: needed('--data', data.data) }),
-      settings: settingsOf(options, file.settings),
+      modelPath,
+      data: source,
+      settings,
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
     // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.

@@ -15,3 +15,11 @@ test('the paths of a request are found inside a choice too, by their fields', ()
   ]);
   expect(found(undefined)).toEqual([]);
 });
+
+test('a speed table is a path unless it is none, or kept under its digest', () => {
+  const { path } = v1.RunServiceService.planRun;
+  const found = (speedTable: string): string[] =>
+    [...pathsIn(methodAt(path)!.input, { settings: { speedTable } }, '')].map((one) => one.path);
+  for (const named of ['/tables/cpu.json', 'table', 'ab'.repeat(31)]) expect(found(named)).toEqual([named]);
+  for (const other of ['none', 'ab'.repeat(32)]) expect(found(other)).toEqual([]);
+});

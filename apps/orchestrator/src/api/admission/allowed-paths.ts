@@ -3,12 +3,14 @@
 import { realpath } from 'node:fs/promises';
 import { dirname, join, basename, resolve, sep } from 'node:path';
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
-import { EspalierError } from '#protocol';
+import { EspalierError, namesTableFile } from '#protocol';
 
 const PATH_FIELD = /_paths?$/;
-/** Names of built-in tasks, or paths of task files; "none", or the path of a table. */
-const MAYBE_PATHS = ['tasks', 'speed_table'];
-const A_PATH = /[/.]/;
+/** Fields that hold a path or something else, and which of their values are paths. Tasks are names of built-in ones, or task files. */
+const MAYBE_PATHS: Record<string, (value: string) => boolean> = {
+  tasks: (value) => /[/.]/.test(value),
+  speed_table: namesTableFile,
+};
 
 type Message = Record<string, unknown>;
 
@@ -33,7 +35,7 @@ export function* pathsIn(type: DescMessage, message: Message, prefix: string): I
     const items = Array.isArray(value) ? (value as unknown[]) : [value];
     for (const [index, item] of items.entries()) {
       const field = `${prefix}${name}${Array.isArray(value) ? `[${index}]` : ''}`;
-      if (typeof item === 'string' && item !== '' && (PATH_FIELD.test(name) || (MAYBE_PATHS.includes(name) && A_PATH.test(item))))
+      if (typeof item === 'string' && item !== '' && (PATH_FIELD.test(name) || MAYBE_PATHS[name]?.(item) === true))
         yield { field, path: item };
       else if (inner !== undefined && typeof item === 'object' && item !== null) yield* pathsIn(inner, item as Message, `${field}.`);
     }

@@ -2,7 +2,7 @@
 // parts (model-cost.ts). The engine holds the share of the cost that is gone to the schedule, as it does with the prunable parameters. So
 // target_sparsity of a run with a budget is the share that has to go, and all that goes by sparsity goes by the cost.
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
-import type { FieldViolation } from '#protocol';
+import { NO_TABLE, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
 import {
@@ -74,7 +74,7 @@ export function speedViolations({
     return [
       {
         field: 'settings.speed_table',
-        description: 'is needed with target_speedup: `espalier bench --table` measures one (docs/speed-tables.md)',
+        description: 'is needed with target_speedup: `espalier launch --on DEVICE` measures one (docs/speed-tables.md)',
         code: 'FIELD_REQUIRED',
       },
     ];
@@ -82,9 +82,6 @@ export function speedViolations({
   const description = `can't be the target of recipe ${recipe}: the cost of a part depends on how many are open, so masks have to learn`;
   return [{ field: 'settings.target_speedup', description, code: 'FIELD_UNKNOWN_VALUE' }];
 }
-
-/** The value of speed_table in a run without a table. */
-export const NO_TABLE = 'none';
 
 function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape, table: SpeedTable | null): Cost | null {
   if (setting === 'targetSpeedup') return table && secondsCost(table);

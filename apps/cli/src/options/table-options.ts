@@ -1,0 +1,78 @@
+// The speed table that a launch or a plan measures first, for its target_speedup: --on, and what goes with it.
+import type { Command } from 'commander';
+import { TARGET_NAMES } from '#comparison';
+import type { v1 } from '#protocol';
+import { CliError, ExitCode } from '../cli-error.js';
+import type { Context } from '../context.js';
+import { measureTable, tableWords } from '../measure-table.js';
+import { printable } from '../output/terminal.js';
+import { positiveNumber } from './parse.js';
+import type { MeasuredOn, RunFile } from './run-file.js';
+import { settingsOf } from './settings-options.js';
+
+const NAMES = ['on', 'phase', 'context', 'batch'] as const;
+
+export function addTableOptions(command: Command): Command {
+  return command
+    .option('--on <device>', 'measure the table of --target-speedup first, on an engine with this device, e.g. cpu or cuda:0')
+    .option('--phase <phase>', 'with --on: what is to be faster, decode or prefill (default: decode)')
+    .option('--context <tokens>', 'with --on: tokens before the new one, or of the prompt (default: 2048)', positiveNumber)
+    .option('--batch <n>', 'with --on: sequences decoded together, 1 to 16 (default: 1)', positiveNumber);
+}
+
+/** The settings of the options and the file, once the table is measured that they ask for. */
+export async function settingsWithTable(context: Context, options: MeasuredOn, file: RunFile, modelPath: string): Promise<v1.RunSettings> {
+  const asked = measurementAsked(options, file);
+  if (asked === null) return settingsOf(options, file.settings);
+  const { speedTable: _, ...ofFile } = file.settings;
+  const settings = settingsOf(options, ofFile);
+  if ((settings.targetSpeedup ?? 0) === 0)
+    throw new CliError('OPTION_REQUIRED', '--target-speedup is needed with --on, which measures the table that it goes by', {
+      field: '--target-speedup',
+      exitCode: ExitCode.usage,
+    });
+  if ('requestId' in options)
+    throw new CliError(
+      'OPTIONS_CONFLICT',
+      '--request-id repeats a launch as it was, but --on measures another table each time: measure one by espalier bench --table',
+      { field: '--request-id', exitCode: ExitCode.usage },
+    );
+  const { on = '', phase = '', context: tokens = 0, batch = 0 } = asked;
+  const request = { modelPath, on, phase, context: tokens, batch, rounds: 0, computeDtype: '' };
+  const measured = await measureTable(context, request);
+  if (measured.problem !== '')
+    throw new CliError('SPEED_TABLE_INVALID', `the times measured on ${measured.device} are too uneven to go by: ${measured.problem}`, {
+      field: '--on',
+      exitCode: ExitCode.failed,
+      hint: 'an idle machine gives steadier times; espalier bench --table measures longer with --rounds',
+    });
+  note(tableWords(measured, phase));
+  note(`to use this table again: --speed-table ${measured.tableDigest}`);
+  return { ...settings, speedTable: measured.tableDigest };
+}
+
+/** Options count before the file, as with settings. null: a table is there, or none is needed. */
+function measurementAsked(options: MeasuredOn, { measure }: RunFile): MeasuredOn | null {
+  const settings = options as Record<string, unknown>;
+  const named = NAMES.find((name) => options[name] !== undefined);
+  if (settings['speedTable'] !== undefined) {
+    if (named !== undefined) throw conflict(named, 'is given beside --speed-table: a table is either measured or read');
+    return null;
+  }
+  const aimsElsewhere = TARGET_NAMES.some((name) => name !== 'targetSpeedup' && settings[name] !== undefined);
+  const ofFile = aimsElsewhere ? undefined : measure;
+  if (named === undefined && ofFile === undefined) return null;
+  const asked: MeasuredOn = { ...ofFile };
+  for (const name of NAMES) if (options[name] !== undefined) Object.assign(asked, { [name]: options[name] });
+  if (asked.on === undefined) throw conflict(named!, 'is of no use without --on DEVICE, where a table is measured');
+  return asked;
+}
+
+/** About the command itself, so it is seen with --json too. */
+function note(line: string): void {
+  process.stderr.write(`${printable(line)}\n`);
+}
+
+function conflict(name: string, why: string): CliError {
+  return new CliError('OPTIONS_CONFLICT', `--${name} ${why}`, { field: `--${name}`, exitCode: ExitCode.usage });
+}
