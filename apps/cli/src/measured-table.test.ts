@@ -3,7 +3,7 @@ import { v1 } from '#protocol';
 import type { Context } from './context.js';
 import type { MeasuredOn, RunFile } from './options/run-file.js';
 import { settingsWithTable } from './options/table-options.js';
-import { Output } from './output/output.js';
+import { describeTerminal } from './output/terminal.js';
 import { runCli, type CliResult } from './testing/run-cli.js';
 import { refusal, testRun, TestServer } from './testing/test-server.js';
 
@@ -92,7 +92,6 @@ test.each<[string, MeasuredOn & object, string, string]>([
 });
 
 test('options count before the measurement and the table of a file', async () => {
-  jest.spyOn(process.stderr, 'write').mockReturnValue(true);
   const measured = async (options: object, file: RunFile) => {
     asked = [];
     const connection = {
@@ -102,8 +101,8 @@ test('options count before the measurement and the table of a file', async () =>
       },
       engines: {},
     };
-    const output = new Output({ json: true, colour: false });
-    const { speedTable } = await settingsWithTable({ connection, output } as unknown as Context, options, file, '/m');
+    const output = { terminal: describeTerminal() };
+    const { speedTable } = await settingsWithTable({ connection, output } as unknown as Context, options, file, '/m', () => undefined);
     return { asked, speedTable };
   };
   const file: RunFile = { measure: { on: 'cpu', context: 512 }, settings: { targetSpeedup: 1.6 } };
@@ -113,5 +112,4 @@ test('options count before the measurement and the table of a file', async () =>
   expect(await measured({ targetSparsity: 0.5 }, file)).toEqual({ asked: [], speedTable: '' });
   const withTable: RunFile = { settings: { targetSpeedup: 1.6, speedTable: '/a.json' } };
   expect(await measured({ on: 'cuda:0' }, withTable)).toMatchObject({ asked: [{ on: 'cuda:0' }], speedTable: DIGEST });
-  jest.restoreAllMocks();
 });

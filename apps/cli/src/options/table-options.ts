@@ -5,7 +5,6 @@ import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { measureTable, tableWords } from '../measure-table.js';
-import { printable } from '../output/terminal.js';
 import { positiveNumber } from './parse.js';
 import type { MeasuredOn, RunFile } from './run-file.js';
 import { settingsOf } from './settings-options.js';
@@ -21,7 +20,13 @@ export function addTableOptions(command: Command): Command {
 }
 
 /** The settings of the options and the file, once the table is measured that they ask for. */
-export async function settingsWithTable(context: Context, options: MeasuredOn, file: RunFile, modelPath: string): Promise<v1.RunSettings> {
+export async function settingsWithTable(
+  context: Context,
+  options: MeasuredOn,
+  file: RunFile,
+  modelPath: string,
+  note: (text: string) => void = toStandardError,
+): Promise<v1.RunSettings> {
   const asked = measurementAsked(options, file);
   if (asked === null) return settingsOf(options, file.settings);
   const { speedTable: _, ...ofFile } = file.settings;
@@ -46,9 +51,13 @@ export async function settingsWithTable(context: Context, options: MeasuredOn, f
       exitCode: ExitCode.failed,
       hint: 'an idle machine gives steadier times; espalier bench --table measures longer with --rounds',
     });
-  note(tableWords(measured, phase));
-  note(`to use this table again: --speed-table ${measured.tableDigest}`);
+  // About the command itself, so it is seen with --json too.
+  note(`${tableWords(measured, phase)}\nto use this table again: --speed-table ${measured.tableDigest}`);
   return { ...settings, speedTable: measured.tableDigest };
+}
+
+function toStandardError(text: string): void {
+  process.stderr.write(`${text}\n`);
 }
 
 /** Options count before the file, as with settings. null: a table is there, or none is needed. */
@@ -66,11 +75,6 @@ function measurementAsked(options: MeasuredOn, { measure }: RunFile): MeasuredOn
   for (const name of NAMES) if (options[name] !== undefined) Object.assign(asked, { [name]: options[name] });
   if (asked.on === undefined) throw conflict(named!, 'is of no use without --on DEVICE, where a table is measured');
   return asked;
-}
-
-/** About the command itself, so it is seen with --json too. */
-function note(line: string): void {
-  process.stderr.write(`${printable(line)}\n`);
 }
 
 function conflict(name: string, why: string): CliError {
