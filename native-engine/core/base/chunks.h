@@ -5,7 +5,7 @@
 
 namespace espalier {
 
-// A chunk of so many gates takes some 0.1 ms, so that waking a thread pays.
+// A chunk of this number of gates takes some 0.1 ms, so that waking a thread pays.
 inline constexpr int64_t kGatesTogether = 4096;
 
 // f(begin, end) for each chunk of [0, count). A chunk writes to places of its own, so that the bits do not depend on the thread that has
@@ -17,7 +17,7 @@ void in_chunks(int64_t count, int64_t together, const F& f) {
   for (int64_t i = 0; i < chunks; i++) f(i * together, std::min(count, (i + 1) * together));
 }
 
-// f(i) for each i of [0, count), in chunks of so many.
+// f(i) for each i of [0, count), in chunks of that number.
 template <class F>
 void for_each_in_chunks(int64_t count, int64_t together, const F& f) {
   in_chunks(count, together, [&](int64_t begin, int64_t end) {

@@ -21,7 +21,7 @@ struct MaskNoise {
 };
 // Each kind of gates from a stream of its own. Only the number of the log-alphas counts.
 MaskNoise mask_noise(const LogAlphas& log_alphas, uint64_t seed, int64_t step);
-// Those of blocks apart.
+// A sample of each kind of gates. The masks of blocks are not in those of the gates inside them (with_blocks).
 Masks sample_masks(const LogAlphas& log_alphas, const MaskNoise& noise);
 inline Masks sample_masks(const LogAlphas& log_alphas, uint64_t seed, int64_t step) {
   return sample_masks(log_alphas, mask_noise(log_alphas, seed, step));

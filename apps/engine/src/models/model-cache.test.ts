@@ -19,7 +19,7 @@ function twoEngines(limitBytes = 10 * MIB): [ModelCache, ModelCache] {
 }
 
 const listOf = (name: string, bytes: number): ListedFile[] => [{ name, bytes, digest: 'ab'.repeat(32) }];
-/** A model of one file that has arrived, last used so many seconds ago. */
+/** A model of one file that has arrived, last used the given number of seconds ago. */
 function arrived(cache: ModelCache, name: string, bytes: number, secondsAgo: number): string {
   const list = listOf(name, bytes);
   const digest = digestOfList(list);

@@ -47,7 +47,7 @@ export class ModelCache {
     private readonly leavesFreeBytes: number,
   ) {}
 
-  /** Makes the folder where there is none. @throws EspalierError MODEL_CACHE_UNUSABLE */
+  /** Makes the folder if it is not there. @throws EspalierError MODEL_CACHE_UNUSABLE */
   static open(path: string, limitBytes: number, log: Pick<Logger, 'info' | 'warn'>, leavesFreeBytes = LEAVES_FREE_BYTES): ModelCache {
     const folder = resolve(path);
     try {
@@ -107,7 +107,7 @@ export class ModelCache {
     }
   }
 
-  /** Removes models, the one used least recently first, until so many bytes more fit. @throws EspalierError MODEL_CACHE_FULL */
+  /** Removes models, the one used least recently first, until the given number of bytes fits. @throws EspalierError MODEL_CACHE_FULL */
   makeRoom(bytes: number, forDigest: string): void {
     const models = this.models().sort((one, other) => one.usedAtMs - other.usedAtMs);
     let total = models.reduce((sum, model) => sum + model.bytes, 0);

@@ -8,7 +8,7 @@ interface Attribute {
 /** The library's classes of Kubernetes' own types, by name. */
 export type Models = Readonly<Record<string, unknown>>;
 
-/** The path of the first such field, as spec.template.x; null: there is none. */
+/** The path of the first such field, as spec.template.x; null: the library knows all fields. */
 export function unknownField(value: unknown, type: string, models: Models): string | null {
   const [, item] = /^Array<(.+)>$/.exec(type) ?? [];
   if (item !== undefined) return firstOf(Array.isArray(value) ? value.entries() : [], (one) => unknownField(one, item, models));

@@ -3,7 +3,7 @@
 import { EspalierError } from '#protocol';
 
 const SAVED_SECONDS = 2;
-/** So many people are remembered; those who have not called for a while are forgotten first. */
+/** The number of people that are remembered; those who have not called for a while are forgotten first. */
 const PEOPLE_MAX = 10_000;
 
 export class CallRate {

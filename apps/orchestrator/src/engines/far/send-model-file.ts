@@ -8,7 +8,7 @@ import type { ModelFile } from './model-listing.js';
 export type ModelFileCall = ClientDuplexStream<engineV1.SendModelFileRequest, engineV1.SendModelFileResponse>;
 
 const CHUNK_BYTES = 64 << 10;
-/** Bytes that are under way: at least so many, and at most what a tunnel takes. */
+/** The least and the largest number of bytes that are under way. A tunnel takes no more than the largest. */
 const WINDOW_BYTES_MIN = 256 << 10;
 const WINDOW_BYTES_MAX = 8 << 20;
 /** Health checks go behind what is under way, so it is no more than arrives in this time. */
