@@ -16,6 +16,8 @@ import {
 const FIELD = '--fleet';
 const ENGINES_MAX = 64;
 const CPUS_MAX = 1_024;
+/** In minutes: a year. */
+const TIME_LIMIT_MAX = 60 * 24 * 365;
 const WORDS_MAX = 32;
 const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60, graceSeconds: 60 };
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
@@ -62,6 +64,8 @@ const KEYS_OF: Record<FleetKind, readonly string[]> = {
 interface Given {
   read: <T>(key: string, read: (pair: Pair) => T, otherwise: T) => T;
   number: (key: string, least: number, most: number, otherwise: number) => number;
+  /** From 1 on; null: it is left out. */
+  numberOrNull: (key: string, most: number) => number | null;
   path: (key: string) => string | null;
 }
 
@@ -81,6 +85,7 @@ class FleetReader extends YamlReader {
     const given: Given = {
       read: (key, read, otherwise) => (pairs.has(key) ? read(pairs.get(key)!) : otherwise),
       number: (key, least, most, otherwise) => given.read(key, (pair) => this.numberOf(pair, key, least, most), otherwise),
+      numberOrNull: (key, most) => given.read<number | null>(key, (pair) => this.numberOf(pair, key, 1, most), null),
       path: (key) => given.read<string | null>(key, (pair) => resolve(folder, this.textOf(pair, key, 'a path')), null),
     };
     const join = given.read<string | null>('join', (pair) => this.joinOf(pair), null);
@@ -95,7 +100,7 @@ class FleetReader extends YamlReader {
       maxEngines: this.neededNumber(pairs, 'max_engines', ENGINES_MAX),
       cpus: this.neededNumber(pairs, 'cpus', CPUS_MAX),
       cards: given.read<FleetSettings['cards']>('gpus', (pair) => this.cardsOf(pair), null),
-      memoryGb: pairs.has('memory_gb') ? given.number('memory_gb', 1, 65_536, 1) : null,
+      memoryGb: given.numberOrNull('memory_gb', 65_536),
       idleSeconds: given.number('idle_seconds', 1, 86_400, USUAL.idleSeconds),
       pollSeconds: given.number('poll_seconds', 1, 600, USUAL.pollSeconds),
       join,
@@ -109,7 +114,7 @@ class FleetReader extends YamlReader {
   }
 
   private slurmOf(pairs: ReadonlyMap<string, Pair>, given: Given): SlurmSettings {
-    const timeLimitMinutes = timeLimit(pairs, given);
+    const timeLimitMinutes = given.numberOrNull('time_limit_minutes', TIME_LIMIT_MAX);
     const warningSeconds = given.number('warning_seconds', 1, 3_600, USUAL.warningSeconds);
     if (timeLimitMinutes !== null && warningSeconds >= timeLimitMinutes * 60) {
       const key = pairs.has('warning_seconds') ? 'warning_seconds' : 'time_limit_minutes';
@@ -137,7 +142,7 @@ class FleetReader extends YamlReader {
       context: text('context', 'a name'),
       namespace,
       image,
-      timeLimitMinutes: timeLimit(pairs, given),
+      timeLimitMinutes: given.numberOrNull('time_limit_minutes', TIME_LIMIT_MAX),
       graceSeconds: given.number('grace_seconds', 1, 3_600, USUAL.graceSeconds),
       podTemplate: template === null ? {} : this.podTemplateOf(template, pairs.get('pod_template')!),
     };
@@ -252,10 +257,6 @@ class FleetReader extends YamlReader {
   private missing(key: string, what: string) {
     return this.problem(0, `${key}: ${what} is needed`);
   }
-}
-
-function timeLimit(pairs: ReadonlyMap<string, Pair>, given: Given): number | null {
-  return pairs.has('time_limit_minutes') ? given.number('time_limit_minutes', 1, 60 * 24 * 365, 1) : null;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
