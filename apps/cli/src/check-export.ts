@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOf, encodeExportManifest, GGUF_HEAD_BYTES, sealIn, withoutSeal, type ExportManifestFile } from '#artifact-store';
-import { kindOf, openUserFile, userFileChunks } from '#files';
+import { digestOfFile, kindOf, openUserFile, userFileChunks } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
-import { digestOfFile, entriesOf, EXPORT_MARKER, foldersOf, readMarker, type Entry } from './export-folder.js';
+import { entriesOf, EXPORT_MARKER, foldersOf, readMarker, type Entry } from './export-folder.js';
 import { fileError } from './files.js';
 
 export interface CheckedFile {

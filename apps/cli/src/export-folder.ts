@@ -1,10 +1,9 @@
 // An exported model's folder at the place that a user names. Only an unchanged export of ours is ever replaced:
 // the marker in it names its files by digest, and each is looked at. Nothing is removed but the files that the marker names.
-import { createHash } from 'node:crypto';
 import { lstat, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { decodeExportManifest, encodeExportManifest, syncPath, type ExportManifestFile } from '#artifact-store';
-import { readUserFile, userFileChunks } from '#files';
+import { digestOfFile, readUserFile } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { fileError, REPLACED, requireOutsideDataFolder, requireWritable } from './files.js';
 
@@ -110,12 +109,6 @@ async function looksOf(folder: string, files: readonly ExportManifestFile[]): Pr
   const entries: Entry[] = [];
   for await (const entry of entriesOf(folder, foldersOf(files))) entries.push(entry);
   return JSON.stringify(entries);
-}
-
-export async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of userFileChunks(path, signal)) hash.update(chunk);
-  return hash.digest('hex');
 }
 
 export async function writeMarker(folder: string, files: ExportManifestFile[]): Promise<void> {

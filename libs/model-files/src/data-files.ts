@@ -1,9 +1,8 @@
 // The files that a data path stands for, in their order, with the digests of their contents.
-import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { opendir, stat, type FileHandle } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { kindOf, openUserFile, userFileChunks, UserFileError } from '#files';
+import { digestOfFile, kindOf, openUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 type TextFormat = 'jsonl' | 'text' | 'parquet' | 'json' | 'csv' | 'tsv';
@@ -173,15 +172,13 @@ function unknownFormat(what: string, file: string): ModelFilesError {
   return new ModelFilesError('DATA_UNSUPPORTED', `${what}; allowed are ${ALLOWED_FORMATS}`, { file });
 }
 
-export async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
+export async function digestOfData(path: string, signal?: AbortSignal): Promise<string> {
   try {
-    for await (const chunk of userFileChunks(path, signal)) hash.update(chunk);
+    return await digestOfFile(path, signal);
   } catch (error) {
     signal?.throwIfAborted();
     throw fileError(error, path);
   }
-  return hash.digest('hex');
 }
 
 /** The digest was taken before the tokens were made: a file that changed in between would be cached under a wrong name. */

@@ -2,7 +2,7 @@
 // tokenizer's post-processor. The same files with the same tokenizer are tokenized once.
 import { join } from 'node:path';
 import { chatTemplateDigest, readChatTemplate } from './chat-template.js';
-import { digestOfFile, indexFileOf, listDataFiles, type DataFile } from './data-files.js';
+import { digestOfData, indexFileOf, listDataFiles, type DataFile } from './data-files.js';
 import { readTokenizerFiles, requireTokenizer } from './load-tokenizer.js';
 import { ModelFilesError } from './model-files.errors.js';
 import { TokenIndex, indexFolderOf, tokenIndexKey } from './token-index.js';
@@ -104,8 +104,8 @@ async function keyOf(
 ) {
   const keyed = [];
   for (const { path, format, packing } of files) {
-    keyed.push({ format, packing, digest: await digestOfFile(path, signal) });
-    if (format === 'megatron') keyed.push({ format, packing: null, digest: await digestOfFile(indexFileOf(path), signal) });
+    keyed.push({ format, packing, digest: await digestOfData(path, signal) });
+    if (format === 'megatron') keyed.push({ format, packing: null, digest: await digestOfData(indexFileOf(path), signal) });
   }
   const { tokenizerDigest, configDigest } = tokenizer;
   const templateDigest = chatTemplate === null ? '' : chatTemplateDigest(chatTemplate);

@@ -1,7 +1,8 @@
 // The list of a model's files, which is the model's identity, and the digests of files that were read before.
 import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { digestOfFile, fileMark } from '#files';
 import { invalidField, type engineV1 } from '#protocol';
 
 export interface ListedFile {
@@ -40,12 +41,6 @@ export function digestOfList(files: readonly ListedFile[]): string {
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex');
 }
 
-export async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, signal })) hash.update(chunk as Buffer);
-  return hash.digest('hex');
-}
-
 /** Digests of files that were read in the life of this process, for as long as their marks stay. */
 export class KnownDigests {
   private readonly known = new Map<string, { mark: string; digest: string }>();
@@ -80,8 +75,8 @@ export class KnownDigests {
 
 function markOf(path: string): { bytes: number; mark: string } | null {
   try {
-    const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true });
-    return { bytes: Number(size), mark: `${dev} ${ino} ${size} ${mtimeNs}` };
+    const found = statSync(path, { bigint: true });
+    return { bytes: Number(found.size), mark: fileMark(found) };
   } catch {
     return null; // missing, or in a folder that we may not read
   }

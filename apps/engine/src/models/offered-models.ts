@@ -5,11 +5,11 @@ import { rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Logger } from 'pino';
-import { makeFolder } from '#files';
+import { digestOfFile, makeFolder } from '#files';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
 import type { Scratch } from '../scratch.js';
 import { cacheError, ModelCache, type Hold } from './model-cache.js';
-import { checkedList, digestOfFile, digestOfList, KnownDigests, type ListedFile } from './model-list.js';
+import { checkedList, digestOfList, KnownDigests, type ListedFile } from './model-list.js';
 
 const SCHEME = 'model:';
 const OUTLINES_MAX = 32;

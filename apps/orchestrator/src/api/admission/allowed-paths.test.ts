@@ -16,7 +16,7 @@ test('the paths of a request are found inside a choice too, by their fields', ()
   expect(found(undefined)).toEqual([]);
 });
 
-test('a speed table is a path unless it is none, or kept under its digest', () => {
+test('a speed table is a path, unless the text is none or the digest of a kept table', () => {
   const { path } = v1.RunServiceService.planRun;
   const found = (speedTable: string): string[] =>
     [...pathsIn(methodAt(path)!.input, { settings: { speedTable } }, '')].map((one) => one.path);

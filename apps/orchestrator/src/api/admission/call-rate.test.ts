@@ -10,7 +10,7 @@ const refused = (rate: CallRate, actor: string, nowMs: number): boolean => {
   }
 };
 
-it('lets a person make the calls of two seconds at once, then so many a second; others are not held up', () => {
+it('lets a person make the calls of two seconds at once, then the calls of one second each second; others are not held up', () => {
   const rate = new CallRate(5);
   expect(Array.from({ length: 12 }, () => refused(rate, 'ann', 0)).filter(Boolean)).toHaveLength(2);
   expect(refused(rate, 'bob', 0)).toBe(false);

@@ -1,9 +1,8 @@
 // The files of a model as an engine elsewhere needs them: names, sizes and digests of all that an engine reads of a model's folder, and for
 // questions how the files begin.
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestOfFile, fileMark } from '#files';
 import { EspalierError, type engineV1 } from '#protocol';
 
 const CONFIG = 'config.json';
@@ -37,7 +36,7 @@ export async function filesOfModel(folder: string): Promise<ModelFile[]> {
     const path = join(folder, name);
     const found = await stat(path, { bigint: true }).catch(() => null);
     if (found === null || !found.isFile() || (!weights.has(name) && found.size > BESIDE_BYTES_MAX)) continue;
-    files.push({ name, path, bytes: Number(found.size), mark: `${found.dev} ${found.ino} ${found.size} ${found.mtimeNs}` });
+    files.push({ name, path, bytes: Number(found.size), mark: fileMark(found) });
   }
   if (files.length === 0) throw notFound(`${folder} holds no file of a model`);
   return files;
@@ -72,13 +71,11 @@ export class FileDigests {
 }
 
 async function read(path: string): Promise<string> {
-  const hash = createHash('sha256');
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+    return await digestOfFile(path);
   } catch (error) {
-    throw notFound(`${path} can't be read: ${(error as Error).message}`, error);
+    throw notFound((error as Error).message, error); // which names the path
   }
-  return hash.digest('hex');
 }
 
 /** The beginnings of files, as far as shapes and types of the weights take them. */
