@@ -181,6 +181,7 @@ async function jestOnce(jestArgs, environment) {
       '--experimental-vm-modules',
       '--disable-warning=ExperimentalWarning',
       'node_modules/jest/bin/jest.js',
+      '--forceExit', // what a failed test has left open would keep the process, and the whole check, for ever
       '--json',
       '--outputFile',
       report,

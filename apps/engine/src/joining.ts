@@ -41,6 +41,8 @@ export class Joining {
   private readonly ending = new AbortController();
   private call: JoinCall | null = null;
   private wasIn = false;
+  /** When the connection that is open now was let in; null: it was not. */
+  private inSinceMs: number | null = null;
   private takenSinceMs: number | null = null;
 
   constructor(
@@ -53,14 +55,13 @@ export class Joining {
   async stay(): Promise<void> {
     const { signal } = this.ending;
     let told = '';
-    for (let delayMs = FIRST_DELAY_MS; !signal.aborted; delayMs = Math.min(2 * delayMs, LONGEST_DELAY_MS)) {
-      const beganMs = performance.now();
+    for (let delayMs = 0; !signal.aborted;) {
       const error = await this.once();
       if (signal.aborted) return;
       if (this.isFinal(error)) throw error;
       if (error.message !== told) this.log.warn({ code: error.code, server: this.options.address }, `not joined: ${error.message}`);
       told = error.message;
-      if (performance.now() - beganMs > LONGEST_DELAY_MS) delayMs = FIRST_DELAY_MS; // it was in for a while
+      delayMs = delayBeforeNextTryMs(delayMs, this.inSinceMs === null ? 0 : performance.now() - this.inSinceMs);
       await sleep(delayMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
     }
   }
@@ -91,6 +92,7 @@ export class Joining {
   /** Returns why the stream has ended. */
   private async once(): Promise<EspalierError> {
     let client: v1.EngineGatewayServiceClient | undefined;
+    this.inSinceMs = null;
     try {
       client = this.client();
       const call = client.join();
@@ -120,6 +122,7 @@ export class Joining {
         clearTimeout(timer);
         if (!welcome) return call.cancel();
         this.wasIn = true;
+        this.inSinceMs = performance.now();
         this.log.info({ name, server: address }, 'joined');
         tunnel = new ByteTunnel(call, {
           bytesIn: ({ piece }: v1.JoinResponse) => piece,
@@ -169,6 +172,16 @@ export class Joining {
       throw new EspalierError('TLS_FILES_UNUSABLE', `the files for TLS can't be used: ${(error as Error).message}`, { cause: error });
     }
   }
+}
+
+/**
+ * Each try waits twice as long as the last, since a server may be away for days. A connection that held for longer than the wait before it
+ * starts anew: the engine has to be back within its lease of a few seconds.
+ * @param lastDelayMs the wait before the connection; 0: before the first
+ * @param heldMs how long the server kept the engine; 0: it did not let it in
+ */
+export function delayBeforeNextTryMs(lastDelayMs: number, heldMs: number): number {
+  return heldMs > lastDelayMs ? FIRST_DELAY_MS : Math.min(Math.max(2 * lastDelayMs, FIRST_DELAY_MS), LONGEST_DELAY_MS);
 }
 
 function fileOf(option: string, path: string | undefined, read: (path: string, limitBytes: number) => Buffer): Buffer | undefined {

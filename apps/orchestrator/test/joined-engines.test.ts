@@ -22,6 +22,7 @@ const servers: TestServer[] = [];
 
 afterAll(async () => {
   await JoiningEngine.endAll();
+  Way.closeAll();
   for (const server of servers) await server.dispose();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -115,24 +116,28 @@ describe('an engine that dials in on this machine', () => {
   ])('is cut off in the middle of a segment %s', async (_, { beyondLease }) => {
     const way = await Way.to(server.listenAddress);
     const engine = new JoiningEngine(['--join', way.address, '--token-file', token, '--name', 'cut']);
-    await listedUntil(server, isIdle('cut'));
-    const run = await server.disturbed({
-      launch: () => server.launch(RUN),
-      when: ({ step }) => step >= 20n,
-      by: async (runId) => {
-        way.cut();
-        if (beyondLease) await engine.says('is discarded');
-        way.mend();
-        if (beyondLease) return undefined;
-        await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_COMPLETED);
-        return engine.log.includes('the client is back');
-      },
-    });
-    expect(run.stateDigest).toBe(alone);
-    expect(run.attempt > 1).toBe(beyondLease);
-    expect(recordProblems(await server.events(run.runId))).toEqual([]);
-    expect(await engine.end('SIGTERM')).toBe(0);
-    way.close();
+    try {
+      await listedUntil(server, isIdle('cut'));
+      const run = await server.disturbed({
+        launch: () => server.launch(RUN),
+        when: ({ step }) => step >= 20n,
+        by: async (runId) => {
+          const before = engine.log.length;
+          way.cut();
+          if (beyondLease) await engine.says('did not come back within its lease', before);
+          way.mend();
+          if (beyondLease) return undefined;
+          await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_COMPLETED);
+          return engine.log.includes('the client is back', before);
+        },
+      });
+      expect(run.stateDigest).toBe(alone);
+      expect(run.attempt > 1).toBe(beyondLease);
+      expect(recordProblems(await server.events(run.runId))).toEqual([]);
+    } finally {
+      expect(await engine.end('SIGTERM')).toBe(0);
+      way.close();
+    }
   });
 
   it('outlives a server that is killed, and goes on with its run', async () => {

@@ -39,8 +39,9 @@ export class JoiningEngine {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
-  async says(text: string): Promise<void> {
-    for (const until = Date.now() + HANGS_AFTER_MS; !this.log.includes(text);) {
+  /** @param from where in its log to begin */
+  async says(text: string, from = 0): Promise<void> {
+    for (const until = Date.now() + HANGS_AFTER_MS; !this.log.includes(text, from);) {
       if (Date.now() > until) throw new Error(`the engine did not say "${text}":\n${this.log}`);
       await sleep(20);
     }
@@ -98,6 +99,7 @@ export const isIdle =
 
 /** A way to a server on which each byte takes its time, and on which all bytes can be lost. */
 export class Way {
+  private static readonly all: Way[] = [];
   /** All bytes are lost, and neither end hears of it. */
   isSilent = false;
   /** New connections are refused. */
@@ -109,7 +111,14 @@ export class Way {
   private constructor(
     private readonly listener: Listener,
     private readonly delayMs: number,
-  ) {}
+  ) {
+    Way.all.push(this);
+  }
+
+  /** A test that failed has left its way open, and with it the process. */
+  static closeAll(): void {
+    for (const way of Way.all) way.close();
+  }
 
   static async to(address: string, delayMs = 0): Promise<Way> {
     const [, host, port] = /^(.+):(\d+)$/.exec(address)!;

@@ -321,7 +321,7 @@ export class TestServer {
       const run = await this.completed(runId);
       if (typeof inTime === 'boolean' ? inTime : run.attempt > 1) return run;
     }
-    throw new Error(`each of ${DISTURBANCES_MAX} runs was over before it could be disturbed`);
+    throw new Error(`each of ${DISTURBANCES_MAX} runs was over before it could be disturbed\n${this.logTail()}`);
   }
 
   /** Asks the run to pause, and waits until it does. False: it was over before. */
