@@ -4,7 +4,7 @@
 #    public header, the folder of its source), with what it includes in turn;
 #  - each backend: the sources in its folder and what they include.
 # OBJECTS are the folders of objects. STEP_OPTIONS and OPTIONS_OF_<backend> are the compiler's. No path, time or version
-# control enters: equal sources have equal digests.
+# control enters: equal sources have equal digests. Nor do comments: a run goes on after a build in which only they have changed.
 set(depfiles "")
 foreach(folder IN LISTS OBJECTS)
   file(GLOB_RECURSE found ${folder}/*.o.d)
@@ -58,10 +58,20 @@ function(files_of pattern result)
   set(${result} "${files}" PARENT_SCOPE)
 endfunction()
 
+# The text of a source without comments and empty lines. A line's comment begins at the first // that does not stand in quotes.
+function(code_of file result)
+  set(quoted "\"([^\"\\\n]|\\\\.)*\"|'\"'")
+  file(READ ${ENGINE_DIR}/${file} text)
+  string(REGEX REPLACE "(\n(${quoted}|/[^/\"\n]|[^\"/\n])*)//[^\n]*" "\\1" text "\n${text}")
+  string(REGEX REPLACE "[ \t]*\n+" "\n" text "${text}")
+  set(${result} "${text}" PARENT_SCOPE)
+endfunction()
+
 function(digest_of files options result)
   set(all "${options}\n")
   foreach(file IN LISTS files)
-    file(SHA256 ${ENGINE_DIR}/${file} digest)
+    code_of(${file} code)
+    string(SHA256 digest "${code}")
     string(APPEND all "${file} ${digest}\n")
   endforeach()
   string(SHA256 digest "${all}")

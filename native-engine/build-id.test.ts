@@ -1,0 +1,57 @@
+// The digest of the sources that decide bits, as build_id.cmake makes it: a new one means that runs of before are not gone on with.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const SCRIPT = fileURLToPath(new URL('../../native-engine/build_id.cmake', import.meta.url));
+const SOURCE = `#include "training/step.h"
+
+// One step.
+double step(double x) {
+  const char* where = "a // b"; // not a comment in there
+  return x / 3;
+}
+`;
+const folder = mkdtempSync(join(tmpdir(), 'espalier-build-id-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The digest of a step that consists of this source. */
+function digestOf(source: string): string {
+  const [engine, build] = [join(folder, 'engine'), join(folder, 'build')];
+  for (const path of [join(engine, 'core/training'), join(engine, 'backends'), build]) mkdirSync(path, { recursive: true });
+  const file = join(engine, 'core/training/step.cpp');
+  writeFileSync(file, source);
+  writeFileSync(join(build, 'step.cpp.o.d'), `step.cpp.o: \\\n ${file}\n`);
+  const values = {
+    ENGINE_DIR: engine,
+    BUILD_DIR: build,
+    SOURCE: join(build, 'id.cpp'),
+    OBJECTS: build,
+    ROOTS: 'core/training',
+    COMPILER: 'a compiler',
+    STEP_OPTIONS: '-O2',
+  };
+  execFileSync('cmake', [...Object.entries(values).map(([name, value]) => `-D${name}=${value}`), '-P', SCRIPT]);
+  return /kStepSources = "([0-9a-f]{12})"/.exec(readFileSync(values.SOURCE, 'utf8'))![1]!;
+}
+
+test.each([
+  ['another comment', '// One step.', '// A single step, and more words.'],
+  ['a comment of more lines', '// One step.', '// One step.\n// It divides by three.\n'],
+  ['no comment', '// One step.\n', ''],
+  ['another comment behind a statement', '; // not a comment in there', ';  // gone'],
+])('%s leaves the digest as it is', (_, before, after) => {
+  expect(SOURCE).toContain(before);
+  expect(digestOf(SOURCE.replace(before, after))).toBe(digestOf(SOURCE));
+});
+
+test.each([
+  ['a number', 'x / 3', 'x / 4'],
+  ['what stands in quotes behind two slashes', 'a // b', 'a // c'],
+  ['a statement that becomes a comment', '  return', '  // return'],
+])('%s changes it', (_, before, after) => {
+  expect(SOURCE).toContain(before);
+  expect(digestOf(SOURCE.replace(before, after))).not.toBe(digestOf(SOURCE));
+});
