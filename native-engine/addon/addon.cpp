@@ -43,7 +43,7 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
   });
 }
 
-// The device that a name chooses: the first of those that are joined, with the threads that each has.
+// Returns the device that a name chooses: the first of the devices that the name joins, with its number of threads.
 Napi::Value device(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     if (!info[0].IsString()) throw Error(ErrorCode::kInvalidArgument, "device", "device must be a string");
@@ -54,7 +54,7 @@ Napi::Value device(const Napi::CallbackInfo& info) {
   });
 }
 
-// The identity of everything that can change a bit of a result with these options.
+// Returns the fingerprint of everything that can change a bit of a result with these options.
 Napi::Value fingerprint(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return Napi::String::New(info.Env(), numerics_fingerprint(read_session_options(JsObject(info[0], "")).trainer));
@@ -65,11 +65,12 @@ Napi::Value in_effect(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] { return settings_in_effect(info.Env(), JsObject(info[0], "")); });
 }
 
-// The bytes of a result lie outside the JavaScript heap. The collector does not know how many they are, so it would free them late.
+// Frees the bytes of a result at once. They lie outside the JavaScript heap, and the collector does not know their size, so it would free
+// them late.
 Napi::Value release_bytes(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const bool is_bytes = info[0].IsTypedArray() && info[0].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-    // A view of only a part of its buffer shares the buffer with data of others.
+    // An array that covers only a part of its buffer shares the buffer with other data, so its buffer must not be freed.
     if (!is_bytes || info[0].As<Napi::Uint8Array>().ByteLength() != info[0].As<Napi::Uint8Array>().ArrayBuffer().ByteLength())
       throw Error(ErrorCode::kInvalidArgument, "bytes", "bytes must be a Uint8Array that is all of its buffer");
     Napi::ArrayBuffer buffer = info[0].As<Napi::Uint8Array>().ArrayBuffer();
@@ -78,7 +79,8 @@ Napi::Value release_bytes(const Napi::CallbackInfo& info) {
   });
 }
 
-// Node has no locks of files. One of the kernel's ends with its process, however that ends. Never waits; false: another has the file.
+// Locks a file, which Node can't do. The kernel drops the lock when the process ends, however it ends. The call never waits; it returns
+// false where another process holds the lock.
 Napi::Value lock_file(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     if (!info[0].IsNumber() || !info[1].IsBoolean())

@@ -9,8 +9,8 @@
 namespace espalier::addon {
 
 namespace {
-// The event loop is woken for reports at most this often: a watching user sees no difference, and a step of a small model,
-// which takes only a few milliseconds on all cores, is not disturbed by each of its reports.
+// The event loop is woken for reports at most this often. A user who watches sees no difference, and a step of a small model, which takes
+// only a few milliseconds on all cores, is not disturbed by each of its reports.
 constexpr auto kReportInterval = std::chrono::milliseconds(750);
 }  // namespace
 
@@ -19,7 +19,7 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
 
   const std::atomic<bool>& cancelled() const override { return cancel; }
 
-  // Worker thread.
+  // Called by the worker thread.
   void report(MakeValue value, bool at_once) override {
     bool wake = false;
     {
@@ -41,7 +41,7 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
     } catch (...) {
       error = std::current_exception();
     }
-    job = nullptr;  // the job's objects end on the thread that used them
+    job = nullptr;  // the objects that the job holds are destroyed on the thread that used them
     {
       const std::lock_guard lock(mutex);
       finished = true;
@@ -50,7 +50,8 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
     call(&Running::settle);
   }
 
-  // Queues a member function on the event loop. Once the environment closes, the call is dropped: no caller waits for it any more.
+  // Queues a call of a member function on the event loop. Once the environment closes, the call is dropped, because no caller waits for the
+  // job any more.
   void call(void (Running::*member)(Napi::Function)) {
     const auto self = shared_from_this();
     on_loop.NonBlockingCall([self, member](Napi::Env callback_env, Napi::Function on_reports) {
@@ -58,7 +59,7 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
     });
   }
 
-  // Event loop.
+  // Called by the event loop.
   void deliver_reports(Napi::Function on_reports) {
     std::vector<MakeValue> batch;
     {
@@ -73,7 +74,7 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
       for (uint32_t i = 0; i < batch.size(); ++i) values.Set(i, batch[i](env));
       on_reports.Call({values});
     } catch (const Napi::Error& e) {
-      callback_error = e;  // the caller's function failed: the job is stopped and its promise rejected with this
+      callback_error = e;  // the caller's function failed: the job is stopped, and its promise is rejected with this error
       cancel = true;
     }
   }
@@ -101,14 +102,14 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
     let_go();
   }
 
-  // References to JavaScript values may only go on the event loop, but this object may end its life on either thread.
+  // Drops the references to JavaScript values. Only the event loop may drop them, but this object may be destroyed on either thread.
   void let_go() {
     owner.Reset();
     callback_error = Napi::Error();
   }
 
-  // Runs when the environment closes under a running job (process.exit): the thread must be out of the engine and of
-  // Node-API before their memory goes.
+  // Runs when the environment closes while a job runs (process.exit). The thread must have left the engine and Node-API before their memory
+  // is freed.
   static void wait_for_end(void* data) {
     auto* self = static_cast<Running*>(data);
     self->cancel = true;
@@ -132,7 +133,8 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
   std::condition_variable finished_signal;
   bool finished = false;
   bool wake_pending = false;
-  std::chrono::steady_clock::time_point last_wake = std::chrono::steady_clock::now();  // a short job only reports at its end
+  // Starts with the job, so that a short job reports only at its end.
+  std::chrono::steady_clock::time_point last_wake = std::chrono::steady_clock::now();
   std::vector<MakeValue> reports;
 };
 
@@ -157,7 +159,7 @@ Napi::Promise JobThread::start(Napi::Env env, Napi::Object owner, Napi::Function
   const auto running = std::make_shared<Running>(env, this, std::move(job));
   if (on_reports.IsEmpty()) on_reports = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   running->on_loop = Napi::ThreadSafeFunction::New(env, on_reports, "espalier job", 0, 1);
-  // Registered after the thread-safe function's own hook, so that it runs before it.
+  // This hook is registered after the thread-safe function's own hook, so that it runs before that one.
   napi_add_env_cleanup_hook(env, &Running::wait_for_end, running.get());
   running->owner = Napi::Persistent(owner);
   current_ = running;

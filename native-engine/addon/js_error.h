@@ -1,4 +1,4 @@
-// Errors on their way from C++ to JavaScript: every one becomes an Error with `code` and `field`.
+// Turns C++ exceptions into JavaScript errors: each becomes an Error with `code` and `field`.
 #pragma once
 #include <napi.h>
 
@@ -7,7 +7,7 @@
 
 namespace espalier::addon {
 
-// A failure of the addon itself that the core has no code for.
+// A failure of the addon itself, for which the core has no code.
 class AddonError : public std::runtime_error {
  public:
   AddonError(std::string code, const std::string& message) : std::runtime_error(message), code_(std::move(code)) {}
@@ -19,13 +19,13 @@ class AddonError : public std::runtime_error {
 
 Napi::Error to_js_error(Napi::Env env, const std::exception_ptr& error);
 
-// Runs the body of an exported function; an exception of it becomes a JavaScript exception.
+// Runs the body of an exported function and turns an exception of the body into a JavaScript exception.
 template <typename Body>
 auto guarded(Napi::Env env, Body body) -> decltype(body()) {
   try {
     return body();
   } catch (const Napi::Error&) {
-    throw;  // thrown by a getter or a callback of the caller: passed on as it is
+    throw;  // a getter or a callback of the caller threw this error, so it is passed on unchanged
   } catch (...) {
     throw to_js_error(env, std::current_exception());
   }

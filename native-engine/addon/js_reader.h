@@ -1,4 +1,4 @@
-// Checked reading of JavaScript arguments. Every type and range is checked, and errors name the field.
+// Reads JavaScript arguments. Every type and range is checked, and an error names the field.
 #pragma once
 #include <napi.h>
 
@@ -14,7 +14,7 @@ class JsObject {
   // Throws Error(kInvalidArgument, path) unless `value` is an object.
   JsObject(const Napi::Value& value, std::string path);
 
-  bool has(const char* key) const;  // undefined and null count as absent
+  bool has(const char* key) const;  // a field that is undefined or null counts as absent
   std::string string(const char* key) const;
   bool boolean(const char* key) const;
   int64_t integer(const char* key, int64_t min, int64_t max) const;  // a number without fraction
@@ -27,8 +27,8 @@ class JsObject {
   std::vector<JsObject> objects(const char* key) const;
   std::vector<uint8_t> bytes(const char* key) const;   // Uint8Array, copied
   std::vector<uint32_t> words(const char* key) const;  // Uint32Array, copied
-  std::vector<std::string> keys() const;               // its own and inherited ones
-  // `words` are pairs: a word that is allowed, and its value.
+  std::vector<std::string> keys() const;               // the object's own fields and inherited ones
+  // Reads a string that must be one of `words`, which are pairs of an allowed word and its value. Returns that value.
   template <typename Words>
   auto choice(const char* key, const Words& words) const {
     const std::string given = string(key);

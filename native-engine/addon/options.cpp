@@ -21,7 +21,7 @@ std::vector<BackendSpec> read_backends(const JsObject& options) {
   return parse_devices(options.string("device"), static_cast<int>(options.integer("threads", 0, kThreadsMax)));
 }
 
-// Training alone takes more than the first device.
+// Returns the first device. Only training uses more than one.
 BackendSpec read_backend(const JsObject& options) { return read_backends(options).front(); }
 
 }  // namespace

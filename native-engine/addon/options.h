@@ -10,7 +10,7 @@ struct SessionOptions {
   TrainerOptions trainer;
 };
 
-ShapeTarget read_shape_target(const JsObject& options);  // of a fresh state; empty where the options have none
+ShapeTarget read_shape_target(const JsObject& options);  // the shape target of a fresh state; empty where the options have none
 SessionOptions read_session_options(const JsObject& options);
 SegmentPlan read_segment_plan(const JsObject& options);
 SegmentTeachers read_teachers(const JsObject& options);  // empty where the options have none

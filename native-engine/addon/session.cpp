@@ -106,7 +106,7 @@ Napi::Value Session::release(const Info& info) {
 
 Napi::Value Session::set_data(const Info& info) {
   return guarded(info.Env(), [&] {
-    // shared_ptr: std::function copies what it holds, and this may be gigabytes
+    // a shared_ptr, because std::function copies what it holds, and the words may take gigabytes
     const auto sources = std::make_shared<std::vector<TokenSourceOptions>>(read_token_sources(JsObject(info[0], "")));
     return start(info, [core = core_, sources](JobContext&) {
       TrainingText text;
@@ -184,7 +184,8 @@ Napi::Value Session::train(const Info& info) {
                                                                                          : ReturnedState::kBytes;
     return start(info, [core = core_, plan, first_step, teachers, returned](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(TimedStep{report, seconds_on_clock()})); };
-      // A report here comes once a batch or layer, and its reader may stop the job: so it is called at once.
+      // A calibration reports once after each batch or layer, and the reader of the report may stop the job. So each report is delivered at
+      // once.
       plan->on_calibrated = [&](double share) { context.report(number_of(share), true); };
       return value_of(core->train(*plan, first_step, teachers, returned, on_step, context.cancelled()));
     });
@@ -239,7 +240,7 @@ Napi::Value Session::generate(const Info& info) {
       const auto is_stopped = [&](int64_t prompt) { return (*stopped)[static_cast<size_t>(prompt)].load(); };
       return value_of(core->generate(*options, on_token, is_stopped, context.cancelled()));
     });
-    stopped_ = stopped;  // after start: it refuses while another job runs
+    stopped_ = stopped;  // set after start, which refuses while another job runs
     return promise;
   });
 }

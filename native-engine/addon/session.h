@@ -1,5 +1,5 @@
-// The JavaScript class `Session`: one model, one trainable state, one thread. Every method that works returns a promise
-// and refuses with ENGINE_BUSY while an earlier one runs.
+// The JavaScript class `Session`: one model, one trainable state, one thread. Every method that computes returns a promise, and is refused
+// with ENGINE_BUSY while an earlier one runs.
 #pragma once
 #include <napi.h>
 
@@ -41,13 +41,13 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value export_model(const Info& info);
   Napi::Value cancel(const Info& info);
 
-  // The second argument of `info`, when it is a function, gets the job's reports.
+  // Starts a job. Where the second argument of `info` is a function, it gets the job's reports.
   Napi::Value start(const Info& info, Job job);
 
-  // Texts that the caller has stopped, by the numbers of their prompts.
+  // One flag for each prompt, in order: whether the caller has stopped its text.
   using StoppedTexts = std::vector<std::atomic<bool>>;
 
-  std::shared_ptr<SessionCore> core_;  // jobs hold it too
+  std::shared_ptr<SessionCore> core_;  // shared, because jobs hold it too
   std::shared_ptr<StoppedTexts> stopped_;
   JobThread thread_;
 };

@@ -1,4 +1,4 @@
-// Results of the core as JavaScript objects, in the shapes that native.ts declares.
+// Turns results of the core into JavaScript objects, in the shapes that native.ts declares.
 #pragma once
 #include <napi.h>
 

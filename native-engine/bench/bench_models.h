@@ -1,4 +1,4 @@
-// Models and masks of the benchmarks.
+// Makes the models and masks of the benchmarks.
 #pragma once
 #include <map>
 #include <string>
@@ -39,7 +39,7 @@ inline ModelConfig shape_config(const std::string& name) {
   return c;
 }
 
-// Heads and units close with probability p, the rest stay fully open.
+// Makes masks in which each head and each unit is closed with probability p and otherwise fully open.
 inline Masks random_masks(const ModelConfig& c, double p, int64_t step) {
   Masks z = open_masks(c);
   const auto close = [&](std::vector<float>& values, uint32_t stream) {

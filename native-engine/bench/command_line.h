@@ -1,4 +1,4 @@
-// The command line of a benchmark: flags, and options with a value each.
+// The command line of a benchmark: flags, and options with one value each.
 #pragma once
 #include <limits>
 #include <map>
@@ -43,7 +43,7 @@ class CommandLine {
     if (value != static_cast<double>(static_cast<int64_t>(value))) throw Error(ErrorCode::kInvalidArgument, name, "must be a whole number");
     return static_cast<int64_t>(value);
   }
-  // One or several numbers, with commas between.
+  // Reads one or several numbers that are separated by commas.
   std::vector<double> list(const std::string& name, std::vector<double> otherwise, double low, double high) {
     const std::string* value = find(name);
     if (value == nullptr) return otherwise;
@@ -62,7 +62,7 @@ class CommandLine {
     return numbers;
   }
 
-  // Once all that the program knows was asked for.
+  // Refuses all options that were not asked for. Call it after every option that the program knows was asked for.
   void refuse_others() const {
     for (const auto& [name, value] : given_) {
       if (known_.contains(name)) continue;

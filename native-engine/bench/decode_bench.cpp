@@ -1,9 +1,9 @@
 // decode_bench --model DIR | --shape NAME  [--dtype f32|bf16] [--mask-sparsity P,P] [--batch B,B] [--prompt T] [--tokens N] [--rounds R]
 //              [--device D] [--threads N]
-// Times prefill and decode of the dense model and of compacted ones, in turns, and prints a JSON line for each. Shapes are those of
-// step_bench. --mask-sparsity closes heads and intermediate units at random with that probability; what is left is compacted. "share" is
-// the rate at which a pass reads the open weights, by the rate of the device's own copy in the same run, reads and writes together.
-// "ratio" is the median over the rounds of a time by that of the first line's.
+// Times prefill and decode of the dense model and of compacted ones, in turns, and prints a JSON line for each. The shapes are those of
+// step_bench. --mask-sparsity closes heads and intermediate units at random with that probability; the open ones are compacted. "share" is
+// the rate at which a pass reads the open weights, divided by the rate of the device's own copy in the same run, which counts reads and
+// writes together. "ratio" is the median over the rounds of a time divided by the time of the first line.
 #include <cstdio>
 #include <iostream>
 

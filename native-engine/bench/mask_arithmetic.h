@@ -1,5 +1,4 @@
-// The host's arithmetic of the masks in a step is timed part by part. It needs no weights of a model, so that large models can be timed
-// too.
+// Times the host's arithmetic of the masks in a step, part by part. It needs no weights of a model, so large models can be timed too.
 #pragma once
 #include <omp.h>
 
@@ -18,7 +17,7 @@
 
 namespace espalier::bench {
 
-// The least seconds of a call: what it takes where no other program disturbs it.
+// Returns the shortest of several calls, in seconds: the time of a call that no other program disturbs.
 inline double least_of_calls(const std::function<void()>& call) {
   double least = 1e9;
   for (int i = 0; i < 40; i++) {
@@ -29,7 +28,8 @@ inline double least_of_calls(const std::function<void()>& call) {
   return least;
 }
 
-// A line of JSON: seconds of each part, in the order of a step. The noise is drawn ahead, while a card is at work.
+// Prints a line of JSON with the seconds of each part, in the order of a step. The noise is drawn ahead of the step, while a card is at
+// work.
 inline void time_mask_arithmetic(const std::string& shape, double closed, int threads) {
   if (threads > 0) omp_set_num_threads(threads);
   const ModelConfig config = shape_config(shape);

@@ -1,5 +1,5 @@
-// Where a step's time goes, op by op: a backend that hands each op on to the real one and asks for a moment behind it. It waits for nothing
-// inside a step, so host and device go on side by side as without it.
+// Measures op by op where the time of a step goes. A backend passes each op on to the real backend and asks for a moment behind the op. It
+// waits for nothing inside a step, so host and device work side by side as they do without it.
 #pragma once
 #include <algorithm>
 #include <map>
@@ -14,7 +14,7 @@
 
 namespace espalier::bench {
 
-// The work that an op asks of its device at the least. A multiply-add is two FLOPs, and each matrix is read or written once.
+// The least work that an op asks of its device. A multiply-add counts as two FLOPs, and each matrix is read or written once.
 struct OpCost {
   double flops = 0, bytes = 0;
 };
@@ -38,7 +38,7 @@ double bytes_of(Op op) {
   return bytes;
 }
 
-// Only what is open of a stored matrix is read.
+// Only the open part of a stored matrix is read.
 inline OpCost cost_of(const ProductTerm& term) {
   const double values = static_cast<double>(term.b.rows * term.b.cols);
   OpCost cost{2.0 * static_cast<double>(term.a.rows) * values, values * static_cast<double>(dtype_bytes(term.b.stored.dtype))};
@@ -56,7 +56,7 @@ OpCost cost_of_terms(const Terms& terms, int count) {
   return all;
 }
 
-// Scores and their use, of the keys up to each query.
+// The FLOPs of the scores and of their use. Each query reads the keys up to its own position, or those in its window.
 inline double attention_flops(const AttentionShape& s) {
   const double keys = s.window > 0 ? static_cast<double>(std::min(s.window, s.tokens)) : static_cast<double>(s.tokens + 1) / 2;
   return 4.0 * static_cast<double>(s.batch * s.tokens * s.heads * s.head_dim) * keys;
@@ -94,14 +94,14 @@ inline OpCost cost_of(const LoraGradient& op) {
   return {2.0 * static_cast<double>(op.x.rows * op.rank) * columns, bytes_of(op)};
 }
 
-// The ops of one name, over all steps that were watched.
+// The totals of the ops of one name over all steps that were watched.
 struct OpTotal {
   std::string name;
   int64_t count = 0;
   double seconds = 0, flops = 0, bytes = 0;
 };
 
-// The ops of this process's profiled backends while it is on.
+// Records the ops of the profiled backends of this process from begin() to end().
 class OpProfile {
  public:
   static OpProfile& one() {
@@ -120,7 +120,7 @@ class OpProfile {
   void after_op(const char* name, const Op& op, Backend& backend) {
     if (on_) watched_.push_back({name, cost_of(op), backend.moment()});
   }
-  // The slowest first. An op's time is that from the end of the one before it to its own end.
+  // Ends the recording and returns the totals, the slowest first. The time of an op runs from the end of the op before it to its own end.
   std::vector<OpTotal> end() {
     on_ = false;
     std::map<std::string, OpTotal> by_name;
@@ -169,7 +169,7 @@ class ProfiledKind final : public BackendKind {
   const BackendKind& worker_;
 };
 
-// All backends of this program are watched from here on.
+// Makes every backend of this program a watched one from here on.
 inline void profile_backends() {
   static std::vector<std::unique_ptr<ProfiledKind>> profiled;
   std::vector<const BackendKind*> kinds;

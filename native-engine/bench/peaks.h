@@ -1,4 +1,4 @@
-// The best that a device reaches, measured beside the steps: products, copies, and lines of memory between threads.
+// Measures the best rates that a device reaches, beside the steps: products, copies, and lines of memory that go between threads.
 #pragma once
 #include <omp.h>
 
@@ -16,19 +16,20 @@ using Clock = std::chrono::steady_clock;
 
 inline double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-// Values in (-2, 2) as bf16, or in halves of f32 values: cards are slower where many bits change, so a peak is measured on such data.
+// Makes values in (-2, 2) as bf16, or as the halves of f32 values. A card is slower where many bits change, so a peak is measured on such
+// data.
 inline std::vector<uint16_t> random_bf16(size_t count) {
   std::vector<uint16_t> values(count);
   uint64_t state = 1;
   for (uint16_t& v : values) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
     const auto bits = static_cast<uint16_t>(state >> 48);
-    v = static_cast<uint16_t>((bits & 0x807f) | (0x78 + (bits >> 7 & 7)) << 7);  // sign and fraction of any kind, exponents from -7 to 0
+    v = static_cast<uint16_t>((bits & 0x807f) | (0x78 + (bits >> 7 & 7)) << 7);  // any sign and fraction, exponents from -7 to 0
   }
   return values;
 }
 
-// Highest rate of a square-ish product of this dtype in this process, best of a few shapes and runs.
+// Returns the highest rate in FLOPs a second of a square-ish product of this dtype: the best of a few shapes and runs.
 inline double matmul_peak(const std::string& dtype, Backend* backend, const std::vector<int64_t>& sizes) {
   const DType t = dtype == "f32" ? DType::kF32 : DType::kBF16;
   double best = 0;
@@ -50,7 +51,7 @@ inline double matmul_peak(const std::string& dtype, Backend* backend, const std:
   return best;
 }
 
-// Bytes read and written a second by a copy on the device, best of a few.
+// Returns how many bytes a copy on the device reads and writes in a second, the best of a few runs.
 inline double copy_rate(Backend* backend, uint64_t bytes) {
   const DeviceBuffer from = backend->allocate(bytes), to = backend->allocate(bytes);
   const auto cols = static_cast<int64_t>(bytes / 1024 / sizeof(float));
@@ -64,8 +65,8 @@ inline double copy_rate(Backend* backend, uint64_t bytes) {
   return best;
 }
 
-// Nanoseconds for a line of memory to go to another thread's core and back: some 50 where the two share a cache, several times that
-// where they don't, which steps feel. Which it is may change while a virtual machine runs.
+// Returns the nanoseconds in which a line of memory goes to another thread's core and back: about 50 where the two cores share a cache, and
+// several times that where they don't. Steps become slower with it. It may change while a virtual machine runs.
 inline double thread_round_trip_ns(int threads) {
   constexpr int kRounds = 300;
   std::atomic<int> turn{0};

@@ -1,8 +1,8 @@
 // product_bench [--device D] [--rows LIST] [--cols LIST] [--depth N] [--repeats N]
-// Times bf16 products c [rows, cols] = a b of a card's own kernel beside those of cuBLASLt, both ways round, and compares the results: a
-// JSON line for each. Results that differ by more than rounding end it with an error. Then it tells which least rows and columns for the
-// library lose the least time against the quicker of the two: those are the numbers that kLeastRows and kLeastCols in
-// backends/cuda/kernels/product_library.cu stand for. Without the library it measures nothing and returns 3.
+// Times bf16 products c [rows, cols] = a b by a card's own kernel and by cuBLASLt, with b as it is and transposed, and compares the
+// results. It prints a JSON line for each product. Results that differ by more than rounding end the program with an error. At the end it
+// tells which least rows and columns for the library lose the least time against the quicker of the two; kLeastRows and kLeastCols in
+// backends/cuda/kernels/product_library.cu hold these numbers. Without the library the program measures nothing and returns 3.
 #include <cmath>
 #include <cstdio>
 #include <iostream>
@@ -30,7 +30,8 @@ std::vector<int64_t> sizes(CommandLine& line, const char* name, const std::vecto
   return whole;
 }
 
-// Seconds of one product: the best of some runs, each of several in the queue, so that a launch hides behind the one before it.
+// Returns the seconds of one product: the best of some runs. Each run queues several products, so that a launch hides behind the product
+// before it.
 double seconds_of(Backend& backend, const Product& product, int64_t repeats) {
   constexpr int kTogether = 10;
   double best = 1e30;
@@ -43,7 +44,7 @@ double seconds_of(Backend& backend, const Product& product, int64_t repeats) {
   return best;
 }
 
-// Results are rounded to bf16, so those of two ways to add differ by up to a last bit here and there.
+// Results are rounded to bf16, so two orders of addition may differ in the last bit of some values.
 constexpr double kMostDifference = 4e-3;
 
 std::vector<float> result_of(Backend& backend, const Tensor& c) {
@@ -54,7 +55,7 @@ std::vector<float> result_of(Backend& backend, const Tensor& c) {
   return values;
 }
 
-// ||a - b|| / ||b||; a NaN is an infinite difference.
+// Returns ||a - b|| / ||b||. A NaN counts as an infinite difference.
 double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
   double difference = 0, size = 0;
   for (size_t i = 0; i < a.size(); i++) {
@@ -65,9 +66,10 @@ double relative_difference(const std::vector<float>& a, const std::vector<float>
   return std::sqrt(difference / size);
 }
 
-// The least rows and columns for which the library is taken, and what that choice loses: the mean of time / the quicker one's time, less 1.
+// The least rows and columns from which the library is taken, and what this choice loses: the mean of time / the quicker one's time, minus
+// 1.
 struct Crossover {
-  int64_t rows = 0, cols = 0;  // 0: never
+  int64_t rows = 0, cols = 0;  // 0: the library is never taken
   double lost = 0;
 };
 
@@ -96,7 +98,7 @@ void run(int argc, char** argv) {
     std::cerr << "product_bench: nothing to compare: " << library.description() << "\n";
     std::exit(3);
   }
-  // The library takes all that it can.
+  // The library takes every product that it can compute.
   cuda::ESPALIER_TARGET::library_limits().rows = cuda::ESPALIER_TARGET::library_limits().cols = 1;
   const std::unique_ptr<Backend> backend = make_backend(spec);
   const int64_t most_rows = rows.back(), most_cols = cols.back();

@@ -1,5 +1,5 @@
-// Steps as a run has them: masks sampled from log-alphas that learn under tracking, hidden units closed among others, LoRA on student and
-// teacher, data in the order of an epoch.
+// Runs steps as a run has them: masks are sampled from log-alphas that learn under tracking, some hidden units are closed, student and
+// teacher have LoRA, and the data come in the order of an epoch.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -14,8 +14,8 @@ namespace espalier::bench {
 
 constexpr int64_t kDataRows = 64;
 
-// A state on the way: about this share of heads and units closed, and a fourth of it of the hidden units; factors of LoRA that are not
-// zero.
+// Makes a state in the middle of a run. About the share `closed` of heads and units is closed, and a fourth of this share of the hidden
+// units. The factors of LoRA are not zero.
 inline TrainState state_on_the_way(const StateLayout& layout, double closed, uint64_t seed) {
   TrainState state(layout);
   state.initialise(seed);
@@ -45,12 +45,12 @@ class RealSteps {
     trainer_->set_data(data);
     const TrainState state = state_on_the_way(trainer_->layout(), closed, 1);
     trainer_->import_state(state);
-    // An earlier teacher had more open.
+    // The teacher is an earlier state, so more of its gates are open.
     teacher_ = trainer_->keep_teacher(state_on_the_way(trainer_->layout(), closed * 0.8, 1));
     trainer_->use_teacher(teacher_);
     target_ = hard_sparsity(model_->config(), trainer_->log_alphas()).expected_sparsity;
   }
-  // One step, which asks for a little more sparsity than the one before.
+  // Runs one step, which asks for a little more sparsity than the step before.
   StepReport step() {
     SegmentPlan plan;
     plan.seed = 42;

@@ -2,16 +2,17 @@
 //            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products] [--real] [--ops N]
 //            [--masks]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, mid, 1b, 7b (random weights).
-// --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, every step. --lora-rank
-// is that of the student. Lists, as in 0,0.5 or 8,64, take steps of each pair of the two in turn and print a line for each: a machine
-// whose speed drifts slows all alike, and "ratio" is the median over the turns of a step's time by that of the first pair's.
-// On a card larger products are tried for the peak, and copying is timed; --product-sizes names others.
+// --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, in every step. --lora-rank
+// is the rank of the student. Where one of them is a list, as in 0,0.5 or 8,64, the program runs steps of each pair of the two in turn and
+// prints a line for each pair: a machine whose speed drifts slows all pairs alike. "ratio" is the median over the turns of the time of a
+// step divided by the time of the first pair's step.
+// On a card the peak is measured with larger products, and copying is timed too; --product-sizes names other sizes.
 // --real times steps as a run has them instead (real_steps.h): masks are sampled and learn, the teacher has LoRA, and hidden units close
 // too.
-// --masks times no step, but what the host computes of the masks in one (mask_arithmetic.h). It needs no weights.
-// --ops N adds a line for each of the N ops that take the longest (op_profile.h): seconds of a step, and the shares of the best product and
-// the best copy that its FLOPs and bytes reach. "lora_gflop" is what LoRA's products take of a step, "added_s" the median over the turns of
-// what a step takes beyond the first pair's.
+// --masks times no step, but the part of a step in which the host computes the masks (mask_arithmetic.h). It needs no weights.
+// --ops N adds a line for each of the N ops that take the longest (op_profile.h): its seconds in a step, and the shares of the best product
+// and the best copy that its FLOPs and bytes reach. "lora_gflop" is the work of LoRA's products in a step; "added_s" is the median over the
+// turns of the time that a step takes beyond the first pair's step.
 #include <omp.h>
 
 #include <algorithm>
@@ -40,7 +41,8 @@ namespace {
 using namespace espalier;
 using namespace espalier::bench;
 
-// Processor time of all threads, waiting ones that spin included: on a machine with other work the cost of one thread's step.
+// Returns the processor time of all threads, including threads that spin while they wait. On a machine with other work this is the cost of
+// one thread's step.
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 struct Options {
@@ -95,11 +97,12 @@ LoraSpec lora_of(int64_t rank) {
 
 int64_t widest_rank(const Options& o) { return *std::max_element(o.lora_rank.begin(), o.lora_rank.end()); }
 
-// Forward x A and (x A) B; backward dy B and (dy B) A, dA and dB: six multiply-adds for each element of A and B and token.
+// The forward pass computes x A and (x A) B, the backward pass dy B, (dy B) A, dA and dB: six multiply-adds for each token and element of A
+// and B.
 double lora_flops(const StateLayout& state, int64_t tokens) { return 6.0 * static_cast<double>(state.lora_size() * tokens); }
 
-// Making random weights takes long: what does not fit is refused first. They can't be dropped and read again as those of a file
-// can, so what is free is what was free before them.
+// Refuses what does not fit before it makes random weights, which takes long. Random weights can't be dropped and read again as the weights
+// of a file can, so the free memory is what was free before they were made.
 std::shared_ptr<const ModelWeights> make_model(const Options& o, TrainerOptions& options) {
   if (!o.model.empty()) return load_model(o.model);
   const ModelConfig config = shape_config(o.shape);
@@ -115,21 +118,21 @@ std::shared_ptr<const ModelWeights> make_model(const Options& o, TrainerOptions&
 
 struct Measured {
   double sparsity;
-  TrainerImpl* trainer;  // nullptr: real steps
+  TrainerImpl* trainer;  // nullptr where real steps are timed
   std::shared_ptr<RealSteps> real;
-  std::vector<double> times, processor_times, ratios, added;  // beside the first one's step of the same turn
+  std::vector<double> times, processor_times, ratios, added;  // ratios and added compare with the first entry's step of the same turn
   std::vector<StepTimes> parts;
-  std::vector<OpTotal> ops;  // of the last step
+  std::vector<OpTotal> ops;  // the ops of the last step
 };
 
-// Everything that lines of one call have in common.
+// The values that all lines of one call have in common.
 struct Environment {
   BackendSpec spec;
   std::string numerics;
-  double peak = 0, copied = 0;  // FLOPs of products, and bytes of copies, a second
-  double parameters = 0;        // of the model's matrices but the embedding
+  double peak = 0, copied = 0;  // FLOPs a second of products, and bytes a second of copies
+  double parameters = 0;        // the parameters of the model's matrices without the embedding
   uint64_t peak_bytes = 0, planned_bytes = 0;
-  // The fall of a card's free memory, its driver's part included. 0 on the processor, whose memory others take too.
+  // By how much the free memory of a card fell, including what its driver takes. 0 on the processor, whose memory other programs take too.
   int64_t device_bytes = 0;
   std::vector<double> round_trips_ns;
 };
@@ -173,19 +176,19 @@ void print(const Options& o, const Measured& m, const Environment& e) {
   }
 }
 
-// Steps of each in turn: a machine whose speed drifts slows all alike. Returns the round trips between threads.
+// Runs a step of each entry in turn, so that a machine whose speed drifts slows all entries alike. Returns the round trips between threads.
 std::vector<double> time_steps(const Options& o, const ModelConfig& config, std::vector<Measured>& measured) {
   std::vector<int32_t> ids(o.batch * o.seq);
   for (size_t i = 0; i < ids.size(); i++)
     ids[i] = static_cast<int32_t>(random_uniform(3, 0, 9, static_cast<int64_t>(i)) * static_cast<double>(config.vocab_size));
   std::vector<double> round_trips;
   const auto begin = Clock::now();
-  constexpr int64_t warm_up = 2;  // not counted: first touches of memory
+  constexpr int64_t warm_up = 2;  // these turns are not counted, because memory is touched for the first time in them
   const double seconds = o.seconds * static_cast<double>(measured.size());
   for (int64_t turn = 0; turn < warm_up + 3 || (seconds_since(begin) < seconds && turn < 400); turn++)
     for (Measured& m : measured) {
       if (o.ops > 0) OpProfile::one().begin();
-      // Closed at random: the student's sample of this step, and a teacher that stays for all steps.
+      // Closes gates at random: the student gets a new sample in each step, the teacher keeps the same masks.
       const Masks student = o.real ? Masks{} : random_masks(config, m.sparsity, turn);
       if (!o.real && (turn == 0 || measured.size() > 1)) m.trainer->set_teacher_masks(random_masks(config, m.sparsity, -1));
       const double processor_start = processor_seconds();

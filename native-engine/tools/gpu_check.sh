@@ -2,12 +2,12 @@
 # Checks the CUDA backend on a machine with a card, from a bare checkout: a CUDA toolkit, CMake, a C++ compiler and make or Ninja are all it
 # needs.
 #   native-engine/tools/gpu_check.sh [--out FOLDER] [--build FOLDER] [--minutes N] [--rehearse] [PART...]
-# Without PART it runs all parts, in the order of a first hour; `list` names them. Each takes less than eight minutes. After each part
-# FOLDER/report.json and FOLDER/report.txt tell of all that were run so far.
-# --minutes N begins no part after N minutes, and passes over parts that passed in an earlier call: call it until it says that all are done.
-# --build keeps what is compiled (default: native-engine/build-gpu-check), apart from what it reports.
+# Without PART it runs all parts, in an order that suits a first hour with a card; `list` names them. Each takes less than eight minutes.
+# After each part FOLDER/report.json and FOLDER/report.txt describe all parts that were run so far.
+# --minutes N begins no part after N minutes, and skips parts that passed in an earlier call. Call it until it says that all are done.
+# --build names the folder of compiled files (default: native-engine/build-gpu-check), which is kept. The reports lie elsewhere.
 # --rehearse runs the parts on the emulated card of the tests, with the smallest sizes: it needs neither nvcc nor a card, and proves nothing
-# of one. A part that needs a card says so on a machine without one.
+# about a card. A part that needs a card says so on a machine without one.
 set -u
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 engine=$(dirname "$tools")
@@ -46,13 +46,14 @@ cuda=ON device=cuda:0 kept=build-gpu-check
 [ $rehearse = 0 ] || { cuda=OFF; kept=build-gpu-rehearsal; }
 : "${build:=$engine/$kept}"
 
-# A part returns 0, or 1 where the check failed, or 3 where it can't be done here; `why` says so in a sentence. What it prints goes to its
-# log; lines of JSON from it, to its report.
+# A part returns 0, or 1 where the check failed, or 3 where it can't run on this machine; `why` holds the reason as a sentence. What a part
+# prints goes to its log, and its lines of JSON also go to its report.
 why=""
 skip() { why=$1; return 3; }
 json_text() { printf '"%s"' "$(printf '%s' "$1" | tr '\n\t' '  ' | sed 's/\\/\\\\/g; s/"/\\"/g')"; }
 
-# A Python with torch, and the products' library that such a Python brings along, where the loader does not find one of the toolkit.
+# python_with_torch prints the path of a Python that has torch. product_library prints the path of the cuBLASLt that such a Python brings
+# along, where the loader does not find the toolkit's.
 python_with_torch() {
   local python
   for python in ${GPU_CHECK_PYTHON:-} python3 python /usr/bin/python3; do
@@ -73,7 +74,7 @@ product_library() {
 }
 if [ -z "${ESPALIER_CUBLASLT:-}" ] && library=$(product_library) && [ -n "$library" ]; then export ESPALIER_CUBLASLT=$library; fi
 
-toolkit() { PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin:/opt/cuda/bin command -v "$1"; } # where a program of the toolkit is
+toolkit() { PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin:/opt/cuda/bin command -v "$1"; } # prints where a program of the toolkit lies
 needs_card() {
   [ -x "$build/list_devices" ] || { skip "nothing is built: run the part build first"; return 3; }
   local line
@@ -96,17 +97,17 @@ tests() { # FILTER
 part_build() {
   local missing=()
   for tool in cmake c++; do command -v $tool > /dev/null || missing+=($tool); done
-  # A folder that was begun keeps its generator.
+  # A build folder that exists keeps its generator.
   local generator=()
   if command -v ninja > /dev/null; then generator=(-G Ninja); elif command -v make > /dev/null; then generator=(-G "Unix Makefiles"); else
     missing+=("make or ninja")
   fi
   [ ! -f "$build/CMakeCache.txt" ] || generator=()
-  # The build reads what the compiler found each source to include, and Ninja deletes that otherwise.
+  # The build reads the compiler's dependency files, which Ninja deletes unless it is told to keep them.
   local options=()
   [ $rehearse = 1 ] || toolkit nvcc > /dev/null || missing+=(nvcc)
   [ ${#missing[@]} = 0 ] || { why="missing: ${missing[*]}"; return 1; }
-  # A test of this part asks for another target.
+  # A test of this part sets another target.
   local targets=${GPU_CHECK_TARGETS:-gpu_check_tests list_devices step_dump step_bench product_bench}
   cmake "${generator[@]}" -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF \
     -DESPALIER_CUDA=$cuda &&
@@ -124,7 +125,7 @@ part_device() {
 }
 
 part_instructions() { tests 'All/Instructions.*'; }
-ops() { tests "*/$1.*cuda*"; } # the emulated card's are tried elsewhere
+ops() { tests "*/$1.*cuda*"; } # the ops of the emulated card are tested elsewhere
 part_ops-elementwise() { ops ElementwiseOps; }
 part_ops-matrix() { ops MatrixOps; }
 part_ops-attention() { ops AttentionOps; }
@@ -132,7 +133,8 @@ part_ops-movement() { ops MovementOps; }
 part_step() { tests 'CudaStep.*'; }
 part_resume() { tests 'Determinism.*'; }
 
-# step_dump on the reference vectors of the repository, twice: the results must be the same bits. part_step compares them with the vectors.
+# Runs step_dump twice on the reference vectors of the repository: both results must have the same bits. part_step compares them with the
+# vectors.
 part_dump() {
   needs_card || return $?
   local vectors=$repository/testdata/vectors model=$repository/testdata/models/gqa-random-tiny dtype
@@ -158,7 +160,7 @@ part_sanitizer() {
   done
 }
 
-# The card's own products beside the library's, of every size from small to large: where the library begins to pay.
+# Times the card's own products and the library's in every size from small to large, to find where the library becomes faster.
 part_products() {
   needs_card || return $?
   local small=() status
@@ -175,8 +177,8 @@ bench() { # OPTIONS...
   [ $rehearse = 0 ] || small=(--batch 1 --seq 16 --seconds 0 --product-sizes 64)
   timeout $limit "$build/step_bench" --device "$device" "$@" "${small[@]}" || { why="step_bench failed or took over $limit s"; return 1; }
 }
-# The plain form is that of earlier figures. The real one is as a run has it: masks that are sampled and learn, LoRA on the teacher, hidden
-# units that close.
+# Runs both forms of the benchmark. The plain form compares with earlier figures. The real form is like a run: masks are sampled and learn,
+# the teacher has LoRA, and hidden units close.
 both() { bench "$@" && bench "$@" --real --lora-rank 64 --ops 10; }
 part_bench-factbook() { both --shape factbook-llama-3m --batch 8 --seq 128 --seconds 10 --mask-sparsity 0,0.5; }
 large() { [ $rehearse = 0 ] || { skip "too large for a rehearsal"; return 3; }; }
@@ -186,13 +188,13 @@ part_bench-7b() { large && both --shape 7b --batch 16 --seq 512 --seconds 15 --m
 part_bench-7b-streamed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --checkpoint --stream-weights --ops 10; }
 part_bench-7b-checkpointed() { large && bench --shape 7b --batch 16 --seq 512 --seconds 30 --mask-sparsity 0,0.5 --checkpoint --ops 10; }
 
-# The same step in PyTorch, as it is and compiled. A rehearsal runs it on the processor.
+# Times the same step in PyTorch, uncompiled and compiled. A rehearsal runs it on the processor.
 torch_step() { # OPTIONS...
   local python options=(--device cuda)
   python=$(python_with_torch) || { skip "no Python with torch is here"; return 3; }
   if [ $rehearse = 1 ]; then options=(--device cpu --batch 1 --seq 16 --seconds 0); else needs_card || return $?; fi
   for how in "" --compiled; do
-    # A PyTorch whose compiler lacks something can be compared with as it is.
+    # A PyTorch whose compiler lacks something is compared uncompiled only.
     if [ -n "$how" ] && ! "$python" -c "$tiny_compiled" "${options[1]}" > /dev/null 2>&1; then
       why="this PyTorch can't compile: the step was timed as it is alone"
       return 0
@@ -232,7 +234,7 @@ report() {
 }
 
 status_of() { sed -n 's/.*"status":"\([a-z]*\)".*/\1/p' "$out/parts/$1.json" 2> /dev/null; }
-# Parts whose success proves that the card computes right: speed is another matter.
+# The parts whose success proves that the card computes correctly. The other parts measure speed.
 proof=(instructions ops-elementwise ops-matrix ops-attention ops-movement step dump resume)
 verdict() {
   local part wrong=() open=() card="The card"
@@ -248,14 +250,14 @@ verdict() {
 failed=0 left=()
 for part in "${parts[@]}"; do
   if [ -n "$minutes" ]; then
-    # The build is looked at each time: it takes seconds where no source changed. What passed before the last build is run again.
+    # The build is checked in each call; it takes seconds where no source changed. Parts that passed before the last build run again.
     [ $part = build ] || [ "$(status_of $part)" != passed ] || [ "$out/parts/$part.json" -ot "$build/gpu_check_tests" ] || continue
     [ $(($(date +%s) - begun)) -lt $((minutes * 60)) ] || { left+=($part); continue; }
   fi
   why=""
   started=$(date +%s)
   log=$out/parts/$part.log
-  # Not in a pipe: `why` must survive.
+  # The part does not run in a pipe, because a pipe's subshell would lose `why`.
   "part_$part" > "$log" 2>&1
   case $? in 0) status=passed ;; 3) status=skipped ;; *) status=failed; failed=1 ;; esac
   seconds=$(($(date +%s) - started))

@@ -1,10 +1,10 @@
-// Quantizes a GGUF file with llama.cpp's own quantizer, out of its library as it is built:
+// Quantizes a GGUF file with llama.cpp's own quantizer, which it loads from llama.cpp's built library:
 //
 //   llama_quantize LIBRARY IN OUT TYPE THREADS
 //
-// TYPE is llama.cpp's number of a kind of file. No header of llama.cpp is needed to build this. Of its parameters two are set, which have
-// been the first ones in every release; the others keep the library's own defaults. A process of its own, since an assertion of
-// llama.cpp ends the process.
+// TYPE is llama.cpp's number for a kind of file. No header of llama.cpp is needed to build this program. It sets two of the library's
+// parameters, which have been the first two in every release; the others keep the library's defaults. It is a program of its own, because a
+// failed assertion in llama.cpp ends the process.
 #include <dlfcn.h>
 
 #include <cstdint>
@@ -13,7 +13,8 @@
 
 namespace {
 
-// Longer than the library's: what lies behind its end is not touched.
+// The library's parameters, in a struct that is longer than the library's own: the bytes behind the end of the library's struct are not
+// touched.
 struct Parameters {
   int32_t threads;
   int32_t type;

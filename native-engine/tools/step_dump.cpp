@@ -1,6 +1,6 @@
 // step_dump --model DIR --in FILE --out FILE --dtype f32|bf16 [--device D] [--threads N] [--dense] [--checkpoint] [--losses LAYER,KL,LM]
-// Computes one step for explicit inputs and writes losses and gradients under the names of the reference vectors. --losses
-// gives the weights of layer loss, kl and next-token cross-entropy, 0.9,0.1,0 as in the method.
+// Computes one step for explicit inputs and writes losses and gradients under the names of the reference vectors. --losses gives the
+// weights of the layer loss, kl and next-token cross-entropy; by default they are 0.9,0.1,0, as in the method.
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -62,7 +62,7 @@ Masks masks(const Safetensors& file, const std::string& prefix, const ModelConfi
           floats(file, prefix + ".intermediate", c.layer_count * c.intermediate_size), floats(file, prefix + ".hidden", c.hidden_size)};
 }
 
-// Rank and targets follow from the tensors that are there.
+// Takes the rank and the targets from the tensors that the file has.
 LoraSpec lora_of(const Safetensors& file, const ModelConfig& c) {
   LoraSpec lora;
   for (int p = 0; p < kProjectionCount; p++) {

@@ -1,4 +1,4 @@
-// list_devices: a line of JSON for each device of this build.
+// list_devices prints a line of JSON for each device of this build.
 #include <cstdio>
 
 #include "espalier/device.h"

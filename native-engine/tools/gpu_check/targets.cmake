@@ -1,5 +1,5 @@
-# The programs that gpu_check.sh runs: the tests of instructions, ops and steps with a runner of our own, and the tools. The tests have the
-# card and the emulated one. Without nvcc (a rehearsal) the emulator also takes the place of the card, under its name.
+# The programs that gpu_check.sh runs: the tests of instructions, ops and steps with a runner of our own, and the tools. The tests cover the
+# card and the emulated card. Without nvcc (a rehearsal) the emulator also takes the place of the card, under the card's name.
 add_subdirectory(tests/cuda_emulator)
 add_executable(list_devices tools/gpu_check/list_devices.cpp)
 target_link_libraries(list_devices PRIVATE espalier_core)

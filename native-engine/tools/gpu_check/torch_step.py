@@ -16,7 +16,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-# As in bench/bench_models.h: hidden, layers, heads, key/value heads, intermediate, vocabulary.
+# The shapes of bench/bench_models.h: hidden, layers, heads, key/value heads, intermediate, vocabulary.
 SHAPES = {
     "factbook-llama-3m": (192, 6, 6, 6, 512, 2048),
     "mid": (768, 12, 12, 12, 2048, 8192),
