@@ -1,4 +1,4 @@
-// A budget of a run in words: asked, predicted, measured.
+// Describes a run's budget in words: the amounts asked for, predicted and measured.
 import type { Targets } from './targets.js';
 
 export interface BudgetFigures {
@@ -17,13 +17,13 @@ const amount = (value: number, unit: string): string =>
     : Math.round(value)
         .toString()
         .replace(/\B(?=(\d{3})+(?!\d))/g, ',');
-/** The unit of a target in seconds, which are shown in milliseconds. */
+/** The unit of a target in seconds. Such a target is shown in milliseconds. */
 const SECONDS = 'seconds';
 const named = (unit: string): string => (unit === SECONDS ? 'ms' : unit);
 const times = (intact: number, value: number): string => `${(intact / value).toFixed(2)}x`;
 const share = (value: number, digits = 1): string => `${(value * 100).toFixed(digits)}%`;
 
-/** "asked 2,100,000 of 2,985,000 parameters (70.4%); predicted 2,099,990; measured 2,099,990" */
+/** Returns a text like "asked 2,100,000 of 2,985,000 parameters (70.4%); predicted 2,099,990; measured 2,099,990". */
 export function budgetWords({ unit, asked, intact, predicted, measured }: BudgetFigures): string {
   const [isTime, show] = [unit === SECONDS, (value: number) => amount(value, unit)];
   const gain = (value: number): string => (isTime ? ` (${times(intact, value)})` : '');
@@ -34,7 +34,7 @@ export function budgetWords({ unit, asked, intact, predicted, measured }: Budget
   return parts.join('; ');
 }
 
-/** The sparsity that a budget means, for a plan. */
+/** Describes the sparsity that a budget leads to, for a plan. */
 export function budgetPlanWords(budget: BudgetFigures): string {
   const { unit, asked, intact, least, prunableSparsity } = budget;
   const means = prunableSparsity === undefined ? '' : `, by about ${share(prunableSparsity)} of the prunable parameters`;
@@ -44,7 +44,7 @@ export function budgetPlanWords(budget: BudgetFigures): string {
   return `${show(asked)} of ${show(intact)} ${named(unit)}: ${goes}; at least ${show(least)} stay${most}`;
 }
 
-/** "50%", or the budget that stands in its place: "1.5M parameters". */
+/** Returns a run's target: "50%", or its budget, as in "1.5M parameters". */
 export function targetWords(targets: Targets, digits = 0): string {
   const { targetSparsity, targetParams = 0, targetBytes = 0, targetMacs = 0, targetSpeedup = 0 } = targets;
   if (targetSpeedup > 0) return `${Number(targetSpeedup.toPrecision(3))}x as fast`;

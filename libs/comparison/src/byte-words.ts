@@ -1,6 +1,6 @@
-// Sizes of memory and files in words.
+// Writes sizes of memory and files in words.
 
-/** "1.50 GiB", "658.8 MiB", "12 B". */
+/** Returns a text like "1.50 GiB", "658.8 MiB" or "12 B". */
 export function byteWords(value: number | bigint): string {
   const number = Number(value);
   for (const [limit, unit] of [

@@ -1,5 +1,5 @@
-// Rules that the command line, the server and the dashboard share: how answers of the public API compare with one another, and what a typed
-// text means. They know messages by their shape alone and import nothing, so that they run in a browser too.
+// Rules that the command line, the server and the dashboard share: how answers of the public API are compared, and what a typed text means.
+// These files know messages only by their shape and import nothing, so that they run in a browser too.
 export { budgetPlanWords, budgetWords, targetWords, type BudgetFigures } from './budget-words.js';
 export { byteWords } from './byte-words.js';
 export { perplexityOf } from './perplexity.js';

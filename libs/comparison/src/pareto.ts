@@ -1,10 +1,10 @@
 export interface SizeAndQuality {
   parameters: number;
-  /** Undefined: not evaluated. */
+  /** Undefined: the model was not evaluated. */
   perplexity: number | undefined;
 }
 
-/** Whether no other model is as small and as good, and better in one of the two. */
+/** Tells whether the model is on the Pareto front: no other model is at least as small and as good, and better in one of the two. */
 export function onFront({ parameters, perplexity }: SizeAndQuality, all: readonly SizeAndQuality[]): boolean {
   if (perplexity === undefined) return false;
   return !all.some(

@@ -10,7 +10,7 @@ interface Evaluation {
   perplexity: number;
 }
 
-/** A run with its evaluations, as messages tell it. */
+/** A run with its evaluations, in the shape of the API's messages. */
 export interface Evaluated {
   evaluations: readonly Evaluation[];
   settings?: { evaluationWindow?: number | undefined } | undefined;
@@ -18,9 +18,10 @@ export interface Evaluated {
 }
 
 /**
- * A state's perplexity on the run's own validation text, over its own windows: as the headline is. undefined: it was not measured.
+ * Returns a state's perplexity on the run's own validation text with the run's own window, which is how the headline is measured.
+ * undefined: it was not measured.
  *
- * @param stateDigest '': the intact model
+ * @param stateDigest the state; '' is the intact model
  */
 export function perplexityOf({ evaluations, settings, data }: Evaluated, stateDigest: string): number | undefined {
   const headline = evaluations.find((one) => one.headline);

@@ -1,13 +1,13 @@
-// The defaults of a setting: one for each preset that has its own.
+// The defaults of a setting. A preset may have a default of its own.
 
 export interface PresetDefaults {
-  /** Every preset that has none of its own takes it. */
+  /** The default of each preset that has none of its own. */
   default: string;
   paper: string;
   nuteprune2: string;
 }
 
-/** The default as a text, or in words how it is found. */
+/** Returns the default as a text, or words that say how it is computed. */
 export function presetDefault(defaults: PresetDefaults, preset: string): string {
   const own = preset === 'paper' ? defaults.paper : preset === 'nuteprune2' ? defaults.nuteprune2 : '';
   return own || defaults.default;

@@ -1,4 +1,4 @@
-// Ratios of speed in words.
+// Tests how ratios of speed are written.
 import { speedWords, spreadWords } from './speed-words.js';
 
 test('above 1 is faster, below 1 slower', () => {

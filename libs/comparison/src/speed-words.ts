@@ -1,18 +1,18 @@
-// Ratios of speed in words. They have one direction everywhere: above 1 is faster.
+// Writes ratios of speed in words. They have one direction everywhere: above 1 is faster.
 
-/** As SpeedUp of espalier.v1: the median, and the interval in which that of many more rounds would lie. */
+/** The same fields as SpeedUp of espalier.v1: the median ratio, and the interval in which the median of many more rounds would lie. */
 export interface SpeedUp {
   times: number;
   low: number;
   high: number;
 }
 
-/** An interval around 1 that is wider says nothing: the machine was busy, or the rounds were few. */
+/** An interval around 1 that is wider than this says nothing: the machine was busy, or the rounds were few. */
 const WIDEST_AS_FAST = 0.1;
 
 /**
- * "1.6x faster", "1.3x slower", "as fast", "too noisy to tell"; only digits that the spread allows, and as many as keep the number within
- * its interval.
+ * Returns "1.6x faster", "1.3x slower", "as fast" or "too noisy to tell". The ratio has only the digits that the spread allows, but enough
+ * to keep the number within its interval.
  */
 export function speedWords({ times, low, high }: SpeedUp): string {
   if (!(times > 0)) return 'too noisy to tell';
@@ -23,10 +23,10 @@ export function speedWords({ times, low, high }: SpeedUp): string {
   return Number(inside) === 1 ? 'as fast' : `${inside}x ${times > 1 ? 'faster' : 'slower'}`;
 }
 
-/** "1.58 to 1.66": where the ratio of many more rounds would lie. */
+/** Returns a text like "1.58 to 1.66": the interval in which the ratio of many more rounds would lie. */
 export const spreadWords = ({ low, high }: SpeedUp): string => `${low.toFixed(2)} to ${high.toFixed(2)}`;
 
-/** Digits behind the point, of which the last one is at least as coarse as the spread. */
+/** The number of digits behind the point. The last digit is at least as coarse as the spread. */
 function digitsFor(halfWidth: number): number {
   if (halfWidth <= 0.01) return 2;
   return halfWidth <= 0.1 ? 1 : 0;

@@ -1,6 +1,6 @@
-// The groups of a study as lines of a plot: quality against sparsity.
+// Turns the groups of a study into lines of a plot of quality against sparsity.
 
-/** As StudyFigure, StudyMeasure and StudyGroup of espalier.v1. */
+/** These types have the fields of StudyFigure, StudyMeasure and StudyGroup of espalier.v1. */
 interface Figure {
   mean: number;
   spread?: number | undefined;
@@ -26,11 +26,11 @@ interface Group {
 
 export interface StudyLine {
   name: string;
-  /** In the order of their sparsity. */
+  /** The points, ordered by sparsity. */
   points: { sparsity: number; figure: Figure }[];
 }
 
-/** "perplexity", "boolq acc" */
+/** Returns a name like "perplexity" or "boolq acc". */
 export const measureName = ({ task, metric }: Pick<Measure, 'task' | 'metric'>): string =>
   task === 'text' || task === '' ? metric : `${task} ${metric}`;
 
@@ -38,13 +38,13 @@ export const measureNames = (groups: readonly Group[]): string[] => [
   ...new Set(groups.flatMap(({ measures }) => measures.filter(({ subject }) => subject === 'masked').map(measureName))),
 ];
 
-/** The measure of last states by this name; the first one where there is no name. */
+/** Returns the group's measure of last states with this name; without a name, its first measure. */
 export function measureOf({ measures }: Group, name = ''): Measure | undefined {
   const own = measures.filter(({ subject, figure }) => subject === 'masked' && figure !== undefined);
   return name === '' ? own[0] : own.find((one) => measureName(one) === name);
 }
 
-/** @param fieldWords a setting's field as people read it */
+/** @param fieldWords returns the name that people read for a setting's field */
 export function linesOf(groups: readonly Group[], measure?: string, fieldWords = (field: string): string => field): StudyLine[] {
   const lines = new Map<string, StudyLine>();
   for (const group of groups) {
@@ -59,10 +59,10 @@ export function linesOf(groups: readonly Group[], measure?: string, fieldWords =
   return [...lines.values()];
 }
 
-/** The name of a group's line: its variant and all other differences except the sparsity. */
+/** The name of a group's line: its variant and all its differing settings except the sparsity. */
 const lineName = (group: Group, fieldWords: (field: string) => string): string => named(group, fieldWords, ['target_sparsity']);
 
-/** The name of the group: its variant and all differences. */
+/** The name of a group: its variant and all its differing settings. */
 export const groupName = (group: Pick<Group, 'variant' | 'settings' | 'modelPath'>): string => named(group, (field) => field, []);
 
 function named(
@@ -76,7 +76,7 @@ function named(
   return [variant, ...(modelPath === '' ? [] : [modelPath]), ...others].join(', ');
 }
 
-/** The same measure of the models before pruning; undefined where it is not known, or not the same for all. */
+/** Returns the value of the same measure for the models before pruning; undefined where it is unknown or differs among the groups. */
 export function intactValue(groups: readonly Group[], measure?: string): number | undefined {
   const values = groups.flatMap((group) => {
     const own = measureOf(group, measure);

@@ -1,4 +1,4 @@
-// A target is met or missed by what is exported, the hard masks.
+// Tests when a target is met. The hard masks count, since they are exported.
 import { hasMissedTarget, isOffTarget } from './target.js';
 
 test('a run is on target within one point, above and below', () => {

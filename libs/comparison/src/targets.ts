@@ -1,6 +1,6 @@
-// The settings of which a run has one: the sparsity that it is to reach, or a budget in its place.
+// The settings that can be a run's target: the sparsity to reach, or one of the budgets. A run has exactly one target.
 
-/** Each budget by its name in the protocol. */
+/** The name of each budget in the protocol. */
 export const BUDGETS = {
   targetParams: 'target_params',
   targetBytes: 'target_bytes',
@@ -16,8 +16,8 @@ export interface Targets extends Partial<Record<BudgetName, number | undefined>>
 }
 
 /**
- * The settings, by the names of the protocol, that a repeated run leaves out: it has one target, and a budget says its sparsity. A table
- * goes with a target in seconds.
+ * Returns the settings, by their names in the protocol, that a repetition of the run leaves out: a run has one target, and a budget
+ * determines the sparsity. The speed table is left out too, unless the target is a speedup, which needs it.
  */
 export function otherTargets(targets: Targets): string[] {
   const isAsked = (name: BudgetName): boolean => (targets[name] ?? 0) > 0;

@@ -1,13 +1,13 @@
-// Numbers as people type them for a setting: "0.5", "50%", "2/3", "2.1M" parameters, "2.5GiB".
+// Reads numbers as people type them for a setting: "0.5", "50%", "2/3", "2.1M" parameters, "2.5GiB".
 
 const KIB = 1024;
-/** Suffixes of amounts, by their unit. */
+/** The suffixes of amounts, by unit. */
 const SCALES: Record<string, Record<string, number>> = {
   parameters: { '': 1, k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12 },
   bytes: { '': 1, b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, kib: KIB, mib: KIB ** 2, gib: KIB ** 3, tib: KIB ** 4 },
 };
 
-/** A number of this unit is written with a suffix, as 2.1M. */
+/** Tells whether a number of this unit may have a suffix, as in 2.1M. */
 export const hasSuffixes = (unit: string): boolean => SCALES[unit] !== undefined;
 
 function amountOf(unit: string, scales: Record<string, number>, text: string): number {
@@ -18,7 +18,10 @@ function amountOf(unit: string, scales: Record<string, number>, text: string): n
   return Number(digits.replaceAll('_', '')) * scale;
 }
 
-/** A share may be a percentage; 2/3 has no end as a decimal. @throws RangeError with what is allowed */
+/**
+ * Reads a number. A share may be a percentage; fractions are allowed because 2/3 can't be written as a decimal. @throws RangeError that
+ * says what is allowed
+ */
 export function typedNumber({ share, unit }: { share: boolean; unit: string }, text: string): number {
   const scales = SCALES[unit];
   if (scales !== undefined) return amountOf(unit, scales, text);

@@ -1,28 +1,36 @@
-// A server's data folder holds only files of the server, which replaces and removes files in it by their names.
+// A server's data folder holds only files of the server. The server replaces and removes files in it by their names.
 import { readdirSync } from 'node:fs';
 
-/** Written first, so that every folder that a server has worked with has it. */
+/** The server writes this file first, so every folder that a server has worked with has it. */
 export const DATA_FOLDER_ID = 'orchestrator.id';
 
-/** A cache of what the events tell. */
+/** The database of the views. It is a cache: it can be made again from the events. */
 export const VIEWS_FILE = 'views.sqlite';
 
-/** In a data folder: room that its server sets aside, for what frees space where no other room is left. */
+/**
+ * A file in the data folder that takes up disk space. The server removes it on a full disk, so that the commands that free space can run.
+ */
 export const RESERVE_FILE = 'reserve';
 
-/** A server of a release before the id leaves these two. The lock alone is that of a start that was cut short. */
+/** A server of a release without the id leaves these two files. The lock alone is left by a start that was cut short. */
 const OF_EARLIER_RELEASES = ['orchestrator.lock', VIEWS_FILE];
 
-/** In a data folder: what the clients of its server show; readable by the server's user only. */
+/** The file in a data folder with the token that the clients of its server show. Only the server's user can read it. */
 export const TOKEN_FILE = 'token';
 
-/** In a data folder: by which browsers are known again; readable by the server's user only. */
+/**
+ * The file in a data folder with the secret that signs browsers' cookies. It outlives restarts, so a page that is open when the server
+ * restarts stays logged in. Only the server's user can read it.
+ */
 export const COOKIE_KEY_FILE = 'cookie.key';
 
-/** Entries that may lie there before the first start: a start cut short, a restored store, copied artifacts, the root of a file system. */
+/**
+ * Entries that may lie in the folder before the server's first start: leftovers of a start that was cut short, a restored event store,
+ * copied artifacts, and the `lost+found` of a file system's root.
+ */
 const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log(\.1)?|event-store|artifacts|lost\+found)$/;
 
-/** The name of a foreign entry in the folder; undefined in a folder that is new, empty or ours. */
+/** Returns the name of an entry that no server made; undefined where the folder is new, empty or a server's. */
 export function foreignInDataFolder(path: string): string | undefined {
   const names = namesIn(path);
   const isOurs = names.includes(DATA_FOLDER_ID) || OF_EARLIER_RELEASES.every((name) => names.includes(name));

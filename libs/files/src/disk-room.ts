@@ -1,10 +1,10 @@
 import { statfsSync, type StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 
-/** A disk with less room counts as full: an append to the event store and the rows that it makes have to fit. */
+/** A disk with less room counts as full: an append to the event store has to fit, together with the rows that views add for it. */
 export const ROOM_BYTES = 1 << 20;
 
-/** Bytes that are left for this process where the folder lies. */
+/** The bytes that this process can still write to the disk of the folder. */
 export async function roomIn(folder: string): Promise<number> {
   return roomOf(await statfs(folder));
 }
@@ -17,7 +17,7 @@ function roomOf({ bavail, bfree, bsize }: StatsFs): number {
   return (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
 }
 
-/** True also where the room is not known: a closer look says what it is. */
+/** Returns true for a full disk, and also where the room can't be found out: the write that follows then reports the cause. */
 export async function isFull(folder: string): Promise<boolean> {
   return (await roomIn(folder).catch(() => 0)) < ROOM_BYTES;
 }

@@ -1,4 +1,4 @@
-// Unfinished files: given who made them, when another process looks, then only those of a maker that is surely dead are gone.
+// Tests of unfinished files: a process removes the files of another process only if that process is surely dead.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const kind = { before: /\..+\./, after: '.incoming' };
 
-/** The name of a process that has lived and is gone. */
+/** The owner name of a process that has run and ended. */
 async function deadOwner(): Promise<string> {
   const child = spawn('sleep', ['60'], { stdio: 'ignore' });
   const owner = ownerName(child.pid)!;
@@ -30,10 +30,10 @@ test('what a killed process left is removed, files and folders; all else stays',
   writeFileSync(join(folder, `.model.${dead}.0a1b2c3d.incoming`, 'weights'), 'half');
   writeFileSync(join(folder, `.m.gguf.${dead}.0a1b2c3d.incoming`), 'half');
   const stays = [
-    leftOverName('.model.', '.incoming'), // the maker lives: it is this process
+    leftOverName('.model.', '.incoming'), // this process made it, and lives
     `.model.${dead}.0a1b2c3d.incoming.replaced`,
     `model.${dead}.0a1b2c3d.incoming`,
-    '.model.0a1b2c3d.incoming', // without an owner
+    '.model.0a1b2c3d.incoming', // names no owner
     '.thesis.incoming',
   ];
   for (const name of stays) writeFileSync(join(folder, name), 'precious');
@@ -56,7 +56,7 @@ test('dead is who has ended, or was of an earlier boot; not who may live elsewhe
   const [machine, boot, namespace, pid, start] = ownerName()!.split('-');
   const owner = (parts: object): string => Object.values({ machine, boot, namespace, pid, start, ...parts }).join('-');
   expect(isSurelyDead(owner({}))).toBe(false);
-  expect(isSurelyDead(owner({ start: '1' }))).toBe(true); // the number was given again
+  expect(isSurelyDead(owner({ start: '1' }))).toBe(true); // the system gave the process number to another process
   expect(isSurelyDead(owner({ boot: '00000000' }))).toBe(true);
   expect(isSurelyDead(owner({ boot: '00000000', machine: '00000000' }))).toBe(false);
   expect(isSurelyDead(owner({ namespace: '1', start: '1' }))).toBe(false);

@@ -1,11 +1,11 @@
-// Unfinished files and folders that bear their maker's name, so that those of a process that was killed are found and removed by the next
-// one of the same user.
+// Unfinished files and folders bear their maker's name. So the next process of the same user finds and removes the files of a process that
+// was killed.
 import { randomBytes } from 'node:crypto';
 import { lstatSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isSurelyDead, OWNER, ownerName } from './process-owner.js';
 
-/** A new name between `before` and `after`. Where the system tells no owner, what is left of it stays. */
+/** Returns a new file name that begins with `before` and ends with `after`. Where the system names no owner, the file is never cleared. */
 export function leftOverName(before: string, after: string): string {
   const random = randomBytes(4).toString('hex');
   const owner = ownerName();
@@ -13,9 +13,9 @@ export function leftOverName(before: string, after: string): string {
 }
 
 /**
- * Removes what `leftOverName` named in the folder, where its maker is surely dead.
- * @param isSpared asked with the path of each
- * @returns the paths that are gone
+ * Removes the files in the folder that `leftOverName` named, if their makers are surely dead.
+ * @param isSpared tells, for each path, whether the file has to stay
+ * @returns the removed paths
  */
 export function clearLeftOvers(
   folder: string,
@@ -33,7 +33,7 @@ export function clearLeftOvers(
       rmSync(path, { recursive: true });
       gone.push(path);
     } catch {
-      // Another process removed it first, or the folder can't be written: then it stays, and disturbs nothing.
+      // Another process removed it first, or the folder can't be written. A file that stays does no harm.
     }
   }
   return gone;

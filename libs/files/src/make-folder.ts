@@ -1,9 +1,9 @@
-// Folders that a user names. Node's own `recursive` never comes back where the file system answers "no such file" to the
-// making of a folder, as /proc does, and no signal ends it.
+// Makes folders that a user names. Node's own `mkdir` with `recursive` never returns where the file system answers "no such file" when a
+// folder is made, as /proc does, and no signal ends it.
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 
-/** Makes the folder and what is missing above it; one that is there already is left as it is. */
+/** Makes the folder and all missing folders above it. A folder that exists stays as it is. */
 export function makeFolder(path: string): void {
   const missing: string[] = [];
   for (let at = resolve(path); !isFolder(at); at = dirname(at)) missing.unshift(at);
@@ -11,13 +11,13 @@ export function makeFolder(path: string): void {
     try {
       mkdirSync(folder);
     } catch (error) {
-      // Another process may have made it since we looked.
+      // Another process may have made the folder after the check.
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !isFolder(folder)) throw error;
     }
   }
 }
 
-/** @throws ENOTDIR for a file, and whatever keeps us from looking */
+/** @throws ENOTDIR if the path is a file, or the error of a failed `stat` */
 function isFolder(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return false;

@@ -1,15 +1,15 @@
-// Files and folders of a server are readable by its user only, whatever the umask of the shell that started it.
+// Only the server's own user can read a server's files and folders, whatever the umask of the shell that started the server.
 import { chmodSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 const OTHERS = 0o077;
 
-/** From here on this process, and those that it starts, make files and folders for their user only. */
+/** From this call on, the process and its children make files and folders that only their user can read. */
 export function keepForOwner(): void {
   process.umask(OTHERS);
 }
 
-/** For what is made by the work alone. */
+/** Files and folders that `work` makes are readable by their user only. The umask is restored afterwards. */
 export function asOwnerOnly<T>(work: () => T): T {
   const usual = process.umask(OTHERS);
   try {
@@ -19,7 +19,7 @@ export function asOwnerOnly<T>(work: () => T): T {
   }
 }
 
-/** Takes from others what an earlier version or another umask let them; what lies there of another user is left alone. */
+/** Removes the permissions that an earlier version or another umask gave to other users. Another user's files stay as they are. */
 export function restrictToOwner(path: string): void {
   const found = lstatSync(path);
   if (found.isSymbolicLink()) return;

@@ -1,4 +1,4 @@
-// Which file a process is started with, and how a bundle starts.
+// Tests which file a process is started from, and how a bundle starts.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,21 +20,21 @@ function write(file: string, second: number): string {
 test('a program is started by its bundle, unless something was compiled since', () => {
   const compiled = write('apps/engine/src/main.js', 100);
   const started = (): string => programFile(pathToFileURL(compiled), dist);
-  expect(started()).toBe(compiled); // never bundled
+  expect(started()).toBe(compiled); // there is no bundle yet
   const bundle = write('bundles/apps/engine/src/main.js', 300);
   write('.tsbuildinfo', 200);
   expect(started()).toBe(bundle);
   write('.tsbuildinfo', 400);
   expect(started()).toBe(compiled);
   rmSync(join(dist, '.tsbuildinfo'));
-  expect(started()).toBe(bundle); // a copy without the compiler's record is not compiled into
+  expect(started()).toBe(bundle); // a copy without the compiler's record is never compiled again, so its bundle counts
 });
 
 describe('a bundled program', () => {
   const program = join(dist, 'program');
   const code = join(program, 'code');
   const run = (): string => execFileSync(process.execPath, [join(program, 'main.js'), 'you'], { encoding: 'utf8' });
-  /** The files of kept code, and when each was written. */
+  /** The files of the code cache, and the time when each was written. */
   const kept = (): Record<string, number> => {
     const [folder] = readdirSync(code) as [string];
     return Object.fromEntries(readdirSync(join(code, folder)).map((name) => [name, statSync(join(code, folder, name)).mtimeMs]));

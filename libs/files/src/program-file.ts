@@ -1,15 +1,15 @@
-// The file by which a process of ours, or a thread, is started.
+// Chooses the file from which a process or a thread of Espalier is started.
 import { statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const COMPILED = fileURLToPath(new URL('../../../', import.meta.url)); // dist/
-/** The compiler writes it whenever it writes anything. */
+/** The compiler writes this file whenever it writes any other. */
 const COMPILERS_RECORD = '.tsbuildinfo';
 
 /**
- * The bundle of a compiled program, which starts in less than half the time (scripts/bundle.mjs). The compiled file itself where there is
- * no bundle, or an older one: a developer who compiles and doesn't bundle must not run the old program.
+ * Returns the bundle of a compiled program, which starts in less than half the time (scripts/bundle.mjs). Returns the compiled file itself
+ * where there is no bundle or the bundle is older: a developer who compiles and does not bundle must not run the old program.
  */
 export function programFile(program: URL, compiled = COMPILED): string {
   const file = fileURLToPath(program);
@@ -17,7 +17,7 @@ export function programFile(program: URL, compiled = COMPILED): string {
   return timeOf(bundle) > timeOf(join(compiled, COMPILERS_RECORD)) ? bundle : file;
 }
 
-/** 0 for what is not there. */
+/** The time of the last change in ms; 0 where there is no file. */
 function timeOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }

@@ -4,20 +4,20 @@ import { readUserFileSync, UserFileError } from './user-file.js';
 
 const EVERY_USER = 0o007;
 
-/** A new secret in place of the one that a file held; its reader has the old one or the new one, never a part. */
+/** Writes a new secret to the file and returns it. A reader gets the old secret or the new one, never a part of either. */
 export function renewSecretFile(file: string): string {
   const secret = randomBytes(32).toString('base64url');
   writeOwnFile(file, `${secret}\n`);
   return secret;
 }
 
-/** Replaces a file by one that its owner alone can read, unless `mode` lets others. */
+/** Replaces a file by a new one, which only its owner can read unless `mode` lets others read it. */
 export function writeOwnFile(file: string, text: string, mode = 0o600): void {
   writeFileSync(`${file}.new`, text, { mode });
   renameSync(`${file}.new`, file);
 }
 
-/** Reads a key or a token that a user names. A file that every user of the machine can read holds no secret. @throws UserFileError */
+/** Reads a key or a token from a file that a user names. Refuses a file that every user of the machine can read. @throws UserFileError */
 export function readSecretFileSync(file: string, limitBytes: number): Buffer {
   const bytes = readUserFileSync(file, limitBytes);
   if ((statSync(file).mode & EVERY_USER) === 0) return bytes;

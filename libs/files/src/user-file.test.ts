@@ -70,7 +70,7 @@ test('nothing, a link to nothing and a file without permission', async () => {
   const locked = join(folder, 'locked');
   await writeFile(locked, 'x');
   await chmod(locked, 0);
-  if (process.getuid?.() !== 0) expect((await failure(locked)).code).toBe('FILE_UNUSABLE'); // root may read all
+  if (process.getuid?.() !== 0) expect((await failure(locked)).code).toBe('FILE_UNUSABLE'); // root may read every file
 });
 
 test('a file beyond the limit is refused before it is read', async () => {
@@ -81,7 +81,7 @@ test('a file beyond the limit is refused before it is read', async () => {
 });
 
 test('a file that has more than it says meets the limit while it is read', async () => {
-  expect(await failure('/proc/self/status', 10)).toMatchObject({ code: 'FILE_TOO_LARGE' }); // says that it has 0 bytes
+  expect(await failure('/proc/self/status', 10)).toMatchObject({ code: 'FILE_TOO_LARGE' }); // the file system gives its size as 0 bytes
 });
 
 test('reading stops with its signal', async () => {

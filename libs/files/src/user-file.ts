@@ -1,6 +1,6 @@
-// Opens files that a user names. Such a path may lead to anything: a FIFO would block the reader for ever, /dev/zero never
-// ends, a folder has no bytes. So the open itself never blocks, and what was opened must be a regular file. Links are
-// followed: Hugging Face's cache consists of them.
+// Opens files that a user names. Such a path may lead to anything: a FIFO would block the reader for ever, /dev/zero never ends, a folder
+// has no bytes. So opening never blocks, and only regular files are accepted. Links are followed, since Hugging Face's cache consists of
+// them.
 import { closeSync, fstatSync, lstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { constants, open, type FileHandle } from 'node:fs/promises';
 
@@ -8,7 +8,7 @@ export type UserFileErrorCode = 'FILE_NOT_FOUND' | 'FILE_UNUSABLE' | 'FILE_NOT_R
 
 export class UserFileError extends Error {
   constructor(
-    /** FILE_UNUSABLE: the operating system refuses it, for instance for want of permission. */
+    /** FILE_UNUSABLE: the operating system refuses the access, for instance because a permission is missing. */
     readonly code: UserFileErrorCode,
     message: string,
     readonly path: string,
@@ -37,7 +37,7 @@ export async function openUserFile(path: string): Promise<FileHandle> {
   }
 }
 
-/** Whether it could be read whole, as far as that costs nothing to find out. @throws UserFileError */
+/** Checks that the file can be opened and has at most `limitBytes`, without reading it. @throws UserFileError */
 export async function requireUserFile(path: string, limitBytes: number): Promise<void> {
   const file = await openUserFile(path);
   try {
@@ -47,7 +47,7 @@ export async function requireUserFile(path: string, limitBytes: number): Promise
   }
 }
 
-/** The whole of a file that has at most `limitBytes`. @throws UserFileError, or the signal's reason */
+/** Returns all bytes of a file that has at most `limitBytes`. @throws UserFileError, or the signal's reason */
 export async function readUserFile(path: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -56,7 +56,7 @@ export async function readUserFile(path: string, limitBytes: number, signal?: Ab
     requireSize(path, (await file.stat()).size, limitBytes);
     for await (const chunk of chunksOf(file, path, signal)) {
       bytes += chunk.byteLength;
-      requireSize(path, bytes, limitBytes); // it may grow
+      requireSize(path, bytes, limitBytes); // the file may grow while it is read
       chunks.push(chunk);
     }
   } finally {
@@ -65,7 +65,7 @@ export async function readUserFile(path: string, limitBytes: number, signal?: Ab
   return Buffer.concat(chunks, bytes);
 }
 
-/** The same at once, for small files that are needed before anything else. @throws UserFileError */
+/** The same as `readUserFile`, without waiting: for small files that are needed before anything else. @throws UserFileError */
 export function readUserFileSync(path: string, limitBytes: number): Buffer {
   let file: number;
   try {
@@ -88,7 +88,7 @@ function requireSize(path: string, bytes: number, limitBytes: number): void {
     throw new UserFileError('FILE_TOO_LARGE', `${path} has ${bytes} bytes; at most ${limitBytes} bytes are allowed`, path);
 }
 
-/** The bytes of a file, piece by piece. @throws UserFileError, or the signal's reason */
+/** Yields the bytes of a file, piece by piece. @throws UserFileError, or the signal's reason */
 export async function* userFileChunks(path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
   const file = await openUserFile(path);
   try {
@@ -119,7 +119,7 @@ function openError(error: NodeJS.ErrnoException, path: string): UserFileError {
       const what = isLink ? `${path} is a link to a file that is not there` : `there is no file ${path}`;
       return new UserFileError('FILE_NOT_FOUND', what, path);
     }
-    case 'ENXIO': // what opening a socket, or a device without a driver, gives
+    case 'ENXIO': // the error of opening a socket, or a device without a driver
       return notRegular(path, 'a socket or a device');
     default:
       return new UserFileError('FILE_UNUSABLE', `can't read ${path}: ${error.message}`, path, { cause: error });
@@ -138,7 +138,7 @@ function notRegular(path: string, kind: string): UserFileError {
   return new UserFileError('FILE_NOT_REGULAR', `${path} is ${kind}; a regular file, or a link to one, is allowed`, path);
 }
 
-/** In words; of what is no regular file. */
+/** Names the kind of a path that is no regular file. */
 export function kindOf(found: Pick<Stats, 'isDirectory' | 'isFIFO' | 'isSocket'>): string {
   if (found.isDirectory()) return 'a folder';
   if (found.isFIFO()) return 'a FIFO';

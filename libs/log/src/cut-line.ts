@@ -1,8 +1,11 @@
-// A line of a log has a greatest length, since texts from outside (a name, an error text, a request) may have any length.
+// A line of a log has a greatest length, because texts from outside (a name, an error text, a request) may have any length.
 export const LINE_CHARACTERS_MAX = 8_000;
 const TEXT_CHARACTERS_MAX = 1_000;
 
-/** A line of JSON stays one: its texts are cut, or, where there are too many of them, all but the message goes. */
+/**
+ * Cuts a line that is too long. A line of JSON stays valid JSON: its texts are cut, or, if there are too many, all fields but the message
+ * are dropped.
+ */
 export function cutLine(line: string): string {
   if (line.length <= LINE_CHARACTERS_MAX) return line;
   const entry = parsed(line);

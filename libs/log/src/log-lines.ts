@@ -1,15 +1,15 @@
-// Lines of logs as people read them: of pino's, of an engine's in one of the orchestrator's, and plain words.
+// Reads lines of logs for people: lines of pino, lines of an engine inside lines of the orchestrator, and plain text.
 
 export type LogSource = 'orchestrator' | 'engine' | 'event-store';
 
 export interface LogLine {
   time: number | undefined;
-  /** pino's number: 30 info, 40 warn, 50 error. */
+  /** The level as pino's number: 30 info, 40 warn, 50 error. */
   level: number;
   source: LogSource;
-  /** The text, for people. */
+  /** The message, for people. */
   text: string;
-  /** As it was written: an object where it is JSON. */
+  /** The line as it was written: an object if it is JSON, otherwise its text. */
   logged: unknown;
 }
 
@@ -20,12 +20,14 @@ interface Logged {
   level?: number;
   msg?: string;
   err?: { message?: string };
-  /** A line of the engine's. */
+  /** The line of an engine, as the orchestrator passes it on. */
   engine?: unknown;
   code?: string;
 }
 
-/** A line of pino's; the orchestrator passes on what its engine logs as a line in a line. */
+/**
+ * Reads a line of pino. The orchestrator passes on each line of an engine as a field of one of its own lines; this returns the inner line.
+ */
 export function readLogLine(text: string, source: LogSource): LogLine {
   const logged = parsed(text);
   if (logged === undefined) return { time: undefined, level: LEVELS.info, source, text, logged: text };
@@ -39,7 +41,7 @@ export function readLogLine(text: string, source: LogSource): LogLine {
   return { time, level: level ?? LEVELS.info, source, text: code === undefined ? words : `${words} (${code})`, logged };
 }
 
-/** Lines without a time of their own (a stack trace, Node's own words) stay behind the one before them. */
+/** Sorts lines by time. A line without a time (a stack trace, Node's own messages) stays behind the line before it. */
 export function inOrderOfTime(lines: readonly LogLine[]): LogLine[] {
   let time = 0;
   const timed = lines.map((line) => ({ line, time: (time = line.time ?? time) }));
@@ -48,7 +50,7 @@ export function inOrderOfTime(lines: readonly LogLine[]): LogLine[] {
 
 const SECRETS = [/espalier_\w+?_[\w-]{20,}/g, /(?<=\bbearer\s+)[\w.~+/=-]{16,}/gi, /(?<=[?&]key=)[^\s&"]+/g];
 
-/** The line as it may be shown to others: logs hold no secret, and this keeps one that got there from going further. */
+/** Returns the line as it may be shown to other users. Logs should hold no secret; this stops one that got there by mistake. */
 export function withoutSecrets(text: string, known: readonly string[] = []): string {
   const without = known.filter((secret) => secret !== '').reduce((rest, secret) => rest.replaceAll(secret, '[secret]'), text);
   return SECRETS.reduce((rest, pattern) => rest.replace(pattern, '[secret]'), without);

@@ -1,8 +1,8 @@
-// Log lines for which there is no room, and lines that are too long.
+// Tests of log lines for which there is no room, and of lines that are too long.
 import { cutLine, LINE_CHARACTERS_MAX } from './cut-line.js';
 import { LossyWriter } from './lossy-writer.js';
 
-/** A file on a disk with so much room left. */
+/** A file on a disk with the given number of bytes left. */
 function disk(roomBytes: number): { text(): string; free(bytes: number): void; write(bytes: Uint8Array): number } {
   let room = roomBytes;
   let text = '';

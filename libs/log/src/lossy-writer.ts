@@ -1,5 +1,5 @@
-// Writes log lines. A log must never end the process that writes it: on a full disk, or when the reader is gone, lines are dropped
-// and counted, and the number is told as soon as there is room again.
+// Writes log lines. A log must never end the process that writes it. On a full disk, or when the reader is gone, lines are dropped and
+// counted; the number is logged as soon as there is room again.
 import { writeSync } from 'node:fs';
 import { visibleJson } from '#protocol';
 import { cutLine } from './cut-line.js';
@@ -9,10 +9,10 @@ type WriteBytes = (bytes: Uint8Array) => number;
 export class LossyWriter {
   private lost = 0;
   private reason = '';
-  /** The last line got in only in part. */
+  /** Only a part of the last line was written. */
   private torn = false;
 
-  /** @param writeBytes returns how many went in; may throw */
+  /** @param writeBytes returns the number of bytes that it wrote; may throw */
   constructor(private readonly writeBytes: WriteBytes) {}
 
   static to(fd: number): LossyWriter {

@@ -3,13 +3,13 @@ import { LossyWriter } from './lossy-writer.js';
 
 export interface LogOptions {
   level?: string;
-  /** Fields of every line. */
+  /** The fields that every line has. */
   base: Record<string, unknown>;
 }
 
 /**
- * JSON lines on standard error, in which nothing acts upon a terminal that shows them. Nothing that is logged, and nothing that
- * happens to standard error, ever throws.
+ * Opens a log that writes JSON lines to standard error. Control characters are escaped, so that no line acts upon the terminal that shows
+ * it. Logging never throws, whatever is logged and whatever happens to standard error.
  */
 export function openLog({ level = 'info', base }: LogOptions): Logger {
   return pino({ level, base }, LossyWriter.to(2));
