@@ -1,4 +1,4 @@
-/** Stable codes; they travel to clients as they are. */
+/** Stable codes, which clients receive unchanged. */
 export type ArtifactErrorCode =
   | 'ARTIFACT_MISSING'
   | 'ARTIFACT_CORRUPT'
@@ -13,7 +13,7 @@ export type ArtifactErrorCode =
 
 export class ArtifactStoreError extends Error {
   readonly code: ArtifactErrorCode;
-  /** The artifact concerned, where there is one. */
+  /** The artifact that the error is about; null: the error is about no single artifact. */
   readonly digest: string | null;
 
   constructor(code: ArtifactErrorCode, message: string, digest: string | null = null, cause?: unknown) {
@@ -24,7 +24,7 @@ export class ArtifactStoreError extends Error {
   }
 }
 
-/** Gives a file system error its stable code. An error that has one already stays. */
+/** Gives an error of the file system its stable code. An error that already has a stable code is returned unchanged. */
 export function toArtifactError(error: unknown, action: string, digest: string | null): ArtifactStoreError {
   if (error instanceof ArtifactStoreError) return error;
   const code = (error as NodeJS.ErrnoException).code;

@@ -1,13 +1,16 @@
-// Content-addressed bytes: an artifact's name is the SHA-256 of its bytes, so it can be stored anywhere, stored twice
-// without harm, and checked by anyone. Nothing is visible under its name before it is complete and durable.
+// Content-addressed bytes: an artifact's name is the SHA-256 of its bytes. So it can be stored anywhere, can be stored twice without harm,
+// and any reader can check it. An artifact is visible under its name only when it is complete and durable.
 import type { StoreReach } from './store-reach.js';
 
 export interface PutOptions {
-  /** Refuse (ARTIFACT_CORRUPT) bytes that have another digest. */
+  /** The digest that the bytes must have; other bytes are refused with ARTIFACT_CORRUPT. */
   expectedDigest?: string;
-  /** A hint for stores that keep one; a folder tells the type from the bytes. */
+  /** The media type, for stores that keep one. A folder store finds the type from the bytes. */
   mediaType?: string;
-  /** Awaited before the bytes appear under their digest, also where they lie there already: now is the time to pin them. */
+  /**
+   * Called and awaited before the bytes appear under their digest, even if the store has the artifact already. The caller pins the artifact
+   * here, so that it is not removed.
+   */
   beforeNamed?: (digest: string) => Promise<void>;
 }
 export interface PutResult {
@@ -25,79 +28,91 @@ export interface ArtifactEntry {
 }
 export type ArtifactCondition = 'ok' | 'missing' | 'corrupt';
 
-/** Artifacts that no event seems to need are set aside before they are removed. They can still be read, so a mistake costs nothing. */
+/**
+ * Artifacts that no event seems to need are set aside before they are removed. They can still be read, so nothing is lost if an artifact is
+ * set aside by mistake.
+ */
 export interface Quarantine {
-  /** False: there is no such artifact. */
+  /** Sets an artifact aside. Resolves to false if there is no such artifact. */
   take(digest: string): Promise<boolean>;
-  /** True when it is among the artifacts again by this call. */
+  /** Moves an artifact back. Resolves to true if this call has put it among the artifacts again. */
   giveBack(digest: string): Promise<boolean>;
-  /** `storedAt` is when it was set aside. */
+  /** The artifacts in quarantine. Their `storedAt` is the time when they were set aside. */
   list(): AsyncIterable<ArtifactEntry>;
-  /** Removes the bytes for good. True when there was something to remove. */
+  /** Removes the bytes for good. Resolves to true if there was something to remove. */
   remove(digest: string): Promise<boolean>;
 }
 
-/** A file on its way into the store. */
+/** A file that is being written to the store and has no digest yet. */
 export interface IncomingFile {
   name: string;
   bytes: number;
   changedAt: Date;
-  /** This process may still be at work on it. */
+  /** This process may still be writing the file. */
   isInUse: boolean;
 }
 
-/** Files that are written before they have a digest for a name. */
+/** The files that are written before they have a digest as their name. */
 export interface Incoming {
-  /** A new path for another process to write to, or to several that begin with it and "-" and a number; `adopt` takes them over. */
+  /**
+   * Returns a new path that another process writes to. That process may also write several files, named by the path, "-" and a number.
+   * `adopt` takes the files over.
+   */
   newPath(): string;
-  /** The path is used no more: files that are left there are removed. */
+  /** Tells that the path is no longer used. Files that are left there are removed. */
   end(path: string): Promise<void>;
   list(): AsyncIterable<IncomingFile>;
-  /** True when it was there. */
+  /** Removes a file. Resolves to true if it was there. */
   remove(name: string): Promise<boolean>;
 }
 
-/** The name of the event store whose events name the artifacts. */
+/** The note that names the event store whose events name the artifacts. */
 export interface OwnerNote {
-  /** null: no server has worked with these artifacts. */
+  /** Resolves to null if no server has worked with these artifacts. */
   read(): Promise<string | null>;
-  /** Writes the name whole or not at all. Where several servers write without `mayReplace`, the name of the first one stays. */
+  /** Writes the name whole or not at all. If several servers write without `mayReplace`, the name of the first server stays. */
   write(name: string, mayReplace: boolean): Promise<void>;
 }
 
-/** All methods reject with ArtifactStoreError. */
+/** A store of artifacts. All methods reject with ArtifactStoreError. */
 export interface ArtifactStore {
-  /** Returns once the bytes survive a power cut under their digest. */
+  /** Resolves once the artifact is durable: it survives a power cut. */
   put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options?: PutOptions): Promise<PutResult>;
-  /** The whole artifact, checked against its digest. */
+  /** Resolves to the whole artifact, checked against its digest. */
   get(digest: string): Promise<Uint8Array>;
-  /** Chunks of at most 1 MiB unless less is asked for, read as they are consumed; from offset 0 the digest is checked at the end. */
+  /**
+   * Yields chunks of at most `chunkBytes`, by default 1 MiB, which are read as they are consumed. A read from offset 0 checks the digest at
+   * the end.
+   */
   open(digest: string, offset?: number, chunkBytes?: number): AsyncIterable<Uint8Array>;
   stat(digest: string): Promise<ArtifactStat | null>;
-  /** Reads everything. */
+  /** Reads all bytes of the artifact and compares them with its digest. */
   verify(digest: string): Promise<ArtifactCondition>;
-  /** Removes the bytes for good. True when there was something to delete. */
+  /** Removes the bytes for good. Resolves to true if there was something to delete. */
   delete(digest: string): Promise<boolean>;
-  /** Without those in the quarantine. */
+  /** The artifacts that are not in quarantine. */
   list(): AsyncIterable<ArtifactEntry>;
   readonly quarantine: Quarantine;
   /** @param prefix at least two hex digits */
   digestsStartingWith(prefix: string): Promise<string[]>;
   readonly owner: OwnerNote;
-  /** Names of other files among the artifacts. */
+  /** The names of files among the artifacts that are no artifacts. */
   strangers(): AsyncIterable<string>;
-  /** Where the bytes lie, for as long as they are artifacts; folder store only. */
+  /** The path of an artifact's bytes, valid as long as the artifact is not set aside or removed. Only folder stores have this method. */
   pathOf?(digest: string): string;
-  /** A file of this machine that has the bytes now; null: no file has them. The reader checks them. A cache may remove the file later. */
+  /**
+   * A file of this machine that has the artifact's bytes; null: no file has them. The bytes are unchecked, and a cache may remove the file
+   * later.
+   */
   fileOf(digest: string): string | null;
-  /** A folder of this machine for what can be made again from artifacts. */
+  /** A folder of this machine for files that can be made again from artifacts. */
   readonly sideFolder: string;
-  /** Only of a store that may be out of reach. */
+  /** Whether the store can be reached; undefined for stores that can always be reached. */
   readonly reach?: StoreReach;
   readonly incoming: Incoming;
   /**
-   * Makes a complete file at an incoming path an artifact. The writer vouches for its digest, and any reader checks it. Returns once the
-   * bytes survive a power cut.
+   * Makes the complete file at an incoming path an artifact. The digest is not checked here: the writer is trusted, and every reader checks
+   * it. Resolves once the artifact is durable.
    */
   adopt(incomingPath: string, digest: string): Promise<void>;
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ArtifactStoreError } from './artifact-store.errors.js';
 
-/** SHA-256 in lower-case hex. */
+/** Returns the SHA-256 of the bytes in lower-case hexadecimal. */
 export function digestOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
@@ -10,7 +10,7 @@ export function isDigest(text: string): boolean {
   return /^[0-9a-f]{64}$/.test(text);
 }
 
-/** Digests become file names and object keys, so any other text is refused. */
+/** Returns the digest. Digests become file names and object keys, so any other text is refused. */
 export function requireDigest(text: string): string {
   if (isDigest(text)) return text;
   throw new ArtifactStoreError(

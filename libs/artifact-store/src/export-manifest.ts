@@ -1,4 +1,4 @@
-// An exported model is several files; the manifest names them, and the manifest's digest names the export.
+// An exported model consists of several files. The manifest names them, and the manifest's digest names the export.
 import { EXPORT_MANIFEST_LEAD } from './media-type.js';
 import { ArtifactStoreError } from './artifact-store.errors.js';
 import { isDigest } from './digest.js';
@@ -9,7 +9,7 @@ export interface ExportManifestFile {
   digest: string;
 }
 
-/** Files sorted by name, so that equal exports have equal digests. */
+/** Encodes the manifest with its files sorted by name, so that equal exports have equal digests. */
 export function encodeExportManifest(files: ExportManifestFile[]): Uint8Array {
   const sorted = [...files]
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
@@ -29,7 +29,7 @@ export function decodeExportManifest(bytes: Uint8Array): ExportManifestFile[] {
   if (!Array.isArray(files)) throw malformed('has no list of files');
   return files.map((file: Partial<ExportManifestFile>, index) => {
     const { name, bytes: size, digest } = file;
-    // A manifest may come from elsewhere and its names become paths: only plain names inside the folder.
+    // A manifest may come from elsewhere, and its names become paths. So only plain names inside the folder are accepted.
     if (typeof name !== 'string' || !/^[\w][\w.+-]*(\/[\w][\w.+-]*)*$/.test(name)) throw malformed(`has a bad name in files[${index}]`);
     if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) throw malformed(`has bad bytes in files[${index}]`);
     if (typeof digest !== 'string' || !isDigest(digest)) throw malformed(`has a bad digest in files[${index}]`);

@@ -1,15 +1,15 @@
-// The files of a folder store that have no digest yet: those that `put` writes, and those that an engine writes.
+// The files of a folder store that have no digest yet: files that `put` writes, and files that an engine writes.
 import { randomUUID } from 'node:crypto';
 import { readdir, stat, unlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Incoming, IncomingFile } from './artifact-store.js';
 import { toArtifactError } from './artifact-store.errors.js';
 
-/** A random UUID; an engine puts the step of a state behind it. Files of other names are not ours. */
+/** A random UUID, to which an engine adds "-" and the step of a state. Files with other names are not the store's. */
 const NAME = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(-\d+)?$/;
 
 export class FolderIncoming implements Incoming {
-  /** The UUIDs of paths that this process has handed out and that were not ended. */
+  /** The UUIDs of paths that this process has handed out and not ended yet. */
   private readonly inUse = new Set<string>();
 
   constructor(private readonly folder: string) {}
@@ -28,7 +28,7 @@ export class FolderIncoming implements Incoming {
 
   async *list(): AsyncIterable<IncomingFile> {
     for (const name of await this.names()) {
-      const found = await stat(join(this.folder, name)).catch(() => null); // taken over or removed meanwhile
+      const found = await stat(join(this.folder, name)).catch(() => null); // the file was taken over or removed meanwhile
       if (found !== null) yield { name, bytes: found.size, changedAt: found.mtime, isInUse: this.inUse.has(idOf(name)!) };
     }
   }

@@ -1,4 +1,4 @@
-// The file in an artifact folder that names the event store of the artifacts.
+// The file in an artifact folder that names the event store to which the artifacts belong.
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -29,7 +29,7 @@ export class FolderOwner implements OwnerNote {
       await writeFile(draft, `${name}\n`);
       await syncPath(draft);
       if (mayReplace) await rename(draft, this.file);
-      else await link(draft, this.file); // the name is there whole or not at all, and that of the first server stays
+      else await link(draft, this.file); // a link appears whole or not at all, and does not replace the name that the first server wrote
       await syncPath(this.folder);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;

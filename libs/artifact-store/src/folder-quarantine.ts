@@ -1,4 +1,5 @@
-// The quarantine of a folder store: a folder beside the artifacts, with a file by each digest. The file's time says when it was set aside.
+// The quarantine of a folder store: a folder beside the artifacts, in which each file is named by its digest. A file's time of change is
+// the time when it was set aside.
 import { readdir, rename, stat, unlink, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolder } from '#files';
@@ -23,7 +24,7 @@ export class FolderQuarantine implements Quarantine {
     try {
       makeFolder(this.folder);
       const now = new Date();
-      await utimes(from, now, now); // first: a crash in between must not leave one there that seems to be old
+      await utimes(from, now, now); // before the move, so that a crash in between leaves no file in quarantine that seems old
       await this.move(from, this.pathOf(digest));
       return true;
     } catch (error) {
@@ -36,7 +37,7 @@ export class FolderQuarantine implements Quarantine {
     try {
       const from = this.pathOf(digest);
       await stat(from);
-      if (await stat(to).then(Boolean, () => false)) return false; // it was made again meanwhile
+      if (await stat(to).then(Boolean, () => false)) return false; // the artifact was made again meanwhile
       makeFolder(dirname(to));
       await this.move(from, to);
       return true;
@@ -47,7 +48,7 @@ export class FolderQuarantine implements Quarantine {
 
   async *list(): AsyncIterable<ArtifactEntry> {
     for (const digest of (await this.names()).filter(isDigest).sort()) {
-      const found = await stat(join(this.folder, digest)).catch(() => null); // put back or removed meanwhile
+      const found = await stat(join(this.folder, digest)).catch(() => null); // the file was put back or removed meanwhile
       if (found !== null) yield { digest, bytes: found.size, storedAt: found.mtime };
     }
   }
@@ -61,7 +62,7 @@ export class FolderQuarantine implements Quarantine {
     }
   }
 
-  /** Durable when it returns. */
+  /** Renames the file. The move is durable when this resolves. */
   private async move(from: string, to: string): Promise<void> {
     await rename(from, to);
     await syncPath(dirname(to));
@@ -78,7 +79,7 @@ export class FolderQuarantine implements Quarantine {
   }
 }
 
-/** False for what is not there. @throws ArtifactStoreError for all else */
+/** Returns false if the file is not there. @throws ArtifactStoreError for every other error */
 function absent(error: unknown, action: string, digest: string): false {
   if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
   throw toArtifactError(error, action, digest);

@@ -36,7 +36,7 @@ test('a folder incoming/ that was removed is made again, and a file that went wi
   await expect(store.adopt(incoming, digestOf(text('written by the engine')))).rejects.toMatchObject({
     code: 'ARTIFACT_STORE_UNAVAILABLE',
   });
-  expect(await readdir(join(folder, 'incoming'))).toEqual([]); // the recorder goes by it: only the file is gone
+  expect(await readdir(join(folder, 'incoming'))).toEqual([]); // the folder is back: so only the file is gone, which the recorder relies on
 });
 
 test('manifest: round trip, order does not matter, bad names are refused', () => {
@@ -57,7 +57,7 @@ test('files on their way in are told by the names that writers give them: a UUID
   for await (const file of incoming.list()) found.push(file);
   expect(found.map(({ name, bytes, isInUse }) => [name, bytes, isInUse])).toEqual([put, ofEngine].sort().map((name) => [name, 4, false]));
   for (const { name } of found) expect(await incoming.remove(name)).toBe(true);
-  expect(await incoming.remove('thesis.txt')).toBe(false); // not ours: left alone
+  expect(await incoming.remove('thesis.txt')).toBe(false); // the file is not the store's and stays
   expect(await readdir(join(folder, 'incoming'))).toEqual(['thesis.txt']);
 });
 

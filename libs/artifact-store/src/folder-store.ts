@@ -1,5 +1,6 @@
-// Artifacts in a folder: objects/ab/abcdef..., written in incoming/ first, set aside in quarantine/. A file gets its name only after its
-// bytes are on the disk, and the caller hears of it only after the name is, so a crash leaves either nothing or the whole artifact.
+// Keeps artifacts in a folder as objects/ab/abcdef.... A file is first written in incoming/, and set aside in quarantine/. It gets its name
+// only after its bytes are on the disk, and the caller is told only after the name is durable. So a crash leaves either nothing or the
+// whole artifact.
 import { createHash } from 'node:crypto';
 import { existsSync, type Dirent } from 'node:fs';
 import { open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
@@ -23,7 +24,7 @@ export async function openFolderStore(folder: string): Promise<ArtifactStore> {
     makeFolder(join(root, 'incoming'));
     await syncPath(root);
   } catch (error) {
-    // Reading must work from a folder that can't be written. A write reports that error itself.
+    // A folder that can't be written must still be readable. A later write reports the error itself.
     const readable = await stat(join(root, 'objects')).then(
       (found) => found.isDirectory(),
       () => false,
@@ -62,7 +63,7 @@ class FolderStore implements ArtifactStore {
       await syncPath(incomingPath);
       await this.publish(incomingPath, digest);
     } catch (error) {
-      if (isMissing(error)) this.makeIncoming(); // then its caller sees that the file alone is gone
+      if (isMissing(error)) this.makeIncoming(); // so the caller sees that only the file is gone
       throw this.writeError(error, digest);
     }
   }
@@ -101,19 +102,22 @@ class FolderStore implements ArtifactStore {
     }
   }
 
-  /** A user may have removed the folder `incoming`, so it is made anew. If the whole store is gone, its disk may not be mounted. */
+  /**
+   * Makes the folder `incoming` again, which a user may have removed. If the whole store is gone, nothing is made: its disk may not be
+   * mounted.
+   */
   private makeIncoming(): void {
     if (existsSync(join(this.root, 'objects'))) makeFolder(join(this.root, 'incoming'));
   }
 
-  /** Names the folder, so that the user knows where to make room. */
+  /** Adds the folder to the error, so that the user knows where to make room. */
   private writeError(error: unknown, digest: string | null): unknown {
     const named = writeError(error, digest);
     if (!(named instanceof ArtifactStoreError) || named.cause === undefined) return named;
     return new ArtifactStoreError(named.code, `${named.message} (folder ${this.root})`, named.digest, named.cause);
   }
 
-  /** Replaces the file that is there: it has equal bytes, or is damaged. */
+  /** Moves the file to its name. A file that is already there is replaced: it has equal bytes, or is damaged. */
   private async publish(incoming: string, digest: string): Promise<void> {
     const path = this.pathOf(digest);
     const shard = dirname(path);
@@ -125,7 +129,7 @@ class FolderStore implements ArtifactStore {
       },
     );
     if (isNew) {
-      // each of the 256 once
+      // the folder of this shard does not exist yet
       makeFolder(shard);
       await rename(incoming, path);
     }
@@ -159,7 +163,7 @@ class FolderStore implements ArtifactStore {
     }
   }
 
-  /** Also where it was set aside. */
+  /** Opens the artifact's file, even if it is in quarantine. */
   private async openFile(digest: string): Promise<FileHandle> {
     try {
       return await open(this.pathOf(digest), 'r');
@@ -167,7 +171,7 @@ class FolderStore implements ArtifactStore {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
     const aside = await open(this.quarantine.pathOf(digest), 'r').catch(() => null);
-    return aside ?? open(this.pathOf(digest), 'r'); // it may have come back just then
+    return aside ?? open(this.pathOf(digest), 'r'); // the artifact may have been put back in between
   }
 
   async stat(digest: string): Promise<ArtifactStat | null> {
@@ -192,7 +196,7 @@ class FolderStore implements ArtifactStore {
   async delete(digest: string): Promise<boolean> {
     const path = this.pathOf(digest);
     try {
-      await unlink(path); // a power cut may bring it back, whole: the next listing of the artifacts finds it again
+      await unlink(path); // a power cut may undo the removal; the next listing then finds the whole artifact again
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
@@ -215,7 +219,7 @@ class FolderStore implements ArtifactStore {
     for (const { name: shard } of (await readdir(objects, { withFileTypes: true })).filter(isShard).sort(byName)) {
       for (const name of (await readdir(join(objects, shard))).sort()) {
         if (!isDigest(name) || !name.startsWith(shard)) continue;
-        const found = await stat(join(objects, shard, name)).catch(() => null); // deleted meanwhile
+        const found = await stat(join(objects, shard, name)).catch(() => null); // the file was deleted meanwhile
         if (found !== null) yield { digest: name, bytes: found.size, storedAt: found.mtime };
       }
     }
@@ -240,7 +244,7 @@ const byName = (left: { name: string }, right: { name: string }): number => (lef
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
 
-/** A vanished folder is not a missing artifact. */
+/** Translates an error of a write. If the folder of the store is gone, the error says so instead of naming a missing artifact. */
 function writeError(error: unknown, digest: string | null): unknown {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) return error;

@@ -1,4 +1,4 @@
-// The digest that a GGUF file holds of itself: given a file that another program wrote anew, then it is that of the file as it is now.
+// Tests the digest that a GGUF file holds of itself: after another program has changed the file, the renewed digest fits the changed file.
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ test('it is written anew over all other bytes, and read back piece by piece', as
   const seal = sealIn(now)!;
   expect(seal.digest).toBe(expected);
   const hash = createHash('sha256');
-  for (let at = 0; at < now.byteLength; at += 50) hash.update(withoutSeal(now.subarray(at, at + 50), at, seal)); // cut within the digits
+  for (let at = 0; at < now.byteLength; at += 50) hash.update(withoutSeal(now.subarray(at, at + 50), at, seal)); // cuts the digest
   expect(hash.digest('hex')).toBe(expected);
 });
 

@@ -1,23 +1,23 @@
-// A GGUF export holds the digest of itself, with zeros in that digest's own place, so that the file proves later that it is as it was
-// written. The core writes it among the first keys (`gguf_model.cpp`).
+// A GGUF export holds its own digest, which is computed with zeros in the digest's place. So the file proves later that it is unchanged.
+// The core writes the digest among the first keys (`gguf_model.cpp`).
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 
 const KEY = Buffer.from('espalier.sha256');
 const DIGITS = 64;
-/** A type and a length stand between a key and its text. */
+/** The bytes of the type and the length, which stand between a key and its text. */
 const LEAD = 4 + 8;
-/** The key lies within this number of bytes from the start. */
+/** The key lies within this number of bytes from the start of the file. */
 export const GGUF_HEAD_BYTES = 4_096;
 const CHUNK_BYTES = 1 << 20;
 
 export interface GgufSeal {
-  /** The place of the digits in the file. */
+  /** The offset of the digest's digits in the file. */
   at: number;
   digest: string;
 }
 
-/** undefined: the file has none. */
+/** Finds the seal in the first bytes of a file; undefined: the file has no seal. */
 export function sealIn(head: Buffer): GgufSeal | undefined {
   const key = head.indexOf(KEY);
   const at = key + KEY.length + LEAD;
@@ -25,13 +25,13 @@ export function sealIn(head: Buffer): GgufSeal | undefined {
   return key >= 0 && /^[0-9a-f]{64}$/.test(digest) ? { at, digest } : undefined;
 }
 
-/** The chunk with zeros in the place of the seal. @param from the chunk's place in the file */
+/** Returns the chunk with zeros in the place of the seal. @param from the chunk's offset in the file */
 export function withoutSeal(chunk: Uint8Array, from: number, { at }: GgufSeal): Uint8Array {
   const [first, end] = [Math.max(at - from, 0), Math.min(at - from + DIGITS, chunk.byteLength)];
   return first >= end ? chunk : Uint8Array.from(chunk).fill('0'.charCodeAt(0), first, end);
 }
 
-/** Writes the seal of the file as it is now: another program has changed the rest of it. A file without one stays as it is. */
+/** Writes a new seal after another program has changed the file. A file without a seal stays as it is. */
 export async function renewSeal(path: string): Promise<void> {
   const file = await open(path, 'r+');
   try {

@@ -1,4 +1,4 @@
-// The media type follows from the bytes, so a folder needs no second file beside each artifact, which could be lost or differ.
+// Finds the media type from the bytes. So a folder needs no second file beside each artifact, which could be lost or differ.
 export const MEDIA_TYPE_SAFETENSORS = 'application/x-safetensors';
 export const MEDIA_TYPE_EXPORT_MANIFEST = 'application/x-espalier-export-manifest+json';
 const MEDIA_TYPE_JSON = 'application/json';
@@ -6,7 +6,7 @@ const MEDIA_TYPE_GGUF = 'application/x-gguf';
 const MEDIA_TYPE_PARQUET = 'application/vnd.apache.parquet';
 const MEDIA_TYPE_BYTES = 'application/octet-stream';
 
-/** How many leading bytes `mediaTypeOf` looks at. */
+/** The number of leading bytes that `mediaTypeOf` looks at. */
 export const MEDIA_TYPE_PROBE_BYTES = 64;
 export const EXPORT_MANIFEST_LEAD = '{"espalierExportManifest":';
 
@@ -20,7 +20,7 @@ export function mediaTypeOf(head: Uint8Array, totalBytes: number): string {
   return MEDIA_TYPE_BYTES;
 }
 
-/** Eight bytes of header length, then that much JSON. */
+/** A safetensors file begins with the length of its header in eight bytes, followed by the header in JSON. */
 function isSafetensors(head: Uint8Array, totalBytes: number): boolean {
   if (head.byteLength < 9 || head[8] !== 0x7b) return false;
   const headerBytes = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true);

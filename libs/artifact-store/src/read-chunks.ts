@@ -4,7 +4,7 @@ import type { ArtifactStoreError } from './artifact-store.errors.js';
 
 export const CHUNK_BYTES = 1 << 20;
 
-/** The bytes of an open file, each piece in memory of its own. */
+/** Yields the bytes of an open file. Each chunk has memory of its own. */
 export async function* readChunks(file: FileHandle, offset = 0, chunkBytes = CHUNK_BYTES): AsyncGenerator<Uint8Array> {
   for (let position = offset; ;) {
     const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunkBytes), 0, chunkBytes, position);
@@ -14,7 +14,7 @@ export async function* readChunks(file: FileHandle, offset = 0, chunkBytes = CHU
   }
 }
 
-/** The condition of an artifact, by reading its bytes to their end, which checks them. */
+/** Finds the condition of an artifact by reading its bytes to the end; `bytes` throws if they have another digest. */
 export async function conditionOf(bytes: AsyncIterable<Uint8Array>): Promise<ArtifactCondition> {
   try {
     for await (const _ of bytes);

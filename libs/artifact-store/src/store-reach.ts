@@ -1,5 +1,5 @@
-// Whether a store elsewhere can be read and written at the moment. Each operation tells how it went; while one kind of them fails, a probe
-// finds out when it works again.
+// Tracks whether a remote store can be read and written. Each operation reports whether it worked. While reads or writes fail, a probe
+// finds out when they work again.
 import type { ArtifactStoreError } from './artifact-store.errors.js';
 
 export type Access = 'read' | 'write';
@@ -10,10 +10,10 @@ export class StoreReach {
   private readonly failing = new Map<Access, ArtifactStoreError>();
   private timer: NodeJS.Timeout | undefined;
   private readonly listeners = new Set<() => void>();
-  /** Repeats an operation of the kind, which tells us how it went. */
+  /** Repeats an operation of the given kind. The operation reports its own success. */
   probe: (access: Access) => Promise<unknown> = () => Promise.resolve();
 
-  /** null: all is well, as far as is known. */
+  /** The problem with the store; null: none is known. */
   get problem(): ArtifactStoreError | null {
     return this.failing.get('write') ?? this.failing.get('read') ?? null;
   }

@@ -1,10 +1,10 @@
-// The bytes of an artifact on their way to a file, and their digest.
+// Writes the bytes of an artifact to a file and computes their digest.
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import type { PutResult } from './artifact-store.js';
 import { CHUNK_BYTES } from './read-chunks.js';
 
-/** Closes the file. @param durably the bytes survive a power cut */
+/** Writes the bytes and closes the file. @param durably whether the bytes must survive a power cut when this resolves */
 export async function writeAll(file: FileHandle, source: AsyncIterable<Uint8Array> | Uint8Array, durably = false): Promise<PutResult> {
   const hash = createHash('sha256');
   let bytes = 0;
@@ -23,7 +23,7 @@ export async function writeAll(file: FileHandle, source: AsyncIterable<Uint8Arra
   return { digest: hash.digest('hex'), bytes };
 }
 
-/** An error of the caller's own byte source. It may be one of a system call too, on a pipe of the caller's. */
+/** An error of the source of the bytes. Its cause may be an error of a system call too, for instance on a pipe that the caller reads. */
 export class SourceError extends Error {}
 
 export async function* ofSource(bytes: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
@@ -34,7 +34,7 @@ export async function* ofSource(bytes: AsyncIterable<Uint8Array>): AsyncIterable
   }
 }
 
-/** Hashing and writing piece by piece keeps the event loop free between pieces. */
+/** Hashing and writing in pieces keeps the event loop free between the pieces. */
 function* slices(bytes: Uint8Array): Iterable<Uint8Array> {
   for (let start = 0; start < bytes.byteLength; start += CHUNK_BYTES) yield bytes.subarray(start, start + CHUNK_BYTES);
 }

@@ -1,11 +1,11 @@
-// Which text a run trains on and is evaluated on, as a file or options say it.
+// Turns a file's or an option's choice of texts into the data that a run trains on and is evaluated on.
 import type { v1 } from '#protocol';
 import type { WeightedPath } from './weighted-path.js';
 
-/** By the keys of a run's file; the first path is the one that must be there. */
+/** The texts by the keys of a run's file. The first path of `data` is required. */
 export interface DataChoice {
   data?: WeightedPath[];
-  validation?: string[] | false; // false: a fork is not evaluated
+  validation?: string[] | false; // false: the fork is not evaluated
   textColumn?: string;
   validationTextColumn?: string;
   responseOnly?: boolean;
@@ -16,7 +16,7 @@ export interface DataChoice {
 export function dataSource(choice: DataChoice): v1.DataSource {
   const { data = [] } = choice;
   const [trainPath = '', ...moreTrainPaths] = data.map(({ path }) => path);
-  // The server refuses 0: it says that every path needs a weight, or none.
+  // Where only some paths have a weight, the others get 0, which the server refuses: either every path needs a weight, or none.
   const trainWeights = data.some(({ weight }) => weight !== undefined) ? data.map(({ weight = 0 }) => weight) : [];
   const [validationPath = '', ...moreValidationPaths] = choice.validation || [];
   return {

@@ -1,4 +1,4 @@
-// Files that people write: a study, a run; and the names of the hub that stand for paths in them.
+// Reads files that people write, of studies and of runs, and the names of the hub that stand for paths in them.
 export { dataSource, type DataChoice } from './data-source.js';
 export { hubCache, HubNameError, hubPath, pathWords, type HubKind } from './hub-names.js';
 export { readStudy, STUDY_FILE_BYTES_MAX, type StudyFile } from './study-file.js';

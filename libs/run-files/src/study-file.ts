@@ -1,18 +1,18 @@
-// A study as a YAML file: variants, grids of settings and seeds, written out into runs. Errors name their line.
+// Reads a study from a YAML file. Its variants, grids of settings and seeds are written out into runs. Errors name their line.
 import { isMap, isScalar, isSeq, Pair } from 'yaml';
 import { EspalierError, settingsMessage, settingsTable, v1, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
 import { dataSource } from './data-source.js';
 import { SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
 
-/** Hundreds of runs written out. */
+/** Enough for hundreds of runs that are written out one by one. */
 export const STUDY_FILE_BYTES_MAX = 256 << 10;
 const MOST_RUNS = 1_000;
 const MOST_AT_ONCE = 64;
-/** Settings that successive halving can give runs more of. */
+/** The settings that successive halving can increase from rung to rung. */
 const BUDGETS = ['total_steps', 'recover_steps'];
 const USUAL_SHARE = 1 / 3;
 
-/** The whole study's, or one variant's, which counts before it. */
+/** The part of a study that holds for all its runs, or for one variant. A variant's values count before the study's. */
 interface Part extends SourceChoice {
   settings: RequestedValues;
   grid: Map<Setting, unknown[]>;
@@ -25,12 +25,12 @@ interface Variant extends Part {
 
 export interface StudyFile {
   request: v1.LaunchStudyRequest;
-  /** A refusal of the server, which names runs by their number, with the line of the file. */
+  /** Adds the line of the file to a refusal of the server, which names runs by their number. */
   withPlace(error: unknown): unknown;
 }
 
 /**
- * @param field the argument or the field of a request that it is in
+ * @param field the argument, or the field of a request, that holds the file
  * @throws EspalierError that names the file, the line and what is allowed
  */
 export function readStudy(path: string, text: string, field: string): StudyFile {
@@ -125,7 +125,7 @@ class StudyReader extends YamlReader {
     return seeds;
   }
 
-  /** One key is the setting whose values are the rungs, the other the share that goes on. */
+  /** Reads `halving`: one key is the setting whose values are the rungs, the other key is the share of runs that go on. */
   private halvingOf(halving: Pair): v1.StudyHalving {
     const request: v1.StudyHalving = { setting: '', rungs: [], keep: USUAL_SHARE };
     for (const [key, pair] of this.entries(halving.value, 'halving')) {
@@ -158,19 +158,19 @@ class StudyReader extends YamlReader {
     try {
       value = wholeNumberOf(text);
     } catch {
-      // said below
+      // the error below says what is allowed
     }
     if (value < 1 || value > MOST_AT_ONCE) throw this.wrong(pair, 'at_once', `a whole number from 1 to ${MOST_AT_ONCE} is allowed`);
     return value;
   }
 
-  /** Every combination of the grid and the seeds. */
+  /** Yields a run for each combination of the grid and the seeds. */
   private *runsOf(whole: Part, variant: Variant): Iterable<v1.StudyRunRequest> {
     const source = { ...definedOf(whole), ...definedOf(variant) };
     if (source.model === undefined) throw this.at(variant.pair, 'model: the folder of a model is needed');
     if (source.data === undefined) throw this.at(variant.pair, 'data: a path of training text is needed');
     const fixed = { ...whole.settings, ...variant.settings };
-    // A variant's own settings and grid count before those of the whole.
+    // A variant's own settings and grid count before those of the study.
     const grid = new Map([...whole.grid].filter(([{ name }]) => variant.settings[name] === undefined));
     for (const [setting, values] of variant.grid) grid.set([...grid.keys()].find(({ name }) => name === setting.name) ?? setting, values);
     const ownSeed = variant.settings.seed === undefined ? null : [variant.settings.seed];
@@ -204,7 +204,10 @@ function definedOf({ settings: _, grid: _g, seeds: _s, ...source }: Part): Sourc
   return Object.fromEntries(Object.entries(source).filter(([key, value]) => value !== undefined && key !== 'name' && key !== 'pair'));
 }
 
-/** One after the other: a short file can ask for more than memory holds, and the caller stops at the first that is too many. */
+/**
+ * Yields the combinations one by one: a short file can ask for more than fit in memory, and the caller stops at the first one over the
+ * limit.
+ */
 function* combinations([first, ...others]: readonly [Setting, unknown[]][]): Generator<RequestedValues> {
   if (first === undefined) {
     yield {};

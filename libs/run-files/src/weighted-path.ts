@@ -1,4 +1,4 @@
-// A path of training text with its weight, "corpus.jsonl=0.7", where several texts are mixed.
+// Reads a path of training text with its weight, "corpus.jsonl=0.7". Weights are needed where several texts are mixed.
 import { existsSync } from 'node:fs';
 
 export interface WeightedPath {
@@ -6,10 +6,10 @@ export interface WeightedPath {
   weight?: number;
 }
 
-/** Anything that begins like a number: other words after "=" belong to a path. */
+/** Matches a text that begins like a number behind "="; other words behind "=" belong to the path. */
 const WEIGHT = /^(.+)=([-+]?(?:\d|\.\d|nan|inf)[^/=]*)$/i;
 
-/** @throws RangeError where what stands behind the last "=" is no weight, though it begins like one */
+/** @throws RangeError if the text behind the last "=" begins like a number but is no weight */
 export function weightedPath(text: string, isThere: (path: string) => boolean = existsSync): WeightedPath {
   const [, path, word] = WEIGHT.exec(text) ?? [];
   if (path === undefined || word === undefined || isThere(text)) return { path: text };
@@ -18,6 +18,6 @@ export function weightedPath(text: string, isThere: (path: string) => boolean = 
   throw new RangeError(`${JSON.stringify(word)} is no weight; a number above 0 is allowed behind "=": ${path}=0.7`);
 }
 
-/** As `weightedPath` reads it. @param weights as many as there are paths, or none */
+/** Writes paths with weights, in the form that `weightedPath` reads. @param weights one for each path, or none at all */
 export const withWeights = (paths: readonly string[], weights: readonly number[]): string[] =>
   weights.length === 0 ? [...paths] : paths.map((path, index) => `${path}=${weights[index]}`);

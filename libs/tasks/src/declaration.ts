@@ -1,4 +1,4 @@
-// A task is a small file. It says where its rows lie, what a model is asked with each of them, and what is measured.
+// A task is a small file. It says where its rows lie, what a model is asked about each of them, and what is measured.
 import { z } from 'zod';
 import { parse } from 'yaml';
 import { TaskError } from './task-error.js';
@@ -14,7 +14,7 @@ function isPattern(source: string): boolean {
   }
 }
 
-/** One change to a text, in the order of the list. */
+/** One change to a text. The changes of a list are made in order. */
 const cleaning = z.union([
   z.literal('strip'),
   z.strictObject({ replace: z.tuple([z.string(), z.string()]) }),
@@ -24,7 +24,7 @@ const cleaning = z.union([
 const shots = z.strictObject({
   count: z.number().int().min(1).max(100),
   split: z.string(),
-  /** Between one example and the next. */
+  /** The text between one example and the next. */
   between: z.string().default('\n\n'),
 });
 
@@ -35,30 +35,30 @@ const common = {
   clean: z.array(cleaning).default([]),
 };
 
-/** Where the right answer stands among the choices: a number, or what `labels` has at that place. */
+/** The place of the right answer among the choices: the number in this column, or the place at which `labels` has its value. */
 const gold = { gold: z.string(), labels: z.union([z.string(), z.array(z.string())]).optional() };
 
 const choiceMetrics = z.array(z.enum(['acc', 'acc_norm'])).min(1);
 
-/** Several continuations of one context. */
+/** A question with one context and several continuations. */
 const multipleChoice = z.strictObject({
   ...common,
   ...gold,
   kind: z.literal('choices').default('choices'),
-  /** In front of all, once. */
+  /** A text that stands once in front of the examples and the question. */
   description: z.string().default(''),
   prompt: z.string(),
-  /** Templates; or a column that holds a list. */
+  /** Templates of the choices, or the name of a column that holds a list of choices. */
   choices: z.union([z.string(), z.array(z.string()).min(2)]),
-  /** Joins context and continuation; no part of a choice's length. */
+  /** The text that joins context and continuation. It does not count for the length of a choice. */
   delimiter: z.string().default(' '),
   metrics: choiceMetrics,
   shots: shots.optional(),
-  /** A column: groups of their own shots, whose deviations are pooled. */
+  /** A column whose values divide the rows into groups. Each group has its own examples, and the deviations of the groups are pooled. */
   group: z.string().optional(),
 });
 
-/** One continuation of several contexts. */
+/** A question with several contexts and one continuation. */
 const contexts = z.strictObject({
   ...common,
   ...gold,
@@ -69,7 +69,7 @@ const contexts = z.strictObject({
   metrics: z.array(z.enum(['acc'])).min(1),
 });
 
-/** One continuation of one context: how likely it is, and whether greedy decoding gives it. */
+/** A question with one context and one continuation: how likely the continuation is, and whether greedy decoding gives it. */
 const continuation = z.strictObject({
   ...common,
   kind: z.literal('continuation'),
@@ -79,7 +79,7 @@ const continuation = z.strictObject({
   metrics: z.array(z.enum(['acc', 'perplexity'])).min(1),
 });
 
-/** A whole text, each token after all before it that fit; words and bytes are those of the column as it is. */
+/** A whole text: each token is predicted from as many tokens before it as fit. Words and bytes are counted in the unchanged column. */
 const rolling = z.strictObject({
   ...common,
   kind: z.literal('rolling'),
@@ -87,26 +87,32 @@ const rolling = z.strictObject({
   metrics: z.array(z.enum(['word_perplexity', 'byte_perplexity', 'bits_per_byte'])).min(1),
 });
 
-/** A text that the model writes after a prompt, compared with the answer of the row, word for word. */
+/** A text that the model writes after a prompt. It is compared with the row's answer, word for word. */
 const generation = z.strictObject({
   ...common,
   kind: z.literal('generation'),
-  /** Each folder inside the folder of the task holds one group of questions. */
+  /** `folders`: each folder inside the task's folder holds one group of questions. */
   data: common.data.extend({ groups: z.literal('folders').optional() }),
-  /** A text file in the folder of the task, in front of all; {{group}} in its name is the question's group. */
+  /**
+   * A text file in the task's folder whose content stands in front of the prompt; {{group}} in its name is replaced by the question's
+   * group.
+   */
   preface: z.strictObject({ file: z.string(), clean: z.array(cleaning).default([]), between: z.string().default('\n\n') }).optional(),
   prompt: z.string(),
-  /** A column. */
+  /** The column with the right answer. */
   answer: z.string(),
-  /** A regular expression: the first group of its first match in the text counts, or the match; without it the text. */
+  /**
+   * A regular expression that takes the answer from the text: the first group of the first match, or the whole match if it has no group.
+   * Without an expression the whole text is the answer.
+   */
   take: z.string().refine(isPattern, 'must be a valid regular expression').optional(),
-  /** The text ends before the first of these. */
+  /** The text ends before the first occurrence of one of these texts. */
   until: z.array(z.string().min(1)).max(16).default([]),
   max_tokens: z.number().int().min(1).max(65_536).default(128),
   metrics: z.array(z.enum(['exact_match'])).min(1),
 });
 
-/** Means over other tasks' values. */
+/** Means of the values of other tasks. */
 const mean = z.strictObject({
   task: name,
   about: z.string().default(''),
@@ -132,7 +138,7 @@ export type ScoredTask = ChoicesTask | ContextsTask | ContinuationTask | Rolling
 export type Task = ScoredTask | MeanTask;
 export type Cleaning = z.infer<typeof cleaning>;
 
-/** @param source for errors: the file's path */
+/** @param source the file's path, for errors */
 export function parseTask(text: string, source: string): Task {
   let value: unknown;
   try {

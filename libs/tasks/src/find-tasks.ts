@@ -1,4 +1,4 @@
-// Tasks by their names, which are the built-in ones, or by the paths of users' own files.
+// Finds tasks by their names, for built-in ones, or by paths of users' own files.
 import { readdir } from 'node:fs/promises';
 import { basename, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,7 @@ import { readUserFile, UserFileError } from '#files';
 import { parseTask, type MeanTask, type ScoredTask, type Task } from './declaration.js';
 import { TaskError } from './task-error.js';
 
-/** The folder of the repository; compiled files lie four folders below it. */
+/** The folder of built-in tasks in the repository. Compiled files lie four folders below the repository. */
 const BUILT_IN = fileURLToPath(new URL('../../../../tasks', import.meta.url));
 const DECLARATION_BYTES_MAX = 1 << 18;
 const ENDING = /\.ya?ml$/;
@@ -19,12 +19,12 @@ export async function builtInTasks(): Promise<string[]> {
 }
 
 export interface WantedTasks {
-  /** In the order in which they were asked for, each once; what a mean needs stands where the mean was named. */
+  /** The tasks in the order in which they were asked for, each once. Tasks that a mean needs stand where the mean was named. */
   scored: ScoredTask[];
   means: MeanTask[];
 }
 
-/** @param names built-in ones, or absolute paths of files that end in .yaml or .yml */
+/** @param names names of built-in tasks, or absolute paths of files that end in .yaml or .yml */
 export async function findTasks(names: readonly string[]): Promise<WantedTasks> {
   const known = await builtInTasks();
   const asked: (string | Task)[] = [];
@@ -49,7 +49,7 @@ export async function findTasks(names: readonly string[]): Promise<WantedTasks> 
   return { scored: [...scored.values()], means: [...means.values()] };
 }
 
-/** A mean is over values that its members come to. */
+/** Checks that the members of a mean have the metrics that the mean is over. */
 function requireMembers({ task, means }: MeanTask, scored: ReadonlyMap<string, ScoredTask>): void {
   for (const [member, metric] of means.flatMap(({ of }) => Object.entries(of))) {
     const metrics: readonly string[] = scored.get(member)?.metrics ?? [];

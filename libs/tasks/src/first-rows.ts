@@ -1,4 +1,4 @@
-// The rows that a limited evaluation asks about.
+// Chooses the rows that a limited evaluation asks about.
 import type { ScoredTask } from './declaration.js';
 import type { TaskRow } from './questions.js';
 import { valueAt } from './template.js';
@@ -7,8 +7,8 @@ export const hasGroups = (task: ScoredTask): boolean =>
   (task.kind === 'choices' && task.group !== undefined) || (task.kind === 'generation' && task.data.groups === 'folders');
 
 /**
- * The rows that are asked about, each with its place among all. A limit counts within each group, as in lm-evaluation-harness, where a
- * group is a task of its own.
+ * Returns the rows that are asked about, each with its index among all rows. A limit counts within each group, as in lm-evaluation-harness,
+ * where a group is a task of its own.
  */
 export function firstRows(task: ScoredTask, rows: readonly TaskRow[], limit: number): [number, TaskRow][] {
   const column = task.kind === 'choices' ? task.group : undefined;

@@ -1,5 +1,5 @@
-// Declarations and data that are made to run for ever, to take all memory, or to nest without end: each is refused by its name, and
-// the thread that asked goes on meanwhile.
+// Tests declarations and data that are made to run for ever, to take all memory, or to nest without end. Each is refused with an error that
+// names its task, and the thread that asked stays free meanwhile.
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,13 +24,13 @@ async function rows(...all: unknown[]): Promise<void> {
   await writeFile(join(folder, 'geo/test.jsonl'), `${lines.join('\n')}\n`);
 }
 
-/** Processor time of this process: what others take from it does not count. */
+/** The processor time of this process in ms. The load of other processes does not change it. */
 function usedMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }
 
-/** Fails where the thread of the test is kept from its own work for long. */
+/** Returns the error of reading the tasks. Fails if the thread of the test is blocked for long. */
 async function refusal(names: string[], silenceMs = 60_000): Promise<TaskError> {
   let longest = 0;
   let last = usedMs();
@@ -52,7 +52,7 @@ async function refusal(names: string[], silenceMs = 60_000): Promise<TaskError> 
 const plain = { right: 0, text: `${'a'.repeat(60)}!` };
 
 test.each([
-  // Ranges that take little memory: of a great one it would run out first.
+  // These ranges take little memory: a large range would exhaust memory before the time limit.
   ['a loop', 'prompt: "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}x"\nchoices: [a, b]'],
   ['a pattern', 'prompt: "{{text}}"\nclean: [{ pattern: ["(a+)+$", b] }]\nchoices: [a, b]'],
 ])('%s that runs for ever is given up, with its task', async (_, fields) => {

@@ -1,4 +1,4 @@
-// Accuracies, perplexities and deviations, worked out by hand.
+// Tests accuracies, perplexities and deviations against values worked out by hand.
 import type { MeanTask, ScoredTask } from './declaration.js';
 import { meanOf, measure, type Answer, type Measured } from './metrics.js';
 import type { Question } from './questions.js';
@@ -27,9 +27,9 @@ test('acc takes the likeliest choice, acc_norm the likeliest a character; of equ
   ];
   const answers = [answer(-5, -4), answer(-3, -3), answer(-3, -3)];
   const { acc, acc_norm } = byName(await measure(choices, questions, answers));
-  expect(acc).toMatchObject({ value: 1 / 3, n: 3 }); // -4 wins the first; the tie goes to choice 0
-  expect(acc_norm).toMatchObject({ value: 2 / 3, n: 3 }); // -0.5 against -2 a character
-  // right: 0, 0, 1: deviation sqrt((2/9 + 4/9) / 2), by the root of 3
+  expect(acc).toMatchObject({ value: 1 / 3, n: 3 }); // question 1: -4 wins; a tie goes to choice 0
+  expect(acc_norm).toMatchObject({ value: 2 / 3, n: 3 }); // -0.5 a character wins against -2
+  // The questions score 0, 0, 1: the deviation is sqrt((2/9 + 4/9) / 2), divided by the root of 3.
   expect(acc!.stderr).toBeCloseTo(Math.sqrt(2 / 3 / 2 / 3), 12);
 });
 
@@ -44,7 +44,7 @@ test('groups are weighted by size and their variances pooled', async () => {
   const answers = right.map((one) => (one === 1 ? answer(-1, -2) : answer(-2, -1)));
   const { acc } = byName(await measure(choices, questions, answers));
   expect(acc!.value).toBeCloseTo(4 / 6, 12);
-  // Sample variances: 1/2 of two, 1/4 of four.
+  // The sample variances of the groups are 1/2 for two questions and 1/4 for four.
   expect(acc!.stderr).toBeCloseTo(Math.sqrt((1 * (1 / 2) + 3 * (1 / 4)) / (6 - 2) / 6), 12);
 });
 
@@ -57,7 +57,7 @@ test('lambada: perplexity of the words, and whether greedy decoding says them', 
   const { perplexity, acc } = byName(await measure(task, [question({}), question({})], answers));
   expect(perplexity!.value).toBeCloseTo(Math.exp(2), 12);
   expect(acc!.value).toBe(0.5);
-  // Resampled means are -1, -2 (twice as often) or -3.
+  // The resampled means are -1, -2 (twice as often) and -3.
   const values = [Math.E, Math.exp(2), Math.exp(2), Math.exp(3)];
   const centre = values.reduce((sum, one) => sum + one / 4, 0);
   const deviation = Math.sqrt(values.reduce((sum, one) => sum + (one - centre) ** 2 / 4, 0));
@@ -102,8 +102,8 @@ test('a text is right where what is taken from it is the answer, word for word',
     ).then(([measured]) => measured!.value);
   const take = { take: '(?<=the answer is )(.*)(?=.)' };
   expect(await told(take, text('(B)', 'So. So the answer is (B).'))).toBe(1);
-  expect(await told(take, text('(B)', 'the answer is (B)'))).toBe(0); // the last character is left out
-  expect(await told(take, text('(B)', 'the answer is (A). No, the answer is (B).'))).toBe(0); // to the end of the line
+  expect(await told(take, text('(B)', 'the answer is (B)'))).toBe(0); // the pattern leaves out the last character
+  expect(await told(take, text('(B)', 'the answer is (A). No, the answer is (B).'))).toBe(0); // it takes all to the end of the line
   expect(await told(take, text('', 'no idea'))).toBe(0);
   expect(await told({}, text('No', ' No\n'), text('No', ' no'))).toBe(0.5);
   const endless = told({ task: 'mine', take: '(a+)+$' }, text('b', `${'a'.repeat(60)}!`));

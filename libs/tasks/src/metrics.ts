@@ -1,4 +1,4 @@
-// Accuracies and perplexities from likelihoods, and how far off they may be.
+// Computes accuracies and perplexities from likelihoods, and their standard errors.
 import { runInNewContext } from 'node:vm';
 import { Breath } from './turn-taking.js';
 import type { MeanTask, ScoredTask } from './declaration.js';
@@ -6,18 +6,18 @@ import { strip } from './python-text.js';
 import type { Question } from './questions.js';
 import { TaskError } from './task-error.js';
 
-/** Sums of log-likelihoods, one a choice, in nats; of a text's windows together. */
+/** The log-likelihoods of a question in nats: one sum for each choice, or one sum over all windows of a text. */
 export interface Answer {
   logLikelihoods: number[];
-  /** Greedy decoding gives the choice. */
+  /** For each choice, whether greedy decoding gives it. */
   greedy: boolean[];
-  /** The text that the model wrote, where it was asked for one. */
+  /** The text that the model wrote; undefined: the question asks for none. */
   text?: string;
 }
 export interface Measured {
   metric: string;
   value: number;
-  /** null: the metric has none, or one question alone. */
+  /** The standard error; null: the metric has none, or there is only one question. */
   stderr: number | null;
   /** The number of questions that the value is the mean of. */
   n: number;
@@ -67,14 +67,14 @@ function isRight(metric: string, task: ScoredTask, { asks, gold, lengths }: Ques
   return best(scores) === gold;
 }
 
-/** The part of a text that is compared, without white space around it; null: the text has no such part. */
+/** Returns the part of a text that is compared, without white space around it; null: the text has no such part. */
 export function answerIn(task: ScoredTask, text: string): string | null {
   if (task.kind !== 'generation' || task.take === undefined) return strip(text);
   const found = matchOf(task.task, task.take, text);
   return found === null ? null : strip(found[1] ?? found[0]);
 }
 
-/** A pattern may run for ever on some text. */
+/** The time limit for a match, because a pattern may run for ever on some texts. */
 const PATTERN_MS = 2_000;
 
 function matchOf(task: string, pattern: string, text: string): RegExpExecArray | null {
@@ -89,14 +89,14 @@ function matchOf(task: string, pattern: string, text: string): RegExpExecArray |
   }
 }
 
-/** The first of equal ones. */
+/** Returns the index of the highest score; of equal scores, the first counts. */
 function best(scores: readonly number[]): number {
   return scores.reduce((at, score, place) => (score > scores[at]! ? place : at), 0);
 }
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** The mean's deviation: the sample's by the root of how many there are. */
+/** The standard error of the mean: the sample's deviation divided by the root of the number of values. */
 function errorOfMean(values: readonly number[]): number | null {
   if (values.length < 2) return null;
   const centre = mean(values);
@@ -104,7 +104,7 @@ function errorOfMean(values: readonly number[]): number | null {
   return Math.sqrt(squares / (values.length - 1) / values.length);
 }
 
-/** Groups are weighted by their size, and their variances pooled. */
+/** The standard error of values in groups: the variances of the groups are pooled, weighted by the groups' sizes. */
 function groupedError(questions: readonly Question[], values: readonly number[]): number | null {
   const groups = new Map<string, number[]>();
   for (const [index, { group }] of questions.entries()) {
@@ -122,12 +122,12 @@ function groupedError(questions: readonly Question[], values: readonly number[])
 
 const RESAMPLES = 10_000;
 
-/** The deviation of a perplexity over resampled questions, from a fixed seed. */
+/** The standard error of a perplexity by bootstrap: over resampled questions, from a fixed seed. */
 async function bootstrapped(values: readonly number[]): Promise<number | null> {
   if (values.length < 2) return null;
   let seed = 1234;
   const next = (): number => {
-    // mulberry32
+    // The random generator mulberry32.
     seed = (seed + 0x6d2b79f5) | 0;
     let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed);
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
@@ -145,7 +145,7 @@ async function bootstrapped(values: readonly number[]): Promise<number | null> {
   return Math.sqrt(perplexities.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (RESAMPLES - 1));
 }
 
-/** The plain mean of the members' values; null where one is missing. */
+/** Returns the plain mean of the members' values; null where one of them is missing. */
 export function meanOf(
   { of }: MeanTask['means'][number],
   known: ReadonlyMap<string, readonly Measured[]>,

@@ -1,4 +1,4 @@
-// Texts that stand in front of the questions of a group, such as worked examples, each a file beside the rows.
+// Reads the texts that stand in front of the questions of a group, such as worked examples. Each is a file beside the rows.
 import { join, normalize } from 'node:path';
 import { readUserFile, UserFileError } from '#files';
 import type { GenerationTask } from './declaration.js';
@@ -8,7 +8,7 @@ import { cleaner } from './template.js';
 
 const PREFACE_BYTES_MAX = 1 << 20;
 
-/** By the names of groups. */
+/** Returns the texts by the names of their groups. */
 export async function readPrefaces(
   { task, data, preface }: GenerationTask,
   rows: readonly TaskRow[],

@@ -1,6 +1,8 @@
-// Texts as Python sees them, where its rules differ from JavaScript's: published figures were made by its rules.
+// Handles texts by Python's rules where these differ from JavaScript's, because published figures were made by Python's rules.
 
-/** White space of `str`, for character classes: unlike \s it has the separators U+001C to U+001F and U+0085, and no U+FEFF. */
+/**
+ * The white space of Python's `str`, for character classes. Unlike \s it has the separators U+001C to U+001F and U+0085, and not U+FEFF.
+ */
 const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const TRAILING = new RegExp(`[${SPACE}]+$`, 'u');
 const LEADING = new RegExp(`^[${SPACE}]+`, 'u');
@@ -8,15 +10,15 @@ const SPACES = new RegExp(`[${SPACE}]+`, 'u');
 
 export const strip = (text: string): string => text.replace(LEADING, '').replace(TRAILING, '');
 
-/** How many characters of white space a text ends in. */
+/** The number of white space characters at the end of a text. */
 export const trailingSpace = (text: string): number => TRAILING.exec(text)?.[0].length ?? 0;
 
-/** `len` of a string: code points, not units of UTF-16. */
+/** The length of a text as Python's `len` counts it: in code points, not in units of UTF-16. */
 export function characters(text: string): number {
   let count = 0;
   for (const _ of text) count += 1;
   return count;
 }
 
-/** Parts between runs of white space; empty ones at the ends count. */
+/** Splits a text at runs of white space. Empty parts at the ends count. */
 export const splitAtSpace = (text: string): string[] => text.split(SPACES);

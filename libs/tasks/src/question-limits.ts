@@ -1,14 +1,14 @@
-// How large a question, and all of a task, may be.
+// Limits the size of one question, and of all questions of a task.
 import type { LocatedRow } from '#model-files';
 import type { ScoredTask } from './declaration.js';
 import type { Question } from './questions.js';
 import { TaskError } from './task-error.js';
 
-/** Tasks have a few choices, some a hundred. */
+/** Most tasks have a few choices, some have a hundred. */
 const CHOICES_MAX = 1_000;
-/** Characters of what is encoded for a question: its contexts, each with each of its continuations. */
+/** The characters that are encoded for a question: each of its contexts together with each of its continuations. */
 const QUESTION_CHARACTERS_MAX = 1 << 24;
-/** Characters of a task's questions, which are in memory together. */
+/** The characters of all questions of a task, which are in memory together. */
 export const TASK_CHARACTERS_MAX = 1 << 29;
 
 export function requireSize(task: ScoredTask, row: LocatedRow, asks: Question['asks']): void {
@@ -19,14 +19,14 @@ export function requireSize(task: ScoredTask, row: LocatedRow, asks: Question['a
     throw invalidRow(task, row, `its texts have ${characters} characters together; at most ${QUESTION_CHARACTERS_MAX} are allowed`);
 }
 
-/** Each choice is encoded with its context in front. */
+/** The characters that are encoded for a question. Each choice is encoded with its context in front. */
 export function encodedCharacters(asks: Question['asks']): number {
   if (asks.kind === 'whole') return asks.text.length;
   if (asks.kind === 'text') return asks.prompt.length;
   return asks.pairs.reduce((sum, one) => sum + one.context.length + one.continuation.length, 0);
 }
 
-/** About as many characters as a model reads: equal contexts of a question are read, and held, once. */
+/** The characters that a question holds in memory, which is about what a model reads: equal contexts of a question are held once. */
 export function heldCharacters(asks: Question['asks']): number {
   if (asks.kind === 'whole') return asks.text.length;
   if (asks.kind === 'text') return asks.prompt.length;
@@ -34,7 +34,9 @@ export function heldCharacters(asks: Question['asks']): number {
   return [...contexts].reduce((sum, one) => sum + one.length, 0) + asks.pairs.reduce((sum, one) => sum + one.continuation.length, 0);
 }
 
-/** The language has limits of its own, for the length of a text and for how deeply values nest. */
+/**
+ * Runs `make`, and reports the template language's own limits, on the length of a text and on how deeply values nest, as errors of the row.
+ */
 export function withinLimits<T>(task: ScoredTask, row: LocatedRow, make: () => T): T {
   try {
     return make();

@@ -1,4 +1,4 @@
-// The built-in tasks' prompts, word for word, and the words to a user whose data or file does not fit.
+// Tests the built-in tasks' prompts, word for word, and the errors for users whose data or file does not fit.
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ async function ask(name: string, limit?: number): Promise<TaskQuestions> {
   return readQuestions(scored[0]!, { dataFolder: folder, limit });
 }
 
-/** Context and continuation of each choice, as they are joined. */
+/** Returns the context and the continuation of each choice, before they are joined. */
 const pairsOf = ({ asks }: Question): string[][] =>
   asks.kind === 'pairs' ? asks.pairs.map(({ context, continuation }) => [context, continuation]) : [];
 
@@ -146,7 +146,7 @@ test('wikitext: put together again for the model, counted as it was', async () =
     kind: 'whole',
     text: ' = A Title =\n\nThe 2,000 men (and women) said "yes", it\'s 3.5°here: N; good!\n',
   });
-  // Empty strings at the ends count as words.
+  // The empty strings at both ends count as words.
   expect(questions[0]).toMatchObject({ words: page.split(/\s+/).length, bytes: Buffer.byteLength(page) });
 });
 
@@ -286,7 +286,7 @@ test('a limit counts within each subject of mmlu, and of each folder of bbh', as
     ['physics', 3],
   ]);
   expect(rest).toMatchObject({ rowCount: 7, limitOfGroup: 2 });
-  expect(await ask('mmlu', 4)).toMatchObject({ rowCount: 7, limitOfGroup: null }); // that is all
+  expect(await ask('mmlu', 4)).toMatchObject({ rowCount: 7, limitOfGroup: null }); // there are no further rows
   const words = (number: number): object => ({ input: `in ${number}`, target: 'Yes' });
   await mkdir(join(folder, 'bbh/cot-prompts'), { recursive: true });
   const worked = "Q: in\nA: Let's think step by step.\nIt is clear. So the answer is Yes.";

@@ -1,4 +1,4 @@
-// Rows and a task's declaration become questions: texts whose likelihood a model is asked for, and what the right answer is.
+// Makes questions from a task's rows and its declaration: texts whose likelihood a model is asked for, and the right answer.
 import { createHash } from 'node:crypto';
 import { join, relative, sep } from 'node:path';
 import { listed, readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
@@ -11,22 +11,22 @@ import { heldCharacters, invalidRow, requireSize, TASK_CHARACTERS_MAX, withinLim
 import { TaskError } from './task-error.js';
 import { cleaner, compile, valueAt, type Template } from './template.js';
 
-/** How likely the continuation is after the context. */
+/** Asks how likely the continuation is after the context. */
 export interface Pair {
   context: string;
   continuation: string;
 }
 export interface Question {
-  /** Its row in the split, from 0. */
+  /** The row's index in the split, counted from 0. */
   index: number;
   file: string;
   line: number;
-  /** '' where the task has none. */
+  /** The question's group; '' where the task has no groups. */
   group: string;
   asks: { kind: 'pairs'; pairs: Pair[] } | { kind: 'whole'; text: string } | { kind: 'text'; prompt: string; answer: string };
-  /** null: there is no choice. */
+  /** The index of the right choice; null: the question has no choices. */
   gold: number | null;
-  /** Each choice's characters, without what joins it to the context. */
+  /** The characters of each choice, without the delimiter between context and choice. */
   lengths: number[];
   words: number;
   bytes: number;
@@ -34,23 +34,23 @@ export interface Question {
 export interface TaskQuestions<Kind extends ScoredTask = ScoredTask> {
   task: Kind;
   questions: Question[];
-  /** Rows of the split, of which the questions are the first, or the first of each group. */
+  /** The number of rows in the split. The questions are the first of them, or the first of each group. */
   rowCount: number;
-  /** Questions at most of each group, where the task has groups and not all is asked. */
+  /** The most questions of each group; null where the task has no groups or all rows are asked about. */
   limitOfGroup: number | null;
-  /** SHA-256 of the declaration, but for what it says about itself. */
+  /** The SHA-256 of the declaration, without its description of itself. */
   promptDigest: string;
-  /** SHA-256 of the rows of all splits that are used, in the columns that the task names. */
+  /** The SHA-256 of the rows of all used splits, in the columns that the task names. */
   dataDigest: string;
 }
 
-/** A row and, where each folder is one, the group that it belongs to. */
+/** A row, with its group where each folder of the data is a group. */
 export type TaskRow = LocatedRow & { group?: string };
 
 export interface QuestionOptions {
-  /** Holds a folder for each task. */
+  /** The folder that holds a folder for each task. */
   dataFolder: string;
-  /** Questions at most, of each group where the task has groups; undefined: all. */
+  /** The most questions, counted in each group where the task has groups; undefined: all questions. */
   limit?: number | undefined;
 }
 
@@ -96,7 +96,7 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
   };
 }
 
-/** JSON with the names of fields in order. */
+/** JSON with the fields of objects sorted by name. */
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_, part: unknown) =>
     part === null || typeof part !== 'object' || Array.isArray(part)
@@ -290,7 +290,7 @@ function choicesMaker(
   };
 }
 
-/** By its first argument; the others are the same at each call. */
+/** Caches results by the first argument. The other arguments must be the same at each call. */
 function remembered<Rest extends unknown[], T>(make: (key: string, ...rest: Rest) => T): (key: string, ...rest: Rest) => T {
   const made = new Map<string, T>();
   return (key, ...rest) => {

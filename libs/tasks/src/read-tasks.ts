@@ -1,5 +1,5 @@
-// Tasks and their questions, read in a process of their own: declarations and data are whatever their author made of them, and a
-// template or a pattern may run for ever.
+// Reads tasks and their questions in a process of its own. Declarations and data are written by users, and a template or a pattern may run
+// for ever.
 import { programFile } from '#files';
 import { messagesFrom, startReading } from '#model-files';
 import type { MeanTask } from './declaration.js';
@@ -12,7 +12,7 @@ export interface ReadTasks {
 }
 export interface ReadTasksOptions extends QuestionOptions {
   signal?: AbortSignal | undefined;
-  /** How long one question may take to be made. */
+  /** The longest time, in ms, that one question may take. */
   silenceMs?: number;
 }
 
@@ -24,14 +24,14 @@ export interface ReadTasksTask extends QuestionOptions {
 export type TaskMessage =
   | { kind: 'begins'; task: string }
   | { kind: 'task'; read: Omit<TaskQuestions, 'questions'> }
-  /** They belong to the task before. */
+  /** These questions belong to the last `task` message. */
   | { kind: 'questions'; questions: Question[] }
   | { kind: 'done'; means: MeanTask[] }
   | { kind: 'failed'; code: TaskErrorCode | undefined; message: string };
 
 const SILENCE_MS = 20_000;
 
-/** @param names see findTasks @throws TaskError, or the signal's reason */
+/** @param names names or paths, see `findTasks` @throws TaskError, or the signal's reason */
 export async function readTasks(names: readonly string[], options: ReadTasksOptions): Promise<ReadTasks> {
   const { signal, silenceMs = SILENCE_MS, dataFolder, limit } = options;
   const task: ReadTasksTask = { names: [...names], dataFolder, limit };
@@ -74,7 +74,7 @@ export async function readTasks(names: readonly string[], options: ReadTasksOpti
   }
 }
 
-/** The choices of a question have one context, of which the message had a copy for each. */
+/** Makes the choices of a question share one context string, because the message held a copy for each. */
 function sharing(question: Question): Question {
   const { asks } = question;
   if (asks.kind === 'pairs') {

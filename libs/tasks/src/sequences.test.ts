@@ -1,10 +1,10 @@
-// Texts to sequences, by an encoder of one token a character, whose ids are code points; 1 stands for BOS.
+// Tests how texts become sequences. The encoder makes one token of each character, whose id is the code point; 1 is BOS.
 import type { TextEncoder } from '#model-files';
 import type { Pair, Question } from './questions.js';
 import { encodeQuestions, spaceMoved, windows, type Sequence } from './sequences.js';
 
 const BOS = 1;
-/** @param merges pairs of characters that are one token, as a tokenizer would join them */
+/** @param merges pairs of characters that the encoder joins to one token, as a tokenizer would */
 const encoder = ({ bos = true, merges = {} }: { bos?: boolean; merges?: Record<string, number> } = {}): Pick<
   TextEncoder,
   'encode' | 'prefixId'
@@ -51,7 +51,7 @@ test('white space that the context ends in is scored with the continuation', asy
 
 test('the continuation is what the whole has beyond the length of the context, though tokens join across', async () => {
   const joining = encoder({ merges: { 'b ': 900 } });
-  // The context is encoded by itself; of the whole, [BOS a (b_) c], only what is longer than it counts.
+  // The context is encoded alone. The whole is [BOS a (b_) c], of which only the tokens beyond the context's length count.
   expect(await sequence('ab', ' c', 100, joining)).toEqual({ ids: Uint32Array.of(BOS, ...ids('ab'), ...ids('c')), scored: 1, cut: 0 });
 });
 
@@ -62,7 +62,7 @@ test('an empty context becomes BOS', async () => {
 
 test('what is too long loses its beginning, BOS with it; the model reads all but the last token', async () => {
   expect(await sequence('abcdef', 'gh', 5)).toEqual({ ids: Uint32Array.from(ids('cdefgh')), scored: 2, cut: 3 });
-  // A continuation longer than all positions keeps its end.
+  // A continuation that is longer than all positions keeps its end.
   expect(await sequence('a', 'bcdefgh', 3)).toEqual({ ids: Uint32Array.from(ids('efgh')), scored: 3, cut: 5 });
 });
 

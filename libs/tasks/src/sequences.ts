@@ -1,22 +1,22 @@
-// Questions become token sequences, by the rules that published figures were made by.
+// Turns questions into token sequences by the rules that published figures follow.
 import type { TextEncoder } from '#model-files';
 import { trailingSpace } from './python-text.js';
 import type { Pair, Question } from './questions.js';
 
-/** The last `scored` tokens are asked about; all but the last are the model's input. */
+/** A sequence of tokens. The last `scored` tokens are asked about; all tokens but the last are the model's input. */
 export interface Sequence {
   ids: Uint32Array;
   scored: number;
-  /** Tokens of the context that had no room. */
+  /** The number of tokens of the context for which there was no room. */
   cut: number;
 }
 
-/** For each pair or window of a question one sequence; null: nothing of it is scored. */
+/** One sequence for each pair or window of a question; null: nothing of it is scored. */
 export type EncodedQuestion = (Sequence | null)[];
 
 type Encoder = Pick<TextEncoder, 'encode' | 'prefixId'>;
 
-/** @param positions the longest input that the model takes */
+/** @param positions the length of the longest input that the model takes */
 export async function encodeQuestions(questions: readonly Question[], encoder: Encoder, positions: number): Promise<EncodedQuestion[]> {
   const texts: { text: string; file: string; line: number; hasSpecialTokens?: true }[] = [];
   const places = new Map<string, number>();
@@ -35,7 +35,7 @@ export async function encodeQuestions(questions: readonly Question[], encoder: E
     return {
       pairs: asks.pairs.map(spaceMoved).map(({ context, continuation }) => ({
         context: context === '' ? null : place(context, question),
-        // After an empty context the continuation stands alone, without special tokens.
+        // After an empty context the continuation is encoded alone, without special tokens.
         all: place(context + continuation, question, context === ''),
       })),
     };
@@ -47,25 +47,25 @@ export async function encodeQuestions(questions: readonly Question[], encoder: E
   });
 }
 
-/** White space that the context ends in moves to the continuation, so that it is encoded as in running text. */
+/** Moves white space at the end of the context to the continuation, so that it is encoded as in running text. */
 export function spaceMoved({ context, continuation }: Pair): Pair {
   const cut = context.length - trailingSpace(context);
   return { context: context.slice(0, cut), continuation: context.slice(cut) + continuation };
 }
 
-/** @param context null: empty */
+/** @param context the tokens of the context; null: it is empty */
 function joined(context: Uint32Array | null, all: Uint32Array, encoder: Encoder, positions: number): Sequence | null {
   const before = context ?? new Uint32Array();
   const after = all.subarray(before.length);
   if (after.length === 0) return null;
   if (before.length > 0) return cutTo(together(before, after), after.length, positions);
   const prefix = encoder.prefixId;
-  // The prefix stands in for the context, unless the continuation begins with it already.
+  // The prefix stands in place of the context, unless the continuation begins with it already.
   if (prefix === null || after[0] === prefix) return after.length < 2 ? null : cutTo(after, after.length - 1, positions);
   return cutTo(together([prefix], after), after.length, positions);
 }
 
-/** Not by a spread, which puts each token on the stack: a document may have more than fit there. */
+/** Joins two lists of tokens. A spread would put each token on the stack, where a long document does not fit. */
 function together(before: ArrayLike<number>, after: Uint32Array): Uint32Array {
   const all = new Uint32Array(before.length + after.length);
   all.set(before);
@@ -73,13 +73,13 @@ function together(before: ArrayLike<number>, after: Uint32Array): Uint32Array {
   return all;
 }
 
-/** The last tokens stay. */
+/** Keeps the last tokens that fit. */
 function cutTo(ids: Uint32Array, scored: number, positions: number): Sequence {
   const kept = ids.length > positions + 1 ? ids.subarray(ids.length - positions - 1) : ids;
   return { ids: kept, scored: Math.min(scored, kept.length - 1), cut: ids.length - kept.length };
 }
 
-/** Windows that don't overlap in what they score; the last has as much context as fits. */
+/** Splits a text into windows. Each token is scored in one window; the last window has as much context as fits. */
 export function windows(ids: Uint32Array, prefix: number | null, positions: number): Sequence[] {
   const whole = prefix === null ? ids : together([prefix], ids);
   const made: Sequence[] = [];

@@ -1,7 +1,7 @@
-/** Stable codes; they travel to clients as they are. */
+/** Stable codes, which clients receive unchanged. */
 export type TaskErrorCode = 'TASK_NOT_FOUND' | 'TASK_INVALID' | 'TASK_DATA_NOT_FOUND' | 'TASK_DATA_INVALID';
 
-/** The request field that each is about. */
+/** The field of the request that each code is about. */
 const FIELDS: Record<TaskErrorCode, string> = {
   TASK_NOT_FOUND: 'tasks',
   TASK_INVALID: 'tasks',

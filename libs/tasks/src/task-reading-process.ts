@@ -1,4 +1,4 @@
-// Process entry: reads the tasks that were asked for, and sends their questions.
+// The entry of a process that reads the tasks that were asked for and sends their questions.
 import { readingProcess } from '#model-files';
 import { findTasks } from './find-tasks.js';
 import { encodedCharacters } from './question-limits.js';

@@ -1,4 +1,4 @@
-// Which columns a template names, so that a row that lacks one is refused by name.
+// Tests which columns a template names. A row that lacks one of them is refused with the column's name.
 import { compile } from './template.js';
 
 const columnsOf = (source: string): string[] => [...compile(source, 'prompt').columns].sort();

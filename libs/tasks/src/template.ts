@@ -1,4 +1,4 @@
-// Prompts are Jinja templates over the columns of a row. A column that is not there is an error, not an empty text.
+// Prompts are Jinja templates over the columns of a row. A missing column is an error, not an empty text.
 import { jinja, type Row } from '#model-files';
 import type { Cleaning } from './declaration.js';
 import { strip } from './python-text.js';
@@ -6,17 +6,17 @@ import { TaskError } from './task-error.js';
 
 export interface Template {
   render(row: Row): string;
-  /** Those that it names. */
+  /** The columns that the template names. */
   readonly columns: ReadonlySet<string>;
 }
 
-/** Names that templates know besides the columns. */
+/** The names that templates know besides the columns. */
 const GLOBALS = new Set(['loop', 'range', 'namespace', 'true', 'false', 'none', 'True', 'False', 'None']);
 
 export function compile(source: string, field: string): Template {
   const template = new jinja.Template('');
   try {
-    // Jinja drops one line end at the end of a template; here all of it counts.
+    // Jinja drops one line end at the end of a template. All of the template counts here, so one more is added.
     template.parsed = jinja.parse(jinja.tokenize(source.endsWith('\n') ? `${source}\n` : source));
   } catch (error) {
     throw new TaskError('TASK_INVALID', `${field}: ${JSON.stringify(source)} is no valid template (${(error as Error).message})`);
@@ -44,7 +44,7 @@ interface Node {
   [part: string]: unknown;
 }
 
-/** Names that are read, and those that a loop or a `set` binds. */
+/** Collects the names that the template reads, and the names that a loop or a `set` binds. */
 function collect(node: unknown, read: Set<string>, bound: Set<string>): void {
   if (Array.isArray(node)) return node.forEach((one) => collect(one, read, bound));
   if (node instanceof Map) return [...node].forEach(([key, value]) => collect([key, value], read, bound));
@@ -62,13 +62,13 @@ function collect(node: unknown, read: Set<string>, bound: Set<string>): void {
       (type === 'KeywordArgumentExpression' && part === 'key') ||
       (type === 'TestExpression' && part === 'test');
     if (isName) continue;
-    // A filter's name is no column, but its arguments may name some.
+    // The name of a filter is no column, but its arguments may name some.
     if (type === 'FilterExpression' && part === 'filter') collect((value as Node)['args'], read, bound);
     else collect(value, read, bound);
   }
 }
 
-/** A value in a row: "choices.text". */
+/** Returns the value at a path in a row, such as "choices.text". */
 export function valueAt(row: Row, path: string): unknown {
   let value: unknown = row;
   for (const part of path.split('.')) {

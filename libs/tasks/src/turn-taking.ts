@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 
 const BREATH_MS = 100;
 
-/** Where a loop is long: lets its thread do other things now and then. */
+/** Pauses a long loop now and then, so that its thread can do other work. */
 export class Breath {
   private last = performance.now();
 

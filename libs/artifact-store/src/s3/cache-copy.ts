@@ -2,7 +2,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import type { FolderIncoming } from '../folder-incoming.js';
 import type { FileCache } from './file-cache.js';
 
-/** A copy, for the cache, of bytes that pass to a reader. Where the disk has no room, no copy is made, and the reader goes on. */
+/** Copies bytes that pass to a reader into the cache. If the disk has no room, there is no copy, and the reader still gets its bytes. */
 export class CacheCopy {
   private readonly path: string;
   private file: FileHandle | null | undefined;

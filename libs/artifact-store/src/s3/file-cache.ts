@@ -1,5 +1,6 @@
-// Artifacts that were used lately, as files of this machine. A file comes in whole, by a rename, but not synced: a power cut may change
-// its bytes. So the first use in the life of a process reads the file and compares its digest. A file that is lost here is in the bucket.
+// Keeps artifacts that were used lately as files of this machine. A file enters the cache whole, by a rename, but it is not synced, so a
+// power cut may change its bytes. Therefore the first use in the life of a process reads the file and checks its digest. The bucket still
+// has a file that is lost here.
 import { createHash } from 'node:crypto';
 import { statSync, utimesSync } from 'node:fs';
 import { open, readdir, rename, rm, stat } from 'node:fs/promises';
@@ -8,20 +9,20 @@ import { makeFolder, roomIn } from '#files';
 import { isDigest, requireDigest } from '../digest.js';
 import { readChunks } from '../read-chunks.js';
 
-/** More often a use is not written down: it only decides which file goes first. */
+/** The least time between two notes of a file's use. The notes only decide which file is removed first, so they need not be exact. */
 const TOUCH_EVERY_MS = 10_000;
-/** The cache is no reason to fill a disk: events and states on their way need room too. */
+/** The cache leaves this much of the disk free, because events and states that are being written need room too. */
 const LEAVES_FREE_BYTES = 1024 ** 3;
 
 interface CachedFile {
   bytes: number;
   usedAtMs: number;
-  /** The mark of the file that was found whole; '': it was not read in this life. */
+  /** The mark of the file when its digest was checked; '': this process has not checked the file. */
   whole: string;
 }
 
 export class FileCache {
-  /** The one used least recently in front. */
+  /** The files by digest; the one used least recently comes first. */
   private readonly files = new Map<string, CachedFile>();
   private bytes = 0;
 
@@ -46,7 +47,7 @@ export class FileCache {
     return cache;
   }
 
-  /** The file as it lies there, unchecked; null: the cache has no such file. */
+  /** Returns the path of a file, unchecked; null: the cache has no such file. */
   fileOf(digest: string): string | null {
     const path = this.pathOf(digest);
     const mark = markOf(path);
@@ -55,7 +56,9 @@ export class FileCache {
     return path;
   }
 
-  /** The file, after its bytes were compared with the digest; null: the cache has no such file. A damaged file is removed. */
+  /**
+   * Returns the path of a file after its bytes were compared with the digest; null: the cache has no such file. A damaged file is removed.
+   */
   async wholeFileOf(digest: string): Promise<string | null> {
     const path = this.pathOf(digest);
     const mark = markOf(path);
@@ -68,7 +71,7 @@ export class FileCache {
     return path;
   }
 
-  /** Takes a whole file over, or removes it where it is larger than the cache. */
+  /** Moves a whole file into the cache, or removes it if it is larger than the cache may be. */
   async admit(path: string, digest: string, bytes: number): Promise<void> {
     if (bytes > this.limitBytes) return rm(path, { force: true });
     const to = this.pathOf(digest);
@@ -84,7 +87,7 @@ export class FileCache {
     await rm(this.pathOf(digest), { force: true });
   }
 
-  /** Whether a file of this size may come in. */
+  /** Tells whether a file of this size may enter the cache. */
   takes(bytes: number): boolean {
     return bytes <= this.limitBytes;
   }
@@ -101,7 +104,7 @@ export class FileCache {
       try {
         utimesSync(path, now / 1_000, now / 1_000);
       } catch {
-        return; // it was removed just then
+        return; // the file was removed in between
       }
     }
     const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
@@ -119,7 +122,7 @@ export class FileCache {
     this.files.delete(digest);
   }
 
-  /** A reader that has a file open keeps its bytes. */
+  /** Removes the files used least recently. A reader that has such a file open can still read it. */
   private async makeRoom(): Promise<void> {
     for (const digest of this.files.keys()) {
       if (this.bytes <= this.limitBytes && (await roomIn(this.folder)) >= this.leavesFreeBytes) return;
@@ -128,13 +131,13 @@ export class FileCache {
   }
 }
 
-/** Changes with the bytes of a file; null: there is no file. */
+/** A mark that changes with the bytes of a file; null: there is no file. */
 function markOf(path: string): string | null {
   const found = statSync(path, { throwIfNoEntry: false, bigint: true });
   return found === undefined ? null : `${found.ino} ${found.size} ${found.mtimeNs}`;
 }
 
-/** null: it can't be read. */
+/** The SHA-256 of a file; null: the file can't be read. */
 async function digestOfFile(path: string): Promise<string | null> {
   try {
     const file = await open(path, 'r');

@@ -1,4 +1,4 @@
-// The few requests that artifacts need of a bucket. The client of AWS is loaded here, and nowhere before a bucket is asked for.
+// The requests to a bucket that artifacts need. Only this file loads the client of AWS, so a server without a bucket does not load it.
 import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
@@ -23,11 +23,11 @@ import { codeNamed, isAnswer, statusOf, toS3Error, type S3Failure } from './s3-e
 
 const ATTEMPTS = 5;
 const CONNECT_WITHIN_MS = 5_000;
-/** A server that sends and takes nothing for this time does not answer. */
+/** A server that sends and takes nothing for this time counts as not answering. */
 const SILENT_FOR_MS = 20_000;
-/** A request that takes longer, with its repetitions, is told as trouble while it goes on. */
+/** A request that takes longer than this, repetitions included, is reported as a problem while it goes on. */
 const SLOW_AFTER_MS = 60_000;
-/** Connections that break in the middle of an object, one after the other, without a byte in between. */
+/** The number of connections in a row that may break in the middle of an object without a byte in between. */
 const BREAKS_MAX = 4;
 const FIRST_PAUSE_MS = 100;
 
@@ -40,7 +40,7 @@ export interface UploadedPart {
   number: number;
   bytes: number;
   etag: string;
-  /** base64; undefined: the server keeps none. */
+  /** The SHA-256 in base64; undefined: the server keeps none. */
   sha256: string | undefined;
 }
 export interface Part {
@@ -49,7 +49,7 @@ export interface Part {
   sha256: string;
 }
 
-/** The object, or the rest of it from a byte on. */
+/** The object from a given byte on. */
 interface Ranged {
   body: Readable;
   /** The size of the whole object. */
@@ -57,12 +57,12 @@ interface Ranged {
   etag: string | undefined;
 }
 
-/** The multipart upload was completed or aborted by another server, or does not fit. */
+/** The multipart upload was completed or aborted by another server, or its parts do not fit. */
 export class UploadGone extends Error {}
 
 export class S3Bucket {
   private readonly client: S3Client;
-  /** Where it is, for messages. */
+  /** The address of the bucket, for messages. */
   readonly where: string;
   readonly bucket: string;
 
@@ -71,18 +71,18 @@ export class S3Bucket {
     private readonly reach: StoreReach,
   ) {
     const { bucket, endpoint, region } = location;
-    // Our engines need this version of Node; the warning would stand in every log.
+    // Engines need this version of Node, and the client's warning about it would appear in every log.
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
     this.bucket = bucket;
     this.where = endpoint === undefined ? s3Address(location) : `${s3Address(location)} at ${endpoint}`;
     this.client = new S3Client({
       ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
-      // Servers of one's own take any region.
+      // A self-hosted S3 server accepts any region.
       ...(region === undefined ? (endpoint === undefined ? {} : { region: process.env['AWS_REGION'] ?? 'us-east-1' }) : { region }),
       retryMode: 'standard',
       maxAttempts: Number(process.env['AWS_MAX_ATTEMPTS']) || ATTEMPTS,
       requestHandler: { connectionTimeout: CONNECT_WITHIN_MS, socketTimeout: SILENT_FOR_MS },
-      // Our requests carry SHA-256 themselves, and older servers refuse the trailers of others.
+      // The requests carry SHA-256 themselves, and older servers refuse the trailers that the client would add.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
     });
@@ -92,7 +92,7 @@ export class S3Bucket {
     this.client.destroy();
   }
 
-  /** @throws ObjectThere where `onlyIfNew` and the object is there */
+  /** @throws ObjectThere if `onlyIfNew` and the object exists */
   async put(key: string, bytes: Uint8Array, { sha256, onlyIfNew, mediaType }: { sha256: string; onlyIfNew: boolean; mediaType?: string }) {
     const send = (isConditional: boolean): Promise<unknown> =>
       this.client.send(
@@ -109,7 +109,10 @@ export class S3Bucket {
     await this.told('write', 'write', keyDigest(key), () => conditional(send, onlyIfNew));
   }
 
-  /** SHA-256 in base64: of the object, or with "-N" of the SHA-256 of its N parts. null: the object is not there. */
+  /**
+   * Returns the size and the SHA-256 in base64. For an object that came in N parts, `sha256` may be the SHA-256 of the parts' sums,
+   * followed by "-N". null: the object does not exist.
+   */
   async head(key: string): Promise<{ bytes: number; sha256: string | undefined } | null> {
     return this.missing(key, async () => {
       const found = await this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key, ChecksumMode: 'ENABLED' }));
@@ -117,7 +120,7 @@ export class S3Bucket {
     });
   }
 
-  /** The first bytes and the size; null: the object is not there. */
+  /** Returns the first `count` bytes and the object's size; null: the object does not exist. */
   async peek(key: string, count: number): Promise<{ head: Uint8Array; bytes: number } | null> {
     return this.missing(key, async () => {
       const { body, bytes } = await this.ranged(key, 0, count);
@@ -127,7 +130,7 @@ export class S3Bucket {
     });
   }
 
-  /** From a byte to the end, over as many connections as it takes; all of one version of the object. */
+  /** Yields the bytes from `from` to the end. It opens a new connection whenever one breaks; all bytes are of one version of the object. */
   async *read(key: string, from: number): AsyncGenerator<Uint8Array> {
     let etag: string | undefined;
     for (let [at, end, breaks] = [from, Infinity, 0]; at < end || end === Infinity;) {
@@ -168,12 +171,12 @@ export class S3Bucket {
     }
   }
 
-  /** Also fine where it is not there. */
+  /** Removes the object. An object that does not exist is no error. */
   async remove(key: string): Promise<void> {
     try {
       await this.client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: key }));
     } catch (error) {
-      throw toS3Error(error, 'delete', keyDigest(key), this.where); // a policy may forbid no more than this
+      throw toS3Error(error, 'delete', keyDigest(key), this.where); // a policy may forbid removing alone
     }
   }
 
@@ -188,7 +191,7 @@ export class S3Bucket {
     return UploadId!;
   }
 
-  /** The newest upload of the key that was begun and not ended; null: the key has no such upload. */
+  /** Returns the newest upload of the key that was begun and not ended; null: there is none. */
   async openUpload(key: string): Promise<string | null> {
     const found = await this.told('read', 'list', keyDigest(key), () =>
       this.client.send(new ListMultipartUploadsCommand({ Bucket: this.bucket, Prefix: key })),
@@ -211,7 +214,7 @@ export class S3Bucket {
     }
   }
 
-  /** Returns the part's ETag. @throws UploadGone */
+  /** Returns the ETag of the part. @throws UploadGone */
   async putPart(key: string, uploadId: string, number: number, bytes: Uint8Array, sha256: string): Promise<string> {
     const part = { Bucket: this.bucket, Key: key, UploadId: uploadId, PartNumber: number, Body: bytes };
     const { ETag } = await this.ofUpload(key, 'write', () =>
@@ -267,7 +270,10 @@ export class S3Bucket {
     }
   }
 
-  /** The answer to a HEAD has no body that could say what is wrong, so a GET asks again: only NoSuchKey proves that it is the object. */
+  /**
+   * Returns null if the object is missing. The answer to a HEAD has no body that could say what is missing, so a GET asks again. Only
+   * NoSuchKey proves that the object is missing, not the bucket.
+   */
   private async missing<T>(key: string, work: () => Promise<T>): Promise<T | null> {
     try {
       return await this.told('read', 'read', keyDigest(key), async () => {
@@ -276,7 +282,7 @@ export class S3Bucket {
         } catch (error) {
           if (!['Unknown', 'NotFound', ''].includes(codeNamed(error as S3Failure))) throw error;
           await this.client.send(new GetObjectCommand({ Bucket: this.bucket, Key: key, Range: 'bytes=0-0' }));
-          return await work(); // it has just come
+          return await work(); // the object was written in between
         }
       });
     } catch (error) {
@@ -285,14 +291,14 @@ export class S3Bucket {
     }
   }
 
-  /** Tells the reach how it went: a missing object is an answer too. */
+  /** Runs a request and tells `reach` whether it worked. A missing object counts as an answer. */
   private async told<T>(access: Access, action: string, digest: string | null, work: () => Promise<T>): Promise<T> {
     const slow = setTimeout(() => {
       const what = `no answer for ${SLOW_AFTER_MS / 1_000} s`;
       this.reach.failed(access, toS3Error(new Error(what), action, digest, this.where));
     }, SLOW_AFTER_MS).unref();
     try {
-      // A server that sent more than it had said leaves a connection that can't be read.
+      // If a server sent more than it announced, the next answer on the connection can't be read. So the request is repeated once.
       const result = await work().catch((error: unknown) => (isGarbled(error) ? work() : Promise.reject(error as Error)));
       this.reach.worked(access);
       return result;
@@ -309,10 +315,10 @@ export class S3Bucket {
 
 const isGarbled = (error: unknown): boolean => String((error as S3Failure).code).startsWith('HPE_');
 
-/** The digest at the end of a key, for messages. */
+/** Returns the digest at the end of a key, for messages. */
 function keyDigest(key: string): string | null {
   return /([0-9a-f]{64})$/.exec(key)?.[1] ?? null;
 }
 
-/** SHA-256 as requests carry it. */
+/** Returns the SHA-256 as requests carry it, in base64. */
 export const sumOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

@@ -1,11 +1,11 @@
-// The meaning of a bucket's refusals, in the codes of the artifact store. A message holds the server's own words and no more: requests,
+// Translates a bucket's refusals to the codes of the artifact store. A message holds the server's own words and nothing else: requests,
 // their headers and the credentials stay out of it.
 import { ArtifactStoreError, type ArtifactErrorCode } from '../artifact-store.errors.js';
 
-/** The fields of the client's errors that we go by. */
+/** The fields of the client's errors that decide about the code. */
 export interface S3Failure {
   name?: string;
-  /** The code in the server's answer, where it had one. */
+  /** The code in the server's answer; undefined where the answer had none. */
   Code?: string;
   code?: string;
   message?: string;
@@ -47,7 +47,7 @@ const ADVICE: Partial<Record<ArtifactErrorCode, string>> = {
   ARTIFACT_STORE_FULL: 'free some room there',
 };
 
-/** @param where the bucket and its server, for the user */
+/** @param where the address of the bucket and its server, for the user */
 export function toS3Error(error: unknown, action: string, digest: string | null, where: string): ArtifactStoreError {
   if (error instanceof ArtifactStoreError) return error;
   const failure = error as S3Failure;
@@ -62,7 +62,7 @@ export function toS3Error(error: unknown, action: string, digest: string | null,
 export const codeNamed = ({ Code, name }: S3Failure): string => Code ?? name ?? '';
 export const statusOf = ({ $metadata }: S3Failure): number => $metadata?.httpStatusCode ?? 0;
 
-/** The bucket works, and says that what was asked for is not so. */
+/** Tells whether the failure is an answer of a working bucket, such as "no such key", rather than trouble with the bucket. */
 export const isAnswer = (failure: S3Failure): boolean =>
   ['NoSuchKey', 'NoSuchUpload'].includes(codeNamed(failure)) ||
   ([400, 412].includes(statusOf(failure)) && BY_CODE[codeNamed(failure)] === undefined);

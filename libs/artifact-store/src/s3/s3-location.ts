@@ -1,24 +1,24 @@
-// The address of artifacts in a bucket: s3://BUCKET/PREFIX, as the command line and its environment name it.
+// Reads the address of artifacts in a bucket, s3://BUCKET/PREFIX, as the command line and its environment name it.
 
 export interface S3Location {
   bucket: string;
-  /** '' or one that ends with a slash. */
+  /** '' or a text that ends with a slash. */
   prefix: string;
-  /** An address of a server that speaks S3; undefined: AWS. */
+  /** The address of a server that speaks S3; undefined: AWS. */
   endpoint?: string | undefined;
   region?: string | undefined;
-  /** Files of this machine: artifacts on their way in, and those that were used lately. */
+  /** A folder of this machine for artifacts that are being written and for artifacts that were used lately. */
   cacheFolder: string;
   cacheBytes: number;
 }
 
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
-/** Characters that every server takes as they are. */
+/** Characters that every server accepts in a key without encoding. */
 const PREFIX = /^[\w!.*'()-]+(\/[\w!.*'()-]+)*$/;
 
 export const isS3Address = (text: string): boolean => text.startsWith('s3://');
 
-/** The problem with an address; null: it is a good one. */
+/** Returns the problem with an address; null: the address is valid. */
 export function s3AddressProblem(address: string): string | null {
   const { bucket, prefix } = split(address);
   if (!BUCKET.test(bucket)) return `"${bucket}" is no name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens are allowed`;
@@ -27,7 +27,7 @@ export function s3AddressProblem(address: string): string | null {
   return `"${prefix}" is no prefix: names of letters, digits and -_.!*'() with single slashes between them are allowed`;
 }
 
-/** @param address a good one */
+/** @param address an address without a problem (`s3AddressProblem`) */
 export function parseS3Address(address: string): Pick<S3Location, 'bucket' | 'prefix'> {
   const { bucket, prefix } = split(address);
   return { bucket, prefix: prefix === '' ? '' : `${prefix}/` };

@@ -1,4 +1,4 @@
-// The object of a bucket that names the event store of its artifacts.
+// The object in a bucket that names the event store to which the artifacts belong.
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +11,10 @@ import { s3Address, type S3Location } from './s3-location.js';
 const OWNER = 'event-store.id';
 const START_WAITS_MS = 10_000;
 
-/** A server that has worked with the bucket starts while the bucket is out of reach: the cache folder remembers the name. */
+/**
+ * Reads and writes the name. The cache folder remembers it, so that a server that has worked with the bucket can start while the bucket is
+ * out of reach.
+ */
 export class S3Owner implements OwnerNote {
   private readonly key: string;
   private readonly file: string;
@@ -43,13 +46,13 @@ export class S3Owner implements OwnerNote {
     try {
       await this.bucket.put(this.key, bytes, { sha256: sumOf(bytes), onlyIfNew: !mayReplace });
     } catch (error) {
-      if (error instanceof ObjectThere) return; // another was quicker, and its name is read next
+      if (error instanceof ObjectThere) return; // another server was faster, and its name is read next
       throw error;
     }
     await this.remember(name);
   }
 
-  /** As the bucket has it now. */
+  /** Reads the name that the bucket has now. */
   async ask(): Promise<string | null> {
     const chunks: Uint8Array[] = [];
     try {
@@ -61,7 +64,9 @@ export class S3Owner implements OwnerNote {
     return Buffer.concat(chunks).toString('utf8').trim() || null;
   }
 
-  /** Changes nothing: the name that is there is written again, under the condition that it is not there. */
+  /**
+   * Tests whether the bucket can be written, without changing it: writes the existing name again, on the condition that there is no name.
+   */
   async tryToWrite(): Promise<void> {
     const name = await this.ask();
     if (name !== null) await this.write(name, false);
@@ -72,7 +77,7 @@ export class S3Owner implements OwnerNote {
       const { name, address } = JSON.parse(await readFile(this.file, 'utf8')) as { name: string; address: string };
       return address === this.address ? name : null;
     } catch {
-      return null; // the first start with this cache folder, or one that was cut short
+      return null; // the first start with this cache folder, or a start that was cut short
     }
   }
 
@@ -83,7 +88,7 @@ export class S3Owner implements OwnerNote {
   }
 }
 
-/** A start goes on without a bucket that does not answer. */
+/** Limits the wait at the start of the server, which goes on if the bucket does not answer. */
 async function inTime<T>(asked: Promise<T>): Promise<T> {
   const late = new AbortController();
   const wait = sleep(START_WAITS_MS, undefined, { signal: late.signal });

@@ -2,7 +2,7 @@ import type { ArtifactEntry, Quarantine } from '../artifact-store.js';
 import { isDigest, requireDigest } from '../digest.js';
 import { sumOf, type S3Bucket } from './s3-bucket.js';
 
-/** A mark beside an artifact says since when it is set aside. The bytes stay where they are. */
+/** The quarantine of a bucket. A mark object says since when its artifact is set aside; the artifact's bytes stay where they are. */
 export class S3Quarantine implements Quarantine {
   constructor(
     private readonly bucket: S3Bucket,

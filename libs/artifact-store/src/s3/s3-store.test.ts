@@ -146,7 +146,7 @@ describeBucket(title, () => {
     const { digest } = await store.put(Buffer.from('whole in the bucket'));
     await writeFile(cached(digest), 'other in the cache!');
     expect(Buffer.from(await store.get(digest)).toString()).toBe('whole in the bucket');
-    const next = await opened(); // as after a power cut
+    const next = await opened(); // a new process, as after a power cut
     await truncate(cached(digest), 3);
     expect(Buffer.from(await next.get(digest)).toString()).toBe('whole in the bucket');
   });
@@ -213,7 +213,7 @@ describeBucket(title, () => {
     expect(existsSync(path)).toBe(true);
     const fresh = await opened('another');
     await expect(fresh.get(before.digest)).rejects.toMatchObject({ code });
-    await expect(fresh.verify(before.digest)).rejects.toMatchObject({ code }); // neither missing nor corrupt
+    await expect(fresh.verify(before.digest)).rejects.toMatchObject({ code }); // the artifact counts neither as missing nor as corrupt
     await expect(fresh.stat(before.digest)).rejects.toMatchObject({ code });
     server.fault = () => undefined;
     await store.adopt(path, digest);
@@ -294,7 +294,7 @@ describeBucket(title, () => {
     server.fault = ({ method }) => (method === 'PUT' ? { status: 403, code: 'AccessDenied' } : undefined);
     await expect(store.put(Buffer.from('x'))).rejects.toMatchObject({ code: 'ARTIFACT_STORE_DENIED' });
     await store.stat(digestOf(Buffer.from('x')));
-    expect(store.reach!.problem?.code).toBe('ARTIFACT_STORE_DENIED'); // reading works, and says nothing of writing
+    expect(store.reach!.problem?.code).toBe('ARTIFACT_STORE_DENIED'); // reading works, which proves nothing about writing
     server.fault = () => undefined;
     await store.reach!.probe('write');
     expect(store.reach!.problem).toBeNull();

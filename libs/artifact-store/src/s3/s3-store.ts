@@ -1,4 +1,5 @@
-// Artifacts in a bucket, behind a cache of files: docs/design/object-storage.md. Nothing has a name in the bucket before it is whole there.
+// Keeps artifacts in a bucket, behind a cache of files (docs/design/object-storage.md). An object appears in the bucket only when it is
+// whole.
 import { createHash } from 'node:crypto';
 import { open, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -45,7 +46,7 @@ class S3Store implements ArtifactStore {
   readonly sideFolder: string;
   private readonly bucket: S3Bucket;
   private readonly prefix: string;
-  /** One upload of an artifact at a time. */
+  /** The uploads that are going on, by digest: each artifact has at most one at a time. */
   private readonly uploads = new Map<string, Promise<void>>();
 
   constructor(
@@ -112,7 +113,7 @@ class S3Store implements ArtifactStore {
       return;
     }
     try {
-      yield* readChunks(file, offset, chunkBytes); // found whole a moment ago, and nothing changes a file of the cache
+      yield* readChunks(file, offset, chunkBytes); // the file was checked a moment ago, and nothing changes a file of the cache
     } catch (error) {
       await this.cache.drop(digest);
       throw toArtifactError(error, 'read', digest);
@@ -126,7 +127,7 @@ class S3Store implements ArtifactStore {
     return found === null ? null : { bytes: found.bytes, mediaType: mediaTypeOf(found.head, found.bytes) };
   }
 
-  /** Reads the bucket: a whole copy in the cache is no proof. */
+  /** Reads the artifact from the bucket: a whole copy in the cache does not prove that the bucket has it. */
   verify(digest: string): Promise<ArtifactCondition> {
     return conditionOf(this.fromBucket(digest, 0, CHUNK_BYTES, false));
   }
@@ -173,7 +174,8 @@ class S3Store implements ArtifactStore {
   private async send(path: string, digest: string, bytes: number): Promise<void> {
     while (this.uploads.has(digest)) await this.uploads.get(digest)!.catch(() => undefined);
     const underWay = upload(this.bucket, this.keyOf(digest), { path, bytes, digest })
-      // One that was there may be set aside. A new one is not, and the keeper of artifacts recalls what an event needs.
+      // An object that existed already may be set aside, so it is taken back. A new one is not set aside, and the keeper of artifacts takes
+      // back what an event needs.
       .then((wasThere) => (wasThere ? this.quarantine.giveBack(digest) : false))
       .then(() => undefined);
     this.uploads.set(digest, underWay);
@@ -184,7 +186,7 @@ class S3Store implements ArtifactStore {
     }
   }
 
-  /** A whole artifact comes into the cache on its way. */
+  /** Yields the bytes from the bucket. If `keep`, a whole artifact is copied into the cache on its way. */
   private async *fromBucket(digest: string, offset: number, chunkBytes: number, keep: boolean): AsyncGenerator<Uint8Array> {
     const hash = offset === 0 ? createHash('sha256') : null;
     const copy = keep && offset === 0 ? new CacheCopy(this.cache, this.incoming) : null;
@@ -207,7 +209,7 @@ class S3Store implements ArtifactStore {
     }
   }
 
-  /** A user may have removed the folder of the cache. */
+  /** Makes the cache's folder again, which a user may have removed. */
   private async newIncoming(path: string): Promise<FileHandle> {
     makeFolder(dirname(path));
     return open(path, 'wx');

@@ -1,5 +1,5 @@
-// A file goes up under its digest. Larger files go in parts, and the parts that an upload before a crash has sent are not sent again: the
-// key is the digest, so parts of one key belong to one file, whichever server sent them.
+// Uploads a file under its digest. A large file is sent in parts. Parts that were sent by an upload before a crash are not sent again: the
+// key is the digest, so all parts of a key belong to the same file, whichever server sent them.
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { ArtifactStoreError } from '../artifact-store.errors.js';
@@ -9,12 +9,12 @@ import { ObjectThere } from './conditional.js';
 import { UploadGone, type Part, type S3Bucket, type UploadedPart } from './s3-bucket.js';
 
 const MIB = 1 << 20;
-/** The smallest part, and the largest file that goes in one request. */
+/** The size of the smallest part, and of the largest file that is sent in one request. */
 export const PART_BYTES = 16 * MIB;
 const PARTS_MAX = 10_000;
-/** The parts that all uploads together hold in memory. */
+/** The number of parts that all uploads together may hold in memory. */
 const PARTS_AT_ONCE = 4;
-/** A completed upload, or one that another server has ended. */
+/** The number of tries, for the case that another server ends the upload first. */
 const UPLOADS_TRIED = 3;
 
 export interface FileToSend {
@@ -26,7 +26,7 @@ export interface FileToSend {
 interface ReadFile {
   mediaType: string;
   partBytes: number;
-  /** base64 */
+  /** The SHA-256 of each part, in base64. */
   partSums: string[];
 }
 interface Sending extends ReadFile {
@@ -41,8 +41,8 @@ let sending = 0;
 const waiting: (() => void)[] = [];
 
 /**
- * Returns once the bucket has the file under the key, whole.
- * @returns whether it was there before
+ * Returns once the bucket has the whole file under the key.
+ * @returns whether the object existed before
  * @throws ArtifactStoreError
  */
 export async function upload(bucket: S3Bucket, key: string, { path, bytes, digest }: FileToSend): Promise<boolean> {
@@ -84,7 +84,7 @@ async function sendInParts(sending: Sending): Promise<boolean> {
       return there !== null;
     } catch (error) {
       if (!(error instanceof ObjectThere) && !(error instanceof UploadGone)) throw error;
-      // Another server was quicker, or the answer to our own completion was lost.
+      // Another server was faster, or the answer to this upload's own completion was lost.
       if (await isWhole(sending)) return true;
       if (tried === UPLOADS_TRIED)
         throw new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `could not write artifact ${digest}`, digest, error);
@@ -113,20 +113,20 @@ async function sendParts(sending: Sending, uploadId: string, mayHaveParts: boole
   return results.map((result) => (result as PromiseFulfilledResult<Part>).value);
 }
 
-/** Whether the object that has the name has the bytes too. */
+/** Tells whether the existing object has the file's bytes. */
 async function isWhole({ bucket, key, bytes, digest, partSums }: Sending): Promise<boolean> {
   const there = await bucket.head(key);
   if (there?.bytes !== bytes) return false;
   if (there.sha256 !== undefined && there.sha256 === base64(digest)) return true;
   if (there.sha256 !== undefined && there.sha256 === sumOfParts(partSums)) return true;
   if (there.sha256 !== undefined && !there.sha256.includes('-')) return false;
-  // The server keeps no checksums, or those of parts of another size.
+  // The server keeps no checksums, or keeps those of parts of another size.
   const hash = createHash('sha256');
   for await (const chunk of bucket.read(key, 0)) hash.update(chunk);
   return hash.digest('hex') === digest;
 }
 
-/** @throws ArtifactStoreError ARTIFACT_CORRUPT where its bytes have another digest */
+/** Reads the whole file and computes its sums. @throws ArtifactStoreError ARTIFACT_CORRUPT if the file has another digest */
 async function readWhole(file: FileHandle, bytes: number, digest: string): Promise<ReadFile> {
   const partBytes = Math.max(PART_BYTES, Math.ceil(bytes / PARTS_MAX / MIB) * MIB);
   const whole = createHash('sha256');
@@ -150,7 +150,7 @@ async function readWhole(file: FileHandle, bytes: number, digest: string): Promi
   return { mediaType: mediaTypeOf(head, bytes), partBytes, partSums };
 }
 
-/** As a bucket states it for an object that came in parts. */
+/** The checksum as a bucket states it for an object that was sent in parts. */
 function sumOfParts(partSums: string[]): string {
   const hash = createHash('sha256');
   for (const sum of partSums) hash.update(Buffer.from(sum, 'base64'));
@@ -178,6 +178,6 @@ async function withPlace<T>(work: () => Promise<T>): Promise<T> {
   } finally {
     const next = waiting.shift();
     if (next === undefined) sending -= 1;
-    else next(); // takes our place
+    else next(); // the next upload takes this one's place
   }
 }

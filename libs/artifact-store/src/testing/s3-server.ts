@@ -1,5 +1,5 @@
-// A server that speaks S3, of another hand: moto (Debian's python3-moto), which keeps its buckets in memory. In front of it stands a proxy
-// that plays the faults of a network and of a busy store.
+// An S3 server written by others: moto (Debian's python3-moto), which keeps its buckets in memory. A proxy in front of it plays the faults
+// of a network and of a busy store.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -12,14 +12,14 @@ import { CreateBucketCommand, ListObjectsV2Command, PutObjectCommand, S3Client }
 const STARTS_WITHIN_MS = 60_000;
 const BUCKET = 'artifacts';
 
-/** Debian's first: it has its packages around it. */
+/** Debian's program comes first, because the Python packages that it needs are installed with it. */
 const programs = ['/usr/bin', ...(process.env['PATH'] ?? '').split(delimiter)].map((folder) => join(folder, 'moto_server'));
 const program = programs.find((path) => existsSync(path));
 
-/** Why tests with a bucket are skipped; null: they run. */
+/** The reason why tests with a bucket are skipped; null: they run. */
 export const noS3Server: string | null = program === undefined ? 'moto_server is not installed (Debian: python3-moto)' : null;
 
-/** The fate of a request at the proxy; undefined: it passes on. */
+/** Decides what the proxy does with a request; undefined: it passes the request on. */
 export type Fault = (request: {
   method: string;
   url: string;
@@ -29,22 +29,23 @@ export interface S3TestServer {
   bucket: string;
   /** The address of the proxy. */
   endpoint: string;
-  /** For a client that makes and looks at things beside the store. */
+  /** A client that makes and reads objects without the store. */
   client: S3Client;
-  /** The requests that came, as "PUT /artifacts/...". */
+  /** The requests that arrived, as "PUT /artifacts/...". */
   requests: string[];
-  /** Who asked, in the order of the requests: the access key, and the token of temporary credentials. */
+  /** The credentials of each request, in the same order: the access key, and the token of temporary credentials. */
   callers: { accessKey: string; token: string | undefined }[];
   fault: Fault;
-  /** Puts other bytes in the place of each object below the prefix. */
+  /** Replaces the bytes of each object below the prefix. */
   damageAll(prefix: string): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** The environment in which the client finds its credentials. */
+/** The environment variables in which the client finds its credentials. */
 export const S3_CREDENTIALS = { AWS_ACCESS_KEY_ID: 'AKIDTEST', AWS_SECRET_ACCESS_KEY: 'a-secret-of-the-test', AWS_REGION: 'us-east-1' };
 
-// The client warns of this version of Node; and a fault that stays need not be met five times.
+// The client warns of this version of Node. And two attempts are enough in tests: the default of five only takes longer where a fault
+// stays.
 Object.assign(process.env, { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true', AWS_MAX_ATTEMPTS: '2' });
 
 export async function startS3Server(): Promise<S3TestServer> {

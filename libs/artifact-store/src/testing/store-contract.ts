@@ -1,4 +1,4 @@
-// Tests that every artifact store passes, wherever it keeps the bytes.
+// Tests that every artifact store must pass, wherever it keeps the bytes.
 import { utimes, writeFile } from 'node:fs/promises';
 import type { ArtifactEntry, ArtifactStore } from '../artifact-store.js';
 import { digestOf } from '../digest.js';
@@ -6,7 +6,7 @@ import { encodeExportManifest } from '../export-manifest.js';
 
 export interface StoreUnderTest {
   store: ArtifactStore;
-  /** Puts other bytes in the place of an artifact's. */
+  /** Replaces the bytes of an artifact. */
   damage(digest: string, bytes: Uint8Array): Promise<void>;
 }
 
@@ -20,7 +20,7 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return list;
 }
 
-/** @param current the store of the test that runs */
+/** @param current returns the store of the test that is running */
 export function describesAnArtifactStore(current: () => StoreUnderTest): void {
   const store = (): ArtifactStore => current().store;
   const incomingNames = async () => (await all(store().incoming.list())).map(({ name }) => name);
@@ -58,7 +58,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     }
     await current().damage(digest, original.subarray(0, 3));
     expect(await store().verify(digest)).toBe('corrupt');
-    await store().put(original); // storing it again heals it
+    await store().put(original); // storing the artifact again repairs it
     expect(await store().verify(digest)).toBe('ok');
     expect(Buffer.from(await store().get(digest)).toString()).toBe('a small state');
   });
@@ -174,7 +174,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     const aside: ArtifactEntry[] = await all(quarantine.list());
     expect(await digests()).toEqual([]);
     expect(aside).toMatchObject([{ digest, bytes }]);
-    expect(aside[0]!.storedAt.getTime()).toBeGreaterThan(0); // when it was set aside, not when it was made
+    expect(aside[0]!.storedAt.getTime()).toBeGreaterThan(0); // the time when it was set aside, not when it was made
     expect(Buffer.from(await store().get(digest)).toString()).toBe('a state that no event names');
     expect(await store().stat(digest)).toMatchObject({ bytes });
     expect(await quarantine.giveBack(digest)).toBe(true);
