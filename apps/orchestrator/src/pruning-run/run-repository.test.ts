@@ -1,4 +1,4 @@
-// A run's only writer, on a store that can't write for a while.
+// Tests the only writer of runs on a store that can't write for a while.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventStoreError, type EventStore, type NewEvent } from '#event-store';
 import { RunRepository } from './run-repository.js';
@@ -10,12 +10,12 @@ const RUN = 'aaaabbbbcccc';
 const by = BY_SERVER;
 const launch = { kind: 'launch', ...(launched({}, RUN).data as object) } as never;
 
-/** Holds what was appended. */
+/** An event store that remembers what was appended and can act as if its disk were full. */
 function storeOn(disk: { isFull: boolean }): { store: EventStore; appended: NewEvent[] } {
   const appended: NewEvent[] = [];
   const store = {
     async *read() {
-      // nothing is there before the launch
+      // the stream is empty before the launch
     },
     append: (_stream: string, events: NewEvent[]) => {
       if (disk.isFull) return Promise.reject(new EventStoreError('STORE_DISK_FULL', 'no space is left (folder /data/event-store)'));

@@ -1,4 +1,4 @@
-// The only writer of runs: it defines a run for the repository that every aggregate has.
+// The only writer of runs. It uses the repository that all aggregates share.
 import { Inject, Injectable } from '@nestjs/common';
 import type { EventCorruptError, EventStore } from '#event-store';
 import {
@@ -37,12 +37,12 @@ export class RunRepository {
     this.runs = new AggregateRepository(store, pruningRun);
   }
 
-  /** Told of an event that can't be read. */
+  /** The callback is told of each event that can't be read. */
   set onDamage(told: (error: EventCorruptError) => void) {
     this.runs.onDamage = told;
   }
 
-  /** The run as the store has it now. @throws EspalierError RUN_DAMAGED */
+  /** Returns the run as the store has it now, or null where it has no such run. @throws EspalierError RUN_DAMAGED */
   find(runId: string): Promise<PruningRunState | null> {
     return this.runs.find(runId);
   }
@@ -51,7 +51,9 @@ export class RunRepository {
     return this.runs.load(runId);
   }
 
-  /** @throws EspalierError when the run refuses; EventStoreUnavailableError when the store stays away (outcome unknown) */
+  /**
+   * @throws EspalierError when the run refuses the change; EventStoreUnavailableError when the store stays away, and the outcome is unknown
+   */
   async change(
     runId: string,
     change: RunChange,
@@ -61,7 +63,7 @@ export class RunRepository {
     return { run, facts };
   }
 
-  /** Several changes, each decided on the result of the ones before; all of them or none. */
+  /** Makes several changes, each decided on the result of the one before. Either all are stored or none. */
   async changeInTurn(
     runId: string,
     changes: KeyedChange<RunChange>[],
@@ -72,6 +74,6 @@ export class RunRepository {
   }
 }
 
-/** The run as it will be with these facts, but for its digest chain. */
+/** The run as it will be with these facts, except for its digest chain. */
 export const expected = (before: PruningRunState | null, facts: NewFact[]): PruningRunState | null =>
   expectedState(pruningRun, before, facts);

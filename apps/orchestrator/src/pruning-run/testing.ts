@@ -1,4 +1,4 @@
-// For tests: a run told as facts. given(...facts).when(change) gives the new facts; runs are small and complete.
+// For tests: tells a run as facts, and decides changes on it. The model and the settings are small and complete.
 import { encodeFacts } from './record/stored-event.js';
 import type { DataIdentity, ModelIdentity, NewFact, PruningRunEventType, RunSettings, StateFact } from './record/pruning-run.events.js';
 import { decide, fold, type PruningRunState } from './aggregate/pruning-run.js';
@@ -84,7 +84,7 @@ export function segment(firstStep: number, state: StateFact, attempt = 1, skippe
   };
 }
 
-/** A run that grows by changes: each is decided on what the former ones made. */
+/** A run that grows by changes, each decided on the result of the ones before. */
 export class Story {
   readonly facts: NewFact[] = [];
 
@@ -97,7 +97,7 @@ export class Story {
     return fold(events)!;
   }
 
-  /** The facts that the change adds; they are part of the story from here on. */
+  /** Decides the change, adds its facts to the story and returns them. */
   when(change: RunChange): NewFact[] {
     const added = decide(this.facts.length === 0 ? null : this.state, change, AT);
     this.facts.push(...added);

@@ -1,4 +1,4 @@
-// The name, tags and note of a run.
+// Tests of the name, the tags and the note of a run.
 import { fact, launched, stateAt, Story, typesOf } from '../testing.js';
 import { tagViolations } from './describing.js';
 import type { Describe } from './run-change.js';

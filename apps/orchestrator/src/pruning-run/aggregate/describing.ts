@@ -1,11 +1,11 @@
-// Name, tags and note of a run, for people. No result depends on them; pure.
+// The name, tags and note that users give a run. No result depends on them. All functions here are pure.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import type { NewFact, PruningRunEventData } from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
 import type { Describe } from './run-change.js';
 
 const MOST_TAGS = 64;
-/** No tag looks like an option, or like several tags. */
+/** A tag begins with a letter or digit and has no space or comma, so it is never read as an option or as several tags. */
 const TAG = /^[\p{L}\p{N}][\p{L}\p{N}\p{M}._:/=@-]*$/u;
 
 export function tagViolations(tags: readonly string[], field: string): FieldViolation[] {
@@ -22,12 +22,12 @@ export function tagViolations(tags: readonly string[], field: string): FieldViol
   );
 }
 
-/** Each once, in one order whatever theirs was. */
+/** Returns each tag once, in alphabetical order. */
 export function sortedTags(tags: Iterable<string>): string[] {
   return [...new Set(tags)].sort();
 }
 
-/** Only what changes; nothing when the run is described so already. */
+/** Returns a fact with the parts of the description that change, or no fact where nothing changes. */
 export function describe(run: PruningRunState, { name, addTags, removeTags, note }: Describe, at: string): NewFact[] {
   const addedTags = sortedTags(addTags).filter((tag) => !run.tags.includes(tag));
   const removedTags = sortedTags(removeTags).filter((tag) => run.tags.includes(tag));

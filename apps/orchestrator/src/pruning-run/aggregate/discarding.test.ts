@@ -8,7 +8,7 @@ const refusal = (code: string): Error => expect.objectContaining({ code });
 const none = new Set<string>();
 const digestAt = (step: number): string => stateAt(step, 0).stateDigest;
 
-/** Teachers 1 to 7 at steps 10 to 70, the last state at step 100, exported once. */
+/** A completed run: teachers 1 to 7 at steps 10 to 70, the last state at step 100, and an export of teacher 3. */
 function trained(): Story {
   const story = new Story(launched({ targetSparsity: 0.08, teacherGapMarks: 2 })).start();
   for (let mark = 1; mark <= 7; mark += 1) story.train(stateAt(mark * 10, mark / 100 + 0.001));
@@ -33,7 +33,7 @@ describe('thinning a run out', () => {
     const story = trained();
     const [fact] = story.when(discard({ keepEvery: 4 }));
     expect(fact).toMatchObject({ type: 'ArtifactsDiscarded', data: { reason: 'room', keepEvery: 4 } });
-    expect(story.state.teachers.map(({ mark }) => mark)).toEqual([3, 4, 7]); // 3 was exported
+    expect(story.state.teachers.map(({ mark }) => mark)).toEqual([3, 4, 7]); // teacher 3 stays because it was exported
     const needed = neededArtifacts(story.state);
     for (const step of [30, 40, 70, 100]) expect(needed.has(digestAt(step))).toBe(true);
     for (const step of [10, 20, 50, 60]) expect(needed.has(digestAt(step))).toBe(false);
@@ -64,7 +64,7 @@ describe('thinning a run out', () => {
     );
     expect(typesOf(story.when({ kind: 'resume', from: { kind: 'mark', mark: 4 }, acceptOtherNumerics: false }))).toEqual(['RunRewound']);
     story.start(2).train(stateAt(50, 0.051));
-    expect(story.state.teachers.at(-1)).toMatchObject({ mark: 5 }); // taken again
+    expect(story.state.teachers.at(-1)).toMatchObject({ mark: 5 }); // the run takes snapshot 5 again
     expect(neededArtifacts(story.state).has(digestAt(50))).toBe(true);
   });
 

@@ -1,5 +1,6 @@
-// Which artifacts of a run are thrown away when a user asks for the room, and what then still names them; pure. The
-// fact is recorded first, with every digest; then the bytes go. What another run needs is never among them.
+// Decides which artifacts of a run are removed when a user asks for free space, and which removed artifacts later requests are told of. All
+// functions are pure. The fact that names every digest is recorded first; the bytes are removed after it. An artifact that another run
+// needs is never removed.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import { artifactOf } from '../record/measures.js';
 import type { DiscardedArtifact, NewFact, PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
@@ -10,14 +11,14 @@ import { tokenShards } from '../record/training-tokens.js';
 
 export type Thinning = Discard['thinning'];
 
-/** The bytes of a run may go when no work is done on it, and none will start by itself. */
+/** Throws unless the run has ended or stands paused and does not resume by itself: only then may its bytes be removed. */
 function requireStill(run: PruningRunState): void {
   if (run.status === 'deleted') throw runDeleted(run);
   const still = isFinished(run) || (run.status === 'paused' && !isRunnable(run) && !run.attemptOpen);
   if (!still) throw runStillActive(run, ': pause or cancel it first');
 }
 
-/** All artifacts that only this run needs go with it; its stream stays. */
+/** Removes all artifacts that only this run needs. The run's stream of events stays. */
 export function remove(run: PruningRunState, { reason, neededElsewhere }: Delete, at: string): NewFact[] {
   if (run.status === 'deleted') return [];
   requireStill(run);
@@ -33,7 +34,7 @@ export function discard(run: PruningRunState, change: Discard, at: string): NewF
   return [{ type: 'ArtifactsDiscarded', at, data: { reason: change.reason, keepEvery, abandoned, exports, artifacts } }];
 }
 
-/** A request must ask for something. */
+/** Reports a request that would remove nothing, and an interval of teachers that is out of range. */
 export function thinningViolations({ keepEvery, abandoned, exports }: Thinning): FieldViolation[] {
   if (keepEvery !== null && !(Number.isInteger(keepEvery) && keepEvery >= 2))
     return [{ field: 'keep_every', description: `must be a whole number from 2 on, is ${keepEvery}`, code: 'FIELD_OUT_OF_RANGE' }];
@@ -50,8 +51,8 @@ export function requireThinning(thinning: Thinning): void {
 }
 
 /**
- * These go: all teachers but every n-th and the last, those of abandoned branches, exports. These always stay:
- * the last state, where a fork began, and the states that the remaining exports were made from.
+ * Returns the artifacts to remove: all teachers but every n-th and the last, teachers of abandoned branches, and exports, each if asked
+ * for. The last state, the state that a fork began with and the states behind the remaining exports always stay.
  */
 export function thinned(run: PruningRunState, { keepEvery, abandoned, exports }: Thinning): DiscardedArtifact[] {
   const last = run.teachers.at(-1);
@@ -66,7 +67,7 @@ export function thinned(run: PruningRunState, { keepEvery, abandoned, exports }:
   return artifactsOf(run).filter(({ kind, digest }) => kind !== 'tokens' && !staying.has(digest));
 }
 
-/** Every artifact that the run needs, once. */
+/** Every artifact that the run needs, each listed once. */
 export function artifactsOf(run: PruningRunState): DiscardedArtifact[] {
   const found = new Map<string, DiscardedArtifact>();
   const add = (one: DiscardedArtifact): void => {
@@ -97,7 +98,7 @@ function isDiscarded({ discarded }: Pick<PruningRunState, 'discarded'>, digest: 
   return discarded.some((one) => one.digest === digest);
 }
 
-// ---- what the facts change ----
+// ---- how the facts change the run ----
 
 export function afterDiscard(
   run: PruningRunState,
@@ -137,13 +138,13 @@ const known = ({ kind, digest, marks, step }: DiscardedArtifact): Omit<KnownDisc
   step,
 });
 
-// ---- what is said of them ----
+// ---- how requests learn of removed artifacts ----
 
 export function findDiscard(run: Pick<PruningRunState, 'discarded'>, fits: (discard: KnownDiscard) => boolean): KnownDiscard | null {
   return run.discarded.findLast(fits) ?? null;
 }
 
-/** Names the event, so that a user who misses the bytes learns why they are gone. */
+/** The error for a removed artifact. It names the event of the removal, so that a user who misses the bytes learns why they are gone. */
 export function artifactDiscarded(
   run: Pick<PruningRunState, 'runId'>,
   discard: Pick<KnownDiscard, 'kind' | 'digest' | 'reason' | 'revision'>,

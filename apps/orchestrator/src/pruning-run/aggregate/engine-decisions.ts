@@ -1,4 +1,4 @@
-// The decisions on the engine's reports. Every report names its attempt: one that was given up is refused.
+// The decisions on the engine's reports. Every report names its attempt, and a report of an attempt that has ended is refused.
 import { begun } from '../../event-sourcing/not-begun.js';
 import type { NewFact, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError } from './pruning-run.errors.js';
@@ -11,7 +11,7 @@ import { fallenBack } from './starting-points.js';
 import { endStepOf, phaseAt } from '../method/phases.js';
 import { sameTeacher, snapshotsDue, stretchesOf, teacherAt } from '../method/teacher-policy.js';
 
-/** The run, if `attempt` is the one that may speak for it. */
+/** Returns the run if `attempt` is its open attempt, and throws otherwise. */
 function attempted(state: PruningRunState | null, attempt: number): PruningRunState {
   const run = begun(state);
   if (!run.attemptOpen || run.attempt !== attempt) throw attemptStale(run, attempt);
@@ -47,11 +47,14 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
   return [{ type: 'EngineAttached', at, data }, ...phaseStarted(run, change.attempt, at), ...reassigned(run, at)];
 }
 
-/** A segment's facts: what was skipped, who instructed on the way, the new state, and what that state reaches. */
+/**
+ * The facts of a trained segment: the skipped steps, the teachers on the way, the new state, and the marks or target that this state
+ * reaches.
+ */
 export function recordSegment(state: PruningRunState | null, change: RecordSegment, at: string): NewFact[] {
   const run = attempted(state, change.attempt);
   const { attempt, firstStep, state: reached, scheduledSparsity } = change;
-  if (run.current?.step === reached.step && run.current.stateDigest === reached.stateDigest) return []; // a retry
+  if (run.current?.step === reached.step && run.current.stateDigest === reached.stateDigest) return []; // the report is a retry
   if (firstStep !== stepOf(run) || reached.step <= firstStep) {
     throw new RunError('ATTEMPT_STALE', `a segment of steps ${firstStep} to ${reached.step} does not follow step ${stepOf(run)}`, run);
   }
@@ -70,7 +73,7 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
   return [...facts, ...boundaryFacts({ ...run, assignment: within.at(-1) ?? run.assignment }, attempt, reached, at)];
 }
 
-/** Snapshots due, the target reached, the next teacher. */
+/** The facts at the end of a segment: snapshots that are due, the target if it is reached, and the next teacher. */
 function boundaryFacts(run: PruningRunState, attempt: number, state: StateFact, at: string): NewFact[] {
   const facts: NewFact[] = [];
   const marks = run.phase === 'prune' ? snapshotsDue(run, state) : [];
@@ -89,7 +92,7 @@ function boundaryFacts(run: PruningRunState, attempt: number, state: StateFact, 
   return [...facts, ...phaseStarted(then, attempt, at), ...reassigned(then, at)];
 }
 
-/** Where the next step is one of another phase than the last. */
+/** Records the start of a phase where the next step belongs to another phase than the last one. */
 function phaseStarted(
   { settings, current, phase: before }: Pick<PruningRunState, 'settings' | 'current' | 'phase'>,
   attempt: number,
@@ -120,10 +123,10 @@ function reassigned(
   ];
 }
 
-/** The attempt goes on with it, so that its teacher is said at once. */
+/** Takes the run back to an earlier state. The same attempt goes on from there, so its teacher is recorded at once. */
 export function fallBack(state: PruningRunState | null, { attempt, stateDigest }: FallBack, at: string): NewFact[] {
   const run = attempted(state, attempt);
-  if ((run.current?.stateDigest ?? null) === stateDigest) return []; // a retry
+  if ((run.current?.stateDigest ?? null) === stateDigest) return []; // the report is a retry
   const fallen = fallenBack(run, stateDigest, at);
   const rewound = runRewound(run, fallen);
   return [fallen, ...phaseStarted(rewound, attempt, at), ...reassigned(rewound, at)];
@@ -167,7 +170,7 @@ export function fail(state: PruningRunState | null, change: Fail, at: string): N
   return [givenUp(run, { code, message, field }, at)];
 }
 
-/** The run waits where a user can mend the cause, and fails where no user can. */
+/** Pauses the run where a user can remove the cause, and fails it where no user can. */
 export function givenUp(run: PruningRunState, cause: Obstacle, at: string): NewFact {
   const step = stepOf(run);
   if (isMendable(cause)) return { type: 'RunPaused', at, data: { step, by: 'obstacle', cause } };

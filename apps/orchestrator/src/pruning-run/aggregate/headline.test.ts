@@ -23,7 +23,7 @@ function evaluation(state: StateFact | null, perplexity: number, more: Partial<E
   };
 }
 
-/** A run at step 20 with a teacher at step 10. */
+/** A run at step 20, with a teacher at step 10. */
 const teacher = stateAt(10, 0.011);
 const last = stateAt(20, 0.015);
 const trained = (): Story => new Story(launched({ targetSparsity: 0.05 })).start().train(teacher, last);

@@ -1,11 +1,14 @@
-// The evaluation that counts as the result of a run. Users may evaluate many things (a teacher, other text, other windows), so a run's
-// perplexity in lists and comparisons is chosen by one rule; pure.
+// Chooses the evaluation that counts as the result of a run. Users may evaluate many things (a teacher, other text, other windows), so one
+// rule chooses the perplexity that lists and comparisons show. All functions are pure.
 import { isPerplexity, perplexityOver, sameMeasure } from '../record/measures.js';
 import type { RecordedEvaluation, PruningRunState } from './pruning-run.state.js';
 
 type Measured = Pick<PruningRunState, 'current' | 'data' | 'settings' | 'evaluations'>;
 
-/** A perplexity on the run's own validation text, over windows of its own length: only such values can be compared. */
+/**
+ * Tells whether the evaluation is a perplexity on the run's own validation text, over windows of the run's own length. Only these values
+ * can be compared.
+ */
 function isComparable({ data, settings }: Pick<Measured, 'data' | 'settings'>, evaluation: RecordedEvaluation): boolean {
   return (
     data.validationDigest !== null &&
@@ -13,7 +16,7 @@ function isComparable({ data, settings }: Pick<Measured, 'data' | 'settings'>, e
   );
 }
 
-/** The run's perplexity: its masked model in the last recorded state. A teacher counts where it is that state. */
+/** Tells whether the evaluation is of the masked model in the last recorded state. A teacher counts if it is that state. */
 function isHeadline(run: Measured, evaluation: RecordedEvaluation): boolean {
   return evaluation.subject === 'masked' && evaluation.stateDigest === (run.current?.stateDigest ?? null) && isComparable(run, evaluation);
 }
@@ -22,7 +25,7 @@ export function headlineOf(run: Measured): RecordedEvaluation | null {
   return run.evaluations.findLast((one) => isHeadline(run, one)) ?? null;
 }
 
-/** Two runs are compared by these: the headline, the intact model, and an export of the last recorded state. */
+/** The evaluations that two runs are compared by: the headline, the intact model, and an export of the last recorded state. */
 export function comparableOf(run: Measured): {
   intact: RecordedEvaluation | null;
   masked: RecordedEvaluation | null;
@@ -38,7 +41,7 @@ export function comparableOf(run: Measured): {
   };
 }
 
-/** Evaluations of the last recorded state by other measures than perplexity, the last of each measure. */
+/** The evaluations of the last recorded state by other measures than perplexity: the latest value of each measure. */
 export function otherMeasuresOf(run: Measured): RecordedEvaluation[] {
   const ofLastState = run.evaluations.filter((one) => !isPerplexity(one) && one.stateDigest === (run.current?.stateDigest ?? null));
   return ofLastState.filter(

@@ -7,7 +7,7 @@ import { decodeStored } from '../record/stored-event.js';
 import { launched, stateAt, Story, typesOf } from '../testing.js';
 import { settingsOfFork } from './starting-points.js';
 
-/** 20 steps of pruning in segments of 10, then 15 of recovery. */
+/** A run of 20 steps of pruning in segments of 10, then 15 steps of recovery. */
 const asked = { totalSteps: 20, segmentSteps: 10, recoverSteps: 15, targetSparsity: 0.02 };
 const recovering = (more: object = {}): Story =>
   new Story(launched({ ...asked, ...more })).start().train(stateAt(10, 0.01), stateAt(20, 0.02));

@@ -29,7 +29,7 @@ describe('a run between its launch and its training', () => {
     const { revision: _r, chain: _c, ...prepared } = story.state;
     const { revision: _s, chain: _d, ...before } = fold(encodeFacts([launched()], '', () => '').events)!;
     expect(prepared).toEqual(before);
-    expect(story.when({ kind: 'prepare', model, data })).toEqual([]); // a retry
+    expect(story.when({ kind: 'prepare', model, data })).toEqual([]); // the change is a retry
     story.start().train(stateAt(10, 0.01));
     expect(story.state.status).toBe('training');
   });

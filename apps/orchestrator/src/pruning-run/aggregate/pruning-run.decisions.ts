@@ -1,5 +1,5 @@
-// The decision on each change; called by the switch in `decide`. This file has the changes of clients. engine-decisions.ts has those of the
-// engine, and starting-points.ts the states that forks and rewinds start from.
+// One function for each change of a run, called by the switch in `decide`. This file has the changes that clients ask for.
+// engine-decisions.ts has those that the engine reports, and starting-points.ts the states that forks and rewinds start from.
 import { begun } from '../../event-sourcing/not-begun.js';
 import { sameMeasure } from '../record/measures.js';
 import type { NewFact } from '../record/pruning-run.events.js';
@@ -13,7 +13,7 @@ import { rewound } from './starting-points.js';
 export * from './engine-decisions.js';
 export { fork } from './starting-points.js';
 
-/** The run, if it was not deleted. */
+/** Returns the run, or throws if it was deleted. */
 export function alive(state: PruningRunState | null): PruningRunState {
   const run = begun(state);
   if (run.status === 'deleted') throw runDeleted(run);
@@ -24,17 +24,17 @@ export function launch(state: PruningRunState | null, { kind: _, ...data }: Laun
   return state === null ? [{ type: 'RunLaunched', at, data }] : [];
 }
 
-/** A run that was paused meanwhile is prepared too: the work is done. */
+/** Records that the run is prepared, even if the run was paused in the meantime: the work is done. */
 export function prepare(state: PruningRunState | null, { kind: _, ...data }: Prepare, at: string): NewFact[] {
   const run = begun(state);
-  if (isPrepared(run)) return []; // a retry
+  if (isPrepared(run)) return []; // the change is a retry
   if (isFinished(run)) throw runFinished(run, ': there is nothing to prepare');
   return [{ type: 'RunPrepared', at, data }];
 }
 
 export function failPreparation(state: PruningRunState | null, change: FailPreparation, at: string): NewFact[] {
   const run = begun(state);
-  if (isFinished(run) || isPrepared(run) || run.status === 'paused') return []; // it is wanted no longer
+  if (isFinished(run) || isPrepared(run) || run.status === 'paused') return []; // the run no longer waits for its preparation
   const { code, message, field, passes } = change;
   if (passes) return [givenUp(run, { code, message, field }, at)];
   return [{ type: 'RunFailed', at, data: { step: stepOf(run), code, message, field } }];
@@ -78,13 +78,13 @@ export function resume(state: PruningRunState | null, change: Resume, at: string
   return [{ type: 'RunResumed', at, data }];
 }
 
-/** Advice for a run that does not go on from its last state. */
+/** The end of an error's text: what the user can do with a run that can't resume from its last state. */
 function whatCanFollow({ teachers, current }: PruningRunState): string {
   if (teachers.length > 0) return ' and does not go on from its last state: rewind it to a teacher, or fork it';
   return current === null ? ' before its first recorded state: launch another' : ' and has no teacher to rewind it to: fork it';
 }
 
-/** Recorded once for the same subject, state and measure. */
+/** Records an evaluation, unless one of the same subject, state and measure is recorded already. */
 export function recordEvaluation(state: PruningRunState | null, { kind: _, ...data }: RecordEvaluation, at: string): NewFact[] {
   const known = alive(state).evaluations.some(
     (one) => one.subject === data.subject && one.stateDigest === data.stateDigest && sameMeasure(one, data),
@@ -95,6 +95,6 @@ export function recordEvaluation(state: PruningRunState | null, { kind: _, ...da
 export function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {
   const run = alive(state);
   const isKnown = run.exports.some((one) => one.exportDigest === data.exportDigest && one.stateDigest === data.stateDigest);
-  // An export that was removed and is made again is recorded again.
+  // An export that was removed and then made again is recorded again.
   return isKnown && findDiscard(run, ({ digest }) => digest === data.exportDigest) === null ? [] : [{ type: 'ModelExported', at, data }];
 }

@@ -1,4 +1,4 @@
-// The refusals of a run, with stable codes (see the table in libs/protocol).
+// The errors by which a run refuses a change. Their codes are stable; libs/protocol has the table of codes.
 import { EspalierError, type ErrorCode } from '#protocol';
 import type { PruningRunState } from './pruning-run.state.js';
 

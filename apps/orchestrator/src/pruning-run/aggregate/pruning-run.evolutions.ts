@@ -1,10 +1,10 @@
-// How each event changes the state; called by evolve's switch.
+// How each event changes the state of a run. The switch in `evolve` calls these functions.
 import { attemptsWithoutProgress } from './restart-policy.js';
 import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from '../record/pruning-run.events.js';
 import { phaseOfDone, phasesOf } from '../method/phases.js';
 import { idleStatus, stepOf, type PruningRunState, type RunStatus, type Teacher } from './pruning-run.state.js';
 
-/** The steps that are remembered at least; the last segment is remembered whole. */
+/** The state remembers the skipped steps of at least this many last steps, and those of the whole last segment if it is longer. */
 const SKIPS_REMEMBERED_STEPS = 100;
 
 type Skips = PruningRunState['latestSkips'];
@@ -204,20 +204,22 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     targetReachedStep: data.targetReachedStep,
     targetReachedAt: data.targetReachedStep === null ? null : state.targetReachedAt,
     lastSegment: null,
-    pauseRequested: data.teacherMark === null && state.pauseRequested, // the request still holds
+    pauseRequested: data.teacherMark === null && state.pauseRequested, // a rewind by the run itself (no mark) keeps the request
     evaluations: state.evaluations.map((one) => abandonedAfter(data.toStep, one)),
     exports: state.exports.map((one) => abandonedAfter(data.toStep, one)),
   };
 }
 
-/** An export that was removed and made again exists again. */
+/** Adds the export. An export that was removed and made again counts as removed no longer. */
 export function modelExported(state: PruningRunState, { data, at }: EventOf<'ModelExported'>): PruningRunState {
   const made = new Set([data.exportDigest, ...data.files.map(({ digest }) => digest)]);
   const discarded = state.discarded.filter(({ digest }) => !made.has(digest));
   return { ...state, discarded, exports: [...state.exports, { ...data, at, abandoned: false }] };
 }
 
-/** Evaluations and exports of states after `step` are of the abandoned branch. The intact model's are of step 0. */
+/**
+ * Marks an evaluation or export of a state after `step` as abandoned. The intact model's evaluations have step 0, so they are never marked.
+ */
 function abandonedAfter<T extends { step: number; abandoned: boolean }>(step: number, one: T): T {
   return one.step > step ? { ...one, abandoned: true } : one;
 }

@@ -1,4 +1,4 @@
-// The state that the events of a run add up to. Plain data: views fold with the same evolve and copy from it.
+// The state that the events of a run add up to. It is plain data: views fold events with the same `evolve` and copy its fields.
 import type {
   Budget,
   DataIdentity,
@@ -20,19 +20,19 @@ export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recove
 
 export interface Teacher extends TeacherSnapshot {
   state: StateFact;
-  /** The revision of the event that recorded it; null: inherited from the parent. */
+  /** The revision of the event that recorded the teacher, or null for a teacher that a fork inherited. */
   revision: number | null;
   ownerRunId: string;
-  /** Number of rewinds before it. */
+  /** The number of rewinds before the snapshot was taken. */
   branch: number;
   at: string;
 }
 
-/** An evaluation, and whether its state lies on a branch that the run was rewound from. */
+/** An evaluation. It is abandoned if its state lies on a branch that the run was rewound from. */
 export type RecordedEvaluation = PruningRunEventData<'EvaluationRecorded'> & { at: string; abandoned: boolean };
 export type RecordedExport = PruningRunEventData<'ModelExported'> & { at: string; abandoned: boolean };
 
-/** An artifact that was thrown away, and the event that says so. */
+/** An artifact that a user had removed, and the revision of the event that records the removal. */
 export interface KnownDiscard {
   kind: DiscardedArtifact['kind'];
   digest: string;
@@ -52,39 +52,39 @@ interface RunOrigin {
 export interface PruningRunState {
   runId: string;
   name: string;
-  tags: string[]; // sorted
+  tags: string[]; // in alphabetical order
   note: string;
   requestId: string;
   requestDigest: string;
   model: ModelIdentity;
   data: DataIdentity;
   settings: RunSettings;
-  /** Absent: the target is a sparsity. */
+  /** Absent where the run's target is a sparsity. */
   budget?: Budget;
-  /** The plan, in order; steps count through all of them. */
+  /** The planned phases, in order. Steps count through all of them. */
   phases: Phase[];
-  /** That of the last recorded step, or the one that was begun after it. */
+  /** The phase of the last recorded step, or the next phase if that has started since. */
   phase: PhaseKind;
   origin: RunOrigin | null;
 
   status: RunStatus;
-  failure: { code: string; message: string; field: string } | null; // of the last attempt, or of the run
+  failure: { code: string; message: string; field: string } | null; // why the last attempt or the run failed
   pauseRequested: boolean;
   pausedBy: 'request' | 'shutdown' | 'obstacle' | null;
 
-  /** The last recorded state; null: none yet. */
+  /** The last recorded state, or null before the first. */
   current: StateFact | null;
-  /** The digest of the gates that its masks leave open; null where the record does not say which these are. */
+  /** The digest of the gates that the masks of the current state leave open, or null where the record does not tell. */
   openDigest: string | null;
-  /** The recorded state before it, kept as a second place to go on from. */
+  /** The recorded state before `current`. The run can go on from it if the artifact of `current` is damaged. */
   previous: StateFact | null;
-  teachers: Teacher[]; // on the current branch, weakest pruned first
+  teachers: Teacher[]; // on the current branch, least pruned first
   abandonedTeachers: Teacher[];
   assignment: { phase: PhaseKind; teacher: TeacherChoice; fromStep: number; reason: TeacherReason; explanation: string } | null;
   targetReachedStep: number | null;
   targetReachedAt: string | null;
   scheduledSparsity: number;
-  /** Rewinds; branches[n] tells where branch n + 1 took up an earlier state. */
+  /** The number of rewinds. branches[n] tells at which step branch n + 1 begins, and which branch it left. */
   branch: number;
   branches: { parentBranch: number; fromStep: number }[];
 
@@ -92,9 +92,9 @@ export interface PruningRunState {
   attemptOpen: boolean;
   restarts: number;
   attemptsWithoutProgress: number;
-  /** The furthest step of attempts that recorded nothing after the current state; 0: none got beyond it. */
+  /** The furthest step that attempts reached after the current state without recording it; 0 if no attempt got beyond it. */
   furthestStep: number;
-  /** The next attempt may start from here on (ISO time); null: at once. */
+  /** The ISO time before which no new attempt starts, or null where the next may start at once. */
   restartNotBefore: string | null;
   /** The revision of the first event of the last segment. */
   segmentRevision: number;
@@ -103,7 +103,10 @@ export interface PruningRunState {
   acceptOtherNumerics: boolean;
 
   skippedSteps: number;
-  /** The steps skipped since fromStep: the launch, the last rewind or resume, or SKIPS_REMEMBERED_STEPS before the last segment's end. */
+  /**
+   * The steps that were skipped since `fromStep`, which is the launch, the last rewind or resume, or SKIPS_REMEMBERED_STEPS before the end
+   * of the last segment.
+   */
   latestSkips: { fromStep: number; steps: number[] };
   trainingSeconds: number;
   lastSegment: { steps: number; tokens: number; seconds: number } | null;
@@ -113,13 +116,13 @@ export interface PruningRunState {
   deleted: { at: string; reason: string } | null;
 
   launchedAt: string;
-  /** The user whose call launched or forked it; null: its event is of an earlier release and does not say. */
+  /** The user whose call launched or forked the run, or null where the event is of an earlier release and does not say. */
   launchedBy: string | null;
-  /** The name of a person who has logged in, as it was then. */
+  /** The user's name at that time, if the user is a person who had logged in. */
   launchedByName?: string;
   updatedAt: string;
   endedAt: string | null;
-  /** The revision of the last event folded. */
+  /** The revision of the last event that was folded. */
   revision: number;
   chain: string;
 }
@@ -127,19 +130,19 @@ export interface PruningRunState {
 export const isFinished = ({ status }: Pick<PruningRunState, 'status'>): boolean =>
   status === 'completed' || status === 'failed' || status === 'cancelled' || status === 'deleted';
 
-/** Its model and text were read. A run that was launched before there was preparing is prepared from the start. */
+/** Tells whether the run's model and text were read. Runs of releases without preparing count as prepared from the start. */
 export const isPrepared = ({ data }: Pick<PruningRunState, 'data'>): boolean => data.trainDigest !== '';
 
-/** The run's phase while no engine works for it. */
+/** The status of a run while no engine works for it. */
 export const idleStatus = (run: Pick<PruningRunState, 'data'>): RunStatus => (isPrepared(run) ? 'queued' : 'preparing');
 
-/** The driver works on the run now, or when its turn comes. A run paused by a shutdown goes on by itself. */
+/** Tells whether the driver works on the run now or will when its turn comes. A run that a shutdown paused goes on by itself. */
 export const isRunnable = (run: Pick<PruningRunState, 'status' | 'pausedBy'>): boolean =>
   !isFinished(run) && (run.status !== 'paused' || run.pausedBy === 'shutdown');
 
 export const stepOf = (run: Pick<PruningRunState, 'current'>): number => run.current?.step ?? 0;
 
-/** The teachers on the branch of `teacher` up to it: what a fork from it inherits. */
+/** The teachers that a fork from `teacher` inherits: all on its branch up to and including it. */
 export function teachersUpTo(run: PruningRunState, teacher: Teacher): Teacher[] {
   const limitByBranch = new Map<number, number>();
   let limit = teacher.state.step;
@@ -155,7 +158,7 @@ export function teachersUpTo(run: PruningRunState, teacher: Teacher): Teacher[] 
     .sort((left, right) => left.mark - right.mark);
 }
 
-/** States that some event of the run still needs as artifacts: its teachers, its origin and its last two states. */
+/** The digests of states whose artifacts the run still needs: its teachers, its origin and its last two states. */
 export function neededStates(run: PruningRunState): Set<string> {
   if (run.status === 'deleted') return new Set();
   const states = [
@@ -168,7 +171,10 @@ export function neededStates(run: PruningRunState): Set<string> {
   return new Set(states.flatMap((state) => (state ? [state.stateDigest] : [])));
 }
 
-/** Whether an event between the two can have changed the needed artifacts. Most events don't, and a look at every teacher takes time. */
+/**
+ * Tells whether both states of a run need the same artifacts. The views and the feed ask it first, since most events change nothing here
+ * and a look at every teacher takes time.
+ */
 export function needsTheSame(before: PruningRunState, after: PruningRunState): boolean {
   return (
     before.current === after.current &&
@@ -183,7 +189,7 @@ export function needsTheSame(before: PruningRunState, after: PruningRunState): b
   );
 }
 
-/** All artifacts that the run needs: states, the files of its exports, and the tokens that it was trained and evaluated on. */
+/** All artifacts that the run needs, by digest: states, the files of its exports, and the tokens that it was trained and evaluated on. */
 export function neededArtifacts(run: PruningRunState): Map<string, DiscardedArtifact['kind']> {
   if (run.status === 'deleted') return new Map();
   const gone = new Set(run.discarded.map(({ digest }) => digest));
@@ -194,7 +200,7 @@ export function neededArtifacts(run: PruningRunState): Map<string, DiscardedArti
     ...(isPrepared(run) ? tokenShards(run.data).map(({ digest }) => digest) : []),
     ...(validationDigest === null ? [] : [validationDigest]),
     ...run.evaluations.flatMap(artifactOf),
-    ...(run.budget?.speed === undefined ? [] : [run.budget.speed.tableDigest]), // counted with the data: it is small
+    ...(run.budget?.speed === undefined ? [] : [run.budget.speed.tableDigest]), // the table of speeds is small, so it counts as data
   ];
   return new Map([
     ...tokens.map((digest) => [digest, 'tokens'] as const),

@@ -1,4 +1,5 @@
-// The aggregate of a run: `evolve` folds events, `decide` (pruning-run.decisions.ts) turns a change into events.
+// The aggregate of a run. `evolve` folds events into the state; `decide` turns a change into events by the functions of
+// pruning-run.decisions.ts.
 import { begun } from '../../event-sourcing/not-begun.js';
 import { afterDescribe, describe } from './describing.js';
 import { afterDelete, afterDiscard, discard, remove } from './discarding.js';
@@ -10,12 +11,12 @@ import type { RunChange } from './run-change.js';
 
 export * from './pruning-run.state.js';
 
-/** @returns null only while nothing but unknown events was seen */
+/** @returns null only while all events so far were of unknown types */
 export function evolve(state: PruningRunState, event: RecordedEvent): PruningRunState;
 export function evolve(state: PruningRunState | null, event: RecordedEvent): PruningRunState | null;
 export function evolve(state: PruningRunState | null, event: RecordedEvent): PruningRunState | null {
   if (event.type === 'RunLaunched' || event.type === 'RunForked') {
-    if (state !== null) return advanced(state, event); // a second birth changes nothing
+    if (state !== null) return advanced(state, event); // a second launch in the stream changes nothing
     return event.type === 'RunLaunched' ? on.runLaunched(event) : on.runForked(event);
   }
   if (state === null) return null;
@@ -86,8 +87,8 @@ export function fold(events: Iterable<RecordedEvent>): PruningRunState | null {
 }
 
 /**
- * The facts that a change adds; none when they are recorded already (a retry).
- * @throws EspalierError when the run does not allow it
+ * Returns the facts that a change adds, or none where they are recorded already (a retry).
+ * @throws EspalierError when the run refuses the change
  */
 export function decide(state: PruningRunState | null, change: RunChange, at: string): NewFact[] {
   switch (change.kind) {

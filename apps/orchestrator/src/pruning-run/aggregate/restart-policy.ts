@@ -1,8 +1,9 @@
-// How a run is restarted after its engine was lost; pure, and a function of recorded facts, so it survives restarts.
+// When a run is restarted after it lost its engine. The functions are pure and use recorded facts only, so a restart of the server changes
+// nothing.
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 
-/** Attempts that end without progress before the run no longer tries by itself. */
+/** After this many attempts without progress the run no longer restarts by itself. */
 export const ATTEMPTS_WITHOUT_PROGRESS_MAX = 8;
 
 export function restartDelayMs(attemptsWithoutProgress: number): number {
@@ -10,8 +11,8 @@ export function restartDelayMs(attemptsWithoutProgress: number): number {
 }
 
 /**
- * Failed attempts in a row, after an attempt was lost. An attempt that got further than those before it made progress, even if it recorded
- * none.
+ * The number of failed attempts in a row, after one more was lost. An attempt that got further than those before it made progress, even if
+ * it recorded nothing.
  */
 export function attemptsWithoutProgress(
   before: { attemptsWithoutProgress: number; furthestStep: number; current: { step: number } | null },

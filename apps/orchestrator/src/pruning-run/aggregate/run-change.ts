@@ -1,4 +1,4 @@
-// All changes of a run, by a client or by the driver for the engine. `decide` turns a change into facts or refuses it.
+// All changes of a run. A client asks for them, or the driver does for the engine. `decide` turns a change into facts or refuses it.
 import type { DataIdentity, PruningRunEventData, RefitOutcome, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
 
@@ -10,7 +10,7 @@ export interface Fork extends Omit<PruningRunEventData<'RunLaunched'>, 'model' |
   parent: PruningRunState;
   from: StartingPoint;
   overrides: Partial<RunSettings>;
-  data: DataIdentity | null; // null: the parent's
+  data: DataIdentity | null; // null: the parent's data
 }
 export type Prepare = { kind: 'prepare' } & PruningRunEventData<'RunPrepared'>;
 export interface FailPreparation {
@@ -18,7 +18,7 @@ export interface FailPreparation {
   code: string;
   message: string;
   field: string;
-  /** The cause may pass: the run was tried again and again, and a user may mend it. */
+  /** Whether the cause may pass or a user may remove it. The run then pauses; otherwise it fails. */
   passes: boolean;
 }
 export interface StartAttempt {
@@ -55,11 +55,13 @@ export interface RecordEngineLoss {
   cause: 'engine' | 'orchestrator';
   code: string;
   message: string;
-  /** Steps done when its last step was reported, recorded or not; absent: it reported none. */
+  /** The number of steps done when the engine reported its last step, recorded or not. Absent where the engine reported none. */
   reachedStep?: number | undefined;
 }
-/** The last state's artifact is damaged: an earlier one is taken up, and the steps after it are trained again. */
-/** A state is damaged: back to an earlier one; null: to the fresh state of the seed. */
+/**
+ * Takes the run back to an earlier state because the artifact of a later one is damaged; the steps after it are trained again.
+ * `stateDigest` is null for the fresh state that follows from the seed.
+ */
 export interface FallBack {
   kind: 'fallBack';
   attempt: number;
@@ -93,7 +95,7 @@ export interface Cancel {
   kind: 'cancel';
   reason: string;
 }
-/** A field that is undefined stays as it is. */
+/** A field that is undefined does not change. */
 export interface Describe {
   kind: 'describe';
   name: string | undefined;
@@ -101,14 +103,14 @@ export interface Describe {
   removeTags: string[];
   note: string | undefined;
 }
-/** Digests that other runs need: they stay. */
+/** The part that changes which remove artifacts share. Digests in `neededElsewhere` are needed by other runs and stay. */
 interface GivesRoom {
   reason: string;
   neededElsewhere: ReadonlySet<string>;
 }
 export interface Discard extends GivesRoom {
   kind: 'discard';
-  /** These go: all teachers but every n-th (null: all stay); those of abandoned branches; exports. */
+  /** The artifacts to remove: all teachers but every n-th (null: no teacher), teachers of abandoned branches, and exports. */
   thinning: { keepEvery: number | null; abandoned: boolean; exports: boolean };
 }
 export interface Delete extends GivesRoom {

@@ -5,7 +5,7 @@ const digests = ['ab12'.padEnd(64, '0'), 'ab12'.padEnd(64, '1'), 'cd34'.padEnd(6
 test('a digest is found by any beginning that no other has', () => {
   expect(digestStartingWith('cd34', digests, 'digest')).toBe(digests[2]);
   expect(digestStartingWith(digests[0]!, digests, 'digest')).toBe(digests[0]);
-  expect(digestStartingWith('cd34', [...digests, digests[2]!], 'digest')).toBe(digests[2]); // the same twice is one
+  expect(digestStartingWith('cd34', [...digests, digests[2]!], 'digest')).toBe(digests[2]); // two equal digests are one
   expect(digestStartingWith('ef56', digests, 'digest')).toBeUndefined();
   expect(() => digestStartingWith('ab12', digests, 'digest')).toThrow(
     expect.objectContaining({

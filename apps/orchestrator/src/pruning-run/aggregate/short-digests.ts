@@ -1,16 +1,16 @@
-// Digests are shown cut short, and a request may name a digest by its beginning.
+// Digests are shown cut short, so a request may name a digest by its first digits.
 import { EspalierError, invalidField } from '#protocol';
 
 export const SHORTEST_PREFIX = 4;
 const SHOWN = 5;
 
-/** A SHA-256 in lower-case hex, or its beginning. @throws EspalierError FIELD_OUT_OF_RANGE */
+/** Returns the text if it is a SHA-256 in lower-case hex or the beginning of one. @throws EspalierError FIELD_OUT_OF_RANGE */
 export function requireDigestPrefix(text: string, field: string): string {
   if (/^[0-9a-f]{4,64}$/.test(text)) return text;
   throw invalidField('FIELD_OUT_OF_RANGE', field, `must be a SHA-256 in lower-case hex, or its first ${SHORTEST_PREFIX} or more digits`);
 }
 
-/** The one of the digests that begins so; undefined if none does. @throws EspalierError DIGEST_AMBIGUOUS */
+/** Returns the one digest that begins with the prefix, or undefined where none does. @throws EspalierError DIGEST_AMBIGUOUS */
 export function digestStartingWith(prefix: string, digests: Iterable<string>, field: string): string | undefined {
   const found = [...new Set(digests)].filter((digest) => digest.startsWith(prefix)).sort();
   if (found.length <= 1) return found[0];

@@ -1,11 +1,11 @@
-// Budgets against counts by hand, and what is refused.
+// Compares budgets with counts made by hand, and tests which budgets are refused.
 import { launched, model as identity, stateAt, Story } from '../testing.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { amountViolations, budgetOf, budgetOfForkViolations, shareGoneAt, shareToGo, sizesAt } from './budget.js';
 import { costAt, costFrom, gatesAt, vectorsOf, type ModelShape } from './model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
 
-/** The bundled model: each head has its own keys and values. */
+/** The bundled model, in which each head has its own keys and values. */
 const factbook: ModelShape = {
   layers: 6,
   heads: 6,
@@ -18,7 +18,7 @@ const factbook: ModelShape = {
   parameterCount: 3_443_136,
   weightBytes: 6_886_272,
 };
-/** Grouped queries and tied embeddings: testdata/models/gqa-random-tiny. */
+/** The model testdata/models/gqa-random-tiny, which has grouped queries and tied embeddings. */
 const grouped: ModelShape = {
   layers: 3,
   heads: 8,
@@ -33,7 +33,7 @@ const grouped: ModelShape = {
 };
 const budget = (settings: RequestedSettings, model = factbook) => budgetOf(resolveSettings(settings), model)!;
 
-/** Parameters of a compacted export, tensor by tensor. */
+/** The parameters of a compacted export, counted tensor by tensor. */
 function exported(model: ModelShape, left: { heads: number; kv: number; units: number; hidden: number }): number {
   const { layers, headDim, vocabularySize, tiedEmbeddings } = model;
   const { heads, kv, units, hidden } = left;
@@ -112,7 +112,7 @@ describe('a budget', () => {
     expect(refused({ targetParams: 100 })).toEqual([
       ['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringContaining('[172157, ')],
     ]);
-    // Hidden units stay where masks close at once: embeddings and norms are left.
+    // Where masks close at once, all hidden units stay, so embeddings and norms are left.
     const fixed = 2048 * 64 + 7 * 64;
     expect(budget({ recipe: 'wanda', targetParams: 1 }, grouped).least).toBe(fixed);
     expect(refused({ recipe: 'wanda', targetParams: fixed - 1 }, grouped)).toHaveLength(1);
@@ -139,7 +139,7 @@ describe('a budget', () => {
     expect(gone(0.5)).toBeCloseTo(1 - costAt(costFrom(budget(settings, grouped).cost), gatesAt(grouped, 0.5)) / 254_400, 12);
     const half = sizesAt(grouped, 0.5, resolveSettings(settings));
     expect(half.parameters).toBeCloseTo(254_400 * (1 - gone(0.5)), 6);
-    // A quarter of heads and units with their hidden units; keys and values are shared, so they do not count as prunable.
+    // A quarter of the heads and units stays, with their hidden units. Keys and values are shared, so they do not count as prunable.
     const [prunable, shared] = [3 * (8 * 2 * 8 * 64 + 160 * 3 * 64), 3 * 2 * 2 * 8 * 64];
     expect(half.prunableSparsity).toBeCloseTo((0.75 * prunable) / (prunable + shared), 12);
   });
@@ -147,10 +147,10 @@ describe('a budget', () => {
   it('counts heads, units and keys under the gates of their blocks', () => {
     const settings = resolveSettings({ targetParams: 100_000, gates: ['head', 'unit', 'hidden', 'kv-group', 'attention', 'mlp'] });
     const blocks = { kvGroup: true, attention: true, mlp: true };
-    // Three layers of 8 heads, 2 key/value heads and 160 units: 4 heads read a key.
+    // The model has three layers of 8 heads, 2 key/value heads and 160 units, so 4 heads read a key.
     expect(gatesAt(grouped, 0.5, blocks)).toEqual({ layers: 3, heads: 3, units: 120, kv: 3 * 2 * 0.25 * (1 - 0.5 ** 4), hiddenShare: 0.5 });
     expect(budget(settings, grouped).least).toBeLessThanOrEqual(budget({ targetParams: 100_000 }, grouped).least);
-    // Keys and values count as prunable, as their gates take them away.
+    // Keys and values count as prunable, because their gates take them away.
     const all = 3 * (8 * 2 * 8 * 64 + 160 * 3 * 64 + 2 * 2 * 8 * 64);
     const left = 0.5 * (3 * 2 * 8 * 64 + 120 * 3 * 64 + 3 * 2 * 0.25 * (1 - 0.5 ** 4) * 2 * 8 * 64);
     expect(sizesAt(grouped, 0.5, settings).prunableSparsity).toBeCloseTo(1 - left / all, 12);

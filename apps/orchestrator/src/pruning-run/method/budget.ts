@@ -1,6 +1,7 @@
-// Budgets: targets in parameters, bytes, multiply-adds or seconds of the exported model, in place of a sparsity. Each is a cost of the open
-// parts (model-cost.ts). The engine holds the share of the cost that is gone to the schedule, as it does with the prunable parameters. So
-// target_sparsity of a run with a budget is the share that has to go, and all that goes by sparsity goes by the cost.
+// Budgets are targets in parameters, bytes, multiply-adds or seconds of the exported model, in place of a sparsity. Each budget is a cost
+// of the open parts (model-cost.ts). The engine makes the share of the cost that is gone follow the schedule, as it otherwise does with the
+// share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and each rule
+// that reads the sparsity reads this share.
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
 import { NO_TABLE, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
@@ -34,9 +35,9 @@ const UNITS: Record<BudgetSetting, string> = {
   targetSpeedup: 'seconds',
 };
 
-/** As the range of target_sparsity: no run is asked for less. */
+/** The largest share of a cost that a run may be asked to remove. It equals the upper limit of target_sparsity. */
 const SPARSITY_MAX = 0.95;
-/** A share that a client worked out itself may differ in its last digits. */
+/** The tolerance for a share that a client computed itself, since its last digits may differ. */
 const SAME = 1e-6;
 
 const given = (amounts: Amounts): BudgetSetting[] => BUDGET_NAMES.filter((name) => (amounts[name] ?? 0) !== 0);
@@ -52,7 +53,7 @@ const conflict = (setting: string, other: string): FieldViolation => ({
   code: 'BUDGETS_CONFLICT',
 });
 
-/** Two budgets at once: they show before the model is known. */
+/** Reports requests with more than one budget. This check needs no model. */
 export function budgetViolations(settings: Amounts): FieldViolation[] {
   const [first, ...more] = given(settings);
   return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
@@ -60,7 +61,7 @@ export function budgetViolations(settings: Amounts): FieldViolation[] {
 
 type BudgetSettings = Pick<RunSettings, BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe' | 'gates'>;
 
-/** A target in seconds needs a table, and masks that learn. The table is there where the setting names one. */
+/** Reports a target in seconds without a table of speeds, with a recipe whose masks do not learn, or a table without this target. */
 export function speedViolations({
   targetSpeedup,
   speedTable,
@@ -98,8 +99,8 @@ function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelSh
 }
 
 /**
- * @param measured of a target in seconds: the table, by the digest of its file
- * @returns null where the settings ask for no budget, or where the parameters of the model are not those of parts that are known
+ * @param measured the table for a target in seconds, with the digest of its file; null for all other targets
+ * @returns null where the settings ask for no budget, or where the model has parameters in parts that this file does not know
  */
 export function budgetOf(settings: BudgetSettings, model: ModelShape, measured: ReadTable | null = null): Budget | null {
   const setting = budgetSettingOf(settings);
@@ -120,7 +121,7 @@ export interface ReadTable {
   table: SpeedTable;
 }
 
-/** In the budget's unit. */
+/** The amount that the settings ask for, in the budget's unit. */
 export function amountAsked({ setting, intact }: Pick<Budget, 'setting' | 'intact'>, amounts: Amounts): number {
   const amount = amounts[setting] ?? 0;
   if (setting === 'targetSpeedup') return intact / amount;
@@ -133,7 +134,7 @@ export const shareToGo = (budget: Budget, amounts: Amounts): number => Math.max(
 /** The share of the intact model's cost that no gate of heads or units takes away. */
 const fixedShare = ({ cost, intact }: Budget): number => costAt(costFrom(cost), WITHOUT_PARTS) / intact;
 
-/** @param targetSparsity where the request has one too: it has to say the same */
+/** @param targetSparsity the target that the request gives beside the budget; it has to equal the budget's share */
 export function amountViolations(budget: Budget, amounts: Amounts, targetSparsity?: number): FieldViolation[] {
   const { field } = aboutBudget(budget);
   const asked = amountAsked(budget, amounts);
@@ -160,7 +161,7 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
   return differs ? [conflict('target_sparsity', field)] : [];
 }
 
-/** A fork counts as its parent does: what its states hold says what sparsity is a share of. */
+/** Reports settings by which a fork would count otherwise than its parent. The states of both must mean the same cost by a sparsity. */
 export function budgetOfForkViolations(parent: Budget | undefined, overrides: Partial<RunSettings>): FieldViolation[] {
   const fixed = (field: string, why: string): FieldViolation => ({
     field: `settings.${field}`,
@@ -184,7 +185,7 @@ const gatesOf = ({ layers }: Pick<ModelIdentity, 'layers'>, { kvHeads }: Budget)
   kvHeads,
 });
 
-/** The share of the budget's cost that is gone where every gate is open with the same probability. */
+/** Returns a function from the probability with which every gate is open to the share of the budget's cost that is gone. */
 export function shareGoneAt(
   budget: Budget,
   model: Pick<ModelIdentity, 'layers'>,
@@ -194,7 +195,7 @@ export function shareGoneAt(
   return (open) => 1 - costAt(cost, gatesAt(gates, open, blocks)) / budget.intact;
 }
 
-/** Sizes of a model whose gates are all open with one probability, before there is a state. */
+/** Estimates the sizes of a model whose gates are all open with one probability. Plans use it before the run has a state. */
 export function sizesAt(
   model: ModelShape,
   open: number,

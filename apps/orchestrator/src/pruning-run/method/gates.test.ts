@@ -1,4 +1,4 @@
-// Which sets of gates a run may have, and what of them is recorded.
+// Tests which sets of gates a run may have, and what its events record of them.
 import { launched, stateAt, Story } from '../testing.js';
 import { blockGatesOf, gateViolations, groupViolations } from './gates.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';

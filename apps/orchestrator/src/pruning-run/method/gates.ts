@@ -1,8 +1,9 @@
-// The gates of a run: which kinds it has, and the probability of one to be open, as in the engine (core/method/hard_concrete.h).
+// The gates of a run: which kinds it has, and the probability that a gate is open. The formula equals that of the engine
+// (core/method/hard_concrete.h).
 import type { FieldViolation } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 
-/** Where the engine keeps log-alphas. */
+/** The range in which the engine keeps log-alphas. */
 export const LOG_ALPHA_MAX = Math.log(100);
 export const LOG_ALPHA_MIN = Math.log(0.01);
 export const OPEN_OFFSET = (2 / 3) * Math.log(11);
@@ -11,7 +12,7 @@ export const openProbability = (logAlpha: number): number => 1 / (1 + Math.exp(-
 
 const OF_EVERY_RUN = ['head', 'unit', 'hidden'];
 
-/** Gates of blocks: those of heads and units lie under them. */
+/** The kinds of block gates that a run has. A head or unit is open only where the gates of its blocks are open, too. */
 export interface BlockGates {
   kvGroup: boolean;
   attention: boolean;
@@ -26,7 +27,7 @@ export function blockGatesOf({ gates }: Pick<RunSettings, 'gates'>): BlockGates 
 
 const refused = (description: string): FieldViolation[] => [{ field: 'settings.gates', description, code: 'FIELD_OUT_OF_RANGE' }];
 
-/** Sets of gates that have no meaning, whatever the model is. */
+/** Reports sets of gates that make no sense for any model. */
 export function gateViolations({ gates, shapeTarget }: Pick<RunSettings, 'gates' | 'shapeTarget'>): FieldViolation[] {
   const lacking = OF_EVERY_RUN.filter((kind) => !gates.includes(kind));
   if (gates.length > 0 && lacking.length > 0)
@@ -41,7 +42,9 @@ export function gateViolations({ gates, shapeTarget }: Pick<RunSettings, 'gates'
   return [];
 }
 
-/** A gate of a group is a second gate of a head where each query head has a key/value head of its own. */
+/**
+ * Reports gates of key/value groups on a model where each query head has a key/value head of its own: there the head's gate does the same.
+ */
 export function groupViolations(
   { gates }: Pick<RunSettings, 'gates'>,
   { heads, kvHeads }: { heads: number; kvHeads: number },

@@ -1,17 +1,17 @@
-// The costs of the parts of a model: the one place that knows those in parameters, bytes and multiply-adds (docs/design/sparsity.md). Those
-// in seconds are measured (speed-table.ts).
+// The costs of the parts of a model. This is the one place that counts them in parameters, bytes and multiply-adds
+// (docs/design/sparsity.md). Costs in seconds are measured (speed-table.ts).
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { NO_BLOCK_GATES, type BlockGates } from './gates.js';
 
-/** The gates of a model whose layers are alike. */
+/** The gates of a model whose layers are all alike. */
 export interface Gates {
   layers: number;
-  heads: number; // of a layer, as the next two
+  heads: number; // in one layer, like kvHeads and units
   kvHeads: number;
   units: number;
 }
 
-/** As the engine describes a model. */
+/** The shape of a model, as the engine describes it. */
 export interface ModelShape extends Gates {
   hiddenSize: number;
   headDim: number;
@@ -21,7 +21,7 @@ export interface ModelShape extends Gates {
   weightBytes: number;
 }
 
-/** One part of each kind, and the rest. A key/value head is a part where a query head that reads it is open. */
+/** The cost of one part of each kind, and of the rest of the model. A key/value head counts where a query head that reads it is open. */
 export interface Parts {
   head: number;
   unit: number;
@@ -30,39 +30,39 @@ export interface Parts {
 }
 
 /**
- * Parts of one kind in a layer, counted by what they cost: a layer with `width` open parts costs as much as `parts` of them do in an intact
- * layer. Straight between the points and from nothing to the first; the last is that of the intact layer.
+ * How the cost of one kind of part grows in a layer: a layer with `width` open parts costs as much as `parts` parts of an intact layer.
+ * Between the points, and from zero to the first, the curve is a straight line. The last point is that of the intact layer.
  */
 export type Curve = readonly { width: number; parts: number }[];
 
 export interface Cost {
-  /** With all hidden units; in proportion to those that are open. */
+  /** The cost with all hidden units. It shrinks in proportion to the open hidden units. */
   wide: Parts;
-  /** However many hidden units are open. */
+  /** The cost that does not depend on the number of open hidden units. */
   alone: Parts;
-  /** Absent: every part costs the same, however many are open. */
+  /** Absent where every part costs the same, however many are open. */
   curves?: { head: Curve; unit: Curve; kv: Curve };
 }
 
 interface OpenGates {
-  layers: number; // which are alike
+  layers: number; // the number of layers, all alike
   heads: number;
   units: number;
   kv: number;
   hiddenShare: number;
 }
 
-/** An entry of the cache: f16, as engines keep it. */
+/** The bytes of one entry of the cache of keys and values, which engines keep in f16. */
 const CACHE_ENTRY_BYTES = 2;
-/** A norm in an export is stored in f32, as its narrower form would lose bits. */
+/** The bytes of a norm's parameter in an export. Norms are stored in f32, since a narrower type would lose bits. */
 const NORM_BYTES = 4;
 
 const NONE: Parts = { head: 0, unit: 0, kv: 0, rest: 0 };
 
-/** All heads and units are closed, and the hidden units stay. */
+/** The number of open gates where all heads and units are closed and all hidden units are open. */
 export const WITHOUT_PARTS: OpenGates = { layers: 1, heads: 0, units: 0, kv: 0, hiddenShare: 1 };
 
-/** Every gate is open with this probability. Heads and units lie under the gates of blocks. */
+/** The expected number of open gates where every gate is open with this probability. A head or unit also needs the gates of its blocks. */
 export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number, blocks: BlockGates = NO_BLOCK_GATES): OpenGates {
   const read = 1 - (1 - open) ** (heads / kvHeads);
   const attention = (blocks.kvGroup ? open : 1) * (blocks.attention ? open : 1);
@@ -97,7 +97,7 @@ export function costAt(cost: Cost, gates: OpenGates): number {
 }
 export const intactCost = (cost: Cost, gates: Gates): number => costAt(cost, gatesAt(gates, 1));
 
-/** In the engine's order. A curve is the number of its points, then width and parts of each. */
+/** The numbers of a cost in the order that the engine expects. A curve is the number of its points, then width and parts of each. */
 export function numbersOf({ wide, alone, curves }: Cost): number[] {
   const numbers = [wide, alone].flatMap(({ head, unit, kv, rest }) => [head, unit, kv, rest]);
   if (curves === undefined) return numbers;
@@ -105,7 +105,7 @@ export function numbersOf({ wide, alone, curves }: Cost): number[] {
   return [...numbers, ...kinds.flatMap((curve) => [curve.length, ...curve.flatMap(({ width, parts }) => [width, parts])])];
 }
 
-/** Behind the numbers of parts. */
+/** The index at which curves begin; the costs of parts come before. */
 const CURVES_BEGIN = 8;
 
 function curvesFrom(numbers: readonly number[]): NonNullable<Cost['curves']> {
@@ -127,23 +127,23 @@ export function costFrom(numbers: readonly number[]): Cost {
   return { wide: parts(0), alone: parts(4), ...(numbers.length > CURVES_BEGIN ? { curves: curvesFrom(numbers) } : {}) };
 }
 
-/** Vectors beside the norms of layers: biases of queries, keys and values, and norms of their heads. */
+/** The vectors that some models have beside the norms of layers: biases of queries, keys and values, and norms of heads. */
 interface Vectors {
   biases: boolean;
   headNorms: boolean;
 }
 
-/** Found by the number of parameters. null: that of a model with other parts than these. */
+/** Finds by the number of parameters which vectors a model has. Returns null for a model with parts that this file does not know. */
 export function vectorsOf(model: ModelShape): Vectors | null {
   const forms = [false, true].flatMap((biases) => [false, true].map((headNorms) => ({ biases, headNorms })));
   return forms.find((vectors) => intactCost(parameterCost(model, vectors), model) === model.parameterCount) ?? null;
 }
 
-/** @param norms what a parameter of a norm counts */
+/** @param norms how many parameters a parameter of a norm counts as */
 export function parameterCost(model: ModelShape, { biases, headNorms }: Vectors, norms = 1): Cost {
   const { hiddenSize, layers, headDim, vocabularySize, tiedEmbeddings } = model;
   const embeddings = vocabularySize * hiddenSize * (tiedEmbeddings ? 1 : 2);
-  const projections = 2 * headDim * hiddenSize; // of queries and outputs, as of keys and values
+  const projections = 2 * headDim * hiddenSize; // of queries and outputs; keys and values have as many
   return {
     wide: { head: projections, unit: 3 * hiddenSize, kv: projections, rest: embeddings + norms * (2 * layers + 1) * hiddenSize },
     alone: { head: biases ? headDim : 0, unit: 0, kv: biases ? 2 * headDim : 0, rest: headNorms ? 2 * headDim * layers : 0 },
@@ -151,7 +151,7 @@ export function parameterCost(model: ModelShape, { biases, headNorms }: Vectors,
 }
 
 /**
- * The cost that a target sparsity is a share of: without embeddings. Where queries share keys and values, these stay, unless gates of
+ * The cost that a target sparsity is a share of. It excludes embeddings. Where queries share keys and values, these stay, unless gates of
  * blocks take them away.
  */
 export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: ModelShape, blocks: BlockGates): Cost {
@@ -166,7 +166,7 @@ export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: Mo
 
 type BytesOf = Pick<RunSettings, 'budgetContext' | 'budgetBatch' | 'budgetDtype'>;
 
-/** Weights as they are exported, and the cache of keys and values for `budgetContext` positions of `budgetBatch` sequences. */
+/** The bytes of the exported weights, and of the cache of keys and values for `budgetBatch` sequences of `budgetContext` positions. */
 export function byteCost(model: ModelShape, vectors: Vectors, { budgetContext, budgetBatch, budgetDtype }: BytesOf): Cost {
   const stored = model.weightBytes / model.parameterCount;
   const each = budgetDtype === 'f32' ? 4 : budgetDtype === 'model' ? stored : 2;
@@ -176,7 +176,7 @@ export function byteCost(model: ModelShape, vectors: Vectors, { budgetContext, b
   return { wide: times(wide), alone: { ...times(alone), kv: alone.kv * each + cache } };
 }
 
-/** A token meets all weights but the embedding, and its queries meet the keys and values of `budgetContext` positions. */
+/** The multiply-adds of one token: all weights but the embedding, and the attention to `budgetContext` positions. */
 export function multiplyAddCost(model: ModelShape, { budgetContext }: Pick<BytesOf, 'budgetContext'>): Cost {
   const { wide } = parameterCost(model, { biases: false, headNorms: false });
   return {

@@ -1,28 +1,28 @@
-// The shapes that a run's masks are held to, by the engine that its result is for.
+// The shapes that a run's masks have to take, so that the program which the result is for can use them.
 import type { ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 
 export interface Shape {
-  /** Open units of a layer, and open hidden units, are a multiple of it. */
+  /** The open units of a layer and the open hidden units are a multiple of this number. */
   multipleOf: number;
-  /** All layers are alike. */
+  /** Whether all layers have the same shape. */
   uniform: boolean;
-  /** A layer has all its heads or none. */
+  /** Whether a layer keeps either all its heads or none. */
   wholeAttention: boolean;
-  /** Without shapes: the number of open parameters is the one that the probabilities give, to half a unit. */
+  /** Whether the number of open parameters is the one that the probabilities give, to half a unit. Only masks without shapes have this. */
   exactSize: boolean;
 }
 
-/** A block of GGUF's quantized types. */
+/** The number of values in a block of GGUF's quantized types. */
 const QUANTIZED_BLOCK = 32;
-/** Widths that the matrix units of cards like. */
+/** A multiple of this width suits the matrix units of cards. */
 const EVEN_WIDTH = 64;
-/** In a narrower model steps of EVEN_WIDTH would be too coarse to meet a target. */
+/** From this hidden size on, widths are multiples of EVEN_WIDTH. In a narrower model these steps would be too coarse to meet a target. */
 const WIDE_MODEL = 1024;
 
 const NO_WIDTHS = { multipleOf: 1, uniform: false, wholeAttention: false };
 export const FREE: Shape = { ...NO_WIDTHS, exactSize: false };
 
-/** undefined: the shapes that the masks learn, each group of masks rounded by itself. */
+/** Returns undefined where masks keep the shapes that they learn, and each group of masks is rounded by itself. */
 export function shapeOf(
   { shapeTarget: target, maskRounding }: Pick<RunSettings, 'shapeTarget' | 'maskRounding'>,
   { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>,

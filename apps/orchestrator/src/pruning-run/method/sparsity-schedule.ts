@@ -4,7 +4,7 @@ import type { RunSettings } from '../record/pruning-run.events.js';
 
 type Schedule = Pick<RunSettings, 'targetSparsity' | 'warmupSteps' | 'schedule'>;
 
-/** The scheduled sparsity of step `step` (from 0): from 0 to the target over the warm-up, then the target. */
+/** The scheduled sparsity of step `step`, counted from 0. It rises from 0 to the target over the warm-up, then stays at the target. */
 export function scheduledSparsity({ targetSparsity, warmupSteps, schedule }: Schedule, step: number): number {
   if (step >= warmupSteps) return targetSparsity;
   const share = step / warmupSteps;
@@ -21,14 +21,16 @@ type RateSettings = Pick<
   'loraLearningRate' | 'totalSteps' | 'recoverSteps' | 'recoverLearningRate' | 'recoverWarmupSteps' | 'recoverSchedule'
 >;
 
-/** LoRA's learning rate at step `step`. While pruning: linear from its full value at step 0 to 0 after the last step. */
+/**
+ * LoRA's learning rate at step `step`. While pruning it falls in a straight line from its full value at step 0 to 0 after the last step.
+ */
 export function loraLearningRate(settings: RateSettings, step: number): number {
   const { kind, firstStep } = phaseAt(settings, step);
   if (kind === 'recover') return recoveryLearningRate(settings, step - firstStep);
   return (settings.loraLearningRate * (settings.totalSteps - step)) / settings.totalSteps;
 }
 
-/** The rate rises to its full value over the warm-up, then falls to 0 after the last step. */
+/** The rate of recovery rises to its full value over the warm-up, then falls to 0 after the last step. */
 function recoveryLearningRate(
   { recoverLearningRate, recoverSteps, recoverWarmupSteps, recoverSchedule }: RateSettings,
   index: number,
@@ -38,7 +40,7 @@ function recoveryLearningRate(
   return recoverLearningRate * (recoverSchedule === 'linear' ? 1 - done : (1 + Math.cos(Math.PI * done)) / 2);
 }
 
-/** The targets of the steps [firstStep, endStep), one value a step. */
+/** The targets of the steps from `firstStep` to before `endStep`, one value for each step. */
 export function stepTargets(
   settings: Parameters<typeof loraLearningRate>[0] & Schedule,
   firstStep: number,

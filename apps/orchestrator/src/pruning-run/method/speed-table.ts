@@ -1,7 +1,7 @@
 // Tables of measured seconds by width (docs/speed-tables.md), and the cost of a model that follows from one.
 import type { Cost, Curve, Parts } from './model-cost.js';
 
-/** A measured time; without a width where it has none. `hidden` is absent: all hidden units. */
+/** A measured time. `width` is absent for parts that have no width, and `hidden` where all hidden units were open. */
 export interface Time {
   width?: number;
   hidden?: number | undefined;
@@ -16,7 +16,7 @@ export interface SpeedTable {
   batch: number;
   context: number;
   phase: 'prefill' | 'decode';
-  /** The whole pass of the intact model, measured at once. */
+  /** The measured time of one whole pass of the intact model. */
   pass?: { seconds: number; spread: number } | undefined;
   model: {
     layers: number;
@@ -27,7 +27,7 @@ export interface SpeedTable {
     hidden_size: number;
     vocabulary_size: number;
   };
-  /** Each of one layer. */
+  /** The times of one layer, down to `layer`. `fixed` is the time of all that is outside the layers. */
   by_heads: { q: TimeByWidth[]; attention: TimeByWidth[]; o: TimeByWidth[] };
   by_kv_heads: { kv: TimeByWidth[] };
   by_units: { gate_up: TimeByWidth[]; down: TimeByWidth[] };
@@ -38,7 +38,7 @@ export interface SpeedTable {
 export const atHidden = <T extends Time>(times: readonly T[], { model }: SpeedTable): T[] =>
   times.filter((time) => (time.hidden ?? model.hidden_size) === model.hidden_size);
 
-/** Seconds at a width, straight between those that were measured and from nothing at no width. */
+/** The seconds at a width, on straight lines between the measured points and from zero seconds at width 0. */
 function secondsAt(times: readonly Time[], width: number): number {
   const points = [{ width: 0, seconds: 0 }, ...times];
   const after = Math.max(
@@ -50,8 +50,8 @@ function secondsAt(times: readonly Time[], width: number): number {
 }
 
 /**
- * Times that never fall as the width rises: neighbours that do are replaced by their mean, and times that are equal by one point, so that
- * every gate that closes saves something.
+ * Returns times that rise with the width. Neighbours that fall are replaced by their mean, and equal times by one point, so that every gate
+ * that closes saves something.
  */
 function rising(points: { width: number; seconds: number }[]): { width: number; seconds: number }[] {
   const blocks: { width: number; seconds: number; count: number; last: number }[] = [];
@@ -68,7 +68,10 @@ function rising(points: { width: number; seconds: number }[]): { width: number; 
   return blocks.map((block, index) => ({ width: index === blocks.length - 1 ? block.last : block.width, seconds: block.seconds }));
 }
 
-/** The share of a time that follows the hidden units, by its times with fewer of them at the full width. */
+/**
+ * The share of a time that shrinks with the hidden units, by the times that were measured with fewer of them at the full width. `otherwise`
+ * is the share where no such time was measured.
+ */
 function wideShare(times: readonly Time[], table: SpeedTable, otherwise: number): number {
   const { hidden_size: all } = table.model;
   const [full] = atHidden(times, table).sort((left, right) => (right.width ?? 0) - (left.width ?? 0));
@@ -78,7 +81,7 @@ function wideShare(times: readonly Time[], table: SpeedTable, otherwise: number)
   return Math.min(1, Math.max(0, shares.reduce((sum, share) => sum + share, 0) / shares.length));
 }
 
-/** A kind of part is never free, so that all shares are defined. */
+/** The smallest share of a pass that a kind of part costs. It is above 0, so that no division by a cost fails. */
 const LEAST_SHARE = 1e-6;
 
 interface Kind {
@@ -87,7 +90,7 @@ interface Kind {
   curve: Curve;
 }
 
-/** Some parts that grow with one width. */
+/** The cost of parts that grow with one width, such as all products of a layer's heads. */
 function kindOf(parts: { times: readonly Time[]; wideOtherwise: number }[], rest: readonly Time[], full: number, table: SpeedTable): Kind {
   const measured = parts.map(({ times }) => atHidden(times, table).sort((left, right) => left.width! - right.width!));
   const widths = [...new Set(measured.flat().map(({ width }) => width!))].sort((left, right) => left - right);
@@ -109,7 +112,7 @@ function kindOf(parts: { times: readonly Time[]; wideOtherwise: number }[], rest
   };
 }
 
-/** The time of the intact model, by its parts. */
+/** The seconds of one pass of the intact model, as the sum over its parts. */
 export function passSeconds(table: SpeedTable): number {
   const { model, by_heads: byHeads, by_kv_heads: byKv, by_units: byUnits, layer, fixed } = table;
   const full = (times: readonly Time[]): number =>

@@ -29,10 +29,11 @@ describe('teachers before the target', () => {
 });
 
 describe('teachers after the target', () => {
-  // 49 snapshots, 1000 steps remaining at step 400: interval = 1000 div 50 = 20.
+  // 49 snapshots and 1000 steps after the target at step 400: an interval is 1000 div 50 = 20 steps.
   const input: PolicyInput = { settings, teachers: snapshots(49), targetReachedStep: 400 };
   it('go from weak to strong to intact', () => {
-    // remaining 1000: phase 50 - 10 = 40 -> the 41st snapshot; remaining 200: phase 0 -> the first; below: intact
+    // With 1000 steps left, the phase is 50 - 10 = 40, the 41st snapshot. With 200 left it is 0, the first snapshot. With fewer, the intact
+    // model instructs.
     expect(markAt(input, 400)).toBe(41);
     expect(markAt(input, 401)).toBe(40);
     expect(markAt(input, 1200)).toBe(1);
@@ -40,7 +41,7 @@ describe('teachers after the target', () => {
     expect(markAt(input, 1399)).toBe('intact');
   });
   it('never start above the last snapshot', () => {
-    expect(markAt({ settings, teachers: snapshots(3), targetReachedStep: 0 }, 0)).toBe('intact'); // 4 - 10 < 0
+    expect(markAt({ settings, teachers: snapshots(3), targetReachedStep: 0 }, 0)).toBe('intact'); // the phase would be 4 - 10, below 0
     expect(markAt({ settings: { ...settings, teacherGapMarks: 1 }, teachers: snapshots(3), targetReachedStep: 0 }, 0)).toBe(3);
   });
   it('work without snapshots and with more snapshots than steps', () => {

@@ -1,16 +1,16 @@
-// Which teacher instructs which step, and when snapshots are taken; pure.
+// Which teacher instructs which step, and when snapshots are taken. All functions are pure.
 //
-// A snapshot is taken at every multiple of the snapshot interval that the expected sparsity first reaches below the target.
-// The state that pruning ends with is a snapshot too, where another phase goes on from it.
-// Before the target is reached the teacher is the snapshot ten back: a fixed gap in capacity. After it, the snapshots
-// instruct in phases from the weakest pruned last, so teachers go from weak to strong, ending with the intact model.
+// A run takes a snapshot when the expected sparsity first reaches a multiple of the snapshot interval below the target. Where another phase
+// follows pruning, the state at the end of pruning is a snapshot, too. Until the target is reached, the teacher is the snapshot
+// `teacherGapMarks` marks back, so that teacher and student differ by a fixed gap. After the target, the snapshots instruct in turn: from
+// the most pruned one, a weak teacher, to the least pruned one, and at last the intact model.
 import { counted } from '#protocol';
 import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf, prunesAtOnce } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
 
 interface Mark {
-  mark: number; // 1, 2, ... in the order they were taken
-  threshold: number; // expected sparsity that it stands for
+  mark: number; // 1, 2, ... in the order in which snapshots are taken
+  threshold: number; // the expected sparsity that the mark stands for
 }
 export interface TeacherSnapshot extends Mark {
   state: Pick<StateFact, 'step' | 'stateDigest' | 'expectedSparsity'>;
@@ -20,9 +20,9 @@ type PolicySettings = Pick<RunSettings, 'targetSparsity' | 'snapshotInterval' | 
 
 export interface PolicyInput {
   settings: PolicySettings;
-  /** On the current branch, weakest pruned first. */
+  /** The snapshots on the current branch, least pruned first. */
   teachers: readonly TeacherSnapshot[];
-  /** Steps done when the expected sparsity first reached the target. */
+  /** The number of steps done when the expected sparsity first reached the target, or null before that. */
   targetReachedStep: number | null;
 }
 
@@ -90,14 +90,14 @@ function phaseInterval(totalSteps: number, reachedStep: number, teacherCount: nu
   return Math.max(1, Math.floor((totalSteps - reachedStep) / (teacherCount + 1)));
 }
 
-/** The first step count after `step` from which another teacher instructs while no snapshot is added; null: none. */
+/** The first number of done steps after `step` at which another teacher instructs, if no snapshot is added; null if none does. */
 export function nextTeacherChange(input: PolicyInput, step: number): number | null {
   const { recipe, totalSteps } = input.settings;
   if (recipe !== 'nuteprune' || input.targetReachedStep === null || phaseAt(input.settings, step).kind !== 'prune') return null;
   const current = teacherAt(input, step).teacher;
-  if (current.kind === 'intact') return null; // the phases only ever go down
+  if (current.kind === 'intact') return null; // the intact model is the last of the teachers
   const interval = phaseInterval(totalSteps, input.targetReachedStep, input.teachers.length);
-  // The phase is constant while floor(remaining / interval) is, or is cut to the last snapshot.
+  // The teacher stays the same while floor(remaining / interval) does, or while that number is above the last snapshot's.
   for (let remaining = Math.floor((totalSteps - step) / interval) * interval - 1; remaining > 0; remaining -= interval) {
     const candidate = totalSteps - remaining;
     if (!sameTeacher(teacherAt(input, candidate).teacher, current)) return candidate;
@@ -105,7 +105,9 @@ export function nextTeacherChange(input: PolicyInput, step: number): number | nu
   return null;
 }
 
-/** Who instructs steps [firstStep, endStep) while no snapshot is added: each from its first step until the next one's. */
+/**
+ * The teachers of the steps from `firstStep` to before `endStep`, if no snapshot is added. Each instructs until the next one's first step.
+ */
 export function stretchesOf(input: PolicyInput, firstStep: number, endStep: number): (Assignment & { firstStep: number })[] {
   const stretches: (Assignment & { firstStep: number })[] = [];
   for (let step: number | null = firstStep; step !== null && step < endStep; step = nextTeacherChange(input, step)) {
@@ -114,7 +116,7 @@ export function stretchesOf(input: PolicyInput, firstStep: number, endStep: numb
   return stretches;
 }
 
-/** The next snapshot to take, or null when the target comes first or is reached. */
+/** The next mark to take a snapshot at, or null where the target comes before it or is reached. */
 export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput): Mark | null {
   if (targetReachedStep !== null || prunesAtOnce(settings.recipe)) return null;
   const last = teachers[teachers.length - 1];
@@ -122,13 +124,13 @@ export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput)
   return threshold < settings.targetSparsity ? { mark: (last?.mark ?? 0) + 1, threshold } : null;
 }
 
-/** How many snapshots a run takes: on its way to the target, and at the end of pruning where another phase follows. */
+/** The number of snapshots that a run takes on its way to the target, and at the end of pruning where another phase follows. */
 export function teachersTaken(settings: PolicySettings): number {
   const atMarks = marksReached({ settings, teachers: [], targetReachedStep: null }, settings.targetSparsity).length;
   return atMarks + (phasesOf(settings).length > 1 ? 1 : 0);
 }
 
-/** The snapshots that a state of pruning is due: at its marks, or as the one that the next phase begins with. */
+/** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */
 export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pick<StateFact, 'step' | 'expectedSparsity'>): Mark[] {
   const marks = marksReached(input, expectedSparsity);
   const { settings, teachers } = input;
@@ -136,7 +138,7 @@ export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pic
   return marks.length === 0 && isLast ? [{ mark: (teachers.at(-1)?.mark ?? 0) + 1, threshold: expectedSparsity }] : marks;
 }
 
-/** Every snapshot that a state of this expected sparsity is due: one step may cross several. */
+/** The marks that a state of this expected sparsity reaches. One step may reach several. */
 export function marksReached(input: PolicyInput, expectedSparsity: number): Mark[] {
   const reached: Mark[] = [];
   const teachers = [...input.teachers];
@@ -147,7 +149,7 @@ export function marksReached(input: PolicyInput, expectedSparsity: number): Mark
   return reached;
 }
 
-/** Multiples are rounded to 9 decimals, so that 3 * 0.01 is 0.03 and a run's marks print as they are meant. */
+/** Rounds multiples to 9 decimals, so that 3 * 0.01 is 0.03 and marks print as a reader expects. */
 function thresholdAfter(threshold: number, interval: number): number {
   const multiple = Math.floor(threshold / interval + 1e-6) + 1;
   return Math.round(multiple * interval * 1e9) / 1e9;

@@ -1,4 +1,4 @@
-// Time and memory on a card, worked out by hand.
+// Compares estimates of time and memory on a card with values worked out by hand.
 import { resolveSettings } from '../method/run-settings.js';
 import { memoryOnCard, PEAK_SHARE, secondsOnCard } from './card-estimate.js';
 import { cardNamed } from './cards.js';
@@ -29,11 +29,11 @@ test('three passes of two FLOPs a weight and token, at a share of the peak', () 
   const expected = (1_000 * 16 * 512 * perToken) / (989e12 * PEAK_SHARE);
   expect(secondsOnCard(identity, settings, h100) / expected).toBeCloseTo(1, 9);
   const with_ = (change: object): number => secondsOnCard(identity, { ...settings, ...change }, h100) / expected;
-  expect(with_({ checkpointActivations: true })).toBeCloseTo(4 / 3, 9); // forward once more
-  expect(with_({ recipe: 'lm' })).toBeCloseTo(2 / 3, 9); // without a teacher
+  expect(with_({ checkpointActivations: true })).toBeCloseTo(4 / 3, 9); // one more forward pass
+  expect(with_({ recipe: 'lm' })).toBeCloseTo(2 / 3, 9); // no pass of a teacher
   expect(with_({ microShards: 16 })).toBeCloseTo(1, 9);
   expect(with_({ recoverSteps: 500, recoverLmLossWeight: 1 })).toBeCloseTo(1 + 0.5 * (2 / 3), 9);
-  expect(with_({ recipe: 'wanda', totalSteps: 1 })).toBe(0); // trains nothing
+  expect(with_({ recipe: 'wanda', totalSteps: 1 })).toBe(0); // a baseline trains nothing
 });
 
 test('streamed weights come over the bus once a pass and shard', () => {
@@ -48,8 +48,8 @@ test('memory: what is on the card, what stays on the machine, and more than the 
     loraBytes: GiB,
     optimizerBytes: 2n * GiB,
     activationsBytes: 5n * GiB,
-    teachersBytes: 9n * GiB, // kept in memory where the device is the machine
-    scratchBytes: 7n * GiB, // with two states of three GiB on their way to disk
+    teachersBytes: 9n * GiB, // on a processor, teachers are kept in the machine's memory
+    scratchBytes: 7n * GiB, // including two states of three GiB on their way to disk
     totalBytes: 37n * GiB,
     availableBytes: 60n * GiB,
     processBytes: 100n,
@@ -66,12 +66,12 @@ test('memory: what is on the card, what stays on the machine, and more than the 
   expect(planned.hostBytes).toBe(100n + 9n * GiB + 6n * GiB);
   const parts = planned.weightsBytes + planned.loraBytes + planned.optimizerBytes + planned.activationsBytes + planned.teachersBytes;
   expect(planned.totalBytes).toBe(parts + planned.scratchBytes);
-  expect(planned.scratchBytes).toBeGreaterThan(2n * GiB); // one of the engine's own, one of LoRA
+  expect(planned.scratchBytes).toBeGreaterThan(2n * GiB); // one GiB for the engine, one for LoRA
   expect(planned.scratchBytes).toBeLessThan(4n * GiB);
   const streamed = memoryOnCard(memory, model, { ...shape, streamWeights: true }, h100);
   expect(streamed.hostBytes - planned.hostBytes).toBe(planned.weightsBytes - streamed.weightsBytes);
   expect(streamed.totalBytes).toBeLessThan(planned.totalBytes - 11n * GiB);
-  // An engine with a card of its own plans itself: only the room is another.
+  // An engine that has a card plans for it by itself, so only the available memory differs.
   const own = { ...memory, hostBytes: 1n, hostAvailableBytes: 2n };
   expect(memoryOnCard(own, model, shape, h100)).toEqual({ ...own, availableBytes: 80_000_000_000n - GiB });
 });

@@ -1,17 +1,18 @@
-// Memory and time that a run would take on a card that is not here; pure, and an estimate: what it rests on is in docs/plan.md.
-// The memory is an engine's plan of the same settings, with what a card has of its own; the time follows from the card's published peaks.
+// Estimates the memory and time that a run would take on a card that this machine lacks. docs/plan.md says what the estimate rests on. The
+// memory is that of an engine's plan for the same settings, with the parts that only a card has. The time follows from the card's published
+// peaks. All functions are pure.
 import type { engineV1 } from '#protocol';
 import type { ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { lossesAt, phasesOf, prunesAtOnce } from '../method/phases.js';
 import type { Card } from './cards.js';
 
-/** The assumed share of a published peak that products of large matrices reach, with all the work between them. */
+/** The share of a published peak that products of large matrices are assumed to reach, with all the work between them. */
 export const PEAK_SHARE = 0.4;
-/** The driver's own memory on a card. */
+/** The memory that the driver of a card takes. */
 const CONTEXT_BYTES = 2 ** 30;
-/** Workspaces of the libraries for products. */
+/** The memory that the libraries for products take as workspaces. */
 const WORKSPACE_BYTES = 2 ** 26;
-/** FLOPs of a weight and token: a multiplication and an addition. */
+/** The FLOPs for a weight and a token: a multiplication and an addition. */
 const FLOPS = 2;
 const VALUE_BYTES = { bf16: 2, f32: 4 };
 
@@ -19,14 +20,14 @@ type Model = Pick<ModelIdentity, 'hiddenSize' | 'vocabularySize' | 'layers' | 'p
 type Shape = Pick<RunSettings, 'batchSize' | 'microShards' | 'sequenceLength' | 'computeDtype' | 'streamWeights' | 'checkpointActivations'>;
 type Memory = Omit<engineV1.PlanMemoryResponse, 'change' | 'numericsFingerprint'>;
 
-/** The plan of memory for the card. @param memory the plan of an engine that computes on a processor, or on another card */
+/** Turns a plan of memory into one for the card. @param memory the plan of an engine that computes on a processor, or on another card */
 export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings: Shape, card: Card): M {
   const availableBytes = BigInt(card.memoryBytes - CONTEXT_BYTES);
   if (memory.hostBytes > 0n) return { ...memory, availableBytes };
-  const states = 2n * (memory.loraBytes + memory.optimizerBytes); // on their way to disk: in the machine's memory
+  const states = 2n * (memory.loraBytes + memory.optimizerBytes); // states on their way to disk, which wait in the machine's memory
   const onCard = {
     weightsBytes: settings.streamWeights ? memory.weightsBytes - heldBack(model) : memory.weightsBytes,
-    teachersBytes: 2n * memory.loraBytes, // the one in use, and the next
+    teachersBytes: 2n * memory.loraBytes, // the teacher in use and the next one
     scratchBytes: max(memory.scratchBytes - states, 0n) + memory.loraBytes + BigInt(productScratch(model, settings)),
   };
   const { loraBytes, optimizerBytes, activationsBytes } = memory;
@@ -42,13 +43,13 @@ export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings
   };
 }
 
-/** Weights of the layers that are not on the card while they are streamed: all but two. */
+/** The bytes of the layers' weights that are not on the card while weights are streamed: those of all layers but two. */
 function heldBack({ prunableParameterCount, parameterCount, weightBytes, layers }: Model): bigint {
   const all = weightBytes * (prunableParameterCount / parameterCount);
   return BigInt(Math.floor(all * Math.max(0, 1 - 2 / layers.length)));
 }
 
-/** Packed factors and sums of the widest products. */
+/** The bytes of packed factors and sums of the widest products. */
 function productScratch({ hiddenSize, vocabularySize, layers }: Model, settings: Shape): number {
   const units = Math.max(...layers.map((layer) => layer.units));
   const rows = rowsOf(settings);
@@ -57,24 +58,25 @@ function productScratch({ hiddenSize, vocabularySize, layers }: Model, settings:
   return widest * hiddenSize * bytes + rows * Math.max(hiddenSize, units) * 4 + rows * hiddenSize * bytes + WORKSPACE_BYTES;
 }
 
-/** Tokens that are computed at once. */
+/** The number of tokens that are computed at once. */
 const rowsOf = ({ batchSize, microShards, sequenceLength }: Shape): number => (batchSize / microShards) * sequenceLength;
 
-/** Seconds of training, at PEAK_SHARE of the card's peak, or as fast as its bus brings the weights. */
+/** The seconds of training, at PEAK_SHARE of the card's peak or as fast as the bus brings the weights, whichever is slower. */
 export function secondsOnCard(model: Model, settings: RunSettings, card: Card): number {
   return phasesOf(settings).reduce((sum, { kind, firstStep, endStep }) => {
-    if (kind === 'prune' && prunesAtOnce(settings.recipe)) return sum; // reads some text once
+    if (kind === 'prune' && prunesAtOnce(settings.recipe)) return sum; // a baseline only reads some text once
     return sum + (endStep - firstStep) * stepSeconds(model, settings, lossesAt(settings, firstStep), card);
   }, 0);
 }
 
 function stepSeconds(model: Model, settings: RunSettings, losses: { layerWeight: number; klWeight: number }, card: Card): number {
   const teacher = losses.layerWeight > 0 || losses.klWeight > 0 ? 1 : 0;
-  // The student forward and backward to its inputs, as its weights are frozen; checkpointed, forward once more.
+  // The student's forward pass and its backward pass, which skips the gradients of the frozen weights. With checkpoints there is one more
+  // forward pass.
   const passes = 2 + teacher + (settings.checkpointActivations ? 1 : 0);
   const { batchSize, microShards, sequenceLength, computeDtype } = settings;
   const weights = model.prunableParameterCount + model.hiddenSize * model.vocabularySize;
-  // A token attends to half the sequence on average, with two products over the width of the heads.
+  // On average a token attends to half the sequence, with two products over the width of the heads.
   const attention = model.layers.length * model.hiddenSize * sequenceLength;
   const products = (passes * FLOPS * (weights + attention) * batchSize * sequenceLength) / (card.flops[computeDtype] * PEAK_SHARE);
   if (!settings.streamWeights) return products;

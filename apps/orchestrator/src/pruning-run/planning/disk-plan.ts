@@ -1,14 +1,14 @@
-// How much of the disk a run's snapshots will take, before it is launched.
+// Plans how much of the disk a run's states will take, before the run is launched.
 import { byteWords } from '#comparison';
 import { counted, type engineV1, type v1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 import { teachersTaken } from '../method/teacher-policy.js';
 
-/** The last state and the one before it. */
+/** The run keeps its last state and the one before it. */
 const STATES_BESIDES_TEACHERS = 2;
 
-/** @param availableBytes on the disk of the artifacts; undefined: not known */
+/** @param availableBytes the free bytes on the disk of the artifacts, or undefined where they are not known */
 export function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryResponse, availableBytes: bigint | undefined): v1.DiskPlan {
   const { stateBytes, ownStateBytes } = memory;
   const teachers = teachersTaken(settings);

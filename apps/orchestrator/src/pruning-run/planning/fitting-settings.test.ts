@@ -2,7 +2,7 @@ import type { RunSettings } from '../record/pruning-run.events.js';
 import { resolveSettings } from '../method/run-settings.js';
 import { fittingSettings } from './fitting-settings.js';
 
-// An engine whose memory is told by its parts, worked out by hand.
+// An engine with memory needs that can be worked out by hand.
 const WEIGHTS = 100;
 const settings = resolveSettings({ preset: 'short', batchSize: 12, sequenceLength: 256, microShards: 1 });
 
@@ -26,15 +26,15 @@ async function found(available: number, { hasCard = false, from = settings } = {
   const fitted = await fittingSettings(from, hasCard, plan);
   expect(asked).toBeLessThan(40);
   if (fitted === null) return null;
-  expect(needed(fitted.settings)).toBeLessThanOrEqual(available); // it fits
-  expect(fitted.settings.batchSize).toBe(from.batchSize); // the method is as it was
+  expect(needed(fitted.settings)).toBeLessThanOrEqual(available); // the settings fit
+  expect(fitted.settings.batchSize).toBe(from.batchSize); // the method does not change
   const names = ['microShards', 'checkpointActivations', 'streamWeights', 'sequenceLength'] as const;
   return Object.fromEntries(names.filter((name) => fitted.settings[name] !== from[name]).map((name) => [name, fitted.settings[name]]));
 }
 
 test.each<[number, Partial<RunSettings>]>([
-  [220, { checkpointActivations: true }], // changes no result, so it comes first
-  [219, { microShards: 6 }], // two sequences at a time: three would take too much
+  [220, { checkpointActivations: true }], // checkpoints change no result, so they come first
+  [219, { microShards: 6 }], // two sequences at a time fit, three do not
   [140, { microShards: 12 }],
   [139, { microShards: 4, checkpointActivations: true }],
   [110, { microShards: 12, checkpointActivations: true }],

@@ -1,5 +1,5 @@
-// Searches settings under which a run fits, through plans of memory that an engine makes. First come settings that change no result, then
-// those that only round otherwise, then those that change the method: a smaller batch, at last shorter sequences.
+// Searches settings under which a run fits into memory, by plans that an engine makes. It first tries settings that change no result, then
+// settings that only change rounding, then those that change the method: a smaller batch, and at last shorter sequences.
 import type { RunSettings } from '../record/pruning-run.events.js';
 
 type Fitted = Pick<RunSettings, 'batchSize' | 'sequenceLength' | 'microShards' | 'checkpointActivations' | 'streamWeights'>;
@@ -18,8 +18,8 @@ export const fits = ({ totalBytes, availableBytes, hostBytes, hostAvailableBytes
 const SEQUENCE_STEP = 64;
 
 /**
- * @param hasCard weights can be streamed to it
- * @param plan the memory that the settings would take; less for smaller values, and for more shards
+ * @param hasCard whether the engine has a card that weights can be streamed to
+ * @param plan returns the memory that settings would take. Smaller values and more shards must take less.
  */
 export async function fittingSettings<P extends Plan>(
   settings: RunSettings,
@@ -31,7 +31,7 @@ export async function fittingSettings<P extends Plan>(
     const planned = await plan(with_);
     return fits(planned) ? { settings: with_, plan: planned } : null;
   };
-  // Streaming costs the most time by far, so it comes last.
+  // Streaming costs by far the most time, so it comes last.
   const ways = distinct(
     (hasCard ? [false, true] : [settings.streamWeights]).flatMap((stream) =>
       [false, true].map((checkpoint) => ({
@@ -60,7 +60,7 @@ export async function fittingSettings<P extends Plan>(
   return smallest(lengths, (sequenceLength) => tried({ ...least, microShards: batchSize, sequenceLength }));
 }
 
-/** The first of these that fits, where each takes less memory than the one before it. */
+/** Finds the first candidate that fits by halving. Each candidate must take less memory than the one before it. */
 async function smallest<C, F>(candidates: readonly C[], tried: (candidate: C) => Promise<F | null>): Promise<F | null> {
   let best: F | null = null;
   for (let [low, high] = [0, candidates.length]; low < high;) {

@@ -1,4 +1,4 @@
-// Warnings about settings that are allowed but have no use by the plan of memory.
+// Warnings about settings that are allowed but useless, as the plan of memory shows.
 import type { engineV1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
@@ -16,7 +16,7 @@ function streamWarnings({ streamWeights }: Settings, { hostBytes }: Planned): Se
   return [{ code: 'NOTHING_TO_STREAM', field: 'settings.stream_weights', message }];
 }
 
-/** An engine of an earlier release tells of no devices. */
+/** Warns where devices of the engine would be idle. An engine of an earlier release reports no devices, and gets no warning. */
 function deviceWarnings({ microShards, gradientSum, recoverWeights }: Settings, { devices, devicesThere }: Planned): SettingsWarning[] {
   const idle = (name: string, message: string): SettingsWarning[] => [{ code: 'DEVICES_IDLE', field: `settings.${name}`, message }];
   if (devices < devicesThere) {

@@ -1,8 +1,8 @@
-// Size and speed of what a run comes to, worked out by hand.
+// Compares the size and speed of a run's result with values worked out by hand.
 import { shapeOf } from '../method/shape-target.js';
 import { decodeSized, encodeSized, estimatedSize, resultSize } from './result-size.js';
 
-// Two matrices of embeddings, 100 x 10 each, and projections of 8,000 parameters.
+// A model with two matrices of embeddings, 100 x 10 each, and projections of 8,000 parameters.
 const model = { parameterCount: 10_000, prunableParameterCount: 8_000, weightBytes: 20_000, hiddenSize: 10, vocabularySize: 100 };
 
 test('before there is a state: half of the projections, and of the embeddings the open hidden units', () => {

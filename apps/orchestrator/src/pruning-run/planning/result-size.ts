@@ -1,12 +1,12 @@
-// The size of the pruned model of a run, before or after its training; pure. One definition holds everywhere: the size of the export in the
-// format hf-remote. The engine counts it for each recorded state. Before a run, and for states of earlier releases, it is estimated.
+// The size of a run's pruned model, before or after its training. Everywhere it means the size of the export in the format hf-remote. The
+// engine counts it for each recorded state. Before a run, and for states of earlier releases, it is estimated. All functions are pure.
 import { aboutBudget } from '../method/budget.js';
 import type { Budget, ModelIdentity, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 
 export interface ResultSize {
   parameterCount: number;
-  /** Multiplications of a token with weights, as a share of the dense model's. */
+  /** The multiplications of a token with weights, as a share of the dense model's. */
   multiplicationShare: number;
   bytes: number;
   estimated: boolean;
@@ -14,13 +14,13 @@ export interface ResultSize {
 
 type Model = Pick<ModelIdentity, 'parameterCount' | 'prunableParameterCount' | 'weightBytes' | 'hiddenSize' | 'vocabularySize'>;
 
-/** The part of a state that tells its size. */
+/** The part of a state from which its size follows. */
 export type SizedState = Pick<StateFact, 'hardSparsity' | 'hiddenOpen' | 'size'>;
 
-/** Above this share of the multiplications users notice no gain. */
+/** Above this share of the dense model's multiplications, users notice no gain in speed. */
 const HARDLY_FEWER = 0.95;
 
-/** A token is multiplied by all projections and by the head. */
+/** The multiplications of a token in the dense model: with all projections and with the head. */
 const denseMultiplications = (model: Model): number => model.prunableParameterCount + model.hiddenSize * model.vocabularySize;
 
 export function resultSize(model: Model, { hardSparsity, hiddenOpen, size }: SizedState): ResultSize {
@@ -30,8 +30,9 @@ export function resultSize(model: Model, { hardSparsity, hiddenOpen, size }: Siz
 }
 
 /**
- * @param sparsity share of the parameters of all projections that is gone
- * @param hiddenShare of hidden units that are open: embeddings and the head have a column each. Before a run it is not known: 1 is most.
+ * @param sparsity the share of the parameters of all projections that is gone
+ * @param hiddenShare the share of hidden units that are open. The embeddings and the head have a column for each. Before a run it is not
+ * known, and 1 gives the largest size.
  */
 export function estimatedSize(model: Model, sparsity: number, hiddenShare = 1): ResultSize {
   const projections = model.prunableParameterCount;

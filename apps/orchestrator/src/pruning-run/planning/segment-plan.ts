@@ -1,5 +1,5 @@
-// The next segment: steps up to the next boundary, and who instructs which of them. Where a run is cut into
-// segments does not change its result; that is why a pause may add a cut anywhere.
+// Plans the next segment: its steps up to the next boundary, and the teacher of each step. A run's result does not depend on where the run
+// is cut into segments, so a pause may add a cut anywhere.
 import type { PruningRunState } from '../aggregate/pruning-run.state.js';
 import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { stepTargets } from '../method/sparsity-schedule.js';
@@ -13,22 +13,22 @@ export interface TeacherStretch {
 
 export interface SegmentPlan {
   firstStep: number;
-  /** Number of the first step that is not in the segment. */
+  /** The number of the first step after the segment. */
   endStep: number;
-  /** The segment ends early after the first step that reaches this expected sparsity. */
+  /** The segment ends early, after the first step that reaches this expected sparsity. Null where no sparsity ends it. */
   stopAtExpectedSparsity: number | null;
-  /** Never empty; the first starts with the segment, each lasts until the next. */
+  /** The teachers of the segment. There is at least one, the first starts with the segment, and each lasts until the next. */
   stretches: TeacherStretch[];
   losses: LossWeights;
-  loraLearningRates: number[]; // one a step
-  scheduledSparsities: number[]; // one a step
+  loraLearningRates: number[]; // one value for each step
+  scheduledSparsities: number[]; // one value for each step
 }
 
 export type PlanInput = Pick<PruningRunState, 'settings' | 'teachers' | 'targetReachedStep' | 'current'>;
 
 /**
- * The next boundary: segment_steps from its first step on, the next mark, the target, or the end of the phase.
- * @param teachersKept the number of snapshots that the engine can hold: the segment ends before one more is needed
+ * Plans up to the next boundary: segment_steps after the first step, the next mark, the target, or the end of the phase.
+ * @param teachersKept the number of snapshots that the engine can hold. The segment ends before it needs one more.
  */
 export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPlan {
   const { settings } = run;
@@ -36,7 +36,7 @@ export function planSegment(run: PlanInput, teachersKept = Infinity): SegmentPla
   const phase = phaseAt(settings, firstStep);
   const furthestStep = Math.min(firstStep + settings.segmentSteps, phase.endStep);
   const all = stretchesOf(run, firstStep, furthestStep);
-  // After the target every change brings a snapshot that was not there, or the intact model.
+  // After the target, each change of teacher brings a snapshot that the segment did not use before, or the intact model.
   const stretches = all.slice(0, Math.max(1, teachersKept));
   const endStep = all[stretches.length]?.firstStep ?? furthestStep;
   return {

@@ -15,7 +15,7 @@ test('the last event of a run says what was reached and what was asked for', () 
 });
 
 describe('what the masks can reach', () => {
-  // Steps, mask rate and what the engine came to (testdata/models/gqa-random-tiny, seed 42).
+  // Steps, mask rate, and the sparsity that the engine reached (testdata/models/gqa-random-tiny, seed 42).
   it.each([
     [100, 0.02, 0.013],
     [150, 0.05, 0.555],
@@ -55,7 +55,7 @@ describe('before a launch', () => {
 
   it('a schedule that has not got there at the last step is said', () => {
     const [warning] = targetWarnings(settings({ totalSteps: 150, warmupSteps: 150, targetSparsity: 0.8, schedule: 'linear' }));
-    expect(warning).toBeUndefined(); // 79.5%: within a point
+    expect(warning).toBeUndefined(); // 79.5% is within a point of the target
     expect(fields(settings({ totalSteps: 60, warmupSteps: 60, targetSparsity: 0.7, maskLearningRate: 1 }))).toEqual([
       'settings.warmup_steps',
     ]);

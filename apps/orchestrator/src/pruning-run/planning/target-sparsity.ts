@@ -1,18 +1,18 @@
-// Whether a run can meet its target; pure. This file speaks of the expected sparsity, to which the hard masks come. libs/comparison has the
-// rule by which a run has met its target.
+// Tells before a run whether it can meet its target. This file means the expected sparsity, which the hard sparsity follows. The rule that
+// decides after a run whether it met its target is in libs/comparison. All functions are pure.
 import { isOffTarget, TARGET_TOLERANCE } from '#comparison';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { LOG_ALPHA_MAX, LOG_ALPHA_MIN, OPEN_OFFSET, openProbability } from '../method/gates.js';
 import { prunesAtOnce } from '../method/phases.js';
 import { scheduledSparsity } from '../method/sparsity-schedule.js';
 
-/** The sparsity where every gate is open with the same probability. */
+/** The sparsity of a model as a function of the probability with which every gate is open. */
 export type SparsityAt = (open: number) => number;
 
 /** A parameter stays if its head or unit stays and its hidden unit stays. */
 export const PRUNABLE: SparsityAt = (open) => 1 - open ** 2;
 
-/** The probability at which the sparsity is this one. It falls as the probability rises. */
+/** The probability at which `sparsityAt` gives this sparsity. The sparsity falls as the probability rises. */
 export function openAt(sparsity: number, sparsityAt: SparsityAt): number {
   if (sparsityAt === PRUNABLE) return Math.sqrt(1 - Math.min(Math.max(sparsity, 0), 1 - 1e-9));
   let [low, high] = [0, 1];
@@ -29,10 +29,13 @@ function logAlphaAt(sparsity: number, sparsityAt: SparsityAt): number {
   return Math.min(Math.max(Math.log(open / (1 - open + 1e-12)) - OPEN_OFFSET, LOG_ALPHA_MIN), LOG_ALPHA_MAX);
 }
 
-/** As in the engine (tracking.h): the largest factor by which tracking lengthens moves. */
+/** The largest factor by which tracking lengthens moves, as in the engine (tracking.h). */
 const TRACKING_SPEED_UP = Math.exp(2);
 
-/** How far the expected sparsity can get in a number of steps: Adam moves a log-alpha by about the learning rate a step at most. */
+/**
+ * The range of expected sparsities that a number of steps can reach. In each step Adam moves a log-alpha by about the learning rate at
+ * most.
+ */
 export function reachableSparsity(
   { maskLearningRate, sparsityControl }: Pick<RunSettings, 'maskLearningRate' | 'sparsityControl'>,
   steps: number,
@@ -47,7 +50,7 @@ export function reachableSparsity(
 
 export interface SettingsWarning {
   code: 'TARGET_OUT_OF_REACH' | 'DISK_TOO_SMALL' | 'NOTHING_TO_STREAM' | 'DEVICES_IDLE' | 'HARDLY_QUICKER' | 'BETTER_MEASURED';
-  /** As in the request. */
+  /** The field's name in the request. */
   field: string;
   message: string;
 }
@@ -58,16 +61,16 @@ type TargetSettings = Pick<
 >;
 
 /**
- * The causes that keep a run from its target, known before it starts. Only sure causes are listed: a run without a warning may
- * still miss.
- * @param from where it starts: a fork begins with what its parent reached
+ * Warns of the causes, known before a run starts, that keep it from its target. Only certain causes are listed, so a run without a warning
+ * may still miss its target.
+ * @param from the state that the run starts from: for a fork, what its parent reached
  */
 export function targetWarnings(
   settings: TargetSettings,
   from: { step: number; expectedSparsity: number } = { step: 0, expectedSparsity: 0 },
   sparsityAt = PRUNABLE,
 ): SettingsWarning[] {
-  if (prunesAtOnce(settings.recipe)) return []; // no masks learn
+  if (prunesAtOnce(settings.recipe)) return []; // a baseline's masks do not learn
   const { targetSparsity, totalSteps, warmupSteps, maskLearningRate } = settings;
   const steps = totalSteps - from.step;
   const scheduled = scheduledSparsity(settings, totalSteps - 1);

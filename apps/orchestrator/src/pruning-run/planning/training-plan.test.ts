@@ -11,7 +11,7 @@ const holding = (teachersHeld: number, teachersKept = 64): TeachersHeld => ({
   readsFiles: false,
   fileOf: () => null,
 });
-/** Holds none of them, but can read those of these marks. */
+/** An engine that holds no snapshot and can read those of the given marks from files. */
 const reading = (story: Story, marks: number[]): TeachersHeld => ({
   ...holding(0, 2),
   holdsTeacher: () => false,
@@ -29,7 +29,7 @@ const marksOf = (story: Story, engine: TeachersHeld): unknown[] =>
 describe('what an engine trains in one go', () => {
   it('goes on over marks as long as it is known who instructs then', () => {
     const story = new Story(launched({ targetSparsity: 0.5, teacherGapMarks: 3 })).start();
-    // The first two snapshots leave the intact model in its place; the teacher after the third is the first, not taken yet.
+    // After the first two snapshots the intact model goes on teaching. After the third, the first snapshot teaches; it is not taken yet.
     expect(marksOf(story, holding(0))).toEqual([
       [0.01, 'intact'],
       [0.02, 'intact'],
@@ -59,7 +59,7 @@ describe('what an engine trains in one go', () => {
       [0.06, null],
     ]);
     expect(marksOf(story, holding(4, 4))).toEqual([[0.05, null]]);
-    // Nothing is held: of the teacher now, those after the next two marks, and two new snapshots, there is room for four.
+    // The engine holds no snapshot and has room for four: the present teacher, those after the next two marks, and two new snapshots.
     const empty: TeachersHeld = { ...holding(0, 4), holdsTeacher: () => false };
     expect(marksOf(story, empty)).toEqual([
       [0.05, 3],
@@ -93,7 +93,8 @@ describe('what an engine trains in one go', () => {
     expect(plan.loraLearningRates).toHaveLength(5);
   });
 
-  // Target reached at step 10 of 100 with 4 snapshots: they instruct from steps 10, 29, 47 and 65 on, from 83 on the intact model.
+  // The target is reached at step 10 of 100 with 4 snapshots. They instruct from steps 10, 29, 47 and 65 on, and the intact model from 83
+  // on.
   const afterTarget = (segmentSteps: number): Story =>
     new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 1, segmentSteps })).start().train(stateAt(10, 0.06));
   it('runs across changes of teachers after the target', () => {
@@ -109,9 +110,9 @@ describe('what an engine trains in one go', () => {
   });
   it('ends with a segment where one more snapshot is needed than the engine can hold, so that a run is cut alike', () => {
     const plan = planTraining(afterTarget(15).state, holding(2, 2));
-    expect(plan).toMatchObject({ firstStep: 10, endStep: 40 }); // 47 would be in the middle of the third segment
+    expect(plan).toMatchObject({ firstStep: 10, endStep: 40 }); // the change at 47 lies within the third segment
     const story = afterTarget(15);
-    expect(planTraining(story.state, reading(story, [1, 2, 3, 4])).endStep).toBe(100); // it reads each in time
+    expect(planTraining(story.state, reading(story, [1, 2, 3, 4])).endStep).toBe(100); // the engine reads each snapshot in time
     const long = afterTarget(60).state;
     expect(planTraining(long, holding(2, 2)).endStep).toBe(planSegment(long, 2).endStep);
   });

@@ -1,5 +1,6 @@
-// The engine's next work, in one call: several segments, as far as their teachers are known. Each ends where planSegment says, so the cuts
-// of a run don't depend on the calls. A segment of a slow model that takes too long ends earlier.
+// Plans the engine's next work, which one call orders: several segments, as far as their teachers are known. Each segment ends where
+// planSegment says, so a run is cut at the same places for any division into calls. A segment that takes too long on a slow model ends
+// earlier.
 import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
 import { stepTargets } from '../method/sparsity-schedule.js';
@@ -10,8 +11,8 @@ import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from '../metho
 const SEGMENTS_AHEAD = 16;
 
 /**
- * The longest time of a segment, and so of the loss by a crash of a slow model. The place where the time runs out is no fact of the run.
- * Like a pause it only adds a cut, and where a run is cut changes no bit of its states.
+ * The longest time of a segment in seconds, and so the most work that a crash of a slow model loses. The place where the time runs out is
+ * not recorded. It only adds a cut, as a pause does, and cuts change no bit of a run's states.
  */
 const SEGMENT_SECONDS = 15;
 
@@ -21,32 +22,32 @@ export interface TeachersHeld {
   teachersKept: number;
   teachersHeld: number;
   holdsTeacher(teacher: TeacherChoice): boolean;
-  /** Whether the engine still has the teacher after `others` teachers were used or taken. */
+  /** Whether the engine still has the teacher after `others` more teachers were used or taken. */
   stillHolds(teacher: TeacherChoice, others: number): boolean;
-  /** The engine can read snapshots from files when their turn comes. Otherwise the missing ones are sent before it begins. */
+  /** Whether the engine can read snapshots from files when it needs them. If not, missing snapshots are sent to it before the call. */
   readsFiles: boolean;
-  /** null: the snapshot is in no file yet, or the engine reads no files. */
+  /** Returns the file of a snapshot, or null where it is in no file yet or the engine reads no files. */
   fileOf(stateDigest: string): string | null;
 }
 
-/** A segment ends with the step that reaches it. */
+/** An expected sparsity at which a snapshot is taken or the target is reached. A segment ends with the step that reaches it. */
 interface PlannedMark {
   expectedSparsity: number;
-  /** The teacher from there on; null: it is not known yet, or the engine has no room for it. */
+  /** The teacher after the mark, or null where it is not known yet or the engine has no room for it. */
   teacher: TeacherChoice | null;
 }
 
 export interface TrainingPlan extends Pick<SegmentPlan, 'firstStep' | 'endStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'> {
   segmentSteps: number;
   segmentSeconds: number;
-  /** The call ends with the last of them: a mark may have put them off the beat, so that endStep lies within one more. */
+  /** The call ends after this number of segments. Marks end segments early, so the call may end before `endStep`. */
   maxSegments: number;
-  /** Until a mark is reached; never empty. */
+  /** The teachers until a mark is reached. There is at least one. */
   stretches: TeacherStretch[];
   marks: PlannedMark[];
-  /** The files of all snapshots in the plan that are in any. */
+  /** The files of the plan's snapshots, as far as they have files. */
   teacherFiles: { digest: string; file: string }[];
-  /** The engine's, as its segments are cut by it. */
+  /** The number of teachers that the engine can hold. The engine cuts its segments by it, as planSegment does. */
   teachersKept: number;
 }
 
@@ -76,12 +77,12 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
   return { ...plan, teacherFiles };
 }
 
-/** The engine then need not hold snapshots, so no segment ends for lack of room. */
+/** Tells whether the engine can read every snapshot. It then need not hold any, so no segment ends for lack of room. */
 function readsAll({ teachers }: PlanInput, engine: TeachersHeld): boolean {
   return engine.readsFiles && teachers.every(({ state }) => engine.fileOf(state.stateDigest) !== null);
 }
 
-/** After the target: of the last segment that still needs no more snapshots than the engine can hold. */
+/** After the target, the end of the last segment that needs no more snapshots than the engine can hold. */
 function lastEnd(run: PlanInput, firstStep: number, teachersKept: number): number {
   const { segmentSteps } = run.settings;
   const furthestStep = Math.min(firstStep + SEGMENTS_AHEAD * segmentSteps, phaseAt(run.settings, firstStep).endStep);
@@ -90,8 +91,8 @@ function lastEnd(run: PlanInput, firstStep: number, teachersKept: number): numbe
 }
 
 /**
- * As far as the teachers are known, and how the engine gets them. A teacher that was sent, or is in no file yet, may not be pushed out on
- * the way by snapshots that are taken or read meanwhile.
+ * The next marks, as far as their teachers are known and the engine has or can read them. A teacher that was sent to the engine, or is in
+ * no file yet, must not be pushed out by snapshots that are taken or read on the way.
  */
 function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld): PlannedMark[] {
   if (run.targetReachedStep !== null || phaseAt(run.settings, run.current?.step ?? 0).kind !== 'prune') return [];
@@ -116,7 +117,7 @@ function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld
   return [...marks, { expectedSparsity: run.settings.targetSparsity, teacher: null }];
 }
 
-/** All whose snapshots the engine must hold, or be able to read. */
+/** All teachers of the plan. The engine must hold their snapshots or be able to read them. */
 export function teachersOf({ stretches, marks }: Pick<TrainingPlan, 'stretches' | 'marks'>): TeacherChoice[] {
   return [...stretches.map(({ teacher }) => teacher), ...marks.flatMap(({ teacher }) => teacher ?? [])];
 }

@@ -1,11 +1,11 @@
-// Every version that an event was ever stored with stays readable: an upcaster turns the fields of version n into those
-// of n+1. histories/ holds recorded histories of each version; a test replays them.
+// Events of every past version stay readable: an upcaster turns the fields of version n into those of version n + 1. The folder histories
+// has recorded histories of each version, which a test replays.
 import { withUnrecorded } from '#protocol';
 import { upcastBy, type EventTypes, type Fields, type Upcaster, type Upcasters } from '../../event-sourcing/event-types.js';
 import { perplexityOver } from './measures.js';
 import type { PruningRunEventType, RunSettings } from './pruning-run.events.js';
 
-/** Version 2 differs from 1 in its chain alone, which covers the event's id too; version 3 has evaluations of any metric, and phases. */
+/** In version 2 the digest chain also covers the event's id. Version 3 added phases, and evaluations by any metric. */
 export const CURRENT_VERSION = 3;
 
 const pruning: Upcaster = (fields) => ({ ...fields, phase: 'prune' });
@@ -21,13 +21,13 @@ const upcasters: Upcasters<PruningRunEventType> = {
       details: { negativeLogLikelihood },
     }),
   },
-  // A run had one phase.
+  // Before version 3 a run had only one phase.
   TeacherAssigned: { 2: pruning },
   MasksUpdated: { 2: pruning },
   TeacherSnapshotted: { 2: pruning },
 };
 
-/** A record, so that the compiler asks for every type. */
+/** This is a record, not a list, so that the compiler asks for every type. */
 const knownTypes: Record<PruningRunEventType, true> = {
   RunLaunched: true,
   RunForked: true,
@@ -62,7 +62,10 @@ export function isKnownType(type: string): type is PruningRunEventType {
   return Object.hasOwn(knownTypes, type);
 }
 
-/** A run that was recorded before a setting existed has the same value for it in every version of the event. */
+/**
+ * Brings the fields of an event to the current version. A run that was recorded before a setting existed gets the setting's value of that
+ * time.
+ */
 function upcast(type: PruningRunEventType, version: number, fields: Fields): Fields {
   const result = upcastBy(upcasters, type, { from: version, to: CURRENT_VERSION }, fields);
   if (type === 'RunLaunched' || type === 'RunForked') return { ...result, settings: withUnrecorded(result['settings'] as RunSettings) };

@@ -1,5 +1,5 @@
-// Histories that were recorded with each version of the events, exactly as they are stored. They are never changed; a new
-// version adds files (npm run record-histories). One line an event: its id (from version 2 on), its type and its stored bytes as text.
+// Folds recorded histories of each version of the events, exactly as they were stored. The files never change; a new version adds files
+// (npm run record-histories). Each line holds one event: its id (from version 2 on), its type, and its stored bytes as text.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { settingsTable } from '#protocol';
@@ -20,7 +20,7 @@ function stored(file: string): { id: string; type: string; data: Uint8Array }[] 
     });
 }
 
-/** The state that each history came to when it was recorded. */
+/** The state that each history led to when it was recorded. */
 const outcomes: Record<string, Partial<PruningRunState>> = {
   'v1-launched.jsonl': { status: 'completed', branch: 1, attempt: 4, restarts: 1, revision: 67 },
   'v1-forked.jsonl': { status: 'cancelled', branch: 0, attempt: 0, restarts: 0, revision: 1 },

@@ -1,15 +1,16 @@
-// The measure of an evaluation: a task, a metric of it, and the convention that makes two results comparable. Perplexity is one of them.
+// The measure of an evaluation: a task, one of its metrics, and the convention that makes two results comparable. Perplexity is a measure,
+// too.
 
-/** Equal measures give values that can be compared. */
+/** Two values can be compared if their measures are equal. */
 export interface Measure {
-  /** "text": the given text itself. */
+  /** The task's name, or "text" where the model is measured on the given text itself. */
   task: string;
   metric: string;
-  /** In words, exactly as it is compared: "windows of 256 tokens". */
+  /** The convention in words, such as "windows of 256 tokens". Two conventions are equal only if their words are. */
   convention: string;
-  /** The text that it was measured on, or the rows of a task. */
+  /** The digest of the text that was measured, or of the rows of a task. */
   dataDigest: string;
-  /** Digests of a task that is not the text itself: its declaration, its rows, and the tokenizer. */
+  /** The digests of a task that is not the text itself: its declaration, its rows, and the tokenizer. */
   digests?: TaskDigests;
 }
 
@@ -27,7 +28,7 @@ export const perplexityOver = (windowTokens: number): Omit<Measure, 'dataDigest'
 
 export const isPerplexity = ({ task, metric }: Pick<Measure, 'task' | 'metric'>): boolean => task === 'text' && metric === 'perplexity';
 
-/** 0 where the convention has no windows. */
+/** Returns the tokens in a window, or 0 where the convention has no windows. */
 export function windowOf({ convention }: Pick<Measure, 'convention'>): number {
   return Number(/^windows of (\d+) tokens$/.exec(convention)?.[1] ?? 0);
 }
@@ -43,7 +44,7 @@ export function sameMeasure(left: Measure, right: Measure): boolean {
   );
 }
 
-/** The artifact that an evaluation needs: the tokens that it was measured on, or the results of a task's questions. */
+/** The digests of the artifacts that an evaluation needs: the tokens that it measured, or the results of a task's questions. */
 export function artifactOf({
   digests,
   dataDigest,
@@ -53,5 +54,5 @@ export function artifactOf({
   return samplesDigest === undefined ? [] : [samplesDigest];
 }
 
-/** "perplexity", "boolq acc" */
+/** The words for a measure, such as "perplexity" or "boolq acc". */
 export const measureName = ({ task, metric }: Pick<Measure, 'task' | 'metric'>): string => (task === 'text' ? metric : `${task} ${metric}`);

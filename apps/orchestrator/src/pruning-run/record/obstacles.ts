@@ -1,8 +1,8 @@
-// Obstacles keep a run from going on until a user mends them. Such a run waits, paused, and loses nothing. A cause that no user can
-// mend fails the run.
+// An obstacle keeps a run from going on until a user removes it. The run waits, paused, and loses nothing. A cause that no user can remove
+// fails the run.
 const MENDABLE = new Set([
-  'NUMERICS_CHANGED', // accept the other numerics, or bring back the engine that had these
-  // the model's folder no longer holds what the run was launched with
+  'NUMERICS_CHANGED', // accept the other numerics, or bring back the engine with the old ones
+  // The model's folder no longer holds the model that the run was launched with.
   'MODEL_NOT_FOUND',
   'MODEL_CHANGED',
   'MODEL_CORRUPT',
@@ -14,7 +14,7 @@ const MENDABLE = new Set([
   'WEIGHTS_TRUNCATED',
   'WEIGHTS_CORRUPT',
   'WEIGHTS_SHAPE_MISMATCH',
-  // an artifact that can't be made again from what is there: a folder that is not mounted, a text that was changed
+  // An artifact is missing and can't be made again: a folder is not mounted, or a text was changed.
   'ARTIFACT_MISSING',
   'ARTIFACT_CORRUPT',
   'STATE_CORRUPT',
@@ -25,7 +25,7 @@ const MENDABLE = new Set([
   'ARTIFACT_STORE_DENIED',
   'ARTIFACT_STORE_NOT_FOUND',
   'ARTIFACT_STORE_CLOCK',
-  // the machine: its memory, its libraries, its disks, what else runs on it
+  // The machine lacks something: memory, libraries, disks, or other programs take them.
   'OUT_OF_MEMORY',
   'READER_LOST',
   'BACKEND_UNSUPPORTED',
@@ -54,7 +54,7 @@ export interface Obstacle {
 
 export const isMendable = ({ code }: Pick<Obstacle, 'code'>): boolean => MENDABLE.has(code);
 
-/** The command that goes on with a run once its obstacle is gone, or accepted. */
+/** The command that lets a run go on after its obstacle is removed or accepted. */
 export function commandToGoOn(runId: string, { code }: Pick<Obstacle, 'code'>): string {
   return `espalier resume ${runId}${code === 'NUMERICS_CHANGED' ? ' --accept-other-numerics' : ''}`;
 }

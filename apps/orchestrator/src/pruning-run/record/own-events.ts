@@ -1,9 +1,9 @@
-// The events and metrics of runs that this process appended itself.
+// Remembers the latest events and metrics of runs that this process appended itself, so that it need not read them from the store.
 import { Remembered } from '../../event-sourcing/remembered.js';
 import type { PruningRunEvent } from './pruning-run.events.js';
 import type { StepsMeasured } from './steps-measured.js';
 
-/** Read by the feed and the views, and small. */
+/** The events are small, and both the feed and the views read them. */
 export const ownEvents = new Remembered<PruningRunEvent>(256);
-/** A batch may hold thousands of steps. */
+/** Fewer are remembered, since a batch of metrics may hold thousands of steps. */
 export const ownMeasurements = new Remembered<StepsMeasured>(8);

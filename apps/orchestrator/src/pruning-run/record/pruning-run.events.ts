@@ -1,9 +1,9 @@
-// Every fact that is stored about a pruning run, in the past tense. Stream: `pruningRun-<runId>`.
+// Every fact that is stored about a pruning run, in the past tense. A run's stream is `pruningRun-<runId>`.
 //
-// The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, "context": who
-// asked, ...fields }` (see stored-event.ts). So the digest chain can be recomputed from the stream alone, and it covers every event.
-// Digests are SHA-256 in lower-case hex. Steps count from 0; `step` in an event is the number of steps that are done. Tensors never
-// go into events.
+//
+// The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, "context": who asked, ...fields }`
+// (see stored-event.ts). So the digest chain can be recomputed from the stream alone, and it covers every event. Digests are SHA-256 in
+// lower-case hex. Steps count from 0, and `step` in an event is the number of steps that are done. Events never hold tensors.
 
 import type { SettingValues } from '#protocol';
 import type { CallContext } from '../../event-sourcing/call-context.js';
@@ -14,7 +14,10 @@ import type { Obstacle } from './obstacles.js';
 
 export type { DataIdentity, DataReading, TokenShard, TokenSource } from './data-identity.js';
 
-/** Complete settings of a run: with model and data they determine every bit of the result. Their table: proto/espalier/v1/common.proto. */
+/**
+ * The complete settings of a run. With the model and the data they determine every bit of the result. The table of settings is in
+ * proto/espalier/v1/common.proto.
+ */
 export type RunSettings = SettingValues;
 export type Recipe = RunSettings['recipe'];
 export type ScheduleShape = RunSettings['schedule'];
@@ -32,46 +35,48 @@ export interface ModelIdentity {
   layers: { heads: number; units: number }[];
   vocabularySize: number;
   maxPositions: number;
-  kvHeads?: number; // of a layer; in runs whose gates take key/value heads away
+  kvHeads?: number; // of one layer; only in runs whose gates can close key/value heads
 }
 
-export type TeacherChoice = { kind: 'intact' } | { kind: 'snapshot'; mark: number; stateDigest: string } | { kind: 'none' }; // recipe lm
+// 'none': the step has no teacher
+export type TeacherChoice = { kind: 'intact' } | { kind: 'snapshot'; mark: number; stateDigest: string } | { kind: 'none' };
 
 /**
- * run_start: the first teacher. capacity_gap: a new snapshot changed the teacher. post_target_phase: the target is reached,
- * teachers go from weak to strong. recipe: the recipe knows one teacher or none. rewound: an earlier state was taken up.
+ * Why a teacher instructs. run_start: it is the first teacher. capacity_gap: a new snapshot changed the teacher. post_target_phase: after
+ * the target, teachers go from weak to strong. recipe: the recipe has one teacher or none. rewound: the run went back to an earlier state.
+ * recovery: the run recovers from pruning.
  */
 export type TeacherReason = 'run_start' | 'capacity_gap' | 'post_target_phase' | 'recipe' | 'rewound' | 'recovery';
 
 export interface StateFact {
   step: number;
-  stateDigest: string; // also the artifact's name: the state's canonical bytes are its file
+  stateDigest: string; // also the name of the artifact, whose bytes are the state's canonical bytes
   stateBytes: number;
   masksDigest: string;
   expectedSparsity: number;
   hardSparsity: number;
-  headsOpen: number[]; // by layer
+  headsOpen: number[]; // in each layer
   unitsOpen: number[];
   hiddenOpen: number;
-  kvHeadsOpen?: number[]; // key/value heads that an open head reads, by layer; where the model has kvHeads
-  size?: ExportSize; // not in events of earlier releases
+  kvHeadsOpen?: number[]; // in each layer, the key/value heads that an open head reads; only where the model has kvHeads
+  size?: ExportSize; // absent in events of earlier releases
 }
 
-/** The content of the state's export in the format hf-remote, stored as the model is. */
+/** The size of the state's export in the format hf-remote, with the model's own type of numbers. */
 export interface ExportSize {
-  parameterCount: number; // tied ones once
-  multiplications: number; // of a token with weights
-  bytes: number; // of the weights
+  parameterCount: number; // tied parameters count once
+  multiplications: number; // of one token with weights
+  bytes: number; // of all weights
 }
 
-/** The losses of the phase on the refit's batches, summed, before and after. The refit stays where the second is lower. */
+/** The losses of the phase, summed over the refit's batches, before and after the refit. The refit is kept if it lowers the sum. */
 export interface RefitOutcome {
   kept: boolean;
   lossBefore: number;
   lossAfter: number;
 }
 
-/** A snapshot that a run was given by its parent, with the run whose training made it. */
+/** A snapshot that a fork got from its parent, with the run whose training made it. */
 export interface InheritedTeacher {
   mark: number;
   threshold: number;
@@ -79,64 +84,64 @@ export interface InheritedTeacher {
   ownerRunId: string;
 }
 
-/** An artifact that a user had removed. Exports are their manifest and their files. */
+/** An artifact that a user had removed. An export is its manifest and its files, and each is an artifact. */
 export interface DiscardedArtifact {
   kind: 'state' | 'export' | 'tokens';
   digest: string;
-  bytes: number | null; // null: not known from the record
-  step: number | null; // of a state, or of the state that was exported
-  marks: number[]; // of the teachers that a state was
+  bytes: number | null; // null: the record does not tell
+  step: number | null; // of the state, or of the state that was exported; null for tokens
+  marks: number[]; // the marks at which the state is a teacher
 }
 
-/** The form that an export came out in. */
+/** The form in which an export came out. */
 export interface MadeExport {
   format: 'masked' | 'hf' | 'hf-remote' | 'vllm' | 'gguf';
   multipleOf: number;
-  architecture: string; // as the export names it
-  contextLength: number; // up to which it is the student
+  architecture: string; // the architecture that the export names
+  contextLength: number; // the longest sequence for which the export computes what the student does
   hiddenSize: number;
   layers: { heads: number; kvHeads: number; units: number }[];
   notes: string[];
 }
 
-/** How far an export is from the masked student in F32. */
+/** How far an export differs from the masked student in F32. */
 export interface ExportProof {
-  negativeLogLikelihood: number; // of the masked student, mean in nats
+  negativeLogLikelihood: number; // of the masked student, the mean in nats
   predictions: number;
   window: number;
-  dataDigest: string; // of the tokens; the first of them were taken
+  dataDigest: string; // of the tokens, the first of which were used
   loaders: LoaderProof[];
 }
 export interface LoaderProof {
   loader: string;
   outcome: 'agrees' | 'failed' | 'untried';
-  negativeLogLikelihood: number | null; // null unless it agrees
+  negativeLogLikelihood: number | null; // null unless the loader agrees
   message: string;
 }
 
 export interface SegmentLoss {
   mean: number | null; // null: every step of the segment was skipped
   last: number | null;
-  layerMean: number | null; // null where a loss has no part
+  layerMean: number | null; // null: this loss has no part in the phase; so for the next two
   klMean: number | null;
   lmMean: number | null;
 }
 
-/** A target in another unit than sparsity. With the settings it says all that the engine is told. */
+/** A target in another unit than sparsity. With the settings it holds all that the engine is told about the target. */
 export interface Budget {
   setting: 'targetParams' | 'targetBytes' | 'targetMacs' | 'targetSpeedup';
   /** The cost of the intact model, in the budget's unit. */
   intact: number;
-  /** The least that a run can come to, since it can not close everything. */
+  /** The least cost that the run can reach, since it can't close everything. */
   least: number;
-  kvHeads: number; // of a layer
-  /** As method/model-cost.ts counts it, in the order of the engine's numbers. */
+  kvHeads: number; // in one layer
+  /** The cost as the numbers that the engine reads; method/model-cost.ts makes them. */
   cost: number[];
-  /** For a target in seconds: the table that it goes by, and the pass that was measured. */
+  /** For a target in seconds, the table of speeds that the run uses and the pass that was measured for it. */
   speed?: { tableDigest: string; device: string; dtype: string; phase: 'prefill' | 'decode'; batch: number; context: number };
 }
 
-/** How any run begins, launched or forked. */
+/** The fields with which every run begins, whether launched or forked. */
 type Launched = {
   runId: string;
   name: string;
@@ -146,8 +151,8 @@ type Launched = {
   requestDigest: string;
   model: ModelIdentity;
   data: DataIdentity;
-  settings: RunSettings; // of a fork: as they are from here on
-  /** Absent: the target is a sparsity. With it all sparsities of the run are shares of its cost. */
+  settings: RunSettings; // for a fork, the settings from here on
+  /** Absent where the target is a sparsity. With a budget, all sparsities of the run are shares of its cost. */
   budget?: Budget;
 };
 
@@ -157,16 +162,18 @@ interface Facts {
     parentRunId: string;
     parentRevision: number; // the parent's last event that the fork knows
     from: StateFact;
-    teacherMark: number | null; // null: forked from a last state
+    teacherMark: number | null; // null: the fork starts from the parent's last state
     overrides: Partial<RunSettings> & { data?: DataIdentity };
-    inheritedTeachers: InheritedTeacher[]; // those on the branch up to `from`, weakest pruned first
-    targetReachedStep: number | null; // of the target as it is from here on
+    inheritedTeachers: InheritedTeacher[]; // the teachers on the branch up to `from`, least pruned first
+    targetReachedStep: number | null; // when the run reached the target that it has from here on
   };
-  /** Model and text were read, so their digests are known. Runs of earlier releases lack this event: they were launched prepared. */
+  /**
+   * The model and the text were read, so their digests are known. Runs of earlier releases lack this event: they were launched prepared.
+   */
   RunPrepared: { model: ModelIdentity; data: DataIdentity };
-  /** A new attempt begins: reports of earlier attempts are refused from here on. An engine is being prepared. */
-  AttemptStarted: { attempt: number; fromStep: number; stateDigest: string | null }; // null: fresh state
-  /** The attempt's engine holds model, data and state; training starts. */
+  /** A new attempt begins, and an engine is being prepared for it. From here on, reports of earlier attempts are refused. */
+  AttemptStarted: { attempt: number; fromStep: number; stateDigest: string | null }; // a null digest means the fresh state
+  /** The attempt's engine holds the model, the data and the state, and training starts. */
   EngineAttached: {
     attempt: number;
     engineVersion: string;
@@ -177,16 +184,19 @@ interface Facts {
     numericsFingerprint: string;
     numericsChangedFrom: string | null;
     resumedFromStep: number;
-    resumedFromStateDigest: string; // of the fresh state, where it is one
-    leaseMs: number; // the engine is taken for dead when nothing is heard of it for so long
-    engineName?: string; // of its slot; older histories have none
+    resumedFromStateDigest: string; // the fresh state has a digest, too
+    leaseMs: number; // the engine counts as dead after this time without a message from it
+    engineName?: string; // the name of its slot; absent in older histories
   };
-  /** The teacher from `fromStep` on, with the reason. A change of teacher within a segment comes before the segment's MasksUpdated. */
+  /**
+   * The teacher that instructs from `fromStep` on, and why. Where the teacher changes within a segment, this comes before the segment's
+   * MasksUpdated.
+   */
   TeacherAssigned: { fromStep: number; phase: PhaseKind; teacher: TeacherChoice; reason: TeacherReason; explanation: string };
-  /** All steps before it are done; from here on the state's deterministic masks are frozen. */
+  /** All steps of the phase before are done. If the phase is recovery, the deterministic masks of the state are frozen from here on. */
   PhaseStarted: { attempt: number; phase: PhaseKind; fromStep: number; endStep: number; stateDigest: string; masksDigest: string };
   SparsityAdvanced: { attempt: number; step: number; scheduledSparsity: number; expectedSparsity: number; hardSparsity: number };
-  /** The state after steps [firstStep, state.step): durable before this event. */
+  /** The state after the steps from `firstStep` to before `state.step`. The state is stored durably before this event is. */
   MasksUpdated: {
     attempt: number;
     phase: PhaseKind;
@@ -196,10 +206,10 @@ interface Facts {
     trainingSeconds: number;
     tokens: number;
     metricsRevision: number;
-    metricsDigest: string; // the segment's StepsMeasured in the metrics stream, SHA-256 of its bytes
-    /** Digest of the gates that the state's masks leave open, one bit each (libs/audit gate-set.ts); not in earlier events. */
+    metricsDigest: string; // the SHA-256 of the segment's StepsMeasured in the metrics stream
+    /** The digest of the gates that the masks leave open, one bit each (libs/audit gate-set.ts). Absent in events of earlier releases. */
     openDigest?: string | undefined;
-    /** With which the segment began; earlier events don't say. */
+    /** The refit that the segment began with, if there was one. Absent in events of earlier releases. */
     refit?: RefitOutcome | undefined;
   };
   TeacherSnapshotted: { attempt: number; phase: PhaseKind; mark: number; threshold: number; state: StateFact };
@@ -211,20 +221,24 @@ interface Facts {
     cause: 'engine' | 'orchestrator';
     code: string;
     message: string;
-    lastStep: number; // recorded; later steps of the attempt are trained again
-    reachedStep?: number | undefined; // steps done when its last one was reported, if any was
+    lastStep: number; // the last recorded step; later steps of the attempt are trained again
+    reachedStep?: number | undefined; // the steps done when the engine reported its last one; absent if it reported none
     restartDelayMs: number;
   };
-  /** A user asked for a pause; the run pauses at the next step boundary. */
+  /** A user asked for a pause. The run pauses at the next step boundary. */
   RunPauseRequested: { step: number };
-  /** After a shutdown the run goes on by itself; at an obstacle it waits until a user has mended it and resumes the run. */
-  RunPaused: { step: number; by: 'request' | 'shutdown' | 'obstacle'; cause?: Obstacle | undefined }; // with an obstacle only
+  /** After a shutdown the run goes on by itself. At an obstacle it waits until a user has removed the obstacle and resumes the run. */
+  /** the cause is present only with an obstacle */
+  RunPaused: { step: number; by: 'request' | 'shutdown' | 'obstacle'; cause?: Obstacle | undefined };
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
-  /** Events from `abandonedFromRevision` up to this one become an abandoned branch: kept, marked, not in the state. */
+  /**
+   * The events from `abandonedFromRevision` up to this one become an abandoned branch. They stay stored and marked, and the run's state no
+   * longer includes them.
+   */
   RunRewound: {
     toStep: number;
-    state: StateFact | null; // null: the fresh state of the seed
-    teacherMark: number | null; // null: by the run itself, because the artifact of a later state is damaged
+    state: StateFact | null; // null: the fresh state that follows from the seed
+    teacherMark: number | null; // null: the run rewound itself, because the artifact of a later state is damaged
     abandonedFromRevision: number;
     acceptOtherNumerics: boolean;
     targetReachedStep: number | null;
@@ -233,32 +247,33 @@ interface Facts {
     step: number;
     stateDigest: string;
     hardSparsity: number;
-    /** The sparsity that was reached, and the one that was asked for; events of earlier releases don't say it. */
+    /** The sparsity that the run reached and the one that it was asked for. Both are absent in events of earlier releases. */
     expectedSparsity?: number;
     targetSparsity?: number;
     trainingSeconds: number;
     evaluationError: { code: string; message: string } | null; // why the evaluation at the end is missing
   };
   RunFailed: { step: number; code: string; message: string; field: string };
-  /** The run does not go on by itself. A RunRewound can take it up again from a teacher. */
+  /** The run does not go on by itself, but a RunRewound can take it up again from a teacher. */
   RunCancelled: { step: number; reason: string };
-  /** Before version 3 an evaluation was a perplexity. */
+  /** Before version 3 every evaluation was a perplexity. */
   EvaluationRecorded: {
-    subject: 'intact' | 'masked' | `export:${string}` | `unstructured:${'magnitude' | 'wanda'}:${number}`; // the last by its sparsity
+    /** unstructured: by method and sparsity */
+    subject: 'intact' | 'masked' | `export:${string}` | `unstructured:${'magnitude' | 'wanda'}:${number}`;
     step: number;
     stateDigest: string | null;
     teacherMark: number | null;
     task: string;
     metric: string;
     value: number;
-    stderr: number | null; // null: the metric has none
-    n: number; // predictions or questions that the value is the mean of
+    stderr: number | null; // null: the metric has no standard error
+    n: number; // the number of predictions or questions that the value is the mean of
     convention: string; // in words, see measures.ts
-    details: Record<string, number>; // what else came out of it, by name
+    details: Record<string, number>; // other results by their names
     dataDigest: string;
-    dataPath?: string; // of other text than the run's own
-    digests?: TaskDigests; // of a task that is not the text itself; its dataDigest names no artifact
-    samplesDigest?: string; // artifact of JSON Lines: what each question came to
+    dataPath?: string; // absent for the run's own text
+    digests?: TaskDigests; // only of a task that is not the text itself; dataDigest then names no artifact
+    samplesDigest?: string; // an artifact in JSON Lines with the result of each question
   };
   ModelExported: {
     exportDigest: string;
@@ -270,26 +285,29 @@ interface Facts {
     parameterCount: number;
     bytes: number;
     files: { name: string; bytes: number; digest: string }[];
-    made?: MadeExport; // not in events of earlier releases
-    proof?: ExportProof; // not where it was skipped
+    made?: MadeExport; // absent in events of earlier releases
+    proof?: ExportProof; // absent where the proof was skipped
   };
-  /** Name, tags and note of the run; an absent field did not change. */
+  /** The name, tags and note of the run. A field that is absent did not change. */
   RunDescribed: { name?: string | undefined; addedTags: string[]; removedTags: string[]; note?: string | undefined };
-  /** Recorded before the bytes go; a crash in between is made good at the next start. A removed state no longer is a teacher. */
+  /**
+   * A user had artifacts removed. The event is stored before the bytes are removed, and the next start completes a removal that a crash cut
+   * short. A removed state is no teacher any more.
+   */
   ArtifactsDiscarded: {
     reason: string;
-    keepEvery: number | null; // every n-th teacher was kept
-    abandoned: boolean; // teachers of abandoned branches too
+    keepEvery: number | null; // only every n-th teacher was kept; null: all were
+    abandoned: boolean; // teachers of abandoned branches were removed, too
     exports: boolean;
     artifacts: DiscardedArtifact[];
   };
-  /** The last event of a run: its stream stays, all bytes that only it needed go. */
+  /** The last event of a run. Its stream stays, and all artifacts that only this run needed are removed. */
   RunDeleted: { step: number; reason: string; artifacts: DiscardedArtifact[] };
 }
 
 export type PruningRunEventType = keyof Facts;
 export type PruningRunEventData<T extends PruningRunEventType> = Facts[T];
-/** A fact as decided: not stored yet. */
+/** A fact that was decided and is not stored yet. */
 export type NewFact = {
   [T in PruningRunEventType]: { type: T; at: string; data: Facts[T]; context?: CallContext | undefined };
 }[PruningRunEventType];

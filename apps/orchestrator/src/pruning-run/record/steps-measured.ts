@@ -1,27 +1,27 @@
-// The steps of a run as they are stored beside its events.
+// The metrics of a run's steps, which are stored in a stream beside its events.
 
 /**
- * The per-step metrics of one segment. Stream: `runMetrics-<runId>`, appended before the segment's MasksUpdated names it.
- * A batch that no MasksUpdated names belongs to an attempt that was given up: the steps were trained again.
+ * The metrics of the steps of one segment. The stream is `runMetrics-<runId>`, and a batch is appended before the segment's MasksUpdated,
+ * which names it. A batch that no MasksUpdated names belongs to an attempt that was given up, and its steps were trained again.
  */
 export interface StepsMeasured {
   v: number;
   at: string;
   attempt: number;
-  branch: number; // number of rewinds before: steps of earlier branches are abandoned from the rewind's step on
-  masks?: SegmentMasks | undefined; // not in batches of earlier releases
+  branch: number; // the number of rewinds before it; a rewind abandons the steps of earlier branches from its step on
+  masks?: SegmentMasks | undefined; // absent in batches of earlier releases
   steps: StepMeasurement[];
 }
-/** Sets of gates as text (libs/audit gate-set.ts). */
+/** Sets of gates, written as text (libs/audit gate-set.ts). */
 export interface SegmentMasks {
-  /** Closed in the state that the segment began with; only where the record does not say it already. */
+  /** The gates that were closed in the state before the segment. Absent where the record tells them already. */
   closedBefore?: string | undefined;
-  /** Those that are closed at the end and were open at the beginning, or the other way round. */
+  /** The gates that the segment closed or opened. */
   changed: string;
 }
 export interface StepMeasurement {
-  step: number; // number of this step, from 0
-  loss: number | null; // null: not finite (the step was skipped)
+  step: number; // the number of this step, from 0
+  loss: number | null; // null: the loss was not finite, and the step was skipped
   layerLoss: number | null;
   klLoss: number | null;
   lmLoss: number | null;
@@ -36,5 +36,5 @@ export interface StepMeasurement {
   openHeads: number;
   openUnits: number;
   openHidden: number;
-  teacherMark: number | null; // null: intact or none
+  teacherMark: number | null; // null: the teacher was the intact model, or there was none
 }

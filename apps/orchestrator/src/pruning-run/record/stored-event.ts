@@ -1,4 +1,4 @@
-// A run's streams, and its facts as stored bytes.
+// The names of a run's streams, and its facts as stored bytes.
 import type { NewEvent, StoredEvent } from '#event-store';
 import { canonicalJson } from '../../event-sourcing/canonical-json.js';
 import * as codec from '../../event-sourcing/event-codec.js';
@@ -11,11 +11,11 @@ export { CHAIN_START, chainProblem } from '../../event-sourcing/event-codec.js';
 export const RUN_STREAM_PREFIX = 'pruningRun-';
 export const METRICS_STREAM_PREFIX = 'runMetrics-';
 export const runStream = (runId: string): string => RUN_STREAM_PREFIX + runId;
-/** The run's id, taken from the name of its own stream. */
+/** Returns the run's id from the name of its stream. */
 export const runIdOf = ({ stream }: { stream: string }): string => stream.slice(RUN_STREAM_PREFIX.length);
 export const metricsStream = (runId: string): string => METRICS_STREAM_PREFIX + runId;
 
-/** Links facts to the chain and gives each the id at its position. */
+/** Links facts to the chain, and gives each the id of its position. */
 export function encodeFacts(
   facts: NewFact[],
   previousChain: string,

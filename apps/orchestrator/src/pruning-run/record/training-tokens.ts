@@ -3,7 +3,7 @@ import type { DataIdentity, TokenShard, TokenSource } from './pruning-run.events
 
 type Tokens = Pick<DataIdentity, 'trainDigest' | 'trainTokens' | 'trainSources'>;
 
-/** A run without sources has one, and its tokens are one artifact. */
+/** Returns the sources of a run's training text. A run without recorded sources has one source, with all tokens in one artifact. */
 export function tokenSources({ trainSources, trainDigest, trainTokens }: Tokens): TokenSource[] {
   return trainSources ?? [{ parts: 1, shards: [{ digest: trainDigest, tokens: trainTokens }] }];
 }
