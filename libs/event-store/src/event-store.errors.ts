@@ -1,6 +1,6 @@
 import type { ExpectedRevision, Position } from './event-store.js';
 
-/** Every error of this library carries a code that stays the same across releases. */
+/** The base of all errors of this library. Each has a code that stays the same across releases. */
 export class EventStoreError extends Error {
   constructor(
     readonly code: string,
@@ -23,20 +23,20 @@ export class WrongExpectedRevisionError extends EventStoreError {
   }
 }
 
-/** The server could not be reached or did not answer. An append may have happened: retry with the same event ids. */
+/** The server could not be reached or did not answer. An append may have been stored: retry it with the same event ids. */
 export class EventStoreUnavailableError extends EventStoreError {
   constructor(message: string, options?: { cause?: unknown }) {
     super('EVENT_STORE_UNAVAILABLE', message, options);
   }
 }
 
-/** An event whose bytes are not those that were appended; the embedded server finds it when it reads the event. */
+/** An event whose bytes differ from those that were appended. The embedded server detects this when it reads the event. */
 export class EventCorruptError extends EventStoreError {
   constructor(
     readonly stream: string,
-    /** As the store has it: of a damaged event that may be wrong too. */
+    /** The revision as the store has it, which may be damaged too. */
     readonly revision: bigint,
-    /** Right behind the event: a reader that goes on after it does not meet the event again. */
+    /** The position of the event. A reader that goes on after this position does not meet the event again. */
     readonly position: Position,
     message: string,
     options?: { cause?: unknown },
@@ -45,5 +45,5 @@ export class EventCorruptError extends EventStoreError {
   }
 }
 
-/** The embedded server did not start or a maintenance command failed; `code` says why (STORE_LOCKED, ...). */
+/** The embedded server did not start, or a maintenance command failed; `code` names the cause (STORE_LOCKED, ...). */
 export class EmbeddedStoreError extends EventStoreError {}

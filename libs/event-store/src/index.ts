@@ -28,7 +28,7 @@ export {
 } from './embedded/maintenance.js';
 export type { ConnectOptions };
 
-/** Connects lazily: the first call reaches out to the server. */
+/** Makes a client. It connects to the server at its first call. */
 export function connectEventStore(options: ConnectOptions): ConnectedEventStore {
   return new KurrentEventStore(options);
 }

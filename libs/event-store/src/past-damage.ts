@@ -1,8 +1,8 @@
-// Reading past an event that can't be read any more.
+// Reads past events that can't be read any more.
 import type { EventStore, Position, ReadOptions, StoredEvent } from './event-store.js';
 import { EventCorruptError } from './event-store.errors.js';
 
-/** The events of a stream, with an error in the place of each damaged one. */
+/** Yields the events of a stream, with an error in the place of each damaged event. */
 export async function* readPastDamage(
   store: Pick<EventStore, 'read'>,
   stream: string,
@@ -30,7 +30,7 @@ export async function* readPastDamage(
   }
 }
 
-/** The position of the last event in the store, damaged or not; null: the store is empty. */
+/** Returns the position of the last event in the store, damaged or not; null: the store is empty. */
 export async function endOf(store: EventStore): Promise<Position | null> {
   try {
     for await (const { position } of store.readAll({ direction: 'backwards', maxCount: 1 })) return position;

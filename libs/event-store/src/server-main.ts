@@ -4,8 +4,8 @@ import { startServer, type RunningServer, type ServerOptions } from './server/se
 import { StoreError, toStoreError } from './server/store-error.js';
 
 /**
- * The embedded event store as a process of its own. Writes one line of JSON to stdout when it is ready or could not
- * start: {"ready":true,"port":N,"pid":N} or {"ready":false,"code":"...","message":"..."}.
+ * Runs the embedded event store as a process of its own. It writes one line of JSON to stdout when it is ready or could not start:
+ * {"ready":true,"port":N,"pid":N} or {"ready":false,"code":"...","message":"..."}.
  */
 const USAGE = `Usage: server-main --folder DIR [options]
   --folder DIR               where the events are kept; one server per folder
@@ -43,7 +43,7 @@ function readOptions(): (ServerOptions & { exitWithStdin: boolean }) | undefined
   };
 }
 
-/** From the environment, because arguments can be read by every user of the machine. */
+/** Reads the passwords from the environment, because every user of the machine can read a process's arguments. */
 function passwords(): { admin: string; ops: string | undefined } {
   const { ESPALIER_EVENT_STORE_ADMIN_PASSWORD: admin, ESPALIER_EVENT_STORE_OPS_PASSWORD: ops } = process.env;
   if (!admin) throw new StoreError('STORE_TLS_UNUSABLE', 'with TLS, ESPALIER_EVENT_STORE_ADMIN_PASSWORD has to hold the password of admin');
@@ -63,7 +63,7 @@ function stopOnRequest(server: RunningServer, exitWithStdin: boolean): void {
   };
   process.on('SIGTERM', stop);
   if (exitWithStdin) {
-    // Ctrl-C reaches the whole process group; the parent decides when its store may go.
+    // Ctrl-C reaches the whole process group, so it is ignored here: the parent decides when the store stops.
     process.on('SIGINT', () => {});
     process.stdin.on('end', stop).on('close', stop).on('error', stop).resume();
   } else {
@@ -77,7 +77,7 @@ function announce(line: object): void {
 
 async function main(): Promise<void> {
   keepForOwner();
-  // A log file without room, or a parent that reads no more, must not end the store.
+  // A log file without room, or a parent that stops reading, must not end the store.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const options = readOptions();
   if (!options) {

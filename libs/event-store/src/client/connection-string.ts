@@ -4,7 +4,10 @@ export interface ConnectOptions {
   password?: string;
 }
 
-/** `discoveryInterval` also delays the first read, so it is kept small unless the user chose one. */
+/**
+ * Adds the login and defaults to the connection string. `discoveryInterval` also delays the first read, so it is kept small unless the user
+ * chose a value.
+ */
 export function connectionStringOf({ connectionString, username, password }: ConnectOptions): string {
   let result = connectionString;
   if (username !== undefined && password !== undefined) {
@@ -15,7 +18,7 @@ export function connectionStringOf({ connectionString, username, password }: Con
   return `${result}${result.includes('?') ? '&' : '?'}discoveryInterval=10`;
 }
 
-/** The decoded login of a connection string; none without TLS, where no password may travel. */
+/** Returns the decoded login of a connection string; nothing without TLS, where no password may be sent. */
 export function loginOf(connectionString: string): { credentials?: { username: string; password: string } } {
   const [, username, password] = /^[a-z+]+:\/\/([^:@/?]+):([^@/?]+)@/.exec(connectionString) ?? [];
   if (username === undefined || password === undefined || /[?&]tls=false/i.test(connectionString)) return {};

@@ -12,11 +12,11 @@ import {
 import type { ExpectedRevision } from '../event-store.js';
 import { EventCorruptError, EventStoreError, EventStoreUnavailableError, WrongExpectedRevisionError } from '../event-store.errors.js';
 
-/** Codes of our own server that the protocol has no error class for; they come as text. */
+/** Matches codes of the embedded server for which the protocol has no error class. They arrive inside the error's text. */
 const CODE_IN_TEXT = /\b(STORE_[A-Z_]+)(?:: )?/;
 const CORRUPT_EVENT = /\bEVENT_CORRUPT: (event (\d+) of stream '(.*)' at position (\d+) does not match.*)/s;
 
-/** The client's errors as ours. An outcome that is not certain counts as unavailable. */
+/** Translates the client's errors to the library's own. An append whose outcome is uncertain counts as unavailable. */
 export function translateError(error: unknown, appended?: { stream: string; expected: ExpectedRevision }): EventStoreError {
   if (error instanceof EventStoreError) return error;
   const text = error instanceof Error ? error.message : String(error);
@@ -49,12 +49,12 @@ export function translateError(error: unknown, appended?: { stream: string; expe
   if (found) return new EventStoreError(found[1]!, text.slice(found.index + found[0].length), { cause: error });
   if (error instanceof Error && isCommandError(error) && !(error instanceof UnknownError))
     return new EventStoreError(codeOfType(error.type), text || error.type, { cause: error });
-  // A connection lost in the middle of a call (EPIPE, say) can surface as an error of the transport, or as one that the client has
-  // no class for. No server of ours answers with such a one.
+  // A connection that is lost in the middle of a call (EPIPE, for example) can surface as an error of the transport, or as an error for
+  // which the client has no class. The embedded server never answers with such an error.
   return unavailable(error, text);
 }
 
-/** The client's native part names a lost connection by the name of its class alone. */
+/** Makes the error of an unreachable store. The client's native part describes a lost connection only by the name of its error class. */
 function unavailable(error: unknown, text: string): EventStoreUnavailableError {
   const says = /^\w*Error$|^$/.test(text) ? 'it does not answer, or the connection to it broke' : text;
   return new EventStoreUnavailableError(`the event store is not available: ${says}`, { cause: error });

@@ -4,7 +4,7 @@ import type { NewEvent, StoredEvent } from '../event-store.js';
 const NOTHING = new Uint8Array();
 
 /**
- * Sent as bytes, not as JSON: the client would parse and re-serialise JSON, and what is signed or hashed must come
+ * Sends an event's data as bytes, not as JSON: the client would parse JSON and write it anew, but data that is signed or hashed must come
  * back byte for byte.
  */
 export function toEventData(event: NewEvent): EventData {
@@ -16,7 +16,7 @@ export function toEventData(event: NewEvent): EventData {
   });
 }
 
-/** The client tells bytes from objects by the exact class, which a Buffer is not. */
+/** Returns the bytes as a plain Uint8Array. The client takes only this exact class for bytes, so it would take a Buffer for an object. */
 function plainBytes(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
@@ -36,7 +36,7 @@ export function toStoredEvent({ event, commitPosition }: ResolvedEvent): StoredE
   };
 }
 
-/** Other writers of a shared cluster may store JSON, which the client has parsed. */
+/** Returns the bytes of a value. Other writers of a shared cluster may store JSON, which the client has parsed. */
 function bytesOf(value: unknown): Uint8Array {
   if (value === undefined || value === null) return NOTHING;
   return value instanceof Uint8Array ? value : Buffer.from(JSON.stringify(value));

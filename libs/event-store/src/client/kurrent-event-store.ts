@@ -24,7 +24,7 @@ import { connectionStringOf, loginOf, type ConnectOptions } from './connection-s
 import { LastingSubscription, type Feed } from './subscription.js';
 import { upToDamage } from './up-to-damage.js';
 
-/** The client's own deadline does not cover batch appends: without this, a server that hangs hangs the caller. */
+/** The client's own deadline does not cover batch appends. Without this limit, a server that hangs would block the caller. */
 const APPEND_TIMEOUT_MS = 15_000;
 const START: Position = { commit: 0n, prepare: 0n };
 
@@ -38,10 +38,10 @@ function connected(options: ConnectOptions): { client: KurrentDBClient; login: {
   }
 }
 
-/** The official client behind our interface. Works the same on the embedded server and on a cluster. */
+/** Puts the official client behind the interface `EventStore`. It works the same with the embedded server and with a cluster. */
 export class KurrentEventStore implements ConnectedEventStore {
   private client: KurrentDBClient;
-  /** The login is given to each read: for reads the client takes the login of a connection string undecoded. */
+  /** The login is passed to each read, because for reads the client uses the login of a connection string undecoded. */
   private login: { credentials?: BasicCredentials };
   private readonly subscriptions = new Set<Subscription>();
   private closed = false;
@@ -55,7 +55,7 @@ export class KurrentEventStore implements ConnectedEventStore {
     this.checkOpen();
     const before = this.client;
     ({ client: this.client, login: this.login } = connected({ connectionString }));
-    void before.dispose(); // waits for streams that may never end
+    void before.dispose(); // it waits for streams that may never end, so this does not wait for it
   }
 
   async append(stream: string, events: NewEvent[], expected: ExpectedRevision) {
@@ -97,7 +97,7 @@ export class KurrentEventStore implements ConnectedEventStore {
     let last = after;
     const { client, login } = this;
     async function* readOn(most: number, single: boolean): AsyncGenerator<StoredEvent> {
-      // A read forwards begins with the event at the position itself, if there is one that the filter passes.
+      // A read forwards begins with the event at the position itself, if that event passes the filter.
       const known = direction === 'forwards' && !single ? last : undefined;
       const next = direction === 'forwards' && single ? justBehind(last ?? START) : last;
       const fromPosition: Position | 'start' | 'end' = next ?? (direction === 'forwards' ? 'start' : 'end');
@@ -167,7 +167,7 @@ export class KurrentEventStore implements ConnectedEventStore {
       for await (const _ of this.client.readAll({ direction: 'backwards', fromPosition: 'end', maxCount: 1, ...this.login }));
     } catch (error) {
       const named = translateError(error);
-      if (!(named instanceof EventCorruptError)) throw named; // naming a damaged event is an answer too
+      if (!(named instanceof EventCorruptError)) throw named; // an answer that names a damaged event is an answer too
     }
   }
 
@@ -177,7 +177,7 @@ export class KurrentEventStore implements ConnectedEventStore {
     await this.client.dispose();
   }
 
-  /** A subscription "from the end" needs a fixed place to come back to when it reconnects. */
+  /** The revision after which a subscription "from the end" starts, so that it has a fixed place to return to when it reconnects. */
   private async lastRevision(stream: string): Promise<bigint | 'start'> {
     for await (const event of readPastDamage(this, stream, { direction: 'backwards', maxCount: 1 })) return event.revision;
     return 'start';

@@ -6,7 +6,7 @@ import { EventCorruptError, EventStoreUnavailableError } from '../event-store.er
 import { translateError } from './errors.js';
 import { toStoredEvent } from './events.js';
 
-/** One connection's subscription of the official client. */
+/** A subscription of the official client over one connection. */
 export interface Feed extends Readable {
   unsubscribe(): Promise<void>;
 }
@@ -20,14 +20,14 @@ const FIRST_DELAY_MS = 50;
 const LONGEST_DELAY_MS = 5000;
 
 /**
- * A subscription that outlives its connections. Existing events are read, which is more than twice as fast as a
- * subscription. Then `open` starts a subscription after the last event seen. When it breaks, both are done again
- * after a growing delay. A damaged event is reported in its place and skipped. Other errors end it and reach the reader.
+ * A subscription that outlives its connections. It first reads the existing events, which is more than twice as fast as a subscription.
+ * Then `open` starts a subscription after the last event seen. When that breaks, both are done again after a growing delay. A damaged event
+ * is reported in its place and skipped. Every other error ends the subscription and is thrown to the reader.
  */
 export class LastingSubscription<From> implements Subscription {
   private readonly closing = new AbortController();
   private feed: Feed | undefined;
-  /** Told once the subscription is of no more use. */
+  /** Called once the subscription is closed. */
   onClosed: () => void = () => {};
 
   constructor(
@@ -67,7 +67,7 @@ export class LastingSubscription<From> implements Subscription {
         } catch (error) {
           if (this.closing.signal.aborted) return;
           const named = translateError(error);
-          if (named instanceof EventCorruptError) continue; // met by the subscription: read again, it is told there
+          if (named instanceof EventCorruptError) continue; // the subscription met the damaged event: it is read again, and reported there
           if (!(named instanceof EventStoreUnavailableError)) throw named;
         }
         await delay(waitMs, undefined, { signal: this.closing.signal }).catch(() => {});
@@ -79,7 +79,7 @@ export class LastingSubscription<From> implements Subscription {
     }
   }
 
-  /** The events that are there already, up to a damaged one. */
+  /** Yields the existing events, up to a damaged one. */
   private async *read(after: From): AsyncGenerator<SubscriptionItem> {
     try {
       for await (const event of this.readAfter(after)) yield { kind: 'event', event };
@@ -92,9 +92,9 @@ export class LastingSubscription<From> implements Subscription {
   private async *connect(after: From): AsyncGenerator<SubscriptionItem> {
     const feed = await this.open(after, (source, position) => source.push(mark({ kind: 'checkpoint', position })));
     this.feed = feed;
-    // Pushed into the stream itself, so that it arrives after the events before it and not ahead of them.
+    // The mark is pushed into the stream itself, so that it arrives after the events before it.
     feed.on('caughtUp', () => feed.push(mark({ kind: 'caughtUp' })));
-    // One error reaches the loop below; more may follow while the connection falls apart.
+    // The loop below throws the first error. Further errors may follow while the connection breaks, and are ignored.
     feed.on('error', () => {});
     try {
       if (this.closing.signal.aborted) return;

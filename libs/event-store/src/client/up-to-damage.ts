@@ -2,12 +2,12 @@ import type { StoredEvent } from '../event-store.js';
 import { EventCorruptError } from '../event-store.errors.js';
 import { translateError } from './errors.js';
 
-/** Goes on where the call before ended. `single`: one event only, from the very next place on. */
+/** Continues after the last event that was read. `single`: reads only one event, the next one. */
 export type ReadOn = (most: number, single: boolean) => AsyncIterable<StoredEvent>;
 
 /**
- * The official client drops events that came right before an error. When that error says that an event is damaged, they are
- * asked for one by one, until it is the damaged one itself that fails.
+ * The official client drops the events that came right before an error. So if the error says that an event is damaged, the events are read
+ * one by one, until reading the damaged event itself fails.
  */
 export async function* upToDamage(readOn: ReadOn, maxCount: number): AsyncGenerator<StoredEvent> {
   let left = maxCount;

@@ -1,4 +1,4 @@
-/** A certificate for "localhost" and 127.0.0.1, its key, and the authority that signed it; good for tests only. */
+/** A certificate for "localhost" and 127.0.0.1, its key, and the authority that signed it. They are for tests only. */
 export const AUTHORITY_PEM = `-----BEGIN CERTIFICATE-----
 MIIBjjCCATOgAwIBAgIUZeYZE7hwCQ6PISGHKn5RbD7YGDwwCgYIKoZIzj0EAwIw
 GzEZMBcGA1UEAwwQRXNwYWxpZXIgdGVzdCBDQTAgFw0yNjExMjQxNjQxNTRaGA8y

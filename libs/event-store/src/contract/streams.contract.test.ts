@@ -11,7 +11,7 @@ import {
 } from '@kurrent/kurrentdb-client';
 import { collect, events, eventually, startTarget, uniqueName, type Target } from './target.js';
 
-/** Calls of the official client beyond those that our own interface uses. */
+/** Tests calls of the official client beyond those that `KurrentEventStore` uses. */
 describe('streams protocol', () => {
   let target: Target;
   let client: KurrentDBClient;

@@ -8,8 +8,8 @@ import { startEmbeddedEventStore, type NewEvent } from '../index.js';
 const HANGS_AFTER_MS = 120_000;
 
 /**
- * The server under test: the cluster that ESPALIER_EVENT_STORE_URL names, else an embedded one of its own.
- * Names of streams and groups are unique, so that a cluster that is in use can be tested too.
+ * The server under test: the cluster that ESPALIER_EVENT_STORE_URL names, or else a new embedded server. Names of streams and groups are
+ * unique, so a cluster that is in use can be tested too.
  */
 export interface Target {
   connectionString: string;
@@ -60,7 +60,7 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return all;
 }
 
-/** The first `count` items; leaving the loop ends the iteration. */
+/** Returns the first `count` items. The iteration ends after them. */
 export async function take<T>(items: AsyncIterable<T>, count: number): Promise<T[]> {
   const all: T[] = [];
   for await (const item of items) {
@@ -70,7 +70,7 @@ export async function take<T>(items: AsyncIterable<T>, count: number): Promise<T
   return all;
 }
 
-/** The limit is for a condition that never becomes true. It says nothing about speed. */
+/** Waits until the condition is true. The limit only catches a condition that never becomes true; it does not test speed. */
 export async function eventually(check: () => Promise<boolean> | boolean): Promise<void> {
   const end = Date.now() + HANGS_AFTER_MS;
   while (!(await check())) {

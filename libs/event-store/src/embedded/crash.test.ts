@@ -47,7 +47,7 @@ describe('embedded event store when things go wrong', () => {
       await eventually(() => !isAlive(server.pid));
       server = await startEmbeddedEventStore({ folder, port });
       const again = connectEventStore(server);
-      // An append whose answer was lost is repeated with the same ids: stored once, whether it had happened or not.
+      // An append whose answer was lost is repeated with the same ids. Its events are stored once, whether the first try was stored or not.
       for (const [id, batch] of unanswered.entries()) {
         await again.append(`run-${id}`, batch, 'any');
         for (const event of batch) acknowledged.add(event.id);
@@ -82,7 +82,7 @@ describe('embedded event store when things go wrong', () => {
         }
       })(),
     ];
-    await eventually(() => listening); // from the end on
+    await eventually(() => listening); // the subscription begins at the end
     for (let round = 0; round < 2; round += 1) {
       await appendInsistently(store, newEvents(20));
       process.kill(server.pid, 'SIGKILL');
@@ -204,7 +204,7 @@ describe('embedded event store when things go wrong', () => {
     clearInterval(timer);
     await store.close();
     await server.stop();
-    // With a chunk of the full size for each it was some 360.
+    // With a chunk of full size for each call, the peak was about 360.
     expect(peak - before).toBeLessThan(250);
   });
 
@@ -277,7 +277,7 @@ describe('embedded event store when things go wrong', () => {
     mkdirSync(folder);
     chmodSync(folder, 0o555);
     chmodSync(base, 0o755);
-    // root may write anywhere, so it starts the server as another user.
+    // The root user may write anywhere, so the server is started as another user.
     const identity = process.getuid!() === 0 ? { uid: 65534, gid: 65534 } : {};
     const child = spawn(process.execPath, [ENTRY, '--folder', folder, '--port', '0'], {
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -289,7 +289,7 @@ describe('embedded event store when things go wrong', () => {
   });
 });
 
-/** @returns the batch whose answer never came */
+/** @returns the batch whose append was never answered */
 async function writeUntilUnavailable(
   store: ReturnType<typeof connectEventStore>,
   stream: string,

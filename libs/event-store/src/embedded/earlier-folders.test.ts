@@ -11,7 +11,7 @@ import { Store } from '../server/store.js';
 
 const DELETED = '{"$maxCount":5,"colour":"green","$tb":9223372036854775807}';
 
-/** Writes what earlier releases recorded about users, rights, groups of consumers, deleted streams and links. */
+/** Writes records of users, rights, consumer groups, deleted streams and links as earlier releases wrote them. */
 async function writeEarlierRecords(folder: string): Promise<number> {
   const store = Store.open(folder);
   const add = (stream: string, type: string, json: string) => store.append(stream, [newJsonEvent(type, json)], 'any');

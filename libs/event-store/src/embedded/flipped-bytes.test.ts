@@ -5,10 +5,13 @@ import Database from 'better-sqlite3';
 import { newEvents } from '../contract/target.js';
 import { connectEventStore, startEmbeddedEventStore, verifyEmbeddedEventStore } from '../index.js';
 
-/** Some hundred bytes of the file by default; all of them, which takes minutes, with ESPALIER_EXHAUSTIVE=1. */
+/**
+ * The distance between the bytes that are tested: some hundred bytes of the file by default. ESPALIER_EXHAUSTIVE=1 tests all bytes, which
+ * takes minutes.
+ */
 const STRIDE = process.env['ESPALIER_EXHAUSTIVE'] === undefined ? 211 : 1;
 
-/** Everything that a reader can get out of the file, by each path that reads take. */
+/** Returns all that a reader can get out of the file, by each way of reading. */
 function contentOf(file: string): string {
   const database = new Database(file, { readonly: true });
   try {

@@ -41,7 +41,7 @@ describe('maintenance of the embedded event store', () => {
     await expect(backupEmbeddedEventStore({ folder, file: backup })).rejects.toMatchObject({ code: 'BACKUP_FILE_EXISTS' });
     expect(() => restoreEmbeddedEventStore({ file: backup, folder })).toThrow(expect.objectContaining({ code: 'STORE_EXISTS' }));
     const fifo = `${backup}.fifo`;
-    execFileSync('mkfifo', [fifo]); // SQLite would wait for a writer
+    execFileSync('mkfifo', [fifo]); // SQLite would wait for a writer of the FIFO
     expect(() => restoreEmbeddedEventStore({ file: fifo, folder, overwrite: true })).toThrow(
       expect.objectContaining({ code: 'BACKUP_FILE_UNUSABLE' }),
     );
@@ -97,7 +97,7 @@ async function expectReadToName(folder: string, revision: number): Promise<void>
   await server.stop();
 }
 
-/** In the file of the database, behind the back of everything that would notice. */
+/** Flips a byte in the database file itself, so that the server does not notice the change. */
 function flipByteOf(file: string, revision: number): void {
   const database = new Database(file);
   const data = database.prepare<[number], Buffer>('SELECT data FROM events WHERE revision = ?').pluck().get(revision)!;

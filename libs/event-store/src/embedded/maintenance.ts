@@ -17,13 +17,13 @@ export interface BackupReport {
   bytes: number;
   events: number;
   streams: number;
-  /** Position of the last event in the backup. */
+  /** The position of the last event in the backup. */
   endPosition: number;
 }
 
 export interface EmbeddedEventStoreStats {
   folder: string;
-  /** Whether a server has the store open right now. */
+  /** Whether a server has the store open at the moment. */
   isOpen: boolean;
   storeId: string;
   schemaVersion: number;
@@ -39,11 +39,11 @@ export interface EmbeddedEventStoreStats {
 const ALL_PAGES = 2 ** 30;
 
 /**
- * Copies the store into one file through SQLite's backup interface, while its server goes on. The copy is complete as
- * of one moment, is read back and checked in full, and only then gets its name.
- * With `overwrite` it replaces an earlier backup, and nothing else.
- * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_FOREIGN, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND,
- *   STORE_DISK_FULL, BACKUP_DAMAGED
+ * Copies the store into one file through SQLite's backup interface, while its server goes on. The copy holds the store as it was at one
+ * moment. It is read back and checked in full before it gets its name.
+ * With `overwrite`, an earlier backup is replaced, but no other file.
+ * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_FOREIGN, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND, STORE_DISK_FULL,
+ * BACKUP_DAMAGED
  */
 export async function backupEmbeddedEventStore(options: { folder: string; file: string; overwrite?: boolean }): Promise<BackupReport> {
   const file = resolve(options.file);
@@ -65,7 +65,7 @@ export async function backupEmbeddedEventStore(options: { folder: string; file: 
 }
 
 /**
- * Puts a backup in the place of a store that no server has open. An existing store is kept beside it.
+ * Replaces a store that no server has open by a backup. The existing store is kept in a folder beside it.
  * @throws EmbeddedStoreError STORE_EXISTS, STORE_LOCKED, BACKUP_DAMAGED, STORE_SCHEMA_TOO_NEW
  */
 export function restoreEmbeddedEventStore(options: RestoreOptions): RestoreReport {
@@ -90,10 +90,10 @@ function restore(options: RestoreOptions): RestoreReport {
     createFolder(folder);
     const lock = FolderLock.acquire(folder);
     try {
-      finishRestore(folder); // one that was cut short
+      finishRestore(folder); // an earlier restore that was cut short
       const incoming = join(folder, INCOMING_FILE);
       copyFileSync(file, incoming, constants.COPYFILE_FICLONE);
-      restrictToOwner(incoming); // a copy keeps the mode of its source
+      restrictToOwner(incoming); // the copy has the mode of its source
       makeDurable(incoming);
       noteRestore(folder);
       const previousStoreFolder = finishRestore(folder);
@@ -106,7 +106,7 @@ function restore(options: RestoreOptions): RestoreReport {
   }
 }
 
-/** Reads and checks every event of a store, whether a server has it open or not. */
+/** Reads and checks every event of a store, whether or not a server has it open. */
 export function verifyEmbeddedEventStore(options: { folder: string }): VerifyReport {
   try {
     const database = openForReading(options.folder);
@@ -120,7 +120,10 @@ export function verifyEmbeddedEventStore(options: { folder: string }): VerifyRep
   }
 }
 
-/** Whether a server that starts there would find a store, or the rest of a restore that it finishes, and make no new one. */
+/**
+ * Tells whether a server that starts with this folder would find a store, or would finish an interrupted restore, rather than make a new
+ * store.
+ */
 export function hasEmbeddedEventStore(folder: string): boolean {
   const bytes = statSync(join(folder, DATABASE_FILE), { throwIfNoEntry: false })?.size ?? 0;
   return bytes > 0 || isRestoreUnfinished(folder);
@@ -172,12 +175,12 @@ function isOpen(folder: string): boolean {
 async function copyDatabase(folder: string, to: string): Promise<void> {
   const source = openForReading(folder);
   try {
-    // All in one step: between steps a write of the server would make the copy start over, again and again.
+    // All pages are copied in one step. Between steps, a write of the server would make the copy start again from the beginning.
     await source.backup(to, { progress: () => ALL_PAGES });
   } finally {
     source.close();
   }
-  // A backup is one file: without this it would want a log file beside it when it is opened.
+  // A backup is one file. In WAL mode, opening it would create a log file beside it.
   const copy = new Database(to);
   copy.pragma('journal_mode = DELETE');
   copy.close();
@@ -195,7 +198,7 @@ function entryAt(file: string): Stats | undefined {
   try {
     return lstatSync(file, { throwIfNoEntry: false });
   } catch {
-    return undefined; // in a place where no file can be, which the making of it tells
+    return undefined; // no file can be at this path; creating it reports the error
   }
 }
 
@@ -208,11 +211,11 @@ function isStoreFile(file: string): boolean {
       database.close();
     }
   } catch {
-    return false; // no database, another program's, or one that is too damaged to tell
+    return false; // the file is no database, belongs to another program, or is too damaged to tell
   }
 }
 
-/** SQLite says little about a place where nothing can be written: it is tried beforehand. */
+/** Creates the file on trial, because SQLite's error says little about a place where nothing can be written. */
 function makePlace(partial: string, file: string): void {
   try {
     makeFolder(dirname(file));

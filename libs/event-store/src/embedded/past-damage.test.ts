@@ -1,4 +1,4 @@
-// Readers of a store in which events are damaged get everything else, in order, and the names of those.
+// Tests readers of a store with damaged events. They get all other events in order, and the places of the damaged ones.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'event-store-damage-'));
   server = await startEmbeddedEventStore({ folder });
   store = connectEventStore(server);
-  // Two streams in turns, so that the one is at other positions of the store than at revisions.
+  // Events of two streams are mixed, so that positions in the store differ from revisions.
   const events = newEvents(COUNT);
   for (let at = 0; at < COUNT; at += 50) {
     await store.append('run-a', events.slice(at, at + 50), 'any');
@@ -43,7 +43,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** The rows that a test damaged, as they were. */
+/** The rows that a test damaged, as they were before. */
 const whole: unknown[][] = [];
 
 function spoil(stream: string, revision: number, change = "data = CAST(replace(CAST(data AS TEXT), 'index', 'indey') AS BLOB)"): void {
@@ -53,11 +53,11 @@ function spoil(stream: string, revision: number, change = "data = CAST(replace(C
   expect(database.prepare(`UPDATE events SET ${change} WHERE ${where}`).run(stream, revision).changes).toBe(1);
 }
 
-/** The tests share a server, so each leaves its events as it found them. */
+/** Restores the damaged events, because all tests share one server. */
 function mend(): void {
   for (const row of whole.splice(0)) {
     const [position, streamId, revision] = row as [bigint, bigint, bigint];
-    // The damage may be in the position, or in the revision.
+    // The damage may be in the position or in the revision.
     database.prepare('DELETE FROM events WHERE position IN (?, ? + 1) AND stream_id = ?').run(position, position, streamId);
     database.prepare('DELETE FROM events WHERE stream_id = ? AND revision = ?').run(streamId, revision);
     database.prepare('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').run(row);
@@ -147,7 +147,7 @@ test.each([
   expect(items.filter((text) => text.startsWith('damaged'))).toHaveLength(1);
 });
 
-// It appends to a stream that the tests above count the events of.
+// This test comes last, because it appends to a stream whose events the tests above count.
 test('subscriptions tell of damaged events in their places and go on', async () => {
   const damaged = [0, 137, COUNT - 1];
   damaged.forEach((revision) => spoil('run-a', revision));
@@ -161,7 +161,7 @@ test('subscriptions tell of damaged events in their places and go on', async () 
   );
   expect(both).toContain('damaged run-b 20');
 
-  // The end is known though the last event is damaged.
+  // The end is known although the last event is damaged.
   const live = store.subscribe('run-a', { after: 'end' })[Symbol.asyncIterator]();
   expect((await live.next()).value).toEqual({ kind: 'caughtUp' });
   await store.append('run-a', newEvents(1), 'any');

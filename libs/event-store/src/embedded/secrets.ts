@@ -1,6 +1,6 @@
-// The secrets that keep a server to its user and its folder: certificates by which each side knows the other's place, and passwords. They
-// are made at the first start and lie in the store's folder, readable by its user only. A copy of the folder makes its own, so that no
-// client takes the store of one folder for that of another.
+// The secrets that protect a server's store from other users: passwords, and certificates by which server and client know the folder that
+// the other belongs to. They are made at the first start and lie in the store's folder, where only its user can read them. A copy of the
+// folder makes its own secrets, so that no client takes the copy's store for the original.
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,13 +15,13 @@ export interface StoreSecrets {
 
 const FOLDER = 'secrets';
 const [AUTHORITY, CERTIFICATE, KEY, USERS] = ['ca.crt', 'node.crt', 'node.key', 'users.json'] as const;
-/** The mark of the folder that they were made in. */
+/** The file with the mark of the folder in which the secrets were made. */
 const PLACE = 'folder';
 const YEARS_GOOD = 100;
 
 /**
- * The secrets of the store in this folder. Makes them where they are missing, or where they came along with a copy of another folder.
- * @throws EmbeddedStoreError STORE_TLS_UNUSABLE with the file that is damaged
+ * Returns the secrets of the store in this folder. They are made anew if they are missing, or were copied with another folder.
+ * @throws EmbeddedStoreError STORE_TLS_UNUSABLE, which names the damaged file
  */
 export async function storeSecrets(folder: string): Promise<StoreSecrets> {
   const place = join(folder, FOLDER);
@@ -39,7 +39,7 @@ export async function storeSecrets(folder: string): Promise<StoreSecrets> {
   }
 }
 
-/** Earlier releases wrote no mark: theirs are made anew, as those of a copy are. */
+/** Tells whether the secrets were made in this folder. Earlier releases wrote no mark, so their secrets are made anew too. */
 function areOf(place: string): boolean {
   try {
     return hasMark(place, readFileSync(join(place, PLACE), 'utf8').trim());
@@ -76,7 +76,7 @@ async function makeSecrets(folder: string, place: string): Promise<void> {
     };
     for (const [name, content] of Object.entries(contents)) writeFileSync(join(incoming, name), `${content}\n`);
     rmSync(place, { recursive: true, force: true });
-    renameSync(incoming, place); // all of them, or none
+    renameSync(incoming, place); // moves all of the secrets, or none
   });
 }
 
@@ -84,7 +84,7 @@ function newPassword(): string {
   return randomBytes(32).toString('base64url');
 }
 
-/** An authority that signs one certificate: its own key is forgotten at once. */
+/** Makes an authority that signs one certificate. The authority's key is dropped afterwards. */
 async function makeCertificates(): Promise<{ authority: string } & Signed> {
   const days = YEARS_GOOD * 365;
   const authority = await newAuthority('Espalier event store authority', days);

@@ -5,36 +5,38 @@ import { programFile } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 
 export interface EmbeddedEventStoreOptions {
-  /** Where the events are kept; created when missing. One server per folder. */
+  /** The folder of the events, which is made if it is missing. Only one server can use a folder. */
   folder: string;
   host?: string;
-  /** 0, the default, picks a free one. */
+  /** The port; 0, the default, picks a free one. */
   port?: number;
   tls?: { certFile: string; keyFile: string; caFile?: string };
-  /** Login names and passwords: with TLS, and only then, the server needs them. */
+  /** The passwords of the server's users. They are needed with TLS, and only with TLS. */
   users?: { admin: string; ops?: string };
-  /** Appends beyond this size of the database are refused as on a full disk; no limit when not given. */
+  /** Appends that would make the database larger are refused as on a full disk; undefined: no limit. */
   maxDatabaseBytes?: number;
-  /** Receives what the server writes to stderr; inherited when not given. */
+  /** The file to which the server's stderr is appended; undefined: this process's stderr. */
   logFile?: string;
 }
 
 export interface EmbeddedEventStore {
   connectionString: string;
   pid: number;
-  /** Commits what was accepted, closes open calls, returns when the process is gone. */
+  /** Commits the accepted appends and closes open calls. Resolves when the process has ended. */
   stop(): Promise<void>;
 }
 
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
-/** It is idle for most of a second, time and again: what the collector does then to give back memory comes out of an engine's steps. */
+/**
+ * The server is often idle for most of a second. V8 would then collect garbage to return memory, which takes time from an engine's steps.
+ */
 const NODE_OPTIONS = ['--no-memory-reducer'];
 const PROGRAM = new URL('../server-main.js', import.meta.url);
 
 /**
- * Starts the embedded server as a child process. It stops by itself when this process dies, even by kill -9: its
- * stdin then closes.
+ * Starts the embedded server as a child process. The server's stdin closes when this process dies, even by kill -9, and the server then
+ * stops by itself.
  * @throws EmbeddedStoreError with the server's own code: STORE_LOCKED, STORE_CORRUPT, STORE_READ_ONLY, ...
  */
 export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions): Promise<EmbeddedEventStore> {
@@ -46,7 +48,7 @@ export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions
   });
   if (log !== undefined) closeSync(log);
   const { port } = await ready(child);
-  // Neither the child nor its pipes keep this process from ending.
+  // Neither the child nor its pipes keep this process running.
   child.unref();
   for (const stream of [child.stdin, child.stdout]) (stream as unknown as { unref?(): void }).unref?.();
   return { connectionString: connectionString(options, host, port), pid: child.pid!, stop: () => stop(child) };
@@ -59,7 +61,7 @@ function argumentsOf(options: EmbeddedEventStoreOptions, host: string): string[]
   return result;
 }
 
-/** In the environment, because arguments can be read by every user of the machine. */
+/** Passes the passwords in the environment, because every user of the machine can read a process's arguments. */
 function passwordsOf({ users }: EmbeddedEventStoreOptions): Record<string, string> {
   return {
     ...(users ? { ESPALIER_EVENT_STORE_ADMIN_PASSWORD: users.admin } : {}),
@@ -70,7 +72,7 @@ function passwordsOf({ users }: EmbeddedEventStoreOptions): Record<string, strin
 function connectionString(options: EmbeddedEventStoreOptions, host: string, port: number): string {
   const query = options.tls ? `tls=true${options.tls.caFile ? `&tlsCAFile=${encodeURIComponent(options.tls.caFile)}` : ''}` : 'tls=false';
   const login = options.tls ? `admin:${encodeURIComponent(options.users?.admin ?? '')}@` : '';
-  // Node warns of certificates that are asked for by an IP address.
+  // Node warns when a certificate is requested for an IP address, so the address is named "localhost".
   const name = options.tls && host === '127.0.0.1' ? 'localhost' : host;
   return `kurrentdb://${login}${name}:${port}?${query}&discoveryInterval=10`;
 }

@@ -1,4 +1,4 @@
-// The README's recipe for a server of its own with TLS, as it is written there.
+// Runs the README's recipe for a separate server with TLS, exactly as it is written there.
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -77,7 +77,7 @@ describe('embedded event store with TLS and users', () => {
     const { port } = new URL(server.connectionString.replace('kurrentdb:', 'http:'));
     const program = `require('net').connect(${port}, '127.0.0.1').on('error', () => {}).on('close', () => process.exit(7))`;
     const stranger = spawn(process.execPath, ['-e', program], { uid: 65_534, gid: 65_534, cwd: '/', stdio: 'ignore' });
-    expect(await once(stranger, 'exit')).toEqual([7, null]); // TLS itself would wait for its first message
+    expect(await once(stranger, 'exit')).toEqual([7, null]); // with TLS, the server would first wait for a message
   });
 
   test('has limited room: connections that have not logged in make way, and others do not', async () => {

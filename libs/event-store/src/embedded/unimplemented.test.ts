@@ -5,7 +5,7 @@ import { KurrentDBClient, persistentSubscriptionToStreamSettingsFromDefaults, Un
 import { collect, events } from '../contract/target.js';
 import { startEmbeddedEventStore, type EmbeddedEventStore } from '../index.js';
 
-/** Calls that only a real KurrentDB answers. */
+/** Tests calls that only a real KurrentDB answers. */
 describe('what the embedded server does not have', () => {
   const folder = mkdtempSync(join(tmpdir(), 'event-store-unimplemented-'));
   let server: EmbeddedEventStore;
@@ -40,7 +40,7 @@ describe('what the embedded server does not have', () => {
     for (const [what, call] of calls) {
       await expect(call()).rejects.toThrow(new RegExp(`the embedded event store does not have .*${what}.*; a KurrentDB does`));
     }
-    // For a read the client has an error of its own, without the server's words.
+    // For a read the client throws an error of its own, without the server's message.
     await expect(collect(client.readStream('run', { resolveLinkTos: true }))).rejects.toThrow('unsupported by the server');
     const severalStreams = client.multiStreamAppend([{ streamName: 'run', events: [event], expectedState: 'any' }]);
     await expect(severalStreams).rejects.toBeInstanceOf(UnsupportedError);

@@ -1,4 +1,4 @@
-// An event store that takes note of the newest event that went through it, appended or told by a subscription.
+// Wraps an event store and notes the newest event that goes through it, in an append or in a subscription.
 import type { EventStore, ExpectedRevision, NewEvent, StoredEvent, Subscription, SubscriptionItem } from '../event-store.js';
 import type { SeenEvent } from './seen-events.js';
 
@@ -6,7 +6,7 @@ export interface Notes {
   note(event: SeenEvent): void;
 }
 
-/** @param passes streams whose old events may be cleared away, so that a missing one says nothing */
+/** @param passes the streams whose old events may be removed, so that a missing event there does not mean a loss */
 export function notingStore(store: EventStore, seen: Notes, passes: ReadonlySet<string>): EventStore {
   const noteStored = ({ stream, revision, id, position }: StoredEvent): void => {
     if (!passes.has(stream)) seen.note({ position: position.commit, stream, revision, id });
@@ -33,7 +33,10 @@ export function notingStore(store: EventStore, seen: Notes, passes: ReadonlySet<
   };
 }
 
-/** A store that is told no revision may take a repeated append for one that came before. */
+/**
+ * Returns the id of the last appended event; null where it is uncertain. A store that is not told a revision may answer a repeated append
+ * as an earlier one.
+ */
 function idAt(revision: bigint, events: NewEvent[], expected: ExpectedRevision): string | null {
   const before = expected === 'no_stream' ? -1n : expected;
   return typeof before === 'bigint' && before + BigInt(events.length) === revision ? events.at(-1)!.id : null;

@@ -1,4 +1,4 @@
-// The memory of the newest event: what a killed process leaves, what a torn write leaves, and what it says of a store.
+// Tests the memory of the newest event: what a killed process leaves, what a torn write leaves, and which losses of a store it detects.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,7 +56,7 @@ test('a torn write leaves the one before', () => {
   expect(lastSeenEvent(folder, NAME)).toBeNull();
 });
 
-/** A store of one stream, and what a read of it meets. */
+/** A store of one stream. Reading it can fail with the given error. */
 function storeOf(events: SeenEvent[], failure?: Error): EventStore {
   const stored = events.map(({ position, stream, revision, id }) => {
     return { id: id!, stream, revision, position: { commit: position, prepare: position } } as StoredEvent;

@@ -1,7 +1,7 @@
-// The newest event of a store that a folder has seen, in a small file of that folder. It shows that a store has lost events since: a
-// store that an older backup replaced, or whose log was cut. It is written in place at each append, before the caller hears of
-// the append, so a killed process leaves it as new as the store. Its bytes reach the disk a moment later than those of the store: after
-// a power cut it may be older than the store, which is no problem.
+// Remembers the newest event of a store that a data folder has seen, in a small file of that folder. It shows later whether the store has
+// lost events: an older backup may have replaced the store, or its log may have been cut. The file is written in place at each append,
+// before the caller gets its answer, so a killed process leaves it as new as the store. The file reaches the disk a moment later than the
+// store's own bytes: after a power cut it may be older than the store, which does no harm.
 import { closeSync, existsSync, fsync, fsyncSync, openSync, readSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -11,22 +11,22 @@ import type { EventStore } from '../event-store.js';
 import { endOf } from '../past-damage.js';
 
 export interface SeenEvent {
-  /** The commit position. */
+  /** The event's commit position. */
   position: bigint;
   stream: string;
   revision: bigint;
-  /** Null where an append did not tell which of its tries was taken. */
+  /** Null where it is unknown which try of an append was stored. */
   id: string | null;
 }
 
 export interface MissingEvents {
   seen: SeenEvent;
-  /** The commit position of the last event that the store holds; 0 where it is empty. */
+  /** The commit position of the last event in the store; 0 where the store is empty. */
   endPosition: bigint;
 }
 
 const FOLDER = 'seen-events';
-/** Written in turn, so that a write that a power cut tears leaves the other whole. */
+/** The two slots are written in turn, so that a write that is torn by a power cut leaves the other slot whole. */
 const SLOTS = [0, 1] as const;
 const SLOT_BYTES = 512;
 const SYNC_AFTER_MS = 1_000;
@@ -37,7 +37,7 @@ export class SeenEvents {
   private failed = false;
 
   private constructor(
-    /** Null: the file can't be written, and the memory ends with the process. */ private readonly descriptor: number | null,
+    /** null: the file can't be written, so the memory ends with the process. */ private readonly descriptor: number | null,
     private newest: SeenEvent | null,
     newestSlot: number,
     private readonly onError: (error: unknown) => void,
@@ -45,7 +45,7 @@ export class SeenEvents {
     this.nextSlot = 1 - newestSlot;
   }
 
-  /** The file of a store in a data folder; made where it is not there. */
+  /** Opens the file for a store in the data folder. It is made if it is missing. */
   static open(dataFolder: string, storeName: string, onError: (error: unknown) => void = () => undefined): SeenEvents {
     const file = fileOf(dataFolder, storeName);
     try {
@@ -58,7 +58,7 @@ export class SeenEvents {
       const { event, slot } = newestIn(descriptor);
       return new SeenEvents(descriptor, event, slot, onError);
     } catch (error) {
-      onError(error); // a disk that is full must not keep a server from the start that makes room
+      onError(error); // a full disk must not stop a server from starting, since only a running server can make room
       return new SeenEvents(null, lastSeenEvent(dataFolder, storeName), 1, onError);
     }
   }
@@ -67,7 +67,7 @@ export class SeenEvents {
     return this.newest;
   }
 
-  /** Takes note of an event that is newer than the newest, or tells its id. */
+  /** Notes an event if it is newer than the noted one, or adds the id of the noted one. */
   note(event: SeenEvent): void {
     const { newest } = this;
     if (newest !== null && (event.position < newest.position || (event.position === newest.position && event.id === newest.id))) return;
@@ -76,7 +76,7 @@ export class SeenEvents {
     this.write();
   }
 
-  /** Forgets what it knows, since the user takes the store as it is. */
+  /** Forgets the noted event, because the user accepts the store as it is. */
   forget(): void {
     this.newest = null;
     if (this.descriptor === null) return;
@@ -101,13 +101,13 @@ export class SeenEvents {
     const { position, stream, revision, id } = this.newest!;
     const text = JSON.stringify({ position: String(position), stream, revision: String(revision), id });
     const bytes = Buffer.alloc(SLOT_BYTES, ' ');
-    if (bytes.write(`${checksum(text)} ${text}`) < Buffer.byteLength(text) + CHECKSUM_LENGTH + 1) return; // a stream of a foreign program
+    if (bytes.write(`${checksum(text)} ${text}`) < Buffer.byteLength(text) + CHECKSUM_LENGTH + 1) return; // a stream's long name
     try {
       writeSync(descriptor, bytes, 0, SLOT_BYTES, this.nextSlot * SLOT_BYTES);
       this.nextSlot = 1 - this.nextSlot;
       this.failed = false;
     } catch (error) {
-      if (!this.failed) this.onError(error); // once, since each append comes here
+      if (!this.failed) this.onError(error); // reported once, since each append comes here
       this.failed = true;
       return;
     }
@@ -120,7 +120,7 @@ export class SeenEvents {
   }
 }
 
-/** The newest event that the folder has seen of a store, for a process that only looks. */
+/** Returns the newest event that the folder has seen of a store, without opening the file for writing. */
 export function lastSeenEvent(dataFolder: string, storeName: string): SeenEvent | null {
   const file = fileOf(dataFolder, storeName);
   if (!existsSync(file)) return null;
@@ -132,13 +132,13 @@ export function lastSeenEvent(dataFolder: string, storeName: string): SeenEvent 
   }
 }
 
-/** Whether the store lacks the event; null: it holds it. */
+/** Returns what is missing if the store lacks the event; null: the store has it. */
 export async function missingIn(store: EventStore, seen: SeenEvent): Promise<MissingEvents | null> {
   try {
     for await (const { id, revision } of store.read(seen.stream, { from: seen.revision, maxCount: 1 }))
       if (revision === seen.revision && (seen.id === null || seen.id === id)) return null;
   } catch (error) {
-    if (error instanceof EventCorruptError) return null; // it is there, and verification says what is wrong with it
+    if (error instanceof EventCorruptError) return null; // the event is there, and verification reports the damage
     throw error;
   }
   return { seen, endPosition: (await endOf(store))?.commit ?? 0n };

@@ -5,17 +5,17 @@ import { AccessDenied, Unauthenticated } from './refusals.js';
 import type { StreamHeads } from './stream-heads.js';
 import type { User, Users } from './users.js';
 
-/** Clients ask these before they log in. Their requests are empty. */
+/** The services that clients call before they log in. Their requests are empty. */
 const OPEN_SERVICES = ['/event_store.client.server_features.ServerFeatures/', '/event_store.client.gossip.Gossip/'];
 
-/** Who is calling, and which streams they may use. */
+/** Finds out who calls, and which streams the caller may use. */
 export class Access {
-  /** Told of each connection whose caller is known. */
+  /** Called with each connection whose caller is known. */
   onKnown: (ends: ConnectionEnds) => void = () => undefined;
 
   constructor(
     private readonly heads: StreamHeads,
-    /** Without TLS clients send no passwords, so no client is asked for one: only the server's own user can connect. */
+    /** Undefined without TLS: clients then send no passwords, so none is asked for, and only the server's own user can connect. */
     private readonly users: Users | undefined,
   ) {}
 
@@ -30,7 +30,7 @@ export class Access {
     return user;
   }
 
-  /** Finds the caller by the metadata of the call: no message of a refused caller is read. */
+  /** Finds the caller by the metadata of the call, so no message of a refused caller is read. */
   readonly interceptor: ServerInterceptor = ({ path }, call) => {
     if (OPEN_SERVICES.some((service) => path.startsWith(service))) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {
@@ -50,8 +50,8 @@ export class Access {
   };
 
   /**
-   * Names of the system begin with "$"; "$$name" is the metadata of "name". A stream to which an earlier release gave an access control
-   * list stays closed to ops, whatever the list says.
+   * Checks whether the caller may use the stream. Names that begin with "$" belong to the system; "$$name" is the metadata of "name". If an
+   * earlier release gave a stream an access control list, the stream stays closed to ops, whatever the list says.
    * @throws AccessDenied
    */
   check(caller: User, stream: string): void {

@@ -3,7 +3,10 @@ import { bytesToUuid, type ProposedEvent } from './event-record.js';
 import { RepeatDiffers, StreamDeleted, WrongExpectedVersion, type Expected } from './refusals.js';
 import type { StreamHead, StreamHeads } from './stream-heads.js';
 
-/** Either write after `lastRevision`, or the same events are already there: a retry, answered as the first time. */
+/**
+ * `write`: the events are written after the last revision. `repeat`: the same events are stored already, so this is a retry, which gets the
+ * first answer again.
+ */
 export type AppendDecision = { kind: 'write' } | { kind: 'repeat'; revision: number; position: number };
 
 interface StoredBytes {
@@ -15,7 +18,7 @@ interface StoredBytes {
   metadata: Buffer;
 }
 
-/** Decides an append by the stream's state alone; writes nothing. */
+/** Decides about an append by the stream's state alone. It writes nothing. */
 export class AppendRules {
   private readonly selectById;
   private readonly selectAt;
@@ -24,7 +27,7 @@ export class AppendRules {
     database: Database.Database,
     private readonly heads: StreamHeads,
   ) {
-    // The index has to be named: left to choose, SQLite takes the one that gives the order and walks the whole stream.
+    // The index has to be named: by itself SQLite takes the index that gives the order, and walks through the whole stream.
     this.selectById = database.prepare<[number, Buffer], { revision: number }>(
       'SELECT revision FROM events INDEXED BY events_by_id WHERE stream_id = ? AND event_id = ? ORDER BY revision DESC LIMIT 1',
     );
@@ -53,7 +56,7 @@ export class AppendRules {
     return repeat;
   }
 
-  /** Where a retry would have written its first event; undefined when these events are new. */
+  /** Returns the revision at which a retry would have written its first event; undefined if these events are new. */
   private startOfRepeat(head: StreamHead, events: ProposedEvent[], expected: Expected): number | undefined {
     if (expected === 'no_stream') return 0;
     if (typeof expected === 'number') return expected + 1;
@@ -73,7 +76,10 @@ export class AppendRules {
   }
 }
 
-/** Who sends an event again by its id alone, with other bytes, would take them for recorded. */
+/**
+ * Tells whether the stored event equals the sent one. A client that sends an event's id again with other bytes must not believe that those
+ * bytes are stored.
+ */
 function holds({ type, is_json, data, metadata }: StoredBytes, event: ProposedEvent): boolean {
   return type === event.type && (is_json === 1) === event.isJson && event.data.equals(data) && event.metadata.equals(metadata);
 }

@@ -5,7 +5,7 @@ import type { EventCorrupt } from './refusals.js';
 type Sink = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
 interface Outlet {
-  /** Settles when the chunk before the current one has left. */
+  /** Settles when the chunk before the current one has been sent. */
   previous: Promise<unknown>;
   gone: Promise<unknown>;
 }
@@ -13,8 +13,8 @@ interface Outlet {
 const outlets = new WeakMap<Sink, Outlet>();
 
 /**
- * Writes one chunk and returns when the one before it has left: the next is prepared while one is on its way, and a
- * slow client holds two chunks of memory and not its whole backlog.
+ * Writes one chunk and returns when the chunk before it has been sent. So one chunk is prepared while another is on its way, and a slow
+ * client takes the memory of two chunks, not of its whole backlog.
  * @returns false when the client is gone
  */
 async function writeChunk(call: Sink, messages: Encodable[]): Promise<boolean> {
@@ -29,8 +29,8 @@ async function writeChunk(call: Sink, messages: Encodable[]): Promise<boolean> {
 }
 
 /**
- * A damaged event ends the call, after everything before it has left: the error names its place, from which the client goes
- * on if it wants the others. @returns false when the client is gone
+ * Sends the messages. A damaged event then ends the call, after all messages before it have been sent. The error names the event's place,
+ * so a client that wants the other events can go on from there. @returns false when the client is gone
  */
 export async function deliver(call: Sink, messages: Encodable[], damaged: EventCorrupt | undefined): Promise<boolean> {
   const goesOn = await writeChunk(call, messages);

@@ -31,13 +31,13 @@ interface OpenAppend {
   events: ProposedEvent[];
   sizeBytes: number;
   deadlineMs: number | undefined;
-  /** The error that made a message unusable; it is the answer once the append is complete. */
+  /** The error of a message that can't be used. It is the answer once the append is complete. */
   refusal: Error | undefined;
 }
 
 /**
- * Streams/BatchAppend: one long-lived call carries all appends of a client. Every append gets exactly one answer on
- * it, errors included, because the client sets no deadline.
+ * Handles Streams/BatchAppend: one long-lived call carries all appends of a client. Every append gets exactly one answer on this call, also
+ * when it fails, because the client sets no deadline.
  */
 export function handleBatchAppend(context: ServerContext, call: Call): void {
   const open = new Map<string, OpenAppend>();
@@ -73,7 +73,7 @@ export function handleBatchAppend(context: ServerContext, call: Call): void {
   });
 }
 
-/** @returns the append when `request` completes it */
+/** @returns the append if `request` completes it */
 function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendReq): OpenAppend | undefined {
   const correlationId = request.getCorrelationId() ?? new sharedPb.UUID();
   const key = Buffer.from(correlationId.serializeBinary()).toString('latin1');
@@ -103,7 +103,9 @@ function collect(open: Map<string, OpenAppend>, request: streamsPb.BatchAppendRe
   return append;
 }
 
-/** An append that is too large keeps being received, as the protocol wants, but no longer being held. */
+/**
+ * Adds an event to an append. An append that is too large is still received to its end, as the protocol demands, but is not kept in memory.
+ */
 function add(append: OpenAppend, event: ProposedEvent): void {
   if (append.refusal) return;
   append.sizeBytes += sizeOf(event);
@@ -159,7 +161,7 @@ function echoExpected(response: streamsPb.BatchAppendResp, expected: Expected): 
 function errorOf(error: unknown): statusPb.Status {
   const { code, details } = toStatus(error);
   const result = new statusPb.Status();
-  // google.rpc.Code has the numbers of gRPC's own status codes.
+  // google.rpc.Code has the same numbers as gRPC's status codes.
   // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
   result.setCode(code as number);
   result.setMessage(details);
@@ -187,7 +189,7 @@ function detailsOf(error: unknown, text: string): [bytes: Uint8Array, type: stri
     return [message.serializeBinary(), 'event_store.client.MaximumAppendSizeExceeded'];
   }
   if (error instanceof DeadlineExceeded) return [new sharedPb.Timeout().serializeBinary(), 'event_store.client.Timeout'];
-  // Not "Unknown": the client drops the text of that one, and the text says what to do about it.
+  // Not google's "Unknown": the client drops that message's text, and the text says what to do.
   const message = new sharedPb.BadRequest();
   message.setMessage(text);
   return [message.serializeBinary(), 'event_store.client.BadRequest'];

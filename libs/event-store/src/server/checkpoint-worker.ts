@@ -7,7 +7,7 @@ parentPort!.on('message', () => {
   try {
     database.pragma('wal_checkpoint(PASSIVE)');
   } catch {
-    // Busy or full disk: the next round tries again.
+    // The database is busy or the disk is full: the next round tries again.
   }
   parentPort!.postMessage('done');
 });

@@ -1,4 +1,4 @@
-// A young history is small, and still does not lie in the write-ahead log alone for long.
+// Tests that even a small, new store does not lie in the write-ahead log alone for long.
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { openForWriting } from './database.js';
 const folder = mkdtempSync(join(tmpdir(), 'checkpointer-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Looks at the database as it is when its log is lost. */
+/** Opens the database as it would be if its log were lost. */
 function withoutLog<T>(look: (database: Database.Database) => T): T {
   const copy = join(folder, 'copy.db');
   copyFileSync(join(folder, 'events.db'), copy);

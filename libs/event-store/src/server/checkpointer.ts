@@ -8,15 +8,17 @@ import { DATABASE_FILE } from './store-files.js';
 const PASSIVE_ABOVE_BYTES = 4 << 20;
 const RESTART_ABOVE_BYTES = 64 << 20;
 const RESTART_WORKER_MS = 5_000;
-/** However little there is: a young history must not lie in the log alone, which is a file of its own that may be lost. */
+/**
+ * The longest time that committed pages stay in the log alone. The log is a separate file that may be lost, so this holds for small stores
+ * too.
+ */
 const LONGEST_IN_LOG_MS = 10_000;
-/** Looking at the file after every commit would cost more than it tells. */
+/** Looking at the log's size after every commit would cost more than it helps. */
 const COMMITS_BETWEEN_LOOKS = 8;
 
 /**
- * Moves committed pages from the write-ahead log into the database on a thread of its own, so that no append waits
- * for it. Only when writes never pause and the log keeps growing does the writer itself restart it, right after a
- * round of the thread has left little to do.
+ * Moves committed pages from the write-ahead log into the database on a thread of its own, so that no append waits for it. If writes never
+ * pause and the log keeps growing, the writer itself restarts the log, right after the thread has left little to do.
  */
 export class Checkpointer {
   private readonly walFile: string;
@@ -40,7 +42,7 @@ export class Checkpointer {
   private startWorker(): Worker {
     const worker = new Worker(programFile(new URL('./checkpoint-worker.js', import.meta.url)), { workerData: { file: this.file } });
     worker.on('message', () => this.roundDone());
-    // Its disk was full, say: the log grows until the next one can work; appends go on.
+    // The thread failed, for example because its disk was full. The log grows until the next thread works, and appends go on.
     worker.on('error', () => {
       this.busy = true;
       setTimeout(() => {
@@ -67,7 +69,7 @@ export class Checkpointer {
     try {
       this.database.pragma('wal_checkpoint(TRUNCATE)');
     } catch {
-      // A full disk or a reader elsewhere: the log stays and is replayed at the next start.
+      // The disk is full, or another process is reading: the log stays and is replayed at the next start.
     }
   }
 
@@ -89,11 +91,11 @@ export class Checkpointer {
     this.busy = false;
     if (this.walBytes() < RESTART_ABOVE_BYTES) return;
     try {
-      // Without waiting: a backup that reads from the log may hold it for long, and appends must not wait for that.
+      // Does not wait for readers: a backup may read from the log for long, and appends must not wait for it.
       this.database.pragma('busy_timeout = 0');
       this.database.pragma('wal_checkpoint(RESTART)');
     } catch {
-      // As above: not being able to shorten the log must not fail anything.
+      // Appends must not fail because the log could not be shortened.
     } finally {
       this.database.pragma('busy_timeout = 5000');
     }
@@ -103,7 +105,7 @@ export class Checkpointer {
     try {
       return statSync(this.walFile, { throwIfNoEntry: false })?.size ?? 0;
     } catch {
-      return 0; // a disk that can't be read: nothing to do there now
+      return 0; // the disk can't be read, so there is nothing to do
     }
   }
 }

@@ -8,25 +8,25 @@ interface Pending {
   reject: (error: unknown) => void;
 }
 
-/** Keeps one transaction from growing without bound under load; what is left over goes into the next. */
+/** The most writes in one transaction, which must not grow without bound under load. The other writes go into the next one. */
 const MAX_GROUP = 512;
 
 /**
- * Group commit. Writes that arrive in the same turn of the event loop share one transaction and so one fsync.
- * An answer is given only after the commit that holds it.
+ * Commits writes in groups. Writes that arrive in the same turn of the event loop share one transaction, and so one fsync. Each write is
+ * answered only after its commit.
  */
 export class CommitQueue {
   private pending: Pending[] = [];
   private scheduled = false;
   private closed = false;
-  /** A rollback did not come to its end: what is remembered of the log may be wrong. */
+  /** A rollback failed, so the log's state in memory may be wrong and must be read again. */
   private mustReload = false;
   private readonly begin;
   private readonly commit;
 
   constructor(
     private readonly log: EventLog,
-    /** Called after each commit with the streams written; must not throw: the answers are given. */
+    /** Called after each commit with the streams that were written. It must not throw, because the answers are given already. */
     private readonly committed: (streams: ReadonlySet<string>) => void,
     private readonly folder: string,
   ) {
@@ -42,7 +42,7 @@ export class CommitQueue {
     });
   }
 
-  /** Commits what was accepted, then accepts nothing more. */
+  /** Commits the accepted writes, and refuses all later ones. */
   close(): void {
     this.closed = true;
     while (this.pending.length > 0) this.commitNext();
@@ -64,12 +64,12 @@ export class CommitQueue {
     const failure = this.mustReload ? this.rolledBack() : null;
     if (failure !== null) return group.forEach((one) => one.reject(this.named(failure)));
     if (this.commitTogether(group)) return;
-    // One write failed for a reason of the disk or the database. Each gets its own transaction, so that one too
-    // large for what is left of the disk does not take the others down with it.
+    // The group failed because of the disk or the database. Each write now gets its own transaction, so that a write that is too large for
+    // the disk does not make the others fail.
     if (group.length > 1) for (const one of group) this.commitTogether([one]);
   }
 
-  /** @returns false when the transaction was rolled back and its members still wait for an answer */
+  /** @returns false if the transaction was rolled back and its writes still wait for an answer */
   private commitTogether(group: Pending[]): boolean {
     const answers: (() => void)[] = [];
     try {
@@ -77,7 +77,7 @@ export class CommitQueue {
       for (const one of group) answers.push(answerOf(one));
       this.commit.run();
     } catch (error) {
-      // A disk that can't be read either: the next write finds out.
+      // If the disk can't be read either, the next write finds out.
       const failure = this.rolledBack() ?? error;
       if (group.length > 1) return false;
       group[0]!.reject(this.named(failure));
@@ -90,7 +90,7 @@ export class CommitQueue {
     return true;
   }
 
-  /** The error that keeps the log from being as it was before the transaction; null: the log is as it was. */
+  /** Restores the log's state from before the transaction. Returns the error that prevents this; null: it is restored. */
   private rolledBack(): Error | null {
     const { database } = this.log;
     try {
@@ -104,7 +104,7 @@ export class CommitQueue {
     }
   }
 
-  /** Names the folder, so that the user knows where to make room. */
+  /** Adds the folder to the error, so that the user knows where to make room. */
   private named(error: unknown): StoreError {
     const { code, message } = toStoreError(error);
     return new StoreError(code, `${message} (folder ${this.folder})`, { cause: error });

@@ -11,9 +11,9 @@ const LOCK_FILE = 'lock.db';
 const SCHEMA_VERSION = 1;
 
 /**
- * `position` orders all events; it grows by the size of each event, so it is sparse like a byte offset.
- * `revision` counts within a stream. `checksum` covers every other column, so a flipped byte in the file is found.
- * A stream's last revision is not stored: the index gives it, and what is not written can't disagree.
+ * `position` orders all events. It grows by the size of each event, so it is sparse like a byte offset. `revision` counts within a stream.
+ * `checksum` covers every other column, so a flipped byte in the file is detected. A stream's last revision is not stored: the index gives
+ * it, and so the two can't disagree.
  */
 export const SCHEMA = `
   CREATE TABLE store_info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -38,7 +38,7 @@ export const SCHEMA = `
   CREATE INDEX events_by_id ON events (stream_id, event_id);
 `;
 
-/** One process per folder: the lock is a file lock of the operating system, so it dies with its holder. */
+/** Allows one process per folder. The lock is a file lock of the operating system, so it ends with its holder. */
 export class FolderLock {
   private constructor(private readonly database: Database.Database) {}
 
@@ -73,7 +73,7 @@ export function createFolder(folder: string): void {
   }
 }
 
-/** Opens the one writing connection. The caller holds the folder's lock. */
+/** Opens the only connection that writes. The caller must hold the folder's lock. */
 export function openForWriting(folder: string, maxDatabaseBytes?: number): Database.Database {
   const file = join(folder, DATABASE_FILE);
   let database: Database.Database | undefined;
@@ -81,9 +81,9 @@ export function openForWriting(folder: string, maxDatabaseBytes?: number): Datab
     database = new Database(file, { timeout: 5000 });
     checkVersion(database, file);
     database.pragma('journal_mode = WAL');
-    // FULL makes every commit durable before it is acknowledged, also when the machine loses power.
+    // FULL makes every commit durable before it is acknowledged, so it survives a power cut.
     database.pragma('synchronous = FULL');
-    // The checkpointer thread does this off the path of appends.
+    // Checkpoints are made by the checkpointer's thread, so that appends don't wait for them.
     database.pragma('wal_autocheckpoint = 0');
     database.pragma('cache_size = -65536');
     database.pragma('temp_store = MEMORY');
@@ -100,16 +100,18 @@ export function openForWriting(folder: string, maxDatabaseBytes?: number): Datab
   }
 }
 
-/** The schema goes into the file at once, and so does the log of a former life: a log that is lost later holds nothing old. */
+/**
+ * Moves the schema and the log of an earlier process into the database file at once, so that a log that is lost later holds nothing old.
+ */
 function emptyLog(database: Database.Database): void {
   try {
     database.pragma('wal_checkpoint(PASSIVE)');
   } catch {
-    // A full disk: the checkpointer tries again.
+    // The disk is full: the checkpointer tries again.
   }
 }
 
-/** Opens an existing store beside its server, for statistics, backups and checks. */
+/** Opens an existing store for statistics, backups and checks, also while a server has it open. */
 export function openForReading(folder: string): Database.Database {
   const file = join(folder, DATABASE_FILE);
   if (isRestoreUnfinished(folder)) {

@@ -1,7 +1,7 @@
 import { toStatus } from './grpc-errors.js';
 import { Unimplemented } from './refusals.js';
 
-/** Methods that a KurrentDB has and this server does not, by service. */
+/** The methods, by service, that a KurrentDB has and this server does not. */
 const METHODS_ELSEWHERE = {
   'event_store.client.persistent_subscriptions.PersistentSubscriptions': [
     'Create',
@@ -43,7 +43,7 @@ interface Answering {
   emit(event: 'error', error: Error): unknown;
 }
 
-/** Services whose methods refuse every call and say where it is answered. They take the messages as bytes and read none. */
+/** Services whose methods refuse every call, and say that a KurrentDB answers it. They take messages as bytes and read none. */
 export function servicesElsewhere(): [definition: object, handlers: object][] {
   return Object.entries(METHODS_ELSEWHERE).map(([service, methods]) => {
     const definition = methods.map((name) => {

@@ -19,7 +19,7 @@ function record(changes: Partial<EventRecord> = {}): EventRecord {
   };
 }
 
-/** The hand-written encoding against the protocol's own classes. */
+/** Compares the hand-written encoding with the protocol's generated classes. */
 describe('encoding of events', () => {
   test('a read event', () => {
     const event = streamsPb.ReadResp.deserializeBinary(encodeReadEvent(record(), false)).getEvent()!;

@@ -2,9 +2,8 @@ import { bytesToUuid, TOMBSTONE_REVISION, type EventRecord } from './event-recor
 import { sharedPb } from './pb.js';
 
 /*
- * ReadResp messages that hold an event, written straight to bytes. Reads and subscriptions spend most of their time
- * here, and the generated classes are several times slower. The field numbers are those of streams.proto; a test decodes
- * the bytes with the generated classes.
+ * ReadResp messages that hold an event, written straight to bytes. Reads and subscriptions spend most of their time here, and the generated
+ * classes are several times slower. The field numbers are those of streams.proto. A test decodes the bytes with the generated classes.
  */
 const MAX_VARINT_BYTES = 9;
 const LARGEST_INT64 = Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
@@ -25,7 +24,7 @@ export function encodeReadEvent(record: EventRecord, structuredUuid: boolean): B
 
 const encoded = new WeakMap<EventRecord, Buffer>();
 
-/** Once for all subscribers that were given the same record. */
+/** Encodes a record once for all subscribers that get it. */
 export function encodeShared(record: EventRecord): Buffer {
   let bytes = encoded.get(record);
   if (bytes === undefined) encoded.set(record, (bytes = encodeReadEvent(record, false)));
@@ -44,7 +43,7 @@ function addRecorded(add: (part: Buffer) => void, record: EventRecord, structure
     varintField(0x28, record.position),
     mapEntry('type', Buffer.from(record.type)),
     record.isJson ? JSON_ENTRY : BYTES_ENTRY,
-    // Ticks of 100 ns go beyond 2^53: written as text from microseconds they stay exact.
+    // Ticks of 100 ns go beyond 2^53. They stay exact when they are written as text from microseconds.
     mapEntry('created', Buffer.from(`${record.createdUs}0`)),
   ]);
   const metadata = record.metadata.length > 0 ? lengthPrefix(0x3a, record.metadata.length) : undefined;

@@ -1,6 +1,6 @@
 import { InvalidArgument } from './refusals.js';
 
-/** Decides by stream name and event type whether an event of $all is wanted. */
+/** Decides by stream name and event type whether a reader of $all wants an event. */
 export type EventFilter = (stream: string, type: string) => boolean;
 
 interface FilterDefinition {
@@ -25,7 +25,7 @@ export function filterDefinitionOf(message: FilterMessage | undefined): FilterDe
   return { on: onStream ? 'stream' : 'type', regex: expression.getRegex(), prefixes: expression.getPrefixList() };
 }
 
-/** @throws InvalidArgument when the regular expression can't be compiled */
+/** Compiles a filter; undefined: every event passes. @throws InvalidArgument if the regular expression is not valid */
 export function compileFilter(definition: FilterDefinition | undefined): EventFilter | undefined {
   if (!definition) return undefined;
   const matches = compileExpression(definition);
@@ -44,7 +44,7 @@ function compileExpression({ regex, prefixes }: FilterDefinition): (text: string
   return (text) => pattern.test(text);
 }
 
-/** Escapes that other dialects allow ("\-") are errors in unicode mode only. */
+/** Compiles without unicode mode, in which escapes that other dialects allow, such as "\-", are errors. */
 function compileLoosely(regex: string): RegExp {
   try {
     return new RegExp(regex);

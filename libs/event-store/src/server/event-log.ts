@@ -6,22 +6,22 @@ import { StreamHeads, type StreamHead } from './stream-heads.js';
 import { randomUUID } from 'node:crypto';
 
 export interface AppendResult {
-  /** Last revision of the stream after the append; -1 for an empty append to no stream. */
+  /** The last revision of the stream after the append; -1 for an empty append to a stream that does not exist. */
   revision: number;
   position: number;
 }
 
-/** Room that an event takes beside its bytes; positions grow by it, so they are sparse as a real log's offsets are. */
+/** The room that an event takes beside its own bytes. Positions grow by it too, so they are sparse like the offsets of a log. */
 const EVENT_OVERHEAD_BYTES = 64;
 
 /**
- * The writing half of the store. Every method runs inside a transaction of the commit queue, checks before it writes,
- * and throws a Refusal only while nothing is written.
+ * The writing half of the store. Every method runs inside a transaction of the commit queue, makes its checks before it writes, and throws
+ * a Refusal only while nothing is written.
  */
 export class EventLog {
   readonly heads: StreamHeads;
   private readonly rules: AppendRules;
-  /** Streams written since the last commit, for the wake-ups that follow it. */
+  /** The streams written since the last commit. Their readers are woken after the commit. */
   readonly touched = new Set<string>();
   private lastPosition = 0;
   private nextPosition = 0;
@@ -41,7 +41,7 @@ export class EventLog {
     this.reload();
   }
 
-  /** Position of the last event; 0 in an empty store. */
+  /** The position of the last event; 0 in an empty store. */
   get endPosition(): number {
     return this.lastPosition;
   }
@@ -52,7 +52,7 @@ export class EventLog {
     return this.write(stream, events);
   }
 
-  /** Writes without any check: the caller has made them. */
+  /** Writes without checks, which the caller has made. */
   write(stream: string, events: ProposedEvent[]): AppendResult {
     if (events.length === 0) return { revision: this.heads.find(stream)?.lastRevision ?? -1, position: this.lastPosition };
     const head = this.heads.findOrCreate(stream);
@@ -65,7 +65,7 @@ export class EventLog {
     return { revision: head.lastRevision, position: this.lastPosition };
   }
 
-  /** After a rollback. */
+  /** Reads the state from the database again, after a rollback. */
   reload(): void {
     this.heads.clear();
     this.touched.clear();
@@ -74,7 +74,7 @@ export class EventLog {
     this.nextPosition = end ? end.position + end.size + EVENT_OVERHEAD_BYTES : EVENT_OVERHEAD_BYTES;
   }
 
-  /** A stream that an earlier release deleted goes on after its last revision. */
+  /** Makes a stream visible again that an earlier release deleted: new events follow its last revision. */
   private reviveIfDeleted(head: StreamHead): void {
     const { softDeleted, raw } = this.heads.metadataOf(head);
     if (!softDeleted) return;

@@ -7,37 +7,40 @@ import type { StreamHead, StreamHeads } from './stream-heads.js';
 
 export type Direction = 'forwards' | 'backwards';
 
-/** The events of one read. */
+/** The events of one query. */
 interface Chunk {
   records: EventRecord[];
-  /** The event that ended the chunk because it is damaged; reading goes on after it for those that pass over it. */
+  /** The damaged event that ended the chunk. A reader that skips damaged events goes on after it. */
   damaged: EventCorrupt | undefined;
 }
 
 export interface StreamChunk extends Chunk {
-  /** The revision to go on from; -1 when nothing is left. */
+  /** The revision to go on from; -1 if there is nothing more. */
   next: number;
 }
 
-/** A chunk of $all: what passed the filter, and how far the scan went. */
+/** A chunk of $all: the events that passed the filter, and how far the scan went. */
 export interface AllChunk extends Chunk {
-  /** Position of the last event looked at; undefined when there was none. */
+  /** The position of the last event that was looked at; undefined if there was none. */
   scannedTo: number | undefined;
   considered: number;
-  /** Nothing lies beyond this chunk at the moment. */
+  /** No event lies behind this chunk at the moment. */
   atEnd: boolean;
 }
 
 const CHUNK_EVENTS = 512;
-/** A chunk is held in memory: with events of up to 16 MB a count alone would not bound it. */
+/** The largest chunk. Chunks are held in memory, and events may have 16 MB, so a limit on their number alone is not enough. */
 const LARGEST_CHUNK_BYTES = 1 << 20;
-/** Every call holds two chunks, each several times on its way out: so that many calls at once do not fill the memory. */
+/**
+ * The most memory for the chunks of all calls. Each call holds two chunks, each several times while it is being sent, so chunks become
+ * smaller when there are many calls.
+ */
 const ALL_CHUNKS_BYTES = 8 << 20;
 const SMALLEST_CHUNK_BYTES = 16 << 10;
-/** Above the revision of a tombstone's event, which stream reads never show. */
+/** Excludes the event of a tombstone, which reads of a stream never show. */
 const BELOW_TOMBSTONE = `revision < ${TOMBSTONE_REVISION}`;
 
-/** The reading half of the store. Each call is one short query; callers go on from where a chunk ended. */
+/** The reading half of the store. Each call makes one short query, and callers go on from the end of the chunk. */
 export class EventReader {
   private readonly forwards;
   private readonly backwards;
@@ -49,7 +52,9 @@ export class EventReader {
   private readonly rangeForwards;
   private readonly rangeBackwards;
   private calls = 0;
-  /** Many subscribers that a commit wakes read the same at the same moment; forgotten at its end, since the file may change. */
+  /**
+   * The last chunk read. After a commit many subscribers read the same at the same moment. It is forgotten soon, since the file may change.
+   */
   private latest: { key: string; chunk: StreamChunk } | undefined;
 
   constructor(
@@ -70,7 +75,7 @@ export class EventReader {
     this.rangeBackwards = prepare('position BETWEEN ? AND ? ORDER BY position DESC');
   }
 
-  /** Told of each call that goes on reading, since they share the memory; @returns what to call at its end */
+  /** Counts a call that reads several chunks, since all calls share the memory. @returns a function to call when the call ends */
   enter(): () => void {
     this.calls += 1;
     return () => {
@@ -89,7 +94,7 @@ export class EventReader {
     return Math.max(0, truncateBefore, byCount);
   }
 
-  /** @param from inclusive; @returns events in reading order, none when nothing is left */
+  /** @param from the first revision, inclusive; @returns events in the order of reading; no events if there is nothing more */
   readStream(head: StreamHead, from: number, direction: Direction, limit: number): StreamChunk {
     const first = this.firstVisible(head);
     const maxAge = this.heads.metadataOf(head).maxAgeSeconds;
@@ -114,8 +119,8 @@ export class EventReader {
   }
 
   /**
-   * @param from forwards: first position to look at; backwards: positions below it
-   * @param limit most events to return; @param window most events to look at
+   * @param from forwards: the first position to look at; backwards: only positions below it are read
+   * @param limit the most events to return; @param window the most events to look at
    */
   readAll(from: number, direction: Direction, filter: EventFilter | undefined, limit: number, window: number): AllChunk {
     return filter
@@ -136,8 +141,8 @@ export class EventReader {
   }
 
   /**
-   * Looks at names and types only and then fetches what passed: a filter that passes little costs little. What
-   * passed is fetched one by one, or, when most passed, as a range.
+   * Looks only at names and types, and then fetches the events that passed, so a filter that passes few events costs little. The events are
+   * fetched one by one, or as a range if most passed.
    */
   private scanAll(from: number, direction: Direction, filter: EventFilter, limit: number, window: number): AllChunk {
     const scan = direction === 'forwards' ? this.scanForwards : this.scanBackwards;
@@ -154,7 +159,7 @@ export class EventReader {
     }
     const rows = this.fetch(wanted, direction, wanted.length > considered / 2);
     const { records, damaged } = this.check(rows);
-    // A chunk of large events is cut short, one with a damaged event ends there; the scan then counts as far as its last event.
+    // A chunk of large events is cut short, and a damaged event ends a chunk. The scan then counts only up to the chunk's last event.
     if (damaged || rows.length < wanted.length) {
       scannedTo = damaged?.place.position ?? rows.at(-1)!.position;
       considered = rows.length;
@@ -177,7 +182,7 @@ export class EventReader {
     for (const position of positions) yield this.byPosition.get(position)!;
   }
 
-  /** The events up to the first damaged one. */
+  /** Returns the events up to the first damaged one. */
   private check(rows: EventRow[]): Chunk {
     const records: EventRecord[] = [];
     for (const row of rows) {
@@ -193,7 +198,7 @@ function* keepOnly(rows: IterableIterator<EventRow>, positions: Set<number>): It
   for (const row of rows) if (positions.has(row.position)) yield row;
 }
 
-/** In a damaged row there may be no bytes where bytes should be. */
+/** The number of bytes of a value; 0 where a damaged row holds another type. */
 function lengthOf(value: unknown): number {
   return Buffer.isBuffer(value) ? value.length : 0;
 }

@@ -17,7 +17,7 @@ export interface EventRow {
 
 export const EVENT_COLUMNS = 'position, stream_id, revision, event_id, type, is_json, created_us, data, metadata, checksum';
 
-/** The event, or what is wrong with it. */
+/** Returns the event, or an EventCorrupt if the row is damaged. */
 export function checkedRecord(row: EventRow, stream: string): EventRecord | EventCorrupt {
   const record = recordOf(row, stream);
   return isWhole(record, row) ? record : new EventCorrupt(placeOf(row, stream));
@@ -38,14 +38,17 @@ function recordOf(row: EventRow, stream: string): EventRecord {
 }
 
 /**
- * Where a reader that passes over the row goes on from. A damaged revision may be no number any more: SQLite then sorts it
- * behind all numbers.
+ * The place from which a reader that skips the row goes on. A damaged revision may not be a number any more: SQLite then sorts it behind
+ * all numbers.
  */
 function placeOf(row: EventRow, stream: string): EventPlace {
   return { stream, position: row.position, revision: Number.isFinite(row.revision) ? Math.trunc(row.revision) : TOMBSTONE_REVISION - 1 };
 }
 
-/** Also by the kinds of its values: SQLite keeps a kind with each value, and one changed byte makes a number of no bytes. */
+/**
+ * Checks the types of the values and the checksum. SQLite keeps a type with each value, so one changed byte can turn an empty value into a
+ * number.
+ */
 function isWhole(record: EventRecord, row: EventRow): boolean {
   const bytes = [row.event_id, row.data, row.metadata].every((value) => Buffer.isBuffer(value));
   const hasKinds = bytes && typeof row.type === 'string' && (row.is_json === 0 || row.is_json === 1);

@@ -3,10 +3,10 @@ import { featuresPb, gossipGrpc, gossipPb, sharedPb, streamsGrpc } from './pb.js
 import type { ServerContext } from './context.js';
 import { randomUUID } from 'node:crypto';
 
-/** The release of the protocol's server whose behaviour this one follows. */
+/** The release of KurrentDB whose behaviour this server follows. */
 const SERVER_VERSION = '26.1.0';
 
-/** Methods of served services that are refused. */
+/** The methods of the implemented services that this server refuses. */
 const REFUSED = ['Delete', 'Tombstone'];
 
 export function featuresHandlers() {
@@ -31,7 +31,7 @@ function supportedMethods(): featuresPb.SupportedMethods {
   return response;
 }
 
-/** A cluster of one, which leads. */
+/** Answers gossip as a cluster of one node, which is the leader. */
 export function gossipHandlers(context: ServerContext) {
   const instanceId = new sharedPb.UUID();
   instanceId.setString(randomUUID());

@@ -17,7 +17,7 @@ import { toStoreError, type StoreErrorCode } from './store-error.js';
 
 export type StatusReply = Error & Pick<ServiceError, 'code' | 'details' | 'metadata'>;
 
-/** The number that the protocol has for an expected version in words. */
+/** The number that the protocol uses for an expected version. */
 function expectedToNumber(expected: Expected): number {
   if (expected === 'any') return -2;
   if (expected === 'no_stream') return -1;
@@ -25,7 +25,7 @@ function expectedToNumber(expected: Expected): number {
   return expected;
 }
 
-/** Any error of the store as a gRPC status; the client picks its error class by the trailer "exception". */
+/** Translates an error of the store to a gRPC status. The client chooses its error class by the trailer "exception". */
 export function toStatus(error: unknown): StatusReply {
   if (isStatus(error)) return error;
   if (error instanceof WrongExpectedVersion) {
@@ -54,7 +54,10 @@ export function toStatus(error: unknown): StatusReply {
   return reply(CODE_OF_FAILURE[failure.code] ?? DEFECT, `${failure.code}: ${failure.message}`);
 }
 
-/** Clients take UNKNOWN, INTERNAL and DATA_LOSS for a lost connection and try again, which would not help here. */
+/**
+ * The status of an error that stays. Clients take UNKNOWN, INTERNAL and DATA_LOSS for a lost connection and try again, which would not
+ * help.
+ */
 const DEFECT = status.FAILED_PRECONDITION;
 
 const CODE_OF_FAILURE: Partial<Record<StoreErrorCode, status>> = {
@@ -69,7 +72,7 @@ export function reply(code: status, message: string, exception?: string, trailer
   return Object.assign(new Error(message), { code, details: message, metadata });
 }
 
-/** Trailers are ASCII: other text travels percent-encoded. */
+/** Trailers are ASCII, so other text is percent-encoded. */
 function asciiOf(text: string): string {
   return /^[\x20-\x7e]*$/.test(text) ? text : encodeURIComponent(text);
 }

@@ -6,7 +6,7 @@ const MiB = 1 << 20;
 /** The largest append, all its events together. */
 export const MAX_APPEND_BYTES = 64 * MiB;
 const MAX_EVENT_BYTES = 16 * MiB;
-/** Room for the framing of messages around the largest append. */
+/** The room for the framing of messages around the largest append. */
 export const MESSAGE_OVERHEAD_BYTES = MiB;
 
 /** @throws MaximumAppendSizeExceeded, EventTooLarge */

@@ -1,13 +1,13 @@
-/** A message of the protocol: already bytes, or one of its generated classes. */
+/** A message of the protocol: its bytes, or an object of a generated class. */
 export type Encodable = Buffer | { serializeBinary(): Uint8Array };
 
 const FRAME_HEADER_BYTES = 5;
 
 /**
- * Several messages written as one. The gRPC library waits for the socket after each message, which bounds a stream of
- * small events to some 20,000 a second; many framed messages in one write are legal on the wire and several times
- * faster. The library asks a serialized message for its `byteLength`, then has it `copy` itself behind the header of
- * one frame; here that header is corrected to the first message and the other frames follow with their own.
+ * Several messages written as one. The gRPC library waits for the socket after each message, which limits a stream of small events to some
+ * 20,000 a second. Many framed messages in one write are legal in gRPC, and several times faster. The library asks a serialized message for
+ * its `byteLength`, and then has it `copy` itself behind the header of one frame. Here that header is changed to the first message's
+ * length, and the other frames follow with headers of their own.
  */
 export class MessageBatch {
   readonly byteLength: number;
@@ -31,7 +31,7 @@ export class MessageBatch {
   }
 }
 
-/** For the `responseSerialize` of methods that stream events. */
+/** The `responseSerialize` of methods that stream events. */
 export function serializeResponse(message: Encodable | MessageBatch): Buffer {
   return message instanceof MessageBatch ? (message as unknown as Buffer) : bytesOf(message);
 }

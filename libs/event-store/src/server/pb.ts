@@ -1,6 +1,6 @@
 /**
- * The message classes and service definitions that the official client ships. Serving them directly keeps one
- * definition of the protocol; nothing else in this folder names the client's generated files.
+ * The message classes and service definitions that the official client ships. The server uses them directly, so there is one definition of
+ * the protocol. No other file of this folder names the client's generated files.
  */
 import streamsPb from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/streams_pb.js';
 import streamsGrpc from '@kurrent/kurrentdb-client/generated/kurrentdb/protocols/v1/streams_grpc_pb.js';

@@ -14,15 +14,15 @@ import { subscribeToAll, subscribeToStream } from './subscriptions.js';
 
 export type ReadCall = ServerWritableStream<streamsPb.ReadReq, Encodable>;
 
-/** A Read request in the store's own terms. */
+/** A Read request in the terms of the store. */
 export interface ReadRequest {
-  /** undefined reads $all. */
+  /** The stream to read; undefined: all streams ($all). */
   stream: string | undefined;
   from: 'start' | 'end' | number;
   direction: Direction;
   limit: number;
   filter: EventFilter | undefined;
-  /** Events looked at between two checkpoints of a filtered subscription. */
+  /** The number of events that a filtered subscription looks at between two checkpoints. */
   checkpointInterval: number;
   encode: (record: EventRecord) => Buffer;
   compatibility: number;
@@ -30,9 +30,9 @@ export interface ReadRequest {
 
 const DEFAULT_SEARCH_WINDOW = 32;
 
-/** Streams/Read: reads and subscriptions share one RPC. */
+/** Handles Streams/Read, which is the call of both reads and subscriptions. */
 export async function handleRead(context: ServerContext, call: ReadCall): Promise<void> {
-  // Headers at once: a client that delays its acknowledgements would otherwise hold a short answer for some 40 ms.
+  // The headers are sent at once: a client that delays its acknowledgements would otherwise get a short answer some 40 ms later.
   call.sendMetadata(new Metadata());
   const leave = context.store.reader.enter();
   try {

@@ -1,6 +1,6 @@
 /**
- * Answers of the store that are no faults: nothing was written, the client learns why. They carry what the wire
- * needs; `grpc-errors.ts` turns them into trailers.
+ * Answers of the store that are not faults: nothing was written, and the client is told why. They hold what the protocol's trailers need;
+ * `grpc-errors.ts` makes the trailers.
  */
 export type Expected = number | 'any' | 'no_stream' | 'stream_exists';
 
@@ -10,14 +10,14 @@ export class WrongExpectedVersion extends Refusal {
   constructor(
     readonly stream: string,
     readonly expected: Expected,
-    /** -1 when there is no stream. */
+    /** The stream's last revision; -1 if the stream does not exist. */
     readonly actual: number,
   ) {
     super(`Append failed due to WrongExpectedVersion. Stream: ${stream}, Expected version: ${expected}, Actual version: ${actual}`);
   }
 }
 
-/** An append has the ids of stored events, and other bytes. */
+/** An append has the ids of stored events, but other bytes. */
 export class RepeatDiffers extends Refusal {
   constructor(
     readonly stream: string,
@@ -72,7 +72,7 @@ export class DeadlineExceeded extends Refusal {
 
 export class InvalidArgument extends Refusal {}
 
-/** A part of the protocol that only a KurrentDB has. */
+/** The request needs a part of the protocol that only a KurrentDB has. */
 export class Unimplemented extends Refusal {
   constructor(what: string) {
     super(`the embedded event store does not have ${what}; a KurrentDB does`);
@@ -85,7 +85,7 @@ export interface EventPlace {
   position: number;
 }
 
-/** A stored event whose bytes no longer match its checksum. A reader that wants the others goes on after its place. */
+/** A stored event whose bytes no longer match its checksum. A reader that wants the other events goes on after its place. */
 export class EventCorrupt extends Refusal {
   readonly problem: string;
 

@@ -1,4 +1,4 @@
-// A restore that is cut short after any of its renames, as a crash would: the next start finishes it, and makes no empty store.
+// Tests a restore that is cut short after any of its renames, as by a crash: the next start finishes it, and does not make an empty store.
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,12 +20,12 @@ async function storeOf(place: string, stream: string): Promise<void> {
   await store.close();
 }
 
-/** As the restore leaves it when it has noted what it is about to do. */
+/** Makes the folder as a restore leaves it after it has written its note. */
 async function noted(): Promise<void> {
   const backup = join(folder, 'backup');
   await storeOf(backup, 'restored');
   await storeOf(folder, 'former');
-  writeFileSync(join(folder, 'events.db-wal'), 'the former log'); // what a killed server leaves
+  writeFileSync(join(folder, 'events.db-wal'), 'the former log'); // a killed server leaves this file
   renameSync(join(backup, 'events.db'), join(folder, INCOMING_FILE));
   noteRestore(folder);
 }

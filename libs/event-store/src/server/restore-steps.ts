@@ -1,18 +1,18 @@
-// A restore puts a backup in the place of a store by several renames. A note in the folder says so from before the first of them until
-// after the last one. A restore that a crash cut short is therefore finished by the next process that opens the store, which would
-// otherwise find no store there and make an empty one.
+// A restore replaces a store by a backup in several renames. A note lies in the folder from before the first rename until after the last
+// one. If a crash cuts the restore short, the next process that opens the store finishes it. Without the note, that process would find no
+// store and make an empty one.
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DATABASE_FILE } from './store-files.js';
 import { StoreError } from './store-error.js';
 
 const NOTE_FILE = 'restore.json';
-/** The backup's copy, complete and on the disk before the note is. */
+/** The copy of the backup. It is complete and on the disk before the note is written. */
 export const INCOMING_FILE = `${DATABASE_FILE}.incoming`;
 const STORE_FILES = [DATABASE_FILE, `${DATABASE_FILE}-wal`, `${DATABASE_FILE}-shm`];
 const ASIDE_NAME = /^before-restore-[\w.-]+$/;
 
-/** From here on the copy takes the store's place, whatever happens in between. */
+/** Writes the note. After this, the copy becomes the store even if a crash comes in between. */
 export function noteRestore(folder: string): void {
   const note = join(folder, NOTE_FILE);
   const aside = `before-restore-${new Date().toISOString().replaceAll(':', '-')}`;
@@ -27,15 +27,15 @@ export function isRestoreUnfinished(folder: string): boolean {
 }
 
 /**
- * Does what is left to do of a restore that was noted. The caller holds the folder's lock.
- * @returns the folder that now holds what was there; undefined when there was nothing, or nothing was left to do
+ * Finishes a restore that was noted. The caller must hold the folder's lock.
+ * @returns the folder that now holds the former store; undefined if there was no former store, or nothing was left to do
  */
 export function finishRestore(folder: string): string | undefined {
   if (!isRestoreUnfinished(folder)) return undefined;
   const aside = join(folder, asideOf(folder));
   const incoming = join(folder, INCOMING_FILE);
   if (existsSync(incoming)) {
-    // As long as the copy has another name, these are files of the former store.
+    // As long as the copy has its temporary name, these files belong to the former store.
     const former = STORE_FILES.filter((name) => existsSync(join(folder, name)));
     if (former.length > 0) {
       if (!existsSync(aside)) mkdirSync(aside);
@@ -57,12 +57,12 @@ function asideOf(folder: string): string {
     const { aside } = JSON.parse(readFileSync(file, 'utf8')) as { aside?: unknown };
     if (typeof aside === 'string' && ASIDE_NAME.test(aside)) return aside;
   } catch {
-    // told below
+    // the error below names the damaged file
   }
   throw new StoreError('STORE_CORRUPT', `"${file}" is damaged: it should name the folder that keeps the store which a restore replaces`);
 }
 
-/** The bytes of a file, or the names in a folder. */
+/** Makes the bytes of a file durable, or the names in a folder. */
 export function makeDurable(path: string): void {
   const descriptor = openSync(path, 'r');
   try {

@@ -15,11 +15,11 @@ import { Users } from './users.js';
 export interface ServerOptions {
   folder: string;
   host: string;
-  /** 0 picks a free one. */
+  /** The port; 0 picks a free one. */
   port: number;
-  /** With TLS on, callers log in. Without it, and on this machine's own addresses, only processes of the same user are served. */
+  /** With TLS, callers log in. Without TLS, and on addresses of this machine only, the server serves only processes of its own user. */
   tls?: { certFile: string; keyFile: string; passwords: { admin: string; ops?: string | undefined } };
-  /** Appends beyond it are refused as on a full disk. */
+  /** Appends that would make the database larger are refused as on a full disk; undefined: no limit. */
   maxDatabaseBytes?: number | undefined;
 }
 
@@ -28,18 +28,18 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-/** Calls that one connection may have open: a subscription is one. */
+/** The most calls that one connection may have open. Each subscription is a call. */
 const STREAMS_MAX = 2_000;
 const FORCE_AFTER_MS = 1000;
 const FLOW_CONTROL_WINDOW_BYTES = 4 << 20;
 
-/** Opens the store and serves it. The order of stopping matters: no new work, answers out, then the database. */
+/** Opens the store and serves it. Stopping has an order: no new work is taken, then answers are sent, then the database is closed. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const secret = secretOf(options);
   const store = Store.open(options.folder, options.maxDatabaseBytes);
   try {
     const stopping = new AbortController();
-    // Every open call listens.
+    // Every open call listens to this signal.
     setMaxListeners(0, stopping.signal);
     const context: ServerContext = {
       store,
@@ -57,7 +57,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     addServices(server, context);
     const listener = await listen(server, options, secret);
     context.advertised.port = listener.port;
-    context.access.onKnown = (ends) => listener.trust(ends); // it makes way for no other connection
+    context.access.onKnown = (ends) => listener.trust(ends); // such a connection is not closed to make room for another
     const stop = async () => {
       listener.close();
       stopping.abort();
@@ -80,12 +80,12 @@ function addServices(server: Server, context: ServerContext): void {
   for (const [definition, handlers] of servicesElsewhere()) add(definition, handlers);
 }
 
-/** A client can't call an address that means "all interfaces". */
+/** Returns an address that clients can call. "All interfaces" is none. */
 function reachable(host: string): string {
   return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }
 
-/** undefined without TLS. @throws StoreError STORE_TLS_UNUSABLE */
+/** Returns the credentials of the server; undefined without TLS. @throws StoreError STORE_TLS_UNUSABLE */
 function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
   if (!tls) return undefined;
   try {
@@ -97,8 +97,8 @@ function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
 }
 
 /**
- * Only where callers log in do others come in than this process's user, and then only at an address that other machines reach. The official
- * client sends no password without TLS.
+ * Listens for connections. Other users are admitted only if callers log in and other machines can reach the address. Without TLS no user
+ * can log in, because the official client then sends no password.
  */
 async function listen(server: Server, { host, port }: ServerOptions, secret: ServerCredentials | undefined): Promise<Door> {
   const isForOthers = secret !== undefined && !isLoopbackHost(host);

@@ -1,4 +1,4 @@
-/** Codes of the embedded server. They travel to the client in messages and to the parent process at start. */
+/** The codes of the embedded server. They reach the client in messages, and the parent process at the start. */
 export type StoreErrorCode =
   | 'STORE_LOCKED'
   | 'STORE_CORRUPT'
@@ -36,7 +36,7 @@ const CODE_OF_SQLITE: [prefix: string, code: StoreErrorCode, hint: string][] = [
   ['SQLITE_BUSY', 'STORE_LOCKED', 'another process holds the event store'],
 ];
 
-/** Names what SQLite or the file system reported; anything unknown keeps its text under STORE_FAILED. */
+/** Gives an error of SQLite or the file system its code. An unknown error keeps its text and gets the code STORE_FAILED. */
 export function toStoreError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const code = (error as { code?: unknown }).code;

@@ -1,2 +1,2 @@
-/** In the folder of a store: its database. */
+/** The name of the database in the folder of a store. */
 export const DATABASE_FILE = 'events.db';

@@ -9,7 +9,7 @@ import type { ProposedEvent } from './event-record.js';
 import type { Expected } from './refusals.js';
 import { WakeUps } from './wake-ups.js';
 
-/** An open store: its folder's lock, its database, and the one path by which anything is written. */
+/** An open store: the lock of its folder, its database, and the queue through which all writes go. */
 export class Store {
   readonly log: EventLog;
   readonly reader: EventReader;

@@ -5,16 +5,16 @@ import { parseStreamMetadata, type StreamMetadata } from './stream-metadata.js';
 export interface StreamHead {
   id: number;
   name: string;
-  /** -1 when nothing was ever appended. */
+  /** The last revision; -1 if the stream has never had an event. */
   lastRevision: number;
   tombstoned: boolean;
-  /** Loaded on first use; undefined means not loaded. */
+  /** Loaded when it is first used; undefined: not loaded yet. */
   metadata: StreamMetadata | undefined;
 }
 
 const MAX_CACHED = 50_000;
 
-/** The last revision of each stream, cached: most appends and wake-ups need no query for it. */
+/** Caches the last revision of each stream, so that most appends and wake-ups need no query. */
 export class StreamHeads {
   private readonly byName = new Map<string, StreamHead>();
   private readonly names = new Map<number, string>();
@@ -52,7 +52,7 @@ export class StreamHeads {
     });
   }
 
-  /** Call inside a transaction. */
+  /** Must be called inside a transaction. */
   findOrCreate(name: string): StreamHead {
     const found = this.find(name);
     if (found) return found;
@@ -74,21 +74,21 @@ export class StreamHeads {
     return head.metadata;
   }
 
-  /** Metadata can be set before the first event. */
+  /** Returns the metadata of a stream, which may be set before the stream's first event. */
   metadataOfName(name: string): StreamMetadata {
     const metastream = this.find(`$$${name}`);
     const data = metastream && metastream.lastRevision >= 0 ? this.selectLastData.get(metastream.id) : undefined;
     return parseStreamMetadata(name, data);
   }
 
-  /** After an event was written to `name`: the metadata that it may hold is read anew when next needed. */
+  /** Called after an event was written to `name`. If it is a metadata stream, the metadata is read again when next needed. */
   forgetMetadataHeldBy(name: string): void {
     if (!name.startsWith('$$')) return;
     const owner = this.byName.get(name.slice(2));
     if (owner) owner.metadata = undefined;
   }
 
-  /** After a rollback: what the cache says may never have happened. */
+  /** Empties the cache after a rollback, because it may hold changes that were undone. */
   clear(): void {
     this.byName.clear();
     this.names.clear();

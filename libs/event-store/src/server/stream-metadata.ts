@@ -1,15 +1,17 @@
 import type { ProposedEvent } from './event-record.js';
 import { Unimplemented } from './refusals.js';
 
-/** The part of a stream's metadata that the server acts on. */
+/** The part of a stream's metadata that changes what the server does. */
 export interface StreamMetadata {
   maxCount: number | undefined;
   maxAgeSeconds: number | undefined;
   /** Events before this revision are hidden. */
   truncateBefore: number;
-  /** A soft delete is a truncation before 2^63 - 1, the largest revision there can be. JSON reads that as a number above all safe ones. */
+  /**
+   * Whether the stream is deleted softly: truncated before 2^63 - 1, the largest revision. JSON reads that as a number above all safe ones.
+   */
   softDeleted: boolean;
-  /** Everything the metadata holds, to be carried over when the server rewrites it. */
+  /** The whole metadata, to be kept when the server rewrites it. */
   raw: Record<string, unknown>;
 }
 
@@ -17,7 +19,7 @@ export function parseStreamMetadata(stream: string, data: Buffer | undefined): S
   const raw = parseObject(data);
   const truncateBefore = numberOf(raw.$tb) ?? 0;
   return {
-    // A metadata stream keeps its last event only.
+    // A metadata stream keeps only its last event.
     maxCount: stream.startsWith('$$') ? 1 : numberOf(raw.$maxCount),
     maxAgeSeconds: numberOf(raw.$maxAge),
     truncateBefore,
@@ -27,7 +29,7 @@ export function parseStreamMetadata(stream: string, data: Buffer | undefined): S
 }
 
 /**
- * A new access control list is refused: who sets one must not believe that it holds.
+ * Refuses a new access control list. It would have no effect, and the client must not believe that it has one.
  * @throws Unimplemented
  */
 export function checkNoAcl(stream: string, events: ProposedEvent[]): void {

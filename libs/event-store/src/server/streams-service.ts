@@ -15,7 +15,7 @@ import type { User } from './users.js';
 
 const { StreamsService } = streamsGrpc;
 
-/** Read answers with bytes that are messages already, and with many of them at once. */
+/** The service, with a Read that takes encoded messages, one or many at once, as its answers. */
 export const streamsDefinition = {
   ...StreamsService,
   read: {

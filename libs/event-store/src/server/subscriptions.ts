@@ -10,8 +10,8 @@ import { StoreError } from './store-error.js';
 import { Waiter } from './wake-ups.js';
 
 /**
- * Subscriptions read the table from where they are whenever they are woken. Catching up and being live are one path,
- * so nothing can fall between the two.
+ * A subscription reads the table on from its place whenever it is woken. Catching up and following new events are the same code, so no
+ * event is lost between the two.
  */
 export async function subscribeToStream(context: ServerContext, call: ReadCall, request: ReadRequest): Promise<void> {
   const { log, reader } = context.store;
@@ -66,7 +66,7 @@ export async function subscribeToAll(context: ServerContext, call: ReadCall, req
   });
 }
 
-/** Runs `step` until the client leaves or the server stops, sleeping whenever there is nothing to send. */
+/** Runs `step` until the client leaves or the server stops. It sleeps while there is nothing to send. */
 async function whileOpen(
   context: ServerContext,
   call: ReadCall,
@@ -90,7 +90,7 @@ async function whileOpen(
   }
 }
 
-/** Subscriptions start after the given place. */
+/** The revision or position at which to begin reading. Subscriptions start after the given place. */
 function startOf(from: ReadRequest['from'], end: () => number): number {
   if (from === 'start') return 0;
   return from === 'end' ? end() : from + 1;

@@ -1,24 +1,24 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
-/** admin may use every stream, ops those that are not the system's. */
+/** admin may use every stream, ops all streams but the system's. */
 export type User = 'admin' | 'ops';
 
 /**
- * The passwords of the two users, as digests in memory. A digest costs next to nothing: passwords that the product makes have 256 bits, so
- * that no guessing comes near one, and a hash that is slow by design would only let callers without a password keep the server busy.
+ * Keeps the passwords of the two users as digests in memory. A fast digest is enough: the passwords that Espalier makes have 256 bits, so
+ * they can't be guessed, and with a slow hash, callers without a password could keep the server busy.
  */
 export class Users {
   private readonly digests: ReadonlyMap<string, Buffer>;
-  /** Compared with where a login is unknown, so that the time of an answer says nothing of it. */
+  /** Compared with the password of an unknown login, so that the time of the answer does not tell whether the login exists. */
   private readonly unknown = randomBytes(32);
 
-  /** A user without a password does not exist. */
+  /** @param passwords a user without a password does not exist */
   constructor(passwords: { admin: string; ops?: string | undefined }) {
     const given = Object.entries(passwords).filter((entry): entry is [User, string] => entry[1] !== undefined);
     this.digests = new Map(given.map(([login, password]) => [login, digest(password)]));
   }
 
-  /** @returns undefined when the name or the password is wrong */
+  /** @returns the user; undefined when the name or the password is wrong */
   verify(login: string, password: string): User | undefined {
     const known = this.digests.get(login);
     const isRight = timingSafeEqual(digest(password), known ?? this.unknown);

@@ -6,7 +6,7 @@ import { EventCorrupt } from './refusals.js';
 import { toStoreError } from './store-error.js';
 
 export interface StoreProblem {
-  /** EVENT_CORRUPT, STREAM_GAP, STREAM_MARK_WRONG, STORE_CORRUPT */
+  /** EVENT_CORRUPT, STREAM_GAP, STREAM_MARK_WRONG or STORE_CORRUPT. */
   code: string;
   stream?: string;
   revision?: number;
@@ -16,14 +16,14 @@ export interface StoreProblem {
 export interface VerifyReport {
   events: number;
   streams: number;
-  /** Position of the last event. */
+  /** The position of the last event. */
   endPosition: number;
   problems: StoreProblem[];
 }
 
 const MOST_REPORTED = 100;
 
-/** Reads everything: the pages of the file, each event against its checksum, each stream for gaps. */
+/** Checks the whole database: the pages of the file, the checksum of each event, and each stream for gaps. */
 export function verifyDatabase(database: Database.Database): VerifyReport {
   const report: VerifyReport = { events: 0, streams: 0, endPosition: 0, problems: [] };
   const add = (problem: StoreProblem) => {
@@ -44,7 +44,7 @@ export function verifyDatabase(database: Database.Database): VerifyReport {
   return report;
 }
 
-/** The descriptions of the tables are bytes of the file too. */
+/** Checks the descriptions of the tables, which are bytes of the file too. */
 function checkSchema(database: Database.Database, add: (problem: StoreProblem) => void): void {
   const reference = new Database(':memory:');
   reference.exec(SCHEMA);
@@ -72,7 +72,7 @@ function checkEvents(database: Database.Database, report: VerifyReport, add: (pr
   }
 }
 
-/** Events are never removed, so the revisions of a stream run from 0 without a gap. */
+/** Checks that the revisions of each stream run from 0 without a gap, since events are never removed. */
 function checkGaps(database: Database.Database, add: (problem: StoreProblem) => void): void {
   const rows = database.prepare<[], { stream: string; found: number; last: number }>(
     `SELECT s.name AS stream, count(*) AS found, max(e.revision) AS last

@@ -1,9 +1,9 @@
-/** Tells readers that wait at the end of a stream, or of all streams, that there is more. */
+/** Wakes readers that wait at the end of a stream, or at the end of all streams, when there are new events. */
 export class WakeUps {
   private readonly ofAll = new Set<() => void>();
   private readonly ofStream = new Map<string, Set<() => void>>();
 
-  /** @param stream undefined listens to every stream; @returns how to stop listening */
+  /** @param stream undefined: listens to every stream; @returns a function that stops listening */
   listen(stream: string | undefined, wake: () => void): () => void {
     if (stream === undefined) {
       this.ofAll.add(wake);
@@ -24,7 +24,7 @@ export class WakeUps {
   }
 }
 
-/** One reader's memory of whether it was woken since it last looked, so no wake-up falls between look and wait. */
+/** Remembers whether a reader was woken since it last looked, so that no wake-up is lost between looking and waiting. */
 export class Waiter {
   private woken = false;
   private resume: (() => void) | undefined;
@@ -35,7 +35,7 @@ export class Waiter {
     this.resume = undefined;
   };
 
-  /** Call before looking. */
+  /** Must be called before looking for events. */
   reset(): void {
     this.woken = false;
   }

@@ -3,7 +3,7 @@ import { uuidToBytes } from './event-record.js';
 import { sharedPb, timestampPb } from './pb.js';
 import { InvalidArgument, type Expected } from './refusals.js';
 
-/** Values of the wire's messages as the store has them, and back. */
+/** Converts values between the protocol's messages and the store. */
 
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -54,7 +54,7 @@ export function proposedEventOf(message: ProposedMessage): ProposedEvent {
   };
 }
 
-/** The bytes that count towards the limits on events and appends. */
+/** The number of bytes that count towards the limits on events and appends. */
 export function sizeOf(event: ProposedEvent): number {
   return event.data.length + event.metadata.length + event.type.length * 2;
 }
@@ -72,7 +72,7 @@ export function expectedOf(message: ExpectedMessage, revision: string | undefine
   return 'any';
 }
 
-/** Revisions and positions of the wire reach 2^64; those of the store stay below 2^53. */
+/** Reads a revision or position. In messages they reach 2^64; in the store they stay below 2^53. */
 export function clampToSafe(text: string): number {
   return Math.min(Number(text), Number.MAX_SAFE_INTEGER);
 }
