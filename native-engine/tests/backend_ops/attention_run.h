@@ -1,4 +1,4 @@
-// Attention and its gradients from operands that are given, against plain double loops over the same rounded values.
+// Runs attention and its gradients on given operands and compares them with plain double loops over the same rounded values.
 #pragma once
 #include <memory>
 
@@ -10,10 +10,10 @@ struct OperandSize {
   int64_t batch, tokens, dim, window;
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
-  float greatest = 0.8f;  // of the operands
+  float greatest = 0.8f;  // the greatest magnitude of the operands
 };
 
-// Operands, angles and results of one attention, forward and backward.
+// The operands, angles and results of one attention, forward and backward.
 class AttentionRun {
  public:
   AttentionRun(Device& device, DType type, const OperandSize& z)
@@ -86,7 +86,7 @@ class AttentionRun {
     return of;
   }
 
-  // One query's output and log-sum-exp; adds its share of the gradients. Returns dout . out.
+  // Checks one query's output and log-sum-exp, and adds its share of the gradients. Returns dout . out.
   double check_query(int64_t h, int64_t row, ErrorSum& forward, ErrorSum& sums) const {
     const int64_t dim = z_.dim, q = h * dim, k = query_width_ + z_.kv_of_head[h] * dim, v = k + kv_width_;
     const int64_t begin = row / z_.tokens * z_.tokens, oldest = z_.window > 0 ? std::max(begin, row - z_.window + 1) : begin;
@@ -118,7 +118,7 @@ class AttentionRun {
     }
     return delta;
   }
-  // Adds the operand (from_row, from) times `by`, turned back by the angles of `row`.
+  // Adds `by` times the operand at (from_row, from) to the expected gradient of (row, column), rotated back by the angles of `row`.
   void turn_back(int64_t row, int64_t column, int64_t from_row, int64_t from, double by) const {
     const int64_t half = z_.dim / 2;
     for (int64_t c = 0; c < half; c++) {
@@ -134,7 +134,7 @@ class AttentionRun {
   List<float> cosines, sines, scale, lse;
   List<int32_t> kv_list;
   List<double> head_dot;
-  std::unique_ptr<Buffer> over_;  // the gradients over the operands
+  std::unique_ptr<Buffer> over_;  // holds the gradients that were written over the operands
   mutable std::vector<double> expected_;
 };
 

@@ -1,5 +1,5 @@
-// Attention and its gradients from operands that are given: lengths of several blocks and tiles of any kernel, windows that begin within
-// them, groups of heads in any order.
+// Attention and its gradients on given operands: lengths of several blocks and tiles of any kernel, windows that begin within them, groups
+// of heads in any order.
 #include "attention_run.h"
 
 namespace espalier::test {
@@ -20,7 +20,7 @@ TEST_P(AttentionOps, WindowsThatBeginWithinATile) {
 TEST_P(AttentionOps, HeadsOfAGroupNeedNotLieTogether) {
   AttentionRun(device, type(), {2, 70, 24, 40, {1, 0, 2, 0, 1}, 3}).check(tolerance());
 }
-// Scores far beyond what exp2 can hold: only their differences from a row's highest one count.
+// The scores are far beyond what exp2 can hold: only their differences from the highest score of a row may count.
 TEST_P(AttentionOps, GreatScores) { AttentionRun(device, type(), {1, 150, 64, 0, {0}, 1, 6.0f}).check(4 * tolerance()); }
 TEST_P(AttentionOps, KeysThatNoHeadReadsHaveNoGradient) { AttentionRun(device, type(), {1, 70, 64, 0, {1}, 3}).check(tolerance()); }
 

@@ -1,5 +1,5 @@
-// Attention of new tokens over caches that are given, against plain double loops: sequences of other lengths side by side, windows, caches
-// that begin again at their first row, groups of heads in any order.
+// Attention of new tokens over given caches, against plain double loops: sequences of different lengths side by side, windows, caches that
+// wrap around to their first row, groups of heads in any order.
 #include "op_fixture.h"
 
 namespace espalier::test {
@@ -8,11 +8,11 @@ class CachedAttentionOps : public OpTest {};
 INSTANTIATE_TEST_SUITE_P(All, CachedAttentionOps, testing::ValuesIn(op_cases()), case_name);
 
 struct CacheSize {
-  std::vector<int32_t> positions;  // of each sequence's new token
+  std::vector<int32_t> positions;  // the position of each sequence's new token
   int64_t dim, window, capacity;
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
-  float greatest = 0.8f;  // of tokens and caches
+  float greatest = 0.8f;  // the greatest magnitude of tokens and caches
 };
 
 class CachedRun {
@@ -67,12 +67,12 @@ class CachedRun {
     for (int64_t n = rows_; n > 0; n--) list.push_back(static_cast<int32_t>(n - 1));
     return list;
   }
-  // part: 0 is the key, 1 the value.
+  // Returns a row of the cache; part 0 is the key, part 1 the value.
   int64_t row_of(int64_t n, int64_t kv, int64_t part, int64_t position) const {
     return (((rows_ - 1 - n) * z_.kv_heads + kv) * 2 + part) * z_.capacity + position % z_.capacity;
   }
 
-  // The new token has its place in the cache, and everything else is as it was.
+  // Checks that the new token has its place in the cache, and that everything else is unchanged.
   void check_cache(int64_t n) const {
     for (int64_t place = 0; place < z_.capacity; place++)
       for (int64_t kv = 0; kv < z_.kv_heads; kv++)

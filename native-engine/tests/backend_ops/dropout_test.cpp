@@ -1,4 +1,4 @@
-// Dropout of LoRA's input against its definition, value by value: which values stay is the same on every device.
+// Dropout of LoRA's input against its definition, value by value. Every device keeps the same values.
 #include "method/philox.h"
 #include "op_fixture.h"
 
@@ -35,7 +35,7 @@ TEST_P(DropoutOps, ValuesStayByRowAndColumnOfTheWholeModel) {
   constexpr double kProbability = 0.3;
   std::vector<int32_t> open;
   for (int32_t c = 0; c < kFull; c++)
-    if (c % 3 != 1 && (c < 60 || c > 150)) open.push_back(c);  // a gap of more than 64
+    if (c % 3 != 1 && (c < 60 || c > 150)) open.push_back(c);  // leaves a gap of more than 64 columns
   const auto count = static_cast<int64_t>(open.size()), width = padded_width(count);
   open.resize(width, -1);
   const List<int32_t> cols(device, open);

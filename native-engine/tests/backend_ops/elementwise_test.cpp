@@ -5,13 +5,14 @@
 
 namespace espalier::test {
 
-// Open of all hidden units, padded.
+// `open` of `hidden` units are open; `width` is their number with padding.
 struct Size {
   int64_t rows, open, width, hidden;
 };
-// One row; sizes that fit into any block or warp; and rows of several parts, more columns than the threads of a block take at a time.
+// One row; sizes that fit into any block or warp; and a size whose rows have several parts and more columns than the threads of a block
+// take at a time.
 constexpr Size kOneRow{1, 43, 48, 61}, kSmall{37, 43, 48, 61}, kTwoWarps{7, 203, 208, 211}, kLarge{301, 1163, 1168, 1200};
-// A row of dynamic shared memory of 48 KiB, beside the static one.
+// A row of this width needs 48 KiB of dynamic shared memory beside the static memory.
 constexpr Size kWide{2, 12280, 12288, 12288};
 
 class ElementwiseOps : public OpTest {
@@ -44,7 +45,7 @@ void ElementwiseOps::check_norm(const Size& z) {
   op.compute_scale = scale.data();
   op.mask_dot = dot.data();
   device.run(op);
-  // From the norm's own output the same comes out, up to its rounding.
+  // The gradient that is computed from the norm's own output is the same, up to its rounding.
   std::vector<float> inverses(z.width);
   for (int64_t j = 0; j < z.width; j++) inverses[j] = 1.0f / weight[j];
   const List<float> inverse(device, inverses), other_dot(device, z.width, 0.5f);
@@ -76,7 +77,7 @@ void ElementwiseOps::check_norm(const Size& z) {
     }
   }
   for (int64_t j = 0; j < z.width; j++) dots.add(dot[j], expected_dot[j]);
-  // The result may lie where the layer loss's differences or the norm's output did.
+  // The result may lie in the memory of the layer loss's differences or of the norm's output.
   const Buffer over_diff = diff, over_saved = out;
   for (const Buffer* place : {&over_diff, &over_saved}) {
     const Buffer stream = before;
@@ -97,7 +98,7 @@ void ElementwiseOps::check_norm(const Size& z) {
   for (const Buffer* b : {&out, &dx, &dxc}) b->expect_untouched_outside();
 }
 
-// An activation and its derivative.
+// Each function returns an activation and its derivative.
 std::pair<double, double> silu(double g) {
   const double s = 1 / (1 + std::exp(-g));
   return {g * s, s + g * s * (1 - s)};
@@ -108,7 +109,7 @@ std::pair<double, double> gelu_tanh(double g) {
 }
 
 void ElementwiseOps::check_swiglu(const Size& z, Activation activation) {
-  // Values far out on both sides too: silu must not overflow.
+  // There are large values of both signs too: silu must not overflow.
   Random values(6, 8.0f);
   Buffer gate_up(device, type(), z.rows, 2 * z.width, 2 * z.width,
                  [&](int64_t i, int64_t j) { return i == 0 ? (j % 2 ? 200.0f : -200.0f) : values(); });
@@ -153,7 +154,7 @@ void ElementwiseOps::check_layer_loss(const Size& z) {
   for (int32_t j = 0; j < teacher_width - 2; j++) matches[j + j / 3] = j;
   std::vector<float> scales = random_floats(z.width, 10);
   for (int64_t j = 0; j < z.width; j++)
-    if (j >= z.open || j % 7 == 0) scales[j] = 0.0f;  // closed while in the products
+    if (j >= z.open || j % 7 == 0) scales[j] = 0.0f;  // closed, though it is part of the products
   const List<int32_t> match(device, matches);
   const List<float> scale(device, scales), dot(device, z.width);
   const List<double> sum(device, 1);
@@ -173,7 +174,7 @@ void ElementwiseOps::check_layer_loss(const Size& z) {
   EXPECT_LT(differences.relative(), tolerance());
   EXPECT_LT(dots.relative(), 2e-6);
   diff.expect_untouched_outside();
-  // A teacher with the same units open.
+  // A teacher that has the same units open.
   const Buffer same(device, DType::kF32, z.rows, z.width, z.open, Random(19));
   device.run(LayerLoss{student.tensor(), same.tensor(), nullptr, scale.data(), diff.tensor(), sum.data(), dot.data()});
   double squares = 0;
@@ -242,7 +243,7 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
     EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
   }
   EXPECT_LT(gradient.relative(), tolerance);
-  // Each of the two losses by itself.
+  // Computes each of the two losses by itself.
   for (const bool distills : {true, false}) {
     TokenLoss one = op;
     if (distills)
@@ -302,7 +303,7 @@ TEST_P(ElementwiseOps, LogitsMayLieFarFromZero) {
   }
 }
 
-// The first of equal ones, whichever thread has it.
+// The first of equal logits wins, whichever thread holds it.
 TEST_P(ElementwiseOps, TheLikeliestTokenIsFoundWhereverItIs) {
   constexpr int64_t kVocab = 1037, kRows = 40;
   const auto place = [](int64_t n) { return n * 29 % kVocab; };
@@ -323,7 +324,7 @@ TEST_P(ElementwiseOps, TheLikeliestTokenIsFoundWhereverItIs) {
 
 TEST_P(ElementwiseOps, ASmallDivergenceIsNotLostInRounding) {
   constexpr int64_t kVocab = 1037;
-  // Per row: how far apart the logits are; in the last one only a few.
+  // How far the logits of each row are apart; in the last row only a few differ.
   const std::vector<float> apart{1e-4f, 1e-3f, 1e-2f, 1.0f, 5.0f};
   Random changes(18);
   Buffer teacher(device, DType::kF32, 5, kVocab, kVocab, Random(17, 6.0f));
@@ -390,7 +391,7 @@ TEST_P(ElementwiseOps, AdamWWithClampAndOddSize) {
   EXPECT_NEAR(sum[0], squares, 1e-12 * squares);
 }
 
-// Nothing else moves parameters than their gradients: no bounds, and another learning rate's step is that much longer.
+// Without bounds only the gradients move the parameters, and a step is as long as the learning rate says.
 TEST_P(ElementwiseOps, AdamWWithoutBounds) {
   constexpr int64_t kSize = 300;
   const std::vector<float> p0 = random_floats(kSize, 23, 3.0f), gradient = random_floats(kSize, 24);
@@ -406,7 +407,7 @@ TEST_P(ElementwiseOps, AdamWWithoutBounds) {
   op.bias_correction2 = 1.0f - op.beta2;
   op.eps = 0.5f;
   device.run(op);
-  // The first step: both moments are the gradient's, and the step is its sign but for eps.
+  // In the first step both moments are those of the gradient alone, so the step is the gradient's sign, but for eps.
   for (int64_t i = 0; i < kSize - 1; i++) {
     const double gi = g[i], expected = p0[i] - 0.25 * gi / (std::abs(gi) + 0.5);
     ASSERT_NEAR(p[i], expected, 2e-6 * std::abs(expected) + 1e-6) << i;
@@ -414,7 +415,7 @@ TEST_P(ElementwiseOps, AdamWWithoutBounds) {
   EXPECT_EQ(p[kSize - 1], p0[kSize - 1]);
 }
 
-// Sums that several blocks share, and whose last part is not full.
+// Several blocks share the sum, and its last part is not full.
 TEST_P(ElementwiseOps, SquareSumOfManyValues) {
   constexpr int64_t kSize = 200003;
   const std::vector<float> values = random_floats(kSize, 25);

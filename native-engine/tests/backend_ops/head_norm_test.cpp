@@ -8,11 +8,11 @@ namespace {
 struct NormSize {
   int64_t batch, tokens, heads, kv_heads, dim;
   bool turned;
-  bool whole = false;  // one norm over all query heads, and one over all key heads
+  bool whole = false;  // one norm covers all query heads, and another all key heads
   float score_scale = 0;
 };
 
-// Operands of attention from qkv as it is, whose products are selections of an identity matrix.
+// Makes the operands of attention from a given qkv: the products select its columns by an identity matrix.
 class NormRun {
  public:
   NormRun(Device& device, DType type, const NormSize& z)
@@ -26,7 +26,7 @@ class NormRun {
         normed_(device, type, rows_, qw_ + kw_),
         dqkv_(device, type, rows_, width(), width(), Random(51)),
         before_(dqkv_),
-        // Weights have both signs, and one is 0: nothing may be divided by them.
+        // The weights have both signs, and one is 0, so that a kernel that divides by them fails.
         query_weights_(device, weights(52, norms_size(false))),
         key_weights_(device, weights(53, norms_size(true))),
         rstd_(device, rows_ * (z.heads + z.kv_heads)),
@@ -104,7 +104,7 @@ class NormRun {
     for (int64_t t = 0; t < z_.tokens; t++)
       for (int64_t j = 0; j < z_.dim / 2; j++) {
         const double angle = 0.3 * static_cast<double>(t) / (1.0 + static_cast<double>(j));
-        of.push_back(static_cast<float>(1.25 * (sine ? std::sin(angle) : std::cos(angle))));  // as yarn has them
+        of.push_back(static_cast<float>(1.25 * (sine ? std::sin(angle) : std::cos(angle))));  // longer than 1, as yarn makes them
       }
     return of;
   }
@@ -144,7 +144,7 @@ class NormRun {
   List<int32_t> kv_list_;
   List<float> identity_;
   std::vector<List<int32_t>> lists_;
-  std::unique_ptr<Buffer> again_;  // without what the backward pass needs
+  std::unique_ptr<Buffer> again_;  // the results without what the backward pass needs
 };
 
 }  // namespace
@@ -175,7 +175,7 @@ TEST_P(HeadNorm, WithoutRotaryEmbeddingFewRowsAndMany) {
   NormRun(two_by_two, type(), {2, 150, 5, 5, 16, true}).check(tolerance());
 }
 
-// Preconditions, as op_contracts.cpp checks them.
+// Preconditions that op_contracts.cpp checks.
 TEST_P(HeadNorm, RefusesABiasAndNormsThatAreMissing) {
   const auto refused = [&](const auto& op) { EXPECT_THROW(device.run(op), Error); };
   refused(HeadNormBackward{});
@@ -189,7 +189,7 @@ TEST_P(HeadNorm, RefusesABiasAndNormsThatAreMissing) {
   op = run.prepare(true);
   op.rstd = nullptr;
   refused(op);
-  run.check(tolerance());  // and waits for what is queued
+  run.check(tolerance());  // also waits for everything that is queued
 }
 
 INSTANTIATE_TEST_SUITE_P(All, HeadNorm, testing::ValuesIn(op_cases()), case_name);

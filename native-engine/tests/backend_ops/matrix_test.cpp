@@ -15,7 +15,7 @@ std::vector<int32_t> every_third_closed(int64_t full, int64_t padded) {
   return index;
 }
 
-// A stored matrix of any dtype, at an address that is not a multiple of anything.
+// A stored matrix of any dtype, at an address without any alignment.
 struct Stored {
   std::vector<double> values;
   List<uint8_t> memory;
@@ -25,7 +25,7 @@ struct Stored {
       : values(rows * cols), memory(device, encoded(type, values, seed, scale, offset)) {
     view = {(memory.data() + offset).as<const std::byte>(), type, rows, cols};
   }
-  // LoRA's parameters are floats at their own alignment.
+  // Makes a factor of LoRA: its parameters are floats that are aligned to 4 bytes.
   static Stored factor(Device& device, int64_t rows, int64_t cols, uint32_t seed) {
     return Stored(device, DType::kF32, rows, cols, seed, 1.0f, 4);
   }
@@ -45,12 +45,12 @@ struct Stored {
   }
 };
 
-// A weight with lists in both dimensions and a narrow pair of factors beside it, as LoRA's are; scaled by column, and added to what
-// is there. Both ways round.
+// Multiplies by a weight that has lists in both dimensions and by a narrow pair of factors beside it, like LoRA's. The result is scaled by
+// column and added to earlier values. Both orientations are tested.
 TEST_P(MatrixOps, ProductOfTermsWithListsAndScales) {
   constexpr int64_t kM = 37, kOutFull = 101, kOut = 80, kInFull = 233, kIn = 96, kRank = 5, kNarrow = 6;
   const auto out_list = every_third_closed(kOutFull, kOut);
-  // Columns near each other and, from some place on, far apart; the last is the matrix's last.
+  // The columns lie near each other and, from some place on, far apart; the last column is the last of the matrix.
   std::vector<int32_t> in_list;
   for (int32_t j = 0; j < kInFull; j++)
     if (j < 100 ? j % 3 != 1 : j % 7 == 1) in_list.push_back(j);
@@ -99,7 +99,7 @@ TEST_P(MatrixOps, ProductOfTermsWithListsAndScales) {
     }
 }
 
-// A term a thousand times smaller than a rounding step of the weight beside it reaches the result in full.
+// A term that is a thousand times smaller than a rounding step of the weight beside it must reach the result in full.
 TEST_P(MatrixOps, ASmallTermIsNotLostInALargeOne) {
   constexpr int64_t kM = 9, kOut = 32, kIn = 64, kRank = 8;
   const Stored w(device, DType::kBF16, kOut, kIn, 10), factor(device, DType::kF32, kOut, kRank, 11, 1e-6f);
@@ -128,7 +128,7 @@ struct ProductSize {
   int64_t m, n, k;
 };
 
-// Both orientations of one product, plain and added to f32 sums.
+// Checks both orientations of one product, written plainly and added to f32 sums.
 void check_product(Device& device, DType type, const ProductSize& z, double tolerance, double sum_tolerance) {
   const int64_t stride = z.k + 2;
   Buffer a(device, type, z.m, stride, z.k, Random(8)), c(device, type, z.m, z.n), sum(device, DType::kF32, z.m, z.n, z.n, Random(11));
@@ -160,8 +160,8 @@ void check_product(Device& device, DType type, const ProductSize& z, double tole
   sum.expect_untouched_outside();
 }
 
-// Several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than columns, and
-// rows enough for threads that share panels, and for tiles in more than one group.
+// The sizes have several groups of panels, a last panel and a last vector that are not full, depths beyond one pass, more threads than
+// columns, and rows enough for threads that share panels and for tiles in more than one group.
 TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   for (const ProductSize z :
        {ProductSize{1, 1, 2}, ProductSize{37, 48, 32}, ProductSize{7, 70, 48}, ProductSize{23, 203, 130}, ProductSize{5, 33, 4700},
@@ -170,12 +170,12 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   if (!host_computes()) return;
   for (const ProductSize z : {ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}})
     check_product(device, type(), z, tolerance(), sum_tolerance(z.k));
-  Device two_by_two(with_threads(4));  // each two of which share panels
+  Device two_by_two(with_threads(4));  // each two of the four threads share panels
   check_product(two_by_two, type(), {300, 203, 130}, tolerance(), sum_tolerance(130));
 }
 
-// Products that may go to a library where the device has one (Product::by_shape), in each form that a step uses: as many rows and columns
-// as a library is taken for.
+// Products that may go to a library where the device has one (Product::by_shape), in each form that a step uses, with the least rows and
+// columns for which a library is taken.
 TEST_P(MatrixOps, ProductsByShapeInEveryForm) {
   constexpr int64_t kM = 264, kN = 136, kDepth = 99, kRank = 6;
   const List<float> scale(device, random_floats(kN, 31));
@@ -209,7 +209,7 @@ TEST_P(MatrixOps, ProductsByShapeInEveryForm) {
   }
 }
 
-// Matrices that begin at a multiple of 16 bytes, some of whose rows do: several values are read at a time there.
+// The matrices and some of their rows begin at a multiple of 16 bytes, where kernels read several values at a time.
 TEST_P(MatrixOps, ProductsOfStoredTypesAtAlignedAddresses) {
   constexpr int64_t kM = 20;
   for (const DType stored : {DType::kF32, DType::kBF16, DType::kF16})
@@ -233,7 +233,7 @@ TEST_P(MatrixOps, ProductsOfStoredTypesAtAlignedAddresses) {
       }
 }
 
-// One x for all, and each with its own; ranks that need padding, and more columns than a vector.
+// Tests one x for all factors, and one x for each; ranks that need padding; and more columns than a vector has.
 TEST_P(MatrixOps, LoraNarrowProductsBothWays) {
   constexpr int64_t kRows = 133, kInFull = 53, kOutFull = 35, kIn = 48, kOut = 32;
   const auto col_list = every_third_closed(kInFull, kIn), row_list = every_third_closed(kOutFull, kOut);
@@ -325,13 +325,13 @@ TEST_P(MatrixOps, LoraGradientsOfThreeProjections) {
         EXPECT_EQ(da[p][k * kInFull + 1], 77.0f) << "closed columns are left alone";
         EXPECT_EQ(db[p][1 * rank + k], 77.0f);
       }
-    // Both factors are rounded already, so only sums remain.
+    // Both factors are already rounded, so only the sums add errors.
     EXPECT_LT(a_error.relative(), 2e-6) << "rank " << rank;
     EXPECT_LT(b_error.relative(), 2e-6) << "rank " << rank;
   }
 }
 
-// More columns than a block of any kernel takes at a time.
+// The matrices have more columns than a block of any kernel takes at a time.
 TEST_P(MatrixOps, LoraGradientsOfWideMatrices) {
   constexpr int64_t kRows = 521, kIn = 304, kOut = 272, kRank = 20;
   const int64_t stride = narrow_width(kRank);
@@ -358,7 +358,7 @@ TEST_P(MatrixOps, LoraGradientsOfWideMatrices) {
   EXPECT_LT(b_error.relative(), 2e-6);
 }
 
-// Heads with more columns together than the threads of a block take at a time.
+// The heads have together more columns than the threads of a block take at a time.
 TEST_P(MatrixOps, OperandsOfManyHeads) {
   constexpr int64_t kTokens = 3, kBatch = 2, kRows = kBatch * kTokens, kHeads = 8, kKvHeads = 2, kDim = 256, kHalf = kDim / 2, kIn = 16;
   constexpr int64_t kQueries = kHeads * kDim, kKeys = kKvHeads * kDim, kWidth = kQueries + 2 * kKeys;
@@ -406,7 +406,7 @@ struct AttentionSize {
   bool bias;
 };
 
-// Attention of one row in double: probabilities [heads][query][key] and rotated, biased q, k, v.
+// Checks the attention of one row against double: probabilities [heads][query][key] and q, k, v with rotation and bias.
 void check_attention(Device& device, DType type, const AttentionSize& z, double tolerance) {
   const int64_t n = z.batch * z.tokens, qw = padded_width(z.heads * z.dim), kw = padded_width(z.kv_heads * z.dim), half = z.dim / 2;
   Buffer qkv(device, type, n, qw + 2 * kw, qw + 2 * kw, Random(30)), space(device, DType::kF32, n, qw + 2 * kw),
@@ -427,7 +427,7 @@ void check_attention(Device& device, DType type, const AttentionSize& z, double 
   const List<int32_t> kv_list(device, kv_of_head);
   const AttentionShape shape{z.batch, z.tokens, z.heads,        z.kv_heads,     z.dim,        qw,
                              kw,      z.window, kv_list.data(), cosines.data(), sines.data(), z.bias ? biases.data() : DevicePtr<float>()};
-  // The three products leave qkv as it is.
+  // The three products leave qkv unchanged.
   std::vector<float> ones((qw + 2 * kw) * (qw + 2 * kw), 0.0f);
   for (int64_t i = 0; i < qw + 2 * kw; i++) ones[i * (qw + 2 * kw) + i] = 1;
   const List<float> one(device, ones);
@@ -466,7 +466,7 @@ void check_attention(Device& device, DType type, const AttentionSize& z, double 
   std::vector<std::vector<double>> expected(n, std::vector<double>(qw + 2 * kw, 0.0));
   ErrorSum forward, masked, gradient;
   for (int64_t h = 0; h < z.heads; h++) {
-    double expected_dot = 0, magnitude = 0;  // the terms have both signs, so the sum is held against their magnitude
+    double expected_dot = 0, magnitude = 0;  // the terms have both signs, so the error of the sum is compared with their magnitude
     for (int64_t i = 0; i < n; i++) {
       const int64_t kc = qw + kv_of_head[h] * z.dim, vc = qw + kw + kv_of_head[h] * z.dim, first = i / z.tokens * z.tokens;
       const auto q = read(i, h * z.dim, true);
@@ -531,7 +531,7 @@ TEST_P(MatrixOps, AttentionWithWindowBiasAndGroups) {
   check_attention(device, type(), {3, 1, 2, 1, 32, 0, false}, tolerance());
   check_attention(device, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
   if (!host_computes()) return;
-  // Rows enough for threads that share panels, all three or each two of four.
+  // There are enough rows for threads that share panels: all three threads share them, or each two of four.
   check_attention(device, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());
   Device two_by_two(with_threads(4));
   check_attention(two_by_two, type(), {2, 150, 5, 5, 16, 0, true}, tolerance());

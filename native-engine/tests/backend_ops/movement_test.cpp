@@ -1,4 +1,4 @@
-// Ops that place and add columns: embedding, the loss gradient; and attention where the result is known without a reference.
+// Ops that place and add columns (embedding, the loss gradient), and attention where the result is known without a reference.
 #include "files/number_formats.h"
 #include "op_fixture.h"
 
@@ -9,7 +9,7 @@ INSTANTIATE_TEST_SUITE_P(All, MovementOps, testing::ValuesIn(op_cases()), case_n
 
 constexpr int64_t kRows = 37, kOpen = 43, kWidth = 48, kFull = 61;
 
-// Every column but each third, padded.
+// Returns the open columns: each third column up to 50 is missing. The list is padded with -1.
 std::vector<int32_t> open_columns() {
   std::vector<int32_t> cols;
   for (int32_t j = 0; j < kFull && static_cast<int64_t>(cols.size()) < kOpen; j++)
@@ -90,7 +90,7 @@ TEST_P(MovementOps, AddTouchesNothingElse) {
   EXPECT_THROW(device.run(Add{to.data(), to.data() + 10, 11}), Error);
 }
 
-// A chunk may have no row left, a list no value: the sums are 0 then, and nothing is written.
+// A chunk may have no rows, and a list no values: then sums are 0 and nothing is written.
 TEST_P(MovementOps, OpsOfNoRowsChangeNothing) {
   const Buffer wide(device, type(), 2, 2 * kWidth, 2 * kWidth, Random(30)), x(device, DType::kF32, 2, kWidth, kWidth, Random(31)),
       dx(device, DType::kF32, 2, kWidth, kWidth, Random(32)), out(device, type(), 2, kWidth, kWidth, Random(33)),
@@ -136,11 +136,11 @@ TEST_P(MovementOps, LossGradientJoinsTheStream) {
   }
 }
 
-// The last norm of a step: nothing to add to, so what dx held before must not matter.
+// The last norm of a step has nothing to add to, so the earlier contents of dx must not matter.
 TEST_P(MovementOps, NormGradientThatStartsAStream) {
   Buffer x(device, DType::kF32, kRows, kWidth, kOpen, Random(9, 3.0f)), dout(device, DType::kF32, kRows, kWidth, kOpen, Random(10)),
       out(device, type(), kRows, kWidth);
-  Buffer dx(device, DType::kF32, kRows, kWidth), rounded(device, type(), kRows, kWidth);  // dx is NaN
+  Buffer dx(device, DType::kF32, kRows, kWidth), rounded(device, type(), kRows, kWidth);  // dx is filled with NaN
   const List<float> rstd(device, kRows), dot(device, kWidth), weight(device, random_floats(kWidth, 11));
   device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kFull, 1e-5f});
   RmsNormBackward op;
@@ -164,7 +164,7 @@ TEST_P(MovementOps, NormGradientThatStartsAStream) {
   EXPECT_LT(error.relative(), 2e-6);
 }
 
-// A query that sees one key has probability 1 whatever its score: no gradient may reach queries and keys.
+// A query that sees one key gives it probability 1, whatever the score: queries and keys must get no gradient.
 TEST_P(MovementOps, AttentionToOneKeyHasNoScoreGradient) {
   constexpr int64_t kDim = 96, kTokens = 45;
   Buffer operands(device, type(), kTokens, 3 * kDim, 3 * kDim, Random(12)), out(device, type(), kTokens, kDim),

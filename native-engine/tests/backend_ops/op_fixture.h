@@ -1,13 +1,13 @@
-// The bench on which ops are tested: device memory with a host image, run on every backend that is registered.
+// The fixture of all tests of ops: device memory with a host image, on every backend that is registered.
 //
 // How to add an op:
-//  1. core/device/ops.h: a struct with what it takes and makes, its shapes, and which results may lie where which inputs do.
-//  2. core/device/op_contracts.cpp: check(op), which refuses whatever would read or write beyond that.
+//  1. core/device/ops.h: a struct with its inputs and results, their shapes, and which results may share memory with which inputs.
+//  2. core/device/op_contracts.cpp: check(op), which refuses every op that would read or write beyond that.
 //  3. core/device/backend.h: launch(op), and its kernel in every backend. tests/hidden_memory says which memory the op touches.
-//  4. A test here: fill Buffers and Lists (which uploads them), run the op, compare what they read with a plain loop in double
-//     (reading downloads). Use odd sizes, padded widths, every stored dtype, each optional part with and without, and each
+//  4. A test here: fill Buffers and Lists (which uploads them), run the op, and compare the results with a plain loop in double (reading a
+//     Buffer or a List downloads it). Use odd sizes, padded widths, every stored dtype, each optional part with and without, and each
 //     overlap that the contract allows. expect_untouched_outside() finds writes beyond a tensor.
-// A new backend gets all of these tests by being registered.
+// A new backend gets all of these tests when it is registered.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -24,7 +24,7 @@
 
 namespace espalier::test {
 
-// A backend, and how many ops ran on it: what was read before the last one is stale.
+// A backend, and how many ops ran on it. Values that were read before the last op are stale.
 class Device {
  public:
   explicit Device(const BackendSpec& spec) : backend_(make_backend(spec)) {}
@@ -41,7 +41,7 @@ class Device {
   int64_t ops_ = 0;
 };
 
-// Bytes on the device with an image on the host. A copy has memory of its own, with the same bytes.
+// Bytes on the device with an image on the host. A copy has its own memory with the same bytes.
 class Memory {
  public:
   Memory(Device& device, std::vector<char> bytes) : device_(&device), bytes_(std::move(bytes)) {
@@ -66,10 +66,10 @@ class Memory {
   mutable int64_t seen_ = 0;
 };
 
-// A matrix: padding between rows is a NaN, and a pattern that must survive lies behind it.
+// A matrix on the device. The padding between rows is NaN, and a pattern behind the matrix must survive every op.
 class Buffer {
  public:
-  // Values of `f(row, col)` for cols below `filled`, zeros from there to cols, padding in the rest of the stride.
+  // Makes a matrix: f(row, col) in the columns below `filled`, zeros from there to `cols`, and padding in the rest of the stride.
   template <class F>
   Buffer(Device& device, DType type, int64_t rows, int64_t cols, int64_t filled, F&& f)
       : type_(type), rows_(rows), cols_(cols), memory_(device, fill(type, rows, cols, filled, f)) {}
@@ -89,7 +89,7 @@ class Buffer {
     std::memcpy(&v, &u, 4);
     return v;
   }
-  // Guard bytes behind the buffer and the padding between the rows are as they were, to the bit.
+  // Checks to the bit that the guard bytes behind the buffer and the padding between the rows are unchanged.
   void expect_untouched_outside() const {
     const std::vector<char>& bytes = memory_.bytes();
     for (int64_t i = 0; i < kGuard; i++) ASSERT_EQ(bytes[bytes.size() - kGuard + i], 0x5a) << "byte " << i << " behind the buffer";
@@ -102,7 +102,7 @@ class Buffer {
 
  private:
   static constexpr int64_t kGuard = 256;
-  // A signalling NaN, as f32 and, in its last two bytes, as bf16: whatever is computed from it has other bits.
+  // A signalling NaN as f32, and as bf16 in its last two bytes. Every value that is computed from it has other bits.
   static constexpr std::array<char, 4> kPadding{0x25, 0x25, static_cast<char>(0xa5), 0x7f};
   static const char* padding(DType type) { return kPadding.data() + kPadding.size() - dtype_bytes(type); }
   static int64_t stride_of(int64_t cols) { return cols + 16; }
@@ -136,7 +136,7 @@ class Buffer {
   Memory memory_;
 };
 
-// A list of values, as scales, indices and sums are.
+// A list of values such as scales, indices and sums.
 template <class T>
 class List {
  public:
@@ -159,7 +159,7 @@ class List {
   Memory memory_;
 };
 
-// Deterministic values in [-scale, scale].
+// Makes deterministic values in [-scale, scale].
 struct Random {
   std::mt19937 engine;
   float scale;
@@ -174,7 +174,7 @@ inline std::vector<float> random_floats(int64_t n, uint32_t seed, float scale = 
   return v;
 }
 
-// Relative error of a whole result, ||a - b|| / ||b||.
+// The relative error of a whole result, ||a - b|| / ||b||.
 struct ErrorSum {
   double difference = 0, reference = 0;
   void add(double a, double b) {
@@ -187,12 +187,12 @@ struct ErrorSum {
 struct OpCase {
   BackendSpec spec;
   DType type;
-  // f32 results are rounded sums; bf16 ones are rounded to 8 bits on the way.
+  // f32 results are rounded sums; bf16 results are rounded to 8 bits on the way.
   double tolerance() const { return type == DType::kF32 ? 2e-6 : 6e-3; }
 };
 
-// Every set of kernels of every device that can be used, in both compute dtypes, with three threads of the host. Devices of one model
-// compute alike, so the first one stands for all.
+// Makes a case for every set of kernels of every device that can be used, in both compute dtypes, with three threads of the host. Devices
+// of one model compute alike, so only the first of them is tested.
 inline std::vector<OpCase> op_cases() {
   std::vector<OpCase> cases;
   for (const BackendKind* kind : backend_kinds()) {
@@ -219,16 +219,16 @@ class OpTest : public testing::TestWithParam<OpCase> {
   OpTest() : device(GetParam().spec) {}
   DType type() const { return GetParam().type; }
   double tolerance() const { return GetParam().tolerance(); }
-  // For sums in f32 of `depth` products. In bf16 a card's tensor cores cut off the sum after each block of eight or more products
-  // (cuda_emulator/tensor_core.h), always towards zero: so the error grows with the number of blocks. On the emulated A100 it is 6.3e-6 of
-  // 4,700 products and 1.1e-5 of 9,300. Twice that is allowed.
+  // Returns the tolerance of sums in f32 of `depth` products. In bf16 a card's tensor cores cut off the sum after each block of eight or
+  // more products (cuda_emulator/tensor_core.h), always towards zero, so the error grows with the number of blocks. On the emulated A100 it
+  // is 6.3e-6 for 4,700 products and 1.1e-5 for 9,300. Twice as much is allowed.
   double sum_tolerance(int64_t depth) const {
     constexpr double kRounded = 4e-6;
     return host_computes() || type() == DType::kF32 ? kRounded : std::max(kRounded, static_cast<double>(depth) / 24 * 0x1p-24);
   }
-  // Threads of the host do the work: sizes that are there for how threads share it say nothing of other devices.
+  // Tells whether threads of the host do the work. Sizes that test how threads share the work prove nothing on other devices.
   static bool host_computes() { return !kind_of(GetParam().spec).has_own_memory(); }
-  // The same device with another number of host threads.
+  // Returns the same device with another number of host threads.
   static BackendSpec with_threads(int threads) {
     BackendSpec spec = GetParam().spec;
     spec.threads = threads;

@@ -1,9 +1,9 @@
-// Attention of sequences that go on from one another's rows, against plain double loops over the same rounded values.
+// Attention of sequences that continue the rows of other sequences, against plain double loops over the same rounded values.
 #include "op_fixture.h"
 
 namespace espalier::test {
 
-// A sequence's path, oldest row first, and its own rows.
+// The rows before a sequence (its path, oldest row first), and its own rows.
 struct Piece {
   std::vector<int32_t> path;
   int32_t first, rows;
@@ -79,7 +79,7 @@ std::vector<int32_t> rows_from(int32_t first, int32_t count) {
   return rows;
 }
 
-// A context of 70 rows, two endings of it, an ending of an ending's beginning, and a sequence by itself.
+// Makes a context of 70 rows, two continuations of it, a continuation of the first rows of a continuation, and a sequence by itself.
 std::vector<Piece> a_tree() {
   std::vector<int32_t> after_first = rows_from(0, 70);
   for (const int32_t row : rows_from(70, 3)) after_first.push_back(row);

@@ -1,4 +1,4 @@
-// The ops behind the gradients of whole weights, each against its definition in double.
+// Tests the ops that compute the gradients of whole weights, each against its definition in double.
 #include "op_fixture.h"
 
 namespace espalier::test {
@@ -27,7 +27,7 @@ TEST_P(WeightGradientOps, AProductWithATransposedMatrixIsAWeightsGradient) {
     for (size_t i = 0; i < values.size(); i++) values[i] = static_cast<float>(i % 7) - 3.0f;
     return values;
   }();
-  // A selection reads dense rows, so x is copied there as a layer's activations lie.
+  // A selection reads dense rows, so x is copied into the layout of a layer's activations.
   std::vector<float> dense(kRows * kIn);
   for (int64_t n = 0; n < kRows; n++)
     for (int64_t j = 0; j < kIn; j++) dense[n * kIn + j] = static_cast<float>(x.get(n, j));

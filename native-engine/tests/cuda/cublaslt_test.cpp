@@ -1,4 +1,4 @@
-// Products by cuBLASLt, for which a stand-in computes on the emulator: how it is loaded, when it is taken, its layouts and algorithms.
+// Products by cuBLASLt, which a stand-in computes on the emulator: how the library is loaded, when it is used, its layouts and algorithms.
 #include "cublaslt.h"
 
 #include <dlfcn.h>
@@ -22,7 +22,7 @@ using cuda::emulated::Cublaslt;
 
 constexpr const char* kStandIn = ESPALIER_STAND_IN_CUBLASLT;
 
-// The emulator's threads come in warps; the first computes.
+// Queues run(argument) on the emulator. Its threads come in warps; only the first thread calls the function.
 void enqueue(void* stream, void (*run)(void*), void* argument) {
   cuda::emulated::add_launch(static_cast<cuda::emulated::StreamHandle>(stream), {"cublaslt", {1}, {32}, 0}, [=] {
     if (cuda::emulator::thread_index.x == 0) run(argument);
@@ -37,7 +37,7 @@ F of_stand_in(const char* name) {
 
 int64_t products_made() { return of_stand_in<int64_t (*)()>("stand_in_products")(); }
 
-// While it lives, backends that are made have this library, for products of any size, and sums of 128 columns at a time.
+// While this object lives, new backends have this library, use it for products of any size, and finish sums for 128 columns at a time.
 class WithLibrary {
  public:
   explicit WithLibrary(std::shared_ptr<const Cublaslt> library)
@@ -64,7 +64,7 @@ struct ProductCase {
   int64_t cols = 304, depth = 96, rank = 8;
 };
 
-// c of a product of one or two terms.
+// Computes a product of one or two terms and returns c.
 std::vector<double> product_on(const std::string& behaviour, const ProductCase& z) {
   Device device(emulated_card(behaviour));
   const int64_t cols = z.cols, depth = z.depth, rank = z.rank;
@@ -145,7 +145,7 @@ TEST(Cublaslt, IsLeftOutWhereItCannotBeStarted) {
   EXPECT_EQ(products_made(), before);
 }
 
-// Sessions that began with the library go on with it, so a second one must not get other bits.
+// Sessions that began with the library go on with it, so a second session that can't start it must be refused: it would get other bits.
 TEST(Cublaslt, ThatWasStartedOnceMustStartAgain) {
   const WithLibrary library;
   const Device first(emulated_card("early"));
@@ -155,7 +155,7 @@ TEST(Cublaslt, ThatWasStartedOnceMustStartAgain) {
   EXPECT_TRUE(cuda::emulated::cublaslt()->usable());
 }
 
-// Every form of a product, in slices of columns where sums are finished apart.
+// Every form of a product, in slices of columns where sums are finished by a second kernel.
 TEST(Cublaslt, MakesTheProductsOfTheOwnKernel) {
   for (int bits = 0; bits < 32; bits++) {
     const ProductCase z{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0, (bits & 16) != 0};
@@ -175,7 +175,7 @@ TEST(Cublaslt, MakesTheProductsOfTheOwnKernel) {
   }
 }
 
-// Vocabularies and ranks that are no multiple of eight.
+// The depths are no multiples of eight, like some vocabularies and ranks.
 TEST(Cublaslt, TakesAnyDepth) {
   for (const bool transposed : {true, false}) {
     ProductCase z{transposed, true, false, false, true};
@@ -190,7 +190,7 @@ TEST(Cublaslt, TakesAnyDepth) {
   }
 }
 
-// Wider than a block's threads take at once.
+// The product is wider than what a block's threads take at once.
 TEST(Cublaslt, FinishesWideProductsInOneSlice) {
   ProductCase z{true, true, true, true, true};
   z.cols = 1168;
@@ -238,7 +238,7 @@ std::string digest_of_session(const char* behaviour) {
 
 }  // namespace
 
-// A whole session: other bits than the own kernel's, within the plan of memory.
+// A whole session has other bits than with the own kernel, and stays within the plan of memory.
 TEST(Cublaslt, ASessionIsAsLargeAsPlanned) {
   const auto model = load_model(tiny_model());
   const std::string own = digest_of_session("early");

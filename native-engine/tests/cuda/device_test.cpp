@@ -1,4 +1,4 @@
-// Which cards the CUDA backend offers, and why it offers none: what the driver says, and what of it decides bits.
+// Which cards the CUDA backend offers and why it may offer none: what the driver reports, and which part of that decides bits.
 #include <cstdlib>
 
 #include "backend_ops/op_fixture.h"
@@ -14,7 +14,7 @@ namespace {
 using cuda::emulated::Card;
 using cuda::emulated::Cards;
 
-// A machine with these cards, while it lives.
+// Shows these cards as those of the machine while it lives.
 class Machine {
  public:
   explicit Machine(Cards cards) : before_(cuda::emulated::show_cards(std::move(cards))) {}
@@ -51,7 +51,7 @@ TEST(CudaDevice, EachCardIsListedWithTheCodeThatItRuns) {
   EXPECT_EQ(devices[0].problem + devices[1].problem + devices[3].problem, "");
 }
 
-// Engines that leave the choice to the machine, the first to the fifth.
+// Each engine leaves the choice of a card to the machine: the first engine by "auto", the second by "auto:1", and so on.
 TEST(CudaDevice, EnginesShareOutTheCardsThatCanBeUsed) {
   const std::vector<const BackendKind*> kinds{&cuda::emulated::cuda_kind(), &emulated_cuda_kind()};
   const auto chosen = [&](const char* device) {
@@ -93,7 +93,7 @@ TEST(CudaDevice, TheFingerprintTellsCardsAndTheOverrideOfTf32) {
   unsetenv("NVIDIA_TF32_OVERRIDE");
 }
 
-// By the driver's management library, for which a stand-in is found by the loader in a run of this test of its own.
+// The driver's management library tells the free memory. A stand-in of it is found by the loader in a run of this test alone.
 TEST(CudaDevice, FreeMemoryIsAskedOfTheDriver) {
   const char* card = std::getenv("STAND_IN_CARD");
   EXPECT_EQ(cuda::emulated::free_memory_of("no such card"), std::nullopt);
@@ -103,7 +103,8 @@ TEST(CudaDevice, FreeMemoryIsAskedOfTheDriver) {
 }
 
 #ifdef ESPALIER_WITH_CUDA
-// This machine, or one whose driver is a stand-in (tests/cuda/stand_in_driver.cpp), which names what must be said.
+// Tests this machine, or one whose driver is a stand-in (tests/cuda/stand_in_driver.cpp). An environment variable names the problem that
+// must be reported.
 TEST(CudaDevice, WhatTheDriverSaysIsTold) {
   const char* expected = std::getenv("ESPALIER_TEST_DRIVER_PROBLEM");
   int entries = 0;

@@ -1,11 +1,11 @@
-# Machines with other drivers than this one, and the words of the program there: stand-ins for the driver's libraries, found by the loader.
+# Tests what the program reports on machines with other drivers: the loader finds stand-ins for the driver's libraries.
 function(stand_in name library)
   add_library(espalier_stand_in_${name} SHARED ${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda/stand_in_${name}.cpp)
   set_target_properties(espalier_stand_in_${name} PROPERTIES OUTPUT_NAME ${library} SUFFIX .so.1
                         LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/stand_in_${name})
   add_dependencies(espalier_tests espalier_stand_in_${name})
 endfunction()
-function(test_with_stand_in stand_in name test)  # and variables of the environment
+function(test_with_stand_in stand_in name test)  # further arguments: variables of the environment
   add_test(NAME CudaDriver.${name} COMMAND espalier_tests --gtest_filter=CudaDevice.${test})
   set_tests_properties(CudaDriver.${name} PROPERTIES ENVIRONMENT "LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/stand_in_${stand_in};${ARGN}")
 endfunction()
@@ -23,7 +23,8 @@ if(TARGET espalier_cuda)
   test_with_stand_in(driver SeesNoCard WhatTheDriverSaysIsTold STAND_IN_VERSION=99000 STAND_IN_INIT=100 "${problem} sees no NVIDIA card")
 endif()
 
-# The check of a card (tools/gpu_check.sh) has no processor's backend and a card of this name. Its tests must hold there too.
+# The check of a card (tools/gpu_check.sh) has no processor's backend, and names the emulated card cuda:0. Its tests must pass in this
+# setting too.
 function(rehearse name filter)
   add_test(NAME CudaRehearsal.${name} COMMAND espalier_tests --gtest_filter=${filter})
   set_tests_properties(CudaRehearsal.${name} PROPERTIES ENVIRONMENT "ESPALIER_REHEARSAL=1")
@@ -31,7 +32,7 @@ endfunction()
 rehearse(Step CudaStep.Agrees*:CudaStep.AnEvaluation*:CudaStep.AStreamed*)
 rehearse(Resume Determinism.ResumedFromItsBytes:Determinism.AnEvaluationInBetween*)
 
-# Its part build reads what the compiler found each source to include. So that must lie there after a build by either generator; one object
+# The part "build" of that check reads the compiler's dependency files, so they must lie there after a build by either generator. One object
 # shows it.
 set(ESPALIER_REHEARSED ${CMAKE_BINARY_DIR}/rehearsed)
 foreach(generator ninja make)

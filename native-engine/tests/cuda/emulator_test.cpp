@@ -1,5 +1,5 @@
-// Faults that the emulator must find: kernels that are wrong on a card, though they may happen to be right on one. Compiled as the
-// kernels are.
+// Faults that the emulator must find: kernels that are wrong on a card, even if they happen to give the right result on one. This file is
+// compiled like the kernels.
 #include <gtest/gtest.h>
 
 #include <unistd.h>
@@ -22,7 +22,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 using emulator::Behaviour;
 
-// One buffer of words on an emulated device of the given behaviour.
+// A buffer of words on an emulated device with the given behaviour.
 class Emulated {
  public:
   explicit Emulated(const Behaviour& behaviour, int64_t words = 256)
@@ -46,7 +46,7 @@ class Emulated {
   uint64_t address_;
 };
 
-// 1 x b[k] for the first products, zeros after them.
+// Returns `before` + 1 x b[k] for the given products; the other products are zeros.
 float sum_of(emulator::TensorCore core, float before, std::initializer_list<float> products) {
   emulator::Factors ones{}, values{};
   std::fill_n(ones.values, 16, 1.0f);
@@ -69,10 +69,11 @@ std::string error_of(F&& f) {
 }
 #define EXPECT_FAILS(statement, text) EXPECT_NE(error_of([&] { statement; }).find(text), std::string::npos) << error_of([&] { statement; })
 
-// An A100 keeps one bit below f32's last one while it adds a block of eight, an H100 two bits of a block of sixteen. A result keeps none.
+// While it adds, an A100 keeps one bit below f32's last bit for a block of eight products, an H100 two bits for a block of sixteen. A
+// result keeps neither.
 TEST(TensorCore, CutsOffWhatLiesBelowTheLargestExponent) {
   using emulator::TensorCore;
-  constexpr float kHalf = 0x1p-24f, kQuarter = 0x1p-25f, kLast = 0x1p-23f;  // of the last bit of 1, and that bit
+  constexpr float kHalf = 0x1p-24f, kQuarter = 0x1p-25f, kLast = 0x1p-23f;  // a half and a quarter of the last bit of 1, and that bit
   EXPECT_EQ(sum_of(TensorCore::kA100, 1, {kHalf, kHalf}), 1 + kLast);
   EXPECT_EQ(sum_of(TensorCore::kA100, 1, {kHalf, kHalf, kHalf}), 1 + kLast) << "to the nearest would be more";
   EXPECT_EQ(sum_of(TensorCore::kA100, 1, {kQuarter, kQuarter, kQuarter, kQuarter}), 1);
@@ -186,7 +187,7 @@ TEST(EmulatorDeathTest, MemoryOfOthersIsOutOfReach) {
   EXPECT_FAILS(device.run(dim3(1), dim3(1), misaligned_kernel), "no multiple of 8");
 }
 
-// In a process of its own, since that is lost for the card.
+// The test runs in a process of its own, since the card is lost for the whole process.
 TEST(EmulatorDeathTest, ALostCardNamesTheKernelsSinceTheLastWait) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto lose = [] {

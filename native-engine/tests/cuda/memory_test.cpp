@@ -1,4 +1,4 @@
-// The plan tells a run's memory on a card before it starts. The emulator counts it.
+// The plan says before a run starts how much memory of a card it takes. The emulator counts what it really takes.
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "espalier/error.h"
@@ -17,7 +17,7 @@ struct PlanCase {
   int64_t batch, tokens;
   int64_t shards = 1;
   bool stream = false;
-  int64_t wider_by = 0;  // LoRA of recovery
+  int64_t wider_by = 0;  // by how much recovery raises LoRA's rank
   double dropout = 0;
   std::optional<Importance> one_shot = {};
 };
@@ -35,7 +35,7 @@ TrainerOptions options_of(const PlanCase& p) {
   return options;
 }
 
-// Deep, so that most of its weights are away.
+// Makes a model with many layers, so that most of its weights are not on the card when they are streamed.
 std::shared_ptr<const ModelWeights> deep_model() {
   ModelConfig config = load_model(tiny_model())->config();
   config.layer_count = 24;
@@ -47,7 +47,7 @@ std::shared_ptr<const ModelWeights> deep_model() {
 
 class CudaMemory : public testing::TestWithParam<PlanCase> {};
 
-// The step of a phase: masks are trained, only LoRA is, or all is pruned at once.
+// Makes one step of a phase: it trains masks, or trains only LoRA, or prunes all at once.
 SegmentPlan step_of(const PlanCase& p) {
   SegmentPlan plan = segment(0, 1);
   plan.train_masks = p.dropout == 0 && p.wider_by == 0;
@@ -58,7 +58,7 @@ SegmentPlan step_of(const PlanCase& p) {
   return plan;
 }
 
-// A step under a teacher whose masks close, with its update, an export and an evaluation, within 5% of the plan.
+// A step under a teacher whose masks close, with its update, an export and an evaluation, must take the planned memory within 5%.
 TEST_P(CudaMemory, IsAsPlanned) {
   const PlanCase& p = GetParam();
   const auto model = p.stream ? deep_model() : load_model(tiny_model());
@@ -81,7 +81,7 @@ TEST_P(CudaMemory, IsAsPlanned) {
            trainer->home(options.backend));
   const auto counted = static_cast<double>(cuda::emulator::take_peak_bytes());
   const double ratio = static_cast<double>(plan.total) / counted;
-  // A baseline's one step takes less than those of a recovery, for which there must be room too.
+  // The one step of a baseline takes less than the steps of its recovery, which must fit too.
   EXPECT_GT(ratio, 0.95) << plan.total << " planned, " << counted << " counted";
   EXPECT_LT(ratio, p.one_shot ? 1.25 : 1.05) << plan.total << " planned, " << counted << " counted";
   EXPECT_GT(plan.host, 0u);
@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 namespace {
 
-// The refusal of a run that may take `less` bytes fewer than it needs.
+// Returns the text by which a run is refused that may take `less` bytes fewer than it needs.
 std::string refusal(TrainerOptions options, uint64_t less) {
   const auto model = load_model(tiny_model());
   options.memory_limit_bytes = plan_memory(model->config(), model->bytes(), LoraSpec{}, options).total - less;
@@ -115,7 +115,7 @@ std::string refusal(TrainerOptions options, uint64_t less) {
 
 }  // namespace
 
-// The change that is named is tried: it fits, and where it is a size one more would not.
+// Tries the change that the refusal names: with it the run fits, and where the change is a size, one more would not fit.
 TEST(MemoryPlan, ARefusalNamesTheSmallestChangeThatWouldFit) {
   TrainerOptions options = options_of({"", ComputeDType::kBF16, false, 8, 256});
   EXPECT_NE(refusal(options, 1).find("it would fit with checkpoint_activations: "), std::string::npos) << refusal(options, 1);

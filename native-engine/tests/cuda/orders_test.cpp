@@ -1,4 +1,4 @@
-// Kernels of the CUDA backend over the emulator: the order of blocks, warps and lanes, and how late copies arrive, change no bit.
+// Runs kernels of the CUDA backend on the emulator. The order of blocks, warps and lanes and the delay of copies must change no bit.
 #include "backend_ops/attention_run.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"
@@ -8,7 +8,7 @@ namespace espalier::test {
 
 namespace {
 
-// results_on(device): all bytes that ops made there.
+// Expects equal results under every behaviour. results_on(device) returns all bytes that its ops made.
 template <class F>
 void expect_equal_bits(F&& results_on) {
   const std::vector<std::vector<char>> expected = results_on(emulated_card("early"));
@@ -50,7 +50,7 @@ TEST(CudaOrders, SumOfSquares) {
   });
 }
 
-// Products of two terms, one packed and one beside it, both ways round, and LoRA's gradients over several parts of the rows.
+// Products of two terms, one of them packed, in both orientations, and LoRA's gradients over several parts of the rows.
 TEST(CudaOrders, ProductsAndGradientsOfFactors) {
   for (const DType type : {DType::kBF16, DType::kF32})
     expect_equal_bits([type](const BackendSpec& spec) {
@@ -119,7 +119,7 @@ TEST(CudaOrders, AttentionAndItsGradients) {
       });
 }
 
-// A card refuses a block of more threads than its kernel was compiled for; the emulator does not.
+// A card refuses a block with more threads than its kernel was compiled for. The emulator does not, so this test checks the sizes.
 TEST(CudaDevice, ARowHasWholeWarpsUpToTheLargestBlock) {
   using cuda::emulated::threads_for_row;
   for (const auto& [width, threads] : std::vector<std::pair<int64_t, unsigned>>{

@@ -64,7 +64,7 @@ std::pair<int, int> capability() {
   return {card.major, card.minor};
 }
 
-// Memory of the device with what the host gives, and back.
+// Takes memory of the device, fills it with what the host gives, and reads it back.
 class Bench {
  public:
   Bench() : ready_((use_card(0), true)) {}
@@ -81,7 +81,7 @@ class Bench {
     stream_.upload(address, pinned, bytes);
     return reinterpret_cast<T*>(kernel_address(address, bytes));
   }
-  // The contents of the buffer that was taken last.
+  // Returns the contents of the buffer that was taken last.
   template <class T>
   std::vector<T> down() {
     const auto [address, bytes] = taken_.back();

@@ -1,4 +1,4 @@
-// Single instructions against what they are documented to do, on the emulator and on a card where there is one.
+// Tests single instructions against their documentation, on the emulator and on a card where there is one.
 #include "cuda/probes.h"
 
 #include <gtest/gtest.h>
@@ -43,7 +43,8 @@ TEST_P(Instructions, MultiplyAddsProductsOfBf16) {
     }
 }
 
-// Values of many sizes, whose sums no two ways of adding make alike. Tolerances of products on cards follow from this model.
+// The values have many magnitudes, so that any two ways of adding them give different sums. The tolerances of products on cards follow from
+// this model.
 TEST_P(Instructions, SumsAreCutOffAsModelled) {
   using cuda::emulator::TensorCore;
   const auto [major, minor] = GetParam()->capability();

@@ -1,4 +1,4 @@
-// Products on the emulated card: what they cost it, and that neither tiles nor orders change a bit.
+// Products on the emulated card: what they cost there, and that neither tiles nor orders change a bit.
 #include "product.h"
 #include "backend_ops/op_fixture.h"
 #include "counters.h"
@@ -8,17 +8,17 @@ namespace espalier::test {
 
 namespace {
 
-// Small integers: every sum is exact, so any order of a right sum gives the same bits and a wrong factor gives others.
+// Small integers: every sum of them is exact, so a right sum has the same bits in any order, and a wrong factor gives other bits.
 float small_integer(int64_t i, int64_t j) { return static_cast<float>((i * 31 + j * 17 + i * j % 13) % 9 - 4); }
 
-// A product c (+)= a b of `parts` terms, each as deep as the last but one value, with b dense so that nothing need be packed.
+// A product c (+)= a b, with a dense b, so that nothing needs packing.
 struct Case {
   DType type = DType::kBF16, result = DType::kF32;
   int64_t rows = 0, cols = 0, depth = 0;
   bool transposed = true;
 };
 
-// The factors and the result of a case on a device. Rows of b are dense, as stored weights are.
+// The factors and the result of a case on a device. The rows of b are dense, like those of stored weights.
 struct Bench {
   Case z;
   Device device;
@@ -64,7 +64,7 @@ struct Bench {
 
 namespace {
 
-// While it lives, products go the ways of large ones from these sizes on.
+// While this object lives, products from these sizes on are computed as large ones.
 class Limits {
  public:
   explicit Limits(cuda::emulated::ProductLimits limits) : before_(std::exchange(cuda::emulated::product_limits(), limits)) {}
@@ -77,7 +77,7 @@ constexpr int64_t kAnyNumber = int64_t{1} << 40;
 
 }  // namespace
 
-// Large tiles, the last of each row and column not full, and depths that end within a tile.
+// Tests large tiles, of which the last in each row and column is not full, and depths that end within a tile.
 TEST(CudaProduct, LargeTilesGiveExactSumsOfIntegers) {
   const Limits limits({kAnyNumber, 1});
   for (const DType type : {DType::kBF16, DType::kF32})
@@ -91,7 +91,7 @@ TEST(CudaProduct, LargeTilesGiveExactSumsOfIntegers) {
       }
 }
 
-// The same rows and columns in a product of small tiles and in one of large tiles, whose sums are rounded.
+// Computes the same rows and columns in a product of small tiles and in one of large tiles. The sums are rounded.
 TEST(CudaProduct, BitsDoNotDependOnTheTiles) {
   for (const DType type : {DType::kBF16, DType::kF32}) {
     Device device(emulated_card("late:5"));
@@ -117,7 +117,7 @@ TEST(CudaProduct, BitsDoNotDependOnTheTiles) {
   }
 }
 
-// Packed factors with room for fewer columns than the result has: it is made of slices, the last one narrower.
+// The packed factors have room for fewer columns than the result has, so it is computed in slices, of which the last is narrower.
 TEST(CudaProduct, BitsDoNotDependOnSlicesOfColumns) {
   for (const DType type : {DType::kBF16, DType::kF32})
     for (const bool transposed : {true, false}) {
@@ -147,7 +147,8 @@ TEST(CudaProduct, BitsDoNotDependOnSlicesOfColumns) {
     }
 }
 
-// The cost model: two operations a product of values; each factor is read once for every tile of the other's, each result written once.
+// The cost model: two FLOPs for each product of two values; each factor is read once for every tile of the other factor; each result is
+// written once.
 TEST(CudaProduct, CostsWhatItsTilesSay) {
   for (const uint64_t tile : {64, 128})
     for (const DType type : {DType::kBF16, DType::kF32})

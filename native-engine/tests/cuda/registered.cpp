@@ -1,5 +1,5 @@
-// Puts the CUDA backend over the emulator among the devices of the tests. A rehearsal of the check of a card (tools/gpu_check.sh) has the
-// backends of that check: no processor, and in the card's place, under its name, the emulated one.
+// Adds the CUDA backend on the emulator to the devices of the tests. A rehearsal of the check of a card (tools/gpu_check.sh) has the
+// backends of that check: no processor, and the emulated card under the name of the real one.
 #include <cstdlib>
 
 #include "cuda_emulator/emulated_kind.h"

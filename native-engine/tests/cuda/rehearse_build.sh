@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rehearses the part build of tools/gpu_check.sh for one object, on a machine that has only one of the two programs that build.
+# Rehearses the part "build" of tools/gpu_check.sh for one object, as if the machine had only one of the two build programs.
 #   rehearse_build.sh ninja|make ENGINE FOLDER
 set -eu
 program=$1 engine=$2 folder=$3
@@ -7,7 +7,8 @@ object=CMakeFiles/espalier_objects.dir/core/base/error.cpp.o
 rm -rf "$folder"
 mkdir -p "$folder/bin"
 IFS=: read -ra places <<< "$PATH"
-for place in "${places[@]}"; do ln -s "$place"/* "$folder/bin/" 2> /dev/null || true; done # the first place of a name wins
+# Where a name exists in several places, the first one wins.
+for place in "${places[@]}"; do ln -s "$place"/* "$folder/bin/" 2> /dev/null || true; done
 if [ "$program" = ninja ]; then
   rm -f "$folder"/bin/{make,gmake}
   target=$object

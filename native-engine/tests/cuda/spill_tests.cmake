@@ -1,5 +1,6 @@
-# The check of spilled registers (backends/cuda/spills.cmake) on what ptxas told of two kernels, one of which spills on one architecture.
-function(test_spills name said)  # a regular expression; then lines of the table
+# Tests the check of spilled registers (backends/cuda/spills.cmake) on a report of ptxas about two kernels, one of which spills on one
+# architecture.
+function(test_spills name said)  # `said` is a regular expression; the lines of the table follow
   set(folder ${CMAKE_BINARY_DIR}/spills)
   list(JOIN ARGN "\n" table)
   file(WRITE ${folder}/${name}.txt "# the table of a test\n${table}\n")

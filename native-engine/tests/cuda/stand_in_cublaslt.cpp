@@ -1,6 +1,6 @@
-// A libcublasLt for tests: the functions that the backend uses, which compute in host memory when the emulator's stream comes to them. It
-// refuses what the real one would: other layouts than it was asked about, another workspace, unknown algorithms. Its first suggestions are
-// such as our rule must pass over.
+// A libcublasLt for tests. It has the functions that the backend uses and computes in host memory when the emulator's stream reaches them.
+// It refuses what the real library would refuse: layouts that it was not asked about, another workspace, unknown algorithms. Its first
+// suggestions are such that our rule must skip them.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -89,7 +89,7 @@ void run(void* argument) {
       if (call->beta != 0) sum += call->beta * value(call->c, call->c_layout, i, j);
       put(call->c, call->c_layout, i, j, sum);
     }
-  std::memset(call->workspace, 0xab, 64);  // it is the library's until the next product
+  std::memset(call->workspace, 0xab, 64);  // the workspace belongs to the library until the next product
   std::memset(static_cast<char*>(call->workspace) + call->workspace_bytes - 64, 0xab, 64);
   delete call;
 }
@@ -106,14 +106,14 @@ size_t cublasLtGetVersion() {
   return version ? static_cast<size_t>(std::atol(version)) : 130102;
 }
 int cublasLtCreate(void** handle) {
-  if (std::getenv("STAND_IN_CUBLASLT_REFUSES")) return 1;  // not initialized
+  if (std::getenv("STAND_IN_CUBLASLT_REFUSES")) return 1;  // the status "not initialized"
   *handle = &products;
   return 0;
 }
 int cublasLtDestroy(void* handle) { return handle == &products ? 0 : kInvalid; }
 
 int cublasLtMatmulDescCreate(Description** d, int compute, int scale) {
-  if (compute != 68 || scale != kF32) return kInvalid;  // nothing but sums in f32
+  if (compute != 68 || scale != kF32) return kInvalid;  // only sums in f32 are supported
   *d = new Description{compute, scale};
   return 0;
 }
@@ -151,7 +151,7 @@ int cublasLtMatmulPreferenceSetAttribute(Preference* p, int attribute, const voi
   return alignment == 16 ? 0 : kInvalid;
 }
 
-// Suggestions against the rule first: split sums, sums that are reduced between blocks, too large a workspace, one that failed.
+// The first suggestions break the rule: split sums, sums that are reduced between blocks, too large a workspace, a failed suggestion.
 int cublasLtMatmulAlgoGetHeuristic(void*, const Description* d, const Layout* a, const Layout* b, const Layout* c, const Layout* out,
                                    const Preference* p, int most, Suggestion* to, int* count) {
   const bool fits = (d->transpose_a ? a->cols : a->rows) == c->rows && (d->transpose_b ? b->rows : b->cols) == c->cols &&
@@ -166,7 +166,7 @@ int cublasLtMatmulAlgoGetHeuristic(void*, const Description* d, const Layout* a,
   add(2, 1, 2, 0, 0);
   add(3, 1, 0, p->workspace + 1, 0);
   add(4, 1, 0, 0, 15);
-  if (c->cols == 333) return 0;  // no algorithm for products of this number of rows
+  if (c->cols == 333) return 0;  // there is no algorithm for products with this number of rows
   add(5, 1, 0, p->workspace, 0);
   add(6, 1, 0, 0, 0);
   return 0;

@@ -1,5 +1,5 @@
-// A libcuda.so.1 that is older than this build needs, or sees no card, as STAND_IN_VERSION and STAND_IN_INIT say: what cudart asks before
-// anything else.
+// A libcuda.so.1 that is older than this build needs or sees no card, as STAND_IN_VERSION and STAND_IN_INIT say. It has the functions that
+// cudart calls before all others.
 #include <cstdlib>
 
 namespace {

@@ -1,4 +1,4 @@
-// A libnvidia-ml.so.1 that knows one card, at STAND_IN_CARD, with 5 of 8 GiB free.
+// A libnvidia-ml.so.1 that knows one card, at the bus address STAND_IN_CARD, with 5 of 8 GiB free.
 #include <cstdlib>
 #include <cstring>
 
@@ -6,7 +6,7 @@ extern "C" {
 int nvmlInit_v2() { return 0; }
 int nvmlDeviceGetHandleByPciBusId_v2(const char* bus, void** device) {
   const char* card = std::getenv("STAND_IN_CARD");
-  if (!card || std::strcmp(bus, card) != 0) return 6;  // not found
+  if (!card || std::strcmp(bus, card) != 0) return 6;  // the status "not found"
   *device = device;
   return 0;
 }

@@ -1,5 +1,5 @@
-// The whole engine on the CUDA backend over the emulator: a step against the reference vectors, and a session whose bits do not depend on
-// how the device orders what it may order.
+// The whole engine with the CUDA backend on the emulator: a step against the reference vectors, and a session whose bits do not depend on
+// the orders that the device is free to choose.
 #include <optional>
 
 #include "cuda_emulator/device_memory.h"
@@ -23,7 +23,7 @@ TrainerOptions on_emulated(const std::string& behaviour, ComputeDType dtype) {
   return options;
 }
 
-// The emulated card, and the first real one that can be used.
+// Returns the emulated card and the first real one that can be used.
 std::vector<BackendSpec> cards() {
   std::vector<BackendSpec> all{emulated_card("early")};
   for (const DeviceDescription& d : list_devices())
@@ -75,8 +75,8 @@ TEST(CudaStep, AgreesWithTheReferenceVectors) {
     }
 }
 
-// In f32: norms of heads, and layers without rotary embedding too. The check of a real card is built without the processor's backend: there
-// the emulated card, which agrees with the processor, stands in for it.
+// Tests in f32 also norms of heads and layers without rotary embedding. The check of a real card is built without the processor's backend;
+// there the emulated card, which agrees with the processor, takes its place.
 TEST(CudaStep, AgreesWithTheProcessorOnEveryKindOfModel) {
   for (const SmallKind& kind : small_kinds()) {
     const auto model = small_model(kind.config);
@@ -111,7 +111,7 @@ TEST(CudaStep, AgreesWithTheProcessorOnEveryKindOfModel) {
   }
 }
 
-// A model with grouped queries, through masks that close, a teacher and an update.
+// The model has grouped queries. The session has masks that close, a teacher and an update.
 TEST(CudaStep, ASessionLeavesTheSameBitsHoweverTheDeviceOrders) {
   const auto model = load_model(tiny_model());
   for (const int64_t shards : {1, 2})
@@ -143,7 +143,8 @@ std::string digest_with_weights(const char* behaviour, bool streamed, int64_t sh
   return digest_of(*trainer);
 }
 
-// Three teachers, one after the other: expected or not, in time or changed at the last moment.
+// Trains under three teachers, one after the other. A teacher is expected or not, and it is announced in time or changed at the last
+// moment.
 std::string digest_under_teachers(const char* behaviour, bool expect) {
   const auto trainer = tiny_session(on_emulated(behaviour, ComputeDType::kBF16), load_model(tiny_model()));
   change_state(*trainer, loosen_masks);
@@ -154,25 +155,25 @@ std::string digest_under_teachers(const char* behaviour, bool expect) {
     teachers.push_back(trainer->keep_teacher(snapshot));
   }
   const std::array<int, 4> order{0, 1, 2, 0};
-  const std::array<std::vector<int>, 4> told{{{2, 1}, {2}, {1}, {}}};  // the first changes its mind, the third is wrong
+  const std::array<std::vector<int>, 4> told{{{2, 1}, {2}, {1}, {}}};  // the first announcement is changed, the third is wrong
   for (int64_t i = 0; i < 4; i++) {
     trainer->use_teacher(teachers[order[i]]);
     for (const int next : told[i])
       if (expect) trainer->expect_teacher(teachers[next]);
     run(*trainer, segment(i, 1));
   }
-  trainer->expect_teacher(teachers[2]);  // never used
+  trainer->expect_teacher(teachers[2]);  // this teacher is expected, but never used
   return digest_of(*trainer);
 }
 
 }  // namespace
 
-// Three layers take turns in two places.
+// Three layers take turns in two places of memory.
 TEST(CudaStep, StreamedWeightsLeaveTheSameBits) {
   EXPECT_EQ(digest_with_weights("late-ops", true, 2, true), digest_with_weights("early", false, 2, true));
 }
 
-// Whichever queue is behind, no op meets another layer's weights, and none comes too early.
+// Whichever queue lags behind, no op reads another layer's weights, and no op runs too early.
 TEST(CudaStep, StreamedWeightsLeaveTheSameBitsHoweverItsQueuesRun) {
   const std::string kept = digest_with_weights("early", false, 1, false);
   for (const char* behaviour : {"early", "late", "late:7", "late-copies", "late-ops"})
@@ -189,7 +190,7 @@ TEST(CudaStep, ATeacherThatComesAheadLeavesTheSameBitsHoweverItsQueuesRun) {
     EXPECT_EQ(digest_under_teachers(behaviour, true), expected) << behaviour;
 }
 
-// Memory is cleared in the other queue than the copies': that comes first, though nothing else waits.
+// Memory is cleared in another queue than the one of the copies: it must be cleared first, even if nothing else waits.
 TEST(CudaStep, AStreamedLayerIsWhole) {
   const auto model = load_model(tiny_model());
   for (const char* behaviour : {"late-ops", "late-copies"}) {
@@ -205,7 +206,8 @@ TEST(CudaStep, AStreamedLayerIsWhole) {
   }
 }
 
-// Between two steps an evaluation uses the run's weights and the memory of its steps. Neither's bits change, and no second copy is made.
+// An evaluation between two steps uses the run's weights and the memory of its steps. The bits of both stay the same, and no second copy is
+// made.
 TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
   const auto model = load_model(tiny_model());
   const auto tokens = random_tokens(model->config().vocab_size, 5 * 24);
@@ -229,7 +231,7 @@ TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
       for (const SequenceScore& s : scorer->score(asked, nullptr, cancel)) found.push_back(s.log_likelihood);
       return found;
     };
-    // The loss, and the device memory that it takes for itself.
+    // Returns the loss, and the device memory that the evaluation takes for itself.
     const auto measured = [&](const std::shared_ptr<const DeviceHome>& home) {
       cuda::emulator::take_peak_bytes();
       const uint64_t before = cuda::emulator::take_peak_bytes();
@@ -249,7 +251,7 @@ TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
 
 namespace {
 
-// Two layers of LLaMA 7B's shape: on a card as wide as they are, on the emulated one a sixteenth as wide, with heads as large.
+// Makes two layers of LLaMA 7B's shape. For the emulated card they are a sixteenth as wide, with heads of the same size.
 std::shared_ptr<const ModelWeights> two_layers(bool wide) {
   const int64_t narrower = wide ? 1 : 16;
   return random_model(parse_small({{"architectures", {"LlamaForCausalLM"}},
@@ -265,11 +267,11 @@ std::shared_ptr<const ModelWeights> two_layers(bool wide) {
 
 }  // namespace
 
-// The teacher's LoRA comes ahead of its steps. Weights stay, or are streamed: then copies run beside the ops of a card, and only the waits
-// between both queues keep one from overtaking the other.
+// The teacher's LoRA is copied ahead of its steps. Weights stay on the card or are streamed. On a card, streamed copies run beside the ops,
+// and only the waits between both queues keep one queue from overtaking the other.
 TEST(CudaStep, TwoLayersOfTheWidthsOf7BLeaveTheSameBitsTwiceAndWhereStreamsOverlap) {
   for (const BackendSpec& card : cards()) {
-    const bool wide = !describe_device(card).model.starts_with("emulated");  // a rehearsal has the emulated one under a card's name
+    const bool wide = !describe_device(card).model.starts_with("emulated");  // a rehearsal has the emulated card under a card's name
     const auto model = two_layers(wide);
     const auto digest = [&](bool streamed) {
       TrainerOptions options;
@@ -298,7 +300,7 @@ TEST(CudaStep, TwoLayersOfTheWidthsOf7BLeaveTheSameBitsTwiceAndWhereStreamsOverl
   }
 }
 
-// The host needs two things of the device in a step: the results, and the log-alphas that AdamW has moved. The first steps also make room.
+// In a step the host waits only for the results and for the log-alphas that AdamW has moved. The first steps also allocate memory.
 TEST(CudaStep, WaitsForTheResultsAndForTheLogAlphasAlone) {
   TrainerOptions options = on_emulated("late", ComputeDType::kBF16);
   const auto trainer = tiny_session(options, load_model(tiny_model()));

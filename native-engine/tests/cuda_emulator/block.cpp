@@ -29,8 +29,8 @@ std::string text_of(const Dim3& d) { return "(" + std::to_string(d.x) + "," + st
 struct Lane {
   Fiber fiber;
   Dim3 index;
-  std::vector<std::pair<int, AsyncCopy>> copies;  // with their group
-  int groups = 0;                                 // committed so far
+  std::vector<std::pair<int, AsyncCopy>> copies;  // each with the number of its group
+  int groups = 0;                                 // the groups that are committed so far
 };
 
 struct Meeting {
@@ -60,7 +60,7 @@ class Block {
     threads_ = static_cast<int>(shape.block.count());
     ended_ = waiting_ = 0;
     error_.clear();
-    // Dynamic shared memory ends at a page without access.
+    // The dynamic shared memory ends at a page without access, so that an access beyond it fails.
     dynamic_bytes_ = (shape.shared_bytes + 15) / 16 * 16;
     shared_most_ = shape.shared_most;
     std::memset(dynamic(), 0xff, dynamic_bytes_);
@@ -68,7 +68,7 @@ class Block {
     statics_.clear();
     static_used_ = 0;
     ready_warps_ = 0;
-    for (Warp& warp : warps_) warp.ready = 0;  // a block that failed left lanes that could go on
+    for (Warp& warp : warps_) warp.ready = 0;  // a block that failed left lanes that were ready
     for (int i = 0; i < threads_; i++) {
       Lane& lane = lanes_[i];
       lane.fiber.prepare(fiber_stack(i), kStackBytes, &Block::lane_main);
@@ -146,7 +146,7 @@ class Block {
     if (warps_[w].ready) ready_warps_ |= 1u << w;
   }
 
-  // The lowest bit, or any, each as likely as the others.
+  // Returns the lowest of the bits or, where there is a seed, a random one.
   int choose(uint32_t bits) {
     if (behaviour_.seed == 0) return std::countr_zero(bits);
     random_ = random_ * 6364136223846793005u + behaviour_.seed * 2 + 1;
@@ -154,7 +154,7 @@ class Block {
     return std::countr_zero(bits);
   }
 
-  // The next thread that can go on: of the same warp if it may be. -1: none.
+  // Returns the next thread that can go on, in order from the same warp if possible; -1 where none can.
   int next() {
     if (ready_warps_ == 0) return -1;
     int w = current_ / kWarp;
@@ -165,7 +165,7 @@ class Block {
     return w * kWarp + lane;
   }
 
-  // From `from` to the next fiber, or back to the host when all have ended.
+  // Switches from `from` to the next fiber, or back to the host when all fibers have ended.
   void go_on(Fiber& from, bool last = false) {
     const int to = next();
     if (to < 0) {

@@ -13,8 +13,8 @@ namespace {
 
 thread_local Counting* asked = nullptr;
 
-// Lanes run one after the other, so what a warp does in one instruction is put together afterwards: the n-th access of each lane at
-// one place of the source belongs to the n-th of the others.
+// An access to memory by one lane. Lanes run one after the other, so the accesses that a warp makes in one instruction are put together
+// afterwards: the n-th access of each lane at one place of the source belongs to the n-th access of the other lanes there.
 struct Access {
   int lane;
   uint64_t at;
@@ -41,13 +41,13 @@ void add_global(const std::vector<Access>& warp) {
   counted->global_sectors += sectors.size();
 }
 
-// 32 banks of 4 bytes; lanes that take 8 or 16 bytes go in 2 or 4 parts of the warp.
+// Counts an access to shared memory: it has 32 banks of 4 bytes, and lanes that take 8 or 16 bytes go in 2 or 4 parts of the warp.
 void add_shared(const std::vector<Access>& warp) {
   uint32_t bytes = 4;
   for (const Access& a : warp) bytes = std::max(bytes, a.bytes);
   const int lanes = kWarp * 4 / static_cast<int>(bytes);
   for (int first = 0; first < kWarp; first += lanes) {
-    std::map<uint64_t, std::set<uint64_t>> words;  // by bank
+    std::map<uint64_t, std::set<uint64_t>> words;  // the words that are accessed in each bank
     for (const Access& a : warp)
       if (a.lane >= first && a.lane < first + lanes)
         for (uint64_t w = a.at / 4; w <= (a.at + a.bytes - 1) / 4; w++) words[w % 32].insert(w);

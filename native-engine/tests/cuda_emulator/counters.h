@@ -1,4 +1,4 @@
-// The cost of kernels on the device, as far as it follows from their addresses: counted where a test asks for it, since it takes time.
+// Counts what kernels cost on the device, as far as this follows from their addresses. Counting takes time, so tests ask for it.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -10,15 +10,15 @@ namespace espalier::cuda::emulator {
 
 struct Counters {
   uint64_t launches = 0, blocks = 0;
-  uint64_t flops = 0;            // of mma, and what kernels say by count_flops
-  uint64_t global_requests = 0;  // of a warp
-  uint64_t global_sectors = 0;   // of 32 bytes that they touch
-  uint64_t global_bytes = 0;     // that they use of those
-  uint64_t shared_requests = 0;  // of a warp, or of a part of it where lanes take more than 4 bytes
-  uint64_t bank_conflicts = 0;   // turns beyond the first that a request takes
+  uint64_t flops = 0;            // of mma instructions, and what kernels report by count_flops
+  uint64_t global_requests = 0;  // each is one request of a warp
+  uint64_t global_sectors = 0;   // sectors of 32 bytes that the requests touch
+  uint64_t global_bytes = 0;     // the bytes of these sectors that are used
+  uint64_t shared_requests = 0;  // requests of a warp, or of a part of it where lanes take more than 4 bytes
+  uint64_t bank_conflicts = 0;   // the turns beyond the first that requests take
 };
 
-// Counts by the kernels' names while it lives, for launches of this thread.
+// While this object lives, it counts the launches of this thread by the kernels' names.
 class Counting {
  public:
   Counting();
@@ -36,7 +36,7 @@ class Counting {
 void begin_counting(const Shape& shape);
 void end_of_block();
 
-extern thread_local Counters* counted;  // of the running kernel; nullptr: not counted
+extern thread_local Counters* counted;  // the counters of the running kernel; nullptr where nothing is counted
 enum class Space { kGlobal, kShared };
 void note_access(Space space, const void* at, uint32_t bytes, const Site& site);
 

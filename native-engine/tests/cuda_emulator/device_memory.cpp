@@ -43,7 +43,7 @@ class DeviceMemory {
     return address;
   }
 
-  // Addresses are not handed out again: an access to an old one finds no memory.
+  // Frees a buffer. Its addresses are never handed out again, so that an access to an old address finds no memory.
   void give_back(uint64_t address) {
     const std::lock_guard lock(mutex_);
     const auto buffer = live_.find(address);
@@ -78,7 +78,7 @@ class DeviceMemory {
 
  private:
   struct Buffer {
-    uint64_t begin, at, bytes;  // of its pages, of itself
+    uint64_t begin, at, bytes;  // the first address of its pages, its own address, and its own size
   };
 
   [[noreturn]] static void die(const char* what) {

@@ -1,5 +1,5 @@
-// The CUDA backend over the emulator as a device for tests: never "auto", and listed by no program but the tests'. There are four such
-// cards.
+// The CUDA backend on the emulator as a device for tests. "auto" never chooses it, and only the programs of the tests list it. There are
+// four such cards.
 #pragma once
 #include "device/registry.h"
 
@@ -7,11 +7,12 @@ namespace espalier::test {
 
 inline constexpr const char* kEmulatedCuda = "emulated";
 
-// Its sets of kernels are the ways the device may behave: "early", in order; "late", permuted; "late:SEED", permuted otherwise; and with
-// only one of its two queues late, "late-copies" and "late-ops". The same bits come out.
+// Returns the kind of the emulated cards. Its sets of kernels are the ways in which the device may behave: "early" in order, "late"
+// permuted, "late:SEED" permuted in another way, "late-copies" and "late-ops" with only one of its two queues late. All of them give the
+// same bits.
 const BackendKind& emulated_cuda_kind();
 
-// The same under the name of a real card, "cuda:0": what checks a card is rehearsed with the devices that it will find.
+// Returns the same kind under the name of a real card, "cuda:0". A rehearsal of the check of a card uses it.
 const BackendKind& rehearsed_cuda_kind();
 
 inline BackendSpec emulated_card(const std::string& behaviour, int number = 0) {

@@ -1,4 +1,4 @@
-// Between the emulator's streams and its blocks: how kernels come into a stream's queue.
+// Connects the emulator's streams with its blocks: how kernels get into a stream's queue.
 #pragma once
 #include <functional>
 
@@ -7,16 +7,16 @@
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
-// Checks nothing now: a bad shape or a failing kernel throws when the stream comes to it.
+// Queues a kernel and checks nothing yet: a bad shape or a failing kernel throws when the stream reaches it.
 void add_launch(StreamHandle stream, const emulator::Shape& shape, std::function<void()> kernel);
 
-// Sets the answer of list_cards() from here on, and returns the one before.
+// Sets the answer of list_cards() from now on, and returns the answer before.
 Cards show_cards(Cards cards);
 
-// How often the host has waited for a stream since the last call, of whatever thread.
+// Returns how often any thread of the host has waited for a stream since the last call.
 uint64_t take_waits();
 
-// How the streams behave that this thread makes from here on: the first one, and those after it.
+// Sets how the streams behave that this thread makes from now on: the first stream, and all others.
 void behave(const emulator::Behaviour& first, const emulator::Behaviour& others);
 inline void behave(const emulator::Behaviour& all) { behave(all, all); }
 

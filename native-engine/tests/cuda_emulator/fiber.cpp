@@ -14,7 +14,7 @@ namespace espalier::cuda::emulator {
 
 namespace {
 
-// Who switched last, so that the fiber that goes on can tell the sanitizer where it comes from.
+// The fiber that switched last. The fiber that goes on tells the sanitizer that it comes from there.
 [[maybe_unused]] thread_local Fiber* came_from = nullptr;
 
 constexpr uint64_t kGuard = 4096;
@@ -31,7 +31,7 @@ std::byte* map_stacks() {
   return stacks;
 }
 
-// A fiber that was given up left its marks.
+// Removes the sanitizer's marks that an abandoned fiber left on this stack.
 void clean([[maybe_unused]] std::byte* stack, [[maybe_unused]] uint64_t bytes) {
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(stack, bytes);
@@ -47,7 +47,8 @@ std::byte* fiber_stack(int index) {
 
 #if defined(__x86_64__)
 
-// Saves what a function must keep, on the stack, and takes up the other stack where it did the same.
+// Saves the registers that a function must preserve on the stack, and goes on with the other stack, on which they were saved in the same
+// way.
 extern "C" void espalier_switch_stacks(void** from, void* to);
 asm(R"(
 .text
@@ -76,11 +77,11 @@ void Fiber::prepare(std::byte* stack, uint64_t bytes, void (*entry)()) {
   stack_ = stack;
   bytes_ = bytes;
   clean(stack, bytes);
-  // Stacks lie a power of two apart: were all to begin alike, their hot lines would share a few sets of the cache.
+  // Stacks lie a power of two apart. If all began alike, their hot lines would share a few sets of the cache.
   const auto index = reinterpret_cast<uint64_t>(stack) / kGuard;
   auto top = (reinterpret_cast<uint64_t>(stack) + bytes - index * 7 % 61 * 64) & ~uint64_t{15};
   auto* words = reinterpret_cast<uint64_t*>(top);
-  *--words = 0;  // a return address for `entry`, which keeps the stack aligned as after a call
+  *--words = 0;  // a return address for `entry`, which aligns the stack as after a call
   *--words = reinterpret_cast<uint64_t>(entry);
   for (int i = 0; i < 6; i++) *--words = 0;
   stack_pointer_ = words;

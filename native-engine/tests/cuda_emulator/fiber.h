@@ -1,4 +1,4 @@
-// Threads of a block as fibers: stacks of their own on one thread of the host, which changes from one to the other by hand.
+// Runs the threads of a block as fibers: each has a stack of its own, and one thread of the host switches between them by hand.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,12 +11,12 @@ namespace espalier::cuda::emulator {
 
 class Fiber {
  public:
-  // Begins with `entry`, which must never return, when it is switched to next.
+  // Lets the fiber begin with `entry`, which must never return, when it is switched to.
   void prepare(std::byte* stack, uint64_t bytes, void (*entry)());
-  // Goes on with `to`; returns when another fiber switches to *this. `last`: no fiber will.
+  // Goes on with `to` and returns when another fiber switches to *this. `last`: no fiber will switch back.
   void switch_to(Fiber& to, bool last = false);
 
-  static void entered();  // first thing in `entry`
+  static void entered();  // must be called first in `entry`
 
  private:
 #if defined(__x86_64__)
@@ -24,12 +24,12 @@ class Fiber {
 #else
   ucontext_t context_;
 #endif
-  const void* stack_ = nullptr;  // lowest address; nullptr until known, for the host thread's own
+  const void* stack_ = nullptr;  // the lowest address; nullptr until it is known, for the host thread's own stack
   uint64_t bytes_ = 0;
-  void* shadow_ = nullptr;  // AddressSanitizer's
+  void* shadow_ = nullptr;  // AddressSanitizer's shadow of the stack
 };
 
-// The most fibers of a thread, and the size of their stacks, which the thread keeps.
+// The most fibers of a thread, and the size of their stacks. The thread keeps the stacks for its next blocks.
 inline constexpr int kMostFibers = 1024;
 inline constexpr uint64_t kStackBytes = 128 << 10;
 std::byte* fiber_stack(int index);

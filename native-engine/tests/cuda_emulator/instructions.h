@@ -1,4 +1,4 @@
-// Single instructions of the device, for g++: the second body of each of backends/cuda/gpu/instructions.h.
+// Single instructions of the device for g++: each function of backends/cuda/gpu/instructions.h has its second body here.
 #pragma once
 #include <bit>
 #include <cstring>
@@ -47,7 +47,7 @@ inline void load_matrices_transposed(uint32_t (&out)[4], const void* row, const 
   load_matrices_as<true>(out, row, site);
 }
 
-// Sums as a tensor core makes them: tensor_core.h.
+// Adds products as a tensor core does; see tensor_core.h.
 inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Site& site = Site::current()) {
   struct Given {
     float* c;

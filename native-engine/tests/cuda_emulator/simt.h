@@ -1,4 +1,4 @@
-// The language of kernels, for g++: the words of backends/cuda/gpu/simt.h over the emulator.
+// The language of kernels for g++: the names of backends/cuda/gpu/simt.h, on the emulator.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,7 +25,7 @@ using dim3 = emulator::Dim3;
 using emulator::Site;
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
-// The arguments are kept until the stream comes to the kernel, as the real launch keeps them.
+// Keeps the arguments until the stream reaches the kernel, as a real launch does.
 template <class... P, class... A>
 void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, uint32_t shared_bytes, StreamHandle stream, A&&... args) {
   add_launch(stream, {name, grid, block, shared_bytes, must_ask_for_shared(shared_bytes) ? kSharedMost : kSharedUnasked},
@@ -84,7 +84,7 @@ inline unsigned ballot(bool v, const Site& site = Site::current()) {
 }
 
 namespace aligned {
-// The device refuses what lies at an address that is no multiple of its size.
+// Fails where an address is no multiple of the access's size, which the device refuses too.
 inline void check(const void* p, uint64_t bytes, const Site& site) {
   if (reinterpret_cast<uint64_t>(p) % bytes != 0) [[unlikely]]
     emulator::fail("an address that is no multiple of " + std::to_string(bytes), site);

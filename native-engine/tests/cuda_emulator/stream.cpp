@@ -1,4 +1,4 @@
-// The emulator's half of runtime.h: streams whose work is done as early or as late as the real ones may do it.
+// The emulator's half of runtime.h: streams do their work as early or as late as real streams may.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -30,9 +30,9 @@ thread_local NewStreams new_streams;
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kInternal, "emulator", what); }
 
-thread_local int current_card = 0;  // of this thread, as a device is with CUDA
+thread_local int current_card = 0;  // the card of this thread, as CUDA has a current device for each thread
 
-// Once a kernel has failed for good, nothing more can be done on its card. Other cards go on.
+// After a kernel has failed for good, its card can do nothing more. Other cards go on.
 constexpr size_t kMostCards = 16;
 std::array<std::atomic<bool>, kMostCards> lost_cards{};
 std::atomic<bool>& is_lost(int card) { return lost_cards.at(static_cast<size_t>(card)); }
@@ -40,8 +40,8 @@ void must_not_be_lost(int card) {
   if (is_lost(card)) throw_device_lost("the emulated card is lost");
 }
 
-// A test's run may lose a card: where ESPALIER_EMULATED_FAULTS names a folder, the file of a kernel's name in it, as in "adamw", is removed
-// at the kernel's next launch, which fails. "1.adamw" is met on card 1 alone.
+// A test may make a run lose a card. Where ESPALIER_EMULATED_FAULTS names a folder that has a file with a kernel's name, as in "adamw", the
+// next launch of this kernel removes the file and fails. "1.adamw" is meant for card 1 alone.
 bool is_to_fail(const std::string& kernel, int card) {
   const char* const folder = std::getenv("ESPALIER_EMULATED_FAULTS");
   if (!folder) return false;
@@ -53,7 +53,7 @@ std::atomic<uint64_t> waits = 0;
 
 struct EventState {
   uint64_t recorded = 0, done = 0;
-  struct StreamOf* by = nullptr;  // the stream that recorded it last
+  struct StreamOf* by = nullptr;  // the stream that recorded the event last
 };
 
 }  // namespace
@@ -66,7 +66,8 @@ struct StreamOf {
   Behaviour behaviour;
   struct Work {
     std::function<void()> run;
-    std::shared_ptr<EventState> after;  // with the number of its record; nullptr: nothing but what is before
+    // The event that this work waits for, by the number of its record. nullptr where it waits only for earlier work of this stream.
+    std::shared_ptr<EventState> after;
     uint64_t record = 0;
   };
   std::deque<Work> queue;
@@ -77,7 +78,7 @@ struct StreamOf {
     queue.push_back(std::move(work));
     if (!behaviour.late) drain();
   }
-  // Runs what is queued, and what other streams must do before.
+  // Runs the queued work, and the work of other streams that must come before it.
   void drain() {
     while (!queue.empty()) step();
   }
@@ -97,7 +98,7 @@ struct StreamOf {
     try {
       work.run();
     } catch (...) {
-      queue.clear();  // as on a card, where nothing runs after an error
+      queue.clear();  // like on a card, where nothing runs after an error
       throw;
     }
   }
@@ -111,7 +112,7 @@ Cards& shown_cards() {
 }  // namespace
 
 Cards list_cards() { return shown_cards(); }
-std::vector<std::string> product_libraries() { return {}; }  // those of real cards can't be used here
+std::vector<std::string> product_libraries() { return {}; }  // the libraries of real cards can't be used here
 Cards show_cards(Cards cards) { return std::exchange(shown_cards(), std::move(cards)); }
 void use_card(int card) { current_card = card; }
 uint64_t take_waits() { return waits.exchange(0); }
@@ -132,7 +133,7 @@ void Event::synchronize() {
   if (state->by) state->by->drain_until(*state, state->recorded);
 }
 
-// The host's clock, when the stream comes to it.
+// The time on the host's clock at which the stream reaches it.
 struct TimeOf {
   std::chrono::steady_clock::time_point reached;
   Stream* stream;
@@ -151,7 +152,7 @@ double TimedEvent::seconds_since(const TimedEvent& earlier) const {
 Stream::Stream() : handle_(new StreamOf{std::exchange(new_streams.any, true) ? new_streams.others : new_streams.first, {}, current_card}) {}
 Stream::~Stream() { delete handle_; }
 
-// The source must stay as it is until the copy is done, whenever that is.
+// The source must stay unchanged until the copy is done, however late that is.
 void Stream::upload(uint64_t to, const std::byte* pinned, uint64_t bytes) {
   std::byte* real = real_memory(to, bytes);
   handle_->add({[=, kept = std::vector<std::byte>(pinned, pinned + bytes)] {

@@ -9,9 +9,9 @@ namespace espalier::cuda::emulator {
 namespace {
 
 constexpr int kFraction = 23, kBias = 127;
-constexpr int16_t kZero = -4096, kNotFinite = 4096;  // in place of an exponent
+constexpr int16_t kZero = -4096, kNotFinite = 4096;  // stand in place of an exponent
 
-// Values too small for a leading one have the exponent of the smallest with one.
+// Returns the exponent of a value. A subnormal value has the exponent of the smallest normal one.
 int16_t exponent(float v) {
   const int bits = static_cast<int>(std::bit_cast<uint32_t>(v) >> kFraction & 0xff);
   if (v == 0) return kZero;
@@ -30,15 +30,15 @@ float add_block(float sum, const float* a, const float* b, const int16_t* a_expo
   int16_t most = exponent(sum);
   for (int k = 0; k < Block; k++) most = std::max(most, static_cast<int16_t>(a_exponents[k] + b_exponents[k]));
   if (most < -2 * kBias) return sum;
-  if (most > 2 * kBias + 1) {  // NaN and infinities
+  if (most > 2 * kBias + 1) {  // the values hold NaN or an infinity
     for (int k = 0; k < Block; k++) sum += a[k] * b[k];
     return sum;
   }
-  // In units of the last bit that is kept every value is below 2^28. So a block of them is added exactly.
+  // In units of the last bit that is kept, every value is below 2^28. So a block of values is added exactly.
   const int last = most - kFraction - ExtraBits;
   const double units = power_of_two(-last);
   auto total = static_cast<int64_t>(static_cast<double>(sum) * units);
-  if (most > -90 && most < 90) {  // products are exact in f32, and so are the units
+  if (most > -90 && most < 90) {  // products and units are exact in f32 here
     const auto f32_units = static_cast<float>(units);
     int32_t products[Block];
     for (int k = 0; k < Block; k++) products[k] = static_cast<int32_t>(a[k] * b[k] * f32_units);

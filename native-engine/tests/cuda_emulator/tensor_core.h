@@ -1,8 +1,8 @@
 // How a tensor core adds products of bf16 values to a sum in f32. It never rounds to the nearest: it cuts off.
 //
-// A block of products and the sum before it are aligned to the largest exponent among them. What lies below the last bit of the fraction is
-// cut off each of them. The rest is added exactly, and the total is cut off to f32. The next block begins with that. An A100 takes blocks
-// of 8 products and aligns to one bit beyond the fraction of f32; an H100 takes blocks of 16 and two bits. F. A. Khattak and M. Mikaitis
+// A block of products and the sum before it are aligned to the largest exponent among them, and what lies below the last kept bit is cut
+// off each of them. The rest is added exactly, and the total is cut off to f32. The next block begins with that total. An A100 takes blocks
+// of 8 products and keeps one bit beyond the fraction of f32; an H100 takes blocks of 16 and keeps two bits. F. A. Khattak and M. Mikaitis
 // found these numbers by comparing models with real cards bit by bit ("Accurate Models of NVIDIA Tensor Cores", arXiv 2512.07004).
 #pragma once
 #include <cstdint>
@@ -11,10 +11,10 @@ namespace espalier::cuda::emulator {
 
 enum class TensorCore { kA100, kH100 };
 
-// The one that kernels run on from here on, on every thread. At first an A100's, which cuts off more.
+// The tensor core that kernels use from now on, on every thread. The default is an A100's, which cuts off more.
 TensorCore& tensor_core();
 
-// Sixteen values of bf16, as a row of one factor or a column of the other has them.
+// Sixteen values of bf16: a part of a row of one factor or of a column of the other.
 struct Factors {
   float values[16];
   int16_t exponents[16];
@@ -22,7 +22,7 @@ struct Factors {
   void set_exponents();
 };
 
-// sum + a[0] b[0] + ... + a[15] b[15].
+// Returns sum + a[0] b[0] + ... + a[15] b[15].
 float add_products(TensorCore core, float sum, const Factors& a, const Factors& b);
 
 }  // namespace espalier::cuda::emulator

@@ -1,4 +1,5 @@
-// Every container and form gives the student's likelihood, whatever the masks left; what a container cannot hold is refused.
+// An export in any container and form has the student's likelihood, whatever the masks leave open. Where a container cannot hold a student,
+// the export is refused.
 #include <cstring>
 
 #include "export/export_plan.h"
@@ -33,7 +34,7 @@ ExportRequest request_for(const Container& which, int64_t multiple_of = 1) {
   return request;
 }
 
-// Multiplies one tensor of a file whose numbers are F32.
+// Multiplies one tensor of a file whose numbers are F32 by a factor.
 void scale_tensor(const std::string& path, const std::string& name, float factor) {
   std::string bytes = test::read_file(path);
   uint64_t length = 0;
@@ -74,7 +75,7 @@ const std::vector<Container> kAll = {
     {ExportContainer::kGguf, ExportForm::kMasked},        {ExportContainer::kGguf, ExportForm::kPadded},
     {ExportContainer::kGguf, ExportForm::kCompacted}};
 
-// Whether it is held, or refused by name.
+// Returns true where the container can hold the model, and false where it is refused with the right error.
 bool holds(const ModelConfig& config, const Container& which) {
   try {
     check_export(config, which.container, which.form, ExportDType::kF32);
@@ -100,7 +101,7 @@ TEST(ExportForms, EveryKindOfModelInEveryFormThatHoldsIt) {
       const bool ends = window > 0 && (which.container == ExportContainer::kGguf || which.form == ExportForm::kBlocks);
       const size_t tokens = ends ? static_cast<size_t>(window) : 40;
       expect_same_likelihood(student, request_for(which), "", tokens);
-      close_layer(student, 1, true, true);  // dropped where layers may be
+      close_layer(student, 1, true, true);  // forms that may drop layers drop this one
       close_layer(student, 2, true, false);
       expect_same_likelihood(student, request_for(which, 16), "", tokens);
     }
@@ -109,13 +110,13 @@ TEST(ExportForms, EveryKindOfModelInEveryFormThatHoldsIt) {
   }
 }
 
-// The kind of the test above has a window in other layers than llama.cpp knows.
+// This kind has its window in other layers than llama.cpp expects.
 TEST(ExportForms, AGemmaInGguf) {
   const json config = {
       {"architectures", {"Gemma3ForCausalLM"}}, {"num_hidden_layers", 7}, {"sliding_window", 5}, {"query_pre_attn_scalar", 9}};
   Student student(small_model(config), 62);
   for (const ExportForm form : {ExportForm::kMasked, ExportForm::kPadded}) expect_same_likelihood(student, gguf(form), "");
-  close_layer(student, 5, true, true);  // stays where it is: what follows goes by its number
+  close_layer(student, 5, true, true);  // the layer stays in its place, since later layers are found by their numbers
   EXPECT_EQ(expect_same_likelihood(student, gguf(ExportForm::kPadded), "").config.layers.size(), 7u);
   EXPECT_EQ(expect_same_likelihood(student, safetensors(ExportForm::kPadded), "").config.layers.size(), 6u);
 }
@@ -152,7 +153,7 @@ TEST(ExportForms, WhatAnArchitectureOfAnotherProgramLacksIsRefused) {
   Student student(small_model(olmo), 9);
   expect_error(ErrorCode::kNotSupported, "format", "together as wide as the hidden size",
                [&] { plan_export(student.model->config(), student.masks, gguf(ExportForm::kMasked)); });
-  // Three query heads read a key head. Groups of 3, 1, 1 and 1 open heads are smallest as six groups of one.
+  // Three query heads read each key head. For groups of 3, 1, 1 and 1 open heads, six groups of one head take the least memory.
   olmo.update({{"num_attention_heads", 12}, {"num_key_value_heads", 4}, {"head_dim", 4}});
   student = Student(small_model(olmo), 9);
   for (size_t h = 0; h < student.masks.head.size(); ++h) student.masks.head[h] = h % 12 < 3 || h % 3 == 0 ? 1.0f : 0.0f;
@@ -174,7 +175,7 @@ TEST(ExportForms, LayersWithoutHeadsOrUnits) {
     close_layer(student, 2, true, true);
     const ExportResult result = expect_same_likelihood(student, request_for(which), test::tiny_model());
     EXPECT_EQ(result.config.layer_count, which.form == ExportForm::kMasked ? 3 : 2);
-    EXPECT_GE(result.config.layers[0].heads, 1);  // every loader but ours needs one in the first layer
+    EXPECT_GE(result.config.layers[0].heads, 1);  // every loader but ours needs a head in the first layer
   }
 }
 
@@ -228,7 +229,8 @@ TEST(ExportForms, GroupsOfQueryHeadsStayWhole) {
   }
   const ExportResult result = expect_same_likelihood(student, gguf(ExportForm::kCompacted), test::tiny_model());
   EXPECT_EQ(result.architecture, "deci");
-  EXPECT_EQ(result.config.layers[0].heads, 4);  // one of zeros is as cheap as a third copy of keys and values, and keeps fewer of them
+  // A fourth head, of zeros, costs as much as a third copy of keys and values, and leaves fewer copies.
+  EXPECT_EQ(result.config.layers[0].heads, 4);
   EXPECT_EQ(result.config.layers[0].kv_heads, 2);
   EXPECT_EQ(result.config.layers[1].heads, 4);
   EXPECT_EQ(result.config.layers[1].kv_heads, 1);
@@ -253,7 +255,7 @@ TEST(ExportForms, BlocksNameWhatIsMissing) {
             config["num_attention_heads"].get<int>() / config["num_key_value_heads"].get<int>());
   EXPECT_TRUE(blocks[1]["attention"]["no_op"]);
   EXPECT_TRUE(blocks[2]["ffn"]["no_op"]);
-  // vLLM refuses a tensor that its module does not have.
+  // vLLM refuses a tensor that none of its modules has.
   const std::string weights = test::read_file(folder / "out/model.safetensors");
   EXPECT_EQ(weights.find("model.layers.1.input_layernorm"), std::string::npos);
   EXPECT_EQ(weights.find("model.layers.2.post_attention_layernorm"), std::string::npos);
@@ -288,7 +290,7 @@ TEST(ExportForms, GgufStoresTheTypeAskedFor) {
 TEST(ExportForms, ATensorThatATypeWouldMakeZerosOfIsRefused) {
   const TempFolder folder;
   Student student(load_model(test::factbook_model()), 53);
-  // The same model as before but for one projection, which is far below what f16 can say, a scale of q8_0 too.
+  // The same model as before, but the values of one projection are far below what f16 can hold. A scale of q8_0 can't hold them either.
   const std::string source = (folder / "source").string();
   ExportRequest request = safetensors(ExportForm::kMasked);
   request.dtype = ExportDType::kF32;

@@ -1,4 +1,4 @@
-// A student with random LoRA and masks, and what an export of it has to keep.
+// Makes a student with random LoRA and masks, and checks what an export of it has to keep.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@
 
 namespace espalier::test {
 
-// Soft values, exact ones and exact zeros, as deterministic masks have them.
+// Makes a mask of soft values, exact ones and exact zeros, like deterministic masks.
 inline std::vector<float> some_mask(int64_t size, double closed_share, std::mt19937_64& random) {
   std::uniform_real_distribution<double> uniform(0, 1);
   std::vector<float> out;
@@ -77,7 +77,7 @@ inline std::shared_ptr<const ModelWeights> small_mistral() {
   return random_model(parse_model_config(config.dump()), DType::kBF16, 4);
 }
 
-// Exports the student and holds the loaded export against it.
+// Exports the student, loads the export and compares its likelihood with the student's.
 inline ExportResult expect_same_likelihood(const Student& student, ExportRequest request, const std::string& source_folder,
                                            size_t tokens = 40) {
   const TempFolder folder;
@@ -91,7 +91,7 @@ inline ExportResult expect_same_likelihood(const Student& student, ExportRequest
   const double exported = ReferenceForward(*loaded, nullptr, {}).negative_log_likelihood(ids);
   EXPECT_NEAR(masked, exported, 1e-6 * std::max(1.0, masked));
   const double intact = ReferenceForward(*student.model, nullptr, {}).negative_log_likelihood(ids);
-  EXPECT_GT(std::fabs(masked - intact), 1e-3);  // the masks do something, else equality would prove nothing
+  EXPECT_GT(std::fabs(masked - intact), 1e-3);  // checks that the masks change the likelihood, otherwise equality would prove nothing
   EXPECT_EQ(loaded->bytes(), result.parameter_count * 4);
   EXPECT_EQ(loaded->config().layers.size(), result.config.layers.size());
   return result;

@@ -1,4 +1,4 @@
-// Each exported folder is loaded again and must compute what the masked student computes.
+// Each exported folder is loaded again and must compute the same as the masked student.
 #include <csignal>
 #include <cstring>
 
@@ -30,7 +30,7 @@ TEST(Export, CompactedGivesTheStudentsLikelihood) {
   expect_same_likelihood({small_mistral(), 6}, safetensors(ExportForm::kCompacted), "");
 }
 
-// The hidden mask scales the embedding, and lm_head is the embedding: the last norm takes it back.
+// The hidden mask scales the embedding, and lm_head is the same matrix, so the last norm must undo the scale.
 TEST(Export, TiedStaysTied) {
   for (const auto& model : {load_model(test::tiny_model()), small_qwen()}) {
     Student student(model, 16);
@@ -61,7 +61,7 @@ TEST(Export, TiedStaysTied) {
   }
 }
 
-// Loaders cast all tensors to the dtype of config.json: a norm beyond it would become infinity there.
+// Loaders cast all tensors to the dtype of config.json. A norm that is too large for this dtype would become infinity.
 TEST(Export, TiedInF16HasNoNormThatItsLoaderCannotHold) {
   const TempFolder folder;
   Student student(load_model(test::tiny_model()), 17);
@@ -139,14 +139,14 @@ TEST(Export, CompactedWidthsAndConfig) {
   EXPECT_TRUE(p.tied_embeddings);
   EXPECT_EQ(result.config.hidden_size, open);
   const json config = json::parse(test::read_file(folder / "out/config.json"));
-  EXPECT_EQ(config["architectures"][0], "EspalierCompactedForCausalLM");  // stock loaders refuse it by name
+  EXPECT_EQ(config["architectures"][0], "EspalierCompactedForCausalLM");  // stock loaders refuse it by this name
   EXPECT_FALSE(config.contains("num_attention_heads"));
   EXPECT_LT(result.parameter_count, 254400u);
   EXPECT_NE(test::read_file(folder / "out/README.md").find("trust_remote_code=True"), std::string::npos);
   EXPECT_EQ(config["auto_map"]["AutoModelForCausalLM"], "modeling_espalier.EspalierCompactedForCausalLM");
   EXPECT_NE(test::read_file(folder / "out/modeling_espalier.py").find("class EspalierCompactedForCausalLM"), std::string::npos);
 
-  // Exported once more, without masks, it stays what it is.
+  // The export stays the same when it is exported again without masks.
   ExportRequest again = request;
   again.source_folder = request.out_folder;
   again.out_folder = (folder / "again").string();
@@ -217,7 +217,7 @@ TEST(Export, FilesOfTheFolder) {
   EXPECT_TRUE(load_model(request.out_folder)->bytes() > 0);
   size_t names = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) ++names;
-  EXPECT_EQ(names, 1u);  // nothing hidden is left beside it
+  EXPECT_EQ(names, 1u);  // nothing hidden is left beside the export
 }
 
 TEST(Export, RoundsToTheDtypeAskedFor) {
@@ -276,7 +276,7 @@ TEST(Export, RefusesBadRequests) {
   refused(ErrorCode::kInvalidArgument, "dtype", "beyond the range of f16");
 }
 
-// The same heads, units and hidden units stay in all layers of the tiny model.
+// Makes a student that keeps the same heads, units and hidden units in all layers of the tiny model.
 Student even_student(int64_t hidden) {
   Student student(load_model(test::tiny_model()), 18);
   const auto keep_first = [](std::vector<float>& mask, size_t width, size_t kept) {
@@ -290,7 +290,7 @@ Student even_student(int64_t hidden) {
 }
 
 TEST(Export, CompactedLayersThatAreAlikeKeepTheStockClass) {
-  for (const auto& [hidden, stock] : {std::pair{48, true}, std::pair{46, false}}) {  // transformers wants a multiple of the 4 heads
+  for (const auto& [hidden, stock] : {std::pair{48, true}, std::pair{46, false}}) {  // transformers needs a multiple of the 4 heads
     const TempFolder folder;
     ExportRequest request = safetensors(ExportForm::kCompacted);
     request.source_folder = test::tiny_model();
@@ -325,7 +325,7 @@ TEST(Export, RefusesCompanionsWithoutEnd) {
     const std::string path = request.source_folder + "/" + name;
     test::write_file(path, "");
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
-    std::filesystem::resize_file(path, uint64_t{1} << 30);  // sparse
+    std::filesystem::resize_file(path, uint64_t{1} << 30);  // makes a sparse file
     request.out_folder = (folder / "out").string();
     expect_error(ErrorCode::kFileTooLarge, name, "has 1073741824 bytes", [&] { export_student(student, request); });
     EXPECT_FALSE(std::filesystem::exists(folder / "out"));
@@ -344,7 +344,7 @@ TEST(Export, CancelLeavesNothing) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
-// Killed in the middle, the folder's name never appears; the next export clears the remains and succeeds.
+// When an export is killed in the middle, the folder's name never appears. The next export clears the remains and succeeds.
 TEST(Export, KilledInTheMiddle) {
   const TempFolder folder;
   const Student student(load_model(test::tiny_model()), 15);
@@ -368,7 +368,7 @@ TEST(Export, KilledInTheMiddle) {
   EXPECT_EQ(names, 1u);
 }
 
-// The engine's own evaluation, of the student with its masks and of what was exported from it.
+// Compares the engine's own evaluation of the student with its masks and of the export.
 TEST(Export, EngineGivesTheSamePerplexity) {
   for (const std::string& source : {test::tiny_model(), test::factbook_model()}) {
     const TempFolder folder;

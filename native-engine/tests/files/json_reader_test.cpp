@@ -64,7 +64,7 @@ TEST(JsonReader, HoldsToItsLimits) {
   expect_error(ErrorCode::kFileTooLarge, "f.json", "more than 2 keys", [] { read(R"([{"a":0,"b":{},"c":0}])", {10, 2}); });
 }
 
-// Where each value's end costs the values before it, these take hours.
+// A reader in which the end of a value costs time for all values before it would need hours for these documents.
 TEST(JsonReader, ReadsWideDocuments) {
   std::string objects = "{";
   for (int i = 0; i < 300'000; ++i) objects += (i > 0 ? ",\"k" : "\"k") + std::to_string(i) + "\":{\"v\":[]}";

@@ -93,7 +93,7 @@ TEST(ModelConfig, YarnWithItsDefaultsAndWithout) {
   EXPECT_NEAR(usual.attention_factor, 1.1386294361119891, 1e-15);  // 0.1 ln 4 + 1
   EXPECT_EQ(yarn({{"attention_factor", 0.75}}).attention_factor, 0.75);
   EXPECT_EQ(yarn({{"factor", 1.0}}).attention_factor, 1.0);
-  // As DeepSeek has them: (0.1 * 0.5 ln 4 + 1) / (0.1 * 2 ln 4 + 1).
+  // The values that DeepSeek publishes: (0.1 * 0.5 ln 4 + 1) / (0.1 * 2 ln 4 + 1).
   EXPECT_NEAR(yarn({{"mscale", 0.5}, {"mscale_all_dim", 2.0}}).attention_factor, 1.0693147180559945 / 1.2772588722239782, 1e-15);
   const RopeScaling other = yarn({{"original_max_position_embeddings", 64}, {"beta_fast", 16}, {"beta_slow", 2}, {"truncate", false}});
   EXPECT_EQ(other.original_max_positions, 64);
@@ -124,7 +124,7 @@ TEST(ModelConfig, DefaultsOfQwen3AndSmolLm3) {
   expect_error(ErrorCode::kModelCorrupt, "config.no_rope_layers", "from 0 to 1", [&] { turned({{"no_rope_layers", {1, 2}}}); });
 
   const ModelConfig qwen = parse(with(llama(), {{"architectures", {"Qwen3ForCausalLM"}}}));
-  EXPECT_EQ(qwen.head_dim, 128);  // not hidden_size / num_attention_heads
+  EXPECT_EQ(qwen.head_dim, 128);  // differs from hidden_size / num_attention_heads
   EXPECT_TRUE(qwen.head_norms);
   EXPECT_FALSE(qwen.qkv_bias);
   json windowed = with(llama(), {{"architectures", {"Qwen3ForCausalLM"}}, {"sliding_window", 32}});

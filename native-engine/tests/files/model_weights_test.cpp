@@ -21,7 +21,7 @@ void expect_load_error(const std::string& folder, ErrorCode code, const std::str
   expect_error(code, field, message, [&] { load_model(folder); });
 }
 
-// The tensors of a file, to be changed and written again.
+// The tensors of a file. A test changes them and writes them again.
 struct Content {
   std::map<std::string, std::pair<TensorSpec, std::string>> tensors;
 
@@ -59,7 +59,7 @@ class TinyCopy : public ::testing::Test {
   Content content;
 };
 
-// A FIFO without a writer would block a plain open, and a device never ends.
+// Files that are not regular: a plain open of a FIFO without a writer would block, and a device never ends.
 TEST_F(TinyCopy, FilesThatAreNone) {
   const std::string weights = (folder / "model.safetensors").string(), config = (folder / "config.json").string();
   ASSERT_EQ(::mkfifo(weights.c_str(), 0600), 0);
@@ -78,7 +78,7 @@ TEST_F(TinyCopy, FilesThatAreNone) {
   expect_load_error(path(), ErrorCode::kFileNotRegular, "config.json", "is a FIFO");
   std::filesystem::remove(config);
   test::write_file(config, "{}");
-  std::filesystem::resize_file(config, uint64_t{1} << 40);  // sparse
+  std::filesystem::resize_file(config, uint64_t{1} << 40);  // makes a sparse file
   expect_load_error(path(), ErrorCode::kFileTooLarge, "config.json", "are allowed");
 }
 
@@ -101,7 +101,7 @@ TEST(LoadModel, ReadingTheWeightsEndsWhenItIsCancelled) {
   const std::atomic<bool> cancelled{true};
   const auto tiny = load_model(test::tiny_model());
   expect_error(ErrorCode::kCancelled, "model", "stopped", [&] { tiny->digest(cancelled); });
-  EXPECT_EQ(tiny->digest(), load_model(test::tiny_model())->digest());  // asked for again, it is computed after all
+  EXPECT_EQ(tiny->digest(), load_model(test::tiny_model())->digest());  // a second call computes the digest after all
 }
 
 TEST_F(TinyCopy, DigestSeesEveryWeightAndTheConfig) {
@@ -119,7 +119,7 @@ TEST_F(TinyCopy, DigestSeesEveryWeightAndTheConfig) {
   EXPECT_NE(load_model(path())->digest(), original);
 }
 
-// Every tensor that the model reads, each kind of value and each format.
+// Tests every tensor that the model reads, with each kind of value and each format.
 TEST_F(TinyCopy, WeightsThatAreNotFiniteAreRefusedByTheTensorsName) {
   const auto expect_refused = [&](const std::string& name, const std::string& text) {
     content.write(folder / "model.safetensors");
@@ -127,7 +127,7 @@ TEST_F(TinyCopy, WeightsThatAreNotFiniteAreRefusedByTheTensorsName) {
   };
   for (auto& [name, tensor] : content.tensors) {
     const std::string whole = tensor.second;
-    tensor.second.replace(whole.size() - 2, 2, "\xc0\x7f");  // the last value, bf16
+    tensor.second.replace(whole.size() - 2, 2, "\xc0\x7f");  // replaces the last value, in bf16
     expect_refused(name, "NaN at [");
     tensor.second = whole;
   }
@@ -146,7 +146,7 @@ TEST_F(TinyCopy, WeightsThatAreNotFiniteAreRefusedByTheTensorsName) {
     const size_t size = type == TensorType::kF32 ? 4 : 2;
     tensor.first.type = type;
     tensor.second = std::string(64 * 160 * size, '\0');
-    // The greatest finite value beside it is finite.
+    // The greatest finite value in the same place is accepted.
     tensor.second.replace(0, size, bytes_of(type == TensorType::kF32 ? 0x7f7fffff : type == TensorType::kF16 ? 0x7bff : 0x7f7f, size));
     content.write(folder / "model.safetensors");
     EXPECT_EQ(load_model(path())->digest().size(), 64u);

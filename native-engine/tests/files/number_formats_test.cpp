@@ -7,7 +7,7 @@
 namespace espalier {
 namespace {
 
-// The value by the format's definition, computed from its fields in double.
+// Returns the value that the format's definition gives, computed from the fields in double.
 double f16_by_definition(uint16_t bits) {
   const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
   const double sign = bits & 0x8000 ? -1 : 1;
@@ -31,7 +31,7 @@ TEST(NumberFormats, EveryF16ValueGoesThereAndBack) {
 }
 
 TEST(NumberFormats, F16RoundsToNearestEven) {
-  for (int bits = 0; bits < 0x7bff; ++bits) {  // every pair of neighbours, from zero through the subnormals to the largest
+  for (int bits = 0; bits < 0x7bff; ++bits) {  // visits every pair of neighbours, from zero through the subnormals to the largest
     const double low = f16_by_definition(static_cast<uint16_t>(bits));
     const double high = f16_by_definition(static_cast<uint16_t>(bits + 1));
     const auto middle = static_cast<float>((low + high) / 2);

@@ -1,5 +1,5 @@
-// config.json as the supported families publish it: what matters of each is read, and what the engine can't run is refused by
-// the name of its field.
+// Reads config.json as the supported families publish it. The values that matter are read, and what the engine can't run is refused by the
+// name of its field.
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -167,7 +167,7 @@ TEST(PublishedConfigs, GemmasLayersSlideAndTurnByTheirKind) {
     for (size_t l = 0; l < c.layers.size(); ++l) EXPECT_EQ(c.window_of(c.layers[l]), static_cast<int64_t>(l + 1) % pattern != 0 ? 512 : 0);
   };
   check(parse_model_config(config.dump()), 6);
-  // As newer files have it.
+  // Newer files write it in this way.
   config.erase("sliding_window_pattern");
   config.erase("rope_theta");
   config.erase("rope_local_base_freq");
@@ -191,7 +191,7 @@ TEST(PublishedConfigs, GranitesMultipliersAreRead) {
   EXPECT_EQ(c.logits_divisor, 8);
 }
 
-// Changes that make of a published config one that the engine must refuse, and the field that the refusal names.
+// Each change turns a published config into one that the engine must refuse, with the field that the refusal names.
 TEST(PublishedConfigs, WhatIsNotSupportedIsRefusedByName) {
   using nlohmann::json;
   struct Refusal {

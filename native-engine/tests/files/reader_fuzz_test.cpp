@@ -1,5 +1,5 @@
-// Thousands of damaged files, the same ones in every run: each must load or be refused with an Error, and never do
-// anything else (the sanitizer build sees what a plain run would not).
+// Reads thousands of damaged files, the same ones in every run. Each must load or be refused with an Error, and nothing else may happen.
+// The build with sanitizers sees faults that a plain run would not.
 #include <chrono>
 #include <random>
 
@@ -10,7 +10,7 @@
 namespace espalier {
 namespace {
 
-// One to eight changes of the kinds that storage, networks and careless tools make, and edits of numbers and quotes.
+// Makes one to eight changes of the kinds that storage, networks and careless tools make, including edits of numbers and quotes.
 std::string mutate(std::string bytes, size_t focus, std::mt19937_64& random) {
   const auto below = [&](size_t n) { return n == 0 ? size_t{0} : static_cast<size_t>(random() % n); };
   for (size_t change = 0; change <= below(8); ++change) {
@@ -74,8 +74,8 @@ Tally fuzz(const std::string& valid, size_t focus, int cases, uint64_t seed, Wor
     const std::string damaged = mutate(valid, focus, random);
     tally.run([&] { work(damaged); });
   }
-  EXPECT_GT(tally.refused, cases / 2);  // the mutations bite
-  EXPECT_GT(tally.accepted, 0);         // and some leave the file whole
+  EXPECT_GT(tally.refused, cases / 2);  // most changes damage the file
+  EXPECT_GT(tally.accepted, 0);         // and some leave it valid
   return tally;
 }
 
@@ -86,7 +86,7 @@ size_t header_bytes(const std::string& file) {
 }
 
 TEST(ReaderFuzz, Safetensors) {
-  // A small file, so that thousands of cases take a moment; sums over all bytes make sure that every view is in range.
+  // The file is small, so that thousands of cases take a moment. Sums over all bytes make sure that every view is in range.
   std::vector<TensorSpec> specs = {
       {"model.norm.weight", TensorType::kBF16, {16}}, {"a", TensorType::kF32, {3, 5}}, {"b", TensorType::kI64, {2, 1, 2}}};
   const std::string header = safetensors_header(specs, {{"format", "pt"}});

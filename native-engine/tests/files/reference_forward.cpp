@@ -15,7 +15,7 @@ Rows ReferenceForward::logits(std::span<const uint32_t> ids, std::vector<Rows>& 
   Rows x;
   for (const uint32_t id : ids) x.push_back(embedded(id));
   for (int64_t l = 0; l < config_.layer_count; ++l) {
-    const LayerWeights& layer = model_.layer(l);  // without a norm there is nothing behind it
+    const LayerWeights& layer = model_.layer(l);  // a layer that has no norm before a block has no such block
     if (layer.attention_norm || layer.post_attention_norm)
       add(x, behind(attention(l, norm(x, layer.attention_norm)), layer.post_attention_norm));
     if (layer.mlp_norm || layer.post_mlp_norm) add(x, behind(mlp(l, norm(x, layer.mlp_norm)), layer.post_mlp_norm));
@@ -91,7 +91,7 @@ std::vector<double> ReferenceForward::masked_hidden(std::vector<double> x) const
   return x;
 }
 
-// A block's result, normed where the model has a norm behind it.
+// Applies the norm behind a block to its result, where the model has such a norm.
 Rows ReferenceForward::behind(const Rows& x, const WeightView& weight) const { return x.empty() || x[0].empty() ? x : norm(x, weight); }
 
 Rows ReferenceForward::norm(const Rows& x, const WeightView& weight) const {
@@ -121,7 +121,7 @@ double ReferenceForward::frequency(int64_t l, int64_t pair) const {
   const RopeScaling& s = config_.rope_scaling;
   if (s.type == RopeType::kLinear) return f / s.factor;
   if (s.type == RopeType::kYarn) {
-    // From the rule of YaRN: the pair that turns r times over the original context has index d / 2 * log_base(length / (2 pi r)).
+    // The rule of YaRN: the pair that turns r times over the original context has index d / 2 * log_base(length / (2 pi r)).
     const auto index_of = [&](double turns) {
       const double length = static_cast<double>(s.original_max_positions);
       return static_cast<double>(config_.head_dim) / 2 * std::log(length / (2 * std::acos(-1.0) * turns)) / std::log(config_.rope_theta);
@@ -160,7 +160,7 @@ void ReferenceForward::norm_heads(int64_t l, Rows& x, bool key) const {
   }
 }
 
-// One norm over all heads but those that are closed.
+// Applies one norm over all heads except closed ones.
 void ReferenceForward::norm_open_heads(int64_t l, Rows& x, bool key) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(l)];
   const std::vector<double> w = norm_weights(model_.layer(l).head_norm[key]);

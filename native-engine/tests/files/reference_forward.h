@@ -1,5 +1,5 @@
-// A plain forward pass in double, written from the method's definitions and sharing nothing with the engine's: masks act
-// on activations, LoRA on its own path. Slow and short; for small models only.
+// A plain forward pass in double, written from the method's definitions. It shares no code with the engine: masks act on activations, and
+// LoRA has its own path. It is slow and short, for small models only.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -27,11 +27,11 @@ class ReferenceForward {
   // Mean over the predictions, nats.
   double negative_log_likelihood(std::span<const uint32_t> ids) const;
 
-  // The inputs of a layer's projections, [tokens][width] each.
+  // The inputs of a layer's projections, each [tokens][width].
   struct Inputs {
     Rows qkv, o, gate_up, down;
   };
-  std::vector<Inputs> inputs(std::span<const uint32_t> ids) const;  // of a model whose layers have heads and units
+  std::vector<Inputs> inputs(std::span<const uint32_t> ids) const;  // for a model whose layers have heads and units
 
  private:
   static std::vector<double> row(const WeightView& w, int64_t index);
@@ -48,10 +48,10 @@ class ReferenceForward {
   void norm_heads(int64_t l, Rows& x, bool key) const;
   void norm_open_heads(int64_t l, Rows& x, bool key) const;
   Rows attention(int64_t l, const Rows& x) const;
-  Rows heads(int64_t l, const Rows& x) const;  // their outputs, side by side
+  Rows heads(int64_t l, const Rows& x) const;  // the outputs of the heads, side by side
   Rows mlp(int64_t l, const Rows& x) const;
   Rows units(int64_t l, const Rows& x) const;
-  Rows masked(Rows x) const;  // what a block adds to the residual stream
+  Rows masked(Rows x) const;  // masks what a block adds to the residual stream
 
   const ModelWeights& model_;
   const ModelConfig& config_;

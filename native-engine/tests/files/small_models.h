@@ -1,4 +1,4 @@
-// Small seeded models of every supported kind, whose weights are large enough that each part of the computation shows in the logits.
+// Small seeded models of every supported kind. Their weights are so large that each part of the computation shows in the logits.
 #pragma once
 #include <cmath>
 #include <deque>
@@ -37,7 +37,7 @@ class SmallModel final : public WeightTable {
     std::normal_distribution<double> normal(0, deviation > 0 ? deviation : 1 / std::sqrt(static_cast<double>(cols)));
     return filled(rows, cols, [&] { return normal(random_); });
   }
-  // Weights of a norm: of both signs, and far from each other.
+  // Makes the weights of a norm, which have both signs and differ much from each other.
   WeightView vector(int64_t size) {
     std::uniform_real_distribution<double> uniform(-0.5, 2);
     return filled(1, size, [&] { return uniform(random_); });
@@ -53,7 +53,7 @@ class SmallModel final : public WeightTable {
   std::deque<std::vector<float>> storage_;
 };
 
-// `changes`: fields of config.json beside the usual ones of a small model.
+// Parses the config of a small model. `changes` replaces and adds fields of its config.json.
 inline ModelConfig parse_small(const nlohmann::json& changes) {
   nlohmann::json config = {
       {"hidden_size", 48},       {"num_hidden_layers", 4}, {"num_attention_heads", 6},       {"num_key_value_heads", 3},
@@ -71,7 +71,8 @@ struct SmallKind {
   nlohmann::json config;
 };
 
-// The kinds beside a plain LLaMA. Their heads together are wider than the residual stream, and so is no head's size hidden / heads.
+// Returns the kinds other than a plain LLaMA. Their heads together are wider than the residual stream, so the size of a head is not hidden
+// / heads.
 inline std::vector<SmallKind> small_kinds() {
   const nlohmann::json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 24}};
   const nlohmann::json llama3 = {{"rope_type", "llama3"},

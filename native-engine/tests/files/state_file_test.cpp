@@ -15,7 +15,7 @@ using test::expect_error;
 
 ModelConfig tiny_config() { return parse_model_config(test::read_file(test::tiny_model() + "/config.json")); }
 
-// A state in which every value differs from its neighbours.
+// Makes a state in which every value differs from its neighbours.
 TrainState filled_state(const ModelConfig& config, const LoraSpec& lora) {
   TrainState state(config, lora);
   for (int64_t i = 0; i < state.size(); ++i) {
@@ -50,7 +50,7 @@ class StateFile : public ::testing::Test {
   void expect_corrupt(const std::string& damaged, const std::string& field, const std::string& message) {
     expect_error(ErrorCode::kStateCorrupt, field, message, [&] { TrainState::deserialize(bytes_of(damaged), config, lora); });
   }
-  // Overwrites the first bytes of one tensor.
+  // Returns the file with the first bytes of one tensor overwritten.
   std::string poke(const std::string& tensor, const void* value, size_t size_bytes) {
     const TensorView view = parse_safetensors(bytes_of(bytes), ErrorCode::kStateCorrupt, "state").tensors.at(tensor);
     std::string out = bytes;
@@ -144,12 +144,12 @@ TEST_F(StateFile, MasksDigestIsThatOfItsDescription) {
   EXPECT_EQ(masks_digest(config, masks), sha256_hex(bytes_of(text)));
 }
 
-// The same tensors in another spelling are another file with another digest: refused, so that digest and state stay one.
+// The same tensors in another spelling make another file with another digest. It is refused, so that each state has only one digest.
 TEST_F(StateFile, RefusesOtherSpellings) {
   const size_t at = bytes.find("espalier.train_state\"") + 21;
   std::string spaced = bytes;
   const size_t padding = bytes.find_last_of('}', bytes.find('\0', 8)) + 1;
-  if (spaced[padding] == ' ') {  // moves a padding space into the header: same JSON
+  if (spaced[padding] == ' ') {  // moves a space of the padding into the header: the JSON stays the same
     spaced.erase(padding, 1);
     spaced.insert(at, " ");
     expect_corrupt(spaced, "state:header", "canonical");

@@ -1,4 +1,4 @@
-// Paths and throw-away folders for the tests of files.
+// Paths and temporary folders for the tests of files.
 #pragma once
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -51,7 +51,7 @@ class TempFolder {
   fs::path path_;
 };
 
-// Runs `work`, which must throw an Error with this code whose field and message contain these texts.
+// Runs `work`, which must throw an Error with this code. The error's field and message must contain these texts.
 inline void expect_error(ErrorCode code, const std::string& field, const std::string& message, const std::function<void()>& work) {
   try {
     work();

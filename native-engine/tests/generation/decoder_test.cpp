@@ -1,4 +1,4 @@
-// Decoding with a cache against a whole forward pass in double precision, at every position.
+// Decoding with a cache must agree at every position with a whole forward pass in double precision.
 #include "generation/decoder.h"
 
 #include "device/registry.h"
@@ -15,8 +15,8 @@ std::shared_ptr<const ModelWeights> compacted(const Student& student, DType dtyp
   return compacted_model(*student.model, &student.state, student.masks, dtype);
 }
 
-// The largest difference of logits, over the root mean square of the reference's, after a prompt of `prompt` tokens and after each further
-// one. The sequence that is held against the reference is the second of two that advance together.
+// Returns the largest difference of the logits, divided by the root mean square of the reference's, after a prompt of `prompt` tokens and
+// after each further token. Two sequences advance together; the second is compared with the reference.
 double largest_error(const ModelWeights& shown, const std::shared_ptr<const ModelWeights>& model, const TrainState* state,
                      const Masks& masks, std::span<const uint32_t> ids, int64_t prompt, ComputeDType dtype = ComputeDType::kF32) {
   const Rows expected = ReferenceForward(shown, state, masks).logits(ids);
@@ -140,12 +140,12 @@ TEST(Decoder, GivesASequenceTheSameBitsAloneAndBesideOthers) {
   }
 }
 
-// Cards that this machine has not are left out.
+// Skips cards that this machine does not have.
 TEST(Decoder, RunsOnEveryDevice) {
   const auto model = load_model(tiny_model());
   const auto ids = some_ids(model->config(), 12);
   for (const DeviceDescription& device : list_devices()) {
-    if (!device.problem.empty() || device.name.starts_with("emulated:")) continue;  // cards after the first
+    if (!device.problem.empty() || device.name.starts_with("emulated:")) continue;  // skips all cards but the first
     const BackendSpec spec = parse_device(device.name, 2);
     const auto backend = make_backend(spec);
     Decoder decoder(*backend, model, {1, 5, 12, ComputeDType::kF32});

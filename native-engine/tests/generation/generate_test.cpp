@@ -1,4 +1,4 @@
-// Texts: how tokens are chosen, where a text ends, and what a text does not depend on.
+// Generated texts: how tokens are chosen, where a text ends, and what does not change a text.
 #include "espalier/generate.h"
 
 #include "files/export_student.h"
@@ -130,7 +130,7 @@ TEST(Generate, RefusesWhatNoModelCanGoOnFrom) {
   expect_error(ErrorCode::kInvalidArgument, "prompts", "empty", [&] { generate_all(model, request_of({})); });
 }
 
-// Frequencies of 20,000 draws against the probabilities.
+// Returns how often each token is drawn, as shares of 20,000 draws.
 std::vector<double> shares_of(std::span<const float> logits, Sampling sampling, int64_t draws = 20000) {
   std::vector<double> shares(logits.size(), 0.0);
   for (int64_t i = 0; i < draws; i++) shares[choose_token(logits, sampling, i)] += 1.0 / static_cast<double>(draws);
@@ -160,7 +160,7 @@ TEST(Sampler, FindsALargeShareOfManyTokens) {
   const std::vector<float> even(1000, 0.5f);
   const auto shares = shares_of(even, {1, 0.9, 3}, 2000);
   EXPECT_GT(shares[899] + shares[0], 0.0);
-  for (size_t i = 900; i < 1000; i++) EXPECT_EQ(shares[i], 0.0);  // of equal ones those with the lower ids
+  for (size_t i = 900; i < 1000; i++) EXPECT_EQ(shares[i], 0.0);  // among equally likely tokens those with the lower ids stay
 }
 
 TEST(Sampler, OfEqualLogitsTheFirstIsTheGreedyChoice) {

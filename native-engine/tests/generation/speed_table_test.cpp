@@ -1,4 +1,4 @@
-// A table of seconds by width: which parts and widths it has, and that they add up.
+// A table of seconds by width: which parts and widths it has, and that the parts add up.
 #include <numeric>
 #include <set>
 
@@ -49,7 +49,7 @@ TEST_P(SpeedTables, HaveEveryPartAtTheIntactWidthAndAddUpToThePass) {
   }
   EXPECT_NEAR(sum, table.pass_seconds, 1e-9 * sum);
   EXPECT_EQ(table.rounds, 3);
-  // Units in eighths.
+  // The widths of units are eighths of all units.
   const auto narrow = std::count_if(seen.begin(), seen.end(), [&](const auto& one) { return std::get<0>(one) == "down"; });
   EXPECT_EQ(narrow, 8 + 1);
 }

@@ -1,4 +1,4 @@
-// How speed is told: medians with their intervals, in rounds that go on until they are narrow or as many as were asked for.
+// How speed is reported: medians with their intervals. Rounds go on until the intervals are narrow or the requested number is reached.
 #include "espalier/speed.h"
 
 #include "files/test_files.h"
@@ -19,7 +19,7 @@ TEST(MedianIntervals, AreOrderStatistics) {
   EXPECT_EQ(median_interval({3, 1}).high, 3);
 }
 
-// The interval of about 95% of 400 samples of 25 values holds the true median.
+// An interval of about 95%, computed for 400 samples of 25 values, must hold the true median.
 TEST(MedianIntervals, HoldTheTrueMedianInNineteenOfTwentyCases) {
   int holds = 0;
   for (uint64_t sample = 0; sample < 400; sample++) {

@@ -63,7 +63,7 @@ class HiddenMemoryBackend final : public Backend {
   }
 
  protected:
-  // Buffers are pages apart, so that what runs beyond one meets none.
+  // Allocates a buffer. Buffers lie pages apart, so that an access beyond one reaches no other.
   DevicePtr<std::byte> take(uint64_t bytes) override {
     const uint64_t pages = (bytes + kPage - 1) / kPage * kPage;
     if (next_ + pages + kPage > kRange) die("its range is used up");
@@ -78,7 +78,7 @@ class HiddenMemoryBackend final : public Backend {
   void give_back(DevicePtr<std::byte> data, uint64_t bytes) override {
     if (in_queue_.contains(data.address())) die("a buffer was given back while the queue needs it");
     if (live_.erase(data.address()) == 0) die("a buffer was given back that is not there");
-    // The address is never handed out again: a later access finds no memory.
+    // The address is never handed out again, so a later access finds no memory.
     const uint64_t pages = (bytes + kPage - 1) / kPage * kPage;
     mmap(at_real(data.address()), pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   }
@@ -116,7 +116,7 @@ class HiddenMemoryBackend final : public Backend {
  private:
   std::byte* at_real(uint64_t address) const { return real_ + (address - reinterpret_cast<uint64_t>(shown_)); }
 
-  // The real place of `count` values, which must lie in one live buffer. nullptr stays nullptr.
+  // Returns the real place of `count` values, which must lie in one live buffer. nullptr stays nullptr.
   template <class T>
   DevicePtr<T> moved(DevicePtr<T> p, int64_t count) {
     if (!p) return p;
@@ -138,8 +138,8 @@ class HiddenMemoryBackend final : public Backend {
   std::unique_ptr<Backend> worker_;
   std::byte *shown_, *real_;
   uint64_t next_ = kPage;
-  std::map<uint64_t, uint64_t> live_;  // address and bytes of each buffer
-  std::map<uint64_t, bool> in_queue_;  // buffers that the queue needs
+  std::map<uint64_t, uint64_t> live_;  // the address and the size in bytes of each buffer
+  std::map<uint64_t, bool> in_queue_;  // the buffers that the queue still needs
   std::vector<std::function<void()>> queue_;
 };
 
@@ -173,7 +173,7 @@ const BackendKind& hidden_memory_kind() {
   return kind;
 }
 
-// Registered before the first test is named.
+// The kind is registered before the first test gets its name.
 [[maybe_unused]] static const bool registered = (add_backend(hidden_memory_kind()), true);
 
 }  // namespace espalier::test

@@ -1,4 +1,5 @@
-// All that a run does, on a device whose memory the host can't touch: the same bits as on the one that is the host, or a crash.
+// Runs everything that a run does on a device whose memory the host can't touch. The bits must be the same as on the host, and an access by
+// the host crashes.
 #include "hidden_memory/hidden_memory_backend.h"
 
 #include <algorithm>
@@ -15,7 +16,7 @@ struct SessionCase {
   ComputeDType dtype;
   bool checkpoint, exact_sparse;
   int64_t shards = 1;
-  const char* kind = nullptr;  // of small_kinds(); nullptr: the tiny model of the repository
+  const char* kind = nullptr;  // a name of small_kinds(); nullptr for the tiny model of the repository
 };
 
 std::shared_ptr<const ModelWeights> model_of(const SessionCase& p) {
@@ -45,7 +46,7 @@ void note(Outcome& outcome, const StepReport& r) {
     outcome.numbers.push_back(std::isnan(v) ? -1 : v);
 }
 
-// Training under two teachers, a step without one, a resume from bytes that is a replay, evaluation and export.
+// Trains under two teachers, runs a step without a teacher, resumes from bytes to replay steps, evaluates and exports.
 Outcome whole_session(const SessionCase& p, const BackendSpec& backend) {
   const auto model = model_of(p);
   TrainerOptions options;
@@ -129,7 +130,7 @@ TEST(HiddenMemory, AStepWithoutUpdateHasTheHostsBits) {
   EXPECT_EQ(hidden.grad_z.hidden, host.grad_z.hidden);
 }
 
-// Nothing reads a result between the two lists, so only the block itself can keep the second from overwriting the first.
+// Nothing reads a result between the two lists, so only the block itself can keep the second list from overwriting the first.
 TEST(HiddenMemory, AnUploadBlockKeepsItsListsUntilTheQueueHasTakenThem) {
   const auto backend = make_backend(device_named(kHiddenMemory, 1));
   const DeviceBuffer results = backend->allocate(2 * 16 * sizeof(float));
@@ -138,7 +139,7 @@ TEST(HiddenMemory, AnUploadBlockKeepsItsListsUntilTheQueueHasTakenThem) {
   for (const auto& [to, value] : {std::pair{first, 1.0f}, std::pair{second, 2.0f}}) {
     const std::vector<float> list(16, value);
     block.begin(UploadBlock::room_for(list));
-    // Read only, but a tensor has no such type.
+    // It is only read, but a tensor has no type for that.
     const DevicePtr<std::byte> placed(block.add(list).address());
     block.send();
     backend->run(Copy{Tensor{to.as<std::byte>(), DType::kF32, 1, 16, 16}, Tensor{placed, DType::kF32, 1, 16, 16}});

@@ -1,5 +1,5 @@
-// Which memory each op touches, and how much of it: move(pointer, count of values) takes every pointer of an op to another place. A move
-// that takes tensors gets those whole.
+// Says which memory each op touches, and how much of it: move(pointer, count of values) moves every pointer of an op to another place. A
+// move that accepts tensors gets whole tensors.
 #pragma once
 #include <algorithm>
 

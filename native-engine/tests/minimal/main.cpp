@@ -1,4 +1,4 @@
-// Runs the tests that --gtest_filter names, and says how each ended as GoogleTest does.
+// Runs the tests that --gtest_filter names, and reports how each ended in the words of GoogleTest.
 #include <chrono>
 
 #include "gtest/gtest.h"
@@ -11,7 +11,7 @@ bool matches(const char* pattern, const char* text) {
   return *text != '\0' && (*pattern == '?' || *pattern == *text) && matches(pattern + 1, text + 1);
 }
 
-// "A*:B*-C*": any of the patterns before the minus, none of those behind it.
+// The filter "A*:B*-C*" chooses names that match any pattern before the minus and no pattern behind it.
 bool chosen(const std::string& filter, const std::string& name) {
   const size_t minus = filter.find('-');
   const auto any = [&](std::string patterns) {

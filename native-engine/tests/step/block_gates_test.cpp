@@ -1,4 +1,4 @@
-// Gates of key/value groups, attention and MLPs: costs, gradients, rounding and states, against sums in double over all gates.
+// Gates of key/value groups, attention and MLPs: their costs, gradients, rounding and states, against sums in double over all gates.
 #include <numeric>
 
 #include "method/hard_concrete.h"
@@ -24,7 +24,7 @@ const std::vector<std::string> kKinds{"mask.head", "mask.intermediate", "mask.hi
 
 class GatesOfBlocks : public testing::Test {
  protected:
-  // Three layers of 8 query heads, which read 2 key/value heads, and 160 units; 64 hidden units.
+  // The model has three layers of 8 query heads, which read 2 key/value heads, and 160 units; it has 64 hidden units.
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
   const ModelConfig& config = model->config();
   const Cost budget{1000, 190, 700, 130'000, 35, 3, 2000, 500};
@@ -40,14 +40,14 @@ class GatesOfBlocks : public testing::Test {
 
   static std::span<float> log_alphas_of(TrainState& state) { return state.params().subspan(static_cast<size_t>(state.lora_size())); }
 
-  // Without a budget the cost is that of all projections, keys and values too.
+  // Returns the budget of the state. Without one, the cost is that of all projections, including keys and values.
   Cost cost_of(const TrainState& state) const {
     if (state.shape.cost) return *state.shape.cost;
     const double projections = 2.0 * static_cast<double>(config.hidden_size * config.head_dim);
     return {projections, 3.0 * static_cast<double>(config.hidden_size), projections, 0, 0, 0, 0, 0};
   }
 
-  // The cost where `open` says how far the head, the key/value head, the unit or the hidden unit of a number is open.
+  // Returns the cost where open(kind, i) says how far a gate is open: a head, a key/value head, a unit or a hidden unit.
   double cost_by(const Cost& cost, const std::function<double(char kind, int64_t i)>& open) const {
     const auto sum = [&](char kind, int64_t count) {
       double all = 0;
@@ -110,7 +110,8 @@ class GatesOfBlocks : public testing::Test {
 TEST_F(GatesOfBlocks, TheExpectedCostIsTheSumOverAllGatesAndItsGradientItsSlope) {
   for (const bool with_budget : {true, false})
     for (const BlockGates& gates : {kAll, BlockGates{true, false, false}, BlockGates{false, true, false}, BlockGates{false, false, true}}) {
-      if (!with_budget && gates == BlockGates{false, false, true}) continue;  // keys and values stay there, as without gates of blocks
+      // Without a budget, keys and values stay here as they do without gates of blocks.
+      if (!with_budget && gates == BlockGates{false, false, true}) continue;
       TrainState state = state_of(3, {.cost = with_budget ? std::optional(budget) : std::nullopt}, gates);
       EXPECT_NEAR(expected_sparsity(config, state), 1 - expected_share(state), 1e-12);
       EXPECT_NEAR(hard_sparsity(config, state).sparsity, 1 - hard_share(state), 1e-12);
@@ -150,7 +151,7 @@ TEST_F(GatesOfBlocks, ASampledMaskIsTheProductAndTheGradientReachesEachGate) {
   const BlockGates kinds[] = {kAll, {true, false, false}, {false, true, true}};
   for (const BlockGates& gates : kinds) {
     TrainState state = state_of(5, {}, gates);
-    // Any function of the masks that a pass takes, here a linear one.
+    // Any function of the masks that a pass uses would do; this one is linear.
     const auto weight = [](uint32_t stream, size_t i) { return random_normal(9, 0, stream, static_cast<int64_t>(i)); };
     const auto value = [&] {
       const Masks z = with_blocks(config, sample_masks(LogAlphas(state), 7, 2));
@@ -173,7 +174,7 @@ TEST_F(GatesOfBlocks, ASampledMaskIsTheProductAndTheGradientReachesEachGate) {
       const auto values = state.view(*e);
       const std::vector<float>& own = *kinds_of(sampled)[kind];
       for (size_t i = 0; i < values.size(); i += std::max<size_t>(1, values.size() / 12)) {
-        if (own[i] <= 0.01f || own[i] >= 0.99f) {  // the clamp is near
+        if (own[i] <= 0.01f || own[i] >= 0.99f) {  // the clamp of the mask is near
           if (own[i] == 0.0f || own[i] == 1.0f) EXPECT_EQ((*kinds_of(gradient)[kind])[i], 0.0f);
           continue;
         }
@@ -234,7 +235,7 @@ TEST_F(GatesOfBlocks, BlocksAreRoundedFirstAndUnitsKeepTheSizeToHalfAUnit) {
       for (int64_t g = 0; g < config.kv_head_count; g++) groups_closed += open_in(z.head, l * config.head_count + g * 4, 4) == 0;
     }
     const double unit = (budget.unit + budget.unit_alone) / intact(state);
-    // As many MLPs stay open as hold the units that make up for the rounding of blocks.
+    // So many MLPs stay open that they hold the units which compensate for the rounding of blocks.
     const int64_t all = config.layer_count * config.intermediate_size, units = open_in(z.intermediate, 0, all);
     if (units > 0 && units < all) EXPECT_NEAR(hard_share(state), expected_share(state), 0.5001 * unit) << seed;
   }
@@ -245,7 +246,7 @@ TEST_F(GatesOfBlocks, BlocksAreRoundedFirstAndUnitsKeepTheSizeToHalfAUnit) {
 TEST_F(GatesOfBlocks, AClosedGroupClosesItsHeadsWhateverTheirsAre) {
   TrainState state(config, LoraSpec{}, {true, false, false});
   state.initialise(1);
-  state.view(*state.find("mask.kv_group"))[3] = -4;  // the second of the second layer
+  state.view(*state.find("mask.kv_group"))[3] = -4;  // the second group of the second layer
   state.view(*state.find("mask.head"))[0] = -4;
   const Masks z = deterministic_masks(config, LogAlphas(state));
   for (int64_t h = 0; h < 24; h++) EXPECT_EQ(z.head[h] == 0.0f, h == 0 || (h >= 12 && h < 16)) << h;
@@ -368,7 +369,7 @@ TEST_F(GatesOfBlocks, PruningAtOnceClosesLayersThenGroupsThenHeadsAndUnits) {
         EXPECT_EQ(open_in(z.head, 8, 8) + open_in(z.intermediate, 160, 160), 0) << "the layer that changes least";
         EXPECT_GT(open_in(z.head, 0, 8) * open_in(z.head, 16, 8), 0);
       }
-      // More than half of each layer's parts go: one of its two groups, by its heads and its own keys and values.
+      // More than half of each layer's parts are removed: one of its two groups, with its heads and its own keys and values.
       if (gates == BlockGates{true, false, false}) EXPECT_EQ(at.kv_group, (std::vector<float>{30, -30, -30, 30, -30, 30}));
     }
 }

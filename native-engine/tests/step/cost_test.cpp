@@ -1,4 +1,5 @@
-// The cost that sparsity is a share of: prunable parameters to the bit, and one with coefficients against sums in double over all gates.
+// The cost of which sparsity is a share: prunable parameters to the bit, and a cost with coefficients against sums in double over all
+// gates.
 #include <numeric>
 
 #include "method/hard_concrete.h"
@@ -16,7 +17,7 @@ using hard_concrete::open_probability;
 
 class CostOfGates : public testing::Test {
  protected:
-  // Three layers of 8 query heads, which read 2 key/value heads, and 160 units; 64 hidden units.
+  // The model has three layers of 8 query heads, which read 2 key/value heads, and 160 units; it has 64 hidden units.
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
   const ModelConfig& config = model->config();
   const Cost cost{1000, 190, 700, 130'000, 35, 3, 2000, 500};
@@ -30,7 +31,7 @@ class CostOfGates : public testing::Test {
     return state;
   }
 
-  // The cost where gate i of a kind is open with the probability that `open` gives for it.
+  // Returns the cost where gate i of a kind is open with the probability open(kind, i).
   double cost_of(const std::function<double(const char* kind, int64_t i)>& open) const {
     double heads = 0, units = 0, kv = 0, hidden = 0;
     for (int64_t l = 0; l < config.layer_count; l++) {
@@ -66,7 +67,7 @@ class CostOfGates : public testing::Test {
   }
 };
 
-// The bits of runs to a sparsity rest on these sums in this order.
+// The bits of runs that aim at a sparsity depend on these sums in this order.
 TEST_F(CostOfGates, WithoutOneIsThatOfThePrunableParametersToTheBit) {
   const PrunableSizes sizes = prunable_sizes(config);
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -148,7 +149,7 @@ TEST_F(CostOfGates, PruningAtOnceEndsAtItAndFreesKeysThatNoQueryReads) {
                [&] { one_shot_log_alphas(config, shape, {}, importance, 0.9); });
 }
 
-// A cost whose parts cost less, the more of them are open; heads cost most where few are.
+// A cost with curves: a part costs less, the more parts are open. Heads cost most where few are open.
 class CostWithCurves : public CostOfGates {
  protected:
   Cost curved() const {
@@ -158,7 +159,7 @@ class CostWithCurves : public CostOfGates {
     c.kv_curve = {{2}, {2}};
     return c;
   }
-  // In double, with no code of the rule: straight between the points.
+  // Computes the curve in double without the rule's own code: straight lines between the points.
   static double counted(const WidthCurve& curve, double width) {
     double x = 0, y = 0;
     for (size_t i = 0; i < curve.widths.size(); i++) {
@@ -249,7 +250,7 @@ TEST_F(CostWithCurves, TiltedMovesEndAtItsSchedule) {
 TEST_F(CostWithCurves, ExportedMasksCostWhatIsExpectedOrJustLess) {
   for (uint64_t seed = 0; seed < 40; seed++) {
     const TrainState state = state_of(seed, {.exact_size = true, .cost = curved()});
-    const double unit = 2.5 * (cost.unit + cost.unit_alone);  // at the steepest of its curve
+    const double unit = 2.5 * (cost.unit + cost.unit_alone);  // at the steepest part of its curve
     EXPECT_LE(curved_hard(state), curved_expected(state) * (1 + 1e-12)) << seed;
     EXPECT_GT(curved_hard(state), curved_expected(state) - unit * 1.001) << seed;
   }
@@ -271,7 +272,7 @@ TEST_F(CostWithCurves, IsInTheStateFile) {
   EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).serialize(), bytes);
   for (const std::vector<double> bad : {std::vector<double>{3, 5, 4}, {3, 5, 9}, {0, 5, 8}}) {
     TrainState state = state_of(1, {.cost = curved()});
-    state.shape.cost->head_curve.parts = bad;  // falls, or does not end at the width of a layer
+    state.shape.cost->head_curve.parts = bad;  // the curve falls, or does not end at the width of a layer
     if (bad[0] == 0) state.shape.cost->head_curve.widths[0] = 0;
     expect_error(ErrorCode::kStateCorrupt, "state:cost", "share", [&] { TrainState::deserialize(state.serialize(), config, LoraSpec{}); });
   }

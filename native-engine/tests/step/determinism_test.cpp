@@ -1,4 +1,5 @@
-// The state after n steps is the same to the bit, however they were cut, resumed, checkpointed or interrupted by teachers.
+// The state after n steps is the same to the bit, however the steps were divided into segments, resumed, checkpointed or interrupted by
+// teachers.
 #include "espalier/error.h"
 #include "espalier/evaluate.h"
 #include "files/small_models.h"
@@ -87,8 +88,8 @@ StepProbe probe_of(const std::shared_ptr<const ModelWeights>& model, ComputeDTyp
 
 }  // namespace
 
-// Four sequences in four shards have the bits of four steps of one sequence each, whose gradients the test adds up in their order.
-// A fourth of the loss is a fourth of every gradient, exactly.
+// Four sequences in four shards must give the same bits as four steps of one sequence each, whose gradients the test adds in the same
+// order. A fourth of the loss gives exactly a fourth of every gradient.
 TEST_F(Determinism, AShardIsComputedAsIfItWereAlone) {
   constexpr int64_t kSequences = 4, kTokens = 24;
   const auto tokens = random_tokens(model->config().vocab_size, kSequences * kTokens);
@@ -115,7 +116,7 @@ TEST_F(Determinism, AShardIsComputedAsIfItWereAlone) {
     EXPECT_NE(std::memcmp(tree.grad_lora.data(), sum.data(), sum.size() * sizeof(float)), 0) << "a tree of four is another sum";
     EXPECT_EQ(tree.loss, together.loss);
     EXPECT_NEAR(together.loss, loss, 1e-12 * std::abs(loss));
-    // The sums of a unit are f32 and may cancel: what rounding leaves of them goes by the largest gradient, not by the unit's own.
+    // The sums of a unit are f32 and may cancel, so their rounding error depends on the largest gradient, not on the unit's own.
     double largest = 0;
     for (const double gradient : together.grad_z.hidden) largest = std::max(largest, std::abs(gradient));
     for (size_t j = 0; j < together.grad_z.hidden.size(); j++) {
@@ -236,7 +237,7 @@ TEST_F(Determinism, RecoveryLearnsOnOpenUnitsAloneWithMomentsOfItsOwn) {
   const auto lora = static_cast<size_t>(pruned.lora_size()), all = static_cast<size_t>(pruned.size());
   EXPECT_EQ(std::memcmp(pruned.params().data() + lora, recovered.params().data() + lora, (all - lora) * 4), 0) << "masks are frozen";
   EXPECT_NE(std::memcmp(pruned.params().data(), recovered.params().data(), lora * 4), 0);
-  // A closed unit has no gradient, and no moment from before either: its rows stay as they were.
+  // A closed unit has no gradient and no moment from earlier steps, so its rows stay unchanged.
   const Masks z = deterministic_masks(model->config(), LogAlphas(pruned));
   const StateLayout::Entry& up = *pruned.find("model.layers.0.mlp.up_proj.lora_B");
   const int64_t rank = up.shape[1];

@@ -1,5 +1,5 @@
-// Dropout of LoRA's inputs in whole steps: its gradient is that of the loss, and what is dropped depends on nothing but seed, step,
-// projection, row and column.
+// Dropout of LoRA's inputs in whole steps: its gradient is the gradient of the loss, and only seed, step, projection, row and column decide
+// what is dropped.
 #include "espalier/error.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"
@@ -31,7 +31,7 @@ class Dropout : public testing::Test {
     return plan;
   }
 
-  // The loss of a step that changes no parameter, and its gradient: a first moment is a tenth of it.
+  // The loss of a step that changes no parameter, and its gradient, which is ten times the first moment.
   struct Slope {
     double loss = 0;
     std::vector<double> gradient;
@@ -96,7 +96,7 @@ TEST_F(Dropout, AgreesOnEveryDevice) {
   const Slope expected = slope(*session());
   int devices = 0;
   for (const DeviceDescription& device : list_devices()) {
-    if (!device.problem.empty() || device.name == "cpu" || device.name.starts_with("emulated:")) continue;  // cards after the first
+    if (!device.problem.empty() || device.name == "cpu" || device.name.starts_with("emulated:")) continue;  // skips all cards but the first
     const Slope found = slope(*session([&](TrainerOptions& o) { o.backend = parse_device(device.name, 2); }));
     EXPECT_NEAR(found.loss, expected.loss, 1e-4) << device.name;
     EXPECT_LT(difference(found.gradient, expected.gradient), 1e-4) << device.name;

@@ -1,5 +1,5 @@
-// The step without what masks close against the step that multiplies it by 0, over head sizes, groups, windows, biases and
-// whole layers closed.
+// The step that leaves closed parts out, compared with the step that multiplies them by 0, over head sizes, groups, windows, biases and
+// whole closed layers.
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -8,8 +8,8 @@ struct SparseCase {
   const char* name;
   int64_t head_dim, heads, kv_heads, window;
   bool bias;
-  int closed_attention, closed_mlp;  // a layer, or -1
-  bool head_norms = false;           // with a layer that has no rotary embedding
+  int closed_attention, closed_mlp;  // the number of a layer, or -1
+  bool head_norms = false;           // norms on heads, and a layer without rotary embedding
 };
 
 class ExactSparseShapes : public testing::TestWithParam<SparseCase> {};
@@ -43,7 +43,7 @@ ModelConfig config_of(const SparseCase& p) {
 std::vector<float> half_closed(int64_t n, uint32_t stream) {
   std::vector<float> v(n);
   for (int64_t i = 0; i < n; i++) v[i] = std::clamp(static_cast<float>(2.5 * random_uniform(21, 0, stream, i) - 1.0), 0.0f, 1.0f);
-  v[0] = 0.7f;  // a layer that is not closed on purpose keeps something
+  v[0] = 0.7f;  // keeps something of each layer that is not closed on purpose
   return v;
 }
 

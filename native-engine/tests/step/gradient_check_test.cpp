@@ -1,4 +1,4 @@
-// The step's gradients, loss by loss, against central differences of a plain forward pass in double.
+// The step's gradients, for each loss alone, against central differences of a plain forward pass in double.
 #include "files/reference_forward.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"
@@ -12,7 +12,7 @@ struct LossCase {
   const char* name;
   LossWeights weights;
   int64_t sequences = 1, shards = 1;
-  nlohmann::json small_model = {};  // empty: the tiny model of the repository
+  nlohmann::json small_model = {};  // empty for the tiny model of the repository
 };
 
 class Gradients : public testing::TestWithParam<LossCase> {
@@ -25,7 +25,7 @@ class Gradients : public testing::TestWithParam<LossCase> {
   std::unique_ptr<Trainer> trainer;
   TrainState state{model->config(), LoraSpec{}};
   StepProbe probe;
-  std::vector<std::vector<Rows>> teacher_layers;  // of each sequence
+  std::vector<std::vector<Rows>> teacher_layers;  // the layers of the teacher for each sequence
   std::vector<Rows> teacher_logits;
 
   void SetUp() override {
@@ -40,7 +40,7 @@ class Gradients : public testing::TestWithParam<LossCase> {
     for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] = static_cast<float>(0.1 * random_normal(6, 0, 1, i));
     trainer->import_state(state);
     z = soft_masks(1);
-    std::fill_n(z.head.begin() + model->config().head_count, model->config().head_count, 0.0f);  // a layer without attention
+    std::fill_n(z.head.begin() + model->config().head_count, model->config().head_count, 0.0f);  // one layer has no attention
     teacher = soft_masks(11);
     probe.input_ids.assign(ids.begin(), ids.end());
     probe.student = z;
@@ -52,7 +52,7 @@ class Gradients : public testing::TestWithParam<LossCase> {
 
   std::span<const uint32_t> sequence(int64_t s) const { return std::span(ids).subspan(s * kTokens, kTokens); }
 
-  // About a sixth of them closed, a sixth open, the others between.
+  // Makes masks of which about a sixth are closed and a sixth open; the others lie between.
   Masks soft_masks(uint32_t stream) const {
     const ModelConfig& c = model->config();
     const auto soft = [](int64_t n, uint32_t s) {
@@ -127,7 +127,7 @@ TEST_P(Gradients, OfLoraOfEveryProjection) {
   for (int64_t l = 0; l < model->config().layer_count; l++)
     for (int p = 0; p < kProjectionCount; p++)
       for (const TrainState::Entry* e : {state.lora_a(l, static_cast<Projection>(p)), state.lora_b(l, static_cast<Projection>(p))}) {
-        // The largest entry of the gradient says most.
+        // The largest entry of the gradient is the best one to check.
         int64_t best = e->offset;
         for (int64_t i = e->offset; i < e->offset + e->size; i++)
           if (std::abs(probe.grad_lora[i]) > std::abs(probe.grad_lora[best])) best = i;

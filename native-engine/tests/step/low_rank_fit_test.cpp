@@ -1,4 +1,4 @@
-// The closed form against normal equations and singular values that are found in other ways.
+// The closed form against normal equations and singular values that are computed in other ways.
 #include "method/low_rank_fit.h"
 
 #include <gtest/gtest.h>
@@ -45,7 +45,7 @@ double squares(const Matrix& m) {
   return sum;
 }
 
-// x with a x = b, for each column of b, by elimination with pivots.
+// Solves a x = b for each column of b, by elimination with pivots.
 Matrix solved(Matrix a, Matrix b) {
   const int64_t n = a.rows;
   for (int64_t c = 0; c < n; c++) {
@@ -66,7 +66,7 @@ Matrix solved(Matrix a, Matrix b) {
   return b;
 }
 
-// The sum of the greatest eigenvalues, by taking the direction that a power iteration finds away, one after the other.
+// Returns the sum of the greatest eigenvalues. A power iteration finds one direction after the other, and each is removed before the next.
 double leading_sum(Matrix s, int64_t count) {
   double sum = 0;
   for (int64_t k = 0; k < std::min(count, s.rows); k++) {
@@ -85,13 +85,13 @@ double leading_sum(Matrix s, int64_t count) {
 }
 
 struct Problem {
-  Matrix x, error;  // examples, a row each
+  Matrix x, error;  // one example in each row
   Factors now;
   double ridge = 0.01;
 
   Problem(int64_t examples, int64_t outputs, int64_t inputs, int64_t rank)
       : x(normal(examples, inputs, 1)), error(normal(examples, outputs, 2, 0.5)) {
-    const Matrix map = normal(inputs, outputs, 3, 0.3);  // what can be learned of the error
+    const Matrix map = normal(inputs, outputs, 3, 0.3);  // the part of the error that can be learned
     const Matrix learnable = times(x, map);
     for (size_t i = 0; i < error.values.size(); i++) error.values[i] += learnable.values[i];
     now = {normal(outputs, rank, 4, 0.2), normal(rank, inputs, 5, 0.2)};
@@ -99,7 +99,7 @@ struct Problem {
 
   Factors found(int threads = 2) const {
     LowRankFit fit(error.cols, x.cols, threads);
-    const int64_t cut = x.rows / 3;  // in two parts
+    const int64_t cut = x.rows / 3;  // the examples are added in two parts
     for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, x.rows}}) {
       Matrix some_x(end - begin, x.cols), some_error(end - begin, error.cols);
       std::copy(x.row(begin), x.row(begin) + some_x.values.size(), some_x.values.begin());
@@ -110,7 +110,7 @@ struct Problem {
   }
   double penalty() const { return ridge * squares(x) / static_cast<double>(x.cols); }
   Matrix change(const Factors& f) const { return minus(times(f.out, f.in), times(now.out, now.in)); }
-  // The sum that is to be least.
+  // The sum that the fit minimises.
   double objective(const Matrix& change) const { return squares(minus(error, times(x, turned(change)))) + penalty() * squares(change); }
   double errors_of(const Factors& f) const { return squares(minus(error, times(x, turned(change(f))))); }
   Matrix regularised() const {  // x^T x + penalty
@@ -119,7 +119,7 @@ struct Problem {
     return c;
   }
   Matrix best_change() const { return turned(solved(regularised(), times(turned(x), error))); }
-  // The least objective of a map of that rank: the best of all, and what the smaller singular values take away.
+  // Returns the least objective of any map of this rank: that of the best map, plus the loss by the smaller singular values.
   double least(int64_t rank) const {
     const Matrix change = best_change();
     Matrix whole = times(now.out, now.in);
@@ -157,7 +157,7 @@ TEST_P(LowRankFitShapes, AtLowRankIsTheBestThatSingularValuesAllow) {
 TEST_P(LowRankFitShapes, NoErrorGrowsHoweverStrongTheRidge) {
   const auto [outputs, inputs] = GetParam();
   for (const double ridge : {1e-6, 0.01, 1.0, 1e6}) {
-    Problem p(7, outputs, inputs, 2);  // fewer examples than inputs
+    Problem p(7, outputs, inputs, 2);  // there are fewer examples than inputs
     p.ridge = ridge;
     EXPECT_LE(p.errors_of(p.found()), squares(p.error) * (1 + 1e-9));
   }
@@ -212,7 +212,7 @@ TEST(LowRankFit, FindsNothingInExamplesOfZerosOrThatAreNotFinite) {
 
 TEST(LowRankFit, ASubspaceHoldsNearlyAllThatTheLeadingEigenvectorsHold) {
   constexpr int64_t kRows = 300, kCount = 20;
-  const Matrix half = normal(kRows, kRows, 21);  // its singular values fall slowly: no gap helps
+  const Matrix half = normal(kRows, kRows, 21);  // its singular values fall slowly, so no gap between them helps
   const Matrix s = times(half, turned(half));
   const Eigen exact = leading_eigenvectors(s, kRows - 1, 2), some = leading_eigenvectors(s, kCount, 2);
   const auto held = [&](const Matrix& vectors) {

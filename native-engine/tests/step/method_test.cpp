@@ -16,7 +16,7 @@
 
 namespace espalier::test {
 
-TEST(Philox, KnownAnswers) {  // from the published test vectors of Philox4x32-10
+TEST(Philox, KnownAnswers) {  // the published test vectors of Philox4x32-10
   const auto words = [](const RandomWords& counter, uint64_t seed) {
     const RandomWords w = philox(counter, seed);
     return std::array<uint32_t, 4>{w.w[0], w.w[1], w.w[2], w.w[3]};
@@ -40,7 +40,7 @@ TEST(BatchOrder, EachEpochVisitsEveryRowOnce) {
 }
 
 TEST(HardConcrete, SampleMeanAndDerivative) {
-  // The share of samples that are not 0 is the probability of being open.
+  // The share of samples that are not 0 is the probability that the gate is open.
   int open = 0;
   const double a = 0.4;
   for (int i = 0; i < 20000; i++) open += hard_concrete::sample(a, hard_concrete::noise(random_uniform(1, 0, 5, i))) != 0.0f;
@@ -53,7 +53,7 @@ TEST(HardConcrete, SampleMeanAndDerivative) {
   EXPECT_EQ(hard_concrete::sample_derivative(1.0), 0.0);
 }
 
-// Every gate by itself as plain loops compute it, and sums in their one order, however many threads share the chunks.
+// Every gate has the value that plain loops compute, and sums have one order, however many threads share the chunks.
 TEST(Masks, HaveTheSameBitsOnAnyNumberOfThreads) {
   const ModelConfig config = parse_small({{"architectures", {"LlamaForCausalLM"}}, {"intermediate_size", 5000}, {"hidden_size", 9600}});
   LoraSpec none;
@@ -179,7 +179,7 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
                [&] { Trainer::create(model, LoraSpec{}, options); });
 }
 
-// Bytes that malloc has handed out; 0 throughout where a sanitizer takes its place.
+// Returns the bytes that malloc has handed out; 0 where a sanitizer replaces malloc.
 static uint64_t allocated_bytes() {
   const struct mallinfo2 info = mallinfo2();
   return info.uordblks + info.hblkhd;
@@ -195,7 +195,7 @@ TEST(MemoryPlan, ATeacherTakesItsMasksAndLoraAlone) {
 }
 
 TEST(Evaluation, AgreesWithAPlainForwardPass) {
-  // factbook's first windows are held in tests of the whole program; here the arithmetic: one window against double.
+  // Tests of the whole program check factbook's first windows. This test checks the arithmetic: one window against double.
   const auto model = load_model(tiny_model());
   const auto tokens = random_tokens(model->config().vocab_size, 40);
   const std::atomic<bool> cancel{false};

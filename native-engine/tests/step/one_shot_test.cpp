@@ -1,4 +1,4 @@
-// Pruning at once: what is closed, against ratings from a plain forward pass in double.
+// Pruning at once: the gates that it closes, against ratings from a plain forward pass in double.
 #include "method/one_shot.h"
 
 #include <numeric>
@@ -27,7 +27,7 @@ SegmentPlan at_once(Importance importance, double sparsity, int64_t sequences = 
 
 double weight(const WeightView& w, int64_t row, int64_t col) { return decode(w.data, w.dtype, row * w.cols + col); }
 
-// The rows that calibration looks at.
+// Returns the rows that calibration reads.
 std::vector<std::vector<uint32_t>> calibration_rows(const TokenData& data, uint64_t seed, int64_t count) {
   const auto rows = static_cast<int64_t>(data.ids.size()) / kTokens;
   std::vector<std::vector<uint32_t>> out;
@@ -52,7 +52,7 @@ std::vector<std::vector<ReferenceForward::Inputs>> inputs_of(const ModelWeights&
   return texts;
 }
 
-// Every open gate of a layer is rated at least as high as every closed one; `slack`: what rounding may turn round.
+// Expects every open gate of a layer to be rated at least as high as every closed one. `slack` is by how much rounding may swap them.
 void expect_least_closed(const std::vector<double>& ratings, const float* masks, int64_t first, int64_t count, double slack) {
   double highest_closed = 0, lowest_open = INFINITY;
   for (int64_t i = first; i < first + count; i++) {
@@ -89,7 +89,7 @@ class OneShotPruning : public testing::Test {
 
   Masks masks_of(Trainer& trainer) { return deterministic_masks(config, trainer.log_alphas()); }
 
-  // All layers lose the same share, to within one head.
+  // Expects that all layers lose the same share, to within one head.
   void expect_even(const HardSparsity& hard, double sparsity) {
     for (const int32_t open : hard.heads_open)
       EXPECT_NEAR(config.head_count - open, sparsity * static_cast<double>(config.head_count), 1.0 + 0.5 * config.head_count);
@@ -213,7 +213,7 @@ TEST_F(OneShotPruning, TaylorClosesWhatTheLossDependsOnLeast) {
   for (size_t h = 0; h < masks.head.size(); h++) ratings.head[h] = slope(masks.head, h);
   for (int64_t l = 0; l < config.layer_count; l++)
     expect_least_closed(ratings.head, closed.head.data(), l * config.head_count, config.head_count, 1e-3);
-  // A part of one layer's units: differences in double are slow.
+  // Only a part of one layer's units is tested, because differences in double are slow.
   constexpr int64_t kUnits = 24;
   for (int64_t i = 0; i < kUnits; i++) ratings.intermediate[static_cast<size_t>(i)] = slope(masks.intermediate, static_cast<size_t>(i));
   expect_least_closed(ratings.intermediate, closed.intermediate.data(), 0, kUnits, 1e-3);
@@ -224,11 +224,11 @@ TEST_F(OneShotPruning, TellsOfItsProgressAndIsTheSameEveryTime) {
   SegmentPlan plan = at_once(Importance::kTaylor, 0.5, 1000);
   plan.on_calibrated = [&](double share) { shares.push_back(share); };
   const std::string digest = digest_of(*pruned(plan));
-  EXPECT_EQ(shares.size(), 31u);  // as many sequences as there are
+  EXPECT_EQ(shares.size(), 31u);  // there are 31 sequences, all of which are read
   EXPECT_TRUE(std::is_sorted(shares.begin(), shares.end()));
   EXPECT_EQ(shares.back(), 1.0);
   EXPECT_EQ(digest, digest_of(*pruned(plan)));
-  plan.seed = 4;  // all rows are read: another order changes nothing
+  plan.seed = 4;  // all rows are read, so another order changes nothing
   EXPECT_NE(digest_of(*pruned(at_once(Importance::kTaylor, 0.5, 2))), digest);
 }
 
@@ -243,7 +243,7 @@ TEST_F(OneShotPruning, LeavesTheStateAsItWasWhenCancelled) {
   EXPECT_EQ(digest_of(*trainer), before);
   cancel = false;
   plan.on_calibrated = {};
-  run(*trainer, plan);  // nothing is left over of the first time
+  run(*trainer, plan);  // nothing is left over from the first time
   auto fresh = tiny_session(options, model);
   run(*fresh, plan);
   EXPECT_EQ(digest_of(*trainer), digest_of(*fresh));
@@ -277,13 +277,13 @@ TEST_F(OneShotPruning, SeesEachSequenceByItselfWhateverTheShardsOfAStepAre) {
       auto trainer = tiny_session(options, model);
       run(*trainer, at_once(importance, 0.4, 5));
       digests.push_back(digest_of(*trainer));
-      run(*trainer, segment(1, 2));  // shards are as before
+      run(*trainer, segment(1, 2));  // the shards are the same as before
     }
     EXPECT_EQ(digests[0], digests[1]);
   }
 }
 
-// LoRA learns on under masks that were closed at once, as in every recovery.
+// LoRA learns on under masks that were closed at once, as it does in every recovery.
 TEST_F(OneShotPruning, RecoveryKeepsTheMasks) {
   TrainerOptions options;
   auto trainer = tiny_session(options, model);
@@ -308,7 +308,7 @@ class SingleWeights : public OneShotPruning {
     options.calibration_sequences = 4;
     options.seed = 3;
     options.sequence_length = kTokens;
-    options.batch_size = 3;  // not a divisor of 4
+    options.batch_size = 3;  // does not divide 4
     options.dtype = ComputeDType::kF32;
     options.backend.threads = 2;
   }
@@ -334,12 +334,12 @@ TEST_F(SingleWeights, MagnitudeTakesTheSmallestOfEachProjection) {
     }
 }
 
-// Layer by layer: the inputs are those that the pruned layers before it leave, and the layer's own weights are still whole.
+// Layer by layer: the inputs are those that the earlier, pruned layers give, and the layer's own weights are still whole.
 TEST_F(SingleWeights, WandaTakesFromEachRowTheSmallestTimesTheNormOfTheirInput) {
   options.importance = Importance::kWanda;
   const auto pruned = made();
   EXPECT_NEAR(zero_share(*pruned), 0.5, 1e-2);
-  // The first layer sees the embeddings alone; down_proj's input comes from whole projections of the same layer.
+  // The first layer sees only the embeddings. The input of down_proj comes from whole projections of the same layer.
   const auto texts = inputs_of(*model, *data, 4);
   const std::pair<Projection, Rows ReferenceForward::Inputs::*> cases[] = {{kQ, &ReferenceForward::Inputs::qkv},
                                                                            {kO, &ReferenceForward::Inputs::o},
@@ -369,7 +369,7 @@ TEST_F(SingleWeights, WandaTakesFromEachRowTheSmallestTimesTheNormOfTheirInput) 
 TEST_F(SingleWeights, LaterLayersSeeWhatThePrunedOnesBeforeThemLeave) {
   options.importance = Importance::kWanda;
   const auto pruned = made();
-  const auto texts = inputs_of(*pruned, *data, 4);  // q_proj's input in layer 1: layer 0 is pruned, all else plays no part
+  const auto texts = inputs_of(*pruned, *data, 4);  // q_proj's input in layer 1: only the pruned layer 0 decides it
   const auto squares = column_squares(texts, 1, &ReferenceForward::Inputs::qkv);
   const WeightView &from = model->layer(1).proj[kQ], &to = pruned->layer(1).proj[kQ];
   for (int64_t r = 0; r < from.rows; r++) {

@@ -1,4 +1,4 @@
-// A student's own weights: they compute what LoRA did, have the gradients of a plain forward pass in double, and end in the same bits
+// A student's own weights compute the same as its LoRA did, have the gradients of a plain forward pass in double, and end in the same bits
 // wherever their training is cut.
 #include "training/own_weights.h"
 #include "cuda_emulator/emulated_kind.h"
@@ -21,7 +21,7 @@ struct OwnCase {
   std::string name;
   LossWeights weights;
   int64_t shards = 1;
-  nlohmann::json small_model = {};  // empty: the tiny model of the repository
+  nlohmann::json small_model = {};  // empty for the tiny model of the repository
 };
 
 class OwnWeights : public testing::TestWithParam<OwnCase> {
@@ -38,7 +38,8 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
     state.initialise(11);
     for (int64_t i = 0; i < state.lora_size(); i++) state.params()[i] += static_cast<float>(0.1 * random_normal(6, 0, 1, i));
     loosen_masks(state);
-    for (float& a : state.view(*state.find("mask.head")).first(static_cast<size_t>(config.head_count))) a = -4;  // no attention
+    // Closes the attention of the first layer.
+    for (float& a : state.view(*state.find("mask.head")).first(static_cast<size_t>(config.head_count))) a = -4;
     state.step = 7;
     return state;
   }
@@ -79,7 +80,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
 
   std::span<const uint32_t> sequence(int64_t s) const { return std::span(text->ids).subspan(s * kTokens, kTokens); }
 
-  // The loss of a step by a plain forward pass through the small model that the state's export would hold.
+  // Computes the loss of a step by a plain forward pass through the small model that an export of the state would hold.
   double loss(const TrainState& state) const {
     const LossWeights& w = GetParam().weights;
     const auto small = compacted_model(*model, &state, masks, DType::kF32);
@@ -122,7 +123,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
 TEST_P(OwnWeights, ComputeWhatLoraDid) {
   EXPECT_TRUE(own.has_own_weights());
   EXPECT_EQ(own.step, lora.step);
-  // LoRA is folded in with one rounding a weight, 6e-8 of it, and so is what follows from the weights.
+  // LoRA is folded into the weights with one rounding each, a relative error of 6e-8, which passes on to the results.
   const double with_lora = evaluated(lora, ComputeDType::kF32);
   EXPECT_NEAR(evaluated(own, ComputeDType::kF32), with_lora, 2e-7 * with_lora);
   EXPECT_NEAR(evaluated(own, ComputeDType::kBF16), evaluated(lora, ComputeDType::kBF16), 3e-2);
@@ -150,7 +151,7 @@ TEST_P(OwnWeights, TheirGradientsAreThoseOfAPlainForwardPass) {
   TrainState changed = own;
   for (const TrainState::Entry& e : own.entries()) {
     if (e.offset >= own.lora_size()) continue;
-    // The largest entry of the gradient says most.
+    // The largest entry of the gradient is the best one to check.
     int64_t best = e.offset;
     for (int64_t i = e.offset; i < e.offset + e.size; i++)
       if (std::abs(after.adam_m()[i]) > std::abs(after.adam_m()[best])) best = i;
@@ -193,8 +194,8 @@ TEST_P(OwnWeights, LearnTheTextThatTheySee) {
   EXPECT_LT(losses.back(), 0.9 * losses.front());
 }
 
-// A device whose memory the host can't touch has the processor's bits; the emulated card has its losses, and bits of its own, wherever its
-// training is cut.
+// A device whose memory the host can't touch has the processor's bits. The emulated card has the processor's losses and bits of its own,
+// which are the same wherever its training is cut.
 TEST_P(OwnWeights, LearnOnOtherDevices) {
   const auto outcome = [&](const std::string& device, int64_t cut) {
     TrainerOptions o = options();
@@ -220,7 +221,7 @@ std::vector<OwnCase> own_cases() {
                              {"the_method", {0.9, 0.1, 0.0, kTemperature}},
                              {"kl_in_shards", {0.0, 1.0, 0.0, kTemperature}, 2},
                              {"qwen2", {0.5, 0.3, 0.2, kTemperature}, 1, {{"architectures", {"Qwen2ForCausalLM"}}}}};
-  // A kind that changes the rotary embedding alone changes no gradient of a weight.
+  // A kind that differs only in the rotary embedding changes no gradient of a weight.
   for (const SmallKind& kind : small_kinds())
     if (std::string(kind.name).find("yarn") == std::string::npos)
       cases.push_back({kind.name, {0.5, 0.3, 0.2, kTemperature}, 1, kind.config});
@@ -236,7 +237,7 @@ TEST(OwnWeightsState, AnotherModelsMasksOrAMissingTensorAreRefused) {
   loosen_masks(state);
   const TrainState own = with_own_weights(*model, state);
   TrainState other = own;
-  // The weights have more heads than these masks leave open.
+  // The file's weights have more heads than these masks leave open.
   for (float& a : other.view(*other.find("mask.head"))) a = -4;
   EXPECT_THROW(TrainState::deserialize(other.serialize(), model->config(), LoraSpec{}), Error);
   EXPECT_NO_THROW(TrainState::deserialize(own.serialize(), model->config(), LoraSpec{}));

@@ -50,7 +50,7 @@ class Refitted : public testing::Test {
   }();
   LoraSpec lora;
 
-  // A state at the end of pruning: LoRA that has learned something, masks of which many are closed and some in between.
+  // Makes a state at the end of pruning: its LoRA has learned something, and many of its masks are closed and some are in between.
   TrainState pruned() const {
     TrainState state(config(), lora);
     state.initialise(11);
@@ -120,7 +120,7 @@ TEST_F(Refitted, TheErrorsAreThoseOfAPlainForwardPass) {
 }
 
 TEST_F(Refitted, TheStudentLosesLessOnTheText) {
-  options.recover_refit_batches = 1;  // that of the first step
+  options.recover_refit_batches = 1;  // the batch of the first step
   const auto loss = [&] {
     const auto trainer = session();
     double layer_loss = 0;
@@ -135,7 +135,7 @@ TEST_F(Refitted, TheStudentLosesLessOnTheText) {
 
 TEST_F(Refitted, WhatDoesNotHelpTheLossOfThePhaseIsNotKept) {
   SegmentPlan plan = recovery(kFirstStep, 1, 0);
-  plan.losses = {0.0, 0.0, 1.0, 1.0};  // of words that can't be guessed
+  plan.losses = {0.0, 0.0, 1.0, 1.0};  // only the loss of words that can't be guessed counts
   for (uint64_t seed = 0; seed < 8; seed++) {
     plan.seed = seed;
     const auto trainer = session();
@@ -147,7 +147,7 @@ TEST_F(Refitted, WhatDoesNotHelpTheLossOfThePhaseIsNotKept) {
   }
 }
 
-// The losses by which it stays are those of steps, to the bit, and a step's gradients are not computed for them.
+// The refit is kept or dropped by losses. They must equal those of steps to the bit, and no gradients are computed for them.
 TEST_F(Refitted, ItsLossesAreThoseOfStepsWithoutTheirWayBack) {
   options.backend.name = kHiddenMemory;
   for (const int64_t shards : {1, 2}) {
@@ -269,7 +269,7 @@ TEST_F(Refitted, ModelsWithHeadNormsAndGroupedQueriesAreRefitted) {
   }
 }
 
-// A norm stands between the projection and the stream that the refit corrects.
+// In this model a norm lies between the projection and the stream that the refit corrects.
 TEST_F(Refitted, AModelWithNormsBehindItsBlocksIsRefused) {
   model = small_model({{"architectures", {"Olmo2ForCausalLM"}}});
   expect_error(ErrorCode::kNotSupported, "recover_refit_batches", "norms behind attention and MLP", [&] { session(); });

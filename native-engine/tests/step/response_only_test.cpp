@@ -1,4 +1,4 @@
-// Training on responses: tokens that are only context are read, and no loss counts their prediction.
+// Training on responses: tokens that are only context are read, but no loss counts their prediction.
 #include "files/reference_forward.h"
 #include "files/small_models.h"
 #include "method/masks.h"
@@ -13,7 +13,7 @@ class ResponseOnly : public testing::Test {
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
   std::vector<uint32_t> ids = random_tokens(model->config().vocab_size, 2 * kRow)->ids;
 
-  // One step of cross-entropy under the deterministic masks; the second row begins with a prompt.
+  // Runs one step of cross-entropy under the deterministic masks. The second row begins with a prompt.
   StepReport step(Trainer& trainer, const std::vector<bool>& context, const LossWeights& losses = {0.0, 0.0, 1.0, 1.0}) {
     auto data = std::make_shared<TokenData>();
     data->ids = ids;
@@ -22,7 +22,7 @@ class ResponseOnly : public testing::Test {
     SegmentPlan plan = segment(0, 1);
     plan.losses = losses;
     plan.train_masks = false;
-    plan.gradient_clip_norm = 0;  // so that a first moment is a tenth of the gradient
+    plan.gradient_clip_norm = 0;  // without clipping, a first moment is a tenth of the gradient
     StepReport report;
     const std::atomic<bool> cancel{false};
     trainer.run_segment(plan, [&](const StepReport& r) { report = r; }, cancel);

@@ -1,4 +1,4 @@
-// Log-likelihoods of continuations: against a plain forward pass in double, whatever is asked together.
+// Log-likelihoods of continuations equal those of a plain forward pass in double, whatever is asked together.
 #include "espalier/scorer.h"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ std::vector<SequenceScore> score(Scorer& scorer, const std::vector<std::pair<Ids
   return scorer.score(sequences, nullptr, cancel);
 }
 
-// Sum over the last tokens, and whether each is the likeliest.
+// Returns the log-likelihood of the last tokens, and whether each of them is the likeliest.
 SequenceScore expected_of(const ReferenceForward& reference, const Ids& ids, int64_t scored) {
   const Rows logits = reference.logits(std::span(ids).first(ids.size() - 1));
   SequenceScore out{0.0, true};
@@ -52,7 +52,7 @@ class Scoring : public testing::Test {
     loosen_masks(state_);
   }
 
-  // Choices of one context, one context that begins another, an input asked about twice, a long one.
+  // Makes questions: several continuations of one context, a context that begins another, an input that is asked twice, and a long input.
   std::vector<std::pair<Ids, int64_t>> questions() const {
     const int64_t vocab = model_->config().vocab_size;
     const Ids context = ids_of(vocab, 40, 1), other = ids_of(vocab, 25, 2);
@@ -114,7 +114,7 @@ TEST_F(Scoring, TheLikeliestTokensAreGreedy) {
   EXPECT_FALSE(scores[1].greedy);
 }
 
-// More rows than one pass takes, so that sequences with the same beginning come into several.
+// There are more rows than one pass takes, so that sequences with the same beginning come into several passes.
 TEST_F(Scoring, ManySequencesAreAsEachByItself) {
   const int64_t vocab = model_->config().vocab_size;
   const Ids context = ids_of(vocab, 100, 1);

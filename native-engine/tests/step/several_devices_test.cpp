@@ -1,4 +1,5 @@
-// A run ends in the same bits on one device and on several that share the shards of each step: processors here, and emulated cards.
+// A run ends in the same bits on one device and on several devices that share the shards of each step. The devices are processors and
+// emulated cards.
 #include <fstream>
 #include <numeric>
 
@@ -18,7 +19,7 @@ namespace {
 
 constexpr int64_t kTokens = 24, kSequences = 8;
 
-// A device of a kind by its number.
+// Returns the device of a kind by its number.
 using DeviceOf = std::function<BackendSpec(int number)>;
 
 BackendSpec processor(int) { return resolve_backend(parse_device("cpu", 1)); }
@@ -36,7 +37,7 @@ class SeveralDevices : public testing::Test {
  protected:
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
   TrainerOptions options;
-  int64_t steps = 2;  // before the next device count
+  int64_t steps = 2;  // the steps before the number of devices changes
 
   SeveralDevices() {
     options.batch_size = kSequences;
@@ -55,8 +56,8 @@ class SeveralDevices : public testing::Test {
     return trainer;
   }
 
-  // Steps under three teachers, the intact model and two snapshots, on one number of devices after the other. Between two of them nothing
-  // is left but the bytes of the state, as after a kill.
+  // Runs steps under three teachers, the intact model and two snapshots, on different numbers of devices in turn. Between two of them only
+  // the bytes of the state remain, as after a kill.
   std::string digest_after(const DeviceOf& device, const std::vector<int>& counts) {
     std::vector<uint8_t> state;
     std::vector<TrainState> teachers;
@@ -142,7 +143,7 @@ TEST_F(SeveralDevices, EveryLossHasItsMeanOverTheWholeBatch) {
   }
 }
 
-// Dropout draws by the place of a row in the step, whatever device has the row.
+// Dropout draws by the place of a row in the step, so it does not matter which device has the row.
 TEST_F(SeveralDevices, RecoveryWithDropoutAndARefitEndsInTheBitsOfOne) {
   options.recover_lora_dropout = 0.1;
   options.recover_refit_batches = 1;
@@ -159,7 +160,7 @@ TEST_F(SeveralDevices, RecoveryWithDropoutAndARefitEndsInTheBitsOfOne) {
   EXPECT_EQ(digest(4), one);
 }
 
-// It computes on the first device alone, whatever number the engine has.
+// Recovery of all weights computes only on the first device, whatever number the engine has.
 TEST_F(SeveralDevices, RecoveryOfAllWeightsThatIsKilledAndGoesOnWithAnotherNumberEndsInTheBitsOfOne) {
   options.recover_weights = RecoverWeights::kAll;
   options.batch_size = 4;
@@ -191,7 +192,8 @@ TEST_F(SeveralDevices, RecoveryOfAllWeightsThatIsKilledAndGoesOnWithAnotherNumbe
   EXPECT_EQ(digest(card("late"), {4, 1, 2}), digest(card("early"), {1}));
 }
 
-// In a process of its own, since the card is lost for it. The other devices are at work or wait meanwhile, and none of them hangs.
+// The test runs in a process of its own, since the card is lost for the whole process. The other devices compute or wait meanwhile, and
+// none of them may hang.
 TEST(SeveralDevicesDeathTest, ADeviceThatIsLostInTheMiddleOfAStepEndsTheStepOfAll) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto lose = [](const char* behaviour, const char* fault) {

@@ -1,4 +1,4 @@
-// Masks that are held to shapes: what is open of a state, and what a run comes to that learns under such a target.
+// Masks that are held to shapes: what is open in a state, and what a run reaches that learns under a shape target.
 #include "method/shape_target.h"
 
 #include "method/hard_concrete.h"
@@ -22,7 +22,7 @@ class Shapes : public testing::Test {
     return state;
   }
 
-  // Trains with tracking to 40%.
+  // Trains with tracking to a sparsity of 40%.
   TrainState trained(const ShapeTarget& shape) const {
     TrainerOptions options;
     options.batch_size = 1;
@@ -56,7 +56,7 @@ TEST_F(Shapes, WholeBlocksOfUnitsKeepTheSizeToWithinABlock) {
   EXPECT_NEAR(hard_sparsity(config, blocks).sparsity, hard_sparsity(config, blocks).expected_sparsity, block / all + 0.02);
 }
 
-// Half a unit is the last rounding that there is.
+// The last rounding error is at most half a unit.
 TEST_F(Shapes, ExactSizeMakesGoodWhatRoundingTheGroupsAddsOrTakes) {
   const PrunableSizes sizes = prunable_sizes(config);
   const double half = 0.5 * sizes.intermediate / (sizes.prunable + sizes.stable);
@@ -84,7 +84,7 @@ TEST_F(Shapes, ExactSizeOpensTheLikeliestOfTheClosedUnitsOfAllLayers) {
   const auto masks = state.params().subspan(static_cast<size_t>(state.lora_size()));
   for (float& a : masks) a = 4.0f;
   const auto heads = state.view(*state.find("mask.head"));
-  // 0.4 of a head of each layer is expected to be closed, and no group closes one.
+  // In each layer 0.4 of a head is expected to be closed, and no group closes one.
   for (int64_t l = 0; l < config.layer_count; l++) heads[static_cast<size_t>(l * config.head_count)] = -1.193f;
   const auto units = state.view(*state.find("mask.intermediate"));
   const auto unit = static_cast<size_t>(config.intermediate_size + 3);

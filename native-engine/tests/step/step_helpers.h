@@ -1,4 +1,4 @@
-// A training session on a small model with tokens of its own, and readers of the reference vectors.
+// Makes a training session on a small model with random tokens, and reads the reference vectors.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -44,7 +44,7 @@ inline std::unique_ptr<Trainer> tiny_session(TrainerOptions options, const std::
   return trainer;
 }
 
-// Steps [first, first + count) of one fixed recipe of 40 steps.
+// Makes the plan of steps [first, first + count) of one fixed recipe of 40 steps.
 inline SegmentPlan segment(int64_t first, int64_t count) {
   SegmentPlan plan;
   plan.seed = 3;
@@ -60,7 +60,7 @@ inline void run(Trainer& trainer, const SegmentPlan& plan) {
   trainer.run_segment(plan, nullptr, cancel);
 }
 
-// Gates around the clamp, so that a sample closes many of them.
+// Moves the log-alphas to the clamp, so that a sample closes many gates.
 inline void loosen_masks(TrainState& state) {
   for (const char* name : {"mask.head", "mask.intermediate", "mask.hidden"})
     for (float& a : state.view(*state.find(name))) a = a * 0.2f - 0.6f;

@@ -40,7 +40,7 @@ StepProbe probe_vectors(const VectorCase& c, const VectorFile& file, TrainState*
 TEST_P(StepVectors, AllLossesAndGradientsAgree) {
   const VectorFile file(GetParam().model);
   const bool f32 = GetParam().dtype == ComputeDType::kF32;
-  const double tolerance = f32 ? 1e-5 : 7e-2;  // bf16: what products of 8-bit mantissas leave after all layers
+  const double tolerance = f32 ? 1e-5 : 7e-2;  // in bf16, the error that products of 8-bit mantissas leave after all layers
   TrainState layout(load_model(tiny_model())->config(), LoraSpec{});
   const StepProbe p = probe_vectors(GetParam(), file, &layout);
   EXPECT_NEAR(p.loss / file.floats("loss")[0], 1.0, f32 ? 1e-6 : 1e-2);
@@ -70,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(All, StepVectors,
                                   (info.param.exact_sparse ? "_sparse" : "_dense") + (info.param.checkpoint ? "_checkpoint" : "");
                          });
 
-// Leaving closed parts out changes the order of sums and nothing else.
+// Leaving closed parts out changes only the order of sums.
 TEST(ExactSparse, AgreesWithTheDenseStep) {
   const VectorFile file("gqa-random-tiny");
   const StepProbe sparse = probe_vectors({"gqa-random-tiny", ComputeDType::kF32, true, false}, file);

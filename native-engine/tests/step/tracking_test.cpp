@@ -1,4 +1,4 @@
-// Sparsity control by tracking: against its definition, and what it makes of whole runs on a small model.
+// Sparsity control by tracking, against its definition and in whole runs on a small model.
 #include "method/tracking.h"
 
 #include "method/hard_concrete.h"
@@ -15,7 +15,7 @@ class Tracking : public testing::Test {
   TrainState state{config, LoraSpec{}};
   std::span<float> masks() { return state.params().subspan(state.lora_size()); }
 
-  // Moves of a quarter up and down, as AdamW might make them, on loosened masks.
+  // Loosens the masks, then moves each log-alpha up or down by at most a quarter, as AdamW might do.
   std::vector<float> move() {
     state.initialise(4);
     loosen_masks(state);

@@ -64,7 +64,7 @@ TEST(Mixture, OneSourceIsReadAsItWasBeforeThereWereSeveral) {
     const auto order = rows_in_order(9, step * 8, 8, one);
     for (size_t i = 0; i < rows.size(); i++) EXPECT_EQ(order[i], (RowOfText{0, rows[i]}));
   }
-  // As releases read it that had no sources: runs of theirs end in the same states.
+  // The order in which releases without sources read the rows. Runs of these releases must end in the same states.
   EXPECT_EQ(batch_rows(5, 0, 4, 18'576), (std::vector<int64_t>{10260, 1305, 12490, 12545}));
 }
 
@@ -98,7 +98,8 @@ TEST_F(TextInFiles, TrainsToTheSameBitsAsInMemory) {
   options.dtype = ComputeDType::kF32;
   const auto in_memory = tiny_session(options, model), in_files = tiny_session(options, model);
   in_memory->set_data(text);
-  in_files->set_data(token_files({file("a", 0, 100), file("b", 100, 1), file("c", 101, text->size() - 101)}));  // rows lie across files
+  // Some rows lie across two files.
+  in_files->set_data(token_files({file("a", 0, 100), file("b", 100, 1), file("c", 101, text->size() - 101)}));
   for (Trainer* trainer : {in_memory.get(), in_files.get()}) run(*trainer, segment(0, 3));
   EXPECT_EQ(digest_of(*in_files), digest_of(*in_memory));
 }
@@ -121,7 +122,7 @@ TEST_F(TextInFiles, AFileThatIsNotWhatWasRecordedIsRefused) {
   refused({good.path, good.digest, 99}, "has 400 bytes, not 396");
   refused({good.path + "-gone", good.digest, 100}, "No such file");
   refused({good.path, std::string(64, '0'), 100}, "its digest is " + good.digest);
-  file("a", 1, 100);  // in its place
+  file("a", 1, 100);  // the file is replaced
   refused(good, "its digest is");
 }
 

@@ -1,4 +1,4 @@
-// LoRA of a higher rank computes what the narrower one did, and learns from there.
+// LoRA of a higher rank computes the same as the narrower LoRA did, and learns from there.
 #include "espalier/evaluate.h"
 #include "files/small_models.h"
 #include "method/masks.h"

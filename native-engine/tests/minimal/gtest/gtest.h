@@ -1,5 +1,5 @@
-// The part of GoogleTest that the tests of ops and steps use, for machines that have none (tools/gpu_check): the same words, one process,
-// --gtest_filter and --gtest_list_tests.
+// The part of GoogleTest that the tests of ops and steps use, for machines without GoogleTest (tools/gpu_check). It has the same names,
+// runs in one process, and knows --gtest_filter and --gtest_list_tests.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -27,7 +27,7 @@ inline Running& running() {
   return now;
 }
 
-// The text that a check is given with <<.
+// The text that a test adds to a check with <<.
 class Message {
  public:
   template <class T>
@@ -41,7 +41,7 @@ class Message {
   std::ostringstream text_;
 };
 
-// `= Message() << ...` reports; returned, so that it may end a void function.
+// `= Message() << ...` reports the result. It is returned, so that it may end a void function.
 struct Report {
   const char* file;
   int line;
@@ -72,7 +72,7 @@ std::string shown(const T& value) {
   }
 }
 
-// Empty where the check holds; else what did not.
+// Returns an empty text where the check holds, and otherwise a text that says what differs.
 template <class A, class B, class F>
 std::string compared(const char* a_text, const char* b_text, const char* sign, const A& a, const B& b, F&& holds) {
   if (holds(a, b)) return "";
@@ -82,7 +82,7 @@ inline std::string near(const char* a_text, const char* b_text, double a, double
   if (std::fabs(a - b) <= distance) return "";
   return std::string(a_text) + " near " + b_text + ": " + shown(a) + " and " + shown(b) + ", allowed " + shown(distance);
 }
-// Equal but for four units in the last place.
+// Tells whether two values are equal within four units in the last place.
 template <class T>
 bool almost_equal(T a, T b) {
   return a == b || std::fabs(a - b) <= 4 * std::numeric_limits<T>::epsilon() * std::max(std::fabs(a), std::fabs(b));
@@ -125,7 +125,7 @@ inline std::vector<Case>& cases() {
   static std::vector<Case> all;
   return all;
 }
-// Tests with parameters and the lists of parameters may be met in any order: they are put together at the start.
+// Tests with parameters and the lists of their parameters may be defined in any order, so they are combined at the start.
 struct Parametrised {
   std::string suite, name;
   std::function<std::unique_ptr<Test>()> make;
@@ -159,7 +159,7 @@ bool add_parametrised(const char* suite, const char* name) {
   return true;
 }
 
-// A list of values of whatever types, which become the parameter's.
+// A list of values of any types, which are converted to the type of the parameter.
 template <class... V>
 auto Values(V... values) {
   return [=]<class P>(std::type_identity<P>) { return std::vector<P>{static_cast<P>(values)...}; };
@@ -198,7 +198,7 @@ int run_all(int argc, char** argv);
 
 }  // namespace testing
 
-// An `if` of the caller's without braces keeps its own `else`: the check stands in a switch.
+// The check stands in a switch, so that an `if` of the caller without braces keeps its own `else`.
 #define MINIMAL_CHECK_(problem, end)                                            \
   switch (0)                                                                    \
   case 0:                                                                       \
@@ -250,7 +250,7 @@ int run_all(int argc, char** argv);
 #define TEST(suite, name) MINIMAL_TEST_(suite, name, ::testing::Test, add_test)
 #define TEST_F(suite, name) MINIMAL_TEST_(suite, name, suite, add_test)
 #define TEST_P(suite, name) MINIMAL_TEST_(suite, name, suite, add_parametrised)
-// The values are asked for at the start: until then backends are registered.
+// The values are computed at the start of main, because backends register until then.
 #define INSTANTIATE_TEST_SUITE_P(prefix, suite, generator, ...) \
   [[maybe_unused]] static const bool prefix##_##suite##_made =  \
       ::testing::instantiate<suite>(#prefix, #suite, [] { return generator; } __VA_OPT__(, ) __VA_ARGS__)
