@@ -1,5 +1,5 @@
-// All aggregates of one kind, folded from the event store. The feed begins with the open aggregates that are known already, and goes on by
-// one subscription from there. If none is known, it starts at the first event.
+// Follows all aggregates of one kind in the event store and keeps the open ones folded in memory. The feed begins with the open aggregates
+// that its user knows already, or at the first event where the user knows none. From there one subscription goes on.
 import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EventCorruptError, EventStoreError, type EventStore, type Position, type StoredEvent, type Subscription } from '#event-store';
@@ -8,38 +8,38 @@ import type { Fact } from './event-codec.js';
 
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5_000;
-/** A long history must not keep others from their turn. */
+/** The feed lets other work run after this number of events, so that a long history does not block the process. */
 const EVENTS_A_TURN = 500;
 
-/** How an aggregate is folded. */
+/** The parts of an aggregate's definition that folding needs. */
 type Folded<State extends AggregateState, F extends Fact> = Pick<Aggregate<State, never, F>, 'streamPrefix' | 'decode' | 'evolve'>;
 
-/** The surroundings of a feed, which it calls. */
+/** The user of a feed, whose functions the feed calls. */
 export interface FeedUser<State extends AggregateState> {
-  /** The aggregate is closed, and the feed forgets it. A later event may open it again. */
+  /** Tells whether the feed may forget the aggregate. A later event may open a closed aggregate again. */
   isClosed(state: State): boolean;
-  /** The whole aggregate as the store has it, for a closed one with a later event. */
+  /** Returns the whole aggregate as the store has it. The feed asks when a closed aggregate gets another event. */
   find(id: string): Promise<State | null>;
-  /** Where the feed goes on from. */
+  /** Returns where the feed starts: a position in the store, and the aggregates that are open there. */
   begin(): Promise<{ position: Position | null; open: Map<string, State> }>;
-  /** The known revision of an aggregate that the feed has not met; -1: none. */
+  /** The known revision of an aggregate that the feed has not met, or -1 where none is known. */
   revisionBefore(id: string): number;
-  /** Told of each event's effect; `before` is null for an aggregate that is new or was closed. */
+  /** Called for each event with its effect. `before` is null for an aggregate that is new or was closed. */
   changed(id: string, before: State | null, after: State): void;
-  /** An event of the aggregate can't be read, or is missing: the feed ignores the aggregate from now on. */
+  /** Called when an event of the aggregate can't be read or is missing. From then on the feed ignores the aggregate. */
   damaged(id: string, error: EventCorruptError): void;
 }
 
 export class AggregateFeed<State extends AggregateState, F extends Fact> {
   private readonly open = new Map<string, State>();
-  /** The revisions of those that were closed since our start. */
+  /** The revisions of the aggregates that were closed since the feed started. */
   private readonly closed = new Map<string, number>();
   private readonly damaged = new Set<string>();
   private readonly waiting = new Set<(id: string, revision: number) => void>();
   private subscription: Subscription | null = null;
   private started = false;
   private stopped = false;
-  /** The position of the last event taken. */
+  /** The position of the last event that the feed has taken. */
   private position: Position | null = null;
   private ready: Promise<void> = Promise.resolve();
 
@@ -50,7 +50,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     private readonly log: Logger,
   ) {}
 
-  /** Resolves when everything recorded so far is known. */
+  /** Resolves when the feed knows everything that was recorded so far. */
   async start(): Promise<void> {
     if (!this.started) {
       this.started = true;
@@ -62,7 +62,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     await this.ready;
   }
 
-  /** Returns when the feed knows all events up to now; the subscription may be a little behind. */
+  /** Reads the store up to now, and returns when the feed knows all these events. The subscription alone may be a little behind. */
   async settle(): Promise<void> {
     try {
       const after = this.position === null ? {} : { after: this.position };
@@ -78,7 +78,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     await this.subscription?.close();
   }
 
-  /** Those that are not closed. */
+  /** All aggregates that are not closed. */
   all(): State[] {
     return [...this.open.values()];
   }
@@ -108,7 +108,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     });
   }
 
-  /** An aggregate with a damaged record is ignored. */
+  /** Ignores an aggregate from now on because its record is damaged. */
   setAside(id: string, error: EventCorruptError): void {
     this.damaged.add(id);
     this.open.delete(id);
@@ -124,7 +124,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     return this.open.get(id)?.revision ?? this.closed.get(id);
   }
 
-  /** Runs as long as the process. After any error it goes on from where it was. */
+  /** Follows the subscription until the feed is stopped. After an error it goes on where it was. */
   private async follow(caughtUp: () => void): Promise<void> {
     let taken = 0;
     for (let retryMs = FIRST_RETRY_MS; !this.stopped; retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS)) {
@@ -145,13 +145,13 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     }
   }
 
-  /** @throws what passes */
+  /** @throws errors that may pass; all others are logged, and the event is passed over */
   private async takeOrPassOver(event: StoredEvent): Promise<void> {
     try {
       await this.take(event);
     } catch (error) {
       if (passes(error)) throw error;
-      // One unreadable event must not hold up the others; verification names it.
+      // One unreadable event must not hold up the others. A verification of the record names it.
       this.log.error({ err: error, stream: event.stream, revision: Number(event.revision) }, 'an event could not be read');
     }
     this.position = event.position;
@@ -182,7 +182,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
   }
 }
 
-/** A store or a disk is away; what an event holds does not change. */
+/** Tells whether the error may pass: a store or a disk is away. An error in an event's content does not pass. */
 function passes(error: unknown): boolean {
   if (error instanceof EventStoreError) return !(error instanceof EventCorruptError);
   return String((error as { code?: unknown }).code).startsWith('SQLITE_');

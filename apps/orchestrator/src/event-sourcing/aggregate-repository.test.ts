@@ -1,4 +1,4 @@
-// An aggregate that has nothing to do with runs: what it takes is its definition.
+// Tests the repository on an aggregate that has nothing to do with runs, so that nothing but its definition can make it work.
 import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent } from '#event-store';
 import { AggregateRepository } from './aggregate-repository.js';
 import { BY_SERVER } from './call-context.js';
@@ -6,7 +6,7 @@ import { CHAIN_START, chainProblem, decodeStored } from './event-codec.js';
 import { begun } from './not-begun.js';
 import { shelf, types } from './testing.js';
 
-/** Holds streams in memory; another writer may have been there first. */
+/** A store that holds streams in memory. */
 function memoryStore(): { store: EventStore; streams: Map<string, NewEvent[]> } {
   const streams = new Map<string, NewEvent[]>();
   const store = {
@@ -33,7 +33,7 @@ describe('an aggregate of another kind', () => {
     const shelves = new AggregateRepository(store, shelf);
     await expect(shelves.load('a')).rejects.toThrow('no shelf a');
     await shelves.change('a', { title: 'Emma' }, { by });
-    expect((await shelves.change('a', { title: 'Emma' }, { by })).facts).toEqual([]); // told again
+    expect((await shelves.change('a', { title: 'Emma' }, { by })).facts).toEqual([]); // the change is made already
     const { state } = await shelves.changeInTurn(
       'a',
       [

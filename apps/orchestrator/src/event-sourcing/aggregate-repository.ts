@@ -20,25 +20,28 @@ const CACHED = 64;
 const CONFLICTS_MAX = 20;
 
 export interface AggregateState {
-  /** The revision of the last event folded. */
+  /** The revision of the last event that was folded. */
   revision: number;
   chain: string;
 }
 
-/** The definition of one kind of aggregate; pure but for what `onAppend` remembers. */
+/** The definition of one kind of aggregate. Its functions are pure, except that `onAppend` remembers events. */
 export interface Aggregate<State extends AggregateState, Change, F extends Fact> {
-  /** For people: "run". */
+  /** The word that messages to users have for the aggregate, such as "run". */
   name: string;
   types: EventTypes;
-  /** A stream's name is this and the aggregate's id. */
+  /** The beginning of a stream's name; the aggregate's id follows. */
   streamPrefix: string;
   decode(stored: StoredEvent): (F & Envelope) | UnknownEvent;
   evolve(state: State | null, event: (F & Envelope) | UnknownEvent): State | null;
-  /** @throws EspalierError when the state does not allow the change; NotBegun: the aggregate does not exist, and the change begins none */
+  /**
+   * @throws EspalierError when the state does not allow the change; NotBegun when the aggregate does not exist and the change does not
+   * begin it
+   */
   decide(state: State | null, change: Change, at: string): F[];
   notFound(id: string): Error;
   damaged(id: string, problems: string[]): Error;
-  /** Told of each event before it is appended. */
+  /** Called for each event before it is appended. */
   onAppend(sent: NewEvent, event: F & Envelope): void;
 }
 
@@ -48,7 +51,7 @@ export interface ChangeOptions extends Patience {
 }
 
 export interface KeyedChange<Change> {
-  /** Names the change: the same key gives the same event ids. */
+  /** Names the change. The same key gives the same event ids, so a repeated change is stored once. */
   key: string;
   change: Change;
 }
@@ -60,15 +63,15 @@ interface Decided<F> {
 }
 
 /**
- * Load, decide, append with the expected revision: the only writer of an aggregate's streams. A second kind of aggregate is another
- * definition.
+ * The only writer of the streams of one kind of aggregate. It loads the state, decides the change, and appends with the expected revision.
+ * Another kind of aggregate is another definition of the same class.
  */
 export class AggregateRepository<State extends AggregateState, Change, F extends Fact> {
   private readonly cache = new Map<string, State>();
   private readonly turns = new Map<string, Promise<unknown>>();
-  /** The reason why the change under way waits, by aggregate. */
+  /** The reason why the change under way waits, by the aggregate's id. */
   private readonly heldUp = new Map<string, Error>();
-  /** Told of an event that can't be read. */
+  /** Called with each event that can't be read. */
   onDamage: (error: EventCorruptError) => void = () => undefined;
 
   constructor(
@@ -76,7 +79,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     private readonly aggregate: Aggregate<State, Change, F>,
   ) {}
 
-  /** As the store has it now. @throws the aggregate's `damaged` */
+  /** Returns the aggregate as the store has it now, or null where it does not exist. @throws the aggregate's error `damaged` */
   async find(id: string): Promise<State | null> {
     let state = this.cache.get(id) ?? null;
     const from = state === null ? 'start' : BigInt(state.revision) + 1n;
@@ -103,17 +106,18 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
   }
 
   /**
-   * Adds the facts of a change and returns the state as it then is. Another writer in between makes it decide again.
-   * @throws EspalierError when the aggregate refuses; EventStoreUnavailableError when the store stays away (outcome unknown)
+   * Adds the facts of a change and returns the state with them. If another writer appends in between, the change is decided again.
+   * @throws EspalierError when the aggregate refuses the change; EventStoreUnavailableError when the store stays away, and the outcome is
+   * unknown
    */
   change(id: string, change: Change, options: ChangeOptions & { key?: string }): Promise<{ state: State; facts: F[] }> {
     return this.changeInTurn(id, [{ key: options.key ?? randomUUID(), change }], options);
   }
 
-  /** Several changes, each decided on the result of the ones before; all of them or none. */
+  /** Makes several changes, each decided on the result of the one before. Either all are stored or none. */
   async changeInTurn(id: string, changes: KeyedChange<Change>[], options: ChangeOptions): Promise<{ state: State; facts: F[] }> {
     return this.inTurn(id, options, async (options) => {
-      // The state that this process wrote last is nearly always the newest; the expected revision finds out when it is not.
+      // The state that this process wrote last is nearly always the newest. If it is not, the append fails on its expected revision.
       let state = this.cache.get(id) ?? null;
       let fresh = state === null;
       if (fresh) state = await patiently(() => this.find(id), options);
@@ -150,7 +154,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     }
   }
 
-  /** null: another writer was quicker. */
+  /** Returns the state with the facts, or null where another writer appended first. */
   private async tryAppend(id: string, state: State | null, { facts, ids }: Decided<F>, options: ChangeOptions): Promise<State | null> {
     const { stored, events } = encodeFacts(this.aggregate.types, facts, state?.chain ?? CHAIN_START, (index) => ids[index]!);
     stored.forEach((one, index) => this.aggregate.onAppend(one, events[index]!));
@@ -170,7 +174,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     return this.store.append(this.aggregate.streamPrefix + id, events, expected);
   }
 
-  /** Changes of one aggregate one after the other: they would only conflict. */
+  /** Makes the changes of one aggregate one after another, since two at once would only conflict. */
   private async inTurn<T>(id: string, options: ChangeOptions, work: (options: ChangeOptions) => Promise<T>): Promise<T> {
     const { patienceMs = PATIENCE_MS, onWait } = options;
     const holdUp = this.heldUp.get(id);
@@ -195,7 +199,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     const settled = mine.catch(() => undefined);
     this.turns.set(id, settled);
     try {
-      // The change before this one in the queue may wait for long.
+      // The change before this one may wait for long.
       givenUp = !(await within(before, patienceMs));
       if (givenUp) throw this.tooLong(id);
       return await mine;
@@ -218,7 +222,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     if (this.cache.size > CACHED && oldest !== undefined) this.cache.delete(oldest);
   }
 
-  /** The state as it will be with these facts, but for its digest chain. */
+  /** The state as it will be with these facts, except for its digest chain. */
   private expected(before: State | null, facts: F[]): State | null {
     return expectedState(this.aggregate, before, facts);
   }

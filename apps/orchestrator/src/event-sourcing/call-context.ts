@@ -1,22 +1,22 @@
-// The caller who asked for the fact of an event. It is stored with the event, so the digest chain covers it.
+// The caller whose request led to an event. It is stored with the event, so the digest chain covers it.
 
 export interface CallContext {
   /**
-   * A user's name, `uid:1000` where it has none, `token:NAME`, `login:ISSUER:SUBJECT` for a person who has logged in, or `system:espalier`.
-   * No user's name has a colon.
+   * The name of a user, `uid:1000` for a user without a name, `token:NAME`, `login:ISSUER:SUBJECT` for a person who has logged in, or
+   * `system:espalier`. A user's name never has a colon.
    */
   actor: string;
-  /** The name of a person, as it was shown at that time. It decides nothing. */
+  /** The name of a person as it was shown at that time. No rule reads it. */
   actorName?: string | undefined;
   roles: string[];
-  /** The id of the call that asked for it; events of the server's own have none. */
+  /** The id of the call. Events of the server's own work have none. */
   requestId?: string | undefined;
 }
 
-/** The server's own work: it drives runs, records what the engine has trained, recovers. */
+/** The caller of the server's own work: it drives runs, records what engines have trained, and recovers. */
 export const BY_SERVER: CallContext = { actor: 'system:espalier', roles: ['system'] };
 
-/** The context that an event was stored with; undefined in events of earlier releases. */
+/** Returns the context that an event was stored with, or undefined for events of earlier releases. */
 export function readCallContext(stored: unknown): CallContext | undefined {
   if (typeof stored !== 'object' || stored === null) return undefined;
   const { actor, actorName, roles, requestId } = stored as Record<string, unknown>;

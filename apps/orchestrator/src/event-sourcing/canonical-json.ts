@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 
 /**
- * One text for equal values: object keys sorted by code unit, no white space, numbers as JavaScript prints them, fields
- * that are undefined left out. NaN and infinities are refused, since JSON cannot hold them.
+ * Writes equal values as equal text: object keys are sorted by code unit, there is no white space, numbers are as JavaScript prints them,
+ * and undefined fields are left out. NaN and infinities are refused, since JSON cannot hold them.
  */
 export function canonicalJson(value: unknown): string {
   if (value === null) return 'null';

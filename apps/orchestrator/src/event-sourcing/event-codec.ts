@@ -1,10 +1,11 @@
-// Facts of an aggregate to stored bytes and back: canonical JSON, the digest chain over every event of a stream, upcasting, unknown types.
+// Turns facts of an aggregate into stored bytes and back: canonical JSON, the digest chain over every event of a stream, upcasting of old
+// versions, and unknown types.
 import type { NewEvent, StoredEvent } from '#event-store';
 import { readCallContext, type CallContext } from './call-context.js';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import type { EventTypes } from './event-types.js';
 
-/** A fact as decided: not stored yet. */
+/** A fact that was decided and is not stored yet. */
 export interface Fact {
   type: string;
   at: string;
@@ -12,16 +13,16 @@ export interface Fact {
   context?: CallContext | undefined;
 }
 export interface Envelope {
-  /** Time of the decision, ISO 8601 with milliseconds. */
+  /** The time of the decision, in ISO 8601 with milliseconds. */
   at: string;
-  /** Schema version that it was stored with; `data` is of the current one. */
+  /** The schema version that the event was stored with. `data` has the fields of the current version. */
   v: number;
-  /** Digest chain up to and with this event. */
+  /** The digest chain up to and including this event. */
   chain: string;
-  /** Who asked for it; events of earlier releases don't say. */
+  /** The caller who asked for the event. Absent in events of earlier releases. */
   context?: CallContext | undefined;
 }
-/** An event of a later release, or of another program: kept, shown, without effect on the state. */
+/** An event of a later release, or of another program. It is kept and shown, and does not change the state. */
 export interface UnknownEvent extends Envelope {
   type: 'Unknown';
   storedType: string;
@@ -33,15 +34,15 @@ export const CHAIN_START = '';
 const FIRST_WITH_ID = 2;
 
 /**
- * chain = SHA-256(previous chain, newline, event id, newline, event type, newline, stored bytes with `chain` = ""), so a
- * changed byte in any event, its id and type included, breaks the chain at that event. Version 1 left the id out.
+ * chain = SHA-256(previous chain, newline, event id, newline, event type, newline, stored bytes with `chain` = ""). So a changed byte in
+ * any event, its id and type included, breaks the chain at that event. In version 1 the id was left out.
  */
 function chainOver(previous: string, { id, type }: Pick<NewEvent, 'id' | 'type'>, version: number, text: string): string {
   const idLine = version >= FIRST_WITH_ID ? `${id}\n` : '';
   return sha256Hex(`${previous}\n${idLine}${type}\n${text}`);
 }
 
-/** The canonical JSON with `chain`, up to the chain's first character and from behind its last. */
+/** The canonical JSON with `chain` in two parts: the text before the chain's first character, and the text after its last. */
 function aroundChain(fields: Record<string, unknown>): [string, string] {
   const names = Object.keys(fields).filter((name) => fields[name] !== undefined);
   const part = (wanted: string[]): string => canonicalJson(Object.fromEntries(wanted.map((name) => [name, fields[name]]))).slice(1, -1);
@@ -50,7 +51,7 @@ function aroundChain(fields: Record<string, unknown>): [string, string] {
   return [`{${before}${before && ','}"chain":"`, `"${after && ','}${after}}`];
 }
 
-/** Links facts to the chain and gives each the id at its position. */
+/** Links facts to the chain, and gives each the id of its position. */
 export function encodeFacts<F extends Fact>(
   { currentVersion }: Pick<EventTypes, 'currentVersion'>,
   facts: F[],
@@ -85,7 +86,9 @@ export function decodeStored(
   return { ...envelope, type: stored.type, data: types.upcast(stored.type, envelope.v, fields) };
 }
 
-/** The problem of an event's bytes, given the chain before it; null: the bytes are right. Works for unknown types too. */
+/**
+ * Returns the problem of an event's bytes, given the chain before it, or null where the bytes are right. It works for unknown types, too.
+ */
 export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'id' | 'type' | 'data'>): string | null {
   let object: Record<string, unknown>;
   try {

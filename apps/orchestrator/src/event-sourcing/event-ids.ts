@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 
 /**
- * A UUID (version 8) that is the same for the same names, so that an append can be repeated when its outcome is unknown:
- * the store recognises the ids and stores nothing twice.
+ * A UUID (version 8) that is the same for the same names. So an append can be repeated when its outcome is unknown: the store recognises
+ * the ids and stores nothing twice.
  */
 export function eventId(...names: (string | number)[]): string {
   const bytes = createHash('sha256').update(names.join('\n')).digest().subarray(0, 16);
@@ -14,7 +14,9 @@ export function eventId(...names: (string | number)[]): string {
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** 12 characters (60 bits) that follow from the request's id: a repeated request finds what it made without any index. */
+/**
+ * An id of 12 characters (60 bits) that follows from the request's id. A repeated request so finds what it made before, without an index.
+ */
 export function idOfRequest(kind: string, requestId: string): string {
   const bytes = createHash('sha256').update(`${kind}\n${requestId}`).digest();
   return Array.from({ length: 12 }, (_, index) => ALPHABET[bytes[index]! & 31]).join('');

@@ -1,16 +1,16 @@
-// An aggregate's event types and their versions. Every version that an event was ever stored with stays readable: an upcaster turns the
-// fields of version n into those of n + 1.
+// An aggregate's event types and their versions. Events of every past version stay readable: an upcaster turns the fields of version n into
+// those of version n + 1.
 
 export type Fields = Record<string, unknown>;
 export type Upcaster = (fields: Fields) => Fields;
 
-/** upcasters[type][n] makes version n + 1 of a version n event; a missing one means that nothing changed. */
+/** upcasters[type][n] turns the fields of version n into those of version n + 1. Where one is missing, nothing changed. */
 export type Upcasters<Type extends string> = Partial<Record<Type, Record<number, Upcaster>>>;
 
 export interface EventTypes {
   readonly currentVersion: number;
   isKnown(type: string): boolean;
-  /** The fields as the current version has them. */
+  /** Returns the fields as the current version has them. */
   upcast(type: string, version: number, fields: Fields): Fields;
 }
 

@@ -1,4 +1,4 @@
-// The event that a file of read models ends with, whatever its schema is.
+// Reads which event a file of read models ends with. The file may have any version of the schema.
 import Database from 'better-sqlite3';
 import { existsSync } from 'node:fs';
 import type { SeenEvent } from '#event-store';
@@ -11,13 +11,13 @@ interface Row {
   id: string | null;
 }
 
-/** Null: the file is missing, empty or unreadable. */
+/** Returns null where the file is missing, empty or unreadable. */
 export function lastProjected(file: string): SeenEvent | null {
   if (!existsSync(file)) return null;
   let database: Database.Database | undefined;
   try {
     database = new Database(file, { readonly: true, fileMustExist: true });
-    addSums(database, (problem) => new Error(problem)); // tables of an earlier release have no sums, and are read as they are
+    addSums(database, (problem) => new Error(problem)); // tables of an earlier release have no sums, and are read all the same
     const row = database
       .prepare<[], Row>(
         'SELECT position_commit AS position, last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection',
@@ -26,7 +26,7 @@ export function lastProjected(file: string): SeenEvent | null {
     if (row === undefined || row.position === null || row.stream === null || row.revision === null) return null;
     return { position: BigInt(row.position), stream: row.stream, revision: BigInt(row.revision), id: row.id };
   } catch {
-    return null; // it is made anew
+    return null; // the views make an unreadable file anew
   } finally {
     database?.close();
   }

@@ -1,7 +1,7 @@
-/** A change needs an aggregate that does not exist. The repository knows the id and names the aggregate in its error. */
+/** The error of a change to an aggregate that does not exist. The repository replaces it by an error that names the aggregate. */
 export class NotBegun extends Error {}
 
-/** The aggregate that a change is for. @throws NotBegun */
+/** Returns the aggregate's state. @throws NotBegun where the aggregate does not exist */
 export function begun<State>(state: State | null): State {
   if (state === null) throw new NotBegun('there is nothing yet that this could change');
   return state;

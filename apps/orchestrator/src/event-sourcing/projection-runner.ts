@@ -1,4 +1,5 @@
-// Keeps the read models up with the event store: one subscription, batches, position with the rows.
+// Keeps read models up to date with the event store. It reads one subscription and writes batches of events, each with the position that it
+// ends at.
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import type { EventCorruptError, EventStore, Position, Subscription } from '#event-store';
 import type { Projection, RecordItem } from './projection.js';
@@ -6,24 +7,24 @@ import { readPosition, type ViewsDatabase } from './views-file.js';
 
 const BATCH_EVENTS = 500;
 const RETRY_MS = 1000;
-/** The time to wait for the rest of a commit, so that one transaction takes both parts. */
+/** The time in milliseconds to wait for the rest of a commit, so that one transaction takes the whole commit. */
 const REST_WAIT_MS = 100;
 
 export interface ProjectionListener {
-  /** After the commit of a batch. */
+  /** Called after the commit of a batch, with the ids of the aggregates that changed. */
   changed(ids: Set<string>): void;
-  /** Writing failed (disk full, say); tried again until it works. */
+  /** Called when a write failed, as on a full disk. The runner tries again until it works. */
   failed(error: unknown): void;
-  /** An event can't be read: it is passed over, and its aggregate is marked. */
+  /** Called when an event can't be read. The event is passed over, and its aggregate is marked. */
   damaged(error: EventCorruptError): void;
 }
 
 export class ProjectionRunner {
-  /** Events in the file. */
+  /** The number of events in the file. */
   eventsDone: number;
-  /** Whether the file once held everything that the store held. */
+  /** Whether the file has once held everything that the store held at that time. */
   caughtUp = false;
-  /** The error that keeps the newest events out of the file; null: no error. */
+  /** The error that keeps the newest events out of the file, or null. */
   lastFailure: unknown = null;
   private position: Position | null;
   private subscription: Subscription | undefined;
@@ -57,7 +58,7 @@ export class ProjectionRunner {
     this.caughtUpWaiters.forEach((wake) => wake());
   }
 
-  /** Resolves true once everything that the store held at some moment is in the file; false after `atMostMs`. */
+  /** Resolves to true once the file holds everything that the store held at some moment, or to false after `atMostMs`. */
   async whenCaughtUp(atMostMs: number): Promise<boolean> {
     if (this.caughtUp) return true;
     let timer: NodeJS.Timeout | undefined;
@@ -73,7 +74,7 @@ export class ProjectionRunner {
 
   private async run(): Promise<void> {
     while (!this.stopped) {
-      this.batch = []; // what was not stored comes again
+      this.batch = []; // the subscription brings again what was not stored
       try {
         const streamPrefixes = [...this.projection.streamPrefixes];
         this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes });
@@ -90,7 +91,7 @@ export class ProjectionRunner {
         this.failure = null;
         if (this.stopped) return;
         this.lastFailure = error;
-        // The runner tries for ever: otherwise the views would silently stand still.
+        // The runner never stops trying. Otherwise the views would stand still without a word.
         this.listener.failed(error);
         await this.subscription?.close().catch(() => undefined);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -98,9 +99,9 @@ export class ProjectionRunner {
     }
   }
 
-  /** Marks an event as damaged that a reader found damaged, though it was whole when it was projected. */
+  /** Marks an event as damaged after a reader found it damaged. It was still whole when it was projected. */
   note(error: EventCorruptError): void {
-    if (!this.caughtUp && !this.projection.hasPassed(error)) return; // it is still to come
+    if (!this.caughtUp && !this.projection.hasPassed(error)) return; // the subscription will still come to this event
     this.listener.damaged(error);
     this.listener.changed(this.projection.apply([error], null));
   }
@@ -114,11 +115,11 @@ export class ProjectionRunner {
     this.batch.push(event);
     if (this.batch.length >= BATCH_EVENTS) {
       this.flush();
-      await yieldToOthers(); // queries get their turn during a long catch-up
+      await yieldToOthers(); // other queries get their turn during a long catch-up
     } else if ('type' in event && this.caughtUp && this.projection.hasMoreToCome(event)) {
       this.timer ??= setTimeout(() => this.flushLater(), REST_WAIT_MS);
     } else if (!this.flushPlanned) {
-      // When the store has no more events at once, the batch is applied.
+      // The batch is applied as soon as the store has no more events at hand.
       this.flushPlanned = true;
       setImmediate(() => this.flushLater());
     }
@@ -143,7 +144,7 @@ export class ProjectionRunner {
     this.caughtUpWaiters.splice(0).forEach((wake) => wake());
   }
 
-  /** Saves a later start from reading over other streams' events. */
+  /** Stores the position, so that a later start need not read over events of other streams again. */
   private takeCheckpoint(position: Position): void {
     this.flush();
     this.projection.apply([], position);

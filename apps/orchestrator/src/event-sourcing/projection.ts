@@ -1,16 +1,16 @@
-// Stored events to rows. A batch is applied in one transaction together with the position, so the file always shows the
-// state after some whole number of events, whatever kills the process.
+// Turns stored events into rows. A batch and its position are written in one transaction. So the file always shows the state after a whole
+// number of events, even if the process is killed.
 import type { Statement } from 'better-sqlite3';
 import { EventCorruptError, type Position, type StoredEvent } from '#event-store';
 import type { ViewsDatabase } from './views-file.js';
 import { rowsOf } from './views-tables.js';
 
-/** An event, or the error in the place of an unreadable one. */
+/** An event, or the error in the place of an unreadable event. */
 export type RecordItem = StoredEvent | EventCorruptError;
 
-/** A kind of aggregate says which streams it reads, and writes the rows. */
+/** The base class of projections. A subclass says which streams it reads, and writes the rows. */
 export abstract class Projection {
-  /** The events of these streams are projected. */
+  /** The prefixes of the streams whose events are projected. */
   abstract readonly streamPrefixes: readonly string[];
   private readonly savePosition: Statement;
   private readonly saveLast: Statement;
@@ -21,24 +21,24 @@ export abstract class Projection {
     this.saveLast = database.prepare(`UPDATE ${rows} SET last_stream = ?, last_revision = ?, last_event_id = ?`);
   }
 
-  /** One item of a batch. An event that is delivered twice must leave the same rows. */
+  /** Takes one item of a batch. An event that is delivered twice must leave the same rows. */
   protected abstract take(item: RecordItem): void;
 
-  /** Writes what the batch's items were folded to; returns the ids of the aggregates that changed. */
+  /** Writes the state that the batch's items led to, and returns the ids of the aggregates that changed. */
   protected abstract save(): Set<string>;
 
-  /** The batch was not stored, so the state that was folded in memory is too new. */
+  /** Forgets the states in memory after a batch was not stored, since they are newer than the file. */
   protected abstract forget(): void;
 
-  /** Whether what follows the event in its stream is projected already. */
+  /** Tells whether the projection has passed this event of its stream. */
   abstract hasPassed(event: EventCorruptError): boolean;
 
-  /** Whether the event's own commit has more to come, which belongs into the same transaction. */
+  /** Tells whether the event's commit has more events, which belong into the same transaction. */
   hasMoreToCome(_event: StoredEvent): boolean {
     return false;
   }
 
-  /** Applies all items or none; returns the ids of the aggregates that changed. */
+  /** Applies all items or none, and returns the ids of the aggregates that changed. */
   apply(items: readonly RecordItem[], position: Position | null): Set<string> {
     let changed = new Set<string>();
     try {

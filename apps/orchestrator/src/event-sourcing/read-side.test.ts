@@ -1,4 +1,4 @@
-// The feed and the views of an aggregate that has nothing to do with runs, on a real event store.
+// Tests the feed and the views on a real event store, with an aggregate that has nothing to do with runs.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -119,7 +119,7 @@ test('the feed knows what is open, forgets what is full, and reads a shelf anew 
   expect(feed.get('b')!.books).toEqual(['Emma', 'Dune']);
   expect(told.at(-1)).toEqual(['b', 0, 1]);
   expect(feed.get('a')).toBeUndefined();
-  await feed.seen('a', 2); // it was closed, and that is enough
+  await feed.seen('a', 2); // aggregate "a" was closed at this revision, which is all the feed needs to know
   await store.append('shelf-a', [{ id: 'f7d1f1d6-9a0f-4a43-8b52-b43b6ea7c9c0', type: 'Dusted', data: Buffer.from('{"v":2}') }], 2n);
   await feed.seen('a', 3);
   expect(told.at(-1)).toEqual(['a', null, 3]);
@@ -140,7 +140,7 @@ test('the views go on from their position, and are made anew for another version
   again.start();
   await again.reach('a', 1);
   expect(again.titles()).toEqual(['Emma', 'Dune']);
-  // Its row is whole, whatever a query asks of its values.
+  // A row stays whole for any condition of a query.
   expect(again.database.prepare("SELECT 1 FROM books WHERE shelf = 'a' AND place = 1 AND title = 'Emma'").all()).toEqual([]);
   again.database.exec("UPDATE books_rows SET title = 'spoiled'");
   const steps = [];
@@ -220,7 +220,7 @@ describe('a file of read models on a disk that lies', () => {
     await views.ready();
     const other = new Database(file());
     addSums(other, () => new Error('unused'));
-    // The sum is computed anew by any write that SQLite makes, so that the bytes are changed below it.
+    // SQLite computes the sum anew at every write, so this test changes the bytes in the file.
     other.pragma('wal_checkpoint(TRUNCATE)');
     other.close();
     const bytes = readFileSync(file());

@@ -1,5 +1,5 @@
-// An event that this process appended comes back to it through its subscriptions: it is then taken from memory rather than
-// parsed and checked again. The stored bytes decide: only where they are the ones that were sent is the memory used.
+// Remembers events that this process appended. Its subscriptions bring them back, and they are then taken from memory rather than parsed
+// and checked again. The memory counts only where the stored bytes equal those that were sent.
 import type { NewEvent, StoredEvent } from '#event-store';
 
 export class Remembered<Value> {
@@ -7,7 +7,7 @@ export class Remembered<Value> {
 
   constructor(private readonly most: number) {}
 
-  /** Call before the append: the event may come back before the answer. */
+  /** Call this before the append, since the event may come back before the store's answer does. */
   remember(sent: NewEvent, value: Value): void {
     this.entries.delete(sent.id);
     this.entries.set(sent.id, { sent, value });

@@ -1,4 +1,4 @@
-// Waiting for an event store that does not answer, or can't write at the moment.
+// Waits for an event store that does not answer, or that can't write at the moment.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventStoreUnavailableError } from '#event-store';
 
@@ -7,14 +7,14 @@ const LONGEST_RETRY_MS = 5_000;
 export const PATIENCE_MS = 10_000;
 
 export interface Patience {
-  /** The time to wait for an event store that does not answer; default 10 s. */
+  /** How many milliseconds to wait for an event store that does not answer; 10 s where absent. */
   patienceMs?: number;
   signal?: AbortSignal;
-  /** Told before each wait. */
+  /** Called before each wait, with the error that causes it. */
   onWait?: (error: Error) => void;
 }
 
-/** Whether the work settles in time. */
+/** Tells whether the work settles within the time. */
 export async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
   if (ms === Infinity) return work.then(() => true);
   const late = new AbortController();
@@ -24,12 +24,12 @@ export async function within(work: Promise<unknown>, ms: number): Promise<boolea
   return inTime;
 }
 
-/** Errors that pass when a user frees disk space, or starts the store again. */
+/** Codes of errors that pass when a user frees disk space or starts the store again. */
 const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 'STORE_STOPPING', 'STORE_FAILED']);
 
 /**
- * Repeats while the store does not answer; safe for appends since their ids stay the same. Endless patience also waits for
- * a store that can't write at the moment.
+ * Repeats the work while the store does not answer. That is safe for appends, since their ids stay the same. With endless patience it also
+ * waits for a store that can't write at the moment.
  */
 export async function patiently<T>(work: () => Promise<T>, { patienceMs = PATIENCE_MS, signal, onWait }: Patience): Promise<T> {
   const until = Date.now() + patienceMs;
@@ -42,7 +42,7 @@ export async function patiently<T>(work: () => Promise<T>, { patienceMs = PATIEN
       if (!passes || Date.now() + delayMs > until) throw error;
       onWait?.(error as Error);
       await sleep(delayMs, undefined, signal ? { signal } : {}).catch(() => {
-        throw error; // told to wait no longer
+        throw error; // the caller has ended the wait
       });
     }
   }

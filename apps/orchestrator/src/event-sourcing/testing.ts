@@ -1,4 +1,4 @@
-// For tests: an aggregate that has nothing to do with runs. A shelf holds three books.
+// For tests: an aggregate that has nothing to do with runs, a shelf that holds three books.
 import { EspalierError } from '#protocol';
 import type { Aggregate, AggregateState } from './aggregate-repository.js';
 import { decodeStored, type Envelope, type Fact, type UnknownEvent } from './event-codec.js';
@@ -12,7 +12,7 @@ export interface BookPlaced extends Fact {
   data: { title: string };
 }
 
-/** A book was called by its name before version 2. */
+/** Before version 2 the field `title` was called `name`. */
 export const types: EventTypes = {
   currentVersion: 2,
   isKnown: (type) => type === 'BookPlaced',

@@ -1,4 +1,4 @@
-// Wakes the callers that wait for a run to change. Only a wake-up travels, never data: a slow reader can't pile anything up.
+// Wakes callers that wait for a run to change. A wake-up carries no data, so nothing piles up behind a slow reader.
 export class ViewChanges {
   private readonly waiting = new Map<string, Set<() => void>>();
 
@@ -16,8 +16,8 @@ export class ViewChanges {
   }
 
   /**
-   * Resolves at the run's next change, after `atMostMs`, or when aborted. Ask before looking at the run, await after: then
-   * no change is missed.
+   * Resolves at the run's next change, after `atMostMs`, or when the signal aborts. Call it before you look at the run and await it
+   * afterwards, so that you miss no change.
    */
   next(runId: string, atMostMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {

@@ -1,11 +1,11 @@
-// Reads a whole views' file on a thread of its own, so that nothing else waits for it; posts its first problem, or null.
+// A worker thread that reads a whole file of views, so that nothing else waits for the check. It posts the file's first problem, or null.
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { problemIn } from './views-tables.js';
 
 export interface ViewsCheck {
   file: string;
-  /** Their names as readers use them. */
+  /** The names of the tables as readers use them. */
   tables: string[];
 }
 

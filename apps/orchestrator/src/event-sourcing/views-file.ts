@@ -1,5 +1,6 @@
-// A file of read models: SQLite, with the position up to which it holds the store's events. It holds nothing that the event store does not,
-// so it may be deleted at any time. The disk may change it, so its rows check themselves, and a damaged file is made anew.
+// A file of read models: an SQLite database with the position up to which it holds the store's events. All its content follows from the
+// event store, so it may be deleted at any time. The disk may change its bytes, so its rows check themselves, and a damaged file is made
+// anew.
 import Database from 'better-sqlite3';
 import { rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
@@ -12,12 +13,12 @@ import type { ViewsCheck } from './views-check-worker.js';
 export type ViewsDatabase = Database.Database;
 
 export interface ViewsSchema {
-  /** Grows with every change of a table or of a fold: a file with another number is made anew. */
+  /** Must grow with every change of a table or of a fold. A file with another number is made anew. */
   version: number;
   tables: readonly ViewsTable[];
 }
 
-/** The file does not hold what was written to it. */
+/** The error of a file whose content is not what was written to it. */
 export class ViewsDamagedError extends EspalierError {
   constructor(problem: string, options: ErrorOptions = {}) {
     super('VIEW_LAGGING', `the views' file is damaged (${problem}) and is made anew from the events; try again in a moment`, options);
@@ -39,8 +40,8 @@ const POSITION_TABLE: ViewsTable = {
 };
 
 /**
- * Opens the file; one of another schema, or one that is damaged, is replaced by an empty one.
- * @param onDamage told of damage that a query meets later
+ * Opens the file. A file of another schema, or one that is damaged, is replaced by an empty one.
+ * @param onDamage called with damage that a query meets later
  */
 export function openViewsFile(
   file: string,
@@ -56,7 +57,7 @@ export function openViewsFile(
   return fresh;
 }
 
-/** null: it can't be used. */
+/** Opens the file, or returns null where it can't be used. */
 function openWhole(file: string, schema: ViewsSchema): ViewsDatabase | null {
   let opened: ViewsDatabase | null = null;
   try {
@@ -81,7 +82,10 @@ function tablesOf({ tables }: ViewsSchema): ViewsTable[] {
   return [...tables, POSITION_TABLE];
 }
 
-/** Reads the whole file on a thread of its own; null: every row is as it was written, and every index leads to all of them. */
+/**
+ * Reads the whole file on another thread. Returns its first problem, or null where every row is as it was written and every index leads to
+ * all rows.
+ */
 export function problemInViewsFile(file: string, schema: ViewsSchema): Promise<string | null> {
   const workerData: ViewsCheck = { file, tables: tablesOf(schema).map(({ name }) => name) };
   return new Promise((resolve, reject) => {
@@ -96,7 +100,7 @@ function open(file: string): ViewsDatabase {
   const database = new Database(file);
   try {
     database.pragma('journal_mode = WAL');
-    // A lost tail is read again from the event store, since the position is part of the same transaction.
+    // A crash may lose the newest commits. They are read again from the event store, since each commit holds its position, too.
     database.pragma('synchronous = NORMAL');
     database.pragma('cache_size = -65536');
     addSums(database, (problem) => new ViewsDamagedError(problem));
@@ -107,7 +111,7 @@ function open(file: string): ViewsDatabase {
   }
 }
 
-/** From here on every statement reports damage that it meets: a row with another sum, or pages that are no longer tables. */
+/** Makes every statement report damage that it meets from now on: a row that does not fit its sum, or pages that are no tables. */
 function tellDamage(database: ViewsDatabase, onDamage: (error: ViewsDamagedError) => void): ViewsDatabase {
   const met = (error: unknown): unknown => {
     const damage = damageIn(error);
@@ -149,13 +153,13 @@ function damageIn(error: unknown): ViewsDamagedError | null {
   return isDamage ? new ViewsDamagedError((error as Error).message, { cause: error }) : null;
 }
 
-/** @throws where a byte in its head makes it read-only; nothing is written */
+/** @throws where a byte in the file's head makes it read-only; nothing is written */
 function canBeWritten(database: ViewsDatabase): true {
   database.exec(`BEGIN IMMEDIATE; UPDATE ${rowsOf('projection')} SET only_row = only_row; ROLLBACK;`);
   return true;
 }
 
-/** By its own text: a changed byte in it may change the meaning of every row. */
+/** Compares the schema's own text in the file, since a changed byte in it may change the meaning of every row. */
 function isOfSchema(database: ViewsDatabase, schema: ViewsSchema): boolean {
   const declared = declarationsIn(database);
   const wanted = new Database(':memory:');
@@ -183,7 +187,7 @@ export function readPosition(database: ViewsDatabase): { position: Position | nu
   return { position: row.c === null || row.p === null ? null : { commit: BigInt(row.c), prepare: BigInt(row.p) }, events: row.events };
 }
 
-/** Whether the store holds the last event that was projected: not so after a restore, or when it is another store. */
+/** Tells whether the store holds the last event that was projected. After a restore, or with another store, it does not. */
 export async function isOfStore(database: ViewsDatabase, store: EventStore): Promise<boolean> {
   const { stream, revision, id } = database
     .prepare('SELECT last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection')

@@ -1,26 +1,26 @@
-// Tables whose rows check themselves. Each row keeps a sum over its values, which SQLite computes whenever the row is written. Readers ask
-// the view that has the table's name; a row there whose sum does not fit ends the query. Writers write to the table behind it.
+// Tables whose rows check themselves. Each row keeps a sum over its values, which SQLite computes whenever it writes the row. Readers query
+// a view that has the table's name, and a row that does not fit its sum ends the query. Writers write to the table behind the view.
 import { crc32 } from 'node:zlib';
 import type Database from 'better-sqlite3';
 
 export interface ViewsTable {
   name: string;
-  /** Each begins with the column's name: "revision INTEGER NOT NULL". */
+  /** The columns as SQL, each beginning with its name: "revision INTEGER NOT NULL". */
   columns: readonly string[];
-  /** "PRIMARY KEY (run_id, revision)". */
+  /** Such as "PRIMARY KEY (run_id, revision)". */
   constraints?: string;
   withoutRowid?: boolean;
-  /** "CREATE INDEX ... ON rowsOf(name) (...)". */
+  /** Such as "CREATE INDEX ... ON rowsOf(name) (...)". */
   indexes?: readonly string[];
 }
 
-/** The table behind the view: for writing, and for counting and ordering, which show no value of a row. */
+/** The table behind a view. It serves for writing, and for counting and ordering, which show no value of a row. */
 export const rowsOf = (table: string): string => `${table}_rows`;
 
 export function sqlOf({ name, columns, constraints, withoutRowid = false, indexes = [] }: ViewsTable): string {
   const names = namesOf(columns);
   const sum = `sum INTEGER NOT NULL GENERATED ALWAYS AS (row_sum(${names})) STORED`;
-  // The sum is not in the view's own condition, where SQLite would replace a column by the value that a query compares it with.
+  // The check is a column of its own. In the view's condition SQLite would replace a column by the value that a query compares it with.
   const whole = `whole INTEGER GENERATED ALWAYS AS (is_whole('${name}', sum, ${names})) VIRTUAL`;
   const parts = [...columns, sum, whole, ...(constraints === undefined ? [] : [constraints])];
   return [
@@ -34,7 +34,7 @@ export function namesOf(columns: readonly string[]): string {
   return columns.map((column) => column.split(' ', 1)[0]).join(', ');
 }
 
-/** The functions that the tables and views call; a connection without them can neither read nor write them. */
+/** Adds the functions that the tables and views call. A connection without them can neither read nor write the tables. */
 export function addSums(database: Database.Database, damaged: (problem: string) => Error): void {
   database.function('row_sum', { deterministic: true, varargs: true }, (...values: unknown[]) => sumOf(values));
   database.function('is_whole', { deterministic: true, varargs: true }, (table: unknown, sum: unknown, ...values: unknown[]) => {
@@ -43,13 +43,13 @@ export function addSums(database: Database.Database, damaged: (problem: string) 
   });
 }
 
-/** The first problem of a whole file; null: no problem. @throws errors that pass */
+/** The first problem of a whole file, or null. @throws errors that may pass */
 export function problemIn(database: Database.Database, tables: readonly string[]): string | null {
   addSums(database, (problem) => new Error(problem));
   try {
     const found = String(database.pragma('integrity_check(1)', { simple: true }));
     if (found !== 'ok') return found;
-    for (const table of tables) database.prepare(`SELECT count(*) FROM ${table}`).get(); // reads each row, and so checks it
+    for (const table of tables) database.prepare(`SELECT count(*) FROM ${table}`).get(); // reads each row, which checks its sum
     return null;
   } catch (error) {
     if (mayPass(error)) throw error;
@@ -57,7 +57,7 @@ export function problemIn(database: Database.Database, tables: readonly string[]
   }
 }
 
-/** A full disk, or another process that has the file: the file itself may be whole. */
+/** Tells whether the error may pass, as with a full disk or a file that another process holds. The file may then be whole. */
 export function mayPass(error: unknown): boolean {
   return /^SQLITE_(FULL|IOERR|BUSY|LOCKED|CANTOPEN|NOMEM|PERM|AUTH|READONLY_DIRECTORY)/.test(String((error as { code?: unknown }).code));
 }
@@ -67,7 +67,7 @@ function sumOf(values: unknown[]): number {
   const plain = values.map((value) => {
     if (!Buffer.isBuffer(value)) return value;
     if (value.length > 0) sum = crc32(value, sum);
-    return { bytes: value.length }; // no text or number looks so
+    return { bytes: value.length }; // no text or number is written like this
   });
   return crc32(JSON.stringify(plain), sum);
 }

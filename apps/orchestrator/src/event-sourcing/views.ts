@@ -1,5 +1,5 @@
-// The read side of one kind of aggregate: opens its file of read models, keeps it up with the event store, and makes it anew when asked to,
-// when it is another store's, or when it is damaged. A subclass holds the queries.
+// The read side of one kind of aggregate. It opens the file of read models and keeps it up to date with the event store. It makes the file
+// anew on request, and where the file is damaged or belongs to another store. A subclass holds the queries.
 import { renameSync } from 'node:fs';
 import type { EventCorruptError, EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
@@ -16,7 +16,7 @@ import {
   type ViewsSchema,
 } from './views-file.js';
 
-/** The time that a query waits until the views have all events of the store. */
+/** How many milliseconds a query waits until the views have all events of the store. */
 const PATIENCE_MS = 5000;
 const RETRY_MS = 1000;
 
@@ -37,7 +37,7 @@ export abstract class Views {
   private runner: ProjectionRunner;
   private rebuilding = false;
   private stopped = false;
-  /** The reason why the file is about to be made anew; null: it is used. */
+  /** The reason why the file is about to be made anew, or null while it is used. */
   private damage: Error | null = null;
 
   constructor(private readonly options: ViewsOptions) {
@@ -46,7 +46,7 @@ export abstract class Views {
     this.runner = this.runnerFor(this.current);
   }
 
-  /** The revision that the rows of one aggregate show; null: they don't know it. */
+  /** The revision that the rows of one aggregate show, or null where there are no rows of it. */
   protected abstract revisionOf(id: string): number | null;
 
   get database(): ViewsDatabase {
@@ -72,19 +72,19 @@ export abstract class Views {
     if (!this.stopped) this.runner.start();
   }
 
-  /** The first problem of the whole file, as it is on the disk; null: every row is as it was written. */
+  /** The first problem of the whole file as it is on the disk, or null where every row is as it was written. */
   async problemInFile(): Promise<string | null> {
     return this.damage?.message ?? (await problemInViewsFile(this.options.file, this.options.schema));
   }
 
-  /** Empties the file and reads all events again. Queries wait for that, or are refused with a hint to try again. */
+  /** Empties the file and reads all events again. Meanwhile queries wait, or are refused with a hint to try again. */
   async startAnew(reason: Error): Promise<void> {
     if (this.damage !== null || this.stopped) return;
     this.damage = reason;
     this.onError(reason);
     await this.started;
     await this.runner.stop();
-    if (this.damage !== reason || this.stopped) return; // it was opened anew meanwhile
+    if (this.damage !== reason || this.stopped) return; // the file was opened anew in the meantime
     this.openAnew();
     this.runner.start();
     this.changes.notifyAll();
@@ -106,16 +106,16 @@ export abstract class Views {
     this.current.close();
   }
 
-  /** Marks an event as damaged that could not be read now, though the views have its content. */
+  /** Marks an event as damaged that a reader could not read, though the views have its content. */
   noteDamage(error: EventCorruptError): void {
     try {
       this.runner.note(error);
     } catch (failure) {
-      this.onError(failure); // told again when its event is met again
+      this.onError(failure); // the next reader of the event reports it again
     }
   }
 
-  /** @throws VIEW_LAGGING when the views don't get there in time */
+  /** Waits until the views show the aggregate at this revision. @throws VIEW_LAGGING when they don't in time */
   async reach(id: string, revision: number): Promise<void> {
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
@@ -126,14 +126,14 @@ export abstract class Views {
     }
   }
 
-  /** The views never answer from a half-read history. */
+  /** Waits until the views have caught up, so that no query reads half a history. */
   async ready(): Promise<void> {
     if (this.damage !== null) throw this.damage;
     await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref())]);
     if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
   }
 
-  /** Builds the read models anew beside the old ones, which answer until the new ones have caught up. */
+  /** Builds the read models anew beside the old ones. The old ones answer until the new ones have caught up. */
   async *rebuild(signal: AbortSignal): AsyncGenerator<{ eventsDone: bigint; done: boolean }> {
     if (this.rebuilding) throw new EspalierError('CONFLICTING_CHANGES', 'the views are being rebuilt already');
     this.rebuilding = true;
@@ -163,7 +163,7 @@ export abstract class Views {
     }
   }
 
-  /** Synchronous from closing to reopening, so that no query ever meets a closed database. */
+  /** From closing to reopening there is no await, so no query ever meets a closed database. */
   private async swap(runner: ProjectionRunner, database: ViewsDatabase, file: string): Promise<void> {
     await runner.stop();
     await this.runner.stop();

@@ -1,4 +1,5 @@
-// A fork starts from a state of its parent: that artifact is kept while the fork is decided, so the parent may go on.
+// Forks a run from a state of its parent. The state's artifact is pinned while the fork is decided, because the parent may go on and drop
+// it.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { ArtifactStore } from '#artifact-store';
@@ -41,7 +42,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const pinned = [...neededStates(childOf(change))];
     for (const digest of pinned) await this.keeper.pin(digest);
     try {
-      // The parent may have been deleted or thinned before its states were pinned.
+      // The parent may have been deleted or lost teachers before its states were pinned.
       const child = childOf({ ...change, parent: await this.runs.load(parentRunId) });
       const { stateDigest } = child.current!;
       if ((await this.artifacts.stat(stateDigest)) === null) {
@@ -61,7 +62,10 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     }
   }
 
-  /** Named only: the fork prepares it, and must find the tokenizer of its parent. Tokens to evaluate on may be the parent's. */
+  /**
+   * Describes the texts of a fork that has other texts than its parent. The texts are only named: the fork reads them when it is prepared,
+   * and must find its parent's tokenizer. The validation text may be the parent's.
+   */
   private async otherData(
     { data: source, overrides }: Pick<ForkRun['request'], 'data' | 'overrides'>,
     parent: PruningRunState,
@@ -74,7 +78,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
   }
 }
 
-/** The fork as it would be; refuses what decide refuses. */
+/** The fork as it would be. It throws the errors by which `decide` refuses the fork. */
 function childOf(change: Fork): PruningRunState {
   const { events } = encodeFacts(decide(null, change, new Date().toISOString()), '', () => '');
   return fold(events)!;

@@ -1,5 +1,5 @@
-// A run is accepted after every cheap check; it is prepared afterwards. Its id follows from the request id, and its
-// stream must not exist yet. So a repeated request finds the run that it launched, also after a crash.
+// Accepts a run after every check that is cheap; the run is prepared afterwards. The run's id follows from the request's id, and its stream
+// must not exist yet. So a repeated request finds the run that it launched, also after a crash.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { ArtifactStore } from '#artifact-store';
@@ -34,7 +34,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     requireMemory(plan);
     const { model, settings, budget } = plan;
     const data = await this.sources.namedData(source, { model, settings }, signal);
-    signal.throwIfAborted(); // a client that went away launches nothing
+    signal.throwIfAborted(); // a request whose client has gone launches nothing
     if (plan.speedTable !== null) await this.artifacts.put(plan.speedTable);
 
     const launch = {
@@ -51,7 +51,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
       ...(budget === null ? {} : { budget }),
     } as const;
     const { run, facts } = await this.runs.change(runId, launch, { by });
-    // No fact: another call of the same request was quicker.
+    // No new fact means that another call with the same request was faster.
     return facts.length === 0
       ? alreadyLaunched(run, requestDigest)
       : { runId, revision: run.revision, alreadyDone: false, memory: plan.memory };

@@ -1,4 +1,4 @@
-// Commands about a run that exists: load, decide, append.
+// Handles the commands about an existing run: load it, decide, append.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { invalidField } from '#protocol';

@@ -1,4 +1,4 @@
-// The commands of clients. The driver's own changes go to the repository directly, since clients may not send them.
+// The commands that clients send. The driver's own changes go to the repository directly, since clients may not send them.
 import { Command } from '@nestjs/cqrs';
 import type { engineV1 } from '#protocol';
 import type { DataSource } from '../run-inputs/named-data.js';
@@ -11,9 +11,9 @@ import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 export interface Changed {
   runId: string;
   revision: number;
-  /** The same request had launched the run before. */
+  /** Whether the run already was as the command wants it, so that nothing was recorded. */
   alreadyDone: boolean;
-  /** Memory that a launched run will take. */
+  /** The memory that a launched run will take. */
   memory?: engineV1.PlanMemoryResponse;
 }
 

@@ -1,4 +1,4 @@
-// Brings an engine to where a run's record ends: model, data, state.
+// Gives an engine what a run's record ends with: the model, the data and the state.
 import { stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import type { AttachEngine } from '../pruning-run/aggregate/run-change.js';
@@ -9,8 +9,8 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { EspalierError } from '#protocol';
 
 /**
- * @param fallBack records that the run goes on from before a damaged state of that step; returns the run as it is then
- * @param signal ends the wait for files that go to the engine
+ * @param fallBack records that the run goes on from before a damaged state of that step, and returns the run after it
+ * @param signal ends the wait for files that are sent to the engine
  */
 export async function attachEngine(
   parts: AttemptParts,

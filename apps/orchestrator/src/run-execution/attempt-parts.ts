@@ -9,10 +9,10 @@ import type { LiveProgress } from '../live/live-progress.js';
 import type { RunFeed } from '../feed/run-feed.js';
 import type { SegmentRecorder } from './recording/segment-recorder.js';
 
-/** The engine's work for a run before its next segment, in words. */
+/** The words for the engine's work while a run is loaded, as messages to waiting callers use them. */
 export const runToBeLoaded = (runId: string): string => `run ${runId} to be loaded`;
 
-/** The parts that an attempt works with; the driver lends them. */
+/** The parts that an attempt works with. The driver provides them. */
 export interface AttemptParts {
   runs: Pick<RunRepository, 'change'>;
   feed: Pick<RunFeed, 'onChange'>;
@@ -21,18 +21,21 @@ export interface AttemptParts {
   recorder: Pick<SegmentRecorder, 'record'>;
   live: Pick<LiveProgress, 'heard' | 'report' | 'ended' | 'waits' | 'goesOn' | 'isWatched' | 'onWatched'>;
   jobs: Pick<EngineJobs, 'waitingAt' | 'runAllAt'>;
-  /** Where the run is trained. */
+  /** The slot of the engine that trains the run. */
   slot: Pick<EngineSlot, 'name' | 'doing' | 'promisedBytes' | 'workbench' | 'isLeaving'>;
   log: Logger;
   /** The name of this process. */
   instance: string;
-  /** Segments are recorded together when they are shorter than this. */
+  /** The least time between two recordings. Shorter segments are recorded together. */
   recordIntervalMs: number;
-  /** Aborted when the orchestrator stops. */
+  /** Aborts when the orchestrator stops. */
   shutdown: AbortSignal;
 }
 
-/** An engine that ends has handed in its last segment, and another engine takes the run. @throws EspalierError ENGINE_LEFT */
+/**
+ * Throws if the engine is about to leave. It has then handed in its last segment, and another engine takes the run. @throws EspalierError
+ * ENGINE_LEFT
+ */
 export function requireToStay({ name, isLeaving }: AttemptParts['slot']): void {
   if (isLeaving) throw new EspalierError('ENGINE_LEFT', `engine ${name} ended in good order: the run goes on elsewhere`);
 }

@@ -1,5 +1,5 @@
-// The recovery of a run whose artifact is missing or damaged. Nothing is lost while the sources of the artifact are there: a state is
-// trained again from a whole one before it, tokens are made again from their text, and both have the same bits.
+// Recovers a run whose artifact is missing or damaged. Nothing is lost while the sources of the artifact exist: a state is trained again
+// from a whole state before it, and tokens are made again from their text. Both come out with the same bits.
 import type { ArtifactCondition, ArtifactStore } from '#artifact-store';
 import { EspalierError, toEspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -9,14 +9,17 @@ import type { AttemptParts } from './attempt-parts.js';
 
 const DAMAGE = new Set(['ARTIFACT_MISSING', 'ARTIFACT_CORRUPT', 'STATE_CORRUPT']);
 
-/** The error, if an artifact is damaged. @throws any other error as it is */
+/** Returns the error if it says that an artifact is damaged. @throws any other error as it is */
 export function damageOrThrow(error: unknown): EspalierError {
   const known = toEspalierError(error);
   if (!DAMAGE.has(known.code)) throw error;
   return known;
 }
 
-/** Digest of the latest whole state before `step`; null: the fresh state of the seed. @throws the damage, when no state is whole */
+/**
+ * The digest of the latest whole state before `step`, or null for the fresh state that follows from the seed. @throws the damage when no
+ * state is whole
+ */
 export async function wholeStateBefore(
   artifacts: Pick<ArtifactStore, 'verify'>,
   run: PruningRunState,
@@ -34,7 +37,7 @@ export async function wholeStateBefore(
   );
 }
 
-/** Does `use`; when that meets damage, makes the tokens again and does it once more. */
+/** Calls `use`. If that meets damaged tokens, makes them again and calls it once more. */
 export async function withTokens<T>(
   { artifacts, modelAndData, log, shutdown }: Pick<AttemptParts, 'artifacts' | 'modelAndData' | 'log' | 'shutdown'>,
   run: PruningRunState,
@@ -49,8 +52,8 @@ export async function withTokens<T>(
     const conditions = new Map<string, ArtifactCondition>();
     for (const digest of new Set(shards)) conditions.set(digest, await artifacts.verify(digest));
     const damaged = [...conditions.keys()].filter((digest) => conditions.get(digest) !== 'ok');
-    if (damaged.length === 0) throw error; // something else is damaged
-    // An engine that reads a file of tokens itself says only that it can't.
+    if (damaged.length === 0) throw error; // something else than the tokens is damaged
+    // The check decides what is wrong: an engine that reads a file of tokens by itself only says that it can't.
     const code = conditions.get(damaged[0]!) === 'missing' ? 'ARTIFACT_MISSING' : 'ARTIFACT_CORRUPT';
     const damage = new EspalierError(code, found.message, { cause: found });
     log.error({ runId: run.runId, code, damaged }, `the ${part} tokens are damaged; making them again from their text`);

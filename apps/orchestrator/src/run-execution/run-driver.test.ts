@@ -1,4 +1,5 @@
-// The driver over a pool of scripted engines: given runs and engines, when something happens, then this is recorded.
+// Tests the driver over a pool of scripted engines. Each test says which runs and engines there are and what happens, and expects certain
+// facts in the record.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError } from '#protocol';
 import { scriptedState, ScriptedEngine } from '../engines/testing.js';
@@ -20,7 +21,7 @@ let driver: RunDriver;
 let held: boolean;
 let leaseChanged: () => void;
 
-/** @param holdAt engines wait before this step until they are let on */
+/** @param holdAt engines wait before this step until the test calls `letOn` */
 function drive(count: number, holdAt = Infinity): { letOn: () => void } {
   world = new World();
   held = true;
@@ -182,7 +183,7 @@ test('a run whose numerics no free engine has waits for the one that does', asyn
   const [used, idle] = pool.slots[0]!.isTaken ? [engines[0]!, engines[1]!] : [engines[1]!, engines[0]!];
   idle.fingerprint = 'other numerics';
   const at = pool.slots.findIndex(({ isTaken }) => isTaken);
-  await pool.slots[1 - at]!.acquire(); // it runs, and can be asked
+  await pool.slots[1 - at]!.acquire(); // the other engine runs, and can be asked
   connectors[at]!.die('killed');
   letOn();
   await until(() => hasEnded(RUNS[0]));

@@ -1,6 +1,6 @@
 // The loop that drives the runs. The record decides which run is next, and the pool decides on which engine. An attempt trains the run as
-// far as it gets, and records it. Attempts go on side by side. Nothing is remembered here that the event store does not know, so a new
-// process goes on where this one died.
+// far as it gets, and records that. Attempts run side by side. The driver remembers nothing that the event store does not know, so a new
+// process goes on where this one ended.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
@@ -28,12 +28,12 @@ import { StateKeeper } from '../retention/state-keeper.js';
 
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 10_000;
-/** The interval of checks for obstacles between a run and a free engine (memory, other numerics). */
+/** How often in milliseconds the driver looks whether a waiting run now suits a free engine (its memory, its numerics). */
 const LOOK_AGAIN_MS = 5_000;
 
 interface RunAtWork {
   slot: EngineSlot;
-  /** Null: it is about to begin. */
+  /** Null while the attempt is about to begin. */
   attempt: RunAttempt | null;
   number: number;
 }
@@ -44,10 +44,10 @@ export class RunDriver {
   private readonly instance = randomUUID();
   private readonly atWork = new Map<string, RunAtWork>();
   private readonly works = new Set<Promise<void>>();
-  /** Runs that are said to wait for an engine that suits them, or for the artifact store. */
+  /** The runs that are reported as waiting for a suitable engine or for the artifact store. */
   private readonly keptWaiting = new Set<string>();
   private loop: Promise<void> = Promise.resolve();
-  /** Whether the lease was ours at the last look. */
+  /** Whether this process held the lease at the last look. */
   private drives = false;
   private wake: () => void = () => undefined;
 
@@ -67,7 +67,7 @@ export class RunDriver {
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Returns when what was recorded before is known; the rest happens by itself. */
+  /** Returns when the record so far is known. The loop goes on by itself. */
   async start(): Promise<void> {
     await this.feed.start();
     this.keeper.start();
@@ -83,7 +83,7 @@ export class RunDriver {
     this.loop = this.drive();
   }
 
-  /** Ends the segments at work at their next step boundary and records them. */
+  /** Ends the running segments at their next step boundary and records them. */
   async stop(): Promise<void> {
     this.shutdown.abort(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
     for (const { attempt } of this.atWork.values()) attempt?.stop();
@@ -105,7 +105,7 @@ export class RunDriver {
         if (retryMs > FIRST_RETRY_MS) this.live.goesOn();
         retryMs = FIRST_RETRY_MS;
       } catch (error) {
-        // The driver survives any error: no other process drives the runs.
+        // The driver must survive any error, because no other process drives the runs.
         this.log.error({ err: error }, 'the driver of the runs met an error and tries again');
         this.live.waits(error);
         await delay(retryMs, this.shutdown.signal);
@@ -129,7 +129,7 @@ export class RunDriver {
     const placement = await this.pool.place(waiting, this.jobs.waiting);
     if (this.shutdown.signal.aborted) return;
     this.giveJobs(placement);
-    const outOfReach = this.artifacts.reach?.problem ?? null; // an attempt could not even begin
+    const outOfReach = this.artifacts.reach?.problem ?? null; // no attempt could even begin
     const nextRestartMs = outOfReach === null ? this.giveRuns(placement, new Map(waiting.map((run) => [run.runId, run]))) : Infinity;
     const waits =
       outOfReach === null
@@ -150,21 +150,21 @@ export class RunDriver {
     for (const { id, slot: name, atOnce } of jobs) {
       const slot = this.pool.slot(name);
       const job = this.jobs.waiting.find((one) => one.id === id);
-      if (job === undefined || slot === undefined) continue; // its client has gone, or the engine
+      if (job === undefined || slot === undefined) continue; // the job's client or the engine has gone
       this.jobs.assign(id, slot);
       if (!atOnce) for (const { slot: at, attempt } of this.atWork.values()) if (at === slot) attempt?.makeRoom();
       if (atOnce && !slot.isTaken) this.begin(this.doJobs(slot, job.runId));
     }
   }
 
-  /** Returns how long the next run waits for its restart: the slot is kept for it meanwhile. */
+  /** Gives runs to their slots. Returns the milliseconds until the next run may restart; its slot is kept for it until then. */
   private giveRuns({ runs }: Placement, waiting: ReadonlyMap<string, PruningRunState>): number {
     let nextMs = Infinity;
     for (const { runId, slot: name, neededBytes } of runs) {
       const run = waiting.get(runId)!;
       const waitMs = run.restartNotBefore === null ? 0 : Date.parse(run.restartNotBefore) - Date.now();
       const slot = this.pool.slot(name);
-      if (slot === undefined) continue; // it has just left: the change wakes us
+      if (slot === undefined) continue; // the slot has just left; that change wakes the driver
       if (waitMs > 0) nextMs = Math.min(nextMs, waitMs);
       else if (!slot.isTaken) this.begin(this.train(run, slot, neededBytes));
     }
@@ -191,7 +191,7 @@ export class RunDriver {
     this.works.add(ended);
   }
 
-  /** Another driver's renewal is a sign of life of the engines that it looks after. */
+  /** Reacts to a gained, lost or renewed lease. While another driver renews it, the engines of that driver's attempts count as alive. */
   private leaseChanged(): void {
     this.wake();
     if (this.lease.held) return;
@@ -261,20 +261,20 @@ export class RunDriver {
     };
   }
 
-  /** The driver before us is gone. */
+  /** Takes over from a driver that is gone. */
   private async takeOver(): Promise<void> {
     this.pool.claimAll();
     await this.closeFormerAttempts();
     await this.keeper.sweep();
   }
 
-  /** Attempts of a former process: it died, and its engine with it. */
+  /** Closes the attempts of a former process. The process died, and its engines with it. */
   private async closeFormerAttempts(): Promise<void> {
     for (const run of this.feed.unfinished().filter(({ attemptOpen, runId }) => attemptOpen && !this.atWork.has(runId))) {
       try {
         await this.closeAttempt(run, 'ORCHESTRATOR_RESTARTED', 'the orchestrator that had the attempt under way is gone');
       } catch (error) {
-        // A store that can't write now must not keep the orchestrator from starting; the loop tries again.
+        // A store that can't write at the moment must not keep the orchestrator from starting. The loop tries again.
         this.log.error({ err: error, runId: run.runId }, 'the end of a former attempt could not be recorded');
       }
     }

@@ -1,5 +1,5 @@
-// Reads model and text of launched runs, so that the driver can train them: docs/design/preparing.md. Nothing is remembered here
-// that the event store does not know; a new process begins again, and finds what was tokenized before.
+// Reads the model and the texts of launched runs, so that the driver can train them (docs/design/preparing.md). It remembers nothing that
+// the event store does not know. A new process begins again, and finds what was tokenized before.
 import { Inject, Injectable } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -15,11 +15,11 @@ import { isTransient } from '../engines/wire/engine-errors.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { RunFeed } from '../feed/run-feed.js';
 
-/** Each takes several cores for a while; a small corpus must not wait for a large one. */
+/** How many runs are prepared at once. Each takes several cores for a while, and a small text should not wait for a large one. */
 const AT_ONCE = 2;
-/** How long to wait when the end of a preparation could not be recorded. */
+/** The milliseconds to wait after the end of a preparation could not be recorded. */
 const AFTER_FAILURE_MS = 1_000;
-/** Errors that pass when a user makes room, or when a bucket answers again: they are waited for as long as it takes. */
+/** Errors that pass when a user frees disk space or a bucket answers again. The preparation waits for that as long as it takes. */
 const OF_ARTIFACT_STORE = /^ARTIFACT_STORE_/;
 
 @Injectable()
@@ -37,7 +37,7 @@ export class RunPreparation {
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Call when what was recorded before is known. Until the signal, all else happens by itself. */
+  /** Starts the preparations. Call it when the record so far is known. They go on until the signal aborts. */
   start(shutdown: AbortSignal): void {
     this.shutdown = shutdown;
     this.feed.onChange((run) => this.onChange(run));
@@ -46,7 +46,7 @@ export class RunPreparation {
     this.look();
   }
 
-  /** Resolves when nothing is under way any more. */
+  /** Resolves when no preparation is under way any more. */
   async stopped(): Promise<void> {
     await Promise.all(this.ends);
   }
@@ -100,7 +100,7 @@ export class RunPreparation {
     }
   }
 
-  /** False: it should be tried again. */
+  /** Prepares a run. Returns false if the preparation should be tried again. */
   private async try(run: PruningRunState, tries: number, signal: AbortSignal): Promise<boolean> {
     const { runId } = run;
     const onWait = (error: Error): void => this.log.warn({ runId, err: error }, 'waiting for the event store');

@@ -1,10 +1,10 @@
-// The driver's next move with a run, given what is recorded about it.
+// Tests the driver's next action on a run, given what is recorded about the run.
 import { launched, segment, stateAt, Story } from '../pruning-run/testing.js';
 import { nextAction } from './run-reactions.js';
 
 const stepsFrom = (first: number, count: number): number[] => Array.from({ length: count }, (_, index) => first + index);
 
-/** Trains up to `step`, skipping these steps. */
+/** Trains up to `step`. The steps in `skipped` are reported as skipped. */
 function train(story: Story, step: number, skipped: number[] = []): Story {
   story.when(segment(story.state.current?.step ?? 0, stateAt(step, 0), story.state.attempt, skipped));
   return story;

@@ -1,14 +1,14 @@
-// The next thing that a run needs, as a pure function of its record: the heart of the driver.
+// Decides what a run needs next, as a pure function of its record. This is the heart of the driver.
 import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
 import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 
-/** A run is given up for skipped steps only after this number of steps, or at its end. */
+/** A run fails for skipped steps only after this number of steps, or at its end. */
 const SKIPS_JUDGED_FROM_STEPS = 20;
 
 export type RunAction =
-  | { kind: 'leave' } // ended, or another attempt took over
+  | { kind: 'leave' } // the run has ended, or another attempt took over
   | { kind: 'pause'; by: 'request' | 'shutdown' }
   | { kind: 'giveUp'; code: string; message: string; field: string }
   | { kind: 'train' }
@@ -16,9 +16,9 @@ export type RunAction =
   | { kind: 'complete' };
 
 /**
- * @param attempt the attempt that asks: a run that has moved on to another is left alone
- * @param shuttingDown stop at this boundary; the run goes on by itself at the next start
- * @param evaluationError the evaluation at the end can't be made: the run completes without it, unless its model is at fault
+ * @param attempt the attempt that asks; it leaves a run that has moved on to another attempt
+ * @param shuttingDown whether to stop at this step boundary; the run then goes on by itself at the next start
+ * @param evaluationError the error if the evaluation at the end can't be made; the run completes without it, unless its model is at fault
  */
 export function nextAction(
   run: PruningRunState,
@@ -40,7 +40,10 @@ export function nextAction(
   return { kind: 'complete' };
 }
 
-/** A skipped step trains nothing. A run with mostly skipped steps must not end as if it had been trained. */
+/**
+ * Returns the error of a run whose latest steps were mostly skipped. A skipped step trains nothing, so this run must not end as if it had
+ * been trained.
+ */
 function mostlySkipped(run: PruningRunState): { code: string; message: string; field: string } | null {
   const { fromStep, steps } = run.latestSkips;
   const judged = stepOf(run) - fromStep;
@@ -65,7 +68,7 @@ function isEvaluated(
   );
 }
 
-/** Runs take turns in the order of their launch. A run that waits for its restart keeps its turn. */
+/** Sorts runs into the order of their turns, which is the order of their launches. A run that waits for its restart keeps its turn. */
 export function inTurn(runs: readonly PruningRunState[]): PruningRunState[] {
   return runs.toSorted((left, right) =>
     left.launchedAt === right.launchedAt ? compared(left.runId, right.runId) : compared(left.launchedAt, right.launchedAt),

@@ -1,4 +1,4 @@
-// A plan of training whose teachers the engine has, or can read by itself.
+// Makes a plan of training whose teachers the engine holds or can read by itself.
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { TeacherSnapshot } from '../pruning-run/method/teacher-policy.js';
@@ -6,17 +6,17 @@ import { planTraining, teachersOf, type TrainingPlan } from '../pruning-run/plan
 import type { TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 
 export interface TeacherSource {
-  /** Those whose bytes the engine may look for in the store. */
+  /** The snapshots that the engine may read from the artifact store by itself. */
   stored(): readonly TeacherSnapshot[];
-  /** Makes durable all that was trained so far. */
+  /** Waits until all that was trained so far is durable. */
   settle(): Promise<void>;
-  /** False: it was damaged. @param step of the snapshot */
+  /** Sends a teacher to the engine. Returns false if its state was damaged. @param step the step of the snapshot */
   bring(step: number, teacher: TeacherChoice): Promise<boolean>;
 }
 
 /**
- * Sends the teachers that the plan needs and the engine can't read by itself. Loading one may push out another needed teacher, but none
- * of the same plan: so the loop ends. null: one was damaged, and the run now goes on from before it.
+ * Sends the teachers that the plan needs and the engine can't read by itself. A teacher that is sent may push out another one, but none of
+ * the same plan, so the loop ends. Returns null if a teacher was damaged: the run now goes on from before it.
  */
 export async function planWithTeachers(bench: EngineWorkbench, run: PruningRunState, source: TeacherSource): Promise<TrainingPlan | null> {
   const planned = (): TrainingPlan => {
@@ -32,7 +32,7 @@ export async function planWithTeachers(bench: EngineWorkbench, run: PruningRunSt
     const missing = teachersOf(plan).find((one) => one.kind === 'snapshot' && !bench.holdsTeacher(one) && !files.has(one.stateDigest));
     if (missing?.kind !== 'snapshot') return plan;
     if (!settled) {
-      await source.settle(); // its bytes may not be durable yet; once they are, the engine may be able to read them
+      await source.settle(); // the teacher's bytes may not be durable yet; once they are, the engine may be able to read them
       plan = planned();
       continue;
     }

@@ -1,5 +1,5 @@
-// For tests: a run's record in memory, an artifact store in memory, and slots whose engines follow a script. What is recorded is what the
-// real repository and recorder make of it.
+// For tests: a run's record and an artifact store in memory, and slots whose engines follow a script. The real repository and recorder make
+// the record.
 import type { ArtifactStore } from '#artifact-store';
 import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent } from '#event-store';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
@@ -20,7 +20,7 @@ import { SegmentRecorder } from './recording/segment-recorder.js';
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined } as never;
 const FAST = { healthIntervalMs: 1, intervalAfterMissMs: 1, healthTimeoutMs: 1_000, firstDelayMs: 1 };
 
-/** Streams in memory, with the one check that matters. */
+/** Event streams in memory. An append checks the expected revision. */
 export class MemoryStore {
   private readonly streams = new Map<string, StoredEvent[]>();
   onAppend: (stream: string) => void = () => undefined;
@@ -52,16 +52,16 @@ export class MemoryStore {
 
 type FeedListener = (run: PruningRunState, dropped: string[]) => void;
 
-/** An orchestrator's surroundings, but for the processes. */
+/** The surroundings of an orchestrator, without other processes. */
 export class World {
   readonly store = new MemoryStore();
   readonly runs = new RunRepository(this.store as unknown as EventStore);
   readonly live = new LiveProgress();
   readonly jobs = new EngineJobs();
   readonly shutdown = new AbortController();
-  /** Digests of what was put. */
+  /** The digests of the artifacts that were put. */
   readonly stored: string[] = [];
-  /** How artifacts are found by `verify`, by digest; whole where nothing is said. */
+  /** The digests that `verify` reports as damaged. It reports all others as whole. */
   readonly damaged = new Set<string>();
   readonly listeners = new Set<FeedListener>();
   private readonly open = new Map<string, PruningRunState>();
@@ -75,7 +75,7 @@ export class World {
     get: () => Promise.resolve(new Uint8Array()),
     verify: (digest: string) => Promise.resolve(this.damaged.has(digest) ? 'corrupt' : 'ok'),
     fileOf: (): string | null => null,
-    incoming: { newPath: () => undefined, end: () => Promise.resolve() }, // so the scripted engine returns its states
+    incoming: { newPath: () => undefined, end: () => Promise.resolve() }, // with this the scripted engine returns its states
   } as unknown as ArtifactStore;
 
   readonly feed = {
@@ -94,14 +94,14 @@ export class World {
     this.store.onAppend = (stream) => void this.tell(stream);
   }
 
-  /** Facts of a run as if they had been recorded before; a launched one where none are given. */
+  /** Appends facts of a run as if they had been recorded before. Without facts, the run is launched. */
   async given(runId: string, facts: NewFact[] = [launched({}, runId)]): Promise<void> {
     const { stored } = encodeFacts(facts, '', (index) => `${runId} given ${index}`);
     await this.store.append(runStream(runId), stored, 'any');
     await this.tell(runStream(runId));
   }
 
-  /** The types of what is recorded of the run, in order. */
+  /** The types of the run's recorded events, in order. */
   recorded(runId: string): string[] {
     return this.store.eventsOf(runStream(runId)).map(({ type }) => type);
   }
@@ -140,7 +140,7 @@ export class World {
 
   private async tell(stream: string): Promise<void> {
     const runId = stream.slice(runStream('').length);
-    if (stream !== runStream(runId)) return; // of the metrics
+    if (stream !== runStream(runId)) return; // the stream holds metrics
     const run = await this.runs.load(runId);
     if (isFinished(run)) this.open.delete(runId);
     else this.open.set(runId, run);

@@ -1,6 +1,5 @@
 // Every fact that is stored about a pruning run, in the past tense. A run's stream is `pruningRun-<runId>`.
 //
-//
 // The stored bytes are the canonical JSON of `{ "v": schema version, "at": ISO time, "chain": digest, "context": who asked, ...fields }`
 // (see stored-event.ts). So the digest chain can be recomputed from the stream alone, and it covers every event. Digests are SHA-256 in
 // lower-case hex. Steps count from 0, and `step` in an event is the number of steps that are done. Events never hold tensors.

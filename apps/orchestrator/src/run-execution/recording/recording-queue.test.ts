@@ -4,7 +4,7 @@ import type { TrainedSegment } from './segment-recorder.js';
 
 const segment = (firstStep: number): TrainedSegment => ({ report: { firstStep } }) as unknown as TrainedSegment;
 
-/** A queue whose writes end when they are told to. */
+/** A queue whose writes end when the test says so. */
 function queueOf(intervalMs: number): { queue: RecordingQueue; writes: number[][]; endOne: () => void; failOne: () => void } {
   const writes: number[][] = [];
   const ends: { resolve: () => void; reject: (error: Error) => void }[] = [];

@@ -1,5 +1,5 @@
-// Trained segments on their way into the record. Short ones are recorded several at once, since each recording (an append with its
-// sync, the subscriptions, the views) takes time from the engine's steps.
+// A queue of trained segments that wait to be recorded. Several short segments are recorded at once, since each recording (an append with
+// its sync, the subscriptions, the views) takes time from the engine's steps.
 import type { TrainedSegment } from './segment-recorder.js';
 
 export class RecordingQueue {
@@ -8,13 +8,16 @@ export class RecordingQueue {
   private timer: NodeJS.Timeout | undefined;
   private lastWriteAtMs = -Infinity;
 
-  /** @param intervalMs between the starts of two writes, unless a caller waits for the record */
+  /** @param intervalMs the time between the starts of two writes, unless a caller waits for the record */
   constructor(
     private readonly write: (segments: TrainedSegment[]) => Promise<void>,
     private readonly intervalMs: number,
   ) {}
 
-  /** Waits for a write that is under way, so that few segments are unrecorded. @throws the error of that write */
+  /**
+   * Adds a segment. It first waits for a write that is under way, so that only few segments are ever unrecorded. @throws the error of that
+   * write
+   */
   async add(segment: TrainedSegment): Promise<void> {
     await this.writing;
     this.waiting.push(segment);
@@ -23,7 +26,7 @@ export class RecordingQueue {
     else this.timer ??= setTimeout(() => this.start(), waitMs); // a write under way ends before the next segment is added
   }
 
-  /** Resolves when everything is recorded. @throws the error of a write; the segments behind it are given up */
+  /** Resolves when everything is recorded. @throws the error of a write; the segments after it are given up */
   async drain(): Promise<void> {
     await this.writing;
     if (this.waiting.length > 0) this.start();
@@ -40,7 +43,7 @@ export class RecordingQueue {
     const writing = this.write(segments).then(() => {
       this.writing = null;
     });
-    writing.catch(() => undefined); // the next caller gets the error: nothing can be recorded after it
+    writing.catch(() => undefined); // the next caller gets the error; nothing can be recorded after it
     this.writing = writing;
   }
 }

@@ -1,5 +1,5 @@
-// Makes trained segments recorded facts, in the one order that a crash can't spoil: the states' bytes are durable first, then
-// the per-step metrics, then the events that name both. A crash in between leaves bytes that no event names.
+// Turns trained segments into recorded facts, in the one order that no crash can spoil. First the states' bytes become durable, then the
+// metrics of the steps, then the events that name both. A crash in between leaves only bytes that no event names.
 import { Inject, Injectable } from '@nestjs/common';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -25,12 +25,12 @@ import type { EndedSegment } from '../../engines/wire/engine-client.js';
 import { LiveProgress } from '../../live/live-progress.js';
 import { StateKeeper } from '../../retention/state-keeper.js';
 
-/** Waits between tries to store a state: a disk that is full will be emptied. */
+/** The waits in milliseconds between tries to store a state. A user may make room on a full disk. */
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 5_000;
 
 export interface TrainedSegment {
-  /** The report is complete except for the place of its metrics. */
+  /** The report, complete except for the place of its metrics. */
   report: Omit<RecordSegment, 'metricsRevision' | 'metricsDigest'>;
   steps: StepMeasurement[];
   masks: SegmentMasks;
@@ -50,9 +50,9 @@ export class SegmentRecorder {
   ) {}
 
   /**
-   * One or more segments in a row. If a state can't be stored, the segments before it are recorded all the same.
-   * Waits for an event store that is away and for disks that are full as long as it takes.
-   * @param patience aborted when the caller no longer waits
+   * Records one or more consecutive segments. If a state can't be stored, the segments before it are still recorded. The recorder waits for
+   * an event store that is away and for full disks as long as it takes.
+   * @param patience aborts when the caller no longer waits
    * @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
    */
   async record(run: PruningRunState, segments: TrainedSegment[], patience: AbortSignal): Promise<PruningRunState> {
@@ -123,7 +123,7 @@ export class SegmentRecorder {
   }
 }
 
-/** For good: its folder is there. */
+/** Tells whether the file is gone for good: its folder still exists, so no disk is merely away. */
 function isGone(file: string): boolean {
   return !existsSync(file) && existsSync(dirname(file));
 }

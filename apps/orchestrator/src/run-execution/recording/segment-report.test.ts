@@ -1,8 +1,8 @@
-// Reports of the engine: the key/value heads that are left.
+// Tests how the engine's reports turn into the key/value heads that are left.
 import { kvHeadsOpen } from './segment-report.js';
 
 test('a key/value head is left where an open head reads it', () => {
-  // Two layers of 4 heads, which read 2 key/value heads: heads 0 and 1, then 6 alone are open.
+  // Two layers of 4 heads, which read 2 key/value heads. Heads 0 and 1 of the first layer are open, and head 2 of the second.
   expect(
     kvHeadsOpen(
       [

@@ -1,4 +1,4 @@
-// Turns the engine's report of a segment into ours; pure.
+// Turns the engine's report of a segment into the form that is recorded. All functions are pure.
 import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
 import type { ExportSize, ModelIdentity, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
@@ -32,7 +32,7 @@ export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan):
   };
 }
 
-/** JSON has no NaN; a loss without a part in the recipe, or one that was not finite, is null. */
+/** Returns null for a loss that the recipe does not have, or that was not finite, since JSON has no NaN. */
 function finite(value: number | undefined): number | null {
   return value !== undefined && Number.isFinite(value) ? value : null;
 }
@@ -71,7 +71,7 @@ export function trainedSegment(
   };
 }
 
-/** The masks for the record: their changes, and the closed gates that a run begins with or was set back to. */
+/** The masks for the record: the gates that changed, and all closed gates where the record does not tell the gates before the segment. */
 function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsBefore }: engineV1.SegmentOutcome): SegmentMasks {
   const gates = model.layers.reduce((sum, { heads, units }) => sum + heads + units, model.hiddenSize);
   if (openUnits.length !== gateBytes(gates) || openUnitsBefore.length !== gateBytes(gates)) {
@@ -101,7 +101,10 @@ function stateFact(model: ModelIdentity, { state, stateBytes, openUnits }: engin
   };
 }
 
-/** Query heads that read one key/value head are neighbours, and heads are the first gates. */
+/**
+ * Counts the key/value heads that an open head reads. The query heads that read one key/value head are neighbours, and heads come first
+ * among the gates.
+ */
 export function kvHeadsOpen(layers: ModelIdentity['layers'], kvHeads: number, gates: Uint8Array): number[] {
   let first = 0;
   return layers.map(({ heads }) => {
