@@ -7,7 +7,7 @@ const MINUTE_MS = 60_000;
 const bench = { engine: { lost: new AbortController().signal } } as unknown as EngineWorkbench;
 const slot = { name: 'engine-1', doing: '' };
 
-/** A job that ends when it is told to. */
+/** Submits a job that ends only when it is aborted, and begins it at a slot. */
 function begun(jobs: EngineJobs, isWanted: () => boolean): { result: Promise<string>; all: Promise<void> } {
   const endless = (_: unknown, signal: AbortSignal): Promise<string> =>
     new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('stopped'))));

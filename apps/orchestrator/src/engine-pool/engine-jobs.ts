@@ -1,5 +1,5 @@
-// Work for engines beside training: evaluations and exports that clients ask for. A free engine does it at once, a training one
-// between two segments. Jobs die with the process: their client gets an error and asks again.
+// Work for engines beside training: evaluations and exports that clients ask for. A free engine does a job at once, and a training one
+// between two segments. Jobs end with the process: their clients get an error and ask again.
 import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError } from '#protocol';
 import { JOB_MINUTES, type OrchestratorConfig } from '../config.js';
@@ -11,10 +11,10 @@ const LOOK_INTERVAL_MS = 1_000;
 
 type Work<T> = (bench: EngineWorkbench, signal: AbortSignal) => Promise<T>;
 
-/** The facts about a job that the placement needs, and the words for users. */
+/** The facts about a job that the placement needs, and the words that users see for it. */
 export type JobWish = Pick<WaitingJob, 'runId' | 'needsOurFiles'> & { doing: string };
 
-/** Where a job waits. */
+/** The slot where a job waits. */
 interface Place {
   readonly name: string;
   /** The work of the slot before it starts a new job, in words. */
@@ -32,7 +32,7 @@ interface Job extends WaitingJob {
 
 export interface SubmittedJob<T> {
   result: Promise<T>;
-  /** The work that the job waits for, in words; '': not known. */
+  /** The work that the job waits for, in words, or '' where it is not known. */
   readonly waitingFor: string;
 }
 
@@ -44,12 +44,12 @@ export class EngineJobs {
 
   constructor(@Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'jobMinutes'> = { jobMinutes: JOB_MINUTES }) {}
 
-  /** Called when a job is added. */
+  /** The listener is called when a job is added. */
   onAdded(listener: () => void): void {
     this.wake = listener;
   }
 
-  /** @param onPlaced called when it is known what the job waits for */
+  /** @param onPlaced called when the job has a slot, so that it is known what the job waits for */
   submit<T>(work: Work<T>, wish: JobWish, signal: AbortSignal, onPlaced: () => void = () => undefined): SubmittedJob<T> {
     this.ids += 1;
     const id = this.ids;
@@ -87,7 +87,7 @@ export class EngineJobs {
     };
   }
 
-  /** Those that have not begun. */
+  /** The jobs that have not begun. */
   get waiting(): readonly WaitingJob[] {
     return this.queue;
   }
@@ -104,8 +104,8 @@ export class EngineJobs {
   }
 
   /**
-   * Does the jobs that wait at the slot, one after the other.
-   * @param isWanted whether a run waits for the engine. A job that has held it for `jobMinutes` then gives way
+   * Does the jobs that wait at the slot, one after another.
+   * @param isWanted tells whether a run waits for the engine. A job that has held the engine for `jobMinutes` then gives way.
    * @param next the next work of the slot, in words
    */
   async runAllAt(

@@ -1,4 +1,5 @@
-// Several engines as one: given the answers of each about a run, when a caller wants an engine, then these are asked and one is chosen.
+// Tests the pool over several scripted engines. Each test gives the engines' answers about a run, and expects which engines are asked and
+// which one is chosen.
 import { engineV1, EspalierError } from '#protocol';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
@@ -19,7 +20,7 @@ afterEach(async () => {
   for (const pool of pools) await pool.stop();
 });
 
-/** One slot an engine, of the device beside it. */
+/** A pool with one slot for each engine, on the device that stands beside it. */
 function poolOf(...engines: [engine: ScriptedEngine | Error, device: string][]): EnginePool {
   const slots = engines.map(([engine, device], index) => {
     const connector = new ScriptedConnector([engine]);
@@ -91,11 +92,11 @@ test('a pool can work while any engine is there for it', () => {
   const connector = new ScriptedConnector([new ScriptedEngine()], true);
   const supervisor = new EngineSupervisor(connector, { name: 'named', log });
   const named = new EngineSlot({ name: 'named', connector, supervisor, threads: 2, artifacts, bootId: '' });
-  expect(new EnginePool([named]).canWork).toBe(false); // another drives the runs
+  expect(new EnginePool([named]).canWork).toBe(false); // another orchestrator drives the runs
 });
 
 describe('where more engines can be asked for', () => {
-  /** A source that has asked for a job. */
+  /** A source of engines that has asked for a job of a cluster. */
   const source = (said: string): EngineSource & { wanted: number[]; answered: number } => ({
     ...{ most: 4, wanted: [], answered: 0 },
     wants(count) {
@@ -116,7 +117,7 @@ describe('where more engines can be asked for', () => {
     const second = { ...run, runId: 'another' };
     expect((await pool.place([run, second], [])).waits).toEqual([{ runId: 'another', why: 'job 7 waits (Resources)' }]);
     await pool.letGoAll();
-    expect(more.wanted).toEqual([1, 0]); // another drives the runs now
+    expect(more.wanted).toEqual([1, 0]); // another orchestrator drives the runs now
   });
 
   test('a job that no engine is here for leads to one engine, and one that waits at an engine to none', async () => {

@@ -1,4 +1,4 @@
-// All engines of this orchestrator. The pool collects the facts that the placement of work needs, and gives an engine to callers that take
+// All engines of this orchestrator. The pool collects the facts that the placement of work needs, and lends an engine to callers that take
 // any.
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
@@ -7,23 +7,23 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
 import { NO_ENGINE, place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
 
-/** An engine's answer about a run is used for this time only: its free memory changes. */
+/** An engine's answer about a run is used for this time only, since its free memory changes. */
 const FIT_VALID_MS = 2_000;
 
-/** The facts by which an engine says whether it can train a run. */
+/** The parts of a run by which an engine tells whether it can train the run. */
 export type RunToFit = Pick<PruningRunState, 'settings' | 'model'>;
 
-/** Brings engines that are not here yet. */
+/** Brings engines that are not there yet. */
 export interface EngineSource {
-  /** Its engines at most. */
+  /** The most engines that the source can have at a time. */
   readonly most: number;
-  /** Told at each placement. @param count of runs and jobs that no engine can take now */
+  /** Called at each placement. @param count the number of runs and jobs that no engine can take now */
   wants(count: number): void;
-  /** The reason why a run has no engine yet, in words; '': there is nothing to say. */
+  /** The reason why a run has no engine yet, in words, or '' where there is nothing to tell. */
   words(): string;
-  /** Answers a question that no engine is here for. */
+  /** Answers a question when no engine is there to answer it. */
   question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T>;
-  /** The memory that a run would take on an engine that is not here yet. */
+  /** The memory that a run would take on an engine that is not there yet. */
   planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse>;
 }
 
@@ -31,7 +31,7 @@ export interface EngineSource {
 export interface Consultation {
   client: EngineApi;
   slot: EngineSlot;
-  /** That it computes on, e.g. "cuda:0". */
+  /** The device that the engine computes on, such as "cuda:0". */
   device: string;
   close(): void;
 }
@@ -45,7 +45,7 @@ export class EnginePool {
   private readonly appraisals = new Map<string, { answer: Promise<Appraisal | null>; atMs: number }>();
   private readonly listeners: (() => void)[] = [];
   private heartbeat: (slot: EngineSlot) => void = () => undefined;
-  /** Whether this orchestrator drives. */
+  /** Whether this orchestrator drives the runs. */
   private drives = false;
   private all: readonly EngineSlot[] = [];
   private source: EngineSource | null = null;
@@ -54,7 +54,7 @@ export class EnginePool {
     for (const slot of slots) this.add(slot);
   }
 
-  /** Another list whenever an engine joins or is forgotten. */
+  /** The slots as an array that is never changed: a new one replaces it when an engine joins or is forgotten. */
   get slots(): readonly EngineSlot[] {
     return this.all;
   }
@@ -63,7 +63,7 @@ export class EnginePool {
     this.source = source;
   }
 
-  /** The most engines that work side by side. */
+  /** The most engines that can work side by side. */
   get most(): number {
     return Math.max(this.slots.length, this.source?.most ?? 0);
   }
@@ -76,19 +76,19 @@ export class EnginePool {
     this.tell();
   }
 
-  /** Its engine will not come back. */
+  /** Removes the slot of an engine that will not come back. */
   async remove(slot: EngineSlot): Promise<void> {
     this.all = this.all.filter((one) => one !== slot);
     await slot.stop();
     this.tell();
   }
 
-  /** Called when a slot comes, goes or changes its status, or what it does. */
+  /** The listener is called when a slot comes, goes, or changes its status or its work. */
   onChange(listener: () => void): void {
     this.listeners.push(listener);
   }
 
-  /** Called at each sign of life of an engine. */
+  /** The listener is called at each sign of life of an engine. */
   onHeartbeat(listener: (slot: EngineSlot) => void): void {
     this.heartbeat = listener;
   }
@@ -102,18 +102,18 @@ export class EnginePool {
     return this.source !== null || this.slots.some(({ status }) => ['notStarted', 'starting', 'idle', 'busy'].includes(status));
   }
 
-  /** undefined: the engine has left. */
+  /** The slot of this name, or undefined where its engine has left. */
   slot(name: string): EngineSlot | undefined {
     return this.slots.find((slot) => slot.name === name);
   }
 
-  /** This orchestrator drives the runs and so the engines. */
+  /** Called when this orchestrator drives the runs from now on, and so uses the engines. */
   claimAll(): void {
     this.drives = true;
     for (const slot of this.slots) slot.keepAttached();
   }
 
-  /** Another drives them. */
+  /** Called when another orchestrator drives the runs from now on. */
   async letGoAll(): Promise<void> {
     this.drives = false;
     this.source?.wants(0);
@@ -124,9 +124,9 @@ export class EnginePool {
     await Promise.all(this.slots.map((slot) => slot.stop()));
   }
 
-  /** @param runs in the order of their turn */
+  /** @param runs the waiting runs in the order of their turn */
   async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
-    // Without a free slot no engine has to be asked.
+    // Engines are asked only where a slot is free.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
     const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks)));
     const placement = place(
@@ -137,7 +137,7 @@ export class EnginePool {
     return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
   }
 
-  /** Asks any engine. @throws EspalierError why none can be asked */
+  /** Asks any engine. @throws EspalierError the reason why none can be asked */
   async question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T> {
     const consultation = await this.consult().catch((error: unknown) => {
       if (this.source === null) throw error;
@@ -151,7 +151,7 @@ export class EnginePool {
     }
   }
 
-  /** An engine to ask. @throws EspalierError why no engine can be asked */
+  /** Returns an engine to ask. @throws EspalierError the reason why none can be asked */
   async consult(): Promise<Consultation> {
     const { found, reason } = await this.firstThat(() => true);
     if (found === null) throw reason;
@@ -159,8 +159,8 @@ export class EnginePool {
   }
 
   /**
-   * An engine that computes on the device, or the devices on which engines compute instead.
-   * @throws EspalierError why no engine can be asked
+   * Returns an engine that computes on the device. Where there is none, returns the devices on which engines compute.
+   * @throws EspalierError the reason why no engine can be asked
    */
   async consultOn(device: string): Promise<Consultation | { others: string[] }> {
     const others = new Set<string>();
@@ -173,7 +173,7 @@ export class EnginePool {
     return { others: [...others].sort() };
   }
 
-  /** @returns the reason is that of the first engine that can't be asked */
+  /** @returns the first engine that suits, or null with the error of the first engine that can't be asked */
   private async firstThat(suits: (one: Consultation) => boolean): Promise<{ found: Consultation | null; reason: unknown }> {
     const rank = (slot: EngineSlot): number => (slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
     const inOrder = this.slots.toSorted((left, right) => rank(left) - rank(right));
@@ -181,7 +181,7 @@ export class EnginePool {
     if (inOrder.length === 0) reason = new EspalierError('ENGINE_UNAVAILABLE', NO_ENGINE);
     const unsuitable = new Set<string>();
     for (const slot of inOrder) {
-      // Local engines on one device are alike, so the second is not started to hear the same.
+      // Local engines on one device are alike, so a second one is not started to give the same answer.
       if (slot.device !== undefined && unsuitable.has(slot.device)) continue;
       try {
         const consultation = await this.consultAt(slot);
@@ -195,7 +195,10 @@ export class EnginePool {
     return { found: null, reason };
   }
 
-  /** The engine that a new run would get, and the memory that the run would take there. @throws EspalierError what keeps it from all */
+  /**
+   * Returns the engine that a new run would get, and the memory that the run would take there. @throws EspalierError the reason why no
+   * engine can take the run
+   */
   async forNewRun(run: RunToFit): Promise<{ engine: string; memory: engineV1.PlanMemoryResponse }> {
     const appraised = await this.appraise(run, { force: true });
     const fits = new Map([...appraised].map(([name, { fit }]) => [name, fit]));
@@ -225,11 +228,11 @@ export class EnginePool {
   }
 
   /**
-   * The engines' answers about the run. Local engines that compute on the same device are alike: one of them is asked.
-   * @param force ask a single one too
+   * Asks the engines about the run. Local engines that compute on the same device are alike, so only one of them is asked.
+   * @param force whether to ask even where there is only one engine
    */
   private async appraise(run: RunToFit, { force }: { force: boolean }): Promise<Map<string, Appraisal>> {
-    if (this.slots.length === 1 && !force) return new Map(); // nothing to choose
+    if (this.slots.length === 1 && !force) return new Map(); // there is no choice
     const local = this.slots.filter(({ isNamed }) => !isNamed);
     const idle = local.filter(({ isTaken }) => !isTaken);
     const speakers = new Map<string | undefined, EngineSlot>();
@@ -246,7 +249,7 @@ export class EnginePool {
     return appraisals;
   }
 
-  /** null: it can't be asked now. */
+  /** The engine's answer about the run, or null where it can't be asked now. */
   private ask(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
     const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${sessionKey(sessionOptions(run, slot.threads))}`;
     const known = this.appraisals.get(key);
@@ -288,10 +291,10 @@ export class EnginePool {
   }
 }
 
-/** Tells the source of further engines what waits, and the waiting runs what the source does. */
+/** Tells the source of further engines how much work waits, and adds the source's words to the reasons why runs wait. */
 function askingFor(source: EngineSource, placement: Placement, runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
   const unplaced = runs.filter(({ runId }) => !placement.runs.some((one) => one.runId === runId));
-  // A job is short: one more engine is asked for where none is here to do it.
+  // Jobs are short, so one more engine is enough for all jobs that no engine can do.
   const needsEngine = jobs.some(({ id, slot }) => slot === null && !placement.jobs.some((one) => one.id === id));
   source.wants(unplaced.length + (needsEngine ? 1 : 0));
   const words = source.words();

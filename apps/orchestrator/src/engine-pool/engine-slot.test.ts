@@ -1,4 +1,4 @@
-// A place for one engine: given what its engine does, when it is wanted, taken or given back, then this is its status.
+// Tests the status of a slot. Each test says what the slot's engine does, and whether the slot is wanted, taken or given back.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError } from '#protocol';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
@@ -65,7 +65,7 @@ describe('a local engine', () => {
     slot.onChange(() => {
       if (slot.status !== 'notResponding') return;
       meanwhile = slot.view();
-      connector.sick = null; // at once: one that stays so is given up
+      connector.sick = null; // the engine recovers at once, since it would be given up otherwise
     });
     connector.sick = new Error('no answer');
     while (meanwhile === null) await sleep(1);
@@ -106,7 +106,7 @@ describe('a named engine', () => {
     slot.keepAttached();
     await until(slot, 'idle');
     expect(statuses).toContain(status);
-    while (slot.supervisor.problem !== null) await sleep(1); // it has to live through some health checks
+    while (slot.supervisor.problem !== null) await sleep(1); // the engine has to live through some health checks
     await slot.stop();
   });
   it('needs its states sent where it runs on another machine', async () => {

@@ -1,4 +1,4 @@
-// A place for one engine: its supervisor, its contents and its present work.
+// The place of one engine: its supervisor, its contents and its present work.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { EngineConnector } from '../engines/engine-link.js';
@@ -6,13 +6,16 @@ import type { EngineSupervisor, LiveEngine } from '../engines/engine-supervisor.
 import { EngineWorkbench } from './engine-workbench.js';
 import type { SlotView } from './placement.js';
 
-/** After this number of losses in a row, each soon after a start, a local engine is started only when there is work for it. */
+/**
+ * A local engine restarts by itself until it has died this number of times in a row, each soon after a start. From then on it starts only
+ * for work.
+ */
 const RESTARTS_UNASKED_MAX = 2;
 
 export interface Occupant {
-  /** In words. */
+  /** The present work, in words. */
   doing: string;
-  /** '': none. */
+  /** The run that the work is for, or '' where it is for none. */
   runId: string;
 }
 
@@ -26,9 +29,9 @@ export interface SlotOptions {
   name: string;
   connector: EngineConnector;
   supervisor: EngineSupervisor;
-  /** Threads of its sessions; undefined: as many as the engine has. */
+  /** The number of threads of the engine's sessions, or undefined for as many as the engine has. */
   threads: number | undefined;
-  /** The device that a local engine is started on, as the option says; undefined: a named engine. */
+  /** The device that a local engine is started on, as the option names it; undefined for a named engine. */
   device?: string | undefined;
   artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>;
   /** The boot id of this machine's kernel. */
@@ -41,15 +44,15 @@ export class EngineSlot {
   readonly connector: EngineConnector;
   private occupant: Occupant | null = null;
   private bench: EngineWorkbench | null = null;
-  /** Only the orchestrator that drives claims an engine. */
+  /** Whether the slot claims its engine. Only the slots of the driver do. */
   private isWanted = false;
   private known: engineV1.DescribeEngineResponse | null = null;
   private shown: SlotStatus = 'notStarted';
   private readonly listeners: (() => void)[] = [];
   private keeping: Promise<void> = Promise.resolve();
-  /** When the status began. */
+  /** The time when the status began. */
   since = new Date();
-  /** Bytes that the occupant will take and has not taken yet. */
+  /** The bytes that the occupant will take and has not taken yet. */
   promisedBytes = 0;
 
   constructor(private readonly options: SlotOptions) {
@@ -60,7 +63,7 @@ export class EngineSlot {
     this.supervisor.onChange(() => this.tell());
   }
 
-  /** Called when its status changes, or what it does. */
+  /** The listener is called when the slot's status or its work changes. */
   onChange(listener: () => void): void {
     this.listeners.push(listener);
   }
@@ -78,7 +81,7 @@ export class EngineSlot {
     return this.supervisor.live?.about ?? this.known;
   }
 
-  /** It ends in good order, and takes no new work. */
+  /** Whether the engine is about to end in good order. It then takes no new work. */
   get isLeaving(): boolean {
     return this.connector.joined?.isLeaving ?? false;
   }
@@ -101,7 +104,7 @@ export class EngineSlot {
     if (this.occupant !== null) this.occupant = { ...this.occupant, doing };
   }
 
-  /** Threads of sessions on the engine. @returns 0: the engine never answered, so it takes its own number */
+  /** The number of threads of sessions on the engine. @returns 0 if the engine never answered; it then uses its own number */
   get threads(): number {
     return this.options.threads ?? this.about?.threads ?? 0;
   }
@@ -113,7 +116,7 @@ export class EngineSlot {
     this.tell();
   }
 
-  /** @param forget other work opened sessions on the engine, so its contents are unknown */
+  /** @param forget whether other work opened sessions on the engine, so that its contents are unknown */
   leave({ forget = false } = {}): void {
     this.occupant = null;
     this.promisedBytes = 0;
@@ -121,7 +124,7 @@ export class EngineSlot {
     this.tell();
   }
 
-  /** The workbench of the running engine; starts an engine where none runs. */
+  /** The workbench of the running engine. Starts an engine where none runs. */
   async workbench(): Promise<EngineWorkbench> {
     const engine = await this.acquire();
     if (this.bench?.engine !== engine) this.bench = new EngineWorkbench(engine, this.options.artifacts, this.threads);
@@ -137,7 +140,7 @@ export class EngineSlot {
     return engine;
   }
 
-  /** A named engine is attached from here on, and again whenever it was lost. */
+  /** Attaches a named engine from now on, and again whenever it is lost. */
   keepAttached(): void {
     if (this.isWanted) return;
     this.isWanted = true;
@@ -145,7 +148,7 @@ export class EngineSlot {
     this.tell();
   }
 
-  /** A named engine is given back, unless it works. If it no longer is ours, its work is refused and ends. */
+  /** Gives a named engine back unless it works. If it works, another orchestrator that claims it makes its work fail and end. */
   async letGo(): Promise<void> {
     if (!this.isNamed || this.isTaken || !this.isWanted) return;
     this.isWanted = false;
@@ -213,9 +216,9 @@ export class EngineSlot {
     }
   }
 
-  /** An engine that was well before it died will be needed again. */
+  /** Restarts an engine that died. An engine that was well before will be needed again. */
   private restart(): void {
-    if (this.supervisor.failures <= RESTARTS_UNASKED_MAX) this.acquire().catch(() => undefined); // told by the supervisor's condition
+    if (this.supervisor.failures <= RESTARTS_UNASKED_MAX) this.acquire().catch(() => undefined); // the supervisor reports its failure
   }
 
   private tell(): void {

@@ -1,4 +1,4 @@
-// The slots that a command line asks for.
+// Makes the slots that the command line asks for.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -40,13 +40,13 @@ function slotMaker({ artifacts, log }: SlotSurroundings): SlotMaker {
     new EngineSlot({ name, connector, supervisor: new EngineSupervisor(connector, { name, log }), threads, device, artifacts, bootId });
 }
 
-/** With the device `auto`, several engines share out the cards that can be used. */
+/** Names the devices of one engine. With the device `auto`, several engines share the usable cards among them. */
 function processDevice({ engines, devices, cards }: EnginesWanted, device: string, index: number): string {
   if (device !== 'auto' || devices.length > 1 || engines * cards === 1) return device;
   return Array.from({ length: cards }, (_, card) => `auto:${index * cards + card}`).join('+');
 }
 
-/** How an engine process is started here, for training and for checks. */
+/** How an engine process is started on this machine, both for training and for verification. */
 export function processOptions(
   { dataFolder }: Pick<EnginesWanted, 'dataFolder'>,
   name: string,
@@ -55,7 +55,7 @@ export function processOptions(
   return { folder: join(dataFolder, 'engine'), onOutput: (line) => log.info({ engine: line, slot: name }, 'engine') };
 }
 
-/** Local ones first, then those that were named, in the order they were named in. */
+/** Returns the slots of local engines, then those of named engines in the order of their names on the command line. */
 export function engineSlots(wanted: EnginesWanted, surroundings: SlotSurroundings): EngineSlot[] {
   const slot = slotMaker(surroundings);
   const local = Array.from({ length: wanted.engines }, (_, index) => {
@@ -69,7 +69,7 @@ export function engineSlots(wanted: EnginesWanted, surroundings: SlotSurrounding
   return [...local, ...named];
 }
 
-/** Those that dial in. A session on one has as many threads as the engine was started with. */
+/** The engines that dial in. A session on one has as many threads as the engine was started with. */
 export function joinedEngines(wanted: EnginesWanted, surroundings: SlotSurroundings, pool: EnginePool): JoinedEngines {
   const slot = slotMaker(surroundings);
   const options = { ...leaseOptions(wanted, surroundings), folder: join(wanted.dataFolder, 'engine') };

@@ -1,4 +1,4 @@
-// The contents of an engine: given what was brought before, when something is brought, then this is asked of the engine.
+// Tests what the workbench asks of an engine. Each test says what the engine got before and what it has to get now.
 import type { ArtifactStore } from '#artifact-store';
 import { liveEngine, ScriptedEngine, scriptedState } from '../engines/testing.js';
 import { planTraining } from '../pruning-run/planning/training-plan.js';

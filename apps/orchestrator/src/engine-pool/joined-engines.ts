@@ -1,11 +1,11 @@
-// The engines that dial in: each has a slot of its name, from its coming until it has left, or until it was away for too long.
+// The engines that dial in. Each has a slot of its own name, from its arrival until it has left or was away for too long.
 import type { Logger } from 'pino';
 import { EspalierError, invalidField, type ByteTunnel } from '#protocol';
 import type { Arrival, JoinedEngine } from '../engines/joined-engine.js';
 import type { EnginePool } from './engine-pool.js';
 import type { EngineSlot } from './engine-slot.js';
 
-/** One that was cut off is shown, and runs with its numerics wait for it, for this time. */
+/** The time for which an engine that was cut off keeps its slot. Runs with its numerics wait for it. */
 const KEPT_WHILE_AWAY_MS = 600_000;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const INSTANCE = /^[\w-]{8,64}$/;
@@ -57,7 +57,7 @@ export class JoinedEngines {
     );
   }
 
-  /** Resolves when the engine's stream has ended. @throws EspalierError as `requireRoom` */
+  /** Takes an engine in. Resolves when the engine's stream has ended. @throws the errors of `requireRoom` */
   async arrive(arrival: Arrival, tunnel: ByteTunnel): Promise<void> {
     this.requireRoom(arrival);
     const { name, host, peer, admittedAs } = arrival;
@@ -75,13 +75,13 @@ export class JoinedEngines {
     this.joined.get(name)?.engine.leaves(tunnel);
   }
 
-  /** The process of this engine is over, and does not come back. One that is still connected is left alone. */
+  /** Called when the process of this engine has ended and will not come back. An engine that is still connected is left alone. */
   givenUp(name: string): void {
     this.joined.get(name)?.engine.givenUp();
     this.forgetThoseGone();
   }
 
-  /** The server stops. */
+  /** Hangs up all engines, because the server stops. */
   close(): void {
     this.isClosed = true;
     for (const { engine } of this.joined.values()) engine.hangUp();
@@ -92,7 +92,7 @@ export class JoinedEngines {
     this.forgetThoseGone();
   }
 
-  /** One that leaves stays until its last answers have been taken. */
+  /** Hangs up engines that leave. An engine that still works stays until its last answers have been taken. */
   private hangUpThoseLeaving(): void {
     for (const { engine, slot } of this.joined.values()) if (engine.isLeaving && !slot.isTaken) engine.hangUp();
   }

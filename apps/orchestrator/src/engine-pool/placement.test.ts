@@ -1,4 +1,4 @@
-// Which work goes to which slot: given slots and waiting work, when it is placed, then these go there.
+// Tests which work goes to which slot, for given slots and waiting work.
 import { place, type Fit, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
 
 const slot = (name: string, more: Partial<SlotView> = {}): SlotView => ({

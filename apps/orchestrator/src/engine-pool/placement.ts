@@ -1,38 +1,38 @@
-// Which work goes to which slot (docs/design/engines.md): a pure function of the views of slots and work. It places nothing itself, and
-// is asked again whenever something has changed.
+// Decides which work goes to which slot (docs/design/engines.md). It is a pure function of views of the slots and the work. It changes
+// nothing itself, and is called again whenever something has changed.
 
 export interface SlotView {
   name: string;
-  /** down: no engine answers there, or the engine is not ours; the slot gets no work. */
+  /** 'down' means that no engine answers there, or that the engine belongs to another orchestrator. The slot then gets no work. */
   state: 'free' | 'taken' | 'down';
-  /** Its engine answers; otherwise the engine has to be started first. */
+  /** Whether the slot's engine answers. If not, the engine has to be started first. */
   isUp: boolean;
-  /** Why it is down, in words. */
+  /** The reason why the slot is down, in words. */
   problem: string;
-  /** The run that it trains; else the run whose model it holds. */
+  /** The run that the slot trains, or else the run whose model it holds. */
   runId: string | null;
-  /** Tries in a row that failed. */
+  /** The number of failed tries in a row. */
   failures: number;
-  /** It computes on something better than the processor. */
+  /** Whether the slot computes on something faster than the processor. */
   isAccelerator: boolean;
   /** Slots with the same value take their memory from the same place. */
   memoryPool: string;
-  /** Memory that is promised to work and not taken yet. */
+  /** The memory that is promised to work and not taken yet. */
   promisedBytes: number;
-  /** It can read files that only this machine has. */
+  /** Whether the engine can read files that only this machine has. */
   sharesFiles: boolean;
 }
 
-/** An engine's answer about a run, without training it. */
+/** An engine's answer to the question whether it can train a run. */
 export type Fit = { fingerprint: string; neededBytes: number; availableBytes: number } | { problem: string };
 
 export interface WaitingRun {
   runId: string;
-  /** The numerics that it must go on with; null: any will do. */
+  /** The numerics that the run must go on with, or null where any will do. */
   fingerprint: string | null;
-  /** The name of the slot where it was. */
+  /** The name of the slot that trained the run last. */
   lastSlot: string | null;
-  /** By slot; empty: no slot was asked. */
+  /** The engines' answers by slot; empty where no engine was asked. */
   fits: ReadonlyMap<string, Fit>;
 }
 
@@ -40,21 +40,21 @@ export interface WaitingJob {
   id: number;
   runId: string;
   needsOurFiles: boolean;
-  /** Where it waits already; it moves only to a slot that is free. */
+  /** The slot where the job waits already. The job moves only to a slot that is free. */
   slot: string | null;
 }
 
 export interface Placement {
   runs: { runId: string; slot: string; neededBytes: number }[];
-  /** `atOnce`: the slot is free. Otherwise the slot does the job between two pieces of its work. */
+  /** `atOnce` is true where the slot is free. Otherwise the slot does the job between two pieces of its work. */
   jobs: { id: number; slot: string; atOnce: boolean }[];
-  /** Runs that don't get a free slot, each with the reason for users. */
+  /** The runs that get no slot, each with the reason for users. */
   waits: { runId: string; why: string }[];
 }
 
 export const NO_ENGINE = 'no engine is here: one that runs `espalier engine --join` comes by itself';
 
-/** @param runs in the order of their turn @param jobs in the order of their coming */
+/** @param runs in the order of their turn @param jobs in the order of their arrival */
 export function place(slots: readonly SlotView[], runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
   const placement: Placement = { runs: [], jobs: [], waits: [] };
   const free = new Map(slots.filter(({ state }) => state === 'free').map((slot) => [slot.name, slot]));
@@ -106,7 +106,7 @@ function placeJobs(
   }
 }
 
-/** A slot, or the reason why the run gets no slot; '': the run just waits for its turn. */
+/** Returns a slot for the run, or the reason why it gets none. '' means that the run only waits for its turn. */
 function choose(
   run: WaitingRun,
   slots: readonly SlotView[],
@@ -134,18 +134,24 @@ function choose(
   )!;
 }
 
-/** The slots where the run goes on bit for bit. All slots, where other numerics are accepted or no engine has the right ones. */
+/**
+ * Returns the slots where the run goes on bit for bit. Where other numerics are accepted or no engine has the right ones, returns all
+ * slots.
+ */
 function withItsNumerics(run: WaitingRun, slots: readonly SlotView[]): readonly SlotView[] {
   const { fingerprint } = run;
   if (fingerprint === null) return slots;
   const same = slots.filter((slot) => fitOf(run, slot)?.fingerprint === fingerprint);
   if (same.length > 0) return same;
-  // The slot where it was, if that slot can't be asked now. A slot that was not asked yet may have the numerics too.
+  // A slot that was not asked yet may have the right numerics, too. Of the slots that are down, only the run's last slot counts.
   const unknown = slots.filter(({ name, state }) => !run.fits.has(name) && (state !== 'down' || name === run.lastSlot));
   return unknown.length > 0 ? unknown : slots;
 }
 
-/** A run that does not fit is placed all the same where no other work will make room: its engine says what is missing. */
+/**
+ * Tells whether the run's memory fits beside other work. Where no other work will free memory, a run that does not fit is placed all the
+ * same, and its engine reports what is missing.
+ */
 function hasRoom(
   run: WaitingRun,
   { name, memoryPool }: SlotView,
@@ -166,7 +172,7 @@ function fitOf(run: WaitingRun, { name }: SlotView): Exclude<Fit, { problem: str
 
 const isUpRank = ({ isUp }: SlotView): number => (isUp ? 0 : 1);
 
-/** The first by these ranks. An earlier rank counts more; equal slots keep the given order. */
+/** Returns the first item by these ranks. An earlier rank counts more, and equal items keep the given order. */
 function first<T>(items: readonly T[], ...ranks: ((item: T) => number)[]): T | undefined {
   let best: T | undefined;
   for (const item of items) {

@@ -1,4 +1,4 @@
-// An engine for checking: never one that trains.
+// Lends an engine for verification. It is never an engine that trains.
 import { EspalierError } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { EngineProcess, type EngineProcessOptions } from '../engines/engine-process.js';
@@ -12,19 +12,19 @@ export interface BorrowedEngine {
 /** A recorded computation that is to be repeated. */
 export interface ComputedBefore {
   threads: number;
-  /** The device's name, "cpu" or "cuda:0". */
+  /** The name of the device, such as "cpu" or "cuda:0". */
   device: string;
 }
 export type BorrowEngine = (before: ComputedBefore, signal: AbortSignal) => Promise<BorrowedEngine>;
 
-/** How engine processes of our own are started. */
+/** How this orchestrator starts engine processes of its own. */
 export interface OwnEngines {
   options: Omit<EngineProcessOptions, 'threads' | 'device'>;
   /** The devices that this orchestrator may compute on, as the options name them. */
   devices: readonly string[];
 }
 
-/** @param own null: all engines are named, and a free one is used */
+/** @param own how to start an engine, or null where all engines are named and a free one is used */
 export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEngine {
   return async (before, signal) => {
     if (own !== null) {
@@ -53,7 +53,10 @@ export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEn
   };
 }
 
-/** Only the device that computed the steps gives their bits again. If it is not there, another may compare within a tolerance. */
+/**
+ * Starts an engine on the device that computed the steps, since only this device gives their bits again. Where it is not there, the engine
+ * uses another device, and results are compared within a tolerance.
+ */
 async function startOnItsDevice({ options, devices }: OwnEngines, { threads, device }: ComputedBefore, signal: AbortSignal) {
   if (devices.includes(device)) return EngineProcess.start({ ...options, device, threads }, signal);
   const engine = await EngineProcess.start({ ...options, device: devices[0]!, threads }, signal);

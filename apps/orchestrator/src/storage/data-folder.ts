@@ -1,5 +1,5 @@
-// One orchestrator per data folder. The lock is SQLite's: the operating system drops it when the process dies, however it
-// dies, so nothing stale is ever left behind. The folder and all in it are for the server's user only.
+// The data folder of an orchestrator, which one process at a time may use. The lock is SQLite's: the operating system drops it when the
+// process dies, however it dies, so no stale lock ever remains. Only the server's user can read the folder and all in it.
 import { readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ const ANNOUNCEMENT = 'espalier.json';
 export class DataFolder {
   private constructor(
     readonly path: string,
-    /** Stays the same across restarts. */ readonly id: string,
+    /** The id of the folder, which stays the same across restarts. */ readonly id: string,
     private readonly lock: Database.Database,
   ) {}
 
@@ -34,13 +34,13 @@ export class DataFolder {
       const foreign = foreignInDataFolder(path);
       if (foreign !== undefined) throw new EspalierError('DATA_FOLDER_FOREIGN', foreignDataFolderText(path, foreign));
       restrictToOwner(realpathSync(path));
-      startWithPartOfReserve(path); // the lock wants room, too
+      startWithPartOfReserve(path); // the lock needs free space, too
       const lock = new Database(join(path, 'orchestrator.lock'), { timeout: 0 });
       lock.pragma('locking_mode = EXCLUSIVE');
       lock.exec('BEGIN IMMEDIATE');
       const folder = new DataFolder(path, idOf(path), lock);
-      rmSync(join(path, TOKEN_FILE), { force: true }); // of a server that was killed
-      folder.write({ pid: process.pid }); // who has the folder, while there is no address to tell yet
+      rmSync(join(path, TOKEN_FILE), { force: true }); // the token of a server that was killed
+      folder.write({ pid: process.pid }); // tells which process has the folder before its address is known
       return folder;
     } catch (error) {
       if (error instanceof EspalierError) throw error;
@@ -63,8 +63,8 @@ export class DataFolder {
   }
 
   /**
-   * By which browsers are known again; it outlives restarts, so that an open page goes on by itself. Read anew each time: `espalier open
-   * --forget-browsers` replaces it.
+   * The secret that signs browsers' cookies. It outlives restarts, so a page that is open when the server restarts stays logged in. It is
+   * read anew each time, because `espalier open --forget-browsers` replaces it.
    */
   cookieKey(): string {
     const file = join(this.path, COOKIE_KEY_FILE);
@@ -78,14 +78,14 @@ export class DataFolder {
   }
 
   /**
-   * The token that clients must show from now on. It is another one at each start: a program that took the port of a server that is
-   * gone, and was shown its token, has nothing.
+   * Makes the token that clients must show from now on. Each start makes a new one. So a program that took the port of a stopped server,
+   * and was shown the old token, can't use it.
    */
   newToken(): string {
     return renewSecretFile(join(this.path, TOKEN_FILE));
   }
 
-  /** With the folder's mark, so that it announces no server in a copy of the folder. */
+  /** Writes the announcement with the folder's mark, so that a copy of the folder announces no server. */
   private write(announcement: object): void {
     try {
       const text = JSON.stringify({ ...announcement, folder: placeMark(this.path) });

@@ -1,9 +1,11 @@
-// On one event store there may be several orchestrators: one drives the runs, the others stand by. Who drives is the newest event of
-// one stream, appended with the expected revision, so that two can never both take it. Time is measured by each process for
-// itself, from when it saw the newest event: clocks that differ or jump do no harm. A driver that was asleep for longer than
-// its lease may still believe in it for a moment; what it then tries to record is refused, since its attempt was closed. What can't be
-// refused, the removal of bytes, looks at the clock (`isSurelyHeld`).
-// The same holds on an embedded store: a user who knows its address can point another orchestrator at it.
+// The lease by which one of several orchestrators on an event store drives the runs, while the others stand by. The newest event of one
+// stream names the driver. It is appended with the expected revision, so two orchestrators can never both take the lease.
+//
+// Each process measures time by itself, from the moment when it saw the newest event, so clocks that differ or jump do no harm. A driver
+// that was asleep for longer than its lease may still believe in the lease for a moment. What it then tries to record is refused, since its
+// attempt was closed. The removal of bytes can't be refused, so it looks at the clock first (`isSurelyHeld`).
+//
+// The same holds on an embedded store: a user who knows its address can let another orchestrator use it.
 import { randomUUID } from 'node:crypto';
 import { hostname, uptime } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,31 +21,31 @@ import {
 import { EspalierError } from '#protocol';
 
 export const DRIVER_STREAM = 'espalierDriver';
-/** Renewals are of no interest later. */
+/** The number of events that the stream keeps. Old renewals have no use. */
 const KEPT_EVENTS = 100;
 const RENEWALS_A_LEASE = 3;
 /**
- * The lease of an orchestrator on its own embedded store. It is long, since that store ends with the orchestrator: no other orchestrator
- * waits for the lease to run out. And each renewal is an event that stays in the store's file.
+ * The lease of an orchestrator on its own embedded store. It is long, because that store ends with its orchestrator and no other one waits
+ * for the lease to run out. Each renewal is an event that stays in the store's file.
  */
 const OWNERS_LEASE_MS = 600_000;
 
 type LeaseEventType = 'DrivingTaken' | 'DrivingRenewed' | 'DrivingReleased';
 interface Holder {
   instance: string;
-  /** The id of its data folder, which a lock keeps to one process. */
+  /** The id of the holder's data folder, which a lock keeps to one process. */
   folderId: string;
   host: string;
   pid: number;
   listen: string;
   leaseMs: number;
-  /** The event store is embedded in the holder's data folder. */
+  /** Whether the event store is embedded in the holder's data folder. */
   ownsStore: boolean;
 }
 interface Newest extends Holder {
   type: LeaseEventType;
   revision: bigint;
-  /** By our own monotonic clock. */
+  /** The time of this process's own monotonic clock. */
   seenAtMs: number;
 }
 
@@ -52,16 +54,19 @@ export interface DriverLeaseOptions {
   folderId: string;
   leaseMs: number;
   log: Logger;
-  /** The event store is embedded in our data folder. */
+  /** Whether the event store is embedded in this server's data folder. */
   ownsStore: boolean;
-  /** For tests. */
+  /** Only tests set it. */
   clock?: () => number;
 }
 
-/** Others count a lease from when they see it, later than we do. The rest is for the time between a look at the clock and a deed. */
+/**
+ * The share of the lease for which it is surely held. Other processes count a lease from when they see it, later than its holder does. The
+ * rest leaves time between a look at the clock and an act.
+ */
 const SURE_SHARE = 0.8;
 
-/** An append, with what a store needs to notice that it can write again. */
+/** The time that covers an append, and the time in which a store notices that it can write again. */
 const LOOK_AGAIN_MS = 5_000;
 
 export class DriverLease {
@@ -89,31 +94,36 @@ export class DriverLease {
   }
 
   /**
-   * Whether no other orchestrator can have taken the runs over by now. A process that was stopped, or whose machine slept, still believes
-   * that they are its own when it wakes up. So this is asked right before anything that can't be undone.
+   * Whether no other orchestrator can have taken over the runs by now. A process that was stopped, or whose machine slept, still believes
+   * that it drives them when it wakes up. So ask this right before anything that can't be undone.
    */
   get isSurelyHeld(): boolean {
     return this.isHeld && this.clock() - this.renewedAtMs < this.ownLeaseMs * SURE_SHARE;
   }
 
-  /** Called when that changes, and at each sign of life of another driver. */
+  /** The listener is called when `held` changes, and at each sign of life of another driver. */
   onChange(listener: () => void): void {
     this.listeners.add(listener);
   }
 
-  /** Returns when it is known who drives; a store that does not answer is waited for, one that can't write now is asked again later. */
+  /**
+   * Returns when it is known who drives. It waits for a store that does not answer; a store that can't write at the moment is asked again
+   * later.
+   */
   async start(): Promise<void> {
     await this.patientLook();
     this.running = this.keep();
   }
 
-  /** The address that clients are sent to; told to the others with the next renewal. */
+  /** Sets the address that clients are sent to. The next renewal tells it to the other orchestrators. */
   announce(listen: string): void {
     this.listen = listen;
     this.wake();
   }
 
-  /** When something that kept it from being renewed is mended; returns when it is known who drives, or after a while. */
+  /**
+   * Call this when a cause that kept the lease from being renewed is gone. It returns when it is known who drives, or after LOOK_AGAIN_MS.
+   */
   async lookAgain(): Promise<void> {
     const looked = new Promise<void>((resolve) => {
       this.tellLooked = resolve;
@@ -140,14 +150,15 @@ export class DriverLease {
     );
   }
 
-  /** Lets another take over at once. */
+  /** Gives up the lease, so that another orchestrator can take over at once. */
   async stop(): Promise<void> {
     this.stopping.abort();
     this.wake();
     await this.running;
-    // Our own store ends with us, so others have nothing to drive. And the lease must be free when we come back to it.
+    // An own store ends with this process, so other orchestrators would have no runs to drive. And the lease must be free for this server's
+    // next start.
     if (this.options.ownsStore || !this.isHeld || this.newest === null) return;
-    await this.append('DrivingReleased', this.newest.revision).catch(() => undefined); // it ends by itself
+    await this.append('DrivingReleased', this.newest.revision).catch(() => undefined); // the lease runs out by itself
   }
 
   private async patientLook(): Promise<void> {
@@ -157,7 +168,7 @@ export class DriverLease {
         return;
       } catch (error) {
         this.options.log.warn({ err: error }, 'waiting for the event store to learn who drives the runs');
-        if (!(error instanceof EventStoreUnavailableError)) return; // it can be read: questions are answered meanwhile
+        if (!(error instanceof EventStoreUnavailableError)) return; // the store can be read, so the server answers questions meanwhile
         await sleep(wait, undefined, { signal: this.stopping.signal }).catch(() => undefined);
       }
     }
@@ -177,12 +188,12 @@ export class DriverLease {
         tellLooked();
       } catch (error) {
         log.warn({ err: error }, 'the lease of the driver could not be looked after');
-        if (this.isHeld && this.clock() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // another may have it
+        if (this.isHeld && this.clock() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // another orchestrator may hold it now
       }
     }
   }
 
-  /** Renews our lease, takes a free one, or learns who holds it. */
+  /** Renews the own lease, takes a free one, or learns who holds it. */
   private async look(): Promise<void> {
     const newest = await this.read();
     const sign = newest !== null && newest.revision !== this.newest?.revision;
@@ -200,7 +211,7 @@ export class DriverLease {
         return;
       } catch (error) {
         if (!(error instanceof WrongExpectedRevisionError)) throw error;
-        return this.look(); // another was quicker
+        return this.look(); // another orchestrator was faster
       }
     }
     this.takesFromFormerLife = false;
@@ -211,8 +222,8 @@ export class DriverLease {
   private isFree(): boolean {
     const { newest } = this;
     if (newest === null || newest.type === 'DrivingReleased') return true;
-    // The lock of the data folder says that the process that held it before us is dead, also one that had the store before
-    // it was copied here. Asked at our start only: a copy of the folder would otherwise take the lease back and forth.
+    // The lock of the data folder proves that its former holder is dead, even if the store was copied here with the folder. This is asked
+    // only at the start: otherwise two copies of a folder would take the lease from each other again and again.
     const isFormerLife = newest.folderId === this.options.folderId || (newest.ownsStore && this.options.ownsStore);
     if (this.takesFromFormerLife && isFormerLife) return true;
     return performance.now() - newest.seenAtMs > newest.leaseMs;
@@ -243,7 +254,7 @@ export class DriverLease {
       after ?? 'no_stream',
     );
     this.newest = { ...holder, type, revision, seenAtMs: performance.now() };
-    if (type === 'DrivingTaken') await store.keepNewest(DRIVER_STREAM, KEPT_EVENTS).catch(() => undefined); // only saves space
+    if (type === 'DrivingTaken') await store.keepNewest(DRIVER_STREAM, KEPT_EVENTS).catch(() => undefined); // a failure only costs space
   }
 
   private get ownLeaseMs(): number {
@@ -263,12 +274,15 @@ export class DriverLease {
   }
 }
 
-/** Milliseconds; never goes back, and goes on while the machine sleeps, which performance.now() does not. */
+/** Milliseconds since the machine started. The number never falls, and it grows while the machine sleeps, unlike performance.now(). */
 function sinceBoot(): number {
   return uptime() * 1_000;
 }
 
-/** A lease event that can't be read must not block for ever: it counts as a lease of the longest kind, from when it was seen. */
+/**
+ * Reads a lease event. An event that can't be read must not block for ever, so it counts as a lease of the longest kind from when it was
+ * seen.
+ */
 function parsed(event: StoredEvent | EventCorruptError): Newest {
   const seen = { revision: event.revision, seenAtMs: performance.now() };
   const unknown: Newest = {

@@ -39,9 +39,9 @@ describe('an embedded event store that dies while another program has its port',
     taken = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const takenPort = String((taken.address() as AddressInfo).port);
-    writeFileSync(addressFile, readFileSync(addressFile, 'utf8').replace(portNow(), takenPort)); // as if it had had that port
+    writeFileSync(addressFile, readFileSync(addressFile, 'utf8').replace(portNow(), takenPort)); // as if the store had had that port
     process.kill(host.pid!, 'SIGKILL');
-    const second = one('Second'); // repeated under one id, for an append whose outcome is not known
+    const second = one('Second'); // repeated under one id, since the outcome of an append may be unknown
     const answers = (): Promise<boolean> =>
       host!.store.append('stream', second, 0n).then(
         () => true,

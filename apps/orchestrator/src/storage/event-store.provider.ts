@@ -1,7 +1,7 @@
-// The event store that everything here uses: a given one by its connection string, or the embedded one as our child, which is started anew
-// when it dies or hangs. It gets the port that it had, or any free one where another program has that one meanwhile; clients follow it. How
-// to reach the embedded one, password included, is told in a file that only its user can read: from there others of his stand by. No client
-// takes the store of another data folder for its own: that one has another certificate.
+// The event store that the whole server uses. It is either a given one, by its connection string, or the embedded one: a child process,
+// which is started anew when it dies or hangs. The embedded store gets its former port, or any free one where another program has taken
+// that; its clients follow. A file that only the user can read tells how to reach it, password included, so the user's other orchestrators
+// can stand by. A client never takes the store of another data folder for its own, since that one has another certificate.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,24 +18,24 @@ import { EVENT_STORE_LOG, readUserFileSync } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 
-/** In the data folder: the connection string of its event store. */
+/** The file in the data folder with the connection string of its event store. */
 const ADDRESS_FILE = 'event-store.url';
 const CHECK_INTERVAL_MS = 500;
-/** Most looks only ask whether its process lives; every so often it must answer a call too. */
+/** Most checks only look whether the store's process lives. After this number of checks, the store must also answer a call. */
 const CHECKS_A_PING = 4;
 const PING_TIMEOUT_MS = 5_000;
 const SILENT_CHECKS_MAX = 3;
 const LOCKED_PATIENCE_MS = 10_000;
 
-/** Where the store is. Its process is ours to end, or null. */
+/** Where the store is. `pid` is the process that this server ends, or null where the store belongs to another. */
 type ReachedStore = Pick<EmbeddedEventStore, 'connectionString' | 'stop'> & { pid: number | null };
 
 export class EventStoreHost {
   private stopping = false;
-  /** Told when the store stops answering, and when it answers again. */
+  /** Called when the store stops answering, and when it answers again. */
   onReachable: (reachable: boolean) => void = () => undefined;
   private reachable = true;
-  /** Looks in a row that had no answer. */
+  /** The number of checks in a row without an answer. */
   private silent = 0;
 
   readonly store: ConnectedEventStore;
@@ -55,7 +55,7 @@ export class EventStoreHost {
     return host;
   }
 
-  /** null: the store is not embedded. */
+  /** The process id of the embedded store, or null where the store is not embedded. */
   get pid(): number | null {
     return this.reached.pid;
   }
@@ -98,7 +98,7 @@ export class EventStoreHost {
     }
   }
 
-  /** The embedded store is started anew. Another server's store may have been, and then its file names another address. */
+  /** Starts the embedded store anew. The store of another server may have been started anew, too; its file then names another address. */
   private async reachAgain(): Promise<void> {
     const before = this.reached.connectionString;
     this.reached = await this.reach();
@@ -106,7 +106,7 @@ export class EventStoreHost {
       this.store.moveTo(this.reached.connectionString);
       this.log.warn('the event store is found at another address now');
     }
-    if (this.reached.pid === null) return; // the next look says whether it answers there
+    if (this.reached.pid === null) return; // the next check tells whether the store answers there
     this.silent = 0;
     this.tell(true);
   }
@@ -129,7 +129,7 @@ export class EventStoreHost {
   }
 }
 
-/** A store whose parent was killed a moment ago may not have ended yet. */
+/** Starts a store. One whose parent was killed a moment ago may not have ended yet and still hold the lock, so this waits a while. */
 async function patientWithLock(start: () => Promise<EmbeddedEventStore>): Promise<EmbeddedEventStore> {
   for (const until = Date.now() + LOCKED_PATIENCE_MS; ;) {
     try {
@@ -154,7 +154,7 @@ function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // gone meanwhile
+    // the process has ended in the meantime
   }
 }
 
@@ -165,7 +165,7 @@ function othersAt(given: string): Promise<ReachedStore> {
   return Promise.resolve({ connectionString: connectionStringOf(given), pid: null, stop: () => Promise.resolve() });
 }
 
-/** The address as it was given: a connection string, or a file that holds one. */
+/** The connection string, read from a file where `given` names one. */
 function connectionStringOf(given: string): string {
   if (given.includes('://')) return given;
   try {
@@ -178,7 +178,7 @@ function connectionStringOf(given: string): string {
   }
 }
 
-/** Gives the function that starts the store of the data folder. */
+/** Returns a function that starts the store of the data folder. */
 async function embeddedIn(dataFolder: string, log: Logger): Promise<() => Promise<ReachedStore>> {
   const addressFile = join(dataFolder, ADDRESS_FILE);
   const folder = join(dataFolder, 'event-store');
@@ -190,7 +190,10 @@ async function embeddedIn(dataFolder: string, log: Logger): Promise<() => Promis
   };
 }
 
-/** The port of the last time, so that a restarted store is found where the old one was; 0, which is any, where there was none. */
+/**
+ * The port that the store had last, so that clients find a restarted store at the same place. 0, which means any port, where there was no
+ * store.
+ */
 function lastPort(addressFile: string): number {
   return Number(existsSync(addressFile) ? (/:(\d+)\?/.exec(readFileSync(addressFile, 'utf8'))?.[1] ?? 0) : 0);
 }
@@ -204,7 +207,9 @@ async function startAtAnyPort(options: EmbeddedEventStoreOptions, wanted: number
   }
 }
 
-/** Only those who stand by need the file, so a disk without room must not keep a store from being started anew. */
+/**
+ * Writes the address to its file. Only standby orchestrators need the file, so a full disk must not keep the store from being started anew.
+ */
 function tellAddress(file: string, address: string, log: Logger): void {
   try {
     if (!existsSync(file) || readFileSync(file, 'utf8').trim() !== address) writeFileSync(file, `${address}\n`);

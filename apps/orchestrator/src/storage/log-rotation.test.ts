@@ -10,7 +10,7 @@ const silent = pino({ level: 'silent' });
 afterAll(() => rmSync(folder, { recursive: true }));
 
 test('a long log begins anew while its writer goes on, and what it held lies beside it', () => {
-  rotate(path, silent, 10); // not there yet
+  rotate(path, silent, 10); // there is no log yet
   const writer = openSync(path, 'a');
   writeSync(writer, 'a short\n');
   rotate(path, silent, 10);

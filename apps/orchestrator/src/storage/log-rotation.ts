@@ -1,5 +1,5 @@
-// Keeps the logs in the data folder short. Their writers append through files that were opened once, some of them by other processes, so a
-// long log is copied aside and emptied in its place; its copy replaces the copy before.
+// Keeps the logs in the data folder short. Their writers hold the files open, some in other processes, so a long log is copied to a second
+// file and then emptied in place. The copy replaces the copy before.
 import { closeSync, copyFileSync, ftruncateSync, openSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -8,14 +8,14 @@ import { LOG_FILES, olderLog } from '#files';
 const BYTES_MAX = 16 << 20;
 const CHECK_INTERVAL_MS = 5_000;
 
-/** Goes on until the process ends. */
+/** Looks at the logs regularly until the process ends. */
 export function rotateLogs(dataFolder: string, log: Logger): void {
   setInterval(() => {
     for (const name of LOG_FILES) rotate(join(dataFolder, name), log);
   }, CHECK_INTERVAL_MS).unref();
 }
 
-/** Whatever goes wrong, the log gets short: a disk that is full has no room for a copy. */
+/** Empties the log if it is long, with or without a copy: a full disk has no room for one. */
 export function rotate(path: string, log: Logger, bytesMax = BYTES_MAX): void {
   if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) <= bytesMax) return;
   try {

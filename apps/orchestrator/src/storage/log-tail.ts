@@ -1,18 +1,18 @@
-// The ends of the logs in the data folder: of the server with its engines, and of the embedded event store.
+// Reads the ends of the logs in the data folder: that of the server with its engines, and that of the embedded event store.
 import { open } from 'node:fs/promises';
 import { fstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { EVENT_STORE_LOG, olderLog, SERVER_LOG } from '#files';
 import { inOrderOfTime, readLogLine, type LogLine, type LogSource } from '#log';
 
-/** Logs may be long, so only this part at their ends is read. */
+/** Logs may be long, so only this many bytes at their ends are read. */
 const TAIL_BYTES = 1 << 20;
 const FILES: readonly [name: string, source: LogSource][] = [
   [SERVER_LOG, 'orchestrator'],
   [EVENT_STORE_LOG, 'event-store'],
 ];
 
-/** In the order of time. */
+/** The lines of all logs, sorted by time. */
 export async function logTail(dataFolder: string): Promise<LogLine[]> {
   const ends = await Promise.all(
     FILES.map(async ([name, source]) => {
@@ -25,7 +25,10 @@ export async function logTail(dataFolder: string): Promise<LogLine[]> {
   return inOrderOfTime(ends.flat());
 }
 
-/** A server in front logs on its terminal: then the file, if there is one, is of an earlier server. */
+/**
+ * Tells whether the server logs elsewhere. A server in the foreground logs on its terminal; if there is a log file, an earlier server wrote
+ * it.
+ */
 export function logsElsewhere(dataFolder: string): boolean {
   const file = statSync(join(dataFolder, SERVER_LOG), { throwIfNoEntry: false });
   return file === undefined || [1, 2].every((fd) => !isSame(fd, file));
@@ -36,11 +39,11 @@ function isSame(fd: number, { dev, ino }: { dev: number; ino: number }): boolean
     const open = fstatSync(fd);
     return open.dev === dev && open.ino === ino;
   } catch {
-    return false; // it is closed
+    return false; // the descriptor is closed
   }
 }
 
-/** Whole lines; none where there is no such file. */
+/** The last whole lines of a file, or no text where there is no file. */
 async function endOf(path: string): Promise<{ text: string; isWhole: boolean }> {
   const file = await open(path, 'r').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;

@@ -1,6 +1,6 @@
-// A little room in the data folder that is set aside while there is some. Where none is left, not even a deletion could be recorded: then
-// the reserve is given up for it, and made again once there is room. A start on a full disk takes half of it: the server has to run before
-// anything can be deleted.
+// A small file in the data folder that reserves space. On a full disk not even a deletion could be recorded, so the reserve is then given
+// up for it, and made again once there is space. A start on a full disk takes half of it, because the server has to run before anything can
+// be deleted.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomFillSync } from 'node:crypto';
 import { statSync, truncateSync } from 'node:fs';
@@ -13,11 +13,11 @@ import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { DriverLease } from './driver-lease.js';
 
 const RESERVE_BYTES = 4 << 20;
-/** The reserve is no reason to fill a disk. */
+/** The reserve is made only where this many bytes are free, so that it never fills a disk. */
 const MADE_WITH_BYTES = 4 * RESERVE_BYTES;
 const OUT_OF_SPACE = new Set(['STORE_DISK_FULL', 'STORAGE_FULL', 'SQLITE_FULL', 'ENOSPC', 'EDQUOT']);
 
-/** Before the server opens anything: without any room it could not. */
+/** Gives up half of the reserve where the disk is full. Call it before the server opens anything, since without free space it could not. */
 export function startWithPartOfReserve(dataFolder: string): void {
   const file = join(dataFolder, RESERVE_FILE);
   const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
@@ -38,14 +38,14 @@ export class SpaceReserve {
     this.file = join(dataFolder, RESERVE_FILE);
   }
 
-  /** Makes it where it is missing or cut and there is room; never throws. */
+  /** Makes the reserve where it is missing or was cut, and there is space. Never throws. */
   async renew(): Promise<void> {
     const made = `${this.file}.new`;
     try {
       if ((await this.bytes()) >= RESERVE_BYTES || (await roomIn(this.dataFolder)) < MADE_WITH_BYTES) return;
       const file = await open(made, 'w', 0o600);
       try {
-        await file.writeFile(randomFillSync(Buffer.alloc(RESERVE_BYTES))); // zeros might take no room
+        await file.writeFile(randomFillSync(Buffer.alloc(RESERVE_BYTES))); // zeros might take no space on the disk
         await file.sync();
       } finally {
         await file.close();
@@ -57,7 +57,7 @@ export class SpaceReserve {
     }
   }
 
-  /** For work that frees space: it may take the reserve where nothing else is left. */
+  /** Does work that frees space, and gives up the reserve for it where the disk is full. */
   async spend<T>(work: () => Promise<T>): Promise<T> {
     await this.giveUpWhereFull();
     try {
@@ -72,12 +72,12 @@ export class SpaceReserve {
     if (await isFull(this.dataFolder)) await this.giveUp();
   }
 
-  /** False: the reserve is not there. */
+  /** Returns false where there is no reserve. */
   private async giveUp(): Promise<boolean> {
     if ((await this.bytes()) === 0) return false;
     await rm(this.file, { force: true });
     this.log.warn('the data folder is full: its reserve is given up to make room');
-    await this.lease.lookAgain(); // that could not be recorded either
+    await this.lease.lookAgain(); // the lease could not be renewed either
     return true;
   }
 

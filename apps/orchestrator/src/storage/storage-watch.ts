@@ -1,5 +1,5 @@
-// Whether events can be recorded. A full or read-only disk is no reason to end: work waits and is tried again, commands
-// are refused with the cause at once, health says NOT_SERVING, and when there is room again all goes on by itself.
+// Watches whether events can be recorded. The server does not end when a disk is full or read-only: work waits and is tried again, commands
+// are refused at once with the cause, and health says NOT_SERVING. When there is room again, everything goes on by itself.
 import { Inject, Injectable } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
@@ -20,9 +20,9 @@ export class StorageWatch {
   private trouble: EspalierError | null = null;
   private timer: NodeJS.Timeout | undefined;
   private checking: Promise<void> | null = null;
-  /** Paths that the server has open, with their marks at its start. */
+  /** The paths that the server has open, with their marks at its start. */
   private readonly marks = new Map<string, string>();
-  /** Told when recording stops being possible, and when it is again. */
+  /** Called when events can no longer be recorded, and when they can be again. */
   onChange: (canRecord: boolean) => void = () => undefined;
 
   constructor(
@@ -46,12 +46,12 @@ export class StorageWatch {
     clearInterval(this.timer);
   }
 
-  /** As it was found at the last look, which is seconds ago at most. */
+  /** Whether the last check, a few seconds ago at most, found that events can be recorded. */
   get canRecord(): boolean {
     return this.trouble === null;
   }
 
-  /** @throws EspalierError STORAGE_FULL, STORAGE_UNUSABLE, as things are now */
+  /** Checks now. @throws EspalierError STORAGE_FULL, STORAGE_UNUSABLE */
   async requireRoom(): Promise<void> {
     this.requireFolder();
     if (this.trouble !== null || (await isFull(this.config.dataFolder))) await this.check();
@@ -64,7 +64,7 @@ export class StorageWatch {
     if (problem !== null) throw problem;
   }
 
-  /** One look at a time; never throws. */
+  /** Makes one check at a time. Never throws. */
   check(): Promise<void> {
     this.checking ??= this.look().finally(() => {
       this.checking = null;
@@ -74,7 +74,7 @@ export class StorageWatch {
 
   private async look(): Promise<void> {
     const { dataFolder } = this.config;
-    // As long as all is well a look costs no write.
+    // While all is well, a check writes nothing.
     const mayFail = this.trouble !== null || (await isFull(dataFolder));
     const found = this.removalProblem() ?? (mayFail ? await writeProblem(dataFolder) : null);
     const before = this.trouble;
@@ -89,7 +89,7 @@ export class StorageWatch {
     this.onChange(found === null);
   }
 
-  /** A file that was removed still takes what is written to it, and all of that is lost when the server ends. */
+  /** The error if an open file was removed. Such a file still takes what is written to it, but all of that is lost when the server ends. */
   private removalProblem(): EspalierError | null {
     const removed = [...this.marks].find(([path, mark]) => !hasMark(path, mark))?.[0];
     if (removed === undefined) return null;
@@ -100,7 +100,7 @@ export class StorageWatch {
   }
 }
 
-/** The problem that keeps a file of the needed size from being written; null: the file can be written. */
+/** The problem that keeps a file of the needed size from being written, or null where it can be written. */
 async function writeProblem(folder: string): Promise<EspalierError | null> {
   const path = join(folder, `.room-${process.pid}-${randomUUID()}`);
   try {

@@ -1,6 +1,6 @@
-// An artifact folder serves one event store: artifacts that no event of that store names may go some day, and another store knows
-// nothing of them. So the store has a name, the id of the first event of a stream of its own. The folder holds that name and refuses
-// other stores. docs/design/losses.md says which loss is met how.
+// Binds an artifact folder to one event store. Artifacts that no event of the store names may be removed some day, and another store names
+// none of them. So the store has a name, which is the id of the first event of a stream of its own. The folder holds that name and refuses
+// other stores. docs/design/losses.md says how the server handles each loss.
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -39,7 +39,8 @@ export interface Bound {
 }
 
 /**
- * Called before the embedded store starts: where its files are gone, a start would make an empty store in their place.
+ * Refuses to start where the embedded store's files are missing, since the start would make an empty store in their place. Call it before
+ * the embedded store starts.
  * @throws EspalierError EVENTS_MISSING
  */
 export async function requireStoreFiles(config: Config, artifacts: ArtifactStore): Promise<void> {
@@ -48,7 +49,7 @@ export async function requireStoreFiles(config: Config, artifacts: ArtifactStore
   if (eventStore !== undefined || acceptStore || hasEmbeddedEventStore(folder)) return;
   const bound = await artifacts.owner.read();
   const last = lastSeen(dataFolder, bound);
-  if (last === null && (bound === null || config.sharesArtifacts)) return; // it is to be the first
+  if (last === null && (bound === null || config.sharesArtifacts)) return; // this is the first start
   const position = last === null ? '' : `: the data folder has seen position ${last.position}`;
   throw new EspalierError('EVENTS_MISSING', `events are missing, since ${folder} holds no event store${position}; ${HOW_TO_MEND}`);
 }
@@ -61,7 +62,8 @@ export async function bindStore(config: Config, store: EventStore, artifacts: Ar
   const { dataFolder, acceptStore } = config;
   const bound = await artifacts.owner.read();
   const found = await nameOf(store).catch((error: unknown) => {
-    if (error instanceof EventCorruptError && bound !== null) return bound; // it is there, and verification says what is wrong with it
+    // the name is there, and verification says what is wrong with it
+    if (error instanceof EventCorruptError && bound !== null) return bound;
     throw error;
   });
   if (!acceptStore) {
@@ -81,7 +83,7 @@ export async function bindStore(config: Config, store: EventStore, artifacts: Ar
     missing = null;
   }
   if (seen.last === null) {
-    const projected = lastProjected(join(dataFolder, VIEWS_FILE)); // it may be another store's
+    const projected = lastProjected(join(dataFolder, VIEWS_FILE)); // the views may be of another store
     if (projected !== null && (await missingIn(store, projected)) === null) seen.note(projected);
   }
   return { condition: new StoreCondition(store, name, seen, missing, log), seen };
@@ -110,7 +112,7 @@ function lastSeen(dataFolder: string, name: string | null): SeenEvent | null {
   return (name === null ? null : lastSeenEvent(dataFolder, name)) ?? lastProjected(join(dataFolder, VIEWS_FILE));
 }
 
-/** A folder of an earlier release says not whose it is: the store must hold what the folder knows of it. */
+/** Checks a folder of an earlier release, which does not say whose it is: the store must hold what the folder knows. */
 async function requireAgreement(config: Config, store: EventStore, artifacts: ArtifactStore): Promise<void> {
   const digests = new Set<string>();
   for await (const { digest } of artifacts.list()) digests.add(digest);
@@ -142,7 +144,10 @@ async function namesOne(store: EventStore, digests: ReadonlySet<string>): Promis
   }
 }
 
-/** @throws EspalierError ARTIFACTS_OF_ANOTHER_STORE; a folder that can't be written is bound another time */
+/**
+ * Writes the store's name into the folder. A folder that can't be written is bound at a later start. @throws EspalierError
+ * ARTIFACTS_OF_ANOTHER_STORE
+ */
 async function bind({ owner }: ArtifactStore, place: string, name: string, mayReplace: boolean, log: Logger): Promise<void> {
   try {
     await owner.write(name, mayReplace);
@@ -154,7 +159,10 @@ async function bind({ owner }: ArtifactStore, place: string, name: string, mayRe
   throw new EspalierError('ARTIFACTS_OF_ANOTHER_STORE', `${place} was given to event store ${now} a moment ago`);
 }
 
-/** The id of its only event; a backup that is restored keeps it. Null: no server has worked with the store. */
+/**
+ * The name of the store: the id of its only event in the name's stream, which a restored backup keeps. Null where no server has worked with
+ * the store.
+ */
 async function nameOf(store: EventStore): Promise<string | null> {
   for await (const { id } of store.read(NAME_STREAM, { maxCount: 1 })) return id;
   return null;
@@ -164,7 +172,7 @@ async function giveName(store: EventStore): Promise<string> {
   try {
     await store.append(NAME_STREAM, [{ id: randomUUID(), type: 'EventStoreNamed', data: Buffer.from('{}') }], 'no_stream');
   } catch (error) {
-    if (!(error instanceof WrongExpectedRevisionError)) throw error; // another was quicker
+    if (!(error instanceof WrongExpectedRevisionError)) throw error; // another server was faster
   }
   return (await nameOf(store)) ?? giveName(store);
 }

@@ -1,4 +1,4 @@
-// A store that goes away and comes back without its last events is told, and what was seen in it stays remembered.
+// Tests that the loss of a store's last events is reported, and that events which were seen in it stay remembered.
 import type { EventStore, SeenEvent, StoredEvent } from '#event-store';
 import { StoreCondition } from './store-condition.js';
 
@@ -38,7 +38,7 @@ test('one that comes back whole is as before', async () => {
   const condition = conditionOf();
   condition.note(event(2n));
   condition.answers(false);
-  condition.note(event(3n)); // it was there before that was told
+  condition.note(event(3n)); // the event was stored before the outage was noticed
   condition.answers(true);
   await settled();
   expect(condition.missing).toBeNull();

@@ -1,5 +1,5 @@
-// Whether the event store holds everything that this server has seen in it. While it does not, nothing is thrown away: the events that are
-// missing may name any artifact.
+// Knows whether the event store holds everything that this server has seen in it. While it does not, no artifact is removed, since the
+// missing events may name any artifact.
 import type { Logger } from 'pino';
 import { missingIn, missingText, type EventStore, type MissingEvents, type SeenEvent, type SeenEvents } from '#event-store';
 import { EspalierError } from '#protocol';
@@ -33,12 +33,12 @@ export class StoreCondition {
     throw new EspalierError('EVENTS_MISSING', `nothing is thrown away, since ${missingText(this.found)}: ${HOW_TO_MEND}`);
   }
 
-  /** Takes note of no other event while one is missing: that one stays remembered. */
+  /** Remembers the newest event that was seen. While an event is missing, no other is noted, so that the missing one stays remembered. */
   note(event: SeenEvent): void {
     if (this.found === null) this.seen.note(event);
   }
 
-  /** Told when the store stops answering, and when it answers again: it may have lost events meanwhile. */
+  /** Called when the store stops answering, and when it answers again, since it may have lost events in between. */
   answers(does: boolean): void {
     if (does) this.lookAgain();
     else this.beforeItWent = this.seen.last;
@@ -52,7 +52,8 @@ export class StoreCondition {
         this.found = missing;
         if (missing !== null) this.tell(missing);
       })
-      .catch((error: unknown) => this.log.error({ err: error }, 'whether events are missing could not be found out')); // at the next return
+      // the next return of the store looks again
+      .catch((error: unknown) => this.log.error({ err: error }, 'whether events are missing could not be found out'));
   }
 
   private tell(missing: MissingEvents): void {
