@@ -1,9 +1,9 @@
-// Process entry: has a chat template write prompts, each as the only message of its conversation.
+// The entry of a process in which a chat template writes prompts. Each prompt is the only message of its conversation.
 import { chatWriter } from './chat-template.js';
 import type { ChatAnswer, ChatTask } from './chat-prompts.js';
 import { readingProcess } from './reading-process.js';
 
-/** Far above what a template adds to a prompt, and below what a message to the other process may hold. */
+/** The longest text. It is far above what a template adds to a prompt, and below what a message to the other process may hold. */
 const TEXT_CHARACTERS_MAX = 1 << 20;
 const PROBLEM_CHARACTERS_MAX = 500;
 

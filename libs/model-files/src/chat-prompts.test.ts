@@ -1,4 +1,5 @@
-// Prompts as a user's messages: given a model's chat template, then the text that the model was trained to answer, or what is wrong.
+// Tests prompts as a user's messages: a model's chat template makes them the text that the model was trained to answer, or an error says
+// what is wrong.
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +19,7 @@ function modelWith(template?: string): string {
   return path;
 }
 
-/** As Qwen and SmolLM have it. */
+/** The template of Qwen and SmolLM. */
 const CHATML = `{% for message in messages %}<|im_start|>{{ message.role }}
 {{ message.content }}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant

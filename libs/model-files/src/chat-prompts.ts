@@ -1,5 +1,5 @@
-// Prompts as messages of a user: the model's own chat template writes each prompt, up to the beginning of the answer. A template is a
-// program out of the model's folder, so it runs in a process of its own: it may never end, or take all memory.
+// Turns prompts into messages of a user: the model's own chat template writes each prompt, up to the beginning of the answer. A template is
+// a program from the model's folder, which may never end, or take all memory. So it runs in a process of its own.
 import { programFile } from '#files';
 import { readChatTemplate, type ChatTemplate } from './chat-template.js';
 import { readTokenizerFiles } from './load-tokenizer.js';
@@ -15,8 +15,8 @@ export type ChatAnswer = { texts: string[] } | { prompt: number; problem: string
 const SILENCE_MS = 20_000;
 
 /**
- * The texts hold their special tokens.
- * @param modelPath a model's folder
+ * Returns the written prompts, which hold their special tokens already.
+ * @param modelPath the folder of the model
  * @throws ModelFilesError CHAT_TEMPLATE_NOT_FOUND, CHAT_TEMPLATE_INVALID with the field `chat` or `prompts[N]`
  */
 export async function chatPrompts(

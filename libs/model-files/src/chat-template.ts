@@ -1,18 +1,18 @@
-// A model's own chat template turns a conversation into the text that the model was trained on. Two renderings must give the same
-// bytes on any day, so the date that some templates ask for is fixed.
+// A model's own chat template turns a conversation into the text that the model was trained on. Two renderings must give the same bytes on
+// any day, so templates that ask for the date get a fixed one.
 import { createHash } from 'node:crypto';
 import { jinja } from './jinja.js';
 import { readModelFile, tokenContent } from './load-tokenizer.js';
 import type { Span } from './read-bytes.js';
 
 const TEMPLATE_BYTES_MAX = 1 << 20;
-/** The date that published templates fall back to where they have no clock. */
+/** The date that published templates use where they have no clock. */
 const DATE = '26 Jul 2024';
 
 export interface ChatTemplate {
-  /** Jinja, as transformers takes it. */
+  /** The template in Jinja, in the form that transformers accepts. */
   source: string;
-  /** By name, as in bos_token. */
+  /** The texts of the special tokens by their names, such as bos_token. */
   specialTokens: Record<string, string>;
 }
 
@@ -21,7 +21,7 @@ export interface ChatMessage {
   content: string;
 }
 
-/** The file chat_template.jinja, else what tokenizer_config.json says; null: the model has none. */
+/** Reads the file chat_template.jinja, or else the template in tokenizer_config.json; null: the model has none. */
 export async function readChatTemplate(modelPath: string, configJson: string, signal?: AbortSignal): Promise<ChatTemplate | null> {
   const file = await readModelFile(modelPath, 'chat_template.jinja', TEMPLATE_BYTES_MAX, signal);
   const config = objectIn(configJson);
@@ -33,7 +33,7 @@ export function chatTemplateDigest({ source }: ChatTemplate): string {
   return createHash('sha256').update(source).digest('hex');
 }
 
-/** tokenizer_config.json that is no JSON object is told where the tokenizer is made. */
+/** Parses tokenizer_config.json. A file that is no JSON object is accepted here: loading the tokenizer reports it. */
 function objectIn(json: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(json);
@@ -43,7 +43,7 @@ function objectIn(json: string): Record<string, unknown> {
   }
 }
 
-/** Some models have several by name. */
+/** Finds the template; some models have several, each with a name. */
 function templateIn(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) return undefined;
@@ -70,8 +70,10 @@ export interface Conversation {
 }
 
 /**
- * @param withResponses the text's parts that answer: each from the line that begins an answer to what ends it
- * @throws Error with what the template says, or what is wrong with it
+ * Returns a function that writes whole conversations.
+ * @param withResponses also find the responses: the parts of the text that answer, each from the line that begins the answer to the text
+ * that ends it
+ * @throws Error with the message of the template, or with what is wrong with it
  */
 export function conversationWriter(chatTemplate: ChatTemplate, withResponses: boolean): (messages: ChatMessage[]) => Conversation {
   const render = chatRenderer(chatTemplate);
@@ -90,7 +92,10 @@ export function conversationWriter(chatTemplate: ChatTemplate, withResponses: bo
   };
 }
 
-/** Conversations up to where the answer to their last message begins. @throws as conversationWriter */
+/**
+ * Returns a function that writes a conversation up to where the answer to its last message begins. @throws Error as `conversationWriter`
+ * does
+ */
 export function chatWriter(chatTemplate: ChatTemplate): (messages: ChatMessage[]) => string {
   const render = chatRenderer(chatTemplate);
   return (messages) => render(messages, true);

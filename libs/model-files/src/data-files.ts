@@ -1,4 +1,4 @@
-// The files that a data path stands for, in their order, with the digests of their contents.
+// Finds the files that a data path stands for, in their order, with the digests of their contents.
 import type { BigIntStats } from 'node:fs';
 import { opendir, stat, type FileHandle } from 'node:fs/promises';
 import { join, relative } from 'node:path';
@@ -6,7 +6,7 @@ import { digestOfFile, kindOf, openUserFile, UserFileError } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 type TextFormat = 'jsonl' | 'text' | 'parquet' | 'json' | 'csv' | 'tsv';
-/** Files with these hold tokens. */
+/** The formats of files that hold tokens. */
 type ShardFormat = 'npy' | 'megatron';
 type DataFormat = TextFormat | ShardFormat;
 export type Packing = 'gzip' | 'zstd';
@@ -37,7 +37,7 @@ const FORMATS: Record<string, DataFormat> = {
   bin: 'megatron',
 };
 const PACKINGS: Record<string, Packing> = { gz: 'gzip', zst: 'zstd' };
-/** In a folder of other data, such files usually describe the data and are no data themselves. */
+/** The formats that usually only describe the data when they lie in a folder of other data. */
 const OFTEN_NO_DATA: DataFormat[] = ['json', 'csv', 'tsv'];
 const ALLOWED_FORMATS =
   '.jsonl or .ndjson with {"text": ...} in each line, .json with an array of those, .csv, .tsv or .parquet with a column text, and .txt, ' +
@@ -49,20 +49,22 @@ function formatOf(path: string): Pick<DataFile, 'format' | 'packing'> | null {
   return format === undefined ? null : { format, packing: packing === undefined ? null : PACKINGS[packing.toLowerCase()]! };
 }
 
-/** The index beside a .bin of Megatron. */
+/** Returns the path of the index that belongs to a .bin file of Megatron. */
 export const indexFileOf = (binary: string): string => binary.replace(/\.bin(\.\w+)?$/i, '.idx');
 
-/** Whether a file of this name is taken for a text. */
+/** Tells whether a file with this name counts as a text. */
 export const isDataFile = (name: string): boolean => formatOf(name) !== null;
 
-/** A folder of more is taken for a mistaken path. */
+/** A folder with more entries than this counts as a mistaken path. */
 const FOLDER_ENTRIES_MAX = 100_000;
-/** A busy machine looks through a hundred thousand entries in ten seconds; a slow network, or /proc, takes as long as it likes. */
+/**
+ * The longest search. A busy machine looks through a hundred thousand entries in ten seconds; a slow network, or /proc, may take any time.
+ */
 const LOOKING_MS = 30_000;
 
 /**
- * One file, or all files of a known format below a folder, sorted by their path inside it (by code unit). A folder's .json, .csv and
- * .tsv files count where it holds nothing else.
+ * Returns the file, or all files of a known format below a folder, sorted by their path in the folder (by code unit). A folder's .json,
+ * .csv and .tsv files only count if it holds no other data.
  */
 export async function listDataFiles(dataPath: string, signal?: AbortSignal, lookingMs = LOOKING_MS): Promise<DataFile[]> {
   const found = await statOrThrow(dataPath);
@@ -77,11 +79,11 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal, look
   const files: DataFile[] = [];
   for (const name of names) {
     const known = formatOf(name);
-    if (known === null) continue; // a README or a checksum beside the data
+    if (known === null) continue; // for example a README or a checksum beside the data
     if (known.format === 'megatron' && !names.includes(indexFileOf(name))) continue; // other programs have .bin files too
     const path = join(dataPath, name);
     const entry = await statOrThrow(path);
-    if (entry.isDirectory()) continue; // a link to one
+    if (entry.isDirectory()) continue; // a link to a folder
     requireRegular(path, entry);
     files.push(describe(path, known, entry));
   }
@@ -90,7 +92,7 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal, look
   return surely.length > 0 ? surely : files;
 }
 
-/** The names of everything below the folder that is no folder, relative to it; hidden ones are left out. */
+/** Returns the names of all files below the folder, relative to it. Hidden files and folders are left out. */
 async function namesBelow(folder: string, until: number, signal?: AbortSignal): Promise<string[]> {
   const names: string[] = [];
   const folders = [folder];
@@ -181,7 +183,10 @@ export async function digestOfData(path: string, signal?: AbortSignal): Promise<
   }
 }
 
-/** The digest was taken before the tokens were made: a file that changed in between would be cached under a wrong name. */
+/**
+ * Checks that the files are still the ones whose digests were taken. Otherwise the tokens of a changed file would be stored under a wrong
+ * name.
+ */
 export async function requireUnchanged(files: DataFile[]): Promise<void> {
   for (const file of files) {
     const now = await statOrThrow(file.path);

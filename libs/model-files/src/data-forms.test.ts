@@ -1,4 +1,4 @@
-// The same documents in each form that users have them: the tokens are those of the documents, whatever holds them.
+// Tests the same documents in each form that users have them in: the tokens are those of the documents, whatever the form.
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -142,7 +142,7 @@ const PROMPTS = [
 const END = 2;
 const CONTEXT = 0x8000_0000;
 const lines = (rows: readonly object[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
-/** Each word: what it decodes to, and whether it is only context. */
+/** Splits words into token ids and the words that are learned, which are not only context. */
 const split = (words: number[]): { ids: number[]; learned: number[] } => ({
   ids: words.map((word) => (word & ~CONTEXT) >>> 0),
   learned: words.filter((word) => word < CONTEXT),
@@ -234,7 +234,7 @@ describe('conversations', () => {
     const ids = await tokensOf({ paths: [await chats(CHAT, CHAT)], textColumn: 'messages' }, model);
     const once = original.encode(RENDERED, { add_special_tokens: false }).ids;
     expect(ids).toEqual([...once, ...once]);
-    expect(once.filter((id) => id === 1)).toHaveLength(2); // one written by the template, one by the assistant
+    expect(once.filter((id) => id === 1)).toHaveLength(2); // the template writes one, the assistant's answer the other
   });
 
   test('the template may stand in tokenizer_config.json, and may have a name there', async () => {
@@ -401,7 +401,7 @@ describe('text that is tokens already', () => {
     const rest = await file('rows.jsonl', FORMS['rows.jsonl']!('text'));
     expect(await tokensOf({ paths: [rest, corpus, rest] })).toEqual([...expected(), ...IDS, ...expected()]);
     expect(await tokensOf({ paths: [join(folder, 'data')] })).toEqual([...IDS, ...expected()]);
-    await file('corpus.idx', index(4, [3])); // the same bytes as other numbers
+    await file('corpus.idx', index(4, [3])); // the index reads the same bytes as other numbers
     expect(await refusal({ paths: [corpus] })).toMatchObject({ code: 'TOKENIZER_MISMATCH' });
   });
 

@@ -1,5 +1,5 @@
-// One row of a data file (an object of JSON, a line of CSV, a row of Parquet) as a document: a text, a conversation that the model's chat
-// template writes, or an instruction with its answer.
+// Makes a document of one row of a data file (an object of JSON, a line of CSV, a row of Parquet): a text, a conversation that the model's
+// chat template writes, or an instruction with its answer.
 import { conversationWriter, type ChatMessage, type ChatTemplate, type Conversation } from './chat-template.js';
 import { instructionText, type Instruction } from './instruction-text.js';
 import { listed, malformed, ModelFilesError } from './model-files.errors.js';
@@ -12,9 +12,11 @@ const INPUT = 'input';
 
 /** How rows are read. */
 export interface RowReading {
-  /** The field or column with the text, or with the messages of a conversation; by default the first of the known forms that is there. */
+  /**
+   * The field or column that holds the text, or the messages of a conversation; undefined: the first of the known forms that the row has.
+   */
   textColumn?: string | undefined;
-  /** Only responses are learned: of a conversation, or of an instruction. */
+  /** Whether only the responses of a conversation or an instruction are learned. */
   responseOnly?: boolean | undefined;
 }
 
@@ -26,13 +28,13 @@ export class DocumentRows {
     private readonly chatTemplate: ChatTemplate | null,
   ) {}
 
-  /** The columns that make the document, of those that there are. */
+  /** Returns the columns that make the document, out of the existing ones; null: no known form is among them. */
   columns(names: readonly string[]): readonly string[] | null {
     const form = this.formIn((name) => names.includes(name));
     return form === INSTRUCTION && names.includes(INPUT) ? [...form, INPUT] : form;
   }
 
-  /** @throws ModelFilesError DATA_MALFORMED or DATA_UNSUPPORTED */
+  /** Makes the document. @throws ModelFilesError DATA_MALFORMED or DATA_UNSUPPORTED */
   document(row: unknown, file: string, line: number): SourceDocument {
     if (row === null || typeof row !== 'object' || Array.isArray(row)) {
       throw malformed(file, line, `not a JSON object; {${JSON.stringify(this.reading.textColumn ?? TEXT)}: "..."} is allowed`);
@@ -51,19 +53,19 @@ export class DocumentRows {
     return { ...this.conversation(value, column, file, line), hasSpecialTokens: true, file, line };
   }
 
-  /** A text has no response. */
+  /** Makes a document of a plain text, which has no response. */
   private plainText(text: string, column: string, file: string, line: number): SourceDocument {
     if (this.reading.responseOnly === true)
       throw malformed(file, line, `"${column}" is a plain text, which has no response; ${FOR_RESPONSES}`);
     return { text, file, line };
   }
 
-  /** @throws ModelFilesError where nothing but responses is learned */
+  /** @throws ModelFilesError if only responses are learned, since a plain text has none */
   requireWhole(file: string, what: string): void {
     if (this.reading.responseOnly === true) throw malformed(file, undefined, `${what} has no response; ${FOR_RESPONSES}`);
   }
 
-  /** The words for a file that lacks the column. */
+  /** The error message for a file that lacks the column. */
   missing(names: readonly string[], what: 'field' | 'column'): string {
     const { textColumn, responseOnly } = this.reading;
     const wanted = `the ${what} "${textColumn ?? (responseOnly === true ? MESSAGES : TEXT)}" is missing (there are: ${listed(names)})`;
@@ -71,7 +73,7 @@ export class DocumentRows {
     return `${wanted}; text_column names the one with the text${others}`;
   }
 
-  /** The columns of the first form that is there. A data set of instructions may also hold each of them as one text. */
+  /** Returns the columns of the first known form that is there. A data set of instructions may also hold each instruction as one text. */
   private formIn(has: (name: string) => boolean): readonly string[] | null {
     const { textColumn, responseOnly } = this.reading;
     if (textColumn !== undefined) return has(textColumn) ? [textColumn] : null;

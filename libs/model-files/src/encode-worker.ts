@@ -1,4 +1,4 @@
-// Thread entry: texts in, token ids out.
+// The entry of a thread that turns texts into token ids.
 import { parentPort, workerData } from 'node:worker_threads';
 import { EncodeProgress, IDLE, LOADING } from './thread-progress.js';
 import { loadTokenizer, type Tokenizer } from './load-tokenizer.js';
@@ -17,7 +17,7 @@ interface EncodeRequest {
   batch: number;
   documents: SourceDocument[];
 }
-/** The documents' tokens one after another, as `token-words.ts` says, and how many each has. */
+/** The tokens of all documents in a row, as words of `token-words.ts`, and the number of tokens of each document. */
 export interface EncodedDocuments {
   ids: Uint32Array<ArrayBuffer>;
   lengths: Uint32Array<ArrayBuffer>;
@@ -26,7 +26,7 @@ export type EncodeResponse = ({ batch: number } & EncodedDocuments) | { batch: n
 
 interface Encoder {
   tokenizer: Tokenizer;
-  /** null: the tokenizer has none. */
+  /** The token that ends a text; null: the tokenizer has none. */
   endToken: number | null;
 }
 
@@ -50,7 +50,7 @@ function encodeAll({ tokenizer, endToken }: Encoder, { batch, documents }: Encod
     const first = count;
     for (let index = 0; index < all.length; index++) {
       const id = all[index];
-      // undefined: the library's answer to a character without a token.
+      // The library gives undefined for a character without a token.
       if (id === undefined || !Number.isInteger(id) || id < 0 || id >= vocabularySize)
         throw mismatch(document, id, encoding.tokens[index], vocabularySize);
       ids[count++] = id;
@@ -60,7 +60,7 @@ function encodeAll({ tokenizer, endToken }: Encoder, { batch, documents }: Encod
   return { ids: ids.slice(0, count), lengths };
 }
 
-/** Text outside of responses is only context. A token at the edge of a response belongs to the response. */
+/** Marks the tokens outside of responses as context. A token at the edge of a response belongs to the response. */
 function markContext(tokenizer: Tokenizer, { text, hasSpecialTokens, responses }: SourceDocument, ids: Uint32Array): void {
   const tokensIn = (characters: number): number => {
     const before = tokenizer.encode(text.slice(0, characters), { add_special_tokens: hasSpecialTokens !== true }).ids;

@@ -1,4 +1,4 @@
-// Several encode threads behind one function; answers may come out of order, promises sort that out.
+// Encodes on several threads behind one function. Answers may arrive in any order; each resolves the promise of its batch.
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { programFile } from '#files';
@@ -7,13 +7,13 @@ import type { EncodedDocuments, EncodeResponse, EncodeWorkerData } from './encod
 import { fromErrorMessage, ModelFilesError } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 
-/** Each thread holds the tokenizer's tables once more, so more threads than this cost memory for little. */
+/** The most threads. Each holds the tokenizer's tables once more, so further threads would cost memory and gain little. */
 const MOST_THREADS = 4;
-/** A busy machine needs a few seconds for a large tokenizer. */
+/** The longest time to load a tokenizer. A large one takes a few seconds on a busy machine. */
 const LOADING_LIMIT_MS = 60_000;
 /** A tenth of the slowest rate that was seen on a busy machine. */
 const CHARACTERS_PER_MS = 20;
-/** The most time for one document, however long: the caller gets an answer by then. */
+/** The longest time for one document, whatever its length, so that the caller gets an answer in time. */
 const LENGTH_LIMIT_MS = 300_000;
 const CHECK_INTERVAL_MS = 250;
 
@@ -25,28 +25,28 @@ interface Waiting {
 interface Thread {
   worker: Worker;
   progress: EncodeProgress;
-  /** The document of the thread at the last look, and the time of its start. */
+  /** The document on which the thread was last seen, and the time when it was first seen on it. */
   seen: { batch: number; document: number; sinceMs: number };
 }
 
 export interface EncoderPoolOptions extends EncodeWorkerData {
-  /** How long a document may take, beside what its length takes. */
+  /** The time in ms that a document may take beside the time for its length. */
   documentTimeLimitMs: number;
 }
 
 export class EncoderPool {
-  /** A thread starts for its first batch, so a short text needs one thread. */
+  /** The threads. Each starts with its first batch, so a short text starts only one. */
   private readonly threads: Thread[];
   private readonly mostThreads = Math.min(Math.max(availableParallelism(), 1), MOST_THREADS);
   private readonly waiting = new Map<number, Waiting>();
   private nextBatch = 0;
   private readonly watching: NodeJS.Timeout;
   private failed: Error | null = null;
-  /** Batches that keep every thread busy while the next ones are read. */
+  /** The number of batches that keep every thread busy while the next ones are read. */
   readonly depth = this.mostThreads * 2;
 
   constructor(private readonly options: EncoderPoolOptions) {
-    this.threads = [this.start()]; // it reads the tokenizer while the first batch is read
+    this.threads = [this.start()]; // it loads the tokenizer while the first batch is read
     this.watching = setInterval(() => this.threads.forEach((thread) => this.watch(thread)), CHECK_INTERVAL_MS);
   }
 
@@ -66,7 +66,7 @@ export class EncoderPool {
     return { worker, progress, seen: { ...progress.now, sinceMs: 0 } };
   }
 
-  /** A pattern of the tokenizer that runs for ever on some text would keep its thread for ever. */
+  /** Ends a thread that hangs: a pattern of the tokenizer that runs for ever on some text would block the thread for ever. */
   private watch(thread: Thread): void {
     const now = thread.progress.now;
     if (now.batch !== thread.seen.batch || now.document !== thread.seen.document) thread.seen = { ...now, sinceMs: performance.now() };
@@ -87,7 +87,7 @@ export class EncoderPool {
     if (this.failed !== null) return Promise.reject(this.failed);
     const batch = this.nextBatch++;
     const answer = new Promise<EncodedDocuments>((resolve, reject) => this.waiting.set(batch, { documents, resolve, reject }));
-    answer.catch(() => undefined); // awaited later, in order
+    answer.catch(() => undefined); // the caller awaits it later, in order
     const thread = (this.threads[batch % this.mostThreads] ??= this.start());
     thread.worker.postMessage({ batch, documents });
     return answer;
@@ -103,7 +103,9 @@ function timeForLength(document: SourceDocument): number {
   return Math.min(charactersToEncode(document) / CHARACTERS_PER_MS, LENGTH_LIMIT_MS);
 }
 
-/** A response is found by two token counts: of the text before it, and of the text up to its end. */
+/**
+ * The number of characters that are encoded. A response is found by two token counts: of the text before it, and of the text up to its end.
+ */
 function charactersToEncode({ text, responses = [] }: SourceDocument): number {
   return responses.reduce((sum, { from, to }) => sum + from + to, text.length);
 }

@@ -1,5 +1,5 @@
-// Files that are no files, files that unpack without end, and files that say of themselves what isn't so: each is answered
-// within seconds, with a code and its name, and nothing is stored of it.
+// Tests paths that are no regular files, files that unpack without end, and files with false statements about themselves. Each is refused
+// within seconds with a code and its name, and nothing of it is stored.
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -51,7 +51,7 @@ describe('what is no regular file', () => {
     expect(await refusal(prepare(at('a.jsonl')))).toMatchObject({ code: 'FILE_NOT_REGULAR', field: 'data.train_path' });
     expect((await refusal(prepare(at('b.txt')))).code).toBe('FILE_NOT_REGULAR');
     expect((await refusal(prepare(at('c.txt')))).code).toBe('DATA_NOT_FOUND');
-    expect((await refusal(prepare(join(folder, 'data')))).code).toBe('FILE_NOT_REGULAR'); // within a folder too
+    expect((await refusal(prepare(join(folder, 'data')))).code).toBe('FILE_NOT_REGULAR'); // in a folder too
   });
 
   test('as tokenizer.json or its configuration: a FIFO, a device, too large', async () => {
@@ -60,7 +60,7 @@ describe('what is no regular file', () => {
     await mkdir(model);
     execFileSync('mkfifo', [join(model, 'tokenizer.json')]);
     const refused = async () => {
-      const early = await refusal(requireTokenizer(model)); // before anything is recorded
+      const early = await refusal(requireTokenizer(model)); // this check runs before anything is recorded
       const late = await refusal(prepare(data, { modelPath: model }));
       expect([early.code, early.message]).toEqual([late.code, late.message]);
       return late;
@@ -117,7 +117,7 @@ describe('Parquet that says what is not so', () => {
     unpacked?: number;
     body: Uint8Array;
   }
-  /** A file of one column `text`, with pages and counts as given. */
+  /** A Parquet file with one column `text` and the given pages and counts. */
   function crafted(
     pages: Page[],
     { codec = 'UNCOMPRESSED', rows = 1, bytes = 0 }: { codec?: string; rows?: number; bytes?: number } = {},
@@ -166,7 +166,7 @@ describe('Parquet that says what is not so', () => {
         return Buffer.concat([length, Buffer.from(text)]);
       }),
     );
-  /** A run of `count` times index 1, as the hybrid encoding of dictionary indices has it. */
+  /** Index 1, `count` times, in the hybrid encoding of dictionary indices. */
   const repeated = (count: number): Buffer => {
     const bytes = [1];
     for (let rest = count * 2; ; rest = Math.floor(rest / 128)) {
@@ -175,7 +175,7 @@ describe('Parquet that says what is not so', () => {
     }
     return Buffer.from([...bytes, 1]);
   };
-  /** A frame of blocks that each repeat one byte 128 KiB times. */
+  /** A Zstandard frame whose blocks each repeat one byte 128 KiB times. */
   const zstandard = (blocks: number, lead = Buffer.alloc(0)): Buffer => {
     const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x38]);
     const size = 1 << 17;

@@ -1,10 +1,10 @@
-// An instruction and its answer as one text, in the prompt that the Alpaca data set was published with: models tuned on such rows, and
-// published figures of them, know it word for word.
+// Writes an instruction and its answer as one text, in the prompt with which the Alpaca data set was published. Models tuned on such rows,
+// and published figures of those models, depend on its exact words.
 import type { SourceDocument, Span } from './read-bytes.js';
 
 export interface Instruction {
   instruction: string;
-  /** '': the instruction needs none. */
+  /** Further input to the instruction; '' where it needs none. */
   input: string;
   output: string;
 }

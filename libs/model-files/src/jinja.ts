@@ -1,4 +1,4 @@
-// The public parts of the Jinja library, as far as they are used here: its type files don't resolve under nodenext.
+// Declares the parts of the Jinja library that are used here, because its type files don't resolve under nodenext.
 import * as library from '@huggingface/jinja';
 
 export const jinja = library as unknown as {

@@ -1,4 +1,4 @@
-// A model's own tokenizer, made quicker without a change to the ids that it gives.
+// Loads a model's own tokenizer, and makes it faster without changing the ids that it gives.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as library from '@huggingface/tokenizers';
@@ -7,27 +7,27 @@ import { ModelFilesError } from './model-files.errors.js';
 import { limitGrowth } from './tokenizer-limits.js';
 
 export interface Tokenizer {
-  /** With the special tokens that its post-processor adds, or without. */
+  /** Encodes a text, by default with the special tokens that the tokenizer's post-processor adds. */
   encode(text: string, options?: { add_special_tokens?: boolean }): { ids: (number | undefined)[]; tokens: string[] };
   decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
 }
 export interface TokenizerFiles {
   tokenizerJson: string;
-  /** "{}" where the model has none. */
+  /** The text of tokenizer_config.json; "{}" where the model has none. */
   configJson: string;
-  /** SHA-256 of tokenizer.json. */
+  /** The SHA-256 of tokenizer.json. */
   tokenizerDigest: string;
   configDigest: string;
 }
 
-/** The largest in use have about 40 MB. */
+/** The largest tokenizers in use have about 40 MB. */
 const TOKENIZER_BYTES_MAX = 128 << 20;
 const CONFIG_BYTES_MAX = 16 << 20;
 
 const JSON_FILE = 'tokenizer.json';
-const CONFIG_FILE = 'tokenizer_config.json'; // not every model has one
+const CONFIG_FILE = 'tokenizer_config.json'; // not every model has this file
 
-/** Whether there are files to read it from. */
+/** Checks that the tokenizer's files are there and can be read. */
 export async function requireTokenizer(modelPath: string): Promise<void> {
   const [json, config] = [join(modelPath, JSON_FILE), join(modelPath, CONFIG_FILE)];
   const found = await ofModel(json, () => requireUserFile(json, TOKENIZER_BYTES_MAX).then(() => true));
@@ -56,7 +56,7 @@ export async function readTokenizerConfig(modelPath: string, signal?: AbortSigna
   return (await readModelFile(modelPath, CONFIG_FILE, CONFIG_BYTES_MAX, signal)) ?? Buffer.from('{}');
 }
 
-/** null: there is none. */
+/** Reads a file of the model's folder; null: there is no such file. */
 export async function readModelFile(modelPath: string, name: string, limitBytes: number, signal?: AbortSignal): Promise<Buffer | null> {
   const file = join(modelPath, name);
   return ofModel(file, () => readUserFile(file, limitBytes, signal));
@@ -92,7 +92,7 @@ export function loadTokenizer(files: Pick<TokenizerFiles, 'tokenizerJson' | 'con
   }
 }
 
-/** The text of a special token, as tokenizer_config.json names one: by itself, or in an object. */
+/** Returns the text of a special token in tokenizer_config.json, where it stands by itself or in an object. */
 export function tokenContent(value: unknown): string | undefined {
   const content = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
   return typeof content === 'string' ? content : undefined;
@@ -103,7 +103,10 @@ interface TokenizerDescription {
   added_tokens?: { content?: unknown; id?: unknown }[];
 }
 
-/** The library takes ids as they are. One beyond the model's vocabulary may stand here (padding, say), as long as no text gives it. */
+/**
+ * Checks that token ids are whole numbers, since the library takes any. An id beyond the model's vocabulary, such as padding, is allowed
+ * here as long as no text gives it.
+ */
 function requireTokenIds({ model, added_tokens: added }: TokenizerDescription): void {
   const vocabulary = model?.vocab;
   const byName = typeof vocabulary === 'object' && vocabulary !== null && !Array.isArray(vocabulary) ? Object.entries(vocabulary) : [];
@@ -113,7 +116,7 @@ function requireTokenIds({ model, added_tokens: added }: TokenizerDescription): 
   }
 }
 
-// The library's public parts, as far as they are touched here: its type files don't resolve under nodenext.
+// Declares the parts of the library that are used here, because its type files don't resolve under nodenext.
 type Class<T> = abstract new (...parameters: never[]) => T;
 const huggingFace = library as unknown as {
   Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer;
@@ -158,20 +161,22 @@ class WordMemory<T> {
   }
 }
 
-/** The library keeps 10,000 words in a list by age, whose upkeep costs more than all the rest; a plain map does not. */
+/**
+ * Replaces the cache of merges by a plain map. The library keeps 10,000 words in a list by age, whose upkeep costs more than all the rest.
+ */
 function rememberMerges(model: unknown): void {
   if (model instanceof huggingFace.BPE) model.cache = new WordMemory<string[]>();
 }
 
 /** SentencePiece's sign for a space. */
 const SPACE = '▁';
-/** A shorter word is quick as a whole. */
+/** A shorter word is merged quickly as a whole. */
 const CUT_FROM_CHARACTERS = 64;
 
 /**
- * A tokenizer without a pre-tokenizer, such as Llama 2's, takes a whole document for one word, and merges in it take ever longer: 50 MB
- * took a quarter of an hour. Where no merge joins the end of a word and the space after it, no merge reaches across such a place, so the
- * words can be merged one by one.
+ * Cuts long words before spaces. A tokenizer without a pre-tokenizer, such as Llama 2's, takes a whole document for one word, and merges in
+ * a long word are slow: 50 MB took a quarter of an hour. If no merge joins the end of a word and the space after it, no merge reaches
+ * across such a place, so the words can be merged one by one.
  */
 function cutBeforeSpaces(model: unknown): void {
   if (!(model instanceof huggingFace.BPE) || model.end_of_word_suffix || model.continuing_subword_suffix) return;
@@ -185,7 +190,7 @@ function cutBeforeSpaces(model: unknown): void {
   };
 }
 
-/** Spelling a word byte by byte is the next largest cost, and most words have been spelled before. */
+/** Caches how words are spelled byte by byte. This is the next largest cost, and most words repeat. */
 function rememberByteLevels(preTokenizer: unknown): void {
   if (preTokenizer instanceof huggingFace.SequencePreTokenizer) {
     preTokenizer.tokenizers.forEach(rememberByteLevels);

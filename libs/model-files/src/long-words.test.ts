@@ -1,4 +1,4 @@
-// A document that a tokenizer takes for one word: the ids are those of the unmodified library, however it is cut on the way.
+// Tests a document that a tokenizer takes for one word: the ids are those of the unmodified library, wherever the document is cut.
 import * as library from '@huggingface/tokenizers';
 import { loadTokenizer } from './load-tokenizer.js';
 
@@ -7,7 +7,7 @@ interface Plain {
 }
 const Original = library.Tokenizer as unknown as new (tokenizer: object, config: object) => Plain;
 
-/** As Llama 2's: spaces become "▁", and nothing divides the text before the merges do. */
+/** A tokenizer like Llama 2's: spaces become "▁", and only the merges divide a text. */
 function tokenizerJson(merges: [string, string][]): object {
   const tokens = [...'▁ t h e a n x'.split(' '), ...merges.map(([left, right]) => left + right)];
   return {
@@ -34,7 +34,7 @@ const MERGES: [string, string][] = [
   ['x', 'x'],
 ];
 
-/** Letters and spaces in every order, the same each time. */
+/** Letters and spaces in a random order, which depends only on the seed. */
 function text(length: number, seed: number): string {
   let state = seed;
   return Array.from({ length }, () => {

@@ -1,4 +1,4 @@
-/** Stable codes; they travel to clients as they are. */
+/** Stable codes, which clients receive unchanged. */
 export type ModelFilesErrorCode =
   | 'DATA_NOT_FOUND'
   | 'DATA_UNREADABLE'
@@ -20,10 +20,10 @@ export type ModelFilesErrorCode =
   | 'TOKENIZER_EXPANDS';
 
 export interface ErrorPlace {
-  /** The request field that named the file, e.g. "data.train_path". */
+  /** The field of the request that named the file, such as "data.train_path". */
   field?: string | undefined;
   file?: string | undefined;
-  /** Line of a text file, row of a Parquet file; counted from 1. */
+  /** The line of a text file, or the row of a Parquet file, counted from 1. */
   line?: number | undefined;
 }
 
@@ -51,14 +51,17 @@ export function malformed(file: string, line: number | undefined, what: string):
 const LISTED_MAX = 20;
 const NAME_MAX = 80;
 
-/** Names out of a file in a message, which stays short whatever the file is. */
+/** Lists names from a file for a message. The message stays short, whatever the file holds. */
 export function listed(names: readonly string[]): string {
   const shown = names.slice(0, LISTED_MAX).map((name) => (name.length > NAME_MAX ? `${name.slice(0, NAME_MAX)}...` : name));
   const rest = names.length - shown.length;
   return names.length === 0 ? 'none' : `${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
 }
 
-/** An error as it crosses a thread boundary: a structured clone keeps no class and no own property of an error but its message. */
+/**
+ * An error in a form that can be sent from a thread: a structured clone of an error keeps only its message, not its class or its other
+ * properties.
+ */
 export interface ErrorMessage {
   code: ModelFilesErrorCode | undefined;
   message: string;

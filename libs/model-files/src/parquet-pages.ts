@@ -1,6 +1,5 @@
-// The pages of one column of a Parquet file, one after the other: memory holds one page, whatever a row group measures. All
-// sizes and counts in a file may be wrong, so each is compared with the limits and with what is left before anything is
-// allocated for it.
+// Reads the pages of one column of a Parquet file one after the other, so memory holds one page, however large a row group is. All sizes
+// and counts in a file may be wrong, so each is compared with the limits, and with what is left, before memory is allocated for it.
 import type { FileHandle } from 'node:fs/promises';
 import { parquetSchema, type FileMetaData } from 'hyparquet';
 import { compressors as allCompressors, decompressZstd } from 'hyparquet-compressors';
@@ -17,13 +16,13 @@ export interface ByteSource {
   bytes: number;
 }
 
-/** Writers make pages of about a megabyte; one value may take a whole page. */
+/** The largest page. Writers make pages of about a megabyte, but one value may take a whole page. */
 const PAGE_BYTES_MAX = 256 << 20;
 const PAGE_VALUES_MAX = 1 << 24;
-/** A header holds the smallest and the largest value of its page, so that it has no size of its own. */
+/** The sizes in which a header is read. A header holds the smallest and the largest value of its page, so its size has no fixed limit. */
 const HEADER_BYTES = [1 << 14, 1 << 20, 1 << 26];
 
-/** Bound to the size that the page says it has: the library's own would unpack whatever a Zstandard frame holds. */
+/** Unpackers that are limited to the size that the page states. The library's own Zstandard would unpack all that a frame holds. */
 export const compressors: typeof allCompressors = {
   ...allCompressors,
   ZSTD: (input, length) => decompressZstd(input, new Uint8Array(length)),
@@ -44,7 +43,7 @@ export async function readSlice({ file, bytes }: ByteSource, start: number, end:
   return slice;
 }
 
-/** @param group index of the row group @throws Error with what is wrong with the file, or what the budget throws */
+/** @param group the index of the row group @throws Error that says what is wrong with the file, or the budget's error */
 export async function* readColumnPages(
   source: ByteSource,
   metadata: FileMetaData,
@@ -96,8 +95,8 @@ export async function* readColumnPages(
 }
 
 /**
- * Walks over the pages of all columns, nested ones too, and compares what they say of themselves with the limits: afterwards they can be
- * read by the library, which believes it. @throws Error with what is wrong with the file, or what the budget throws
+ * Walks over the pages of all columns, nested ones too, and compares their stated sizes with the limits. The library trusts these sizes,
+ * and can read the file safely after this check. @throws Error that says what is wrong with the file, or the budget's error
  */
 export async function checkPages(source: ByteSource, metadata: FileMetaData, budget: Pick<UnpackBudget, 'unpack'>, name: string) {
   for (const { columns } of metadata.row_groups) {
@@ -123,7 +122,7 @@ export async function checkPages(source: ByteSource, metadata: FileMetaData, bud
     }
   }
 }
-/** A value that is repeated costs no byte in the file. */
+/** The bytes that each value counts for at least, since a repeated value takes no byte in the file. */
 const POINTER_BYTES = 8;
 
 function readerOf(bytes: Uint8Array): { view: DataView; offset: number } {
@@ -136,7 +135,7 @@ async function readHeader(source: ByteSource, offset: number, end: number): Prom
     try {
       return { header: parquetHeader(reader), bytes: reader.offset };
     } catch (error) {
-      if (offset + size >= end || size === HEADER_BYTES.at(-1)) throw error; // it was whole
+      if (offset + size >= end || size === HEADER_BYTES.at(-1)) throw error; // the header was complete, so it is damaged
     }
   }
   throw new Error('unreachable');
@@ -157,7 +156,7 @@ function checkSizes(header: PageHeader, bytesLeft: number): void {
   within(levels[0]! + levels[1]!, Math.min(header.compressed_page_size, header.uncompressed_page_size), 'bytes of levels');
 }
 
-/** The number of values of a data page. The column is flat, so there are as many rows. */
+/** Returns the number of values of a data page. The column is flat, so this is the number of rows too. */
 function checkValues(header: PageHeader, rowsLeft: number): number {
   const v2 = header.data_page_header_v2;
   const dictionary = header.type === 'DICTIONARY_PAGE';
@@ -166,7 +165,7 @@ function checkValues(header: PageHeader, rowsLeft: number): number {
   return within(count, Math.min(PAGE_VALUES_MAX, dictionary ? Infinity : rowsLeft), 'values');
 }
 
-/** This encoding repeats the beginning of the value before without a byte of its own: how many bytes that comes to. */
+/** Returns the bytes that this encoding repeats: a value may begin like the value before it, without a byte of its own. */
 function deltaTextBytes(page: Uint8Array, header: PageHeader, { schemaPath, codec, ...decoder }: ColumnDecoder): number {
   const v2 = header.data_page_header_v2;
   const data = v2 ?? header.data_page_header;
@@ -178,7 +177,7 @@ function deltaTextBytes(page: Uint8Array, header: PageHeader, { schemaPath, code
   const reader = readerOf(plain);
   if (v2 === undefined && getMaxDefinitionLevel(schemaPath) > 0) reader.offset = 4 + reader.view.getUint32(0, true);
   const start = reader.offset;
-  for (let part = 0; part < 2; part += 1) readVarInt(reader); // block size, miniblocks in a block
+  for (let part = 0; part < 2; part += 1) readVarInt(reader); // the block size, and the miniblocks in a block
   const prefixes = new Int32Array(within(readVarInt(reader), data.num_values, 'values'));
   reader.offset = start;
   deltaBinaryUnpack(reader, prefixes.length, prefixes);

@@ -54,7 +54,10 @@ const idsOf = async ({ digest, tokenCount }: PreparedTokens) => {
   expect(ids.length).toBe(tokenCount);
   return ids;
 };
-/** The texts that the tokenizing process reads and hands to its encoders, without that process: it takes longer to start than to read. */
+/**
+ * Returns the texts that the tokenizing process hands to its encoders. It reads them without that process, which takes longer to start than
+ * the reading takes.
+ */
 const documentsOf = (text: TextSource) =>
   withField(text, async () => {
     const rows = new DocumentRows({ textColumn: undefined, responseOnly: false }, null);
@@ -163,7 +166,7 @@ describe('formats', () => {
 
   test('a long plain text is divided at line ends, and one without line ends between characters', async () => {
     const line = `${'word '.repeat(200)}\n`;
-    const half = Math.ceil((1 << 20) / line.length); // lines
+    const half = Math.ceil((1 << 20) / line.length); // in lines
     const divided = await documentsOf({ paths: [await file('long.txt', line.repeat(half + half + 1))] });
     expect(divided.map((text) => text.length / line.length)).toEqual([half, half, 1]);
     expect(divided.join('') === line.repeat(half + half + 1)).toBe(true);
@@ -319,7 +322,7 @@ describe('bad data is named by code, file and line', () => {
     });
     const locked = await file('a.jsonl', jsonl('x'));
     await chmod(locked, 0);
-    if (process.getuid?.() !== 0) expect((await failure(prepare(locked))).code).toBe('DATA_UNREADABLE'); // root may read all
+    if (process.getuid?.() !== 0) expect((await failure(prepare(locked))).code).toBe('DATA_UNREADABLE'); // root may read every file
   });
 });
 

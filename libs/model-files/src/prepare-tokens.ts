@@ -1,5 +1,5 @@
-// A corpus as artifacts of tokens: u32 little-endian (`token-words.ts`). Documents are joined, each with the special tokens of the
-// tokenizer's post-processor. The same files with the same tokenizer are tokenized once.
+// Turns a text into artifacts of tokens, u32 little-endian (`token-words.ts`). Documents are joined, each with the special tokens of the
+// tokenizer's post-processor. The same files are tokenized only once with the same tokenizer.
 import { join } from 'node:path';
 import { chatTemplateDigest, readChatTemplate } from './chat-template.js';
 import { digestOfData, indexFileOf, listDataFiles, type DataFile } from './data-files.js';
@@ -15,18 +15,18 @@ export interface PreparedTokens {
   /** The digest of the artifact with the token ids. */
   digest: string;
   tokenCount: number;
-  /** SHA-256 of tokenizer.json. */
+  /** The SHA-256 of tokenizer.json. */
   tokenizerDigest: string;
 }
 
 export interface PreparedShards {
-  /** One behind the other they are the text. */
+  /** The shards in order. Joined together they are the text. */
   shards: { digest: string; tokenCount: number }[];
   tokenCount: number;
   tokenizerDigest: string;
 }
 
-/** Makes the cheap checks: whether the sources are there, and are files. Returns the bytes of the data. */
+/** Makes the cheap checks: whether the model's tokenizer and the data are there, and are files. Returns the bytes of the data. */
 export async function requireSources({
   modelPath,
   text,
@@ -39,7 +39,7 @@ export async function requireSources({
   });
 }
 
-/** A text as one artifact. Rejects with ModelFilesError, with ArtifactStoreError, or with the signal's reason. */
+/** Prepares a text as one artifact. Rejects with ModelFilesError, ArtifactStoreError, or the signal's reason. */
 export async function prepareTokens(options: PrepareTokensOptions): Promise<PreparedTokens> {
   return withField(options.text, async () => {
     const { tokenizerDigest, shards, tokenCount } = await prepare(options, Infinity);
@@ -47,18 +47,18 @@ export async function prepareTokens(options: PrepareTokensOptions): Promise<Prep
   });
 }
 
-/** 256 MiB: a crash costs the shard that was under way. */
+/** The tokens of a shard, which takes 256 MiB. A crash loses at most the shard that was being made. */
 export const SHARD_TOKENS = 1 << 26;
 
 /**
- * A text as shards of equal size, whatever its size. A preparation that was ended goes on behind the shards that are stored, unless only a
- * part of the text is read. Rejects as `prepareTokens`.
+ * Prepares a text as shards of equal size, for a text of any size. A preparation that was interrupted goes on behind the stored shards,
+ * unless only a part of the text is read. Rejects with ModelFilesError, ArtifactStoreError, or the signal's reason.
  */
 export async function prepareTokenShards(options: PrepareTokensOptions, shardTokens = SHARD_TOKENS): Promise<PreparedShards> {
   return withField(options.text, () => prepare(options, shardTokens));
 }
 
-/** Says in an error which field of the request named the file that it is about. */
+/** Adds to an error the field of the request that named the file. */
 export async function withField<T>({ paths, fields = ['data_path'] }: TextSource, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -86,11 +86,11 @@ async function prepare(options: PrepareTokensOptions, shardTokens: number): Prom
     tokenizer,
     chatTemplate: await readChatTemplate(options.modelPath, tokenizer.configJson, signal),
   };
-  // A part of a text is tokenized again sooner than all of it is read for its digest.
+  // Tokenizing a part of a text again is faster than reading all of it for its digest, so a part is not remembered.
   const indexFolder = text.maxTokens === undefined ? (options.indexFolder ?? indexFolderOf(store)) : undefined;
   const index = indexFolder === undefined ? null : new TokenIndex(indexFolder, await keyOf(sources, text, signal), store, shardTokens);
   const known = await index?.find();
-  // An entry made for a larger vocabulary may hold ids that this model lacks; tokenizing again names their place.
+  // An entry that was made for a larger vocabulary may hold ids that this model lacks. Tokenizing again reports the place of such an id.
   const fits = known != null && known.shards.every(({ largestId }) => largestId < vocabularySize);
   const made = fits && known.isWhole ? known.shards : await tokenize(options, sources, shardTokens, index, fits ? known.shards : []);
   const shards = made.map(({ digest, tokenCount }) => ({ digest, tokenCount }));

@@ -1,4 +1,4 @@
-// The bytes of a data file, unpacked where it is packed.
+// Reads the bytes of a data file, and unpacks a packed file.
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
@@ -7,26 +7,26 @@ import { fileError, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
 import type { UnpackBudget } from './unpack-budget.js';
 
-/** In characters (UTF-16 units). */
+/** A part of a text, in characters (UTF-16 units). */
 export interface Span {
   from: number;
-  /** The first one after it. */
+  /** The first character behind the part. */
   to: number;
 }
 
 export interface SourceDocument {
   text: string;
-  /** The text has the tokens that start and end it already: a chat template wrote them. */
+  /** The text already has its special tokens, because a chat template wrote it. */
   hasSpecialTokens?: true;
-  /** The tokenizer's end token follows the text, where it has one. */
+  /** The tokenizer's end token, if it has one, follows the text. */
   endsWithToken?: true;
-  /** The parts of the text that answer the others, in their order. */
+  /** The parts of the text that are responses, in order. */
   responses?: Span[];
   file: string;
-  /** Line (or Parquet row) that it starts at, from 1. */
+  /** The line (or the Parquet row) at which the document starts, counted from 1. */
   line: number;
 }
-/** Called with the bytes read from the disk since the last call. */
+/** Called with the number of bytes read from the disk since the last call. */
 export type BytesRead = (bytes: number) => void;
 
 export async function* readBytes(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator<Buffer> {
@@ -63,7 +63,7 @@ async function* unpackedGzip(packed: AsyncGenerator<Buffer>, file: string, budge
 
 async function* unpackedZstd(packed: AsyncGenerator<Buffer>, file: string, budget: UnpackBudget): AsyncGenerator<Buffer> {
   let unpacked: Buffer[] = [];
-  // Some bytes may unpack to gigabytes, so they are counted block by block.
+  // A few bytes may unpack to gigabytes, so the unpacked bytes are counted block by block.
   const decoder = new Decompress((block) => {
     budget.unpack(block.byteLength, file);
     if (block.byteLength > 0) unpacked.push(Buffer.from(block.buffer, block.byteOffset, block.byteLength));
@@ -89,7 +89,7 @@ async function* counted(path: string, onBytes: BytesRead): AsyncGenerator<Buffer
   }
 }
 
-/** The bytes as text, a chunk at a time and without a byte order mark. @throws ModelFilesError DATA_MALFORMED where they are no UTF-8 */
+/** Yields the bytes as text, chunk by chunk, without a byte order mark. @throws ModelFilesError DATA_MALFORMED if they are not UTF-8 */
 export async function* readUtf8(
   file: DataFile,
   budget: UnpackBudget,

@@ -1,4 +1,4 @@
-// A .csv or .tsv file with a line of column names; quoted values may hold line ends (RFC 4180).
+// Reads a .csv or .tsv file whose first line holds the names of the columns. Quoted values may hold line ends (RFC 4180).
 import { Readable } from 'node:stream';
 import { parse, type CsvError } from 'csv-parse';
 import type { DataFile } from './data-files.js';

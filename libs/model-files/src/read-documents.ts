@@ -1,4 +1,4 @@
-// Data files as a stream of documents; memory holds one document or one Parquet page, whatever the corpus measures.
+// Reads data files as a stream of documents. Memory holds one document or one Parquet page, however large the corpus is.
 import type { DataFile, TextFile } from './data-files.js';
 import type { DocumentRows } from './document-row.js';
 import { malformed } from './model-files.errors.js';
@@ -9,11 +9,11 @@ import { readParquet } from './read-parquet.js';
 import { UnpackBudget } from './unpack-budget.js';
 
 const LINE_LIMIT_BYTES = 256 << 20;
-/** A longer plain text is divided, at the first line end after this much; each part is a document of its own. */
+/** A longer plain text is divided at the first line end after this many bytes. Each part is a document. */
 const TEXT_DOCUMENT_BYTES = 1 << 20;
 const TEXT_DOCUMENT_LIMIT_BYTES = 4 << 20;
 
-/** One file, unpacked as far as it is read. */
+/** Yields the documents of one file, which is unpacked as it is read. */
 export async function* readDocuments(
   file: TextFile,
   rows: DocumentRows,
@@ -44,7 +44,9 @@ export async function* readDocuments(
   }
 }
 
-/** Unpacking costs a hundredth of what tokenizing does: so one that unpacks to too much is refused at once. */
+/**
+ * Unpacks all packed files as a check, so that a file that unpacks to too much is refused early. Unpacking costs a hundredth of tokenizing.
+ */
 export async function requireUnpackable(files: DataFile[]): Promise<void> {
   const budget = new UnpackBudget();
   for (const file of files.filter(({ packing }) => packing !== null)) for await (const _ of readBytes(file, budget, () => undefined));
@@ -62,7 +64,7 @@ async function* readJsonLines(
   }
 }
 
-/** undefined: an empty line. */
+/** Parses a line; undefined: the line is empty. */
 export function jsonOfLine(bytes: Buffer, file: string, line: number): unknown {
   const source = decodeUtf8(bytes, file, line);
   if (source.trim() === '') return undefined;
@@ -102,7 +104,10 @@ interface Line {
   /** by a line end, not by the file's end or the limit */ ended: boolean;
 }
 
-/** Lines without their ends. A longer one than `cutBytes` is cut there, between two characters; without it, refused. */
+/**
+ * Yields lines without their ends. A line longer than `cutBytes` is cut there, between two characters. Without `cutBytes`, a line that is
+ * too long is refused.
+ */
 export async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: BytesRead, cutBytes?: number): AsyncGenerator<Line> {
   let rest: Buffer[] = [];
   let restBytes = 0;
@@ -112,7 +117,7 @@ export async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: 
     let whole = rest.length === 0 ? tail : Buffer.concat([...rest, tail]);
     rest = [];
     restBytes = 0;
-    if (isFirst && whole.length >= 3 && whole.readUIntBE(0, 3) === 0xefbbbf) whole = whole.subarray(3); // byte order mark
+    if (isFirst && whole.length >= 3 && whole.readUIntBE(0, 3) === 0xefbbbf) whole = whole.subarray(3); // a byte order mark
     isFirst = false;
     return whole;
   };
@@ -136,7 +141,7 @@ export async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: 
   if (restBytes > 0) yield { bytes: take(Buffer.alloc(0)), line, ended: false };
 }
 
-/** The last start of a UTF-8 character at or before an offset. */
+/** Returns the start of the UTF-8 character at an offset. */
 function characterStart(bytes: Buffer, offset: number): number {
   let start = offset;
   while (start > offset - 4 && (bytes[start]! & 0xc0) === 0x80) start--;

@@ -1,4 +1,4 @@
-// A .json file: one array of objects, or, as many data sets have it, an object a line.
+// Reads a .json file: one array of objects, or one object in each line, as many data sets have it.
 import { JSONParser } from '@streamparser/json';
 import type { DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
@@ -15,7 +15,7 @@ export async function isJsonArray(file: DataFile): Promise<boolean> {
   return false;
 }
 
-/** The elements of the array, in order; memory holds those of one chunk. */
+/** Yields the elements of the array in order. Memory holds only the elements of one chunk. */
 export async function* readJsonArray(file: DataFile, budget: UnpackBudget, onBytes: BytesRead): AsyncGenerator {
   const parser = new JSONParser({ paths: ['$.*'], keepStack: false });
   let elements: unknown[] = [];

@@ -1,4 +1,4 @@
-// The text column of a Parquet file, page by page; or whole rows, a group at a time.
+// Reads the text column of a Parquet file page by page, or whole rows group by group.
 import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ export async function* readParquet(
   yield* opened(file, budget, onBytes, (source, countedBytes) => readRows(source, file, rows, countedBytes, budget, onBytes));
 }
 
-/** Whole rows, of all columns, nested ones too. Those of a group are in memory together. */
+/** Yields whole rows with all columns, nested ones too. All rows of a group are in memory at once. */
 export async function* readParquetRows(file: DataFile, budget: UnpackBudget): AsyncGenerator<Record<string, unknown>> {
   yield* opened(
     file,
@@ -39,7 +39,7 @@ export async function* readParquetRows(file: DataFile, budget: UnpackBudget): As
   );
 }
 
-/** @param columns all of them, unless they are named */
+/** @param columns the columns to read; undefined: all columns */
 async function* rowGroups(
   source: ByteSource,
   metadata: FileMetaData,
@@ -54,7 +54,7 @@ async function* rowGroups(
     if (rowEnd === rowStart) continue;
     const some = columns === undefined ? {} : { columns: [...columns] };
     const rows = await parquetReadObjects({ file: bufferOf(source), metadata, compressors, rowStart, rowEnd, ...some });
-    // A value of a dictionary comes as often as its number does.
+    // A value of a dictionary is unpacked as often as rows refer to it.
     for (const row of rows) budget.unpack(lengthOfTexts(row), name);
     yield { rows };
   }
@@ -70,7 +70,7 @@ async function* opened<T>(
   file: DataFile,
   budget: UnpackBudget,
   onBytes: BytesRead,
-  /** @param countedBytes those of the file that onBytes has not heard of yet */
+  /** @param countedBytes the number of the file's bytes that onBytes has not been told of yet */
   read: (source: ByteSource, countedBytes: number) => AsyncGenerator<T>,
 ): AsyncGenerator<T> {
   if (file.packing === null) {
@@ -83,7 +83,7 @@ async function* opened<T>(
     }
     return;
   }
-  // Parquet is read from its end, a packed stream is not: it is unpacked into a temporary file first.
+  // A Parquet file is read from its end, but a packed stream can't be. So it is unpacked into a temporary file first.
   const unpacked = await namelessFile();
   try {
     let bytes = 0;
@@ -99,7 +99,7 @@ async function* opened<T>(
   }
 }
 
-/** Gone with its handle, also when the thread ends in the middle. */
+/** A temporary file without a name. It is gone when its handle is closed, also if the thread ends early. */
 async function namelessFile(): Promise<FileHandle> {
   const folder = await mkdtemp(join(tmpdir(), 'espalier-parquet-'));
   try {
@@ -124,7 +124,7 @@ async function* readRows(
   try {
     if (columns.length === 1 && !isNested(metadata, columns[0]!)) {
       for await (const values of textPages(source, metadata, columns[0]!, budget, name)) {
-        // A column of JSON has lists where it has messages.
+        // A column of JSON holds lists if its rows are conversations.
         for (const value of values as Iterable<unknown>) {
           row += 1;
           if (typeof value !== 'string' && !Array.isArray(value))
@@ -149,7 +149,7 @@ async function* readRows(
 async function* textPages(source: ByteSource, metadata: FileMetaData, column: string, budget: UnpackBudget, name: string) {
   for (let group = 0; group < metadata.row_groups.length; group += 1) {
     for await (const values of readColumnPages(source, metadata, group, column, budget, name)) {
-      budget.unpack(textLength(values), name); // a value of a dictionary comes as often as its number does
+      budget.unpack(textLength(values), name); // a value of a dictionary is unpacked as often as rows refer to it
       yield values;
     }
   }
@@ -166,7 +166,7 @@ function textLength(values: ArrayLike<unknown>): number {
   return length;
 }
 
-/** The columns that a document is made of: what else is there is not read. */
+/** Reads the metadata and finds the columns that make a document. The other columns are not read. */
 async function openParquet(
   source: ByteSource,
   name: string,

@@ -1,4 +1,4 @@
-// Rows of any columns, of JSON Lines and Parquet files, for data sets of questions. They are held in memory together.
+// Reads rows with any columns from JSON Lines and Parquet files, for data sets of questions. All rows are in memory together.
 import { basename } from 'node:path';
 import { listDataFiles, requireUnchanged, type DataFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
@@ -10,18 +10,18 @@ export type Row = Record<string, unknown>;
 export interface LocatedRow {
   row: Row;
   file: string;
-  /** Line, or row of Parquet, from 1. */
+  /** The line, or the row of a Parquet file, counted from 1. */
   line: number;
 }
 
-/** Sets of questions have some dozen megabytes; their rows are in memory at once. */
+/** The largest set. Sets of questions have some dozen megabytes, and their rows are in memory at once. */
 const SET_BYTES_MAX = 512 << 20;
-/** Parquet in gzip is packed twice, and counts twice. */
+/** Parquet in gzip is packed twice, so its bytes count twice. */
 const UNPACKED_BYTES_MAX = 2 * SET_BYTES_MAX;
 
 /**
- * All rows of a split: of `SPLIT.jsonl`, `SPLIT.parquet` or `SPLIT-00000-of-00001.parquet`, each also gzipped, in the folder or below it.
- * Empty where there is no such file; `found` names those that there are.
+ * Returns all rows of a split. They come from `SPLIT.jsonl`, `SPLIT.parquet` or `SPLIT-00000-of-00001.parquet`, each also gzipped, in the
+ * folder or below it. Without such a file there are no rows; `found` names the data files that are there.
  */
 export async function readSplit(
   folder: string,
@@ -63,7 +63,7 @@ async function* parquetRows(file: DataFile, budget: UnpackBudget): AsyncGenerato
   }
 }
 
-/** Whole numbers of 64 bits as JSON has them. */
+/** Converts whole numbers of 64 bits to plain numbers, as JSON has them. */
 function plain(value: unknown): unknown {
   if (typeof value === 'bigint') return Number(value);
   if (Array.isArray(value)) return value.map(plain);

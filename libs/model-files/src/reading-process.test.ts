@@ -46,7 +46,7 @@ test('what a process sent is heard though it has ended and can be told nothing m
   for await (const message of messagesFrom(child, { silenceMs: 280_000, silent: () => new Error(), tooLarge: () => new Error() })) {
     messages.push(message);
     if (message === 'done') break;
-    // Without a turn of the event loop: the last message waits unread when the process is gone.
+    // This loop blocks the event loop, so the last message is still unread when the process is gone.
     while (!/\) Z /.test(readFileSync(`/proc/${child.pid}/stat`, 'utf8')));
     tell(child, 'taken');
   }

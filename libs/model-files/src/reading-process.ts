@@ -1,5 +1,5 @@
-// Files that a user names are read in a process of its own: they may be made so that reading them never ends, or takes all memory, and an
-// array that is too long ends the whole process that makes it. A thread would take the server with it.
+// Reads files that a user names in a process of its own. Such a file may be made so that reading it never ends or takes all memory, and an
+// array that is too long ends the process that makes it. A thread would end the server as well.
 import { fork, type ChildProcess } from 'node:child_process';
 import { on, once } from 'node:events';
 import { constants } from 'node:os';
@@ -10,17 +10,20 @@ const HEAP_MB = 2_048;
 const ALIVE_INTERVAL_MS = 1_000;
 const ALIVE = 'alive';
 
-/** @param program the file of the process, which takes its task by `readingProcess` @throws ModelFilesError READER_LOST */
+/** @param program the file of the process, which gets its task from `readingProcess` @throws ModelFilesError READER_LOST */
 export function startReading(program: string, task: object): ChildProcess {
   const child = started(program);
-  child.on('error', () => undefined); // of a process that is given up; others are thrown by messagesFrom
+  child.on('error', () => undefined); // errors of a process that was given up; `messagesFrom` throws the others
   tell(child, task);
   return child;
 }
 
-/** A process that has ended already is told in vain: what it sent still comes, and its end is an error of `messagesFrom`. */
+/**
+ * Sends a message to the process. If it has ended already, the message is lost, and `messagesFrom` reports the end after the messages that
+ * the process sent.
+ */
 export function tell(child: ChildProcess, message: string | object): void {
-  child.send(message, () => undefined); // without the function, a lost message would end the reading of those that came
+  child.send(message, () => undefined); // without the callback, a lost message would throw and stop the reading
 }
 
 function started(program: string): ChildProcess {
@@ -31,28 +34,28 @@ function started(program: string): ChildProcess {
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
   } catch (error) {
-    throw notStarted((error as Error).message); // for want of memory; want of anything else is told by an event
+    throw notStarted((error as Error).message); // memory is missing; other causes come as an event
   }
 }
 
 export interface Patience {
-  /** How long the process may be silent. */
+  /** The longest time in ms without a sign of life. */
   silenceMs: number;
   signal?: AbortSignal | undefined;
-  /** Tells which input is wrong then. */
+  /** Makes the error for a process that was silent for too long. It says which input is wrong. */
   silent(): Error;
-  /** And if the process died of it. */
+  /** Makes the error for a process that died of its input. */
   tooLarge(): Error;
 }
 
 /**
- * All that the process sends, in order; it is ended with the loop.
+ * Yields all messages of the process in order. The process is ended when the loop ends.
  * @throws the errors of `patience`, READER_LOST, or the signal's reason
  */
 export async function* messagesFrom<Message>(child: ChildProcess, patience: Patience): AsyncGenerator<Message> {
   const { signal, silenceMs } = patience;
   const hung = new AbortController();
-  // Missing signs of life are counted, not time: a machine that is busy delays this process too.
+  // Missing signs of life are counted instead of time, because a busy machine delays this process too.
   let owed = 0;
   const watching = setInterval(() => {
     owed += 1;
@@ -66,7 +69,7 @@ export async function* messagesFrom<Message>(child: ChildProcess, patience: Pati
   const either = AbortSignal.any([hung.signal, ...(signal === undefined ? [] : [signal])]);
   try {
     either.throwIfAborted();
-    // By then all that it sent has been heard; "exit" may come before.
+    // When "disconnect" comes, all messages have been received. "exit" may come earlier.
     for await (const [message] of on(child, 'message', { signal: either, close: ['disconnect'] })) {
       if (message !== ALIVE) yield message as Message;
     }
@@ -81,13 +84,13 @@ export async function* messagesFrom<Message>(child: ChildProcess, patience: Pati
   }
 }
 
-/** The input is not to blame. */
+/** Makes an error for which the input is not to blame. */
 const lost = (what: string): ModelFilesError => new ModelFilesError('READER_LOST', `the process that reads data ${what}`);
 const notStarted = (why: string): ModelFilesError => lost(`could not be started: ${why}`);
 
-/** Signals that a process sends itself where V8, or a library, can't go on: with an array that is too long, say. */
+/** The signals that a process sends itself when V8 or a library can't go on, for example because an array is too long. */
 const OF_ITS_OWN = new Set(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV', 'SIGBUS', 'SIGFPE']);
-/** A shell, or a container's init, tells of a signal by an exit code of so much more. */
+/** A shell, or a container's init, reports a signal as this number plus the signal's number. */
 const KILLED_BY = 128;
 
 function endOf(code: number | null, signal: NodeJS.Signals | null, patience: Patience): Error {
@@ -100,21 +103,24 @@ function endOf(code: number | null, signal: NodeJS.Signals | null, patience: Pat
 
 export interface ReadingProcess<Message> {
   send(message: Message): void;
-  /** Hears what the other side sends after the task. */
+  /** Sets the listener for messages that the other side sends after the task. */
   onMessage(listener: (message: unknown) => void): void;
 }
 
-/** In the process: does the task, says all the while that it is alive whenever the work lets it, and ends. */
+/** Runs in the process: does the task, sends signs of life whenever the work lets it, and ends. */
 export async function readingProcess<Message>(work: (task: unknown, process: ReadingProcess<Message>) => Promise<void>): Promise<void> {
   endWith(Number(process.argv[2]));
   const [task] = (await once(process, 'message')) as [unknown];
   const alive = setInterval(() => process.send!(ALIVE), ALIVE_INTERVAL_MS);
   await work(task, { send: (message) => process.send!(message), onMessage: (listener) => process.on('message', listener) });
   clearInterval(alive);
-  process.send!(ALIVE, () => process.exit()); // behind everything else that is on its way
+  process.send!(ALIVE, () => process.exit()); // after all messages that are still being sent
 }
 
-/** In a thread, since the work may keep the event loop for ever. @param parent which may have gone already */
+/**
+ * Ends this process when its parent is gone. It watches from a thread, because the work may block the event loop. @param parent the process
+ * id of the parent, which may be gone already
+ */
 function endWith(parent: number): void {
   const source = `setInterval(() => { if (process.ppid !== ${parent}) process.kill(process.pid, 'SIGKILL'); }, 1000);`;
   new Worker(source, { eval: true }).unref();

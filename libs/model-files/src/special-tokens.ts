@@ -1,5 +1,5 @@
-// The special tokens around a text that a model reads: one rule for the questions of tasks and for the prompts of generated
-// texts. It is the rule of transformers, by which published figures were made.
+// Puts special tokens around a text that a model reads. The questions of tasks and the prompts of generated texts follow the same rule. It
+// is the rule of transformers, with which published figures were made.
 import { tokenContent, type TokenizerFiles } from './load-tokenizer.js';
 import { ModelFilesError } from './model-files.errors.js';
 
@@ -12,7 +12,7 @@ export class SpecialTokens {
   private constructor(
     readonly bos: SpecialToken | null,
     readonly eos: SpecialToken | null,
-    /** Tokenizers of LLaMA's class put these around a text, whatever tokenizer.json says; null: the post-processor decides. */
+    /** The tokens that tokenizers of LLaMA's class put around a text, whatever tokenizer.json says; null: the post-processor decides. */
     private readonly rewritten: { before: number[]; after: number[] } | null,
   ) {}
 
@@ -28,17 +28,17 @@ export class SpecialTokens {
     return new SpecialTokens(bos, eos, rewrites ? rewritten : null);
   }
 
-  /** Whether the tokenizer's post-processor adds its own to such a text. */
+  /** Tells whether the tokenizer's post-processor adds the special tokens to this text. */
   leavesToPostProcessor(text: string): boolean {
     return this.rewritten === null && !this.beginsWithBos(text);
   }
 
-  /** @param ids of the text, encoded as `leavesToPostProcessor` says */
+  /** @param ids the ids of the text, encoded with special tokens only if `leavesToPostProcessor` */
   around<Ids extends Iterable<number>>(text: string, ids: Ids): Ids | number[] {
     return this.rewritten === null || this.beginsWithBos(text) ? ids : [...this.rewritten.before, ...ids, ...this.rewritten.after];
   }
 
-  /** Such a text has its special tokens already. */
+  /** Tells whether the text already begins with BOS, so that it needs no special tokens. */
   private beginsWithBos(text: string): boolean {
     return this.bos !== null && text.startsWith(this.bos.content);
   }
@@ -51,7 +51,7 @@ interface TokenTable {
   added_tokens?: { content?: unknown; id?: unknown }[];
 }
 
-/** @returns finds the token that tokenizer_config.json names */
+/** @returns a function that finds the token for a value in tokenizer_config.json */
 function tokenFinder({ model, added_tokens: added = [] }: TokenTable): (value: unknown) => SpecialToken | null {
   const vocabulary = model?.vocab;
   const byName = typeof vocabulary === 'object' && vocabulary !== null ? (vocabulary as Record<string, unknown>) : {};

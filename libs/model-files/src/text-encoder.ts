@@ -1,15 +1,15 @@
-// Texts to token ids, by several threads, with the special tokens that `special-tokens.ts` says.
+// Turns texts into token ids on several threads, with the special tokens of `special-tokens.ts`.
 import { EncoderPool } from './encoder-pool.js';
 import { readTokenizerFiles } from './load-tokenizer.js';
 import type { SourceDocument } from './read-bytes.js';
 import { SpecialTokens } from './special-tokens.js';
 
 export interface TextEncoder {
-  /** SHA-256 of tokenizer.json. */
+  /** The SHA-256 of tokenizer.json. */
   readonly tokenizerDigest: string;
-  /** The token that stands for an empty context: BOS, else EOS. null: the tokenizer has neither. */
+  /** The token that stands for an empty context: BOS, or else EOS; null: the tokenizer has neither. */
   readonly prefixId: number | null;
-  /** @returns the ids of each text; one with `hasSpecialTokens` gets none */
+  /** @returns the ids of each text; a text with `hasSpecialTokens` gets no special tokens */
   encode(texts: readonly SourceDocument[]): Promise<Uint32Array[]>;
   close(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-// Which text tokens are made of, and where they go.
+// Describes the text that tokens are made of, and where the tokens are stored.
 import type { ArtifactStore } from '#artifact-store';
 
 export interface TokenizingProgress {
@@ -7,30 +7,32 @@ export interface TokenizingProgress {
   documents: number;
   tokens: number;
 }
-/** The text to make tokens of. */
+/** The text that tokens are made of. */
 export interface TextSource {
-  /** Data files, or folders of them, in the order that they are read. */
+  /** Data files, or folders of data files, in the order of reading. */
   paths: string[];
-  /** The request fields that the paths came from, for errors; fewer: the last one goes on. */
+  /**
+   * The fields of the request that named the paths, for errors. Where there are fewer fields than paths, the last field holds for the rest.
+   */
   fields?: string[];
-  /** The field or column with the text; by default "text", "messages", or "instruction" and "output", whichever is there. */
+  /** The field or column that holds the text; undefined: "text", "messages", or "instruction" and "output", whichever is there. */
   textColumn?: string;
-  /** All but responses is only context. */
+  /** Whether only responses are learned, and all other text is context. */
   responseOnly?: boolean;
-  /** Reading ends after this number of tokens. */
+  /** Reading ends after this number of tokens; undefined: at the end of the text. */
   maxTokens?: number | undefined;
 }
 export interface PrepareTokensOptions {
-  /** Folder with tokenizer.json. */
+  /** The folder with tokenizer.json. */
   modelPath: string;
   text: TextSource;
-  /** The model's vocab_size: ids from 0 to one below it are allowed. */
+  /** The model's vocab_size. Ids from 0 to vocab_size - 1 are allowed. */
   vocabularySize: number;
   store: ArtifactStore;
-  /** Where prepared corpora are remembered; by default beside a folder store. */
+  /** The folder that remembers prepared texts; undefined: a folder beside the artifacts. */
   indexFolder?: string;
   onProgress?: (progress: TokenizingProgress) => void;
-  /** How long the tokenizer may take for a document, beside what its length takes. */
+  /** The time in ms that the tokenizer may take for a document beside the time for its length. */
   documentTimeLimitMs?: number;
   signal?: AbortSignal;
 }

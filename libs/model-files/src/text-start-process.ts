@@ -1,4 +1,4 @@
-// Process entry: reads the beginning of each file.
+// The entry of a process that reads the beginning of each file.
 import type { ChatTemplate } from './chat-template.js';
 import type { DataFile } from './data-files.js';
 import { DocumentRows, type RowReading } from './document-row.js';
@@ -13,11 +13,11 @@ export interface StartTask {
   reading: RowReading;
   chatTemplate: ChatTemplate | null;
 }
-/** `hasText`: a document is not empty, or the files go on. */
+/** `hasText`: a document is not empty, or the files hold more documents. */
 export type StartMessage = { kind: 'read'; hasText: boolean } | { kind: 'failed'; error: ErrorMessage };
 
 const DOCUMENTS = 20;
-/** Whether the model has a token of this id is seen where all are read. */
+/** Accepts ids beyond the vocabulary here. The full reading checks whether the model has a token for each id. */
 const ANY_ID = 2 ** 31;
 
 async function hasText({ files, reading, chatTemplate }: StartTask): Promise<boolean> {

@@ -27,7 +27,7 @@ test('the first documents of each file are read, and no more', async () => {
   expect(await startOf({ 'a.jsonl': `${LINE.repeat(19)}{"txt":1}\n` })).toMatchObject({ code: 'DATA_MALFORMED', line: 20 });
   expect(await startOf({ 'a.jsonl': LINE, 'b.csv': 'words\nx\n' })).toMatchObject({ code: 'DATA_MALFORMED', field: 'field[1]' });
   expect(await startOf({ 'a.csv': 'words\nx\n' }, 'words')).toBe('good');
-  // A packed file that is cut off is not unpacked to its end.
+  // A packed file that was cut off is not unpacked to its end, so the cut is not found here.
   const packed = gzipSync(LINE.repeat(200_000));
   expect(await startOf({ 'a.jsonl.gz': packed.subarray(0, packed.length - 200) })).toBe('good');
 });
@@ -36,7 +36,7 @@ test('a text is empty only where all of it is', async () => {
   const blank = '{"text":""}\n';
   expect(await startOf({ 'a.jsonl': blank.repeat(3), 'b.txt': '' })).toMatchObject({ code: 'DATA_EMPTY', field: 'field[0]' });
   expect(await startOf({ 'a.jsonl': blank.repeat(3), 'b.jsonl': LINE })).toBe('good');
-  expect(await startOf({ 'a.jsonl': blank.repeat(20) })).toBe('good'); // it may go on
+  expect(await startOf({ 'a.jsonl': blank.repeat(20) })).toBe('good'); // there may be text further on
 });
 
 test('a call that is given up ends with its reason', async () => {
@@ -44,6 +44,6 @@ test('a call that is given up ends with its reason', async () => {
   const text = { paths: [join(folder, 'a.jsonl')] };
   const reason = new Error('given up');
   await expect(requireGoodStart({ modelPath: MODEL, text, signal: AbortSignal.abort(reason) })).rejects.toThrow('given up');
-  // Too slow a beginning says nothing.
+  // If reading the beginning takes too long, the text is accepted.
   await expect(requireGoodStart({ modelPath: MODEL, text, timeMs: 0 })).resolves.toBeUndefined();
 });

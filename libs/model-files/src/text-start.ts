@@ -8,9 +8,9 @@ import { messagesFrom, startReading } from './reading-process.js';
 import type { TextSource } from './text-source.js';
 import type { StartMessage, StartTask } from './text-start-process.js';
 
-/** A folder of more files is looked into no further. */
+/** The most files of a folder that are checked. */
 const FILES_MAX = 64;
-/** Some files take long to their first document: packed files, and files on a slow disk. */
+/** The longest check. Packed files, and files on a slow disk, take long to their first document. */
 const TIME_MS = 10_000;
 
 export interface StartOptions {
@@ -22,7 +22,8 @@ export interface StartOptions {
 }
 
 /**
- * Reads some documents of each file. What can't be told in a short time, or since the reading process died, is left to the full reading.
+ * Reads some documents of each file. If this takes too long, or the reading process dies, the text is accepted, and the full reading finds
+ * its problems.
  * @throws ModelFilesError, or the signal's reason
  */
 export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_MS }: StartOptions): Promise<void> {

@@ -1,4 +1,4 @@
-// Text from tokens as they come: the pieces together are the text, and none has half a character.
+// Tests text from tokens as they arrive: the pieces joined are the text, and no piece ends within a character.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,10 @@ const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-
 const folder = mkdtempSync(join(tmpdir(), 'espalier-text-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** As Llama 2 has it: "▁" for a space, one before each text that decoding takes away, bytes for what has no token. */
+/**
+ * A tokenizer like Llama 2's: "▁" stands for a space, decoding removes the one before the text, and characters without a token become
+ * bytes.
+ */
 const sentencePieceLike = {
   added_tokens: [{ id: 0, content: '<s>', special: true, normalized: false, lstrip: false, rstrip: false, single_word: false }],
   normalizer: {

@@ -1,4 +1,4 @@
-// A model's tokenizer both ways: prompts to tokens, and tokens to text as they come.
+// A model's tokenizer in both directions: prompts to tokens, and tokens to text as they arrive.
 import { join } from 'node:path';
 import { readUserFile, UserFileError } from '#files';
 import { loadTokenizer, readTokenizerFiles, type Tokenizer } from './load-tokenizer.js';
@@ -12,20 +12,20 @@ export class TextTokenizer {
   private constructor(
     private readonly tokenizer: Tokenizer,
     private readonly special: SpecialTokens,
-    /** A text ends with any of them. */
+    /** The tokens of which each ends a text. */
     readonly endTokens: readonly number[],
   ) {}
 
-  /** @param folder of a Hugging Face model */
+  /** @param folder the folder of a Hugging Face model */
   static async read(folder: string, signal?: AbortSignal): Promise<TextTokenizer> {
     const files = await readTokenizerFiles(folder, signal);
     return new TextTokenizer(loadTokenizer(files), SpecialTokens.of(files), await readEndTokens(folder, signal));
   }
 
   /**
-   * With special tokens.
-   * @param isWhole the text holds those that it needs, so none is added
-   * @throws ModelFilesError where a character has no token, or the text becomes too many
+   * Encodes a text with special tokens.
+   * @param isWhole the text already holds the special tokens that it needs, so none is added
+   * @throws ModelFilesError where a character has no token, or the text gives too many tokens
    */
   encode(text: string, isWhole = false): number[] {
     const { ids, tokens } = withinTokenLimit({ text, file: 'the prompt', line: 1 }, () =>
@@ -40,21 +40,24 @@ export class TextTokenizer {
     return isWhole ? known : [...this.special.around(text, known)];
   }
 
-  /** The text that follows a prompt. */
+  /** Returns a text that grows after a prompt. */
   after(prompt: readonly number[]): GrowingText {
     return new GrowingText(this.tokenizer, prompt);
   }
 }
 
-/** Tokens of a prompt that show how its text goes on: a tokenizer may leave out a space at the beginning of a text. */
+/**
+ * The number of the prompt's last tokens that are decoded with the text. A tokenizer may drop a space at the beginning of a text, and these
+ * tokens prevent that.
+ */
 const CONTEXT_TOKENS = 8;
-/** It stands for bytes that are no character yet. */
+/** The character that stands for bytes that are not a whole character yet. */
 const INCOMPLETE = '\uFFFD';
 
-/** Tokens in, text out, as soon as whole characters are there. */
+/** Takes tokens, and gives text as soon as its characters are complete. */
 export class GrowingText {
   private readonly ids: number[];
-  /** Text before it is out; from `context` on tokens are decoded together. */
+  /** The number of characters that were returned already. The tokens from `context` on are decoded together. */
   private out: number;
   private context = 0;
 
@@ -72,7 +75,7 @@ export class GrowingText {
     return text === '' || text.endsWith(INCOMPLETE) ? '' : this.take(text);
   }
 
-  /** The text that no further token will complete. */
+  /** Returns the rest of the text when no further token comes. */
   end(): string {
     return this.take(this.rest());
   }
@@ -93,7 +96,7 @@ export class GrowingText {
   }
 }
 
-/** Those of generation_config.json, which may name several; else of config.json. */
+/** Reads the end tokens of generation_config.json, which may name several, or else of config.json. */
 async function readEndTokens(folder: string, signal?: AbortSignal): Promise<number[]> {
   for (const name of ['generation_config.json', 'config.json']) {
     const ids = endTokensOf(await readJson(join(folder, name), signal));

@@ -1,4 +1,4 @@
-// The progress of an encoding thread, in shared memory: a thread that hangs in a pattern sends no messages.
+// Reports the progress of an encoding thread in shared memory, because a thread that hangs in a pattern sends no messages.
 export const IDLE = -1;
 export const LOADING = -1;
 
@@ -9,7 +9,9 @@ export class EncodeProgress {
     this.cells = new Int32Array(shared);
   }
 
-  /** @param batch number of the batch, or IDLE @param document index in it, or LOADING: the tokenizer itself */
+  /**
+   * @param batch the number of the batch, or IDLE @param document the index of the document in it, or LOADING while the tokenizer is loaded
+   */
   at(batch: number, document: number): void {
     Atomics.store(this.cells, 1, document);
     Atomics.store(this.cells, 0, batch);

@@ -1,5 +1,5 @@
-// Remembers which token shards belong to which files and tokenizer, and where to go on where only the first of them are there. Only a
-// shortcut: an entry that is lost, damaged or names a shard that is gone means tokenizing again, never a wrong result.
+// Remembers which token shards belong to which files and tokenizer, and where to go on if only the first shards are stored. The index only
+// saves time: if an entry is lost, damaged or names a missing shard, the text is tokenized again, and the result is never wrong.
 import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,13 +13,16 @@ const TOKENS_VERSION = 1;
 export interface TokenIndexKey {
   tokenizerDigest: string;
   configDigest: string;
-  /** '': the model has none. */
+  /** The SHA-256 of the chat template; '': the model has none. */
   templateDigest: string;
   textColumn: string;
   responseOnly: boolean;
   files: { format: string; packing: Packing | null; digest: string }[];
 }
-/** A place in a text: items (documents, or tokens of a file of tokens) that are read before it, and tokens behind these items. */
+/**
+ * A place in a text: the file, the items of it that are read before the place, and the tokens behind these items. Items are documents, or
+ * the tokens of a file of tokens.
+ */
 export interface TextPlace {
   file: number;
   items: number;
@@ -29,21 +32,21 @@ export interface TokenShardEntry {
   digest: string;
   tokenCount: number;
   largestId: number;
-  /** Tokens that are not only context. */
+  /** The number of tokens that are learned, which are not only context. */
   learned: number;
-  /** Where the next shard begins. */
+  /** The place where the next shard begins. */
   next: TextPlace;
 }
-/** A text that is one artifact. */
+/** The entry of a text that is one artifact. */
 type WholeEntry = Pick<TokenShardEntry, 'digest' | 'tokenCount' | 'largestId'>;
-/** A text that is in several shards; all of them, or the first ones. */
+/** The entry of a text in several shards: all of them, or the first ones. */
 interface ShardsEntry {
   shardTokens: number;
   isWhole: boolean;
   shards: TokenShardEntry[];
 }
 export interface FoundTokens {
-  /** False: the shards are the beginning of the text. */
+  /** False: the shards are only the beginning of the text. */
   isWhole: boolean;
   shards: TokenShardEntry[];
 }
@@ -63,7 +66,7 @@ export function tokenIndexKey(key: TokenIndexKey): string {
 const SHARDS = '.shards.json';
 const WHOLE = '.json';
 
-/** The entry of one text. */
+/** The index's entry for one text. */
 export class TokenIndex {
   constructor(
     private readonly folder: string,
@@ -91,7 +94,7 @@ export class TokenIndex {
   }
 }
 
-/** The shards that a run of the same text would find made. */
+/** Returns the digests of all shards that the index names, which a run with the same text would use again. */
 export async function rememberedTokens(store: ArtifactStore): Promise<Set<string>> {
   const folder = indexFolderOf(store);
   const digests = new Set<string>();
@@ -113,7 +116,7 @@ async function isStored({ digest, tokenCount, largestId }: WholeEntry, store: Ar
   return found !== null && found.bytes === tokenCount * 4 && Number.isInteger(largestId);
 }
 
-/** Those in front of the first one that is gone. */
+/** Returns the shards before the first one that is missing in the store. */
 async function storedOf({ shards }: ShardsEntry, store: ArtifactStore): Promise<TokenShardEntry[]> {
   const stored: TokenShardEntry[] = [];
   for (const shard of Array.isArray(shards) ? shards : []) {
@@ -140,6 +143,6 @@ async function writeEntry(folder: string, name: string, entry: object): Promise<
     await writeFile(incoming, JSON.stringify(entry));
     await rename(incoming, path);
   } catch {
-    await rm(incoming, { force: true }).catch(() => undefined); // the shards themselves are stored; only the shortcut is missing
+    await rm(incoming, { force: true }).catch(() => undefined); // the shards are stored, only their entry is missing
   }
 }

@@ -1,4 +1,4 @@
-// Corpora that are tokens already: an array of numpy (.npy), or the .bin of Megatron with its .idx beside it. Ids are taken as they are.
+// Reads corpora that are tokens already: an array of numpy (.npy), or Megatron's .bin with its .idx beside it. The ids are used unchanged.
 import { userFileChunks } from '#files';
 import { fileError, indexFileOf, type DataFile, type ShardFile } from './data-files.js';
 import { malformed, ModelFilesError } from './model-files.errors.js';
@@ -7,7 +7,7 @@ import type { UnpackBudget } from './unpack-budget.js';
 
 export const isTokenShard = (file: DataFile): file is ShardFile => file.format === 'npy' || file.format === 'megatron';
 
-/** As errors call them. */
+/** The name of such files in errors. */
 export const TOKENS = 'a file of tokens';
 
 interface Element {
@@ -15,7 +15,7 @@ interface Element {
   read: (view: DataView, offset: number) => number | bigint;
 }
 
-/** Whole numbers, the lowest byte first; by the name that numpy has for them. */
+/** The types of whole numbers with the lowest byte first, by numpy's names. */
 const ELEMENTS: Record<string, Element> = {
   u1: { bytes: 1, read: (view, offset) => view.getUint8(offset) },
   i1: { bytes: 1, read: (view, offset) => view.getInt8(offset) },
@@ -26,11 +26,11 @@ const ELEMENTS: Record<string, Element> = {
   u8: { bytes: 8, read: (view, offset) => view.getBigUint64(offset, true) },
   i8: { bytes: 8, read: (view, offset) => view.getBigInt64(offset, true) },
 };
-/** The numbers that Megatron's index has for them; 6 and 7 are floating-point numbers. */
+/** The numbers of the types in Megatron's index; 6 and 7 are floating-point types. */
 const MEGATRON_ELEMENTS: Record<number, string> = { 1: 'u1', 2: 'i1', 3: 'i2', 4: 'i4', 5: 'i8', 8: 'u2' };
 const ALLOWED_ELEMENTS = 'whole numbers of 8 to 64 bits with the lowest byte first are allowed';
 
-/** The shard's ids, some at a time. @throws ModelFilesError where it is damaged, or an id is not below `vocabularySize` */
+/** Yields the ids of the shard in pieces. @throws ModelFilesError if the file is damaged, or an id is not below `vocabularySize` */
 export async function* readTokenShard(
   file: ShardFile,
   vocabularySize: number,
@@ -56,7 +56,7 @@ export async function* readTokenShard(
 
 interface Place {
   file: string;
-  /** Where the first of these ids stands in the shard. */
+  /** The position in the file of the first of these ids. */
   position: number;
   vocabularySize: number;
 }
@@ -82,14 +82,14 @@ function idsOf(bytes: Buffer, count: number, element: Element, { file, position,
 interface ShardHeader {
   element: Element;
   count: number;
-  /** Bytes of elements that were read with the header. */
+  /** The bytes of elements that were read together with the header. */
   first: Buffer;
 }
 
 const NUMPY_MAGIC = '\x93NUMPY';
 const NUMPY_HEADER_MAX = 1 << 16;
 
-/** https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html */
+/** Reads the header that https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html describes. */
 async function readNumpyHeader(file: string, chunks: AsyncGenerator<Buffer>): Promise<ShardHeader> {
   let read: Buffer = Buffer.alloc(0);
   const require = async (bytes: number): Promise<void> => {
@@ -124,7 +124,7 @@ async function readNumpyHeader(file: string, chunks: AsyncGenerator<Buffer>): Pr
 const INDEX_MAGIC = 'MMIDIDX\0\0';
 const INDEX_HEADER_BYTES = 34; // the magic, u64 version, u8 type, u64 number of sequences, u64 number of documents
 
-/** The type of the elements, and the lengths of all sequences, which lie in the .bin one behind the other. */
+/** Reads the type of the elements, and the lengths of all sequences, which lie one behind the other in the .bin file. */
 async function readIndex(binary: string): Promise<ShardHeader> {
   const file = indexFileOf(binary);
   let element: Element | undefined;

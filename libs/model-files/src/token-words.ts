@@ -1,5 +1,5 @@
-// A token of a corpus is a word of 32 bits: its id, and in the highest bit whether it is only context. Such a token is read and never
-// learned: no prediction of it counts. Text that is learned as a whole has no such bits.
+// A token of a corpus is a word of 32 bits: its id, and in the highest bit whether it is only context. A model reads context but never
+// learns to predict it. Text that is learned as a whole has no such bits.
 
 export const CONTEXT_TOKEN = 0x8000_0000;
 

@@ -1,4 +1,4 @@
-// The tokens of a text on their way from the reading process into the store, cut into shards of equal size.
+// Takes the tokens of a text from the reading process and stores them as shards of equal size.
 import type { ChildProcess } from 'node:child_process';
 import { programFile } from '#files';
 import type { ChatTemplate } from './chat-template.js';
@@ -11,7 +11,7 @@ import type { TextPlace, TokenIndex, TokenShardEntry } from './token-index.js';
 import { idOf, isContext } from './token-words.js';
 import type { TokenizeMessage, TokenizeTask } from './tokenizing-process.js';
 
-/** Real documents take milliseconds. */
+/** The longest time for a document beside the time for its length. Real documents take milliseconds. */
 const DOCUMENT_TIME_LIMIT_MS = 10_000;
 
 export interface Sources {
@@ -20,7 +20,7 @@ export interface Sources {
   chatTemplate: ChatTemplate | null;
 }
 
-/** @param done shards that are stored: reading goes on behind them @returns all shards */
+/** @param done the shards that are stored already: reading goes on behind them @returns all shards */
 export async function tokenize(
   options: PrepareTokensOptions,
   sources: Sources,
@@ -41,7 +41,7 @@ export async function tokenize(
       await index?.write(shards, !(await stream.hasMore()));
     }
   } catch (error) {
-    if (error instanceof ModelFilesError && error.code.startsWith('DATA_')) await requireUnchanged(sources.files); // the better reason
+    if (error instanceof ModelFilesError && error.code.startsWith('DATA_')) await requireUnchanged(sources.files); // a better reason
     throw error;
   } finally {
     stream.close();
@@ -68,18 +68,18 @@ function taskOf(options: PrepareTokensOptions, { files, tokenizer, chatTemplate 
 class TokenStream {
   private readonly messages: AsyncGenerator<TokenizeMessage>;
   private readonly bytesTotal: number;
-  /** The place where the message under way begins, how many of its tokens shards have taken, and the bytes that are left of it. */
+  /** The place where the current message begins, the number of its tokens that shards have taken, and its remaining bytes. */
   private begin: { file: number; items: number };
   private taken = 0;
   private rest: Uint8Array = new Uint8Array(0);
-  /** Tokens of the first messages that are in a shard of before. */
+  /** The tokens of the first messages that are in an earlier shard, and are skipped. */
   private skip: number;
   private ended = false;
   private documents = 0;
   private tokens: number;
-  /** Tokens that are not only context. */
+  /** The number of tokens that are learned, which are not only context. */
   private learned: number;
-  /** Counts of the shard that was taken last. */
+  /** The counts of the last shard. */
   shard = { tokenCount: 0, largestId: -1, learned: 0 };
 
   constructor(
@@ -100,22 +100,25 @@ class TokenStream {
   /** Ends the reading process. */
   close(): void {
     this.reader.kill('SIGKILL');
-    void this.messages.return(undefined).catch(() => undefined); // it watches the process until then
+    void this.messages.return(undefined).catch(() => undefined); // the generator watches the process until it returns
   }
 
-  /** Where the next shard begins. */
+  /** The place where the next shard begins. */
   get place(): TextPlace {
     return { ...this.begin, tokens: this.taken };
   }
 
-  /** The next bytes are at hand; false: the text has been read as far as it is asked for. */
+  /** Waits for the next bytes; false: the text has been read as far as it was asked for. */
   async hasMore(): Promise<boolean> {
     while (this.rest.byteLength === 0 && !this.ended) await this.read();
     if (this.rest.byteLength === 0) this.requireText();
     return this.rest.byteLength > 0;
   }
 
-  /** Ends without an error only if the files are still those whose digests were taken: nothing is stored of a text that moves. */
+  /**
+   * Yields the bytes of the next shard. It only ends without an error if the files are unchanged since their digests were taken, so that no
+   * changed text is stored.
+   */
   async *next(shardTokens: number): AsyncGenerator<Uint8Array> {
     const shard = { tokenCount: 0, largestId: -1, learned: 0 };
     this.shard = shard;
@@ -158,7 +161,7 @@ class TokenStream {
     this.ended = this.tokens >= maxTokens;
   }
 
-  /** Called once the text is at its end. */
+  /** Checks at the end of the text that it was not empty. */
   private requireText(): void {
     const { paths } = this.options.text;
     if (this.tokens === 0) throw emptyText(paths);
@@ -170,7 +173,7 @@ class TokenStream {
   }
 }
 
-/** How long the reading process may be silent. Its encoding threads have a limit of their own. */
+/** The longest time in ms without a sign of life from the reading process. Its encoding threads have a limit of their own. */
 const SILENCE_LIMIT_MS = 60_000;
 
 function messagesOf(reader: ChildProcess, { text, signal }: PrepareTokensOptions): AsyncGenerator<TokenizeMessage> {

@@ -1,22 +1,25 @@
-// Limits of the tokens that a tokenizer makes of a text. tokenizer.json comes from anywhere. One that replaces a letter by a thousand
-// others makes hundreds of megabytes of tokens from a small file, and would hold up an engine.
+// Limits the number of tokens that a tokenizer makes of a text. A tokenizer.json comes from anywhere: one that replaces a letter by a
+// thousand others makes hundreds of megabytes of tokens from a small file, and would block an engine.
 import { ModelFilesError } from './model-files.errors.js';
 import type { SourceDocument } from './read-bytes.js';
 
-/** The largest that Unicode's own normal forms make of a character is 18 others. */
+/** The most characters that a normalizer may make of one. Unicode's own normal forms make up to 18. */
 const CHARACTERS_PER_CHARACTER = 32;
-/** Byte-level tokenizers and byte fallback make one at most; a normal form makes up to 11 bytes of one. */
+/**
+ * The most tokens for each byte. Byte-level tokenizers and byte fallback make one token of a byte, and a normal form makes up to 11 bytes
+ * of one.
+ */
 const TOKENS_PER_BYTE = 16;
-/** The shortest text may have as many: special tokens, a word in front. */
+/** The tokens that any text may have, however short: special tokens, a word in front. */
 const FREE = 1_024;
 
 interface Normalizer {
   normalize(text: string): string;
-  /** A sequence has these. */
+  /** The steps of a sequence of normalizers; undefined for a single normalizer. */
   normalizers?: (Normalizer | null)[];
 }
 
-/** Each step of a normalizer is held to the limit, since steps that double a text need few of them to fill the memory. */
+/** Limits each step of a normalizer, because a few steps that each double a text can fill the memory. */
 export function limitGrowth(normalizer: unknown): void {
   if (typeof normalizer !== 'function' || !('normalize' in normalizer)) return;
   const whole = normalizer as unknown as Normalizer;
@@ -42,7 +45,7 @@ const mostBefore = (most: number): number => (most - FREE) / CHARACTERS_PER_CHAR
 
 class TextGrowth extends Error {}
 
-/** Encodes a document. @throws ModelFilesError TOKENIZER_EXPANDS where the tokenizer makes too much of it */
+/** Encodes a document. @throws ModelFilesError TOKENIZER_EXPANDS if the tokenizer makes too many tokens of it */
 export function withinTokenLimit<Encoded extends { ids: ArrayLike<unknown> }>(
   { text, file, line }: Pick<SourceDocument, 'text' | 'file' | 'line'>,
   encode: () => Encoded,

@@ -1,5 +1,4 @@
-// Process entry: reads the data files, has them encoded, and sends the token bytes in order, a few chunks ahead of the
-// reader.
+// The entry of a process that reads data files, has them encoded, and sends the token bytes in order, a few chunks ahead of the reader.
 import type { ChatTemplate } from './chat-template.js';
 import type { DataFile } from './data-files.js';
 import { DocumentRows, type RowReading } from './document-row.js';
@@ -14,7 +13,10 @@ import { UnpackBudget } from './unpack-budget.js';
 
 export interface TokenizeTask extends EncoderPoolOptions {
   files: DataFile[];
-  /** Where to begin: files, and items of the next one, that are passed over. Items are documents, or tokens of a file of tokens. */
+  /**
+   * The place at which to begin: the files before it are skipped, and the first items of the next file. Items are documents, or tokens of a
+   * file of tokens.
+   */
   from: Place;
   reading: RowReading;
   chatTemplate: ChatTemplate | null;
@@ -91,7 +93,7 @@ async function tokenize({ files, from, reading, chatTemplate, ...encoderData }: 
       }
       for await (const document of readDocuments(file, rows, budget, onBytes)) {
         items += 1;
-        if (items <= passedOver || document.text === '') continue; // nothing but a start token would be left of an empty one
+        if (items <= passedOver || document.text === '') continue; // an empty document would only give a start token
         if (documents.length === 0) begin = { file: number, items: items - 1 };
         documents.push(document);
         characters += document.text.length;
@@ -122,7 +124,7 @@ function littleEndian(ids: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 
 void readingProcess<TokenizeMessage>(async (task, reader) => {
   reader.onMessage(() => {
-    // one chunk was taken
+    // The reader has taken one chunk.
     chunksUnread--;
     wakeUp?.();
   });

@@ -1,11 +1,11 @@
 import { InterceptingCall, type ClientOptions, type Interceptor } from '@grpc/grpc-js';
 
-/** Whether a header can carry the text. The gRPC library refuses any other, with the secret in the words of its error. */
+/** Tells whether a header can carry the text. The gRPC library refuses any other text, with an error that contains the secret. */
 export function canBeToken(text: string): boolean {
   return /^[ -~]+$/.test(text);
 }
 
-/** Options of a client whose calls show a token. */
+/** The options of a client whose calls show a token; null: they show none. */
 export function bearerToken(token: string | null): Partial<ClientOptions> {
   if (token === null) return {};
   const show: Interceptor = (options, nextCall) =>

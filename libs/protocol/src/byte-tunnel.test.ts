@@ -1,4 +1,4 @@
-// Bytes through a stream of messages: given what one end writes, when the other reads slowly or the stream ends, then this arrives.
+// Tests bytes that pass through a stream of messages: what arrives when one end writes, reads slowly, or ends the stream.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Duplex, PassThrough } from 'node:stream';
 import { ByteTunnel, TUNNEL_PIECE_BYTES_MAX } from './byte-tunnel.js';
@@ -7,7 +7,7 @@ interface Message {
   piece: Buffer;
 }
 
-/** Two ends of a stream of messages, as gRPC has it, and what became of each. */
+/** Makes both ends of a stream of messages, in the form of gRPC, and records how each end closes. */
 function tunnels() {
   const [there, back] = [new PassThrough({ objectMode: true, highWaterMark: 1 }), new PassThrough({ objectMode: true, highWaterMark: 1 })];
   const sizes: number[] = [];

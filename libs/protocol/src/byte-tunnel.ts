@@ -1,12 +1,13 @@
-// The bytes of a connection in the messages of a gRPC stream, no faster than the other end takes them (docs/design/joined-engines.md).
+// Sends the bytes of a connection in the messages of a gRPC stream, no faster than the other end takes them
+// (docs/design/joined-engines.md).
 import { Duplex } from 'node:stream';
 
-/** The longest piece in one message: small enough that a health check does not wait long behind it. */
+/** The longest piece in one message. It is small enough that a health check does not wait long behind it. */
 export const TUNNEL_PIECE_BYTES_MAX = 256 << 10;
-/** Bytes that may be under way in each direction: at a delay of 200 ms, 40 MiB a second at the most. */
+/** The most bytes under way in each direction. At a delay of 200 ms this allows at most 40 MiB a second. */
 export const TUNNEL_WINDOW_BYTES = 8 << 20;
 
-/** A gRPC stream of either end: messages in and out. */
+/** One end of a gRPC stream, with messages in and out. */
 export interface TunnelCall {
   on(event: string, listener: (value: object) => void): unknown;
   pause(): unknown;
@@ -15,7 +16,7 @@ export interface TunnelCall {
 }
 
 export interface TunnelEnds {
-  /** The bytes in a message. @throws what ends the tunnel */
+  /** Returns the bytes in a message. @throws the error that ends the tunnel */
   bytesIn: (message: never) => Uint8Array;
   messageOf: (data: Buffer) => object;
   /** Ends the stream after the last byte. */
@@ -25,7 +26,7 @@ export interface TunnelEnds {
 }
 
 export class ByteTunnel extends Duplex {
-  /** Called at each message of the other end. (A listener for data would take bytes from the reader.) */
+  /** Called for each message of the other end. (A listener for `data` would take bytes from the reader.) */
   onHeard: () => void = () => undefined;
 
   constructor(

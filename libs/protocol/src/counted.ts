@@ -1,4 +1,4 @@
-/** "1 thread", "2 threads", "0 threads"; `write` gives the number its form. */
+/** Returns a text like "1 thread", "2 threads" or "0 threads". `write` formats the number. */
 export function counted(
   number: number | bigint,
   one: string,
@@ -8,7 +8,7 @@ export function counted(
   return `${write(number)} ${Number(number) === 1 ? one : several}`;
 }
 
-/** "step 3", "steps 3 to 9"; `end` is the first behind them. */
+/** Returns "step 3" or "steps 3 to 9". `end` is the first step behind them. */
 export function stepsFrom(first: number | bigint, end: number | bigint): string {
   const last = BigInt(end) - 1n;
   return last > BigInt(first) ? `steps ${first} to ${last}` : `step ${first}`;

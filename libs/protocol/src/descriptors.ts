@@ -1,4 +1,4 @@
-// The descriptors of all protocol files, as `buf build` makes them: reflection sends them, and requests are checked by them.
+// The descriptors of all protocol files, as `buf build` makes them. Reflection sends them, and requests are checked with them.
 import { createFileRegistry, fromBinary, type DescMethod, type FileRegistry } from '@bufbuild/protobuf';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
@@ -11,17 +11,17 @@ export function descriptorSet(): Buffer {
   return Buffer.from(DESCRIPTOR_SET_BASE64, 'base64');
 }
 
-/** Made when it is first asked for: a client needs none. */
+/** Returns the registry, which is made at the first call, because a client needs none. */
 export function fileRegistry(): FileRegistry {
   registry ??= createFileRegistry(fromBinary(FileDescriptorSetSchema, descriptorSet()));
   return registry;
 }
 
-/** The bytes of each file's FileDescriptorProto by its path, untouched. */
+/** Returns the unchanged bytes of each file's FileDescriptorProto, by the file's path. */
 export function fileDescriptors(): ReadonlyMap<string, Buffer> {
   if (files !== undefined) return files;
   files = new Map();
-  // A set is nothing but its field 1, once for each file; a file's first field is its name.
+  // A descriptor set has only field 1, once for each file. The first field of a file is its name.
   const reader = new BinaryReader(descriptorSet());
   while (reader.pos < reader.len) {
     reader.tag();
@@ -33,7 +33,7 @@ export function fileDescriptors(): ReadonlyMap<string, Buffer> {
   return files;
 }
 
-/** @param path as a call has it: "/espalier.v1.RunService/LaunchRun" */
+/** @param path the path of a call: "/espalier.v1.RunService/LaunchRun" */
 export function methodAt(path: string): DescMethod | undefined {
   const [, service = '', method] = path.split('/');
   return fileRegistry()

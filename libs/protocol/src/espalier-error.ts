@@ -1,9 +1,9 @@
 import type { ErrorCode } from './error-codes.js';
 
 export interface FieldViolation {
-  /** As in the request, nested with dots: "settings.target_sparsity". */
+  /** The path of the field in the request, nested with dots: "settings.target_sparsity". */
   field: string;
-  /** Names the mistake and the allowed values. */
+  /** Says what is wrong and which values are allowed. */
   description: string;
   code: string;
 }
@@ -15,7 +15,7 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-/** An error with a code that survives engine -> orchestrator -> client. */
+/** An error with a code that stays the same from the engine over the orchestrator to the client. */
 export class EspalierError extends Error {
   readonly violations: FieldViolation[];
   readonly metadata: Record<string, string>;
@@ -31,18 +31,18 @@ export class EspalierError extends Error {
     this.metadata = details.metadata ?? {};
   }
 
-  /** The first field it names, or ''. */
+  /** The first field that the error names; '' where it names none. */
   get field(): string {
     return this.violations[0]?.field ?? this.metadata['field'] ?? '';
   }
 }
 
-/** One bad field. */
+/** Makes the error of one wrong field. */
 export function invalidField(code: ErrorCode, field: string, description: string): EspalierError {
   return new EspalierError(code, `${field}: ${description}`, { violations: [{ field, description, code }] });
 }
 
-/** All bad fields of a request at once; a single one keeps its own code. */
+/** Makes one error of all wrong fields of a request. A single wrong field keeps its own code. */
 export function invalidRequest(violations: FieldViolation[]): EspalierError {
   const code = violations.length === 1 ? violations[0]!.code : 'REQUEST_INVALID';
   return new EspalierError(code, violations.map((one) => `${one.field}: ${one.description}`).join('; '), { violations });

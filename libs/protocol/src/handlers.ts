@@ -1,5 +1,5 @@
-// Wraps plain async functions as grpc-js handlers: errors mapped, cancellation passed on, streams written no faster than
-// the client reads (an async generator is asked for its next message only when the last one has left).
+// Wraps plain async functions as handlers of grpc-js. Errors are translated, and cancellation is passed on. A stream is written no faster
+// than the client reads: an async generator is asked for its next message only when the last one has been sent.
 import type {
   handleServerStreamingCall,
   handleUnaryCall,
@@ -11,25 +11,25 @@ import type {
 import { requestIdIn } from './request-id.js';
 import { toServiceError } from './service-error.js';
 
-/** Facts about a call that a handler may want beside its message. */
+/** Facts about a call that a handler may need beside its message. */
 export interface CallInfo {
   method: string;
   metadata: Metadata;
 }
 
-/** Told about every failed call, for logs. */
+/** Called with every failed call, for logs. */
 export type ErrorListener = (method: string, error: unknown, requestId: string) => void;
 let errorListener: ErrorListener = () => undefined;
 export function onHandlerError(listener: ErrorListener): void {
   errorListener = listener;
 }
 
-/** For what fails before a handler is asked. */
+/** Reports a call that failed before its handler was called. */
 export function reportFailure(method: string, error: unknown, metadata?: Metadata): void {
   errorListener(method, error, requestIdIn(metadata));
 }
 
-/** The function in a handler of grpc-js, for servers of other protocols: one answer, or messages one after the other. */
+/** The plain function inside a handler of grpc-js, for servers of other protocols. It gives one answer, or one message after the other. */
 export type PlainHandler = (request: object, signal: AbortSignal, call: CallInfo) => Promise<object> | AsyncIterable<object>;
 const plainHandlers = new WeakMap<object, PlainHandler>();
 
@@ -77,7 +77,7 @@ async function pump<Request, Response>(
     }
     call.end();
   } catch (error) {
-    if (signal.aborted) return; // no client is left to hear it
+    if (signal.aborted) return; // there is no client any more to get the error
     reportFailure(call.getPath(), error, call.metadata);
     call.emit('error', toServiceError(error));
   }
@@ -95,8 +95,8 @@ function signalOf(call: { cancelled: boolean; on(event: 'cancelled', listener: (
 }
 
 /**
- * Resolves when the message has left, or the call has ended. Waiting for each one bounds what a call holds to a single message:
- * the stream's own limit would let a client that reads nothing pile up sixteen, whatever their size.
+ * Resolves when the message has been sent, or the call has ended. By waiting for each message, a call holds only one of them in memory. The
+ * stream's own limit would let a client that reads nothing pile up sixteen messages of any size.
  */
 export function sent<Message>(
   call: { write(message: Message, done: () => void): unknown },

@@ -1,4 +1,4 @@
-// The protocols of Espalier: generated messages and services, errors on the wire, handler wrappers.
+// The protocols of Espalier: generated messages and services, errors in messages, wrappers of handlers.
 export * as v1 from './v1.js';
 export * as reflectionV1 from './generated/grpc/reflection/v1/reflection.js';
 export * as engineV1 from './generated/espalier/engine/v1/engine_service.js';

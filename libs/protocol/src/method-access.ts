@@ -1,4 +1,4 @@
-// The rule of each method, as the protocol's files have it (proto/espalier/v1/access.proto).
+// Reads the access rule of each method from the protocol's files (proto/espalier/v1/access.proto).
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { methodAt } from './descriptors.js';
 import { MethodAccess, Role } from './generated/espalier/v1/access.js';
@@ -10,7 +10,10 @@ export function roleNamed(role: Role): keyof typeof ROLES | undefined {
   return (Object.keys(ROLES) as (keyof typeof ROLES)[]).find((name) => ROLES[name] === role);
 }
 
-/** Whether a caller with a role may do what another role is needed for. An engine stands beside the other roles, which are in order. */
+/**
+ * Tells whether a caller with a role may do what another role is needed for. The roles are in order, except the engine's, which stands
+ * beside them.
+ */
 export function includesRole(role: Role, needed: Role): boolean {
   if (role === needed || role === Role.ROLE_ADMIN) return true;
   return role !== Role.ROLE_ENGINE && needed !== Role.ROLE_ENGINE && role > needed;
@@ -20,8 +23,8 @@ const ACCESS_OPTION = 50501; // see access.proto
 const known = new Map<string, MethodAccess>();
 
 /**
- * @param path as a call has it: "/espalier.v1.RunService/LaunchRun"
- * @throws TypeError where the method does not say who may call it, or is not there
+ * @param path the path of a call: "/espalier.v1.RunService/LaunchRun"
+ * @throws TypeError if the method does not exist, or does not say who may call it
  */
 export function methodAccess(path: string): MethodAccess {
   const before = known.get(path);

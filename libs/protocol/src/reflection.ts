@@ -1,5 +1,5 @@
-// Server reflection (v1 and v1alpha, whose messages are the same): the services of a server, and the descriptors of every
-// protocol file as `buf build` makes them, byte for byte.
+// Server reflection (v1 and v1alpha, whose messages are the same). It tells the services of a server, and the descriptors of every protocol
+// file, byte for byte as `buf build` makes them.
 import { status, type handleBidiStreamingCall, type Server, type ServerDuplexStream } from '@grpc/grpc-js';
 import type { DescEnum, DescExtension, DescFile, DescMessage } from '@bufbuild/protobuf';
 import { fileDescriptors, fileRegistry } from './descriptors.js';
@@ -14,7 +14,7 @@ import { sent } from './handlers.js';
 type Answer = NonNullable<ServerReflectionResponse['messageResponse']>;
 const OWN_SERVICES = ['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'];
 
-/** @param services full names of the others that the server has */
+/** @param services the full names of the other services that the server has */
 export function addReflection(server: Server, services: string[]): void {
   const names = [...services, ...OWN_SERVICES].sort();
   const handler = reflectionHandler(names);
@@ -24,7 +24,7 @@ export function addReflection(server: Server, services: string[]): void {
 
 function reflectionHandler(services: string[]): handleBidiStreamingCall<ServerReflectionRequest, ServerReflectionResponse> {
   return (call) => {
-    // A client that goes away ends the loop, and no client is left to hear of it.
+    // When the client goes away, the loop ends with an error that no client needs.
     answerAll(call, services).catch(() => call.end());
   };
 }
@@ -32,7 +32,7 @@ function reflectionHandler(services: string[]): handleBidiStreamingCall<ServerRe
 async function answerAll(call: ServerDuplexStream<ServerReflectionRequest, ServerReflectionResponse>, services: string[]): Promise<void> {
   const cancelled = new AbortController();
   call.on('cancelled', () => cancelled.abort());
-  // Left as it is at its end: a call that is destroyed is never answered with a status, and the client waits for that.
+  // The call is not destroyed at its end: a destroyed call never sends a status, and the client would wait for it.
   for await (const request of call.iterator({ destroyOnReturn: false }) as AsyncIterable<ServerReflectionRequest>) {
     const answer = { validHost: request.host, originalRequest: request, messageResponse: answerTo(request, services) };
     await sent(call, answer, cancelled.signal);
@@ -64,7 +64,7 @@ function answerTo({ messageRequest: request }: ServerReflectionRequest, services
   }
 }
 
-/** The file and all that it imports, so that a client needs to ask once only. */
+/** Returns the file and all files that it imports, so that a client needs only one request. */
 function fileAnswer(file: DescFile | undefined, problem: string): Answer {
   if (file === undefined) return notFound(problem);
   const wanted = new Set<DescFile>();
@@ -93,7 +93,7 @@ function extensionsOf(message: string): DescExtension[] {
 
 let symbolFiles: Map<string, DescFile> | undefined;
 
-/** Full names of messages, fields, enums, their values, extensions, services and methods. */
+/** The file of each full name of a message, field, enum, enum value, extension, service or method. */
 function symbols(): ReadonlyMap<string, DescFile> {
   if (symbolFiles !== undefined) return symbolFiles;
   const found = new Map<string, DescFile>();
@@ -101,7 +101,7 @@ function symbols(): ReadonlyMap<string, DescFile> {
     const add = (name: string): unknown => found.set(name, file);
     const addEnum = ({ typeName, values, parent }: DescEnum): void => {
       add(typeName);
-      // The values of an enum are named like its siblings.
+      // The values of an enum have names beside the enum, not inside it.
       const scope = parent?.typeName ?? file.proto.package;
       for (const { name } of values) add(scope === '' ? name : `${scope}.${name}`);
     };

@@ -1,5 +1,5 @@
-// Rules that hold for every request, whatever its method: what is needed is there, numbers are finite, enums known, and no field is
-// longer than its kind may be. It is checked once, by the descriptors, before a handler sees the message.
+// Checks rules that hold for every request, whatever its method: required fields are set, numbers are finite, enums are known, and no field
+// is too long. The check follows the descriptors and comes before a handler gets the message.
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
 import { methodAt } from './descriptors.js';
@@ -8,10 +8,10 @@ import { reportFailure } from './handlers.js';
 import { toServiceError } from './service-error.js';
 import { hiddenCharacter } from './visible-text.js';
 
-/** A request has short fields only: no client needs to send more. */
+/** The largest request. Requests have only short fields, so no client needs to send more. */
 export const REQUEST_BYTES_MAX = 1 << 20;
 
-/** Characters of strings, and items of lists, by the names of their fields, which mean the same in all methods. */
+/** The most characters of a string, or items of a list, by the name of the field. A name means the same in all methods. */
 const LONGEST: Record<string, number> = {
   request_id: 128,
   name: 200,
@@ -21,7 +21,7 @@ const LONGEST: Record<string, number> = {
   tags: 64,
   add_tags: 64,
   remove_tags: 64,
-  run_id: 200, // or a run's name
+  run_id: 200, // a run's name is allowed too
   study_id: 200,
   variant: 100,
   runs: 1_000,
@@ -47,17 +47,17 @@ const LONGEST: Record<string, number> = {
   quantities: 64,
   statuses: 64,
 };
-/** Paths, page tokens, parts of paths. */
+/** The limit for all other fields: paths, page tokens, parts of paths. */
 const LONGEST_OTHERWISE = 4_096;
-/** Whole numbers beyond it are no longer exact as steps, offsets and revisions; a seed is only bits. */
+/** Whole numbers above this are no longer exact. That matters for steps, offsets and revisions, but not for a seed. */
 const LARGEST_EXACT = BigInt(Number.MAX_SAFE_INTEGER);
 const ANY_64_BITS = new Set(['seed']);
 const MOST_VIOLATIONS = 10;
 
-/** Texts that people read: nothing in them may act upon a terminal, or hide. */
+/** The fields with texts that people read. Nothing in them may act upon a terminal, or be invisible. */
 const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags', 'variant']);
 
-/** Fields without which a message says nothing, and what belongs there. */
+/** The fields that a message must have, with the words for what belongs there. */
 const NEEDED: Record<string, string> = {
   'LaunchRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchRunRequest.data': 'training text',
@@ -73,7 +73,7 @@ const NEEDED: Record<string, string> = {
 
 type Message = Record<string, unknown>;
 
-/** Everything that is wrong with the form of a message, by the names of the protocol: "settings.target_sparsity". */
+/** Returns everything that is wrong with the form of a message. Fields have their names of the protocol: "settings.target_sparsity". */
 export function violationsOf(type: DescMessage, message: object): FieldViolation[] {
   const violations: FieldViolation[] = [];
   checkMessage(type, message as Message, '', violations);
@@ -81,9 +81,9 @@ export function violationsOf(type: DescMessage, message: object): FieldViolation
 }
 
 /**
- * For a request that the server makes itself, of a file.
- * @param path of the method that takes it
- * @throws EspalierError as for a request that came
+ * Checks a request that the server makes itself, from a file.
+ * @param path the path of the method that takes the request
+ * @throws EspalierError as for a request of a client
  */
 export function requireForm(path: string, message: object): void {
   const input = methodAt(path)?.input;
@@ -91,7 +91,7 @@ export function requireForm(path: string, message: object): void {
   if (violations.length > 0) throw invalidRequest(violations);
 }
 
-/** Refuses a request before its handler; what is wrong is named field by field. */
+/** Refuses a wrong request before its handler is called. The error names each wrong field. */
 export const requestChecks: ServerInterceptor = (method, call) => {
   const input = methodAt(method.path)?.input;
   let headers: Metadata | undefined;
@@ -116,7 +116,7 @@ export const requestChecks: ServerInterceptor = (method, call) => {
 function checkMessage(type: DescMessage, message: Message, prefix: string, violations: FieldViolation[]): void {
   for (const field of type.fields) {
     const needed = NEEDED[`${type.name}.${field.name}`];
-    // A message that is left out lacks what an empty one lacks.
+    // A message that is not set lacks the same fields as an empty message.
     const value = valueOf(field, message) ?? (needed !== undefined && field.message !== undefined ? {} : undefined);
     if (value === undefined || violations.length >= MOST_VIOLATIONS) continue;
     const path = prefix + field.name;
@@ -130,7 +130,7 @@ function checkMessage(type: DescMessage, message: Message, prefix: string, viola
   }
 }
 
-/** Messages are those of ts-proto: a choice is { $case, value } under its own name. */
+/** Reads a field of a message. The messages are those of ts-proto, where a oneof is { $case, value } under its own name. */
 function valueOf(field: DescField, message: Message): unknown {
   const empty = field.fieldKind === 'scalar' && field.scalar === ScalarType.STRING ? '' : undefined;
   if (field.oneof === undefined) return message[field.localName] ?? empty;

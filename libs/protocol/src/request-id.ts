@@ -1,9 +1,9 @@
-// A call's name, by which it is found again in logs and in the record.
+// The id of a call, by which logs and the record name the call.
 import type { Metadata } from '@grpc/grpc-js';
 
 export const REQUEST_ID_HEADER = 'x-request-id';
 
-/** '' where a call has none. */
+/** Returns the id of a call; '' where it has none. */
 export function requestIdIn(metadata: Metadata | undefined): string {
   return String(metadata?.get(REQUEST_ID_HEADER)[0] ?? '');
 }

@@ -1,4 +1,4 @@
-// Errors on the wire: gRPC status and message, and a google.rpc.Status with ErrorInfo and BadRequest in
+// Translates errors to gRPC and back: status and message, and a google.rpc.Status with ErrorInfo and BadRequest in
 // `grpc-status-details-bin`.
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { EspalierError, type FieldViolation } from './espalier-error.js';
@@ -12,14 +12,16 @@ const ERROR_INFO_URL = 'type.googleapis.com/google.rpc.ErrorInfo';
 const BAD_REQUEST_URL = 'type.googleapis.com/google.rpc.BadRequest';
 
 /**
- * Clients take trailers of 8 KiB in all and reset the stream beyond that. The message travels in them twice: once with up to
- * three characters a byte, once with the details in base64.
+ * The most bytes of the details. Clients accept trailers of 8 KiB in all, and reset the stream if there are more. The message is sent twice
+ * in them: once with up to three characters a byte, and once with the details in base64.
  */
 const DETAILS_BYTES_MAX = 3_400;
 const MESSAGE_CHARACTERS_MAX = 2_400;
 const MOST_VIOLATIONS = 20;
 
-/** For a server's callback or stream. Errors without a stable code become INTERNAL: their text may hold anything. */
+/**
+ * Makes the error for a server's callback or stream. An error without a stable code becomes INTERNAL, because its text may hold anything.
+ */
 export function toServiceError(error: unknown): ServiceError {
   const known = toEspalierError(error);
   const code = known.violations.length > 0 && !isErrorCode(known.code) ? status.INVALID_ARGUMENT : statusOf(known.code);
@@ -48,24 +50,24 @@ function detailsOf(known: EspalierError, code: status, longest: number, most: nu
   return Buffer.from(Status.encode({ code, message: cut(known.message, longest), details }).finish());
 }
 
-/** The details that an error's metadata has beside status and message. */
+/** Returns the details in an error's metadata, which stand beside its status and message. */
 export function errorDetails(metadata: Metadata): Status['details'] {
   const raw = metadata.get(DETAILS_KEY)[0];
   return raw instanceof Uint8Array ? Status.decode(raw).details : [];
 }
 
-/** With half a character at the end, the text could not be encoded. */
+/** Cuts a text. A text that ends within a character could not be encoded, so that half is replaced. */
 function cut(text: string, longest: number): string {
   if (text.length <= longest) return text.toWellFormed();
   return `${text.slice(0, longest)} ... (${text.length} characters)`.toWellFormed();
 }
 
-/** Any error with its stable code: ours, that of a library with a `code`, or INTERNAL. */
+/** Gives any error its stable code: its own, the `code` of a library's error, or INTERNAL. */
 export function toEspalierError(error: unknown): EspalierError {
   if (error instanceof EspalierError) return error;
   if (isServiceError(error)) return fromServiceError(error);
   const { code, field, message } = (error ?? {}) as { code?: unknown; field?: unknown; message?: unknown };
-  // Upper snake case with an underscore is a stable code. ENOENT and the like are not.
+  // Upper snake case with an underscore is a stable code. A code like ENOENT is not.
   if (typeof code === 'string' && (isErrorCode(code) || /^[A-Z0-9]+(_[A-Z0-9]+)+$/.test(code)) && !code.startsWith('ERR_')) {
     const violations = typeof field === 'string' && field !== '' ? [{ field, description: String(message), code }] : [];
     return new EspalierError(code, String(message), { violations, cause: error });
@@ -73,7 +75,7 @@ export function toEspalierError(error: unknown): EspalierError {
   return new EspalierError('INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });
 }
 
-/** For a client: the stable code, field violations and metadata of a failed call. */
+/** Reads a failed call at a client: the stable code, the wrong fields and the metadata. */
 export function fromServiceError(error: ServiceError): EspalierError {
   const message = error.details || error.message;
   const raw = error.metadata?.get(DETAILS_KEY)[0];
@@ -94,7 +96,7 @@ export function fromServiceError(error: ServiceError): EspalierError {
       }
     }
   } catch {
-    // Details of another make: status and message stand by themselves.
+    // The details are in another format, so only status and message count.
   }
   return new EspalierError(code, message, { violations, metadata, cause: error });
 }
@@ -103,7 +105,7 @@ export function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && typeof (error as ServiceError).code === 'number' && 'metadata' in error;
 }
 
-/** A server that says no more than a gRPC status, or no server at all. */
+/** Returns the name of a status. It is all that is known if the server sent only a status, or there is no server. */
 function codeOfStatus(code: status): string {
   return status[code] ?? 'UNKNOWN';
 }

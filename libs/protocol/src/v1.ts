@@ -1,4 +1,4 @@
-// The public protocol, espalier.v1, in one namespace.
+// The public protocol, espalier.v1, as one namespace.
 export * from './generated/espalier/v1/common.js';
 export * from './generated/espalier/v1/run_service.js';
 export * from './generated/espalier/v1/history_service.js';

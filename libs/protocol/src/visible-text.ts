@@ -1,25 +1,25 @@
-// Text from outside, before it goes to a terminal: a terminal acts upon control characters and escape sequences, and shows text
-// with bidirectional marks or invisible characters as something that it is not.
+// Makes text from outside safe for a terminal. A terminal acts upon control characters and escape sequences, and bidirectional marks or
+// invisible characters make a text look like another one.
 
-// Controls, format characters (bidirectional marks, zero width), line and paragraph separators, half surrogates, and whatever else
-// Unicode wants ignored; not the joiner within an emoji, and not what chooses between its two looks.
+// Controls, format characters (bidirectional marks, zero width), line and paragraph separators, half surrogates, and all other characters
+// that Unicode says to ignore. The joiner within an emoji and the selectors of its look are allowed.
 const HIDDEN =
   /(?!(?<=[\p{Extended_Pictographic}\ufe0f\u{1f3fb}-\u{1f3ff}])\u200d(?=\p{Extended_Pictographic}))[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}](?<![\ufe0e\ufe0f])/gu;
 const SHORT: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
-/** The first character that can't be seen, as visibleText would show it; undefined when all can be. */
+/** Returns the first invisible character, as visibleText would show it; undefined if all characters are visible. */
 export function hiddenCharacter(text: string): string | undefined {
   HIDDEN.lastIndex = 0;
   const found = HIDDEN.exec(text)?.[0];
   return found === undefined ? undefined : escaped(found);
 }
 
-/** One line in which everything can be seen: a line break is \n, an escape \u{1b}, a bidirectional override \u{202e}. */
+/** Returns one line in which every character is visible: a line break becomes \n, an escape \u{1b}, a bidirectional override \u{202e}. */
 export function visibleText(text: string): string {
   return text.replace(HIDDEN, escaped);
 }
 
-/** The same for text of several lines, which stay lines. */
+/** Does the same for a text of several lines, and keeps the lines. */
 export function visibleLines(text: string): string {
   return text.split('\n').map(visibleText).join('\n');
 }
@@ -28,7 +28,7 @@ function escaped(character: string): string {
   return SHORT[character] ?? `\\u{${character.codePointAt(0)!.toString(16)}}`;
 }
 
-/** JSON that means the same, with what can't be seen in escapes; the line breaks between its values stay. */
+/** Escapes the invisible characters of JSON, so that it keeps its meaning. The line breaks between its values stay. */
 export function visibleJson(json: string): string {
   return json.replace(HIDDEN, (character) =>
     character === '\n'
@@ -37,7 +37,7 @@ export function visibleJson(json: string): string {
   );
 }
 
-/** A copy of a message in which every text is a visible one; bytes, dates and numbers are as they were. */
+/** Returns a copy of a message in which every text is visible. Bytes, dates and numbers are unchanged. */
 export function visibleMessage<T>(value: T): T {
   return visible(value) as T;
 }

@@ -1,4 +1,4 @@
-// The settings that an engine takes, on their way to it: a message that holds those and no others.
+// Makes and reads messages that hold the settings that an engine uses, and no others.
 import { invalidRequest, type FieldViolation } from '../espalier-error.js';
 import { EngineUse } from '../generated/espalier/v1/setting.js';
 import type * as v1 from '../v1.js';
@@ -6,10 +6,10 @@ import { violationsOfSetting } from './setting-checks.js';
 import { requestedValues, settingsMessage, type SettingValues } from './setting-values.js';
 import { settingsTable, type Setting } from './settings-table.js';
 
-/** session: a session is opened with them; training: each call that trains has them. */
+/** session: the settings for opening a session; training: the settings of each call that trains. */
 export type EngineSettingsUse = 'session' | 'training';
 
-/** A value as the native engine takes it. */
+/** A value in the form that the native engine takes. */
 export type EngineSettingValue = number | bigint | boolean | string | readonly string[];
 
 const uses = { session: EngineUse.ENGINE_USE_SESSION, training: EngineUse.ENGINE_USE_TRAINING };
@@ -18,15 +18,15 @@ export function engineSettings(use: EngineSettingsUse): readonly Setting[] {
   return settingsTable().filter(({ engine }) => engine === uses[use]);
 }
 
-/** The request's part of a run's settings. Equal ones make equal messages, whatever else the runs differ in. */
+/** Makes the message of a run's settings for this use. Equal settings give equal messages, even if other settings of the runs differ. */
 export function engineSettingsMessage(use: EngineSettingsUse, values: SettingValues): v1.RunSettings {
   return settingsMessage(Object.fromEntries(engineSettings(use).map(({ name }) => [name, values[name]])));
 }
 
 /**
- * All that the engine takes there, by name.
- * @param field where the message is in the request: "options.settings"
- * @throws EspalierError FIELD_REQUIRED or another for each that is missing, or that the table does not allow
+ * Returns all settings that the engine takes for this use, by name.
+ * @param field the field of the request that holds the message: "options.settings"
+ * @throws EspalierError FIELD_REQUIRED for each missing setting, or another code for each value that the table does not allow
  */
 export function givenEngineSettings(
   use: EngineSettingsUse,
@@ -49,6 +49,6 @@ export function givenEngineSettings(
 }
 
 function engineValue({ name, kind }: Setting, given: SettingValues): EngineSettingValue {
-  if (kind === 'flag') return given[name] === true; // a message does not tell false from nothing
+  if (kind === 'flag') return given[name] === true; // a message does not distinguish false from a missing value
   return kind === 'bits' ? BigInt(given[name] as string) : given[name];
 }

@@ -1,4 +1,4 @@
-// The values that a setting may have, by its entry in the table alone. Rules that several settings make together are the server's.
+// Checks the value of a setting against its entry in the table alone. The server checks rules that involve several settings.
 import type { FieldViolation } from '../espalier-error.js';
 import { settingOfField, settingsTable, type Setting } from './settings-table.js';
 import type { SettingValues } from './setting-values.js';
@@ -7,7 +7,9 @@ export interface ModelLimits {
   maxPositions: number;
 }
 
-/** Every bad value with what is allowed; empty when all is well. `limits` is left out before the model is known. */
+/**
+ * Returns every wrong value with what is allowed; an empty list if all values are right. `limits` is left out before the model is known.
+ */
 export function valueViolations(values: SettingValues, limits?: ModelLimits): FieldViolation[] {
   return settingsTable().flatMap((setting) => [
     ...violationsOfSetting(setting, values),
@@ -15,7 +17,7 @@ export function valueViolations(values: SettingValues, limits?: ModelLimits): Fi
   ]);
 }
 
-/** A setting whose limit is another one is compared with that where it is among the values. */
+/** Checks one setting. If its limit is another setting, they are compared if that setting is among the values. */
 export function violationsOfSetting(setting: Setting, values: SettingValues): FieldViolation[] {
   const value = values[setting.name];
   switch (setting.kind) {

@@ -1,16 +1,16 @@
-// Values of settings in their three forms: in a message of the protocol, in events (words and decimal strings, which JSON keeps
-// whole), and as a text that a person writes.
+// Converts values of settings between their three forms: in a message of the protocol, in events (words and decimal strings, which JSON
+// keeps exact), and as a text that a person writes.
 import { hasSuffixes, presetDefault, typedNumber } from '#comparison';
 import * as v1 from '../v1.js';
 import { settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 type Word<Name, Prefix extends string> = Name extends `${Prefix}${infer Rest}` ? Exclude<Lowercase<Rest>, 'unspecified'> : never;
 
-/** The form in an event of a value of a message. A new enum among the settings has its line here. */
+/** The form of a message's value in an event. Each enum among the settings has a line here. */
 type Stored<T> = T extends string | boolean | readonly string[]
   ? T
   : T extends bigint
-    ? string // JSON numbers stop at 2^53
+    ? string // numbers in JSON are exact only up to 2^53
     : `${number}` extends `${T & number}`
       ? number
       : T extends v1.Recipe
@@ -33,13 +33,13 @@ type Stored<T> = T extends string | boolean | readonly string[]
                         ? Word<keyof typeof v1.GradientSum, 'GRADIENT_SUM_'>
                         : never;
 
-/** All settings, each as it is in events. */
+/** The values of all settings, as events hold them. */
 export type SettingValues = { [K in SettingName]-?: Stored<NonNullable<v1.RunSettings[K]>> };
 type Value = SettingValues[SettingName];
-/** Settings that are left out, or undefined, are not asked for. */
+/** The values that a request asks for. A setting that is missing or undefined is not asked for. */
 export type RequestedValues = { [K in SettingName]?: SettingValues[K] | undefined };
 
-/** The settings that a message asks for; those it leaves out are not there. Other messages with fields of the same names will do. */
+/** Returns the settings that a message asks for. Other messages with fields of the same names are accepted too. */
 export function requestedValues(message: Partial<v1.RunSettings> | undefined): RequestedValues {
   const values: Record<string, Value> = {};
   for (const setting of settingsTable()) {
@@ -75,19 +75,19 @@ export function settingsMessage(values: RequestedValues): v1.RunSettings {
   return v1.RunSettings.fromPartial(Object.fromEntries(fields) as Partial<v1.RunSettings>);
 }
 
-/** Settings that were recorded before all of today's were there. */
+/** Adds the settings that did not exist yet when the others were recorded. */
 export function withUnrecorded(recorded: Partial<SettingValues>): SettingValues {
   const later = settingsTable().filter(({ name, beforeRecorded }) => beforeRecorded !== '' && recorded[name] === undefined);
   if (later.length === 0) return recorded as SettingValues;
   return { ...recorded, ...Object.fromEntries(later.map((one) => [one.name, valueOfText(one, one.beforeRecorded)])) } as SettingValues;
 }
 
-/** A preset's value of a setting; undefined where that is computed. */
+/** Returns a preset's value of a setting; undefined where the value is computed. */
 export function defaultOf(setting: Setting, preset: string): Value | undefined {
   return setting.computed ? undefined : valueOfText(setting, presetDefault(setting, preset));
 }
 
-/** A preset's values of all settings but those that are computed. */
+/** Returns a preset's values of all settings that are not computed. */
 export function presetDefaults(preset: string): RequestedValues {
   return Object.fromEntries(settingsTable().map((setting) => [setting.name, defaultOf(setting, preset)]));
 }
@@ -95,7 +95,7 @@ export function presetDefaults(preset: string): RequestedValues {
 /** The preset of a request that names none. */
 export const defaultPreset = (): string => settingsTable().find(({ name }) => name === 'preset')!.default;
 
-/** @throws RangeError with what is allowed, where the form is wrong; ranges are not checked here */
+/** Reads a value from a text. It checks the form but not the range. @throws RangeError that says what is allowed */
 export function valueOfText(setting: Setting, text: string): Value {
   switch (setting.kind) {
     case 'number':
@@ -117,14 +117,14 @@ export function valueOfText(setting: Setting, text: string): Value {
         .split(',')
         .map((item) => item.trim())
         .filter((item) => item !== '');
-      // In a message an empty list is one that is left out, and would take the default.
+      // In a message an empty list is the same as no list, and would get the default.
       if (words.length === 0) throw new RangeError(`At least one is needed: ${setting.allowed.join(', ')}.`);
       return words;
     }
   }
 }
 
-/** Written with a suffix, as 2.1M. */
+/** Tells whether the setting's values are written with a suffix, as 2.1M. */
 export const isAmount = ({ unit, kind }: Setting): boolean => kind === 'number' && hasSuffixes(unit);
 
 const UINT32_MAX = 4_294_967_295;

@@ -1,5 +1,5 @@
-// The table of settings as the protocol's files have it (proto/espalier/v1/setting.proto): one entry for each field of RunSettings.
-// Whatever has to know all settings walks it, so that a new setting is a new field there and the code that uses it.
+// Reads the table of settings from the protocol's files (proto/espalier/v1/setting.proto): one entry for each field of RunSettings. Code
+// that needs all settings goes through this table, so that a new setting only needs a new field there and the code that uses it.
 import { fromBinary } from '@bufbuild/protobuf';
 import {
   FieldDescriptorProto_Label,
@@ -15,18 +15,21 @@ import type { RunSettings } from '../v1.js';
 
 export type SettingName = keyof RunSettings;
 
-/** number: any; whole: below 2^32; bits: a whole number of 64 bits; word: of an enum; words: a list. */
+/** number: any number; whole: below 2^32; bits: a whole number of 64 bits; word: a value of an enum; words: a list. */
 export type SettingKind = 'number' | 'whole' | 'bits' | 'flag' | 'text' | 'word' | 'words';
 
 export interface Setting extends Omit<SettingOption, 'allowed' | 'flag'> {
-  /** As in TypeScript and in events: totalSteps. */
+  /** The name in TypeScript and in events: totalSteps. */
   name: SettingName;
-  /** As in the protocol: total_steps. */
+  /** The name in the protocol: total_steps. */
   field: string;
   kind: SettingKind;
-  /** The words allowed for a value or a list's items; empty: anything. An enum's are in the order of its numbers, without UNSPECIFIED. */
+  /**
+   * The words that a value, or an item of a list, may be; empty: any. The words of an enum are in the order of its numbers, without
+   * UNSPECIFIED.
+   */
   allowed: readonly string[];
-  /** The number of each word. */
+  /** The number of each word in the enum. */
   numbers: ReadonlyMap<string, number>;
   /** The option of the command line: --steps. */
   flag: string;
@@ -35,7 +38,7 @@ export interface Setting extends Omit<SettingOption, 'allowed' | 'flag'> {
 const SETTING_OPTION = 50501; // see setting.proto
 let table: readonly Setting[] | undefined;
 
-/** Made when it is first asked for. */
+/** Returns the table, which is made at the first call. */
 export function settingsTable(): readonly Setting[] {
   if (table !== undefined) return table;
   const file = fromBinary(FileDescriptorProtoSchema, fileDescriptors().get('espalier/v1/common.proto')!);
@@ -85,7 +88,7 @@ function kindOf({ type, label, name }: FieldDescriptorProto): SettingKind {
   }
 }
 
-/** RECIPE_NUTEPRUNE is nuteprune: what all values begin with says only which enum it is. */
+/** Returns the words of an enum, without the prefix that all its values share: RECIPE_NUTEPRUNE is nuteprune. */
 function wordsOf(file: FileDescriptorProto, typeName: string): Map<string, number> {
   const { value: values } = file.enumType.find(({ name }) => typeName === `.${file.package}.${name}`)!;
   const prefix = values[0]!.name.slice(0, -'UNSPECIFIED'.length);

@@ -1,9 +1,9 @@
-// The table of settings in words: for the help of the command line, and as a page of the documentation.
+// Describes the table of settings in words, for the help of the command line and for a page of the documentation.
 import { presetDefault } from '#comparison';
 import { defaultPreset, isAmount, valueOfText, type SettingValues } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
-/** "0 to 0.95", "tracking or multipliers"; empty where anything goes. */
+/** Returns a text like "0 to 0.95" or "tracking or multipliers"; empty where any value is allowed. */
 export function allowedWords({ kind, allowed, min, above, max, atMost, divides, withinPositions }: Setting): string {
   if (kind === 'flag') return '';
   if (kind === 'words') return `of ${allowed.join(', ')}`;
@@ -15,7 +15,7 @@ export function allowedWords({ kind, allowed, min, above, max, atMost, divides, 
   return above === undefined ? `${grouped(min!)} to ${most}` : `above ${above}, to ${most}`;
 }
 
-/** As valueOfText, with the setting's own range where the form is wrong. @throws RangeError */
+/** Reads a value as `valueOfText` does. If the form is wrong, the error also names the setting's range. @throws RangeError */
 export function settingOfText(setting: Setting, text: string): SettingValues[SettingName] {
   try {
     return valueOfText(setting, text);
@@ -28,7 +28,7 @@ export function settingOfText(setting: Setting, text: string): SettingValues[Set
   }
 }
 
-/** "800; short: 1400; paper: 8750" */
+/** Returns the defaults, as in "800; short: 1400; paper: 8750". */
 export function defaultWords(setting: Setting): string {
   if (setting.kind === 'flag') return 'off';
   const wordsOf = (preset: string): string => shortList(setting, presetDefault(setting, preset));
@@ -49,7 +49,7 @@ function grouped(value: number): string {
   return Number.isInteger(value) ? value.toString().replace(/\B(?=(\d{3})+(?!\d))/g, ',') : String(value);
 }
 
-/** docs/settings.md; `npm run settings-page` writes it, a test holds it to the table. */
+/** Returns docs/settings.md. `npm run settings-page` writes it, and a test compares it with the table. */
 export function settingsPage(): string {
   const rows = settingsTable().map((setting) => {
     const fork = setting.forkMayChange ? 'yes' : 'no';
