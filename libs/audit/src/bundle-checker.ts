@@ -1,4 +1,4 @@
-// Checks a bundle without server, store or network. All facts of the bundle are recomputed from its bytes.
+// Checks a bundle without server, store or network. It computes all facts of the bundle anew from the bundle's bytes.
 import { createHash } from 'node:crypto';
 import { userFileChunks } from '#files';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
@@ -23,23 +23,23 @@ export interface BundleReport {
   manifest: BundleManifest | null;
   runs: { runId: string; events: number; metricsEvents: number; steps: number; rewinds: number; unknownEvents: number }[];
   artifacts: number;
-  /** Which teacher instructed from which step on, and why; of the run itself. */
+  /** For the run itself: which teacher taught from which step on, and why. */
   instructions: Instruction[];
   signature: 'none' | 'valid' | 'invalid';
-  /** The signer's public key, raw hex. The bundle does not say who owns the key. */
+  /** The signer's public key in hexadecimal. The bundle does not say who owns the key. */
   publicKey: string;
 }
 
 export interface CheckOptions {
-  /** Refuse a bundle that is not signed with this key (64 hex digits). */
+  /** The key (64 hex digits) that must have signed the bundle; undefined: any key, or none. */
   publicKey?: string;
   signal?: AbortSignal;
 }
 
-/** Events and metrics are read whole, part by part; a bundle of ours has parts of a few megabytes. */
+/** The largest entry of events or metrics. Such an entry is read whole; bundles of Espalier have entries of a few megabytes. */
 const ENTRY_BYTES_MAX = 256 << 20;
 
-/** @throws UserFileError when the file can't be read */
+/** @throws UserFileError if the file can't be read */
 export async function checkAuditBundle(file: string, options: CheckOptions = {}): Promise<BundleReport> {
   return new BundleChecker(options).check(userFileChunks(file, options.signal));
 }
@@ -87,7 +87,7 @@ class BundleChecker {
     };
   }
 
-  /** A hostile bundle may have any number of them. */
+  /** Copies the problems one by one: a hostile bundle may have any number of them. */
   private takeProblems(checker: { problems: readonly Problem[] }): void {
     for (const problem of checker.problems) this.problems.push(problem);
   }
@@ -143,7 +143,7 @@ class BundleChecker {
     return checker;
   }
 
-  /** A run's metrics come after its events, so all batches are known. */
+  /** Returns the checker of a run's metrics. The metrics come after the run's events, so all batches are known. */
   private metricsOf(runId: string): MetricsChecker {
     const checker = this.metrics.get(runId) ?? new MetricsChecker(runId, this.histories.get(runId) ?? { batches: [], gates: 0 });
     this.metrics.set(runId, checker);
@@ -175,7 +175,7 @@ class BundleChecker {
         this.report('file', MANIFEST_ENTRY, `bundle version ${String(manifest.espalierAudit)} (1 is known)`);
       return Array.isArray(manifest.entries) && Array.isArray(manifest.runs) ? manifest : null;
     } catch {
-      return null; // its digest does not fit either, which is reported
+      return null; // the manifest's digest does not fit either, and that is reported
     }
   }
 

@@ -1,5 +1,5 @@
-// An audit bundle is a tar file: events and metrics of the run and its ancestors as stored, optionally snapshots, a page
-// for people, and last the manifest, which names every entry before it by digest, and what proves the manifest.
+// An audit bundle is a tar file. It holds the stored events and metrics of the run and its ancestors, optionally snapshots, and a page for
+// people. At the end come the manifest, which names every entry before it by digest, and the proofs of the manifest.
 import type { RawEvent } from './history-checker.js';
 import { TAR_BLOCK, tarHeader } from './tar.js';
 
@@ -14,7 +14,7 @@ export const eventsEntry = (runId: string, index: number): string => `events/${r
 export const metricsEntry = (runId: string, index: number): string => `metrics/${runId}/${String(index).padStart(6, '0')}.jsonl`;
 export const artifactEntry = (digest: string): string => `artifacts/${digest}`;
 
-/** Whether a file begins as every bundle does: with the first events of a run, under a header that only we write so. */
+/** Tells whether a file begins as every bundle does: with the first events of a run, under a tar header as only Espalier writes it. */
 export function isAuditBundle(head: Uint8Array): boolean {
   const text = Buffer.from(head.buffer, head.byteOffset, Math.min(head.byteLength, TAR_BLOCK)).toString('latin1');
   const name = /^events\/[a-z0-9]+\/000000\.jsonl(?=\0)/.exec(text)?.[0];
@@ -25,11 +25,13 @@ export function isAuditBundle(head: Uint8Array): boolean {
 
 export interface BundleRun {
   runId: string;
-  /** Last revision in the bundle: of the run itself its last, of an ancestor the one that its heir was forked at. */
+  /**
+   * The last revision in the bundle. For the run itself it is the run's last; for an ancestor, the revision that its heir was forked at.
+   */
   lastRevision: number;
-  /** Digest chain at that revision. */
+  /** The digest chain at that revision. */
   chain: string;
-  /** Number of events of its metrics stream in the bundle. */
+  /** The number of events of the run's metrics stream in the bundle. */
   metricsEvents: number;
 }
 
@@ -38,30 +40,30 @@ export interface BundleManifest {
   runId: string;
   createdAt: string;
   createdBy: string;
-  /** The run first, then its ancestors, nearest first. */
+  /** The run, then its ancestors, the nearest first. */
   runs: BundleRun[];
-  /** The model and the data of the run. */
+  /** The SHA-256 of the run's model; `dataDigests` are those of its data. */
   weightsDigest: string;
   dataDigests: string[];
   recipe: unknown;
   engines: { attempt: number; engine: string; numericsFingerprint: string }[];
   stateDigest: string;
   includesSnapshots: boolean;
-  /** Snapshots that were asked for and are not in the store any more. */
+  /** The snapshots that were asked for and are no longer in the store. */
   missingSnapshots: string[];
-  /** In the order of the file. */
+  /** The entries in the order of the file. */
   entries: { name: string; bytes: number; digest: string }[];
 }
 
 export interface BundleSignature {
   algorithm: 'ed25519';
-  /** Raw key, hex. */
+  /** The raw key in hexadecimal. */
   publicKey: string;
-  /** The signature over the manifest's bytes, hex. */
+  /** The signature of the manifest's bytes, in hexadecimal. */
   signature: string;
 }
 
-/** The stored bytes as text where they are text, so that people can read them, and in base64 where they are not. */
+/** Encodes an event on a line. Its bytes stand there as text if they are text, so that people can read them, or else in base64. */
 export function encodeEventLine(event: RawEvent): string {
   const text = Buffer.from(event.data).toString('utf8');
   const faithful = Buffer.compare(Buffer.from(text, 'utf8'), event.data) === 0;

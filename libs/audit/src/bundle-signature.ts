@@ -1,4 +1,4 @@
-// Ed25519 over the manifest's bytes. The key stays where it is: PEM files as openssl and ssh tools make them.
+// Signs the manifest's bytes with Ed25519. Keys are PEM files as openssl and ssh tools make them; they are only read.
 import { createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { userFileChunks } from '#files';
@@ -43,7 +43,7 @@ export function signatureHolds(manifest: Uint8Array, { algorithm, publicKey, sig
   return verify(null, manifest, key, Buffer.from(signature, 'hex'));
 }
 
-/** The key in hex, from the text of a PEM file or from 64 hex digits. */
+/** Returns the key in hexadecimal, from the text of a PEM file or from 64 hex digits. */
 export function publicKeyHex(text: string): string {
   const trimmed = text.trim();
   return /^[0-9a-f]{64}$/i.test(trimmed) ? trimmed.toLowerCase() : rawPublicKey(createPublicKey(trimmed));

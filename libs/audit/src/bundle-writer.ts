@@ -1,4 +1,4 @@
-// Writes a bundle as a stream of chunks, holding no more than one entry of events in memory.
+// Writes a bundle as a stream of chunks. Memory holds at most one entry of events.
 import { createHash } from 'node:crypto';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import {
@@ -18,7 +18,7 @@ import { TAR_END, tarEntry, tarHeader, tarPadding } from './tar.js';
 export interface BundleSource {
   runs: { runId: string; events: AsyncIterable<RawEvent>; metrics: AsyncIterable<RawEvent> }[];
   artifacts: { digest: string; bytes: number; open(): AsyncIterable<Uint8Array> }[];
-  /** Asked for when all of the above has been read. */
+  /** Called after all other parts have been read. */
   manifest(): Omit<BundleManifest, 'entries'>;
   /** A page for people. */
   record(): string;

@@ -1,7 +1,8 @@
-// The checker's own reading of stored data, separate from the writer's code, so that one mistake can't hide another.
+// The checker reads stored data with code of its own, separate from the writer's, so that a mistake in one can't hide a mistake in the
+// other.
 import { createHash } from 'node:crypto';
 
-/** Keys sorted by code unit, no white space, numbers as JavaScript prints them. */
+/** Writes JSON with keys sorted by code unit, without white space, and with numbers as JavaScript prints them. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
@@ -17,15 +18,15 @@ export function sha256Hex(bytes: Uint8Array | string): string {
 }
 
 /**
- * The digest chain after an event: SHA-256 over the chain before it, from version 2 on its id, its type, and its bytes with
- * chain "", each on a line.
+ * Returns the digest chain after an event. It is the SHA-256 over these lines: the chain before, the event's id (from version 2 on), its
+ * type, and its fields with an empty chain.
  */
 export function chainAfter(previousChain: string, { id, type }: { id: string; type: string }, fields: Record<string, unknown>): string {
   const lines = [previousChain, ...(Number(fields['v']) >= 2 ? [id] : []), type, canonicalJson({ ...fields, chain: '' })];
   return sha256Hex(lines.join('\n'));
 }
 
-/** A UUID (version 8) that follows from names: SHA-256 over them, a line each, cut to 16 bytes. */
+/** Returns a UUID (version 8) that is computed from names: the SHA-256 over them, one a line, cut to 16 bytes. */
 export function uuidOf(names: (string | number)[]): string {
   const hex = Array.from(sha256Hex(names.join('\n')).slice(0, 32));
   hex[12] = '8';

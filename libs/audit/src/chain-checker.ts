@@ -1,21 +1,21 @@
 import { chainAfter } from './canonical-json.js';
 
 /**
- * Follows the digest chain of one stream. It goes on from the recorded chain and from the one that the content gives, whichever the next
- * event follows: so one changed event is one problem, whether its content or its chain was changed.
+ * Follows the digest chain of one stream. After a mismatch there are two candidates: the recorded chain, and the chain computed from the
+ * content. The next event may follow either. So one changed event gives one problem, whether its content or its chain was changed.
  */
 export class ChainChecker {
-  /** Up to the last event that said one. */
+  /** The chain of the last event that has one. */
   chain = '';
-  /** The chains that the next event's may follow; empty after an event that says none, or that is missing. */
+  /** The chains that the next event may follow. It is empty after an event that is missing or has no chain. */
   private before: string[] = [''];
 
-  /** An event is missing, or says no chain: the next one may follow any. */
+  /** Tells that an event is missing or has no chain. The next event may then follow any chain. */
   lose(): void {
     this.before = [];
   }
 
-  /** The next event's problem; null: none. */
+  /** Returns the problem of the next event; null: it has none. */
   problem(event: { id: string; type: string }, fields: Record<string, unknown>): string | null {
     const recorded = fields['chain'];
     const possible = this.before.map((before) => chainAfter(before, event, fields));

@@ -1,4 +1,4 @@
-// The schema of each event, field by field and by the version it was stored with; no other field may be in it.
+// The schema of each event, field by field, for each version that it was stored with. An event may have no other fields.
 import { z } from 'zod';
 import type { SettingValues } from '#protocol';
 import { budget, count, settings, settingShapes, text } from './settings-schema.js';
@@ -10,7 +10,7 @@ const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const runId = z.string().regex(/^[a-z2-7]{12}$/);
 export const maybe = z.number().nullable();
 
-/** A field may be missing, but not undefined (`partial` of zod allows both). */
+/** Makes all fields optional: a field may be missing, but not undefined (`partial` of zod allows both). */
 function allOptional(shape: Record<string, z.ZodType>): Record<string, z.ZodType> {
   return Object.fromEntries(Object.entries(shape).map(([name, field]) => [name, z.exactOptional(field)]));
 }
@@ -91,7 +91,7 @@ const discarded = z.array(
     marks: z.array(count),
   }),
 );
-// Empty until the run is prepared; runs of before were launched prepared.
+// Digests are empty until the run is prepared. Earlier releases launched only prepared runs.
 const unread = z.literal('').or(digest);
 const launchedModel = model.extend({ weightsDigest: unread });
 const launchedData = data.extend({ trainDigest: unread, tokenizerDigest: unread });
@@ -244,13 +244,13 @@ const facts = {
   RunDeleted: { step: count, reason: text, artifacts: discarded },
 };
 
-/** Who asked for it; events of earlier releases don't say. */
+/** The user who asked for the change; events of earlier releases do not have it. */
 const context = z.strictObject({ actor: text, roles: z.array(text), requestId: text.optional() }).optional();
 const envelope = { at: z.iso.datetime({ precision: 3 }), chain: digest, context };
 type FactName = keyof typeof facts;
 type Shapes = Record<string, z.ZodRawShape>;
 
-/** Events that had other fields up to a version, the last first: those of version 2 are those of version 1 too. */
+/** The events that had other fields up to a version, the newest version first. The events of version 2 hold for version 1 too. */
 const earlier: { upTo: number; shapes: Shapes }[] = [
   {
     upTo: 2,
@@ -274,7 +274,7 @@ const byVersion = Array.from({ length: NEWEST_VERSION }, (_, index) => {
   return schemasOf(shapes, version);
 });
 
-/** The schema of an event as it is stored. */
+/** Returns the schema of an event of the given version as it is stored. */
 export function eventSchema(type: KnownType, version: number): z.ZodType {
   return byVersion[version - 1]?.[type] ?? z.never();
 }
@@ -292,7 +292,7 @@ export function isKnownType(type: string): type is KnownType {
   return Object.hasOwn(facts, type);
 }
 
-/** The fields that do not fit, with their paths; null when all do. */
+/** Describes the fields that do not fit, with their paths; null if all fit. */
 export function schemaProblem(schema: z.ZodType, value: unknown): string | null {
   const result = schema.safeParse(value);
   if (result.success) return null;
@@ -302,7 +302,7 @@ export function schemaProblem(schema: z.ZodType, value: unknown): string | null 
     .join('; ');
 }
 
-/** Whether an event, brought to the newest version, has all the fields that its type must have; further ones don't matter here. */
+/** Tells whether an event, converted to the newest version, has all required fields of its type. Additional fields do not matter here. */
 export function hasItsFields(type: KnownType, fields: Record<string, unknown>): boolean {
   const result = eventSchema(type, NEWEST_VERSION).safeParse({ ...fields, v: NEWEST_VERSION });
   return result.success || result.error.issues.every(({ code }) => code === 'unrecognized_keys');

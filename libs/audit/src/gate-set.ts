@@ -1,11 +1,11 @@
-// A set of gates as short text. Gates are counted through a whole model: all heads layer by layer, then all intermediate units,
-// then the hidden units. A set is written as the gaps between its gates, or as one bit for each gate: the shorter text counts.
+// Writes a set of gates as a short text. Gates are numbered through a whole model: all heads layer by layer, then all intermediate units,
+// then the hidden units. A set is written as the gaps between its gates, or as one bit for each gate, whichever text is shorter.
 import { createHash } from 'node:crypto';
 
 const GAPS = 0;
 const BITS = 1;
 
-/** One bit a gate, gate g as bit g % 8 of byte g / 8. */
+/** One bit for each gate: gate g is bit g % 8 of byte g / 8. */
 export type Gates = Uint8Array;
 
 export const gateBytes = (count: number): number => Math.ceil(count / 8);
@@ -16,7 +16,10 @@ export function allGates(count: number): Gates {
   return gates;
 }
 
-/** The gates that are in only one of the two sets. So it gives the changes between two sets, and a set from another one and the changes. */
+/**
+ * Returns the gates that are in only one of the two sets. These are the changes between two sets; together with one set they give the other
+ * set.
+ */
 export function gatesApart(left: Gates, right: Gates): Gates {
   const apart = new Uint8Array(left.length);
   for (let index = 0; index < apart.length; index += 1) apart[index] = left[index]! ^ right[index]!;
@@ -27,7 +30,7 @@ export function gatesDigest(gates: Gates): string {
   return createHash('sha256').update(gates).digest('hex');
 }
 
-/** '' for none. */
+/** Encodes a set; the empty set is ''. */
 export function encodeGates(gates: Gates): string {
   const gaps: number[] = [GAPS];
   let after = 0;
@@ -41,7 +44,7 @@ export function encodeGates(gates: Gates): string {
   return gaps.length === 1 ? '' : Buffer.from(gaps).toString('base64');
 }
 
-/** null: the text is no set of `count` gates. */
+/** Decodes a set; null: the text is no set of `count` gates. */
 export function decodeGates(text: string, count: number): Gates | null {
   const gates = new Uint8Array(gateBytes(count));
   if (text === '') return gates;
@@ -69,7 +72,7 @@ export function decodeGates(text: string, count: number): Gates | null {
   return gates;
 }
 
-/** Rising; of a part of them with a first gate and the one behind the last. */
+/** Yields the gates in rising order, from `first` up to `end`, which is excluded. */
 export function* gatesIn(gates: Gates, first = 0, end = gates.length * 8): Iterable<number> {
   for (let index = first >> 3; index * 8 < end; index += 1) {
     for (let bits = gates[index]!; bits !== 0; bits &= bits - 1) {

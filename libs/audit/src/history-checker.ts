@@ -1,6 +1,5 @@
-// Reads one run's events in order and reports their problems: gaps, bytes that the digest chain does not vouch for,
-// fields that do not fit, steps that do not join, states that no event recorded. Used by the server on its store and by the
-// offline check on a bundle.
+// Reads one run's events in order and reports their problems: gaps, bytes that do not fit the digest chain, wrong fields, steps that do not
+// join, states that no event recorded. The server uses it on its store, and the offline check on a bundle.
 import { canonicalJson } from './canonical-json.js';
 import { ChainChecker } from './chain-checker.js';
 import { eventSchema, isKnownType, NEWEST_VERSION, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
@@ -9,9 +8,9 @@ export interface RawEvent {
   revision: bigint;
   id: string;
   type: string;
-  /** As stored. */
+  /** The bytes as they are stored. */
   data: Uint8Array;
-  /** No writer of Espalier's stores any; a bundle holds none. */
+  /** The event's metadata. Espalier stores none, and a bundle holds none. */
   metadata?: Uint8Array;
 }
 export type CheckName =
@@ -23,14 +22,14 @@ export interface Problem {
   detail: string;
 }
 
-/** A segment's metrics batch as its MasksUpdated names it. */
+/** A segment's batch of metrics, as its MasksUpdated event names it. */
 export interface NamedBatch {
   revision: number;
   firstStep: number;
   endStep: number;
   metricsRevision: number;
   metricsDigest: string;
-  /** The digest of the gates that are open at its end; undefined: the segment was recorded before masks were. */
+  /** The digest of the gates that are open at the end; undefined: the segment was recorded before masks were. */
   openDigest: string | undefined;
 }
 export interface Instruction {
@@ -53,27 +52,27 @@ export class HistoryChecker {
   readonly batches: NamedBatch[] = [];
   readonly instructions: Instruction[] = [];
   readonly unknownTypes = new Map<string, number>();
-  /** Digests of recorded states, with the first revision that names them. */
+  /** The digests of recorded states, each with the first revision that names it. */
   readonly states = new Map<string, number>();
   readonly exports: { digest: string; files: { name: string; digest: string }[] }[] = [];
   readonly dataDigests = new Set<string>();
-  /** Heads, units and hidden units of the model, all together. */
+  /** The number of the model's gates: heads, units and hidden units together. */
   gates = 0;
   events = 0;
   step = 0;
   fork: ForkFact | null = null;
   private abandoned = 0;
-  /** The masks of the phase under way, where they are frozen. */
+  /** The digest of the masks of the current phase, if they are frozen. */
   private frozenMasks = '';
   private readonly chains = new ChainChecker();
-  /** Events were missing or damaged since the last segment: where the next one starts can't be told. */
+  /** Events were missing or damaged since the last segment, so the first step of the next segment is unknown. */
   private stepUnsure = false;
-  /** The same since the beginning: some recorded facts are unknown. */
+  /** Events were missing or damaged since the beginning, so some recorded facts are unknown. */
   private unsure = false;
 
   constructor(private readonly runId: string) {}
 
-  /** Digest chain up to the last event. */
+  /** The digest chain after the last event. */
   get chain(): string {
     return this.chains.chain;
   }
@@ -84,7 +83,7 @@ export class HistoryChecker {
     if (this.problems.length > problems) this.stepUnsure = this.unsure = true;
   }
 
-  /** A damaged event is one problem: later checks leave it out, and facts that depend on it are not checked. */
+  /** Checks an event. A damaged event gives one problem: later checks leave it out, and facts that depend on it are not checked. */
   private check(event: RawEvent, subject: string): void {
     const problems = this.problems.length;
     this.checkPlace(event, subject);
@@ -120,7 +119,7 @@ export class HistoryChecker {
     this.chains.lose();
   }
 
-  /** The store could not deliver this event. */
+  /** Tells that the store could not deliver this event. */
   unreadable(revision: bigint, detail: string): void {
     this.report('store', `run ${this.runId} revision ${revision}`, detail);
     this.events = Number(revision) + 1;
@@ -128,7 +127,7 @@ export class HistoryChecker {
     this.stepUnsure = this.unsure = true;
   }
 
-  /** An end that was cut off leaves no gap: only a later revision that was seen can tell. */
+  /** Reports events that are missing at the end. A cut-off end leaves no gap, so it is only found by a later revision that was seen. */
   endsBefore(seenRevision: number): void {
     if (seenRevision >= this.events)
       this.report(
@@ -264,7 +263,7 @@ export class HistoryChecker {
     this.instructions.push({ fromStep, teacher: name, reason, explanation });
   }
 
-  /** Whether nothing was missing or damaged. */
+  /** Tells whether no event was missing or damaged. */
   get isWhole(): boolean {
     return !this.unsure;
   }

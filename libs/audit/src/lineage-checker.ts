@@ -1,6 +1,6 @@
 import type { HistoryChecker, Problem } from './history-checker.js';
 
-/** `line`: a run, then its ancestors, nearest first. Each fork must start from a state that its parent recorded before. */
+/** Checks that each fork starts from a state that its parent recorded before. `line`: a run, then its ancestors, the nearest first. */
 export function lineageProblems(line: readonly string[], histories: ReadonlyMap<string, HistoryChecker>): Problem[] {
   const problems: Problem[] = [];
   const report = (runId: string, detail: string): void => {
@@ -11,7 +11,7 @@ export function lineageProblems(line: readonly string[], histories: ReadonlyMap<
     const fork = history?.fork ?? null;
     const parentId = line[index + 1];
     if (fork === null) {
-      // Where the first event is damaged, that is the problem.
+      // If the first event is damaged, that is already reported.
       if (parentId !== undefined && history?.isWhole !== false) report(runId, `it was launched, not forked from ${parentId}`);
       return;
     }

@@ -1,5 +1,5 @@
-// The masks that a run's segments say to have, against their digests in the record: the changes are added up, and must
-// give the gates that are open at each segment's end.
+// Checks the masks that a run's segments state against their digests in the record. It adds up the changes, which must give the gates that
+// are open at the end of each segment.
 import { allGates, decodeGates, gatesApart, gatesDigest, type Gates } from './gate-set.js';
 import type { NamedBatch } from './history-checker.js';
 
@@ -9,13 +9,13 @@ export interface SegmentMasks {
 }
 
 export class MasksChecker {
-  /** Open at the end of the segment before; null: not known. */
+  /** The gates that were open at the end of the last segment; null: they are unknown. */
   private open: Gates | null = null;
   private step = 0;
 
   constructor(private readonly count: number) {}
 
-  /** The problem of the masks of the next segment; null: the masks are right. */
+  /** Returns the problem of the next segment's masks; null: the masks are right. */
   problem({ firstStep, endStep, openDigest }: NamedBatch, masks: SegmentMasks | undefined): string | null {
     const before = this.step === firstStep ? this.open : null;
     this.open = null;

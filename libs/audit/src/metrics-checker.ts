@@ -1,4 +1,4 @@
-// The metrics stream of a run against what its MasksUpdated events say about it.
+// Checks the metrics stream of a run against its MasksUpdated events.
 import { canonicalJson, sha256Hex, uuidOf } from './canonical-json.js';
 import { schemaProblem } from './event-schemas.js';
 import { stepsMeasuredSchema } from './steps-schema.js';
@@ -16,7 +16,7 @@ interface MeasuredSteps {
 export class MetricsChecker {
   readonly problems: Problem[] = [];
   events = 0;
-  /** Batches of attempts that were given up: only their form is checked. */
+  /** The number of batches of abandoned attempts. Only their form is checked. */
   unnamed = 0;
   private readonly named = new Map<number, NamedBatch>();
   private readonly masks: MasksChecker;
@@ -76,12 +76,12 @@ export class MetricsChecker {
     }
   }
 
-  /** From version 2 on the id of a batch is checked: it follows from what the batch is of. */
+  /** The id of a batch, which is computed from its steps. It is checked from version 2 on. */
   private idOf({ branch, attempt, steps }: MeasuredSteps): string {
     return uuidOf([this.runId, 'metrics', branch, attempt, steps[0]?.step ?? 0]);
   }
 
-  /** The store could not deliver this batch. */
+  /** Tells that the store could not deliver this batch. */
   unreadable(revision: bigint, detail: string): void {
     this.problems.push({ check: 'store', subject: `metrics of run ${this.runId} revision ${revision}`, detail });
     this.events = Number(revision) + 1;

@@ -1,4 +1,4 @@
-// The schema of a run's settings, by their table, and of its budget.
+// The schemas of a run's settings, made from the table of settings, and of its budget.
 import { z } from 'zod';
 import { settingsTable, type Setting, type SettingValues } from '#protocol';
 
@@ -6,7 +6,7 @@ export const count = z.number().int().nonnegative();
 const ratio = z.number().min(0).max(1);
 export const text = z.string();
 
-/** A setting by its entry in the table: a record from before it was there lacks it. */
+/** The schema of a setting, from its entry in the table. It is optional if older records lack the setting. */
 function settingSchema({ kind, share, allowed, beforeRecorded }: Setting): z.ZodType {
   const schema = {
     number: share ? ratio : z.number(),

@@ -1,5 +1,5 @@
-// The little of tar that a bundle needs: plain files with fixed owner, mode and time, so that equal contents give equal
-// bytes, and so that a reader can demand exactly these bytes. Any tar program unpacks a bundle.
+// The part of tar that a bundle needs: plain files with a fixed owner, mode and time. So equal contents give equal bytes, and a reader can
+// demand exactly these bytes. Any tar program can unpack a bundle.
 export const TAR_BLOCK = 512;
 
 export function tarHeader(name: string, bytes: number): Buffer {
@@ -123,7 +123,7 @@ class ByteReader {
     return this.buffer.byteLength === 0 && !(await this.fill());
   }
 
-  /** A source that is not read to its end must still let go of its file. */
+  /** Closes a source that may not have been read to its end, so that its file is closed. */
   async close(): Promise<void> {
     await this.iterator.return?.();
   }

@@ -1,11 +1,11 @@
-// Makes certificates: an authority, and what it signs. Node's own crypto can't sign certificates.
+// Makes certificates: an authority, and the certificates that it signs. Node's own crypto can't sign certificates.
 import { randomBytes, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const DAY_MS = 86_400_000;
 
-/** Both in PEM. */
+/** A certificate and its key, both in PEM. */
 export interface Signed {
   certificate: string;
   key: string;
@@ -14,13 +14,13 @@ export interface Signed {
 export interface CertificateWish {
   /** The common name. */
   subject: string;
-  /** Names and addresses of a server. */
+  /** The names and addresses of a server. */
   names?: readonly string[];
   use: 'server' | 'client';
   days: number;
 }
 
-/** The library comes with a hundred modules, and certificates are made rarely. */
+/** Loads the library only when certificates are made, which is rare: it consists of a hundred modules. */
 async function x509() {
   await import('reflect-metadata');
   return import('@peculiar/x509');
@@ -28,7 +28,7 @@ async function x509() {
 
 const newKeys = (): Promise<webcrypto.CryptoKeyPair> => webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
 
-/** An authority that signs itself. */
+/** Makes an authority that signs itself. */
 export async function newAuthority(name: string, days: number, now = Date.now()): Promise<Signed> {
   const lib = await x509();
   const keys = await newKeys();
@@ -47,7 +47,7 @@ export async function newAuthority(name: string, days: number, now = Date.now())
   return { certificate: certificate.toString('pem'), key: await keyPem(keys.privateKey) };
 }
 
-/** A certificate with a key of its own. It ends no later than its authority. */
+/** Makes a certificate with a key of its own. It ends no later than its authority. */
 export async function signedBy(authority: Signed, wish: CertificateWish, now = Date.now()): Promise<Signed> {
   const { subject, names = [], use, days } = wish;
   const lib = await x509();
@@ -66,7 +66,7 @@ export async function signedBy(authority: Signed, wish: CertificateWish, now = D
     publicKey: keys.publicKey,
     signingAlgorithm: ALGORITHM,
     extensions: [
-      new lib.BasicConstraintsExtension(false, undefined, true), // the official client of the event store refuses an authority's own
+      new lib.BasicConstraintsExtension(false, undefined, true), // clients refuse a certificate that is an authority
       new lib.KeyUsagesExtension(lib.KeyUsageFlags.digitalSignature, true),
       new lib.ExtendedKeyUsageExtension([use === 'server' ? lib.ExtendedKeyUsage.serverAuth : lib.ExtendedKeyUsage.clientAuth]),
       ...(names.length === 0
@@ -78,12 +78,12 @@ export async function signedBy(authority: Signed, wish: CertificateWish, now = D
   return { certificate: certificate.toString('pem'), key: await keyPem(keys.privateKey) };
 }
 
-/** It begins a day ago, since clocks of other machines may be late. */
+/** The lifetime of a certificate. It begins a day ago, because the clocks of other machines may be late. */
 function life(days: number, now: number): { notBefore: Date; notAfter: Date } {
   return { notBefore: new Date(now - DAY_MS), notAfter: new Date(now + days * DAY_MS) };
 }
 
-/** Positive, as a serial number must be. */
+/** A random number that is positive, as a serial number must be. */
 function newSerialNumber(): string {
   const bytes = randomBytes(16);
   bytes[0] = (bytes[0]! & 0x7f) | 0x40;

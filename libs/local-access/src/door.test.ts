@@ -126,7 +126,10 @@ describe('a door', () => {
     return { door, entered, refused, client };
   }
 
-  /** A client does this in a process of its own before this process looks at any of it: the kernel holds it until then. */
+  /**
+   * Runs a client in a process of its own and waits until it has connected and done its deed. This process has not looked at the connection
+   * yet, so the kernel holds it.
+   */
   function beforeWeLook(port: number, deed: string): void {
     const client = `const s = require('net').connect({ port: ${port}, host: '127.0.0.1', allowHalfOpen: true }, () => { ${deed} });
       s.on('error', () => undefined).on('close', () => process.exit()).resume();
@@ -143,7 +146,7 @@ describe('a door', () => {
   ])('refuses a client that %s before it is looked at', async (_name, program) => {
     const { door: opened, entered, refused, client } = await door();
     beforeWeLook(opened.port, program);
-    await client(); // comes after it
+    await client(); // this client connects after that one
     await eventually(() => entered.length === 1 && refused.length === 1);
     expect(refused).toEqual([{ why: 'unknown-user' }]);
   });

@@ -1,5 +1,6 @@
-// The door of a server. It finds the user of a connection once, when the connection comes, before it reads a byte. It refuses a connection
-// whose user the kernel does not tell. Room is limited, and a connection that has shown no token yet makes way for a new one.
+// The door of a server. It finds the user of each connection once, when the connection arrives, before it reads a byte. It refuses a
+// connection whose user the kernel does not tell. The number of connections is limited, and a connection that has shown no token yet is
+// closed to make room for a new one.
 import { readFileSync } from 'node:fs';
 import type { ServerHttp2Session } from 'node:http2';
 import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
@@ -12,52 +13,53 @@ import type { TlsIdentity } from './tls-identity.js';
 
 const ROOT_UID = 0;
 const CONNECTIONS_MAX = 512;
-/** A process with a low limit of open files keeps most of them for its work. */
+/** The open files of the process per connection, so that a process with a low limit keeps most of its files for its work. */
 const FILES_PER_CONNECTION = 4;
 
 /**
- * unknown-user: the other end is closing or gone, so the kernel doesn't tell. no-room: every open connection is trusted. no-tls: the client
- * does not speak TLS, does not take the server's certificate, or shows none that is taken.
+ * The reason of a refusal. unknown-user: the other end is closing or gone, so the kernel does not tell its user. no-room: every open
+ * connection is trusted. no-tls: the client does not speak TLS, does not accept the server's certificate, or shows no certificate that the
+ * server accepts.
  */
 export type Refusal =
   { why: 'another-user'; uid: number } | { why: 'no-tls'; problem: string } | { why: 'unknown-user' | 'another-machine' | 'no-room' };
 
 export interface DoorOptions {
   host: string;
-  /** 0 picks a free one. */
+  /** The port; 0 picks a free one. */
   port: number;
-  /** Which users of this machine come in. */
+  /** Tells whether a user of this machine is admitted. */
   admits: (uid: number) => boolean;
-  /** Whether connections of other machines come in, where the host lets them. */
+  /** Whether connections of other machines are admitted, if the host lets them arrive. */
   otherMachines: boolean;
   connectionsMax?: number;
-  /** The protocol goes over TLS, with this certificate; ALPN's name of the protocol. */
+  /** The certificate for TLS, and ALPN's name of the protocol over it; undefined: no TLS. */
   tls?: { identity: TlsIdentity; protocol: string } | undefined;
-  /** Told at most once a second for each reason and user, with the last refusal and the number of times. */
+  /** Called at most once a second for each reason and user, with the last refusal and the number of refusals. */
   onRefused?: (refusal: Refusal, times: number) => void;
 }
 
 export interface Door {
   port: number;
-  /** The user at the other end of an open connection; undefined: the connection did not come through this door, or is closed. */
+  /** Returns the user at the other end of an open connection; undefined: the connection did not come through this door, or is closed. */
   peerOf(ends: ConnectionEnds): Peer | undefined;
-  /** A connection that has shown the token, or whatever the server asks for: it makes way for no other. */
+  /** Marks a connection that has shown the token, or whatever the server asks for. It is never closed to make room. */
   trust(ends: ConnectionEnds): void;
-  /** Takes no more connections; those that are open stay. */
+  /** Accepts no more connections. Open connections stay. */
   close(): void;
 }
 
-/** Processes of this process's user. */
+/** Tells whether the user is this process's user. */
 export function isOwnUser(uid: number): boolean {
   return uid === process.geteuid?.();
 }
 
-/** Root reads this user's files anyway. */
+/** Tells whether the user is this process's user or root, which can read this user's files anyway. */
 export function isOwnUserOrRoot(uid: number): boolean {
   return uid === ROOT_UID || isOwnUser(uid);
 }
 
-/** Starts to listen. @param listener given the connections that come in, and no others */
+/** Starts to listen. @param listener the server, which gets only the admitted connections */
 export async function openDoor(listener: Listener, options: DoorOptions): Promise<Door> {
   const { host, port, connectionsMax = connectionsAllowed() } = options;
   if (!knowsPeers()) throw new Error("this system doesn't say whose a connection is: /proc/net/tcp can't be read");
@@ -69,7 +71,7 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
     refusals.add(refusal.why === 'another-user' ? `user ${refusal.uid}` : refusal.why, refusal);
   };
   const meet = async (socket: Socket): Promise<void> => {
-    socket.on('error', () => undefined); // the server learns of it by the close
+    socket.on('error', () => undefined); // the server learns of the error when the socket closes
     const peer = await judge.peerOf(socket);
     const refusal = refusalOf(peer, options);
     if (refusal !== undefined) refuse(socket, refusal);
@@ -77,7 +79,7 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
     else secure(socket);
   };
   await listen(listener, host, port);
-  // The kernel keeps meanwhile what a client sends.
+  // The kernel keeps what a client sends until its connection is admitted.
   (listener as Listener & { pauseOnConnect: boolean }).pauseOnConnect = true;
   const inside = listener.listeners('connection') as ((socket: Socket) => void)[];
   listener.removeAllListeners('connection');
@@ -97,11 +99,14 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
 }
 
 export interface GrpcDoor extends Door {
-  /** Lets the client of a connection have more bytes under way, which the server may have to keep: for one that has shown its token. */
+  /**
+   * Lets the client of a connection have more bytes under way, which the server may have to keep in memory. So it is only for clients that
+   * have shown their token.
+   */
   widen(ends: ConnectionEnds, windowBytes: number): void;
 }
 
-/** The same in front of a gRPC server. */
+/** Opens a door in front of a gRPC server. */
 export async function openGrpcDoor(server: Server, credentials: ServerCredentials, options: DoorOptions): Promise<GrpcDoor> {
   const sessions = new Map<string, ServerHttp2Session>();
   watchSessions(server, (session) => {
@@ -128,7 +133,7 @@ function listen(listener: Listener, host: string, port: number): Promise<void> {
     listener.once('error', reject);
     listener.listen({ host, port }, () => {
       listener.off('error', reject);
-      // An accept that fails later, for want of files, say, must not end the process.
+      // A later error, such as a failed accept when there are no more file descriptors, must not end the process.
       listener.on('error', () => undefined);
       resolve();
     });
@@ -141,10 +146,10 @@ function refusalOf(peer: Peer | undefined, { admits, otherMachines }: DoorOption
   return admits(peer.uid) ? undefined : { why: 'another-user', uid: peer.uid };
 }
 
-/** The connections that are open, and which of them has to go when there are too many. */
+/** The open connections. It decides which one has to close when there are too many. */
 class Room {
   private readonly trusted = new Map<string, { socket: Socket; peer: Peer }>();
-  /** The oldest first. */
+  /** The connections that are not trusted, the oldest first. */
   private readonly others = new Map<string, { socket: Socket; peer: Peer }>();
 
   constructor(private readonly most: number) {}

@@ -1,9 +1,12 @@
 import { isAbsolute } from 'node:path';
 
-/** sun_path of a socket address has 108 bytes, the terminating zero included. */
+/** The longest path of a unix socket. sun_path has 108 bytes with the terminating zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
-/** The problem in the form of an engine's address; null: none. @param anyPort port 0 is allowed too: the system picks one */
+/**
+ * Returns the problem with an engine's address; null: the address is well formed. @param anyPort port 0 is allowed too, for which the
+ * system picks a port
+ */
 export function addressProblem(address: string, { anyPort }: { anyPort: boolean }): string | null {
   if (address.startsWith('unix:')) {
     const path = address.slice('unix:'.length);

@@ -1,9 +1,12 @@
-// The windows of a gRPC server's connections. The library gives its clients an option for the bytes that may be under way, and its servers
-// none: they keep HTTP/2's 64 KiB, which are 320 KiB a second at a delay of 200 ms.
+// Sets the windows of a gRPC server's connections. The library has an option for clients that sets how many bytes may be under way, but
+// none for servers. These keep HTTP/2's 64 KiB, which allow 320 KiB a second at a delay of 200 ms.
 import type { Http2Server, ServerHttp2Session } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
-/** Called for each connection, before its first call. To be asked for before the server listens. @throws TypeError: another grpc-js */
+/**
+ * Calls `came` for each connection, before its first call. Must be called before the server listens. @throws TypeError if grpc-js makes its
+ * servers in another way
+ */
 export function watchSessions(server: Server, came: (session: ServerHttp2Session) => void): void {
   const inside = server as unknown as { createHttp2Server?: (...args: unknown[]) => Http2Server };
   const make = inside.createHttp2Server;

@@ -1,4 +1,4 @@
-// The users of this machine who may reach a server without a login.
+// Decides which users of this machine may reach a server without a login.
 export { LOGIN_PATH, LoginKeys, loginLink } from './login-link.js';
 export { isLoopbackAddress, isLoopbackHost } from './loopback.js';
 export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type GrpcDoor, type Refusal } from './door.js';

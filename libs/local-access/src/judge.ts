@@ -1,5 +1,5 @@
-// Finds the users of the connections that wait at a door. The kernel's tables are long, so one reading serves all waiting connections, and
-// pauses leave the process most of its time at any rate of connections.
+// Finds the users of the connections that wait at a door. The kernel's tables are long, so one reading serves all waiting connections.
+// Pauses between readings leave the process most of its time, however many connections arrive.
 import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -7,22 +7,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isLoopbackHost } from './loopback.js';
 import { PEER_TABLES, readTable, rowOfPeer, rowsOf, type ConnectionEnds, type PeerRow, type PeerTable } from './peer-uid.js';
 
-/** The user of a process on this machine; or another machine, where only a password or token tells. */
+/** The user of a process on this machine; 'elsewhere' is another machine, whose users are only known by a password or token. */
 export type Peer = { uid: number } | 'elsewhere';
 
-/** The pause after a reading, as a multiple of the reading's time. */
+/** The pause after a reading, as a multiple of the time that the reading took. */
 const PAUSE_FACTOR = 3;
 const PAUSE_MAX_MS = 100;
-/** The kernel may pass over a row while others come and go. */
+/** The most readings for a connection. The kernel may leave out a row while other connections come and go. */
 const READINGS_MAX = 3;
 
 type Tables = Map<PeerTable, ReadonlyMap<string, PeerRow>>;
 
 interface Waiting {
   socket: Socket;
-  /** Readings in which it had no row. */
+  /** The number of readings without a row for this connection. */
   missed: number;
-  /** @param peer undefined: its other end is closing or gone, so that the kernel doesn't tell */
+  /** @param peer undefined: the other end is closing or gone, so the kernel does not tell its user */
   tell(peer: Peer | undefined): void;
 }
 
@@ -30,7 +30,10 @@ export class Judge {
   private readonly waiting = new Set<Waiting>();
   private isReading = false;
 
-  /** @param mostWaiting with as many, their users are looked up at once, so that they don't take the files that the process may open */
+  /**
+   * @param mostWaiting with this number of waiting connections, their users are looked up at once, so that the connections don't use up the
+   * process's file descriptors
+   */
   constructor(private readonly mostWaiting: number) {}
 
   peerOf(socket: Socket): Promise<Peer | undefined> {
@@ -45,7 +48,7 @@ export class Judge {
     this.isReading = true;
     while (this.waiting.size > 0) {
       const beganMs = performance.now();
-      // A reading tells of the connections that were there when it began.
+      // A reading only covers the connections that existed when it began.
       const asked = [...this.waiting];
       const tables: Tables = new Map();
       for (const table of PEER_TABLES) tables.set(table, rowsOf(await readFile(table).catch(() => Buffer.alloc(0))));
@@ -61,7 +64,7 @@ export class Judge {
 
   private settle(asked: Waiting[], tables: Tables): void {
     for (const one of asked) {
-      if (!this.waiting.has(one)) continue; // settled meanwhile
+      if (!this.waiting.has(one)) continue; // it was settled meanwhile
       const found = one.socket.destroyed ? { peer: undefined } : findIn(one.socket, tables);
       if (found === undefined && (one.missed += 1) < READINGS_MAX) continue;
       this.waiting.delete(one);
@@ -71,8 +74,8 @@ export class Judge {
 }
 
 /**
- * Nothing: no row was found. The socket is asked for its ends after the reading and not before. While it is connected, no other connection
- * has the same ends, so a row that was read before is its own.
+ * Finds the user of a socket; undefined: no row was found. The socket is asked for its ends after the reading, not before: while it is
+ * connected, no other connection has the same ends, so a row that was read earlier belongs to it.
  */
 function findIn(socket: Socket, tables: Tables): { peer: Peer | undefined } | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;

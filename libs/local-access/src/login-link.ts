@@ -1,12 +1,12 @@
-// The link that lets a browser in: a user who knows the server's token can write one. It opens the page once, for some hours.
-// The token itself never reaches a browser, its history or its address bar.
+// The link that lets a browser in. Users who know the server's token can make one. It opens the page once, within some hours. The token
+// itself never reaches a browser, its history or its address bar.
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 
 export const LOGIN_PATH = '/login';
 const LIFETIME_MS = 12 * 3_600_000;
 const PURPOSE = 'espalier login link';
 
-/** @param to path on the page to go on to, "/runs/RUN" */
+/** Returns a link; without a token it is the page itself. @param to the path of the page that opens after the login, "/runs/RUN" */
 export function loginLink(page: string, token: string | null, to = '/', now = Date.now()): string {
   if (token === null) return `${page}${to}`;
   const stem = `${now + LIFETIME_MS}.${randomBytes(12).toString('base64url')}`;
@@ -14,7 +14,7 @@ export function loginLink(page: string, token: string | null, to = '/', now = Da
   return `${page}${LOGIN_PATH}?${query.toString()}`;
 }
 
-/** Takes the key of each link once. */
+/** Accepts the key of each link once. */
 export class LoginKeys {
   private readonly used = new Map<string, number>();
 

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 
-/** Whether only this machine reaches an address: HOST:PORT with a loopback host, or a unix socket. */
+/** Tells whether only this machine can reach an address: HOST:PORT with a loopback host, or a unix socket. */
 export function isLoopbackAddress(address: string): boolean {
   if (address.startsWith('unix:')) return true;
   return isLoopbackHost(/^\[([^\]]+)\]:\d+$/.exec(address)?.[1] ?? /^([^:]+):\d+$/.exec(address)?.[1] ?? '');

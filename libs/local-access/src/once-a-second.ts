@@ -1,14 +1,14 @@
-// For what a caller can make happen thousands of times a second: a log line is written the first time, then at most once a second,
-// with the number of times since the line before.
+// Limits reports of events that a caller can cause thousands of times a second. An event is reported the first time, and then at most once
+// a second, with the number of times since the last report.
 const INTERVAL_MS = 1_000;
 
 export class OnceASecond<What> {
   private readonly kinds = new Map<string, { last: What; times: number }>();
 
-  /** @param say given what happened last, and how often it happened since it was said before */
+  /** @param say called with the last event and the number of events since the last report */
   constructor(private readonly say: (last: What, times: number) => void) {}
 
-  /** @param kind one of a few: each has its own line */
+  /** @param kind the kind of the event; each kind is reported separately, so there must be few */
   add(kind: string, what: What): void {
     const held = this.kinds.get(kind);
     if (held !== undefined) {

@@ -1,4 +1,4 @@
-// The kernel knows the user of a connection: /proc/net/tcp lists both ends of a loopback connection, each with the user of its socket.
+// Finds the user of a connection. The kernel lists both ends of a loopback connection in /proc/net/tcp, each with the user of its socket.
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 
@@ -7,7 +7,7 @@ const MAPPED = '::ffff:';
 export const PEER_TABLES = ['/proc/net/tcp', '/proc/net/tcp6'] as const;
 export type PeerTable = (typeof PEER_TABLES)[number];
 
-/** The two ends of a connection, with the names that sockets and gRPC calls give them. */
+/** The two ends of a connection, with the field names of sockets and gRPC calls. */
 export interface ConnectionEnds {
   remoteAddress?: string | undefined;
   remotePort?: number | undefined;
@@ -15,22 +15,22 @@ export interface ConnectionEnds {
   localPort?: number | undefined;
 }
 
-/** The user at the other end of a connection; undefined: that end is not on this machine, or is closing or gone. */
+/** Returns the user at the other end of a connection; undefined: that end is not on this machine, or is closing or gone. */
 export function peerUid(ends: ConnectionEnds): number | undefined {
   return PEER_TABLES.map((table) => rowOfPeer(table, rowsOf(readTable(table)), ends)).find((row) => row !== undefined)?.uid;
 }
 
-/** Whether this system tells the user of a connection. */
+/** Tells whether this system tells the users of connections. */
 export function knowsPeers(): boolean {
   return readTable(PEER_TABLES[0]).length > 0;
 }
 
-/** One end of a connection. Its user is undefined where it is closing: it may have lost its owner and then shows user 0. */
+/** One end of a connection. `uid` is undefined for an end that is closing: it may have lost its owner, and would then show user 0. */
 export interface PeerRow {
   uid: number | undefined;
 }
 
-/** The rows of a table, by their ends. */
+/** Returns the rows of a table by their ends. */
 export function rowsOf(table: Buffer): Map<string, PeerRow> {
   const rows = new Map<string, PeerRow>();
   for (const line of table.toString('latin1').split('\n')) {
@@ -40,7 +40,7 @@ export function rowsOf(table: Buffer): Map<string, PeerRow> {
   return rows;
 }
 
-/** The row of the other end. */
+/** Finds the row of the other end. */
 export function rowOfPeer(table: PeerTable, rows: ReadonlyMap<string, PeerRow>, ends: ConnectionEnds): PeerRow | undefined {
   const place = placesOf(ends).find((one) => one.table === table);
   return place === undefined ? undefined : rows.get(`${place.local} ${place.remote}`);
@@ -52,7 +52,7 @@ interface Place {
   remote: string;
 }
 
-/** Where the other end's row may be: its local address is our remote one. */
+/** The places where the other end's row may be. The local address of that end is this end's remote address. */
 function placesOf({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): Place[] {
   if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return [];
   const [peer, own] = [remoteAddress, localAddress].map((address) => address.replace(MAPPED, ''));
@@ -69,7 +69,7 @@ export function readTable(table: PeerTable): Buffer {
   try {
     return readFileSync(table);
   } catch {
-    return Buffer.alloc(0); // a kernel without IPv6
+    return Buffer.alloc(0); // this kernel has no IPv6
   }
 }
 
@@ -77,7 +77,7 @@ function endpoint(address: string, port: number): string {
   return `${address}:${hex(port, 4)}`;
 }
 
-/** In the byte order of the machine, as the kernel prints addresses. */
+/** Writes an address as the kernel prints it, in the byte order of the machine. */
 function word(address: string): string {
   const bytes = Uint8Array.from(address.split('.').map(Number));
   return hex(new Uint32Array(bytes.buffer)[0]!, 8);

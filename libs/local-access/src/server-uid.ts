@@ -1,4 +1,4 @@
-// The user whose process answers at an address of this machine. A client should know the user before it sends anything.
+// Finds the user whose process answers at an address of this machine. A client should know this user before it sends anything.
 import { stat } from 'node:fs/promises';
 import { lookup } from 'node:dns/promises';
 import { connect, type Socket } from 'node:net';
@@ -6,11 +6,14 @@ import { peerUid } from './peer-uid.js';
 
 const TIMEOUT_MS = 2_000;
 
-/** Users whose processes answer at a loopback address or unix socket; undefined among them: a user that the kernel does not tell. */
+/**
+ * Returns the users whose processes answer at a loopback address or unix socket. It contains undefined if the kernel does not tell one of
+ * them.
+ */
 export async function serverUids(address: string): Promise<Set<number | undefined>> {
   if (address.startsWith('unix:')) return new Set([(await stat(address.slice('unix:'.length))).uid]);
   const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
-  // A name may stand for several addresses, and a client takes any that answers.
+  // A name may stand for several addresses, and a client uses any that answers.
   const places = await lookup(host!.replace(/^\[|\]$/g, ''), { all: true });
   const answers = await Promise.all(places.map((place) => uidAt(place.address, Number(port))));
   const uids = answers.filter((one): one is number | undefined => !(one instanceof Error));
@@ -18,7 +21,7 @@ export async function serverUids(address: string): Promise<Set<number | undefine
   return new Set(uids);
 }
 
-/** Known at once: a connection that waits to be accepted has the user of the socket that listens. */
+/** Finds the user as soon as the connection is made: until the server accepts it, it has the user of the listening socket. */
 function uidAt(host: string, port: number): Promise<number | undefined | Error> {
   return new Promise((resolve) => {
     const socket: Socket = connect({ host, port, timeout: TIMEOUT_MS });

@@ -1,4 +1,4 @@
-// The certificate and the key of a server with TLS, looked at before they are used: what is damaged is named by its file.
+// Reads the certificate and the key of a server with TLS, and checks them before they are used. Errors name the damaged file.
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { readUserFileSync } from '#files';
 
@@ -9,7 +9,7 @@ export interface TlsPair {
   key: Buffer;
 }
 
-/** @param read of the key's file, where other rules hold for it. @throws Error that names the file */
+/** @param read reads the key's file, if other rules than the certificate's hold for it. @throws Error that names the file */
 export function readTlsPair(
   { certFile, keyFile }: { certFile: string; keyFile: string },
   read: (file: string, limitBytes: number) => Buffer = readUserFileSync,
@@ -20,17 +20,20 @@ export function readTlsPair(
   return { certificate: certificate.pem, key: key.pem };
 }
 
-/** @throws Error that names the file */
+/** Returns the first certificate of the file. @throws Error that names the file */
 export function readCertificate(file: string): X509Certificate {
   return readPem(file, 'certificate', (pem) => new X509Certificate(pem)).value;
 }
 
-/** The whole file, whose first certificate can be used. @throws Error that names the file */
+/** Returns the whole file, if its first certificate can be used. @throws Error that names the file */
 export function readCertificatePem(file: string): Buffer {
   return readPem(file, 'certificate', (pem) => new X509Certificate(pem)).pem;
 }
 
-/** For a file that is handed on: its certificates, without a key or other text beside them. @throws Error that names the file */
+/**
+ * Returns only the certificates of a file, without a key or other text beside them, so that they can be passed on. @throws Error that names
+ * the file
+ */
 export function readCertificatesOnly(file: string): string {
   const certificates = readCertificatePem(file)
     .toString('latin1')

@@ -1,4 +1,4 @@
-// A server's certificate: how it is made, what can be wrong with its files, and how new files come into use.
+// Tests a server's certificate: how it is made, what can be wrong with its files, and how new files come into use.
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect as connectPlain, createServer, type Socket } from 'node:net';
@@ -79,7 +79,7 @@ describe('a door with TLS', () => {
     refused.length = 0;
   });
 
-  /** Says "hello" to whom it lets in, and back what it hears. */
+  /** Opens a door that says "hello" to each client that it admits, and echoes what the client sends. */
   async function open(identity: TlsIdentity): Promise<Door> {
     const listener = createServer((socket) => {
       ends.push(socket);
@@ -96,7 +96,7 @@ describe('a door with TLS', () => {
     return door;
   }
 
-  /** The first words of the server, the client's error, or "closed". */
+  /** Returns the server's first words, the client's error, or "closed". */
   async function greeting({ port }: Door, options: ConnectionOptions = {}): Promise<{ socket: TLSSocket; heard: string }> {
     const socket = connect({
       host: '127.0.0.1',
@@ -152,9 +152,9 @@ describe('a door with TLS', () => {
     const foreign = await signedBy(await newAuthority('an authority', 60), { subject: 'a client', use: 'client', days: 30 });
     const shown = ({ certificate, key }: Signed): ConnectionOptions => ({ cert: certificate, key });
     expect((await greeting(door, shown(client))).heard).toBe('hello');
-    // The alert that says why may be lost with the connection.
+    // The alert that names the reason may be lost with the connection.
     for (const options of [{}, shown(foreign), shown(await sign())])
-      // a server's certificate is no client's
+      // a server's certificate is not accepted from a client
       expect((await greeting(door, options)).heard).toMatch(/ALERT|ECONNRESET|EPIPE|closed/);
     expect((await greeting(door, shown(client))).heard).toBe('hello');
   });

@@ -1,5 +1,5 @@
-// The certificate that a server shows, its key, and the authority of its clients' certificates. The files are looked at again and again:
-// connections that come after a change get the new certificate, those that are open keep theirs.
+// The certificate that a server shows, its key, and the authority of its clients' certificates. The files are read again and again: after a
+// change, new connections get the new certificate, and open ones keep the old.
 import { X509Certificate } from 'node:crypto';
 import { isIP, type Socket } from 'node:net';
 import { createServer, type SecureContextOptions, type Server, type TLSSocket } from 'node:tls';
@@ -7,17 +7,17 @@ import { readSecretFileSync } from '#files';
 import { readCertificatePem, readTlsPair } from './tls-files.js';
 
 const LOOK_MS = 5_000;
-/** A client that says nothing for so long is cut off. */
+/** A client that does not finish the handshake in this time is cut off. */
 const HANDSHAKE_MS = 10_000;
 const MIN_VERSION = 'TLSv1.2';
 const DAY_MS = 86_400_000;
-/** The days before the end of a certificate on which it is spoken of. */
+/** The days before the end of a certificate on which its end is reported. */
 const WARNING_DAYS = 14;
 
 export interface TlsFiles {
   certFile: string;
   keyFile: string;
-  /** Clients have to show a certificate of this authority; undefined: they need none. */
+  /** The authority whose certificates clients have to show; undefined: clients need no certificate. */
   clientCaFile?: string | undefined;
 }
 
@@ -31,7 +31,7 @@ interface Content {
 export interface IdentityNews {
   renewed: () => void;
   unusable: (problem: Error) => void;
-  /** Told once a day while the certificate ends soon, or has ended. */
+  /** Called once a day while the certificate ends soon, or has ended. */
   endsSoon: (end: Date) => void;
 }
 
@@ -45,7 +45,7 @@ export class TlsIdentity {
     this.content = read(files);
   }
 
-  /** Takes new files as they are found. With files that can't be used the old certificate stays in use. */
+  /** Reads the files again at intervals and uses new ones. If the new files can't be used, the old certificate stays in use. */
   watch(news: IdentityNews): void {
     let [problem, told] = ['', ''];
     let warnedMs = -Infinity;
@@ -54,7 +54,7 @@ export class TlsIdentity {
         if (this.lookAgain()) news.renewed();
         problem = told = '';
       } catch (error) {
-        // Certificate and key are written one after the other, so what does not fit yet may fit at the next look.
+        // Certificate and key are written one after the other, so files that do not fit yet may fit at the next look.
         const { message } = error as Error;
         if (message === problem && message !== told) {
           news.unusable(error as Error);
@@ -75,7 +75,7 @@ export class TlsIdentity {
     clearInterval(this.looking);
   }
 
-  /** Whether the files had another content. @throws Error as the constructor */
+  /** Reads the files and tells whether they have changed. @throws Error that names the file that can't be used */
   lookAgain(): boolean {
     const found = read(this.files);
     const { cert, key, ca } = this.content;
@@ -85,13 +85,13 @@ export class TlsIdentity {
     return true;
   }
 
-  /** The certificate's own authority, where its file holds that too. By it the clients of the server's user know the server. '': none. */
+  /** The certificate's authority, if its file holds that too; otherwise ''. Clients of the server's user recognize the server by it. */
   get authority(): string {
     const all = this.content.cert.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
     return all.filter((pem) => isAuthority(new X509Certificate(pem))).join('\n');
   }
 
-  /** Whether the certificate is for this name or address. */
+  /** Tells whether the certificate is for this name or address. */
   isFor(host: string): boolean {
     const { certificate } = this;
     return (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
@@ -108,14 +108,15 @@ export class TlsIdentity {
   }
 
   /**
-   * Given connections that come in, it hands over those whose handshake is done, and those that fail with the problem's code.
-   * @param protocol that follows, as ALPN names it
+   * Returns a function that takes connections, and makes TLS handshakes on them. It calls `enter` after a handshake, and `failed` with the
+   * problem's code if the handshake fails.
+   * @param protocol the protocol over TLS, by ALPN's name
    */
   acceptor(protocol: string, enter: (socket: TLSSocket) => void, failed: (socket: Socket, code: string) => void): (socket: Socket) => void {
     const asksClients = this.files.clientCaFile === undefined ? {} : { requestCert: true, rejectUnauthorized: true };
     const options = { ...contextOf(this.content), ...asksClients, ALPNProtocols: [protocol], handshakeTimeout: HANDSHAKE_MS };
     const server = createServer(options, (socket) => {
-      socket.on('error', () => undefined); // the server behind it learns of it by the close
+      socket.on('error', () => undefined); // the server behind it learns of the error when the socket closes
       enter(socket);
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => failed(socket, error.code ?? 'unknown'));

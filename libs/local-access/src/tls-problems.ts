@@ -1,4 +1,4 @@
-// Why a client and a server with TLS do not come together, in words for the client's user.
+// Says in words, for the client's user, why a client and a server with TLS can't connect.
 
 export interface TlsProblem {
   code: string;
@@ -7,7 +7,7 @@ export interface TlsProblem {
   hint: string;
 }
 
-/** The problems of TLS, by the words of the library. */
+/** The problems of TLS, found by the words of the library's errors. */
 const PROBLEMS: [words: RegExp, code: string, message: string, hint: string][] = [
   [
     /certificate has expired|not yet valid/,
@@ -31,7 +31,7 @@ const PROBLEMS: [words: RegExp, code: string, message: string, hint: string][] =
   [/wrong version number|packet length too long/, 'TLS_NOT_SPOKEN', 'does not speak TLS', 'name it without https://'],
 ];
 
-/** @param details of a failed call. @returns undefined: it failed for another reason */
+/** @param details the details of a failed call. @returns undefined: the call failed for another reason */
 export function tlsProblemIn(details: string): TlsProblem | undefined {
   const found = PROBLEMS.find(([words]) => words.test(details));
   if (found === undefined) return undefined;
