@@ -1,4 +1,4 @@
-// The one list of what is linked in. "auto" takes the first device that can be used.
+// The only list of the backends that are linked in. "auto" takes the first device of them that can be used.
 #ifdef ESPALIER_WITH_CUDA
 #include "cuda/cuda_kind.h"
 #endif

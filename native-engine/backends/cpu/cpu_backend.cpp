@@ -25,7 +25,7 @@ CpuBackend::CpuBackend(int threads, const Kernels& kernels)
 void CpuBackend::attach_thread() {
   omp_set_dynamic(0);
   omp_set_num_threads(threads_);
-  // Threads wait for each other within an op, so all must be there.
+  // Threads wait for each other within an op, so OpenMP must give as many threads as were asked for.
   int there = 0;
 #pragma omp parallel num_threads(threads_)
 #pragma omp single
@@ -90,7 +90,7 @@ void CpuBackend::launch(const Copy& op) {
 
 void CpuBackend::launch(const Clear& op) { std::memset(host(op.data), 0, op.size * 4); }
 
-// f(part, its rows, its sums of columns) on each thread; the sums are added to `sums` in the order of the parts.
+// Calls f(part, its rows, its sums of columns) on each thread and adds the sums to `to` in the order of the parts.
 template <class F>
 void CpuBackend::add_column_sums(int64_t rows, int64_t cols, DevicePtr<float> to, F&& f) {
   const int64_t stride = cols + kLine;
@@ -102,7 +102,7 @@ void CpuBackend::add_column_sums(int64_t rows, int64_t cols, DevicePtr<float> to
     for (int64_t j = 0; j < cols; j++) sums[j] += parts[part * stride + j];
 }
 
-// A zeroed sum for each thread, kLine apart.
+// Returns a zeroed sum for each thread. The sums lie kLine apart, so no two share a cache line.
 double* CpuBackend::part_sums() {
   double* sums = scratch<double>(kSums, threads_ * kLine);
   std::memset(sums, 0, threads_ * kLine * 8);

@@ -1,4 +1,4 @@
-// The CPU backend: launches the kernels of the processor's instruction set over the threads.
+// The CPU backend: runs the kernels of the processor's instruction set on all its threads.
 #pragma once
 #include <string>
 #include <vector>
@@ -10,7 +10,7 @@
 
 namespace espalier::cpu {
 
-inline constexpr int64_t kLine = 16;  // floats of a cache line
+inline constexpr int64_t kLine = 16;  // the number of floats in a cache line
 
 class CpuBackend final : public Backend {
  public:
@@ -74,12 +74,13 @@ class CpuBackend final : public Backend {
     kSlotCount
   };
   static constexpr uint64_t kSelectedBytes = uint64_t{16} << 20;
-  static constexpr int64_t kLeastRows = 128;  // fewest rows that a thread gets in a product before its columns are divided too
-  // LoRA's gradients: sums over the tokens in at most kMostTokenParts parts, each of at least kLeastTokens tokens.
+  static constexpr int64_t kLeastRows = 128;  // a product gives each thread at least these rows before it divides the columns too
+  // LoRA's gradients are summed over the tokens in at most kMostTokenParts parts, each of at least kLeastTokens tokens.
   static constexpr int64_t kMostTokenParts = 4, kLeastTokens = 256;
-  // oneDNN generates a kernel for each width that masks leave; measured on factbook-llama-3m at mask sparsity 0.5.
+  // The memory of the kernels that oneDNN generates, one for each width that masks leave. It was measured on factbook-llama-3m at a mask
+  // sparsity of 0.5.
   static constexpr uint64_t kGeneratedKernelBytes = uint64_t{13} << 20;
-  // Grows only; contents do not survive the next call with the same slot.
+  // Returns memory for `count` values. A slot only grows; its contents do not survive the next call with the same slot.
   template <class T>
   T* scratch(Slot slot, int64_t count) {
     std::vector<char>& s = scratch_[slot];
@@ -90,7 +91,7 @@ class CpuBackend final : public Backend {
   bool is_wide(int64_t rows, DType t) const;
   int64_t panel_words(const Product& op, int64_t whole) const;
   struct Grid {
-    int64_t rows, columns;  // parts
+    int64_t rows, columns;  // the numbers of parts
   };
   Grid grid_of(int64_t rows) const;
   template <class F>
@@ -103,9 +104,9 @@ class CpuBackend final : public Backend {
 
   int threads_;
   const Kernels& k_;
-  bool own_products_;  // where the processor has no matrix tiles, which only oneDNN uses
+  bool own_products_;  // true where the processor has no matrix tiles, which only oneDNN uses
   MatmulCache products_;
-  std::vector<Barrier> barriers_;  // of the threads that share panels
+  std::vector<Barrier> barriers_;  // one for each set of threads that share panels
   std::vector<std::vector<char>> scratch_;
 };
 

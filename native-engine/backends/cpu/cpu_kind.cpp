@@ -11,7 +11,7 @@ namespace espalier::cpu {
 
 namespace {
 
-// "model name : AMD EPYC 9R14" of /proc/cpuinfo.
+// Returns the processor's name from the line "model name : AMD EPYC 9R14" of /proc/cpuinfo.
 std::string processor_name() {
   std::ifstream in("/proc/cpuinfo");
   for (std::string line; std::getline(in, line);) {
@@ -21,7 +21,7 @@ std::string processor_name() {
   return "unknown processor";
 }
 
-// oneDNN cuts its sums to the caches, so their sizes can change the order of additions.
+// The sizes of the caches can change the order of additions, since oneDNN cuts its sums to fit them.
 std::string cache_sizes() {
   std::string text = "caches";
   for (const int level : {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE})

@@ -1,4 +1,4 @@
-// This device's memory is the host's: a device address is one of this process.
+// The device's memory is the host's: a device address is an address of this process.
 #pragma once
 #include "device/memory.h"
 

@@ -1,4 +1,4 @@
-// LoRA beside its projections: the narrow products of both passes, and the gradients of its factors.
+// LoRA's work beside the products of the projections: the narrow products of both passes, and the gradients of the factors.
 #include <algorithm>
 #include <cstring>
 
@@ -9,16 +9,17 @@ namespace espalier::cpu {
 
 namespace {
 
-// From this many rows of a result on, it pays to pack the other operand for the large products' kernel.
+// For results of at least this number of rows it pays to pack the other operand for the kernel of large products.
 constexpr int64_t kWideRows = 32;
 
-// Sums row[j] over the parts into the first part, for j in [begin, end).
+// Adds row[j] of all parts to the first part, for j in [begin, end).
 void add_parts(float* row, int64_t parts, int64_t size, int64_t begin, int64_t end) {
   for (int64_t p = 1; p < parts; p++)
     for (int64_t j = begin; j < end; j++) row[j] += row[p * size + j];
 }
 
-// da: [projections * narrow_width(rank), in], one behind the other for each part of the tokens, `size` apart; columns [begin, end).
+// Adds the parts of da and scatters the sums to the factors' gradients, for the columns [begin, end). da: [projections *
+// narrow_width(rank), in] for each part of the tokens; the parts lie `size` apart.
 void scatter_a(const LoraGradient& op, float* da, int64_t parts, int64_t size, int64_t begin, int64_t end) {
   const int32_t* cols = host(op.cols);
   for (int i = 0; i < op.count; i++)
@@ -31,7 +32,8 @@ void scatter_a(const LoraGradient& op, float* da, int64_t parts, int64_t size, i
     }
 }
 
-// db: [rank, out], transposed, likewise. In blocks, since a column's values lie a power of two apart and would push each other out.
+// Does the same for db: [rank, out], transposed. It works in blocks, since the values of a column lie a power of two apart and would push
+// each other out of the cache.
 void scatter_b(const LoraGradient& op, const LoraOutput& o, float* db, int64_t parts, int64_t size, int64_t begin, int64_t end) {
   const int32_t* rows = host(o.rows);
   float* out = host(o.db);
@@ -50,7 +52,7 @@ void scatter_b(const LoraGradient& op, const LoraOutput& o, float* db, int64_t p
     }
 }
 
-// narrow^T x as a large product: narrow's words along the tokens are its rows.
+// Returns narrow^T x as a large product, whose rows are narrow's words along the tokens.
 Product wide_outer_product(const Tensor& x, uint32_t* narrow_words, int64_t narrow_stride, int64_t rank, float* out, int64_t out_stride) {
   Product op;
   op.c = {device(out).as<std::byte>(), DType::kF32, rank, x.cols, out_stride};
@@ -61,7 +63,7 @@ Product wide_outer_product(const Tensor& x, uint32_t* narrow_words, int64_t narr
 
 }  // namespace
 
-// Whether the large products' own kernel is the best for results of this number of rows or columns.
+// Returns true where the kernel of large products is the best one for results of this number of rows or columns.
 bool CpuBackend::is_wide(int64_t rows, DType t) const { return own_products_ && rows >= kWideRows && k_.pair_size(t) == 2; }
 
 void CpuBackend::launch(const LoraNarrow& op) {
@@ -76,13 +78,13 @@ void CpuBackend::launch(const LoraNarrow& op) {
     }
     return;
   }
-  // One x with several factors is read once: the factors' words stand side by side.
+  // An x that has several factors is read once: the words of the factors lie side by side.
   bool shared = true;
   for (int i = 1; i < op.count; i++)
     shared = shared && op.terms[i].a.data == op.terms[0].a.data && op.terms[i].a.cols == op.terms[0].a.cols;
   const int groups = shared ? 1 : op.count, each = shared ? op.count : 1;
   const int64_t pair = k_.pair_size(op.out.dtype), part_width = narrow_width(op.rank), columns = each * part_width;
-  // Eight columns need only half a vector where words are pairs.
+  // Where words are pairs, eight columns need only half a vector.
   const int64_t width = pair == 2 && columns % 16 != 0 && columns % 16 <= 8 ? columns / 16 * 16 + 8 : padded_width(columns);
   std::array<uint32_t*, 3> words{};
   int64_t count = 0;
@@ -103,12 +105,12 @@ void CpuBackend::launch(const LoraNarrow& op) {
   });
 }
 
-// Divides the work by tokens first, as the passes around it do, then by columns. Each part of the tokens has its own sums, so there should
-// be few parts.
+// Divides the work by tokens first, as the ops before and after it do, then by columns. Each part of the tokens has its own sums, so there
+// should be few parts.
 void CpuBackend::launch(const LoraGradient& op) {
   const int64_t pair = k_.pair_size(op.x.dtype), part_width = narrow_width(op.rank), narrow = op.count * part_width, rows = op.x.rows;
   const int64_t stride = padded_width((rows + pair - 1) / pair), in = op.x.cols, dy_rank = (op.count - 1) * part_width + op.rank;
-  std::array<int64_t, 4> begin_of{dy_rank * in};  // of each dB^T, after dA
+  std::array<int64_t, 4> begin_of{dy_rank * in};  // where each dB^T begins, behind dA
   for (int i = 0; i < op.count; i++) begin_of[i + 1] = begin_of[i] + op.rank * op.outputs[i].dy.cols;
   const int64_t size = (begin_of[op.count] + kLine - 1) / kLine * kLine;
   const int64_t token_parts = std::clamp<int64_t>(rows / kLeastTokens, 1, std::min<int64_t>(threads_, kMostTokenParts)),

@@ -12,7 +12,7 @@ namespace espalier::cpu {
 
 namespace {
 
-// m, n, k, strides of a, b, c, then the flags and dtypes in one number.
+// The key of a product: m, n, k, the strides of a, b and c, then the flags and dtypes in one number.
 using Key = std::array<int64_t, 7>;
 
 struct Product {

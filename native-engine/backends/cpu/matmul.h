@@ -1,4 +1,4 @@
-// Matrix products by oneDNN: one primitive for each shape, made once and kept.
+// Matrix products by oneDNN: each shape has one primitive, which is made once and kept.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -14,7 +14,7 @@ class MatmulCache {
   ~MatmulCache();
   void run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate);
   static std::string version();
-  static bool has_tiles();  // matrix tiles (AMX) that oneDNN would use
+  static bool has_tiles();  // whether there are matrix tiles (AMX) that oneDNN would use
 
  private:
   struct Impl;

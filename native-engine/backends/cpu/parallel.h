@@ -1,4 +1,4 @@
-// Static cutting of work over the threads: which thread does what depends on nothing but the counts.
+// Divides work over the threads. Only the counts decide which thread does what.
 #pragma once
 #include <omp.h>
 
@@ -12,13 +12,13 @@ struct Range {
   int64_t begin, end;
 };
 
-// Part `index` of `parts` of [0, count), cut at multiples of `grain`.
+// Returns part `index` of `parts` of [0, count), cut at multiples of `grain`.
 inline Range part_of(int64_t count, int64_t parts, int64_t index, int64_t grain = 1) {
   const int64_t units = (count + grain - 1) / grain;
   return {std::min(count, units * index / parts * grain), std::min(count, units * (index + 1) / parts * grain)};
 }
 
-// f(part, range) for each non-empty part, one part a thread.
+// Calls f(part, range) for each non-empty part, one part on each thread.
 template <class F>
 void parallel_parts(int threads, int64_t count, int64_t grain, F&& f) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
@@ -28,15 +28,15 @@ void parallel_parts(int threads, int64_t count, int64_t grain, F&& f) {
   }
 }
 
-// f(part) once on each thread.
+// Calls f(part) once on each thread.
 template <class F>
 void parallel_all(int threads, F&& f) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
   for (int part = 0; part < threads; part++) f(part);
 }
 
-// f(item, thread) for each item. Items write to places of their own, so the bits don't depend on the thread. Runs of `together` items
-// stay with the thread that has their tokens, if there are as many for each.
+// Calls f(item, thread) for each item. Items write to separate places, so the bits don't depend on the thread. Where the threads divide the
+// runs of `together` items evenly, each run stays with the thread that has its tokens.
 template <class F>
 void parallel_items(int threads, int64_t count, int64_t together, F&& f) {
   if (count % (threads * together) == 0)
@@ -47,7 +47,7 @@ void parallel_items(int threads, int64_t count, int64_t together, F&& f) {
   for (int64_t item = 0; item < count; item++) f(item, omp_get_thread_num());
 }
 
-// Where `size` threads of a parallel pass meet. They come within microseconds, so they wait awake before they sleep.
+// A barrier at which `size` threads of a parallel pass meet. They arrive within microseconds, so they spin before they sleep.
 struct alignas(64) Barrier {
   int64_t size = 1;
   std::atomic<uint32_t> round{0};

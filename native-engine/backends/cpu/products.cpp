@@ -1,4 +1,4 @@
-// Large products: by the processor's own kernel where it has one, by oneDNN otherwise.
+// Large products, by the processor's own kernel where it has one, and otherwise by oneDNN.
 #include "cpu_backend.h"
 #include "parallel.h"
 
@@ -13,9 +13,9 @@ bool stored_as_is(const Selection& s, DType t) {
 
 }  // namespace
 
-// Divides a product among the threads by rows first: a thread makes and reads its own tokens, as in all other ops, and only panels pass
-// between cores. Columns are divided too where each thread would get so few rows that packing and fetching panels cost too much. The
-// number of parts divides the number of threads, so that all have work.
+// Divides a product among the threads by rows first: a thread computes and reads its own tokens, as in all other ops, and only panels pass
+// between cores. Columns are divided too where each thread would get so few rows that packing and fetching panels would cost too much. The
+// number of row parts divides the number of threads, so that all threads have work.
 CpuBackend::Grid CpuBackend::grid_of(int64_t rows) const {
   Grid grid{1, threads_};
   for (int64_t parts = 2; parts <= threads_ && parts * kLeastRows <= rows; parts++)
@@ -23,7 +23,7 @@ CpuBackend::Grid CpuBackend::grid_of(int64_t rows) const {
   return grid;
 }
 
-// f(rows, part of the columns, its panels, team) on each thread. room: words of one group's panels.
+// Calls f(rows, part of the columns, number of parts, its panels, team) on each thread. room: the words of one group's panels.
 template <class F>
 void CpuBackend::parallel_grid(int64_t rows, int64_t room, F&& f) {
   const Grid grid = grid_of(rows);
@@ -55,7 +55,7 @@ int64_t CpuBackend::panel_words(const Product& op, int64_t whole) const {
   return static_cast<int64_t>(k_.product_panel_bytes(depth, op.c.dtype, whole) / sizeof(uint32_t));
 }
 
-// Adds the terms one after the other in f32: in c itself where the sums are the result, else in a buffer.
+// Adds the terms one after the other in f32: in c itself where c holds plain sums, and otherwise in a buffer.
 void CpuBackend::multiply_by_library(const Product& op) {
   const bool plain = op.count == 1 && stored_as_is(op.terms[0].b, op.terms[0].a.dtype);
   const bool in_place = !op.column_scale && (op.c.dtype == DType::kF32 || (plain && !op.accumulate));
@@ -68,7 +68,7 @@ void CpuBackend::multiply_by_library(const Product& op) {
                    [&](int, Range r) { k_.finish_product(op.c, sums, host(op.column_scale), op.accumulate, r.begin, r.end); });
 }
 
-// A selection that does not lie as the product wants it is copied, some of its rows at a time.
+// Adds one term. A selection that oneDNN can't read in place is copied, some of its rows at a time.
 void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate) {
   const Selection& s = term.b;
   if (stored_as_is(s, term.a.dtype))
@@ -94,7 +94,7 @@ void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums,
 
 namespace {
 
-// Queries, keys and values: one product each, side by side among the operands.
+// The products of queries, keys and values, which lie side by side among the operands.
 struct HeadProduct {
   int64_t heads, width, column;
 };
@@ -125,7 +125,7 @@ void CpuBackend::launch(const AttentionOperands& op) {
   float* blocks = scratch<float>(kRows, threads_ * block);
   parallel_grid(
       rows, panel_words(op.products[0], s.head_dim), [&](Range own, int64_t part, int64_t part_count, uint32_t* panels, Team& team) {
-        // Heads [heads.begin, heads.end) of the list of query, key and value heads.
+        // This thread has the heads [heads.begin, heads.end) of the list of query, key and value heads.
         const Range heads = part_of(all, part_count, part);
         float* own_block = blocks + (part + part_count * team.index) * block;
         for (int64_t p = 0, before = 0; p < 3; before += parts[p++].heads) {

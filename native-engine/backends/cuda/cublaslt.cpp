@@ -11,11 +11,11 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// Numbers of the library's interface, which are the same in all versions from 12 on.
+// Numbers of the library's interface. They are the same in all versions from 12 on.
 enum : int { kSuccess = 0, kTranspose = 1, kF32 = 0, kBf16 = 14, kCompute32F = 68 };
-enum : int { kTransA = 3, kTransB = 4 };                                        // of a product's description
-enum : int { kMostWorkspace = 1, kReductionMask = 3, kLeastAlignmentOfA = 5 };  // of a preference; b, c and d follow a
-enum : int { kAlgorithmId = 0, kTile = 1, kSplits = 2, kReduction = 3 };        // of an algorithm
+enum : int { kTransA = 3, kTransB = 4 };                                        // attributes of a product's description
+enum : int { kMostWorkspace = 1, kReductionMask = 3, kLeastAlignmentOfA = 5 };  // attributes of a preference; b, c and d follow a
+enum : int { kAlgorithmId = 0, kTile = 1, kSplits = 2, kReduction = 3 };        // attributes of an algorithm
 constexpr size_t kLeastVersion = 120000;
 constexpr int kSuggestions = 16;
 constexpr size_t kMostPlans = 4096;
@@ -66,7 +66,7 @@ bool find(void* library, const char* name, F& function) {
   return function != nullptr;
 }
 
-// The name of the first function that is missing, or nullptr.
+// Looks all functions up. Returns the name of the first one that is missing, or nullptr.
 const char* find_all(void* library, CublasltFunctions& f) {
   const char* missing = nullptr;
   const auto want = [&](const char* name, auto& function) {
@@ -111,7 +111,7 @@ Cublaslt::Cublaslt(const std::vector<std::string>& names) {
 }
 
 std::string Cublaslt::load(const std::string& name) {
-  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);  // for good: CUDA's libraries are not made to be unloaded
+  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);  // never unloaded: CUDA's libraries are not made for that
   if (!library) return name + " is not here";
   auto functions = std::make_shared<CublasltFunctions>();
   if (const char* missing = find_all(library, *functions)) return name + " has no " + missing;
@@ -135,7 +135,7 @@ std::shared_ptr<const Cublaslt>& cublaslt() {
   return library;
 }
 
-// The library's matrices lie by columns. So it computes c^T = b^T a^T: its first factor is b, its second one a.
+// The library stores matrices column by column. So it computes c^T = b^T a^T: its first factor is b, its second factor is a.
 struct LibraryProducts::Plan {
   const CublasltFunctions& f;
   Description description = nullptr;
@@ -187,7 +187,7 @@ uint32_t attribute_of(const CublasltFunctions& f, const Algorithm& algorithm, in
   return value;
 }
 
-// The order of a sum must not be a race, and the workspace has one size.
+// Returns true where no race decides the order of a sum, and the workspace's size is enough.
 bool sums_in_one_piece(const CublasltFunctions& f, const Suggestion& s) {
   return s.status == kSuccess && s.workspace <= LibraryProducts::kWorkspaceBytes && attribute_of(f, s.algorithm, kSplits) <= 1 &&
          attribute_of(f, s.algorithm, kReduction) == 0;
@@ -231,7 +231,7 @@ std::unique_ptr<LibraryProducts::Plan> LibraryProducts::make_plan(const LibraryP
   const OwnedPreference preference(f);
   Suggestion suggestions[kSuggestions];
   int count = 0;
-  // The library says that it has no algorithm by a status of its own, or by a count of 0.
+  // The library reports that it has no algorithm by a status of its own or by a count of 0.
   if (f.suggest(handle_, plan->description, plan->b, plan->a, plan->c, plan->c, preference.get(), kSuggestions, suggestions, &count) !=
       kSuccess)
     return nullptr;
@@ -245,7 +245,7 @@ std::unique_ptr<LibraryProducts::Plan> LibraryProducts::make_plan(const LibraryP
 
 const LibraryProducts::Plan* LibraryProducts::plan_of(const LibraryProduct& p) {
   auto known = plans_.find(p);
-  if (plans_.size() >= kMostPlans && known == plans_.end()) plans_.clear();  // masks close, and shapes never come back
+  if (plans_.size() >= kMostPlans && known == plans_.end()) plans_.clear();  // masks close, so old shapes never come back
   if (known == plans_.end()) known = plans_.emplace(p, make_plan(p)).first;
   return known->second.get();
 }

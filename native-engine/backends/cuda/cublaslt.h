@@ -1,8 +1,8 @@
-// NVIDIA's library for matrix products, cuBLASLt, where a machine has it: loaded when the first card is asked for, never linked. Without it
-// the backend's own kernel (kernels/product_bf16.cu) makes all products.
+// NVIDIA's library for matrix products, cuBLASLt, where a machine has it. It is never linked, but loaded when a card is asked for the first
+// time. Without it the backend's own kernel (kernels/product_bf16.cu) computes all products.
 //
-// Bits must not depend on when something is computed. So an algorithm is a function of the shape, the library's version and the card: the
-// library's first suggestion that sums a value in one piece (no split-K, no reduction between blocks), with a workspace of a fixed size
+// Bits must not depend on when something is computed. So the algorithm depends only on the shape, the library's version and the card: it is
+// the library's first suggestion that sums a value in one piece (no split-K, no reduction between blocks), with a workspace of a fixed size
 // that belongs to one stream. Nothing is ever timed.
 #pragma once
 #include <compare>
@@ -16,51 +16,52 @@
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
-// The library's functions, as far as they are used. Their parameters are as in all versions from 12 on.
+// The library's functions that the backend uses. Their parameters are the same in all versions from 12 on.
 struct CublasltFunctions;
 
 class Cublaslt {
  public:
-  // Tries the names in their order, as dlopen takes them.
+  // Loads the first library that can be used. The names are tried in order, as dlopen takes them.
   explicit Cublaslt(const std::vector<std::string>& names);
   bool usable() const { return functions_ != nullptr; }
-  // "cuBLASLt 13.1.0", or why it is not used: "own products: libcublasLt.so.13 is not here".
+  // Returns "cuBLASLt 13.1.0", or why it is not used: "own products: libcublasLt.so.13 is not here".
   const std::string& description() const { return description_; }
-  // For the numerics fingerprint: the version and the rule.
+  // Returns the version and the rule for choosing algorithms, a part of the numerics fingerprint.
   std::string fingerprint() const;
   const CublasltFunctions& functions() const { return *functions_; }
-  // The same library as one that is not used, and why.
+  // Makes a library that is not used, with the reason in its description.
   Cublaslt(const Cublaslt& found, const std::string& problem);
 
  private:
-  std::string load(const std::string& name);  // returns what is wrong
+  std::string load(const std::string& name);  // returns what is wrong, or an empty text
   std::shared_ptr<const CublasltFunctions> functions_;
   std::string description_;
   size_t version_ = 0;
 };
 
-// The one that the process uses, the first of product_libraries() that can be used. Tests put others there.
+// The library that the process uses: the first of product_libraries() that can be used. Tests replace it.
 std::shared_ptr<const Cublaslt>& cublaslt();
 
 class LibraryProducts;
-// Starts cublaslt() for one stream, or returns nullptr where there is none. A library that can't be started the first time is not used by
-// this process from there on, and the numerics fingerprint says so. Where it was started before, other sessions have its bits: then this
-// throws Error(kInternal, "device").
+// Starts cublaslt() for one stream, or returns nullptr where no library can be used. If a library can't be started the first time, this
+// process does not use it from then on, and the numerics fingerprint says so. If it was started before, other sessions have its bits, so a
+// failure throws Error(kInternal, "device").
 std::unique_ptr<LibraryProducts> start_library_products();
 
-// From where on products go to cuBLASLt where they may, and how many sums in f32 it makes at a time. Tests make the numbers small.
+// Products of at least these rows and columns go to cuBLASLt where it can compute them, and it makes this many sums in f32 at a time. Tests
+// lower the numbers.
 struct LibraryLimits {
   int32_t rows, cols;
   int64_t sums = 32 << 20;  // 128 MiB
 };
-LibraryLimits& library_limits();  // kernels/product_library.cu
+LibraryLimits& library_limits();  // defined in kernels/product_library.cu
 
-// A product c (+)= a b of bf16 factors, rows at multiples of 16 bytes; b lies as [cols, depth] where transposed.
+// A product c (+)= a b of bf16 factors, whose rows begin at multiples of 16 bytes. b is stored as [cols, depth] where `transposed`.
 struct LibraryProduct {
   int64_t rows = 0, cols = 0, depth = 0;
   int64_t a_stride = 0, b_stride = 0, c_stride = 0;
   bool transposed = false;
-  bool f32 = true;  // c; else bf16
+  bool f32 = true;  // c is f32; otherwise it is bf16
   auto operator<=>(const LibraryProduct&) const = default;
 };
 
@@ -74,8 +75,8 @@ class LibraryProducts {
   LibraryProducts(const LibraryProducts&) = delete;
   LibraryProducts& operator=(const LibraryProducts&) = delete;
 
-  bool can(const LibraryProduct& p);  // whether the library has an algorithm for it by our rule
-  // workspace: kWorkspaceBytes. Throws Error(kInternal, "device").
+  bool can(const LibraryProduct& p);  // whether the library has an algorithm for the product that our rule accepts
+  // workspace: kWorkspaceBytes bytes. Throws Error(kInternal, "device").
   void multiply(StreamHandle stream, const LibraryProduct& p, const void* a, const void* b, void* c, bool accumulate, void* workspace);
 
  private:
@@ -85,7 +86,7 @@ class LibraryProducts {
 
   std::shared_ptr<const Cublaslt> library_;
   void* handle_ = nullptr;
-  std::map<LibraryProduct, std::unique_ptr<Plan>> plans_;  // nullptr: the library has no algorithm
+  std::map<LibraryProduct, std::unique_ptr<Plan>> plans_;  // a nullptr says that the library has no algorithm
 };
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -16,7 +16,7 @@ int chosen(int card) {
 
 CudaBackend::CudaBackend(int card) : card_(chosen(card)), library_(start_library_products()) {}
 
-// The queued work is done before its memory goes. The last synchronize has reported a failure, or no caller asks.
+// The queued work must be done before its memory is freed. A failure was reported by the last synchronize, or no caller needs to know it.
 CudaBackend::~CudaBackend() {
   try {
     synchronize();

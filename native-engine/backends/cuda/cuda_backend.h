@@ -1,4 +1,4 @@
-// The CUDA backend: memory and the queue of one card. Its ops are defined beside their kernels, kernels/NAME.cu.
+// The CUDA backend: the memory and the queue of one card. Each op is defined beside its kernels, in kernels/NAME.cu.
 #pragma once
 #include <array>
 #include <string>
@@ -28,7 +28,7 @@ class CudaBackend final : public Backend {
   void ops_wait_for_copies() override;
   void copies_wait_for_ops() override;
 
-  // Resources that the ops need besides the tensors passed in.
+  // Returns the bytes that the ops need besides the tensors that they are given.
   static uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
 
  protected:
@@ -65,21 +65,21 @@ class CudaBackend final : public Backend {
   void launch(const AdamW& op) override;
 
  private:
-  // Memory that an op needs for itself. Its contents do not survive the next op with the same slot.
+  // Memory that an op needs for itself. Its contents do not survive the next op that uses the same slot.
   enum Slot { kParts, kSums, kDelta, kDquery, kFactors, kActivations, kWorkspace, kLibrarySums, kSlotCount };
   template <class T>
   T* scratch(Slot slot, int64_t count) {
     const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T);
     return reinterpret_cast<T*>(kernel_address(scratch_address(slot, bytes), bytes));
   }
-  uint64_t scratch_address(Slot slot, uint64_t bytes);  // grows only
-  // to[j] += the sum over the parts, in their order; parts: [count, cols].
+  uint64_t scratch_address(Slot slot, uint64_t bytes);  // a slot only grows
+  // to[j] += the sum over the parts in their order; parts: [count, cols].
   void add_parts(const float* parts, int64_t count, int64_t cols, DevicePtr<float> to);
   // *to = the sum of the doubles.
   void add_sums(const double* sums, int64_t count, DevicePtr<double> to);
 
-  // Where a gradient of a LoRA factor goes (lora_gradient.cu): of column j of the wide matrix and k of the narrow one to
-  // to[k * rank_stride + list[j] * col_stride].
+  // The place of a LoRA factor's gradient (lora_gradient.cu): the gradient of column j of the wide matrix and column k of the narrow matrix
+  // goes to to[k * rank_stride + list[j] * col_stride].
   struct FactorPlace {
     DevicePtr<float> to;
     DevicePtr<const int32_t> list;  // nullptr: identity
@@ -90,12 +90,12 @@ class CudaBackend final : public Backend {
   void set_factor_gradient(const Tensor& narrow, const Tensor& wide, const FactorPlace& place);
   static uint64_t factor_parts_bytes(const ModelConfig& config, const ScratchShape& shape);
   static uint64_t product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
-  // Queries and keys among the products of attention, in place (head_norm.cu).
+  // Norms the queries and keys among the products of attention, in place (head_norm.cu).
   void norm_heads(const AttentionOperands& op, const Tensor& sums);
-  // A product of activations of T (product.cu).
+  // Computes a product of activations of type T (product.cu).
   template <class T>
   void multiply(const Product& op);
-  // By cuBLASLt (product_library.cu); false where it can't.
+  // Computes a product by cuBLASLt (product_library.cu); returns false where cuBLASLt can't compute it.
   template <class C>
   bool multiply_by_library(const ProductArguments<bf16, C>& g, bool transposed);
   static uint64_t library_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
@@ -104,7 +104,7 @@ class CudaBackend final : public Backend {
   Stream stream_;
   Staging staging_;
   std::array<DeviceBuffer, kSlotCount> scratch_;
-  std::unique_ptr<LibraryProducts> library_;  // nullptr: own products
+  std::unique_ptr<LibraryProducts> library_;  // nullptr: all products are computed by the own kernels
   Stream copies_;
   Event ops_so_far_, copies_so_far_;
 };

@@ -11,10 +11,10 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// The driver keeps memory of its own on a card for each process. No card was at hand to measure it: others tell of half as much.
+// The memory that the driver keeps on a card for each process. It was not measured on a card; other sources report half as much.
 constexpr uint64_t kContextBytes = uint64_t{1} << 30;
-constexpr int kLeastMajor = 8;   // bf16 products and copies past the registers
-constexpr int kLatestMajor = 9;  // newer cards translate the code of compute_80 when it is loaded
+constexpr int kLeastMajor = 8;   // older cards lack bf16 products and copies to shared memory that bypass the registers
+constexpr int kLatestMajor = 9;  // for newer cards the driver translates the code of compute_80 when it is loaded
 
 std::string capability(const Card& card) { return std::to_string(card.major) + "." + std::to_string(card.minor); }
 
@@ -54,7 +54,7 @@ class CudaKind final : public BackendKind {
     return all;
   }
 
-  // The runtime is linked in, so the compiler's version says its own. The driver decides bits where it translates the code.
+  // The runtime is linked in, so the compiler's version determines the runtime's. The driver decides bits where it translates the code.
   std::string fingerprint(const BackendSpec& spec) const override {
     const Cards found = list_cards();
     const Card& card = found.cards.at(static_cast<size_t>(spec.device));

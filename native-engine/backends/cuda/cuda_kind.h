@@ -1,4 +1,4 @@
-// The program's knowledge of the CUDA backend before it makes one.
+// The CUDA backend's entry in the registry: it answers what can be asked before a backend is made.
 #pragma once
 #include "device/registry.h"
 

@@ -6,7 +6,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// The needed part of nvml.h: these functions and this structure have not changed since the library's version 5.
+// The needed part of nvml.h. These functions and this structure are unchanged since the library's version 5.
 struct Memory {
   unsigned long long total, free, used;
 };
@@ -38,7 +38,7 @@ class ManagementLibrary {
 }  // namespace
 
 std::optional<uint64_t> free_memory_of(const std::string& pci_bus_id) {
-  static const ManagementLibrary library;  // for good: the driver's libraries are not made to be unloaded
+  static const ManagementLibrary library;  // never unloaded: the driver's libraries are not made for that
   return library.free_memory_of(pci_bus_id);
 }
 

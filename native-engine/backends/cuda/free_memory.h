@@ -1,4 +1,4 @@
-// How much of a card's memory is free, with all processes counted. The runtime could say it only after it took some of it for itself.
+// Tells how much memory of a card is free, counting all processes. The CUDA runtime can tell it only after it has taken some memory itself.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -6,7 +6,7 @@
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
-// By the driver's management library, which is asked for when this is first called. Nothing where it is not there or can't say.
+// Asks the driver's management library, which the first call loads. Returns nothing where the library is missing or can't tell.
 std::optional<uint64_t> free_memory_of(const std::string& pci_bus_id);
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -11,7 +11,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// A number for each name: a step launches thousands of kernels of some thirty names.
+// The launches since the last wait, counted by name: a step launches thousands of kernels, which have about thirty names.
 thread_local std::vector<std::pair<std::string_view, int64_t>> launches;
 
 }  // namespace

@@ -1,5 +1,6 @@
 #!/bin/sh
-# ptxas_report.sh OBJECT COMMAND...: runs the compiler. What ptxas tells of each kernel goes to OBJECT.ptxas, the rest of its words on.
+# ptxas_report.sh OBJECT COMMAND... runs the compiler. What ptxas reports about each kernel goes to OBJECT.ptxas; the other messages are
+# passed on.
 object=$1
 shift
 said='^ptxas info|^ +[0-9]+ bytes stack frame'

@@ -1,7 +1,8 @@
-// The little of the CUDA runtime that the backend needs. Two implementations: gpu/runtime.cpp over cudart, and that of the tests'
-// emulator. Everything of this backend is compiled for one of the two, in a namespace of its own, so both fit into one program.
+// The small part of the CUDA runtime that the backend needs. It has two implementations: gpu/runtime.cpp over cudart, and that of the
+// tests' emulator. Everything in this backend is compiled for one of the two, in a namespace of its own, so both fit into one program.
 //
-// Every function throws Error(kOutOfMemory, "memory"), Error(kInternal, "device") or, after a kernel failed, Error(kDeviceLost, "device").
+// Every function throws Error(kOutOfMemory, "memory"), Error(kInternal, "device") or, after a kernel has failed, Error(kDeviceLost,
+// "device").
 #pragma once
 #include <cstdint>
 #include <string>
@@ -15,36 +16,37 @@ namespace espalier::cuda::ESPALIER_TARGET {
 struct Card {
   std::string model;
   int multiprocessors = 0;
-  int major = 0, minor = 0;  // compute capability
+  int major = 0, minor = 0;  // the compute capability
   uint64_t memory_bytes = 0;
-  uint64_t free_bytes = 0;  // memory_bytes where the driver can't say
+  uint64_t free_bytes = 0;  // equals memory_bytes where the driver can't tell
 };
 
 struct Cards {
   std::vector<Card> cards;
-  std::string driver;   // the version of CUDA that it is for
-  std::string problem;  // why the list is empty, in words
+  std::string driver;   // the version of CUDA that the driver is for
+  std::string problem;  // why the list is empty, as a sentence
 };
 
-// Makes no context on any card. Never throws.
+// Lists the cards. Makes no context on any card and never throws.
 Cards list_cards();
 
-// Where cuBLASLt may be, as dlopen takes it, the best first: what ESPALIER_CUBLASLT names ("off": nowhere), else where the loader looks.
+// Returns where cuBLASLt may be, in the form that dlopen takes, the best place first. ESPALIER_CUBLASLT names the only place ("off": none);
+// without it the loader searches.
 std::vector<std::string> product_libraries();
 
-void use_card(int card);  // by the calling thread, from here on
+void use_card(int card);  // chooses the card of the calling thread's next calls
 
-// 256-byte aligned. What lies there is not defined.
+// Returns memory that is 256-byte aligned and whose contents are undefined.
 uint64_t take_device_memory(uint64_t bytes);
 void give_back_device_memory(uint64_t address, uint64_t bytes);
 std::byte* take_pinned_memory(uint64_t bytes);
 void give_back_pinned_memory(std::byte* data);
 
-// Where kernels find `bytes` bytes at an address that the host holds.
+// Returns where kernels find `bytes` bytes at an address that the host holds.
 std::byte* kernel_address(uint64_t address, uint64_t bytes);
 
-// More than 48 KiB of shared memory must be asked for before the launch, at most 227 KiB. Both limits are those of static and dynamic
-// memory together, and a launch knows only the dynamic one: so whatever is dynamic is asked for.
+// A launch must ask beforehand for more than 48 KiB of shared memory; 227 KiB are the most. Both limits are for static and dynamic memory
+// together, and a launch knows only its dynamic memory. So every launch with dynamic memory asks.
 inline constexpr uint64_t kSharedUnasked = 48 << 10, kSharedMost = 227 << 10;
 inline constexpr bool must_ask_for_shared(uint32_t dynamic_bytes) { return dynamic_bytes > 0; }
 
@@ -59,27 +61,27 @@ class Event {
   ~Event();
   Event(Event&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   Event& operator=(Event&& other) = delete;
-  void synchronize();  // returns when what was recorded last is done, at once where nothing was
+  void synchronize();  // returns when the last recorded work is done, at once where nothing was recorded
   EventHandle handle() const { return handle_; }
 
  private:
   EventHandle handle_;
 };
 
-// An event that also says when it was reached.
+// An event that also tells when it was reached.
 class TimedEvent {
  public:
-  explicit TimedEvent(Stream& stream);  // recorded behind what the stream was given
+  explicit TimedEvent(Stream& stream);  // is recorded after all work that the stream has
   ~TimedEvent();
   TimedEvent(const TimedEvent&) = delete;
   TimedEvent& operator=(const TimedEvent&) = delete;
-  double seconds_since(const TimedEvent& earlier) const;  // waits for both
+  double seconds_since(const TimedEvent& earlier) const;  // waits for both events
 
  private:
   EventHandle handle_;
 };
 
-// Work that is given to one stream runs in order; between streams only events give an order.
+// A queue of work. The work of one stream runs in order; between streams only events set an order.
 class Stream {
  public:
   Stream();
@@ -90,14 +92,14 @@ class Stream {
   void upload(uint64_t to, const std::byte* pinned, uint64_t bytes);
   void download(std::byte* pinned, uint64_t from, uint64_t bytes);
   struct Rows {
-    uint64_t address, pitch;  // bytes from one row to the next
+    uint64_t address, pitch;  // pitch: the bytes from one row to the next
   };
-  void copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows);  // on the device
+  void copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows);  // copies on the device
   struct OnCard {
     uint64_t address;
     int card;
   };
-  // Directly where the cards can, else through pinned memory of the host. The stream is of the card that is copied to.
+  // Copies directly where the cards can, and otherwise through pinned memory of the host. The stream must be one of the target's card.
   void copy_between_cards(OnCard to, OnCard from, uint64_t bytes);
   void clear(uint64_t address, uint64_t bytes);
   void record(Event& event);

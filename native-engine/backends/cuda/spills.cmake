@@ -1,6 +1,8 @@
-# Compares what ptxas told of each kernel with the table of those that may spill registers, and writes what each takes.
+# Compares the registers that each kernel spills, as ptxas reports them, with the table of the kernels that may spill. Lists what each
+# kernel uses.
 #   cmake -DREPORTS="FILE;..." -DTABLE=spills.txt [-DKERNELS=FILE] -P spills.cmake
-# KERNELS: a list to write, one kernel and architecture a line: registers, bytes of static shared memory, bytes spilled.
+# KERNELS names the list to write. It has one line for each kernel and architecture: registers, bytes of static shared memory, bytes
+# spilled.
 cmake_minimum_required(VERSION 3.20)
 set(problems "")
 set(spilled "")

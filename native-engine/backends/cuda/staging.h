@@ -1,4 +1,4 @@
-// Pinned host memory that uploads and downloads pass through: only from there can the device copy while the host goes on.
+// Pinned host memory that uploads and downloads pass through. Only with pinned memory can the device copy while the host goes on.
 #pragma once
 #include <array>
 
@@ -13,22 +13,22 @@ class Staging {
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  // The source is free again when this returns. Waits only where all room is still on its way.
+  // Copies the source before it returns. It waits only where all staging memory is still being uploaded.
   void upload(Stream& stream, uint64_t to, const std::byte* from, uint64_t bytes);
-  void download(Stream& stream, std::byte* to, uint64_t from, uint64_t bytes);  // returns when the bytes are there
+  void download(Stream& stream, std::byte* to, uint64_t from, uint64_t bytes);  // returns when the bytes have arrived
 
  private:
   static constexpr uint64_t kHalfBytes = 8 << 20;
   struct Half {
     std::byte* data;
-    Event free;  // when the last upload from it is done
+    Event free;  // recorded after the last upload from this half
   };
   std::byte* room(uint64_t bytes);
 
   std::byte* memory_;
   std::array<Half, 2> halves_;
   int current_ = 0;
-  uint64_t used_ = 0;  // of the current half
+  uint64_t used_ = 0;  // the used bytes of the current half
 };
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -1,13 +1,13 @@
-// Attention of all query heads that read one key/value head of one row of the batch, a block of queries at a time.
-// Scores exist for one block only.
+// Attention of all query heads that read one key/value head of one row of the batch, a block of queries at a time. Scores are kept for one
+// block only.
 #pragma once
 #include "tile.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-inline constexpr int64_t kBlock = 32;  // queries; 16 words of pairs, so a transposed block is one vector wide
+inline constexpr int64_t kBlock = 32;  // the queries of a block; they make 16 words of pairs, so a transposed block is one vector wide
 
-// Carves aligned arrays out of a thread's scratch, or only counts when base is null.
+// Takes aligned arrays from a thread's scratch memory; where base is null, it only counts the bytes.
 struct Carver {
   char* base;
   uint64_t used = 0;
@@ -22,12 +22,12 @@ struct Carver {
 template <class Words>
 struct AttentionScratch {
   int64_t tokens, padded_tokens, dim, padded_dim, dim_words, key_words, block_words;
-  uint32_t *key_t, *value, *value_t, *key, *rows;     // packed keys and values; rows: [padded_tokens, dim_words] for transposing
-  float *row0, *row1;                                 // two unpacked rows of a head
-  uint32_t *query, *dout, *query_pairs, *dout_pairs;  // one block
+  uint32_t *key_t, *value, *value_t, *key, *rows;     // packed keys and values; rows: [padded_tokens, dim_words], to be transposed
+  float *row0, *row1;                                 // two rows of a head, unpacked
+  uint32_t *query, *dout, *query_pairs, *dout_pairs;  // one block each
   float *scores, *dprob, *block_out;                  // [kBlock, padded_tokens] twice, [kBlock, padded_dim]
   uint32_t *prob_words, *pairs, *prob_t, *dscore_t;
-  float *dkey, *dvalue, *query_rows, *dout_rows;  // [padded_tokens, padded_dim] sums; unpacked rows of a block
+  float *dkey, *dvalue, *query_rows, *dout_rows;  // dkey, dvalue: [padded_tokens, padded_dim] sums; the others: unpacked rows of a block
 
   AttentionScratch(Carver& c, int64_t t, int64_t d) {
     constexpr int p = Words::kPair;
@@ -63,7 +63,7 @@ struct AttentionScratch {
   }
 };
 
-// One head's slice of one token, widened.
+// Reads one head's part of one token's row and widens it to f32.
 template <class T>
 static inline void read_head(const T* from, int64_t dim, float* to) {
   int64_t j = 0;
@@ -75,7 +75,7 @@ static inline float score_scale(const AttentionShape& s) {
   return s.score_scale > 0 ? kLog2e * s.score_scale : kLog2e / __builtin_sqrtf(static_cast<float>(s.head_dim));
 }
 
-// Where a head's columns begin in qkv.
+// The columns at which a head begins in qkv.
 struct HeadColumns {
   const AttentionShape& s;
   int64_t query(int64_t head) const { return head * s.head_dim; }
@@ -84,7 +84,8 @@ struct HeadColumns {
   const float* bias(int64_t column) const { return s.bias ? host(s.bias) + column : nullptr; }
 };
 
-// A head with its bias, scaled, and turned by the position's angles unless cos is nullptr. Halves are paired: j with j + dim / 2.
+// Adds a bias to a head, scales it, and rotates it by the position's angles unless cos is nullptr. Value j is paired with value j + dim /
+// 2.
 template <class T>
 static inline void head_operand(const float* from, const float* bias, const float* cos, const float* sin, int64_t dim, float scale, T* to) {
   const int64_t half = dim / 2;
@@ -118,7 +119,7 @@ static inline void head_operand(const float* from, const float* bias, const floa
   store_part(to + half + j, high, half - j);
 }
 
-// Two tokens' keys or values straight from memory to words: rows of words for transposing, and pairs of tokens.
+// Packs two tokens' keys or values straight from memory into words: rows of words that are transposed later, and pairs of tokens.
 template <class T, class Words>
 static inline void pack_two_tokens(const T* first, const T* second, int64_t token, AttentionScratch<Words>& w, bool transposed,
                                    uint32_t* pairs) {
@@ -141,8 +142,8 @@ static inline void pack_two_tokens(const T* first, const T* second, int64_t toke
   }
 }
 
-// Keys or values of one key/value head: `transposed` [dim_words, padded_tokens], `pairs` [key_words, padded_dim]. row_of(t): where token t
-// lies.
+// Packs the keys or values of one key/value head: `transposed` [dim_words, padded_tokens], `pairs` [key_words, padded_dim]. row_of(t) is
+// the row of token t.
 template <class T, class Words, class RowOf>
 static void pack_keys(const Tensor& operands, RowOf&& row_of, int64_t column, AttentionScratch<Words>& w, uint32_t* transposed,
                       uint32_t* pairs) {
@@ -171,7 +172,7 @@ static void pack_keys(const AttentionShape& s, const Tensor& operands, int64_t b
   pack_keys<T>(operands, [&](int64_t t) { return batch_row * s.tokens + t; }, column, w, transposed, pairs);
 }
 
-// The keys that a block of queries from token `first` on may see: [begin, end), both multiples of 32.
+// The keys that a block of queries from token `first` on may see: [begin, end). Both numbers are multiples of 32.
 struct KeyRange {
   int64_t begin, end;
 };
@@ -181,7 +182,7 @@ static inline KeyRange visible_keys(const AttentionShape& s, int64_t first, int6
   return {oldest > 0 ? oldest / kBlock * kBlock : 0, end};
 }
 
-// Query rows of one block, from row `first` of the operands on.
+// Packs the query rows of one block, from row `first` of the operands on.
 template <class T, class Words>
 static void pack_queries(const AttentionShape& s, const Tensor& operands, int64_t head, int64_t first, int64_t count,
                          AttentionScratch<Words>& w, float* rows) {
@@ -192,7 +193,7 @@ static void pack_queries(const AttentionShape& s, const Tensor& operands, int64_
   }
 }
 
-// One head's columns of a block of tokens.
+// Prefetches one head's columns for a block of tokens.
 template <class T>
 static inline void fetch_columns(const AttentionShape& s, const Tensor& from, int64_t batch_row, int64_t first, int64_t column) {
   const int64_t last = first + kBlock < s.tokens ? first + kBlock : s.tokens;
@@ -202,7 +203,7 @@ static inline void fetch_columns(const AttentionShape& s, const Tensor& from, in
   }
 }
 
-// Prefetches a block of the head whose turn is next. Its rows lie pages apart, so the processor would not do that by itself.
+// Prefetches a block of the next head. Its rows lie pages apart, so the processor would not prefetch them by itself.
 template <class T>
 static inline void fetch_next_head(const AttentionShape& s, const Tensor& operands, int64_t batch_row, int64_t head, int64_t first) {
   if (head + 1 == s.heads) return;
@@ -215,9 +216,9 @@ static inline void fetch_next_head(const AttentionShape& s, const Tensor& operan
   fetch_columns<T>(s, operands, batch_row, first, columns.value(kv));
 }
 
-// -inf at the keys of `range` that the query may not see.
+// Sets the scores of the keys in `range` that the query may not see to -inf.
 static inline void hide_keys(float* scores, const AttentionShape& s, int64_t query, KeyRange range) {
-  // Whole vectors, which the passes that follow read again.
+  // It writes whole vectors, since the next passes read whole vectors.
   const vf hidden = splat(-__builtin_inff());
   const int32_t newest = static_cast<int32_t>(query - range.begin), keys = static_cast<int32_t>(range.end - range.begin);
   for (int32_t j = newest / W * W; j < keys; j += W) store(scores + j, lane_index() + j > newest ? hidden : load(scores + j));
@@ -225,7 +226,7 @@ static inline void hide_keys(float* scores, const AttentionShape& s, int64_t que
   for (int32_t j = 0; j < oldest; j += W) store(scores + j, lane_index() + j < oldest ? hidden : load(scores + j));
 }
 
-// A block of `count` queries: where its first row lies, and which token of its sequence that is.
+// A block of `count` queries: the row of its first query, and that query's token within its sequence.
 struct QueryBlock {
   int64_t row, token, count;
 };
@@ -267,7 +268,7 @@ static void attention_block(const Attention& op, int64_t head, const QueryBlock&
   }
 }
 
-// Zeros behind the last head.
+// Fills the columns behind the last head with zeros.
 template <class T>
 static void clear_padding(const Attention& op, int64_t first, int64_t rows) {
   for (int64_t n = first; n < first + rows; n++) {

@@ -1,10 +1,10 @@
-// Gradients of attention: probabilities are made again from the saved log-sum-exp, a block of queries at a time.
+// Gradients of attention, a block of queries at a time. Probabilities are computed again from the saved log-sum-exp.
 #pragma once
 #include "attention.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-// dout rows of one block.
+// Packs the dout rows of one block.
 template <class T, class Words>
 static void pack_dout(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count,
                       AttentionScratch<Words>& w) {
@@ -15,7 +15,7 @@ static void pack_dout(const AttentionBackward& op, int64_t batch_row, int64_t he
   }
 }
 
-// Pads a block's unpacked rows with zeros and packs them in pairs of queries.
+// Fills a block's unpacked rows up with zeros and packs them in pairs of queries.
 template <class Words>
 static void pack_block_pairs(float* rows, int64_t count, AttentionScratch<Words>& w, uint32_t* pairs) {
   for (int64_t i = 0; i < kBlock; i++)
@@ -24,8 +24,9 @@ static void pack_block_pairs(float* rows, int64_t count, AttentionScratch<Words>
     pack_rows<Words>(rows + i * w.padded_dim, rows + (i + 1) * w.padded_dim, w.padded_dim, pairs + i / Words::kPair * w.padded_dim);
 }
 
-// Probabilities over the scores and their gradients over dprob, rows beyond `count` zero. Returns the sum over the queries of
-// dout . out, taken as sum_j p_j dprob_j: with the rounded output the gradients of a query's scores would not add up to 0.
+// Overwrites the scores with probabilities, and dprob with the gradients of the scores; rows beyond `count` become zero. Returns the sum
+// over the queries of dout . out, computed as sum_j p_j dprob_j: with the rounded output, the gradients of a query's scores would not add
+// up to 0.
 template <class Words>
 static double score_gradients(const AttentionBackward& op, int64_t batch_row, int64_t head, int64_t first, int64_t count, KeyRange range,
                               AttentionScratch<Words>& w) {
@@ -59,7 +60,7 @@ static double score_gradients(const AttentionBackward& op, int64_t batch_row, in
   return total;
 }
 
-// [keys, block_words] words of a [kBlock, keys] matrix, values along the queries.
+// Packs a [kBlock, keys] matrix as [keys, block_words] words, which hold values along the queries.
 template <class Words>
 static void transpose_block_rows(const float* rows, int64_t keys, AttentionScratch<Words>& w, uint32_t* to) {
   for (int64_t i = 0; i < kBlock; i += Words::kPair)
@@ -67,7 +68,7 @@ static void transpose_block_rows(const float* rows, int64_t keys, AttentionScrat
   transpose_words(w.pairs, w.block_words, keys, keys, to, w.block_words);
 }
 
-// Turns a head back by the position's angles unless cos is nullptr, and scales it.
+// Rotates a head back by the position's angles, unless cos is nullptr, and scales it.
 static inline void turn_back(float* x, const float* cos, const float* sin, int64_t dim, float scale) {
   if (!cos) {
     for (int64_t j = 0; j < dim; j++) x[j] *= scale;
@@ -87,7 +88,7 @@ static inline void turn_back(float* x, const float* cos, const float* sin, int64
   }
 }
 
-// Turns a gradient back through scale and rotary embedding and writes it.
+// Carries a gradient back through scale and rotary embedding and writes it.
 template <class T>
 static void write_gradient(T* to, float* row, const AttentionShape& s, int64_t position, float scale, bool rotated) {
   const int64_t at = position * (s.head_dim / 2);
@@ -125,7 +126,7 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
   return total;
 }
 
-// head_dot: [heads], this row's share for each head that reads kv_head.
+// head_dot [heads]: gets this row's share for each head that reads kv_head.
 static void attention_backward(const AttentionBackward& op, int64_t batch_row, int64_t kv_head, void* scratch, double* head_dot) {
   with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);

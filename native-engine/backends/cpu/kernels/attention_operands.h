@@ -7,7 +7,8 @@
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-// Rows [begin, end) of the heads from `column` on, whose products are in `sums`, from its first row on.
+// Makes rows [begin, end) of the heads that begin at column `column` of the operands. Their products are in `sums`, whose first row is row
+// `begin`.
 static void attention_operands(const AttentionOperands& op, const Tensor& sums, int64_t column, int64_t begin, int64_t end) {
   with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);
@@ -27,8 +28,9 @@ static void attention_operands(const AttentionOperands& op, const Tensor& sums, 
 }
 
 #if defined(__AVX512BF16__)
-// The columns [begin, end) of a product, whole heads, made for the rows [first, last) and turned a block of rows at a time, so that
-// the sums never leave the innermost caches. column: of `begin` among the operands. block: kBlockRows rows of sums.
+// Computes the columns [begin, end) of a product, which are whole heads, for the rows [first, last), and turns them into operands a block
+// of rows at a time, so that the sums never leave the innermost caches. column: the column of `begin` among the operands. block: memory for
+// kBlockRows rows of sums.
 static void project_heads(const AttentionOperands& op, const Product& product, int64_t begin, int64_t end, int64_t column, int64_t first,
                           int64_t last, uint32_t* panels, Team& team, float* block) {
   const int64_t words = product_words(product);

@@ -1,4 +1,4 @@
-// Attention of one query over keys and values that lie in a cache: a row a token, and the rows of a head one behind the other.
+// Attention of one query over cached keys and values. The cache has one row for each token, and the rows of a head are contiguous.
 #pragma once
 #include "attention.h"
 
@@ -13,11 +13,11 @@ static inline float dot(const T* a, const T* b, int64_t size) {
   return sum_lanes(sum);
 }
 
-// The tokens that are seen: `count` of them from the oldest on, each with its place among the rows of a head.
+// The tokens that a query sees: `count` tokens from the oldest one on. Each has a place among the rows of a head.
 struct SeenTokens {
   int64_t oldest, count, capacity;
 
-  // f(index, place)
+  // Calls f(index, place) for each token.
   template <class F>
   void for_each(F&& f) const {
     int64_t place = oldest % capacity;
@@ -28,7 +28,7 @@ struct SeenTokens {
   }
 };
 
-// out[j] = sum of weights times values, kVectors vectors of them at a time.
+// out[j] = the sum of weights times values, kVectors vectors of columns at a time.
 template <class T, int kVectors>
 static inline void weigh_values(const SeenTokens& seen, const T* values, int64_t stride, const float* weights, float scale, T* out) {
   vf sums[kVectors] = {};
@@ -73,7 +73,7 @@ static void attend_cached(const CachedAttention& op, int64_t n, int64_t head, co
   store_part(out + j, last * scale, dim - j);
 }
 
-// The heads of the new token in row n that read one key/value head.
+// Computes the heads of the new token in row n that read one key/value head.
 static void cached_attention(const CachedAttention& op, int64_t n, int64_t kv_head, float* scores) {
   with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);

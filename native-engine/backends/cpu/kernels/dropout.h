@@ -1,4 +1,4 @@
-// Dropout of LoRA's input: 16 counters at a time, which are 64 neighbouring columns of the whole matrix.
+// Dropout of LoRA's input. It computes 16 counters at a time, which give 64 neighbouring columns of the whole matrix.
 #pragma once
 #include "espalier/random_words.h"
 #include "simd.h"
@@ -8,7 +8,7 @@ namespace espalier::cpu::ESPALIER_ISA {
 inline constexpr int kCounters = 16;
 inline constexpr int64_t kDropoutColumns = 4 * kCounters;
 
-// factors[c]: 0 or scale, of the columns that begin with counter `index`.
+// Sets factors[c] to 0 or to the scale, for the columns that begin with counter `index`.
 static void dropout_factors(const LoraDropout& op, int64_t index, float* factors) {
   uint32_t c[4][kCounters];
   for (int i = 0; i < kCounters; i++) {
@@ -39,7 +39,7 @@ static void dropout_row(const LoraDropout& op, int64_t n) {
   Out* out = row_ptr<Out>(op.out, n);
   const int64_t counters = (op.first_row + n) * ((op.in_full + 3) / 4);
   float factors[kDropoutColumns];
-  int64_t first = -kDropoutColumns;  // column of the first factor
+  int64_t first = -kDropoutColumns;  // the column of the first factor
   for (int64_t j = 0; j < op.x.cols; j++) {
     const int64_t at = cols ? cols[j] : j < op.in_full ? j : -1;
     if (at >= first + kDropoutColumns) {

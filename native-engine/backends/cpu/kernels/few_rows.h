@@ -1,7 +1,7 @@
-// Products of few rows: x W^T where each row of W is read from memory once, as it is stored, for all rows of x.
+// Products of few rows: x W^T. Each row of W is read from memory once, as it is stored, for all rows of x.
 //
-// A result is one sum along the row, in one order, whatever the other rows and columns are. So a row's results don't depend on those
-// that are computed with it.
+// A result is one sum along the row, whose order does not depend on the other rows and columns. So a row has the same results whichever
+// rows are computed with it.
 #pragma once
 #include "espalier/dtypes.h"
 #include "selection.h"
@@ -61,7 +61,7 @@ static void few_rows_columns(const Tensor& x, const char* const* stored, int64_t
   for (; n < x.rows; n++) few_rows_tile<X, kStored, kOut, 1>(x, n, stored, depth, scale, sums);
 }
 
-// The sums of one term for the columns [first, first + count), kColumns at most.
+// Adds the sums of one term for the columns [first, first + count), at most kColumns.
 inline constexpr int kColumns = 8;
 template <class X, DType kStored>
 static void few_rows_term(const ProductTerm& term, int64_t first, int64_t count, float* sums) {

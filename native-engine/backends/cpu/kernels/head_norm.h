@@ -1,10 +1,10 @@
-// RMS norms of query and key heads, before they are turned, and their gradients.
+// RMS norms of query and key heads, which come before the rotary embedding, and their gradients.
 #pragma once
 #include "rmsnorm.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-// f(j, lanes) for whole vectors of [0, dim), then for what is left of the last one.
+// Calls f(j, lanes) for the whole vectors of [0, dim), and then for the rest.
 template <class F>
 static inline void for_vectors(int64_t dim, F&& f) {
   int64_t j = 0;
@@ -20,7 +20,7 @@ static inline void store_lanes(T* p, vf v, int64_t lanes) {
   lanes == W ? store(p, v) : store_part(p, v, lanes);
 }
 
-// One head in place, and before its weights in `normed` unless that is nullptr. Returns rstd.
+// Norms one head in place. `normed` gets the head before its weights, unless it is nullptr. Returns rstd.
 template <class T>
 static inline float norm_head(float* x, const float* weight, int64_t dim, float eps, T* normed) {
   vf squares = {};
@@ -37,7 +37,7 @@ static inline float norm_head(float* x, const float* weight, int64_t dim, float 
   return rstd;
 }
 
-// Rows [begin, end) of query or key heads from `column` of the operands on, in `sums` from its first row on.
+// Norms rows [begin, end) of the query or key heads that begin at column `column` of the operands. The first row of `sums` is row `begin`.
 template <class T>
 static void norm_heads(const AttentionOperands& op, const Tensor& sums, int64_t column, int64_t begin, int64_t end) {
   const AttentionShape& s = op.shape;

@@ -1,4 +1,4 @@
-// Compiled once for each instruction set, with ESPALIER_ISA naming the namespace.
+// This file is compiled once for each instruction set, whose namespace ESPALIER_ISA names.
 #include "attention.h"
 #include "attention_backward.h"
 #include "attention_operands.h"

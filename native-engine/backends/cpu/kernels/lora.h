@@ -16,8 +16,8 @@ static int64_t pair_size(DType t) {
   return pair;
 }
 
-// Words of a narrow product's factor: [in / pair, words_stride], of the summed dimension j in [begin, end), even numbers, into the
-// columns [first_k, first_k + rank).
+// Packs the words of a narrow product's factor, [in / pair, words_stride], for [begin, end) of the summed dimension, both even. They fill
+// the first `rank` columns of `words`.
 static void pack_factor(DType t, const Selection& factor, bool transposed, int64_t rank, int64_t begin, int64_t end, uint32_t* words,
                         int64_t words_stride) {
   const bool pairs = pair_size(t) == 2;
@@ -41,9 +41,9 @@ static void pack_factor(DType t, const Selection& factor, bool transposed, int64
 }
 
 #if defined(__AVX512BF16__)
-// Eight of 16 columns: half a vector costs half.
+// Computes eight of 16 columns: half a vector costs half the time.
 static void tile_product_half(int64_t m, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c) {
-  constexpr int kRows = 16;  // sums enough to hide their latency
+  constexpr int kRows = 16;  // enough sums to hide their latency
   for (int64_t i = 0; i < m; i += kRows) {
     const uint32_t* row[kRows];
     for (int r = 0; r < kRows; r++) row[r] = a + (i + r < m ? i + r : m - 1) * lda;
@@ -61,8 +61,8 @@ static void tile_product_half(int64_t m, int64_t words, const uint32_t* a, int64
 }
 #endif
 
-// out = x . factor for the tokens [begin, end), a chunk of kTokenChunk at most. words: of as many columns as out, padded to a vector
-// or half of one.
+// out = x . factor for the tokens [begin, end), at most kTokenChunk of them. The words have as many columns as out, padded to a whole or
+// half vector.
 template <class T>
 static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t words_stride, int64_t begin, int64_t end,
                          const Tensor& out) {
@@ -70,7 +70,7 @@ static void narrow_chunk(const Tensor& x, const uint32_t* factor_words, int64_t 
   const int64_t count = end - begin, words = x.cols / Words::kPair;
   alignas(64) float product[kTokenChunk * 16];
   for (int64_t k = 0; k < words_stride; k += 16) {
-    if constexpr (Words::kPair * sizeof(T) == 4) {  // rows are words as they are
+    if constexpr (Words::kPair * sizeof(T) == 4) {  // the rows already have the form of words
       const uint32_t* a = reinterpret_cast<const uint32_t*>(row_ptr<T>(x, begin));
       const int64_t lda = x.stride * static_cast<int64_t>(sizeof(T)) / 4;
 #if defined(__AVX512BF16__)
@@ -108,7 +108,7 @@ static void narrow_product(Tensor x, const uint32_t* factor_words, int64_t words
 }
 
 #if defined(__AVX512BF16__)
-// Two rows and 16 columns at a time, or as many as are left.
+// Packs blocks of 32 rows by 16 columns or, at the end, as many columns as are left.
 static void transpose_pairs(const Tensor& narrow, uint32_t* out_words, int64_t out_stride) {
   alignas(64) uint32_t pairs[16 * 16], turned[16 * 16];
   for (int64_t first = 0; first < narrow.rows; first += 32)
@@ -130,7 +130,7 @@ static void transpose_pairs(const Tensor& narrow, uint32_t* out_words, int64_t o
 }
 #endif
 
-// Words of narrow [N, columns] along the tokens, transposed: [columns, out_stride].
+// Packs narrow [N, columns] as words along the tokens, transposed: [columns, out_stride].
 static void transpose_narrow(Tensor narrow, uint32_t* out_words, int64_t out_stride) {
 #if defined(__AVX512BF16__)
   if (narrow.dtype == DType::kBF16) return transpose_pairs(narrow, out_words, out_stride);
@@ -167,8 +167,8 @@ static void outer_columns(const Tensor& x, const uint32_t* narrow_words, int64_t
 }
 
 #if defined(__AVX512BF16__)
-// kRank rows of narrow words by 32 columns (16 if `half`) of `rows` tokens of x, which are paired on the way. Sums are added to `out`,
-// or put there. Those columns of the tokens that follow are under way meanwhile.
+// Multiplies kRank rows of narrow words by 32 columns (16 if `half`) of `rows` tokens of x, which it pairs on the way. The sums are added
+// to `out` or, without `add`, overwrite it. The same columns of the following tokens are prefetched meanwhile.
 template <int kRank>
 static void outer_tile(const bf16* x, int64_t stride, int64_t rows, bool half, const uint32_t* narrow, int64_t narrow_stride, float* out,
                        int64_t out_stride, bool add) {
@@ -187,7 +187,7 @@ static void outer_tile(const bf16* x, int64_t stride, int64_t rows, bool half, c
       high[k] = _mm512_dpbf16_ps(high[k], pair, words_high);
     }
   }
-  // Unpacking leaves fours of columns in turn in both.
+  // After unpacking, `low` and `high` hold groups of four columns in turn.
   const __m512i order = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
   const __m512i order_second = _mm512_add_epi32(order, _mm512_set1_epi32(8));
   for (int k = 0; k < kRank; k++) {

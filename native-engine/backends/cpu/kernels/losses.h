@@ -1,4 +1,4 @@
-// Layer loss between two residual streams; token losses from logits.
+// The layer loss between two residual streams, and token losses from logits.
 #pragma once
 #include "simd.h"
 
@@ -37,11 +37,11 @@ static void layer_loss(const LayerLoss& op, int64_t begin, int64_t end, double* 
   with_compute_type(op.diff.dtype, [&](auto t) { *sum = layer_loss_of<decltype(t)>(op, begin, end, mask_dot_part); });
 }
 
-// The sum of 2^(x * scale - shift), with shift the largest x * scale. Probabilities are 2^(x * scale - shift) / sum: the same
-// rounding as in the sum, so that they add up to 1 even where student and teacher nearly agree and their difference matters.
+// The sum of 2^(x * scale - shift), where shift is the largest x * scale. A probability is 2^(x * scale - shift) / sum, with the same
+// rounding as in the sum. So probabilities add up to 1 even where student and teacher nearly agree and their difference matters.
 struct Softmax {
   float shift = 0, sum = 0;
-  // Base-2 logarithm of the whole sum, in double: differences of two of them decide a small loss.
+  // The base-2 logarithm of the whole sum, in double, because the difference of two of them decides a small loss.
   double log2_sum() const { return static_cast<double>(shift) + __builtin_log2(static_cast<double>(sum)); }
 };
 
@@ -62,9 +62,10 @@ static Softmax softmax_of(const float* x, int64_t count, float scale) {
   return {shift, sum_lanes(sums[0] + sums[1])};
 }
 
-// One token of distillation: KL(p || q) for p, q = softmax(teacher / temperature), softmax(student / temperature);
-// gradient_scale * (q - p) goes to dlogits. With v = log2(q / p) the divergence is the sum of p (2^v - 1 - v ln 2), as p and q both add up
-// to 1: no term is negative, so that a small sum is not what large ones leave over, nor the rounding of the logarithms' difference.
+// The distillation loss of one token: KL(p
+// q), where p = softmax(teacher / temperature) and q = softmax(student / temperature); gradient_scale * (q - p) goes to dlogits. With v =
+// log2(q / p) the divergence is the sum of p (2^v - 1 - v ln 2), since p and q both add up to 1. No term is negative, so a small sum is
+// neither the rest of large terms that cancel nor the rounding error of the logarithms' difference.
 template <class T>
 static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale, T* dlogits) {
   const float scale = kLog2e / temperature;

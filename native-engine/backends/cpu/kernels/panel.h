@@ -1,5 +1,5 @@
-// Panels of a bf16 product: 16, 32, 48 or 64 columns of a selection, as words of two consecutive values of the summed dimension.
-// Lists, other stored dtypes and scales are dealt with while packing, so no copy of a weight is ever made.
+// Panels of a bf16 product: 16, 32, 48 or 64 columns of a selection, as words of two consecutive values of the summed dimension. Packing
+// applies lists, other stored dtypes and scales, so no copy of a weight is ever made.
 #pragma once
 #include "espalier/dtypes.h"
 #include "selection.h"
@@ -10,13 +10,13 @@ namespace espalier::cpu::ESPALIER_ISA {
 
 static inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : n <= 0 ? 0 : (1 << n) - 1); }
 
-// Up to 16 columns of a selection. Open columns mostly lie near each other: then one permutation of 64 values picks them.
+// Up to 16 columns of a selection. Open columns mostly lie near each other, and then one permutation of 64 values picks them.
 struct ColumnRun {
   int64_t first = 0, count = 0;
-  const int32_t* cols = nullptr;  // nullptr: the columns themselves
+  const int32_t* cols = nullptr;  // nullptr: the run has the columns first, first + 1, ...
   bool near = false;
-  int64_t base = 0;  // of the 64 values
-  __m512i at{};      // within them
+  int64_t base = 0;  // the first of the 64 values
+  __m512i at{};      // the places of the columns among these values
   __mmask16 open = 0;
 };
 
@@ -24,13 +24,13 @@ struct ColumnRun {
 struct SelectionReader {
   const Selection& s;
 
-  // nullptr: a row of zeros.
+  // Returns row i of the selection; nullptr stands for a row of zeros.
   const char* row(int64_t i) const {
     const int64_t r = stored_row(s, i);
     return r < 0 ? nullptr : reinterpret_cast<const char*>(host(s.stored.data)) + r * s.stored.cols * dtype_bytes(s.stored.dtype);
   }
 
-  // Columns [j, j + n), of which 16 at most and none beyond the list's end.
+  // Returns the columns [j, j + n): at most 16, and none beyond the end of the list.
   ColumnRun columns(int64_t j, int64_t n) const {
     ColumnRun run;
     run.first = j;
@@ -47,7 +47,7 @@ struct SelectionReader {
     return run;
   }
 
-  // Columns beyond the run and beyond the stored matrix are zeros.
+  // Reads one row's values of a run. Columns beyond the run and beyond the stored matrix are zeros.
   __m256i values(const char* row, const ColumnRun& run) const {
     if (!row) return _mm256_setzero_si256();
     if (run.near) {
@@ -87,8 +87,8 @@ struct SelectionReader {
   }
 };
 
-// Writes a line of a panel. A line that other cores will read is written past the caches, so that no core that read its old content
-// has to be asked first.
+// Writes a line of a panel. A line that other cores will read is written past the caches, so that no core that has read its old content
+// needs to be asked first.
 template <bool kShared>
 static inline void put_line(uint32_t* to, __m512i v) {
   if constexpr (kShared)
@@ -97,8 +97,8 @@ static inline void put_line(uint32_t* to, __m512i v) {
     _mm512_store_si512(to, v);
 }
 
-// One vector of a panel [words, width] from the selection's rows [first, first + count), 16 at most, which hold the summed dimension,
-// and of that the part [from, from + 2 * words): blocks of 16 by 16 words turned over.
+// Packs one vector of a panel [words, width] from the selection's rows [first, first + count), at most 16, which lie along the summed
+// dimension. It packs the part [from, from + 2 * words) of this dimension, in transposed blocks of 16 by 16 words.
 template <bool kShared>
 static void pack_vector_transposed(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t width,
                                    uint32_t* panel) {
@@ -125,7 +125,7 @@ static void pack_vector_transposed(const Selection& s, int64_t first, int64_t co
   }
 }
 
-// The same where the selection's rows [from, from + 2 * words) are the summed dimension: two consecutive rows interleaved, of the
+// Packs a panel where the selection's rows [from, from + 2 * words) are the summed dimension: it interleaves two consecutive rows in the
 // columns [first, first + count).
 template <bool kShared>
 static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors,
@@ -134,7 +134,7 @@ static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, in
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f && first + vectors * 16 <= s.stored.cols;
   ColumnRun runs[4];
   for (int64_t v = 0; v < vectors; v++) runs[v] = reader.columns(first + v * 16, count - v * 16);
-  // The processor can't predict the next access, since rows lie far apart. So the next panel's columns are prefetched on the way.
+  // Rows lie far apart, so the processor can't predict the next access. The next panel's columns are prefetched on the way.
   const int64_t left = s.stored.cols - first - vectors * 16, next_bytes = (left < vectors * 16 ? left : vectors * 16) * 2;
   for (int64_t w = 0; w < words; w++) {
     const char *even = reader.row(from + 2 * w), *odd = reader.row(from + 2 * w + 1);

@@ -1,10 +1,10 @@
-// Attention of sequences that go on from one another's rows, a piece at a time.
+// Attention of sequences that continue the rows of other sequences, one piece at a time.
 #pragma once
 #include "attention.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-// The queries of one piece. Its keys are packed once for all heads that read them.
+// Computes the queries of one piece. Its keys are packed once for all heads that read them.
 static void path_attention(const PathAttention& path, int64_t piece, int64_t kv_head, void* scratch) {
   with_compute_type(path.operands.dtype, [&](auto type) {
     using T = decltype(type);

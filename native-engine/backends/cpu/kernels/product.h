@@ -1,8 +1,8 @@
 // Large matrix products in bf16: c (+)= a b or a b^T, for processors that multiply pairs of bf16.
 //
-// Panels of up to 64 columns of b are packed into a thread's cache, as words of two consecutive values of the summed dimension,
-// and stay there while all rows of a pass by. Rows of a are such words as they lie. A width is only a loop count: nothing is
-// generated for a shape, and packing costs one load of b for 2 * rows multiply-adds.
+// Panels of up to 64 columns of b are packed into a thread's cache, as words of two consecutive values of the summed dimension, and stay
+// there while all rows of a pass are multiplied by them. Rows of a have the form of such words already. A width is only a loop count: no
+// code is generated for a shape, and packing costs one load of b for 2 * rows multiply-adds.
 #pragma once
 #include <type_traits>
 
@@ -10,17 +10,18 @@
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-// Beyond this depth a panel leaves the second-level cache, so f32 results are summed up in several passes.
-inline constexpr int64_t kPanelDepth = 4608;  // and what LoRA adds to the round numbers of models
+// A deeper panel does not fit into the second-level cache, so f32 results are summed in several passes.
+inline constexpr int64_t kPanelDepth = 4608;  // a round width of models and what LoRA adds to it
 inline constexpr int64_t kGroupBytes = int64_t{544} << 10;
 
-// How many vectors of 16 columns are packed at a time: half of a common second-level cache, one panel at least.
+// Returns how many vectors of 16 columns are packed at a time: they fill half of a common second-level cache, but make at least one panel.
 static int64_t group_vectors(int64_t depth) {
   const int64_t fitting = kGroupBytes / 32 / (depth > 0 ? depth : 1);
   return fitting > 4 ? fitting : 4;
 }
 
-// The number of columns that one thread packs at a time, for sums of this length into `c`; at least `whole`.
+// Returns the bytes of the panels that one thread packs at a time, for sums of this length into `c`; the panels have at least `whole`
+// columns.
 static uint64_t product_panel_bytes(int64_t depth, DType c, int64_t whole) {
   const int64_t part = c == DType::kF32 && depth > kPanelDepth && whole == 0 ? kPanelDepth : depth;
   const int64_t least = (whole + 15) / 16, vectors = group_vectors(part);
@@ -29,17 +30,17 @@ static uint64_t product_panel_bytes(int64_t depth, DType c, int64_t whole) {
 
 #if defined(__AVX512BF16__)
 
-// The summed dimension of one term, as far as the current pass goes.
+// The part of one term's summed dimension that the current pass multiplies.
 struct Span {
   const uint32_t* a;
-  int64_t lda, words;  // of 32 bits
+  int64_t lda, words;  // counted in words of 32 bits
 };
 
-// Columns that are packed together: panels of 4 vectors or, so that none is narrow, of 3.
+// Columns that are packed together, in panels of 4 vectors or, so that no panel is narrow, of 3.
 struct PanelGroup {
   std::array<Span, 6> spans;
   int span_count = 0;
-  int64_t words = 0;  // of all spans
+  int64_t words = 0;  // the words of all spans
   const uint32_t* panels = nullptr;
   int64_t columns = 0, vectors = 0, count = 0;
 
@@ -47,7 +48,7 @@ struct PanelGroup {
   int64_t first_vector(int64_t i) const { return vectors / count * i + (i < vectors % count ? i : vectors % count); }
 };
 
-// With kAhead as many lines from `ahead` on as the tile has words are fetched on the way.
+// With kAhead it prefetches one line from `ahead` on for each word of the tile.
 template <int kRows, int kVectors, bool kAhead, class C>
 static inline __attribute__((always_inline)) void product_tile(const PanelGroup& g, const uint32_t* b, int64_t row, C* c, int64_t ldc,
                                                                const float* scale, bool accumulate, __mmask16 last, const uint32_t* ahead) {
@@ -90,7 +91,7 @@ static inline __attribute__((always_inline)) void product_tile(const PanelGroup&
   }
 }
 
-// Rows [row, row + rows) of one panel. ahead: the next panel, to be fetched meanwhile.
+// Multiplies rows [row, row + rows) by one panel. ahead: the next panel, which is prefetched meanwhile.
 template <int kVectors, bool kAhead, class C>
 static void product_panel(const PanelGroup& g, const uint32_t* panel, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale,
                           bool accumulate, __mmask16 last, const uint32_t* ahead) {
@@ -103,8 +104,8 @@ static void product_panel(const PanelGroup& g, const uint32_t* panel, int64_t ro
   for (; i < rows; i++) product_tile<1, kVectors, false>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, last, nullptr);
 }
 
-// kBlockRows rows at most pass by all panels of a group while they are near. c: the group's first column. first: the panels come from
-// far, so each is fetched while the one before is in use.
+// Multiplies at most kBlockRows rows by all panels of a group, so that the rows stay in near caches. c: the group's first column. first:
+// the panels are not in near caches yet, so each is prefetched while the panel before it is in use.
 template <class C>
 static void product_block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate,
                           bool first) {
@@ -136,8 +137,8 @@ static int64_t product_words(const Product& op) {
   return words;
 }
 
-// The columns [begin, end) and of the summed dimension the words [from, to). Of these this thread packs its share: stored rows, whichever
-// of the two they hold.
+// Makes the group of the columns [begin, end) and the words [from, to) of the summed dimension. This thread packs its share: a part of the
+// stored rows, whether these are columns of the result or the summed dimension.
 template <bool kShared>
 static PanelGroup pack_share(const Product& op, int64_t first_row, int64_t begin, int64_t end, int64_t from, int64_t to, uint32_t* panels,
                              const Team& team) {
@@ -174,17 +175,17 @@ static PanelGroup pack_share(const Product& op, int64_t first_row, int64_t begin
   return g;
 }
 
-// Packs this thread's share of a group and waits for the others'. While a group is in use the next is packed elsewhere.
+// Packs this thread's share of a group and waits for the other threads. While a group is in use, the next one is packed into other memory.
 static PanelGroup pack_group(const Product& op, int64_t first_row, int64_t begin, int64_t end, int64_t from, int64_t to, uint32_t* panels,
                              Team& team) {
   if (team.size == 1) return pack_share<false>(op, first_row, begin, end, from, to, panels, team);
   const PanelGroup g = pack_share<true>(op, first_row, begin, end, from, to, panels + team.groups++ % 2 * team.room, team);
-  _mm_sfence();  // what went past the caches is there
+  _mm_sfence();  // the lines that were written past the caches are visible to the other threads
   team.wait(team.barrier);
   return g;
 }
 
-// Calls f(begin, end) for the columns [begin, end) in groups as equal as `grain` columns allow.
+// Calls f(begin, end) for groups of the columns [begin, end), which are as equal as multiples of `grain` columns allow.
 template <class F>
 static void for_groups(int64_t begin, int64_t end, int64_t depth, int64_t grain, F&& f) {
   const int64_t units = (end - begin + grain - 1) / grain, fitting = group_vectors(depth) * 16 / grain;
@@ -208,7 +209,7 @@ static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t b
   });
 }
 
-// Whether this kernel can do it: whole words in every a, and no sum into bf16.
+// Returns true where this kernel can compute the product: every a has whole words, and no sum is added to bf16.
 static bool product_fits(const Product& op) {
   for (int t = 0; t < op.count; t++) {
     const Tensor& a = op.terms[t].a;
@@ -217,7 +218,8 @@ static bool product_fits(const Product& op) {
   return !(op.accumulate && op.c.dtype != DType::kF32);
 }
 
-// Rows from first_row on and columns [begin, end) of the product into c, whose first row and column these are. panels: 64-byte aligned.
+// Computes columns [begin, end) of the product, for the rows from first_row on, into c, whose first row and column are first_row and begin.
+// panels: 64-byte aligned.
 static void product(const Product& op, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels, Team& team) {
   with_compute_type(c.dtype, [&](auto t) { product_of<decltype(t)>(op, c, first_row, begin, end, panels, team); });
 }

@@ -1,4 +1,4 @@
-// RMSNorm, one pass a row; the backward pass takes the residual sum, the layer loss and the mask gradient along.
+// RMSNorm, one pass over each row. The backward pass also adds the residual sum, the layer loss and the mask gradient.
 #pragma once
 #include "espalier/dtypes.h"
 #include "simd.h"

@@ -1,4 +1,4 @@
-// Stored matrices, read by lists of rows and columns in whatever dtype they have.
+// Reads stored matrices of any dtype by lists of rows and columns.
 #pragma once
 #include "espalier/dtypes.h"
 #include "simd.h"
@@ -17,7 +17,7 @@ static inline float half_to_float(uint16_t h) {
   return f;
 }
 
-// Unaligned element reads: tensors of a mapped file need not be aligned to their element.
+// Reads an element at any address: tensors of a mapped file need not be aligned to their elements.
 static inline float read_weight(const char* row, DType t, int64_t j) {
   if (t == DType::kF32) {
     float f;
@@ -56,10 +56,10 @@ static inline void read_row(const StoredMatrix& w, int64_t r, const int32_t* col
   read_row_of<DType::kF16>(row, cols, count, out);
 }
 
-// The stored row of a selection's row; -1: a row of zeros.
+// Returns the stored row of a selection's row; -1 stands for a row of zeros.
 static inline int64_t stored_row(const Selection& s, int64_t i) { return s.row_index ? host(s.row_index)[i] : i < s.stored.rows ? i : -1; }
 
-// Rows [begin, end) of a selection into out [rows, cols], rounded once.
+// Copies rows [begin, end) of a selection into out [rows, cols], with one rounding.
 static void select_rows(const Selection& s, Tensor out, int64_t begin, int64_t end, float* scratch) {
   const int64_t readable = s.col_index ? s.cols : s.stored.cols < s.cols ? s.stored.cols : s.cols;
   with_compute_type(out.dtype, [&](auto t) {

@@ -1,5 +1,5 @@
-// Vectors of float, their conversions and exp2, over the compiler's vector extensions: one source for every instruction set.
-// This file and its siblings are compiled several times with other -m flags, each time into the namespace ESPALIER_ISA.
+// Vectors of float, their conversions and exp2, by the compiler's vector extensions: one source for every instruction set. This file and
+// the headers beside it are compiled several times with different -m flags, each time into the namespace ESPALIER_ISA.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -47,7 +47,7 @@ static inline vf load(const float* p) { return load_raw<vf>(p); }
 static inline vf load(const bf16* p) { return (vf)(__builtin_convertvector(load_raw<vh>(p), vu) << 16); }
 static inline void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
 
-// Round to nearest even, NaN stays NaN; the upper half of each lane holds the result.
+// Rounds to the nearest, ties to even; NaN stays NaN. The upper half of each lane holds the result.
 static inline vu round_to_bf16_high(vf v) {
   const vu u = (vu)v;
   const vu rounded = u + 0x7fffu + ((u >> 16) & 1u);
@@ -72,7 +72,7 @@ static inline float to_float(bf16 x) {
   return f;
 }
 
-// First n lanes (0 < n < W); the others read as 0.
+// Loads the first n lanes (0 < n < W); the others are 0.
 template <class T>
 static inline vf load_part(const T* p, int64_t n) {
   T buffer[W] = {};
@@ -95,7 +95,7 @@ static inline vf vmax(vf a, vf b) {
 }
 static inline float sum_lanes(vf v) {
 #if defined(__AVX512F__)
-  return _mm512_reduce_add_ps((__m512)v);  // by halves, as below
+  return _mm512_reduce_add_ps((__m512)v);  // adds by halves, as the loop below does
 #else
   float lanes[W];
   store(lanes, v);
@@ -115,7 +115,7 @@ static inline float max_lanes(vf v) {
 #endif
 }
 
-// (2^f - 1 - f ln 2) / f^2 on [-0.5, 0.5]: of the minimax polynomial of 2^f what follows its first two terms.
+// Returns (2^f - 1 - f ln 2) / f^2 on [-0.5, 0.5]: the minimax polynomial of 2^f without its first two terms.
 static inline vf exp2_curvature(vf f) {
   vf p = splat(1.535336188319500e-4f);
   p = p * f + 1.339887440266574e-3f;
@@ -125,7 +125,7 @@ static inline vf exp2_curvature(vf f) {
 }
 static inline vf exp2_fraction(vf f) { return (exp2_curvature(f) * f + 6.931472028550421e-1f) * f + 1.0f; }
 
-// 2^x, relative error about 2e-7; far below -126 the result is 0; NaN stays NaN.
+// 2^x with a relative error of about 2e-7. Far below -126 the result is 0; NaN stays NaN.
 static inline vf exp2v(vf x) {
 #if defined(__AVX512F__)
   const vf n = (vf)_mm512_roundscale_ps((__m512)x, 8);
@@ -144,7 +144,7 @@ static inline vf exp2v(vf x) {
 inline constexpr float kLog2e = 1.44269504088896341f;
 inline constexpr float kLn2 = 0.69314718055994531f;
 
-// 1 / x to about 1e-7; x is positive or infinite here.
+// 1 / x to about 1e-7. x must be positive or infinite.
 static inline vf reciprocal(vf x) {
 #if defined(__AVX512F__)
   const vf r = (vf)_mm512_rcp14_ps((__m512)x);
@@ -162,7 +162,7 @@ static inline T* row_ptr(const Tensor& t, int64_t row) {
   return reinterpret_cast<T*>(t.data.address()) + row * t.stride;
 }
 
-// Calls f with a value of the element type that stands for the compute dtype of `t`.
+// Calls f with a value of the element type that belongs to the compute dtype `t`.
 template <class F>
 static inline void with_compute_type(DType t, F&& f) {
   if (t == DType::kBF16)

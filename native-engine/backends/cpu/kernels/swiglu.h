@@ -1,5 +1,5 @@
-// activation(gate) * up and its derivative. gate and up come scaled by their mask, so its gradient is a column sum; their own gradients are
-// scaled by it as well.
+// activation(gate) * up and its derivative. gate and up are already scaled by their mask, so the mask's gradient is a column sum; their own
+// gradients are scaled by the mask as well.
 #pragma once
 #include "simd.h"
 
@@ -8,7 +8,7 @@ namespace espalier::cpu::ESPALIER_ISA {
 // Both activations are gate * sigmoid(f(gate)).
 struct Silu {
   static vf argument(vf g) { return g; }
-  // s: the sigmoid; active: gate * s
+  // s: the sigmoid; active: gate * s.
   static vf derivative(vf, vf s, vf active) { return s + active * (1.0f - s); }
 };
 struct GeluTanh {

@@ -1,7 +1,7 @@
-// Small matrix products on packed operands that live in cache: attention and LoRA gradients.
+// Small matrix products on packed operands that fit into the cache, for attention and LoRA gradients.
 //
-// An operand is a matrix of 32-bit words along the summed dimension: one f32, or a pair of bf16 where the processor multiplies
-// pairs. Element<T>::kPair says how many values a word holds; bf16 data on other processors is widened to f32 words.
+// An operand is a matrix of 32-bit words along the summed dimension. A word is one f32, or a pair of bf16 where the processor multiplies
+// pairs; WordsOf<T>::type::kPair is the number of values in a word. On other processors bf16 data is widened to f32 words.
 #pragma once
 #include "simd.h"
 
@@ -14,7 +14,7 @@ struct F32Words {
     std::memcpy(&f, &a, 4);
     return acc + f * (vf)b;
   }
-  // Words of one row, values along the row.
+  // Stores the words of one row, which hold values along the row.
   static inline void store_row(uint32_t* to, vf v) { std::memcpy(to, &v, sizeof v); }
 };
 
@@ -40,7 +40,7 @@ struct WordsOf<bf16> {
 #endif
 
 #if defined(__AVX512BF16__)
-// Words of 16 values each of two rows, as they are.
+// Interleaves 16 values of each of two rows into words, without a conversion.
 static inline vu interleave(__m256i first, __m256i second) {
   alignas(64) static constexpr uint16_t kOrder[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
                                                       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
@@ -48,10 +48,10 @@ static inline vu interleave(__m256i first, __m256i second) {
 }
 #endif
 
-// Words that hold (a[i], b[i]): two consecutive rows of the summed dimension.
+// Returns words that hold (a[i], b[i]): the values of two consecutive rows of the summed dimension.
 static inline vu pair_words(vf a, vf b) {
 #if defined(__AVX512BF16__)
-  const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);  // 16 of a, then 16 of b
+  const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);  // 16 values of a, then 16 of b
   alignas(64) static constexpr uint16_t kInterleave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                            8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return (vu)_mm512_permutexvar_epi16(_mm512_load_si512(kInterleave), both);
@@ -98,8 +98,7 @@ static void tile_product(int64_t m, int64_t n, int64_t words, const uint32_t* a,
   for (; j < n; j += W) tile_column<Words, 1>(m, words, a, lda, b + j, ldb, c + j, ldc, accumulate);
 }
 
-// Words of `count` values of each row from a row-major matrix [rows, count], values along the row; count is even or the last
-// value's partner is 0.
+// Packs `count` values of one row into words along the row. An odd last value gets 0 as its partner.
 template <class Words>
 static inline void pack_row(const float* from, int64_t count, uint32_t* to) {
   int64_t j = 0;
@@ -111,7 +110,7 @@ static inline void pack_row(const float* from, int64_t count, uint32_t* to) {
   }
 }
 
-// One row of words from rows r (and r + 1) of the summed dimension; count is a multiple of W.
+// Packs one row (or two rows where words are pairs) of the summed dimension into one row of words; count is a multiple of W.
 template <class Words>
 static inline void pack_rows(const float* first, const float* second, int64_t count, uint32_t* to) {
   for (int64_t j = 0; j < count; j += W) {

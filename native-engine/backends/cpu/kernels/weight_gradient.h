@@ -1,10 +1,11 @@
-// The ops that gradients of whole weights take beside a product: dy transposed, sums over columns, and rows added to the embedding's.
+// The ops that gradients of whole weights need besides products: dy transposed, sums over columns, and rows that are added to the
+// embedding's gradient.
 #pragma once
 #include "simd.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-// A block of lines of both matrices stays in the innermost cache.
+// Transposes in blocks, so that the lines of both matrices stay in the innermost cache.
 template <class T>
 static void transpose_rows(const Transpose& op, int64_t begin, int64_t end) {
   constexpr int64_t kBlock = 32;
@@ -20,7 +21,7 @@ static void transpose(const Transpose& op, int64_t begin, int64_t end) {
   with_compute_type(op.from.dtype, [&](auto value) { transpose_rows<decltype(value)>(op, begin, end); });
 }
 
-// Sums of kColumns neighbouring places in double, over all rows and over the columns that fold to the same place.
+// Sums kColumns neighbouring places in double, over all rows and over the columns that fold to the same place.
 template <class A, class B>
 static void column_dot_of(const ColumnDot& op, int64_t begin, int64_t end) {
   constexpr int64_t kColumns = 64;

@@ -1,4 +1,4 @@
-// The runtime interface over cudart, which is linked in and loads the driver by itself where there is one.
+// The runtime interface over cudart, which is linked in and loads the driver where there is one.
 #include "runtime.h"
 
 #include <cuda_runtime_api.h>
@@ -14,12 +14,12 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// After a kernel's failure each later call fails too, this one among them.
+// After a kernel has failed, each later call fails too, including this one.
 bool is_lost() { return cudaDeviceSynchronize() != cudaSuccess; }
 
 [[noreturn]] void refuse(cudaError_t code, const std::string& what) {
   const std::string text = what + ": " + cudaGetErrorString(code);
-  cudaGetLastError();  // else the next launch reports it once more
+  cudaGetLastError();  // clears the error, which the next launch would report again
   if (code == cudaErrorMemoryAllocation) throw Error(ErrorCode::kOutOfMemory, "memory", text);
   if (is_lost()) throw_device_lost(text);
   throw Error(ErrorCode::kInternal, "device", text);
@@ -35,7 +35,7 @@ void* native(uint64_t address) { return reinterpret_cast<void*>(address); }
 
 std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
 
-// cudart answers "insufficient driver" too where there is no driver at all.
+// cudart also answers "insufficient driver" where there is no driver at all.
 std::string driver_problem(cudaError_t code, int driver) {
   if (code == cudaErrorNoDevice) return "the driver sees no NVIDIA card";
   if (driver == 0) return "no NVIDIA driver is loaded";
@@ -87,7 +87,7 @@ uint64_t take_device_memory(uint64_t bytes) {
   return reinterpret_cast<uint64_t>(p);
 }
 
-// Frees run in destructors, also after the device failed: no caller could be told.
+// Destructors free memory, also after the device has failed. An error could not be reported from there.
 void give_back_device_memory(uint64_t address, uint64_t) { cudaFree(native(address)); }
 
 std::byte* take_pinned_memory(uint64_t bytes) {
@@ -146,9 +146,9 @@ void Stream::copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows) {
 }
 void Stream::copy_between_cards(OnCard to, OnCard from, uint64_t bytes) {
   int can = 0;
-  // Without access the driver takes the bytes through pinned memory of its own. To ask anew costs nothing beside a copy.
+  // Without peer access the driver copies the bytes through its own pinned memory. Enabling the access again costs nothing beside a copy.
   if (cudaDeviceCanAccessPeer(&can, to.card, from.card) == cudaSuccess && can && cudaDeviceEnablePeerAccess(from.card, 0) != cudaSuccess)
-    cudaGetLastError();  // it is given already, else the copy goes the other way
+    cudaGetLastError();  // access is already enabled; after any other error the driver copies the bytes the other way
   must(cudaMemcpyPeerAsync(native(to.address), to.card, native(from.address), from.card, bytes, native(handle_)),
        "a copy between cards failed");
 }

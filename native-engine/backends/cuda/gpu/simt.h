@@ -1,11 +1,12 @@
-// The words that kernels are written in, on the device. The tests' emulator has a header of the same name with the same words for g++.
+// The names that kernels are written with, on the device. The tests' emulator has a header with the same file name and the same names for
+// g++.
 //
-// CUDA's own words (__global__, __device__, threadIdx, __syncthreads, ...) mean what they mean there. Besides them:
+// CUDA's own names (__global__, __device__, threadIdx, __syncthreads, ...) have their usual meaning. This header adds:
 //   launch_kernel(name, kernel, grid, block, shared_bytes, stream, args...)   instead of <<<>>>
-//   SIMT_SHARED(type, name, count)     static shared memory; dynamic_shared<T>() what the launch asked for
+//   SIMT_SHARED(type, name, count)     static shared memory; dynamic_shared<T>() is the shared memory that the launch asked for
 //   shuffle_xor, shuffle, ballot       among all 32 lanes of a warp
-//   load(p), store(p, v)               global memory, counted by the emulator where a test asks for it
-//   SIMT_UNROLL, SIMT_ROLLED       before a loop: its arrays stay in registers, or its body is written once
+//   load(p), store(p, v)               global memory; the emulator counts the accesses where a test asks for it
+//   SIMT_UNROLL, SIMT_ROLLED           before a loop: its arrays stay in registers, or its body is compiled only once
 //   instructions.h                     single instructions: cp.async, ldmatrix, mma
 #pragma once
 #include <cuda_runtime.h>
@@ -21,9 +22,9 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
-[[noreturn]] void refuse_launch(int code, const char* kernel);  // runtime.cpp
+[[noreturn]] void refuse_launch(int code, const char* kernel);  // defined in runtime.cpp
 
-// Arguments become what the kernel takes before they are handed over, so an int for an int64_t is no mistake.
+// Arguments are converted to the kernel's parameter types before they are passed, so an int may stand for an int64_t.
 template <class... P, class... A>
 void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, uint32_t shared_bytes, StreamHandle stream, A&&... args) {
   std::tuple<P...> values(static_cast<P>(args)...);
@@ -43,7 +44,7 @@ void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block
   note_launch(name);
 }
 
-// Before a loop whose arrays are to stay in registers, and before one whose turns are to share theirs.
+// SIMT_UNROLL stands before a loop whose arrays must stay in registers, SIMT_ROLLED before a loop whose turns must share the registers.
 #define SIMT_UNROLL _Pragma("unroll")
 #define SIMT_ROLLED _Pragma("unroll 1")
 
@@ -82,7 +83,7 @@ __device__ __forceinline__ void shared_store(T* p, T v) {
   *p = v;
 }
 
-// Arithmetic that the emulator counts and that is not an instruction of instructions.h.
+// Counts arithmetic in the emulator that is not an instruction of instructions.h.
 __device__ __forceinline__ void count_flops(int64_t) {}
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

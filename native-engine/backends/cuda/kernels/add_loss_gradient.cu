@@ -1,5 +1,5 @@
-// dx [rows, cols] f32 += scale * diff, and dx * compute_scale in compute dtype, which may lie where diff does: a thread reads four
-// values of diff before it writes the same four. Bound by its bytes, 14 a value where compute is bf16.
+// dx [rows, cols] f32 += scale * diff, and a copy of dx * compute_scale in compute dtype. The copy may overwrite diff: a thread reads four
+// values of diff before it writes the same four. The kernel is limited by its bytes, 14 for each value where compute is bf16.
 #include "cuda_backend.h"
 #include "reduce.h"
 #include "types.h"

@@ -1,10 +1,12 @@
-// Attention of all query heads: out [N, heads, D] from queries [N, heads, D], keys and values [N, kv_heads, D], N = batch x tokens. A
-// query sees itself and what came before it, or the last `window` tokens. Queries are scaled so that scores are base-2 logarithms.
+// Attention of all query heads: out [N, heads, D] from queries [N, heads, D] and keys and values [N, kv_heads, D], where N = batch x
+// tokens. A query sees itself and all tokens before it, or only the last `window` tokens. Queries are scaled so that scores are base-2
+// logarithms.
 //
-// FlashAttention-2: a block has 64 queries of one head (32 where a head's rows are 1 KiB) and goes along its keys by tiles; scores live
-// in registers, with the row's largest score and sum beside them. The values' copy is under way while scores are made, and the next
-// keys' while values are added. Blocks with the most keys come first. 4 D FLOPs a pair of query and key that see each other; memory is
-// read once a block of queries. Probabilities are rounded to the compute dtype for their product with the values, their sum is not.
+// The algorithm is FlashAttention-2: a block has 64 queries of one head (32 where a head's row is 1 KiB) and goes along its keys tile by
+// tile. Scores stay in registers, with each row's largest score and sum beside them. The values are copied while scores are computed, and
+// the next keys while values are added. Blocks with the most keys come first. The work is 4 D FLOPs for each pair of query and key that see
+// each other; each block of queries reads keys and values once. Probabilities are rounded to the compute dtype for their product with the
+// values; their sum is not rounded.
 #include "attention_tile.h"
 #include "cuda_backend.h"
 
@@ -14,8 +16,8 @@ template <class T>
 struct AttentionArguments {
   AttentionPlan plan;
   Matrix<T> operands, out;
-  float* lse;                 // nullptr: not wanted
-  const float* column_scale;  // nullptr: ones
+  float* lse;                 // nullptr where it is not wanted
+  const float* column_scale;  // nullptr stands for ones
 };
 
 template <class Tile, class T>
@@ -36,7 +38,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionA
   fetch_rows<Tile, kCols>(keys, key_rows, key, p.tokens, p.head_dim);
   copy_async_commit();
   float sums[Tile::kOwn / 8][4] = {};
-  float highest[2] = {-1e30f, -1e30f}, mass[2] = {};  // of rows g and g + 8; mass: of the thread's own columns
+  float highest[2] = {-1e30f, -1e30f}, mass[2] = {};  // for rows g and g + 8; mass covers only the thread's own columns
   for (; key < end; key += kCols) {
     fetch_rows<Tile, kCols>(values, value_rows, key, p.tokens, p.head_dim);
     copy_async_commit();
@@ -44,10 +46,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionA
     __syncthreads();
     float scores[kCols / 8][4];
     multiply_rows<Tile, kCols>(scores, queries + at.row * Tile::kStride, keys, at);
-    __syncthreads();  // the keys are read
+    __syncthreads();  // all threads have read the keys
     if (key + kCols < end) fetch_rows<Tile, kCols>(keys, key_rows, key + kCols, p.tokens, p.head_dim);
     copy_async_commit();
-    const bool all = p.window == 0 && key + kCols <= first + 1 && first + Tile::kRows <= p.tokens;  // every query sees every key
+    // Every query sees every key of the tile.
+    const bool all = p.window == 0 && key + kCols <= first + 1 && first + Tile::kRows <= p.tokens;
     SIMT_UNROLL
     for (int half = 0; half < 2; half++) {
       const int query = first + at.row + at.g + 8 * half;
@@ -82,7 +85,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionA
     copy_async_wait<1>();
     __syncthreads();
     add_weighted<Tile, kCols>(sums, scores, values, at);
-    __syncthreads();  // the values are read, and no copy is under way after the last ones
+    __syncthreads();  // all threads have read the values, and after the last values no copy is under way
   }
   const float scale = a.column_scale ? load(a.column_scale + head * p.head_dim) : 1.0f;
   float factor[2];

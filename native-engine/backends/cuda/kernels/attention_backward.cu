@@ -1,16 +1,18 @@
-// Gradients of attention by queries, keys and values, from operands, dout [N, heads, D] and the base-2 log-sum-exp of each query.
+// Gradients of attention by queries, keys and values, from the operands, dout [N, heads, D] and the base-2 log-sum-exp of each query.
 //
-// Two kernels, none with atomics; probabilities p and their gradients dp = dout . value are made again by both.
-//   Queries: a block has 64 queries of one head and goes along their keys twice. First delta = sum p dp / sum p, which is dout . out from
-//   the probabilities: with the rounded output the gradients of a query's scores would not add up to 0. Then ds = p (dp - delta) times
-//   the keys. The deltas of a block are added in double, then those of a head over its blocks: head_dot.
-//   Keys: a block has 64 keys of one key/value head and goes along the queries that see them, head after head of the group. Scores lie
-//   transposed there, keys down and queries across, so that both sums are products of registers with rows in shared memory, as forward.
-// So there are 9 products of D FLOPs x 2 a pair, where 5 would do with atomics; at 512 tokens attention is a hundredth of a step.
+// There are two kernels, both without atomics. Each computes the probabilities p and their gradients dp = dout . value again.
+//  - Queries: a block has 64 queries of one head and goes along their keys twice. First it computes delta = sum p dp / sum p, which is dout
+//    . out from the probabilities: with the rounded output, the gradients of a query's scores would not add up to 0. Then it adds ds = p
+//    (dp - delta) times the keys. The deltas of a block are added in double, and then those of a head over its blocks: head_dot.
+//  - Keys: a block has 64 keys of one key/value head and goes along the queries that see them, one head of the group after the other. Its
+//    scores are transposed, with a row for each key and a column for each query. So both sums are products of registers with rows in shared
+//    memory, as in the forward pass.
+// That makes 9 products of 2 D FLOPs for each pair, where 5 would do with atomics. At 512 tokens attention is a hundredth of a step.
 //
-// Operands are turned and scaled, so gradients are turned back, by the scale of scores for queries and ln 2 for keys, whose partners hold
-// the rest. Where dqkv lies over the operands the queries' gradients wait in memory of the backend until the keys' kernel has read the
-// queries; that kernel reads of keys and values only what it replaces.
+// Operands are rotated and scaled, so the gradients are rotated back, and multiplied by the scale of scores for queries and by ln 2 for
+// keys, since the queries contain the rest of the scale. Where dqkv overwrites the operands, the queries' gradients wait in memory of the
+// backend until the kernel of the keys has read the queries. Of the keys and values, a block of that kernel reads only what it overwrites
+// itself.
 #include "attention_tile.h"
 #include "cuda_backend.h"
 
@@ -27,7 +29,7 @@ struct AttentionBackwardArguments {
   float query_scale;
 };
 
-// p and dp over a tile, of rows a and columns b: (queries, keys) with (dout, values), or (keys, queries) with (values, dout).
+// Computes p and dp over a tile of rows a and columns b: (queries, keys) with (dout, values), or (keys, queries) with (values, dout).
 template <class Tile, int Cols, class T>
 __device__ __forceinline__ void scores_and_gradients(float (&p)[Cols / 8][4], float (&dp)[Cols / 8][4], const T* a, const T* da, const T* b,
                                                      const T* db, const Place<Tile>& at) {
@@ -35,7 +37,7 @@ __device__ __forceinline__ void scores_and_gradients(float (&p)[Cols / 8][4], fl
   multiply_rows<Tile, Cols>(dp, da + at.row * Tile::kStride, db, at);
 }
 
-// Rows of results [kRows, kSumStride] to a head's columns, scaled, and turned back where there are angles.
+// Writes rows of results [kRows, kSumStride] to a head's columns, scaled, and rotated back where there are angles.
 template <class Tile, class T>
 __device__ __forceinline__ void write_rows(const float* rows, Matrix<T> to, int first, int count, int head_dim, const float* cos,
                                            const float* sin, float scale) {
@@ -100,7 +102,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_
         }
       }
       if (pass == 1) add_weighted<Tile, kCols>(sums, prob, keys, at);
-      __syncthreads();  // keys and values are read
+      __syncthreads();  // all threads have read the keys and values
     }
     if (pass == 1) break;
     double own = 0;
@@ -137,7 +139,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
   fetch_rows<Tile, Tile::kRows>(values, part_of(a.operands, begin_row, value_column), first, p.tokens, p.head_dim);
   copy_async_commit();
   float dkeys[Tile::kOwn / 8][4] = {}, dvalues[Tile::kOwn / 8][4] = {};
-  const int last = p.window > 0 && end - 1 + p.window < p.tokens ? end - 1 + p.window : p.tokens;  // of the queries that see any
+  // The end of the queries that see any key of this block.
+  const int last = p.window > 0 && end - 1 + p.window < p.tokens ? end - 1 + p.window : p.tokens;
   for (int head = 0; head < p.heads; head++) {
     if (load(p.kv_of_head + head) != kv) continue;
     const Matrix<T> query_rows = part_of(a.operands, begin_row, head * p.head_dim),
@@ -164,7 +167,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
       }
       add_weighted<Tile, kCols>(dvalues, prob, dout, at);
       add_weighted<Tile, kCols>(dkeys, dscore, queries, at);
-      __syncthreads();  // queries and dout are read
+      __syncthreads();  // all threads have read the queries and dout
     }
   }
   copy_async_wait<0>();

@@ -1,8 +1,8 @@
-// The operands of attention: [N, query_width + 2 kv_width] in compute dtype from the three products of queries, keys and values, with
-// bias, queries and keys turned by their position's angles, queries scaled so that scores are base-2 logarithms, rounded once.
+// Makes the operands of attention, [N, query_width + 2 kv_width] in compute dtype, from the three products of queries, keys and values. It
+// adds the bias, rotates queries and keys by their position's angles, scales queries so that scores are base-2 logarithms, and rounds once.
 //
-// The products lie side by side as f32, so one pass over them is left, bound by its bytes: 6 a value where compute is bf16. A block a row;
-// a thread turns four values of a head's first half with the four that pair with them in the second.
+// The products lie side by side as f32, so one pass over them remains. It is limited by its bytes: 6 for each value where compute is bf16.
+// A block has a row; a thread rotates four values of a head's first half with the four values of the second half that pair with them.
 #include "cuda_backend.h"
 #include "exp2.h"
 #include "reduce.h"

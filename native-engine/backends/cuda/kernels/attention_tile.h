@@ -1,12 +1,13 @@
-// Shared parts of attention's kernels: tiles of a head's rows in shared memory, and products of such tiles whose results stay in registers.
-//
-// A block owns kRows rows (queries, or keys and values in their gradient), 16 for each warp, and goes along the other side by tiles of some
-// columns. Rows are filled up with zeros to kDim values, and kPad more keep the rows of a matrix that is loaded in different banks. For
-// head sizes over 128 two warps share 16 rows: both make all scores, and each keeps half of the results, which else were too many
+// The parts that attention's kernels share: tiles of a head's rows in shared memory, and products of such tiles whose results stay in
 // registers.
 //
-// Scores and results lie as mma leaves them (instructions.h): with g = lane / 4, t = 2 (lane % 4) a thread has of each 8 columns
-// (g, t) (g, t + 1) (g + 8, t) (g + 8, t + 1). bf16 is multiplied by mma, f32 by fused multiply-adds in the same places.
+// A block has kRows rows (queries, or keys and values in their gradient), 16 for each warp, and goes along the other side in tiles of some
+// columns. Rows are filled up with zeros to kDim values. A row has kChunk more values of room, so that the rows of a matrix that is loaded
+// lie in different banks. For head sizes over 128 two warps share 16 rows: both compute all scores, and each keeps half of the results,
+// since all of them would need too many registers.
+//
+// Scores and results lie as mma leaves them (instructions.h): with g = lane / 4 and t = 2 (lane % 4), a thread has the values (g, t) (g, t
+// + 1) (g + 8, t) (g + 8, t + 1) of each 8 columns. bf16 is multiplied by mma, f32 by fused multiply-adds in the same places.
 #pragma once
 #include <initializer_list>
 #include <string>
@@ -21,10 +22,10 @@ namespace espalier::cuda::ESPALIER_TARGET {
 template <class T, int Dim>
 struct AttentionTile {
   static constexpr int kDim = Dim, kChunk = 16 / static_cast<int>(sizeof(T)), kStride = kDim + kChunk;
-  static constexpr int kShares = kDim > 128 ? 2 : 1, kOwn = kDim / kShares;  // columns of a result that a warp keeps
+  static constexpr int kShares = kDim > 128 ? 2 : 1, kOwn = kDim / kShares;  // kOwn: the columns of a result that a warp keeps
   static constexpr int kRowWarps = kDim * sizeof(T) > 512 ? 2 : 4, kRows = 16 * kRowWarps, kThreads = kRowWarps * kShares * kWarpSize;
   static constexpr int kForwardCols = kDim * sizeof(T) > 256 ? 32 : 64, kBackwardCols = kDim * sizeof(T) > 256 ? 16 : 32;
-  static constexpr int kSumStride = kDim + 4;  // of the results, f32 in shared memory
+  static constexpr int kSumStride = kDim + 4;  // the stride of the results, which are f32 in shared memory
 
   static constexpr uint32_t bytes(int rows) { return static_cast<uint32_t>(rows) * kStride * sizeof(T); }
   static constexpr uint32_t at_least_sums(uint32_t other) {
@@ -35,17 +36,17 @@ struct AttentionTile {
                             kBackwardBytes = at_least_sums(bytes(2 * kRows + 2 * kBackwardCols));
 };
 
-// Which of the block's rows and columns a thread has.
+// The rows and columns of the block that a thread has.
 template <class Tile>
 struct Place {
   int lane = static_cast<int>(threadIdx.x) % kWarpSize, warp = static_cast<int>(threadIdx.x) / kWarpSize;
   int g = lane / 4, t = 2 * (lane % 4);
   int row = warp / Tile::kShares * 16;          // the first of the warp's rows
-  int own = warp % Tile::kShares * Tile::kOwn;  // the first of its columns
+  int own = warp % Tile::kShares * Tile::kOwn;  // the first of the warp's own columns
 };
 
-// Rows [first, first + Rows) of a head to shared memory, under way until copies are waited for; zeros behind `limit` rows and behind the
-// head's columns.
+// Copies rows [first, first + Rows) of a head to shared memory. The copy goes on until copies are waited for. It writes zeros for rows from
+// `limit` on and behind the head's columns.
 template <class Tile, int Rows, class T>
 __device__ __forceinline__ void fetch_rows(T* shared, Matrix<T> from, int first, int limit, int head_dim) {
   constexpr int kChunks = Tile::kDim / Tile::kChunk;
@@ -57,7 +58,7 @@ __device__ __forceinline__ void fetch_rows(T* shared, Matrix<T> from, int first,
   }
 }
 
-// scores = a b^T: 16 rows of a, Cols of b.
+// scores = a b^T, for 16 rows of a and Cols rows of b.
 template <class Tile, int Cols>
 __device__ __forceinline__ void multiply_rows(float (&scores)[Cols / 8][4], const bf16* a, const bf16* b, const Place<Tile>& at) {
   SIMT_UNROLL
@@ -65,7 +66,7 @@ __device__ __forceinline__ void multiply_rows(float (&scores)[Cols / 8][4], cons
   const int r = at.lane % 8, m = at.lane / 8;
   const bf16* left = a + (m % 2 * 8 + r) * Tile::kStride + m / 2 * 8;
   const bf16* right = b + (m / 2 * 8 + r) * Tile::kStride + m % 2 * 8;
-  SIMT_ROLLED  // else the keys' gradient spills registers
+  SIMT_ROLLED  // unrolled, the keys' gradient would spill registers
       for (int k = 0; k < Tile::kDim; k += 16) {
     uint32_t x[4];
     load_matrices(x, left + k);
@@ -98,7 +99,7 @@ __device__ __forceinline__ void multiply_rows(float (&scores)[Cols / 8][4], cons
   }
 }
 
-// sums += weights b: the warp's 16 rows of weights, rounded to T, and Cols rows of b, of which the columns from `own` on count.
+// sums += weights b, from the warp's 16 rows of weights, rounded to T, and Cols rows of b. Only the columns of b from `own` on are used.
 template <class Tile, int Cols>
 __device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], const float (&weights)[Cols / 8][4], const bf16* b,
                                              const Place<Tile>& at) {
@@ -126,7 +127,7 @@ __device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], c
   };
   SIMT_UNROLL
   for (int k = 0; k < Cols; k++) {
-    // Weight k of a row is with the lane whose t is next below k.
+    // The lane with the largest t that is not above k % 8 holds weight k of a row.
     const int lane = at.g * 4 + k % 8 / 2;
     const float x0 = shuffle(weights[k / 8][k % 2], lane), x1 = shuffle(weights[k / 8][2 + k % 2], lane);
     SIMT_UNROLL
@@ -140,7 +141,8 @@ __device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], c
   }
 }
 
-// Results times a factor for each of the two rows to shared memory [kRows, kSumStride], which no other thread reads any more.
+// Writes the results, multiplied by one factor for each of the two rows, to shared memory [kRows, kSumStride] that no other thread reads
+// any more.
 template <class Tile>
 __device__ __forceinline__ void put_sums(float* shared, const float (&sums)[Tile::kOwn / 8][4], float low, float high,
                                          const Place<Tile>& at) {
@@ -154,13 +156,13 @@ __device__ __forceinline__ void put_sums(float* shared, const float (&sums)[Tile
   }
 }
 
-// The sum over the four lanes that have a row.
+// Adds the values of the four lanes that share a row.
 __device__ __forceinline__ float row_sum(float v) {
   v += shuffle_xor(v, 1);
   return v + shuffle_xor(v, 2);
 }
 
-// Where heads lie, and who sees whom. Tokens are numbered within a row of the batch.
+// Where heads lie, and which keys a query sees. Tokens are numbered within a row of the batch.
 struct AttentionPlan {
   int64_t batch;
   int tokens, heads, kv_heads, head_dim;
@@ -171,13 +173,13 @@ struct AttentionPlan {
   __device__ __forceinline__ bool sees(int query, int key) const {
     return key <= query && query < tokens && (window == 0 || key > query - window);
   }
-  // The first key that the queries from `query` on see.
+  // Returns the first key that the queries from `query` on see.
   __device__ __forceinline__ int oldest_key(int query) const { return window > 0 && query >= window ? query - window + 1 : 0; }
 };
 
 inline AttentionPlan plan_of(const AttentionShape& s) {
   const auto number = [](int64_t n) { return static_cast<int>(n); };
-  // A window as long as the row has no effect.
+  // A window that is as long as the row has no effect.
   return {s.batch,
           number(s.tokens),
           number(s.heads),
@@ -189,13 +191,13 @@ inline AttentionPlan plan_of(const AttentionShape& s) {
           list(s.kv_of_head, s.heads)};
 }
 
-// The tensor from a column on and from a row of the batch on.
+// Returns the part of the tensor from this column and this row on.
 template <class T>
 __device__ __forceinline__ Matrix<T> part_of(Matrix<T> m, int64_t row, int64_t column) {
   return {m.data + row * m.stride + column, m.stride};
 }
 
-// f(a tile for heads of this size). Rows of a head are copied 16 bytes at a time.
+// Calls f with a tile for heads of this size. Rows of a head are copied 16 bytes at a time, so the tensors in `fetched` must be aligned.
 template <class T, class F>
 void with_head_size(const AttentionShape& s, std::initializer_list<const Tensor*> fetched, F&& f) {
   constexpr int64_t kChunk = 16 / sizeof(T);

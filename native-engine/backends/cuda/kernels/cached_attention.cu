@@ -1,8 +1,8 @@
 // Attention of one new token of each sequence over a cache of keys and values.
 //
-// A block makes the heads of one token that read one key/value head: it writes the token's own key and value to the cache, then its warps
-// take turns at the keys, each with a running maximum, sum and weighted values of its own, which are put together at the end. Bound by the
-// bytes of the cache: 2 kv_width values a token seen, read once for each head of the group.
+// A block computes the heads of one token that read one key/value head. It writes the token's own key and value to the cache. Then its
+// warps take turns at the keys; each warp has its own running maximum, sum and weighted values, which are combined at the end. The kernel
+// is limited by the bytes of the cache: 2 kv_width values for each token that is seen, read once for each head of the group.
 #include "cuda_backend.h"
 #include "exp2.h"
 #include "reduce.h"
@@ -29,7 +29,8 @@ __global__ void __launch_bounds__(kCacheThreads) cached_attention_kernel(CachedA
   SIMT_SHARED(float, masses, kCacheWarps);
   SIMT_SHARED(float, weighted, kCacheWarps* kMostHeadDim);
   const int64_t n = blockIdx.x, kv = blockIdx.y, position = load(a.positions + n);
-  const int64_t keys = (load(a.sequences + n) * int64_t{gridDim.y} + kv) * 2 * a.capacity, values = keys + a.capacity;  // first rows
+  // The first rows of the keys and of the values.
+  const int64_t keys = (load(a.sequences + n) * int64_t{gridDim.y} + kv) * 2 * a.capacity, values = keys + a.capacity;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarpSize, warp = thread / kWarpSize;
   const T* from = a.operands.row(n);
   const T *own_key = from + a.query_width + kv * a.dim, *own_value = own_key + a.kv_width;

@@ -1,7 +1,8 @@
-// Rows of the embedding table by token, columns by list: out [N, cols] f32 from a table [V, D] of any stored dtype at any address.
+// Copies rows of the embedding table by token and columns by list: out [N, cols] f32, from a table [V, D] of any stored dtype at any
+// address.
 //
-// A block a token. A thread takes one value, since a list of columns leaves no neighbours: what counts is the row of the table, which is
-// read once, and out, 4 bytes a value.
+// A block has one token, and a thread one value, since a list of columns leaves no neighbours. The cost is that of reading the table's row
+// once and writing out, 4 bytes for each value.
 #include "cuda_backend.h"
 #include "reduce.h"
 #include "stored.h"

@@ -1,7 +1,7 @@
-// RMS norms of the query and key heads, of head_dim values each or of all of a row together, and their gradients.
+// RMS norms of the query and key heads, each over the head_dim values of a head or over all heads of a row together, and their gradients.
 //
-// A warp a norm: its values are read twice, the second time from the cache, so the passes cost their bytes. Forward the products are
-// normed in place, before they are turned and rounded.
+// A warp computes one norm. It reads the values twice, the second time from the cache, so the passes cost their bytes. In the forward pass
+// the products are normed in place, before they are rotated and rounded.
 #include "cuda_backend.h"
 #include "reduce.h"
 #include "types.h"
@@ -14,11 +14,11 @@ constexpr int kWarpsOfBlock = 8;
 
 template <class T>
 struct HeadNormArguments {
-  Matrix<float> sums;        // forward: products
-  Matrix<T> normed, dqkv;    // dqkv: backward
-  const float *query, *key;  // weights
-  float* rstd;               // [rows, query_norms + key_norms]; nullptr: not wanted
-  const float* rstd_made;    // backward
+  Matrix<float> sums;        // the products; forward pass only
+  Matrix<T> normed, dqkv;    // dqkv: backward pass only
+  const float *query, *key;  // the norms' weights
+  float* rstd;               // [rows, query_norms + key_norms]; nullptr where it is not wanted
+  const float* rstd_made;    // the forward pass's rstd; backward pass only
   int64_t rows, query_width;
   int query_norms, key_norms, query_size, key_size;
   float eps;
@@ -31,7 +31,7 @@ struct HeadNormArguments {
   }
 };
 
-// The head of this warp among those of all rows; -1: none is left.
+// Returns this warp's head among those of all rows, or -1 where none is left.
 template <class T>
 __device__ __forceinline__ int64_t own_head(const HeadNormArguments<T>& a) {
   const int64_t i = int64_t{blockIdx.x} * kWarpsOfBlock + threadIdx.x / kWarpSize;

@@ -1,8 +1,9 @@
-// The difference of two residual streams [N, cols] f32 where the student's hidden unit is open, the sum of its squares, and its column
-// sums times the student.
+// Computes the difference of two residual streams [N, cols] f32 where the student's hidden unit is open, the sum of its squares, and the
+// column sums of the difference times the student.
 //
-// A thread owns four columns and goes down the rows of its block's part: its lists are read once, its column sums stay in registers. The
-// squares are added in double, by thread, by block, then over the blocks. The teacher's columns are gathered where it has other units.
+// A thread has four columns and goes down the rows of its block's part. It reads its lists once and keeps its column sums in registers. The
+// squares are added in double, first by thread, then by block, then over the blocks. The teacher's columns are gathered where it has other
+// units open.
 #include "cuda_backend.h"
 #include "reduce.h"
 #include "row_parts.h"
@@ -13,7 +14,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 template <class T>
 struct LayerLossArguments {
   Matrix<float> student, teacher;
-  const int32_t* teacher_cols;  // nullptr: the same
+  const int32_t* teacher_cols;  // nullptr where the teacher has the same columns
   const float* student_scale;
   Matrix<T> diff;
   double* sums;  // [row parts, column blocks]

@@ -1,5 +1,5 @@
-// out [rows, cols] (+)= x with each value dropped or scaled. A block a row; a thread makes the random words of its own column, so that
-// columns need no order. Bound by these: 10 rounds of two products each a value.
+// out [rows, cols] (+)= x, where each value is dropped or scaled. A block has one row. A thread makes the random words of its own column,
+// so columns may come in any order. The kernel is limited by these words: 10 rounds of two products for each value.
 #include "cuda_backend.h"
 #include "espalier/random_words.h"
 #include "reduce.h"

@@ -1,8 +1,8 @@
-// Gradients of LoRA's factors: sums over the rows of a narrow times a wide matrix, in f32.
+// Gradients of LoRA's factors: sums over the rows of a narrow matrix times a wide one, in f32.
 //
-// A block takes 128 columns of the wide matrix, 16 of the narrow one and a part of the rows; a thread keeps one column's 16 sums. The
-// narrow values of some rows lie in shared memory, where all threads read the same one at a time. Then the parts are added in their order.
-// How the rows are cut depends on their number alone.
+// A block has 128 columns of the wide matrix, 16 of the narrow one and a part of the rows; a thread keeps the 16 sums of one column. The
+// narrow values of some rows lie in shared memory, where all threads read the same value at a time. At the end the parts are added in their
+// order. Only the number of rows decides how they are divided.
 #include <algorithm>
 
 #include "cuda_backend.h"
@@ -14,7 +14,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 namespace {
 
 constexpr int kColumns = 128, kRanks = 16, kRowsAtATime = 32;
-constexpr int64_t kLeastRows = 256, kMostParts = 16;  // of a part; of the rows
+constexpr int64_t kLeastRows = 256, kMostParts = 16;  // kLeastRows is for one part, kMostParts for all rows
 
 int64_t gradient_parts(int64_t rows) { return std::clamp<int64_t>(rows / kLeastRows, 1, kMostParts); }
 
@@ -30,9 +30,9 @@ struct FactorGradient {
   const float* parts;
   int64_t count, rank, cols;
   float scale;
-  const int32_t* list;              // nullptr: identity
-  float* to;                        // [.., ..], of full shape
-  int64_t rank_stride, col_stride;  // in it
+  const int32_t* list;              // nullptr stands for the identity
+  float* to;                        // has the full shape of the factor
+  int64_t rank_stride, col_stride;  // strides within `to`
 };
 
 }  // namespace
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kColumns) factor_sums_kernel(FactorSums<T> s) 
     if (inside && rank + k < s.rank) store(s.parts + (int64_t{blockIdx.z} * s.rank + rank + k) * s.cols + col, sums[k]);
 }
 
-// Neighbouring threads take neighbouring columns: all parts are read along their rows.
+// Neighbouring threads take neighbouring columns, so all parts are read along their rows.
 __global__ void __launch_bounds__(kColumns) factor_gradient_kernel(FactorGradient g) {
   const int64_t col = int64_t{blockIdx.x} * kColumns + threadIdx.x, k = blockIdx.y;
   if (col >= g.cols) return;

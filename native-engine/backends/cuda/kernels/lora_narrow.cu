@@ -1,4 +1,4 @@
-// LoRA's narrow products: each projection's is a product with a small factor, rounded to the compute dtype as stored weights are.
+// LoRA's narrow products: each multiplies activations by a small factor, which is rounded to the compute dtype as stored weights are.
 #include "cuda_backend.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

@@ -1,7 +1,7 @@
-// AdamW without weight decay over flat arrays of any size and alignment, the sum of two gradients, and the sum of squares in double.
+// AdamW without weight decay, the sum of two gradients, and the sum of squares in double, over flat arrays of any size and alignment.
 //
-// A thread a parameter: 28 bytes of memory for a few operations, so nothing but neighbouring reads matters. The sum has a fixed number of
-// parts, which one block adds up in their order, whatever the card.
+// A thread has one parameter: 28 bytes of memory and a few operations, so only coalesced access matters. The sum of squares has a fixed
+// number of parts, which one block adds in their order on every card.
 #include <algorithm>
 
 #include "cuda_backend.h"
@@ -65,7 +65,7 @@ void CudaBackend::launch(const Add& op) {
 
 inline constexpr int64_t kSquareParts = kMostSquareParts, kSquareThreads = 256;
 
-// sums[part] = the squares of every kSquareParts-th run of kSquareThreads values.
+// sums[part] = the sum of the squares of every kSquareParts-th run of kSquareThreads values.
 __global__ void __launch_bounds__(256) square_sum_kernel(const float* data, int64_t size, double* sums) {
   SIMT_SHARED(double, space, kMostWarps);
   double sum = 0;

@@ -1,7 +1,7 @@
-// Dense copies of what products multiply: rows and columns chosen by lists, any dtype and address, scaled and rounded once.
+// Dense copies of the factors of products: rows and columns chosen by lists, of any dtype and at any address, scaled and rounded once.
 //
-// A thread makes eight neighbouring values, so a warp writes whole lines. Where eight stored values lie side by side at an aligned address
-// they are one access of 16 bytes; only chosen columns, or matrices at odd addresses, are read value by value.
+// A thread makes eight neighbouring values, so a warp writes whole lines. Where eight stored values lie side by side at an aligned address,
+// they are read by one access of 16 bytes. Only chosen columns and matrices at odd addresses are read value by value.
 #include "pack.h"
 
 #include <type_traits>

@@ -1,7 +1,9 @@
-// Attention of sequences that go on from one another's rows: the same operands and results as attention.cu, with keys found by a list.
+// Attention of sequences that continue the rows of other sequences. It has the operands and results of attention.cu, but finds keys by a
+// list.
 //
-// A warp has one query and one head: its lanes take 32 keys at a time, then as many columns of the values, with the largest score and the
-// sum carried along. Rows are read where they lie, so nothing is packed and pieces of any length cost what they have. It serves scoring,
+// A warp has one query and one head. Its lanes take 32 keys at a time, then 32 columns of the values at a time, and carry the largest score
+// and the sum along. Rows are read in place, so nothing is packed, and a piece of any length costs only its own rows. The kernel serves
+// scoring, whose paths cost little beside the products; the queries of a piece share nothing.
 // whose paths are short beside the products; nothing is shared between the queries of a piece.
 #include "cuda_backend.h"
 #include "exp2.h"
@@ -14,14 +16,14 @@ inline constexpr int kPathWarps = 4, kMostHeadDim = 256, kOwnColumns = kMostHead
 template <class T>
 struct PathArguments {
   Matrix<T> operands, out;
-  const float* column_scale;  // nullptr: ones
+  const float* column_scale;  // nullptr stands for ones
   const int32_t *kv_of_head, *bounds, *path;
   int64_t rows, pieces, window;
   int64_t query_width, kv_width;
   int heads, head_dim;
 };
 
-// The piece that has the row: pieces lie in the order of their rows.
+// Returns the piece that has the row. Pieces lie in the order of their rows.
 __device__ __forceinline__ const int32_t* piece_of(const int32_t* bounds, int64_t pieces, int64_t row) {
   int64_t low = 0, high = pieces;
   while (high - low > 1) {
@@ -37,7 +39,7 @@ __device__ __forceinline__ const int32_t* piece_of(const int32_t* bounds, int64_
 template <class T>
 __global__ void __launch_bounds__(kPathWarps* kWarpSize) path_attention_kernel(PathArguments<T> a) {
   const int64_t row = int64_t{blockIdx.x} * kPathWarps + threadIdx.x / kWarpSize;
-  if (row >= a.rows) return;  // a whole warp
+  if (row >= a.rows) return;  // true for all lanes of a warp or for none
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize, head = static_cast<int>(blockIdx.y), kv = load(a.kv_of_head + head);
   const int32_t* piece = piece_of(a.bounds, a.pieces, row);
   const int64_t first = load(piece), before = load(piece + 3), token = before + row - first;

@@ -1,7 +1,7 @@
 // Products of activations and stored weights: c [N, out] (+)= column_scale * the sum over the terms of a b.
 //
-// Factors that are not dense, aligned and of the compute dtype are packed first (pack.cu), as many columns of the result at a time as the
-// packed factors have room for. The cut changes no bit: each value is one sum, over the terms in their order and along each term.
+// Factors that are not dense, aligned and of the compute dtype are packed first (pack.cu), for as many columns of the result at a time as
+// the packed factors have room for. This changes no bit: each value is one sum, over the terms in their order and along each term.
 #include <algorithm>
 
 #include "cuda_backend.h"
@@ -20,7 +20,7 @@ namespace {
 
 constexpr int64_t kColumnMultiple = 128;
 
-// Where a matrix can be read as it is.
+// Returns true where a matrix can be read in place.
 template <class T>
 bool is_dense(DType dtype, uint64_t address, int64_t stride) {
   return dtype == (sizeof(T) == 4 ? DType::kF32 : DType::kBF16) && address % 16 == 0 && stride * static_cast<int64_t>(sizeof(T)) % 16 == 0;
@@ -31,7 +31,7 @@ bool is_dense(const Selection& b) {
          is_dense<T>(b.stored.dtype, b.stored.data.address(), b.stored.cols);
 }
 
-// Columns [from, from + count) of what a selection gives to the result.
+// Returns the packing of a selection's part for the columns [from, from + count) of the result.
 Packing packing_of(const Selection& b, bool transposed, int64_t from, int64_t count) {
   Packing p{list(b.stored.data.as<const uint8_t>(), b.stored.rows * b.stored.cols * dtype_bytes(b.stored.dtype)),
             b.stored.dtype,
@@ -72,7 +72,7 @@ bool is_dense(const Tensor& a) {
   return is_dense<T>(a.dtype, a.data.address(), a.stride);
 }
 
-// The number of values of the packed factors, for this number of columns of the result.
+// Returns the number of values of the packed factors for this number of columns of the result.
 template <class T>
 int64_t packed_values(const Product& op, int64_t columns) {
   int64_t values = 0;
@@ -83,7 +83,7 @@ int64_t packed_values(const Product& op, int64_t columns) {
   return values;
 }
 
-// How many columns of the result are made at a time.
+// Returns how many columns of the result are computed at a time.
 template <class T>
 int64_t columns_at_a_time(const Product& op) {
   if (packed_values<T>(op, op.c.cols) <= product_limits().packed_values) return op.c.cols;
@@ -93,7 +93,8 @@ int64_t columns_at_a_time(const Product& op) {
 
 }  // namespace
 
-// The widest products of a layer, backward through all projections of a group at once, and the logits; each with LoRA beside it.
+// Counts the widest products of a layer, which are those backward through all projections of a group at once, and the logits, each with
+// LoRA beside it.
 uint64_t CudaBackend::product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape) {
   const int64_t hidden = padded_width(config.hidden_size), units = padded_width(config.intermediate_size);
   const int64_t heads = padded_width(config.head_count * config.head_dim) + 2 * padded_width(config.kv_head_count * config.head_dim);
@@ -106,7 +107,7 @@ uint64_t CudaBackend::product_scratch_bytes(const ModelConfig& config, const Scr
 
 namespace {
 
-// Columns [from, from + count) of c.
+// Makes the arguments for the columns [from, from + count) of c.
 template <class C, class T>
 ProductArguments<T, C> arguments(const Product& op, const ProductPart<T>* parts, int64_t from, int64_t count) {
   ProductArguments<T, C> g{};

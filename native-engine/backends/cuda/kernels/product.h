@@ -1,4 +1,5 @@
-// The arguments of the products' kernels, and what they share: dense factors in the compute dtype, rows at multiples of 16 bytes.
+// The arguments of the products' kernels, and their common parts. Factors are dense, of the compute dtype, with rows at multiples of 16
+// bytes.
 #pragma once
 #include "types.h"
 
@@ -8,7 +9,7 @@ template <class T>
 struct ProductPart {
   const T* a;  // [rows, depth]
   int32_t a_stride;
-  const T* b;  // [depth, cols]; [cols, depth] where transposed
+  const T* b;  // [depth, cols], or [cols, depth] where transposed
   int32_t b_stride;
   int32_t depth;
 };
@@ -17,26 +18,28 @@ template <class T, class C>
 struct ProductArguments {
   ProductPart<T> parts[6];
   int count;
-  C* c;  // at any multiple of its size
+  C* c;  // at any multiple of the size of C
   int32_t c_stride;
   int32_t rows, cols;
-  const float* column_scale;  // nullptr: ones
+  const float* column_scale;  // nullptr stands for ones
   bool accumulate;
 };
 
-// Each value of c is one sum along the parts in their order, in f32. Its order depends neither on the tiles nor on the card.
-void multiply_dense(StreamHandle stream, const ProductArguments<float, float>& g, bool transposed);  // product_f32.cu
-void multiply_dense(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed);   // product_bf16.cu
+// Computes c. Each value of c is one sum in f32 along the parts in their order. This order depends neither on the tiles nor on the card.
+void multiply_dense(StreamHandle stream, const ProductArguments<float, float>& g, bool transposed);  // defined in product_f32.cu
+void multiply_dense(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed);   // defined in product_bf16.cu
 void multiply_dense(StreamHandle stream, const ProductArguments<bf16, bf16>& g, bool transposed);
 
-// From where on products go other ways to the same bits. Tests make the numbers small, so that small products go these ways too.
+// From these numbers on, products are computed in other ways, which give the same bits. Tests lower the numbers, so that small products
+// take these ways too.
 struct ProductLimits {
-  int64_t packed_values = 64 << 20;  // of packed factors at a time: a weight of 8192 x 8192
-  unsigned tiles_for_large = 128;    // of 128 x 128, for large tiles: nearly as many as the larger cards have multiprocessors
+  int64_t packed_values = 64 << 20;  // the most values of packed factors at a time: a weight of 8192 x 8192
+  // The least 128 x 128 tiles for which tiles are large: nearly the number of multiprocessors of the larger cards.
+  unsigned tiles_for_large = 128;
 };
-ProductLimits& product_limits();  // product.cu
+ProductLimits& product_limits();  // defined in product.cu
 
-// --- for the kernels
+// --- The kernels use the rest.
 
 struct TilePlace {
   int32_t row, col;  // the first of the tile
@@ -46,9 +49,9 @@ inline unsigned tile_count(int32_t rows, int32_t cols, int32_t tile_rows, int32_
   return static_cast<unsigned>((rows + tile_rows - 1) / tile_rows) * static_cast<unsigned>((cols + tile_cols - 1) / tile_cols);
 }
 
-// The tile of this block. Blocks that run at the same time have few rows and few columns between them, so that the cache serves both.
+// Returns the tile of this block. Blocks that run at the same time cover few rows and few columns together, so that the cache serves both.
 __device__ __forceinline__ TilePlace place_of_tile(int32_t rows, int32_t cols, int32_t tile_rows, int32_t tile_cols) {
-  constexpr int32_t kGroup = 16;  // tiles of rows
+  constexpr int32_t kGroup = 16;  // in tiles of rows
   const int32_t down = (rows + tile_rows - 1) / tile_rows, across = (cols + tile_cols - 1) / tile_cols;
   const auto id = static_cast<int32_t>(blockIdx.x);
   const int32_t first = id / (kGroup * across) * kGroup, height = down - first < kGroup ? down - first : kGroup;
@@ -56,7 +59,7 @@ __device__ __forceinline__ TilePlace place_of_tile(int32_t rows, int32_t cols, i
   return {(first + local % height) * tile_rows, local / height * tile_cols};
 }
 
-// Where the next tile along the depth begins: in which part, and where in it.
+// The part in which the next tile along the depth begins, and its place in that part.
 struct DepthCursor {
   int part = 0;
   int32_t k = 0;

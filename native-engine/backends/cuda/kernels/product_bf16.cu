@@ -1,21 +1,21 @@
-// Products of bf16 factors with sums in f32, by the tensor cores' mma.sync.
+// Products of bf16 factors with sums in f32, by the tensor cores' mma.sync instruction.
 //
-// A block makes a tile of c. Four tiles of both factors, 32 deep, are in shared memory or on their way there (cp.async), so that loads hide
-// behind the products of three tiles. A row of 16-byte pieces is permuted by its number (swizzled): neither the copies nor ldmatrix, which
-// reads eight rows of one column of pieces, meet a bank twice. Each warp keeps its part of the sums in registers.
+// A block computes a tile of c. Four tiles of both factors, 32 deep, are in shared memory or being copied there (cp.async), so that loads
+// hide behind the products of three tiles. The 16-byte pieces of a row are permuted by the row's number (swizzled), so neither the copies
+// nor ldmatrix, which reads eight rows of one column of pieces, access a bank twice. Each warp keeps its part of the sums in registers.
 //
-// Every value is summed 16 products at a time along the depth, whatever the tile. So the tiles' size may follow the product's: large ones
-// read less, small ones keep more multiprocessors busy.
+// Every value is summed 16 products at a time along the depth, whatever the tile. So the size of the tiles may depend on the product's:
+// large tiles read less, small ones keep more multiprocessors busy.
 #include "product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// Values along the depth of a tile, tiles under way, values in 16 bytes.
+// The values along the depth of a tile, the tiles that are loaded or being copied, and the values in 16 bytes.
 constexpr int kDepth = 32, kStages = 4, kPiece = 8;
 
-// Tiles of `rows` x `cols` by warps of `warp_rows` x `warp_cols` each.
+// A tile of `rows` x `cols`, computed by warps that have `warp_rows` x `warp_cols` each.
 template <int rows, int cols, int warp_rows, int warp_cols>
 struct Tile {
   static constexpr int kRows = rows, kCols = cols, kWarpRows = warp_rows, kWarpCols = warp_cols;
@@ -26,7 +26,7 @@ struct Tile {
 using LargeTile = Tile<128, 128, 64, 32>;
 using SmallTile = Tile<64, 64, 32, 32>;
 
-// Where piece `piece` of a row lies in a tile with rows along the depth (4 pieces a row), and in one with rows across it.
+// The place of piece `piece` of a row, in a tile whose rows lie along the depth (4 pieces in a row) and in one whose rows lie across it.
 __device__ __forceinline__ int along_depth(int row, int piece) { return row * kDepth + (piece ^ (row >> 1 & 3)) * kPiece; }
 template <int cols>
 __device__ __forceinline__ int across_depth(int k, int piece) {
@@ -38,7 +38,7 @@ __device__ __forceinline__ void copy_piece(bf16* to, const bf16* from, const bf1
   copy_async16(to, count > 0 ? from : valid_address, count * 2);
 }
 
-// Rows [row, row + tile_rows) of a matrix with rows along the depth, from k on; zeros beyond it.
+// Copies rows [row, row + tile_rows) of a matrix whose rows lie along the depth, from k on. It writes zeros beyond the matrix.
 template <int tile_rows, int threads>
 __device__ __forceinline__ void copy_along(bf16* to, const bf16* from, int32_t stride, int32_t row, int32_t rows, int32_t k,
                                            int32_t depth) {
@@ -49,7 +49,7 @@ __device__ __forceinline__ void copy_along(bf16* to, const bf16* from, int32_t s
     copy_piece(to + along_depth(r, piece), from + int64_t{row + r} * stride + at, from, row + r < rows ? depth - at : 0);
   }
 }
-// Columns [col, col + tile_cols) of a matrix with rows across the depth.
+// Copies columns [col, col + tile_cols) of a matrix whose rows lie across the depth, from k on. It writes zeros beyond the matrix.
 template <int tile_cols, int threads>
 __device__ __forceinline__ void copy_across(bf16* to, const bf16* from, int32_t stride, int32_t col, int32_t cols, int32_t k,
                                             int32_t depth) {
@@ -62,7 +62,7 @@ __device__ __forceinline__ void copy_across(bf16* to, const bf16* from, int32_t 
   }
 }
 
-// sums[i][j] += a b for the warp's part of a tile, 16 products each; `step` 0 or 1.
+// sums[i][j] += a b for the warp's part of a tile, 16 products for each value; `step` is 0 or 1.
 template <class Shape, bool transposed>
 __device__ __forceinline__ void multiply_step(float (&sums)[Shape::kWarpRows / 16][Shape::kWarpCols / 8][4], const bf16* a, const bf16* b,
                                               int first_row, int first_col, int step) {
@@ -93,7 +93,7 @@ struct alignas(2 * sizeof(C)) Pair {
   C first, second;
 };
 
-// Two neighbours in a row, as one access where they lie at a multiple of their size.
+// Stores two neighbours of a row, by one access where they lie at a multiple of their size.
 template <class C>
 __device__ __forceinline__ void store_pair(const ProductArguments<bf16, C>& g, int32_t row, int32_t col, float first, float second) {
   if (row >= g.rows || col >= g.cols) return;
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 2) product_bf16_kernel(Produc
   float sums[Shape::kWarpRows / 16][Shape::kWarpCols / 8][4] = {};
   for (int32_t t = 0; t < tiles; t++) {
     copy_async_wait<kStages - 2>();
-    __syncthreads();  // tile t is there for all, and tile t - 1, whose place is copied to, is read no more
+    __syncthreads();  // tile t is there for all threads, and no thread reads tile t - 1 any more, whose place is overwritten next
     copy_next((t + kStages - 1) % kStages);
     copy_async_commit();
     const bf16 *a = a_tiles + t % kStages * Shape::kAValues, *b = b_tiles + t % kStages * Shape::kBValues;

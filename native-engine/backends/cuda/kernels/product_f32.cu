@@ -1,16 +1,16 @@
-// Products of f32 factors, by fused multiply-adds one after the other: the same bits on the emulator and on any card.
+// Products of f32 factors by consecutive fused multiply-adds, which give the same bits on the emulator and on any card.
 //
-// A block makes 128 x 128 values of c, a thread 8 x 8 of them, as four squares of 4 x 4; or 64 x 64, one square a thread. Tiles of both
-// factors, 16 deep, lie in shared memory with the depth outermost, so a thread reads four neighbours at once. Each row of fours is permuted
-// by its place along the depth: without that, threads that turn rows along the depth around would meet in the same banks. The next tiles
-// wait in registers.
+// A block computes 128 x 128 values of c, and a thread 8 x 8 of them, as four squares of 4 x 4; or 64 x 64, with one square for each
+// thread. Tiles of both factors, 16 deep, lie in shared memory with the depth outermost, so a thread reads four neighbours at once. The
+// fours of a row are permuted by the row's place along the depth: without this, threads that transpose rows along the depth would access
+// the same banks. The next tiles wait in registers.
 #include "product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// kPart: rows or columns that the threads cover with four each.
+// kPart: the rows or columns that the threads cover with four each.
 constexpr int kDepth = 16, kThreads = 256, kPart = 64;
 
 template <int size>
@@ -27,7 +27,7 @@ __device__ __forceinline__ Four load_some(const float* from, int32_t count) {
   return v;
 }
 
-// One factor's way from memory to a tile; `along`: its rows lie along the depth.
+// Carries one factor from memory to a tile. `along`: the factor's rows lie along the depth.
 template <int tile_size, bool along>
 struct Carrier {
   static constexpr int kFours = tile_size * kDepth / 4 / kThreads;
@@ -59,7 +59,7 @@ struct Carrier {
   }
 };
 
-// `count` fours of a tile, kPart apart.
+// Takes `count` fours of a tile, which lie kPart apart.
 template <int count>
 __device__ __forceinline__ void take_fours(float (&v)[4 * count], const float* tile, int k, int first) {
   SIMT_UNROLL
@@ -69,7 +69,7 @@ __device__ __forceinline__ void take_fours(float (&v)[4 * count], const float* t
   }
 }
 
-// Four neighbours in a row, as one access where they lie at a multiple of their size.
+// Stores four neighbours of a row, by one access where they lie at a multiple of their size.
 __device__ __forceinline__ void store_four(const ProductArguments<float, float>& g, int32_t row, int32_t col, Four sums) {
   if (row >= g.rows) return;
   float* to = g.c + int64_t{row} * g.c_stride + col;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads, 1) product_f32_kernel(ProductArgumen
   put_down(0);
   float sums[kEach][kEach] = {};
   for (int32_t t = 0; t < tiles; t++) {
-    __syncthreads();  // tile t is there, and no thread reads tile t - 1 any more
+    __syncthreads();  // tile t is there for all threads, and no thread reads tile t - 1 any more
     if (t + 1 < tiles) fetch_next();
     const float *left = a_tiles + t % 2 * kTile * kDepth, *right = b_tiles + t % 2 * kTile * kDepth;
     for (int k = 0; k < kDepth; k++) {

@@ -1,8 +1,8 @@
-// Products of bf16 factors by cuBLASLt, where there is one and it has an algorithm by our rule (cublaslt.h).
+// Products of bf16 factors by cuBLASLt, where a machine has it and it has an algorithm that our rule accepts (cublaslt.h).
 //
-// The library makes a b of one pair of factors, in f32 or bf16, and adds to f32. Whatever else a product is goes through sums in f32:
-// several terms of a rounded result, and scales of columns. A last pass finishes these, 8 to 12 bytes a value beside a product of some
-// thousand operations a value. Slices of columns keep the sums small.
+// The library multiplies one pair of factors, in f32 or bf16, and can add the result to f32. Any other product takes sums in f32 on the
+// way: those of several terms with a rounded result, and those with scales of columns. A last pass finishes them. It takes 8 to 12 bytes
+// for each value, beside some thousand operations in the product. Slices of columns keep the memory for the sums small.
 #include <algorithm>
 
 #include "cuda_backend.h"
@@ -13,7 +13,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// Below these a product is over so soon that the library gains nothing.
+// A product below these sizes is so short that the library gains nothing.
 constexpr int32_t kLeastRows = 256, kLeastCols = 128;
 
 template <class T>
@@ -29,7 +29,7 @@ LibraryProduct shape_of(const ProductArguments<bf16, C>& g, const ProductPart<bf
 
 }  // namespace
 
-// c [rows, cols] (+)= sums * column_scale; a thread makes four columns of a row.
+// c [rows, cols] (+)= sums * column_scale; a thread computes four columns of a row.
 template <class C>
 __global__ void __launch_bounds__(256) finish_product_kernel(ProductArguments<bf16, C> g, const float* sums, int64_t stride) {
   const int64_t row = blockIdx.x;
@@ -83,7 +83,7 @@ LibraryLimits& library_limits() {
   return limits;
 }
 
-// The workspace, and the sums of the widest product.
+// Returns the bytes of the workspace and of the sums of the widest product.
 uint64_t CudaBackend::library_scratch_bytes(const ModelConfig& config, const ScratchShape& shape) {
   if (!cublaslt()->usable() || shape.dtype != DType::kBF16 || shape.batch * shape.tokens < library_limits().rows) return 0;
   const int64_t rows = shape.batch * shape.tokens, widest = padded_width(std::max(config.hidden_size, config.intermediate_size));

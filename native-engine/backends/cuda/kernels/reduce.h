@@ -12,7 +12,8 @@ __device__ __forceinline__ T warp_sum(T v) {
   return v;
 }
 
-// For blocks of whole warps in one dimension. All threads get the sum; `space` (one value a warp) is free again when this returns.
+// Adds the values of a block of whole warps in one dimension. All threads get the sum. `space` has one value for each warp, and is free
+// again when this returns.
 template <class T>
 __device__ __forceinline__ T block_sum(T v, T* space) {
   v = warp_sum(v);
@@ -34,7 +35,7 @@ __device__ __forceinline__ Rows rows_of_part(int64_t rows, int64_t part, int64_t
   return {rows * part / parts, rows * (part + 1) / parts};
 }
 
-// The number of threads for a row of `width` values, four each at a time.
+// Returns the number of threads for a row of `width` values, of which a thread takes four at a time.
 inline unsigned threads_for_row(int64_t width) {
   constexpr int64_t kMost = 256;
   const int64_t warps = (width / 4 + kWarpSize - 1) / kWarpSize;

@@ -1,8 +1,8 @@
-// RMSNorm of x [rows, width] f32, and its gradient, which takes the residual sum, the layer loss and the mask gradient along.
+// RMSNorm of x [rows, width] f32, and its gradient. The backward pass also adds the residual sum, the layer loss and the mask gradient.
 //
-// A block a row: a row is read once from memory and a second time from the cache, so the pass costs its bytes. The backward pass has
-// sums over the rows as well (mask_dot): a block takes a part of the rows and keeps its column sums in shared memory, where a thread
-// owns its columns and waits for no other.
+// A block has one row, which it reads once from memory and a second time from the cache, so the pass costs its bytes. The backward pass
+// also has sums over the rows (mask_dot): a block takes a part of the rows and keeps its column sums in shared memory, where each thread
+// has its own columns and waits for no other thread.
 #include "cuda_backend.h"
 #include "reduce.h"
 #include "row_parts.h"
@@ -14,8 +14,8 @@ template <class T>
 struct RmsNormArguments {
   Matrix<float> x;
   Matrix<T> out;
-  float* rstd;          // nullptr: not wanted
-  const float* weight;  // nullptr: ones
+  float* rstd;          // nullptr where it is not wanted
+  const float* weight;  // nullptr stands for ones
   int64_t cols;
   float width, eps;
 };

@@ -1,7 +1,7 @@
-// The sums of blocks, each of its part, added up in an order that depends on the number of parts alone.
+// Adds the sums of blocks, each of which is for one part, in an order that depends only on the number of parts.
 //
-// Columns: to[j] += parts[0][j] + parts[1][j] + ..., parts [count, cols]; a thread a column, so that a warp reads neighbours.
-// Single numbers, in double: one block, whose threads take every 256th.
+// Columns: to[j] += parts[0][j] + parts[1][j] + ..., parts [count, cols]; a thread has one column, so that a warp reads neighbours.
+// Single numbers, in double: one block, whose threads each take every 256th number.
 #include "row_parts.h"
 
 #include "cuda_backend.h"

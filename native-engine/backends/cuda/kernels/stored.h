@@ -1,4 +1,4 @@
-// Values of a stored matrix, of any dtype. A file's tensor may begin at an odd address; then a value is read by its bytes.
+// Reads values of a stored matrix of any dtype. A tensor of a file may begin at an odd address; then a value is read byte by byte.
 #pragma once
 #include "types.h"
 
@@ -6,12 +6,12 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 __device__ __forceinline__ float half_to_float(uint16_t bits) {
   const uint32_t sign = (bits & 0x8000u) << 16, rest = bits & 0x7fffu;
-  if (rest >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (rest & 0x3ffu) << 13);  // infinity, NaN
-  // Shifted into place the number is too small by 2^(127-15): one exact product mends normal and subnormal alike.
+  if (rest >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (rest & 0x3ffu) << 13);  // infinity or NaN
+  // Shifted into place, the number is too small by a factor of 2^(127-15). One exact product corrects normal and subnormal numbers alike.
   return bits_to_float(sign | float_to_bits(bits_to_float(rest << 13) * 5.192296858534828e33f));
 }
 
-// A value of a stored dtype from its bits.
+// Returns the value of a stored dtype that has these bits.
 template <DType stored>
 __device__ __forceinline__ float decode_bits(uint32_t bits) {
   if constexpr (stored == DType::kF32) return bits_to_float(bits);
@@ -19,7 +19,7 @@ __device__ __forceinline__ float decode_bits(uint32_t bits) {
   return half_to_float(static_cast<uint16_t>(bits));
 }
 
-// The bits at an address, byte by byte unless it is a multiple of their size.
+// Returns the bits at an address, which are read byte by byte unless the address is a multiple of their size.
 template <class Bits>
 __device__ __forceinline__ Bits bits_at(const uint8_t* at) {
   if (reinterpret_cast<uint64_t>(at) % sizeof(Bits) == 0) return load(reinterpret_cast<const Bits*>(at));

@@ -1,9 +1,9 @@
-// activation(gate) * up of gate_up [N, 2 I], and its gradient. gate and up come with their mask, so its gradient is a column sum, and
-// theirs take it along.
+// activation(gate) * up of gate_up [N, 2 I], and its gradient. gate and up are already scaled by their mask, so the mask's gradient is a
+// column sum, and the gradients of gate and up are scaled by the mask as well.
 //
-// Forward: a block a row. Backward: a thread owns four columns and goes down the rows of its block's part, so that the sums stay in
-// registers; a warp reads whole sectors of a row. A value is read before anything is written over it by the same thread, so the gradients
-// may lie where gate_up does, and out where dout does. Bound by bytes: 6 a unit forward, 12 backward where compute is bf16.
+// Forward, a block has one row. Backward, a thread has four columns and goes down the rows of its block's part, so that the sums stay in
+// registers; a warp reads whole sectors of a row. A thread reads a value before it writes over it, so the gradients may overwrite gate_up,
+// and out may overwrite dout. The kernels are limited by their bytes: 6 for each unit forward and 12 backward, where compute is bf16.
 #include "cuda_backend.h"
 #include "exp2.h"
 #include "reduce.h"
@@ -14,7 +14,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 // Both activations are gate * sigmoid(f(gate)).
 struct Silu {
   static __device__ __forceinline__ float sigmoid_of(float g) { return sigmoid(g); }
-  // s: sigmoid_of(g)
+  // s: sigmoid_of(g).
   static __device__ __forceinline__ float derivative(float g, float s) { return fmaf(g * s, 1.0f - s, s); }
 };
 struct GeluTanh {

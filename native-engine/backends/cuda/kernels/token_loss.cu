@@ -1,13 +1,13 @@
 // Losses of a chunk of tokens from their logits [C, V] f32, and the gradient by the student's logits.
 //
-// A block a token, two passes over its row: the first finds the largest logit and the sums of exponentials together (a thread that meets
-// a larger logit rescales what it has), the second makes probabilities, losses and the gradient, rounded once. A row of 128 thousand
-// logits does not stay in a multiprocessor, so passes over memory are what the kernel costs. V is any number and rows begin anywhere, so
-// a thread takes one value at a time and a warp 32 neighbours. What lies between V and the gradient's stride becomes 0.
+// A block has one token and makes two passes over its row. The first finds the largest logit and the sums of exponentials together: a
+// thread that meets a larger logit rescales its sums. The second computes probabilities, losses and the gradient, which is rounded once. A
+// row of 128 thousand logits does not stay in a multiprocessor, so the kernel costs its passes over memory. V is any number and rows begin
+// anywhere, so a thread takes one value at a time, and a warp 32 neighbours. The columns between V and the gradient's stride become 0.
 //
-// Probabilities are 2^(x scale - shift) / sum with the same rounding as in the sum, so that they add up to 1 even where student and
-// teacher nearly agree. With v = log2(q / p) the divergence is the sum of p (2^v - 1 - v ln 2), as p and q both add up to 1: no term is
-// negative, so that a small sum is not what large ones leave over. Sums over the vocabulary are in double.
+// Probabilities are 2^(x scale - shift) / sum with the same rounding as in the sum, so that they add up to 1 even where student and teacher
+// nearly agree. With v = log2(q / p) the divergence is the sum of p (2^v - 1 - v ln 2), since p and q both add up to 1. No term is
+// negative, so a small sum is not the rest of large terms that cancel. Sums over the vocabulary are in double.
 #include "cuda_backend.h"
 #include "exp2.h"
 #include "reduce.h"
@@ -18,17 +18,17 @@ inline constexpr int kTokenThreads = 512, kTogether = 4;
 
 template <class T>
 struct TokenLossArguments {
-  Matrix<float> student, teacher;  // no teacher: no distillation
-  const int32_t* targets;          // nullptr: no language-model loss
-  Matrix<T> dlogits;               // empty: no gradient wanted
+  Matrix<float> student, teacher;  // without a teacher there is no distillation
+  const int32_t* targets;          // nullptr: there is no language-model loss
+  Matrix<T> dlogits;               // empty where no gradient is wanted
   double *kl_rows, *lm_rows;
-  int32_t* best;  // nullptr: not wanted
+  int32_t* best;  // nullptr where it is not wanted
   int64_t count;
   float scale;  // log2(e) / temperature
   float kl_gradient_scale, lm_gradient_scale;
 };
 
-// `space` is free again after the next barrier.
+// Returns the largest value in the block. `space` is free again after the next barrier.
 __device__ __forceinline__ float block_max(float v, float* space) {
   for (int distance = 16; distance > 0; distance /= 2) {
     const float other = shuffle_xor(v, distance);
@@ -44,7 +44,8 @@ __device__ __forceinline__ float block_max(float v, float* space) {
   return most;
 }
 
-// The column of the row's largest logit, the first of equal ones. `space` must be free, and is free again after the next barrier.
+// Returns the column of the row's largest logit, the first one of equal logits. `space` must be free, and is free again after the next
+// barrier.
 __device__ __forceinline__ int32_t largest_of(const float* x, int64_t count, float* space) {
   float most = -INFINITY;
   int64_t first = count;
@@ -57,22 +58,22 @@ __device__ __forceinline__ int32_t largest_of(const float* x, int64_t count, flo
   }
   const float highest = block_max(most, space);
   __syncthreads();
-  // Columns are exact in f32: a vocabulary has fewer than 2^24 tokens.
+  // Columns are exact in f32, since a vocabulary has fewer than 2^24 tokens.
   const float nearest = block_max(most == highest ? -static_cast<float>(first) : -static_cast<float>(count), space);
   return static_cast<int32_t>(-nearest);
 }
 
-// The sum of 2^(x scale - shift), with shift the largest x scale.
+// The softmax of a row: share is 1 / the sum of 2^(x scale - shift), where shift is the largest x scale.
 struct Softmax {
   float scale, shift = 0, share = 0;
-  double log2_sum = 0;  // of 2^(x scale)
+  double log2_sum = 0;  // the base-2 logarithm of the sum of 2^(x scale)
   __device__ float probability(float x) const { return exact_exp2(x * scale - shift) * share; }
 };
 
-// Softmaxes of one row at several scales, read once.
+// Computes the softmaxes of one row at several scales and reads the row once.
 template <int Count>
 __device__ __forceinline__ void softmax_of(const float* x, int64_t count, Softmax* (&of)[Count], float* floats, double* doubles) {
-  const float lowest = -1e30f;  // also times a scale a number
+  const float lowest = -1e30f;  // stays a finite number when it is multiplied by a scale
   float most = lowest;
   double sums[Count] = {};
   for (int64_t first = threadIdx.x; first < count; first += kTokenThreads * kTogether) {

@@ -1,4 +1,4 @@
-// Tensors and lists as kernels see them, and how they read and write values of the compute dtype.
+// Tensors and lists as kernels see them, and how kernels read and write values of the compute dtype.
 //
 // Four neighbouring values are one access where rows begin at multiples of four values: widths are multiples of kWidthMultiple, and so are
 // the strides and first columns of tensors. matrix() refuses others.
@@ -17,7 +17,7 @@ struct alignas(16) Four {
   float x, y, z, w;
 };
 struct alignas(8) FourBf16 {
-  uint32_t low, high;  // pairs, the first in the lower half
+  uint32_t low, high;  // pairs of values, the first in the lower half
 };
 
 __device__ __forceinline__ float bits_to_float(uint32_t bits) {
@@ -60,7 +60,7 @@ __device__ __forceinline__ void store4(bf16* p, Four v) {
   store(reinterpret_cast<FourBf16*>(p), FourBf16{bf16_pair(v.x, v.y), bf16_pair(v.z, v.w)});
 }
 
-// f(x, y) of each of the four.
+// Returns f(x, y) for each of the four values.
 template <class F>
 __device__ __forceinline__ Four each(Four a, Four b, F&& f) {
   return {f(a.x, b.x), f(a.y, b.y), f(a.z, b.z), f(a.w, b.w)};
@@ -72,13 +72,13 @@ __device__ __forceinline__ Four operator+(Four a, Four b) {
   return each(a, b, [](float x, float y) { return x + y; });
 }
 __device__ __forceinline__ Four all4(float v) { return {v, v, v, v}; }
-// a * b + c with one rounding. Nothing else is contracted, so the emulator and the device give equal bits.
+// Returns a * b + c with one rounding. Nothing else is contracted, so the emulator and the device give equal bits.
 __device__ __forceinline__ Four fma4(Four a, Four b, Four c) {
   return {fmaf(a.x, b.x, c.x), fmaf(a.y, b.y, c.y), fmaf(a.z, b.z, c.z), fmaf(a.w, b.w, c.w)};
 }
 __device__ __forceinline__ float sum4(Four v) { return (v.x + v.y) + (v.z + v.w); }
 
-// A tensor's memory; data is nullptr where the tensor is empty.
+// The memory of a tensor; data is nullptr where the tensor is empty.
 template <class T>
 struct Matrix {
   T* data;
@@ -92,7 +92,7 @@ T* list(DevicePtr<T> p, int64_t count) {
   return reinterpret_cast<T*>(kernel_address(p.address(), static_cast<uint64_t>(count) * sizeof(T)));
 }
 
-// For kernels that take one value at a time. readable: columns of a row, those of the tensor or more.
+// Returns a matrix for kernels that take one value at a time. readable: the columns of a row that are read, at least those of the tensor.
 template <class T>
 Matrix<T> any_matrix(const Tensor& t, int64_t readable) {
   if (!t || t.rows == 0) return {nullptr, 0};
@@ -107,7 +107,7 @@ Matrix<T> matrix(const Tensor& t) {
   return any_matrix<T>(t, t.cols);
 }
 
-// f(a value of the compute dtype's type)
+// Calls f with a value of the compute dtype's type.
 template <class F>
 void with_compute_type(DType type, F&& f) {
   if (type == DType::kF32) return f(float{});

@@ -1,8 +1,9 @@
-// The ops that gradients of whole weights take beside a product: dy transposed, sums over columns, and rows added to the embedding's.
+// The ops that gradients of whole weights need besides products: dy transposed, sums over columns, and rows that are added to the
+// embedding's gradient.
 //
-// Transpose: a block takes a square of 32 x 32 through shared memory, so that both matrices are read and written along their rows.
-// ColumnDot: a thread keeps one column of a part of the rows; then the parts, and the columns of one place, are added in their order.
-// EmbedGradient: a thread keeps one column and takes the rows one after the other, so no two threads write to one place.
+// Transpose: a block takes a square of 32 x 32 through shared memory, so that both matrices are accessed along their rows.
+// ColumnDot: a thread has one column of a part of the rows; then the parts, and the columns of one place, are added in their order.
+// EmbedGradient: a thread has one column and takes the rows one after the other, so no two threads write to one place.
 #include <algorithm>
 
 #include "cuda_backend.h"
@@ -13,7 +14,7 @@ namespace espalier::cuda::ESPALIER_TARGET {
 namespace {
 
 constexpr int kSquare = 32, kSquareRows = 8, kColumns = 128;
-constexpr int64_t kLeastRows = 256, kMostParts = 16;  // of a part; of the rows
+constexpr int64_t kLeastRows = 256, kMostParts = 16;  // kLeastRows is for one part, kMostParts for all rows
 
 template <class T>
 struct TransposeArguments {
