@@ -1,4 +1,4 @@
-// One engine process as our child: started on a socket of its own, watched, ended.
+// An engine process as a child of this process: started on a socket of its own, watched, and ended.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { programFile } from '#files';
 import { EspalierError } from '#protocol';
@@ -7,11 +7,14 @@ import { removeSocket, socketPath } from './socket-path.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
 const PROGRAM = new URL('../../../engine/src/main.js', import.meta.url);
-/** The garbage of the engine's process is a few copies of states. Frequent collections would take the processor from the steps. */
+/**
+ * Options of Node for the engine's process. Its garbage is a few copies of states, and frequent collections would take the processor from
+ * the steps.
+ */
 const NODE_OPTIONS = ['--initial-old-space-size=128', '--no-memory-reducer'];
 /**
- * An engine that fails to start ends, which is noticed at once. A sound one took over half a minute beside twenty busy processes on two
- * cores.
+ * An engine that fails to start ends, which is noticed at once. A sound one has taken over half a minute beside twenty busy processes on
+ * two cores.
  */
 const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
@@ -19,7 +22,7 @@ const STOP_TIMEOUT_MS = 5_000;
 const MESSAGE_CHARACTERS_MAX = 1_000;
 
 export interface EngineProcessOptions {
-  /** For sockets and the engine's log. */
+  /** The folder for sockets and the engine's log. */
   folder: string;
   device: string;
   threads: number;
@@ -44,7 +47,7 @@ export class EngineProcess {
     return this.child.pid;
   }
 
-  /** Ready when it answers its health check. @throws EspalierError ENGINE_UNAVAILABLE */
+  /** Starts a process, and returns when it answers its health check. @throws EspalierError ENGINE_UNAVAILABLE */
   static async start(options: EngineProcessOptions, signal: AbortSignal): Promise<EngineProcess> {
     const socket = socketPath(options.folder);
     let last = '';
@@ -62,7 +65,7 @@ export class EngineProcess {
     const child = await spawnProcess(process.execPath, args, (text) => {
       for (const line of text.split('\n').filter(Boolean)) {
         options.onOutput(line);
-        // Only the line of a stack trace that names the error is repeated.
+        // From a stack trace, only the line that names the error is kept.
         if (!/Error:/.test(last)) last = messageOf(line).slice(0, MESSAGE_CHARACTERS_MAX);
       }
     }).catch((error: unknown) => {
@@ -104,7 +107,9 @@ export class EngineProcess {
   }
 }
 
-/** The engine logs in JSON. Output of Node itself, and output before the log starts, is plain text. */
+/**
+ * Returns the message in a line of output. The engine logs in JSON; output of Node itself, and output before the log starts, is plain text.
+ */
 function messageOf(line: string): string {
   try {
     const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };

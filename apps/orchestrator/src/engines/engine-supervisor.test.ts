@@ -1,4 +1,4 @@
-// Given what an engine does, when time goes by, then this is what its holder and its list hear. The pace is that of a test.
+// Tests what the holder of an engine and the listeners learn, for engines that follow a script. Times are short here.
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError } from '#protocol';
@@ -64,7 +64,7 @@ test('one that is late but at work is shown as not responding, and stays', async
   connector.use = () => {
     asked += 1;
     if (asked % 2 === 0) ranMs += 25;
-    else waitedMs += 25; // it would have run, had others not had the processors
+    else waitedMs += 25; // the process would have run if others had not had the processors
     return { ranMs, waitedMs };
   };
   let beats = 0;
@@ -76,7 +76,7 @@ test('one that is late but at work is shown as not responding, and stays', async
   expect(engine.lost.aborted).toBe(false);
   expect(supervisor.condition).toBe('notResponding');
   expect(beats).toBeGreaterThan(5);
-  connector.use = () => ({ ranMs, waitedMs }); // from here on it only sleeps
+  connector.use = () => ({ ranMs, waitedMs }); // from here on the process only sleeps
   await once(engine.lost, 'abort');
   expect(engine.lost.reason).toMatchObject({ code: 'ENGINE_HUNG' });
 });
@@ -89,7 +89,7 @@ test('one that is heard of meanwhile has missed nothing', async () => {
   Object.defineProperty(connector, 'sick', {
     get: () => {
       checks += 1;
-      (engine.client as { heardAtMs: number }).heardAtMs = performance.now() + 0.001; // a step is reported while it is asked
+      (engine.client as { heardAtMs: number }).heardAtMs = performance.now() + 0.001; // the engine reports a step during the health check
       return new Error('no answer in time');
     },
   });
@@ -100,7 +100,7 @@ test('one that is heard of meanwhile has missed nothing', async () => {
 
 test('one that answers again after a miss stays', async () => {
   const { connector, supervisor, conditions } = supervised([new ScriptedEngine()], false, (condition) => {
-    if (condition === 'notResponding') connector.sick = null; // at once: one that stays so is given up
+    if (condition === 'notResponding') connector.sick = null; // the engine recovers at once, since it would be given up otherwise
   });
   await supervisor.acquire();
   connector.sick = new Error('no answer');

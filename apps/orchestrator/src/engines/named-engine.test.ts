@@ -1,4 +1,4 @@
-// Who answers at an address is found out before anything is said to it.
+// Tests that nothing is sent to an address before it is known which user answers there.
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { namedEngine } from './named-engine.js';
@@ -27,7 +27,7 @@ afterEach(() => {
 });
 
 test('what another user runs is told nothing, whatever it would be asked', async () => {
-  process.geteuid = () => owner + 1; // seen from there, this process is another user's
+  process.geteuid = () => owner + 1; // makes the server belong to another user
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const connector = namedEngine({ address, leaseMs: 1_000, folderId: 'folder', mayRenew: () => true });
   const message = `what answers at ${address} belongs to another user (${owner}): it is told nothing`;

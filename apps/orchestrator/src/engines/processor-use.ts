@@ -1,14 +1,15 @@
-// Tells a process that works but is late: the kernel counts for each thread how long it ran and how long it waited for a processor.
+// Tells a process that hangs from one that works but is late. The kernel counts for each thread how long it ran and how long it waited for
+// a processor.
 import { readdirSync, readFileSync } from 'node:fs';
 
 export interface ProcessorUse {
-  /** All its threads together, since they began. */
+  /** The sum over all threads since they began. */
   ranMs: number;
   /** The time in which the threads could have run, but others had the processors. */
   waitedMs: number;
 }
 
-/** null: not known. */
+/** Returns null where the use is not known. */
 export function processorUseOf(pid: number): ProcessorUse | null {
   const use = { ranMs: 0, waitedMs: 0 };
   try {
@@ -19,6 +20,6 @@ export function processorUseOf(pid: number): ProcessorUse | null {
     }
     return use;
   } catch {
-    return null; // it has ended, or this kernel does not count
+    return null; // the process has ended, or this kernel does not count
   }
 }

@@ -3,11 +3,14 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { makeFolder } from '#files';
 
-const SOCKET_PATH_MAX = 100; // what the kernel takes, with room
+const SOCKET_PATH_MAX = 100; // the kernel's limit, with some room
 
 let sockets = 0;
 
-/** A socket is never used twice, so a left-over engine of a dead orchestrator can't be mistaken for ours. */
+/**
+ * Returns a path for a new socket. A path is never used twice, so an engine that a dead orchestrator left behind can't be taken for a new
+ * one.
+ */
 export function socketPath(folder: string): string {
   sockets += 1;
   const name = `engine-${process.pid}-${sockets}.sock`;
@@ -17,7 +20,7 @@ export function socketPath(folder: string): string {
     rmSync(inFolder, { force: true });
     return inFolder;
   }
-  return join(mkdtempSync(join(tmpdir(), 'espalier-')), name); // a folder that others can't enter
+  return join(mkdtempSync(join(tmpdir(), 'espalier-')), name); // other users can't enter this folder
 }
 
 export function removeSocket(socket: string): void {

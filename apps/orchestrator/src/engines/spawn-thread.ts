@@ -1,7 +1,6 @@
-// Starts processes from a thread that keeps the priority this process began with. The engine's threads use every core, and
-// each waits for the slowest: work of the orchestrator in between would cost the step twice. So the orchestrator (and
-// the event store, its child) gives way to the engine, and the engine must not inherit that: without privileges a priority
-// can be lowered, never raised again.
+// Starts processes from a thread that keeps the priority with which this process began. The engine's threads use every core, and each waits
+// for the slowest, so work of the orchestrator in between costs a step twice. Therefore the orchestrator and its child, the event store,
+// lower their priority. The engine must not inherit that, since without privileges a priority can be lowered but never raised again.
 import { setPriority } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { programFile } from '#files';
@@ -21,31 +20,34 @@ export interface SpawnedMessage {
   gone?: string;
 }
 
-/** A process with an open input, which ends when we do; its output is its stderr. */
+/** A process with an open input, which ends when this process does. Its output is its stderr. */
 export interface SpawnedProcess {
   readonly pid: number;
-  /** Resolves with the reason when it is gone. */
+  /** Resolves with the reason when the process is gone. */
   readonly gone: Promise<string>;
-  /** Does nothing once it is gone. */
+  /** Does nothing once the process is gone. */
   kill(signal: NodeJS.Signals): void;
 }
 
 type Listener = (message: SpawnedMessage) => void;
 
 let worker: Worker | null = null;
-/** The thread must outlive its children, because a new thread would start with a lower priority. */
+/**
+ * Whether this process has lowered its priority. The thread must then outlive its children, because a new thread would start with the lower
+ * priority.
+ */
 let lowered = false;
 let requests = 0;
 const listeners = new Map<number, Listener>();
 
-/** Call before this process does anything else that should give way. */
+/** Lowers this process's priority. Call it before the process does anything that should have the lower priority. */
 export function giveWayToEngines(): void {
   thread();
   setPriority(GIVE_WAY_NICENESS);
   lowered = true;
 }
 
-/** Rejects when it could not be started. */
+/** Starts a process, or rejects when it could not be started. */
 export function spawnProcess(file: string, args: string[], onOutput: (text: string) => void): Promise<SpawnedProcess> {
   const id = (requests += 1);
   return new Promise((resolve, reject) => {
@@ -70,7 +72,7 @@ export function spawnProcess(file: string, args: string[], onOutput: (text: stri
       listeners.delete(id);
       if (listeners.size === 0 && !lowered) endThread();
       end(message.gone);
-      reject(new Error(message.gone)); // says nothing once it was started
+      reject(new Error(message.gone)); // has no effect once the process was started
     });
     thread().postMessage({ id, file, args } satisfies SpawnRequest);
   });
@@ -80,7 +82,7 @@ function killQuietly(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // gone meanwhile
+    // the process is gone already
   }
 }
 

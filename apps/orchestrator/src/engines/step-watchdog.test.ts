@@ -1,4 +1,4 @@
-// Given an engine that ends no step, when its time is up, then it is given up, unless others had the processors.
+// Tests that an engine that ends no step in time is given up, unless others had the processors.
 import { jest } from '@jest/globals';
 import { once } from 'node:events';
 import type { EspalierError } from '#protocol';

@@ -1,18 +1,18 @@
-// An engine can answer its health checks and still never end a step. What a step may take is learnt from the steps before. It may take
-// longer while others have the processors: an engine that waited for them longer than it ran is starved, and does not hang.
+// Gives up an engine that answers its health checks but never ends a step. The time that a step may take is learnt from the steps before. A
+// step may take longer while others have the processors: an engine that waited for them longer than it ran is starved, and does not hang.
 import { EspalierError } from '#protocol';
 import type { LiveEngine } from './engine-supervisor.js';
 import type { ProcessorUse } from './processor-use.js';
 
 const FIRST_STEP_MAX_MS = 900_000;
 const STEP_MAX_MS_LEAST = 30_000;
-/** Steps differ by how much is pruned, and a report may hold several. */
+/** A step may take this many times as long as the longest before. Steps differ by how much is pruned, and a report may hold several. */
 const TIMES_THE_LONGEST = 20;
 
 export interface StepWatchdog {
-  /** The engine has just reported steps. */
+  /** Call this when the engine has just reported steps. */
   alive(): void;
-  /** The reports are not read for a while. */
+  /** Call this when the reports are not read for a while. */
   rest(): void;
   goOn(): void;
 }

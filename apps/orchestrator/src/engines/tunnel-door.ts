@@ -1,5 +1,5 @@
-// A joined engine as an address on this machine: a socket that only this user can reach, and that leads to the engine through the stream
-// that it dialled in by. It takes one connection, since the stream carries one.
+// Makes a joined engine reachable as an address on this machine: a socket that only this user can open, and that leads to the engine
+// through the stream by which it dialled in. The socket takes one connection, since the stream carries one.
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { EspalierError } from '#protocol';
 import { removeSocket, socketPath } from './socket-path.js';
 import { ENGINE_CHANNEL } from './wire/engine-channel.js';
 
-/** A dead engine is noticed in these times together, also by an orchestrator that stands by and claims none. */
+/** These two times together are how long a dead engine stays unnoticed, also by a standby orchestrator, which claims no engine. */
 const PING_MS = 10_000;
 const PING_TIMEOUT_MS = 20_000;
 const NEVER_MS = 2 ** 31 - 1;
@@ -18,7 +18,7 @@ export class TunnelDoor {
 
   private constructor(
     readonly address: string,
-    /** The one connection to the engine, for all clients. */
+    /** The one connection to the engine, which all clients share. */
     readonly channel: Channel,
     private readonly listener: Server,
     private readonly tunnel: Duplex,
@@ -30,7 +30,7 @@ export class TunnelDoor {
     tunnel.once('close', () => this.close());
   }
 
-  /** @param folder for the socket. @throws EspalierError ENGINE_UNAVAILABLE */
+  /** @param folder the folder for the socket. @throws EspalierError ENGINE_UNAVAILABLE */
   static async open(tunnel: Duplex, folder: string): Promise<TunnelDoor> {
     const path = socketPath(folder);
     const listener = createServer();
@@ -40,7 +40,7 @@ export class TunnelDoor {
     } catch (error) {
       throw new EspalierError('ENGINE_UNAVAILABLE', `the engine can't be reached: ${(error as Error).message}`, { cause: error });
     }
-    listener.on('error', () => undefined); // an accept that fails: the channel tries again
+    listener.on('error', () => undefined); // the channel tries again after a failed accept
     listener.once('close', () => removeSocket(path));
     const channel = new Channel(`unix:${path}`, ChannelCredentials.createInsecure(), {
       ...ENGINE_CHANNEL,
@@ -61,7 +61,7 @@ export class TunnelDoor {
 
   private join(socket: Socket): void {
     this.socket = socket;
-    // Either end that goes takes the other with it, and no error of one is an error of the server.
+    // When either end closes, the other closes, too. An error of one must not become an error of the server.
     socket.on('error', () => undefined).once('close', () => this.close());
     this.tunnel.on('error', () => undefined);
     socket.pipe(this.tunnel).pipe(socket);

@@ -1,5 +1,5 @@
-// Which artifacts recorded events need, folded from all events of all runs and from nothing else: a deletion can't be taken back, so no
-// cache decides one. A long history takes a while to read; until then every artifact counts as needed.
+// Knows which artifacts recorded events need. It folds all events of all runs and uses no cache, because a deletion can't be undone. A long
+// history takes a while to read, and until then every artifact counts as needed.
 import type { Logger } from 'pino';
 import type { EventCorruptError, EventStore } from '#event-store';
 import { AggregateFeed } from '../event-sourcing/aggregate-feed.js';
@@ -11,20 +11,23 @@ const DIGEST_BYTES = 32;
 const KEY_BYTES = 6;
 
 export interface NeedsListener {
-  /** No event of the run needs these any more. */
+  /** Called with digests that the run's events no longer need. */
   dropped(digests: string[]): void;
-  /** An event can't be read, or is missing. */
+  /** Called when an event can't be read or is missing. */
   damaged(error: EventCorruptError): void;
 }
 
 export class RecordedNeeds {
   private readonly feed: AggregateFeed<PruningRunState, NewFact>;
-  /** The digests that ended runs need, one behind the other. */
+  /** The digests that ended runs need, as one buffer for each run. */
   private readonly ended = new Map<string, Buffer>();
-  /** How many ended runs need an artifact, by the beginning of its digest: two that begin alike keep each other. */
+  /**
+   * The number of ended runs that need an artifact, by the beginning of its digest. Two artifacts with the same beginning keep each other,
+   * which does no harm.
+   */
   private readonly users = new Map<number, number>();
   private complete = false;
-  /** Dropped by events since our start, before the whole history was known. */
+  /** The digests that events since the start dropped before the whole history was known. */
   private readonly droppedEarly: string[] = [];
   private readonly startedMs = Date.now();
 
@@ -49,14 +52,14 @@ export class RecordedNeeds {
     );
   }
 
-  /** Resolves when every event is known that was recorded up to now. */
+  /** Resolves when every event that was recorded so far is known. */
   async start(): Promise<void> {
     await this.feed.start();
     this.complete = true;
     this.listener.dropped(this.droppedEarly.splice(0));
   }
 
-  /** As `start`; later, too. */
+  /** Resolves when every event that was recorded so far is known. Unlike `start` it may be called again at any time. */
   async settle(): Promise<void> {
     await this.start();
     await this.feed.settle();
@@ -86,7 +89,7 @@ export class RecordedNeeds {
     this.feed.setAside(runId, error);
   }
 
-  /** Whether events of any run need the artifact; `besides`: of any other run than this one. */
+  /** Tells whether events of any run but `besides` need the artifact. */
   isNeeded(digest: string, besides: string): boolean {
     if (!this.complete) return true;
     for (const run of this.feed.all()) if (run.runId !== besides && neededArtifacts(run).has(digest)) return true;

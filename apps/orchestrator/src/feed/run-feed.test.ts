@@ -1,4 +1,4 @@
-// The feed on a real event store: where it starts from makes no difference to what it knows.
+// Tests the feed on a real event store. The place where it starts must make no difference to what it knows.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,7 +78,7 @@ test('a feed that goes on from the views reads no older event, and knows what on
   const { position } = await views.unfinished();
   expect(asked).toEqual([position, 'start']); // the needs of artifacts are read from the first event on
   expect(position).not.toBeNull();
-  const empty = await viewsOf('empty-'); // never started: nothing to go on from
+  const empty = await viewsOf('empty-'); // these views were never started, so the feed has no position to start from
   const reading = await feedOn(empty);
 
   const digests = [...states, stateAt(11, 0.013), stateAt(21, 0.024)].map((state) => state.stateDigest);
@@ -99,9 +99,9 @@ test('a feed that goes on from the views reads no older event, and knows what on
   ).toEqual([OPEN, WAITING]);
   expect(goingOn.isNeeded(stateDigest)).toBe(true);
   expect(goingOn.isNeeded('0'.repeat(64))).toBe(false);
-  await goingOn.seen(ENDED, ended.facts.length - 1); // of a run that says nothing any more
+  await goingOn.seen(ENDED, ended.facts.length - 1); // this run gets no more events
 
-  // The ended run speaks again; what the rewind leaves behind is needed by its abandoned teachers only.
+  // The ended run gets another event. After the rewind, only its abandoned teachers need the states behind it.
   const teacher = ended.state.teachers[0]!;
   recorder.record(ENDED, [
     fact('RunRewound', {
@@ -178,7 +178,7 @@ test('a feed outlives errors of its subscription and of the store, and goes on f
     },
   }) as EventStore;
   const feed = await feedOn(views, failing);
-  expect(subscriptions).toBe(4); // the last one is that of the artifacts' needs
+  expect(subscriptions).toBe(4); // the last subscription is that of the artifacts' needs
   recorder.record(OPEN, new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).facts);
   await append(recorder, told);
   await feed.seen(OPEN, 0);
@@ -235,7 +235,7 @@ describe('what a cache says of runs decides no deletion', () => {
     await until(() => feed.hasDamage());
     expect([feed.isDamaged(ENDED), feed.isNeeded('0'.repeat(64))]).toEqual([true, true]);
     expect((await views.getRun(ENDED)).damage).toEqual([{ revision: 2n, metrics: false, problem: 'a byte was changed' }]);
-    // A backup of the store was put in its place.
+    // A backup has replaced the store.
     const mended = await feedOn(views);
     await until(() => !views.hasDamage());
     await until(() => views.peek(ENDED) !== null);

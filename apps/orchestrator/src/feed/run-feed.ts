@@ -1,5 +1,5 @@
-// The feed of runs. The driver finds its work here, also that of a former life: the views tell where it goes on from. The keeper of
-// artifacts learns which ones are still needed, and that from the events alone.
+// The feed of runs. The driver finds its work here, also the work of a former process; the views tell where the feed starts. The keeper of
+// artifacts learns here which artifacts are still needed, from the events alone.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import type { EventCorruptError, EventStore, Position } from '#event-store';
@@ -13,7 +13,7 @@ import { RecordedNeeds } from './recorded-needs.js';
 import { RunViews } from '../views/run-views.js';
 import { EVENT_STORE, LOGGER } from '../tokens.js';
 
-/** Told the run after each event. */
+/** Called with the run after each event. */
 type Listener = (run: PruningRunState) => void;
 
 @Injectable()
@@ -38,7 +38,7 @@ export class RunFeed {
         begin: () => this.begin(),
         revisionBefore: (runId) => views.peek(runId)?.run.revision ?? -1,
         changed: (_runId, _before, after) => this.tell(after),
-        damaged: () => undefined, // the views tell of it
+        damaged: () => undefined, // the views report the damage
       },
       log,
     );
@@ -55,7 +55,7 @@ export class RunFeed {
     return { position, open: new Map(runs.map((run) => [run.runId, run])) };
   }
 
-  /** Resolves when the unfinished runs are known as they were recorded so far; the needs of all runs are read meanwhile and after. */
+  /** Resolves when the unfinished runs are known as they were recorded so far. The needs of all runs are read meanwhile and afterwards. */
   async start(): Promise<void> {
     await this.feed.start();
     this.needs
@@ -64,7 +64,7 @@ export class RunFeed {
       .catch((error: unknown) => this.log.error({ err: error }, 'the views could not be compared with the events'));
   }
 
-  /** Returns when everything is known that was recorded up to now; the subscriptions may be a little behind. */
+  /** Returns when everything that was recorded so far is known. The subscriptions alone may be a little behind. */
   async settle(): Promise<void> {
     await this.needs.settle();
     await this.feed.settle();
@@ -74,7 +74,9 @@ export class RunFeed {
     await Promise.all([this.feed.stop(), this.needs.stop()]);
   }
 
-  /** The views, the driver and the keeper of artifacts may have folded the event when it was whole. */
+  /**
+   * Marks the run as damaged everywhere: the views, the driver and the keeper of artifacts may have folded the event while it was whole.
+   */
   private noteDamage(error: EventCorruptError): void {
     const runId = runIdOf(error);
     if (!this.feed.isDamaged(runId)) this.feed.setAside(runId, error);
@@ -82,7 +84,7 @@ export class RunFeed {
     this.views.noteDamage(error);
   }
 
-  /** A mark outlives its damage where a backup of the store was put in its place. */
+  /** Removes marks of damage that is gone. A mark outlives its damage where a backup has replaced the store. */
   private async dropMarksOfDamage(): Promise<void> {
     await this.views.ready();
     const whole = this.views.damagedRuns().filter((runId) => !this.isSetAside(runId));
@@ -103,17 +105,17 @@ export class RunFeed {
     return this.feed.get(runId);
   }
 
-  /** Whether an event of its record can't be read. */
+  /** Tells whether an event of the run can't be read. */
   isDamaged(runId: string): boolean {
     return this.isSetAside(runId) || this.views.isDamaged(runId);
   }
 
-  /** While events of any run can't be read, they may name any artifact: nothing is thrown away. */
+  /** Tells whether events of any run can't be read. These events may name any artifact, so nothing may then be removed. */
   hasDamage(): boolean {
     return this.feed.hasDamage() || this.needs.hasDamage() || this.views.hasDamage();
   }
 
-  /** Whether recorded events of any run need the artifact; `besides`: of any other run than this one. */
+  /** Tells whether recorded events of any run but `besides` need the artifact. */
   isNeeded(digest: string, besides = ''): boolean {
     if (this.hasDamage()) return true;
     for (const run of this.feed.all()) if (run.runId !== besides && neededArtifacts(run).has(digest)) return true;
@@ -126,13 +128,13 @@ export class RunFeed {
     if (this.needs.isComplete) await this.needs.seen(runId, revision);
   }
 
-  /** Called after each event; returns how to stop that. */
+  /** The listener is called after each event. Call the result to remove it. */
   onChange(listener: Listener): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** Told the artifacts that a run no longer needs; others may. */
+  /** The listener is called with artifacts that a run no longer needs. Other runs may need them. */
   onDropped(listener: (digests: string[]) => void): void {
     this.tellDropped = listener;
   }

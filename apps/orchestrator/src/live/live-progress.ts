@@ -1,5 +1,5 @@
-// News of runs that train right now, which is not recorded yet: reported steps and signs of life. Lost with the
-// process, and no harm done: the steps are recorded with their segment.
+// The news of runs that train at the moment and are not recorded yet: reported steps and signs of life. They are lost with the process,
+// which does no harm, since the steps are recorded with their segment.
 import { Injectable } from '@nestjs/common';
 import { toEspalierError } from '#protocol';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
@@ -25,11 +25,11 @@ export class LiveProgress {
   private readonly waiting = new Map<string, LiveWait>();
   private readonly preparations = new Map<string, { progress: LivePreparation; toldAtMs: number }>();
   private readonly listeners = new Set<Listener>();
-  /** The number of clients that watch, by run. */
+  /** The number of clients that watch a run, by its id. */
   private readonly watchers = new Map<string, number>();
   private readonly watchListeners = new Set<() => void>();
 
-  /** Its work can't go on, and is tried again; everybody's, where no run is named. */
+  /** Notes that a run's work can't go on and is tried again. Without a run, the work of all runs waits. */
   waits(error: unknown, runId = ALL): void {
     const { code, message } = toEspalierError(error);
     const before = this.waiting.get(runId);
@@ -41,7 +41,7 @@ export class LiveProgress {
     if (this.waiting.delete(runId)) this.tell(runId);
   }
 
-  /** Tells at most a few times a second: it is for eyes. */
+  /** Tells listeners at most a few times a second, since people watch it. */
   prepares(runId: string, progress: LivePreparation): void {
     const before = this.preparations.get(runId);
     const now = Date.now();
@@ -52,7 +52,7 @@ export class LiveProgress {
 
   preparedOrStopped(runId: string): void {
     const last = this.preparations.get(runId);
-    // Not at once: views that have not read the event of its end yet would show a run that is not prepared.
+    // The progress stays a moment longer: views that have not read the event of the end yet would show a run that is not prepared.
     setTimeout(() => {
       if (this.preparations.get(runId) === last && this.preparations.delete(runId)) this.tell(runId);
     }, VIEWS_CATCH_UP_MS).unref();
@@ -66,7 +66,7 @@ export class LiveProgress {
     return this.waiting.get(runId) ?? this.waiting.get(ALL) ?? null;
   }
 
-  /** A sign of life of the run's engine. */
+  /** Notes a sign of life of the run's engine. */
   heard(runId: string, attempt: number): void {
     const live = this.runs.get(runId);
     if (live === undefined || live.attempt !== attempt) this.runs.set(runId, { attempt, heardAtMs: Date.now(), steps: [] });
@@ -80,20 +80,20 @@ export class LiveProgress {
     this.tell(runId);
   }
 
-  /** Steps below `step` are recorded. */
+  /** Forgets the steps below `step`, which are recorded now. */
   recorded(runId: string, step: number): void {
     const live = this.runs.get(runId);
     if (live !== undefined) live.steps = live.steps.filter((one) => one.step >= step);
   }
 
-  /** The attempt is over; what it did not record is void. */
+  /** Forgets the steps of an attempt that has ended. Those that it did not record do not count. */
   ended(runId: string): void {
     const live = this.runs.get(runId);
     if (live === undefined) return;
     live.steps = [];
     this.waiting.delete(runId);
     this.tell(runId);
-    // Not at once: views that have not read the event of its end yet would take the engine for dead.
+    // The run stays a moment longer: views that have not read the event of the end yet would take its engine for dead.
     setTimeout(() => {
       if (this.runs.get(runId) === live) this.runs.delete(runId);
     }, VIEWS_CATCH_UP_MS).unref();
@@ -111,7 +111,7 @@ export class LiveProgress {
     return [...this.runs.values()].reduce((sum, { steps }) => sum + steps.length, 0);
   }
 
-  /** When the waits that last now began, in ms of the epoch. */
+  /** The times when the present waits began, in milliseconds of the epoch. */
   get waitsSinceMs(): number[] {
     return [...this.waiting.values()].map(({ sinceMs }) => sinceMs);
   }
@@ -125,7 +125,7 @@ export class LiveProgress {
     return () => this.listeners.delete(listener);
   }
 
-  /** A client watches the run. Call the result when it stops. */
+  /** Notes that a client watches the run. Call the result when it stops. */
   watch(runId: string): () => void {
     this.count(runId, 1);
     return () => this.count(runId, -1);

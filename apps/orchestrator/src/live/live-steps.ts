@@ -1,37 +1,37 @@
-// Steps that engines have reported but that are not recorded yet, as WatchRun and the shown status need them.
+// The steps that engines have reported and that are not recorded yet, as WatchRun and the shown status need them.
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 
-/** The cause that a run, or everything, waits for at the moment; it goes on by itself. */
+/** The cause that a run, or all runs, wait for at the moment. Work goes on by itself when it is gone. */
 export interface LiveWait {
   code: string;
   message: string;
   sinceMs: number;
 }
 
-/** The work that is being done to prepare a run. */
+/** The present work to prepare a run. */
 export interface LivePreparation {
   doing: string;
   doneShare: number;
 }
 
 export interface LiveSteps {
-  /** When something was last heard of the run's engine, in ms of the epoch; null: nothing is heard here. */
+  /** The time of the last sign of life of the run's engine, in milliseconds of the epoch; null where this process hears nothing of it. */
   heardAt(runId: string): number | null;
-  /** Reported steps from this one on, in order. */
+  /** The reported steps from this one on, in order. */
   since(runId: string, step: number): StepMeasurement[];
-  /** Calls back at each report; returns how to stop that. */
+  /** The listener is called at each report. Call the result to remove it. */
   onReport(listener: (runId: string) => void): () => void;
-  /** A client watches the run, so it is reported often. Call the result when the client stops. */
+  /** Notes that a client watches the run, which is then reported often. Call the result when the client stops. */
   watch(runId: string): () => void;
-  /** Runs that something was heard of. */
+  /** The runs of whose engines there was a sign of life. */
   heardRuns(): string[];
-  /** null: it is not being prepared here. */
+  /** Null where this process does not prepare the run. */
   preparationOf(runId: string): LivePreparation | null;
-  /** null: nothing is waited for. */
+  /** Null where the run waits for nothing. */
   waitOf(runId: string): LiveWait | null;
 }
 
-/** For processes that drive no engine: nothing is ever heard. */
+/** For processes that drive no engine, and so have no reports. */
 export const noLiveSteps: LiveSteps = {
   heardAt: () => null,
   since: () => [],

@@ -1,4 +1,4 @@
-// Perplexity of a run's model on its validation data, by the engine.
+// Lets the engine compute the perplexity of a run's model on its validation data.
 import type { ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -12,7 +12,7 @@ export interface EvaluationRequest {
   run: PruningRunState;
   subject: MeasuredSubject;
   window: number;
-  /** Token shard. */
+  /** The artifact of the tokens. */
   dataDigest: string;
 }
 

@@ -1,4 +1,4 @@
-// Given a run and what a request names, when the subject is chosen, then the state, export or error.
+// Tests which state, export or error follows from a run and the names in a request.
 import { spawnSync } from 'node:child_process';
 import { lstat, mkdir, mkdtemp, readFile, readdir, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

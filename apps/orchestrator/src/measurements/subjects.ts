@@ -1,4 +1,5 @@
-// The states, exports and models that clients ask an engine about: chosen from a run, brought to the engine, named in what is recorded.
+// The states, exports and models that clients ask an engine about: how a request chooses one of a run, how the engine gets it, and how the
+// record names it.
 import { createWriteStream } from 'node:fs';
 import { mkdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -22,7 +23,7 @@ export type Subject =
   | { kind: 'masked'; state: StateFact; teacherMark: number | null }
   | { kind: 'export'; exportDigest: string; step: number; stateDigest: string; teacherMark: number | null };
 
-/** Single weights of the intact model set to 0. */
+/** The intact model with single weights set to 0. */
 interface SingleWeights {
   kind: 'unstructured';
   importance: 'magnitude' | 'wanda';
@@ -58,7 +59,7 @@ export function stateOf(run: PruningRunState, mark: number | undefined): { state
 
 type NamedSubject = Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>;
 
-/** Perplexity is also measured of what is no model of the run's. */
+/** Chooses the subject of a perplexity. Unlike other measurements, it may also be the intact model with single weights set to 0. */
 export function measuredSubjectOf(
   run: PruningRunState,
   request: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured'>,
@@ -111,7 +112,7 @@ export function subjectOf(run: PruningRunState, { intact, exportDigest, teacherM
   return { kind: 'masked', state, teacherMark: mark };
 }
 
-/** Where such a job may run, and what must stay until it ends. */
+/** The facts that the placement needs of a job on the subject, and the artifacts that must stay until it ends. */
 export function jobOn(
   subject: MeasuredSubject,
   { runId, exports }: Pick<PruningRunState, 'runId' | 'exports'>,
@@ -133,7 +134,7 @@ function pinnedFor(subject: MeasuredSubject, exports: PruningRunState['exports']
 /** The fields by which the engine knows a model. */
 export type EngineModel = Pick<engineV1.EvaluateRequest, 'sessionId' | 'modelPath' | 'intact'>;
 
-/** The engine has the subject for as long as it is used. */
+/** Gives the engine the subject for as long as `use` runs. */
 export async function withSubject<T>(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
@@ -153,21 +154,21 @@ export async function withSubject<T>(
 
 const EXPORT_FOLDER = { before: 'espalier-export-', after: '.folder' };
 
-/** Its maker removes it; if that is killed, the next server does. */
+/** Makes a folder for an export. Its maker removes it; if that process is killed, the next server does. */
 export async function newExportFolder(): Promise<string> {
   const folder = join(tmpdir(), leftOverName(EXPORT_FOLDER.before, EXPORT_FOLDER.after));
   await mkdir(folder, { mode: 0o700 });
   return folder;
 }
 
-/** Folders of exports that servers left behind that were killed. */
+/** Removes folders of exports that killed servers left behind. */
 export function clearExportFolders(): string[] {
   return clearLeftOvers(tmpdir(), { before: new RegExp(EXPORT_FOLDER.before), after: EXPORT_FOLDER.after });
 }
 
 /**
- * The files of an export as a folder, for as long as it is used: links to the artifacts where these are files. Each is read once, so that
- * its bytes are those of its digest.
+ * Gives `use` a folder with the files of an export. Files are links to the artifacts where these are files. Each artifact is read once, to
+ * check that its bytes are those of its digest.
  */
 export async function withExportFolder<T>(
   artifacts: Pick<ArtifactStore, 'open' | 'pathOf'>,

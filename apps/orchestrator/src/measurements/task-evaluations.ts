@@ -1,4 +1,4 @@
-// A run's model, or what else a subject names, judged by tasks: questions are encoded while the engine scores the ones before them.
+// Evaluates a run's model, or another subject, by tasks. Questions are encoded while the engine scores the ones before them.
 import type { ArtifactStore } from '#artifact-store';
 import { openTextEncoder, type TextEncoder } from '#model-files';
 import { engineV1, EspalierError } from '#protocol';
@@ -22,9 +22,9 @@ import { identityOf, knownFacts, meanRecords, recordOf, samplesOf, type TaskEval
 
 export type TaskProgress = (doneShare: number, doing: string) => void;
 
-/** A block of questions: enough tokens for a few passes of the engine, few enough that progress is seen. */
+/** The number of characters in a block of questions: enough tokens for a few passes of the engine, and few enough that progress is seen. */
 const BLOCK_CHARACTERS = 1 << 18;
-/** And few enough that their tokens fit in memory, where contexts have hundreds of choices. */
+/** The most characters to encode for a block, so that its tokens fit in memory even where questions have hundreds of choices. */
 const ENCODED_CHARACTERS = 1 << 22;
 
 /** Writing one text takes about as long as reading this number of characters. */
@@ -33,9 +33,9 @@ const WRITTEN_CHARACTERS = 2_000;
 const DTYPES = { f32: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16 };
 
 /**
- * Evaluates one task after the other, but for those that the run's history has of the same subject by the same measures: so an
- * evaluation that was interrupted goes on where it was.
- * @param record keeps what a task came to, before the next one begins; of a known one too, which it has already
+ * Evaluates one task after another. A task that the run's record has for the same subject by the same measures is not evaluated again, so
+ * an interrupted evaluation goes on where it was.
+ * @param record records the result of a task before the next one begins; it is called for known results, too
  */
 export async function evaluateTasks(
   bench: EngineWorkbench,
@@ -72,13 +72,13 @@ interface Evaluating {
   request: TaskEvaluationRequest;
   encoder: TextEncoder;
   record: (facts: RecordEvaluation[], samples: Buffer | null) => Promise<void>;
-  /** By the names of tasks; each that is done is added. */
+  /** The results by the names of tasks. Each task that is done is added. */
   measured: Map<string, readonly Measured[]>;
   onProgress: TaskProgress;
   signal: AbortSignal;
 }
 
-/** Sums up to which share of all questions is done. */
+/** Computes the share of all questions that is done. */
 class Share {
   private done = 0;
   private readonly total: number;
@@ -94,7 +94,7 @@ class Share {
     this.done += weight;
   }
 
-  /** @param under what is done of the questions under way */
+  /** @param under the weight that is done of the questions under way */
   tell({ task, questions }: TaskQuestions, answered: number, under = 0): void {
     this.onProgress((this.done + under) / this.total, `${task.task}, ${answered} of ${questions.length}`);
   }
@@ -102,7 +102,7 @@ class Share {
 
 type Counts = Record<string, number>;
 
-/** Questions that ask for texts come last, for the engine scores all the others in one call. */
+/** Evaluates all tasks. Tasks that ask for texts come last, because the engine scores all the others in one call. */
 async function evaluateAll(evaluating: Evaluating, model: EngineModel): Promise<void> {
   const { bench, request, encoder, record, measured, onProgress, signal } = evaluating;
   const share = new Share(request.tasks, onProgress);
@@ -167,13 +167,13 @@ async function scoreAll(
       }
       await finish(task, answers, counts);
     }
-    await scored.next(); // the engine has let go of its scorer
+    await scored.next(); // waits until the engine has released its scorer
   } finally {
     await scored.return(undefined);
   }
 }
 
-/** About as many characters as the model reads for a question. */
+/** About the number of characters that the model reads for a question. */
 const weightOf = ({ asks }: Question): number => heldCharacters(asks) + (asks.kind === 'text' ? WRITTEN_CHARACTERS : 0);
 
 const weightOfAll = (questions: readonly Question[]): number => questions.reduce((sum, one) => sum + weightOf(one), 0);
@@ -195,10 +195,10 @@ function* blocksOf(questions: readonly Question[]): Generator<Question[]> {
   if (block.length > 0) yield block;
 }
 
-/** A block that is being scored: for each question which sequences of the batch are its own; -1: nothing to score. */
+/** A block that is being scored. It tells which sequences of the batch belong to which question. */
 interface Block {
   weight: number;
-  /** For each question and choice the places of its sequences. */
+  /** The places of the sequences, for each question and choice; -1 where there is nothing to score. */
   places: number[][][];
   cut: number;
   sequences: number;

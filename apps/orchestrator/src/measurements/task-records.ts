@@ -1,4 +1,4 @@
-// The record of an evaluation by tasks: the measures of each task, what makes them comparable, and what each question came to.
+// The record of an evaluation by tasks: the measures of each task, the facts that make them comparable, and the result of each question.
 import {
   answerIn,
   meanOf,
@@ -25,7 +25,7 @@ export interface TaskEvaluationRequest {
   dtype: ComputeDtype;
 }
 
-/** Known of a task before it is scored; equal ones make values comparable. */
+/** The facts that are known of a task before it is scored. Values with equal facts can be compared. */
 interface TaskIdentity {
   task: string;
   convention: string;
@@ -33,7 +33,7 @@ interface TaskIdentity {
   digests: { prompt: string; data: string; tokenizer: string };
 }
 
-/** The tasks that were evaluated before, with what they came to. */
+/** The tasks that were evaluated before, with their recorded results. */
 export function knownFacts(request: TaskEvaluationRequest, tokenizer: string): Map<TaskQuestions, RecordEvaluation[]> {
   const { run, subject, tasks } = request;
   const { subject: name, stateDigest } = recordedSubject(subject);
@@ -53,7 +53,7 @@ export function knownFacts(request: TaskEvaluationRequest, tokenizer: string): M
   return known;
 }
 
-/** Questions that the model writes texts for leave it at most half of its positions. */
+/** The number of tokens that a text may have. At least half of the model's positions stay for the question. */
 export const textTokens = ({ max_tokens: most }: GenerationTask, positions: number): number =>
   Math.max(1, Math.min(most, Math.floor(positions / 2)));
 
@@ -74,7 +74,7 @@ export function identityOf(
   };
 }
 
-/** JSON Lines: one question each. All prompts together may be longer than a string can be. */
+/** The result of each question as a line of JSON. The lines are a buffer, since all prompts together may be longer than a string can be. */
 export function samplesOf({ task, questions }: TaskQuestions, answers: Answer[]): Buffer {
   return Buffer.concat(questions.map((question, place) => Buffer.from(`${JSON.stringify(sampleOf(task, question, answers[place]!))}\n`)));
 }
@@ -87,7 +87,7 @@ function sampleOf(task: TaskQuestions['task'], { index, gold, asks, group }: Que
   return task.kind === 'continuation' ? { ...sample, greedy: greedy[0] } : sample;
 }
 
-/** The contexts of a question are mostly one. A text that is scored as a whole follows nothing. */
+/** Returns the prompt and the choices of a question. Mostly all choices have one context. A text that is scored as a whole has none. */
 function promptOf(asks: Exclude<Question['asks'], { kind: 'text' }>): { prompt: string | string[]; choices: string[] } {
   if (asks.kind === 'whole') return { prompt: '', choices: [asks.text] };
   const contexts = asks.pairs.map(({ context }) => context);

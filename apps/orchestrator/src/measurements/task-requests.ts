@@ -1,4 +1,4 @@
-// The tasks of a request, read and checked as far as that needs no engine.
+// Reads the tasks that a request names, and checks them as far as that needs no engine.
 import { isAbsolute } from 'node:path';
 import { readTasks, type ReadTasks } from '#tasks';
 import { invalidField, type v1 } from '#protocol';

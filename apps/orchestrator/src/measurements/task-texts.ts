@@ -1,4 +1,4 @@
-// Questions that are answered with a text: written greedily by the engine, some at a time.
+// Lets the engine answer questions with texts, which it writes greedily, several at a time.
 import type { engineV1 } from '#protocol';
 import type { Answer, GenerationTask, TaskQuestions } from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
@@ -7,12 +7,15 @@ import type { EngineModel } from './subjects.js';
 import { textTokens } from './task-records.js';
 import { wholeTexts } from './texts.js';
 
-/** Prompts of a call: few enough for one message, many enough that the engine always has some to decode together. */
+/** The number of prompts in a call: few enough for one message, and enough that the engine always has several to decode together. */
 const PROMPTS_TOGETHER = 128;
 
 export const isGenerated = (questions: TaskQuestions): questions is TaskQuestions<GenerationTask> => questions.task.kind === 'generation';
 
-/** A prompt that leaves no room for its text loses its beginning. @param onDone called with how many texts are done */
+/**
+ * Writes the answers. A prompt that leaves no room for its text loses its beginning. @param onDone called with the number of texts that are
+ * done
+ */
 export async function generatedAnswers(
   bench: EngineWorkbench,
   run: PruningRunState,

@@ -1,4 +1,4 @@
-// The public requests for texts, as the engine is asked; what is wrong with one is named field by field.
+// Turns the public requests for texts into those for the engine, and names field by field what is wrong with a request.
 import { engineV1, invalidRequest, type FieldViolation, type v1 } from '#protocol';
 import type { TextOptions } from './texts.js';
 
@@ -7,7 +7,7 @@ const MOST_STOPS = 16;
 const DEFAULT_TOKENS = 128;
 const HOTTEST = 100;
 
-/** @param positions of the model */
+/** @param positions the number of the model's positions */
 export function textOptions(request: v1.GenerateRequest, positions: number): TextOptions {
   const { prompts, maxTokens, temperature, topP = 1, seed, stop, chat } = request;
   const violations: FieldViolation[] = [];

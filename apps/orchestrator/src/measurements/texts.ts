@@ -1,11 +1,11 @@
-// Texts that follow prompts, by the engine: of a run's state, an export or the intact model.
+// Lets the engine write texts after prompts, by a run's state, an export or the intact model.
 import type { ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { withSubject, type EngineModel, type Subject } from './subjects.js';
 
-/** Without what names the model. */
+/** A request for texts without the fields that name the model. */
 export type TextOptions = Pick<
   engineV1.GenerateRequest,
   'prompts' | 'maxTokens' | 'temperature' | 'topP' | 'seed' | 'stop' | 'computeDtype' | 'mostPromptTokens' | 'wholePrompts'
@@ -15,7 +15,7 @@ export interface TextRequest extends TextOptions {
   subject: Subject;
 }
 
-/** @param onPieces called with what the texts have more than before, as they are made */
+/** @param onPieces called with the new parts of the texts as they are made */
 export async function generateTexts(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
@@ -26,7 +26,7 @@ export async function generateTexts(
   return withSubject(bench, artifacts, run, subject, (model) => textsOf(bench, run, model, options, onPieces, signal));
 }
 
-/** By a model that the engine has. */
+/** Writes texts by a model that the engine has already. */
 async function textsOf(
   bench: EngineWorkbench,
   run: PruningRunState,
@@ -35,7 +35,7 @@ async function textsOf(
   onPieces: (pieces: engineV1.TextPiece[]) => void,
   signal: AbortSignal,
 ): Promise<engineV1.GenerationOutcome> {
-  // An export's text is that of the run's model: a GGUF file has no tokenizer.json.
+  // An export's tokenizer is that of the run's model, since a GGUF file has no tokenizer.json.
   const request = { ...options, ...model, tokenizerPath: run.model.path };
   let outcome: engineV1.GenerationOutcome | undefined;
   for await (const message of bench.engine.client.generate(request, signal)) {
@@ -46,7 +46,7 @@ async function textsOf(
   return outcome;
 }
 
-/** The whole texts, in the order of their prompts, by a model that the engine has. */
+/** Writes the whole texts, in the order of their prompts, by a model that the engine has already. */
 export async function wholeTexts(
   bench: EngineWorkbench,
   run: PruningRunState,

@@ -1,8 +1,11 @@
-// The figures of this process that count up since its start. Names and units are as Prometheus's practice has them.
+// The figures of this process that count up from its start. Names and units follow the conventions of Prometheus.
 import { Injectable } from '@nestjs/common';
 import { Counter, Histogram, Registry } from 'prom-client';
 
-/** An append takes a sync of the disk: milliseconds, or seconds where the disk or the store is in trouble. */
+/**
+ * The limits of the histogram of appends. An append needs a sync of the disk, which takes milliseconds, or seconds where the disk or the
+ * store is in trouble.
+ */
 const APPEND_SECONDS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 @Injectable()

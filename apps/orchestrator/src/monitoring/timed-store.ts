@@ -1,7 +1,7 @@
 import type { EventStore } from '#event-store';
 import type { Tallies } from './tallies.js';
 
-/** The same store, whose appends are timed. */
+/** Returns the same store with appends that are timed. */
 export function timedStore(store: EventStore, tallies: Tallies): EventStore {
   return {
     get appendedAtMs(): number {

@@ -1,4 +1,4 @@
-// The use of the disk: by run, by kind, shared by several runs, and removable.
+// Counts the use of the disk: by run, by kind, shared by several runs, and removable.
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
@@ -46,7 +46,7 @@ function byKind(rows: NeededRow[], sizes: ReadonlyMap<string, number>): Partial<
   };
 }
 
-/** The largest first; a run that needs nothing is left out. */
+/** The use by run, the largest first. A run that needs no artifact is left out. */
 function byRun(views: RunViews, sizes: ReadonlyMap<string, number>): v1.RunDiskUsage[] {
   const rows = allNeeded(views.database);
   const needed = new Map<string, number>();

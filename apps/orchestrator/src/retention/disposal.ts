@@ -1,5 +1,6 @@
-// Making room: runs are deleted or thinned, and artifacts that no event needs are cleared away. The fact comes first, then the bytes go.
-// After a crash between the two, the next start sets the bytes aside (StateKeeper.sweep). Only the driver of the runs removes anything.
+// Frees disk space: runs are deleted or thinned, and artifacts that no event needs are removed. The fact is recorded first, then the bytes
+// are removed. After a crash between the two, the next start sets the bytes aside (StateKeeper.sweep). Only the driver of the runs removes
+// anything.
 import { Inject, Injectable } from '@nestjs/common';
 import { MEDIA_TYPE_EXPORT_MANIFEST, MEDIA_TYPE_SAFETENSORS, type ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
@@ -26,14 +27,14 @@ export interface Disposed {
 
 export interface Garbage {
   doneShare: number;
-  /** Each artifact that goes, or would go; null: the artifact stays. */
+  /** An artifact that is removed, or would be in a dry run; null in a message that only tells the progress. */
   artifact: { kind: string; digest: string; bytes: number; isSetAside: boolean } | null;
 }
 
 export interface GarbageWish {
   dryRun: boolean;
   minAgeSeconds?: number | undefined;
-  /** For good; the content of the quarantine goes too. */
+  /** Whether to remove for good at once, the content of the quarantine included. */
   now: boolean;
 }
 
@@ -100,7 +101,7 @@ export class Disposal {
     return this.runs.load(runId);
   }
 
-  /** @throws EVENTS_MISSING; RUN_DAMAGED: what lost events named is not known, so nothing is thrown away */
+  /** Waits until all recorded needs are known. @throws EVENTS_MISSING; RUN_DAMAGED, since the lost events may name any artifact */
   private async knowAll(): Promise<void> {
     this.condition.requireWhole();
     await this.feed.settle();
@@ -123,17 +124,17 @@ export class Disposal {
     const { runId } = before;
     const sizes = new Map((await this.withSizes(artifactsOf(before))).map(({ digest, bytes }) => [digest, bytes]));
     const { run, facts } = await this.runs.change(runId, change, { by });
-    await this.feed.seen(runId, run.revision); // from here on the run needs them no more
+    await this.feed.seen(runId, run.revision); // from here on the run no longer needs them
     const artifacts = artifactsIn(facts).map((one) => ({ ...one, bytes: sizes.get(one.digest) ?? 0 }));
     let freedBytes = 0;
     for (const { digest, bytes } of artifacts) {
-      await this.keeper.discard(digest); // the feed may have been quicker
+      await this.keeper.discard(digest); // the feed may have removed it already
       if ((await this.artifacts.stat(digest)) === null) freedBytes += bytes;
     }
     return { run, artifacts, freedBytes };
   }
 
-  /** As they lie in the store. */
+  /** The artifacts with their sizes in the store. */
   private async withSizes(artifacts: DiscardedArtifact[]): Promise<Disposed['artifacts']> {
     const sized: Disposed['artifacts'] = [];
     for (const { kind, digest, marks } of artifacts) {

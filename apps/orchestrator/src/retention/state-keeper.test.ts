@@ -1,5 +1,4 @@
-// Which artifacts stay: given what recorded events need and which are about to be named, when something is dropped or left over, then this
-// happens to it.
+// Tests which artifacts stay, are set aside or are removed, for given needs of recorded events and pins.
 import { EventEmitter } from 'node:events';
 import { MEDIA_TYPE_SAFETENSORS, type ArtifactEntry } from '#artifact-store';
 import { QUARANTINE_MS, StateKeeper } from './state-keeper.js';
@@ -214,7 +213,7 @@ test('files on their way in go when no attempt of now can own them', async () =>
   incoming = [...files];
   await keeper.sweep();
   expect(incoming.map(({ name }) => name)).toEqual(['of a stalled attempt', 'of late']);
-  // Another server may write into a shared folder, as long as this one does not surely drive.
+  // Unless this server surely drives, another one may write into a shared folder.
   [sharesArtifacts, isSurelyHeld, incoming] = [true, false, [...files, file('old', 2 * DAY_MS)]];
   await keeper.sweep();
   expect(incoming).toHaveLength(4);

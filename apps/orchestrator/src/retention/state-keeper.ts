@@ -1,7 +1,8 @@
-// Which artifacts stay in the artifact store. One that a recorded event says is needed no longer is thrown away, unless this process is
-// about to record an event that names it: equal states of different runs are one artifact. One that no event names is never thrown
-// away for that alone, since the event may be missing. It is moved to the quarantine when it is old, and goes from there after a week.
-// Only the driver of the runs removes files: the folder may be shared, and no other process knows the events that are about to be recorded.
+// Decides which artifacts stay in the artifact store. An artifact is removed when a recorded event says that it is no longer needed, unless
+// this process is about to record an event that names it, since equal states of different runs are one artifact. An artifact that no event
+// names may be one whose event is missing, so it is not removed at once: when it is old it is moved to the quarantine, and a week later it
+// is removed. Only the driver of the runs removes files, because the folder may be shared and no other process knows which events are about
+// to be recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { MEDIA_TYPE_SAFETENSORS, type ArtifactEntry, type ArtifactStore } from '#artifact-store';
@@ -15,7 +16,7 @@ import type { OrchestratorConfig } from '../config.js';
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const LOOK_EVERY_MS = HOUR_MS;
-/** Younger ones may be about to be named by an event. */
+/** An event may be about to name a younger artifact. */
 const LEFT_OVER_AFTER_MS = DAY_MS;
 export const QUARANTINE_MS = 7 * DAY_MS;
 /** An incoming file that has not grown for this time belongs to an attempt that has ended. */
@@ -24,7 +25,7 @@ const INCOMING_AFTER_MS = HOUR_MS;
 @Injectable()
 export class StateKeeper {
   private readonly pins = new Map<string, number>();
-  /** Those that would have been thrown away while they were pinned. */
+  /** The artifacts that would have been removed if they had not been pinned. */
   private readonly leaving = new Set<string>();
   private readonly movements = new Map<string, Promise<unknown>>();
   private readonly startedAtMs = Date.now();
@@ -42,7 +43,7 @@ export class StateKeeper {
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Throws away what is dropped from now on, and looks for left-overs now and then. */
+  /** Removes artifacts that are dropped from now on, and looks for left-overs now and then. */
   start(): void {
     this.feed.onDropped((digests) => {
       for (const digest of digests) void this.discard(digest);
@@ -55,7 +56,10 @@ export class StateKeeper {
     clearInterval(this.timer);
   }
 
-  /** Cleans up: needed files come back, left-overs are set aside, and files that were set aside long ago go. Never throws. */
+  /**
+   * Puts the store in order: needed artifacts come back from the quarantine, left-overs are set aside, and artifacts that were set aside
+   * long ago are removed. Never throws.
+   */
   sweep(): Promise<void> {
     this.sweeping ??= this.putInOrder().finally(() => {
       this.sweeping = null;
@@ -63,13 +67,13 @@ export class StateKeeper {
     return this.sweeping;
   }
 
-  /** Keeps the artifact until `release`; call it before the bytes are put or relied upon. */
+  /** Keeps the artifact until `release`. Call it before you store or use the bytes. */
   async pin(digest: string): Promise<void> {
     this.pins.set(digest, (this.pins.get(digest) ?? 0) + 1);
     await this.movements.get(digest);
   }
 
-  /** An artifact that no event names stays: it is not always known whether an append took effect. */
+  /** Ends a pin. An artifact that no event names stays for now, because it is not always known whether an append took effect. */
   release(digest: string): void {
     const left = (this.pins.get(digest) ?? 0) - 1;
     if (left > 0) {
@@ -80,28 +84,28 @@ export class StateKeeper {
     if (this.leaving.delete(digest)) void this.discard(digest);
   }
 
-  /** Released once the feed knows the event that names the artifact. */
+  /** Ends a pin once the feed knows the event that names the artifact. */
   releaseAfter(digest: string, runId: string, revision: number): void {
     void this.feed.seen(runId, revision).then(() => this.release(digest));
   }
 
-  /** It is about to be named, or a recorded event needs it. */
+  /** Tells whether the artifact is pinned or needed by a recorded event. */
   isKept(digest: string): boolean {
     return this.pins.has(digest) || this.feed.isNeeded(digest);
   }
 
-  /** Removes an artifact that a recorded event says goes, unless it is kept. True: this call removed the bytes. */
+  /** Removes an artifact that a recorded event gives up, unless it is kept. Returns whether this call removed the bytes. */
   discard(digest: string): Promise<boolean> {
     if (this.pins.has(digest)) this.leaving.add(digest);
     return this.move(digest, 'is deleted, as a recorded event says', () => this.artifacts.delete(digest), 'debug');
   }
 
-  /** False: it is kept, or it is not there. */
+  /** Moves an artifact to the quarantine. Returns false if it is kept or not there. */
   setAside(digest: string, why = 'no event needs it'): Promise<boolean> {
     return this.move(digest, `is moved to the quarantine: ${why}`, () => this.artifacts.quarantine.take(digest));
   }
 
-  /** Removes for good what no event needs, on demand or when it was set aside long ago. */
+  /** Removes for good an artifact that no event needs, on demand or after its time in the quarantine. */
   remove(digest: string, why: string): Promise<boolean> {
     return this.move(digest, `is removed: ${why}`, async () => {
       const wasAside = await this.artifacts.quarantine.remove(digest);
@@ -109,17 +113,17 @@ export class StateKeeper {
     });
   }
 
-  /** Puts back those that an event needs after all. The events that are recorded must be known. */
+  /** Gives back artifacts from the quarantine that an event needs. All recorded events must be known before. */
   async recall(): Promise<void> {
     for await (const { digest } of this.artifacts.quarantine.list())
       if (this.feed.isNeeded(digest) && (await this.artifacts.quarantine.giveBack(digest)))
         this.log.warn({ digest }, 'an artifact comes back from the quarantine: an event needs it');
   }
 
-  /** Files that were left behind on their way into the store, which surely belong to attempts that have ended. */
+  /** Files that were left behind on their way into the store and surely belong to attempts that have ended. */
   async *leftIncoming(olderThanMs = INCOMING_AFTER_MS): AsyncGenerator<{ name: string; bytes: number }> {
     for await (const { name, bytes, changedAt, isInUse } of this.artifacts.incoming.list()) {
-      // A private folder has had no other writer since we got its lock.
+      // Since this process got the lock of a private folder, no other process has written into it.
       const isOfFormerLife = !this.sharesIncoming && changedAt.getTime() < this.startedAtMs;
       if (!isInUse && (isOfFormerLife || Date.now() - changedAt.getTime() >= olderThanMs)) yield { name, bytes };
     }
@@ -132,7 +136,7 @@ export class StateKeeper {
     return isGone;
   }
 
-  /** Beside a bucket, incoming files lie in the data folder. */
+  /** With a bucket, incoming files lie in the data folder, which is not shared. */
   private get sharesIncoming(): boolean {
     return this.config.sharesArtifacts && this.config.bucket === undefined;
   }
@@ -141,7 +145,7 @@ export class StateKeeper {
     return this.lease.isSurelyHeld && this.condition.missing === null;
   }
 
-  /** One movement of an artifact at a time; a pin waits for it. Never throws: the next sweep tries again. */
+  /** Makes one movement of an artifact at a time; a pin waits for it. Never throws, since the next sweep tries again. */
   private async move(digest: string, what: string, work: () => Promise<boolean>, level: 'info' | 'debug' = 'info'): Promise<boolean> {
     try {
       if (!this.mayThrowAway || this.isKept(digest)) return false;
@@ -165,12 +169,12 @@ export class StateKeeper {
   }
 
   private async putInOrder(): Promise<void> {
-    if (this.artifacts.reach?.problem != null) return; // the next look
+    if (this.artifacts.reach?.problem != null) return; // the next sweep tries again
     try {
       for await (const { name, bytes } of this.leftIncoming()) await this.removeIncoming(name, bytes);
       await this.feed.settle();
-      await this.views.ready(); // they know what was thrown away
-      if (this.feed.hasDamage()) return; // the lost events may name any of them
+      await this.views.ready(); // the views know which artifacts were given up
+      if (this.feed.hasDamage()) return; // the lost events may name any artifact
       await this.recall();
       if (!this.mayThrowAway) return;
       for await (const { digest, storedAt } of this.artifacts.quarantine.list())
@@ -182,7 +186,7 @@ export class StateKeeper {
     }
   }
 
-  /** Tokens can be made again, and may be about to be used: only `gc` moves them. */
+  /** Sets a left-over aside. Tokens stay, since they may be about to be used; only `gc` moves them. */
   private async lookAt({ digest, storedAt }: ArtifactEntry): Promise<void> {
     if (this.isKept(digest)) return;
     const discard = this.views.discardOf(digest);

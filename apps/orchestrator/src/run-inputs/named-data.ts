@@ -1,4 +1,4 @@
-// The texts of a run as a request names them, before anything of them is read.
+// The texts of a run as a request names them, before any of them is read.
 import { resolve } from 'node:path';
 import type { TextSource } from '#model-files';
 import { invalidField } from '#protocol';
@@ -7,9 +7,9 @@ import { trainParts } from './train-parts.js';
 
 export interface DataSource extends DataReading {
   trainPath: string;
-  trainWeights?: number[]; // of trainPath and of each of moreTrainPaths; they are mixed
-  validationPath: string; // '' : none, or a fork's parent's
-  withoutValidation?: true; // of a fork
+  trainWeights?: number[]; // the weights of trainPath and of each of moreTrainPaths, which are then mixed
+  validationPath: string; // '': none, or that of a fork's parent
+  withoutValidation?: true; // for a fork that should not keep its parent's validation text
 }
 
 type NamedTexts = DataReading & Pick<DataIdentity, 'trainPath' | 'trainParts' | 'validationPath'>;
@@ -18,7 +18,7 @@ type ValidationPart = Pick<
   'validationPath' | 'moreValidationPaths' | 'validationTextColumn' | 'maxValidationTokens' | 'validationDigest' | 'validationTokens'
 >;
 
-/** @param parent of a fork: its validation text, and the tokens that were made of it, are kept where the source names no other */
+/** @param parent the data of a fork's parent; its validation text and tokens are kept where the source names no other */
 export function namedData(source: DataSource, parent?: DataIdentity): DataIdentity {
   const { trainPath, moreTrainPaths, trainWeights, textColumn, responseOnly, maxTrainTokens } = source;
   const paths = [trainPath, ...(moreTrainPaths ?? [])].map((path) => resolve(path));
@@ -48,7 +48,7 @@ function namedValidation(source: DataSource, keepsParents: boolean): ValidationP
   };
 }
 
-/** Options for reading a text have no effect without a text. */
+/** Refuses options for reading a validation text where the request names none. */
 function requireNoReading(source: DataSource, keepsParents: boolean): void {
   const about = {
     more_validation_paths: source.moreValidationPaths,
@@ -61,7 +61,7 @@ function requireNoReading(source: DataSource, keepsParents: boolean): void {
   throw invalidField('FIELD_REQUIRED', 'data.validation_path', `is needed: ${said} is about the text that it names${otherwise}`);
 }
 
-/** It is read as the parent read it, whatever the column of the fork's own text. */
+/** Returns the parent's validation text, which is read as the parent read it, whatever column the fork's own text has. */
 function keptValidation(parent: DataIdentity, textColumn: string | undefined): ValidationPart {
   const { validationPath, validationDigest, validationTokens, moreValidationPaths, maxValidationTokens } = parent;
   const column = parent.validationTextColumn ?? parent.textColumn ?? '';
@@ -77,7 +77,7 @@ function keptValidation(parent: DataIdentity, textColumn: string | undefined): V
   };
 }
 
-/** The sources of a training text, each with its part of the sequences. A limit of tokens is that of each. */
+/** The sources of a training text, each with its share of the sequences. A limit of tokens holds for each source. */
 export function trainTexts(data: NamedTexts): { parts: number; text: TextSource }[] {
   const { trainPath, moreTrainPaths = [], trainParts: parts, textColumn, responseOnly, maxTrainTokens } = data;
   const paths = [trainPath, ...moreTrainPaths];
@@ -98,7 +98,7 @@ export function validationText(data: NamedTexts): TextSource | null {
   };
 }
 
-/** A field that is left out is no part of an event. */
+/** Leaves out fields that are undefined, since events do not record them. */
 function defined<T extends object>(values: T): { [Name in keyof T]?: Exclude<T[Name], undefined> } {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
     [Name in keyof T]?: Exclude<T[Name], undefined>;

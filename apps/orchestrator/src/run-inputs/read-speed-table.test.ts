@@ -7,7 +7,7 @@ import { readTable } from './read-speed-table.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-table-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-/** Artifacts by their digests. */
+/** The stored artifacts by their digests. */
 const kept = new Map<string, Buffer>();
 const artifacts = {
   stat: async (digest: string) => (kept.has(digest) ? { bytes: kept.get(digest)!.length, mediaType: '' } : null),

@@ -1,4 +1,4 @@
-// The table that a target in seconds goes by, as a request names it: a file, or the digest of a table that is kept.
+// Reads the speed table of a target in seconds, as a request names it: by a file, or by the digest of a stored table.
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { readUserFile } from '#files';

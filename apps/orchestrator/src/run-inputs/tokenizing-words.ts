@@ -1,27 +1,27 @@
-// How far the tokenizing of a run's texts has come, in words that say its rate and the time that is left.
+// Words for the progress of tokenizing a run's texts, with its rate and the time that is left.
 import { byteWords } from '#comparison';
 import type { TokenizingProgress } from '#model-files';
 
 export interface PreparationProgress {
-  /** In words, e.g. "reading the model's weights". */
+  /** The present work in words, such as "reading the model's weights". */
   doing: string;
   doneShare: number;
 }
 
-/** A rate of less time says little: threads start, and read the tokenizer. */
+/** A rate over a shorter time says little, since threads start and read the tokenizer first. */
 const RATE_AFTER_MS = 3_000;
 
 export class TokenizingWords {
   private index = -1;
 
-  /** @param bytes of the texts, in the order in which they are tokenized */
+  /** @param bytes the sizes of the texts, in the order in which they are tokenized */
   constructor(
     private readonly bytes: readonly number[],
     private readonly onProgress: (progress: PreparationProgress) => void,
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** For the next text; it may be tokenized already. */
+  /** Goes on with the next text, which may be tokenized already. Returns the function that takes its progress. */
   next(what: string): (progress: Pick<TokenizingProgress, 'bytesDone'>) => void {
     this.index += 1;
     const before = this.sum(0, this.index);
@@ -32,7 +32,7 @@ export class TokenizingWords {
     tell('', 0);
     return ({ bytesDone }) => {
       const atMs = this.now();
-      first ??= { atMs, bytesDone }; // parts that were tokenized before count for no rate
+      first ??= { atMs, bytesDone }; // parts that were tokenized before do not count for the rate
       const [bytes, ms] = [bytesDone - first.bytesDone, atMs - first.atMs];
       if (ms < RATE_AFTER_MS || bytes <= 0) return tell('', bytesDone);
       const left = ((total - before - bytesDone) / bytes) * ms;

@@ -1,4 +1,4 @@
-// The weights of training texts that are mixed, as whole parts of a million: all that is computed with them later is exact.
+// Turns the weights of training texts that are mixed into whole parts of a million, so that all later computations with them are exact.
 import { EspalierError, type FieldViolation } from '#protocol';
 
 const WHOLE = 1_000_000;
@@ -7,8 +7,8 @@ const SOURCES_MAX = 64;
 const FIELD = 'data.train_weights';
 
 /**
- * @param paths whole ones
- * @returns undefined: the paths are a single source
+ * @param paths the absolute paths of the texts
+ * @returns the parts, or undefined where the paths are a single source
  * @throws EspalierError REQUEST_INVALID with all that is wrong
  */
 export function trainParts(paths: readonly string[], weights: readonly number[] | undefined): number[] | undefined {
@@ -38,7 +38,7 @@ function violationsOf(paths: readonly string[], weights: readonly number[]): Fie
   );
 }
 
-/** Rounded so that they add up: the largest remainders are rounded up, the first one of equal ones. */
+/** Rounds the parts so that they add up: the largest remainders are rounded up, the first of equal ones first. */
 function partsOf(weights: readonly number[]): number[] {
   const sum = weights.reduce((total, weight) => total + weight, 0);
   const shares = weights.map((weight) => (weight / sum) * WHOLE);

@@ -1,5 +1,5 @@
-// The files of a model as an engine elsewhere needs them: names, sizes and digests of all that an engine reads of a model's folder, and for
-// questions how the files begin.
+// Lists the files of a model for an engine on another machine: names, sizes and digests of all files that an engine reads, and their
+// beginnings where an engine only answers questions.
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOfFile, fileMark } from '#files';
@@ -9,10 +9,10 @@ const CONFIG = 'config.json';
 const INDEX = 'model.safetensors.index.json';
 const SAFETENSORS = 'model.safetensors';
 const GGUF = 'model.gguf';
-/** Files beside the weights: of the tokenizer, of generation, and licences, which go into exports. */
+/** The files beside the weights that are sent: those of the tokenizer and of generation, and licences, which go into exports. */
 const BESIDE = /^[\w.+-]+\.(json|txt|model|jinja)$|^(LICENSE|NOTICE|USE_POLICY)[\w.]*$/;
 const BESIDE_BYTES_MAX = 256 << 20;
-/** The longest index that an engine reads, and the longest beginning that is sent of a file. */
+/** The longest index that an engine reads, and the longest beginning of a file that is sent. */
 const HEAD_BYTES_MAX = 32 << 20;
 const LENGTH_BYTES = 8;
 
@@ -20,7 +20,7 @@ export interface ModelFile {
   name: string;
   path: string;
   bytes: number;
-  /** Changes with the content. */
+  /** A text that changes with the content of the file. */
   mark: string;
 }
 
@@ -42,7 +42,10 @@ export async function filesOfModel(folder: string): Promise<ModelFile[]> {
   return files;
 }
 
-/** By the engine's own rules (core/model/model_weights.cpp). A broken index names none; the engine then says what is wrong with it. */
+/**
+ * Returns the names of the weights' files, by the engine's own rules (core/model/model_weights.cpp). For a broken index it returns none,
+ * and the engine then reports what is wrong.
+ */
 async function weightsAmong(folder: string, names: readonly string[]): Promise<string[]> {
   if (names.includes(INDEX)) {
     try {
@@ -56,7 +59,7 @@ async function weightsAmong(folder: string, names: readonly string[]): Promise<s
   return [SAFETENSORS];
 }
 
-/** Digests of files that were read in the life of this process, for as long as their marks stay. */
+/** The digests of files that this process has read. A digest is valid while the file's mark stays the same. */
 export class FileDigests {
   private readonly known = new Map<string, { mark: string; digest: Promise<string> }>();
 
@@ -74,11 +77,11 @@ async function read(path: string): Promise<string> {
   try {
     return await digestOfFile(path);
   } catch (error) {
-    throw notFound((error as Error).message, error); // which names the path
+    throw notFound((error as Error).message, error); // the error names the path
   }
 }
 
-/** The beginnings of files, as far as shapes and types of the weights take them. */
+/** Returns the beginnings of files, as far as the shapes and types of the weights need them. */
 export async function outlineOf(files: readonly ModelFile[]): Promise<engineV1.ModelFile[]> {
   const outline: engineV1.ModelFile[] = [];
   for (const { name, path, bytes } of files) {
@@ -99,7 +102,7 @@ async function headOf(path: string, name: string, bytes: number): Promise<Buffer
       if (!name.endsWith('.safetensors')) return await begin(Math.min(bytes, HEAD_BYTES_MAX));
       const start = await begin(Math.min(bytes, LENGTH_BYTES));
       if (start.byteLength < LENGTH_BYTES) return start;
-      const header = Number(start.readBigUInt64LE()); // of a damaged file it may be any number
+      const header = Number(start.readBigUInt64LE()); // a damaged file may have any number here
       return await begin(Math.min(bytes, LENGTH_BYTES + header, HEAD_BYTES_MAX));
     } finally {
       await file.close();

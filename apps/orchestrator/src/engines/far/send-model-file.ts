@@ -1,4 +1,4 @@
-// One file of a model to an engine, at the pace at which the engine confirms its bytes.
+// Sends one file of a model to an engine, at the pace at which the engine confirms its bytes.
 import { open } from 'node:fs/promises';
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
 import { EspalierError, engineV1 } from '#protocol';
@@ -8,24 +8,27 @@ import type { ModelFile } from './model-listing.js';
 export type ModelFileCall = ClientDuplexStream<engineV1.SendModelFileRequest, engineV1.SendModelFileResponse>;
 
 const CHUNK_BYTES = 64 << 10;
-/** The least and the largest number of bytes that are under way. A tunnel takes no more than the largest. */
+/** The least and the largest number of bytes under way. A tunnel takes no more than the largest. */
 const WINDOW_BYTES_MIN = 256 << 10;
 const WINDOW_BYTES_MAX = 8 << 20;
-/** Health checks go behind what is under way, so it is no more than arrives in this time. */
+/** Health checks queue behind the bytes under way, so no more are sent than arrive in this time. */
 const UNDER_WAY_MS = 1_000;
-/** A machine that takes no byte for this time is taken for gone. Its disk may be slow, and it reads the file again at the end. */
+/**
+ * A machine that takes no byte for this time counts as gone. It is long, since the disk may be slow and the engine reads the file again at
+ * the end.
+ */
 const SILENCE_MAX_MS = 600_000;
 
 interface Sending {
-  /** How the engine names the model. */
+  /** The name by which the engine knows the model. */
   model: string;
   file: ModelFile;
-  /** Called with the bytes that the engine has. */
+  /** Called with the number of bytes that the engine has. */
   onHere: (bytes: number) => void;
   signal?: AbortSignal;
 }
 
-/** @throws EspalierError of the engine, MODEL_CHANGED */
+/** @throws EspalierError MODEL_CHANGED, and the engine's errors */
 export async function sendModelFile(call: ModelFileCall, { model, file, onHere, signal }: Sending): Promise<void> {
   const answers = new Answers(call);
   const cancel = (): void => call.cancel();
@@ -51,7 +54,7 @@ export async function sendModelFile(call: ModelFileCall, { model, file, onHere, 
   }
 }
 
-/** @param confirmed waits for answers until it is told that the bytes there are enough */
+/** @param confirmed reads answers until the given function says that the engine has enough bytes */
 async function sendFrom(
   call: ModelFileCall,
   { name, path, bytes }: ModelFile,
@@ -80,7 +83,7 @@ async function sendFrom(
   }
 }
 
-/** Follows the pace of the way: bytes confirmed in the last while. */
+/** The number of bytes that may be under way. It follows the pace at which bytes were confirmed lately. */
 class Window {
   bytes = WINDOW_BYTES_MIN;
   private measuredAtMs = performance.now();
@@ -91,7 +94,7 @@ class Window {
     const elapsedMs = nowMs - this.measuredAtMs;
     if (elapsedMs < UNDER_WAY_MS / 4 || here === this.measuredFrom) return;
     const inTime = ((here - this.measuredFrom) / elapsedMs) * UNDER_WAY_MS;
-    // Twice as much at most: the pace that is seen is held down by the window itself.
+    // The window at most doubles, since it limits the pace that is measured.
     this.bytes = Math.max(WINDOW_BYTES_MIN, Math.min(WINDOW_BYTES_MAX, 2 * this.bytes, inTime));
     [this.measuredAtMs, this.measuredFrom] = [nowMs, here];
   }

@@ -1,4 +1,4 @@
-// The calls of an engine's client, of each kind that gRPC has: their errors, their ends, and the connection that they go by.
+// The calls of an engine's client, for each kind of call that gRPC has: their errors, their ends, and the connection that they use.
 import {
   ChannelCredentials,
   Metadata,
@@ -19,12 +19,12 @@ type Client = engineV1.EngineServiceClient;
 export class EngineCalls {
   private stub: Client;
   private closedBy: EspalierError | null = null;
-  /** The time of its last message of any kind, by performance.now. */
+  /** The time of the engine's last message of any kind, by performance.now. */
   heardAtMs = -Infinity;
 
   /**
-   * @param claim shown with every call; '': the engine is our own child, or is only looked at
-   * @param channel that others use too: it stays open when this client is closed
+   * @param claim the claim that every call shows, or '' where the engine is a child of this process or is only asked questions
+   * @param channel a channel that others use, too; it stays open when this client is closed
    */
   constructor(
     readonly address: string,
@@ -42,7 +42,7 @@ export class EngineCalls {
     });
   }
 
-  /** Calls fail for this reason until `resume`, or for good. */
+  /** Makes calls fail for this reason until `resume`, if that is ever called. */
   protected suspend(reason: EspalierError): void {
     this.closedBy ??= reason;
   }
@@ -53,13 +53,13 @@ export class EngineCalls {
     this.closedBy = null;
   }
 
-  /** @throws EspalierError once it is closed, where the channel would know no reason */
+  /** @throws EspalierError the reason of the close, which the channel itself would not know */
   protected get client(): Client {
     if (this.closedBy !== null) throw this.closedBy;
     return this.stub;
   }
 
-  /** @param reason that calls made from now on end with */
+  /** @param reason the error of all calls that are made from now on */
   close(reason = new EspalierError('ENGINE_LOST', 'the engine process has ended, or the connection to it was given up')): void {
     this.closedBy ??= reason;
     if (this.channel === undefined) this.stub.close();
@@ -101,7 +101,7 @@ export class EngineCalls {
         else resolve(response);
       });
     });
-    answer.catch(() => undefined); // the sender's own error, e.g. of a damaged artifact, comes first
+    answer.catch(() => undefined); // an error of the sender, such as a damaged artifact, comes first
     try {
       await send(call!, bytes, message);
     } catch (error) {

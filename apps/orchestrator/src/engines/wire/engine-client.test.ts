@@ -1,4 +1,4 @@
-// Calls on a connection that was given up: a caller that comes too late learns why, in words and with a code of ours.
+// Tests calls on a connection that was given up. A caller that comes too late gets the reason as an error with a known code.
 import { EspalierError, type engineV1 } from '#protocol';
 import { EngineClient } from './engine-client.js';
 
@@ -23,7 +23,7 @@ const calls: [string, (client: EngineClient) => Promise<unknown>][] = [
 test.each(calls)('%s after an engine was killed ends with what ended the engine', async (_, call) => {
   const client = new EngineClient('unix:/nowhere');
   client.close(reason);
-  client.close(); // closed again, it keeps the first reason
+  client.close(); // a second close keeps the first reason
   await expect(call(client)).rejects.toBe(reason);
 });
 

@@ -1,8 +1,8 @@
-// The meaning of an engine's failure for the run: try again on a new attempt, or give up since it would fail again.
+// Decides what an engine's failure means for the run: try again with a new attempt, or give up since the run would fail again.
 import type { ServiceError } from '@grpc/grpc-js';
 import { EspalierError, fromServiceError } from '#protocol';
 
-/** Failures of the connection or the process: the request was not at fault. */
+/** Statuses that mean a failure of the connection or the process. The request was not at fault. */
 const lossStatuses = new Set(['UNAVAILABLE', 'CANCELLED', 'DEADLINE_EXCEEDED', 'UNKNOWN', 'ABORTED', 'INTERNAL']);
 const transientCodes = new Set([
   'ENGINE_LOST',
@@ -25,7 +25,7 @@ const transientCodes = new Set([
   'EVENT_STORE_FAILED',
   'WRONG_EXPECTED_REVISION',
   'CONFLICTING_CHANGES',
-  // of a bucket: no attempt begins before it answers again
+  // errors of a bucket: no attempt begins before the bucket answers again
   'ARTIFACT_STORE_UNAVAILABLE',
   'ARTIFACT_STORE_BUSY',
   'ARTIFACT_STORE_DENIED',
@@ -36,9 +36,9 @@ const transientCodes = new Set([
 
 export function engineError(error: ServiceError): EspalierError {
   const known = fromServiceError(error);
-  // It was told to end, and said so when this call was on its way: the run goes on elsewhere.
+  // The engine was told to end and said so while this call was on its way. The run goes on elsewhere.
   if (known.code === 'SHUTTING_DOWN') return new EspalierError('ENGINE_LEFT', 'the engine is about to end', { cause: error });
-  // Without details of our own only the name of the status is known: the engine died before it sent more.
+  // Without Espalier's own details only the status is known: the engine died before it sent more.
   if (lossStatuses.has(known.code)) {
     const code = known.code === 'INTERNAL' ? 'ENGINE_FAILED' : 'ENGINE_LOST';
     return new EspalierError(code, `the engine did not finish: ${known.message}`, { cause: error });
@@ -46,7 +46,7 @@ export function engineError(error: ServiceError): EspalierError {
   return known;
 }
 
-/** Another attempt may succeed: the request did not cause the error, or the cause is not known. */
+/** Tells whether another attempt may succeed: the request did not cause the error, or the cause is not known. */
 export function isTransient(error: EspalierError): boolean {
   return transientCodes.has(error.code);
 }

@@ -1,8 +1,8 @@
-// Answers of an engine, put together of their messages.
+// Puts together answers of an engine that come in several messages.
 import { type engineV1, EspalierError } from '#protocol';
 import type { EndedSegment } from './engine-client.js';
 
-/** The state that a segment ended in: in its file, or in the messages that follow. */
+/** Returns the state after a segment: its file, or the bytes from the messages that follow. */
 export async function stateOf(
   messages: AsyncIterator<engineV1.TrainResponse>,
   { stateFile, stateBytes }: engineV1.SegmentOutcome,

@@ -1,9 +1,9 @@
-// A Score call: batches of sequences go out as the engine takes them, and come back scored, in order.
+// A Score call: batches of sequences are sent as the engine takes them, and come back scored in the same order.
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { engineV1 } from '#protocol';
 import { drainedOrEnded } from './sending.js';
 
-/** Sequences one after another; the last `scored` tokens of each are asked about. */
+/** Sequences, one after another. The engine scores the last `scored` tokens of each. */
 export interface TokenBatch {
   tokens: Uint32Array;
   lengths: number[];
@@ -14,7 +14,7 @@ export interface ScoredBatch {
   greedy: boolean[];
 }
 
-/** Batches on their way: one that is computed, and one that waits. */
+/** The number of batches under way: one that is computed, and one that waits. */
 const BATCHES_AHEAD = 2;
 
 export async function* scoreBatches(
@@ -46,7 +46,7 @@ export async function* scoreBatches(
   };
   let sendingError: unknown;
   const sending = send().catch((error: unknown) => {
-    // e.g. a text that the tokenizer refuses: the engine waits for a batch that never comes
+    // such as a text that the tokenizer refuses: the engine waits for a batch that never comes
     sendingError = error;
     call.cancel();
   });

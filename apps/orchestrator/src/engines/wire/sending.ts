@@ -1,9 +1,9 @@
-// The data that goes to an engine with a call: bytes at the pace of the engine, and the claim that names the holder.
+// The data that is sent to an engine with a call: bytes at the engine's pace, and the claim that names the engine's holder.
 import { InterceptingCall, type ClientWritableStream, type Interceptor } from '@grpc/grpc-js';
 
 const MIB = 1 << 20;
 
-/** Shows the claim with every call. */
+/** Returns an interceptor that adds the claim to every call. */
 export function showing(claim: string): Interceptor {
   return (options, nextCall) =>
     new InterceptingCall(nextCall(options), {
@@ -14,7 +14,7 @@ export function showing(claim: string): Interceptor {
     });
 }
 
-/** In messages of at most 1 MiB, no faster than the engine takes them; stops quietly when the call has ended. */
+/** Sends bytes in messages of at most 1 MiB, no faster than the engine takes them. It stops without an error when the call has ended. */
 export async function send<Request>(
   call: Pick<ClientWritableStream<Request>, 'write' | 'end' | 'once' | 'off'>,
   bytes: AsyncIterable<Uint8Array>,

@@ -1,11 +1,11 @@
-// The training text on its way to an engine: the files that it reads, and the bytes that it is sent.
+// Sends the training text to an engine: the names of files that it reads by itself, and bytes for the rest.
 import type { ArtifactStore } from '#artifact-store';
 import type { engineV1 } from '#protocol';
 import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
 
 export type TokenStore = Pick<ArtifactStore, 'open' | 'fileOf'>;
 
-/** A source is read from files if all of its shards have one. */
+/** Names the files of sources. A source is read from files only if all of its shards have one. */
 function locatedSources(sources: readonly TokenSource[], artifacts: TokenStore, readsFiles: boolean): engineV1.TokenSource[] {
   return sources.map(({ parts, shards }) => {
     const files = shards.map(({ digest }) => (readsFiles ? artifacts.fileOf(digest) : null));
@@ -18,11 +18,11 @@ function locatedSources(sources: readonly TokenSource[], artifacts: TokenStore, 
 }
 
 async function* bytesToSend(sources: readonly engineV1.TokenSource[], artifacts: TokenStore): AsyncGenerator<Uint8Array> {
-  yield new Uint8Array(0); // the first message comes also where no bytes follow
+  yield new Uint8Array(0); // the first message must come even where no bytes follow
   for (const { shards } of sources) for (const { digest, file } of shards) if (file === '') yield* artifacts.open(digest);
 }
 
-/** The bytes, and the message that takes a piece of them. */
+/** Returns the bytes to send, and the function that makes the message for a piece of them. */
 export function tokenUpload(
   sessionId: string,
   asked: readonly TokenSource[],
