@@ -1,4 +1,4 @@
-// The services of a server as promises and async iterables; errors keep their stable code.
+// The services of a server as promises and async iterables. Their errors keep stable codes.
 import {
   Metadata,
   status,
@@ -44,7 +44,7 @@ export class Connection {
   readonly studies: v1.StudyServiceClient;
   readonly access: v1.AccessServiceClient;
 
-  /** Every call ends when the signal says so. */
+  /** @param signal ends every call when it is aborted */
   constructor(
     readonly server: ServerAddress,
     private readonly signal?: AbortSignal,
@@ -63,7 +63,7 @@ export class Connection {
     for (const client of [this.runs, this.history, this.artifacts, this.engines, this.studies, this.access]) client.close();
   }
 
-  /** One answer, or the error of it. */
+  /** Returns the one answer of a call, or throws its error. */
   call<Client extends object, Request, Response>(
     client: Client,
     method: (this: Client, ...parameters: Parameters<UnaryMethod<Request, Response>>) => ClientUnaryCall,
@@ -82,13 +82,13 @@ export class Connection {
     });
   }
 
-  /** Messages as they come; leaving the loop cancels the call. */
+  /** Yields messages as they arrive. The call is cancelled when the loop is left. */
   async *stream<Client extends object, Request, Response>(
     client: Client,
     method: (this: Client, ...parameters: Parameters<StreamingMethod<Request, Response>>) => ClientReadableStream<Response>,
     request: Request,
     signal = this.signal,
-    /** Makes a message fit for a terminal, where it is not enough to show each text as one line. */
+    /** Makes a message fit for a terminal. Calls pass a function of their own where showing each text as one line is not enough. */
     visible: (message: Response) => Response = visibleMessage,
   ): AsyncGenerator<Response> {
     signal?.throwIfAborted();
@@ -102,7 +102,7 @@ export class Connection {
       throw this.mapped(error);
     } finally {
       signal?.removeEventListener('abort', cancel);
-      call.on('error', () => undefined); // the cancellation's own
+      call.on('error', () => undefined); // the error of the cancellation itself
       call.cancel();
     }
   }
@@ -120,14 +120,14 @@ export class Connection {
 }
 
 /**
- * A server that dies in the middle of a call: where the loss is met while something is written (EPIPE), the transport calls it an
- * internal error. Our servers send none without details of their own.
+ * Tells whether the error means a server that died in the middle of a call. If the connection breaks while something is written (EPIPE),
+ * the transport reports an internal error. Espalier's servers send no internal error without details of their own.
  */
 export function isBroken({ code, details }: ServiceError): boolean {
   return code === status.INTERNAL && details.startsWith('Received RST_STREAM');
 }
 
-/** A line break in a name is made visible. */
+/** Makes control characters of an error visible, such as a line break in a name. */
 function visibleError(error: EspalierError): EspalierError {
   const { code, message, violations, metadata } = error;
   return new EspalierError(code, visibleText(message), { violations: visibleMessage(violations), metadata, cause: error.cause });

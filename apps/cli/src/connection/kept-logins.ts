@@ -1,5 +1,4 @@
-// The logins of this user, each in a file of its own that this user alone can read: what stands for a login is shown only to the server
-// that gave it.
+// The logins of this user. Each is in a file that only this user can read. The secret of a login is shown only to the server that gave it.
 import { chmodSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +13,7 @@ interface KeptLogin {
   secret: string;
 }
 
-/** @param isTls what was given with TLS is never shown without it */
+/** Returns the key of a login. @param isTls a login that was given over TLS is never shown without TLS */
 export function serverKey(address: string, isTls: boolean): string {
   return `${isTls ? 'https' : 'http'}://${address.replace(/^localhost:/, '127.0.0.1:')}`;
 }
@@ -23,20 +22,23 @@ function folder(env = process.env): string {
   return join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'espalier', 'logins');
 }
 
-/** Two addresses never have one file: what is no letter, digit or dot has its number in the name. */
+/**
+ * Returns the file of a login. Characters other than letters, digits and dots are written as their numbers, so two addresses never share a
+ * file.
+ */
 function fileOf(server: string): string {
   const name = server.replaceAll(/[^A-Za-z0-9.]/g, (sign) => `_${sign.codePointAt(0)!.toString(16)}_`);
   return join(folder(), `${name}.json`);
 }
 
-/** null: this user has not logged in at this server. @throws CliError LOGIN_FILE_UNUSABLE */
+/** Returns the login at a server; null: this user has not logged in there. @throws CliError LOGIN_FILE_UNUSABLE */
 export function keptLogin(server: string): string | null {
   const file = fileOf(server);
   let text: string;
   try {
     text = readSecretFileSync(file, FILE_BYTES_MAX).toString('utf8');
   } catch (error) {
-    // A folder that this user may not look into holds no login of this user.
+    // A folder that this user can't open holds no login of this user.
     const { code, cause } = error as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException };
     if (code === 'FILE_NOT_FOUND' || cause?.code === 'EACCES') return null;
     throw unusable((error as Error).message, error);
@@ -45,7 +47,7 @@ export function keptLogin(server: string): string | null {
     const kept = JSON.parse(text) as Partial<KeptLogin>;
     if (kept.server === server && typeof kept.secret === 'string' && canBeToken(kept.secret)) return kept.secret;
   } catch {
-    // said below
+    // the error below says what is wrong
   }
   throw unusable(`${file} holds no login of ${server}`);
 }

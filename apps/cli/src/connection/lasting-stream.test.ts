@@ -1,4 +1,4 @@
-// A server that is started anew: clients that wait for it go on with it, and with no other server.
+// Tests a server that is restarted: clients that wait for it go on with it, and with no other server.
 import { mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dataFolder, { recursive: true }));
 
-/** Each attempt is answered by the next of the answers; gives the addresses that were asked, and what came. */
+/** Follows a stream whose attempts get the given answers in turn. Returns the addresses that were asked, and the messages that came. */
 async function follow(answers: (() => void)[], server?: string): Promise<{ asked: string[]; heard: string[] }> {
   const asked: string[] = [];
   const heard: string[] = [];

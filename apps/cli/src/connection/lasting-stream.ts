@@ -1,4 +1,4 @@
-// A stream that survives its server: when the server goes away, the stream is opened anew from where the messages ended.
+// A stream that survives its server. When the server goes away, the stream is opened again behind the last message.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { statusOf, toEspalierError } from '#protocol';
@@ -10,13 +10,13 @@ export type ConnectionNews = { kind: 'disconnected'; reason: Error } | { kind: '
 export type Lasting<Message> = { kind: 'message'; message: Message } | ConnectionNews;
 
 export interface LastingOptions<Message> {
-  /** Asked anew before each attempt: a restarted server may listen elsewhere. */
+  /** Called before each attempt, because a restarted server may listen at another address. */
   findServer: () => ServerAddress;
-  /** Asks for the messages after those that came. */
+  /** Asks for the messages behind those that have arrived. */
   open: (connection: Connection) => AsyncIterable<Message>;
-  /** Whether a stream that the server ended is over; a server that stops in an orderly way ends its streams too. */
+  /** Tells whether a stream that the server ended is over. A server that stops in good order ends its streams too. */
   isOver?: () => boolean;
-  /** How long to look for a server that has gone; without it, for ever. */
+  /** The time in ms to look for a server that has gone; undefined: for ever. */
   giveUpAfterMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -25,11 +25,12 @@ const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 3_000;
 
 /**
- * The first connection must succeed. After that only an answer of the same server ends the stream, also when the server is started anew.
+ * Yields the messages, and news of the connection. The first connection must succeed. After that, only an answer of the same server ends
+ * the stream, also if the server is restarted.
  */
 export async function* lastingStream<Message>(options: LastingOptions<Message>): AsyncGenerator<Lasting<Message>> {
   const { signal, giveUpAfterMs } = options;
-  let known: ServerAddress | null = null; // whose messages have come
+  let known: ServerAddress | null = null; // the server whose messages have arrived
   let lostAt: number | null = null;
   let waitMs = FIRST_WAIT_MS;
   for (;;) {
@@ -64,12 +65,15 @@ export async function* lastingStream<Message>(options: LastingOptions<Message>):
   }
 }
 
-/** The server stopped in order, and its data folder names none. A server at the default address has other runs. */
+/**
+ * The error for a server that stopped in good order, so that its data folder names no server. A server at the default address has other
+ * runs.
+ */
 function gone({ source }: ServerAddress): CliError {
   return new CliError('SERVER_UNAVAILABLE', `${source} is gone: no server runs there now`, { exitCode: ExitCode.unavailable });
 }
 
-/** Whether the same call may succeed later: no server answered, or the connection broke in the middle of a message. */
+/** Tells whether the same call may succeed later: no server answered, or the connection broke in the middle of a message. */
 function isTransient(error: unknown): boolean {
   const { code } = toEspalierError(error);
   if (code === 'SERVER_UNAVAILABLE' || code === 'TOO_MANY_CALLS') return true;
@@ -78,8 +82,8 @@ function isTransient(error: unknown): boolean {
 }
 
 /**
- * A server has another token at each start. A client that looked for the server in between shows an old one or none, or shows it to
- * a program that got the old server's port.
+ * Tells whether a refused token may come from a restart. A server has a new token at each start. A client that looked for the server in
+ * between shows an old token or none, or shows it to a program that now has the old server's port.
  */
 function isRestarting(error: unknown, asked: ServerAddress | null, findServer: () => ServerAddress): boolean {
   if (!['TOKEN_NEEDED', 'TOKEN_WRONG'].includes(toEspalierError(error).code)) return false;
@@ -87,11 +91,11 @@ function isRestarting(error: unknown, asked: ServerAddress | null, findServer: (
     const now = findServer();
     return now.origin === 'data folder' || now.token !== asked?.token;
   } catch {
-    return true; // it has begun to start since
+    return true; // the server has begun to start in the meantime
   }
 }
 
-/** For standard error, so that a program's input stays clean. */
+/** The words for a change of the connection. They go to standard error, so that standard output holds only the result. */
 export function connectionWords(news: ConnectionNews): string {
   if (news.kind === 'reconnected') return 'connected again';
   return `connection lost (${news.reason.message}); waiting for the server, nothing will be left out ...`;

@@ -1,7 +1,7 @@
-// Where the server is: --server, ESPALIER_SERVER, the data folder's espalier.json. Without any of these it is the default address, but not
-// where the user names a data folder: another server may listen there. The command shows the server the token that the user names; a server
-// that is named by its address the login of this user there; else the data folder's token. Only the server of a data folder gets that
-// folder's token.
+// Finds the server: --server, ESPALIER_SERVER, or the data folder's espalier.json. Without these it is the default address, unless the user
+// names a data folder: another server may have the default address then. The command shows the token that the user names. Without one, it
+// shows a server that is named by its address the user's login there, and then the data folder's token. Only the server of a data folder
+// gets that folder's token.
 import { join, resolve } from 'node:path';
 import { hasMark, readUserFileSync, TOKEN_FILE } from '#files';
 import { isLoopbackAddress } from '#local-access';
@@ -16,42 +16,42 @@ const WEB_PAGE = /^https?:\/\/[\w.-]+(?::\d+)?$|^https?:\/\/\[[\da-fA-F:]+\](?::
 
 export interface ServerFile {
   listen: string;
-  /** The dashboard, "http://127.0.0.1:7434"; undefined: it has none. */
+  /** The address of the dashboard, "http://127.0.0.1:7434"; undefined: the server has none. */
   web?: string;
   pid: number;
-  /** undefined: it speaks without TLS. */
+  /** The server's TLS; undefined: the server speaks without TLS. */
   tls?: AnnouncedTls;
 }
 
 /** The content of espalier.json. */
 export interface Announcement extends Partial<ServerFile> {
-  /** It came along when another data folder was copied, and names that one's server. */
+  /** The file was copied together with another data folder, and names that folder's server. */
   isCopied?: true;
 }
 
 export interface ServerAddress {
   address: string;
-  /** Where the address comes from, for messages. */
+  /** The origin of the address, for messages. */
   source: string;
   origin: 'named' | 'data folder' | 'default';
-  /** Null: none is known for this server. */
+  /** The token to show; null: no token is known for this server. */
   token: string | null;
-  /** Where the token comes from. */
+  /** The origin of the token. */
   tokenOrigin: TokenOrigin;
-  /** Null: it is spoken to without TLS. */
+  /** TLS for this server; null: the connection is made without TLS. */
   tls: ServerTls | null;
 }
 
-/** null: there is no token. */
+/** The origin of a token; null: there is no token. */
 export type TokenOrigin = 'given' | 'login' | 'data folder' | null;
 
-/** As the user names a server. */
+/** The options by which the user names a server. */
 export interface GivenServer {
   server?: string | undefined;
   dataFolder?: string | undefined;
   tlsCa?: string | undefined;
   tokenFile?: string | undefined;
-  /** The login that is kept is looked away from: a new one begins, or the one that is kept ends without being read. */
+  /** Ignores a kept login: a new login begins, or the kept one ends without being read. */
   withoutLogin?: boolean;
 }
 
@@ -60,7 +60,7 @@ export function dataFolderOf(option: string | undefined): string {
   return resolve(namedDataFolder(option) ?? DEFAULT_DATA_FOLDER);
 }
 
-/** undefined: the user names none. */
+/** The data folder that the user names; undefined: the user names none. */
 function namedDataFolder(option: string | undefined): string | undefined {
   return option ?? (process.env['ESPALIER_DATA_FOLDER'] || undefined);
 }
@@ -69,20 +69,24 @@ function serverFilePath(dataFolder: string): string {
   return join(dataFolder, 'espalier.json');
 }
 
-/** The server that the data folder names; null where it names none, and while one starts. @throws CliError DATA_FOLDER_UNREADABLE */
+/**
+ * Returns the server that the data folder names; null while it names none, or while its server starts. @throws CliError
+ * DATA_FOLDER_UNREADABLE
+ */
 export function readServerFile(dataFolder: string): ServerFile | null {
   const { listen, web, pid, tls } = announcement(dataFolder) ?? {};
   if (listen === undefined || pid === undefined) return null;
   return { listen, pid, ...(web === undefined ? {} : { web }), ...(tls === undefined ? {} : { tls }) };
 }
 
-/** The user names the data folder, so any file may lie in it: a FIFO must not make the command wait. */
+/** Reads a small file of the data folder. The user names the folder, so any file may lie there, and a FIFO must not block the command. */
 function smallFile(path: string): string {
   return readUserFileSync(path, 64 << 10).toString('utf8');
 }
 
 /**
- * A server writes its process first, and the address once it accepts calls. Null: no server.
+ * Returns the content of espalier.json; null: no server was started. A server first writes its process, and adds the address when it
+ * accepts calls.
  * @throws CliError DATA_FOLDER_UNREADABLE
  */
 export function announcement(dataFolder: string): Announcement | null {
@@ -91,14 +95,14 @@ export function announcement(dataFolder: string): Announcement | null {
     if (typeof folder === 'string' && !hasMark(dataFolder, folder)) return { isCopied: true }; // earlier releases write no mark
     return {
       ...(typeof listen === 'string' ? { listen } : {}),
-      ...(typeof web === 'string' && WEB_PAGE.test(web) ? { web } : {}), // a browser is sent there
+      ...(typeof web === 'string' && WEB_PAGE.test(web) ? { web } : {}), // a browser is sent to this address
       ...(typeof pid === 'number' ? { pid } : {}),
       ...(isAnnouncedTls(tls) ? { tls } : {}),
     };
   } catch (error) {
     const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') throw unreadable(dataFolder, error);
-    return error instanceof SyntaxError ? {} : null; // met half written
+    return error instanceof SyntaxError ? {} : null; // the file is half written
   }
 }
 
@@ -112,8 +116,9 @@ function unreadable(dataFolder: string, cause: unknown): CliError {
 }
 
 /**
- * @throws CliError SERVER_UNAVAILABLE while the data folder's server starts, where the data folder is a copy whose server does not run, and
- * where no server runs on a data folder that the user names: another server may have the default address meanwhile
+ * Finds the server of a command.
+ * @throws CliError SERVER_UNAVAILABLE while the data folder's server starts, if the data folder is a copy whose server does not run, and if
+ * no server runs on a data folder that the user names, because another server may have the default address
  */
 export function findServer(given: GivenServer): ServerAddress {
   const dataFolder = dataFolderOf(given.dataFolder);
@@ -133,7 +138,10 @@ export function findServer(given: GivenServer): ServerAddress {
   };
 }
 
-/** The data folder's own server; null: none was started there. @throws CliError SERVER_UNAVAILABLE while it starts, and in a copy */
+/**
+ * Returns the data folder's own server; null: no server was started there. @throws CliError SERVER_UNAVAILABLE while it starts, and in a
+ * copied folder
+ */
 export function serverOf(dataFolder: string, given: GivenServer = {}): ServerAddress | null {
   const found = announcement(dataFolder);
   if (found === null) return null;
@@ -163,14 +171,17 @@ function stopped(dataFolder: string, why = ''): CliError {
   });
 }
 
-/** Whatever the data folder is, if it is not this server's. @throws CliError SERVER_ADDRESS_INVALID, TOKEN_UNENCRYPTED */
+/**
+ * Returns a server that is named by its address. The data folder only matters if it is this server's. @throws CliError
+ * SERVER_ADDRESS_INVALID, TOKEN_UNENCRYPTED
+ */
 function named(text: string, source: string, dataFolder: string, given: GivenServer): ServerAddress {
   const [, scheme, address = ''] = /^(https?:\/\/)?(.*)$/s.exec(text)!;
   let known: Announcement = {};
   try {
     known = announcement(dataFolder) ?? {};
   } catch {
-    // another user's, so its token is not ours to show
+    // the data folder is another user's, so its token must not be shown
   }
   requireAddress(address, text, source);
   const isOwn = known.listen !== undefined && isSameServer(address, known.listen);
@@ -192,7 +203,7 @@ function named(text: string, source: string, dataFolder: string, given: GivenSer
 
 type ShownToken = Pick<ServerAddress, 'token' | 'tokenOrigin'>;
 
-/** For the server of the data folder. */
+/** Returns the token for the server of the data folder. */
 function ownToken(dataFolder: string, given: GivenServer): ShownToken {
   const token = givenToken(given.tokenFile);
   if (token !== undefined) return { token, tokenOrigin: 'given' };
@@ -200,7 +211,7 @@ function ownToken(dataFolder: string, given: GivenServer): ShownToken {
   return { token: own, tokenOrigin: own === null ? null : 'data folder' };
 }
 
-/** For a server that is named by its address. @param listen of the data folder's own server */
+/** Returns the token for a server that is named by its address. @param listen the address of the data folder's own server */
 function namedToken(address: string, dataFolder: string, listen: string | undefined, isTls: boolean, given: GivenServer): ShownToken {
   const token = givenToken(given.tokenFile);
   if (token !== undefined) return { token, tokenOrigin: 'given' };
@@ -209,7 +220,7 @@ function namedToken(address: string, dataFolder: string, listen: string | undefi
   return listen === undefined || !isSameServer(address, listen) ? { token: null, tokenOrigin: null } : ownToken(dataFolder, given);
 }
 
-/** Null: its server asks for none, or is another user's. */
+/** Returns the data folder's token; null: its server asks for none, or it belongs to another user. */
 export function tokenOf(dataFolder: string): string | null {
   try {
     return smallFile(join(dataFolder, TOKEN_FILE)).trim();
@@ -218,7 +229,7 @@ export function tokenOf(dataFolder: string): string | null {
   }
 }
 
-/** All names of this machine's own addresses are one. */
+/** Tells whether two addresses are the same. All names of this machine's loopback addresses count as equal. */
 export function isSameServer(one: string, other: string): boolean {
   const plain = (address: string): string => address.replace(/^(localhost|0\.0\.0\.0|\[::1?\]):/, '127.0.0.1:');
   return plain(one) === plain(other);
@@ -234,7 +245,7 @@ function requireAddress(address: string, text: string, source: string): void {
   });
 }
 
-/** Signal 0 asks only whether the process is there. */
+/** Tells whether a process exists. Signal 0 only checks this. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -1,4 +1,4 @@
-// How a client knows a server with TLS, and how it shows who it is: authorities, its own certificate, the token in a file.
+// Sets up TLS: the authorities by which a client recognizes a server, the client's own certificate, and the token in a file.
 import { X509Certificate } from 'node:crypto';
 import { credentials, type ChannelCredentials, type ChannelOptions, type ServiceError } from '@grpc/grpc-js';
 import { readSecretFileSync, readUserFileSync } from '#files';
@@ -9,16 +9,16 @@ import type { ServerAddress } from './server-address.js';
 
 const FILE_BYTES_MAX = 1 << 20;
 
-/** From the server's own announcement: its authority in PEM ('': one that the system trusts), and a name in its certificate. */
+/** TLS as the server announces it: its authority in PEM ('': one that the system trusts), and a name in its certificate. */
 export interface AnnouncedTls {
   authority: string;
   name: string;
 }
 
 export interface ServerTls {
-  /** In PEM; undefined: those that the system trusts. */
+  /** The authority in PEM; undefined: the authorities that the system trusts. */
   authority: Buffer | undefined;
-  /** The name in the server's certificate, where the address has another. */
+  /** The name in the server's certificate, if it differs from the address. */
   name: string | undefined;
   certificate: Buffer | undefined;
   key: Buffer | undefined;
@@ -29,7 +29,7 @@ export function isAnnouncedTls(tls: unknown): tls is AnnouncedTls {
   return typeof authority === 'string' && typeof name === 'string';
 }
 
-/** @param own the data folder's own server. @throws CliError FILE_UNUSABLE */
+/** @param own the announcement of the data folder's own server. @throws CliError FILE_UNUSABLE */
 export function serverTls(tlsCa: string | undefined, own?: AnnouncedTls): ServerTls {
   const announced = own === undefined || own.authority === '' ? undefined : Buffer.from(own.authority);
   return {
@@ -40,7 +40,7 @@ export function serverTls(tlsCa: string | undefined, own?: AnnouncedTls): Server
   };
 }
 
-/** The token that the user names; undefined: none. @throws CliError FILE_UNUSABLE, OPTION_INVALID */
+/** Returns the token that the user names; undefined: none. @throws CliError FILE_UNUSABLE, OPTION_INVALID */
 export function givenToken(tokenFile: string | undefined): string | undefined {
   const file = tokenFile ?? process.env['ESPALIER_TOKEN_FILE'];
   const read = fileOf('--token-file', file, readSecretFileSync)?.toString('utf8').trim();
@@ -57,7 +57,7 @@ export function givenToken(tokenFile: string | undefined): string | undefined {
   return token;
 }
 
-/** The TLS library takes a file without a certificate for an authority that signs nothing. */
+/** Reads the authority. The TLS library would accept a file without a certificate, as an authority that signs nothing. */
 function authorityOf(path: string | undefined): Buffer | undefined {
   const authority = fileOf('--tls-ca', path, readUserFileSync);
   if (authority === undefined) return undefined;
@@ -86,7 +86,7 @@ function unusable(option: string, problem: string, cause?: unknown): CliError {
 export function channelOf({ tls }: ServerAddress): { secret: ChannelCredentials; options: ChannelOptions } {
   if (tls === null) return { secret: credentials.createInsecure(), options: {} };
   const { authority, name, certificate, key } = tls;
-  // The gRPC library asks for a server by an address in numbers too, and Node warns of that on the user's terminal.
+  // The gRPC library also sends a numeric address as the server's name. Node warns of that, and the user's terminal would show it.
   process.noDeprecation = true;
   try {
     return {
@@ -102,7 +102,7 @@ export function channelOf({ tls }: ServerAddress): { secret: ChannelCredentials;
   }
 }
 
-/** The error for a call that TLS let fail; undefined: it failed for another reason. */
+/** Returns the error for a call that failed because of TLS; undefined: it failed for another reason. */
 export function tlsProblem({ address, tls }: ServerAddress, error: ServiceError): CliError | undefined {
   const found = tls === null ? undefined : tlsProblemIn(error.details);
   if (found === undefined) return undefined;

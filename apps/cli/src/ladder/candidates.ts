@@ -1,16 +1,16 @@
-// The models of a ladder, with the measurements of each.
+// Makes the models of a ladder from their measurements.
 import type { v1 } from '#protocol';
 import type { Measured } from '../engine-calls.js';
 import type { Candidate } from './pareto.js';
 
-/** A pruned state with what was measured of it. */
+/** A pruned state with its measurements. */
 export interface Rated extends Pick<Candidate, 'mark' | 'sparsity' | 'perplexity'> {
   speeds: Measured;
 }
 
 /**
- * A machine's speed drifts from one measurement to the next, so only ratios to the intact model can be compared. Its own times are the
- * medians over all measurements; those of the others follow from them.
+ * Makes the candidates. A machine's speed drifts from one measurement to the next, so only ratios to the intact model can be compared. The
+ * intact model's times are the medians over all measurements, and the times of the others are computed from these and the ratios.
  */
 export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]): Candidate[] {
   const prefillSeconds = median(rated.map(({ speeds }) => speeds.dense.prefillSeconds));

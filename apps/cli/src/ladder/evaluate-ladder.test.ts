@@ -1,4 +1,4 @@
-// The command line follows the server's job for a ladder to its end.
+// Tests that the command line follows the server's job for a ladder to its end.
 import { v1 } from '#protocol';
 import { evaluateLadder } from './evaluate-ladder.js';
 
@@ -8,7 +8,7 @@ const job = (state: v1.LadderState, more: Partial<v1.LadderJob> = {}): v1.Ladder
   v1.LadderJob.fromPartial({ runId: 'run', state, models: 3, ...more });
 
 /**
- * @param found the answers to looks at the job, one after the other
+ * @param found the server's answers about the job, one after the other
  * @param stopAt the pause in which Ctrl-C is pressed
  */
 function server(started: v1.LadderJob, found: (v1.LadderJob | undefined)[], stopAt = Number.POSITIVE_INFINITY) {

@@ -1,4 +1,4 @@
-// Has the server evaluate what a ladder lacks, as a button of the dashboard does, and waits for it.
+// Asks the server to evaluate the models of a ladder that lack an evaluation, as a button of the dashboard does, and waits for the end.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError, v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -10,9 +10,9 @@ const LOOK_AGAIN_MS = 300;
 /** The calls about the ladder of one run. */
 export interface LadderCalls {
   start(): Promise<v1.LadderJob>;
-  /** undefined: the server knows of no job since its start. */
+  /** Returns the job; undefined: the server has had no job since its start. */
   get(): Promise<v1.LadderJob | undefined>;
-  /** Also after the command was told to stop. */
+  /** Cancels the job. This call works also after the command was told to stop. */
   cancel(): Promise<unknown>;
   pause(): Promise<unknown>;
 }
@@ -35,7 +35,7 @@ export function ladderCalls({ connection, signal }: Context, request: v1.StartLa
   };
 }
 
-/** The process ends soon after it was told to stop. */
+/** The time for cancelling the job, since the process ends soon after it was told to stop. */
 const CANCEL_MS = 1_500;
 
 interface Followed {
@@ -44,10 +44,10 @@ interface Followed {
 }
 
 /**
- * The server has one job for the ladder of a run. One that another client started may leave out teachers that this one asks for: it is
- * waited for, and never cancelled from here.
+ * Evaluates the ladder. The server has one job for the ladder of a run. If another client has started a job, it may leave out teachers that
+ * this command asks for. That job is waited for and never cancelled by this command.
  *
- * @throws EspalierError why the job failed
+ * @throws EspalierError that says why the job failed
  */
 export async function evaluateLadder(calls: LadderCalls, { onProgress, signal }: Followed): Promise<void> {
   let others = await calls.get();
@@ -65,7 +65,7 @@ export async function evaluateLadder(calls: LadderCalls, { onProgress, signal }:
     }
     requireDone(job);
   } catch (error) {
-    // A server that can't be reached goes on: what it evaluates is recorded.
+    // A server that can't be reached continues the job, and records its evaluations.
     if (signal.aborted) await calls.cancel().catch(() => undefined);
     throw error;
   }

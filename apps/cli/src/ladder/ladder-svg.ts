@@ -1,4 +1,4 @@
-// The ladder as a drawing: parameters against perplexity, the front as a line.
+// Draws the ladder: parameters against perplexity, with the Pareto front as a line.
 import { onFront } from '#comparison';
 import { decimal, shortCount } from '../output/format.js';
 import { scale } from '../output/svg-scale.js';
@@ -58,7 +58,7 @@ export function ladderSvg(candidates: readonly Candidate[]): string {
   ].join('\n');
 }
 
-/** Whether a file that begins so is a drawing of ours, which may be replaced. */
+/** Tells whether a file with this beginning is a drawing by Espalier, which may be replaced. */
 export function isLadderSvg(head: Buffer): boolean {
   return head.toString('utf8').includes(OURS);
 }

@@ -1,4 +1,4 @@
-// Which models of a ladder are worth having, and their drawing.
+// Tests which models of a ladder are on the front, and their drawing.
 import { onFront } from '#comparison';
 import { v1 } from '#protocol';
 import { candidatesOf } from './candidates.js';
@@ -67,7 +67,7 @@ test('a machine that slows down between two measurements changes no order of spe
     const speeds = { dense: speed(machine, 1, 1000n), compact: speed(machine / times, times, 900n) };
     return { mark, sparsity: 0.1, perplexity: 5, speeds: { ...v1.SpeedOutcome.fromPartial({}), ...speeds } };
   };
-  // The second is quicker beside the intact model, though its own time was longer.
+  // The second state gains more over the intact model, although its own time was longer.
   const [before, first, second] = candidatesOf(4, [rated(1, 1, 1.1), rated(2, 3, 1.5)]);
   expect(before).toMatchObject({ mark: null, perplexity: 4, parameters: 1000, bytes: 2000, passSeconds: 2 });
   expect(first!.passSeconds).toBeCloseTo(2 / 1.1, 12);

@@ -1,15 +1,15 @@
-// The models that no other model beats in both size and perplexity.
+// Finds the models that no other model beats in both size and perplexity.
 import type { SpeedUp } from '#comparison';
 
 export interface Candidate {
-  /** 'last': the run's last state, where it is no teacher; null: the model before pruning. */
+  /** The teacher's mark; 'last': the run's last state, if it is no teacher; null: the model before pruning. */
   mark: number | 'last' | null;
   sparsity: number;
   perplexity: number;
-  /** That its export holds. */
+  /** The parameters in the model's export. */
   parameters: number;
   bytes: number;
-  /** The time of the intact model, divided by the ratio of speed to this model, so that all times can be compared. */
+  /** The time of the intact model, divided by this model's speedup, so that the times of all models can be compared. */
   prefillSeconds: number;
   passSeconds: number;
   prefillSpeedUp: SpeedUp;
@@ -21,7 +21,7 @@ export function nameOf({ mark }: Pick<Candidate, 'mark'>): string {
   return mark === 'last' ? mark : `#${mark}`;
 }
 
-/** The smallest pruned model whose perplexity is at most this; of equal ones the best. */
+/** Returns the smallest pruned model whose perplexity is at most this; of equally small ones the best. */
 export function smallestWithin(all: readonly Candidate[], perplexity: number): Candidate | undefined {
   return all
     .filter((one) => one.mark !== null && one.perplexity <= perplexity)

@@ -1,4 +1,4 @@
-// A run as MLflow's file store has it, read by rules of that store's own: names, three fields a line, meta files of YAML 1.1.
+// Tests a run in the layout of MLflow's file store. The store is read by its own rules: names, three fields a line, meta files in YAML 1.1.
 import { lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -25,7 +25,7 @@ beforeAll(async () => {
     exportMetrics: async function* ({ format }: v1.ExportMetricsRequest) {
       expect(format).toBe('jsonl');
       const bytes = Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-      yield await Promise.resolve({ chunk: bytes.subarray(0, 100) }); // a line is cut
+      yield await Promise.resolve({ chunk: bytes.subarray(0, 100) }); // the chunk ends within a line
       yield { chunk: bytes.subarray(100) };
     },
   });
@@ -48,7 +48,7 @@ beforeEach(() => {
     endedAt: new Date(launchedAt.getTime() + 9000),
     evaluations: [
       v1.Evaluation.fromPartial({ ...evaluation, value: 6.5, headline: true }),
-      v1.Evaluation.fromPartial({ ...evaluation, value: 7.5 }), // other windows
+      v1.Evaluation.fromPartial({ ...evaluation, value: 7.5 }), // evaluated with other windows
       v1.Evaluation.fromPartial({ ...evaluation, task: 'boolq', metric: 'acc', value: 0.7 }),
     ],
   };
@@ -64,7 +64,7 @@ interface StoredRun {
   tags: Record<string, string>;
 }
 
-/** As the store reads itself; whatever it would refuse throws. */
+/** Reads the store as MLflow does. What MLflow would refuse throws. */
 async function readStore(root: string): Promise<{ experiment: Record<string, unknown>; runs: StoredRun[] }> {
   const experiments = (await readdir(root)).filter((name) => name !== '.trash' && name !== 'models');
   expect(experiments).toHaveLength(1);
@@ -78,7 +78,7 @@ async function readStore(root: string): Promise<{ experiment: Record<string, unk
   for (const name of await readdir(experimentFolder)) {
     const path = join(experimentFolder, name);
     if (!(await lstat(path)).isDirectory() || ['tags', 'datasets', 'traces'].includes(name)) continue;
-    expect(name).toMatch(/^[a-zA-Z0-9][\w-]{0,255}$/); // as run ids are checked
+    expect(name).toMatch(/^[a-zA-Z0-9][\w-]{0,255}$/); // MLflow's check of run ids
     const meta = await metaOf(path);
     expect(meta).toMatchObject({ run_id: name, run_uuid: name, experiment_id: experiments[0] });
     for (const field of ['artifact_uri', 'end_time', 'lifecycle_stage', 'start_time', 'status', 'user_id', 'run_name'])
@@ -123,7 +123,7 @@ test('a run is read back as it was recorded', async () => {
   expect(meta).toMatchObject({ status: 3, start_time: start, end_time: start + 9000, run_name: '1e3', user_id: 'yes', tags: [] });
   expect(metrics['loss']).toEqual([
     { timestamp: start + 250, value: 4.5, step: 0 },
-    { timestamp: start + 750, value: 1e-9, step: 1 }, // the abandoned step has none
+    { timestamp: start + 750, value: 1e-9, step: 1 }, // the abandoned step has no value
   ]);
   expect(metrics['kl_loss']).toEqual([{ timestamp: start + 750, value: 0.5, step: 1 }]);
   expect(metrics['skipped']!.map(({ value }) => value)).toEqual([0, 1]);

@@ -1,5 +1,5 @@
-// A run in the layout of MLflow's file store: a folder for each experiment, in it one for each run, in that a file for each metric,
-// parameter and tag. docs/tracking.md says what is in them.
+// Writes a run in the layout of MLflow's file store: each experiment is a folder, with a folder for each run, with a file for each metric,
+// parameter and tag. docs/tracking.md describes their content.
 import { createHash, randomUUID } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,11 +14,11 @@ import { fileError, requireOutsideDataFolder } from '../files.js';
 const EXPERIMENT = 'espalier';
 const META = 'meta.yaml';
 const RUN_TAG = 'espalier.run_id';
-/** Where each metric's lines are gathered before they are written. */
+/** The number of characters that are collected for each metric before they are written. */
 const BUFFER_CHARACTERS = 1 << 16;
 const SOURCE_LOCAL = 4;
 const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DELETED } = v1.RunStatus;
-/** As the store numbers them: 1 for a run that is under way. */
+/** The numbers of statuses in the store. A run that is not listed here is still running, which is 1. */
 const STATUSES: Partial<Record<v1.RunStatus, number>> = {
   [RUN_STATUS_COMPLETED]: 3,
   [RUN_STATUS_FAILED]: 4,
@@ -29,10 +29,10 @@ const UNDER_WAY = 1;
 
 /** A step as `ExportMetrics` writes it. */
 type Row = Record<string, number | boolean | null>;
-/** These name a row, and are no metrics of it. */
+/** The fields that identify a row, and are no metrics. */
 const NO_METRICS = new Set(['branch', 'attempt', 'abandoned', 'step']);
 
-/** The ids that the store needs are made of ours, so a run has the same place at each export. */
+/** The ids that the store needs are computed from Espalier's ids, so a run has the same place in each export. */
 const digits = (text: string): string => createHash('sha256').update(`espalier ${text}`).digest('hex');
 const experimentId = String(BigInt(`0x${digits(EXPERIMENT).slice(0, 14)}`));
 export const mlflowRunId = (runId: string): string => digits(`run ${runId}`).slice(0, 32);
@@ -44,7 +44,7 @@ export interface MlflowPlace {
   incoming: string;
 }
 
-/** @throws CliError where something else is there */
+/** @throws CliError if something else is there */
 export async function findMlflowPlace(folder: string, runId: string, force: boolean): Promise<MlflowPlace> {
   requireOutsideDataFolder(folder, '--out');
   const experiment = join(folder, experimentId);
@@ -68,7 +68,7 @@ const isThere = (path: string): Promise<boolean> => stat(path).then(
 ); // prettier-ignore
 const textOf = (path: string): Promise<string | null> => readFile(path, 'utf8').catch(() => null);
 
-/** An experiment is a folder with its meta file. */
+/** Tells whether the folder is an MLflow store, or does not exist, or is empty. An experiment is a folder with a meta file. */
 async function isStoreOrNothing(folder: string): Promise<boolean> {
   let names: string[];
   try {
@@ -82,7 +82,9 @@ async function isStoreOrNothing(folder: string): Promise<boolean> {
   return false;
 }
 
-/** The run appears whole, in the place of an earlier export of it. @param lines JSON Lines, a step each */
+/**
+ * Writes the run, which appears only when it is complete and replaces an earlier export of it. @param lines JSON Lines, one for each step
+ */
 export async function writeMlflowRun(place: MlflowPlace, run: v1.Run, lines: AsyncIterable<string>): Promise<number> {
   const { incoming, experiment } = place;
   try {
@@ -101,7 +103,10 @@ export async function writeMlflowRun(place: MlflowPlace, run: v1.Run, lines: Asy
   }
 }
 
-/** Steps of abandoned branches are left out: a metric has one line of steps. */
+/**
+ * Writes the metrics, and returns the number of steps. Steps of abandoned branches are left out, because a metric has only one line of
+ * steps.
+ */
 async function writeMetrics(folder: string, run: v1.Run, lines: AsyncIterable<string>): Promise<number> {
   const files = new Map<string, { file: FileHandle; text: string }>();
   const add = async (name: string, milliseconds: number, value: number, step: number): Promise<void> => {
@@ -132,7 +137,10 @@ async function writeMetrics(folder: string, run: v1.Run, lines: AsyncIterable<st
   return steps;
 }
 
-/** Its perplexity, and its tasks: other texts and windows would be other values under the same name. */
+/**
+ * Tells whether an evaluation belongs to the last state: its headline perplexity, or one of its tasks. Other texts and windows would give
+ * other values under the same name.
+ */
 const isOfRun = ({ subject, abandoned, headline, task }: v1.Evaluation): boolean =>
   subject === 'masked' && !abandoned && (headline || (task !== 'text' && task !== ''));
 
@@ -198,7 +206,7 @@ function experimentMeta({ experiment }: MlflowPlace, run: v1.Run): Meta {
 
 type Meta = Record<string, string | number | null | string[]>;
 
-/** JSON's texts are YAML's: quoted, so that no reader takes a name for a number. */
+/** Writes a meta file. Texts are quoted as in JSON, which is valid YAML, so that no reader takes a name for a number. */
 function yamlOf(meta: Meta): string {
   const lines = Object.entries(meta).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
   return lines.join('');

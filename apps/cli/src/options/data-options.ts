@@ -1,4 +1,4 @@
-// Which text a run trains on and is evaluated on: the options of launch and fork, and the same in a run's file.
+// The texts that a run trains on and is evaluated on, from the options of launch and fork or from a run's file.
 import type { Command } from 'commander';
 import type { DataChoice } from '#run-files';
 import { dataPaths, positiveNumber, weightedPaths } from './parse.js';
@@ -21,7 +21,7 @@ export function addDataOptions(command: Command, train: string, evaluate: string
     .option('--max-validation-tokens <n>', 'read no more than this number of tokens to evaluate on', positiveNumber);
 }
 
-/** An option counts before what the file says. */
+/** Merges options and file. An option counts before the file's value. */
 export function dataChoice(options: DataChoice, file: DataChoice): DataChoice {
   const given = ([name, value]: [string, unknown]): boolean => value !== undefined && DATA_KEYS.has(name);
   return Object.fromEntries([...Object.entries(file).filter(given), ...Object.entries(options).filter(given)]);

@@ -1,8 +1,10 @@
-// Names of the protocol's fields as options or arguments of the command line, for error messages.
+// Translates the protocol's field names into options or arguments of the command line, for error messages.
 import type { Command } from 'commander';
 import { settingOfField } from '#protocol';
 
-/** Where the option has another name than the field (settings say theirs); of several the first that the command has. */
+/**
+ * The options for fields with another name (settings have theirs in their table). Of several, the first one that the command has is used.
+ */
 const OTHER_NAMES: Record<string, string[]> = {
   model_path: ['--model'],
   train_path: ['--data'],
@@ -42,13 +44,13 @@ const OTHER_NAMES: Record<string, string[]> = {
   prompts: ['PROMPT'],
 };
 
-/** A place in a model's files: "config.hidden_act", "config.json", "model.safetensors:lm_head.weight", "model". */
+/** Matches a place in a model's files: "config.hidden_act", "config.json", "model.safetensors:lm_head.weight", "model". */
 const MODEL_PLACE = /^(config\.|model$|model:)|\.(json|safetensors)\b/;
 
-/** The option or argument of the command for a field like "settings.total_steps"; undefined where it has none. */
+/** Returns the command's option or argument for a field like "settings.total_steps"; undefined where there is none. */
 export function flagOf(field: string, command: Command): string | undefined {
   if (MODEL_PLACE.test(field)) return hasName(command, '--model') && command.name() !== 'runs' ? '--model' : undefined;
-  if (field.startsWith('--')) return hasName(command, field) ? field : undefined; // it is one
+  if (field.startsWith('--')) return hasName(command, field) ? field : undefined; // the field is an option already
   const last = /([a-z0-9_]+)(\[\d+\])?$/.exec(field)?.[1];
   if (last === undefined) return undefined;
   const candidates = [
@@ -64,12 +66,12 @@ function hasName(command: Command, name: string): boolean {
   return command.registeredArguments.some((argument) => argument.name().toUpperCase() === name);
 }
 
-/** Not the end of a path or of another word. */
+/** Matches the field in front of a message, but not at the end of a path or of another word. */
 function fieldInFront(field: string): RegExp {
   return new RegExp(`(?<![\\w"'/.-])${field.replace(/[^\w]/g, '\\$&')}: `, 'g');
 }
 
-/** A text of the server with its fields by the names of the command's options. */
+/** Replaces the fields in a server's text by the command's options. */
 export function inFlags(text: string, fields: string[], command: Command): string {
   let told = text;
   for (const field of fields) {
@@ -77,7 +79,7 @@ export function inFlags(text: string, fields: string[], command: Command): strin
     // The place in the model says more than the option that names the model.
     if (flag !== undefined && !MODEL_PLACE.test(field)) told = told.replaceAll(fieldInFront(field), `${flag}: `);
   }
-  // Other fields in the text have an underscore or a path, which distinguishes them from words. Values stand in quotes.
+  // Other fields in the text are recognized by an underscore or a path. Values stand in quotes and are left alone.
   return told.replace(
     /(?<![\w"'/.-])(?:(?:settings|overrides|data)\.)+[a-z_]+\b(?![./"'-])|(?<![\w"'/.-])[a-z]+(?:_[a-z]+)+\b(?![./"'-])/g,
     (name) => {

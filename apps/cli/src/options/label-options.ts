@@ -1,4 +1,4 @@
-// The name, tags and note of a run.
+// The options for a run's name, tags and note.
 import type { Command } from 'commander';
 import type { RunFile } from './run-file.js';
 
@@ -19,7 +19,7 @@ export function gathered(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
-/** As a request has them; those of a file where the options say nothing. */
+/** Returns the labels for a request. An option counts before the file's value. */
 export function labelsOf(
   { name, tag, note }: LabelOptions,
   file: Pick<RunFile, 'name' | 'tags' | 'note'>,

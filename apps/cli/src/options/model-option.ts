@@ -1,4 +1,4 @@
-// The model of a launch and of a plan.
+// The option that names the model of a launch or a plan.
 import { modelFolder } from './parse.js';
 
 export const MODEL_OPTION = [

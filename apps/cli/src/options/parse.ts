@@ -1,4 +1,4 @@
-// Values of options: the form is checked here, the range by the server, which knows the model.
+// Reads the values of options. Only the form is checked here; the server, which knows the model, checks the range.
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
@@ -15,7 +15,7 @@ export function wholeNumber(text: string): number {
   }
 }
 
-/** Where 0 would stand for what is left out. */
+/** Reads a number for an option where 0 would mean that it was left out. */
 export function positiveNumber(text: string): number {
   const value = wholeNumber(text);
   if (value < 1) throw new InvalidArgumentError('A whole number from 1 on is allowed.');
@@ -33,21 +33,21 @@ export function number(text: string): number {
   return value;
 }
 
-/** A share of a whole, which is not reached. */
+/** Reads a share from 0 to below 1. */
 export function shareBelowOne(text: string): number {
   const value = /%$/.test(text) ? number(text.slice(0, -1)) / 100 : number(text);
   if (value < 0 || value >= 1) throw new InvalidArgumentError('A share from 0 to below 1 is allowed, e.g. 0.5 or 50%.');
   return value;
 }
 
-/** Windows hold a first token and one to predict. */
+/** Reads a window's size. A window needs a first token and one to predict. */
 export function windowTokens(text: string): number {
   const value = wholeNumber(text);
   if (value < 2) throw new InvalidArgumentError('A whole number of 2 or more is allowed.');
   return value;
 }
 
-/** Port 0 picks a free one. */
+/** Reads an address to listen at. Port 0 picks a free port. */
 export function listenAddress(text: string): string {
   const port = Number(/^.+:(\d{1,5})$/.exec(text)?.[1] ?? Number.NaN);
   if (!(port >= 0 && port <= 65_535)) throw new InvalidArgumentError('HOST:PORT is allowed, with a port from 0 to 65535.');
@@ -70,7 +70,7 @@ export function engineCount(text: string): string {
   return String(value);
 }
 
-/** Repeated: each is one more. */
+/** Reads an engine's address. Each repetition of the option adds one. */
 export function engineAddresses(text: string, before: string[] = []): string[] {
   const problem = addressProblem(text, { anyPort: false });
   if (problem !== null) throw new InvalidArgumentError(`It ${problem}.`);
@@ -78,7 +78,7 @@ export function engineAddresses(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
-/** A path, or what the hub's cache has under this name. */
+/** Returns the path, or the path of the hub's cache that the text names. */
 function pathOrHubName(text: string, kind: HubKind): string {
   const path = absolutePath(text);
   try {
@@ -93,7 +93,7 @@ export function dataPath(text: string): string {
   return pathOrHubName(text, 'dataset');
 }
 
-/** A path of training text, with its weight where texts are mixed. Repeated: each is one more. */
+/** Reads a path of training text, with its weight if texts are mixed. Each repetition of the option adds one. */
 export function weightedPaths(text: string, before: WeightedPath[] = []): WeightedPath[] {
   try {
     const { path, ...weight } = weightedPath(text, (one) => existsSync(absolutePath(one)));
@@ -104,12 +104,12 @@ export function weightedPaths(text: string, before: WeightedPath[] = []): Weight
   }
 }
 
-/** Repeated: each is one more. */
+/** Reads a path of a text. Each repetition of the option adds one. */
 export function dataPaths(text: string, before: string[] = []): string[] {
   return [...before, dataPath(text)];
 }
 
-/** Repeated: each is one more. */
+/** Reads a folder that must exist. Each repetition of the option adds one. */
 export function existingFolders(path: string, before: string[] = []): string[] {
   const folder = absolutePath(path);
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
@@ -117,12 +117,12 @@ export function existingFolders(path: string, before: string[] = []): string[] {
   return [...before, folder];
 }
 
-/** Repeated: that of the next engine. */
+/** Reads a device. Each repetition of the option names the next engine's device. */
 export function deviceNames(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
-/** The devices of one engine, as --device takes them: joined. */
+/** Reads the devices of one engine, and joins them as --device takes them. */
 export function deviceList(text: string, before: string[] = []): string[] {
   const names = text.split(',').map((name) => name.trim());
   if (names.includes('')) throw new InvalidArgumentError('Names of devices with commas between them are allowed, as in cuda:0,cuda:1.');
@@ -135,7 +135,7 @@ export function cardCount(text: string): string {
   return String(value);
 }
 
-/** The folder of a model; one of its files means its folder. */
+/** Returns the folder of a model. A path of one of its files stands for its folder. */
 export function modelFolder(text: string): string {
   const path = pathOrHubName(text, 'model');
   return /^(config|tokenizer|generation_config|model\.safetensors\.index)\.json$|\.safetensors$/.test(basename(path))
@@ -150,14 +150,14 @@ function list(text: string): string[] {
     .filter((item) => item !== '');
 }
 
-/** A list that leaves nothing out by being empty. */
+/** Reads a list of names, which must not be empty. */
 export function names(text: string): string[] {
   const given = list(text);
   if (given.length === 0) throw new InvalidArgumentError('At least one name is needed.');
   return given;
 }
 
-/** Relative paths are of this working folder; the server has another one. */
+/** Makes a path absolute, because the server has another working folder. */
 export function absolutePath(path: string): string {
   if (path === '') throw new InvalidArgumentError('A path is needed.');
   return resolve(path);
@@ -176,7 +176,7 @@ export function stepRange(text: string): { from?: bigint; to?: bigint } {
   return range;
 }
 
-/** Each status by its word. */
+/** The statuses of runs by their words. */
 export const STATUSES: Record<string, v1.RunStatus> = Object.fromEntries(
   Object.values(v1.RunStatus)
     .filter((one): one is v1.RunStatus => typeof one === 'number' && one > v1.RunStatus.RUN_STATUS_UNSPECIFIED)

@@ -1,5 +1,5 @@
-// The input of a launch, a plan or a fork as a YAML file. Reading it names the place of each mistake. A written file makes the same
-// run again. Its settings are those of the table.
+// Reads and writes the input of a launch, a plan or a fork as a YAML file. Errors name the place of each mistake. A written file makes the
+// same run again. The settings are those of the table of settings.
 import { stringify, type Pair } from 'yaml';
 import { otherTargets } from '#comparison';
 import { SOURCE_KEYS, withWeights, YamlReader, type SourceChoice } from '#run-files';
@@ -7,10 +7,10 @@ import { requestedValues, settingsTable, visibleText, type RequestedValues, type
 import { CliError, ExitCode } from '../cli-error.js';
 import { readYamlText } from './yaml-text.js';
 
-/** A run's settings are two kilobytes. */
+/** The largest file. A run's settings take two kilobytes. */
 const FILE_BYTES_MAX = 64 << 10;
 
-/** How a speed table is measured; the server says what is left out. */
+/** The options for measuring a speed table. The server chooses what is left out. */
 export interface MeasuredOn {
   on?: string;
   phase?: string;
@@ -18,12 +18,12 @@ export interface MeasuredOn {
   batch?: number;
 }
 
-/** Beside `settings`. Paths are of the file's folder. */
+/** The file's keys beside `settings`. Relative paths start from the file's folder. */
 export interface RunFile extends SourceChoice {
   name?: string;
   tags?: string[];
   note?: string;
-  /** How the table of target_speedup is measured first. */
+  /** The options for measuring the table of target_speedup first. */
   measure?: MeasuredOn;
   settings: RequestedValues;
 }
@@ -35,7 +35,7 @@ export async function readRunFile(path: string): Promise<RunFile> {
   return new RunFileReader(path, await readYamlText(path, '--config', FILE_BYTES_MAX), '--config').read();
 }
 
-/** That of --config, where it is given. */
+/** Reads the file of --config; without that option, the file is empty. */
 export async function runFileFor({ config }: { config?: string }): Promise<RunFile> {
   return config === undefined ? { settings: {} } : readRunFile(config);
 }
@@ -86,7 +86,7 @@ function oneOrList(paths: string[]): string | string[] | undefined {
   return paths.length > 1 ? paths : paths[0] || undefined;
 }
 
-/** A file that launches the same run again; every setting is in it. */
+/** Returns a file with every setting, which launches the same run again. */
 export function runFileOf(run: v1.Run): string {
   const values = requestedValues(run.settings);
   const others = otherTargets(run.settings ?? {});

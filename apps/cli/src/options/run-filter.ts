@@ -1,4 +1,4 @@
-// The options that choose among runs, and the runs that they choose.
+// The options that select runs, and the selected runs.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Connection } from '../connection/connection.js';
@@ -33,7 +33,7 @@ export function runFilter({
   return { statuses: status, tags: tag, where };
 }
 
-/** Reads page after page, up to `limit` runs. */
+/** Reads page after page until it has `limit` runs. */
 export async function listedRuns(connection: Connection, asked: Asked, limit = Infinity): Promise<v1.ListRunsResponse> {
   const found: v1.Run[] = [];
   let pageToken = asked.pageToken ?? '';

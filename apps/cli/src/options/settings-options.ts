@@ -1,5 +1,5 @@
-// The options for settings, made of their table. A fork takes only those that keep its state meaningful; the others are sent to the
-// server all the same, which refuses them with the reason.
+// The options for settings, made from the table of settings. A fork takes only those that keep its state meaningful. The others are also
+// sent to the server, which refuses them with the reason.
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { BUDGET_NAMES, TARGET_NAMES } from '#comparison';
 import {
@@ -15,7 +15,7 @@ import {
 } from '#protocol';
 import { absolutePath } from './parse.js';
 
-/** @param only of these, by their names in the protocol; all where nothing is said */
+/** @param only the settings to add, by their names in the protocol; undefined: all */
 export function addSettingOptions(command: Command, only?: readonly string[]): Command {
   for (const setting of settingsTable()) if (only?.includes(setting.field) ?? true) command.addOption(optionOf(setting, helpOf(setting)));
   return command;
@@ -29,12 +29,12 @@ export function addForkOptions(command: Command): Command {
   return command;
 }
 
-/** The settings among the options, as the request has them; those of a file where the options say nothing. */
+/** Returns the settings for a request. An option counts before the file's value. */
 export function settingsOf(options: object, ofFile: RequestedValues = {}): v1.RunSettings {
   const given = options as Record<string, unknown>;
   const values = settingsTable().map((setting) => [setting.name, given[attributeOf(setting)]]);
   const said = Object.fromEntries(values.filter(([, value]) => value !== undefined)) as RequestedValues;
-  // A run has one target: that of an option counts, whichever a file has.
+  // A run has one target. An option's target counts, whichever target the file has.
   const aimed = TARGET_NAMES.some((name) => said[name] !== undefined);
   const others: readonly string[] = [...TARGET_NAMES, ...(said.targetSpeedup === undefined ? ['speedTable'] : [])];
   const kept = aimed ? Object.fromEntries(Object.entries(ofFile).filter(([name]) => !others.includes(name))) : ofFile;
@@ -77,7 +77,7 @@ function parsed(setting: Setting, text: string): unknown {
   if (setting.name === 'speedTable' && namesTableFile(text)) return absolutePath(text);
   try {
     const value = settingOfText(setting, text);
-    // A script whose variable is empty or 0 must not get a run with another target.
+    // A script with an empty or zero variable must not get a run with another target.
     if (value === 0 && (BUDGET_NAMES as readonly string[]).includes(setting.name))
       throw new InvalidArgumentError('0 is no budget: a run without one leaves the option out');
     return value;

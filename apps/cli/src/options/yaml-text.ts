@@ -1,4 +1,4 @@
-// The text of a YAML file that a person wrote.
+// Reads the text of a YAML file that a person wrote.
 import { basename } from 'node:path';
 import { readUserFile, UserFileError } from '#files';
 import { invalidFile } from '#run-files';

@@ -1,18 +1,18 @@
-// A table in the width of the terminal: long texts become shorter, then the least important columns are left out.
+// Fits a table into the terminal's width: long texts become shorter, then the least important columns are left out.
 import { cutTo, widthOf, wrapTo } from './text-width.js';
 
-/** How a column may give way: text that is cut or wrapped, or a column that is left out, the highest number first. */
+/** How a column gives way: its text is cut or wrapped, or the column is left out. The column with the highest number is left out first. */
 export type Fit = Record<string, 'cut' | 'wrap' | number>;
 
 const GAP = 2;
-/** A flexible column keeps at least this before others are left out for it. */
+/** The least width of a flexible column, as long as other columns can be left out for it. */
 const FLEXIBLE_MIN = 14;
 const FLEXIBLE_LAST_RESORT = 4;
 
 export interface FittedTable {
   head: string[];
   rows: string[][];
-  /** Which of the columns given these are. */
+  /** The indexes of the shown columns among all columns. */
   columns: number[];
 }
 
@@ -21,7 +21,7 @@ export function fitTable(head: string[], rows: string[][], fit: Fit, available: 
   const natural = head.map((title, column) => Math.max(cells[column]!, widthOf(title)));
   const rank = (column: number) => (typeof fit[head[column]!] === 'number' ? (fit[head[column]!] as number) : 0);
   const least = (column: number, min: number) => {
-    const title = Math.max(...head[column]!.split(' ').map(widthOf)); // a title gives way between its words
+    const title = Math.max(...head[column]!.split(' ').map(widthOf)); // a title is wrapped between its words
     const own = typeof fit[head[column]!] === 'string' ? Math.min(cells[column]!, min) : cells[column]!;
     return Math.max(own, title);
   };
@@ -46,7 +46,7 @@ export function fitTable(head: string[], rows: string[][], fit: Fit, available: 
   return { head: fitted(head), rows: rows.map(fitted), columns };
 }
 
-/** The room that is left goes to the columns that gave way, in turns. */
+/** Gives the remaining room to the columns that were made smaller, in turns. */
 function widen(widths: Map<number, number>, natural: number[], spare: number): void {
   let left = spare;
   for (let grown = true; left > 0 && grown;) {

@@ -1,4 +1,4 @@
-// Numbers for people: a unit beside each, no digits that mean nothing.
+// Writes numbers for people: with a unit, and without digits that mean nothing.
 import { counted, v1 } from '#protocol';
 
 export { byteWords as bytes } from '#comparison';
@@ -7,7 +7,7 @@ export function count(value: number | bigint): string {
   return value.toString().replace(/\B(?=(\d{3})+(?!\d))/g, ',');
 }
 
-/** "1 step", "1,400 steps". */
+/** Returns a text like "1 step" or "1,400 steps". */
 export function howMany(value: number | bigint, one: string, several?: string): string {
   return counted(value, one, several, count);
 }
@@ -35,8 +35,8 @@ export function decimal(value: number | null | undefined, digits = 4): string {
 }
 
 /**
- * The loss that is learnt by: the total without the Lagrangian term, which holds the sparsity at its schedule and is negative while the
- * student is behind.
+ * Returns the loss that is learned: the total without the Lagrangian term. That term keeps the sparsity on its schedule, and is negative
+ * while the student is behind.
  */
 export function learningLoss({ loss, lagrangian }: Pick<v1.StepMetrics, 'loss' | 'lagrangian'>): number {
   return loss - lagrangian;
@@ -58,7 +58,7 @@ export function when(date: Date | undefined): string {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-/** Long enough to be told apart, short enough for a column. */
+/** Shortens a digest. It is long enough to be told from others, and short enough for a column. */
 export function shortDigest(digest: string): string {
   return digest === '' ? '-' : digest.slice(0, 12);
 }

@@ -1,4 +1,4 @@
-// The output of a command: a table or sentences for people, one JSON value (or one a line) for programs.
+// The output of a command: a table or sentences for people, and one JSON value (or one a line) for programs.
 import Table from 'cli-table3';
 import { visibleJson } from '#protocol';
 import { fitTable, type Fit } from './fit-table.js';
@@ -24,13 +24,13 @@ export class Output {
     this.terminal = { ...terminal, colour: terminal.colour && options.colour, isLive: terminal.isLive && !options.json };
   }
 
-  /** The result: `value` with --json, else what `print` writes. */
+  /** Writes the result: `value` with --json, or else what `print` writes. */
   result(value: unknown, print: () => void): void {
     if (this.json) this.stdout.write(`${visibleJson(JSON.stringify(toPlain(value), null, 2))}\n`);
     else print();
   }
 
-  /** One of many results: a line of JSON. */
+  /** Writes one of many results, with --json as one line. */
   item(value: unknown, print: () => void): void {
     if (this.json) this.stdout.write(`${visibleJson(JSON.stringify(toPlain(value)))}\n`);
     else print();
@@ -40,12 +40,12 @@ export class Output {
     this.stdout.write(`${printable(text)}\n`);
   }
 
-  /** Part of a text that goes on: as it is, unless a terminal would act upon it. */
+  /** Writes a part of a longer text. It is unchanged, except that on a terminal its control characters are made visible. */
   piece(text: string): void {
     this.stdout.write(this.terminal.isScreen ? printable(text) : text);
   }
 
-  /** A sentence, wrapped between words. */
+  /** Writes a sentence, wrapped between words. */
   text(text: string): void {
     this.indented('', 0, text);
   }
@@ -54,7 +54,7 @@ export class Output {
     return styled(this.terminal, style, text);
   }
 
-  /** Fitted to the terminal's width as `fit` says; columns that are empty are left out. */
+  /** Writes a table, fitted to the terminal's width by `fit`. Empty columns are left out. */
   table(head: string[], rows: string[][], rightAligned: number[] = [], fit: Fit = {}): void {
     if (rows.length === 0) return;
     const shown = rows.map((row) => row.map(printable));
@@ -69,7 +69,7 @@ export class Output {
     for (const line of table.toString().split('\n')) this.line(line.trimEnd());
   }
 
-  /** Names in one column, values in the next, wrapped between words; pairs without a value are left out. */
+  /** Writes names in one column and values in the next, wrapped between words. Pairs without a value are left out. */
   pairs(pairs: [string, string | undefined][]): void {
     const shown = pairs.filter((pair): pair is [string, string] => pair[1] !== undefined && pair[1] !== '');
     const width = Math.max(...shown.map(([name]) => name.length));
@@ -78,14 +78,14 @@ export class Output {
     }
   }
 
-  /** Text behind a lead of that width; where it takes several lines, all begin at the same column. */
+  /** Writes text behind a lead of the given width. If it takes several lines, all begin at the same column. */
   indented(lead: string, width: number, text: string): void {
     const room = Math.max(this.terminal.columns - width, 20);
     this.line(`${lead}${wrapWords(printable(text), room).join(`\n${' '.repeat(width)}`)}`);
   }
 }
 
-// Columns without lines: quick to read, easy to cut apart with other tools.
+// Columns without lines are quick to read, and easy to split with other tools.
 const PLAIN_RULES = {
   top: '',
   'top-mid': '',

@@ -1,11 +1,11 @@
-// Protocol messages as plain JSON for programs: snake_case as in the protocol, enums as short words, dates in ISO form,
-// 64-bit numbers as numbers while exact and as strings beyond, a field that is not set as null.
+// Converts protocol messages to plain JSON for programs: names in snake_case as in the protocol, enums as short words, dates in ISO form,
+// 64-bit numbers as numbers while they are exact and else as strings, and null for fields that are not set.
 import { settingsTable, v1 } from '#protocol';
 import { enumWord } from './format.js';
 
 const status = (value: number): string => enumWord(v1.RunStatus[value] ?? 'RUN_STATUS_UNSPECIFIED', 'RUN_STATUS_');
 
-/** An enum is told by the name of its field. */
+/** Returns the word of an enum's value; the name of the field tells which enum it is. */
 function wordOf(value: number, key: string): string | undefined {
   if (key === 'status' || key === 'recordedStatus') return status(value);
   const setting = settingsTable().find(({ name }) => name === key);
@@ -23,7 +23,7 @@ export function toPlain(value: unknown, key = ''): unknown {
   if (Array.isArray(value)) return value.map((item) => toPlain(item));
   if (typeof value !== 'object') return value;
   if ('$case' in value) {
-    // one of several: only the one that is set
+    // A oneof: only the field that is set is written.
     const { $case: name, value: inner } = value as { $case: string; value: unknown };
     return { [snakeCase(name)]: toPlain(inner, name) };
   }
@@ -38,7 +38,7 @@ export function toPlain(value: unknown, key = ''): unknown {
 
 const PERPLEXITY_ONLY = ['perplexity', 'negativeLogLikelihood', 'predictions', 'window'] as const;
 
-/** Fields that mean nothing in a message are 0 in the protocol: here they are not set. */
+/** Removes fields that mean nothing in this message. The protocol gives them as 0. */
 function withoutStandIns(message: object): object {
   const fields = message as Partial<v1.Evaluation & v1.LoaderProof>;
   if ('samplesDigest' in message && fields.perplexity === 0)

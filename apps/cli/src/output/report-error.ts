@@ -8,15 +8,15 @@ import { styled, type Terminal } from './terminal.js';
 export interface ErrorReport {
   json: boolean;
   terminal: Terminal;
-  /** Whose options the fields of a request are named by. */
+  /** The command whose options replace the names of a request's fields. */
   command: Command | undefined;
   stderr?: NodeJS.WritableStream;
 }
 
-/** Writes the error to standard error (one JSON object with --json) and gives the exit code. */
+/** Writes the error to standard error (one JSON object with --json) and returns the exit code. */
 export function reportError(error: unknown, { json, terminal, command, stderr = process.stderr }: ErrorReport): number {
   const exitCode = exitCodeOf(error);
-  if (error instanceof Interrupted || (error instanceof CommanderError && !json)) return exitCode; // commander has printed its own
+  if (error instanceof Interrupted || (error instanceof CommanderError && !json)) return exitCode; // commander has printed its own error
   if (error instanceof CommanderError && exitCode === 0) return exitCode;
   const known = error instanceof CommanderError ? new CliError('USAGE', error.message.replace(/^error: /, '')) : toEspalierError(error);
   const hint = known instanceof CliError ? known.hint : undefined;
@@ -36,7 +36,7 @@ export function reportError(error: unknown, { json, terminal, command, stderr = 
   return exitCode;
 }
 
-/** Standard output could not be written. */
+/** Makes the error for standard output that can't be written. */
 export function outputError(cause: NodeJS.ErrnoException): CliError {
   const why = cause.code === 'ENOSPC' || cause.code === 'EDQUOT' ? 'no space is left' : systemWords(cause);
   return new CliError('OUTPUT_FAILED', `standard output can't be written: ${why}`, { exitCode: ExitCode.failed, cause });
@@ -47,7 +47,7 @@ const RUN_NAMES = ['RUN', 'LEFT', 'RIGHT'];
 function linesOf({ code, message, violations }: EspalierError, command: Command | undefined): string[] {
   const fields = violations.map(({ field }) => field);
   const flag = (field: string) => (command === undefined ? undefined : flagOf(field, command)) ?? field;
-  // A file of settings names them as the protocol does.
+  // A file of settings uses the protocol's names, so they stay.
   const told = (text: string) => (command === undefined || code === 'CONFIG_INVALID' ? text : inFlags(text, fields, command));
   if (violations.length > 1) {
     return [
@@ -58,7 +58,7 @@ function linesOf({ code, message, violations }: EspalierError, command: Command 
   const [field] = fields;
   const words = told(message);
   const name = field === undefined ? '' : flag(field);
-  // Names the option of an error that does not name it. The run is clear without.
+  // An error gets the name of its option in front, unless it names the option already, or is about the run, which is clear without.
   const isSaid = words.includes(name) || !/^(--|[A-Z]+$)/.test(name) || RUN_NAMES.includes(name);
   return [isSaid ? words : `${name}: ${words}`];
 }

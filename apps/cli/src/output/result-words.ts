@@ -1,4 +1,4 @@
-// Size and speed of a pruned model in words.
+// Describes the size and speed of a pruned model.
 import { v1 } from '#protocol';
 import { count, decimal, percent } from './format.js';
 

@@ -1,27 +1,27 @@
-// The status of a run in words, with important warnings beside it.
+// Describes the status of a run, with important warnings beside it.
 import { hasMissedTarget } from '#comparison';
 import { v1 } from '#protocol';
 import { count, howMany, percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
 
-/** Through all phases of its plan. */
+/** Returns the number of steps in all phases of the run's plan. */
 export function stepsInAll({ phases, settings }: Pick<v1.Run, 'phases' | 'settings'>): number | undefined {
   const last = phases.at(-1);
   return last === undefined ? settings?.totalSteps : Number(last.endStep);
 }
 
-/** "400 steps", "400 steps, then 1,000 of recovery". */
+/** Returns a text like "400 steps" or "400 steps, then 1,000 of recovery". */
 export function stepsInWords({ totalSteps, recoverSteps }: Pick<v1.RunSettings, 'totalSteps' | 'recoverSteps'>): string {
   return howMany(totalSteps ?? 0, 'step') + (recoverSteps ? `, then ${count(recoverSteps)} of recovery` : '');
 }
 
-/** All steps are recorded and the run goes on: what is left is to evaluate it on its validation text. */
+/** Tells whether all steps are recorded and the run still goes on: only the evaluation on its validation text is left. */
 export function isEvaluating(run: v1.Run): boolean {
   const { status, step } = run;
   return status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n && step >= BigInt(stepsInAll(run) ?? Number.MAX_SAFE_INTEGER);
 }
 
-/** By the masks that are exported. */
+/** Tells whether the run completed away from its target, by the masks that are exported. */
 export function missedTarget({ status, hardSparsity, settings }: v1.Run): boolean {
   const targetSparsity = settings?.targetSparsity;
   const completed = status === v1.RunStatus.RUN_STATUS_COMPLETED;
@@ -29,8 +29,8 @@ export function missedTarget({ status, hardSparsity, settings }: v1.Run): boolea
 }
 
 /**
- * The cause that a run waits for is named by its code. Lost metrics don't change what a run does, but its record is not whole. A missed
- * target does not make a run fail.
+ * Describes the status. A run that waits shows the code of the cause. Lost metrics don't change a run, but its record is not complete. A
+ * missed target does not make a run fail.
  */
 export function statusText(run: v1.Run): string {
   const { status, damage, waitingFor, preparation } = run;

@@ -1,14 +1,14 @@
-// The samples of evaluated tasks as JSON Lines: each question, the model, and the result.
+// Writes the samples of evaluated tasks as JSON Lines: each question, the model, and the result.
 import { v1 } from '#protocol';
 import type { Connection } from '../connection/connection.js';
 
-/** Every line begins so. */
+/** The beginning of every line. */
 const START = '{"task":';
 const LINE_END = 10;
 
 export const areSamples = (head: Buffer): boolean => head.subarray(0, START.length).toString() === START;
 
-/** The artifacts of all subjects' tasks, one after the other. */
+/** Yields the samples of all evaluated models and tasks, one after the other. */
 export async function* samplesOf(
   connection: Connection,
   runId: string,
@@ -19,7 +19,7 @@ export async function* samplesOf(
   for (const evaluation of evaluations) {
     const { samplesDigest: digest, subject, teacherMark, task, step, stateDigest } = evaluation;
     const key = JSON.stringify([subject, teacherMark, task, digest]);
-    if (digest === '' || seen.has(key)) continue; // metrics of a task have the same samples
+    if (digest === '' || seen.has(key)) continue; // the metrics of a task share their samples
     seen.add(key);
     const model = { run: runId, subject, teacher: teacherMark ?? null, step: Number(step), state: stateDigest || null };
     const request = v1.DownloadArtifactRequest.fromPartial({ digest });
@@ -32,7 +32,7 @@ export async function* samplesOf(
 }
 
 async function* linesOf(chunks: AsyncIterable<v1.DownloadArtifactResponse>): AsyncGenerator<Buffer> {
-  let open: Uint8Array[] = []; // the parts of a line whose end has not come
+  let open: Uint8Array[] = []; // the parts of a line whose end has not arrived yet
   for await (const { chunk } of chunks) {
     let from = 0;
     for (let end = chunk.indexOf(LINE_END); end >= 0; end = chunk.indexOf(LINE_END, from)) {

@@ -1,4 +1,4 @@
-// Standard output as the shell gives it: narrow, full, or closed by its reader.
+// Tests standard output in a narrow terminal, on a full disk, and when its reader closes it.
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { programFile } from '#files';
@@ -34,5 +34,5 @@ test('help fits 80 columns, for every command, and shows no default that is noth
     expect(text.split('\n').filter((line) => line.length > 80)).toEqual([]);
     expect(text).not.toMatch(/default: ""/);
   }
-  expect((await runCli(['help', 'fork'])).stdout).not.toMatch(/--batch-size/); // always refused
+  expect((await runCli(['help', 'fork'])).stdout).not.toMatch(/--batch-size/); // a fork always refuses it
 });

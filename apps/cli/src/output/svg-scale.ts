@@ -1,4 +1,4 @@
-// The axis of a drawing: values to places, and round values to write beside it.
+// The axis of a drawing: it maps values to places, and chooses round values to write beside it.
 import { axisRange } from '#comparison';
 
 export interface Scale {
@@ -7,7 +7,7 @@ export interface Scale {
 }
 
 /**
- * Round values in steps of 1, 2 or 5; their first and last hold all values between them.
+ * An axis whose ticks are round values in steps of 1, 2 or 5. The first and the last tick enclose all values.
  * @param least the least span of the axis, so that values which hardly differ look alike
  */
 export function scale(values: readonly number[], from: number, to: number, least = 0): Scale {
@@ -22,7 +22,7 @@ export function scale(values: readonly number[], from: number, to: number, least
   return { at, ticks };
 }
 
-/** As `scale`, by the logarithms of values above 0. */
+/** An axis of logarithms, for values above 0. */
 export function logScale(values: readonly number[], from: number, to: number): Scale {
   const [low, high] = axisRange(values, 0);
   const powers = Array.from({ length: 25 }, (_, index) => index - 12);

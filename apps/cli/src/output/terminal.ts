@@ -1,14 +1,14 @@
-// The abilities of the terminal. Colour only where a person looks at it and has not asked for none (https://no-color.org).
+// Describes the terminal. Colour is used only if a person looks at it and has not turned it off (https://no-color.org).
 import { visibleLines } from '#protocol';
 
 export interface Terminal {
-  /** True when a person looks at standard output: a live line makes sense. */
+  /** True when a person looks at standard output, so that a live line makes sense. */
   isLive: boolean;
-  /** A terminal shows standard output, whatever it is able to: nothing may pass that acts there. */
+  /** True when any terminal shows standard output, so that no control character may be written. */
   isScreen: boolean;
   columns: number;
   colour: boolean;
-  /** The box characters of a bar and a table need UTF-8. */
+  /** Whether the terminal shows the box characters of bars and tables, which need UTF-8. */
   unicode: boolean;
 }
 
@@ -18,7 +18,7 @@ export function describeTerminal(stream: { isTTY?: boolean; columns?: number } =
   return {
     isLive: isTerminal,
     isScreen: stream.isTTY === true,
-    // Output that is not for a screen is not fitted to one.
+    // Output that is not for a screen is not fitted to a width.
     columns: stream.columns || Number(env['COLUMNS']) || (isTerminal ? 80 : Infinity),
     colour: isTerminal && !env['NO_COLOR'],
     unicode: !isTerminal || /utf-?8/i.test(locale) || locale === '',
@@ -26,8 +26,8 @@ export function describeTerminal(stream: { isTTY?: boolean; columns?: number } =
 }
 
 /**
- * The last net for what is printed: of all that a terminal acts upon only our own styles and line breaks pass. Messages of
- * servers are made visible where they come in, line breaks included; this catches paths, options and whatever else is echoed.
+ * Makes text safe to print. Only the command's own styles and line breaks reach the terminal unchanged. Messages of servers are already
+ * made visible when they arrive, line breaks included; this covers paths, options and all other texts that are echoed.
  */
 export function printable(text: string): string {
   return text

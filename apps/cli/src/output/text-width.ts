@@ -1,4 +1,4 @@
-// Text in columns of a terminal: a CJK character or an emoji takes two, an accent none.
+// Measures and cuts text in columns of a terminal: a CJK character or an emoji takes two columns, a combining accent none.
 import stringWidth from 'string-width';
 
 const segmenter = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
@@ -8,7 +8,7 @@ export function widthOf(text: string): number {
   return stringWidth(text);
 }
 
-/** Plain text (no styles), cut to at most `columns` columns. */
+/** Cuts plain text (without styles) to at most `columns` columns. */
 export function cutTo(text: string, columns: number): string {
   return widthOf(text) <= columns ? text : `${beginning(text, columns - 1)}${ELLIPSIS}`;
 }
@@ -22,7 +22,7 @@ function beginning(text: string, columns: number): string {
   return taken;
 }
 
-/** Plain text as lines of at most `columns` columns, broken between words where that is possible. */
+/** Splits plain text into lines of at most `columns` columns, between words where that is possible. */
 export function wrapTo(text: string, columns: number): string[] {
   const lines: string[] = [];
   let line = '';
@@ -34,7 +34,7 @@ export function wrapTo(text: string, columns: number): string[] {
     }
     if (line !== '') lines.push(line);
     for (line = ''; widthOf(rest) > columns;) {
-      const part = beginning(rest, columns) || rest.slice(0, 2); // a column of one has no room for a wide character
+      const part = beginning(rest, columns) || rest.slice(0, 2); // one column has no room for a wide character
       lines.push(part);
       rest = rest.slice(part.length);
     }
@@ -44,8 +44,8 @@ export function wrapTo(text: string, columns: number): string[] {
 }
 
 /**
- * As lines of at most `columns` columns. A word that is longer (a path, a digest) is left whole, for copying: the terminal itself
- * breaks it. A list is broken behind its commas.
+ * Splits text into lines of at most `columns` columns. A longer word (a path, a digest) stays whole, so that it can be copied; the terminal
+ * itself breaks it. A list is broken behind its commas.
  */
 export function wrapWords(text: string, columns: number): string[] {
   const lines: string[] = [];

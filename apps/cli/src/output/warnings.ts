@@ -4,7 +4,7 @@ import { inFlags } from '../options/flag-names.js';
 import { printable } from './terminal.js';
 import type { Output } from './output.js';
 
-/** In the words of the command's options; on standard error, so that a program that reads the result is not disturbed. */
+/** Prints warnings with the names of the command's options. They go to standard error, so that standard output holds only the result. */
 export function printWarnings(output: Output, warnings: readonly v1.PlanWarning[], command: Command): void {
   for (const { message, field } of warnings)
     process.stderr.write(`${output.style('yellow', 'warning:')} ${printable(inFlags(message, [field], command))}\n`);

@@ -1,4 +1,4 @@
-// A run as a stream of updates that survives the server: when it goes away, we ask again from the last revision seen.
+// Follows a run as a stream of updates that survives the server. When the server goes away, the stream goes on from the last revision seen.
 import { v1 } from '#protocol';
 import { lastingStream, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { ServerAddress } from '../connection/server-address.js';
@@ -9,9 +9,9 @@ export interface FollowOptions {
   findServer: () => ServerAddress;
   runId: string;
   afterRevision?: bigint;
-  /** Stay after the run has ended, or while it waits for a user. */
+  /** Goes on after the run has ended, and while it waits for a user. */
   follow?: boolean;
-  /** How long to look for a server that has gone; without it, for ever. */
+  /** The time in ms to look for a server that has gone; undefined: for ever. */
   giveUpAfterMs?: number;
   signal?: AbortSignal;
 }
@@ -19,17 +19,17 @@ export interface FollowOptions {
 const { RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED, RUN_STATUS_DELETED } = v1.RunStatus;
 const ENDED = [RUN_STATUS_COMPLETED, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_DAMAGED, RUN_STATUS_DELETED];
 
-/** Whether nothing more will happen to it by itself. */
+/** Tells whether the run has ended, so that nothing more happens to it by itself. */
 export function hasEnded(run: v1.Run | undefined): boolean {
   return run !== undefined && ENDED.includes(run.status);
 }
 
-/** Whether the run stands still until a user has mended the cause. */
+/** Tells whether the run stands still until a user removes the cause. */
 export function waitsForUser(run: v1.Run | undefined): run is v1.Run & { waitingFor: v1.Wait } {
   return run?.waitingFor !== undefined && run.waitingFor.command !== '';
 }
 
-/** Every step once, also when a server that lost its unrecorded steps trains them again. */
+/** Yields every step once, also if a server has lost its unrecorded steps and trains them again. */
 export async function* followRun(options: FollowOptions): AsyncGenerator<RunUpdate> {
   let { afterRevision } = options;
   let last: v1.Run | undefined;
@@ -51,7 +51,7 @@ export async function* followRun(options: FollowOptions): AsyncGenerator<RunUpda
       continue;
     }
     const update = item.message;
-    // After a rewind the steps are others, though of the same number.
+    // After a rewind the steps are new ones with the same numbers.
     if (update.run !== undefined && last !== undefined && update.run.rewinds !== last.rewinds) nextStep = 0n;
     const steps = update.steps.filter(({ step }) => step >= nextStep);
     nextStep = (steps.at(-1)?.step ?? nextStep - 1n) + 1n;

@@ -1,4 +1,4 @@
-// One line of the terminal that is rewritten in place; everything else is printed above it.
+// One line of the terminal that is rewritten in place. All other output is printed above it.
 import { printable, type Terminal } from '../output/terminal.js';
 
 const REDRAW_MS = 80;
@@ -24,7 +24,7 @@ export class LiveLine {
     this.drawnAt = Date.now();
   }
 
-  /** A line that stays. */
+  /** Prints a line that stays. */
   print(text: string): void {
     const line = printable(text);
     if (this.shown === '') {
@@ -34,14 +34,14 @@ export class LiveLine {
     this.stdout.write(`\r\u001b[2K${line}\n${this.shown}`);
   }
 
-  /** A line about the command itself, on standard error. */
+  /** Prints a line about the command itself, on standard error. */
   note(line: string): void {
     if (this.shown !== '') this.stdout.write('\r\u001b[2K');
     this.stderr.write(`${printable(line)}\n`);
     if (this.shown !== '') this.stdout.write(this.shown);
   }
 
-  /** Leaves the last state standing, or nothing. */
+  /** Removes the live line, and prints a last line if one is given. */
   end(lastLine?: string): void {
     if (this.shown !== '') this.stdout.write('\r\u001b[2K');
     this.shown = '';

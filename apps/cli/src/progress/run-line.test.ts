@@ -1,4 +1,4 @@
-// The line of a watched run: its loss and its teacher, also where the terminal is narrow.
+// Tests the line of a watched run: its loss and its teacher, also in a narrow terminal.
 import { v1 } from '#protocol';
 import { testRun, TestServer, testSteps } from '../testing/test-server.js';
 import { runCli } from '../testing/run-cli.js';
@@ -46,6 +46,6 @@ test('watch marks the steps after a change of teacher, and only those', async ()
   expect(exitCode).toBe(1);
   const teachers = stdout.split('\n').flatMap((line) => /^training .*?  ((?:new )?teacher #\d)/.exec(line)?.[1] ?? []);
   expect(teachers).toEqual(['teacher #1', 'teacher #1', 'new teacher #2', 'new teacher #2', 'teacher #2']);
-  // In the words of the command line, though it is the server's error.
+  // The server's error is shown with the option names of the command line.
   expect(stdout).toContain('cause: DATA_TOO_SHORT: --validation: holds 3 tokens');
 });

@@ -1,14 +1,14 @@
-// One line that says how a run is going; the least important parts go first when the terminal is narrow.
+// One line that says how a run is going. In a narrow terminal the least important parts are left out.
 import { v1 } from '#protocol';
 import { bar, decimal, duration, learningLoss, percent, shortCount, teacherWord } from '../output/format.js';
 import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
 import { styled, type Style, type Terminal } from '../output/terminal.js';
 
-/** The content of the line: the recorded run, with the steps that the engine has reported since. */
+/** The content of the line: the recorded run, and the last step that the engine has reported since. */
 export interface RunProgress {
   run: v1.Run;
   latest: v1.StepMetrics | undefined;
-  /** Another teacher instructs since a few steps: the loss is a distance to it, and can't be compared with the one before. */
+  /** The teacher changed a few steps ago. The loss is the distance to the teacher, so it can't be compared with the loss before. */
   isNewTeacher?: boolean;
 }
 
@@ -27,7 +27,7 @@ export function waitAdvice({ command }: v1.Wait): string {
 interface Part {
   text: string;
   style?: Style;
-  /** The higher, the sooner it is left out. */
+  /** The part with the highest number is left out first. */
   expendable: number;
 }
 
@@ -79,7 +79,7 @@ function losses(metrics: v1.StepMetrics): Part[] {
   ];
 }
 
-/** The server's estimate counts from the last recorded step; the steps since then are no longer ahead. */
+/** The seconds that are left. The server's estimate counts from the last recorded step, so the steps done since then are subtracted. */
 export function etaSeconds(progress: RunProgress): number {
   const { run } = progress;
   const left = (stepsInAll(run) ?? 0) - stepOf(progress);

@@ -1,4 +1,4 @@
-// Shows a followed run: a live line on a terminal, otherwise a plain line now and then. Both show the events of the run.
+// Shows a followed run: as a live line on a terminal, otherwise as a plain line now and then. Both show the run's events.
 import { v1 } from '#protocol';
 import { decimal, duration, howMany, percent, teacherWord } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
@@ -10,7 +10,7 @@ import { LiveLine } from './live-line.js';
 import { runLine, stepOf, waitAdvice, waitWords, type RunProgress } from './run-line.js';
 
 const PLAIN_LINE_MS = 10_000;
-/** Without a terminal a line is also due after this share of the run, so that short runs leave a trace. */
+/** Without a terminal, a line is also printed after this share of the run, so that short runs print some lines. */
 const PLAIN_LINE_SHARE = 0.05;
 
 export class RunRenderer {
@@ -20,7 +20,7 @@ export class RunRenderer {
   private plainStep = -Infinity;
   private readonly teachers = new TeacherChanges();
 
-  /** @param told a text of the server in the words of the command line: text, field */
+  /** @param told translates a text of the server, about a field, into the words of the command line */
   constructor(
     private readonly output: Output,
     private readonly told: (text: string, field: string) => string = (text) => text,
@@ -72,7 +72,7 @@ export class RunRenderer {
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
     if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
       const target = percent(now.settings?.targetSparsity ?? 0, 0);
-      // With the recipe distill the intact model instructs throughout.
+      // With the recipe distill, the intact model teaches throughout.
       const change = now.settings?.recipe === v1.Recipe.RECIPE_NUTEPRUNE ? '; teachers now go from weak to strong' : '';
       say(`target of ${target} reached at step ${now.targetReachedStep}${change}`);
     }
@@ -85,7 +85,7 @@ export class RunRenderer {
     }
   }
 
-  /** The closing words; nothing with --json, whose last update says it all. */
+  /** Prints the closing words. With --json nothing is printed, since the last update holds everything. */
   end(): void {
     if (this.progress === null || this.output.json) return;
     const { run } = this.progress;
@@ -104,7 +104,7 @@ export class RunRenderer {
       this.live.print(`cause: ${run.failure.code}: ${this.told(run.failure.message, run.failure.field)}`);
   }
 
-  /** Removes the live line, e.g. before an error is printed. */
+  /** Removes the live line, for example before an error is printed. */
   clear(): void {
     this.live.end();
   }
@@ -114,16 +114,16 @@ export class RunRenderer {
   }
 }
 
-/** A loss that rose with a new teacher is marked for this number of steps. */
+/** The number of steps for which a loss that rose with a new teacher is marked. */
 const NEW_STEPS = 5;
 
-/** When the teacher changed last, as far as it was seen. */
+/** Tracks when the teacher changed last, as far as the steps show it. */
 class TeacherChanges {
   private word: string | undefined;
   private since = -Infinity;
   private last = -Infinity;
 
-  /** Whether the teacher is a new one after these steps. */
+  /** Takes steps, and tells whether the teacher is a new one after them. */
   after(steps: readonly v1.StepMetrics[]): boolean {
     for (const { step, teacher } of steps) {
       const word = teacherWord(teacher);
@@ -135,7 +135,7 @@ class TeacherChanges {
   }
 }
 
-/** A new attempt or a rewind takes the step count back: reports of before would show steps that no longer are. */
+/** Tells whether a new attempt or a rewind has reset the step count. Earlier reports would then show steps that no longer exist. */
 function restarted(before: v1.Run, now: v1.Run): boolean {
   return now.attempt !== before.attempt || now.rewinds !== before.rewinds;
 }

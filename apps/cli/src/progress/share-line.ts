@@ -3,7 +3,7 @@ import type { Output } from '../output/output.js';
 import { cutTo } from '../output/text-width.js';
 import { LiveLine } from './live-line.js';
 
-/** The progress of a longer call, on a terminal only. */
+/** Shows the progress of a longer call, on a terminal only. */
 export class ShareLine {
   private readonly live: LiveLine;
 
@@ -14,19 +14,19 @@ export class ShareLine {
     this.live = new LiveLine(output.terminal);
   }
 
-  /** @param details the present work, cut to the remaining width */
+  /** @param details the current work; it is cut to the remaining width */
   update(doneShare: number, waitingFor = '', details = ''): void {
     if (waitingFor !== '') return this.live.update(`${this.what}: waiting for ${waitingFor}`);
     const line = `${this.what}  ${bar(doneShare, 24, this.output.terminal.unicode)}  ${percent(doneShare, 0)}`;
     this.live.update(details === '' ? line : cutTo(`${line}  ${details}`, this.output.terminal.columns - 1));
   }
 
-  /** A line that stays, in a terminal or not. */
+  /** Prints a line that stays, on a terminal or not. */
   print(line: string): void {
     if (!this.output.json) this.live.print(line);
   }
 
-  /** A line about the command itself, on standard error. */
+  /** Prints a line about the command itself, on standard error. */
   note(line: string): void {
     this.live.note(line);
   }

@@ -1,4 +1,4 @@
-// A study's curves over the steps: a line for the mean over the seeds of a group, in a band of their standard deviation.
+// Draws a study's curves over the steps. Each group has a line for the mean over its seeds, in a band of their standard deviation.
 import { decimal } from '../output/format.js';
 import { logScale, scale } from '../output/svg-scale.js';
 import { BOTTOM, colourOf, escaped, framed, HEIGHT, LEFT, legendPlace, legendText, RIGHT, spansMuch, TOP, WIDTH } from './plot-frame.js';
@@ -6,7 +6,7 @@ import { BOTTOM, colourOf, escaped, framed, HEIGHT, LEFT, legendPlace, legendTex
 export interface BandPoint {
   step: number;
   mean: number;
-  /** Sample standard deviation over the runs; 0 for one. */
+  /** The sample standard deviation over the runs; 0 for one run. */
   spread: number;
   n: number;
 }
@@ -15,7 +15,10 @@ export interface BandLine {
   points: BandPoint[];
 }
 
-/** @param curves of runs that differ by their seed: a value for each step that all of them have; NaN: no value */
+/**
+ * @param curves the curves of runs that differ only by their seed. The result has the steps that all curves have. A value of NaN means no
+ * value.
+ */
 export function bandOf(curves: readonly { steps: readonly number[]; values: readonly number[] }[]): BandPoint[] {
   const byStep = new Map<number, number[]>();
   for (const { steps, values } of curves)

@@ -1,4 +1,4 @@
-// The frame of a study's drawings: axes, a legend, and what lies between them.
+// The frame of a study's drawings: the axes and the legend.
 import type { Scale } from '../output/svg-scale.js';
 
 export const WIDTH = 760;
@@ -7,7 +7,7 @@ export const LEFT = 70;
 export const RIGHT = 200;
 export const TOP = 40;
 export const BOTTOM = 60;
-/** Beyond it values are told apart by their logarithms. */
+/** If the ratio of the largest to the smallest value is above this, the axis is logarithmic. */
 const LARGEST_LINEAR_RATIO = 8;
 const OURS = '<!-- espalier study -->';
 const COLOURS = ['#1b6ca8', '#b5490f', '#2e7d32', '#7b3fa0', '#00796b', '#a31545', '#5d4037', '#37474f'];
@@ -15,13 +15,13 @@ const LONGEST_LABEL = 26;
 const LABEL_HEAD = 8;
 
 export const colourOf = (index: number): string => COLOURS[index % COLOURS.length]!;
-/** Names differ by what comes last: both ends stay. */
+/** Shortens a name in its middle, because names differ at their ends. */
 const shortened = (name: string): string =>
   name.length > LONGEST_LABEL ? `${name.slice(0, LABEL_HEAD)}…${name.slice(LABEL_HEAD + 1 - LONGEST_LABEL)}` : name;
 export const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
-/** Whether values span so much that only their logarithms tell them apart. */
+/** Tells whether the values span so much that a logarithmic axis is needed. */
 export const spansMuch = (values: readonly number[]): boolean =>
   values.every((value) => value > 0) && Math.max(...values) / Math.min(...values) > LARGEST_LINEAR_RATIO;
 
@@ -68,7 +68,7 @@ export function framed({ title, heading, x, y, xText, xUnit }: Frame, drawn: rea
   ].join('\n');
 }
 
-/** Whether a file that begins so is a drawing of ours, which may be replaced. */
+/** Tells whether a file with this beginning is a drawing by Espalier, which may be replaced. */
 export function isStudySvg(head: Buffer): boolean {
   return head.toString('utf8').includes(OURS);
 }

@@ -1,4 +1,4 @@
-// A study's rungs: the contenders of each, and those that went on.
+// Prints a study's rungs: the contenders of each rung, and the ones that went on.
 import type { v1 } from '#protocol';
 import { decimal, percent, when } from '../output/format.js';
 import type { Output } from '../output/output.js';

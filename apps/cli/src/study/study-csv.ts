@@ -1,4 +1,4 @@
-// The runs of a study as CSV, a line each.
+// Writes the runs of a study as CSV, one in each line.
 import { requestedValues, settingsTable, type v1 } from '#protocol';
 import { statusWord } from '../output/format.js';
 import { csvCell, measureName } from '#comparison';
@@ -36,14 +36,14 @@ export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
   return [head.join(','), ...rows.map((row) => row.map(csvCell).join(','))].map((line) => `${line}\n`).join('');
 }
 
-/** The values of the last state, by name. */
+/** Returns the values of the last state, by their names. */
 function ownMeasures({ evaluations, stateDigest }: v1.Run): [string, number][] {
   return evaluations
     .filter((one) => one.subject === 'masked' && !one.abandoned && one.stateDigest === stateDigest && (one.headline || one.task !== 'text'))
     .map((one) => [measureName(one), one.value]);
 }
 
-/** Whether a file that begins so is a table of ours, which may be replaced. */
+/** Tells whether a file with this beginning is a table by Espalier, which may be replaced. */
 export function isStudyCsv(head: Buffer): boolean {
   return head.toString('utf8').startsWith(FIRST);
 }

@@ -1,4 +1,4 @@
-// The study that a command names, and a measure of it.
+// Finds the study that a command names, and a measure of it.
 import { measureNames } from '#comparison';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -9,7 +9,7 @@ export const STUDY_ARGUMENT = ['<study>', 'its name, its id, or the first 4 or m
 export const detailOf = ({ connection }: Context, studyId: string): Promise<v1.GetStudyResponse> =>
   connection.call(connection.studies, connection.studies.getStudy, { studyId });
 
-/** @throws CliError OPTION_INVALID with those that there are */
+/** @throws CliError OPTION_INVALID that lists the existing measures */
 export function requireMeasure({ groups }: v1.GetStudyResponse, measure: string | undefined): void {
   if (measure === undefined || measureNames(groups).includes(measure)) return;
   const known = measureNames(groups).join(', ') || 'none so far';

@@ -1,4 +1,4 @@
-// A study as a drawing: quality against sparsity, a line for each variant, with the spread of its seeds.
+// Draws a study: quality against sparsity, with a line for each variant and the spread of its seeds.
 import { decimal } from '../output/format.js';
 import { logScale, scale } from '../output/svg-scale.js';
 import { LEAST_SPARSITY_POINTS, type StudyLine } from '#comparison';
@@ -10,7 +10,7 @@ export interface StudyPlot {
   title: string;
   measure: string;
   lines: readonly StudyLine[];
-  /** The same measure of the model before pruning. */
+  /** The value of the same measure for the model before pruning. */
   intact: number | undefined;
 }
 

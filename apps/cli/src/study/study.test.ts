@@ -1,4 +1,4 @@
-// study: its file, its table and its drawing, against a server of the public protocol.
+// Tests the file, the table and the drawing of a study, against a server of the public protocol.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ let server: TestServer;
 let launched: v1.LaunchStudyRequest | undefined;
 let refuse: Error | null = null;
 let detail: v1.GetStudyResponse;
-/** The loss of each run. */
+/** The loss curve of each run. */
 let curves: Record<string, number[]> = {};
 const { STUDY_STATUS_COMPLETED } = v1.StudyStatus;
 
@@ -97,7 +97,7 @@ runs:
     seeds: [7]
 `;
 
-/** 399 cubed times 399 combinations. */
+/** 399 to the power of 4 combinations. */
 const HUGE_GRID = ['target_sparsity', 'lora_learning_rate', 'mask_learning_rate', 'kl_loss_weight']
   .map((setting) => `  ${setting}: [${Array.from({ length: 399 }, (_, index) => (index + 1) / 1_000).join(',')}]`)
   .join('\n');
@@ -239,9 +239,9 @@ test('curves are drawn as a mean in a band over the seeds', async () => {
     .split(' ')
     .map((point) => point.split(',').map(Number));
   expect(band).toHaveLength(6);
-  expect(band[0]![0]).toBe(band[5]![0]); // it comes back to where it began
-  expect(band[0]![1]).toBeLessThan(band[5]![1]!); // its upper edge first
-  expect(band[1]).toEqual(band[4]); // no spread there
+  expect(band[0]![0]).toBe(band[5]![0]); // the polygon closes where it began
+  expect(band[0]![1]).toBeLessThan(band[5]![1]!); // the upper edge comes first
+  expect(band[1]).toEqual(band[4]); // there is no spread at this step
   expect(svg).not.toContain('NaN');
   const unknown = await cli('study', 'plot', 'recipes', '--curve', 'speed', '--out', join(folder, 'other.svg'));
   expect([unknown.exitCode, unknown.stderr]).toEqual([2, expect.stringContaining('there are: loss') as string]);

@@ -8,17 +8,17 @@ export interface CliResult {
 }
 const MAIN = programFile(new URL('../main.js', import.meta.url));
 
-/** Runs the command as a user's shell would; standard output is no terminal. */
+/** Runs the command as a user's shell would. Standard output is no terminal. */
 export function runCli(
   args: string[],
   options: {
     env?: Record<string, string>;
     cwd?: string;
-    /** The user that runs it, where that is another. */
+    /** The user id that runs the command, if it is another user. */
     uid?: number;
     onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void;
     onErrorOutput?: (sofar: string) => void;
-    /** Sends the signal when it comes. */
+    /** Sends this signal when the promise resolves. */
     stop?: Promise<NodeJS.Signals>;
   } = {},
 ): Promise<CliResult> {

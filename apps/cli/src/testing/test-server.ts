@@ -1,4 +1,4 @@
-// A server of the public protocol for tests of the command line: each test says how the calls that it needs are answered.
+// A server of the public protocol, for tests of the command line. Each test gives the answers of the calls that it needs.
 import { createHash } from 'node:crypto';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { EspalierError, serverStreaming, unary, v1 } from '#protocol';
@@ -92,7 +92,7 @@ export class TestServer {
     return new TestServer(server, `127.0.0.1:${port}`);
   }
 
-  /** At once, as when the process is killed. */
+  /** Stops at once, as when the process is killed. */
   stop(): void {
     this.server.forceShutdown();
   }
@@ -172,7 +172,7 @@ export function testSteps(from: number, to: number): v1.StepMetrics[] {
   );
 }
 
-/** A model of two files as an export. */
+/** The answers for an export of a model with two files. */
 export function testExport(): {
   digest: string;
   answers: Required<Pick<Answers, 'exportRun' | 'statArtifact' | 'downloadArtifact'>>;
