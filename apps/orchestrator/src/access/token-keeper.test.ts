@@ -1,4 +1,4 @@
-// Two orchestrators of one event store, each with its keeper of tokens: calls that are open end when their token does.
+// Tests two orchestrators of one event store, each with its keeper of tokens. Open calls must end when their token does.
 import { jest } from '@jest/globals';
 import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent, type SubscriptionItem } from '#event-store';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
@@ -7,7 +7,7 @@ import { TokenKeeper } from './token-keeper.js';
 const DAY_MS = 86_400_000;
 const log = { error: () => undefined };
 
-/** One stream in memory, which tells its subscribers of each append. */
+/** An event store with one stream in memory, which tells its subscribers of each append. */
 function memoryStore(): EventStore {
   const held: StoredEvent[] = [];
   let wake: () => void = () => undefined;

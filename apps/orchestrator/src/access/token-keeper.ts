@@ -1,5 +1,5 @@
-// The only writer of tokens, and the tokens as the store tells them now. A token that is revoked on any orchestrator of the event store
-// ends on each of them.
+// The only writer of tokens, which also knows all tokens as the store has them now. A token that is revoked on any orchestrator of the
+// event store becomes invalid on each of them.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
@@ -15,7 +15,7 @@ import { hasDigest, newToken, tokenIdIn } from './token-text.js';
 import { decide, evolve, isValid, tokenOf, tokensDamaged, type Token, type TokenChange, type TokensState } from './tokens.js';
 
 const RETRY_MS = 2_000;
-/** The clock may be set, so expiry is looked at again and again and not timed once. */
+/** How often expiry is checked. It is not timed once, because the clock may be set. */
 const LOOK_MS = 1_000;
 
 const definition: Aggregate<TokensState, TokenChange, NewTokenFact> = {
@@ -34,10 +34,10 @@ const definition: Aggregate<TokensState, TokenChange, NewTokenFact> = {
 export class TokenKeeper {
   private readonly repository: AggregateRepository<TokensState, TokenChange, NewTokenFact>;
   private readonly byId = new Map<string, Token>();
-  /** The calls that are open with each token end by these. */
+  /** The controllers that end the open calls of each token, by its id. */
   private readonly endings = new Map<string, AbortController>();
   private loginsEnded: TokensState['loginsEnded'] = {};
-  /** Told when an admin has ended logins, or the record can't be read any more. */
+  /** Called when an admin has ended logins, or when the record can no longer be read. */
   onLoginsChange: () => void = () => undefined;
   private revision = -1;
   private problem: Error | null = null;
@@ -67,19 +67,19 @@ export class TokenKeeper {
     await this.subscription?.close();
   }
 
-  /** The latest first. */
+  /** All tokens, the latest first. */
   all(): Token[] {
     return [...this.byId.values()].reverse();
   }
 
-  /** The token that a caller shows. @throws EspalierError TOKEN_WRONG, TOKEN_REVOKED, TOKEN_EXPIRED, TOKENS_UNKNOWN */
+  /** Returns the token that a caller shows. @throws EspalierError TOKEN_WRONG, TOKEN_REVOKED, TOKEN_EXPIRED, TOKENS_UNKNOWN */
   shown(text: string, nowMs = Date.now()): Token {
     const token = this.byId.get(tokenIdIn(text) ?? '');
     if (token === undefined || !hasDigest(text, token.digest)) throw this.problem === null ? tokenWrong() : this.unknown();
     return this.requireValid(token.tokenId, nowMs);
   }
 
-  /** @throws EspalierError as `shown` */
+  /** @throws the errors of `shown` */
   requireValid(tokenId: string, nowMs = Date.now()): Token {
     const token = this.byId.get(tokenId);
     this.requireKnown();
@@ -88,7 +88,7 @@ export class TokenKeeper {
     return token;
   }
 
-  /** Logins that began until then have ended; -Infinity: none have. @throws EspalierError TOKENS_UNKNOWN */
+  /** The time in milliseconds up to which the person's logins have ended, or -Infinity. @throws EspalierError TOKENS_UNKNOWN */
   loginsEndedUntil(actor: string): number {
     this.requireKnown();
     const until = Object.hasOwn(this.loginsEnded, actor) ? this.loginsEnded[actor] : undefined;
@@ -99,14 +99,14 @@ export class TokenKeeper {
     await this.change({ kind: 'end logins', actor }, by);
   }
 
-  /** Aborted, with the error, when the token is revoked or expires. */
+  /** Returns a signal that aborts, with the error, when the token is revoked or expires. */
   endOf(tokenId: string): AbortSignal {
     let ending = this.endings.get(tokenId);
     if (ending === undefined) this.endings.set(tokenId, (ending = new AbortController()));
     return ending.signal;
   }
 
-  /** The secret is told here, and never again. */
+  /** Creates a token. The secret is returned here and never again. */
   async create(
     wanted: { name: string; role: TokenRole | undefined; days: number },
     by: CallContext,
@@ -116,14 +116,14 @@ export class TokenKeeper {
     return { token: tokenOf(state, tokenId, Date.now()), secret };
   }
 
-  /** @param text a token's id, or the name of a valid one. @throws EspalierError TOKEN_NOT_FOUND */
+  /** @param text a token's id, or the name of a valid token. @throws EspalierError TOKEN_NOT_FOUND */
   async revoke(text: string, by: CallContext): Promise<Token> {
     const { state, facts } = await this.change({ kind: 'revoke', token: text }, by);
     const [fact] = facts;
     return tokenOf(state, fact?.type === 'TokenRevoked' ? fact.data.tokenId : text, Date.now());
   }
 
-  /** @throws EspalierError TOKENS_UNKNOWN: what is missing may say that the caller's rights have ended */
+  /** @throws EspalierError TOKENS_UNKNOWN where events are missing, since they may say that the caller's rights have ended */
   private requireKnown(): void {
     if (this.problem !== null || this.condition.missing !== null) throw this.unknown();
   }
@@ -134,7 +134,7 @@ export class TokenKeeper {
     return changed;
   }
 
-  /** Runs as long as the process: an event of the stream is the reason to read it on. */
+  /** Follows the stream of tokens until the keeper stops. Each event makes it read the record anew. */
   private async follow(known: () => void): Promise<void> {
     while (!this.stopped) {
       try {
@@ -148,7 +148,7 @@ export class TokenKeeper {
         }
       } catch (error) {
         if (error instanceof EspalierError && error.code === 'TOKENS_UNKNOWN') {
-          this.problem = error; // a revocation may be what can't be read
+          this.problem = error; // the event that can't be read may revoke a token
           this.endInvalid();
           known();
         }

@@ -1,5 +1,5 @@
-// A token is "espalier_ID_SECRET", and what stands for a person's login is "espalierlogin_ID_SECRET". The id finds the digest, so the
-// secret is compared with one digest only, in constant time.
+// The texts of secrets. A token is "espalier_ID_SECRET", and the secret of a person's login is "espalierlogin_ID_SECRET". The id leads to
+// the stored digest, so a secret is compared with one digest only, in constant time.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 
 export type SecretKind = 'espalier' | 'espalierlogin';
@@ -19,7 +19,7 @@ export function newToken(kind: SecretKind = 'espalier'): NewToken {
   return { tokenId, secret, digest: digestOf(secret).toString('hex') };
 }
 
-/** undefined: the text has not the form of a token of this kind. */
+/** Returns the id in the text, or undefined where the text does not have the form of a secret of this kind. */
 export function tokenIdIn(text: string, kind: SecretKind = 'espalier'): string | undefined {
   const [, shown, id] = SECRET.exec(text) ?? [];
   return shown === kind ? id : undefined;

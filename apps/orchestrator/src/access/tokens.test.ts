@@ -44,7 +44,7 @@ describe('tokens', () => {
     const one = after(null, create());
     const other = create({ tokenId: 'bbbbbbbbbbbb' });
     expect(() => decide(one, other, at)).toThrow(refused('TOKEN_NAME_TAKEN', 'name'));
-    expect(decide(one, other, nextDay)).toHaveLength(1); // the first has expired
+    expect(decide(one, other, nextDay)).toHaveLength(1); // the first token has expired
     expect(decide(after(one, { kind: 'revoke', token: 'ci' }), other, at)).toHaveLength(1);
   });
 

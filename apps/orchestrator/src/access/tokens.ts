@@ -1,10 +1,10 @@
-// The aggregate of all tokens; pure.
+// The aggregate of all tokens. All functions are pure.
 import { EspalierError, invalidField } from '#protocol';
 import { TOKEN_ROLES, type NewTokenFact, type TokenEvent, type TokenRole } from './token.events.js';
 
 const DAY_MS = 86_400_000;
 const DAYS_MAX = 3_650;
-/** It becomes a part of an actor's name, and a command line shows it. */
+/** The allowed names of tokens. A name becomes part of an actor's name and is shown on command lines. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
 
 export interface Token {
@@ -20,7 +20,7 @@ export interface Token {
 
 export interface TokensState {
   tokens: Token[];
-  /** By person: logins that began until then (ISO time) have ended. */
+  /** For each person, the ISO time up to which the person's logins have ended. */
   loginsEnded: Readonly<Record<string, string>>;
   revision: number;
   chain: string;
@@ -28,7 +28,7 @@ export interface TokensState {
 
 export type TokenChange =
   | { kind: 'create'; tokenId: string; digest: string; name: string; role: TokenRole | undefined; days: number }
-  /** token: an id, or the name of a valid token */
+  /** `token` is an id, or the name of a valid token. */
   | { kind: 'revoke'; token: string }
   | { kind: 'end logins'; actor: string };
 
@@ -53,7 +53,7 @@ function tokensAfter(tokens: Token[], { type, at, context, data }: TokenEvent): 
   }
 }
 
-/** @throws EspalierError when the tokens that are there do not allow the change */
+/** @throws EspalierError when the recorded tokens do not allow the change */
 export function decide(state: TokensState | null, change: TokenChange, at: string): NewTokenFact[] {
   const tokens = state?.tokens ?? [];
   if (change.kind === 'revoke') {
@@ -69,7 +69,7 @@ export function decide(state: TokensState | null, change: TokenChange, at: strin
   return [{ type: 'TokenCreated', at, data: { tokenId, name, role, digest, expiresAt } }];
 }
 
-/** The time of expiry is no time at which the token is valid. */
+/** A token is no longer valid at its time of expiry. */
 export function isValid({ revokedAt, expiresAt }: Token, nowMs: number): boolean {
   return revokedAt === null && Date.parse(expiresAt) > nowMs;
 }

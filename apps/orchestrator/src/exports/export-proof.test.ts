@@ -1,4 +1,4 @@
-// When an export counts as the masked student: by what a loader computes from it.
+// Tests when an export counts as the masked student, by the loss that a loader computes from it.
 import type { ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
@@ -8,7 +8,7 @@ import { proveExport } from './export-proof.js';
 
 const STUDENT = 1.75;
 
-/** An engine that computes `fromExport` of the export, where it can read it. */
+/** Proves an export for which the engine computes `fromExport`, or fails with it. */
 function proof(dtype: string, fromExport: number | Error, student = STUDENT): Promise<ExportProof> {
   const evaluate = (request: engineV1.EvaluateRequest): Promise<engineV1.EvaluationOutcome> => {
     const found = request.sessionId === '' ? fromExport : student;
@@ -28,7 +28,7 @@ function proof(dtype: string, fromExport: number | Error, student = STUDENT): Pr
 test.each([
   ['f32', STUDENT + 5e-6],
   ['f16', STUDENT - 5e-4],
-  ['bf16', STUDENT + 0.05], // rounds as it rounds
+  ['bf16', STUDENT + 0.05], // within the rounding of the type
   ['q8_0', STUDENT - 0.05],
 ])('an export in %s that computes the same but for rounding is proven', async (dtype, found) => {
   const { negativeLogLikelihood, loaders } = await proof(dtype, found);
@@ -62,14 +62,15 @@ test("our own reader is untried, not failed, where llama.cpp's types are not its
   const unsupported = new EspalierError('MODEL_UNSUPPORTED', "has ggml's type 12");
   expect((await proof('q4_k_m', unsupported)).loaders[0]).toMatchObject({ outcome: 'untried', message: 'it reads no q4_k_m' });
   expect((await proof('f32', unsupported)).loaders[0]).toMatchObject({ outcome: 'failed' });
-  expect((await proof('q4_k_m', STUDENT + 0.01)).loaders[0]).toMatchObject({ outcome: 'agrees' }); // each tensor has a type that it knows
+  // llama.cpp's loader knows the types of all tensors
+  expect((await proof('q4_k_m', STUDENT + 0.01)).loaders[0]).toMatchObject({ outcome: 'agrees' });
 });
 
 test('a bound is a share of the loss: at 48.3 nats the sums of f32 round by more than at 2', async () => {
   const { loaders } = await proof('f32', 48.3 + 5e-5, 48.3);
   expect(loaders[0]).toMatchObject({ outcome: 'agrees' });
   await expect(proof('f32', 48.3 + 5e-3, 48.3)).rejects.toMatchObject({ code: 'EXPORT_DIFFERS' });
-  await expect(proof('f32', 0.01 + 5e-6, 0.01)).resolves.toBeDefined(); // and of a loss near nothing the bound is no nothing
+  await expect(proof('f32', 0.01 + 5e-6, 0.01)).resolves.toBeDefined(); // for a loss near 0 the bound does not go to 0
   await expect(proof('f32', 0.01 + 5e-5, 0.01)).rejects.toMatchObject({ code: 'EXPORT_DIFFERS' });
 });
 

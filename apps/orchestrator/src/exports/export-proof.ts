@@ -1,4 +1,5 @@
-// Is an export the masked student? Its mean negative log-likelihood, from every loader at hand, against the student's in F32.
+// Proves that an export is the masked student: compares the mean negative log-likelihood that each loader at hand computes with the
+// student's in F32.
 import type { ArtifactStore, ExportManifestFile } from '#artifact-store';
 import { idOf } from '#model-files';
 import { engineV1, EspalierError, toEspalierError, visibleText } from '#protocol';
@@ -15,14 +16,14 @@ const OWN_READER = "Espalier's own reader";
 const TOKENS = 1024;
 const WINDOW_MAX = 256;
 /**
- * Beyond these the export is not the student. They are shares of the student's loss, as rounding changes large logits more than small ones;
- * a loss below 1 nat counts as 1. F32 and F16 differ by what sums round. BF16 and Q8_0 keep 8 bits of a weight, and differ by some
- * thousandths as a rule: their bound finds what is broken.
+ * The largest differences for which an export counts as the student, by type. They are shares of the student's loss, because rounding
+ * changes large logits more than small ones; a loss below 1 nat counts as 1. F32 and F16 differ by the rounding of sums. BF16 and Q8_0 keep
+ * 8 bits of a weight and usually differ by some thousandths, so their bound only finds broken exports.
  */
 const BOUNDS: Record<string, number> = { f32: 1e-5, f16: 1e-3, bf16: 0.05, q8_0: 0.05 };
-/** llama.cpp looks the GELU of these up in a table of F16, whatever the type of the weights. */
+/** The architectures for which llama.cpp looks GELU up in a table of F16, whatever the type of the weights is. */
 const GELU_IN_F16 = ['Gemma3ForCausalLM'];
-/** llama.cpp's own types keep 3 to 6 bits of a weight, which a small model feels. */
+/** llama.cpp's own types keep 3 to 6 bits of a weight, which shows in a small model. */
 const QUANTIZED_BOUND = 0.25;
 
 /** The engine's errors where a model computes no numbers. */
@@ -33,7 +34,7 @@ const untried =
   (loader: string, message = 'Espalier does not run it'): Loader =>
   () =>
     Promise.resolve({ outcome: 'untried', loader, message });
-/** Who else than our own reader loads a format. */
+/** The loaders of each format beside the engine's own reader. */
 const loadersOf: Record<ExportFormat, Loader[]> = {
   masked: [evaluateWithPyTorch, untried('transformers')],
   hf: [evaluateWithPyTorch, untried('transformers')],
@@ -45,14 +46,14 @@ const loadersOf: Record<ExportFormat, Loader[]> = {
 export interface ProofRequest {
   run: PruningRunState;
   format: ExportFormat;
-  /** As it is stored. */
+  /** The type as it is stored. */
   dtype: string;
   contextLength: number;
   files: ExportManifestFile[];
 }
 
 /**
- * The engine holds the run's model and state.
+ * Proves the export. The engine must hold the run's model and state.
  * @throws EspalierError EXPORT_DIFFERS
  */
 export async function proveExport(
@@ -147,7 +148,7 @@ async function* bytesOf(ids: Uint32Array): AsyncGenerator<Uint8Array> {
   yield await Promise.resolve(bytes);
 }
 
-/** Lines of the export's README. */
+/** The lines about the proof in the export's README. */
 export function proofText({ negativeLogLikelihood, predictions, loaders }: ExportProof): string {
   const rows = loaders.map((one) => {
     const difference =

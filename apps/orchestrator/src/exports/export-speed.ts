@@ -1,15 +1,15 @@
-// The meaning of an export's shapes for its speed, as far as shapes alone can say.
+// Notes about an export's speed, as far as its shapes alone can tell.
 import type { engineV1 } from '#protocol';
 import type { ExportFormat } from './export-formats.js';
 
-/** A larger share of the multiplications than this is no gain that users notice. */
+/** Above this share of the dense model's multiplications, users notice no gain in speed. */
 const HARDLY_FEWER = 0.95;
-/** Widths that GPUs' matrix units like. */
+/** A multiple of this width suits the matrix units of GPUs. */
 const EVEN_WIDTH = 64;
 
 type Shapes = Pick<engineV1.ModelDescription, 'hiddenSize' | 'layers'>;
 
-/** Multiplications of a token with weights; those of attention with the tokens before it come on top. */
+/** The multiplications of a token with weights. Those of attention with earlier tokens are not counted. */
 function multiplications({ hiddenSize, layers }: Shapes, headDim: bigint, vocabSize: bigint): number {
   const weights = layers.map(({ heads, kvHeads, intermediate }) => 2n * (heads + kvHeads) * headDim + 3n * intermediate);
   return Number(hiddenSize * (weights.reduce((sum, one) => sum + one, 0n) + vocabSize));

@@ -1,4 +1,4 @@
-// An export beside a deletion: given another run with an equal file, when that run is deleted while ours is stored, then ours stays whole.
+// Tests an export while another run with an equal file is deleted. The export must stay whole.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,8 @@ let keeper: StateKeeper;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'exports-'));
   artifacts = await openArtifactStore({ folder });
-  const feed = { onChange: () => undefined, isNeeded: () => false }; // the other run's events need it no more, ours none yet
+  // the other run's events no longer need it, and this run's events don't yet
+  const feed = { onChange: () => undefined, isNeeded: () => false };
   const lease = { isSurelyHeld: true };
   const log = { warn: () => undefined, info: () => undefined };
   const keptHere = { sharesArtifacts: false };
@@ -24,7 +25,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** As the engine sends it: two files, the README, the outcome. */
+/** The messages by which the engine sends an export: two files, the README and the outcome. */
 async function* messages(): AsyncGenerator<engineV1.ExportModelResponse> {
   const message = (fields: object): engineV1.ExportModelResponse => engineV1.ExportModelResponse.fromPartial(fields);
   await Promise.resolve();
@@ -50,7 +51,7 @@ const request = {
   format: 'hf', form: 'padded', dtype: '', multipleOf: 1, teacherMark: null, skipProof: true, engine: {},
 } as unknown as ExportRequest; // prettier-ignore
 
-/** A store in whose every write the other run lets go of all that it had, right before the caller hears that the bytes are there. */
+/** A store in which the other run gives up all its artifacts at each write, right before the writer learns that the bytes are stored. */
 function besideDeletions(): ArtifactStore {
   return Object.assign(Object.create(artifacts) as ArtifactStore, {
     put: async (content: AsyncIterable<Uint8Array> | Uint8Array, options?: PutOptions) => {
@@ -62,7 +63,7 @@ function besideDeletions(): ArtifactStore {
 }
 
 test('each file and the manifest are pinned before they lie under their digests, and the deletion leaves them', async () => {
-  await artifacts.put(TOKENIZER); // as the other run's export has it
+  await artifacts.put(TOKENIZER); // the other run's export has this file already
   const pinned: string[] = [];
   const exported = await exportModel(bench, besideDeletions(), keeper, request, pinned, () => undefined, new AbortController().signal);
   const files = decodeExportManifest(await artifacts.get(exported.exportDigest));

@@ -1,4 +1,4 @@
-// A run's model for other programs, in the artifact store: each file an artifact, and a manifest that names them.
+// Exports a run's model for other programs into the artifact store. Each file is an artifact, and so is the manifest that names them.
 import { targetWords } from '#comparison';
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { engineV1, EspalierError, visibleText } from '#protocol';
@@ -19,11 +19,11 @@ export interface ExportRequest extends ExportChoice {
   skipProof: boolean;
 }
 
-/** The engine's writing is this share of the progress; storing and proving are the rest. */
+/** The shares of the progress at which the engine has written the export, and at which it is stored. The rest is the proof. */
 const WRITING_SHARE = 0.5;
 const STORED_SHARE = 0.6;
 
-/** The pinned artifacts are released by the caller, once the event that names them is recorded. */
+/** Exports a model. The caller releases the pinned artifacts once the event that names them is recorded. */
 export async function exportModel(
   bench: EngineWorkbench,
   artifacts: ArtifactStore,
@@ -34,14 +34,15 @@ export async function exportModel(
   signal: AbortSignal,
 ): Promise<RecordExport> {
   const { run, state, form, format, multipleOf, teacherMark } = request;
-  const quantizer = isQuantizedType(request.dtype) ? await findQuantizer() : null; // before the engine works for nothing
+  // a missing quantizer must be found before the engine does any work
+  const quantizer = isQuantizedType(request.dtype) ? await findQuantizer() : null;
   const { model } = await bench.bringModel(run);
   await bench.bringState(run, state);
   const messages = bench.engine.client.exportModel(
     { ...request.engine, sessionId: bench.sessionId, multipleOf, modelCard: modelCard(request) },
     signal,
   );
-  // Another run may have an equal file, and be deleted now: so first the pin, then the bytes.
+  // Another run may have an equal file and be deleted at the same time, so the digest is pinned before the bytes are stored.
   const beforeNamed = async (digest: string): Promise<void> => {
     pinned.push(digest);
     await keeper.pin(digest);
@@ -100,7 +101,10 @@ export async function exportModel(
 
 const README = 'README.md';
 
-/** The engine sends one file after the other in one stream; a name starts the next. The README is completed before it is stored. */
+/**
+ * Stores the files that the engine sends one after another in one stream, in which a name starts the next file. The README is returned,
+ * since it is completed before it is stored.
+ */
 async function storeFiles(
   messages: AsyncIterator<engineV1.ExportModelResponse>,
   store: (content: AsyncIterable<Uint8Array>, name: string) => Promise<ExportManifestFile>,
@@ -134,7 +138,7 @@ async function storeFiles(
   return { files, readme, outcome };
 }
 
-/** Control characters in names and paths are made visible, since the card may be printed on a terminal. */
+/** The text of the README. Control characters in names and paths are made visible, since the text may be printed on a terminal. */
 export function modelCard({ run, state, form, format }: Pick<ExportRequest, 'run' | 'state' | 'form' | 'format'>): string {
   const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
   return [

@@ -1,4 +1,4 @@
-// The way through a foreign program that works on files, with scripts in its place.
+// Tests the use of a foreign program that works on files. Scripts take its place.
 import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -7,7 +7,7 @@ const WORK = { $case: 'bench', value: { runId: 'run' } } as unknown as Work;
 const log = { info: () => undefined, warn: () => undefined };
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** Each news is told when `next` is called. */
+/** A job that reports its next news each time when `next` is called. */
 function stepped(all: readonly Progress<JobResult>[], failure?: EspalierError) {
   const waiting: (() => void)[] = [];
   let ended = false;

@@ -1,5 +1,5 @@
-// Evaluations, exports, measurements of speed and checks of records that go on without a client that waits. The results of the first two
-// are recorded in the run, so a server that stops loses no more than what is under way.
+// Evaluations, exports, measurements of speed and verifications that go on without a client that waits. The results of the first two are
+// recorded in the run, so a server that stops loses only the jobs under way.
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
@@ -8,10 +8,13 @@ import type { CallContext } from '../event-sourcing/call-context.js';
 import { LOGGER } from '../tokens.js';
 import type { Progress } from './run-services.js';
 
-/** More would only wait: an engine does one after the other. */
+/** More jobs would only wait, since an engine does one after another. */
 const MOST_UNDER_WAY = 64;
 const MOST_ENDED = 100;
-/** A wrong request is refused before an engine is waited for. Reading a long text, which also comes before that, takes longer. */
+/**
+ * The time to wait for a refusal. A wrong request is usually refused before the job waits for an engine; only reading a long text takes
+ * longer.
+ */
 const REFUSAL_MS = 2_000;
 
 export type Work = NonNullable<v1.StartJobRequest['work']>;
@@ -22,7 +25,7 @@ export interface BackgroundJob {
   readonly work: Work;
   /** The caller, as events name it. */
   readonly startedBy: string;
-  /** The name of a person who has logged in; else empty. */
+  /** The name of a person who has logged in, or '' for other callers. */
   readonly startedByName: string;
   readonly startedAt: Date;
   state: 'running' | 'done' | 'cancelled' | 'failed';
@@ -45,14 +48,14 @@ type Followed = AsyncGenerator<Progress<JobResult>>;
 
 @Injectable()
 export class BackgroundJobs implements OnModuleDestroy {
-  /** In the order in which they were started. */
+  /** The jobs in the order in which they were started. */
   private readonly jobs = new Map<string, { job: BackgroundJob; stop: AbortController }>();
 
   constructor(@Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>) {}
 
   /**
-   * @param begin does the work until its signal is aborted
-   * @throws EspalierError of the work, where that refuses the request at once
+   * @param begin does the work until its signal aborts
+   * @throws EspalierError the error of the work, where it refuses the request at once
    */
   async start(runId: string, work: Work, by: CallContext, begin: (signal: AbortSignal) => Followed): Promise<BackgroundJob> {
     const underWay = [...this.jobs.values()].filter(({ job }) => job.state === 'running').length;
@@ -93,7 +96,7 @@ export class BackgroundJobs implements OnModuleDestroy {
     return job;
   }
 
-  /** The latest first. */
+  /** The jobs, the latest first. */
   all(runId: string | null): BackgroundJob[] {
     return [...this.jobs.values()]
       .map(({ job }) => job)
@@ -101,7 +104,7 @@ export class BackgroundJobs implements OnModuleDestroy {
       .reverse();
   }
 
-  /** undefined: there is no such job. */
+  /** The caller who started the job, or undefined where there is no such job. */
   startedBy(jobId: string): string | undefined {
     return this.jobs.get(jobId)?.job.startedBy;
   }
@@ -122,7 +125,7 @@ export class BackgroundJobs implements OnModuleDestroy {
     for (const jobId of this.jobs.keys()) this.cancel(jobId);
   }
 
-  /** @param heard is called at the first news, and at the end */
+  /** Follows the news of a job. @param heard called at the first news and at the end */
   private async follow(job: BackgroundJob, news: Followed, signal: AbortSignal, heard: () => void): Promise<void> {
     const { jobId, runId } = job;
     const what = job.work.$case;

@@ -1,24 +1,24 @@
-// A job for an engine as its client hears of it: the work that it waits for, its news, its result.
+// A job for an engine as its client follows it: the work that it waits for, its news, and its result.
 import type { EngineJobs, JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { StateKeeper } from '../retention/state-keeper.js';
 
-/** An engine goes from one piece of work to the next while a job waits for it, and sends no message about it. */
+/** How often the words for the waiting are looked at. The engine sends no message when it goes on to its next work. */
 const LOOK_AGAIN_MS = 500;
 
 export type Followed<News, Result> = { waitingFor: string } | { news: News } | { result: Result };
 
 export interface FollowedJob<News, Result> {
   wish: JobWish;
-  /** Digests of artifacts that stay until the job's end; the work may add some. */
+  /** The digests of artifacts that stay until the job's end. The work may add more. */
   pinned: string[];
-  /** @param tell to be called when there is news */
+  /** @param tell call it when there is news */
   work(bench: EngineWorkbench, tell: () => void, signal: AbortSignal): Promise<Result>;
-  /** The news since the last call; null: none. A slow client is told of less, or of more at once. */
+  /** Returns the news since the last call, or null. A slow client gets less news, or more at once. */
   takeNews(): News | null;
 }
 
-/** A client that leaves ends the job, if the job has not ended. */
+/** Submits the job and yields what its client learns. If the client leaves, the job ends. */
 export async function* followed<News, Result>(
   { jobs, keeper }: { jobs: EngineJobs; keeper: Pick<StateKeeper, 'pin' | 'release'> },
   { wish, pinned, work, takeNews }: FollowedJob<News, Result>,
@@ -59,7 +59,7 @@ export async function* followed<News, Result>(
   }
 }
 
-/** Rung once or often, it is heard once. */
+/** A bell that is heard once, even if it was rung several times. */
 class Bell {
   private fresh = true;
   private heard: () => void = () => undefined;

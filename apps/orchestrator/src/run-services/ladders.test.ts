@@ -67,7 +67,7 @@ describe('the rungs of a ladder that are evaluated', () => {
   });
 });
 
-/** Evaluates one rung after the other, each when `next` is called. */
+/** Evaluates one rung after another, each when `next` is called. */
 function ladders(run: PruningRunState, outcome: () => Error | null = () => null) {
   const asked: (number | undefined)[] = [];
   const waiting: (() => void)[] = [];

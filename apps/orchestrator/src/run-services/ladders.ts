@@ -1,5 +1,5 @@
-// The ladder of a run, evaluated rung by rung: a job of the server, which needs no client that waits. Each value is recorded when it is
-// there, so a job that ends early has lost nothing, and the next one goes on from there.
+// Evaluates the ladder of a run, rung by rung, as a job of the server that needs no waiting client. Each value is recorded at once, so a
+// job that ends early has lost nothing, and the next one goes on from there.
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { EspalierError, invalidField, toEspalierError, type v1 } from '#protocol';
@@ -44,7 +44,7 @@ export class Ladders implements OnModuleDestroy {
   ) {}
 
   /**
-   * @param every only each n-th teacher, and the last state
+   * @param every evaluate only each n-th teacher, and the last state
    * @throws EspalierError FIELD_REQUIRED where the run has no validation text
    */
   async start(runId: string, by: CallContext, every = 1): Promise<LadderProgress> {
@@ -73,7 +73,7 @@ export class Ladders implements OnModuleDestroy {
     return job && { ...job.progress };
   }
 
-  /** The one that is evaluated at the moment ends too. */
+  /** Cancels the ladder of the run, the present evaluation included. */
   cancel(runId: string): LadderProgress | undefined {
     const job = this.jobs.get(runId);
     if (job?.progress.state === 'running') {
@@ -116,8 +116,8 @@ export class Ladders implements OnModuleDestroy {
 type Ladder = Pick<PruningRunState, 'runId' | 'teachers' | 'current' | 'evaluations' | 'data' | 'settings'>;
 
 /**
- * The intact model, each n-th of the run's own teachers in their order and the last state, without those that have a value already.
- * Inherited teachers are rungs of the parent's ladder.
+ * The rungs that have no value yet: the intact model, each n-th of the run's own teachers in their order, and the last state. Inherited
+ * teachers are rungs of the parent's ladder.
  */
 export function missingRungs(run: Ladder, every = 1): Rung[] {
   const dataDigest = run.data.validationDigest;

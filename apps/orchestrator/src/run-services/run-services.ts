@@ -1,4 +1,4 @@
-// Evaluations and exports that clients ask for: chosen, done by the engine when it is free, recorded.
+// Evaluations and exports that clients ask for. The subject is chosen, a free engine does the work, and the result is recorded.
 import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { resolve } from 'node:path';
@@ -83,7 +83,10 @@ export class RunServices implements OnModuleInit {
     });
   }
 
-  /** Questions are read and checked before an engine is waited for. A task that is done stays recorded, whatever becomes of the rest. */
+  /**
+   * Evaluates tasks. Questions are read and checked before the job waits for an engine. A task that is done stays recorded, even if the
+   * rest fails.
+   */
   async *evaluateTasks(
     request: v1.EvaluateTasksRequest,
     runId: string,
@@ -141,12 +144,12 @@ export class RunServices implements OnModuleInit {
       const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof };
       const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, onProgress, both);
       const after = (await this.runs.change(runId, exported, { by })).run;
-      await this.feed.seen(runId, after.revision); // what is recorded needs no pin
+      await this.feed.seen(runId, after.revision); // recorded artifacts need no pin
       return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;
     });
   }
 
-  /** Another run may have the same text, and be deleted before the evaluation that names it is recorded. */
+  /** Pins the tokens of a text. Another run may have the same text and be deleted before the evaluation that names it is recorded. */
   private async keepNamed(digest: string, pinned: string[]): Promise<void> {
     pinned.push(digest);
     await this.keeper.pin(digest);
@@ -154,7 +157,7 @@ export class RunServices implements OnModuleInit {
     throw new EspalierError('ARTIFACT_MISSING', `the tokens ${digest} were thrown away while they were evaluated on; evaluate again`);
   }
 
-  /** Yields the work that it waits for, then the progress, then the result. */
+  /** Does work on an engine. Yields the work that it waits for, then the progress, then the result. */
   private async *work<T>(
     wish: JobWish,
     pinned: string[],
@@ -182,7 +185,7 @@ export class RunServices implements OnModuleInit {
   }
 }
 
-/** The last of the same subject, state and measure. */
+/** Returns the last recorded evaluation of the same subject, state and measure. */
 function recordedAs(run: PruningRunState, fact: RecordEvaluation): RecordedEvaluation {
   return run.evaluations.findLast((one) => one.subject === fact.subject && one.stateDigest === fact.stateDigest && sameMeasure(one, fact))!;
 }

@@ -1,4 +1,4 @@
-// Texts that clients ask for: made by an engine when one is free, told as they are made, recorded nowhere.
+// Texts that clients ask for. A free engine writes them, the client gets them as they are written, and nothing is recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { chatPrompts } from '#model-files';
@@ -61,7 +61,7 @@ const ENDS: Record<engineV1.TextEnd, v1.TextEnd> = {
   [engineV1.TextEnd.UNRECOGNIZED]: v1.TextEnd.UNRECOGNIZED,
 };
 
-/** The ends of texts, which a client was not told yet. A slow client gets more at once: no more is kept than the texts themselves. */
+/** The parts of texts that the client does not have yet. A slow client gets more at once, so no more is kept than the texts themselves. */
 class TextNews {
   private pieces = new Map<number, engineV1.TextPiece>();
 
@@ -72,7 +72,7 @@ class TextNews {
     }
   }
 
-  /** null: nothing new. */
+  /** Returns the new parts, or null where there are none. */
   take(): v1.TextPiece[] | null {
     if (this.pieces.size === 0) return null;
     const pieces = [...this.pieces.values()];

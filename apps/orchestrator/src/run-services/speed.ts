@@ -1,4 +1,4 @@
-// How fast the intact model generates and what is left of it, measured in turns by the engine.
+// Measures how fast the intact model and its pruned model generate. The engine measures them in turns.
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError, invalidRequest, type FieldViolation, type v1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -15,7 +15,7 @@ type SpeedOptions = Omit<engineV1.MeasureSpeedRequest, 'sessionId' | 'modelPath'
 
 export function speedOptions(request: v1.BenchRunRequest, { maxPositions: positions, architecture }: ModelIdentity): SpeedOptions {
   const given = { promptTokens: request.promptTokens || 128, tokens: request.tokens || 32 };
-  // A small model has less room than is measured by default.
+  // A small model has fewer positions than the default measurement needs.
   const tokens = request.tokens === 0 ? Math.min(given.tokens, Math.max(1, Math.floor(positions / 4))) : given.tokens;
   const promptTokens = request.promptTokens === 0 ? Math.min(given.promptTokens, Math.max(1, positions - tokens)) : given.promptTokens;
   const sequences = request.sequences || 1;
@@ -37,7 +37,7 @@ export function speedOptions(request: v1.BenchRunRequest, { maxPositions: positi
   return { promptTokens, tokens, sequences, rounds, computeDtype: computeDtype!, ...engine, dtype, multipleOf };
 }
 
-/** The speed of the intact model and of the subject, in turns. */
+/** Measures the speed of the intact model and of the subject, in turns. */
 export async function measureSpeed(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
@@ -65,7 +65,10 @@ export async function measureSpeed(
   return measure('');
 }
 
-/** The outcome as clients see it. @param format of the export whose sizes are told; '': of an export that was measured */
+/**
+ * The outcome in the words of the public protocol. @param format the format of the export whose sizes are given, or '' where an export was
+ * measured
+ */
 export function speedMessage({ dense, compact, ...rest }: engineV1.SpeedOutcome, format: string): v1.SpeedOutcome {
   return { ...rest, dense: dense && modelSpeed(dense), compact: compact && modelSpeed(compact), format };
 }
@@ -83,7 +86,7 @@ function modelSpeed({ size, prefillRatio, passRatio, ...times }: engineV1.ModelS
   };
 }
 
-/** A ratio of times turned round: above 1 is faster. */
+/** Turns a ratio of times into one of speeds, where above 1 is faster. */
 function speedUp(ratio: engineV1.MedianInterval | undefined): v1.SpeedUp | undefined {
   return ratio && { times: 1 / ratio.median, low: 1 / ratio.high, high: 1 / ratio.low };
 }

@@ -1,4 +1,4 @@
-// Who goes on, and how a study comes to know it, worked out by hand.
+// Tests which contenders go on, and how a study records it, against results worked out by hand.
 import { encodeFacts } from '../event-sourcing/event-codec.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { heatsOf, nextRuns, standingsOf, withBudget } from './halving.js';
@@ -13,7 +13,7 @@ const run = (settings: RequestedSettings): PlannedRun =>
   planRun(
     withBudget({ variant: 'a', modelPath: '/m', data: { trainPath: '/t', validationPath: '/v' }, settings }, halving, halving.rungs[0]!),
   );
-/** Contenders by their rate, each with two seeds. */
+/** Contenders that differ by their rate, each with two seeds. */
 const rates = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
 const runs = rates.flatMap((maskLearningRate) => ['1', '2'].map((seed) => run({ maskLearningRate, seed })));
 const result = ({ key }: PlannedRun, perplexity: number | null, missedTarget = false): RungResult => ({ key, perplexity, missedTarget });
@@ -38,7 +38,7 @@ const launch = (planned: PlannedRun[]): StudyChange => ({
 
 describe('the standings of a rung', () => {
   it('go by the mean over seeds, and the best third goes on', () => {
-    // 0.4 is best by its mean, although 0.2 has the best single run.
+    // 0.4 has the best mean, although 0.2 has the best single run.
     const values = [10, 12, 5, 15, 11, 11, 7, 8, 9, 20, 30, 31];
     const standings = standingsOf(runs, runs.map((one, index) => result(one, values[index]!)), halving); // prettier-ignore
     expect(standings.map((one) => [ratesOf(one.runs)[0], one.goesOn])).toEqual([
@@ -60,7 +60,7 @@ describe('the standings of a rung', () => {
     ]);
     const nobody = standingsOf(one, one.map((each) => result(each, null)), halving); // prettier-ignore
     expect(nobody.some(({ goesOn }) => goesOn)).toBe(false);
-    // Where all missed it, the best of them goes on.
+    // Where all contenders missed the target, the best of them goes on.
     const missed = one.map((each, index) => result(each, 9 - index, true));
     expect(standingsOf(one, missed, halving)[0]).toMatchObject({ goesOn: true, perplexities: [7] });
   });
@@ -86,8 +86,8 @@ describe('a study with rungs', () => {
       [0.2, '1', 300, 1],
       [0.2, '2', 300, 1],
     ]);
-    expect(next[0]).toEqual({ ...planRun(next[0]!), rung: 1, runId: null, refusal: null }); // nothing of the run that it follows
-    expect(decide(decided, decision, at)).toEqual([]); // a second driver, or this one after a crash
+    expect(next[0]).toEqual({ ...planRun(next[0]!), rung: 1, runId: null, refusal: null }); // holds nothing of the run before it
+    expect(decide(decided, decision, at)).toEqual([]); // decided again by a second driver, or by the same after a crash
     expect(new Set(decided.runs.map(({ key }) => key)).size).toBe(decided.runs.length);
   });
   it('ends after its last rung, whose runs are no heat to decide', () => {

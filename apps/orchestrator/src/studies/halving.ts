@@ -1,16 +1,16 @@
-// Successive halving: all contenders run a little, the best share of them runs for longer, and so on; pure. A rung's runs are whole runs
-// with a budget of their own, since a model that is half pruned says little about how it will end. Only contenders with equal model,
-// text, target and windows race one another: other perplexities can't be compared.
+// Successive halving: all contenders run a little, the best share of them runs for longer, and so on. Each rung has whole runs with their
+// own number of steps, since a model that is half pruned says little about how it will end. Only contenders with equal model, text, target
+// and windows race one another, because other perplexities can't be compared. All functions are pure.
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { budgetSettingOf } from '../pruning-run/method/budget.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import { planRun } from './study-plan.js';
 import type { Halving, PlannedRun, RungResult } from './study.events.js';
 
-/** Those of a setting that is a number of steps. */
+/** The settings that can grow from rung to rung. Each is a number of steps. */
 export const BUDGETS = { total_steps: 'totalSteps', recover_steps: 'recoverSteps' } as const;
 
-/** As settings are named in messages. */
+/** The name of the setting as messages use it. */
 export const budgetField = ({ setting }: Halving): string => Object.entries(BUDGETS).find(([, name]) => name === setting)![0];
 
 const ID_LENGTH = 16;
@@ -21,9 +21,9 @@ export interface Contender {
   runs: PlannedRun[];
 }
 export interface Standing extends Contender {
-  /** Over its runs that completed; empty: none did. */
+  /** The perplexities of the contender's completed runs; empty where none completed. */
   perplexities: number[];
-  /** No run of it ended at its target. */
+  /** Whether runs completed, and none of them ended at its target. */
   missedTarget: boolean;
   goesOn: boolean;
 }
@@ -48,7 +48,7 @@ export function raceOf({ modelPath, data, settings }: PlannedRun): string {
   return sha256Hex(canonicalJson({ modelPath, data, targetSparsity, evaluationWindow, ...budget })).slice(0, ID_LENGTH);
 }
 
-/** In the order of their first runs. */
+/** The heats, in the order of their first runs. */
 export function heatsOf(runs: readonly PlannedRun[]): Heat[] {
   const heats = new Map<string, Heat>();
   for (const run of runs) {
@@ -73,7 +73,7 @@ function contendersOf(runs: readonly PlannedRun[], halving: Halving): Contender[
   return [...contenders.values()];
 }
 
-/** The best first: by the mean perplexity over seeds, those that ended elsewhere than at their target after all others. */
+/** Ranks the contenders by their mean perplexity over seeds, the best first. Contenders that missed their target come after all others. */
 export function standingsOf(runs: readonly PlannedRun[], results: readonly RungResult[], halving: Halving): Standing[] {
   const byKey = new Map(results.map((result) => [result.key, result]));
   const standings = contendersOf(runs, halving).map((contender) => {
@@ -93,7 +93,7 @@ const rank = ({ perplexities, missedTarget }: Omit<Standing, 'goesOn'>): number 
 const meanOf = ({ perplexities }: Omit<Standing, 'goesOn'>): number =>
   perplexities.length === 0 ? 0 : perplexities.reduce((sum, value) => sum + value, 0) / perplexities.length;
 
-/** The runs of the next rung: those that go on, for longer. */
+/** The runs of the next rung: the contenders that go on, with more steps. */
 export function nextRuns({ rung, runs }: Heat, results: readonly RungResult[], halving: Halving): PlannedRun[] {
   const going = new Set(standingsOf(runs, results, halving).flatMap((one) => (one.goesOn ? one.runs.map(({ key }) => key) : [])));
   return runs

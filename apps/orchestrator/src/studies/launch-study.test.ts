@@ -1,7 +1,7 @@
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { LaunchStudy } from './launch-study.js';
 
-/** The settings of the runs whose model and memory were asked about. */
+/** Checks a study of these runs, and returns the settings for which a plan was asked. */
 async function checked(...settings: RequestedSettings[]): Promise<RequestedSettings[]> {
   const asked: RequestedSettings[] = [];
   const sources = {

@@ -1,4 +1,4 @@
-// A study as it is asked for: every run is checked before anything is recorded, as its own launch would be.
+// Launches a study as a request describes it. Every run is checked, by the checks of its own launch, before anything is recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import { EspalierError, invalidField, invalidRequest, namesTableFile, type FieldViolation } from '#protocol';
@@ -24,7 +24,7 @@ export interface StudyRequest {
   halving: RequestedHalving | undefined;
   runs: RunOfStudy[];
 }
-/** The setting by its field. */
+/** The request names the setting by its field. */
 export type RequestedHalving = Omit<Halving, 'setting'> & { setting: string };
 
 @Injectable()
@@ -34,7 +34,7 @@ export class LaunchStudy {
     @Inject(ModelAndData) private readonly sources: ModelAndData,
   ) {}
 
-  /** @throws EspalierError whose violations name the run: "runs[3].settings.total_steps" */
+  /** @throws EspalierError whose violations name the run, such as "runs[3].settings.total_steps" */
   async execute(request: StudyRequest, by: CallContext, signal: AbortSignal): Promise<{ study: StudyState; added: number }> {
     const { name, note, atOnce } = request;
     if (name.trim() === '') throw invalidField('FIELD_REQUIRED', 'name', 'is needed: the study is known by it');
@@ -56,12 +56,12 @@ export class LaunchStudy {
     return { study, added: study.runs.length - (before?.runs.length ?? 0) };
   }
 
-  /** Runs that ask the same of an engine and of the model are checked once. */
+  /** Checks the model and the memory of runs. Runs that ask the same of an engine and of the model are checked once. */
   private async checkSources(runs: RunOfStudy[], signal: AbortSignal): Promise<void> {
     const seen = new Set<string>();
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
-      // A budget that the model can't keep is a mistake of the run, whatever it shares with others.
+      // Budgets are part of what is compared: a budget that the model can't keep is a mistake of its run only.
       const { targetSparsity, targetParams, targetBytes, targetMacs, budgetContext, targetSpeedup, speedTable } = settings;
       const budget = budgetSettingOf(settings) && [
         targetSparsity,
@@ -84,7 +84,7 @@ export class LaunchStudy {
   }
 }
 
-/** The driver that launches them may work in another folder. */
+/** Makes paths absolute, because the driver that launches the runs may work in another folder. */
 function withWholePaths(run: RunOfStudy): RunOfStudy {
   const { trainPath, validationPath, moreTrainPaths, moreValidationPaths } = run.data;
   const { speedTable } = run.settings;
@@ -114,7 +114,7 @@ function checkedHalving({ setting: field, rungs, keep }: RequestedHalving): Halv
   return { setting, rungs, keep };
 }
 
-/** Each must have a perplexity, and leaves its budget to the rung. */
+/** Refuses runs without a perplexity, and runs that set the number of steps that the rungs decide. */
 function refuseNoContenders(runs: RunOfStudy[], halving: Halving): void {
   const violations = runs.flatMap(({ data, settings }, index) => {
     const field = budgetField(halving);
@@ -140,7 +140,7 @@ function refuseBadSettings(runs: RunOfStudy[]): void {
       found.set(key, { first: known?.first ?? inRun(index, one), runs: (known?.runs ?? 0) + 1 });
     }
   }
-  // A mistake that many runs share is one mistake.
+  // A mistake that many runs share is reported once.
   const violations = [...found.values()].map(({ first, runs: of }) =>
     of === 1 ? first : { ...first, description: `${first.description} (so in ${of} runs)` },
   );

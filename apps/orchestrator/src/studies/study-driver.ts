@@ -1,5 +1,5 @@
-// Launches the runs of studies, `at_once` at a time. The next launch follows from the recorded events, so a new process goes on where
-// this one died: a run's request id follows from its study and its settings, and the same request launches one run.
+// Launches the runs of studies, `at_once` at a time. The next launch follows from the recorded events, so a new process goes on where the
+// last one ended. A run's request id follows from its study and its settings, so the same request launches only one run.
 import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
@@ -23,7 +23,7 @@ import { openHeats, waitingRuns, type StudyRun, type StudyState } from './study.
 
 const LOOK_AGAIN_MS = 5_000;
 const LONGEST_NAME = 120;
-/** Refusals that no waiting mends. */
+/** Refusals that waiting does not change. */
 const FINAL = new Set([status.INVALID_ARGUMENT, status.NOT_FOUND, status.FAILED_PRECONDITION, status.DATA_LOSS, status.ALREADY_EXISTS]);
 
 type Refusal = NonNullable<StudyRun['refusal']>;
@@ -36,7 +36,7 @@ interface Launched {
 @Injectable()
 export class StudyDriver {
   private readonly shutdown = new AbortController();
-  /** Those of runs that were heard of or looked up. */
+  /** The statuses of runs that the feed reported or that were looked up. */
   private readonly statuses = new Map<string, RunStatus>();
   private readonly waits = new Map<string, string>();
   private loop: Promise<void> = Promise.resolve();
@@ -70,7 +70,7 @@ export class StudyDriver {
     await this.studies.stop();
   }
 
-  /** The cause that keeps the study from launching its next run; '': none. */
+  /** The cause that keeps the study from launching its next run, or ''. */
   waitOf(studyId: string): string {
     return this.waits.get(studyId) ?? '';
   }
@@ -84,12 +84,14 @@ export class StudyDriver {
       let again = false;
       if (this.lease.held) for (const study of this.studies.all()) again = !(await this.driveOn(study)) || again;
       const timer = again ? setTimeout(() => this.wake(), LOOK_AGAIN_MS) : undefined;
-      await woken; // stop() wakes it too
+      await woken; // stop() wakes it, too
       clearTimeout(timer);
     }
   }
 
-  /** False: something is in the way, and it is looked at again after a while. Outlives any error. */
+  /**
+   * Does the next work of a study. Returns false if something is in the way; the study is then looked at again after a while. Never throws.
+   */
   private async driveOn(study: StudyState): Promise<boolean> {
     if (study.endedAt !== null || this.shutdown.signal.aborted) return true;
     try {
@@ -123,7 +125,7 @@ export class StudyDriver {
 
   private async launchNext(study: StudyState): Promise<void> {
     const launched = await this.launchedOf(study);
-    // A run that a user paused, or that waits for a user to mend a cause, takes no engine.
+    // A run that a user paused, or that waits for a user to remove an obstacle, takes no engine.
     let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
     const most = study.atOnce === 0 ? Math.max(1, this.pool.most) : study.atOnce;
     const waiting = waitingRuns(study);
@@ -144,7 +146,10 @@ export class StudyDriver {
     if (heats.length === 0) await this.endOnceAllHave(study, launched);
   }
 
-  /** By reading: a mistake that a run found in its text before its first step, so that the study says it once and not once a run. */
+  /**
+   * The mistakes that runs found in their texts before their first step, by reading (`readingOf`). Runs with the same reading are refused
+   * with the same mistake, so that a study reports it once instead of launching each.
+   */
   private async mistakesInTexts(launched: Launched[]): Promise<Map<string, Refusal>> {
     const mistakes = new Map<string, Refusal>();
     for (const { run, status } of launched) {
@@ -158,7 +163,7 @@ export class StudyDriver {
     return mistakes;
   }
 
-  /** The results are those that the runs' own events tell. */
+  /** Decides a rung once all its runs have ended. The results come from the runs' own events. */
   private async decideOnceEnded({ studyId, runs }: StudyState, { race, rung, runs: racing }: Heat): Promise<void> {
     const keys = new Set(racing.map(({ key }) => key));
     const results: RungResult[] = [];
@@ -183,7 +188,7 @@ export class StudyDriver {
     await this.studies.change(studyId, { kind: 'end', runsCompleted }, this.options());
   }
 
-  /** Whether it is under way now. @throws what passes */
+  /** Launches a run. Returns whether it is under way now. @throws errors that may pass */
   private async launch({ studyId, name: studyName, launchContext }: StudyState, run: StudyRun, othersUnderWay: boolean): Promise<boolean> {
     const { key, variant, modelPath, data, settings } = run;
     const request = {
@@ -197,13 +202,13 @@ export class StudyDriver {
     try {
       const runId = runIdOfStudy(studyId, key);
       if ((await this.runs.find(runId)) === null)
-        // else it was launched just before a crash
+        // otherwise the run was launched just before a crash
         await this.commands.execute(new LaunchRun(request, launchContext ?? BY_SERVER, this.shutdown.signal));
       await this.studies.change(studyId, { kind: 'runLaunched', key, runId }, this.options());
       return true;
     } catch (error) {
       const { code, message, field } = toEspalierError(error);
-      // Other runs give their memory back.
+      // Other runs will give their memory back.
       if (!FINAL.has(statusOf(code)) && (code !== 'OUT_OF_MEMORY' || othersUnderWay)) throw error;
       await this.studies.change(studyId, { kind: 'runRefused', key, code, message, field }, this.options());
       return false;
@@ -219,14 +224,14 @@ export class StudyDriver {
       try {
         await this.runs.change(run.runId!, { kind: 'cancel', reason: because }, this.options());
       } catch (error) {
-        if (!isFinished(await this.runs.load(run.runId!))) throw error; // else it ended meanwhile
+        if (!isFinished(await this.runs.load(run.runId!))) throw error; // otherwise the run ended in the meantime
       }
       this.statuses.delete(run.runId!);
     }
     await this.endOnceAllHave(study, await this.launchedOf({ runs: launched.map(({ run }) => run) }));
   }
 
-  /** Runs that were launched just before a crash. */
+  /** Records the launches of runs that were launched just before a crash. */
   private async findUnrecorded({ studyId, runs }: StudyState): Promise<void> {
     for (const { key, runId, refusal } of runs) {
       if (runId !== null || refusal !== null) continue;

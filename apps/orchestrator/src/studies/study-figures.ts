@@ -1,4 +1,4 @@
-// The runs of a study in groups that differ by their seed only, with mean and spread; pure.
+// Groups the runs of a study that differ by their seed only, with means and spreads. All functions are pure.
 import { targetWords } from '#comparison';
 import { settingsMessage, settingsTable, v1, type SettingName } from '#protocol';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
@@ -12,9 +12,11 @@ export interface RunInStudy {
   run: v1.Run | null;
 }
 
-/** Settings that differ between runs of one variant; what tells variants apart is in their names. */
+/**
+ * The settings that differ between runs of one variant. Settings by which variants differ are left out, since their names tell them apart.
+ */
 function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingName[] {
-  const values = new Map<string, Set<string>>(); // by variant and setting
+  const values = new Map<string, Set<string>>(); // the key is variant and setting
   for (const { planned } of runs) {
     for (const { name } of settingsTable()) {
       const key = `${planned.variant}\n${name}`;
@@ -27,14 +29,14 @@ function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingNa
     .filter((name) => name !== 'seed' && runs.some(({ planned }) => values.get(`${planned.variant}\n${name}`)!.size > 1));
 }
 
-/** The settings that tell a run from others of its variant, by field. */
+/** The settings, by field, that tell a run from others of its variant. */
 function ownSettings(planned: Pick<PlannedRun, 'settings'>, varied: readonly SettingName[]): Record<string, string> {
   const complete = resolveSettings(planned.settings);
   const own = settingsTable().filter(({ name }) => varied.includes(name));
   return Object.fromEntries(own.map(({ name, field }) => [field, String(complete[name])]));
 }
 
-/** The decisions on rungs, with who stood where. */
+/** The decisions on rungs, with the standings of the contenders. */
 export function rungTable({ halving, decisions, runs }: Pick<StudyState, 'halving' | 'decisions' | 'runs'>): v1.StudyRung[] {
   if (halving === null) return [];
   const varied = variedSettings(runs.map((planned) => ({ planned }))).filter((name) => name !== halving.setting);
@@ -98,7 +100,7 @@ function groupMessage(about: Pick<v1.StudyGroup, 'variant' | 'settings' | 'model
   };
 }
 
-/** Measures of last states and of models before pruning; the last value where a run has several. */
+/** The measures of last states and of models before pruning. Where a run has several values of a measure, the last counts. */
 function measuresOf(runs: readonly v1.Run[]): v1.StudyMeasure[] {
   const measures = new Map<string, { about: Omit<v1.StudyMeasure, 'figure'>; values: number[]; headline: boolean }>();
   for (const { evaluations, stateDigest } of runs) {

@@ -6,7 +6,7 @@ import { waitingRuns, type StudyState } from './study.js';
 import { budgetField } from './halving.js';
 import { rungTable, studyTable } from './study-figures.js';
 
-/** @param views what is not in them yet counts as under way */
+/** @param views runs that they don't show yet count as under way */
 export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek' | 'message'>, waitingFor: string): v1.Study {
   const { studyId, name, note, atOnce, launchedAt, launchContext, endedAt } = study;
   const counts = { completed: 0, failed: 0, cancelled: 0, underWay: 0 };
@@ -42,7 +42,7 @@ export function studyMessage(study: StudyState, views: Pick<RunViews, 'peek' | '
   };
 }
 
-/** Until it is mended, the study does not end. */
+/** The obstacle of a run in words, or ''. The study does not end before it is removed. */
 function obstacleOf({ runId, waitingFor }: v1.Run): string {
   if (waitingFor === undefined || waitingFor.command === '') return '';
   return `run ${runId} (${waitingFor.code}: ${waitingFor.message}); go on with: ${waitingFor.command}`;

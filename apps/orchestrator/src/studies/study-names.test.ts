@@ -8,7 +8,7 @@ const studies = [
 const named = (text: string): string => studyNamed(studies, text).studyId;
 
 test.each([
-  ['abcdefghijkl', 'abcdefghijkl'], // an id goes before a name
+  ['abcdefghijkl', 'abcdefghijkl'], // an id comes before a name
   ['seeds', 'abcdeaaaaaaa'],
   ['abcdea', 'abcdeaaaaaaa'],
   ['zzzz', 'zzzzzzzzzzzz'],
@@ -26,6 +26,6 @@ test('a beginning that several ids have is refused, and says whose it is', () =>
 
 test.each([
   ['', 'FIELD_REQUIRED'],
-  ['abc', 'STUDY_NOT_FOUND'], // too short for a beginning
+  ['abc', 'STUDY_NOT_FOUND'], // too short for the beginning of an id
   ['nothing', 'STUDY_NOT_FOUND'],
 ])('%j is refused with %s', (text, code) => expect(() => named(text)).toThrow(expect.objectContaining({ code, field: 'study_id' })));

@@ -1,4 +1,4 @@
-// The study that a request names: by its id, by its name, or by the beginning of its id where no other begins so.
+// Finds the study that a request names: by its id, by its name, or by the beginning of its id if no other id has it.
 import { invalidField } from '#protocol';
 import { SHORTEST_PREFIX } from '../pruning-run/aggregate/short-digests.js';
 import { studyNotFound, type StudyState } from './study.js';

@@ -1,4 +1,4 @@
-// A requested run with its key; pure.
+// A requested run of a study with its key. All functions are pure.
 import { defaultPreset } from '#protocol';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
@@ -6,14 +6,14 @@ import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
 import type { PlannedRun } from './study.events.js';
 
-/** Characters of a key: many runs of one study are told apart. */
+/** The number of characters of a key, enough to tell many runs of one study apart. */
 const KEY_LENGTH = 16;
 
 export type RunOfStudy = Omit<PlannedRun, 'key' | 'settings'> & { settings: RequestedSettings };
 
 /**
- * Settings that are left out and those that say the default are the same. The preset is recorded, since another release may have another
- * default.
+ * Adds the key and the preset to a run. Settings that are left out and those that give the default have the same key. The preset is
+ * recorded, since another release may have another default.
  */
 export function planRun(run: RunOfStudy): PlannedRun {
   const { modelPath, data } = run;
@@ -21,19 +21,22 @@ export function planRun(run: RunOfStudy): PlannedRun {
   return { ...run, settings, key: sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH) };
 }
 
-/** Runs with equal readings fail of the same mistake in their text: one tokenizer reads it, and it is cut to the same lengths. */
+/**
+ * Returns a text that is equal for runs that read their texts in the same way: by one tokenizer, cut to the same lengths. These runs fail
+ * by the same mistake in a text.
+ */
 export function readingOf({ modelPath, data, settings }: RunOfStudy): string {
   const { batchSize, sequenceLength, evaluationWindow } = resolveSettings(settings);
   return canonicalJson({ modelPath, data, batchSize, sequenceLength, evaluationWindow });
 }
 
-/** A study is known by its name. */
+/** The id of a study follows from its name. */
 export const studyIdOf = (name: string): string => idOfRequest('study', name);
 
-/** By which a launch that is sent twice, also by another process after a crash, makes one run. */
+/** The request id of a run's launch. A launch that is sent twice, even by another process after a crash, so makes one run. */
 export const requestIdOf = (studyId: string, key: string): string => `study ${studyId} ${key}`;
 
-/** Known before it is launched. */
+/** The id of a run, which is known before its launch. */
 export const runIdOfStudy = (studyId: string, key: string): string => idOfRequest('run', requestIdOf(studyId, key));
 
 export const studyTag = (studyId: string): string => `study:${studyId}`;

@@ -1,4 +1,4 @@
-// The only writer of studies, and all of them as the store tells them: there are few, and they are small.
+// The only writer of studies. It keeps all of them in memory as the store has them, since they are few and small.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import type { EventStore } from '#event-store';
@@ -37,7 +37,7 @@ export class StudyRepository {
       store,
       study,
       {
-        isClosed: () => false, // they are listed
+        isClosed: () => false, // ended studies are listed, too
         find: (studyId) => this.studies.find(studyId),
         begin: () => Promise.resolve({ position: null, open: new Map() }),
         revisionBefore: () => -1,
@@ -51,7 +51,7 @@ export class StudyRepository {
     );
   }
 
-  /** Resolves when everything recorded so far is known. */
+  /** Resolves when everything that is recorded so far is known. */
   start(): Promise<void> {
     return (this.starting ??= this.feed.start());
   }
@@ -64,12 +64,15 @@ export class StudyRepository {
     this.listeners.add(listener);
   }
 
-  /** The latest first. */
+  /** All studies, the latest first. */
   all(): StudyState[] {
     return this.feed.all().sort((left, right) => right.launchedAt.localeCompare(left.launchedAt));
   }
 
-  /** By id, name, or the beginning of an id. @throws EspalierError FIELD_REQUIRED, STUDY_NOT_FOUND, STUDY_ID_AMBIGUOUS */
+  /**
+   * Finds a study by its id, its name, or the beginning of its id. @throws EspalierError FIELD_REQUIRED, STUDY_NOT_FOUND,
+   * STUDY_ID_AMBIGUOUS
+   */
   named(text: string): StudyState {
     return studyNamed(this.feed.all(), text);
   }

@@ -1,4 +1,5 @@
-// Every fact that is stored about a study, in the past tense. Stream: `study-<studyId>`. Bytes and digest chain as those of runs.
+// Every fact that is stored about a study, in the past tense. Its stream is `study-<studyId>`. The bytes and the digest chain have the form
+// of those of runs.
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../event-sourcing/event-codec.js';
 import { upcastBy, type EventTypes } from '../event-sourcing/event-types.js';
@@ -7,45 +8,45 @@ import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 
 /** A run as the study asks for it. */
 export interface PlannedRun {
-  /** A digest of model, data and complete settings: equal ones are the same run. */
+  /** A digest of model, data and complete settings. Runs with equal keys are the same run. */
   key: string;
-  /** Names its line in tables and plots. */
+  /** The name of the run's line in tables and plots. */
   variant: string;
   modelPath: string;
   data: DataReading & { trainPath: string; validationPath: string };
   settings: RequestedSettings;
-  /** Where the study has rungs; left out: the first. */
+  /** The rung of the run, counted from 0. Absent for the first rung. */
   rung?: number;
 }
 
-/** Successive halving: how far the runs of each rung go, and which share of the contenders goes on to the next. */
+/** Successive halving: how many steps the runs of each rung have, and which share of the contenders goes on to the next. */
 export interface Halving {
   setting: 'totalSteps' | 'recoverSteps';
-  /** Values of that setting, ascending. */
+  /** The values of that setting, in ascending order. */
   rungs: number[];
   keep: number;
 }
 
-/** The outcome of a run, as its rung was decided by it. */
+/** The result of a run by which its rung was decided. */
 export interface RungResult {
   key: string;
-  /** null: it did not complete, or has none. */
+  /** Null where the run did not complete or has no perplexity. */
   perplexity: number | null;
   missedTarget: boolean;
 }
 
 interface Facts {
-  /** atOnce 0: as many as engines */
+  /** An `atOnce` of 0 means as many as there are engines. */
   StudyLaunched: { studyId: string; name: string; note: string; atOnce: number; halving?: Halving; runs: PlannedRun[] };
   /** The study was launched again with runs that it did not have. */
   StudyExtended: { atOnce: number; runs: PlannedRun[] };
   StudyRunLaunched: { key: string; runId: string };
-  /** It can't be launched, and is not tried again. */
+  /** The run can't be launched, and is not tried again. */
   StudyRunRefused: { key: string; code: string; message: string; field: string };
-  /** All runs of a rung have ended that race one another; `runs` go on in the next. */
+  /** All runs of a rung that race one another have ended. `runs` are the runs of the next rung. */
   StudyRungDecided: { race: string; rung: number; results: RungResult[]; runs: PlannedRun[] };
   StudyCancelled: { reason: string };
-  /** All of its runs have ended, whichever way. */
+  /** All runs of the study have ended, in whatever way. */
   StudyEnded: { runsCompleted: number };
 }
 
@@ -57,7 +58,7 @@ export type StudyEvent = (NewStudyFact & Envelope) | UnknownEvent;
 
 export const STUDY_STREAM_PREFIX = 'study-';
 
-/** A record, so that the compiler asks for every type. */
+/** This is a record, not a list, so that the compiler asks for every type. */
 const knownTypes: Record<StudyEventType, true> = {
   StudyLaunched: true,
   StudyExtended: true,
@@ -67,7 +68,7 @@ const knownTypes: Record<StudyEventType, true> = {
   StudyCancelled: true,
   StudyEnded: true,
 };
-const CURRENT_VERSION = 2; // the first one whose chain covers the events' ids (event-codec.ts)
+const CURRENT_VERSION = 2; // the first version whose chain covers the events' ids (event-codec.ts)
 
 export const studyEventTypes: EventTypes = {
   currentVersion: CURRENT_VERSION,

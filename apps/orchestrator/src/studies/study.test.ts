@@ -29,8 +29,8 @@ function after(state: StudyState | null, ...changes: StudyChange[]): StudyState 
 
 describe('a study', () => {
   it('has each run once, by model, data and complete settings', () => {
-    expect(planRun(asked({ targetSparsity: 0.5 })).key).toBe(planRun(asked({})).key); // the default
-    expect(planRun(asked({}, 'b')).key).toBe(planRun(asked({})).key); // only its name is another
+    expect(planRun(asked({ targetSparsity: 0.5 })).key).toBe(planRun(asked({})).key); // 0.5 is the default
+    expect(planRun(asked({}, 'b')).key).toBe(planRun(asked({})).key); // only the name differs
     expect(planRun(asked({ recipe: 'wanda' })).key).not.toBe(planRun(asked({})).key);
     expect(planRun({ ...asked({}), modelPath: '/other' }).key).not.toBe(planRun(asked({})).key);
     expect(after(null, launch([run('1'), run('1', 'twin'), run('2')])).runs).toHaveLength(2);
@@ -48,7 +48,7 @@ describe('a study', () => {
     expect([more.runs.length, more.atOnce]).toEqual([3, 4]);
     const ended = after(more, { kind: 'end', runsCompleted: 3 });
     expect(ended.endedAt).toBe(at);
-    expect(after(ended, launch([run('9')])).endedAt).toBeNull(); // it goes on
+    expect(after(ended, launch([run('9')])).endedAt).toBeNull(); // the study goes on
   });
   it('knows which runs are still to be launched', () => {
     const [one, two, three] = [run('1'), run('2'), run('3')];
@@ -59,7 +59,7 @@ describe('a study', () => {
       { kind: 'runRefused', key: two.key, code: 'MODEL_NOT_FOUND', message: 'gone', field: '' },
     );
     expect(waitingRuns(state).map(({ key }) => key)).toEqual([three.key]);
-    expect(decide(state, { kind: 'runLaunched', key: one.key, runId: 'other' }, at)).toEqual([]); // told again
+    expect(decide(state, { kind: 'runLaunched', key: one.key, runId: 'other' }, at)).toEqual([]); // the launch is recorded already
     expect(waitingRuns(after(state, { kind: 'cancel', reason: '' }))).toEqual([]);
   });
   it('is cancelled once, and neither grows nor can be cancelled afterwards', () => {
@@ -111,7 +111,7 @@ describe('the table of a study', () => {
     expect(groups.map(({ variant, settings, runs: n, runsCompleted }) => [variant, settings, n, runsCompleted])).toEqual([
       ['a', { target_sparsity: '0.3' }, 3, 2],
       ['a', { target_sparsity: '0.5' }, 1, 0],
-      ['wanda', { target_sparsity: '0.3' }, 1, 1], // its recipe is in its name
+      ['wanda', { target_sparsity: '0.3' }, 1, 1], // the variant's name tells the recipe
     ]);
     const [perplexity] = groups[0]!.measures;
     expect(perplexity!.figure).toEqual({ mean: 12, spread: Math.sqrt(8), lowest: 10, highest: 14, n: 2 });
@@ -121,7 +121,7 @@ describe('the table of a study', () => {
       ['masked', 'boolq'],
     ]);
     expect(groups[1]!.measures).toEqual([]);
-    expect(groups[2]!.measures[0]!.figure!.spread).toBeUndefined(); // one run has none
+    expect(groups[2]!.measures[0]!.figure!.spread).toBeUndefined(); // one run has no spread
     expect(runs.map(({ group }) => group)).toEqual([0, 0, 0, 1, 2]);
   });
   it('has no figure for no values', () => {
@@ -141,6 +141,6 @@ test('a study with a run that waits for somebody says so, and has not ended', ()
     runsUnderWay: 1,
     waitingFor: 'run r (READER_LOST: it was killed); go on with: espalier resume r',
   });
-  expect(message('paused', '').waitingFor).toBe(''); // a person paused it
+  expect(message('paused', '').waitingFor).toBe(''); // a user paused the run
   expect(message('training', 'READER_LOST').waitingFor).toBe('');
 });

@@ -1,4 +1,4 @@
-// The aggregate of a study; pure.
+// The aggregate of a study. All functions are pure.
 import { EspalierError } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
@@ -15,17 +15,17 @@ export interface StudyState {
   studyId: string;
   name: string;
   note: string;
-  /** Runs under way at a time; 0: as many as there are engines. */
+  /** The number of runs under way at a time; 0 for as many as there are engines. */
   atOnce: number;
-  /** null: every run goes to its end. */
+  /** Null where every run is trained to its end. */
   halving: Halving | null;
-  /** In their order. */
+  /** The decisions on rungs, in their order. */
   decisions: RungDecision[];
   runs: StudyRun[];
   launchedAt: string;
   launchContext: CallContext | null;
   cancelled: { at: string; reason: string } | null;
-  /** All runs have ended; null: not yet. */
+  /** The time when the last run ended, or null while runs are left. */
   endedAt: string | null;
   revision: number;
   chain: string;
@@ -71,7 +71,7 @@ export function evolve(state: StudyState | null, event: StudyEvent): StudyState 
   return { ...applied(state, event), revision: state.revision + 1, chain: event.chain };
 }
 
-/** Runs of the first studies name no preset: they were planned when `short` was the default. */
+/** A run of the first studies names no preset. It was planned when `short` was the default. */
 const planned = (run: PlannedRun): StudyRun => ({
   ...run,
   settings: { preset: 'short', ...run.settings },
@@ -86,7 +86,7 @@ function applied(state: StudyState, event: StudyEvent): StudyState {
   });
   switch (event.type) {
     case 'Unknown':
-    case 'StudyLaunched': // a second birth changes nothing
+    case 'StudyLaunched': // a second launch event changes nothing
       return state;
     case 'StudyExtended':
       return { ...state, atOnce: event.data.atOnce, runs: [...state.runs, ...event.data.runs.map(planned)], endedAt: null };
@@ -108,7 +108,7 @@ function applied(state: StudyState, event: StudyEvent): StudyState {
   }
 }
 
-/** @throws EspalierError when the study does not allow the change; NotBegun: the study does not exist */
+/** @throws EspalierError when the study does not allow the change; NotBegun when the study does not exist */
 export function decide(state: StudyState | null, change: StudyChange, at: string): NewStudyFact[] {
   if (change.kind === 'launch') return launch(state, change, at);
   return decideOn(begun(state), change, at);
@@ -130,7 +130,7 @@ function decideOn(state: StudyState, change: Exclude<StudyChange, { kind: 'launc
     case 'decideRung': {
       const { kind: _, ...data } = change;
       const heat = openHeats(state).find(({ race, rung }) => race === data.race && rung === data.rung);
-      if (heat === undefined) return []; // decided before, or of no more use
+      if (heat === undefined) return []; // the rung is decided already, or has no use any more
       return [{ type: 'StudyRungDecided', at, data: { ...data, runs: nextRuns(heat, data.results, state.halving!) } }];
     }
     case 'cancel':
@@ -160,13 +160,13 @@ function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { 
   return [{ type: 'StudyExtended', at, data: { atOnce: data.atOnce, runs } }];
 }
 
-/** Rungs that are still to be decided: all but the last, and none of a study that was cancelled. */
+/** The heats that are still to be decided: those of all rungs but the last. A cancelled study has none. */
 export function openHeats({ halving, runs, decisions, cancelled }: StudyState): Heat[] {
   if (halving === null || cancelled !== null) return [];
   const isDecided = (heat: Heat): boolean => decisions.some(({ race, rung }) => race === heat.race && rung === heat.rung);
   return heatsOf(runs).filter((heat) => heat.rung < halving.rungs.length - 1 && !isDecided(heat));
 }
 
-/** Runs that are still to be launched, in order. */
+/** The runs that are still to be launched, in order. */
 export const waitingRuns = ({ runs, cancelled }: Pick<StudyState, 'runs' | 'cancelled'>): StudyRun[] =>
   cancelled === null ? runs.filter(({ runId, refusal }) => runId === null && refusal === null) : [];

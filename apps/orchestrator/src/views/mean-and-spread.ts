@@ -1,7 +1,7 @@
-// One figure over several runs.
+// The mean and spread of one figure over several runs.
 import type { v1 } from '#protocol';
 
-/** Undefined for no values. */
+/** Returns undefined where there are no values. */
 export function figureOf(values: readonly number[]): v1.RunFigure | undefined {
   const n = values.length;
   if (n === 0) return undefined;

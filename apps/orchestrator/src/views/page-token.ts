@@ -1,14 +1,14 @@
-// A page token says where the last page ended, in the order's own key: runs that come in meanwhile move nothing.
+// A page token says where the last page ended, by the key of the order. So runs that come in meanwhile move nothing.
 import { createHash } from 'node:crypto';
 import { invalidField } from '#protocol';
 
 export interface PageKey {
-  /** null: the run has no value in this order. */
+  /** The run's value in this order, or null where it has none. */
   value: string | number | null;
   runId: string;
 }
 
-/** `shape` is whatever the token must be used with again: order and filters. */
+/** @param shape the order and the filters, with which the token must be used again */
 export function encodePageToken(key: PageKey, shape: unknown): string {
   return Buffer.from(JSON.stringify([key.value, key.runId, shapeDigest(shape)]), 'utf8').toString('base64url');
 }

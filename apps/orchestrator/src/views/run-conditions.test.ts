@@ -1,4 +1,4 @@
-// Runs by any setting or figure: which are found, in the database too, and what groups of them have come to.
+// Tests which runs are found by settings and figures, in the database too, and the figures of groups of runs.
 import { v1 } from '#protocol';
 import { perplexityOver } from '../pruning-run/record/measures.js';
 import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
@@ -13,7 +13,7 @@ import { Recorder, withDatabase } from './testing.js';
 
 const LAST = stateAt(20, 0.25);
 
-/** A completed run whose last state has this perplexity; null: it was never evaluated. */
+/** A completed run whose last state has this perplexity, or was never evaluated where it is null. */
 function story(
   runId: string,
   requested: RequestedSettings,
@@ -65,10 +65,10 @@ test.each<[string[], string]>([
   [['recipe!=lm', 'seed=1'], 'a'],
   [['perplexity<6'], 'a'],
   [['perplexity>=6.5'], 'b'],
-  [['perplexity!=6.5'], 'a'], // a run without it is not among them
+  [['perplexity!=6.5'], 'a'], // a run without a perplexity is not found
   [['sparsity>20%'], 'abc'],
   [['step>=20', 'batch_size<=8'], 'abc'],
-  [['boolq acc>0.6'], 'a'], // the last value, of the masked model
+  [['boolq acc>0.6'], 'a'], // the last value of the masked model counts
   [['boolq acc<=0.7'], 'ab'],
   [['checkpoint_activations=true'], ''],
   [['name=tiny'], 'abc'],
@@ -105,7 +105,7 @@ test('lists, pages and totals keep the conditions; a page goes on with the same 
   expect([...first.runs, ...second.runs].map(({ run }) => run.runId)).toEqual(['aaaaaaaaaaa2', 'bbbbbbbbbbb2']);
   expect(second.nextPageToken).toBe('');
   expect(() => list({ where: ['perplexity<9'], pageSize: 1, pageToken: first.nextPageToken })).toThrow('another order or filter');
-  expect(list({ where: ['perplexity<6'] }).total).toBe(1); // not those of the request before
+  expect(list({ where: ['perplexity<6'] }).total).toBe(1); // the conditions of the request before no longer hold
   const groups = groupRuns(['recipe'], [], filteredRuns(database, v1.ListRunsRequest.fromPartial({ where: ['seed=1'] }), [], 0));
   expect(groups.groups.map(({ values, runs }) => [values[0], runs])).toEqual([
     ['lm', 1],
@@ -116,7 +116,7 @@ test('lists, pages and totals keep the conditions; a page goes on with the same 
 
 test.each<[string, string]>([
   ['perplexity', 'abc'],
-  ['perplexity desc', 'bac'], // a run without it comes last in both directions
+  ['perplexity desc', 'bac'], // a run without a perplexity comes last in both directions
   ['target_sparsity', 'abc'],
   ['target_sparsity desc', 'cba'],
   ['recipe', 'cab'],
@@ -167,12 +167,12 @@ test('groups have the mean and the spread of their completed runs', () => {
   const [none, told] = groupRuns(['recipe'], ['boolq acc', 'seed'], SUMMARIES).groups;
   expect(told!.figures).toEqual([
     { name: 'boolq acc', figure: expect.objectContaining({ lowest: 0.4, highest: 0.7, n: 2 }) },
-    { name: 'seed', figure: undefined }, // 64 bits, and no number to reckon with
+    { name: 'seed', figure: undefined }, // a seed has 64 bits, so it is no number to calculate with
   ]);
   expect(none!.figures.map(({ figure }) => figure)).toEqual([undefined, undefined]);
   for (const more of [['nothing'], Array<string>(17).fill('seed')]) expect(() => groupRuns(['recipe'], more, SUMMARIES)).toThrow(/figures/);
   const byMeasure = groupRuns(['boolq acc'], [], SUMMARIES).groups.map(({ values }) => values);
-  expect(byMeasure).toEqual([['0.4'], ['0.7'], ['']]); // numbers by size, runs without it last
+  expect(byMeasure).toEqual([['0.4'], ['0.7'], ['']]); // numbers by size, runs without the figure last
   const running = SUMMARIES.map((one) => ({ ...one, run: { ...one.run, status: 'training' as const } }));
   expect(groupRuns(['recipe'], [], running).groups.map(({ runsCompleted, perplexity }) => [runsCompleted, perplexity])).toEqual([
     [0, undefined],

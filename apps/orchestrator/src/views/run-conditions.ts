@@ -1,4 +1,4 @@
-// Conditions on the figures of runs: "target_sparsity=0.5", "boolq acc>=0.6".
+// Conditions on the figures of runs, such as "target_sparsity=0.5" and "boolq acc>=0.6".
 import { invalidField, settingOfField, settingOfText } from '#protocol';
 import type { RunSummary } from './projection/run-detail.js';
 import { figureNamed, type FigureValue } from './run-figures.js';
@@ -6,12 +6,12 @@ import { figureNamed, type FigureValue } from './run-figures.js';
 const MOST = 16;
 const OPERATORS = ['<=', '>=', '!=', '=', '<', '>'] as const;
 type Operator = (typeof OPERATORS)[number];
-/** From "NAME OP VALUE"; the first operator counts, so that a text may hold others. */
+/** The form "NAME OP VALUE". The first operator counts, so a text value may hold others. */
 const FORM = /^\s*([^<>=!]+?)\s*(<=|>=|!=|=|<|>)\s*(.*?)\s*$/s;
 
 export type Condition = (summary: RunSummary) => boolean;
 
-/** All of them together. @throws EspalierError that names the condition, and what is allowed */
+/** Returns the condition that all texts hold together. @throws EspalierError that names the wrong condition and what is allowed */
 export function conditionsOf(texts: readonly string[]): Condition {
   if (texts.length > MOST) throw invalidField('FIELD_OUT_OF_RANGE', 'where', `has ${texts.length} conditions; at most ${MOST} are allowed`);
   const conditions = texts.map((text, index) => conditionOf(text, `where[${index}]`));
@@ -52,7 +52,7 @@ function valueOf(name: string, kind: 'number' | 'text', text: string, field: str
   }
 }
 
-/** A share may be a percentage. */
+/** Reads a number, which may be a percentage. */
 function numberOf(text: string): number {
   const [digits, over] = text.endsWith('%') ? [text.slice(0, -1), 100] : [text, 1];
   const value = digits.trim() === '' ? Number.NaN : Number(digits) / over;

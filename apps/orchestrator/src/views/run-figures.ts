@@ -1,4 +1,4 @@
-// Runs are found and grouped by these: any setting, a few figures, and the last state's values in tasks.
+// The figures by which runs are found and grouped: any setting, some figures of runs, and the last state's values in tasks.
 import { invalidField, settingOfField } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
@@ -8,7 +8,7 @@ import { measureName } from '../pruning-run/record/measures.js';
 import { startIsLost, type RunSummary } from './projection/run-detail.js';
 import { speedOf } from './run-message.js';
 
-/** null: the run has none. */
+/** Null where the run has no such value. */
 export type FigureValue = number | string | null;
 
 export interface Figure {
@@ -47,13 +47,13 @@ const TEXTS: Record<string, Read> = {
   parent: ({ run }) => run.origin?.parentRunId ?? null,
 };
 
-/** 0 for the intact model. */
+/** Returns the mark of the teacher, or 0 for the intact model. */
 function markOf(teacher: TeacherChoice): number | null {
   if (teacher.kind === 'snapshot') return teacher.mark;
   return teacher.kind === 'intact' ? 0 : null;
 }
 
-/** @throws EspalierError that says which there are */
+/** @throws EspalierError that lists the figures */
 export function figureNamed(name: string, field: string): Figure {
   const setting = settingFigure(name);
   if (setting !== null) return setting;

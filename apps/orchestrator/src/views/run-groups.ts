@@ -1,4 +1,4 @@
-// Runs that are alike in some settings or figures, with the mean and spread of what they came to.
+// Groups runs that are alike in some settings or figures, with the mean and spread of their results.
 import { invalidField, type v1 } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { figureOf } from './mean-and-spread.js';
@@ -9,7 +9,7 @@ const MOST_BY = 4;
 const MOST_FIGURES = 16;
 const MOST_GROUPS = 1_000;
 
-/** Evaluations and settings of thousands of runs are not kept. */
+/** The kept part of a completed run. Evaluations and settings of thousands of runs would take too much memory. */
 interface Completed {
   runId: string;
   perplexity: number | null;
@@ -25,8 +25,8 @@ interface Group {
 }
 
 /**
- * @param more names of further figures to tell of each group
- * @param runs read once, one after the other
+ * @param more names of further figures to give for each group
+ * @param runs the runs, which are read once, one after another
  */
 export function groupRuns(by: readonly string[], more: readonly string[], runs: Iterable<RunSummary>): v1.GroupRunsResponse {
   if (by.length === 0 || by.length > MOST_BY)
@@ -68,7 +68,7 @@ function completedOf(summary: RunSummary, told: readonly Figure[]): Completed {
   };
 }
 
-/** Words have no mean. */
+/** Returns null for a text, since texts have no mean. */
 const numberOf = (value: FigureValue): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null);
 
 function groupMessage({ values, runs, completed }: Group, told: readonly Figure[]): v1.RunGroup {
@@ -86,7 +86,7 @@ function groupMessage({ values, runs, completed }: Group, told: readonly Figure[
   };
 }
 
-/** Numbers by their size, texts by their letters; runs without the figure come last. */
+/** Compares numbers by size and texts by their letters. Runs without the figure come last. */
 function compareAll(left: readonly FigureValue[], right: readonly FigureValue[]): number {
   for (const [index, value] of left.entries()) {
     const order = compared(value, right[index]!);

@@ -10,7 +10,7 @@ interface Named {
   name: string;
 }
 
-/** A run by its id, by its name, or by the beginning of its id, where only one run is meant. */
+/** Finds a run by its id, by its name, or by the beginning of its id, if only one run is meant. */
 export function resolveRunId(database: ViewsDatabase, text: string, field: string): string {
   if (text === '')
     throw invalidField(
@@ -22,7 +22,7 @@ export function resolveRunId(database: ViewsDatabase, text: string, field: strin
     database.prepare(`SELECT run_id AS runId, name FROM runs WHERE ${condition} LIMIT ${SHOWN + 1}`).all(...values) as Named[];
   const [exact] = select('run_id = ?', text);
   if (exact !== undefined) return exact.runId;
-  const named = select("name = ? AND status <> 'deleted' ORDER BY launched_at_ms DESC", text); // a deleted run's name is free again
+  const named = select("name = ? AND status <> 'deleted' ORDER BY launched_at_ms DESC", text); // the name of a deleted run is free again
   if (named.length > 1) throw ambiguous(field, `several runs have the name ${JSON.stringify(text)}`, named);
   if (text.length < SHORTEST_PREFIX && named.length === 0) {
     if (/^[a-z2-7]+$/.test(text)) {
@@ -49,16 +49,16 @@ function runsBeginningWith(select: Select, text: string): Named[] {
   return select('run_id >= ? AND run_id < ? ORDER BY run_id', text, text + '\u{10ffff}');
 }
 
-/** Runs that have the name, but for this one; the name of a deleted run is free. */
+/** The other runs that have the name. The name of a deleted run is free. */
 export function othersNamed(database: ViewsDatabase, name: string, runId: string): string[] {
   if (name === '') return [];
   const select = `SELECT run_id FROM runs WHERE name = ? AND run_id <> ? AND status <> 'deleted' ORDER BY launched_at_ms LIMIT ${SHOWN}`;
   return database.prepare<[string, string], string>(select).pluck().all(name, runId);
 }
 
-/** A name that could be taken for another run's id would hide that run. @throws EspalierError RUN_NAME_INVALID */
+/** Refuses a name that could be taken for another run's id, since it would hide that run. @throws EspalierError RUN_NAME_INVALID */
 export function requireOwnName(database: ViewsDatabase, name: string): void {
-  if (name === '') return; // it has none
+  if (name === '') return; // the run has no name
   if (name.trim() === '') throw invalidField('RUN_NAME_INVALID', 'name', 'is blank; letters or digits are needed, or no name at all');
   if (name.length < SHORTEST_PREFIX) return;
   const row = database.prepare<[string, string], string>('SELECT run_id FROM runs WHERE run_id >= ? AND run_id < ? LIMIT 1').pluck();

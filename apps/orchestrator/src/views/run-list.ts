@@ -1,5 +1,5 @@
-// ListRuns: filters, and an order by a column, as SQL over narrow, indexed rows; the wide part of a run, and the sum over its rows, is
-// read for the page only. An order by any other figure reads the wide part of every run that the filters leave.
+// Answers ListRuns. Filters, and an order by a column, are SQL over narrow, indexed rows. The wide part of a run, and the sum over its
+// rows, is read for the page only. An order by any other figure reads the wide part of every run that passes the filters.
 import { invalidField, v1 } from '#protocol';
 import { conditionsOf } from './run-conditions.js';
 import { decodePageToken, encodePageToken, type PageKey } from './page-token.js';
@@ -11,7 +11,7 @@ import { STATUS_NUMBERS } from './run-status.js';
 const DEFAULT_PAGE_SIZE = 50;
 const LARGEST_PAGE_SIZE = 500;
 
-/** The filters of a request: those of columns as SQL, conditions on figures over the wide part. */
+/** The filters of a request: those on columns become SQL, and conditions on figures read the wide part. */
 type RunFilter = Omit<v1.ListRunsRequest, 'pageSize' | 'pageToken' | 'orderBy'>;
 
 export interface RunList {
@@ -20,7 +20,7 @@ export interface RunList {
   total: number;
 }
 
-/** `heard`: runs whose engine was heard of lately, though their events are older than the lease. */
+/** @param heard runs whose engine gave a sign of life lately, though their events are older than the lease */
 export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, heard: readonly string[], nowMs: number): RunList {
   const pageSize = pageSizeOf(request.pageSize);
   const order = orderOf(request.orderBy, SHOWN_STATUS);
@@ -36,7 +36,7 @@ export function listRuns(database: ViewsDatabase, request: v1.ListRunsRequest, h
   ];
   const after = request.pageToken === '' ? null : decodePageToken(request.pageToken, shape);
   const { descending } = order;
-  const limit = pageSize + 1; // one more says whether there is another page
+  const limit = pageSize + 1; // one more run tells whether there is another page
   let page: { ordered: OrderedRun[]; total: number };
   if ('column' in order) {
     page = pageByColumn(database, { ...filterOf(database, request, heard, nowMs), column: order.column, descending, after, limit });
@@ -78,7 +78,7 @@ function pageByColumn(database: ViewsDatabase, { where, values, column, descendi
   return { ordered, total };
 }
 
-/** All runs that the filters leave, one after the other. */
+/** Yields all runs that pass the filters, one after another. */
 export function* filteredRuns(database: ViewsDatabase, filter: RunFilter, heard: readonly string[], nowMs: number): Generator<RunSummary> {
   const { where, values } = filterOf(database, filter, heard, nowMs);
   const summaries = database
@@ -103,7 +103,7 @@ function pageSizeOf(asked: number): number {
   throw invalidField('FIELD_OUT_OF_RANGE', 'page_size', `1 to ${LARGEST_PAGE_SIZE} is allowed`);
 }
 
-/** As shownStatus() sees it, in SQL. */
+/** The status that shownStatus() returns, as SQL. */
 const SHOWN_STATUS = `CASE
   WHEN status = 'training' AND lease_until_ms < @now AND run_id NOT IN (SELECT value FROM json_each(@heard)) THEN 'recovering'
   WHEN status = 'paused' AND paused_by = 'shutdown' THEN 'queued'
@@ -140,7 +140,7 @@ function filterOf(
     values['tags'] = JSON.stringify(request.tags);
   }
   if (request.where.length > 0) {
-    // The cheap clauses come first.
+    // The conditions come last, after all cheaper clauses.
     const holds = conditionsOf(request.where);
     database.function(CONDITIONS, { directOnly: true }, (summary: string) => (holds(JSON.parse(summary) as RunSummary) ? 1 : 0));
     clauses.push(`${CONDITIONS}((SELECT summary FROM run_details WHERE run_details.run_id = runs.run_id))`);
@@ -148,7 +148,7 @@ function filterOf(
   return { where: clauses.join(' AND '), values };
 }
 
-/** Made anew for each request, which is answered before the next one. */
+/** The function that a statement calls for conditions. Each request defines it anew, and is answered before the next one. */
 const CONDITIONS = 'run_meets_conditions';
 
 function statusName(status: v1.RunStatus): string {

@@ -1,4 +1,4 @@
-// RunSummary to the public protocol's Run.
+// Turns a RunSummary into the Run of the public protocol.
 import { hasMissedTarget } from '#comparison';
 import { counted, settingsMessage, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
@@ -32,8 +32,8 @@ function dataMessage(data: DataIdentity): v1.DataSource {
 
 /**
  * @param live steps that the engine has reported since the last recorded one
- * @param wait what is waited for now, if anything
- * @param preparation what is being done for a run that is not prepared yet
+ * @param wait the cause that the run waits for now, or null
+ * @param preparation the present work on a run that is not prepared yet, or null
  */
 export function runMessage(
   summary: RunSummary,
@@ -144,7 +144,9 @@ function layersMessage({ run }: RunSummary, current: StateFact | null): v1.Layer
   }));
 }
 
-/** Speed and remaining time, from the last segments; until there is one, from the steps that are not recorded yet. */
+/**
+ * The speed and the remaining time, from the last segments. Before the first segment they follow from the steps that are not recorded yet.
+ */
 export function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]): { tokensPerSecond: number; etaSeconds: number } {
   const sum = { seconds: 0, tokens: 0, steps: 0 };
   for (const segment of extras.recent) {
@@ -170,7 +172,7 @@ function teacherRef(choice: TeacherChoice): v1.TeacherRef {
   return { teacher: choice.kind === 'none' ? { $case: 'none', value: true } : { $case: 'intact', value: true } };
 }
 
-/** A loss that was not finite is NaN on the wire, with `skipped` set. */
+/** A loss that was not finite is NaN in the message, with `skipped` set. */
 export function stepMessage(step: StepMeasurement, settings: RunSettings): v1.StepMetrics {
   return {
     step: BigInt(step.step),
@@ -223,7 +225,7 @@ export function evaluationMessage(
     samplesDigest: samplesDigest ?? '',
     details,
     headline: fact === headlineOf(run),
-    // A run that was rewound can come to the same state again.
+    // A run that was rewound can reach the same state again.
     abandoned: fact.abandoned && stateDigest !== run.current?.stateDigest,
   };
 }

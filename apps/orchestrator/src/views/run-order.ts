@@ -1,12 +1,12 @@
-// The orders of a list of runs: by a column of the narrow, indexed rows, or by any figure of the wide part. A run's id decides between
-// runs that are alike, so that a page token stands for one place whatever the order is.
+// The orders of a list of runs: by a column of the narrow, indexed rows, or by any figure of the wide part. Among runs with equal values
+// the id decides, so that a page token stands for one place in every order.
 import { invalidField } from '#protocol';
 import type { RunSummary } from './projection/run-detail.js';
 import { NO_PERPLEXITY } from './projection/views-schema.js';
 import type { PageKey } from './page-token.js';
 import { figureNamed, type Figure, type FigureValue } from './run-figures.js';
 
-/** As SQL over a row of runs; a status is as run-list.ts shows it. */
+/** The columns as SQL over a row of runs. The status is the one that run-list.ts shows. */
 const COLUMNS = {
   launched_at: 'launched_at_ms',
   updated_at: 'updated_at_ms',
@@ -15,12 +15,12 @@ const COLUMNS = {
   perplexity: 'perplexity',
   sparsity: 'hard_sparsity',
 } as const;
-/** Runs without an evaluation come last in this direction too. */
+/** Runs without an evaluation come last in this direction, too. */
 const PERPLEXITY_DESCENDING = `CASE WHEN perplexity >= ${NO_PERPLEXITY} THEN -1 ELSE perplexity END`;
 
 export type RunOrder = { name: string; descending: boolean } & ({ column: string } | { figure: Figure });
 
-/** @throws EspalierError that says which orders there are */
+/** @throws EspalierError that lists the orders */
 export function orderOf(orderBy: string, statusColumn: string): RunOrder {
   const text = orderBy.trim() === '' ? 'launched_at desc' : orderBy.trim();
   const [, name = '', direction = 'asc'] = /^(.*?)(?:\s+(asc|desc))?$/s.exec(text) ?? [];
@@ -55,14 +55,14 @@ export interface OrderedRun {
   value: FigureValue;
 }
 
-/** All runs in the order of a figure; runs without it come last in both directions. */
+/** All runs in the order of a figure. Runs without it come last in both directions. */
 export function orderedBy({ of }: Figure, descending: boolean, runs: Iterable<RunSummary>): OrderedRun[] {
   const keys: OrderedRun[] = [];
   for (const summary of runs) keys.push({ runId: summary.run.runId, value: of(summary) });
   return keys.sort((left, right) => compareKeys(left, right, descending));
 }
 
-/** Those behind the end of the last page. */
+/** The runs that come after the end of the last page. */
 export function behind(ordered: readonly OrderedRun[], key: PageKey, descending: boolean): OrderedRun[] {
   const first = ordered.findIndex((one) => compareKeys(one, key, descending) > 0);
   return first < 0 ? [] : ordered.slice(first);

@@ -1,11 +1,11 @@
-// The status that is shown. It is what the events say, but for one thing that no event can say in time: that nothing is
-// heard any more of the engine that is said to be training.
+// The status that clients see. It follows from the events, except for one thing that no event can tell in time: that the engine which
+// should be training no longer gives a sign of life.
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 
 type StatusInput = Pick<PruningRunState, 'status' | 'pausedBy' | 'engine' | 'updatedAt'>;
 
-/** Until when the engine's word is good; null while none is attached. */
+/** The time until which the engine's last sign of life counts, or null while none is attached. */
 export function leaseUntilMs(run: StatusInput, heardAtMs: number | null): number | null {
   if (run.status !== 'training' || run.engine === null) return null;
   return Math.max(Date.parse(run.updatedAt), heardAtMs ?? 0) + run.engine.leaseMs;
@@ -14,7 +14,7 @@ export function leaseUntilMs(run: StatusInput, heardAtMs: number | null): number
 export function shownStatus(run: StatusInput, heardAtMs: number | null, nowMs: number): v1.RunStatus {
   const leaseMs = leaseUntilMs(run, heardAtMs);
   if (leaseMs !== null && leaseMs < nowMs) return v1.RunStatus.RUN_STATUS_RECOVERING;
-  // A run that was only interrupted by a shutdown waits for its turn, and needs no resume.
+  // A run that only a shutdown interrupted waits for its turn and needs no resume.
   if (run.status === 'paused' && run.pausedBy === 'shutdown') return v1.RunStatus.RUN_STATUS_QUEUED;
   return STATUS_NUMBERS[run.status];
 }

@@ -1,4 +1,4 @@
-// The views on a real event store: the embedded one, as a child process.
+// Tests the views on a real event store: the embedded one, as a child process.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,7 +40,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Appends what the recorder was told since the last time. */
+/** Appends the events that the recorder got since the last call. */
 const appended = new WeakMap<Recorder, number>();
 async function append(recorder: Recorder): Promise<void> {
   for (const event of recorder.events.slice(appended.get(recorder) ?? 0)) {
@@ -95,7 +95,7 @@ test('WatchRun: the run now, its steps in order and once, and an end', async () 
   const revisions = messages.map(({ revision }) => Number(revision));
   expect(revisions).toEqual([...revisions].sort((left, right) => left - right));
 
-  // Each message is a place to go on from: nothing is missing after it, nothing comes twice.
+  // A reader can go on from each message without missing anything or getting anything twice.
   for (const [index, { revision }] of messages.entries()) {
     expect(stepsIn(await collect(watch(runId, { afterRevision: revision })))).toEqual(stepsIn(messages.slice(index + 1)));
   }
@@ -111,7 +111,7 @@ test('live steps come at once, and not again when they are recorded', async () =
   const messages: v1.WatchRunResponse[] = [];
   const watching = watch(runId)[Symbol.asyncIterator]();
   const next = async (): Promise<void> => void messages.push(((await watching.next()) as { value: v1.WatchRunResponse }).value);
-  await next(); // the run now
+  await next(); // the run as it is now
   live.report(
     runId,
     1,
@@ -180,7 +180,7 @@ test('50 watchers, one of them slow: every step once and in order for each, noth
       steps.push(...message.steps.map(({ step }) => Number(step)));
       if (index === 0) {
         slowMessages += 1;
-        await allAppended; // takes nothing from its first message to the end of the run
+        await allAppended; // reads nothing between its first message and the end of the run
       }
     }
     return steps;
@@ -211,7 +211,7 @@ test('rebuilding gives the same rows, while the old ones answer', async () => {
   }
   expect(progress.at(-1)?.done).toBe(true);
   expect(contentOf(views.database)).toEqual(before);
-  const runId = newId(); // and they go on from there
+  const runId = newId(); // and the views go on from there
   await append(new Recorder().record(runId, story(runId).facts));
   expect((await views.getRun(runId)).runId).toBe(runId);
 });
@@ -222,7 +222,7 @@ test('ReadHistory: pages both ways, types, inherited events, abandoned and unkno
   const parentFacts = parent.facts.length;
   parent.facts.push(
     fact('RunPaused', { step: 20, by: 'request' }),
-    fact('RunDescribed', { name: 'renamed', addedTags: [], removedTags: [] }), // what it is called is no matter of branches
+    fact('RunDescribed', { name: 'renamed', addedTags: [], removedTags: [] }), // a rewind does not change a name
     fact('RunRewound', {
       toStep: 10,
       state: stateAt(10, 0.012),

@@ -20,7 +20,10 @@ import { countByStatus, filteredRuns, listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 
-/** Beside the model, a step's time depends on the recipe and on whatever the engine's session is opened with. */
+/**
+ * A text that is equal for runs whose steps take the same time on the same model. The time depends on the recipe and on the settings of the
+ * engine's session.
+ */
 const speedKey = (settings: RunSettings): string =>
   JSON.stringify([settings.recipe, ...engineSettings('session').map(({ name }) => settings[name])]);
 const RUNS_LOOKED_AT = 50;
@@ -65,12 +68,15 @@ export class RunViews extends Views {
     return this.database.prepare("SELECT 1 FROM runs WHERE run_id = ? AND status = 'damaged'").get(runId) !== undefined;
   }
 
-  /** Whether any run is: what its lost events named is not known. */
+  /** Tells whether any run is damaged, so that it is not known what its lost events named. */
   hasDamage(): boolean {
     return this.database.prepare("SELECT 1 FROM runs WHERE status = 'damaged' LIMIT 1").get() !== undefined;
   }
 
-  /** The run's id. @throws EspalierError RUN_DAMAGED: what is left of its record is no ground to decide on */
+  /**
+   * Returns the id of a run with a whole record. @throws EspalierError RUN_DAMAGED, since nothing can be decided on the rest of a damaged
+   * record
+   */
   async wholeRunId(text: string, field = 'run_id'): Promise<string> {
     const runId = await this.runId(text, field);
     if (this.isDamaged(runId))
@@ -83,7 +89,10 @@ export class RunViews extends Views {
     return runId;
   }
 
-  /** Run ids may be cut to an unambiguous beginning. Waits for a run that the store has and the views don't show yet. */
+  /**
+   * Returns the id of a run, which may be cut short while only one run has the beginning. Waits for a run that the store has and the views
+   * don't show yet.
+   */
   async runId(text: string, field = 'run_id'): Promise<string> {
     await this.ready();
     try {
@@ -100,7 +109,7 @@ export class RunViews extends Views {
     requireOwnName(this.database, name);
   }
 
-  /** Runs that would share the name with this one. */
+  /** The other runs that have this name. */
   othersNamed(name: string, runId: string): string[] {
     return othersNamed(this.database, name, runId);
   }
@@ -130,7 +139,7 @@ export class RunViews extends Views {
     return summary;
   }
 
-  /** The run as it is known now; null for an unknown run. */
+  /** The run as it is known now, or null for an unknown run. */
   peek(runId: string): RunSummary | null {
     const row = this.database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(runId) as { summary: string } | undefined;
     return row === undefined ? null : (JSON.parse(row.summary) as RunSummary);
@@ -145,7 +154,7 @@ export class RunViews extends Views {
     return this.database.prepare<[], string>("SELECT run_id FROM runs WHERE status = 'damaged'").pluck().all();
   }
 
-  /** The runs that have not ended, after the events up to a position. A reader that goes on from there misses nothing. */
+  /** The runs that have not ended, as of the events up to a position. A reader that goes on from there misses nothing. */
   async unfinished(): Promise<{ position: Position | null; runs: PruningRunState[] }> {
     await this.started;
     const details = this.database
@@ -159,7 +168,7 @@ export class RunViews extends Views {
     return { position: readPosition(this.database).position, runs: details.map((detail) => (JSON.parse(detail) as RunDetail).run) };
   }
 
-  /** The last run that trained this model by this recipe in such batches, and its speed; null: none has. */
+  /** The last run that trained this model by this recipe in batches like these, and its speed; null where there is none. */
   lastSpeed(modelPath: string, settings: RunSettings): { runId: string; tokensPerSecond: number } | null {
     const summaries = this.database
       .prepare<[string], string>(
@@ -178,7 +187,7 @@ export class RunViews extends Views {
     return null;
   }
 
-  /** The last event of any run that says that the artifact was thrown away. */
+  /** The last event of any run by which the artifact was removed. */
   discardOf(digest: string): DiscardRow | null {
     return discardOf(this.database, digest);
   }
@@ -202,7 +211,7 @@ export class RunViews extends Views {
     return groupRuns(by, figures, filteredRuns(this.database, { ...filter, parentRunId }, this.heardInTime(), this.now()));
   }
 
-  /** Runs whose engine was heard of within its lease, whatever the time of their last event. */
+  /** The runs whose engine gave a sign of life within its lease, whatever the time of their last event. */
   private heardInTime(): string[] {
     return this.live.heardRuns().filter((runId) => {
       const summary = this.peek(runId);

@@ -1,4 +1,4 @@
-// For tests: facts as the event store would deliver them, with metrics for each segment, and an empty views file.
+// For tests: facts as the event store would deliver them, with metrics for each segment, and an empty file of views.
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,7 +35,7 @@ export function stepMeasured(step: number, loss = 1 / (step + 1)): StepMeasureme
   };
 }
 
-/** Builds the stored events of several runs, with positions in the order of telling. */
+/** Builds the stored events of several runs. Their positions are in the order of the calls. */
 export class Recorder {
   readonly events: StoredEvent[] = [];
 
@@ -43,7 +43,7 @@ export class Recorder {
 
   private readonly heads = new Map<string, { revision: number; metricsRevision: number; chain: string; branch: number }>();
 
-  /** A MasksUpdated gets its metrics batch before it, as the product writes them. */
+  /** Adds facts. A MasksUpdated gets its batch of metrics before it, as the product writes them. */
   record(runId: string, facts: readonly NewFact[]): this {
     const head = this.heads.get(runId) ?? { revision: -1, metricsRevision: -1, chain: '', branch: 0 };
     this.heads.set(runId, head);
@@ -108,7 +108,7 @@ export function withDatabase(): { database: ViewsDatabase; close(): void } {
   };
 }
 
-/** All rows of all tables but the position: what two ways of building must agree on. */
+/** All rows of all tables but the position. Two ways of building the views must agree on them. */
 export function contentOf(database: ViewsDatabase): Record<string, unknown[]> {
   const tables = ['runs', 'run_details', 'teachers', 'segments', 'metrics', 'needed_artifacts', 'discarded_artifacts'];
   return Object.fromEntries(tables.map((table) => [table, database.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all()]));

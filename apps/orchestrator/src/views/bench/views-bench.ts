@@ -1,4 +1,4 @@
-// Figures of the read side, by hand: node dist/apps/orchestrator/src/views/bench/views-bench.js [fold] [catchup] [store] [list] [start]
+// Measures the read side, by hand: node dist/apps/orchestrator/src/views/bench/views-bench.js [fold] [catchup] [store] [list] [start]
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -31,7 +31,7 @@ const runIdOf = (index: number): string =>
     .replace(/[0-9a-p]/g, (digit) => 'abcdefghijklmnopqrstuvwxyz'[parseInt(digit, 26)]!)
     .padStart(12, 'r');
 
-/** A long run. Each segment is its metrics batch, SparsityAdvanced and MasksUpdated, a teacher now and then. */
+/** The events of a long run. Each segment is its batch of metrics, SparsityAdvanced and MasksUpdated, now and then with a teacher. */
 function longRun(runId: string, segments: number, stepsEach: number, ends = false): StoredEvent[] {
   const facts: NewFact[] = [...new Story(launched({ totalSteps: segments * stepsEach + 1 }, runId)).start().facts];
   for (let index = 0; index < segments; index += 1) {
@@ -86,7 +86,7 @@ function fold(): void {
   close();
 }
 
-/** 1,000,000 events of 1,000 runs, projected as the subscription would deliver them. */
+/** Projects 1,000,000 events of 1,000 runs as the subscription would deliver them. */
 function catchUp(total: number): void {
   const { database, close } = withDatabase();
   const projection = new RunProjection(database);
@@ -108,7 +108,7 @@ function catchUp(total: number): void {
   close();
 }
 
-/** Ended runs of some 1,000 events each; returns how many events. */
+/** Appends ended runs of some 1,000 events each, and returns the number of events. */
 async function fill(store: EventStore, total: number): Promise<number> {
   let appended = 0;
   for (let run = 0; appended < total; run += 1) {
@@ -128,7 +128,7 @@ async function fill(store: EventStore, total: number): Promise<number> {
   return appended;
 }
 
-/** The same through the embedded event store, its protocol and the official client. */
+/** Projects the events through the embedded event store, its protocol and the official client. */
 async function throughStore(total: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'views-bench-'));
   const server = await startEmbeddedEventStore({ folder: join(folder, 'store') });
@@ -195,7 +195,7 @@ function list(count: number): void {
   close();
 }
 
-/** Until an orchestrator is ready on a data folder of ended runs: the first start makes the views. */
+/** Measures the time until an orchestrator is ready on a data folder of ended runs. The first start makes the views. */
 async function start(total: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'views-bench-'));
   const server = await startEmbeddedEventStore({ folder: join(folder, 'event-store') });

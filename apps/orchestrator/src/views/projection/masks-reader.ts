@@ -1,4 +1,4 @@
-// The masks of a run over its recorded states, added up from what opened and closed in each segment.
+// Reads the masks of a run at its recorded states, added up from the gates that opened and closed in each segment.
 import { allGates, decodeGates, gatesApart, type Gates } from '#audit';
 import { isActiveStep, type Rewind } from './run-detail.js';
 import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
@@ -12,7 +12,7 @@ interface MasksRow {
   changed: string | null;
 }
 
-/** The gates that are open in a recorded state, after `step` steps. */
+/** The gates that are open in the recorded state after `step` steps. */
 export interface MasksAt {
   step: number;
   open: Gates;
@@ -20,7 +20,7 @@ export interface MasksAt {
 
 const PAGE_ROWS = 256;
 
-/** Segments on the run's present branch, in the order of their steps. */
+/** The segments on the run's present branch, in the order of their steps. */
 function* readSegments(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[]): Iterable<MasksRow> {
   const query = database.prepare(
     `SELECT s.revision, s.branch, s.first_step AS firstStep, s.end_step AS endStep, m.closed_before AS closedBefore, m.changed
@@ -35,7 +35,7 @@ function* readSegments(database: ViewsDatabase, runId: string, rewinds: readonly
   }
 }
 
-/** The steps that readMasks tells the masks of, without adding anything up. */
+/** The steps for which readMasks yields masks, found without adding anything up. */
 export function stepsWithMasks(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[]): number[] {
   const steps: number[] = [];
   let known = -1;
@@ -48,7 +48,7 @@ export function stepsWithMasks(database: ViewsDatabase, runId: string, rewinds: 
   return steps;
 }
 
-/** From the first state on whose masks the record tells; states that a lost or older batch hides are left out. */
+/** Yields the masks from the first state on whose masks the record tells. States that a lost or older batch hides are left out. */
 export function* readMasks(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[], gates: number): Iterable<MasksAt> {
   let last: MasksAt = { step: -1, open: new Uint8Array() };
   for (const { firstStep, endStep, closedBefore, changed } of readSegments(database, runId, rewinds)) {
@@ -62,7 +62,7 @@ function startOf(closedBefore: string | null, open: Gates, gates: number): Gates
   return closedBefore === null ? open : gatesApart(allGates(gates), setOf(closedBefore, gates));
 }
 
-/** Verification names a batch that says nothing; here it changes nothing. */
+/** Reads a set of gates. Text that is no set changes nothing here; a verification reports it. */
 function setOf(text: string, gates: number): Gates {
   return decodeGates(text, gates) ?? gatesApart(allGates(gates), allGates(gates));
 }

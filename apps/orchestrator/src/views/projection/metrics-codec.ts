@@ -1,7 +1,7 @@
-// A batch of step metrics as one block of doubles: small enough to keep all steps of all runs, quick to search through.
+// Writes a batch of step metrics as one block of doubles: small enough to keep all steps of all runs, and quick to search.
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 
-/** Column order of a row; null is stored as NaN, a flag as 0 or 1. */
+/** The columns of a row in their order. Null is stored as NaN, and a flag as 0 or 1. */
 export const METRIC_COLUMNS = [
   'step',
   'loss',
@@ -28,13 +28,13 @@ export function encodeSteps(steps: readonly StepMeasurement[]): Buffer {
   steps.forEach((step, index) => {
     METRIC_COLUMNS.forEach((column, at) => {
       const value = step[column];
-      rows[index * ROW_DOUBLES + at] = value === null || value === undefined ? NaN : Number(value) + 0; // as JSON has it: no -0
+      rows[index * ROW_DOUBLES + at] = value === null || value === undefined ? NaN : Number(value) + 0; // without -0, as in JSON
     });
   });
   return Buffer.from(rows.buffer);
 }
 
-/** Copies, since a database's buffers are not aligned to doubles. */
+/** Copies the bytes, since a database's buffers are not aligned to doubles. */
 export function decodeRows(blob: Uint8Array): Float64Array {
   const rows = new Float64Array(blob.byteLength / 8);
   new Uint8Array(rows.buffer).set(blob);

@@ -1,4 +1,4 @@
-// Recorded steps out of the read models.
+// Reads recorded steps from the read models.
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { isActiveStep, type Rewind } from './run-detail.js';
 import { decodeRows, ROW_DOUBLES, rowCount, stepAt } from './metrics-codec.js';
@@ -6,19 +6,19 @@ import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 
 export interface StepRange {
   fromStep?: number | undefined;
-  /** Inclusive. */
+  /** The last step of the range. */
   toStep?: number | undefined;
   includeAbandoned?: boolean;
 }
 
-/** One segment's rows, with the branch that they were measured on. */
+/** The rows of one segment, with the branch on which they were measured. */
 export interface SegmentRows {
   revision: number;
   branch: number;
   attempt: number;
   firstStep: number;
   endStep: number;
-  /** The hard sparsity of the state at its end. */
+  /** The hard sparsity of the state at the segment's end. */
   hardSparsity: number;
   recordedAtMs: number;
   rows: Float64Array;
@@ -29,7 +29,7 @@ const SEGMENT_COLUMNS = `s.revision, s.branch, s.first_step AS firstStep, s.end_
   s.recorded_at_ms AS recordedAtMs, coalesce(m.attempt, 0) AS attempt, m.rows AS blob
   FROM segments AS s LEFT JOIN metrics AS m ON m.run_id = s.run_id AND m.revision = s.metrics_revision`;
 
-/** Segments in the order they were recorded, one at a time. */
+/** Yields segments one at a time, in the order in which they were recorded. */
 export function* readSegments(database: ViewsDatabase, runId: string, range: StepRange = {}): Iterable<SegmentRows> {
   const from = range.fromStep ?? 0;
   const to = range.toStep ?? Number.MAX_SAFE_INTEGER;
@@ -44,7 +44,7 @@ export function* readSegments(database: ViewsDatabase, runId: string, range: Ste
   }
 }
 
-/** The next segments recorded after a revision; for readers that come back. */
+/** The next segments recorded after a revision, for readers that come back for more. */
 export function segmentsAfter(database: ViewsDatabase, runId: string, revision: number, limit: number): SegmentRows[] {
   const records = database
     .prepare(`SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? ORDER BY s.revision LIMIT ?`)
@@ -56,7 +56,7 @@ function decoded({ blob, ...segment }: SegmentRecord): SegmentRows {
   return { ...segment, rows: blob === null ? new Float64Array() : decodeRows(blob) };
 }
 
-/** How many steps were done at a revision, and on which branch; null before the first segment. */
+/** The number of steps done at a revision and their branch, or null before the first segment. */
 export function progressAt(
   database: ViewsDatabase,
   runId: string,
@@ -68,7 +68,7 @@ export function progressAt(
   return row ?? null;
 }
 
-/** Rows of all steps in the range, in one block; abandoned ones only when asked for. */
+/** The rows of all steps in the range, in one block. Abandoned steps are included only if the range asks for them. */
 export function readRows(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[], range: StepRange): Float64Array {
   const blocks: Float64Array[] = [];
   const from = range.fromStep ?? 0;

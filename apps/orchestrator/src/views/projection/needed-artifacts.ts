@@ -1,11 +1,11 @@
-// Which artifacts each run needs, as rows, to show what fills the disk; and which were thrown away, by what event. No deletion is decided
-// here: the rows are a cache (feed/recorded-needs.ts).
+// Rows that tell which artifacts each run needs, to show what fills the disk, and which artifacts were removed by which event. The rows are
+// a cache, so no deletion is decided by them (see feed/recorded-needs.ts).
 import { neededArtifacts, needsTheSame, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { DiscardedArtifact } from '../../pruning-run/record/pruning-run.events.js';
 import type { RunDetail } from './run-detail.js';
 import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 
-/** Digests of what a run needs. */
+/** The digests that a run needs. */
 function neededBy(database: ViewsDatabase, runId: string): string[] {
   return database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck().all(runId);
 }
@@ -40,7 +40,7 @@ export function discardOf(database: ViewsDatabase, digest: string): DiscardRow |
 export class NeededArtifacts {
   private readonly add;
   private readonly remove;
-  /** As the rows are. */
+  /** The digests as they stand in the rows. */
   private readonly saved = new WeakMap<RunDetail, { run: PruningRunState; digests: ReadonlyMap<string, unknown> | ReadonlySet<string> }>();
 
   constructor(private readonly database: ViewsDatabase) {

@@ -14,7 +14,7 @@ export interface Statements {
   addMasks: Statement;
 }
 
-/** Writes replace, so that an event that is delivered twice leaves the same rows. */
+/** All writes replace rows, so that an event that is delivered twice leaves the same rows. */
 export function prepareStatements(database: ViewsDatabase): Statements {
   return {
     loadDetail: database.prepare('SELECT detail FROM run_details WHERE run_id = ?'),

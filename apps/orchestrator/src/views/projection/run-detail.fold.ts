@@ -1,5 +1,5 @@
-// Events to RunDetail, by the aggregate's evolve. An event that is unknown or does not fit is counted and passed over:
-// a view that stopped at a strange event would show nothing at all.
+// Folds events into a RunDetail by the aggregate's `evolve`. An event that is unknown or does not fit is counted and passed over, since a
+// view that stopped at a strange event would show nothing at all.
 import type { RecordedEvent } from '../../pruning-run/record/pruning-run.events.js';
 import type { StepsMeasured } from '../../pruning-run/record/steps-measured.js';
 import { evolve, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
@@ -9,7 +9,7 @@ import type { DamagedEvent, RunDetail, RunExtras } from './run-detail.js';
 
 const RECENT_SEGMENTS = 8;
 
-/** The detail that the first event of a run begins with; null: the event starts no run. */
+/** Returns the detail after the first event of a run, or null where the event starts no run. */
 export function startDetail(event: RecordedEvent): RunDetail | null {
   try {
     const run = evolve(null, event);
@@ -24,7 +24,7 @@ function detailOf(run: PruningRunState): RunDetail {
   return { run, extras: { recent: [], lastStep: null, unnamed: [], rewinds: [], unknownEvents: {}, damage: [] } };
 }
 
-/** The detail of a run whose first event can't be read: only its id and the content of later events are known. */
+/** The detail of a run whose first event can't be read. Only its id and the content of later events are known. */
 export function detailWithoutStart(runId: string): RunDetail {
   const model = {
     path: '',
@@ -55,7 +55,7 @@ export function detailWithoutStart(runId: string): RunDetail {
   });
 }
 
-/** An event that can't be read, or is not where it should be; told again, it is noted once. */
+/** Notes an event that can't be read or is missing. An event that is noted twice counts once. */
 export function foldDamage(detail: RunDetail, event: DamagedEvent): void {
   const { damage } = detail.extras;
   const known = damage.findIndex(({ metrics, revision }) => metrics === event.metrics && revision === event.revision);
@@ -64,7 +64,7 @@ export function foldDamage(detail: RunDetail, event: DamagedEvent): void {
   if (!event.metrics) detail.run = { ...detail.run, revision: Math.max(detail.run.revision, event.revision) };
 }
 
-/** Changes `detail`; false when the event was passed over. */
+/** Folds an event into `detail`. Returns false if the event was passed over. */
 export function foldEvent(detail: RunDetail, event: RecordedEvent, revision: number): boolean {
   const before = detail.run;
   let known = event.type !== 'Unknown';
@@ -87,9 +87,9 @@ function countUnknown(detail: RunDetail, type: string): void {
 
 function foldExtras(extras: RunExtras, event: RecordedEvent, revision: number): void {
   if (event.type === 'AttemptStarted') {
-    extras.unnamed = []; // of an attempt that was given up
+    extras.unnamed = []; // those of an attempt that was given up
   } else if (event.type === 'EngineAttached') {
-    extras.recent = []; // another engine, another speed
+    extras.recent = []; // another engine has another speed
   } else if (event.type === 'MasksUpdated') {
     const { trainingSeconds, tokens, state, firstStep, metricsRevision } = event.data;
     extras.recent.push({ seconds: trainingSeconds, tokens, steps: state.step - firstStep });
@@ -104,7 +104,7 @@ function foldExtras(extras: RunExtras, event: RecordedEvent, revision: number): 
   }
 }
 
-/** A batch of the metrics stream; it counts once a MasksUpdated names it. */
+/** Notes a batch of the metrics stream. It counts once a MasksUpdated names it. */
 export function foldMeasured(detail: RunDetail, measured: StepsMeasured, metricsRevision: number): void {
   const step = measured.steps.at(-1);
   if (step !== undefined) detail.extras.unnamed.push({ metricsRevision, step });

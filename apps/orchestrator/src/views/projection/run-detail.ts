@@ -1,41 +1,47 @@
-// The views' knowledge of one run: the aggregate's own state (so that no view can disagree with the rules) and what
-// only readers need. Plain data, stored as JSON and folded on from there.
+// The knowledge of the views about one run: the aggregate's own state, so that no view can disagree with the rules, and facts that only
+// readers need. It is plain data, stored as JSON and folded on from there.
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 
 export interface Rewind {
   toStep: number;
-  /** Events from here up to `revision` are the abandoned branch. */
+  /** The first revision of the abandoned branch, which ends before `revision`. */
   abandonedFromRevision: number;
   revision: number;
 }
 
 export interface RunExtras {
-  /** Time and size of the last segments, for speed and remaining time. */
+  /** The time and size of the last segments, from which speed and remaining time follow. */
   recent: { seconds: number; tokens: number; steps: number }[];
   lastStep: StepMeasurement | null;
-  /** The last step of each metrics batch that no MasksUpdated has named yet: several segments are recorded at once. */
+  /**
+   * The last step of each metrics batch that no MasksUpdated has named yet. There may be several, since several segments are recorded at
+   * once.
+   */
   unnamed: { metricsRevision: number; step: StepMeasurement }[];
   rewinds: Rewind[];
-  /** Events that this release does not know or could not read, by stored type. */
+  /** The number of events that this release does not know or could not read, by stored type. */
   unknownEvents: Record<string, number>;
-  /** Events that the store could not read. */
+  /** The events that the store could not read. */
   damage: DamagedEvent[];
 }
 
 export interface DamagedEvent {
   revision: number;
-  /** A batch of the metrics stream. */
+  /** Whether the damage is in a batch of the metrics stream. */
   metrics: boolean;
   problem: string;
 }
 
-/** Whether an event of the run itself is lost: nothing can be decided on what is left. Lost metrics decide nothing. */
+/**
+ * Tells whether an event of the run itself is lost, so that nothing can be decided on the rest. Lost metrics do not count, since no
+ * decision needs them.
+ */
 export function isDamaged({ damage }: Pick<RunExtras, 'damage'>): boolean {
   return damage.some(({ metrics }) => !metrics);
 }
 
-/** Whether what began the run is lost: its model, data and settings are not known. */
+/** Tells whether the run's first event is lost, so that its model, data and settings are not known. */
 export function startIsLost({ damage }: Pick<RunExtras, 'damage'>): boolean {
   return damage.some(({ metrics, revision }) => !metrics && revision === 0);
 }
@@ -45,7 +51,7 @@ export interface RunDetail {
   extras: RunExtras;
 }
 
-/** The part that lists and messages read. Teachers and discarded artifacts are not in it; they have tables of their own. */
+/** The part of a detail that lists and messages read. Teachers and removed artifacts are left out; they have tables of their own. */
 export interface RunSummary {
   run: Omit<PruningRunState, 'teachers' | 'abandonedTeachers' | 'discarded'>;
   extras: RunExtras;
@@ -57,19 +63,19 @@ export function summaryOf({ run, extras }: RunDetail): RunSummary {
   return { run: rest, extras, teacherCount: teachers.length };
 }
 
-/** First step of the run's own: where it was forked, or 0. */
+/** The first step of the run itself: the step where it was forked, or 0. */
 export function firstStepOf(run: Pick<PruningRunState, 'origin'>): number {
   return run.origin?.from.step ?? 0;
 }
 
-/** Whether an event lies on a branch that the run was rewound from. */
+/** Tells whether an event lies on a branch that the run was rewound from. */
 export function isAbandoned(rewinds: readonly Rewind[], revision: number): boolean {
   return rewinds.some((rewind) => revision >= rewind.abandonedFromRevision && revision < rewind.revision);
 }
 
 /**
- * Whether a step measured on a branch (number of rewinds before it) still belongs to the run: no later rewind went back
- * to it or before it.
+ * Tells whether a step still belongs to the run: no later rewind went back to it or before it. `branch` is the number of rewinds before the
+ * step was measured.
  */
 export function isActiveStep(rewinds: readonly Rewind[], branch: number, step: number): boolean {
   for (let later = branch; later < rewinds.length; later += 1) {

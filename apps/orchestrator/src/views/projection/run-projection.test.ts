@@ -54,7 +54,7 @@ test('speed and remaining time come from the steps that the engine reports until
     );
   expect(at(0)).toMatchObject({ tokensPerSecond: 0, etaSeconds: 0 });
   expect(at(4)).toMatchObject({ tokensPerSecond: 2 * batchSize * sequenceLength, etaSeconds: 50 });
-  // From then on the recorded segments say it.
+  // From then on the recorded segments give the speed.
   project(new Recorder().record(RUN, trained().facts));
   expect(at(4)).toMatchObject({ tokensPerSecond: shown().tokensPerSecond, etaSeconds: shown().etaSeconds });
 });
@@ -85,7 +85,7 @@ test('the last step is that of the last recorded segment, however many were reco
   const told = new Recorder().record(RUN, story.facts).events;
   const isMetrics = ({ stream }: StoredEvent): boolean => stream.startsWith('runMetrics-');
   const projection = new RunProjection(database);
-  // As segments that are recorded together come: all their metrics, then all their facts.
+  // The order in which segments that are recorded together arrive: all their metrics, then all their facts.
   const events = [...told.filter(isMetrics), ...told.filter((event) => !isMetrics(event))];
   const start = events.filter((event) => !isMetrics(event)).slice(0, 4); // launched, attempt, engine, teacher
   for (const event of [...start, ...events.filter((one) => !start.includes(one))]) projection.apply([event], event.position);
@@ -135,7 +135,7 @@ describe('damaged events', () => {
       .filter((event) => !isGone(event))
       .map((event) => (isSpoiled(event) ? damagedAt(event) : event));
     const projection = new RunProjection(database);
-    for (const item of [...items, ...items]) projection.apply([item], item.position); // each told twice, as after a crash
+    for (const item of [...items, ...items]) projection.apply([item], item.position); // delivers each twice, as after a crash
     return shown();
   }
   const ofRun = ({ stream }: StoredEvent): boolean => stream.startsWith('pruningRun-');
@@ -222,7 +222,7 @@ test('building anew gives the rows of building step by step, however it is cut',
     expect(contentOf(other.database)).toEqual(oneByOne);
     other.close();
   }
-  // A projection that starts from the file, as after a crash, and gets some events a second time.
+  // This projection starts from the file, as after a crash, and gets some events a second time.
   const half = Math.floor(recorder.events.length / 2);
   const other = withDatabase();
   new RunProjection(other.database).apply(recorder.events.slice(0, half), recorder.events[half - 1]!.position);
@@ -289,7 +289,7 @@ describe('ListRuns', () => {
     for (let page = 0; ; page += 1) {
       const { runs, nextPageToken } = listRuns(database, request({ pageSize: 10, pageToken }), [], nowMs);
       seen.push(...runs.map(({ run }) => run.name));
-      if (page === 0) project(launchMany(5, 100)); // newer ones
+      if (page === 0) project(launchMany(5, 100)); // newer runs
       if (nextPageToken === '') break;
       pageToken = nextPageToken;
     }

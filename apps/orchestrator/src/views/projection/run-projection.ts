@@ -1,4 +1,4 @@
-// The stored events of runs, and their metrics, to rows.
+// Turns the stored events of runs, and their metrics, into rows.
 import { hasItsFields } from '#audit';
 import { EventCorruptError, type StoredEvent } from '#event-store';
 import { Projection, type RecordItem } from '../../event-sourcing/projection.js';
@@ -29,10 +29,10 @@ export class RunProjection extends Projection {
   readonly streamPrefixes = [RUN_STREAM_PREFIX, METRICS_STREAM_PREFIX];
   private readonly statements: Statements;
   private readonly needed: NeededArtifacts;
-  /** Folded runs, the least recently used first. */
+  /** The folded runs, the least recently used first. */
   private readonly cache = new Map<string, RunDetail>();
   private changed = new Set<string>();
-  /** Streams that don't begin with a run: nothing to show. */
+  /** Streams that don't begin with a run and have nothing to show. */
   private readonly notRuns = new Set<string>();
 
   constructor(database: ViewsDatabase) {
@@ -41,7 +41,7 @@ export class RunProjection extends Projection {
     this.needed = new NeededArtifacts(database);
   }
 
-  /** The events of a segment come right behind its measured steps. */
+  /** The events of a segment come directly after its measured steps. */
   override hasMoreToCome({ type }: StoredEvent): boolean {
     return type === 'StepsMeasured';
   }
@@ -65,7 +65,7 @@ export class RunProjection extends Projection {
     this.changed = new Set();
   }
 
-  /** Whether what follows an event of a run is projected already. */
+  /** Tells whether the projection has passed this event of its run. */
   override hasPassed(event: EventCorruptError): boolean {
     return (this.load(runIdOf(event))?.run.revision ?? -1) >= Number(event.revision);
   }
@@ -82,7 +82,7 @@ export class RunProjection extends Projection {
     } else {
       if (this.notRuns.has(runId)) return;
       detail ??= this.withoutStart(runId);
-      if (revision <= detail.run.revision) return; // delivered again
+      if (revision <= detail.run.revision) return; // the event was delivered before
       for (let missing = detail.run.revision + 1; missing < revision; missing += 1) {
         foldDamage(detail, { revision: missing, metrics: false, problem: `event ${missing} is missing` });
       }
@@ -107,7 +107,7 @@ export class RunProjection extends Projection {
     return detail;
   }
 
-  /** The rows beside the run's own. */
+  /** Writes the rows beside the run's own. */
   private project(runId: string, detail: RunDetail, event: RecordedEvent, revision: number): void {
     const addTeacher = (mark: number, state: StateFact, ownerRunId: string): void => {
       const { step, expectedSparsity, hardSparsity, stateDigest, stateBytes } = state;
@@ -150,7 +150,7 @@ export class RunProjection extends Projection {
     }
   }
 
-  /** The recorded step that a rewound run goes on after; null: it goes on from its start, or another run trained that step. */
+  /** The recorded step after which a rewound run goes on. Null where it goes on from its start, or where another run trained that step. */
   private stepBefore(runId: string, { extras }: RunDetail, toStep: number): StepMeasurement | null {
     return stepsOf(readRows(this.database, runId, extras.rewinds, { fromStep: toStep - 1, toStep: toStep - 1 })).at(-1) ?? null;
   }
@@ -175,7 +175,7 @@ export class RunProjection extends Projection {
   private load(runId: string): RunDetail | null {
     let detail = this.cache.get(runId) ?? null;
     if (detail !== null) {
-      this.cache.delete(runId); // and back in, as the youngest
+      this.cache.delete(runId); // put back as the youngest
     } else {
       const row = this.statements.loadDetail.get(runId) as { detail: string } | undefined;
       if (row === undefined) return null;
@@ -219,8 +219,8 @@ export class RunProjection extends Projection {
 }
 
 /**
- * Bytes that are no event at all, and events without the fields of their type, count as unknown: what is folded can be
- * relied on, and one damaged event can't keep a list of runs from being shown.
+ * Reads an event. Bytes that are no event, and events without the fields of their type, count as unknown. So folded events can be relied
+ * on, and one damaged event can't keep a list of runs from being shown.
  */
 function readable(stored: StoredEvent): RecordedEvent {
   const own = ownEvents.find(stored);

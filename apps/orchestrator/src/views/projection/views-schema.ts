@@ -1,4 +1,4 @@
-// The tables of runs in the views' file.
+// The tables of runs in the file of views.
 import { openViewsFile, type ViewsDatabase, type ViewsSchema } from '../../event-sourcing/views-file.js';
 import type { ViewsTable } from '../../event-sourcing/views-tables.js';
 
@@ -106,7 +106,7 @@ const TABLES: readonly ViewsTable[] = [
 
 export const viewsSchema: ViewsSchema = { version: 16, tables: TABLES };
 
-/** A run without an evaluation sorts behind all that have one. */
+/** The perplexity of runs without an evaluation, which sorts behind all others. */
 export const NO_PERPLEXITY = 1e308;
 
 export const openViewsDatabase = (file: string): ViewsDatabase => openViewsFile(file, viewsSchema);
