@@ -1,4 +1,4 @@
-// The words by which a job starts an engine. They name files that hold secrets, never the secrets.
+// The command by which a job starts an engine. It names files that hold secrets and never contains a secret.
 import { programFile } from '#files';
 import type { FleetSettings } from './fleet-settings.js';
 
@@ -8,16 +8,16 @@ export interface EngineFiles {
   /** The server's address, as engines reach it. */
   join: string;
   tokenFile: string;
-  /** null: the engines know the authority of the server's certificate. */
+  /** Null where the engines know the authority of the server's certificate. */
   tlsCa: string | null;
 }
 
-/** An image has the program by this name. */
+/** The program's name in an image. */
 const OF_IMAGE = ['espalier', 'engine'];
 
 export function engineCommand(settings: FleetSettings, files: EngineFiles, engine: string): string[] {
   const { kind, command, cpus, idleSeconds, cards } = settings;
-  // A job sees its own cards only, from number 0 on. It never computes on the processor in their place.
+  // A job sees only its own cards, numbered from 0. It never computes on the processor in their place.
   const devices = cards === null ? ['cpu'] : Array.from({ length: cards.count }, (_, card) => `cuda:${card}`);
   const options: [string, string | number | null][] = [
     ['--join', files.join],
@@ -25,7 +25,7 @@ export function engineCommand(settings: FleetSettings, files: EngineFiles, engin
     ['--tls-ca', files.tlsCa],
     ['--name', engine],
     ['--device', devices.join('+')],
-    ['--threads', Math.max(1, Math.floor(cpus / devices.length))], // of each device
+    ['--threads', Math.max(1, Math.floor(cpus / devices.length))], // for each device
     ['--idle-timeout', idleSeconds],
   ];
   const words = options.flatMap(([option, value]) => (value === null ? [] : [option, String(value)]));

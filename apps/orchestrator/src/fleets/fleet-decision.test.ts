@@ -1,4 +1,4 @@
-// Given jobs, their engines and what waits, when the fleet decides, then it asks for these jobs and cancels those.
+// Tests which jobs the fleet asks for and cancels, for given jobs, engines and waiting runs.
 import { AWAY_MS, decideFleet, LOST_MS, pauseAfterFailuresMs, type FleetView, type JobView } from './fleet-decision.js';
 
 const IDLE_MS = 60_000;

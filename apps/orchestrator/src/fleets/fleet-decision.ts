@@ -1,46 +1,46 @@
-// Which jobs a fleet asks for, and which it cancels: a pure function of the jobs, their engines and what waits. It is asked after each
-// look at the jobs, and never without one, so a job that was asked for before a crash is counted.
+// Decides which jobs a fleet asks for and which it cancels. It is a pure function of the jobs, their engines and the waiting work. It is
+// called only after a look at the jobs, so a job that was asked for before a crash is counted.
 
 export interface JobView {
   id: string;
-  /** Jobs that are over, or about to be, are not among those that the function sees. */
+  /** The stage of the job. Jobs that are over, or about to be, are left out of the view. */
   stage: 'waiting' | 'running';
-  /** none: it has not joined. away: it was cut off. */
+  /** 'none' means that the engine has not joined, 'away' that it was cut off. */
   engine: 'none' | 'free' | 'busy' | 'away';
-  /** Since when the job runs without an engine that is here. */
+  /** The milliseconds for which the job has run without a connected engine. */
   withoutEngineForMs: number;
-  /** It was asked for with other settings. */
+  /** Whether the job was asked for with other settings. */
   isOutdated: boolean;
 }
 
 export interface FleetView {
-  /** Runs and jobs that no engine can take now. */
+  /** The number of runs and jobs that no engine can take now. */
   wanted: number;
   most: number;
-  /** In the order in which they were asked for. */
+  /** The jobs in the order in which they were asked for. */
   jobs: readonly JobView[];
-  /** Jobs in a row that were refused, or ended before their engine joined. */
+  /** The number of jobs in a row that were refused or ended before their engine joined. */
   failures: number;
-  /** False: the time after a failure is not over. */
+  /** False during the pause after a failure. */
   mayAsk: boolean;
-  /** Since when more engines are under way than are wanted. */
+  /** The milliseconds for which there have been more engines than are wanted. */
   surplusForMs: number;
   idleMs: number;
 }
 
 export interface FleetDecision {
   submit: number;
-  /** Ids of jobs. */
+  /** The ids of the jobs to cancel. */
   cancel: string[];
-  /** Engines under way beyond what is wanted. */
+  /** The number of engines under way beyond those that are wanted. */
   surplus: number;
 }
 
-/** Jobs asked for after one look: a mistake shows before all of them are in the queue. */
+/** The most jobs to ask for after one look, so that a mistake shows before all of them are in the queue. */
 const AT_ONCE = 8;
-/** An engine that was cut off is expected back for this time; then another is asked for. */
+/** An engine that was cut off is expected back for this time. Then another one is asked for. */
 export const AWAY_MS = 30_000;
-/** A job whose engine does not come for so long gives its place to another. */
+/** A job that has no connected engine for this time is cancelled and gives its place to another. */
 export const LOST_MS = 600_000;
 
 const FIRST_PAUSE_MS = 5_000;
@@ -65,7 +65,7 @@ export function decideFleet({ wanted, most, jobs, failures, mayAsk, surplusForMs
 
 const isWithoutEngine = ({ stage, engine }: JobView): boolean => stage === 'running' && (engine === 'none' || engine === 'away');
 
-/** Whether a run that waits can count on the job's engine. */
+/** Tells whether a waiting run can count on the job's engine. */
 function bringsEngine({ stage, engine, withoutEngineForMs }: JobView): boolean {
   if (stage === 'waiting') return true;
   return engine === 'none' || engine === 'free' || (engine === 'away' && withoutEngineForMs < AWAY_MS);

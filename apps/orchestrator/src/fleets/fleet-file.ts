@@ -1,4 +1,4 @@
-// The file of a fleet that a user writes: YAML, with errors that name the line and the key.
+// Reads the file of a fleet that a user writes. It is YAML, and errors name the line and the key.
 import { dirname, resolve } from 'node:path';
 import { isSeq, parse, type Pair } from 'yaml';
 import { addressProblem, isLoopbackAddress } from '#local-access';
@@ -16,7 +16,7 @@ import {
 const FIELD = '--fleet';
 const ENGINES_MAX = 64;
 const CPUS_MAX = 1_024;
-/** In minutes: a year. */
+/** A year, in minutes. */
 const TIME_LIMIT_MAX = 60 * 24 * 365;
 const WORDS_MAX = 32;
 const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60, graceSeconds: 60 };
@@ -24,13 +24,16 @@ const NAME = /^[a-z][a-z0-9-]{0,19}$/;
 const PARTITION = /^[A-Za-z0-9][\w.-]{0,63}$/;
 const CARDS = /^(?:([A-Za-z0-9][\w./-]{0,127}):)?([1-9]\d?)$/;
 const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-/** The fleet sets these of a pod and of its container. */
+/** The fields of a pod and of its container that the fleet sets, so that a template must not. */
 const OF_POD_BY_FLEET = ['restartPolicy', 'terminationGracePeriodSeconds', 'activeDeadlineSeconds'];
 const OF_CONTAINER_BY_FLEET = ['image', 'command', 'args'];
 const CARDS_MAX = 16;
-/** An option and its value are one word, so that no word is taken for the name of a script. */
+/** An option of sbatch. Option and value are one word, so that no word is taken for the name of a script. */
 const SBATCH_OPTION = /^--([a-z][a-z0-9-]*)(=[^\0\n\r]*)?$/;
-/** The fleet sets these, or finds its jobs by them. Other forms of a job are none that one engine runs in. */
+/**
+ * The options that a file must not have: those that the fleet sets or finds its jobs by, and those for kinds of jobs in which an engine
+ * can't run.
+ */
 const SET_BY_FLEET = [
   ...['job-name', 'comment', 'output', 'error', 'input', 'open-mode', 'requeue', 'no-requeue', 'parsable', 'signal', 'ntasks', 'nodes'],
   ...[
@@ -60,23 +63,23 @@ const KEYS_OF: Record<FleetKind, readonly string[]> = {
   kubernetes: [...CLUSTER_KEYS, 'image', 'namespace', 'context', 'kubeconfig', 'grace_seconds', 'pod_template'],
   local: [],
 };
-/** Reads the values of a file: each by its key, or what stands where it is left out. */
+/** Reads the values of a file by their keys. Each function also takes or has the value for a key that is left out. */
 interface Given {
   read: <T>(key: string, read: (pair: Pair) => T, otherwise: T) => T;
   number: (key: string, least: number, most: number, otherwise: number) => number;
-  /** From 1 on; null: it is left out. */
+  /** Reads a number from 1 on, or returns null where the key is left out. */
   numberOrNull: (key: string, most: number) => number | null;
   path: (key: string) => string | null;
 }
 
-/** @param isTls whether the server speaks TLS: its engines then need the name in its certificate. @throws EspalierError CONFIG_INVALID */
+/** @param isTls whether the server uses TLS, so that its engines need the name in its certificate. @throws EspalierError CONFIG_INVALID */
 export function readFleetFile(path: string | undefined, isTls = false): FleetSettings | null {
   if (path === undefined) return null;
   return new FleetReader(path, textOfOptionFile(path, 'the file of the fleet', FIELD), FIELD).read(dirname(path), isTls);
 }
 
 class FleetReader extends YamlReader {
-  /** @param folder that relative paths are of */
+  /** @param folder the folder that relative paths start from */
   read(folder: string, isTls: boolean): FleetSettings {
     const pairs = new Map(this.entries(this.document.contents, 'the file'));
     const kind = this.kindOf(pairs.get('kind'));
@@ -148,7 +151,10 @@ class FleetReader extends YamlReader {
     };
   }
 
-  /** The cluster checks the fields, and this those that the fleet sets. Numbers are read as kubectl does: 0440 is octal. */
+  /**
+   * Reads the template of a pod. It checks only the fields that the fleet sets; the cluster checks all others. Numbers are read as kubectl
+   * reads them: 0440 is octal.
+   */
   private podTemplateOf(path: string, pair: Pair): PodTemplate {
     const wrong = (what: string) => this.wrong(pair, 'pod_template', `${path}: ${what}`);
     let template: PodTemplate | null;
@@ -203,7 +209,10 @@ class FleetReader extends YamlReader {
     throw this.wrong(pair, key, `a whole number from ${least} to ${most} is needed`);
   }
 
-  /** The same rule as that of `espalier engine --join`. */
+  /**
+   * Reads the server's address by the same rule as `espalier engine --join`: without TLS, only an address on this machine is allowed,
+   * unless it begins with http://.
+   */
   private joinOf(pair: Pair): string {
     const text = this.textOf(pair, 'join', 'an address');
     const [, scheme = '', address = ''] = /^(https?:\/\/)?([^/]+)\/?$/.exec(text) ?? [];

@@ -1,4 +1,4 @@
-// Given what the looks at a cluster found, then the fleet knows which jobs have ended, and which engine takes a place.
+// Tests which jobs the fleet knows to have ended, and which engines take a place, after given looks at a cluster.
 import { FleetJobs, type EngineLook } from './fleet-jobs.js';
 import type { JobFact } from './job-host.js';
 

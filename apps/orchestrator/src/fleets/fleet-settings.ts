@@ -1,65 +1,65 @@
-// The content of the file of a fleet, read.
+// The settings of a fleet, as read from its file.
 
 export const FLEET_KINDS = ['slurm', 'kubernetes', 'local'] as const;
 export type FleetKind = (typeof FLEET_KINDS)[number];
 
 export interface FleetSettings {
   kind: FleetKind;
-  /** Engines and jobs are named after it. */
+  /** The fleet's name, from which its engines and jobs get theirs. */
   name: string;
   maxEngines: number;
-  /** Threads of each engine, and processors of its job. */
+  /** The number of threads of each engine, and of processors of its job. */
   cpus: number;
-  /** Cards of each engine, which compute the steps of its run together; null: it computes on the processor. */
+  /** The cards of each engine, which compute the steps of its run together. Null where it computes on the processor. */
   cards: { type: string | null; count: number } | null;
-  /** The memory of each job; null: as the cluster gives it. */
+  /** The memory of each job, or null for the cluster's default. */
   memoryGb: number | null;
   /** An engine without work ends after this time. */
   idleSeconds: number;
   /** The time between two looks at the jobs. */
   pollSeconds: number;
-  /** The server, as engines reach it; null: at its own address on this machine. */
+  /** The server's address as engines reach it, or null for its own address on this machine. */
   join: string | null;
-  /** The authority of the server's certificate. */
+  /** The file with the authority of the server's certificate. */
   tlsCa: string | null;
-  /** How a job starts an engine, before the engine's options; null: the program of this installation. */
+  /** The command that starts an engine, without the engine's options. Null for the program of this installation. */
   command: readonly string[] | null;
-  /** Where the server keeps the token of its engines; null: in its data folder. */
+  /** The file in which the server keeps the token of its engines, or null for one in its data folder. */
   tokenFile: string | null;
-  /** For what jobs print; null: in the data folder. */
+  /** The folder for the output of jobs, or null for one in the data folder. */
   logs: string | null;
-  /** One of the two for a fleet of a cluster. */
+  /** A fleet of a cluster has one of these two. */
   slurm: SlurmSettings | null;
   kubernetes: KubernetesSettings | null;
 }
 
-/** The wishes of each job. */
+/** The settings of each job. */
 export interface SlurmSettings {
-  /** The first that has room is taken; an empty list: the cluster's default. */
+  /** The partitions, of which the first with room is taken. An empty list means the cluster's default. */
   partitions: readonly string[];
   timeLimitMinutes: number | null;
-  /** So long before the time limit an engine is told to end. */
+  /** The time before the time limit at which an engine is told to end. */
   warningSeconds: number;
-  /** Options of sbatch beside those. */
+  /** Further options of sbatch. */
   options: readonly string[];
 }
 
 export interface KubernetesSettings {
-  /** How the cluster is reached; null: as kubectl finds it, or by the service account of the server's own pod. */
+  /** The file that tells how to reach the cluster. Null where kubectl's own file does, or the service account of the server's pod. */
   kubeconfig: string | null;
-  /** null: the current one. */
+  /** The context in that file, or null for the current one. */
   context: string | null;
-  /** null: that of the context. */
+  /** Null for the namespace of the context. */
   namespace: string | null;
   image: string;
   timeLimitMinutes: number | null;
-  /** An engine that is told to end has this time. */
+  /** The time that an engine has after it is told to end. */
   graceSeconds: number;
-  /** The rest of a pod, beside what the fleet sets. */
+  /** The parts of a pod that the fleet does not set. */
   podTemplate: PodTemplate;
 }
 
-/** As Kubernetes' PodTemplateSpec has it; the cluster checks its fields. */
+/** A PodTemplateSpec of Kubernetes. The cluster checks its fields. */
 export interface PodTemplate {
   metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> };
   spec?: Record<string, unknown> & { containers?: [Record<string, unknown>]; volumes?: unknown[] };

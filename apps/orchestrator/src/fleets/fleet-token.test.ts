@@ -1,4 +1,4 @@
-// Given the file of a fleet's token, then engines find a good token there before a job is asked for.
+// Tests that the file of a fleet's token holds a good token before a job is asked for.
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

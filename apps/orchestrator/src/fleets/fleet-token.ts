@@ -1,4 +1,4 @@
-// The token by which the engines of a fleet join. It lies in a file for the server's user only, and jobs are told the path.
+// The token by which the engines of a fleet join. It lies in a file that only the server's user can read, and jobs get the file's path.
 import { existsSync } from 'node:fs';
 import { readSecretFileSync, writeOwnFile } from '#files';
 import { EspalierError } from '#protocol';
@@ -8,7 +8,7 @@ import { BY_SERVER } from '../event-sourcing/call-context.js';
 
 const FILE_BYTES_MAX = 4 << 10;
 const DAYS = 365;
-/** A token that ends sooner is replaced. Engines read the file again whenever they join. */
+/** A token that ends sooner is replaced. Engines read the file again each time they join. */
 const LEAST_DAYS = 30;
 const DAY_MS = 86_400_000;
 
@@ -19,7 +19,9 @@ export class FleetToken {
     readonly file: string,
   ) {}
 
-  /** The file has a token that lets engines in. @throws EspalierError FILE_UNUSABLE and what the record of tokens says */
+  /**
+   * Makes sure that the file has a token that lets engines in. @throws EspalierError FILE_UNUSABLE, and the errors of the record of tokens
+   */
   async ensure(): Promise<void> {
     if (existsSync(this.file) && this.isGood(this.read())) return;
     const name = `fleet-${this.fleet}-${randomBytes(4).toString('hex')}`;
@@ -39,7 +41,10 @@ export class FleetToken {
     }
   }
 
-  /** Another secret in the file is not ours to replace. @throws EspalierError FILE_UNUSABLE */
+  /**
+   * Tells whether the token is good, or has to be replaced because it ends soon. Another secret in the file is never replaced. @throws
+   * EspalierError FILE_UNUSABLE
+   */
   private isGood(text: string): boolean {
     const refused = (what: string): EspalierError =>
       new EspalierError(

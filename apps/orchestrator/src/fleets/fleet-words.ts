@@ -1,4 +1,4 @@
-// The words of a fleet for users: why a run waits, and why a job failed.
+// The words by which a fleet tells users why a run waits, and why a job failed.
 import type { EspalierError } from '#protocol';
 import type { FleetJob } from './fleet-jobs.js';
 
@@ -7,11 +7,11 @@ interface Told {
   most: number;
   jobs: readonly FleetJob[];
   problem: EspalierError | null;
-  /** null: no pause. */
+  /** The end of the pause after failures, or null where there is no pause. */
   notBefore: Date | null;
 }
 
-/** '': no run waits, or all engines that may be are here, and have work. */
+/** Why runs wait, or '' where no run waits or all allowed engines are connected and busy. */
 export function waitWords({ wanted, most, jobs, problem, notBefore }: Told): string {
   if (wanted === 0) return '';
   if (problem !== null) return `${problem.message}${notBefore === null ? '' : `; the next try is at ${notBefore.toISOString()}`}`;

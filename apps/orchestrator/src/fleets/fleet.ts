@@ -1,5 +1,5 @@
-// Brings engines when runs wait for one: it looks at the jobs, decides, and acts, one after the other. Jobs are remembered by their host,
-// so a new process goes on where this one died (docs/design/fleets.md).
+// Brings engines when runs wait for one. It looks at the jobs, decides, and acts, in turn. The host remembers the jobs, so a new process
+// goes on where the last one ended (docs/design/fleets.md).
 import { createHash, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
@@ -27,12 +27,12 @@ import { LocalHost } from './local-host.js';
 import { QuestionEngine } from './question-engine.js';
 import { SlurmHost } from './slurm-host.js';
 
-/** The number of waiting runs may change many times a second. Looks are this far apart at least. */
+/** The least time between two looks. The number of waiting runs may change many times a second. */
 const LEAST_BETWEEN_LOOKS_MS = 1_000;
-/** As Slurm and Kubernetes count. */
+/** The bytes of a gigabyte, as Slurm and Kubernetes count them. */
 const GB = 2 ** 30;
 
-/** For clients. */
+/** The state of the fleet for clients. */
 export interface FleetView {
   settings: FleetSettings;
   jobs: readonly FleetJob[];
@@ -50,7 +50,7 @@ export class Fleet implements EngineSource {
   private host: JobHost | null = null;
   private token: FleetToken | null = null;
   private wanted = 0;
-  /** Why no job can be had now. */
+  /** The reason why no job can be had now, or null. */
   private problem: EspalierError | null = null;
   private failures = 0;
   private notBeforeMs = 0;
@@ -79,7 +79,7 @@ export class Fleet implements EngineSource {
     if (settings !== null) pool.bringsMore(this);
   }
 
-  /** @param listen where the server answers */
+  /** @param listen the address at which the server answers */
   start(listen: string): void {
     const { settings } = this;
     if (settings === null) return;
@@ -142,7 +142,10 @@ export class Fleet implements EngineSource {
     return this.questions.ask(ask);
   }
 
-  /** Held against the memory of a job where the fleet says it. Otherwise the engine says what is missing when it is there. */
+  /**
+   * Plans the memory of a run. It compares the need with the memory of a job where the fleet's settings give that. Otherwise the engine
+   * reports what is missing once it has joined.
+   */
   async planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse> {
     const { kind, cards, memoryGb, cpus } = this.settings!;
     const plan = await this.questions.ask((client) => client.planMemory(sessionOptions(run, cpus)));
@@ -173,7 +176,7 @@ export class Fleet implements EngineSource {
     return this.wanted > 0 || this.jobs.all.length > 0;
   }
 
-  /** One look, and what follows from it. False: the jobs are not known. Never throws. */
+  /** Looks once, and acts on the result. Returns false where the jobs are not known. Never throws. */
   private async round(host: JobHost): Promise<boolean> {
     this.lookedAtMs = performance.now();
     try {
@@ -240,7 +243,7 @@ export class Fleet implements EngineSource {
     this.notBeforeMs = Date.now() + pauseAfterFailuresMs(this.failures);
   }
 
-  /** An engine that has joined shows that jobs can be had. */
+  /** Notes engines that have joined. One that has shows that jobs can be had, so earlier failures are forgotten. */
   private noteEngines(): void {
     const isNew = this.jobs.noteJoined((engine) => this.engineOf(engine));
     if (!isNew) return;
@@ -255,7 +258,7 @@ export class Fleet implements EngineSource {
     return slot.isTaken ? 'busy' : 'free';
   }
 
-  /** Another one for a copy of the data folder, whose server must not take our jobs for its own. */
+  /** The id of the fleet. A copy of the data folder has another id, so that its server does not take these jobs for its own. */
   private fleetId(): string {
     return digest([this.folderId, placeMark(this.config.dataFolder), this.settings!.name]);
   }

@@ -1,36 +1,36 @@
-// The place where the jobs of a fleet run, as the fleet asks it. Each call asks once, and ends within a bounded time.
+// The place where the jobs of a fleet run, such as a cluster. Each call asks it once and ends within a limited time.
 
 export type JobStage =
-  | 'waiting' // it has not begun
+  | 'waiting' // the job has not begun
   | 'running'
-  | 'ending' // it has no engine any more, and may hold its node for a while
+  | 'ending' // the job has no engine any more, and may hold its node for a while
   | 'over';
 
 export interface JobFact {
-  /** As the host names it. */
+  /** The host's id for the job. */
   id: string;
-  /** The name of its engine, which was given when it was asked for. */
+  /** The name of the job's engine, which was given when the job was asked for. */
   engine: string;
   stage: JobStage;
-  /** In the host's words: "PENDING", "TIMEOUT". */
+  /** The job's state in the host's words, such as "PENDING" or "TIMEOUT". */
   state: string;
-  /** The same: "Resources"; '': none. */
+  /** The reason for the state in the host's words, such as "Resources", or ''. */
   reason: string;
   node: string;
-  /** It was asked for with other settings of the fleet. */
+  /** Whether the job was asked for with other settings of the fleet. */
   isOutdated: boolean;
 }
 
 export interface JobHost {
-  /** The jobs of this fleet, and of no other. @throws EspalierError FLEET_UNREACHABLE */
+  /** The jobs of this fleet and of no other. @throws EspalierError FLEET_UNREACHABLE */
   look(): Promise<JobFact[]>;
   /**
-   * Asks for a job, and returns its id. After a failure it is not known whether there is a job: the next look tells.
+   * Asks for a job, and returns its id. After a failure it is not known whether there is a job; the next look tells.
    * @throws EspalierError FLEET_JOB_REFUSED, FLEET_UNREACHABLE
    */
   submit(engine: string): Promise<string>;
-  /** A job that is over already is no error. @throws EspalierError FLEET_UNREACHABLE */
+  /** Cancels jobs. A job that is over already is no error. @throws EspalierError FLEET_UNREACHABLE */
   cancel(ids: readonly string[]): Promise<void>;
-  /** Where the output of a job lies. */
+  /** The path of the job's output, or the command that shows it. */
   logOf(job: Pick<JobFact, 'id' | 'engine'>): string;
 }

@@ -1,11 +1,11 @@
-// Reads the lists of jobs and pods of a cluster: how far the jobs of a fleet are. It is pure.
+// Reads from a cluster's lists of jobs and pods how far the jobs of a fleet are. All functions are pure.
 import type { V1Job, V1Pod } from '@kubernetes/client-node';
 import type { JobFact } from './job-host.js';
 import { LABELS, SETTINGS_ANNOTATION } from './kubernetes-pod.js';
 
 const REASON_CHARACTERS_MAX = 200;
 
-/** @param specId a job that was asked for with other settings is outdated */
+/** @param specId the digest of the present settings; a job with another one is outdated */
 export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], specId: string): JobFact[] {
   const podsOf = new Map<string, V1Pod>();
   for (const pod of pods) {
@@ -16,7 +16,7 @@ export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], specId:
   }
   const facts = jobs.flatMap((job) => factOf(job, podsOf, specId));
   const listed = new Set(facts.map(({ engine }) => engine));
-  // A deleted job goes at once, and its pod has the time of grace.
+  // A deleted job disappears at once, and its pod has the time of grace.
   const left = [...podsOf].filter(([engine, pod]) => !listed.has(engine) && !isOver(pod));
   return [...facts, ...left.map(([engine, pod]) => ending(engine, pod))];
 }
@@ -34,7 +34,7 @@ function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1P
   if (metadata.deletionTimestamp !== undefined) return [{ ...fact, stage: 'ending', state: 'Deleted', reason: '' }];
   if (pod === undefined)
     return [{ ...fact, stage: 'waiting', state: 'Pending', reason: spec?.suspend === true ? 'Suspended' : 'no pod yet' }];
-  // The job's end follows in a moment.
+  // The end of the job follows in a moment.
   if (isOver(pod)) return [{ ...fact, stage: 'ending', state: pod.status!.phase!, reason: endReason(pod) }];
   if (pod.status?.phase === 'Running')
     return [{ ...fact, stage: 'running', state: 'Running', reason: pod.metadata?.deletionTimestamp === undefined ? '' : 'Terminating' }];
@@ -46,7 +46,7 @@ function ending(engine: string, pod: V1Pod): JobFact {
   return { id, engine, stage: 'ending', state: 'Terminating', reason: '', node: pod.spec?.nodeName ?? '', isOutdated: false };
 }
 
-/** Why a pod does not run: no node has room for it, or its image does not come. */
+/** The reason why a pod does not run, such as no node with room for it, or an image that can't be loaded. */
 function waitReason({ status }: V1Pod): string {
   const scheduled = status?.conditions?.find(({ type }) => type === 'PodScheduled');
   if (scheduled?.status === 'False') return words(scheduled.reason, scheduled.message);
@@ -54,7 +54,7 @@ function waitReason({ status }: V1Pod): string {
   return words(container?.state?.waiting?.reason, container?.state?.waiting?.message);
 }
 
-/** Why a pod has ended; '': as it should. */
+/** The reason why a pod has ended, or '' where it ended as it should. */
 function endReason(pod: V1Pod | undefined): string {
   if (pod?.status?.reason !== undefined) return words(pod.status.reason, pod.status.message);
   const ends = [...(pod?.status?.initContainerStatuses ?? []), ...(pod?.status?.containerStatuses ?? [])];

@@ -1,14 +1,14 @@
-// Fields of a manifest that the client library does not know. It would leave them out without a word.
+// Finds the fields of a manifest that the client library does not know, since the library would leave them out silently.
 
 interface Attribute {
   name: string;
   baseName: string;
   type: string;
 }
-/** The library's classes of Kubernetes' own types, by name. */
+/** The library's classes of Kubernetes' types, by name. */
 export type Models = Readonly<Record<string, unknown>>;
 
-/** The path of the first such field, as spec.template.x; null: the library knows all fields. */
+/** The path of the first unknown field, such as spec.template.x, or null where the library knows all fields. */
 export function unknownField(value: unknown, type: string, models: Models): string | null {
   const [, item] = /^Array<(.+)>$/.exec(type) ?? [];
   if (item !== undefined) return firstOf(Array.isArray(value) ? value.entries() : [], (one) => unknownField(one, item, models));

@@ -1,5 +1,5 @@
-// The manifests of a fleet of Kubernetes, and what the cluster's lists say. A stand-in of the API answers in
-// apps/orchestrator/test/kubernetes.test.ts.
+// Tests the manifests of a fleet of Kubernetes, and how the cluster's lists are read. In apps/orchestrator/test/kubernetes.test.ts a
+// stand-in of the API answers.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as models from '@kubernetes/client-node';

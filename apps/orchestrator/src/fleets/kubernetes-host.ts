@@ -1,4 +1,4 @@
-// A fleet of a Kubernetes cluster, by its API: each engine is a Job with one pod. A job has the fleet's id as a label. So a server finds
+// A fleet of a Kubernetes cluster, by its API. Each engine is a Job with one pod. A job has the fleet's id as a label, so a server finds
 // its jobs again and touches no other.
 import { readFileSync } from 'node:fs';
 import type { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
@@ -10,7 +10,7 @@ import { unknownField, type Models } from './kubernetes-fields.js';
 import { jobManifest, jobName, LABELS, secretManifest, secretName, type KubernetesJobs } from './kubernetes-pod.js';
 
 const CALL_TIMEOUT_MS = 20_000;
-/** A fleet has far fewer jobs, those included that have ended and are kept for a while. */
+/** The most jobs to list. A fleet has far fewer, even with those that have ended and are kept for a while. */
 const LISTED_MAX = 1_000;
 const MESSAGE_CHARACTERS_MAX = 500;
 
@@ -23,16 +23,16 @@ interface Cluster {
 
 export interface SecretFiles {
   token: string;
-  /** null: the engines know the authority of the server's certificate. */
+  /** Null where the engines know the authority of the server's certificate. */
   authority: string | null;
 }
 
 export class KubernetesHost implements JobHost {
   private connected: Cluster | null = null;
-  /** The files that this process has put into the cluster's Secret. */
+  /** The content that this process has put into the cluster's Secret. */
   private secretText = '';
 
-  /** @param files paths of the files that the pods get as a Secret */
+  /** @param files the paths of the files that the pods get as a Secret */
   constructor(
     private readonly jobs: KubernetesJobs,
     private readonly files: SecretFiles,
@@ -41,7 +41,8 @@ export class KubernetesHost implements JobHost {
   look(): Promise<JobFact[]> {
     return this.asked('FLEET_UNREACHABLE', async ({ batch, core, namespace }) => {
       const which = { namespace, labelSelector: `${LABELS.fleet}=${this.jobs.fleetId}`, limit: LISTED_MAX };
-      // Pods first: a job that is made in between has none yet, and a pod without its job would be taken for one that ends.
+      // Pods are listed first. A job that is made in between then has no pod yet, while a pod without its job would look like one that
+      // ends.
       const pods = await core.listNamespacedPod(which);
       const jobs = await batch.listNamespacedJob(which);
       return jobFacts(jobs.items, pods.items, this.jobs.specId);
@@ -63,7 +64,7 @@ export class KubernetesHost implements JobHost {
     await this.asked('FLEET_UNREACHABLE', async ({ batch, namespace }) => {
       for (const name of ids) {
         try {
-          // Its pod is told to end, and has the time of grace.
+          // The pod is told to end, and has the time of grace.
           await batch.deleteNamespacedJob({ namespace, name, propagationPolicy: 'Background' });
         } catch (error) {
           if (statusOf(error) !== 404) throw error;
@@ -94,7 +95,7 @@ export class KubernetesHost implements JobHost {
     this.secretText = text;
   }
 
-  /** @param code of a request that the cluster refuses */
+  /** @param code the code of the error for a request that the cluster refuses */
   private async asked<T>(code: ErrorCode, ask: (cluster: Cluster) => Promise<T>): Promise<T> {
     try {
       this.connected ??= await connect(this.jobs);
@@ -102,14 +103,14 @@ export class KubernetesHost implements JobHost {
     } catch (error) {
       if (error instanceof EspalierError) throw error;
       const isOut = isUnreachable(error);
-      // The next call reads the configuration again: its user may have mended it.
+      // The next call reads the configuration again, since its user may have corrected it.
       if (isOut) this.connected = null;
       throw new EspalierError(isOut ? 'FLEET_UNREACHABLE' : code, `Kubernetes: ${messageOf(error)}`, { cause: error });
     }
   }
 }
 
-/** The library is large, so only a fleet of this kind loads it. */
+/** Connects to the cluster. The library is large, so only a fleet of this kind loads it. */
 async function connect({ settings }: KubernetesJobs): Promise<Cluster> {
   const models = await import('@kubernetes/client-node');
   const { BatchV1Api: Batch, CoreV1Api: Core, createConfiguration, ServerConfiguration } = models;
@@ -142,24 +143,24 @@ async function connect({ settings }: KubernetesJobs): Promise<Cluster> {
   return { batch: new Batch(configuration), core: new Core(configuration), namespace, models };
 }
 
-/** The library answers http://localhost:8080 where it finds no configuration. */
+/** Tells whether the library found no configuration: it then makes one for http://localhost:8080. */
 function isMadeUp(config: KubeConfig): boolean {
   return config.getCurrentContext() === 'loaded-context' && config.getCurrentCluster()?.server === 'http://localhost:8080';
 }
 
-/** undefined: the cluster did not answer. */
+/** The HTTP status of the error, or undefined where the cluster did not answer. */
 function statusOf(error: unknown): number | undefined {
   const { code } = error as { code?: unknown };
   return typeof code === 'number' ? code : undefined;
 }
 
-/** Without an answer, or with one that another time may be different. */
+/** Tells whether the cluster did not answer, or answered with an error that may pass. */
 function isUnreachable(error: unknown): boolean {
   const status = statusOf(error);
   return status === undefined || status === 401 || status === 429 || status >= 500;
 }
 
-/** The cluster's own words where it has any. The library's have the headers of the answer too. */
+/** Returns the cluster's own words, where it gave any. The library's words would contain the headers of the answer, too. */
 function messageOf(error: unknown): string {
   const { name, body, message } = error as Error & { body?: unknown };
   if (name === 'AbortError' || name === 'TimeoutError') return `no answer within ${CALL_TIMEOUT_MS / 1_000} s`;

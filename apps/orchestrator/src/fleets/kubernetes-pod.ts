@@ -1,21 +1,21 @@
-// The manifests of a fleet of a Kubernetes cluster: a Job for each engine, and the Secret that its pod reads the token from.
+// The manifests of a fleet of a Kubernetes cluster: a Job for each engine, and the Secret from which its pod reads the token.
 import type { V1Job, V1PodSpec, V1PodTemplateSpec, V1Secret } from '@kubernetes/client-node';
 import type { FleetSettings, KubernetesSettings, PodTemplate } from './fleet-settings.js';
 
-/** Where the pods find the files of the Secret. */
+/** The paths at which the pods find the files of the Secret. */
 export const POD_FILES = { folder: '/etc/espalier', token: '/etc/espalier/token', authority: '/etc/espalier/authority.pem' };
-/** A job of ours has these labels, and its pod has them too. */
+/** The labels of a fleet's job and of its pod. */
 export const LABELS = { fleet: 'espalier/fleet', engine: 'espalier/engine' };
-/** The digest of all that a job was asked for with. */
+/** The annotation with the digest of all settings that the job was asked for with. */
 export const SETTINGS_ANNOTATION = 'espalier/settings';
-/** The cluster removes a job so long after its end. */
+/** The cluster removes a job this time after its end. */
 const KEPT_SECONDS = 3_600;
 const SECRET_VOLUME = 'espalier-token';
 
 export interface KubernetesJobs {
-  /** This fleet of this data folder has it, and no other. */
+  /** The id that only this fleet of this data folder has. */
   fleetId: string;
-  /** A digest of all that a job is asked for with. */
+  /** The digest of all settings that a job is asked for with. */
   specId: string;
   settings: KubernetesSettings;
   wishes: Pick<FleetSettings, 'cpus' | 'cards' | 'memoryGb'>;
@@ -64,7 +64,7 @@ function podOf(
   const [container = {}] = spec.containers ?? [];
   const mounts = (container['volumeMounts'] as object[] | undefined) ?? [];
   const pod = {
-    // The pod of an engine has no business with the cluster, unless its template says so.
+    // The pod of an engine needs no access to the cluster, unless its template asks for it.
     automountServiceAccountToken: false,
     ...spec,
     restartPolicy: 'Never',
@@ -84,7 +84,7 @@ function podOf(
   return { metadata: { ...metadata, labels: { ...metadata.labels, ...labels } }, spec: pod as unknown as V1PodSpec };
 }
 
-/** Requests are the limits, so that no other pod takes processors or memory of a training that has begun. */
+/** The requests equal the limits, so that no other pod takes processors or memory from a training that has begun. */
 function resourcesOf({ cpus, cards, memoryGb }: KubernetesJobs['wishes'], given: Resources | undefined): Resources {
   const own = {
     cpu: String(cpus),

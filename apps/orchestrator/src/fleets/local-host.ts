@@ -1,4 +1,4 @@
-// A fleet of this machine: each job is a process, which ends with the server. So no process is left behind by a server that was killed.
+// A fleet of this machine. Each job is a process that ends with the server, so a server that is killed leaves no process behind.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { asOwnerOnly } from '#files';
 import { EspalierError } from '#protocol';
 import type { JobFact, JobHost } from './job-host.js';
 
-/** Those that have ended and are told of. */
+/** The time for which processes that have ended are still listed. */
 const KEPT_MS = 60_000;
 
 interface Process {

@@ -1,4 +1,4 @@
-// An engine of this machine that answers questions about models while no engine is here: it opens no session and trains nothing.
+// An engine of this machine that answers questions about models while no engine is connected. It opens no session and trains nothing.
 import { EngineProcess, type EngineProcessOptions } from '../engines/engine-process.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 

@@ -1,4 +1,4 @@
-// The commands of Slurm: how they are called, and how their answers are read; a real Slurm answers in apps/orchestrator/test/slurm.test.ts.
+// Tests how Slurm's commands are called and their answers read. In apps/orchestrator/test/slurm.test.ts a real Slurm answers.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

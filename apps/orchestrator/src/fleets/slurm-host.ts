@@ -1,20 +1,20 @@
-// A fleet of a Slurm cluster, by its commands: squeue tells the jobs, sbatch takes a job's script on its standard input, scancel ends jobs.
-// No shell is involved. A job bears the fleet's id in its comment, so that a server finds its jobs again and touches no other.
+// A fleet of a Slurm cluster, by its commands. squeue lists the jobs, sbatch takes a job's script on its standard input, and scancel ends
+// jobs. No shell is involved. A job has the fleet's id in its comment, so a server finds its jobs again and touches no other.
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { EspalierError, type ErrorCode } from '#protocol';
 import type { FleetSettings, SlurmSettings } from './fleet-settings.js';
 import type { JobFact, JobHost, JobStage } from './job-host.js';
 
-/** A controller that does not answer makes Slurm's commands wait for longer. */
+/** The limit of a call. Slurm's commands would wait longer for a controller that does not answer. */
 const CALL_TIMEOUT_MS = 20_000;
 const OUTPUT_BYTES_MAX = 16 << 20;
 const MESSAGE_CHARACTERS_MAX = 500;
-/** sbatch tries a full queue for minutes. The fleet has pauses of its own. */
+/** sbatch retries for minutes when the queue is full. The fleet has pauses of its own, so this message ends the call. */
 const KEEPS_TRYING = /sleeping and retrying/i;
 const UNREACHABLE =
   /unable to contact|connection refused|timed out|zero bytes were transmitted|authentication|munge|communication|not responding/i;
-/** The jobs get what their programs need to run, and no secret that the server's environment may hold. */
+/** The variables that jobs get: those that their programs need, so that no secret of the server's environment reaches a job. */
 const ENVIRONMENT = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LC_ALL', 'TZ', 'SLURM_CONF'];
 
 const WAITING = new Set([
@@ -31,13 +31,13 @@ const RUNNING = new Set(['RUNNING', 'SUSPENDED', 'STOPPED', 'RESIZING', 'SIGNALI
 const ENDING = new Set(['COMPLETING', 'STAGE_OUT', 'EXPEDITING', 'UPDATE_DB']);
 
 export interface SlurmJobs {
-  /** This fleet of this data folder has it, and no other. */
+  /** The id that only this fleet of this data folder has. */
   fleetId: string;
-  /** A digest of all that a job is asked for with. */
+  /** The digest of all settings that a job is asked for with. */
   specId: string;
   settings: SlurmSettings;
   wishes: Pick<FleetSettings, 'cpus' | 'cards' | 'memoryGb'>;
-  /** For what jobs print. */
+  /** The folder for the output of jobs. */
   logs: string;
   commandOf: (engine: string) => string[];
 }
@@ -79,15 +79,15 @@ export function sbatchArguments({ fleetId, specId, settings, wishes, logs }: Slu
     ['gres', cards && ['gpu', ...(cards.type === null ? [] : [cards.type]), cards.count].join(':')],
     ['mem', memoryGb === null ? null : `${memoryGb}G`],
     ['time', timeLimitMinutes],
-    // The engine is told in time, and hands in its segment.
+    // The engine is told to end early enough to hand in its segment.
     ['signal', timeLimitMinutes === null ? null : `B:TERM@${warningSeconds}`],
   ];
-  // A job that Slurm put back into its queue would be one that no run asked for.
+  // A job that Slurm put back into its queue would be an engine that no run asked for.
   const words = asked.flatMap(([option, value]) => (value === null ? [] : [`--${option}=${value}`]));
   return ['--parsable', '--no-requeue', ...words, ...options];
 }
 
-/** The engine takes the place of the shell, so that Slurm's signals reach it. */
+/** The script of a job. The engine replaces the shell, so that Slurm's signals reach the engine. */
 export function jobScript(words: readonly string[]): string {
   return `#!/bin/sh\numask 077\nexec ${words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')}\n`;
 }
@@ -96,7 +96,7 @@ function commentOf(fleetId: string, specId: string, engine: string): string {
   return `espalier:${fleetId}:${specId}:${engine}`;
 }
 
-/** An empty list: a job of others. */
+/** Reads a line of squeue. Returns an empty list for a job that is not the fleet's. */
 export function jobOf(line: string, { fleetId, specId }: Pick<SlurmJobs, 'fleetId' | 'specId'>): JobFact[] {
   const [id = '', state = '', reason = '', node = '', comment = ''] = line.split('|');
   const [mark, fleet, spec, engine] = comment.trim().split(':');
@@ -104,7 +104,7 @@ export function jobOf(line: string, { fleetId, specId }: Pick<SlurmJobs, 'fleetI
   return [{ id, engine, stage: stageOf(state), state, reason: reason === 'None' ? '' : reason, node, isOutdated: spec !== specId }];
 }
 
-/** States that are not named here are ends: a later release may have more of them. */
+/** The stage of a job by its state. All states without a name here count as ends, since a later release may have more of them. */
 function stageOf(state: string): JobStage {
   if (WAITING.has(state)) return 'waiting';
   if (RUNNING.has(state)) return 'running';
@@ -128,7 +128,7 @@ function slurm(program: string, args: readonly string[], code: ErrorCode, input 
       said += text;
       if (KEEPS_TRYING.test(said)) child.kill('SIGKILL');
     });
-    child.stdin?.on('error', () => undefined); // told by the end of the program
+    child.stdin?.on('error', () => undefined); // the end of the program tells the error
     child.stdin?.end(input);
   });
 }

@@ -1,19 +1,19 @@
-// A person who calls, and the calls that are open.
+// A person who calls, and the person's open calls.
 import { EspalierError } from '#protocol';
 import type { Person } from './person.js';
 
-/** A person who calls. */
+/** A person who calls, and how and until when the server knows the person. */
 export interface PersonCalling {
   person: Person;
   by: 'browser' | 'device' | 'token';
-  /** null: the call shows a token of the provider. */
+  /** Null where the call shows a token of the provider. */
   loginId: string | null;
   beganAtMs: number;
   trustedUntilMs: number;
   endsAtMs: number;
 }
 
-/** Calls that are open end by this. */
+/** The hold of an open call. The signal aborts when the login ends, and `release` says that the call has ended. */
 export interface Hold {
   signal: AbortSignal;
   release: () => void;

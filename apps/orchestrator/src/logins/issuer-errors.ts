@@ -1,4 +1,4 @@
-// Errors of the provider, and of the way to it, in words.
+// Puts errors of the provider, and of the connection to it, into words.
 
 export function isOfNetwork(error: unknown): boolean {
   for (const one of causesOf(error)) {
@@ -10,16 +10,16 @@ export function isOfNetwork(error: unknown): boolean {
   return false;
 }
 
-/** They say nothing: what went wrong is the cause. */
+/** The library's words that say nothing; the cause tells what went wrong. */
 const LIBRARYS_WORDS = 'something went wrong';
 
-/** The error, and what led to it. */
+/** Yields the error and its causes. */
 function* causesOf(error: unknown): Iterable<NodeJS.ErrnoException> {
   for (let one = error; typeof one === 'object' && one !== null && 'message' in one; one = (one as Error).cause)
     yield one as NodeJS.ErrnoException;
 }
 
-/** In words, without what was sent: the libraries' errors have tokens among their causes. */
+/** The reason in words, without the data that was sent: the libraries' errors have tokens among their causes. */
 export function reasonOf(error: unknown): string {
   const parts: string[] = [];
   for (const one of causesOf(error)) {

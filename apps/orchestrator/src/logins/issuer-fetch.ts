@@ -1,11 +1,11 @@
-// Requests to the provider. Node's fetch knows no authority of its own for one address, so these go by node:https. An answer that is too
-// long, or too late, is refused; the clock of the provider is compared with the one of this machine at each answer.
+// Sends requests to the provider. Node's fetch can't use another authority for one address, so requests are sent by node:https. An answer
+// that is too long or too late is refused. Each answer's time is compared with this machine's clock.
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 
 const ANSWER_BYTES_MAX = 1 << 20;
 const ANSWER_MS_MAX = 10_000;
-/** Clocks that differ less are not to blame for anything. */
+/** Clocks that differ by less do not explain any error. */
 const CLOCKS_APART_MS = 30_000;
 
 type Fetch = (url: string | URL, options?: FetchOptions) => Promise<Response>;
@@ -18,13 +18,13 @@ interface FetchOptions {
 }
 
 export class IssuerFetch {
-  /** How far the clock of the provider is ahead of this machine's, to a second or so; null: it has not said. */
+  /** How far the provider's clock is ahead of this machine's, to about a second, or null where the provider has not told its time. */
   aheadMs: number | null = null;
 
-  /** @param ca the authority, in PEM; null: those of Node */
+  /** @param ca the authority in PEM, or null for Node's own authorities */
   constructor(private readonly ca: string | null) {}
 
-  /** As the fetch of browsers, but for redirects, which are answers. */
+  /** A fetch like that of browsers, except that redirects are not followed but returned. */
   readonly fetch: Fetch = async (url, { method = 'GET', headers, body, signal } = {}) => {
     const address = new URL(url);
     const late = AbortSignal.timeout(ANSWER_MS_MAX);
@@ -37,7 +37,7 @@ export class IssuerFetch {
     }
   };
 
-  /** '': the clocks agree, so they are not to blame. */
+  /** Words about clocks that differ, or '' where they agree. */
   get clockWords(): string {
     const ahead = this.aheadMs;
     if (ahead === null || Math.abs(ahead) < CLOCKS_APART_MS) return '';
@@ -48,7 +48,7 @@ export class IssuerFetch {
   private async answer(address: URL, method: string, headers: Headers, body: string | undefined, signal: AbortSignal): Promise<Response> {
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const send = address.protocol === 'https:' ? httpsRequest : httpRequest;
-      // A connection of its own: one that was kept may be closed at the other end just now.
+      // Each request has a connection of its own, because the other end may just be closing one that was kept.
       const options = {
         method,
         headers: Object.fromEntries(headers),

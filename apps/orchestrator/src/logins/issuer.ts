@@ -12,17 +12,17 @@ import { ASKING_SECONDS, CLOCK_TOLERANCE_SECONDS, TokenCheck } from './token-che
 
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
-/** The keys of the provider are asked for again, because of a key that they lack, at most so often. */
+/** The least time between two requests for the provider's keys because a token's key is not among them. */
 const KEYS_COOLDOWN_MS = 30_000;
-/** Exchanges with the provider at once that a caller without a token has caused. */
+/** The most exchanges at once that callers without a token can cause. */
 const STRANGERS_MAX = 8;
 
-/** The answer of the provider about a person, checked. */
+/** The provider's answer about a person, checked. */
 export interface Proof {
   claims: Claims;
-  /** undefined: the provider gives none, so the login ends with its ID token. */
+  /** Undefined where the provider gives none; the login then ends with its ID token. */
   refreshToken: string | undefined;
-  /** The end of the ID token, or of the access token where there is no other. */
+  /** The end of the ID token, or of the access token where there is no ID token. */
   endsAtMs: number;
 }
 
@@ -63,7 +63,7 @@ export class Issuer {
     this.http = new IssuerFetch(settings.ca);
   }
 
-  /** Looks for the provider until it answers. The server does not wait for it. */
+  /** Looks for the provider until it answers. The server's start does not wait for that. */
   async find(): Promise<void> {
     let told = '';
     for (
@@ -89,7 +89,7 @@ export class Issuer {
     this.stopping.abort();
   }
 
-  /** null: people can log in. */
+  /** The reason why people can't log in, or null where they can. */
   get problem(): string | null {
     return this.found === null ? this.unavailable(this.why).message : null;
   }
@@ -98,7 +98,7 @@ export class Issuer {
     return this.found?.configuration.serverMetadata().device_authorization_endpoint !== undefined;
   }
 
-  /** Where a browser goes, with what is to be checked when it is back. @throws EspalierError LOGIN_UNAVAILABLE */
+  /** Returns the address to which a browser is sent, and the values to check when it comes back. @throws EspalierError LOGIN_UNAVAILABLE */
   async authorization(redirectUri: string): Promise<{ url: URL; checks: CodeChecks }> {
     const { client, configuration } = this.require();
     const checks = { verifier: client.randomPKCECodeVerifier(), state: client.randomState(), nonce: client.randomNonce() };
@@ -122,7 +122,7 @@ export class Issuer {
     });
   }
 
-  /** @throws EspalierError as `byCode`, and LOGIN_NOT_OFFERED */
+  /** @throws EspalierError LOGIN_NOT_OFFERED, and the errors of `byCode` */
   beginDevice(): Promise<DeviceCode> {
     const { client, configuration } = this.require();
     if (!this.takesDevices)
@@ -143,7 +143,7 @@ export class Issuer {
     });
   }
 
-  /** Waits until the person has entered the code. @throws EspalierError as `byCode` */
+  /** Waits until the person has entered the code. @throws the errors of `byCode` */
   async byDevice(device: DeviceCode, signal: AbortSignal): Promise<Proof> {
     const { client, configuration } = this.require();
     const { deviceCode, userCode, address, seconds, interval } = device;
@@ -157,7 +157,9 @@ export class Issuer {
     });
   }
 
-  /** Asks the provider again. @throws EspalierError LOGIN_ENDED: it takes the refresh token no more; LOGIN_FAILED, LOGIN_UNAVAILABLE */
+  /**
+   * Asks the provider again. @throws EspalierError LOGIN_ENDED when it no longer takes the refresh token; LOGIN_FAILED, LOGIN_UNAVAILABLE
+   */
   renewed(refreshToken: string, subject: string): Promise<Proof> {
     const { client, configuration } = this.require();
     return this.exchange(async () => {
@@ -166,7 +168,7 @@ export class Issuer {
     }, true);
   }
 
-  /** The provider forgets the login, where it can. */
+  /** Revokes the refresh token at the provider, where the provider can do that. */
   async forget(refreshToken: string): Promise<void> {
     const { found } = this;
     if (found?.configuration.serverMetadata().revocation_endpoint === undefined) return;
@@ -175,7 +177,7 @@ export class Issuer {
       .catch((error: unknown) => this.log.info({ problem: reasonOf(error) }, 'the OpenID provider did not take a refresh token back'));
   }
 
-  /** The claims of a token that a call shows. @throws EspalierError TOKEN_WRONG, TOKEN_EXPIRED, LOGIN_UNAVAILABLE */
+  /** Returns the claims of a token that a call shows. @throws EspalierError TOKEN_WRONG, TOKEN_EXPIRED, LOGIN_UNAVAILABLE */
   async shown(jwt: string): Promise<Claims> {
     return this.require().check.verified(jwt, this.settings.audiences);
   }
@@ -211,10 +213,10 @@ export class Issuer {
     return [...new Set(['openid', ...this.settings.scopes])].join(' ');
   }
 
-  /** @param subject that it has to be of; null: of any */
+  /** @param subject the person that the tokens must be of, or null for any person */
   private async proofOf(tokens: ClientModule.TokenEndpointResponse, subject: string | null): Promise<Proof> {
     const { client, configuration, check } = this.require();
-    // A renewal may come without an ID token. The userinfo endpoint then says who it is.
+    // A renewal may come without an ID token. The userinfo endpoint then tells who the person is.
     if (tokens.id_token === undefined && subject === null) throw new Error('it gave no ID token');
     const ofToken = tokens.id_token === undefined ? {} : await check.verified(tokens.id_token, [this.settings.clientId]);
     const known = (ofToken['sub'] as string | undefined) ?? subject!;
@@ -239,7 +241,7 @@ export class Issuer {
     return new EspalierError('LOGIN_UNAVAILABLE', `the OpenID provider ${this.settings.issuer} can't be asked: ${why}`);
   }
 
-  /** A stranger can cause only a few exchanges at once. */
+  /** Limits the exchanges at once that callers without a token can cause. */
   private async forStranger<T>(work: () => Promise<T>): Promise<T> {
     if (this.strangers >= STRANGERS_MAX)
       throw new EspalierError('TOO_MANY_CALLS', `${STRANGERS_MAX} logins are being looked at, and more are not allowed at once: try again`);
@@ -272,9 +274,9 @@ export class Issuer {
       if (isRenewal && error instanceof client.ResponseBodyError) {
         if (error.error === 'invalid_grant')
           throw new EspalierError('LOGIN_ENDED', 'the provider has ended this login: log in again', { cause: error });
-        throw this.unavailable(reasonOf(error)); // another answer says nothing of the person
+        throw this.unavailable(reasonOf(error)); // another answer says nothing about the person
       }
-      // A provider that is restarting answers with a status of its proxy.
+      // While a provider restarts, its proxy answers with a status.
       const status = error instanceof client.ResponseBodyError ? error.status : 0;
       if (isAnswer ? status >= 500 : isOfNetwork(error)) throw this.unavailable(reasonOf(error));
       throw new EspalierError('LOGIN_FAILED', `the login failed: ${reasonOf(error)}${this.http.clockWords}`, { cause: error });

@@ -10,13 +10,13 @@ import { LOGIN_ROLES, type OidcSettings } from './oidc-file.js';
 import { personOf, type Person } from './person.js';
 
 const DAY_MS = 86_400_000;
-/** A login with open calls is renewed so long before its trust ends. */
+/** A login with open calls is renewed this time before its trust ends. */
 const RENEW_AHEAD_MS = 30_000;
-/** An answer that comes this late after the end of the trust is not waited for by calls that are open. */
+/** Open calls wait this long after the end of the trust for a renewal under way. */
 const RENEWAL_MS_MAX = 2_000;
-/** After the provider could not be asked. */
+/** The time until the next try after the provider could not be asked. */
 const RENEW_RETRY_MS = 5_000;
-/** The oldest end where a person, or all together, have more. */
+/** The most logins of one person, and of all together. Beyond these, the oldest login ends. */
 const LOGINS_OF_ONE_MAX = 32;
 const LOGINS_MAX = 2_000;
 
@@ -62,7 +62,7 @@ export class KeptLogins {
     return { calling: callingOf(stored), secret };
   }
 
-  /** @throws EspalierError as `byId` */
+  /** @throws the errors of `byId` */
   async bySecret(loginId: string, secret: string): Promise<PersonCalling> {
     const kept = this.kept.get(loginId);
     if (kept === undefined || !hasDigest(secret, kept.stored.digest)) throw unknown();
@@ -85,12 +85,12 @@ export class KeptLogins {
     return holdOf(kept.calls);
   }
 
-  /** The latest first. */
+  /** All logins, the latest first. */
   all(): PersonCalling[] {
     return [...this.kept.values()].map(({ stored }) => callingOf(stored)).reverse();
   }
 
-  /** A person logs out. */
+  /** Ends a login because the person logs out. */
   endOwn(loginId: string): void {
     const kept = this.kept.get(loginId);
     if (kept === undefined) return;
@@ -115,7 +115,7 @@ export class KeptLogins {
     throw new EspalierError('LOGIN_AMBIGUOUS', `${actors.length} people have this name: name one of ${actors.join(', ')}`);
   }
 
-  /** Called once a second: the clock may be set. */
+  /** Renews and ends logins that are due. Called once a second, because the clock may be set. */
   look(now: number): void {
     for (const kept of this.kept.values()) {
       const { trustedUntilMs, name, refreshToken } = kept.stored;
@@ -127,7 +127,9 @@ export class KeptLogins {
     }
   }
 
-  /** Where the record can't be read, open calls end and the logins stay: it may be read again. */
+  /**
+   * Ends logins that an admin has ended. Where the record of tokens can't be read, only open calls end: the record may be readable again.
+   */
   endInvalid(): void {
     let haveEnded = false;
     for (const kept of this.kept.values()) {
@@ -143,7 +145,7 @@ export class KeptLogins {
     if (haveEnded) this.write();
   }
 
-  /** A refused person is told of in the log. */
+  /** Returns the person. A refused person is reported in the log. */
   private personOf({ claims }: Pick<Proof, 'claims'>): Person {
     try {
       return personOf(this.settings, claims);
@@ -154,18 +156,21 @@ export class KeptLogins {
     }
   }
 
-  /** Without a refresh token the provider can't be asked again, so the ID token alone says how long. */
+  /**
+   * The time until which the login is trusted without asking again. Without a refresh token the provider can't be asked, so the ID token's
+   * end decides.
+   */
   private trustedUntil({ endsAtMs, refreshToken }: Proof, nowMs: number): number {
     return refreshToken === undefined ? endsAtMs : Math.min(endsAtMs, nowMs + this.settings.trustMinutes * 60_000);
   }
 
-  /** One exchange for all calls that wait. */
+  /** Renews a login, with one exchange for all calls that wait. */
   private renew(kept: Kept): Promise<void> {
     kept.renewing ??= this.askAgain(kept).finally(() => (kept.renewing = null));
     return kept.renewing;
   }
 
-  /** Where it fails, the end of the trust ends the calls. */
+  /** Renews a login ahead of time. If that fails, the end of the trust will end the calls. */
   private renewQuietly(kept: Kept): Promise<void> {
     return this.renew(kept).catch(() => undefined);
   }
@@ -175,11 +180,11 @@ export class KeptLogins {
     try {
       if (refreshToken === undefined) throw ended('its ID token has ended, and the provider gave no refresh token');
       const proof = await this.issuer.renewed(refreshToken, subject);
-      if (!this.kept.has(loginId)) return; // ended meanwhile
+      if (!this.kept.has(loginId)) return; // the login has ended in the meantime
       const { name, role } = this.personOf(proof);
       const trustedUntilMs = this.trustedUntil(proof, Date.now());
       if (role !== kept.stored.role) this.log.info({ actor: kept.stored.actor, name, role }, 'the provider gives a person another role');
-      // Open calls were let in with the role before: a lower one ends them, and clients call again.
+      // Open calls were let in with the role before. A lower role ends them, and clients call again.
       const isLess = LOGIN_ROLES.indexOf(role) < LOGIN_ROLES.indexOf(kept.stored.role);
       kept.stored = { ...kept.stored, name, role, trustedUntilMs, refreshToken: proof.refreshToken ?? refreshToken };
       if (isLess) this.interrupt(kept, new EspalierError('LOGIN_CHANGED', `the provider gives ${name} a lower role now: ${role}`));
@@ -208,7 +213,7 @@ export class KeptLogins {
     if (refreshToken !== undefined) void this.issuer.forget(refreshToken);
   }
 
-  /** Open calls end; the login goes on. */
+  /** Ends the open calls of a login that goes on. */
   private interrupt(kept: Kept, reason: Error): void {
     const { ending } = kept.calls;
     kept.calls = noCalls();

@@ -1,5 +1,5 @@
-// The logins of this server, in a file of the data folder that its user alone can read. It holds a digest of each secret, and the refresh
-// token, by which the server asks the provider again.
+// Keeps the logins of this server in a file of the data folder that only its user can read. The file holds a digest of each secret, and the
+// refresh token by which the server asks the provider again.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -18,14 +18,14 @@ const stored = z.object({
   name: z.string(),
   role: z.enum(LOGIN_ROLES),
   beganAtMs: z.number(),
-  /** The provider is asked again then, at the latest. */
+  /** The latest time at which the provider is asked again. */
   trustedUntilMs: z.number(),
   endsAtMs: z.number(),
   refreshToken: z.string().optional(),
 });
 export type StoredLogin = z.infer<typeof stored>;
 
-/** Logins of another provider or client are no logins any more. */
+/** The content of the file. Logins of another provider or client are ignored. */
 const file = z.object({ issuer: z.string(), clientId: z.string(), logins: z.array(stored) });
 
 export class LoginStore {
@@ -39,7 +39,7 @@ export class LoginStore {
     this.path = join(dataFolder, LOGINS_FILE);
   }
 
-  /** A file that can't be read is no reason not to start: people log in again. */
+  /** Reads the logins. A file that can't be read does not keep the server from starting: people log in again. */
   read(): StoredLogin[] {
     try {
       const { issuer, clientId, logins } = file.parse(JSON.parse(readFileSync(this.path, 'utf8')));
@@ -51,7 +51,7 @@ export class LoginStore {
     }
   }
 
-  /** On a full disk logins go on, until the server is started anew. */
+  /** Writes the logins. On a full disk they go on until the server is restarted. */
   write(logins: readonly StoredLogin[]): void {
     try {
       const { issuer, clientId } = this.of;

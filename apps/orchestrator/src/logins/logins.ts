@@ -1,4 +1,4 @@
-// The logins of people by the OpenID provider of the server, if it has one: how they begin on the page and by a code, and who calls.
+// The logins of people by the server's OpenID provider, if it has one: how a login begins on the page and by a code, and who calls.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { EspalierError } from '#protocol';
@@ -27,7 +27,7 @@ interface PageLogin {
   to: string;
 }
 
-/** A server with a provider has these. */
+/** The parts that a server with a provider has. */
 interface Parts {
   issuer: Issuer;
   kept: KeptLogins;
@@ -50,7 +50,7 @@ export class Logins {
     this.issuer = settings === null ? null : new Issuer(settings, log);
   }
 
-  /** Does not wait for the provider. */
+  /** Starts, without waiting for the provider. */
   start(): void {
     const { settings, issuer, tokens, log } = this;
     if (settings === null || issuer === null) return;
@@ -68,7 +68,7 @@ export class Logins {
     this.issuer?.stop();
   }
 
-  /** Why no person can log in; null: people can. */
+  /** The reason why no person can log in, or null where people can. */
   get problem(): string | null {
     return this.issuer?.problem ?? null;
   }
@@ -78,8 +78,8 @@ export class Logins {
   }
 
   /**
-   * Where a browser goes, and the sealed text that it has to bring back.
-   * @param to a path of the page, for afterwards. @throws EspalierError LOGIN_NOT_OFFERED, LOGIN_UNAVAILABLE
+   * Begins a login on the page. Returns the address to which the browser is sent, and the sealed text that it has to bring back.
+   * @param to the page's path to show after the login. @throws EspalierError LOGIN_NOT_OFFERED, LOGIN_UNAVAILABLE
    */
   async beginOnPage(redirectUri: string, to: string): Promise<{ url: URL; sealed: string; seconds: number }> {
     const { url, checks } = await this.require().issuer.authorization(redirectUri);
@@ -88,7 +88,7 @@ export class Logins {
   }
 
   /**
-   * @param query of the address by which the browser came back
+   * @param query the query of the address by which the browser came back
    * @throws EspalierError LOGIN_FAILED, LOGIN_REFUSED, LOGIN_UNAVAILABLE
    */
   async finishOnPage(query: string, sealed: string | undefined): Promise<{ calling: PersonCalling; to: string }> {
@@ -129,7 +129,7 @@ export class Logins {
     return kept.begin(proof, 'device');
   }
 
-  /** Whether a text that a call shows is for this to judge. */
+  /** Tells whether a text that a call shows is a login's secret or a token of the provider. */
   takes(text: string): boolean {
     return this.issuer !== null && (tokenIdIn(text, 'espalierlogin') !== undefined || JWT.test(text));
   }
@@ -147,24 +147,24 @@ export class Logins {
     return this.parts.kept.byId(loginId);
   }
 
-  /** The calls that are open end when the login or the token does. @throws EspalierError LOGIN_ENDED */
+  /** Notes an open call, which ends when its login or token does. @throws EspalierError LOGIN_ENDED */
   hold(calling: PersonCalling): Hold {
     const { kept, shown } = this.require();
     return calling.loginId === null ? shown.hold(calling) : kept.hold(calling.loginId);
   }
 
-  /** The latest first. */
+  /** All logins, the latest first. */
   all(): PersonCalling[] {
     return this.parts?.kept.all() ?? [];
   }
 
-  /** A person logs out. A token of the provider ends by itself. */
+  /** Ends the person's own login. A token of the provider ends by itself. */
   endOwn({ loginId }: PersonCalling): void {
     if (loginId !== null) this.parts?.kept.endOwn(loginId);
   }
 
   /**
-   * An admin ends all logins of a person.
+   * Ends all logins of a person, because an admin says so.
    * @param whom an actor, the id of a login, or a name that one person has. @throws EspalierError LOGIN_NOT_FOUND, LOGIN_AMBIGUOUS
    */
   async endAll(whom: string, by: CallContext): Promise<{ actor: string; ended: number }> {

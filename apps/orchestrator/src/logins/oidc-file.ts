@@ -1,4 +1,4 @@
-// The file of an OpenID provider that a user writes: YAML, with errors that name the line and the key.
+// Reads the file of an OpenID provider that a user writes. It is YAML, and errors name the line and the key.
 import { X509Certificate } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 import { isSeq, type Pair } from 'yaml';
@@ -7,38 +7,38 @@ import { isLoopbackHost } from '#local-access';
 import { wholeNumberOf } from '#protocol';
 import { textOfOptionFile, YamlReader } from '#run-files';
 
-/** In ascending order. */
+/** The roles of people, in ascending order. */
 export const LOGIN_ROLES = ['viewer', 'operator', 'admin'] as const;
 export type LoginRole = (typeof LOGIN_ROLES)[number];
 
 export interface OidcSettings {
-  /** Its address, as the provider itself writes it. */
+  /** The provider's address, exactly as the provider itself writes it. */
   issuer: string;
-  /** For people: "Log in with LABEL". */
+  /** The name that people see: "Log in with LABEL". */
   label: string;
   clientId: string;
-  /** null: a public client. */
+  /** Null for a public client. */
   clientSecret: string | null;
   clientAuth: 'basic' | 'post';
-  /** The authority of the provider's certificate, in PEM; null: those of Node. */
+  /** The authority of the provider's certificate in PEM, or null for Node's own authorities. */
   ca: string | null;
   scopes: readonly string[];
-  /** Tokens that programs show are for one of these; a login's ID token is for the client itself. */
+  /** The audiences, of which a token that a program shows must have one. A login's ID token is for the client itself. */
   audiences: readonly string[];
-  /** null: the usual claims, one after the other. */
+  /** The claim with the person's name, or null to try the usual claims in turn. */
   nameClaim: string | null;
   roles: {
     claim: string;
     values: Readonly<Record<LoginRole, readonly string[]>>;
-    /** The role of a person to whom no value gives one; null: refused. */
+    /** The role of a person to whom no value gives a role, or null to refuse this person. */
     otherwise: LoginRole | null;
   };
   refuse: { subjects: readonly string[]; values: readonly string[] };
-  /** How long the provider is not asked again. */
+  /** The time for which a person is trusted before the provider is asked again. */
   trustMinutes: number;
-  /** How long a login lasts. */
+  /** The time that a login lasts. */
   loginDays: number;
-  /** The limit of one person; null: none. */
+  /** The limit for each person, or null for no limit. */
   callsPerSecond: number | null;
 }
 
@@ -63,7 +63,7 @@ export function readOidcFile(path: string | undefined): OidcSettings | null {
 type Pairs = ReadonlyMap<string, Pair>;
 
 class OidcReader extends YamlReader {
-  /** @param folder that relative paths are of */
+  /** @param folder the folder that relative paths start from */
   read(folder: string): OidcSettings {
     const pairs = this.pairsOf(this.document.contents, 'the file', KEYS);
     const issuer = this.issuerOf(this.needed(pairs, 'issuer', 'the address of the provider'));
@@ -105,7 +105,7 @@ class OidcReader extends YamlReader {
     return pair === undefined ? undefined : read(pair);
   }
 
-  /** It is compared with what the provider says of itself, so it stays as it is written. */
+  /** Reads the issuer. It is compared with the provider's own words, so it stays exactly as it is written. */
   private issuerOf(pair: Pair): string {
     const text = this.textOf(pair, 'issuer', 'an address');
     const url = URL.canParse(text) ? new URL(text) : null;
@@ -174,7 +174,7 @@ class OidcReader extends YamlReader {
     return scopes;
   }
 
-  /** One word, or a list of words. */
+  /** Reads one word or a list of words. */
   private wordsOf(pair: Pair, key: string): string[] {
     const words = isSeq(pair.value) ? this.itemsOf(pair, key) : [this.textOf(pair, key, 'a value, or a list of values,')];
     if (words.length === 0 || words.length > LIST_MAX || words.some((word) => word === '' || word.length > WORD_CHARACTERS_MAX))

@@ -1,4 +1,4 @@
-// Claims of the provider to a person with a role; pure.
+// Turns the provider's claims into a person with a role. All functions are pure.
 import { createHash } from 'node:crypto';
 import { EspalierError } from '#protocol';
 import type { LoginRole, OidcSettings } from './oidc-file.js';
@@ -6,17 +6,17 @@ import type { LoginRole, OidcSettings } from './oidc-file.js';
 export type Claims = Readonly<Record<string, unknown>>;
 
 export interface Person {
-  /** As events name the person: it stays the same when the name changes. */
+  /** The name by which events know the person. It stays the same when the shown name changes. */
   actor: string;
   subject: string;
-  /** The name shown, which decides nothing. */
+  /** The name that is shown. No rule reads it. */
   name: string;
   role: LoginRole;
 }
 
-/** The highest first. */
+/** The roles from the highest to the lowest. */
 const ROLES_DOWN = ['admin', 'operator', 'viewer'] as const satisfies readonly LoginRole[];
-/** As the standard has it: at most 255 characters of ASCII. */
+/** A subject as the standard allows it: at most 255 characters of ASCII. */
 const SUBJECT = /^[ -~]{1,255}$/;
 const NAME_CHARACTERS_MAX = 100;
 const USUAL_NAMES = ['preferred_username', 'email', 'name'];
@@ -44,7 +44,7 @@ export function personOf(settings: OidcSettings, claims: Claims): Person {
   return { actor: actorOf(settings.issuer, subject), subject, name, role };
 }
 
-/** Subjects are unique within an issuer only. No user's name has a colon. */
+/** The actor of a person. It contains the issuer, because subjects are unique only within one, and colons, which no user's name has. */
 export function actorOf(issuer: string, subject: string): string {
   return `login:${createHash('sha256').update(issuer).digest('hex').slice(0, 8)}:${subject}`;
 }
@@ -57,13 +57,13 @@ function nameOf({ nameClaim }: OidcSettings, claims: Claims, subject: string): s
   return subject;
 }
 
-/** A claim is a text or a list of texts; other things in it give nothing. */
+/** Returns the texts in a claim, which is a text or a list. Values of other types are ignored. */
 function valuesOf(claims: Claims, claim: string): string[] {
   const value = valueAt(claims, claim);
   return (Array.isArray(value) ? (value as unknown[]) : [value]).filter((one) => typeof one === 'string');
 }
 
-/** A claim by its name, which may have dots of its own; otherwise by a path: "realm_access.roles". */
+/** Returns a claim by its name, which may contain dots, or else by a path such as "realm_access.roles". */
 function valueAt(claims: Claims, claim: string): unknown {
   if (Object.hasOwn(claims, claim)) return claims[claim];
   let value: unknown = claims;

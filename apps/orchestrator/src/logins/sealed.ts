@@ -1,4 +1,4 @@
-// Text that only this server can read or make: a client or a browser carries it, so the server need not remember it.
+// Text that only this server can make and read. A client or a browser carries it, so the server need not remember it.
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 
 const ALGORITHM = 'aes-256-gcm';
@@ -13,7 +13,7 @@ export function seal(value: object, secret: string, purpose: string, untilMs: nu
   return Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url');
 }
 
-/** undefined: this server has not made it, or it is too old. */
+/** Returns undefined for a text that this server has not made or that is too old. */
 export function unseal(sealed: string, secret: string, purpose: string, nowMs: number): unknown {
   const bytes = Buffer.from(sealed, 'base64url');
   if (bytes.length < NONCE_BYTES + TAG_BYTES) return undefined;

@@ -1,4 +1,4 @@
-// Tokens of the provider itself, which programs show in place of a token of ours. Each is good until it ends.
+// Tokens of the provider itself, which programs show in place of a token of this server. Each is good until it ends.
 import { createHash } from 'node:crypto';
 import type { TokenKeeper } from '../access/token-keeper.js';
 import { EspalierError } from '#protocol';
@@ -26,7 +26,7 @@ export class ShownTokens {
   async person(text: string): Promise<PersonCalling> {
     const claims = await this.issuer.shown(text);
     const person = personOf(this.settings, claims);
-    // A renewed token keeps the time at which the person has logged in at the provider.
+    // A renewed token keeps the time at which the person logged in at the provider.
     const began = typeof claims['auth_time'] === 'number' ? claims['auth_time'] : (claims['iat'] as number);
     const endsAtMs = (claims['exp'] as number) * 1_000;
     const calling = { person, by: 'token', loginId: null, beganAtMs: began * 1_000, trustedUntilMs: endsAtMs, endsAtMs } as const;
@@ -42,7 +42,7 @@ export class ShownTokens {
     return holdOf(held.calls);
   }
 
-  /** Called once a second: the clock may be set. */
+  /** Ends the calls of tokens that have expired. Called once a second, because the clock may be set. */
   look(nowMs: number): void {
     for (const [key, { calling, calls }] of this.held) {
       const until = new Date(calling.endsAtMs).toISOString();

@@ -1,25 +1,27 @@
-// The one check of tokens that the provider has signed.
+// Checks tokens that the provider has signed.
 import type * as JoseModule from 'jose';
 import { EspalierError } from '#protocol';
 import { reasonOf } from './issuer-errors.js';
 import type { IssuerFetch } from './issuer-fetch.js';
 import type { Claims } from './person.js';
 
-/** Two clocks may differ so much. */
+/** The difference that is allowed between the two clocks. */
 export const CLOCK_TOLERANCE_SECONDS = 30;
 export const ASKING_SECONDS = 10;
-/** After keys could not be read. */
+/** The least time until the keys are read again after they could not be read. */
 const KEYS_RETRY_MS = 2_000;
 const TOKEN_CHARACTERS_MAX = 16 << 10;
-/** Keys of two parts only: by a shared secret, a program that can check a signature can also make one. */
+/** Only algorithms with a private and a public key. With a shared secret, a program that can check a signature could also make one. */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
-/** Other tokens of the provider have the client as their audience too, as those that announce a logout. */
+/**
+ * The allowed types of tokens. Other tokens of the provider have the client as their audience, too, such as those that announce a logout.
+ */
 const TYPES = [undefined, 'jwt', 'at+jwt', 'application/at+jwt'];
 
 export interface TokenCheckOptions {
   issuer: string;
   keysAddress: URL;
-  /** The keys are asked for again, because of a key that they lack, at most so often. */
+  /** The least time between two requests for the keys because a token's key is not among them. */
   keysCooldownMs: number;
 }
 
@@ -39,13 +41,13 @@ export class TokenCheck {
     this.keys = seldomAfterFailure(remote, jose);
   }
 
-  /** The one check of the provider's signatures. @throws EspalierError TOKEN_WRONG, TOKEN_EXPIRED, LOGIN_UNAVAILABLE */
+  /** Checks a token and returns its claims. @throws EspalierError TOKEN_WRONG, TOKEN_EXPIRED, LOGIN_UNAVAILABLE */
   async verified(jwt: string, audiences: readonly string[]): Promise<Claims> {
     const { jose, keys } = this;
     const { issuer } = this.options;
     if (jwt.length > TOKEN_CHARACTERS_MAX) throw tokenWrong('it is too long');
     try {
-      // Before any key is asked for: a stranger's token must not cause a request.
+      // This check comes before any key is asked for, so that a stranger's token causes no request.
       if (jose.decodeJwt(jwt).iss !== issuer) throw tokenWrong(`it is of another issuer: this server takes those of ${issuer}`);
       const { payload, protectedHeader } = await jose.jwtVerify(jwt, keys, {
         ...{ issuer, audience: [...audiences], algorithms: ALGORITHMS, clockTolerance: CLOCK_TOLERANCE_SECONDS },
@@ -85,7 +87,7 @@ export class TokenCheck {
   }
 }
 
-/** While the keys can't be read, tokens of strangers do not cause one request each. */
+/** Limits requests for the keys: while they can't be read, the tokens of strangers do not cause a request each. */
 function seldomAfterFailure(keys: JoseModule.JWTVerifyGetKey, { errors }: typeof JoseModule): JoseModule.JWTVerifyGetKey {
   let failure: unknown;
   let failedAt = -Infinity;

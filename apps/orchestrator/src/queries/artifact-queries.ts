@@ -1,4 +1,4 @@
-// ArtifactService: teachers and exports from the views, bytes from the artifact store.
+// Answers ArtifactService: teachers and exports come from the views, bytes from the artifact store.
 import { decodeExportManifest, isDigest, MEDIA_TYPE_EXPORT_MANIFEST, type ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type v1 } from '#protocol';
 import { artifactDiscarded } from '../pruning-run/aggregate/discarding.js';
@@ -8,7 +8,7 @@ import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js'
 import { dateOf, exportMessage } from '../views/run-message.js';
 import type { RunViews } from '../views/run-views.js';
 
-/** A call holds about two of these for a client that doesn't read. */
+/** The size of a chunk. A call holds about two chunks for a client that doesn't read. */
 const DOWNLOAD_CHUNK_BYTES = 256 << 10;
 
 interface TeacherRow {
@@ -26,7 +26,7 @@ interface TeacherRow {
   sized: string;
 }
 
-/** In the order of their steps; abandoned ones of the same step before the one that took their place. */
+/** The teachers in the order of their steps. Among those of one step, abandoned ones come before the one that replaced them. */
 export async function listTeachers(views: RunViews, request: v1.ListTeachersRequest): Promise<v1.ListTeachersResponse> {
   const { run } = await views.summary(request.runId);
   const { runId } = run;
@@ -83,7 +83,7 @@ export async function statArtifact(
   };
 }
 
-/** Read as the client takes it; from offset 0 the digest is checked, and a download that ends well is whole. */
+/** Reads the artifact at the client's pace. From offset 0 the digest is checked, so a download that ends without an error is whole. */
 export async function* downloadArtifact(
   views: RunViews,
   store: ArtifactStore,
@@ -96,12 +96,12 @@ export async function* downloadArtifact(
   let totalBytes = BigInt(found.bytes);
   for await (const chunk of store.open(digest, Number(offset), DOWNLOAD_CHUNK_BYTES)) {
     yield { totalBytes, chunk: Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) };
-    totalBytes = 0n; // only the first message says it
+    totalBytes = 0n; // only the first message has the size
   }
   if (totalBytes !== 0n || found.bytes === 0) yield { totalBytes, chunk: Buffer.alloc(0) };
 }
 
-/** Finds an artifact's digest by the digest or its beginning. */
+/** Finds an artifact's digest by the digest itself or its beginning. */
 async function wholeDigest(views: RunViews, store: ArtifactStore, text: string): Promise<string> {
   if (isDigest(text)) return text;
   if (!/^[0-9a-f]{4,64}$/.test(text)) {
@@ -113,7 +113,7 @@ async function wholeDigest(views: RunViews, store: ArtifactStore, text: string):
   return found;
 }
 
-/** The artifact was never there, or an event says why it is gone. */
+/** The error for an artifact that never existed, or that an event says was removed. */
 function artifactNotFound(views: RunViews, digest: string): EspalierError {
   const discard = views.discardOf(digest);
   if (discard !== null) return artifactDiscarded(discard, discard, 'digest');

@@ -1,4 +1,4 @@
-// CompareRuns: the differences of two runs in settings, results, and open heads and units.
+// Answers CompareRuns: the differences of two runs in settings, results, and open heads and units.
 import type { ArtifactStore } from '#artifact-store';
 import type { Gates } from '#audit';
 import type { v1 } from '#protocol';
@@ -33,7 +33,7 @@ export async function compareRuns(
 
 function askedOf({ run }: RunSummary): Record<string, unknown> {
   const { path, weightsDigest } = run.model;
-  const { trainTokens: _, validationTokens: __, trainSources: ___, ...data } = run.data; // its digest stands for the sources
+  const { trainTokens: _, validationTokens: __, trainSources: ___, ...data } = run.data; // the digest stands for the sources
   return {
     ...prefixed('settings', run.settings),
     ...prefixed('model', { path, weightsDigest }),
@@ -70,7 +70,7 @@ function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown
   };
 }
 
-/** A name of all properties that two comparable values share. */
+/** A name that is equal for two values that can be compared. */
 function measureOf({
   task,
   metric,
@@ -86,7 +86,7 @@ function prefixed(prefix: string, fields: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [`${prefix}.${snake(name)}`, value as unknown]));
 }
 
-/** Fields of both in the order of the left; equal ones are left out. */
+/** The fields that differ, in the order of the left run. */
 function differences(left: Record<string, unknown>, right: Record<string, unknown>): v1.FieldDifference[] {
   return [...new Set([...Object.keys(left), ...Object.keys(right)])]
     .map((field) => ({ field, left: textOf(left[field]), right: textOf(right[field]) }))
@@ -98,7 +98,10 @@ function textOf(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : `${value as string | number | bigint | boolean}`;
 }
 
-/** All open while nothing is recorded; null where neither the record nor the state, which may be gone, tells. */
+/**
+ * The open heads and units. All are open before the first recorded state. Null where neither the record nor the state tells, since the
+ * state may be removed.
+ */
 async function openUnitsOf(views: RunViews, artifacts: ArtifactStore, { run, extras }: RunSummary): Promise<OpenUnits | null> {
   if (run.current === null) {
     return {
@@ -116,7 +119,7 @@ async function openUnitsOf(views: RunViews, artifacts: ArtifactStore, { run, ext
   return roundsByGroup(state) ? openUnits(state) : null;
 }
 
-/** One entry a layer, so that sparsities can be read side by side; without lists where a state is gone. */
+/** One entry for each layer, so that sparsities can be read side by side. The lists are left out where a state is removed. */
 function layerDifferences(
   left: RunSummary,
   right: RunSummary,

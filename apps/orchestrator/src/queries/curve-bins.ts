@@ -1,5 +1,5 @@
-// The metrics of the runs that clients watch, kept in bins of some steps. So a curve over a million steps need not read a million rows, and
-// while a run goes on only its new rows are read.
+// Keeps the metrics of the runs that clients watch, summed up in bins of several steps. A curve over a million steps then need not read a
+// million rows, and while a run goes on only its new rows are read.
 import { setImmediate as breathe } from 'node:timers/promises';
 import { segmentsAfter } from '../views/projection/metrics-reader.js';
 import { isActiveStep, type RunSummary } from '../views/projection/run-detail.js';
@@ -7,27 +7,27 @@ import type { RunViews } from '../views/run-views.js';
 import { CurvePoints } from './curve-points.js';
 
 export const BIN_STEPS = 64;
-/** A run of a million steps takes 8 MB. */
+/** The number of runs that are kept. A run of a million steps takes 8 MB. */
 const RUNS_KEPT = 24;
-/** Rows of one read; between two reads the process does its other work. */
+/** The number of segments in one read. Between two reads the process does its other work. */
 const SEGMENTS_A_READ = 64;
 
 interface Binned {
   points: CurvePoints;
   revision: number;
   rewinds: number;
-  /** The last reader. The next one goes on from where it ended. */
+  /** The read that comes last. The next one goes on where it ends. */
   reading: Promise<void>;
 }
 
 export class CurveBins {
   private readonly kept = new Map<string, Binned>();
 
-  /** All active steps of a run that are recorded. */
+  /** The points of all recorded steps of a run's present branch. */
   async of(views: RunViews, { run, extras }: RunSummary, signal: AbortSignal): Promise<CurvePoints> {
     const { runId } = run;
     let binned = this.kept.get(runId);
-    // A rewind abandons steps that are in the bins.
+    // A rewind abandons steps that are in the bins, so the bins are made anew.
     if (binned?.rewinds !== extras.rewinds.length)
       binned = { points: new CurvePoints(BIN_STEPS), revision: -1, rewinds: extras.rewinds.length, reading: Promise.resolve() };
     this.kept.delete(runId);

@@ -1,4 +1,5 @@
-// The steps of a run summed up in points: of each quantity the lowest value, the sum, the number of values and the highest one.
+// The steps of a run summed up in points. For each quantity, a point has the lowest value, the sum, the number of values, and the highest
+// value.
 import { loraLearningRate } from '../pruning-run/method/sparsity-schedule.js';
 import type { SegmentRows } from '../views/projection/metrics-reader.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -10,7 +11,7 @@ type ValueOf = (rows: Float64Array, at: number) => number;
 interface Quantity {
   name: string;
   unit: string;
-  /** Its value in the row that begins at `at`; NaN where it has none. */
+  /** Returns the function that reads the quantity's value from the row that begins at `at`; NaN where it has none. */
   of: (run: RunFacts, segment: Segment) => ValueOf;
 }
 
@@ -29,7 +30,7 @@ export const QUANTITIES: readonly Quantity[] = [
   stored('lagrangian', 'lagrangian'),
   stored('scheduled_sparsity', 'scheduledSparsity', 'share'),
   stored('expected_sparsity', 'expectedSparsity', 'share'),
-  // Only recorded states have masks here, so only the last step of a segment has a value.
+  // Only recorded states have deterministic masks, so only the last step of a segment has a value.
   {
     name: 'hard_sparsity',
     unit: 'share',
@@ -60,20 +61,23 @@ function tokensPerSecond({ settings }: RunFacts): ValueOf {
   return (rows, at) => (rows[at + SECONDS]! > 0 ? tokens / rows[at + SECONDS]! : NaN);
 }
 
-/** Steps, last step, seconds, when the last step was recorded; then for each quantity lowest, sum, number, highest. */
+/**
+ * The numbers of a point: steps, last step, seconds, and the time when the last step was recorded. Then for each quantity the lowest value,
+ * the sum, the number, and the highest value.
+ */
 const HEAD = 4;
 const EACH = 4;
 const WIDTH = HEAD + EACH * QUANTITIES.length;
 
 export class CurvePoints {
   private data = new Float64Array(0);
-  /** The first point's steps, divided by stepsPerPoint. */
+  /** The first step of the first point, divided by stepsPerPoint. */
   private first = -1;
   length = 0;
 
   constructor(readonly stepsPerPoint: number) {}
 
-  /** Steps come in order; those of one point need not come together. */
+  /** Adds the wanted steps of a segment. Steps must come in order, but the steps of one point may come in several calls. */
   add(run: RunFacts, segment: Segment, isWanted: (step: number) => boolean): void {
     const { rows, recordedAtMs } = segment;
     const values = QUANTITIES.map(({ of }) => of(run, segment));
@@ -99,7 +103,7 @@ export class CurvePoints {
     }
   }
 
-  /** The points from one step to another in wider ones; `stepsPerPoint` is a multiple of ours. */
+  /** The points from one step to another in wider points. `stepsPerPoint` must be a multiple of this object's. */
   widened(stepsPerPoint: number, fromStep: number, toStep: number): CurvePoints {
     const wide = new CurvePoints(stepsPerPoint);
     for (let point = 0; point < this.length; point += 1) {
@@ -122,7 +126,7 @@ export class CurvePoints {
     return wide;
   }
 
-  /** Points without a step are left out. */
+  /** The points as arrays. Points without a step are left out. */
   told(): {
     steps: number[];
     seconds: number[];
@@ -174,7 +178,7 @@ export class CurvePoints {
   }
 }
 
-/** Several segments are recorded together: a point ends no later than the next one begins. */
+/** The times when points ended. Several segments may be recorded at one time, so a point ends no later than the next one begins. */
 function endTimes(recordedAt: readonly number[], seconds: readonly number[]): number[] {
   const times = [...recordedAt];
   for (let at = times.length - 2; at >= 0; at -= 1) times[at] = Math.min(times[at]!, times[at + 1]! - seconds[at + 1]!);

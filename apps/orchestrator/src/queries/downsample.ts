@@ -1,15 +1,15 @@
-// Fewer points of a curve with nothing remarkable lost: the first and last step, the highest and lowest value of every
-// quantity, steps that were skipped, and in each stretch the highest and lowest loss.
+// Reduces a curve to fewer points without losing anything remarkable: the first and last step, the highest and lowest value of every
+// quantity, skipped steps, and in each stretch the highest and lowest loss.
 import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
 
 const LOSS = METRIC_COLUMNS.indexOf('loss');
 const SKIPPED = METRIC_COLUMNS.indexOf('skipped');
-/** In the order in which they get a place when there are few. */
+/** The quantities in the order in which their extremes get a place when there are few. */
 const EXTREME_COLUMNS = (
   ['loss', 'gradientNorm', 'klLoss', 'layerLoss', 'lmLoss', 'expectedSparsity', 'lagrangian', 'lambda1', 'lambda2', 'seconds'] as const
 ).map((name) => METRIC_COLUMNS.indexOf(name));
 
-/** Indices of the rows to show, rising; all of them when there are no more than `maxPoints` (at least 2). */
+/** The indices of the rows to show, in rising order. All rows are shown if there are at most `maxPoints`, which is at least 2. */
 export function downsample(rows: Float64Array, maxPoints: number): number[] {
   const count = rowCount(rows);
   if (count <= maxPoints) return Array.from({ length: count }, (_, index) => index);

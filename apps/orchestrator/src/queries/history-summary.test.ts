@@ -1,4 +1,4 @@
-// One line for people about an event.
+// Tests the line that people see for an event.
 import { fact, engine } from '../pruning-run/testing.js';
 import { encodeFacts } from '../pruning-run/record/stored-event.js';
 import type { NewFact } from '../pruning-run/record/pruning-run.events.js';

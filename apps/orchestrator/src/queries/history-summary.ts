@@ -1,4 +1,4 @@
-// One line for people about each event.
+// The line that people see for each event.
 import { isOffTarget, targetWords } from '#comparison';
 import { counted, stepsFrom } from '#protocol';
 import type { DiscardedArtifact, RecordedEvent, RefitOutcome, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
@@ -14,7 +14,7 @@ export function summarize(event: RecordedEvent): string {
 
 const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
 const short = (digest: string | null): string => (digest === null ? 'none' : digest.slice(0, 12));
-/** The parts of two fingerprints that differ. */
+/** The parts in which two fingerprints differ. */
 function numericsChange(before: string, now: string): string {
   const partsOf = (fingerprint: string): string[] => fingerprint.split(/[;,] /);
   const only = (these: string[], those: string[]): string => these.filter((part) => !those.includes(part)).join(', ');
@@ -90,7 +90,7 @@ function lineOf(event: RecordedEvent): string {
   }
 }
 
-/** "the refit stayed: loss 3.21 instead of 3.4 on its batches" */
+/** Such as "the refit before them stayed: loss 3.21 with it, 3.4 without, summed over its batches". */
 function refitWords({ kept, lossBefore, lossAfter }: RefitOutcome): string {
   const stayed = kept ? 'the refit before them stayed' : 'the refit before them was undone';
   return `${stayed}: loss ${number(lossAfter)} with it, ${number(lossBefore)} without, summed over its batches`;

@@ -1,4 +1,4 @@
-// ReadHistory and WatchHistory: the record as it is stored, from the event store itself and not from a view of it.
+// Answers ReadHistory and WatchHistory: the record as it is stored, read from the event store itself and not from a view.
 import {
   endOf,
   EventCorruptError,
@@ -20,7 +20,7 @@ import type { RunViews } from '../views/run-views.js';
 const DEFAULT_PAGE_SIZE = 200;
 const LARGEST_PAGE_SIZE = 1000;
 
-/** An event, or what stands in its place. */
+/** Turns an event, or the error in the place of a damaged one, into a message. */
 function historyItem(item: StoredEvent | EventCorruptError, rewinds: readonly Rewind[]): v1.HistoryEvent {
   if (!(item instanceof EventCorruptError)) return historyEvent(item, rewinds);
   return v1.HistoryEvent.fromPartial({
@@ -51,7 +51,10 @@ function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.Histo
   };
 }
 
-/** Descriptions and removals hold on every branch. Results hold for the remaining states. */
+/**
+ * Tells whether an event still holds after a rewind. Descriptions and removals hold on every branch, and results hold for the states that
+ * remain.
+ */
 function outlivesRewinds(event: RecordedEvent, revision: number, rewinds: readonly Rewind[]): boolean {
   switch (event.type) {
     case 'RunDescribed':
@@ -78,17 +81,17 @@ function readable(stored: StoredEvent): RecordedEvent {
   }
 }
 
-/** A stretch of one run's events; `offset` is the place of its first event in the combined history. */
+/** A stretch of one run's events. `offset` is the place of its first event in the combined history. */
 interface Stretch {
   runId: string;
   offset: bigint;
-  /** Number of events. */
+  /** The number of events. */
   length: bigint;
 }
 
 /**
- * With the ancestors included, from_revision and next_revision count through the combined history: the oldest ancestor's
- * events up to the fork, and so on, then the run's own. Without them they are the run's own revisions.
+ * Reads a page. With the ancestors included, from_revision and next_revision count through the combined history: the oldest ancestor's
+ * events up to the fork, those of the next, and so on, then the run's own. Without the ancestors they are the run's own revisions.
  */
 export async function readHistory(views: RunViews, store: EventStore, request: v1.ReadHistoryRequest): Promise<v1.ReadHistoryResponse> {
   const pageSize = request.pageSize === 0 ? DEFAULT_PAGE_SIZE : request.pageSize;
@@ -102,7 +105,7 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
   );
   const length = stretches.reduce((sum, stretch) => sum + stretch.length, 0n);
   if (request.fromRevision !== undefined && request.fromRevision > length) {
-    // at the end itself there may soon be more
+    // at the end itself there may soon be more events
     throw invalidField('REVISION_NOT_FOUND', 'from_revision', `0 to ${length - 1n} is allowed, is ${request.fromRevision}`);
   }
   const events: v1.HistoryEvent[] = [];
@@ -115,7 +118,7 @@ export async function readHistory(views: RunViews, store: EventStore, request: v
   return { events, nextRevision: undefined };
 }
 
-/** Types of later releases count as known if the history holds them. */
+/** Types of later releases count as known if the history has events of them. */
 function checkedTypes(views: RunViews, runIds: string[], asked: string[]): Set<string> {
   for (const type of asked) {
     const known = knownTypeNames.includes(type) || runIds.some((runId) => (views.peek(runId)?.extras.unknownEvents[type] ?? 0) > 0);
@@ -168,7 +171,10 @@ async function* walk(
   }
 }
 
-/** One run's events from the start (or a revision) on, then as they come; without a run, all runs' from now (or a position) on. */
+/**
+ * Yields one run's events from the start or a revision on, then new ones as they come. Without a run, yields the events of all runs from
+ * now or a position on.
+ */
 export async function* watchHistory(
   views: RunViews,
   store: EventStore,

@@ -5,7 +5,7 @@ const HEAD_SIZE = 16;
 const UNITS = 100;
 const layers = Array.from({ length: 2 }, () => ({ heads: 4, units: UNITS }));
 
-/** Two layers of which heads and units are open as given, counted from the definition. */
+/** Computes the sparsities of two layers with the given open heads and units, by the definition and by the function. */
 function pruned(keyValueHeads: number, headsOpen: number[], unitsOpen: number[], hiddenOpen: number) {
   const isGrouped = keyValueHeads < 4;
   const head = (isGrouped ? 2 : 4) * HIDDEN * HEAD_SIZE;

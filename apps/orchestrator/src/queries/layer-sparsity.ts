@@ -1,4 +1,4 @@
-// How much of each layer is gone.
+// Computes how much of each layer is gone.
 import type { Budget, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 
 export interface OpenParts {
@@ -9,10 +9,10 @@ export interface OpenParts {
 }
 
 /**
- * For each layer, the share of its projections' parameters that is gone; their mean is the hard sparsity. A unit is three rows of the
- * hidden size. The record does not hold a head's size, which grouped queries make smaller: it follows from the hard sparsity, to which
- * heads and units add up. With a budget the hard sparsity is of its cost, and the record holds what a head costs beside a unit. The
- * layers of a model that is pruned are all of one shape.
+ * For each layer, the share of its projections' parameters that is gone. The mean of the shares is the hard sparsity. A unit is three rows
+ * of the hidden size. The record does not hold the size of a head, which is smaller with grouped queries. It follows from the hard
+ * sparsity, to which heads and units add up. With a budget, the hard sparsity is a share of the budget's cost, and the record holds how
+ * much a head costs compared with a unit. All layers of a model that is pruned have one shape.
  */
 export function layerSparsities(
   { layers, hiddenSize, prunableParameterCount }: Pick<ModelIdentity, 'layers' | 'hiddenSize' | 'prunableParameterCount'>,
@@ -28,7 +28,7 @@ export function layerSparsities(
   const unitSize = 3 * hiddenSize;
   const bySparsity = (): number => (all.heads === 0 ? 0 : (hardSparsity * prunableParameterCount - all.units * unitSize) / all.heads);
   const layerSize = prunableParameterCount / layers.length;
-  // Seconds say nothing of sizes: then a head is its share of what a layer has beside its units.
+  // A cost in seconds says nothing about sizes. A head is then its share of the layer's parameters outside the units.
   const headSize =
     budget === undefined
       ? bySparsity()
@@ -38,7 +38,7 @@ export function layerSparsities(
   return gone.map(({ heads, units }) => (heads * headSize + units * unitSize) / layerSize);
 }
 
-/** Without groups the head's keys and values go with it, as many parameters as its queries and outputs. */
+/** Without groups, a head's keys and values go with it. They have as many parameters as its queries and outputs. */
 function headSizeByCost(
   { cost: [head = 0, unit = 1], kvHeads }: Pick<Budget, 'cost' | 'kvHeads'>,
   heads: number,

@@ -1,4 +1,4 @@
-// Who was forked from whom.
+// Tells which run was forked from which.
 import { v1 } from '#protocol';
 import type { RunViews } from '../views/run-views.js';
 
@@ -7,7 +7,7 @@ interface FamilyRow {
   parentRunId: string | null;
 }
 
-/** Nearest first. A parent that is not in this store ends the line. */
+/** The ancestors of a run, the nearest first. A parent that is not in this store ends the line. */
 export function ancestorsOf(views: RunViews, runId: string): string[] {
   const rows = views.database
     .prepare(
@@ -37,7 +37,7 @@ export function lineageOf(views: RunViews, runId: string): v1.GetLineageResponse
   return { runId, ancestors, tree: depthFirst(views, rows, ancestors.at(-1) ?? runId) };
 }
 
-/** Without recursion: a line of forks may be long. */
+/** The family as a list in depth-first order. There is no recursion, since a line of forks may be long. */
 function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.LineageNode[] {
   const children = new Map<string, string[]>();
   for (const { runId, parentRunId } of rows) {
@@ -63,7 +63,7 @@ function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.Lineag
   return nodes;
 }
 
-/** The youngest run that both come from (or are), and the step up to which they share a past. */
+/** The youngest run that both runs come from or are, and the step up to which they share a past. */
 export function commonAncestor(views: RunViews, left: string, right: string): { runId: string; step: number } | null {
   const lines = [left, right].map((runId) => [runId, ...ancestorsOf(views, runId)]);
   const common = lines[0]!.find((runId) => lines[1]!.includes(runId));

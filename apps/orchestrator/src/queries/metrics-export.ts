@@ -1,4 +1,4 @@
-// ExportMetrics: every recorded step, unsampled, abandoned ones marked.
+// Answers ExportMetrics: every recorded step, without sampling. Abandoned steps are marked.
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { invalidField } from '#protocol';
 import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
@@ -29,7 +29,7 @@ interface ExportRow {
   branch: number;
   attempt: number;
   abandoned: boolean;
-  /** In the order of COLUMNS; null: no value. */
+  /** The values in the order of COLUMNS, with null for no value. */
   values: (number | boolean | null)[];
 }
 
@@ -84,7 +84,10 @@ function* jsonLines(rows: Iterable<ExportRow>): Iterable<string> {
   }
 }
 
-/** TensorBoard knows one line a step: abandoned steps are left out. Times are those of training, from the launch on. */
+/**
+ * The steps as records of TensorBoard. It has one line of steps, so abandoned steps are left out. Times are times of training, counted from
+ * the launch.
+ */
 function* tensorBoardRecords(rows: Iterable<ExportRow>, launchedAt: Date): Iterable<Uint8Array> {
   let wallTime = launchedAt.getTime() / 1_000;
   yield fileVersion(wallTime);

@@ -1,5 +1,6 @@
-// Which heads, units and hidden units are open: of recorded masks, and of the states of runs from before masks were recorded, whose
-// deterministic masks follow from their log-alphas as the engine rounds them group by group. (Their soft values are the engine's business.)
+// Tells which heads, units and hidden units are open: by recorded masks, or by the states of runs from before masks were recorded. The
+// deterministic masks of these states follow from their log-alphas, rounded group by group as in the engine. (Only the engine needs their
+// soft values.)
 import type { Gates } from '#audit';
 import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { StateTensor } from './state-file.js';
@@ -12,13 +13,13 @@ const EPSILON = 1e-6;
 export const MASK_TENSORS = ['mask.head', 'mask.intermediate', 'mask.hidden'];
 
 export interface OpenUnits {
-  /** By layer. */
+  /** The open heads of each layer; then the open units of each layer. */
   heads: Set<number>[];
   units: Set<number>[];
   hidden: Set<number>;
 }
 
-/** Whether the state's masks are rounded so. Other states have their masks recorded. */
+/** Tells whether the state's masks are rounded group by group. The masks of other states are recorded. */
 export const roundsByGroup = (state: Map<string, StateTensor>): boolean =>
   !['exact_size', 'shape', 'mask.kv_group', 'mask.attention', 'mask.mlp'].some((tensor) => state.has(tensor));
 
@@ -49,7 +50,7 @@ function openByLayer(tensor: StateTensor | undefined): Set<number>[] {
   );
 }
 
-/** The round(n - sum of probabilities) smallest log-alphas are closed; of equal ones the first. */
+/** The open gates of a group. The round(n - sum of probabilities) smallest log-alphas are closed, the first ones among equals. */
 function openOf(logAlpha: Float32Array | Float64Array): Set<number> {
   let expectedOpen = 0;
   for (const value of logAlpha) expectedOpen += openProbability(value);

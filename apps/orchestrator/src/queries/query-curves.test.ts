@@ -1,4 +1,4 @@
-// Curves over the steps of a run: every step is in one point, abandoned ones in none, however wide the points are.
+// Tests curves over the steps of a run. However wide points are, every step is in one point and abandoned steps are in none.
 import { v1 } from '#protocol';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
 import { RunProjection } from '../views/projection/run-projection.js';

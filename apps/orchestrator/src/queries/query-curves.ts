@@ -1,4 +1,4 @@
-// QueryCurves: metrics as curves of a given number of points.
+// Answers QueryCurves: metrics as curves of a given number of points.
 import { setImmediate as breathe } from 'node:timers/promises';
 import { counted, invalidField, type v1 } from '#protocol';
 import { progressAt, readSegments } from '../views/projection/metrics-reader.js';
@@ -9,7 +9,7 @@ import { CurvePoints, QUANTITIES } from './curve-points.js';
 
 const DEFAULT_POINTS = 500;
 const MOST_POINTS = 5_000;
-/** Segments of one reading. Between two readings the process does its other work. */
+/** The number of segments in one read. Between two reads the process does its other work. */
 const SEGMENTS_A_BREATH = 64;
 
 export async function queryCurves(
@@ -71,7 +71,7 @@ async function ownPoints(
   return points;
 }
 
-/** The steps that counted until the rewind, from the one that it went back to. Few ask for them, so no bins are kept. */
+/** The points of the steps that a rewind abandoned, from the step that it went back to. Few clients ask for them, so no bins are kept. */
 async function abandonedPoints(
   { database }: RunViews,
   { run, extras }: RunSummary,
@@ -103,12 +103,15 @@ async function abandonedPoints(
   return points;
 }
 
-/** The fewest steps a point for which there are no more points than allowed; beyond a bin whole bins. */
+/**
+ * The smallest number of steps in a point for which there are no more points than allowed. Above the width of a bin it is a whole number of
+ * bins.
+ */
 function widthOf(fromStep: number, toStep: number, maxPoints: number): number {
   const rounded = (width: number): number => (width < BIN_STEPS ? width : Math.ceil(width / BIN_STEPS) * BIN_STEPS);
   const pointsAt = (width: number): number => Math.floor(toStep / width) - Math.floor(fromStep / width) + 1;
   let width = rounded(Math.max(1, Math.ceil((toStep - fromStep + 1) / maxPoints)));
-  // A range that begins within a point may reach over one point more.
+  // A range that begins within a point may reach into one point more.
   while (pointsAt(width) > maxPoints) width = rounded(width + 1);
   return width;
 }

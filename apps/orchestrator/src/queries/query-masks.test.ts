@@ -1,4 +1,4 @@
-// Runs of earlier releases, whose masks were not recorded: the masks of their teachers' states are shown.
+// Tests runs of earlier releases, whose masks were not recorded. The masks of their teachers' states are shown.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** A state file whose gates are open except these, and a tensor that is not asked for. */
+/** A state file in which all gates but these are open, with a tensor that is not asked for. */
 function stateFile(closed: Record<string, number[]>): Buffer {
   const tensors = Object.entries({ 'lora.a': [1000], ...SHAPES }).map(([name, shape]) => {
     const logAlphas = new Float32Array(shape.reduce((product, size) => product * size, 1)).fill(10);

@@ -1,4 +1,4 @@
-// QueryMasks: how many heads, units and hidden units were open in recorded states, and which closed or opened between them.
+// Answers QueryMasks: how many heads, units and hidden units are open in recorded states, and which closed or opened between them.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { gatesApart, gatesIn, type Gates } from '#audit';
 import type { ArtifactStore } from '#artifact-store';
@@ -12,13 +12,13 @@ import { teacherMasks, teacherSteps } from './teacher-masks.js';
 const DEFAULT_POINTS = 100;
 const MOST_POINTS = 1_000;
 const FINEST_RESOLUTION = 65_536;
-/** An answer has to fit a message of the usual 4 MiB. */
+/** The most cells of an answer, which has to fit into a message of the usual 4 MiB. */
 const MOST_CELLS = 2 << 20;
 const MOST_CHANGES = 500_000;
-/** The longest time in which this process may not answer others. */
+/** The longest time in milliseconds for which the process may not answer other calls. */
 const TURN_MS = 20;
 
-/** A layer's heads or units, or the hidden units: gates that stand side by side. */
+/** Gates that are neighbours: a layer's heads, a layer's units, or the hidden units. */
 interface Span {
   kind: v1.MaskKind;
   layer: number;
@@ -86,7 +86,7 @@ export function gateCount({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' |
   return layers.reduce((sum, { heads, units }) => sum + heads + units, hiddenSize);
 }
 
-/** In the order of the gates: all heads, all units, the hidden units. */
+/** The spans in the order of the gates: all heads, all units, then the hidden units. */
 export function spansOf({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' | 'hiddenSize'>): Span[] {
   const sizes = [
     ...layers.map(({ heads }, layer) => ({ kind: MASK_KIND_HEADS, layer, size: heads })),
@@ -121,7 +121,7 @@ function pointsAsked({ maxPoints }: v1.QueryMasksRequest): number {
   return maxPoints === 0 ? DEFAULT_POINTS : maxPoints;
 }
 
-/** The states include the last one at or before the first asked step, which has the masks at that step. */
+/** The steps in the asked range, and the last step before the range, whose masks still hold at its beginning. */
 function stepsInRange(steps: number[], { fromStep, toStep }: v1.QueryMasksRequest): number[] {
   if (fromStep !== undefined && toStep !== undefined && toStep < fromStep)
     throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
@@ -130,7 +130,7 @@ function stepsInRange(steps: number[], { fromStep, toStep }: v1.QueryMasksReques
   return steps.filter((step) => step >= from && step <= to);
 }
 
-/** The last always, and the first where there are two. */
+/** Chooses steps at even distances: always the last one, and the first where two or more are chosen. */
 function evenly(steps: number[], most: number): number[] {
   if (steps.length <= most) return steps;
   if (most === 1) return steps.slice(-1);
@@ -162,7 +162,7 @@ class SeriesOf {
     this.groups = groupsOf(span, request);
   }
 
-  /** @returns how many changes were noted */
+  /** @returns the number of changes that were noted */
   add(step: number, open: Gates, changed: Gates | null): number {
     const { first, size } = this.span;
     const inGroup = new Uint32Array(Math.max(this.groups, 1));
@@ -184,7 +184,7 @@ class SeriesOf {
     return noted;
   }
 
-  /** A group with any open gate shows that, and so does a group with any closed gate. */
+  /** The share of a group that is open, from 0 to 255. It is 0 or 255 only if all gates of the group are closed or open. */
   private share(opened: number, group: number): number {
     const { size } = this.span;
     const members = Math.ceil(((group + 1) * size) / this.groups) - Math.ceil((group * size) / this.groups);

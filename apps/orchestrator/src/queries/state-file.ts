@@ -1,4 +1,4 @@
-// Reads the canonical state file that the engine writes (safetensors): names, shapes and values, nothing else.
+// Reads the canonical state file that the engine writes (safetensors): names, shapes and values.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 
@@ -6,7 +6,7 @@ export interface StateTensor {
   name: string;
   dtype: string;
   shape: number[];
-  /** F32, F64 and I64 as numbers. */
+  /** The values of F32, F64 and I64 as numbers. */
   values: Float32Array | Float64Array;
 }
 
@@ -20,14 +20,14 @@ export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
     if (name === '__metadata__') continue;
     const [from, to] = entry.data_offsets;
     if (8 + headerBytes + to > bytes.byteLength) throw corrupt(`${name} reaches beyond the end`);
-    const data = new Uint8Array(to - from); // copied: aligned, and a buffer of its own
+    const data = new Uint8Array(to - from); // copied into a buffer of its own, so that it is aligned
     data.set(bytes.subarray(8 + headerBytes + from, 8 + headerBytes + to));
     tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values: valuesOf(name, entry.dtype, data.buffer) });
   }
   return tensors;
 }
 
-/** Some tensors of a stored state, without reading the others; their bytes are not checked against the state's digest. */
+/** Reads some tensors of a stored state without the others. Their bytes are not checked against the state's digest. */
 export async function readStateTensors(store: ArtifactStore, digest: string, wanted: readonly string[]): Promise<Map<string, StateTensor>> {
   const size = (await store.stat(digest))?.bytes ?? 0;
   const headerBytes = headerSize((await readRange(store, digest, 0, 8)).readBigUint64LE(), size);

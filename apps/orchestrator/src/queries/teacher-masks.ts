@@ -1,4 +1,4 @@
-// The masks of runs that were recorded before masks were: those of their teachers, from the teachers' states.
+// Reads the masks of runs from before masks were recorded: the masks of their teachers, from the teachers' states.
 import { allGates, gatesApart, type Gates } from '#audit';
 import type { ArtifactStore } from '#artifact-store';
 import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
@@ -12,7 +12,7 @@ interface TeacherState {
   stateDigest: string;
 }
 
-/** States of the run's own teachers before a step, once each. */
+/** The states of the run's own teachers before a step, each once. */
 export function teacherSteps(database: ViewsDatabase, runId: string, beforeStep: number): TeacherState[] {
   return database
     .prepare(

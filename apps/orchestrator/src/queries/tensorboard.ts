@@ -1,5 +1,5 @@
-// A TensorBoard event file: TFRecords (a length and a message, each with a masked CRC-32C) of tensorflow.Event messages, of which only
-// the few fields are written that a scalar has.
+// Writes an event file of TensorBoard. It consists of TFRecords (a length and a message, each with a masked CRC-32C) of tensorflow.Event
+// messages. Only the few fields that a scalar has are written.
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 
 const POLYNOMIAL = 0x82f63b78;
@@ -12,19 +12,19 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 
 export interface Scalars {
   step: number;
-  /** Seconds since 1970. */
+  /** In seconds since 1970. */
   wallTime: number;
   values: [tag: string, value: number][];
 }
 
-/** The beginning of every event file. */
+/** The record that every event file begins with. */
 export function fileVersion(wallTime: number): Uint8Array {
   return record(
     new BinaryWriter().tag(1, WireType.Bit64).double(wallTime).tag(3, WireType.LengthDelimited).string('brain.Event:2').finish(),
   );
 }
 
-/** Event: 1 wall_time, 2 step, 5 summary; Summary: 1 value; Value: 1 tag, 2 simple_value. */
+/** The fields: Event has 1 wall_time, 2 step, 5 summary; Summary has 1 value; Value has 1 tag, 2 simple_value. */
 export function scalarsRecord({ step, wallTime, values }: Scalars): Uint8Array {
   const summary = new BinaryWriter();
   for (const [tag, value] of values)

@@ -1,6 +1,6 @@
-// WatchRun: the run now, then at each change, with the steps since the last message. Nothing is queued for a client: it is
-// asked for its next message when the last one has left, and that message is read from the views then. So a slow client
-// costs no memory and misses no step; it only sees fewer, fuller messages.
+// Answers WatchRun: the run as it is now, then at each change, with the steps since the last message. Nothing is queued for a client. When
+// a message has left, the next one is read from the views as they are then. So a slow client costs no memory and misses no step; it only
+// gets fewer and larger messages.
 import type { v1 } from '#protocol';
 import { EspalierError } from '#protocol';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
@@ -15,21 +15,21 @@ const SEGMENTS_PER_MESSAGE = 8;
 const LIVE_STEPS_PER_MESSAGE = 512;
 /** The longest delay after a missed wake-up. */
 const LONGEST_WAIT_MS = 15_000;
-/** The least time between two messages that hold live steps only. */
+/** The least time between two messages that hold only live steps. */
 const LIVE_PAUSE_MS = 200;
 
 interface Cursor {
-  /** Revision of the last segment whose steps were sent. */
+  /** The revision of the last segment whose steps were sent. */
   segmentRevision: number;
   branch: number;
-  /** First step that was not sent. */
+  /** The first step that was not sent. */
   nextStep: number;
   /** The revision in the last message. */
   revision: number;
   status: v1.RunStatus | null;
-  /** Code of the cause in the last message; '': the run did not wait. */
+  /** The code of the cause in the last message, or '' where the run did not wait. */
   waitedFor: string;
-  /** The preparation that the last message told, and its progress. */
+  /** The preparation in the last message, with its progress. */
   preparation: string;
 }
 
@@ -79,7 +79,7 @@ async function* watched(
 async function startCursor(views: RunViews, runId: string, afterRevision: bigint | undefined): Promise<Cursor> {
   const now = views.peek(runId)!;
   if (afterRevision === undefined) {
-    // From now on: the run as it is, and the steps that follow.
+    // A watch that begins now gets the run as it is, and the steps that follow.
     return {
       segmentRevision: now.run.revision,
       branch: now.extras.rewinds.length,
@@ -117,7 +117,10 @@ function unknownRevision(runId: string, revision: number): EspalierError {
   });
 }
 
-/** Null when there is nothing new. Steps come in the order they were recorded, each once, live ones after them. */
+/**
+ * Returns the next message, or null where there is nothing new. Recorded steps come in the order in which they were recorded, each once,
+ * and live steps come after them.
+ */
 function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRunResponse | null {
   const summary = views.peek(runId);
   if (summary === null) return null;
@@ -134,7 +137,7 @@ function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRu
   return { run, steps: [...steps, ...live].map((step) => stepMessage(step, settings)), revision: BigInt(revision), live: live.length > 0 };
 }
 
-/** Moves the cursor over the segments it takes. */
+/** Reads the next segments and moves the cursor over them. */
 function recordedSteps(views: RunViews, runId: string, cursor: Cursor, newest: number): { steps: StepMeasurement[]; revision: number } {
   const segments = segmentsAfter(views.database, runId, cursor.segmentRevision, SEGMENTS_PER_MESSAGE);
   const steps: StepMeasurement[] = [];
@@ -147,7 +150,7 @@ function recordedSteps(views: RunViews, runId: string, cursor: Cursor, newest: n
     cursor.nextStep = Math.max(cursor.nextStep, segment.endStep);
     cursor.segmentRevision = segment.revision;
   }
-  // If more segments follow, the message describes only those that it holds.
+  // If more segments follow, the message's revision covers only those that it holds.
   return { steps, revision: segments.length === SEGMENTS_PER_MESSAGE ? Math.max(cursor.segmentRevision, cursor.revision) : newest };
 }
 
@@ -158,7 +161,7 @@ function liveSteps(views: RunViews, { run, extras }: RunSummary, cursor: Cursor,
   }
   const from = Math.max(cursor.nextStep, last === undefined ? 0 : last.step + 1);
   const steps = views.live.since(run.runId, from);
-  // The steps between are recorded already, and the views are about to show them.
+  // If steps are missing before the live ones, they are recorded already and the views are about to show them.
   return steps[0]?.step === from ? steps.slice(0, LIVE_STEPS_PER_MESSAGE) : [];
 }
 
@@ -180,7 +183,7 @@ function hasEnded(views: RunViews, runId: string): boolean {
   return summary === null || isFinished(summary.run) || isDamaged(summary.extras);
 }
 
-/** The time of the next look if nothing happens: the lease may run out then. */
+/** The time of the next look if nothing happens. The lease may run out then. */
 function waitMs(views: RunViews, runId: string): number {
   const summary = views.peek(runId);
   const lease = summary === null ? null : leaseUntilMs(summary.run, views.live.heardAt(runId));

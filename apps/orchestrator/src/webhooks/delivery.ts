@@ -1,15 +1,15 @@
-// One attempt to deliver a notification.
+// Makes one attempt to deliver a notification.
 import { createHmac } from 'node:crypto';
 import type { Webhook } from './webhook-file.js';
 
 export const SIGNATURE_HEADER = 'espalier-signature';
 
-/** The receiver computes the same from the header's time and the bytes that it got, and refuses an old time. */
+/** The signature of a body. The receiver computes the same from the header's time and the bytes that it got, and refuses an old time. */
 export function signatureOf(secret: Buffer, body: string, seconds: number): string {
   return `t=${seconds},v1=${createHmac('sha256', secret).update(`${seconds}.${body}`).digest('hex')}`;
 }
 
-/** @returns null where the receiver took it, else the problem in words that hold neither the address nor the secret */
+/** @returns null where the receiver took the notification, or else the problem in words without the address and the secret */
 export async function deliver(
   { url, secret }: Pick<Webhook, 'url' | 'secret'>,
   body: string,
@@ -22,9 +22,9 @@ export async function deliver(
   };
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(attemptMs)]);
   try {
-    // A redirect could lead anywhere, so it is an answer like any other: no success.
+    // A redirect could lead anywhere, so it counts as an answer without success.
     const response = await fetch(url, { method: 'POST', body, headers, redirect: 'manual', signal: deadline });
-    // The answer's text is not read, however long it is.
+    // The answer's text is not read, since it may have any length.
     await response.body?.cancel();
     return response.ok ? null : `the receiver answered with status ${response.status}`;
   } catch (error) {

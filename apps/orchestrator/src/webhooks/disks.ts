@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { OrchestratorConfig } from '../config.js';
 
-/** A folder on each disk that the server writes to, by its name. Both folders may lie on one disk. */
+/** Returns a folder on each disk that the server writes to, by the disk's name. Both folders may be on one disk. */
 export async function disksOf({
   dataFolder,
   artifactFolder,

@@ -1,4 +1,4 @@
-// Which recorded event leads to which notification, and what a notification says; pure.
+// Decides which recorded event leads to which notification, and writes the notification. All functions are pure.
 import { hasMissedTarget } from '#comparison';
 import { comparableOf } from '../pruning-run/aggregate/headline.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -6,24 +6,24 @@ import type { PruningRunEvent, PruningRunEventData, RecordedEvent } from '../pru
 import type { WebhookEvent } from './webhook-file.js';
 
 export interface Notification {
-  /** The same at each attempt and from each orchestrator: a receiver drops an id that it has seen. */
+  /** The same id at each attempt and from each orchestrator, so that a receiver can drop a notification that it has seen. */
   id: string;
-  /** When it happened, ISO 8601. */
+  /** The time of the event, in ISO 8601. */
   time: string;
   event: WebhookEvent;
   run: { id: string; name: string | null; failure?: { code: string; message: string } } | null;
   figures: Record<string, number | string | null>;
 }
 
-/** Events of other types lead to no notification, so their bytes need not be read. */
+/** The types of events that lead to notifications. The bytes of other events need not be read. */
 export const NOTIFIED_TYPES: ReadonlySet<string> = new Set<PruningRunEvent['type']>(['RunCompleted', 'RunFailed']);
 
-/** Codes of runs that failed since their loss or a gradient was not finite. */
+/** The codes of runs that failed because their loss or a gradient was not finite. */
 const DIVERGED = new Set(['STEPS_SKIPPED', 'TRAINING_DIVERGED']);
 
 /**
- * @param eventId of the stored event
- * @param run as it was right after the event; null: its record can't be read
+ * @param eventId the id of the stored event
+ * @param run the run as it was right after the event, or null where its record can't be read
  */
 export function notificationsOf(event: RecordedEvent, eventId: string, runId: string, run: PruningRunState | null): Notification[] {
   const about = { id: runId, name: run?.name ?? null };
@@ -45,7 +45,7 @@ export function notificationsOf(event: RecordedEvent, eventId: string, runId: st
   return [];
 }
 
-/** Events of earlier releases do not say the target; the settings of the run do. */
+/** The result of a run. Events of earlier releases do not have the target, so it comes from the run's settings. */
 function resultOf(done: PruningRunEventData<'RunCompleted'>, run: PruningRunState | null) {
   const { step, hardSparsity, trainingSeconds } = done;
   const targetSparsity = done.targetSparsity ?? run?.settings.targetSparsity ?? null;

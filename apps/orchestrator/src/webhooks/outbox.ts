@@ -1,5 +1,5 @@
-// The notifications that wait for their receivers, and how far the event store was read. Both change in one transaction: after a crash
-// at any moment, no notification is missing and none that was delivered and taken out comes again.
+// Keeps the notifications that wait for their receivers, and how far the event store was read. Both change in one transaction. So after a
+// crash at any moment no notification is missing, and none comes again that was delivered and taken out.
 import Database from 'better-sqlite3';
 import type { Position } from '#event-store';
 import type { Notification } from './notifications.js';
@@ -9,15 +9,15 @@ export interface Cursor {
   position: Position;
   stream: string;
   revision: bigint;
-  /** null: that event is damaged. */
+  /** Null where that event is damaged. */
   id: string | null;
 }
 
 export interface Waiting {
   id: string;
-  /** JSON, the same bytes at each attempt. */
+  /** The notification as JSON, with the same bytes at each attempt. */
   body: string;
-  /** Attempts that failed. */
+  /** The number of failed attempts. */
   failures: number;
   nextAtMs: number;
 }
@@ -34,7 +34,7 @@ const SCHEMA = `
 export class Outbox {
   private constructor(private readonly database: Database.Database) {}
 
-  /** @param webhooks those of the file; what waits for others is forgotten */
+  /** @param webhooks the names of the webhooks in the file; notifications that wait for others are removed */
   static open(file: string, webhooks: readonly string[]): Outbox {
     const database = new Database(file);
     try {
@@ -52,7 +52,7 @@ export class Outbox {
     this.database.close();
   }
 
-  /** undefined: the store was never read; null: it held no run when it was. */
+  /** Undefined where the store was never read, and null where it held no run when it was read. */
   get cursor(): Cursor | null | undefined {
     const row = this.database.prepare<[], { last: string | null }>('SELECT last FROM cursor').get();
     if (row === undefined) return undefined;
@@ -80,7 +80,7 @@ export class Outbox {
     this.database.prepare('INSERT OR REPLACE INTO cursor VALUES (1, ?)').run(last);
   }
 
-  /** @param told each notification, with the webhook that it is for */
+  /** @param told each notification with the webhook that it is for */
   addRead(told: readonly (readonly [webhook: string, Notification])[], cursor: Cursor, nowMs: number): void {
     this.database.transaction(() => {
       for (const [webhook, notification] of told) this.add(webhook, notification, nowMs);
@@ -110,7 +110,7 @@ export class Outbox {
       .run(webhook, notification.id, Number(notification.run !== null), atMs, JSON.stringify(notification), nowMs);
   }
 
-  /** @param withRuns false: only what is of this machine itself */
+  /** @param withRuns false to get only notifications about this machine itself */
   next(webhook: string, withRuns: boolean): Waiting | null {
     const row = this.database
       .prepare<[string, number], Waiting>(
@@ -135,7 +135,7 @@ export class Outbox {
     this.database.prepare('DELETE FROM waiting WHERE webhook = ? AND id = ?').run(webhook, id);
   }
 
-  /** Takes out what happened before; returns how many. */
+  /** Removes notifications of events from before a time, and returns their number. */
   expire(webhook: string, beforeMs: number): number {
     return this.database.prepare('DELETE FROM waiting WHERE webhook = ? AND at_ms < ?').run(webhook, beforeMs).changes;
   }

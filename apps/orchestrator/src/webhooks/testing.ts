@@ -1,4 +1,4 @@
-// For tests: a receiver that checks signatures by its own means, and an event store in memory.
+// For tests: a receiver with its own check of signatures, and an event store in memory.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { webcrypto } from 'node:crypto';
@@ -7,7 +7,7 @@ import type { Notification } from './notifications.js';
 
 export const SECRET = 'a secret of 24 characters';
 
-/** The check that the owner of a receiver writes by the page docs/monitoring.md. */
+/** The check that a receiver's owner would write after reading docs/monitoring.md. */
 export async function isGenuine(secret: string, header: string, body: string): Promise<boolean> {
   const [, seconds, hex] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(header) ?? [];
   if (seconds === undefined || hex === undefined) return false;
@@ -23,7 +23,7 @@ export interface Received {
   told: Notification;
 }
 
-/** Answers by a script, and then with 204; a request with a wrong signature gets 401 and counts for nothing else. */
+/** A receiver that answers by a script, and after that with 204. A request with a wrong signature gets 401 and has no other effect. */
 export class Receiver {
   /** Every request with a right signature. */
   readonly received: Received[] = [];
@@ -47,7 +47,7 @@ export class Receiver {
     await new Promise((resolve) => this.server.close(resolve));
   }
 
-  /** Resolves when the condition holds, which is looked at after each request. */
+  /** Resolves when the condition holds. It is checked after each request. */
   async until(holds: () => boolean): Promise<void> {
     while (!holds()) await new Promise<void>((resolve) => (this.changed = resolve));
   }
@@ -69,12 +69,12 @@ export class Receiver {
 }
 
 export interface MemoryStore extends EventStore {
-  /** After more events. */
+  /** Wakes the subscribers after events were added. */
   tell(): void;
   subscriptions: number;
 }
 
-/** The events that it was given, in their order. */
+/** A store with the given events, in their order. */
 export function memoryStore(events: StoredEvent[]): MemoryStore {
   let wake: () => void = () => undefined;
   let added = new Promise<void>((resolve) => (wake = resolve));

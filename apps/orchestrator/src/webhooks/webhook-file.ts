@@ -1,4 +1,4 @@
-// The file of webhooks that a user writes: YAML, with errors that name the line and the key.
+// Reads the file of webhooks that a user writes. It is YAML, and errors name the line and the key.
 import { dirname, resolve } from 'node:path';
 import { isSeq, type Pair } from 'yaml';
 import { readSecretFileSync } from '#files';
@@ -10,7 +10,7 @@ export const WEBHOOK_EVENTS = ['run_done', 'run_failed', 'run_diverged', 'target
 export type WebhookEvent = (typeof WEBHOOK_EVENTS)[number];
 
 export interface Webhook {
-  /** Logs and figures name the webhook so: its address may hold a secret. */
+  /** The name of the webhook in logs and figures. The address is not shown there, since it may hold a secret. */
   name: string;
   url: string;
   secret: Buffer;
@@ -19,7 +19,7 @@ export interface Webhook {
 
 export interface WebhookSettings {
   webhooks: readonly Webhook[];
-  /** A disk with fewer free bytes is nearly full. */
+  /** A disk with fewer free bytes counts as nearly full. */
   diskFreeBytes: number;
 }
 
@@ -40,7 +40,7 @@ export function readWebhookFile(path: string | undefined): WebhookSettings {
 }
 
 class WebhookReader extends YamlReader {
-  /** @param folder that relative paths are of */
+  /** @param folder the folder that relative paths start from */
   read(folder: string): WebhookSettings {
     const webhooks: Webhook[] = [];
     let diskFreeGb = USUAL_DISK_FREE_GB;
@@ -89,7 +89,7 @@ class WebhookReader extends YamlReader {
     throw this.wrong(pair, 'name', 'at most 40 small letters, digits and hyphens are allowed, a letter first');
   }
 
-  /** The errors do not repeat the address, which may hold a secret. */
+  /** Reads the address. The errors do not repeat it, since it may hold a secret. */
   private urlOf(pair: Pair): string {
     const text = this.textOf(pair, 'url', 'an address');
     const url = URL.canParse(text) ? new URL(text) : null;

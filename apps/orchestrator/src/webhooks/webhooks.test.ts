@@ -1,4 +1,4 @@
-// A receiver that fails, is slow, redirects or is gone; a server that restarts; another that stands by; a disk that fills.
+// Tests receivers that fail, are slow, redirect or are gone, a server that restarts, a standby, and a disk that fills.
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -34,7 +34,7 @@ async function newReceiver(): Promise<Receiver> {
   return one;
 }
 
-/** A server's part, whose runs are told as facts. */
+/** The part of a server that sends notifications. The test gives its runs as facts. */
 class Server {
   readonly lines: [level: string, what: Record<string, unknown>, message: string][] = [];
   readonly tallies = new Tallies();
@@ -47,7 +47,7 @@ class Server {
     readonly store = memoryStore(record.events),
   ) {}
 
-  /** Resolves when it reads on from where it begins. */
+  /** Resolves when the server reads the events from its beginning on. */
   async start(events: readonly WebhookEvent[] = WEBHOOK_EVENTS, attemptMs = 60_000): Promise<this> {
     const before = this.store.subscriptions;
     const level = (name: string) => (what: object, message: string) => void this.lines.push([name, what as never, message]);
@@ -80,13 +80,13 @@ class Server {
     return this;
   }
 
-  /** By outcome. */
+  /** The number of deliveries by outcome. */
   async deliveries(): Promise<Record<string, number>> {
     const { values } = await this.tallies.webhookDeliveries.get();
     return Object.fromEntries(values.map(({ labels, value }) => [labels.outcome, value]));
   }
 
-  /** The outbox holds nothing more. */
+  /** Resolves when the outbox is empty. */
   async idle(): Promise<void> {
     while (this.webhooks.waiting().some(([, count]) => count > 0)) await moment();
   }
@@ -132,7 +132,7 @@ it('a receiver that never answers is given up in time and called again; neither 
   const last = await (await held.restarted()).start();
   await receiver.until(() => runsTold().filter((runId) => runId === 'runbbbbbbbbb').length >= 2);
   await last.idle();
-  const again = receiver.received.filter(({ told }) => told.run?.id === 'runbbbbbbbbb'); // the receiver knows it by its id
+  const again = receiver.received.filter(({ told }) => told.run?.id === 'runbbbbbbbbb'); // the receiver recognises it by its id
   expect(new Set(again.map(({ told }) => told.id)).size).toBe(1);
 });
 
@@ -262,7 +262,7 @@ it('a wrong signature is refused: another secret, another body, another time', a
   expect(await send('another secret of 32 characters.')).toBe('the receiver answered with status 401');
   expect([receiver.refused, receiver.received.length]).toEqual([1, 0]);
   expect(await send(SECRET)).toBeNull();
-  // By: printf '1700000000.{"id":"1"}' | openssl dgst -sha256 -hmac 'a secret of 24 characters'
+  // Made by: printf '1700000000.{"id":"1"}' | openssl dgst -sha256 -hmac 'a secret of 24 characters'
   const header = signatureOf(Buffer.from(SECRET), '{"id":"1"}', 1_700_000_000);
   expect(header).toBe('t=1700000000,v1=5e6a0104f8f5c2606d3b281d79c2ebddc203f8b42b6fe60611cddb83b16f9575');
   expect(await isGenuine(SECRET, header, '{"id":"1"}')).toBe(true);

@@ -1,4 +1,5 @@
-// Follows the event store, looks at the disks, and tells the receivers. Nothing waits for it: every error ends in another attempt.
+// Follows the event store, looks at the disks, and sends notifications to the receivers. No other work waits for it, and after every error
+// it tries again.
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
@@ -18,21 +19,24 @@ import { NOTIFIED_TYPES, notificationsOf, type Notification } from './notificati
 import { Outbox, type Cursor, type Waiting } from './outbox.js';
 import type { Webhook, WebhookSettings } from './webhook-file.js';
 
-/** In the data folder. */
+/** The outbox's file in the data folder. */
 export const OUTBOX_FILE = 'webhooks.sqlite';
 const WORTH_SENDING_MS = 86_400_000;
 const LONGEST_RETRY_MS = 3_600_000;
 const LONGEST_DOUBLINGS = 20;
 const DISK_LOOK_MS = 30_000;
 const EVENTS_A_CURSOR = 500;
-/** A disk near the limit is told of once. */
+/**
+ * After a notification about a disk, the next one needs this share of the limit to be free in between. So a disk near the limit is reported
+ * once.
+ */
 const ROOMY_SHARE = 1.1;
 
 export interface WebhookTimes {
-  /** A receiver has so long for an answer. */
+  /** The time that a receiver has for its answer. */
   attemptMs: number;
   firstRetryMs: number;
-  /** The lease and the clock change without a word to this part. */
+  /** The interval of looks at the outbox, since nothing tells this part when the lease or the clock changes. */
   lookMs: number;
 }
 const USUAL_TIMES: WebhookTimes = { attemptMs: 10_000, firstRetryMs: 5_000, lookMs: 5_000 };
@@ -41,9 +45,9 @@ type Condition = 'well' | 'failing' | 'giving up';
 
 @Injectable()
 export class Webhooks {
-  /** For tests. */
+  /** Only tests change it. */
   times = USUAL_TIMES;
-  /** For tests. */
+  /** Only tests change it. */
   room: (folder: string) => Promise<number> = roomIn;
 
   private outbox: Outbox | null = null;
@@ -51,13 +55,13 @@ export class Webhooks {
   private readonly stopping = new AbortController();
   private readonly wakers = new Set<() => void>();
   private readonly conditions = new Map<string, Condition>();
-  /** Taken by their receivers, and not yet out of the outbox: its disk may be full. */
+  /** Notifications that their receivers took but that are still in the outbox, because its disk may be full. */
   private readonly taken = new Set<string>();
   private isReadingWell = true;
   private areDisksKnown = true;
   private readSinceCursor = 0;
   private running: Promise<unknown> = Promise.resolve();
-  /** One look at a time. */
+  /** The last look at the disks, so that there is one at a time. */
   private disksLooked: Promise<void> = Promise.resolve();
   private diskTimer: NodeJS.Timeout | undefined;
 
@@ -70,7 +74,7 @@ export class Webhooks {
     @Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn' | 'error'>,
   ) {}
 
-  /** Returns at once. */
+  /** Starts, and returns at once. */
   start(): void {
     const { webhooks } = this.settings;
     if (webhooks.length === 0) return;
@@ -78,7 +82,7 @@ export class Webhooks {
     this.diskTimer = setInterval(() => void this.lookAtDisks(), DISK_LOOK_MS).unref();
   }
 
-  /** An attempt under way is broken off, and made again at the next start. */
+  /** Stops. An attempt under way is broken off, and made again at the next start. */
   async stop(): Promise<void> {
     this.stopping.abort();
     clearInterval(this.diskTimer);
@@ -89,7 +93,7 @@ export class Webhooks {
     this.outbox = null;
   }
 
-  /** Notifications that wait, by webhook. A standby sends none of runs, so it tells of none. */
+  /** The number of waiting notifications by webhook. A standby sends none about runs, so it reports no numbers. */
   waiting(): [labels: { webhook: string }, count: number][] {
     const { outbox } = this;
     if (outbox === null || !this.lease.held) return [];
@@ -129,7 +133,7 @@ export class Webhooks {
     return Outbox.open(join(this.config.dataFolder, OUTBOX_FILE), names);
   }
 
-  /** A file without a cursor, or with that of other events, begins with what happens from now on. */
+  /** Where to begin reading. A file without a cursor, or with that of other events, begins with new events only. */
   private async beginning(outbox: Outbox): Promise<Cursor | null> {
     const known = outbox.cursor;
     if (known !== undefined && (known === null || (await this.isThere(known)))) return known;
@@ -172,7 +176,7 @@ export class Webhooks {
     }
   }
 
-  /** The run as it was right after the event; null: its record is damaged. */
+  /** The run as it was right after the event, or null where its record is damaged. */
   private async runAt({ stream, revision }: StoredEvent): Promise<PruningRunState | null> {
     let run: PruningRunState | null = null;
     try {
@@ -191,7 +195,7 @@ export class Webhooks {
     );
   }
 
-  /** Never throws. */
+  /** Looks at the disks. Never throws. */
   lookAtDisks(): Promise<void> {
     this.disksLooked = this.disksLooked.then(() => this.lookOnce());
     return this.disksLooked;
@@ -237,7 +241,7 @@ export class Webhooks {
     }
   }
 
-  /** A standby keeps notifications of runs for the day on which it takes over. */
+  /** The next notification to send. A standby keeps notifications about runs until it takes over. */
   private nextFor({ name }: Webhook): Waiting | null {
     const { outbox } = this;
     if (outbox === null) return null;
@@ -268,7 +272,7 @@ export class Webhooks {
     this.tell(webhook, 'well', '');
   }
 
-  /** Logs a change, and nothing else. */
+  /** Logs only changes of the condition. */
   private tell({ name }: Pick<Webhook, 'name'>, now: Condition, problem: string): void {
     const before = this.conditions.get(name) ?? 'well';
     if (now === before || (now === 'failing' && before === 'giving up')) return;
@@ -300,7 +304,10 @@ function cursorAt({ position, stream, revision, id }: StoredEvent): Cursor {
   return { position, stream, revision, id };
 }
 
-/** Doubled with each failure, and spread, so that receivers that were away are not called by all at once. */
+/**
+ * The time until the next retry. It doubles with each failure, and is spread at random, so that a receiver that was away is not called by
+ * all servers at once.
+ */
 function retryMs(firstMs: number, failures: number): number {
   return Math.min(firstMs * 2 ** Math.min(failures, LONGEST_DOUBLINGS), LONGEST_RETRY_MS) * (0.5 + Math.random() / 2);
 }
