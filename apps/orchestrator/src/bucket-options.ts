@@ -1,4 +1,4 @@
-// Options of a server that keeps its artifacts in a bucket. Credentials are no options: they would stand in every list of processes.
+// The options of a server that keeps its artifacts in a bucket. Credentials are no options, since every list of processes would show them.
 import { InvalidArgumentError, Option } from 'commander';
 import { join } from 'node:path';
 import { isS3Address, parseS3Address, s3AddressProblem, type S3Location } from '#artifact-store';
@@ -7,7 +7,7 @@ import { isLoopbackAddress } from '#local-access';
 import { invalidField } from '#protocol';
 
 const CACHE_BYTES = 20 * 1024 ** 3;
-/** In the data folder. */
+/** The cache's folder in the data folder. */
 const CACHE_FOLDER = 'artifact-cache';
 
 export interface BucketOptions {
@@ -31,7 +31,7 @@ export function bucketOptions(): Option[] {
 }
 
 /**
- * undefined: `artifacts` names a folder, or nothing.
+ * Returns undefined where `artifacts` names a folder or is absent.
  * @throws EspalierError ARTIFACT_STORE_ADDRESS_INVALID, ADDRESS_INSECURE, FIELD_REQUIRED
  */
 export function bucketOf(
@@ -66,7 +66,7 @@ function byteCount(text: string): number {
     const bytes = typedNumber({ share: false, unit: 'bytes' }, text);
     if (bytes >= 0) return Math.floor(bytes);
   } catch {
-    // said below
+    // reported below
   }
   throw new InvalidArgumentError('Write a number of bytes, e.g. 200GB.');
 }

@@ -1,4 +1,4 @@
-// Starts the orchestrator: data folder, event store, providers, driver, server; stops them in the opposite order.
+// Starts the orchestrator: data folder, event store, providers, driver, server. It stops them in the opposite order.
 import 'reflect-metadata';
 import { availableParallelism } from 'node:os';
 import { NestFactory } from '@nestjs/core';
@@ -57,7 +57,7 @@ async function main(): Promise<void> {
   const surroundings = { config, ...stores, folderId: folder.id, token, tls, tallies, ...files, cookieKey, log };
   const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
-  // A named device is checked at once. With `auto`, a device is looked for when an engine is needed first.
+  // A named device is checked at once. With `auto`, a device is looked for when an engine is first needed.
   warnOfThreads(config, log);
   const pool = app.get(EnginePool);
   await acquireNamedDevices(pool, config);
@@ -95,7 +95,7 @@ async function main(): Promise<void> {
   const stop = async (signal: string): Promise<void> => {
     if (stopping) return;
     stopping = true;
-    // An event store that never answers must not make a stop endless. Steps that are not recorded are trained again.
+    // An event store that never answers must not keep the server from stopping. Steps that are not recorded are trained again.
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
     storage.stop();
@@ -131,7 +131,7 @@ function readOptionFiles({ webhooks, fleet, oidc, tls }: OrchestratorConfig) {
   return { webhooks: readWebhookFile(webhooks), fleet: readFleetFile(fleet, tls !== undefined), oidc: readOidcFile(oidc) };
 }
 
-/** Its requests are repeated by themselves: this only tells. */
+/** Reports when the bucket stops answering and when it answers again. Its requests are repeated without this. */
 function followBucket({ reach }: ArtifactStore, tellHealth: () => void, log: Logger): void {
   const tell = (): void => {
     const problem = reach?.problem ?? null;
@@ -143,14 +143,14 @@ function followBucket({ reach }: ArtifactStore, tellHealth: () => void, log: Log
   if (reach?.problem != null) tell();
 }
 
-/** For the process that has started this one. */
+/** Tells the process that has started this one that the server is ready. */
 function sayReady(listen: string, web: string | null, { dataFolder }: OrchestratorConfig): void {
   const ready = { ready: true, listen, ...(web === null ? {} : { web }), dataFolder, pid: process.pid };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
 }
 
 function outliveDefects(log: Logger): void {
-  // A defect in one call must not end the runs of all.
+  // A defect in one call must not end all runs.
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error was not handled'));
   process.on('uncaughtException', (error) => {
     if (!isOfDisk(error)) {
@@ -184,7 +184,7 @@ function announce(folder: DataFolder, listen: string, web: string | null, tls: T
   });
 }
 
-/** The events and the artifacts that they name. */
+/** Opens the event store and the artifact store. */
 async function openStores(config: OrchestratorConfig, tallies: Tallies, log: Logger) {
   const artifacts = await openArtifactStore(config.bucket ?? { folder: config.artifactFolder });
   await requireStoreFiles(config, artifacts);
@@ -203,7 +203,7 @@ async function acquireNamedDevices({ slots }: EnginePool, { devices }: Orchestra
   for (const device of new Set(devices)) if (device !== DEVICE_OF_ITS_CHOICE) await slots.find((slot) => slot.device === device)?.acquire();
 }
 
-/** The page's address; null where none is wanted. */
+/** Starts the web server. Returns the page's address, or null where none is wanted. */
 async function serveWeb(server: WebServer, { web }: OrchestratorConfig, secrets: WebSecrets): Promise<string | null> {
   if (web === WEB_OFF) return null;
   return server.listen(web ?? DEFAULT_WEB, secrets, web === undefined);

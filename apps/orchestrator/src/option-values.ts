@@ -1,4 +1,4 @@
-// Values of options, from the texts that a command line or the environment has.
+// Reads the values of options from the texts of a command line or the environment.
 import { InvalidArgumentError } from 'commander';
 
 /** More engines on one machine have not been tried. */

@@ -1,4 +1,4 @@
-// AccessService: proto in, tokens and logins out; no rules.
+// Answers AccessService by the tokens and logins. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { roleNamed, ROLES, unary, v1, type CallInfo } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
@@ -34,7 +34,7 @@ export class AccessGrpc {
         return { token: messageOf(token), secret };
       }),
       listTokens: unary(() => Promise.resolve({ tokens: this.tokens.all().map(messageOf) })),
-      // Room is no condition: a token that was lost has to end on a full disk too.
+      // These calls need no free disk space: a lost token has to be revocable on a full disk, too.
       ...this.loginHandlers(),
       revokeToken: unary(({ token }: v1.RevokeTokenRequest, _signal, call) => this.reserve.spend(() => this.revoke(token, call))),
     };
@@ -65,7 +65,7 @@ export class AccessGrpc {
         return Promise.resolve({});
       }),
       listLogins: unary(() => Promise.resolve({ logins: logins.all().map(loginMessage) })),
-      // As with tokens, room is no condition.
+      // Like the calls about tokens, this one needs no free disk space.
       endLogins: unary(({ person }: v1.EndLoginsRequest, _signal, call) =>
         this.reserve.spend(() => {
           this.storage.requireFolder();

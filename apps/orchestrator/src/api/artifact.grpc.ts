@@ -1,4 +1,4 @@
-// ArtifactService: proto in, queries out; no rules.
+// Answers ArtifactService by the queries. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { serverStreaming, unary, v1 } from '#protocol';

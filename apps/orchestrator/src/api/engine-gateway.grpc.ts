@@ -1,4 +1,4 @@
-// EngineGatewayService: the door for engines that dial in. It looks at who calls and how the engine is named, and hands the stream on.
+// EngineGatewayService: the entrance for engines that dial in. It checks the caller and the engine's name, and hands the stream on.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ByteTunnel, EspalierError, invalidField, reportFailure, toServiceError, v1, type CallInfo } from '#protocol';
@@ -7,7 +7,7 @@ import { Access } from './admission/access.js';
 import type { Hold } from '../logins/calling.js';
 import { Callers } from './admission/callers.js';
 
-/** Between the call and its first message. */
+/** The longest time from the call to its first message. */
 const HELLO_TIMEOUT_MS = 10_000;
 
 type JoinCall = ServerDuplexStream<v1.JoinRequest, v1.JoinResponse>;
@@ -46,7 +46,7 @@ export class EngineGatewayGrpc {
       this.joined.requireRoom(arrival);
       const tunnel = this.tunnel(name, call, refuse);
       const revoked = (): void => {
-        this.joined.leaves(name, tunnel); // its process ends, and does not come back
+        this.joined.leaves(name, tunnel); // the engine's process ends and does not come back
         refuse(end!.reason);
         tunnel.destroy();
       };

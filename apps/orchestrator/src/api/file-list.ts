@@ -1,4 +1,5 @@
-// The folders, models and texts in a folder, for a form that asks for a path. Nothing outside the roots is told, wherever a link leads.
+// Lists the folders, models and texts in a folder, for a form that asks for a path. Nothing outside the roots is listed, wherever a link
+// leads.
 import { lstat, opendir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Dirent, Stats } from 'node:fs';
@@ -8,21 +9,21 @@ import { isInside, realPlace } from './admission/allowed-paths.js';
 
 const { FILE_KIND_FOLDER, FILE_KIND_MODEL, FILE_KIND_TEXT } = v1.FileKind;
 const ENTRIES_MAX = 1_000;
-/** A folder of more is looked at only in part. */
+/** A folder with more entries is looked at only in part. */
 const LOOKED_AT_MAX = 20_000;
-/** A model of so many files of weights is larger than any that is known. */
+/** A folder with more entries is no model: all known models have fewer files of weights. */
 const MODEL_ENTRIES_MAX = 2_000;
 const ORDER = [FILE_KIND_MODEL, FILE_KIND_FOLDER, FILE_KIND_TEXT];
 
 interface Places {
-  /** Where one can begin. */
+  /** The folders in which a user can begin. */
   roots: readonly string[];
-  /** Folders that are never told of: the server's own. */
+  /** The folders that are never listed: the server's own. */
   hidden: readonly string[];
 }
 
 /**
- * @param path a folder, or something in it, which need not be there; '': the roots
+ * @param path a folder, or something in it that need not exist; '' for the roots
  * @throws EspalierError PATH_NOT_ALLOWED, IO_ERROR
  */
 export async function listFiles(path: string, { roots, hidden }: Places): Promise<v1.ListFilesResponse> {
@@ -53,7 +54,7 @@ async function entriesOf(folder: string, places: Places): Promise<{ entries: v1.
 
 const mayMatter = (entry: Dirent): boolean => entry.isDirectory() || entry.isSymbolicLink() || (entry.isFile() && isDataFile(entry.name));
 
-/** null: it is nothing that a form asks for, or it leads out of the roots. */
+/** Returns null for an entry that a form does not ask for, or that leads out of the roots. */
 async function entryAt(path: string, { roots, hidden }: Places): Promise<v1.FileEntry | null> {
   const place = await realPlace(path);
   if (!isInside(place, roots) || isInside(place, hidden)) return null;
@@ -64,24 +65,24 @@ async function entryAt(path: string, { roots, hidden }: Places): Promise<v1.File
   return { name: basename(path), path, kind: FILE_KIND_TEXT, bytes: BigInt(there.size), modifiedAt: there.mtime };
 }
 
-/** A folder, or a model: that is one with a config.json and weights. */
+/** Describes a folder. A folder with a config.json and weights is a model. */
 async function folderEntry(path: string, name: string, there: Stats | null, roots: readonly string[]): Promise<v1.FileEntry> {
   const folder: v1.FileEntry = { name, path, kind: FILE_KIND_FOLDER, bytes: 0n, modifiedAt: there?.mtime };
   let bytes = 0n;
   let looked = 0;
   try {
-    await lstat(join(path, 'config.json')); // most folders have none, and need not be read
+    await lstat(join(path, 'config.json')); // most folders have none, and then need not be read
     for await (const entry of await opendir(path)) {
       if ((looked += 1) > MODEL_ENTRIES_MAX) return folder;
       if (entry.name.endsWith('.safetensors')) bytes += await sizeInside(join(path, entry.name), roots);
     }
   } catch {
-    return folder; // it can't be read, or is no model
+    return folder; // the folder can't be read, or is no model
   }
   return bytes > 0n ? { ...folder, kind: FILE_KIND_MODEL, bytes } : folder;
 }
 
-/** The caches of the hub hold links to the weights. */
+/** Returns the size of a file in the roots. Links are followed, since the caches of the hub hold links to the weights. */
 async function sizeInside(path: string, roots: readonly string[]): Promise<bigint> {
   const place = await realPlace(path);
   if (!isInside(place, roots)) return 0n;
@@ -89,13 +90,13 @@ async function sizeInside(path: string, roots: readonly string[]): Promise<bigin
   return file?.isFile() === true ? BigInt(file.size) : 0n;
 }
 
-/** The roots that are there, with all links followed. */
+/** The roots that exist, with all links followed. */
 async function folders(roots: readonly string[]): Promise<string[]> {
   const places = await Promise.all(roots.map(async (root) => ({ place: await realPlace(root), isThere: await isFolder(root) })));
   return [...new Set(places.flatMap(({ place, isThere }) => (isThere ? [place] : [])))];
 }
 
-/** A path that is being typed leads to the nearest folder that is there. */
+/** Returns the nearest folder that exists, for a path that a user is still typing. */
 async function nearestFolder(place: string): Promise<string> {
   for (let folder = place; ; folder = dirname(folder)) if ((await isFolder(folder)) || dirname(folder) === folder) return folder;
 }
@@ -104,7 +105,7 @@ async function isFolder(path: string): Promise<boolean> {
   return (await statOf(path))?.isDirectory() === true;
 }
 
-/** null: it is not there, or can't be asked. */
+/** Returns null where the path does not exist or can't be read. */
 function statOf(path: string): Promise<Stats | null> {
   return stat(path).catch(() => null);
 }

@@ -1,4 +1,4 @@
-// The files of the server's machine that a form may name.
+// Lists the files of the server's machine that a form may name.
 import { homedir } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
 import { hubCache } from '#run-files';
@@ -26,7 +26,9 @@ export class FilesGrpc {
   }
 }
 
-/** The server's own user may name any path, but to look for one there, the whole disk is no help. */
+/**
+ * The folders at which the server's own user begins. This user may name any path, but a list of the whole disk is no help in finding one.
+ */
 function usualFolders(): string[] {
   return [process.cwd(), homedir(), hubCache(process.env)].filter((folder) => folder !== '/');
 }

@@ -1,4 +1,4 @@
-// The public gRPC server. Plain grpc-js under Nest's providers: Nest's own transport buffers a stream without limit when a
+// The public gRPC server. It is plain grpc-js under Nest's providers. Nest's own transport would buffer a stream without limit when a
 // client reads slowly, and its handlers would lose the generated types.
 import { Inject, Injectable } from '@nestjs/common';
 import { Server, status } from '@grpc/grpc-js';
@@ -14,13 +14,13 @@ import { Tallies } from '../monitoring/tallies.js';
 import { requestIds } from './admission/request-ids.js';
 import { LOGGER, OPEN_CALLS } from '../tokens.js';
 
-/** Its health is that of the engines. */
+/** The name under which the health service tells whether engines can work. */
 const ENGINES = 'espalier.engines';
 const GRACE_MS = 2_000;
-/** A connection without an open call is closed after this time. Clients connect anew by themselves at their next call. */
+/** A connection without an open call is closed after this time. Clients connect again by themselves at their next call. */
 const IDLE_CONNECTION_MS = 600_000;
 
-/** Refused before a call's message is read. A caller can be refused thousands of times a second. */
+/** The codes of refusals before a call's message is read. A caller can cause thousands of them a second. */
 const REFUSALS = new Set([
   ...['TOKEN_NEEDED', 'TOKEN_WRONG', 'TOKEN_REVOKED', 'TOKEN_EXPIRED', 'TOKENS_UNKNOWN', 'ROLE_TOO_LOW', 'PATH_NOT_ALLOWED'],
   ...['LOGIN_ENDED', 'LOGIN_REFUSED', 'LOGIN_UNAVAILABLE', 'LOGIN_CHANGED', 'LOGIN_FAILED', 'LOGIN_NOT_OFFERED'],
@@ -65,14 +65,14 @@ export class GrpcServer {
     addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }
 
-  /** Returns host:port as bound. @throws EspalierError LISTEN_FAILED */
+  /** Returns the address as host:port with the port that was bound. @throws EspalierError LISTEN_FAILED */
   async listen(address: string): Promise<string> {
     const opened = await this.doors.ofGrpc(this.server, address);
     this.door = opened.door;
     return opened.address;
   }
 
-  /** Tells the health service; without its event store this server can't record anything. */
+  /** Tells the health service whether this server can work. Without its event store it can't record anything. */
   setServing(serving: boolean): void {
     for (const name of ['', ...SERVICES]) this.health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
   }
@@ -82,7 +82,7 @@ export class GrpcServer {
     this.health.setStatus(ENGINES, serving ? 'SERVING' : 'NOT_SERVING');
   }
 
-  /** Gives calls a moment to end. Streams that follow a run would never end. */
+  /** Gives calls a moment to end, then closes them: streams that follow a run would never end. */
   async close(): Promise<void> {
     this.setServing(false);
     this.door?.close();

@@ -1,4 +1,4 @@
-// HistoryService: proto in, queries out; no rules.
+// Answers HistoryService by the queries. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { missingText } from '#event-store';
 import { serverStreaming, unary, v1 } from '#protocol';

@@ -1,4 +1,4 @@
-// The calls about jobs: each does what a streaming call of its own does too, and needs no client that waits; no rules.
+// Answers the calls about jobs. A job does the work of a streaming call without a client that waits. There are no rules here.
 import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError, invalidField, unary, v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
@@ -18,7 +18,7 @@ const STATES = {
   cancelled: v1.JobState.JOB_STATE_CANCELLED,
   failed: v1.JobState.JOB_STATE_FAILED,
 };
-/** By the names of the protocol. */
+/** The names of the protocol's fields. */
 const FIELDS = { evaluate: 'evaluate', evaluateTasks: 'evaluate_tasks', export: 'export', bench: 'bench', verify: 'verify' };
 
 @Injectable()
@@ -85,13 +85,13 @@ async function* mapped<T>(all: AsyncIterable<Progress<T>>, made: (result: T) => 
   for await (const news of all) yield 'result' in news ? { result: made(news.result) } : news;
 }
 
-/** A check that finds problems is done; its summary tells them. */
+/** The progress and result of a verification. One that finds problems is done, too; its summary lists them. */
 async function* verdicts(all: AsyncIterable<v1.VerifyRunResponse>): AsyncGenerator<Progress<JobResult>> {
   for await (const { check, subject, doneShare, summary } of all)
     yield summary === undefined ? { doneShare, doing: `${check} of ${subject}` } : { result: { verified: summary } };
 }
 
-/** The fields that it names, as fields of this request. */
+/** Returns the error with its fields named as fields of this request. */
 function within(field: string, error: unknown): unknown {
   if (!(error instanceof EspalierError) || error.violations.length === 0) return error;
   const violations = error.violations.map((one) => ({ ...one, field: `${field}.${one.field}` }));

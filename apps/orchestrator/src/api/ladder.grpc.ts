@@ -1,4 +1,4 @@
-// The calls about a run's ladder: proto in, the server's job out; no rules.
+// Answers the calls about a run's ladder by the server's job. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { unary, v1 } from '#protocol';
 import { Ladders, type LadderProgress } from '../run-services/ladders.js';

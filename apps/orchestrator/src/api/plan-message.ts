@@ -16,7 +16,7 @@ export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'chan
   return { ...memory, change: { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights, totalBytes } };
 }
 
-/** The sparsity that a budget means, and the result, if gates of all kinds close alike. */
+/** The sparsity that a budget comes to, and the result, if gates of all kinds close with the same probability. */
 export function budgetPlan({ model, shape, settings }: RunPlan, budget: Budget): { message: v1.Budget; result: ResultSize } {
   const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model, settings)), settings);
   const { parameters, multiplyAddShare: multiplicationShare, bytes, prunableSparsity } = sizes;

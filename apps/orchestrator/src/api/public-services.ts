@@ -1,4 +1,4 @@
-// The services of espalier.v1 with their handlers: the gRPC server and the HTTP server offer the same ones.
+// The services of espalier.v1 with their handlers. The gRPC server and the HTTP server offer the same ones.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { v1 } from '#protocol';
@@ -27,9 +27,9 @@ export interface PublicService {
 
 @Injectable()
 export class PublicServices {
-  /** Those that the HTTP server offers too. */
+  /** The services that the HTTP server offers, too. */
   readonly all: readonly PublicService[];
-  /** A stream in both directions, which HTTP/1.1 can't carry. It guards itself. */
+  /** The service with a stream in both directions, which HTTP/1.1 can't carry. It checks its callers by itself. */
   readonly gateway: PublicService;
 
   constructor(

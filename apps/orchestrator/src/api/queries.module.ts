@@ -13,7 +13,9 @@ interface ViewsConfig {
   dataFolder: string;
 }
 
-/** The read side. Needs EVENT_STORE, ARTIFACT_STORE, BORROW_ENGINE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module. */
+/**
+ * The read side. It needs EVENT_STORE, ARTIFACT_STORE, BORROW_ENGINE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module.
+ */
 @Module({
   providers: [
     {

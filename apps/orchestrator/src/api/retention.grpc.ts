@@ -1,4 +1,4 @@
-// The calls that make room, and that tell how much is in use: proto in, disposal and views out; no rules.
+// Answers the calls that free disk space and that tell how much is in use, by disposal and views. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { invalidField, serverStreaming, unary, type CallInfo, type v1 } from '#protocol';
@@ -42,17 +42,17 @@ export class RetentionGrpc {
     };
   }
 
-  /** Room is no condition: these calls make some. */
+  /** These calls need no free disk space, since they make some. */
   private requireDriver(): void {
     this.storage.requireFolder();
     this.lease.requireHeld();
   }
 
-  /** A call that can't be undone needs the whole id. */
+  /** Deletes a run. The call can't be undone, so it needs the whole id. */
   private async delete({ runId, reason }: v1.DeleteRunRequest, call: CallInfo): Promise<v1.DeleteRunResponse> {
     this.requireDriver();
     if (!RUN_ID.test(runId)) throw invalidField('FIELD_OUT_OF_RANGE', 'run_id', 'the whole id is needed: neither a name nor its beginning');
-    if ((await this.views.wholeRunId(runId)) !== runId) throw runNotFound(runId); // it is the name of another run
+    if ((await this.views.wholeRunId(runId)) !== runId) throw runNotFound(runId); // the text is the name of another run
     const { run, artifacts, freedBytes } = await this.disposal.deleteRun(runId, reason, this.callers.contextOf(call));
     return { run: await this.message(run), discardedArtifacts: BigInt(artifacts.length), freedBytes: BigInt(freedBytes) };
   }

@@ -1,4 +1,4 @@
-// The queries of RunService: proto in, views out; no rules.
+// Answers the queries of RunService by the views. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { serverStreaming, unary, v1 } from '#protocol';

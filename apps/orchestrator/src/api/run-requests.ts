@@ -1,4 +1,4 @@
-// Turns the public messages of RunService into commands, and names mistakes in their form. Checks that hold for every request are in
+// Turns the public messages of RunService into commands, and reports mistakes in their form. Checks that hold for every request are in
 // request-checks.ts of the protocol.
 import { randomUUID } from 'node:crypto';
 import { invalidField, invalidRequest, requestedValues, settingsTable, v1, type FieldViolation } from '#protocol';
@@ -51,7 +51,7 @@ export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request']
   };
 }
 
-/** A field that is left out is no part of the command, so a request of a release before tags is still the same request. */
+/** Fields that are left out are no part of the command. So a request of a release before tags is still the same request. */
 function labels({ tags, note }: Pick<v1.LaunchRunRequest, 'tags' | 'note'>): { tags?: string[]; note?: string } {
   const violations = tagViolations(tags, 'tags');
   if (violations.length > 0) throw invalidRequest(violations);
@@ -82,7 +82,7 @@ export function startingPoint(from: From): StartingPoint {
   }
 }
 
-/** Fields that are left out are no part of the command, so a request of a release before these fields is still the same request. */
+/** Fields that are left out are no part of the command. So a request of a release before these fields is still the same request. */
 export function dataSource(source: v1.DataSource): DataSource {
   const { trainPath, validationPath, moreTrainPaths, trainWeights, moreValidationPaths, textColumn, responseOnly } = source;
   const { maxTrainTokens, maxValidationTokens, validationTextColumn, withoutValidation } = source;
@@ -101,7 +101,7 @@ export function dataSource(source: v1.DataSource): DataSource {
   };
 }
 
-/** Adds the violations of an invalid part to the others. */
+/** Reads a part of a request. If the part is invalid, its violations are added to the others. */
 function collect<T>(violations: FieldViolation[], read: () => T): T | undefined {
   try {
     return read();

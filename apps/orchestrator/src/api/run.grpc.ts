@@ -1,4 +1,4 @@
-// The commands of RunService: protocol messages in, the command bus out; no rules.
+// Answers the commands of RunService by the command bus. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
@@ -59,7 +59,7 @@ export class RunGrpc {
 
   handlers(): RunCommands {
     const { commands, views, services } = this;
-    // An orchestrator that stands by answers questions only.
+    // A standby orchestrator only answers questions.
     const command = <Request, Response>(
       handle: (request: Request, by: CallContext, signal: AbortSignal) => Promise<Response>,
     ): handleUnaryCall<Request, Response> =>
@@ -98,7 +98,7 @@ export class RunGrpc {
     };
   }
 
-  /** The caller of a change, after the check that changes are possible. */
+  /** Checks that changes are possible, and returns the caller of the change. */
   private async accepted(call: CallInfo): Promise<CallContext> {
     await this.storage.requireRoom();
     this.lease.requireHeld();
@@ -163,7 +163,7 @@ export class RunGrpc {
     };
   }
 
-  /** A launch may take a name that another run has: runs of a study have the name of their variant. */
+  /** Warns of a name that another run has. A launch may take it: runs of a study have the name of their variant. */
   private nameWarnings({ name, runId }: { name: string; runId: string }): v1.PlanWarning[] {
     const [other] = this.views.othersNamed(name, runId);
     if (other === undefined) return [];

@@ -1,4 +1,4 @@
-// StudyService: proto in, studies out; no rules.
+// Answers StudyService by the studies. It contains no rules.
 import { isAbsolute, join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import { invalidField, requestedValues, requireForm, unary, v1, type CallInfo } from '#protocol';
@@ -81,7 +81,7 @@ export class StudyGrpc {
     return studyMessage(study, this.views, this.driver.waitOf(study.studyId));
   }
 
-  /** The caller of a change, after the check that changes are possible. */
+  /** Checks that changes are possible, and returns the caller of the change. */
   private async accepted(call: CallInfo): Promise<CallContext> {
     await this.storage.requireRoom();
     this.lease.requireHeld();

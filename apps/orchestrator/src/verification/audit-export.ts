@@ -1,4 +1,4 @@
-// ExportAudit: the stores' contents of a run and its ancestors as one bundle.
+// Answers ExportAudit: writes the stores' contents of a run and its ancestors as one bundle.
 import { HistoryChecker, writeBundle, type BundleManifest, type BundleRun, type RawEvent } from '#audit';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore, StoredEvent } from '#event-store';
@@ -37,7 +37,7 @@ export async function* exportAudit(
   }
 }
 
-/** Reads each history once beforehand, so that the bundle speaks of one moment though the run may be going on. */
+/** Reads each history once beforehand, so that the bundle shows one moment even if the run goes on. */
 async function tellersOf(store: EventStore, line: string[], signal: AbortSignal): Promise<RunTeller[]> {
   const tellers: RunTeller[] = [];
   for (const runId of line) {
@@ -73,7 +73,7 @@ class RunTeller {
     return { runId: this.runId, lastRevision: this.lastRevision, chain: this.checker.chain, metricsEvents: this.metricsEvents };
   }
 
-  /** Metrics beyond the last batch that these events name are of no meaning here. */
+  /** Reads the history. Metrics after the last batch that these events name are left out. */
   async prepare(signal: AbortSignal): Promise<void> {
     for await (const stored of this.readEvents(this.upTo)) {
       signal.throwIfAborted();
@@ -121,7 +121,7 @@ function readable(stored: StoredEvent): RecordedEvent | null {
   try {
     return decodeStored(stored);
   } catch {
-    return null; // it goes into the bundle as it is; the check of the bundle reports it
+    return null; // the event goes into the bundle as it is, and a check of the bundle reports it
   }
 }
 

@@ -1,4 +1,4 @@
-// A flipped byte anywhere in a bundle is found and named (every byte of a small one with ESPALIER_EXHAUSTIVE=1).
+// Tests that a flipped byte anywhere in a bundle is found and named (every byte of a small bundle with ESPALIER_EXHAUSTIVE=1).
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,7 @@ async function storedState(step: number, expectedSparsity: number): Promise<Stat
   return { ...stateAt(step, expectedSparsity), stateDigest: digest, stateBytes: bytes.byteLength };
 }
 
-/** Reads recorded events as the event store would deliver them. */
+/** A store that reads recorded events as the event store would deliver them. */
 function storeOf(events: StoredEvent[]): EventStore {
   return {
     read: (stream: string) =>
@@ -95,7 +95,7 @@ test('a bundle of a fork is whole, holds its ancestor and its snapshots, and say
   expect(report.manifest?.runs[1]?.lastRevision).toBeGreaterThan(3);
 });
 
-// All bytes take half a minute; every 31st, which still meets each kind of field, is enough between releases.
+// All bytes take half a minute. Every 31st still meets each kind of field, which is enough between releases.
 const STRIDE = process.env['ESPALIER_EXHAUSTIVE'] === undefined ? 31 : 1;
 
 test('a flipped byte anywhere in a signed bundle is found', async () => {

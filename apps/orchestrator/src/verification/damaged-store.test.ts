@@ -1,4 +1,4 @@
-// VerifyRun over the embedded store itself: whatever field of whatever event is changed in the file, it is named.
+// Tests VerifyRun over the embedded store itself. A change of any field of any event in the file must be named.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,7 +89,7 @@ test('every damaged event of both streams is named, each once, and nothing else 
   expect(await problems()).toEqual([]);
 });
 
-// One byte each, and always another than before.
+// Each statement changes one byte, and always to another value than before.
 const columns = {
   'event id': "event_id = CAST(substr(event_id, 1, 15) || iif(substr(event_id, 16) = x'00', x'01', x'00') AS BLOB)",
   type: "type = substr(type, 1, length(type) - 1) || 'X'",

@@ -1,4 +1,4 @@
-// The pages for people that leave the server in files: printed on a terminal, they do nothing but say what they say.
+// Tests the pages for people that leave the server in files. Printed on a terminal, their text must have no other effect.
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
 import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
 import { modelCard } from '../exports/exports.js';

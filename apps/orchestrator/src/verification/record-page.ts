@@ -1,4 +1,4 @@
-// The page for people in an audit bundle: what was asked, on what, who instructed when and why, and what came out.
+// The page for people in an audit bundle: what was asked for, with which model and data, who instructed when and why, and the results.
 import { counted, visibleText } from '#protocol';
 import type { BundleManifest, Instruction } from '#audit';
 import { measureName } from '../pruning-run/record/measures.js';

@@ -1,4 +1,4 @@
-// The replay part of VerifyRun: which segments, from which states, and what came out, as verdicts.
+// The replay of VerifyRun: chooses the segments and the states that they start from, and turns the results into verdicts.
 import { invalidField, EspalierError, type v1 } from '#protocol';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -62,7 +62,7 @@ function note(summary: v1.VerifySummary, { segment, ok, stepDifference, tensorDi
   summary.firstDivergentTensor = tensorDifferences[0]?.name ?? '';
 }
 
-/** The asked steps, from the nearest state before them that is still there. */
+/** The segments of the asked steps, from the nearest state before them that is still stored. */
 async function chosenSegments(
   { artifacts, views }: VerifyContext,
   planner: ReplayPlanner,
@@ -86,7 +86,7 @@ async function chosenSegments(
   throw goneError(views, planner.run!, first.startDigest ?? '', lost);
 }
 
-/** Tokens and teachers may have been thrown away: that is said before anything is computed. */
+/** Refuses a replay for which tokens or teachers were removed, before anything is computed. */
 async function requireParts(
   { artifacts, views }: Pick<VerifyContext, 'artifacts' | 'views'>,
   run: PruningRunState,

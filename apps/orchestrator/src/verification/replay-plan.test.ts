@@ -1,4 +1,4 @@
-// Who instructs which steps of a recorded segment, as read from its events alone.
+// Tests which teachers instruct which steps of a recorded segment, as read from its events alone.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { NewFact, RecordedEvent } from '../pruning-run/record/pruning-run.events.js';
@@ -14,7 +14,7 @@ const planned = (events: RecordedEvent[]): ReplaySegment[] => {
 const ofStory = ({ facts }: { facts: NewFact[] }): ReplaySegment[] => planned(encodeFacts(facts, '', () => '').events);
 const taught = ({ stretches }: ReplaySegment): unknown[] =>
   stretches.map(({ firstStep, teacher }) => [firstStep, teacher.kind === 'snapshot' ? teacher.mark : teacher.kind]);
-/** Phases of 18 steps after the target at step 10. */
+/** A run with phases of 18 steps after the target at step 10. */
 const story = (): Story => new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 1 })).start();
 
 test('a segment has the teacher who instructed when it began, then those who took over within it', () => {

@@ -1,4 +1,4 @@
-// The steps that a run's record says must be computed again, and from where: pure, from the events alone.
+// Finds from a run's events alone which steps have to be computed again, and from which states. All functions are pure.
 import type { RecordedEvent, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { evolve, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { lossesAt } from '../pruning-run/method/phases.js';
@@ -9,7 +9,7 @@ export interface ReplaySegment {
   revision: number;
   firstStep: number;
   endStep: number;
-  /** Null: the fresh state of the seed. */
+  /** Null for the fresh state that follows from the seed. */
   startDigest: string | null;
   endDigest: string;
   stretches: TeacherStretch[];
@@ -18,22 +18,22 @@ export interface ReplaySegment {
   scheduledSparsities: number[];
   settings: RunSettings;
   numericsFingerprint: string;
-  /** The name of the device that computed it. */
+  /** The name of the device that computed the segment. */
   device: string;
   threads: number;
   metricsRevision: number;
 }
 
-/** Folds one event after the other; `segments` are those of the branches that were not abandoned so far. */
+/** Folds one event after another. `segments` are those of branches that have not been abandoned so far. */
 export class ReplayPlanner {
   run: PruningRunState | null = null;
   segments: ReplaySegment[] = [];
-  /** Who instructs from which step on, as recorded since the last segment; before them the one who instructed then. */
+  /** The teachers recorded since the last segment, each with its first step. Before them stands the teacher of the last segment. */
   private stretches: TeacherStretch[] = [];
 
   push(event: RecordedEvent, revision: number): void {
     const { run } = this;
-    // Where events before it are damaged, it is not known what a segment started from.
+    // Where events before it are damaged, it is not known from which state a segment started.
     if (event.type === 'MasksUpdated' && run !== null && run.engine !== null && event.data.firstStep === stepOf(run)) {
       this.segments.push(segmentOf(run, this.stretches, event, revision));
       this.stretches = this.stretches.slice(-1);
@@ -46,7 +46,7 @@ export class ReplayPlanner {
     this.run = evolve(run, event);
   }
 
-  /** Segments that hold any step of [fromStep, toStep]. */
+  /** The segments with any step from `fromStep` to `toStep`, both included. */
   within(fromStep: number, toStep: number): ReplaySegment[] {
     return this.segments.filter(({ firstStep, endStep }) => firstStep <= toStep && endStep > fromStep);
   }
@@ -76,7 +76,7 @@ function segmentOf(
   };
 }
 
-/** The one who instructs at `firstStep` from there on, then those who take over. */
+/** The teacher that instructs at `firstStep`, then those that take over later. */
 export function stretchesFrom(firstStep: number, recorded: TeacherStretch[]): TeacherStretch[] {
   const at = recorded.findLast((one) => one.firstStep <= firstStep);
   return [{ firstStep, teacher: at?.teacher ?? { kind: 'intact' } }, ...recorded.filter((one) => one.firstStep > firstStep)];
@@ -87,7 +87,7 @@ type SegmentPart = Pick<ReplaySegment, 'firstStep' | 'losses' | 'loraLearningRat
   isLast: boolean;
 };
 
-/** The segment cut where its teacher changes: where steps are cut does not change their result. */
+/** The parts of the segment, cut where its teacher changes. Cuts do not change the result of steps. */
 export function partsOf({ firstStep, endStep, stretches, losses, loraLearningRates, scheduledSparsities }: ReplaySegment): SegmentPart[] {
   return stretches.map((stretch, index) => {
     const next = stretches[index + 1]?.firstStep ?? endStep;

@@ -1,4 +1,4 @@
-// Executes recorded segments again and compares the states they end in.
+// Computes recorded segments again and compares the states that they end with.
 import type { ArtifactStore } from '#artifact-store';
 import { counted, EspalierError, type engineV1 } from '#protocol';
 import type { BorrowEngine } from '../engine-pool/verification-engine.js';
@@ -15,12 +15,12 @@ export interface ReplayInput {
   borrowEngine: BorrowEngine;
   artifacts: ArtifactStore;
   model: ModelIdentity;
-  /** undefined: the target is a sparsity. */
+  /** Undefined where the target is a sparsity. */
   budget?: Budget | undefined;
   data: DataIdentity;
-  /** In order; each starts where the one before ended, or from a state that is still there. */
+  /** The segments in order. Each starts where the one before ended, or from a state that is still stored. */
   segments: ReplaySegment[];
-  /** Null: the same numerics, and not a bit may differ. */
+  /** The allowed relative difference, or null for the same numerics, where not a bit may differ. */
   tolerance: number | null;
   recordedSteps(segment: ReplaySegment): StepMeasurement[];
   signal: AbortSignal;
@@ -32,7 +32,7 @@ export interface SegmentVerdict {
   detail: string;
   stepDifference: StepDifference | null;
   tensorDifferences: TensorDifference[];
-  /** The worth of this engine's numbers: equal fingerprints give equal bits. */
+  /** The fingerprint of the engine that repeats the segment. Equal fingerprints give equal bits. */
   numericsFingerprint: string;
 }
 
@@ -42,7 +42,7 @@ interface Outcome {
   reports: engineV1.StepReport[];
 }
 
-/** Ends after the first segment that fails, since what follows builds on it. */
+/** Ends after the first segment that fails, since later segments build on it. */
 export async function* replaySegments(input: ReplayInput): AsyncGenerator<SegmentVerdict> {
   let carried: HeldState | null = null;
   for (const segments of sessionsOf(input.segments)) {
@@ -66,7 +66,9 @@ export async function* replaySegments(input: ReplayInput): AsyncGenerator<Segmen
   }
 }
 
-/** Neighbours that one session can compute: same numerics, same threads. Equal numerics are those of one device. */
+/**
+ * Groups neighbouring segments that one session can compute: those with the same numerics and threads. Equal numerics come from one device.
+ */
 function sessionsOf(segments: ReplaySegment[]): ReplaySegment[][] {
   const groups: ReplaySegment[][] = [];
   for (const segment of segments) {
@@ -86,7 +88,7 @@ interface HeldState {
 interface ReplaySession {
   client: EngineApi;
   sessionId: string;
-  /** The worth of this engine's numbers: equal fingerprints give equal bits. */
+  /** The fingerprint of the engine. Equal fingerprints give equal bits. */
   numericsFingerprint: string;
 }
 
@@ -114,11 +116,11 @@ async function openSession(
 }
 
 class Replay {
-  /** The state that the last segment ended in, as computed here. */
+  /** The state that the last segment ended with in this replay. */
   last: HeldState | null = null;
-  /** Digest of the state that the engine holds; null: none. */
+  /** The digest of the state that the engine holds, or null for none. */
   private held: string | null = null;
-  /** Digests of those in the engine's memory. */
+  /** The digests of the teachers in the engine's memory. */
   private teachers = new Set<string>();
 
   constructor(
@@ -129,7 +131,7 @@ class Replay {
 
   async close(): Promise<void> {
     const { client, sessionId } = this.session;
-    await client.closeSession(sessionId).catch(() => undefined); // the engine may be gone; it ends with us anyway
+    await client.closeSession(sessionId).catch(() => undefined); // the engine may be gone, and ends with this process anyway
   }
 
   async replay(segment: ReplaySegment): Promise<SegmentVerdict> {
@@ -145,7 +147,7 @@ class Replay {
     return tolerance > 0 ? this.compareWithin(verdict, steps, outcome, tolerance, start) : this.narrow(verdict, steps, outcome, start);
   }
 
-  /** Brings the engine to the state that the segment starts from, if it is not there already. */
+  /** Gives the engine the state that the segment starts from, unless the engine holds it. */
   private async takeUp({ startDigest, settings, firstStep }: ReplaySegment): Promise<string> {
     if (startDigest !== null && startDigest === this.held) return 'went on';
     const { artifacts } = this.input;
@@ -175,7 +177,7 @@ class Replay {
     return 'went on from its own state (the recorded one is no longer kept), so differences add up';
   }
 
-  /** One teacher after the other, each loaded when its turn comes: an engine with less memory than the run's can do it too. */
+  /** Uses one teacher after another, and loads each when its turn comes. So an engine with less memory than the run's can replay it. */
   private async execute(segment: ReplaySegment): Promise<Outcome> {
     const { artifacts, signal } = this.input;
     const { client, sessionId } = this.session;
@@ -194,7 +196,10 @@ class Replay {
     return { outcome: result!.outcome, state: result!.state as Uint8Array, reports };
   }
 
-  /** The same numerics gave another state: which step was the first, is the engine repeatable at all, and by how much. */
+  /**
+   * Describes a difference under the same numerics: the first step that differs, whether the engine repeats its own result, and the size of
+   * the difference.
+   */
   private async narrow(
     verdict: Omit<SegmentVerdict, 'ok' | 'detail'>,
     steps: StepMeasurement[],
@@ -232,7 +237,7 @@ class Replay {
     try {
       await this.takeUp(segment);
     } catch {
-      return null; // its start is not kept: nothing to repeat from
+      return null; // the segment's start is not kept, so it can't be repeated
     }
     return (await this.execute(segment)).outcome.state!.digest;
   }

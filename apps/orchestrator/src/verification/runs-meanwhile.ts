@@ -1,5 +1,5 @@
-// Runs go on while they are verified: a state that the record as it was read needs may have been superseded since, and thrown
-// away. So what is missing is looked up again in the record as it is now.
+// Runs go on while they are verified. A state that the record needed when it was read may have been replaced and removed since. So an
+// artifact that is missing is looked up again in the record as it is now.
 import { readPastDamage, type EventStore } from '#event-store';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { runStream } from '../pruning-run/record/stored-event.js';

@@ -1,4 +1,4 @@
-// The checker has its own description of every event. The compiler makes sure that it says the same as the writer's types.
+// The checker has its own description of every event. The compiler makes sure that it agrees with the writer's types.
 import { eventSchema, isKnownType, type CheckedEvent, type KnownType } from '#audit';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { CURRENT_VERSION, knownTypeNames } from '../pruning-run/record/event-versions.js';
@@ -7,7 +7,7 @@ import { fact, launched, model } from '../pruning-run/testing.js';
 
 type Envelope = { v: 3; at: string; chain: string; context?: CallContext | undefined };
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
-/** A subject like export:<digest> is checked by its pattern; its type there is string. */
+/** The checker tests a subject such as export:<digest> by a pattern, so its type there is string. */
 type Written<T extends PruningRunEventType> = T extends 'EvaluationRecorded'
   ? Omit<PruningRunEventData<'EvaluationRecorded'>, 'subject'> & { subject: string }
   : PruningRunEventData<T>;

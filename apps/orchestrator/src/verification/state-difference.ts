@@ -1,14 +1,14 @@
-// How far apart two states are, tensor by tensor.
+// Measures how far two states are apart, tensor by tensor.
 import { readStateFile } from '../queries/state-file.js';
 
 export interface TensorDifference {
   name: string;
   maxAbs: number;
-  /** Largest difference in relation to the larger value's size. */
+  /** The largest difference as a share of the larger of the two values. */
   maxRel: number;
 }
 
-/** Tensors that differ, in the order of the file; none: equal. */
+/** The tensors that differ, in the order of the file. The list is empty for equal states. */
 export function stateDifferences(recorded: Uint8Array, computed: Uint8Array): TensorDifference[] {
   const left = readStateFile(recorded);
   const right = readStateFile(computed);

@@ -1,4 +1,4 @@
-// The first step at which a repeated segment measured something else than was recorded.
+// Finds the first step at which a repeated segment measured something else than was recorded.
 import type { engineV1 } from '#protocol';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 
@@ -9,7 +9,7 @@ export interface StepDifference {
   computed: number;
 }
 
-/** All but the time it took. */
+/** All quantities but the time that a step took. */
 const QUANTITIES = [
   'loss',
   'layerLoss',
@@ -37,7 +37,7 @@ export function firstDifference(
       const difference = compare(measured[quantity], report[quantity], tolerance);
       if (difference !== null) return { step: measured.step, quantity, ...difference };
     }
-    if (tolerance > 0) continue; // which gates a sample opens may hang on the last bit
+    if (tolerance > 0) continue; // the last bit may decide which gates a sample opens
     for (const quantity of COUNTS) {
       const difference = compare(measured[quantity], Number(report[quantity]), 0);
       if (difference !== null) return { step: measured.step, quantity, ...difference };
@@ -48,7 +48,7 @@ export function firstDifference(
   return null;
 }
 
-/** Where a quantity has no part, or is not finite, the record holds null. */
+/** Compares two values. For a loss without a part in the recipe, and for one that is not finite, the record holds null. */
 function compare(recorded: number | null, computed: number | undefined, tolerance: number): { recorded: number; computed: number } | null {
   const left = recorded ?? NaN;
   const right = computed === undefined || !Number.isFinite(computed) ? NaN : computed;

@@ -1,4 +1,4 @@
-// Given the stored events of a study, with one of them changed: the problem is told at that event, once.
+// Tests the stored events of a study with one of them changed. The problem must be reported once, at that event.
 import type { StoredEvent } from '#event-store';
 import { CHAIN_START, encodeFacts } from '../event-sourcing/event-codec.js';
 import { STUDY_STREAM_PREFIX, studyEventTypes, type NewStudyFact } from '../studies/study.events.js';
@@ -20,7 +20,7 @@ function stored(): Event[] {
   return stored.map((event, index) => ({ ...event, stream, revision: BigInt(index) }));
 }
 
-/** The problems by the place of their event. */
+/** The problems by the revision of their event. */
 function problems(events: Event[], runIds = ['run1']): Record<number, string> {
   const records = new StudyRecords();
   const found = Object.fromEntries(

@@ -1,4 +1,5 @@
-// The records of studies, read as VerifyAll comes to them in the order of the store: the digest chain of each, and the runs it names.
+// Checks the records of studies as VerifyAll meets their events in the order of the store: the digest chain of each study, and the runs
+// that it names.
 import { canonicalJson, ChainChecker } from '#audit';
 import type { StoredEvent } from '#event-store';
 import { parseObject } from '../event-sourcing/event-codec.js';
@@ -23,7 +24,7 @@ export class StudyRecords {
     this.of(stream).chain.lose();
   }
 
-  /** The problem of the next event of its stream; null: the event is right. */
+  /** Returns the problem of the next event of its stream, or null where the event is right. */
   problem({ stream, revision, id, type, data }: Pick<StoredEvent, 'stream' | 'revision' | 'id' | 'type' | 'data'>): string | null {
     const isFirst = !this.records.has(stream);
     const record = this.of(stream);
@@ -43,7 +44,7 @@ export class StudyRecords {
     return null;
   }
 
-  /** The events that name a run of which the store has none. */
+  /** The events that name a run of which the store has no event. */
   *strayRuns(runIds: ReadonlySet<string>): Iterable<{ subject: string; detail: string }> {
     for (const [stream, { launched }] of this.records) {
       for (const { runId, revision } of launched)

@@ -1,4 +1,4 @@
-// All that a check or a bundle of a run's record reads.
+// All parts that a check or a bundle of a run's record reads.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';

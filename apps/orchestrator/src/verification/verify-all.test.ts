@@ -1,4 +1,4 @@
-// VerifyAll over many runs: it goes on saying how far it is, and doesn't wait for the store run by run.
+// Tests VerifyAll over many runs. It must keep reporting its progress, and must not wait for the store run by run.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

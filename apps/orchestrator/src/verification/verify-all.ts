@@ -1,4 +1,5 @@
-// VerifyAll: every event of the store, the records of every run and study, and every artifact. What is found is reported as it is found.
+// Answers VerifyAll: checks every event of the store, the records of every run and study, and every artifact. Findings are reported as they
+// are made.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HistoryChecker } from '#audit';
 import type { ArtifactEntry, ArtifactStore } from '#artifact-store';
@@ -16,19 +17,19 @@ import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, 
 
 const RETRY_MS = 1_000;
 const RUNS_AT_ONCE = 8;
-/** Between two words of progress. */
+/** The number of events between two reports of progress. */
 const EVENTS_A_WORD = 1_000;
 const STORE_SHARE = 0.2;
 const RUNS_SHARE = 0.4;
 
 type Context = Pick<VerifyContext, 'views' | 'store' | 'artifacts' | 'condition'>;
 
-/** The runs' records about an artifact. */
+/** The knowledge of the runs' records about an artifact. */
 interface Named {
   what: string;
-  /** The runs that need it. Without such a run it may be missing. */
+  /** The runs that need the artifact. Without one it may be missing. */
   needers: string[];
-  /** Its files are as recorded; of an export's manifest. */
+  /** For an export's manifest, tells whether its files are those of the record. */
   fits: () => Promise<boolean>;
 }
 
@@ -62,7 +63,7 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
     if (verdicts.some(({ ok }) => !ok)) summary.runsWithProblems += 1n;
     addNames(named, context, runId, record);
   }
-  // Tokens of a run that could not be prepared, say: no event names them, and a later run of the text finds them.
+  // Tokens that no event names may be those of a run that could not be prepared. A later run of the same text finds them.
   for (const digest of await rememberedTokens(context.artifacts))
     if (!named.has(digest)) named.set(digest, { what: 'tokens that a later run may find', needers: [], fits: () => Promise.resolve(true) });
   for await (const verdict of artifactVerdicts(context, named, summary, say, signal)) yield ofRun('', verdict);
@@ -71,7 +72,10 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
   yield { runId: '', check: 'summary', subject: 'the store', ok: summary.ok, detail, doneShare: 1, summary };
 }
 
-/** The file that lists and queries are answered from. A damaged one is made anew, and is a problem all the same: the disk changed it. */
+/**
+ * Checks the file from which lists and queries are answered. A damaged file is made anew, and still counts as a problem, because the disk
+ * changed it.
+ */
 async function* viewsVerdicts({ views }: Context, say: Say, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
   const subject = 'the file of read models';
   const problem = await views.problemInFile();
@@ -110,7 +114,10 @@ async function checkedRun(context: Context, runId: string, signal: AbortSignal):
   return { runId, record, verdicts };
 }
 
-/** The results in the order of the items. Several are worked on at once: most of the time the store is waited for. */
+/**
+ * Yields the results in the order of the items. Several items are worked on at once, since most of the time goes into waiting for the
+ * store.
+ */
 async function* inOrder<Item, Result>(
   items: readonly Item[],
   atOnce: number,
@@ -119,14 +126,14 @@ async function* inOrder<Item, Result>(
   const begun: Promise<Result>[] = [];
   for (const item of items) {
     const result = work(item);
-    result.catch(() => undefined); // thrown where its turn comes
+    result.catch(() => undefined); // the error is thrown when the item's turn comes
     begun.push(result);
     if (begun.length >= atOnce) yield await begun.shift()!;
   }
   for (const result of begun) yield await result;
 }
 
-/** An artifact that any run needs must be there, whatever the others say of it. */
+/** Adds the artifacts that a run names. An artifact that any run needs must exist, even if other runs excuse it. */
 function addNames(named: Map<string, Named>, { artifacts }: Context, runId: string, { history, planner }: CheckedRecord): void {
   for (const [digest, what] of artifactsNamed(history)) {
     const needers = excuseOf(planner.run, digest, what) === null ? [runId] : [];
@@ -161,7 +168,7 @@ async function* artifactVerdicts(
     const condition = await artifacts.verify(digest);
     bytesDone += bytes;
     const at = STORE_SHARE + RUNS_SHARE + ((1 - STORE_SHARE - RUNS_SHARE) * bytesDone) / Math.max(totalBytes, 1);
-    if (condition === 'missing') continue; // thrown away meanwhile
+    if (condition === 'missing') continue; // the artifact was removed in the meantime
     present.add(digest);
     summary.artifacts += 1n;
     summary.artifactBytes += BigInt(bytes);
@@ -181,7 +188,7 @@ async function* artifactVerdicts(
     for (const runId of needers) {
       if (excuseOf(await meanwhile.now(runId), digest, what) !== null) continue;
       yield say('artifacts', `artifact ${digest}`, false, `${what} of run ${runId}: not in the store`, 1);
-      break; // the first that needs it says enough
+      break; // one run that needs it is enough for the report
     }
   }
   for await (const path of artifacts.strangers()) {
@@ -190,7 +197,7 @@ async function* artifactVerdicts(
   }
 }
 
-/** An artifact that an event needs comes back from there, and is checked as all others are. */
+/** Checks the quarantine. An artifact that an event needs is taken back from it, and then checked as all others are. */
 async function* quarantineVerdicts(
   { quarantine, incoming }: Pick<ArtifactStore, 'quarantine' | 'incoming'>,
   named: ReadonlyMap<string, Named>,
@@ -263,10 +270,10 @@ class StoreReader {
   private studyProblem(item: StoredEvent | EventCorruptError): string | null {
     if (!(item instanceof EventCorruptError)) return this.studies.problem(item);
     this.studies.unreadable(item.stream);
-    return null; // a problem of the store, told as one
+    return null; // a problem of the store is reported as one
   }
 
-  /** Old events of a stream may have been cleared away, but none in its middle. */
+  /** Reports a gap in a stream. Old events at its beginning may have been removed, but none in its middle. */
   private misplaced({ stream, revision }: StoredEvent): string | null {
     const head = this.heads.get(stream);
     return head === undefined || revision === head + 1n ? null : `revision ${head + 1n} was expected`;

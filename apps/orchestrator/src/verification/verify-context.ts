@@ -13,5 +13,5 @@ export interface VerifyContext {
   condition: Pick<StoreCondition, 'missing'>;
 }
 
-/** Makes a verdict, and counts it. */
+/** Makes a verdict and counts it. */
 export type Say = (check: string, subject: string, ok: boolean, detail: string, doneShare: number) => v1.VerifyRunResponse;

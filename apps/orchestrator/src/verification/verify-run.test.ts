@@ -1,4 +1,4 @@
-// VerifyRun without replay: a whole history passes, and one flipped byte in any event or artifact is found and named.
+// Tests VerifyRun without replay. A whole history passes, and one flipped byte in any event or artifact is found and named.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -125,7 +125,7 @@ test('a flipped byte of any event, its id, type and metadata included, is found 
   }
 });
 
-/** Without a store that checks its events, the chain is all there is. */
+/** This store does not check its events, so only the chain can find the damage. */
 test('each of several damaged events is named once, wherever the damage is, and nothing else is', async () => {
   const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
   const damages: Record<string, (text: string) => string> = {
@@ -190,7 +190,7 @@ test('a state that the run left behind while it was verified is not missed; one 
   await rm(artifacts.pathOf!(first.stateDigest));
   expect(problems(await verify(begun, {}, whole))).toEqual([]);
   expect(problems(await verify(begun)).map(({ subject }) => subject)).toEqual([`artifact ${first.stateDigest}`]);
-  seen = { run: { revision: begun.length } }; // the views were ahead before it was read
+  seen = { run: { revision: begun.length } }; // the views were ahead before the record was read
   expect(problems(await verify(begun)).map(({ check }) => check)).toContain('contiguity');
   seen = null;
 });

@@ -1,5 +1,5 @@
-// VerifyRun: reads the whole record of a run from the stores, recomputes what vouches for it, and with replay executes it
-// again. What is found is reported as it is found.
+// Answers VerifyRun: reads the whole record of a run from the stores, computes digests and chains again, and with a replay also the
+// training. Findings are reported as they are made.
 import { HistoryChecker, lineageProblems, MetricsChecker, type Problem } from '#audit';
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { EventCorruptError, readPastDamage, type EventStore, type StoredEvent } from '#event-store';
@@ -52,7 +52,7 @@ export async function* verifyRun(
   };
 }
 
-/** The record of a run as verification read it. */
+/** The record of a run as the verification read it. */
 export interface CheckedRecord {
   planner: ReplayPlanner;
   history: HistoryChecker;
@@ -60,7 +60,7 @@ export interface CheckedRecord {
   events: number;
 }
 
-/** The events of a run and its ancestors, and its metrics. */
+/** Yields verdicts on the events of a run and its ancestors, and on its metrics. */
 export async function* recordVerdicts(
   { views, store }: Pick<VerifyContext, 'views' | 'store'>,
   runId: string,
@@ -71,7 +71,7 @@ export async function* recordVerdicts(
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const line = [runId, ...ancestorsOf(views, runId)];
   const histories = new Map<string, HistoryChecker>();
-  const known = views.peek(runId)?.run.revision ?? -1; // before it is read: the run may go on meanwhile
+  const known = views.peek(runId)?.run.revision ?? -1; // read first, since the run may go on meanwhile
   for (const [index, owner] of line.entries()) {
     const history = await readHistory(store, owner, index === 0 ? record.planner : null, signal);
     histories.set(owner, history);
@@ -104,7 +104,7 @@ function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRun
   }
 }
 
-/** "At step n" means after n steps, so that a range may end with the number of steps itself. */
+/** Refuses steps outside the record. "At step n" means after n steps, so a range may end with the number of steps itself. */
 function requireRecorded({ fromStep, toStep }: v1.VerifyRunRequest, runId: string, steps: number | undefined): void {
   if (steps === undefined) return;
   const refuse = (field: string, most: number, step: bigint) =>
@@ -119,13 +119,13 @@ async function readHistory(store: EventStore, runId: string, planner: ReplayPlan
     signal.throwIfAborted();
     const problems = checker.problems.length;
     checker.push(stored);
-    // An event with a problem is reported, and takes no part in what follows.
+    // An event with a problem is reported and is not part of the replay.
     if (checker.problems.length === problems) planner?.push(decodeStored(stored), Number(stored.revision));
   }
   return checker;
 }
 
-/** All but those that the store finds damaged, which the checker is told. */
+/** Yields the events of a stream. It tells the checker of those that the store finds damaged, and leaves them out. */
 async function* wholeEvents(store: EventStore, stream: string, checker: HistoryChecker | MetricsChecker): AsyncGenerator<StoredEvent> {
   for await (const item of readPastDamage(store, stream)) {
     if (item instanceof EventCorruptError) checker.unreadable(item.revision, item.message);
@@ -180,7 +180,7 @@ async function checkMetrics(store: EventStore, runId: string, history: HistoryCh
   return checker;
 }
 
-/** Every artifact that the record names, and what it is. */
+/** Every artifact that the record names, with a word for its kind. */
 export function artifactsNamed(history: HistoryChecker): Map<string, string> {
   const names = new Map<string, string>();
   for (const digest of history.states.keys()) names.set(digest, 'state');
@@ -193,8 +193,8 @@ export function artifactsNamed(history: HistoryChecker): Map<string, string> {
 }
 
 /**
- * Why an artifact that is missing may be: words for the verdict, '' for a state between teachers, which is cleared away without
- * a word; null: it must be there.
+ * The reason why a missing artifact may be missing, in words for the verdict. '' stands for a state between teachers, which is removed
+ * without a record. Null means that the artifact must exist.
  */
 export function excuseOf(run: PruningRunState | null, digest: string, what: string): string | null {
   if (run === null) return what === 'state' ? '' : null;
@@ -213,7 +213,7 @@ export function runsMeanwhile(store: EventStore, signal: AbortSignal): RunsMeanw
   });
 }
 
-/** Every artifact that the run names. Those that it needs must be there. */
+/** Yields verdicts on every artifact that the run names. Those that it needs must exist. */
 async function* artifactVerdicts(
   { artifacts, store }: Pick<VerifyContext, 'artifacts' | 'store'>,
   runId: string,

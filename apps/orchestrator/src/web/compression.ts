@@ -1,13 +1,13 @@
-// Compressed answers and pages, for clients that ask for compression by HTTP's own headers. The work is done beside the event loop.
+// Compresses answers and pages for clients that ask for it by HTTP's own headers. The work is done beside the event loop.
 import { brotliCompress, brotliDecompress, constants, gunzip, gzip } from 'node:zlib';
 import { promisify } from 'node:util';
 import type { Compression } from '@connectrpc/connect/protocol';
 
-/** Shorter answers would hardly become shorter, and later. */
+/** A shorter answer would hardly get shorter, and would be later. */
 export const COMPRESSED_BYTES_MIN = 4_096;
-/** Answers are made once and sent once: more effort would cost more time than the way does. */
+/** The effort for an answer, which is made once and sent once: more effort would take more time than it saves in sending. */
 const ANSWER_QUALITY = 4;
-/** A page's file is made once for all browsers. */
+/** The effort for a file of the page, which is made once for all browsers. */
 const PAGE_QUALITY = 9;
 
 const zipped = promisify(gzip);
@@ -18,7 +18,7 @@ const own = (bytes: Buffer): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);
 
 export type Encoding = 'br' | 'gzip';
 
-/** In the order in which they are preferred. */
+/** The compressions, the preferred one first. */
 export const ANSWER_COMPRESSIONS: Compression[] = [
   {
     name: 'br',
@@ -37,7 +37,7 @@ export async function compressedPage(bytes: Uint8Array, encoding: Encoding): Pro
   return pressed(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: PAGE_QUALITY } });
 }
 
-/** The best that a request takes; null: the bytes as they are. */
+/** The best encoding that a request accepts, or null for uncompressed bytes. */
 export function encodingFor(acceptEncoding: string): Encoding | null {
   const accepted = acceptEncoding
     .toLowerCase()

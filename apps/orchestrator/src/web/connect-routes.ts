@@ -1,5 +1,5 @@
-// espalier.v1 for browsers: the handlers of the gRPC server behind the official Connect router. Messages change their form by their
-// bytes, which are the same for both generators, so that the rules for requests, errors and streams are those of gRPC.
+// Offers espalier.v1 to browsers: the handlers of the gRPC server behind the official Connect router. Messages change between the types of
+// two generators by their bytes, which are the same for both. So the rules for requests, errors and streams are those of gRPC.
 import { fromBinary, toBinary, type DescMethod, type Message } from '@bufbuild/protobuf';
 import { ConnectError, createContextKey, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';
 import { Metadata, type MethodDefinition } from '@grpc/grpc-js';
@@ -17,7 +17,7 @@ import {
 } from '#protocol';
 import type { PublicService } from '../api/public-services.js';
 
-/** The HTTP server hands over each call's metadata, by which callers are known. */
+/** The metadata of a call, by which callers are known. The HTTP server sets it. */
 export const CALL_METADATA = createContextKey<Metadata>(new Metadata());
 
 type AnyMethod = MethodDefinition<object, object>;
@@ -68,7 +68,7 @@ function route(router: ConnectRouter, descriptor: DescMethod, method: AnyMethod,
   });
 }
 
-/** With the same status, message and details as over gRPC. */
+/** Returns an error with the same status, message and details as over gRPC. */
 export function toConnectError(error: unknown): ConnectError {
   const { code, details, metadata } = toServiceError(error);
   const outgoing = errorDetails(metadata).flatMap(({ typeUrl, value }) => {

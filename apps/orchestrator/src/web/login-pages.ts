@@ -1,4 +1,4 @@
-// How a browser is let in, and out: by a login link, by a token, or by the OpenID provider of people (docs/design/logins.md).
+// Lets browsers in and out: by a login link, by a token, or by the OpenID provider of people (docs/design/logins.md).
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { codeToHttpStatus } from '@connectrpc/connect/protocol-connect';
 import { LOGIN_PATH } from '#local-access';
@@ -10,7 +10,7 @@ import type { WebAccess } from './web-access.js';
 
 const START_PATH = `${LOGIN_PATH}/start`;
 const CALLBACK_PATH = `${LOGIN_PATH}/callback`;
-/** The address by which a provider sends a browser back is no longer. */
+/** The longest query that is accepted. The address by which a provider sends a browser back is shorter. */
 const QUERY_CHARACTERS_MAX = 8 << 10;
 
 export function isLoginPath(path: string): boolean {
@@ -42,7 +42,7 @@ export class LoginPages {
   }
 
   private async back(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // The way to the provider is gone once only.
+    // The cookie of a login in progress is good for one return only.
     response.setHeader('set-cookie', access.wayCookie('', 0));
     try {
       const query = queryOf(request).toString();
@@ -72,7 +72,7 @@ export class LoginPages {
     }
   }
 
-  /** A person's login ends with the cookie. A token stays: other browsers and programs may show it. */
+  /** Logs out. A person's login ends with the cookie. A token stays valid, since other browsers and programs may show it. */
   private async logOut(access: WebAccess, request: IncomingMessage): Promise<string> {
     const grant = await access.grantOf(request).catch(() => null);
     if (grant?.kind === 'person') this.logins.endOwn(grant.calling);
@@ -107,12 +107,12 @@ function queryOf({ url = '' }: IncomingMessage): URLSearchParams {
   return new URLSearchParams(url.split('?')[1] ?? '');
 }
 
-/** A path of this page: what begins with two slashes, or has a backslash, browsers take for another host's. */
+/** Returns a path of this page, or '/'. Browsers take a path that begins with two slashes, or has a backslash, for another host's. */
 function ownPath(to: string | null): string {
   return to !== null && /^\/(?![/\\])[\w\-./?=&%]*$/.test(to) ? to : '/';
 }
 
-/** For the person who looks at the browser. */
+/** Refuses in words for the person who looks at the browser. */
 function refuseInWords(error: unknown, path: string, response: ServerResponse): void {
   const known = toEspalierError(error);
   reportFailure(path, known, callMetadata(''));

@@ -1,7 +1,7 @@
 import { Tallies } from '../monitoring/tallies.js';
 import { MetricsPage } from './metrics-page.js';
 
-/** Views that can't be read, and an engine that answers. */
+/** A page over views that can't be read, with an engine that answers. */
 function page(): { page: MetricsPage; asked: () => number } {
   let asked = 0;
   const describe = async () => ({ residentBytes: BigInt(100 + (asked += 1)), memoryAvailableBytes: 7n });

@@ -1,4 +1,4 @@
-// The page /metrics for Prometheus: the tallies of this process, and how things are at the moment of the question.
+// The page /metrics for Prometheus: the tallies of this process, and figures of the moment at which the page is read.
 import { Inject, Injectable } from '@nestjs/common';
 import { Counter, Gauge } from 'prom-client';
 import type { ArtifactStore } from '#artifact-store';
@@ -27,7 +27,7 @@ interface Figure {
   name: string;
   help: string;
   labels?: string[];
-  /** A counter of Prometheus, which begins with the process; else a gauge. */
+  /** Whether the figure is a counter of Prometheus, which begins with the process, or else a gauge. */
   countsUp?: boolean;
   read: () => Promise<Value[]> | Value[] | number;
 }
@@ -68,7 +68,7 @@ export class MetricsPage {
 
   private register({ name, help, labels: labelNames = [], countsUp = false, read }: Figure): void {
     const common = { name, help, labelNames, registers: [this.tallies.registry] };
-    /** Each reading begins anew: an engine that is gone has no value, and neither has a figure that can't be read now. */
+    /** Each reading begins anew. So an engine that is gone has no value, and neither has a figure that can't be read now. */
     const collect = async (metric: Counter | Gauge): Promise<void> => {
       metric.reset();
       if (labelNames.length === 0) metric.remove(); // without labels a reset leaves a 0
@@ -229,7 +229,7 @@ export class MetricsPage {
     ];
   }
 
-  /** A folder that can't be asked has no value. */
+  /** The free bytes of folders. A folder that can't be read has no value. */
   private async room(): Promise<Value[]> {
     const folders = { data: this.config.dataFolder, artifacts: this.config.artifactFolder };
     const found = Object.entries(folders).map(async ([folder, path]): Promise<Value[]> => {
@@ -239,7 +239,7 @@ export class MetricsPage {
     return (await Promise.all(found)).flat();
   }
 
-  /** An engine that has not started, or does not answer in time, has no value. */
+  /** A figure from the engines' descriptions. An engine that has not started, or does not answer in time, has no value. */
   private async described(value: (about: engineV1.DescribeEngineResponse) => bigint): Promise<Value[]> {
     const asked = this.pool.slots.map(async (slot): Promise<Value[]> => {
       const about = await this.lookOnceAt(slot);
@@ -248,7 +248,7 @@ export class MetricsPage {
     return (await Promise.all(asked)).flat();
   }
 
-  /** All figures of a page come from one answer. */
+  /** Asks an engine once for each page, so that all its figures come from one answer. */
   private lookOnceAt(slot: EngineSlot): Promise<engineV1.DescribeEngineResponse | null> {
     let look = this.looks.get(slot);
     if (look === undefined) this.looks.set(slot, (look = slot.supervisor.live === null ? Promise.resolve(null) : lookAt(slot)));
@@ -256,7 +256,7 @@ export class MetricsPage {
   }
 }
 
-/** The words of statuses as `espalier engines --json` has them. */
+/** Writes a status in the words of `espalier engines --json`. */
 function snakeCase(word: string): string {
   return word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

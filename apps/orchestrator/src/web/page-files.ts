@@ -1,5 +1,5 @@
-// The dashboard's files, as `vite build` leaves them: read once, kept in memory, and told to be kept by browsers where their name
-// has a digest of their content.
+// Serves the dashboard's files as `vite build` leaves them. They are read once and kept in memory. Browsers may keep the files whose names
+// contain a digest of their content.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join, relative, sep } from 'node:path';
@@ -23,7 +23,7 @@ export class PageFile {
     readonly headers: Record<string, string>,
   ) {}
 
-  /** Made when it is asked for first. */
+  /** The compressed file, which is made when it is first asked for. */
   in(encoding: Encoding): Promise<Buffer> {
     const known = this.compressed.get(encoding) ?? compressedPage(this.bytes, encoding);
     this.compressed.set(encoding, known);
@@ -36,7 +36,10 @@ export class PageFiles {
 
   constructor(private readonly folder: string) {}
 
-  /** The file of a path; the page itself for every view of it. undefined: the file is not there, or the dashboard is not built. */
+  /**
+   * Returns the file of a path, or the page itself for each of its views. Undefined where there is no such file, or the dashboard is not
+   * built.
+   */
   at(path: string): PageFile | undefined {
     this.files ??= existsSync(this.folder) ? read(this.folder) : undefined;
     return this.files?.get(path) ?? (extname(path) === '' ? this.files?.get(PAGE) : undefined);

@@ -1,11 +1,11 @@
-// Answers that are no answers of a method.
+// Answers that do not come from a method.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ConnectError } from '@connectrpc/connect';
 import { encodeEnvelope } from '@connectrpc/connect/protocol';
 import { codeToHttpStatus, endStreamFlag, errorToJson, errorToJsonBytes } from '@connectrpc/connect/protocol-connect';
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
 
-/** A refusal before a method is asked, as the protocol of the request has it. */
+/** Refuses a request before its method is called, in the form of the request's protocol. */
 export function refuse(error: ConnectError, request: IncomingMessage, response: ServerResponse): void {
   request.resume();
   const type = request.headers['content-type'] ?? '';

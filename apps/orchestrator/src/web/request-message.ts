@@ -1,10 +1,10 @@
-// The message of a request over Connect or gRPC-Web, read whole and checked before the protocol's library sees it: the library's own
-// refusals bear no code of ours.
+// Reads the message of a request over Connect or gRPC-Web as a whole and checks it before the protocol's library sees it, since the
+// library's refusals have none of Espalier's codes.
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { fromBinary, fromJson, type DescMessage, type JsonValue } from '@bufbuild/protobuf';
 import { EspalierError, fileRegistry, invalidField, methodAt, REQUEST_BYTES_MAX } from '#protocol';
 
-/** In front of each message of a stream, and of all in gRPC-Web: a byte of flags, four of its length. */
+/** The bytes before each message of a stream, and before every message in gRPC-Web: a byte of flags and four bytes of length. */
 const ENVELOPE_BYTES = 5;
 const ENVELOPED = /^application\/(connect\+|grpc-web)/;
 const JSON_TYPE = /^application\/((connect|grpc-web)\+)?json\b/;
@@ -18,7 +18,7 @@ export async function readBody(request: IncomingMessage): Promise<Uint8Array> {
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.byteLength;
-    // The rest is heard, but not kept: a client that writes on would not hear the answer.
+    // The rest is read but not kept, since a client that goes on writing would not read the answer.
     if (bytes <= REQUEST_BYTES_MAX + ENVELOPE_BYTES) chunks.push(chunk);
     else chunks.length = 0;
     if (bytes > HEARD_BYTES_MAX) break;
@@ -28,7 +28,7 @@ export async function readBody(request: IncomingMessage): Promise<Uint8Array> {
 }
 const HEARD_BYTES_MAX = 64 << 20;
 
-/** @throws EspalierError; requests of other content types pass: the library answers them in HTTP's own words */
+/** @throws EspalierError for a wrong message; requests of other content types pass, and the library answers them in HTTP's own words */
 export function requireMessage(path: string, headers: IncomingHttpHeaders, body: Uint8Array): void {
   for (const name of ENCODINGS) {
     const encoding = headers[name]?.toString() ?? 'identity';
@@ -90,7 +90,7 @@ function requireJson(input: DescMessage, message: Uint8Array): void {
   }
 }
 
-/** The library names a field and its message, but not the way there. */
+/** Turns the library's error into one with a field. The library names a field and its message, but not the path to it. */
 function fieldError(message: string): EspalierError {
   const [, type, key] = /^cannot decode message (\S+) from JSON: key "(.*)" is unknown$/s.exec(message) ?? [];
   if (type !== undefined && key !== undefined) {

@@ -1,6 +1,6 @@
-// Who may use the web server. A request shows a token, as a gRPC call does, or the cookie that a browser got for a login link, for a token,
-// or for the login of a person. A cookie goes to whatever listens on this host, so other users of the machine may come by one: the door
-// refuses theirs (api/admission/doors.ts).
+// Decides who may use the web server. A request shows a token, as a gRPC call does, or the cookie that a browser got for a login link, for
+// a token, or for a person's login. Browsers send a cookie to any program that listens on this host, so other users of the machine may get
+// one; the door refuses their connections (api/admission/doors.ts).
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
@@ -10,19 +10,22 @@ import { OWNER, type Access, type Grant } from '../api/admission/access.js';
 import type { PersonCalling } from '../logins/calling.js';
 
 const COOKIE_DAYS = 30;
-/** In a cookie, before the id of a person's login. */
+/** In a cookie, this text stands before the id of a person's login. */
 const OF_LOGIN = 'login-';
-/** An answer or a log line quotes this much of what a client sent. */
+/** An answer or a log line quotes at most this much of what a client sent. */
 const QUOTED_CHARACTERS_MAX = 60;
 
 export interface WebSecrets {
-  /** null: every user of this machine may call. */
+  /** Null where every user of this machine may call. */
   token: string | null;
-  /** Outlives restarts, so that a page goes on by itself; readable by the server's user only. Another one forgets all browsers. */
+  /**
+   * Returns the key that signs cookies. It outlives restarts, so that open pages stay logged in. Only the server's user can read it, and a
+   * new key forgets all browsers.
+   */
   cookieKey: () => string;
-  /** Tells the cookies of several servers on one host apart. */
+  /** The id of the data folder, which tells the cookies of several servers on one host apart. */
   folderId: string;
-  /** null: the pages come without TLS. */
+  /** Null where the pages have no TLS. */
   tls: TlsIdentity | null;
 }
 
@@ -30,18 +33,21 @@ export class WebAccess {
   private readonly cookieName: string;
   private readonly links: LoginKeys | null;
 
-  /** @param host that the server listens on, as it was named */
+  /** @param host the host that the server listens on, as it was named */
   constructor(
     private readonly access: Access,
     private readonly secrets: WebSecrets,
     private readonly host: string,
   ) {
-    // A browser takes the longer name over TLS only, and from this host only.
+    // A browser accepts the longer name only over TLS and from this host.
     this.cookieName = `${secrets.tls === null ? '' : '__Host-'}espalier-${secrets.folderId.slice(0, 8)}`;
     this.links = secrets.token === null ? null : new LoginKeys(secrets.token);
   }
 
-  /** The refusal of a request with a foreign Host: another site had its own name lead here, and the Host is that name. */
+  /**
+   * The refusal of a request with a foreign Host, or undefined. Another site can let its own name lead to this server; the Host is then
+   * that name.
+   */
   foreignHost({ headers }: IncomingMessage): EspalierError | undefined {
     const host = headers.host ?? '';
     if (this.isOwnName(hostName(host))) return undefined;
@@ -51,7 +57,9 @@ export class WebAccess {
     );
   }
 
-  /** The refusal of a call with a foreign Origin: a page of another origin makes it. (Links from there are welcome.) */
+  /**
+   * The refusal of a call with a foreign Origin, or undefined. A page of another origin has made this call. (Links from there are allowed.)
+   */
   foreignOrigin({ headers }: IncomingMessage): EspalierError | undefined {
     const { origin, host = '' } = headers;
     const site = headers['sec-fetch-site'];
@@ -64,7 +72,10 @@ export class WebAccess {
     );
   }
 
-  /** An address in numbers can't be made to lead elsewhere, as a name can; any port, since it may be forwarded. */
+  /**
+   * Tells whether a name is one of this server. An address in numbers can't be made to lead elsewhere, as a name can. The port does not
+   * matter, since it may be forwarded.
+   */
   private isOwnName(name: string): boolean {
     if (name === '') return false;
     if (name === 'localhost' || name === this.host || name === '::1' || /^127(\.\d{1,3}){3}$/.test(name)) return true;
@@ -72,13 +83,13 @@ export class WebAccess {
     return this.secrets.tls?.isFor(name) === true;
   }
 
-  /** Who calls. @throws EspalierError where the request shows neither a token that is valid, nor a cookie that stands for one */
+  /** Returns the caller of a request. @throws EspalierError where the request shows neither a valid token nor a valid cookie */
   async grantOf({ headers }: IncomingMessage, now = Date.now()): Promise<Grant> {
     if (!this.asksForLogin) return OWNER;
     const cookies = cookiesIn(headers.cookie ?? '', this.cookieName);
     if (headers.authorization !== undefined || cookies.length === 0) return this.access.byHeader(headers.authorization);
     const key = this.secrets.cookieKey();
-    // Another page of this host can set one of the same name beside ours.
+    // Another page of this host can set a cookie of the same name beside this server's.
     const cookie = cookies.map((text) => readCookie(text, key, now)).find((one) => one !== undefined);
     if (cookie?.standsFor === '') return OWNER;
     if (cookie?.standsFor.startsWith(OF_LOGIN) === true) return this.access.byLoginId(cookie.standsFor.slice(OF_LOGIN.length));
@@ -86,18 +97,21 @@ export class WebAccess {
     throw new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
   }
 
-  /** @throws EspalierError as `grantOf` */
+  /** @throws the errors of `grantOf` */
   byHeader(authorization: string | undefined): Promise<Grant> {
     return this.access.byHeader(authorization);
   }
 
-  /** The cookie for the key of a login link; undefined: the key is wrong, too old or used. */
+  /** Returns the cookie for the key of a login link, or undefined where the key is wrong, too old or used. */
   cookieForLink(key: string, now = Date.now()): string | undefined {
     if (this.links === null || !this.links.accept(key, now)) return undefined;
     return this.cookieFor(OWNER, now);
   }
 
-  /** It stands for the token or the login: once that has ended, it opens nothing. @throws EspalierError TOKEN_WRONG */
+  /**
+   * Returns a cookie that stands for the token or the login. Once that has ended, the cookie opens nothing. @throws EspalierError
+   * TOKEN_WRONG
+   */
   cookieFor(grant: Grant, now = Date.now()): string {
     const { end, standsFor } = cookieContent(grant);
     const until = Math.min(now + COOKIE_DAYS * 86_400_000, end);
@@ -105,7 +119,7 @@ export class WebAccess {
     return this.cookie(`${stem}.${signatureOf(stem, this.secrets.cookieKey())}`, Math.floor((until - now) / 1_000));
   }
 
-  /** Makes a browser forget its cookie. */
+  /** The cookie that makes a browser forget its cookie. */
   get noCookie(): string {
     return this.cookie('', 0);
   }
@@ -119,7 +133,7 @@ export class WebAccess {
     return `Path=/; ${secure}HttpOnly; SameSite=${sameSite}; Max-Age=${maxAge}`;
   }
 
-  /** A cookie for the way to the provider and back, which comes from another site: a strict one would not be shown then. */
+  /** A cookie for the time at the provider. The browser comes back from another site, and would not show a strict cookie then. */
   wayCookie(sealed: string, maxAge: number): string {
     return `${this.cookieName}-way=${sealed}; ${this.attributes('Lax', maxAge)}`;
   }
@@ -128,7 +142,7 @@ export class WebAccess {
     return cookiesIn(headers.cookie ?? '', `${this.cookieName}-way`)[0];
   }
 
-  /** Where the provider sends the browser back to. The Host is a name of this server (`foreignHost`). */
+  /** The address to which the provider sends the browser back. Its Host is a name of this server (`foreignHost`). */
   callbackAddress({ headers }: IncomingMessage): string {
     return `${this.secrets.tls === null ? 'http' : 'https'}://${headers.host}${LOGIN_PATH}/callback`;
   }
@@ -138,7 +152,7 @@ export class WebAccess {
   }
 }
 
-/** A token of the provider can't be kept in a browser: nothing here stands for it. */
+/** The content of a cookie. A token of the provider can't be kept in a browser, so it gets no cookie. */
 function cookieContent(grant: Grant): { end: number; standsFor: string } {
   if (grant.kind === 'owner') return { end: Infinity, standsFor: '' };
   if (grant.kind === 'token') return { end: Date.parse(grant.token.expiresAt), standsFor: grant.token.tokenId };
@@ -148,7 +162,10 @@ function cookieContent(grant: Grant): { end: number; standsFor: string } {
   return { end: calling.endsAtMs, standsFor: OF_LOGIN + calling.loginId };
 }
 
-/** undefined: it is not ours, or too old. Cookies of earlier releases stand for the owner, and name nothing. */
+/**
+ * Reads a cookie. Returns undefined where the cookie is not this server's or is too old. Cookies of earlier releases stand for the owner
+ * and name nothing.
+ */
 function readCookie(cookie: string, key: string, now: number): { standsFor: string } | undefined {
   const parts = cookie.split('.');
   const signature = parts.pop() ?? '';
@@ -166,7 +183,7 @@ function quoted(text: string): string {
   return text.length <= QUOTED_CHARACTERS_MAX ? text : `${text.slice(0, QUOTED_CHARACTERS_MAX)}...`;
 }
 
-/** The name in a Host header; '': the header names no host, or its port is impossible. */
+/** The name in a Host header, or '' where the header names no host or an impossible port. */
 function hostName(host: string): string {
   if (!URL.canParse(`http://${host}`)) return '';
   return (/^\[([^\]]*)\](?::\d+)?$/.exec(host)?.[1] ?? /^([^:]*)(?::\d+)?$/.exec(host)?.[1] ?? '').toLowerCase();

@@ -1,6 +1,6 @@
-// HTTP for browsers at one address: the dashboard's files, the link that lets a browser in, and espalier.v1 over Connect and
-// gRPC-Web. What holds for a gRPC call holds here too: the token (or the cookie that stands for it), the limit of open calls, request
-// ids, checks of requests, errors with stable codes.
+// Serves HTTP for browsers at one address: the dashboard's files, the link that lets a browser in, and espalier.v1 over Connect and
+// gRPC-Web. The rules of gRPC calls hold here, too: the token (or the cookie that stands for it), the limit of open calls, request ids,
+// checks of requests, and errors with stable codes.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { Inject, Injectable } from '@nestjs/common';
@@ -26,15 +26,15 @@ import { refuse, sendText } from './refusals.js';
 import { readBody, requireMessage } from './request-message.js';
 import { WebAccess, type WebSecrets } from './web-access.js';
 
-const PAGE_FOLDER = fileURLToPath(new URL('../../../../dashboard', import.meta.url)); // of dist/apps/orchestrator/src/web
+const PAGE_FOLDER = fileURLToPath(new URL('../../../../dashboard', import.meta.url)); // from dist/apps/orchestrator/src/web
 const API_PATH = /^\/espalier\.v1\.\w+\/\w+$/;
 const GRACE_MS = 2_000;
-/** A client has this long to ask for something, before its connection is closed. How long an answer takes is free. */
+/** The time that a client has to send its request before its connection is closed. The time of an answer is not limited. */
 const ASKING = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000, keepAliveTimeout: 5_000 };
 /** A connection that stops reading a file of the page is closed after this time. */
 const UNREAD_PAGE_MS = 30_000;
 
-/** Nothing on a page but what this server sends, and no other page around it. */
+/** A page may contain only what this server sends, and no other page may embed it. */
 const HEADERS = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; " +
@@ -51,7 +51,7 @@ export class WebServer {
   private readonly stopping = new AbortController();
   private readonly files = new PageFiles(PAGE_FOLDER);
   private readonly loginPages: LoginPages;
-  /** Calls that need no token. */
+  /** The counts of calls that need no token. */
   private readonly openCalls = new OpenCalls(WITHOUT_TOKEN);
   private known: ReadonlyMap<string, UniversalHandler> | null = null;
 
@@ -67,11 +67,11 @@ export class WebServer {
     this.loginPages = new LoginPages(logins);
   }
 
-  /** The methods by their paths, made of the descriptors when the first is called: that takes a tenth of a server's start. */
+  /** The methods by their paths. They are made from the descriptors at the first call, because that takes a tenth of a server's start. */
   private get methods(): ReadonlyMap<string, UniversalHandler> {
     if (this.known !== null) return this.known;
     const router = createConnectRouter({
-      grpc: false, // it has a port of its own
+      grpc: false, // gRPC has a port of its own
       acceptCompression: ANSWER_COMPRESSIONS,
       compressMinBytes: COMPRESSED_BYTES_MIN,
       readMaxBytes: REQUEST_BYTES_MAX,
@@ -84,8 +84,8 @@ export class WebServer {
   }
 
   /**
-   * Returns the page's address, "http://127.0.0.1:7434".
-   * @param address host:port; where `orAnyPort` is set and the port is taken, another one
+   * Starts the server. Returns the page's address, such as "http://127.0.0.1:7434".
+   * @param address the address as host:port; another port is taken where `orAnyPort` is set and this one is taken
    * @throws EspalierError LISTEN_FAILED
    */
   async listen(address: string, secrets: WebSecrets, orAnyPort = false): Promise<string> {
@@ -167,7 +167,7 @@ export class WebServer {
     }
   }
 
-  /** Any role may read it. Prometheus shows the token as other programs do. */
+  /** Answers the page of metrics, which callers of any role may read. Prometheus shows a token as other programs do. */
   private async metrics(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       await access.grantOf(request);
@@ -185,7 +185,7 @@ export class WebServer {
     response.end(request.method === 'HEAD' ? undefined : text);
   }
 
-  /** The call counts until its answer ends. Its connection, if it has shown a token, is no longer one of those that make way for others. */
+  /** Counts the call until its answer ends. If the call has shown a token, its connection is not closed to make room for others. */
   private admit(request: IncomingMessage, response: ServerResponse, calls: OpenCalls): void {
     const client = clientOf(request);
     if (calls === this.calls) this.doors.trust(request.socket);
@@ -223,7 +223,7 @@ async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-/** Nothing that comes in may end the server. A client that has gone is no failure. */
+/** Ends a request that failed, so that no request can end the server. A client that has gone is no failure. */
 function fail(error: unknown, request: IncomingMessage, response: ServerResponse): void {
   if (response.destroyed) return;
   reportFailure(request.url?.split('?', 1)[0] ?? '', toEspalierError(error), callMetadata(''));

@@ -1,6 +1,6 @@
-// Who may call what. A call shows the token of the data folder, which only the server's own user can read, a token that an admin has
-// given out, or what a person has for a login. The rule of each method is in the protocol's files (access.proto); gRPC and HTTP ask here
-// before they read a message.
+// Decides who may call which method. A call shows the token of the data folder, which only the server's own user can read, a token that an
+// admin has given out, or the secret of a person's login. The rule of each method is in the protocol's files (access.proto). gRPC and HTTP
+// ask here before they read a message.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError, includesRole, methodAccess, methodAt, roleNamed, ROLES, v1 } from '#protocol';
@@ -13,12 +13,15 @@ import { ACCESS_TOKEN } from '../../tokens.js';
 /** Health and descriptors are no secrets, and a tool asks for them before it knows anything. */
 const OPEN_METHOD = /^\/grpc\.(health|reflection)\./;
 
-/** Whether a call needs no token. A login begins with such calls. */
+/** Tells whether a call needs no token. A login begins with these calls. */
 export function isOpenMethod(path: string): boolean {
   return OPEN_METHOD.test(path) || (methodAt(path) !== undefined && methodAccess(path).open);
 }
 
-/** Who calls. The owner has shown the data folder's token, or none is asked for, so the connection's user is who calls. */
+/**
+ * The caller of a method. 'owner' is a caller that has shown the data folder's token, or any caller where no token is asked for; the
+ * connection then tells its user.
+ */
 export type Grant =
   | { kind: 'owner' }
   | { kind: 'token'; token: Token }
@@ -28,7 +31,7 @@ export type Grant =
 export const OWNER: Grant = { kind: 'owner' };
 export const STRANGER: Grant = { kind: 'stranger' };
 
-/** null: none. */
+/** Returns null where the caller has no role. */
 export function roleNameOf(grant: Grant): keyof typeof ROLES | null {
   switch (grant.kind) {
     case 'owner':
@@ -55,15 +58,15 @@ export class Access {
     @Inject(Logins) private readonly logins: Logins,
   ) {}
 
-  /** null: every user of this machine may call, without a token. */
+  /** False where every user of this machine may call without a token. */
   get asksForToken(): boolean {
     return this.ownToken !== null;
   }
 
   /**
-   * The one place that turns what a call shows into a caller.
-   * @param authorization a header. @throws EspalierError TOKEN_NEEDED, TOKEN_WRONG, TOKEN_REVOKED, TOKEN_EXPIRED, TOKENS_UNKNOWN,
-   * LOGIN_ENDED, LOGIN_REFUSED, LOGIN_UNAVAILABLE
+   * Returns the caller for the header of a call. No other place turns a shown secret into a caller.
+   * @param authorization the header `authorization`. @throws EspalierError TOKEN_NEEDED, TOKEN_WRONG, TOKEN_REVOKED, TOKEN_EXPIRED,
+   * TOKENS_UNKNOWN, LOGIN_ENDED, LOGIN_REFUSED, LOGIN_UNAVAILABLE
    */
   async byHeader(authorization: string | undefined): Promise<Grant> {
     if (this.ownToken === null) return OWNER;
@@ -74,12 +77,12 @@ export class Access {
     return { kind: 'token', token: this.tokens.shown(shown) };
   }
 
-  /** For a browser that was let in by this token. @throws EspalierError as `byHeader` */
+  /** Returns the caller for a browser that was let in by this token. @throws the errors of `byHeader` */
   byTokenId(tokenId: string): Grant {
     return { kind: 'token', token: this.tokens.requireValid(tokenId) };
   }
 
-  /** For a browser in which a person has logged in. @throws EspalierError as `byHeader` */
+  /** Returns the caller for a browser in which a person has logged in. @throws the errors of `byHeader` */
   async byLoginId(loginId: string): Promise<Grant> {
     return { kind: 'person', calling: await this.logins.byLoginId(loginId) };
   }
@@ -90,7 +93,7 @@ export class Access {
     requireAtLeast(methodAccess(path).role, grant, `${nameOf(path)} is`);
   }
 
-  /** A call is open until `release`. Its signal is aborted when the caller's token or login ends; undefined: it does not end. */
+  /** Holds an open call until `release`. The signal aborts when the caller's token or login ends. Undefined where neither can end. */
   hold(grant: Grant): Hold | undefined {
     if (grant.kind === 'token') return { signal: this.tokens.endOf(grant.token.tokenId), release: () => undefined };
     return grant.kind === 'person' ? this.logins.hold(grant.calling) : undefined;
@@ -111,7 +114,7 @@ function nameOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
-/** Digests have one length, so the time of the comparison tells nothing of the token. */
+/** Compares two tokens by their digests. These have one length, so the time of the comparison tells nothing about the token. */
 function isSame(shown: string, expected: string): boolean {
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(shown), digest(expected));

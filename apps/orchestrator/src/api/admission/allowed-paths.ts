@@ -1,12 +1,14 @@
-// The paths that a request of a caller with a token names: each has to lie in a folder that the server's user has named with --data-root,
-// with all symbolic links followed. The server's own user may name any path, since that user reads those files anyway.
+// Checks the paths that a request with a token names. Each has to lie in a folder that the server's user has named with --data-root, with
+// all symbolic links followed. The server's own user may name any path, since that user can read these files anyway.
 import { realpath } from 'node:fs/promises';
 import { dirname, join, basename, resolve, sep } from 'node:path';
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { EspalierError, namesTableFile } from '#protocol';
 
 const PATH_FIELD = /_paths?$/;
-/** Fields that hold a path or something else, and which of their values are paths. Tasks are names of built-in ones, or task files. */
+/**
+ * Fields that may hold a path or something else, and which of their values are paths. Tasks are names of built-in tasks or files of tasks.
+ */
 const MAYBE_PATHS: Record<string, (value: string) => boolean> = {
   tasks: (value) => /[/.]/.test(value),
   speed_table: namesTableFile,
@@ -27,7 +29,7 @@ export async function requireAllowedPaths(type: DescMessage, message: object, ro
   }
 }
 
-/** Every path in a message, by its field. */
+/** Yields every path in a message, with its field. */
 export function* pathsIn(type: DescMessage, message: Message, prefix: string): Iterable<{ field: string; path: string }> {
   for (const one of type.fields) {
     const { name, message: inner } = one;
@@ -42,19 +44,21 @@ export function* pathsIn(type: DescMessage, message: Message, prefix: string): I
   }
 }
 
-/** A choice is { $case, value } under its own name. */
+/** Reads a field. A field of a choice is { $case, value } under the name of the choice. */
 function valueOf({ localName, oneof }: DescField, message: Message): unknown {
   if (oneof === undefined) return message[localName];
   const choice = message[oneof.localName] as { $case: string; value: unknown } | undefined;
   return choice?.$case === localName ? choice.value : undefined;
 }
 
-/** @param roots and `place` with all links followed */
+/** @param roots folders with all links followed, as in `place` */
 export function isInside(place: string, roots: readonly string[]): boolean {
   return roots.some((root) => place === root || place.startsWith(root.endsWith(sep) ? root : root + sep));
 }
 
-/** The place where a path leads. A part that is not there stays as it is written: what is missing leads nowhere. */
+/**
+ * Returns the place to which a path leads. The parts that do not exist stay as they are written, since nothing there can lead elsewhere.
+ */
 export async function realPlace(path: string): Promise<string> {
   try {
     return await realpath(path);

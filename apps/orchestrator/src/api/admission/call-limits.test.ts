@@ -7,7 +7,7 @@ import { callLimits, OpenCalls } from './call-limits.js';
 
 const CHUNK_BYTES = 128 << 10;
 const CHUNKS = 100;
-/** One that waits in the stream, and one that has been made for the time after it. */
+/** One chunk waits in the stream, and the next one is made already. */
 const CHUNKS_HELD = 2;
 
 describe('calls that nobody reads', () => {
@@ -35,14 +35,14 @@ describe('calls that nobody reads', () => {
     server.forceShutdown();
   });
 
-  /** Plain HTTP/2, since a client of grpc-js takes in all messages, read or not. */
+  /** This client speaks plain HTTP/2, since a client of grpc-js takes in all messages, read or not. */
   function newSession(): ClientHttp2Session {
     const session = connect(`http://${address}`);
     sessions.push(session);
     return session;
   }
 
-  /** Once the server has begun to answer it, or refused it. */
+  /** Makes a call and does not read it. Resolves once the server has begun to answer the call, or has refused it. */
   async function unread(session: ClientHttp2Session): Promise<{ call: ClientHttp2Stream; refusal: number | null }> {
     const path = `/${v1.ArtifactServiceService.downloadArtifact.path.replace(/^\//, '')}`;
     const call = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });

@@ -1,5 +1,5 @@
-// The number of calls that may be open at once. A call holds little memory, but a client that opens many and reads none
-// would hold it for each. A call counts until its last byte has left.
+// Limits the number of calls that are open at once. A call holds little memory, but a client that opens many and reads none would hold it
+// for each. A call counts until its last byte has left.
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { EspalierError, reportFailure, toServiceError } from '#protocol';
 import { isOpenMethod } from './access.js';
@@ -10,12 +10,12 @@ interface CallLimit {
 }
 
 export const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
-/** The limit of calls that need no token. They have their own, so they take no room from calls with the token. */
+/** The limit of calls that need no token. It is separate, so that these calls take no room from calls with a token. */
 export const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
-/** The most streams of one connection, refused calls included; further calls wait in the client. */
+/** The most streams of one connection, refused calls included. Further calls wait in the client. */
 export const STREAMS_OF_ONE_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
 
-/** @param counts of the calls with the token, which all servers of a process may share */
+/** @param counts the counts of calls with a token, which all servers of a process may share */
 export function callLimits(counts = new OpenCalls(WITH_TOKEN)): ServerInterceptor {
   const openCounts = new OpenCalls(WITHOUT_TOKEN);
   return (method, call) => {
@@ -34,7 +34,7 @@ export function callLimits(counts = new OpenCalls(WITH_TOKEN)): ServerIntercepto
             open.add(client, 1);
             pass(metadata);
           },
-          // The call reports every end here, also a good one.
+          // Every end of a call is reported here, a good one, too.
           onCancel: () => {
             if (client !== undefined) open.add(client, -1);
             client = undefined;
@@ -44,7 +44,7 @@ export function callLimits(counts = new OpenCalls(WITH_TOKEN)): ServerIntercepto
   };
 }
 
-/** Counts the open calls of each client (of gRPC a connection, of HTTP an address), and of all clients together. */
+/** Counts the open calls of each client and of all clients together. A client is a connection for gRPC, and an address for HTTP. */
 export class OpenCalls {
   private readonly ofClient = new Map<string, number>();
   private all = 0;

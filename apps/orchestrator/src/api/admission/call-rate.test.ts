@@ -16,7 +16,7 @@ it('lets a person make the calls of two seconds at once, then the calls of one s
   expect(refused(rate, 'bob', 0)).toBe(false);
   expect(refused(rate, 'ann', 100)).toBe(true);
   expect(refused(rate, 'ann', 250)).toBe(false);
-  // A long pause saves up no more than two seconds.
+  // A long pause saves up calls for no more than two seconds.
   expect(Array.from({ length: 12 }, () => refused(rate, 'ann', 3_600_000)).filter(Boolean)).toHaveLength(2);
 });
 

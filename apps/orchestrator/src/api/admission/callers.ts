@@ -1,6 +1,6 @@
-// The caller of a command, as events record it: the person who has logged in, or the name of the token that it has shown. A caller that
-// shows the data folder's token is the user of its connection, as the kernel told when that came. On another machine it counts as the
-// server's own user.
+// Names the caller of a command as events record it: the person who has logged in, or the name of the token. A caller that shows the data
+// folder's token is the user of its connection, which the kernel told when the connection came. From another machine this caller counts as
+// the server's own user.
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
@@ -43,7 +43,7 @@ export class Callers {
         }),
     });
 
-  /** Refuses calls that show no token, or one whose role is too low, before their message is read. */
+  /** Refuses a call without a token, or with too low a role, before its message is read. */
   readonly accessCheck: ServerInterceptor = ({ path }, call) =>
     new ServerInterceptingCall(call, {
       start: (next) =>
@@ -63,28 +63,28 @@ export class Callers {
         }),
     });
 
-  /** Lets a call in whose caller has shown who it is. @throws EspalierError ROLE_TOO_LOW, CALLS_TOO_FAST */
+  /** Lets in a call whose caller is known. @throws EspalierError ROLE_TOO_LOW, CALLS_TOO_FAST */
   admit(path: string, metadata: Metadata, grant: Grant): void {
     if (grant.kind === 'person') this.rate.count(grant.calling.person.actor);
     this.access.requireRole(path, grant);
     this.grants.set(metadata, grant);
   }
 
-  /** @throws EspalierError TOKEN_NEEDED: no door has let the call in */
+  /** @throws EspalierError TOKEN_NEEDED where no check has let the call in */
   grantOf({ metadata }: CallInfo): Grant {
     const grant = this.grants.get(metadata);
     if (grant === undefined) throw new EspalierError('TOKEN_NEEDED', 'this call has shown no token');
     return grant;
   }
 
-  /** Whether the user of the connection is known. The user of a closed connection is not known any more. */
+  /** Remembers the user of a connection. Returns false where the user is not known, because the connection is closed. */
   remember(metadata: Metadata, ends: ConnectionEnds): boolean {
     const peer = this.doors.peerOf(ends);
     if (peer !== undefined) this.peers.set(metadata, peer);
     return peer !== undefined;
   }
 
-  /** The context of a call that may change something. A log line says that the call was made. */
+  /** Returns the context of a call that may change something, and logs the call. */
   contextOf(call: CallInfo): CallContext {
     const requestId = requestIdIn(call.metadata);
     const actor = this.actorOf(call);
@@ -96,7 +96,7 @@ export class Callers {
     return { actor, ...named, roles: role === null ? [] : [role], requestId };
   }
 
-  /** As events name it. No user's name has a colon, so neither a token nor a person is ever taken for a user. */
+  /** Returns the caller's name for events. A user's name never has a colon, so neither a token nor a person can be taken for a user. */
   actorOf(call: CallInfo): string {
     const grant = this.grantOf(call);
     if (grant.kind === 'token') return `token:${grant.token.name}`;
@@ -121,7 +121,7 @@ function ownName(): string {
   try {
     return userInfo().username;
   } catch {
-    return `uid:${process.geteuid?.() ?? 'unknown'}`; // the system has no name for it
+    return `uid:${process.geteuid?.() ?? 'unknown'}`; // the system has no name for the user
   }
 }
 

@@ -1,6 +1,6 @@
-// The users who may connect to the gRPC port and to the page's port: processes of the server's user and of root, which can read the token
-// anyway. With TLS, and without a token, every user of the machine comes in. Other machines come in only where the server listens beyond
-// this one.
+// Decides which users may connect to the gRPC port and to the page's port: processes of the server's user and of root, which can read the
+// token anyway. With TLS, and where no token is needed, every user of the machine may connect. Other machines may connect only where the
+// server listens beyond this one.
 import type { Server as Listener } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
 import { ServerCredentials, ServerInterceptingCall, type Server, type ServerInterceptor } from '@grpc/grpc-js';
@@ -35,7 +35,7 @@ export class Doors {
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
-  /** Returns the address with the port that was given. @throws EspalierError LISTEN_FAILED */
+  /** Opens the gRPC port. Returns the address with the port that it got. @throws EspalierError LISTEN_FAILED */
   async ofGrpc(server: Server, address: string): Promise<{ address: string; door: Door }> {
     const door = await openGrpcDoor(server, ServerCredentials.createInsecure(), this.options(address, 'h2')).catch(failed(address));
     this.doors.push(door);
@@ -43,7 +43,7 @@ export class Doors {
     return { address: address.replace(/:\d+$/, `:${door.port}`), door };
   }
 
-  /** @param orAnyPort where the port is taken, another one. @throws EspalierError LISTEN_FAILED */
+  /** Opens the page's port. @param orAnyPort whether to take another port where this one is taken. @throws EspalierError LISTEN_FAILED */
   async ofWeb(listener: Listener, address: string, orAnyPort: boolean): Promise<Door> {
     const options = this.options(address, 'http/1.1');
     const door = await openDoor(listener, options).catch((error: unknown) => {
@@ -54,17 +54,20 @@ export class Doors {
     return door;
   }
 
-  /** The user of a connection; undefined: the connection is closed. */
+  /** The user of a connection, or undefined where the connection is closed. */
   peerOf(ends: ConnectionEnds): Peer | undefined {
     return this.doors.map((door) => door.peerOf(ends)).find((peer) => peer !== undefined);
   }
 
-  /** The connection has shown the token, or the cookie for it, so it is not closed to make room for others. */
+  /** Marks a connection that has shown the token, or the cookie for it. It is then not closed to make room for others. */
   trust(ends: ConnectionEnds): void {
     for (const door of this.doors) door.trust(ends);
   }
 
-  /** Trusts the connections of calls that came this far: behind the check of the token. An engine that joins sends whole states. */
+  /**
+   * Trusts the connections of calls that have passed the check of the token. The connection of an engine that joins gets a larger window,
+   * because whole states go over it.
+   */
   readonly interceptor: ServerInterceptor = ({ path }, call) =>
     new ServerInterceptingCall(call, {
       start: (next) =>
@@ -82,7 +85,8 @@ export class Doors {
     return {
       host: host!.replace(/^\[(.*)\]$/, '$1'),
       port: Number(port),
-      // A browser shows its cookie to no other user's program, since that has no certificate. So tokens tell who calls.
+      // With TLS, a browser shows its cookie to no other user's program, since that has no certificate. So tokens tell who calls, and every
+      // user may connect.
       admits: this.token === null || this.tls !== null ? () => true : isOwnUserOrRoot,
       tls: this.tls === null ? undefined : { identity: this.tls, protocol },
       otherMachines: !isLoopbackAddress(address),

@@ -1,6 +1,6 @@
-// The guard stands between each handler and whichever protocol a call came by, for all that depends on a call's message and its caller. A
-// caller whose role is too low for the method was refused before (access.ts). Here a caller is kept from what others have started and from
-// other paths, and a call ends when its token or its login does.
+// The guard between the handlers and both protocols, for all rules that depend on a call's message and its caller. A caller whose role is
+// too low for the method was refused before (access.ts). The guard keeps callers from other callers' work and from forbidden paths, and
+// ends a call when its token or login ends.
 import { Inject, Injectable } from '@nestjs/common';
 import type { MethodDefinition, UntypedHandleCall } from '@grpc/grpc-js';
 import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type CallInfo, type PlainHandler } from '#protocol';
@@ -26,7 +26,7 @@ export class Guard {
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
-  /** The handler behind the guard. */
+  /** Returns the handler behind the guard. */
   of({ path, responseStream }: AnyMethod, handler: object): UntypedHandleCall {
     const plain = plainHandler(handler);
     if (!responseStream)
@@ -57,7 +57,7 @@ export class Guard {
       }
     } finally {
       hold?.release();
-      // A handler that still waits hears of the end by its signal.
+      // The signal tells a handler that still waits about the end.
       if (!isDone) {
         const left = Promise.resolve(messages.return?.()).catch(() => undefined);
         if (end?.aborted !== true) await left;
@@ -66,12 +66,13 @@ export class Guard {
   }
 
   /**
-   * Called before each handler. A handler that makes the request of another method of what came calls it with that.
+   * Checks a call. It runs before each handler. A handler that makes the request of another method out of its own calls it again for that
+   * request.
    * @throws EspalierError ROLE_TOO_LOW, PATH_NOT_ALLOWED
    */
   async require(path: string, request: object, call: CallInfo): Promise<void> {
     const grant = this.callers.grantOf(call);
-    this.access.requireRole(path, grant); // as before the message; this one can't be forgotten
+    this.access.requireRole(path, grant); // checked again after the message, so that no way of calling can forget it
     if (grant.kind === 'owner' || grant.kind === 'stranger') return;
     const { onOthers } = methodAccess(path);
     if (onOthers !== v1.Role.ROLE_UNSPECIFIED) {
@@ -82,7 +83,10 @@ export class Guard {
     await requireAllowedPaths(methodAt(path)!.input, request, this.config.dataRoots);
   }
 
-  /** undefined: the request names nothing that is there; its handler says so. */
+  /**
+   * Returns the caller who started what the request names, or undefined where the request names nothing that exists; its handler then
+   * refuses it.
+   */
   private async startedBy(request: { runId?: string; studyId?: string; name?: string; jobId?: string }): Promise<string | undefined> {
     if (request.jobId !== undefined) return this.jobs.startedBy(request.jobId);
     if (request.runId !== undefined) return (await this.views.summary(await this.views.wholeRunId(request.runId))).run.launchedBy ?? '';
@@ -93,7 +97,7 @@ export class Guard {
   }
 }
 
-/** The result of the work, or the reason of the end where that is earlier. */
+/** Returns the result of the work, or throws the reason of the end if that comes first. */
 async function untilEnd<T>(end: AbortSignal | undefined, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   if (end === undefined) return work(signal);
   end.throwIfAborted();

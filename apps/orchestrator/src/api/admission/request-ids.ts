@@ -1,12 +1,12 @@
-// Every call has an id: its client's own, or one that the server makes.
+// Gives every call an id: the one that its client has sent, or a new one.
 import { randomUUID } from 'node:crypto';
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { invalidField, reportFailure, REQUEST_ID_HEADER, toServiceError, type EspalierError } from '#protocol';
 
-/** Letters, digits and signs that join them: no character that acts upon a log, a terminal or a shell. */
+/** Allows letters, digits and signs that join them, but no character that acts on a log, a terminal or a shell. */
 const REQUEST_ID = /^[A-Za-z0-9][A-Za-z0-9._:=+@-]{0,127}$/;
 
-/** The id of a call whose client has sent these ids. With `problem` they are not valid, and the call is refused. */
+/** Returns the id of a call whose client has sent these ids. `problem` is set where they are not valid; the call is then refused. */
 export function requestIdOf(shown: readonly string[]): { id: string; problem?: EspalierError } {
   if (shown.length === 0) return { id: randomUUID() };
   if (shown.length === 1 && REQUEST_ID.test(shown[0]!)) return { id: shown[0]! };
@@ -14,7 +14,7 @@ export function requestIdOf(shown: readonly string[]): { id: string; problem?: E
   return { id: randomUUID(), problem: invalidField('FIELD_OUT_OF_RANGE', REQUEST_ID_HEADER, allowed) };
 }
 
-/** This interceptor comes first: from here on every call has one id, and its answer bears the id too. */
+/** This interceptor comes first. From here on every call has one id, and its answer has the id, too. */
 export const requestIds: ServerInterceptor = (method, call) => {
   let id = '';
   return new ServerInterceptingCall(call, {
