@@ -1,4 +1,4 @@
-// Baselines with the real processes: runs that prune at once, and single weights set to 0, beside a run that learns its masks.
+// Tests baselines with the real processes: runs that prune at once, and single weights set to 0, beside a run that learns its masks.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
@@ -86,8 +86,8 @@ describe('runs that prune at once', () => {
     expect(wanda.details['zeroShare']).toBeCloseTo(0.3, 1);
     const magnitude = await evaluate({ importance: 'magnitude', sparsity: 0 });
     const intact = (await server.run(runId)).evaluations.find(({ subject }) => subject === 'intact')!;
-    expect(magnitude.perplexity).toBe(intact.perplexity); // nothing was taken
-    expect((await evaluate({ importance: 'wanda' })).evaluatedAt).toEqual(wanda.evaluatedAt); // recorded once
+    expect(magnitude.perplexity).toBe(intact.perplexity); // no weight was set to 0
+    expect((await evaluate({ importance: 'wanda' })).evaluatedAt).toEqual(wanda.evaluatedAt); // the same evaluation is recorded once
     expect((await server.run(runId)).evaluations.find((one) => one.headline)!.perplexity).toBe(headline.perplexity);
     const codes = [
       evaluate({ importance: 'taylor' }),

@@ -1,4 +1,4 @@
-// Runs whose key/value groups and layers have gates of their own, with the real processes on the tiny model (grouped queries).
+// Tests runs with gates for key/value groups and layers, with the real processes on the tiny model (grouped queries).
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, FACTBOOK_MODEL, TestServer, TINY_MODEL, unary } from './harness/server.js';
@@ -39,7 +39,7 @@ describe('a run with gates of groups and layers', () => {
     const { layers } = await exported(done.runId, 'hf-remote');
     const left = done.layers.filter(({ headsOpen, unitsOpen }) => headsOpen > 0 || unitsOpen > 0);
     expect(done.layers.map(({ kvHeads }) => kvHeads)).toEqual([2, 2, 2]);
-    // hf-remote keeps the numbers of layers; a format that has all layers alike leaves out an empty one.
+    // hf-remote keeps the number of layers. A format with layers that are all alike leaves out an empty one.
     const kept = layers.length === left.length ? left : done.layers;
     expect(layers.map(({ kvHeads, heads, units }) => [kvHeads, heads, units].map(Number))).toEqual(
       kept.map(({ kvHeadsOpen, headsOpen, unitsOpen }) => [kvHeadsOpen!, headsOpen, unitsOpen]),

@@ -1,5 +1,5 @@
-// Artifacts in a bucket, with the real processes: two machines that share an event store and a bucket and nothing else, a bucket that goes
-// away, and one that refuses.
+// Tests artifacts in a bucket with the real processes: two machines that share only an event store and a bucket, a bucket that goes away,
+// and one that refuses.
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,7 +54,7 @@ describeBucket(title, () => {
       expect(await problemsOf(server, runId)).toEqual([]);
       const usage = await unary<v1.GetDiskUsageResponse>((done) => server.artifacts.getDiskUsage({}, done));
       expect(usage.artifactsBytes).toBeGreaterThan(0n);
-      expect(usage.availableBytes).toBeUndefined(); // a bucket tells none
+      expect(usage.availableBytes).toBeUndefined(); // a bucket tells no free space
     });
 
     it.each([

@@ -1,4 +1,4 @@
-// The record says who asked for each fact: the users of this machine, by what the kernel knows of their connections.
+// Tests that the record says who asked for each fact: a user of this machine, whom the kernel tells for each connection.
 import { execFile } from 'node:child_process';
 import { userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,7 +25,7 @@ function headers(...ids: string[]): Metadata {
   return metadata;
 }
 
-/** The run launched with these headers, and the id that its answer bears. */
+/** Launches a run with these headers. Returns its id and the request id of the answer. */
 async function launch(metadata: Metadata): Promise<{ runId: string; answered: string }> {
   let answered: unknown;
   const { run } = await unary<v1.LaunchRunResponse>((done) =>

@@ -1,4 +1,4 @@
-// Death at chosen moments; the long random test is chaos/. Each case trains a small run.
+// Tests deaths of processes at chosen moments. The long random test is in chaos/. Each case trains a small run.
 import { appendFileSync, copyFileSync, cpSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../src/pruning-run/aggregate/pruning-run.js';
@@ -8,7 +8,7 @@ import { foldHistory, recordProblems, replayPlan } from './harness/record-checks
 const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
   events.filter(({ type }) => type === 'RunRewound').map(({ dataJson }) => (JSON.parse(dataJson) as { toStep: number }).toStep);
 
-/** The step that each attempt went on from. */
+/** The steps that the attempts went on from. */
 const attemptsOf = (events: v1.HistoryEvent[]): number[] =>
   events.filter(({ type }) => type === 'AttemptStarted').map(({ dataJson }) => (JSON.parse(dataJson) as { fromStep: number }).fromStep);
 
@@ -26,7 +26,7 @@ describe('a run that is disturbed', () => {
   });
   afterAll(() => server.dispose());
 
-  /** Launches, waits for some recorded steps, disturbs, and expects the end that an undisturbed run has. */
+  /** Launches a run, waits for some recorded steps, disturbs the run, and expects it to end as an undisturbed run does. */
   async function survives(disturb: (runId: string) => Promise<unknown>): Promise<v1.Run> {
     let seen: v1.HistoryEvent[] = [];
     const run = await server.disturbed({
@@ -86,7 +86,7 @@ describe('a run that is disturbed', () => {
           await server.killAll();
           expect(recordProblems(await server.events(runId), seen)).toEqual([]);
         }
-        return deaths > 1; // how many depends on how far the engine gets meanwhile
+        return deaths > 1; // how many depends on the engine's progress in the meantime
       },
     });
     expect(stateDigest).toBe(expected.stateDigest);
@@ -143,7 +143,7 @@ describe('a run that is disturbed', () => {
     const objects = (): string => `${server.dataFolder}/artifacts/objects`;
     const tear = (digest: string): void => truncateSync(`${objects()}/${digest.slice(0, 2)}/${digest}`, 1000);
 
-    /** Pauses the run at some step, so that the last state stays the last, and lets it go on after the damage. */
+    /** Pauses the run at some step, so that its last state does not change, and resumes it after the damage. */
     async function survivesDamage(damage: (run: PruningRunState) => void, at: (run: v1.Run) => boolean = () => true): Promise<v1.Run> {
       return survives(async (runId) => {
         await server.until(runId, at, 2);
@@ -171,7 +171,7 @@ describe('a run that is disturbed', () => {
         ({ teacherCount }) => teacherCount > 4,
       );
       const steps = rewindsOf(await server.events(run.runId));
-      expect(steps).toEqual([0]); // nothing whole was before them
+      expect(steps).toEqual([0]); // no whole state was before them
     });
 
     it('survives the loss of all artifacts, its tokens among them', async () => {
@@ -199,7 +199,7 @@ describe('a run that is disturbed', () => {
             message: expect.stringContaining(text) as string,
             command: `espalier resume ${runId}`,
           });
-          copyFileSync(CORPUS, text); // as it was
+          copyFileSync(CORPUS, text); // puts the old text back
           await server.resume(runId);
           return true;
         },

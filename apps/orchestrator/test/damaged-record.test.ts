@@ -1,5 +1,5 @@
-// A flipped byte in the event store's file, on the real processes: the run that it hits is marked and let be, with the views
-// as they were and with none; all else goes on. Takes about half a minute.
+// Tests a flipped byte in the event store's file on the real processes. The run that it hits is marked and left alone, with the views there
+// were and after they are lost; everything else goes on. Takes about half a minute.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -32,7 +32,7 @@ describe('a run with a damaged event', () => {
   });
   afterAll(() => server.dispose());
 
-  /** Spoils a byte of the event's digest in the chain, which is nowhere else in the file. */
+  /** Damages a byte of the event's digest in the chain, which occurs nowhere else in the file. */
   function flipByte({ dataJson }: v1.HistoryEvent): void {
     const database = new Database(file);
     database.pragma('wal_checkpoint(TRUNCATE)');
@@ -109,7 +109,7 @@ describe('a run with a damaged event', () => {
     await server.start();
     await isSetAside(hit, victim.revision);
     await isSetAside(lostStart, 0n);
-    // The content of later events is known.
+    // The content of later events is still known.
     expect((await server.run(hit)).teacherCount).toBeGreaterThanOrEqual(seen.filter(({ type }) => type === 'TeacherSnapshotted').length);
     expect(await server.run(lostStart)).toMatchObject({ settings: undefined, step: 40n, recordedStatus: RUN_STATUS_COMPLETED });
     await othersWork();
@@ -129,7 +129,7 @@ describe('a run with a damaged event', () => {
     expect(recordProblems(await server.events(hit), seen)).toEqual([]);
   });
 
-  /** Read while no server runs. */
+  /** Reads the events in a short run of the server, which is stopped before and after. */
   async function eventsOf(runId: string): Promise<v1.HistoryEvent[]> {
     await server.start();
     const events = await server.events(runId);

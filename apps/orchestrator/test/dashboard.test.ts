@@ -1,4 +1,4 @@
-// The dashboard as a person uses it: Chromium before a real server with a real run. Skipped where there is no Chromium.
+// Tests the dashboard as a person uses it: Chromium in front of a real server with a real run. Skipped where there is no Chromium.
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ const FLAGS = [
   ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
   ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
 ];
-const SCREENSHOTS = fileURLToPath(new URL('../../../screenshots', import.meta.url)); // in dist
+const SCREENSHOTS = fileURLToPath(new URL('../../../screenshots', import.meta.url)); // in the folder dist
 const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
 
 (PROGRAM === undefined ? describe.skip : describe)('the dashboard', () => {
@@ -32,10 +32,10 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
   beforeAll(async () => {
     mkdirSync(SCREENSHOTS, { recursive: true });
     await server.start();
-    server.web = server.webAddress.replace('http://', ''); // after a restart too
+    server.web = server.webAddress.replace('http://', ''); // after a restart, too
     browser = await chromium.launchPersistentContext(profile, { executablePath: PROGRAM!, headless: true, args: FLAGS });
     page = browser.pages()[0] ?? (await browser.newPage());
-    page.setDefaultTimeout(240_000); // for what hangs; a slow machine is no failure
+    page.setDefaultTimeout(240_000); // only ends a test that hangs; a slow machine is no failure
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('console', (message) => {
       if (message.type() === 'error' && /Content Security Policy|is not/.test(message.text())) complaints.push(message.text());
@@ -58,7 +58,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${theme}.png`) });
   };
   const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-  /** The barriers that axe finds, against WCAG 2.2 AA and what it calls best practice. */
+  /** The barriers that axe finds by WCAG 2.2 AA and by its own best practice. */
   const barriers = async (): Promise<string[]> => {
     await page.evaluate(axe);
     const found = await page.evaluate<string[]>(
@@ -157,7 +157,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
       .waitFor();
     expect(await barriers()).toEqual([]);
     await shot('launch');
-    await page.getByRole('button', { name: 'Choose: Model' }).click(); // nothing is listed near /nowhere, so it begins in the roots
+    await page.getByRole('button', { name: 'Choose: Model' }).click(); // there is nothing to list near /nowhere, so it begins in the roots
     const chooser = page.getByRole('dialog', { name: 'Choose: Model' });
     await chooser.getByRole('button', { name: `${dirname(TINY_MODEL)} folder` }).click();
     expect(await barriers()).toEqual([]);
@@ -169,7 +169,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'detached' });
     await page.getByRole('button', { name: 'Launch', exact: true }).click();
-    expect(await dialog.getByLabel('Model').first().inputValue()).toBe('/nowhere'); // what was filled in is kept
+    expect(await dialog.getByLabel('Model').first().inputValue()).toBe('/nowhere'); // the earlier input is kept
     await dialog.getByRole('button', { name: 'Start over' }).click();
     await page.keyboard.press('Escape');
   });
@@ -217,7 +217,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await dialog.getByText(/^done: everything holds, 150 steps computed again$/).waitFor();
     expect(await barriers()).toEqual([]);
     await shot('integrity');
-    await page.evaluate('delete window.showSaveFilePicker; undefined'); // it would ask a person where to write
+    await page.evaluate('delete window.showSaveFilePicker; undefined'); // the picker would ask a person where to write
     const downloaded = page.waitForEvent('download');
     await dialog.getByRole('button', { name: 'Download the audit bundle' }).click();
     const bundle = await downloaded;
@@ -330,7 +330,7 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
     await view('/', '7 in all');
     await server.kill();
     await text('server away, trying again');
-    await text('forked by hand'); // what was there stays
+    await text('forked by hand'); // the page keeps its content
     await server.orphansGone();
     await server.start();
     await text('live');
@@ -360,7 +360,8 @@ const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
 
   test('a name that is being typed outlives a list that is drawn anew meanwhile', async () => {
     await view('/', '7 in all');
-    // In one turn of the page, so that nothing falls between: a letter typed, and the whole page drawn anew for another theme.
+    // A letter is typed and the whole page is drawn anew for another theme, both in one turn of the page, so that nothing can happen in
+    // between.
     await page.evaluate(`{
       const field = document.querySelector('input[type=search]');
       field.value = 'forked';

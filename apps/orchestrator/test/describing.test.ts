@@ -1,4 +1,4 @@
-// Names, tags and notes of a run through the real server: found by them, refused where they would mislead.
+// Tests names, tags and notes of a run on the real server: runs are found by them, and names that would mislead are refused.
 import { v1 } from '#protocol';
 import { codeOf, TestServer, unary } from './harness/server.js';
 
@@ -57,7 +57,7 @@ it('takes no name that another run has; a launch or a fork with one is warned', 
     field: 'name',
     message: expect.stringContaining(other.runId) as string,
   });
-  expect((await describing({ name: run.name })).name).toBe(run.name); // its own is no other's
+  expect((await describing({ name: run.name })).name).toBe(run.name); // the run may keep its own name
   const from = { $case: 'lastState' as const, value: true };
   await server.completed(run.runId);
   const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, name: 'taken', overrides: { totalSteps: 30 } });

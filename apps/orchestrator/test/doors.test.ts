@@ -1,5 +1,5 @@
-// The server's two ports against who wants in without being let in: other users of the machine, clients that close at once, and clients
-// that only take room.
+// Tests the server's two ports against unwelcome connections: other users of the machine, clients that close at once, and clients that only
+// take room.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
@@ -34,7 +34,7 @@ async function cookieOf(link: string): Promise<string> {
   return answer.headers.get('set-cookie')!.split(';')[0]!;
 }
 
-/** Sends at once what it has to say, closes its half, and tells what comes back. */
+/** A client that sends all it has at once, closes its half, and prints what comes back. */
 const ASK_AND_CLOSE = `
 const { connect } = require('net');
 const text = require('fs').readFileSync(0);

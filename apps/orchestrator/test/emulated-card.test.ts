@@ -1,5 +1,5 @@
-// A whole short run on the CUDA backend, over the emulator of the native tests: orchestrator, event store and engine are the real ones,
-// kernels and queue are those that a card runs.
+// Tests a whole short run on the CUDA backend, over the emulator of the native tests. The orchestrator, the event store and the engine are
+// the real ones, and the kernels and the queue are those that a card runs.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import { recordProblems } from './harness/record-checks.js';
 import { collect, CORPUS, TestServer } from './harness/server.js';
 
 const ADDON = fileURLToPath(new URL('../../../../native-engine/build/espalier_native_emulated.node', import.meta.url));
-// A device instruction is many of the host's: as few steps of as few tokens as show every kind of teacher.
+// One device instruction takes many of the host's, so the run has only as many steps and tokens as each kind of teacher needs.
 const RUN: Partial<v1.RunSettings> = {
   targetSparsity: 0.04,
   totalSteps: 8,
@@ -62,7 +62,7 @@ describe('a run on an emulated card', () => {
     const lost = (await server.events(after.runId)).find(({ type }) => type === 'EngineLost')!;
     expect(lost.dataJson).toMatch(/"code":"DEVICE_LOST".*kernel adamw was made to fail.*Launched since the last wait: /);
 
-    // So does the failure of a card that helps another one, in the middle of a step.
+    // The same holds for the failure of a card that helps another one, in the middle of a step.
     await server.kill('engine', 'store');
     env['ESPALIER_DEVICE'] = 'emulated+emulated:1';
     await server.start();

@@ -1,4 +1,5 @@
-// Several engines with real processes: runs side by side, death of one, engines that the user started. Takes about a minute.
+// Tests several engines with real processes: runs side by side, the death of an engine, and engines that the user started. Takes about a
+// minute.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';

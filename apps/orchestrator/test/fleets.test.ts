@@ -1,4 +1,4 @@
-// A fleet of this machine, with the real processes: given runs that wait, then engines come, and end when nothing is left to do.
+// Tests a fleet of this machine with the real processes. Engines must come when runs wait, and end when no work is left.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,7 +34,7 @@ async function serverWith(more = ''): Promise<TestServer> {
   return server;
 }
 
-/** It ends its step first. */
+/** Waits until the process has ended, which it does after its present step. */
 async function untilGone(pid: number): Promise<void> {
   for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
     try {

@@ -1,5 +1,4 @@
-// The public protocol for foreign clients: all that they know comes from reflection, and what they send
-// may be anything.
+// Tests the public protocol for foreign clients, which know only what reflection tells them and may send anything.
 import { execFile, execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
@@ -131,7 +130,7 @@ const ODD: Partial<Record<ScalarType, unknown[]>> = {
   [ScalarType.BOOL]: [true],
 };
 
-/** The message with one field changed, for each field and each odd value of its kind. */
+/** Yields the message with one field changed, for each field and each odd value of its kind. */
 function* oddMessages(type: DescMessage): Generator<[path: string, partial: Record<string, unknown>]> {
   const usual: Record<string, unknown> = {};
   for (const { name, localName } of type.fields) {
@@ -162,7 +161,7 @@ function* oddValues(field: DescField): Generator<[what: string, value: unknown]>
   }
 }
 
-/** The name of the gRPC status; a stream is left after its first message. */
+/** Returns the name of the gRPC status. A stream is left after its first message. */
 function answerOf(service: string, method: string, type: DescMessage, partial: Record<string, unknown>): Promise<string> {
   const clients = {
     RunService: server.runs,

@@ -1,4 +1,4 @@
-// A disk that is full, and has room again after a while: nothing ends, everybody is told, and all goes on by itself.
+// Tests a disk that is full and has room again after a while. No process may end, every client is told, and everything goes on by itself.
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,10 +8,10 @@ import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { codeOf, CORPUS, ENDLESS, isOver, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
-// A small rank, so that the small disks below hold the states once there is room.
+// The rank is small, so that the small disks below hold the states once there is room.
 const SETTINGS = { preset: 'short', totalSteps: 800, warmupSteps: 400, targetSparsity: 0.3, loraRank: 8 };
 
-/** A small file system of its own. null: this user may not mount one. */
+/** Mounts a small file system. Returns null where this user may not mount one. */
 function smallDisk(mebibytes: number): string | null {
   const folder = mkdtempSync(join(tmpdir(), 'espalier-disk-'));
   const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'tmpfs', folder]);
@@ -25,7 +25,7 @@ function unmount(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Takes all that is left. */
+/** Fills all the space that is left. */
 function fill(file: string): void {
   const descriptor = openSync(file, 'a');
   try {
@@ -62,7 +62,7 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     unmount(disk!);
   });
 
-  /** Fills the disk while a run trains, which waits then; another run where the first was over by then. */
+  /** Fills the disk while a run trains, so that the run waits. If the run is over by then, the same happens to another run. */
   async function fullOnTheWay(): Promise<{ runId: string; seen: v1.HistoryEvent[] }> {
     for (;;) {
       const { runId } = await server.launch(SETTINGS);
@@ -103,7 +103,7 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     await refused(() => server.launch(SETTINGS));
     await refused(() => unary<v1.PauseRunResponse>((done) => server.runs.pauseRun({ runId }, done)));
     await refused(() => unary<v1.CancelRunResponse>((done) => server.runs.cancelRun({ runId, reason: '' }, done)));
-    await sleep(5_000); // long enough for every loop to have met it
+    await sleep(5_000); // long enough for every loop to have met the full disk
     rmSync(foreign);
     await goesOnAsIfNothingHadBeen(runId, seen);
     expect((await server.run(runId)).waitingFor).toBeUndefined();
@@ -111,7 +111,7 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
   });
 
   it('leaves the room that it takes to delete a run: a reserve, which is set aside again once there is room', async () => {
-    const artifacts = mkdtempSync(join(tmpdir(), 'espalier-artifacts-')); // elsewhere, so that only events want room
+    const artifacts = mkdtempSync(join(tmpdir(), 'espalier-artifacts-')); // elsewhere, so that only events need space
     const folder = join(disk!, 'own');
     const reserve = join(folder, 'reserve');
     mkdirSync(folder);

@@ -1,5 +1,5 @@
-// A fleet on a stand-in for a Kubernetes cluster: given runs that wait, when jobs are deleted, lost or refused, or the API is away, then
-// the runs go on and end in the bits of an undisturbed one, and no job is left over.
+// Tests a fleet on a stand-in for a Kubernetes cluster. When jobs are deleted, lost or refused, or the API is away, runs must go on and end
+// with the bits of an undisturbed one, and no job may be left over.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { programFile } from '#files';

@@ -1,4 +1,5 @@
-// People who log in by an OpenID provider: a real provider, a real server, the command line, and a browser that does as browsers do.
+// Tests logins of people by an OpenID provider: with a real provider, a real server, the command line, and a program that behaves as a
+// browser.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -67,7 +68,7 @@ const refusal = (call: Promise<unknown>): Promise<string> =>
     (error: unknown) => (error as { code: string }).code,
   );
 
-/** Until the answer is as wanted: how long a token lives is for the clock to say. */
+/** Asks until the answer is as wanted, since only the clock decides how long a token lives. */
 async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
   const end = Date.now() + 60_000;
   for (;;) {
@@ -78,7 +79,7 @@ async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): 
   }
 }
 
-/** The server has found the provider. */
+/** Waits until the server has found the provider. */
 async function answers(): Promise<void> {
   const access = as(v1.AccessServiceClient, null);
   await until(
@@ -168,7 +169,7 @@ describe('the command line', () => {
     secrets.push(secret);
     expect(done.out + done.error).not.toContain(secret);
     expect((await cli(['whoami'])).out).toMatch(/^ann, operator\nrecorded as login:[0-9a-f]{8}:s-ann\nthe login is valid until /);
-    // A token that is named goes first.
+    // A token that is named comes before a login.
     const file = join(folder, 'owner');
     writeFileSync(file, server.token!, { mode: 0o600 });
     expect((await cli(['--token-file', file, 'whoami'])).out).toMatch(/, admin\n/);
@@ -303,7 +304,7 @@ describe('a person', () => {
     expect(await refusal(unary((done) => as(v1.AccessServiceClient, secret).endLogins({ person: 'root' }, done)))).toBe('ROLE_TOO_LOW');
     expect(await refusal(unary((done) => admin.endLogins({ person: 'no such person' }, done)))).toBe('LOGIN_NOT_FOUND');
     expect((await onPage(browser)).status).toBe(200);
-    expect(await refusal(unary((done) => admin.endLogins({ person: 'ann' }, done)))).toBe('LOGIN_AMBIGUOUS'); // bob called himself so
+    expect(await refusal(unary((done) => admin.endLogins({ person: 'ann' }, done)))).toBe('LOGIN_AMBIGUOUS'); // bob has taken the same name
     const { actor } = login!;
     const ended = await unary<v1.EndLoginsResponse>((done) => admin.endLogins({ person: actor }, done));
     expect(ended.actor).toBe(actor);
@@ -357,7 +358,7 @@ describe('a browser', () => {
     const { body } = await onPage(browser);
     expect(body['login']).toMatchObject({ person: 'ann', by: 'browser' });
     expect((await onPage(browser, 'AccessService/ListLogins')).status).toBe(403);
-    // Other pages can't use it, and can't log it out.
+    // Other pages can't use the cookie, and can't log it out.
     const foreign = { origin: 'https://evil.example.org', 'sec-fetch-site': 'cross-site' };
     expect((await onPage(browser, 'AccessService/EndLogin', foreign)).status).toBe(403);
     const login = new URL('/login', page());
@@ -410,7 +411,7 @@ describe('a browser', () => {
     const chromiumBrowser = await chromium.launch({ executablePath: PROGRAM!, headless: true, args: ['--no-sandbox', '--disable-gpu'] });
     try {
       const view = await chromiumBrowser.newPage();
-      view.setDefaultTimeout(240_000); // for what hangs; a slow machine is no failure
+      view.setDefaultTimeout(240_000); // only ends a test that hangs; a slow machine is no failure
       provider.person = 's-ann';
       await view.goto(`${server.webAddress}/studies`);
       await view.getByText('Log in with Test lab').click();

@@ -1,4 +1,5 @@
-// An event store that is another one, an older one, or lost its tail: the server says so, and throws nothing away for it.
+// Tests an event store that was replaced by another or an older one, or that lost its last events. The server must report it and must not
+// remove anything because of it.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, truncateSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +33,7 @@ async function killed(): Promise<void> {
   expect(await server.orphansGone()).toBe(true);
 }
 
-/** The server says that events are missing, wherever it is asked, and throws nothing away. */
+/** Expects that the server reports missing events wherever it is asked, and removes nothing. */
 async function saysThatEventsAreMissing(): Promise<void> {
   const before = states();
   const { missingEvents } = await condition();
@@ -83,10 +84,10 @@ test("the store's folder that is away is missed, and no empty store is made in i
   renameSync(store, inData('away'));
   await expect(server.start()).rejects.toThrow(/events are missing.*holds no event store.*EVENTS_MISSING/);
   expect(existsSync(store)).toBe(false);
-  // Without the file of views it is missed too.
+  // The loss is noticed without the file of views, too.
   for (const suffix of ['', '-wal', '-shm']) rmSync(inData(`views.sqlite${suffix}`), { force: true });
   await expect(server.start()).rejects.toThrow(/holds no event store: the data folder has seen position \d+;.*EVENTS_MISSING/);
-  // An empty one, as an earlier release made it.
+  // An empty store, as an earlier release made it.
   const empty = await startEmbeddedEventStore({ folder: store });
   await empty.stop();
   await expect(server.start()).rejects.toThrow(/events are missing: the data folder has seen position \d+, the event store ends at \d+;/);
@@ -120,11 +121,11 @@ test('an older backup is told until it is accepted; what no event names is set a
   await server.start();
   server.options = [];
   await isWhole();
-  expect(states()).toEqual(before); // they are young
+  expect(states()).toEqual(before); // the states are too young to be set aside
   const long = new Date(Date.now() - 2 * 86_400_000);
   for (const name of before) utimesSync(join(objects, name), long, long);
   await server.stop();
-  await server.start(); // accepted for good
+  await server.start(); // the acceptance lasts
   await isWhole();
   const left = states();
   expect(left.length).toBeLessThan(before.length);
@@ -161,7 +162,7 @@ test('a log that was cut by a byte, or removed, is told although every append ha
     truncateSync(log, statSync(log).size - 1);
     isCut = endOf(store) < endOf(whole);
     if (isCut) continue;
-    putBack(); // the log was checkpointed just then: once more, with an empty one
+    putBack(); // the log was checkpointed just then, so this tries again with an empty one
     await server.start();
     await server.stop();
   }
@@ -199,7 +200,7 @@ test('a folder of an earlier release is bound to the store that it agrees with, 
   expect(existsSync(inData('artifacts/event-store.id'))).toBe(true);
   asBefore();
   withoutViews();
-  await server.start(); // its artifacts are those that events name
+  await server.start(); // the artifacts of this store are those that its events name
   await isWhole();
   await server.stop();
 

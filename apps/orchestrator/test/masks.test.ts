@@ -1,11 +1,11 @@
-// The record holds which heads and units were open in every recorded state, on the run's own branch and from a fork's beginning.
+// Tests that the record holds the open heads and units of every recorded state, on the run's own branch and from a fork's beginning on.
 import { openUnits } from '../src/queries/open-units.js';
 import { readStateFile } from '../src/queries/state-file.js';
 import { v1 } from '#protocol';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 
 const { MASK_KIND_HEADS, MASK_KIND_UNITS, MASK_KIND_HIDDEN } = v1.MaskKind;
-// Rounded as runs were from before masks were recorded, so that a state can be held against the record.
+// Masks are rounded as in runs from before masks were recorded, so that a state can be compared with the record.
 const SETTINGS = { totalSteps: 120, targetSparsity: 0.4, maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS };
 
 const server = TestServer.inNewFolder();
@@ -23,7 +23,7 @@ const query = (runId: string, request: Partial<v1.QueryMasksRequest> = {}): Prom
 const openOf = ({ series }: v1.QueryMasksResponse, kind: v1.MaskKind, at: number): number[] =>
   series.filter((one) => one.kind === kind).map(({ open }) => open[at]!);
 
-/** The counts that segments were recorded with, by step; of those that a rewind took back nothing is left. */
+/** The counts with which segments were recorded, by step. Segments that a rewind abandoned are left out. */
 async function recordedCounts(runId: string): Promise<Map<bigint, object>> {
   const events = (await server.events(runId)).filter(({ type, abandoned }) => type === 'MasksUpdated' && !abandoned);
   return new Map(

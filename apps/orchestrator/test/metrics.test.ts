@@ -1,5 +1,5 @@
-// The page for Prometheus: who may read it, what it says of a run, and that deploy/ and the docs name figures that are there.
-// A receiver of webhooks is told of the run, too.
+// Tests the page for Prometheus: who may read it, what it tells about a run, and that deploy/ and the docs name figures that exist. A
+// receiver of webhooks is told about the run, too.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,7 +37,10 @@ interface Families {
   samples: Map<string, number>;
 }
 
-/** Holds the text to the format: every sample after the HELP and TYPE of its family, every value a number, no sample twice. */
+/**
+ * Checks the format of the text: every sample comes after the HELP and TYPE of its family, every value is a number, and no sample occurs
+ * twice.
+ */
 function parsed(text: string): Families {
   const kinds = new Map<string, string>();
   const helped = new Set<string>();

@@ -1,4 +1,4 @@
-// Engines whose machine lacks the model: it comes from the server, once for all engines that share a cache. The model's path begins with
+// Tests engines whose machine lacks the model. The server sends it, once for all engines that share a cache. The model's path begins with
 // the working directory of each process, so an engine that was started elsewhere does not find it.
 import { cpSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ const WEIGHTS = 'model.safetensors';
 const folder = mkdtempSync(join(tmpdir(), 'espalier-model-files-'));
 const cache = join(folder, 'cache');
 const elsewhere = join(folder, 'elsewhere');
-/** Below the test's working directory, which is the server's too. */
+/** A folder below the test's working directory, which is the server's, too. */
 const here = mkdtempSync(join(process.cwd(), 'dist', 'model-'));
 const SEEN_HERE = `/proc/self/cwd/${here.slice(process.cwd().length + 1)}`;
 
@@ -31,7 +31,7 @@ const lines = (engine: JoiningEngine, text: string): Record<string, unknown>[] =
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 const sizeOfModel = (): number =>
   readdirSync(here).reduce((sum, name) => sum + (name === 'README.md' ? 0 : statSync(join(here, name)).size), 0);
-/** The one file of that name in the cache's folder of arrived or arriving files. */
+/** The file of that name in the cache, among the arrived or the arriving files. */
 function inCache(place: 'files' | 'parts', name = WEIGHTS): string | undefined {
   for (const model of readdirSync(join(cache, 'models'))) {
     const path = join(cache, 'models', model, place, name);
@@ -71,7 +71,7 @@ it('a model arrives on a slow way, past the death of its engine and damage on th
   const { runId } = await launch();
   const [seen] = await listedUntil(server, ([one]) => one!.joined!.modelBytesHere > 150_000n);
   expect(Number(seen!.joined!.modelBytes)).toBe(sizeOfModel());
-  expect(seen!.status).not.toBe(v1.EngineStatus.ENGINE_STATUS_NOT_RESPONDING); // health checks come through beside the files
+  expect(seen!.status).not.toBe(v1.EngineStatus.ENGINE_STATUS_NOT_RESPONDING); // health checks get through beside the files
   await engine.end('SIGKILL');
   const part = inCache('parts')!;
   const bytes = readFileSync(part);
@@ -82,7 +82,7 @@ it('a model arrives on a slow way, past the death of its engine and damage on th
   const run = await server.completed(runId);
   expect(run.stateDigest).toBe(undisturbed);
   const tries = lines(engine, COMES).filter(({ file }) => file === WEIGHTS);
-  expect(tries.map(({ from }) => Number(from) > 0)).toEqual([true, false]); // went on, was found damaged, came whole
+  expect(tries.map(({ from }) => Number(from) > 0)).toEqual([true, false]); // went on, was found damaged, and then came whole
   expect(engine.log).toContain('MODEL_FILE_DAMAGED');
   expect(recordProblems(await server.events(runId))).toEqual([]);
   expect(await engine.end('SIGTERM')).toBe(0);
@@ -115,7 +115,7 @@ it('a file of the cache that was damaged since is found and comes again', async 
 it('a cache without room says so, the engine stays joined, and the run goes on once another engine has room', async () => {
   const small = joining('small', ['--model-cache', join(folder, 'small'), '--model-cache-limit', '1MiB']);
   await listedUntil(server, isIdle('small'));
-  writeFileSync(join(here, 'added.txt'), Buffer.alloc(1_000_000, 'x')); // the same weights, in a larger model
+  writeFileSync(join(here, 'added.txt'), Buffer.alloc(1_000_000, 'x')); // the same weights in a larger model
   const { runId } = await launch();
   await server.until(runId, ({ waitingFor }) => waitingFor?.code === 'MODEL_CACHE_FULL');
   expect((await server.engines())[0]!.joined!.connected).toBe(true);

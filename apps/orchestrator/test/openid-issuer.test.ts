@@ -1,4 +1,4 @@
-// A server believes its OpenID provider, and believes no other: against a real one, and against people who would like to be believed.
+// Tests that a server believes its OpenID provider and no other: against a real one, and against forged answers.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -96,7 +96,7 @@ describe('a token that a program shows', () => {
     expect(await codeOf(issuer.shown(new UnsecuredJWT(claims).encode()))).toMatch(/^TOKEN_WRONG/);
     const forged = await provider.signed({ sub: 'subject-1' }, {}, await provider.forgedKey());
     expect(await codeOf(issuer.shown(forged))).toMatch(/^TOKEN_WRONG: .*signature is wrong/);
-    // Taken for a shared secret, a public key would sign anything.
+    // If a public key were taken for a shared secret, any program could sign with it.
     const publicText = new TextEncoder().encode(JSON.stringify(provider.publicKey()));
     for (const secret of [publicText, new TextEncoder().encode(CLIENT.secret)])
       expect(await codeOf(issuer.shown(await new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).sign(secret)))).toMatch(
@@ -136,7 +136,7 @@ describe('a person who comes back from the provider', () => {
     provider.accounts.set('subject-1', { name: 'ann', groups: ['none'] });
     const renewed = await issuer.renewed(proof.refreshToken!, 'subject-1');
     expect(renewed.claims).toMatchObject({ groups: ['none'] });
-    expect(await codeOf(issuer.renewed(proof.refreshToken!, 'subject-1'))).toMatch(/^LOGIN_ENDED/); // used twice
+    expect(await codeOf(issuer.renewed(proof.refreshToken!, 'subject-1'))).toMatch(/^LOGIN_ENDED/); // the token was used twice
     provider.accounts.set('subject-1', { name: 'ann', groups: ['pruning'] });
   });
 

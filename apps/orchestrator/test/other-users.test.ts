@@ -1,4 +1,4 @@
-// Other users of the machine can do nothing with a server. The loosest umask must not change that.
+// Tests that other users of the machine can do nothing with a server, even under the loosest umask.
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { chmodSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';

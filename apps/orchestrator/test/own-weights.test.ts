@@ -1,4 +1,4 @@
-// Recovery of the pruned model's own weights, with the real processes on the tiny model.
+// Tests recovery of the pruned model's own weights, with the real processes on the tiny model.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
@@ -10,7 +10,7 @@ const RECOVERING = {
   recoverLmLossWeight: 0,
   recoverKlLossWeight: 1,
 };
-const FIRST = 120n; // step of recovery
+const FIRST = 120n; // the first step of recovery
 
 const server = TestServer.inNewFolder();
 let parent: v1.Run;

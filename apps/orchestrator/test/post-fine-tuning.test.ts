@@ -1,4 +1,5 @@
-// Post-fine-tuning with the real processes on the tiny model: a pruned run is forked onto instructions, of which the answers are learned.
+// Tests post-fine-tuning with the real processes on the tiny model: a pruned run is forked onto instructions, and learns the answers in
+// them.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -68,7 +69,7 @@ test('a fork learns answers with dropout and a wider LoRA, ends the same after k
   const certain = await server.completed(await tune({ ...TUNING, recoverLoraDropout: 0 }));
   expect(new Set([done, narrow, all, certain].map(({ stateDigest }) => stateDigest)).size).toBe(4);
 
-  // A fork of it keeps the rank that it has.
+  // A fork of this run keeps its rank.
   const { run } = await unary<v1.ForkRunResponse>((cb) =>
     server.runs.forkRun(
       v1.ForkRunRequest.fromPartial({ parentRunId: done.runId, from: { $case: 'lastState', value: true }, settings: { recoverSteps: 80 } }),

@@ -1,4 +1,4 @@
-// A launch is recorded at once; the model is read and the text tokenized within the run.
+// Tests that a launch is recorded at once, and that the model is read and the text tokenized within the run.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Takes some seconds to tokenize; each is another text, so that none was tokenized before. */
+/** A text that takes some seconds to tokenize. Each is another text, so that none was tokenized before. */
 function longText(): string {
   const path = join(folder, `long-${(texts += 1)}.jsonl`);
   const lines = readFileSync(TRAINING_DATA, 'utf8').split('\n').slice(0, 100);
@@ -41,7 +41,7 @@ test('is recorded at once, seen to be prepared, and keeps nobody from training',
   const shared = await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
   expect(shared.preparation!.doing).toMatch(/tokenizing the training text/);
 
-  // Whatever is asked of a run that is not prepared is answered.
+  // Every question about a run that is not prepared gets an answer.
   const { runs } = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
   expect(runs.find((run) => run.runId === runId)!.preparation).toBeDefined();
   const pair = { leftRunId: runId, rightRunId: other.runId };
@@ -80,7 +80,7 @@ test('survives the death of all between the tokens and the event that names them
   const index = join(server.dataFolder, 'artifacts/token-index');
   const entries = (): number => readdirSync(index).filter((name) => name.endsWith('.json')).length;
   const before = entries();
-  server.signal('store', 'SIGSTOP'); // nothing more is recorded
+  server.signal('store', 'SIGSTOP'); // from here on nothing is recorded
   while (entries() === before) await sleep(50);
   await server.kill('store');
   await server.orphansGone();
@@ -198,10 +198,10 @@ test('what costs nothing to find is refused before anything is recorded', async 
 
 test('a launch that is cancelled before it is recorded launches nothing', async () => {
   const requestId = 'gone';
-  server.signal('engine', 'SIGSTOP'); // so that the model can't be looked at
+  server.signal('engine', 'SIGSTOP'); // so that no engine can look at the model
   const request = v1.LaunchRunRequest.fromPartial({ requestId, modelPath: TINY_MODEL, data: { trainPath: CORPUS }, settings: SHORT });
   const call = server.runs.launchRun(request, () => undefined);
-  // Whatever is asked on the same connection is heard after the launch, and after its end.
+  // Calls on the same connection arrive after the launch, and after its end.
   const heard = (): Promise<unknown> => unary((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
   await heard();
   await sleep(500);
@@ -263,7 +263,7 @@ test('texts that are mixed by weight are read the same by a replay, by a fork an
   const from = { $case: 'lastState' as const, value: true };
   const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
   const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
-  await server.stop(); // with the engine that holds the tokens
+  await server.stop(); // ends the engine that holds the tokens, too
   await server.start();
   expect((await server.completed(fork!.runId)).data).toEqual(run.data);
 
@@ -292,7 +292,7 @@ test('a fork with other text prepares that text only', async () => {
   const rows = join(folder, 'rows.jsonl');
   writeFileSync(rows, readFileSync(longText(), 'utf8').replaceAll('"text":', '"content":'));
   const run = await fork({ trainPath: rows, textColumn: 'content' });
-  // It is read as the parent read it, and evaluated by the same tokens.
+  // The text is read as the parent read it, and the run is evaluated on the same tokens.
   expect(run.data).toMatchObject({ validationPath: CORPUS, textColumn: 'content', validationTextColumn: '', withoutValidation: false });
   expect(run).toMatchObject({ status: RUN_STATUS_PREPARING, weightsDigest: parent.weightsDigest });
   const done = await server.completed(run.runId);

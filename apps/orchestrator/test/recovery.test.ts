@@ -1,4 +1,5 @@
-// Recovery with the real processes on the tiny model: masks frozen, LoRA trained on, the same end whatever happens on the way.
+// Tests recovery with the real processes on the tiny model: masks are frozen, LoRA goes on learning, and disturbances do not change the
+// end.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, unary } from './harness/server.js';

@@ -1,12 +1,12 @@
-// Recovery that begins with a refit in closed form, with the real processes on the tiny model.
+// Tests recovery that begins with a refit in closed form, with the real processes on the tiny model.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, unary } from './harness/server.js';
 
-// A refit stays where it helps the loss; it always does that of the layers.
+// A refit is kept where it lowers the loss. It always lowers the loss of the layers, so the run learns by that one.
 const TAUGHT = { recoverLmLossWeight: 0, recoverLayerLossWeight: 1 };
 const RECOVERING = { recoverSteps: 60, recoverLearningRate: 0.01, recoverLoraRank: 4, recoverRefitBatches: 4, ...TAUGHT };
-const FIRST = 120n; // step of recovery
+const FIRST = 120n; // the first step of recovery
 
 const server = TestServer.inNewFolder();
 let parent: v1.Run;

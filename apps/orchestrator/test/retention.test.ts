@@ -1,4 +1,4 @@
-// Room on the real thing: what is thrown away, what stays, and what the record and the whole store say of it.
+// Tests with the real processes which artifacts are removed and which stay, and what the record and the whole store say about them.
 import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -49,7 +49,7 @@ test('thinned out, a run keeps every n-th teacher; forks keep what they were giv
     parentRunId: parent.runId,
     from: { $case: 'teacherMark', value: 5 },
     name: 'child',
-    overrides: { seed: 7n }, // else it would come to the same states again
+    overrides: { seed: 7n }, // with the same seed it would reach the same states again
   });
   const forked = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
   child = await server.completed(forked.run!.runId);
@@ -91,7 +91,7 @@ test('a deleted run leaves its history; a crash between the fact and the bytes i
   expect(run).toMatchObject({ status: v1.RunStatus.RUN_STATUS_DELETED, deletionReason: 'no room' });
   expect((await usage()).artifactsBytes).toBe(before.artifactsBytes - freedBytes);
 
-  // As if the server had died after the event and before the bytes went, the tokens' too.
+  // This looks as if the server had died after the event and before the bytes, the tokens' too, were removed.
   await server.kill();
   await rename(spare, pathOf(stateDigest));
   await server.start();
@@ -111,7 +111,7 @@ test('a deleted run leaves its history; a crash between the fact and the bytes i
   expect((await collect(server.history.verifyRun(replay))).at(-1)!.summary).toMatchObject({ ok: true });
   const bundle = await collect(server.history.exportAudit({ runId: parent.runId, includeSnapshots: true }));
   expect(bundle.length).toBeGreaterThan(0);
-  // Its name is free again.
+  // The run's name is free again.
   expect(await refused(server.run('parent'))).toBe('RUN_NOT_FOUND');
 });
 
@@ -133,7 +133,7 @@ test('what no event names is found by verify --all, and cleared away by gc once 
     (await collect(server.artifacts.collectGarbage(v1.CollectGarbageRequest.fromPartial(request)))).flatMap(({ artifact }) =>
       artifact === undefined ? [] : [artifact.digest],
     );
-  expect(await collectGarbage({})).toEqual([]); // too young
+  expect(await collectGarbage({})).toEqual([]); // the file is too young
   expect(await collectGarbage({ minAgeSeconds: 0, dryRun: true })).toEqual([stray]);
   expect(existsSync(pathOf(stray))).toBe(true);
   expect(await collectGarbage({ minAgeSeconds: 0 })).toEqual([stray]);
@@ -146,7 +146,7 @@ test('what no event names is found by verify --all, and cleared away by gc once 
   expect(BigInt(removed.length)).toBe(quarantined);
   expect(removed).toContain(stray);
   expect((await usage()).quarantineBytes).toBe(0n);
-  expect(existsSync(strange)).toBe(true); // no artifact: not ours to take
+  expect(existsSync(strange)).toBe(true); // a file that is no artifact is left alone
 });
 
 test('verify --all finds a flipped byte and a missing artifact', async () => {

@@ -1,4 +1,4 @@
-// Who may call what, against a real server: every method that reflection knows, as every role, over gRPC and over HTTP.
+// Tests on a real server who may call which method: every method that reflection knows, as every role, over gRPC and over HTTP.
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,17 +11,17 @@ import { codeOf, CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from
 
 const { ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN, ROLE_ENGINE } = v1.Role;
 const ROLES = { viewer: ROLE_VIEWER, operator: ROLE_OPERATOR, admin: ROLE_ADMIN, engine: ROLE_ENGINE };
-/** The least role first. An engine joins, and an admin may do that too. */
+/** The roles that each token includes, the lowest first. An engine may only join, and an admin may do that, too. */
 const MAY: Record<string, v1.Role[]> = {
   viewer: [ROLE_VIEWER],
   operator: [ROLE_VIEWER, ROLE_OPERATOR],
   admin: [ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN, ROLE_ENGINE],
   engine: [ROLE_ENGINE],
 };
-/** A stream in both directions, which HTTP/1.1 can't carry. */
+/** Tells whether a method has a stream in both directions, which HTTP/1.1 can't carry. */
 const overGrpcOnly = (path: string): boolean => path.startsWith('/espalier.v1.EngineGatewayService/');
 const ACCESS_OPTION = 50501; // see access.proto
-/** No message at all: a method that lets the caller in fails with it before it does anything. */
+/** Bytes that are no message: a method that lets the caller in fails on them before it does anything. */
 const NO_MESSAGE = Buffer.from([0xff]);
 
 const roots = mkdtempSync(join(tmpdir(), 'espalier-roots-'));
@@ -78,7 +78,7 @@ async function reflectedMethods(): Promise<Method[]> {
   return found;
 }
 
-/** Over gRPC: the status and the code of the error. */
+/** Calls a method over gRPC. Returns the status and the code of the error. */
 function overGrpc(path: string, token: string | null): Promise<string> {
   const key = `${server.listenAddress} ${token}`;
   const plain = plainClients.get(key) ?? client(Client, token);
@@ -99,7 +99,7 @@ async function overHttp(path: string, headers: Record<string, string>, type = 'a
 }
 
 describe('every method, as every role', () => {
-  /** Those that need a token. */
+  /** The methods that need a token. */
   let methods: Method[];
   let open: Method[];
   beforeAll(async () => {
@@ -203,7 +203,7 @@ describe('an operator', () => {
     expect(first.startedBy).toBe('token:worker');
     expect(await cancel(other, first)).toBe('ROLE_TOO_LOW');
     expect(await cancel(worker, first)).toBe('OK');
-    // The engine does one after the other, so the last of them waits when the token ends.
+    // The engine does one job after another, so the last of them still waits when the token ends.
     const waiting = [await start(worker), await start(worker)];
     await revoke('worker');
     expect(await cancel(worker, waiting[0]!)).toBe('TOKEN_REVOKED');

@@ -1,4 +1,4 @@
-// A run written as a file launches the same run again: bit for bit the same state.
+// Tests that a run written as a file launches the same run again: its state has the same bits.
 import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

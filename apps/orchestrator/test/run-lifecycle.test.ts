@@ -1,4 +1,4 @@
-// The real orchestrator, event store and engine on the tiny model: what a client can do with a run.
+// Tests what a client can do with a run, on the real orchestrator, event store and engine with the tiny model.
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -90,7 +90,7 @@ describe('a run', () => {
 
   it('is forked with what a fork may change, and refused what it may not, by name', async () => {
     const from = { $case: 'lastState', value: true } as const;
-    const overrides = v1.ForkOverrides.fromPartial({ totalSteps: 130, targetSparsity: 0.25 }); // as earlier clients name them
+    const overrides = v1.ForkOverrides.fromPartial({ totalSteps: 130, targetSparsity: 0.25 }); // earlier clients name them in this way
     const changed = v1.RunSettings.fromPartial({ totalSteps: 140, seed: 9n });
     const child = await server.completed((await fork({ parentRunId: done.runId, from, overrides, settings: changed })).run!.runId);
     expect(child).toMatchObject({ step: 140n, settings: { targetSparsity: 0.25, seed: 9n } });
@@ -101,7 +101,7 @@ describe('a run', () => {
         { field: 'settings.lora_rank', code: 'FORK_FIELD_FIXED' },
       ],
     });
-    expect(await refused(fork({ parentRunId: done.runId, from }))).toBe('FIELD_OUT_OF_RANGE'); // no steps left
+    expect(await refused(fork({ parentRunId: done.runId, from }))).toBe('FIELD_OUT_OF_RANGE'); // no steps are left
     expect(await refused(fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 99 } }))).toBe('TEACHER_NOT_FOUND');
     expect(await refused(fork({ parentRunId: 'aaaaaaaaaaaa', from }))).toBe('RUN_NOT_FOUND');
   });
@@ -138,7 +138,7 @@ describe('a run', () => {
     expect(dtype).toBe('q4_k_m');
     expect(notes).toContainEqual(expect.stringContaining('Quantized to q4_k_m by llama.cpp'));
     const [own, other] = proof!.loaders;
-    expect(own!.outcome).not.toBe('failed'); // it knows the types of some such files
+    expect(own!.outcome).not.toBe('failed'); // the loader knows the types of some of these files
     expect(other).toMatchObject({ outcome: 'agrees', loader: expect.stringContaining('llama.cpp') as string });
     const difference = Math.abs(other!.negativeLogLikelihood - proof!.negativeLogLikelihood);
     expect(difference).toBeLessThan(0.3);
@@ -233,7 +233,7 @@ describe('a run', () => {
     expect(limited).toMatchObject({ subject: 'intact', n: 2n, convention: '0 shots, the first 2 of 3 rows' });
     const { run } = await unary<v1.GetRunResponse>((cb) => server.runs.getRun({ runId: done.runId }, cb));
     expect(run!.evaluations.find(({ headline }) => headline)).toEqual(done.evaluations.find(({ headline }) => headline));
-    // A task that the model writes texts for, beside one that is scored.
+    // This evaluates a task for which the model writes texts, beside one that is scored.
     const own = `${data}/words.yaml`;
     const declared = {
       task: 'words',
@@ -313,7 +313,7 @@ describe('a run', () => {
       for (const event of await server.events(run.runId))
         for (const [digest] of event.dataJson.matchAll(/(?<="stateDigest":")[0-9a-f]{64}/g)) recorded.add(digest);
     }
-    // The last segment of a cancelled run may still be on its way in, and out again.
+    // The last segment of a cancelled run may still be on its way into the store, and out again.
     const unrecorded = (): string[] =>
       storedStates()
         .map((path) => path.slice(-64))
@@ -365,10 +365,10 @@ describe('a run', () => {
     const large = { batchSize: 4096, sequenceLength: 512, loraRank: 1024 };
     const { memory } = await plan(large);
     expect(memory!.totalBytes).toBeGreaterThan(memory!.availableBytes);
-    expect(memory!.change).toMatchObject({ batchSize: 4096 }); // the method stays
+    expect(memory!.change).toMatchObject({ batchSize: 4096 }); // the method stays the same
     const { checkpointActivations, microShards, sequenceLength } = memory!.change!;
     const proposed = (await plan({ ...large, checkpointActivations, microShards, sequenceLength })).memory!;
-    expect(proposed.totalBytes).toBe(memory!.change!.totalBytes); // what is proposed is what the engine says about it
+    expect(proposed.totalBytes).toBe(memory!.change!.totalBytes); // the proposal is the engine's own answer
     expect(proposed.totalBytes).toBeLessThan(memory!.availableBytes);
     const onCard = await plan({}, TINY_MODEL, 'h100-80gb');
     expect(onCard.card).toMatchObject({ name: 'h100-80gb', peakFlops: 989e12, changeSeconds: undefined });

@@ -1,4 +1,5 @@
-// One run whose steps several devices compute together: processors here, as many as the machine has or not. It ends in the bits of one.
+// Tests a run whose steps several devices compute together. The devices are processors here, even more than the machine has. The run must
+// end with the bits of a run on one device.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, unary, TINY_MODEL } from './harness/server.js';
@@ -37,7 +38,7 @@ describe('a run on several devices', () => {
         await startOn('cpu');
         await server.until(runId, ({ step, status }) => step >= 40n || status === v1.RunStatus.RUN_STATUS_COMPLETED, 2);
         await startOn('cpu+cpu');
-        // Recovery of all weights is killed too, on two, and goes on with four.
+        // Recovery of all weights is killed on two devices, too, and goes on with four.
         await server.until(runId, ({ step, status }) => step >= 65n || status === v1.RunStatus.RUN_STATUS_COMPLETED, 2);
         await startOn('cpu+cpu+cpu+cpu');
       },

@@ -1,4 +1,5 @@
-// One size of a state everywhere: what its export holds. Real processes, the tiny model, whose queries share keys and values.
+// Tests that a state has one size everywhere: that of its export. It uses real processes and the tiny model, whose queries share keys and
+// values.
 import { v1 } from '#protocol';
 import { collect, TestServer, unary } from './harness/server.js';
 
@@ -29,12 +30,12 @@ test('a run and each of its teachers say what their exports hold', async () => {
   for (const { mark, parameterCount, weightBytes, sizeEstimated } of teachers.filter((_, index) => index % 5 === 0)) {
     const { parameterCount: counted, bytes } = await exported({ teacherMark: mark });
     expect({ mark, parameterCount, sizeEstimated }).toEqual({ mark, parameterCount: counted, sizeEstimated: false });
-    // The model is stored in bf16; norms before fewer hidden units are in f32.
+    // The model is stored in bf16. Norms before fewer hidden units are in f32.
     expect(weightBytes).toBeGreaterThanOrEqual(2n * parameterCount);
     expect(weightBytes).toBeLessThan((21n * parameterCount) / 10n);
     expect(bytes).toBeGreaterThan(weightBytes);
   }
-  // Several marks may be passed in one step: then they are one state.
+  // One step may pass several marks, and then they are one state.
   expect(new Set(teachers.map(({ parameterCount }) => parameterCount)).size).toBeGreaterThan(20);
 });
 

@@ -1,5 +1,5 @@
-// A fleet on a real Slurm of two nodes: given runs that wait, when jobs are cancelled, preempted, lost or refused, or Slurm is away, then
-// the runs go on and end in the bits of an undisturbed one, and no job is left over or asked for twice.
+// Tests a fleet on a real Slurm of two nodes. When jobs are cancelled, preempted, lost or refused, or Slurm is away, runs must go on and
+// end with the bits of an undisturbed one. No job may be left over or asked for twice.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EspalierError, v1 } from '#protocol';
@@ -7,7 +7,7 @@ import { recordProblems } from './harness/record-checks.js';
 import { isEmpty, isOver, TestServer, unary } from './harness/server.js';
 import { TestSlurm, whyNoSlurm } from './harness/slurm.js';
 
-/** Long enough for Slurm to preempt its job. */
+/** The run is long enough for Slurm to preempt its job. */
 const RUN: Partial<v1.RunSettings> = { totalSteps: 800, warmupSteps: 400 };
 const why = whyNoSlurm();
 if (why !== null) process.stderr.write(`${why}\n`);

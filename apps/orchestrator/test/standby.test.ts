@@ -1,5 +1,5 @@
-// Two orchestrators on one event store, as two machines would have it: data folders of their own, one drives, one stands by.
-// Takes about a minute.
+// Tests two orchestrators on one event store, as on two machines: each has its own data folder, one drives, and one stands by. Takes about
+// a minute.
 import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { DriverLease } from '../src/storage/driver-lease.js';
 import { recordProblems } from './harness/record-checks.js';
 import { codeOf, collect, isOver, killedDriving, TestServer, unary } from './harness/server.js';
 
-/** Long enough for a busy machine to renew it, short enough to wait for its end. */
+/** The lease is long enough for a busy machine to renew it, and short enough to wait for its end. */
 const LEASE_SECONDS = 4;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
 
@@ -40,13 +40,13 @@ describe('two orchestrators on one event store', () => {
       (error: unknown) => error,
     );
 
-  /** A standby refuses to pause a run before it looks at which. */
+  /** Tells whether the server drives. A standby refuses to pause a run before it looks which run. */
   async function drives(server: TestServer): Promise<boolean> {
     const error = await refusal(unary<v1.PauseRunResponse>((cb) => server.runs.pauseRun({ runId: 'zzzzzz' }, cb)));
     return codeOf(error) !== 'ORCHESTRATOR_STANDBY';
   }
 
-  /** As if nothing had happened, with every fact that was seen before. */
+  /** Expects the run to end as if undisturbed, with every fact that was seen before. */
   async function endsUndisturbed(server: TestServer, runId: string, seen: v1.HistoryEvent[]): Promise<void> {
     expect((await server.completed(runId)).stateDigest).toBe(undisturbed);
     expect(recordProblems(await server.events(runId), seen)).toEqual([]);
@@ -95,7 +95,7 @@ describe('two orchestrators on one event store', () => {
       ({ runId } = await driver.launch(RUN));
       await driver.until(runId, ({ step }) => step >= 40n, 2);
       driver.signal('orchestrator', 'SIGSTOP');
-      // Nothing more is recorded: another run is launched where this one is over.
+      // From here on nothing is recorded. If this run is over, another one is launched.
       seen = await standby.events(runId);
       inTime = !seen.some(({ type }) => type === 'RunCompleted');
       if (!inTime) driver.signal('orchestrator', 'SIGCONT');
@@ -120,7 +120,7 @@ describe('two orchestrators on one event store', () => {
     const lease: string[] = [];
     for await (const { type } of store.read('espalierDriver')) lease.push(type);
     await store.close();
-    const releasedAt = lease.lastIndexOf('DrivingReleased'); // else it would have waited for the end of the lease
+    const releasedAt = lease.lastIndexOf('DrivingReleased'); // otherwise the standby would have waited for the end of the lease
     expect(lease[releasedAt + 1]).toBe('DrivingTaken');
     expect(lease.slice(releasedAt + 2)).not.toContain('DrivingTaken');
     expect((await standby.completed(runId)).stateDigest).toBe(undisturbed);
@@ -185,7 +185,7 @@ describe('two orchestrators on one event store with one artifact folder', () => 
     expect(started(events)[1]).toBeGreaterThanOrEqual(Number(recorded));
     expect(events.map(({ type }) => type)).not.toContain('RunRewound');
     expect((await driver.completed(forked!.runId)).stateDigest).toBe(undisturbedFork.stateDigest);
-    await dead.start(); // stands by now, and throws nothing away
+    await dead.start(); // stands by now, and removes nothing
     servers = [dead, driver];
     for (const { runId } of [run, forked!, undisturbed]) {
       const verdicts = await collect(dead.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })));
@@ -204,7 +204,8 @@ describe('two orchestrators on one event store with one artifact folder', () => 
     size.writeBigUInt64LE(BigInt(header.length));
     const leftOver = Buffer.concat([size, header]);
     const { digest } = await (await openArtifactStore({ folder: artifacts })).put(leftOver);
-    utimesSync(join(artifacts, 'objects', digest.slice(0, 2), digest), 0, 0); // a young one may be about to be named
+    // makes the artifact old, since a young one may be about to be named
+    utimesSync(join(artifacts, 'objects', digest.slice(0, 2), digest), 0, 0);
     expect(states().some((name) => name.endsWith(digest))).toBe(true);
     await standby.start();
     const run = await standby.completed(runId);
@@ -234,7 +235,7 @@ describe('an orchestrator on the embedded event store of another', () => {
     const undisturbed = (await owner.completed((await owner.launch(RUN)).runId)).stateDigest;
     guest = TestServer.inNewFolder({ ESPALIER_EVENT_STORE: owner.storeAddressFile, ESPALIER_LEASE_SECONDS: '1' });
     await guest.start();
-    await new Promise((resolve) => setTimeout(resolve, 3_000)); // lets its own kind of lease run out
+    await new Promise((resolve) => setTimeout(resolve, 3_000)); // a lease of the guest's own length would have run out by then
     const refused = await guest.launch(RUN).then(
       () => null,
       (error: unknown) => error as EspalierError,
@@ -313,9 +314,9 @@ describe('the lease of the driver', () => {
     const lease = new DriverLease({ store, folderId: 'asleep', leaseMs: 60_000, log: quiet, ownsStore: true, clock: () => now });
     await lease.start();
     expect([lease.held, lease.isSurelyHeld]).toEqual([true, true]);
-    now += 590_000; // others may count from a little earlier than we do, and a deed takes time
+    now += 590_000; // other processes may count from a little earlier, and an act takes time
     expect([lease.held, lease.isSurelyHeld]).toEqual([true, false]);
-    await lease.lookAgain(); // renewed
+    await lease.lookAgain(); // renews the lease
     expect(lease.isSurelyHeld).toBe(true);
     now += 590_000;
     expect(lease.isSurelyHeld).toBe(false);

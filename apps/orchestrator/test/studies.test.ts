@@ -1,4 +1,4 @@
-// A study of six runs with the real processes, killed twice on its way; one that is cancelled, and requests that are refused.
+// Tests a study of six runs with the real processes, killed twice on its way, a study that is cancelled, and requests that are refused.
 import { writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -59,7 +59,7 @@ describe('a study', () => {
     const listed: v1.ListRunsResponse = await unary((done) =>
       server.runs.listRuns(v1.ListRunsRequest.fromPartial({ pageSize: 100 }), done),
     );
-    expect(listed.runs.map(({ runId }) => runId).sort()).toEqual([...ids].sort()); // none was launched twice
+    expect(listed.runs.map(({ runId }) => runId).sort()).toEqual([...ids].sort()); // no run was launched twice
     for (const id of ids) expect(recordProblems(await server.events(id))).toEqual([]);
     expect(groups.map(({ variant, runs: n, measures }) => [variant, n, measures[0]!.figure!.n])).toEqual([
       ['nuteprune', 2, 2],

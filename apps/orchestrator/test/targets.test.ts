@@ -1,9 +1,9 @@
-// Short runs, and forks with few steps left, end at their target and never swing beyond it: real processes, the tiny model.
+// Tests that short runs, and forks with few steps left, end at their target and never exceed it by much: real processes, the tiny model.
 import { v1 } from '#protocol';
 import { collect, TestServer, unary } from './harness/server.js';
 
 const ONE_POINT = 0.01;
-/** So near the exported masks come to the target: half of an intermediate unit of the tiny model is 0.08 points. */
+/** How near the exported masks come to the target: half of an intermediate unit of the tiny model is 0.08 points. */
 const HALF_A_POINT = 0.005;
 const STEPS = 150;
 

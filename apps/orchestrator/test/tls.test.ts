@@ -1,5 +1,5 @@
-// The real server with TLS on both ports: the command line, another gRPC client and a browser's requests; clients without TLS; a new
-// certificate while a stream is open; and no key where it does not belong.
+// Tests the real server with TLS on both ports: the command line, another gRPC client and a browser's requests, clients without TLS, a new
+// certificate while a stream is open, and that no key lies where it does not belong.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

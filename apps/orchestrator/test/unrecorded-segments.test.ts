@@ -1,11 +1,11 @@
-// The engine trains ahead of the record: what happens to segments that it has ended and that wait to be recorded.
+// Tests segments that the engine has ended and that still wait to be recorded, since the engine trains ahead of the record.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { ENDLESS, isOver, TestServer, unary } from './harness/server.js';
 
 const { RUN_STATUS_CANCELLED } = v1.RunStatus;
 
-/** Facts of training, without what may differ from one run to the next. */
+/** The facts of training, without the fields that may differ from one run to the next. */
 function factsOf(events: v1.HistoryEvent[]): string[] {
   return events.flatMap(({ type, dataJson }) => {
     if (!['SparsityAdvanced', 'MasksUpdated', 'TeacherSnapshotted', 'TeacherAssigned', 'TargetSparsityReached'].includes(type)) return [];
@@ -19,7 +19,7 @@ function factsOf(events: v1.HistoryEvent[]): string[] {
 describe('segments that wait to be recorded', () => {
   const atOnce = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '0' });
   const late = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '60000' });
-  /** Long enough to be met in the middle of it. */
+  /** The run is long enough to be disturbed in the middle. */
   const settings = { totalSteps: 600, warmupSteps: 300, targetSparsity: 0.3 };
   let expected: string[] = [];
 
@@ -35,14 +35,14 @@ describe('segments that wait to be recorded', () => {
     await atOnce.dispose();
   });
 
-  /** Something happens to a run whose engine has told of several segments, the first at most of which is recorded. */
+  /** Disturbs a run whose engine has reported several segments, of which at most the first is recorded. */
   function aheadOfItsRecord(by: (runId: string) => Promise<unknown>): Promise<v1.Run> {
     return late.disturbed({
       launch: () => late.launch(settings),
       when: () => true,
       by: async (runId) => {
         const watching = late.runs.watchRun(v1.WatchRunRequest.fromPartial({ runId, follow: true }));
-        watching.on('error', () => undefined); // cancelled
+        watching.on('error', () => undefined); // it is cancelled
         for await (const { steps } of watching as AsyncIterable<v1.WatchRunResponse>) if (steps.some(({ step }) => step >= 60n)) break;
         watching.cancel();
         const events = await late.events(runId);

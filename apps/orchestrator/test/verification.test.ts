@@ -1,4 +1,4 @@
-// The proofs about a run, on the real thing: its record checked, executed again, bundled, compared.
+// Tests the proofs about a run with the real processes: its record is checked, computed again, bundled and compared.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

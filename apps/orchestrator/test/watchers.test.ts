@@ -1,4 +1,4 @@
-// Many clients that follow one run over the network, one of them slow. Takes some seconds: it trains a small run.
+// Tests many clients that follow one run over the network, one of them slow. It takes some seconds, since it trains a small run.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { bearerToken, v1 } from '#protocol';
@@ -8,7 +8,7 @@ const WATCHERS = 200;
 const CONNECTIONS = 10;
 const STEPS = 200;
 const SLOW_PAUSE_MS = 200;
-/** A server at rest has 50 to 60 MB on its heap. It ends when it needs more than this, which no run and no watcher would outlive. */
+/** A server at rest has 50 to 60 MB on its heap. With this limit it dies when it needs more, and then no run and no watcher would go on. */
 const HEAP_MB = 112;
 
 it('200 watchers, one of them slow, get every step of a run once and in order, from a server with little memory', async () => {

@@ -1,4 +1,4 @@
-// The API as browsers and plain programs reach it: over HTTP/1.1, with Connect and gRPC-Web.
+// Tests the API as browsers and plain programs reach it: over HTTP/1.1, with Connect and gRPC-Web.
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -10,7 +10,7 @@ import { loginLink } from '#local-access';
 import { fileRegistry, v1 } from '#protocol';
 import { CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN } from './harness/server.js';
 
-/** Methods by name: the messages are those of the descriptors. */
+/** A client with methods by name. Its messages are those of the descriptors. */
 type AnyClient = Record<string, (request: object) => Promise<unknown> & AsyncIterable<unknown>>;
 const clientOf = (service: string, transport: Transport): AnyClient =>
   createClient<DescService>(fileRegistry().getService(`espalier.v1.${service}`)!, transport);
@@ -130,7 +130,8 @@ describe('espalier.v1 over HTTP', () => {
       headers: { origin: 'http://evil.example', 'access-control-request-method': 'POST' },
     });
     expect(preflight.headers.get('access-control-allow-origin')).toBeNull();
-    // A name that was made to lead here sends itself; fetch does not let a program set it.
+    // A foreign name that was made to lead here sends itself as the Host. The test sets it without fetch, which does not let a program set
+    // it.
     const { port } = new URL(server.webAddress);
     const rebound = await new Promise<number>((resolve, reject) => {
       request({ port, host: '127.0.0.1', path: '/', headers: { host: `evil.example:${port}` } }, (answer) => resolve(answer.statusCode!))
@@ -232,7 +233,8 @@ describe('espalier.v1 over HTTP', () => {
     await runs['pauseRun']!({ runId: waiting.runId });
     await server.until(waiting.runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_PAUSED);
     const watching = runs['watchRun']!({ runId: waiting.runId })[Symbol.asyncIterator]();
-    let message = (await watching.next()) as IteratorResult<{ run?: { status: number } }>; // it is open before the others come
+    // the stream is open before the other clients come
+    let message = (await watching.next()) as IteratorResult<{ run?: { status: number } }>;
 
     const { hostname, port } = new URL(server.webAddress);
     const clients: Socket[] = Array.from({ length: 520 }, (_, index) => {

@@ -1,4 +1,4 @@
-// Disturbances of the processes and their files. After `apply` either the orchestrator is dead or it goes on.
+// Disturbances of the processes and their files. After `apply` the orchestrator is either dead or goes on.
 import { existsSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { v1 } from '#protocol';
@@ -65,7 +65,7 @@ async function asleep(server: TestServer, part: 'engine' | 'store' | 'orchestrat
     try {
       process.kill(pid, signal);
     } catch {
-      // gone meanwhile
+      // the process is gone already
     }
   };
   tell('SIGSTOP');
@@ -75,14 +75,14 @@ async function asleep(server: TestServer, part: 'engine' | 'store' | 'orchestrat
 
 async function killWhileExporting(server: TestServer, random: Random, runId: string): Promise<void> {
   const call = server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId, form: 'compacted' }));
-  call.on('error', () => undefined).resume(); // refused before there is a state, cut off by the kill
+  call.on('error', () => undefined).resume(); // the call may be refused before there is a state, and the kill cuts it off
   await random.pause(600);
   await server.kill('engine', 'store');
 }
 
-/** As a power cut on a disk that lies about fsync would leave it. */
+/** Kills the processes and damages a state, as a power cut does on a disk that lies about fsync. */
 async function killAndDamage(server: TestServer, runId: string, damage: (run: PruningRunState) => void): Promise<void> {
-  const events = await server.events(runId).catch(() => []); // not to be had right now: only the kill is left
+  const events = await server.events(runId).catch(() => []); // if the events can't be read right now, there is only the kill
   await server.kill();
   if (events.length > 0) damage(foldHistory(events));
 }

@@ -1,9 +1,9 @@
 // npm run chaos -- [--rounds N] [--seed N] [--factbook] [--engines N]
 //
-// Trains runs on the real processes and, at random moments, kills the engine, the orchestrator, the event store, all of
-// them, stops one and lets it go on, or tears a state. After each round: nothing seen is lost, changed or there twice, the
-// digest chain is whole. Of each run: the final state equals the undisturbed one's, and the views equal a rebuild. With several
-// engines as many runs train side by side; each must end as it did alone.
+// Trains runs on the real processes. At random moments it kills the engine, the orchestrator, the event store or all of them, stops one of
+// them for a while, or damages a state. After each round it checks that no event that was seen before is lost, changed or stored twice, and
+// that the digest chain is whole. Of each run it checks that the final state equals that of the undisturbed run, and that the views equal a
+// rebuild. With several engines as many runs train side by side, and each must end as it did alone.
 import { parseArgs } from 'node:util';
 import { v1 } from '#protocol';
 import { collect, FACTBOOK_MODEL, TestServer } from '../harness/server.js';
@@ -31,14 +31,14 @@ const settings: Partial<v1.RunSettings> = values.factbook
   : { totalSteps: 400, warmupSteps: 200, targetSparsity: 0.3 };
 const model = values.factbook ? { modelPath: FACTBOOK_MODEL } : {};
 
-/** Long enough for a run to get on between two deaths, short enough to meet it while it starts. */
+/** The pause is long enough for a run to get on between two deaths, and short enough to hit the run while it starts. */
 const LONGEST_PAUSE_MS = 1_500;
 
 console.log(`chaos: ${rounds} rounds, seed ${values.seed}, ${engines} engines`);
-// Some segments are recorded together, so that a death takes several of them.
+// With this interval some segments are recorded together, so that a death loses several of them.
 const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '300', ESPALIER_ENGINES: values.engines });
 await server.start();
-/** Runs train side by side and differ by their seeds: the state that each one ends in alone. */
+/** Runs train side by side and differ by their seeds. This is the state that each one ends with alone. */
 const expected: string[] = [];
 for (let index = 0; index < engines; index += 1) {
   const alone = await server.launch({ ...settings, seed: BigInt(42 + index) }, model);
@@ -60,7 +60,7 @@ interface Watched {
   seen: v1.HistoryEvent[];
 }
 
-/** As many runs as there are engines to their ends, with as many rounds as fit in. */
+/** Trains as many runs as there are engines to their ends, with as many rounds as fit in. */
 async function disturbRuns(): Promise<void> {
   let watched: Watched[] = [];
   for (const [index, digest] of expected.entries()) {
@@ -87,7 +87,7 @@ async function disturbRuns(): Promise<void> {
   }
 }
 
-/** False: it has ended, well or not. */
+/** Returns false if the run has ended, in whatever way. */
 async function goesOn(one: Watched): Promise<boolean> {
   const { runId } = one;
   const run = await patient(() => server.run(runId));
@@ -122,7 +122,7 @@ async function checkEnd({ runId, expected }: Watched): Promise<void> {
   console.log(`round ${done}: run ${runId} ended right (${teacherCount} teachers, ${restarts} restarts)`);
 }
 
-/** Calls fail while something is dead: that is no problem as long as they succeed in the end. */
+/** Repeats a call. Calls fail while a process is dead, which is no problem as long as they succeed in the end. */
 async function patient<T>(call: () => Promise<T>): Promise<T> {
   for (const until = Date.now() + 60_000; ;) {
     try {

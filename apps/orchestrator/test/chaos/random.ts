@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Repeatable choices (the moments they fall on are not). */
+/** Choices that a seed repeats. The moments at which they are made differ. */
 export class Random {
   constructor(private state: number) {}
 
-  /** In [0, 1). */
+  /** A number from 0 to below 1. */
   next(): number {
     this.state = (this.state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);

@@ -1,5 +1,5 @@
-// A stand-in for the API of a Kubernetes cluster, with what a fleet asks of it: jobs, their pods and secrets. A pod is a process of this
-// machine. It answers as Kubernetes' documentation says; no real cluster has been asked.
+// A stand-in for the API of a Kubernetes cluster, with the parts that a fleet uses: jobs, their pods and secrets. A pod is a process of
+// this machine. The answers follow the documentation of Kubernetes; no real cluster was asked.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
@@ -25,9 +25,9 @@ export class TestKubernetes {
   private readonly kept = new Map<string, Kept>();
   private server: Server | null = null;
   private port = 0;
-  /** Pods that may run at once. */
+  /** The number of pods that may run at once. */
   room = 2;
-  /** The answer to each request for a job; null: jobs are taken. */
+  /** The refusal of each request for a job, or null where jobs are accepted. */
   refusal: { status: number; message: string } | null = null;
   readonly refused: string[] = [];
 
@@ -53,7 +53,7 @@ export class TestKubernetes {
     return join(this.folder, 'kubeconfig');
   }
 
-  /** The API is away. Its pods go on. */
+  /** Takes the API away. Its pods go on. */
   async away(): Promise<void> {
     this.server!.closeAllConnections();
     await new Promise((resolve) => this.server!.close(resolve));
@@ -69,19 +69,19 @@ export class TestKubernetes {
     return [...this.kept.keys()];
   }
 
-  /** As `kubectl delete job`: its pod is told to end. */
+  /** Deletes a job as `kubectl delete job` does: its pod is told to end. */
   delete(name: string): void {
     const { child } = this.kept.get(name)!;
     child?.kill('SIGTERM');
     this.kept.delete(name);
   }
 
-  /** As when a node dies: its process is gone, and the cluster says so later. */
+  /** Kills a pod as the death of its node does: its process is gone, and the cluster notices later. */
   killNode(name: string): void {
     this.kept.get(name)!.child!.kill('SIGKILL');
   }
 
-  /** Pods that wait are given the room that there is. */
+  /** Gives the free room to waiting pods. */
   schedule(): void {
     for (const one of this.kept.values()) if (one.child === null && one.pod.status!.phase === 'Pending') this.runIfRoom(one);
   }

@@ -1,5 +1,5 @@
 // A real OpenID provider (oidc-provider, certified) in the process of the test, and the browser of a person who logs in there. The provider
-// warns that it is for trials as it is started here; a test is one.
+// warns that its present settings are for trials, which a test is.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -33,19 +33,19 @@ async function signingKey(kid: string): Promise<JWK> {
 
 export interface ProviderOptions {
   redirectUris: string[];
-  /** Its certificate and key, in PEM; without them it speaks without TLS. */
+  /** The certificate and key in PEM. Without them the provider has no TLS. */
   tls?: { cert: string; key: string };
 }
 
 export class OpenIdProvider {
-  /** By subject. */
+  /** The accounts by subject. */
   readonly accounts = new Map<string, Account>();
-  /** The subject who sits at the browser. */
+  /** The subject of the person at the browser. */
   person = '';
   idTokenSeconds = 3_600;
-  /** How often the provider was asked, by path. */
+  /** The number of requests to the provider, by path. */
   readonly asked = new Map<string, number>();
-  /** The Date header of answers is so far ahead of the clock. */
+  /** How far the Date header of answers is ahead of the clock. */
   aheadMs = 0;
   private keys: JWK[] = [];
   private server: Server | null = null;
@@ -74,7 +74,7 @@ export class OpenIdProvider {
       }
       await next();
       if (this.aheadMs !== 0) context.set('date', new Date(Date.now() + this.aheadMs).toUTCString());
-      // A person is quicker than the usual five seconds here.
+      // The person is faster here than the usual five seconds.
       if (context.path === '/device/auth' && context.status === 200) Object.assign(context.body as object, { interval: 0.1 });
     });
     const handler = provider.callback();
@@ -83,7 +83,7 @@ export class OpenIdProvider {
     await this.goOn();
   }
 
-  /** After a stop, with all that it knew. */
+  /** Goes on after a stop, with everything that the provider knew. */
   async goOn(): Promise<void> {
     this.server = this.makeServer().listen(this.port, '127.0.0.1');
     await once(this.server, 'listening');
@@ -108,7 +108,7 @@ export class OpenIdProvider {
     return this.signed({ sub: 'any' });
   }
 
-  /** From the next start on it signs with another key, and forgets the one before. */
+  /** From the next start on, the provider signs with another key and has forgotten the one before. */
   async rotateKeys(): Promise<void> {
     this.keys = [await signingKey(`key-${Date.now()}`)];
   }
@@ -121,7 +121,7 @@ export class OpenIdProvider {
       .sign(await importJWK(key, ALGORITHM));
   }
 
-  /** A key of the same name as the provider's, and of another hand. */
+  /** A key with the name of the provider's key, but made elsewhere. */
   async forgedKey(): Promise<JWK> {
     return { ...(await signingKey(this.keys[0]!.kid!)) };
   }
@@ -174,7 +174,7 @@ export class OpenIdProvider {
   }
 }
 
-/** The person is not asked what the client may have. */
+/** Grants the client everything that it may have, without asking the person. */
 async function grantAll(context: KoaContextWithOIDC) {
   const { provider, client, session } = context.oidc;
   const grant = new provider.Grant({ clientId: client!.clientId, accountId: session!.accountId! });
@@ -183,11 +183,11 @@ async function grantAll(context: KoaContextWithOIDC) {
   return grant;
 }
 
-/** Follows what servers say, as a browser does: cookies by host and port, redirects, and the forms of the provider. */
+/** Follows servers' answers as a browser does: cookies by host and port, redirects, and the forms of the provider. */
 export class Browser {
   private readonly cookies = new Map<string, Map<string, string>>();
 
-  /** Goes there and on, until a page comes, or an address for which `stops` holds. */
+  /** Opens the address and follows redirects until a page comes, or an address for which `stops` holds. */
   async go(address: string, stops: (address: URL) => boolean = () => false): Promise<{ address: URL; answer: Response | null }> {
     let url = new URL(address);
     for (let hop = 0; hop < 20; hop += 1) {

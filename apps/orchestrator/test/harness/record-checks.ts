@@ -1,5 +1,5 @@
-// A run's record must hold this whatever was killed: nothing seen is lost or changed, nothing is there twice, the chain
-// is whole, the recorded segments of the current branch follow one another, and every step had the teacher that it should.
+// Checks that hold for a run's record after any kill: no event that was seen is lost or changed, none is stored twice, the chain is whole,
+// the recorded segments of the current branch follow one another, and every step had the right teacher.
 import type { v1 } from '#protocol';
 import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/record/stored-event.js';
 import type { PruningRunEventData } from '../../src/pruning-run/record/pruning-run.events.js';
@@ -7,7 +7,7 @@ import { evolve, fold, type PruningRunState } from '../../src/pruning-run/aggreg
 import { sameTeacher, teacherAt } from '../../src/pruning-run/method/teacher-policy.js';
 import { ReplayPlanner } from '../../src/verification/replay-plan.js';
 
-/** Everything that is wrong; empty when all is well. */
+/** All problems of the record. The list is empty where all is well. */
 export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.HistoryEvent[] = []): string[] {
   const problems: string[] = [];
   seenBefore.forEach((before, index) => {
@@ -59,7 +59,7 @@ export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.History
   return problems;
 }
 
-/** Who is recorded for each step of the segment that follows `run`, against who should instruct it. */
+/** Compares the recorded teacher of each step in the segment after `run` with the teacher that should instruct it. */
 function instructionProblems(
   run: PruningRunState,
   instructions: PruningRunEventData<'TeacherAssigned'>[],
@@ -81,7 +81,7 @@ export function foldHistory(events: v1.HistoryEvent[]): PruningRunState {
   return fold(events.map(({ type, dataJson }) => decodeStored({ type, data: Buffer.from(dataJson) })))!;
 }
 
-/** The parts of a Run that must be the same however the views came about. */
+/** The parts of a Run that must be the same in whatever way the views were made. */
 export function comparable(run: v1.Run): Record<string, unknown> {
   const { engineLeaseUntil: _, etaSeconds: _e, tokensPerSecond: _t, liveStep: _s, liveMetrics: _m, waitingFor: _w, ...rest } = run;
   return JSON.parse(JSON.stringify(rest, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))) as Record<
@@ -90,7 +90,7 @@ export function comparable(run: v1.Run): Record<string, unknown> {
   >;
 }
 
-/** The steps that must be computed again by the record. */
+/** The plan of the steps that the record says must be computed again. */
 export function replayPlan(events: v1.HistoryEvent[]): ReplayPlanner {
   const planner = new ReplayPlanner();
   for (const { type, dataJson, revision } of events) planner.push(decodeStored({ type, data: Buffer.from(dataJson) }), Number(revision));

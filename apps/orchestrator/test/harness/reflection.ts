@@ -1,4 +1,4 @@
-// The view of a tool like grpcurl: the services that the server says it has.
+// Asks a server by reflection for its services, as a tool like grpcurl does.
 import type { Channel, ClientOptions } from '@grpc/grpc-js';
 import { fromBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema, type FileDescriptorProto } from '@bufbuild/protobuf/wkt';

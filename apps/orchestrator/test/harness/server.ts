@@ -1,4 +1,4 @@
-// The real processes under test: an orchestrator with its engine and event store as children, killed and started at will.
+// The real processes under test: an orchestrator with its engine and event store as children, which tests kill and start as they like.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,26 +17,29 @@ const MAIN = programFile(new URL('../../src/main.js', import.meta.url));
 export const TINY_MODEL = join(ROOT, 'testdata/models/gqa-random-tiny');
 export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
 export const TRAINING_DATA = join(ROOT, 'examples/data/factbook/train.jsonl');
-/** The beginnings of the bundled validation set's documents: enough for a small run, quick to evaluate. */
+/** The beginnings of the bundled validation set's documents: enough text for a small run, and quick to evaluate. */
 export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
-/** For what hangs; how long anything takes is for the machine to say. */
+/** After this time a test counts as hanging. Until then the machine may take as long as it needs. */
 const HANGS_AFTER_MS = 240_000;
 
 export type Part = 'engine' | 'store' | 'orchestrator';
 
-/** No job of the fleet waits or runs. */
+/** Tells whether no job of the fleet waits or runs. */
 export const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;
 
-/** How often something may come when a run is over already. */
+/** How often a disturbance may come too late, when its run is over already. */
 const DISTURBANCES_MAX = 12;
 
-/** It counts as come where the run is over. */
+/** Tells whether the moment has come. It counts as come where the run is over. */
 type Moment = (run: v1.Run) => boolean;
 
 interface Disturbance {
   launch: () => Promise<v1.Run>;
   when: Moment;
-  /** Whether it came in time, if it can tell; else the run must need another attempt. A run that ended before refuses it: too late. */
+  /**
+   * Disturbs the run. Returns whether the disturbance came in time; without a result, the run must need another attempt. It rejects where
+   * the run has ended before, which means too late.
+   */
   by: (runId: string) => Promise<unknown>;
 }
 
@@ -51,16 +54,16 @@ export class TestServer {
   private accessClient: v1.AccessServiceClient | null = null;
   private engineClient: v1.EngineServiceClient | null = null;
   private address = '';
-  /** Processes that are killed with an orchestrator and must be gone before the next one starts. */
+  /** Processes that lost their orchestrator by a kill. They must be gone before the next one starts. */
   private orphans: number[] = [];
 
-  /** Threads of the engine; another number gives other numerics. Taken at the next start. */
+  /** The number of threads of the engine. Another number gives other numerics. It takes effect at the next start. */
   threads = 1;
 
-  /** More of its command line; taken at the next start. */
+  /** More options of the command line. They take effect at the next start. */
   options: string[] = [];
 
-  /** The address of its web server; taken at the next start. */
+  /** The address of the web server. It takes effect at the next start. */
   web = 'off';
   private page = '';
 
@@ -83,7 +86,8 @@ export class TestServer {
         ...this.options,
       ],
       {
-        // Runs are a hundred times shorter here than real ones: some of their segments are recorded together, some alone.
+        // Runs here are a hundred times shorter than real ones. With this interval some of their segments are recorded together and some
+        // alone.
         stdio: ['ignore', 'pipe', log],
         env: { ...process.env, ESPALIER_RECORD_INTERVAL_MS: '20', ...this.env },
       },
@@ -107,7 +111,7 @@ export class TestServer {
     this.engineClient = new v1.EngineServiceClient(this.address, ChannelCredentials.createInsecure(), options);
   }
 
-  /** The token that this server's clients must show; null: none. */
+  /** The token that this server's clients must show, or null where none is needed. */
   get token(): string | null {
     const file = join(this.dataFolder, TOKEN_FILE);
     return existsSync(file) ? readFileSync(file, 'utf8').trim() : null;
@@ -117,7 +121,7 @@ export class TestServer {
     return this.address;
   }
 
-  /** "http://127.0.0.1:PORT" */
+  /** The page's address: "http://127.0.0.1:PORT". */
   get webAddress(): string {
     return this.page;
   }
@@ -126,20 +130,20 @@ export class TestServer {
     return this.child!.pid!;
   }
 
-  /** The process of a part, if there is one at the moment. */
+  /** The id of a part's process, or null where there is none at the moment. */
   pidOf(part: Part): number | null {
     if (part === 'orchestrator') return this.child?.exitCode === null && this.child.signalCode === null ? this.pid : null;
     return this.pidsOf(part)[0] ?? null;
   }
 
-  /** Processes that it started to read data, by their file. */
+  /** The processes with this file that the server has started to read data. */
   readersOf(file: string): number[] {
     return childrenOf(this.pid)
       .filter(({ command }) => command.includes(file))
       .map(({ pid }) => pid);
   }
 
-  /** The processes of a part; those of several engines in the order of their start. */
+  /** The processes of a part. Those of several engines are in the order of their start. */
   pidsOf(part: 'engine' | 'store'): number[] {
     const program = part === 'engine' ? 'apps/engine/src/main.js' : 'server-main.js';
     return childrenOf(this.pid)
@@ -147,19 +151,19 @@ export class TestServer {
       .map(({ pid }) => pid);
   }
 
-  /** Tells where the embedded event store answers. */
+  /** The file that tells where the embedded event store answers. */
   get storeAddressFile(): string {
     return join(this.dataFolder, 'event-store.url');
   }
 
-  /** Signals the part; one of several engines, whichever. */
+  /** Sends a signal to a part. Of several engines, one is chosen at random. */
   signal(part: Part, name: NodeJS.Signals): boolean {
     const pids = part === 'orchestrator' ? [this.pidOf(part)] : this.pidsOf(part);
     const pid = pids[Math.floor(Math.random() * pids.length)];
     return typeof pid === 'number' && signalled(pid, name);
   }
 
-  /** Kills the orchestrator, with what dies with it. */
+  /** Kills the orchestrator, and the other parts with it. */
   async kill(...others: Part[]): Promise<void> {
     if (this.child === null) return;
     this.orphans = childrenOf(this.pid).map(({ pid }) => pid);
@@ -182,7 +186,7 @@ export class TestServer {
     return child.exitCode;
   }
 
-  /** Children of a killed orchestrator end by themselves: this says whether they did. */
+  /** Waits until the children of a killed orchestrator have ended by themselves. Returns whether they did. */
   async orphansGone(): Promise<boolean> {
     const until = Date.now() + HANGS_AFTER_MS;
     while (Date.now() < until) {
@@ -196,7 +200,7 @@ export class TestServer {
   async dispose(): Promise<void> {
     await this.orphansGone(); // those of an earlier kill
     await this.kill();
-    for (const pid of this.orphans) signalled(pid, 'SIGKILL'); // one that still writes would fill the folder while it is removed
+    for (const pid of this.orphans) signalled(pid, 'SIGKILL'); // a process that still writes would fill the folder while it is removed
     await this.orphansGone();
     rmSync(this.dataFolder, { recursive: true, force: true });
   }
@@ -230,7 +234,7 @@ export class TestServer {
     return (await unary<v1.ListEnginesResponse>((done) => this.engineService.listEngines({}, done))).engines;
   }
 
-  /** The fleet, once it is as wanted. */
+  /** Waits until the fleet is as wanted, and returns it. */
   async fleetUntil(wanted: (fleet: v1.Fleet) => boolean): Promise<v1.Fleet> {
     let fleet: v1.Fleet | undefined;
     for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
@@ -241,7 +245,7 @@ export class TestServer {
     throw new Error(`the fleet did not get there: ${JSON.stringify(fleet)}\n${this.logTail()}`);
   }
 
-  /** Status of a name of the health service; '' is the server. */
+  /** The status of a name of the health service; '' is the server. */
   async health(service = ''): Promise<string> {
     const client = new (makeClientConstructor(healthService, 'Health'))(this.address, ChannelCredentials.createInsecure());
     type Check = (request: { service: string }, done: (error: ServiceError | null, response: { status: string }) => void) => void;
@@ -307,8 +311,8 @@ export class TestServer {
   }
 
   /**
-   * A run that is disturbed on its way, once it has ended. A run may be over before the disturbance comes, on a fast machine: then the
-   * same happens to another run.
+   * Disturbs a run on its way, and returns it once it has ended. On a fast machine the run may be over before the disturbance comes. The
+   * same then happens to another run.
    */
   async disturbed({ launch, when, by }: Disturbance): Promise<v1.Run> {
     for (let tries = 0; tries < DISTURBANCES_MAX; tries += 1) {
@@ -324,13 +328,13 @@ export class TestServer {
     throw new Error(`each of ${DISTURBANCES_MAX} runs was over before it could be disturbed\n${this.logTail()}`);
   }
 
-  /** Asks the run to pause, and waits until it does. False: it was over before. */
+  /** Asks the run to pause and waits until it does. Returns false where the run was over before. */
   async pause(runId: string): Promise<boolean> {
     await unary<v1.PauseRunResponse>((done) => this.runs.pauseRun({ runId }, done));
     return this.untilPaused(runId);
   }
 
-  /** False: it is over instead. */
+  /** Waits until the run is paused. Returns false where it is over instead. */
   async untilPaused(runId: string): Promise<boolean> {
     return !isOver(await this.until(runId, (run) => run.status === v1.RunStatus.RUN_STATUS_PAUSED || isOver(run)));
   }
@@ -339,7 +343,7 @@ export class TestServer {
     return unary((done) => this.runs.resumeRun(v1.ResumeRunRequest.fromPartial({ runId, ...more }), done));
   }
 
-  /** Death of all processes, and a new beginning. */
+  /** Kills all processes and starts them again. */
   async killAll(): Promise<void> {
     await this.kill('engine', 'store');
     await this.start();
@@ -358,9 +362,9 @@ export class TestServer {
 }
 
 /**
- * The driver of a run is killed on its way, and the one that stands by sees it to its end. Where the run was over by then the two change
- * places, and the next run is tried.
- * @param before sees the driver's last moment
+ * Kills the driver of a run on its way, and waits until the standby has brought the run to its end. Where the run was over by then, the two
+ * change places and the next run is tried.
+ * @param before called right before the driver is killed
  */
 export async function killedDriving(
   servers: TestServer[],
@@ -384,7 +388,7 @@ export async function killedDriving(
   throw new Error(`each of ${DISTURBANCES_MAX} runs was over before its driver was killed`);
 }
 
-/** Small enough for a second; every kind of boundary occurs. */
+/** Settings of a run of about a second, in which every kind of boundary occurs. */
 export const TINY_RUN: Partial<v1.RunSettings> = {
   preset: 'short',
   targetSparsity: 0.2,
@@ -400,7 +404,7 @@ export const TINY_RUN: Partial<v1.RunSettings> = {
 /** Settings of a run that only ends when a test stops it. */
 export const ENDLESS: Partial<v1.RunSettings> = { totalSteps: 1_000_000, warmupSteps: 500_000 };
 
-/** The same file for all suites, put in its place whole: they run side by side. */
+/** Writes the small corpus, which all suites share. They run side by side, so the file is put in its place whole. */
 function smallCorpus(source: string): string {
   const path = join(ROOT, 'dist/small-corpus.jsonl');
   const text = readFileSync(source, 'utf8')
@@ -459,7 +463,7 @@ function childrenOf(parent: number): { pid: number; command: string }[] {
         if (Number(ppid) !== parent || state === 'Z') return [];
         return [{ pid: Number(name), command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ') }];
       } catch {
-        return []; // gone meanwhile
+        return []; // the process has gone in the meantime
       }
     });
 }

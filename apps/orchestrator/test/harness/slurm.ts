@@ -1,4 +1,4 @@
-// A real Slurm of Debian's packages on this machine: munged, slurmctld and two slurmd under names of their own, in a temporary folder.
+// A real Slurm of Debian's packages on this machine: munged, slurmctld and two slurmd with names of their own, in a temporary folder.
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ const PROGRAMS = ['munged', 'slurmctld', 'slurmd', 'sbatch', 'squeue', 'scancel'
 const STARTS_WITHIN_MS = 60_000;
 export const NODES = ['n1', 'n2'] as const;
 
-/** Why there can be no Slurm here; null: there can. */
+/** The reason why there can be no Slurm on this machine, or null where there can. */
 export function whyNoSlurm(): string | null {
   if (process.getuid?.() !== 0) return 'Slurm is not tested: its daemons need root here';
   const missing = PROGRAMS.filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
@@ -27,7 +27,7 @@ export class TestSlurm {
 
   static async start(): Promise<TestSlurm> {
     const slurm = new TestSlurm(mkdtempSync(join(tmpdir(), 'espalier-slurm-')));
-    chmodSync(slurm.folder, 0o755); // munged wants to be reached
+    chmodSync(slurm.folder, 0o755); // other users must reach munged
     const ports = await freePorts(3);
     writeFileSync(slurm.conf, slurm.configuration(ports));
     for (const name of ['state', 'munge', ...NODES]) mkdirSync(join(slurm.folder, name), { mode: 0o755 });
@@ -44,7 +44,7 @@ export class TestSlurm {
     return join(this.folder, 'slurm.conf');
   }
 
-  /** A process that has these reaches it. */
+  /** The environment in which a process reaches this Slurm. */
   get env(): Record<string, string> {
     return { SLURM_CONF: this.conf };
   }
@@ -70,7 +70,7 @@ export class TestSlurm {
     return execFileSync(program, args, { env: { ...process.env, ...this.env }, encoding: 'utf8', input, stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
-  /** Jobs that wait or run: id, state and reason. */
+  /** The jobs that wait or run, with id, state and reason. */
   jobs(): { id: string; state: string; reason: string }[] {
     return this.run('squeue', ['--noheader', '--format=%i|%T|%r'])
       .split('\n')
@@ -84,7 +84,7 @@ export class TestSlurm {
     return Math.max(0, ...this.run('squeue', ['--noheader', '--states=all', '--format=%i']).split('\n').filter(Boolean).map(Number));
   }
 
-  /** A job of another user of the cluster. Returns its id. */
+  /** Submits a job of another user of the cluster, and returns its id. */
   block(args: readonly string[]): string {
     return this.run('sbatch', ['--parsable', '--output=/dev/null', ...args], '#!/bin/sh\nexec sleep 600\n').trim();
   }
@@ -94,14 +94,14 @@ export class TestSlurm {
       try {
         if (isSo()) return;
       } catch {
-        // its controller does not answer yet
+        // the controller does not answer yet
       }
       await sleep(50);
     }
     throw new Error(`Slurm did not get there: ${what}\n${this.logs()}`);
   }
 
-  /** All nodes are up and free; one that was taken down is taken up again. */
+  /** Waits until all nodes are up and free. A node that was taken down is taken up again. */
   async isWhole(): Promise<void> {
     await this.until(() => {
       const states = this.nodeStates();
@@ -117,7 +117,7 @@ export class TestSlurm {
       for (const { id } of this.jobs()) this.run('scancel', [id]);
       await this.until(() => this.jobs().length === 0, 'the end of its jobs');
     } catch {
-      // it is gone
+      // the process has gone already
     }
     for (const name of [...this.daemons.keys()].reverse()) await this.kill(name);
     rmSync(this.folder, { recursive: true, force: true });
@@ -145,7 +145,7 @@ export class TestSlurm {
       .join('\n');
   }
 
-  /** Quick where Slurm's own times are minutes. */
+  /** The configuration, with short times where Slurm's own are minutes. */
   private configuration([controller, ...nodes]: number[]): string {
     const host = hostname().split('.')[0];
     return [

@@ -1,9 +1,9 @@
 // npm run record-histories [-- --replace]
 //
-// Records histories of the present event version with the real processes, for histories.test.ts: a run that lives through what a run
-// can live through, a fork that is cancelled, a run that waits at an obstacle, one that is described, thinned out and deleted, and one
-// that skips its steps until it is given up. Those that are there stay as they are, since a recorded history is never changed: a new
-// story is a new file, and --replace is for what was not released. Prints the outcome that the test must expect of each.
+// Records histories of the present event version with the real processes, for histories.test.ts: a run with everything that a run can live
+// through, a fork that is cancelled, a run that waits at an obstacle, a run that is described, thinned out and deleted, and a run that
+// skips its steps until it is given up. Existing files stay as they are, since a recorded history never changes: a new story is a new file.
+// --replace is for histories that were not released. Prints the outcome that the test must expect of each history.
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,14 +18,14 @@ const { values } = parseArgs({ options: { replace: { type: 'boolean', default: f
 const folder = fileURLToPath(new URL('../../../../../apps/orchestrator/src/pruning-run/record/histories/', import.meta.url));
 const { RUN_STATUS_PAUSED, RUN_STATUS_CANCELLED, RUN_STATUS_FAILED } = v1.RunStatus;
 const server = TestServer.inNewFolder();
-/** Copies, so that the record names no folder of this machine's user. */
+/** The model and the text are copied, so that the record names no folder of this machine's user. */
 const sources = mkdtempSync(join(tmpdir(), 'espalier-recorded-'));
 const [modelPath, trainPath] = [join(sources, 'model'), join(sources, 'text.jsonl')];
 cpSync(TINY_MODEL, modelPath, { recursive: true });
 cpSync(CORPUS, trainPath);
 const made = { modelPath, data: { trainPath, validationPath: trainPath } };
 
-/** In this order: the fork needs the run before it. */
+/** The stories in their order: the fork needs the run before it. */
 const stories = {
   launched: livedThrough,
   forked: forkedAndCancelled,
@@ -46,7 +46,10 @@ try {
   rmSync(sources, { recursive: true });
 }
 
-/** Loses its engine, is paused and resumed, rewound, restarted with its orchestrator, recovers, completed, evaluated and exported. */
+/**
+ * The run loses its engine, is paused and resumed, rewound, restarted with its orchestrator, recovers, completes, and is evaluated and
+ * exported.
+ */
 async function livedThrough(): Promise<string> {
   const { runId } = await server.launch({ recoverSteps: 40 }, { name: 'recorded', ...made });
   await server.until(runId, ({ step }) => step >= 20n);
@@ -103,7 +106,7 @@ async function describedThinnedAndDeleted(): Promise<string> {
   return runId;
 }
 
-/** Rates and weights that no arithmetic bears: the loss is not finite, and such steps are skipped. */
+/** With these rates and weights the loss is not finite, and all steps are skipped. */
 async function givenUpForSkippedSteps(): Promise<string> {
   const unbearable = { loraAlpha: 1e6, loraLearningRate: 1, layerLossWeight: 1e6, gradientClipNorm: 1e6 };
   const { runId } = await server.launch(unbearable, { name: 'recorded skips', ...made });

@@ -22,7 +22,7 @@ export interface OverheadArguments {
   out: string | undefined;
 }
 
-/** The text to print instead of measuring; exit code 0 for --help, 2 for a mistake. */
+/** Carries the text to print instead of measuring. The exit code is 0 for --help and 2 for a mistake. */
 export class UsageError extends Error {
   constructor(
     message: string,

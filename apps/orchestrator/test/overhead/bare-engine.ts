@@ -1,4 +1,5 @@
-// The steps of a recorded run on an engine that only trains: nothing is asked of it but the next steps, under the same teachers.
+// Repeats the steps of a recorded run on an engine that only trains. It asks the engine for nothing but the next steps, under the same
+// teachers.
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/engines/wire/engine-client.js';
 import { initialStateRequest, sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
@@ -10,12 +11,12 @@ import type { RecordedRun } from './recorded-run.js';
 import { tokenSources } from '../../src/pruning-run/record/training-tokens.js';
 
 export class BareEngine {
-  /** Seconds of the steps done. */
+  /** The seconds of the steps that are done. */
   readonly stepSeconds: number[] = [];
-  /** Digest of the state after the last of them. */
+  /** The digest of the state after the last of them. */
   stateDigest = '';
   private sessionId = '';
-  /** Those that the engine holds. */
+  /** The teachers that the engine holds. */
   private teachers = new Set<string>();
   private readonly signal = new AbortController().signal;
 
@@ -37,7 +38,7 @@ export class BareEngine {
     return this.stepSeconds.length === this.recorded.run.settings.totalSteps;
   }
 
-  /** Trains for about this time, in as few calls as can be told beforehand. */
+  /** Trains for about this time, in as few calls as can be known beforehand. */
   async trainFor(seconds: number): Promise<void> {
     for (let left = seconds; left > 0 && !this.hasEnded;) {
       const oneTakes = this.stepSeconds.slice(-20).reduce((sum, one, _, all) => sum + one / all.length, 0);
@@ -64,7 +65,7 @@ export class BareEngine {
     return seconds.reduce((sum, one) => sum + one, 0);
   }
 
-  /** The stretches before `endStep` whose teachers the engine can hold at once; the others are for the next call. */
+  /** The stretches before `endStep` whose teachers the engine can hold at once. The others are for the next call. */
   private async withTeachers(all: TeacherStretch[], endStep: number): Promise<{ stretches: TeacherStretch[]; endStep: number }> {
     const stretches: TeacherStretch[] = [];
     for (const stretch of all.filter(({ firstStep }) => firstStep < endStep)) {
@@ -74,7 +75,7 @@ export class BareEngine {
         this.teachers = new Set(held);
       }
       if (stretches.some((one) => one.teacher.kind === 'snapshot' && !this.teachers.has(one.teacher.stateDigest)))
-        return this.withTeachers(all, stretch.firstStep); // this one took the place of an earlier one: without it
+        return this.withTeachers(all, stretch.firstStep); // this teacher replaced an earlier one, so the call ends before it
       stretches.push(stretch);
     }
     return { stretches, endStep };

@@ -3,7 +3,7 @@ import { figuresOf, turnsOf, type Stop, type Turn } from './figures.js';
 const STEP_S = 0.05;
 const START_MS = 1_000_000;
 
-/** A run of equal steps with a pause after each, stopped for 2 s at these moments of its own time (seconds since its start). */
+/** A run of equal steps with a pause after each, stopped for 2 s at these moments of its own time, in seconds since its start. */
 function madeRun({ steps, pauseS, stopsAt }: { steps: number; pauseS: number; stopsAt: number[] }): Parameters<typeof turnsOf>[0] {
   const stopS = 2;
   const onClock = (atS: number): number => START_MS + (atS + stopsAt.filter((stop) => stop < atS).length * stopS) * 1000;
@@ -30,7 +30,7 @@ describe('the turns of a run that was stopped', () => {
     expect(sumOf(turns, 'runStepSeconds')).toBeCloseTo(200 * STEP_S);
     expect(sumOf(turns, 'bareSeconds')).toBeCloseTo(200 * 0.04);
     expect(turns[0]!.runSeconds).toBeCloseTo(3.01);
-    expect(endsOf(turns)).toEqual([54.8, 109.7, 164, 200]); // the last stop was just when a step began
+    expect(endsOf(turns)).toEqual([54.8, 109.7, 164, 200]); // the last stop came just when a step began
     expect(turns[1]!.bareSeconds).toBeCloseTo(54.9 * 0.04);
   });
   it('end between two steps where the stop hit none', () => {
@@ -72,7 +72,7 @@ describe('the turns of a run that was stopped', () => {
 });
 
 describe('the figures of many turns', () => {
-  /** Bare turns of 3 s, the run's longer by the overhead and by noise. */
+  /** Turns of 3 s on the bare engine. Those of the run are longer by the overhead and by noise. */
   function madeTurns(count: number, overhead: number, noise: number): Turn[] {
     return Array.from({ length: count }, (_, index) => {
       const runSeconds = 3 * (1 + overhead + (index % 2 === 0 ? noise : -noise));

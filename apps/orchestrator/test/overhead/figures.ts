@@ -1,31 +1,34 @@
-// From what was measured to what the history costs; pure.
+// Computes from the measurements what the history of a run costs. All functions are pure.
 import { Random } from '../chaos/random.js';
 
-/** A stretch of a run between two moments at which it was stopped, and the very same steps on a bare engine. */
+/** A part of a run between two moments at which it was stopped, and the very same steps on a bare engine. */
 export interface Turn {
   run: string;
-  firstStep: number; // with a part of a step where the run was stopped in the middle of one
+  firstStep: number; // a fraction where the run was stopped in the middle of a step
   endStep: number;
-  /** All of its time, whatever it did. */
+  /** All of the run's time in the turn. */
   runSeconds: number;
-  /** The part of that inside its steps. */
+  /** The part of that time inside steps. */
   runStepSeconds: number;
   bareSeconds: number;
-  /** Steps that took far longer than most. The run was not stopped then: the machine was slow, or other programs had it. */
+  /** Steps that took far longer than most. The run was not stopped then: the machine was slow, or other programs used it. */
   longSteps?: { step: number; seconds: number }[];
-  /** Processor time of the processes that do not compute; null before the first stop, as it holds their start, and after the last. */
+  /**
+   * The processor time of the processes that do not compute. Null before the first stop, where it would include their start, and after the
+   * last.
+   */
   processorMs: Record<string, number> | null;
 }
 
-/** All times are milliseconds on one clock that can't be set. */
+/** A time in which the run was stopped. All times are milliseconds on one clock that can't be set. */
 export interface Stop {
   fromMs: number;
   toMs: number;
-  /** Used up to this stop. */
+  /** The processor time that was used up to this stop. */
   processorMs: Record<string, number>;
 }
 
-/** As the engine notes it: a step in which the run was stopped holds the stop. */
+/** The time of a step as the engine notes it. A step in which the run was stopped includes the stop. */
 export interface StepTime {
   step: number;
   seconds: number;
@@ -37,13 +40,13 @@ export interface TimedRun {
   startMs: number;
   endMs: number;
   stops: Stop[];
-  /** One a step, in their order. */
+  /** One for each step, in their order. */
   steps: StepTime[];
-  /** Figures of the same steps on the bare engine. */
+  /** The seconds of the same steps on the bare engine. */
   bareSeconds: number[];
 }
 
-/** In 95 of 100 cases it lies between `from` and `to`. */
+/** In 95 of 100 cases the true value lies between `from` and `to`. */
 interface Estimate {
   all: number;
   from: number;
@@ -56,27 +59,27 @@ export interface Figures {
   run_seconds: number;
   bare_seconds: number;
   overhead: Estimate;
-  /** The overhead over the middle half of the turns: a machine that is slow for seconds now and then does not move it. */
+  /** The overhead over the middle half of the turns. A machine that is slow for seconds now and then does not change it. */
   overhead_middle: Estimate;
-  /** The part of the overhead that is time between steps; the rest are slower steps. */
+  /** The part of the overhead that is time between steps. The rest comes from slower steps. */
   between_steps: number;
-  /** Steps that took far longer than most, for no reason that the measurement knows. They are counted like all others. */
+  /** Steps that took far longer than most for a reason unknown to the measurement. They count like all others. */
   long_steps: { steps: number; seconds: number };
-  /** Processor time of each other process, as a share of the run's time. */
+  /** The processor time of each other process, as a share of the run's time. */
   processor: Record<string, number>;
 }
 
 interface Cut {
   step: number;
   ranMs: number;
-  ownSteps: number; // seconds inside steps up to here
+  ownSteps: number; // the seconds inside steps up to here
   processorMs: Record<string, number> | null;
 }
 
-/** A step is long from this multiple of the median on. */
+/** A step counts as long from this multiple of the median on. */
 const LONG_STEP_TIMES = 5;
 
-/** Cut at the stops: the engine's own times say which step each of them hit, or between which two it fell. */
+/** Cuts the run at the stops. The engine's own times tell which step each stop hit, or between which two it fell. */
 export function turnsOf({ run, startMs, endMs, stops, steps, bareSeconds }: TimedRun): Turn[] {
   const own = steps.map(({ seconds, endMs: end }) => seconds - pausedMs(stops, end - seconds * 1000, end) / 1000);
   const median = [...own].sort((left, right) => left - right)[own.length >> 1] ?? 0;
@@ -114,7 +117,7 @@ function pausedMs(stops: Stop[], fromMs: number, toMs: number): number {
   return sum(stops.map((stop) => Math.max(0, Math.min(toMs, stop.toMs) - Math.max(fromMs, stop.fromMs))));
 }
 
-/** Half of the first and of the last where they are cut. */
+/** The seconds of the steps from `from` to `to`, with only the parts of the first and the last that lie within. */
 function within(seconds: number[], from: number, to: number): number {
   return sum(seconds.map((one, step) => one * Math.max(0, Math.min(to, step + 1) - Math.max(from, step))));
 }
@@ -158,9 +161,9 @@ function middleOverheadOf(turns: Turn[]): number {
 
 const RESAMPLES = 4_000;
 
-/** The interval is that of many sets of as many turns, drawn from these with replacement. */
+/** The interval comes from many sets of as many turns, drawn from these with replacement. */
 function estimate(turns: Turn[], of: (turns: Turn[]) => number): Estimate {
-  const random = new Random(turns.length); // the same figures from the same turns
+  const random = new Random(turns.length); // the same turns give the same figures
   const values = Float64Array.from({ length: RESAMPLES }, () => of(turns.map(() => random.pick(turns)))).sort();
   return { all: round(of(turns)), from: round(values[RESAMPLES * 0.025]!), to: round(values[RESAMPLES * 0.975]!) };
 }

@@ -1,12 +1,12 @@
 // npm run overhead -- --help
 //
-// The cost of a run beyond its steps. Trains the bundled model through the real processes (events, digests, states, teachers,
-// views), and the very same steps, teachers included, on a bare engine that makes no states. Both work in turns of a
-// few seconds, each pair of turns in an order drawn at random, because the machine's own rate moves more in a minute than what
-// is measured. While the bare engine works, the run's processes are stopped (SIGSTOP) and get no requests, so a run
-// before it, not timed, tells who instructs which steps. All of the run's time counts, from when it has its engine (model,
-// tokens and first state loaded, which a run without a history needs too) to its recorded end, without the stops; compared is
-// the time inside the bare engine's steps. Being stopped costs the run a little too. Nothing else should run.
+// Measures the cost of a run beyond its steps. It trains the bundled model through the real processes (events, digests, states, teachers,
+// views), and the very same steps, teachers included, on a bare engine that makes no states. Both work in turns of a few seconds. The order
+// of each pair of turns is drawn at random, because the machine's own speed changes more in a minute than what is measured. While the bare
+// engine works, the run's processes are stopped (SIGSTOP) and get no requests. So an earlier run, which is not timed, tells who instructs
+// which steps. All of the run's time counts, except for the stops: from when it has its engine (model, tokens and first state loaded, which
+// a run without a history needs, too) to its recorded end. It is compared with the time inside the bare engine's steps. The stops cost the
+// run a little, too. Nothing else should run on the machine.
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -77,7 +77,7 @@ async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: R
     const runId = await launch(server, steps);
     const watched = new WatchedRun(server, runId, stepTimes);
     try {
-      await sleep(turnMs); // it gets its engine meanwhile
+      await sleep(turnMs); // the run gets its engine in the meantime
       while (!bare.hasEnded) {
         const [first, second] = random.next() < 0.5 ? [ours, theirs] : [theirs, ours];
         await first();

@@ -1,7 +1,7 @@
 // node dist/apps/orchestrator/test/overhead/mask-sizes.js [views.sqlite]
 //
-// The size of the masks' history: for a model of the shape of LLaMA 7B whose gates close evenly up to a half, with gates near the
-// threshold going to and fro or not; or, with the views of a server, for the runs that it has.
+// Prints the size of the history of masks: for a model of the shape of LLaMA 7B whose gates close evenly up to a half, with and without
+// gates near the threshold that go to and fro; or, with the views of a server, for its runs.
 import Database from 'better-sqlite3';
 import { allGates, encodeGates, gatesApart, gatesDigest, gatesIn, type Gates } from '#audit';
 
@@ -9,7 +9,7 @@ const SEVEN_B = { layers: 32, heads: 32, units: 11_008, hidden: 4_096 };
 const SEGMENTS = 500;
 const FINAL_SHARE = 0.5;
 
-/** @param unrest by how much of the whole range the rank of a gate differs from segment to segment */
+/** @param unrest how far the rank of a gate moves from segment to segment, as a share of the whole range */
 function simulated(unrest: number): void {
   const gates = SEVEN_B.layers * (SEVEN_B.heads + SEVEN_B.units) + SEVEN_B.hidden;
   const random = generator(7);
@@ -61,7 +61,7 @@ const sum = (values: number[]): number => values.reduce((total, value) => total 
 const mean = (values: number[]): number => sum(values) / values.length;
 const median = (values: number[]): number => [...values].sort((left, right) => left - right)[values.length >> 1]!;
 
-/** Mulberry32: the same figures every time. */
+/** Mulberry32, so that the figures are the same every time. */
 function generator(seed: number): () => number {
   let state = seed;
   return () => {

@@ -1,4 +1,4 @@
-// A run that was trained before and has ended: who instructed which steps, and where it got.
+// A run that was trained before and has ended, with its teachers and its end.
 import { join } from 'node:path';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
@@ -13,7 +13,7 @@ export interface RecordedRun {
   artifacts: ArtifactStore;
 }
 
-/** The bundled model, without an evaluation at the end. */
+/** Launches a run of the bundled model without an evaluation at the end. */
 export async function launch(server: TestServer, totalSteps: number): Promise<string> {
   const settings = v1.RunSettings.fromPartial({ preset: 'short', totalSteps });
   const { runId } = await server.launch(
@@ -23,7 +23,7 @@ export async function launch(server: TestServer, totalSteps: number): Promise<st
   return runId;
 }
 
-/** The run of `totalSteps` steps in this folder; trains it where it is not there. */
+/** Returns the run of `totalSteps` steps in this folder, and trains it first where the folder has none. */
 export async function recordedRun(folder: string, threads: number, totalSteps: number): Promise<RecordedRun> {
   const server = new TestServer(folder, {});
   server.threads = threads;

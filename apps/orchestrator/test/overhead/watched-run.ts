@@ -1,4 +1,4 @@
-// A run that can be stopped and let go on as a whole, and its record. It is asked for nothing before its end.
+// A run that can be stopped and resumed as a whole, and its record. It gets no requests before its end.
 import { readFileSync } from 'node:fs';
 import { EspalierError } from '#protocol';
 import { decodeStored } from '../../src/pruning-run/record/stored-event.js';
@@ -14,7 +14,7 @@ export class WatchedRun {
   private stopped: number[] = [];
   private readonly wallClockAtFirst = wallClockAheadMs();
 
-  /** @param stepTimes the file in which the engine notes its steps' times */
+  /** @param stepTimes the file in which the engine notes the times of its steps */
   constructor(
     private readonly server: TestServer,
     private readonly runId: string,
@@ -36,8 +36,8 @@ export class WatchedRun {
   }
 
   /**
-   * From when it had its engine (model, tokens and first state are there) to its end.
-   * @throws EspalierError ENGINE_LOST: it was trained by several engines one after the other, which no bare engine does
+   * The record of the run from when it had its engine (model, tokens and first state) to its end.
+   * @throws EspalierError ENGINE_LOST where several engines trained it one after another, which a bare engine does not do
    */
   async record(): Promise<Omit<TimedRun, 'bareSeconds'> & { stateDigest: string }> {
     const events = (await this.server.events(this.runId)).map(({ type, dataJson }) => decodeStored({ type, data: Buffer.from(dataJson) }));
@@ -47,7 +47,7 @@ export class WatchedRun {
     const { stateDigest } = await this.server.run(this.runId);
     return {
       run: this.runId,
-      // Events are dated by the clock on the wall, which may be set meanwhile.
+      // Events have the time of the wall clock, which may have been set in between.
       startMs: atOf('EngineAttached') - this.wallClockAtFirst,
       endMs: atOf('RunCompleted') - wallClockAheadMs(),
       stops: this.stops,
@@ -56,7 +56,7 @@ export class WatchedRun {
     };
   }
 
-  /** Processor time of the orchestrator, the event store, and the engine's event loop alone. */
+  /** The processor time of the orchestrator, of the event store, and of the engine's event loop alone. */
   private processorMs(): Record<string, number> {
     const of = (part: Part, path: (pid: number) => string): number => {
       const pid = this.server.pidOf(part);
@@ -70,7 +70,7 @@ export class WatchedRun {
   }
 }
 
-/** On the clock by which the engine times its steps. */
+/** The time on the clock by which the engine times its steps. */
 function now(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }

@@ -1,8 +1,8 @@
 // npm run recipes -- --help
 //
-// Trains the bundled model with each of the given settings, targets and seeds through the real processes, one run after the other,
-// and prints a table. Every second document of the validation text is for choosing, the others are for reporting: what is chosen by
-// its perplexity on a text looks better there than it is.
+// Trains the bundled model with each of the given settings, targets and seeds through the real processes, one run after another, and prints
+// a table. Every second document of the validation text serves for choosing and the others for reporting, because a recipe that was chosen
+// by its perplexity on a text looks better on that text than it is.
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -108,7 +108,7 @@ async function oneTrial(
   };
 }
 
-/** Every second document, from the first and from the second on. */
+/** Writes two halves of the text: every second document from the first on, and from the second on. */
 function halvesIn(folder: string): { selection: string; report: string; whole: string } {
   const whole = join(TRAINING_DATA, '..', 'validation.jsonl');
   const documents = readFileSync(whole, 'utf8').trim().split('\n');

@@ -1,4 +1,4 @@
-// The results of trials: a line for each recipe and target, over its seeds.
+// The results of trials, with a line for each recipe and target over its seeds.
 
 export interface Trial {
   name: string;
@@ -6,18 +6,18 @@ export interface Trial {
   seed: string;
   expectedSparsity: number;
   hardSparsity: number;
-  /** By the highest expected sparsity of any step. */
+  /** How far the highest expected sparsity of any step exceeds the target. */
   overshoot: number;
   seconds: number; // of training
-  selection: number; // perplexity on the half that recipes are chosen by
-  report: number; // on the other half
-  whole: number; // on both
+  selection: number; // the perplexity on the half by which recipes are chosen
+  report: number; // the perplexity on the other half
+  whole: number; // the perplexity on both halves
 }
 
 const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 const spread = (values: number[]): number => Math.max(...values) - Math.min(...values);
 
-/** As Markdown; best on the selection half first within a target. */
+/** The table in Markdown. Within a target, the recipe that is best on the selection half comes first. */
 export function tableOf(trials: readonly Trial[]): string {
   const groups = new Map<string, Trial[]>();
   for (const trial of trials) {

@@ -1,6 +1,6 @@
-// Fills a new data folder with runs that never were, to see how the dashboard, the views and the command line bear many of them:
+// Fills a new data folder with made-up runs, to see how the dashboard, the views and the command line bear many of them:
 //   npm run scale -- FOLDER [--runs 10000] [--long-steps 1000000] [--seed 1]
-// Equal seeds give equal runs. All of them have ended, and none has artifacts. Then: espalier --data-folder FOLDER up
+// Equal seeds give equal runs. All runs have ended, and none has artifacts. Afterwards run: espalier --data-folder FOLDER up
 import { parseArgs } from 'node:util';
 import { join, resolve } from 'node:path';
 import { connectEventStore, startEmbeddedEventStore, type EventStore } from '#event-store';
@@ -61,7 +61,7 @@ function factsOf(runId: string, name: string, steps: number, target: number, lau
         loss: { mean: 1, last: 1, layerMean: 1, klMean: 1, lmMean: null },
         trainingSeconds: (end - first) * 0.06,
         tokens: (end - first) * 1024,
-        metricsRevision: 0, // the recorder's
+        metricsRevision: 0, // the recorder sets it
         metricsDigest: '',
       }),
     );
