@@ -1,5 +1,5 @@
-// One attempt on a scripted engine: given what is recorded and what the engine does, when the attempt is made, then this is asked of
-// the engine and this is recorded.
+// Tests one attempt on a scripted engine. Each test says what is recorded and what the engine does, and expects certain calls to the engine
+// and certain facts in the record.
 import { EspalierError } from '#protocol';
 import { scriptedState, ScriptedEngine } from '../engines/testing.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
@@ -8,7 +8,7 @@ import { RunAttempt } from './run-attempt.js';
 import { World } from './testing.js';
 
 const RUN = 'aaaabbbbcccc';
-/** Twenty steps in segments of ten, the target far away, so that no teacher is snapshotted before the end. */
+/** Twenty steps in segments of ten. The target is far away, so no teacher is snapshotted before the end. */
 const settings = { totalSteps: 20, warmupSteps: 20, segmentSteps: 10, targetSparsity: 0.005, recipe: 'distill' } as const;
 const asked = (engine: ScriptedEngine): string[] => engine.asked.filter((one) => !/^(checkHealth|describe)$/.test(one));
 
@@ -73,7 +73,7 @@ test('an engine that refuses the model for want of memory pauses the run', async
 test('a pause ends the training at the step that it comes at, and is confirmed there', async () => {
   engine.beforeStep = async (step) => {
     if (step === 5) await world.runs.change(RUN, { kind: 'requestPause' }, { by: BY_SERVER });
-    if (step === 6) await new Promise((resolve) => setImmediate(resolve)); // the feed tells the attempt
+    if (step === 6) await new Promise((resolve) => setImmediate(resolve)); // lets the feed tell the attempt
   };
   await (await attempt()).execute();
   const paused = world.last(RUN, 'RunPaused');
@@ -128,7 +128,7 @@ test('an attempt whose run was taken over by another says nothing more', async (
   expect(world.recorded(RUN).filter((type) => type === 'EngineLost')).toHaveLength(1);
 });
 
-/** A run with two snapshots, the second of which instructs next, and whose engine has died. */
+/** A run with two snapshots, the second of which instructs next. The run's engine has died. */
 function taught(): Story {
   const story = new Story(launched({ ...settings, totalSteps: 40, targetSparsity: 0.5, teacherGapMarks: 1, recipe: 'nuteprune' }, RUN));
   story.start().train(stateAt(10, 0.011), stateAt(20, 0.022));

@@ -7,7 +7,7 @@ import type { Part, TestServer } from '../harness/server.js';
 import type { StepTime, Stop, TimedRun } from './figures.js';
 
 const PARTS: Part[] = ['orchestrator', 'engine', 'store'];
-const TICK_MS = 10; // of /proc
+const TICK_MS = 10; // the resolution of times in /proc
 
 export class WatchedRun {
   private readonly stops: Stop[] = [];
