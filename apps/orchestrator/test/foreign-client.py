@@ -1,5 +1,5 @@
-"""A client that shares no code with Espalier and knows nothing but a server's address and token: what it says and understands
-comes from server reflection. Prints what it found as JSON.
+"""A client that shares no code with Espalier and knows only a server's address and token. It learns all messages and methods
+by server reflection. It prints its findings as JSON.
 
     /usr/bin/python3 foreign-client.py HOST:PORT [TOKEN]      (Debian: python3-grpcio)
 """
@@ -16,7 +16,7 @@ metadata = [("authorization", f"Bearer {token[0]}")] if token else []
 
 
 def reflection_messages():
-    """Of the reflection protocol only what is needed to ask for services and files."""
+    """Makes the messages of the reflection protocol that are needed to ask for services and files."""
     file = descriptor_pb2.FileDescriptorProto(name="bootstrap.proto", package="bootstrap", syntax="proto3")
     shapes = {
         "Request": [("file_by_filename", 3, ""), ("file_containing_symbol", 4, ""), ("list_services", 7, "")],
@@ -50,7 +50,7 @@ def reflect(version, **question):
         request_serializer=Request.SerializeToString,
         response_deserializer=Response.FromString,
     )
-    (answer,) = call(iter([Request(**question)]), timeout=60)  # the server ends the stream when nothing more is asked
+    (answer,) = call(iter([Request(**question)]), timeout=60)  # the server ends the stream when no more questions come
     return answer
 
 
@@ -59,7 +59,7 @@ contents = {}
 
 
 def fetch(**question):
-    """Adds the files of an answer to the pool, imports first, and gives the name of the first."""
+    """Adds the files of an answer to the pool, imports first, and returns the name of the first."""
     answer = reflect("v1", **question)
     if answer.HasField("error"):
         raise LookupError(answer.error.error_message)
@@ -89,7 +89,7 @@ def message_class(name):
 
 
 def call(service, method, **fields):
-    """A call of one answer, its messages made from the descriptors."""
+    """Makes a call that has one answer, with messages made from the descriptors."""
     described = pool.FindServiceByName(service).FindMethodByName(method)
     request = message_class(described.input_type.full_name)()
     json_format.ParseDict(fields, request, descriptor_pool=pool)
@@ -102,7 +102,7 @@ def call(service, method, **fields):
 
 
 def decoded(error):
-    """The google.rpc.Status of a failed call, its details by their type URLs."""
+    """Returns the google.rpc.Status of a failed call, with its details read by their type URLs."""
     fetch(file_by_filename="google/rpc/status.proto")
     fetch(file_by_filename="google/rpc/error_details.proto")
     raw = {key: value for key, value in error.trailing_metadata()}["grpc-status-details-bin"]
@@ -146,6 +146,6 @@ try:
     call("espalier.v1.RunService", "LaunchRun", name="n" * 15_000_000)
 except grpc.RpcError as error:
     report["too_large"] = error.code().name
-# The names that error details hold come after the first call that failed.
+# The files are listed again, since a failed call has added those of error details.
 report["files"] = {name: content.hex() for name, content in contents.items()}
 print(json.dumps(report))
