@@ -11,6 +11,7 @@ const SOURCE = `#include "training/step.h"
 // One step.
 double step(double x) {
   const char* where = "a // b"; // not a comment in there
+  // Thirds.
   return x / 3;
 }
 `;
@@ -40,6 +41,8 @@ function digestOf(source: string): string {
 test.each([
   ['another comment', '// One step.', '// A single step, and more words.'],
   ['a comment of more lines', '// One step.', '// One step.\n// It divides by three.\n'],
+  ['an indented comment of more lines', '  // Thirds.', '  // Thirds of x,\n  // as they are.'],
+  ['no indented comment', '  // Thirds.\n', ''],
   ['no comment', '// One step.\n', ''],
   ['another comment behind a statement', '; // not a comment in there', ';  // gone'],
 ])('%s leaves the digest as it is', (_, before, after) => {

@@ -63,7 +63,7 @@ function(code_of file result)
   set(quoted "\"([^\"\\\n]|\\\\.)*\"|'\"'")
   file(READ ${ENGINE_DIR}/${file} text)
   string(REGEX REPLACE "(\n(${quoted}|/[^/\"\n]|[^\"/\n])*)//[^\n]*" "\\1" text "\n${text}")
-  string(REGEX REPLACE "[ \t]*\n+" "\n" text "${text}")
+  string(REGEX REPLACE "([ \t]*\n)+" "\n" text "${text}")
   set(${result} "${text}" PARENT_SCOPE)
 endfunction()
 
