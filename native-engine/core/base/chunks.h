@@ -1,15 +1,15 @@
-// Work on many items by several threads, in chunks whose places do not depend on how many threads there are.
+// Lets several threads work on many items, in chunks whose limits do not depend on the number of threads.
 #pragma once
 #include <algorithm>
 #include <cstdint>
 
 namespace espalier {
 
-// A chunk of this number of gates takes some 0.1 ms, so that waking a thread pays.
+// A chunk of this number of gates takes about 0.1 ms, so that waking a thread pays.
 inline constexpr int64_t kGatesTogether = 4096;
 
-// f(begin, end) for each chunk of [0, count). A chunk writes to places of its own, so that the bits do not depend on the thread that has
-// it. There are as many threads as Backend::attach_thread() gave the calling one.
+// Calls f(begin, end) for each chunk of [0, count). A chunk must write only to places of its own, so that the bits do not depend on the
+// thread that runs it. The number of threads is the one that Backend::attach_thread() gave the calling thread.
 template <class F>
 void in_chunks(int64_t count, int64_t together, const F& f) {
   const int64_t chunks = (count + together - 1) / together;
@@ -17,7 +17,7 @@ void in_chunks(int64_t count, int64_t together, const F& f) {
   for (int64_t i = 0; i < chunks; i++) f(i * together, std::min(count, (i + 1) * together));
 }
 
-// f(i) for each i of [0, count), in chunks of that number.
+// Calls f(i) for each i of [0, count), in chunks of `together` items.
 template <class F>
 void for_each_in_chunks(int64_t count, int64_t together, const F& f) {
   in_chunks(count, together, [&](int64_t begin, int64_t end) {

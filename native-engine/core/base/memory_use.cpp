@@ -6,7 +6,7 @@
 
 namespace espalier {
 
-// The number behind a word in one of the kernel's files of "key value" lines; 0 when absent.
+// Reads the number behind a word in one of the kernel's files of "key value" lines; 0 where the word is absent.
 static uint64_t read_value(const char* path, const std::string& key) {
   std::ifstream in(path);
   for (std::string word; in >> word;)
@@ -34,7 +34,7 @@ uint64_t available_bytes() {
   const uint64_t machine = read_value("/proc/meminfo", "MemAvailable:") * 1024;
   const uint64_t limit = read_number("/sys/fs/cgroup/memory.max", UINT64_MAX);
   const uint64_t used = read_number("/sys/fs/cgroup/memory.current", 0);
-  // Pages of files in the control group can be dropped: mapped weights above all.
+  // Pages of files in the control group can be dropped, above all those of mapped weights.
   const char* stat = "/sys/fs/cgroup/memory.stat";
   const uint64_t files = read_value(stat, "active_file") + read_value(stat, "inactive_file");
   const uint64_t held = used > files ? used - files : 0;

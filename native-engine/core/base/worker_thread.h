@@ -1,4 +1,4 @@
-// A thread that does one piece of work after the other, for a caller that waits for it.
+// A thread that does one piece of work after the other, for a caller that waits for each.
 #pragma once
 #include <condition_variable>
 #include <exception>
@@ -23,7 +23,7 @@ class WorkerThread {
   WorkerThread(const WorkerThread&) = delete;
   WorkerThread& operator=(const WorkerThread&) = delete;
 
-  // The work before must have been waited for.
+  // The caller must have waited for the earlier work.
   void start(std::function<void()> work) {
     {
       const std::lock_guard lock(mutex_);
@@ -31,12 +31,12 @@ class WorkerThread {
     }
     changed_.notify_all();
   }
-  // Returns when the work is done, and at once if no work was given. Throws what the work threw.
+  // Returns when the work is done, or at once if no work was given. Rethrows what the work threw.
   void wait() {
     settle();
     if (const std::exception_ptr problem = std::exchange(problem_, nullptr)) std::rethrow_exception(problem);
   }
-  // The same without throwing.
+  // Does the same without throwing.
   void settle() noexcept {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !work_; });

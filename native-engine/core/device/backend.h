@@ -2,7 +2,7 @@
 // backend knows the ops and nothing of the method.
 //
 // All calls but download and synchronize only join the queue. Until one of these two returns, the inputs of the queued calls must not
-// change or go: neither a buffer nor the host memory of an upload. UploadBlock and upload_now keep to that by themselves.
+// change or be freed: neither a buffer nor the host memory of an upload. UploadBlock and upload_now keep this rule by themselves.
 #pragma once
 #include <memory>
 #include <span>
@@ -13,29 +13,30 @@
 
 namespace espalier {
 
-// A point in a device's queue, for benchmarks.
+// A point in a device's queue, whose time benchmarks measure.
 class Moment {
  public:
   virtual ~Moment() = default;
-  // Waits until the queue has come to both. `earlier` is of the same backend.
+  // Waits until the queue has reached both moments. `earlier` must come from the same backend.
   virtual double seconds_since(const Moment& earlier) const = 0;
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual void attach_thread() = 0;  // before ops are issued from a host thread
+  virtual void attach_thread() = 0;  // call before a host thread issues ops
 
-  // Zeroed, 64-byte aligned. Pages that are never touched may cost nothing.
+  // Returns memory that is zeroed and 64-byte aligned. Pages that are never touched may cost nothing.
   DeviceBuffer allocate(uint64_t bytes) { return {this, take(bytes), bytes}; }
-  // A device view of host memory that outlives it and never changes: mapped where the device is the host, else a copy.
+  // Returns a device's view of host memory, which must live longer and never change. Where the device is the host, the memory is mapped,
+  // otherwise copied.
   virtual DeviceBuffer share(const void* host, uint64_t bytes);
 
   virtual void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) = 0;
-  virtual void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) = 0;  // returns when the bytes are there
+  virtual void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) = 0;  // returns when the bytes have arrived
   virtual void synchronize() = 0;                                                        // returns when both queues are empty
-  // Copies from the memory of a like backend, whose queue is empty, also while that one's thread is at work. Joins the queue: the source
-  // must stay as it is until synchronize() returns.
+  // Copies from the memory of a backend of the same kind whose queue is empty, even while the other backend's thread is at work. The copy
+  // joins this queue, so the source must stay unchanged until synchronize() returns.
   virtual void fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes);
 
   template <class Op>
@@ -43,7 +44,7 @@ class Backend {
     check(op);
     launch(op);
   }
-  // Behind the ops that have joined. A device that runs ops at once takes the time of the clock.
+  // Returns the moment after all ops that have joined. A device that runs ops at once takes the time of the clock.
   virtual std::unique_ptr<Moment> moment();
 
  protected:
@@ -80,12 +81,12 @@ class Backend {
   virtual void launch(const AdamW& op) = 0;
 
  public:
-  // A second queue: copies to the device beside the ops. Each of the two runs in its own order; between them only the two waits give one.
-  // A device without a second queue takes copies into its only one.
+  // A second queue copies to the device beside the ops. Each of the two queues runs in its own order, and only the two waits set an order
+  // between them. A device without a second queue puts copies into its only one.
   HostBuffer allocate_host(uint64_t bytes) { return {this, take_host(bytes), bytes}; }
   virtual void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) { upload(to, from.data(), from.bytes()); }
-  virtual void ops_wait_for_copies() {}  // ops that join from here on run after the copies that have joined
-  virtual void copies_wait_for_ops() {}  // copies that join from here on run after the ops that have joined
+  virtual void ops_wait_for_copies() {}  // ops that join later run after the copies that have joined
+  virtual void copies_wait_for_ops() {}  // copies that join later run after the ops that have joined
 
  protected:
   virtual std::byte* take_host(uint64_t bytes) { return new std::byte[bytes]; }
@@ -100,7 +101,7 @@ inline HostBuffer::~HostBuffer() {
   if (owner_ && data_) owner_->give_back_host(data_);
 }
 
-// Uploads and waits, so that the host memory is free again.
+// Uploads and waits, so that the caller may free the host memory.
 template <class T>
 void upload_now(Backend& backend, DevicePtr<T> to, std::span<const T> from) {
   backend.upload(to.template as<std::byte>(), from.data(), from.size_bytes());
@@ -114,21 +115,21 @@ std::vector<T> download(Backend& backend, DevicePtr<const T> from, int64_t count
   return values;
 }
 
-// Lists that a step needs on the device, gathered on the host and sent together. begin() waits for what is queued, so lists in use
-// are never overwritten, unless read() has said that they are no longer in use.
+// Lists that a step needs on the device. They are gathered on the host and sent together. begin() waits for everything that is queued, so
+// lists in use are never overwritten; it skips the wait if read() has told that they are no longer in use.
 class UploadBlock {
  public:
   explicit UploadBlock(Backend& backend) : backend_(&backend) {}
 
-  // Room for lists of `bytes` bytes in all, each counted by room_for.
+  // Makes room for lists of `bytes` bytes in all; room_for gives the bytes of each list.
   void begin(uint64_t bytes);
-  // The caller has waited for all ops that read what was sent.
+  // Tells that the caller has waited for all ops that read the lists.
   void read() { in_use_ = false; }
   template <class T>
   static uint64_t room_for(const std::vector<T>& list) {
     return (list.size() * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
   }
-  // Where the list will be; nullptr where it is empty.
+  // Returns where the list will be on the device; nullptr where it is empty.
   template <class T>
   DevicePtr<const T> add(const std::vector<T>& list) {
     return place(list.data(), list.size() * sizeof(T), room_for(list)).template as<const T>();

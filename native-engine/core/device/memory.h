@@ -1,4 +1,4 @@
-// Memory of a device as the host sees it: addresses that it holds, offsets and hands to ops, and never reads.
+// Memory of a device as the host sees it: the host keeps addresses, adds offsets and passes them to ops, but never reads there.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace espalier {
 
-// An address of T in a device's memory. It is no pointer: only a backend can read the memory there.
+// The address of a T in a device's memory. It is not a pointer: only a backend can read the memory there.
 template <class T>
 class DevicePtr {
  public:
@@ -23,12 +23,12 @@ class DevicePtr {
   explicit operator bool() const { return address_ != 0; }
   bool operator==(const DevicePtr&) const = default;
   DevicePtr operator+(int64_t count) const { return DevicePtr(address_ + static_cast<uint64_t>(count) * sizeof(T)); }
-  // The same address, of another type.
+  // The same address as that of another type.
   template <class U>
   DevicePtr<U> as() const {
     return DevicePtr<U>(address_);
   }
-  uint64_t address() const { return address_; }  // for backends
+  uint64_t address() const { return address_; }  // only backends call this
 
  private:
   uint64_t address_ = 0;
@@ -38,7 +38,7 @@ inline constexpr int64_t kWidthMultiple = 16;
 inline int64_t padded_width(int64_t n) { return (n + kWidthMultiple - 1) / kWidthMultiple * kWidthMultiple; }
 inline int64_t dtype_bytes(DType t) { return t == DType::kF32 ? 4 : 2; }
 
-// A matrix in device memory, not owned. stride: elements from one row to the next.
+// A matrix in device memory, which it does not own. stride: the elements from one row to the next.
 struct Tensor {
   DevicePtr<std::byte> data;
   DType dtype = DType::kF32;
@@ -47,11 +47,11 @@ struct Tensor {
   explicit operator bool() const { return static_cast<bool>(data); }
   Tensor columns(int64_t from, int64_t count) const { return {data + from * dtype_bytes(dtype), dtype, rows, count, stride}; }
   Tensor row_range(int64_t from, int64_t count) const { return {data + from * stride * dtype_bytes(dtype), dtype, count, cols, stride}; }
-  // The same memory as a dense matrix of another shape (the buffer must be large enough).
+  // Returns the same memory as a dense matrix of another shape. The buffer must be large enough.
   Tensor reshaped(int64_t r, int64_t c) const { return {data, dtype, r, c, c}; }
 };
 
-// A read-only matrix on the device as a file stores it: row-major, dense, at any address.
+// A read-only matrix on the device in the form in which a file stores it: row-major, dense, at any address.
 struct StoredMatrix {
   DevicePtr<const std::byte> data;
   DType dtype = DType::kBF16;
@@ -60,7 +60,7 @@ struct StoredMatrix {
   explicit operator bool() const { return static_cast<bool>(data); }
 };
 
-// Owns device memory. It goes back to its backend with the buffer, so the backend must live longer.
+// Owns device memory and gives it back to its backend when it is destroyed, so the backend must live longer.
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
@@ -78,12 +78,12 @@ class DeviceBuffer {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  Backend* owner_ = nullptr;  // nullptr: the memory is not ours
+  Backend* owner_ = nullptr;  // nullptr where this object does not own the memory
   DevicePtr<std::byte> data_;
   uint64_t bytes_ = 0;
 };
 
-// Owns host memory that a device copies from by itself, while the host goes on. The backend must live longer.
+// Owns host memory from which a device copies while the host goes on. The backend must live longer.
 class HostBuffer {
  public:
   HostBuffer() = default;

@@ -1,4 +1,4 @@
-// Preconditions of the ops, also in release builds: a mistake here would write over foreign memory.
+// Checks the preconditions of the ops, also in release builds: a wrong op would write over other memory.
 #include <algorithm>
 #include <initializer_list>
 #include <string>
@@ -27,7 +27,7 @@ uint64_t end_of(const Tensor& t) {
   return t.data.address() + static_cast<uint64_t>(((t.rows - 1) * t.stride + t.cols) * dtype_bytes(t.dtype));
 }
 
-// Columns of one buffer side by side don't overlap, though one lies between the other's first byte and its last.
+// Columns of one buffer that lie side by side don't overlap, though one lies between the other's first and last byte.
 bool overlap(const Tensor& a, const Tensor& b) {
   if (!a || !b || a.rows * a.cols == 0 || b.rows * b.cols == 0) return false;
   if (end_of(a) <= b.data.address() || end_of(b) <= a.data.address()) return false;
@@ -45,7 +45,7 @@ void apart(const char* op, const Tensor& made, std::initializer_list<const Tenso
       refuse(op, "a result lies over another tensor");
 }
 
-// `made` may use the memory of one of `places`.
+// Refuses a result that overlaps one of `places`, unless it lies exactly there.
 void apart_or_in_place(const char* op, const Tensor& made, std::initializer_list<const Tensor*> places) {
   for (const Tensor* place : places)
     if (overlap(made, *place) && !same_place(made, *place)) [[unlikely]]

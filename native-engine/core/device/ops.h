@@ -1,11 +1,11 @@
 // The ops of a device: about twenty ops over row-major tensors. Each op is a struct of its inputs and results.
 //
-// Conventions: widths of activations are multiples of kWidthMultiple, padded with zeros; row counts are arbitrary. An index of
-// -1 in a gather list stands for such padding. "Compute dtype" is f32 or bf16; accumulation is always f32. Equal inputs give
-// equal bits, whatever ran before.
+// Conventions: the widths of activations are multiples of kWidthMultiple, padded with zeros; numbers of rows are arbitrary. An index of -1
+// in a gather list stands for such padding. "Compute dtype" is f32 or bf16; sums are always in f32. Equal inputs give equal bits, whatever
+// ran before.
 //
-// Overlap: the results of an op lie apart from all other tensors that it names, except where its comment says "may lie where ...": there
-// both begin at the same address and have the same dtype and stride. A backend that can't work in place copies first. op_contracts.cpp
+// Overlap: the results of an op lie apart from all other tensors that it names, except where its comment says "may lie where ...". There
+// both must begin at the same address and have the same dtype and stride. A backend that can't work in place copies first. op_contracts.cpp
 // checks shapes, dtypes and overlaps before an op is queued, also in release builds.
 #pragma once
 #include "device/attention_ops.h"
@@ -14,7 +14,7 @@
 namespace espalier {
 
 struct Copy {
-  Tensor to, from;  // of the same shape and dtype
+  Tensor to, from;  // both have the same shape and dtype
 };
 
 struct Clear {
@@ -27,7 +27,7 @@ struct Embed {
   Tensor out;  // f32
   StoredMatrix table;
   DevicePtr<const int32_t> ids;   // [out.rows]
-  DevicePtr<const int32_t> cols;  // nullptr: identity
+  DevicePtr<const int32_t> cols;  // nullptr stands for the identity
   DevicePtr<const float> scale;   // [out.cols]
 };
 
@@ -35,9 +35,9 @@ struct Embed {
 struct RmsNorm {
   Tensor x;                       // f32
   Tensor out;                     // compute dtype
-  DevicePtr<float> rstd;          // [rows]; nullptr: not wanted
-  DevicePtr<const float> weight;  // nullptr: ones
-  int64_t width = 0;              // D of the whole model, closed units included
+  DevicePtr<float> rstd;          // [rows]; nullptr where it is not wanted
+  DevicePtr<const float> weight;  // nullptr stands for ones
+  int64_t width = 0;              // the width of the whole model, including closed units
   float eps = 0;
 };
 
@@ -45,87 +45,89 @@ struct RmsNorm {
 // dx_compute may lie where saved (of the compute dtype) or loss_diff does.
 struct RmsNormBackward {
   Tensor dout;   // f32
-  Tensor saved;  // the norm's output in compute dtype; without weight_inverse its input x in f32
+  Tensor saved;  // the norm's output in compute dtype or, without weight_inverse, its input x in f32
   DevicePtr<const float> rstd;
   DevicePtr<const float> weight;
   DevicePtr<const float> weight_inverse;  // 1 / weight, 0 in padding
   int64_t width = 0;
   Tensor dx;               // f32
-  bool accumulate = true;  // false: dx is overwritten
+  bool accumulate = true;  // false where dx is overwritten
   Tensor loss_diff;        // compute dtype; may be empty
   float loss_scale = 0;
   Tensor dx_compute;                     // dx * compute_scale, rounded to the compute dtype
-  DevicePtr<const float> compute_scale;  // [cols]; nullptr: ones
+  DevicePtr<const float> compute_scale;  // [cols]; nullptr stands for ones
   DevicePtr<float> mask_dot;             // [cols]
 };
 
-// The gate's activation is SiLU, or GELU by its approximation with tanh, which is gate * sigmoid(2 sqrt(2 / pi) (gate + 0.044715 gate^3)).
+// The gate's activation is SiLU, or GELU in its tanh approximation, which is gate * sigmoid(2 sqrt(2 / pi) (gate + 0.044715 gate^3)).
 struct Swiglu {
   Tensor gate_up;  // [N, 2 I]: gate, then up
   Tensor out;      // [N, I] = activation(gate) * up
   Activation activation = Activation::kSilu;
 };
 
-// dgate_up may lie where gate_up does, out where dout does.
+// Computes the gradients of Swiglu. dgate_up may lie where gate_up does, and out where dout does.
 struct SwigluBackward {
   Tensor gate_up, dout;
   Tensor dgate_up;
-  Tensor out;                         // activation(gate) * up once more, for LoRA of the down projection
-  DevicePtr<float> unit_dot;          // [I], sum_n of the gradients by gate and up times these
-  DevicePtr<const float> unit_scale;  // [I], of dgate and dup, after that sum; nullptr: ones
+  Tensor out;                         // activation(gate) * up again, for LoRA of the down projection
+  DevicePtr<float> unit_dot;          // [I], sum over n of gradient by gate * gate + gradient by up * up
+  DevicePtr<const float> unit_scale;  // [I], factors of dgate and dup, applied after that sum; nullptr stands for ones
   Activation activation = Activation::kSilu;
 };
 
-// Student and teacher may have different open hidden units. diff = student - teacher in the student's open units, else 0.
+// Compares the residual streams of student and teacher, which may have different open hidden units. diff = student - teacher in the
+// student's open units, and 0 elsewhere.
 struct LayerLoss {
-  Tensor student, teacher;                // f32
-  DevicePtr<const int32_t> teacher_cols;  // for each student column the teacher's, -1: closed there; nullptr: the same
-  DevicePtr<const float> student_scale;   // [cols] the student's hidden mask; 0: closed or padding
-  Tensor diff;                            // compute dtype
-  DevicePtr<double> sum;                  // [1] sum of diff^2
-  DevicePtr<float> mask_dot;              // [cols], sum_n diff * student
+  Tensor student, teacher;  // f32
+  // For each column of the student the teacher's column; -1 where it is closed there; nullptr: the same columns.
+  DevicePtr<const int32_t> teacher_cols;
+  DevicePtr<const float> student_scale;  // [cols], the student's hidden mask; 0 in closed and padding columns
+  Tensor diff;                           // compute dtype
+  DevicePtr<double> sum;                 // [1] sum of diff^2
+  DevicePtr<float> mask_dot;             // [cols], sum_n diff * student
 };
 
-// Losses of a chunk of tokens from its logits, and their gradient.
+// Computes the losses of a chunk of tokens from its logits, and their gradient.
 struct TokenLoss {
   Tensor student;                    // f32 [C, V] logits
-  Tensor teacher;                    // f32; empty: no distillation
-  DevicePtr<const int32_t> targets;  // [C] next tokens, -1: none; nullptr: no language-model loss
+  Tensor teacher;                    // f32; empty where there is no distillation
+  DevicePtr<const int32_t> targets;  // [C] next tokens, -1 where there is none; nullptr where there is no language-model loss
   float temperature = 1;
   float kl_gradient_scale = 0, lm_gradient_scale = 0;
-  Tensor dlogits;             // compute dtype; empty: no gradient wanted
+  Tensor dlogits;             // compute dtype; empty where no gradient is wanted
   DevicePtr<double> kl_rows;  // [C] KL(teacher || student) at the temperature
   DevicePtr<double> lm_rows;  // [C] negative log-likelihood
-  DevicePtr<int32_t> best;    // [C] the largest logit's column, the first of equal ones; nullptr: not wanted
+  DevicePtr<int32_t> best;    // [C] the column of the largest logit, the first of equal ones; nullptr where it is not wanted
 };
 
-// Columns of a projection in LoRA's narrow products: pairs of bf16 are whole.
+// The columns of a projection in LoRA's narrow products: an even number, so that pairs of bf16 are whole.
 inline int64_t narrow_width(int64_t rank) { return (rank + 1) / 2 * 2; }
 
-// LoRA's narrow products, of up to three projections, each in narrow_width(rank) columns of out, those beyond rank zeros: x_i factor_i.
-// Forward x A^T, of one x with every A; backward dy B, each dy with its own. Factors are f32.
+// LoRA's narrow products of up to three projections: x_i factor_i, each in narrow_width(rank) columns of out, where columns beyond rank are
+// zeros. Forward it is x A^T, of one x with every A; backward dy B, each dy with its own B. Factors are f32.
 struct LoraNarrow {
   Tensor out;  // compute dtype [N, count * narrow_width(rank)]
   int64_t rank = 0;
-  bool transposed = false;  // factors lie as [rank, in]
+  bool transposed = false;  // true where factors are stored as [rank, in]
   int count = 0;
   std::array<ProductTerm, 3> terms;
 };
 
-// Gradients of A and B of up to three projections y = W x + lora_scale * B (A x) of one x, where x and dy hold open columns only:
-// dA = lora_scale * dy_narrow^T x, dB = lora_scale * dy^T x_narrow. dA and dB have full shape; entries of closed rows and columns
-// are left alone.
+// Gradients of A and B of up to three projections y = W x + lora_scale * B (A x) of one x, where x and dy hold only open columns: dA =
+// lora_scale * dy_narrow^T x, dB = lora_scale * dy^T x_narrow. dA and dB have full shape; entries of closed rows and columns stay
+// unchanged.
 struct LoraOutput {
   Tensor dy;                      // compute dtype [N, out]
-  DevicePtr<const int32_t> rows;  // row of B for each column of dy, as in Selection
+  DevicePtr<const int32_t> rows;  // the row of B for each column of dy, as in Selection
   DevicePtr<float> da;            // [rank, in_full]
   DevicePtr<float> db;            // [out_full, rank]
   int64_t out_full = 0;
 };
 struct LoraGradient {
   Tensor x;                       // compute dtype [N, in]
-  Tensor x_narrow, dy_narrow;     // as LoraNarrow leaves them, for the same projections
-  DevicePtr<const int32_t> cols;  // column of A for each column of x
+  Tensor x_narrow, dy_narrow;     // from LoraNarrow, for the same projections
+  DevicePtr<const int32_t> cols;  // the column of A for each column of x
   int64_t in_full = 0;
   int64_t rank = 0;
   float lora_scale = 0;
@@ -133,20 +135,22 @@ struct LoraGradient {
   std::array<LoraOutput, 3> outputs;
 };
 
-// Dropout of a projection's input, as LoRA reads it: each value is set to 0 with a probability, or divided by 1 - that. Whether it stays is
-// word column % 4 of Philox for (seed, step, stream, index), index = (first_row + row) * ((in_full + 3) / 4) + column / 4, where the column
-// is that of the whole matrix: it stays where the word is at least probability * 2^32. The same op takes a gradient back.
+// Dropout of a projection's input, as LoRA reads it: each value is either set to 0, with the given probability, or divided by 1 -
+// probability. Word column % 4 of Philox for (seed, step, stream, index), with index = (first_row + row) * ((in_full + 3) / 4) + column /
+// 4, decides it, where column counts in the whole matrix: the value stays where the word is at least probability * 2^32. The same op
+// carries a gradient back.
 struct LoraDropout {
-  Tensor x;                       // f32 or compute dtype [N, in], open columns
-  Tensor out;                     // f32 or compute dtype
-  bool accumulate = false;        // out += instead
-  DevicePtr<const int32_t> cols;  // column of the whole matrix for each column of x, rising, then -1: padding; nullptr: identity
+  Tensor x;                 // f32 or compute dtype [N, in], only open columns
+  Tensor out;               // f32 or compute dtype
+  bool accumulate = false;  // true: adds to out
+  // The column of the whole matrix for each column of x, rising, then -1 for padding; nullptr stands for the identity.
+  DevicePtr<const int32_t> cols;
   int64_t in_full = 0;
   uint64_t seed = 0;
   int64_t step = 0;
   uint32_t stream = 0;
   int64_t first_row = 0;
-  double probability = 0;  // from 0 to below 1
+  double probability = 0;  // at least 0 and below 1
 
   uint32_t threshold() const { return static_cast<uint32_t>(probability * 4294967296.0); }
   float scale() const { return static_cast<float>(1.0 / (1.0 - probability)); }
@@ -154,30 +158,31 @@ struct LoraDropout {
 
 // out[j % fold] += column_scale[j] * the sum over n of row_scale[n] * a[n, j] * b[n, j]: the gradient of a norm's weight or of a bias.
 struct ColumnDot {
-  Tensor a, b;                                     // f32 or compute dtype [N, cols]; b may be empty: ones
-  DevicePtr<const float> row_scale, column_scale;  // [N], [cols]; nullptr: ones
+  Tensor a, b;                                     // f32 or compute dtype [N, cols]; an empty b stands for ones
+  DevicePtr<const float> row_scale, column_scale;  // [N], [cols]; nullptr stands for ones
   int64_t fold = 0;                                // divides cols
   DevicePtr<float> out;                            // [fold]
 };
 
-// table[ids[n], j] += scale[j] * dx[n, j], the rows in the order of n.
+// table[ids[n], j] += scale[j] * dx[n, j]. The rows are added in the order of n.
 struct EmbedGradient {
   Tensor dx, table;              // f32 [N, cols], [V, cols]
   DevicePtr<const int32_t> ids;  // [N]
-  DevicePtr<const float> scale;  // [cols]; nullptr: ones
+  DevicePtr<const float> scale;  // [cols]; nullptr stands for ones
 };
 
-// dx += scale * diff, and dx * compute_scale rounded to dx_compute, which may lie where diff does. Adds the gradient of a layer loss where
-// no NormBackward adds it; forward, what a norm made of a block's result to the residual stream, or rounds the stream alone.
+// dx += scale * diff, and dx_compute = dx * compute_scale, rounded. dx_compute may lie where diff does. The op adds the gradient of a layer
+// loss where no RmsNormBackward adds it. In the forward pass it adds to the residual stream what a norm made of a block's result, or only
+// rounds the stream.
 struct AddLossGradient {
   Tensor dx;    // f32
   Tensor diff;  // compute dtype; may be empty
   float scale = 0;
   Tensor dx_compute;
-  DevicePtr<const float> compute_scale;  // [cols]; nullptr: ones
+  DevicePtr<const float> compute_scale;  // [cols]; nullptr stands for ones
 };
 
-// to[i] += from[i]; the two lie apart.
+// to[i] += from[i]. The two lie apart.
 struct Add {
   DevicePtr<float> to;
   DevicePtr<const float> from;
@@ -190,7 +195,7 @@ struct SquareSum {
   DevicePtr<double> sum;  // [1]
 };
 
-// Parameters and moments are changed in place.
+// Changes parameters and moments in place.
 struct AdamW {
   DevicePtr<float> param, m, v;
   DevicePtr<const float> gradient;
@@ -198,10 +203,10 @@ struct AdamW {
   float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
   float bias_correction1 = 1, bias_correction2 = 1;  // 1 - beta^t
   float gradient_scale = 1;
-  float low = 0, high = 0;  // parameters are clamped to [low, high] when low < high
+  float low = 0, high = 0;  // parameters are clamped to [low, high] where low < high
 };
 
-// Throw Error(kInternal, "backend") where an op would read or write outside of its tensors.
+// Each throws Error(kInternal, "backend") where an op would read or write outside of its tensors.
 void check(const Copy& op);
 void check(const Clear& op);
 void check(const Embed& op);

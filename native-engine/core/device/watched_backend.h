@@ -1,4 +1,4 @@
-// A backend that hands each op on to the real one and tells a watcher before and behind it.
+// A backend that passes each op on to the real one and calls a watcher before and after it.
 #pragma once
 #include <map>
 #include <memory>

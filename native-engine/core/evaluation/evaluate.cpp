@@ -1,4 +1,4 @@
-// Perplexity: windows by themselves, forward only.
+// Perplexity: each window by itself, forward pass only.
 #include <algorithm>
 #include <cmath>
 
@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kTokensAtOnce = 2048;
 
-// Adds the negative log-likelihoods of the context's windows, one after the other.
+// Adds the negative log-likelihoods of the windows in the context to `sum`, one window after the other.
 void add_windows_loss(PassContext& c, const DeviceRole& role, const std::vector<int32_t>& ids, UploadBlock& block, double& sum) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows();
@@ -69,7 +69,7 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
                                        state ? DeviceLora{state, lora_memory.data().as<float>()} : DeviceLora{}, role_block);
   const LoraSpec lora = state ? state->lora() : LoraSpec{};
   const int64_t windows = static_cast<int64_t>(ids.size()) / window;
-  // The sums of `together` windows are added up. `together` is the number that the home has room for, at least one.
+  // The sums of `together` windows are added at a time: as many as the home has room for, at least one.
   const int64_t together = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);
   WorkspaceShape shape;
   shape.tokens = window;

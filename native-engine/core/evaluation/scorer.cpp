@@ -1,4 +1,4 @@
-// Log-likelihoods of token sequences: sorted, so that a common beginning is computed once, and packed one after another.
+// Log-likelihoods of token sequences. Sequences are sorted, so that a common beginning is computed once, and packed one after another.
 #include "espalier/scorer.h"
 
 #include <algorithm>
@@ -13,15 +13,15 @@ namespace espalier {
 
 namespace {
 
-// Rows of a pass. A sequence that is longer has a pass of its own size.
+// The rows of a pass. A sequence that is longer has a pass of its own size.
 constexpr int64_t kRowsAtOnce = 2048;
 
-// A run of new rows and the rows before it in its sequence, as PathAttention has them.
+// The rows of a pass in the form of PathAttention: runs of new rows, each with the rows before it in its sequence.
 struct Packing {
   std::vector<int32_t> ids, positions;
   std::vector<int32_t> bounds, path;
   int64_t longest = 0;
-  // Predictions that are asked for: the row that predicts, the token that follows, and the sequence that it belongs to.
+  // The predictions to compute: the row that predicts, the token that follows, and the sequence that it belongs to.
   std::vector<int32_t> rows, targets;
   std::vector<size_t> of;
 
@@ -33,7 +33,7 @@ size_t common_length(std::span<const uint32_t> a, std::span<const uint32_t> b) {
                              a.begin());
 }
 
-// Adds sequences one by one, in sorted order: one goes on from the rows that it shares with the one before it.
+// Adds sequences one by one, in sorted order. Each continues the rows that it shares with the sequence before it.
 class Packer {
  public:
   bool fits(const ScoredSequence& s, int64_t rows_at_most) const {
@@ -71,7 +71,7 @@ class Packer {
 
   Packing packing_;
   std::span<const uint32_t> last_;
-  std::vector<int32_t> row_of_;  // of each token of the last sequence
+  std::vector<int32_t> row_of_;  // the row of each token of the last sequence
 };
 
 void check_sequences(const ModelConfig& config, std::span<const ScoredSequence> sequences) {
@@ -183,7 +183,7 @@ class ScorerImpl final : public Scorer {
     collect(p, scores);
   }
 
-  // Losses and likeliest tokens of the rows that predict.
+  // Computes the losses and the likeliest tokens of the rows that predict.
   void predict(PassContext& c, Tensor x, DevicePtr<const int32_t> rows, DevicePtr<const int32_t> targets, int64_t total) {
     for (int64_t first = 0; first < total; first += ws_.chunk) {
       const int64_t count = std::min(ws_.chunk, total - first), width = role_.hidden_width;

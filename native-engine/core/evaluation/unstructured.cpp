@@ -16,7 +16,7 @@ namespace espalier {
 
 namespace {
 
-// A model with projections of its own. It shares all other tensors with the source.
+// A model that has its own projections and shares all other tensors with the source.
 class PrunedCopy final : public WeightTable {
  public:
   explicit PrunedCopy(const std::shared_ptr<const ModelWeights>& source) : WeightTable(source->config()), source_(source) {
@@ -43,7 +43,7 @@ class PrunedCopy final : public WeightTable {
   std::vector<std::unique_ptr<uint8_t[]>> storage_;
 };
 
-// One layer of a model, as a model.
+// One layer of a model, as a model of its own.
 class OneLayer final : public WeightTable {
  public:
   OneLayer(const std::shared_ptr<const ModelWeights>& model, int64_t layer)
@@ -64,12 +64,12 @@ class OneLayer final : public WeightTable {
   std::shared_ptr<const ModelWeights> model_;
 };
 
-// An order of non-negative floats as integers: ties fall in the order of their indices.
+// Orders non-negative floats as integers. Equal floats are ordered by their indices.
 uint64_t sort_key(float score, int64_t index) {
   return static_cast<uint64_t>(std::bit_cast<uint32_t>(score)) << 32 | static_cast<uint64_t>(index);
 }
 
-// Sets the `count` weights with the smallest scores to 0. A score is |weight| times the norm of its column, if there are any.
+// Sets the `count` weights with the smallest scores to 0. A score is |weight|, times the norm of its column where `norms` is not empty.
 void zero_smallest(void* data, DType dtype, int64_t first, int64_t size, int64_t count, const std::vector<double>& norms) {
   std::vector<uint64_t> keys(size);
   for (int64_t i = 0; i < size; i++) {
@@ -85,7 +85,7 @@ void zero_smallest(void* data, DType dtype, int64_t first, int64_t size, int64_t
 
 int64_t share_of(double sparsity, int64_t size) { return std::llround(sparsity * static_cast<double>(size)); }
 
-// One projection; norms of its input's features, empty for magnitude.
+// Prunes one projection. squares: the sums of squares of its input's features; empty for magnitude.
 void prune(PrunedCopy& copy, int64_t layer, int projection, double sparsity, const std::vector<double>& squares) {
   const WeightView& w = copy.layer(layer).proj[projection];
   if (!w) return;
@@ -96,7 +96,7 @@ void prune(PrunedCopy& copy, int64_t layer, int projection, double sparsity, con
   for (int64_t r = 0; r < w.rows; r++) zero_smallest(data, w.dtype, r * w.cols, w.cols, share_of(sparsity, w.cols), norms);
 }
 
-// The calibration text on its way through the layers: the residual streams are kept on the host, in f32.
+// Carries the calibration text through the layers. The residual streams are kept on the host, in f32.
 class Calibration {
  public:
   Calibration(const std::shared_ptr<const ModelWeights>& model, const TrainingText& text, const UnstructuredOptions& options)
@@ -116,7 +116,7 @@ class Calibration {
     }
   }
 
-  // Sums for the inputs of q, k and v; of o; of gate and up; of down. The streams stay where they are.
+  // Returns the sums of squares of the inputs of q, k and v; of o; of gate and up; of down. The residual streams are not changed.
   std::array<std::vector<double>, 4> input_squares(const std::shared_ptr<const ModelWeights>& model, int64_t layer,
                                                    const std::atomic<bool>& cancel) {
     const ModelConfig& c = model->config();
@@ -190,7 +190,7 @@ void check(const ModelConfig& config, const TrainingText& text, const Unstructur
     refuse("data", "token id " + std::to_string(text.largest_id()) + " is outside the vocabulary of " + std::to_string(config.vocab_size));
 }
 
-// The place of a projection's input in Calibration::input_squares.
+// Returns the place of a projection's input among the results of Calibration::input_squares.
 int input_of(int projection) { return projection <= kV ? 0 : projection == kO ? 1 : projection <= kUp ? 2 : 3; }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A BPE tokenizer as tokenizer.json describes it, checked.
+// A BPE tokenizer that was read from tokenizer.json and checked.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -16,11 +16,11 @@ struct AddedToken {
 };
 
 struct BpeTokenizer {
-  std::vector<std::string> tokens;  // by id, up to the model's vocabulary; empty where tokenizer.json names none
+  std::vector<std::string> tokens;  // by id, up to the model's vocabulary; a text is empty where tokenizer.json names no token
   std::vector<AddedToken> added;
   std::vector<std::pair<std::string, std::string>> merges;
   bool byte_fallback = false, ignore_merges = false;
-  std::string unknown;  // empty: none
+  std::string unknown;  // empty where there is none
   Json normalizer, pre_tokenizer, post_processor;
 };
 

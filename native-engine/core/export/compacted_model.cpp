@@ -9,7 +9,7 @@
 namespace espalier {
 namespace {
 
-// Rows of whole vectors, for every kernel.
+// Rows have whole vectors, which every kernel can read.
 constexpr int64_t kMultipleOf = 16;
 
 class CompactedModel final : public WeightTable {

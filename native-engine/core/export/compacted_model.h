@@ -6,11 +6,11 @@
 
 namespace espalier {
 
-// The open part of the model with the state's LoRA merged and the masks folded in, stored as f32 or bf16. Widths are filled up with zeros
-// to whole vectors. Throws what export_model throws for such an export.
+// Returns the open part of the model with the state's LoRA merged and the masks folded in, stored as f32 or bf16. Widths are filled up with
+// zeros to whole vectors. Throws what export_model throws for a compacted export.
 std::shared_ptr<const ModelWeights> compacted_model(const ModelWeights& model, const TrainState* state, const Masks& masks, DType dtype);
 
-// The model itself where its matrices are stored in this dtype; otherwise a copy of the whole model in the dtype.
+// Returns the model itself where its matrices are stored in this dtype, and otherwise a copy of the whole model in this dtype.
 std::shared_ptr<const ModelWeights> stored_as(std::shared_ptr<const ModelWeights> model, DType dtype);
 
 }  // namespace espalier

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Files that a tokenizer or a text generator reads besides the weights.
+// The files besides the weights that a tokenizer or a text generator reads.
 constexpr std::array kCompanions = {"generation_config.json",
                                     "tokenizer.json",
                                     "tokenizer_config.json",
@@ -34,7 +34,7 @@ constexpr std::array kCompanions = {"generation_config.json",
                                     "merges.txt",
                                     "chat_template.jinja",
                                     "chat_template.json"};
-// Licences travel with the weights that they cover.
+// The licences of the weights are copied with them.
 constexpr std::array kLicences = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt", "USE_POLICY.md"};
 
 // The largest tokenizers in use have about 40 MB.

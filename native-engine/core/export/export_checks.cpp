@@ -7,7 +7,7 @@
 
 namespace espalier {
 
-// A layer without rotary embedding is all that sets SmolLM3 apart.
+// SmolLM3 differs from a LLaMA only in layers without rotary embedding.
 const Architecture& computed_as(const ModelConfig& c) {
   const Architecture& a = architecture_of(c);
   return a.rotary_by_layer && c.rotary_everywhere() ? *find_architecture("LlamaForCausalLM") : a;
@@ -17,7 +17,7 @@ namespace {
 
 [[noreturn]] void refuse(const char* field, const std::string& message) { throw Error(ErrorCode::kNotSupported, field, message); }
 
-// llama.cpp has an architecture of its own for each of these, with one width for all layers.
+// llama.cpp has an architecture of its own for each of these models, with one width for all layers.
 void check_gguf(const ModelConfig& source, ExportForm form) {
   const Architecture& a = computed_as(source);
   const bool smollm3 = !source.rotary_everywhere();
@@ -80,7 +80,7 @@ void check_export(const ModelConfig& source, ExportContainer container, ExportFo
   if (form == ExportForm::kBlocks) check_blocks(source);
 }
 
-// Keys that stand there twice would count twice in the norm of all keys.
+// A key head that an export holds twice would count twice in the norm of all keys.
 void check_whole_norms(const ExportPlan& plan) {
   for (size_t l = 0; plan.config.whole_norms && l < plan.layers.size(); ++l) {
     std::vector<int64_t> heads = plan.layers[l].kv_heads;
@@ -92,7 +92,7 @@ void check_whole_norms(const ExportPlan& plan) {
   }
 }
 
-// Where nothing is filled up: fit_olmo2.
+// Checks a plan in which fit_olmo2 has filled nothing up.
 void check_olmo2(const ExportPlan& plan) {
   const ModelConfig& c = plan.config;
   if (plan.container != ExportContainer::kGguf || gguf_architecture(plan) != "olmo2" ||

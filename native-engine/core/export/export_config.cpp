@@ -37,7 +37,7 @@ OrderedJson rope_json(const RopeScaling& rope) {
   return nullptr;
 }
 
-// Which layers turn queries and keys, as SmolLM3 says it.
+// Writes which layers rotate queries and keys, in SmolLM3's form.
 void set_rotary(OrderedJson& config, const ModelConfig& model) {
   if (!architecture_of(model).rotary_by_layer) return;
   OrderedJson turned = OrderedJson::array();
@@ -45,7 +45,7 @@ void set_rotary(OrderedJson& config, const ModelConfig& model) {
   config["no_rope_layers"] = turned;
 }
 
-// Which layers have the sliding window, as Gemma says it.
+// Writes which layers have the sliding window, in Gemma's form.
 void set_sliding(OrderedJson& config, const ModelConfig& model) {
   if (architecture_of(model).window != Window::kListed) return;
   OrderedJson types = OrderedJson::array();
@@ -110,7 +110,7 @@ OrderedJson layer_widths(const ModelConfig& pruned) {
   return layers;
 }
 
-// Our own reader goes by these: the widths of each layer.
+// The object from which our own reader takes the widths of each layer.
 OrderedJson espalier_object(const char* form, const std::string& architecture, const ModelConfig& dense, const ModelConfig& pruned) {
   return {{"format_version", kEspalierFormatVersion},
           {"form", form},
@@ -128,13 +128,13 @@ void set_common(OrderedJson& config, const ModelConfig& pruned) {
   config["head_dim"] = pruned.head_dim;
   config["num_hidden_layers"] = pruned.layer_count;
   config["rms_norm_eps"] = pruned.rms_norm_eps;
-  if (config.contains("layer_types")) {  // one for each layer, all alike (read_sliding_window)
+  if (config.contains("layer_types")) {  // one type for each layer, all alike (read_sliding_window)
     auto& types = config["layer_types"];
     types.erase(types.begin() + std::min<int64_t>(pruned.layer_count, static_cast<int64_t>(types.size())), types.end());
   }
   set_rotary(config, pruned);
   set_sliding(config, pruned);
-  if (config.contains("pretraining_tp")) config["pretraining_tp"] = 1;  // its slices would not fit the new widths
+  if (config.contains("pretraining_tp")) config["pretraining_tp"] = 1;  // slices of the projections would not fit the new widths
 }
 
 void set_uniform(OrderedJson& config, const ModelConfig& pruned) {
@@ -153,7 +153,7 @@ void set_compacted(OrderedJson& config, const ModelConfig& source, const ExportP
   config["auto_map"] = {{"AutoConfig", "configuration_espalier.EspalierCompactedConfig"},
                         {"AutoModelForCausalLM", "modeling_espalier.EspalierCompactedForCausalLM"}};
   for (const char* key : {"num_attention_heads", "num_key_value_heads", "intermediate_size"}) config.erase(key);
-  // A source that is compacted already keeps its own object, with the sizes of the first dense model.
+  // A source that is already compacted keeps its own object, with the sizes of the first dense model.
   if (!has_dense_layers(source) && config.contains("espalier")) {
     config["espalier"]["layers"] = layer_widths(plan.config);
   } else {
@@ -161,7 +161,7 @@ void set_compacted(OrderedJson& config, const ModelConfig& source, const ExportP
   }
 }
 
-// vLLM's DeciLM: one number of heads for all layers that have attention, each MLP with a width of its own.
+// Writes the config of vLLM's DeciLM: all layers that have attention have the same number of heads, and each MLP has its own width.
 void set_blocks(OrderedJson& config, const ModelConfig& source, const ExportPlan& plan) {
   const ModelConfig& pruned = plan.config;
   set_uniform(config, pruned);
@@ -181,10 +181,10 @@ void set_blocks(OrderedJson& config, const ModelConfig& source, const ExportPlan
   widest.intermediate_size = std::max<int64_t>(widest.intermediate_size, 1);
   config["intermediate_size"] = widest.intermediate_size;
   if (source.qkv_bias) config["qkv_bias"] = true;
-  if (source.rope_scaling.type == RopeType::kYarn) config["rope_scaling"] = rope_json(source.rope_scaling);  // vLLM asks for all fields
-  // DeciLM has no window: up to its length, full attention is the same.
+  if (source.rope_scaling.type == RopeType::kYarn) config["rope_scaling"] = rope_json(source.rope_scaling);  // vLLM needs all fields
+  // DeciLM has no window. Up to the window's length, full attention is the same.
   for (const char* key : {"sliding_window", "use_sliding_window", "max_window_layers", "layer_types"}) config.erase(key);
-  for (const char* key : kMultipliers) config.erase(key);  // folded into the weights
+  for (const char* key : kMultipliers) config.erase(key);  // the multipliers are folded into the weights
   config["max_position_embeddings"] = context_length(plan);
   config["espalier"] = espalier_object("blocks", source.qkv_bias ? source.architecture : "LlamaForCausalLM", widest, pruned);
 }
@@ -207,7 +207,8 @@ std::string export_config_json(const std::string& source_json, const ModelConfig
   if (source_json.empty()) {
     config = base_config(source);
   } else {
-    parse_json(source_json, ErrorCode::kModelCorrupt, "config.json", kConfigLimits);  // strict; keeps no order
+    // A strict check; its result does not keep the order of keys.
+    parse_json(source_json, ErrorCode::kModelCorrupt, "config.json", kConfigLimits);
     config = OrderedJson::parse(source_json);
     if (!config.is_object()) throw Error(ErrorCode::kModelCorrupt, "config", "config.json must be an object");
   }
@@ -216,7 +217,7 @@ std::string export_config_json(const std::string& source_json, const ModelConfig
   if (plan.form == ExportForm::kCompacted) set_compacted(config, source, plan);
   if (plan.form == ExportForm::kBlocks) set_blocks(config, source, plan);
   if (plan.form == ExportForm::kPadded) {
-    if (!has_dense_layers(source)) {  // our own names go with the uneven layers
+    if (!has_dense_layers(source)) {  // our own names are dropped together with the uneven layers
       const OrderedJson plain = base_config(source);
       for (const char* key : {"architectures", "model_type"}) config[key] = plain[key];
       config.erase("auto_map");

@@ -42,7 +42,7 @@ std::vector<int64_t> open_of(const float* z, int64_t count) {
   return out;
 }
 
-// Keeps the open heads and units of one layer and says which kept key/value head each kept query head reads.
+// Keeps the open heads and units of one layer, and notes which kept key/value head each kept query head reads.
 KeptLayer compact_layer(const ExportPlan& plan, const ModelConfig& source, int64_t l, LayerShape& shape) {
   const LayerShape dense = source.layers[static_cast<size_t>(l)];
   KeptLayer kept;
@@ -64,7 +64,7 @@ bool all_one(const std::vector<float>& z) {
   return std::all_of(z.begin(), z.end(), [](float v) { return v == 1.0f; });
 }
 
-// Every part of every layer stays.
+// Keeps every part of every layer.
 void keep_everything(ExportPlan& plan, const ModelConfig& source) {
   plan.hidden = all_of(source.hidden_size);
   for (int64_t l = 0; l < source.layer_count; ++l) {
@@ -90,7 +90,7 @@ void leave_out_closed(ExportPlan& plan, const ModelConfig& source) {
   if (plan.hidden.empty()) plan.hidden.push_back(0);  // a model needs a width; this unit's mask keeps it at zero
 }
 
-// A layer with neither heads nor units passes its input on. One layer stays whatever it holds.
+// Drops layers with neither heads nor units, since they pass their input on. One layer always stays.
 void drop_empty_layers(ExportPlan& plan) {
   std::vector<KeptLayer> layers;
   std::vector<LayerShape> shapes;
@@ -105,8 +105,8 @@ void drop_empty_layers(ExportPlan& plan) {
   plan.config.layer_count = static_cast<int64_t>(plan.layers.size());
 }
 
-// Recent versions of transformers refuse a LLaMA whose hidden size is no multiple of its heads, though head_dim is given.
-// So heads and hidden units are padded until the sizes fit, in the cheapest way.
+// Recent versions of transformers refuse a LLaMA whose hidden size is no multiple of its number of heads, even where head_dim is given. So
+// this pads heads and hidden units until the sizes fit, in the cheapest way.
 void fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t multiple_of) {
   const auto hidden = static_cast<int64_t>(plan.hidden.size());
   const int64_t head_dim = plan.config.head_dim;
@@ -122,13 +122,13 @@ void fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t m
     best = tried;
     best_hidden = width;
     best_cost = cost;
-    if (plan.config.whole_norms) break;  // further heads, though zeros, would change what all are normed by
+    if (plan.config.whole_norms) break;  // more heads, even of zeros, would change the length by which all heads are normed
   }
   grid = best;
   pad_to(plan.hidden, best_hidden);
 }
 
-// llama.cpp takes it that the heads of an OLMo 2 are together as wide as the residual stream.
+// llama.cpp assumes that the heads of an OLMo 2 are together as wide as the residual stream.
 void fit_olmo2(ExportPlan& plan, HeadGrid& grid) {
   while (grid.heads() * plan.config.head_dim < static_cast<int64_t>(plan.hidden.size())) ++grid.kv_heads;
   pad_to(plan.hidden, grid.heads() * plan.config.head_dim);
@@ -136,7 +136,7 @@ void fit_olmo2(ExportPlan& plan, HeadGrid& grid) {
 
 void lay_out_heads_alike(ExportPlan& plan, const HeadGrid& grid, bool blocks) {
   for (size_t l = 0; l < plan.layers.size(); ++l) {
-    const bool left_out = blocks && l > 0 && plan.layers[l].heads.empty();  // the first block of a DeciLM has to have its attention
+    const bool left_out = blocks && l > 0 && plan.layers[l].heads.empty();  // the first block of a DeciLM must have its attention
     if (!left_out) lay_out_heads(plan.layers[l], plan.config.layers[l], grid);
   }
 }
@@ -147,7 +147,7 @@ void lay_out_units(ExportPlan& plan, const ModelConfig& source, const ExportRequ
   for (KeptLayer& layer : plan.layers) {
     auto width = static_cast<int64_t>(layer.units.size());
     if (request.form == ExportForm::kPadded) width = widest;
-    // llama.cpp passes over the attention of a layer without an MLP.
+    // llama.cpp skips the attention of a layer without an MLP.
     if (request.container == ExportContainer::kGguf) width = std::max<int64_t>(width, 1);
     pad_to(layer.units, rounded_width(width, request.multiple_of, source.intermediate_size));
   }
@@ -156,7 +156,7 @@ void lay_out_units(ExportPlan& plan, const ModelConfig& source, const ExportRequ
 void lay_out(ExportPlan& plan, const ModelConfig& source, const ExportRequest& request) {
   const bool alike = request.form == ExportForm::kPadded || request.form == ExportForm::kBlocks;
   const bool own_loader = request.container == ExportContainer::kSafetensors && request.form == ExportForm::kCompacted;
-  // llama.cpp goes by a layer's number where some layers have no rotary embedding, or a sliding window.
+  // Where some layers have no rotary embedding or a sliding window, llama.cpp finds these layers by their numbers.
   const bool by_layer = !source.rotary_everywhere() || architecture_of(source).window == Window::kListed;
   const bool numbered = request.container == ExportContainer::kGguf && by_layer;
   if (!own_loader && !numbered) drop_empty_layers(plan);
@@ -204,16 +204,16 @@ bool is_uniform(const std::vector<LayerShape>& layers) {
   });
 }
 
-// Whether the layers of a compacted folder came out alike, as the stock class of the architecture has them. Then they need no class of
-// ours.
+// Tells whether the layers of a compacted folder came out as alike as the stock class of the architecture needs them. Then they need no
+// class of ours.
 static bool has_stock_shapes(const ExportPlan& plan) {
   if (plan.container != ExportContainer::kSafetensors || plan.form != ExportForm::kCompacted || !is_uniform(plan.config.layers))
     return false;
-  return static_cast<int64_t>(plan.hidden.size()) % plan.config.layers.front().heads == 0;  // transformers' rule: fit_transformers
+  return static_cast<int64_t>(plan.hidden.size()) % plan.config.layers.front().heads == 0;  // transformers' rule; see fit_transformers
 }
 
-// DeciLM has no multipliers, nor has llama.cpp's deci. Loaders of Gemma scale embeddings by the root of the width that they find, and
-// llama.cpp computes the scale of its scores itself.
+// Folds multipliers into the weights. DeciLM and llama.cpp's deci have no multipliers. Loaders of Gemma scale embeddings by the root of the
+// hidden size that they find, and llama.cpp computes the scale of its scores itself.
 static void fold_multipliers(ExportPlan& plan) {
   ModelConfig& c = plan.config;
   const Architecture& a = architecture_of(c);
@@ -233,7 +233,7 @@ static void fold_multipliers(ExportPlan& plan) {
   plan.folded.embedding = c.embedding_multiplier;
   plan.folded.query = c.score_scale * std::sqrt(static_cast<double>(c.head_dim));
   plan.folded.addend = c.residual_multiplier;
-  // A tied head reads the embedding, which has its multiplier then.
+  // A tied head reads the embedding, which already has its multiplier folded in.
   plan.folded.final_norm = 1 / (c.logits_divisor * (c.tied_embeddings ? c.embedding_multiplier : 1));
   c.embedding_multiplier = plain.embedding_multiplier;
   c.residual_multiplier = plain.residual_multiplier;
@@ -258,7 +258,7 @@ ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const Expo
   } else if (!(masks.head.empty() && masks.intermediate.empty() && masks.hidden.empty())) {
     throw Error(ErrorCode::kNotSupported, "masks", "the model is compacted already: masks can only be folded into a dense model");
   } else if (request.form == ExportForm::kMasked) {
-    plan.form = ExportForm::kCompacted;  // it is written as it is
+    plan.form = ExportForm::kCompacted;  // a compacted source is written as it is
   }
   if (request.form != ExportForm::kMasked) lay_out(plan, source, request);
   for (size_t l = 0; l < plan.layers.size(); ++l) plan.config.layers[l].intermediate = static_cast<int64_t>(plan.layers[l].units.size());
@@ -275,7 +275,8 @@ ExportPlan plan_export(const ModelConfig& source, const Masks& masks, const Expo
     plan.config.hidden_size = width;
     plan.config.rms_norm_eps = source.rms_norm_eps * ratio;
   }
-  if (request.container == ExportContainer::kGguf) plan.config.norm_offset = 0;  // llama.cpp's files hold what is computed with
+  // In llama.cpp's files the offset is already added to the weights.
+  if (request.container == ExportContainer::kGguf) plan.config.norm_offset = 0;
   fold_multipliers(plan);
   check_whole_norms(plan);
   check_olmo2(plan);

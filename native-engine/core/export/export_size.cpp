@@ -8,7 +8,7 @@ ExportSize size_of(const std::vector<ExportTensor>& tensors, bool tied_embedding
     const ExportTensor& t = tensors[i];
     out.parameters += t.elements();
     out.bytes += t.stored_bytes();
-    // The first tensor is the embedding, of which a token reads a row; where it is lm_head too, it is multiplied by.
+    // The first tensor is the embedding, of which a token reads only one row. Where it is also lm_head, tokens are multiplied by it.
     if (!t.vector && (i > 0 || tied_embeddings)) out.multiplications += t.elements();
   }
   return out;

@@ -29,7 +29,7 @@ void ExportTensor::read_row(int64_t index, std::vector<float>& scratch, std::spa
     const float* a = lora_a.data() + k * base.cols;
     for (int64_t i = 0; i < base.cols; ++i) scratch[static_cast<size_t>(i)] += b * a[i];
   }
-  // One factor for the row, in double so that folding rounds once.
+  // The row has one factor, in double, so that folding rounds only once.
   const double row_scale = factor * (row_factor.empty() ? 1.0 : static_cast<double>(row_factor[static_cast<size_t>(row)]));
   for (size_t i = 0; i < cols.size(); ++i) {
     if (cols[i] == kZeros) {
@@ -39,7 +39,7 @@ void ExportTensor::read_row(int64_t index, std::vector<float>& scratch, std::spa
     const auto col = static_cast<size_t>(cols[i]);
     const double scale = col_factor.empty() ? row_scale : row_scale * static_cast<double>(col_factor[col]);
     const auto value = static_cast<double>(scratch[col]);
-    const bool shifted = added_before != 0 || added_after != 0;  // else a zero keeps its sign
+    const bool shifted = added_before != 0 || added_after != 0;  // without a shift, a zero keeps its sign
     out[i] = std::clamp(static_cast<float>(shifted ? (value + added_before) * scale + added_after : value * scale), -limit, limit);
   }
 }

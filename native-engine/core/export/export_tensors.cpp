@@ -18,7 +18,7 @@ constexpr float kF16Limit = 65504.0f;
 
 std::vector<int64_t> first_only() { return {0}; }
 
-// Head indices to the rows or columns that they own.
+// Returns the rows or columns that these heads own.
 std::vector<int64_t> head_positions(const std::vector<int64_t>& heads, int64_t head_dim) {
   std::vector<int64_t> out;
   out.reserve(heads.size() * static_cast<size_t>(head_dim));
@@ -40,7 +40,7 @@ std::vector<float> repeat_each(const std::vector<float>& values, int64_t times) 
   return out;
 }
 
-// Rotary embedding pairs the halves of a head in Hugging Face's layout and neighbours in GGUF's.
+// Rotary embedding pairs the two halves of a head in Hugging Face's layout, and neighbours in GGUF's.
 std::vector<int64_t> paired_rows(const std::vector<int64_t>& positions, int64_t head_dim) {
   std::vector<int64_t> out(positions.size());
   const int64_t half = head_dim / 2;
@@ -75,7 +75,7 @@ class Builder {
     if (own_) take_own(embedding, kEmbeddingName, nullptr, &own_->hidden);
     for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
     add_norm(names_.final_norm, kFinalNormName, model_.final_norm(), plan_.final_norm_factor, plan_.folded.final_norm);
-    // The head reads the residual stream behind the last norm, where no mask stands any more.
+    // The head reads the residual stream behind the last norm, where no mask applies any more.
     if (!plan_.config.tied_embeddings) {
       ExportTensor& head = add(names_.lm_head, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
       if (own_) take_own(head, source_.tied_embeddings ? kEmbeddingName : kLmHeadName, nullptr, &own_->hidden);
@@ -98,7 +98,7 @@ class Builder {
         return StoredType::kBF16;
       case ExportDType::kF16:
         return StoredType::kF16;
-      case ExportDType::kQ8_0:  // as llama.cpp does where a row is no whole number of blocks
+      case ExportDType::kQ8_0:  // llama.cpp does the same where a row is no whole number of blocks
         return row_values % kQ8BlockValues == 0 ? StoredType::kQ8_0 : StoredType::kF16;
       case ExportDType::kAsSource:
         break;
@@ -116,7 +116,7 @@ class Builder {
     return t;
   }
 
-  // source: the name in a state with own weights
+  // source: the name of the norm in a state with own weights
   void add_norm(const std::string& name, const std::string& source, const WeightView& base, const std::vector<float>& unit_factor = {},
                 double factor = 1.0) {
     ExportTensor& t = add_vector(name, base, plan_.hidden);
@@ -124,19 +124,19 @@ class Builder {
     t.factor = plan_.norm_scale * factor;
     t.col_factor = unit_factor;
     if (own_) take_own_norm(t, source, &own_->hidden);
-    // Loaders make one dtype of all tensors. A greater value would become infinity. It belongs to a unit that is nearly closed.
+    // Loaders cast all tensors to one dtype, and a greater value would become infinity. It belongs to a unit that is nearly closed.
     if (dtype_ == ExportDType::kF16 && !gguf_ && !unit_factor.empty()) t.limit = kF16Limit;
-    // A rescaled norm would lose bits that the original had; in f32 it costs next to nothing.
+    // A rescaled norm would lose bits of the original. In f32 it keeps them at almost no cost.
     if (t.factor != 1.0 || !unit_factor.empty()) t.type = StoredType::kF32;
   }
 
-  // Factors are of the weights that the model computes with.
+  // The factors apply to the weights that the model computes with, which include the offset.
   void shift_norm(ExportTensor& t) const {
     t.added_before = source_.norm_offset;
     t.added_after = 0 - plan_.config.norm_offset;
   }
 
-  // A student's own norms are as it computes with them.
+  // A student's own norms already include the offset.
   void take_own_norm(ExportTensor& t, const std::string& name, const std::vector<int32_t>* cols) {
     take_own(t, name, nullptr, cols);
     t.added_before = 0;
@@ -145,7 +145,7 @@ class Builder {
   ExportTensor& add_vector(const std::string& name, const WeightView& base, const std::vector<int64_t>& positions) {
     ExportTensor& t = add(name, base, first_only(), positions);
     t.vector = true;
-    if (gguf_) t.type = StoredType::kF32;  // what llama.cpp computes with
+    if (gguf_) t.type = StoredType::kF32;  // llama.cpp computes with f32 here
     return t;
   }
 
@@ -154,7 +154,8 @@ class Builder {
     const int64_t from = plan_.layers[l].source;
     const WeightView base = model_.layer(from).proj[p];
     if (rows.empty() || cols.empty()) return;
-    const WeightView shape_only = base ? base : zero_base();  // a layer of a compacted source may lack what zeros stand for here
+    // A layer of a compacted source may lack a projection that is exported as zeros.
+    const WeightView shape_only = base ? base : zero_base();
     ExportTensor& t = add(names_.projection(static_cast<int64_t>(l), p), shape_only, rows, cols);
     t.row_factor = std::move(row_factor);
     t.col_factor = std::move(col_factor);
@@ -171,7 +172,7 @@ class Builder {
     if (own_) take_own(b, projection_bias_name(from, p), nullptr, own_rows(from, p));
   }
 
-  // The places in the model of the rows and columns that a student's own projection has.
+  // Each returns the places in the model of the rows (or columns) that a student's own projection has.
   const std::vector<int32_t>* own_rows(int64_t layer, Projection p) const {
     const OpenPlaces::Layer& open = own_->layers[static_cast<size_t>(layer)];
     return p == kQ ? &open.query : p <= kV ? &open.kv : p == kGate || p == kUp ? &open.units : &own_->hidden;
@@ -181,8 +182,8 @@ class Builder {
     return p == kO ? &open.query : p == kDown ? &open.units : &own_->hidden;
   }
 
-  // Reads the tensor from the student's own weights. rows, cols: for each row and column of its own matrix the one of the model, padding
-  // left out; nullptr: the same. A row or column that the student lacks is closed.
+  // Reads the tensor from the student's own weights. rows, cols: the model's row or column for each row or column of the own matrix,
+  // without padding; nullptr where they are the same. A row or column that the student lacks is closed.
   void take_own(ExportTensor& t, const std::string& name, const std::vector<int32_t>* rows, const std::vector<int32_t>* cols) {
     const TrainState::Entry* e = state_->find(name);
     const bool vector = e != nullptr && e->shape.size() == 1;
@@ -207,7 +208,7 @@ class Builder {
     factor = std::move(own_factor);
   }
 
-  // Stands for a tensor of zeros.
+  // Returns a view that stands for a tensor of zeros.
   WeightView zero_base() const { return {nullptr, model_.embedding().dtype, 0, 0}; }
 
   void attach_lora(ExportTensor& t, int64_t l, Projection p) {
@@ -224,8 +225,8 @@ class Builder {
     t.lora_scale = static_cast<float>(state_->lora().scale());
   }
 
-  // With a smaller hidden size goes another epsilon, which stock loaders take for these norms too. Queries and keys that are longer by the
-  // root of the change are normed to the same.
+  // A smaller hidden size comes with another epsilon, which stock loaders use for these norms too. Queries and keys that are longer by the
+  // root of the change are normed to the same result.
   void add_head_norms(size_t l) {
     if (!source_.head_norms || plan_.layers[l].heads.empty()) return;
     for (const bool key : {false, true}) {
@@ -240,11 +241,11 @@ class Builder {
     }
   }
 
-  // Heads that are normed together, as they stand in the export. Closed heads and zeros take no part in the norm, yet its mean runs over
-  // all that stand there. Longer projections make up for that, and the norm's weights take their length back.
+  // Heads that are normed together, as the export holds them. Closed heads and zeros add nothing to the norm's sum, yet its mean counts all
+  // heads of the export. Longer projections make up for this, and the norm's weights take their length back.
   struct NormedTogether {
     double stretch = 1;
-    std::vector<float> open;  // of each row of the source: 0 or 1; empty: all
+    std::vector<float> open;  // 0 or 1 for each row of the source; empty where all are open
   };
   NormedTogether normed_together(const KeptLayer& kept, bool key) const {
     if (!source_.whole_norms) return {};
@@ -286,7 +287,7 @@ class Builder {
     if (heads && source_.post_norms)
       add_norm(names_.post_attention_norm(number), post_attention_norm_name(from), source.post_attention_norm);
     if (units && source_.pre_norms) add_norm(names_.mlp_norm(number), mlp_norm_name(source_, from), source.mlp_norm);
-    // The unit's mask stands before SiLU and on the up side: SiLU(z * gate) * (z * up).
+    // The unit's mask acts before SiLU and on the up side: SiLU(z * gate) * (z * up).
     add_projection(l, kGate, kept.units, plan_.hidden, z_unit, none);
     add_projection(l, kUp, kept.units, plan_.hidden, z_unit, none);
     add_projection(l, kDown, plan_.hidden, kept.units, z_hidden, none);
@@ -301,7 +302,7 @@ class Builder {
   TensorNames names_;
   const ModelConfig& source_;
   int64_t head_dim_;
-  std::optional<OpenPlaces> own_;  // of a student with own weights
+  std::optional<OpenPlaces> own_;  // for a student with own weights
   std::vector<ExportTensor> out_;
 };
 

@@ -24,7 +24,7 @@ std::string partial_prefix(const std::string& name) { return "." + name + ".part
 void sync_folder(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
-  ::fsync(fd);  // some file systems refuse it on folders; the rename is then as durable as they make it
+  ::fsync(fd);  // some file systems refuse this on folders; the rename is then as durable as they make it
   ::close(fd);
 }
 
@@ -50,7 +50,7 @@ FolderWriter::FolderWriter(const std::string& out_folder) {
   if (::mkdtemp(pattern.data()) == nullptr) fail("cannot create a folder in " + parent_, errno);
   partial_ = pattern;
   ::chmod(partial_.c_str(), 0755);
-  // Held until the end, so that another process can tell a living export from an abandoned one.
+  // The lock is held until the end, so that another process can tell an export that still runs from an abandoned one.
   lock_fd_ = ::open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_fd_ < 0 || ::flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;

@@ -1,5 +1,5 @@
-// A folder that appears whole or not at all: files are written into a hidden sibling, made durable, and the folder gets
-// its name by one rename. A kill at any moment leaves at most the hidden sibling, which the next export clears away.
+// A folder that appears whole or not at all. Files are written into a hidden sibling and made durable, and the folder gets its name by one
+// rename. A kill at any moment leaves at most the hidden sibling, which the next export removes.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,22 +12,21 @@ namespace espalier {
 
 class FolderWriter {
  public:
-  // `out_folder` must not exist, or be an empty folder; its parent must exist.
-  // Throws Error(kInvalidArgument | kIo, "out_folder", ...).
+  // `out_folder` must not exist or must be an empty folder; its parent must exist. Throws Error(kInvalidArgument | kIo, "out_folder", ...).
   explicit FolderWriter(const std::string& out_folder);
-  ~FolderWriter();  // removes everything unless published
+  ~FolderWriter();  // removes everything unless it was published
   FolderWriter(const FolderWriter&) = delete;
   FolderWriter& operator=(const FolderWriter&) = delete;
 
   void begin_file(const std::string& name);
   void write(const void* data, size_t size_bytes);
-  void end_file();  // durable once this returns
-  // The same, but 64 bytes at the offset are replaced by the digest (SHA-256, hexadecimal) of the file as it was before that.
+  void end_file();  // the file is durable when this returns
+  // Ends the file, but first replaces 64 bytes at the offset by the digest (SHA-256, hexadecimal) of the file as it was before.
   void end_sealed_file(uint64_t offset);
   void add_file(const std::string& name, const std::string& content);
   void publish();
   const std::vector<ExportedFile>& files() const { return files_; }
-  // Throws Error(kIo) when the disk cannot take this many bytes, before an hour was spent on writing them.
+  // Throws Error(kIo) when the disk has no room for this many bytes, before an hour is spent on writing them.
   void require_space(uint64_t size_bytes) const;
 
  private:

@@ -12,7 +12,7 @@
 namespace espalier {
 namespace {
 
-// The digest of the whole file with zeros in its own place, so that a file proves later that it is as it was written.
+// The value is the digest of the whole file with zeros in place of the digest, so a file can later prove that it is unchanged.
 constexpr const char* kDigestKey = "espalier.sha256";
 constexpr size_t kDigestDigits = 64;
 
@@ -30,7 +30,7 @@ uint32_t ggml_type(StoredType type) {
   return 30;
 }
 
-// llama.cpp's name for the mixture: that of the matrices.
+// Returns llama.cpp's number for the mixture of types, which follows from the types of the matrices.
 uint32_t file_type(const std::vector<ExportTensor>& tensors) {
   bool any[4] = {};
   for (const ExportTensor& t : tensors) {
@@ -41,7 +41,7 @@ uint32_t file_type(const std::vector<ExportTensor>& tensors) {
   return any[static_cast<size_t>(StoredType::kF16)] ? 1 : 0;
 }
 
-// The scaling of llama3 as llama.cpp takes it: the divisor of each pair's frequency.
+// Returns the scaling of llama3 in llama.cpp's form: the divisor of each pair's frequency.
 std::vector<float> rope_factors(const ModelConfig& config) {
   const RopeScaling& rope = config.rope_scaling;
   std::vector<float> out;
@@ -124,7 +124,7 @@ std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>&
   GgufMetadata metadata;
   metadata.add("general.architecture", architecture);
   metadata.add(kDigestKey, std::string(kDigestDigits, '0'));
-  // The command line knows an export of ours by this key, so it stands near the start.
+  // The command line recognises an export of ours by this key, so the key stands near the start.
   metadata.add("espalier.model_card", request.model_card);
   metadata.add("general.type", "model");
   metadata.add("general.file_type", file_type(tensors));

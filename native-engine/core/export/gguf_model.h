@@ -1,4 +1,4 @@
-// A GGUF file as llama.cpp reads it: metadata, list of tensors, values.
+// A GGUF file in llama.cpp's form: metadata, list of tensors, values.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace espalier {
 
-// All bytes before the values, with the tokenizer of the source folder.
-// Throws Error(kNotSupported, "tokenizer.json...") for a tokenizer that llama.cpp has no equal of.
+// Returns all bytes before the values, including the tokenizer of the source folder. Throws Error(kNotSupported, "tokenizer.json...") for a
+// tokenizer that llama.cpp has no equal of.
 std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>& tensors, const ExportRequest& request);
 
 void write_gguf(FolderWriter& folder, WeightsStream& stream, const std::string& header, const std::vector<ExportTensor>& tensors);

@@ -16,7 +16,7 @@ namespace espalier {
 namespace {
 
 constexpr size_t kJsonBytesMax = 256 << 20;
-constexpr const char* kSpaceMark = "▁";  // SentencePiece's
+constexpr const char* kSpaceMark = "▁";  // SentencePiece's mark of a space
 constexpr const char* kComposing = "NFC";
 enum TokenType : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
@@ -27,7 +27,7 @@ enum TokenType : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined
 
 std::string type_of(const Json& node) { return node.is_object() ? node.value("type", "") : ""; }
 
-// The parts of a Sequence, or the one part that there is; an absent one has none.
+// Returns the parts of a Sequence, or the node itself as the only part; an absent node has no parts.
 std::vector<Json> parts_of(const Json& node, const char* list) {
   if (node.is_null()) return {};
   if (type_of(node) == "Sequence" && node.contains(list)) return node[list].get<std::vector<Json>>();
@@ -37,9 +37,9 @@ std::vector<Json> parts_of(const Json& node, const char* list) {
 struct SplitRule {
   const char* regex;
   bool ignore_merges;
-  const char* name;  // llama.cpp's
+  const char* name;  // llama.cpp's name of the rule
 };
-// The expressions of the tokenizer.json files that llama.cpp's rules were written for.
+// The regular expressions of the tokenizer.json files for which llama.cpp's rules were written.
 constexpr std::array kSplitRules = {
     SplitRule{R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
               true, "llama-bpe"},
@@ -47,14 +47,14 @@ constexpr std::array kSplitRules = {
               false, "dbrx"},
     SplitRule{R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", false,
               "qwen2"},
-    // Mistral Nemo's.
+    // The rule of Mistral Nemo.
     SplitRule{R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
               R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
               R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
               true, "tekken"},
 };
 
-// llama.cpp's name of the rule by which a byte-level tokenizer cuts text into words.
+// Returns llama.cpp's name of the rule by which a byte-level tokenizer cuts text into words.
 std::string split_rule(const BpeTokenizer& tokenizer) {
   bool digits_alone = false, has_bytes = false, own_words = true;
   std::string regex;
@@ -81,7 +81,7 @@ std::string split_rule(const BpeTokenizer& tokenizer) {
   unsupported("pre_tokenizer", "cuts words in a way that llama.cpp has no rule for");
 }
 
-// Whether a token goes on behind a space. Without such tokens nothing merges across words, whether text is cut into words or not.
+// Tells whether a token continues behind a space. Without such tokens nothing merges across words, whether or not text is cut into words.
 bool merges_across_words(const BpeTokenizer& tokenizer) {
   std::unordered_set<std::string> added;
   for (const AddedToken& token : tokenizer.added) added.insert(token.text);
@@ -89,7 +89,7 @@ bool merges_across_words(const BpeTokenizer& tokenizer) {
                      [&](const std::string& token) { return token.find(kSpaceMark, 1) != std::string::npos && !added.contains(token); });
 }
 
-// Whether text gets a space in front, as SentencePiece does it.
+// Tells whether text gets a space in front, as SentencePiece adds one.
 bool space_in_front(const BpeTokenizer& tokenizer) {
   bool space = false, marks = false;
   for (const Json& part : parts_of(tokenizer.normalizer, "normalizers")) {
@@ -104,7 +104,7 @@ bool space_in_front(const BpeTokenizer& tokenizer) {
     }
   }
   for (const Json& part : parts_of(tokenizer.pre_tokenizer, "pretokenizers")) {
-    // Gemma's cuts at spaces, of which the normalizer has left none.
+    // Gemma's tokenizer cuts at spaces, but its normalizer has left none.
     if (marks && type_of(part) == "Split" && part.contains("pattern") && part["pattern"].value("String", "") == " ") continue;
     if (type_of(part) != "Metaspace") unsupported("pre_tokenizer", "has a part of type \"" + type_of(part) + "\" beside byte fallback");
     if (part.value("split", true) && merges_across_words(tokenizer)) {
@@ -118,8 +118,9 @@ bool space_in_front(const BpeTokenizer& tokenizer) {
   return space;
 }
 
-// SentencePiece joins the two neighbours whose union has the best score; BPE goes by the order of merges. They agree if that order
-// is one of the unions: all merges that make a token stand together, and there are no others that the vocabulary would allow.
+// Returns scores by which SentencePiece merges like the tokenizer. SentencePiece joins the two neighbours whose union has the best score;
+// BPE goes by the order of merges. They agree if that order is an order of the unions: all merges that make the same token stand together,
+// and the vocabulary allows no other merges.
 std::vector<float> scores_of(const BpeTokenizer& tokenizer) {
   std::vector<float> scores(tokenizer.tokens.size(), 0.0f);
   std::unordered_map<std::string, size_t> ids;
@@ -169,7 +170,7 @@ std::vector<int32_t> types_of(const BpeTokenizer& tokenizer) {
   return types;
 }
 
-// An id for every row of the embedding: what the tokenizer does not name gets a name of its own.
+// Returns a name for every row of the embedding. A row that the tokenizer does not name gets a name of its own.
 std::vector<std::string> names_of(const BpeTokenizer& tokenizer) {
   std::vector<std::string> names = tokenizer.tokens;
   for (size_t id = 0; id < names.size(); ++id) {
@@ -189,7 +190,7 @@ Json read_json(const std::string& folder, const std::string& name) {
   return parse_json(text, ErrorCode::kModelCorrupt, name, kTableLimits);
 }
 
-// tokenizer_config.json names its special tokens by their text, itself or as an object's content.
+// tokenizer_config.json names a special token by its text, either directly or as an object's content.
 std::optional<uint32_t> id_named(const BpeTokenizer& tokenizer, const Json& settings, const std::string& name) {
   if (!settings.contains(name)) return std::nullopt;
   const Json& node = settings[name];
@@ -206,7 +207,7 @@ std::optional<uint32_t> id_given(const Json& config, const char* key) {
   return node.is_number_unsigned() ? std::optional(node.get<uint32_t>()) : std::nullopt;
 }
 
-// Whether the template of the post-processor has a special token before (or after) the text.
+// Tells whether the template of the post-processor has a special token before (or after) the text.
 bool template_adds(const BpeTokenizer& tokenizer, bool before) {
   for (const Json& part : parts_of(tokenizer.post_processor, "processors")) {
     if (type_of(part) != "TemplateProcessing" || !part.contains("single") || part["single"].empty()) continue;
@@ -238,7 +239,7 @@ void add_special_tokens(GgufMetadata& out, const BpeTokenizer& tokenizer, const 
 
 }  // namespace
 
-// llama.cpp does not normalize, and most text is composed already.
+// llama.cpp does not normalize; most text is already composed.
 std::vector<std::string> gguf_tokenizer_notes(const std::string& source_folder) {
   if (source_folder.empty()) return {};
   const Json tokenizer = read_json(source_folder, "tokenizer.json");

@@ -1,4 +1,4 @@
-// A Hugging Face tokenizer as llama.cpp's metadata, so that llama.cpp cuts text into the same tokens.
+// Writes a Hugging Face tokenizer as llama.cpp's metadata, so that llama.cpp cuts text into the same tokens.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,12 +8,12 @@
 
 namespace espalier {
 
-// Reads tokenizer.json and its companions in `source_folder`. Without a tokenizer.json the file says that it has no vocabulary.
-// Throws Error(kNotSupported, "tokenizer.json.<field>", ...) for a tokenizer that llama.cpp has no equal of, and
-// Error(kModelCorrupt, "tokenizer.json...") for one that contradicts itself or the model.
+// Reads tokenizer.json and its companions in `source_folder`. Without a tokenizer.json, the metadata says that the file has no vocabulary.
+// Throws Error(kNotSupported, "tokenizer.json.<field>", ...) for a tokenizer that llama.cpp has no equal of, and Error(kModelCorrupt,
+// "tokenizer.json...") for one that contradicts itself or the model.
 void add_gguf_tokenizer(GgufMetadata& out, const std::string& source_folder, const ModelConfig& config);
 
-// Sentences for people: what llama.cpp does otherwise with a tokenizer that add_gguf_tokenizer took.
+// Returns sentences for people that say what llama.cpp does differently with a tokenizer that add_gguf_tokenizer accepted.
 std::vector<std::string> gguf_tokenizer_notes(const std::string& source_folder);
 
 }  // namespace espalier

@@ -6,7 +6,7 @@
 namespace espalier {
 namespace {
 
-// Query heads of the layer by the key/value head of the source that they read.
+// Groups the query heads of the layer by the key/value head of the source that they read.
 std::map<int64_t, std::vector<int64_t>> groups_of(const KeptLayer& layer, const LayerShape& shape) {
   std::map<int64_t, std::vector<int64_t>> groups;
   for (size_t h = 0; h < layer.heads.size(); ++h) {
@@ -29,7 +29,8 @@ HeadGrid smallest(const std::vector<std::map<int64_t, std::vector<int64_t>>>& la
     for (const auto& [kv, heads] : groups) widest = std::max(widest, static_cast<int64_t>(heads.size()));
   }
   HeadGrid best;
-  // Query and output projections are as large as keys and values, head for head. Among equals, fewer keys and values to keep.
+  // For each head, the query and output projections are as large as those of keys and values. Among equal sizes, the one with fewer keys
+  // and values is chosen.
   for (int64_t each = 1; each <= widest; ++each) {
     HeadGrid grid{each, kv_heads_min};
     for (const auto& groups : layers) grid.kv_heads = std::max(grid.kv_heads, kv_heads_needed(groups, each));

@@ -2,7 +2,7 @@
 
 namespace espalier {
 
-// Made by CMake from core/export/python.
+// CMake makes these texts from core/export/python.
 extern const char* const kModelingEspalier;
 extern const char* const kConfigurationEspalier;
 extern const char* const kConfigurationDecilm;

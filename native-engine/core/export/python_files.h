@@ -1,4 +1,4 @@
-// The Python files that let transformers and vLLM load shapes which they have no class for. Their text is built in.
+// The Python files by which transformers and vLLM load shapes that they have no class for. Their texts are built into the program.
 #pragma once
 #include <string>
 #include <vector>

@@ -9,7 +9,7 @@
 namespace espalier {
 namespace {
 
-// A tensor of the file: one of the export's, or some of one input whose rows lie one below the other.
+// A tensor of the file: one of the export's tensors, or several of one input whose rows lie one below the other.
 struct Entry {
   std::string name;
   std::vector<const ExportTensor*> parts;
@@ -39,14 +39,14 @@ constexpr std::array<std::pair<const char*, const char*>, 5> kFused = {{{"self_a
                                                                         {"mlp.gate_proj", "mlp.gate_up_proj"},
                                                                         {"mlp.up_proj", "mlp.gate_up_proj"}}};
 
-// The tensor that holds a projection in files with fused ones; another tensor's own name.
+// Returns the name of the tensor that holds a projection in files with fused ones; any other tensor keeps its name.
 std::string fused_name(std::string name) {
   for (const auto& [own, fused] : kFused)
     if (const size_t at = name.find(own); at != std::string::npos) return name.replace(at, std::string(own).size(), fused);
   return name;
 }
 
-// The projections of one tensor follow each other in every export.
+// Joins the projections of one tensor, which follow each other in every export.
 std::vector<Entry> entries_of(const std::vector<ExportTensor>& tensors, bool fused) {
   std::vector<Entry> entries;
   for (const ExportTensor& t : tensors) {
@@ -58,7 +58,7 @@ std::vector<Entry> entries_of(const std::vector<ExportTensor>& tensors, bool fus
   return entries;
 }
 
-// In order, a new file whenever the next tensor would not fit.
+// Divides the entries in order; a new file begins whenever the next tensor would not fit.
 std::vector<Shard> cut_into_shards(const std::vector<Entry>& entries, uint64_t shard_bytes_max) {
   std::vector<Shard> shards(1);
   for (const Entry& e : entries) {

@@ -1,4 +1,4 @@
-// The safetensors of a Hugging Face folder, in one file or many with an index.
+// Writes the safetensors of a Hugging Face folder, in one file or in many with an index.
 #pragma once
 #include <vector>
 
@@ -6,7 +6,7 @@
 
 namespace espalier {
 
-// fused: q, k and v go into one tensor, and so do gate and up, as files of Phi3 have them.
+// fused: q, k and v go into one tensor, and so do gate and up, like in files of Phi3.
 void write_safetensors(FolderWriter& folder, WeightsStream& stream, const std::vector<ExportTensor>& tensors, bool fused,
                        uint64_t shard_bytes_max);
 

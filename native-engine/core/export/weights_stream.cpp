@@ -8,15 +8,16 @@ namespace espalier {
 namespace {
 
 constexpr uint64_t kReportBytes = 16 << 20;
-// The largest change of a tensor by rounding, as a share of its length (the root of the sum of squares). Q8_0 changes about a hundredth.
+// The largest allowed change of a tensor by rounding, as a share of its length (the root of the sum of squares). Q8_0 changes a tensor by
+// about a hundredth.
 constexpr double kRoundingMax = 0.1;
 
-// f16, and the scales of q8_0, have few exponents: small numbers become zero. The other types have those of f32.
+// f16, and the scales of q8_0, have few exponents, so small numbers become zero. The other types have the exponents of f32.
 bool has_few_exponents(StoredType type) { return type == StoredType::kF16 || type == StoredType::kQ8_0; }
 
 const char* name_of(StoredType type) { return type == StoredType::kQ8_0 ? "q8_0" : "f16"; }
 
-// A part of a tensor may vanish beside larger numbers. A whole tensor must not.
+// Throws where rounding would change the tensor too much. A part of a tensor may vanish beside larger numbers, but a whole tensor must not.
 void require_close(const ExportTensor& tensor, double squared_error, double squared_length) {
   if (squared_error <= kRoundingMax * kRoundingMax * squared_length) return;
   const int percent = static_cast<int>(std::lround(100 * std::sqrt(squared_error / squared_length)));

@@ -1,4 +1,4 @@
-// Writes the values of tensors into a folder's current file, row by row. Reports progress, and stops on request.
+// Writes the values of tensors into a folder's current file, row by row. It reports progress and stops on request.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -15,7 +15,7 @@ class WeightsStream {
   WeightsStream(FolderWriter& folder, uint64_t total_bytes, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel)
       : folder_(folder), total_bytes_(total_bytes), on_progress_(on_progress), cancel_(cancel) {}
 
-  // Throws Error(kInvalidArgument, "dtype") for a value beyond the range of f16, Error(kCancelled).
+  // Throws Error(kInvalidArgument, "dtype") for a value beyond the range of f16, and Error(kCancelled).
   void write(const ExportTensor& tensor);
 
  private:

@@ -7,7 +7,7 @@
 namespace espalier {
 namespace {
 
-constexpr uint64_t kCountMax = 1 << 24;  // of tensors, keys and array entries: far above any model's, far below what would hurt
+constexpr uint64_t kCountMax = 1 << 24;  // the most tensors, keys or array entries: far above any model's, far below what would do harm
 constexpr int64_t kWidthMax = int64_t{1} << 31;
 
 class Reader {

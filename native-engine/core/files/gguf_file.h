@@ -1,4 +1,4 @@
-// A GGUF file, version 3, read into its parts and checked; little-endian only.
+// A GGUF file, version 3, little-endian only, read into its parts and checked.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -14,22 +14,22 @@ namespace espalier {
 
 struct GgufTensor {
   StoredType type = StoredType::kF32;
-  std::vector<int64_t> shape;      // slowest dimension first, as everywhere else here
+  std::vector<int64_t> shape;      // slowest dimension first, like everywhere else in the core
   std::span<const uint8_t> bytes;  // not owned
 };
 
-// Numbers and truth values as double, arrays of numbers as vectors of double; arrays of strings are passed over.
+// Numbers and truth values become double, arrays of numbers vectors of double. Arrays of strings are skipped.
 using GgufValue = std::variant<double, std::string, std::vector<double>>;
 
 struct GgufFile {
   std::map<std::string, GgufValue> metadata;
   std::map<std::string, GgufTensor> tensors;
 
-  // Throw Error(kModelCorrupt, "<source>:<key>") when the key is missing or of another kind.
+  // These throw Error(kModelCorrupt, "<source>:<key>") when the key is missing or of another kind.
   double number(const std::string& key) const;
   double number_or(const std::string& key, double fallback) const;
   std::string string_or(const std::string& key, const std::string& fallback) const;
-  // One number for each of `count` layers; a single number stands for all of them.
+  // Returns one number for each of `count` layers; a single number in the file stands for all of them.
   std::vector<int64_t> per_layer(const std::string& key, int64_t count) const;
 
   std::string source;  // for messages

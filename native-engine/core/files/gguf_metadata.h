@@ -1,4 +1,4 @@
-// The key-value part of a GGUF file, version 3, little-endian: keys in the order in which they are added.
+// The key-value part of a GGUF file, version 3, little-endian. Keys keep the order in which they are added.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -11,7 +11,7 @@ constexpr uint64_t kGgufAlignment = 32;
 
 enum class GgufType : uint32_t { kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9 };
 
-// Appends numbers and strings as GGUF stores them.
+// Appends numbers and strings in the form in which GGUF stores them.
 class GgufBytes {
  public:
   template <class Number>

@@ -19,8 +19,7 @@ std::string without_library_prefix(const std::string& what) {
   return what.starts_with("[json.exception") && end != std::string::npos ? what.substr(end + 2) : what;
 }
 
-// Puts a document together as it is read. (The library's own callback goes through a whole object
-// each time one of its values ends.)
+// Builds a document while it is read. (The library's own callback would go through a whole object each time one of its values ends.)
 class Builder final : public nlohmann::json_sax<Json> {
  public:
   Builder(ErrorCode corrupt, const std::string& source, const JsonLimits& limits, const std::atomic<bool>& cancel)
@@ -34,7 +33,7 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
   bool number_float(number_float_t value, const string_t&) override { return add(value); }
   bool string(string_t& value) override { return add(std::move(value)); }
-  bool binary(binary_t&) override { return false; }  // JSON text has none
+  bool binary(binary_t&) override { return false; }  // JSON text has no binary values
   bool start_object(size_t) override { return open(Json::object()); }
   bool start_array(size_t) override { return open(Json::array()); }
   bool end_object() override { return close(); }
@@ -58,7 +57,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 
   [[noreturn]] void too_large(const std::string& what) const { throw Error(ErrorCode::kFileTooLarge, source_, source_ + ": " + what); }
 
-  // The place of the next value.
+  // Puts a value into the document and returns its place.
   Json& put(Json value) {
     if (values_ == limits_.values) too_large("holds more than " + std::to_string(limits_.values) + " values");
     values_ += 1;
@@ -73,7 +72,7 @@ class Builder final : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  // The addresses of open objects and arrays stay: nothing is added beside one before it is closed.
+  // The addresses of open objects and arrays stay valid, since nothing is added beside one before it is closed.
   bool open(Json value) {
     if (open_.size() > kDepthMax) throw Error(corrupt_, source_, source_ + ": nested deeper than " + std::to_string(kDepthMax) + " levels");
     open_.push_back(&put(std::move(value)));
@@ -91,7 +90,7 @@ class Builder final : public nlohmann::json_sax<Json> {
   const std::atomic<bool>& cancel_;
   Json root_;
   std::vector<Json*> open_;  // objects and arrays that are being read, the innermost last
-  Json* place_ = nullptr;    // of the key that was read last
+  Json* place_ = nullptr;    // the place of the key that was read last
   size_t values_ = 0;
 };
 
@@ -100,7 +99,7 @@ class Builder final : public nlohmann::json_sax<Json> {
 std::string json_excerpt(const Json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array() && value.size() > 8) return "an array of " + std::to_string(value.size()) + " values";
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);  // ASCII, so that cutting it is safe
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);  // ASCII, so that it can be cut anywhere
   if (text.size() > 80) text = text.substr(0, 77) + "...";
   return text;
 }
@@ -131,7 +130,7 @@ int64_t JsonObject::integer(const char* key, int64_t min, int64_t max) const {
   const std::string range = "an integer from " + std::to_string(min) + " to " + std::to_string(max);
   const Json* value = find(key);
   if (value == nullptr) fail(key, "is missing: " + range + " is required");
-  // A number beyond int64 parses as unsigned and must not wrap around.
+  // A number beyond int64 is parsed as unsigned and must not wrap around.
   const bool fits =
       value->is_number_integer() && !(value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
   if (!fits || value->get<int64_t>() < min || value->get<int64_t>() > max) {

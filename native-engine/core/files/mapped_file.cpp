@@ -16,10 +16,10 @@ constexpr const char* kNotRegular = " is a FIFO, a device, a socket or a folder;
 }
 
 MappedFile::MappedFile(const std::string& path, ErrorCode not_found, const std::string& field) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not block
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // O_NONBLOCK: a FIFO must not block
   if (fd < 0) {
     const int error = errno;
-    if (error == ENXIO) throw Error(ErrorCode::kFileNotRegular, field, path + kNotRegular);  // a socket
+    if (error == ENXIO) throw Error(ErrorCode::kFileNotRegular, field, path + kNotRegular);  // it is a socket
     const bool missing = error == ENOENT || error == ENOTDIR;
     throw Error(missing ? not_found : ErrorCode::kIo, field, "cannot open " + path + ": " + std::strerror(error));
   }
@@ -30,7 +30,7 @@ MappedFile::MappedFile(const std::string& path, ErrorCode not_found, const std::
     throw Error(ErrorCode::kFileNotRegular, field, path + kNotRegular);
   }
   size_bytes_ = static_cast<size_t>(info.st_size);
-  if (size_bytes_ > 0) {  // an empty mapping is not allowed
+  if (size_bytes_ > 0) {  // an empty file can't be mapped
     data_ = ::mmap(nullptr, size_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
   }
   const int error = errno;

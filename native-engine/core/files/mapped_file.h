@@ -1,5 +1,5 @@
-// A file mapped read-only into memory. If another process truncates it while it is mapped, reading the lost part raises
-// SIGBUS: model folders must not be changed in place while a session uses them.
+// A file that is mapped read-only into memory. If another process truncates it meanwhile, reading the lost part raises SIGBUS. So model
+// folders must not be changed in place while a session uses them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +12,8 @@ namespace espalier {
 
 class MappedFile {
  public:
-  // Never blocks, for any kind of file. Throws Error(not_found, field) when there is no such file,
-  // Error(kFileNotRegular, field) when it is not a regular file, Error(kIo, field) when it cannot be read.
+  // Never blocks, for any kind of file. Throws Error(not_found, field) when there is no such file, Error(kFileNotRegular, field) when it is
+  // not a regular file, and Error(kIo, field) when it cannot be read.
   MappedFile(const std::string& path, ErrorCode not_found, const std::string& field);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
@@ -28,7 +28,7 @@ class MappedFile {
   size_t size_bytes_ = 0;
 };
 
-// The whole of a small text file; `limit_bytes` guards against a mistaken path. Throws like MappedFile, and
+// Returns the whole of a small text file; `limit_bytes` guards against a mistaken path. Throws the errors of MappedFile, and
 // Error(kFileTooLarge) beyond the limit.
 std::string read_text_file(const std::string& path, size_t limit_bytes, ErrorCode not_found, const std::string& field);
 

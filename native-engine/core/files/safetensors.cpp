@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint64_t kHeaderBytesMax = 100'000'000;  // the limit of the format's reference reader
 constexpr size_t kRankMax = 8;
-// More than the state of the deepest model has.
+// The state of the deepest model has fewer tensors.
 constexpr size_t kTensorsMax = 1 << 18;
 constexpr JsonLimits kHeaderLimits{kTableLimits.values, kTensorsMax};
 

@@ -11,7 +11,7 @@
 namespace espalier {
 namespace {
 
-// Fractional parts of the cube roots of the first 64 primes.
+// The fractional parts of the cube roots of the first 64 primes.
 alignas(16) constexpr uint32_t kRoundConstants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
     0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa,
@@ -76,7 +76,7 @@ bool has_sha_extensions() {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0 && __builtin_cpu_supports("sse4.1");
 }
 
-// The instructions keep the state as two registers, ABEF and CDGH (A in the highest lane), and do two rounds each.
+// The instructions keep the state in two registers, ABEF and CDGH (A in the highest lane), and each does two rounds.
 __attribute__((target("sha,sse4.1"))) void compress_sha_extensions(uint32_t state[8], const uint8_t* blocks, size_t count) {
   const __m128i swap_bytes = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
   __m128i abef =
@@ -90,13 +90,13 @@ __attribute__((target("sha,sse4.1"))) void compress_sha_extensions(uint32_t stat
       w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks) + i), swap_bytes);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) {  // four rounds each, on the schedule words 4i .. 4i+3
+    for (int i = 0; i < 16; ++i) {  // each turn does four rounds, with the schedule words 4i .. 4i+3
       const __m128i now = w[i & 3];
       const __m128i k = _mm_load_si128(reinterpret_cast<const __m128i*>(kRoundConstants) + i);
       const __m128i wk = _mm_add_epi32(now, k);
       cdgh = _mm_sha256rnds2_epu32(cdgh, abef, wk);
       abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(wk, 0x0E));
-      if (i < 12) {  // words 16 further on replace the ones just used
+      if (i < 12) {  // the words 16 places further on replace those that were just used
         const __m128i next = w[(i + 1) & 3], after = w[(i + 2) & 3], last = w[(i + 3) & 3];
         __m128i s = _mm_sha256msg1_epu32(now, next);
         s = _mm_add_epi32(s, _mm_alignr_epi8(last, after, 4));

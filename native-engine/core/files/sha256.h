@@ -1,5 +1,5 @@
-// SHA-256 (FIPS 180-4). Our own, because the addon lives inside Node, which exports its own libcrypto symbols: linking a
-// second OpenSSL there would silently bind to the other one. Uses the SHA extensions of x86 where the CPU has them.
+// SHA-256 (FIPS 180-4). It is our own, because the addon lives inside Node, which exports its own libcrypto symbols: a second OpenSSL that
+// is linked there would silently bind to Node's. It uses the SHA extensions of x86 where the CPU has them.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -14,7 +14,7 @@ class Sha256 {
   Sha256();
   void update(const void* data, size_t size_bytes);
   void update(std::span<const uint8_t> bytes) { update(bytes.data(), bytes.size()); }
-  // Ends the message; the object must not be used afterwards.
+  // Ends the message. The object must not be used afterwards.
   std::array<uint8_t, 32> finish();
   std::string finish_hex();
 
@@ -25,11 +25,11 @@ class Sha256 {
   uint64_t total_bytes_ = 0;
 };
 
-// The digest of one piece, in hex.
+// Returns the digest of one piece in hexadecimal.
 std::string sha256_hex(std::span<const uint8_t> bytes);
 
 namespace sha256_detail {
-// Both compress `count` blocks of 64 bytes into `state`; exposed so that a test can hold one against the other.
+// Both compress `count` blocks of 64 bytes into `state`. They are public so that a test can compare them.
 void compress_portable(uint32_t state[8], const uint8_t* blocks, size_t count);
 bool has_sha_extensions();
 void compress_sha_extensions(uint32_t state[8], const uint8_t* blocks, size_t count);

@@ -6,7 +6,7 @@
 namespace espalier {
 namespace {
 
-constexpr float kF16Overflow = 65520.0f;  // rounds to infinity
+constexpr float kF16Overflow = 65520.0f;  // the least value that rounds to infinity
 
 bool leaves_f16(float value) { return std::isfinite(value) && std::fabs(value) >= kF16Overflow; }
 
@@ -14,7 +14,7 @@ bool encode_q8_block(const float* values, uint8_t* out) {
   float largest = 0;
   for (size_t i = 0; i < kQ8BlockValues; ++i) largest = std::max(largest, std::fabs(values[i]));
   const float scale = largest / 127.0f;
-  // A subnormal scale has no inverse, and f16 stores it as zero anyway.
+  // A subnormal scale has no finite inverse, and f16 stores it as zero anyway.
   const float inverse = std::isnormal(scale) ? 1.0f / scale : 0.0f;
   encode(scale, DType::kF16, out);
   for (size_t i = 0; i < kQ8BlockValues; ++i) {

@@ -1,4 +1,4 @@
-// How numbers are stored in an exported file, row by row.
+// The forms in which an exported file stores numbers, row by row.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace espalier {
 
-// kQ8_0: blocks of 32 values of one row, each an f16 scale and 32 signed bytes.
+// kQ8_0: blocks of 32 values of one row; each block is an f16 scale and 32 signed bytes.
 enum class StoredType { kF32, kF16, kBF16, kQ8_0 };
 
 constexpr size_t kQ8BlockValues = 32;
@@ -23,10 +23,10 @@ uint64_t stored_row_bytes(StoredType type, size_t values);
 // Returns false where a finite value lies beyond the range of f16, the only type whose range trained weights can leave.
 bool encode_row(std::span<const float> row, StoredType type, uint8_t* out);
 
-// The sum of the squares of the changes by rounding, in a row that encode_row wrote.
+// Returns the sum of the squares of the changes that rounding made in a row that encode_row wrote.
 double squared_error(std::span<const float> row, StoredType type, const uint8_t* stored);
 
-// The value of one block of Q8_0 at `index`.
+// Returns the value at `index` of one block of Q8_0.
 inline float decode_q8(const uint8_t* block, size_t index) {
   return decode(block, DType::kF16, 0) * static_cast<float>(static_cast<int8_t>(block[2 + index]));
 }

@@ -10,13 +10,13 @@ namespace {
 
 constexpr uint64_t kLayerAlignment = 128;
 
-// Behind a window nothing is seen, so nothing is kept.
+// A query sees nothing behind the window, so no keys and values are kept there.
 int64_t rows_kept(const ModelConfig& config, const LayerShape& layer, int64_t tokens) {
   const int64_t window = config.window_of(layer);
   return window > 0 ? std::min(window, tokens) : tokens;
 }
 
-// Keys and values of a layer, as CachedAttention has them: of the key/value heads that it has.
+// Returns the rows of a layer's cache in the form of CachedAttention: keys and values of the layer's own key/value heads.
 int64_t cache_rows(const ModelConfig& config, const LayerShape& layer, const DecoderShape& shape) {
   return layer.heads > 0 ? shape.sequences * layer.kv_heads * 2 * rows_kept(config, layer, shape.tokens) : 0;
 }
@@ -66,7 +66,7 @@ Decoder::Decoder(Backend& backend, std::shared_ptr<const ModelWeights> model, co
   rope_ = make_rope_tables(config, shape.tokens);
 }
 
-// Rows of the cache that a sequence has in a layer.
+// Returns the rows of the cache that a sequence has in a layer.
 int64_t Decoder::capacity(int64_t layer) const { return rows_kept(model_.config(), model_.config().layers[layer], shape_.tokens); }
 
 uint64_t Decoder::cache_bytes(const ModelConfig& config, const DecoderShape& shape) {
@@ -79,7 +79,7 @@ uint64_t Decoder::bytes(const ModelConfig& config, const DecoderShape& shape) {
   return cache_bytes(config, shape) + lay_out_workspace(config, LoraSpec{}, workspace_shape(shape), nullptr).total_bytes;
 }
 
-// Rows [first, first + count) of x.
+// Returns the logits of rows [first, first + count) of x.
 std::vector<float> Decoder::logits(PassContext& c, Tensor x, int64_t first, int64_t count) {
   const int64_t vocabulary = model_.config().vocab_size;
   const Tensor h = ws_.h.reshaped(ws_.h.rows, role_.hidden_width).row_range(0, count);
@@ -92,7 +92,7 @@ std::vector<float> Decoder::logits(PassContext& c, Tensor x, int64_t first, int6
   return rows;
 }
 
-// The newest keys and values of a prompt, where its further tokens look for them.
+// Stores the newest keys and values of a prompt in the cache, where the next tokens look for them.
 void Decoder::keep_prompt(int64_t layer, int64_t sequence, const AttentionShape& shape, const Tensor& operands) {
   const int64_t tokens = operands.rows, rows = capacity(layer);
   for (int64_t from = std::max<int64_t>(0, tokens - rows); from < tokens;) {

@@ -12,8 +12,8 @@ namespace espalier {
 
 struct DecoderShape {
   int64_t sequences = 1;
-  int64_t prompt = 1;  // tokens of the longest prompt
-  int64_t tokens = 1;  // of the longest sequence, its prompt included
+  int64_t prompt = 1;  // the tokens of the longest prompt
+  int64_t tokens = 1;  // the tokens of the longest sequence, including its prompt
   ComputeDType dtype = ComputeDType::kF32;
 };
 
@@ -28,19 +28,19 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  // A new sequence in place of an earlier one. Returns the logits after its last token. Looks at `cancel` before each layer.
+  // Starts a new sequence in place of an earlier one. Returns the logits after its last token. Checks `cancel` before each layer.
   std::vector<float> start(int64_t sequence, std::span<const uint32_t> ids, const std::atomic<bool>& cancel);
-  // One token more for each of some sequences. Their logits, [N, vocabulary]: a sequence's don't depend on the others.
+  // Adds one token to each of some sequences. Returns their logits, [N, vocabulary]. The logits of a sequence don't depend on the others.
   std::vector<float> advance(std::span<const NextToken> next);
 
-  // As if the sequence had this many tokens; its cache keeps what it holds. For measurements, whose times don't depend on values.
+  // Pretends that the sequence has this many tokens; its cache keeps its contents. For measurements, whose times don't depend on values.
   void set_length(int64_t sequence, int64_t tokens) { lengths_.at(static_cast<size_t>(sequence)) = tokens; }
 
   int64_t length(int64_t sequence) const { return lengths_.at(static_cast<size_t>(sequence)); }
 
-  // Room for keys and values of all sequences.
+  // Returns the bytes of the keys and values of all sequences.
   static uint64_t cache_bytes(const ModelConfig& config, const DecoderShape& shape);
-  // All memory of the decoder beside the weights.
+  // Returns all memory of the decoder besides the weights.
   static uint64_t bytes(const ModelConfig& config, const DecoderShape& shape);
 
  private:
@@ -55,9 +55,9 @@ class Decoder {
   DeviceRole role_;
   DeviceBuffer memory_, cache_memory_;
   Workspace ws_;
-  std::vector<Tensor> cache_;  // by layer
+  std::vector<Tensor> cache_;  // one tensor for each layer
   PassContext prompt_pass_, token_pass_;
-  RopeTables rope_;  // of every position
+  RopeTables rope_;  // the angles of every position
   std::vector<int64_t> lengths_;
 };
 

@@ -14,7 +14,7 @@ namespace espalier {
 
 namespace {
 
-constexpr int64_t kMostTogether = 16;  // rows whose results depend on no other row on every backend
+constexpr int64_t kMostTogether = 16;  // on every backend, up to this number of rows the results of a row do not depend on the others
 
 [[noreturn]] void refuse(size_t prompt, const char* field, const std::string& what) {
   throw Error(ErrorCode::kInvalidArgument, "prompts[" + std::to_string(prompt) + "]" + field, what);
@@ -36,13 +36,13 @@ void check_prompt(const ModelConfig& config, const Prompt& p, size_t number) {
     refuse(number, ".top_p", "must be above 0 and at most 1, not " + std::to_string(p.sampling.top_p));
 }
 
-// Tokens that the prompt may come to.
+// Returns the most tokens that the prompt and its text can have.
 int64_t longest(const ModelConfig& config, const Prompt& p) {
   const int64_t tokens = static_cast<int64_t>(p.ids.size()) + p.max_tokens;
   return config.max_positions > 0 ? std::min(tokens, config.max_positions) : tokens;
 }
 
-// The number of sequences together: the requested number, or fewer that fit into the device's memory.
+// Chooses the number of sequences that are decoded together: the requested number, or fewer, so that they fit into the device's memory.
 DecoderShape shape_of(const ModelConfig& config, const GenerateRequest& request) {
   DecoderShape shape;
   shape.dtype = request.dtype;
@@ -60,7 +60,7 @@ DecoderShape shape_of(const ModelConfig& config, const GenerateRequest& request)
   return shape;
 }
 
-// A prompt under way.
+// A prompt whose text is being generated.
 struct Text {
   int64_t prompt = 0, sequence = 0;
   int64_t made = 0;
@@ -123,7 +123,7 @@ class Generation {
     result_.decode_seconds += since(start);
   }
 
-  // Whether the text goes on.
+  // Chooses the next token. Returns true where the text goes on.
   bool choose(Text& text, std::span<const float> logits) {
     const Prompt& prompt = request_.prompts[static_cast<size_t>(text.prompt)];
     text.last = choose_token(logits, prompt.sampling, text.made++);

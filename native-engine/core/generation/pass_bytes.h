@@ -1,11 +1,11 @@
-// The part of a model that decoding a token reads.
+// The part of a model that is read to decode a token.
 #pragma once
 #include "device/memory.h"
 #include "espalier/model_weights.h"
 
 namespace espalier {
 
-// Every projection and the head; of the embedding only a row is read.
+// Returns the bytes of all projections and of the head. Of the embedding only one row is read, which does not count.
 inline uint64_t pass_bytes(const ModelWeights& model) {
   const auto bytes_of = [](const WeightView& view) { return static_cast<uint64_t>(view.rows * view.cols * dtype_bytes(view.dtype)); };
   uint64_t bytes = bytes_of(model.lm_head());

@@ -15,7 +15,7 @@ uint32_t most_likely(std::span<const float> logits) {
   return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-// Probabilities up to a factor, at the temperature.
+// Returns weights at the temperature that are proportional to the probabilities.
 std::vector<double> weights_of(std::span<const float> logits, double temperature) {
   const double top = logits[most_likely(logits)];
   std::vector<double> weights(logits.size());
@@ -23,14 +23,14 @@ std::vector<double> weights_of(std::span<const float> logits, double temperature
   return weights;
 }
 
-// The most likely tokens, the likeliest first, of equal ones the one with the lower id, until they have `share` of the whole.
+// Returns the most likely tokens, likeliest first and among equals the lower id first, until they have `share` of the whole probability.
 std::vector<uint32_t> nucleus(const std::vector<double>& weights, double share) {
   std::vector<uint32_t> order(weights.size());
   std::iota(order.begin(), order.end(), 0u);
   const double wanted = share * std::accumulate(weights.begin(), weights.end(), 0.0);
   const auto before = [&](uint32_t a, uint32_t b) { return weights[a] != weights[b] ? weights[a] > weights[b] : a < b; };
   double mass = 0;
-  // Mostly few tokens are enough, so few are sorted at first.
+  // Mostly few tokens are enough, so only few are sorted at first.
   for (size_t sorted = 0, next = std::min<size_t>(64, order.size()); sorted < order.size(); next = std::min(next * 8, order.size())) {
     std::partial_sort(order.begin() + static_cast<int64_t>(sorted), order.begin() + static_cast<int64_t>(next), order.end(), before);
     for (; sorted < next; sorted++) {

@@ -1,4 +1,4 @@
-// The next token from its logits.
+// Chooses the next token from its logits.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -7,7 +7,7 @@
 
 namespace espalier {
 
-// `index`: of the token among those generated. Throws Error(kInvalidArgument, "model") where no logit can be compared.
+// `index`: the token's number among the generated ones. Throws Error(kInvalidArgument, "model") where no logit can be compared.
 uint32_t choose_token(std::span<const float> logits, const Sampling& sampling, int64_t index);
 
 }  // namespace espalier

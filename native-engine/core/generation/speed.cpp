@@ -16,12 +16,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMostSequences = 16, kMostRounds = 1000;
-// Without a requested number of rounds: the least and the most rounds, the time after which no further round begins, and the width of the
-// interval at which the ratios are certain enough.
+// The limits where no number of rounds was requested: the least and the most rounds, the seconds after which no further round begins, and
+// the width of the interval at which the ratios are certain enough.
 constexpr int64_t kFewestRounds = 5, kManyRounds = 200;
 constexpr double kSecondsAtMost = 10, kCertain = 0.02;
 constexpr int64_t kCopyRounds = 5;
-// Beyond the caches of common processors.
+// This matrix is larger than the caches of common processors.
 constexpr int64_t kCopyRows = 1 << 12, kCopyColumns = 1 << 13;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -67,7 +67,7 @@ double copy_speed(Backend& backend, int64_t rounds) {
   return 2.0 * kValues * 4 / median(seconds);
 }
 
-// A prompt for each sequence, then tokens for all of them. The first round warms up.
+// Starts a prompt in each sequence, then adds tokens to all of them. The first round only warms up.
 void take_turn(Measured& m, const SpeedOptions& o, bool counts, const std::atomic<bool>& cancel) {
   std::vector<uint32_t> prompt;
   for (int64_t i = 0; i < o.prompt; i++) prompt.push_back(static_cast<uint32_t>((i * i * 31 + 7 * i + 1) % m.vocabulary));
@@ -97,7 +97,7 @@ bool all_certain(const std::vector<Measured>& measured) {
   });
 }
 
-// Rounds in which each model has its turn.
+// Runs rounds in which each model has its turn. Returns the number of rounds.
 int64_t take_rounds(std::vector<Measured>& measured, const SpeedOptions& o, const std::function<void(double)>& on_progress,
                     const std::atomic<bool>& cancel) {
   const Clock::time_point start = Clock::now();
@@ -119,7 +119,7 @@ int64_t take_rounds(std::vector<Measured>& measured, const SpeedOptions& o, cons
 
 }  // namespace
 
-// By order statistics: how many of n values lie below their true median is binomial.
+// Uses order statistics: the number of n values that lie below their true median is binomial.
 MedianInterval median_interval(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t n = values.size(), half = n / 2;

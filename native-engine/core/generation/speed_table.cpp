@@ -18,12 +18,12 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMostSequences = 16, kMostRounds = 1000, kMostContext = 1 << 20;
 constexpr int64_t kFewestRounds = 7, kManyRounds = 200;
 constexpr double kSecondsPerWidth = 1.5;
-// The weights of the measured layers together: more than a cache holds, where the model has as many.
+// The weights of the measured layers have together at least these bytes, where the model has so many: more than a cache holds.
 constexpr uint64_t kLayerBytes = uint64_t{512} << 20;
-constexpr int64_t kWidths = 8;  // of a full layer, in equal steps
+constexpr int64_t kWidths = 8;  // a full layer is measured in this number of widths, in equal steps
 constexpr uint64_t kSeed = 1;
 
-// The ops of one pass, with the moments behind them.
+// Records the ops of one pass and the moments after them.
 class PassWatch {
  public:
   void begin() {
@@ -39,7 +39,7 @@ class PassWatch {
   void after_op(const char* name, const Op&, Backend& backend) {
     if (on_) ops_.push_back({name, backend.moment()});
   }
-  // By the part that an op belongs to: the ops of a layer come in one order (step/layer_pass.cpp).
+  // Returns the seconds of each part of a layer, and of the rest. The ops of a layer always come in the same order (step/layer_pass.cpp).
   std::map<std::string, double> seconds_by_part(int64_t layers) const {
     std::map<std::string, double> seconds;
     const Moment* before = start_.get();
@@ -81,12 +81,12 @@ void check_between(int64_t value, int64_t low, int64_t high, const char* field) 
                 "must be from " + std::to_string(low) + " to " + std::to_string(high) + ", not " + std::to_string(value));
 }
 
-// Layers with this share of the heads, key/value heads and units of the intact ones.
+// Returns a layer that has this share, in eighths, of the heads, key/value heads and units of the intact layer.
 LayerShape layer_at(const ModelConfig& config, int64_t eighths) {
   const auto part = [&](int64_t all) { return std::max<int64_t>(1, (all * eighths + kWidths - 1) / kWidths); };
   LayerShape layer;
   layer.kv_heads = part(config.kv_head_count);
-  // A whole number of queries for each key/value head, as a group closes with its queries.
+  // Each key/value head has a whole number of queries, since a group closes together with its queries.
   layer.heads = std::max(layer.kv_heads, part(config.head_count) / layer.kv_heads * layer.kv_heads);
   layer.intermediate = part(config.intermediate_size);
   for (int64_t h = 0; h < layer.heads; h++) layer.kv_head_of_query.push_back(static_cast<int32_t>(h * layer.kv_heads / layer.heads));
@@ -108,7 +108,7 @@ int64_t layers_to_measure(const ModelConfig& config, DType dtype) {
   return std::min(config.layer_count, std::max<int64_t>(2, enough));
 }
 
-// The times of one width: of each part, and of the pass as a whole without a watch.
+// The times of one width: those of each part, and those of the whole pass without a watch.
 struct WidthTimes {
   std::map<std::string, std::vector<double>> parts;
   std::vector<double> whole;
@@ -137,7 +137,7 @@ class WidthMeasurement {
       const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
       return options_.rounds == 0 && round > kFewestRounds && seconds > kSecondsPerWidth;
     };
-    for (int64_t round = 0; !is_enough(round); round++) {  // the first warms up
+    for (int64_t round = 0; !is_enough(round); round++) {  // the first round only warms up
       const double whole = timed_pass(plain_decoder_, *plain_);
       watch_.begin();
       timed_pass(watched_decoder_, watched_);
@@ -184,8 +184,8 @@ class WidthMeasurement {
   std::vector<uint32_t> prompt_;
 };
 
-// Puts the times of one width into the table, a layer's as those of one layer. Queries and keys with values are one op: its time is
-// divided by their rows.
+// Adds the times of one width to the table; the times of a layer are those of a single layer. Queries and keys with values are one op, so
+// its time is divided by their rows.
 void add_times(SpeedTable& table, const ModelConfig& measured, const WidthTimes& times) {
   const auto layers = static_cast<double>(measured.layer_count);
   const LayerShape& layer = measured.layers.front();
@@ -218,7 +218,8 @@ SpeedTable measure_speed_table(const ModelConfig& config, const SpeedTableOption
   check_between(options.rounds, 0, kMostRounds, "rounds");
   const DType dtype = options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
   const int64_t layers = layers_to_measure(config, dtype);
-  // The intact width first and with half of the hidden units; its time as a whole is what all parts are scaled to.
+  // The intact width is measured first, then the same with half of the hidden units. All parts are scaled so that they add up to the time
+  // of the whole intact pass.
   std::vector<std::pair<int64_t, int64_t>> widths{{kWidths, config.hidden_size}, {kWidths, std::max<int64_t>(1, config.hidden_size / 2)}};
   for (int64_t eighths = kWidths - 1; eighths > 0; eighths--) widths.emplace_back(eighths, config.hidden_size);
   SpeedTable table;
@@ -239,7 +240,7 @@ SpeedTable measure_speed_table(const ModelConfig& config, const SpeedTableOption
     if (on_progress) on_progress(static_cast<double>(i + 1) / static_cast<double>(widths.size()));
   }
   for (PartTime& time : table.times) time.seconds *= scale;
-  // The same width twice, of key/value heads that are few: the first was measured.
+  // Where there are few key/value heads, two steps may have the same width. The table keeps the first measurement.
   std::vector<PartTime> once;
   for (const PartTime& time : table.times) {
     const auto same = [&](const PartTime& o) { return o.part == time.part && o.width == time.width && o.hidden == time.hidden; };

@@ -1,4 +1,4 @@
-// The activations of an MLP's gate.
+// The activation functions of an MLP's gate.
 #pragma once
 
 namespace espalier {

@@ -4,7 +4,7 @@
 
 namespace espalier {
 
-// For work that runs to its end.
+// A flag for work that always runs to its end.
 inline const std::atomic<bool> kNeverCancelled{false};
 
 }  // namespace espalier

@@ -1,4 +1,4 @@
-// The types of numbers: of stored weights, and of the operands of products.
+// The types of numbers: those of stored weights, and those of the operands of products.
 #pragma once
 
 namespace espalier {

@@ -1,11 +1,11 @@
-// A failure that leaves the core: a stable code, the field at fault, the mistake and the allowed values.
+// An error that leaves the core. It has a stable code, the field at fault, and a text that names the mistake and the allowed values.
 #pragma once
 #include <stdexcept>
 #include <string>
 
 namespace espalier {
 
-// Codes are part of the public contract: they survive addon -> engine process -> orchestrator -> client.
+// Codes are part of the public contract: they pass unchanged from the addon through engine process and orchestrator to the client.
 enum class ErrorCode {
   kInvalidArgument,   // INVALID_ARGUMENT         a request field has a value outside what is allowed
   kModelNotFound,     // MODEL_NOT_FOUND          folder or file is missing
@@ -29,7 +29,7 @@ const char* error_code_name(ErrorCode code);
 
 class Error : public std::runtime_error {
  public:
-  // `field` is the dotted path of the request or file field at fault ("config.rope_scaling.rope_type"); may be empty.
+  // `field` is the dotted path of the field at fault in a request or file ("config.rope_scaling.rope_type"); it may be empty.
   Error(ErrorCode code, std::string field, const std::string& message)
       : std::runtime_error(message), code_(code), field_(std::move(field)) {}
   ErrorCode code() const { return code_; }

@@ -1,4 +1,4 @@
-// Perplexity of a model on a text.
+// Computes the perplexity of a model on a text.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -14,16 +14,17 @@
 namespace espalier {
 
 struct EvaluationResult {
-  double negative_log_likelihood = 0;  // mean, nats per prediction
+  double negative_log_likelihood = 0;  // the mean in nats for each prediction
   double perplexity = 0;
   int64_t predictions = 0;
-  double zero_share = 0;  // of the projections' weights, where single ones were set to 0
+  double zero_share = 0;  // the share of the projections' weights that were set to 0 one by one
 };
 
-struct DeviceHome;  // core/training/device_home.h
+struct DeviceHome;  // in core/training/device_home.h
 
-// Perplexity of a model under the deterministic masks and LoRA of `state` (nullptr: the model as it is), over
-// non-overlapping windows, each by itself from position 0, in f32 arithmetic (or bf16 products when asked). `beside`: of a session on the
+// Evaluates a model under the deterministic masks and LoRA of `state` (nullptr: the model as it is), over non-overlapping windows, each by
+// itself from position 0, in f32 arithmetic (or with bf16 products where `dtype` says so). `beside`: the home of a session on the same
+// device, whose steps wait meanwhile; no bit depends on it.
 // same device, whose steps wait meanwhile; no bit depends on it.
 EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
                           int64_t window, ComputeDType dtype, const BackendSpec& backend,

@@ -1,4 +1,4 @@
-// Masks of a model, and the sparsity that they come to.
+// The masks of a model, and the sparsity that they give.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -7,26 +7,26 @@
 
 namespace espalier {
 
-// Masks of heads, units and hidden units, as a pass, a teacher and an export use them. Where gates of blocks are held apart, as a step
-// samples them, those of heads and units are their own gates' alone.
+// The masks of heads, units and hidden units, as a pass, a teacher and an export use them. A step samples gates of blocks separately; then
+// the masks of heads and units are those of their own gates alone.
 struct Masks {
   std::vector<float> head;            // [L, H]
   std::vector<float> intermediate;    // [L, I]
   std::vector<float> hidden;          // [D]
-  std::vector<float> kv_group = {};   // [L, G], or none
-  std::vector<float> attention = {};  // [L], or none
-  std::vector<float> mlp = {};        // [L], or none
+  std::vector<float> kv_group = {};   // [L, G], or empty
+  std::vector<float> attention = {};  // [L], or empty
+  std::vector<float> mlp = {};        // [L], or empty
 };
 
 struct HardSparsity {
-  double sparsity = 0;  // share of the prunable parameters gone, by the deterministic masks
+  double sparsity = 0;  // the share of the prunable parameters that the deterministic masks remove
   double expected_sparsity = 0;
   std::vector<int32_t> heads_open;  // [L]
   std::vector<int32_t> units_open;  // [L]
   int32_t hidden_open = 0;
 };
 
-// The masks of a state. Gates of blocks are part of those of heads and units.
+// Returns the deterministic masks of a state. Gates of blocks are already part of the masks of heads and units.
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& log_alphas);
 HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
 
