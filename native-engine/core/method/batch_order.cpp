@@ -1,4 +1,4 @@
-// The order of rows within an epoch: a keyed permutation computed one index at a time, so a position needs no history.
+// The order of rows within an epoch. It is a keyed permutation that is computed one index at a time, so a position needs no history.
 #include "espalier/batch_order.h"
 #include "espalier/error.h"
 #include "method/philox.h"
@@ -7,8 +7,8 @@ namespace espalier {
 
 namespace {
 
-// A balanced Feistel network on [0, 2^(2 * half_bits)); walking the cycle until the value falls below `count` makes it a
-// permutation of [0, count). The domain is below 4 * count, so a walk takes a few turns.
+// A balanced Feistel network on [0, 2^(2 * half_bits)). It is applied again until the value is below `count`, which makes it a permutation
+// of [0, count). The domain is below 4 * count, so few turns are needed.
 class EpochOrder {
  public:
   EpochOrder(uint64_t seed, int64_t epoch, size_t source, int64_t count)
@@ -43,9 +43,9 @@ class EpochOrder {
   int half_bits_ = 1;
 };
 
-// Takes the first source's sequences out of all, then the second's out of the rest, and so on. Out of n sequences a source has
-// floor((n * parts + phase) / parts of it and those after it), which is exact in whole numbers and needs no history. The phase is the
-// seed's.
+// Takes the first source's sequences out of all sequences, then the second's out of the rest, and so on. Out of n sequences a source has
+// floor((n * its parts + phase) / the parts of it and of the sources after it), which is exact in whole numbers and needs no history. The
+// seed decides the phase.
 class SourceOrder {
  public:
   SourceOrder(uint64_t seed, std::span<const SourceRows> sources) : sources_(sources), rest_(sources.size()), phase_(sources.size()) {
@@ -57,7 +57,7 @@ class SourceOrder {
     }
   }
 
-  // Its source, and how many sequences of that source come before.
+  // Returns the sequence's source, and how many sequences of that source come before it.
   RowOfText at(int64_t sequence) const {
     auto n = static_cast<uint64_t>(sequence);
     size_t s = 0;
@@ -76,7 +76,7 @@ class SourceOrder {
   std::vector<uint64_t> rest_, phase_;
 };
 
-// So that n * parts fits 64 bits for the longest run.
+// With this limit n * parts fits into 64 bits for the longest run.
 constexpr uint64_t kPartsMax = 1'000'000;
 
 void check(std::span<const SourceRows> sources) {

@@ -1,4 +1,4 @@
-// Eigenvectors of symmetric matrices: by rotations, and the leading ones of large matrices by iteration in a subspace.
+// Eigenvectors of symmetric matrices: all of them by rotations, and the leading ones of large matrices by iteration in a subspace.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -11,12 +11,12 @@ namespace espalier {
 namespace {
 
 constexpr int64_t kExactRows = 256;
-constexpr int64_t kMoreVectors = 16;  // of the subspace than are asked for
+constexpr int64_t kMoreVectors = 16;  // the vectors of the subspace beyond those that are asked for
 constexpr int kIterations = 12;
 constexpr int kSweepsMax = 40;
-constexpr double kConverged = 1e-15;  // what is left off the diagonal, of the whole
+constexpr double kConverged = 1e-15;  // the part that remains off the diagonal, as a share of the whole
 
-// Rows p and q, turned by an angle of that cosine and sine.
+// Rotates rows p and q by the angle with this cosine and sine.
 void turn(double* p, double* q, double c, double s, int64_t count) {
   for (int64_t i = 0; i < count; i++) {
     const double a = p[i], b = q[i];
@@ -38,7 +38,7 @@ double norm(const Matrix& m) {
   return std::sqrt(sum);
 }
 
-// Makes the element (p, q) 0.
+// Makes the element (p, q) of m 0.
 void rotate(Matrix& m, Matrix& vectors, int64_t p, int64_t q) {
   const double apq = m.row(p)[q];
   if (apq == 0) return;
@@ -55,7 +55,7 @@ void rotate(Matrix& m, Matrix& vectors, int64_t p, int64_t q) {
   turn(vectors.row(p), vectors.row(q), c, s, vectors.cols);
 }
 
-// All of them, by cyclic rotations (Jacobi), the greatest eigenvalue first.
+// Returns all eigenvectors, by cyclic rotations (Jacobi), the greatest eigenvalue first.
 Eigen all_eigenvectors(Matrix m) {
   const int64_t n = m.rows;
   Matrix vectors(n, n);
@@ -75,7 +75,7 @@ Eigen all_eigenvectors(Matrix m) {
   return out;
 }
 
-// Rows a become a m, where m is symmetric.
+// Returns a m, where m is symmetric.
 Matrix times(const Matrix& a, const Matrix& m, int threads) {
   Matrix out(a.rows, m.cols);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
@@ -91,7 +91,8 @@ double dot(const double* a, const double* b, int64_t count) {
   return sum;
 }
 
-// Rows become orthonormal, or 0 where they depend on those before them. It runs twice, since rounding errors remain after once.
+// Makes the rows orthonormal. A row that depends on those before it becomes 0. Each row is projected twice, since rounding errors remain
+// after once.
 void orthonormalise(Matrix& m) {
   for (int64_t i = 0; i < m.rows; i++) {
     const double before = std::sqrt(dot(m.row(i), m.row(i), m.cols));

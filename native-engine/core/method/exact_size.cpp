@@ -35,8 +35,8 @@ double cost_with_units(const CostRule& rule, OpenGates gates, const std::vector<
 
 namespace {
 
-// Opens or closes units, one after the other: first the closed one with the highest log-alpha, or the open one with the lowest; among
-// equals that of the first layer.
+// The order in which units open or close, one after the other: first the closed unit with the highest log-alpha, or the open one with the
+// lowest. Among equals the unit of the first layer comes first.
 class UnitOrder {
  public:
   UnitOrder(const ModelConfig& config, std::span<const float> log_alphas) : width_(static_cast<size_t>(config.intermediate_size)) {
@@ -47,9 +47,9 @@ class UnitOrder {
     }
   }
 
-  // Changes one unit. The layer that it is in; none where no unit is left to change.
+  // Changes one unit and returns its layer. Returns nothing where no unit is left to change.
   std::optional<size_t> change(std::vector<int64_t>& open, bool opens) const {
-    // The next one to change: the closed ones are those with the lowest log-alphas.
+    // The log-alpha of the layer's next unit to change. The closed units are those with the lowest log-alphas.
     const auto next = [&](size_t l) { return sorted_[l][width_ - static_cast<size_t>(open[l]) - (opens ? 1 : 0)]; };
     std::optional<size_t> best;
     for (size_t l = 0; l < open.size(); l++) {
@@ -65,7 +65,7 @@ class UnitOrder {
   std::vector<std::vector<float>> sorted_;
 };
 
-// As many units as the expected cost has room for.
+// Closes or opens units until as many are open as the expected cost has room for.
 void fill_up(std::vector<int64_t>& open, const UnitOrder& order, const CostRule& rule, const OpenGates& others, double cost) {
   while (cost_with_units(rule, others, open) > cost)
     if (!order.change(open, false)) return;

@@ -1,4 +1,4 @@
-// The hard concrete distribution of one mask: sampling, its derivative, the probability of being open.
+// The hard concrete distribution of one mask: its samples, their derivative, and the probability that the gate is open.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@ inline const double kMinLogAlpha = std::log(0.01), kMaxLogAlpha = std::log(100.0
 
 inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
-// The random part of a sample, in which the log-alpha has no part. uniform in (0, 1)
+// Returns the random part of a sample, which does not depend on the log-alpha. `uniform` lies in (0, 1).
 inline double noise(double uniform) {
   const double n = kEps + (1.0 - 2.0 * kEps) * uniform;
   return std::log(n) - std::log1p(-n);
@@ -22,7 +22,7 @@ inline float sample(double log_alpha, double noise) {
   return static_cast<float>(std::clamp(s * (kHigh - kLow) + kLow, 0.0, 1.0));
 }
 
-// d z / d log_alpha of a sample, from the sample alone; 0 where the clamp is active.
+// Returns d z / d log_alpha of a sample z, which follows from z alone; 0 where the clamp is active.
 inline double sample_derivative(double z) {
   if (z <= 0.0 || z >= 1.0) return 0.0;
   const double s = (z - kLow) / (kHigh - kLow);
@@ -31,14 +31,14 @@ inline double sample_derivative(double z) {
 
 inline double closed_probability(double log_alpha) { return sigmoid(kTemperature * std::log(-kLow / kHigh) - log_alpha); }
 
-// The probability that a gate is open, by the one that it is closed. Neither is ever quite 0 or 1.
+// Returns the probability that a gate is open from the probability that it is closed. Neither is ever exactly 0 or 1.
 inline double opposite(double closed) { return 1.0 - std::clamp(closed, kEps, 1.0 - kEps); }
-// d open / d log_alpha, by the same; 0 where the clamp is active.
+// Returns d open / d log_alpha from the same probability; 0 where the clamp is active.
 inline double slope_at(double closed) { return closed <= kEps || closed >= 1.0 - kEps ? 0.0 : closed * (1.0 - closed); }
 
 inline double open_probability(double log_alpha) { return opposite(closed_probability(log_alpha)); }
 
-// How many of the gates are expected to be open.
+// Returns how many of the gates are expected to be open.
 inline double expected_open(std::span<const float> log_alphas) {
   double sum = 0;
   for (const float a : log_alphas) sum += open_probability(a);
@@ -47,7 +47,7 @@ inline double expected_open(std::span<const float> log_alphas) {
 
 inline double open_probability_derivative(double log_alpha) { return slope_at(closed_probability(log_alpha)); }
 
-// Value of a gate that the deterministic mask keeps.
+// Returns the value of a gate that the deterministic mask keeps open.
 inline float soft_value(double log_alpha) { return static_cast<float>(sigmoid(0.8 * log_alpha / kTemperature)); }
 
 }  // namespace espalier::hard_concrete

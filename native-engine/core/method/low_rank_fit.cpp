@@ -9,13 +9,13 @@ namespace espalier {
 
 namespace {
 
-constexpr int64_t kLanes = 8;          // partial sums of a dot product
-constexpr int64_t kBlock = 64;         // columns of a factorisation that are finished together
-constexpr int64_t kPanel = 4;          // columns of the examples that lie side by side
-constexpr int64_t kWorthThreads = 16;  // rows of a matrix
-constexpr double kNegligible = 1e-14;  // share of the greatest eigenvalue, below which there is only rounding
+constexpr int64_t kLanes = 8;          // the partial sums of a dot product
+constexpr int64_t kBlock = 64;         // the columns of a factorisation that are finished together
+constexpr int64_t kPanel = 4;          // the columns of the examples that lie side by side
+constexpr int64_t kWorthThreads = 16;  // the least rows of a matrix for which threads pay
+constexpr double kNegligible = 1e-14;  // eigenvalues below this share of the greatest one are only rounding errors
 
-// f(i) for each i, on any thread: each writes to a place of its own.
+// Calls f(i) for each i, on any thread. Each call writes only to its own place.
 template <class F>
 void for_each(int threads, int64_t begin, int64_t end, F&& f) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (end - begin >= kWorthThreads)
@@ -43,7 +43,7 @@ Matrix transposed(const Matrix& m) {
   return out;
 }
 
-// The columns in panels, each dense: a product then reads both its inputs one after the other.
+// Returns the columns in panels, each dense, so that a product reads both its inputs sequentially.
 std::vector<double> in_panels(const Matrix& m, int threads) {
   const int64_t count = (m.cols + kPanel - 1) / kPanel;
   std::vector<double> out(static_cast<size_t>(count * m.rows * kPanel), 0.0);
@@ -55,7 +55,7 @@ std::vector<double> in_panels(const Matrix& m, int threads) {
   return out;
 }
 
-// to += a^T b over the rows; `lower`: only up to the diagonal, where a and b are the same.
+// to += a^T b over the rows. `lower`: only up to the diagonal, where a and b are the same matrix.
 void add_products(const Matrix& a, const std::vector<double>& a_panels, const Matrix& b, const std::vector<double>& b_panels, bool lower,
                   Matrix& to, int threads) {
   const int64_t rows = a.rows;
@@ -74,7 +74,7 @@ void add_products(const Matrix& a, const std::vector<double>& a_panels, const Ma
   });
 }
 
-// The lower half of a positive definite matrix becomes its factor L.
+// Replaces the lower half of a positive definite matrix by its Cholesky factor L.
 void factorise(Matrix& m, int threads) {
   const int64_t n = m.rows;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
@@ -94,7 +94,7 @@ void factorise(Matrix& m, int threads) {
   }
 }
 
-// Each row x becomes y with y L^T = x.
+// Replaces each row x by the y for which y L^T = x.
 void divide_by_transposed(Matrix& rows, const Matrix& l, int threads) {
   for_each(threads, 0, rows.rows, [&](int64_t r) {
     double* y = rows.row(r);
@@ -102,7 +102,7 @@ void divide_by_transposed(Matrix& rows, const Matrix& l, int threads) {
   });
 }
 
-// Each row x becomes y with y L = x.
+// Replaces each row x by the y for which y L = x.
 void divide(Matrix& rows, const Matrix& l, int threads) {
   for_each(threads, 0, rows.rows, [&](int64_t r) {
     double* y = rows.row(r);
@@ -124,7 +124,7 @@ void add_narrow(const Factors& f, const Matrix& l, Matrix& m, int threads) {
   });
 }
 
-// a b, of a wide b.
+// Returns a b, where b is wide.
 Matrix product(const Matrix& a, const Matrix& b, int threads) {
   Matrix out(a.rows, b.cols);
   for_each(threads, 0, a.rows, [&](int64_t i) {
@@ -133,7 +133,7 @@ Matrix product(const Matrix& a, const Matrix& b, int threads) {
   return out;
 }
 
-// m m^T.
+// Returns m m^T.
 Matrix products_of_rows(const Matrix& m, int threads) {
   Matrix out(m.rows, m.rows);
   for_each(threads, 0, m.rows, [&](int64_t i) {
@@ -159,9 +159,9 @@ void LowRankFit::add(const Matrix& x, const Matrix& error) {
   add_products(error, outputs, x, inputs, false, cross_, threads_);
 }
 
-// With C = sum x x^T + ridge m I = L L^T and the map D = out in, the sum is |D* L - D' L|^2 but for a constant, where D* = D + cross C^-1
-// is the best of any rank. So D' L is the best approximation of its rank to M = D L + cross L^-T: what M has along its leading singular
-// vectors.
+// With C = sum x x^T + ridge m I = L L^T and the map D = out in, the sum equals |D* L - D' L|^2 plus a constant, where D* = D + cross C^-1
+// is the best map of any rank. So D' L must be the best approximation of its rank to M = D L + cross L^-T, which is the part of M along its
+// leading singular vectors.
 Factors LowRankFit::solve(const Factors& now, double ridge) {
   const int64_t inputs = squares_.rows, rank = now.in.rows;
   double mean = 0;

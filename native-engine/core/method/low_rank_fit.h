@@ -1,5 +1,5 @@
-// Least squares with a product of two narrow matrices, in closed form. Pure, in double, every sum in one fixed order: no bit depends on
-// the number of threads.
+// Least squares with a product of two narrow matrices, in closed form. It is pure and computes in double, with every sum in one fixed
+// order, so no bit depends on the number of threads.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -7,7 +7,7 @@
 
 namespace espalier {
 
-// Row-major, dense.
+// A dense matrix in row-major order.
 struct Matrix {
   int64_t rows = 0, cols = 0;
   std::vector<double> values;
@@ -18,37 +18,37 @@ struct Matrix {
   const double* row(int64_t i) const { return values.data() + i * cols; }
 };
 
-// out [outputs, rank] times in [rank, inputs].
+// The product of out [outputs, rank] and in [rank, inputs].
 struct Factors {
   Matrix out, in;
 };
 
-// Gathers examples of a linear map with errors, x [inputs] with its error e [outputs], and changes the map's narrow part.
+// Gathers examples of a linear map and its errors, x [inputs] with the error e [outputs], and then changes the narrow part of the map.
 class LowRankFit {
  public:
   LowRankFit(int64_t outputs, int64_t inputs, int threads);
 
-  // x [rows, inputs], error [rows, outputs].
+  // Adds examples: x [rows, inputs], error [rows, outputs].
   void add(const Matrix& x, const Matrix& error);
 
-  // The map computes W x + out in x now, with an error of e. Returns the factors out', in' of the same rank that make
-  //   sum |e - (out' in' - out in) x|^2 + ridge * m * |out' in' - out in|^2,  m: the mean over the inputs of sum x^2
-  // least. So the sum of squared errors can't grow. Where a narrower product does as well, the columns of out' that are not needed are 0,
-  // and so are their rows of in'. Where the examples are all 0, or not finite, there is no fit, and both are empty.
-  // Uses up the gathered sums.
+  // The map computes W x + out in x now, with an error e. Returns the factors out', in' of the same rank that minimise
+  //   sum |e - (out' in' - out in) x|^2 + ridge * m * |out' in' - out in|^2,  m: the mean over the inputs of sum x^2.
+  // So the sum of squared errors can't grow. Where a narrower product is as good, the columns of out' that are not needed and their rows of
+  // in' are 0. Where the examples are all 0 or not finite, there is no fit, and both factors are empty. The call uses up the gathered sums.
   Factors solve(const Factors& now, double ridge);
 
-  // Bytes of such a fit at its largest.
+  // Returns the most bytes that such a fit takes.
   static uint64_t bytes(int64_t outputs, int64_t inputs, int64_t rank);
 
  private:
   int threads_;
-  Matrix squares_;  // lower half of the sum of x x^T
-  Matrix cross_;    // sum of e x^T
+  Matrix squares_;  // the lower half of the sum of x x^T
+  Matrix cross_;    // the sum of e x^T
 };
 
-// The `count` leading eigenvectors of a symmetric matrix without negative eigenvalues, as rows, the greatest first, and their eigenvalues.
-// Up to 256 rows exactly; beyond, by iteration in a subspace a little larger: together they hold nearly as much as the best can.
+// The `count` leading eigenvectors of a symmetric matrix without negative eigenvalues, as rows, the greatest eigenvalue first, and their
+// eigenvalues. Up to 256 rows they are exact. For larger matrices they come from an iteration in a slightly larger subspace, and together
+// cover nearly as much as the best ones can.
 struct Eigen {
   Matrix vectors;
   std::vector<double> values;

@@ -46,7 +46,7 @@ namespace {
 
 bool has_blocks(const Masks& z) { return !z.kv_group.empty() || !z.attention.empty() || !z.mlp.empty(); }
 
-// The gates of blocks that heads and units are under; 1 where there is no such gate.
+// The gates of the blocks that contain heads and units; 1 where there is no such gate.
 class Blocks {
  public:
   Blocks(const ModelConfig& config, const Masks& gates) : config_(config), z_(gates) {}
@@ -109,7 +109,7 @@ std::vector<bool> highest(std::span<const float> log_alpha, int64_t open) {
   return is_open;
 }
 
-// All but `open` of the gates become 0.
+// Appends the masks of a group, of which all but the `open` highest are 0.
 static void append_deterministic(std::span<const float> log_alpha, int64_t open, std::vector<float>& out) {
   const std::vector<bool> is_open = highest(log_alpha, open);
   for (size_t i = 0; i < log_alpha.size(); i++) out.push_back(is_open[i] ? hard_concrete::soft_value(log_alpha[i]) : 0.0f);

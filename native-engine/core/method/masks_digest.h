@@ -1,4 +1,4 @@
-// Identity of a set of deterministic masks, for the record of a run.
+// The digest of a set of deterministic masks, for the record of a run.
 #pragma once
 #include <string>
 
@@ -6,8 +6,8 @@
 
 namespace espalier {
 
-// SHA-256 (hex) over the line "espalier.masks 1 <L> <H> <I> <D>\n" and the values of head, intermediate and hidden, each
-// as little-endian f32 in row-major order.
+// Returns the SHA-256 (hex) over the line "espalier.masks 1 <L> <H> <I> <D>\n" and the values of head, intermediate and hidden, each as
+// little-endian f32 in row-major order.
 std::string masks_digest(const ModelConfig& config, const Masks& masks);
 
 }  // namespace espalier

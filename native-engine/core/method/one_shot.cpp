@@ -13,9 +13,9 @@ namespace espalier {
 
 namespace {
 
-// A log-alpha so far from 0 that a gate is surely open or closed: the deterministic mask is 1 in f32.
+// A log-alpha so far from 0 that its gate is surely open or closed: the deterministic mask is exactly 0 or 1 in f32.
 constexpr float kSure = 30.0f;
-constexpr double kRounding = 1e-9;  // of counts
+constexpr double kRounding = 1e-9;  // the allowed rounding error of counts
 
 double row_squares(const WeightView& w, int64_t row) {
   double sum = 0;
@@ -34,7 +34,7 @@ std::vector<double> column_sums(const WeightView& w, F&& of) {
   return sums;
 }
 
-// Indices from the least important to the most; equal ones in their order.
+// Returns the indices from the least important to the most important; equal ones keep their order.
 std::vector<int32_t> ranked(const double* importance, int64_t count) {
   std::vector<int32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
@@ -42,7 +42,7 @@ std::vector<int32_t> ranked(const double* importance, int64_t count) {
   return order;
 }
 
-// Costs of parts while all hidden units are open.
+// The costs of parts while all hidden units are open.
 struct PartCosts {
   double head = 0, unit = 0, kv = 0, attention = 0, mlp = 0;
   PartCosts(const ModelConfig& c, const Cost& per)
@@ -53,14 +53,14 @@ struct PartCosts {
   }
 };
 
-// Blocks of a layer that stay.
+// The blocks of a layer that stay.
 struct KeptBlocks {
   bool attention = true, mlp = true;
   bool any() const { return attention || mlp; }
   double cost(const PartCosts& costs) const { return (attention ? costs.attention : 0) + (mlp ? costs.mlp : 0); }
 };
 
-// Key/value heads of a layer that no query reads without its `closed` first heads of `order`.
+// Returns how many key/value heads of a layer no query reads after the first `closed` heads of `order` are closed.
 int64_t kv_unread(const ModelConfig& c, int64_t layer, const std::vector<int32_t>& order, int64_t closed) {
   std::vector<bool> read(static_cast<size_t>(c.kv_head_count), false);
   for (int64_t i = closed; i < c.head_count; i++) read[c.layers[layer].kv_head_of_query[order[i]]] = true;
@@ -76,7 +76,7 @@ int64_t share_of(double share, int64_t count) {
   return std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(count) + kRounding), 0, count);
 }
 
-// The number of heads and units that cost `wanted` in one layer, whose least important heads come first in `order`.
+// Returns the numbers of heads and units of one layer to close so that `wanted` is gone. `order` begins with the least important heads.
 ClosedParts closed_in_layer(const ModelConfig& c, const PartCosts& costs, const KeptBlocks& kept, int64_t layer,
                             const std::vector<int32_t>& order, double wanted) {
   ClosedParts closed;
@@ -92,7 +92,7 @@ ClosedParts closed_in_layer(const ModelConfig& c, const PartCosts& costs, const 
   return closed;
 }
 
-// Closes gates of blocks, from the least important layer on, while the cost of what is gone stays within `wanted`. Returns that cost.
+// Closes gates of blocks, from the least important layer on, while the closed cost stays within `wanted`. Returns the closed cost.
 double close_blocks(const ModelConfig& c, const BlockGates& gates, const PartCosts& costs, const GateImportance& importance, double wanted,
                     Masks& log_alphas, std::vector<KeptBlocks>& kept) {
   if (!gates.attention && !gates.mlp) return 0;
@@ -110,7 +110,7 @@ double close_blocks(const ModelConfig& c, const BlockGates& gates, const PartCos
   return removed;
 }
 
-// A layer's heads from the least important on; before them those of the `closed` least important groups.
+// Returns a layer's heads from the least important on, but first the heads of the least important groups, as many groups as `share` closes.
 std::vector<int32_t> heads_after_groups(const ModelConfig& c, int64_t layer, const GateImportance& importance, double share,
                                         std::span<float> group_log_alphas) {
   std::vector<int32_t> heads = ranked(importance.head.data() + layer * c.head_count, c.head_count);
@@ -195,7 +195,7 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
   std::vector<int64_t> units_closed(c.layer_count, 0);
   std::vector<std::vector<int32_t>> units(c.layer_count);
   double removed = 0, layers_seen = 0;
-  // Units make up for what heads are too large for, so layers that have units come last.
+  // Units compensate for the size of heads, so layers that have units come last.
   std::vector<int64_t> order;
   for (const bool mlp : {false, true})
     for (int64_t l = 0; l < c.layer_count; l++)
@@ -213,7 +213,7 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
     for (int64_t i = 0; i < closed.units; i++) a.intermediate[l * c.intermediate_size + units[l][i]] = -kSure;
     units_closed[l] = closed.units;
   }
-  // A gate is never quite certain in the expected sparsity, which may lack a millionth.
+  // In the expected sparsity no gate is quite certain, so it may lack a millionth.
   const auto reached = [&] {
     std::vector<float> all;
     for (const std::vector<float>* part : kinds_of(a)) all.insert(all.end(), part->begin(), part->end());

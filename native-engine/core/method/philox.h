@@ -1,4 +1,4 @@
-// Random numbers as a pure function of a key and a counter (espalier/random_words.h), so nothing has to be saved.
+// Random numbers as a pure function of a key and a counter (espalier/random_words.h), so no generator's state has to be saved.
 #pragma once
 #include <array>
 #include <cmath>
@@ -8,7 +8,7 @@
 
 namespace espalier {
 
-// The use of a number; part of the counter, so that no two uses share a stream.
+// The use of a random number. It is part of the counter, so that no two uses share a stream.
 enum class RandomStream : uint32_t {
   kHeadMask = 1,
   kIntermediateMask = 2,
@@ -25,18 +25,18 @@ enum class RandomStream : uint32_t {
   kBatchOrder = 32,
   kSampling = 48,
   kRefit = 64,
-  kLoraInit = 1024,       // + index of the tensor
-  kLoraWidening = 16384,  // likewise
-  kLoraDropout = 32768,   // + number of the projection
+  kLoraInit = 1024,       // + the index of the tensor
+  kLoraWidening = 16384,  // + the index of the tensor
+  kLoraDropout = 32768,   // + the number of the projection
 };
 
-// Four words for (seed, step, stream, index).
+// Returns four words for (seed, step, stream, index).
 inline std::array<uint32_t, 4> random_words(uint64_t seed, int64_t step, uint32_t stream, int64_t index) {
   const RandomWords words = philox(random_counter(step, stream, index), seed);
   return {words.w[0], words.w[1], words.w[2], words.w[3]};
 }
 
-// Open interval (0, 1), 53 bits.
+// Returns a number in the open interval (0, 1), with 53 bits.
 inline double unit_interval(uint32_t high, uint32_t low) {
   const uint64_t bits = (static_cast<uint64_t>(high) << 32 | low) >> 12;
   return (static_cast<double>(bits) + 0.5) * 0x1p-52;

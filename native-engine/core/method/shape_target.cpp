@@ -15,19 +15,19 @@ namespace {
 
 using hard_concrete::expected_open;
 
-// The number of gates that stay open by the probabilities alone.
+// Returns the number of gates that stay open by their probabilities alone.
 int64_t plain_count(std::span<const float> log_alpha) {
   const double size = static_cast<double>(log_alpha.size());
   return static_cast<int64_t>(size - std::clamp(std::nearbyint(size - expected_open(log_alpha)), 0.0, size));
 }
 
-// Layers whose block stays: as many as their gates are expected to leave open, and at least one.
+// Marks the layers whose block stays: as many as their gates are expected to leave open, and at least one.
 std::vector<bool> open_layers(const ModelConfig& config, std::span<const float> log_alpha) {
   if (log_alpha.empty()) return std::vector<bool>(static_cast<size_t>(config.layer_count), true);
   return highest(log_alpha, std::max<int64_t>(1, plain_count(log_alpha)));
 }
 
-// The groups that stay, where those of closed layers are closed. Layers that have to be alike keep as many each.
+// Marks the groups that stay; those of closed layers are closed. Layers that must be alike keep the same number each.
 std::vector<bool> open_groups(const ModelConfig& config, const LogAlphas& a, const std::vector<bool>& layers) {
   const auto each = static_cast<size_t>(config.kv_head_count);
   std::vector<float> gates(a.kv_group.begin(), a.kv_group.end());
@@ -47,7 +47,7 @@ std::vector<bool> open_groups(const ModelConfig& config, const LogAlphas& a, con
   return open;
 }
 
-// All open groups keep as many of their heads, those with the highest log-alphas.
+// Closes heads so that all open groups keep the same number, those with the highest log-alphas.
 void make_groups_alike(std::span<float> heads, const std::vector<bool>& open, int64_t heads_each) {
   const auto group = [&](size_t k) { return heads.subspan(k * static_cast<size_t>(heads_each), static_cast<size_t>(heads_each)); };
   double expected = 0, count = 0;
@@ -65,7 +65,7 @@ void make_groups_alike(std::span<float> heads, const std::vector<bool>& open, in
   }
 }
 
-// The multiple nearest to `wanted` from `least` multiples up to `size`, which is allowed although it may be no multiple.
+// Returns the multiple nearest to `wanted`, from `least` multiples to `size`. `size` itself is allowed even if it is no multiple.
 int64_t to_multiple(double wanted, int64_t multiple, int64_t size, int64_t least) {
   const auto rounded = static_cast<int64_t>(std::nearbyint(wanted / static_cast<double>(multiple))) * multiple;
   const int64_t whole = size / multiple * multiple;
@@ -73,7 +73,7 @@ int64_t to_multiple(double wanted, int64_t multiple, int64_t size, int64_t least
   return std::min(size, std::max(rounded, least * multiple));
 }
 
-// The `count` layers whose heads are the likeliest to stay open, and always the first layer.
+// Marks the first layer, and so many of the layers whose heads are the likeliest to stay open that there are `count` in all.
 std::vector<bool> kept_blocks(const std::vector<double>& open, int64_t count) {
   std::vector<size_t> order(open.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -99,7 +99,7 @@ class Shaper {
     out.heads = head_counts();
     const CostRule rule(config_, target_, a_.gates);
     OpenGates expected = rule.expected(a_);
-    if (!a_.gates.any() && rule.per().straight()) {  // the same sums in the order that the bits of earlier runs rest on
+    if (!a_.gates.any() && rule.per().straight()) {  // the sums in the order on which the bits of earlier runs depend
       expected.heads = sum(heads_);
       expected.units = sum(units_);
     }
@@ -139,7 +139,8 @@ class Shaper {
     return out;
   }
 
-  // `wanted` open units in all layers together. Where layers may differ, each gets its share, and passes its rounding on to the next.
+  // Divides `wanted` open units among all layers. Where layers may differ, each gets its share and passes its rounding error on to the
+  // next.
   std::vector<int64_t> unit_counts(double wanted) const {
     const int64_t layers = config_.layer_count, all = config_.intermediate_size;
     std::vector<int64_t> out;
@@ -162,7 +163,7 @@ class Shaper {
     return out;
   }
 
-  // As many units as the cost has room for.
+  // Returns as many units as the cost has room for.
   std::vector<int64_t> unit_counts_within(const CostRule& rule, double cost, const OpenGates& others) const {
     int64_t least = 0, beyond = config_.layer_count * config_.intermediate_size + 1;
     while (beyond - least > 1) {
@@ -176,7 +177,7 @@ class Shaper {
   const ShapeTarget& target_;
   const LogAlphas& a_;
   const SettledBlocks& settled_;
-  std::vector<double> heads_, units_;  // expected to be open, by layer
+  std::vector<double> heads_, units_;  // the expected number of open gates in each layer
 };
 
 // Adds one number to all log-alphas of a group, so that `wanted` of them are expected to be open, as far as their range allows.
@@ -194,7 +195,7 @@ void shift_to(std::span<float> log_alpha, double wanted) {
   for (float& a : log_alpha) a = static_cast<float>(clamped(a + shift));
 }
 
-// All groups come to the mean of what they are expected to have open.
+// Gives all groups the same expected number of open gates, which is their mean.
 void make_alike(std::span<float> log_alphas, int64_t groups) {
   const auto size = log_alphas.size() / static_cast<size_t>(groups);
   const double mean = expected_open(log_alphas) / static_cast<double>(groups);
@@ -224,7 +225,7 @@ void SettledBlocks::settle_attention(const ModelConfig& config, const LogAlphas&
 
 void SettledBlocks::settle_mlps(const ModelConfig& config, const LogAlphas& a) {
   units_.assign(a.intermediate.begin(), a.intermediate.end());
-  // At least as many as hold the units that the size asks for: units make up for the rounding of all that is larger.
+  // At least so many MLPs stay that they hold the units which the size needs: units compensate for the rounding of everything larger.
   OpenCounts open;
   for (int64_t l = 0; l < config.layer_count; l++)
     open.heads.push_back(plain_count(head().subspan(l * config.head_count, config.head_count)));
@@ -232,7 +233,8 @@ void SettledBlocks::settle_mlps(const ModelConfig& config, const LogAlphas& a) {
   const CostRule rule(config, a.shape, a.gates);
   const double wanted = rule.units_for(rule.expected(a), gates_of(open, config, rule, head()));
   const double needed = std::ceil(wanted / static_cast<double>(config.intermediate_size));
-  const int64_t least = a.shape.uniform ? 1 : static_cast<int64_t>(needed);  // layers that are alike go with their attention
+  // Layers that are alike keep their MLP where they keep their attention.
+  const int64_t least = a.shape.uniform ? 1 : static_cast<int64_t>(needed);
   const std::vector<bool> layers = highest(a.mlp, std::clamp<int64_t>(std::max(plain_count(a.mlp), least), 1, config.layer_count));
   for (size_t i = 0; i < units_.size(); i++)
     if (!layers[i / static_cast<size_t>(config.intermediate_size)]) units_[i] = kClosed;
@@ -261,7 +263,7 @@ void keep_shape(const ModelConfig& config, const ShapeTarget& target, const Stat
     make_alike(heads, groups.empty() ? layers : layers * config.kv_head_count);
     make_alike(kind("mask.intermediate"), layers);
     if (!groups.empty()) make_alike(groups, layers);
-    // A layer goes as a whole.
+    // A layer's attention and MLP open or close together.
     const std::span<float> attention = kind("mask.attention"), mlp = kind("mask.mlp");
     for (size_t l = 0; l < std::min(attention.size(), mlp.size()); l++) attention[l] = mlp[l] = (attention[l] + mlp[l]) / 2;
   }

@@ -1,5 +1,5 @@
-// How many gates the deterministic masks leave open, so that the result has the shapes that the settings ask for, and how the log-alphas
-// are kept to these shapes while they learn.
+// Decides how many gates the deterministic masks leave open, so that the result has the shapes that the settings ask for, and keeps the
+// log-alphas to these shapes while they learn.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -9,13 +9,13 @@
 
 namespace espalier {
 
-// Gates of blocks are settled before those of heads and units: as many stay open as their probabilities add up to, over all layers
-// together, the likeliest first. What lies under a closed block gets a log-alpha of minus infinity, so that it counts as closed.
+// Settles the gates of blocks, before those of heads and units: as many stay open as their probabilities add up to, over all layers
+// together, the likeliest first. Gates inside a closed block get a log-alpha of minus infinity, so that they count as closed.
 class SettledBlocks {
  public:
   SettledBlocks(const ModelConfig& config, const LogAlphas& log_alphas);
 
-  // The state's own, where it has no gates of blocks.
+  // Where the state has no gates of blocks, these are its own log-alphas.
   std::span<const float> head() const { return head_.empty() ? own_head_ : std::span<const float>(head_); }
   std::span<const float> intermediate() const { return units_.empty() ? own_units_ : std::span<const float>(units_); }
 
@@ -32,14 +32,14 @@ struct OpenCounts {
   int64_t hidden = 0;
 };
 
-// Without a target each group of gates has as many open as its probabilities add up to, so roundings add up over the groups. With
-// exact_size, the intermediate units correct the sum: those units of all layers change that are the likeliest to be open, or to be closed.
+// Without a target, each group of gates has as many open as its probabilities add up to, so rounding errors add up over the groups. With
+// exact_size, the intermediate units correct the sum: of all layers, the units that are the likeliest to be open, or to be closed, change.
 // With shapes, counts are rounded to them, the hidden units first, and again the units correct the difference. So the size stays that of
 // the probabilities to within the last rounding.
 OpenCounts open_counts(const ModelConfig& config, const LogAlphas& log_alphas, const SettledBlocks& settled);
 
-// Changes log-alphas after an update: layers that have to be alike come to the same expected number of open gates, and the heads of a
-// block that goes as a whole have one log-alpha. Without a target nothing changes. `masks`: all log-alphas, as in the layout.
+// Changes log-alphas after an update: layers that must be alike get the same expected number of open gates, and the heads of a block that
+// opens or closes as a whole get one log-alpha. Without a target nothing changes. `masks`: all log-alphas in the order of the layout.
 void keep_shape(const ModelConfig& config, const ShapeTarget& target, const StateLayout& layout, std::span<float> masks);
 
 }  // namespace espalier

@@ -11,7 +11,7 @@ namespace espalier {
 
 namespace {
 
-// The point behind the stretch in which a width lies; the last one for all that is beyond.
+// Returns the point at the end of the stretch in which a width lies; the last point for every width beyond it.
 size_t end_of_stretch(const WidthCurve& curve, double width) {
   const auto at = std::lower_bound(curve.widths.begin(), curve.widths.end(), width);
   return std::min(static_cast<size_t>(at - curve.widths.begin()), curve.widths.size() - 1);
@@ -22,7 +22,7 @@ void append(std::vector<double>& numbers, const WidthCurve& curve) {
   for (size_t i = 0; i < curve.widths.size(); i++) numbers.insert(numbers.end(), {curve.widths[i], curve.parts[i]});
 }
 
-// Takes a curve off the front of the numbers. False where they hold none that rises.
+// Takes a curve off the front of the numbers. Returns false where they don't begin with a curve that rises.
 bool take_curve(std::span<const double>& numbers, WidthCurve& curve) {
   if (numbers.empty() || numbers[0] < 0 || 2 * numbers[0] > static_cast<double>(numbers.size() - 1)) return false;
   const auto count = static_cast<size_t>(numbers[0]);
@@ -189,7 +189,7 @@ void ExpectedSparsity::add_gradient(double slope, Masks& gradient) const {
   const double by_kv = by_cost * share * per.kv + by_cost * per.kv_alone;
   const auto heads = static_cast<size_t>(config_.head_count), groups = static_cast<size_t>(config_.kv_head_count);
   const auto units = static_cast<size_t>(config_.intermediate_size);
-  // By the probability that a block is open.
+  // The gradient by the probability that a block is open.
   std::vector<double> by_group(static_cast<size_t>(config_.layer_count) * groups, 0.0);
   std::vector<double> by_mlp(static_cast<size_t>(config_.layer_count), 0.0);
   for (size_t i = 0; i < gradient.head.size(); i++) {
@@ -221,7 +221,7 @@ void ExpectedSparsity::add_gradient(double slope, Masks& gradient) const {
     }
     by_group[k] += by * (1.0 - unread);
   }
-  // The other gate of a block: its layer's, or its group's.
+  // A group lies under two gates, its own and its layer's. The gradient by one is multiplied by the probability of the other.
   for (size_t k = 0; k < by_group.size(); k++) {
     const size_t l = k / groups;
     if (block_gates_.kv_group)

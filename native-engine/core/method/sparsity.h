@@ -1,5 +1,5 @@
-// The cost that masks can take from a model, the sparsity of masks, which is the share of it that is gone, and the gradient of that. All in
-// double.
+// The cost that masks can remove from a model, the sparsity of masks, which is the removed share of it, and the gradient of the sparsity.
+// Everything is computed in double.
 #pragma once
 #include <array>
 #include <vector>
@@ -8,30 +8,31 @@
 
 namespace espalier {
 
-// Embeddings, norms and lm_head are not counted. With grouped queries K and V are shared. Gates of groups or of attention take them away;
-// without such gates they are stable.
+// The prunable parameters. Embeddings, norms and lm_head are not counted. With grouped queries K and V are shared: gates of groups or of
+// attention can remove them, and without such gates they always stay.
 struct PrunableSizes {
-  double head = 0;          // parameters that go with one query head
-  double intermediate = 0;  // and with one intermediate unit
-  double kv = 0;            // and with one key/value head, where gates of blocks take it away
+  double head = 0;          // the parameters of one query head
+  double intermediate = 0;  // the parameters of one intermediate unit
+  double kv = 0;            // the parameters of one key/value head, where gates of blocks can remove it
   double prunable = 0, stable = 0;
 };
 PrunableSizes prunable_sizes(const ModelConfig& config, const BlockGates& gates = {});
 
-// Gates that are open, or that are expected to be, in all layers together; those of a cost with curves, each layer's by its curve.
+// The numbers of gates in all layers together that are open or expected to be. Where the cost has curves, the curve of each layer is
+// applied first.
 struct OpenGates {
   double heads = 0, units = 0;
-  double kv = 0;  // key/value heads of which an open query head reads; only where the cost counts them
+  double kv = 0;  // key/value heads that an open query head reads; only where the cost counts them
   double hidden = 0;
 };
 
-// The probability that a gate is open, and its slope along some direction.
+// The probability that a gate is open, and its slope in some direction.
 struct Probability {
   double open = 1, slope = 0;
 };
 inline Probability operator*(const Probability& a, const Probability& b) { return {a.open * b.open, a.slope * b.open + a.open * b.slope}; }
 
-// Slopes of the curves of a cost at the expected widths of each layer: 1 where every part costs the same.
+// The slopes of a cost's curves at the expected widths of each layer; 1 where every part costs the same.
 struct CurveSlopes {
   std::vector<double> head, unit, kv;
 };
@@ -39,13 +40,13 @@ struct CurveSlopes {
 // The kinds of gates in the order of a state.
 enum class GateKind : size_t { kHead, kUnit, kHidden, kKvGroup, kAttention, kMlp };
 
-// The probability that each gate is open, with its slope by the log-alpha. Made in chunks on several threads.
+// The probability that each gate is open, with its slope by the log-alpha. Several threads compute them in chunks.
 class GateProbabilities {
  public:
   explicit GateProbabilities(const LogAlphas& log_alphas);
   const Probability& of(GateKind kind, size_t index) const { return kinds_[static_cast<size_t>(kind)][index]; }
   double open(GateKind kind, size_t index) const { return of(kind, index).open; }
-  // As CostRule asks for them, to know sums of probabilities alone.
+  // Returns the probabilities in the form that CostRule takes, without slopes, for sums of probabilities alone.
   auto without_slopes() const {
     return [this](GateKind kind, size_t index) { return Probability{open(kind, index), 0}; };
   }
@@ -54,20 +55,20 @@ class GateProbabilities {
   std::array<std::vector<Probability>, 6> kinds_;
 };
 
-// Sums over the gates of all layers.
+// The sums over the gates of all layers.
 struct OpenSums {
   Probability heads{0, 0}, units{0, 0}, kv{0, 0}, hidden{0, 0};
 };
 
-// The cost that sparsity is a share of: that of a shape target, else the prunable parameters.
+// The cost of which sparsity is a share: that of a shape target, or otherwise the prunable parameters.
 class CostRule {
  public:
   CostRule(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates);
 
   const Cost& per() const { return per_; }
   bool counts_kv() const { return per_.kv != 0 || per_.kv_alone != 0; }
-  double all() const { return all_; }                  // of the intact model
-  double in_proportion(const OpenGates& open) const {  // with all hidden units
+  double all() const { return all_; }                  // the cost of the intact model
+  double in_proportion(const OpenGates& open) const {  // with all hidden units open
     return open.heads * per_.head + open.units * per_.unit + open.kv * per_.kv + per_.rest;
   }
   double alone(const OpenGates& open) const {
@@ -78,24 +79,26 @@ class CostRule {
   OpenGates expected(const GateProbabilities& gates) const;
   OpenGates expected(const LogAlphas& log_alphas) const { return expected(GateProbabilities(log_alphas)); }
   CurveSlopes slopes(const GateProbabilities& gates) const;
-  // `gate(GateKind, index)` gives the probability of one gate. It is asked for the kinds that a state has.
+  // Returns the sums. `gate(GateKind, index)` gives the probability of one gate; it is called only for the kinds that a state has.
   template <class Gate>
   OpenSums sums(const Gate& gate) const;
-  // The probability that the blocks of a query head are open, and those of a unit, by the layer or by the index of the key/value head.
+  // These return the probability that the blocks around a query head, or around a unit, are open; `group` is the index of the key/value
+  // head.
   template <class Gate>
   Probability block_of_group(const Gate& gate, size_t group) const;
   template <class Gate>
   Probability block_of_units(const Gate& gate, size_t layer) const;
-  // The query heads of each key/value head of all layers, as indices into [L, H]; none where the cost does not count them.
+  // Returns the query heads of each key/value head of all layers, as indices into [L, H]; empty where the cost does not count key/value
+  // heads.
   const std::vector<std::vector<int64_t>>& kv_heads() const { return kv_heads_; }
-  // Key/value heads that are read, by which of the [L, H] query heads are open.
+  // Returns how many key/value heads are read where these of the [L, H] query heads are open.
   double kv_read(const std::vector<bool>& open_heads) const;
-  // The number of open units at which a model costs what is expected, whose other parts are `open`; it may be out of range. With a curve
-  // that of layers that are alike.
+  // Returns the number of open units at which a model whose other parts are `open` costs what is expected; it may be out of range. With a
+  // curve, the number is that of layers that are alike.
   double units_for(const OpenGates& expected, const OpenGates& open) const;
 
  private:
-  // `on_layer(heads, units)` and `on_kv(kv)` get the sums of each layer, where the cost has curves; else those of the whole model.
+  // `on_layer(heads, units)` and `on_kv(kv)` get the sums of each layer where the cost has curves, and otherwise those of the whole model.
   template <class Gate, class OnLayer, class OnKv>
   Probability add_up(const Gate& gate, const OnLayer& on_layer, const OnKv& on_kv) const;
 
@@ -122,7 +125,7 @@ inline void add_to(Probability& sum, const Probability& one) {
   sum.slope += one.slope;
 }
 
-// Without curves all gates of a kind add to one sum: the bits of runs rest on its order.
+// Without curves all gates of a kind are added to one sum, since the bits of runs depend on its order.
 template <class Gate, class OnLayer, class OnKv>
 Probability CostRule::add_up(const Gate& gate, const OnLayer& on_layer, const OnKv& on_kv) const {
   const bool by_layer = !per_.straight();
@@ -142,7 +145,7 @@ Probability CostRule::add_up(const Gate& gate, const OnLayer& on_layer, const On
   }
   for (size_t i = 0; i < static_cast<size_t>(config_.hidden_size); i++) add_to(hidden, gate(GateKind::kHidden, i));
   for (size_t k = 0; k < kv_heads_.size(); k++) {
-    double unread = 1, slope = 0;  // of the logarithm of the probability that no query reads it
+    double unread = 1, slope = 0;  // slope: that of the logarithm of the probability that no query reads it
     for (const int64_t h : kv_heads_[k]) {
       const Probability one = gate(GateKind::kHead, static_cast<size_t>(h));
       unread *= 1.0 - one.open;
@@ -172,13 +175,13 @@ OpenSums CostRule::sums(const Gate& gate) const {
   return sums;
 }
 
-// The expected sparsity of some log-alphas, with all that its gradient needs of them.
+// The expected sparsity of some log-alphas, and everything that its gradient needs.
 class ExpectedSparsity {
  public:
-  // The model must outlive it.
+  // The model's config must outlive this object.
   ExpectedSparsity(const ModelConfig& config, const LogAlphas& log_alphas);
   double value() const { return rule_.sparsity(open_); }
-  // gradient += slope * d value / d log_alpha.
+  // Does gradient += slope * d value / d log_alpha.
   void add_gradient(double slope, Masks& gradient) const;
 
  private:

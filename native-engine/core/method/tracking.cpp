@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kIterations = 60;
 constexpr double kPrecision = 1e-10;
-// Log-alphas are rounded to float afterwards. Aiming a millionth above the target makes sure that it counts as reached.
+// Log-alphas are rounded to float afterwards. The aim is a millionth above the target, so that the target counts as reached.
 constexpr double kAbove = 1e-6;
 // The price changes faster by this factor while the schedule can't be followed at all.
 constexpr double kCatchUp = 5.0;
@@ -22,7 +22,7 @@ constexpr double kStart = 0.01;
 
 double clamped(double log_alpha) { return std::clamp(log_alpha, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha); }
 
-// The result of applying a tilt to the moves.
+// The factors by which a tilt multiplies the moves that close and those that open.
 struct Factors {
   double closing, opening;
   explicit Factors(double tilt) : closing(std::exp(std::min(tilt, kSpeedUp))), opening(std::exp(std::min(-tilt, kSpeedUp))) {}
@@ -34,16 +34,16 @@ struct Factors {
 
 struct Tilted {
   double sparsity = 0;
-  double slope = 0;  // by the tilt, never negative
+  double slope = 0;  // by the tilt; never negative
 };
 
-// Moves of all log-alphas, in the order of a state.
+// The moves of all log-alphas, in the order of a state.
 struct Moves {
   const CostRule& rule;
   double hidden_size;
-  std::array<size_t, 6> first;  // place of the first gate of each kind
+  std::array<size_t, 6> first;  // the place of the first gate of each kind
   std::span<const float> before, after;
-  std::vector<Probability> tilted;  // of all gates, by the last tilt that was tried
+  std::vector<Probability> tilted;  // for all gates, by the last tilt that was tried
 };
 
 Moves moves_of(const ModelConfig& config, const CostRule& rule, const StateLayout& layout, std::span<const float> before,
@@ -57,7 +57,7 @@ Moves moves_of(const ModelConfig& config, const CostRule& rule, const StateLayou
   return moves;
 }
 
-// The gates in chunks on several threads; the sums in the order on which the bits of runs rest.
+// Computes the gates in chunks on several threads, and the sums in the order on which the bits of runs depend.
 Tilted tilted_sparsity(Moves& moves, double tilt) {
   const Factors factors(tilt);
   const bool closing_grows = tilt<kSpeedUp, opening_shrinks = tilt> - kSpeedUp;
@@ -86,7 +86,7 @@ double norm(const Masks& gradient) {
   return std::sqrt(sum);
 }
 
-// Newton's method within a bracket.
+// Finds the tilt by Newton's method within a bracket.
 double solve(Moves& moves, double wanted) {
   double low = -kTiltLimit, high = kTiltLimit, tilt = 0;
   for (int i = 0; i < kIterations; i++) {

@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon et al., 2011), as the host and devices compute it: random words as a pure function of a key and a counter.
+// Philox4x32-10 (Salmon et al., 2011) for the host and for devices: random words as a pure function of a key and a counter.
 #pragma once
 #include <cstdint>
 
@@ -29,7 +29,7 @@ ESPALIER_ON_DEVICES inline void next_philox_key(uint32_t& key0, uint32_t& key1) 
   key1 += 0xBB67AE85u;
 }
 
-// The counter of (step, stream, index).
+// Returns the counter of (step, stream, index).
 ESPALIER_ON_DEVICES inline RandomWords random_counter(int64_t step, uint32_t stream, int64_t index) {
   return {{static_cast<uint32_t>(index), static_cast<uint32_t>(static_cast<uint64_t>(index) >> 32) ^ (stream << 8),
            static_cast<uint32_t>(step), static_cast<uint32_t>(static_cast<uint64_t>(step) >> 32) ^ (stream << 16)}};

@@ -1,4 +1,4 @@
-// Log-likelihoods of texts after a context, as evaluation tasks need them by the thousand.
+// Computes the log-likelihoods of texts after a context, which evaluation tasks need by the thousand.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -14,9 +14,10 @@
 
 namespace espalier {
 
-struct DeviceHome;  // core/training/device_home.h
+struct DeviceHome;  // in core/training/device_home.h
 
-// The last `scored` tokens are scored, and the tokens before them are their context. All but the last token are the model's input.
+// A sequence whose last `scored` tokens are scored; the tokens before them are their context. All tokens but the last are the model's
+// input.
 struct ScoredSequence {
   std::span<const uint32_t> ids;
   int64_t scored = 0;
@@ -25,22 +26,22 @@ struct ScoredSequence {
 };
 
 struct SequenceScore {
-  double log_likelihood = 0;  // sum over the scored tokens, nats
-  bool greedy = false;        // each of them is the likeliest after what stands before it, the first of equally likely ones
+  double log_likelihood = 0;  // the sum over the scored tokens in nats
+  bool greedy = false;        // whether each of them is the likeliest token after those before it, and the first among equally likely ones
 };
 
-// A model, and room for passes over it, for as long as there is something to score.
+// A model and the memory for passes over it. It lives as long as there are sequences to score.
 class Scorer {
  public:
-  // The model under the deterministic masks and LoRA of `state` (none: as it is), in f32 arithmetic or with bf16 products. `beside` as for
-  // evaluate().
+  // Scores with the model under the deterministic masks and LoRA of `state` (without a state: the model as it is), in f32 arithmetic or
+  // with bf16 products. `beside` has the meaning that it has in evaluate().
   static std::unique_ptr<Scorer> create(const std::shared_ptr<const ModelWeights>& model, std::optional<TrainState> state,
                                         ComputeDType dtype, const BackendSpec& backend,
                                         const std::shared_ptr<const DeviceHome>& beside = nullptr);
   virtual ~Scorer() = default;
 
-  // Tokens that several sequences begin with are computed once where these come into one pass; nothing is padded. Which sequences are asked
-  // for together changes results in their last bits only. An input has at most max_position_embeddings tokens.
+  // Scores the sequences. Where several sequences of one pass begin with the same tokens, these are computed once; nothing is padded. Which
+  // sequences are asked for together changes only the last bits of results. An input has at most max_position_embeddings tokens.
   virtual std::vector<SequenceScore> score(std::span<const ScoredSequence> sequences,
                                            const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel) = 0;
 };

@@ -1,4 +1,4 @@
-// The settings of the steps of one segment.
+// The settings that the steps of one segment have.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -11,20 +11,20 @@ namespace espalier {
 struct LossWeights {
   double layer = 0.9;
   double kl = 0.1;
-  double lm = 0.0;  // next-token cross-entropy, mean over the predictions
+  double lm = 0.0;  // next-token cross-entropy, the mean over the predictions
   double temperature = 2.0 / 3.0;
 };
 
-// How the expected sparsity is held to the scheduled one. kMultipliers: Lagrange multipliers that learn, as published. kTracking: the
-// tracker (core/method/tracking.h); every step ends at its scheduled sparsity.
+// How the expected sparsity follows the scheduled one. kMultipliers: by Lagrange multipliers that learn, as published. kTracking: by the
+// tracker (core/method/tracking.h), under which every step ends at its scheduled sparsity.
 enum class SparsityControl { kMultipliers, kTracking };
 
-// How pruning at once rates heads and units, on the model as it is (core/method/one_shot.h).
+// How pruning at once rates heads and units of the unpruned model (core/method/one_shot.h).
 enum class Importance { kMagnitude, kWanda, kTaylor };
 
 struct OneShot {
   Importance importance = Importance::kMagnitude;
-  int64_t calibration_sequences = 128;  // rows of the training text, each once; those that there are
+  int64_t calibration_sequences = 128;  // rows of the training text, each read once; if the text has fewer, all of them
 };
 
 // The options that stay the same over the steps of one segment.
@@ -35,17 +35,17 @@ struct SegmentPlan {
   double lambda_learning_rate = 1.0;
   SparsityControl sparsity_control = SparsityControl::kMultipliers;
   double gradient_clip_norm = 1.0;
-  bool train_masks = true;  // else the deterministic masks hold, and only LoRA learns
-  // The one step of this plan trains nothing: it closes heads and units at once, down to the scheduled sparsity.
+  bool train_masks = true;  // false: the deterministic masks stay, and only LoRA learns
+  // With this option the plan has one step that trains nothing: it closes heads and units at once, down to the scheduled sparsity.
   std::optional<OneShot> one_shot;
-  std::function<void(double share)> on_calibrated;  // while a pruning at once or a refit looks at the text; may be empty
-  // LoRA's moments count from this step on, at which they are 0: they hold nothing of earlier losses.
+  std::function<void(double share)> on_calibrated;  // is called while a pruning at once or a refit reads the text; may be empty
+  // LoRA's moments are 0 at this step and count from it, so they hold nothing of earlier losses.
   int64_t moments_from_step = 0;
   std::vector<double> lora_learning_rate;  // one for each step of the segment
-  std::vector<double> scheduled_sparsity;  // one for each step; same length
-  // The segment ends early after the first step whose expected sparsity (after the update) reaches this value.
+  std::vector<double> scheduled_sparsity;  // one for each step; has the same length
+  // The segment ends early, after the first step whose expected sparsity (after the update) reaches this value.
   std::optional<double> stop_at_expected_sparsity;
-  // No step begins that would end after this time, if it took as long as the step before it. The first step always runs.
+  // No step begins that would end after this time if it took as long as the step before it. The first step always runs.
   std::optional<std::chrono::steady_clock::time_point> end_by;
 
   bool has_time_for_another(double step_seconds) const {

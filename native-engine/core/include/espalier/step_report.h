@@ -1,4 +1,4 @@
-// The figures of a step, and of the refit that recovery begins with.
+// The figures of a step, and those of the refit with which recovery begins.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -8,28 +8,28 @@
 namespace espalier {
 
 struct StepReport {
-  int64_t step = 0;                                                           // number of this step, from 0
-  double loss = 0, layer_loss = 0, kl_loss = 0, lm_loss = 0, lagrangian = 0;  // NaN where a loss has no part
+  int64_t step = 0;                                                           // the number of this step, from 0
+  double loss = 0, layer_loss = 0, kl_loss = 0, lm_loss = 0, lagrangian = 0;  // NaN where a loss has no part in the step
   double scheduled_sparsity = 0;
-  double expected_sparsity = 0;  // of the log-alphas after the update
-  double gradient_norm = 0;      // of LoRA or of own weights, before clipping
+  double expected_sparsity = 0;  // by the log-alphas after the update
+  double gradient_norm = 0;      // the norm of LoRA's or the own weights' gradient, before clipping
   double lambda1 = 0, lambda2 = 0;
   double seconds = 0;
-  int64_t open_heads = 0, open_units = 0, open_hidden = 0;  // gates of this step's sample that are not exactly 0
-  bool skipped = false;                                     // loss or gradient was not finite: state unchanged but for the step number
+  int64_t open_heads = 0, open_units = 0, open_hidden = 0;  // the gates of this step's sample that are not exactly 0
+  bool skipped = false;                                     // loss or gradient was not finite: only the step number of the state changed
 };
 
-// Sums over the text of the squared differences between the intact model's residual stream after the projection and the student's.
+// Sums over the text of the squared differences between the residual streams of the intact model and of the student after the projection.
 struct RefittedProjection {
   int64_t layer = 0;
   Projection projection = kO;
   double error_before = 0, error_after = 0;
 };
 
-// The refit that recovery began with, and whether it stayed: it does where the loss of the phase is lower by it.
+// The refit with which recovery began, and whether it was kept: it is where it lowers the loss of the phase.
 struct RefitReport {
   std::vector<RefittedProjection> projections;
-  double loss_before = 0, loss_after = 0;  // summed over the refit's batches
+  double loss_before = 0, loss_after = 0;  // sums over the refit's batches
   bool kept = false;
 };
 

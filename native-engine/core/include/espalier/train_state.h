@@ -1,4 +1,4 @@
-// The full trainable state of a run: everything that a resume needs besides the recipe and the base model.
+// The whole trainable state of a run: everything that a resume needs besides the recipe and the base model.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -19,7 +19,7 @@ struct LoraSpec {
   double scale() const { return alpha / static_cast<double>(rank); }
 };
 
-// Counts of what is open in a student whose own weights are trained: its heads with the key/value heads that they read, its units, its
+// The numbers of open parts in a student whose own weights are trained: its heads and the key/value heads that they read, its units, its
 // hidden units.
 struct OpenWidths {
   struct Layer {
@@ -31,9 +31,9 @@ struct OpenWidths {
   bool operator==(const OpenWidths&) const = default;
 };
 
-// Gates of blocks, which a state has beside those of heads, units and hidden units: one for each key/value head with the query heads that
-// read it, one for each layer's attention, one for each layer's MLP. The mask of a head is the product of its own gate's, its group's and
-// its layer's; the mask of a unit that of its own gate's and its layer's.
+// The gates of blocks that a state has besides those of heads, units and hidden units: one for each key/value head with the query heads
+// that read it, one for each layer's attention, one for each layer's MLP. The mask of a head is the product of its own gate, its group's
+// and its layer's; the mask of a unit is the product of its own gate and its layer's.
 struct BlockGates {
   bool kv_group = false, attention = false, mlp = false;
 
@@ -64,12 +64,12 @@ class StateLayout {
   const LoraSpec& lora() const { return lora_; }
   const std::vector<Entry>& entries() const { return entries_; }
   const Entry* find(const std::string& name) const;
-  const Entry* lora_a(int64_t layer, Projection p) const;  // nullptr when p is not a target
+  const Entry* lora_a(int64_t layer, Projection p) const;  // nullptr where p is not a target
   const Entry* lora_b(int64_t layer, Projection p) const;
   bool has_own_weights() const { return !widths_.layers.empty(); }
-  const OpenWidths& widths() const { return widths_; }      // of own weights
-  int64_t vectors_begin() const { return vectors_begin_; }  // the offset of the first vector; without own weights that of the masks
-  int64_t lora_size() const { return lora_size_; }          // floats of LoRA or of own weights; masks follow
+  const OpenWidths& widths() const { return widths_; }      // the open parts of own weights
+  int64_t vectors_begin() const { return vectors_begin_; }  // the offset of the first vector; without own weights the offset of the masks
+  int64_t lora_size() const { return lora_size_; }          // the floats of LoRA or of own weights; masks follow them
   int64_t mask_size() const { return size_ - lora_size_; }
   int64_t size() const { return size_; }
 
@@ -82,74 +82,78 @@ class StateLayout {
   OpenWidths widths_;
   std::vector<Entry> entries_;
   std::map<std::string, int32_t, std::less<>> by_name_;
-  std::vector<int32_t> lora_index_;  // [L * 7 * 2], index into entries_ or -1
+  std::vector<int32_t> lora_index_;  // [L * 7 * 2], an index into entries_, or -1
   int64_t vectors_begin_ = 0, lora_size_ = 0, size_ = 0;
 };
 
-// Parts of one kind in a layer, counted by what they cost: a layer with `widths[i]` open parts costs as much as `parts[i]` of them do in an
-// intact layer. Straight between these points and from (0, 0) to the first. Empty: every part costs the same, however many are open.
+// The cost of a layer's parts of one kind, by how many are open: a layer with `widths[i]` open parts costs as much as `parts[i]` of them do
+// in an intact layer. The curve is straight between these points and from (0, 0) to the first. Empty: every part costs the same, however
+// many are open.
 struct WidthCurve {
-  std::vector<double> widths, parts;  // both rise; the last width is that of the intact layer, and counts for itself
+  std::vector<double> widths, parts;  // both rise; the last width is that of the intact layer, and equals its number of parts
 
   double at(double width) const;
   double slope(double width) const;
   bool operator==(const WidthCurve&) const = default;
 };
 
-// The cost of a model by its open parts, in the unit of a run's budget: parameters, bytes, multiplications, seconds. Sparsity is the share
-// of it that is gone. A key/value head is read where one of its query heads is open.
+// The cost of a model by its open parts, in the unit of a run's budget: parameters, bytes, multiplications or seconds. Sparsity is the
+// share of the cost that is gone. A key/value head is read where one of its query heads is open.
 struct Cost {
-  // In proportion to the hidden units that are open; given for all of them: one query head, one intermediate unit, one key/value head that
-  // is read, and the rest (embeddings, norms).
+  // The costs that are proportional to the number of open hidden units, given for all of them: one query head, one intermediate unit, one
+  // key/value head that is read, and the rest (embeddings, norms).
   double head = 0, unit = 0, kv = 0, rest = 0;
-  // However many hidden units are open: the same parts (biases, the cache), and the rest.
+  // The costs of the same parts that do not depend on hidden units (biases, the cache), and of the rest.
   double head_alone = 0, unit_alone = 0, kv_alone = 0, rest_alone = 0;
-  // Seconds don't grow in proportion to widths. Then the numbers above are those of a part in an intact layer.
+  // Used where the cost, as seconds do, does not grow in proportion to widths. Then the numbers above are those of a part in an intact
+  // layer.
   WidthCurve head_curve, unit_curve, kv_curve;
 
   bool straight() const { return head_curve.widths.empty() && unit_curve.widths.empty() && kv_curve.widths.empty(); }
   bool operator==(const Cost&) const = default;
 };
-// The first numbers of a cost, in the order of the members. Where it has curves, each follows: the number of its points, then width and
-// parts of each.
+// Returns the numbers of a cost: first kCostNumbers numbers in the order of the members. Where the cost has curves, each follows: the
+// number of its points, then the width and the parts of each point.
 inline constexpr size_t kCostNumbers = 8;
 std::vector<double> numbers_of(const Cost& cost);
-// None where sparsity can't be a share of it: a number is below 0 or not finite, heads or units cost nothing, a curve falls.
+// Returns nothing where sparsity can't be a share of the cost: a number is below 0 or not finite, heads or units cost nothing, or a curve
+// falls.
 std::optional<Cost> cost_from(std::span<const double> numbers);
 
-// Shapes that the masks of a run are held to, so that engines made for such shapes gain by them, and how their counts are rounded. Part of
-// a state from its first step on.
+// The shapes that the masks of a run must keep, so that programs made for such shapes gain by them, and how the masks' counts are rounded.
+// It is part of a state from the first step on.
 struct ShapeTarget {
-  int64_t multiple_of = 1;       // of open intermediate units, in each layer, and of open hidden units
-  bool uniform = false;          // all layers have as many open heads, and as many open units
-  bool whole_attention = false;  // a layer has all its heads or none; the first layer has them
-  // Without shapes: the number of open parameters is the one that the probabilities give, to half a unit, though each group of gates is
-  // rounded.
+  int64_t multiple_of = 1;       // divides the open intermediate units of each layer, and the open hidden units
+  bool uniform = false;          // all layers have the same number of open heads, and of open units
+  bool whole_attention = false;  // a layer has all its heads or none; the first layer has all
+  // Without shapes: the number of open parameters is the one that the probabilities give, to within half a unit, though each group of gates
+  // is rounded.
   bool exact_size = false;
-  // The cost that sparsity is a share of; without one, that of the prunable parameters.
+  // The cost of which sparsity is a share; without it, the prunable parameters count.
   std::optional<Cost> cost = std::nullopt;
 
-  // Whether widths are asked for.
+  // Returns true where the target asks for certain widths.
   bool any() const { return multiple_of != 1 || uniform || whole_attention; }
   bool operator==(const ShapeTarget&) const = default;
 };
 
-// The numbers of a state besides its tensors.
+// The numbers of a state that are not tensors.
 struct StateScalars {
-  int64_t step = 0;                // steps done
-  std::array<double, 2> lambda{};  // Lagrange multipliers
+  int64_t step = 0;                // the number of steps done
+  std::array<double, 2> lambda{};  // the Lagrange multipliers
   std::array<double, 2> lambda_m{}, lambda_v{};
   ShapeTarget shape;
 };
 
-// A state in the host's memory, as it is read, written and compared. Adam's moments lie in two buffers of the parameters' layout.
+// A state in the host's memory, which can be read, written and compared. Adam's moments lie in two buffers with the layout of the
+// parameters.
 class TrainState : public StateLayout, public StateScalars {
  public:
   TrainState(const ModelConfig& config, const LoraSpec& lora, const BlockGates& gates = {})
       : TrainState(StateLayout(config, lora, gates)) {}
-  explicit TrainState(const StateLayout& layout, bool with_moments = true);  // all zero, step 0
+  explicit TrainState(const StateLayout& layout, bool with_moments = true);  // all values are 0, and the step is 0
 
-  // LoRA A kaiming-uniform, B zero; log-alphas as in the method; lambdas 0. A pure function of the seed.
+  // Sets A of LoRA kaiming-uniform, B to zero, log-alphas as in the method, and lambdas to 0. A pure function of the seed.
   void initialise(uint64_t seed);
 
   std::span<float> params() { return params_; }
@@ -161,42 +165,43 @@ class TrainState : public StateLayout, public StateScalars {
   std::span<const float> view(const Entry& e) const { return std::span<const float>(params_).subspan(e.offset, e.size); }
   std::span<float> view(const Entry& e) { return std::span<float>(params_).subspan(e.offset, e.size); }
 
-  // The state as one safetensors file with a canonical header (entries sorted by name, no timestamps): equal states give
-  // equal bytes, so the SHA-256 of the file is the state digest.
+  // Returns the state as one safetensors file with a canonical header (entries sorted by name, no timestamps). Equal states give equal
+  // bytes, so the SHA-256 of the file is the state's digest.
   std::vector<uint8_t> serialize() const;
-  // Throws Error(kStateCorrupt, field, ...) on anything that does not fit the model and the LoRA, which a state with own weights has none
-  // of.
+  // Throws Error(kStateCorrupt, field, ...) where the bytes do not fit the model or the LoRA. A state with own weights has no LoRA, so any
+  // LoRA fits it.
   static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
-  std::string digest() const;  // SHA-256 of serialize(), hex
+  std::string digest() const;  // the SHA-256 of serialize(), in hexadecimal
 
-  // The same model, whose LoRA has a higher rank and the same scale: more rows of A, random by (seed, step), and as many columns of zeros
-  // in B. LoRA's moments are 0.
+  // Returns a state of the same model whose LoRA has a higher rank and the same scale: A has more rows, which (seed, step) decide at
+  // random, and B as many columns of zeros. LoRA's moments are 0.
   TrainState widened(const ModelConfig& config, int64_t more_rank, uint64_t seed) const;
 
-  // The part of a state that a teacher needs. A teacher is never trained, so Adam's moments are left out.
+  // Returns the part of the state that a teacher needs. A teacher is never trained, so Adam's moments are left out.
   TrainState without_moments() const;
 
  private:
   std::vector<float> params_, adam_m_, adam_v_;
 };
 
-// Whether a state holds the student's own weights instead of LoRA. Throws Error(kStateCorrupt, ...).
+// Tells whether a state holds the student's own weights instead of LoRA. Throws Error(kStateCorrupt, ...).
 bool holds_own_weights(std::span<const uint8_t> state_bytes);
 
-// The gates of blocks that a state has. Throws Error(kStateCorrupt, ...).
+// Returns which gates of blocks a state has. Throws Error(kStateCorrupt, ...).
 BlockGates read_block_gates(std::span<const uint8_t> state_bytes);
 
-// The LoRA that a state was made with, so that a caller who has only the bytes can read them. Throws Error(kStateCorrupt, ...).
+// Returns the LoRA that a state was made with, so that a caller who has only the bytes can read them. Throws Error(kStateCorrupt, ...).
 LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes);
 
-// The log-alphas of a state: [L, H], [L, I] and [D]; [L, G], [L] and [L] or none; and the shapes that they are held to.
+// The log-alphas of a state: [L, H], [L, I] and [D]; [L, G], [L] and [L] where it has gates of blocks, else empty; and the shape target of
+// the masks.
 struct LogAlphas {
   std::span<const float> head, intermediate, hidden, kv_group, attention, mlp;
   BlockGates gates;
   ShapeTarget shape;
 
   LogAlphas(const TrainState& state);
-  LogAlphas(const StateLayout& layout, std::span<const float> masks, const ShapeTarget& shape);  // masks: what follows LoRA in the layout
+  LogAlphas(const StateLayout& layout, std::span<const float> masks, const ShapeTarget& shape);  // masks: the part of the layout after LoRA
 };
 
 }  // namespace espalier

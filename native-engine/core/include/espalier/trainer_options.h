@@ -1,4 +1,4 @@
-// The options of a training session: what decides its memory and its bits, beside the settings of a segment.
+// The options of a training session: what decides its memory and its bits besides the settings of a segment.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace espalier {
 
-// The parameters that learn under frozen masks: LoRA, or the student's own weights, into which LoRA is folded where these steps begin.
+// The parameters that learn under frozen masks: LoRA, or the student's own weights, into which LoRA is folded when these steps begin.
 enum class RecoverWeights { kLora, kAll };
 
 // How the gradients of the shards are added: one after the other, or in a balanced tree, which several devices can share.
@@ -19,25 +19,25 @@ struct TrainerOptions {
   ComputeDType dtype = ComputeDType::kBF16;
   int64_t batch_size = 8;         // B
   int64_t sequence_length = 128;  // T
-  int64_t micro_shards = 1;       // of the batch; each has gradients of its own
+  int64_t micro_shards = 1;       // into which the batch is divided; each has its own gradients
   GradientSum gradient_sum = GradientSum::kTree;
   bool exact_sparse = true;  // closed heads and units take no part in a step
   bool checkpoint_activations = false;
-  // Steps under frozen masks: the probability that LoRA does not see an entry of its input, from 0 to below 1; and the rank that a session
-  // adds to LoRA where these steps begin.
+  // For steps under frozen masks: the probability that LoRA does not see an entry of its input, from 0 to below 1; and the rank that a
+  // session adds to LoRA when these steps begin.
   double recover_lora_dropout = 0;
   int64_t recover_lora_rank = 0;
-  // Batches of the text that recovery begins with, in the order of its steps: LoRA of o_proj and down_proj is fitted to the intact model on
-  // them before the first of these steps. 0: no refit.
+  // The number of batches on which recovery begins with a refit, in the order of its steps: before the first of these steps, LoRA of o_proj
+  // and down_proj is fitted to the intact model on them. 0: no refit.
   int64_t recover_refit_batches = 0;
   RecoverWeights recover_weights = RecoverWeights::kLora;
-  BlockGates gates;  // that the states of the session have
-  // The share of the prunable parameters that is gone when own weights begin to learn. The plan of memory goes by it, and nothing else.
+  BlockGates gates;  // the gates that the states of the session have
+  // The share of the prunable parameters that is gone when own weights begin to learn. Only the plan of memory uses it.
   double planned_sparsity = 0;
-  bool stream_weights = false;      // layer by layer from the host's memory; without effect where the device is the host
-  uint64_t memory_limit_bytes = 0;  // 0: what the device has free
+  bool stream_weights = false;      // weights come layer by layer from the host's memory; without effect where the device is the host
+  uint64_t memory_limit_bytes = 0;  // 0: all memory that the device has free
   BackendSpec backend;
-  // Devices like `backend`, which compute shards beside it. The bits do not depend on their number.
+  // Devices of the same kind as `backend`, which compute shards beside it. The bits do not depend on their number.
   std::vector<BackendSpec> more_devices;
 };
 
