@@ -1,4 +1,4 @@
-// The table of supported architectures: one row of facts each. A configuration is read by its row, and exports are written by it.
+// The table of supported architectures, with one row of facts for each. A configuration is read by its row, and exports are written by it.
 #pragma once
 #include <array>
 #include <string_view>
@@ -9,40 +9,40 @@ namespace espalier {
 
 // How a configuration says that queries see only the tokens of a sliding window.
 enum class Window {
-  kNone,      // it can't
-  kNumber,    // sliding_window; null turns it off
+  kNone,      // the architecture has no window
+  kNumber,    // sliding_window gives its length; null turns it off
   kSwitched,  // use_sliding_window turns it on, max_window_layers says from which layer
-  kListed,    // layer_types says which layers have it, or sliding_window_pattern: with 6, each sixth layer has none
+  kListed,    // layer_types says which layers have it, or sliding_window_pattern: with 6, every sixth layer has none
 };
 
-// The meaning of an absent number.
+// Values of absent_kv_heads: an absent number is an error, or stands for the number of query heads.
 inline constexpr int64_t kRequired = 0, kAsQueryHeads = -1;
 
 struct Architecture {
-  const char* name;        // in `architectures` of config.json
-  const char* model_type;  // in config.json
+  const char* name;        // the name in `architectures` of config.json
+  const char* model_type;  // the name in config.json
   Window window = Window::kNone;
-  int64_t absent_window = 0;            // sliding_window where it is absent
-  int64_t absent_kv_heads = kRequired;  // num_key_value_heads where it is absent
-  int64_t absent_head_dim = 0;          // 0: hidden_size / num_attention_heads
+  int64_t absent_window = 0;            // the value where sliding_window is absent
+  int64_t absent_kv_heads = kRequired;  // the value where num_key_value_heads is absent
+  int64_t absent_head_dim = 0;          // the value where head_dim is absent; 0: hidden_size / num_attention_heads
   double absent_rope_theta = 10000;
   double absent_norm_eps = 1e-6;
   bool absent_tied = false;
   bool qkv_bias = false;
-  bool fused = false;  // files hold q, k and v as one tensor, and so gate and up
+  bool fused = false;  // files hold q, k and v in one tensor, and gate and up in another
   bool head_norms = false;
-  bool whole_norms = false;  // these four: as in ModelConfig
+  bool whole_norms = false;  // this and the next three have the meaning that they have in ModelConfig
   bool pre_norms = true;
   bool post_norms = false;
   double norm_offset = 0;
   Activation activation = Activation::kSilu;
-  bool scaled_embeddings = false;  // by the root of hidden_size
+  bool scaled_embeddings = false;  // scaled by the root of hidden_size
   bool score_divisor = false;      // scores are divided by the root of query_pre_attn_scalar
   bool rotary_by_layer = false;    // layers may leave queries and keys as they are (no_rope_layers)
   bool multipliers = false;        // embeddings, scores, what blocks add, and logits are scaled by constants
-  const char* gguf = "llama";      // llama.cpp's architecture with one width for all layers
-  bool gguf_uneven = true;         // whether llama.cpp's deci, whose layers have widths of their own, computes the same
-  bool gguf_pairs_halves = false;  // of a head, as Hugging Face pairs them; else llama.cpp pairs neighbours
+  const char* gguf = "llama";      // llama.cpp's architecture that has one width for all layers
+  bool gguf_uneven = true;         // whether llama.cpp's deci, which lets layers differ in width, computes the same
+  bool gguf_pairs_halves = false;  // llama.cpp pairs the halves of a head, as Hugging Face does; otherwise it pairs neighbours
   bool blocks = true;              // whether vLLM's DeciLM computes the same
 };
 
@@ -107,17 +107,17 @@ inline constexpr std::array kArchitectures = {
                  .blocks = false},
 };
 
-// nullptr: no architecture has that name.
+// Returns nullptr where no architecture has that name.
 constexpr const Architecture* find_architecture(std::string_view name) {
   for (const Architecture& a : kArchitectures)
     if (name == a.name) return &a;
   return nullptr;
 }
 
-// Throws Error(kInternal) where the configuration names none of the table.
+// Throws Error(kInternal) where the configuration names no architecture of the table.
 const Architecture& architecture_of(const ModelConfig& config);
 
-// Takes from the row how blocks compute.
+// Takes from the row how attention and MLP compute.
 void take_computation(const Architecture& a, ModelConfig& out);
 
 }  // namespace espalier

@@ -1,4 +1,4 @@
-// GGUF's names of a model's tensors, one place for reading and writing.
+// GGUF's names of a model's tensors, in one place for reading and writing.
 #pragma once
 #include <array>
 #include <cmath>
@@ -11,28 +11,29 @@
 namespace espalier {
 
 inline constexpr const char* kGgufRopeFactors = "rope_freqs.weight";
-// Our exports keep the rule of llama3's scaling under this key; llama.cpp does not read it.
+// Our exports store the rule of llama3's scaling under this key. llama.cpp does not read it.
 inline constexpr const char* kRopeKeyPrefix = "espalier.rope_scaling.";
 
-// Keys behind an architecture's name. Logits are divided by theirs.
+// Keys that follow an architecture's name. Logits are divided by theirs; the others are factors.
 inline constexpr const char* kGgufScoreScale = "attention.scale";
 inline constexpr const char* kGgufEmbeddingScale = "embedding_scale";
 inline constexpr const char* kGgufResidualScale = "residual_scale";
 inline constexpr const char* kGgufLogitScale = "logit_scale";
 
-// llama.cpp's smollm3 turns queries and keys in all layers but every fourth.
+// llama.cpp's smollm3 rotates queries and keys in all layers but every fourth.
 inline constexpr int64_t kSmolLm3Interval = 4;
-// Its gemma3 has a sliding window in all layers but every sixth, and turns these layers by a base of 10,000.
+// llama.cpp's gemma3 has a sliding window in all layers but every sixth, and rotates the layers with a window by a base of 10,000.
 inline constexpr int64_t kGemma3Pattern = 6;
 inline constexpr double kGemma3LocalBase = 10000;
-// By which it multiplies a query's product with a key: the larger of its two kinds is known by the number of its layers.
+// Returns the factor by which llama.cpp's gemma3 multiplies a query's product with a key. It recognises the larger of its two kinds by the
+// number of layers.
 inline double gemma3_score_scale(const ModelConfig& c) {
   const int64_t size = c.layer_count == 62 ? c.hidden_size / c.layers.front().heads : c.head_dim;
   return 1 / std::sqrt(static_cast<double>(size));
 }
 inline constexpr const char* kGgufWindow = "attention.sliding_window";
-// The architecture of Hugging Face that a file's stands for; nullptr: no architecture is stored so. deci is what llama stands for, with
-// widths of its own for each layer. A llama with biases is a Qwen2, which read_config knows.
+// Returns the Hugging Face architecture that this name in a file stands for; nullptr where no architecture is stored under it. "deci" is a
+// llama whose layers have different widths. A llama with biases is a Qwen2, which read_config recognises.
 inline const Architecture* find_gguf_architecture(const std::string& name) {
   for (const Architecture& a : kArchitectures)
     if (name == a.gguf || (name == "deci" && a.gguf_uneven)) return &a;

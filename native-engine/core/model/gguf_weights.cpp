@@ -26,7 +26,7 @@ RopeScaling read_rope(const GgufFile& file, const std::string& prefix) {
     rope.attention_factor = default_attention_factor(rope.factor) * file.number_or(prefix + "rope.scaling.attn_factor", 1.0);
   }
   if (!file.tensors.contains(kGgufRopeFactors)) return rope;
-  // The divisors alone do not say by which rule they were made; an export of ours does.
+  // The divisors alone do not tell the rule by which they were made, but an export of ours stores the rule.
   rope.type = RopeType::kLlama3;
   rope.factor = file.number(kRopeKeyPrefix + std::string("factor"));
   rope.low_freq_factor = file.number(kRopeKeyPrefix + std::string("low_freq_factor"));
@@ -57,7 +57,7 @@ ModelConfig read_config(const GgufFile& file) {
   if (bias) known = find_architecture("Qwen2ForCausalLM");
   c.architecture = known->name;
   take_computation(*known, c);
-  c.norm_offset = 0;  // it is in the file's weights
+  c.norm_offset = 0;  // the file's weights already contain it
   c.layer_count = std::clamp<int64_t>(integer("block_count"), 1, 4096);
   c.hidden_size = integer("embedding_length");
   c.vocab_size = integer("vocab_size");
@@ -102,7 +102,7 @@ ModelConfig read_config(const GgufFile& file) {
 
 class GgufModel final : public WeightTable {
  public:
-  // file: as it lies in the mapping
+  // file: its tensors point into the mapping
   GgufModel(MappedFile mapping, GgufFile file) : WeightTable(read_config(file)), mapping_(std::move(mapping)), file_(std::move(file)) {
     const ModelConfig& c = config_;
     embedding_ = take("token_embd.weight", c.vocab_size, c.hidden_size);
@@ -146,7 +146,8 @@ class GgufModel final : public WeightTable {
     return {copy.data(), DType::kF32, static_cast<int64_t>(blocks * kQ8BlockValues / width), cols};
   }
 
-  // Back to Hugging Face's order, which pairs the halves of a head. `rows` of `width` values; a bias has one value a row.
+  // Copies rows back into Hugging Face's order, which pairs the halves of a head. There are `rows` rows of `width` values; a bias has one
+  // value in each row.
   WeightView with_halves(const WeightView& paired, int64_t rows, int64_t width) {
     const auto row_bytes = static_cast<size_t>(width) * element_bytes(paired.dtype);
     std::vector<uint8_t>& copy = copies_.emplace_back(static_cast<size_t>(rows) * row_bytes);

@@ -1,4 +1,4 @@
-// Reads a model from a GGUF file of our own, to check an export. Architectures `llama` and `deci`.
+// Reads a model from a GGUF file of our own, to check an export. It knows the architectures `llama` and `deci`.
 #pragma once
 #include <memory>
 #include <string>

@@ -1,4 +1,4 @@
-// The per-layer widths of a model: all alike when dense, taken from config.json's `espalier` object when compacted.
+// The widths of a model's layers: all alike in a dense model, or taken from config.json's `espalier` object in a compacted one.
 //
 //   "espalier": {
 //     "format_version": 1,
@@ -8,8 +8,8 @@
 //     "layers": [{"num_attention_heads": 3, "num_key_value_heads": 2, "query_to_kv": [0, 0, 1], "intermediate_size": 77}, ..]
 //   }
 //
-// `query_to_kv` says for each query head of the layer which of its key/value heads it reads. A layer without heads has no
-// attention, one without intermediate units no MLP; their tensors are absent.
+// `query_to_kv` gives for each query head of the layer the number of the key/value head that it reads. A layer without heads has no
+// attention, and one without intermediate units has no MLP; their tensors are absent.
 #pragma once
 #include <vector>
 
@@ -20,12 +20,12 @@ namespace espalier {
 
 constexpr int64_t kEspalierFormatVersion = 1;
 
-// Uses the dense widths already in `model`. Throws Error(kModelCorrupt | kModelUnsupported, "config.espalier...").
+// Reads the widths. `model` must already have the dense widths. Throws Error(kModelCorrupt | kModelUnsupported, "config.espalier...").
 std::vector<LayerShape> read_layer_shapes(const JsonObject& config, const ModelConfig& model);
 
 LayerShape dense_layer_shape(const ModelConfig& model);
 
-// Whether all layers have the widths of the dense model.
+// Tells whether all layers have the widths of the dense model.
 bool has_dense_layers(const ModelConfig& model);
 
 }  // namespace espalier

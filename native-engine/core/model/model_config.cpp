@@ -13,7 +13,7 @@ namespace espalier {
 namespace {
 
 constexpr int64_t kPositionsMax = int64_t{1} << 31;
-constexpr double kPositive = 1e-30;  // the smallest value where zero or less makes no sense
+constexpr double kPositive = 1e-30;  // the smallest allowed value where zero or less makes no sense
 constexpr double kMultiplierMax = 1e6;
 
 [[noreturn]] void unsupported(const std::string& field, const std::string& message) {
@@ -26,8 +26,8 @@ std::string supported_architectures() {
   return names;
 }
 
-// The class name in `architectures`; bare checkpoints that lack it are known by `model_type`. Compacted exports that no
-// stock loader can run hide their base architecture in the `espalier` object, so that stock loaders refuse them by name.
+// Reads the class name from `architectures`; a bare checkpoint without it is recognised by `model_type`. A compacted export that no stock
+// loader can run hides its base architecture in the `espalier` object, so that stock loaders refuse it by name.
 std::string read_architecture(const JsonObject& config) {
   std::string name;
   if (const auto espalier = config.object("espalier")) name = espalier->string("base_architecture").value_or("");
@@ -38,7 +38,7 @@ std::string read_architecture(const JsonObject& config) {
     }
     name = (*list)[0].get<std::string>();
   }
-  if (name == "LLaMAForCausalLM") name = "LlamaForCausalLM";  // the first conversions of LLaMA 1 spell it so
+  if (name == "LLaMAForCausalLM") name = "LlamaForCausalLM";  // the first conversions of LLaMA 1 spell it this way
   if (name.empty()) {
     const std::string type = config.string("model_type").value_or("");
     for (const Architecture& a : kArchitectures) {
@@ -51,7 +51,7 @@ std::string read_architecture(const JsonObject& config) {
   unsupported("config.architectures", "is \"" + name + "\": supported are " + supported_architectures());
 }
 
-// Fields by which related architectures compute something else. A field may be there with the value that changes nothing.
+// Refuses fields by which related architectures compute something else. Such a field may occur with the value that changes nothing.
 void refuse_changed_computation(const JsonObject& config, const Architecture& a) {
   for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping", "clip_qkv", "attention_chunk_size",
                           "num_kv_shared_layers", "kv_lora_rank"}) {
@@ -74,7 +74,7 @@ void refuse_changed_computation(const JsonObject& config, const Architecture& a)
   }
 }
 
-// Constants by which Granite and Gemma scale activations and scores.
+// Reads the constants by which Granite and Gemma scale activations and scores.
 void read_multipliers(const JsonObject& config, ModelConfig& out) {
   const auto read = [&](const char* key) { return config.number_or(key, kPositive, kMultiplierMax, 1.0); };
   const Architecture& a = architecture_of(out);
@@ -132,7 +132,7 @@ void refuse_unsupported_features(const JsonObject& config, const Architecture& a
   }
 }
 
-// Which layers slide; the engine runs models where all do or none does.
+// Tells whether the layers have the sliding window. The engine runs models in which all layers have it or none.
 bool layers_slide(const JsonObject& config, const ModelConfig& model) {
   const Json* types = config.find("layer_types");
   if (types == nullptr) {
@@ -174,14 +174,14 @@ int64_t read_sliding_window(const JsonObject& config, const ModelConfig& model) 
     return 0;
   }
   if (a.window == Window::kSwitched && !config.boolean_or("use_sliding_window", false)) return 0;
-  // Only an explicit null turns a window off that absent has the architecture's default.
+  // Where an absent window has the architecture's default, only an explicit null turns the window off.
   const int64_t absent = config.contains("sliding_window") ? 0 : a.absent_window;
   const int64_t window = config.integer_or("sliding_window", 1, kPositionsMax, absent);
   if (a.window == Window::kListed) return window;
   return window > 0 && layers_slide(config, model) ? window : 0;
 }
 
-// Which layers have the window: a list with an entry for each layer, or each layer but every N-th.
+// Reads which layers have the window: from a list with an entry for each layer, or as all layers but every N-th.
 void read_sliding(const JsonObject& config, ModelConfig& model) {
   if (architecture_of(model).window != Window::kListed) return;
   const Json* types = config.find("layer_types");
@@ -209,7 +209,7 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
   out.layer_count = config.integer("num_hidden_layers", 1, 4096);
   out.vocab_size = config.integer("vocab_size", 1, 1 << 24);
   out.max_positions = config.integer_or("max_position_embeddings", 1, kPositionsMax, 2048);
-  // Widths of the dense model: in a compacted export they stand in the espalier object.
+  // The widths of the dense model. In a compacted export the espalier object holds them.
   const auto espalier = config.object("espalier");
   const auto dense = espalier ? espalier->object("dense") : std::nullopt;
   const JsonObject& widths = dense ? *dense : config;
@@ -219,7 +219,7 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
   if (a.absent_kv_heads == kRequired) {
     out.kv_head_count = widths.integer("num_key_value_heads", 1, 65536);
   } else {
-    // SmolLM3's default stands for an absent number, not for null.
+    // SmolLM3's default applies to an absent number, not to null.
     const bool as_query = a.absent_kv_heads == kAsQueryHeads || widths.contains("num_key_value_heads");
     out.kv_head_count = widths.integer_or("num_key_value_heads", 1, 65536, as_query ? out.head_count : a.absent_kv_heads);
   }
@@ -238,7 +238,7 @@ void read_sizes(const JsonObject& config, ModelConfig& out) {
   }
 }
 
-// Whether each layer turns queries and keys: a list with an entry for each layer at least, or each layer but every N-th.
+// Reads which layers rotate queries and keys: from a list with at least one entry for each layer, or as all layers but every N-th.
 void read_rotary(const JsonObject& config, ModelConfig& model) {
   if (!architecture_of(model).rotary_by_layer) {
     for (const char* key : {"no_rope_layers", "no_rope_layer_interval"}) {

@@ -26,13 +26,13 @@ constexpr size_t kIndexBytesMax = 64 << 20;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
-// A link to a missing file counts as present; opening it reports the error.
+// Tells whether a file exists. A link to a missing file counts as existing; opening it reports the error.
 bool exists(const std::string& path) {
   struct stat info{};
   return ::lstat(path.c_str(), &info) == 0;
 }
 
-// All tensors of a folder, by name, and the mappings that hold them.
+// All tensors of a folder by name, and the mappings that hold them.
 class TensorFolder {
  public:
   TensorFolder(const std::string& folder, const std::atomic<bool>& cancel) : folder_(folder) {
@@ -47,7 +47,7 @@ class TensorFolder {
 
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
-  // The tensor as a matrix of exactly this shape; rows == 0 means a vector of `cols`.
+  // Returns the tensor as a matrix of exactly this shape; rows == 0 means a vector of `cols`.
   WeightView take(const std::string& name, int64_t rows, int64_t cols) {
     const auto it = tensors_.find(name);
     if (it == tensors_.end()) {
@@ -93,7 +93,7 @@ class TensorFolder {
     }
   }
 
-  // Adds the tensors of one file; with `wanted`, only those, and all of them must be there.
+  // Adds the tensors of one file. With `wanted`, it adds only those tensors, all of which must exist.
   void add_file(const std::string& file, const std::vector<std::string>* wanted, const std::atomic<bool>& cancel) {
     files_.emplace_back(folder_ + "/" + file, ErrorCode::kModelNotFound, file);
     Safetensors content = parse_safetensors(files_.back().bytes(), ErrorCode::kModelCorrupt, file, cancel);
@@ -121,7 +121,7 @@ class TensorFolder {
     }
     std::map<std::string, std::vector<std::string>> names_of_file;
     for (const auto& [name, file] : map->items()) {
-      // The index comes with the model: it must not lead out of the folder.
+      // The index comes with the model, so its names must not lead out of the folder.
       const std::string shard = file.is_string() ? file.get<std::string>() : "";
       if (!shard.ends_with(".safetensors") || shard.find('/') != std::string::npos || shard.find('\0') != std::string::npos) {
         index.fail("weight_map",
@@ -180,12 +180,12 @@ class LoadedModel final : public WeightTable {
     return out;
   }
 
-  // A norm without a block behind it may be left out: some loaders refuse it.
+  // Reads a norm. A norm without a block behind it may be absent, since some loaders refuse it.
   WeightView take_norm(const std::string& name, bool needed) {
     return needed || tensors_.has(name) ? tensors_.take(name, 0, config_.hidden_size) : WeightView{};
   }
 
-  // Projections of one input whose rows lie one below the other in one tensor, if the folder has it.
+  // Reads projections of one input from one tensor in which their rows lie one below the other, if the folder has it.
   void take_fused(LayerWeights& out, const std::string& name, const LayerShape& shape, int first, int count) {
     if (!architecture_of(config_).fused || !tensors_.has(name)) return;
     int64_t rows = 0;

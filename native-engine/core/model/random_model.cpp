@@ -1,4 +1,4 @@
-// Random weights of a given shape, for benchmarks of models without a download: only the shape and the scale matter.
+// Random weights of a given shape, for benchmarks of models without a download. Only the shape and the scale matter.
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kQuantiles = 65536;
 
-// splitmix64: a counter-based generator, so that each tensor's values depend on (seed, tensor, index) alone.
+// splitmix64, a counter-based generator: only (seed, tensor, index) decide a tensor's values.
 uint64_t mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -24,14 +24,14 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// The normal distribution's quantiles at (i + 0.5) / 65536: drawing one of them costs a look-up, not a logarithm, and
-// a model of 7 billion weights is made in seconds. Found by Newton steps on the distribution function.
+// Returns the normal distribution's quantiles at (i + 0.5) / 65536. To draw one of them costs a look-up instead of a logarithm, so a model
+// of 7 billion weights is made in seconds. Newton steps on the distribution function find the quantiles.
 std::vector<float> normal_quantiles() {
   std::vector<float> out(kQuantiles);
   double x = 0;
   for (size_t i = kQuantiles / 2; i < kQuantiles; ++i) {
     const double target = (static_cast<double>(i) + 0.5) / static_cast<double>(kQuantiles);
-    for (int step = 0; step < 8; ++step) {  // starts from the neighbour, so it converges at once
+    for (int step = 0; step < 8; ++step) {  // it starts from the neighbour, so it converges at once
       const double density = std::exp(-0.5 * x * x) / std::sqrt(2 * std::numbers::pi);
       x += (target - 0.5 * std::erfc(-x / std::numbers::sqrt2)) / density;
     }
@@ -45,7 +45,8 @@ class RandomModel final : public WeightTable {
  public:
   RandomModel(const ModelConfig& config, DType dtype, uint64_t seed)
       : WeightTable(config), dtype_(dtype), seed_(seed), quantiles_(normal_quantiles()) {
-    // The usual start of LLaMA training: 0.02, and smaller into the residual stream so that depth does not blow it up.
+    // The usual start of LLaMA training: 0.02, and less for weights that add to the residual stream, so that it does not grow with the
+    // depth.
     const float std = 0.02f;
     const float residual_std = std / std::sqrt(2.0f * static_cast<float>(config.layer_count));
     embedding_ = normal(config.vocab_size, config.hidden_size, std);

@@ -10,7 +10,7 @@ double default_attention_factor(double factor) { return factor > 1 ? 0.1 * std::
 
 namespace {
 
-constexpr double kPositive = 1e-30;  // the smallest value where zero or less makes no sense
+constexpr double kPositive = 1e-30;  // the smallest allowed value where zero or less makes no sense
 constexpr double kFactorMax = 1e6;
 constexpr int64_t kPositionsMax = int64_t{1} << 31;
 
@@ -29,7 +29,7 @@ void read_llama3(const JsonObject& rope, RopeScaling& out) {
   }
 }
 
-// A field that is there, but zero, stands for its default, as transformers has it.
+// Returns the field's value; an absent or zero field has its default, as in transformers.
 double nonzero_or(const JsonObject& rope, const char* key, double fallback) {
   const double value = rope.number_or(key, 0, kFactorMax, fallback);
   return value == 0 ? fallback : value;
@@ -77,7 +77,7 @@ RopeScaling read_scaling(const JsonObject& rope, const ModelConfig& model) {
 
 }  // namespace
 
-// Gemma turns the layers with a sliding window by another base, without scaling.
+// Reads the form in which Gemma rotates the layers with a sliding window by another base, without scaling.
 static void read_rope_of_kinds(const JsonObject& config, ModelConfig& out) {
   const auto scaling = config.object("rope_scaling"), parameters = config.object("rope_parameters");
   const auto full = parameters ? parameters->object("full_attention") : scaling;
@@ -93,7 +93,7 @@ static void read_rope_of_kinds(const JsonObject& config, ModelConfig& out) {
   }
 }
 
-// Older files have rope_theta and rope_scaling side by side, newer ones one rope_parameters object with both.
+// Older files have rope_theta and rope_scaling side by side, newer ones a single rope_parameters object with both.
 void read_rope(const JsonObject& config, ModelConfig& out) {
   if (architecture_of(out).window == Window::kListed) return read_rope_of_kinds(config, out);
   const auto scaling = config.object("rope_scaling");

@@ -1,4 +1,4 @@
-// Hugging Face names of a model's tensors, one place for reading and writing.
+// Hugging Face's names of a model's tensors, in one place for reading and writing.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -15,7 +15,7 @@ inline const char* head_name(const ModelConfig& config) { return config.tied_emb
 
 inline std::string layer_prefix(int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
 inline std::string input_norm_name(int64_t layer) { return layer_prefix(layer) + "input_layernorm.weight"; }
-// Behind attention, which Gemma and OLMo call so; models without such a norm call the norm in front of their MLP so.
+// The norm behind attention in Gemma and OLMo. Models without such a norm use the name for the norm in front of their MLP.
 inline std::string post_attention_norm_name(int64_t layer) { return layer_prefix(layer) + "post_attention_layernorm.weight"; }
 inline std::string pre_mlp_norm_name(int64_t layer) { return layer_prefix(layer) + "pre_feedforward_layernorm.weight"; }
 inline std::string post_mlp_norm_name(int64_t layer) { return layer_prefix(layer) + "post_feedforward_layernorm.weight"; }
@@ -28,20 +28,20 @@ inline std::string projection_name(int64_t layer, int projection) {
 inline std::string projection_bias_name(int64_t layer, int projection) {
   return layer_prefix(layer) + kProjectionNames[static_cast<size_t>(projection)] + ".bias";
 }
-// Files of Phi3 hold these in one tensor, one below the other.
+// Files of Phi3 hold these projections in one tensor, one below the other.
 inline std::string fused_qkv_name(int64_t layer) { return layer_prefix(layer) + "self_attn.qkv_proj.weight"; }
 inline std::string fused_gate_up_name(int64_t layer) { return layer_prefix(layer) + "mlp.gate_up_proj.weight"; }
-// key: of the key heads, else of the query heads.
+// key: the norm of the key heads, otherwise that of the query heads.
 inline std::string head_norm_name(int64_t layer, bool key) {
   return layer_prefix(layer) + (key ? "self_attn.k_norm.weight" : "self_attn.q_norm.weight");
 }
 
-// Values of that norm's weight.
+// Returns the number of values of that norm's weight.
 inline int64_t head_norm_size(const ModelConfig& config, int64_t heads) {
   return config.whole_norms ? heads * config.head_dim : config.head_dim;
 }
 
-// Rows and columns of a projection in a layer of the given widths: Hugging Face layout [out, in].
+// The rows and columns of a projection in a layer of the given widths, in Hugging Face's layout [out, in].
 struct Extent {
   int64_t rows = 0, cols = 0;
 };

@@ -1,4 +1,4 @@
-// Where a model's tensors lie in memory. The code that found or made the tensors fills it in.
+// A table of where a model's tensors lie in memory. The code that finds or makes the tensors fills it in.
 #pragma once
 #include <mutex>
 #include <utility>

@@ -13,7 +13,7 @@
 namespace espalier {
 namespace {
 
-// All fields of the configuration that can change a result, in a fixed order; numbers as JSON prints them (shortest exact form).
+// Returns all fields of the configuration that can change a result, in a fixed order. Numbers are written as in JSON (shortest exact form).
 std::string canonical_config(const ModelConfig& c) {
   Json layers = Json::array();
   for (const LayerShape& l : c.layers) layers.push_back({l.heads, l.kv_heads, l.intermediate, l.kv_head_of_query});
@@ -22,7 +22,7 @@ std::string canonical_config(const ModelConfig& c) {
   Json all = {c.architecture, c.hidden_size,   c.layer_count,    c.head_count,   c.kv_head_count, c.head_dim, c.intermediate_size,
               c.vocab_size,   c.max_positions, c.sliding_window, c.rms_norm_eps, c.rope_theta,    rope,       c.tied_embeddings,
               c.qkv_bias,     layers};
-  // Models without these fields keep the digest of earlier releases.
+  // Models without the fields below keep the digest of earlier releases.
   if (c.rope_scaling.type == RopeType::kYarn) {
     for (const double value : {c.rope_scaling.beta_fast, c.rope_scaling.beta_slow, c.rope_scaling.attention_factor}) rope.push_back(value);
     rope.push_back(c.rope_scaling.truncate);
@@ -46,9 +46,10 @@ std::string canonical_config(const ModelConfig& c) {
   return all.dump();
 }
 
-constexpr uint64_t kBlockBytes = 64 << 10;  // stays in the cache between the check and the digest
+constexpr uint64_t kBlockBytes = 64 << 10;  // a block stays in the cache between the check and the digest
 
-// An exponent of all ones is NaN or an infinity. Without branches, so that the compiler makes vectors of it.
+// Tells whether all values are finite: an exponent of all ones is NaN or an infinity. The loop has no branches, so that the compiler can
+// vectorise it.
 template <class Bits>
 bool all_finite(const uint8_t* bytes, uint64_t count, Bits exponent) {
   unsigned found = 0;

@@ -1,4 +1,4 @@
-// The base weights on a device: uploaded once, or layer by layer, or read where they are mapped if the device is the host.
+// The base weights on a device: uploaded once, or streamed layer by layer, or read in their mapping where the device is the host.
 #pragma once
 #include <array>
 #include <map>
@@ -14,12 +14,12 @@ namespace espalier {
 
 class DeviceModel {
  public:
-  // streamed: embedding and lm_head stay on the device, a layer's projections are there while its ops run.
+  // streamed: embedding and lm_head stay on the device, and a layer's projections are there only while its ops run.
   DeviceModel(Backend& backend, std::shared_ptr<const ModelWeights> weights, bool streamed = false);
 
   const ModelConfig& config() const { return weights_->config(); }
-  const ModelWeights& weights() const { return *weights_; }  // on the host
-  // Call `enter` before a layer's ops are queued, and `fetch` of the next layer after them. Weights that stay need neither.
+  const ModelWeights& weights() const { return *weights_; }  // in host memory
+  // Call `enter` before a layer's ops are queued, and after them `fetch` for the next layer. Weights that stay on the device need neither.
   void enter(int64_t layer) const {
     if (stream_) stream_->enter(layer);
   }
@@ -34,13 +34,13 @@ class DeviceModel {
   StoredMatrix share(Backend& backend, const WeightView& view);
 
   std::shared_ptr<const ModelWeights> weights_;
-  std::map<const void*, DeviceBuffer> shared_;  // by where it lies on the host: a tied head is the embedding
+  std::map<const void*, DeviceBuffer> shared_;  // by the address on the host; a tied head is the embedding
   std::vector<std::array<StoredMatrix, kProjectionCount>> layers_;
   std::unique_ptr<WeightStream> stream_;
   StoredMatrix embedding_, lm_head_;
 };
 
-// Whether the weights leave too little of a device's own memory to stay there beside what an evaluation needs.
+// Tells whether the weights leave too little of a device's own memory to stay there beside what an evaluation needs.
 bool weights_crowd(const BackendSpec& spec, const ModelWeights& weights);
 
 }  // namespace espalier

@@ -4,7 +4,7 @@ namespace espalier {
 
 namespace {
 
-// Calls f(list, its place) for every list that ops need.
+// Calls f(list, place of its address) for every list that ops need.
 template <class F>
 void for_each_list(const Role& role, RoleLists& to, F&& f) {
   const auto unless = [&](bool all, const std::vector<int32_t>& list, DevicePtr<const int32_t>& place) {

@@ -1,4 +1,4 @@
-// A role as ops take it: its lists on the device, sent together with the other inputs of the step.
+// A role in the form that ops take: its lists lie on the device. They are sent together with the other inputs of the step.
 #pragma once
 #include <vector>
 
@@ -11,7 +11,7 @@ struct NormLists {
   DevicePtr<const float> weight, inverse;
 };
 
-// nullptr: the list would change nothing.
+// The lists of a layer; nullptr where the list would change nothing.
 struct RoleLayerLists {
   DevicePtr<const int32_t> kv_of_head;
   DevicePtr<const int32_t> q_rows, kv_rows, unit_index;
@@ -22,10 +22,10 @@ struct RoleLayerLists {
 };
 
 struct RoleLists {
-  DevicePtr<const int32_t> hidden_index;                 // nullptr: all
+  DevicePtr<const int32_t> hidden_index;                 // nullptr where all are open
   DevicePtr<const float> hidden_mask;                    // [hidden_width]
-  DevicePtr<const float> hidden_scale;                   // the same; nullptr where it is 1 everywhere
-  DevicePtr<const float> embedding_scale, addend_scale;  // hidden_scale with the model's multipliers; nullptr where that is 1 everywhere
+  DevicePtr<const float> hidden_scale;                   // equals hidden_mask; nullptr where it is 1 everywhere
+  DevicePtr<const float> embedding_scale, addend_scale;  // hidden_scale times the model's multipliers; nullptr where that is 1 everywhere
   DevicePtr<const float> final_norm, final_norm_scale;
   std::vector<RoleLayerLists> layers;
 };
@@ -35,11 +35,12 @@ struct DeviceRole : Role {
   RoleLists lists;
 };
 
-// Compiling a role has two halves, so that its lists share one upload with others: first counting their bytes, then placing them.
+// A role is compiled in two halves, so that its lists can share one upload with others: role_room counts their bytes, place_role places
+// them.
 uint64_t role_room(const Role& role);
 DeviceRole place_role(Role role, DeviceLora lora, UploadBlock& block);
 
-// A role with a block of its own, sent.
+// Compiles a role with a block of its own and sends it.
 DeviceRole compile_role(Role role, DeviceLora lora, UploadBlock& block);
 
 }  // namespace espalier

@@ -1,5 +1,5 @@
-// The trainable state during training. Parameters and Adam's moments lie on the device. The host keeps the scalars and copies of what it
-// makes the student's role from: the log-alphas, and the norms and biases among own weights.
+// The trainable state during training. Parameters and Adam's moments lie on the device. The host keeps the scalars and copies of the values
+// from which it makes the student's role: the log-alphas, and the norms and biases among own weights.
 #pragma once
 #include "device/backend.h"
 #include "espalier/train_state.h"
@@ -7,22 +7,22 @@
 
 namespace espalier {
 
-// Dropout of what LoRA reads in a step; 0: none.
+// The dropout of LoRA's inputs in a step; a probability of 0 means none.
 struct LoraDropping {
   double probability = 0;
   uint64_t seed = 0;
   int64_t step = 0;
 };
 
-// LoRA's factors on the device, or the student's own weights, in the layout of a state's part before the masks.
+// LoRA's factors on the device, or the student's own weights, in the layout that a state has before its masks.
 struct DeviceLora {
-  const StateLayout* layout = nullptr;  // nullptr: the model's weights alone
+  const StateLayout* layout = nullptr;  // nullptr where only the model's weights are used
   DevicePtr<const float> params;
   LoraDropping dropping = {};
 
   explicit operator bool() const { return layout != nullptr; }
   bool has_own_weights() const { return layout && layout->has_own_weights(); }
-  // One of the student's own weights as a product reads it; empty where it has none of that name.
+  // Returns one of the student's own weights in the form that a product reads; empty where there is none of that name.
   StoredMatrix own_weight(const std::string& name) const;
 };
 
@@ -40,17 +40,17 @@ class DeviceState : public StateScalars {
   DevicePtr<float> params() const { return memory_.data().as<float>(); }
   DevicePtr<float> adam_m() const { return params() + layout_.size(); }
   DevicePtr<float> adam_v() const { return adam_m() + layout_.size(); }
-  // Where the log-alphas' gradient goes: mask_size() floats. It must not change until the queue is empty.
+  // Returns the place of the log-alphas' gradient: mask_size() floats. It must not change until the queue is empty.
   DevicePtr<float> mask_gradient() const { return adam_v() + layout_.size(); }
 
-  // All log-alphas, as they lie in the layout, and before them the vectors of own weights.
+  // These return the host's copies of all log-alphas in the order of the layout, and of the vectors of own weights.
   std::span<const float> masks() const { return std::span(host_).last(static_cast<size_t>(layout_.mask_size())); }
   std::span<const float> own_vectors() const { return std::span(host_).first(host_.size() - static_cast<size_t>(layout_.mask_size())); }
-  // The expected sparsity of the log-alphas, made when it is first asked for.
+  // Returns the expected sparsity of the log-alphas. It is computed when it is first asked for.
   const ExpectedSparsity& expected_sparsity(const ModelConfig& config) const;
-  // After ops changed log-alphas or vectors: waits for them and renews the host's copies.
+  // Call after ops have changed log-alphas or vectors: waits for the ops and renews the host's copies.
   void read_host_copies();
-  // Joins the queue.
+  // Writes the log-alphas; the upload joins the queue.
   void write_log_alphas(std::span<const float> masks);
 
  private:
@@ -58,7 +58,7 @@ class DeviceState : public StateScalars {
   StateLayout layout_;
   DeviceBuffer memory_;
   std::vector<float> host_;  // vectors, then log-alphas
-  bool sent_ = false;        // an upload may still read host_
+  bool sent_ = false;        // true while an upload may still read host_
   mutable std::unique_ptr<const ExpectedSparsity> expected_;
 };
 

@@ -33,8 +33,8 @@ std::vector<float> pick(const std::vector<float>& from, const std::vector<int32_
   return v;
 }
 
-// A norm's weights for the open units, and their inverses: the backward pass recovers x from the norm's output with them. A
-// weight of 0 becomes 1e-30, which adds nothing to the products that follow and can still be inverted.
+// Returns a norm's weights for the open units, and their inverses, by which the backward pass recovers x from the norm's output. A weight
+// of 0 becomes 1e-30, which adds nothing to the products that follow and can still be inverted.
 OpenNorm open_norm(std::vector<float> weights, const std::vector<int32_t>& index) {
   OpenNorm out{std::move(weights), {}};
   out.inverse.assign(out.weight.size(), 0.0f);
@@ -66,17 +66,17 @@ std::vector<float> multiplied(std::vector<float> scale, double by) {
   return scale;
 }
 
-// Logits are linear in the final norm's weights, so these take the divisor of the logits along.
+// Logits are linear in the final norm's weights, so these weights include the divisor of the logits.
 void set_final_norm(Role& role, std::vector<float> weights) {
   for (size_t j = 0; j < role.final_norm_scale.size(); j++) weights[j] *= role.final_norm_scale[j];
   role.final_norm = std::move(weights);
 }
 
-// Open heads, the key/value heads they read, and their rows and columns.
+// Lists the open heads, the key/value heads that they read, and their rows and columns.
 void open_heads(const ModelConfig& config, const LayerShape& shape, const float* z, bool exact_sparse, RoleLayer& r) {
   std::vector<int32_t> kept(shape.kv_heads, -1);
   for (int64_t h = 0; h < shape.heads; h++) {
-    // A closed head must not take part in the norm of all heads.
+    // A closed head must not take part in a norm over all heads.
     if ((exact_sparse || config.whole_norms) && z[h] == 0.0f) continue;
     int32_t& kv = kept[shape.kv_head_of_query[h]];
     if (kv < 0) {
@@ -135,7 +135,7 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
     role.hidden_scale.push_back(z.hidden[j]);
   }
   role.hidden_open = static_cast<int64_t>(role.hidden_index.size());
-  // A model without an open hidden unit still has a (zero) residual stream.
+  // A model without an open hidden unit still has a residual stream of zeros.
   if (role.hidden_open == 0) role.hidden_index.push_back(-1), role.hidden_scale.push_back(0.0f);
   pad(role.hidden_index);
   role.hidden_ones = all_ones(role.hidden_scale);
@@ -220,7 +220,7 @@ Role make_intact_role(const ModelWeights& model) {
   }
   const Masks ones{std::vector<float>(heads, 1.0f), std::vector<float>(units, 1.0f), std::vector<float>(config.hidden_size, 1.0f)};
   Role role = make_role(model, ones, true);
-  // Everything is open, so that no list is needed: what is padded lies beyond the stored matrix, where ops read zeros.
+  // Everything is open, so no list is needed: the padding lies beyond the stored matrix, where ops read zeros.
   role.hidden_all = true;
   for (RoleLayer& r : role.layers) r.heads_all = r.kv_all = r.units_all = true;
   return role;

@@ -32,13 +32,13 @@ WeightStream::WeightStream(Backend& backend, const ModelWeights& weights) : back
     largest = std::max(largest, bytes);
   }
   for (size_t i = 0; i < std::min(places_.size(), layers_.size()); i++) places_[i] = backend.allocate(largest);
-  backend.copies_wait_for_ops();  // which clear them
+  backend.copies_wait_for_ops();  // ops clear the new memory first
 }
 
 WeightStream::~WeightStream() {
   try {
     backend_.synchronize();
-  } catch (const Error&) {  // the last synchronize has reported it, or no caller asks
+  } catch (const Error&) {  // the last synchronize has reported the failure, or no caller needs to know it
   }
 }
 

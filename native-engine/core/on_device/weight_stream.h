@@ -1,5 +1,6 @@
-// Weights that do not stay on the device: the projections of two layers are there, and take turns. While the ops of one layer run, the
-// next layer's copy comes from host memory that the device reads by itself. Bits are those of weights that stay.
+// Streams weights that do not stay on the device: the projections of two layers are there, and layers take turns. While the ops of one
+// layer run, the next layer is copied from host memory that the device reads by itself. The bits are those of weights that stay on the
+// device.
 #pragma once
 #include <array>
 #include <vector>
@@ -12,14 +13,14 @@ namespace espalier {
 class WeightStream {
  public:
   WeightStream(Backend& backend, const ModelWeights& weights);
-  ~WeightStream();  // waits: a copy may be under way
+  ~WeightStream();  // waits, because a copy may be under way
   WeightStream(const WeightStream&) = delete;
   WeightStream& operator=(const WeightStream&) = delete;
 
-  // Ops that are queued from here on find this layer's projections, and no other layer's.
+  // Makes this layer the one at work: ops that are queued from now on find its projections, and those of no other layer.
   void enter(int64_t layer);
-  // Brings a layer to the place that the layer at work does not use. Queue the ops that run meanwhile before: the copy waits
-  // for all ops up to the last enter(), and for none after.
+  // Copies a layer to the place that the layer at work does not use. The ops that shall run meanwhile must be queued before this call: the
+  // copy waits for all ops up to the last enter(), and for none after it.
   void fetch(int64_t layer);
   StoredMatrix projection(int64_t layer, Projection p) const;  // throws where the layer is not the one at work
 
@@ -30,13 +31,13 @@ class WeightStream {
   struct Layer {
     HostBuffer bytes;
     std::array<WeightView, kProjectionCount> views;  // on the host
-    std::array<int64_t, kProjectionCount> at{};      // in `bytes`, of those that there are
+    std::array<int64_t, kProjectionCount> at{};      // the place of each projection in `bytes`, where the layer has it
   };
   Backend& backend_;
   std::vector<Layer> layers_;
   std::array<DeviceBuffer, 2> places_;
   std::array<int64_t, 2> layer_in_{kNowhere, kNowhere};
-  int at_work_ = kNowhere;  // a place
+  int at_work_ = kNowhere;  // the place of the layer at work
 };
 
 }  // namespace espalier

@@ -38,7 +38,7 @@ Widths widest(const ModelConfig& c) {
   return w;
 }
 
-// head_count, kv_head_count: 0 where there is no backward pass.
+// Lays out a layer's activations. head_count and kv_head_count are 0 where there is no backward pass.
 LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, int64_t head_count, int64_t kv_head_count,
                                const LoraSpec& lora) {
   LayerActivations l;
@@ -68,8 +68,8 @@ LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, in
   return l;
 }
 
-// Logits of a chunk should stay in the outer cache, about four megabytes for each of the two roles; but lm_head is packed
-// anew for each chunk, so that a small chunk costs more than it saves.
+// Returns the number of tokens whose logits are made at a time. The logits of a chunk should stay in the outer cache, about four megabytes
+// for each of the two roles. But lm_head is packed again for each chunk, so a small chunk costs more than it saves.
 int64_t chunk_tokens(int64_t tokens, int64_t vocab) {
   const int64_t fitting = (int64_t{4} << 20) / (4 * vocab) / 64 * 64;
   return std::min(tokens, std::clamp<int64_t>(fitting, 512, 1024));
@@ -112,7 +112,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     }
     ws.activation_bytes = a.used;
     const int64_t gradients = s.own_weights > 0 ? s.own_weights : lora_parameter_count(c, lora);
-    // Own weights have no room for a second gradient: that of a shard is added to those before it as it is made.
+    // Own weights have no room for a second gradient: the gradient of a shard is added to those before it while it is computed.
     const int64_t places = s.own_weights > 0 ? 1 : s.gradients;
     for (int64_t i = 0; i < places; i++) ws.gradients.push_back(a.array<float>(gradients));
     ws.shard_gradient = ws.gradients.back();

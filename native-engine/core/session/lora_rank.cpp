@@ -1,4 +1,4 @@
-// A session has the shape of the state that it holds: LoRA of pruning, the wider one of recovery, or own weights.
+// Changes the shape of a session to that of the state that it holds: LoRA of pruning, the wider LoRA of recovery, or own weights.
 #include <cmath>
 
 #include "espalier/error.h"
@@ -8,25 +8,25 @@
 namespace espalier {
 namespace {
 
-// The scale of B A; the last bit of an alpha may be rounded.
+// Compares the scales of B A, though the last bit of an alpha may be rounded.
 bool same_scale(const LoraSpec& a, const LoraSpec& b) { return std::abs(a.scale() - b.scale()) <= 1e-12 * std::abs(b.scale()); }
 
 }  // namespace
 
-// The trainer of a state whose LoRA has another rank, or which has own weights. Such a session has begun its recovery.
+// Makes the trainer anew for a state whose LoRA has another rank, or which has own weights. Such a session has already begun its recovery.
 void SessionCore::reopen(const StateLayout& layout) {
   TrainerOptions options = options_;
   if (layout.lora().rank != lora_.rank) options.recover_lora_rank = 0;
   teachers_.clear();
   teacher_in_use_.clear();
   state_changes();
-  trainer_.reset();  // before the new one asks for its memory
+  trainer_.reset();  // frees its memory before the new one takes its own
   trainer_ = Trainer::create(model_, layout, options);
   if (data_) trainer_->set_data(data_);
 }
 
-// Recovery begins with a wider LoRA, or with own weights, where the session was opened for it. A state of a later step has them already.
-// Returns the state as it was; nothing where it stays as it is.
+// Makes LoRA wider, or changes to own weights, where recovery begins and the session was opened for it. A state of a later step has them
+// already. Returns the state as it was before; nothing where it does not change.
 std::optional<TrainState> SessionCore::change_where_recovery_begins(const SegmentPlan& plan) {
   const int64_t more = options_.recover_lora_rank;
   const bool own = options_.recover_weights == RecoverWeights::kAll;
@@ -37,7 +37,7 @@ std::optional<TrainState> SessionCore::change_where_recovery_begins(const Segmen
   return before;
 }
 
-// A state of any shape, in the place of the one that the session has.
+// Takes a state of any shape in place of the session's state.
 void SessionCore::hold(const TrainState& state) {
   const StateLayout& here = trainer().layout();
   if (state.lora().rank != here.lora().rank || !(state.widths() == here.widths())) reopen(state);
@@ -45,7 +45,7 @@ void SessionCore::hold(const TrainState& state) {
 }
 
 void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
-  if (!(read_block_gates(bytes) == options_.gates))  // before the session takes another shape
+  if (!(read_block_gates(bytes) == options_.gates))  // checked before the session takes another shape
     throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
   if (holds_own_weights(bytes)) {
     const TrainState state = TrainState::deserialize(bytes, model_->config(), lora_);

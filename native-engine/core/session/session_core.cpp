@@ -19,7 +19,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Steps [begin, end) of the plan, counted from its first.
+// Returns steps [begin, end) of the plan, counted from its first step.
 SegmentPlan part_of(const SegmentPlan& plan, int64_t begin, int64_t end) {
   SegmentPlan part = plan;
   part.lora_learning_rate.assign(plan.lora_learning_rate.begin() + begin, plan.lora_learning_rate.begin() + end);
@@ -44,7 +44,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   state_changes();
   scorer_.reset();
   data_ = {};
-  trainer_.reset();  // before the new one asks for its memory
+  trainer_.reset();  // frees its memory before the new one takes its own
   lora_ = lora;
   options_ = options;
   trainer_ = Trainer::create(model_, lora, options);
@@ -110,7 +110,7 @@ void SessionCore::state_changes() {
   compacted_.reset();
 }
 
-// The open units of the trainer's state, taken because that state may change from here on.
+// Returns the open units of the trainer's state and forgets them, because that state may change from now on.
 std::vector<uint8_t> SessionCore::take_open_units() {
   std::vector<uint8_t> known = std::exchange(open_units_, {});
   return known.empty() ? open_units(deterministic_masks(model_->config(), trainer().log_alphas())) : known;
@@ -165,7 +165,7 @@ void SessionCore::expect_teacher(const std::string& digest, const TeacherFileNam
   teacher_files_.expect(digest, files, model_, trainer().layout().lora());
 }
 
-// Checks all instructions before the first step.
+// Checks all teachers of the plan before its first step.
 void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers) {
   const int64_t end = first_step + static_cast<int64_t>(plan.lora_learning_rate.size());
   const std::vector<TeacherStretch>& stretches = teachers.stretches;
@@ -215,8 +215,8 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     if (reached || out.steps_done < end || !plan.has_time_for_another(step_seconds)) break;
   } while (next < stretches.size());
   out.cancelled = cancel.load() && !reached && out.steps_done < steps;
-  // A wider LoRA or own weights belong to the first step, since LoRA's new rows follow from the seed of these steps: a run that finds the
-  // state at this step, with another seed perhaps, shall find it as it was.
+  // A wider LoRA or own weights begin with the first step, since the seed of these steps decides LoRA's new rows. A run that reads the
+  // state at this step, perhaps with another seed, must find it as it was. So without a step done it is put back.
   if (before && out.steps_done == 0) hold(*before);
   if (returned != ReturnedState::kNone) {
     out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
@@ -242,7 +242,7 @@ std::optional<TrainState> SessionCore::state_for(const std::string& folder, bool
 }
 
 void SessionCore::open_scorer(const ScorerOptions& options) {
-  scorer_.reset();  // before the new one asks for its memory
+  scorer_.reset();  // frees its memory before the new one takes its own
   const auto model = model_in(options.model_folder);
   scorer_ = Scorer::create(model, state_for(options.model_folder, options.intact), options.dtype, options.backend,
                            trainer_ ? trainer_->home(options.backend) : nullptr);

@@ -1,4 +1,4 @@
-// The contents of a session: the base model, the trainer, the teachers used last. Plain C++; used by one thread at a time.
+// The contents of a session: the base model, the trainer, the teachers used last. It is plain C++, and one thread at a time uses it.
 #pragma once
 #include <cstdint>
 #include <list>
@@ -19,20 +19,20 @@
 
 namespace espalier {
 
-// A session keeps teachers in memory beside the one in use, so that a run's own snapshots need not be sent back to it. They may take
-// kTeacherBytesKept in all; there are at least kTeachersKeptMin and at most kTeachersKeptMax.
+// A session keeps teachers in memory besides the one in use, so that a run's own snapshots need not be sent back to it. They may take
+// kTeacherBytesKept together; at least kTeachersKeptMin and at most kTeachersKeptMax are kept.
 constexpr uint64_t kTeacherBytesKept = uint64_t{128} << 20;
 constexpr size_t kTeachersKeptMax = 64;
 constexpr size_t kTeachersKeptMin = 2;
-size_t teachers_kept(uint64_t teacher_bytes);  // of one
+size_t teachers_kept(uint64_t teacher_bytes);  // teacher_bytes: those of one teacher
 
 struct ModelDescription {
   ModelConfig config;
-  uint64_t parameter_count = 0;       // tied ones once
-  uint64_t body_parameter_count = 0;  // of all projections: what sparsity is a share of
+  uint64_t parameter_count = 0;       // tied parameters count once
+  uint64_t body_parameter_count = 0;  // the parameters of all projections, of which sparsity is a share
   uint64_t weight_bytes = 0;
   std::string digest;
-  std::string dtype;  // of the embedding: "F32", "F16", "BF16"
+  std::string dtype;  // the embedding's: "F32", "F16", "BF16"
 };
 
 struct StateSummary {
@@ -40,32 +40,32 @@ struct StateSummary {
   std::string digest;
   HardSparsity sparsity;
   std::string masks_digest;
-  std::vector<uint8_t> open_units;  // one bit a gate, see method/open_units.h
-  ExportSize size;                  // of its compacted export, stored as the model is
+  std::vector<uint8_t> open_units;  // one bit for each gate; see method/open_units.h
+  ExportSize size;                  // the size of its compacted export in the model's own dtype
 };
 
-// The teacher from a step on.
+// A teacher that instructs from this step on.
 struct TeacherStretch {
   int64_t first_step = 0;
-  std::string digest;  // of a teacher in memory; empty: the intact model
+  std::string digest;  // a teacher in memory; empty for the intact model
 };
 
 struct SegmentTeachers {
   std::vector<TeacherStretch> stretches;  // in order
-  // The teacher after them, as far as it is known: read from its file while the segment is trained.
+  // The teacher after the stretches, where it is known. It is read from its file while the segment is trained.
   std::string next;
-  TeacherFileNames files;  // of those that need not be in memory
+  TeacherFileNames files;  // the files of teachers that need not be in memory
 };
 
 struct SegmentResult {
   StateSummary state;
-  std::shared_ptr<std::vector<uint8_t>> state_bytes;  // null unless asked for
-  std::vector<std::string> teachers;                  // digests of those in memory
+  std::shared_ptr<std::vector<uint8_t>> state_bytes;  // null unless it was asked for
+  std::vector<std::string> teachers;                  // the digests of those in memory
   int64_t steps_done = 0;
   bool cancelled = false;
   double seconds = 0;
-  std::vector<uint8_t> open_units_before;  // of the state that it began with
-  std::optional<RefitReport> refit;        // that it began with
+  std::vector<uint8_t> open_units_before;  // of the state with which the segment began
+  std::optional<RefitReport> refit;        // the refit with which recovery began
 };
 
 struct EvaluateOptions {
@@ -74,8 +74,8 @@ struct EvaluateOptions {
   ComputeDType dtype = ComputeDType::kF32;
   BackendSpec backend;
   bool intact = false;
-  std::string model_folder;  // another model than the session's; its own weights, no masks
-  // The session's intact model with single weights set to 0; its text, sequence length and backend are the session's.
+  std::string model_folder;  // a model other than the session's, with its own weights and no masks
+  // Evaluates the session's intact model with single weights set to 0. Text, sequence length and backend are the session's.
   std::optional<UnstructuredOptions> unstructured;
 };
 
@@ -92,34 +92,34 @@ struct GenerateOptions {
   std::string model_folder;  // as in EvaluateOptions
 };
 
-// Sequences one after another: their tokens, and for each how many it has and how many of the last ones are scored.
+// Sequences one after another: their tokens, and for each sequence its number of tokens and how many of the last ones are scored.
 struct ScoreBatch {
   std::vector<uint32_t> ids, lengths, scored;
 };
 
 struct MeasureOptions {
   SpeedOptions speed;
-  std::string model_folder;  // instead of the session's state
-  ExportRequest sized_as;    // the export whose sizes are told; its folders are not looked at
+  std::string model_folder;  // a model that is measured instead of the session's state
+  ExportRequest sized_as;    // the export whose sizes are reported; its folders are ignored
 };
 
 struct MeasureResult {
   SpeedResult speed;
-  std::vector<ExportSize> sizes;  // of the same models: before pruning with the container's dense form, then as the request says
+  std::vector<ExportSize> sizes;  // of the same models: the first in the container's dense form, the second in the form of the request
 };
 
-// Reading the weights takes as long as the disk needs. Without it they get no digest and are not checked.
+// Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 
-// A trained segment may hand back the bytes of its state beside the summary. The digest of a large state takes a second: a caller who makes
-// it while the next steps run asks for none.
+// Whether a trained segment hands back the bytes of its state beside the summary. The digest of a large state takes a second, so a caller
+// who computes it while the next steps run asks for none.
 enum class ReturnedState { kNone, kBytes, kBytesWithoutDigest };
 
 class SessionCore {
  public:
   const ModelWeights& load(const std::string& folder, const std::atomic<bool>& cancel);
-  size_t open(const LoraSpec& lora, const TrainerOptions& options);  // after load; returns how many teachers stay in memory
+  size_t open(const LoraSpec& lora, const TrainerOptions& options);  // call after load; returns how many teachers stay in memory
   void close();
 
   int64_t set_data(TrainingText text);  // returns the number of rows
@@ -131,20 +131,21 @@ class SessionCore {
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
   std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
 
-  // The first of the teachers instructs from `first_step` on. A state that reaches the plan's sparsity is kept as a teacher, whose name is
-  // its digest, so that it always has one.
+  // Trains. The first of the teachers must begin at `first_step`. A state that reaches the plan's sparsity is kept as a teacher; its digest
+  // is the teacher's name, so the digest is always computed for it.
   SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, ReturnedState returned,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
-  // For many batches under one model and state; open until close_scorer, or until the session is closed or opened anew.
+  // Opens a scorer for many batches under one model and state. It stays open until close_scorer, or until the session is closed or opened
+  // anew.
   void open_scorer(const ScorerOptions& options);
   std::vector<SequenceScore> score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
                                    const std::atomic<bool>& cancel);
   void close_scorer() { scorer_.reset(); }
   GenerationResult generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
                             const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel);
-  // The speed of the model before pruning, then that of the pruned model of the state, or of another folder.
+  // Measures the speed of the model before pruning, and that of the state's pruned model or of a model in another folder.
   MeasureResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                               const std::atomic<bool>& cancel);
   ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
@@ -155,8 +156,8 @@ class SessionCore {
     std::shared_ptr<const Teacher> teacher;
   };
   Trainer& trainer() const;
-  std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // empty: the session's
-  // The state that an evaluation or a scorer takes: none for another model folder and for the intact model.
+  std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // an empty folder stands for the session's model
+  // Returns the state for an evaluation or a scorer; nothing for a model of another folder and for the intact model.
   std::optional<TrainState> state_for(const std::string& folder, bool intact) const;
   StateSummary summary_of(std::string digest) const;
   std::vector<uint8_t> take_open_units();
@@ -166,8 +167,8 @@ class SessionCore {
   void reopen(const StateLayout& layout);
   std::optional<TrainState> change_where_recovery_begins(const SegmentPlan& plan);
   void hold(const TrainState& state);
-  void state_changes();                          // the small model of the trainer's state is freed
-  bool find_teacher(const std::string& digest);  // moves it to the front
+  void state_changes();                          // frees the small model of the trainer's state
+  bool find_teacher(const std::string& digest);  // moves the teacher to the front
   void keep_teacher(const std::string& digest, const TrainState& state);
   std::vector<std::string> teacher_digests() const;
   void use_teacher(const std::string& digest, const TeacherFileNames& files);
@@ -177,16 +178,16 @@ class SessionCore {
   std::string folder_;
   std::shared_ptr<const ModelWeights> model_;
   std::unique_ptr<Trainer> trainer_;
-  LoraSpec lora_;  // as the session was opened
+  LoraSpec lora_;  // the LoRA with which the session was opened
   TrainerOptions options_;
   TrainingText data_;
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;
-  std::list<NamedTeacher> teachers_;  // the one used last in front
-  std::string teacher_in_use_;        // empty: intact
+  std::list<NamedTeacher> teachers_;  // the one used last is in front
+  std::string teacher_in_use_;        // empty for the intact model
   TeacherFiles teacher_files_;
-  std::vector<uint8_t> open_units_;  // of the trainer's state; empty: not known
-  // The trainer's state as a small model, until the state changes, so that one generation after the other finds it there.
+  std::vector<uint8_t> open_units_;  // the open units of the trainer's state; empty where they are not known
+  // The trainer's state as a small model. It is kept until the state changes, so that several generations can use it.
   std::shared_ptr<const ModelWeights> compacted_;
   ComputeDType compacted_dtype_ = ComputeDType::kF32;
 };

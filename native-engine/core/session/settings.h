@@ -1,5 +1,5 @@
-// The settings of a run that the engine computes with. Each has one line here: its name in the table of settings
-// (proto/espalier/v1/common.proto; names as in JSON) and the value that it sets. Code that reads or writes settings walks these lines.
+// The settings of a run that the engine uses. Each has one line here: its name in the table of settings (proto/espalier/v1/common.proto;
+// names as in JSON) and the value that it sets. Code that reads or writes settings visits these lines.
 #pragma once
 #include <array>
 #include <utility>
@@ -14,8 +14,8 @@ struct Opposite {
   bool& value;
 };
 
-// Settings that a session is opened with: ENGINE_USE_SESSION in the table. `visit` gets a name, the value, and for a whole number the
-// least value of the core, where that is not 1.
+// Visits the settings that a session is opened with: ENGINE_USE_SESSION in the table. `visit` gets a name, the value, and for a whole
+// number the core's least value where that is not 1.
 template <typename Visit>
 void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit) {
   visit("batchSize", trainer.batch_size);
@@ -36,12 +36,12 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("gates", trainer.gates);
 }
 
-// Words of the kinds of gates. Every state has the first three; a set has them too, for its reader.
+// The words of the kinds of gates. Every state has the first three; a set names them too, for its reader.
 inline constexpr std::array<const char*, 3> kGatesOfAll{"head", "unit", "hidden"};
 inline constexpr std::array<std::pair<const char*, bool BlockGates::*>, 3> kBlockGates{
     {{"kv-group", &BlockGates::kv_group}, {"attention", &BlockGates::attention}, {"mlp", &BlockGates::mlp}}};
 
-// Settings that each call of training has: ENGINE_USE_TRAINING in the table.
+// Visits the settings that each call of training has: ENGINE_USE_TRAINING in the table.
 template <typename Visit>
 void each_training_setting(SegmentPlan& plan, Visit&& visit) {
   visit("seed", plan.seed);
@@ -51,7 +51,7 @@ void each_training_setting(SegmentPlan& plan, Visit&& visit) {
   visit("sparsityControl", plan.sparsity_control);
 }
 
-// The words of a setting with a few values.
+// The words of a setting that has a few values.
 template <typename Enum>
 struct Words;
 template <>

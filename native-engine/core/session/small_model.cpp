@@ -1,4 +1,4 @@
-// The session's state as a small model: the copy that generates, and its speed beside the model before pruning.
+// The session's state as a small model: the copy that generates text, and its speed beside the model before pruning.
 #include "export/compacted_model.h"
 #include "export/export_size.h"
 #include "model/weights_digest.h"
@@ -10,7 +10,7 @@ static DType stored_dtype(ComputeDType dtype) { return dtype == ComputeDType::kF
 
 std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
   if (compacted_ && compacted_dtype_ == dtype) return compacted_;
-  compacted_.reset();  // first, so that two are never in memory at once
+  compacted_.reset();  // freed first, so that two are never in memory at once
   const auto dense = model_in("");
   const TrainState state = trainer().export_snapshot();
   const Masks masks = deterministic_masks(dense->config(), state);
@@ -19,7 +19,7 @@ std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
   return compacted_;
 }
 
-// Both models are stored in the compute dtype, so that both read the same number of bytes for each parameter. A pass reads what
+// Both models are stored in the compute dtype, so that both read the same number of bytes for each parameter. A pass reads the weights that
 // it multiplies by; zeros that fill widths up to whole vectors are not counted.
 MeasureResult SessionCore::measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                                          const std::atomic<bool>& cancel) {

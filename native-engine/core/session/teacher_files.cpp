@@ -9,7 +9,7 @@
 namespace espalier {
 namespace {
 
-// All errors of the file have one remedy: the orchestrator sends the teacher's bytes.
+// Reads a teacher. All errors of the file have one remedy: the orchestrator sends the teacher's bytes.
 TrainState read_teacher(const std::string& digest, const std::string& file, const ModelWeights& model, const LoraSpec& lora) {
   const auto refuse = [&](const std::string& what) {
     throw Error(ErrorCode::kTeacherNotLoaded, "teacher_files", "teacher " + digest + " can't be had from its file: " + what);
@@ -47,7 +47,7 @@ TrainState TeacherFiles::take(const std::string& digest, const TeacherFileNames&
 
 void TeacherFiles::forget() {
   digest_.clear();
-  state_ = {};  // its end is waited for
+  state_ = {};  // waits until the reading has ended
 }
 
 }  // namespace espalier

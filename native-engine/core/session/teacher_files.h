@@ -1,5 +1,5 @@
-// Teachers whose states lie in files. A file is read, and its digest checked, by a thread of its own, so that it is there when its turn
-// comes and no step waits for it. Plain C++; used by one thread at a time.
+// Teachers whose states lie in files. A thread of its own reads a file and checks its digest in advance, so that no step waits for it. It
+// is plain C++, and one thread at a time uses it.
 #pragma once
 #include <future>
 #include <map>
@@ -11,20 +11,20 @@
 
 namespace espalier {
 
-using TeacherFileNames = std::map<std::string, std::string>;  // by digest
+using TeacherFileNames = std::map<std::string, std::string>;  // paths by digest
 
 class TeacherFiles {
  public:
-  // Begins to read the teacher, unless it is being read already or is in no file.
+  // Begins to read the teacher, unless it is already being read or has no file.
   void expect(const std::string& digest, const TeacherFileNames& names, const std::shared_ptr<const ModelWeights>& model,
               const LoraSpec& lora);
-  // Waits for the teacher; reads it now where it was not expected. Throws Error(kTeacherNotLoaded).
+  // Waits for the teacher, or reads it now if it was not expected. Throws Error(kTeacherNotLoaded).
   TrainState take(const std::string& digest, const TeacherFileNames& names, const std::shared_ptr<const ModelWeights>& model,
                   const LoraSpec& lora);
-  void forget();  // waits for what is under way
+  void forget();  // waits for the file that is being read
 
  private:
-  std::string digest_;  // of the one under way; empty: none
+  std::string digest_;  // the teacher that is being read; empty where there is none
   std::future<TrainState> state_;
 };
 

@@ -3,7 +3,7 @@
 
 namespace espalier {
 
-// The first half of the progress is the pruning.
+// Pruning is the first half of the progress.
 EvaluationResult SessionCore::evaluate_unstructured(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                                     const std::atomic<bool>& cancel) {
   UnstructuredOptions pruning = *options.unstructured;

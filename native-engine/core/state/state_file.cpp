@@ -4,8 +4,8 @@
 //   lora.alpha F64 [1], lora.rank I64 [1], lora.targets I64 [7] (0 or 1, in projection order)
 //   step I64 [1]
 //   shape I64 [3], exact_size I64 [1], cost F64 [8 or more], where a run has such targets
-// A state with own weights has no LoRA: its rank and alpha are 1 and its targets 0. Which gates of blocks a state has is told by their
-// entries (mask.kv_group, mask.attention, mask.mlp).
+// A state with own weights has no LoRA: its rank and alpha are 1, and its targets 0. The entries mask.kv_group, mask.attention and mask.mlp
+// tell which gates of blocks a state has.
 #include "espalier/train_state.h"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ constexpr const char* kSource = "state";
 constexpr int64_t kRankMax = 1024;
 constexpr int64_t kMultipleMax = 1024;
 
-// One tensor of the file, and the place of its bytes in memory.
+// One tensor of the file, and where its bytes lie in memory.
 struct Part {
   TensorSpec spec;
   const void* data = nullptr;
@@ -88,7 +88,7 @@ std::string header_of(const std::vector<Part>& parts) {
   return safetensors_header(specs, {{"format", "espalier.train_state"}, {"format_version", "1"}});
 }
 
-// Hands the file over piece by piece.
+// Passes the file to `put`, piece by piece.
 void write_state(const TrainState& state, const std::function<void(const void*, size_t)>& put) {
   const Scalars scalars(state);
   const std::vector<Part> parts = sorted_parts(state, scalars);
@@ -231,7 +231,7 @@ BlockGates gates_of(const Safetensors& file) {
   return {file.tensors.contains("mask.kv_group"), file.tensors.contains("mask.attention"), file.tensors.contains("mask.mlp")};
 }
 
-// The layout of a state with own weights follows from its masks.
+// Returns the layout of a state with own weights, which follows from its masks.
 StateLayout own_layout(const Safetensors& file, const Scalars& scalars, const ModelConfig& config) {
   check_lora(lora_of(scalars), {1, 1.0, {}});
   TrainState masks(StateLayout(config, LoraSpec{1, 1.0, {}}, gates_of(file)), false);
@@ -264,8 +264,8 @@ TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelCo
     read_entry(file, e, ".adam_m", state.adam_m_);
     read_entry(file, e, ".adam_v", state.adam_v_);
   }
-  // A state has one file only: otherwise two files with different digests could hold the same state, or a file could carry
-  // tensors that no reader looks at. The data were just copied, so comparing the header is enough.
+  // A state has only one file. Otherwise two files with different digests could hold the same state, or a file could carry tensors that no
+  // reader looks at. The data were just copied, so it is enough to compare the header.
   const std::string header = header_of(sorted_parts(state, scalars));
   if (bytes.size() < header.size() || std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
     corrupt("header", "the header is not in the canonical form of a state of this model (order, spelling or extra tensors)");

@@ -11,7 +11,7 @@ namespace espalier {
 
 namespace {
 
-// As kWidthMultiple of core/device/memory.h, which a state does not know.
+// The same as padded_width of core/device/memory.h, which a state must not include.
 int64_t padded_width(int64_t n) { return (n + 15) / 16 * 16; }
 
 }  // namespace
@@ -36,7 +36,7 @@ StateLayout::StateLayout(const ModelConfig& config, const LoraSpec& lora, const 
   add_masks(config);
 }
 
-// A state of own weights has no LoRA.
+// A state with own weights has no LoRA.
 StateLayout::StateLayout(const ModelConfig& config, const OpenWidths& widths, const BlockGates& gates)
     : lora_{1, 1.0, {}}, gates_(gates), widths_(widths) {
   lora_index_.assign(config.layer_count * kProjectionCount * 2, -1);
@@ -128,7 +128,7 @@ TrainState TrainState::without_moments() const {
 
 namespace {
 
-// Kaiming-uniform with a = sqrt(5), as is usual for LoRA: bound = 1 / sqrt(in).
+// Returns a value of LoRA's A: kaiming-uniform with a = sqrt(5), as is usual for LoRA, so the bound is 1 / sqrt(in).
 float lora_start(uint64_t seed, int64_t step, uint32_t stream, int64_t index, int64_t in) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(in));
   return static_cast<float>(bound * (2.0 * random_uniform(seed, step, stream, index) - 1.0));

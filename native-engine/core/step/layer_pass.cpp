@@ -11,7 +11,7 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, D
 
 namespace {
 
-// The dense buffers, with the widths of what the role leaves open.
+// Returns the dense buffers, narrowed to the widths that the role leaves open.
 LayerActivations shaped(const PassContext& c, const DeviceRole& role, int64_t layer, LayerActivations a) {
   const RoleLayer& r = role.layers[layer];
   const int64_t n = c.rows();
@@ -27,24 +27,24 @@ LayerActivations shaped(const PassContext& c, const DeviceRole& role, int64_t la
   return a;
 }
 
-// x += diff, and x rounded to the compute dtype.
+// Adds diff to x, and rounds x to the compute dtype.
 void add_and_round(PassContext& c, Tensor x, Tensor diff, Tensor rounded) {
   c.backend->run(AddLossGradient{x, diff, 1.0f, rounded, nullptr});
 }
 
-// The input of attention or MLP: the stream, normed where the model does so.
+// Makes the input of attention or MLP: the stream, normed where the model has such a norm.
 void block_input(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, const NormLists& norm) {
   c.config().pre_norms ? norm_forward(c, x, out, rstd, norm.weight) : add_and_round(c, x, {}, out);
 }
 
-// The norm behind a block: its weights, and what the backward pass will need.
+// The norm behind a block: its weights, and the values that the backward pass needs.
 struct PostNorm {
   NormLists lists;
   Tensor normed;
   DevicePtr<float> rstd;
 };
 
-// x += the hidden mask and the model's multiplier times the projection's result, normed where the model does so.
+// x += the hidden mask and the model's multiplier times the projection's result, which is normed where the model has such a norm.
 void add_to_stream(PassContext& c, const DeviceRole& role, const ProjectionGroup& group, Tensor input, Tensor input_narrow, Tensor x,
                    const PostNorm& norm) {
   make_narrow(c, group, Pass::kForward, {input}, input_narrow);
@@ -127,8 +127,8 @@ void mlp_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x
   add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x, {lists.post_mlp_norm, a.post_mlp, a.post_mlp_rstd});
 }
 
-// Adds the gradient through a norm to ws.dx, writes it in the compute dtype to `space`, and adds to the hidden masks' sums. name: of the
-// norm's weight.
+// Adds the gradient through a norm to ws.dx, writes it in the compute dtype to `space`, and adds to the sums of the hidden masks. name:
+// that of the norm's weight.
 void norm_backward(PassContext& c, const DeviceRole& role, const std::string& name, Tensor saved, DevicePtr<const float> rstd,
                    const NormLists& norm, const LowerLoss& loss, Tensor space) {
   Workspace& ws = *c.ws;
@@ -151,7 +151,7 @@ void norm_backward(PassContext& c, const DeviceRole& role, const std::string& na
   c.backend->run(op);
 }
 
-// The same where nothing is normed.
+// Does the same where nothing is normed.
 void input_backward(PassContext& c, const DeviceRole& role, const LowerLoss& loss, Tensor space) {
   const int64_t n = c.rows(), width = role.hidden_width;
   const Tensor dx = c.ws->dx.reshaped(n, width);
@@ -159,8 +159,8 @@ void input_backward(PassContext& c, const DeviceRole& role, const LowerLoss& los
   if (loss.diff) c.backend->run(AddLossGradient{dx, loss.diff, loss.scale, space, nullptr});
 }
 
-// The gradient of a block's result, from that of the stream: through the norm behind it, over which it is written, or dx_compute. What
-// the hidden masks scale is normed there, so their sums are made here.
+// Returns the gradient of a block's result, from that of the stream: the gradient through the norm behind the block, which overwrites
+// norm.normed, or dx_compute. With such a norm the hidden masks scale a normed result, so their sums are made here.
 Tensor addend_gradient(PassContext& c, const DeviceRole& role, const std::string& name, const PostNorm& norm, Tensor dx_compute) {
   if (!norm.normed) return dx_compute;
   Workspace& ws = *c.ws;
@@ -174,7 +174,7 @@ Tensor addend_gradient(PassContext& c, const DeviceRole& role, const std::string
   op.weight = norm.lists.weight;
   op.weight_inverse = norm.lists.inverse;
   op.width = c.config().hidden_size;
-  op.dx = ws.dnorm.reshaped(n, width);  // not read
+  op.dx = ws.dnorm.reshaped(n, width);  // the result is not read
   op.accumulate = false;
   op.dx_compute = norm.normed;
   op.compute_scale = role.lists.addend_scale;
@@ -183,18 +183,18 @@ Tensor addend_gradient(PassContext& c, const DeviceRole& role, const std::string
   return norm.normed;
 }
 
-// The gradient of a projection group's input; LoRA's narrow products of dy are left in dy_narrow.
+// Computes the gradient of a projection group's input. LoRA's narrow products of dy stay in dy_narrow.
 void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::array<Tensor, 3>& dy, Tensor dy_narrow, Tensor dx,
                        DevicePtr<const float> column_scale) {
   make_narrow(c, group, Pass::kBackward, dy, dy_narrow);
   input_gradient(c, group, dy, dy_narrow, dx, column_scale);
 }
 
-// The part of a buffer that the pass's rows take.
+// Returns the part of a buffer that holds the pass's rows.
 Tensor of_rows(const PassContext& c, const Tensor& t) { return t.reshaped(c.rows(), t.cols); }
 
-// dqkv: the gradients by what the norms of heads made. Every head adds to the one weight of the queries' or keys' norm, unless all of
-// them have one norm.
+// Adds the gradients of the norms of heads. dqkv: the gradients by the normed heads. All heads add to the one weight of the queries' or
+// keys' norm, unless one norm covers all heads.
 void head_norm_gradients(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& a, Tensor dqkv) {
   const RoleLayer& r = role.layers[layer];
   for (const bool key : {false, true}) {
@@ -212,8 +212,8 @@ void bias_gradients(PassContext& c, const DeviceRole& role, int64_t layer, const
   }
 }
 
-// A gradient is written over the value that it belongs to, once that value is no longer needed. Less memory is touched, and its lines
-// stay with the core that wrote them.
+// A gradient overwrites the value that it belongs to when that value is no longer needed. This touches less memory, whose lines stay with
+// the core that wrote them.
 void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& a, const LowerLoss& loss,
                   Tensor& dx_compute, Tensor space) {
   Workspace& ws = *c.ws;
@@ -293,7 +293,7 @@ void forward_layers(PassContext& c, const DeviceRole& role, Tensor x, const Laye
   for (int64_t l = 0; l < count; l++) {
     c.model->enter(l);
     forward_layer(c, role, l, x, buffers, false);
-    c.model->fetch((l + 1) % count);  // the next pass begins with the first
+    c.model->fetch((l + 1) % count);  // the next pass begins with the first layer
   }
 }
 

@@ -1,4 +1,4 @@
-// Makes the inputs that all passes have, with the tables of the rotary embedding.
+// Makes the inputs that all passes have, and the tables of the rotary embedding.
 #include "step/layer_pass.h"
 
 namespace espalier {

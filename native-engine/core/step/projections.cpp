@@ -7,7 +7,7 @@ namespace espalier {
 
 namespace {
 
-// Rows and columns of a projection's open part, padded.
+// Returns the rows and columns of a projection's open part, padded.
 Extent open_extent(const RoleLayer& r, int64_t hidden, Projection p) {
   switch (p) {
     case kQ:
@@ -24,7 +24,7 @@ Extent open_extent(const RoleLayer& r, int64_t hidden, Projection p) {
   }
 }
 
-// Which rows and columns of a projection's matrix are open.
+// Selects the open rows and columns of a projection's matrix.
 Selection open_weight(PassContext& c, const DeviceRole& role, int64_t layer, Projection p) {
   const RoleLayer& r = role.layers[layer];
   const RoleLayerLists& lists = role.lists.layers[layer];
@@ -54,7 +54,7 @@ Selection scaled(Selection s, float scale) {
   return s;
 }
 
-// LoRA's factors have the open rows and columns of their weight.
+// Adds LoRA's factors, with the open rows and columns of their weight.
 void add_lora(PassContext& c, const DeviceLora& lora, int64_t layer, Projection p, ProjectionGroup& group, OpenProjection& out) {
   const StateLayout::Entry *a = lora.layout->lora_a(layer, p), *b = lora.layout->lora_b(layer, p);
   if (!a) return;
@@ -99,7 +99,7 @@ ProjectionGroup open_group(PassContext& c, const DeviceRole& role, int64_t layer
 
 namespace {
 
-// Makes out of x, or takes a gradient back.
+// Drops values of x to make `out`, or takes a gradient back in the same way.
 void drop(PassContext& c, const ProjectionGroup& group, const OpenProjection& p, Tensor x, Tensor out, bool accumulate) {
   LoraDropout op;
   op.x = x;

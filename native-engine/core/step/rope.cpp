@@ -5,8 +5,8 @@
 
 namespace espalier {
 
-// Yarn leaves the first pairs alone, stretches the last by `factor` and blends in between. The pair that turns a number of times over the
-// original positions is found from the frequency that it would have; pairs are counted from 0.
+// Yarn leaves the first pairs unchanged, stretches the last ones by `factor`, and blends in between. pair_of finds the pair that turns a
+// given number of times over the original positions from the frequency that it would have. Pairs are counted from 0.
 static double yarn_frequency(const ModelConfig& config, int64_t pair, double frequency) {
   const RopeScaling& s = config.rope_scaling;
   const double dim = static_cast<double>(config.head_dim);
@@ -22,7 +22,7 @@ static double yarn_frequency(const ModelConfig& config, int64_t pair, double fre
   return frequency * (1.0 - stretched) + frequency / s.factor * stretched;
 }
 
-// Llama 3 leaves short wavelengths alone, stretches long ones by `factor` and blends in between.
+// Llama 3 leaves short wavelengths unchanged, stretches long ones by `factor`, and blends in between.
 static double scaled_frequency(const ModelConfig& config, int64_t pair, double frequency) {
   const RopeScaling& s = config.rope_scaling;
   if (s.type == RopeType::kDefault) return frequency;

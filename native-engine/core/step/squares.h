@@ -1,4 +1,4 @@
-// Sums of squares of activations, in double, over all rows of a batch: what calibration on text is made of.
+// Sums of squares of activations, in double, over all rows of a batch. Calibration on text needs them.
 #pragma once
 #include <vector>
 
@@ -6,7 +6,7 @@
 
 namespace espalier {
 
-// sums[j] += the squares of column j; columns beyond the sums are padding. Waits for the queue.
+// sums[j] += the squares of column j. Columns beyond the sums are padding. Waits for the queue.
 void add_squares(Backend& backend, const Tensor& activations, std::span<double> sums);
 
 }  // namespace espalier

@@ -32,7 +32,7 @@ class Stopwatch {
 
 const LayerActivations& activations(const PassContext& c, int64_t layer) { return c.ws->layers[layer]; }
 
-// Layer l of the teacher, then layer l of the student, so that the difference is taken while both are in cache.
+// Computes layer l of the teacher, then layer l of the student, so that their difference is taken while both are in the cache.
 void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows();
@@ -59,13 +59,13 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
   }
 }
 
-// The loss of this layer's output; empty where there is no teacher or no such layer.
+// Returns the loss of this layer's output; empty where there is no teacher or no such layer.
 LowerLoss layer_loss_after(const PassContext& c, const StepInput& in, float scale, int64_t layer) {
   if (!in.teacher || layer < 0) return {};
   return {c.ws->diffs[layer].reshaped(c.rows(), in.student->hidden_width), scale};
 }
 
-// From the normed hidden state back to the residual stream after the last layer.
+// Carries the gradient from the normed hidden state back to the residual stream after the last layer.
 void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_loss, const LowerLoss& loss, Tensor dx_compute) {
   Workspace& ws = *c.ws;
   const DeviceRole& role = *in.student;
@@ -90,8 +90,8 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   c.backend->run(op);
 }
 
-// The backward pass, from the last layer to the first. A layer's gradient (dx_compute) is written over the layer's differences: the
-// loss needs them once, at that moment.
+// Runs the backward pass, from the last layer to the first. A layer's gradient (dx_compute) overwrites the layer's differences, which the
+// loss needs only once, at that moment.
 void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), width = in.student->hidden_width, last = c.config().layer_count - 1;
@@ -105,12 +105,12 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
       c.backend->run(Copy{x, ws.inputs[l].reshaped(n, width)});
       forward_layer(c, *in.student, l, x, activations(c, l), true);
     }
-    const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // the last one is not read
+    const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // the first layer's is not read
     backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, scale, l - 1), dx_compute, space);
     c.model->fetch(std::max<int64_t>(l - 1, 0));
   }
   if (c.config().post_norms) {
-    // The masks' share in the embeddings; the norms behind the blocks gave the others.
+    // Adds the embeddings' part to the sums of the hidden masks. The norms behind the blocks have added the other parts.
     const Tensor x = ws.student_x.reshaped(n, width);
     embed_tokens(c, *in.student, in.ids, x);
     c.backend->run(ColumnDot{ws.dx.reshaped(n, width), x, nullptr, nullptr, width, ws.sums.hidden_dot});
@@ -122,7 +122,7 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
 
 bool has_token_loss(const StepInput& in) { return (in.teacher && in.weights.kl != 0) || in.weights.lm != 0; }
 
-// Forward and losses of one shard.
+// Computes the forward pass and the losses of one shard.
 void run_forward(PassContext& c, const StepInput& in, bool gradients, StepTimes& times) {
   forward_in_lock_step(c, in, times);
   Stopwatch watch(*c.backend, in.timed);
@@ -130,7 +130,7 @@ void run_forward(PassContext& c, const StepInput& in, bool gradients, StepTimes&
   watch.lap(times.losses);
 }
 
-// After its forward pass, whose losses have begun the gradient of an lm_head of the student's own.
+// Runs after the forward pass, whose losses have begun the gradient of the student's own lm_head, if it has one.
 void run_backward(PassContext& c, const StepInput& in, StepTimes& times) {
   Stopwatch watch(*c.backend, in.timed);
   c.backend->run(Clear{c.ws->sums.hidden_dot, in.student->hidden_width});
@@ -151,13 +151,13 @@ void with_shard(PassContext& c, const StepInput& in, int64_t index, F&& pass) {
   c.first_row = 0;
 }
 
-// The gradients of shards, added up in places of the workspace.
+// Adds the gradients of shards in places of the workspace.
 class ShardGradients {
  public:
   ShardGradients(PassContext& c, const StepInput& in, StepTimes& times)
       : c_(c), in_(in), times_(times), size_(in.student->lora ? in.student->lora.layout->lora_size() : 0) {}
 
-  // In one place, to which each shard adds as it is computed.
+  // Computes all shards into one place, to which each adds its gradient while it is computed.
   void in_place(int64_t first, int64_t count) {
     clear(0);
     for (int64_t i = first; i < first + count; i++) run(i, 0);
@@ -170,7 +170,7 @@ class ShardGradients {
       add(0, 1);
     }
   }
-  // The sum of two halves, of which the first is the larger one where they are not equal. It lies in `place`.
+  // Computes the sum of two halves into `place`. Where the halves are not equal, the first is the larger one.
   void in_tree(int64_t first, int64_t count, size_t place) {
     if (count == 1) {
       clear(place);

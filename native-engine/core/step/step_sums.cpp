@@ -12,14 +12,15 @@ namespace {
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
-// The mean of each layer's loss runs over the student's open hidden units.
+// Returns the number of values that the mean of each layer's loss covers: only the student's open hidden units count.
 double layer_loss_count(const PassContext& c, const StepInput& in) {
   int64_t open = 0;
   for (float z : in.student->z.hidden) open += z != 0.0f;
   return static_cast<double>(in.shards * c.rows() * open);
 }
 
-// The sums of the shards in `place`, `count` values each, added up in their order whatever device made them.
+// Returns the sums of the shards in `place`, `count` values each. They are added in the order of the shards, whichever device computed
+// them.
 template <class T>
 std::vector<double> sum_of_shards(const Workspace& ws, const StepResults& results, DevicePtr<T> ShardSums::* place, int64_t count) {
   std::vector<double> sums;
@@ -33,8 +34,8 @@ std::vector<double> sum_of_shards(const Workspace& ws, const StepResults& result
   return sums;
 }
 
-// A hidden unit's sum takes part in the residual stream's gradient and in every layer's loss. With norms behind the blocks it is made of
-// the stream's gradient as it passes by, in which these losses are.
+// Returns the hidden units' sums. A unit takes part in the residual stream's gradient and in every layer's loss. With norms behind the
+// blocks, its sum is made from the gradients of the stream, which already contain these losses.
 std::vector<double> hidden_sums(const PassContext& c, const StepInput& in, const StepResults& results) {
   const Workspace& ws = *c.ws;
   const int64_t open = in.student->hidden_open, padded = padded_width(c.config().hidden_size);
@@ -63,7 +64,8 @@ float layer_scale(const PassContext& c, const StepInput& in) {
   return in.teacher && count > 0 ? static_cast<float>(2.0 * in.weights.layer / count) : 0.0f;
 }
 
-// For each mask the ops summed gradient * value over everything that the mask scales. Dividing that sum by the mask gives its gradient.
+// For each mask, ops have summed gradient * value over everything that the mask scales. This sum divided by the mask is the mask's
+// gradient.
 Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResults& results) {
   const ModelConfig& config = c.config();
   const Role& role = *in.student;

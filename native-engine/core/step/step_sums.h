@@ -1,10 +1,10 @@
-// From the sums that the shards of a step left on their devices to its losses and to the gradients of its masks, on the host.
+// Turns the sums that the shards of a step left on their devices into its losses and the gradients of its masks, on the host.
 #pragma once
 #include "step/step.h"
 
 namespace espalier {
 
-// d loss / d diff = layer_scale * diff, for each layer.
+// Returns the factor in d loss / d diff = layer_scale * diff, which is the same for each layer.
 float layer_scale(const PassContext& c, const StepInput& in);
 
 Masks mask_gradients(const PassContext& c, const StepInput& in, const StepResults& results);

@@ -1,5 +1,5 @@
-// Shards of a text in files. They are read by `pread` and not mapped: a step reads some kilobytes, pages of a mapping would count as memory
-// of the process, and a file that another process cuts short would end this one by SIGBUS.
+// The shards of a text in files. They are read by `pread` instead of being mapped: a step reads only some kilobytes, the pages of a mapping
+// would count as memory of the process, and a file that another process truncates would end this one by SIGBUS.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,7 +22,7 @@ namespace {
 constexpr uint32_t kContext = UINT32_C(1) << 31;
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
-// How a file is told from one that was changed or put in its place.
+// Tells a file from one that was changed or put in its place.
 using FileMark = std::tuple<dev_t, ino_t, off_t, time_t, long, time_t, long>;
 
 struct ReadOnce {
@@ -30,7 +30,7 @@ struct ReadOnce {
   uint32_t largest_id = 0;
 };
 
-// Files that were read for their digest.
+// The files that were read for their digest.
 class KnownFiles {
  public:
   ReadOnce* find(const FileMark& mark) {
@@ -67,7 +67,7 @@ class OpenFile {
   OpenFile& operator=(const OpenFile&) = delete;
   OpenFile& operator=(OpenFile&&) = delete;
 
-  // Reads all of `size` bytes, unless the file ends before: returns how many were read. -1: errno says why not.
+  // Reads all of `size` bytes, unless the file ends before. Returns how many were read, or -1, where errno says why it failed.
   ssize_t read(void* target, size_t size, int64_t offset) const {
     size_t done = 0;
     while (done < size) {
@@ -157,7 +157,7 @@ class TokenFiles final : public TokenText {
 
   std::vector<OpenFile> open_;
   std::vector<std::string> paths_;
-  std::vector<int64_t> begins_;  // of each file: the tokens before it
+  std::vector<int64_t> begins_;  // for each file, the number of tokens before it
   int64_t size_ = 0;
   uint32_t largest_id_ = 0;
 };

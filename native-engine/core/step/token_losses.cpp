@@ -11,8 +11,8 @@ double batch_of(const PassContext& c, const StepInput& in) { return static_cast<
 
 namespace {
 
-// The logits of both roles for a chunk of tokens, the student's first: where both have the same hidden units open and one lm_head, one
-// product. The student's normed rows stay at the start of ws.h.
+// Computes the logits of both roles for a chunk of tokens, the student's first. One product makes both where the roles have the same open
+// hidden units and the same lm_head. The student's normed rows stay at the start of ws.h.
 void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, int64_t count) {
   Workspace& ws = *c.ws;
   const auto normed = [&](const DeviceRole& role, Tensor x, int64_t row, DevicePtr<float> rstd) {
@@ -28,7 +28,8 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
                             ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
   }
   multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
-  // Behind the student's rows, which the gradient of its own lm_head needs: an intact teacher's rows are no narrower.
+  // The teacher's normed rows lie behind the student's, which the gradient of the student's own lm_head needs: the intact teacher's rows
+  // are at least as wide.
   if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, ws.chunk, nullptr), true);
 }
 

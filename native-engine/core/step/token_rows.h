@@ -1,4 +1,4 @@
-// Tokens of a step, and the target of each.
+// The tokens of a step, and the target of each.
 #pragma once
 #include <vector>
 
@@ -9,9 +9,9 @@ namespace espalier {
 // Rows of a text, one after the other.
 struct TokenRows {
   std::vector<int32_t> ids;
-  std::vector<int32_t> targets;  // the next token; -1 at the end of a row, and where that token is context
+  std::vector<int32_t> targets;  // the next token; -1 at the end of a row, and where the next token is context
 };
-// Sequences [first, first + count) in the order of the seed (espalier/batch_order.h).
+// Returns the sequences [first, first + count) in the order that the seed decides (espalier/batch_order.h).
 TokenRows token_rows(const TrainingText& text, uint64_t seed, int64_t first, int64_t count, int64_t tokens_per_row);
 
 std::vector<int32_t> next_tokens(const std::vector<int32_t>& ids, int64_t tokens_per_row);

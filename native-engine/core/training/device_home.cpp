@@ -26,7 +26,7 @@ Workspace WorkspaceMemory::lay_out(const DeviceHome& home, const LoraSpec& lora,
   return lay_out_workspace(config, lora, shape, own_.data());
 }
 
-// On the host weights are mapped anyway, and an evaluation may have threads of its own.
+// On the host there is no home: weights are mapped anyway, and an evaluation may have threads of its own.
 std::shared_ptr<const DeviceHome> TrainerImpl::home(const BackendSpec& spec) const {
   const BackendSpec here = resolve_backend(options_.backend), there = resolve_backend(spec);
   if (!ahead_ || here.name != there.name || here.device != there.device) return nullptr;

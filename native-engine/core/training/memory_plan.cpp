@@ -14,10 +14,10 @@ namespace espalier {
 
 namespace {
 
-// Code and libraries, measured with an empty workspace.
+// The bytes of code and libraries, measured with an empty workspace.
 constexpr uint64_t kProcessBytes = uint64_t{14} << 20;
 
-// Lists, scales and norms of a role whose masks close little (device_role.cpp).
+// Returns the bytes of the lists, scales and norms of a role whose masks close little (device_role.cpp).
 uint64_t role_bytes(const ModelConfig& c) {
   const int64_t width = c.hidden_size;
   const int64_t multipliers = (c.embedding_multiplier != 1) + (c.residual_multiplier != 1) + (c.logits_divisor != 1);
@@ -31,7 +31,7 @@ uint64_t role_bytes(const ModelConfig& c) {
   return static_cast<uint64_t>(values) * 4;
 }
 
-// The stored projections of all layers, and of two of the largest. A file has one dtype for all that is large.
+// The bytes of the stored projections of all layers, and of two of the largest. In a file all large tensors have one dtype.
 struct LayerBytes {
   uint64_t all = 0, two = 0;
 };
@@ -71,7 +71,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   if (trained.own_weights) shape.own_weights = trained.floats;
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
   const auto trained_bytes = static_cast<uint64_t>(trained.floats) * 4, mask_bytes = static_cast<uint64_t>(trained.masks) * 4;
-  const uint64_t teacher_bytes = trained.own_weights ? 0 : trained_bytes;  // own weights learn from the intact model alone
+  const uint64_t teacher_bytes = trained.own_weights ? 0 : trained_bytes;  // own weights learn only from the intact model
   const uint64_t refit_bytes = trained.own_weights ? 0 : Refit::bytes(config, lora, options);
   const ScratchShape scratch{shape.batch, options.sequence_length, trained.rank,
                              options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
@@ -85,8 +85,8 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   if (kind.has_own_memory()) {
     const uint64_t roles = 2 * role_bytes(config),
                    rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * (config.local_rope_theta != 0 ? 8 : 4);
-    plan.teachers = 2 * teacher_bytes;  // the one in use, and the next
-    // An evaluation finds weights and room of the run (device_home.h), and brings a role and LoRA or own weights.
+    plan.teachers = 2 * teacher_bytes;  // those of the teacher in use and of the next one
+    // An evaluation uses the weights and the memory of the run (device_home.h), and adds a role and LoRA or own weights.
     plan.scratch += mask_bytes + roles + rope + roles / 2 + trained_bytes;
     plan.host = kProcessBytes + roles + refit_bytes;
     if (options.stream_weights) {
@@ -102,7 +102,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   plan.devices = devices_at_work(options, trained.own_weights);
   plan.devices_there = static_cast<int64_t>(options.more_devices.size()) + 1;
   plan.available = describe_device(backend).memory_available_bytes;
-  // Another device has the weights and the pass, and of the state LoRA alone.
+  // Every further device has the weights and the memory of a pass, and of the state only LoRA.
   const auto others = static_cast<uint64_t>(plan.devices - 1);
   if (kind.has_own_memory()) {
     for (uint64_t i = 0; i < others; i++)
@@ -117,7 +117,8 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   return plan;
 }
 
-// The open widths of a model without the given share of its prunable parameters. Hidden units are taken to stay open, as nearly all do.
+// Returns the open widths of a model without the given share of its prunable parameters. It assumes that hidden units stay open, since
+// nearly all do.
 OpenWidths widths_after(const ModelConfig& c, double sparsity) {
   const auto left = [&](int64_t count) {
     return std::clamp<int64_t>(static_cast<int64_t>(std::ceil(static_cast<double>(count) * (1.0 - sparsity))), 1, count);
@@ -158,7 +159,7 @@ std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint6
     if (!planned.fits(limit)) return std::nullopt;
     return MemoryChange{with.batch_size, with.sequence_length, with.checkpoint_activations, with.stream_weights, planned.total};
   };
-  // The largest value below the present one that fits; memory grows with it.
+  // Returns the largest value below the present one that fits; memory grows with the value.
   const auto largest = [&](TrainerOptions with, int64_t TrainerOptions::* value, int64_t step) {
     std::optional<MemoryChange> best;
     for (int64_t low = 0, high = (with.*value - 1) / step; low < high;) {

@@ -9,7 +9,7 @@ namespace espalier {
 
 namespace {
 
-// Adds the other device's gradient. That device's queue must be empty, and its gradient stay as it is until this queue is.
+// Adds the other device's gradient. That device's queue must be empty, and its gradient must stay unchanged until this queue is empty.
 void add_gradient(Backend& backend, Workspace& ws, const Backend& other, const Workspace& from, int64_t size) {
   backend.fetch(ws.gradients[1].as<std::byte>(), other, from.gradients[0].as<const std::byte>(),
                 static_cast<uint64_t>(size) * sizeof(float));
@@ -19,7 +19,7 @@ void add_gradient(Backend& backend, Workspace& ws, const Backend& other, const W
 }  // namespace
 
 struct MoreDevices::Device {
-  // All that lies on the device. Its thread makes it, uses it and takes it down.
+  // Everything that lies on the device. The device's thread makes it, uses it and frees it.
   struct Place {
     Place(const std::shared_ptr<const ModelWeights>& weights, const StateLayout& state, const TrainerOptions& options,
           const BackendSpec& spec)
@@ -64,7 +64,7 @@ struct MoreDevices::Device {
       return results;
     }
 
-    std::shared_ptr<Backend> backend;  // all that follows is its memory
+    std::shared_ptr<Backend> backend;  // owns the memory of all members below
     DeviceModel model;
     const StateLayout& layout;
     uint64_t bytes;

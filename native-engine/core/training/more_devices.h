@@ -1,6 +1,6 @@
-// The devices that compute shards beside the first one. Each has a thread, the weights, LoRA, the teacher and a workspace of its own. The
-// state with its moments, and the update, are the first device's alone: the others fetch LoRA from it before each step, and it adds up
-// their gradients. See docs/design/several-cards.md.
+// The devices that compute shards beside the first one. Each has its own thread, weights, LoRA, teacher and workspace. Only the first
+// device has the state with its moments, and makes the update. The others fetch LoRA from it before each step, and it adds up their
+// gradients. See docs/design/several-cards.md.
 #pragma once
 #include <memory>
 #include <vector>
@@ -11,26 +11,26 @@
 
 namespace espalier {
 
-// The teacher as the first device has it. `version` changes with it.
+// The teacher of the first device. `version` changes with it.
 struct TeacherOfStep {
   const Role* role = nullptr;
-  const HostBuffer* lora = nullptr;  // nullptr: a teacher without LoRA
+  const HostBuffer* lora = nullptr;  // nullptr for a teacher without LoRA
   int64_t version = 0;
 };
 
 class MoreDevices {
  public:
-  // None where one device computes all shards (devices_at_work).
+  // Makes no device where one device computes all shards (devices_at_work).
   MoreDevices(const std::shared_ptr<const ModelWeights>& model, const StateLayout& layout, const TrainerOptions& options);
   ~MoreDevices();
 
   int64_t count() const { return static_cast<int64_t>(devices_.size()); }
 
-  // Each device begins with its part of the shards; the first device's part are those in front. The first device's queue is empty, and its
-  // LoRA at `params` stays as it is until the devices are done.
+  // Starts each device with its part of the shards; the first device's part are the first shards. The first device's queue must be empty,
+  // and its LoRA at `params` must stay unchanged until the devices are done.
   void start(const StepRequest& request, const TeacherOfStep& teacher, const Backend& first, DevicePtr<const float> params);
   void settle() noexcept;  // returns when the devices are done, also after a failure
-  // Waits, then adds the gradients of all devices up in the first place of the first device's workspace, as branches of one tree.
+  // Waits, then adds the gradients of all devices, as branches of one tree, into the first place of the first device's workspace.
   std::vector<OtherShards> add_up(PassContext& first);
 
  private:
@@ -39,8 +39,8 @@ class MoreDevices {
   const StateLayout& layout_;
 };
 
-// How many of the devices take part in a step: the largest power of two that divides micro_shards, so that each computes a branch of the
-// tree. Own weights, and gradients that are added in order, are for one device.
+// Returns how many of the devices take part in a step: the largest power of two that divides micro_shards, so that each computes a branch
+// of the tree. Only one device computes own weights, and gradients that are added in order.
 int64_t devices_at_work(const TrainerOptions& options, bool own_weights);
 
 }  // namespace espalier

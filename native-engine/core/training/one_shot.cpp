@@ -1,4 +1,4 @@
-// The step that prunes at once: calibration on the training text, then masks that no training follows.
+// The step that prunes at once: calibration on the training text, then masks, without training.
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
-// A step of one shard, for as long as it lives.
+// While this object lives, a step has one shard.
 class OneShard {
  public:
   OneShard(Workspace& ws, TrainerOptions& options) : ws_(ws), options_(options), shards_(ws.shards), count_(options.micro_shards) {
@@ -38,7 +38,7 @@ class OneShard {
 
 }  // namespace
 
-// A pass over batch after batch of the calibration rows; false: it was cancelled.
+// Calls `pass` for one batch of the calibration rows after the other. Returns false where it was cancelled.
 bool TrainerImpl::calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
                             const std::function<void(const TokenRows& tokens)>& pass) {
   const int64_t tokens = options_.sequence_length, row_count = data_.row_count(tokens);
@@ -55,7 +55,7 @@ bool TrainerImpl::calibrate(const SegmentPlan& plan, int64_t batch_size, const s
   return done;
 }
 
-// The inputs of o_proj and down_proj in the intact model.
+// Rates by the inputs of o_proj and down_proj in the intact model.
 std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const ModelConfig& c = model_.config();
   const int64_t head_columns = c.head_count * c.head_dim;
@@ -84,7 +84,8 @@ std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan
   return wanda_importance(model_.weights(), squares);
 }
 
-// How much a layer changes the residual stream: 1 - the cosine between its input and its output, the mean over the text's tokens.
+// Rates each layer by how much it changes the residual stream: 1 - the cosine between its input and its output, averaged over the text's
+// tokens.
 std::optional<std::vector<double>> TrainerImpl::layer_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const ModelConfig& c = model_.config();
   std::vector<double> ratings(static_cast<size_t>(c.layer_count));
@@ -116,11 +117,11 @@ std::optional<std::vector<double>> TrainerImpl::layer_ratings(const SegmentPlan&
     }
   });
   if (!done) return std::nullopt;
-  return ratings;  // sums over the same tokens rank as their means do
+  return ratings;  // sums over the same tokens give the same order as means
 }
 
-// A mask of 1 in front of a head or unit: the absolute slope of the loss along it says, to first order, how much the loss changes when
-// the mask becomes 0. The mean over sequences, each by itself.
+// Rates by the slope of the loss along a mask of 1 in front of a head or unit. To first order, its absolute value is how much the loss
+// changes when the mask becomes 0. The rating is the mean over sequences, each computed by itself.
 std::optional<GateImportance> TrainerImpl::taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss) {
   const OneShard one(workspace_, options_);
   const Masks open = open_masks(model_.config());

@@ -11,7 +11,7 @@ namespace espalier {
 
 namespace {
 
-// Rows and columns of the model's matrix that the student has, -1 for padding.
+// The rows and columns of the model's matrix that the student has; -1 for padding.
 struct MatrixPlaces {
   const std::vector<int32_t>& rows;
   const std::vector<int32_t>& cols;
@@ -61,7 +61,7 @@ class Folding {
     std::copy_n(from_.adam_v().begin() + from, count, out_.adam_v().begin() + to);
   }
 
-  // Without what the role makes of it for the logits.
+  // Returns the final norm without the divisor of the logits that the role includes.
   std::vector<float> final_norm() const {
     const WeightView view = model_.final_norm();
     std::vector<float> out;
@@ -87,7 +87,7 @@ class Folding {
     put(head_norm_name(l, true), r.key_norm, 0);
   }
 
-  // The entry of this name, if the student has one, from `first` on in a list of the role.
+  // Writes the entry of this name, if the student has one, from a list of the role, beginning at `first`.
   void put(const std::string& name, const std::vector<float>& values, int64_t first) {
     const StateLayout::Entry* e = out_.find(name);
     if (e) std::copy_n(values.begin() + first, e->size, out_.view(*e).begin());

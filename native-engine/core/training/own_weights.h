@@ -4,8 +4,8 @@
 
 namespace espalier {
 
-// The state with LoRA folded into a copy of the open weights, in f32, and with moments of 0. It is the same model, to the rounding of the
-// compute dtype. Masks, multipliers and the step stay.
+// Returns the state with LoRA folded into a copy of the open weights, in f32, and with moments of 0. It computes the same model, to within
+// the rounding of the compute dtype. Masks, multipliers and the step stay unchanged.
 TrainState with_own_weights(const ModelWeights& model, const TrainState& state);
 
 }  // namespace espalier

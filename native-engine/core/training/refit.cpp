@@ -12,7 +12,7 @@ namespace espalier {
 
 namespace {
 
-// The weight of the change against the error on the text, which is only a sample.
+// Weighs the change of LoRA against the error on the text, since the text is only a sample.
 constexpr double kRidge = 1e-2;
 
 std::vector<float> download_stream(Backend& backend, const Tensor& t) {
@@ -103,7 +103,8 @@ Matrix Refit::inputs_of(int64_t layer, Half half, const Open& open) const {
   return out;
 }
 
-// Both streams are those after the half: the projection also corrects earlier errors, as far as its inputs allow.
+// Returns the teacher's stream minus the student's. Both are those after the half, so the projection also corrects earlier errors, as far
+// as its inputs allow.
 Matrix Refit::errors(const Open& open, const std::vector<float>& teacher, const std::vector<float>& student) const {
   const int64_t n = context_.rows();
   Matrix out(n, static_cast<int64_t>(open.outputs.size()));
@@ -114,7 +115,7 @@ Matrix Refit::errors(const Open& open, const std::vector<float>& teacher, const 
   return out;
 }
 
-// LoRA as it adds to the residual stream: its scale and the hidden masks belong to the outputs.
+// Returns LoRA as it adds to the residual stream: `out` includes its scale and the hidden masks.
 Factors Refit::factors(int64_t layer, Projection p, const Open& open) const {
   const StateLayout::Entry &a = *state_.layout().lora_a(layer, p), &b = *state_.layout().lora_b(layer, p);
   const int64_t rank = a.shape[0];
@@ -127,8 +128,8 @@ Factors Refit::factors(int64_t layer, Projection p, const Open& open) const {
   return out;
 }
 
-// Each row of A and column of B get the same norm, so that both learn alike from there. What is closed becomes 0. A column that is not
-// needed is 0 in B, and keeps its row of A to learn by.
+// Writes the fitted factors to LoRA. Each row of A and column of B get the same norm, so that both learn at the same rate from there.
+// Closed rows and columns become 0. A column that is not needed is 0 in B, and keeps its row of A so that it can learn.
 void Refit::place(int64_t layer, Projection p, const Open& open, const Factors& found) {
   const StateLayout::Entry &a = *state_.layout().lora_a(layer, p), &b = *state_.layout().lora_b(layer, p);
   const int64_t rank = a.shape[0];
@@ -204,8 +205,8 @@ bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(dou
   return true;
 }
 
-// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may have been better as a whole. So the fit stays
-// only if it lowers the losses of the phase on the same text.
+// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may be better as a whole. So the fit is kept only
+// if it lowers the losses of the phase on the same text.
 bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const Masks z = deterministic_masks(model_.config(), log_alphas());
   const auto loss = [&] {

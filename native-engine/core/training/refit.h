@@ -1,5 +1,5 @@
-// The refit at the beginning of recovery: o_proj and down_proj of the pruned model are fitted anew, in closed form, to the outputs of the
-// intact model on the same text. It changes LoRA's factors of these projections.
+// The refit at the beginning of recovery: o_proj and down_proj of the pruned model are fitted in closed form to the outputs of the intact
+// model on the same text. It changes LoRA's factors of these projections.
 #pragma once
 #include <atomic>
 #include <functional>
@@ -13,21 +13,22 @@
 
 namespace espalier {
 
-// Throws Error(kInvalidArgument | kNotSupported, "recover_refit_batches", ...) where the options ask for a refit that can't be.
+// Throws Error(kInvalidArgument | kNotSupported, "recover_refit_batches", ...) where the options ask for a refit that is not possible.
 void check_refit(const ModelConfig& config, const StateLayout& layout, const TrainerOptions& options);
 
 class Refit {
  public:
-  // The context's batch is that of each piece of the text. `masks`: of the student, whose LoRA the state has.
+  // The context's batch must be that of each piece of the text. `masks`: those of the student, whose LoRA the state has.
   Refit(PassContext& context, DeviceState& state, const Masks& masks, bool exact_sparse, int threads);
 
-  // Layer by layer, attention before the MLP, so that each fit sees what the fits before it leave. false: cancelled on the way.
+  // Fits layer by layer, attention before the MLP, so that each fit sees the results of the fits before it. Returns false where it was
+  // cancelled.
   bool run(const std::vector<TokenRows>& text, const std::function<void(double share)>& on_progress, const std::atomic<bool>& cancel);
 
-  void undo();  // LoRA is as it was
+  void undo();  // puts LoRA back as it was
   const std::vector<RefittedProjection>& projections() const { return refitted_; }
 
-  // Memory of the host at most: the streams of all batches, one projection's sums and their factors.
+  // Returns the most memory of the host that it takes: the streams of all batches, one projection's sums and their factors.
   static uint64_t bytes(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options);
 
  private:
@@ -35,18 +36,18 @@ class Refit {
   struct Piece {
     std::vector<float> student, teacher;
   };
-  // The open part of a projection: places in the student's buffers, and in the whole matrix.
+  // The open part of a projection: its places in the student's buffers, and in the whole matrix.
   struct Open {
     std::vector<int64_t> columns, inputs;
     std::vector<int64_t> places, outputs;
-    std::vector<double> masks;  // of the outputs
+    std::vector<double> masks;  // those of the outputs
   };
 
   void embed(const std::vector<TokenRows>& text);
   Open open_part(int64_t layer, Half half) const;
   void refit(int64_t layer, Half half);
   std::vector<float> advance(const DeviceRole& role, int64_t layer, Half half, const std::vector<float>& stream);
-  Matrix inputs_of(int64_t layer, Half half, const Open& open) const;  // of the pass that was the last
+  Matrix inputs_of(int64_t layer, Half half, const Open& open) const;  // from the last pass
   Matrix errors(const Open& open, const std::vector<float>& teacher, const std::vector<float>& student) const;
   Factors factors(int64_t layer, Projection p, const Open& open) const;
   void place(int64_t layer, Projection p, const Open& open, const Factors& found);
@@ -54,8 +55,8 @@ class Refit {
   PassContext& context_;
   DeviceState& state_;
   int threads_;
-  std::vector<float> before_;  // LoRA
-  std::vector<float> lora_;    // as it is on the device
+  std::vector<float> before_;  // LoRA before the refit
+  std::vector<float> lora_;    // LoRA as it is on the device
   UploadBlock teacher_block_, student_block_;
   DeviceRole teacher_, student_;
   std::vector<Piece> pieces_;

@@ -1,4 +1,4 @@
-// A step of the trainer on its devices.
+// Runs a step of the trainer on all its devices.
 #include <algorithm>
 
 #include "training/trainer_impl.h"
@@ -12,18 +12,18 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
   const StepInput in = send_request(request, state_.lora(), teacher_, student_block_, student_);
   const bool shared = more_.count() > 0 && in.shards > 1;
   if (shared) {
-    backend_->synchronize();  // LoRA is as the last update leaves it
+    backend_->synchronize();  // the last update of LoRA must be done
     more_.start(request, {&teacher_, teacher_on_host_, teacher_version_}, *backend_, state_.params());
   }
   const struct Settled {
     MoreDevices& devices;
-    ~Settled() { devices.settle(); }  // after a failure here, too: the others use what is ours
+    ~Settled() { devices.settle(); }  // also after a failure on this device, since the others use its memory
   } settled{more_};
   StepTimes times;
   run_shards(context_, in, 0, shared ? in.shards / (more_.count() + 1) : in.shards, times);
   if (meanwhile) meanwhile();
   StepOutput out = finish_step(context_, in, shared ? more_.add_up(context_) : std::vector<OtherShards>{}, times);
-  student_block_.read();  // by the step, for whose results it waited
+  student_block_.read();  // the step has read it, and its results were waited for
   return out;
 }
 

@@ -1,4 +1,4 @@
-// A step as the host knows it. Each device that takes part gets an input of its own from it.
+// A step in the form that the host knows. Each device that takes part makes its own input from it.
 #pragma once
 #include <vector>
 
@@ -18,7 +18,7 @@ struct StepRequest {
   bool in_tree = true, checkpoint = false, timed = false;
 };
 
-// One upload brings the student's lists, the tokens and the targets to the device. `student` is where its role is kept.
+// Sends the student's lists, the tokens and the targets to the device in one upload. `student` keeps the student's role.
 inline StepInput send_request(const StepRequest& r, DeviceLora lora, const DeviceRole& teacher, UploadBlock& block, DeviceRole& student) {
   const auto room = [](const std::vector<int32_t>& list) { return UploadBlock::room_for(list); };
   block.begin(role_room(r.student) + room(r.ids) + room(r.targets) + room(r.hidden_match));

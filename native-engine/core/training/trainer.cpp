@@ -1,4 +1,4 @@
-// The training session around the steps: data order, sampling, update, teachers, skips.
+// The training session around the steps: order of the data, sampling, update, teachers, skipped steps.
 #include "espalier/trainer.h"
 
 #include <chrono>
@@ -45,7 +45,7 @@ std::string in_words(const std::optional<MemoryChange>& change, const TrainerOpt
   return "it would fit with " + text + ": " + std::to_string(change->total) + " bytes";
 }
 
-// Makes the backend after it has checked the options and that the run fits into memory.
+// Makes the backend, after it has checked the options and that the run fits into memory.
 std::unique_ptr<Backend> backend_for(const ModelWeights& model, const StateLayout& layout, const TrainerOptions& options) {
   check_options(model.config(), layout, options);
   const auto planned = [&](const TrainerOptions& with) {
@@ -93,7 +93,7 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateL
 TrainerImpl::~TrainerImpl() {
   try {
     backend_->synchronize();
-  } catch (const Error&) {  // the last synchronize has reported it, or no caller asks
+  } catch (const Error&) {  // the last synchronize has reported the failure, or no caller needs to know it
   }
 }
 
@@ -107,7 +107,7 @@ void TrainerImpl::set_data(TrainingText train) {
 
 void TrainerImpl::use_intact_teacher() { set_teacher(make_intact_role(model_.weights()), nullptr); }
 
-// Waits until both queues are empty before the lists are uploaded.
+// Sets the teacher. Waits until both queues are empty before it uploads the lists.
 void TrainerImpl::set_teacher(Role role, const HostBuffer* lora) {
   const DeviceLora there{&layout(), teacher_lora_[place_].data().as<float>(), {}};
   teacher_ = compile_role(std::move(role), lora ? there : DeviceLora{}, teacher_block_);
@@ -128,7 +128,8 @@ std::shared_ptr<const Teacher> TrainerImpl::keep_teacher(const TrainState& snaps
   return kept;
 }
 
-// No op reads the next place: those that did were queued before the last change of teachers, which waited for them.
+// Copies a teacher's LoRA to the next place. No op reads this place: those that did were queued before the last change of teachers, which
+// waited for them.
 void TrainerImpl::bring(const Teacher& teacher) {
   backend_->copy_ahead(teacher_lora_[next_place()].data(), static_cast<const KeptTeacher&>(teacher).lora);
 }
@@ -136,7 +137,7 @@ void TrainerImpl::bring(const Teacher& teacher) {
 void TrainerImpl::expect_teacher(const std::shared_ptr<const Teacher>& teacher) {
   if (!ahead_ || teacher == expected_ || teacher == in_use_) return;
   backend_->attach_thread();
-  if (expected_) backend_->synchronize();  // the only pointer to it must be ours
+  if (expected_) backend_->synchronize();  // the copy must be done, since this may be the last pointer to its source
   bring(*teacher);
   expected_ = teacher;
 }
@@ -200,7 +201,7 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   return report;
 }
 
-// Makes what the update needs of the log-alphas as they are, and the part of the next step's masks that needs none.
+// Computes what the update needs of the present log-alphas, and the part of the next step's masks that does not depend on them.
 void TrainerImpl::prepare_update(uint64_t seed) {
   state_.expected_sparsity(model_.config());
   noise_ = mask_noise(log_alphas(), seed, step() + 1);
@@ -244,7 +245,7 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
   const bool refits = options_.recover_refit_batches > 0 && !layout().has_own_weights();
   if (refits && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
     if (cancel.load() || !refit(plan, cancel)) return 0;
-    begun = true;  // The refit belongs to the step: a state at this step is as it was before, and one behind it has both.
+    begun = true;  // The refit belongs to the step: a state at this step is as it was before the refit, and a state after it has both.
   }
   int64_t done = 0;
   while (done < static_cast<int64_t>(steps) && (std::exchange(begun, false) || !cancel.load())) {

@@ -1,4 +1,4 @@
-// The one implementation of Trainer, seen by tests and benchmarks.
+// The only implementation of Trainer. Tests and benchmarks use it directly.
 #pragma once
 #include "espalier/trainer.h"
 #include "method/masks.h"
@@ -15,7 +15,7 @@ class TrainerImpl final : public Trainer {
   TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateLayout& layout, const TrainerOptions& options);
   TrainerImpl(const std::shared_ptr<const ModelWeights>& model, const LoraSpec& lora, const TrainerOptions& options)
       : TrainerImpl(model, StateLayout(model->config(), lora, options.gates), options) {}
-  ~TrainerImpl() override;  // waits: a teacher may be under way
+  ~TrainerImpl() override;  // waits, because a teacher may be on its way
   TrainerImpl(const TrainerImpl&) = delete;
   TrainerImpl& operator=(const TrainerImpl&) = delete;
 
@@ -39,7 +39,8 @@ class TrainerImpl final : public Trainer {
 
   const StepTimes& last_times() const { return last_times_; }
   const std::optional<RefitReport>& last_refit() const override { return last_refit_; }
-  // For benchmarks: a timed step on given masks and tokens with its update, and a teacher of given masks without LoRA.
+  // For benchmarks: measured_step runs a timed step on given masks and tokens with its update; set_teacher_masks sets a teacher that has
+  // these masks and no LoRA.
   void measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
   void set_teacher_masks(const Masks& masks);
 
@@ -50,21 +51,21 @@ class TrainerImpl final : public Trainer {
   };
   int next_place() const { return ahead_ ? 1 - place_ : 0; }
   void bring(const Teacher& teacher);
-  // `meanwhile` is called while the devices are at work.
+  // Runs the step's passes on all devices. `meanwhile` is called while they compute.
   StepOutput step_on(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, bool timed,
                      const LoraDropping& dropping = {}, const std::function<void()>& meanwhile = {});
   void prepare_update(uint64_t seed);
   StepRequest request_for(const Masks& student_masks, const LossWeights& losses, const TokenRows& tokens, const LoraDropping& dropping);
-  void set_teacher(Role role, const HostBuffer* lora);  // whose LoRA is on the device, or has none
+  void set_teacher(Role role, const HostBuffer* lora);  // the role's LoRA is already on the device, or it has none
   TokenRows batch(uint64_t seed, int64_t step) const;
   TokenRows rows_of(std::vector<int32_t> ids) const;
   StepReport one_step(const SegmentPlan& plan, int64_t index);
-  // `gates`: as they are sampled, those of blocks apart.
+  // `gates` are the sampled ones, with those of blocks separate.
   StepReport one_step(const SegmentPlan& plan, int64_t index, const Masks& gates, const TokenRows& tokens, bool timed);
 
-  bool refit(const SegmentPlan& plan, const std::atomic<bool>& cancel);  // false: cancelled, and the state is as it was
+  bool refit(const SegmentPlan& plan, const std::atomic<bool>& cancel);  // false where it was cancelled; then the state is as it was
 
-  // nullopt: cancelled, and the state is as it was
+  // Returns nothing where it was cancelled; then the state is as it was.
   std::optional<StepReport> prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<GateImportance> wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<std::vector<double>> layer_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
@@ -74,18 +75,18 @@ class TrainerImpl final : public Trainer {
 
   TrainerOptions options_;
   TrainingText data_;
-  std::shared_ptr<Backend> backend_;  // all that follows is its memory
+  std::shared_ptr<Backend> backend_;  // owns the memory of all members below
   std::shared_ptr<const DeviceModel> weights_;
   const DeviceModel& model_;
   DeviceState state_;
   UploadBlock student_block_, teacher_block_;
-  // LoRA of the teacher in use, and beside it that of the one that comes next.
+  // The LoRA of the teacher in use, and beside it that of the next one.
   bool ahead_;
   std::array<DeviceBuffer, 2> teacher_lora_;
   int place_ = 0;
-  std::shared_ptr<const Teacher> in_use_, expected_;  // their copies may be under way
+  std::shared_ptr<const Teacher> in_use_, expected_;  // kept because their copies may be under way
   DeviceRole teacher_, student_;
-  const HostBuffer* teacher_on_host_ = nullptr;  // LoRA of the teacher in use
+  const HostBuffer* teacher_on_host_ = nullptr;  // the LoRA of the teacher in use
   int64_t teacher_version_ = 0;
   std::shared_ptr<const DeviceBuffer> memory_;
   Workspace workspace_;
@@ -93,10 +94,10 @@ class TrainerImpl final : public Trainer {
   MoreDevices more_;
   StepTimes last_times_;
   std::optional<RefitReport> last_refit_;
-  MaskNoise noise_;  // of the next step's masks, where it has been drawn
+  MaskNoise noise_;  // for the next step's masks, where it has been drawn
 };
 
 WorkspaceShape training_shape(const TrainerOptions& options);
-bool streams_weights(const TrainerOptions& options);  // asked for, and of use on the device
+bool streams_weights(const TrainerOptions& options);  // true where streaming was asked for and the device gains by it
 
 }  // namespace espalier

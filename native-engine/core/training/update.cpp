@@ -14,11 +14,11 @@ namespace espalier {
 namespace {
 
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
-// Decay of the mean of squares for own weights' gradients: recovery has thousands of steps at most, and gradients that shrink as it goes
-// on.
+// The decay of the mean of squares of own weights' gradients. It is short, because recovery has a few thousand steps at most, in which
+// gradients shrink.
 constexpr double kOwnWeightsBeta2 = 0.95;
 
-// Without a way out of the loop, so that it looks at many values at once.
+// Tells whether all values are finite. The loop never ends early, so that it checks many values at once.
 bool all_finite(const std::vector<float>& values) {
   bool finite = true;
   for (float v : values) finite &= std::abs(v) <= std::numeric_limits<float>::max();
@@ -44,7 +44,8 @@ AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr
   return op;
 }
 
-// Uploads the kinds of gates one after the other, as in the state. Waits, since the gradient is freed when this returns.
+// Updates the log-alphas. The gradients of the kinds of gates are uploaded one after the other, in the order of a state. Waits, since the
+// gradient is freed when this returns.
 void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradient, double learning_rate) {
   std::vector<float> all;
   for (const auto* part : kinds_of(gradient)) all.insert(all.end(), part->begin(), part->end());
@@ -57,7 +58,7 @@ void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradie
   state.read_host_copies();
 }
 
-// Multipliers ascend. The gradient of the Lagrangian with respect to them is the excess and its square.
+// Updates the multipliers, which ascend. The gradient of the Lagrangian by the two multipliers is the excess and its square.
 void update_lambdas(StateScalars& state, double excess, double learning_rate) {
   const auto steps = static_cast<double>(state.step + 1);
   const std::array<double, 2> gradient{excess, excess * excess};
@@ -75,7 +76,7 @@ Masks zeros_like(const Masks& m) {
   return zeros;
 }
 
-// The price in the state. A new one is estimated where the state has none yet, or where multipliers left it with the wrong sign.
+// Returns the price in the state. It estimates a new one where the state has none yet, or where multipliers left it with the wrong sign.
 double price_of(const ModelConfig& config, const DeviceState& state, const Masks& loss_gradient) {
   if (state.lambda[0] < 0) return state.lambda[0];
   Masks sparsity_gradient = zeros_like(loss_gradient);
@@ -92,7 +93,8 @@ void tilt(const ModelConfig& config, DeviceState& state, std::vector<float>& bef
   state.lambda[0] = next_price(price, by, in.plan.lambda_learning_rate);
 }
 
-// Also before a step that is skipped: the next one counts from there too.
+// Clears LoRA's moments at the step from which they count. This happens even before a skipped step, since the next step counts from there
+// too.
 void begin_moments(Backend& backend, const DeviceState& state, const SegmentPlan& plan) {
   if (plan.moments_from_step == 0 || state.step != plan.moments_from_step) return;
   for (const DevicePtr<float> moments : {state.adam_m(), state.adam_v()}) backend.run(Clear{moments, state.layout().lora_size()});
@@ -122,7 +124,7 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
       adam_for(state, 0, state.layout().lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index], in.plan.moments_from_step);
   const double clip = in.plan.gradient_clip_norm;
   if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
-  // The host waits for the log-alphas' few values. So LoRA's ops join the queue behind them, and run while the host goes on.
+  // The host waits only for the few values of the log-alphas. So LoRA's ops join the queue behind them, and run while the host goes on.
   std::vector<float> before;
   if (in.plan.train_masks) {
     before.assign(state.masks().begin(), state.masks().end());
