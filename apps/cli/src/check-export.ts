@@ -1,5 +1,5 @@
-// Checks whether an export on a disk is as it was written. A folder's marker names its files by digest. A GGUF file holds the digest of
-// itself, with zeros in the place of that digest. The check asks no server, store or network.
+// Checks whether an export on a disk is unchanged. A folder's marker file names its files by digest. A GGUF file holds its own digest,
+// which is computed with zeros in the digest's place. The check asks no server, store or network.
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,17 +11,17 @@ import { fileError } from './files.js';
 
 export interface CheckedFile {
   name: string;
-  /** As it lies there; null: it is missing. */
+  /** The size of the file on the disk; null: it is missing. */
   bytes: number | null;
   digest: string;
-  /** '': it is as it was written. */
+  /** The problem with the file; '': it is unchanged. */
   problem: string;
 }
 export interface ExportReport {
   path: string;
   kind: 'folder' | 'gguf';
   ok: boolean;
-  /** The digest in the run's history: for a folder that of the export, for a GGUF file that of `model.gguf` in the export. */
+  /** The digest in the run's history: a folder's is the digest of the export, a GGUF file's is that of `model.gguf` in the export. */
   digest: string;
   files: CheckedFile[];
 }

@@ -1,4 +1,4 @@
-// check: an export that was written, then changed on the disk in every way; no server is asked.
+// Tests the command check on an export that is changed on the disk in every way. No server is asked.
 import { createHash } from 'node:crypto';
 import { appendFile, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -52,7 +52,7 @@ test('each change of a folder is named', async () => {
   expect((await check('model')).stderr).toMatch(/EXPORT_UNKNOWN: .*no espalier-export\.json that can be read/);
 });
 
-/** As the core seals one: the digest of all bytes, with zeros in its own place. */
+/** Seals a file as the core does: with the digest of all bytes, computed with zeros in the digest's place. */
 function sealed(body: Buffer): Buffer {
   const key = Buffer.from('espalier.sha256');
   const number = (value: number, bytes: number): Buffer => {

@@ -1,4 +1,4 @@
-// An error in the terms of the command line, with the exit code for scripts.
+// An error of the command line, with the exit code for scripts.
 import { status } from '@grpc/grpc-js';
 import { CommanderError } from 'commander';
 import { EspalierError, statusOf, toEspalierError, type FieldViolation } from '#protocol';
@@ -7,17 +7,17 @@ export const ExitCode = {
   ok: 0,
   /** The operation was tried and failed, or a check found a problem. */
   failed: 1,
-  /** The command line or a value in it is not valid. */
+  /** The command line, or a value in it, is not valid. */
   usage: 2,
-  /** The run, teacher, file or digest it names is not there. */
+  /** The named run, teacher, file or digest does not exist. */
   notFound: 3,
   /** No server answers, or the server belongs to another user. */
   unavailable: 4,
-  /** Not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
+  /** The operation is not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
   notAllowed: 5,
   /** A run completed, but more than one point away from its target sparsity. */
   targetMissed: 6,
-  /** Stopped by Ctrl-C, or by SIGTERM: 128 and the signal's number, as shells say it. */
+  /** The command was stopped by Ctrl-C, or by SIGTERM: 128 plus the signal's number, as in shells. */
   interrupted: 130,
   terminated: 143,
 } as const;
@@ -36,7 +36,7 @@ export const EXIT_CODES_HELP = `Exit codes:
 export interface CliErrorDetails {
   field?: string;
   exitCode?: number;
-  /** The next thing to do, on a line of its own. */
+  /** The next thing to do, printed on a line of its own. */
   hint?: string;
   cause?: unknown;
 }
@@ -53,7 +53,7 @@ export class CliError extends EspalierError {
   }
 }
 
-/** A value on the command line that can't be right; `allowed` completes "... is allowed" or "... are allowed". */
+/** Makes the error of a wrong value on the command line. `allowed` ends in "... is allowed" or "... are allowed". */
 export function invalidOption(option: string, given: string, allowed: string): CliError {
   return new CliError('OPTION_INVALID', `${JSON.stringify(given)} is not valid for ${option}; ${allowed}`, {
     field: option,
@@ -61,7 +61,7 @@ export function invalidOption(option: string, given: string, allowed: string): C
   });
 }
 
-/** Codes of errors in the store's files. They come from no server, so they have no gRPC status. */
+/** The exit codes of errors in the store's files. These errors come from no server, so they have no gRPC status. */
 const STORE_EXIT_CODES: Record<string, number> = {
   STORE_NOT_FOUND: ExitCode.notFound,
   STORE_EXISTS: ExitCode.notAllowed,
@@ -88,7 +88,7 @@ export function exitCodeOf(error: unknown): number {
   const known = toEspalierError(error);
   const ofStore = STORE_EXIT_CODES[known.code];
   if (ofStore !== undefined) return ofStore;
-  // Codes of a gRPC status alone (a server without details) are their own name.
+  // An error of a server without details has the name of its gRPC status as its code.
   const grpcStatus = status[known.code as keyof typeof status] ?? statusOf(known.code);
   switch (grpcStatus) {
     case status.OK:

@@ -1,4 +1,4 @@
-// The command as a process against a server of the public protocol.
+// Tests the command as a process, against a server of the public protocol.
 import { execFileSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
@@ -25,7 +25,7 @@ async function serve(answers: Answers): Promise<TestServer> {
   servers.push(server);
   return server;
 }
-/** As the server does when it is ready. */
+/** Writes espalier.json, as a server does when it is ready. */
 async function announce(server: TestServer): Promise<void> {
   await mkdir(join(folder, 'data'), { recursive: true });
   await writeFile(join(folder, 'data', 'espalier.json'), JSON.stringify({ listen: server.address, pid: process.pid }));
@@ -239,7 +239,7 @@ describe('errors', () => {
 
   test.each<[string[], string?]>([
     [['lanch']],
-    [['launch'], 'OPTION_REQUIRED'], // the model may stand in a file of --config
+    [['launch'], 'OPTION_REQUIRED'], // a file of --config may name the model
     [['runs', '--nonsense']],
     [['runs', '--status', 'sleeping']],
     [['launch', '--model', 'm', '--data', 'd', '--steps', '1.5']],
@@ -641,7 +641,7 @@ describe('a launch that is being prepared', () => {
 
   test('goes on after Ctrl-C, which says how to end it', async () => {
     const server = await serveWith();
-    let sent = false; // a second one would end it before its last words
+    let sent = false; // a second signal would end the command before its last words
     const onOutput = (_: string, kill: (signal: NodeJS.Signals) => void): void => {
       if (!sent) kill('SIGINT');
       sent = true;
@@ -780,7 +780,7 @@ describe('results', () => {
 test('audit check and down need no server', async () => {
   expect((await runCli(['audit', 'check', join(folder, 'none.tar')])).exitCode).toBe(3);
   expect((await runCli(['audit', 'check', folder])).stderr).toMatch(/FILE_NOT_REGULAR/);
-  execFileSync('mkfifo', [join(folder, 'fifo.tar')]); // opened for reading, it would block for ever
+  execFileSync('mkfifo', [join(folder, 'fifo.tar')]); // opening it for reading would block for ever
   expect(await runCli(['audit', 'check', join(folder, 'fifo.tar')])).toMatchObject({
     exitCode: 2,
     stderr: expect.stringMatching(/a FIFO/),
@@ -808,7 +808,7 @@ test('help teaches by example, for each command', async () => {
 
 test('docs/commands.md shows each command', async () => {
   const { commands } = JSON.parse((await runCli(['help', '--json'])).stdout) as { commands: { name: string }[] };
-  const page = await readFile(new URL('../../../../docs/commands.md', import.meta.url), 'utf8'); // from dist
+  const page = await readFile(new URL('../../../../docs/commands.md', import.meta.url), 'utf8'); // seen from dist
   expect(commands.length).toBeGreaterThan(20);
   expect(commands.map(({ name }) => name).filter((name) => !page.includes(`npx espalier ${name}`))).toEqual([]);
 });

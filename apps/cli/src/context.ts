@@ -1,4 +1,4 @@
-// The context that every command gets: where to write, and how to reach the server.
+// The context that every command gets: its output, its server, and the signal to stop.
 import { Connection } from './connection/connection.js';
 import { dataFolderOf, findServer, type ServerAddress } from './connection/server-address.js';
 import { Interrupted } from './cli-error.js';
@@ -6,7 +6,7 @@ import { Output } from './output/output.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-/** The options that stand for every command. */
+/** The options that every command has. */
 export interface GlobalOptions {
   server?: string;
   tlsCa?: string;
@@ -38,7 +38,7 @@ export class Context {
     return findServer(this.options);
   }
 
-  /** As `findServer`, but for a login that is kept. */
+  /** Finds the server as `findServer` does, but ignores a kept login. */
   findServerWithoutLogin(): ServerAddress {
     return findServer({ ...this.options, withoutLogin: true });
   }
@@ -49,8 +49,8 @@ export class Context {
   }
 
   /**
-   * From here on Ctrl-C or SIGTERM ends the command: its waits are given up, and the process ends soon in any
-   * is at; a second one ends it at once.
+   * From this call on, Ctrl-C or SIGTERM ends the command: its waits are given up, and the process ends soon, whatever it is doing. A
+   * second signal ends it at once.
    */
   stopOnInterrupt(): void {
     for (const signal of SIGNALS) process.on(signal, this.stop);
@@ -59,17 +59,17 @@ export class Context {
   private readonly stop = (signal: 'SIGINT' | 'SIGTERM'): void => {
     const reason = new Interrupted(signal);
     this.interrupt.abort(reason);
-    // By the signal itself, which ends a process even where one of its threads hangs in the file system.
+    // The process kills itself by the signal, which ends it even if one of its threads hangs in the file system.
     setTimeout(() => process.kill(process.pid, signal), this.tidyUpMs).unref();
     this.endAtOnceOnInterrupt();
   };
 
-  /** The time that the command has to clean up after it is told to stop. */
+  /** Sets the time that the command has to clean up after it is told to stop. */
   allowToTidyUp(milliseconds: number): void {
     this.tidyUpMs = milliseconds;
   }
 
-  /** Call before work that blocks the process: a signal then ends it like any other program. */
+  /** Must be called before work that blocks the process. A signal then ends the process at once, like any other program. */
   endAtOnceOnInterrupt(): void {
     for (const signal of SIGNALS) process.off(signal, this.stop);
   }

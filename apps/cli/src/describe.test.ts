@@ -1,4 +1,4 @@
-// tag, note, rename and --tag, against a server of the public protocol.
+// Tests tag, note, rename and --tag against a server of the public protocol.
 import { v1 } from '#protocol';
 import { runCli } from './testing/run-cli.js';
 import { testRun, TestServer } from './testing/test-server.js';

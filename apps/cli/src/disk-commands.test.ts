@@ -1,4 +1,4 @@
-// du, gc, delete and verify --all against a server of the public protocol.
+// Tests du, gc, delete and verify --all against a server of the public protocol.
 import { EspalierError, v1 } from '#protocol';
 import { runCli, type CliResult } from './testing/run-cli.js';
 import { testRun, TestServer, type Answers } from './testing/test-server.js';

@@ -1,5 +1,5 @@
-// An exported model from the server's artifact store into a folder: every file checked against its digest, and the folder
-// appears under its name only when all are there and on the disk.
+// Downloads an exported model from the server's artifact store into a folder. Every file is checked against its digest, and the folder
+// appears under its name only when all files are on the disk.
 import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -13,7 +13,7 @@ import type { ServerAddress } from './connection/server-address.js';
 import { moveIntoPlace, writeMarker, type ExportPlace } from './export-folder.js';
 import { fileError, incomingPath } from './files.js';
 
-/** How long a download waits for a server that has gone. */
+/** The time that a download waits for a server that has gone. */
 const SERVER_AWAY_MS = 120_000;
 
 export interface DownloadOptions {
@@ -21,7 +21,7 @@ export interface DownloadOptions {
   place: ExportPlace;
   signal?: AbortSignal;
   onProgress?: (doneShare: number) => void;
-  /** Asked anew when the connection breaks: a restarted server may listen elsewhere. */
+  /** Called when the connection breaks, because a restarted server may listen at another address. */
   findServer: () => ServerAddress;
   onNews?: (news: ConnectionNews) => void;
 }
@@ -63,10 +63,10 @@ export async function downloadExport(connection: Connection, options: DownloadOp
   return { folder, bytes: total, files: listed };
 }
 
-/** A GGUF file that Espalier wrote has this key near its start. */
+/** Tells whether a GGUF file was written by Espalier, which puts this key near its start. */
 export const isOurGguf = (head: Buffer): boolean => head.subarray(0, 4).toString() === 'GGUF' && head.includes('espalier.model_card');
 
-/** One file of an export alone, whole under its name or not there at all. */
+/** Downloads one file of an export. It appears under its name whole or not at all. */
 export async function downloadExportedFile(
   connection: Connection,
   options: Omit<DownloadOptions, 'place'> & { name: string; path: string },
@@ -90,7 +90,7 @@ export async function downloadExportedFile(
   return { folder: dirname(path), bytes: file.bytes, files: [file] };
 }
 
-/** Names become paths: a server must not be able to write outside the folder. */
+/** Checks a file's name. Names become paths, so a server must not be able to write outside the folder. */
 function checkedName(name: string): string {
   const parts = name.split('/');
   if (name === '' || name.startsWith('/') || name.includes('\\') || parts.some((part) => part === '' || part === '..' || part === '.')) {
@@ -101,7 +101,7 @@ function checkedName(name: string): string {
   return name;
 }
 
-/** Goes on from the last byte that arrived when the connection breaks; the digest is taken over all of it. */
+/** Downloads a file. When the connection breaks, it goes on from the last byte that arrived. The digest covers all bytes. */
 async function downloadFile(
   file: { name: string; bytes: number; digest: string },
   path: string,
@@ -118,7 +118,7 @@ async function downloadFile(
       findServer,
       signal,
       giveUpAfterMs: SERVER_AWAY_MS,
-      isOver: () => true, // a stream that ends well was whole
+      isOver: () => true, // a stream that ends without an error was complete
       open: (connection) =>
         connection.stream(
           connection.artifacts,

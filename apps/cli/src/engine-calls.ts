@@ -1,4 +1,4 @@
-// Evaluate and export as plain functions: the commands and the quickstart use them alike.
+// Evaluation and export as plain functions, which the commands and the quickstart use.
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from './cli-error.js';
 import type { Connection } from './connection/connection.js';
@@ -23,7 +23,7 @@ export async function evaluateRun(
   return evaluation;
 }
 
-/** All evaluations of a call, once they are done. */
+/** Returns all evaluations of a call, once they are done. */
 export async function evaluateTasks(
   connection: Connection,
   request: Partial<v1.EvaluateTasksRequest> & { runId: string },

@@ -1,4 +1,4 @@
-// The words of `up` about the engines that it started the server with.
+// Tests what `up` says about the engines of the server that it started.
 import { v1 } from '#protocol';
 import { problemsOf } from './commands/server/engine-problems.js';
 

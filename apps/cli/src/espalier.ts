@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Where the command begins: its program may be bundled.
+// The start of the command. Its program may be bundled.
 import { pathToFileURL } from 'node:url';
 import { programFile } from '#files';
 

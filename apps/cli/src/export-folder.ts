@@ -1,5 +1,5 @@
-// An exported model's folder at the place that a user names. Only an unchanged export of ours is ever replaced:
-// the marker in it names its files by digest, and each is looked at. Nothing is removed but the files that the marker names.
+// The folder of an exported model at the place that a user names. Only an unchanged export by Espalier is ever replaced: its marker file
+// names the other files by digest, and each of them is checked. No other files are removed.
 import { lstat, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { decodeExportManifest, encodeExportManifest, syncPath, type ExportManifestFile } from '#artifact-store';
@@ -8,13 +8,13 @@ import { CliError, ExitCode } from './cli-error.js';
 import { fileError, REPLACED, requireOutsideDataFolder, requireWritable } from './files.js';
 
 export const EXPORT_MARKER = 'espalier-export.json';
-/** Far above the manifest of a model in hundreds of files. */
+/** The largest marker. It is far above the manifest of a model in hundreds of files. */
 const MARKER_MAX_BYTES = 1 << 20;
 
-/** Whether a new export may take the place of what is there. */
+/** A place where a new export may be put. */
 export interface ExportPlace {
   folder: string;
-  /** The files of the export, with their sizes and times when their bytes were checked. */
+  /** The files of an earlier export there, with their sizes and times when their bytes were checked; undefined: there is none. */
   old: { files: ExportManifestFile[]; looks: string } | undefined;
 }
 
@@ -50,12 +50,12 @@ export async function findExportPlace(path: string, force: boolean, signal?: Abo
   return { folder, old: { files, looks } };
 }
 
-/** The files that the marker in the folder names. @throws what is wrong with it */
+/** Returns the files that the marker in the folder names. @throws Error that says what is wrong with the marker */
 export async function readMarker(folder: string): Promise<ExportManifestFile[]> {
   return decodeExportManifest(await readUserFile(join(folder, EXPORT_MARKER), MARKER_MAX_BYTES));
 }
 
-/** The marker's files, if the folder holds these files and no others. */
+/** Returns the marker's files, if the folder holds exactly these files. */
 async function filesOfExport(folder: string): Promise<ExportManifestFile[]> {
   let files: ExportManifestFile[];
   try {
@@ -79,7 +79,7 @@ async function filesOfExport(folder: string): Promise<ExportManifestFile[]> {
 }
 
 export interface Entry {
-  /** Within the folder, with slashes. */
+  /** The path within the folder, with slashes. */
   name: string;
   isFile: boolean;
   isFolder: boolean;
@@ -87,14 +87,16 @@ export interface Entry {
   mtimeMs: number;
 }
 
-/** The folders in which files of an export lie, within its own. */
+/** Returns the folders inside the export that hold its files. */
 export function foldersOf(files: readonly ExportManifestFile[]): Set<string> {
   const folders = new Set<string>();
   for (const { name } of files) for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1)) folders.add(name.slice(0, at));
   return folders;
 }
 
-/** All entries of a folder and of its named folders. Other folders are not opened: they may hold a whole file system. */
+/**
+ * Yields all entries of the folder and of the given folders in it. Other folders are not opened, since they may hold a whole file system.
+ */
 export async function* entriesOf(folder: string, folders: ReadonlySet<string>, below = ''): AsyncGenerator<Entry> {
   const unreadable = (error: unknown): Promise<never> => Promise.reject(fileError(error, join(folder, below)));
   for (const own of (await readdir(join(folder, below)).catch(unreadable)).sort()) {
@@ -121,10 +123,10 @@ export async function writeMarker(folder: string, files: ExportManifestFile[]): 
   }
 }
 
-/** The old export stays until the new one has its name. Files that were put there meanwhile are not lost. */
+/** Moves a new export into its place. The old one stays until then, and files that were added to it meanwhile are not lost. */
 export async function moveIntoPlace(incoming: string, { folder, old }: ExportPlace): Promise<void> {
   if (old === undefined) {
-    await rename(incoming, folder); // fails if the folder is not empty any more
+    await rename(incoming, folder); // this fails if the folder is no longer empty
     await syncPath(dirname(folder));
     return;
   }
@@ -145,9 +147,9 @@ async function removeExport(folder: string, files: ExportManifestFile[]): Promis
   try {
     for (const { name } of files) await unlink(join(folder, name));
     await unlink(join(folder, EXPORT_MARKER)).catch((error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // the manifest named it itself
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // the manifest named the marker itself, which is gone already
     });
-    // The innermost first.
+    // The innermost folders are removed first.
     for (const name of [...foldersOf(files)].sort().reverse()) await rmdir(join(folder, name));
     await rmdir(folder);
   } catch (error) {

@@ -1,11 +1,14 @@
-// Results that become files: whole under their name or not there at all.
+// Writes results to files, which appear under their names whole or not at all.
 import { existsSync, realpathSync, renameSync } from 'node:fs';
 import { lstat, mkdtemp, open, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { clearLeftOvers, DATA_FOLDER_ID, leftOverName, makeFolder, openUserFile, UserFileError } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 
-/** `finish` may work on the file before it gets its name. Gives the size. Nothing is made before the first bytes are there. */
+/**
+ * Writes a file and returns its size. `finish` may change the file before it gets its name. Nothing is created before the first bytes
+ * arrive.
+ */
 export async function writeFileWhole(
   path: string,
   chunks: AsyncIterable<Uint8Array>,
@@ -38,20 +41,23 @@ export async function writeFileWhole(
 }
 
 const INCOMING = '.incoming';
-/** Beside an incoming folder while it takes the place of an older one: that one. */
+/** The ending of an older folder's name while a new folder takes its place. */
 export const REPLACED = '.replaced';
 
-/** Where a file or folder is made that gets its name when it is whole. */
+/** Returns the path at which a file or folder is made before it gets its name. */
 export function incomingPath(target: string): string {
   return join(dirname(target), leftOverName(`.${basename(target)}.`, INCOMING));
 }
 
-/** Removes what commands of this user left unfinished in the folder when they were killed. Gives the paths that are gone. */
+/** Removes unfinished files and folders of killed commands of this user. Returns the removed paths. */
 export function clearUnfinished(folder: string): string[] {
   return clearLeftOvers(folder, { before: /\..+\./, after: INCOMING }, putBack);
 }
 
-/** A command that was killed in between left the older one beside its own: that gets its name back, and what is new stays for now. */
+/**
+ * Tells whether an older folder lies beside the unfinished one, because a command was killed while it replaced the older one. The older one
+ * then gets its name back, and the new one stays for now.
+ */
 function putBack(incoming: string): boolean {
   const replaced = `${incoming}${REPLACED}`;
   if (!existsSync(replaced)) return false;
@@ -62,10 +68,10 @@ function putBack(incoming: string): boolean {
 
 export const unfinishedWords = (path: string): string => `removed ${path}, which a command left unfinished when it was killed`;
 
-/** Where quickstart leaves its models, in the data folder of its server. */
+/** The folder in a server's data folder in which quickstart leaves its models. */
 export const EXPORTS_FOLDER = 'exports';
 
-/** A server replaces and removes what lies in its data folder by its names. @throws CliError DATA_FOLDER_OF_SERVER */
+/** Refuses a path in a data folder, whose server replaces and removes files by their names. @throws CliError DATA_FOLDER_OF_SERVER */
 export function requireOutsideDataFolder(path: string, option: string): void {
   const place = withoutLinks(path);
   for (let folder = dirname(place); folder !== dirname(folder); folder = dirname(folder)) {
@@ -78,7 +84,7 @@ export function requireOutsideDataFolder(path: string, option: string): void {
   }
 }
 
-/** Makes a file there to find out whether that is possible: /proc looks writable. @throws CliError */
+/** Makes a folder there on trial, because /proc looks writable but is not. @throws CliError */
 export async function requireWritable(path: string): Promise<void> {
   try {
     await rmdir(await mkdtemp(join(existingFolder(dirname(resolve(path))), '.espalier-')));
@@ -93,7 +99,7 @@ function existingFolder(path: string): string {
   return folder;
 }
 
-/** The folders that lead there as they are; what does not exist yet is no link. */
+/** Resolves the links in the existing part of the path. The rest, which does not exist yet, has no links. */
 function withoutLinks(path: string): string {
   const whole = resolve(path);
   const folder = existingFolder(dirname(whole));
@@ -103,14 +109,14 @@ function withoutLinks(path: string): string {
 export interface FilePlace {
   option: string;
   force: boolean;
-  /** A file that is there must be this to be replaced, e.g. "an audit bundle". */
+  /** The kind of file that may be replaced, such as "an audit bundle". */
   what: string;
-  /** Tells from its first bytes whether an earlier result of ours lies there. */
+  /** Tells from its first bytes whether a file is an earlier result by Espalier. */
   isOurs: (head: Buffer, file: FileHandle) => boolean | Promise<boolean>;
 }
 const HEAD_BYTES = 4096;
 
-/** @throws CliError FILE_EXISTS, FILE_FOREIGN: a result replaces only an earlier result, for every caller */
+/** Checks that a file may be written there. A result only replaces an earlier result. @throws CliError FILE_EXISTS, FILE_FOREIGN */
 export async function requireFilePlace(path: string, { option, force, what, isOurs }: FilePlace): Promise<void> {
   requireOutsideDataFolder(path, option);
   const found = await lstat(path).catch((error: unknown) => {
@@ -143,12 +149,12 @@ export async function namedFile<T>(field: string, reading: Promise<T>): Promise<
   });
 }
 
-/** The system's message, without the call and the paths in it, which may be ours. */
+/** Returns the system's error message without the call and its paths, which may be temporary ones. */
 export function systemWords({ code, message }: NodeJS.ErrnoException): string {
   return /^[A-Z0-9]+: ([^,]+)/.exec(message)?.[1] ?? code ?? message;
 }
 
-/** Errors of the disk get a stable code; others pass through. */
+/** Gives an error of the disk a stable code. Other errors are returned unchanged. */
 export function fileError(error: unknown, path: string): Error {
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return error as Error;

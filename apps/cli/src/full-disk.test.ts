@@ -1,4 +1,4 @@
-// A disk that is full while no server runs: one can be started there all the same, so that room can be made by its commands.
+// Tests a disk that is full while no server runs. A server can still be started there, so that its commands can make room.
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import { runCli } from './testing/run-cli.js';
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const disk = mkdtempSync(join(tmpdir(), 'cli-disk-'));
 const canMount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', disk]).status === 0;
-const artifacts = mkdtempSync(join(tmpdir(), 'cli-artifacts-')); // elsewhere, so that only events want room
+const artifacts = mkdtempSync(join(tmpdir(), 'cli-artifacts-')); // on another disk, so that only events need room
 const dataFolder = join(disk, 'data');
 const espalier = (...args: string[]) => runCli([...args, '--data-folder', dataFolder]);
 afterAll(async () => {
@@ -19,7 +19,7 @@ afterAll(async () => {
   for (const folder of [disk, artifacts]) rmSync(folder, { recursive: true, force: true });
 });
 
-/** Takes all that is left. */
+/** Fills the disk. */
 function fill(file: string): void {
   const descriptor = openSync(file, 'a');
   for (const size of [1 << 20, 1 << 12, 1]) {

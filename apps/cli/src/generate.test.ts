@@ -1,4 +1,4 @@
-// Texts on a terminal: whatever a prompt or a model says, nothing in it acts there; and what is wrong is said of the prompt.
+// Tests texts on a terminal: no text of a prompt or a model acts upon it, and errors about a prompt name the prompt.
 import { EspalierError, v1 } from '#protocol';
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
@@ -15,7 +15,7 @@ async function generate(answer: NonNullable<Answers['generate']>, ...args: strin
   return result;
 }
 
-/** All that it writes to a terminal of its own. */
+/** Returns everything that the command writes to a terminal of its own. */
 async function generateOnTerminal(answer: NonNullable<Answers['generate']>, ...prompts: string[]): Promise<string> {
   const server = await TestServer.start({ generate: answer });
   const quoted = [process.execPath, MAIN, 'generate', 'k3f9', ...prompts, '--server', server.address].map((part) => `'${part}'`);
@@ -48,7 +48,7 @@ test('a pipe and JSON get what the model wrote, byte by byte', async () => {
   expect(several.stdout).toBe(`one${written}\n\ntwox\ty\n\n`);
   const json = await generate(() => says(written), 'Say\t', '--json');
   expect(JSON.parse(json.stdout)).toMatchObject({ texts: [{ prompt: 'Say\t', text: written }] });
-  expect(json.stdout).not.toMatch(/(?!\n)\p{Cc}/u); // by JSON's own escapes
+  expect(json.stdout).not.toMatch(/(?!\n)\p{Cc}/u); // JSON escapes them
 });
 
 test('a chat asks for the template, and the answer stands below the message', async () => {

@@ -1,4 +1,4 @@
-// Names of the hub in place of paths, in a cache laid out as its own programs do it.
+// Tests names of the hub in place of paths, with a cache in the layout of the hub's own programs.
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ let server: TestServer;
 let launched: v1.LaunchRunRequest | undefined;
 let run: v1.Run;
 
-/** A file of a repository: a blob, and a link to it in the snapshot of a commit. */
+/** Adds a file to a repository: a blob, and a link to it in the snapshot of a commit. */
 async function put(repository: string, commit: string, file: string): Promise<void> {
   const blob = join(cache, repository, 'blobs', `${commit}-${file.replaceAll('/', '-')}`);
   const link = join(cache, repository, 'snapshots', commit, file);
@@ -61,7 +61,7 @@ test.each([
   ['org/model@main', SECOND],
   [`org/model@${FIRST}`, FIRST],
   ['org/model@refs/pr/1', FIRST],
-  ['org/model/config.json', SECOND], // one of its files means its folder
+  ['org/model/config.json', SECOND], // a file of a model stands for its folder
   ['org/model@refs/pr/1/config.json', FIRST],
 ])('a launch of %s has the commit in its path', async (name, commit) => {
   const { stderr } = await cli([
@@ -101,7 +101,7 @@ test('a file of a run takes names too, and says the line of one that is not ther
 });
 
 test.each([
-  ['org/model@lost', 'has no revision lost of org/model'], // its snapshot is gone
+  ['org/model@lost', 'has no revision lost of org/model'], // the snapshot of this revision is gone
   ['org/model@v9', 'has no revision v9 of org/model'],
   ['org/model@../../snapshots', 'has no revision'],
   [`org/model@${FIRST.slice(0, 8)}`, 'has no revision'],
@@ -119,7 +119,7 @@ test('the cache is where the programs of the hub look', () => {
   expect(hubCache({ HF_HOME: '/c', XDG_CACHE_HOME: '/d' })).toBe('/c/hub');
   expect(hubCache({ XDG_CACHE_HOME: '/d' })).toBe('/d/huggingface/hub');
   expect(hubCache({})).toMatch(/^\/.*\/\.cache\/huggingface\/hub$/);
-  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), { HF_HUB_CACHE: cache })).toBeNull(); // a model is no data
+  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), { HF_HUB_CACHE: cache })).toBeNull(); // a model is no data set
 });
 
 test('show says name and commit', async () => {

@@ -1,18 +1,18 @@
-// The `espalier` command: parses, runs one command, reports its error, ends with its exit code.
+// The `espalier` command: it parses the arguments, runs one command, reports its error, and ends with its exit code.
 import { outcome } from './commands/command.js';
 import { describeTerminal } from './output/terminal.js';
 import { outputError, reportError } from './output/report-error.js';
 import { buildProgram } from './program.js';
 
-// `espalier history RUN | head` closes our output: that ends us quietly.
+// `espalier history RUN | head` closes this process's output. The process then ends without an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? 0 : fail(outputError(error)));
 });
-// The reader of our errors is gone, or they have no room: the exit code says the rest.
+// The reader of the errors is gone, or there is no room for them. The exit code still reports the failure.
 process.stderr.on('error', () => undefined);
 
 const given = process.argv.slice(2);
-// quickstart's --json names a file for the result, its errors are for people.
+// quickstart's --json names a file for the result, and its errors are for people.
 const json = given.includes('--json') && !given.includes('quickstart');
 
 function fail(error: unknown): number {

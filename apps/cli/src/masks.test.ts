@@ -1,4 +1,4 @@
-// The output of `masks`, against a server of the public protocol.
+// Tests the output of `masks` against a server of the public protocol.
 import stringWidth from 'string-width';
 import { v1 } from '#protocol';
 import { runCli } from './testing/run-cli.js';

@@ -1,4 +1,4 @@
-// A speed table that the server measures: bench --table, and launch and plan with --on.
+// Asks the server to measure a speed table, for bench --table and for launch and plan with --on.
 import type { v1 } from '#protocol';
 import type { Context } from './context.js';
 import { count, decimal, duration } from './output/format.js';
@@ -8,7 +8,7 @@ import { LiveLine } from './progress/live-line.js';
 const TABLE_TIMEOUT_MS = 3_600_000;
 const TICK_MS = 500;
 
-/** How long it takes depends on the device and the noise, so the line says how long it has taken. */
+/** Measures a table. The duration depends on the device and its noise, so the line shows the time that has passed. */
 export async function measureTable(
   { connection, output }: Context,
   request: v1.MeasureSpeedTableRequest,
@@ -27,7 +27,7 @@ export async function measureTable(
   }
 }
 
-/** @param phase as it was asked for */
+/** @param phase the phase that was asked for; '': the default */
 export function tableWords({ context, device, passSeconds, passSpread }: v1.MeasureSpeedTableResponse, phase: string): string {
   return (
     `${phase || 'decode'} at context ${count(context)} on ${device}: ${decimal(passSeconds * 1e3, 3)} ms for the intact model, ` +

@@ -1,4 +1,4 @@
-// The output of commands fits the terminal, and holds nothing that acts upon it.
+// Tests that the output of commands fits the terminal, and holds nothing that acts upon it.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// A command's result takes the place of nothing but an earlier result of its own kind.
+// Tests that a command's result only replaces an earlier result of the same kind.
 import { createHash } from 'node:crypto';
 import { lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -36,7 +36,7 @@ const espalier = (...args: string[]): Promise<CliResult> => runCli(args, { env: 
 describe('what a killed export left', () => {
   const names = (): Promise<string[]> => readdir(folder).then((all) => all.sort());
 
-  /** Killed while the files come in. */
+  /** Runs a command that is killed while files arrive. */
   async function killed(...args: string[]): Promise<string> {
     const hanging = await TestServer.start({
       ...testExport().answers,
@@ -165,7 +165,7 @@ describe('export --force', () => {
       expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/DATA_FOLDER_OF_SERVER: --out/) });
     }
     expect((await espalier('metrics', 'abcd', '--export', 'csv', '--out', 'data/m.csv')).stderr).toMatch(/DATA_FOLDER_OF_SERVER/);
-    expect((await espalier('export', 'abcd', '--out', 'data/exports/model')).exitCode).toBe(0); // as quickstart does
+    expect((await espalier('export', 'abcd', '--out', 'data/exports/model')).exitCode).toBe(0); // quickstart writes there too
   });
 
   test('fills an empty folder; --out without a name is refused', async () => {
@@ -277,11 +277,11 @@ test('up: a folder of the user is no data folder', async () => {
 });
 
 test('where nothing can be written it is said at once, before the server works for it', async () => {
-  server.stop(); // a command that asked it would get an error
+  server.stop(); // a command that asked the server would get an error
   expect((await espalier('export', 'abcd', '--out', '/dev/null/foo')).stderr).toMatch(/PATH_NOT_A_FOLDER/);
   for (const out of ['/proc/foo', '/proc/foo/bar'])
     expect((await espalier('export', 'abcd', '--out', out)).stderr).toBe(
-      `error FILE_UNUSABLE: ${out}: no such file or directory\n`, // nothing of the names that it has meanwhile
+      `error FILE_UNUSABLE: ${out}: no such file or directory\n`, // the message has none of the temporary names
     );
   for (const command of [
     ['export', 'abcd', '--out', '/proc/foo.gguf'],

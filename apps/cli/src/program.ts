@@ -67,11 +67,11 @@ RUN is the id of a run, its first 4 or more characters, or its name where no
 other run has it. A digest may be cut to its first 4 or more digits.
 `;
 
-/** With `json` commander prints no errors itself: main.ts reports them. */
+/** Builds the program. With `json`, commander prints no errors itself, and main.ts reports them. */
 export function buildProgram(json = false): Command {
   const program = new SuggestingCommand('espalier');
   for (const option of globalOptions()) program.addOption(option);
-  // The message about a wrong command line repeats it.
+  // The message about a wrong command line repeats the command line, so it is made visible.
   program.configureOutput({ writeErr: (text) => (json ? undefined : process.stderr.write(visibleLines(text))) });
   program
     .description(
@@ -82,7 +82,7 @@ export function buildProgram(json = false): Command {
     .showSuggestionAfterError()
     .showHelpAfterError('(more with --help)')
     .configureHelp({ showGlobalOptions: true })
-    // Inherited by the commands below: main.ts decides how the process ends.
+    // The commands below inherit this: main.ts decides how the process ends.
     .exitOverride()
     .enablePositionalOptions();
   program.commandsGroup('Server:');
@@ -135,7 +135,7 @@ export function buildProgram(json = false): Command {
 }
 
 function version(): string {
-  // dist/apps/cli/src/program.js
+  // seen from dist/apps/cli/src/program.js
   const file = new URL('../../../../package.json', import.meta.url);
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -1,4 +1,4 @@
-// The end of a quickstart, with the server that goes on and without it.
+// Tests the last output of a quickstart, with a server that goes on and without one.
 import { PassThrough } from 'node:stream';
 import { v1 } from '#protocol';
 import type { Context } from './context.js';

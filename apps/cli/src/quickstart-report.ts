@@ -6,22 +6,22 @@ import type { RunningStack } from './stack.js';
 
 const SHOWN_TEACHERS = 6;
 
-/** The result that --json writes, field for field. */
+/** The result that --json writes, field by field. */
 export interface QuickstartResult {
   steps: number;
   target_sparsity: number;
-  /** Share of the prunable parameters gone, by the deterministic masks. */
+  /** The share of the prunable parameters that the deterministic masks remove. */
   sparsity: number;
   parameters_dense: number;
   parameters_pruned: number;
-  /** Bytes of the weights. */
+  /** The bytes of the weights. */
   bytes_dense: number;
   bytes_pruned: number;
   perplexity_intact: number;
   perplexity_masked: number;
   perplexity_exported: number;
   state_digest: string;
-  /** How many. */
+  /** The number of teachers. */
   teachers: number;
   training_seconds: number;
   total_seconds: number;
@@ -35,13 +35,13 @@ export interface QuickstartOutcome {
   result: QuickstartResult;
 }
 
-/** The words that begin a command on this data folder. */
+/** Returns the words that begin a command on this data folder. */
 export function commandOn({ dataFolder }: Pick<Context, 'dataFolder'>): string {
   const isFound = process.env['ESPALIER_DATA_FOLDER'] !== undefined || dataFolder === `${process.cwd()}/.espalier`;
   return isFound ? 'npx espalier' : `npx espalier --data-folder ${dataFolder}`;
 }
 
-/** @param stack null where the server stops after this */
+/** @param stack the running server; null where the server stops after this */
 export function printQuickstart(
   context: Context,
   { run, teachers, exportFolder, result: r }: QuickstartOutcome,

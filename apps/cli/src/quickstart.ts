@@ -1,4 +1,4 @@
-// The whole path once, on the bundled model: start, launch, watch, evaluate, export, print the results.
+// Goes the whole way once on the bundled model: starts a server, launches a run, watches, evaluates and exports it, and prints the results.
 import { randomUUID } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -25,16 +25,16 @@ import { settingsOf } from './options/settings-options.js';
 import { commandOn, printQuickstart, type QuickstartOutcome, type QuickstartResult } from './quickstart-report.js';
 import { startStack, STOP_TIMEOUT_MS, stopStack, type RunningStack } from './stack.js';
 
-/** And the settings, as the options for them have them. */
+/** The options, besides the settings, which are named by their options. */
 export interface QuickstartOptions {
   threads?: string;
-  /** File for the result. */
+  /** The file for the result. */
   json?: string;
-  /** Stop the server at the end, if we started it. */
+  /** Whether to stop the server at the end, if this command has started it. */
   stop?: boolean;
 }
 
-const ROOT = fileURLToPath(new URL('../../../../', import.meta.url)); // of dist/apps/cli/src
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url)); // seen from dist/apps/cli/src
 const QUICKSTART_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
 const QUICKSTART_DATA = {
   trainPath: join(ROOT, 'examples/data/factbook/train.jsonl'),
@@ -62,7 +62,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     printQuickstart(context, outcome, stops ? null : stack);
     return outcome;
   } finally {
-    // Told to stop, it leaves nothing running that it started.
+    // A command that is told to stop also stops the server that it has started.
     if (stops || (context.signal.aborted && !stack.wasRunning)) {
       await stopStack(context.dataFolder);
       context.output.line(`the server is stopped; start it again with: ${commandOn(context)} up --detach`);
@@ -71,7 +71,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
 }
 
 async function start({ dataFolder, output, signal }: Context, options: QuickstartOptions): Promise<RunningStack> {
-  // The server of another data folder may have the usual port. Ours is found through its data folder, on any port.
+  // The server of another data folder may use the default port. This server is found through its data folder, on any port.
   const listen = (await isFree(DEFAULT_SERVER)) ? undefined : '127.0.0.1:0';
   const stack = await startStack({ dataFolder, threads: options.threads, listen }, signal);
   output.line(`${stack.wasRunning ? 'server already running' : 'server started'} at ${stack.listen}, data in ${dataFolder}`);
@@ -163,7 +163,7 @@ async function measure(context: Context, runId: string): Promise<Measured> {
       findServer: () => context.findServer(),
     }),
   );
-  restrictToOwner(join(context.dataFolder, EXPORTS_FOLDER)); // as all that lies in a data folder
+  restrictToOwner(join(context.dataFolder, EXPORTS_FOLDER)); // as with all files in a data folder
   const exported = await step('evaluating the exported model', (report) =>
     evaluateRun(connection, { runId, exportDigest: modelExport.digest }, report, signal),
   );
@@ -224,6 +224,6 @@ function isResult(head: Buffer): boolean {
     const value = JSON.parse(head.toString('utf8')) as object;
     return RESULT_FIELDS.every((field) => Object.hasOwn(value, field));
   } catch {
-    return false; // a result is shorter than the head of a file
+    return false; // not a result, which is shorter than the head of a file
   }
 }

@@ -1,4 +1,4 @@
-// Samples of several models in one file, and the JSON of evaluations by tasks.
+// Tests the samples of several models in one file, and the JSON of evaluations by tasks.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,7 +30,7 @@ test('a line says which model was asked, and what; equal samples of two models a
       yield v1.EvaluateTasksResponse.fromPartial({ evaluations: metrics });
     },
     async *downloadArtifact({ digest }) {
-      // Lines end where they like, characters too.
+      // Chunks may end anywhere, also within a line or a character.
       for (const byte of Buffer.from(texts[digest]!)) yield v1.DownloadArtifactResponse.fromPartial({ chunk: Buffer.from([byte]) });
     },
   });
@@ -59,7 +59,7 @@ test('a line says which model was asked, and what; equal samples of two models a
       })),
     ),
   );
-  // A task has no perplexity over windows: 0 would be one.
+  // A task has no perplexity over windows, and 0 would look like one.
   const [first] = JSON.parse(done.stdout) as Record<string, unknown>[];
   expect(first).toMatchObject({ value: 0.5, perplexity: null, negative_log_likelihood: null, predictions: null, window: null });
 });

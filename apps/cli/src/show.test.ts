@@ -1,4 +1,4 @@
-// The output of `show`, `runs` and `plan`, against a server of the public protocol.
+// Tests the output of `show`, `runs` and `plan` against a server of the public protocol.
 import { settingsTable, v1 } from '#protocol';
 import { runCli } from './testing/run-cli.js';
 import { testRun, TestServer, type Answers } from './testing/test-server.js';

@@ -1,4 +1,4 @@
-// One SIGINT or SIGTERM ends any command, whatever it waits for, and leaves nothing half done.
+// Tests that one SIGINT or SIGTERM ends any command, whatever it waits for, and leaves no unfinished work behind.
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** A server that takes a call and says nothing more; `asked` comes with the call. */
+/** A server that takes a call and never answers; `asked` resolves when the call arrives. */
 function silentServer(): { answers: Answers; asked: Promise<void> } {
   let hear: () => void;
   const asked = new Promise<void>((resolve) => (hear = resolve));

@@ -1,4 +1,4 @@
-// The real server, started and stopped as a user does it.
+// Tests the real server, started and stopped as a user does it.
 import { execFileSync } from 'node:child_process';
 import { copyFile, mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
@@ -10,7 +10,7 @@ import { isAlive, readServerFile } from './connection/server-address.js';
 import { runCli, type CliResult } from './testing/run-cli.js';
 
 let folder: string;
-// Runs last a second here, and are to be met half done.
+// Runs take a second here. The short interval lets tests see unfinished ones.
 const env = { ESPALIER_RECORD_INTERVAL_MS: '20' };
 const espalier = (...args: string[]) => runCli([...args, '--data-folder', folder], { env });
 beforeEach(async () => {
@@ -89,7 +89,7 @@ test('history --follow and watch outlive a server that is killed again and again
     '--data',
     `${root}examples/data/factbook/validation.jsonl`,
     '--steps',
-    '100000', // far more than are done before it is cancelled
+    '100000', // far more steps than are done before the run is cancelled
     '--batch-size',
     '2',
     '--sequence-length',
@@ -114,7 +114,7 @@ test('history --follow and watch outlive a server that is killed again and again
     await up();
   }
   expect((await espalier('cancel', runId)).exitCode).toBe(0);
-  expect((await watched.ended).exitCode).toBe(1); // it did not complete
+  expect((await watched.ended).exitCode).toBe(1); // the run did not complete
   for (const history of [all, one]) {
     await history.has(() => history.hasSaid('"RunCancelled"'));
     history.stop('SIGINT');
@@ -123,18 +123,18 @@ test('history --follow and watch outlive a server that is killed again and again
   const { events } = JSON.parse((await espalier('history', runId, '--json')).stdout) as { events: { event_id: string }[] };
   const recorded = events.map((event) => event.event_id);
   expect(one.lines.map((event) => event['event_id'])).toEqual(recorded);
-  expect(all.lines.map((event) => event['event_id'])).toEqual(recorded.slice(-all.lines.length)); // from when it began to listen
+  expect(all.lines.map((event) => event['event_id'])).toEqual(recorded.slice(-all.lines.length)); // from the time when it began to listen
   const seen = watched.lines.flatMap((update) => update['steps'] as { step: number }[]).map(({ step }) => step);
   expect(seen).toEqual(Array.from(seen, (_, step) => step));
   expect(seen.length).toBeGreaterThanOrEqual(await stepNow());
 });
 
 interface Follower {
-  /** All that it has printed. */
+  /** All that the command has printed. */
   readonly lines: Record<string, unknown>[];
   hasSaid: (text: string) => boolean;
   timesConnectedAgain: () => number;
-  /** Resolves when it is so; rejects with its last words when the command ends before that. */
+  /** Resolves when the condition is true. Rejects with the command's last words if the command ends before. */
   has: (isSo: () => boolean) => Promise<void>;
   stop: (signal: NodeJS.Signals) => void;
   ended: Promise<CliResult>;
@@ -179,7 +179,7 @@ test('a server that cannot start says why', async () => {
   taken.close();
   const device = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--device', 'abacus');
   expect(device).toMatchObject({ exitCode: 1, stdout: '' });
-  expect(device.stderr).toMatch(/^error SERVER_START_FAILED: [^']*'abacus'[^']*\n$/); // said once
+  expect(device.stderr).toMatch(/^error SERVER_START_FAILED: [^']*'abacus'[^']*\n$/); // it is reported once
   for (const bad of [
     ['--listen', 'nonsense'],
     ['--threads', '0'],
@@ -187,7 +187,7 @@ test('a server that cannot start says why', async () => {
     ['--listen', 'a:70000'],
   ])
     expect(await espalier('up', '--detach', ...bad)).toMatchObject({ exitCode: 2, stdout: '' });
-  execFileSync('mkfifo', [join(folder, 'fifo')]); // opened for reading, it would block for ever
+  execFileSync('mkfifo', [join(folder, 'fifo')]); // opening it for reading would block for ever
   for (const path of [join(folder, 'fifo'), '/dev/zero']) {
     const store = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--event-store', path);
     expect(store).toMatchObject({

@@ -1,4 +1,4 @@
-// Certificates that the command line makes, and the words for what is wrong where it speaks TLS.
+// Tests the certificates that the command line makes, and its messages about problems of TLS.
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

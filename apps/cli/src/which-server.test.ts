@@ -1,4 +1,4 @@
-// Which server a command is about, and what it says where there is none, or where another user has it.
+// Tests which server a command uses, and its messages if there is none, or if another user has it.
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
@@ -20,7 +20,7 @@ const announce = (dataFolder: string, announcement: object): void => {
   writeFileSync(join(dataFolder, 'espalier.json'), JSON.stringify(announcement));
 };
 
-/** No server listens there. */
+/** Returns an address at which no server listens. */
 async function deadAddress(): Promise<string> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -1,4 +1,4 @@
-// How a command is declared: commander parses, the action gets a context and answers with an exit code (0 if nothing).
+// Declares commands: commander parses the arguments, and the action gets a context and returns an exit code (0 if it returns nothing).
 import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { announcement } from '../connection/server-address.js';
@@ -6,7 +6,7 @@ import { Context, type GlobalOptions } from '../context.js';
 import { stoppedWords } from './server/stopped.js';
 
 const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--devices', '--stop', '--data-root']);
-/** Elsewhere --data is one path. */
+/** The commands and options that accept several texts. In other commands, --data is one path. */
 const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--validation'] };
 
 // A command that always succeeds need not return an exit code.
@@ -15,10 +15,10 @@ export type Action<Options> = (context: Context, names: string[], options: Optio
 
 export const RUN_ARGUMENT = ['<run>', 'its id, the first 4 or more characters of it, or its name'] as const;
 
-/** The command that ran and its exit code; main.ts reads them. */
+/** The command that ran and its exit code, which main.ts reads. */
 export const outcome: { exitCode: number; command: Command | undefined } = { exitCode: 0, command: undefined };
 
-/** The options that stand before or after any command. */
+/** The options that may stand before or after any command. */
 export function globalOptions(): Option[] {
   return [
     new Option(
@@ -43,7 +43,7 @@ export interface ActionLimits {
 }
 
 export function action<Options = object>(command: Command, act: Action<Options>, { localOnly = false }: ActionLimits = {}): Command {
-  // Each command has them itself, out of sight, since quickstart gives --json another meaning.
+  // Each command has these options itself, hidden from its help, because quickstart gives --json another meaning.
   for (const option of globalOptions()) {
     if (!command.options.some((own) => own.long === option.long)) command.addOption(option.hideHelp());
   }
@@ -58,14 +58,14 @@ export function action<Options = object>(command: Command, act: Action<Options>,
     const options = givenOptions(invoked) as Options & GlobalOptions;
     if (localOnly && options.server !== undefined) throw notWithServer(invoked);
     const context = new Context(options);
-    if (localOnly) announcement(context.dataFolder); // throws where it is another user's
+    if (localOnly) announcement(context.dataFolder); // throws if the data folder is another user's
     context.stopOnInterrupt();
     try {
       outcome.exitCode = (await act(context, names, options)) ?? 0;
     } catch (error) {
       const words = stoppedWords(invoked.name());
       if (context.signal.aborted && words !== '' && !context.output.json) context.output.line(words);
-      context.signal.throwIfAborted(); // the outcome of the stop does not matter
+      context.signal.throwIfAborted(); // after a stop, the command's own error does not matter
       throw error;
     } finally {
       context.close();
@@ -87,8 +87,8 @@ function gathers(command: Command, option: string): boolean {
 }
 
 /**
- * An option that is given twice is refused: otherwise the last value would count silently. Options with lists gather values (--status,
- * --engine).
+ * Refuses an option that is given twice, because its last value would silently count. Options that collect lists (--status, --engine) may
+ * be repeated.
  */
 function refuseRepeated(command: Command): void {
   for (const option of command.options) {
@@ -105,7 +105,7 @@ function refuseRepeated(command: Command): void {
   }
 }
 
-/** The command's own options over those before its name; a default never over something given. */
+/** Merges the command's own options over the options before its name. A default never replaces a given value. */
 function givenOptions(command: Command): Record<string, unknown> {
   const chain: Command[] = [];
   for (let next: Command | null = command; next !== null; next = next.parent) chain.unshift(next);
@@ -130,10 +130,10 @@ export function examples(command: Command, ...lines: [string, string?][]): Comma
   return command.addHelpText('after', `\nExamples:\n${text.join('\n')}`);
 }
 
-/** A narrow terminal's. */
+/** The columns of a narrow terminal. */
 const HELP_COLUMNS = 80;
 
-/** A long command continues on the next line, in the way of shells. */
+/** Breaks a long command into lines, as shells accept them. */
 function brokenAtOptions(example: string): string {
   const lines = [''];
   for (const part of example.split(/ (?=--)/)) {

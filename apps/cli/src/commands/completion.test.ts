@@ -41,7 +41,7 @@ test('the words that an option takes, once each', async () => {
     const options = await complete(command, '-');
     expect(options).toEqual([...new Set(options)]);
   }
-  expect(await complete('fork', 'k3f9', '--batch')).toEqual([]); // always refused
+  expect(await complete('fork', 'k3f9', '--batch')).toEqual([]); // a fork always refuses it
   expect(await candidates(buildProgram(), ['show', ''], names(['k3f9aaaabbbb', 'twin', 'k3x7aaaabbbb', 'twin']))).toEqual([
     'k3f9aaaabbbb',
     'twin',

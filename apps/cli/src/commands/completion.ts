@@ -1,4 +1,4 @@
-// Completion of commands, options and runs on the shell's Tab: the shell asks `espalier complete` with the words so far.
+// Completes commands, options and runs when the user presses Tab. The shell calls `espalier complete` with the words typed so far.
 import type { Command, Option } from 'commander';
 import { settingsTable, v1 } from '#protocol';
 import { invalidOption } from '../cli-error.js';
@@ -26,7 +26,7 @@ _espalier() {
 compdef _espalier espalier`,
   fish: `complete -c espalier -a '(espalier complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'`,
 };
-/** A Tab must not wait for a server that does not answer. */
+/** A Tab must not wait long for a server that does not answer. */
 const NAMES_TIMEOUT_MS = 1_500;
 const MOST_RUNS = 100;
 const RUN_ARGUMENTS = ['run', 'runs', 'left', 'right'];
@@ -34,7 +34,7 @@ const STUDY_ARGUMENT = 'study';
 const RUN_OPTIONS = ['--parent'];
 const VALUES: Record<string, readonly string[]> = {
   ...Object.fromEntries(settingsTable().map(({ flag, allowed }) => [flag, allowed])),
-  '--dtype': ['bf16', 'f16', 'f32', 'q8_0', 'q4_k_m', 'q5_k_m', 'q6_k'], // an export knows more than a run
+  '--dtype': ['bf16', 'f16', 'f32', 'q8_0', 'q4_k_m', 'q5_k_m', 'q6_k'], // an export knows more types than a run
   '--status': Object.keys(STATUSES),
   '--source': Object.keys(SOURCES),
   '--format': ['hf-remote', 'hf', 'gguf', 'vllm', 'masked'],
@@ -68,17 +68,17 @@ export function registerCompletion(program: Command): void {
   });
 }
 
-/** Names on the server that the words name. */
+/** Finds names on the server that the words of the command line name. */
 export interface NamesOnServer {
   runs: (words: string[]) => Promise<string[]>;
   studies: (words: string[]) => Promise<string[]>;
 }
 
-/** The completions of the last word. */
+/** Returns the completions of the last word. */
 export async function candidates(program: Command, words: string[], { runs, studies }: NamesOnServer): Promise<string[]> {
   const last = words.at(-1) ?? '';
   let command = program;
-  let option: Option | undefined; // an option that waits for its value
+  let option: Option | undefined; // an option that needs a value
   let taken = 0;
   for (const word of words.slice(0, -1)) {
     if (option !== undefined) option = undefined;
@@ -105,13 +105,13 @@ export async function candidates(program: Command, words: string[], { runs, stud
   return RUN_ARGUMENTS.includes(argument) ? beginning(await runs(words)) : [];
 }
 
-/** The allowed words of an option that takes a few words. */
+/** Returns the allowed words of an option that takes one of a few words. */
 function valuesOf(command: Command, { long, argChoices }: Option): readonly string[] {
   if (long === '--export' && command.name() !== 'metrics') return [];
   return argChoices ?? VALUES[long ?? ''] ?? [];
 }
 
-/** The options that help shows. The options of every command are not repeated here. */
+/** Returns the options that help shows. The options of every command are not repeated here. */
 function optionsOf(command: Command): string[] {
   const own = command.options.flatMap(({ long, hidden }) => (long == null || hidden ? [] : [long]));
   return command.parent === null ? own : [...own, ...optionsOf(command.parent).filter((name) => name !== '--version')];
@@ -125,7 +125,7 @@ function takesValue(command: Command, word: string): Option | undefined {
   return undefined;
 }
 
-/** Ids and names of the newest runs. */
+/** Returns the ids and names of the newest runs. */
 const runsOf = (words: string[]): Promise<string[]> =>
   asked(words, async (connection) => {
     const request = v1.ListRunsRequest.fromPartial({ pageSize: MOST_RUNS, orderBy: 'launched_at desc' });
@@ -139,7 +139,7 @@ const studiesOf = (words: string[]): Promise<string[]> =>
     return studies.flatMap(({ studyId, name }) => [name, studyId]);
   });
 
-/** Asks the server that the words name. */
+/** Asks the server that the words of the command line name. */
 async function asked(words: string[], ask: (connection: Connection) => Promise<string[]>): Promise<string[]> {
   const valueOf = (name: string) => (words.includes(name) ? words[words.indexOf(name) + 1] : undefined);
   const [server, dataFolder, tlsCa, tokenFile] = ['--server', '--data-folder', '--tls-ca', '--token-file'].map(valueOf);
@@ -151,6 +151,6 @@ async function asked(words: string[], ask: (connection: Connection) => Promise<s
       connection.close();
     }
   } catch {
-    return []; // nothing to offer; a Tab is no place for errors
+    return []; // offers no completions, because a Tab can't report errors
   }
 }

@@ -1,8 +1,8 @@
-// A question before an action that can't be undone.
+// Asks the user before an action that can't be undone.
 import { createInterface } from 'node:readline/promises';
 import { CliError, ExitCode } from '../cli-error.js';
 
-/** @param otherwise the effect of the answer no @throws CliError when the answer is no, or when no terminal is there to ask at */
+/** @param otherwise what happens if the answer is no @throws CliError if the answer is no, or if there is no terminal to ask at */
 export async function confirm(question: string, otherwise: string): Promise<void> {
   if (!process.stdin.isTTY) {
     throw new CliError('CONFIRMATION_NEEDED', `${question} No terminal is there to ask at`, {

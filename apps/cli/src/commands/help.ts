@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { action } from './command.js';
 
-/** `espalier help [command]`: as --help; with --json for programs. */
+/** Registers `espalier help [command]`. It prints the same as --help; with --json it prints the help for programs. */
 export function registerHelp(program: Command): void {
   program.helpCommand(false);
   const help = program

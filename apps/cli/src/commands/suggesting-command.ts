@@ -1,15 +1,15 @@
-// A command that suggests the option that the user probably meant, where the given one does not exist.
+// A command that suggests the option that the user probably meant, if the given one does not exist.
 import { Command } from 'commander';
 
 const MOST_SUGGESTIONS = 3;
 
-/** Commander suggests options that are spelled alike. This one also suggests those that share words: --sparsity, --target-sparsity. */
+/** Commander suggests options with a similar spelling. This class also suggests options that share words: --sparsity, --target-sparsity. */
 export class SuggestingCommand extends Command {
   override createCommand(name?: string): SuggestingCommand {
     return new SuggestingCommand(name);
   }
 
-  /** Commander calls it for an option that is not declared. Its type declarations leave it out. */
+  /** Commander calls this method for an unknown option. Commander's type declarations do not mention it. */
   unknownOption(flag: string): void {
     const meant = flag.startsWith('--') ? optionsWithTheWordsOf(flag, this) : [];
     const commander = Command.prototype as unknown as { unknownOption(flag: string): void };
@@ -19,7 +19,7 @@ export class SuggestingCommand extends Command {
   }
 }
 
-/** Options whose words hold all of the flag's, or else whose words the flag's hold. */
+/** Returns the options whose words include all words of the flag, or else the options whose words the flag includes. */
 function optionsWithTheWordsOf(flag: string, command: Command): string[] {
   const given = wordsOf(flag);
   const known = command

@@ -1,4 +1,4 @@
-// `audit check` says in the width of a terminal how a bundle is.
+// Tests that `audit check` fits its report to the width of the terminal.
 import { PassThrough } from 'node:stream';
 import stringWidth from 'string-width';
 import type { BundleReport } from '#audit';
@@ -52,7 +52,7 @@ test('the verdict comes first, and the teachers only where they are asked for', 
 
 test.each([60, 80, 200])('audit check fits %i columns', (columns) => {
   const lines = printed(columns, true);
-  // A digest is left whole, for copying.
+  // A digest stays whole, so that it can be copied.
   expect(lines.filter((line) => stringWidth(line) > columns && !/[0-9a-f]{64}/.test(line))).toEqual([]);
   const text = lines.join(' ').replaceAll(/ +/g, ' ');
   expect(text).toContain('run abcdefghij23: 1,234,567 events, 1 batch of metrics, 1,400 steps');

@@ -1,4 +1,4 @@
-// One file that proves a run offline: written by the server, signed and checked here.
+// Writes, signs and checks the file that proves a run offline. The server makes the file; it is signed and checked here.
 import { createPrivateKey } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
@@ -40,7 +40,7 @@ export function registerAudit(program: Command): void {
   );
   action<ExportOptions>(exporting, async ({ connection, output, signal }, [runId], options) => {
     const key = options.sign === undefined ? undefined : await readPrivateKey(options.sign);
-    const { isAuditBundle } = await import('#audit'); // loaded when needed
+    const { isAuditBundle } = await import('#audit'); // loaded only when needed
     await requireFilePlace(options.out, { option: '--out', force: options.force === true, what: 'an audit bundle', isOurs: isAuditBundle });
     const responses = connection.stream(
       connection.history,
@@ -68,7 +68,7 @@ export function registerAudit(program: Command): void {
     .option('--instructions', 'also which teacher instructed from which step on, and why');
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
   action<{ publicKey?: string; instructions?: boolean }>(check, async (context, [file], { publicKey, instructions = false }) => {
-    const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded when needed
+    const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded only when needed
     const key = publicKey === undefined ? {} : { publicKey: await readKey(publicKey, publicKeyHex) };
     const report = await namedFile('file', checkAuditBundle(file!, { ...key, signal: context.signal }));
     context.output.result(report, () => printBundle(context, visibleMessage(report), instructions));
@@ -78,13 +78,13 @@ export function registerAudit(program: Command): void {
 
 const KEY_BYTES_MAX = 64 << 10;
 
-/** Before anything is written: a bundle with a bad key would have to be thrown away. */
+/** Reads the key before anything is written, because a bundle with a bad key would be useless. */
 async function readPrivateKey(path: string): Promise<string> {
   const pem = (await namedFile('--sign', readUserFile(path, KEY_BYTES_MAX))).toString('utf8');
   try {
     if (createPrivateKey(pem).asymmetricKeyType === 'ed25519') return pem;
   } catch {
-    // Told below: an ed25519 key it is not.
+    // the error below says that the key is not an ed25519 key
   }
   throw invalidOption('--sign', path, 'a PEM file with an ed25519 private key is allowed');
 }
@@ -98,7 +98,7 @@ async function readKey(given: string, publicKeyHex: (text: string) => string): P
   }
 }
 
-/** The verdict comes first: what follows may be long. */
+/** Prints the report. The verdict comes first, because the rest may be long. */
 export function printBundle({ output }: Pick<Context, 'output'>, report: BundleReport, withInstructions: boolean): void {
   const { ok, problems, instructions } = report;
   output.text(`${ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(problems.length))},`);

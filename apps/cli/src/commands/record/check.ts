@@ -1,4 +1,4 @@
-// check: an export on a disk, long after it was written.
+// The command check, which checks an export on a disk, even long after it was written.
 import type { Command } from 'commander';
 import { checkExport } from '../../check-export.js';
 import { CliError, ExitCode } from '../../cli-error.js';

@@ -1,4 +1,4 @@
-// teachers, history, lineage, diff, views: commands that read what is recorded.
+// The commands teachers, history, lineage, diff and views, which read the record.
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -148,7 +148,7 @@ async function* readHistory({ connection }: Context, runId: string, options: His
   } while (fromRevision !== undefined && left > 0);
 }
 
-/** Goes on after the last event shown when the server comes back. */
+/** Prints events as they arrive. When the server comes back, it goes on after the last printed event. */
 async function followHistory(context: Context, runId: string, options: HistoryOptions): Promise<void> {
   const { output, signal } = context;
   let afterRevision = options.from === undefined || options.from === 0n ? undefined : options.from - 1n;
@@ -191,7 +191,7 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
   const asked = whoAsked(event);
   const after = [asked === '' ? '' : output.style('dim', asked), mark === '' ? '' : output.style('yellow', mark)];
   const words = [event.summary, ...after.filter((one) => one !== '')].join('  ');
-  // On a narrow screen the text of an event has lines of its own.
+  // On a narrow screen the text of an event is printed on lines of its own.
   const width = widthOf(lead) + 2;
   if (output.terminal.columns - width >= SUMMARY_MIN) output.indented(`${lead}  `, width, words);
   else {
@@ -201,7 +201,7 @@ function printEvent({ output }: Context, event: v1.HistoryEvent, options: Histor
   if (options.data && !event.damaged) output.line(`${' '.repeat(DATA_INDENT)}${event.dataJson}`);
 }
 
-/** Most of a history is the server's own work: such events name no user. */
+/** Names the user who caused an event. Most of a history is the server's own work, for which no user is named. */
 function whoAsked({ context }: v1.HistoryEvent): string {
   return context === undefined || context.actor.startsWith('system:') ? '' : `by ${context.actorName || context.actor}`;
 }
@@ -231,10 +231,10 @@ function registerLineage(program: Command): void {
   });
 }
 
-/** In front of each node of a tree in depth-first order; only the last child ends its line. */
+/** Returns the text in front of each node of a tree in depth-first order. Only a last child ends the line of its parent. */
 export function branchesOf(nodes: readonly { depth: number }[], unicode: boolean): string[] {
   const [line, child, last] = unicode ? ['│  ', '├─ ', '└─ '] : ['|  ', '|- ', '`- '];
-  /** Whether the node at this depth, above a node, has another sibling below it. */
+  /** Tells whether the branch at this depth has a further sibling below the node. */
   const goesOn = (index: number, depth: number): boolean => {
     const next = nodes.slice(index + 1).find((node) => node.depth <= depth);
     return next !== undefined && next.depth === depth;
@@ -273,16 +273,19 @@ function registerViews(program: Command): void {
   });
 }
 
-/** Whether the command line or the environment names the server. */
+/** Tells whether the command line or the environment names the server. */
 function isNamed(context: Context): boolean {
   try {
     return context.findServer().origin === 'named';
   } catch {
-    return false; // the data folder's own has not started
+    return false; // the data folder's own server has not started
   }
 }
 
-/** Works without a server: a damaged file of views must not keep a server from starting, which makes the file anew. */
+/**
+ * Removes the file of the views without asking a server: a damaged file may keep a server from starting. The next server makes the file
+ * anew.
+ */
 function dropViews(dataFolder: string): boolean {
   const files = ['', '-wal', '-shm', '-journal'].map((suffix) => join(dataFolder, VIEWS_FILE + suffix)).filter((file) => existsSync(file));
   for (const file of files) rmSync(file, { force: true });

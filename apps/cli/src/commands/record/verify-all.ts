@@ -1,4 +1,4 @@
-// verify --all: the whole store.
+// The command `verify --all`, which checks the whole store.
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';

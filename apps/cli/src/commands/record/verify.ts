@@ -1,4 +1,4 @@
-// Is the record of a run whole and true?
+// The command verify, which checks whether the record of a run is complete and true.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';

@@ -1,4 +1,4 @@
-// eval: perplexity or tasks of a run, a teacher, an export or the intact model.
+// The command eval: perplexity or tasks of a run, a teacher, an export or the intact model.
 import { resolve } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { v1 } from '#protocol';
@@ -32,7 +32,7 @@ interface EvaluateOptions {
   compute?: 'f32' | 'bf16';
 }
 
-/** The model that is evaluated, as requests name it. */
+/** The evaluated model, in the form that requests name it. */
 type Subject = Pick<v1.EvaluateRunRequest, 'teacherMark' | 'intact' | 'exportDigest' | 'unstructured'>;
 
 export function registerEvaluate(program: Command): void {
@@ -187,13 +187,13 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
     line.end();
   }
   if (samples !== undefined) {
-    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId }); // which may be named by its name
+    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId }); // the run may be given by its name
     await writeFileWhole(samples, samplesOf(connection, run!.runId, evaluations, signal));
   }
   output.result(evaluations, () => printTable(output, evaluations));
 }
 
-/** The time that is left, in words, once enough is done to tell. */
+/** Returns a function that estimates the remaining time in words, once enough is done to tell. */
 function remaining(): (doneShare: number) => string {
   const started = Date.now();
   return (doneShare) => {
@@ -202,7 +202,7 @@ function remaining(): (doneShare: number) => string {
   };
 }
 
-/** One subject: a row a metric; several: a column each. */
+/** Prints the evaluations. For one subject each metric has a row; for several, each subject has a column. */
 function printTable(output: Output, evaluations: v1.Evaluation[]): void {
   const key = ({ task, metric, convention }: v1.Evaluation): string => [task, metric, convention].join('\n');
   const rows = [...new Map(evaluations.map((one) => [key(one), one])).values()];

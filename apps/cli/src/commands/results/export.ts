@@ -1,4 +1,4 @@
-// export: a run as a model for other programs.
+// The command export, which writes a run as a model for other programs.
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
@@ -15,7 +15,7 @@ import type { Output } from '../../output/output.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';
 
-/** As digests are shown elsewhere; the first 4 are enough while no other begins so. */
+/** The shown digits of a digest, as elsewhere. The first 4 suffice as long as no other digest begins with them. */
 const SHOWN_DIGITS = 12;
 
 export interface ExportOptions {
@@ -70,7 +70,7 @@ export function registerExport(program: Command): void {
   action<ExportOptions>(exporting, (context, [runId], options) => exportInto(context, runId!, options));
 }
 
-/** Exports, downloads, and prints the result. */
+/** Exports, downloads and prints the result. */
 export async function exportInto(context: Context, runId: string, options: ExportOptions): Promise<void> {
   const { connection, output, signal } = context;
   const force = options.force === true;

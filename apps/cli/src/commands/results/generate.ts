@@ -1,4 +1,4 @@
-// generate: texts that a run's model writes.
+// The command generate, which prints texts that a run's model writes.
 import type { Command } from 'commander';
 import { v1, visibleLines } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -94,15 +94,15 @@ function gathered(text: string, before: string[] | undefined): string[] {
   return [...(before ?? []), text];
 }
 
-/** Texts makes it fit for where it goes. */
+/** Leaves an answer unchanged, because `Texts` makes it fit for its output. */
 const asItIs = (message: v1.GenerateResponse): v1.GenerateResponse => message;
 
-/** Prints texts: a single text while it is made, several texts each at its end. */
+/** Prints texts: a single text while it is written, several texts each at its end. */
 class Texts {
   readonly all: { prompt: string; text: string; tokens: number; end: string }[];
   private open = false;
 
-  /** @param between a prompt and its text */
+  /** @param between the text between a prompt and its answer */
   constructor(
     private readonly output: Output,
     prompts: readonly string[],
@@ -134,7 +134,7 @@ class Texts {
     return this.output.terminal.isScreen ? visibleLines(text) : text;
   }
 
-  /** Ends the line under way. */
+  /** Ends the current line. */
   close(): void {
     if (this.open) this.output.line();
     this.open = false;

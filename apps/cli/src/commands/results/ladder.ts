@@ -1,4 +1,4 @@
-// ladder: every teacher of a run as a model that could be exported, and the best of them.
+// The command ladder: it shows every teacher of a run as a model that could be exported, and the best of them.
 import { onFront, perplexityOf, speedWords } from '#comparison';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
@@ -84,7 +84,7 @@ interface Rung {
   hardSparsity: number;
 }
 
-/** The teachers in their order, then the last state, unless it is one of them. */
+/** Returns the teachers in order, then the last state, unless it is one of them. */
 async function rungsOf({ connection }: Context, run: v1.Run, { every = 1, choose: mark }: LadderOptions): Promise<Rung[]> {
   const { teachers } = await connection.call(connection.artifacts, connection.artifacts.listTeachers, {
     runId: run.runId,
@@ -105,7 +105,7 @@ async function rungsOf({ connection }: Context, run: v1.Run, { every = 1, choose
   return rungs;
 }
 
-/** The intact model, then the rungs. */
+/** Measures the intact model, then the rungs. */
 async function climb(
   context: Context,
   runId: string,
@@ -135,7 +135,7 @@ async function climb(
     const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
     for (const { mark, stateDigest, hardSparsity } of rungs) {
       const named = mark === 'last' ? {} : { teacherMark: mark };
-      // The server's ladder has no teacher that is asked for by --choose alone.
+      // The server's ladder lacks a teacher that only --choose asks for, so it is evaluated here.
       const perplexity =
         perplexityOf(run, stateDigest) ?? (await evaluateRun(connection, { runId, ...named }, progress, signal)).perplexity;
       const speeds = await benchRun(connection, { ...request, ...named }, progress, signal);

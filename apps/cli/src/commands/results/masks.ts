@@ -1,4 +1,4 @@
-// masks: the open heads and units over time, as maps or as lists.
+// The command masks: the open heads and units over time, as maps or as lists.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -15,7 +15,7 @@ interface MasksOptions {
   points?: number;
 }
 
-/** As many columns as two maps have room for beside the numbers. */
+/** The columns of a map. Two maps fit beside the numbers. */
 const MAP_POINTS = 18;
 const LIST_POINTS = 200;
 const FINEST = 65_536;
@@ -102,7 +102,7 @@ function lastShare(series: v1.MaskSeries | undefined): string {
   return series === undefined || series.size === 0 ? '' : percent(series.open.at(-1)! / series.size, 0);
 }
 
-/** One character a state: full where all gates are open, a dot where none is. */
+/** Draws one character for each state: full where all gates are open, a dot where all are closed. */
 function map(series: v1.MaskSeries | undefined, unicode: boolean): string {
   const heights = unicode ? '▁▂▃▄▅▆▇█' : '12345678';
   if (series === undefined) return '';
@@ -179,7 +179,7 @@ function sampled(series: v1.MaskSeries): v1.MaskSeries {
 
 const kindWord = (kind: v1.MaskKind): string => (kind === MASK_KIND_HEADS ? 'heads' : kind === MASK_KIND_UNITS ? 'units' : 'hidden units');
 
-/** "3, 7-12, 40": rising numbers. */
+/** Writes rising numbers as ranges: "3, 7-12, 40". */
 export function ranges(numbers: readonly number[]): string {
   const parts: string[] = [];
   for (let at = 0; at < numbers.length; at += 1) {

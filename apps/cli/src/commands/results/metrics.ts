@@ -18,12 +18,12 @@ interface MetricsOptions {
   out?: string;
   force?: boolean;
 }
-/** A table that fits a screen. */
+/** The rows of a table that fits a screen. */
 const TABLE_POINTS = 40;
 const BINARY = ['parquet', 'tensorboard'];
-/** Behind a record's length and checksum, in the first record of every event file. */
+/** Matches the first record of every TensorBoard event file, which has this text behind its length and checksum. */
 const EVENT_FILE = /^.{12}\x09.{8}\x1a\x0dbrain\.Event:2/s;
-/** Where Parquet names its columns. */
+/** The size of the end of a Parquet file, where it names its columns. */
 const FOOTER_BYTES = 65_536;
 
 export function registerMetrics(program: Command): void {
@@ -67,7 +67,7 @@ export function registerMetrics(program: Command): void {
   });
 }
 
-/** An export holds every step, so options that choose steps are refused beside it. */
+/** Refuses options that choose steps beside --export, which holds every step. */
 function checkExportOptions(options: MetricsOptions): void {
   if (options.export === undefined) {
     if (options.out !== undefined)
@@ -120,7 +120,7 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
     output.line(output.style('dim', `${response.steps.length} of ${howMany(response.totalSteps, 'step')}; all of them with --export csv`));
 }
 
-/** Whether the file begins like an export of ours, or ends like one (Parquet). */
+/** Tells whether the file begins like an export by Espalier, or ends like one (Parquet). */
 async function isMetricsFile(head: Buffer, file: FileHandle): Promise<boolean> {
   const text = head.toString('latin1');
   if (text.startsWith('branch,attempt,abandoned,step,') || /^\{"branch":\d+,"attempt":\d+,"abandoned":/.test(text)) return true;

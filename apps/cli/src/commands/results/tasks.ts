@@ -1,4 +1,4 @@
-// tasks: the tasks of `eval --tasks`.
+// The command tasks, which lists the tasks of `eval --tasks`.
 import type { Command } from 'commander';
 import { action, examples } from '../command.js';
 
@@ -9,7 +9,7 @@ export function registerTasks(program: Command): void {
     .description('Lists the tasks that eval --tasks knows by name. A file of your own declares another: docs/tasks.md.');
   examples(tasks, ['espalier tasks']);
   action(tasks, async ({ output }) => {
-    const { builtInTasks, findTasks } = await import('#tasks'); // with the readers of data, which no other command needs
+    const { builtInTasks, findTasks } = await import('#tasks'); // loaded here, since no other command needs its readers
     const { scored, means } = await findTasks(await builtInTasks());
     const rows = [
       ...scored.map((task) => ({

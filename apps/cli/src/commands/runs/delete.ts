@@ -1,4 +1,4 @@
-// delete: everything of runs but their history.
+// The command delete, which removes everything of runs except their history.
 import type { Command } from 'commander';
 import { toEspalierError, v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -98,7 +98,7 @@ async function deleteOne(context: Context, run: v1.Run, options: DeleteOptions):
   return ExitCode.ok;
 }
 
-/** A run that can't be deleted, for example a running one, does not keep others from being deleted. */
+/** Deletes the runs. If one can't be deleted, for example because it is running, the others are still deleted. */
 async function deleteAll(context: Context, runs: v1.Run[], options: DeleteOptions): Promise<number> {
   const { output, signal } = context;
   const deleted: v1.DeleteRunResponse[] = [];

@@ -1,4 +1,4 @@
-// tag, note, rename: name, tags and note of a run.
+// The commands tag, note and rename, which change the name, tags and note of a run.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -15,7 +15,7 @@ export function registerDescribing(program: Command): void {
       'Changes the tags of a run, by which `runs --tag` finds it. A tag has up to 64 letters, digits and . _ : / = @ - and begins with a ' +
         'letter or a digit. The history keeps who tagged it and when.',
     )
-    .allowUnknownOption(); // -TAG is not an option
+    .allowUnknownOption(); // so that -TAG is not taken for an option
   examples(tag, ['espalier tag k3f9 +baseline -draft'], ['espalier runs --tag baseline']);
   action(tag, async (context, [runId, ...changes]) => {
     const { addTags, removeTags } = tagChanges(changes);

@@ -28,7 +28,7 @@ interface ForkOptions extends LabelOptions, StartingPoint, DataChoice {
 }
 type From = v1.ForkRunRequest['from'];
 
-/** At most one of the three; undefined when none is given. */
+/** Returns the starting point of the options; undefined when none is given. At most one of the three may be given. */
 export function startingPoint({ fromTeacher, last, fromState }: StartingPoint): From {
   const given: From[] = [
     ...(fromTeacher === undefined ? [] : [{ $case: 'teacherMark' as const, value: fromTeacher }]),
@@ -106,7 +106,7 @@ export function registerFork(program: Command): void {
   });
 }
 
-/** The text that the fork is evaluated on. Another text to train on does not change it. */
+/** Describes the text that the fork is evaluated on. Another training text does not change it. */
 function evaluatedOn({ data }: v1.Run, { validation }: DataChoice): string {
   const paths = [data?.validationPath ?? '', ...(data?.moreValidationPaths ?? [])].filter((path) => path !== '');
   if (paths.length === 0) return 'not evaluated: it has no validation text (--validation)';

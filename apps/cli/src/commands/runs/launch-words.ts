@@ -1,4 +1,4 @@
-// A run's recorded error names fields of its launch. This file turns them into options of "espalier launch".
+// A run's recorded error names fields of its launch. This file replaces them by options of "espalier launch".
 import { inFlags } from '../../options/flag-names.js';
 import { outcome } from '../command.js';
 

@@ -1,12 +1,12 @@
-// Teachers that gc removed can't teach the run any more. The command warns a user before the run goes on from an earlier state.
+// Warns a user before a run goes on from an earlier state whose teachers gc has removed: they can't teach the run any more.
 import { v1 } from '#protocol';
 import type { Connection } from '../../connection/connection.js';
 import { howMany } from '../../output/format.js';
 
-/** The rest of a sentence about steps that are trained again. */
+/** Completes a sentence about steps that are trained again. */
 const OTHER_BITS = 'steps that these taught are taught by others then, and end in other bits';
 
-/** The warning about a thinning. undefined: it removes no teacher that this run's steps could need. */
+/** Returns the warning about a thinning; undefined: it removes no teacher that the run's steps could need. */
 export function thinningNote({ run, artifacts }: v1.DiscardArtifactsResponse): string | undefined {
   const marks = artifacts.flatMap((one) => one.marks);
   if (marks.length === 0 || run?.settings?.recipe !== v1.Recipe.RECIPE_NUTEPRUNE) return undefined;
@@ -14,7 +14,7 @@ export function thinningNote({ run, artifacts }: v1.DiscardArtifactsResponse): s
   return `After that the run can't be trained again as it was: ${goesOn} without ${marksText(marks)}, ${OTHER_BITS}.`;
 }
 
-/** The warning before a run goes on or is forked. undefined: all its teachers are there. */
+/** Returns the warning before a run goes on or is forked; undefined: all its teachers are there. */
 export async function lostTeachersNote(connection: Connection, runId: string, from: From): Promise<string | undefined> {
   try {
     const request = { runId, includeInherited: true, includeAbandoned: false, includeDiscarded: false };
@@ -25,24 +25,27 @@ export async function lostTeachersNote(connection: Connection, runId: string, fr
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
     if (run?.settings?.recipe !== v1.Recipe.RECIPE_NUTEPRUNE) return undefined;
     const pruningEnds = run.phases.find(({ kind }) => kind === 'prune')?.endStep ?? 0n;
-    if ((start?.step ?? run.step) >= pruningEnds) return undefined; // pruning is over there, and they teach nothing after it
+    if ((start?.step ?? run.step) >= pruningEnds) return undefined; // pruning is over at this step, and no teacher is needed after it
     const were = lost.length === 1 ? 'was' : 'were';
     return `${howMany(lost.length, 'teacher')} of the run, ${marksText(lost)}, ${were} thrown away: ${OTHER_BITS}.`;
   } catch {
-    return undefined; // the command itself meets the same error, and tells it
+    return undefined; // the command itself meets the same error and reports it
   }
 }
 
 type From = v1.ResumeRunRequest['from'] | v1.ForkRunRequest['from'];
 
-/** undefined: the last state. */
+/** Returns the teacher at which the run starts; undefined: it starts from the last state. */
 function startIn(teachers: readonly v1.Teacher[], from: From): v1.Teacher | undefined {
   if (from?.$case === 'teacherMark') return teachers.find(({ mark }) => mark === from.value);
   if (from?.$case === 'stateDigest') return teachers.find(({ stateDigest }) => stateDigest.startsWith(from.value));
   return undefined;
 }
 
-/** Marks are taken in order, from 1 on: each that is not there below the last, or below where the run goes on, is gone. */
+/**
+ * Returns the marks of removed teachers. Marks are numbered from 1, so each missing mark up to the start, or up to the last teacher, was
+ * removed.
+ */
 function missingMarks(teachers: readonly v1.Teacher[], start: v1.Teacher | undefined): number[] {
   const kept = new Set(teachers.map(({ mark }) => mark));
   const last = start?.mark ?? Math.max(0, ...kept);

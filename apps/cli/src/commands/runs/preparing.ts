@@ -1,4 +1,4 @@
-// The time between a launch and the training: the server reads the model and tokenizes the text, watched or not.
+// Waits between a launch and the training, while the server reads the model and tokenizes the text.
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
@@ -7,20 +7,20 @@ import { LiveLine } from '../../progress/live-line.js';
 import { runLine, waitWords } from '../../progress/run-line.js';
 
 /**
- * Shows the progress of the preparation, and returns the prepared run. Ctrl-C leaves the run alone.
- * @throws CliError what kept it from being prepared
+ * Shows the progress of the preparation, and returns the prepared run. Ctrl-C does not stop the run.
+ * @throws CliError that says why the run could not be prepared
  */
 export async function untilPrepared(context: Context, launched: v1.Run): Promise<v1.Run> {
   const run = launched.preparation === undefined ? launched : await followed(context, launched);
   if (waitsForUser(run)) {
-    // Without these words a launch that stands still would look like one that trains.
+    // Without this error, a launch that stands still would look like one that trains.
     const { code, message, command } = run.waitingFor;
     const hint = `run ${run.runId} does not train yet; when the cause is mended, go on with: ${command}`;
     throw new CliError(code, message, { exitCode: ExitCode.failed, hint });
   }
   if (run.status !== v1.RunStatus.RUN_STATUS_FAILED || run.failure === undefined) return run;
   const { code, message, field } = run.failure;
-  // The run exists and has failed, so the exit code is not that of a mistake in the command line.
+  // The run exists and has failed, so the exit code is not that of a wrong command line.
   throw new CliError(code, message, {
     ...(field === '' ? {} : { field }),
     exitCode: ExitCode.failed,
@@ -41,7 +41,7 @@ async function followed(context: Context, launched: v1.Run): Promise<v1.Run> {
       if (item.kind !== 'update') continue;
       run = item.update.run ?? run;
       if (run.preparation === undefined || waitsForUser(run)) break;
-      // Between two tries it waits for nothing: the same cause is told once.
+      // Between two tries the run waits for nothing. The same cause is reported only once.
       if (run.waitingFor !== undefined && run.waitingFor.code !== told) {
         told = run.waitingFor.code;
         live.note(`the run waits for ${waitWords(run.waitingFor)}`);

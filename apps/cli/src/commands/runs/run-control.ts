@@ -1,4 +1,4 @@
-// pause, resume, cancel, watch: commands that steer one run.
+// The commands pause, resume, cancel and watch, which steer one run.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { ExitCode } from '../../cli-error.js';
@@ -14,7 +14,7 @@ import { LAUNCH_TIMEOUT_MS } from './launch.js';
 import { lostTeachersNote } from './lost-teachers.js';
 import { watchToEnd } from './watching.js';
 
-/** Pausing waits for the end of a step and for the state to be on the disk. */
+/** Pausing waits for the end of a step, and until the state is on the disk. */
 const STEER_TIMEOUT_MS = 180_000;
 
 export function registerSteering(program: Command): void {
@@ -58,11 +58,11 @@ function registerPause(program: Command): void {
       const next = isPaused ? `; go on with: espalier resume ${run.runId}` : hasEnded(run) ? '' : '; it pauses after this step';
       output.line(`${run.runId} is ${statusWord(run.status)} at step ${run.step}${next}`);
     });
-    return isPaused || !wait ? ExitCode.ok : ExitCode.notAllowed; // it ended before it could be paused
+    return isPaused || !wait ? ExitCode.ok : ExitCode.notAllowed; // the run ended before it could be paused
   });
 }
 
-/** The run once it is paused, or has ended before that. */
+/** Waits until the run is paused, or has ended before that, and returns it. */
 async function standingStill(context: Context, run: v1.Run): Promise<v1.Run> {
   let now = run;
   const updates = followRun({
@@ -114,7 +114,7 @@ function registerResume(program: Command): void {
   });
 }
 
-/** The last state of a run is no teacher: after a rewind no run can go on from it. */
+/** Asks before a rewind of a run that has ended. Its last state is no teacher, so after the rewind no run can go on from that state. */
 async function confirmRewind({ connection }: Context, runId: string, { fromTeacher, fromState }: StartingPoint): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
   if (!hasEnded(run) || run!.stateDigest === '') return;

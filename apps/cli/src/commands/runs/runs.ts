@@ -97,7 +97,7 @@ async function printGroups(
   });
 }
 
-/** The server chooses the evaluation that counts as the run's result. */
+/** Returns the perplexity of the evaluation that the server chose as the run's result. */
 function headlinePerplexity(run: v1.Run): number | undefined {
   return run.evaluations.find(({ headline }) => headline)?.perplexity;
 }

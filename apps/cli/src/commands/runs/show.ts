@@ -111,7 +111,7 @@ function preparationWords({ doing, doneShare }: v1.Preparation): string {
   return doing === '' ? 'when a server takes it up' : `${doing}${doneShare > 0 ? `, ${percent(doneShare)} of the text is done` : ''}`;
 }
 
-/** The present phase of the run, for a plan with several phases. */
+/** Describes the current phase of a run whose plan has several phases. */
 function phaseWords({ phases, phase }: v1.Run): string | undefined {
   if (phases.length < 2) return undefined;
   const words = phases.map(({ kind, firstStep, endStep }) => `${kind} (${stepsFrom(firstStep, endStep)})`);
@@ -125,7 +125,7 @@ function targetWords(run: v1.Run): string | undefined {
   return `missed: ended at ${ended}${first === undefined ? '' : `, though ${first}`}`;
 }
 
-/** The loss of the last recorded step, and of the last that is done. */
+/** Describes the loss of the last recorded step, and of the last step that is done. */
 function lossWords({ lastStep, liveMetrics }: v1.Run): string | undefined {
   const recorded = lastStep === undefined ? [] : [`${decimal(learningLoss(lastStep))} at step ${lastStep.step + 1n}, recorded`];
   const live = liveMetrics === undefined ? [] : [`${decimal(learningLoss(liveMetrics))} at step ${liveMetrics.step + 1n}, done`];
@@ -242,7 +242,7 @@ function printResults({ output }: Context, run: v1.Run): void {
   }
 }
 
-/** The run's own validation text, or what else it was evaluated on. */
+/** Names the text of an evaluation: the run's own validation text, or another one. */
 function textWords({ dataPath, dataDigest }: v1.Evaluation, run: v1.Run): string {
   if (dataPath === '') return shortDigest(dataDigest);
   return dataPath === run.data?.validationPath ? 'validation' : `${basename(dataPath)} (${shortDigest(dataDigest)})`;

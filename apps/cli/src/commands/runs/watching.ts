@@ -13,8 +13,8 @@ export interface WatchOptions {
 }
 
 /**
- * Shows a run until it has ended or waits for a user; 1 when it waits, failed or was cancelled, 6 when it missed its target.
- * Ctrl-C leaves the run alone.
+ * Shows a run until it has ended or waits for a user. Returns 1 when it waits, failed or was cancelled, and 6 when it missed its target.
+ * Ctrl-C does not stop the run.
  */
 export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {
   const renderer = new RunRenderer(context.output, inLaunchWords);

@@ -1,4 +1,4 @@
-// du, gc: the use of the disk, and making room.
+// The commands du and gc, which show the use of the disk and make room.
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -13,9 +13,9 @@ import { thinningNote } from '../runs/lost-teachers.js';
 
 const GC_HINT = '; set it aside with: espalier gc (what is older than an hour)';
 const QUARANTINE_HINT = '; removed a week after they were set aside, or now with: espalier gc --now';
-/** The server's own, when none is given. */
+/** The server's own default, which counts when the option is not given. */
 const DEFAULT_MIN_AGE_SECONDS = 3_600;
-/** Thousands of files may have to go. */
+/** Thousands of files may have to be removed. */
 export const ROOM_TIMEOUT_MS = 600_000;
 
 export function registerRoom(program: Command): void {

@@ -1,14 +1,14 @@
-// Problems that keep the engines of a server from working well.
+// Finds problems that keep the engines of a server from working well.
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import type { Connection } from '../../connection/connection.js';
 
-/** The time to wait for an engine that does not answer at once. */
+/** The number of tries for an engine that does not answer at once. */
 const TRIES = 20;
 const TRY_MS = 150;
 
-/** One line a problem. @param cores of the machine that the local engines run on */
+/** Returns one line for each problem. @param cores the cores of the machine on which the local engines run */
 export function problemsOf(engines: readonly v1.Engine[], cores: number): string[] {
   const local = engines.filter((engine) => engine.local);
   const threads = local.reduce((sum, engine) => sum + engine.threads, 0);
@@ -22,7 +22,7 @@ export function problemsOf(engines: readonly v1.Engine[], cores: number): string
   return [...tooMany, ...unusable.map((engine) => `engine ${engine.name} can't be used now: ${why(engine)}`)];
 }
 
-/** Waits until every named engine was tried once. */
+/** Waits until each engine that was given by its address has been tried once, and returns the problems. */
 export async function engineProblems(connection: Connection): Promise<string[]> {
   for (let tries = 1; ; tries += 1) {
     const { engines } = await connection.call(connection.engines, connection.engines.listEngines, {});

@@ -1,4 +1,4 @@
-// The words about a fleet: given its jobs, then a user sees how many there are, and what keeps a run waiting.
+// Tests how a fleet is described: how many jobs it has, and what keeps a run waiting.
 import { v1 } from '#protocol';
 import { fleetLine, fleetProblems } from './engines.js';
 

@@ -30,7 +30,7 @@ export function registerEngines(program: Command): void {
   });
 }
 
-/** For programs. */
+/** Returns an engine for programs, with its status as a word. */
 export function plainEngine(engine: v1.Engine): Omit<v1.Engine, 'status'> & { status: string } {
   return { ...engine, status: enumWord(v1.engineStatusToJSON(engine.status), 'ENGINE_STATUS_') };
 }
@@ -69,7 +69,7 @@ function printFleet({ output }: Context, fleet: v1.Fleet): void {
   for (const line of fleetProblems(fleet)) output.text(line);
 }
 
-/** "2 jobs of at most 4 run, 1 waits (Resources)" */
+/** Returns a line like "2 jobs of at most 4 run, 1 waits (Resources)". */
 export function fleetLine({ jobs, maxEngines }: v1.Fleet): string {
   const waiting = jobs.filter(isWaiting);
   const reasons = [...new Set(waiting.map(({ reason }) => reason).filter(Boolean))];
@@ -79,7 +79,7 @@ export function fleetLine({ jobs, maxEngines }: v1.Fleet): string {
   return `${howMany(running, 'job')} of at most ${maxEngines} ${running === 1 ? 'runs' : 'run'}${waits}${why}`;
 }
 
-/** Why runs wait, and why no job can be had. */
+/** Says why runs wait, and why the cluster gives no job. */
 export function fleetProblems({ problem, waitsFor, notBefore }: v1.Fleet): string[] {
   const next = notBefore === undefined ? '' : `; the next job is asked for ${when(notBefore)}`;
   if (problem !== undefined) return [`last problem: ${problem.message} (${problem.code})${next}`];
@@ -88,7 +88,7 @@ export function fleetProblems({ problem, waitsFor, notBefore }: v1.Fleet): strin
 
 const isWaiting = ({ state }: v1.FleetJob): boolean => state === 'PENDING' || state === 'CONFIGURING';
 
-/** Facts that the columns have no room for. */
+/** Returns facts for which the columns have no room. */
 export function noteOf(engine: v1.Engine): string {
   const { ENGINE_STATUS_ATTACHED_ELSEWHERE, ENGINE_STATUS_STANDBY } = v1.EngineStatus;
   const notes = [engine.doing];

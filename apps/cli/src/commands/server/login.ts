@@ -1,4 +1,4 @@
-// People who log in at a server, by its OpenID provider.
+// The commands by which people log in at a server, through its OpenID provider.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
@@ -11,7 +11,7 @@ import { when } from '../../output/format.js';
 import { action, examples } from '../command.js';
 import { roleToWord } from './roles.js';
 
-/** A server that is started anew, or an answer that is lost, does not end the wait for the person. */
+/** The pause before another try. A server that restarts, or an answer that is lost, does not end the wait for the person. */
 const RETRY_MS = 2_000;
 
 export function registerLogin(program: Command): void {
@@ -100,7 +100,7 @@ async function logIn(context: Context): Promise<void> {
   }
 }
 
-/** The words are for a person, and go to standard error, so that standard output stays the result's. */
+/** Prints the address and the code for the person. They go to standard error, so that standard output holds only the result. */
 function tell({ output }: Context, label: string, { address, code, addressWithCode, expiresAt }: v1.BeginLoginResponse): void {
   if (output.json) {
     process.stderr.write(`${JSON.stringify({ address, code, addressWithCode, expiresAt })}\n`);
@@ -137,13 +137,13 @@ async function finish(
   }
 }
 
-/** The login of before would stay at the server, and no command would show it any more. */
+/** Ends the former login at the server. Otherwise it would stay there, although no command shows it any more. */
 async function endFormer({ signal }: Context, server: ServerAddress, key: string): Promise<void> {
   try {
     const former = keptLogin(key);
     if (former !== null) await endAtServer({ ...server, token: former, tokenOrigin: 'login' }, signal);
   } catch {
-    // it ends by itself
+    // the former login ends by itself
   }
 }
 
@@ -182,7 +182,7 @@ async function logOut(context: Context): Promise<void> {
   context.output.result({ loggedOut: true, toldServer: trouble === null }, () => context.output.line(`logged out at ${server.address}`));
 }
 
-/** A login that no later command would show is refused before a person does anything. */
+/** Refuses a login that no later command would show, before the person does anything. */
 function requireUse({ address, origin, tokenOrigin }: ServerAddress): void {
   if (tokenOrigin === 'given')
     throw new CliError(

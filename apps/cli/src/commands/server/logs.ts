@@ -1,4 +1,4 @@
-// The logs of a server's processes, as one stream in the order of time.
+// The command logs, which shows the logs of a server's processes as one stream in the order of time.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,7 +24,7 @@ interface LogsOptions {
 }
 
 const POLL_MS = 250;
-/** Logs may be long, so only this part at their ends is read. */
+/** Logs may be long, so only this part at the end of each is read. */
 const TAIL_BYTES = 4 << 20;
 const LEVEL_WORDS: Record<number, [string, Style]> = {
   10: ['trace', 'dim'],
@@ -76,7 +76,7 @@ export function registerLogs(program: Command): void {
   );
 }
 
-/** A file that is read on from where it ended; it need not be there yet. */
+/** A file that is read on from where the last reading ended. It need not exist yet. */
 class LogFile {
   private position: number | undefined;
   private rest = '';
@@ -87,7 +87,7 @@ class LogFile {
     return this.open((file) => fstatSync(file).size) !== undefined;
   }
 
-  /** The whole lines since the last time. */
+  /** Returns the complete lines since the last call. */
   read(): string[] {
     const text = this.open((file) => {
       const { size } = fstatSync(file);

@@ -1,4 +1,4 @@
-// open: the dashboard in a browser, let in by a link that only a reader of the data folder can write.
+// The command open, which opens the dashboard in a browser. It uses a link that only a reader of the data folder can make.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -67,14 +67,16 @@ export function registerOpen(program: Command): void {
   );
 }
 
-/** The server reads the key anew for each request, so this needs no restart, and no server. */
+/**
+ * Logs out all browsers by a new secret. The server reads the secret anew for each request, so no restart is needed, and no running server.
+ */
 function forgetAll(dataFolder: string): void {
   if (existsSync(join(dataFolder, DATA_FOLDER_ID))) renewSecretFile(join(dataFolder, COOKIE_KEY_FILE));
 }
 
 /**
- * Without a screen, the link that was printed is all. Every user of the machine can read the arguments of a process, so the browser gets
- * the name of a page that only this user can read.
+ * Opens the link in a browser; without a screen, the printed link is enough. Every user of the machine can read a process's arguments, so
+ * the browser gets the name of a page that only this user can read.
  */
 function openBrowser(dataFolder: string, link: string): void {
   const isMac = process.platform === 'darwin';

@@ -1,4 +1,4 @@
-// Server, store, engines, disk and runs at a glance; works when nothing runs.
+// The command status: server, store, engines, disk and runs at a glance. It works also when nothing runs.
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -22,24 +22,24 @@ interface Status {
   server: {
     running: boolean;
     answers: boolean;
-    /** Null where it is not known. */
+    /** Null where the address is unknown. */
     listen: string | null;
     pid: number | null;
     /** Null: the server belongs to another data folder. */
     dataFolder: string | null;
     problem: string | null;
   };
-  /** Null: no embedded store in this data folder, or the server is another one's. */
+  /** Null: this data folder has no embedded store, or the server is another data folder's. */
   store: { open: boolean; events: number; streams: number; bytes: number; lastEventAt: string | null; problem: string | null } | null;
   /** Null: no server says where its artifacts are. */
   artifacts: { place: string; problem: string | null } | null;
-  /** Whether any answers; null where no server answers. */
+  /** Whether any engine answers; null where no server answers. */
   engine: { running: boolean } | null;
   engines: v1.Engine[] | null;
-  /** Null: the server has none, or does not answer. */
+  /** Null: the server has no fleet, or does not answer. */
   fleet: v1.Fleet | null;
   disk: { freeBytes: number; totalBytes: number } | null;
-  /** Null when no server answers. */
+  /** Null where no server answers. */
   runs: {
     total: number;
     byStatus: Record<string, number>;
@@ -76,7 +76,7 @@ async function statusOf(context: Context): Promise<Status> {
   const fleet = listed?.fleet ?? null;
   const { found: running, problem: hidden } = attempt(() => runningServer(dataFolder));
   const listen = server?.address ?? null;
-  // The data folder knows only its own server.
+  // The data folder only knows its own server.
   const isElsewhere = server?.origin === 'named' && (running === null || !isSameServer(server.address, running.listen));
   if (isElsewhere || hidden !== null) {
     const told = { running: false, answers, listen, pid: null, dataFolder: isElsewhere ? null : dataFolder, problem: problem ?? hidden };
@@ -161,7 +161,7 @@ const UNKNOWN_STORE = { open: false, events: 0, streams: 0, bytes: 0, lastEventA
 async function storeOf(dataFolder: string, missing: string | null): Promise<Status['store']> {
   const folder = join(dataFolder, 'event-store');
   if (!existsSync(folder)) return missing === null ? null : { ...UNKNOWN_STORE, problem: missing };
-  const { embeddedEventStoreStats } = await import('#event-store'); // loaded when needed
+  const { embeddedEventStoreStats } = await import('#event-store'); // loaded only when needed
   try {
     const { isOpen, events, streams, databaseBytes, walBytes, lastEventAt } = embeddedEventStoreStats({ folder });
     return { open: isOpen, events, streams, bytes: databaseBytes + walBytes, lastEventAt: lastEventAt ?? null, problem: missing };
@@ -174,7 +174,7 @@ async function enginesOf({ connection }: Context): Promise<v1.ListEnginesRespons
   try {
     return await connection.call(connection.engines, connection.engines.listEngines, {}, ANSWER_TIMEOUT_MS);
   } catch {
-    return null; // why, the runs tell
+    return null; // the error of reading the runs says why
   }
 }
 
@@ -192,12 +192,12 @@ async function diskOf(dataFolder: string): Promise<Status['disk']> {
 function notRunning({ listen, dataFolder, problem }: Status['server']): string {
   if (dataFolder === null) return `does not answer at ${listen}: ${problem}`;
   if (problem?.startsWith('DATA_FOLDER_UNREADABLE')) return problem;
-  // A server that starts, or that a copied folder names: the problem says more.
+  // The server is starting, or a copied folder names it: the problem says more.
   if (listen === null && announcement(dataFolder) !== null) return problem ?? 'not running';
   return 'not running; start it with: espalier up --detach';
 }
 
-/** Nothing where all is well in the data folder. */
+/** Describes the place of the artifacts; undefined where they are in the data folder and all is well. */
 function artifactLine({ dataFolder }: Status['server'], artifacts: Status['artifacts'], bad: (text: string) => string): string | undefined {
   if (artifacts === null) return undefined;
   if (artifacts.problem !== null) return bad(`${artifacts.place}: ${artifacts.problem}`);

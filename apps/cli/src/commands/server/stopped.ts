@@ -7,5 +7,5 @@ const WORDS: Record<string, string> = {
   verify: 'stopped: the check is not complete',
 };
 
-/** '': nothing is to be said. */
+/** Returns the message for a command; '': it has none. */
 export const stoppedWords = (command: string): string => WORDS[command] ?? '';

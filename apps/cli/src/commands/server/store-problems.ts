@@ -1,15 +1,15 @@
-// Events that a server's event store has lost, and a bucket that does not answer.
+// Reports events that a server's event store has lost, and a bucket that does not answer.
 import type { v1 } from '#protocol';
 import type { Connection } from '../../connection/connection.js';
 
 export const MISSING_HINT =
   'nothing is thrown away meanwhile; put the right store back, or accept this one with: espalier down, espalier up --accept-store';
 
-/** The condition of the stores of a server, in words. */
+/** The condition of a server's stores, in words. */
 export interface StoreState {
   /** Null: no event is missing. */
   missing: string | null;
-  /** A folder or a bucket; '': a server of an earlier release does not say. */
+  /** The folder or the bucket; '': a server of an earlier release does not say. */
   artifacts: string;
   /** Null: artifacts can be read and written. */
   artifactProblem: string | null;
@@ -27,7 +27,7 @@ export async function storeState(connection: Connection, timeoutMs?: number): Pr
   };
 }
 
-/** One line a problem. */
+/** Returns one line for each problem. */
 export async function storeProblems(connection: Connection): Promise<string[]> {
   const { missing, artifactProblem } = await storeState(connection);
   return [missing, artifactProblem].filter((problem) => problem !== null);

@@ -1,4 +1,4 @@
-// The embedded event store of the data folder: backup while it runs, restore while it does not.
+// The commands for the embedded event store of the data folder: backup, also while its server runs, and restore while it does not.
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -7,7 +7,7 @@ import { bytes, count } from '../../output/format.js';
 import { runningServer } from '../../stack.js';
 import { action, examples } from '../command.js';
 
-// Loaded when needed: it brings the client of the event store with it, which no other command uses.
+// Loaded only when needed: it loads the client of the event store too, which no other command uses.
 const eventStore = () => import('#event-store');
 const storeFolderOf = (dataFolder: string) => join(dataFolder, 'event-store');
 
@@ -36,7 +36,7 @@ function registerBackup(store: Command): void {
     backup,
     async (context, [file], options) => {
       const { dataFolder, output } = context;
-      context.endAtOnceOnInterrupt(); // SQLite copies and checks in one go; what is half done has no name yet
+      context.endAtOnceOnInterrupt(); // SQLite copies and checks without a pause; an unfinished copy has no name yet
       const report = await (
         await eventStore()
       ).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
@@ -63,7 +63,7 @@ function registerRestore(store: Command): void {
     restore,
     async (context, [file], options) => {
       const { dataFolder, output } = context;
-      context.endAtOnceOnInterrupt(); // as above
+      context.endAtOnceOnInterrupt(); // as with the backup, the work has no pauses
       const running = runningServer(dataFolder);
       if (running !== null) {
         throw new CliError('STORE_LOCKED', `the server (process ${running.pid}) has the store open`, {

@@ -1,4 +1,4 @@
-// Certificates of a small authority, for a server that other machines reach.
+// The commands that make certificates of a small authority, for a server that other machines reach.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -11,12 +11,12 @@ import type { Context } from '../../context.js';
 import { absolutePath } from '../../options/parse.js';
 import { action, examples } from '../command.js';
 
-/** A name of DNS without a wildcard, or an address. */
+/** Matches a DNS name without a wildcard, or an address. */
 const HOST_NAME = /^(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*$|^[\da-fA-F:]*:[\da-fA-F:.]*$/;
-/** Clients on the server's own machine use these. */
+/** The names by which clients on the server's own machine reach it. */
 const HERE = ['localhost', '127.0.0.1', '::1'];
 const AUTHORITY_DAYS = 3_650;
-/** The longest that browsers take. */
+/** The longest lifetime that browsers accept. */
 const CERTIFICATE_DAYS = 397;
 const AUTHORITY = 'authority';
 const ANOTHER_AUTHORITY = 'make another one in another folder with `espalier tls init`, and give its authority.pem to all clients';
@@ -92,7 +92,7 @@ async function renewFolder(context: Context, { dir = absolutePath('tls'), names 
     authority = readAuthority(dir);
     before = names === undefined ? namesOf(readCertificate(join(dir, 'server.pem'))) : [];
   } catch (error) {
-    // `tls init` leaves a folder alone that holds an authority.
+    // `tls init` does not change a folder that holds an authority.
     const isTaken = existsSync(join(dir, `${AUTHORITY}.pem`));
     const hint = isTaken
       ? `put its files back, or ${ANOTHER_AUTHORITY}`
@@ -121,7 +121,7 @@ function readAuthority(dir: string): Signed {
 async function sign({ output }: Context, dir: string, authority: Signed, names: string[]): Promise<void> {
   const wish = (subject: string, use: CertificateWish['use']): CertificateWish => ({ subject, use, days: CERTIFICATE_DAYS });
   const server = await signedBy(authority, { ...wish('Espalier server', 'server'), names });
-  // The authority comes along: by it the clients of the server's own user know the server.
+  // The authority is added: clients of the server's own user recognize the server by it.
   write(dir, 'server', { ...server, certificate: `${server.certificate}\n${authority.certificate}` });
   write(dir, 'client', await signedBy(authority, wish('Espalier client', 'client')));
   const file = (name: string): string => join(dir, name);
@@ -134,7 +134,7 @@ async function sign({ output }: Context, dir: string, authority: Signed, names: 
   });
 }
 
-/** The key first: a folder counts as made once the certificate lies there. */
+/** Writes the key before the certificate, because a folder counts as complete once the certificate is there. */
 function write(folder: string, name: string, { certificate, key }: Signed): void {
   try {
     writeOwnFile(join(folder, `${name}.key`), `${key}\n`);
@@ -144,7 +144,7 @@ function write(folder: string, name: string, { certificate, key }: Signed): void
   }
 }
 
-/** The name of this machine may be no name of DNS; then it is left out. */
+/** Adds the names of this machine. A host name that is not a valid DNS name is left out. */
 function withOwnNames(names: readonly string[]): string[] {
   return [...new Set([...names, hostname(), ...HERE])].filter((name) => HOST_NAME.test(name));
 }

@@ -1,4 +1,4 @@
-// Tokens by which programs and people other than the server's own user call.
+// The commands for tokens, with which programs and people other than the server's own user make calls.
 import { Option, type Command } from 'commander';
 import { ROLES, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -112,7 +112,7 @@ function sentence({ name, role, expiresAt }: v1.AccessToken): string {
   return `token ${name}: ${roleToWord(role)}, valid until ${when(expiresAt)}`;
 }
 
-/** For programs. */
+/** Returns a token for programs, with its role and status as words. */
 function plainToken(token: v1.AccessToken): Omit<v1.AccessToken, 'role'> & { role: string; status: string } {
   return { ...token, role: roleToWord(token.role), status: statusOf(token) };
 }

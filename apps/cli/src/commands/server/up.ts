@@ -139,14 +139,14 @@ export function registerUp(program: Command): void {
   registerDown(program);
 }
 
-/** Files that say more than an option can. */
+/** Adds the options that name files of settings. */
 function addFiles(up: Command): void {
   up.option('--fleet <file>', 'engines to ask a cluster or this machine for when runs wait, in YAML', absolutePath)
     .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
     .option('--oidc <file>', 'the OpenID provider by which people log in, in YAML', absolutePath);
 }
 
-/** The devices of each engine; undefined: none are named. */
+/** Returns the devices of each engine; undefined: none are named. */
 function enginesDevices({ device = [], devices = [] }: UpOptions): string[] | undefined {
   const named = [...device, ...devices];
   return named.length > 0 ? named : undefined;
@@ -175,7 +175,7 @@ function registerDown(program: Command): void {
   );
 }
 
-/** No lines where the server can't be asked: it runs all the same. */
+/** Returns the problems of the server's stores and engines. Returns none if the server can't be asked, since it runs anyway. */
 async function problemsOfServer(dataFolder: string, signal: AbortSignal): Promise<string[]> {
   const connection = new Connection(serverOf(dataFolder)!, signal);
   try {
@@ -208,7 +208,7 @@ const SERVER_OPTIONS = [
   ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'fleet', 'webhooks', 'oidc', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
 ];
 
-/** The options that were given for the server itself. */
+/** Returns the options that were given for the server itself. */
 function serverOptions(options: UpOptions): Partial<UpOptions> {
   return Object.fromEntries(SERVER_OPTIONS.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]])));
 }

@@ -1,4 +1,4 @@
-// study plot: a drawing of a study, either the results of its runs or their curves.
+// The command `study plot`, which draws a study: the results of its runs, or their curves.
 import type { Command } from 'commander';
 import { groupName, intactValue, linesOf, measureNames } from '#comparison';
 import { v1 } from '#protocol';
@@ -18,7 +18,7 @@ interface PlotOptions {
   curve?: string;
   force?: boolean;
 }
-/** As wide as the drawing has pixels for. */
+/** The points of a curve, as many as the drawing has pixels for. */
 const CURVE_POINTS = 400;
 
 export function registerPlot(study: Command): void {

@@ -1,4 +1,4 @@
-// study: many runs that are compared, from one file.
+// The command study, for many runs that one file describes and that are compared.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
@@ -19,7 +19,7 @@ import { detailOf, requireMeasure, STUDY_ARGUMENT } from '../../study/study-deta
 import { registerPlot } from './study-plot.js';
 import { action, examples } from '../command.js';
 
-/** Every run is checked, which may have to wait for an engine to start. */
+/** The server checks every run first, and may have to wait for an engine to start. */
 const LAUNCH_TIMEOUT_MS = 600_000;
 const LOOK_MS = 1_000;
 const STUDY_FILE = '<file>';
