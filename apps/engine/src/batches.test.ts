@@ -62,7 +62,7 @@ test('another time to gather holds from now on, also for what gathers already', 
   batches.push([2]);
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(seen).toEqual([[1], [2]]);
-  batches.setGatherMs(60_000); // nothing waits: nothing is hurried
+  batches.setGatherMs(60_000); // no item waits, so no batch is sent early
   batches.push([3]);
   await turn();
   expect(seen).toEqual([[1], [2]]);

@@ -1,4 +1,4 @@
-/** Joins the items of a callback into batches for a loop: a batch has all items since the last turn. */
+/** Joins the items of a callback into batches for a loop. A batch has all items since the loop's last turn. */
 export class Batches<Item> implements AsyncIterable<Item[]> {
   private waiting: Item[] = [];
   private ended = false;
@@ -7,10 +7,10 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
   private wakeNow: () => void = () => undefined;
   private lastMs = performance.now();
 
-  /** @param gatherMs from one batch to the next, unless something urgent comes or nothing comes any more */
+  /** @param gatherMs the time from one batch to the next; an urgent item, or the end, sends a batch at once */
   constructor(private gatherMs = 0) {}
 
-  /** Sends what is gathered already at once; later items wait for the new time. */
+  /** Sends the collected items at once. Later items wait for the new time. */
   setGatherMs(gatherMs: number): void {
     this.gatherMs = gatherMs;
     if (this.waiting.length > 0) this.hurry();

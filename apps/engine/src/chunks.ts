@@ -1,10 +1,10 @@
-// Large byte payloads on the wire: cut into messages of 1 MiB, put together again and checked against their digest.
+// Sends large payloads of bytes as messages of 1 MiB. The receiver joins them and checks them against their digest.
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { EspalierError, invalidField } from '#protocol';
 
 export const CHUNK_BYTES = 1 << 20;
-/** The largest payload the engine takes in one piece: far beyond any state or data set that fits the machine. */
+/** The largest payload that the engine takes in one piece. It is far above any state or data set that fits the machine. */
 export const PAYLOAD_BYTES_MAX = 2 ** 32;
 
 export function* chunksOf(bytes: Uint8Array): Generator<Buffer> {
@@ -12,7 +12,7 @@ export function* chunksOf(bytes: Uint8Array): Generator<Buffer> {
   for (let start = 0; start < all.byteLength; start += CHUNK_BYTES) yield all.subarray(start, start + CHUNK_BYTES);
 }
 
-/** The SHA-256 of the bytes, between whose pieces the event loop goes on. */
+/** Computes the SHA-256 of the bytes in pieces, between which the event loop can do other work. */
 export async function digestInPieces(bytes: Uint8Array): Promise<string> {
   const hash = createHash('sha256');
   for (const piece of chunksOf(bytes)) {
@@ -28,8 +28,8 @@ export interface Upload<First> {
 }
 
 /**
- * Reads a whole upload. `check` looks at the first message before the rest is read and may announce the size; it throws
- * what refuses the call. A digest in the first message must be that of the bytes.
+ * Reads a whole upload. `check` gets the first message before the rest is read. It may return the announced size, and throws the error that
+ * refuses the call. A digest in the first message must be the digest of the bytes.
  */
 export async function receive<Message extends { digest: string }>(
   messages: AsyncIterable<Message>,
@@ -59,7 +59,7 @@ export async function receive<Message extends { digest: string }>(
   return { first, bytes };
 }
 
-/** Bytes that arrive piece by piece, in one allocation where the size was announced. */
+/** Joins bytes that arrive piece by piece. If the size was announced, there is one allocation. */
 class Growing {
   private bytes = new Uint8Array(0);
   private used = 0;
@@ -96,7 +96,7 @@ class Growing {
   }
 }
 
-/** Token ids as sent, u32 little-endian. */
+/** Returns token ids, which are sent as u32 little-endian. */
 export function tokensOf(bytes: Uint8Array<ArrayBuffer>, field: string): Uint32Array {
   if (bytes.byteLength % 4 !== 0)
     throw invalidField('FIELD_OUT_OF_RANGE', field, `has ${bytes.byteLength} bytes; tokens take 4 bytes each`);

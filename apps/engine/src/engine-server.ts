@@ -1,4 +1,4 @@
-// The gRPC server around the service: binding, health, and an end that loses nothing.
+// The gRPC server around the service: binding, health checks, and a stop that loses no answers.
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import type { ServerHttp2Stream } from 'node:http2';
 import { connect } from 'node:net';
@@ -10,16 +10,16 @@ import { engineV1, TUNNEL_WINDOW_BYTES } from '#protocol';
 import { claimCheck, type Tenancy } from './tenancy.js';
 
 const SERVICE_NAME = 'espalier.engine.v1.EngineService';
-const MESSAGE_BYTES_MAX = 64 << 20; // chunks are 1 MiB; step lists of a segment may be longer
-const DRAIN_MS = 3_000; // for calls that are still being answered at the end
-/** The same for one that dialled in: a segment and its state may have a slow way. */
+const MESSAGE_BYTES_MAX = 64 << 20; // a chunk has 1 MiB, but the list of a segment's steps may be longer
+const DRAIN_MS = 3_000; // the time for calls that are still being answered at the end
+/** The same time for an engine that dialled in: a segment and its state may need longer on a slow connection. */
 const HAND_IN_MS = 20_000;
 
 export class EngineServer {
   private readonly server: Server;
   private listener: Door | undefined;
   private connections: ConnectionInjector | undefined;
-  /** Calls that are being answered. */
+  /** The calls that are being answered. */
   private readonly open = new Set<ServerHttp2Stream>();
   private answered: () => void = () => undefined;
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
@@ -31,7 +31,7 @@ export class EngineServer {
       interceptors: [claimCheck(tenancy)],
     });
     watchSessions(this.server, (session) => {
-      widen(session, TUNNEL_WINDOW_BYTES); // models and states come from far away too
+      widen(session, TUNNEL_WINDOW_BYTES); // models and states may come from far away
       session.on('stream', (stream) => this.watch(stream));
     });
     this.server.addService(engineV1.EngineServiceService, service);
@@ -44,7 +44,7 @@ export class EngineServer {
     this.connections.injectConnection(connection);
   }
 
-  /** Returns the address with the port that was given. */
+  /** Listens, and returns the address with the actual port. */
   async listen(address: string): Promise<string> {
     const socket = address.startsWith('unix:') ? address.slice('unix:'.length) : undefined;
     if (socket !== undefined) await removeDeadSocket(socket);
@@ -57,7 +57,7 @@ export class EngineServer {
     return address;
   }
 
-  /** Serves its own user only: a client of an engine can read any model folder of that user. */
+  /** Serves only processes of its own user, because a client of an engine can read any model folder of that user. */
   private async listenForUser(address: string): Promise<string> {
     const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
     this.listener = await openGrpcDoor(this.server, ServerCredentials.createInsecure(), {
@@ -70,8 +70,9 @@ export class EngineServer {
   }
 
   /**
-   * Says so to health checks at once; `finishWork` ends what runs; then calls get a moment to be answered.
-   * @param farewell before a connection that was handed to it ends: its other end may still read the last answers
+   * Stops the server. Health checks get NOT_SERVING at once. Then `finishWork` ends the running work, and calls get a moment to be
+   * answered.
+   * @param farewell called before a connection that was handed to the server ends, whose other end may still be reading the last answers
    */
   async stop(finishWork: () => Promise<void>, farewell: () => Promise<void> | undefined): Promise<void> {
     this.health.setStatus('', 'NOT_SERVING');
@@ -112,7 +113,7 @@ export class EngineServer {
   }
 }
 
-/** The socket of a killed engine stays behind and would block the address; that of a living one is left alone. */
+/** Removes the socket of a killed engine, which would block the address. The socket of a living engine stays. */
 async function removeDeadSocket(path: string): Promise<void> {
   if (!existsSync(path)) return;
   const answered = await new Promise<boolean>((resolve) => {

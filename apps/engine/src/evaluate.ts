@@ -1,4 +1,4 @@
-// Evaluate: the perplexity of a model on tokens.
+// Handles Evaluate, which returns the perplexity of a model on tokens.
 import { EspalierError, type engineV1 } from '#protocol';
 import { evaluateModel, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';

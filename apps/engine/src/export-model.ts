@@ -1,4 +1,4 @@
-// An export as a stream: the engine writes the folder into scratch, then its files are sent one after the other.
+// Sends an export as a stream: the engine writes the folder to scratch, and then its files are sent one after the other.
 import { open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { engineV1 } from '#protocol';

@@ -1,10 +1,10 @@
-// A client is told of a text that tokens make: no part of a stop text, and nothing is held back that is none.
+// Tests the text that a client gets while tokens arrive: it holds no part of a stop text, and other text is not held back.
 import { engineV1 } from '#protocol';
 import { Text } from './generation.js';
 
 const { TEXT_END_LENGTH, TEXT_END_MODEL, TEXT_END_STOP, TEXT_END_UNSPECIFIED } = engineV1.TextEnd;
 
-/** Tokens that are words of their own. */
+/** Writes a text from tokens that are each a word. */
 function written(words: string[], stops: string[], finish: 'end' | 'length' = 'length') {
   const text = new Text({ push: (id) => words[id]!, end: () => '' }, stops);
   const stopped: number[] = [];

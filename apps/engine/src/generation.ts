@@ -1,4 +1,5 @@
-// Generate: prompts to tokens, the tokens that follow to text, which ends where a stop text begins. And how fast that goes.
+// Handles Generate, which turns prompts into tokens and the following tokens into text. A text ends where a stop text begins. It also
+// measures the speed of generation.
 import { engineV1, invalidField, invalidRequest, type FieldViolation } from '#protocol';
 import { TextTokenizer, type GrowingText } from '#model-files';
 import {
@@ -72,9 +73,9 @@ function refuseEmpty(prompts: readonly number[][]): void {
   if (violations.length > 0) throw invalidRequest(violations);
 }
 
-/** One text under way. */
+/** A text that is being generated. */
 export class Text {
-  /** The end of the text that is not sent yet: it may be the beginning of a stop text. */
+  /** The end of the text that is not sent yet, because it may be the beginning of a stop text. */
   private held = '';
   private tokens = 0;
   private ended = false;
@@ -84,9 +85,9 @@ export class Text {
     private readonly stops: readonly string[],
   ) {}
 
-  /** @param stop called with the prompt where no further token is wanted */
+  /** @param stop called with the prompt's index when no further token is needed */
   push({ prompt, id, finish }: GeneratedToken, stop: (prompt: number) => void): engineV1.TextPiece[] {
-    if (this.ended) return []; // made before the text was stopped
+    if (this.ended) return []; // the token was made before the text was stopped
     if (finish !== 'end') {
       this.tokens += 1;
       this.held += this.text.push(id);
@@ -110,13 +111,13 @@ export class Text {
   }
 }
 
-/** Where the first of the stop texts begins; -1: none is there. */
+/** Returns the place of the first stop text; -1: there is none. */
 function firstOf(text: string, stops: readonly string[]): number {
   const places = stops.map((stop) => text.indexOf(stop)).filter((place) => place >= 0);
   return places.length === 0 ? -1 : Math.min(...places);
 }
 
-/** The number of characters at the end of the text that may be the beginning of a stop text. */
+/** Returns the number of characters at the end of the text that may be the beginning of a stop text. */
 function beginningOfStop(text: string, stops: readonly string[]): number {
   let longest = 0;
   for (const stop of stops)
@@ -125,7 +126,7 @@ function beginningOfStop(text: string, stops: readonly string[]): number {
   return longest;
 }
 
-/** One piece a text, with all that came of it. */
+/** Joins the pieces of each text into one. */
 function joined(pieces: readonly engineV1.TextPiece[]): engineV1.TextPiece[] {
   const byPrompt = new Map<number, engineV1.TextPiece>();
   for (const piece of pieces) {

@@ -1,5 +1,5 @@
-// Handlers for calls that send a stream, as async functions over its messages; the other two kinds come from the protocol
-// library. In all four, errors of the engine are put into the words of the protocol.
+// Makes handlers of calls that send a stream from async functions over its messages; the other two kinds come from the protocol library. In
+// all four, errors of the engine are translated to the protocol's.
 import type {
   handleBidiStreamingCall,
   handleClientStreamingCall,
@@ -12,7 +12,7 @@ import type {
 import { serverStreaming as plainServerStreaming, toServiceError, unary as plainUnary } from '#protocol';
 import { toProtocolError } from './engine-errors.js';
 
-/** Told about every failed call, for logs. */
+/** Called with every failed call, for logs. */
 export type FailureListener = (method: string, error: unknown) => void;
 
 export function unary<Request, Response>(
@@ -56,7 +56,7 @@ export function bidirectional<Request, Response>(
     const abort = new AbortController();
     call.on('cancelled', () => abort.abort());
     const work = async (): Promise<void> => {
-      // Messages are few and small: no need to wait for the client to read them.
+      // The messages are few and small, so there is no need to wait for the client to read them.
       for await (const message of handler(messagesOf(call), abort.signal)) if (!abort.signal.aborted) call.write(message);
       call.end();
     };
@@ -69,8 +69,8 @@ export function bidirectional<Request, Response>(
 }
 
 /**
- * A client that goes away in the middle ends the loop with an error. Leaving the loop early leaves the call alive, so that it can
- * still be answered.
+ * Yields the messages of a call. If the client goes away, the loop ends with an error. If the loop is left early, the call stays open, so
+ * that it can still be answered.
  */
 async function* messagesOf<Request>(
   call: ServerReadableStream<Request, unknown> | ServerDuplexStream<Request, unknown>,

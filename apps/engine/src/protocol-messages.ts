@@ -1,4 +1,4 @@
-// Messages of espalier.engine.v1 to the engine's options, and its results to messages.
+// Converts messages of espalier.engine.v1 to the native engine's options, and its results to messages.
 import { isAbsolute } from 'node:path';
 import { engineV1, givenEngineSettings, invalidField } from '#protocol';
 import type {
@@ -143,7 +143,7 @@ function teacherFile({ digest, file }: engineV1.TeacherFile, index: number): { d
   return { digest, file };
 }
 
-/** undefined: the intact model. */
+/** Returns the teacher's digest; undefined: the intact model. */
 function teacherDigest(digest: string, field: string): string | undefined {
   if (digest !== '' && !/^[0-9a-f]{64}$/.test(digest))
     throw invalidField('FIELD_OUT_OF_RANGE', field, 'must be 64 hexadecimal digits, or empty for the intact model');
@@ -176,7 +176,7 @@ function exportDtype(dtype: string): ExportKind['dtype'] {
   throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `is "${dtype}"; allowed are bf16, f16, f32, q8_0, or nothing for that of the source`);
 }
 
-/** The kind of export that a request names. */
+/** Returns the kind of export that a request names. */
 export function exportKind(request: Pick<engineV1.ExportModelRequest, 'container' | 'form' | 'dtype' | 'multipleOf'>): ExportKind {
   return {
     container: exportContainer(request.container),

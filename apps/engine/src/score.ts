@@ -1,4 +1,4 @@
-// Score: one scorer for the whole call, batches one after the other.
+// Handles Score: one scorer serves the whole call, and the batches are scored one after the other.
 import { engineV1, EspalierError, invalidField } from '#protocol';
 import { withModelScorer, type ScoreOne, type Scores } from '#native-engine';
 import { Batches } from './batches.js';

@@ -1,5 +1,5 @@
-// A folder for exports on their way to the client. It carries the process's id, so that the remains of a killed engine are
-// found and cleared by the next one.
+// A folder for exports on their way to the client. Its name holds the process's id, so that the next engine finds and removes the folder of
+// a killed engine.
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ export class Scratch {
     }
   }
 
-  /** A path that does not exist yet, in a folder of ours. */
+  /** Returns a path that does not exist yet, in this process's folder. */
   newPath(): string {
     this.folder ??= mkdtempSync(join(this.root, `${PREFIX}${process.pid}-`));
     return join(mkdtempSync(join(this.folder, 'export-')), 'model');
@@ -37,6 +37,6 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'; // alive, but another user's
+    return (error as NodeJS.ErrnoException).code === 'EPERM'; // the process is alive, but belongs to another user
   }
 }

@@ -1,7 +1,7 @@
-// The engine does one piece of heavy work at a time. The next begins as soon as no client wants the one before.
+// Tests that the engine does one piece of heavy work at a time. The next piece begins as soon as no client wants the current one.
 import { SessionHolder } from './session-holder.js';
 
-/** Work that ends a moment after it is told to, as a step must be done first. */
+/** Work that ends a moment after it is told to, like a step that must be finished first. */
 function work(): { run: (signal: AbortSignal) => Promise<string>; end: () => void } {
   let end: () => void = () => undefined;
   const run = (signal: AbortSignal): Promise<string> =>

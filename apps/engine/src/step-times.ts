@@ -1,5 +1,5 @@
-// For measurements (npm run overhead): with ESPALIER_STEP_TIMES=FILE each step adds a line to that file: its number, its seconds, and
-// when it ended on the clock of process.hrtime, also in seconds. A tool that stops this process for a while reads there which step it hit.
+// For measurements (npm run overhead). With ESPALIER_STEP_TIMES=FILE, each step adds a line to that file: its number, its seconds, and its
+// end on the clock of process.hrtime, in seconds too. A tool that stops this process for a while finds out from the file which step it hit.
 import { appendFileSync } from 'node:fs';
 import type { StepReport } from '#native-engine';
 

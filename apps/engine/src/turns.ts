@@ -1,4 +1,4 @@
-/** Lets a few callers work at once and the others wait, in the order in which they came. */
+/** Lets a limited number of callers work at once. The others wait and get their turns in the order of arrival. */
 export class Turns {
   private working = 0;
   private readonly waiting: (() => void)[] = [];
@@ -15,7 +15,7 @@ export class Turns {
     } finally {
       const next = this.waiting.shift();
       if (next === undefined) this.working -= 1;
-      else next(); // has the turn of this one
+      else next(); // the next caller takes this turn
     }
   }
 

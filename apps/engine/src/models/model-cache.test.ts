@@ -1,4 +1,4 @@
-// Each cache stands for an engine of the machine: the kernel's locks part them as they part processes.
+// Each cache in these tests stands for an engine of the machine. The kernel's locks keep them apart as they keep processes apart.
 import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ test('a model that an engine uses stays, and its use makes it the latest', () =>
   const [one, other] = twoEngines();
   const [old, next] = [arrived(one, 'a', 4 * MIB, 30), arrived(one, 'b', 4 * MIB, 20)];
   const use = one.use(old)!;
-  const alsoUsed = other.use(old)!; // by several at once
+  const alsoUsed = other.use(old)!; // several engines use it at once
   other.makeRoom(4 * MIB, 'a model to come');
   expect([isHere(one, old), isHere(one, next)]).toEqual([true, false]);
   expect(() => other.makeRoom(8 * MIB, 'a model to come')).toThrow(expect.objectContaining({ code: 'MODEL_CACHE_FULL' }) as Error);

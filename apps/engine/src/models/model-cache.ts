@@ -1,5 +1,5 @@
-// Models that came from an orchestrator, on the disk of this machine. Several engines share a cache: the kernel's lock of a model's
-// folder is shared by those that use the model, and exclusive for the one that receives or removes it (docs/design/model-files.md).
+// Keeps models that came from an orchestrator on the disk of this machine. Several engines share a cache. The engines that use a model
+// share the kernel's lock on its folder; an engine that receives or removes the model has the lock alone (docs/design/model-files.md).
 import {
   closeSync,
   existsSync,
@@ -26,11 +26,11 @@ import { digestOfList, type ListedFile } from './model-list.js';
 
 const MARKER = 'espalier-model-cache';
 const DIGEST = /^[0-9a-f]{64}$/;
-/** The cache is no reason to fill a disk. */
+/** The cache leaves this much of the disk free. */
 const LEAVES_FREE_BYTES = 1024 ** 3;
 const LOCK_TRIES = 10;
 
-/** A lock of a model's folder, and so its use. */
+/** A lock on a model's folder. The model stays while it is held. */
 export interface Hold {
   release(): void;
 }
@@ -76,7 +76,7 @@ export class ModelCache {
     return join(this.of(digest), 'parts', name);
   }
 
-  /** For use: others may use it too. null: another process receives it now. */
+  /** Locks a model to use it; other engines may use it too. null: another process is receiving it. */
   use(digest: string): Hold | null {
     const hold = this.lock(digest, false);
     if (hold === null) return null;
@@ -84,12 +84,12 @@ export class ModelCache {
       const now = Date.now() / 1_000;
       utimesSync(join(this.of(digest), 'model.json'), now, now);
     } catch {
-      // It was never received here.
+      // This model was never received here.
     }
     return hold;
   }
 
-  /** For its files to arrive. null: another process receives it, or uses it. */
+  /** Locks a model to receive its files. null: another process is receiving or using it. */
   receive(digest: string, files: readonly ListedFile[]): Hold | null {
     const hold = this.lock(digest, true);
     if (hold === null) return null;
@@ -131,7 +131,10 @@ export class ModelCache {
     return join(this.folder, 'models', digest);
   }
 
-  /** A folder that was removed before the lock was had is another one than that at its path. */
+  /**
+   * Locks the folder at the path. If it was removed while this process waited for the lock, the folder at the path is a new one, and the
+   * lock is taken again.
+   */
   private lock(digest: string, exclusive: boolean): Hold | null {
     const path = this.of(digest);
     try {
@@ -161,7 +164,7 @@ export class ModelCache {
       }));
   }
 
-  /** False: a process uses it, or it can't be removed. */
+  /** Removes a model. Returns false if a process uses it, or it can't be removed. */
   private remove(digest: string, bytes: number): boolean {
     const hold = this.lock(digest, true);
     if (hold === null) return false;
@@ -183,7 +186,7 @@ export class ModelCache {
   }
 }
 
-/** A full disk, and all other trouble with the cache, as an error with a code. */
+/** Gives an error of the cache, such as a full disk, its code. */
 export function cacheError(error: unknown, folder: string): EspalierError {
   if (error instanceof EspalierError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
@@ -210,7 +213,7 @@ function sizeOf(folder: string): number {
   }
 }
 
-/** The names that the cache itself has written down; none where the list is not that of this folder. */
+/** Returns the file names that the cache has written down; an empty list if they are not those of this model. */
 function namesIn(folder: string, digest: string): string[] {
   try {
     const { files } = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as { files: ListedFile[] };

@@ -1,4 +1,4 @@
-// The list of a model's files, which is the model's identity, and the digests of files that were read before.
+// The list of a model's files, whose digest identifies the model, and the digests of files that were read before.
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ export interface ListedFile {
   digest: string;
 }
 
-/** Plain names: no list leads out of its folder, and none hides a file. */
+/** Plain names only: no name may lead out of the folder, and none may hide a file. */
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
 const FILES_MAX = 2_000;
@@ -35,20 +35,20 @@ export function checkedList(files: readonly engineV1.ModelFile[]): ListedFile[] 
   });
 }
 
-/** The name of a model. */
+/** The digest that identifies a model. */
 export function digestOfList(files: readonly ListedFile[]): string {
   const sorted = files.map(({ name, bytes, digest }) => [name, bytes, digest] as const).sort(([one], [other]) => (one < other ? -1 : 1));
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex');
 }
 
-/** Digests of files that were read in the life of this process, for as long as their marks stay. */
+/** The digests of files that this process has read. Each holds as long as the file's mark stays the same. */
 export class KnownDigests {
   private readonly known = new Map<string, { mark: string; digest: string }>();
 
-  /** Whether the folder holds these very files. */
+  /** Tells whether the folder holds exactly these files. */
   async areIn(folder: string, files: readonly ListedFile[], signal?: AbortSignal): Promise<boolean> {
     const isOfSize = ({ name, bytes }: ListedFile): boolean => markOf(join(folder, name))?.bytes === bytes;
-    if (!files.every(isOfSize)) return false; // before any file is read
+    if (!files.every(isOfSize)) return false; // the sizes are checked before any file is read
     for (const file of files) if (!(await this.isIn(folder, file, signal))) return false;
     return true;
   }
@@ -61,12 +61,12 @@ export class KnownDigests {
     if (before?.mark === found.mark) return before.digest === digest;
     const read = await digestOfFile(path, signal).catch(() => null);
     signal?.throwIfAborted();
-    if (read === null) return false; // a file that this user may not read is not here for us
+    if (read === null) return false; // a file that this user can't read counts as missing
     this.known.set(path, { mark: found.mark, digest: read });
     return read === digest;
   }
 
-  /** The file was read, and is now at this path. */
+  /** Notes the digest of a file that was read and is now at this path. */
   note(path: string, digest: string): void {
     const found = markOf(path);
     if (found !== null) this.known.set(path, { mark: found.mark, digest });
@@ -78,6 +78,6 @@ function markOf(path: string): { bytes: number; mark: string } | null {
     const found = statSync(path, { bigint: true });
     return { bytes: Number(found.size), mark: fileMark(found) };
   } catch {
-    return null; // missing, or in a folder that we may not read
+    return null; // the file is missing, or in a folder that this user can't read
   }
 }

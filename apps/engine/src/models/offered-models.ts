@@ -1,5 +1,5 @@
-// The models that the orchestrator has named to this process, and where their files are: in the orchestrator's own folder where that is
-// here too, in the cache, or, for questions about a model, as an outline of sparse files.
+// The models that the orchestrator has named to this process, and the places of their files: the orchestrator's own folder if this machine
+// has it too, the cache, or, for questions about a model, an outline of sparse files.
 import { createHash } from 'node:crypto';
 import { rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
@@ -19,7 +19,7 @@ interface Offered {
   digest: string;
   files: readonly ListedFile[];
   isOutline: boolean;
-  /** Where all of its files are; null: some have to be sent. */
+  /** The folder that holds all files; null: some files have to be sent. */
   folder: string | null;
   hold: Hold | null;
 }
@@ -43,24 +43,24 @@ export class OfferedModels {
     private readonly log: Pick<Logger, 'info' | 'warn'>,
   ) {}
 
-  /** A mistake in the folder's name is told before the first run. @throws EspalierError MODEL_CACHE_UNUSABLE */
+  /** Opens the cache, so that a wrong folder is reported before the first run. @throws EspalierError MODEL_CACHE_UNUSABLE */
   openCache(): ModelCache {
     this.cache ??= ModelCache.open(this.wish.folder, this.wish.limitBytes, this.log);
     return this.cache;
   }
 
-  /** The time since a model was looked at or came, or since the start. */
+  /** The time since a model was checked or received, or since the start. */
   idleForMs(nowMs = performance.now()): number {
     return this.atWork > 0 ? 0 : nowMs - this.workedAtMs;
   }
 
-  /** No further byte is taken: what is here stays for the next process. */
+  /** Stops taking bytes. The bytes that are here stay for the next process. */
   end(): void {
     this.isEnding = true;
   }
 
   async offer(request: engineV1.OfferModelRequest, signal: AbortSignal): Promise<engineV1.OfferModelResponse> {
-    this.atWork += 1; // it may read all files of a model
+    this.atWork += 1; // this may read all files of a model
     try {
       return await this.offerNow(request, signal);
     } finally {
@@ -87,7 +87,7 @@ export class OfferedModels {
     return { modelPath: `${SCHEME}${digest}`, missing };
   }
 
-  /** The folder that a request names. @throws EspalierError MODEL_NOT_OFFERED */
+  /** Returns the folder that a request names. @throws EspalierError MODEL_NOT_OFFERED */
   folderOf(modelPath: string): string {
     if (!modelPath.startsWith(SCHEME)) return modelPath;
     const { folder } = this.require(modelPath);
@@ -95,13 +95,13 @@ export class OfferedModels {
     return folder;
   }
 
-  /** The session has this model: others may be removed from the cache. */
+  /** Releases all other models, since the session has this one. They may then be removed from the cache. */
   keepOnly(modelPath: string): void {
     for (const { digest, hold } of this.offered.values()) if (`${SCHEME}${digest}` !== modelPath) hold?.release();
     for (const model of this.offered.values()) if (`${SCHEME}${model.digest}` !== modelPath) model.hold = null;
   }
 
-  /** Takes one file of a model. */
+  /** Receives one file of a model. */
   async *receive(
     requests: AsyncIterable<engineV1.SendModelFileRequest>,
     signal: AbortSignal,
@@ -140,7 +140,7 @@ export class OfferedModels {
       yield { bytesHere: BigInt(bytes), complete: true };
       return;
     }
-    await rm(join(folder, name), { force: true }); // damaged
+    await rm(join(folder, name), { force: true }); // the file is damaged
     const part = cache.partOf(model.digest, name);
     const from = Math.min(sizeOf(part), bytes);
     cache.makeRoom(bytesMissing(cache, model), model.digest);
@@ -187,12 +187,12 @@ export class OfferedModels {
     this.known.note(path, digest);
   }
 
-  /** The names of files that the cache lacks; where there are none, the model is kept there from here on. */
+  /** Returns the names of files that the cache lacks. If it lacks none, the model stays in the cache from now on. */
   private async missingInCache(model: Offered, signal: AbortSignal): Promise<string[]> {
     const cache = this.openCache();
     model.hold ??= cache.use(model.digest);
     const missing: string[] = [];
-    // While another engine receives it, all files count as missing: the sender is told to wait, or finds them there.
+    // While another engine receives the model, all files count as missing. The sender is then told to wait, or finds the files there.
     for (const file of model.files)
       if (model.hold === null || !(await this.known.isIn(cache.filesOf(model.digest), file, signal))) missing.push(file.name);
     if (missing.length === 0) return [];
@@ -211,13 +211,13 @@ export class OfferedModels {
     for (const { name, bytes, head } of files) {
       if (head.byteLength > Number(bytes)) throw invalidField('FIELD_OUT_OF_RANGE', 'head', `of ${name} is longer than the file`);
       writeFileSync(join(folder, name), head, { mode: 0o600 });
-      truncateSync(join(folder, name), Number(bytes)); // a hole takes no room
+      truncateSync(join(folder, name), Number(bytes)); // the hole in a sparse file takes no room
     }
     this.offered.set(digest, { digest, files: named, isOutline: true, folder, hold: null });
     const outlines = [...this.offered.values()].filter(({ isOutline }) => isOutline);
     for (const old of outlines.slice(0, Math.max(0, outlines.length - OUTLINES_MAX))) {
       this.offered.delete(old.digest);
-      rmSync(dirname(old.folder!), { recursive: true, force: true }); // of our own scratch folder
+      rmSync(dirname(old.folder!), { recursive: true, force: true }); // in this process's scratch folder
     }
     return answer;
   }
