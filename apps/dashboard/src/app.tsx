@@ -1,4 +1,4 @@
-// The frame around every view: where one can go, whether the server answers, light or dark.
+// The frame around every view: the links to the views, whether the server answers, and the choice of light or dark.
 import { useEffect, useState } from 'preact/hooks';
 import { CallerProvider, May } from './api/caller.js';
 import { startLive, useLink, type Link } from './api/live.js';

@@ -1,11 +1,11 @@
-// The calls that a caller may make: the rules are options of the protocol's methods, which the server enforces.
+// Tells which calls a caller may make. The rules are options of the protocol's methods, which the server enforces.
 import { getOption, type DescMethod } from '@bufbuild/protobuf';
 import { access, Role } from '../generated/espalier/v1/access_pb.js';
 import type { GetCallerResponse } from '../generated/espalier/v1/access_service_pb.js';
 
 export type Caller = Pick<GetCallerResponse, 'name' | 'role' | 'token' | 'login' | 'needsLogin'>;
 
-/** The server's own user, who may do everything. */
+/** Tells whether the caller is the server's own user, who may do everything. */
 export const isOwner = ({ token, login }: Pick<Caller, 'token' | 'login'>): boolean => token === undefined && login === undefined;
 
 /** @param launchedBy the caller that launched the run or study that the call is about */

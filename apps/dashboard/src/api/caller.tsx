@@ -1,4 +1,4 @@
-// Who uses this page. The buttons of what the server would refuse are not shown.
+// Tells who uses this page. Buttons are hidden if the server would refuse the caller.
 import type { DescMethod } from '@bufbuild/protobuf';
 import { createContext, type ComponentChildren } from 'preact';
 import { useContext } from 'preact/hooks';
@@ -9,17 +9,17 @@ import { useLoaded } from './loaded.js';
 
 const CallerContext = createContext<Caller | undefined>(undefined);
 
-/** Another caller may have logged in whenever the browser was logged out. */
+/** Asks for the caller again after each return of the server: another caller may have logged in. */
 export function CallerProvider({ children }: { children: ComponentChildren }) {
   const { data, reload } = useLoaded('caller', (signal) => accessService.getCaller({}, { signal }));
   useReturn(reload);
   return <CallerContext.Provider value={data}>{children}</CallerContext.Provider>;
 }
 
-/** undefined: not known yet. */
+/** The caller of this page; undefined: not known yet. */
 export const useCaller = (): Caller | undefined => useContext(CallerContext);
 
-/** As `mayCall`, of the caller of this page. */
+/** Returns a function that tells whether the person who opened this page may call a method. */
 export function useMay(): (method: DescMethod, launchedBy?: string) => boolean {
   const caller = useCaller();
   return (method, launchedBy) => mayCall(caller, method, launchedBy);
@@ -32,7 +32,7 @@ interface MayProps {
   children: ComponentChildren;
 }
 
-/** Shown to those only who may make the call. */
+/** Shows its children only to callers who may make the call. */
 export function May({ call, launchedBy, children }: MayProps) {
   const may = useMay();
   return may(call, launchedBy) ? <>{children}</> : null;

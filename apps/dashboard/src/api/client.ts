@@ -1,4 +1,4 @@
-// The public API, as any browser client calls it.
+// The public API, called as any browser client calls it.
 import { Code, ConnectError, createClient, type Interceptor } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-web';
 import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
@@ -13,7 +13,7 @@ import type { Trouble } from './view-state.js';
 export type { Trouble } from './view-state.js';
 
 let lockedOut: () => void = () => undefined;
-/** Calls when the server answers any call by asking for a login. */
+/** Sets the function that is called when the server answers a call by asking for a login. */
 export function onLockedOut(listener: () => void): void {
   lockedOut = listener;
 }
@@ -34,7 +34,7 @@ export const engineService = createClient(EngineService, transport);
 export const studyService = createClient(StudyService, transport);
 export const accessService = createClient(AccessService, transport);
 
-/** By which a launch that is sent twice is made once; where the browser can't make one, the server does. */
+/** Makes an id for a launch, so that a launch that is sent twice makes one run. If the browser can't make an id, the server does. */
 export function newRequestId(): string {
   return 'randomUUID' in crypto ? crypto.randomUUID() : '';
 }

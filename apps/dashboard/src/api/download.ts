@@ -1,4 +1,4 @@
-// A download that the page makes by itself: how far it is, how to stop it, and why it failed. It ends with its view.
+// A download that the page itself makes: its progress, how to stop it, and why it failed. It ends when its view is closed.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { isAbort, troubleOf, type Trouble } from './client.js';
 import { useTrouble } from './loaded.js';

@@ -1,10 +1,10 @@
-// Changes of runs, told to every tab by one stream: a browser opens six connections to a server at most, and a stream keeps one.
-// The tab that has the lock reads it and tells the others; when it closes, another one gets the lock.
+// Tells every tab about changes of runs, through one stream. A browser opens at most six connections to a server, and a stream occupies
+// one. The tab that has the lock reads the stream and tells the others. When it closes, another tab gets the lock.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { historyService, isAbort, onLockedOut, troubleOf } from './client.js';
 
 export type Link = 'connecting' | 'connected' | 'away' | 'locked';
-/** `runId` '': anything may have changed, since the stream has begun anew. */
+/** A change of a run. An empty `runId` means that anything may have changed, because the stream has begun anew. */
 export interface Change {
   runId: string;
   type: string;
@@ -13,7 +13,7 @@ type News = { change: Change } | { link: Link } | { asks: true };
 
 const LOCK = 'espalier-stream';
 const FIRST_RETRY_MS = 500;
-/** A view waits so long for the stream before it loads, so that it need not load again once the stream is there. */
+/** The time that a view waits for the stream before it loads, so that it need not load again once the stream is there. */
 const SETTLE_MS = 400;
 const LONGEST_RETRY_MS = 5_000;
 
@@ -31,7 +31,7 @@ const settled = new Promise<void>((resolve) => {
     resolve();
   };
 });
-/** Resolves when it is known whether changes are told of, or after a moment. */
+/** Resolves when the stream is connected or known to be away, or after a moment. */
 export const liveSettled = (): Promise<void> => settled;
 
 function take(news: News): void {
@@ -46,7 +46,7 @@ function tell(news: News): void {
 }
 
 function setLink(next: Link): void {
-  // A stream that began with a login goes on without: it is begun again, so that it tells when the browser may call again.
+  // A stream that began with a login goes on after the logout. It is begun anew, so that it notices when the browser may call again.
   if (next === 'locked' && leads) stream.abort();
   if (next !== 'connecting') settle();
   if (next === link) return;
@@ -73,7 +73,7 @@ async function lead(): Promise<never> {
     } catch (error) {
       if (!isAbort(error)) {
         const { isLocked, isAway } = troubleOf(error);
-        if (!isAway) position = ''; // the store may be another one
+        if (!isAway) position = ''; // the server may have another store now
         tell({ link: isLocked ? 'locked' : 'away' });
       }
     }
@@ -87,7 +87,7 @@ export function startLive(): void {
   setTimeout(settle, SETTLE_MS);
   channel.onmessage = ({ data }) => take(data as News);
   channel.postMessage({ asks: true } satisfies News);
-  // Without TLS, on a host that is not this machine, browsers have no locks: then each tab has a stream of its own.
+  // Without TLS, browsers have no locks on a host other than this machine. Then each tab has a stream of its own.
   if ('locks' in navigator) void navigator.locks.request(LOCK, lead);
   else void lead();
 }
@@ -102,7 +102,7 @@ export function useLink(): Link {
   return now;
 }
 
-/** Calls when the server answers again after it did not, or after a login. */
+/** Calls `returned` when the server answers again after an interruption, or after a login. */
 export function useReturn(returned: () => void): void {
   const latest = useRef(returned);
   latest.current = returned;
@@ -117,7 +117,7 @@ export function useReturn(returned: () => void): void {
   }, []);
 }
 
-/** Calls after changes, with all of them. Between two calls lie at least `everyMs` milliseconds. */
+/** Calls `changed` after changes, with all of them. There are at least `everyMs` milliseconds between two calls. */
 export function useChanges(
   concerns: (change: Change) => boolean,
   changed: (changes: Change[]) => void,

@@ -1,5 +1,5 @@
-// Something from the server that a view shows: loaded when the view opens, and again when it may have changed. What was shown stays
-// until the new is there, so that nothing jumps.
+// Data from the server that a view shows. It is loaded when the view opens, and again when it may have changed. The old data stays until
+// the new data is there, so that the view does not jump.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { isAbort, troubleOf, type Trouble } from './client.js';
 import { liveSettled, useReturn } from './live.js';
@@ -12,8 +12,9 @@ export interface Loaded<T> {
 }
 
 /**
- * @param key says what is loaded: with another key it is something else
- * @param version of the same thing: with another one it is loaded again, and what was shown stays meanwhile
+ * Loads data, and loads it again when `key` or `version` changes.
+ * @param key identifies the data; with another key the old data disappears
+ * @param version the version of the data; with another version the old data stays until the new data is there
  */
 export function useLoaded<T>(key: string, load: (signal: AbortSignal) => Promise<T>, version = ''): Loaded<T> {
   const [state, setState] = useState<{ key: string; data: T | undefined; trouble: Trouble | undefined }>({
@@ -55,14 +56,14 @@ export function useLoaded<T>(key: string, load: (signal: AbortSignal) => Promise
   return { data: own ? state.data : undefined, trouble: own ? state.trouble : undefined, reload };
 }
 
-/** The failure of something that was asked for by hand; it goes when the server that was away answers again. */
+/** The failure of a request that the user made by hand. It disappears when the server answers again after an interruption. */
 export function useTrouble(): [Trouble | undefined, (trouble: Trouble | undefined) => void] {
   const [trouble, setTrouble] = useState<Trouble>();
   useReturn(() => setTrouble((before) => (before?.isPassing === true || before?.isLocked === true ? undefined : before)));
   return [trouble, setTrouble];
 }
 
-/** Calls again and again while the page is seen. */
+/** Calls `work` again and again while the page is visible. */
 export function useRepeated(work: () => void, everyMs: number, isOn = true): void {
   const latest = useRef(work);
   latest.current = work;

@@ -1,5 +1,5 @@
-// Logging in, by a token or by the provider of people, and out. The server answers with a cookie that no script can read; the page keeps no
-// token.
+// Logs the browser in, by a token or by people's login provider, and out. The server answers with a cookie that no script can read, and the
+// page keeps no token.
 
 import { accessService } from './client.js';
 
@@ -10,7 +10,7 @@ interface Refusal {
 /** Returns why the server refuses the token; '': the browser is logged in. */
 export async function logIn(token: string): Promise<string> {
   const shown = token.trim();
-  // An HTTP header has no other characters.
+  // An HTTP header can hold no other characters.
   if (!/^[!-~]+$/.test(shown)) return 'A token has no spaces and no letters with accents.';
   try {
     const answer = await fetch('/login', { method: 'POST', headers: { authorization: `Bearer ${shown}` } });
@@ -20,7 +20,7 @@ export async function logIn(token: string): Promise<string> {
   }
 }
 
-/** Whether the browser has forgotten its cookie. */
+/** Resolves to true if the browser has forgotten its cookie. */
 export async function logOut(): Promise<boolean> {
   try {
     return (await fetch('/login', { method: 'DELETE' })).ok;
@@ -29,7 +29,7 @@ export async function logOut(): Promise<boolean> {
   }
 }
 
-/** The provider by which people log in; null: the server has none, or does not answer. */
+/** Returns the provider by which people log in; null: the server has none, or does not answer. */
 export async function loginProvider(): Promise<{ label: string; problem: string } | null> {
   try {
     const { label, problem } = await accessService.getLoginOptions({});
@@ -39,7 +39,7 @@ export async function loginProvider(): Promise<{ label: string; problem: string 
   }
 }
 
-/** Leads to the provider, and back to the same view. */
+/** Returns the link to the provider, which leads back to the same view. */
 export function providerLink({ pathname, search }: Pick<Location, 'pathname' | 'search'>): string {
   return `/login/start?${new URLSearchParams({ to: pathname + search }).toString()}`;
 }

@@ -1,8 +1,9 @@
-// A file of the server, written to the reader's disk as it comes where the browser can do that, and else kept in memory until it is whole.
+// Saves a file of the server. It is written to the reader's disk as it arrives if the browser can do that, and otherwise kept in memory
+// until it is complete.
 import { download } from '../ui/download.js';
 import { artifactService, historyService } from './client.js';
 
-/** A browser that can't write to the disk itself would hold the whole file in memory. */
+/** The largest file for a browser that can't write to the disk itself, since it holds the whole file in memory. */
 const MOST_IN_MEMORY = 2 ** 31;
 
 interface Wanted {
@@ -24,12 +25,12 @@ export async function saveArtifact({ name, digest, bytes }: Wanted, onShare: (sh
   await save(name, chunks, (done) => onShare(done / Math.max(1, Number(bytes))), bytes);
 }
 
-/** @param onBytes is told how many bytes have come; how many there will be is not known before the end */
+/** @param onBytes called with the number of bytes that have arrived; their total is not known before the end */
 export async function saveAudit(runId: string, onBytes: (done: number) => void, signal: AbortSignal): Promise<void> {
   await save(`${runId}.audit.tar`, historyService.exportAudit({ runId }, { signal }), onBytes);
 }
 
-/** @param bytes all, where that is known */
+/** @param bytes the size of the file; undefined: unknown */
 async function save(
   name: string,
   chunks: AsyncIterable<{ chunk: Uint8Array }>,

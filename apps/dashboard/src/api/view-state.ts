@@ -1,15 +1,15 @@
-// The state of something that a view shows. It is in one of these:
-//   loading  nothing is there yet
-//   waiting  nothing is there, for a cause that passes: it is asked for again by itself
-//   failed   nothing is there, and asking again by itself would not help
-//   ready    it is there
-//   stale    what is there may be old, since the last answer was an error
+// The phase of a view's data:
+//   loading  there is no data yet
+//   waiting  there is no data, for a cause that passes: it is loaded again automatically
+//   failed   there is no data, and loading again automatically would not help
+//   ready    the data is there
+//   stale    the data may be old, since the last answer was an error
 //   locked   the browser has to log in again
 export type ViewPhase = 'loading' | 'waiting' | 'failed' | 'ready' | 'stale' | 'locked';
 
 /** A failure in words. */
 export interface Trouble {
-  /** Stable, upper snake case. */
+  /** The stable code, in upper snake case. */
   code: string;
   message: string;
   fields: FieldTrouble[];
@@ -17,7 +17,7 @@ export interface Trouble {
   isAway: boolean;
   /** This browser is not logged in. */
   isLocked: boolean;
-  /** Its cause passes by itself. */
+  /** The cause of the failure passes by itself. */
   isPassing: boolean;
 }
 export interface FieldTrouble {
@@ -35,7 +35,7 @@ export function viewPhase({ data, trouble }: { data: unknown; trouble: Trouble |
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 8_000;
 
-/** How long to wait before it is asked for again; null where that would not help. */
+/** Returns the time in ms before the next try; null if another try would not help. */
 export function retryDelayMs(trouble: Pick<Trouble, 'isPassing'>, attempts: number): number | null {
   return trouble.isPassing ? Math.min(FIRST_RETRY_MS * 2 ** attempts, LONGEST_RETRY_MS) : null;
 }

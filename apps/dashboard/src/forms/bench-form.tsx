@@ -1,4 +1,4 @@
-// How fast a pruned model generates, measured in turns with the intact model.
+// The form for measuring how fast a pruned model generates, in turns with the intact model.
 import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';

@@ -6,13 +6,13 @@ interface Props {
   value: string;
   options: readonly (readonly [value: string, words: string])[];
   changed: (value: string) => void;
-  /** Why the server refuses it. */
+  /** Why the server refuses the value. */
   wrong?: string | undefined;
   wide?: boolean;
   isFirst?: boolean;
 }
 
-/** One of several values, as a field of a form. */
+/** A field of a form that offers several values. */
 export function ChoiceField({ label, help, value, options, changed, wrong, wide = false, isFirst = false }: Props) {
   const id = useId();
   return (

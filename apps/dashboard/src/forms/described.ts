@@ -1,4 +1,5 @@
-// Changes of what people say about a run: only these are sent, so that two who change different things don't undo each other's.
+// Finds the changes in what people say about a run. Only the changes are sent, so that two people who change different things don't undo
+// each other's changes.
 
 interface Words {
   name: string;

@@ -1,15 +1,15 @@
-// A form keeps its values until it is sent, also when the form is closed, the page is left or the browser logged out.
+// Keeps the values of a form until it is sent, also if the form is closed, the page is left, or the browser is logged out.
 import { useState } from 'preact/hooks';
 
 export interface Draft<T> {
   values: T;
   change: (part: Partial<T>) => void;
-  /** It was begun before this form was opened. */
+  /** The draft was begun before this form was opened. */
   isOld: boolean;
   drop: () => void;
 }
 
-/** Values of another release may lack fields. */
+/** Reads a stored draft. A draft of another release may lack fields. */
 export function draftOf<T extends object>(stored: string | null, empty: T): T | null {
   try {
     const known = JSON.parse(stored ?? 'null') as unknown;

@@ -1,4 +1,4 @@
-// The quality of a model: perplexity on a text, or tasks. Each chosen model is a job of its own.
+// The form for evaluating models: perplexity on a text, or tasks. Each chosen model gets a job of its own.
 import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';

@@ -1,4 +1,4 @@
-// The values of the form of evaluations, and the jobs that they ask for.
+// Turns the values of the evaluation form into the jobs that they ask for.
 import { create } from '@bufbuild/protobuf';
 import { StartJobRequestSchema, type StartJobRequest } from '../generated/espalier/v1/run_service_pb.js';
 import { FieldProblem } from './form-troubles.js';
@@ -40,7 +40,7 @@ export const NOTHING_CHOSEN: EvaluateValues = {
   sparsity: '',
 };
 
-/** By the names of the protocol, but for those that choose the models. */
+/** The fields of the form by the names of the protocol, except the ones that choose the models. */
 export const EVALUATION_FIELDS = [
   ...['subjects', 'teachers', 'teacher_mark', 'data_path', 'text_column', 'window', 'tasks', 'task_data_path', 'limit', 'compute_dtype'],
   ...['unstructured.importance', 'unstructured.sparsity'],
@@ -66,7 +66,7 @@ export function evaluationRequests(runId: string, values: EvaluateValues): Start
   ];
 }
 
-/** The values without the models whose jobs have been started, in the order of the requests. */
+/** Returns the chosen models without the ones whose jobs were started, in the order of the requests. */
 export function withoutFirst(values: EvaluateValues, started: number): Pick<EvaluateValues, 'subjects' | 'teachers'> {
   const marks = marksIn(values.teachers, 'teachers');
   return {

@@ -1,4 +1,4 @@
-// The pruned model for other programs: of the last state or a teacher, in the format of the program.
+// The form for exporting a pruned model for other programs: the last state or a teacher, in the program's format.
 import { runService, artifactService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -118,7 +118,7 @@ interface StateProps {
   more?: readonly (readonly [Subject, string])[];
 }
 
-/** The last state or a teacher that is still there, the newest first. */
+/** Offers the last state and the teachers that still exist, the newest first. */
 export function StateField({ run, value, changed, wrong, more = [] }: StateProps) {
   const { data: teachers } = useLoaded(
     `own teachers ${run.runId}`,

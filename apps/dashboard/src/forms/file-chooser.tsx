@@ -1,4 +1,4 @@
-// A chooser of files and folders of the server's machine.
+// Chooses files and folders of the server's machine.
 import { useState } from 'preact/hooks';
 import { runService, troubleOf } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
@@ -10,7 +10,7 @@ import { entryWords, isChosenBy, mayTakeFolder, shownEntries, type Wanted } from
 interface Props {
   title: string;
   wanted: Wanted;
-  /** It begins near this path, where the server tells of it. */
+  /** The path near which the chooser begins, if the server lists it. */
   near: string;
   choose: (path: string) => void;
   close: () => void;
@@ -27,7 +27,7 @@ async function listed(folderPath: string, signal: AbortSignal): Promise<ListFile
   }
 }
 
-/** It stands inside of a form, so it has none of its own. */
+/** The chooser stands inside of a form, so it has no form of its own. */
 export function FileChooser({ title, wanted, near, choose, close }: Props) {
   const [path, setPath] = useState(near.trim());
   const [filter, setFilter] = useState('');
@@ -52,7 +52,7 @@ export function FileChooser({ title, wanted, near, choose, close }: Props) {
           <code>{data === undefined ? path : data.folderPath || 'Folders on the server’s machine'}</code>
           <input
             type="search"
-            form="" // Enter in it does not send the form around
+            form="" // so that Enter in it does not send the surrounding form
             class="at-end"
             aria-label="Filter by name"
             placeholder="Name contains"

@@ -1,8 +1,8 @@
-// A chooser of files: the entries of a folder that it shows, and the ones that it takes.
+// Decides which entries of a folder the file chooser shows, and which of them can be chosen.
 import { FileKind, type FileEntry } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes } from '../ui/format.js';
 
-/** A field takes a model, a folder, or a text, which may be a folder of texts too. */
+/** The kind of path that a field takes: a model, a folder, or a text. A text may be a folder of texts. */
 export type Wanted = 'model' | 'folder' | 'text';
 
 export function isChosenBy(entry: Pick<FileEntry, 'kind'>, wanted: Wanted): boolean {
@@ -10,11 +10,11 @@ export function isChosenBy(entry: Pick<FileEntry, 'kind'>, wanted: Wanted): bool
   return wanted === 'text' && entry.kind === FileKind.TEXT;
 }
 
-/** A model is a folder too, and may hold texts. */
+/** Tells whether an entry opens as a folder. A model is a folder too, and may hold texts. */
 export const isOpened = (entry: Pick<FileEntry, 'kind'>, wanted: Wanted): boolean =>
   entry.kind !== FileKind.TEXT && !isChosenBy(entry, wanted);
 
-/** A folder that is open can be taken as a whole. */
+/** Tells whether the open folder itself can be chosen. */
 export const mayTakeFolder = (wanted: Wanted): boolean => wanted !== 'model';
 
 export function shownEntries(entries: readonly FileEntry[], wanted: Wanted, filter: string): FileEntry[] {

@@ -1,4 +1,4 @@
-// A new run from a teacher, or the last state, of another one; the parent stays as it is.
+// The form for a new run that starts from a teacher or the last state of another run. The parent does not change.
 import { artifactService, runService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -16,7 +16,7 @@ const LAST = 'last';
 
 interface Props {
   parent: Run;
-  /** The teacher's to fork at; null: the last state. */
+  /** The state of the teacher to fork at; null: the last state. */
   stateDigest: string | null;
   close: () => void;
 }

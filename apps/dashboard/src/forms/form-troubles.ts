@@ -1,4 +1,4 @@
-// The server's refusal of a form, field by field.
+// Splits the server's refusal of a form by its fields.
 import type { FieldTrouble, Trouble } from '../api/view-state.js';
 
 /** A value that can't be sent at all. */
@@ -12,9 +12,9 @@ export class FieldProblem extends Error {
 }
 
 export interface FormTroubles {
-  /** By the names of the protocol: "settings.target_sparsity". */
+  /** The problems by the fields' names in the protocol: "settings.target_sparsity". */
   byField: Readonly<Record<string, string>>;
-  /** The words on fields that the form lacks; '' where there is nothing to say. */
+  /** The words about fields that the form lacks; '' where there are none. */
   rest: string;
 }
 
@@ -29,20 +29,20 @@ export function formTroubles(trouble: Trouble | undefined, known: readonly strin
   return { byField: Object.fromEntries(mine.map(({ field, description }) => [field, withoutName(field, description)])), rest };
 }
 
-/** The refusal without a field that was changed since: the refused value is gone. undefined where no field is left. */
+/** Removes a field that was changed from the refusal, since the refused value is gone. undefined if no field is left. */
 export function withoutField(trouble: Trouble | undefined, field: string): Trouble | undefined {
   if (trouble === undefined || !trouble.fields.some((one) => one.field === field)) return trouble;
   const fields = trouble.fields.filter((one) => one.field !== field);
   return fields.length === 0 ? undefined : { ...trouble, fields };
 }
 
-/** The request for a job has what is asked for in a part of its own; the form shows that part alone. */
+/** Removes the part of the job's request from the field names, because the form only shows that part. */
 export function ofPart(trouble: Trouble): Trouble {
   const fields = trouble.fields.map((one) => ({ ...one, field: one.field.replace(/^(evaluate|evaluate_tasks|export|bench)\./, '') }));
   return { ...trouble, fields };
 }
 
-/** Two refusals of the same form in one: each field is named once. */
+/** Joins two refusals of the same form. Each field is named once. */
 export function joined(one: Trouble | undefined, other: Trouble | undefined): Trouble | undefined {
   if (one === undefined || other === undefined) return one ?? other;
   const known = new Set(one.fields.map(({ field }) => field));
@@ -52,7 +52,7 @@ export function joined(one: Trouble | undefined, other: Trouble | undefined): Tr
 
 const words = (field: string): string => field.replace(/^settings\./, '').replaceAll('_', ' ');
 
-/** The field is named by its label already. */
+/** Removes the field's name from a description, because the field's label names it already. */
 function withoutName(field: string, description: string): string {
   const short = field.replace(/^.*\./, '');
   for (const name of [field, short]) if (description.startsWith(`${name}: `)) return description.slice(name.length + 2);

@@ -1,4 +1,4 @@
-// The form of something that the server does as a job: it goes on when the form, and the page, are closed.
+// The form of work that the server does as a job. The job goes on when the form, and the page, are closed.
 import type { ComponentChildren } from 'preact';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import type { Draft } from './draft.js';
@@ -9,13 +9,13 @@ interface Props<T extends object> {
   title: string;
   button: string;
   draft: Draft<T>;
-  /** The fields that it has, by the names of the protocol. */
+  /** The form's fields, by the names of the protocol. */
   fields: readonly string[];
   start: () => Promise<void>;
   close: () => void;
-  /** After it was started. */
+  /** Called after the job was started. */
   done: () => void;
-  /** The fields. `changed` is told which one a value belongs to. */
+  /** The form's content. `changed` is called with the changed field and its value. */
   children: (wrong: FormTroubles['byField'], changed: (field: string, part: Partial<T>) => void) => ComponentChildren;
 }
 

@@ -21,7 +21,10 @@ interface LaunchValues {
 }
 const EMPTY: LaunchValues = { model: '', train: '', validation: '', name: '', tags: '', settings: {} };
 
-/** Its model, text and settings; the rest that is known of its data, such as the column of the text, is taken over when it is sent. */
+/**
+ * Returns the model, texts and settings of a run. Other facts about its data, such as the column of the text, are added when the form is
+ * sent.
+ */
 const valuesOf = (run: Run): LaunchValues => ({
   model: run.modelPath,
   train: run.data?.trainPath ?? '',

@@ -1,4 +1,4 @@
-// The two fields by which people find a new run again.
+// The two fields by which people find a new run again: its name and its tags.
 import type { FormTroubles } from './form-troubles.js';
 import { TextField } from './text-field.js';
 

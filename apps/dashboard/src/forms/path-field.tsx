@@ -1,10 +1,10 @@
-// A path on the server's machine: typed, or chosen from a list.
+// The field for a path on the server's machine. It is typed, or chosen from a list.
 import { useState } from 'preact/hooks';
 import { FileChooser } from './file-chooser.js';
 import type { Wanted } from './file-words.js';
 import { TextField, type TextFieldProps } from './text-field.js';
 
-/** @param wanted what the path leads to */
+/** @param wanted what the path must lead to */
 export function PathField({ wanted, ...field }: TextFieldProps & { wanted: Wanted }) {
   const [isOpen, setOpen] = useState(false);
   const close = (): void => setOpen(false);

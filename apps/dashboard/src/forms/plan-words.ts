@@ -1,8 +1,8 @@
-// The server's plan in words: what a run would take, and whether that fits.
+// Describes the server's plan: what a run would take, and whether that fits.
 import type { MemoryChange, PlanRunResponse } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, duration, NONE, percent } from '../ui/format.js';
 
-/** Where a fork begins. */
+/** The state from which a fork begins. */
 export interface ForkStart {
   step: number;
   expectedSparsity: number;
@@ -11,7 +11,7 @@ export interface ForkStart {
 export interface PlanFact {
   term: string;
   value: string;
-  /** It can't be done. */
+  /** The machine has too little for this. */
   isShort?: boolean;
 }
 
@@ -59,11 +59,11 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
   ];
 }
 
-/** The state under way and the one before it are kept beside the snapshots. */
+/** The states that are kept besides the snapshots: the current one and the one before it. */
 const LAST_STATES = 2;
 const ROUNDING = 1e-9;
 
-/** A fork has the snapshots below its beginning already. */
+/** The number of snapshots that a run still makes. A fork has the snapshots below its beginning already. */
 function teachersLeft({ disk, settings }: PlanRunResponse, start: ForkStart | null): number {
   const all = disk?.teachers ?? 0;
   const interval = settings?.snapshotInterval ?? 0;
@@ -75,7 +75,7 @@ export function fits({ memory }: Pick<PlanRunResponse, 'memory'>): boolean {
   return memory === undefined || (memory.totalBytes <= memory.availableBytes && memory.hostBytes <= memory.hostAvailableBytes);
 }
 
-/** The settings that would make it fit; '' where it fits. */
+/** Names the settings that would make the run fit; '' where it fits. */
 export function remedyWords(plan: PlanRunResponse): string {
   if (fits(plan)) return '';
   const change = plan.memory?.change;

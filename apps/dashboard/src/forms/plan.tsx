@@ -1,4 +1,4 @@
-// The server's plan for a model and settings, while they are typed.
+// Asks the server for a plan of a model and settings while they are typed.
 import { useEffect, useState } from 'preact/hooks';
 import { isAbort, runService, type Trouble } from '../api/client.js';
 import { retryDelayMs } from '../api/view-state.js';
@@ -14,7 +14,7 @@ export interface Planned {
   trouble: Trouble | undefined;
 }
 
-/** @param settings makes them of what is typed, or says what is wrong with it */
+/** @param settings converts the typed settings, or throws an error that says what is wrong */
 export function usePlan(modelPath: string, key: string, settings: () => RunSettings): Planned {
   const [planned, setPlanned] = useState<Planned>({ plan: undefined, trouble: undefined });
   useEffect(() => {

@@ -1,18 +1,18 @@
-// Asks before something ends for good, and for the reason that the history keeps.
+// Asks before something ends for good, and asks for the reason, which the history keeps.
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { troubleOf, type Trouble } from '../api/client.js';
 import { FormDialog, TroubleNote } from '../ui/parts.js';
 
 interface Props {
-  /** "Cancel NAME" */
+  /** A title like "Cancel NAME". */
   title: string;
   button: string;
-  /** Its meaning, in words. */
+  /** Explains what the action means. */
   children: ComponentChildren;
   act: (reason: string) => Promise<unknown>;
   close: () => void;
-  /** After it was done. */
+  /** Called after the action was done. */
   done: () => void;
 }
 

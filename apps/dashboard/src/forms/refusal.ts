@@ -1,4 +1,4 @@
-// The refusal of a form: what the server said, told beside its fields, with the focus on the first of them.
+// Handles the refusal of a form: it shows the server's words beside the fields, and moves the focus to the first of them.
 import { useEffect, useRef, useState, type MutableRef } from 'preact/hooks';
 import type { Trouble } from '../api/client.js';
 import { formTroubles, joined, withoutField, type FormTroubles } from './form-troubles.js';
@@ -6,20 +6,20 @@ import { formTroubleOf } from './settings-fields.js';
 
 export interface Refusal extends FormTroubles {
   isSending: boolean;
-  /** Belongs to the element around the fields. */
+  /** The reference to set on the element around the fields. */
   inside: MutableRef<HTMLDivElement | null>;
-  /** For the form: sends, and takes what is refused. */
+  /** Sends the form, and takes a refusal. */
   send: (event: Event, work: () => Promise<void>) => Promise<void>;
-  /** A value was changed, so its refusal is gone. */
+  /** Tells that a value was changed, so that its refusal disappears. */
   changed: (field: string) => void;
 }
 
 interface Options {
   /** The fields of the form, by the names of the protocol. */
   fields: readonly string[];
-  /** Known before it is sent. */
+  /** A problem that is known before the form is sent. */
   before?: Trouble | undefined;
-  /** As the form has its fields, which may lie in a part of the request. */
+  /** Converts field names to the form's, if the form's fields are a part of the request. */
   read?: (trouble: Trouble) => Trouble;
   refused?: (trouble: Trouble) => void;
 }

@@ -1,4 +1,4 @@
-// A run goes on from one of its teachers: the steps after it become an abandoned branch.
+// The form for a rewind: the run goes on from one of its teachers, and the steps after it become an abandoned branch.
 import { useState } from 'preact/hooks';
 import { artifactService, runService, type Trouble } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';

@@ -1,4 +1,5 @@
-// Teachers and exports of a run go, to make room: first said, then done. The history keeps which, and the reason.
+// The form for removing teachers and exports of a run to make room. It first shows what would be removed. The history keeps a list and the
+// reason.
 import { useState } from 'preact/hooks';
 import { artifactService } from '../api/client.js';
 import type { DiscardArtifactsResponse } from '../generated/espalier/v1/artifact_service_pb.js';
@@ -19,7 +20,7 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
   const { byField, rest, isSending, inside, send, changed } = useRefusal({ fields: ['keep_every', 'abandoned', 'exports', 'reason'] });
   const change = (field: string, part: Partial<typeof values>): void => {
     changed(field);
-    setTold(undefined); // it was said of other values
+    setTold(undefined); // the shown list belongs to the old values
     setValues({ ...values, ...part });
   };
   const mayGo = told !== undefined && told.artifacts.length > 0;

@@ -24,12 +24,12 @@ interface Props<T extends RunFormValues> {
   planned: Planned;
   start?: ForkStart | null;
   parent?: Record<string, string>;
-  /** The fields that it has beside the settings, by the names of the protocol. */
+  /** The fields of the form besides the settings, by the names of the protocol. */
   fields: readonly string[];
   /** Returns the id of the new run. */
   create: (requestId: string) => Promise<string>;
   close: () => void;
-  /** Those fields. `changed` is told which one a value belongs to. */
+  /** Makes the fields besides the settings. `changed` is called with the changed field and its value. */
   children: (wrong: FormTroubles['byField'], changed: (field: string, part: Partial<T>) => void) => ComponentChildren;
 }
 
@@ -46,7 +46,7 @@ export function RunForm<T extends RunFormValues>(props: Props<T>) {
   } = useRefusal({
     fields: [...fields, ...SETTING_FIELDS.map(({ name }) => `settings.${name}`)],
     before: planned.trouble,
-    // The same request twice is one run, which helps where no answer came; after a refusal it is another one.
+    // The same request sent twice makes one run, which helps if no answer came. After a refusal the next request is a new one.
     refused: ({ isPassing }) => !isPassing && setRequestId(newRequestId()),
   });
   const changed = (field: string, part: Partial<T>): void => {

@@ -1,4 +1,4 @@
-// The settings of a run as texts, by the protocol's own table of them: name, range, default, unit, help.
+// The settings of a run as texts. They follow the protocol's table of settings: name, range, default, unit, help.
 import { otherTargets, presetDefault, typedNumber, type PresetDefaults } from '../../../../libs/comparison/src/index.js';
 import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../generated/espalier/v1/common_pb.js';
@@ -6,20 +6,20 @@ import { setting } from '../generated/espalier/v1/setting_pb.js';
 import { plainNumber } from '../ui/format.js';
 import { FieldProblem } from './form-troubles.js';
 
-/** The typed texts, by the names of the protocol; '' is the default. */
+/** The typed texts, by the names of the protocol; '' means the default. */
 export type Typed = Record<string, string>;
 
 export interface SettingField {
   name: string;
-  /** Its option on the command line. */
+  /** The setting's option on the command line. */
   flag: string;
   help: string;
-  /** In words; '' where it has none. */
+  /** The range in words; '' where there is none. */
   range: string;
   unit: string;
-  /** The server takes these for an empty field, by the preset. */
+  /** The values that the server takes for an empty field, for each preset. */
   defaults: PresetDefaults;
-  /** May be typed in percent. */
+  /** The form accepts this setting as a percentage, too. */
   share: boolean;
   mayFork: boolean;
   choices: [value: string, word: string][];
@@ -46,7 +46,7 @@ export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((
   ];
 });
 
-/** An empty field of a form with these values stands for this. */
+/** Returns the value for which an empty field stands, with the preset of the form. */
 export function defaultOf({ name, defaults }: SettingField, typed: Typed): string {
   if (name === 'preset') return defaults.default;
   return presetDefault(defaults, typed['preset'] || SETTING_FIELDS.find((field) => field.name === 'preset')!.defaults.default);
@@ -65,7 +65,7 @@ function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
   return scalar === ScalarType.BOOL ? 'flag' : scalar === ScalarType.STRING ? 'text' : 'number';
 }
 
-/** Settings as a person would type them. */
+/** Returns settings as a person would type them. */
 export function typedOf(settings: RunSettings | undefined): Typed {
   if (settings === undefined) return {};
   const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
@@ -74,18 +74,18 @@ export function typedOf(settings: RunSettings | undefined): Typed {
   );
 }
 
-/** As for another run: with the one target that counts. */
+/** Returns settings as typed texts for another run. Of the targets, only the one that counts is included. */
 export function retyped(settings: RunSettings | undefined): Typed {
   const others = otherTargets(settings ?? {});
   return Object.fromEntries(Object.entries(typedOf(settings)).filter(([name]) => !others.includes(name)));
 }
 
-/** And as people read them. */
+/** Returns settings as people read them. */
 export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
   return wordsOfTyped(typedOf(settings));
 }
 
-/** As for another run: with the one target that counts. */
+/** Returns settings as people read them, for another run. Of the targets, only the one that counts is included. */
 export const rewordsOf = (settings: RunSettings | undefined): Record<string, string> => wordsOfTyped(retyped(settings));
 
 function wordsOfTyped(typed: Typed): Record<string, string> {
@@ -97,7 +97,7 @@ function wordsOfTyped(typed: Typed): Record<string, string> {
   );
 }
 
-/** @throws FieldProblem where a setting needs a number and has another text */
+/** @throws FieldProblem if a setting needs a number and has another text */
 export function settingsOf(typed: Typed): RunSettings {
   const json: JsonObject = {};
   for (const field of SETTING_FIELDS) {
@@ -113,7 +113,7 @@ export function settingsOf(typed: Typed): RunSettings {
   return fromJson(RunSettingsSchema, json);
 }
 
-/** A whole number keeps all of its digits. */
+/** Reads a number. A whole number is kept as a text, so that it keeps all of its digits. */
 function numberOf({ name, share, unit }: SettingField, text: string): string | number {
   if (/^\d+$/.test(text)) return text;
   try {
@@ -123,7 +123,7 @@ function numberOf({ name, share, unit }: SettingField, text: string): string | n
   }
 }
 
-/** Each by itself, so that the field can be named. */
+/** Checks a setting alone, so that the error can name its field. */
 function requireReadable(name: string, value: JsonValue): void {
   try {
     fromJson(RunSettingsSchema, { [name]: value });

@@ -6,7 +6,7 @@ import { defaultOf, SETTING_FIELDS, type SettingField, type Typed } from './sett
 
 const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];
 
-/** The failure of a form: the server refuses its values, or they can't be sent at all. */
+/** Converts an error of a form, which the server or the page itself has refused. */
 export function formTroubleOf(error: unknown): Trouble {
   const trouble = troubleOf(error);
   if (!(error instanceof FieldProblem)) return trouble;
@@ -16,7 +16,9 @@ export function formTroubleOf(error: unknown): Trouble {
 interface Props {
   typed: Typed;
   changed: (name: string, typed: Typed) => void;
-  /** Only what a fork may change; the parent's values stand for defaults. */
+  /**
+   * The parent's settings, for the form of a fork. It shows only settings that a fork may change, and the parent's values are the defaults.
+   */
   parent?: Record<string, string>;
   /** Why the server refuses a field, by the names of the protocol. */
   wrong: Readonly<Record<string, string>>;

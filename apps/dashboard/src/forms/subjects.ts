@@ -1,4 +1,4 @@
-// The models of a run that something can be asked about: its last state, its teachers, its exports, and the model before pruning.
+// The models of a run that can be evaluated: its last state, its teachers, its exports, and the model before pruning.
 import type { EvaluateRunRequest, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count } from '../ui/format.js';
 import { FieldProblem } from './form-troubles.js';
@@ -8,7 +8,7 @@ export const INTACT = 'intact';
 const TEACHER = 'teacher ';
 const EXPORT = 'export ';
 
-/** As the field of a form has it. */
+/** A model in the form that a form's field holds. */
 export type Subject = string;
 type Named = Pick<EvaluateRunRequest, 'intact' | 'exportDigest'> & { teacherMark?: number };
 
@@ -31,13 +31,13 @@ export function subjectWords({ intact, exportDigest, teacherMark }: { [Name in k
 const exportWords = ({ format, dtype, step, digest }: Run['exports'][number]): string =>
   `${[format, dtype].filter(Boolean).join(' ')} of step ${count(step)}, ${digest.slice(0, 8)}`;
 
-/** Those exports of the run that are there, the latest first; an export that was made twice is one. */
+/** Returns the run's existing exports, the latest first. An export that was made twice appears once. */
 export function exportOptions(run: Pick<Run, 'exports'>): [subject: Subject, words: string][] {
   const latest = new Map(run.exports.map((one) => [exportSubject(one.digest), exportWords(one)]));
   return [...latest].reverse();
 }
 
-/** "20, 30" */
+/** Reads a list of marks, such as "20, 30". */
 export function marksIn(text: string, field: string): number[] {
   const words = text.split(/[\s,#]+/).filter(Boolean);
   const wrong = words.find((word) => !/^\d{1,9}$/.test(word));
@@ -48,7 +48,7 @@ export function marksIn(text: string, field: string): number[] {
 
 const LARGEST = 2 ** 32 - 1;
 
-/** '' is the default. */
+/** Reads a whole number; '' gives 0, which means the default. */
 export function wholeNumber(text: string, field: string): number {
   const value = Number(text.trim());
   if (!Number.isInteger(value) || value < 0 || value > LARGEST) throw new FieldProblem(field, `"${text}" is no whole number`);

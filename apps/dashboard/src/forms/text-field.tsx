@@ -5,7 +5,7 @@ export interface TextFieldProps {
   help?: string;
   value: string;
   changed: (value: string) => void;
-  /** Why the server refuses it. */
+  /** Why the server refuses the value. */
   wrong?: string | undefined;
   needed?: boolean;
   wide?: boolean;
@@ -35,13 +35,13 @@ export function TextField({ label, help, value, changed, wrong, needed = false, 
   );
 }
 
-/** One text of a form: its name among the values, its name in the protocol, its label, its help. */
+/** A text field of a form: its name among the values, its name in the protocol, its label, its help. */
 export type TextRow<Name extends string> = readonly [name: Name, field: string, label: string, help: string];
 
 interface RowsProps<Name extends string> {
   rows: readonly TextRow<Name>[];
   values: Readonly<Record<Name, string>>;
-  /** By the names of the protocol. */
+  /** Why the server refuses a field, by the names of the protocol. */
   wrong: Readonly<Record<string, string>>;
   changed: (field: string, part: Partial<Record<Name, string>>) => void;
 }

@@ -1,4 +1,4 @@
-// Who uses this page, with what role, and the way out.
+// A menu that shows who uses this page, with which role, and the logout.
 import { useState } from 'preact/hooks';
 import { callerWords, isOwner, roleWord } from '../api/access.js';
 import { useCaller } from '../api/caller.js';

@@ -1,4 +1,4 @@
-// In place of every view while the browser is not logged in: nothing that a view shows could be believed.
+// Replaces every view while the browser is not logged in, because data that a view still shows may be wrong.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { logIn, loginProvider, providerLink } from '../api/login.js';
 import { FormRefusal } from '../ui/parts.js';
@@ -22,7 +22,7 @@ export function LoggedOut() {
   );
 }
 
-/** Nothing where the server has no provider of people. */
+/** The login through people's provider; nothing where the server has none. */
 function ByProvider() {
   const [provider, setProvider] = useState<{ label: string; problem: string } | null>(null);
   useEffect(() => void loginProvider().then(setProvider), []);
@@ -50,7 +50,7 @@ function LoginForm() {
     event.preventDefault();
     setSending(true);
     const refused = await logIn(field.current!.value);
-    // The page begins anew, so that nothing stays of an earlier caller.
+    // The page is loaded anew, so that no data of an earlier caller stays.
     if (refused === '') {
       location.reload();
       return;

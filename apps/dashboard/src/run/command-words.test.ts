@@ -59,7 +59,7 @@ describe('a launch to copy', () => {
         '  dense_steps: true',
       ]),
     );
-    expect(lines.join()).not.toContain('stream_weights'); // off, as where nothing is said
+    expect(lines.join()).not.toContain('stream_weights'); // off is the default, so it is left out
   });
 
   test.each([

@@ -1,11 +1,11 @@
-// The launch of a run once more: as a command line, and as a file for --config.
+// Writes what launches a run once more: a command line, and a file for --config.
 import type { DataSource, RunSettings } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { retyped, rewordsOf, SETTING_FIELDS } from '../forms/setting-table.js';
 
 type Launched = Pick<Run, 'name' | 'tags' | 'note' | 'modelPath' | 'data' | 'settings'>;
 
-/** Nothing in it is the shell's to interpret. */
+/** Quotes a word so that the shell changes nothing in it. */
 export function shellWord(text: string): string {
   return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
@@ -38,7 +38,7 @@ function dataOptions(data: DataSource | undefined): [string, string?][] {
   ];
 }
 
-/** With their weights, where texts are mixed. */
+/** Returns the paths of the training texts, with their weights if texts are mixed. */
 export const trainWords = ({ trainPath, moreTrainPaths, trainWeights }: DataSource): string[] =>
   [trainPath, ...moreTrainPaths].map((path, index) => (trainWeights[index] === undefined ? path : `${path}=${trainWeights[index]}`));
 
@@ -53,7 +53,7 @@ function settingOptions(settings: RunSettings | undefined): [string, string?][] 
   });
 }
 
-/** As `espalier show RUN --yaml` writes it. Texts are quoted as in JSON, which YAML reads too. */
+/** Writes the file that `espalier show RUN --yaml` prints. Texts are quoted as in JSON, which YAML reads too. */
 export function launchFile(run: Launched): string {
   const { data } = run;
   const typed = retyped(run.settings);
@@ -91,7 +91,7 @@ export function launchFile(run: Launched): string {
 
 const quoted = (text: string | undefined): string => (text === undefined || text === '' ? '' : JSON.stringify(text));
 
-/** A number of 64 bits as a text, since readers of YAML keep 53 of them. */
+/** Writes a number of 64 bits as a text, because readers of YAML keep only 53 bits. */
 function numberOrText(text: string): string {
   return /^\d{16,}$/.test(text) ? JSON.stringify(text) : text;
 }

@@ -1,7 +1,7 @@
 import { May } from '../api/caller.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 
-/** In a row of a table of teachers. */
+/** The button is shown in each row of the table of teachers. */
 export function ForkButton({ mark, fork }: { mark: number; fork: () => void }) {
   return (
     <May call={RunService.method.forkRun}>

@@ -14,7 +14,7 @@ type Asked = 'describe' | 'rewind' | 'clone' | 'room' | null;
 interface Props {
   run: Run;
   mayRewind: boolean;
-  /** Its teachers and exports may be thrown away. */
+  /** Whether the run's teachers and exports may be removed. */
   mayThin: boolean;
   changed: () => void;
 }
@@ -30,7 +30,7 @@ export function MoreMenu({ run, mayRewind, mayThin, changed }: Props) {
     setAsked(what);
   };
   const copy = async (words: string, what: string): Promise<void> => {
-    // Without TLS, on a host that is not this machine, browsers have no clipboard: then it is a file.
+    // Without TLS, browsers have no clipboard on a host other than this machine. The text is then downloaded as a file.
     if ('clipboard' in navigator) {
       await navigator.clipboard.writeText(words);
       setTold(`The ${what} is in the clipboard.`);

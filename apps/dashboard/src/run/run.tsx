@@ -1,4 +1,4 @@
-// One run: what it is at, what can be done with it, and its views.
+// The view of one run: its state, the commands on it, and its tabs.
 import { useEffect, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -55,7 +55,7 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
   useChanges((change) => change.runId === (run?.runId ?? runId), reload, 300, run?.runId ?? runId);
   const isAtWork =
     run !== undefined && [RunStatus.TRAINING, RunStatus.PREPARING, RunStatus.QUEUED, RunStatus.RECOVERING].includes(run.status);
-  // Steps that are not recorded yet have no event.
+  // Steps that are not recorded yet have no event, so the run is loaded again and again.
   useRepeated(reload, LIVE_EVERY_MS, isAtWork);
   useEffect(() => {
     document.title = run === undefined ? 'Run · Espalier' : `${title} · ${nameOf(run)} · ${statusWord(run.status)} · Espalier`;
@@ -99,7 +99,7 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
   );
 }
 
-/** Notes that a reader has to see before all else. */
+/** The notes that a reader has to see first. */
 function Notes({ run }: { run: Run }) {
   const { waitingFor, failure, note, damage, preparation } = run;
   return (

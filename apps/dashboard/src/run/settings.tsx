@@ -5,7 +5,7 @@ import { Scroll } from '../ui/parts.js';
 import { trainWords } from './command-words.js';
 import type { TabProps } from './tab-props.js';
 
-/** The run's settings, by the names that run files and the command line have. */
+/** Shows the run's settings, by the names that run files and the command line use. */
 export function SettingsTab({ run }: TabProps) {
   const settings = wordsOf(run.settings);
   const facts: [string, string][] = [

@@ -1,6 +1,6 @@
 import type { HistoryEvent } from '../generated/espalier/v1/history_service_pb.js';
 
-/** The fields of events that the page reads, as they are stored. */
+/** The fields of stored events that the page reads. */
 interface StoredFacts {
   TeacherAssigned: { fromStep: number; explanation: string; teacher: { kind: string; mark?: number } };
   RunRewound: { toStep?: number };
@@ -8,11 +8,11 @@ interface StoredFacts {
   MasksUpdated: { state?: { step?: number } };
 }
 
-/** The events that still count: none of a branch that the run was rewound from, and none that can't be read. */
+/** Returns the events that still count: not those of branches that a rewind abandoned, and not those that can't be read. */
 export const countedEvents = (events: readonly HistoryEvent[]): HistoryEvent[] =>
   events.filter(({ abandoned, damaged }) => !abandoned && !damaged);
 
-/** A value of an event; null where the event has other fields than this release knows. */
+/** Returns a value of an event; null where the event lacks the fields that this release knows. */
 export function storedFact<Type extends keyof StoredFacts, Value>(
   { type, dataJson }: Pick<HistoryEvent, 'type' | 'dataJson'>,
   wanted: Type,

@@ -1,4 +1,4 @@
-// Which teachers a run has, from which step on each taught, and why: from its history.
+// Finds the teachers of a run, the steps that each taught, and why, from the run's history.
 import { artifactService, historyService } from '../api/client.js';
 import { useLoaded, type Loaded } from '../api/loaded.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
@@ -12,7 +12,7 @@ export interface Teachers {
   assignments: Assignment[];
 }
 export interface LoadedTeachers extends Teachers {
-  /** Until then both lists are empty, whatever the run has. */
+  /** False until the history is loaded. Until then both lists are empty. */
   isKnown: boolean;
   loaded: Loaded<unknown>;
 }
@@ -22,7 +22,7 @@ type Started = Omit<Assignment, 'endStep'>;
 const PAGE_SIZE = 1_000;
 
 export function useTeachers(run: Run): LoadedTeachers {
-  // The history is long: it is read again only when the teachers have changed.
+  // The history is long, so it is loaded again only when the teachers have changed.
   const version = `${run.teacherCount} ${teacherWord(run.teacher)} ${run.rewinds} ${run.exports.length} ${run.status}`;
   const loaded = useLoaded(`teachers ${run.runId}`, (signal) => loadTeachers(run.runId, signal), version);
   if (loaded.data === undefined) return { snapshots: [], assignments: [], isKnown: false, loaded };

@@ -1,4 +1,4 @@
-// Every snapshot as a row, with the steps that it taught.
+// Shows every snapshot as a row, with the steps that it taught.
 import { perplexityOf } from '../../../../libs/comparison/src/index.js';
 import { bytes, count, decimal, NONE, percent, short, time } from '../ui/format.js';
 import { Pending, Scroll } from '../ui/parts.js';

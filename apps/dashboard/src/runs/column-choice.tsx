@@ -1,9 +1,9 @@
-// Which columns the list has: any of its own, of the settings and of tasks.
+// Chooses the columns of the list: the list's own, and columns of settings and tasks.
 import { useState } from 'preact/hooks';
 import type { Column } from './columns.js';
 
 interface Props {
-  /** All that there are; the first one is always shown. */
+  /** All columns. The first one is always shown. */
   all: Column[];
   shown: Column[];
   changed: (ids: string[]) => void;

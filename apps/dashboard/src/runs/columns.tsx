@@ -11,10 +11,10 @@ import { SETTING_FIELDS, wordsOf } from '../forms/setting-table.js';
 export interface Column {
   id: string;
   title: string;
-  /** As a grid has it. */
+  /** The width in the form of a CSS grid. */
   width: string;
   right?: boolean;
-  /** As ListRuns orders by it, and whether the high end comes first. */
+  /** The name by which ListRuns orders the column, and whether the highest value comes first. */
   order?: { by: string; descends: boolean };
   cell: (run: Run, losses: number[]) => ComponentChildren;
 }
@@ -119,7 +119,7 @@ const COLUMNS: Column[] = [
     cell: (run) => ago(run.launchedAt),
   },
 ];
-/** Figures that few readers want at first. */
+/** The columns of figures that few readers want at first. */
 const MORE_COLUMNS: Column[] = [
   {
     id: 'parameters_left',
@@ -170,7 +170,7 @@ function parentOf({ parentRunId }: Run): ComponentChildren {
   return parentRunId === '' ? NONE : <Anchor to={`/runs/${parentRunId}`}>{parentRunId}</Anchor>;
 }
 
-/** A column for each setting, beside those of the list's own. */
+/** A column for each setting, besides the list's own columns. */
 const SETTING_COLUMNS: Column[] = SETTING_FIELDS.map(({ name, kind }) => ({
   id: `set.${name}`,
   title: name.replaceAll('_', ' '),
@@ -183,7 +183,7 @@ export const OWN_COLUMNS: Column[] = [...COLUMNS, ...MORE_COLUMNS, ...SETTING_CO
 
 const TASK = 'task.';
 
-/** The last value of a task in the last state: "boolq acc". */
+/** The column for a task's last value in the last state: "boolq acc". */
 function taskColumn(measure: string): Column {
   return {
     id: TASK + measure,
@@ -198,7 +198,7 @@ function taskColumn(measure: string): Column {
 const isOfLastState = ({ stateDigest }: Run, one: Evaluation): boolean =>
   one.subject === 'masked' && !one.abandoned && one.stateDigest === stateDigest;
 
-/** Columns of the tasks that these runs were evaluated on. */
+/** The columns of the tasks that these runs were evaluated on. */
 export function taskColumns(runs: readonly Run[]): Column[] {
   const measures = runs.flatMap((run) => run.evaluations.filter((one) => one.subject === 'masked' && one.task !== 'text').map(measureName));
   return [...new Set(measures)].sort().map(taskColumn);
@@ -206,7 +206,7 @@ export function taskColumns(runs: readonly Run[]): Column[] {
 
 const AT_FIRST = ['name', 'status', 'progress', 'step', 'sparsity', 'perplexity', 'curve', 'speed', 'launched'];
 
-/** The columns that a text names, in their order; without a text those that are shown at first. The name always comes first. */
+/** Returns the columns that a text names, in their order; without a text, the default columns. The name always comes first. */
 export function columnsOf(text: string | null): Column[] {
   const ids = text === null || text === '' ? AT_FIRST : ['name', ...text.split(',').filter((id) => id !== 'name')];
   return [...new Set(ids)].flatMap((id) => {
@@ -215,11 +215,11 @@ export function columnsOf(text: string | null): Column[] {
   });
 }
 
-/** Told of groups of runs too, by their mean; the others are words, or grow with the clock. */
+/** Returns the columns that groups of runs show too, as means. The other columns are words, or grow with the clock. */
 export const figureColumns = (columns: readonly Column[]): Column[] =>
   columns.filter(({ right, order }) => right === true && order !== undefined && !order.by.endsWith('_at'));
 
-/** As an address has them; '' for those that are shown at first. */
+/** Returns the columns as an address holds them; '' for the default columns. */
 export function columnsText(ids: readonly string[]): string {
   const text = ids.join(',');
   return text === AT_FIRST.join(',') ? '' : text;

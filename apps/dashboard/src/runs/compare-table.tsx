@@ -1,4 +1,4 @@
-// The figures of compared runs, with their differences from the baseline, and the settings in which they differ.
+// The figures of compared runs, with their differences from the baseline, and the settings that differ.
 import { Swatch } from '../ui/chart.js';
 import { NONE, statusWord } from '../ui/format.js';
 import { lookOf } from '../ui/looks.js';
@@ -100,12 +100,12 @@ interface AgainstProps {
 
 const VERDICTS = { better: ' better', worse: ' worse', chance: ', may be chance', other: '' };
 
-/** A sign and a word say it beside the colour, for readers who can't tell colours apart. */
+/** Shows a difference. A sign and a word stand beside the colour, for readers who can't tell colours apart. */
 function Against({ own, baseline, words, better }: AgainstProps) {
   const difference = differenceOf(own, baseline, better);
   if (difference === null) return null;
   const { value, verdict } = difference;
-  if (words(Math.abs(value)) === words(0)) return null; // too small to be told
+  if (words(Math.abs(value)) === words(0)) return null; // too small to be shown
   return (
     <small class={`against ${verdict}`}>
       {value > 0 ? '+' : '\u2212'}

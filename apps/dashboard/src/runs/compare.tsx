@@ -1,4 +1,5 @@
-// Any number of runs beside one another: curves over one another, figures and their differences from the first, which is the baseline.
+// Compares any number of runs: their curves in the same charts, and their figures with the differences from the first run, which is the
+// baseline.
 import { useMemo, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -95,7 +96,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
     setQuery({ range: range === null ? '' : `${roundedFor(range.from, range)}-${roundedFor(range.to, range)}` });
   };
   const changeAxis = (value: string): void => {
-    setQuery({ range: '' }); // a range of steps is none of seconds
+    setQuery({ range: '' }); // a range of steps is no range of seconds
     choose({ x: value === 'step' ? '' : value });
   };
   const placeWords = axis === 'clock' ? clock : countTick;
@@ -166,7 +167,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
 
 const runOf = (all: Compared[], { members: [first] }: Group): Run => all.find(({ run }) => run.runId === first!.runId)!.run;
 
-/** To a thousandth of the range: addresses stay short. */
+/** Rounds to a thousandth of the range, so that addresses stay short. */
 function roundedFor(value: number, { from, to }: Range): number {
   const unit = 10 ** Math.floor(Math.log10((to - from) / 1_000));
   return Number((Math.round(value / unit) * unit).toPrecision(14));
@@ -177,7 +178,7 @@ function rangeOf(text: string | null): Range | null {
   return from === undefined || to === undefined || !(Number(to) > Number(from)) ? null : { from: Number(from), to: Number(to) };
 }
 
-/** All on one axis: where a curve has no point of its own, its line between its points counts. */
+/** Puts all curves on one axis. Where a curve has no point of its own, the value between its points is used. */
 function overlaid(
   all: Compared[],
   groups: Group[],

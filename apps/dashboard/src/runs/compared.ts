@@ -1,4 +1,4 @@
-// The figures and settings that a comparison shows of each run.
+// The figures and settings that a comparison shows for each run.
 import { wordsOf } from '../forms/setting-table.js';
 import type { QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -12,16 +12,16 @@ export interface Compared {
   curves: QueryCurvesResponse;
 }
 
-/** The curves of more runs than that are a page that no reader can tell apart. */
+/** The most runs in a comparison. A reader could not tell more curves apart. */
 export const MOST_COMPARED = 200;
 
-/** The more runs, the fewer points of each: what one chart takes stays about the same. */
+/** The points of each run. More runs have fewer points each, so the points in a chart stay about the same. */
 export const pointsOf = (runs: number): number => Math.round(Math.min(800, Math.max(100, 8_000 / Math.max(1, runs))));
 
 interface Figure {
   name: string;
   words: (value: number) => string;
-  /** A difference reads otherwise than a value. */
+  /** Formats a difference, if it reads differently from a value. */
   differenceWords?: (value: number) => string;
   better: Better;
   of: (run: Run) => number | undefined;

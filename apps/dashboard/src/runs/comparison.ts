@@ -1,4 +1,4 @@
-// Runs beside one another, in numbers: those that differ by their seed only can be taken together, and the first is the baseline.
+// Compares runs in numbers. Runs that differ only by their seed can be joined to a group, and the first group is the baseline.
 import { interpolated } from '../ui/curve.js';
 
 export interface Member {
@@ -13,14 +13,14 @@ export interface Group {
 }
 export interface Summary {
   mean: number;
-  /** The standard deviation of a sample; undefined for a single value. */
+  /** The sample standard deviation; undefined for a single value. */
   spread: number | undefined;
   n: number;
 }
 
 export const SEED = 'seed';
 
-/** Each run by itself, or together with those that have the same settings but for the seed. */
+/** Groups the runs: each run alone, or together with the runs that have the same settings except the seed. */
 export function groupsOf(members: readonly Member[], overSeeds: boolean): Group[] {
   const groups = new Map<string, Member[]>();
   for (const member of members) {
@@ -40,7 +40,7 @@ function settingsKey({ settings }: Member): string {
   return JSON.stringify(Object.entries(settings).filter(([name, value]) => name !== SEED && value !== ''));
 }
 
-/** The beginning that the names of its runs have in common, and how many they are. */
+/** The name of a group: the beginning that the names of its runs share, and their number. */
 function groupName(members: readonly Member[]): string {
   const [first, ...rest] = members.map(({ name }) => name);
   if (rest.length === 0) return first!;
@@ -65,11 +65,11 @@ export function summaryOf({ members }: Group, figure: string): Summary | undefin
 export type Better = 'low' | 'high' | 'neither';
 export interface Difference {
   value: number;
-  /** chance: seeds alone may differ so much. */
+  /** chance: seeds alone may cause this difference. */
   verdict: 'better' | 'worse' | 'chance' | 'other';
 }
 
-/** Against the baseline; null where one of the two is not known, or both are equal. */
+/** Compares a value with the baseline's; null if one of the two is unknown, or both are equal. */
 export function differenceOf(own: Summary | undefined, baseline: Summary | undefined, better: Better): Difference | null {
   if (own === undefined || baseline === undefined) return null;
   const value = own.mean - baseline.mean;
@@ -81,13 +81,13 @@ export function differenceOf(own: Summary | undefined, baseline: Summary | undef
 
 const STANDARD_ERRORS = 2;
 
-/** Whether the means of two groups differ by less than two standard errors of their difference. */
+/** Tells whether the means of two groups differ by less than two standard errors of their difference. */
 function mayBeChance(value: number, own: Summary, baseline: Summary): boolean {
   if (own.spread === undefined || baseline.spread === undefined) return false;
   return Math.abs(value) < STANDARD_ERRORS * Math.sqrt(own.spread ** 2 / own.n + baseline.spread ** 2 / baseline.n);
 }
 
-/** The baseline stays first; the others by a figure, those that lack it at the end. */
+/** Sorts the groups by a figure. The baseline stays first, and groups without the figure come last. */
 export function sorted(groups: readonly Group[], figure: string, descends: boolean): Group[] {
   const [baseline, ...others] = groups;
   if (baseline === undefined || figure === '') return [...groups];
@@ -96,7 +96,7 @@ export function sorted(groups: readonly Group[], figure: string, descends: boole
   return [baseline, ...others];
 }
 
-/** The settings that not all have alike, with what each group has. */
+/** Returns the settings that differ among the groups, with the values of each group. */
 export function differingSettings(groups: readonly Group[]): [name: string, values: string[]][] {
   const names = [...new Set(groups.flatMap(({ members }) => members.flatMap(({ settings }) => Object.keys(settings))))];
   return names.flatMap((name): [string, string[]][] => {
@@ -115,7 +115,9 @@ export interface MeanLine {
   highest: (number | null)[];
 }
 
-/** The mean of several lines at each place, with the lowest and the highest value, where all of them have one. */
+/**
+ * Returns the mean of several lines at each place, with the lowest and the highest value. Places where a line has no value are left out.
+ */
 export function meanLine(lines: readonly Line[], x: number[]): MeanLine {
   const all = lines.map(({ places, values }) => interpolated(places, values, x));
   const at = (index: number): number[] | null => {

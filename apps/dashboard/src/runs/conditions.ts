@@ -1,4 +1,4 @@
-/** Conditions as they are typed, with commas between. A comma within a value ("lora_targets=q_proj,k_proj") divides nothing. */
+/** Splits typed conditions at the commas between them. A comma within a value ("lora_targets=q_proj,k_proj") does not split. */
 export const conditionsIn = (text: string): string[] =>
   text
     .split(/,(?=[^,=<>!]*[=<>!])/)

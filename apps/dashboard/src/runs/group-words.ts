@@ -1,7 +1,7 @@
-// Groups of runs that are alike in some settings or figures, as the server forms them.
+// Describes groups of runs that are alike in some settings or figures. The server forms the groups.
 import { SETTING_FIELDS } from '../forms/setting-table.js';
 
-/** Readers look for these first. */
+/** The settings that readers look for first. */
 const FIRST = ['recipe', 'model', 'target_sparsity', 'total_steps', 'seed'];
 const FIGURES = ['model', 'launched_by', 'parent', 'phase', 'restarts'];
 
@@ -11,7 +11,7 @@ export function groupingChoices(): Record<string, string> {
   return Object.fromEntries(ordered.map((name) => [name, name.replaceAll('_', ' ')]));
 }
 
-/** The conditions that the runs of a group meet; null where it has a value that no condition can name. */
+/** Returns the conditions that the runs of a group meet; null if a condition can't name one of the group's values. */
 export function conditionsOfGroup(by: readonly string[], values: readonly string[]): string[] | null {
   if (values.some((value) => value === '')) return null;
   return by.map((name, index) => `${name}=${values[index]!}`);

@@ -1,4 +1,4 @@
-// The runs of the list in groups: mean and spread of what the completed ones came to.
+// Shows the runs of the list in groups, with mean and spread of the completed runs' results.
 import { useState } from 'preact/hooks';
 import { runService, troubleOf, type Trouble } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -12,11 +12,11 @@ import { MOST_COMPARED } from './compared.js';
 import { conditionsOfGroup } from './group-words.js';
 import { allRunIds, type RunFilter } from './run-pages.js';
 
-/** Every group tells these. */
+/** The figures that every group shows. */
 const USUAL = ['perplexity', 'sparsity', 'training_seconds'];
 const MOST_FIGURES = 16;
 
-/** @param columns those of the list: their figures are told of groups too */
+/** @param columns the columns of the list; their figures are shown for groups too */
 export function RunGroups({ by, filter, columns }: { by: string[]; filter: RunFilter; columns: Column[] }) {
   const told = figureColumns(columns)
     .filter(({ order }) => ![...USUAL, ...by].includes(order!.by))

@@ -1,11 +1,11 @@
-// The small curves of losses in the list of runs.
+// Loads the small curves of losses in the list of runs.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { historyService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 
 const SPARK_POINTS = 48;
 
-/** The losses of the runs in sight, a few points each. */
+/** Returns the losses of the visible runs, with a few points each. */
 export function useLosses(runs: Run[]): Map<string, number[]> {
   const known = useRef(new Map<string, { step: bigint; losses: number[] }>());
   const [, setRound] = useState(0);

@@ -1,4 +1,4 @@
-// Where the masks of a run differ from the baseline's, layer by layer.
+// Shows where the masks of a run differ from the baseline's, layer by layer.
 import { runService } from '../api/client.js';
 import { useLoaded } from '../api/loaded.js';
 import type { LayerDifference, Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -8,9 +8,9 @@ import { nameOf } from './columns.js';
 
 interface Props {
   baseline: Run;
-  /** The one that is shown. */
+  /** The run that is compared with the baseline. */
   other: Run;
-  /** All that can be, by their ids. */
+  /** The names of all runs that can be chosen, by their ids. */
   others: Readonly<Record<string, string>>;
   choose: (runId: string) => void;
 }

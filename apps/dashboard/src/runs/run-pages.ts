@@ -1,4 +1,4 @@
-// The runs of a list, as far as the reader has scrolled: the server filters and orders, and gives one page after the other.
+// Loads the runs of a list as far as the reader has scrolled. The server filters and orders them, and returns one page after the other.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { isAbort, runService, troubleOf, type Trouble } from '../api/client.js';
@@ -7,17 +7,17 @@ import { retryDelayMs } from '../api/view-state.js';
 import type { RunStatus } from '../generated/espalier/v1/common_pb.js';
 
 const PAGE_SIZE = 200;
-/** After a jump far down there is much to load. */
+/** The largest page. After a jump far down, many rows have to be loaded. */
 const LARGEST_PAGE = 500;
 const LIST_EVERY_MS = 1_000;
-/** More changes than that at once, and the list is loaded anew. */
+/** If more runs change at once, the list is loaded anew. */
 const SINGLE_RUNS = 20;
 
 export interface RunFilter {
   text: string;
   statuses: RunStatus[];
   tags: string[];
-  /** As ListRuns takes them. */
+  /** The conditions in the form that ListRuns accepts. */
   where: string[];
   orderBy: string;
 }
@@ -27,7 +27,7 @@ export interface RunPages {
   total: number | undefined;
   trouble: Trouble | undefined;
   reload: () => void;
-  /** Loads on until this number of rows is there. */
+  /** Loads more until this number of rows is there. */
   need: (rows: number) => void;
 }
 
@@ -64,7 +64,7 @@ export function useRunPages(filter: RunFilter): RunPages {
     } catch (error) {
       if (loading.current.epoch !== epoch || isAbort(error)) return;
       const trouble = troubleOf(error);
-      // Rows of another filter would be wrong under this one.
+      // Rows of another filter would be wrong here.
       setShown((before) => (before.key === key ? { ...before, trouble } : nothingOf(key, trouble)));
       const delay = retryDelayMs(trouble, state.failures);
       state.failures += 1;
@@ -120,7 +120,7 @@ export function useRunPages(filter: RunFilter): RunPages {
   return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: anew, need };
 }
 
-/** The ids of all runs that a filter finds, loaded or not. */
+/** Returns the ids of all runs that match a filter, loaded or not. */
 export async function allRunIds({ text, statuses, tags, where }: RunFilter): Promise<string[]> {
   const ids: string[] = [];
   let pageToken = '';
@@ -132,7 +132,7 @@ export async function allRunIds({ text, statuses, tags, where }: RunFilter): Pro
   return ids;
 }
 
-/** Runs that are shown get their new values in their rows; the order is looked at when the list is loaded next. */
+/** Loads the new values of runs whose rows are shown. Their order is updated when the list is loaded next. */
 async function freshRuns(ids: string[]): Promise<Map<string, Run>> {
   const fresh = new Map<string, Run>();
   await Promise.all(
@@ -159,7 +159,7 @@ interface Loading {
   isBusy: boolean;
   rows: number;
   runs: Run[];
-  /** Answers of an earlier one come too late. */
+  /** The number of the current loading. Answers of an earlier one are ignored. */
   epoch: number;
   failures: number;
 }

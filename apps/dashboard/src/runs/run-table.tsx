@@ -1,4 +1,4 @@
-// The table of runs: as many rows in the page as are in sight, whatever their number.
+// The table of runs. The page holds only the visible rows, however many runs there are.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { setQuery } from '../ui/router.js';

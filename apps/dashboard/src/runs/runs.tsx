@@ -1,4 +1,4 @@
-// All runs: what they are filtered and ordered by, and the table or the groups of those that are found.
+// The view of all runs: the filter and the order, and the table or the groups of the matching runs.
 import { useEffect, useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { troubleOf, type Trouble } from '../api/client.js';
@@ -33,7 +33,7 @@ export function RunsView({ query, launch }: { query: URLSearchParams; launch: ()
   const pages = useRunPages(filter);
   const columns = columnsOf(query.get('columns'));
   useEffect(() => {
-    // A link shows what its sender saw: the address has the columns wherever they are not those shown at first.
+    // A link shows what its sender saw. So the address holds the columns whenever they are not the default ones.
     if (!query.has('columns') && storedColumns() !== '') setQuery({ columns: storedColumns() });
   }, []);
   const [picked, setPicked] = useState<string[]>([]);
@@ -86,7 +86,7 @@ interface PickedProps {
   filter: RunFilter;
 }
 
-/** The buttons for the runs that are chosen. The list loads page by page, so all that match are asked for separately. */
+/** The buttons for the chosen runs. The list loads page by page, so all matching runs are asked for separately. */
 function Picked({ picked, setPicked, pages: { runs, total = 0 }, filter }: PickedProps) {
   const [trouble, setTrouble] = useState<Trouble>();
   const pickAll = async (): Promise<void> => {

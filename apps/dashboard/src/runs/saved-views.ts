@@ -1,4 +1,5 @@
-// Views of the list that have a name. The browser keeps them; each is what an address says of the list, so that a link shares it.
+// Named views of the list, which the browser keeps. A view is the part of an address that describes the list, so it can be shared as a
+// link.
 
 export interface SavedView {
   name: string;
@@ -8,7 +9,7 @@ export interface SavedView {
 
 const PARTS = ['q', 'tags', 'where', 'status', 'order', 'group', 'columns'];
 
-/** The part of an address that describes the list, always in the same order. */
+/** Returns the part of an address that describes the list, always in the same order. */
 export function viewQuery(query: URLSearchParams): string {
   const parts = new URLSearchParams();
   for (const name of PARTS) {
@@ -18,7 +19,7 @@ export function viewQuery(query: URLSearchParams): string {
   return parts.toString();
 }
 
-/** Whatever was stored, only views come of it. */
+/** Reads the stored views, whatever was stored. */
 export function viewsOf(stored: string | null): SavedView[] {
   let known: unknown;
   try {
@@ -33,7 +34,7 @@ export function viewsOf(stored: string | null): SavedView[] {
   });
 }
 
-/** A view of the same name is replaced. */
+/** Adds a view, which replaces a view of the same name. */
 export function withView(views: readonly SavedView[], view: SavedView): SavedView[] {
   const others = views.filter(({ name }) => name !== view.name);
   return [...others, view].sort((one, other) => one.name.localeCompare(other.name, 'en'));

@@ -1,4 +1,4 @@
-// The views of the list that the reader has named, and the name for the present one.
+// The menu of the views that the reader has named. The current view can be named here.
 import { useState } from 'preact/hooks';
 import { Anchor } from '../ui/router.js';
 import { viewQuery, viewsOf, withView, type SavedView } from './saved-views.js';

@@ -1,4 +1,4 @@
-// The bar of alerts on every page: conditions that need a person's attention. Nothing where all is well.
+// The bar of alerts on every page. It shows conditions that need a person's attention, and nothing where all is well.
 import { engineService, historyService, runService } from '../api/client.js';
 import { useLoaded, useRepeated } from '../api/loaded.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
@@ -9,7 +9,7 @@ import { runAlerts, type EndedRun } from './run-alerts.js';
 import { alertsOf, type Alert } from './server-words.js';
 
 const LOOK_AGAIN_MS = 30_000;
-/** So many runs of each kind are looked at: a study that ends may end more than one. */
+/** The number of runs of each kind that are looked at, because a study that ends may end several runs. */
 const MOST_RUNS = 20;
 
 const MOST_REMEMBERED = 500;

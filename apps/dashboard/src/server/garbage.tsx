@@ -1,5 +1,5 @@
-// Artifacts that no run needs: looked for first, and cleared away only after a second press. They lie in the quarantine for a week
-// before they go.
+// Finds artifacts that no run needs, and clears them away after a second press of the button. They lie in the quarantine for a week before
+// they are removed.
 import { useState } from 'preact/hooks';
 import { artifactService, troubleOf } from '../api/client.js';
 import { useTrouble } from '../api/loaded.js';

@@ -1,4 +1,4 @@
-// The last lines that the server and its engines have logged.
+// Shows the last lines that the server and its engines have logged.
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { engineService } from '../api/client.js';
@@ -19,7 +19,7 @@ export function Log() {
   const room = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   useRepeated(reload, LOOK_AGAIN_MS);
-  // New lines are followed while the reader is at the end, and don't move what is being read above it.
+  // The view follows new lines while the reader is at the end. Otherwise they don't move the lines that are being read.
   useEffect(() => {
     if (atEnd.current) room.current?.scrollTo(0, room.current.scrollHeight);
   }, [data]);

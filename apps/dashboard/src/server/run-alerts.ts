@@ -1,4 +1,4 @@
-// Runs of the last day that failed, or completed off their target. An alert that was seen does not come back.
+// Makes alerts of runs of the last day that failed, or completed off their target. An alert that was seen does not come back.
 import { timestampDate, type Timestamp } from '@bufbuild/protobuf/wkt';
 import type { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import { count, percent } from '../ui/format.js';
@@ -16,7 +16,7 @@ export interface EndedRun {
   failure?: string | undefined;
 }
 
-/** @param failed and `missed` the latest first */
+/** @param failed failed runs, the latest first; `missed` has the same order */
 export function runAlerts(failed: readonly EndedRun[], missed: readonly EndedRun[], seen: readonly string[], now = Date.now()): Alert[] {
   const isNew = ({ runId, endedAt }: EndedRun): boolean =>
     !seen.includes(runId) && endedAt !== undefined && now - timestampDate(endedAt).getTime() < DAY_MS;

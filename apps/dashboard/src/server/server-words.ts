@@ -1,4 +1,4 @@
-// The state of the server in words: its engines, its disk, and what needs a person's attention.
+// Describes the server's state: its engines, its disk, and what needs a person's attention.
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import { EngineStatus, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
 import { bytes, count } from '../ui/format.js';
@@ -22,7 +22,7 @@ export function engineTone(status: EngineStatus): string {
   }
 }
 
-/** Facts that the columns of a table have no room for. */
+/** Returns facts about an engine for which the table has no room. */
 export function engineNotes(engine: Engine, now = Date.now()): string[] {
   const { doing, waitingJobs, heldBy, heldUntil, problem, status, losses } = engine;
   const left = heldUntil === undefined ? 0 : Math.max(0, Math.round((timestampDate(heldUntil).getTime() - now) / 1_000));
@@ -41,23 +41,23 @@ export const isDiskLow = (availableBytes: bigint | undefined): boolean => availa
 
 export interface Alert {
   words: string;
-  /** The view that says more. */
+  /** The view with more about the alert. */
   to: string;
-  /** The runs that it is about, where it may be dismissed. */
+  /** The runs that the alert is about, if it may be dismissed. */
   runs?: string[];
 }
 
 interface Condition {
   engines?: readonly Engine[] | undefined;
-  /** The events that the store lacks, in words; '': none. */
+  /** Describes the events that the store lacks; '': none. */
   missing?: string | undefined;
-  /** The problem with the bucket, in words; '': it answers. */
+  /** Describes the problem with the bucket; '': the bucket answers. */
   artifactTrouble?: string | undefined;
   damagedRuns?: number | undefined;
   availableBytes?: bigint | undefined;
 }
 
-/** The most urgent first. What is not known is no alert. */
+/** Returns the alerts, the most urgent first. Unknown conditions give no alert. */
 export function alertsOf({ engines = [], missing = '', artifactTrouble = '', damagedRuns = 0, availableBytes }: Condition): Alert[] {
   const down = engines.filter(({ status }) => [EngineStatus.NOT_RESPONDING, EngineStatus.UNREACHABLE].includes(status));
   return [

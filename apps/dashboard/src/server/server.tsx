@@ -1,4 +1,4 @@
-// The server: its engines, the devices of their machines, and its disk.
+// The view of the server: its engines, the devices of their machines, and its disk.
 import { useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { artifactService, engineService, historyService, troubleOf } from '../api/client.js';
@@ -112,7 +112,7 @@ function EngineRow({ engine }: { engine: Engine }) {
   );
 }
 
-/** Asked for by hand: it starts an engine where none runs. */
+/** The devices are only loaded by hand, because this starts an engine where none runs. */
 function Devices() {
   const [devices, setDevices] = useState<Device[]>();
   const [trouble, setTrouble] = useTrouble();
@@ -244,5 +244,5 @@ function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
   );
 }
 
-/** The largest ones. */
+/** The number of runs in the table, which are the largest. */
 const MOST_RUNS = 50;

@@ -1,4 +1,4 @@
-// The state of a token in words.
+// Describes the state of a token.
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import type { AccessToken } from '../generated/espalier/v1/access_service_pb.js';
 

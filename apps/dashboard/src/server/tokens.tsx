@@ -1,4 +1,4 @@
-// The tokens by which others call the server: made, listed and taken back by an admin.
+// The tokens with which others call the server. An admin makes, lists and revokes them.
 import { useState } from 'preact/hooks';
 import { roleWord } from '../api/access.js';
 import { accessService, troubleOf } from '../api/client.js';
@@ -95,7 +95,7 @@ function TokenTable({ tokens, revoke }: { tokens: readonly AccessToken[]; revoke
   );
 }
 
-/** The only time that it is shown: the server keeps a digest of it. */
+/** Shows a token's secret. It is shown only this once, because the server keeps only its digest. */
 function Secret({ made: { name, secret }, close }: { made: Made; close: () => void }) {
   const [told, setTold] = useState('');
   const copy = async (): Promise<void> => {

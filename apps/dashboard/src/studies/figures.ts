@@ -1,4 +1,4 @@
-// The lines of a study as the plot draws them.
+// Prepares the lines of a study for its plot.
 import { linesOf } from '../../../../libs/comparison/src/index.js';
 import type { StudyGroup } from '../generated/espalier/v1/study_service_pb.js';
 import type { ScatterLine } from '../ui/scatter.js';

@@ -1,4 +1,4 @@
-// Studies: runs that are compared with one another, over seeds, settings, recipes and baselines.
+// The view of studies: runs that are compared over seeds, settings, recipes and baselines.
 import { intactValue, LEAST_SPARSITY_POINTS, measureName, measureNames, measureOf } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
@@ -34,7 +34,7 @@ function StudyState({ status }: { status: StudyStatus }) {
 
 const endedOf = ({ runsCompleted, runsFailed, runsCancelled }: Study): number => runsCompleted + runsFailed + runsCancelled;
 
-/** Runs that change are told of; what a study launches next is asked for. */
+/** Loads data about studies. Changes of runs are told by the stream; the next launches of a study are found by loading again. */
 function useStudies<T>(key: string, load: (signal: AbortSignal) => Promise<T>) {
   const loaded = useLoaded(key, load);
   useChanges(() => true, loaded.reload, LOOK_AGAIN_MS, key);

@@ -1,6 +1,6 @@
-// The text of a study's file in the page.
+// The text of a study's file, as the page shows it.
 
-/** Short enough to be understood at a glance; docs/studies.md has all keys. */
+/** An example that can be understood at a glance; docs/studies.md describes all keys. */
 export const EXAMPLE = `name: recipes
 model: /models/llama
 data: /data/train.jsonl
@@ -16,18 +16,18 @@ runs:
     settings: {recipe: wanda}
 `;
 
-/** The line that a refusal names, from 1; null: it names none. */
+/** Returns the line that a refusal names, counted from 1; null: it names none. */
 export function lineOf(refusal: string): number | null {
   const line = /\bstudy\.yaml:(\d+)\b/.exec(refusal)?.[1];
   return line === undefined ? null : Number(line);
 }
 
-/** Where a line lies in a text, for the selection of a field. */
+/** Returns the place of a line in a text, so that a field can select it. */
 export function rangeOfLine(text: string, line: number): [start: number, end: number] {
   const lines = text.split('\n');
   const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
   return [Math.min(start, text.length), Math.min(start + (lines[line - 1]?.length ?? 0), text.length)];
 }
 
-/** The page has no file: "line 3: ..." */
+/** Replaces the file's name by "line 3: ...", because the page has no file. */
 export const inLineWords = (refusal: string): string => refusal.replace(/\bstudy\.yaml:(\d+)\b/g, 'line $1').replace(/^study\.yaml: /, '');

@@ -1,4 +1,4 @@
-// Many runs from one text: written or pasted here, checked by the server run by run, and started.
+// The form that starts many runs from one text. The text is written or pasted here, and the server checks it run by run.
 import { useEffect, useRef } from 'preact/hooks';
 import { studyService } from '../api/client.js';
 import { useDraft } from '../forms/draft.js';

@@ -1,4 +1,4 @@
-// A chart as an SVG file, in the light theme's colours: for papers and slides.
+// Writes a chart as an SVG file, in the light theme's colours, for papers and slides.
 import type { ChartMark, Curve } from './curve.js';
 import { clockTicksWithin, ticksWithin } from './ticks.js';
 
@@ -6,7 +6,7 @@ export const [SVG_WIDTH, SVG_HEIGHT] = [900, 460];
 const [LEFT, RIGHT, BOTTOM] = [84, 24, 58];
 const COLORS = ['#17695a', '#c2571a', '#3b62c4', '#8d3f97', '#7a6a00', '#b02a4c'];
 const MARK_COLOR = '#8a938e';
-/** About as wide as a letter is. */
+/** The approximate width of a letter. */
 const LETTER = 6.6;
 const [LEGEND_TOP, LEGEND_LINE, KEY] = [40, 18, 26];
 
@@ -67,7 +67,7 @@ function shapeOf(curve: Curve, x: number[], log: boolean, px: (value: number) =>
   const line = values
     .map((value, index) => {
       if (!isShown(value, log)) {
-        // The line of a curve that has few values goes on to the next one.
+        // A curve with `spans` has few values, so its line goes on to the next value.
         isDown &&= spans === true;
         return '';
       }
@@ -121,7 +121,9 @@ function gridOf({ xName, yName, xWords, yWords }: Drawing, xTicks: number[], yTi
   );
 }
 
-/** A change of teacher is a short stroke at the top, since there may be hundreds; all else a dashed line with its words. */
+/**
+ * Draws the marks. A change of teacher is a short stroke at the top, since there may be hundreds. Other marks are dashed lines with words.
+ */
 function marksOf(
   marks: ChartMark[],
   { px, first, last, top }: { px: (x: number) => number; first: number; last: number; top: number },

@@ -1,4 +1,4 @@
-// One chart: curves with the band between their lowest and highest values, zoomed by dragging, with its data to take away.
+// A chart: curves with a band between their lowest and highest values. It can be zoomed by dragging, and its data can be downloaded.
 import uPlot from 'uplot';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { SVG_HEIGHT, SVG_WIDTH, toSvg } from './chart-svg.js';
@@ -12,7 +12,7 @@ import { color, useTheme } from './theme.js';
 
 export interface ChartProps {
   title: string;
-  /** Beside the axis; with its unit. */
+  /** The words beside the axis, with the unit. */
   yName: string;
   /** The values are shares. */
   isShare?: boolean;
@@ -23,7 +23,7 @@ export interface ChartProps {
   curves: Curve[];
   marks?: ChartMark[];
   log?: boolean;
-  /** All charts with it point at the same place. */
+  /** All charts that share this cursor point at the same place. */
   cursor: SharedCursor;
   onZoom?: (range: { from: number; to: number } | null) => void;
   fileName: string;
@@ -120,7 +120,7 @@ export function Chart(props: ChartProps) {
   );
 }
 
-/** A piece of a line as it is drawn. */
+/** Shows a piece of a line as it is drawn in the chart. */
 export function Swatch({ tone, dash, isPale = false }: Look & { isPale?: boolean }) {
   return (
     <svg class="swatch" viewBox="0 0 22 8" aria-hidden="true">
@@ -145,13 +145,13 @@ function lastKnown(values: (number | null)[]): number | null {
   return last < 0 ? null : last;
 }
 
-/** A plot is made anew where this changes. */
+/** A text that changes whenever the plot has to be made anew. */
 function lookText({ label, tone, lowest, dash, isPale, values }: Curve): string {
   const isPoint = values.filter((value) => value !== null).length === 1;
   return `${label} ${tone} ${lowest !== undefined} ${dash.join()} ${isPale} ${isPoint}`;
 }
 
-/** Values that have no logarithm are left out of a logarithmic chart. */
+/** Prepares the data. Values without a logarithm are left out of a logarithmic chart. */
 function dataOf(x: number[], curves: Curve[], log: boolean): uPlot.AlignedData {
   const shown = (values: (number | null)[]): (number | null)[] =>
     values.map((value) => (value === null || !Number.isFinite(value) || (log && value <= 0) ? null : value));

@@ -1,6 +1,7 @@
-// The reader's choices for charts. The address keeps them, so that a link shows the same; the browser remembers them for the next view.
+// The reader's choices for charts. The address holds them, so that a link shows the same charts; the browser remembers them for the next
+// view.
 
-/** The query with what was remembered, where it says nothing of its own; null where it stays as it is. */
+/** Adds the remembered choices to a query that has none; null where the query stays as it is. */
 export function withRemembered(query: URLSearchParams, remembered: Readonly<Record<string, string>>): URLSearchParams | null {
   const missing = Object.entries(remembered).filter(([, value]) => value !== '');
   if (missing.length === 0 || Object.keys(remembered).some((name) => query.has(name))) return null;
@@ -9,7 +10,7 @@ export function withRemembered(query: URLSearchParams, remembered: Readonly<Reco
   return next;
 }
 
-/** Those of `names` that a stored text has. */
+/** Returns the choices with these names that a stored text holds. */
 export function rememberedOf(stored: string | null, names: readonly string[]): Record<string, string> {
   let known: unknown;
   try {
@@ -26,7 +27,7 @@ export function rememberedOf(stored: string | null, names: readonly string[]): R
   );
 }
 
-/** A share as the address has it; 0 where it has none that is allowed. */
+/** Reads a share from the address; 0 where there is no allowed one. */
 export function shareOf(text: string | null, most: number): number {
   const value = Number(text ?? '0');
   return Number.isFinite(value) && value >= 0 ? Math.min(value, most) : 0;

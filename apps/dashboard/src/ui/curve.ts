@@ -6,13 +6,13 @@ export interface Curve extends Look {
   values: (number | null)[];
   lowest?: (number | null)[];
   highest?: (number | null)[];
-  /** Not every point has a value: the line goes on to the next that has. */
+  /** Some points have no value, and the line goes on to the next value. */
   spans?: boolean;
-  /** Beside the subject of the chart: drawn thin, and without a value in the legend. */
+  /** The line is not the subject of the chart: it is drawn thin, and has no value in the legend. */
   isPale?: boolean;
 }
 
-/** Something that happened at a place of the x axis. */
+/** Something that happened at a place on the x axis. */
 export interface ChartMark {
   x: number;
   kind: MarkKind;
@@ -20,7 +20,7 @@ export interface ChartMark {
 }
 export type MarkKind = 'teacher' | 'phase' | 'fork' | 'rewind' | 'restart';
 
-/** As people smooth a noisy curve: each value pulls the one before towards it by what `share` leaves. */
+/** Smooths a noisy curve by an exponential moving average. `share` is the weight of the values before. */
 export function smoothed(values: (number | null)[], share: number): (number | null)[] {
   if (share === 0) return values;
   let last: number | null = null;
@@ -31,7 +31,7 @@ export function smoothed(values: (number | null)[], share: number): (number | nu
   });
 }
 
-/** A curve's values at other places, which rise as its own do: on the line between its points, none beyond them. */
+/** Returns a curve's values at other places, interpolated between its points; null beyond them. Both lists of places must rise. */
 export function interpolated(places: number[], values: (number | null)[], x: number[]): (number | null)[] {
   const points = places.flatMap((place, index) => {
     const value = values[index] ?? null;

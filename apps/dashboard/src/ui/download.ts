@@ -12,7 +12,7 @@ export function download(name: string, type: string, content: string | Blob): vo
 
 const PNG_SCALE = 2;
 
-/** A drawing as a picture of twice its size, for screens of today. */
+/** Downloads a drawing as a picture of twice its size, for dense screens. */
 export async function downloadPng(name: string, svg: string, width: number, height: number): Promise<void> {
   const image = new Image();
   const url = URL.createObjectURL(new Blob([svg], { type: 'image/svg+xml' }));

@@ -1,4 +1,4 @@
-// Numbers, times and states in words, as people read them.
+// Writes numbers, times and states as people read them.
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import { hasMissedTarget } from '../../../../libs/comparison/src/index.js';
@@ -9,11 +9,11 @@ const whole = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
 export const NONE = '–';
 
 export const count = (value: number | bigint): string => whole.format(value).replaceAll(',', '\u202f');
-/** "1 restart", "2 restarts" */
+/** Returns a text like "1 restart" or "2 restarts". */
 export const counted = (value: number | bigint, noun: string): string => `${count(value)} ${noun}${Number(value) === 1 ? '' : 's'}`;
 export const percent = (share: number, digits = 1): string => `${(share * 100).toFixed(digits)}\u2009%`;
 
-/** At least all digits before the point: 1010 with three digits, never 1.01e+3. */
+/** Rounds to the digits, but keeps all digits before the point: 1010 with three digits, never 1.01e+3. */
 function significant(value: number, digits: number): string {
   return Math.abs(value) >= 10 ** digits - 0.5 ? String(Math.round(value)) : value.toPrecision(digits);
 }
@@ -25,7 +25,7 @@ export function decimal(value: number | undefined): string {
   return significant(value, size >= 1000 ? 5 : 4).replace('-', '\u2212');
 }
 
-/** For an axis: no more digits than it takes. */
+/** Formats a number for an axis, with only the digits that it needs. */
 export function tick(value: number): string {
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 1e5))
@@ -33,10 +33,10 @@ export function tick(value: number): string {
   return String(Number(value.toPrecision(4))).replace('-', '\u2212');
 }
 
-/** For an axis of shares. */
+/** Formats a share for an axis, in percent. */
 export const percentTick = (share: number): string => `${tick(Number((share * 100).toPrecision(12)))}\u2009%`;
 
-/** For an axis of whole things, in few letters: 250, 1.5 k, 2 M. */
+/** Formats a number of whole things for an axis, in few letters: 250, 1.5 k, 2 M. */
 export function countTick(value: number): string {
   for (const [unit, size] of SIZES) if (Math.abs(value) >= size) return `${Number((value / size).toPrecision(4))}\u2009${unit}`;
   return String(Number(value.toPrecision(4)));
@@ -47,20 +47,20 @@ const secondOfDay = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: 
 const dayOfYear = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
 const wholeDay = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
 
-/** For an axis of time, in seconds since 1970: a day at its beginning, else a time of day. */
+/** Formats a time in seconds since 1970 for an axis: the day at its beginning, and otherwise the time of day. */
 export function clockTick(seconds: number): string {
   const at = new Date(seconds * 1000);
   if (at.getHours() === 0 && at.getMinutes() === 0 && at.getSeconds() === 0) return dayOfYear.format(at);
   return (at.getSeconds() === 0 ? minuteOfDay : secondOfDay).format(at);
 }
 
-/** The name of such an axis: the day, where it lies within one. */
+/** Returns the name of an axis of time, with the day if all times are on the same day. */
 export function clockName(from: number, to: number): string {
   const [first, last] = [from, to].map((seconds) => wholeDay.format(new Date(seconds * 1000)));
   return first === last ? `time on ${first}` : 'date and time';
 }
 
-/** A number that was written in full, without the noise of its binary fraction: 0.30000000000000004 is 0.3. */
+/** Removes the noise of a binary fraction from a number: 0.30000000000000004 becomes 0.3. */
 export function plainNumber(text: string): string {
   return /^-?\d*\.\d{15,}$/.test(text) ? String(Number(Number(text).toPrecision(15))) : text;
 }
@@ -110,7 +110,7 @@ export function ago(at: Timestamp | undefined, now = Date.now()): string {
 
 export const statusWord = (status: RunStatus): string => RunStatus[status].toLowerCase();
 
-/** As a run has them. Without a target, as where a run's first event is lost, nothing is said of it. */
+/** The fields of a run that decide how its status looks. The target may be missing, for example if a run's first event is lost. */
 export interface Standing {
   status: RunStatus;
   hardSparsity: number;
@@ -126,7 +126,7 @@ export const standingOf = ({ status, hardSparsity, settings }: Run): Standing =>
 export const missedTarget = ({ status, hardSparsity, targetSparsity }: Standing): boolean =>
   targetSparsity !== undefined && hasMissedTarget({ completed: status === RunStatus.COMPLETED, hardSparsity, targetSparsity });
 
-/** How a run looks: green is for those that met their target. */
+/** Returns the tone of a run's status. Green is for runs that met their target. */
 export function statusTone(standing: Standing): 'good' | 'live' | 'wait' | 'bad' | 'quiet' {
   switch (standing.status) {
     case RunStatus.COMPLETED:

@@ -1,12 +1,12 @@
-// Lines are told apart by six colours and, beyond these, by how they are dashed: no two of the first 18 look alike.
+// Gives lines different looks: six colours, and then different dashes. No two of the first 18 look alike.
 
 export const TONES = 6;
 const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 3]];
 
 export interface Look {
-  /** The number of its colour: --curve-1 and on. */
+  /** The number of the colour: 1 for --curve-1. */
   tone: number;
-  /** Lengths of strokes and gaps in turn; empty for a line without gaps. */
+  /** The lengths of strokes and gaps in turn; empty for a line without gaps. */
   dash: readonly number[];
 }
 

@@ -1,4 +1,4 @@
-// Menus close as people expect: by a press beside them, and by Escape, which goes back to their button.
+// Closes menus as people expect: by a press beside them, and by Escape, which moves the focus back to the menu's button.
 
 const openMenus = (): HTMLDetailsElement[] => [...document.querySelectorAll<HTMLDetailsElement>('details.menu[open]')];
 

@@ -1,4 +1,4 @@
-// Small parts that many views have.
+// Small parts that many views use.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -18,7 +18,7 @@ export function Status({ run }: { run: Run }) {
   );
 }
 
-/** Nothing while the page as a whole says it. */
+/** Shows a failure; nothing while the browser is logged out, which the whole page shows. */
 export function TroubleNote({ trouble }: { trouble: Trouble | undefined }) {
   if (trouble === undefined || trouble.isLocked) return null;
   return (
@@ -30,12 +30,12 @@ export function TroubleNote({ trouble }: { trouble: Trouble | undefined }) {
 
 interface PendingProps {
   loaded: { data: unknown; trouble: Trouble | undefined; reload: () => void };
-  /** Stands above the cause where it can't be had: "No run k3f9". */
+  /** The heading above the cause if the data can't be loaded: "No run k3f9". */
   heading?: string;
   children?: ComponentChildren;
 }
 
-/** In place of something that is not there yet, or can't be had. */
+/** Stands in place of data that is not there yet, or can't be loaded. */
 export function Pending({ loaded: { data, trouble, reload }, heading = 'This can\u2019t be shown', children }: PendingProps) {
   const phase = viewPhase({ data, trouble });
   if (phase === 'locked') return null;
@@ -61,7 +61,7 @@ export function Pending({ loaded: { data, trouble, reload }, heading = 'This can
   );
 }
 
-/** Room that scrolls. It can be reached by keys where there is something to scroll, and only there. */
+/** An area that scrolls. Keys can reach it only if there is something to scroll. */
 export function Scroll({ label, children, class: more = '' }: { label: string; children: ComponentChildren; class?: string }) {
   const element = useRef<HTMLDivElement>(null);
   const [isCut, setCut] = useState(false);
@@ -118,7 +118,7 @@ export function Dialog({ title, close, children }: { title: string; close: () =>
   );
 }
 
-/** The words of a refusal that belong to no field of a form. @param isTarget the form moves the focus there */
+/** The words of a refusal that belong to no field of a form. @param isTarget the form moves the focus here */
 export function FormRefusal({ words, isTarget = false }: { words: string; isTarget?: boolean }) {
   if (words === '') return null;
   return (
@@ -130,7 +130,7 @@ export function FormRefusal({ words, isTarget = false }: { words: string; isTarg
 
 interface FormDialogProps {
   title: string;
-  /** Where it asks more than the title says. */
+  /** The heading, if it asks more than the title says. */
   heading?: string;
   button: string;
   isDanger?: boolean;
@@ -140,7 +140,7 @@ interface FormDialogProps {
   children: ComponentChildren;
 }
 
-/** A dialog with a form: its heading, what is filled in, the way back and the button that sends it. */
+/** A dialog with a form: a heading, fields, a button that closes it, and a button that sends it. */
 export function FormDialog({ title, heading = title, button, isDanger, isSending = false, send, close, children }: FormDialogProps) {
   return (
     <Dialog title={title} close={close}>
@@ -162,7 +162,7 @@ export function FormDialog({ title, heading = title, button, isDanger, isSending
   );
 }
 
-/** The most that curves can be smoothed. */
+/** The strongest smoothing of curves. */
 export const SMOOTHEST = 0.99;
 
 export function Smoothing({ value, changed }: { value: number; changed: (value: number) => void }) {
@@ -189,7 +189,7 @@ interface ChoiceProps {
   changed: (value: string) => void;
 }
 
-/** One of a few words. */
+/** A choice of one of a few words. */
 export function Choice({ label, value, options, changed }: ChoiceProps) {
   return (
     <label>

@@ -1,14 +1,14 @@
-// How uPlot draws a chart: its axes, lines and bands, the marks at the places where something happened, and what the mouse and a
-// finger do.
+// The options by which uPlot draws a chart: axes, lines and bands, the marks at places where something happened, and the reactions to mouse
+// and fingers.
 import type uPlot from 'uplot';
 import type { ChartMark, Curve } from './curve.js';
 import { color } from './theme.js';
 
-/** In whole pixels: the library cuts the part after a point when it scales a font for a dense screen. */
+/** The font, in whole pixels: the library cuts fractions when it scales a font for a dense screen. */
 const fontAt = (scale: number): string => `${Math.round(12 * scale)}px system-ui`;
 const LABEL_SIZE = 20;
 const [X_AXIS_SIZE, Y_AXIS_SIZE] = [26, 56];
-/** Between two times of day on an axis. */
+/** The least distance between two times of day on an axis, in pixels. */
 const CLOCK_SPACE = 84;
 const SMALLEST_ZOOM_PX = 4;
 const TEACHER_STROKE = 6;
@@ -25,7 +25,7 @@ export interface PlotProps {
   onZoom?: ((range: { from: number; to: number } | null) => void) | undefined;
 }
 
-/** @param props the latest, which may change while a plot stays */
+/** @param props the latest properties, which may change while the plot stays */
 export function optionsOf(
   size: { width: number; height: number },
   props: { current: PlotProps },
@@ -93,7 +93,7 @@ function seriesOf(curves: Curve[]): { series: uPlot.Series[]; bands: uPlot.Band[
       stroke,
       width: isPale === true ? 1 : 1.75,
       alpha: isPale === true ? 0.5 : 1,
-      // A baseline has one step, and a line needs two points.
+      // A baseline has one step, and a line needs two points, so the point itself is drawn.
       points: { show: values.filter((value) => value !== null).length === 1 },
       spanGaps: spans === true,
       ...(dash.length > 0 ? { dash: [...dash] } : {}),
@@ -105,7 +105,7 @@ function seriesOf(curves: Curve[]): { series: uPlot.Series[]; bands: uPlot.Band[
   return { series, bands };
 }
 
-/** A change of teacher is a short stroke at the top, since there may be hundreds; all else a dashed line. */
+/** Draws the marks. A change of teacher is a short stroke at the top, since there may be hundreds. Other marks are dashed lines. */
 function drawMarks(plot: uPlot, marks: ChartMark[]): void {
   const { ctx, bbox } = plot;
   const dense = devicePixelRatio;
@@ -133,7 +133,10 @@ export const MARK_COLORS: Record<ChartMark['kind'], string> = {
   restart: 'bad',
 };
 
-/** The library hears a mouse only. A finger that moves sideways chooses a range; one that moves up or down scrolls the page. */
+/**
+ * Lets fingers work as a mouse, because the library only reacts to a mouse. A finger that moves sideways selects a range; one that moves up
+ * or down scrolls the page.
+ */
 function listenToFingers(plot: uPlot): void {
   const { over } = plot;
   over.style.touchAction = 'pan-y';
@@ -142,7 +145,7 @@ function listenToFingers(plot: uPlot): void {
     (event: PointerEvent): void => {
       if (event.pointerType !== 'touch') return;
       const { clientX, clientY } = event;
-      // The library passes over a mouse that has not moved.
+      // The library ignores a mouse that has not moved.
       to.dispatchEvent(new MouseEvent(type, { clientX, clientY, movementX: 1, button: 0, bubbles: true }));
     };
   over.addEventListener('pointerdown', pass('mousemove'));

@@ -1,4 +1,4 @@
-// Every view has an address of its own: a path and, for what is chosen in it, a query.
+// Gives every view an address of its own: a path, and a query for the choices in the view.
 import type { ComponentChildren, HTMLAttributes } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 
@@ -21,7 +21,7 @@ export function go(to: string, replace = false): void {
   if (!replace) scrollTo(0, 0);
 }
 
-/** Changes parts of the query; an empty value takes one out. */
+/** Changes parts of the query. An empty value removes a part. */
 export function setQuery(changes: Record<string, string>): void {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) {

@@ -1,4 +1,4 @@
-// Points with lines between them, and the spread of each as a bar: for few values, each of which is told by its title.
+// Draws points with lines between them, with a bar for the spread of each. It is for few values, and each has a title.
 import { useRef, useState } from 'preact/hooks';
 import { axisRange } from '../../../../libs/comparison/src/index.js';
 import { download } from './download.js';
@@ -8,7 +8,7 @@ import { lookOf, TONES } from './looks.js';
 import { linearTicks, logTicks } from './ticks.js';
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
-/** Beyond it values are told apart by their logarithms. */
+/** If the ratio of the largest to the smallest value is above this, the axis is logarithmic. */
 const LARGEST_LINEAR_RATIO = 8;
 const LIGHT: Record<string, string> = {
   surface: '#ffffff',
@@ -29,9 +29,9 @@ export interface ScatterPoint {
   y: number;
   spread?: number;
   title: string;
-  /** Written beside it. */
+  /** A text written beside the point. */
   label?: string;
-  /** Not on the line. */
+  /** The point is not on the line. */
   isAside?: boolean;
 }
 export interface ScatterLine {
@@ -47,7 +47,7 @@ interface Axis {
 interface Props {
   title: string;
   about?: string;
-  /** `least`: that the axis spans. */
+  /** `least` is the least span of the axis. */
   x: { name: string; words: (value: number) => string; least?: number };
   y: { name: string };
   lines: ScatterLine[];
@@ -172,7 +172,7 @@ function Grid({ x, y, xAxis, reference }: GridProps) {
   );
 }
 
-/** Points of several lines at the same place stand beside one another, so that none hides another. */
+/** Points of several lines at the same place are drawn side by side, so that none hides another. */
 const MOST_APART = 44;
 const apart = (index: number, lines: number): number => (index - (lines - 1) / 2) * Math.min(9, MOST_APART / Math.max(1, lines));
 
@@ -205,7 +205,7 @@ function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (val
   );
 }
 
-/** Told apart without colours too. */
+/** A point, whose shape tells its line apart without colours too. */
 function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: number; y: number; title?: string; isAside?: boolean }) {
   const paint = isAside ? { fill: 'var(--surface)', stroke: 'var(--line-strong)' } : { fill: toneOf(index) };
   const inside = title === '' ? null : <title>{title}</title>;
@@ -228,7 +228,7 @@ function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: 
   );
 }
 
-/** Round values, and where each value lies. */
+/** Returns an axis: round values, and the place of each value. */
 function axis(values: number[], from: number, to: number, log: boolean, least = 0): Axis {
   const scaled = (value: number): number => (log ? Math.log10(value) : value);
   const [low, high] = values.length === 0 ? [0, 1] : axisRange(values, least);
@@ -237,7 +237,7 @@ function axis(values: number[], from: number, to: number, log: boolean, least = 
   return { ticks, at: (value) => Math.round((from + ((scaled(value) - first) / (last - first)) * (to - from)) * 10) / 10 };
 }
 
-/** The drawing as a file of its own, in the light theme's colours. */
+/** Returns the drawing as a file of its own, in the light theme's colours. */
 function standing(element: SVGSVGElement): string {
   const copy = element.cloneNode(true) as SVGSVGElement;
   copy.removeAttribute('class');

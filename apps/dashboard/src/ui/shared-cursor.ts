@@ -1,4 +1,4 @@
-// The place that a reader points at, for all charts of a page: they have the same points.
+// The place that a reader points at. All charts of a page share it, since they have the same points.
 
 export class SharedCursor {
   private readonly listeners = new Set<(index: number | null) => void>();
@@ -10,7 +10,7 @@ export class SharedCursor {
     for (const listener of this.listeners) listener(index);
   }
 
-  /** Returns how to stop listening. */
+  /** Returns a function that stops listening. */
   listen(listener: (index: number | null) => void): () => void {
     this.listeners.add(listener);
     return () => void this.listeners.delete(listener);

@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, unless the reader chose one of the two.
+// The light or dark theme. It follows the system, unless the reader chose one of the two.
 import { useEffect, useState } from 'preact/hooks';
 
 type Choice = 'system' | 'light' | 'dark';
@@ -23,13 +23,13 @@ system.addEventListener('change', applyTheme);
 
 export function toggleTheme(): void {
   const next = isDark() ? 'light' : 'dark';
-  // A choice that the system has anyway is not stored, so that the page follows it again.
+  // If the choice is the system's theme, it is not stored, so that the page follows the system again.
   if ((next === 'dark') === system.matches) localStorage.removeItem(KEY);
   else localStorage.setItem(KEY, next);
   applyTheme();
 }
 
-/** Draws anew when it changes. */
+/** Returns the theme; the component is drawn again when it changes. */
 export function useTheme(): 'light' | 'dark' {
   const [dark, setDark] = useState(isDark());
   useEffect(() => {
@@ -40,7 +40,7 @@ export function useTheme(): 'light' | 'dark' {
   return dark ? 'dark' : 'light';
 }
 
-/** A colour of the style sheet, for what is drawn on a canvas. */
+/** Returns a colour of the style sheet, for drawing on a canvas. */
 export function color(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }

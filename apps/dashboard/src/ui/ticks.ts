@@ -1,4 +1,4 @@
-// Round values for an axis: in steps of 1, 2 or 5 times a power of ten.
+// Finds round values for an axis, in steps of 1, 2 or 5 times a power of ten.
 
 export function linearTicks(low: number, high: number, about = 5): number[] {
   const step = stepOf(low, high, about);
@@ -19,7 +19,7 @@ export function logTicks(low: number, high: number): number[] {
   return all.slice(first, (last < 0 ? all.length - 1 : Math.max(last, first + 1)) + 1);
 }
 
-/** Those that lie between two values; powers of ten alone where the others would crowd a logarithmic axis. */
+/** Returns the ticks between two values. On a logarithmic axis these are only powers of ten, if other values would be too dense. */
 export function ticksWithin(low: number, high: number, isLog: boolean): number[] {
   const isInside = (value: number): boolean => value >= low && value <= high;
   if (!isLog) return linearTicks(low, high).filter(isInside);
@@ -37,7 +37,7 @@ function stepOf(low: number, high: number, about: number): number {
   return [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough * (1 - ROUNDING))!;
 }
 
-/** Without the noise of binary fractions: 3 times 0.1 is 0.3. */
+/** Multiplies without the noise of binary fractions: 3 times 0.1 is 0.3. */
 function multiple(times: number, step: number): number {
   return Number((times * step).toPrecision(12));
 }
@@ -57,7 +57,7 @@ const CLOCK_STEPS = [
 ];
 const MOST_CLOCK_TICKS = 8;
 
-/** Round times of day or whole days between two times, in seconds since 1970. */
+/** Returns round times of day, or whole days, between two times in seconds since 1970. */
 export function clockTicksWithin(first: number, last: number): number[] {
   const days = Math.ceil((last - first) / DAY / MOST_CLOCK_TICKS);
   const step = CLOCK_STEPS.find((one) => (last - first) / one <= MOST_CLOCK_TICKS) ?? days * DAY;

@@ -1,12 +1,12 @@
-// A field whose text counts only once it is finished. Until then it keeps the text itself: a view that changes as a run goes on is
-// drawn anew at any moment, and would put the value that counted before back into a field that is being typed in.
+// A field whose text counts only when it is finished. Until then the field keeps the text itself: a view that changes with a run is drawn
+// again at any moment, and would otherwise replace the text that is being typed by the old value.
 import type { InputHTMLAttributes } from 'preact';
 import { useRef, useState } from 'preact/hooks';
 
 type Props = {
   value: string;
   changed: (value: string) => void;
-  /** The text counts after so long without a key; without this, when the field is left or Enter is pressed. */
+  /** The time in ms after the last key when the text counts; undefined: it counts when the field is left or Enter is pressed. */
   pauseMs?: number;
 } & Omit<InputHTMLAttributes, 'value' | 'onInput' | 'onChange'>;
 

@@ -5,7 +5,7 @@ import { go, setQuery } from './router.js';
 const KEY = 'espalier.charts';
 const NAMES = ['log', 'smooth', 'x', 'marks'];
 
-/** Puts what was remembered into the address, and gives the way to choose something else. */
+/** Puts the remembered choices into the address, and returns a function that changes choices. */
 export function useChoices(): (changes: Record<string, string>) => void {
   useEffect(() => {
     const next = withRemembered(new URLSearchParams(location.search), rememberedOf(localStorage.getItem(KEY), NAMES));

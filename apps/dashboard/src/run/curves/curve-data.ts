@@ -1,4 +1,4 @@
-// The curves of runs as the server sums them up: about one point for each pixel of a chart.
+// Loads the curves of runs, which the server reduces to about one point for each pixel of a chart.
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../../api/client.js';
@@ -13,7 +13,7 @@ export interface Range {
   to: number;
 }
 
-/** @param some of the curves, in fewer points, where many runs are drawn in one chart */
+/** @param some the curves to load and their number of points, where many runs are drawn in one chart */
 export function loadCurves(
   runId: string,
   range: Range | null,
@@ -48,7 +48,7 @@ export function curveOf(
 
 /** The quantities that pale lines show: the first one of each picture. */
 const PALE_QUANTITIES = (): string[] => PICTURES.map(({ quantities }) => quantities[0]![0]);
-/** A run that was rewound more often shows its last abandoned branches. */
+/** The most abandoned branches that are shown, the last ones first. */
 const MOST_ABANDONED = 6;
 
 export async function loadParent({ parentRunId, forkedAtStep }: Run, signal: AbortSignal): Promise<PaleLine> {
@@ -76,10 +76,10 @@ const PLANNED = [5, 4];
 
 export interface Picture {
   title: string;
-  /** Beside the axis. */
+  /** The words beside the axis. */
   yName: string;
   quantities: [quantity: string, label: string, isPlanned?: boolean][];
-  /** Values are shares. */
+  /** The values are shares. */
   isShare?: boolean;
   log?: boolean;
 }
@@ -95,7 +95,7 @@ export const PICTURES: Picture[] = [
     ],
     log: true,
   },
-  // Before its weight it is many times the total, and would press the other curves flat.
+  // The KL divergence before its weight is many times the total loss. In the same chart it would flatten the other curves.
   { title: 'KL to the teacher, before its weight', yName: 'KL, nats', quantities: [['kl_loss', 'KL']], log: true },
   {
     title: 'Sparsity',

@@ -103,7 +103,7 @@ export function CurvesTab({ run, query, fork }: TabProps) {
   );
 }
 
-/** The curves as the address asks for them, and all that stands beside them. */
+/** Returns the curves that the page's address asks for, and all that stands beside them. */
 function useShownCurves(run: Run, query: URLSearchParams) {
   const range = rangeOf(query);
   const smoothing = shareOf(query.get('smooth'), SMOOTHEST);
@@ -142,7 +142,7 @@ function useShownCurves(run: Run, query: URLSearchParams) {
 const NO_TIMES = { seconds: [], endedAt: [] };
 const NO_LINES: PaleLine[] = [];
 
-/** @param from the first step, where not all are shown */
+/** @param from the first shown step; null: all steps are shown */
 function axisName(axis: XAxis, x: number[], from: number | null): string {
   if (axis === 'clock' && x.length > 0) return clockName(x[0]!, x.at(-1)!);
   return axis === 'time' && from !== null ? `${X_AXES.time} from step ${count(from)} on` : X_AXES[axis];
@@ -154,7 +154,7 @@ function placeWords(axis: XAxis, place: number): string {
   return axis === 'tokens' ? `${short(place)} tokens` : `${duration(place)} of training`;
 }
 
-/** The parent's steps before a fork, and the branches that the run was rewound from. */
+/** Loads the parent's steps before a fork, and the branches that rewinds abandoned. */
 function usePaleLines(run: Run, range: Range | null, isWanted: boolean): PaleLine[] {
   const { runId, parentRunId, forkedAtStep, rewinds } = run;
   const hasParent = isWanted && range === null && parentRunId !== '' && forkedAtStep > 0n;

@@ -1,4 +1,4 @@
-// The events of a run that its curves have marks for.
+// Loads the events of a run that are marked on its curves.
 import { historyService, runService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';

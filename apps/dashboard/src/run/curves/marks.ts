@@ -1,15 +1,15 @@
-// The places of a run's curves where something happened, and the teacher of a step.
+// The marks at places of a run's curves where something happened, and the teacher of each step.
 
 export interface Assignment {
   fromStep: number;
-  /** The first step that has another one. */
+  /** The first step with another teacher. */
   endStep: number;
-  /** 0: the intact model; null: the run has no teacher there. */
+  /** The mark of the teacher; 0: the intact model; null: the run has no teacher in these steps. */
   mark: number | null;
   why: string;
 }
 
-/** A mark before the axis is known. */
+/** A mark at a step, before its place on the axis is known. */
 export interface StepMark {
   step: number;
   kind: 'teacher' | 'phase' | 'fork' | 'rewind' | 'restart';
@@ -19,9 +19,9 @@ export interface StepMark {
 interface Happened {
   assignments: readonly Assignment[];
   phases: readonly { kind: string; firstStep: number }[];
-  /** Where the run itself was forked from its parent. */
+  /** The step where the run itself was forked from its parent. */
   forkedAtStep: number | null;
-  /** Runs that were forked from it. */
+  /** The runs that were forked from this run. */
   forks: readonly { name: string; step: number }[];
   rewinds: readonly { toStep: number }[];
   restarts: readonly { lastStep: number; cause: string }[];

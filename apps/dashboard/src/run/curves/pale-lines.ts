@@ -1,16 +1,16 @@
-// Lines beside a run's own curves, on one axis with them: its parent's before the step where it was forked, and those of the branches
-// that rewinds abandoned.
+// Pale lines beside a run's own curves, on the same axis: the parent's curve before the step of the fork, and the curves of branches that
+// rewinds abandoned.
 import { interpolated, type Curve } from '../../ui/curve.js';
 
 export interface PaleLine {
-  /** Behind the name of the curve that it stands beside: "parent". */
+  /** Added to the name of the curve that the line stands beside: "parent". */
   name: string;
   steps: readonly number[];
-  /** By the name of the quantity. */
+  /** The values, by the name of the quantity. */
   values: ReadonlyMap<string, (number | null)[]>;
 }
 
-/** The run's own steps, and those of pale lines that lie before or behind them. */
+/** Returns the run's own steps together with the pale lines' steps before and behind them. */
 export function allSteps(own: readonly number[], lines: readonly PaleLine[]): { steps: number[]; before: number } {
   const [first, last] = [own[0], own.at(-1)];
   if (first === undefined || last === undefined) return { steps: [], before: 0 };
@@ -20,9 +20,10 @@ export function allSteps(own: readonly number[], lines: readonly PaleLine[]): { 
 }
 
 /**
- * @param curves the run's own, with a value for each of its own steps
- * @param quantity the one that the pale lines show; they look like the first curve
- * @param before how many of all steps come before the run's own
+ * Adds the pale lines to the curves.
+ * @param curves the run's own curves, with a value for each of its own steps
+ * @param quantity the quantity that the pale lines show; they have the look of the first curve
+ * @param before the number of steps before the run's own
  */
 export function withPaleLines(
   curves: Curve[],

@@ -1,5 +1,5 @@
-// The place that a reader points at: its step, its teacher, its phase, and the value of every curve. By mouse in any
-// chart, by keys and fingers with the slider.
+// Shows the place that a reader points at: its step, its teacher, its phase, and the value of every curve. The mouse works in any chart;
+// keys and fingers use the slider.
 import { useEffect, useState } from 'preact/hooks';
 import { Swatch, valueAt } from '../../ui/chart.js';
 import type { Curve } from '../../ui/curve.js';
@@ -10,9 +10,9 @@ import { phaseAt, teacherAt, type Assignment, type StepMark } from './marks.js';
 interface Props {
   cursor: SharedCursor;
   steps: readonly number[];
-  /** The last of the run's own points; behind it only an abandoned branch has values. */
+  /** The index of the run's own last point. Behind it only an abandoned branch has values. */
   lastPoint: number;
-  /** Where a point lies, where the axis is not that of the steps: "1.2 M tokens". */
+  /** Describes a point's place on an axis other than steps: "1.2 M tokens". */
   placeWords: (point: number) => string;
   charts: readonly { title: string; isShare?: boolean; curves: Curve[] }[];
   assignments: readonly Assignment[];

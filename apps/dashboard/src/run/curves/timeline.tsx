@@ -1,4 +1,4 @@
-// The teacher of each step; below it a stroke for every snapshot, and the one that is chosen, to fork from.
+// Shows the teacher of each step. Below it each snapshot has a stroke, and one of them can be chosen to fork from.
 import { perplexityOf } from '../../../../../libs/comparison/src/index.js';
 import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
@@ -26,7 +26,7 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
   const inside = snapshots.filter(({ step, discarded }) => Number(step) >= from && Number(step) <= to && !discarded);
   const lastCounted = inside.findLastIndex(({ abandoned }) => !abandoned);
   const at = Math.min(hovered ?? chosen ?? (lastCounted < 0 ? inside.length - 1 : lastCounted), inside.length - 1);
-  /** The stroke that is nearest to the mouse or the finger. */
+  /** Returns the index of the stroke that is nearest to the mouse or the finger. */
   const nearest = (event: MouseEvent & { currentTarget: Element }): number => {
     const { left, width } = event.currentTarget.getBoundingClientRect();
     const distance = (index: number): number => Math.abs(place(Number(inside[index]!.step)) - (100 * (event.clientX - left)) / width);

@@ -10,16 +10,19 @@ export const X_AXES: Record<XAxis, string> = {
 
 export const xAxisOf = (text: string | null): XAxis => (text !== null && text in X_AXES ? (text as XAxis) : 'step');
 
-/** When points were trained, as QueryCurves tells it. */
+/** The times at which points were trained, as QueryCurves returns them. */
 export interface Times {
   seconds: readonly number[];
   endedAt: readonly number[];
 }
 
-/** Whether a step has its place by its number alone, so that lines of other runs and of abandoned branches lie beside the run's own. */
+/**
+ * Tells whether a step's place follows from its number alone. Only then can lines of other runs and of abandoned branches be drawn beside
+ * the run's own.
+ */
 export const isByNumber = (axis: XAxis): boolean => axis === 'step' || axis === 'tokens';
 
-/** Where each point lies on the axis. */
+/** Returns the place of each point on the axis. */
 export function placesOf(steps: readonly number[], { seconds, endedAt }: Times, tokensPerStep: number, axis: XAxis): number[] {
   if (axis === 'step') return [...steps];
   if (axis === 'clock') return steps.map((_, index) => endedAt[index] ?? 0);
@@ -28,7 +31,7 @@ export function placesOf(steps: readonly number[], { seconds, endedAt }: Times, 
   return steps.map((_, index) => (sum += seconds[index] ?? 0));
 }
 
-/** A step's place, on the line between the points around it; null beyond them. */
+/** Returns a step's place, interpolated between the points around it; null beyond the points. */
 export function placeOfStep(step: number, steps: readonly number[], places: readonly number[]): number | null {
   return between(step, steps, places);
 }

@@ -1,4 +1,4 @@
-// When each head or unit of a layer closed and opened, from the changes between recorded states.
+// Finds when each head or unit of a layer closed and opened, from the changes between recorded states.
 
 export interface GateChange {
   step: number;
@@ -11,7 +11,7 @@ interface MaskChange {
   opened: readonly number[];
 }
 
-/** By the gate's number in its layer, in the order of the steps. Gates that never changed are not among them. */
+/** Returns the changes of each gate, in the order of steps, by the gate's number in its layer. Gates that never changed are left out. */
 export function gateHistory(changes: readonly MaskChange[]): Map<number, GateChange[]> {
   const history = new Map<number, GateChange[]>();
   const add = (gate: number, step: bigint, isOpen: boolean): void => {
@@ -26,7 +26,7 @@ export function gateHistory(changes: readonly MaskChange[]): Map<number, GateCha
   return history;
 }
 
-/** "closed at step 120, opened at 130, closed at 140"; '' where it never changed. */
+/** Returns a text like "closed at step 120, opened at 130, closed at 140"; '' for a gate that never changed. */
 export function historyWords(changes: readonly GateChange[], most = 6): string {
   const shown = changes
     .slice(0, most)
@@ -34,7 +34,7 @@ export function historyWords(changes: readonly GateChange[], most = 6): string {
   return `${shown.join(', ')}${changes.length > most ? `, and ${changes.length - most} more changes` : ''}`;
 }
 
-/** The gates that a cell of the map stands for: the first, and the one behind the last. */
+/** Returns the range of gates that a cell of the map stands for. `to` is excluded. */
 export function gatesOf(cell: number, cells: number, gates: number): [from: number, to: number] {
   const from = Math.ceil((cell * gates) / cells);
   return [from, Math.max(from + 1, Math.ceil(((cell + 1) * gates) / cells))];
@@ -46,7 +46,7 @@ export interface GateRow {
   history: GateChange[];
 }
 
-/** The gates that changed, or are closed at the step: first the one that closed first. */
+/** Returns the gates that changed, or are closed at the step. The gate that closed first comes first. */
 export function gateRows(
   { size, changes, closedAtFirst }: { size: number; changes: readonly MaskChange[]; closedAtFirst: ReadonlySet<number> },
   step: number,

@@ -1,4 +1,4 @@
-// The gates of one layer over time, and which of them closed when.
+// Shows the gates of one layer over time, and when each of them closed.
 import { useMemo, useState } from 'preact/hooks';
 import type { MaskSeries } from '../../generated/espalier/v1/history_service_pb.js';
 import { count } from '../../ui/format.js';
@@ -12,7 +12,9 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
   const { kind, layer, groups, groupOpen, size, changes } = series;
   const [told, setTold] = useState('');
   const title = `${LAYER_NAMES[kind]?.(layer) ?? ''} over time`;
-  /** A column a state, a row a group: turned, since the server tells one state after the other. */
+  /**
+   * The open shares with a column for each state and a row for each group. The server sends them state by state, so they are transposed.
+   */
   const shares = useMemo(() => {
     const turned = new Uint8Array(groups * steps.length);
     for (let at = 0; at < steps.length; at += 1)

@@ -1,4 +1,4 @@
-// A map of gates: a row for each layer, a cell for each head or unit, or for a group of neighbours where there are too many.
+// A map of gates. Each layer is a row, and each cell is a head or unit, or a group of neighbours if there are too many.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { MaskKind, type MaskSeries } from '../../generated/espalier/v1/history_service_pb.js';
 import { count, percent } from '../../ui/format.js';
@@ -106,18 +106,18 @@ function Row({ series, state, name, tell }: RowProps) {
 }
 
 interface CellsProps {
-  /** Open shares from 0 to 255, row by row. */
+  /** The open shares from 0 to 255, row by row. */
   shares: Uint8Array;
   width: number;
   height: number;
   label: string;
   class?: string;
-  /** The place that is pointed at, as shares of width and height. */
+  /** Called with the place that is pointed at, as shares of width and height. */
   point: (x: number, y: number) => void;
   leave: () => void;
 }
 
-/** One pixel a cell: the more of it is open, the darker. */
+/** Draws one pixel for each cell. The larger the open share, the darker the pixel. */
 export function Cells({ shares, width, height, label, class: more = '', point, leave }: CellsProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const theme = useTheme();

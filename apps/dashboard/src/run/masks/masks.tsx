@@ -1,4 +1,4 @@
-// Which heads and units are open: a map by layer, at any recorded step; of one layer also over time.
+// Shows which heads and units are open: as a map of all layers at any recorded step, and for one layer also over time.
 import { useMemo, useState } from 'preact/hooks';
 import { historyService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
@@ -16,7 +16,7 @@ import { KIND_TITLES, LAYER_NAMES, MaskMap } from './mask-map.js';
 import type { TabProps } from '../tab-props.js';
 
 const STATES = 300;
-/** Cells of a layer's heads or units: with all layers, and with one. */
+/** The most cells for the heads or units of a layer: when all layers are shown, and when one is. */
 const [FEW_CELLS, MANY_CELLS] = [256, 2_048];
 
 export function MasksTab({ run, query }: TabProps) {
@@ -97,7 +97,7 @@ function layerOf(text: string | null, layers: number): number | null {
   return text !== null && /^\d{1,5}$/.test(text) && Number(text) < layers ? Number(text) : null;
 }
 
-/** The last state that is not after the step; the last of all where the address names none. */
+/** Returns the index of the last state that is not after the step; the last state of all if the address names no step. */
 function stateAt(steps: readonly bigint[], text: string | null): number {
   const last = steps.length - 1;
   if (text === null || !/^\d{1,15}$/.test(text)) return last;
@@ -107,7 +107,7 @@ function stateAt(steps: readonly bigint[], text: string | null): number {
   );
 }
 
-/** Blocks that are left, in runs whose gates take key/value heads away. The maps show their heads and units. */
+/** Describes the blocks that are left, in runs whose gates can close whole key/value heads. The maps show only heads and units. */
 function BlocksLeft({ layers }: { layers: readonly LayerShape[] }) {
   if (layers.every(({ kvHeads }) => kvHeads === undefined)) return null;
   const sum = (value: (layer: LayerShape) => number): number => layers.reduce((all, layer) => all + value(layer), 0);
@@ -157,7 +157,7 @@ function OpenShares({ data, runId }: { data: QueryMasksResponse; runId: string }
 
 const SHOWN_NUMBERS = 40;
 
-/** The gates that closed and opened since the state shown before this one. */
+/** Lists the gates that closed or opened since the recorded state before the shown one. */
 function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
   const step = data.steps[state];
   const rows = data.series.flatMap((series) =>

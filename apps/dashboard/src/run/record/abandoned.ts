@@ -1,4 +1,4 @@
-// The branches that a run was rewound from: where each left the steps that still count, and how far it had come.
+// Finds the branches that a run was rewound from: the step at which each left the steps that still count, and its last step.
 import { historyService } from '../../api/client.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { storedFact } from '../stored-fact.js';

@@ -1,4 +1,4 @@
-// The file that proves a run on any machine, to download.
+// Downloads the file that proves a run on any machine.
 import { May } from '../../api/caller.js';
 import { useDownload } from '../../api/download.js';
 import { saveAudit } from '../../api/save-artifact.js';

@@ -1,4 +1,4 @@
-// The family of a run as one picture over the steps: where each was forked, how far it came, what it has come to.
+// Draws the family of a run over the steps: where each run was forked, how far it came, and its result.
 import { runService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
 import type { LineageNode, Run } from '../../generated/espalier/v1/run_service_pb.js';
@@ -10,10 +10,10 @@ import { loadAbandoned, type AbandonedBranch } from './abandoned.js';
 import type { TabProps } from '../tab-props.js';
 
 const LANE = 46;
-/** An abandoned branch runs below its run. */
+/** The distance at which an abandoned branch is drawn below its run. */
 const ABANDONED = 13;
 const [LEFT, RIGHT, WIDTH] = [16, 300, 1100];
-/** Larger families are drawn in part: the members nearest to the run. */
+/** The most members that are drawn. Of a larger family, the members nearest to the run are drawn. */
 const MOST_MEMBERS = 60;
 
 interface Member {

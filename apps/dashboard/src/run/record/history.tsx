@@ -1,4 +1,4 @@
-// The record itself: every event, newest first, in words and as it is stored.
+// The record itself: every event, the newest first, in words and as it is stored.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { historyService, isAbort, troubleOf, type Trouble } from '../../api/client.js';
 import { useReturn } from '../../api/live.js';
@@ -96,12 +96,12 @@ interface Events {
   next: bigint | undefined;
   trouble: Trouble | undefined;
   older: () => void;
-  /** Some answer has come; without any nothing can be said of the events. */
+  /** An answer has come. Without one, nothing is known about the events. */
   isLoaded: boolean;
   reload: () => void;
 }
 
-/** The newest page is read again when there is something new; older ones stay. */
+/** Loads events. The newest page is loaded again when there is a new event, and older pages stay. */
 function useEvents(runId: string, revision: bigint, type: string): Events {
   const [state, setState] = useState<{ key: string; events: HistoryEvent[]; next: bigint | undefined; trouble: Trouble | undefined }>({
     key: '',

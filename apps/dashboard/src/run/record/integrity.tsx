@@ -1,4 +1,5 @@
-// Whether the record of a run holds. The server checks it on request; the browser remembers the result, its time and its revision.
+// Shows whether the record of a run is complete and true. The server checks it on request; the browser remembers the result, its time and
+// its revision.
 import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
 import { historyService, troubleOf } from '../../api/client.js';

@@ -1,4 +1,4 @@
-// Has the server compute the recorded steps of a run again and compare: a job, which goes on when this page is left.
+// Asks the server to compute the recorded steps of a run again and to compare them. This is a job, which goes on when the page is left.
 import { May } from '../../api/caller.js';
 import { runService, troubleOf } from '../../api/client.js';
 import { useTrouble } from '../../api/loaded.js';

@@ -1,4 +1,4 @@
-// The measurements of a run and its exports, the jobs that make more of them, and the engines that it was trained on.
+// Shows the measurements of a run and its exports, the jobs that make more of them, and the engines that trained the run.
 import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
 import { historyService } from '../../api/client.js';

@@ -1,4 +1,4 @@
-// The exports of a run, with their proofs, and their files to download.
+// Shows the exports of a run with their proofs, and their files to download.
 import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
 import { artifactService } from '../../api/client.js';

@@ -1,10 +1,10 @@
-// A job of a run in words: what it does, on which model, and how far it is.
+// Describes a job of a run: its work, its model, and its progress.
 import { speedWords, spreadWords } from '../../../../../libs/comparison/src/index.js';
 import { subjectWords } from '../../forms/subjects.js';
 import { JobState, type Job } from '../../generated/espalier/v1/run_service_pb.js';
 import { counted, decimal, percent } from '../../ui/format.js';
 
-/** "perplexity of teacher #20", "export of the last state as gguf f16" */
+/** Returns a text like "perplexity of teacher #20" or "export of the last state as gguf f16". */
 export function jobTitle({ request }: Pick<Job, 'request'>): string {
   const work = request?.work;
   switch (work?.case) {
@@ -39,7 +39,7 @@ export function jobWords({ state, doneShare, doing, waitingFor, failure }: Job):
   }
 }
 
-/** The result in one line; '' where the job has no result. */
+/** Describes the result in one line; '' where the job has no result. */
 export function resultWords({
   evaluations,
   export: made,
@@ -60,7 +60,7 @@ export function resultWords({
     .join(', ');
 }
 
-/** A job that is done may still have found the record wrong. */
+/** Tells whether a job failed, or found that the record is wrong. */
 export const hasFailed = ({ state, verified }: Pick<Job, 'state' | 'verified'>): boolean =>
   state === JobState.FAILED || verified?.ok === false;
 
@@ -72,7 +72,7 @@ function verdictWords({ ok, replayedSteps, problems }: NonNullable<Job['verified
 
 type Proof = NonNullable<Job['export']>['proof'];
 
-/** How far each loader is from the masked student. */
+/** Describes how much each loader differs from the masked student. */
 export function proofWords(proof: Proof): string[] {
   if (proof === undefined) return ['not compared with the masked student'];
   return proof.loaders.map(({ loader, outcome, negativeLogLikelihood, message }) => {

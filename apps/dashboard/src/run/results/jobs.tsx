@@ -1,4 +1,4 @@
-// The jobs of a run: they go on when this page is left. What they came to is recorded in the run, but for speeds.
+// Shows the jobs of a run, which go on when this page is left. Their results are recorded in the run, except speeds.
 import { May } from '../../api/caller.js';
 import { runService, troubleOf } from '../../api/client.js';
 import { useLoaded, useRepeated, useTrouble, type Loaded } from '../../api/loaded.js';
@@ -19,7 +19,7 @@ export function useJobs(runId: string): Loaded<Job[]> {
 
 const TONES: Partial<Record<JobState, string>> = { [JobState.RUNNING]: 'live', [JobState.DONE]: 'good' };
 
-/** Nothing where there is none. */
+/** The list of jobs; nothing where there are none. */
 export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loaded<Job[]> }) {
   const [trouble, setTrouble] = useTrouble();
   const cancel = async (jobId: string): Promise<void> => {
@@ -69,7 +69,7 @@ export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loade
   );
 }
 
-/** A measurement of speed. */
+/** The table of a measurement of speed. */
 export function SpeedTable({ job }: { job: Job }) {
   const { dense, compact, rounds = 0, computeDtype, format } = job.speed ?? {};
   const title = jobTitle(job);

@@ -1,4 +1,4 @@
-// The evaluation of the models of a ladder that were not evaluated: a job of the server, which goes on when this page is left.
+// The job that evaluates the models of a ladder that lack an evaluation. It goes on when this page is left.
 import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
 import { runService, troubleOf } from '../../api/client.js';
@@ -9,7 +9,7 @@ import { Choice, Meter, TroubleNote } from '../../ui/parts.js';
 import { ladderWords } from './ladder-words.js';
 
 const LOOK_AGAIN_MS = 1_000;
-/** With more models than these, some of them may be enough. */
+/** With more models than this, the page offers to evaluate only some of them. */
 const MANY = 10;
 const EVERY = { 1: 'all', 2: 'each second one', 5: 'each fifth one', 10: 'each tenth one' };
 

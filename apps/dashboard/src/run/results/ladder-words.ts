@@ -1,4 +1,4 @@
-// How far the evaluation of a ladder is, in words.
+// Describes the progress of the evaluation of a ladder.
 import { LadderState, type LadderJob } from '../../generated/espalier/v1/run_service_pb.js';
 import { count, duration } from '../../ui/format.js';
 

@@ -1,4 +1,4 @@
-// Every teacher as a model that could be exported: how small it is, how good, and which of them are worth having.
+// Shows every teacher as a model that could be exported: its size, its quality, and whether it is on the Pareto front.
 import { onFront, perplexityOf } from '../../../../../libs/comparison/src/index.js';
 import { count, decimal, NONE, percent, short } from '../../ui/format.js';
 import { Pending, Scroll } from '../../ui/parts.js';
@@ -9,14 +9,14 @@ import type { TabProps } from '../tab-props.js';
 import { useTeachers } from '../teacher-data.js';
 
 interface Rung {
-  /** null: the model before pruning, or the last state. */
+  /** The mark of the teacher; null: the model before pruning, or the last state. */
   mark: number | null;
   name: string;
   stateDigest: string;
   sparsity: number;
-  /** That its export as hf-remote holds. */
+  /** The parameters in its export as hf-remote. */
   parameters: number;
-  /** Its size was not recorded. */
+  /** The size was not recorded, so it is an estimate. */
   isEstimated: boolean;
   perplexity: number | undefined;
 }

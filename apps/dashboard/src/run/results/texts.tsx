@@ -1,4 +1,4 @@
-// Texts by several models of a run, beside one another. Nothing is recorded; leaving the view ends them.
+// Shows texts by several models of a run side by side. Nothing is recorded, and leaving the view ends them.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useMay } from '../../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../../api/client.js';

@@ -1,4 +1,4 @@
-// A text that a model writes, as it comes.
+// A text that a model writes, shown as it arrives.
 import { TextEnd, type GenerateResponse, type GenerationOutcome } from '../../generated/espalier/v1/run_service_pb.js';
 import { counted, decimal } from '../../ui/format.js';
 
@@ -8,7 +8,7 @@ export interface Written {
   waitingFor: string;
   end: TextEnd;
   outcome: GenerationOutcome | undefined;
-  /** Why there is no more of it; '' where nothing went wrong. */
+  /** Why the text ended early; '' where nothing went wrong. */
   problem: string;
   isWriting: boolean;
 }
@@ -23,7 +23,7 @@ export const NOTHING_WRITTEN: Written = {
   isWriting: true,
 };
 
-/** With the pieces of a message. */
+/** Adds the pieces of a message to the text. */
 export function continued(
   before: Written,
   { pieces, waitingFor, outcome }: Pick<GenerateResponse, 'pieces' | 'waitingFor' | 'outcome'>,
