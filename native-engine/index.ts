@@ -1,4 +1,4 @@
-// The native engine for TypeScript: defaults, promises, and sessions that close safely.
+// The native engine for TypeScript: it adds defaults, promises, and sessions that close safely.
 import { defined, evaluateDefaults, exportDefaults, generateDefaults, scorerDefaults, trainerDefaults } from './defaults.js';
 import { addon, EngineError, mapped, toEngineError } from './load-addon.js';
 import { cancellable, withSession } from './native-session.js';
@@ -67,12 +67,12 @@ export type {
   TrainerOptions,
 } from './native.js';
 
-/** Options of a trainer, of which all but the settings have a default. */
+/** The options of a trainer. All except the settings have a default. */
 export type GivenTrainerOptions = Partial<TrainerOptions> & Pick<TrainerOptions, 'settings'>;
 
 export interface SessionOptions extends GivenTrainerOptions {
   modelFolder: string;
-  /** When set, the model must have it. */
+  /** The digest that the model must have; undefined: any model is accepted. */
   weightsDigest?: string | undefined;
 }
 
@@ -80,37 +80,40 @@ export function describeEngine(): EngineDescription {
   return mapped(() => addon().describe());
 }
 
-/** The device that a name ("auto", "cpu", ...) chooses. Throws NOT_SUPPORTED where it is not there or can't be used now. */
+/** Returns the device that a name ("auto", "cpu", ...) stands for. Throws NOT_SUPPORTED if it does not exist or can't be used now. */
 export function chosenDevice(name: string): DeviceDescription {
   return mapped(() => addon().device(name));
 }
 
-/** Equal fingerprints give equal bits. */
+/** Returns the fingerprint of computations with these options. Equal fingerprints give equal bits. */
 export function numericsFingerprint(options: GivenTrainerOptions): string {
   return mapped(() => addon().numericsFingerprint({ ...trainerDefaults, ...defined(options) }));
 }
 
-/** The values that the core computes with when it is given these settings, and else its own defaults. Refuses names that are unknown. */
+/** Returns the values that the core computes with for these settings, and its own defaults for the others. Refuses unknown names. */
 export function settingsInEffect(given: Partial<EngineSettings> = {}): EngineSettings {
   return mapped(() => addon().settingsInEffect({ session: {}, training: {}, ...given }));
 }
 
-/** Locks an open file or folder, for this process alone or for several that share it, until it is closed. False: another has it. */
+/**
+ * Locks an open file or folder until it is closed, for this process alone (`exclusive`) or shared with others. Returns false if another
+ * process has the lock.
+ */
 export function lockFile(descriptor: number, { exclusive }: { exclusive: boolean }): boolean {
   return mapped(() => addon().lockFile(descriptor, exclusive));
 }
 
-/** Gives back the memory of a result's bytes, which are empty from then on; else they stay until the collector comes by. */
+/** Frees the memory of a result's bytes, which are empty afterwards. Without this call it stays until the garbage collector runs. */
 export function releaseBytes(bytes: Uint8Array): void {
   mapped(() => addon().releaseBytes(bytes));
 }
 
-/** @param readWeights else there is no digest, and what the weights hold is not checked: that takes no time */
+/** @param readWeights false: the weights are not read, which takes no time, but there is no digest and no check of their content */
 export function inspectModel(folder: string, readWeights = true, signal?: AbortSignal): Promise<ModelDescription> {
   return withSession((session) => cancellable(session, signal, session.load({ folder, readWeights })));
 }
 
-/** Seconds by width of a model's shape; its weights are not read. */
+/** Measures the seconds by width of a model's shape. The model's weights are not read. */
 export function measureSpeedTable(options: SpeedTableOptions, signal?: AbortSignal): Promise<MeasuredSpeedTable> {
   return withSession((session) => cancellable(session, signal, session.measureSpeedTable(options)));
 }
@@ -120,7 +123,7 @@ export function planMemory(options: SessionOptions, signal?: AbortSignal): Promi
   return withSession((session) => cancellable(session, signal, session.planMemory(of)));
 }
 
-/** Perplexity of a model folder as it is. */
+/** Returns the perplexity of an unpruned model folder. */
 export function evaluateModel(
   modelFolder: string,
   options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>,
@@ -131,10 +134,10 @@ export function evaluateModel(
   );
 }
 
-/** Scores one batch; the next may follow when it is done. */
+/** Scores one batch. The next call may follow when it is done. */
 export type ScoreOne = (batch: ScoreBatch, job?: JobOptions<number>) => Promise<Scores>;
 
-/** Log-likelihoods under a model folder as it is, for as long as `use` takes. */
+/** Opens a scorer for an unpruned model folder, for as long as `use` takes. */
 export function withModelScorer<T>(modelFolder: string, options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
   return withSession((session) => scoring(session, { ...scorerDefaults, ...defined(options), modelFolder }, use));
 }
@@ -148,7 +151,7 @@ async function scoring<T>(native: NativeSession, options: ScorerOptions, use: (s
   }
 }
 
-/** Texts by a model folder as it is. @param job the listener stops texts that it wants no more of */
+/** Generates texts with an unpruned model folder. @param job its listener can stop single texts */
 export function generateWith(modelFolder: string, options: GivenGenerateOptions, job: GenerateJob = {}): Promise<GenerationResult> {
   return withSession((session) => generateIn(session, { ...generateDefaults, ...defined(options), modelFolder }, job));
 }
@@ -175,11 +178,11 @@ export interface JobOptions<Report> {
 }
 
 export interface TrainJob extends JobOptions<StepReport> {
-  /** Told which share of its calibration a pruning at once, or a refit, has done. */
+  /** Called with the share of the calibration that is done, in a one-step pruning or a refit. */
   onCalibrated?: ((doneShare: number) => void) | undefined;
 }
 
-/** One model with one trainable state. One job at a time: a second one is refused with ENGINE_BUSY. */
+/** One model with one trainable state. It does one job at a time; a second one is refused with ENGINE_BUSY. */
 export class Session {
   private closing = false;
   private running: Promise<unknown> = Promise.resolve();
@@ -188,7 +191,7 @@ export class Session {
     private readonly native: NativeSession,
     readonly model: ModelDescription,
     readonly options: TrainerOptions,
-    /** The number of teachers that stay in memory, those used last: a segment may have as many. */
+    /** The number of teachers that stay in memory, which are the last used ones. A segment may have at most this number of teachers. */
     readonly teachersKept: number,
   ) {}
 
@@ -216,7 +219,7 @@ export class Session {
     return numericsFingerprint(this.options);
   }
 
-  /** The training text: token ids, flat, or sources that are mixed. Returns the number of rows of sequenceLength. */
+  /** Sets the training text: token ids, or sources that are mixed. Returns the number of rows of sequenceLength tokens. */
   setData(text: Uint32Array | TokenSource[]): Promise<number> {
     return this.job(() => this.native.setData({ sources: text instanceof Uint32Array ? [{ parts: 1, ids: text }] : text }));
   }
@@ -237,14 +240,14 @@ export class Session {
     return this.job(() => this.native.summary());
   }
 
-  /** Makes a snapshot available to `train` under its digest. Returns the digests of the teachers that are in memory now. */
+  /** Makes a snapshot available to `train` by its digest. Returns the digests of all teachers that are now in memory. */
   loadTeacher(digest: string, bytes: Uint8Array): Promise<string[]> {
     return this.job(() => this.native.loadTeacher({ digest, bytes }));
   }
 
   /**
-   * Aborting the signal ends the segment at a step boundary, a pruning at once between two batches of its calibration text; the result
-   * then says `stopped`.
+   * Trains a segment. Aborting the signal ends it at the end of a step, and a one-step pruning between two batches of its calibration text.
+   * The result then has `stopped`.
    */
   train(options: SegmentOptions, { onReports, onCalibrated, signal }: TrainJob = {}): Promise<SegmentResult> {
     const told = (reports: (StepReport | number)[]): void => {
@@ -261,7 +264,7 @@ export class Session {
     return this.job(() => cancellable(this.native, job.signal, this.native.evaluate(full, job.onReports)));
   }
 
-  /** Log-likelihoods under the session's model and state, for as long as `use` takes. */
+  /** Opens a scorer for the session's model and state, for as long as `use` takes. */
   withScorer<T>(options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
     const full = { ...scorerDefaults, device: this.options.device, threads: this.options.threads, ...defined(options) };
     return this.job(() => scoring(this.native, full, use));
@@ -286,7 +289,7 @@ export class Session {
     );
   }
 
-  /** Ends a running job at its next step, waits for it, and lets the memory go. May be called at any time, and again. */
+  /** Ends a running job at its next step, waits for it, and frees the memory. May be called at any time, and repeatedly. */
   async close(): Promise<void> {
     if (this.closing)
       return this.running.then(
@@ -303,7 +306,7 @@ export class Session {
   private async job<T>(start: () => Promise<T>): Promise<T> {
     if (this.closing) throw new EngineError('SESSION_NOT_FOUND', '', 'the session is closed');
     try {
-      const started = start(); // throws ENGINE_BUSY before it takes the place of the running one
+      const started = start(); // throws ENGINE_BUSY before it replaces the running job
       this.running = started;
       return await started;
     } catch (error) {

@@ -1,4 +1,4 @@
-// The shape of the native addon, as addon/ exports it. Nothing outside index.ts uses this directly.
+// The types of the native addon, as addon/ exports it. Only index.ts uses the addon directly.
 import type {
   ExportedModel,
   ExportOptions,
@@ -12,23 +12,25 @@ import type {
 export type * from './native-exports.js';
 
 export type ComputeDtype = 'f32' | 'bf16';
-/** Values of settings by the names that events have for them: batchSize. core/session/settings.h says which the engine takes where. */
+/**
+ * The values of settings by their names in events: batchSize. core/session/settings.h says which settings the engine takes for which use.
+ */
 export type Settings = Readonly<Record<string, number | bigint | boolean | string | readonly string[]>>;
 
 export interface EngineDescription {
-  build: string; // digest of the native sources, compiler
-  devices: DeviceDescription[]; // preferred ones first
+  build: string; // the digest of the native sources, and the compiler
+  devices: DeviceDescription[]; // the preferred ones first
   peakResidentBytes: number;
 }
 
 export interface DeviceDescription {
-  name: string; // as TrainerOptions.device takes it
-  model: string; // processor or card, in words
-  instructionSet: string; // kernels in use; of a card also which library makes its products, or why none does
-  threads: number; // of the host, where none are asked for
+  name: string; // the name that TrainerOptions.device accepts
+  model: string; // the processor or card, in words
+  instructionSet: string; // the kernels in use; for a card also the library for its products, or why it uses none
+  threads: number; // the host's threads that are used when no number is asked for
   memoryBytes: number;
   memoryAvailableBytes: number;
-  problem: string; // why it can't be used now; empty: it can
+  problem: string; // why the device can't be used now; empty: it can
 }
 
 export interface LayerWidth {
@@ -47,31 +49,34 @@ export interface ModelDescription {
   intermediateSize: number;
   vocabSize: number;
   maxPositions: number;
-  bosTokenId: number; // -1: none
+  bosTokenId: number; // -1: the model has none
   tiedEmbeddings: boolean;
-  parameterCount: number; // tied ones once
-  prunableParameterCount: number; // of all projections: what sparsity is a share of
+  parameterCount: number; // tied parameters count once
+  prunableParameterCount: number; // the parameters of all projections, of which sparsity is a share
   weightBytes: number;
   weightsDigest: string;
   dtype: 'f32' | 'f16' | 'bf16';
   layers: LayerWidth[];
 }
 
-/** Shapes that the masks of a state are held to from its first step on. */
+/** The shapes that the masks of a state keep from its first step on. */
 export interface ShapeTarget {
-  multipleOf: number; // 1 to 1,024: of open units in each layer, and of open hidden units
-  uniform: boolean; // all layers have as many open heads, and as many open units
-  wholeAttention: boolean; // a layer has all its heads or none
-  exactSize: boolean; // without shapes: as many open parameters as the probabilities say, to half a unit
-  /** Costs of a head, a unit, a key/value head, the rest; in proportion to open hidden units, then alone. None: prunable parameters. */
+  multipleOf: number; // 1 to 1,024: the open units of each layer, and the open hidden units, are multiples of it
+  uniform: boolean; // all layers have the same number of open heads, and of open units
+  wholeAttention: boolean; // a layer keeps all of its heads, or none
+  exactSize: boolean; // without shapes: the open parameters are as many as the probabilities say, to half a unit
+  /**
+   * The costs of a head, a unit, a key/value head and the rest: first their parts in proportion to open hidden units, then their fixed
+   * parts. Absent: costs are prunable parameters.
+   */
   cost?: readonly number[];
 }
 
 export interface TrainerOptions {
-  settings: Settings; // all that a session is opened with
-  threads: number; // 0: all the process may use
-  memoryLimitBytes: number; // 0: what is free
-  /** Where own weights will learn: the share of the prunable parameters that is gone by then, for the plan of memory. */
+  settings: Settings; // all settings for opening a session
+  threads: number; // 0: all that the process may use
+  memoryLimitBytes: number; // 0: the free memory
+  /** If the model's own weights will learn: the share of the prunable parameters that is removed by then, for the plan of memory. */
   plannedSparsity?: number | undefined;
   device: string; // "auto", or the name of a device
 }
@@ -79,21 +84,21 @@ export interface TrainerOptions {
 export interface MemoryPlan {
   weightsBytes: number;
   loraBytes: number;
-  /** Size of a state's file while LoRA learns. */
+  /** The size of a state's file while LoRA learns. */
   stateBytes: number;
-  /** The same where own weights will learn; else 0. */
+  /** The size of a state's file while the model's own weights learn; 0 if they never do. */
   ownStateBytes: number;
   optimizerBytes: number;
   activationsBytes: number;
   teachersBytes: number;
   scratchBytes: number;
   totalBytes: number;
-  availableBytes: number; // of the device
-  hostBytes: number; // of the machine, where the device has memory of its own; else 0
+  availableBytes: number; // on the device
+  hostBytes: number; // the machine's memory if the device has memory of its own; else 0
   hostAvailableBytes: number;
-  devices: number; // that compute in a step
-  devicesThere: number; // that the session was given
-  change: MemoryChange | null; // the smallest that makes it fit where it does not
+  devices: number; // the number of devices that compute in a step
+  devicesThere: number; // the number of devices that the session was given
+  change: MemoryChange | null; // the smallest change with which it fits; null if it fits, or nothing helps
 }
 
 export interface MemoryChange {
@@ -101,7 +106,7 @@ export interface MemoryChange {
   sequenceLength: number;
   checkpointActivations: boolean;
   streamWeights: boolean;
-  totalBytes: number; // that the run takes then
+  totalBytes: number; // the bytes that the run takes with the change
 }
 
 export interface StateSummary {
@@ -109,17 +114,17 @@ export interface StateSummary {
   digest: string;
   expectedSparsity: number;
   hardSparsity: number;
-  open: { heads: number; intermediate: number }[]; // by layer
+  open: { heads: number; intermediate: number }[]; // for each layer
   hiddenOpen: number;
   masksDigest: string;
-  openUnits: Uint8Array; // of all heads, then all units, then the hidden units: gate g is bit g % 8 of byte g / 8
-  size: ExportSize; // of its compacted export, stored as the model is
+  openUnits: Uint8Array; // all heads, then all units, then the hidden units: gate g is bit g % 8 of byte g / 8
+  size: ExportSize; // the size of its compacted export, stored as the model is
 }
 
 export interface StepReport {
   step: number;
   loss: number; // NaN or infinite in a skipped step
-  layerLoss: number | null; // null: not part of the loss
+  layerLoss: number | null; // null: not a part of the loss
   klLoss: number | null;
   lmLoss: number | null;
   lagrangian: number;
@@ -136,48 +141,51 @@ export interface StepReport {
   skipped: boolean;
 }
 
-/** Who instructs from a step on. */
+/** The steps that one teacher teaches, from `firstStep` up to the next stretch. */
 export interface TeacherStretch {
   firstStep: number;
-  digest?: string | undefined; // of a teacher in memory; absent: the intact model
+  digest?: string | undefined; // the digest of a teacher in memory; absent: the intact model
 }
 
-/** A pruning at once closes first whatever weighs least, adds least on text, or matters least to the loss. */
+/** A one-step pruning first closes the parts with the smallest weights, the smallest outputs on text, or the least effect on the loss. */
 export type Importance = 'magnitude' | 'wanda' | 'taylor';
 
 export interface SegmentOptions {
   firstStep: number; // must be the state's step
-  settings: Settings; // all that a segment trains with
+  settings: Settings; // all settings for training a segment
   losses: { layer: number; kl: number; lm: number; temperature: number };
-  trainMasks: boolean; // else the deterministic masks hold, and only LoRA learns
-  /** The segment's one step is no training: it closes heads and units at once, down to its scheduled sparsity. */
+  trainMasks: boolean; // false: the deterministic masks hold, and only LoRA learns
+  /** Makes the segment's one step a one-step pruning, which trains nothing: it closes heads and units down to the scheduled sparsity. */
   oneShot?: { importance: Importance; calibrationSequences: number } | undefined;
   momentsFromStep?: number | undefined; // LoRA's moments are 0 at this step and count from it; 0 when absent
-  loraLearningRate: readonly number[] | Float64Array; // one a step
-  scheduledSparsity: readonly number[] | Float64Array; // one a step
-  stopAtExpectedSparsity?: number | undefined; // a state that reaches it is kept as a teacher
-  secondsAtMost?: number | undefined; // no step is begun that would end later; the first always is
-  teachers?: readonly TeacherStretch[] | undefined; // in order, the first from firstStep on; none: the intact model throughout
-  nextTeacher?: string | undefined; // digest of who instructs after them, as far as that is known
-  /** Teachers that need not be in memory: the file of each is read before its turn comes, while other steps are trained. */
+  loraLearningRate: readonly number[] | Float64Array; // one value for each step
+  scheduledSparsity: readonly number[] | Float64Array; // one value for each step
+  stopAtExpectedSparsity?: number | undefined; // the segment ends when a state reaches it, and that state is kept as a teacher
+  secondsAtMost?: number | undefined; // no step begins that would end later, except the first
+  teachers?: readonly TeacherStretch[] | undefined; // in order, the first from firstStep on; absent: the intact model throughout
+  nextTeacher?: string | undefined; // the digest of the teacher of the steps after the segment, if it is known
+  /** The files of teachers that need not be in memory. Each is read before its turn comes, while other steps are trained. */
   teacherFiles?: readonly { digest: string; file: string }[] | undefined;
   returnState: boolean;
-  /** The caller makes the digest of the bytes: that of the result is '', unless the state is kept as a teacher, which is named by it. */
+  /**
+   * The caller computes the digest of the bytes, and the result's digest is ''. A state that is kept as a teacher is named by its digest,
+   * which is then computed anyway.
+   */
   digestLater?: boolean | undefined;
 }
 
 export interface SegmentResult {
   state: StateSummary;
-  stateBytes: Uint8Array | null; // null unless asked for
-  teachers: string[]; // digests of those in memory
+  stateBytes: Uint8Array | null; // null unless returnState
+  teachers: string[]; // the digests of the teachers in memory
   stepsDone: number;
-  stopped: boolean; // by cancel()
-  openUnitsBefore: Uint8Array; // of the state that the segment began with, as in StateSummary
-  refit: RefitOutcome | null; // that the segment began with
+  stopped: boolean; // ended by cancel()
+  openUnitsBefore: Uint8Array; // the open units of the state at the segment's start, as in StateSummary
+  refit: RefitOutcome | null; // the refit at the segment's start; null: there was none
   seconds: number;
 }
 
-/** The losses of the phase on the refit's batches, summed; what the refit found stays where the second is lower. */
+/** The losses of the phase on the refit's batches, summed, before and after the refit. The refit is kept if it lowers the loss. */
 export interface RefitOutcome {
   kept: boolean;
   lossBefore: number;
@@ -191,14 +199,16 @@ export interface EvaluateOptions {
   device: string;
   threads: number;
   intact: boolean; // without masks and LoRA
-  modelFolder?: string | undefined; // another model than the session's
-  /** The session's intact model with single weights set to 0, that share of each projection; wanda looks at the session's text. */
+  modelFolder?: string | undefined; // the folder of another model than the session's
+  /**
+   * Evaluates the session's intact model with single weights set to 0: this share of each projection. wanda looks at the session's text.
+   */
   unstructured?: { importance: 'magnitude' | 'wanda'; sparsity: number; calibrationSequences: number; seed: bigint } | undefined;
 }
 
 export interface EvaluationResult {
-  zeroShare: number; // of the projections' weights, where single ones were set to 0
-  negativeLogLikelihood: number; // nats a prediction
+  zeroShare: number; // the share of zeros among the projections' weights, if single weights were set to 0
+  negativeLogLikelihood: number; // in nats, for each prediction
   perplexity: number;
   predictions: number;
 }
@@ -208,20 +218,22 @@ export interface ScorerOptions {
   device: string;
   threads: number;
   intact: boolean; // without masks and LoRA
-  modelFolder?: string | undefined; // another model than the session's
+  modelFolder?: string | undefined; // the folder of another model than the session's
 }
 
 export interface GenerateOptions {
   prompts: readonly GeneratePrompt[];
-  endTokens: Uint32Array; // a text ends with any of them
+  endTokens: Uint32Array; // the tokens of which each ends a text
   computeDtype: ComputeDtype;
   device: string;
   threads: number;
   intact: boolean; // without masks and LoRA
-  modelFolder?: string | undefined; // another model than the session's
+  modelFolder?: string | undefined; // the folder of another model than the session's
 }
 
-/** Sequences one after another. The last `scored` tokens of each are what is asked about, those before them its context. */
+/**
+ * A batch of sequences, one behind the other. The last `scored` tokens of each are asked about, and those before them are their context.
+ */
 export interface ScoreBatch {
   ids: Uint32Array;
   lengths: Uint32Array;
@@ -229,20 +241,20 @@ export interface ScoreBatch {
 }
 
 export interface Scores {
-  logLikelihoods: Float64Array; // of the scored tokens together, nats
-  greedy: Uint8Array; // 1: each scored token is the likeliest
+  logLikelihoods: Float64Array; // the sum over a sequence's scored tokens, in nats
+  greedy: Uint8Array; // 1: each scored token is the likeliest one
 }
 
 export interface GeneratePrompt {
   ids: Uint32Array;
   maxTokens: number;
   temperature: number; // 0: always the likeliest token
-  topP: number; // the likeliest tokens that have this much of the probability together; 1: all
+  topP: number; // only the likeliest tokens, which together have this probability, can be chosen; 1: all
   seed: bigint;
 }
 
 export interface GeneratedToken {
-  prompt: number; // its number in the request
+  prompt: number; // the index of the prompt in the request
   id: number;
   finish: '' | 'end' | 'length'; // end: the token is one of endTokens
 }
@@ -250,49 +262,52 @@ export interface GeneratedToken {
 export interface GenerationResult {
   promptTokens: number;
   generatedTokens: number;
-  decodePasses: number; // each reads the weights once
+  decodePasses: number; // the passes for single tokens; each reads the weights once
   prefillSeconds: number;
   decodeSeconds: number;
-  weightBytes: number; // that a pass reads
-  cacheBytes: number; // of keys and values
+  weightBytes: number; // the bytes that a pass reads
+  cacheBytes: number; // the bytes of the keys and values
 }
 
-/** A source of a text to train on, and its part of the sequences. Its words are in memory, or in files, one behind the other. */
+/** A source of a training text, and its parts of the sequences. Its words are in memory, or in files, one behind the other. */
 export type TokenSource = { parts: number } & ({ ids: Uint32Array } | { files: TokenFile[] });
 export interface TokenFile {
   path: string;
-  /** SHA-256 of the file. */
+  /** The SHA-256 of the file. */
   digest: string;
   tokens: number;
 }
 
-/** Every promise rejects, and every method throws, errors with `code` and `field`. One job at a time: ENGINE_BUSY. */
+/**
+ * Promises reject with, and methods throw, errors with `code` and `field`. A session does one job at a time, and refuses others with
+ * ENGINE_BUSY.
+ */
 export interface NativeSession {
   load(options: { folder: string; readWeights: boolean }): Promise<ModelDescription>;
   planMemory(options: TrainerOptions & { folder: string }): Promise<MemoryPlan>;
-  open(options: TrainerOptions): Promise<number>; // after load; how many teachers stay in memory
+  open(options: TrainerOptions): Promise<number>; // called after load; returns the number of teachers that stay in memory
   release(): Promise<void>;
-  setData(options: { sources: TokenSource[] }): Promise<number>; // rows
+  setData(options: { sources: TokenSource[] }): Promise<number>; // returns the number of rows
   initialise(options: { seed: bigint; shape?: ShapeTarget }): Promise<StateSummary>;
   importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   summary(): Promise<StateSummary>;
   loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
-  /** A number is the share of its calibration that a pruning at once, or a refit, has done. */
+  /** A number among the reports is the share of the calibration that is done, in a one-step pruning or a refit. */
   train(options: SegmentOptions, onReports?: (reports: (StepReport | number)[]) => void): Promise<SegmentResult>;
   evaluate(options: EvaluateOptions, onReports?: (doneShares: number[]) => void): Promise<EvaluationResult>;
   openScorer(options: ScorerOptions): Promise<void>;
-  score(batch: ScoreBatch, onReports?: (doneShares: number[]) => void): Promise<Scores>; // after openScorer
+  score(batch: ScoreBatch, onReports?: (doneShares: number[]) => void): Promise<Scores>; // called after openScorer
   closeScorer(): Promise<void>;
   generate(options: GenerateOptions, onReports?: (tokens: GeneratedToken[]) => void): Promise<GenerationResult>;
-  stopText(options: { prompt: number }): void; // of the generation under way: no further token of it
+  stopText(options: { prompt: number }): void; // the running generation makes no further token of this text
   measureSpeed(options: MeasureOptions, onReports?: (doneShares: number[]) => void): Promise<SpeedResult>;
   measureSpeedTable(options: SpeedTableOptions, onReports?: (doneShares: number[]) => void): Promise<MeasuredSpeedTable>;
   exportModel(options: ExportOptions, onReports?: (doneShares: number[]) => void): Promise<ExportedModel>;
-  cancel(): void; // the running job, at its next step
+  cancel(): void; // ends the running job at its next step
 }
 
-/** By where the engine takes them. */
+/** The settings, by the use for which the engine takes them. */
 export interface EngineSettings {
   session: Settings;
   training: Settings;
@@ -300,11 +315,14 @@ export interface EngineSettings {
 
 export interface NativeAddon {
   describe(): EngineDescription;
-  device(name: string): DeviceDescription; // the one that it chooses
+  device(name: string): DeviceDescription; // the device that the name stands for
   numericsFingerprint(options: TrainerOptions): string;
-  /** The values that the core computes with when it is given these, and else its own defaults, which only its tests and tools take. */
+  /**
+   * Returns the values that the core computes with for these settings. For missing ones these are its own defaults, which only its tests
+   * and tools use.
+   */
   settingsInEffect(given: EngineSettings): EngineSettings;
-  releaseBytes(bytes: Uint8Array): void; // of a result; they are empty then
-  lockFile(descriptor: number, exclusive: boolean): boolean; // false: another has it
+  releaseBytes(bytes: Uint8Array): void; // the bytes of a result, which are empty afterwards
+  lockFile(descriptor: number, exclusive: boolean): boolean; // false: another process has the lock
   Session: new () => NativeSession;
 }

@@ -1,4 +1,4 @@
-// Compares the speed of a model's tokenizer here with that of Hugging Face's in Rust, and their ids. The latter is no dependency:
+// Compares the speed and the ids of a model's tokenizer here with those of Hugging Face's in Rust. Espalier does not depend on the latter:
 //   npm install --prefix FOLDER @anush008/tokenizers
 //   node scripts/compare-tokenizers.mjs FOLDER MODEL TEXT.jsonl
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The one layout of all sources: prettier (TypeScript, JavaScript, JSON), clang-format 19 (C++) and buf (protocol files).
-//   node scripts/format.mjs [--write]      without --write it only checks, and exits with 1 where something is laid out otherwise
+// Applies the layout of all sources: prettier (TypeScript, JavaScript, JSON), clang-format 19 (C++) and buf (protocol files).
+//   node scripts/format.mjs [--write]      without --write it only checks, and exits with 1 if the layout of a file is wrong
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
@@ -11,7 +11,7 @@ const tracked = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], {
   .filter((file) => existsSync(file));
 const scripts = tracked.filter((file) => /\.(ts|tsx|mjs|cjs|js|json|yaml|yml|css|html)$/.test(file));
 const cpp = tracked.filter((file) => /^native-engine\/.*\.(cpp|h|cu|cuh)$/.test(file));
-// Another major version lays some code out otherwise.
+// Another major version gives some code another layout.
 const clangFormat = ['clang-format-19', 'clang-format'].find((name) =>
   (spawnSync(name, ['--version'], { encoding: 'utf8' }).stdout ?? '').includes('version 19.'),
 );

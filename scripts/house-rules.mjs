@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// Size limits and import rules of the native sources, and promises about the whole tree that no linter checks: lines that fit, comments
-// that name their subject, pages that name files that are there, no machine's paths and no registry's address anywhere. (TypeScript sizes
-// are checked by ESLint.)
+// Checks size limits and import rules of the native sources, and rules of the whole tree that no linter checks: lines fit, comments name
+// their subject, pages name existing files, and no file holds a path of a machine or the address of a registry. (ESLint checks the sizes of
+// TypeScript.)
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -17,7 +17,7 @@ const problems = [];
 const paths = files.map((file) => `/${file}`);
 const namedFolders = new Set(files.flatMap((file) => file.split('/').slice(0, -1)));
 
-// The folders of native-engine whose headers a folder may include besides its own, as ARCHITECTURE.md says.
+// For each folder of native-engine, the other folders whose headers it may include, as ARCHITECTURE.md says.
 const nativeImports = {
   'core/base': [],
   'core/device': ['base', 'model'],
@@ -35,8 +35,8 @@ const nativeImports = {
   backends: ['base', 'device', 'model'],
   addon: ['base', 'device', 'files', 'method', 'session', 'training'],
 };
-// The folder that each public header (core/include/espalier) belongs to. Where that folder's headers may not be included, it may not be
-// either.
+// The folder to which each public header (core/include/espalier) belongs. A folder that may not include that folder's headers may not
+// include the public header either.
 const publicHeaders = {
   base: ['activation', 'cancel', 'dtypes', 'error', 'random_words'],
   device: ['device'],
@@ -74,14 +74,14 @@ for (const file of files) {
   });
 }
 
-// A sentence names who acts: a user, a client, an engine.
+// Checks that a sentence names who acts: a user, a client, an engine.
 function checkSubject(file, i, text) {
   const word = /\b(nobody|somebody|whoever)\b/i.exec(text)?.[0];
   if (word !== undefined) problems.push(`${file}:${i + 1}: "${word}" hides the subject`);
 }
 
-// Lines fit, but for what can't be broken: a regular expression, the text of a document, a published configuration. A comment names its
-// subject first.
+// Checks that lines fit, except lines that can't be broken: a regular expression, the text of a document, a published configuration. Checks
+// that a comment begins with its subject.
 function checkText(file, lines) {
   if (!/\.(cpp|h|cu|cuh|tsx?|mjs|js|cjs|proto|sh|cmake|py)$|CMakeLists\.txt$/.test(file)) return;
   const hash = /\.(sh|cmake|py|txt)$/.test(file);
@@ -97,8 +97,9 @@ function checkText(file, lines) {
   });
 }
 
-// Files and folders that a page names are there: `core/step/step.cpp` or a part of its path that ends with its name, with or without the
-// ending; a link beside its page. A name in capitals stands for many, and what is not in the tree (dist/, artifacts/) is no source.
+// Checks that the files and folders that a page names exist. A name is a path like `core/step/step.cpp`, or its last part, with or without
+// the ending, or a link from the page's folder. Names in capitals stand for many names, and folders outside the tree (dist/, artifacts/)
+// are not checked.
 function checkNames(file, lines) {
   lines.forEach((line, i) => {
     const missing = (name) => problems.push(`${file}:${i + 1}: names ${name}, which is not there`);
@@ -117,7 +118,7 @@ function isNamed(name) {
   return paths.some((path) => path.endsWith(at) || path.includes(`${at}/`) || path.includes(`${at}.`));
 }
 
-// A signature may go over several lines; where it begins, its body ends.
+// A signature may take several lines. The function's body ends at the indentation of its first line.
 function signatureIndent(lines, at) {
   let first = at;
   while (first > 0 && /^ {3}/.test(lines[first])) first -= 1;
@@ -162,7 +163,7 @@ function isBackend(name) {
 
 function checkSizes(file, lines) {
   if (lines.length > maxFileLines + 1) problems.push(`${file}: ${lines.length} lines, at most ${maxFileLines}`);
-  // A function's body opens with "{" at the end of a line in column 0..2 and closes at the same indentation.
+  // A function's body opens with "{" at the end of a line in column 0 to 2, and closes at the same indentation.
   let open = null;
   lines.forEach((line, i) => {
     const starts = /^( {0,2})[\w:<>,*&~\[\] ].*\)( const| noexcept| override)*( ->[^{]*)? \{$/.exec(line);

@@ -1,16 +1,17 @@
-// The native tests of a build. Those of one suite run in one process, since a process takes longer to start than most of them take;
-// `ctest` starts one for each, and is left with the tests that need an environment of their own.
+// Runs the native tests of a build. The tests of one suite run in one process, because a process takes longer to start than most tests
+// take. `ctest` starts a process for each test, and only runs the tests that need an environment of their own.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const MOST_OF_A_PROCESS = 24; // tests: the two processors end at about the same time
-const LONG_SUITES = /^(Cuda|SeveralDevices|Cublaslt)/; // they start first, for the same reason
+const MOST_OF_A_PROCESS = 24; // tests, so that both processors end at about the same time
+const LONG_SUITES = /^(Cuda|SeveralDevices|Cublaslt)/; // these suites start first, for the same reason
 
 /**
+ * Runs the tests of a build.
  * @param build the folder of a build that has the program espalier_tests
- * @param passOver expressions: a test with a name that matches one is left out
+ * @param passOver regular expressions; tests whose names match one are left out
  * @returns {Promise<{ passed: number, failed: number, failures: string[] }>}
  */
 export async function runNativeTests(build, { environment = {}, passOver = [] } = {}) {
@@ -36,7 +37,7 @@ export async function runNativeTests(build, { environment = {}, passOver = [] } 
   }
 }
 
-/** Their names with their tests, as the program lists them: a suite's name ends with a dot, those of its tests are indented. */
+/** Returns the suites with their tests. The program lists a suite's name with a dot at its end, and the names of its tests indented. */
 function suitesOf(program, env) {
   const listed = spawnSync(program, ['--gtest_list_tests'], { env, encoding: 'utf8' }).stdout ?? '';
   const suites = [];
@@ -59,7 +60,10 @@ function batchesOf(suites, passOver) {
   });
 }
 
-/** A process that ends before its report is a failure of the test that it was at, and those behind it are not counted as passed. */
+/**
+ * Runs some tests in a process. If the process ends before its report, the test that was running fails, and the tests behind it do not
+ * count as passed.
+ */
 async function runBatch(program, tests, env, report) {
   const { output, ending } = await outputOf(program, [`--gtest_filter=${tests.join(':')}`, `--gtest_output=json:${report}`], env);
   const results = reportedIn(report);
@@ -83,7 +87,7 @@ function lastStarted(output) {
   return [...output.matchAll(/^\[ RUN {6}\] (\S+)/gm)].at(-1)?.[1];
 }
 
-/** The output of the program, and its exit code or the signal that ended it. */
+/** Returns the output of the program, and its exit code or the signal that ended it. */
 function outputOf(program, args, env) {
   return new Promise((resolve) => {
     let output = '';

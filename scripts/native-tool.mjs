@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Runs a native command-line tool (step_dump, step_bench, decode_bench), building it first where needed. Set-up messages go to stderr,
+// Runs a native command-line tool (step_dump, step_bench, decode_bench), and builds it first if needed. Messages of the build go to stderr,
 // so that the tool's output can be piped.
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
@@ -12,6 +12,6 @@ if (setup.status !== 0) process.exit(setup.status ?? 1);
 const tool = spawnSync(join(root, 'native-engine/build', name), args, {
   stdio: 'inherit',
   cwd: process.env.INIT_CWD ?? process.cwd(),
-  env: { GOMP_SPINCOUNT: '2000', ...process.env }, // as the engine process has it (native-engine/index.ts)
+  env: { GOMP_SPINCOUNT: '2000', ...process.env }, // as in the engine's process (native-engine/index.ts)
 });
 process.exit(tool.status ?? 1);

@@ -1,6 +1,6 @@
 // Makes the pictures of README.md from a real run: a server in a folder of its own prunes the bundled model, and Chromium takes a
-// screenshot of each view. `npm run pictures` writes docs/pictures. It takes about five minutes on two cores.
-// `node scripts/pictures.mjs DATA-FOLDER RUN` takes the pictures of a run on a server that runs already.
+// screenshot of each view. `npm run pictures` writes docs/pictures. It takes about five minutes on two cores. `node scripts/pictures.mjs
+// DATA-FOLDER RUN` takes the pictures of a run on a running server.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { chromium } from 'playwright-core';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PICTURES = join(ROOT, 'docs/pictures');
 const CLI = join(ROOT, 'dist/apps/cli/src/espalier.js');
-/** README.md is read over networks: no picture may take longer to load than its text. */
+/** The largest picture in bytes. README.md is read over networks, and its pictures must load as fast as its text. */
 const LARGEST = 200_000;
 const BROWSERS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const DATA = join(ROOT, 'examples/data/factbook');
@@ -21,14 +21,14 @@ const folder = mkdtempSync(join(tmpdir(), 'espalier-pictures-'));
 const dataFolder = servedFolder ?? join(folder, 'data');
 const espalier = (...words) => execFileSync(process.execPath, [CLI, '--data-folder', dataFolder, ...words], { encoding: 'utf8' });
 
-/** Each picture: the view of the run, the words that are there once it is drawn, the element at its top, its height. */
+/** Each picture: the run's view, the words that the view shows once it is drawn, the element at the picture's top, and its height. */
 const views = [
   { name: 'run', path: '', words: 'Loss', top: 'body', height: 1180 },
   { name: 'masks', path: '/masks', words: 'Attention heads', top: 'nav.tabs', height: 375 },
   { name: 'ladder', path: '/ladder', words: 'Perplexity against size', top: '.card:has-text("Perplexity against size")', height: 560 },
 ];
 const WINDOW = { width: 1200, height: 1600 };
-/** Charts are drawn within this time after their words. */
+/** The time in which charts are drawn after their words appear. */
 const DRAWN_MS = 2_000;
 
 async function takePictures(runId) {
@@ -77,7 +77,7 @@ mkdirSync(PICTURES, { recursive: true });
 try {
   if (servedFolder === undefined) espalier('up', '--detach', '--listen', '127.0.0.1:0', '--web', '127.0.0.1:0');
   const runId = servedRun ?? launchedRun();
-  espalier('eval', runId, '--last', '--teacher', '5,10,15,20,25,30,35,40,45,48'); // the rungs of the ladder
+  espalier('eval', runId, '--last', '--teacher', '5,10,15,20,25,30,35,40,45,48'); // these are the rungs of the ladder
   await takePictures(runId);
 } finally {
   if (servedFolder === undefined) espalier('down');

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// Runs named stages of the test suite one after the other, and ends with "N passed, N failed". Stages of one thread that only read sources
-// run as many at once as there are processors, or one at a time beside the others.
+// Runs named stages of the test suite one after the other, and ends with the line "N passed, N failed". Stages that only read sources with
+// one thread run side by side: one on each processor, or one at a time beside other stages.
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
-// Before that line it names each failed test with its first words, for who sees only the end of a long output, and each
-// unsteady one, which failed among others and passed alone: that is a mistake too, in the test or in the product.
+// Before the last line, each failed test is named with its first words, for readers of only the end of a long output. Unsteady tests are
+// named too: they failed among others and passed alone, which is a defect of the test or of the product.
 // Stages: native jest format lint types imports proto house-rules cuda sanitizers sanitizers-all.
-// With --counts the totals and those names are also written as JSON.
+// With --counts, the totals and these names are also written to a file as JSON.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -18,29 +18,29 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 const BUILD = 'native-engine/build';
 const SANITIZED = 'native-engine/build-sanitize';
-/** Tests that are about bits, costs, or memory that the sanitizers watch over themselves. */
+/** Tests of bits or costs, or of memory that the sanitizers watch over themselves. */
 const NOT_FOR_SANITIZERS = [
-  'emulated._early|CudaOrders|HoweverTheDeviceOrders|However(Its|Their)QueuesRun', // the emulated card's other orders of blocks and copies
+  'emulated._early|CudaOrders|HoweverTheDeviceOrders|However(Its|Their)QueuesRun', // other orders of blocks and copies on the emulated card
   'hidden_memory|HiddenMemory|LearnOnOtherDevices',
   'CostsWhatItsTilesSay',
   'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
 ];
-/** Long tests about figures, which go the way of tests that stay: the stage sanitizers leaves them to sanitizers-all. */
+/** Long tests of figures that take the same way as tests that stay. The stage sanitizers leaves them to sanitizers-all. */
 const LEFT_TO_ALL_SANITIZERS = [
-  'IsAsPlanned/(F32|Bf16|Streamed|InShards|Checkpointed|WiderLora)', // sizes; CudaStep takes such steps on the same card
+  'IsAsPlanned/(F32|Bf16|Streamed|InShards|Checkpointed|WiderLora)', // sizes; CudaStep takes the same steps on the same card
   'Of/Gradients.*/(layer|kl|lm|lm_in_shards|the_method)$', // the_method_in_shards has all losses and more than one shard
   'AreThoseOfAPlainForwardPass/(lm|kl_in_shards|nemo|llama_3_2|smollm3)$', // the_method, qwen2 and qwen3 stay
-  'ASubspaceHoldsNearlyAll|AtLowRankIsTheBest', // large random matrices; Refitted computes such fits of small ones
-  'ReadsWideDocuments', // a million members; other tests of JsonReader read every kind of them
+  'ASubspaceHoldsNearlyAll|AtLowRankIsTheBest', // large random matrices; Refitted computes the same fits of small ones
+  'ReadsWideDocuments', // a million members; other tests of JsonReader read every kind of member
 ];
-const WAITS_BRIEFLY = { GOMP_SPINCOUNT: '2000' }; // as in the engine: threads that wait leave the core to another test
-const UNSTEADY_FILES = 8; // more than these at once are not unsteady, something is broken
-/** Stages that no other stage waits for: their commands, each of which is one process with one thread. */
+const WAITS_BRIEFLY = { GOMP_SPINCOUNT: '2000' }; // as in the engine: waiting threads leave the core to other tests
+const UNSTEADY_FILES = 8; // if more files fail, they are not unsteady, but something is broken
+/** The stages that no other stage waits for, with their commands. Each command is one process with one thread. */
 const readers = {
   format: [[process.execPath, 'scripts/format.mjs']],
   lint: [[bin('eslint'), 'apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']],
   types: [
-    [bin('tsc'), '-p', 'tsconfig.json'], // looks at what has changed since it compiled last, which `npm test` had it do
+    [bin('tsc'), '-p', 'tsconfig.json'], // it only checks what has changed since `npm test` compiled last
     [bin('tsc'), '-p', 'apps/dashboard'],
   ],
   imports: [[bin('depcruise'), '--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']],
@@ -69,7 +69,7 @@ for (const name of chosen) {
   process.exit(2);
 }
 const others = chosen.filter((name) => stages[name]);
-// Beside other stages one reader at a time: the sanitizers' build and tests have moments in which a processor is idle.
+// Beside other stages one reader runs at a time, because the sanitizers' build and tests leave a processor idle now and then.
 await Promise.all([readThrough(others.length > 0 ? 1 : availableParallelism()), runInTurn()]);
 if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
 for (const test of totals.unsteady) console.log(`\nunsteady in ${test}`);
@@ -116,7 +116,7 @@ function added(one, other) {
   };
 }
 
-/** Their output is shown when the last command has ended, since other stages print meanwhile. */
+/** Runs commands whose output is shown when the last one has ended, because other stages print meanwhile. */
 async function runReaders(commands) {
   const result = { passed: 0, failed: 0, output: '' };
   for (const [command, ...commandArgs] of commands) {
@@ -131,7 +131,7 @@ async function runCheck(command, commandArgs) {
   return status === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
 }
 
-/** The tests that need an environment of their own. */
+/** Runs the tests that need an environment of their own. */
 async function runCTest() {
   const report = join(root, BUILD, 'ctest.xml');
   rmSync(report, { force: true });
@@ -154,8 +154,8 @@ async function runCTest() {
 }
 
 /**
- * Jest, and once more each file in which a test failed, alone. A test that passes then is told as unsteady and counts as passed:
- * whole servers that are killed at a chosen moment share two processors with other tests. A mistake fails both times.
+ * Runs Jest, and then each file with a failed test once more, alone. A test that passes then is reported as unsteady and counts as passed:
+ * tests kill whole servers at chosen moments, and share two processors with other tests. A real defect fails both times.
  */
 async function runJest(jestArgs = [], environment = {}) {
   const first = await jestOnce(jestArgs, environment);
@@ -181,7 +181,7 @@ async function jestOnce(jestArgs, environment) {
       '--experimental-vm-modules',
       '--disable-warning=ExperimentalWarning',
       'node_modules/jest/bin/jest.js',
-      '--forceExit', // what a failed test has left open would keep the process, and the whole check, for ever
+      '--forceExit', // else resources that a failed test left open would keep the process, and the whole check, running for ever
       '--json',
       '--outputFile',
       report,
@@ -209,7 +209,7 @@ async function jestOnce(jestArgs, environment) {
   };
 }
 
-/** The beginning of a failure's message, without a terminal's colours and the runner's own stack. */
+/** Returns the beginning of a failure's message, without colours and without the test runner's own stack. */
 function firstLines(message) {
   const lines = stripVTControlCharacters(message)
     .split('\n')
@@ -226,7 +226,7 @@ async function compileCudaKernels() {
     console.log('nvcc is not here: the CUDA kernels were not compiled for cards.');
     return { passed: 0, failed: 0 };
   }
-  // Where the engine was built with them, what is up to date there has passed.
+  // If the engine was built with the kernels, the ones that are up to date there have passed.
   const built = 'native-engine/build';
   const cache = join(root, built, 'CMakeCache.txt');
   const isBuilt = existsSync(cache) && /^ESPALIER_CUDA:[A-Z]+=ON$/m.test(readFileSync(cache, 'utf8'));
@@ -238,7 +238,7 @@ async function compileCudaKernels() {
     : { passed: 0, failed: 1 };
 }
 
-/** The engine, linked with the tests that the build without sanitizers has compiled. */
+/** Builds the engine with sanitizers, linked with the tests that the build without sanitizers has compiled. */
 async function buildSanitized() {
   const configured = await run('cmake', [
     '-S',
@@ -256,19 +256,18 @@ async function buildSanitized() {
     : { passed: 0, failed: 1 };
 }
 
-// The native tests and the addon's once more under AddressSanitizer and UndefinedBehaviorSanitizer.
+// Runs the native tests and the addon's tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 async function runSanitizers(passOver) {
   const built = await buildSanitized();
   if (built.failed > 0) return built;
-  // oneDNN and OpenMP keep their pools until the process ends, so leaks are not looked for.
-  // With the use-after-return check, GCC 12 turns a memcpy to a local array into a store aligned to 64 bytes, which the
-  // check's fake stack does not give it, and the test dies there.
+  // oneDNN and OpenMP keep their pools until the process ends, so leaks are not looked for. With the use-after-return check, GCC 12 turns a
+  // memcpy to a local array into a store aligned to 64 bytes. The check's fake stack is not aligned so, and the test would crash.
   const environment = {
     ...WAITS_BRIEFLY,
     ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0',
     UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
   };
-  // Node itself is not built with the sanitizers, so their libraries must be there before it starts.
+  // Node itself is not built with the sanitizers, so their libraries must be loaded before it starts.
   const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
     spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim(),
   );
@@ -283,7 +282,7 @@ async function runSanitizers(passOver) {
   return added(native, addon);
 }
 
-/** @param print is given what the command prints; without it, the command prints for itself */
+/** @param print called with the command's output; undefined: the command prints for itself */
 function run(command, commandArgs, environment = {}, print) {
   const out = print ? 'pipe' : 'inherit';
   return new Promise((resolve) => {

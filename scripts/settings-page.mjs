@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Writes docs/settings.md from the table of settings; a test fails where the page is not what this writes.
+// Writes docs/settings.md from the table of settings. A test fails if the page differs from this output.
 import { writeFileSync } from 'node:fs';
 import { settingsPage } from '../dist/libs/protocol/src/index.js';
 
