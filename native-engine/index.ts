@@ -123,7 +123,7 @@ export function planMemory(options: SessionOptions, signal?: AbortSignal): Promi
   return withSession((session) => cancellable(session, signal, session.planMemory(of)));
 }
 
-/** Returns the perplexity of an unpruned model folder. */
+/** Returns the perplexity of the model in a folder as it is: an intact model or an export. */
 export function evaluateModel(
   modelFolder: string,
   options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>,
@@ -137,7 +137,7 @@ export function evaluateModel(
 /** Scores one batch. The next call may follow when it is done. */
 export type ScoreOne = (batch: ScoreBatch, job?: JobOptions<number>) => Promise<Scores>;
 
-/** Opens a scorer for an unpruned model folder, for as long as `use` takes. */
+/** Opens a scorer for the model in a folder as it is, for as long as `use` takes. */
 export function withModelScorer<T>(modelFolder: string, options: Partial<ScorerOptions>, use: (score: ScoreOne) => Promise<T>): Promise<T> {
   return withSession((session) => scoring(session, { ...scorerDefaults, ...defined(options), modelFolder }, use));
 }
@@ -151,7 +151,7 @@ async function scoring<T>(native: NativeSession, options: ScorerOptions, use: (s
   }
 }
 
-/** Generates texts with an unpruned model folder. @param job its listener can stop single texts */
+/** Generates texts with the model in a folder as it is. @param job its listener can stop single texts */
 export function generateWith(modelFolder: string, options: GivenGenerateOptions, job: GenerateJob = {}): Promise<GenerationResult> {
   return withSession((session) => generateIn(session, { ...generateDefaults, ...defined(options), modelFolder }, job));
 }

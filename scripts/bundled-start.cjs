@@ -1,5 +1,5 @@
-// How a bundled program begins: its files are compiled once, and later starts take the compiled code from files beside them, which V8
-// refuses where another V8 or another processor made them. scripts/bundle.mjs puts this beside the programs.
+// The start of a bundled program. The program's files are compiled once, and later starts load the compiled code from files beside them. V8
+// refuses compiled code that another version of V8, or another processor, made. scripts/bundle.mjs puts this file beside the programs.
 const { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { basename, dirname, join, resolve } = require('node:path');
@@ -7,15 +7,15 @@ const { cachedDataVersionTag, setFlagsFromString } = require('node:v8');
 const { constants, Script } = require('node:vm');
 const { isMainThread } = require('node:worker_threads');
 
-/** By then a server is ready, and what a start needs has been compiled. */
+/** After this time a server is ready, and the code that a start needs has been compiled. */
 const STARTED_AFTER_MS = 3_000;
 
-/** Runs a file of the bundle, and those that it asks for. @param program its name, under which its code is kept */
+/** Runs a file of the bundle, and the files that it requires. @param program the program's name, under which its compiled code is kept */
 module.exports = function start(program, entry) {
-  // Compiles for speed only what runs for long: our processes work in short bursts, some of them between an engine's steps, and what that
-  // compiler takes for the rest is never earned back.
+  // V8 optimizes only code that runs for long: the processes work in short bursts, some of them between an engine's steps, and optimizing
+  // other code takes more time than it saves.
   if (isMainThread) setFlagsFromString('--interrupt-budget=2000000');
-  const tag = cachedDataVersionTag(); // of V8, its flags and the processor
+  const tag = cachedDataVersionTag(); // the tag of V8, its flags and the processor
   const folder = join(__dirname, 'code', `${program.replaceAll('/', '.')}-${tag.toString(16)}`);
   const modules = new Map();
   const fresh = [];
@@ -57,7 +57,7 @@ function readIfThere(file) {
   }
 }
 
-/** Whole or not at all, since V8 believes what it reads. Without room, or the right to write there, the next start compiles again. */
+/** Writes the file whole or not at all, because V8 trusts what it reads. If the file can't be written, the next start compiles again. */
 function write(file, code) {
   const part = `${file}.${process.pid}`;
   try {
@@ -68,7 +68,7 @@ function write(file, code) {
     try {
       rmSync(part, { force: true });
     } catch {
-      // of another user, who may not even look there
+      // the file belongs to another user, who may not look there
     }
   }
 }

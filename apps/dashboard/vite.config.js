@@ -13,7 +13,8 @@ export default defineConfig({
     reportCompressedSize: false,
     rolldownOptions: {
       output: {
-        // Loaded beside one another; a release that changes the views alone leaves browsers the other two.
+        // The groups are loaded side by side. After a release that only changes the views, browsers still have the other two in their
+        // caches.
         codeSplitting: {
           groups: [
             { name: 'packages', test: /node_modules/ },

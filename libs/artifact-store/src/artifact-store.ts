@@ -111,8 +111,8 @@ export interface ArtifactStore {
   readonly reach?: StoreReach;
   readonly incoming: Incoming;
   /**
-   * Makes the complete file at an incoming path an artifact. The digest is not checked here: the writer is trusted, and every reader checks
-   * it. Resolves once the artifact is durable.
+   * Makes the complete file at an incoming path an artifact. The writer vouches for the digest: a store need not check it, and every reader
+   * does. Resolves once the artifact is durable.
    */
   adopt(incomingPath: string, digest: string): Promise<void>;
 }

@@ -138,8 +138,8 @@ async function writeMetrics(folder: string, run: v1.Run, lines: AsyncIterable<st
 }
 
 /**
- * Tells whether an evaluation belongs to the last state: its headline perplexity, or one of its tasks. Other texts and windows would give
- * other values under the same name.
+ * Tells whether an evaluation is exported: the run's headline perplexity, or one of its tasks. Other texts and windows would give other
+ * values under the same name.
  */
 const isOfRun = ({ subject, abandoned, headline, task }: v1.Evaluation): boolean =>
   subject === 'masked' && !abandoned && (headline || (task !== 'text' && task !== ''));
