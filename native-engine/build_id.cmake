@@ -22,7 +22,7 @@ foreach(depfile IN LISTS depfiles)
   string(REGEX REPLACE "[\\\\ \n]+" ";" names "${text}")
   set(own "")
   foreach(name IN LISTS names)
-    if(name MATCHES "^/usr/" OR name STREQUAL "")
+    if(name STREQUAL "" OR (name MATCHES "^/usr/" AND NOT ENGINE_DIR MATCHES "^/usr/"))  # most names are the system's
       continue()
     endif()
     cmake_path(ABSOLUTE_PATH name BASE_DIRECTORY ${BUILD_DIR} NORMALIZE)

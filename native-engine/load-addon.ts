@@ -1,7 +1,7 @@
 // The compiled addon, loaded when it is first needed, and its errors as one class.
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { engineBuilder, nativeAddon } from '#files';
 import type { NativeAddon } from './native.js';
 
 /** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
@@ -21,10 +21,11 @@ let loaded: NativeAddon | undefined;
 
 export function addon(): NativeAddon {
   if (loaded) return loaded;
-  const path =
-    process.env['ESPALIER_NATIVE_ADDON'] ?? fileURLToPath(new URL('../../native-engine/build/espalier_native.node', import.meta.url));
-  if (!existsSync(path))
-    throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "npm run build"`);
+  const path = nativeAddon();
+  if (!existsSync(path)) {
+    const build = engineBuilder() === null ? 'npm run build' : 'espalier devices';
+    throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "${build}"`);
+  }
   // How long idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
   // work, two engines slowed each other down five times instead of two. Read when the library loads, hence here.
   process.env['GOMP_SPINCOUNT'] ??= '2000';

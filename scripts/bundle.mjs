@@ -1,7 +1,7 @@
 // Makes one program of each process: its compiled files in dist/ and the packages that they import, in dist/bundles under the same path.
 // Node then opens a few files at a start, in place of a thousand. A process is started by its bundle wherever that is not older than
 // the compiled files (libs/files, program-file.ts).
-import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
@@ -35,6 +35,9 @@ const external = [
   /^@nestjs\/(microservices|websockets|platform-express)/,
   /^class-(validator|transformer)/,
 ];
+
+/** Packages that the dashboard is bundled with (vite). */
+const OF_THE_DASHBOARD = ['@bufbuild/protobuf', '@connectrpc/connect', '@connectrpc/connect-web', 'preact', 'uplot'];
 
 const COMPILED_FOLDER = 'compiledFolder$'; // in a bundle: the address of dist/
 const OF_PROGRAM = /programFile\(new URL\('([^']+)'/g;
@@ -81,4 +84,19 @@ for (const { isEntry, name, fileName } of output) {
   if (!isEntry) continue;
   const start = `${'../'.repeat(name.split('/').length - 1)}start.js`;
   writeFileSync(join(bundles, `${name}.js`), `require('${start}')('${name}', require.resolve('./${basename(fileName)}'));\n`);
+}
+writeFileSync(join(bundles, 'LICENSES.txt'), licences());
+
+/** A bundle hands on the packages in it, and most licences ask for their text then. */
+function licences() {
+  const modules = output.flatMap(({ moduleIds = [] }) => moduleIds);
+  const used = modules.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []);
+  const folders = [...new Set([...used, ...OF_THE_DASHBOARD.map((name) => join(root, 'node_modules', name))])].sort();
+  return folders.map(licenceOf).join(`\n${'-'.repeat(80)}\n\n`);
+}
+
+function licenceOf(folder) {
+  const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  const texts = readdirSync(folder).filter((file) => /^(licen[cs]e|notice|copying)/i.test(file) && existsSync(join(folder, file)));
+  return `${name} ${version} (${license})\n\n${texts.map((file) => readFileSync(join(folder, file), 'utf8').trimEnd()).join('\n\n')}\n`;
 }

@@ -3,11 +3,11 @@
 // engine, the compiled TypeScript. Each step is skipped when its inputs are those of the last successful run. Steps that
 // don't need each other run side by side. Uses only Node's own modules, since it runs before `npm ci`.
 import { createHash } from 'node:crypto';
-import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cudaChoice, ended, ENGINE_PACKAGES, failureInWords, hasApt, missingInWords, missingPackages } from './native-build.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const underWay = new Set();
@@ -22,19 +22,7 @@ ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here`;
 const BUILD = join(root, 'native-engine/build');
 const GENERATED = ['libs/protocol', 'apps/dashboard'].map((part) => join(root, part, 'src/generated'));
 
-const debianPackages = {
-  cmake: 'cmake',
-  'g++': 'g++',
-  make: 'make',
-  python3: 'python3',
-  'pkg-config': 'pkg-config',
-  'libdnnl-dev': 'libdnnl-dev',
-  ...(withTests ? { 'libgtest-dev': 'libgtest-dev', 'python3-grpcio': 'python3-grpcio', zstd: 'zstd' } : {}),
-};
-
-const NVCC = ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'];
-const OLDEST_NVCC = 13;
-const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg']; // the last: a card seen through WSL
+const debianPackages = [...ENGINE_PACKAGES, 'python3', 'pkg-config', ...(withTests ? ['libgtest-dev', 'python3-grpcio', 'zstd'] : [])];
 
 await main();
 
@@ -67,7 +55,7 @@ function installLlamaCpp() {
     'llama-cpp',
     digestOf(['loaders/llama-cpp/package-lock.json']),
     async () => {
-      const done = await ended('npm', ['run', '--silent', 'loader:llama-cpp']);
+      const done = await inRoot('npm', ['run', '--silent', 'loader:llama-cpp']);
       return done.status === 0 ? 'installed' : 'not installed: tests with it are skipped';
     },
     [join(root, 'loaders/llama-cpp/node_modules')],
@@ -80,33 +68,13 @@ function requireNode() {
 }
 
 async function installSystemPackages() {
-  const missing = Object.keys(debianPackages).filter((name) => !isInstalled(name));
+  const missing = missingPackages(debianPackages);
   if (missing.length === 0) return 'present';
-  const hasApt = spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
-  if (!hasApt || process.getuid?.() !== 0) {
-    fail(
-      `These system packages are missing: ${missing.join(' ')}\n` +
-        (hasApt
-          ? `Install them with:  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`
-          : "Install your distribution's packages of the same tools and libraries (oneDNN 3" + (withTests ? ', GoogleTest' : '') + ').'),
-    );
-  }
+  if (!hasApt() || process.getuid?.() !== 0) fail(missingInWords(missing, 'oneDNN 3' + (withTests ? ', GoogleTest' : '')));
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   await run('apt-get', ['update', '-qq'], { env });
   await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env });
   return `installed ${missing.join(' ')}`;
-}
-
-function isInstalled(name) {
-  const asked = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], { encoding: 'utf8' });
-  if (asked.status === 0) return asked.stdout.includes('ok installed');
-  // Not Debian, or installed by hand: look for what the package brings.
-  const tools = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config', zstd: 'zstd' };
-  if (tools[name]) return spawnSync('sh', ['-c', `command -v ${tools[name]}`], { stdio: 'ignore' }).status === 0;
-  if (name === 'python3-grpcio')
-    return spawnSync('/usr/bin/python3', ['-c', 'import grpc, google.protobuf'], { stdio: 'ignore' }).status === 0;
-  const headers = { 'libdnnl-dev': 'dnnl.hpp', 'libgtest-dev': 'gtest/gtest.h' };
-  return ['/usr/include', '/usr/local/include'].some((folder) => existsSync(join(folder, headers[name])));
 }
 
 async function generateProtocol() {
@@ -116,7 +84,7 @@ async function generateProtocol() {
 
 /** The engine's core needs no npm packages; the addon takes the headers of Node-API from them. */
 function buildNative(packages) {
-  const cuda = cudaChoice();
+  const cuda = orFail(() => cudaChoice(withTests));
   return stamped(
     'native engine',
     withTests ? 'native-tests' : 'native',
@@ -139,35 +107,6 @@ function buildNative(packages) {
     },
     [join(BUILD, 'espalier_native.node')],
   );
-}
-
-/** Whether the CUDA backend is built (docs/design/cuda.md). Its kernels take minutes, so a machine without a card is spared them. */
-function cudaChoice() {
-  const asked = process.env.ESPALIER_CUDA?.toUpperCase();
-  if (asked !== undefined && asked !== '' && !['ON', 'OFF'].includes(asked))
-    fail(`ESPALIER_CUDA must be ON or OFF, not ${process.env.ESPALIER_CUDA}.`);
-  const version = nvccVersion();
-  const without = (why) => ({ build: false, id: 'without CUDA', said: `without the CUDA backend: ${why}` });
-  const built = { build: true, id: `with nvcc ${version}`, said: `with the CUDA backend (nvcc ${version})` };
-  if (asked === 'OFF') return without('ESPALIER_CUDA is OFF');
-  if (version === null) {
-    if (asked === 'ON') fail('ESPALIER_CUDA is ON, but nvcc is neither on the PATH nor in /usr/local/cuda or /opt/cuda.');
-    return without(withTests ? 'nvcc is not here, so it is tested over its emulator only' : 'nvcc is not here');
-  }
-  if (asked === 'ON') return built;
-  if (Number(version.split('.')[0]) < OLDEST_NVCC)
-    return without(`nvcc ${version} is older than ${OLDEST_NVCC}, the oldest that was tried (ESPALIER_CUDA=ON builds it all the same)`);
-  if (!withTests && !DRIVER_FILES.some((path) => existsSync(path)))
-    return without('no NVIDIA driver is loaded here (ESPALIER_CUDA=ON builds it all the same)');
-  return built;
-}
-
-function nvccVersion() {
-  for (const command of [...(process.env.CUDA_HOME ? [join(process.env.CUDA_HOME, 'bin/nvcc')] : []), ...NVCC]) {
-    const asked = spawnSync(command, ['--version'], { encoding: 'utf8' });
-    if (asked.status === 0) return /release (\d+\.\d+)/.exec(asked.stdout)?.[1] ?? '0.0';
-  }
-  return null;
 }
 
 async function compileTypeScript() {
@@ -227,25 +166,25 @@ function showWork() {
 }
 
 async function run(command, args, options) {
-  const { status, said } = await ended(command, args, options);
-  if (status === 0) return;
-  fail(
-    `${command} ${args.join(' ')} failed (${said.error ?? `exit ${status}`})\n${said.output.trimEnd().split('\n').slice(-60).join('\n')}`,
-  );
+  const result = await inRoot(command, args, options);
+  if (result.status !== 0) fail(failureInWords(command, args, result));
 }
 
-function ended(command, args, options = {}) {
-  return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], ...options });
-    const said = { output: '' };
+/** A command that ends when this process does. */
+function inRoot(command, args, options = {}) {
+  const onChild = (child) => {
     underWayProcesses.add(child);
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said.output += text));
-    child.on('error', (error) => (said.error = error.message));
-    child.on('close', (code, signal) => {
-      underWayProcesses.delete(child);
-      resolve({ status: code ?? signal, said });
-    });
-  });
+    child.on('close', () => underWayProcesses.delete(child));
+  };
+  return ended(command, args, { cwd: root, onChild, ...options });
+}
+
+function orFail(work) {
+  try {
+    return work();
+  } catch (error) {
+    return fail(error.message);
+  }
 }
 
 function fail(message) {

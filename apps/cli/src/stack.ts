@@ -16,6 +16,7 @@ import {
 } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 import { dashboardLink } from './dashboard-link.js';
+import { buildEngineOnce } from './engine-build.js';
 import { announcement, isAlive, readServerFile, type ServerFile } from './connection/server-address.js';
 
 export interface StackOptions {
@@ -134,6 +135,7 @@ export async function startStack(options: StackOptions, signal: AbortSignal): Pr
   const running = runningServer(options.dataFolder);
   if (running !== null) return { ...running, logFile, wasRunning: true };
   makeDataFolder(options.dataFolder);
+  if (options.engines !== '0') await buildEngineOnce(signal);
   const log = asOwnerOnly(() => openSync(logFile, 'a'));
   const logStart = fstatSync(log).size;
   const child = spawn(process.execPath, serverArguments(options), { detached: true, stdio: ['ignore', log, log] });
@@ -227,6 +229,7 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
     );
   }
   makeDataFolder(options.dataFolder);
+  if (options.engines !== '0') await buildEngineOnce(signal);
   const child = spawn(process.execPath, serverArguments(options), { stdio: 'inherit' });
   // The terminal sends Ctrl-C to both of us, a program to one: a server that is told twice stops once.
   signal.addEventListener('abort', () => child.kill('SIGTERM'));

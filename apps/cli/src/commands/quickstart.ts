@@ -21,9 +21,9 @@ export function registerQuickstart(program: Command): void {
   addSettingOptions(quickstart, QUICKSTART_SETTINGS);
   examples(
     quickstart,
-    ['npm run quickstart'],
-    ['npm run quickstart -- --target-sparsity 0.7 --json result.json'],
-    ['npm run quickstart -- --steps 200 --data-folder /tmp/try', 'a quick look, in a folder of its own'],
+    ['espalier quickstart'],
+    ['espalier quickstart --target-sparsity 0.7 --json result.json'],
+    ['espalier quickstart --steps 200 --data-folder /tmp/try', 'a quick look, in a folder of its own'],
   );
   action<QuickstartOptions>(quickstart, async (context, _, options) => {
     await runQuickstart(context, options);

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { packageScript } from '#files';
 
 export interface LoaderRequest {
   /** The folder of the export. */
@@ -27,7 +28,7 @@ const ANSWER_MAX_BYTES = 1 << 20;
 export async function evaluateWithLlamaCpp({ folder, ...request }: LoaderRequest, signal: AbortSignal): Promise<LoaderAnswer> {
   const loader = 'llama.cpp';
   if (!existsSync(join(loaders, 'llama-cpp/node_modules/node-llama-cpp'))) {
-    return { outcome: 'untried', loader, message: 'it is not installed: npm run loader:llama-cpp' };
+    return { outcome: 'untried', loader, message: `it is not installed: ${packageScript('loader:llama-cpp')}` };
   }
   const script = join(loaders, 'llama-cpp/evaluate.mjs');
   return answerOf(loader, await run(process.execPath, [script, join(folder, 'model.gguf')], request, signal));

@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { renewSeal } from '#artifact-store';
+import { packageScript } from '#files';
 import { EspalierError } from '#protocol';
 import { newExportFolder } from '../measurements/subjects.js';
 
@@ -37,7 +38,8 @@ export async function findQuantizer(path = process.env['PATH'] ?? ''): Promise<Q
   }
   throw new EspalierError(
     'QUANTIZER_MISSING',
-    `${QUANTIZED_TYPES.join(', ')} are made by llama.cpp: npm run loader:llama-cpp installs it, or put its llama-quantize on the PATH`,
+    `${QUANTIZED_TYPES.join(', ')} are made by llama.cpp: ${packageScript('loader:llama-cpp')} installs it, ` +
+      'or put its llama-quantize on the PATH',
     { metadata: { field: 'dtype' } },
   );
 }

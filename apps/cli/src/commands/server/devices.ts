@@ -5,6 +5,7 @@ import { programFile } from '#files';
 import { v1 } from '#protocol';
 import { CliError } from '../../cli-error.js';
 import type { Context } from '../../context.js';
+import { buildEngineOnce } from '../../engine-build.js';
 import { bytes } from '../../output/format.js';
 import { action, examples } from '../command.js';
 
@@ -41,8 +42,9 @@ async function listed(context: Context): Promise<v1.Device[]> {
   }
 }
 
-/** @throws CliError DEVICES_UNKNOWN */
-function devicesHere(signal: AbortSignal): Promise<v1.Device[]> {
+/** @throws CliError DEVICES_UNKNOWN, NOT_BUILT */
+async function devicesHere(signal: AbortSignal): Promise<v1.Device[]> {
+  await buildEngineOnce(signal);
   return new Promise((resolve, reject) => {
     execFile(process.execPath, [programFile(ENGINE), '--list-devices'], { signal, timeout: ASK_TIMEOUT_MS }, (error, stdout, stderr) => {
       if (error === null) resolve((JSON.parse(stdout) as unknown[]).map((device) => v1.Device.fromJSON(device)));

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import type { Command } from 'commander';
 import { programFile } from '#files';
 import { CliError, ExitCode } from '../../cli-error.js';
+import { buildEngineOnce } from '../../engine-build.js';
 import { cardCount, deviceList, positiveNumber, threadCount } from '../../options/parse.js';
 import { action, examples } from '../command.js';
 
@@ -53,6 +54,7 @@ export function registerEngine(program: Command): void {
     const cache = { '--model-cache': given.modelCache, '--model-cache-limit': given.modelCacheLimit };
     const files = { '--token-file': tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], '--tls-ca': tlsCa };
     const args = Object.entries({ ...options, ...cache, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
+    await buildEngineOnce(context.signal);
     // The engine ends when this process does, however that ends.
     const child = spawn(process.execPath, [programFile(ENGINE), ...args, '--exit-with-stdin'], { stdio: ['pipe', 'inherit', 'inherit'] });
     const end = (): void => void child.kill('SIGTERM');

@@ -1,0 +1,98 @@
+// A build of the native engine takes packages of the system, and a choice whether the CUDA backend is built. The set-ups of a clone
+// (setup.mjs) and of an installed package (build-engine.mjs) share this. It uses only Node's own modules.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+const TOOLS = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config', zstd: 'zstd' };
+const HEADERS = { 'libdnnl-dev': 'dnnl.hpp', 'libgtest-dev': 'gtest/gtest.h' };
+/** The Debian packages by which the engine is compiled. */
+export const ENGINE_PACKAGES = ['cmake', 'g++', 'make', 'libdnnl-dev'];
+
+const NVCC = ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'];
+const OLDEST_NVCC = 13;
+const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg']; // the last: a card seen through WSL
+
+/** @returns those of the Debian packages that are not here */
+export function missingPackages(names) {
+  return names.filter((name) => !isInstalled(name));
+}
+
+export function hasApt() {
+  return spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
+}
+
+/** Tells people how to get missing packages. */
+export function missingInWords(missing, others = 'oneDNN 3') {
+  return (
+    `These system packages are missing: ${missing.join(' ')}\n` +
+    (hasApt()
+      ? `Install them with:  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`
+      : `Install your distribution's packages of the same tools and libraries (${others}).`)
+  );
+}
+
+function isInstalled(name) {
+  const asked = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], { encoding: 'utf8' });
+  if (asked.status === 0) return asked.stdout.includes('ok installed');
+  // Not Debian, or installed by hand: look for what the package brings.
+  if (TOOLS[name]) return spawnSync('sh', ['-c', `command -v ${TOOLS[name]}`], { stdio: 'ignore' }).status === 0;
+  if (name === 'python3-grpcio')
+    return spawnSync('/usr/bin/python3', ['-c', 'import grpc, google.protobuf'], { stdio: 'ignore' }).status === 0;
+  return ['/usr/include', '/usr/local/include'].some((folder) => existsSync(join(folder, HEADERS[name])));
+}
+
+/**
+ * Whether the CUDA backend is built (docs/design/cuda.md). Its kernels take minutes, so a machine without a card is spared them.
+ * @throws Error where ESPALIER_CUDA asks for what can't be
+ */
+export function cudaChoice(withTests = false) {
+  const asked = process.env.ESPALIER_CUDA?.toUpperCase();
+  if (asked !== undefined && asked !== '' && !['ON', 'OFF'].includes(asked))
+    throw new Error(`ESPALIER_CUDA must be ON or OFF, not ${process.env.ESPALIER_CUDA}.`);
+  const version = nvccVersion();
+  const without = (why) => ({ build: false, id: 'without CUDA', said: `without the CUDA backend: ${why}` });
+  const built = { build: true, id: `with nvcc ${version}`, said: `with the CUDA backend (nvcc ${version})` };
+  if (asked === 'OFF') return without('ESPALIER_CUDA is OFF');
+  if (version === null) {
+    if (asked === 'ON') throw new Error('ESPALIER_CUDA is ON, but nvcc is neither on the PATH nor in /usr/local/cuda or /opt/cuda.');
+    return without(withTests ? 'nvcc is not here, so it is tested over its emulator only' : 'nvcc is not here');
+  }
+  if (asked === 'ON') return built;
+  if (Number(version.split('.')[0]) < OLDEST_NVCC)
+    return without(`nvcc ${version} is older than ${OLDEST_NVCC}, the oldest that was tried (ESPALIER_CUDA=ON builds it all the same)`);
+  if (!withTests && !DRIVER_FILES.some((path) => existsSync(path)))
+    return without('no NVIDIA driver is loaded here (ESPALIER_CUDA=ON builds it all the same)');
+  return built;
+}
+
+function nvccVersion() {
+  for (const command of [...(process.env.CUDA_HOME ? [join(process.env.CUDA_HOME, 'bin/nvcc')] : []), ...NVCC]) {
+    const asked = spawnSync(command, ['--version'], { encoding: 'utf8' });
+    if (asked.status === 0) return /release (\d+\.\d+)/.exec(asked.stdout)?.[1] ?? '0.0';
+  }
+  return null;
+}
+
+/** Runs a command to its end, and keeps what it writes. @param show is called with each piece of its output */
+export function ended(command, args, { onChild = () => {}, show = () => {}, ...options } = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    const said = { output: '' };
+    onChild(child);
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        said.output += text;
+        show(text);
+      });
+    }
+    child.on('error', (error) => (said.error = error.message));
+    child.on('close', (code, signal) => resolve({ status: code ?? signal, said }));
+  });
+}
+
+/** The end of the output of a command that failed. */
+export function failureInWords(command, args, { status, said }) {
+  const tail = said.output.trimEnd().split('\n').slice(-60).join('\n');
+  return `${command} ${args.join(' ')} failed (${said.error ?? `exit ${status}`})\n${tail}`;
+}
