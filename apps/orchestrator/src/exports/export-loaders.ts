@@ -1,5 +1,5 @@
-// Other programs that evaluate an exported model, each in a process of its own: llama.cpp, and PyTorch without our engine. They end when
-// their standard input does: so they don't outlive this process, however it ends.
+// Other programs that evaluate an exported model, each in its own process: llama.cpp, and PyTorch without the engine. They end when their
+// standard input closes, so they don't outlive this process, however it ends.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ export interface LoaderRequest {
   ids: number[];
   threads: number;
 }
-/** A likelihood that was computed may be no finite number, which says more of the export than of the loader. */
+/** The answer of a loader. A computed likelihood may be no finite number, which says more about the export than about the loader. */
 export type LoaderAnswer =
   | { outcome: 'computed'; loader: string; negativeLogLikelihood: number }
   | { outcome: 'failed' | 'untried'; loader: string; message: string };
@@ -21,7 +21,7 @@ export type LoaderAnswer =
 const loaders = fileURLToPath(new URL('../../../../../loaders/', import.meta.url));
 const EXIT_WITH_STDIN = '--exit-with-stdin';
 const MISSING = 'no such program';
-const NO_PYTORCH = 3; // as evaluate.py ends
+const NO_PYTORCH = 3; // evaluate.py ends with this status
 const GIVE_UP_AFTER_MS = 30 * 60_000;
 const ANSWER_MAX_BYTES = 1 << 20;
 
@@ -45,7 +45,7 @@ export async function evaluateWithPyTorch({ folder, ...request }: LoaderRequest,
 }
 
 interface Ended {
-  /** The exit status, a signal, or why it did not start. */
+  /** The exit status, the signal, or the reason why the process did not start. */
   status: number | string;
   output: string;
   errors: string;
@@ -62,7 +62,7 @@ function run(command: string, args: string[], request: object, signal: AbortSign
     let errors = '';
     child.stdout.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-ANSWER_MAX_BYTES)));
     child.stderr.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-ANSWER_MAX_BYTES)));
-    child.stdin.on('error', () => undefined); // it ended before it read all: its status says why
+    child.stdin.on('error', () => undefined); // the loader may end before it has read all; its status then says why
     child.stdin.write(`${JSON.stringify(request)}\n`);
     child.on('error', (error: NodeJS.ErrnoException) =>
       resolve({ status: error.code === 'ENOENT' ? MISSING : error.message, output, errors }),
@@ -80,12 +80,12 @@ function answerOf(loader: string, { status, output, errors }: Ended): LoaderAnsw
       return { outcome: 'computed', loader: answer.loader, negativeLogLikelihood };
     }
   } catch {
-    // said below
+    // reported below
   }
   return { outcome: 'failed', loader, message: `it answered ${lastLine(output).slice(0, 200) || 'nothing'}` };
 }
 
-/** JSON knows no NaN and no infinity: loaders name these. */
+/** Reads a number. JSON has no NaN and no infinity, so loaders write their names. */
 function numberOf(value: unknown): number | undefined {
   if (typeof value === 'number') return value;
   return typeof value === 'string' && ['NaN', 'Infinity', '-Infinity'].includes(value) ? Number(value) : undefined;

@@ -1,5 +1,5 @@
-// llama.cpp's own quantizer, for types whose blocks only it chooses: out of the library that the loader's package brings, or
-// llama-quantize on the PATH. It works on files, so what the engine writes goes through a folder of its own.
+// Quantizes by llama.cpp, for types whose blocks only llama.cpp chooses. The quantizer comes from the library in the loader's package, or
+// is llama-quantize on the PATH. It works on files, so the engine's output goes through a temporary folder.
 import { spawn } from 'node:child_process';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { access, constants, readdir, rm } from 'node:fs/promises';
@@ -11,19 +11,19 @@ import { packageScript } from '#files';
 import { EspalierError } from '#protocol';
 import { newExportFolder } from '../measurements/subjects.js';
 
-/** llama.cpp's numbers of these kinds of files. */
+/** The numbers that llama.cpp has for these types of files. */
 const TYPES: Record<string, number> = { q3_k_m: 12, q4_k_s: 14, q4_k_m: 15, q5_k_s: 16, q5_k_m: 17, q6_k: 18 };
 export const QUANTIZED_TYPES = Object.keys(TYPES);
 export const isQuantizedType = (dtype: string): boolean => Object.hasOwn(TYPES, dtype);
-/** Values of a row that are quantized together. */
+/** The number of values of a row that are quantized together. */
 export const QUANTIZED_BLOCK = 256;
 
 const root = (path: string): string => fileURLToPath(new URL(`../../../../../${path}`, import.meta.url));
 const ERRORS_MAX = 1 << 20;
-/** As llama.cpp says that rows are no multiples of a block. */
+/** The message in which llama.cpp says that rows are no multiples of a block. */
 const FALLBACK = /(\d+) of (\d+) tensor\(s\) required fallback/;
 
-/** The command and its words. */
+/** Returns the command and its arguments. */
 export type Quantizer = (from: string, to: string, dtype: string, threads: number) => string[];
 
 /** @throws EspalierError QUANTIZER_MISSING */
@@ -57,7 +57,7 @@ async function findLibrary(): Promise<string | null> {
   return library === undefined ? null : join(folder, library);
 }
 
-/** The bytes of a GGUF file as those of the quantized one. @param tell a note for the export */
+/** Turns the bytes of a GGUF file into those of the quantized file. @param tell called with a note for the export */
 export async function* quantized(
   content: AsyncIterable<Uint8Array>,
   dtype: string,
@@ -72,7 +72,7 @@ export async function* quantized(
     await pipeline(content, createWriteStream(from), { signal });
     const said = await run(quantizer(from, to, dtype, threads), signal);
     await rm(from);
-    await renewSeal(to); // llama.cpp took over that of the whole file
+    await renewSeal(to); // llama.cpp has copied the seal of the unquantized file
     const [, other, all] = FALLBACK.exec(said) ?? [];
     tell(
       `Quantized to ${dtype} by llama.cpp` +
@@ -86,7 +86,7 @@ export async function* quantized(
   }
 }
 
-/** Its words. @throws EspalierError QUANTIZER_FAILED */
+/** Runs the command and returns its output. @throws EspalierError QUANTIZER_FAILED */
 function run([command, ...args]: string[], signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(command!, args, { stdio: ['ignore', 'ignore', 'pipe'], signal, killSignal: 'SIGKILL' });
