@@ -1,10 +1,10 @@
-// The compiled addon, loaded when it is first needed, and its errors as one class.
+// Loads the compiled addon when it is first needed, and turns its errors into one class.
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { engineBuilder, nativeAddon } from '#files';
 import type { NativeAddon } from './native.js';
 
-/** A failure of the engine: a stable code, the option or file at fault, what was wrong and what is allowed. */
+/** A failure of the engine. It has a stable code, and names the option or file at fault, what was wrong and what is allowed. */
 export class EngineError extends Error {
   override readonly name = 'EngineError';
   constructor(
@@ -26,8 +26,8 @@ export function addon(): NativeAddon {
     const build = engineBuilder() === null ? 'npm run build' : 'espalier devices';
     throw new EngineError('ENGINE_UNAVAILABLE', '', `the native engine is not built: ${path} is missing; run "${build}"`);
   }
-  // How long idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
-  // work, two engines slowed each other down five times instead of two. Read when the library loads, hence here.
+  // The time for which idle OpenMP threads spin before they sleep. The runtime's default outlasts a time slice: on a machine with other
+  // work, two engines slowed each other down five times instead of two. The library reads the variable when it loads, so it is set here.
   process.env['GOMP_SPINCOUNT'] ??= '2000';
   loaded = createRequire(import.meta.url)(path) as NativeAddon;
   return loaded;

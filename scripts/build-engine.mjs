@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// Builds the native engine of an installed package, once, from the sources in the package. The command line starts this before the first
-// command that needs an engine; an image's build may start it itself. Whatever ends it, there is a whole engine or none: it builds in a
-// folder of its own and gives that its name at the end. A clone is built by setup.mjs.
+// Builds the native engine of an installed package, once, from the sources in the package. The command line starts this script before the
+// first command that needs an engine, and the build of an image may run it too. If it is interrupted, there is still a whole engine or
+// none: it builds in a folder of its own, which gets its final name at the end. setup.mjs builds a clone.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
@@ -51,7 +51,7 @@ function options(cuda) {
   ];
 }
 
-/** npm puts a package beside ours, or in ours. */
+/** Returns the folder of a package. npm puts it beside this package, or inside it. */
 function packageFolder(name) {
   return dirname(createRequire(import.meta.url).resolve(`${name}/package.json`));
 }
@@ -72,7 +72,7 @@ function ownFolder() {
   return folder;
 }
 
-/** Another command may have built the same meanwhile. */
+/** Gives the build its final name. Another command may have built the same engine meanwhile. */
 function putInPlace(whole) {
   try {
     renameSync(whole, BUILD);
@@ -91,7 +91,7 @@ function endWithUs(child) {
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => child.kill(signal));
 }
 
-/** On a terminal, how far make has come, on a line that the next one overwrites. */
+/** Shows the progress of make on a terminal, on a line that the next one overwrites. */
 function showShare(text) {
   const share = /\[ *(\d+)%\](?!.*\[ *\d+%\])/s.exec(text)?.[1];
   if (share !== undefined && process.stderr.isTTY) process.stderr.write(`\r\x1b[Kbuilding the native engine: ${share}%`);

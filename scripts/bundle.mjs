@@ -1,6 +1,6 @@
-// Makes one program of each process: its compiled files in dist/ and the packages that they import, in dist/bundles under the same path.
-// Node then opens a few files at a start, in place of a thousand. A process is started by its bundle wherever that is not older than
-// the compiled files (libs/files, program-file.ts).
+// Makes one program of each process: its compiled files in dist/ and the packages that they import are joined to a few files in
+// dist/bundles, under the same path. Node then opens a few files at a start instead of a thousand. A process is started from its bundle
+// unless the bundle is older than the compiled files (libs/files, program-file.ts).
 import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,22 +27,25 @@ const programs = [
 ];
 
 const external = [
-  // They load files that lie beside them: native code, a protocol's text.
+  // These packages load files that lie beside them: native code, or the text of a protocol.
   'better-sqlite3',
   '@kurrent/bridge',
   'grpc-health-check',
-  // Nest looks for them and goes on without.
+  // Nest looks for these packages, and works without them.
   /^@nestjs\/(microservices|websockets|platform-express)/,
   /^class-(validator|transformer)/,
 ];
 
-/** Packages that the dashboard is bundled with (vite). */
+/** The packages that the dashboard is bundled with (vite). */
 const OF_THE_DASHBOARD = ['@bufbuild/protobuf', '@connectrpc/connect', '@connectrpc/connect-web', 'preact', 'uplot'];
 
-const COMPILED_FOLDER = 'compiledFolder$'; // in a bundle: the address of dist/
+const COMPILED_FOLDER = 'compiledFolder$'; // the name, in a bundle, for the address of dist/
 const OF_PROGRAM = /programFile\(new URL\('([^']+)'/g;
 
-/** A compiled file as it is, but for the place that it knows itself by: files that it names lie beside it, not beside the bundle. */
+/**
+ * Loads a compiled file. Its own address is replaced by the one in dist/, because the files that it names lie beside it there, and not
+ * beside the bundle.
+ */
 const ownPlace = {
   name: 'own-place',
   load(file) {
@@ -70,11 +73,11 @@ const bundle = await rolldown({
 });
 const { output } = await bundle.write({
   dir: bundles,
-  format: 'cjs', // code that is kept compiled can't be given to modules of the other kind
+  format: 'cjs', // a code cache can't be used for ES modules
   sourcemap: true,
   intro: ({ fileName }) =>
     `const ${COMPILED_FOLDER} = new URL('${'../'.repeat(fileName.split('/').length)}', require('node:url').pathToFileURL(__filename));`,
-  // Kept code goes by a file's name, so another content has another name.
+  // The code cache goes by a file's name, so a file with other content needs another name.
   entryFileNames: '[name]-[hash].js',
   chunkFileNames: 'shared/[name]-[hash].js',
 });
@@ -87,7 +90,7 @@ for (const { isEntry, name, fileName } of output) {
 }
 writeFileSync(join(bundles, 'LICENSES.txt'), licences());
 
-/** A bundle hands on the packages in it, and most licences ask for their text then. */
+/** Returns the licences of the packages in the bundles. Bundles redistribute these packages, and most licences demand their text then. */
 function licences() {
   const modules = output.flatMap(({ moduleIds = [] }) => moduleIds);
   const used = modules.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []);

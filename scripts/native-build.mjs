@@ -1,19 +1,19 @@
-// A build of the native engine takes packages of the system, and a choice whether the CUDA backend is built. The set-ups of a clone
-// (setup.mjs) and of an installed package (build-engine.mjs) share this. It uses only Node's own modules.
+// The parts that the set-ups of a clone (setup.mjs) and of an installed package (build-engine.mjs) share: the system packages for a build
+// of the native engine, and the choice whether the CUDA backend is built. It uses only Node's own modules.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 const TOOLS = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config', zstd: 'zstd' };
 const HEADERS = { 'libdnnl-dev': 'dnnl.hpp', 'libgtest-dev': 'gtest/gtest.h' };
-/** The Debian packages by which the engine is compiled. */
+/** The Debian packages that are needed to compile the engine. */
 export const ENGINE_PACKAGES = ['cmake', 'g++', 'make', 'libdnnl-dev'];
 
 const NVCC = ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'];
 const OLDEST_NVCC = 13;
-const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg']; // the last: a card seen through WSL
+const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg']; // /dev/dxg is a card seen through WSL
 
-/** @returns those of the Debian packages that are not here */
+/** @returns the Debian packages of the list that are not installed */
 export function missingPackages(names) {
   return names.filter((name) => !isInstalled(name));
 }
@@ -22,7 +22,7 @@ export function hasApt() {
   return spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
-/** Tells people how to get missing packages. */
+/** Says how to get the missing packages. */
 export function missingInWords(missing, others = 'oneDNN 3') {
   return (
     `These system packages are missing: ${missing.join(' ')}\n` +
@@ -35,7 +35,7 @@ export function missingInWords(missing, others = 'oneDNN 3') {
 function isInstalled(name) {
   const asked = spawnSync('dpkg-query', ['-W', '-f', '${Status}', name], { encoding: 'utf8' });
   if (asked.status === 0) return asked.stdout.includes('ok installed');
-  // Not Debian, or installed by hand: look for what the package brings.
+  // The system is not Debian, or the package was installed by hand: look for the tools and headers of the package.
   if (TOOLS[name]) return spawnSync('sh', ['-c', `command -v ${TOOLS[name]}`], { stdio: 'ignore' }).status === 0;
   if (name === 'python3-grpcio')
     return spawnSync('/usr/bin/python3', ['-c', 'import grpc, google.protobuf'], { stdio: 'ignore' }).status === 0;
@@ -43,8 +43,9 @@ function isInstalled(name) {
 }
 
 /**
- * Whether the CUDA backend is built (docs/design/cuda.md). Its kernels take minutes, so a machine without a card is spared them.
- * @throws Error where ESPALIER_CUDA asks for what can't be
+ * Decides whether the CUDA backend is built (docs/design/cuda.md). Its kernels take minutes to compile, so they are not built on a machine
+ * without a card.
+ * @throws Error if ESPALIER_CUDA asks for what is not possible
  */
 export function cudaChoice(withTests = false) {
   const asked = process.env.ESPALIER_CUDA?.toUpperCase();
@@ -74,7 +75,7 @@ function nvccVersion() {
   return null;
 }
 
-/** Runs a command to its end, and keeps what it writes. @param show is called with each piece of its output */
+/** Runs a command to its end, and keeps its output. @param show called with each piece of the output */
 export function ended(command, args, { onChild = () => {}, show = () => {}, ...options } = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
@@ -91,7 +92,7 @@ export function ended(command, args, { onChild = () => {}, show = () => {}, ...o
   });
 }
 
-/** The end of the output of a command that failed. */
+/** Returns the end of the output of a command that failed. */
 export function failureInWords(command, args, { status, said }) {
   const tail = said.output.trimEnd().split('\n').slice(-60).join('\n');
   return `${command} ${args.join(' ')} failed (${said.error ?? `exit ${status}`})\n${tail}`;

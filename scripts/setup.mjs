@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// Everything a fresh clone needs before it runs: system packages, npm packages, generated protocol code, the native
-// engine, the compiled TypeScript. Each step is skipped when its inputs are those of the last successful run. Steps that
-// don't need each other run side by side. Uses only Node's own modules, since it runs before `npm ci`.
+// Prepares a fresh clone to run: system packages, npm packages, generated protocol code, the native engine, the compiled TypeScript. A step
+// is skipped if its inputs are those of the last successful run. Steps that don't depend on each other run side by side. It uses only
+// Node's own modules, since it runs before `npm ci`.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -12,7 +12,7 @@ import { cudaChoice, ended, ENGINE_PACKAGES, failureInWords, hasApt, missingInWo
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const underWay = new Set();
 const underWayProcesses = new Set();
-process.on('exit', () => underWayProcesses.forEach((child) => child.kill())); // where another step has failed
+process.on('exit', () => underWayProcesses.forEach((child) => child.kill())); // if another step has failed
 const stampFolder = join(root, 'node_modules', '.espalier');
 const given = process.argv.slice(2);
 const withTests = given.includes('--tests');
@@ -36,7 +36,7 @@ async function main() {
   await Promise.all([packages, buildNative(packages), packages.then(compileTypeScript), withTests && packages.then(installLlamaCpp)]);
 }
 
-/** The npm packages, and the code that they generate. */
+/** Installs the npm packages, and generates the code of the protocol. */
 async function installPackages() {
   await stamped('npm packages', 'npm', digestOf(['package-lock.json']), () => run('npm', ['ci', '--no-audit', '--no-fund']));
   await stamped(
@@ -48,7 +48,7 @@ async function installPackages() {
   );
 }
 
-// Only tests ask for it, and those that need it say that they are skipped without it.
+// Installs llama.cpp for tests. Without it, the tests that need it report that they are skipped.
 function installLlamaCpp() {
   return stamped(
     'llama.cpp, to check exports with',
@@ -82,7 +82,7 @@ async function generateProtocol() {
   await run('node_modules/.bin/buf', ['generate']);
 }
 
-/** The engine's core needs no npm packages; the addon takes the headers of Node-API from them. */
+/** Builds the engine. The core needs no npm packages; the addon takes the headers of Node-API from them. */
 function buildNative(packages) {
   const cuda = orFail(() => cudaChoice(withTests));
   return stamped(
@@ -90,7 +90,7 @@ function buildNative(packages) {
     withTests ? 'native-tests' : 'native',
     `${digestOf(['native-engine', 'package-lock.json'])} ${cuda.id}`,
     async () => {
-      // A folder that has the tests keeps them, or they would grow old there without a word.
+      // A folder that has the tests keeps building them. Otherwise they would become outdated unnoticed.
       const cache = join(BUILD, 'CMakeCache.txt');
       const tests = withTests || (existsSync(cache) && /^ESPALIER_TESTS:[A-Z]+=ON$/m.test(readFileSync(cache, 'utf8')));
       const choices = [
@@ -130,7 +130,7 @@ async function compileTypeScript() {
   );
 }
 
-/** A compiled test whose source is gone would still be run, and would fail. */
+/** Removes compiled files whose sources are gone: a compiled test would still be run, and would fail. */
 function removeWithoutSource() {
   for (const part of ['apps', 'libs', 'native-engine']) {
     for (const file of readdirSync(join(root, 'dist', part), { recursive: true })) {
@@ -160,7 +160,7 @@ async function step(title, work) {
   showWork();
 }
 
-/** On a terminal, a line that the next one overwrites. */
+/** Shows the running steps on a terminal, on a line that the next one overwrites. */
 function showWork() {
   if (process.stdout.isTTY && underWay.size > 0) process.stdout.write(`\r\x1b[K  ${[...underWay].join(', ')} ...`);
 }
@@ -170,7 +170,7 @@ async function run(command, args, options) {
   if (result.status !== 0) fail(failureInWords(command, args, result));
 }
 
-/** A command that ends when this process does. */
+/** Runs a command in the root of the clone. The command is ended when this process ends. */
 function inRoot(command, args, options = {}) {
   const onChild = (child) => {
     underWayProcesses.add(child);

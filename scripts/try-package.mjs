@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-// Packs the npm package, installs it into an empty folder and runs a short quickstart from there: the engine is compiled from the sources
-// in the package, the server prunes the bundled model, evaluates and exports it. Takes minutes, so no test does it.
-//   node scripts/try-package.mjs [TARBALL] [--keep]     tries that package in place of a new one; --keep leaves the folder, and names it
+// Packs the npm package, installs it into an empty folder and runs a short quickstart there: the engine is compiled from the sources in the
+// package, and the server prunes, evaluates and exports the bundled model. It takes minutes, so no test does it.
+//   node scripts/try-package.mjs [TARBALL] [--keep]     tries that package instead of a new one; --keep keeps the folder and prints its
+// name
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -47,7 +48,7 @@ function pack() {
 
 function run(cwd, command, args) {
   console.log(`$ ${command} ${args.join(' ')}`);
-  // Without what npm tells the scripts that it runs, so that the second npm knows its own folder.
+  // The environment without npm's own variables for scripts, so that the second npm finds its own folder.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('npm_')));
   const { status } = spawnSync(command, args, { cwd, env, stdio: 'inherit' });
   if (status !== 0) throw new Error(`${command} ended with ${status}`);

@@ -1,12 +1,12 @@
-// The native engine of an installed package is compiled when a command first needs it: then its progress and its problems are seen, which
-// npm hides while it installs.
+// Compiles the native engine of an installed package when a command first needs it. The user then sees its progress and its problems, which
+// npm would hide during the installation.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { engineBuilder, nativeAddon } from '#files';
 import { CliError, ExitCode } from './cli-error.js';
 
-/** A clone's engine is built by its scripts. @throws CliError NOT_BUILT */
+/** Builds the engine of an installed package if it is not built yet. A clone's scripts build its engine. @throws CliError NOT_BUILT */
 export async function buildEngineOnce(signal: AbortSignal): Promise<void> {
   const builder = engineBuilder();
   if (builder === null || existsSync(nativeAddon())) return;

@@ -1,4 +1,4 @@
-// The files of the npm package. Packing and installing it is dear: scripts/try-package.mjs does that by hand.
+// Tests the files of the npm package. Packing and installing it takes long, so scripts/try-package.mjs does that by hand.
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';

@@ -4,7 +4,7 @@ import { addSettingOptions } from '../options/settings-options.js';
 import { runQuickstart, type QuickstartOptions } from '../quickstart.js';
 import { action, examples } from './command.js';
 
-/** The others are the preset's. */
+/** The settings that the command has options for. The preset decides about the others. */
 const QUICKSTART_SETTINGS = ['recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'seed'];
 
 export function registerQuickstart(program: Command): void {

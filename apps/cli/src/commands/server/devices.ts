@@ -1,4 +1,4 @@
-// The devices that engines can compute on: the server's answer, or this machine's own while no server runs.
+// The command devices, which lists the devices that engines can compute on: the server's devices, or this machine's if no server runs.
 import { execFile } from 'node:child_process';
 import type { Command } from 'commander';
 import { programFile } from '#files';
