@@ -1,20 +1,44 @@
 // The ops that gradients of whole weights need besides products: dy transposed, sums over columns, and rows that are added to the
 // embedding's gradient.
 #pragma once
-#include "simd.h"
+#include "tile.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
+
+// Writes rows [begin, end) and columns [first, last) of the result.
+template <class T>
+static void transpose_part(const Transpose& op, int64_t begin, int64_t end, int64_t first, int64_t last) {
+  for (int64_t j = begin; j < end; j++) {
+    T* to = row_ptr<T>(op.to, j);
+    for (int64_t n = first; n < last; n++) to[n] = n < op.from.rows ? row_ptr<const T>(op.from, n)[j] : T{};
+  }
+}
+
+#if defined(__AVX512BF16__)
+// Transposes 16 columns of 32 rows. Two rows are interleaved to 16 words of two values, and the 16 x 16 words are transposed in registers.
+static void transpose_pairs(const Transpose& op, int64_t j, int64_t first) {
+  alignas(64) uint32_t words[16 * 16];
+  for (int64_t pair = 0; pair < 16; pair++) {
+    const auto half = [&](int64_t n) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row_ptr<const bf16>(op.from, n) + j)); };
+    _mm512_store_si512(words + pair * 16, (__m512i)interleave(half(first + 2 * pair), half(first + 2 * pair + 1)));
+  }
+  transpose_block(words, 16, reinterpret_cast<uint32_t*>(row_ptr<bf16>(op.to, j) + first), op.to.stride / 2);
+}
+#endif
 
 // Transposes in blocks, so that the lines of both matrices stay in the innermost cache.
 template <class T>
 static void transpose_rows(const Transpose& op, int64_t begin, int64_t end) {
   constexpr int64_t kBlock = 32;
-  for (int64_t first = 0; first < op.to.cols; first += kBlock)
-    for (int64_t j = begin; j < end; j++) {
-      T* to = row_ptr<T>(op.to, j);
-      const int64_t last = std::min(first + kBlock, op.to.cols);
-      for (int64_t n = first; n < last; n++) to[n] = n < op.from.rows ? row_ptr<const T>(op.from, n)[j] : T{};
-    }
+  for (int64_t first = 0; first < op.to.cols; first += kBlock) {
+    int64_t j = begin;
+#if defined(__AVX512BF16__)
+    if constexpr (sizeof(T) == 2)
+      if (first + kBlock <= std::min(op.from.rows, op.to.cols) && op.to.stride % 2 == 0)
+        for (; j + 16 <= end; j += 16) transpose_pairs(op, j, first);
+#endif
+    transpose_part<T>(op, j, end, first, std::min(first + kBlock, op.to.cols));
+  }
 }
 
 static void transpose(const Transpose& op, int64_t begin, int64_t end) {
