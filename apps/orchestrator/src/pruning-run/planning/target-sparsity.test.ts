@@ -61,6 +61,13 @@ describe('before a launch', () => {
     ]);
   });
 
+  it('a fork within recovery keeps the sparsity that it starts with', () => {
+    const recovering = settings({ totalSteps: 100, recoverSteps: 900, targetSparsity: 0.4 });
+    expect(targetWarnings(recovering, { step: 400, expectedSparsity: 0.404 })).toEqual([]);
+    const [warning] = targetWarnings({ ...recovering, targetSparsity: 0.6 }, { step: 400, expectedSparsity: 0.404 });
+    expect(warning!.message).toMatch(/^in 0 steps .* the masks can reach at most 40.4%/);
+  });
+
   it('a fork is measured from where it starts, also when it goes back to a lower target', () => {
     const more = settings({ totalSteps: 1010, targetSparsity: 0.7, sparsityControl: 'multipliers', maskLearningRate: 0.1 });
     expect(fields(more, { step: 1000, expectedSparsity: 0.69 })).toEqual([]);

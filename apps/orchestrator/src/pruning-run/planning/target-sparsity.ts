@@ -72,7 +72,7 @@ export function targetWarnings(
 ): SettingsWarning[] {
   if (prunesAtOnce(settings.recipe)) return []; // a baseline's masks do not learn
   const { targetSparsity, totalSteps, warmupSteps, maskLearningRate } = settings;
-  const steps = totalSteps - from.step;
+  const steps = Math.max(0, totalSteps - from.step); // none for a fork within recovery: its masks are frozen
   const scheduled = scheduledSparsity(settings, totalSteps - 1);
   const warnings: SettingsWarning[] = [];
   const warn = (field: string, message: string): void =>
