@@ -128,7 +128,7 @@ describe('launch and fork', () => {
 describe('plan', () => {
   const planned = (totalBytes: bigint, memory: Partial<v1.MemoryPlan> = {}): v1.PlanRunResponse =>
     v1.PlanRunResponse.fromPartial({
-      settings: { batchSize: 4, sequenceLength: 64, totalSteps: 100 },
+      settings: { preset: 'nuteprune2', batchSize: 4, sequenceLength: 64, totalSteps: 100, warmupSteps: 30, recoverSteps: 250 },
       parameterCount: 3_443_136n,
       prunableParameterCount: 2_654_208n,
       memory: { weightsBytes: 100n, activationsBytes: totalBytes - 100n, totalBytes, availableBytes: 1n << 30n, ...memory },
@@ -142,12 +142,15 @@ describe('plan', () => {
         return planned(1n << 20n);
       },
     });
-    const result = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4');
+    const result = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4', '--recover-steps', '250');
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(result.stdout).toMatch(/^warmup_steps +30 steps \(30% of the steps\)$/m); // the server computed it
+    expect(result.stdout).toMatch(/^recover_steps +250 steps$/m); // it was asked for
     expect(result.stdout).toMatch(/3,443,136 parameters/);
     expect(result.stdout).toMatch(/^batch_size +4 sequences\nsequence_length +64 tokens$/m);
     expect(result.stdout).toMatch(/in all\s+1.00 MiB of 1.00 GiB/);
-    expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings: v1.RunSettings.fromPartial({ batchSize: 4 }), forDevice: '' }]);
+    const settings = v1.RunSettings.fromPartial({ batchSize: 4, recoverSteps: 250 });
+    expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings, forDevice: '' }]);
   });
 
   test('of what does not fit, the options that would make it fit', async () => {

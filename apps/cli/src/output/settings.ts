@@ -1,19 +1,30 @@
 // All settings of a run, by their names in the protocol and in the order of their table.
-import { BUDGET_NAMES } from '#comparison';
-import { settingsTable, type v1 } from '#protocol';
+import { BUDGET_NAMES, presetDefault } from '#comparison';
+import { settingsTable, type Setting, type v1 } from '#protocol';
 import type { Context } from '../context.js';
 import { toPlain } from './plain.js';
 
 type Plain = string | number | boolean | string[] | null | undefined;
 
-export function printSettings({ output }: Context, settings: v1.RunSettings | undefined): void {
+/** @param asked by a request for these settings: what it left out for the server to compute is explained by the words of the table */
+export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings): void {
   if (settings === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));
   const plain = toPlain(settings) as Record<string, Plain>;
   output.pairs(
-    settingsTable().map(({ name, field, unit }) => [field, isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], unit)]),
+    settingsTable().map((setting) => {
+      const { name, field, unit } = setting;
+      const text = isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], unit);
+      return [field, text + (asked === undefined || asked[name] !== undefined ? '' : computedWords(setting, settings.preset, text))];
+    }),
   );
+}
+
+/** How the server found a value that follows from other settings. */
+function computedWords(setting: Setting, preset: string | undefined, text: string): string {
+  const words = setting.computed ? presetDefault(setting, preset ?? '') : '';
+  return words === '' || words === text ? '' : ` (${words})`;
 }
 
 const isNoBudget = (name: string, value: Plain): boolean => value === 0 && (BUDGET_NAMES as readonly string[]).includes(name);

@@ -16,9 +16,25 @@ export type RunOfStudy = Omit<PlannedRun, 'key' | 'settings'> & { settings: Requ
  * recorded, since another release may have another default.
  */
 export function planRun(run: RunOfStudy): PlannedRun {
-  const { modelPath, data } = run;
-  const settings = { preset: defaultPreset(), ...run.settings };
-  return { ...run, settings, key: sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH) };
+  const planned = { ...run, settings: { preset: defaultPreset(), ...run.settings } };
+  return { ...planned, key: keyOf(planned) };
+}
+
+const keyOf = ({ modelPath, data, settings }: RunOfStudy): string =>
+  sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH);
+
+/** The rate of recovery that the preset nuteprune2 had at any target, before it followed from the target. */
+const EARLIER_RATE = 0.0007;
+
+/**
+ * The settings that a recorded run was planned with. A run of the first studies names no preset: it was planned when `short` was the
+ * default. A run whose key was made with the earlier rate of recovery keeps that rate.
+ */
+export function settingsAsPlanned(run: PlannedRun): RequestedSettings {
+  const settings: RequestedSettings = { preset: 'short', ...run.settings };
+  const atEarlierRate = { ...settings, recoverLearningRate: EARLIER_RATE };
+  const isEarlier = settings.recoverLearningRate === undefined && keyOf({ ...run, settings }) !== run.key;
+  return isEarlier && keyOf({ ...run, settings: atEarlierRate }) === run.key ? atEarlierRate : settings;
 }
 
 /**

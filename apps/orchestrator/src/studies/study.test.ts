@@ -41,6 +41,14 @@ describe('a study', () => {
     const earlier = after(null, launch([{ ...run('1'), settings: { seed: '1' } }]));
     expect(earlier.runs[0]!.settings).toEqual({ preset: 'short', seed: '1' });
   });
+  it('keeps the rate of recovery of runs that were planned when it did not follow from the target', () => {
+    const settingsOf = (one: PlannedRun): PlannedRun['settings'] => after(null, launch([one])).runs[0]!.settings;
+    const now = planRun(asked({ targetSparsity: 0.3 }));
+    expect(settingsOf(now)).toEqual(now.settings);
+    // Its key is of complete settings, which had this rate.
+    const { key } = planRun(asked({ targetSparsity: 0.3, recoverLearningRate: 0.0007 }));
+    expect(settingsOf({ ...now, key })).toEqual({ ...now.settings, recoverLearningRate: 0.0007 });
+  });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));
     expect(decide(first, launch([run('2'), run('1')]), at)).toEqual([]);

@@ -4,6 +4,7 @@ import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import { begun } from '../event-sourcing/not-begun.js';
 import { heatsOf, nextRuns, type Heat } from './halving.js';
+import { settingsAsPlanned } from './study-plan.js';
 import type { Halving, NewStudyFact, PlannedRun, RungResult, StudyEvent } from './study.events.js';
 
 export interface StudyRun extends PlannedRun {
@@ -71,10 +72,9 @@ export function evolve(state: StudyState | null, event: StudyEvent): StudyState 
   return { ...applied(state, event), revision: state.revision + 1, chain: event.chain };
 }
 
-/** A run of the first studies names no preset. It was planned when `short` was the default. */
 const planned = (run: PlannedRun): StudyRun => ({
   ...run,
-  settings: { preset: 'short', ...run.settings },
+  settings: settingsAsPlanned(run),
   runId: null,
   refusal: null,
 });

@@ -7,7 +7,7 @@ import { defaultWords, settingOfField, settingsPage, settingsTable } from '../in
 
 const setting = (field: string) => settingOfField(field)!;
 const defaults = Object.fromEntries(
-  settingsTable().map((one) => [one.name, defaultOf(one, 'short') ?? (one.atMost === '' ? 2 : 0)]),
+  settingsTable().map((one) => [one.name, defaultOf(one, 'short') ?? (one.atMost === '' ? Math.min(2, one.max ?? 2) : 0)]),
 ) as unknown as SettingValues;
 
 describe('the table of settings', () => {

@@ -50,7 +50,7 @@ export function registerPlan(program: Command): void {
       },
       LAUNCH_TIMEOUT_MS,
     );
-    output.result(response, () => printPlan(context, response));
+    output.result(response, () => printPlan(context, response, settings));
     printWarnings(output, response.warnings, plan);
     return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
   });
@@ -89,12 +89,12 @@ function estimateWords({ estimatedSeconds, estimatedByRunId, card }: v1.PlanRunR
   return `about ${duration(estimatedSeconds)}, at the speed of run ${estimatedByRunId}`;
 }
 
-function printPlan(context: Context, response: v1.PlanRunResponse): void {
+function printPlan(context: Context, response: v1.PlanRunResponse, asked: v1.RunSettings): void {
   const { settings, parameterCount, prunableParameterCount, memory, disk } = response;
   const { output } = context;
   const m = memory!;
   output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable`);
-  printSettings(context, settings);
+  printSettings(context, settings, asked);
   output.line();
   output.line(output.style('bold', 'Memory'));
   output.pairs([

@@ -6,7 +6,7 @@ import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
 import { budgetOfForkViolations, shareToGo } from '../method/budget.js';
-import { lambdaLearningRateOf, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
+import { lambdaLearningRateOf, recoverLearningRate, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
 import { endStepOf, prunesAtOnce } from '../method/phases.js';
 import { digestStartingWith } from './short-digests.js';
 
@@ -103,7 +103,8 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
 
 /**
  * A fork with fewer steps than the parent's warm-up, and without a warm-up of its own, keeps the share of the warm-up. Another rule that
- * holds the sparsity, without a rate of its own, takes the rate of that rule. Another amount of a budget is another share of its cost.
+ * holds the sparsity, without a rate of its own, takes the rate of that rule. Another amount of a budget is another share of its cost. A
+ * rate of recovery that followed from the parent's target follows from the fork's.
  */
 export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>, budget?: Budget): RunSettings {
   const settings = { ...parent, ...overrides };
@@ -113,6 +114,9 @@ export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettin
   }
   if (overrides.recoverWarmupSteps === undefined && settings.recoverSteps !== parent.recoverSteps) {
     settings.recoverWarmupSteps = recoverWarmupSteps(settings.recoverSteps);
+  }
+  if (overrides.recoverLearningRate === undefined && parent.recoverLearningRate === recoverLearningRate(parent)) {
+    settings.recoverLearningRate = recoverLearningRate(settings);
   }
   const { sparsityControl } = overrides;
   if (sparsityControl !== undefined && sparsityControl !== parent.sparsityControl) {

@@ -1,5 +1,5 @@
 import { settingsTable } from '#protocol';
-import { isComputed, resolveSettings, settingsViolations } from './run-settings.js';
+import { isComputed, resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
 import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
 
 describe('settings', () => {
@@ -63,6 +63,16 @@ describe('settings', () => {
     expect(settingsViolations(resolveSettings({ recoverSteps: 0, recoverWeights: 'all' }))).toEqual([
       expect.objectContaining({ field: 'settings.recover_weights' }),
     ]);
+  });
+  it('recover all weights at a rate that follows from the target, between two that were tried', () => {
+    const rateAt = (settings: RequestedSettings): number => resolveSettings(settings).recoverLearningRate;
+    const targets = [0, 0.2, 0.3, 0.4, 0.5, 0.9];
+    expect(targets.map((targetSparsity) => rateAt({ targetSparsity }))).toEqual([0.00015, 0.00015, 0.00025, 0.00042, 0.0007, 0.0007]);
+    expect(rateAt({ targetSparsity: 0.2, recipe: 'nuteprune' })).toBe(0.00015);
+    expect(rateAt({ targetSparsity: 0.2, recoverLearningRate: 0.0007 })).toBe(0.0007);
+    expect(rateAt({ targetSparsity: 0.2, recipe: 'wanda', recoverSteps: 50 })).toBe(0.0007);
+    expect(rateAt({ targetSparsity: 0.2, recoverLoraRank: 8 })).toBe(0.0007);
+    expect(['short', 'paper'].map((preset) => rateAt({ preset, targetSparsity: 0.2 }))).toEqual([0.001, 0.0001]);
   });
   it('are one step for recipes that prune at once', () => {
     const { totalSteps, warmupSteps, ...settings } = resolveSettings({ recipe: 'wanda', targetSparsity: 0.3 });

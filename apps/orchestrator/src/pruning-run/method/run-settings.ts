@@ -31,6 +31,7 @@ const computed: { [K in SettingName]?: (settings: RunSettings, limits?: ModelLim
   warmupSteps: ({ preset, totalSteps, targetSparsity }) => Math.floor(totalSteps * warmupShare(preset, targetSparsity)),
   maskLearningRate,
   lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
+  recoverLearningRate,
   recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
   evaluationWindow: (_, limits) => Math.min(256, limits?.maxPositions ?? Infinity),
 };
@@ -62,6 +63,25 @@ function recoverWeights(preset: RunSettings): RunSettings['recoverWeights'] {
 function warmupShare(preset: string, targetSparsity: number): number {
   if (preset !== 'paper') return 0.3;
   return targetSparsity < 0.35 ? 4 / 7 : 1 / 7; // of 7 epochs
+}
+
+/**
+ * The less was pruned, the smaller the steps that recover it (docs/recipes.md has the trials). Between these two targets the rate grows by
+ * equal factors.
+ */
+const RATE_OF_LITTLE_PRUNED = { targetSparsity: 0.2, rate: 0.00015 };
+const RATE_OF_HALF_PRUNED = { targetSparsity: 0.5, rate: 0.0007 };
+
+/** Only all weights behind masks that learned were tried with less: a baseline damages the model more, and LoRA needs larger steps. */
+export function recoverLearningRate(settings: RunSettings): number {
+  const { preset, recipe, targetSparsity } = settings;
+  if (preset === 'paper') return 0.0001;
+  if (preset !== 'nuteprune2') return 0.001;
+  const [little, half] = [RATE_OF_LITTLE_PRUNED, RATE_OF_HALF_PRUNED];
+  const isLess = targetSparsity < half.targetSparsity && !prunesAtOnce(recipe) && recoverWeights(settings) === 'all';
+  if (!isLess) return half.rate;
+  const beyond = Math.max(0, (targetSparsity - little.targetSparsity) / (half.targetSparsity - little.targetSparsity));
+  return Number((little.rate * (half.rate / little.rate) ** beyond).toPrecision(2));
 }
 
 export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);

@@ -15,9 +15,3 @@ test('pruning alone is told what recovery of all weights is worth, at the measur
   expect(advice({ preset: 'short', recoverSteps: 100 })).toHaveLength(1); // only LoRA recovers
   expect(advice({ preset: 'short', recoverSteps: 100, recoverWeights: 'all' })).toEqual([]);
 });
-
-test('recovery from little pruning is told that smaller steps were better', () => {
-  expect(advice({ targetSparsity: 0.2 })).toEqual([expect.stringContaining('at 20%, recovery of all weights with the rate 0.00015')]);
-  expect(advice({ targetSparsity: 0.2, recoverLearningRate: 0.0003 })).toEqual([]);
-  expect(advice({ targetSparsity: 0.5 })).toEqual([]);
-});
