@@ -62,13 +62,13 @@ describe('segments', () => {
   it('last segment_steps from where they start, to the last step at most, and end early at the next mark or the target', () => {
     const story = new Story(launched({ targetSparsity: 0.015, totalSteps: 25 })).start();
     expect(planSegment(story.state)).toMatchObject({ firstStep: 0, endStep: 10, stopAtExpectedSparsity: 0.01 });
-    story.train(stateAt(4, 0.012)); // stopped at the mark
+    story.train(stateAt(4, 0.012)); // the segment stopped at the mark
     expect(planSegment(story.state)).toMatchObject({ firstStep: 4, endStep: 14, stopAtExpectedSparsity: 0.015 });
     story.train(stateAt(14, 0.013), stateAt(20, 0.02));
     expect(planSegment(story.state)).toMatchObject({ firstStep: 20, endStep: 25, stopAtExpectedSparsity: null });
     expect(planSegment(story.state).loraLearningRates).toHaveLength(5);
   });
-  // Target reached at step 10 of 100 with 4 snapshots: phases of 90 div 5 = 18 steps, the first teacher is mark 4 (gap 1).
+  // The target is reached at step 10 of 100 with 4 snapshots. A phase has 90 div 5 = 18 steps, and with gap 1 the first teacher is mark 4.
   const afterTarget = (segmentSteps: number): Story =>
     new Story(launched({ targetSparsity: 0.05, teacherGapMarks: 1, segmentSteps })).start().train(stateAt(10, 0.06));
   const marksOf = (stretches: { firstStep: number; teacher: TeacherChoice }[]): unknown[] =>
@@ -188,7 +188,7 @@ describe('attempts', () => {
     expect(story.state.failure!.message).toContain('killed by SIGSEGV');
     expect(isRunnable(story.state)).toBe(false);
     story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false });
-    expect(lose()).toEqual(['EngineLost']); // it has all its tries again
+    expect(lose()).toEqual(['EngineLost']); // the run has all its tries again
   });
   it('count no attempt that got further than those before, though none of its steps was recorded', () => {
     const story = new Story(launched()).start().train(stateAt(10, 0));
@@ -201,7 +201,7 @@ describe('attempts', () => {
       return types;
     };
     for (let step = 11; step < 31; step += 1) expect(loseAt(step)).toEqual(['EngineLost']);
-    // One that ends at the same step each time gets nowhere.
+    // A run whose attempts end at the same step each time makes no progress.
     for (let count = 0; count < 6; count += 1) expect(loseAt(30)).toEqual(['EngineLost']);
     expect(loseAt(30)).toEqual(['EngineLost', 'RunPaused']);
   });
@@ -236,7 +236,7 @@ describe('attempts', () => {
     story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
     expect(() => story.start(2, 'f2')).toThrow(refusal('NUMERICS_CHANGED'));
     story.when({ kind: 'fail', attempt: 2, code: 'NUMERICS_CHANGED', message: 'x', field: '' });
-    expect(story.when({ kind: 'requestPause' })).toEqual([]); // it stands still already
+    expect(story.when({ kind: 'requestPause' })).toEqual([]); // the run is paused already
     story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: true });
     story.start(3, 'f2');
     expect(story.state.engine).toMatchObject({ numericsFingerprint: 'f2', numericsChangedFrom: 'f1' });

@@ -31,15 +31,15 @@ export function rewound(
 }
 
 /**
- * The states that a run can go on from by itself, the latest first. None lies before the beginning of a fork, where its settings did not
- * hold.
+ * The states that a run can fall back to by itself, the latest first. No state from before a fork's beginning is among them, since the
+ * fork's settings did not hold there.
  */
 export function statesToFallBackTo(run: PruningRunState): StateFact[] {
   const own = run.teachers.filter((one) => one.ownerRunId === run.runId).map((one) => one.state);
   return [run.previous, ...own, run.origin?.from ?? null].filter((state) => state !== null).sort((left, right) => right.step - left.step);
 }
 
-/** @param stateDigest null: the fresh state of the seed */
+/** @param stateDigest the state to go back to, or null for the fresh state that follows from the seed */
 export function fallenBack(run: PruningRunState, stateDigest: string | null, at: string): Rewound {
   const state = statesToFallBackTo(run).find((one) => one.stateDigest === stateDigest) ?? null;
   if (state === null && (stateDigest !== null || run.origin !== null)) {
@@ -56,7 +56,7 @@ function rewoundTo(
   at: string,
 ): Rewound {
   const toStep = state?.step ?? 0;
-  // Several marks can share one state: all of them stay.
+  // Several marks can share one state, and then all of them stay.
   const kept = run.teachers.filter((one) => one.state.step <= toStep);
   const lastKept = kept[kept.length - 1]?.revision ?? 0;
   const targetReachedStep = run.targetReachedStep !== null && run.targetReachedStep <= toStep ? run.targetReachedStep : null;
@@ -102,9 +102,10 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
 }
 
 /**
- * A fork with fewer steps than the parent's warm-up, and without a warm-up of its own, keeps the share of the warm-up. Another rule that
- * holds the sparsity, without a rate of its own, takes the rate of that rule. Another amount of a budget is another share of its cost. A
- * rate of recovery that followed from the parent's target follows from the fork's.
+ * Completes the settings of a fork. Where its steps become fewer than the parent's warm-up and it names no warm-up, the warm-up keeps its
+ * share of the steps. Where it changes the rule that holds the sparsity and names no rate, it takes that rule's rate. Another amount of a
+ * budget changes the share of the cost that has to go. A rate of recovery that followed from the parent's target now follows from the
+ * fork's.
  */
 export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>, budget?: Budget): RunSettings {
   const settings = { ...parent, ...overrides };
@@ -163,7 +164,7 @@ function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 
   throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no ${wanted}: ${known}`, run, field);
 }
 
-/** By the digest of its state or the beginning of it, abandoned branches included. */
+/** Finds a teacher by the digest of its state or the beginning of the digest, abandoned branches included. */
 function teacherOfState(run: PruningRunState, prefix: string): Teacher | undefined {
   const teachers = [...run.teachers, ...run.abandonedTeachers];
   const digest = digestStartingWith(
@@ -174,14 +175,14 @@ function teacherOfState(run: PruningRunState, prefix: string): Teacher | undefin
   return teachers.find((one) => one.state.stateDigest === digest);
 }
 
-/** The step at which the past of the fork reached the fork's own target. */
+/** The step at which the fork's past reached the fork's own target, or null. */
 function targetReachedBy(parent: PruningRunState, settings: RunSettings, from: StateFact): number | null {
   const parentReached = parent.targetReachedStep !== null && parent.targetReachedStep <= from.step;
   if (settings.targetSparsity === parent.settings.targetSparsity && parentReached) return parent.targetReachedStep;
   return from.expectedSparsity >= settings.targetSparsity ? from.step : null;
 }
 
-/** Masks that were closed at once can't be learned further, and learned masks can't be closed at once. */
+/** Refuses another method: masks that were closed at once can't be learned further, and learned masks can't be closed at once. */
 function otherMethod(settings: RunSettings, parent: RunSettings): FieldViolation[] {
   const refused = (field: string, description: string): FieldViolation[] => [
     { field: `settings.${field}`, description: `${description}: launch a run instead`, code: 'FORK_FIELD_FIXED' },
@@ -194,7 +195,7 @@ function otherMethod(settings: RunSettings, parent: RunSettings): FieldViolation
   return [];
 }
 
-/** A state whose own weights have learned has no LoRA, and masks for good. */
+/** Refuses settings that the parent's state can't follow. A state whose own weights have learned has no LoRA, and its masks are fixed. */
 function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFact): FieldViolation[] {
   const recovering = from.step > parent.totalSteps;
   if (!recovering) return [];
@@ -215,7 +216,7 @@ function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFac
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
   const violations: FieldViolation[] = settingsViolations(settings, parent.model);
   violations.push(...otherMethod(settings, parent.settings), ...otherWeights(settings, parent.settings, from));
-  // Recovery begins with the state at the end of pruning: pruning can't have ended before the fork's own beginning.
+  // Recovery begins with the state at the end of pruning, so pruning can't have ended before the fork's own beginning.
   const pruned = Math.min(from.step, parent.settings.totalSteps);
   if (settings.totalSteps < pruned || (from.step > pruned && settings.totalSteps !== pruned && settings.totalSteps <= from.step)) {
     violations.push({

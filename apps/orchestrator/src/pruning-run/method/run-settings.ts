@@ -1,5 +1,5 @@
-// The complete settings of a run, from a request. The table of settings (libs/protocol) has defaults and ranges. This file has the computed
-// defaults, and the rules for several settings together.
+// Makes the complete settings of a run from a request. The table of settings (libs/protocol) has defaults and ranges. This file has the
+// computed defaults, and the rules for several settings together.
 import {
   defaultPreset,
   presetDefaults,
@@ -15,12 +15,12 @@ import { gateViolations } from './gates.js';
 import { prunesAtOnce } from './phases.js';
 import type { RunSettings, SparsityControl } from '../record/pruning-run.events.js';
 
-/** A setting that a request leaves out takes the preset's value; undefined fields are left out. */
+/** The settings that a request names. A setting that is undefined takes the preset's value. */
 export type RequestedSettings = RequestedValues;
 
 /**
- * Steps of recovery for each step of pruning, in the preset nuteprune2 (docs/recipes.md). A baseline is what it is worth by itself: it
- * recovers where that is asked for.
+ * In the preset nuteprune2, the number of steps of recovery for each step of pruning (docs/recipes.md). A baseline shows what it is worth
+ * by itself, so it recovers only where a request asks for it.
  */
 const RECOVERY_PER_PRUNING = 2.5;
 
@@ -38,7 +38,7 @@ const computed: { [K in SettingName]?: (settings: RunSettings, limits?: ModelLim
 
 export const isComputed = (name: SettingName): boolean => Object.hasOwn(computed, name);
 
-/** Fills in defaults; nothing is checked here. An unknown preset takes those that have no preset of their own. */
+/** Fills in defaults and checks nothing. An unknown preset takes the defaults of settings without values by preset. */
 export function resolveSettings(requested: RequestedSettings, limits?: ModelLimits): RunSettings {
   const table = settingsTable();
   const preset = requested.preset ?? defaultPreset();
@@ -52,27 +52,32 @@ export function resolveSettings(requested: RequestedSettings, limits?: ModelLimi
   return { ...(settings as RunSettings), preset };
 }
 
-/** A preset may say what recovers. A run that does not recover has no use for it, and settings that only LoRA has ask for LoRA. */
+/**
+ * The default for what recovers, from the preset. A run without recovery has no use for it, and settings that only LoRA has ask for LoRA.
+ */
 function recoverWeights(preset: RunSettings): RunSettings['recoverWeights'] {
   const { recoverSteps, recoverLoraRank, recoverLoraDropout, recoverRefitBatches } = preset;
   const asksForLora = recoverLoraRank > 0 || recoverLoraDropout > 0 || recoverRefitBatches > 0;
   return recoverSteps === 0 || asksForLora ? 'lora' : preset.recoverWeights;
 }
 
-/** Share of all steps over which the scheduled sparsity rises. */
+/** The share of all steps over which the scheduled sparsity rises. */
 function warmupShare(preset: string, targetSparsity: number): number {
   if (preset !== 'paper') return 0.3;
   return targetSparsity < 0.35 ? 4 / 7 : 1 / 7; // of 7 epochs
 }
 
 /**
- * The less was pruned, the smaller the steps that recover it (docs/recipes.md has the trials). Between these two targets the rate grows by
- * equal factors.
+ * The rates of recovery at two targets. The less was pruned, the smaller the best steps of recovery are (docs/recipes.md has the trials).
+ * Between the two targets the rate grows by equal factors.
  */
 const RATE_OF_LITTLE_PRUNED = { targetSparsity: 0.2, rate: 0.00015 };
 const RATE_OF_HALF_PRUNED = { targetSparsity: 0.5, rate: 0.0007 };
 
-/** Only all weights behind masks that learned were tried with less: a baseline damages the model more, and LoRA needs larger steps. */
+/**
+ * The default rate of recovery. Smaller rates were tried only for all weights behind masks that learned: a baseline damages the model more,
+ * and LoRA needs larger steps.
+ */
 export function recoverLearningRate(settings: RunSettings): number {
   const { preset, recipe, targetSparsity } = settings;
   if (preset === 'paper') return 0.0001;
@@ -87,7 +92,10 @@ export function recoverLearningRate(settings: RunSettings): number {
 export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);
 
 const MASK_LEARNING_RATE = 0.1; // as published
-/** With fewer steps masks have to move faster to be told apart: at 150 steps 0.4 did better than 0.2 and 0.8 (docs/design/sparsity.md). */
+/**
+ * The number of steps from which on masks learn at the published rate. With fewer steps masks have to move faster to be told apart: at 150
+ * steps 0.4 did better than 0.2 and 0.8 (docs/design/sparsity.md).
+ */
 const STEPS_AT_PUBLISHED_MASK_RATE = 1400;
 
 function maskLearningRate({ sparsityControl, totalSteps }: RunSettings): number {
@@ -96,13 +104,15 @@ function maskLearningRate({ sparsityControl, totalSteps }: RunSettings): number 
   return Math.round(MASK_LEARNING_RATE * faster * 1e4) / 1e4;
 }
 
-/** Where the settings of a fork change the rule that holds the sparsity, its rate is no longer that of the other one. */
+/**
+ * The rate of the multipliers or of tracking. A fork that changes the rule which holds the sparsity does not keep the other rule's rate.
+ */
 export function lambdaLearningRateOf(control: SparsityControl, preset: string): number {
   if (control === 'tracking') return 0.02;
-  return preset === 'paper' ? 0.1 : 1; // few steps: ten times faster than published
+  return preset === 'paper' ? 0.1 : 1; // there are few steps, so ten times the published rate
 }
 
-/** One order, so that equal sets are equal settings; unknown names stay, to be refused. */
+/** Sorts the items, so that equal sets are equal settings. Unknown names stay and are refused later. */
 function inOrder(items: readonly string[], order: readonly string[]): string[] {
   const rank = (name: string): number => (order.indexOf(name) + order.length + 1) % (order.length + 1);
   return [...items].sort((left, right) => rank(left) - rank(right));
@@ -121,10 +131,10 @@ function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): Fi
   return violations;
 }
 
-/** A state's file holds no higher rank. */
+/** The highest rank that a state's file holds. */
 const LORA_RANK_MAX = 1024;
 
-/** A refit belongs to recovery, and its result lies in LoRA. */
+/** Refuses a refit without recovery, or without LoRA to hold its result. */
 function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: RunSettings): FieldViolation[] {
   const refused = (why: string): FieldViolation[] => [
     { field: 'settings.recover_refit_batches', description: `is ${recoverRefitBatches}, but ${why}`, code: 'FIELD_OUT_OF_RANGE' },
@@ -135,7 +145,7 @@ function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: Run
   return lacking.length > 0 ? refused(`lora_targets lacks ${lacking.join(' and ')}: both must have LoRA`) : [];
 }
 
-/** Own weights learn in place of LoRA, so settings that change LoRA have no meaning there. */
+/** Own weights learn in place of LoRA, so settings that change LoRA are refused there. */
 function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
   if (settings.recoverWeights !== 'all') return [];
   const refused = (field: string, description: string): FieldViolation => ({
@@ -154,7 +164,7 @@ function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
   ];
 }
 
-/** Every bad field with what is allowed; empty when all is well. `limits` is left out before the model is known. */
+/** Reports every bad field with what is allowed. `limits` is left out while the model is not known. */
 export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldViolation[] {
   const violations = valueViolations(s, limits);
   if (prunesAtOnce(s.recipe)) violations.push(...oneShotViolations(s));

@@ -1,12 +1,12 @@
-// Advice before a launch, by the trials of recipes on the bundled model (docs/recipes.md); pure. Another model may differ, so a plan names
-// the model and refuses nothing.
+// Advice before a launch, from trials of recipes on the bundled model (docs/recipes.md). Another model may differ, so the advice names the
+// model it comes from and refuses nothing. All functions are pure.
 import { prunesAtOnce } from '../method/phases.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 
 interface Measured {
   targetSparsity: number;
-  /** Perplexities, means of three seeds: two recipes that only prune, and the preset nuteprune2. The intact model has 5.04. */
+  /** Perplexities as means of three seeds: of two recipes that only prune, and of the preset nuteprune2. The intact model has 5.04. */
   nuteprune: number;
   distill: number;
   recovered: number;
@@ -16,7 +16,7 @@ const MEASURED: readonly Measured[] = [
   { targetSparsity: 0.5, nuteprune: 5.83, distill: 5.64, recovered: 5.48 },
   { targetSparsity: 0.7, nuteprune: 7.32, distill: 6.7, recovered: 6.16 },
 ];
-/** At 20% all recipes ended within 0.05 of one another. */
+/** At 20% all recipes ended within 0.05 of one another, so below this sparsity no recipe is advised. */
 const NOTHING_GAINED_BELOW = 0.35;
 
 type Advised = Pick<RunSettings, 'recipe' | 'targetSparsity' | 'recoverSteps' | 'recoverWeights'>;
