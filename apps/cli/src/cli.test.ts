@@ -145,7 +145,7 @@ describe('plan', () => {
     const result = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4', '--recover-steps', '250');
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
     expect(result.stdout).toMatch(/^warmup_steps +30 steps \(30% of the steps\)$/m); // the server computed it
-    expect(result.stdout).toMatch(/^recover_steps +250 steps$/m); // it was asked for
+    expect(result.stdout).toMatch(/^recover_steps +250 steps$/m); // the request asked for it
     expect(result.stdout).toMatch(/3,443,136 parameters/);
     expect(result.stdout).toMatch(/^batch_size +4 sequences\nsequence_length +64 tokens$/m);
     expect(result.stdout).toMatch(/in all\s+1.00 MiB of 1.00 GiB/);

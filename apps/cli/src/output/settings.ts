@@ -1,4 +1,4 @@
-// All settings of a run, by their names in the protocol and in the order of their table.
+// Prints all settings of a run, by their names in the protocol and in the order of the table of settings.
 import { BUDGET_NAMES, presetDefault } from '#comparison';
 import { settingsTable, type Setting, type v1 } from '#protocol';
 import type { Context } from '../context.js';
@@ -6,7 +6,9 @@ import { toPlain } from './plain.js';
 
 type Plain = string | number | boolean | string[] | null | undefined;
 
-/** @param asked by a request for these settings: what it left out for the server to compute is explained by the words of the table */
+/**
+ * @param asked the settings that the request asked for; each other one that the server computed is printed with the table's words on how
+ */
 export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings): void {
   if (settings === undefined) return;
   output.line();
@@ -21,7 +23,7 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
   );
 }
 
-/** How the server found a value that follows from other settings. */
+/** Says how the server computed a setting that the request left out. */
 function computedWords(setting: Setting, preset: string | undefined, text: string): string {
   const words = setting.computed ? presetDefault(setting, preset ?? '') : '';
   return words === '' || words === text ? '' : ` (${words})`;
@@ -29,7 +31,7 @@ function computedWords(setting: Setting, preset: string | undefined, text: strin
 
 const isNoBudget = (name: string, value: Plain): boolean => value === 0 && (BUDGET_NAMES as readonly string[]).includes(name);
 
-/** As `launch` takes it. A setting that the server does not know has no value. */
+/** Returns the value as `launch` takes it. A setting that the server does not know has no value. */
 function valueText(value: Plain, unit: string): string {
   if (value === null || value === undefined || value === '') return '-';
   const text = Array.isArray(value) ? value.join(',') : String(value);

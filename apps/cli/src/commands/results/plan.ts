@@ -56,7 +56,7 @@ export function registerPlan(program: Command): void {
   });
 }
 
-/** The bytes of cards are those of each; devices that are the machine's processor have its memory in common. */
+/** Says for what the bytes are: for each card, or for all devices together if they share the machine's memory. */
 function deviceWords({ devices, hostBytes }: v1.MemoryPlan): string {
   if (devices < 2) return '';
   return hostBytes > 0n ? `, on each of ${devices} cards` : `, for ${devices} devices together`;
@@ -66,7 +66,7 @@ function fits({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: v1.
   return totalBytes <= availableBytes && hostBytes <= hostAvailableBytes;
 }
 
-/** The options that would make a run fit. */
+/** Names the options that would make a run fit. */
 function changeText({ memory, settings, card }: v1.PlanRunResponse): string {
   const { change } = memory!;
   if (change === undefined) return 'it does not fit, and no shorter sequences would';
