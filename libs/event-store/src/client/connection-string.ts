@@ -24,3 +24,8 @@ export function loginOf(connectionString: string): { credentials?: { username: s
   if (username === undefined || password === undefined || /[?&]tls=false/i.test(connectionString)) return {};
   return { credentials: { username: decodeURIComponent(username), password: decodeURIComponent(password) } };
 }
+
+/** Whether a client asks by gossip which node leads: several nodes are named, or a name of DNS that stands for them. */
+export function namesCluster(connectionString: string): boolean {
+  return /^[a-z]+\+discover:|^[a-z+]+:\/\/[^?/]*,/.test(connectionString);
+}

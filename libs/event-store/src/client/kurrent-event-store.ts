@@ -1,9 +1,8 @@
 import {
-  KurrentDBClient,
   StreamNotFoundError,
   streamNameFilter,
   type AllStreamSubscription,
-  type BasicCredentials,
+  type KurrentDBClient,
   type ResolvedEvent,
 } from '@kurrent/kurrentdb-client';
 import type {
@@ -20,7 +19,8 @@ import { EventCorruptError, EventStoreError, EventStoreUnavailableError } from '
 import { endOf, readPastDamage } from '../past-damage.js';
 import { translateError } from './errors.js';
 import { toEventData, toStoredEvent } from './events.js';
-import { connectionStringOf, loginOf, type ConnectOptions } from './connection-string.js';
+import type { ConnectOptions } from './connection-string.js';
+import { connected, ReadingClient } from './reading-client.js';
 import { LastingSubscription, type Feed } from './subscription.js';
 import { upToDamage } from './up-to-damage.js';
 
@@ -28,34 +28,26 @@ import { upToDamage } from './up-to-damage.js';
 const APPEND_TIMEOUT_MS = 15_000;
 const START: Position = { commit: 0n, prepare: 0n };
 
-function connected(options: ConnectOptions): { client: KurrentDBClient; login: { credentials?: BasicCredentials } } {
-  const connectionString = connectionStringOf(options);
-  try {
-    return { client: KurrentDBClient.connectionString(connectionString), login: loginOf(connectionString) };
-  } catch (error) {
-    const why = `this is no connection string of an event store: ${(error as Error).message}`;
-    throw new EventStoreError('EVENT_STORE_ADDRESS_INVALID', why, { cause: error });
-  }
-}
-
 /** Puts the official client behind the interface `EventStore`. It works the same with the embedded server and with a cluster. */
 export class KurrentEventStore implements ConnectedEventStore {
+  /** Appends and subscribes. */
   private client: KurrentDBClient;
-  /** The login is passed to each read, because for reads the client uses the login of a connection string undecoded. */
-  private login: { credentials?: BasicCredentials };
+  private reading: ReadingClient;
   private readonly subscriptions = new Set<Subscription>();
   private closed = false;
   appendedAtMs = -Infinity;
 
   constructor(options: ConnectOptions) {
-    ({ client: this.client, login: this.login } = connected(options));
+    ({ client: this.client } = connected(options));
+    this.reading = new ReadingClient(options);
   }
 
   moveTo(connectionString: string): void {
     this.checkOpen();
-    const before = this.client;
-    ({ client: this.client, login: this.login } = connected({ connectionString }));
-    void before.dispose(); // it waits for streams that may never end, so this does not wait for it
+    const before = [this.client, this.reading];
+    ({ client: this.client } = connected({ connectionString }));
+    this.reading = new ReadingClient({ connectionString });
+    for (const one of before) void one.dispose(); // it waits for streams that may never end, so this does not wait for it
   }
 
   async append(stream: string, events: NewEvent[], expected: ExpectedRevision) {
@@ -75,18 +67,20 @@ export class KurrentEventStore implements ConnectedEventStore {
     const { direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER } = options;
     const step = direction === 'forwards' ? 1n : -1n;
     let fromRevision = options.from ?? (direction === 'forwards' ? 'start' : 'end');
-    const { client, login } = this;
+    const { reading } = this;
+    const by = reading.current;
     async function* readOn(most: number): AsyncGenerator<StoredEvent> {
       if (typeof fromRevision === 'bigint' && fromRevision < 0n) return;
-      for await (const event of stored(client.readStream(stream, { direction, fromRevision, maxCount: most, ...login }))) {
+      for await (const event of stored(by.client.readStream(stream, { direction, fromRevision, maxCount: most, ...by.login }))) {
         fromRevision = event.revision + step;
         yield event;
       }
     }
     try {
       yield* upToDamage(readOn, maxCount);
+      reading.answered();
     } catch (error) {
-      if (!(error instanceof StreamNotFoundError)) throw translateError(error);
+      if (!(error instanceof StreamNotFoundError)) throw reading.failure(error, by);
     }
   }
 
@@ -95,7 +89,8 @@ export class KurrentEventStore implements ConnectedEventStore {
     const { after, direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER } = options;
     const filter = options.streamPrefixes ? { filter: prefixFilter(options.streamPrefixes) } : {};
     let last = after;
-    const { client, login } = this;
+    const { reading } = this;
+    const by = reading.current;
     async function* readOn(most: number, single: boolean): AsyncGenerator<StoredEvent> {
       // A read forwards begins with the event at the position itself, if that event passes the filter.
       const known = direction === 'forwards' && !single ? last : undefined;
@@ -103,7 +98,7 @@ export class KurrentEventStore implements ConnectedEventStore {
       const fromPosition: Position | 'start' | 'end' = next ?? (direction === 'forwards' ? 'start' : 'end');
       let left = most;
       for await (const event of stored(
-        client.readAll({ direction, fromPosition, maxCount: known ? most + 1 : most, ...filter, ...login }),
+        by.client.readAll({ direction, fromPosition, maxCount: known ? most + 1 : most, ...filter, ...by.login }),
       )) {
         if (known && event.position.commit <= known.commit) continue;
         last = event.position;
@@ -113,8 +108,9 @@ export class KurrentEventStore implements ConnectedEventStore {
     }
     try {
       yield* upToDamage(readOn, maxCount);
+      reading.answered();
     } catch (error) {
-      throw translateError(error);
+      throw reading.failure(error, by);
     }
   }
 
@@ -163,10 +159,13 @@ export class KurrentEventStore implements ConnectedEventStore {
 
   async ping(): Promise<void> {
     this.checkOpen();
+    const { reading } = this;
+    const by = reading.current;
     try {
-      for await (const _ of this.client.readAll({ direction: 'backwards', fromPosition: 'end', maxCount: 1, ...this.login }));
+      for await (const _ of by.client.readAll({ direction: 'backwards', fromPosition: 'end', maxCount: 1, ...by.login }));
+      reading.answered();
     } catch (error) {
-      const named = translateError(error);
+      const named = reading.failure(error, by);
       if (!(named instanceof EventCorruptError)) throw named; // an answer that names a damaged event is an answer too
     }
   }
@@ -174,7 +173,7 @@ export class KurrentEventStore implements ConnectedEventStore {
   async close(): Promise<void> {
     this.closed = true;
     await Promise.allSettled([...this.subscriptions].map((subscription) => subscription.close()));
-    await this.client.dispose();
+    await Promise.all([this.client.dispose(), this.reading.dispose()]);
   }
 
   /** The revision after which a subscription "from the end" starts, so that it has a fixed place to return to when it reconnects. */
