@@ -25,7 +25,7 @@ export function loginOf(connectionString: string): { credentials?: { username: s
   return { credentials: { username: decodeURIComponent(username), password: decodeURIComponent(password) } };
 }
 
-/** Whether a client asks by gossip which node leads: several nodes are named, or a name of DNS that stands for them. */
+/** Tells whether a client asks by gossip for the leading node: the string names several nodes, or a DNS name that stands for them. */
 export function namesCluster(connectionString: string): boolean {
   return /^[a-z]+\+discover:|^[a-z+]+:\/\/[^?/]*,/.test(connectionString);
 }

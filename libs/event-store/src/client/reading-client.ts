@@ -1,18 +1,18 @@
-// The official client as reads use it. They go through its native part, which asks a cluster once who leads: when that node is gone, each
-// later read fails, although another node leads by then. So a cluster gets a new client after such a failure. The appends and subscriptions
-// of the other client look for the leader by themselves, and are not disturbed.
+// The official client for reads. Reads go through the client's native part, which asks a cluster only once for the leader. When that node
+// is gone, each later read fails, although another node leads by then. So after such a failure, reads from a cluster get a new client.
+// Appends and subscriptions have a client of their own, which looks for the leader by itself and is not disturbed.
 import { KurrentDBClient, type BasicCredentials } from '@kurrent/kurrentdb-client';
 import { EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
 import { connectionStringOf, loginOf, namesCluster, type ConnectOptions } from './connection-string.js';
 import { translateError } from './errors.js';
 
-/** While no node answers, clients are made ever more seldom: the native part frees their memory late. */
+/** The pause before another new client. The pauses grow while no node answers, because the native part frees the memory of clients late. */
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 60_000;
 
 export interface Connected {
   client: KurrentDBClient;
-  /** Given to each read: for reads the client takes the login of a connection string undecoded. */
+  /** The login that is passed to each read, because for reads the client uses the login of a connection string undecoded. */
   login: { credentials?: BasicCredentials };
 }
 
@@ -45,7 +45,9 @@ export class ReadingClient {
     this.madeAt = -Infinity;
   }
 
-  /** The failure of a read in our words. @param by the client that the read began with */
+  /**
+   * Translates the failure of a read, and makes a new client if the store is not available. @param by the client with which the read began
+   */
   failure(error: unknown, by: Connected): EventStoreError {
     const named = translateError(error);
     if (named instanceof EventStoreUnavailableError && by === this.now) this.renew();

@@ -1,4 +1,4 @@
-// The official client, and ours over it, through the faults of a cluster that a stand-in plays.
+// Tests the official client, and this library's client over it, with the faults of a cluster that a stand-in plays.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ function connected(connectionString = cluster.connectionString()): ConnectedEven
   return store;
 }
 
-/** As the rest of Espalier does it: while the store is not available, with the same ids. */
+/** Appends as the rest of Espalier does: while the store is not available, it tries again with the same ids. */
 async function persistently(append: () => Promise<{ revision: bigint }>): Promise<{ revision: bigint; tries: number }> {
   for (let tries = 1; ; tries += 1) {
     try {
@@ -133,7 +133,7 @@ describe('an append', () => {
 });
 
 describe('a subscription', () => {
-  /** Appends through another node's back, while the subscription is followed from the start. */
+  /** Follows the subscription from the start, while appends go directly to the store behind the nodes. */
   async function followed(all: boolean, between: (round: number) => Promise<void>): Promise<void> {
     const writer = connected(embedded.connectionString);
     const reader = connected();

@@ -1,6 +1,6 @@
-// A cluster that plays faults, for tests: nodes in front of one embedded event store. Each node takes the calls of clients, hands them on
-// and hands the answers back; on the way it cuts connections, holds answers, or answers as a node that does not lead. The work of a real
-// cluster between its nodes (elections, replication) is not played.
+// A cluster that plays faults, for tests: nodes in front of one embedded event store. Each node takes the calls of clients, and passes the
+// calls and their answers on. On the way it cuts connections, holds answers back, or answers as a node that is not the leader. What the
+// nodes of a real cluster do among themselves (elections, replication) is not played.
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net';
 import { randomUUID } from 'node:crypto';
@@ -21,9 +21,12 @@ import { featuresGrpc, gossipGrpc, gossipPb, sharedPb, streamsGrpc } from '../se
 type Incoming = ServerDuplexStream<Buffer, Buffer>;
 type Outgoing = ClientDuplexStream<Buffer, Buffer>;
 
-/** The next append is cut before the store has it, cut when the store has committed it, or answered when `release` is called. */
+/**
+ * The fate of the next append: it is cut off before the store has it, cut off after the store has committed it, or answered only when
+ * `release` is called.
+ */
 export type AppendFault = 'cut-before' | 'cut-after-commit' | 'hold';
-/** How a subscription is dropped: by a status, by an end without an error, or with its connection. */
+/** The way in which a subscription is dropped: by a status, by an end without an error, or with its connection. */
 export type Drop = 'unavailable' | 'cancelled' | 'end' | 'cut';
 
 export interface NodeTls {
@@ -43,7 +46,7 @@ export class FaultyCluster {
     private readonly query: string,
   ) {}
 
-  /** @param upstream the connection string of an embedded store without TLS */
+  /** Starts a cluster. @param upstream the connection string of an embedded store without TLS */
   static async start(upstream: string, { nodes = 3, tls, login = '', query = 'tls=false' }: ClusterOptions = {}): Promise<FaultyCluster> {
     const target = /\/\/([^?/]+)/.exec(upstream)![1]!;
     const all: FaultyNode[] = [];
@@ -55,7 +58,9 @@ export class FaultyCluster {
 
   private login = '';
 
-  /** Names all nodes, or one, so that a client asks for the leader, or takes that node. */
+  /**
+   * Returns a connection string. It names all nodes, so that a client asks for the leader, or the given node, which the client then uses.
+   */
   connectionString(node?: FaultyNode): string {
     const named = (node === undefined ? this.nodes : [node]).map(
       ({ port }) => `${this.query === 'tls=false' ? HOST : 'localhost'}:${port}`,
@@ -67,12 +72,15 @@ export class FaultyCluster {
     return this.nodes[this.leader]!;
   }
 
-  /** Another node leads from now on. Calls that are under way go on. */
+  /** Makes another node the leader. Running calls go on. */
   lead(node: FaultyNode): void {
     this.leader = this.nodes.indexOf(node);
   }
 
-  /** The next node leads, and the one that led is gone with all its connections, until it is started again. */
+  /**
+   * Makes the next node the leader, and stops the former leader with all its connections. Returns the stopped node, which can be started
+   * again.
+   */
   async loseLeader(): Promise<FaultyNode> {
     const lost = this.leading;
     this.leader = (this.leader + 1) % this.nodes.length;
@@ -88,17 +96,17 @@ export class FaultyCluster {
 interface ClusterOptions {
   nodes?: number;
   tls?: NodeTls;
-  /** "user:password@" */
+  /** The login as "user:password@". */
   login?: string;
   query?: string;
 }
 
 export class FaultyNode {
-  /** Where clients reach it; stays the same when it is stopped and started. */
+  /** The port at which clients reach the node. It stays the same when the node is stopped and started. */
   port = 0;
-  /** Appends that reached it, and calls that it refused as no leader. */
+  /** The number of appends that arrived, and of calls that the node refused because it was not the leader. */
   readonly seen = { appends: 0, refused: 0 };
-  /** Added to each answer. */
+  /** The delay in ms before each answer. */
   slowMs = 0;
   private readonly faults: AppendFault[] = [];
   private readonly sockets = new Set<Socket>();
@@ -133,14 +141,14 @@ export class FaultyNode {
     const inner = await new Promise<number>((resolve, reject) =>
       this.server!.bindAsync(`${HOST}:0`, secret, (error, port) => (error ? reject(error) : resolve(port))),
     );
-    // Connections go through a socket of our own each, so that one can be cut.
+    // Each connection goes through a socket of this class, so that it can be cut.
     this.tcp = createServer((socket) => this.passOn(socket, inner));
     this.tcp.listen(this.port, HOST);
     await once(this.tcp, 'listening');
     this.port = (this.tcp.address() as AddressInfo).port;
   }
 
-  /** As if its machine had lost its power. */
+  /** Stops the node as if its machine had lost power. */
   async stop(): Promise<void> {
     if (this.tcp === null) return;
     const closed = once(this.tcp, 'close');
@@ -152,12 +160,12 @@ export class FaultyNode {
     await closed;
   }
 
-  /** The next append meets this; each call of this is for another one. */
+  /** Sets the fault of the next append. Another call sets the fault of the append after that. */
   atNextAppend(fault: AppendFault): void {
     this.faults.push(fault);
   }
 
-  /** Answers that were held go out. */
+  /** Sends the answers that were held back. */
   release(): void {
     for (const answer of this.held.splice(0)) answer();
   }
@@ -170,7 +178,7 @@ export class FaultyNode {
     return this.subscriptions.size;
   }
 
-  /** All connections to it break. */
+  /** Breaks all connections to the node. */
   cut(): void {
     for (const socket of this.sockets) socket.destroy();
   }
@@ -195,7 +203,7 @@ export class FaultyNode {
     socket.pipe(onward).pipe(socket);
   }
 
-  /** Each method as a stream of bytes both ways, which looks the same on the wire. */
+  /** Serves each method as a stream of bytes in both directions, which has the same form on the wire. */
   private serve(service: ServiceDefinition): void {
     for (const method of Object.values(service) as MethodDefinition<unknown, unknown>[]) {
       const raw = {
@@ -221,7 +229,7 @@ export class FaultyNode {
     }
     const up = this.upstream!.makeBidiStreamRequest<Buffer, Buffer>(path, asIs, asIs, call.metadata.clone());
     call.on('cancelled', () => up.cancel());
-    if (method === 'Read') this.subscriptions.add(call); // and reads, which end by themselves
+    if (method === 'Read') this.subscriptions.add(call); // includes reads, which end by themselves
     up.on('error', (error) => call.emit('error', error));
     up.on('end', () => this.slowly(() => call.end()));
     up.on('close', () => this.subscriptions.delete(call));
@@ -236,7 +244,7 @@ export class FaultyNode {
   private handOnAppends(call: Incoming, up: Outgoing): void {
     call.on('data', (message: Buffer) => {
       this.seen.appends += 1;
-      // A follower finds out in the middle of a stream too that it leads no longer.
+      // A node can lose the lead in the middle of a stream.
       if (this.cluster.leading !== this) {
         this.seen.refused += 1;
         call.emit('error', this.notLeader());
