@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backupEmbeddedEventStore, embeddedEventStoreStats, restoreEmbeddedEventStore, startEmbeddedEventStore } from '#event-store';
 import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
 import { codeOf, collect, ENDLESS, TestServer, unary } from './harness/server.js';
 
 const server = TestServer.inNewFolder();
@@ -238,4 +239,28 @@ test('files on their way into the store are counted, and go with the attempt tha
     while ((await left()) > 0n || readdirSync(incoming).length > 0) await sleep(50);
   }
   await isWhole();
+});
+
+test('a backup from the midst of a run is restored into another folder: nothing is lost, and the run ends in the same bits', async () => {
+  const restored = TestServer.inNewFolder();
+  try {
+    const { runId } = await server.launch({ totalSteps: 400 });
+    await server.until(runId, ({ step }) => step >= 20n);
+    const seen = await server.events(runId);
+    // The events first: the artifacts that they name are there already.
+    await backupEmbeddedEventStore({ folder: store, file: inData('drill.db') });
+    const isWhole = (path: string): boolean => !path.startsWith(incoming);
+    cpSync(inData('artifacts'), join(restored.dataFolder, 'artifacts'), { recursive: true, filter: isWhole });
+    const ended = await server.completed(runId);
+
+    restoreEmbeddedEventStore({ folder: join(restored.dataFolder, 'event-store'), file: inData('drill.db') });
+    await restored.start();
+    expect(await restored.run(first.runId)).toMatchObject({ stateDigest: first.stateDigest, name: 'first' });
+    expect((await restored.completed(runId)).stateDigest).toBe(ended.stateDigest);
+    expect(recordProblems(await restored.events(runId), seen)).toEqual([]);
+    const told = await collect(restored.history.verifyAll({}));
+    expect(told.at(-1)!.summary!.problems).toEqual([]);
+  } finally {
+    await restored.dispose();
+  }
 });
