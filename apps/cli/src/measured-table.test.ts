@@ -1,4 +1,4 @@
-// launch and plan with --on: a speed table is measured, then the run goes by it. Against a server of the public protocol.
+// Tests launch and plan with --on, against a server of the public protocol: a speed table is measured, and then the run uses it.
 import { v1 } from '#protocol';
 import type { Context } from './context.js';
 import type { MeasuredOn, RunFile } from './options/run-file.js';
@@ -10,7 +10,7 @@ import { refusal, testRun, TestServer } from './testing/test-server.js';
 const DIGEST = 'ab'.repeat(32);
 const TABLE = { passSeconds: 0.00616, passSpread: 0.012, device: 'cpu', context: 512, tableDigest: DIGEST };
 let server: TestServer;
-/** In the order of the calls. */
+/** The requests, in the order of the calls. */
 let asked: object[] = [];
 let answer: () => v1.MeasureSpeedTableResponse;
 beforeAll(async () => {
