@@ -8,7 +8,7 @@ export {
   VIEWS_FILE,
 } from './data-folder.js';
 export { isFull, ROOM_BYTES, roomIn, roomInSync } from './disk-room.js';
-export { digestOfFile, fileMark } from './file-identity.js';
+export { digestOfFile, FileDigests, fileMark } from './file-identity.js';
 export { hasMark, placeMark } from './place-mark.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';

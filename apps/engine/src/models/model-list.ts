@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { digestOfFile, fileMark } from '#files';
+import type { FileDigests } from '#files';
 import { invalidField, type engineV1 } from '#protocol';
 
 export interface ListedFile {
@@ -41,43 +41,24 @@ export function digestOfList(files: readonly ListedFile[]): string {
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex');
 }
 
-/** The digests of files that this process has read. Each holds as long as the file's mark stays the same. */
-export class KnownDigests {
-  private readonly known = new Map<string, { mark: string; digest: string }>();
-
-  /** Tells whether the folder holds exactly these files. */
-  async areIn(folder: string, files: readonly ListedFile[], signal?: AbortSignal): Promise<boolean> {
-    const isOfSize = ({ name, bytes }: ListedFile): boolean => markOf(join(folder, name))?.bytes === bytes;
-    if (!files.every(isOfSize)) return false; // the sizes are checked before any file is read
-    for (const file of files) if (!(await this.isIn(folder, file, signal))) return false;
-    return true;
-  }
-
-  async isIn(folder: string, { name, bytes, digest }: ListedFile, signal?: AbortSignal): Promise<boolean> {
-    const path = join(folder, name);
-    const found = markOf(path);
-    if (found?.bytes !== bytes) return false;
-    const before = this.known.get(path);
-    if (before?.mark === found.mark) return before.digest === digest;
-    const read = await digestOfFile(path, signal).catch(() => null);
-    signal?.throwIfAborted();
-    if (read === null) return false; // a file that this user can't read counts as missing
-    this.known.set(path, { mark: found.mark, digest: read });
-    return read === digest;
-  }
-
-  /** Notes the digest of a file that was read and is now at this path. */
-  note(path: string, digest: string): void {
-    const found = markOf(path);
-    if (found !== null) this.known.set(path, { mark: found.mark, digest });
-  }
+/** Tells whether the folder holds exactly these files. */
+export async function areIn(folder: string, files: readonly ListedFile[], digests: FileDigests, signal?: AbortSignal): Promise<boolean> {
+  if (!files.every((file) => isOfSize(folder, file))) return false; // the sizes are checked before any file is read
+  for (const file of files) if (!(await isIn(folder, file, digests, signal))) return false;
+  return true;
 }
 
-function markOf(path: string): { bytes: number; mark: string } | null {
+export async function isIn(folder: string, file: ListedFile, digests: FileDigests, signal?: AbortSignal): Promise<boolean> {
+  if (!isOfSize(folder, file)) return false;
+  const found = await digests.of(join(folder, file.name), signal).catch(() => null);
+  signal?.throwIfAborted();
+  return found === file.digest; // a file that this user can't read counts as missing
+}
+
+function isOfSize(folder: string, { name, bytes }: ListedFile): boolean {
   try {
-    const found = statSync(path, { bigint: true });
-    return { bytes: Number(found.size), mark: fileMark(found) };
+    return statSync(join(folder, name)).size === bytes;
   } catch {
-    return null; // the file is missing, or in a folder that this user can't read
+    return false; // the file is missing, or in a folder that this user can't read
   }
 }

@@ -5,11 +5,11 @@ import { rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { Logger } from 'pino';
-import { digestOfFile, makeFolder } from '#files';
+import { digestOfFile, FileDigests, makeFolder } from '#files';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
 import type { Scratch } from '../scratch.js';
 import { cacheError, ModelCache, type Hold } from './model-cache.js';
-import { checkedList, digestOfList, KnownDigests, type ListedFile } from './model-list.js';
+import { areIn, checkedList, digestOfList, isIn, type ListedFile } from './model-list.js';
 
 const SCHEME = 'model:';
 const OUTLINES_MAX = 32;
@@ -31,7 +31,7 @@ export interface CacheWish {
 
 export class OfferedModels {
   private readonly offered = new Map<string, Offered>();
-  private readonly known = new KnownDigests();
+  private readonly digests = new FileDigests();
   private cache: ModelCache | null = null;
   private atWork = 0;
   private workedAtMs = performance.now();
@@ -81,7 +81,7 @@ export class OfferedModels {
     const digest = digestOfList(list);
     const model: Offered = this.offered.get(digest) ?? { digest, files: list, isOutline: false, folder: null, hold: null };
     this.offered.set(digest, model);
-    const isHere = modelPath !== '' && (await this.known.areIn(modelPath, list, signal));
+    const isHere = modelPath !== '' && (await areIn(modelPath, list, this.digests, signal));
     const missing = isHere ? [] : await this.missingInCache(model, signal);
     model.folder = missing.length > 0 ? null : isHere ? modelPath : this.openCache().filesOf(digest);
     return { modelPath: `${SCHEME}${digest}`, missing };
@@ -136,7 +136,7 @@ export class OfferedModels {
   ): AsyncGenerator<engineV1.SendModelFileResponse> {
     const { name, bytes } = file;
     const folder = cache.filesOf(model.digest);
-    if (await this.known.isIn(folder, file, signal)) {
+    if (await isIn(folder, file, this.digests, signal)) {
       yield { bytesHere: BigInt(bytes), complete: true };
       return;
     }
@@ -184,7 +184,7 @@ export class OfferedModels {
     }
     const path = join(cache.filesOf(model), name);
     await rename(part, path);
-    this.known.note(path, digest);
+    await this.digests.note(path, digest);
   }
 
   /** Returns the names of files that the cache lacks. If it lacks none, the model stays in the cache from now on. */
@@ -194,7 +194,7 @@ export class OfferedModels {
     const missing: string[] = [];
     // While another engine receives the model, all files count as missing. The sender is then told to wait, or finds the files there.
     for (const file of model.files)
-      if (model.hold === null || !(await this.known.isIn(cache.filesOf(model.digest), file, signal))) missing.push(file.name);
+      if (model.hold === null || !(await isIn(cache.filesOf(model.digest), file, this.digests, signal))) missing.push(file.name);
     if (missing.length === 0) return [];
     model.hold?.release();
     model.hold = null;

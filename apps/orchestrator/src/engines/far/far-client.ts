@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Channel } from '@grpc/grpc-js';
 import { engineV1, toEspalierError, type EspalierError } from '#protocol';
 import { EngineClient } from '../wire/engine-client.js';
-import { FileDigests, filesOfModel, outlineOf, type ModelFile } from './model-listing.js';
+import { digestOf, filesOfModel, outlineOf, type ModelFile } from './model-listing.js';
 import { sendModelFile } from './send-model-file.js';
 
 /** While another engine of its machine receives the model. */
@@ -23,9 +23,6 @@ export interface ModelTransfer {
   bytesHere: number;
   bytes: number;
 }
-
-/** For all engines of this process: a file is read once. */
-const digests = new FileDigests();
 
 const marksOf = (files: readonly ModelFile[]): string => files.map(({ name, mark }) => `${name} ${mark}`).join('\n');
 
@@ -162,7 +159,7 @@ export class FarEngineClient extends EngineClient {
     const files: engineV1.ModelFile[] = [];
     for (const file of listed) {
       signal?.throwIfAborted();
-      files.push({ name: file.name, bytes: BigInt(file.bytes), digest: await digests.of(file), head: Buffer.alloc(0) });
+      files.push({ name: file.name, bytes: BigInt(file.bytes), digest: await digestOf(file), head: Buffer.alloc(0) });
     }
     const damages = new Map<string, number>();
     try {

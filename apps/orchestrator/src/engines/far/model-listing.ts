@@ -2,7 +2,7 @@
 // beginnings where an engine only answers questions.
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { digestOfFile, fileMark } from '#files';
+import { FileDigests, fileMark } from '#files';
 import { EspalierError, type engineV1 } from '#protocol';
 
 const CONFIG = 'config.json';
@@ -59,23 +59,13 @@ async function weightsAmong(folder: string, names: readonly string[]): Promise<s
   return [SAFETENSORS];
 }
 
-/** The digests of files that this process has read. A digest is valid while the file's mark stays the same. */
-export class FileDigests {
-  private readonly known = new Map<string, { mark: string; digest: Promise<string> }>();
+/** The digests of files, for all engines of this process. */
+const digests = new FileDigests();
 
-  async of({ path, mark }: ModelFile): Promise<string> {
-    const before = this.known.get(path);
-    if (before?.mark === mark) return before.digest;
-    const digest = read(path);
-    this.known.set(path, { mark, digest });
-    digest.catch(() => this.known.delete(path));
-    return digest;
-  }
-}
-
-async function read(path: string): Promise<string> {
+/** @throws EspalierError MODEL_NOT_FOUND */
+export async function digestOf({ path }: ModelFile): Promise<string> {
   try {
-    return await digestOfFile(path);
+    return await digests.of(path);
   } catch (error) {
     throw notFound((error as Error).message, error); // the error names the path
   }
