@@ -20,14 +20,17 @@ export class FleetToken {
   ) {}
 
   /**
-   * Makes sure that the file has a token that lets engines in. @throws EspalierError FILE_UNUSABLE, and the errors of the record of tokens
+   * Makes sure that the file has a token that lets engines in, and returns the token.
+   * @throws EspalierError FILE_UNUSABLE, and the errors of the record of tokens
    */
-  async ensure(): Promise<void> {
-    if (existsSync(this.file) && this.isGood(this.read())) return;
+  async ensure(): Promise<string> {
+    const before = existsSync(this.file) ? this.read() : null;
+    if (before !== null && this.isGood(before)) return before;
     const name = `fleet-${this.fleet}-${randomBytes(4).toString('hex')}`;
     const { secret } = await this.tokens.create({ name, role: 'engine', days: DAYS }, BY_SERVER);
     try {
       writeOwnFile(this.file, `${secret}\n`);
+      return secret;
     } catch (error) {
       throw new EspalierError('FILE_UNUSABLE', `the token of the fleet can't be written: ${(error as Error).message}`, { cause: error });
     }

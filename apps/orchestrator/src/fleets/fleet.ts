@@ -91,6 +91,11 @@ export class Fleet implements EngineSource {
       for (const one of [logs, dirname(this.token!.file)]) makeFolder(one);
     });
     this.host = this.hostOf(settings, joinAt, logs);
+    try {
+      this.host.requireFiles?.();
+    } catch (error) {
+      this.fails(toEspalierError(error), { pauses: false }); // the user may mend the file before a run waits
+    }
     this.lease.onChange(() => this.wake());
     this.pool.onChange(() => this.noteEngines());
     this.loop = this.work(this.host);
@@ -105,7 +110,7 @@ export class Fleet implements EngineSource {
     const wishes = { cpus: settings.cpus, cards: settings.cards, memoryGb: settings.memoryGb };
     const jobs = { fleetId: this.fleetId(), specId: digest([slurm ?? kubernetes, wishes, logs, commandOf('')]), wishes, commandOf };
     if (slurm !== null) return new SlurmHost({ ...jobs, settings: slurm, logs });
-    if (kubernetes !== null) return new KubernetesHost({ ...jobs, settings: kubernetes }, { token, authority: tlsCa });
+    if (kubernetes !== null) return new KubernetesHost({ ...jobs, settings: kubernetes }, tlsCa);
     return new LocalHost(commandOf, logs);
   }
 
@@ -212,8 +217,7 @@ export class Fleet implements EngineSource {
     for (let count = 0; count < submit && !this.stopping.signal.aborted; count += 1) {
       const engine = `${this.settings!.name}-${randomBytes(4).toString('hex')}`;
       try {
-        await this.token!.ensure();
-        const id = await host.submit(engine);
+        const id = await host.submit(engine, await this.token!.ensure());
         this.jobs.asked(id, engine);
         this.problem = null;
         this.log.info({ job: id, engine }, 'a job of the fleet was asked for');

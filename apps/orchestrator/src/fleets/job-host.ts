@@ -26,9 +26,12 @@ export interface JobHost {
   look(): Promise<JobFact[]>;
   /**
    * Asks for a job, and returns its id. After a failure it is not known whether there is a job; the next look tells.
+   * @param token by which the job's engine joins, for hosts whose jobs can't read its file
    * @throws EspalierError FLEET_JOB_REFUSED, FLEET_UNREACHABLE
    */
-  submit(engine: string): Promise<string>;
+  submit(engine: string, token: string): Promise<string>;
+  /** Reads the files that the host itself needs for a job. @throws EspalierError FILE_UNUSABLE */
+  requireFiles?(): void;
   /** Cancels jobs. A job that is over already is no error. @throws EspalierError FLEET_UNREACHABLE */
   cancel(ids: readonly string[]): Promise<void>;
   /** The path of the job's output, or the command that shows it. */

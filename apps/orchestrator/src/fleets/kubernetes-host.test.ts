@@ -158,6 +158,19 @@ describe('the lists of a cluster', () => {
 });
 
 it('a configuration that is not there is said', async () => {
-  const host = new KubernetesHost({ ...JOBS, settings: { ...JOBS.settings, kubeconfig: '/not/here' } }, { token: 'x', authority: null });
+  const host = new KubernetesHost({ ...JOBS, settings: { ...JOBS.settings, kubeconfig: '/not/here' } }, null);
   await expect(host.look()).rejects.toMatchObject({ code: 'FLEET_UNREACHABLE', message: expect.stringContaining('/not/here') as string });
+});
+
+it.each([
+  ['tls_ca', null, '/no/authority.pem'],
+  ['kubeconfig', '/no/config', null],
+])('a file that only the server reads is asked for at its start: %s', (key, kubeconfig, authority) => {
+  const host = new KubernetesHost({ ...JOBS, settings: { ...JOBS.settings, kubeconfig } }, authority);
+  const message = expect.stringMatching(new RegExp(`^${key}: .*${kubeconfig ?? authority}`)) as string;
+  expect(() => host.requireFiles()).toThrow(expect.objectContaining({ code: 'FILE_UNUSABLE', message }) as Error);
+});
+
+it('a fleet that names no files needs none', () => {
+  expect(() => new KubernetesHost(JOBS, null).requireFiles()).not.toThrow();
 });

@@ -1,7 +1,7 @@
 // A fleet of a Kubernetes cluster, by its API. Each engine is a Job with one pod. A job has the fleet's id as a label, so a server finds
 // its jobs again and touches no other.
-import { readFileSync } from 'node:fs';
 import type { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import { readUserFileSync } from '#files';
 import { readCertificatesOnly } from '#local-access';
 import { EspalierError, type ErrorCode } from '#protocol';
 import type { JobFact, JobHost } from './job-host.js';
@@ -13,6 +13,7 @@ const CALL_TIMEOUT_MS = 20_000;
 /** The most jobs to list. A fleet has far fewer, even with those that have ended and are kept for a while. */
 const LISTED_MAX = 1_000;
 const MESSAGE_CHARACTERS_MAX = 500;
+const KUBECONFIG_BYTES_MAX = 4 << 20;
 
 interface Cluster {
   batch: BatchV1Api;
@@ -21,22 +22,27 @@ interface Cluster {
   models: Models;
 }
 
-export interface SecretFiles {
-  token: string;
-  /** Null where the engines know the authority of the server's certificate. */
-  authority: string | null;
-}
-
 export class KubernetesHost implements JobHost {
   private connected: Cluster | null = null;
   /** The content that this process has put into the cluster's Secret. */
   private secretText = '';
 
-  /** @param files the paths of the files that the pods get as a Secret */
+  /** @param authority the file with the authority of the server's certificate; null where the engines know the authority */
   constructor(
     private readonly jobs: KubernetesJobs,
-    private readonly files: SecretFiles,
+    private readonly authority: string | null,
   ) {}
+
+  requireFiles(): void {
+    const { kubeconfig } = this.jobs.settings;
+    this.certificates();
+    if (kubeconfig === null) return;
+    try {
+      readUserFileSync(kubeconfig, KUBECONFIG_BYTES_MAX);
+    } catch (error) {
+      throw new EspalierError('FILE_UNUSABLE', `kubeconfig: ${(error as Error).message}`, { cause: error });
+    }
+  }
 
   look(): Promise<JobFact[]> {
     return this.asked('FLEET_UNREACHABLE', async ({ batch, core, namespace }) => {
@@ -49,12 +55,12 @@ export class KubernetesHost implements JobHost {
     });
   }
 
-  submit(engine: string): Promise<string> {
+  submit(engine: string, token: string): Promise<string> {
     return this.asked('FLEET_JOB_REFUSED', async (cluster) => {
       const body = jobManifest(this.jobs, engine);
       const unknown = unknownField(body, 'V1Job', cluster.models);
       if (unknown !== null) throw new EspalierError('FLEET_JOB_REFUSED', `pod_template: ${unknown} is no field of Kubernetes`);
-      await this.giveSecret(cluster);
+      await this.giveSecret(cluster, token);
       await cluster.batch.createNamespacedJob({ namespace: cluster.namespace, body });
       return jobName(engine);
     });
@@ -77,12 +83,19 @@ export class KubernetesHost implements JobHost {
     return `kubectl logs job/${id}`;
   }
 
-  private async giveSecret({ core, namespace }: Cluster): Promise<void> {
-    const { token, authority } = this.files;
-    const files = {
-      token: readFileSync(token, 'utf8').trim(),
-      ...(authority === null ? {} : { 'authority.pem': readCertificatesOnly(authority) }),
-    };
+  /** Returns the certificates for the engines, or null where they need none. @throws EspalierError FILE_UNUSABLE */
+  private certificates(): string | null {
+    if (this.authority === null) return null;
+    try {
+      return readCertificatesOnly(this.authority);
+    } catch (error) {
+      throw new EspalierError('FILE_UNUSABLE', `tls_ca: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  private async giveSecret({ core, namespace }: Cluster, token: string): Promise<void> {
+    const certificates = this.certificates();
+    const files = { token, ...(certificates === null ? {} : { 'authority.pem': certificates }) };
     const text = JSON.stringify(files);
     if (text === this.secretText) return;
     const body = secretManifest(this.jobs.fleetId, files);
