@@ -120,9 +120,9 @@ export class ModelCache {
     if (missing <= 0) return;
     throw new EspalierError(
       'MODEL_CACHE_FULL',
-      `the model cache ${this.folder} lacks ${byteWords(missing)} for ${byteWords(bytes)} of a model: its limit is ` +
-        `${byteWords(this.limitBytes)}, its disk has ${byteWords(roomInSync(this.folder))} free, ` +
-        `${byteWords(this.leavesFreeBytes)} of which stay free, and models in use stay`,
+      `a model needs ${byteWords(bytes)} in the model cache ${this.folder}, and ${byteWords(missing)} of that are missing. ` +
+        `The cache may take ${byteWords(this.limitBytes)}. Its disk has ${byteWords(roomInSync(this.folder))} free, and ` +
+        `${byteWords(this.leavesFreeBytes)} have to stay free. Models in use are not removed`,
     );
   }
 

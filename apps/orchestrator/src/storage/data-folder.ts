@@ -50,9 +50,7 @@ export class DataFolder {
           `another orchestrator works with ${path}${holder(path)}: stop it, or use another --data-folder`,
         );
       }
-      throw new EspalierError('DATA_FOLDER_UNUSABLE', `the data folder ${path} can't be used: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw new EspalierError('DATA_FOLDER_UNUSABLE', unusableText(path, error as NodeJS.ErrnoException), { cause: error });
     }
   }
 
@@ -123,4 +121,12 @@ function idOf(path: string): string {
   const id = randomUUID();
   writeFileSync(file, `${id}\n`);
   return id;
+}
+
+/** A volume that a cluster mounts often belongs to root, and only its owner can close it to others. */
+export function unusableText(path: string, { code, message }: NodeJS.ErrnoException): string {
+  const why = `the data folder ${path} can't be used: ${message}`;
+  if (code !== 'EPERM') return why;
+  const below = `A new folder below it would do: --data-folder ${join(path, 'espalier')}`;
+  return `${why}. It belongs to another user, so this server can't close it to others. ${below}`;
 }
