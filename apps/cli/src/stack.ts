@@ -45,6 +45,7 @@ export interface StackOptions {
   fleet?: string | undefined;
   webhooks?: string | undefined;
   oidc?: string | undefined;
+  runsPerCaller?: string | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
   logLevel?: string | undefined;
@@ -94,6 +95,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--fleet', options.fleet],
     ['--webhooks', options.webhooks],
     ['--oidc', options.oidc],
+    ['--runs-per-caller', options.runsPerCaller],
     ...(options.dataRoot ?? []).map((folder): [string, string] => ['--data-root', folder]),
     ['--log-level', options.logLevel],
   ];

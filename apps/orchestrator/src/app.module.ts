@@ -19,6 +19,7 @@ import { Guard } from './api/admission/guarded.js';
 import { PublicServices } from './api/public-services.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
+import { RunQuota } from './run-commands/run-quota.js';
 import { ModelAndData } from './run-inputs/model-and-data.js';
 import { SpeedTables } from './run-inputs/speed-tables.js';
 import { CancelRunHandler, DescribeRunHandler, PauseRunHandler, ResumeRunHandler } from './run-commands/pruning-run.command-handlers.js';
@@ -159,6 +160,7 @@ export class AppModule {
         RunRepository,
         ModelAndData,
         SpeedTables,
+        RunQuota,
         LaunchRunHandler,
         ForkRunHandler,
         ResumeRunHandler,

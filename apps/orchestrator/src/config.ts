@@ -6,7 +6,7 @@ import type { S3Location } from '#artifact-store';
 import { addressProblem, isLoopbackAddress, type TlsFiles } from '#local-access';
 import { EspalierError, invalidField, type ErrorCode } from '#protocol';
 import { bucketOf, bucketOptions, type BucketOptions } from './bucket-options.js';
-import { engineCount, listed, milliseconds, positive } from './option-values.js';
+import { engineCount, isOn, listed, milliseconds, positive } from './option-values.js';
 
 export const DEFAULT_WEB = '127.0.0.1:7434';
 export const WEB_OFF = 'off';
@@ -47,6 +47,8 @@ export interface OrchestratorConfig {
   leaseSeconds: number;
   /** How long an evaluation, a text or an export may hold an engine that a run waits for. */
   jobMinutes: number;
+  /** The number of unfinished runs that a caller who is no admin may have; 0: no limit. */
+  runsPerCaller: number;
   /** Other machines may reach the server or the engine, unencrypted. */
   allowInsecureRemote: boolean;
   /** Folders in which paths that callers with tokens name have to lie. */
@@ -175,6 +177,10 @@ function accessOptions(): Option[] {
     )
       .env('ESPALIER_DATA_ROOT')
       .argParser(listed),
+    new Option('--runs-per-caller <n>', 'runs that have not ended which one caller may have; admins have no limit (default: no limit)')
+      .default(0, 'no limit')
+      .env('ESPALIER_RUNS_PER_CALLER')
+      .argParser(positive),
     new Option('--oidc <file>', 'the OpenID provider by which people log in, in YAML (docs/logins.md)').env('ESPALIER_OIDC'),
     new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(isOn('ESPALIER_OPEN_LOOPBACK')),
   ];
@@ -265,11 +271,6 @@ function requireEngines(engines: number, cards: number, named: string[], devices
     if (named.indexOf(address) !== named.lastIndexOf(address))
       refuse('--engine', 'ENGINE_ADDRESS_INVALID', `${address} is named twice: once is allowed`);
   }
-}
-
-/** "true" or "1"; commander would take a "false" for a yes too. */
-function isOn(variable: string): boolean {
-  return ['true', '1'].includes(process.env[variable] ?? '');
 }
 
 /** @throws EspalierError FIELD_REQUIRED */

@@ -26,3 +26,8 @@ export function positive(value: string): number {
   if (!Number.isInteger(number) || number < 1 || number > 1024) throw new InvalidArgumentError('Write a whole number from 1 to 1024.');
   return number;
 }
+
+/** "true" or "1"; commander would take a "false" for a yes too. */
+export function isOn(variable: string): boolean {
+  return ['true', '1'].includes(process.env[variable] ?? '');
+}

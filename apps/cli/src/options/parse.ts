@@ -58,7 +58,10 @@ export function webAddress(text: string): string {
   return text === 'off' ? text : listenAddress(text);
 }
 
-export function threadCount(text: string): string {
+export const threadCount = count;
+export const runCount = count;
+
+function count(text: string): string {
   const value = wholeNumber(text);
   if (value < 1 || value > 1024) throw new InvalidArgumentError('A whole number from 1 to 1024 is allowed.');
   return String(value);

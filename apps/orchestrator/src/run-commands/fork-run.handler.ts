@@ -15,6 +15,7 @@ import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
 import { decide, fold, neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { settingsOfFork } from '../pruning-run/aggregate/starting-points.js';
 import type { Fork } from '../pruning-run/aggregate/run-change.js';
+import { RunQuota } from './run-quota.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../views/run-views.js';
 import { encodeFacts } from '../pruning-run/record/stored-event.js';
@@ -27,14 +28,23 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     @Inject(StateKeeper) private readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(RunViews) private readonly views: RunViews,
+    @Inject(RunQuota) private readonly quota: RunQuota,
   ) {}
 
   async execute({ request, by, signal }: ForkRun): Promise<Changed> {
-    const { requestId, name, tags, note, parentRunId, from, overrides } = request;
-    const runId = idOfRequest('run', requestId);
+    const runId = idOfRequest('run', request.requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
+    return this.quota.within(by, runId, () => this.fork(runId, requestDigest, { request, by, signal }));
+  }
+
+  private async fork(
+    runId: string,
+    requestDigest: string,
+    { request, by, signal }: Pick<ForkRun, 'request' | 'by' | 'signal'>,
+  ): Promise<Changed> {
+    const { requestId, name, tags, note, parentRunId, from, overrides } = request;
     this.views.requireOwnName(name);
     const parent = await this.runs.load(parentRunId);
     const data = await this.otherData(request, parent, signal);

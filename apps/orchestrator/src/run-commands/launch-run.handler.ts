@@ -11,7 +11,10 @@ import { LaunchRun, type Changed } from './pruning-run.commands.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE } from '../tokens.js';
+import { RunQuota } from './run-quota.js';
 import { RunViews } from '../views/run-views.js';
+
+type LaunchParts = Pick<LaunchRun, 'request' | 'by' | 'signal'>;
 
 @CommandHandler(LaunchRun)
 export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
@@ -20,15 +23,20 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(RunQuota) private readonly quota: RunQuota,
   ) {}
 
   async execute({ request, by, signal }: LaunchRun): Promise<Changed> {
-    const { requestId, name, tags, note, modelPath, data: source } = request;
-    const runId = idOfRequest('run', requestId);
+    const runId = idOfRequest('run', request.requestId);
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
 
+    return this.quota.within(by, runId, () => this.launch(runId, requestDigest, { request, by, signal }));
+  }
+
+  private async launch(runId: string, requestDigest: string, { request, by, signal }: LaunchParts): Promise<Changed> {
+    const { requestId, name, tags, note, modelPath, data: source } = request;
     this.views.requireOwnName(name);
     const plan = await this.sources.plan(modelPath, request.settings);
     requireMemory(plan);

@@ -6,6 +6,7 @@ import { CancelRun, DescribeRun, PauseRun, ResumeRun, type Changed } from './pru
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
+import { RunQuota } from './run-quota.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../views/run-views.js';
 
@@ -17,10 +18,16 @@ async function changed(runs: RunRepository, runId: string, change: RunChange, by
 
 @CommandHandler(ResumeRun)
 export class ResumeRunHandler implements ICommandHandler<ResumeRun> {
-  constructor(@Inject(RunRepository) private readonly runs: RunRepository) {}
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(RunQuota) private readonly quota: RunQuota,
+  ) {}
 
-  execute({ runId, from, acceptOtherNumerics, by }: ResumeRun): Promise<Changed> {
-    return changed(this.runs, runId, { kind: 'resume', from, acceptOtherNumerics }, by);
+  /** A run that had ended counts for the caller who launched it, though another one makes it go on. */
+  async execute({ runId, from, acceptOtherNumerics, by }: ResumeRun): Promise<Changed> {
+    const { launchedBy } = await this.runs.load(runId);
+    const owner = { ...by, actor: launchedBy ?? by.actor };
+    return this.quota.within(owner, runId, () => changed(this.runs, runId, { kind: 'resume', from, acceptOtherNumerics }, by));
   }
 }
 

@@ -168,6 +168,12 @@ export class RunViews extends Views {
     return { position: readPosition(this.database).position, runs: details.map((detail) => (JSON.parse(detail) as RunDetail).run) };
   }
 
+  /** The ids of the runs that this caller has launched and that have not ended. */
+  async unfinishedOf(actor: string): Promise<string[]> {
+    await this.ready();
+    return (await this.unfinished()).runs.filter(({ launchedBy }) => launchedBy === actor).map(({ runId }) => runId);
+  }
+
   /** The last run that trained this model by this recipe in batches like these, and its speed; null where there is none. */
   lastSpeed(modelPath: string, settings: RunSettings): { runId: string; tokensPerSecond: number } | null {
     const summaries = this.database

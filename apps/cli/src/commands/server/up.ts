@@ -10,6 +10,7 @@ import {
   engineAddresses,
   engineCount,
   listenAddress,
+  runCount,
   threadCount,
   webAddress,
 } from '../../options/parse.js';
@@ -44,6 +45,7 @@ interface UpOptions {
   fleet?: string;
   webhooks?: string;
   oidc?: string;
+  runsPerCaller?: string;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
   logLevel?: string;
@@ -98,7 +100,7 @@ export function registerUp(program: Command): void {
     .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', existingFolders)
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
-  addFiles(up);
+  addFilesAndLimits(up);
   examples(
     up,
     ['espalier up', 'in front, log on the terminal'],
@@ -139,11 +141,15 @@ export function registerUp(program: Command): void {
   registerDown(program);
 }
 
-/** Adds the options that name files of settings. */
-function addFiles(up: Command): void {
+function addFilesAndLimits(up: Command): void {
   up.option('--fleet <file>', 'engines to ask a cluster or this machine for when runs wait, in YAML', absolutePath)
     .option('--webhooks <file>', 'programs to tell of runs that ended and of a full disk, in YAML', absolutePath)
-    .option('--oidc <file>', 'the OpenID provider by which people log in, in YAML', absolutePath);
+    .option('--oidc <file>', 'the OpenID provider by which people log in, in YAML', absolutePath)
+    .option(
+      '--runs-per-caller <n>',
+      'runs that have not ended which one caller may have; admins have no limit (default: no limit)',
+      runCount,
+    );
 }
 
 /** Returns the devices of each engine; undefined: none are named. */
@@ -205,7 +211,18 @@ const SERVER_OPTIONS = [
     'threads',
     'dataRoot',
   ] as const),
-  ...(['tlsCert', 'tlsKey', 'tlsClientCa', 'fleet', 'webhooks', 'oidc', 'allowInsecureRemote', 'openLoopback', 'logLevel'] as const),
+  ...([
+    'tlsCert',
+    'tlsKey',
+    'tlsClientCa',
+    'fleet',
+    'webhooks',
+    'oidc',
+    'runsPerCaller',
+    'allowInsecureRemote',
+    'openLoopback',
+    'logLevel',
+  ] as const),
 ];
 
 /** Returns the options that were given for the server itself. */
