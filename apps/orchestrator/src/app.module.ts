@@ -1,4 +1,4 @@
-// Composition only: it puts the parts of the orchestrator together.
+// Puts the parts of the orchestrator together, and does nothing else.
 import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
@@ -88,15 +88,15 @@ export interface Surroundings {
   lease: DriverLease;
   /** The data folder's own id. */
   folderId: string;
-  /** The token that clients must show; null: every user of this machine may call. */
+  /** The token that clients must show, or null where every user of this machine may call. */
   token: string | null;
-  /** null: the ports speak without TLS. */
+  /** Null where the ports have no TLS. */
   tls: TlsIdentity | null;
   tallies: Tallies;
   webhooks: WebhookSettings;
   fleet: FleetSettings | null;
   oidc: OidcSettings | null;
-  /** By which this server knows its cookies again. */
+  /** The key that signs this server's cookies. */
   cookieKey: () => string;
   log: Logger;
 }

@@ -1,4 +1,4 @@
-// Flags of the orchestrator; each is also an environment variable ESPALIER_... (--data-folder: ESPALIER_DATA_FOLDER).
+// The options of the orchestrator. Each is also an environment variable: ESPALIER_DATA_FOLDER for --data-folder.
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { availableParallelism } from 'node:os';
@@ -10,36 +10,36 @@ import { engineCount, isOn, listed, milliseconds, positive } from './option-valu
 
 export const DEFAULT_WEB = '127.0.0.1:7434';
 export const WEB_OFF = 'off';
-/** An evaluation of a task on a small model takes seconds, one of all tasks on a large one hours. */
+/** The usual limit of a job. An evaluation of one task on a small model takes seconds, one of all tasks on a large model takes hours. */
 export const JOB_MINUTES = 60;
 
 export interface OrchestratorConfig {
   dataFolder: string;
-  /** Where artifacts lie; beside a bucket, its cache on this machine. */
+  /** The folder of the artifacts or, with a bucket, its cache on this machine. */
   artifactFolder: string;
-  /** undefined: artifacts lie in a folder. */
+  /** Undefined where artifacts lie in a folder. */
   bucket: S3Location | undefined;
-  /** The user named the place of the artifacts, so other orchestrators may use it too. */
+  /** Whether the user named the place of the artifacts, so that other orchestrators may use it, too. */
   sharesArtifacts: boolean;
-  /** host:port; port 0 picks a free one. */
+  /** The address as host:port. Port 0 picks a free one. */
   listen: string;
-  /** host:port of the web server; "off": none. undefined: the usual port, or any free one where that is taken. */
+  /** The host:port of the web server, or "off" for none. Undefined for the usual port, or any free one where that is taken. */
   web: string | undefined;
-  /** Connection string; undefined: the embedded event store in the data folder. */
+  /** The connection string of the event store, or undefined for the embedded one in the data folder. */
   eventStore: string | undefined;
-  /** The store is taken as it is, though it lacks events that this server has seen, or the artifacts are those of another. */
+  /** Whether to take the store as it is, though it lacks events that this server has seen, or the artifacts are those of another store. */
   acceptStore: boolean;
-  /** Engines that this orchestrator starts. */
+  /** The number of engines that this orchestrator starts. */
   engines: number;
-  /** Addresses of engines that the user started. */
+  /** The addresses of engines that the user started. */
   namedEngines: string[];
-  /** The devices of the local engines, in their order; one for all where there is only one. */
+  /** The devices of the local engines, in their order. A single device is for all engines. */
   devices: string[];
-  /** How many devices each local engine finds by itself, where the device is `auto`. */
+  /** The number of devices that each local engine finds by itself, where the device is `auto`. */
   cards: number;
-  /** Threads of each device of a local engine. */
+  /** The number of threads for each device of a local engine. */
   threads: number;
-  /** Threads of named engines; undefined: those that each has. */
+  /** The number of threads of named engines, or undefined for each engine's own number. */
   namedThreads: number | undefined;
   /** Segments that the engine ends within this time are recorded together. A crash loses about this much training. */
   recordIntervalMs: number;
@@ -49,19 +49,19 @@ export interface OrchestratorConfig {
   jobMinutes: number;
   /** The number of unfinished runs that a caller who is no admin may have; 0: no limit. */
   runsPerCaller: number;
-  /** Other machines may reach the server or the engine, unencrypted. */
+  /** Whether other machines may reach the server or an engine without encryption. */
   allowInsecureRemote: boolean;
-  /** Folders in which paths that callers with tokens name have to lie. */
+  /** The folders that must contain the paths in requests with a token. */
   dataRoots: string[];
-  /** The files of the server's certificate; undefined: it speaks without TLS. */
+  /** The files of the server's certificate, or undefined for a server without TLS. */
   tls: TlsFiles | undefined;
-  /** The file of a fleet; undefined: none. */
+  /** The file of a fleet, or undefined for none. */
   fleet: string | undefined;
-  /** The file of webhooks; undefined: none. */
+  /** The file of webhooks, or undefined for none. */
   webhooks: string | undefined;
-  /** The file of the OpenID provider that people log in by; undefined: none. */
+  /** The file of the OpenID provider by which people log in, or undefined for none. */
   oidc: string | undefined;
-  /** Every user of this machine may call, without a token. */
+  /** Whether every user of this machine may call without a token. */
   openLoopback: boolean;
   logLevel: string;
 }
@@ -157,7 +157,7 @@ function commandLine(): Command {
   return command;
 }
 
-/** Who may reach the server, and what they may name. */
+/** The options about who may reach the server, and which paths callers may name. */
 function accessOptions(): Option[] {
   return [
     new Option(
