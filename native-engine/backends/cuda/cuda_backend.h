@@ -86,8 +86,11 @@ class CudaBackend final : public Backend {
     int64_t rank, full, rank_stride, col_stride;
     float scale;
   };
+  // Returns the parts of narrow^T wide, one for each part of the rows: [parts, narrow.cols, wide.cols] in scratch memory.
   template <class T>
-  void set_factor_gradient(const Tensor& narrow, const Tensor& wide, const FactorPlace& place);
+  const float* factor_sums(const Tensor& narrow, const Tensor& wide);
+  // Adds the parts of the first place.rank of the ranks in `sums`, and writes the gradient to its place.
+  void set_factor_gradient(const float* sums, int64_t ranks, const Tensor& wide, const FactorPlace& place);
   static uint64_t factor_parts_bytes(const ModelConfig& config, const ScratchShape& shape);
   static uint64_t product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
   // Norms the queries and keys among the products of attention, in place (head_norm.cu).
@@ -95,6 +98,9 @@ class CudaBackend final : public Backend {
   // Computes a product of activations of type T (product.cu).
   template <class T>
   void multiply(const Product& op);
+  // Computes LoRA's narrow products of one dense x as one product (lora_narrow.cu).
+  template <class T>
+  void multiply_of_one_x(const LoraNarrow& op);
   // Computes a product by cuBLASLt (product_library.cu); returns false where cuBLASLt can't compute it.
   template <class C>
   bool multiply_by_library(const ProductArguments<bf16, C>& g, bool transposed);

@@ -52,10 +52,10 @@ TEST(CudaOrders, SumOfSquares) {
 
 // Products of two terms, one of them packed, in both orientations, and LoRA's gradients over several parts of the rows.
 TEST(CudaOrders, ProductsAndGradientsOfFactors) {
-  for (const DType type : {DType::kBF16, DType::kF32})
-    expect_equal_bits([type](const BackendSpec& spec) {
+  for (const auto& [type, kRank] : {std::pair<DType, int64_t>{DType::kBF16, 6}, {DType::kBF16, 8}, {DType::kF32, 6}})
+    expect_equal_bits([type = type, kRank = kRank](const BackendSpec& spec) {
       Device device(spec);
-      constexpr int64_t kRows = 777, kIn = 96, kOut = 80, kRank = 6;
+      constexpr int64_t kRows = 777, kIn = 96, kOut = 80;
       const Buffer x(device, type, kRows, kIn, kIn, Random(1)), dy(device, type, kRows, kOut, kOut, Random(2)),
           narrow(device, type, kRows, kRank, kRank, Random(3));
       const Buffer c(device, DType::kF32, kRows, kOut, kOut, Random(4)), dx(device, type, kRows, kIn);

@@ -29,7 +29,8 @@ struct Place {
   auto operator<=>(const Place&) const = default;
 };
 thread_local std::map<Place, std::vector<Access>> accesses;
-thread_local std::map<std::tuple<uint64_t, uint32_t, uint32_t, const char*>, uint32_t> times;
+// Counted for each kind of memory by itself: an instruction that touches both may leave one out in some lanes.
+thread_local std::map<std::tuple<uint64_t, uint32_t, uint32_t, const char*, Space>, uint32_t> times;
 
 void add_global(const std::vector<Access>& warp) {
   std::set<uint64_t> sectors;
@@ -74,7 +75,7 @@ void begin_counting(const Shape& shape) {
 
 void note_access(Space space, const void* at, uint32_t bytes, const Site& site) {
   const uint64_t thread = thread_index.x + uint64_t{block_size.x} * (thread_index.y + uint64_t{block_size.y} * thread_index.z);
-  const uint32_t time = times[{thread, site.line(), site.column(), site.file_name()}]++;
+  const uint32_t time = times[{thread, site.line(), site.column(), site.file_name(), space}]++;
   accesses[{static_cast<int>(thread / kWarp), site.line(), site.column(), site.file_name(), time, space}].push_back(
       {static_cast<int>(thread % kWarp), reinterpret_cast<uint64_t>(at), bytes});
 }

@@ -83,6 +83,41 @@ void pack_as(StreamHandle stream, const Packing& p, T* to) {
 
 }  // namespace
 
+Packing packing_of(const Selection& b, bool transposed, int64_t from, int64_t count) {
+  Packing p{list(b.stored.data.as<const uint8_t>(), b.stored.rows * b.stored.cols * dtype_bytes(b.stored.dtype)),
+            b.stored.dtype,
+            b.stored.cols,
+            b.stored.rows,
+            b.stored.cols,
+            list(b.row_index, b.rows),
+            list(b.col_index, b.cols),
+            b.rows,
+            b.cols,
+            b.scale};
+  (transposed ? p.rows : p.cols) = count;
+  if (const int32_t*& index = transposed ? p.row_index : p.col_index)
+    index += from;
+  else {
+    p.from += from * (transposed ? p.stride : 1) * dtype_bytes(p.dtype);
+    (transposed ? p.stored_rows : p.stored_cols) -= from;
+  }
+  return p;
+}
+
+Packing packing_of(const Tensor& a) {
+  const uint64_t values = a.rows == 0 ? 0 : (a.rows - 1) * a.stride + a.cols;
+  return {list(a.data.as<const uint8_t>(), static_cast<int64_t>(values) * dtype_bytes(a.dtype)),
+          a.dtype,
+          a.stride,
+          a.rows,
+          a.cols,
+          nullptr,
+          nullptr,
+          a.rows,
+          a.cols,
+          1};
+}
+
 void pack(StreamHandle stream, const Packing& p, float* to) { pack_as(stream, p, to); }
 void pack(StreamHandle stream, const Packing& p, bf16* to) { pack_as(stream, p, to); }
 

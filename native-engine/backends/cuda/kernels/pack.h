@@ -17,6 +17,26 @@ struct Packing {
   float scale;
 };
 
+// Returns true where a product can read a matrix in place.
+template <class T>
+bool is_dense(DType dtype, uint64_t address, int64_t stride) {
+  return dtype == (sizeof(T) == 4 ? DType::kF32 : DType::kBF16) && address % 16 == 0 && stride * static_cast<int64_t>(sizeof(T)) % 16 == 0;
+}
+template <class T>
+bool is_dense(const Tensor& a) {
+  return is_dense<T>(a.dtype, a.data.address(), a.stride);
+}
+
+template <class T>
+bool is_dense(const Selection& b) {
+  return !b.row_index && !b.col_index && b.scale == 1 && b.rows <= b.stored.rows && b.cols <= b.stored.cols &&
+         is_dense<T>(b.stored.dtype, b.stored.data.address(), b.stored.cols);
+}
+
+// Returns the packing of a selection's part for the columns [from, from + count) of a product's result.
+Packing packing_of(const Selection& b, bool transposed, int64_t from, int64_t count);
+Packing packing_of(const Tensor& a);
+
 // Each fills to: [rows, packed_stride(cols)].
 void pack(StreamHandle stream, const Packing& p, float* to);
 void pack(StreamHandle stream, const Packing& p, bf16* to);

@@ -20,58 +20,6 @@ namespace {
 
 constexpr int64_t kColumnMultiple = 128;
 
-// Returns true where a matrix can be read in place.
-template <class T>
-bool is_dense(DType dtype, uint64_t address, int64_t stride) {
-  return dtype == (sizeof(T) == 4 ? DType::kF32 : DType::kBF16) && address % 16 == 0 && stride * static_cast<int64_t>(sizeof(T)) % 16 == 0;
-}
-template <class T>
-bool is_dense(const Selection& b) {
-  return !b.row_index && !b.col_index && b.scale == 1 && b.rows <= b.stored.rows && b.cols <= b.stored.cols &&
-         is_dense<T>(b.stored.dtype, b.stored.data.address(), b.stored.cols);
-}
-
-// Returns the packing of a selection's part for the columns [from, from + count) of the result.
-Packing packing_of(const Selection& b, bool transposed, int64_t from, int64_t count) {
-  Packing p{list(b.stored.data.as<const uint8_t>(), b.stored.rows * b.stored.cols * dtype_bytes(b.stored.dtype)),
-            b.stored.dtype,
-            b.stored.cols,
-            b.stored.rows,
-            b.stored.cols,
-            list(b.row_index, b.rows),
-            list(b.col_index, b.cols),
-            b.rows,
-            b.cols,
-            b.scale};
-  (transposed ? p.rows : p.cols) = count;
-  if (const int32_t*& index = transposed ? p.row_index : p.col_index)
-    index += from;
-  else {
-    p.from += from * (transposed ? p.stride : 1) * dtype_bytes(p.dtype);
-    (transposed ? p.stored_rows : p.stored_cols) -= from;
-  }
-  return p;
-}
-
-Packing packing_of(const Tensor& a) {
-  const uint64_t values = a.rows == 0 ? 0 : (a.rows - 1) * a.stride + a.cols;
-  return {list(a.data.as<const uint8_t>(), static_cast<int64_t>(values) * dtype_bytes(a.dtype)),
-          a.dtype,
-          a.stride,
-          a.rows,
-          a.cols,
-          nullptr,
-          nullptr,
-          a.rows,
-          a.cols,
-          1};
-}
-
-template <class T>
-bool is_dense(const Tensor& a) {
-  return is_dense<T>(a.dtype, a.data.address(), a.stride);
-}
-
 // Returns the number of values of the packed factors for this number of columns of the result.
 template <class T>
 int64_t packed_values(const Product& op, int64_t columns) {

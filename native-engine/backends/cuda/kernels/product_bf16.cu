@@ -1,19 +1,19 @@
 // Products of bf16 factors with sums in f32, by the tensor cores' mma.sync instruction.
 //
 // A block computes a tile of c. Four tiles of both factors, 32 deep, are in shared memory or being copied there (cp.async), so that loads
-// hide behind the products of three tiles. The 16-byte pieces of a row are permuted by the row's number (swizzled), so neither the copies
-// nor ldmatrix, which reads eight rows of one column of pieces, access a bank twice. Each warp keeps its part of the sums in registers.
+// hide behind the products of three tiles. Each warp keeps its part of the sums in registers.
 //
 // Every value is summed 16 products at a time along the depth, whatever the tile. So the size of the tiles may depend on the product's:
 // large tiles read less, small ones keep more multiprocessors busy.
 #include "product.h"
+#include "tiles_bf16.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-// The values along the depth of a tile, the tiles that are loaded or being copied, and the values in 16 bytes.
-constexpr int kDepth = 32, kStages = 4, kPiece = 8;
+// The values along the depth of a tile, and the tiles that are loaded or being copied.
+constexpr int kDepth = 32, kStages = 4;
 
 // A tile of `rows` x `cols`, computed by warps that have `warp_rows` x `warp_cols` each.
 template <int rows, int cols, int warp_rows, int warp_cols>
@@ -26,42 +26,6 @@ struct Tile {
 using LargeTile = Tile<128, 128, 64, 32>;
 using SmallTile = Tile<64, 64, 32, 32>;
 
-// The place of piece `piece` of a row, in a tile whose rows lie along the depth (4 pieces in a row) and in one whose rows lie across it.
-__device__ __forceinline__ int along_depth(int row, int piece) { return row * kDepth + (piece ^ (row >> 1 & 3)) * kPiece; }
-template <int cols>
-__device__ __forceinline__ int across_depth(int k, int piece) {
-  return k * cols + (piece ^ (k & 7)) * kPiece;
-}
-
-__device__ __forceinline__ void copy_piece(bf16* to, const bf16* from, const bf16* valid_address, int32_t values) {
-  const int32_t count = values < 0 ? 0 : values > kPiece ? kPiece : values;
-  copy_async16(to, count > 0 ? from : valid_address, count * 2);
-}
-
-// Copies rows [row, row + tile_rows) of a matrix whose rows lie along the depth, from k on. It writes zeros beyond the matrix.
-template <int tile_rows, int threads>
-__device__ __forceinline__ void copy_along(bf16* to, const bf16* from, int32_t stride, int32_t row, int32_t rows, int32_t k,
-                                           int32_t depth) {
-  constexpr int kPieces = kDepth / kPiece;
-  for (int i = static_cast<int>(threadIdx.x); i < tile_rows * kPieces; i += threads) {
-    const int r = i / kPieces, piece = i % kPieces;
-    const int32_t at = k + piece * kPiece;
-    copy_piece(to + along_depth(r, piece), from + int64_t{row + r} * stride + at, from, row + r < rows ? depth - at : 0);
-  }
-}
-// Copies columns [col, col + tile_cols) of a matrix whose rows lie across the depth, from k on. It writes zeros beyond the matrix.
-template <int tile_cols, int threads>
-__device__ __forceinline__ void copy_across(bf16* to, const bf16* from, int32_t stride, int32_t col, int32_t cols, int32_t k,
-                                            int32_t depth) {
-  constexpr int kPieces = tile_cols / kPiece;
-  SIMT_ROLLED
-  for (int i = static_cast<int>(threadIdx.x); i < kDepth * kPieces; i += threads) {
-    const int r = i / kPieces, piece = i % kPieces;
-    const int32_t at = col + piece * kPiece;
-    copy_piece(to + across_depth<tile_cols>(r, piece), from + int64_t{k + r} * stride + at, from, k + r < depth ? cols - at : 0);
-  }
-}
-
 // sums[i][j] += a b for the warp's part of a tile, 16 products for each value; `step` is 0 or 1.
 template <class Shape, bool transposed>
 __device__ __forceinline__ void multiply_step(float (&sums)[Shape::kWarpRows / 16][Shape::kWarpCols / 8][4], const bf16* a, const bf16* b,
@@ -70,15 +34,15 @@ __device__ __forceinline__ void multiply_step(float (&sums)[Shape::kWarpRows / 1
   uint32_t left[Shape::kWarpRows / 16][4];
   SIMT_UNROLL
   for (int i = 0; i < Shape::kWarpRows / 16; i++)
-    load_matrices(left[i], a + along_depth(first_row + i * 16 + matrix % 2 * 8 + r, step * 2 + matrix / 2));
+    load_matrices(left[i], a + piece_place<kDepth>(first_row + i * 16 + matrix % 2 * 8 + r, step * 2 + matrix / 2));
   SIMT_UNROLL
   for (int j = 0; j < Shape::kWarpCols / 16; j++) {
     uint32_t pairs[4];
-    const int col = first_col + j * 16 + matrix / 2 * 8;
+    const int col = first_col + j * 16;
     if constexpr (transposed)
-      load_matrices(pairs, b + along_depth(col + r, step * 2 + matrix % 2));
+      load_matrices(pairs, b + piece_place<kDepth>(col + matrix / 2 * 8 + r, step * 2 + matrix % 2));
     else
-      load_matrices_transposed(pairs, b + across_depth<Shape::kCols>(step * 16 + matrix % 2 * 8 + r, col / kPiece));
+      load_right<Shape::kCols>(pairs, b, step * 16, col);
     const uint32_t first[2] = {pairs[0], pairs[1]}, second[2] = {pairs[2], pairs[3]};
     SIMT_UNROLL
     for (int i = 0; i < Shape::kWarpRows / 16; i++) {
@@ -128,14 +92,13 @@ __global__ void __launch_bounds__(Shape::kThreads, 2) product_bf16_kernel(Produc
   const auto copy_next = [&](int stage) {
     if (next.part >= g.count) return;
     const ProductPart<bf16>& part = g.parts[next.part];
-    copy_along<Shape::kRows, Shape::kThreads>(a_tiles + stage * Shape::kAValues, part.a, part.a_stride, place.row, g.rows, next.k,
-                                              part.depth);
+    copy_tile<Shape::kRows, kDepth, Shape::kThreads>(a_tiles + stage * Shape::kAValues, part.a, part.a_stride, place.row, g.rows, next.k,
+                                                     part.depth);
+    bf16* const b = b_tiles + stage * Shape::kBValues;
     if constexpr (transposed)
-      copy_along<Shape::kCols, Shape::kThreads>(b_tiles + stage * Shape::kBValues, part.b, part.b_stride, place.col, g.cols, next.k,
-                                                part.depth);
+      copy_tile<Shape::kCols, kDepth, Shape::kThreads>(b, part.b, part.b_stride, place.col, g.cols, next.k, part.depth);
     else
-      copy_across<Shape::kCols, Shape::kThreads>(b_tiles + stage * Shape::kBValues, part.b, part.b_stride, place.col, g.cols, next.k,
-                                                 part.depth);
+      copy_tile<kDepth, Shape::kCols, Shape::kThreads>(b, part.b, part.b_stride, next.k, part.depth, place.col, g.cols);
     next.advance(g, kDepth);
   };
 
