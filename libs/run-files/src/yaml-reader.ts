@@ -137,6 +137,10 @@ export class YamlReader {
   }
 
   private oneOrMore(pair: Pair, key: string): string[] {
+    for (const item of isSeq(pair.value) ? pair.value.items : [pair.value]) {
+      const [first] = isMap(item) ? item.items : [];
+      if (first !== undefined) throw this.problem(rangeOf(first.key), `${key}: ${inPlaceOfMapping(first, key)}`);
+    }
     if (!isSeq(pair.value)) return [this.textOf(pair, key, 'a path')];
     const items = this.itemsOf(pair, key);
     if (items.length === 0 || items.includes('')) throw this.wrong(pair, key, 'a path, or a list of paths, is needed');
@@ -178,6 +182,14 @@ export class YamlReader {
   protected lineOf(offset: number | undefined): string {
     return `${basename(this.path)}${offset === undefined ? '' : `:${this.lines.linePos(offset).line}`}`;
   }
+}
+
+/** The form that is allowed, where a path is the key of a mapping, as in "- a.jsonl: 0.7". */
+function inPlaceOfMapping({ key: path, value }: Pair, key: string): string {
+  const isWeight = key === 'data' && isScalar(value) && typeof value.value === 'number';
+  return isWeight
+    ? `a weight stands behind "=" and without a space: ${String(path)}=${value.source}, not ${String(path)}: ${value.source}`
+    : `a path, or a list of paths, is needed; ${String(path)} has a value of its own`;
 }
 
 function rangeOf(node: unknown): number | undefined {
