@@ -61,6 +61,20 @@ describe('a run to a budget', () => {
     expect((await collect(server.history.verifyRun(replayed))).at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
     expect(recordProblems(await server.events(run.runId))).toEqual([]);
   });
+
+  it('of bytes in q8_0 exports a GGUF file as large as its masks say, with tokenizer and cache', async () => {
+    const cache = { budgetContext: 50, budgetBatch: 2 };
+    const settings = { targetSparsity: undefined, targetBytes: 300_000, budgetDtype: 'q8_0', totalSteps: 20, ...cache };
+    const { SHAPE_TARGET_GGUF, SHAPE_TARGET_VLLM } = v1.ShapeTarget;
+    await expect(server.launch({ ...settings, shapeTarget: SHAPE_TARGET_GGUF })).rejects.toThrow('zeros fill up uneven groups');
+    const run = await server.completed((await server.launch({ ...settings, shapeTarget: SHAPE_TARGET_VLLM })).runId);
+    expect(run.budget).toMatchObject({ setting: 'target_bytes', unit: 'bytes of a q8_0 file' });
+
+    const export_ = v1.ExportRunRequest.fromPartial({ runId: run.runId, format: 'gguf', dtype: 'q8_0', skipProof: true });
+    await collect(server.runs.exportRun(export_));
+    const { budget } = await server.run(run.runId);
+    expect(Math.abs(budget!.measured! / budget!.predicted! - 1)).toBeLessThan(0.01);
+  });
 });
 
 describe('a run to a speed', () => {
@@ -121,5 +135,16 @@ describe('a run to a speed', () => {
     });
     expect(await bytesOf(server, measured.tableDigest)).toEqual(measured.table);
     await expect(measure('cuda:7')).rejects.toThrow('compute on cpu');
+
+    // Mistakes of the launch that the table is for show first: no device is asked.
+    const forLaunch = (data: object, settings: object = { targetSpeedup: 1.5 }) =>
+      unary<v1.MeasureSpeedTableResponse>((done) =>
+        server.engineService.measureSpeedTable(v1.MeasureSpeedTableRequest.fromPartial({ ...request, on: 'cuda:7', data, settings }), done),
+      );
+    await expect(forLaunch({ trainPath: '/nowhere/text.jsonl' })).rejects.toThrow('/nowhere/text.jsonl');
+    await expect(forLaunch({ trainPath: TINY_MODEL })).rejects.toThrow('no valid JSON');
+    await expect(forLaunch({ trainPath: '/nowhere' }, { targetSpeedup: 1.5, recipe: v1.Recipe.RECIPE_WANDA })).rejects.toThrow(
+      'masks have to learn',
+    );
   });
 });

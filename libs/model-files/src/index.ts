@@ -12,6 +12,7 @@ export { rememberedTokens } from './token-index.js';
 export { requireGoodStart } from './text-start.js';
 export { listed, ModelFilesError } from './model-files.errors.js';
 export { requireTokenizer } from './load-tokenizer.js';
+export { ggufHeaderBytes } from './gguf-header.js';
 export { readSplit, type LocatedRow, type Row } from './read-rows.js';
 export { openTextEncoder, type TextEncoder } from './text-encoder.js';
 export { idOf } from './token-words.js';

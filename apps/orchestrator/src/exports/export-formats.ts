@@ -1,6 +1,7 @@
 // The kinds of an export: a format that users name, and behind it a container and a form, which the engine takes apart from each other.
 import { engineV1, invalidField, type v1 } from '#protocol';
 import { isQuantizedType, QUANTIZED_BLOCK, QUANTIZED_TYPES } from './quantizer.js';
+import { ALIKE_IN_GGUF } from '../pruning-run/method/gguf-types.js';
 import type { MadeExport } from '../pruning-run/record/pruning-run.events.js';
 
 export type ExportFormat = MadeExport['format'];
@@ -40,9 +41,6 @@ export interface ExportChoice {
   multipleOf: number;
   engine: { container: engineV1.ExportContainer; form: engineV1.ExportForm; dtype: string };
 }
-
-/** llama.cpp has architectures of their own for these, with one width for all layers. */
-const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
 
 /**
  * @param architecture of the model, which decides the form of GGUF where the request names none

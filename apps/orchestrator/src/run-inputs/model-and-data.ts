@@ -3,7 +3,15 @@ import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { byteWords } from '#comparison';
-import { prepareTokens, prepareTokenShards, requireGoodStart, requireSources, requireTokenizer, SHARD_TOKENS } from '#model-files';
+import {
+  ggufHeaderBytes,
+  prepareTokens,
+  prepareTokenShards,
+  requireGoodStart,
+  requireSources,
+  requireTokenizer,
+  SHARD_TOKENS,
+} from '#model-files';
 import { EspalierError, invalidField, invalidRequest, settingsTable, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
@@ -11,17 +19,22 @@ import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import type { Budget, DataIdentity, ModelIdentity, RunSettings, TokenSource } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
-import { blockGatesOf, groupViolations } from '../pruning-run/method/gates.js';
-import { learnsFromText } from '../pruning-run/method/phases.js';
+import { groupViolations } from '../pruning-run/method/gates.js';
+import { typeInBlocks, typeViolations } from '../pruning-run/method/gguf-types.js';
+import { learnsFromText, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
 import { aboutBudget, amountViolations, budgetOf, budgetSettingOf, shareToGo, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { modelIdentity, modelShape } from './described-model.js';
 import { readTable } from './read-speed-table.js';
 import { namedData, trainTexts, validationText, type DataSource } from './named-data.js';
 import { TokenizingWords, type PreparationProgress } from './tokenizing-words.js';
+
+/** Stands for the digest of a table that is not measured yet. */
+const TABLE_TO_COME = '0'.repeat(64);
 
 export interface RunPlan {
   model: ModelIdentity;
@@ -58,10 +71,7 @@ export class ModelAndData {
   async plan(modelPath: string, requested: RequestedSettings, card: Card | null = null): Promise<RunPlan> {
     const early = settingsViolations(resolveSettings(requested));
     if (early.length > 0) throw invalidRequest(early);
-    const path = resolve(modelPath);
-    const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: true }));
-    const [model, shape] = [modelIdentity(path, described, resolveSettings(requested)), modelShape(described)];
-    await requireTokenizer(path);
+    const { model, shape } = await this.describe(modelPath, requested);
     const read = await readTable(requested, shape, this.artifacts);
     const budget = requestedBudget(requested, shape, read);
     const settings = resolveSettings(budget === null ? requested : { ...requested, targetSparsity: shareToGo(budget, requested) }, model);
@@ -76,6 +86,33 @@ export class ModelAndData {
     if (fits(asked.memory)) return { ...about, change: null };
     const found = await fittingSettings(settings, asked.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
     return { ...about, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
+  }
+
+  private async describe(modelPath: string, requested: RequestedSettings): Promise<{ model: ModelIdentity; shape: ModelShape }> {
+    const path = resolve(modelPath);
+    const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: true }));
+    await requireTokenizer(path);
+    const [settings, shape] = [resolveSettings(requested), modelShape(described)];
+    const violations = typeViolations(settings, shape, prunesAtOnce(settings.recipe));
+    if (violations.length > 0) throw invalidRequest(violations);
+    const header = typeInBlocks(settings) === null ? 0 : await ggufHeaderBytes(path, shape.vocabularySize, shape.layers);
+    return { model: modelIdentity(path, described, settings), shape: { ...shape, ggufHeaderBytes: header } };
+  }
+
+  /**
+   * Looks for mistakes of a launch before the table of its target in seconds is measured.
+   * @param source null: a plan has none
+   * @throws EspalierError as the launch would
+   */
+  async requireLaunchable(modelPath: string, requested: RequestedSettings, source: DataSource | null, signal: AbortSignal): Promise<void> {
+    const withTable = { ...requested, speedTable: TABLE_TO_COME };
+    const early = settingsViolations(resolveSettings(withTable));
+    if (early.length > 0) throw invalidRequest(early);
+    const { model, shape } = await this.describe(modelPath, withTable);
+    const settings = resolveSettings(withTable, model);
+    const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
+    if (violations.length > 0) throw invalidRequest(violations);
+    if (source !== null) await this.namedData(source, { model, settings }, signal);
   }
 
   private ask<T>(question: (engine: EngineApi) => Promise<T>): Promise<T> {
@@ -274,36 +311,4 @@ function requestedBudget(requested: RequestedSettings, shape: ModelShape, measur
   const violations = amountViolations(budget, requested, requested.targetSparsity);
   if (violations.length > 0) throw invalidRequest(violations);
   return budget;
-}
-
-export function modelShape(model: engineV1.ModelDescription): ModelShape {
-  return {
-    layers: Number(model.layerCount),
-    heads: Number(model.headCount),
-    kvHeads: Number(model.kvHeadCount),
-    units: Number(model.intermediateSize),
-    hiddenSize: Number(model.hiddenSize),
-    headDim: Number(model.headDim),
-    vocabularySize: Number(model.vocabSize),
-    tiedEmbeddings: model.tiedEmbeddings,
-    parameterCount: Number(model.parameterCount),
-    weightBytes: Number(model.weightBytes),
-  };
-}
-
-function modelIdentity(path: string, model: engineV1.ModelDescription, settings: Pick<RunSettings, 'gates'>): ModelIdentity {
-  const { kvGroup, attention } = blockGatesOf(settings);
-  return {
-    path,
-    weightsDigest: model.weightsDigest,
-    architecture: model.architecture,
-    parameterCount: Number(model.parameterCount),
-    prunableParameterCount: Number(model.prunableParameterCount),
-    weightBytes: Number(model.weightBytes),
-    hiddenSize: Number(model.hiddenSize),
-    vocabularySize: Number(model.vocabSize),
-    maxPositions: Number(model.maxPositions),
-    layers: model.layers.map((layer) => ({ heads: Number(layer.heads), units: Number(layer.intermediate) })),
-    ...(kvGroup || attention ? { kvHeads: Number(model.kvHeadCount) } : {}),
-  };
 }

@@ -1,11 +1,14 @@
 // A run's budget as clients see it: asked, predicted by its masks, measured in its export.
 import type { v1 } from '#protocol';
 import { amountAsked, aboutBudget } from '../pruning-run/method/budget.js';
+import { typeInBlocks } from '../pruning-run/method/gguf-types.js';
 import type { PruningRunState, RecordedExport } from '../pruning-run/aggregate/pruning-run.state.js';
 import type { Budget, RunSettings, StateFact } from '../pruning-run/record/pruning-run.events.js';
 
 export function budgetMessage(budget: Budget, settings: RunSettings): v1.Budget {
-  const { field, unit } = aboutBudget(budget);
+  const { field, unit: ofAll } = aboutBudget(budget);
+  const type = budget.setting === 'targetBytes' ? typeInBlocks(settings) : null;
+  const unit = type === null ? ofAll : `${ofAll} of a ${type} file`;
   const asked = amountAsked(budget, settings);
   const { intact, least, speed } = budget;
   return { setting: field, unit, asked, intact, least, predicted: undefined, measured: undefined, prunableSparsity: undefined, speed };
@@ -18,16 +21,31 @@ export function budgetOfRun({ budget, settings, current, exports }: Budgeted): v
   const asked = budgetMessage(budget, settings);
   if (current === null) return asked;
   const predicted = budget.intact * (1 - current.hardSparsity);
-  return { ...asked, predicted, measured: measuredOf(budget, current, exports) };
+  return { ...asked, predicted, measured: measuredOf(budget, settings, current, exports) };
 }
 
-function measuredOf(budget: Budget, current: StateFact, exports: readonly RecordedExport[]): number | undefined {
+function measuredOf(budget: Budget, settings: RunSettings, current: StateFact, exports: readonly RecordedExport[]): number | undefined {
   // The engine counts multiplications in the tensors of an export for every state. Attention is no tensor.
   if (budget.setting === 'targetMacs')
     return current.size && current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
   if (budget.setting === 'targetSpeedup') return undefined; // `espalier bench` measures, and records nothing
-  const newest = exports.findLast(({ made, stateDigest }) => made?.format === 'hf-remote' && stateDigest === current.stateDigest);
+  const { budgetDtype } = settings;
+  const inBlocks = typeInBlocks(settings) !== null;
+  const counts = ({ made, dtype, stateDigest }: RecordedExport): boolean =>
+    stateDigest === current.stateDigest &&
+    made?.format === (inBlocks ? 'gguf' : 'hf-remote') &&
+    (budget.setting === 'targetParams' || budgetDtype === 'model' || dtype.toLowerCase() === budgetDtype);
+  const newest = exports.findLast(counts);
   if (newest === undefined) return undefined;
   if (budget.setting === 'targetParams') return newest.parameterCount;
-  return newest.files.filter(({ name }) => name.endsWith('.safetensors')).reduce((sum, { bytes }) => sum + bytes, 0);
+  const isWeights = ({ name }: { name: string }): boolean => name.endsWith(inBlocks ? '.gguf' : '.safetensors');
+  const weights = newest.files.filter(isWeights).reduce((sum, { bytes }) => sum + bytes, 0);
+  const kvHeads = newest.made!.layers.reduce((sum, layer) => sum + layer.kvHeads, 0);
+  return weights + kvHeads * cacheOfHead(budget);
+}
+
+/** Bytes of the cache: the cost of a key/value head beside the weights, without its biases, which are two vectors. */
+function cacheOfHead({ cost }: Budget): number {
+  const [headBias = 0, , ofKv = 0] = cost.slice(4);
+  return ofKv - 2 * headBias;
 }

@@ -17,6 +17,8 @@ const factbook: ModelShape = {
   tiedEmbeddings: false,
   parameterCount: 3_443_136,
   weightBytes: 6_886_272,
+  architecture: 'LlamaForCausalLM',
+  ggufHeaderBytes: 0,
 };
 /** The model testdata/models/gqa-random-tiny, which has grouped queries and tied embeddings. */
 const grouped: ModelShape = {
@@ -30,6 +32,8 @@ const grouped: ModelShape = {
   tiedEmbeddings: true,
   parameterCount: 254_400,
   weightBytes: 508_800,
+  architecture: 'LlamaForCausalLM',
+  ggufHeaderBytes: 0,
 };
 const budget = (settings: RequestedSettings, model = factbook) => budgetOf(resolveSettings(settings), model)!;
 

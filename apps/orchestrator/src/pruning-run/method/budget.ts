@@ -59,7 +59,10 @@ export function budgetViolations(settings: Amounts): FieldViolation[] {
   return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
 }
 
-type BudgetSettings = Pick<RunSettings, BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe' | 'gates'>;
+type BudgetSettings = Pick<
+  RunSettings,
+  BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe' | 'gates' | 'shapeTarget'
+>;
 
 /** Reports a target in seconds without a table of speeds, with a recipe whose masks do not learn, or a table without this target. */
 export function speedViolations({
@@ -209,6 +212,6 @@ export function sizesAt(
     prunableSparsity: 1 - at(prunable) / intactCost(prunable, model),
     parameters: at(parameterCost(model, vectors)),
     multiplyAddShare: at(weights) / intactCost(weights, model),
-    bytes: at(byteCost(model, vectors, { budgetContext: 0, budgetBatch: 1, budgetDtype: 'model' })),
+    bytes: at(byteCost(model, vectors, { targetBytes: 0, budgetContext: 0, budgetBatch: 1, budgetDtype: 'model', shapeTarget: 'free' })),
   };
 }

@@ -2,6 +2,7 @@
 // (docs/design/sparsity.md). Costs in seconds are measured (speed-table.ts).
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { NO_BLOCK_GATES, type BlockGates } from './gates.js';
+import { bytesEach, typeInBlocks } from './gguf-types.js';
 
 /** The gates of a model whose layers are all alike. */
 export interface Gates {
@@ -19,6 +20,9 @@ export interface ModelShape extends Gates {
   tiedEmbeddings: boolean;
   parameterCount: number;
   weightBytes: number;
+  architecture: string;
+  /** Bytes of a GGUF file beside its tensors; 0 where it was not asked for. */
+  ggufHeaderBytes: number;
 }
 
 /** The cost of one part of each kind, and of the rest of the model. A key/value head counts where a query head that reads it is open. */
@@ -164,16 +168,48 @@ export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: Mo
   };
 }
 
-type BytesOf = Pick<RunSettings, 'budgetContext' | 'budgetBatch' | 'budgetDtype'>;
+type BytesOf = Pick<RunSettings, 'targetBytes' | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'shapeTarget'>;
+
+const cacheBytes = ({ headDim }: ModelShape, { budgetContext, budgetBatch }: Pick<BytesOf, 'budgetContext' | 'budgetBatch'>): number =>
+  2 * headDim * budgetContext * budgetBatch * CACHE_ENTRY_BYTES;
 
 /** The bytes of the exported weights, and of the cache of keys and values for `budgetBatch` sequences of `budgetContext` positions. */
-export function byteCost(model: ModelShape, vectors: Vectors, { budgetContext, budgetBatch, budgetDtype }: BytesOf): Cost {
+export function byteCost(model: ModelShape, vectors: Vectors, settings: BytesOf): Cost {
+  const inBlocks = typeInBlocks(settings);
+  const wholeAttention = settings.shapeTarget === 'vllm';
+  if (inBlocks !== null) return blockCost(model, vectors, { dtype: inBlocks, wholeAttention, cache: cacheBytes(model, settings) });
+  const { budgetDtype } = settings;
   const stored = model.weightBytes / model.parameterCount;
   const each = budgetDtype === 'f32' ? 4 : budgetDtype === 'model' ? stored : 2;
   const { wide, alone } = parameterCost(model, vectors, NORM_BYTES / each);
   const times = ({ head, unit, kv, rest }: Parts): Parts => ({ head: head * each, unit: unit * each, kv: kv * each, rest: rest * each });
-  const cache = 2 * model.headDim * budgetContext * budgetBatch * CACHE_ENTRY_BYTES;
-  return { wide: times(wide), alone: { ...times(alone), kv: alone.kv * each + cache } };
+  return { wide: times(wide), alone: { ...times(alone), kv: alone.kv * each + cacheBytes(model, settings) } };
+}
+
+/** The bytes of a GGUF file in a type of blocks. Vectors are in f32 there. */
+function blockCost(
+  model: ModelShape,
+  { biases, headNorms }: Vectors,
+  { dtype, wholeAttention, cache }: { dtype: string; wholeAttention: boolean; cache: number },
+): Cost {
+  const { hiddenSize, layers, headDim, vocabularySize, tiedEmbeddings, ggufHeaderBytes } = model;
+  const each = bytesEach(dtype, model, wholeAttention);
+  const projection = headDim * hiddenSize;
+  const embeddings = vocabularySize * hiddenSize * (tiedEmbeddings ? each.head : each.embedding + each.head);
+  return {
+    wide: {
+      head: projection * (each.usual + each.output),
+      unit: hiddenSize * (2 * each.usual + each.down),
+      kv: projection * (each.usual + each.values),
+      rest: embeddings + NORM_BYTES * (2 * layers + 1) * hiddenSize,
+    },
+    alone: {
+      head: biases ? headDim * NORM_BYTES : 0,
+      unit: 0,
+      kv: (biases ? 2 * headDim * NORM_BYTES : 0) + cache,
+      rest: (headNorms ? 2 * headDim * layers * NORM_BYTES : 0) + ggufHeaderBytes,
+    },
+  };
 }
 
 /** The multiply-adds of one token: all weights but the embedding, and the attention to `budgetContext` positions. */

@@ -1,5 +1,6 @@
 // The shapes that a run's masks have to take, so that the program which the result is for can use them.
 import type { ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
+import { blockOf } from './gguf-types.js';
 
 export interface Shape {
   /** The open units of a layer and the open hidden units are a multiple of this number. */
@@ -24,10 +25,12 @@ export const FREE: Shape = { ...NO_WIDTHS, exactSize: false };
 
 /** Returns undefined where masks keep the shapes that they learn, and each group of masks is rounded by itself. */
 export function shapeOf(
-  { shapeTarget: target, maskRounding }: Pick<RunSettings, 'shapeTarget' | 'maskRounding'>,
+  settings: Pick<RunSettings, 'shapeTarget' | 'maskRounding' | 'targetBytes' | 'budgetDtype'>,
   { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>,
 ): Shape | undefined {
+  const { shapeTarget: target, maskRounding } = settings;
   if (target === 'free') return maskRounding === 'size' ? { ...NO_WIDTHS, exactSize: true } : undefined;
-  const multipleOf = target !== 'gguf' && hiddenSize >= WIDE_MODEL ? EVEN_WIDTH : QUANTIZED_BLOCK;
+  const usual = target !== 'gguf' && hiddenSize >= WIDE_MODEL ? EVEN_WIDTH : QUANTIZED_BLOCK;
+  const multipleOf = Math.max(usual, blockOf(settings));
   return { multipleOf, uniform: target === 'uniform', wholeAttention: target === 'vllm', exactSize: false };
 }

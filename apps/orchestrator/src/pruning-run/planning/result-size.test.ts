@@ -33,10 +33,14 @@ test('shapes follow from the engine, and from how wide the model is', () => {
     shapeTarget: 'free' | 'gguf' | 'vllm' | 'uniform',
     hiddenSize: number,
     maskRounding: 'groups' | 'size' = 'size',
-  ): unknown => shapeOf({ shapeTarget, maskRounding }, { hiddenSize });
+    { targetBytes = 0, budgetDtype = 'model' } = {},
+  ): unknown => shapeOf({ shapeTarget, maskRounding, targetBytes, budgetDtype }, { hiddenSize });
   expect(shape('free', 4096, 'groups')).toBeUndefined();
   expect(shape('free', 4096)).toEqual({ multipleOf: 1, uniform: false, wholeAttention: false, exactSize: true });
   expect(shape('gguf', 4096)).toEqual({ multipleOf: 32, uniform: false, wholeAttention: false, exactSize: false });
   expect(shape('vllm', 4096)).toEqual({ multipleOf: 64, uniform: false, wholeAttention: true, exactSize: false });
   expect(shape('uniform', 512)).toEqual({ multipleOf: 32, uniform: true, wholeAttention: false, exactSize: false });
+  // Rows of these types are stored in larger blocks.
+  expect(shape('gguf', 4096, 'size', { targetBytes: 1e9, budgetDtype: 'q4_k_s' })).toMatchObject({ multipleOf: 256 });
+  expect(shape('vllm', 4096, 'size', { targetBytes: 1e9, budgetDtype: 'q8_0' })).toMatchObject({ multipleOf: 64 });
 });
