@@ -44,7 +44,8 @@ test('a table is measured as it is asked for, and the launch names it by its dig
   );
   expect(exitCode).toBe(0);
   expect(asked).toMatchObject([
-    { modelPath: '/m', on: 'cpu', phase: 'prefill', context: 512, batch: 4 },
+    // With what it is for, so that the server refuses mistakes in it first.
+    { modelPath: '/m', on: 'cpu', phase: 'prefill', context: 512, batch: 4, data: { trainPath: '/d' }, settings: { targetSpeedup: 1.6 } },
     { modelPath: '/m', settings: { targetSpeedup: 1.6, speedTable: DIGEST } },
   ]);
   expect(stderr).toContain('prefill at context 512 on cpu: 6.160 ms for the intact model, give or take 1.2%');
@@ -102,7 +103,14 @@ test('options count before the measurement and the table of a file', async () =>
       engines: {},
     };
     const output = { terminal: describeTerminal() };
-    const { speedTable } = await settingsWithTable({ connection, output } as unknown as Context, options, file, '/m', () => undefined);
+    const { speedTable } = await settingsWithTable(
+      { connection, output } as unknown as Context,
+      options,
+      file,
+      '/m',
+      undefined,
+      () => undefined,
+    );
     return { asked, speedTable };
   };
   const file: RunFile = { measure: { on: 'cpu', context: 512 }, settings: { targetSpeedup: 1.6 } };

@@ -19,12 +19,16 @@ export function addTableOptions(command: Command): Command {
     .option('--batch <n>', 'with --on: sequences decoded together, 1 to 16 (default: 1)', positiveNumber);
 }
 
-/** The settings of the options and the file, once the table is measured that they ask for. */
+/**
+ * The settings of the options and the file, once the table is measured that they ask for.
+ * @param data of a launch, whose mistakes show before the device measures
+ */
 export async function settingsWithTable(
   context: Context,
   options: MeasuredOn,
   file: RunFile,
   modelPath: string,
+  data?: v1.DataSource,
   note: (text: string) => void = toStandardError,
 ): Promise<v1.RunSettings> {
   const asked = measurementAsked(options, file);
@@ -43,7 +47,7 @@ export async function settingsWithTable(
       { field: '--request-id', exitCode: ExitCode.usage },
     );
   const { on = '', phase = '', context: tokens = 0, batch = 0 } = asked;
-  const request = { modelPath, on, phase, context: tokens, batch, rounds: 0, computeDtype: '' };
+  const request = { modelPath, on, phase, context: tokens, batch, rounds: 0, computeDtype: '', settings, data };
   const measured = await measureTable(context, request);
   if (measured.problem !== '')
     throw new CliError('SPEED_TABLE_INVALID', `the times measured on ${measured.device} are too uneven to go by: ${measured.problem}`, {

@@ -11,6 +11,7 @@ import { logsElsewhere, logTail } from '../storage/log-tail.js';
 import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
 import { lookAt } from '../engine-pool/look-at.js';
+import { dataSource } from './run-requests.js';
 import { SpeedTables } from '../run-inputs/speed-tables.js';
 
 const LOG_LINES_USUAL = 200;
@@ -47,7 +48,9 @@ export class EngineGrpc {
         fleet: fleetMessage(this.fleet.view),
       })),
       getLog: unary((request: v1.GetLogRequest) => this.log(request)),
-      measureSpeedTable: unary((request: v1.MeasureSpeedTableRequest, signal) => this.tables.measure(request, signal)),
+      measureSpeedTable: unary(({ data, ...request }: v1.MeasureSpeedTableRequest, signal) =>
+        this.tables.measure(request, data === undefined ? null : dataSource(data), signal),
+      ),
       listDevices: unary(async (): Promise<v1.ListDevicesResponse> => ({ devices: await this.devices() })),
     };
   }

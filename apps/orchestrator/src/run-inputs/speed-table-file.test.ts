@@ -16,6 +16,8 @@ const model: ModelShape = {
   tiedEmbeddings: true,
   parameterCount: 254_400,
   weightBytes: 508_800,
+  architecture: 'LlamaForCausalLM',
+  ggufHeaderBytes: 0,
 };
 
 /** Straight in all widths: every head 3 ms, every key/value head 2 ms, every unit 0.05 ms, and 10 ms that are fixed. */
@@ -148,6 +150,21 @@ describe('a speed table', () => {
   ])('whose wider part takes %d of the time of a narrower one: %s', (share, code) => {
     const falls = table((one) => (one.by_units.gate_up[1]!.seconds = one.by_units.gate_up[0]!.seconds * share));
     expect(refusal(falls)?.code).toBe(code);
+  });
+
+  it('of a toy is no more uneven than the starts of its ops', () => {
+    const microseconds = (widths: [number, number][]) => widths.map(([width, us]) => ({ width, seconds: us * 1e-6, spread: 0.02 }));
+    const toy = (last: number) =>
+      table((one) => {
+        one.pass = { seconds: 280e-6, spread: 0.02 };
+        one.by_units.down = microseconds([
+          [40, 24],
+          [80, 9],
+          [160, last],
+        ]);
+      });
+    expect(refusal(toy(8))).toBeUndefined();
+    expect(refusal(toy(2))?.code).toBe('SPEED_TABLE_INVALID');
   });
 
   it.each<[string, string, string | ((table: SpeedTable) => void)]>([

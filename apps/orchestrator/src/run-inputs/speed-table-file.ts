@@ -57,6 +57,8 @@ const refused = (path: string, what: string): EspalierError =>
 const FALL_MAX = 0.3;
 /** where they are more, over all layers, than this share of the pass. */
 const FALL_OF_PASS_MAX = 0.01;
+/** A difference that starts of threads or kernels make, and moments between them: it says nothing of a width. Widths of toys take less. */
+const NOISE_SECONDS = 20e-6;
 
 /** @throws EspalierError SPEED_TABLE_INVALID with the place in the table */
 export function speedTableOf(text: string): SpeedTable {
@@ -94,7 +96,7 @@ function requireRising(path: string, times: readonly Time[], full: number, table
   const wide = times.find(({ width }) => width! > full);
   if (wide !== undefined) throw refused(path, `has width ${wide.width}, but the model's is ${full}`);
   const sorted = atHidden(times, table).sort((left, right) => left.width! - right.width!);
-  const little = (FALL_OF_PASS_MAX * (table.pass?.seconds ?? 0)) / table.model.layers;
+  const little = Math.max(NOISE_SECONDS, (FALL_OF_PASS_MAX * (table.pass?.seconds ?? 0)) / table.model.layers);
   if (sorted.at(-1)?.width !== full) throw refused(path, `lacks the width of the intact model, ${full}`);
   for (const [index, time] of sorted.entries()) {
     if (index > 0 && sorted[index - 1]!.width === time.width) throw refused(path, `has width ${time.width} twice`);

@@ -2,11 +2,13 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError, invalidField, engineV1, type v1 } from '#protocol';
+import { EspalierError, invalidField, engineV1, requestedValues, type v1 } from '#protocol';
 import { EnginePool, type Consultation } from '../engine-pool/engine-pool.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { speedTableOf, speedTableText } from './speed-table-file.js';
-import { modelShape } from './model-and-data.js';
+import { modelShape } from './described-model.js';
+import { ModelAndData } from './model-and-data.js';
+import type { DataSource } from './named-data.js';
 
 const USUAL_CONTEXT = 2048;
 const COMPUTE_DTYPES: Record<string, engineV1.ComputeDtype> = {
@@ -20,14 +22,21 @@ export class SpeedTables {
   constructor(
     @Inject(EnginePool) private readonly engines: EnginePool,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
   ) {}
 
-  async measure(request: v1.MeasureSpeedTableRequest, signal: AbortSignal): Promise<v1.MeasureSpeedTableResponse> {
+  /** @param data of the launch that the table is for */
+  async measure(
+    request: Omit<v1.MeasureSpeedTableRequest, 'data'>,
+    data: DataSource | null,
+    signal: AbortSignal,
+  ): Promise<v1.MeasureSpeedTableResponse> {
     const phase = phaseOf(request.phase);
     const computeDtype = COMPUTE_DTYPES[request.computeDtype];
     if (computeDtype === undefined)
       throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', `must be bf16 or f32, is "${request.computeDtype}"`);
     const modelPath = resolve(request.modelPath);
+    if (request.settings !== undefined) await this.sources.requireLaunchable(modelPath, requestedValues(request.settings), data, signal);
     const { client, close } = await this.engineOn(request.on);
     try {
       const { maxPositions } = await client.inspectModel(modelPath, { skipWeights: true, signal });

@@ -155,6 +155,8 @@ async function writeTable(context: Context, runId: string | undefined, options: 
     batch: options.batch ?? 0,
     rounds: options.rounds ?? 0,
     computeDtype: options.dtype ?? '',
+    settings: undefined,
+    data: undefined,
   };
   const answer = await measureTable(context, request);
   await writeFileWhole(out, Readable.from([answer.table]));

@@ -60,7 +60,7 @@ export function registerLaunch(program: Command): void {
     const data = dataChoice(options, file);
     const modelPath = needed('--model', options.model ?? file.model);
     const source = dataSource({ ...data, data: needed('--data', data.data) });
-    const settings = await settingsWithTable(context, options, file, modelPath);
+    const settings = await settingsWithTable(context, options, file, modelPath, source);
     const request = v1.LaunchRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
       ...labelsOf(options, file),
