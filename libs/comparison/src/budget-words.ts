@@ -54,6 +54,14 @@ export function targetWords(targets: Targets, digits = 0): string {
   return targetSparsity === undefined ? '-' : share(targetSparsity, digits);
 }
 
+/** "50%"; with a budget the share of its cost that goes, and what was asked: "46% (2MB)". */
+export function targetWithBudget(targets: Targets, digits = 0): string {
+  const { targetSparsity } = targets;
+  const words = targetWords(targets, digits);
+  const goes = targetSparsity === undefined ? words : share(targetSparsity, digits);
+  return goes === words ? words : `${goes} (${words})`;
+}
+
 function scaled(value: number): string {
   const power = Math.min(Math.max(Math.floor(Math.log10(value) / 3), 0), 4);
   return `${Number((value / 1000 ** power).toPrecision(3))}${['', 'k', 'M', 'G', 'T'][power]}`;

@@ -4,7 +4,7 @@ import type { Measured } from '../engine-calls.js';
 import type { Candidate } from './pareto.js';
 
 /** A pruned state with its measurements. */
-export interface Rated extends Pick<Candidate, 'mark' | 'sparsity' | 'perplexity'> {
+export interface Rated extends Pick<Candidate, 'mark' | 'sparsity' | 'perplexity' | 'budgets'> {
   speeds: Measured;
 }
 

@@ -14,6 +14,8 @@ export interface Candidate {
   passSeconds: number;
   prefillSpeedUp: SpeedUp;
   decodeSpeedUp: SpeedUp;
+  /** In words, that it was asked for by. */
+  budgets?: readonly string[];
 }
 
 export function nameOf({ mark }: Pick<Candidate, 'mark'>): string {

@@ -1,4 +1,5 @@
 // One line that says how a run is going. In a narrow terminal the least important parts are left out.
+import { targetWithBudget } from '#comparison';
 import { v1 } from '#protocol';
 import { bar, decimal, duration, learningLoss, percent, shortCount, teacherWord } from '../output/format.js';
 import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
@@ -35,7 +36,6 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   const { run, latest } = progress;
   const total = stepsInAll(run) ?? 0;
   const step = stepOf(progress);
-  const target = run.settings?.targetSparsity ?? 0;
   const expected = latest?.expectedSparsity ?? run.expectedSparsity;
   const scheduled = latest?.scheduledSparsity ?? run.scheduledSparsity;
   if (run.preparation !== undefined) return preparationParts(run, run.preparation, terminal);
@@ -46,7 +46,7 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   ];
   if (run.status === v1.RunStatus.RUN_STATUS_TRAINING) shown.push({ text: `ETA ${duration(etaSeconds(progress))}`, expendable: 1 });
   shown.push({ text: `sparsity ${percent(expected)}`, style: 'green', expendable: 0 });
-  shown.push({ text: `of ${percent(scheduled)} scheduled, ${percent(target, 0)} target`, expendable: 6 });
+  shown.push({ text: `of ${percent(scheduled)} scheduled, ${targetWithBudget(run.settings ?? {})} target`, expendable: 6 });
   shown.push({
     text: `${progress.isNewTeacher ? 'new ' : ''}teacher ${teacherWord(latest?.teacher?.teacher ? latest.teacher : run.teacher)}`,
     expendable: 2,

@@ -1,4 +1,5 @@
 // Shows a followed run: as a live line on a terminal, otherwise as a plain line now and then. Both show the run's events.
+import { targetWithBudget } from '#comparison';
 import { v1 } from '#protocol';
 import { decimal, duration, howMany, percent, teacherWord } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
@@ -71,7 +72,7 @@ export class RunRenderer {
       say(`goes on: no longer waits for ${before.waitingFor.code}`);
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
     if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
-      const target = percent(now.settings?.targetSparsity ?? 0, 0);
+      const target = targetWithBudget(now.settings ?? {});
       // With the recipe distill, the intact model teaches throughout.
       const change = now.settings?.recipe === v1.Recipe.RECIPE_NUTEPRUNE ? '; teachers now go from weak to strong' : '';
       say(`target of ${target} reached at step ${now.targetReachedStep}${change}`);

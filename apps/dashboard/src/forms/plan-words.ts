@@ -1,6 +1,7 @@
 // Describes the server's plan: what a run would take, and whether that fits.
+import { targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import type { MemoryChange, PlanRunResponse } from '../generated/espalier/v1/run_service_pb.js';
-import { bytes, count, duration, NONE, percent } from '../ui/format.js';
+import { bytes, count, duration, NONE } from '../ui/format.js';
 
 /** The state from which a fork begins. */
 export interface ForkStart {
@@ -31,7 +32,7 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
       value: plan === undefined ? NONE : `${count(plan.parameterCount)}, ${count(plan.prunableParameterCount)} prunable`,
     },
     { term: 'Result', value: plan?.result === undefined ? NONE : `about ${count(plan.result.parameterCount)} parameters` },
-    { term: 'Target', value: settings === undefined ? NONE : percent(settings.targetSparsity ?? 0) },
+    { term: 'Target', value: settings === undefined ? NONE : targetWithBudget(settings, 1) },
     {
       term: 'Steps',
       value:

@@ -1,4 +1,5 @@
 // The view of one run: its state, the commands on it, and its tabs.
+import { targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -127,7 +128,7 @@ function Notes({ run }: { run: Run }) {
       {missedTarget(standingOf(run)) && (
         <p class="note">
           The run completed with a hard sparsity of {percent(run.hardSparsity)}, more than one point away from its target of{' '}
-          {percent(run.settings?.targetSparsity ?? 0, 0)}. More steps or a higher mask learning rate bring it closer.
+          {targetWithBudget(run.settings ?? {})}. More steps or a higher mask learning rate bring it closer.
         </p>
       )}
       {note !== '' && <p class="soft">{note}</p>}
@@ -149,7 +150,7 @@ function Figures({ run }: { run: Run }) {
   const live = run.liveMetrics ?? run.lastStep;
   const figures: [term: string, value: string, more: string][] = [
     ['Step', count(stepOf(run)), `of ${count(endOf(run))}${run.phases.length > 1 ? `, ${run.phase}` : ''}`],
-    ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${percent(run.settings?.targetSparsity ?? 0, 0)}`],
+    ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${targetWithBudget(run.settings ?? {})}`],
     ['Hard sparsity', percent(run.hardSparsity), ''],
     ['Parameters', run.result === undefined ? NONE : short(Number(run.result.parameterCount)), `of ${short(Number(run.parameterCount))}`],
     ...(run.budget === undefined ? [] : [budgetFigure(run.budget)]),

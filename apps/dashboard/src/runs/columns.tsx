@@ -1,6 +1,6 @@
 // The columns of the list of runs.
 import type { ComponentChildren } from 'preact';
-import { measureName } from '../../../../libs/comparison/src/index.js';
+import { measureName, targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import type { Evaluation } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, count, decimal, duration, NONE, percent, plainNumber, short, teacherWord } from '../ui/format.js';
@@ -66,7 +66,7 @@ const COLUMNS: Column[] = [
     order: { by: 'sparsity', descends: true },
     cell: (run) => (
       <>
-        {percent(run.hardSparsity)} <span class="soft">of {percent(run.settings?.targetSparsity ?? 0, 0)}</span>
+        {percent(run.hardSparsity)} <span class="soft">of {targetWithBudget(run.settings ?? {})}</span>
       </>
     ),
   },

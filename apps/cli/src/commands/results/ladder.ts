@@ -1,11 +1,12 @@
 // The command ladder: it shows every teacher of a run as a model that could be exported, and the best of them.
-import { onFront, perplexityOf, speedWords } from '#comparison';
-import type { Command } from 'commander';
+import { onFront, perplexityOf, speedWords, type BudgetName } from '#comparison';
+import { InvalidArgumentError, type Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
 import { requireFilePlace, writeFileWhole } from '../../files.js';
 import type { Connection } from '../../connection/connection.js';
+import { aimOption, aimWords, amountsOf, largestWithin, smallestWords, type Aim, type Sizes } from '../../ladder/budget-rungs.js';
 import { candidatesOf, type Rated } from '../../ladder/candidates.js';
 import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
 import { ladderSvg, isLadderSvg } from '../../ladder/ladder-svg.js';
@@ -27,7 +28,16 @@ interface LadderOptions {
   maxPerplexity?: number;
   export?: string;
   format?: string;
+  targetParams?: Aim[];
+  targetBytes?: Aim[];
+  targetMacs?: Aim[];
 }
+
+const aimsOf = ({ targetParams = [], targetBytes = [], targetMacs = [] }: LadderOptions): Aim[] => [
+  ...targetParams,
+  ...targetBytes,
+  ...targetMacs,
+];
 
 export function registerLadder(program: Command): void {
   const ladder = program
@@ -44,10 +54,18 @@ export function registerLadder(program: Command): void {
     .option('--svg <file>', 'also as a drawing', absolutePath)
     .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
     .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
+    .option('--target-params <amounts>', 'only the largest model within each, e.g. 1M,1.5M,2M', amounts('targetParams'))
+    .option('--target-bytes <amounts>', "the same by bytes of weights in the model's type, e.g. 3MB,4MB", amounts('targetBytes'))
+    .option('--target-macs <shares>', 'the same by shares of the multiplications with weights, e.g. 40%,60%', amounts('targetMacs'))
     .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
     .option('--format <format>', 'of the exports whose parameters are told and chosen by, and of --export (default: hf-remote)')
     .option('--force', 'replace an earlier drawing or export there; anything else is left alone');
-  examples(ladder, ['espalier ladder k3f9 --svg ladder.svg'], ['espalier ladder k3f9 --every 5 --max-perplexity 6.5 --export pruned.gguf']);
+  examples(
+    ladder,
+    ['espalier ladder k3f9 --svg ladder.svg'],
+    ['espalier ladder k3f9 --every 5 --max-perplexity 6.5 --export pruned.gguf'],
+    ['espalier ladder k3f9 --target-params 1M,1.5M,2M', 'one model for each budget'],
+  );
   action<LadderOptions>(ladder, async (context, [runId], options) => {
     const { output, signal } = context;
     requireSense(options);
@@ -67,25 +85,47 @@ export function registerLadder(program: Command): void {
   });
 }
 
+const amounts =
+  (setting: BudgetName) =>
+  (text: string): Aim[] => {
+    try {
+      return amountsOf(setting, text);
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message);
+    }
+  };
+
 const markOrLast = (text: string): number | 'last' => (text === 'last' ? text : wholeNumber(text));
 
-function requireSense({ every, choose: mark, maxPerplexity, export: out }: LadderOptions): void {
+function requireSense(options: LadderOptions): void {
+  const { every, choose: mark, maxPerplexity, export: out } = options;
   const wrong = (message: string, field: string): CliError => new CliError('OPTION_INVALID', message, { field, exitCode: ExitCode.usage });
   if (every === 0) throw wrong('--every 0 would leave nothing: a whole number of 1 or more is allowed', '--every');
   if (mark !== undefined && maxPerplexity !== undefined) throw wrong('--choose and --max-perplexity both choose: give one', '--choose');
-  if (out !== undefined && mark === undefined && maxPerplexity === undefined)
-    throw wrong('--export needs a choice: give --choose MARK or --max-perplexity P', '--export');
+  const aims = aimsOf(options);
+  if (mark !== undefined && aims.length > 0)
+    throw wrong(`--choose and ${aimOption(aims[0]!)} both say which models are wanted: give one`, '--choose');
+  if (out !== undefined && mark === undefined && maxPerplexity === undefined && aims.length !== 1)
+    throw wrong('--export needs a choice: give --choose MARK, --max-perplexity P or one budget, e.g. --target-params 1.5M', '--export');
 }
 
 /** A pruned state of the run. */
-interface Rung {
+interface Rung extends Sizes {
   mark: number | 'last';
   stateDigest: string;
   hardSparsity: number;
+  aims: Aim[]; // that it is the largest model within
 }
 
+const sizesOf = ({ parameterCount, multiplicationShare }: v1.ResultEstimate | v1.Teacher, bytes: bigint): Sizes => ({
+  parameters: Number(parameterCount),
+  bytes: Number(bytes),
+  multiplicationShare,
+});
+
 /** Returns the teachers in order, then the last state, unless it is one of them. */
-async function rungsOf({ connection }: Context, run: v1.Run, { every = 1, choose: mark }: LadderOptions): Promise<Rung[]> {
+async function rungsOf({ connection }: Context, run: v1.Run, options: LadderOptions): Promise<Rung[]> {
+  const { every = 1, choose: mark } = options;
   const { teachers } = await connection.call(connection.artifacts, connection.artifacts.listTeachers, {
     runId: run.runId,
     includeAbandoned: false,
@@ -97,12 +137,31 @@ async function rungsOf({ connection }: Context, run: v1.Run, { every = 1, choose
   const wanted = mark === 'last' ? (lastTeacher?.mark ?? mark) : mark;
   const isWanted = (teacher: v1.Teacher, index: number): boolean =>
     index % every === 0 || teacher.mark === wanted || teacher === lastTeacher;
-  const last: Rung[] = stateDigest === '' || lastTeacher !== undefined ? [] : [{ mark: 'last', stateDigest, hardSparsity }];
-  const rungs = [...teachers.filter(isWanted), ...last];
+  const last: Rung[] =
+    stateDigest === '' || lastTeacher !== undefined || run.result === undefined
+      ? []
+      : [{ mark: 'last', stateDigest, hardSparsity, ...sizesOf(run.result, run.result.bytes), aims: [] }];
+  const rungs: Rung[] = [
+    ...teachers.filter(isWanted).map((teacher) => ({ ...teacher, ...sizesOf(teacher, teacher.weightBytes), aims: [] })),
+    ...last,
+  ];
   if (wanted !== undefined && !rungs.some((rung) => rung.mark === wanted))
     throw new CliError('TEACHER_NOT_FOUND', `the run has no teacher ${wanted}`, { field: '--choose', exitCode: ExitCode.notFound });
   if (rungs.length === 0) throw new CliError('RUN_NOT_STARTED', 'the run has no recorded state yet', { exitCode: ExitCode.notAllowed });
-  return rungs;
+  return keeping(rungs, aimsOf(options));
+}
+
+/** Those that are the largest within a budget; all of them where none is given. */
+function keeping(rungs: Rung[], aims: readonly Aim[]): Rung[] {
+  for (const aim of aims) {
+    const found = largestWithin(rungs, aim);
+    if (found === undefined) {
+      const message = `no model of the run keeps to ${aimWords(aim)}; the smallest has ${smallestWords(rungs, aim)}`;
+      throw new CliError('TEACHER_NOT_FOUND', message, { field: aimOption(aim), exitCode: ExitCode.notFound });
+    }
+    found.aims.push(aim);
+  }
+  return aims.length === 0 ? rungs : rungs.filter((rung) => rung.aims.length > 0);
 }
 
 /** Measures the intact model, then the rungs. */
@@ -123,28 +182,30 @@ async function climb(
     const digests = ['', ...rungs.map(({ stateDigest }) => stateDigest)];
     const lacking = digests.filter((digest) => perplexityOf(before, digest) === undefined).length;
     done = digests.length - lacking;
-    if (lacking > 0)
+    // The server's ladder evaluates every teacher; a few that keep budgets are evaluated one by one, below.
+    if (lacking > 0 && aimsOf(options).length === 0)
       await evaluateLadder(ladderCalls(context, { runId: before.runId, every: options.every ?? 1 }), {
         onProgress: ({ evaluated, waitingFor }) => progress(Math.min(evaluated, lacking), waitingFor),
         signal,
       });
-    const run = lacking > 0 ? await runOf(connection, runId) : before;
+    const run = lacking > 0 && aimsOf(options).length === 0 ? await runOf(connection, runId) : before;
     const intactPerplexity = perplexityOf(run, '') ?? (await evaluateRun(connection, { runId, intact: true }, progress, signal)).perplexity;
     done = digests.length;
     const measured: Rated[] = [];
     const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
-    for (const { mark, stateDigest, hardSparsity } of rungs) {
+    for (const { mark, stateDigest, hardSparsity, aims } of rungs) {
       const named = mark === 'last' ? {} : { teacherMark: mark };
       // The server's ladder lacks a teacher that only --choose asks for, so it is evaluated here.
       const perplexity =
         perplexityOf(run, stateDigest) ?? (await evaluateRun(connection, { runId, ...named }, progress, signal)).perplexity;
       const speeds = await benchRun(connection, { ...request, ...named }, progress, signal);
       done += 1;
-      measured.push({ mark, sparsity: hardSparsity, perplexity, speeds });
+      measured.push({ mark, sparsity: hardSparsity, perplexity, speeds, ...(aims.length === 0 ? {} : { budgets: aims.map(aimWords) }) });
     }
     const candidates = candidatesOf(intactPerplexity, measured);
     const lastRung = rungs.findIndex((rung) => rung.stateDigest === before.stateDigest);
-    return { candidates, chosen: choose(candidates, options, candidates[lastRung + 1]) };
+    const wanted = options.maxPerplexity === undefined && aimsOf(options).length === 1 ? candidates[1] : undefined;
+    return { candidates, chosen: wanted ?? choose(candidates, options, candidates[lastRung + 1]) };
   } finally {
     line.end();
   }
@@ -176,11 +237,13 @@ function writeLadder(
   { svg, format = 'hf-remote' }: LadderOptions,
   chosen: Candidate | undefined,
 ): void {
+  const hasBudgets = candidates.some(({ budgets }) => budgets !== undefined);
   output.table(
-    ['', 'MODEL', 'SPARSITY', 'PARAMETERS', 'PERPLEXITY', 'PREFILL', 'DECODE', 'DECODE IS'],
+    ['', 'MODEL', ...(hasBudgets ? ['WITHIN'] : []), 'SPARSITY', 'PARAMETERS', 'PERPLEXITY', 'PREFILL', 'DECODE', 'DECODE IS'],
     candidates.map((one) => [
       onFront(one, candidates) ? '*' : '',
       `${nameOf(one)}${one === chosen ? ' (chosen)' : ''}`,
+      ...(hasBudgets ? [one.budgets?.join(', ') ?? ''] : []),
       percent(one.sparsity),
       count(one.parameters),
       decimal(one.perplexity),
@@ -188,7 +251,7 @@ function writeLadder(
       `${count(Math.round(1 / one.passSeconds))} tokens/s`,
       one.mark === null ? '' : speedWords(one.decodeSpeedUp),
     ]),
-    [2, 3, 4, 5, 6, 7],
+    [2, 3, 4, 5, 6, 7].map((column) => column + (hasBudgets ? 1 : 0)),
     { PREFILL: 3, SPARSITY: 2, DECODE: 1 },
   );
   output.text(`* no other model is at once as small and as good; parameters of exports in the format ${format}`);

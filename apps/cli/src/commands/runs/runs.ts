@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { targetWithBudget } from '#comparison';
 import type { v1 } from '#protocol';
 import type { Context } from '../../context.js';
 import { names, wholeNumber } from '../../options/parse.js';
@@ -115,7 +116,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse, is
       output.style(statusStyle(run), statusText(run)),
       `${run.step}/${stepsInAll(run) ?? '-'}${run.liveStep > run.step ? `, now ${run.liveStep}` : ''}`,
       percent(run.hardSparsity || run.expectedSparsity),
-      percent(run.settings?.targetSparsity ?? Number.NaN, 0),
+      targetWithBudget(run.settings ?? {}),
       decimal(headlinePerplexity(run), 3),
       String(run.teacherCount),
       run.settings === undefined ? '-' : recipeWord(run.settings.recipe),

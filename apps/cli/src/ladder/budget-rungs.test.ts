@@ -1,0 +1,36 @@
+// Budgets of a ladder: how amounts are typed, and which model each one chooses.
+import { aimOption, aimWords, amountsOf, largestWithin, smallestWords, type Sizes } from './budget-rungs.js';
+
+const model = (parameters: number, name = ''): Sizes & { name: string } => ({
+  name,
+  parameters,
+  bytes: 2 * parameters,
+  multiplicationShare: parameters / 4e6,
+});
+const models = [model(3e6), model(2e6, 'before recovery'), model(1e6), model(2e6, 'after it')];
+const chosen = (setting: 'targetParams' | 'targetBytes' | 'targetMacs', amounts: string) =>
+  amountsOf(setting, amounts).map((aim) => largestWithin(models, aim)?.parameters);
+
+test('each amount has the largest model within it', () => {
+  expect(chosen('targetParams', '1M,1.5M, 2M,9e6')).toEqual([1e6, 1e6, 2e6, 3e6]);
+  expect(chosen('targetBytes', '4MB,1MiB')).toEqual([2e6, undefined]);
+  expect(chosen('targetMacs', '25%,0.6')).toEqual([1e6, 2e6]);
+});
+
+test('of equal models the later one is taken', () => {
+  expect(largestWithin(models, { setting: 'targetParams', amount: 2.5e6 })).toMatchObject({ name: 'after it' });
+});
+
+test('words name the option and what is there', () => {
+  const [aim] = amountsOf('targetParams', '500k');
+  expect([aimOption(aim!), aimWords(aim!), smallestWords(models, aim!)]).toEqual(['--target-params', '500k parameters', '1M parameters']);
+});
+
+test.each([
+  ['targetParams', '1M,', 'A number of parameters is allowed'],
+  ['targetParams', '1M,0', 'An amount above 0'],
+  ['targetBytes', 'much', 'A number of bytes is allowed'],
+  ['targetMacs', '150%', 'up to 1 is allowed'],
+] as const)('%s of "%s" is refused', (setting, text, words) => {
+  expect(() => amountsOf(setting, text)).toThrow(words);
+});
