@@ -22,7 +22,7 @@ test('reads a full command line', () => {
 
 test('reads where to dial in', () => {
   const { at } = parseArguments(['--join', 'https://lab.example.org:7433', '--token-file', 't', '--tls-ca', 'a.pem', '--name', 'node7']);
-  const usual = { modelCacheBytes: 200 * 1024 ** 3 };
+  const usual = { modelCacheBytes: 200 * 1024 ** 3, spoolBytes: 50 * 1024 ** 3 };
   expect(at).toEqual({ join: { address: 'lab.example.org:7433', tls: true, tokenFile: 't', tlsCa: 'a.pem', name: 'node7', ...usual } });
   const cache = ['--join', '127.0.0.1:7433', '--token-file', 't', '--model-cache', '/models', '--model-cache-limit', '500GB'];
   expect(parseArguments(cache).at).toMatchObject({ join: { modelCache: '/models', modelCacheBytes: 5e11 } });

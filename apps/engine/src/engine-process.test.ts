@@ -197,6 +197,7 @@ const segment = (
   reportIntervalMs: 200,
   trainingId: '',
   messagesTaken: 0n,
+  keepFor: '',
   ...changes,
 });
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { engineV1, invalidField } from '#protocol';
-import { chosenDevice, describeEngine, inspectModel, numericsFingerprint } from '#native-engine';
+import { chosenDevice, describeEngine, inspectModel, numericsFingerprint, type StateSummary } from '#native-engine';
 import { Batches } from './batches.js';
 import { chunksOf, receive } from './chunks.js';
 import { evaluate } from './evaluate.js';
@@ -20,6 +20,7 @@ import {
   trainingOptions,
 } from './protocol-messages.js';
 import { KeptTrainings } from './kept-trainings.js';
+import { SegmentsOfRun } from './segments/segments-of-run.js';
 import type { EngineServiceParts } from './service-parts.js';
 import { score } from './score.js';
 import type { SessionHolder } from './session-holder.js';
@@ -81,17 +82,18 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     ),
     initialiseState: unary(async ({ sessionId, seed, shape }: engineV1.InitialiseStateRequest) => {
       const { session } = holder.require(sessionId);
-      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed, shape))) };
+      return { state: await newState(holder, sessionId, 'InitialiseState', () => session.initialise(seed, shape)) };
     }),
     importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
     loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),
     train: serverStreaming((request: engineV1.TrainRequest, signal) => {
-      const begin = (stop: AbortSignal) => trainSegments(holder, training, request, stop);
+      const begin = (stop: AbortSignal) => trainSegments(parts, training, request, stop);
       return request.trainingId === '' ? begin(signal) : kept.messages(request, signal, begin);
     }),
-    confirmTraining: unary(({ trainingId, messagesTaken }: engineV1.ConfirmTrainingRequest) => {
+    confirmTraining: unary(async ({ trainingId, messagesTaken, recordedState }: engineV1.ConfirmTrainingRequest) => {
       kept.taken(trainingId, Number(messagesTaken));
-      return Promise.resolve({});
+      if (recordedState !== '') await parts.segments?.recorded(recordedState);
+      return {};
     }),
     stopTraining: unary(async ({ sessionId, finishSegment }: engineV1.StopTrainingRequest) => {
       holder.require(sessionId);
@@ -170,9 +172,13 @@ async function loadTokens(
   holder: SessionHolder,
   requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
 ): Promise<engineV1.LoadTrainingTokensResponse> {
-  const { sessionId, sources } = await receiveText(requests, (message) => void holder.require(message.sessionId));
-  const { session } = holder.require(sessionId);
-  const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(sources));
+  const { sessionId, sources, digest } = await receiveText(requests, (message) => void holder.require(message.sessionId));
+  const open = holder.require(sessionId);
+  const rows = await holder.exclusive('LoadTrainingTokens', () => {
+    open.text = '';
+    return open.session.setData(sources);
+  });
+  open.text = digest;
   const tokens = sources.map((one) => ('ids' in one ? one.ids.length : one.files.reduce((sum, file) => sum + file.tokens, 0)));
   return { tokenCount: BigInt(tokens.reduce((sum, count) => sum + count, 0)), rowCount: BigInt(rows) };
 }
@@ -187,7 +193,22 @@ async function importState(
     (message) => void holder.require(message.sessionId),
   );
   const { session } = holder.require(first.sessionId);
-  return { state: stateMessage(await holder.exclusive('ImportState', () => session.importState(bytes))) };
+  return { state: await newState(holder, first.sessionId, 'ImportState', () => session.importState(bytes)) };
+}
+
+async function newState(
+  holder: SessionHolder,
+  sessionId: string,
+  name: string,
+  make: () => Promise<StateSummary>,
+): Promise<engineV1.StateSummary> {
+  const open = holder.require(sessionId);
+  const state = await holder.exclusive(name, () => {
+    open.state = Promise.resolve('');
+    return make();
+  });
+  open.state = Promise.resolve(state.digest);
+  return stateMessage(state);
 }
 
 async function loadTeacher(
@@ -213,12 +234,12 @@ interface Training {
 }
 
 async function* trainSegments(
-  holder: SessionHolder,
+  { holder, segments, version, log }: EngineServiceParts,
   training: Training,
   request: engineV1.TrainRequest,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.TrainResponse> {
-  const { session } = holder.require(request.sessionId);
+  const open = holder.require(request.sessionId);
   const options = trainingOptions(request);
   const progress = new Batches<Progress>(request.reportIntervalMs);
   const files = new StateFiles();
@@ -228,7 +249,18 @@ async function* trainSegments(
     progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
   };
   const running = holder
-    .exclusive(TRAINING, (stop, mayGoOn) => train(session, options, stop, mayGoOn, take), signal)
+    .exclusive(
+      TRAINING,
+      (stop, mayGoOn) => {
+        const ofRun =
+          segments === null || request.keepFor === ''
+            ? null
+            : new SegmentsOfRun(segments, open, request, { version, build: describeEngine().build }, log);
+        if (ofRun === null) open.state = Promise.resolve(''); // not followed
+        return train(open.session, options, stop, mayGoOn, take, ofRun);
+      },
+      signal,
+    )
     .finally(() => progress.end());
   // Awaited below, after the last report.
   running.catch(() => undefined).finally(() => (signal.aborted ? files.removeUntold() : undefined));

@@ -17,6 +17,8 @@ const LONGEST_DELAY_MS = 10_000;
 /** A cut connection is noticed in these times together. */
 const PING_MS = 10_000;
 const PING_TIMEOUT_MS = 20_000;
+/** Where a lease holds, the server is heard of all the time, and its silence is noticed earlier. */
+const SILENCE_LOOK_MS = 1_000;
 const WELCOME_TIMEOUT_MS = 30_000;
 /** The orchestrator hangs up when it has taken the last answers, which may have a slow way. */
 const GOODBYE_MS = 8_000;
@@ -49,6 +51,8 @@ export class Joining {
     private readonly options: JoinArguments,
     private readonly server: Pick<EngineServer, 'serve'>,
     private readonly log: Logger,
+    /** Milliseconds after which silence says that the connection is dead; null: pings find out. */
+    private readonly silenceMs: () => number | null,
   ) {}
 
   /** Stays joined until it is told to leave. @throws EspalierError why it can't join, where trying again does not help */
@@ -111,9 +115,17 @@ export class Joining {
     return new Promise((resolve) => {
       const timer = setTimeout(() => call.cancel(), WELCOME_TIMEOUT_MS);
       let tunnel: ByteTunnel | undefined;
+      let heardAtMs = performance.now();
+      const watch = setInterval(() => {
+        const longestMs = this.silenceMs();
+        if (longestMs === null || performance.now() - heardAtMs < longestMs) return;
+        this.log.warn({ name, seconds: Math.round(longestMs / 1_000) }, 'the server is silent: dialling in again');
+        call.cancel();
+      }, SILENCE_LOOK_MS);
       call.on('error', () => undefined); // told by the status
       call.once('status', (status: ServiceError) => {
         clearTimeout(timer);
+        clearInterval(watch);
         tunnel?.destroy();
         resolve(this.reason(status));
       });
@@ -131,6 +143,7 @@ export class Joining {
           abandon: () => call.cancel(),
         });
         tunnel.on('error', () => undefined);
+        tunnel.onHeard = () => (heardAtMs = performance.now());
         this.server.serve(tunnel);
       });
       call.write(v1.JoinRequest.fromPartial({ hello: { name, instance: this.instance, host: hostname() } }));

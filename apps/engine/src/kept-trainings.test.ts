@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { engineV1 } from '#protocol';
 import { KeptTrainings } from './kept-trainings.js';
 
-const message = (text: string): engineV1.TrainResponse => engineV1.TrainResponse.fromPartial({ stateChunk: Buffer.from(text) });
+const message = (text: string): engineV1.TrainResponse =>
+  engineV1.TrainResponse.fromPartial({ stateChunk: Buffer.from(text), end: text === 'last' ? {} : undefined });
 const textOf = ({ stateChunk }: engineV1.TrainResponse): string => stateChunk.toString();
 
 /** A training whose messages the test makes, and the lease of its client. */
@@ -92,7 +93,7 @@ test('when the lease is over the training is stopped, and its client learns so',
   signal.abort();
   training.leaseMs = 0;
   while (!training.isStopped) await sleep(10);
-  expect(training.told.at(-1)).toContain('is discarded');
+  expect(training.told.at(-1)).toContain('waited for its client is ended');
   for (const taken of [1, 0]) await expect(rest(training.call(taken).messages)).rejects.toMatchObject({ code: 'TRAINING_NOT_KEPT' });
 });
 
@@ -107,6 +108,22 @@ test('a client that wants no more of it stops it; messages that it has confirmed
   signal.abort();
   training.kept.stopUnread();
   expect(training.isStopped).toBe(true);
+});
+
+test('a client that has the end of it is not cut off, and may ask for the end again', async () => {
+  const training = new Training();
+  const { signal, messages } = training.call();
+  training.make('1', 'last');
+  expect(await take(messages, 2)).toEqual(['1', 'last']);
+  signal.abort();
+  training.make('end');
+  expect(training.isToFinish).toBe(false);
+  expect(await rest(training.call(1).messages)).toEqual(['last']);
+  training
+    .call(0, 'b')
+    .messages.next()
+    .catch(() => undefined);
+  expect(training.told).toEqual(['the client is back, and gets what was kept for it']);
 });
 
 test('another training takes its place', async () => {

@@ -21,6 +21,8 @@ class KeptTraining {
   private first = 0;
   private pulling: Promise<void> | null = null;
   private isOver = false;
+  /** Its last message has been sent. The client may ask for it again where it did not arrive. */
+  isHandedOut = false;
   private error: Error | null = null;
   /** The call that reads now. */
   reader: AbortSignal | null = null;
@@ -51,7 +53,9 @@ class KeptTraining {
         if (this.isOver) return;
         await this.pull();
       }
-      yield this.messages[at - this.first]!;
+      const message = this.messages[at - this.first]!;
+      this.isHandedOut = message.end !== undefined;
+      yield message;
     }
   }
 
@@ -132,15 +136,18 @@ export class KeptTrainings {
     this.current = null;
     this.discarded = kept.id;
     kept.stop.abort();
-    if (kept.reader === null) this.around.log.warn({ training: kept.id, why }, 'a segment that was kept is discarded');
+    if (kept.reader === null && !kept.isHandedOut)
+      this.around.log.warn({ training: kept.id, why }, 'a training that waited for its client is ended');
   }
 
   private cutOff(kept: KeptTraining, call: AbortSignal): void {
     if (this.current !== kept || kept.reader !== call) return; // another call of it has come meanwhile
     kept.reader = null;
-    const leftMs = this.around.leaseLeftMs();
-    this.around.log.info({ training: kept.id, leftMs }, 'the client was cut off: the segment is ended and kept for it');
-    this.around.finishSegment();
+    if (!kept.isHandedOut) {
+      const leftMs = this.around.leaseLeftMs();
+      this.around.log.info({ training: kept.id, leftMs }, 'the client was cut off: the segment is ended and kept for it');
+      this.around.finishSegment();
+    }
     this.watch = setInterval(() => {
       if (this.around.leaseLeftMs() === 0) this.discard('the client did not come back within its lease');
     }, LOOK_MS);

@@ -11,6 +11,7 @@ import { engineService } from './engine-service.js';
 import { Joining } from './joining.js';
 import { usualCacheFolder } from './models/model-cache.js';
 import { OfferedModels } from './models/offered-models.js';
+import { KeptSegments, usualSegmentFolder } from './segments/kept-segments.js';
 import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
 import { Tenancy } from './tenancy.js';
@@ -50,15 +51,30 @@ async function main(): Promise<void> {
   onHandlerError(onFailure);
   const tenancy = new Tenancy();
   const models = offeredModels(args, scratch);
-  const service = engineService({ holder, tenancy, scratch, models, version, device: args.device, threads: args.threads, onFailure, log });
+  const segments = keptSegments(args);
+  const service = engineService({
+    holder,
+    tenancy,
+    scratch,
+    models,
+    segments,
+    version,
+    device: args.device,
+    threads: args.threads,
+    onFailure,
+    log,
+  });
   const server = new EngineServer(service, tenancy);
-  const joining = 'join' in args.at ? new Joining(args.at.join, server, log) : null;
+  const joining = 'join' in args.at ? new Joining(args.at.join, server, log, () => tenancy.silenceMs) : null;
   const idleTimeout = 'join' in args.at ? args.at.join.idleTimeout : undefined;
   endOn(args, idleTimeout === undefined ? null : () => Math.min(holder.idleForMs(), models.idleForMs()) > idleTimeout * 1_000, async () => {
     joining?.sayLeaving();
     models.end();
     await server.stop(
-      () => holder.shutDown(),
+      async () => {
+        await holder.shutDown();
+        await segments?.settled();
+      },
       () => joining?.leave(),
     );
     scratch.clear();
@@ -97,6 +113,22 @@ function offeredModels({ at }: EngineArguments, scratch: Scratch): OfferedModels
     process.exit(EXIT_MISTAKE);
   }
   return models;
+}
+
+/** Only where they go to a server elsewhere. A folder that the user did not name is no condition of the start. */
+function keptSegments({ at }: EngineArguments): KeptSegments | null {
+  if (!('join' in at)) return null;
+  const { spool, spoolBytes } = at.join;
+  try {
+    return KeptSegments.open(spool ?? usualSegmentFolder(), spoolBytes, log);
+  } catch (error) {
+    if (spool === undefined) {
+      log.warn(`segments are kept in memory only: ${(error as Error).message}`);
+      return null;
+    }
+    process.stderr.write(`--spool: ${(error as Error).message}\n`);
+    process.exit(EXIT_MISTAKE);
+  }
 }
 
 function parsedArguments(): EngineArguments {

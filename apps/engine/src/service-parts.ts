@@ -1,5 +1,6 @@
 import type { FailureListener } from './handlers.js';
 import type { Logger } from 'pino';
+import type { KeptSegments } from './segments/kept-segments.js';
 import type { OfferedModels } from './models/offered-models.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
@@ -11,6 +12,8 @@ export interface EngineServiceParts {
   tenancy: Tenancy;
   scratch: Scratch;
   models: OfferedModels;
+  /** null: they are kept in memory only. */
+  segments: KeptSegments | null;
   version: string;
   device: string; // "auto", or the name of one
   threads: number; // 0: all

@@ -14,6 +14,10 @@ export interface OpenSession {
   readonly owner: string;
   readonly session: Session;
   readonly memory: ProcessMemoryPlan;
+  /** The digest of the training text; '': there is none. */
+  text: string;
+  /** The digest of the state; '': not known. */
+  state: Promise<string>;
 }
 
 export class SessionHolder {
@@ -75,7 +79,7 @@ export class SessionHolder {
       this.current = undefined;
       await before?.session.close(); // first, so that two models are never in memory at once
       const session = await Session.open(options);
-      this.current = { id: randomUUID(), owner, session, memory: await this.plan(options) };
+      this.current = { id: randomUUID(), owner, session, memory: await this.plan(options), text: '', state: Promise.resolve('') };
       return this.current;
     });
   }

@@ -4,6 +4,8 @@ import { engineV1, EspalierError, toServiceError, invalidField } from '#protocol
 
 export const CLAIM_METADATA = 'espalier-claim';
 const LEASE_MS_MAX = 3_600_000;
+/** A client that is busy for a moment is not cut off. */
+const SILENCE_MS_MIN = 5_000;
 /** These methods change nothing, so every caller that reaches the engine may call them. */
 const FREE_METHODS = new Set(
   ['DescribeEngine', 'ClaimEngine', 'ReleaseEngine', 'InspectModel', 'PlanMemory', 'OfferModel'].map(
@@ -58,6 +60,14 @@ export class Tenancy {
   /** The rest of the lease; 0: no lease holds. */
   get leftMs(): number {
     return this.tenant === null ? 0 : Math.max(0, Math.ceil(this.tenant.renewedAtMs + this.tenant.leaseMs - this.nowMs()));
+  }
+
+  /**
+   * Milliseconds of silence that show that the way to the client is cut, since it renews its lease three times in the lease's length. Null
+   * where no lease holds.
+   */
+  get silenceMs(): number | null {
+    return this.tenant === null || this.leftMs === 0 ? null : Math.max(SILENCE_MS_MIN, (this.tenant.leaseMs * 2) / 3);
   }
 
   private elsewhere(): EspalierError {

@@ -7,6 +7,8 @@ import { PAYLOAD_BYTES_MAX, tokensOf } from './chunks.js';
 export interface ReceivedText {
   sessionId: string;
   sources: TokenSource[];
+  /** Equal for equal texts. */
+  digest: string;
 }
 
 /** @param check looks at the first message before the rest is read, and throws what refuses the call */
@@ -19,7 +21,7 @@ export async function receiveText(
   for await (const message of messages) {
     if (text === undefined) {
       check(message);
-      text = { sessionId: message.sessionId, sources: message.sources.map(sourceOf) };
+      text = { sessionId: message.sessionId, sources: message.sources.map(sourceOf), digest: digestOf(message.sources) };
       following = followingShards(message.sources, text.sources);
     }
     let chunk: Uint8Array = message.chunk;
@@ -33,6 +35,11 @@ export async function receiveText(
   if (text === undefined) throw new EspalierError('REQUEST_INVALID', 'the stream ended before its first message');
   if (following[0] !== undefined) throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', `the stream ended within shard ${following[0].digest}`);
   return text;
+}
+
+function digestOf(sources: engineV1.TokenSource[]): string {
+  const words = sources.map(({ parts, shards }) => [parts, ...shards.map(({ digest, tokenCount }) => `${digest} ${tokenCount}`)]);
+  return createHash('sha256').update(JSON.stringify(words)).digest('hex');
 }
 
 function sourceOf({ parts, shards }: engineV1.TokenSource, index: number): TokenSource {

@@ -11,11 +11,15 @@ import {
   type TrainJob,
 } from '#native-engine';
 import { digestInPieces } from './chunks.js';
+import type { SegmentsOfRun, SegmentStart } from './segments/segments-of-run.js';
 import { noteStepTimes } from './step-times.js';
 
 export interface TrainingOptions {
   /** The options that hold for all steps; those of a single segment are left out. */
-  steps: Omit<SegmentOptions, 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers' | 'nextTeacher'> & {
+  steps: Omit<
+    SegmentOptions,
+    'loraLearningRate' | 'scheduledSparsity' | 'stopAtExpectedSparsity' | 'secondsAtMost' | 'teachers' | 'nextTeacher'
+  > & {
     loraLearningRate: number[];
     scheduledSparsity: number[];
   };
@@ -65,20 +69,26 @@ export interface TrainingEnd {
   teachers: string[];
 }
 
-/** @param mayGoOn asked after each segment */
+/**
+ * @param mayGoOn asked after each segment
+ * @param kept the run's segments on the disk; null: none is kept, and each is trained
+ */
 export async function train(
-  session: Pick<Session, 'train'>,
+  session: Pick<Session, 'train' | 'importState' | 'loadTeacher'>,
   options: TrainingOptions,
   signal: AbortSignal,
   mayGoOn: () => boolean,
   onProgress: (progress: Progress[]) => void,
+  kept: SegmentsOfRun | null = null,
 ): Promise<TrainingEnd> {
   const { steps, segmentSteps, segmentSeconds, maxSegments } = options;
   const endStep = steps.firstStep + steps.loraLearningRate.length;
+  let reported: StepReport[] = [];
   const job: TrainJob = {
     signal,
     onReports: (reports) => {
       noteStepTimes(reports);
+      if (kept !== null) for (const report of reports) reported.push(report);
       onProgress(reports.map((step) => ({ step })));
     },
     onCalibrated: (calibratedShare) => onProgress([{ calibratedShare }]),
@@ -89,25 +99,35 @@ export async function train(
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   for (let firstStep = steps.firstStep, segments = 1; ; segments += 1) {
     const next = Math.min(endStep, firstStep + segmentSteps);
-    const result = await session.train(
-      {
-        ...steps,
-        digestLater: true,
-        firstStep,
-        loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
-        scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
-        stopAtExpectedSparsity: marks[0]?.expectedSparsity,
-        secondsAtMost: longest,
-        teachers: within(teachers, firstStep, next),
-        nextTeacher: marks[0]?.teacher?.digest ?? teachers.find((one) => one.firstStep >= next)?.digest,
-      },
-      job,
-    );
+    const start: SegmentStart = {
+      firstStep,
+      loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
+      scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
+      stopAtExpectedSparsity: marks[0]?.expectedSparsity,
+      teachers: within(teachers, firstStep, next),
+    };
+    reported = [];
+    const found = signal.aborted ? null : ((await kept?.find(start)) ?? null);
+    if (found !== null) onProgress(found.steps.map((step) => ({ step })));
+    const result =
+      found === null
+        ? await session.train(
+            {
+              ...steps,
+              ...start,
+              digestLater: true,
+              secondsAtMost: longest,
+              nextTeacher: marks[0]?.teacher?.digest ?? teachers.find((one) => one.firstStep >= next)?.digest,
+            },
+            job,
+          )
+        : await continued(session, found.result, marks);
     await Promise.race([before, aborted]); // the bytes of two states are in memory at most
     if (result.stepsDone > 0) {
       const began = performance.now();
       const { ended, gone } = handOut(result, options.stateFile);
-      before = gone;
+      const isKept = found === null ? kept?.keep(start, reported, ended) : kept?.goOnFrom(ended.digest);
+      before = Promise.all([gone, isKept]).then(() => undefined);
       void Promise.all([ended.stateFile, ended.digest]).then(([file]) => {
         if (segmentSeconds === undefined || file === '') return;
         longest = Math.max(segmentSeconds, (performance.now() - began) / 1000 / WRITING_SHARE);
@@ -128,6 +148,18 @@ export async function train(
       mayGoOn();
     if (!goesOn) return { stopped: result.stopped || signal.aborted, teachers: result.teachers };
   }
+}
+
+/** Brings the session to where a segment of the disk has ended, as if it had trained that. */
+async function continued(
+  session: Pick<Session, 'importState' | 'loadTeacher'>,
+  result: SegmentResult,
+  [mark]: readonly Mark[],
+): Promise<SegmentResult> {
+  const { state, stateBytes } = result;
+  await session.importState(stateBytes!);
+  const isTeacher = mark !== undefined && state.expectedSparsity >= mark.expectedSparsity;
+  return { ...result, teachers: isTeacher ? await session.loadTeacher(state.digest, stateBytes!) : [] };
 }
 
 /** The teachers of these steps; the first one starts with the first step. */

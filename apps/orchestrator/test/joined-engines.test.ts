@@ -1,6 +1,6 @@
 // Engines that dial in, with real processes: over loopback, over TLS, and across a network that delays and breaks.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,6 +14,7 @@ import { TestServer, unary } from './harness/server.js';
 const HANGS_AFTER_MS = 240_000;
 const EXIT_NOT_LET_IN = 4;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
+const HANDED_IN = 'a segment that was kept on this disk is handed in';
 const { ENGINE_STATUS_UNREACHABLE } = v1.EngineStatus;
 const folder = mkdtempSync(join(tmpdir(), 'espalier-joined-'));
 const file = (name: string): string => join(folder, name);
@@ -40,12 +41,16 @@ function tokenFile(access: v1.AccessServiceClient, role: v1.Role, name: string):
   return tokenIn(file(`token-${tokens}`), access, role, name);
 }
 
+/** One call orders all of it, so a cut meets a segment. */
+const ONE_CALL: Partial<v1.RunSettings> = { totalSteps: 600, warmupSteps: 300, recipe: v1.Recipe.RECIPE_DISTILL, segmentSteps: 60 };
 /** The state that the run ends with on an engine of the server's own. */
 let alone: string;
+let aloneInOneCall: string;
 beforeAll(async () => {
   const server = TestServer.inNewFolder();
   await server.start();
   alone = (await server.completed((await server.launch(RUN)).runId)).stateDigest;
+  aloneInOneCall = (await server.completed((await server.launch(ONE_CALL)).runId)).stateDigest;
   await server.dispose();
 });
 
@@ -112,27 +117,29 @@ describe('an engine that dials in on this machine', () => {
 
   it.each<[string, { beyondLease: boolean }]>([
     ['and is back within its lease: it hands in its segment, and the attempt goes on', { beyondLease: false }],
-    ['and is back when its lease is over: its segment is discarded, and the run goes on from its last state', { beyondLease: true }],
+    ['and is back when its lease is over: the next attempt gets the segment that it kept', { beyondLease: true }],
   ])('is cut off in the middle of a segment %s', async (_, { beyondLease }) => {
     const way = await Way.to(server.listenAddress);
     const engine = new JoiningEngine(['--join', way.address, '--token-file', token, '--name', 'cut']);
     try {
       await listedUntil(server, isIdle('cut'));
       const run = await server.disturbed({
-        launch: () => server.launch(RUN),
+        launch: () => server.launch(ONE_CALL),
         when: ({ step }) => step >= 20n,
         by: async (runId) => {
           const before = engine.log.length;
           way.cut();
-          if (beyondLease) await engine.says('did not come back within its lease', before);
+          const isInTraining = await comes(() => engine.log.includes('the client was cut off', before));
+          if (beyondLease && isInTraining) await engine.says('did not come back within its lease', before);
           way.mend();
-          if (beyondLease) return undefined;
+          if (beyondLease) return isInTraining;
           await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_COMPLETED);
           return engine.log.includes('the client is back', before);
         },
       });
-      expect(run.stateDigest).toBe(alone);
+      expect(run.stateDigest).toBe(aloneInOneCall);
       expect(run.attempt > 1).toBe(beyondLease);
+      if (beyondLease) expect(engine.log).toContain(HANDED_IN);
       expect(recordProblems(await server.events(run.runId))).toEqual([]);
     } finally {
       expect(await engine.end('SIGTERM')).toBe(0);
@@ -140,16 +147,51 @@ describe('an engine that dials in on this machine', () => {
     }
   });
 
-  it('outlives a server that is killed, and goes on with its run', async () => {
+  it.each<NodeJS.Signals>(['SIGKILL', 'SIGTERM'])(
+    'is cut off and ended by %s: the next one of its name hands in what it kept',
+    async (signal) => {
+      const way = await Way.to(server.listenAddress);
+      const spool = file(`spool-${signal}`);
+      const started = (): JoiningEngine =>
+        new JoiningEngine(['--join', way.address, '--token-file', token, '--name', 'kept', '--spool', spool]);
+      let engine = started();
+      await listedUntil(server, isIdle('kept'));
+      const run = await server.disturbed({
+        launch: () => server.launch(ONE_CALL),
+        when: ({ step }) => step >= 20n,
+        by: async () => {
+          way.cut();
+          const cutAtMs = Date.now();
+          // A process that is told to end keeps what it has of the segment. One that is killed has kept it at its end, unless the run was
+          // at its evaluation by then.
+          if (signal === 'SIGKILL') await comes(() => keptSince(spool, cutAtMs) > 0);
+          await engine.end(signal);
+          const isKept = keptSince(spool, cutAtMs) > 0;
+          engine = started();
+          way.mend();
+          return isKept;
+        },
+      });
+      expect(run.stateDigest).toBe(aloneInOneCall);
+      expect(engine.log).toContain(HANDED_IN);
+      expect(recordProblems(await server.events(run.runId))).toEqual([]);
+      expect(await engine.end('SIGTERM')).toBe(0);
+      way.close();
+    },
+  );
+
+  it('outlives a server that is killed, goes on with its run, and hands in what it had trained', async () => {
     const engine = joining('one');
     await listedUntil(server, isIdle('one'));
     const run = await server.disturbed({
-      launch: () => server.launch(RUN),
+      launch: () => server.launch(ONE_CALL),
       when: ({ step }) => step >= 20n,
       by: () => server.killAll(),
     });
-    expect(run.stateDigest).toBe(alone);
+    expect(run.stateDigest).toBe(aloneInOneCall);
+    expect(recordProblems(await server.events(run.runId))).toEqual([]);
     expect(engine.isOver).toBe(false);
+    expect(engine.log).toContain(HANDED_IN);
     await listedUntil(server, isIdle('one'));
   });
 
@@ -327,6 +369,20 @@ describe('from another network', () => {
     }
   });
 });
+
+/** Whether it comes true soon. Where it does not, the cut met no segment, and another run is cut. */
+async function comes(isTrue: () => boolean): Promise<boolean> {
+  for (const until = Date.now() + 10_000; Date.now() < until;) {
+    if (isTrue()) return true;
+    await sleep(20);
+  }
+  return false;
+}
+
+/** The number of segments that lie in an engine's folder. */
+function keptSince(spool: string, ms: number): number {
+  return readdirSync(spool).filter((name) => name.endsWith('.segment') && statSync(join(spool, name)).mtimeMs >= ms).length;
+}
 
 /** null: it worked. */
 function problemOf(work: () => void): string | null {

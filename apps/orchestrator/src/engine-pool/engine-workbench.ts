@@ -139,7 +139,9 @@ export class EngineWorkbench {
     const file = this.engine.sharesFiles ? this.artifacts.incoming.newPath() : undefined;
     if (file !== undefined) this.statePaths.push(file);
     const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
-    for await (const progress of this.engine.client.train(request, signal)) {
+    // An engine that shares our files has written each state into our store before it is recorded.
+    const keepFor = this.engine.sharesFiles ? '' : run.runId;
+    for await (const progress of this.engine.client.train({ ...request, keepFor }, signal)) {
       if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFor: null };
       if (progress.kind === 'end') {
         session.state = state;

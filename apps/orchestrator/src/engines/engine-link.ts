@@ -16,6 +16,8 @@ export interface EngineLink {
   readonly gone: Promise<string>;
   /** It was cut off, and may come back with all that it had: its silence is no sign that it hangs. */
   isAwaited(): boolean;
+  /** It does not answer. True: its connection is closed, and it is awaited for the rest of its lease. */
+  awaitSilent(): boolean;
   /** The use that its process makes of the processors; null: not known. */
   processorUse(): ProcessorUse | null;
   /** Asks for a sign of life, and says that we are alive. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE: it is ours no longer */
@@ -72,6 +74,7 @@ export function localEngine(options: EngineProcessOptions): EngineConnector {
           sharesFiles: true,
           gone: child.gone.then((reason) => `the engine process ended: ${reason}`),
           isAwaited: () => false,
+          awaitSilent: () => false,
           processorUse: () => processorUseOf(child.pid),
           checkHealth: (timeoutMs) => child.client.checkHealth(timeoutMs),
           cut: (reason) => child.kill(reason),

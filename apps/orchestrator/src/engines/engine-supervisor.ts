@@ -222,6 +222,7 @@ export class EngineSupervisor {
         misses = isLate ? Math.min(misses + 1, MISSES_MAX - 1) : misses + 1;
         if (isLate && !engine.lost.aborted) this.heartbeat();
         if (isElsewhere(error)) engine.giveUp(toEspalierError(error));
+        else if (misses >= MISSES_MAX && link.awaitSilent()) misses = MISSES_MAX - 1;
         else if (misses >= MISSES_MAX) engine.giveUp(new EspalierError('ENGINE_HUNG', `the engine did not answer ${misses} health checks`));
       }
       if (engine === this.current && (this.misses === 0) !== (misses === 0)) {

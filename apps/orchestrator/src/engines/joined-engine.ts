@@ -117,10 +117,22 @@ export class JoinedEngine implements EngineConnector {
     if (use !== null && presence.isLeaving) use.end('the engine has left');
     else if (use !== null) {
       use.client?.wentAway(new EspalierError('ENGINE_LOST', 'the engine was cut off'));
-      use.timer = setTimeout(() => use.end('the engine was cut off, and did not come back within its lease'), this.options.leaseMs);
+      use.timer = setTimeout(() => use.end('the engine was cut off, and did not come back within its lease'), this.leaseLeftMs(use));
       use.timer.unref();
     }
     this.changed();
+  }
+
+  /** The engine counts its lease from the last renewal, and has said something since. */
+  private leaseLeftMs({ client }: Use): number {
+    return Math.max(0, this.options.leaseMs - (performance.now() - (client?.heardAtMs ?? -Infinity)));
+  }
+
+  /** Its stream seems to be there, and nothing comes by it: it ends as if it had been cut. False: the lease is over. */
+  private awaitSilent(use: Use): boolean {
+    if (this.use !== use || this.presence === null || this.leaseLeftMs(use) === 0) return false;
+    this.hangUp();
+    return true;
   }
 
   /** The engine says that it ends in good order. */
@@ -176,6 +188,7 @@ export class JoinedEngine implements EngineConnector {
           // Our data folder has one process, which is this one, and one supervisor has this engine: no other claim of ours is in use.
           afterFormerLife: true,
           ended,
+          awaitSilent: () => this.awaitSilent(use),
           isAwaited: () => this.use === use && use.client?.isAway === true,
           hangUp: () => {
             if (this.use === use) this.hangUp();

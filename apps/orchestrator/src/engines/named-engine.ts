@@ -71,6 +71,7 @@ interface ClaimOptions {
   /** Ends the connection. */
   hangUp?: () => void;
   isAwaited?: () => boolean;
+  awaitSilent?: () => boolean;
 }
 
 /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE */
@@ -99,7 +100,7 @@ function link(
   about: engineV1.DescribeEngineResponse,
   request: engineV1.ClaimEngineRequest,
   mayRenew: () => boolean,
-  { ended, hangUp, isAwaited = () => false }: ClaimOptions,
+  { ended, hangUp, isAwaited = () => false, awaitSilent = () => false }: ClaimOptions,
 ): EngineLink {
   let cut: () => void = () => undefined;
   const gone = new Promise<string>((resolve) => {
@@ -126,6 +127,7 @@ function link(
     sharesFiles: false,
     gone,
     isAwaited,
+    awaitSilent,
     processorUse: () => null, // its process may be another machine's
     async checkHealth(timeoutMs) {
       if (lostTo !== null) throw lostTo;

@@ -61,6 +61,7 @@ export class ScriptedEngine {
       return this.note('loadTeacher', this.teachers);
     },
     train: (request, signal) => this.train(request, signal),
+    stateRecorded: () => undefined,
     trainSegment: () => Promise.reject(new Error('not in the script')),
     stopTraining: (_session, finishSegment) => {
       if (this.stopAt !== 'step') this.stopAt = finishSegment === true ? 'segment' : 'step';
@@ -209,6 +210,7 @@ export class ScriptedConnector implements EngineConnector {
       gone,
       processorUse: () => this.use(),
       isAwaited: () => false,
+      awaitSilent: () => false,
       checkHealth: () => (this.sick === null ? Promise.resolve() : Promise.reject(this.sick)),
       cut: () => void this.ended.push('cut'),
       end: () => Promise.resolve(void this.ended.push('ended in good order')),

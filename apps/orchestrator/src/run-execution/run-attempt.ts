@@ -30,6 +30,7 @@ export class RunAttempt {
   /** The run as it will be when the segments trained so far have been recorded. */
   private ahead: PruningRunState;
   private readonly recordings: RecordingQueue;
+  private bench: EngineWorkbench | undefined;
   private sendsTeachers = false; // those that the engine does not hold; else it reads them by itself
   private reachedStep: number | undefined; // by the engine's reports, recorded or not
   private evaluationError: { code: string; message: string } | null = null;
@@ -46,28 +47,27 @@ export class RunAttempt {
     this.runId = run.runId;
     this.number = run.attempt + 1;
     this.run = this.ahead = run;
-    this.recordings = new RecordingQueue(
-      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.patience)),
-      parts.recordIntervalMs,
-    );
+    this.recordings = new RecordingQueue(async (segments) => {
+      this.advance(await parts.recorder.record(this.run, segments, this.patience));
+      this.bench?.engine.client.stateRecorded(segments.at(-1)!.report.state.stateDigest);
+    }, parts.recordIntervalMs);
   }
 
   async execute(): Promise<void> {
     const stopListening = this.parts.feed.onChange((run) => this.onChange(run));
-    let bench: EngineWorkbench | undefined;
     try {
       // The instance's name keeps two orchestrators from taking each other's claim for their own.
       await this.change({ kind: 'startAttempt', attempt: this.number }, `attempt ${this.number} ${this.parts.instance}`);
-      bench = await this.parts.slot.workbench();
+      this.bench = await this.parts.slot.workbench();
       this.parts.live.heard(this.runId, this.number);
-      await this.attach(bench);
-      await this.work(bench);
+      await this.attach(this.bench);
+      await this.work(this.bench);
     } catch (error) {
       await this.end(error);
     } finally {
       stopListening();
       this.parts.live.ended(this.runId);
-      await bench?.endStates();
+      await this.bench?.endStates();
     }
   }
 

@@ -1,8 +1,10 @@
 // Engines that dial in to a server under test, and the way between the two, which delays, holds back, loses and cuts.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { programFile } from '#files';
 import { v1 } from '#protocol';
@@ -10,6 +12,12 @@ import { TestServer, unary } from './server.js';
 
 const ENGINE = programFile(new URL('../../../engine/src/main.js', import.meta.url));
 const HANGS_AFTER_MS = 240_000;
+
+const folders: string[] = [];
+function ownFolder(): string {
+  folders.push(mkdtempSync(join(tmpdir(), 'espalier-spool-')));
+  return folders.at(-1)!;
+}
 
 interface Start {
   /** Words in front of the command line. */
@@ -25,7 +33,8 @@ export class JoiningEngine {
   private readonly child: ChildProcess;
 
   constructor(args: string[], { prefix = [], cwd }: Start = {}) {
-    const [program, ...more] = [...prefix, process.execPath, ENGINE, '--threads', '1', ...args] as [string, ...string[]];
+    const kept = args.includes('--spool') ? [] : ['--spool', ownFolder()];
+    const [program, ...more] = [...prefix, process.execPath, ENGINE, '--threads', '1', ...kept, ...args] as [string, ...string[]];
     this.child = spawn(program, more, { stdio: ['ignore', 'ignore', 'pipe'], ...(cwd === undefined ? {} : { cwd }) });
     this.child.stderr!.on('data', (text: Buffer) => (this.log += text.toString()));
     JoiningEngine.all.push(this);
@@ -33,6 +42,7 @@ export class JoiningEngine {
 
   static async endAll(): Promise<void> {
     for (const engine of JoiningEngine.all) await engine.end('SIGKILL');
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   }
 
   get isOver(): boolean {

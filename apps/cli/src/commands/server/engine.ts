@@ -24,6 +24,8 @@ interface EngineOptions {
   idleTimeout?: number;
   modelCache?: string;
   modelCacheLimit?: string;
+  spool?: string;
+  spoolLimit?: string;
 }
 
 export function registerEngine(program: Command): void {
@@ -43,6 +45,8 @@ export function registerEngine(program: Command): void {
     .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices)', threadCount)
     .option('--model-cache <dir>', 'models that come from the server (default: ~/.cache/espalier/models)')
     .option('--model-cache-limit <bytes>', 'such as 500GB; models that were not used lately go first (default: 200GiB)')
+    .option('--spool <dir>', 'segments, until the server has recorded them (default: ~/.cache/espalier/segments)')
+    .option('--spool-limit <bytes>', 'such as 100GB; the oldest segments go first (default: 50GiB)')
     .option('--idle-timeout <seconds>', 'end after so long without work (default: stay)', positiveNumber);
   examples(engine, [
     'espalier engine --join https://lab.example.org:7433 --tls-ca authority.pem --token-file token --name node7 --device cuda:0',
@@ -52,8 +56,9 @@ export function registerEngine(program: Command): void {
     const device = deviceOf(given);
     const options = { '--join': join, '--name': name, '--device': device, '--threads': threads, '--idle-timeout': idleTimeout?.toString() };
     const cache = { '--model-cache': given.modelCache, '--model-cache-limit': given.modelCacheLimit };
+    const spool = { '--spool': given.spool, '--spool-limit': given.spoolLimit };
     const files = { '--token-file': tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], '--tls-ca': tlsCa };
-    const args = Object.entries({ ...options, ...cache, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
+    const args = Object.entries({ ...options, ...cache, ...spool, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
     await buildEngineOnce(context.signal);
     // The engine ends when this process does, however that ends.
     const child = spawn(process.execPath, [programFile(ENGINE), ...args, '--exit-with-stdin'], { stdio: ['pipe', 'inherit', 'inherit'] });

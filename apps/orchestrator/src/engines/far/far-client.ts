@@ -73,7 +73,8 @@ export class FarEngineClient extends EngineClient {
     let [taken, confirmedAtMs, isOver] = [0, 0, false];
     const confirm = (): void => {
       confirmedAtMs = performance.now();
-      void this.confirmTraining({ trainingId, messagesTaken: BigInt(taken) }).catch(() => undefined); // a later one says the same
+      const request = { trainingId, messagesTaken: BigInt(taken), recordedState: '' };
+      void this.confirmTraining(request).catch(() => undefined); // a later one says the same
     };
     try {
       for (;;) {
@@ -81,11 +82,11 @@ export class FarEngineClient extends EngineClient {
         try {
           for await (const message of super.trainMessages({ ...request, trainingId, messagesTaken: BigInt(taken) }, signal)) {
             taken += 1;
-            if (performance.now() - confirmedAtMs > CONFIRM_EVERY_MS) confirm();
+            isOver = message.end !== undefined; // the reader reads no further
+            if (isOver || performance.now() - confirmedAtMs > CONFIRM_EVERY_MS) confirm();
             yield message;
           }
           isOver = true;
-          confirm();
           return;
         } catch (error) {
           if (!signal.aborted && toEspalierError(error).code === 'ENGINE_LOST' && (await this.isBackSince(connection, signal))) continue;
@@ -97,6 +98,11 @@ export class FarEngineClient extends EngineClient {
       // To end the call is not enough: the engine would end its segment, and keep it.
       if (!isOver) void this.stopTraining(request.sessionId).catch(() => undefined);
     }
+  }
+
+  /** Where the word does not arrive, the engine keeps a segment for longer. */
+  override stateRecorded(recordedState: string): void {
+    void this.confirmTraining({ trainingId: '', messagesTaken: 0n, recordedState }).catch(() => undefined);
   }
 
   /** A call may fail before it is known that the connection has. */

@@ -130,6 +130,11 @@ export class EngineClient extends EngineCalls {
     await this.unary(this.client.confirmTraining, request, 10_000);
   }
 
+  /** The segments up to the one that ends in this state are recorded. */
+  stateRecorded(_stateDigest: string): void {
+    // An engine that shares our files keeps none.
+  }
+
   /** Steps that are one segment. */
   async trainSegment(
     request: engineV1.TrainRequest,

@@ -96,6 +96,7 @@ export function trainRequest(
     reportIntervalMs,
     trainingId: '',
     messagesTaken: 0n,
+    keepFor: '',
   };
 }
 
