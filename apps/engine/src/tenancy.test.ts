@@ -71,3 +71,16 @@ test.each([
 ])('a claim without what it needs is refused', (holder, leaseMs, field) => {
   expect(() => tenancy.claim({ holder, leaseMs, afterFormerLife: false })).toThrow(expect.objectContaining({ field }) as EspalierError);
 });
+
+test.each([
+  ['two thirds of its lease', 15_000, 10_000],
+  ['no less than five seconds', 3_000, 5_000],
+])('a client that holds a lease may be silent for %s', (_, leaseMs, silenceMs) => {
+  let nowMs = 0;
+  const tenancy = new Tenancy(() => nowMs);
+  expect(tenancy.silenceMs).toBeNull();
+  tenancy.claim({ holder: { claim: 'a', folderId: 'f', slot: 's', host: 'h', pid: 1 }, leaseMs, afterFormerLife: false });
+  expect(tenancy.silenceMs).toBe(silenceMs);
+  nowMs = leaseMs;
+  expect(tenancy.silenceMs).toBeNull();
+});

@@ -57,6 +57,24 @@ test('one that misses health checks is shown as not responding, then given up as
   expect(connector.ended).toEqual(['cut']);
 });
 
+test('one that dialled in and misses health checks is awaited for its lease, and then lost in place of hung', async () => {
+  const { connector, supervisor } = supervised([new ScriptedEngine()]);
+  const engine = await supervisor.acquire();
+  connector.awaits = true;
+  let checks = 0;
+  Object.defineProperty(connector, 'sick', {
+    get: () => {
+      checks += 1;
+      return new Error('no answer');
+    },
+  });
+  await until(() => checks > 12);
+  expect(engine.lost.aborted).toBe(false);
+  connector.die('it did not come back within its lease');
+  await once(engine.lost, 'abort');
+  expect(engine.lost.reason).toMatchObject({ code: 'ENGINE_LOST' });
+});
+
 test('one that is late but at work is shown as not responding, and stays', async () => {
   const { connector, supervisor } = supervised([new ScriptedEngine()]);
   const engine = await supervisor.acquire();

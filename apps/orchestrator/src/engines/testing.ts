@@ -187,6 +187,9 @@ export class ScriptedConnector implements EngineConnector {
   readonly ended: string[] = [];
   /** The next health checks fail with it; null: they are answered. */
   sick: Error | null = null;
+  /** Whether an engine that is silent is cut off, and awaited by its lease. */
+  awaits = false;
+  private isAwaited = false;
   /** The use that the engine's process makes of the processors. */
   use: () => ProcessorUse | null = () => null;
 
@@ -209,8 +212,8 @@ export class ScriptedConnector implements EngineConnector {
       sharesFiles: !this.isNamed,
       gone,
       processorUse: () => this.use(),
-      isAwaited: () => false,
-      awaitSilent: () => false,
+      isAwaited: () => this.isAwaited,
+      awaitSilent: () => (this.isAwaited = this.awaits),
       checkHealth: () => (this.sick === null ? Promise.resolve() : Promise.reject(this.sick)),
       cut: () => void this.ended.push('cut'),
       end: () => Promise.resolve(void this.ended.push('ended in good order')),
