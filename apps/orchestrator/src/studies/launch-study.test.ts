@@ -40,6 +40,16 @@ test.each<[string, RequestedSettings]>([
   expect(await checked({}, settings)).toEqual([{}, settings]);
 });
 
+test.each<[string, RequestedSettings]>([
+  ['another budget', { targetBytes: 2_000_000 }],
+  ['a cache of more sequences', { targetBytes: 1_000_000, budgetBatch: 4 }],
+  ['another type of file', { targetBytes: 1_000_000, budgetDtype: 'q8_0' }],
+  ['a recipe that prunes at once, which keeps another least size', { targetBytes: 1_000_000, recipe: 'wanda' }],
+])('%s is checked by itself, since the model may not be able to keep it', async (_, settings) => {
+  const bytes = { targetBytes: 1_000_000 };
+  expect(await checked(bytes, { ...bytes, seed: '2' }, settings)).toEqual([bytes, settings]);
+});
+
 test('a mistake that many runs share is told once, with their number', async () => {
   const runs = ['1', '2', '3'].map((seed) => ({ seed, targetSparsity: 2 }));
   const refusal = await checked(...runs, { batchSize: 0 }).catch((error: unknown) => error);

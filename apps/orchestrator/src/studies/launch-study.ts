@@ -62,16 +62,10 @@ export class LaunchStudy {
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
       // Budgets are part of what is compared: a budget that the model can't keep is a mistake of its run only.
-      const { targetSparsity, targetParams, targetBytes, targetMacs, budgetContext, targetSpeedup, speedTable } = settings;
-      const budget = budgetSettingOf(settings) && [
-        targetSparsity,
-        targetParams,
-        targetBytes,
-        targetMacs,
-        budgetContext,
-        targetSpeedup,
-        speedTable,
-      ];
+      const { targetSparsity, targetParams, targetBytes, targetMacs, targetSpeedup } = settings;
+      const { budgetContext, budgetBatch, budgetDtype, speedTable, recipe, preset } = settings;
+      const amounts = [targetSparsity, targetParams, targetBytes, targetMacs, targetSpeedup];
+      const budget = budgetSettingOf(settings) && [...amounts, budgetContext, budgetBatch, budgetDtype, speedTable, recipe, preset];
       const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow, budget]);
       if (seen.has(key)) continue;
       seen.add(key);
