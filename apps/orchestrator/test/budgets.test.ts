@@ -1,4 +1,4 @@
-// Runs to a budget, with the real processes on a small model with grouped queries and tied embeddings.
+// Tests runs to a budget with the real processes, on a small model with grouped queries and tied embeddings.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -6,7 +6,7 @@ import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
-/** Numbers in the tensors of a safetensors file, by its header alone. */
+/** The number of values in the tensors of a safetensors file, by its header alone. */
 function numbersIn(bytes: Buffer): number {
   const length = Number(bytes.readBigUInt64LE(0));
   const tensors = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<string, { shape?: number[] }>;
@@ -17,7 +17,7 @@ const bytesOf = async (server: TestServer, digest: string): Promise<Buffer> =>
   Buffer.concat((await collect(server.artifacts.downloadArtifact({ digest, offset: 0n }))).map(({ chunk }) => chunk));
 
 const times = (all: number, each: number) => [0.5, 1].map((share) => ({ width: all * share, seconds: all * share * each, spread: 0.01 }));
-/** A table in which units take nearly all of the time, and hidden units none. */
+/** A table in which units take nearly all of the time, and the number of hidden units makes no difference. */
 const UNITS_COST_ALL = {
   schema: 'espalier-speed-table',
   version: 1,
@@ -99,7 +99,7 @@ describe('a run to a speed', () => {
     expect(predicted! / seconds).toBeGreaterThan(0.99);
     expect(speed).toMatchObject({ phase: 'decode', batch: 1, context: 64, device: 'made by hand' });
     expect(JSON.parse((await bytesOf(server, speed!.tableDigest)).toString())).toEqual(UNITS_COST_ALL);
-    // Attention is all but free in this table, and a third of the time has to go.
+    // Attention takes almost no time in this table, and a third of the time has to go.
     const open = (of: (layer: v1.LayerShape) => number): number => run.layers.reduce((sum, layer) => sum + of(layer), 0);
     expect(open(({ unitsOpen }) => unitsOpen) / (3 * 160)).toBeLessThan(0.7);
     expect(open(({ headsOpen }) => headsOpen) / (3 * 8)).toBeGreaterThan(open(({ unitsOpen }) => unitsOpen) / (3 * 160));
@@ -107,12 +107,12 @@ describe('a run to a speed', () => {
     const killed = await server.disturbed({ launch: asked, when: ({ step }) => step >= 20n, by: () => server.killAll() });
     expect(killed.stateDigest).toBe(run.stateDigest);
     expect(recordProblems(await server.events(killed.runId))).toEqual([]);
-    // The record holds all that a run counts by: nothing is read or measured again.
+    // The record holds everything that the run's cost depends on, so nothing is read or measured again.
     writeFileSync(table, '{}');
     const replayed = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true, fromStep: 0n, toStep: 10n });
     expect((await collect(server.history.verifyRun(replayed))).at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
     await expect(asked()).rejects.toThrow('the speed table is refused: schema: ');
-    // A kept table is named by its digest, without a file.
+    // A stored table can be named by its digest, without a file.
     const settings = { targetSparsity: undefined, targetSpeedup: 1.5, speedTable: speed!.tableDigest, totalSteps: 2 };
     const again = await server.completed((await server.launch(settings)).runId);
     expect(again.settings!.speedTable).toBe(speed!.tableDigest);

@@ -1,4 +1,4 @@
-// Engines that dial in, with real processes: over loopback, over TLS, and across a network that delays and breaks.
+// Tests engines that dial in, with real processes: over loopback, over TLS, and across a network that delays and breaks.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,7 +35,7 @@ async function startServer(host?: string, options?: string[]): Promise<TestServe
 }
 
 let tokens = 0;
-/** The file of a new token. */
+/** Makes a new token, and returns its file. */
 function tokenFile(access: v1.AccessServiceClient, role: v1.Role, name: string): Promise<string> {
   tokens += 1;
   return tokenIn(file(`token-${tokens}`), access, role, name);
@@ -307,7 +307,7 @@ describe('from another network', () => {
     problemOf(() => ip('link', 'delete', here));
     problemOf(() => ip('netns', 'delete', space));
   };
-  // Tried, and removed again: these lines run also where another test is asked for.
+  // The network is made as a trial and removed again, because these lines also run where another test is asked for.
   const problem = problemOf(addNetwork);
   const noDelay = addDelay();
   removeNetwork();
@@ -354,7 +354,7 @@ describe('from another network', () => {
         launch: () => server.launch(RUN),
         when: ({ step }) => step >= 20n,
         by: async () => {
-          way.isSilent = true; // neither end hears that the other is gone
+          way.isSilent = true; // neither end knows that the other is gone
           await listedUntil(server, ([one]) => !one!.joined!.connected);
           way.isSilent = false;
           return undefined;
@@ -384,7 +384,7 @@ function keptSince(spool: string, ms: number): number {
   return readdirSync(spool).filter((name) => name.endsWith('.segment') && statSync(join(spool, name)).mtimeMs >= ms).length;
 }
 
-/** null: it worked. */
+/** Returns null where the work succeeded. */
 function problemOf(work: () => void): string | null {
   try {
     work();

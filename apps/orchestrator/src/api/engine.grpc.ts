@@ -1,4 +1,4 @@
-// EngineService: it answers with the slots of the pool and contains no rules.
+// Answers EngineService by the slots of the pool. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { LEVELS, withoutSecrets, type LogLine } from '#log';
 import { invalidField, unary, v1, type engineV1 } from '#protocol';
@@ -92,7 +92,7 @@ export class EngineGrpc {
   private async message(slot: EngineSlot): Promise<v1.Engine> {
     const now = await lookAt(slot);
     const about = now ?? slot.about;
-    const { status } = slot; // as it is after looking
+    const { status } = slot; // the status after looking
     const { live, problem, losses } = slot.supervisor;
     const isOurs = live !== null;
     const holder = isOurs ? undefined : now?.holder;

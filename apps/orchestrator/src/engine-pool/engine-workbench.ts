@@ -1,5 +1,5 @@
-// The contents of one engine at the moment, and the calls that bring to it what the next piece of work needs. Each `bring` does
-// nothing when the engine has it already. Training, evaluation and export of different runs share an engine through it.
+// Knows the present contents of one engine, and has the calls that give it what the next work needs. A `bring` does nothing where the
+// engine has its subject already. Training, evaluation and export of different runs share an engine in this way.
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -15,25 +15,25 @@ interface Held {
   runId: string;
   session: engineV1.OpenSessionResponse;
   tokens: string | null;
-  /** null: no state, or an unknown one. */
+  /** The state that the engine holds, or null for no state or an unknown one. */
   state: { digest: string; freshFor: string | null } | null;
-  /** Digests of those in the engine's memory, the one used last in front. */
+  /** The digests of the teachers in the engine's memory, the last used first. */
   teachers: Set<string>;
 }
 
-/** Runs with equal values begin with the same state, where they share a session. */
+/** A text that is equal for runs whose fresh states are equal, where they share a session. */
 const freshStateOf = ({ settings, budget }: PruningRunState): string =>
   [settings.seed, settings.shapeTarget, settings.maskRounding, ...(budget?.cost ?? [])].join(' ');
 
 export class EngineWorkbench {
   private held: Held | null = null;
-  /** Where the engine has written states since `endStates`. */
+  /** The paths where the engine has written states since the last `endStates`. */
   private readonly statePaths: string[] = [];
 
   constructor(
     readonly engine: LiveEngine,
     private readonly artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>,
-    /** Threads of its sessions: part of the numerics. */
+    /** The number of threads of its sessions, which is part of the numerics. */
     readonly threads: number,
   ) {}
 
@@ -51,7 +51,7 @@ export class EngineWorkbench {
     return this.held;
   }
 
-  /** @param signal ends the wait for files that go to the engine */
+  /** @param signal ends the wait for files that are sent to the engine */
   async bringModel(run: PruningRunState, signal?: AbortSignal): Promise<engineV1.OpenSessionResponse> {
     const options = sessionOptions(run, this.threads);
     const key = sessionKey(options);
@@ -74,12 +74,12 @@ export class EngineWorkbench {
     session.tokens = data.trainDigest;
   }
 
-  /** The recorded state, or a fresh one from the run's seed. Returns its digest. */
+  /** Gives the engine the recorded state, or a fresh one from the run's seed. Returns the state's digest. */
   async bringState(run: PruningRunState, state: StateFact | null): Promise<string> {
     const { session } = this;
     if (session.state !== null && this.holdsState(run, state)) return session.state.digest;
     session.state = null;
-    // Where recovery widens LoRA, the engine opens the session anew for a state of another rank, and lets its teachers go.
+    // Where recovery widens LoRA, the engine opens the session anew for a state of another rank, and drops its teachers.
     if (run.settings.recoverLoraRank > 0) session.teachers = new Set();
     if (state === null) {
       const fresh = await this.engine.client.initialiseState(initialStateRequest(this.sessionId, run));
@@ -91,7 +91,7 @@ export class EngineWorkbench {
     return state.stateDigest;
   }
 
-  /** Whether the engine can train the run's next step as it is. */
+  /** Tells whether the engine can train the run's next step as it is. */
   holds(run: PruningRunState): boolean {
     return this.held?.state != null && this.holdsState(run, run.current);
   }
@@ -101,7 +101,7 @@ export class EngineWorkbench {
     return state === null ? held?.freshFor === freshStateOf(run) : held?.digest === state.stateDigest;
   }
 
-  /** Teachers as a plan needs to know them. @param isStored whether the engine may look for a snapshot in the store */
+  /** The teachers, as a plan of training needs to know them. @param isStored tells whether the engine may read a snapshot from the store */
   teachers(isStored: (stateDigest: string) => boolean): TeachersHeld {
     const { session, artifacts } = this;
     const { teachersKept } = session.session;
@@ -134,7 +134,7 @@ export class EngineWorkbench {
   async *train(run: PruningRunState, plan: TrainingPlan, reportIntervalMs: number, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
     const { session } = this;
     let { state } = session;
-    session.state = null; // until it is known how far it got
+    session.state = null; // the state is unknown until the engine reports how far it got
     session.teachers = new Set();
     const file = this.engine.sharesFiles ? this.artifacts.incoming.newPath() : undefined;
     if (file !== undefined) this.statePaths.push(file);
@@ -151,9 +151,9 @@ export class EngineWorkbench {
     }
   }
 
-  /** States that were trained before are no longer adopted, and their files on the way into the store are removed. Never throws. */
+  /** Removes the files of states that the engine wrote and that were not adopted into the store. Never throws. */
   async endStates(): Promise<void> {
-    // The keeper of artifacts removes a file that can't be removed now.
+    // If a file can't be removed now, the keeper of artifacts removes it later.
     for (const path of this.statePaths.splice(0)) await this.artifacts.incoming.end(path).catch(() => undefined);
   }
 }

@@ -1,64 +1,72 @@
-// How a slot reaches its engine: as a process of our own, or at an address that the user named. The supervisor keeps a link up, and
-// knows only this interface of it.
+// How a slot reaches its engine: a process that the orchestrator starts, an engine at an address that the user named, or one that has
+// dialled in. The supervisor keeps a link up and knows nothing of the engine but this interface.
 import type { engineV1, EspalierError } from '#protocol';
 import type { ModelTransfer } from './far/far-client.js';
 import type { EngineApi } from './wire/engine-client.js';
 import { processorUseOf, type ProcessorUse } from './processor-use.js';
 import { EngineProcess, type EngineProcessOptions } from './engine-process.js';
 
-/** An engine that has answered. */
+/** The link to an engine that has answered. */
 export interface EngineLink {
   readonly client: EngineApi;
   readonly about: engineV1.DescribeEngineResponse;
-  /** The engine reads and writes this orchestrator's files, so states need not be sent. */
+  /** Whether the engine reads and writes this orchestrator's files, so that states need not be sent. */
   readonly sharesFiles: boolean;
-  /** Resolves with a sentence when its process is gone, or the connection that it dialled in by; never for an engine at a named address. */
+  /**
+   * Resolves with a sentence when the engine's process, or the connection by which it dialled in, is gone. For an engine at a named address
+   * it never resolves.
+   */
   readonly gone: Promise<string>;
-  /** It was cut off, and may come back with all that it had: its silence is no sign that it hangs. */
+  /** Tells whether the engine was cut off and may come back with all that it had. Its silence then does not mean that it hangs. */
   isAwaited(): boolean;
   /** It does not answer. True: its connection is closed, and it is awaited for the rest of its lease. */
   awaitSilent(): boolean;
-  /** The use that its process makes of the processors; null: not known. */
+  /** The engine process's use of the processors, or null where it is not known. */
   processorUse(): ProcessorUse | null;
-  /** Asks for a sign of life, and says that we are alive. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE: it is ours no longer */
+  /**
+   * Asks for a sign of life, and tells the engine that its holder lives. @throws EspalierError ENGINE_ATTACHED_ELSEWHERE where another
+   * orchestrator has it now
+   */
   checkHealth(timeoutMs: number): Promise<void>;
-  /** Ends the engine at once, also in the middle of work. @param reason the error of later calls of its client */
+  /** Ends the engine at once, even in the middle of work. @param reason the error of later calls of its client */
   cut(reason: EspalierError): void;
-  /** In good order. */
+  /** Ends the engine in good order. */
   end(): Promise<void>;
 }
 
-/** An engine that has dialled in. */
+/** The facts about an engine that has dialled in. */
 export interface JoinedFacts {
   host: string;
-  /** The address that it dialled in from. */
+  /** The address from which the engine dialled in. */
   peer: string;
-  /** When it dialled in last. */
+  /** The time when the engine last dialled in. */
   since: Date;
-  /** The caller whose token let it in. */
+  /** The caller whose token let the engine in. */
   admittedAs: string;
-  /** false: it was cut off, and is expected back. */
+  /** False while the engine is cut off and expected back. */
   isConnected: boolean;
-  /** It has said that it ends, and takes no new work. */
+  /** Whether the engine has said that it ends. It then takes no new work. */
   isLeaving: boolean;
-  /** Files of a model that go to it; null: none. */
+  /** The transfer of a model's files to the engine, or null where none is under way. */
   transfer: ModelTransfer | null;
 }
 
 export interface EngineConnector {
-  /** The user started the process, and it may come back by itself. */
+  /** Whether the user started the process. It may then come back by itself. */
   readonly isNamed: boolean;
-  /** undefined: it did not dial in. */
+  /** Undefined for an engine that did not dial in. */
   readonly joined?: JoinedFacts | undefined;
   /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE, ENGINE_OF_ANOTHER_USER */
   connect(signal: AbortSignal): Promise<EngineLink>;
-  /** The engine's description of itself, without attaching it; null: it can't be asked. */
+  /** The engine's description of itself, asked without attaching it; null where it can't be asked. */
   look(timeoutMs: number): Promise<engineV1.DescribeEngineResponse | null>;
-  /** A client for questions that touch no session; call `close` at the end. null: only an attached engine answers questions. */
+  /**
+   * Returns a client for questions that touch no session; call `close` at the end. Null where only an attached engine answers questions.
+   */
   visit(): Promise<{ client: EngineApi; about: engineV1.DescribeEngineResponse; close(): void }> | null;
 }
 
-/** Starts an engine process of our own. */
+/** Connects to an engine by starting a process for it. */
 export function localEngine(options: EngineProcessOptions): EngineConnector {
   return {
     isNamed: false,

@@ -1,5 +1,5 @@
-// Keeps one engine up: attaches it when it is wanted, asks it for its health, gives up one that hangs, tries again after a
-// growing delay. The holder of an engine learns from `lost` that it is gone.
+// Keeps one engine up. It attaches the engine when it is wanted, checks its health, gives it up when it hangs, and tries again after a
+// growing delay. The signal `lost` tells the holder of an engine that the engine is gone.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
@@ -8,23 +8,23 @@ import type { ProcessorUse } from './processor-use.js';
 import { isElsewhere, type EngineConnector, type EngineLink } from './engine-link.js';
 
 export interface Pace {
-  /** Longer than a training engine is ever silent. */
+  /** The time of silence after which the engine's health is checked. It is longer than a training engine is ever silent. */
   healthIntervalMs: number;
   intervalAfterMissMs: number;
   healthTimeoutMs: number;
-  /** Before a second try; each next one waits twice as long. */
+  /** The delay before a second try. Each next try waits twice as long. */
   firstDelayMs: number;
 }
 const PACE: Pace = { healthIntervalMs: 2_500, intervalAfterMissMs: 1_000, healthTimeoutMs: 2_000, firstDelayMs: 200 };
 const MISSES_MAX = 3;
-/** The least use between two checks. A process that only waits for others uses less. */
+/** The least use of the processors between two checks that counts as work. A process that only waits for others uses less. */
 const AT_WORK_MS = 20;
-/** An engine that works and is silent for this time counts as hung all the same. */
+/** An engine that works but is silent for this time counts as hung, too. */
 const SILENCE_AT_WORK_MAX_MS = 300_000;
-/** If our own timer is this late, our process was stopped or starved, and the silence says nothing about the engine. */
+/** If this process's own timer is late by this much, the process was stopped or starved, and the silence says nothing about the engine. */
 const OWN_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 10_000;
-/** To ask an address costs little, and the former holder of the engine may be gone. */
+/** This delay is short, because asking an address costs little and the engine's former holder may be gone. */
 const LONGEST_DELAY_OF_A_NAMED_MS = 2_000;
 /** After this number of answers in a row, earlier failures are forgotten. */
 const ANSWERS_OF_A_WELL_ENGINE = 4;
@@ -32,23 +32,23 @@ const ANSWERS_OF_A_WELL_ENGINE = 4;
 /** The longest time until a dead or hung engine is noticed. */
 export const ENGINE_LEASE_MS = 2 * PACE.healthIntervalMs + MISSES_MAX * (PACE.healthTimeoutMs + PACE.intervalAfterMissMs);
 
-/** An engine that answered; good until `lost` is aborted (its reason is the EspalierError). */
+/** An engine that answered. Use it until `lost` aborts; the reason of the signal is an EspalierError. */
 export interface LiveEngine {
   client: EngineApi;
   about: engineV1.DescribeEngineResponse;
   sharesFiles: boolean;
   lost: AbortSignal;
-  /** Ends the engine at once, for the given reason: it hangs, or its answers are wrong. */
+  /** Ends the engine at once, because it hangs or its answers are wrong. */
   giveUp(reason: EspalierError): void;
   processorUse(): ProcessorUse | null;
-  /** It was cut off, and is expected back. */
+  /** Tells whether the engine was cut off and is expected back. */
   isAwaited(): boolean;
 }
 
 export type Condition =
-  | 'absent' // nothing has needed it yet, or it is gone and nothing needs it
+  | 'absent' // it was never needed, or it is gone and not needed now
   | 'starting'
-  | 'waiting' // for the next try
+  | 'waiting' // until the next try
   | 'up'
   | 'notResponding';
 
@@ -62,13 +62,13 @@ export class EngineSupervisor {
   private heartbeat: () => void = () => undefined;
   private changed: () => void = () => undefined;
   private isWaiting = false;
-  /** An engine that ends now ends because we want it. */
+  /** Whether the engine is ended on purpose. */
   private isEnding = false;
-  /** Failures in a row: failed tries, and losses of engines before the end of their first health checks. */
+  /** The number of failures in a row: failed tries, and losses of engines before the end of their first health checks. */
   failures = 0;
-  /** Since we began. */
+  /** The number of lost engines since the supervisor began. */
   losses = 0;
-  /** The error when the engine was last lost or tried; null: it is well. */
+  /** The error of the last loss or failed try, or null while the engine is well. */
   problem: EspalierError | null = null;
   conditionSince = new Date();
   private shown: Condition = 'absent';
@@ -80,12 +80,12 @@ export class EngineSupervisor {
     this.pace = options.pace ?? PACE;
   }
 
-  /** Called at each sign of life. */
+  /** The listener is called at each sign of life. */
   onHeartbeat(listener: () => void): void {
     this.heartbeat = listener;
   }
 
-  /** Called when the condition has changed. */
+  /** The listener is called when the condition has changed. */
   onChange(listener: () => void): void {
     this.changed = listener;
   }
@@ -96,12 +96,12 @@ export class EngineSupervisor {
     return this.isWaiting ? 'waiting' : 'starting';
   }
 
-  /** The running engine, if there is one. */
+  /** The running engine, or null. */
   get live(): LiveEngine | null {
     return this.current;
   }
 
-  /** The running engine, or a new one. @throws EspalierError ENGINE_UNAVAILABLE and what the connector says */
+  /** Returns the running engine, or starts one. @throws EspalierError ENGINE_UNAVAILABLE, and the errors of the connector */
   acquire(): Promise<LiveEngine> {
     if (this.stopping.signal.aborted) return Promise.reject(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
     if (this.engine === null) {
@@ -116,7 +116,7 @@ export class EngineSupervisor {
     return this.engine;
   }
 
-  /** Gives the engine back; it may be acquired again. */
+  /** Gives the engine back. It may be acquired again. */
   async letGo(reason: EspalierError): Promise<void> {
     await this.engine?.catch(() => undefined);
     const { link, current } = this;
@@ -145,12 +145,13 @@ export class EngineSupervisor {
       });
       this.tell();
     }
-    this.failures += 1; // until it has lived through its first health checks
+    this.failures += 1; // counts as a failure until the engine has lived through its first health checks
     try {
       this.link = await this.connector.connect(this.stopping.signal);
     } catch (error) {
       const problem = toEspalierError(error);
-      if (problem.message !== this.problem?.message) log.warn({ engine: name, code: problem.code }, problem.message); // once, of many tries
+      // logs a repeated problem once
+      if (problem.message !== this.problem?.message) log.warn({ engine: name, code: problem.code }, problem.message);
       this.problem = problem;
       throw error;
     }
@@ -218,7 +219,7 @@ export class EngineSupervisor {
         const isLate =
           link.client.heardAtMs > askedAtMs || nowMs - askedAtMs > healthTimeoutMs + OWN_DELAY_MS || isAtWork || link.isAwaited();
         workedMs = worked;
-        // An engine that is only late is shown as late, and never given up for it.
+        // An engine that is only late is shown as late and never given up for it.
         misses = isLate ? Math.min(misses + 1, MISSES_MAX - 1) : misses + 1;
         if (isLate && !engine.lost.aborted) this.heartbeat();
         if (isElsewhere(error)) engine.giveUp(toEspalierError(error));
@@ -242,7 +243,7 @@ export class EngineSupervisor {
   }
 }
 
-/** Milliseconds in which its threads worked or waited for a processor. */
+/** The milliseconds in which the engine's threads worked or waited for a processor. */
 function workOf(link: EngineLink): number {
   const use = link.processorUse();
   return use === null ? 0 : use.ranMs + use.waitedMs;

@@ -1,4 +1,4 @@
-// An engine that dials in. It is there as long as its stream is, and may come back under its name by another one.
+// An engine that has dialled in. It is connected while its stream lasts, and may come back under its name by another stream.
 import type { ByteTunnel } from '#protocol';
 import { EspalierError } from '#protocol';
 import type { EngineConnector, EngineLink, JoinedFacts } from './engine-link.js';
@@ -6,22 +6,22 @@ import { answering, claimEngine, type LeaseOptions } from './named-engine.js';
 import { TunnelDoor } from './tunnel-door.js';
 import { FarEngineClient, type ModelTransfer } from './far/far-client.js';
 
-/** An engine's words about itself when it dials in, and the facts of its call. */
+/** The words of an engine about itself when it dials in, and the facts of its call. */
 export interface Arrival {
   name: string;
-  /** Another one for each process. */
+  /** The id of the engine's process. */
   instance: string;
   host: string;
   peer: string;
   admittedAs: string;
 }
 
-/** An engine that is in use: it outlives its connection for as long as its process may come back within the lease. */
+/** An engine in use. The use outlives a connection while the engine's process may come back within the lease. */
 interface Use {
   instance: string;
-  /** null: not made yet. */
+  /** Null until it is made. */
   client: FarEngineClient | null;
-  /** Ends it, with a sentence. */
+  /** Ends the use. Its argument is a sentence with the reason. */
   end: (how: string) => void;
   timer: NodeJS.Timeout | undefined;
 }
@@ -37,14 +37,14 @@ interface Presence {
 export class JoinedEngine implements EngineConnector {
   readonly isNamed = true;
   private presence: Presence | null = null;
-  /** It is being let in. */
+  /** The arrival that is being let in, or null. */
   private arriving: Arrival | null = null;
   private last: Arrival | null = null;
   private since = new Date();
   private goneAtMs = Infinity;
   private transfer: ModelTransfer | null = null;
   private use: Use | null = null;
-  /** Whether it said that it leaves, before its stream ended. */
+  /** Whether the engine said that it leaves before its stream ended. */
   hasLeft = false;
 
   constructor(
@@ -59,17 +59,20 @@ export class JoinedEngine implements EngineConnector {
     return { host, peer, admittedAs, since, isConnected: this.presence !== null, isLeaving, transfer };
   }
 
-  /** The process that is there; null: none is. */
+  /** The id of the engine's process, or null where it is not connected. */
   get instance(): string | null {
     return (this.arriving ?? this.presence?.arrival)?.instance ?? null;
   }
 
-  /** Milliseconds since its stream ended; negative while it is there. */
+  /** The milliseconds since the engine's stream ended; negative while it is connected. */
   goneForMs(nowMs = performance.now()): number {
     return nowMs - this.goneAtMs;
   }
 
-  /** Resolves when the engine can be reached. The result says when its stream has ended. @throws EspalierError ENGINE_UNAVAILABLE */
+  /**
+   * Resolves when the engine can be reached. The result's `ended` resolves when its stream has ended. @throws EspalierError
+   * ENGINE_UNAVAILABLE
+   */
   async arrive(arrival: Arrival, tunnel: ByteTunnel): Promise<{ ended: Promise<unknown> }> {
     this.hangUp();
     this.arriving = arrival;
@@ -98,7 +101,7 @@ export class JoinedEngine implements EngineConnector {
     return { ended: presence.ended };
   }
 
-  /** The same process goes on with its work, another one has to be claimed anew. */
+  /** Goes on with the engine's work if the same process has come back. Another process has to be claimed anew. */
   private goOnWith({ arrival, door, tunnel }: Presence): void {
     const { use } = this;
     if (use === null) return;
@@ -109,7 +112,7 @@ export class JoinedEngine implements EngineConnector {
   }
 
   private leftBy(presence: Presence): void {
-    if (this.presence !== presence) return; // another stream of it has come
+    if (this.presence !== presence) return; // another stream of the engine has replaced this one
     this.presence = null;
     this.goneAtMs = performance.now();
     this.hasLeft = presence.isLeaving;
@@ -135,7 +138,7 @@ export class JoinedEngine implements EngineConnector {
     return true;
   }
 
-  /** The engine says that it ends in good order. */
+  /** Called when the engine says that it ends in good order. */
   leaves(tunnel: ByteTunnel): void {
     if (this.presence?.tunnel !== tunnel || this.presence.isLeaving) return;
     this.presence.isLeaving = true;
@@ -150,7 +153,7 @@ export class JoinedEngine implements EngineConnector {
     this.presence?.door.close();
   }
 
-  /** It is known that the process that was cut off will not come back. */
+  /** Called when it is known that a process that was cut off will not come back. */
   givenUp(): void {
     if (this.presence !== null) return;
     this.hasLeft = true;
@@ -185,7 +188,7 @@ export class JoinedEngine implements EngineConnector {
         },
         {
           name: arrival.name,
-          // Our data folder has one process, which is this one, and one supervisor has this engine: no other claim of ours is in use.
+          // Only this process uses the data folder, and only one supervisor has this engine, so no other claim for the folder is in use.
           afterFormerLife: true,
           ended,
           awaitSilent: () => this.awaitSilent(use),
@@ -226,7 +229,7 @@ export class JoinedEngine implements EngineConnector {
   }
 }
 
-/** Bytes of a state on a slow way are a sign of life too. */
+/** Makes every byte that arrives a sign of life, such as those of a state on a slow connection. */
 function heedBytes(tunnel: ByteTunnel, client: FarEngineClient | null): void {
   tunnel.onHeard = () => {
     if (client !== null) client.heardAtMs = performance.now();

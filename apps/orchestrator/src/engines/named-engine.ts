@@ -1,4 +1,5 @@
-// An engine that the user started and named: checked before it is trusted, claimed before it is used (docs/design/engines.md).
+// Connects to an engine that the user started and named. The engine's user is checked before anything is sent, and the engine is claimed
+// before it is used (docs/design/engines.md).
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { isLoopbackAddress, serverUids } from '#local-access';
@@ -14,9 +15,9 @@ const RENEWALS_A_LEASE = 3;
 
 export interface LeaseOptions {
   leaseMs: number;
-  /** The id of our data folder. */
+  /** The id of this server's data folder. */
   folderId: string;
-  /** Whether this orchestrator drives the runs. Otherwise the claim is left to run out. */
+  /** Whether this orchestrator drives the runs. If not, its claim is left to run out. */
   mayRenew: () => boolean;
 }
 
@@ -25,7 +26,10 @@ export interface NamedEngineOptions extends LeaseOptions {
 }
 
 export function namedEngine(options: NamedEngineOptions): EngineConnector {
-  /** The lock of the data folder says that its former process is dead; only at our start, since a copy of the folder has no lock. */
+  /**
+   * The lock of the data folder proves that the folder's former process is dead. This holds at the first claim only, since a copy of the
+   * folder has no lock.
+   */
   let afterFormerLife = true;
   return {
     isNamed: true,
@@ -62,9 +66,9 @@ export function namedEngine(options: NamedEngineOptions): EngineConnector {
 }
 
 interface ClaimOptions {
-  /** The engine's name to users. */
+  /** The engine's name in messages to users. */
   name: string;
-  /** The process that had the engine for our data folder is dead, or is this one, which has given up its earlier connection. */
+  /** Whether the process that held the engine for this data folder is dead, or is this process after it gave up an earlier connection. */
   afterFormerLife: boolean;
   /** Resolves with a sentence when the connection has ended by itself. */
   ended?: Promise<string>;
@@ -108,7 +112,7 @@ function link(
     void ended?.then(resolve);
   });
   let lostTo: EspalierError | null = null;
-  // The renewal has a timer of its own: an engine that sends reports is not asked for its health, and must keep its lease too.
+  // The renewal has its own timer: an engine that sends reports is not asked for its health, and must keep its lease, too.
   const renewal = setInterval(() => {
     if (!mayRenew()) return;
     client.claim(request, CLAIM_TIMEOUT_MS).catch((error: unknown) => {
@@ -128,7 +132,7 @@ function link(
     gone,
     isAwaited,
     awaitSilent,
-    processorUse: () => null, // its process may be another machine's
+    processorUse: () => null, // the engine's process may run on another machine
     async checkHealth(timeoutMs) {
       if (lostTo !== null) throw lostTo;
       await (mayRenew() ? client.claim(request, timeoutMs) : client.checkHealth(timeoutMs));
@@ -139,7 +143,7 @@ function link(
     },
     async end() {
       clearInterval(renewal);
-      await client.release(request.holder!.claim, RELEASE_TIMEOUT_MS).catch(() => undefined); // its lease runs out
+      await client.release(request.holder!.claim, RELEASE_TIMEOUT_MS).catch(() => undefined); // the lease runs out by itself
       close();
     },
   };
@@ -161,7 +165,7 @@ export async function answering(address: string, client: EngineClient): Promise<
 
 /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_OF_ANOTHER_USER */
 async function requireOwnUser(address: string): Promise<void> {
-  if (!isLoopbackAddress(address)) return; // on another machine the user can't be found out, as --allow-insecure-remote says
+  if (!isLoopbackAddress(address)) return; // the user of another machine's process can't be found out, as --allow-insecure-remote says
   const uids = await serverUids(address).catch((error: unknown) => {
     throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
   });

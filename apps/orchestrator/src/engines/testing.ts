@@ -11,22 +11,22 @@ const digestOf = (text: string): string => createHash('sha256').update(text).dig
 
 const TEACHERS_KEPT = 8;
 
-/** The gates of the model of pruning-run/testing.ts: no head or unit is ever closed. */
+/** The gates of the model of pruning-run/testing.ts. No head or unit is ever closed. */
 const ALL_OPEN = Buffer.alloc((3 * (8 + 160) + 64) / 8, 0xff);
 
-/** The state of a scripted engine after `step` steps: the same for every run of a seed. */
+/** The digest of a scripted engine's state after `step` steps, the same for all runs. */
 export const scriptedState = (step: number): string => digestOf(`state at ${step}`);
 
 export class ScriptedEngine {
-  /** In order, e.g. "openSession", "train from 0". */
+  /** The calls in order, such as "openSession" and "train from 0". */
   readonly asked: string[] = [];
   fingerprint = FINGERPRINT;
   backend = 'cpu';
   neededBytes = 1_000n;
   availableBytes = 10_000n;
-  /** Called before each step is reported; may throw, wait, or ask for something else meanwhile. */
+  /** Called before each step is reported. It may throw, wait, or call other methods. */
   beforeStep: (step: number) => Promise<void> | void = () => undefined;
-  /** The error that a method fails with, once. */
+  /** The errors that methods fail with, each once. */
   readonly failures = new Map<keyof EngineApi, Error>();
   private sessions = 0;
   private teachers: string[] = [];
@@ -75,7 +75,7 @@ export class ScriptedEngine {
       throw new Error('not in the script');
     },
     evaluate: async (_request, tokens, onProgress) => {
-      for await (const _ of tokens); // all of them
+      for await (const _ of tokens); // reads all tokens
       onProgress(0.5);
       return this.note('evaluate', { perplexity: 20, negativeLogLikelihood: 3, predictions: 100n, seconds: 1, zeroShare: 0 });
     },
@@ -171,7 +171,7 @@ export class ScriptedEngine {
   }
 }
 
-/** As a supervisor would hand it out. */
+/** A scripted engine as a supervisor would hand it out. */
 export function liveEngine(engine = new ScriptedEngine()): LiveEngine & { end(reason: EspalierError): void } {
   const lost = new AbortController();
   const end = (reason: EspalierError): void => lost.abort(reason);
@@ -179,18 +179,18 @@ export function liveEngine(engine = new ScriptedEngine()): LiveEngine & { end(re
   return { client, about, sharesFiles: false, lost: lost.signal, giveUp: end, end, processorUse: () => null, isAwaited: () => false };
 }
 
-/** Connects to scripted engines; each try is answered by the next answer, the last one for all that follow. */
+/** Connects to scripted engines. Each try takes the next answer, and all further tries take the last one. */
 export class ScriptedConnector implements EngineConnector {
   tries = 0;
-  /** Ends the link that is up, as the death of its process would. */
+  /** Ends the link that is up, as if its process died. */
   die: (reason: string) => void = () => undefined;
   readonly ended: string[] = [];
-  /** The next health checks fail with it; null: they are answered. */
+  /** The error of the next health checks, or null where they are answered. */
   sick: Error | null = null;
   /** Whether an engine that is silent is cut off, and awaited by its lease. */
   awaits = false;
   private isAwaited = false;
-  /** The use that the engine's process makes of the processors. */
+  /** The use of the processors by the engine's process. */
   use: () => ProcessorUse | null = () => null;
 
   constructor(

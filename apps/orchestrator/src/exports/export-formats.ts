@@ -1,4 +1,4 @@
-// The kinds of an export: a format that users name, and behind it a container and a form, which the engine takes apart from each other.
+// The kinds of exports. Users name a format. Behind it are a container and a form, which the engine takes separately.
 import { engineV1, invalidField, type v1 } from '#protocol';
 import { isQuantizedType, QUANTIZED_BLOCK, QUANTIZED_TYPES } from './quantizer.js';
 import { ALIKE_IN_GGUF } from '../pruning-run/method/gguf-types.js';
@@ -9,7 +9,7 @@ export type ExportForm = 'masked' | 'compacted' | 'padded' | 'blocks';
 
 interface FormatRule {
   container: engineV1.ExportContainer;
-  /** The first is what the format stands for. */
+  /** The forms that the format can have. The first is the usual one. */
   forms: [ExportForm, ...ExportForm[]];
   dtypes: string[];
 }
@@ -30,21 +30,21 @@ const engineForms: Record<ExportForm, engineV1.ExportForm> = {
   blocks: engineV1.ExportForm.EXPORT_FORM_BLOCKS,
 };
 const MULTIPLE_MAX = 1024;
-/** Number of values in a block of q8_0. */
+/** The number of values in a block of q8_0. */
 const Q8_BLOCK = 32;
 
 export interface ExportChoice {
   format: ExportFormat;
   form: ExportForm;
-  /** '': as the source. */
+  /** '' for the source's own type. */
   dtype: string;
   multipleOf: number;
   engine: { container: engineV1.ExportContainer; form: engineV1.ExportForm; dtype: string };
 }
 
 /**
- * @param architecture of the model, which decides the form of GGUF where the request names none
- * @throws EspalierError FIELD_UNKNOWN_VALUE, FIELD_OUT_OF_RANGE for what a format cannot hold
+ * @param architecture the model's architecture, which decides the form of GGUF where the request names none
+ * @throws EspalierError FIELD_UNKNOWN_VALUE, FIELD_OUT_OF_RANGE for a request that the format cannot hold
  */
 export function chooseExport(
   request: Pick<v1.ExportRunRequest, 'format' | 'form' | 'dtype' | 'multipleOf'>,
@@ -69,17 +69,17 @@ export function chooseExport(
     throw invalidField('FIELD_OUT_OF_RANGE', 'multiple_of', `must be from 1 to ${MULTIPLE_MAX}, is ${request.multipleOf}`);
   }
   const multipleOf = request.multipleOf === 0 ? blockOf(dtype) : request.multipleOf;
-  // The engine writes what llama.cpp quantizes as the source has it.
+  // For a type that llama.cpp quantizes to, the engine writes the source's own type.
   return { format, form, dtype, multipleOf, engine: { container, form: engineForms[form], dtype: isQuantizedType(dtype) ? '' : dtype } };
 }
 
-/** Values of a row that are stored together. */
+/** The number of values of a row that are stored together. */
 function blockOf(dtype: string): number {
   if (dtype === 'q8_0') return Q8_BLOCK;
   return isQuantizedType(dtype) ? QUANTIZED_BLOCK : 1;
 }
 
-/** Without a format, a form stands for one: so it was before there were formats. */
+/** Returns the format of a request. Without a format, the form stands for one, as in requests from before there were formats. */
 function formatOf({ format, form }: Pick<v1.ExportRunRequest, 'format' | 'form'>): ExportFormat {
   if (format === '') {
     if (form === '' || form === 'compacted') return 'hf-remote';

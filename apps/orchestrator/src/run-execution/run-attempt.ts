@@ -1,5 +1,5 @@
-// One attempt to bring a run to its end on one engine: claim it, bring the engine to its state, then train until the recorded
-// facts say something else. The engine trains segment after segment; those it has ended are recorded meanwhile.
+// One attempt to bring a run to its end on one engine. It claims the run, gives the engine the run's state, then trains until the recorded
+// facts say something else. The engine trains one segment after another, and the attempt records the finished ones meanwhile.
 import { EspalierError, toEspalierError } from '#protocol';
 import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
@@ -25,18 +25,18 @@ import { watchProgress, type StepWatchdog } from '../engines/step-watchdog.js';
 export class RunAttempt {
   private readonly runId: string;
   private readonly number: number;
-  /** Recorded. */
+  /** The run as it is recorded. */
   private run: PruningRunState;
-  /** The run as it will be when the segments trained so far have been recorded. */
+  /** The run as it will be when the segments trained so far are recorded. */
   private ahead: PruningRunState;
   private readonly recordings: RecordingQueue;
   private bench: EngineWorkbench | undefined;
-  private sendsTeachers = false; // those that the engine does not hold; else it reads them by itself
+  private sendsTeachers = false; // whether to send missing teachers; otherwise the engine reads them by itself
   private reachedStep: number | undefined; // by the engine's reports, recorded or not
   private evaluationError: { code: string; message: string } | null = null;
-  /** Aborted when the attempt may no longer speak for the run. */
+  /** Aborts when another attempt or a command has taken the run from this one. */
   private readonly dismissed = new AbortController();
-  /** Aborted when the driver waits for the attempt to end: the attempt then stops waiting for room on a disk. */
+  /** Aborts when the driver waits for the attempt to end. The attempt then no longer waits for space on a disk. */
   private readonly hurried = new AbortController();
   private readonly patience = AbortSignal.any([this.dismissed.signal, this.hurried.signal]);
 
@@ -56,7 +56,7 @@ export class RunAttempt {
   async execute(): Promise<void> {
     const stopListening = this.parts.feed.onChange((run) => this.onChange(run));
     try {
-      // The instance's name keeps two orchestrators from taking each other's claim for their own.
+      // The instance's name makes the claims of two orchestrators differ, so neither takes the other's claim for its own.
       await this.change({ kind: 'startAttempt', attempt: this.number }, `attempt ${this.number} ${this.parts.instance}`);
       this.bench = await this.parts.slot.workbench();
       this.parts.live.heard(this.runId, this.number);
@@ -72,10 +72,10 @@ export class RunAttempt {
   }
 
   private async attach(bench: EngineWorkbench): Promise<void> {
-    if (['pause', 'leave'].includes(this.next().kind)) return; // meanwhile
+    if (['pause', 'leave'].includes(this.next().kind)) return; // a command came while the engine started
     const { parts, run, number } = this;
     await this.change(await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage), this.patience));
-    parts.slot.promisedBytes = 0; // they are taken
+    parts.slot.promisedBytes = 0; // the run has taken them
   }
 
   private async work(bench: EngineWorkbench): Promise<void> {
@@ -114,7 +114,7 @@ export class RunAttempt {
 
   private async train(bench: EngineWorkbench): Promise<void> {
     const run = this.ahead;
-    if (!bench.holds(run)) await this.settle(); // what is brought to the engine must be durable
+    if (!bench.holds(run)) await this.settle(); // a state must be durable before it is sent to the engine
     if (!(await this.bringState(bench, run))) return;
     const plan = await planWithTeachers(bench, run, {
       stored: () => (this.sendsTeachers ? [] : this.run.teachers),
@@ -133,7 +133,7 @@ export class RunAttempt {
     } catch (error) {
       if (this.sendsTeachers || toEspalierError(error).code !== 'TEACHER_NOT_LOADED') throw error;
       this.parts.log.warn({ runId: this.runId, err: error }, 'the engine could not read a teacher: they are sent from here on');
-      this.sendsTeachers = true; // reading the file to send it finds out what is wrong with it
+      this.sendsTeachers = true; // reading the file to send it finds what is wrong with it
       await this.settle();
     } finally {
       watchdog.rest();
@@ -142,7 +142,7 @@ export class RunAttempt {
     }
   }
 
-  /** Takes what the engine tells while it trains. */
+  /** Takes the engine's reports while it trains. */
   private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog): Promise<void> {
     let planned = this.nextSegment(plan);
     let steps: StepMeasurement[] = [];
@@ -162,14 +162,14 @@ export class RunAttempt {
         this.parts.slot.doing = `the calibration of run ${this.runId}, ${Math.floor(progress.share * 100)}% of it done`;
       } else if (progress.kind === 'segment') {
         const segment = trainedSegment(this.ahead, this.number, planned, steps, progress.segment);
-        watchdog.rest(); // a store that is away is no sign of an engine that hangs
+        watchdog.rest(); // an event store that is away does not mean that the engine hangs
         await this.add(segment);
         watchdog.goOn();
-        if (this.next().kind === 'giveUp') return; // what the engine did since then is not wanted
+        if (this.next().kind === 'giveUp') return; // the engine's later work is not wanted
         steps = [];
         planned = this.nextSegment(plan);
       }
-      // The request to stop may come before the engine has begun.
+      // A request to stop may have come before the engine began, so it is repeated here.
       if (progress.kind !== 'end' && (this.wantsStop() || this.jobsWait)) this.stopTraining(!this.wantsStop());
     }
   }
@@ -184,14 +184,17 @@ export class RunAttempt {
     return planned;
   }
 
-  /** Plans go on from the state that is about to be recorded. No other reader sees it earlier. */
+  /**
+   * Adds a segment to those that wait to be recorded. Plans go on from its state at once, and no other reader sees that state before it is
+   * recorded.
+   */
   private async add(segment: TrainedSegment): Promise<void> {
     const facts = decide(this.ahead, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
     this.ahead = expected(this.ahead, facts)!;
     await this.recordings.add(segment);
   }
 
-  /** False: a state was damaged, and the run now goes on from before it. */
+  /** Returns false if a state was damaged; the run then goes on from before it. */
   private async bringState(bench: EngineWorkbench, run: PruningRunState): Promise<boolean> {
     await bench.bringModel(run);
     await withTokens(this.parts, run, 'train', () => bench.bringTokens(run));
@@ -219,7 +222,7 @@ export class RunAttempt {
     return this.run;
   }
 
-  /** Everything trained so far is recorded, and nothing is planned ahead. */
+  /** Waits until everything trained so far is recorded. */
   private async settle(): Promise<void> {
     await this.recordings.drain();
     this.ahead = this.run;
@@ -261,7 +264,7 @@ export class RunAttempt {
     this.ahead = this.run;
   }
 
-  /** The feed may have been quicker. */
+  /** Takes the run as it is after a change, unless the feed brought a newer one already. */
   private advance(run: PruningRunState): void {
     if (run.revision > this.run.revision) this.run = run;
   }
@@ -271,7 +274,7 @@ export class RunAttempt {
     return this.run.pauseRequested || this.parts.shutdown.aborted;
   }
 
-  /** A command changed the run. */
+  /** Reacts to a change of the run, such as a command. */
   private onChange(run: PruningRunState): void {
     if (run.runId !== this.runId || run.revision <= this.run.revision) return;
     const mine = !isFinished(run) && (run.attempt < this.number || (run.attempt === this.number && run.attemptOpen));
@@ -285,13 +288,13 @@ export class RunAttempt {
     else if (this.wantsStop()) this.stop();
   }
 
-  /** At a pause or a shutdown: the engine ends at its next step boundary. */
+  /** Stops the engine at its next step boundary. Called at a pause or a shutdown. */
   stop(): void {
     this.hurried.abort();
     this.stopTraining();
   }
 
-  /** Called when other work needs the engine: the attempt ends with its segment. */
+  /** Ends the attempt's work with the present segment. Called when other work needs the engine. */
   makeRoom(): void {
     this.stopTraining(true);
   }
@@ -299,7 +302,7 @@ export class RunAttempt {
   /** Records why the attempt is over. */
   private async end(error: unknown): Promise<void> {
     const { parts } = this;
-    await this.recordings.drain().catch(() => undefined); // what the engine finished before counts
+    await this.recordings.drain().catch(() => undefined); // segments that the engine finished before count
     const known = toEspalierError(error);
     if (known.code === 'ATTEMPT_STALE' || this.dismissed.signal.aborted) return;
     parts.log.warn({ runId: this.runId, attempt: this.number, code: known.code, err: error }, 'the attempt ended');

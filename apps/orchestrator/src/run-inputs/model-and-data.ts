@@ -1,4 +1,4 @@
-// The model and the data of a run, checked before the run is accepted, so that mistakes are reported at once.
+// Checks the model and the data of a run before the run is accepted, so that mistakes are reported at once.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
@@ -38,15 +38,18 @@ const TABLE_TO_COME = '0'.repeat(64);
 
 export interface RunPlan {
   model: ModelIdentity;
-  settings: RunSettings; // complete
+  settings: RunSettings; // with all defaults
   budget: Budget | null;
-  /** The file that a target in seconds goes by. */
+  /** The bytes of the speed table for a target in seconds, or null for other targets. */
   speedTable: Uint8Array | null;
   shape: ModelShape;
   memory: engineV1.PlanMemoryResponse;
-  /** If the run needs too much memory: settings that need less, and their memory. */
+  /**
+   * Where the run needs too much memory: settings that need less, and the memory that they need. Null where the run fits or no settings
+   * were found.
+   */
   change: { settings: RunSettings; totalBytes: bigint } | null;
-  /** That would be taken now; the memory is its. */
+  /** The engine that would train the run now. `memory` is its answer. */
   engine: string;
 }
 
@@ -64,8 +67,8 @@ export class ModelAndData {
   ) {}
 
   /**
-   * The model and settings of the run that a request would start, as far as they are known without reading the weights.
-   * @param card the memory is that of this card, which need not be here
+   * Returns the model and settings of the run that a request would start, as far as they are known without reading the weights.
+   * @param card if given, the plan is for the memory of this card, which the server need not have
    * @throws EspalierError with all that is wrong with the settings, or with the engine's code
    */
   async plan(modelPath: string, requested: RequestedSettings, card: Card | null = null): Promise<RunPlan> {
@@ -120,8 +123,8 @@ export class ModelAndData {
   }
 
   /**
-   * The data as the request names it. Mistakes that are cheap to find are refused here: missing files, and a wrong beginning.
-   * @param parent of a fork, whose validation text is kept where the source names none
+   * Returns the data as the request names it. Mistakes that are cheap to find are refused here: missing files, and texts that begin wrong.
+   * @param parent the data of a fork's parent, whose validation text is kept where the source names none
    */
   async namedData(
     source: DataSource,
@@ -135,7 +138,7 @@ export class ModelAndData {
         'is set, but no step learns by cross-entropy: recipe lm does, and recover_steps with recover_lm_loss_weight',
       );
     const named = namedData(source, parent);
-    const validation = named.validationDigest === null ? validationText(named) : null; // tokens that are kept were read before
+    const validation = named.validationDigest === null ? validationText(named) : null; // the parent's tokens were read before
     for (const text of [...trainTexts(named).map((one) => one.text), ...(validation === null ? [] : [validation])]) {
       await requireSources({ modelPath: model.path, text, signal });
       await requireGoodStart({ modelPath: model.path, text, signal });
@@ -143,7 +146,7 @@ export class ModelAndData {
     return named;
   }
 
-  /** Reads the model, unless a fork has it from its parent, and the text. */
+  /** Reads the text, and the model unless a fork has it from its parent. */
   async prepare(run: PruningRunState, onProgress: (progress: PreparationProgress) => void, signal: AbortSignal): Promise<Prepared> {
     let { model } = run;
     if (model.weightsDigest === '') {
@@ -162,7 +165,7 @@ export class ModelAndData {
     return { model, data };
   }
 
-  /** Tokenizes what has not been tokenized before. */
+  /** Tokenizes the texts that have not been tokenized before. */
   private async prepareData(
     { data, settings }: PruningRunState,
     model: ModelIdentity,
@@ -217,11 +220,11 @@ export class ModelAndData {
         damage.code,
         `the ${part} tokens of run ${runId} are damaged (${damage.message}) and can't be made again from ${paths}: ${why}`,
       );
-    for (const digest of damaged) await this.artifacts.delete(digest); // so that a remembered one is not taken for whole
+    for (const digest of damaged) await this.artifacts.delete(digest); // so that a remembered artifact is not taken for whole
     const about = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
     const made = new Set<string>();
     for (const text of texts) {
-      // Tokens of a run of before are one artifact, however large.
+      // The tokens of runs of earlier releases are one artifact, however large.
       const isSharded = part === 'train' && data.trainSources !== undefined;
       const { shards } = await prepareTokenShards({ ...about, text }, isSharded ? SHARD_TOKENS : Infinity).catch((error: unknown) => {
         throw lost(toEspalierError(error).message);
@@ -232,7 +235,7 @@ export class ModelAndData {
     if (missing !== undefined) throw lost(`they give tokens ${[...made].join(', ')} now, not ${missing}`);
   }
 
-  /** Tokens of other data, for one evaluation. @param textColumn empty: the run's own */
+  /** Makes the tokens of other data for one evaluation. @param textColumn the column to read, or '' for the run's own */
   async prepareEvaluationData(
     path: string,
     textColumn: string,
@@ -287,7 +290,7 @@ function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
 const BATCH = 'a batch (batch_size times sequence_length)';
 const ROW = 'a sequence (sequence_length)';
 
-/** One artifact is named by itself, others by the digest of their list. */
+/** Names the tokens of a run: a single artifact by its own digest, several by the digest of their list. */
 function trainingTokens(sources: TokenSource[]): Pick<DataIdentity, 'trainDigest' | 'trainTokens' | 'trainSources'> {
   const shards = sources.flatMap((source) => source.shards);
   const trainTokens = shards.reduce((sum, { tokens }) => sum + tokens, 0);

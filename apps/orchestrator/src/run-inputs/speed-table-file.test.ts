@@ -1,4 +1,4 @@
-// Tables of seconds by width: what is refused, and the cost that follows from one, against sums by hand.
+// Tests which tables of seconds by width are refused, and compares the cost that follows from one with sums made by hand.
 import { budgetOf, amountViolations, shareGoneAt, shareToGo } from '../pruning-run/method/budget.js';
 import { costAt, costFrom, intactCost, numbersOf, type ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations } from '../pruning-run/method/run-settings.js';
@@ -20,7 +20,7 @@ const model: ModelShape = {
   ggufHeaderBytes: 0,
 };
 
-/** Straight in all widths: every head 3 ms, every key/value head 2 ms, every unit 0.05 ms, and 10 ms that are fixed. */
+/** A table with straight lines in all widths: each head takes 3 ms, each key/value head 2 ms, each unit 0.05 ms, and the rest 10 ms. */
 const table = (change: (table: SpeedTable) => void = () => undefined): string => {
   const line = (full: number, each: number, parts = 4) =>
     Array.from({ length: parts }, (_, part) => ({
@@ -58,7 +58,7 @@ describe('the cost by a table of seconds', () => {
     expect(intactCost(cost, gates)).toBeCloseTo(INTACT, 6);
     const open = { layers: 3, heads: 3 * 5, kv: 3 * 1.5, units: 3 * 70, hiddenShare: 1 };
     expect(costAt(cost, open)).toBeCloseTo(3 * (5 * 3e-3 + 1.5 * 2e-3 + 70 * 5e-5) + 10e-3, 6);
-    // Attention over the context does not follow the hidden units, products do.
+    // Products shrink with the hidden units, and attention over the context does not.
     const half = costAt(cost, { ...open, hiddenShare: 0.5 });
     expect(half).toBeCloseTo(3 * (5 * 1e-3 + (5 * 2e-3 + 1.5 * 2e-3 + 70 * 5e-5) / 2) + 5e-3, 6);
     expect(costFrom(numbersOf(cost))).toEqual(cost);
@@ -83,8 +83,8 @@ describe('the cost by a table of seconds', () => {
     const cost = secondsCost(
       speedTableOf(
         table(({ fixed, by_units: byUnits }) => {
-          fixed.push({ hidden: 32, seconds: 8e-3, spread: 0 }); // 40% follow them
-          byUnits.down.push({ width: 160, hidden: 32, seconds: 160 * 2e-5, spread: 0 }); // none
+          fixed.push({ hidden: 32, seconds: 8e-3, spread: 0 }); // 40% of the time follows the hidden units
+          byUnits.down.push({ width: 160, hidden: 32, seconds: 160 * 2e-5, spread: 0 }); // none of this time does
         }),
       ),
     );

@@ -1,4 +1,4 @@
-// The file of a speed table (docs/speed-tables.md): read, checked, and written of what an engine measured.
+// The file of a speed table (docs/speed-tables.md): reads it, checks it, and writes it from an engine's measurements.
 import { z } from 'zod';
 import { EspalierError } from '#protocol';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
@@ -10,7 +10,7 @@ const VERSION = 1;
 const seconds = z.number().nonnegative();
 const spread = z.number().nonnegative().default(0);
 const whole = z.number().int().positive();
-/** Half the hidden units, and so on: the part of a time that follows them is found by comparison. */
+/** The number of hidden units for a time. Times at several numbers show which part of a time follows the hidden units. */
 const hidden = whole.optional();
 const fixedTimes = z.array(z.strictObject({ hidden, seconds, spread })).min(1);
 const timesByWidth = z.array(z.strictObject({ width: whole, hidden, seconds, spread })).min(1);
@@ -26,7 +26,7 @@ const schema = z.strictObject({
   context: whole,
   phase: z.enum(['prefill', 'decode']),
   rounds: z.number().int().nonnegative().default(0),
-  /** The whole pass of the intact model, measured at once. */
+  /** The measured time of one whole pass of the intact model. */
   pass: z.strictObject({ seconds, spread }).optional(),
   model: z.strictObject({
     layers: whole,
@@ -40,7 +40,7 @@ const schema = z.strictObject({
   by_heads: z.strictObject({ q: timesByWidth, attention: timesByWidth, o: timesByWidth }),
   by_kv_heads: z.strictObject({ kv: timesByWidth }),
   by_units: z.strictObject({ gate_up: timesByWidth, down: timesByWidth }),
-  /** For a layer that has attention, or an MLP, at any width. */
+  /** The times of a layer that has attention, or an MLP, of any width. */
   layer: z.strictObject({ attention: fixedTimes, mlp: fixedTimes }),
   fixed: fixedTimes,
 });
@@ -51,11 +51,12 @@ const refused = (path: string, what: string): EspalierError =>
   });
 
 /**
- * A wider part may be quicker than a narrower one, where its width divides better among threads or tiles: on two cores, seven heads took
- * 12% less than six. Seconds that fall by more than this, and by more than both spreads, are a mistake of the measurement or of the file:
+ * The largest fall from a narrower part to a wider one that is allowed. A wider part may be faster where its width divides better among
+ * threads or tiles: on two cores, seven heads took 12% less than six. A larger fall, beyond both spreads, is a mistake of the measurement
+ * or of the file if it exceeds FALL_OF_PASS_MAX.
  */
 const FALL_MAX = 0.3;
-/** where they are more, over all layers, than this share of the pass. */
+/** The share of a pass that a fall, summed over all layers, may have. */
 const FALL_OF_PASS_MAX = 0.01;
 /** A difference that starts of threads or kernels make, and moments between them: it says nothing of a width. Widths of toys take less. */
 const NOISE_SECONDS = 20e-6;
@@ -132,7 +133,7 @@ export function requireTableOf(table: SpeedTable, model: ModelShape): void {
   }
 }
 
-/** As the engine measures it. */
+/** A table as the engine measures it. */
 export interface MeasuredTable {
   device: string;
   instructionSet: string;

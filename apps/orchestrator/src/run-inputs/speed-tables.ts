@@ -1,4 +1,4 @@
-// Measures the table that a target in seconds goes by (docs/speed-tables.md), on an engine that has nothing else to do.
+// Measures the speed table for a target in seconds (docs/speed-tables.md), on an engine that has no other work.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
@@ -49,7 +49,7 @@ export class SpeedTables {
       const text = speedTableText({ ...measured, dtype }, modelShape(model), { phase, context, batch });
       const { passSeconds, passSpread } = measured;
       const table = Buffer.from(text);
-      signal.throwIfAborted(); // a client that went away keeps nothing
+      signal.throwIfAborted(); // a client that went away keeps no table
       const { digest: tableDigest } = await this.artifacts.put(table);
       return { table, passSeconds, passSpread, device: measured.device, context, problem: problemOf(text), tableDigest };
     } finally {
@@ -57,7 +57,7 @@ export class SpeedTables {
     }
   }
 
-  /** @param device as "cuda:0"; empty: any */
+  /** @param device the device's name, such as "cuda:0", or '' for any */
   private async engineOn(device: string): Promise<Consultation> {
     if (device === '') return this.engines.consult();
     const found = await this.engines.consultOn(device);
@@ -71,7 +71,7 @@ export class SpeedTables {
   }
 }
 
-/** Why a launch would refuse the table: noise that is too loud. */
+/** The reason why a launch would refuse the table, such as too much noise, or '' where it would not. */
 function problemOf(text: string): string {
   try {
     speedTableOf(text);

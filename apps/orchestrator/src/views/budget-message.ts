@@ -1,4 +1,4 @@
-// A run's budget as clients see it: asked, predicted by its masks, measured in its export.
+// A run's budget as clients see it: as it was asked for, as the masks predict it, and as it was measured in the export.
 import type { v1 } from '#protocol';
 import { amountAsked, aboutBudget } from '../pruning-run/method/budget.js';
 import { typeInBlocks } from '../pruning-run/method/gguf-types.js';
@@ -25,10 +25,10 @@ export function budgetOfRun({ budget, settings, current, exports }: Budgeted): v
 }
 
 function measuredOf(budget: Budget, settings: RunSettings, current: StateFact, exports: readonly RecordedExport[]): number | undefined {
-  // The engine counts multiplications in the tensors of an export for every state. Attention is no tensor.
+  // For every state the engine counts the multiplications with the tensors of its export. Attention has no tensor, so it is added here.
   if (budget.setting === 'targetMacs')
     return current.size && current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
-  if (budget.setting === 'targetSpeedup') return undefined; // `espalier bench` measures, and records nothing
+  if (budget.setting === 'targetSpeedup') return undefined; // `espalier bench` measures it and records nothing
   const { budgetDtype } = settings;
   const inBlocks = typeInBlocks(settings) !== null;
   const counts = ({ made, dtype, stateDigest }: RecordedExport): boolean =>

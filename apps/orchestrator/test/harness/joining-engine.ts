@@ -1,4 +1,4 @@
-// Engines that dial in to a server under test, and the way between the two, which delays, holds back, loses and cuts.
+// Engines that dial in to a server under test, and the connection between the two, which can delay, hold back, lose and cut.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,13 +20,13 @@ function ownFolder(): string {
 }
 
 interface Start {
-  /** Words in front of the command line. */
+  /** The command line before the engine's own. */
   prefix?: string[];
-  /** Its working directory. */
+  /** The engine's working directory. */
   cwd?: string;
 }
 
-/** An engine's process, and all that it has logged. */
+/** An engine's process and its log. */
 export class JoiningEngine {
   private static readonly all: JoiningEngine[] = [];
   log = '';
@@ -49,7 +49,7 @@ export class JoiningEngine {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
-  /** @param from where in its log to begin */
+  /** Waits until the log contains the text. @param from the place in the log to begin at */
   async says(text: string, from = 0): Promise<void> {
     for (const until = Date.now() + HANGS_AFTER_MS; !this.log.includes(text, from);) {
       if (Date.now() > until) throw new Error(`the engine did not say "${text}":\n${this.log}`);
@@ -77,7 +77,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Without engines of its own, at an address that it has after a restart too. */
+/** Starts a server without engines of its own. It keeps its address after a restart. */
 export async function serverWithoutEngines(host = '127.0.0.1', options: string[] = [], leaseSeconds = 3): Promise<TestServer> {
   const server = TestServer.inNewFolder({ ESPALIER_ENGINES: '0', ESPALIER_LEASE_SECONDS: String(leaseSeconds) });
   server.options = ['--listen', `${host}:${await freePort()}`, ...options];
@@ -107,14 +107,14 @@ export const isIdle =
   (all: v1.Engine[]): boolean =>
     all.some((one) => one.name === name && one.status === v1.EngineStatus.ENGINE_STATUS_IDLE);
 
-/** A way to a server on which each byte takes its time, and on which all bytes can be lost. */
+/** A connection to a server on which each byte takes its time and all bytes can be lost. */
 export class Way {
   private static readonly all: Way[] = [];
-  /** All bytes are lost, and neither end hears of it. */
+  /** Whether all bytes are lost without either end knowing. */
   isSilent = false;
-  /** New connections are refused. */
+  /** Whether new connections are refused. */
   isClosed = false;
-  /** In each direction. */
+  /** The bandwidth in each direction. */
   bytesPerSecond = Infinity;
   private readonly sockets = new Set<Socket>();
 
@@ -125,7 +125,7 @@ export class Way {
     Way.all.push(this);
   }
 
-  /** A test that failed has left its way open, and with it the process. */
+  /** Closes all ways. A test that failed leaves its way open, and an open way keeps the process from ending. */
   static closeAll(): void {
     for (const way of Way.all) way.close();
   }
@@ -148,7 +148,7 @@ export class Way {
     return `127.0.0.1:${(this.listener.address() as AddressInfo).port}`;
   }
 
-  /** Both ends hear that their connections have ended, and new ones are refused. */
+  /** Ends all connections, of which both ends learn, and refuses new ones. */
   cut(): void {
     this.isClosed = true;
     for (const socket of this.sockets) socket.destroy();

@@ -1,5 +1,5 @@
-// The client of an engine on another machine, which may lack the models that requests name. It brings their files to the engine first
-// (docs/design/model-files.md), so that no caller has to know where an engine is.
+// The client of an engine on another machine, which may lack the models that requests name. It sends their files to the engine first
+// (docs/design/model-files.md), so callers need not know where an engine is.
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Channel } from '@grpc/grpc-js';
@@ -8,17 +8,17 @@ import { EngineClient } from '../wire/engine-client.js';
 import { digestOf, filesOfModel, outlineOf, type ModelFile } from './model-listing.js';
 import { sendModelFile } from './send-model-file.js';
 
-/** While another engine of its machine receives the model. */
+/** The pause between tries while another engine on the same machine receives the model. */
 const BUSY_PAUSE_MS = 500;
-/** A file that arrives with other bytes is sent again this number of times, no more. */
+/** A file that arrives with other bytes is sent again at most this number of times. */
 const DAMAGED_TRIES = 3;
-/** The engine keeps its messages until they are confirmed. */
+/** How often received messages are confirmed. The engine keeps its messages until then. */
 const CONFIRM_EVERY_MS = 500;
-/** Until it is known why a call was lost. */
+/** How often, and with which pause, a lost call looks whether its connection was lost, too. */
 const LOOKS = 20;
 const LOOK_MS = 50;
 
-/** Bytes of a model's files: those that are there, and all. */
+/** The bytes of a model's files: those that have arrived, and all. */
 export interface ModelTransfer {
   bytesHere: number;
   bytes: number;
@@ -27,13 +27,13 @@ export interface ModelTransfer {
 const marksOf = (files: readonly ModelFile[]): string => files.map(({ name, mark }) => `${name} ${mark}`).join('\n');
 
 export class FarEngineClient extends EngineClient {
-  /** The names of outlines that the engine has, by the path of the model. */
+  /** The names of the outlines that the engine has, by the model's path. */
   private readonly outlines = new Map<string, { marks: string; name: string }>();
-  /** Called while files go to the engine; null: at the end. */
+  /** Called while files are sent to the engine, and with null at the end. */
   onTransfer: (transfer: ModelTransfer | null) => void = () => undefined;
 
   private away: { ends: Promise<boolean>; end: (isBack: boolean) => void } | null = null;
-  /** Raised with each connection. */
+  /** The number of connections so far, so that a call can tell whether its own was replaced. */
   private connection = 0;
 
   private isGivenUp = false;
@@ -42,7 +42,7 @@ export class FarEngineClient extends EngineClient {
     return this.away !== null;
   }
 
-  /** The connection is lost, and the engine is expected back by another one. */
+  /** Called when the connection is lost and the engine is expected to dial in again. */
   wentAway(reason: EspalierError): void {
     if (this.away !== null || this.isGivenUp) return;
     let end: (isBack: boolean) => void = () => undefined;
@@ -51,7 +51,7 @@ export class FarEngineClient extends EngineClient {
     this.suspend(reason);
   }
 
-  /** The same process of the engine is there by this connection. */
+  /** Called when the same process of the engine has dialled in again. */
   cameBack(address: string, channel: Channel): void {
     if (this.isGivenUp) return;
     this.resume(address, channel);
@@ -67,14 +67,14 @@ export class FarEngineClient extends EngineClient {
     this.away = null;
   }
 
-  /** A cut in the middle is not seen by the reader where the engine comes back in time. */
+  /** Reads the messages of a training. If the connection is cut and the engine comes back in time, the reader notices nothing. */
   protected override async *trainMessages(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<engineV1.TrainResponse> {
     const trainingId = randomUUID();
     let [taken, confirmedAtMs, isOver] = [0, 0, false];
     const confirm = (): void => {
       confirmedAtMs = performance.now();
       const request = { trainingId, messagesTaken: BigInt(taken), recordedState: '' };
-      void this.confirmTraining(request).catch(() => undefined); // a later one says the same
+      void this.confirmTraining(request).catch(() => undefined); // a later confirmation covers this one
     };
     try {
       for (;;) {
@@ -90,12 +90,12 @@ export class FarEngineClient extends EngineClient {
           return;
         } catch (error) {
           if (!signal.aborted && toEspalierError(error).code === 'ENGINE_LOST' && (await this.isBackSince(connection, signal))) continue;
-          isOver = !signal.aborted; // the engine has ended it, or will not be back
+          isOver = !signal.aborted; // the engine has ended the training or will not come back
           throw error;
         }
       }
     } finally {
-      // To end the call is not enough: the engine would end its segment, and keep it.
+      // Ending the call is not enough: the engine would finish its segment and keep it.
       if (!isOver) void this.stopTraining(request.sessionId).catch(() => undefined);
     }
   }
@@ -105,7 +105,10 @@ export class FarEngineClient extends EngineClient {
     void this.confirmTraining({ trainingId: '', messagesTaken: 0n, recordedState }).catch(() => undefined);
   }
 
-  /** A call may fail before it is known that the connection has. */
+  /**
+   * Tells whether the engine came back after `connection`. A call may fail before the loss of the connection is known, so this waits a
+   * little first.
+   */
   private async isBackSince(connection: number, signal: AbortSignal): Promise<boolean> {
     for (let looks = 0; looks < LOOKS && this.away === null && this.connection === connection; looks += 1)
       await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
@@ -142,7 +145,10 @@ export class FarEngineClient extends EngineClient {
     yield* super.generate({ ...request, tokenizerPath }, signal);
   }
 
-  /** A process of the engine that has come anew, or that has seen many models since, knows the outline no more. */
+  /**
+   * Calls `use` with the name of the model's outline, and sends the outline first where it is needed. A new process of the engine, or one
+   * that has seen many models since, no longer knows an outline.
+   */
   private async withOutline<T>(modelPath: string, use: (name: string) => Promise<T>): Promise<T> {
     const files = await filesOfModel(modelPath);
     const marks = marksOf(files);
@@ -159,7 +165,7 @@ export class FarEngineClient extends EngineClient {
     return use(name);
   }
 
-  /** Sends what the engine's machine lacks. Returns how requests name the model there. */
+  /** Sends the files that the engine's machine lacks. Returns the name by which requests name the model there. */
   private async bring(modelPath: string, signal?: AbortSignal): Promise<string> {
     const listed = await filesOfModel(modelPath);
     const files: engineV1.ModelFile[] = [];
@@ -194,7 +200,7 @@ export class FarEngineClient extends EngineClient {
     }
   }
 
-  /** Returns the error after which the file may be sent again. */
+  /** Sends a file. Returns the error after which the file may be sent again, or null. */
   private async sendFile(
     model: string,
     file: ModelFile,

@@ -1,4 +1,4 @@
-// One engine process over espalier.engine.v1, as promises; bytes in and out as plain arrays.
+// The client of one engine process over espalier.engine.v1. Calls return promises, and bytes go in and out as plain arrays.
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { engineV1, EspalierError } from '#protocol';
 import { EngineCalls } from './engine-calls.js';
@@ -12,14 +12,14 @@ import type { EndedSegment, TrainingProgress } from './training-progress.js';
 
 export type { EndedSegment, TrainingProgress } from './training-progress.js';
 
-/** Reading the weights takes as long as the disk does. */
+/** Reading the weights takes as long as the disk needs. */
 const INSPECTION_TIMEOUT_MS = 1_800_000;
 const MEASUREMENT_TIMEOUT_MS = 3_600_000;
 
-/** All calls of an engine; tests replace it by a script. */
+/** All calls of an engine. Tests replace them by a script. */
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
 
-/** Every method rejects with EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
+/** Every method rejects with an EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient extends EngineCalls {
   async checkHealth(timeoutMs: number): Promise<void> {
     await checkHealth(this.client.getChannel(), timeoutMs);
@@ -37,7 +37,7 @@ export class EngineClient extends EngineCalls {
     await this.unary(this.client.releaseEngine, { claim }, timeoutMs);
   }
 
-  /** @param skipWeights leaves out what takes time: their digest, and whether they are finite */
+  /** @param skipWeights whether to leave out what takes time: the weights' digest, and whether they are finite */
   async inspectModel(
     modelPath: string,
     { skipWeights, signal }: { skipWeights: boolean; signal?: AbortSignal },
@@ -50,7 +50,7 @@ export class EngineClient extends EngineCalls {
     return this.unary(this.client.measureSpeedTable, request, MEASUREMENT_TIMEOUT_MS, signal);
   }
 
-  /** The engine may have to read all of the model's files on its disk. */
+  /** Offers a model to the engine, which may have to read all of the model's files on its disk. */
   protected async offerModel(request: engineV1.OfferModelRequest, signal?: AbortSignal): Promise<engineV1.OfferModelResponse> {
     return this.unary(this.client.offerModel, request, INSPECTION_TIMEOUT_MS, signal);
   }
@@ -63,7 +63,7 @@ export class EngineClient extends EngineCalls {
     return this.unary(this.client.planMemory, { options }, 600_000);
   }
 
-  /** @param _signal ends what has to be sent before */
+  /** @param _signal ends the sending of files that must come first; only engines on other machines need them */
   async openSession(options: engineV1.SessionOptions, owner: string, _signal?: AbortSignal): Promise<engineV1.OpenSessionResponse> {
     return this.unary(this.client.openSession, { options, owner, replace: true }, 1_800_000);
   }
@@ -72,7 +72,7 @@ export class EngineClient extends EngineCalls {
     await this.unary(this.client.closeSession, { sessionId }, 30_000);
   }
 
-  /** @param readsFiles the engine reads shards that are in files of this machine from there; others are sent */
+  /** @param readsFiles whether the engine reads shards from files of this machine where they are in files; other shards are sent */
   async loadTrainingTokens(sessionId: string, text: readonly TokenSource[], artifacts: TokenStore, readsFiles = false): Promise<void> {
     await this.upload(this.client.loadTrainingTokens, ...tokenUpload(sessionId, text, artifacts, readsFiles));
   }
@@ -101,7 +101,7 @@ export class EngineClient extends EngineCalls {
     return teacherDigests;
   }
 
-  /** An aborted signal, and a reader that leaves, end the training at the next step boundary. */
+  /** Trains. An aborted signal, and a reader that stops reading, end the training at the next step boundary. */
   async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
     const messages = this.trainMessages(request, signal);
     for await (const { steps, segments, end, calibratedShare } of messages) {
@@ -135,7 +135,7 @@ export class EngineClient extends EngineCalls {
     // An engine that shares our files keeps none.
   }
 
-  /** Steps that are one segment. */
+  /** Trains steps that are one segment. */
   async trainSegment(
     request: engineV1.TrainRequest,
     signal: AbortSignal,
@@ -181,7 +181,7 @@ export class EngineClient extends EngineCalls {
     }));
     let sendingError: unknown;
     sending.catch((error: unknown) => {
-      // e.g. a damaged artifact: the engine waits for tokens that never come
+      // such as a damaged artifact: the engine waits for tokens that never come
       sendingError = error;
       call.cancel();
     });
@@ -197,7 +197,7 @@ export class EngineClient extends EngineCalls {
     return required(outcome, 'EvaluateResponse.outcome');
   }
 
-  /** Scores the batches in their order; the next ones are made while one is computed. */
+  /** Scores the batches in their order. The next batches are made while one is computed. */
   async *score(
     request: Pick<engineV1.ScoreRequest, 'sessionId' | 'modelPath' | 'intact' | 'computeDtype'>,
     batches: AsyncIterable<TokenBatch>,

@@ -1,4 +1,4 @@
-// Requests to the engine, made from the record alone, in one place. So a replay asks for exactly the same as the run.
+// Makes the requests to the engine, in one place and from the record alone. So a replay asks for exactly the same as the run did.
 import { engineSettingsMessage, engineV1 } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
@@ -20,12 +20,12 @@ export function sessionOptions(
   };
 }
 
-/** The key is equal for runs that one session can serve: the same model, and the same settings of the session. */
+/** Returns a key that is equal for runs that one session can serve: those with the same model and the same settings of the session. */
 export function sessionKey(options: engineV1.SessionOptions): string {
   return JSON.stringify(engineV1.SessionOptions.toJSON(options));
 }
 
-/** The state that a run begins with. */
+/** The request for the state that a run begins with. */
 export function initialStateRequest(
   sessionId: string,
   { settings, model, budget }: { settings: RunSettings; model: Pick<ModelIdentity, 'hiddenSize'>; budget?: Budget | undefined },
@@ -44,7 +44,7 @@ function oneShotOf({ recipe, calibrationSequences }: RunSettings): engineV1.OneS
   return prunesAtOnce(recipe) ? { importance: importances[recipe], calibrationSequences } : undefined;
 }
 
-/** Single weights of the intact model, chosen on the text and by the seed that the run has. */
+/** Names single weights of the intact model to set to 0, chosen by the run's own text and seed. */
 export function unstructuredRequest(
   { calibrationSequences, seed }: RunSettings,
   { importance, sparsity }: { importance: 'magnitude' | 'wanda'; sparsity: number },
@@ -54,15 +54,15 @@ export function unstructuredRequest(
 
 type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
-/** While a client watches: often enough for the eye. */
+/** The interval of reports while a client watches, short enough for the eye. */
 export const REPORT_INTERVAL_MS = 700;
-/** While no client watches: each report wakes two processes, and their work takes time from the steps. */
+/** The interval of reports while no client watches. Each report wakes two processes, and their work takes time from the steps. */
 export const UNWATCHED_REPORT_INTERVAL_MS = 2_000;
 
 /**
- * @param steps in segments as planned; without such a plan they are one segment, whatever sparsity they reach
- * @param states where the states' bytes go: back with the answer, into files that begin with a name, or nowhere
- * @param reportIntervalMs without effect for a client that waits for the end
+ * @param steps the steps, in segments as planned. Without a plan of segments they are one segment, whatever sparsity they reach.
+ * @param states where the states' bytes go: back with the answer, into files whose names begin with `file`, or nowhere
+ * @param reportIntervalMs has no effect for a client that waits for the end
  */
 export function trainRequest(
   sessionId: string,
@@ -100,7 +100,7 @@ export function trainRequest(
   };
 }
 
-/** '': the intact model, or no teacher. */
+/** Returns '' for the intact model and for no teacher. */
 function digestOf(teacher: TeacherChoice): string {
   return teacher.kind === 'snapshot' ? teacher.stateDigest : '';
 }
