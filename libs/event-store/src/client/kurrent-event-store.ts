@@ -67,51 +67,43 @@ export class KurrentEventStore implements ConnectedEventStore {
     const { direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER } = options;
     const step = direction === 'forwards' ? 1n : -1n;
     let fromRevision = options.from ?? (direction === 'forwards' ? 'start' : 'end');
-    const { reading } = this;
-    const by = reading.current;
-    async function* readOn(most: number): AsyncGenerator<StoredEvent> {
-      if (typeof fromRevision === 'bigint' && fromRevision < 0n) return;
-      for await (const event of stored(by.client.readStream(stream, { direction, fromRevision, maxCount: most, ...by.login }))) {
-        fromRevision = event.revision + step;
-        yield event;
-      }
-    }
-    try {
-      yield* upToDamage(readOn, maxCount);
-      reading.answered();
-    } catch (error) {
-      if (!(error instanceof StreamNotFoundError)) throw reading.failure(error, by);
-    }
+    let left = maxCount;
+    yield* this.reading.read(({ client, login }) => {
+      const readOn = async function* (most: number): AsyncGenerator<StoredEvent> {
+        if (typeof fromRevision === 'bigint' && fromRevision < 0n) return;
+        for await (const event of stored(client.readStream(stream, { direction, fromRevision, maxCount: most, ...login }))) {
+          fromRevision = event.revision + step;
+          left -= 1;
+          yield event;
+        }
+      };
+      return orNothing(upToDamage(readOn, left));
+    });
   }
 
   async *readAll(options: ReadAllOptions = {}): AsyncGenerator<StoredEvent> {
     this.checkOpen();
     const { after, direction = 'forwards', maxCount = Number.MAX_SAFE_INTEGER } = options;
     const filter = options.streamPrefixes ? { filter: prefixFilter(options.streamPrefixes) } : {};
-    let last = after;
-    const { reading } = this;
-    const by = reading.current;
-    async function* readOn(most: number, single: boolean): AsyncGenerator<StoredEvent> {
-      // A read forwards begins with the event at the position itself, if that event passes the filter.
-      const known = direction === 'forwards' && !single ? last : undefined;
-      const next = direction === 'forwards' && single ? justBehind(last ?? START) : last;
-      const fromPosition: Position | 'start' | 'end' = next ?? (direction === 'forwards' ? 'start' : 'end');
-      let left = most;
-      for await (const event of stored(
-        by.client.readAll({ direction, fromPosition, maxCount: known ? most + 1 : most, ...filter, ...by.login }),
-      )) {
-        if (known && event.position.commit <= known.commit) continue;
-        last = event.position;
-        yield event;
-        if (--left <= 0) return;
-      }
-    }
-    try {
-      yield* upToDamage(readOn, maxCount);
-      reading.answered();
-    } catch (error) {
-      throw reading.failure(error, by);
-    }
+    let [last, wanted] = [after, maxCount];
+    yield* this.reading.read(({ client, login }) => {
+      const readOn = async function* (most: number, single: boolean): AsyncGenerator<StoredEvent> {
+        // A read forwards begins with the event at the position itself, if that event passes the filter.
+        const known = direction === 'forwards' && !single ? last : undefined;
+        const next = direction === 'forwards' && single ? justBehind(last ?? START) : last;
+        const fromPosition: Position | 'start' | 'end' = next ?? (direction === 'forwards' ? 'start' : 'end');
+        let left = most;
+        const events = client.readAll({ direction, fromPosition, maxCount: known ? most + 1 : most, ...filter, ...login });
+        for await (const event of stored(events)) {
+          if (known && event.position.commit <= known.commit) continue;
+          last = event.position;
+          wanted -= 1;
+          yield event;
+          if (--left <= 0) return;
+        }
+      };
+      return upToDamage(readOn, wanted);
+    });
   }
 
   subscribe(stream: string, { after }: { after: bigint | 'start' | 'end' }): Subscription {
@@ -159,14 +151,11 @@ export class KurrentEventStore implements ConnectedEventStore {
 
   async ping(): Promise<void> {
     this.checkOpen();
-    const { reading } = this;
-    const by = reading.current;
+    const last = { direction: 'backwards', fromPosition: 'end', maxCount: 1 } as const;
     try {
-      for await (const _ of by.client.readAll({ direction: 'backwards', fromPosition: 'end', maxCount: 1, ...by.login }));
-      reading.answered();
+      for await (const _ of this.reading.read(({ client, login }) => client.readAll({ ...last, ...login })));
     } catch (error) {
-      const named = reading.failure(error, by);
-      if (!(named instanceof EventCorruptError)) throw named; // an answer that names a damaged event is an answer too
+      if (!(error instanceof EventCorruptError)) throw error; // an answer that names a damaged event is an answer too
     }
   }
 
@@ -194,6 +183,15 @@ export class KurrentEventStore implements ConnectedEventStore {
 
   private checkOpen(): void {
     if (this.closed) throw new EventStoreError('EVENT_STORE_CLOSED', 'this connection to the event store was closed');
+  }
+}
+
+/** The events of a stream, or none where there is no such stream. */
+async function* orNothing(events: AsyncIterable<StoredEvent>): AsyncGenerator<StoredEvent> {
+  try {
+    yield* events;
+  } catch (error) {
+    if (!(error instanceof StreamNotFoundError)) throw error;
   }
 }
 

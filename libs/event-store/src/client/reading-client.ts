@@ -1,5 +1,6 @@
 // The official client for reads. Reads go through the client's native part, which asks a cluster only once for the leader. When that node
-// is gone, each later read fails, although another node leads by then. So after such a failure, reads from a cluster get a new client.
+// is gone, each later read fails, although another node leads by then. So after such a failure, reads from a cluster get a new client, and the
+// read that failed goes on with it.
 // Appends and subscriptions have a client of their own, which looks for the leader by itself and is not disturbed.
 import { KurrentDBClient, type BasicCredentials } from '@kurrent/kurrentdb-client';
 import { EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
@@ -36,22 +37,23 @@ export class ReadingClient {
     this.now = connected(options);
   }
 
-  get current(): Connected {
-    return this.now;
-  }
-
-  answered(): void {
-    this.pauseMs = FIRST_PAUSE_MS;
-    this.madeAt = -Infinity;
-  }
-
   /**
-   * Translates the failure of a read, and makes a new client if the store is not available. @param by the client with which the read began
+   * @param readOn reads by this client, from behind the last item that it has yielded
+   * @throws EventStoreError the translated failure, where there is no newer client to go on with
    */
-  failure(error: unknown, by: Connected): EventStoreError {
-    const named = translateError(error);
-    if (named instanceof EventStoreUnavailableError && by === this.now) this.renew();
-    return named;
+  async *read<Item>(readOn: (by: Connected) => AsyncIterable<Item>): AsyncGenerator<Item> {
+    for (let by = this.now; ; by = this.now) {
+      try {
+        yield* readOn(by);
+        this.pauseMs = FIRST_PAUSE_MS;
+        this.madeAt = -Infinity;
+        return;
+      } catch (error) {
+        const named = translateError(error);
+        if (named instanceof EventStoreUnavailableError && by === this.now) this.renew();
+        if (!(named instanceof EventStoreUnavailableError) || by === this.now) throw named;
+      }
+    }
   }
 
   async dispose(): Promise<void> {
