@@ -36,13 +36,12 @@ test.each(versions)('the folder of release %s opens; its ended run is whole, and
     const met = await server.until(underWay.runId, (run) => isPaused(run) || isOver(run));
     if (isPaused(met)) await server.resume(underWay.runId, { acceptOtherNumerics: true });
     const run = await server.completed(underWay.runId);
-    if (run.numericsFingerprint === underWay.fingerprint) expect(run.stateDigest).toBe(underWay.stateDigest);
+    const hasEqualNumerics = run.numericsFingerprint === underWay.fingerprint;
+    if (hasEqualNumerics) expect(run.stateDigest).toBe(underWay.stateDigest);
     const record = await server.events(underWay.runId);
     expect(recordProblems(record, underWay.events as v1.HistoryEvent[])).toEqual([]);
-    // And these steps are what this build computes from the release's state.
-    const last = record.findLast(({ type }) => type === 'AttemptStarted')!;
-    const from = BigInt((JSON.parse(last.dataJson) as { fromStep: number }).fromStep);
-    const replay = { runId: run.runId, replay: true, fromStep: from, toStep: from + 40n };
+    // This build computes the steps of the release too: in equal bits where the numerics are equal, else to rounding.
+    const replay = { runId: run.runId, replay: true, toStep: 40n, ...(hasEqualNumerics ? {} : { tolerance: 1e-3 }) };
     const { summary } = (await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial(replay)))).at(-1)!;
     expect(summary).toMatchObject({ ok: true, problems: [] });
     expect(summary!.replayedSteps).toBeGreaterThan(0n);
