@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMostSequences = 16, kMostRounds = 1000, kMostContext = 1 << 20;
 constexpr int64_t kFewestRounds = 7, kManyRounds = 200;
-constexpr double kSecondsPerWidth = 1.5;
+constexpr double kSecondsPerWidth = 2;
 // The weights of the measured layers have together at least these bytes, where the model has so many: more than a cache holds.
 constexpr uint64_t kLayerBytes = uint64_t{512} << 20;
 constexpr int64_t kWidths = 8;  // a full layer is measured in this number of widths, in equal steps
@@ -108,10 +108,11 @@ int64_t layers_to_measure(const ModelConfig& config, DType dtype) {
   return std::min(config.layer_count, std::max<int64_t>(2, enough));
 }
 
-// The times of one width: those of each part, and those of the whole pass without a watch.
+// The times of one width, with one value for each round.
 struct WidthTimes {
   std::map<std::string, std::vector<double>> parts;
-  std::vector<double> whole;
+  std::vector<double> whole;   // of the whole pass, without a watch
+  std::vector<double> shares;  // the whole pass as a share of the intact model's pass in the same round
 };
 
 class WidthMeasurement {
@@ -128,7 +129,9 @@ class WidthMeasurement {
     for (int64_t i = 0; i < options.context; i++) prompt_.push_back(static_cast<uint32_t>((i * i * 31 + 7 * i + 1) % config.vocab_size));
   }
 
-  WidthTimes measure() {
+  // The intact model takes turns with this one, since the speed of a machine drifts in the minutes that all widths take.
+  // intact: nullptr where this model is the intact one
+  WidthTimes measure(WidthMeasurement* intact) {
     WidthTimes times;
     const Clock::time_point begin = Clock::now();
     const int64_t most = options_.rounds > 0 ? options_.rounds : kManyRounds;
@@ -138,18 +141,25 @@ class WidthMeasurement {
       return options_.rounds == 0 && round > kFewestRounds && seconds > kSecondsPerWidth;
     };
     for (int64_t round = 0; !is_enough(round); round++) {  // the first round only warms up
-      const double whole = timed_pass(plain_decoder_, *plain_);
+      const double beside = intact ? intact->whole_pass() : 0, whole = whole_pass();
       watch_.begin();
       timed_pass(watched_decoder_, watched_);
       watch_.end();
       if (round == 0) continue;
       times.whole.push_back(whole);
+      times.shares.push_back(intact ? whole / beside : 1.0);
       for (const auto& [part, seconds] : watch_.seconds_by_part(layers_)) times.parts[part].push_back(seconds);
     }
     return times;
   }
 
  private:
+  // Returns the seconds of a pass behind another one, which has the caches hold what they can of this model.
+  double whole_pass() {
+    timed_pass(plain_decoder_, *plain_);
+    return timed_pass(plain_decoder_, *plain_);
+  }
+
   DecoderShape shape() const {
     const int64_t prompt = options_.decode ? 1 : options_.context;
     return {options_.sequences, prompt, options_.context + 1, options_.dtype};
@@ -184,13 +194,14 @@ class WidthMeasurement {
   std::vector<uint32_t> prompt_;
 };
 
-// Adds the times of one width to the table; the times of a layer are those of a single layer. Queries and keys with values are one op, so
-// its time is divided by their rows.
-void add_times(SpeedTable& table, const ModelConfig& measured, const WidthTimes& times) {
+// Adds the times of one width to the table, all scaled; the times of a layer are those of a single layer. Queries and keys with values are
+// one op, so its time is divided by their rows.
+void add_times(SpeedTable& table, const ModelConfig& measured, const WidthTimes& times, double scale) {
   const auto layers = static_cast<double>(measured.layer_count);
   const LayerShape& layer = measured.layers.front();
   const auto add = [&](const std::string& part, int64_t width, double share, const MedianInterval& seconds) {
-    table.times.push_back({part, width, measured.hidden_size, seconds.median * share, seconds.median > 0 ? seconds.half_width() : 0.0});
+    table.times.push_back(
+        {part, width, measured.hidden_size, scale * seconds.median * share, seconds.median > 0 ? seconds.half_width() : 0.0});
   };
   const double kv_share = 2.0 * static_cast<double>(layer.kv_heads) / static_cast<double>(layer.heads + 2 * layer.kv_heads);
   for (const auto& [part, seconds] : times.parts) {
@@ -218,28 +229,38 @@ SpeedTable measure_speed_table(const ModelConfig& config, const SpeedTableOption
   check_between(options.rounds, 0, kMostRounds, "rounds");
   const DType dtype = options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
   const int64_t layers = layers_to_measure(config, dtype);
-  // The intact width is measured first, then the same with half of the hidden units. All parts are scaled so that they add up to the time
-  // of the whole intact pass.
-  std::vector<std::pair<int64_t, int64_t>> widths{{kWidths, config.hidden_size}, {kWidths, std::max<int64_t>(1, config.hidden_size / 2)}};
+  // The intact width is measured first, then the same with half of the hidden units, then narrower layers. The parts of each width are
+  // scaled: they add up to the time of its whole pass, which is the intact model's time by the share that both had side by side. So neither
+  // the watch nor a machine that has become slower since the first width changes how a width compares with the intact one.
+  std::vector<std::pair<int64_t, int64_t>> widths{{kWidths, std::max<int64_t>(1, config.hidden_size / 2)}};
   for (int64_t eighths = kWidths - 1; eighths > 0; eighths--) widths.emplace_back(eighths, config.hidden_size);
   SpeedTable table;
-  double scale = 0;
+  double whole_seconds = 0;
+  const auto add_width = [&](const ModelConfig& narrow, const WidthTimes& times) {
+    double parts = 0;
+    for (const auto& [part, seconds] : times.parts) parts += median_interval(seconds).median;
+    add_times(table, narrow, times, whole_seconds * median_interval(times.shares).median / parts);
+  };
+  const auto progress = [&](size_t done) {
+    if (on_progress) on_progress(static_cast<double>(done) / static_cast<double>(widths.size() + 1));
+  };
+  const ModelConfig whole_width = narrowed(config, layers, kWidths, config.hidden_size);
+  WidthMeasurement intact(whole_width, options, cancel);
+  {
+    const WidthTimes times = intact.measure(nullptr);
+    const MedianInterval whole = median_interval(times.whole);
+    whole_seconds = whole.median;
+    table.spread = whole.half_width();
+    add_width(whole_width, times);
+    for (const PartTime& time : table.times)
+      table.pass_seconds += time.seconds * (time.part == "fixed" ? 1.0 : static_cast<double>(config.layer_count));
+    progress(1);
+  }
   for (size_t i = 0; i < widths.size(); i++) {
     const ModelConfig narrow = narrowed(config, layers, widths[i].first, widths[i].second);
-    const WidthTimes times = WidthMeasurement(narrow, options, cancel).measure();
-    if (i == 0) {
-      const MedianInterval whole = median_interval(times.whole);
-      double parts = 0, fixed = 0;
-      for (const auto& [part, seconds] : times.parts) (part == "fixed" ? fixed : parts) += median_interval(seconds).median;
-      scale = whole.median / (parts + fixed);
-      const double more_layers = static_cast<double>(config.layer_count) / static_cast<double>(layers);
-      table.pass_seconds = scale * (fixed + parts * more_layers);
-      table.spread = whole.half_width();
-    }
-    add_times(table, narrow, times);
-    if (on_progress) on_progress(static_cast<double>(i + 1) / static_cast<double>(widths.size()));
+    add_width(narrow, WidthMeasurement(narrow, options, cancel).measure(&intact));
+    progress(i + 2);
   }
-  for (PartTime& time : table.times) time.seconds *= scale;
   // Where there are few key/value heads, two steps may have the same width. The table keeps the first measurement.
   std::vector<PartTime> once;
   for (const PartTime& time : table.times) {
