@@ -54,3 +54,10 @@ test('it is idle from its start on, and from the end of its last work', async ()
   await done;
   expect(holder.idleForMs(performance.now() + 1_000)).toBeGreaterThanOrEqual(1_000);
 });
+
+test('an engine that ends says so to calls for the session that it has closed', async () => {
+  const holder = new SessionHolder();
+  expect(() => holder.require('s')).toThrow(expect.objectContaining({ code: 'SESSION_NOT_FOUND' }));
+  await holder.shutDown();
+  expect(() => holder.require('s')).toThrow(expect.objectContaining({ code: 'SHUTTING_DOWN' }));
+});

@@ -36,8 +36,9 @@ export class SessionHolder {
     return this.work === undefined ? nowMs - this.workEndedAtMs : 0;
   }
 
-  /** @throws EspalierError SESSION_NOT_FOUND */
+  /** @throws EspalierError SESSION_NOT_FOUND, SHUTTING_DOWN */
   require(sessionId: string): OpenSession {
+    if (this.current === undefined && this.shuttingDown) throw shuttingDown();
     if (this.current === undefined || this.current.id !== sessionId) {
       const have = this.current === undefined ? 'no session is open' : 'another session is open';
       throw new EspalierError('SESSION_NOT_FOUND', `session_id "${sessionId}" is not open: ${have}`, {
@@ -96,7 +97,7 @@ export class SessionHolder {
    */
   async exclusive<T>(name: string, run: (signal: AbortSignal, mayGoOn: () => boolean) => Promise<T>, client?: AbortSignal): Promise<T> {
     while (this.work?.stopping.aborted) await this.work.done.catch(() => undefined);
-    if (this.shuttingDown) throw new EspalierError('SHUTTING_DOWN', 'the engine is shutting down');
+    if (this.shuttingDown) throw shuttingDown();
     client?.throwIfAborted();
     if (this.work !== undefined) throw new EspalierError('ENGINE_BUSY', `the engine is busy with ${this.work.name}`);
     const abort = new AbortController();
@@ -139,4 +140,9 @@ export class SessionHolder {
     this.shuttingDown = true;
     await this.clear();
   }
+}
+
+/** The server goes on elsewhere after this error: the engine is about to end. */
+function shuttingDown(): EspalierError {
+  return new EspalierError('SHUTTING_DOWN', 'the engine is shutting down');
 }
