@@ -1,6 +1,6 @@
 // The official client for reads. Reads go through the client's native part, which asks a cluster only once for the leader. When that node
-// is gone, each later read fails, although another node leads by then. So after such a failure, reads from a cluster get a new client, and the
-// read that failed goes on with it.
+// is gone, each later read fails, although another node leads by then. So after such a failure, reads from a cluster get a new client, and
+// the read that failed goes on with it.
 // Appends and subscriptions have a client of their own, which looks for the leader by itself and is not disturbed.
 import { KurrentDBClient, type BasicCredentials } from '@kurrent/kurrentdb-client';
 import { EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
