@@ -12,9 +12,7 @@ import type {
 export type * from './native-exports.js';
 
 export type ComputeDtype = 'f32' | 'bf16';
-/**
- * The values of settings by their names in events: batchSize. core/session/settings.h says which settings the engine takes for which use.
- */
+/** Settings by their names in events. core/session/settings.h says which settings the engine takes for which use. */
 export type Settings = Readonly<Record<string, number | bigint | boolean | string | readonly string[]>>;
 
 export interface EngineDescription {
@@ -65,10 +63,7 @@ export interface ShapeTarget {
   uniform: boolean; // all layers have the same number of open heads, and of open units
   wholeAttention: boolean; // a layer keeps all of its heads, or none
   exactSize: boolean; // without shapes: the open parameters are as many as the probabilities say, to half a unit
-  /**
-   * The costs of a head, a unit, a key/value head and the rest: first their parts in proportion to open hidden units, then their fixed
-   * parts. Absent: costs are prunable parameters.
-   */
+  /** Costs of a head, unit, key/value head and the rest: first what follows hidden units, then what is fixed. Absent: parameters. */
   cost?: readonly number[];
 }
 
@@ -167,10 +162,7 @@ export interface SegmentOptions {
   /** The files of teachers that need not be in memory. Each is read before its turn comes, while other steps are trained. */
   teacherFiles?: readonly { digest: string; file: string }[] | undefined;
   returnState: boolean;
-  /**
-   * The caller computes the digest of the bytes, and the result's digest is ''. A state that is kept as a teacher is named by its digest,
-   * which is then computed anyway.
-   */
+  /** The caller computes the digest, and the result's is ''. The digest of a state that is kept as a teacher is computed anyway. */
   digestLater?: boolean | undefined;
 }
 
@@ -200,9 +192,7 @@ export interface EvaluateOptions {
   threads: number;
   intact: boolean; // without masks and LoRA
   modelFolder?: string | undefined; // the folder of another model than the session's
-  /**
-   * Evaluates the session's intact model with single weights set to 0: this share of each projection. wanda looks at the session's text.
-   */
+  /** Evaluates the intact model with this share of each projection's single weights set to 0. wanda looks at the session's text. */
   unstructured?: { importance: 'magnitude' | 'wanda'; sparsity: number; calibrationSequences: number; seed: bigint } | undefined;
 }
 

@@ -184,10 +184,7 @@ export class RunAttempt {
     return planned;
   }
 
-  /**
-   * Adds a segment to those that wait to be recorded. Plans go on from its state at once, and no other reader sees that state before it is
-   * recorded.
-   */
+  /** Adds a segment to those that wait to be recorded. Plans go on from its state at once; other readers see it once it is recorded. */
   private async add(segment: TrainedSegment): Promise<void> {
     const facts = decide(this.ahead, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
     this.ahead = expected(this.ahead, facts)!;

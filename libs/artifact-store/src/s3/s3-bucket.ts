@@ -109,10 +109,7 @@ export class S3Bucket {
     await this.told('write', 'write', keyDigest(key), () => conditional(send, onlyIfNew));
   }
 
-  /**
-   * Returns the size and the SHA-256 in base64. For an object that came in N parts, `sha256` may be the SHA-256 of the parts' sums,
-   * followed by "-N". null: the object does not exist.
-   */
+  /** Returns size and SHA-256 in base64; of an object in N parts it may be that of the parts' sums and "-N". null: there is no object. */
   async head(key: string): Promise<{ bytes: number; sha256: string | undefined } | null> {
     return this.missing(key, async () => {
       const found = await this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key, ChecksumMode: 'ENABLED' }));
@@ -270,10 +267,7 @@ export class S3Bucket {
     }
   }
 
-  /**
-   * Returns null if the object is missing. The answer to a HEAD has no body that could say what is missing, so a GET asks again. Only
-   * NoSuchKey proves that the object is missing, not the bucket.
-   */
+  /** Returns null if the object is missing, not the bucket: only NoSuchKey proves that. A HEAD's answer does not say it, so a GET asks. */
   private async missing<T>(key: string, work: () => Promise<T>): Promise<T | null> {
     try {
       return await this.told('read', 'read', keyDigest(key), async () => {
