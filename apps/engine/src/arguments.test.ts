@@ -20,6 +20,15 @@ test('reads a full command line', () => {
   expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-insecure-remote']).at).toEqual({ listen: '0.0.0.0:50051' });
 });
 
+test('engines of several cards of a machine have names of their own', () => {
+  const nameOf = (device: string): string => {
+    const { at } = parseArguments(['--join', '127.0.0.1:7433', '--token-file', 't', '--device', device]);
+    return 'join' in at ? at.join.name : '';
+  };
+  expect(nameOf('cuda:1')).toBe(`${nameOf('cpu')}-cuda-1`);
+  expect(nameOf('cuda:0')).not.toBe(nameOf('cuda:1'));
+});
+
 test('reads where to dial in', () => {
   const { at } = parseArguments(['--join', 'https://lab.example.org:7433', '--token-file', 't', '--tls-ca', 'a.pem', '--name', 'node7']);
   const usual = { modelCacheBytes: 200 * 1024 ** 3, spoolBytes: 50 * 1024 ** 3 };

@@ -10,7 +10,7 @@ const usage = `espalier engine: one process, one device or several alike, driven
   --join ADDRESS        dial in to an orchestrator in place of listening: https://HOST:PORT, or HOST:PORT on this machine
   --token-file FILE     with --join: the token to show, of the role engine
   --tls-ca FILE         with --join: the authority of the orchestrator's certificate (else those that Node trusts)
-  --name NAME           with --join: how the orchestrator calls this engine; default: the name of this machine
+  --name NAME           with --join: how the orchestrator calls this engine; default: the name of this machine, and of the card in --device
   --idle-timeout N      with --join: end after N seconds without work; default: stay
   --model-cache DIR     with --join: models that come from the orchestrator; default: ~/.cache/espalier/models
   --model-cache-limit BYTES  with --join: such as 500GB; models not used lately go first; default: 200GiB
@@ -153,7 +153,7 @@ function joinArguments(join: string, values: Values): JoinArguments {
     tls,
     tokenFile: values['token-file'],
     tlsCa: values['tls-ca'],
-    name: values.name ?? nameOfMachine(),
+    name: values.name ?? usualName(values.device),
     idleTimeout,
     modelCache: values['model-cache'],
     modelCacheBytes: limitOf('model-cache-limit', values['model-cache-limit'] ?? MODEL_CACHE_LIMIT),
@@ -172,10 +172,11 @@ function limitOf(option: string, text: string): number {
   throw new UsageError(`--${option} ${text}: a number of bytes from 1MiB is allowed, such as 500GB`, 2);
 }
 
-/** In the letters that a name may have. */
-function nameOfMachine(): string {
+/** The name of the machine, and of the card in --device, in the letters that a name may have. */
+function usualName(device: string | undefined): string {
+  const card = device?.startsWith('cuda') ? `-${device}` : ''; // engines of several cards join from one machine
   return (
-    hostname()
+    `${hostname()}${card}`
       .replace(/[^A-Za-z0-9._-]/g, '-')
       .replace(/^[^A-Za-z0-9]+/, '')
       .slice(0, 64) || 'engine'

@@ -38,7 +38,7 @@ export function registerEngine(program: Command): void {
         'token is revoked. Its token is one of: espalier token create --role engine.',
     )
     .requiredOption('--join <address>', 'the server: https://host:port, or host:port on this machine')
-    .option('--name <name>', 'how the server calls the engine (default: the name of this machine)')
+    .option('--name <name>', 'how the server calls the engine (default: the name of this machine, and of the card in --device)')
     .option('--device <name>', 'that it computes on (default: auto, the first that can be used)')
     .option('--devices <names>', 'several devices alike, which compute the steps of a run together, e.g. cuda:0,cuda:1', deviceList)
     .option('--cards <n>', 'instead of names: this number of the devices that can be used', cardCount)
