@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { StepReport } from '#native-engine';
@@ -127,6 +127,15 @@ test('for want of room the oldest segment of an earlier process goes, one of thi
   expect(engine.told.filter((text) => text.includes(' for a segment of 2'))).toHaveLength(1);
 });
 
+test('a segment that found no room is recorded too, and those before it go', async () => {
+  const engine = new Engine(newFolder(), { limitBytes: 3 * MIB });
+  await engine.trained(2 * MIB);
+  const notKept = await engine.trained(2 * MIB, start({ firstStep: 6 }));
+  expect(engine.files).toHaveLength(2);
+  await engine.segments.recorded(notKept);
+  expect(engine.files).toEqual([]);
+});
+
 test('what no server has asked for in a week goes at a start, and so does what a killed process had begun to write', async () => {
   const engine = new Engine();
   await engine.trained();
@@ -137,6 +146,13 @@ test('what no server has asked for in a week goes at a start, and so does what a
   const again = new Engine(engine.folder);
   expect(again.told.filter((text) => text.includes('is discarded'))).toHaveLength(1);
   expect(again.files).toHaveLength(2);
+});
+
+test('a folder that other users may write to is refused, since they could put other results there', () => {
+  const folder = newFolder();
+  mkdirSync(folder);
+  chmodSync(folder, 0o777);
+  expect(() => new Engine(folder)).toThrow('other users may write to it');
 });
 
 test('a folder with other files is refused', () => {

@@ -21,6 +21,7 @@ const LEAVES_FREE_BYTES = 1024 ** 3;
 /** A segment for which no server has asked for this time is discarded at the next start. */
 const KEPT_FOR_MS = 7 * 86_400_000;
 const PIECE_BYTES = 64 << 20;
+const OTHERS_WRITE = 0o022;
 
 /** A segment as it is kept: the request for it, and its results. */
 export interface KeptSegment {
@@ -36,8 +37,17 @@ interface Place {
   keptAtMs: number;
 }
 
-export function usualSegmentFolder(): string {
-  return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'espalier', 'segments');
+/** Each engine has a folder of its own, since an engine does not know which segments another one still needs. */
+export function usualSegmentFolder(engine: string): string {
+  return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'espalier', 'segments', engine);
+}
+
+/** The files of the folder go into the records of runs, so no other user may write there. */
+function requireOwn(folder: string): void {
+  const { uid, mode } = statSync(folder);
+  if (uid !== process.getuid!())
+    throw new Error(`it belongs to user ${uid}, who could put other results there: a folder of your own is allowed`);
+  if ((mode & OTHERS_WRITE) !== 0) throw new Error('other users may write to it, and could put other results there: chmod go-w');
 }
 
 export class KeptSegments {
@@ -61,6 +71,7 @@ export class KeptSegments {
     const folder = resolve(path);
     try {
       makeFolder(folder);
+      requireOwn(folder);
       if (!existsSync(join(folder, MARKER))) {
         const [foreign] = readdirSync(folder).filter((name) => name !== 'lost+found');
         if (foreign !== undefined)
@@ -101,6 +112,8 @@ export class KeptSegments {
       const { stateBytes, ...rest } = result;
       if (stateBytes === null) return;
       const facts = serialize({ asked, steps, result: rest, bytes: stateBytes.byteLength });
+      // A segment that is not kept is recorded too, and then those before it go.
+      this.unrecorded.push({ name, state: result.state.digest });
       const bytes = facts.byteLength + DIGEST_BYTES + stateBytes.byteLength;
       try {
         const missing = this.makeRoom(bytes, name);
@@ -114,7 +127,6 @@ export class KeptSegments {
         }
         await this.write(this.file(name, 'state'), [stateBytes]);
         await this.write(this.file(name, 'segment'), [createHash('sha256').update(facts).digest(), facts]);
-        this.unrecorded.push({ name, state: result.state.digest });
         this.isTold = false;
       } catch (error) {
         this.tellOnce({ err: error }, `a segment could not be kept on this disk: ${(error as Error).message}`);
