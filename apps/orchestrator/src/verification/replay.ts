@@ -115,6 +115,19 @@ async function openSession(
   return { client, ...session };
 }
 
+/** The state is the recorded one. So a measurement that differs is a mistake of the record, not of the computation. */
+function reachedAgain(
+  verdict: Omit<SegmentVerdict, 'ok' | 'detail'>,
+  stepDifference: StepDifference | null,
+  start: string,
+): SegmentVerdict {
+  const reached = `${start}, state ${verdict.segment.endDigest} reached again, bit for bit`;
+  if (stepDifference === null) return { ...verdict, ok: true, detail: reached };
+  const { step, quantity, recorded, computed } = stepDifference;
+  const difference = `but ${quantity} of step ${step} was recorded as ${recorded}, computed as ${computed}`;
+  return { ...verdict, stepDifference, ok: false, detail: `${reached}, ${difference}` };
+}
+
 class Replay {
   /** The state that the last segment ended with in this replay. */
   last: HeldState | null = null;
@@ -142,8 +155,8 @@ class Replay {
     const steps = this.input.recordedSteps(segment);
     const same = outcome.outcome.state!.digest === segment.endDigest;
     const verdict = { segment, numericsFingerprint: this.session.numericsFingerprint, stepDifference: null, tensorDifferences: [] };
-    if (same) return { ...verdict, ok: true, detail: `${start}, state ${segment.endDigest} reached again, bit for bit` };
     const tolerance = segment.numericsFingerprint === this.session.numericsFingerprint ? 0 : (this.input.tolerance ?? 0);
+    if (same) return reachedAgain(verdict, firstDifference(steps, outcome.reports, tolerance), start);
     return tolerance > 0 ? this.compareWithin(verdict, steps, outcome, tolerance, start) : this.narrow(verdict, steps, outcome, start);
   }
 
