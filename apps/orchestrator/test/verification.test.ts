@@ -143,6 +143,15 @@ describe('what is narrowed down when a segment comes out differently', () => {
     expect(verdict!.tensorDifferences.every(({ maxAbs }) => maxAbs > 0 && Number.isFinite(maxAbs))).toBe(true);
   });
 
+  test('a recorded measurement that was changed is found, although the state is reached again', async () => {
+    const [segment, whole] = [longSegment(), recorded];
+    const step = segment.firstStep + 1;
+    recorded = whole.map((one) => (one.step === step ? { ...one, loss: 0.123 } : one));
+    const [verdict] = await replay(segment).finally(() => (recorded = whole));
+    expect(verdict).toMatchObject({ ok: false, stepDifference: { step, quantity: 'loss', recorded: 0.123 } });
+    expect(verdict!.detail).toContain(`reached again, bit for bit, but loss of step ${step} was recorded as 0.123`);
+  });
+
   test('another teacher than the recorded one is found at the first step that it instructs within a segment', async () => {
     const at = segments.findIndex(({ stretches }) => stretches.length > 1);
     const segment = segments[at]!;
