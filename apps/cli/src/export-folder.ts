@@ -14,7 +14,7 @@ const MARKER_MAX_BYTES = 1 << 20;
 /** A place where a new export may be put. */
 export interface ExportPlace {
   folder: string;
-  /** The files of an earlier export there, with their sizes and times when their bytes were checked; undefined: there is none. */
+  /** The files of an earlier export there, with their sizes and times when their bytes were checked; undefined for a new folder. */
   old: { files: ExportManifestFile[]; looks: string } | undefined;
 }
 

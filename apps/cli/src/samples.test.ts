@@ -1,4 +1,4 @@
-// Tests the samples of several models in one file, and the JSON of evaluations by tasks.
+// Tests the samples of two models in one file, and the JSON of evaluations by tasks.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// Tests which server a command uses, and its messages if there is none, or if another user has it.
+// Tests which server a command uses, and its messages if it finds no server, or if another user has it.
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';

@@ -20,7 +20,7 @@ test('reads a full command line', () => {
   expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-insecure-remote']).at).toEqual({ listen: '0.0.0.0:50051' });
 });
 
-test('engines of several cards of a machine have names of their own', () => {
+test('two cards of a machine give their engines different names', () => {
   const nameOf = (device: string): string => {
     const { at } = parseArguments(['--join', '127.0.0.1:7433', '--token-file', 't', '--device', device]);
     return 'join' in at ? at.join.name : '';

@@ -174,7 +174,7 @@ function limitOf(option: string, text: string): number {
 
 /** The name of the machine, and of the card in --device, in the letters that a name may have. */
 function usualName(device: string | undefined): string {
-  const card = device?.startsWith('cuda') ? `-${device}` : ''; // engines of several cards join from one machine
+  const card = device?.startsWith('cuda') ? `-${device}` : ''; // each card of a machine may have an engine that joins
   return (
     `${hostname()}${card}`
       .replace(/[^A-Za-z0-9._-]/g, '-')

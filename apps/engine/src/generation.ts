@@ -111,7 +111,7 @@ export class Text {
   }
 }
 
-/** Returns the place of the first stop text; -1: there is none. */
+/** Returns the place of the first stop text, or -1 where the text has no stop. */
 function firstOf(text: string, stops: readonly string[]): number {
   const places = stops.map((stop) => text.indexOf(stop)).filter((place) => place >= 0);
   return places.length === 0 ? -1 : Math.min(...places);

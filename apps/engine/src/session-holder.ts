@@ -14,7 +14,7 @@ export interface OpenSession {
   readonly owner: string;
   readonly session: Session;
   readonly memory: ProcessMemoryPlan;
-  /** The digest of the training text; '': there is none. */
+  /** The digest of the training text, or '' before a text is loaded. */
   text: string;
   /** The digest of the state; '': not known. */
   state: Promise<string>;

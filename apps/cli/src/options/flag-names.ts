@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { settingOfField } from '#protocol';
 
 /**
- * The options for fields with another name (settings have theirs in their table). Of several, the first one that the command has is used.
+ * The options for fields with another name (settings have theirs in their table). The first name that the command has is used.
  */
 const OTHER_NAMES: Record<string, string[]> = {
   model_path: ['--model'],
@@ -47,7 +47,7 @@ const OTHER_NAMES: Record<string, string[]> = {
 /** Matches a place in a model's files: "config.hidden_act", "config.json", "model.safetensors:lm_head.weight", "model". */
 const MODEL_PLACE = /^(config\.|model$|model:)|\.(json|safetensors)\b/;
 
-/** Returns the command's option or argument for a field like "settings.total_steps"; undefined where there is none. */
+/** Returns the command's option or argument for a field like "settings.total_steps"; undefined where the command has none. */
 export function flagOf(field: string, command: Command): string | undefined {
   if (MODEL_PLACE.test(field)) return hasName(command, '--model') && command.name() !== 'runs' ? '--model' : undefined;
   if (field.startsWith('--')) return hasName(command, field) ? field : undefined; // the field is an option already

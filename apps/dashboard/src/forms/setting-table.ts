@@ -14,7 +14,7 @@ export interface SettingField {
   /** The setting's option on the command line. */
   flag: string;
   help: string;
-  /** The range in words; '' where there is none. */
+  /** The range in words, or '' for a setting without a range. */
   range: string;
   unit: string;
   /** The values that the server takes for an empty field, for each preset. */

@@ -116,7 +116,7 @@ export interface MeanLine {
 }
 
 /**
- * Returns the mean of several lines at each place, with the lowest and the highest value. Places where a line has no value are left out.
+ * Returns the mean of the lines at each place, with the lowest and the highest value. Places where a line has no value are left out.
  */
 export function meanLine(lines: readonly Line[], x: number[]): MeanLine {
   const all = lines.map(({ places, values }) => interpolated(places, values, x));

@@ -159,7 +159,7 @@ export class EnginePool {
   }
 
   /**
-   * Returns an engine that computes on the device. Where there is none, returns the devices on which engines compute.
+   * Returns an engine that computes on the device. Where no engine does, returns the devices on which engines compute.
    * @throws EspalierError the reason why no engine can be asked
    */
   async consultOn(device: string): Promise<Consultation | { others: string[] }> {
