@@ -102,7 +102,7 @@ export class KeptSegments {
   }
 
   /** The segment was handed out, and stays here until it is recorded. */
-  isHandedOut(name: string, state: string): void {
+  noteHandedOut(name: string, state: string): void {
     this.unrecorded.push({ name, state });
   }
 

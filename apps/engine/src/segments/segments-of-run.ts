@@ -57,7 +57,7 @@ export class SegmentsOfRun {
     if (found === null) return null;
     const { stepsDone, state } = found.result;
     if (stepsDone > start.loraLearningRate.length || found.asked !== wordsOf(start, stepsDone)) return null;
-    this.segments.isHandedOut(name!, state.digest);
+    this.segments.noteHandedOut(name!, state.digest);
     this.log.info(
       { firstStep: start.firstStep, steps: stepsDone, state: state.digest },
       'a segment that was kept on this disk is handed in',

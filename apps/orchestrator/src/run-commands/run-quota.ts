@@ -1,7 +1,7 @@
 // The number of runs that one caller may have under way (--runs-per-caller): those that the caller has launched and that have not ended,
 // paused ones too. Admins and the owner of the data folder have no limit, and the server's own work has none.
 import { Inject, Injectable } from '@nestjs/common';
-import { EspalierError } from '#protocol';
+import { counted, EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { ORCHESTRATOR_CONFIG } from '../tokens.js';
@@ -12,11 +12,10 @@ const WITHOUT_LIMIT = ['admin', 'owner', 'system'];
 /** @param underWay the ids of the caller's runs @throws EspalierError RUNS_TOO_MANY */
 export function requireFewer(limit: number, underWay: ReadonlySet<string>, runId: string): void {
   if (underWay.has(runId) || underWay.size < limit) return;
-  const runs = (count: number): string => `${count} ${count === 1 ? 'run' : 'runs'}`;
   throw new EspalierError(
     'RUNS_TOO_MANY',
-    `you have ${runs(underWay.size)} that ${underWay.size === 1 ? 'has' : 'have'} not ended, and one caller may have ` +
-      `${runs(limit)} here: wait until one ends, or cancel one; a paused run counts`,
+    `you have ${counted(underWay.size, 'run')} that ${underWay.size === 1 ? 'has' : 'have'} not ended, and one caller may have ` +
+      `${counted(limit, 'run')} here: wait until one ends, or cancel one; a paused run counts`,
   );
 }
 
