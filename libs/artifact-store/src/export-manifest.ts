@@ -1,4 +1,4 @@
-// An exported model consists of several files. The manifest names them, and the manifest's digest names the export.
+// An exported model consists of files. The manifest names them, and the manifest's digest names the export.
 import { EXPORT_MANIFEST_LEAD } from './media-type.js';
 import { ArtifactStoreError } from './artifact-store.errors.js';
 import { isDigest } from './digest.js';

@@ -1,4 +1,4 @@
-// The lease by which one of several orchestrators on an event store drives the runs, while the others stand by. The newest event of one
+// The lease by which one orchestrator on an event store drives the runs, while the others stand by. The newest event of one
 // stream names the driver. It is appended with the expected revision, so two orchestrators can never both take the lease.
 //
 // Each process measures time by itself, from the moment when it saw the newest event, so clocks that differ or jump do no harm. A driver

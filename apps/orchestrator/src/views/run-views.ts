@@ -174,7 +174,7 @@ export class RunViews extends Views {
     return (await this.unfinished()).runs.filter(({ launchedBy }) => launchedBy === actor).map(({ runId }) => runId);
   }
 
-  /** The last run that trained this model by this recipe in batches like these, and its speed; null where there is none. */
+  /** The last run that trained this model by this recipe in batches like these, and its speed. Null where no run has. */
   lastSpeed(modelPath: string, settings: RunSettings): { runId: string; tokensPerSecond: number } | null {
     const summaries = this.database
       .prepare<[string], string>(

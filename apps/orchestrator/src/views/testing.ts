@@ -35,7 +35,7 @@ export function stepMeasured(step: number, loss = 1 / (step + 1)): StepMeasureme
   };
 }
 
-/** Builds the stored events of several runs. Their positions are in the order of the calls. */
+/** Builds the stored events of runs. Their positions are in the order of the calls. */
 export class Recorder {
   readonly events: StoredEvent[] = [];
 

@@ -23,7 +23,7 @@ export interface WebSecrets {
    * new key forgets all browsers.
    */
   cookieKey: () => string;
-  /** The id of the data folder, which tells the cookies of several servers on one host apart. */
+  /** The id of the data folder, which tells the cookies of the servers on one host apart. */
   folderId: string;
   /** Null where the pages have no TLS. */
   tls: TlsIdentity | null;

@@ -130,7 +130,7 @@ export class TestServer {
     return this.child!.pid!;
   }
 
-  /** The id of a part's process, or null where there is none at the moment. */
+  /** The id of a part's process, or null while the part has no process. */
   pidOf(part: Part): number | null {
     if (part === 'orchestrator') return this.child?.exitCode === null && this.child.signalCode === null ? this.pid : null;
     return this.pidsOf(part)[0] ?? null;
@@ -143,7 +143,7 @@ export class TestServer {
       .map(({ pid }) => pid);
   }
 
-  /** The processes of a part. Those of several engines are in the order of their start. */
+  /** The processes of a part. Engines are in the order of their start. */
   pidsOf(part: 'engine' | 'store'): number[] {
     const program = part === 'engine' ? 'apps/engine/src/main.js' : 'server-main.js';
     return childrenOf(this.pid)
@@ -156,7 +156,7 @@ export class TestServer {
     return join(this.dataFolder, 'event-store.url');
   }
 
-  /** Sends a signal to a part. Of several engines, one is chosen at random. */
+  /** Sends a signal to a part. Where the server has more than one engine, chance chooses it. */
   signal(part: Part, name: NodeJS.Signals): boolean {
     const pids = part === 'orchestrator' ? [this.pidOf(part)] : this.pidsOf(part);
     const pid = pids[Math.floor(Math.random() * pids.length)];

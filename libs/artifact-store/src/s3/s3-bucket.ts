@@ -188,7 +188,7 @@ export class S3Bucket {
     return UploadId!;
   }
 
-  /** Returns the newest upload of the key that was begun and not ended; null: there is none. */
+  /** Returns the newest upload of the key that was begun and not ended, or null. */
   async openUpload(key: string): Promise<string | null> {
     const found = await this.told('read', 'list', keyDigest(key), () =>
       this.client.send(new ListMultipartUploadsCommand({ Bucket: this.bucket, Prefix: key })),

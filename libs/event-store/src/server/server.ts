@@ -80,7 +80,7 @@ function addServices(server: Server, context: ServerContext): void {
   for (const [definition, handlers] of servicesElsewhere()) add(definition, handlers);
 }
 
-/** Returns an address that clients can call. "All interfaces" is none. */
+/** Returns an address that clients can call: "all interfaces" can't be called. */
 function reachable(host: string): string {
   return host === '0.0.0.0' || host === '::' ? 'localhost' : host;
 }

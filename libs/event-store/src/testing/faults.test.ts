@@ -79,7 +79,7 @@ describe('an append', () => {
     expect(await idsIn(store, stream)).toEqual(ids(events));
   });
 
-  it('of several at once loses none and repeats none, whichever of them the connection was cut for', async () => {
+  it('beside others loses no event and repeats no event, whichever append the connection was cut for', async () => {
     const store = connected();
     const streams = Array.from({ length: 20 }, () => ({ name: uniqueName('many'), events: newEvents(3) }));
     for (const fault of ['cut-after-commit', 'cut-before', 'cut-after-commit'] as const) cluster.leading.atNextAppend(fault);
