@@ -1,4 +1,4 @@
-// Keeps the metrics of the runs that clients watch, summed up in bins, each of a number of steps. A curve over a million steps then need not
+// Keeps the metrics of the runs that clients watch, summed up in bins of a number of steps. A curve over a million steps then need not
 // read a million rows, and while a run goes on only its new rows are read.
 import { setImmediate as breathe } from 'node:timers/promises';
 import { segmentsAfter } from '../views/projection/metrics-reader.js';
