@@ -520,15 +520,45 @@ test('close during a job ends it; garbage collection during a job does not', asy
   collect();
 });
 
-test('the process may exit while a job runs', async () => {
+test('all sessions compute with one team of threads, so that no thread sleeps because of another team', async () => {
+  const team = (): number =>
+    readdirSync('/proc/self/task').filter((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim() === 'compute').length;
+  const sessions: Session[] = [];
+  for (let i = 0; i < 3; i++) {
+    const session = await Session.open({ modelFolder: tinyModel, settings: small, threads: 2 });
+    sessions.push(session);
+    await session.setData(ids);
+    await session.initialise(7n);
+    await session.train(segment(0, 1));
+    expect(team()).toBe(2);
+  }
+  await evaluateModel(tinyModel, { ids: ids.subarray(0, 64), window: 32, threads: 2 });
+  expect(team()).toBe(2);
+  for (const session of sessions) await session.close();
+});
+
+test('a model is inspected while a session trains', async () => {
+  const session = await ready();
+  const training = session.train(segment(0, 100_000));
+  await inspectModel(tinyModel);
+  await planMemory({ modelFolder: tinyModel, settings: small });
+  await session.close();
+  expect(await training).toMatchObject({ stopped: true });
+});
+
+test('the process may exit while one job runs and another waits for its turn', async () => {
   const script = `
     import { Session } from ${JSON.stringify(new URL('./index.js', import.meta.url).href)};
     import { trainingSettings } from ${JSON.stringify(new URL('./testing.js', import.meta.url).href)};
-    const session = await Session.open({ modelFolder: ${JSON.stringify(tinyModel)}, settings: ${JSON.stringify(small)} });
-    await session.setData(new Uint32Array(3200)); await session.initialise(1n);
     const n = 100000, plan = ${JSON.stringify({ ...segment(0, 0), settings: undefined })};
-    session.train({ ...plan, settings: trainingSettings(), loraLearningRate: Array(n).fill(0), scheduledSparsity: Array(n).fill(0) },
-      { onReports: () => process.exit(5) });`;
+    const steps = { ...plan, settings: trainingSettings(), loraLearningRate: Array(n).fill(0), scheduledSparsity: Array(n).fill(0) };
+    const sessions = [];
+    for (let i = 0; i < 2; i++) {
+      const session = await Session.open({ modelFolder: ${JSON.stringify(tinyModel)}, settings: ${JSON.stringify(small)} });
+      await session.setData(new Uint32Array(3200)); await session.initialise(1n);
+      sessions.push(session);
+    }
+    for (const session of sessions) session.train(steps, { onReports: () => process.exit(5) });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'inherit', 'inherit'] });
   const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on('exit', (...how) => resolve(how)));
   expect({ code, signal }).toEqual({ code: 5, signal: null });

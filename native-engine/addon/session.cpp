@@ -57,13 +57,13 @@ Napi::Function Session::define(Napi::Env env) {
                       InstanceMethod<&Session::cancel>("cancel")});
 }
 
-Napi::Value Session::start(const Info& info, Job job) {
+Napi::Value Session::start_at(JobPlace place, const Info& info, Job job) {
   Napi::Function on_reports;
   if (info.Length() > 1 && !info[1].IsUndefined() && !info[1].IsNull()) {
     if (!info[1].IsFunction()) throw Error(ErrorCode::kInvalidArgument, "onReports", "onReports must be a function");
     on_reports = info[1].As<Napi::Function>();
   }
-  return thread_.start(info.Env(), info.This().As<Napi::Object>(), on_reports, std::move(job));
+  return jobs_.start(info.Env(), info.This().As<Napi::Object>(), on_reports, std::move(job), place);
 }
 
 Napi::Value Session::load(const Info& info) {
@@ -71,7 +71,7 @@ Napi::Value Session::load(const Info& info) {
     const JsObject options(info[0], "");
     const std::string folder = options.string("folder");
     const bool read_weights = options.boolean("readWeights");
-    return start(info, [core = core_, folder, read_weights](JobContext& context) {
+    return start_beside(info, [core = core_, folder, read_weights](JobContext& context) {
       return value_of(describe_model(core->load(folder, context.cancelled()), read_weights, context.cancelled()));
     });
   });
@@ -80,7 +80,7 @@ Napi::Value Session::load(const Info& info) {
 Napi::Value Session::plan_memory(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
-    return start(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext& context) {
+    return start_beside(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext& context) {
       return value_of(plan_session_memory(*load_model(folder, context.cancelled()), session.lora, session.trainer));
     });
   });
@@ -97,7 +97,7 @@ Napi::Value Session::open(const Info& info) {
 
 Napi::Value Session::release(const Info& info) {
   return guarded(info.Env(), [&] {
-    return start(info, [core = core_](JobContext&) {
+    return start_beside(info, [core = core_](JobContext&) {
       core->close();
       return nothing();
     });
@@ -285,7 +285,7 @@ Napi::Value Session::export_model(const Info& info) {
 }
 
 Napi::Value Session::cancel(const Info& info) {
-  thread_.cancel();
+  jobs_.cancel();
   return info.Env().Undefined();
 }
 

@@ -1,14 +1,15 @@
-// The JavaScript class `Session`: one model, one trainable state, one thread. Every method that computes returns a promise, and is refused
+// The JavaScript class `Session`: one model, one trainable state. Every method that computes returns a promise, and is refused
 // with ENGINE_BUSY while an earlier one runs.
 #pragma once
 #include <napi.h>
 
 #include <atomic>
 #include <memory>
+#include <utility>
 #include <vector>
 
-#include "job_thread.h"
 #include "session/session_core.h"
+#include "session_jobs.h"
 
 namespace espalier::addon {
 
@@ -42,14 +43,16 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value cancel(const Info& info);
 
   // Starts a job. Where the second argument of `info` is a function, it gets the job's reports.
-  Napi::Value start(const Info& info, Job job);
+  Napi::Value start(const Info& info, Job job) { return start_at(JobPlace::kCompute, info, std::move(job)); }
+  Napi::Value start_beside(const Info& info, Job job) { return start_at(JobPlace::kBeside, info, std::move(job)); }
+  Napi::Value start_at(JobPlace place, const Info& info, Job job);
 
   // One flag for each prompt, in order: whether the caller has stopped its text.
   using StoppedTexts = std::vector<std::atomic<bool>>;
 
   std::shared_ptr<SessionCore> core_;  // shared, because jobs hold it too
   std::shared_ptr<StoppedTexts> stopped_;
-  JobThread thread_;
+  SessionJobs jobs_;
 };
 
 }  // namespace espalier::addon

@@ -1,9 +1,12 @@
-#include "job_thread.h"
+#include "session_jobs.h"
 
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <utility>
 #include <vector>
 
+#include "compute_thread.h"
 #include "js_error.h"
 
 namespace espalier::addon {
@@ -14,12 +17,12 @@ namespace {
 constexpr auto kReportInterval = std::chrono::milliseconds(750);
 }  // namespace
 
-struct JobThread::Running final : JobContext, std::enable_shared_from_this<Running> {
-  Running(Napi::Env e, JobThread* t, Job j) : env(e), thread(t), job(std::move(j)), deferred(Napi::Promise::Deferred::New(e)) {}
+struct RunningJob final : JobContext, ComputeWork, std::enable_shared_from_this<RunningJob> {
+  RunningJob(Napi::Env e, SessionJobs* s, Job j) : env(e), session(s), job(std::move(j)), deferred(Napi::Promise::Deferred::New(e)) {}
 
   const std::atomic<bool>& cancelled() const override { return cancel; }
 
-  // Called by the worker thread.
+  // Called by the thread that runs the job.
   void report(MakeValue value, bool at_once) override {
     bool wake = false;
     {
@@ -32,10 +35,10 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
         last_wake = now;
       }
     }
-    if (wake) call(&Running::deliver_reports);
+    if (wake) call(&RunningJob::deliver_reports);
   }
 
-  void run() {
+  void run() override {
     try {
       result = job(*this);
     } catch (...) {
@@ -47,12 +50,12 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
       finished = true;
     }
     finished_signal.notify_all();
-    call(&Running::settle);
+    call(&RunningJob::settle);
   }
 
   // Queues a call of a member function on the event loop. Once the environment closes, the call is dropped, because no caller waits for the
   // job any more.
-  void call(void (Running::*member)(Napi::Function)) {
+  void call(void (RunningJob::*member)(Napi::Function)) {
     const auto self = shared_from_this();
     on_loop.NonBlockingCall([self, member](Napi::Env callback_env, Napi::Function on_reports) {
       if (static_cast<napi_env>(callback_env) != nullptr) (self.get()->*member)(on_reports);
@@ -81,9 +84,9 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
 
   void settle(Napi::Function on_reports) {
     deliver_reports(on_reports);
-    napi_remove_env_cleanup_hook(env, &Running::wait_for_end, this);
+    napi_remove_env_cleanup_hook(env, &RunningJob::wait_for_end, this);
     const auto self = shared_from_this();
-    thread->current_.reset();
+    session->current_.reset();
     on_loop.Release();
     const Napi::HandleScope scope(env);
     try {
@@ -111,15 +114,22 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
   // Runs when the environment closes while a job runs (process.exit). The thread must have left the engine and Node-API before their memory
   // is freed.
   static void wait_for_end(void* data) {
-    auto* self = static_cast<Running*>(data);
-    self->cancel = true;
-    std::unique_lock lock(self->mutex);
-    self->finished_signal.wait(lock, [&] { return self->finished; });
+    auto* self = static_cast<RunningJob*>(data);
+    self->end();
     self->let_go();
   }
 
+  // Cancels the job and waits until no thread runs it.
+  void end() {
+    cancel = true;
+    const bool waited = session->compute_->take_back(this);
+    std::unique_lock lock(mutex);
+    finished = finished || waited;
+    finished_signal.wait(lock, [&] { return finished; });
+  }
+
   Napi::Env env;
-  JobThread* thread;
+  SessionJobs* session;
   Job job;
   Napi::Promise::Deferred deferred;
   Napi::ThreadSafeFunction on_loop;
@@ -138,50 +148,34 @@ struct JobThread::Running final : JobContext, std::enable_shared_from_this<Runni
   std::vector<MakeValue> reports;
 };
 
-JobThread::JobThread() : thread_([this] { loop(); }) {}
+SessionJobs::SessionJobs() : compute_(ComputeThread::of_process()) {}
 
-JobThread::~JobThread() {
-  cancel();
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
+SessionJobs::~SessionJobs() {
+  if (current_) current_->end();
+  if (beside_.joinable()) beside_.join();
 }
 
-void JobThread::cancel() {
+void SessionJobs::cancel() {
   if (current_) current_->cancel = true;
 }
 
-Napi::Promise JobThread::start(Napi::Env env, Napi::Object owner, Napi::Function on_reports, Job job) {
+Napi::Promise SessionJobs::start(Napi::Env env, Napi::Object owner, Napi::Function on_reports, Job job, JobPlace place) {
   if (busy()) throw AddonError("ENGINE_BUSY", "another job of this session is still running");
-  const auto running = std::make_shared<Running>(env, this, std::move(job));
+  const auto running = std::make_shared<RunningJob>(env, this, std::move(job));
   if (on_reports.IsEmpty()) on_reports = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   running->on_loop = Napi::ThreadSafeFunction::New(env, on_reports, "espalier job", 0, 1);
   // This hook is registered after the thread-safe function's own hook, so that it runs before that one.
-  napi_add_env_cleanup_hook(env, &Running::wait_for_end, running.get());
+  napi_add_env_cleanup_hook(env, &RunningJob::wait_for_end, running.get());
   running->owner = Napi::Persistent(owner);
   current_ = running;
-  {
-    const std::lock_guard lock(mutex_);
-    queued_ = running;
+  computes_ = computes_ || place == JobPlace::kCompute;
+  if (computes_) {
+    compute_->queue(running);
+  } else {
+    if (beside_.joinable()) beside_.join();  // its job has ended
+    beside_ = std::thread([running] { running->run(); });
   }
-  wake_.notify_all();
   return running->deferred.Promise();
-}
-
-void JobThread::loop() {
-  for (;;) {
-    std::shared_ptr<Running> job;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || queued_ != nullptr; });
-      if (queued_ == nullptr) return;
-      job.swap(queued_);
-    }
-    job->run();
-  }
 }
 
 }  // namespace espalier::addon
