@@ -60,12 +60,28 @@ describe('the npm package', () => {
     expect(wanted.filter((file) => !packed.includes(file))).toEqual([]);
   });
 
+  it('has what its README, its documents and its examples of operation link to', () => {
+    const pages = packed.filter((file) => file === 'README.md' || /^(docs|deploy)\/.*\.md$/.test(file));
+    expect(pages.length).toBeGreaterThan(30);
+    const linked = pages.flatMap((page) =>
+      [...text(page).matchAll(/\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)].map(
+        ([, target]) => [page, normalize(join(dirname(page), target!))] as const,
+      ),
+    );
+    // Pages about building from the sources go with the sources.
+    const ofSources = /^(HACKING\.md|apps\/|libs\/|native-engine\/|testdata\/|proto\/|examples\/README\.md)/;
+    expect(linked.filter(([, target]) => !has(target) && !ofSources.test(target))).toEqual([]);
+  });
+
   it('has nothing besides: no tests, no sources of programs, no maps, nothing that was built here', () => {
     expect(
       packed.filter((file) => /\.test\.|\.map$|\.ts$|\/(tests?|testing|bench|build[^/]*|node_modules)\/|testdata|bundles\/code/.test(file)),
     ).toEqual([]);
     expect(new Set(packed.map((file) => file.split('/')[0]))).toEqual(
-      new Set(['LICENSE', 'README.md', 'package.json', 'dist', 'examples', 'loaders', 'native-engine', 'scripts', 'tasks']),
+      new Set([
+        ...['ARCHITECTURE.md', 'LICENSE', 'README.md', 'package.json'],
+        ...['deploy', 'dist', 'docs', 'examples', 'loaders', 'native-engine', 'scripts', 'tasks'],
+      ]),
     );
   });
 

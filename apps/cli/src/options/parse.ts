@@ -58,19 +58,17 @@ export function webAddress(text: string): string {
   return text === 'off' ? text : listenAddress(text);
 }
 
-export const threadCount = count;
-export const runCount = count;
+export const threadCount = countFrom(1, 1024);
+export const runCount = countFrom(1, 1024);
+export const engineCount = countFrom(0, 64);
+export const cardCount = countFrom(1, 64);
 
-function count(text: string): string {
-  const value = wholeNumber(text);
-  if (value < 1 || value > 1024) throw new InvalidArgumentError('A whole number from 1 to 1024 is allowed.');
-  return String(value);
-}
-
-export function engineCount(text: string): string {
-  const value = wholeNumber(text);
-  if (value > 64) throw new InvalidArgumentError('A whole number from 0 to 64 is allowed.');
-  return String(value);
+function countFrom(low: number, high: number): (text: string) => string {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= low && value <= high)) throw new InvalidArgumentError(`A whole number from ${low} to ${high} is allowed.`);
+    return String(value);
+  };
 }
 
 /** Reads an engine's address. Each repetition of the option adds one. */
@@ -130,12 +128,6 @@ export function deviceList(text: string, before: string[] = []): string[] {
   const names = text.split(',').map((name) => name.trim());
   if (names.includes('')) throw new InvalidArgumentError('Names of devices with commas between them are allowed, as in cuda:0,cuda:1.');
   return [...before, names.join('+')];
-}
-
-export function cardCount(text: string): string {
-  const value = wholeNumber(text);
-  if (value < 1 || value > 64) throw new InvalidArgumentError('A whole number from 1 to 64 is allowed.');
-  return String(value);
 }
 
 /** Returns the folder of a model. A path of one of its files stands for its folder. */
