@@ -54,6 +54,7 @@ test.each([
   [['--listen', '127.0.0.1:0', '--token-file', 't'], '--token-file goes with --join'],
   [['--join', '127.0.0.1:7433', '--token-file', 't', '--idle-timeout', '0'], 'a whole number of seconds from 1 to 86400'],
   [['--listen', '127.0.0.1:0', '--idle-timeout', '9'], '--idle-timeout goes with --join'],
+  [['--join', '127.0.0.1:7433', '--token-file', 't', '--spool', ''], '--spool is empty: leave it out, or give it a value'],
   [[], '--listen or --join is required'],
   [['--listen', 'nonsense'], 'HOST:PORT'],
   [['--listen', 'localhost:99999'], 'HOST:PORT'],

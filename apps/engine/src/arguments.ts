@@ -14,7 +14,7 @@ const usage = `espalier engine: one process, one device or several alike, driven
   --idle-timeout N      with --join: end after N seconds without work; default: stay
   --model-cache DIR     with --join: models that come from the orchestrator; default: ~/.cache/espalier/models
   --model-cache-limit BYTES  with --join: such as 500GB; models not used lately go first; default: 200GiB
-  --spool DIR           with --join: segments, until the orchestrator has recorded them; default: ~/.cache/espalier/segments
+  --spool DIR           with --join: segments, until the orchestrator has recorded them; default: ~/.cache/espalier/spool
   --spool-limit BYTES   with --join: such as 100GB; the oldest go first; default: 50GiB
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used. Several alike, joined by +,
                         compute the steps of a run together: cuda:0+cuda:1
@@ -73,6 +73,8 @@ export class UsageError extends Error {
 export function parseArguments(args: string[]): EngineArguments {
   const values = parsed(args);
   if (values.help) throw new UsageError(usage, 0);
+  for (const [option, value] of Object.entries(values))
+    if (value === '') throw new UsageError(`--${option} is empty: leave it out, or give it a value`, 2);
   const threads = Number(values.threads ?? 0);
   if (!Number.isInteger(threads) || threads < 0 || threads > 1024)
     throw new UsageError(`--threads must be an integer from 0 to 1024, not ${values.threads}`, 2);

@@ -118,9 +118,9 @@ function offeredModels({ at }: EngineArguments, scratch: Scratch): OfferedModels
 /** Only where they go to a server elsewhere. A folder that the user did not name is no condition of the start. */
 function keptSegments({ at }: EngineArguments): KeptSegments | null {
   if (!('join' in at)) return null;
-  const { spool, spoolBytes, name } = at.join;
+  const { spool, spoolBytes } = at.join;
   try {
-    return KeptSegments.open(spool ?? usualSegmentFolder(name), spoolBytes, log);
+    return KeptSegments.open(spool ?? usualSegmentFolder(), spoolBytes, log);
   } catch (error) {
     if (spool === undefined) {
       log.warn(`segments are kept in memory only: ${(error as Error).message}`);

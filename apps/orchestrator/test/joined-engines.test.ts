@@ -381,7 +381,8 @@ async function comes(isTrue: () => boolean): Promise<boolean> {
 
 /** The number of segments that lie in an engine's folder. */
 function keptSince(spool: string, ms: number): number {
-  return readdirSync(spool).filter((name) => name.endsWith('.segment') && statSync(join(spool, name)).mtimeMs >= ms).length;
+  const files = readdirSync(spool, { recursive: true, encoding: 'utf8' });
+  return files.filter((name) => name.endsWith('.segment') && statSync(join(spool, name)).mtimeMs >= ms).length;
 }
 
 /** Returns null where the work succeeded. */

@@ -1,10 +1,7 @@
 // Keeps models that came from an orchestrator on the disk of this machine. Several engines share a cache. The engines that use a model
 // share the kernel's lock on its folder; an engine that receives or removes the model has the lock alone (docs/design/model-files.md).
 import {
-  closeSync,
   existsSync,
-  fstatSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -20,20 +17,17 @@ import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { byteWords } from '#comparison';
 import { makeFolder, roomInSync } from '#files';
-import { lockFile } from '#native-engine';
 import { EspalierError } from '#protocol';
+import { lockFolder, openOwnFolder, type Hold, type Mark } from '../own-folder.js';
 import { digestOfList, type ListedFile } from './model-list.js';
 
-const MARKER = 'espalier-model-cache';
+const MARK: Mark = {
+  file: 'espalier-model-cache',
+  text: 'Models that engines of Espalier have received. Old ones are removed when there is no room.\n',
+};
 const DIGEST = /^[0-9a-f]{64}$/;
 /** The cache leaves this much of the disk free. */
 const LEAVES_FREE_BYTES = 1024 ** 3;
-const LOCK_TRIES = 10;
-
-/** A lock on a model's folder. The model stays while it is held. */
-export interface Hold {
-  release(): void;
-}
 
 export function usualCacheFolder(): string {
   return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'espalier', 'models');
@@ -49,23 +43,15 @@ export class ModelCache {
 
   /** Makes the folder if it is not there. @throws EspalierError MODEL_CACHE_UNUSABLE */
   static open(path: string, limitBytes: number, log: Pick<Logger, 'info' | 'warn'>, leavesFreeBytes = LEAVES_FREE_BYTES): ModelCache {
-    const folder = resolve(path);
     try {
-      makeFolder(folder);
-      const names = readdirSync(folder);
-      if (!names.includes(MARKER)) {
-        const [foreign] = names.filter((name) => name !== 'lost+found');
-        if (foreign !== undefined)
-          throw new Error(`it holds ${JSON.stringify(foreign)}, which no cache put there; a new or empty folder is allowed`);
-        writeFileSync(join(folder, MARKER), 'Models that engines of Espalier have received. Old ones are removed when there is no room.\n');
-      }
+      const folder = openOwnFolder(path, MARK);
       makeFolder(join(folder, 'models'));
+      return new ModelCache(folder, limitBytes, log, leavesFreeBytes);
     } catch (error) {
-      throw new EspalierError('MODEL_CACHE_UNUSABLE', `the model cache ${folder} can't be used: ${(error as Error).message}`, {
+      throw new EspalierError('MODEL_CACHE_UNUSABLE', `the model cache ${resolve(path)} can't be used: ${(error as Error).message}`, {
         cause: error,
       });
     }
-    return new ModelCache(folder, limitBytes, log, leavesFreeBytes);
   }
 
   filesOf(digest: string): string {
@@ -131,24 +117,9 @@ export class ModelCache {
     return join(this.folder, 'models', digest);
   }
 
-  /**
-   * Locks the folder at the path. If it was removed while this process waited for the lock, the folder at the path is a new one, and the
-   * lock is taken again.
-   */
   private lock(digest: string, exclusive: boolean): Hold | null {
-    const path = this.of(digest);
     try {
-      for (let tries = 0; tries < LOCK_TRIES; tries += 1) {
-        makeFolder(path);
-        const descriptor = openSync(path, 'r');
-        if (!lockFile(descriptor, { exclusive })) {
-          closeSync(descriptor);
-          return null;
-        }
-        if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(descriptor).ino) return heldBy(descriptor);
-        closeSync(descriptor);
-      }
-      return null;
+      return lockFolder(this.of(digest), { exclusive });
     } catch (error) {
       throw cacheError(error, this.folder);
     }
@@ -193,16 +164,6 @@ export function cacheError(error: unknown, folder: string): EspalierError {
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new EspalierError('MODEL_CACHE_FULL', `the disk of the model cache ${folder} is full: ${message}`, { cause: error });
   return new EspalierError('MODEL_CACHE_UNUSABLE', `the model cache ${folder} can't be used: ${message}`, { cause: error });
-}
-
-function heldBy(descriptor: number): Hold {
-  let isHeld = true;
-  return {
-    release() {
-      if (isHeld) closeSync(descriptor);
-      isHeld = false;
-    },
-  };
 }
 
 function sizeOf(folder: string): number {

@@ -1,7 +1,19 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { StepReport } from '#native-engine';
 import { engineV1 } from '#protocol';
 import type { OpenSession } from '../session-holder.js';
@@ -16,8 +28,12 @@ let folders = 0;
 const newFolder = (): string => join(root, String((folders += 1)));
 const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-/** An engine with a folder, in which a run is trained. */
+/**
+ * An engine with a folder, in which a run is trained. Where the folder had an engine before, that one has died, unless both work beside
+ * each other.
+ */
 class Engine {
+  private static readonly last = new Map<string, Engine>();
   readonly told: string[] = [];
   readonly log = Object.fromEntries(
     ['info', 'warn', 'debug'].map((level) => [level, (_: object, text: string) => void this.told.push(text)]),
@@ -27,8 +43,10 @@ class Engine {
 
   constructor(
     readonly folder = newFolder(),
-    { limitBytes = 10 * MIB, state = 'start', fingerprint = 'numerics' } = {},
+    { limitBytes = 10 * MIB, state = 'start', fingerprint = 'numerics', beside = false } = {},
   ) {
+    if (!beside) Engine.last.get(folder)?.segments.close();
+    Engine.last.set(folder, this);
     this.segments = KeptSegments.open(folder, limitBytes, this.log);
     const session = { numericsFingerprint: fingerprint, model: { weightsDigest: 'weights' }, options: { settings: { seed: 7n } } };
     this.open = { session, text: 'text', state: Promise.resolve(state) } as never;
@@ -42,12 +60,12 @@ class Engine {
   /** Keeps a segment of two steps, and returns the digest of its state. */
   async trained(bytes = 100, from = start()): Promise<string> {
     const state = Buffer.alloc(bytes, from.firstStep);
-    await this.of().keep(from, [step(from.firstStep), step(from.firstStep + 1)], ended(state));
+    await this.of().keep(from, [step(from.firstStep), step(from.firstStep + 1)], ended(state, from.firstStep + 2));
     return digestOf(state);
   }
 
   get files(): string[] {
-    return readdirSync(this.folder).filter((name) => /segment$|state$/.test(name));
+    return readdirSync(this.folder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.(segment|state)$/.test(name));
   }
 }
 
@@ -57,8 +75,8 @@ const start = (changes: Partial<SegmentStart> = {}): SegmentStart => ({
   ...changes,
 });
 const step = (number: number): StepReport => ({ step: number, loss: NaN, layerLoss: null, seconds: 1 / 3, skipped: true }) as StepReport;
-function ended(stateBytes: Uint8Array) {
-  const result = { stateBytes, stepsDone: 2, stopped: true, openUnitsBefore: Uint8Array.of(3), state: { step: 6, digest: '' } };
+function ended(stateBytes: Uint8Array, endStep = 6) {
+  const result = { stateBytes, stepsDone: 2, stopped: true, openUnitsBefore: Uint8Array.of(3), state: { step: endStep, digest: '' } };
   return { result, digest: Promise.resolve(digestOf(stateBytes)) } as never;
 }
 
@@ -146,6 +164,47 @@ test('what no server has asked for in a week goes at a start, and so does what a
   const again = new Engine(engine.folder);
   expect(again.told.filter((text) => text.includes('is discarded'))).toHaveLength(1);
   expect(again.files).toHaveLength(2);
+});
+
+test('engines that share a folder leave each other what they have, and one that has died leaves it to the next that asks', async () => {
+  const one = new Engine();
+  await one.trained(2 * MIB);
+  const other = new Engine(one.folder, { limitBytes: 3 * MIB, beside: true });
+  await other.trained(2 * MIB, start({ firstStep: 6 }));
+  await other.trained(2 * MIB, start({ firstStep: 8 }));
+  expect(one.files).toHaveLength(4);
+  other.open.state = Promise.resolve('start');
+  expect(await other.of().find(start())).toBeNull();
+  one.segments.close();
+  expect(await other.of().find(start())).not.toBeNull();
+});
+
+test('a segment of an earlier build, which lies in the folder itself, is handed out', async () => {
+  const engine = new Engine();
+  await engine.trained();
+  for (const file of engine.files) renameSync(join(engine.folder, file), join(engine.folder, basename(file)));
+  expect(await new Engine(engine.folder).of().find(start())).not.toBeNull();
+});
+
+test('what an earlier process has trained before the step that its run goes on from is no longer kept', async () => {
+  const engine = new Engine();
+  await engine.trained();
+  await engine.trained(100, start({ firstStep: 6 }));
+  const again = new Engine(engine.folder);
+  await again.segments.goesOnFrom('another run', 100);
+  await again.segments.goesOnFrom('run', 5);
+  expect(again.files).toHaveLength(4);
+  await again.segments.goesOnFrom('run', 6);
+  expect(again.files).toHaveLength(2);
+  await again.trained(100, start({ firstStep: 8 }));
+  await again.segments.goesOnFrom('run', 10); // its own segment is not recorded yet
+  expect(again.files).toHaveLength(2);
+});
+
+test('a link that leads nowhere is told as one', () => {
+  const link = newFolder();
+  symlinkSync('nowhere', link);
+  expect(() => new Engine(link)).toThrow('it is a link to nowhere, which is not there');
 });
 
 test('a folder that other users may write to is refused, since they could put other results there', () => {

@@ -1,18 +1,25 @@
 // Keeps segments on the disk of the engine, each from its end until it is recorded (docs/design/joined-engines.md). A segment is named by
-// all that it was computed from, so a process that has come anew hands it out as well as the one that trained it.
+// all that it was computed from, so a process that has come anew hands it out as well as the one that trained it. Several engines may share
+// a folder: each has a place of its own in it, and takes over the segments of places whose process has ended.
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import type { Logger } from 'pino';
 import { byteWords } from '#comparison';
-import { clearLeftOvers, leftOverName, makeFolder, roomInSync } from '#files';
+import { clearLeftOvers, leftOverName, roomInSync } from '#files';
 import type { SegmentResult, StepReport } from '#native-engine';
 import { digestInPieces } from '../chunks.js';
+import { openOwnFolder, type Mark } from '../own-folder.js';
+import { Place } from './place.js';
 
-const MARKER = 'espalier-segments';
+const MARK: Mark = {
+  file: 'espalier-segments',
+  text: 'Segments that engines of Espalier have trained, until their server has recorded them.\n',
+  require: requireOwn,
+};
 const DIGEST_BYTES = 32;
 const ENTRY = /^([0-9a-f]{64})\.(segment|state)$/;
 const LEFT_OVER = { before: /\.[0-9a-f]{64}\.(?:segment|state)\./, after: '.incoming' };
@@ -25,21 +32,23 @@ const OTHERS_WRITE = 0o022;
 
 /** A segment as it is kept: the request for it, and its results. */
 export interface KeptSegment {
+  /** The run that it is for. */
+  run: string;
   /** The request for the segment, in words that are compared. */
   asked: string;
   steps: StepReport[];
   result: SegmentResult;
 }
 
-interface Place {
+interface Entry {
   name: string;
   bytes: number;
   keptAtMs: number;
 }
 
-/** Each engine has a folder of its own, since an engine does not know which segments another one still needs. */
-export function usualSegmentFolder(engine: string): string {
-  return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'espalier', 'segments', engine);
+/** The engines of a user share it. */
+export function usualSegmentFolder(): string {
+  return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'espalier', 'spool');
 }
 
 /** The files of the folder go into the records of runs, so no other user may write there. */
@@ -58,38 +67,43 @@ export class KeptSegments {
   private last: Promise<unknown> = Promise.resolve();
   /** The segments of this process that are not recorded, in their order, with the states that they end in. */
   private unrecorded: { name: string; state: string }[] = [];
+  /** The runs of the segments that are here, and the steps that these end with. */
+  private readonly ends = new Map<string, { run: string; step: number }>();
   private isTold = false;
 
   private constructor(
-    readonly folder: string,
+    private readonly place: Place,
     private readonly limitBytes: number,
     private readonly log: Pick<Logger, 'info' | 'warn' | 'debug'>,
   ) {}
 
+  private get folder(): string {
+    return this.place.folder;
+  }
+
   /** Makes the folder if it is not there. @throws Error why it can't be used */
   static open(path: string, limitBytes: number, log: Pick<Logger, 'info' | 'warn' | 'debug'>): KeptSegments {
-    const folder = resolve(path);
     try {
-      makeFolder(folder);
-      requireOwn(folder);
-      if (!existsSync(join(folder, MARKER))) {
-        const [foreign] = readdirSync(folder).filter((name) => name !== 'lost+found');
-        if (foreign !== undefined)
-          throw new Error(`it holds ${JSON.stringify(foreign)}, which no engine put there; a new or empty folder is allowed`);
-        writeFileSync(join(folder, MARKER), 'Segments that engines of Espalier have trained, until their server has recorded them.\n');
-      }
-      clearLeftOvers(folder, LEFT_OVER);
-      const segments = new KeptSegments(folder, limitBytes, log);
+      const segments = new KeptSegments(Place.in(openOwnFolder(path, MARK)), limitBytes, log);
+      clearLeftOvers(segments.folder, LEFT_OVER);
+      for (const { name } of segments.entries()) segments.noteEnd(name);
+      segments.takeOver();
       segments.removeOld();
       return segments;
     } catch (error) {
-      throw new Error(`the folder for segments ${folder} can't be used: ${(error as Error).message}`, { cause: error });
+      throw new Error(`the folder for segments ${resolve(path)} can't be used: ${(error as Error).message}`, { cause: error });
     }
+  }
+
+  /** Gives up its place, as the end of the process does. */
+  close(): void {
+    this.place.release();
   }
 
   /** Null: the segment is not here, or it is damaged. Never rejects. */
   find(name: string): Promise<KeptSegment | null> {
     return this.inTurn(async () => {
+      if (!existsSync(this.file(name, 'segment'))) this.takeOver();
       if (!existsSync(this.file(name, 'segment'))) return null;
       try {
         return await this.read(name);
@@ -107,11 +121,11 @@ export class KeptSegments {
   }
 
   /** Never rejects: a segment that can't be kept is handed in all the same. */
-  keep(name: string, { asked, steps, result }: KeptSegment): Promise<void> {
+  keep(name: string, { run, asked, steps, result }: KeptSegment): Promise<void> {
     return this.inTurn(async () => {
       const { stateBytes, ...rest } = result;
       if (stateBytes === null) return;
-      const facts = serialize({ asked, steps, result: rest, bytes: stateBytes.byteLength });
+      const facts = serialize({ run, asked, steps, result: rest, bytes: stateBytes.byteLength });
       // A segment that is not kept is recorded too, and then those before it go.
       this.unrecorded.push({ name, state: result.state.digest });
       const bytes = facts.byteLength + DIGEST_BYTES + stateBytes.byteLength;
@@ -127,6 +141,7 @@ export class KeptSegments {
         }
         await this.write(this.file(name, 'state'), [stateBytes]);
         await this.write(this.file(name, 'segment'), [createHash('sha256').update(facts).digest(), facts]);
+        this.ends.set(name, { run, step: result.state.step });
         this.isTold = false;
       } catch (error) {
         this.tellOnce({ err: error }, `a segment could not be kept on this disk: ${(error as Error).message}`);
@@ -142,6 +157,21 @@ export class KeptSegments {
       for (const { name } of this.unrecorded.splice(0, count)) {
         await this.remove(name);
         this.log.debug({ segment: name }, 'a segment is recorded, and no longer kept');
+      }
+    });
+  }
+
+  /**
+   * The server lets the run go on from this step. So it has recorded, or given up, what earlier processes trained before it; what this
+   * process has handed out may still be under way.
+   */
+  goesOnFrom(run: string, step: number): Promise<void> {
+    return this.inTurn(async () => {
+      const underWay = new Set(this.unrecorded.map(({ name }) => name));
+      for (const [name, end] of this.ends) {
+        if (end.run !== run || end.step > step || underWay.has(name)) continue;
+        await this.remove(name);
+        this.log.debug({ segment: name }, 'a segment of an earlier process is recorded, and no longer kept');
       }
     });
   }
@@ -167,15 +197,34 @@ export class KeptSegments {
   }
 
   private async read(name: string): Promise<KeptSegment> {
-    const whole = await readFile(this.file(name, 'segment'));
-    const facts = whole.subarray(DIGEST_BYTES);
-    if (!createHash('sha256').update(facts).digest().equals(whole.subarray(0, DIGEST_BYTES)))
-      throw new Error('the file of its steps has not the digest that stands in front of it');
-    const { bytes, ...segment } = deserialize(facts) as KeptSegment & { bytes: number };
+    const { bytes, ...segment } = this.factsOf(name);
     const stateBytes = await this.stateOf(name, bytes);
     const digest = await digestInPieces(stateBytes);
     if (digest !== segment.result.state.digest) throw new Error(`its state has digest ${digest}, not ${segment.result.state.digest}`);
     return { ...segment, result: { ...segment.result, stateBytes } };
+  }
+
+  private factsOf(name: string): KeptSegment & { bytes: number } {
+    const whole = readFileSync(this.file(name, 'segment'));
+    const facts = whole.subarray(DIGEST_BYTES);
+    if (!createHash('sha256').update(facts).digest().equals(whole.subarray(0, DIGEST_BYTES)))
+      throw new Error('the file of its steps has not the digest that stands in front of it');
+    return deserialize(facts) as KeptSegment & { bytes: number };
+  }
+
+  /** A damaged segment is told when it is asked for. */
+  private noteEnd(name: string): void {
+    try {
+      const { run, result } = this.factsOf(name);
+      this.ends.set(name, { run, step: result.state.step });
+    } catch {
+      this.ends.delete(name);
+    }
+  }
+
+  /** Takes what lies in the places of processes that have ended. */
+  private takeOver(): void {
+    for (const name of this.place.takeOver(ENTRY, LEFT_OVER)) this.noteEnd(name);
   }
 
   private async stateOf(name: string, bytes: number): Promise<Uint8Array> {
@@ -217,46 +266,48 @@ export class KeptSegments {
 
   /** Discards old segments. Returns the number of bytes that are missing all the same. */
   private makeRoom(bytes: number, name: string): number {
-    const places = this.places().filter((one) => one.name !== name);
-    let total = places.reduce((sum, one) => sum + one.bytes, 0);
+    const entries = this.entries().filter((one) => one.name !== name);
+    let total = entries.reduce((sum, one) => sum + one.bytes, 0);
     const lacks = (): number => Math.max(total + bytes - this.limitBytes, bytes + LEAVES_FREE_BYTES - roomInSync(this.folder));
-    for (const place of places) {
+    for (const entry of entries) {
       if (lacks() <= 0) return 0;
-      if (this.unrecorded.some((one) => one.name === place.name)) continue; // without it, the segments after it were of no use
-      this.discard(place, 'there is no room for a newer one');
-      total -= place.bytes;
+      if (this.unrecorded.some((one) => one.name === entry.name)) continue; // without it, the segments after it were of no use
+      this.discard(entry, 'there is no room for a newer one');
+      total -= entry.bytes;
     }
     return lacks();
   }
 
   private removeOld(): void {
-    const places = this.places();
-    const isOld = ({ keptAtMs }: Place): boolean => Date.now() - keptAtMs > KEPT_FOR_MS;
-    for (const place of places.filter(isOld)) this.discard(place, 'no server has asked for it for a week');
-    const left = places.filter((place) => !isOld(place));
-    const bytes = left.reduce((sum, place) => sum + place.bytes, 0);
+    const entries = this.entries();
+    const isOld = ({ keptAtMs }: Entry): boolean => Date.now() - keptAtMs > KEPT_FOR_MS;
+    for (const entry of entries.filter(isOld)) this.discard(entry, 'no server has asked for it for a week');
+    const left = entries.filter((entry) => !isOld(entry));
+    const bytes = left.reduce((sum, entry) => sum + entry.bytes, 0);
     if (left.length > 0) this.log.info({ folder: this.folder, segments: left.length, bytes }, 'segments are kept here for their servers');
   }
 
   /** The segments of the folder, the oldest first. */
-  private places(): Place[] {
-    const places = new Map<string, Place>();
+  private entries(): Entry[] {
+    const entries = new Map<string, Entry>();
     for (const file of readdirSync(this.folder)) {
       const name = ENTRY.exec(file)?.[1];
       const found = name === undefined ? undefined : statSync(join(this.folder, file), { throwIfNoEntry: false });
       if (name === undefined || found === undefined) continue;
-      const place = places.get(name) ?? { name, bytes: 0, keptAtMs: 0 };
-      places.set(name, { name, bytes: place.bytes + found.size, keptAtMs: Math.max(place.keptAtMs, found.mtimeMs) });
+      const entry = entries.get(name) ?? { name, bytes: 0, keptAtMs: 0 };
+      entries.set(name, { name, bytes: entry.bytes + found.size, keptAtMs: Math.max(entry.keptAtMs, found.mtimeMs) });
     }
-    return [...places.values()].sort((one, other) => one.keptAtMs - other.keptAtMs);
+    return [...entries.values()].sort((one, other) => one.keptAtMs - other.keptAtMs);
   }
 
-  private discard({ name, bytes }: Place, why: string): void {
+  private discard({ name, bytes }: Entry, why: string): void {
+    this.ends.delete(name);
     for (const kind of ['segment', 'state'] as const) rmSync(this.file(name, kind), { force: true });
     this.log.warn({ segment: name, bytes, why }, 'a segment that was kept is discarded');
   }
 
   private async remove(name: string): Promise<void> {
+    this.ends.delete(name);
     for (const kind of ['segment', 'state'] as const) await rm(this.file(name, kind), { force: true }).catch(() => undefined);
   }
 }

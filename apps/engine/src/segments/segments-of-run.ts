@@ -31,6 +31,7 @@ function wordsOf(start: SegmentStart, steps: number): string {
 
 export class SegmentsOfRun {
   private readonly basis: string;
+  private readonly run: string;
 
   /** @param request names the run that segments are kept for */
   constructor(
@@ -41,6 +42,7 @@ export class SegmentsOfRun {
     private readonly log: Pick<Logger, 'info'>,
   ) {
     const { losses, freezeMasks, momentsFromStep, oneShot, settings, keepFor } = request;
+    this.run = keepFor;
     const { session, text } = open;
     const asked = engineV1.TrainRequest.toJSON(
       engineV1.TrainRequest.fromPartial({ losses, freezeMasks, momentsFromStep, oneShot, settings, keepFor } as engineV1.TrainRequest),
@@ -72,7 +74,7 @@ export class SegmentsOfRun {
     if (name === null) return;
     // A later call that it is handed out in was not told to stop.
     const whole = { ...result, stopped: false, state: { ...result.state, digest: await digest } };
-    await this.segments.keep(name, { asked: wordsOf(start, result.stepsDone), steps: [...steps], result: whole });
+    await this.segments.keep(name, { run: this.run, asked: wordsOf(start, result.stepsDone), steps: [...steps], result: whole });
   }
 
   goOnFrom(state: Promise<string>): void {

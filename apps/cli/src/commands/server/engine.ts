@@ -45,7 +45,7 @@ export function registerEngine(program: Command): void {
     .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices)', threadCount)
     .option('--model-cache <dir>', 'models that come from the server (default: ~/.cache/espalier/models)')
     .option('--model-cache-limit <bytes>', 'such as 500GB; models that were not used lately go first (default: 200GiB)')
-    .option('--spool <dir>', 'segments, until the server has recorded them (default: ~/.cache/espalier/segments)')
+    .option('--spool <dir>', 'segments, until the server has recorded them (default: ~/.cache/espalier/spool)')
     .option('--spool-limit <bytes>', 'such as 100GB; the oldest segments go first (default: 50GiB)')
     .option('--idle-timeout <seconds>', 'end after so long without work (default: stay)', positiveNumber);
   examples(engine, [
