@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { EspalierError, invalidField } from '#protocol';
+import { fetchBytes } from './states/bucket-requests.js';
 
 export const CHUNK_BYTES = 1 << 20;
 /** The largest payload that the engine takes in one piece. It is far above any state or data set that fits the machine. */
@@ -28,10 +29,11 @@ export interface Upload<First> {
 }
 
 /**
- * Reads a whole upload. `check` gets the first message before the rest is read. It may return the announced size, and throws the error that
- * refuses the call. A digest in the first message must be the digest of the bytes.
+ * Reads a whole upload, or the bytes at the address that its first message names. `check` gets the first message before the rest is read.
+ * It may return the announced size, and throws the error that refuses the call. A digest in the first message must be the digest of the
+ * bytes; with an address there must be one.
  */
-export async function receive<Message extends { digest: string }>(
+export async function receive<Message extends { digest: string; address?: string }>(
   messages: AsyncIterable<Message>,
   chunkOf: (message: Message) => Uint8Array,
   check: (first: Message) => number | undefined,
@@ -43,6 +45,7 @@ export async function receive<Message extends { digest: string }>(
     if (first === undefined) {
       first = message;
       target.announce(check(message));
+      if (message.address) return { first, bytes: await bytesAt(message.address, message.digest) };
     }
     const chunk = chunkOf(message);
     hash.update(chunk);
@@ -50,13 +53,21 @@ export async function receive<Message extends { digest: string }>(
   }
   if (first === undefined) throw new EspalierError('REQUEST_INVALID', 'the stream ended before its first message');
   const bytes = target.finish();
-  const found = hash.digest('hex');
-  if (first.digest !== '' && first.digest !== found) {
-    throw new EspalierError('STATE_CORRUPT', `the bytes received have digest ${found}, not ${first.digest}: they were damaged on the way`, {
-      violations: [{ field: 'digest', description: `is not that of the bytes, ${found}`, code: 'STATE_CORRUPT' }],
-    });
-  }
+  if (first.digest !== '') requireDigest(hash.digest('hex'), first.digest);
   return { first, bytes };
+}
+
+async function bytesAt(address: string, digest: string): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await fetchBytes(address, PAYLOAD_BYTES_MAX);
+  requireDigest(await digestInPieces(bytes), digest);
+  return bytes;
+}
+
+function requireDigest(found: string, announced: string): void {
+  if (found === announced) return;
+  throw new EspalierError('STATE_CORRUPT', `the bytes received have digest ${found}, not ${announced}: they were damaged on the way`, {
+    violations: [{ field: 'digest', description: `is not that of the bytes, ${found}`, code: 'STATE_CORRUPT' }],
+  });
 }
 
 /** Joins bytes that arrive piece by piece. If the size was announced, there is one allocation. */

@@ -1,39 +1,27 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { readFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { engineV1, invalidField } from '#protocol';
 import { chosenDevice, describeEngine, inspectModel, numericsFingerprint, type StateSummary } from '#native-engine';
-import { Batches } from './batches.js';
-import { chunksOf, receive } from './chunks.js';
+import { receive } from './chunks.js';
 import { evaluate } from './evaluate.js';
 import { exportModel } from './export-model.js';
 import { generate, measureSpeed, measureTable } from './generation.js';
 import { bidirectional, clientStreaming, serverStreaming, unary } from './handlers.js';
-import {
-  deviceMessage,
-  memoryMessage,
-  modelMessage,
-  outcomeMessage,
-  sessionOptions,
-  stateMessage,
-  stepMessage,
-  trainingOptions,
-} from './protocol-messages.js';
+import { deviceMessage, memoryMessage, modelMessage, sessionOptions, stateMessage } from './protocol-messages.js';
 import { KeptTrainings } from './kept-trainings.js';
-import { SegmentsOfRun } from './segments/segments-of-run.js';
 import type { EngineServiceParts } from './service-parts.js';
+import type { HeldStates } from './states/held-states.js';
 import { score } from './score.js';
 import type { SessionHolder } from './session-holder.js';
 import { receiveText } from './training-text.js';
 import { Turns } from './turns.js';
-import { located, train, type Progress } from './training.js';
+import { TRAINING, trainSegments, type Training } from './train-call.js';
 
-const TRAINING = 'Train';
 /** Each reads a model folder on a thread of its own, beside the training. */
 const INSPECTIONS_AT_ONCE = 2;
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
-  const { holder, tenancy, scratch, models, onFailure, log } = parts;
+  const { holder, tenancy, scratch, models, held, onFailure, log } = parts;
   const training: Training = { progress: null };
   const finishSegment = (): void => holder.finishWork(TRAINING);
   const kept = new KeptTrainings({ finishSegment, leaseLeftMs: () => tenancy.leftMs, log });
@@ -43,6 +31,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     claimEngine: unary(async (request: engineV1.ClaimEngineRequest) => {
       if (tenancy.claim(request)) {
         kept.discard('another claim holds');
+        held.clear();
         await holder.clear();
       }
       return {};
@@ -50,6 +39,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     releaseEngine: unary(async ({ claim }: engineV1.ReleaseEngineRequest) => {
       if (tenancy.release(claim)) {
         kept.discard('the engine was given back');
+        held.clear();
         await holder.clear();
       }
       return {};
@@ -95,6 +85,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       if (recordedState !== '') await parts.segments?.recorded(recordedState);
       return {};
     }),
+    ...stateHandlers(held),
     stopTraining: unary(async ({ sessionId, finishSegment }: engineV1.StopTrainingRequest) => {
       holder.require(sessionId);
       if (finishSegment) holder.finishWork(TRAINING);
@@ -115,6 +106,19 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     measureSpeed: serverStreaming((request: engineV1.MeasureSpeedRequest, signal) => measureSpeed(holder, request, signal)),
     measureSpeedTable: unary((request: engineV1.MeasureSpeedTableRequest, signal) => measureTable(parts, request, signal)),
     exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(holder, scratch, request, signal)),
+  };
+}
+
+function stateHandlers(held: HeldStates): Pick<engineV1.EngineServiceServer, 'putState' | 'sendState' | 'releaseState'> {
+  return {
+    putState: unary(async (request: engineV1.PutStateRequest) => ({ etags: await held.put(request) })),
+    sendState: serverStreaming(async function* ({ digest }: engineV1.SendStateRequest) {
+      yield* held.chunks(digest);
+    }),
+    releaseState: unary(({ digest }: engineV1.ReleaseStateRequest) => {
+      held.release(digest);
+      return Promise.resolve({});
+    }),
   };
 }
 
@@ -226,77 +230,4 @@ async function loadTeacher(
   );
   const { session } = holder.require(first.sessionId);
   return { teacherDigests: await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes)) };
-}
-
-/** Messages on their way to the client of the training under way. */
-interface Training {
-  progress: Batches<Progress> | null;
-}
-
-async function* trainSegments(
-  { holder, segments, version, log }: EngineServiceParts,
-  training: Training,
-  request: engineV1.TrainRequest,
-  signal: AbortSignal,
-): AsyncGenerator<engineV1.TrainResponse> {
-  const open = holder.require(request.sessionId);
-  const options = trainingOptions(request);
-  const progress = new Batches<Progress>(request.reportIntervalMs);
-  const files = new StateFiles();
-  const take = (items: Progress[]): void => {
-    for (const item of items) if ('segment' in item) files.made(item.segment.stateFile);
-    // The engine must not wait for bytes that have to be sent: the next segment but one would.
-    progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
-  };
-  const running = holder
-    .exclusive(
-      TRAINING,
-      (stop, mayGoOn) => {
-        const ofRun =
-          segments === null || request.keepFor === ''
-            ? null
-            : new SegmentsOfRun(segments, open, request, { version, build: describeEngine().build }, log);
-        if (ofRun === null) open.state = Promise.resolve(''); // not followed
-        return train(open.session, options, stop, mayGoOn, take, ofRun);
-      },
-      signal,
-    )
-    .finally(() => progress.end());
-  // Awaited below, after the last report.
-  running.catch(() => undefined).finally(() => (signal.aborted ? files.removeUntold() : undefined));
-  training.progress = progress;
-  const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined, calibratedShare: 0 };
-  for await (const batch of progress) {
-    const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));
-    const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
-    if (!signal.aborted) for (const { stateFile } of segments) files.told(stateFile);
-    const calibrated = batch.findLast((item) => 'calibratedShare' in item);
-    yield { ...nothing, steps, segments: segments.map(outcomeMessage), calibratedShare: calibrated?.calibratedShare ?? 0 };
-    for (const { result, stateFile, letGo } of segments) {
-      if (stateFile === '' && result.stateBytes !== null)
-        for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
-      letGo();
-    }
-  }
-  const { stopped, teachers } = await running;
-  yield { ...nothing, end: { stopped, teacherDigests: teachers } };
-}
-
-/** States that are written for a client. One that left before it was told of a file can't take it over, so the file goes. */
-class StateFiles {
-  private readonly all: Promise<string>[] = [];
-  private readonly known = new Set<string>();
-
-  made(file: Promise<string>): void {
-    this.all.push(file);
-  }
-
-  told(file: string): void {
-    this.known.add(file);
-  }
-
-  async removeUntold(): Promise<void> {
-    for (const file of await Promise.all(this.all))
-      if (file !== '' && !this.known.has(file)) await rm(file, { force: true }).catch(() => undefined);
-  }
 }

@@ -14,6 +14,7 @@ import { OfferedModels } from './models/offered-models.js';
 import { KeptSegments, usualSegmentFolder } from './segments/kept-segments.js';
 import { Scratch } from './scratch.js';
 import { SessionHolder } from './session-holder.js';
+import { HeldStates } from './states/held-states.js';
 import { Tenancy } from './tenancy.js';
 
 const EXIT_DEVICE_LOST = 70;
@@ -21,6 +22,7 @@ const EXIT_NOT_LET_IN = 4;
 const EXIT_MISTAKE = 2;
 const IDLE_LOOK_MS = 500;
 const ANSWER_MS = 100; // the caller is told before the process ends
+const HAND_IN_MS = 15_000; // for states that the server has not taken
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
 outlivePipes();
@@ -52,11 +54,13 @@ async function main(): Promise<void> {
   const tenancy = new Tenancy();
   const models = offeredModels(args, scratch);
   const segments = keptSegments(args);
+  const held = new HeldStates();
   const service = engineService({
     holder,
     tenancy,
     scratch,
     models,
+    held,
     segments,
     version,
     device: args.device,
@@ -74,6 +78,7 @@ async function main(): Promise<void> {
       async () => {
         await holder.shutDown();
         await segments?.settled();
+        await held.handedIn(HAND_IN_MS);
       },
       () => joining?.leave(),
     );

@@ -260,7 +260,7 @@ export function stepMessage(report: StepReport): engineV1.StepReport {
   };
 }
 
-export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment): engineV1.SegmentOutcome {
+export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment, partSums: Buffer[]): engineV1.SegmentOutcome {
   return {
     state: stateMessage(result.state),
     stepsDone: BigInt(result.stepsDone),
@@ -270,6 +270,7 @@ export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment)
     openUnits: Buffer.from(result.state.openUnits),
     openUnitsBefore: Buffer.from(result.openUnitsBefore),
     refit: result.refit ?? undefined,
+    partSums,
   };
 }
 

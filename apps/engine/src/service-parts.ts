@@ -1,6 +1,7 @@
 import type { FailureListener } from './handlers.js';
 import type { Logger } from 'pino';
 import type { KeptSegments } from './segments/kept-segments.js';
+import type { HeldStates } from './states/held-states.js';
 import type { OfferedModels } from './models/offered-models.js';
 import type { Scratch } from './scratch.js';
 import type { SessionHolder } from './session-holder.js';
@@ -12,6 +13,7 @@ export interface EngineServiceParts {
   tenancy: Tenancy;
   scratch: Scratch;
   models: OfferedModels;
+  held: HeldStates;
   /** null: they are kept in memory only. */
   segments: KeptSegments | null;
   version: string;

@@ -74,6 +74,47 @@ export interface OwnerNote {
   write(name: string, mayReplace: boolean): Promise<void>;
 }
 
+/**
+ * A part of an artifact, and the request that writes it: a PUT to the address, with these headers. The address is a secret until it
+ * expires.
+ */
+export interface SignedPart {
+  offset: number;
+  bytes: number;
+  url: string;
+  headers: Record<string, string>;
+}
+
+/** A write of one artifact that another machine does. */
+export interface SignedWrite {
+  /** The parts that the store lacks. */
+  readonly parts: readonly SignedPart[];
+  /** Resolves once the artifact is durable. @param etags the answers to the parts' requests, in their order */
+  complete(etags: readonly string[]): Promise<void>;
+}
+
+export interface ArtifactToWrite {
+  digest: string;
+  bytes: number;
+  /** The SHA-256 of each part of `partBytes`. */
+  partSums: readonly Uint8Array[];
+  mediaType: string;
+}
+
+/**
+ * Signs addresses, each for one request and for some minutes. By them another machine reads and writes artifacts, so that the bytes do not
+ * pass this one, and no credential leaves it.
+ */
+export interface ArtifactAddresses {
+  readonly partBytes: number;
+  /** The address of the bytes, by a GET. */
+  toRead(digest: string): Promise<string>;
+  /**
+   * Resolves to null if the store has the whole artifact. The writer vouches for the digest of the whole; the store checks the parts' sums.
+   */
+  toWrite(artifact: ArtifactToWrite): Promise<SignedWrite | null>;
+}
+
 /** A store of artifacts. All methods reject with ArtifactStoreError. */
 export interface ArtifactStore {
   /** Resolves once the artifact is durable: it survives a power cut. */
@@ -110,6 +151,8 @@ export interface ArtifactStore {
   /** Whether the store can be reached; undefined for stores that can always be reached. */
   readonly reach?: StoreReach;
   readonly incoming: Incoming;
+  /** Only stores that other machines can reach by themselves have it. */
+  readonly addresses?: ArtifactAddresses;
   /**
    * Makes the complete file at an incoming path an artifact. The writer vouches for the digest: a store need not check it, and every reader
    * does. Resolves once the artifact is durable.

@@ -110,6 +110,9 @@ const errorStatuses = {
   SESSION_NOT_FOUND: precondition,
   SESSION_ALREADY_OPEN: status.ALREADY_EXISTS,
   TRAINING_NOT_KEPT: precondition, // the lease ran out before the orchestrator was back
+  STATE_NOT_HELD: precondition, // the engine holds no state of this digest: it was handed in, or its session has ended
+  BUCKET_UNREACHABLE: status.UNAVAILABLE, // the engine gets no answer from the bucket, or an error of its server
+  BUCKET_ADDRESS_REFUSED: precondition, // the bucket refuses an address that was signed for the engine: it has expired, for example
   TEACHER_NOT_LOADED: precondition, // the session has not loaded the teacher: load it, then train
   IO_ERROR: precondition, // the operating system refused a read or a write
   STATE_CORRUPT: status.DATA_LOSS,

@@ -26,7 +26,7 @@ function poolOf(...engines: [engine: ScriptedEngine | Error, device: string][]):
     const connector = new ScriptedConnector([engine]);
     const name = `local-${index + 1}`;
     const supervisor = new EngineSupervisor(connector, { name, log });
-    return new EngineSlot({ name, connector, supervisor, threads: 2, device, artifacts, bootId: 'this machine' });
+    return new EngineSlot({ name, connector, supervisor, threads: 2, device, artifacts, bootId: 'this machine', log });
   });
   const pool = new EnginePool(slots);
   pools.push(pool);
@@ -91,7 +91,7 @@ test('a pool can work while any engine is there for it', () => {
   expect(pool.canWork).toBe(true);
   const connector = new ScriptedConnector([new ScriptedEngine()], true);
   const supervisor = new EngineSupervisor(connector, { name: 'named', log });
-  const named = new EngineSlot({ name: 'named', connector, supervisor, threads: 2, artifacts, bootId: '' });
+  const named = new EngineSlot({ name: 'named', connector, supervisor, threads: 2, artifacts, bootId: '', log });
   expect(new EnginePool([named]).canWork).toBe(false); // another orchestrator drives the runs
 });
 

@@ -13,7 +13,7 @@ const work = { doing: 'steps 0 to 10', runId: 'aaaabbbbcccc' };
 function slotOf(answers: (ScriptedEngine | Error)[], isNamed: boolean) {
   const connector = new ScriptedConnector(answers, isNamed);
   const supervisor = new EngineSupervisor(connector, { name: 'e', log, pace: FAST });
-  const slot = new EngineSlot({ name: 'e', connector, supervisor, threads: 2, artifacts, bootId: 'this machine' });
+  const slot = new EngineSlot({ name: 'e', connector, supervisor, threads: 2, artifacts, bootId: 'this machine', log });
   const seen: SlotStatus[] = [slot.status];
   slot.onChange(() => {
     if (seen.at(-1) !== slot.status) seen.push(slot.status);

@@ -1,9 +1,9 @@
 // The place of one engine: its supervisor, its contents and its present work.
-import type { ArtifactStore } from '#artifact-store';
+import type { Logger } from 'pino';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { EngineConnector } from '../engines/engine-link.js';
 import type { EngineSupervisor, LiveEngine } from '../engines/engine-supervisor.js';
-import { EngineWorkbench } from './engine-workbench.js';
+import { EngineWorkbench, type ArtifactsAtHand } from './engine-workbench.js';
 import type { SlotView } from './placement.js';
 
 /**
@@ -33,7 +33,8 @@ export interface SlotOptions {
   threads: number | undefined;
   /** The device that a local engine is started on, as the option names it; undefined for a named engine. */
   device?: string | undefined;
-  artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>;
+  artifacts: ArtifactsAtHand;
+  log: Pick<Logger, 'info' | 'warn'>;
   /** The boot id of this machine's kernel. */
   bootId: string;
 }
@@ -127,7 +128,7 @@ export class EngineSlot {
   /** The workbench of the running engine. Starts an engine where none runs. */
   async workbench(): Promise<EngineWorkbench> {
     const engine = await this.acquire();
-    if (this.bench?.engine !== engine) this.bench = new EngineWorkbench(engine, this.options.artifacts, this.threads);
+    if (this.bench?.engine !== engine) this.bench = new EngineWorkbench(engine, this.options.artifacts, this.threads, this.options);
     return this.bench;
   }
 

@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { ArtifactStore } from '#artifact-store';
 import { localEngine, type EngineConnector } from '../engines/engine-link.js';
 import type { EngineProcessOptions } from '../engines/engine-process.js';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
@@ -10,6 +9,7 @@ import { JoinedEngine } from '../engines/joined-engine.js';
 import { namedEngine, type LeaseOptions } from '../engines/named-engine.js';
 import type { EnginePool } from './engine-pool.js';
 import { EngineSlot } from './engine-slot.js';
+import type { ArtifactsAtHand } from './engine-workbench.js';
 import { JoinedEngines, type JoinedSlot } from './joined-engines.js';
 
 export interface EnginesWanted {
@@ -27,7 +27,7 @@ export interface SlotSurroundings {
   folderId: string;
   /** Whether this orchestrator drives the runs. */
   drives: () => boolean;
-  artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>;
+  artifacts: ArtifactsAtHand;
   log: Logger;
 }
 
@@ -37,7 +37,16 @@ type SlotMaker = (name: string, connector: EngineConnector, threads?: number, de
 function slotMaker({ artifacts, log }: SlotSurroundings): SlotMaker {
   const bootId = ownBootId();
   return (name, connector, threads, device) =>
-    new EngineSlot({ name, connector, supervisor: new EngineSupervisor(connector, { name, log }), threads, device, artifacts, bootId });
+    new EngineSlot({
+      name,
+      connector,
+      supervisor: new EngineSupervisor(connector, { name, log }),
+      threads,
+      device,
+      artifacts,
+      bootId,
+      log,
+    });
 }
 
 /** Names the devices of one engine. With the device `auto`, several engines share the usable cards among them. */

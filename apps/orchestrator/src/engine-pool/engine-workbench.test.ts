@@ -19,7 +19,7 @@ const artifacts = {
 
 beforeEach(() => {
   engine = new ScriptedEngine();
-  bench = new EngineWorkbench(liveEngine(engine), artifacts, 2);
+  bench = new EngineWorkbench(liveEngine(engine), artifacts, 2, { name: 'engine', log: { info: () => undefined, warn: () => undefined } });
 });
 
 test('what is there is not brought again', async () => {

@@ -1,5 +1,6 @@
 // Knows the present contents of one engine, and has the calls that give it what the next work needs. A `bring` does nothing where the
 // engine has its subject already. Training, evaluation and export of different runs share an engine in this way.
+import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, type engineV1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -9,6 +10,7 @@ import type { TeachersHeld, TrainingPlan } from '../pruning-run/planning/trainin
 import type { TrainingProgress } from '../engines/wire/engine-client.js';
 import { initialStateRequest, sessionKey, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
+import { StateCarrier } from './state-carrier.js';
 
 interface Held {
   key: string;
@@ -25,17 +27,24 @@ interface Held {
 const freshStateOf = ({ settings, budget }: PruningRunState): string =>
   [settings.seed, settings.shapeTarget, settings.maskRounding, ...(budget?.cost ?? [])].join(' ');
 
+export type ArtifactsAtHand = Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf' | 'addresses'>;
+
 export class EngineWorkbench {
   private held: Held | null = null;
   /** The paths where the engine has written states since the last `endStates`. */
   private readonly statePaths: string[] = [];
 
+  private readonly carrier: StateCarrier;
+
   constructor(
     readonly engine: LiveEngine,
-    private readonly artifacts: Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf'>,
+    private readonly artifacts: ArtifactsAtHand,
     /** The number of threads of its sessions, which is part of the numerics. */
     readonly threads: number,
-  ) {}
+    about: { name: string; log: Pick<Logger, 'info' | 'warn'> },
+  ) {
+    this.carrier = new StateCarrier(engine, artifacts, about);
+  }
 
   /** The run whose model is loaded. */
   get runId(): string | null {
@@ -86,7 +95,7 @@ export class EngineWorkbench {
       session.state = { digest: fresh.digest, freshFor: freshStateOf(run) };
       return fresh.digest;
     }
-    await this.engine.client.importState(this.sessionId, state.stateDigest, this.artifacts.open(state.stateDigest));
+    await this.carrier.give(state.stateDigest, (from) => this.engine.client.importState(this.sessionId, state.stateDigest, from));
     session.state = { digest: state.stateDigest, freshFor: null };
     return state.stateDigest;
   }
@@ -126,9 +135,10 @@ export class EngineWorkbench {
   async bringTeacher(teacher: TeacherChoice): Promise<void> {
     const { session } = this;
     if (teacher.kind !== 'snapshot' || this.holdsTeacher(teacher)) return;
-    session.teachers = new Set(
-      await this.engine.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest)),
+    const held = await this.carrier.give(teacher.stateDigest, (from) =>
+      this.engine.client.loadTeacher(this.sessionId, teacher.stateDigest, from),
     );
+    session.teachers = new Set(held);
   }
 
   async *train(run: PruningRunState, plan: TrainingPlan, reportIntervalMs: number, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
@@ -141,7 +151,10 @@ export class EngineWorkbench {
     const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
     // An engine that shares our files has written each state into our store before it is recorded.
     const keepFor = this.engine.sharesFiles ? '' : run.runId;
-    for await (const progress of this.engine.client.train({ ...request, keepFor }, signal)) {
+    const holdInPartsOf = this.carrier.partBytes;
+    for await (const progress of this.engine.client.train({ ...request, keepFor, holdInPartsOf }, signal)) {
+      const outcome = progress.kind === 'segment' ? progress.segment.outcome : null;
+      if (progress.kind === 'segment' && outcome!.partSums.length > 0) progress.segment.state = this.carrier.underWay(outcome!);
       if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFor: null };
       if (progress.kind === 'end') {
         session.state = state;

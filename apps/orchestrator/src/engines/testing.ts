@@ -62,6 +62,9 @@ export class ScriptedEngine {
     },
     train: (request, signal) => this.train(request, signal),
     stateRecorded: () => undefined,
+    putState: () => Promise.reject(new Error('not in the script')),
+    heldState: () => Promise.reject(new Error('not in the script')),
+    releaseState: () => this.note('releaseState', undefined),
     trainSegment: () => Promise.reject(new Error('not in the script')),
     stopTraining: (_session, finishSegment) => {
       if (this.stopAt !== 'step') this.stopAt = finishSegment === true ? 'segment' : 'step';
@@ -160,7 +163,7 @@ export class ScriptedEngine {
       yield {
         kind: 'segment',
         segment: {
-          outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined },
+          outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined, partSums: [] },
           state: Buffer.from(`state at ${step + 1}`),
         },
       };

@@ -116,7 +116,7 @@ export class World {
     const connector = new ScriptedConnector(answers);
     const supervisor = new EngineSupervisor(connector, { name, log: quiet, pace: FAST });
     const { artifacts } = this;
-    return { slot: new EngineSlot({ name, connector, supervisor, threads: 2, artifacts, bootId: 'this machine' }), connector };
+    return { slot: new EngineSlot({ name, connector, supervisor, threads: 2, artifacts, bootId: 'this machine', log: quiet }), connector };
   }
 
   pool(...engines: ScriptedEngine[]): { pool: EnginePool; connectors: ScriptedConnector[] } {

@@ -1,4 +1,5 @@
-// The requests to a bucket that artifacts need. Only this file loads the client of AWS, so a server without a bucket does not load it.
+// The requests to a bucket that artifacts need. Only this file and s3-signing.ts load the client of AWS, so a server without a bucket does
+// not load it.
 import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
@@ -19,7 +20,9 @@ import { ArtifactStoreError } from '../artifact-store.errors.js';
 import type { Access, StoreReach } from '../store-reach.js';
 import { conditional, ObjectThere } from './conditional.js';
 import { s3Address, type S3Location } from './s3-location.js';
-import { codeNamed, isAnswer, statusOf, toS3Error, type S3Failure } from './s3-errors.js';
+import { UploadGone, type ListedObject, type Part, type UploadedPart } from './s3-objects.js';
+import { S3Signing } from './s3-signing.js';
+import { codeNamed, isAnswer, keyDigest, statusOf, toS3Error, type S3Failure } from './s3-errors.js';
 
 const ATTEMPTS = 5;
 const CONNECT_WITHIN_MS = 5_000;
@@ -31,24 +34,6 @@ const SLOW_AFTER_MS = 60_000;
 const BREAKS_MAX = 4;
 const FIRST_PAUSE_MS = 100;
 
-export interface ListedObject {
-  key: string;
-  bytes: number;
-  changedAt: Date;
-}
-export interface UploadedPart {
-  number: number;
-  bytes: number;
-  etag: string;
-  /** The SHA-256 in base64; undefined: the server keeps none. */
-  sha256: string | undefined;
-}
-export interface Part {
-  number: number;
-  etag: string;
-  sha256: string;
-}
-
 /** The object from a given byte on. */
 interface Ranged {
   body: Readable;
@@ -57,14 +42,12 @@ interface Ranged {
   etag: string | undefined;
 }
 
-/** The multipart upload was completed or aborted by another server, or its parts do not fit. */
-export class UploadGone extends Error {}
-
 export class S3Bucket {
   private readonly client: S3Client;
   /** The address of the bucket, for messages. */
   readonly where: string;
   readonly bucket: string;
+  readonly signing: S3Signing;
 
   constructor(
     location: S3Location,
@@ -86,6 +69,7 @@ export class S3Bucket {
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
     });
+    this.signing = new S3Signing(this.client, this.bucket, this.where);
   }
 
   close(): void {
@@ -115,6 +99,15 @@ export class S3Bucket {
       const found = await this.client.send(new HeadObjectCommand({ Bucket: this.bucket, Key: key, ChecksumMode: 'ENABLED' }));
       return { bytes: found.ContentLength ?? 0, sha256: found.ChecksumSHA256 };
     });
+  }
+
+  /** Whether an object can be there. A false answer may also come from a bucket that is gone: what is asked of it next finds that out. */
+  async mayHave(key: string): Promise<boolean> {
+    const head = new HeadObjectCommand({ Bucket: this.bucket, Key: key });
+    const found = await this.told('read', 'read', keyDigest(key), () =>
+      this.client.send(head).catch((error: unknown) => (statusOf(error as S3Failure) === 404 ? null : Promise.reject(error as Error))),
+    );
+    return found !== null;
   }
 
   /** Returns the first `count` bytes and the object's size; null: the object does not exist. */
@@ -308,11 +301,6 @@ export class S3Bucket {
 }
 
 const isGarbled = (error: unknown): boolean => String((error as S3Failure).code).startsWith('HPE_');
-
-/** Returns the digest at the end of a key, for messages. */
-function keyDigest(key: string): string | null {
-  return /([0-9a-f]{64})$/.exec(key)?.[1] ?? null;
-}
 
 /** Returns the SHA-256 as requests carry it, in base64. */
 export const sumOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

@@ -59,6 +59,11 @@ export function toS3Error(error: unknown, action: string, digest: string | null,
   return new ArtifactStoreError(code, message, digest, error);
 }
 
+/** Returns the digest at the end of a key, for messages. */
+export function keyDigest(key: string): string | null {
+  return /([0-9a-f]{64})$/.exec(key)?.[1] ?? null;
+}
+
 export const codeNamed = ({ Code, name }: S3Failure): string => Code ?? name ?? '';
 export const statusOf = ({ $metadata }: S3Failure): number => $metadata?.httpStatusCode ?? 0;
 

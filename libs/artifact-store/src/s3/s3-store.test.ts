@@ -11,10 +11,11 @@ import {
   DeleteObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  ListPartsCommand,
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import type { ArtifactStore } from '../artifact-store.js';
+import type { ArtifactStore, ArtifactToWrite, SignedPart } from '../artifact-store.js';
 import { digestOf } from '../digest.js';
 import { openArtifactStore } from '../open-artifact-store.js';
 import { noS3Server, S3_CREDENTIALS, startS3Server, type S3TestServer } from '../testing/s3-server.js';
@@ -43,6 +44,7 @@ describeBucket(title, () => {
     prefix = `lab/${(stores += 1)}/`;
     server.fault = () => undefined;
     server.requests.length = 0;
+    server.callers.length = 0;
     store = await opened();
   });
   afterEach(() => rm(folder, { recursive: true, force: true }));
@@ -105,6 +107,86 @@ describeBucket(title, () => {
     expect(await store.verify(digest)).toBe('ok');
     const open = await server.client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: Key }));
     expect(open.Uploads ?? []).toEqual([]);
+  });
+
+  describe('by signed addresses', () => {
+    const partsOf = (content: Uint8Array): Buffer[] => {
+      const parts: Buffer[] = [];
+      for (let at = 0; at < content.byteLength; at += PART_BYTES) parts.push(Buffer.from(content.subarray(at, at + PART_BYTES)));
+      return parts;
+    };
+    const toWrite = (content: Uint8Array): ArtifactToWrite => ({
+      digest: digestOf(content),
+      bytes: content.byteLength,
+      partSums: partsOf(content).map((part) => Buffer.from(sumOf(part), 'base64')),
+      mediaType: 'application/x-safetensors',
+    });
+    /** Writes as a machine without credentials would. */
+    const send = async (content: Uint8Array, { url, headers, offset, bytes }: SignedPart): Promise<string> => {
+      const answer = await fetch(url, { method: 'PUT', headers, body: Buffer.from(content.subarray(offset, offset + bytes)) });
+      expect(answer.status).toBe(200);
+      return answer.headers.get('etag') ?? '';
+    };
+
+    test.each([
+      ['a small artifact in one request', 1_000, 1],
+      ['a large one in parts', 2 * PART_BYTES + 5, 3],
+    ])('another machine writes %s, and reads it', async (_what, bytes, parts) => {
+      const content = large(bytes);
+      const { digest } = toWrite(content);
+      const write = (await store.addresses!.toWrite(toWrite(content)))!;
+      expect(write.parts).toHaveLength(parts);
+      await write.complete(await Promise.all(write.parts.map((part) => send(content, part))));
+      expect(await store.verify(digest)).toBe('ok');
+      expect(await store.stat(digest)).toMatchObject({ bytes });
+      const read = await fetch(await store.addresses!.toRead(digest));
+      expect(digestOf(new Uint8Array(await read.arrayBuffer()))).toBe(digest);
+      expect(await store.addresses!.toWrite(toWrite(content))).toBeNull();
+    });
+
+    test('parts that an earlier try has written are not asked for again', async () => {
+      const content = large(2 * PART_BYTES + 5);
+      const [Bucket, Key] = [server.bucket, keyOf(digestOf(content))];
+      const { UploadId } = await server.client.send(new CreateMultipartUploadCommand({ Bucket, Key, ChecksumAlgorithm: 'SHA256' }));
+      const first = partsOf(content)[0]!;
+      const part = { Bucket, Key, UploadId, PartNumber: 1, Body: first, ChecksumSHA256: sumOf(first) };
+      await server.client.send(new UploadPartCommand(part));
+      const write = (await store.addresses!.toWrite(toWrite(content)))!;
+      const { Parts } = await server.client.send(new ListPartsCommand({ Bucket, Key, UploadId }));
+      // A server that keeps no sums of parts can't say whether its bytes are these.
+      expect(write.parts.map(({ offset }) => offset)).toEqual(
+        Parts![0]!.ChecksumSHA256 === undefined ? [0, PART_BYTES, 2 * PART_BYTES] : [PART_BYTES, 2 * PART_BYTES],
+      );
+      await write.complete(await Promise.all(write.parts.map((one) => send(content, one))));
+      expect(await store.verify(digestOf(content))).toBe('ok');
+      const open = await server.client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: Key }));
+      expect(open.Uploads ?? []).toEqual([]);
+    });
+
+    test('an artifact that is damaged or set aside is made whole', async () => {
+      const content = large(2_000);
+      const { digest } = await store.put(content);
+      await store.quarantine.take(digest);
+      expect(await store.addresses!.toWrite(toWrite(content))).toBeNull();
+      expect(await digestsIn(store)).toEqual([digest]);
+      await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key: keyOf(digest), Body: Buffer.alloc(2_000, 9) }));
+      const write = (await store.addresses!.toWrite(toWrite(content)))!;
+      await write.complete([await send(content, write.parts[0]!)]);
+      expect(await store.verify(digest)).toBe('ok');
+    });
+
+    test('a writer that has not written is found out', async () => {
+      const write = (await store.addresses!.toWrite(toWrite(large(500))))!;
+      await expect(write.complete([''])).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+    });
+
+    test('the sum of the bytes is signed, so that no other bytes can be sent as these', async () => {
+      const { parts } = (await store.addresses!.toWrite(toWrite(large(500))))!;
+      const { url, headers } = parts[0]!;
+      expect(headers['x-amz-checksum-sha256']).toBe(sumOf(large(500)));
+      expect(new URL(url).searchParams.get('X-Amz-SignedHeaders')).toContain('x-amz-checksum-sha256');
+      expect(url).not.toContain(S3_CREDENTIALS.AWS_SECRET_ACCESS_KEY);
+    });
   });
 
   test('two servers that send one large file at once both succeed', async () => {
@@ -325,8 +407,9 @@ describeBucket(title, () => {
     });
     const caller = async () => {
       const store = await opened('another');
-      await store.stat(digestOf(Buffer.from('x')));
-      return server.callers.at(-1);
+      const digest = digestOf(Buffer.from('x'));
+      await store.stat(digest);
+      return server.callers[server.requests.findLastIndex((request) => request.includes(digest))];
     };
 
     test('may be temporary ones of the environment', async () => {
@@ -389,5 +472,11 @@ describeBucket(title, () => {
     for (const secret of Object.values(S3_CREDENTIALS).slice(0, 2)) expect(error.message).not.toContain(secret);
   });
 });
+
+async function digestsIn(store: ArtifactStore): Promise<string[]> {
+  const digests: string[] = [];
+  for await (const { digest } of store.list()) digests.push(digest);
+  return digests;
+}
 
 const sumOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

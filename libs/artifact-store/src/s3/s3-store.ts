@@ -22,6 +22,7 @@ import { StoreReach } from '../store-reach.js';
 import { ofSource, SourceError, writeAll } from '../write-all.js';
 import { CacheCopy } from './cache-copy.js';
 import { FileCache } from './file-cache.js';
+import { S3Addresses } from './s3-addresses.js';
 import { S3Bucket } from './s3-bucket.js';
 import type { S3Location } from './s3-location.js';
 import { S3Owner } from './s3-owner.js';
@@ -44,6 +45,7 @@ class S3Store implements ArtifactStore {
   readonly quarantine: Quarantine;
   readonly owner: S3Owner;
   readonly sideFolder: string;
+  readonly addresses: S3Addresses;
   private readonly bucket: S3Bucket;
   private readonly prefix: string;
   /** The uploads that are going on, by digest: each artifact has at most one at a time. */
@@ -59,6 +61,11 @@ class S3Store implements ArtifactStore {
     this.incoming = new FolderIncoming(join(location.cacheFolder, 'incoming'));
     this.owner = new S3Owner(location, this.bucket);
     this.quarantine = new S3Quarantine(this.bucket, this.prefix, (digest) => this.delete(digest));
+    this.addresses = new S3Addresses(
+      this.bucket,
+      (digest) => this.keyOf(digest),
+      (digest) => this.quarantine.giveBack(digest),
+    );
     this.reach.probe = (access) => (access === 'read' ? this.owner.ask() : this.owner.tryToWrite());
   }
 

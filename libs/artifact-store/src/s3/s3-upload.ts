@@ -6,7 +6,8 @@ import { ArtifactStoreError } from '../artifact-store.errors.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
 import { readChunks } from '../read-chunks.js';
 import { ObjectThere } from './conditional.js';
-import { UploadGone, type Part, type S3Bucket, type UploadedPart } from './s3-bucket.js';
+import type { S3Bucket } from './s3-bucket.js';
+import { UploadGone, type Part, type UploadedPart } from './s3-objects.js';
 
 const MIB = 1 << 20;
 /** The size of the smallest part, and of the largest file that is sent in one request. */
@@ -29,12 +30,15 @@ interface ReadFile {
   /** The SHA-256 of each part, in base64. */
   partSums: string[];
 }
-interface Sending extends ReadFile {
+/** An object as it shall be. */
+export interface Wanted extends Pick<ReadFile, 'partSums'> {
   bucket: S3Bucket;
   key: string;
-  file: FileHandle;
   bytes: number;
   digest: string;
+}
+interface Sending extends ReadFile, Wanted {
+  file: FileHandle;
 }
 
 let sending = 0;
@@ -114,7 +118,7 @@ async function sendParts(sending: Sending, uploadId: string, mayHaveParts: boole
 }
 
 /** Tells whether the existing object has the file's bytes. */
-async function isWhole({ bucket, key, bytes, digest, partSums }: Sending): Promise<boolean> {
+export async function isWhole({ bucket, key, bytes, digest, partSums }: Wanted): Promise<boolean> {
   const there = await bucket.head(key);
   if (there?.bytes !== bytes) return false;
   if (there.sha256 !== undefined && there.sha256 === base64(digest)) return true;

@@ -100,6 +100,30 @@ export class FarEngineClient extends EngineClient {
     }
   }
 
+  override putState(request: engineV1.PutStateRequest): Promise<string[]> {
+    return this.onceBack(() => super.putState(request));
+  }
+
+  override heldState(digest: string): Promise<Uint8Array> {
+    return this.onceBack(() => super.heldState(digest));
+  }
+
+  override releaseState(digest: string): Promise<void> {
+    return this.onceBack(() => super.releaseState(digest));
+  }
+
+  /** Asks again what a cut has ended, where the engine comes back in time. */
+  private async onceBack<T>(ask: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const { connection } = this;
+      try {
+        return await ask();
+      } catch (error) {
+        if (toEspalierError(error).code !== 'ENGINE_LOST' || !(await this.isBackSince(connection))) throw error;
+      }
+    }
+  }
+
   /** Where the word does not arrive, the engine keeps a segment for longer. */
   override stateRecorded(recordedState: string): void {
     void this.confirmTraining({ trainingId: '', messagesTaken: 0n, recordedState }).catch(() => undefined);
@@ -109,7 +133,7 @@ export class FarEngineClient extends EngineClient {
    * Tells whether the engine came back after `connection`. A call may fail before the loss of the connection is known, so this waits a
    * little first.
    */
-  private async isBackSince(connection: number, signal: AbortSignal): Promise<boolean> {
+  private async isBackSince(connection: number, signal = new AbortController().signal): Promise<boolean> {
     for (let looks = 0; looks < LOOKS && this.away === null && this.connection === connection; looks += 1)
       await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
     if (this.away === null) return this.connection !== connection;

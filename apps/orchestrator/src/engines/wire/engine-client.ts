@@ -5,7 +5,7 @@ import { EngineCalls } from './engine-calls.js';
 import { checkHealth } from './engine-health.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './scoring.js';
 import { required, stateOf } from './receiving.js';
-import { send } from './sending.js';
+import { send, stateUpload } from './sending.js';
 import { tokenUpload, type TokenStore } from './training-tokens.js';
 import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
 import type { EndedSegment, TrainingProgress } from './training-progress.js';
@@ -15,6 +15,9 @@ export type { EndedSegment, TrainingProgress } from './training-progress.js';
 /** Reading the weights takes as long as the disk needs. */
 const INSPECTION_TIMEOUT_MS = 1_800_000;
 const MEASUREMENT_TIMEOUT_MS = 3_600_000;
+/** A large state on a slow way to the bucket. */
+const STATE_TIMEOUT_MS = 3_600_000;
+const NEVER = new AbortController().signal;
 
 /** All calls of an engine. Tests replace them by a script. */
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
@@ -82,23 +85,39 @@ export class EngineClient extends EngineCalls {
     return required(state, 'InitialiseStateResponse.state');
   }
 
-  async importState(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<engineV1.StateSummary> {
+  /** @param from the bytes, or the signed address at which the engine reads them */
+  async importState(sessionId: string, digest: string, from: AsyncIterable<Uint8Array> | string): Promise<engineV1.StateSummary> {
     const { state } = await this.upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(
       this.client.importState,
-      bytes,
-      (chunk, first) => (first ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk }),
+      ...stateUpload(sessionId, digest, from),
     );
     return required(state, 'ImportStateResponse.state');
   }
 
-  /** Returns the digests of the teachers that the engine holds now. */
-  async loadTeacher(sessionId: string, digest: string, bytes: AsyncIterable<Uint8Array>): Promise<string[]> {
+  /** Returns the digests of the teachers that the engine holds now. @param from as of a state */
+  async loadTeacher(sessionId: string, digest: string, from: AsyncIterable<Uint8Array> | string): Promise<string[]> {
     const { teacherDigests } = await this.upload<engineV1.LoadTeacherRequest, engineV1.LoadTeacherResponse>(
       this.client.loadTeacher,
-      bytes,
-      (chunk, first) => (first ? { sessionId, digest, chunk } : { sessionId: '', digest: '', chunk }),
+      ...stateUpload(sessionId, digest, from),
     );
     return teacherDigests;
+  }
+
+  /** The engine writes parts of a state that it holds. Returns the bucket's answers, in the order of the parts. */
+  async putState(request: engineV1.PutStateRequest): Promise<string[]> {
+    const { etags } = await this.unary(this.client.putState, request, STATE_TIMEOUT_MS);
+    return etags;
+  }
+
+  /** The bytes of a state that the engine holds. */
+  async heldState(digest: string): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    for await (const { chunk } of this.stream<engineV1.SendStateResponse>(this.client.sendState({ digest }), NEVER)) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  async releaseState(digest: string): Promise<void> {
+    await this.unary(this.client.releaseState, { digest }, 10_000);
   }
 
   /** Trains. An aborted signal, and a reader that stops reading, end the training at the next step boundary. */

@@ -97,6 +97,7 @@ export function trainRequest(
     trainingId: '',
     messagesTaken: 0n,
     keepFor: '',
+    holdInPartsOf: 0,
   };
 }
 

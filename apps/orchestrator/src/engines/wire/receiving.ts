@@ -2,13 +2,13 @@
 import { type engineV1, EspalierError } from '#protocol';
 import type { EndedSegment } from './engine-client.js';
 
-/** Returns the state after a segment: its file, or the bytes from the messages that follow. */
+/** Returns the state after a segment: its file, or the bytes from the messages that follow; null: it is not here. */
 export async function stateOf(
   messages: AsyncIterator<engineV1.TrainResponse>,
-  { stateFile, stateBytes }: engineV1.SegmentOutcome,
+  { stateFile, stateBytes, partSums }: engineV1.SegmentOutcome,
 ): Promise<EndedSegment['state']> {
   if (stateFile !== '') return { file: stateFile };
-  if (stateBytes === 0n) return null;
+  if (stateBytes === 0n || partSums.length > 0) return null;
   const bytes = Buffer.allocUnsafe(Number(stateBytes));
   for (let used = 0; used < bytes.length;) {
     const { value } = (await messages.next()) as IteratorResult<engineV1.TrainResponse, undefined>;

@@ -39,6 +39,32 @@ export async function send<Request>(
   call.end();
 }
 
+interface StateMessage {
+  sessionId: string;
+  digest: string;
+  chunk: Buffer;
+  address: string;
+}
+
+/**
+ * Returns the pieces of a state, and the function that makes the message for each: its bytes, or the address at which the engine reads
+ * them.
+ */
+export function stateUpload(
+  sessionId: string,
+  digest: string,
+  from: AsyncIterable<Uint8Array> | string,
+): [bytes: AsyncIterable<Uint8Array>, message: (chunk: Buffer, first: boolean) => StateMessage] {
+  const address = typeof from === 'string' ? from : '';
+  const message = (chunk: Buffer, first: boolean): StateMessage =>
+    first ? { sessionId, digest, chunk, address } : { sessionId: '', digest: '', chunk, address: '' };
+  return [typeof from === 'string' ? nothing() : from, message];
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {
+  // The address says it all.
+}
+
 export function drainedOrEnded(call: Pick<NodeJS.EventEmitter, 'once' | 'off'>): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

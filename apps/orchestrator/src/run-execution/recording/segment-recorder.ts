@@ -105,7 +105,9 @@ export class SegmentRecorder {
     this.log.warn({ runId, err: error }, `what was trained can't be recorded yet: ${error.message}`);
   }
 
-  private async storeState(runId: string, { report, state }: TrainedSegment, patience: AbortSignal): Promise<void> {
+  private async storeState(runId: string, { report, state: whole }: TrainedSegment, patience: AbortSignal): Promise<void> {
+    const state = 'arrival' in whole ? await whole.arrival : whole;
+    if (state === 'stored') return;
     for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_RETRY_MS)) {
       try {
         if (state instanceof Uint8Array) await this.artifacts.put(state, { expectedDigest: report.state.stateDigest });

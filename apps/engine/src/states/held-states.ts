@@ -1,0 +1,98 @@
+// States that trainings have handed out by their digest alone. Each is held in memory until the orchestrator says that it is in the bucket,
+// or has taken its bytes (docs/design/object-storage.md).
+import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import { EspalierError, invalidField, type engineV1 } from '#protocol';
+import { chunksOf } from '../chunks.js';
+import { putPart } from './bucket-requests.js';
+
+/** Parts that are sent at once. */
+const PARTS_AT_ONCE = 4;
+
+interface Held {
+  bytes: Uint8Array;
+  /** The trainings that hold it, each with what it waits for. */
+  letGo: (() => void)[];
+}
+
+export class HeldStates {
+  private readonly states = new Map<string, Held>();
+  private emptied: () => void = () => undefined;
+
+  /** @param letGo called when its bytes are no longer needed */
+  hold(digest: string, bytes: Uint8Array, letGo: () => void): void {
+    const held = this.states.get(digest);
+    if (held === undefined) this.states.set(digest, { bytes, letGo: [letGo] });
+    else held.letGo.push(letGo);
+  }
+
+  /** @throws EspalierError STATE_NOT_HELD, BUCKET_UNREACHABLE, BUCKET_ADDRESS_REFUSED */
+  async put({ digest, parts }: engineV1.PutStateRequest): Promise<string[]> {
+    const bytes = this.require(digest);
+    const etags: string[] = [];
+    const waiting = [...parts.entries()];
+    const sendSome = async (): Promise<void> => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        const [index, part] = next;
+        const [from, to] = [Number(part.offset), Number(part.offset + part.bytes)];
+        if (to > bytes.byteLength)
+          throw invalidField('FIELD_OUT_OF_RANGE', `parts[${index}]`, `ends at byte ${to}; the state has ${bytes.byteLength} bytes`);
+        etags[index] = await putPart(part, bytes.subarray(from, to));
+      }
+    };
+    const senders = await Promise.allSettled(Array.from({ length: PARTS_AT_ONCE }, sendSome));
+    for (const sender of senders) if (sender.status === 'rejected') throw sender.reason;
+    return etags;
+  }
+
+  *chunks(digest: string): Generator<engineV1.SendStateResponse> {
+    for (const chunk of chunksOf(this.require(digest))) yield { chunk };
+  }
+
+  /** One of the trainings that hold the state needs it no longer. */
+  release(digest: string): void {
+    const held = this.states.get(digest);
+    held?.letGo.shift()?.();
+    if (held?.letGo.length === 0) this.states.delete(digest);
+    if (this.states.size === 0) this.emptied();
+  }
+
+  /** The claim has ended: no call will ask for them. */
+  clear(): void {
+    for (const { letGo } of this.states.values()) for (const one of letGo) one();
+    this.states.clear();
+    this.emptied();
+  }
+
+  /** Resolves when no state is held, or after the given time. */
+  async handedIn(withinMs: number): Promise<void> {
+    if (this.states.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, withinMs);
+      this.emptied = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  private require(digest: string): Uint8Array {
+    const held = this.states.get(digest);
+    if (held !== undefined) return held.bytes;
+    throw new EspalierError('STATE_NOT_HELD', `the engine holds no state ${digest}`);
+  }
+}
+
+/** The SHA-256 of each part. */
+export async function sumsOfParts(bytes: Uint8Array, partBytes: number): Promise<Buffer[]> {
+  const sums: Buffer[] = [];
+  for (let at = 0; at < bytes.byteLength; at += partBytes) {
+    const hash = createHash('sha256');
+    for (const piece of chunksOf(bytes.subarray(at, at + partBytes))) {
+      hash.update(piece);
+      await setImmediate(); // the event loop can do other work
+    }
+    sums.push(hash.digest());
+  }
+  return sums;
+}

@@ -1,0 +1,100 @@
+// The call that trains: the reports and segments of a training as messages, and its states by the way that the client asked for: in files,
+// in the stream, or held until the client says where they go.
+import { rm } from 'node:fs/promises';
+import { describeEngine } from '#native-engine';
+import type { engineV1 } from '#protocol';
+import { Batches } from './batches.js';
+import { chunksOf } from './chunks.js';
+import { outcomeMessage, stepMessage, trainingOptions } from './protocol-messages.js';
+import { SegmentsOfRun } from './segments/segments-of-run.js';
+import type { EngineServiceParts } from './service-parts.js';
+import { sumsOfParts } from './states/held-states.js';
+import { located, train, type LocatedSegment, type Progress } from './training.js';
+
+/** The name of this work, for messages and for calls that stop it. */
+export const TRAINING = 'Train';
+
+/** Messages on their way to the client of the training under way. */
+export interface Training {
+  progress: Batches<Progress> | null;
+}
+
+export async function* trainSegments(
+  { holder, held, segments, version, log }: EngineServiceParts,
+  training: Training,
+  request: engineV1.TrainRequest,
+  signal: AbortSignal,
+): AsyncGenerator<engineV1.TrainResponse> {
+  const open = holder.require(request.sessionId);
+  const options = trainingOptions(request);
+  const progress = new Batches<Progress>(request.reportIntervalMs);
+  const files = new StateFiles();
+  const take = (items: Progress[]): void => {
+    for (const item of items) if ('segment' in item) files.made(item.segment.stateFile);
+    // The engine must not wait for bytes that have to be sent: the next segment but one would.
+    progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
+  };
+  const running = holder
+    .exclusive(
+      TRAINING,
+      (stop, mayGoOn) => {
+        const ofRun =
+          segments === null || request.keepFor === ''
+            ? null
+            : new SegmentsOfRun(segments, open, request, { version, build: describeEngine().build }, log);
+        void segments?.goesOnFrom(request.keepFor, options.steps.firstStep);
+        if (ofRun === null) open.state = Promise.resolve(''); // not followed
+        return train(open.session, options, stop, mayGoOn, take, ofRun);
+      },
+      signal,
+    )
+    .finally(() => progress.end());
+  // Awaited below, after the last report.
+  running.catch(() => undefined).finally(() => (signal.aborted ? files.removeUntold() : undefined));
+  training.progress = progress;
+  const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined, calibratedShare: 0 };
+  for await (const batch of progress) {
+    const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));
+    const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
+    if (!signal.aborted) for (const { stateFile } of segments) files.told(stateFile);
+    const calibrated = batch.findLast((item) => 'calibratedShare' in item);
+    const outcomes: engineV1.SegmentOutcome[] = [];
+    for (const segment of segments) outcomes.push(outcomeMessage(segment, await partSums(segment, request.holdInPartsOf)));
+    for (const [index, { result, letGo }] of segments.entries())
+      if (outcomes[index]!.partSums.length > 0) held.hold(result.state.digest, result.stateBytes!, letGo);
+    yield { ...nothing, steps, segments: outcomes, calibratedShare: calibrated?.calibratedShare ?? 0 };
+    for (const [index, { result, stateFile, letGo }] of segments.entries()) {
+      if (outcomes[index]!.partSums.length > 0) continue;
+      if (stateFile === '' && result.stateBytes !== null)
+        for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
+      letGo();
+    }
+  }
+  const { stopped, teachers } = await running;
+  yield { ...nothing, end: { stopped, teacherDigests: teachers } };
+}
+
+/** Empty: the state is not held, but sent or in a file. */
+function partSums({ result, stateFile }: LocatedSegment, partBytes: number): Promise<Buffer[]> {
+  if (partBytes === 0 || stateFile !== '' || result.stateBytes === null) return Promise.resolve([]);
+  return sumsOfParts(result.stateBytes, partBytes);
+}
+
+/** States that are written for a client. One that left before it was told of a file can't take it over, so the file goes. */
+class StateFiles {
+  private readonly all: Promise<string>[] = [];
+  private readonly known = new Set<string>();
+
+  made(file: Promise<string>): void {
+    this.all.push(file);
+  }
+
+  told(file: string): void {
+    this.known.add(file);
+  }
+
+  async removeUntold(): Promise<void> {
+    for (const file of await Promise.all(this.all))
+      if (file !== '' && !this.known.has(file)) await rm(file, { force: true }).catch(() => undefined);
+  }
+}
