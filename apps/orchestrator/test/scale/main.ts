@@ -1,6 +1,7 @@
 // Fills a new data folder with made-up runs, to see how the dashboard, the views and the command line bear many of them:
-//   npm run scale -- FOLDER [--runs 10000] [--long-steps 1000000] [--seed 1]
-// Equal seeds give equal runs. All runs have ended, and none has artifacts. Afterwards run: espalier --data-folder FOLDER up
+//   npm run scale -- FOLDER [--runs 10000] [--long-steps 1000000] [--events 5000000] [--seed 1]
+// With --events, the runs have segments of a few steps, as slow models do, and about this number of events together. Equal seeds give equal
+// runs. All runs have ended, and none has artifacts. Afterwards run: espalier --data-folder FOLDER up
 import { parseArgs } from 'node:util';
 import { join, resolve } from 'node:path';
 import { connectEventStore, startEmbeddedEventStore, type EventStore } from '#event-store';
@@ -11,17 +12,22 @@ import { Recorder, stepMeasured } from '../../src/views/testing.js';
 import { Random } from '../chaos/random.js';
 
 const SEGMENT_STEPS = 500;
-const EVENTS_AN_APPEND = 200;
+/** The steps of a segment where events are asked for: those of a model whose step takes a second and a half. */
+const SHORT_SEGMENT_STEPS = 10;
+const EVENTS_A_SEGMENT = 3;
+const EVENTS_AN_APPEND = 500;
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz234567';
 const FIRST_LAUNCH = Date.UTC(2026, 0, 1);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { runs: { type: 'string' }, 'long-steps': { type: 'string' }, seed: { type: 'string' } },
+  options: { runs: { type: 'string' }, 'long-steps': { type: 'string' }, events: { type: 'string' }, seed: { type: 'string' } },
 });
 const [folder] = positionals;
 if (folder === undefined) throw new Error('name the folder to fill: npm run scale -- FOLDER');
 const [runs, longSteps, seed] = [Number(values.runs ?? 10_000), Number(values['long-steps'] ?? 1_000_000), Number(values.seed ?? 1)];
+const events = Number(values.events ?? 0);
+const segmentSteps = events === 0 ? SEGMENT_STEPS : SHORT_SEGMENT_STEPS;
 const random = new Random(seed);
 
 const idOf = (): string => Array.from({ length: 12 }, () => LETTERS[Math.floor(random.next() * LETTERS.length)]!).join('');
@@ -43,12 +49,18 @@ function measuredFor(steps: number, target: number): (step: number) => StepMeasu
   };
 }
 
+/** The steps of one run: without --events 100 to 500, else what half to three halves of its share of the events stand for. */
+function stepsOfRun(): number {
+  if (events === 0) return 100 + 100 * Math.floor(random.next() * 5);
+  return Math.max(1, Math.round((events / runs / EVENTS_A_SEGMENT) * (0.5 + random.next()))) * segmentSteps;
+}
+
 function factsOf(runId: string, name: string, steps: number, target: number, launchedAt: number): NewFact[] {
-  const start = launched({ totalSteps: steps, targetSparsity: target, segmentSteps: SEGMENT_STEPS }, runId);
+  const start = launched({ totalSteps: steps, targetSparsity: target, segmentSteps }, runId);
   const facts = [{ ...start, data: { ...start.data, name } } as NewFact, ...new Story(start).start().facts.slice(1)];
   let state = stateAt(0, 0);
-  for (let first = 0; first < steps; first += SEGMENT_STEPS) {
-    const end = Math.min(steps, first + SEGMENT_STEPS);
+  for (let first = 0; first < steps; first += segmentSteps) {
+    const end = Math.min(steps, first + segmentSteps);
     state = stateAt(end, Math.min(1, end / steps / 0.3) * target);
     const { expectedSparsity, hardSparsity } = state;
     facts.push(
@@ -110,7 +122,7 @@ const server = await startEmbeddedEventStore({ folder: join(resolve(folder), 'ev
 const store = connectEventStore(server);
 let written = 0;
 for (let run = 0; run < runs; run += 1) {
-  const [runId, target, steps] = [idOf(), 0.2 + 0.1 * Math.floor(random.next() * 6), 100 + 100 * Math.floor(random.next() * 5)];
+  const [runId, target, steps] = [idOf(), 0.2 + 0.1 * Math.floor(random.next() * 6), stepsOfRun()];
   const name = `${random.pick(['sweep', 'trial', 'paper', 'gentle', 'nightly'])} ${run}`;
   written += await write(store, runId, factsOf(runId, name, steps, target, FIRST_LAUNCH + run * 60_000), measuredFor(steps, target));
 }
