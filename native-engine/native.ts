@@ -194,10 +194,13 @@ export interface EvaluateOptions {
   modelFolder?: string | undefined; // the folder of another model than the session's
   /** Evaluates the intact model with this share of each projection's single weights set to 0. wanda looks at the session's text. */
   unstructured?: { importance: 'magnitude' | 'wanda'; sparsity: number; calibrationSequences: number; seed: bigint } | undefined;
+  /** Evaluates the intact model with a part of the state's masks: those of one layer or of all, of the kinds that are true. */
+  closings?: { layer?: number | undefined; heads: boolean; units: boolean; hidden: boolean } | undefined;
 }
 
 export interface EvaluationResult {
   zeroShare: number; // the share of zeros among the projections' weights, if single weights were set to 0
+  closedGates: number; // the number of closed heads, units and hidden units, if a part of the masks was asked for
   negativeLogLikelihood: number; // in nats, for each prediction
   perplexity: number;
   predictions: number;

@@ -111,6 +111,14 @@ EvaluateOptions read_evaluate_options(const JsObject& options) {
     out.unstructured->seed = pruning.unsigned64("seed");
     out.unstructured->dtype = out.dtype;
   }
+  if (options.has("closings")) {
+    const JsObject part = options.object("closings");
+    out.closings.emplace();
+    if (part.has("layer")) out.closings->layer = part.integer("layer", 0, 1 << 20);
+    out.closings->heads = part.boolean("heads");
+    out.closings->units = part.boolean("units");
+    out.closings->hidden = part.boolean("hidden");
+  }
   return out;
 }
 

@@ -184,6 +184,7 @@ Napi::Value to_js(Napi::Env env, const EvaluationResult& result) {
       .number("perplexity", result.perplexity)
       .count("predictions", result.predictions)
       .number("zeroShare", result.zero_share)
+      .count("closedGates", result.closed_gates)
       .done();
 }
 

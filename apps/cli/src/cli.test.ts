@@ -742,6 +742,36 @@ describe('results', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  test('eval --closings asks for each layer and kind, and shows what each costs', async () => {
+    const asked: v1.EvaluateRunRequest[] = [];
+    const server = await serve({
+      getRun: () => ({ run: v1.Run.fromPartial({ runId: 'abcd', layers: [{ heads: 4 }, { heads: 4 }] }) }),
+      async *evaluateRun(request) {
+        asked.push(request);
+        const { layer, kind } = request.closings ?? {};
+        const value = request.intact ? 5.04 : kind === '' ? 20 : kind === 'hidden' ? 5.1 : 6 + (layer ?? 0);
+        const details = { closedGates: kind === 'heads' ? 1 : 30 };
+        yield v1.EvaluateRunResponse.fromPartial({
+          doneShare: 1,
+          evaluation: { value, details, step: 100n, convention: 'windows of 256' },
+        });
+      },
+    });
+    const shown = await espalier(server, 'eval', 'abcd', '--closings', '--teacher', '30');
+    expect(asked.map(({ intact, closings }) => (intact ? 'intact' : `${closings!.kind} ${closings!.layer ?? ''}`.trim()))).toEqual([
+      ...['intact', 'heads 0', 'units 0', 'heads 1', 'units 1', 'hidden', ''],
+    ]);
+    expect(asked.map(({ teacherMark }) => teacherMark)).toEqual([undefined, 30, 30, 30, 30, 30, 30]);
+    expect(shown.stdout).toMatch(
+      /LAYER +HEADS CLOSED +PERPLEXITY +UNITS CLOSED +PERPLEXITY\n +0 +1 +6\.0000 +30 +6\.0000\n +1 +1 +7\.0000/,
+    );
+    expect(shown.stdout).toMatch(/30 hidden units closed: 5\.1000\nall 30 together: 20\.0000; intact: 5\.0400/);
+    const wrong = async (...options: string[]): Promise<string> => (await espalier(server, 'eval', 'abcd', ...options)).stderr;
+    expect(await wrong('--closings', '--layer', '2')).toContain('--layer: the model has layers 0 to 1, not 2');
+    expect(await wrong('--closings', '--intact')).toContain('--intact is not allowed with --closings');
+    expect(await wrong('--layer', '2')).toContain('--layer is for --closings');
+  });
+
   test('eval and verify', async () => {
     const asked: unknown[] = [];
     const server = await serve({

@@ -238,6 +238,7 @@ function evaluate({ client }: Engine, request: Partial<engineV1.EvaluateRequest>
     computeDtype: 0,
     tokens: Buffer.alloc(0),
     unstructured: undefined,
+    closings: undefined,
   };
   stream.write({ ...empty, window: 64, tokens: ids.subarray(0, 4001), ...request }); // cut in the middle of a token
   stream.write({ ...empty, tokens: ids.subarray(4001) });

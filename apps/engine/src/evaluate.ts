@@ -1,9 +1,9 @@
 // Handles Evaluate, which returns the perplexity of a model on tokens.
-import { EspalierError, type engineV1 } from '#protocol';
+import { EspalierError, invalidField, type engineV1 } from '#protocol';
 import { evaluateModel, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
 import { receive, tokensOf } from './chunks.js';
-import { computeDtypeOf, unstructuredOf } from './protocol-messages.js';
+import { closingsOf, computeDtypeOf, unstructuredOf } from './protocol-messages.js';
 import type { EngineServiceParts } from './service-parts.js';
 
 export async function* evaluate(
@@ -28,7 +28,10 @@ export async function* evaluate(
     threads,
     intact: first.intact,
     unstructured: first.unstructured === undefined ? undefined : unstructuredOf(first.unstructured),
+    closings: first.closings === undefined ? undefined : closingsOf(first.closings),
   };
+  if (options.closings !== undefined && first.modelPath !== '')
+    throw invalidField('REQUEST_INVALID', 'closings', "are those of a session's state: name no model_path");
   const shares = new Batches<number>();
   const running = holder
     .exclusive<EvaluationResult>(
@@ -47,7 +50,9 @@ export async function* evaluate(
   const result = await running;
   if (!Number.isFinite(result.negativeLogLikelihood))
     throw new EspalierError('EVALUATION_NOT_FINITE', 'the model gives values that are not finite on these tokens');
-  yield { doneShare: 1, outcome: { ...result, predictions: BigInt(result.predictions), seconds: (performance.now() - started) / 1000 } };
+  const closedGates = options.closings === undefined ? undefined : BigInt(result.closedGates);
+  const counts = { predictions: BigInt(result.predictions), closedGates };
+  yield { doneShare: 1, outcome: { ...result, ...counts, seconds: (performance.now() - started) / 1000 } };
 }
 
 async function* withoutDigest(

@@ -61,6 +61,13 @@ export function unstructuredOf(pruning: engineV1.Unstructured): NonNullable<Eval
   return { importance, sparsity, calibrationSequences, seed };
 }
 
+export function closingsOf({ layer, heads, units, hidden }: engineV1.Closings): NonNullable<EvaluateOptions['closings']> {
+  if (!heads && !units && !hidden) throw invalidField('FIELD_REQUIRED', 'closings', 'must name heads, units or hidden');
+  if (layer !== undefined && hidden)
+    throw invalidField('REQUEST_INVALID', 'closings.hidden', 'all layers share the hidden units: name no layer');
+  return { layer, heads, units, hidden };
+}
+
 export function deviceMessage(device: DeviceDescription): engineV1.Device {
   return { ...device, memoryBytes: BigInt(device.memoryBytes), memoryAvailableBytes: BigInt(device.memoryAvailableBytes) };
 }

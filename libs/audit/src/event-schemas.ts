@@ -130,7 +130,11 @@ const segment = {
 };
 const snapshot = { attempt: count, mark: count, threshold: z.number(), state };
 const evaluated = {
-  subject: z.string().regex(/^(intact|masked|export:[0-9a-f]{64}|unstructured:(magnitude|wanda):\d(\.\d+)?(e-\d+)?)$/),
+  subject: z
+    .string()
+    .regex(
+      /^(intact|masked|export:[0-9a-f]{64}|unstructured:(magnitude|wanda):\d(\.\d+)?(e-\d+)?|closings:(all|heads|units|hidden)(:\d+)?)$/,
+    ),
   step: count,
   stateDigest: digest.nullable(),
   teacherMark: count.nullable(),

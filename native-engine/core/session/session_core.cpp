@@ -270,10 +270,26 @@ std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std
 EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                        const std::atomic<bool>& cancel) {
   if (options.unstructured) return evaluate_unstructured(options, on_progress, cancel);
+  if (options.closings) return evaluate_closings(options, on_progress, cancel);
   const auto model = model_in(options.model_folder);
   const std::optional<TrainState> state = state_for(options.model_folder, options.intact);
   return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
                             cancel, trainer_ ? trainer_->home(options.backend) : nullptr);
+}
+
+EvaluationResult SessionCore::evaluate_closings(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
+                                                const std::atomic<bool>& cancel) {
+  const auto model = model_in("");
+  const ModelConfig& config = model->config();
+  const MaskPart& part = *options.closings;
+  if (part.layer && *part.layer >= config.layer_count)
+    throw Error(ErrorCode::kInvalidArgument, "closings.layer",
+                "must be from 0 to " + std::to_string(config.layer_count - 1) + ", not " + std::to_string(*part.layer));
+  const Masks masks = part_of(config, deterministic_masks(config, trainer().log_alphas()), part);
+  EvaluationResult result = espalier::evaluate(model, nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
+                                               cancel, trainer().home(options.backend), &masks);
+  result.closed_gates = closed_gates(masks);
+  return result;
 }
 
 GenerationResult SessionCore::generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,

@@ -1,13 +1,24 @@
 import type { v1 } from '#protocol';
 import { percent, shortDigest } from './format.js';
 
-/** Names the evaluated model: "intact", "masked, teacher #20", "export 0123456789ab", "intact, wanda on single weights, 50.0%". */
+/**
+ * Names the evaluated model: "intact", "masked, teacher #20", "export 0123456789ab", "intact, wanda on single weights, 50.0%", "intact with
+ * closed heads of layer 3".
+ */
 export function subjectWords({ subject, teacherMark }: v1.Evaluation): string {
   const [kind, of, share] = subject.split(':');
   if (kind === 'unstructured') return `intact, ${of} on single weights, ${percent(Number(share))}`;
+  if (kind === 'closings') {
+    const gates = of === 'all' ? 'all that is closed' : `closed ${of === 'hidden' ? 'hidden units' : of}`;
+    const where = share === undefined ? '' : ` of layer ${share}`;
+    return `intact with ${gates}${where}${teacherMark === undefined ? '' : `, teacher #${teacherMark}`}`;
+  }
   const what = kind === 'export' ? `export ${shortDigest(of!)}` : subject;
   return teacherMark === undefined ? what : `${what}, teacher #${teacherMark}`;
 }
+
+/** Tells whether the intact model was evaluated with a part of what a state closes. */
+export const isOfClosings = ({ subject }: v1.Evaluation): boolean => subject.startsWith('closings:');
 
 /** Returns the measure and its value. A server of an earlier release fills only the fields of perplexity. */
 export function measured(evaluation: v1.Evaluation): { metric: string; value: number; n: bigint; convention: string } {

@@ -80,7 +80,14 @@ export class ScriptedEngine {
     evaluate: async (_request, tokens, onProgress) => {
       for await (const _ of tokens); // reads all tokens
       onProgress(0.5);
-      return this.note('evaluate', { perplexity: 20, negativeLogLikelihood: 3, predictions: 100n, seconds: 1, zeroShare: 0 });
+      return this.note('evaluate', {
+        perplexity: 20,
+        negativeLogLikelihood: 3,
+        predictions: 100n,
+        seconds: 1,
+        zeroShare: 0,
+        closedGates: undefined,
+      });
     },
     async *score(_request, batches, onProgress) {
       for await (const { lengths } of batches) {

@@ -69,7 +69,15 @@ export async function proveExport(
   const ids = tokens.subarray(0, window * Math.max(1, Math.floor(TOKENS / window)));
   const evaluate = (sessionId: string, modelPath: string): Promise<engineV1.EvaluationOutcome> =>
     bench.engine.client.evaluate(
-      { sessionId, modelPath, intact: false, window, computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32, unstructured: undefined },
+      {
+        sessionId,
+        modelPath,
+        intact: false,
+        window,
+        computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
+        unstructured: undefined,
+        closings: undefined,
+      },
       bytesOf(ids),
       () => undefined,
       signal,

@@ -5,8 +5,12 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { perplexityOver } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { unstructuredRequest } from '../engines/wire/engine-requests.js';
+import { closingsRequest, unstructuredRequest } from '../engines/wire/engine-requests.js';
+import { required } from '../engines/wire/receiving.js';
 import { recordedSubject, withSubject, type MeasuredSubject } from './subjects.js';
+
+/** An engine of an earlier release does not know closings, and sends no such count. */
+const CLOSED_GATES = 'EvaluateResponse.outcome.closed_gates';
 
 export interface EvaluationRequest {
   run: PruningRunState;
@@ -27,8 +31,9 @@ export async function evaluate(
   const tokens = artifacts.open(dataDigest);
   const computeDtype = engineV1.ComputeDtype.COMPUTE_DTYPE_F32;
   const unstructured = subject.kind === 'unstructured' ? unstructuredRequest(run.settings, subject) : undefined;
+  const closings = subject.kind === 'closings' ? closingsRequest(subject) : undefined;
   const outcome = await withSubject(bench, artifacts, run, subject, (model) =>
-    bench.engine.client.evaluate({ ...model, window, computeDtype, unstructured }, tokens, onProgress, signal),
+    bench.engine.client.evaluate({ ...model, window, computeDtype, unstructured, closings }, tokens, onProgress, signal),
   );
   return recorded(request, outcome);
 }
@@ -45,7 +50,11 @@ function recorded({ subject, window, dataDigest }: EvaluationRequest, outcome: e
     value: perplexity,
     stderr: null,
     n: Number(outcome.predictions),
-    details: { negativeLogLikelihood, ...(subject.kind === 'unstructured' ? { zeroShare: outcome.zeroShare } : {}) },
+    details: {
+      negativeLogLikelihood,
+      ...(subject.kind === 'unstructured' ? { zeroShare: outcome.zeroShare } : {}),
+      ...(subject.kind === 'closings' ? { closedGates: Number(required(outcome.closedGates, CLOSED_GATES)) } : {}),
+    },
     dataDigest,
   };
 }

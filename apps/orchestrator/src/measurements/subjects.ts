@@ -29,7 +29,15 @@ interface SingleWeights {
   importance: 'magnitude' | 'wanda';
   sparsity: number;
 }
-export type MeasuredSubject = Subject | SingleWeights;
+/** The intact model with a part of what a state closes, and nothing trained. */
+interface ClosingsAlone {
+  kind: 'closings';
+  state: StateFact;
+  teacherMark: number | null;
+  closes: 'all' | 'heads' | 'units' | 'hidden';
+  layer: number | undefined;
+}
+export type MeasuredSubject = Subject | SingleWeights | ClosingsAlone;
 
 /** @throws RunError RUN_NOT_STARTED */
 export async function loadPrepared(runs: Pick<RunRepository, 'load'>, runId: string): Promise<PruningRunState> {
@@ -59,12 +67,16 @@ export function stateOf(run: PruningRunState, mark: number | undefined): { state
 
 type NamedSubject = Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>;
 
-/** Chooses the subject of a perplexity. Unlike other measurements, it may also be the intact model with single weights set to 0. */
+/**
+ * Chooses the subject of a perplexity. Unlike other measurements, it may also be the intact model with single weights set to 0, or with a
+ * part of what a state closes.
+ */
 export function measuredSubjectOf(
   run: PruningRunState,
-  request: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured'>,
+  request: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured' | 'closings'>,
 ): MeasuredSubject {
-  const { unstructured, intact, exportDigest, teacherMark } = request;
+  const { unstructured, closings, intact, exportDigest, teacherMark } = request;
+  if (closings !== undefined) return closingsAlone(run, request, closings);
   if (unstructured === undefined) return subjectOf(run, request);
   if (run.status === 'deleted') throw runDeleted(run);
   if (intact || exportDigest !== '' || teacherMark !== undefined)
@@ -78,6 +90,24 @@ function singleWeights({ importance, sparsity }: v1.Unstructured, targetSparsity
   const share = sparsity ?? targetSparsity;
   if (share < 0 || share >= 1) throw invalidField('FIELD_OUT_OF_RANGE', 'unstructured.sparsity', `must be from 0 to below 1, is ${share}`);
   return { kind: 'unstructured', importance, sparsity: share };
+}
+
+function closingsAlone(
+  run: PruningRunState,
+  { unstructured, intact, exportDigest, teacherMark }: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured'>,
+  { layer, kind }: v1.Closings,
+): ClosingsAlone {
+  if (unstructured !== undefined || intact || exportDigest !== '')
+    throw invalidField('REQUEST_INVALID', 'closings', 'are those of a state: name no unstructured, intact and export_digest');
+  if (kind !== '' && kind !== 'heads' && kind !== 'units' && kind !== 'hidden')
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'closings.kind', `must be heads, units, hidden or empty, is "${kind}"`);
+  const layers = run.model.layers.length;
+  if (layer !== undefined && layer >= layers)
+    throw invalidField('FIELD_OUT_OF_RANGE', 'closings.layer', `must be from 0 to ${layers - 1}, is ${layer}`);
+  if (layer !== undefined && kind === 'hidden')
+    throw invalidField('REQUEST_INVALID', 'closings.layer', 'is not for hidden units: all layers share them');
+  const { state, mark } = stateOf(run, teacherMark);
+  return { kind: 'closings', state, teacherMark: mark, closes: kind || 'all', layer };
 }
 
 export function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: NamedSubject): Subject {
@@ -124,8 +154,11 @@ export function jobOn(
   };
 }
 
+const hasState = (subject: MeasuredSubject): subject is Extract<MeasuredSubject, { state: StateFact }> =>
+  subject.kind === 'masked' || subject.kind === 'closings';
+
 function pinnedFor(subject: MeasuredSubject, exports: PruningRunState['exports']): string[] {
-  if (subject.kind === 'masked') return [subject.state.stateDigest];
+  if (hasState(subject)) return [subject.state.stateDigest];
   if (subject.kind !== 'export') return [];
   const files = exports.find(({ exportDigest }) => exportDigest === subject.exportDigest)?.files ?? [];
   return [subject.exportDigest, ...files.map(({ digest }) => digest)];
@@ -147,7 +180,7 @@ export async function withSubject<T>(
     return withExportFolder(artifacts, files, (modelPath) => use({ sessionId: '', modelPath, intact: false }));
   }
   await bench.bringModel(run);
-  if (subject.kind === 'masked') await bench.bringState(run, subject.state);
+  if (hasState(subject)) await bench.bringState(run, subject.state);
   if (subject.kind === 'unstructured' && subject.importance === 'wanda') await bench.bringTokens(run);
   return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind !== 'masked' });
 }
@@ -201,9 +234,12 @@ export function recordedSubject(subject: MeasuredSubject): Pick<RecordEvaluation
       return { subject: 'intact', step: 0, stateDigest: null, teacherMark: null };
     case 'unstructured':
       return { subject: `unstructured:${subject.importance}:${subject.sparsity}`, step: 0, stateDigest: null, teacherMark: null };
-    case 'masked': {
+    case 'masked':
+    case 'closings': {
       const { step, stateDigest } = subject.state;
-      return { subject: 'masked', step, stateDigest, teacherMark: subject.teacherMark };
+      const layer = subject.kind === 'masked' || subject.layer === undefined ? '' : (`:${subject.layer}` as const);
+      const name = subject.kind === 'masked' ? subject.kind : (`closings:${subject.closes}${layer}` as const);
+      return { subject: name, step, stateDigest, teacherMark: subject.teacherMark };
     }
     case 'export': {
       const { exportDigest, step, stateDigest, teacherMark } = subject;

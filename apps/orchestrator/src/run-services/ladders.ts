@@ -107,7 +107,16 @@ export class Ladders implements OnModuleDestroy {
   }
 
   private async evaluate(runId: string, rung: Rung, progress: LadderProgress, by: CallContext, signal: AbortSignal): Promise<void> {
-    const request = { runId, exportDigest: '', dataPath: '', window: 0, textColumn: '', unstructured: undefined, ...rung };
+    const request = {
+      runId,
+      exportDigest: '',
+      dataPath: '',
+      window: 0,
+      textColumn: '',
+      unstructured: undefined,
+      closings: undefined,
+      ...rung,
+    };
     for await (const news of this.services.evaluateRun(request, runId, by, signal))
       progress.waitingFor = 'waitingFor' in news ? news.waitingFor : '';
   }

@@ -19,7 +19,7 @@ import {
   teacherWord,
   when,
 } from '../../output/format.js';
-import { measured, subjectWords } from '../../output/evaluation-words.js';
+import { isOfClosings, measured, subjectWords } from '../../output/evaluation-words.js';
 import { missedTarget, statusStyle, statusText, stepsInAll } from '../../output/run-status.js';
 import { etaSeconds, waitWords } from '../../progress/run-line.js';
 import { hasEnded } from '../../progress/follow-run.js';
@@ -202,11 +202,13 @@ function printLayers({ output }: Context, run: v1.Run): void {
 }
 
 function printResults({ output }: Context, run: v1.Run): void {
-  if (run.evaluations.length > 0) {
+  const closings = run.evaluations.filter(isOfClosings);
+  const evaluations = run.evaluations.filter((one) => !isOfClosings(one));
+  if (evaluations.length > 0) {
     output.line();
     output.table(
       ['EVALUATED', 'METRIC', 'VALUE', 'STDERR', 'STEP', 'N', 'CONVENTION', 'TEXT', 'NOTE', 'AT'],
-      run.evaluations.map((evaluation) => [
+      evaluations.map((evaluation) => [
         subjectWords(evaluation),
         measured(evaluation).metric,
         decimal(measured(evaluation).value),
@@ -222,6 +224,8 @@ function printResults({ output }: Context, run: v1.Run): void {
       { EVALUATED: 'wrap', TEXT: 'wrap', AT: 4, N: 3, CONVENTION: 2 },
     );
   }
+  if (closings.length > 0)
+    output.line(`and ${howMany(closings.length, 'evaluation')} of parts of what is closed, which eval --closings shows`);
   if (run.exports.length > 0) {
     output.line();
     output.table(

@@ -195,6 +195,7 @@ export class EngineClient extends EngineCalls {
             window: 0,
             computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED,
             unstructured: undefined,
+            closings: undefined,
           }),
       tokens: Buffer.from(chunk),
     }));

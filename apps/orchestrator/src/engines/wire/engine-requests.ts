@@ -52,6 +52,13 @@ export function unstructuredRequest(
   return { importance: importances[importance], sparsity, calibrationSequences, seed: BigInt(seed) };
 }
 
+type ClosingsAsked = { closes: 'all' | 'heads' | 'units' | 'hidden'; layer: number | undefined };
+
+export function closingsRequest({ closes, layer }: ClosingsAsked): engineV1.Closings {
+  const includes = (kind: ClosingsAsked['closes']): boolean => closes === 'all' || closes === kind;
+  return { layer, heads: includes('heads'), units: includes('units'), hidden: includes('hidden') && layer === undefined };
+}
+
 type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;
 
 /** The interval of reports while a client watches, short enough for the eye. */

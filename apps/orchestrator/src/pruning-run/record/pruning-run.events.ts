@@ -257,8 +257,13 @@ interface Facts {
   RunCancelled: { step: number; reason: string };
   /** Before version 3 every evaluation was a perplexity. */
   EvaluationRecorded: {
-    /** unstructured: by method and sparsity */
-    subject: 'intact' | 'masked' | `export:${string}` | `unstructured:${'magnitude' | 'wanda'}:${number}`;
+    /** unstructured: by method and sparsity; closings: by kind, and by layer where it is of one layer */
+    subject:
+      | 'intact'
+      | 'masked'
+      | `export:${string}`
+      | `unstructured:${'magnitude' | 'wanda'}:${number}`
+      | `closings:${'all' | 'heads' | 'units' | 'hidden'}${'' | `:${number}`}`;
     step: number;
     stateDigest: string | null;
     teacherMark: number | null;
