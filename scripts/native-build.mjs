@@ -47,7 +47,7 @@ function isInstalled(name) {
  * without a card.
  * @throws Error if ESPALIER_CUDA asks for what is not possible
  */
-export function cudaChoice(withTests = false) {
+export function cudaChoice() {
   const asked = process.env.ESPALIER_CUDA?.toUpperCase();
   if (asked !== undefined && asked !== '' && !['ON', 'OFF'].includes(asked))
     throw new Error(`ESPALIER_CUDA must be ON or OFF, not ${process.env.ESPALIER_CUDA}.`);
@@ -57,12 +57,12 @@ export function cudaChoice(withTests = false) {
   if (asked === 'OFF') return without('ESPALIER_CUDA is OFF');
   if (version === null) {
     if (asked === 'ON') throw new Error('ESPALIER_CUDA is ON, but nvcc is neither on the PATH nor in /usr/local/cuda or /opt/cuda.');
-    return without(withTests ? 'nvcc is not here, so it is tested over its emulator only' : 'nvcc is not here');
+    return without('nvcc is not here');
   }
   if (asked === 'ON') return built;
   if (Number(version.split('.')[0]) < OLDEST_NVCC)
     return without(`nvcc ${version} is older than ${OLDEST_NVCC}, the oldest that was tried (ESPALIER_CUDA=ON builds it all the same)`);
-  if (!withTests && !DRIVER_FILES.some((path) => existsSync(path)))
+  if (!DRIVER_FILES.some((path) => existsSync(path)))
     return without('no NVIDIA driver is loaded here (ESPALIER_CUDA=ON builds it all the same)');
   return built;
 }

@@ -84,7 +84,7 @@ async function generateProtocol() {
 
 /** Builds the engine. The core needs no npm packages; the addon takes the headers of Node-API from them. */
 function buildNative(packages) {
-  const cuda = orFail(() => cudaChoice(withTests));
+  const cuda = orFail(() => cudaChoice());
   return stamped(
     'native engine',
     withTests ? 'native-tests' : 'native',
