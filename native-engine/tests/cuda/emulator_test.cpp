@@ -11,6 +11,7 @@
 #include <fstream>
 #include <initializer_list>
 #include <iostream>
+#include <random>
 
 #include "counters.h"
 #include "device_memory.h"
@@ -47,9 +48,9 @@ class Emulated {
 };
 
 // Returns `before` + 1 x b[k] for the given products; the other products are zeros.
-float sum_of(emulator::TensorCore core, float before, std::initializer_list<float> products) {
+float sum_of(emulator::TensorCore core, float before, std::initializer_list<float> products, float factor = 1.0f) {
   emulator::Factors ones{}, values{};
-  std::fill_n(ones.values, 16, 1.0f);
+  std::fill_n(ones.values, 16, factor);
   std::copy(products.begin(), products.end(), values.values);
   ones.set_exponents();
   values.set_exponents();
@@ -92,7 +93,41 @@ TEST(TensorCore, HoldsSmallAndGreatValuesAndWhatIsNoNumber) {
     EXPECT_EQ(sum_of(core, 1, {-INFINITY}), -INFINITY);
     EXPECT_TRUE(std::isnan(sum_of(core, 1, {NAN})));
     EXPECT_TRUE(std::isnan(sum_of(core, INFINITY, {-INFINITY})));
+    EXPECT_TRUE(std::isnan(sum_of(core, 1, {INFINITY}, 0.0f)));
   }
+}
+
+// The emulator adds a row of a tile at once where no exponent is extreme. Some tiles here have zeros, extreme values or both.
+TEST(TensorCore, AddsATileAsItAddsEachOfItsSums) {
+  std::mt19937 random(21);
+  const auto values = [&] { return 2.0f * static_cast<float>(random() >> 8) * 0x1p-24f - 1.0f; };
+  for (const auto core : {emulator::TensorCore::kA100, emulator::TensorCore::kH100})
+    for (const float spread : {0.0f, 2.0f, 12.0f, 40.0f, 62.0f, 100.0f}) {
+      const auto next = [&] {
+        const float v = std::ldexp(values(), static_cast<int>(spread * values()));
+        const float bf16 = std::bit_cast<float>(std::bit_cast<uint32_t>(v) & 0xffff0000u);
+        return values() > 0.6f ? 0.0f : bf16;
+      };
+      for (int tile = 0; tile < 50; tile++) {
+        emulator::Factors rows[emulator::kTileRows], columns[emulator::kTileColumns];
+        float sums[emulator::kTileRows][emulator::kTileColumns];
+        for (auto* side : {rows, columns})
+          for (int i = 0; i < (side == rows ? emulator::kTileRows : emulator::kTileColumns); i++)
+            std::generate_n(side[i].values, emulator::kTileDepth, next);
+        for (auto& row : sums) std::generate_n(row, emulator::kTileColumns, [&] { return next() * (1.0f + 0x1p-20f); });
+        sums[0][0] = -0.0f;
+        if (tile % 10 == 1) rows[3].values[5] = INFINITY, rows[4].values[6] = NAN;
+        if (tile % 10 == 2) std::fill_n(columns[2].values, emulator::kTileDepth, 0.0f);
+        if (tile % 10 == 3) sums[5][6] = -INFINITY;
+        for (auto& row : rows) row.set_exponents();
+        for (auto& column : columns) column.set_exponents();
+        float expected[emulator::kTileRows][emulator::kTileColumns];
+        for (int i = 0; i < emulator::kTileRows; i++)
+          for (int j = 0; j < emulator::kTileColumns; j++) expected[i][j] = add_products(core, sums[i][j], rows[i], columns[j]);
+        add_tile(core, sums, rows, columns);
+        ASSERT_EQ(std::memcmp(sums, expected, sizeof sums), 0) << "spread " << spread << ", tile " << tile;
+      }
+    }
 }
 
 __global__ void number_kernel(uint32_t* out) {

@@ -146,12 +146,12 @@ class Block {
     if (warps_[w].ready) ready_warps_ |= 1u << w;
   }
 
-  // Returns the lowest of the bits or, where there is a seed, a random one.
+  // Returns the lowest of the bits or, where there is a seed, the first one from a random place on.
   int choose(uint32_t bits) {
     if (behaviour_.seed == 0) return std::countr_zero(bits);
     random_ = random_ * 6364136223846793005u + behaviour_.seed * 2 + 1;
-    for (uint64_t skipped = (random_ >> 32) * std::popcount(bits) >> 32; skipped > 0; skipped--) bits &= bits - 1;
-    return std::countr_zero(bits);
+    const int from = static_cast<int>(random_ >> 59);
+    return (std::countr_zero(std::rotr(bits, from)) + from) % 32;
   }
 
   // Returns the next thread that can go on, in order from the same warp if possible; -1 where none can.

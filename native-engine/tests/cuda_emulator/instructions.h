@@ -72,15 +72,13 @@ inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t 
     }
     for (emulator::Factors& row : rows) row.set_exponents();
     for (emulator::Factors& column : columns) column.set_exponents();
-    const emulator::TensorCore core = emulator::tensor_core();
     float sums[16][8];
     const auto with_sums = [&](auto&& f) {
       for (int l = 0; l < emulator::kWarp; l++)
         for (int r = 0; r < 4; r++) f(static_cast<Given*>(by_lane[l])->c[r], sums[l / 4 + 8 * (r / 2)][2 * (l % 4) + r % 2]);
     };
     with_sums([](float& of_lane, float& sum) { sum = of_lane; });
-    for (int i = 0; i < 16; i++)
-      for (int j = 0; j < 8; j++) sums[i][j] = emulator::add_products(core, sums[i][j], rows[i], columns[j]);
+    emulator::add_tile(emulator::tensor_core(), sums, rows, columns);
     with_sums([](float& of_lane, float& sum) { of_lane = sum; });
     emulator::note_flops(2 * 16 * 8 * 16);
   });

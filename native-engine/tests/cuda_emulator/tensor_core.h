@@ -14,15 +14,21 @@ enum class TensorCore { kA100, kH100 };
 // The tensor core that kernels use from now on, on every thread. The default is an A100's, which cuts off more.
 TensorCore& tensor_core();
 
+inline constexpr int kTileRows = 16, kTileColumns = 8, kTileDepth = 16;  // what one instruction multiplies
+
 // Sixteen values of bf16: a part of a row of one factor or of a column of the other.
 struct Factors {
-  float values[16];
-  int16_t exponents[16];
+  float values[kTileDepth];
+  int16_t exponents[kTileDepth];
 
   void set_exponents();
 };
 
 // Returns sum + a[0] b[0] + ... + a[15] b[15].
 float add_products(TensorCore core, float sum, const Factors& a, const Factors& b);
+
+// Does that for each of a tile's sums, all of a row at once.
+void add_tile(TensorCore core, float (&sums)[kTileRows][kTileColumns], const Factors (&rows)[kTileRows],
+              const Factors (&columns)[kTileColumns]);
 
 }  // namespace espalier::cuda::emulator
