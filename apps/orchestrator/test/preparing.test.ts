@@ -20,13 +20,15 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A text that takes some seconds to tokenize. Each is another text, so that none was tokenized before. */
-function longText(): string {
-  const path = join(folder, `long-${(texts += 1)}.jsonl`);
-  const lines = readFileSync(TRAINING_DATA, 'utf8').split('\n').slice(0, 100);
+/** A text that no run has read before. One of a hundred documents takes some seconds to tokenize. */
+function newText(documents: number): string {
+  const path = join(folder, `text-${(texts += 1)}.jsonl`);
+  const lines = readFileSync(TRAINING_DATA, 'utf8').split('\n').slice(0, documents);
   writeFileSync(path, `${lines.join('\n')}\n{"text":"the ${texts}th"}\n`);
   return path;
 }
+const longText = (): string => newText(100);
+const shortText = (): string => newText(4);
 const launchLong = (text = longText()): Promise<v1.Run> => server.launch(SHORT, { data: { trainPath: text, validationPath: '' } });
 const typesOf = async (runId: string): Promise<string[]> => (await server.events(runId)).map(({ type }) => type);
 const cancel = (runId: string): Promise<unknown> => unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
@@ -127,7 +129,7 @@ test('what a run that could not be prepared leaves is no stranger: a later run o
   const before = await strangers();
   const brief = join(folder, 'brief.jsonl');
   writeFileSync(brief, '{"text":"a b"}\n');
-  const { runId } = await server.launch(SHORT, { data: { trainPath: longText(), validationPath: brief } });
+  const { runId } = await server.launch(SHORT, { data: { trainPath: shortText(), validationPath: brief } });
   const run = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
   expect(run.failure).toMatchObject({ code: 'DATA_TOO_SHORT', field: 'data.validation_path' });
   expect(await strangers()).toEqual(before);
@@ -236,7 +238,7 @@ test('text in several files, under another name and cut short is read the same b
 });
 
 test('texts that are mixed by weight are read the same by a replay, by a fork and after tokens of one were lost', async () => {
-  const [one, other] = [longText(), join(folder, 'other.jsonl')];
+  const [one, other] = [shortText(), join(folder, 'other.jsonl')];
   writeFileSync(other, `${JSON.stringify({ text: 'seven, eight, nine and so on' })}\n`.repeat(60));
   const data = { trainPath: one, moreTrainPaths: [other], trainWeights: [3, 1], validationPath: '' };
   const refusal = (changes: Partial<v1.DataSource>): Promise<unknown> =>
@@ -290,7 +292,7 @@ test('a fork with other text prepares that text only', async () => {
   const unclear = { trainPath: CORPUS, maxValidationTokens: 5n };
   await expect(fork(unclear)).rejects.toMatchObject({ code: 'FIELD_REQUIRED', field: expect.stringMatching(/validation_path$/) as string });
   const rows = join(folder, 'rows.jsonl');
-  writeFileSync(rows, readFileSync(longText(), 'utf8').replaceAll('"text":', '"content":'));
+  writeFileSync(rows, readFileSync(shortText(), 'utf8').replaceAll('"text":', '"content":'));
   const run = await fork({ trainPath: rows, textColumn: 'content' });
   // The text is read as the parent read it, and the run is evaluated on the same tokens.
   expect(run.data).toMatchObject({ validationPath: CORPUS, textColumn: 'content', validationTextColumn: '', withoutValidation: false });
