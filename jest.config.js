@@ -5,5 +5,5 @@ export default {
   testMatch: ['**/*.test.js'],
   transform: {},
   testTimeout: 600_000, // for what hangs; a slow machine is no failure
-  maxWorkers: 2, // on two cores: tests of whole servers wait for leases, deaths and timers much of their time
+  maxWorkers: 3, // on two cores: tests of whole servers wait for leases, deaths and timers much of their time
 };
