@@ -1,16 +1,16 @@
 // Measures a server with many runs in its data folder (npm run scale), many engines, runs that wait, and clients that watch:
 //   npm run scale-measure -- FOLDER [--engines 8] [--queued 50] [--watchers 200]
 // Small runs train one after the other on the engines. All have equal settings, so that all must end in equal bits. Prints JSON.
-import { readFileSync } from 'node:fs';
-import { cpus, loadavg } from 'node:os';
-import { resolve } from 'node:path';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { ChannelCredentials } from '@grpc/grpc-js';
-import { bearerToken, v1 } from '#protocol';
+import { v1 } from '#protocol';
+import { isIdle, JoiningEngine, listedUntil, tokenIn } from '../harness/joining-engine.js';
 import { isOver, TestServer, unary } from '../harness/server.js';
+import { allSteps, Watchers } from '../harness/watchers.js';
 
-const CONNECTIONS = 10;
 const ASKED_EVERY_MS = 100;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -22,7 +22,7 @@ const { values, positionals } = parseArgs({
 });
 const [folder] = positionals;
 if (folder === undefined) throw new Error('name the folder to measure: npm run scale-measure -- FOLDER');
-const [engines, queued, watchers] = [Number(values.engines), Number(values.queued), Number(values.watchers)];
+const [engines, queued, watcherCount] = [Number(values.engines), Number(values.queued), Number(values.watchers)];
 
 const sorted = (times: number[]): number[] => [...times].sort((a, b) => a - b);
 const inWords = (times: number[]): object => {
@@ -38,31 +38,43 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - from;
 }
 
-/** @returns how many steps the watcher saw, and whether any was missing or out of order */
-async function watch(client: v1.RunServiceClient, runId: string): Promise<{ steps: number; inOrder: boolean }> {
-  const call = client.watchRun(v1.WatchRunRequest.fromPartial({ runId, afterRevision: 0n }));
-  const seen = { steps: 0, inOrder: true };
-  for await (const message of call as AsyncIterable<v1.WatchRunResponse>) {
-    for (const { step } of message.steps) {
-      seen.inOrder &&= Number(step) === seen.steps;
-      seen.steps += 1;
-    }
+/** The bytes of a file, with what SQLite keeps beside it; those of a folder's files. */
+function megabytes(path: string): number {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    return readdirSync(path).reduce((sum, name) => sum + megabytes(join(path, name)), 0);
+  const files = [path, `${path}-wal`].map((file) => statSync(file, { throwIfNoEntry: false })?.size ?? 0);
+  return Math.round((files[0]! + (path.endsWith('-wal') ? 0 : files[1]!)) / 1e6);
+}
+
+/** From the first watcher of a run that has a step to each other that has it. */
+class Spread {
+  readonly times: number[] = [];
+  private readonly first = new Map<string, number>();
+
+  note(runId: string, step: number): void {
+    const key = `${runId} ${step}`;
+    const now = performance.now();
+    const first = this.first.get(key);
+    if (first === undefined) this.first.set(key, now);
+    else this.times.push(now - first);
   }
-  return seen;
 }
 
 const server = new TestServer(resolve(folder));
-server.options = ['--engines', String(engines)];
+/** A server takes no more engines of its own than its machine has processors; the others dial in. */
+const own = Math.min(engines, cpus().length);
+server.options = ['--engines', String(own)];
 const started = await timed(() => server.start());
-const clients = Array.from(
-  { length: CONNECTIONS },
-  () =>
-    new v1.RunServiceClient(server.listenAddress, ChannelCredentials.createInsecure(), {
-      ...bearerToken(server.token),
-      'grpc.use_local_subchannel_pool': 1,
-    }),
-);
+const atRestMb = residentMb(server.pid);
+const tokens = mkdtempSync(join(tmpdir(), 'espalier-scale-'));
+const watchers = new Watchers(server);
 try {
+  if (engines > own) {
+    const token = await tokenIn(join(tokens, 'token'), server.access, v1.Role.ROLE_ENGINE, `scale-${Date.now()}`);
+    const names = Array.from({ length: engines - own }, (_, index) => `joined-${index}`);
+    for (const name of names) new JoiningEngine(['--join', server.listenAddress, '--token-file', token, '--name', name]);
+    await listedUntil(server, (all) => names.every((name) => isIdle(name)(all)));
+  }
   const list = (): Promise<v1.ListRunsResponse> =>
     unary((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({ pageSize: 50 }), done));
   const listed = [];
@@ -72,7 +84,11 @@ try {
   const launched: number[] = [];
   const from = performance.now();
   for (let run = 0; run < queued; run += 1) launched.push(await timed(async () => runIds.push((await server.launch({})).runId)));
-  const watching = Array.from({ length: watchers }, (_, index) => watch(clients[index % CONNECTIONS]!, runIds[index % queued]!));
+  const spread = new Spread();
+  const watching = Array.from({ length: watcherCount }, (_, index) => {
+    const runId = runIds[index % queued]!;
+    return watchers.follow(index, runId, 0, (step) => spread.note(runId, step));
+  });
   const ended = Promise.all(runIds.map((runId) => server.completed(runId, Infinity, 1_000)));
   let isEnded = false;
   void ended.finally(() => (isEnded = true));
@@ -91,6 +107,9 @@ try {
     processors: cpus().length,
     load: loadavg()[0],
     start_ms: Math.round(started),
+    at_rest_mb: Math.round(atRestMb),
+    events_mb: megabytes(join(resolve(folder), 'event-store')),
+    views_mb: megabytes(join(resolve(folder), 'views.sqlite')),
     list_at_rest: inWords(listed),
     launch: inWords(launched),
     list_under_load: inWords(asked),
@@ -99,10 +118,13 @@ try {
     seconds: Math.round(seconds),
     different_ends: new Set(runs.map(({ stateDigest }) => stateDigest)).size,
     watchers: seen.length,
-    watchers_with_all_steps_in_order: seen.filter(({ steps: got, inOrder }) => inOrder && got === steps).length,
+    watchers_with_all_steps_in_order: seen.filter((got) => JSON.stringify(got) === JSON.stringify(allSteps(steps))).length,
+    between_watchers_of_a_step: inWords(spread.times),
   };
   console.log(JSON.stringify(result, null, 2));
 } finally {
-  for (const client of clients) client.close();
+  watchers.close();
+  await JoiningEngine.endAll();
   await server.stop();
+  rmSync(tokens, { recursive: true, force: true });
 }
