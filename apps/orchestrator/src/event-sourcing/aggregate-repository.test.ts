@@ -55,6 +55,19 @@ describe('an aggregate of another kind', () => {
     const shelves = new AggregateRepository(memoryStore().store, { ...shelf, decide });
     await expect(shelves.change('c', { title: 'Emma' }, { by })).rejects.toThrow('no shelf c');
   });
+  it('is damaged where the beginning of its stream is gone, as after a scavenge, and is not changed on the rest', async () => {
+    const { store, streams } = memoryStore();
+    const before = new AggregateRepository(store, shelf);
+    for (const title of ['Emma', 'Dune']) await before.change('a', { title }, { by });
+    const scavenged = {
+      ...store,
+      read: (stream: string) => store.read(stream, { from: 1n }),
+    };
+    const after = new AggregateRepository(scavenged, shelf);
+    await expect(after.load('a')).rejects.toMatchObject({ code: 'RUN_DAMAGED' });
+    await expect(after.change('a', { title: 'Ulysses' }, { by })).rejects.toMatchObject({ code: 'RUN_DAMAGED' });
+    expect(streams.get('shelf-a')).toHaveLength(2);
+  });
   it('decides again where another writer was quicker, and reads what earlier releases wrote', async () => {
     const { store, streams } = memoryStore();
     const [one, other] = [new AggregateRepository(store, shelf), new AggregateRepository(store, shelf)];

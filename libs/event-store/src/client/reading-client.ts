@@ -19,11 +19,11 @@ export interface Connected {
 
 /** @throws EventStoreError EVENT_STORE_ADDRESS_INVALID */
 export function connected(options: ConnectOptions): Connected {
-  const connectionString = connectionStringOf(options);
   try {
+    const connectionString = connectionStringOf(options);
     return { client: KurrentDBClient.connectionString(connectionString), login: loginOf(connectionString) };
   } catch (error) {
-    const why = `this is no connection string of an event store: ${(error as Error).message}`;
+    const why = `this connection string of an event store can't be used: ${(error as Error).message}`;
     throw new EventStoreError('EVENT_STORE_ADDRESS_INVALID', why, { cause: error });
   }
 }

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { KurrentDBClient } from '@kurrent/kurrentdb-client';
 import { newAuthority, signedBy, type Signed } from '#local-access';
 import { collect, eventually, newEvents, take, uniqueName } from '../contract/target.js';
 import {
@@ -186,6 +187,26 @@ it('a read goes on with another node where one is gone', async () => {
   await cluster.loseLeader();
   expect(await idsIn(store, stream)).toEqual(ids(events));
   expect(await take(store.readAll({ streamPrefixes: [stream] }), 5)).toHaveLength(5);
+});
+
+it('a stream whose beginning was scavenged keeps the revisions of the rest, so that a reader sees what is missing', async () => {
+  const [store, stream, events] = [connected(), uniqueName('scavenged'), newEvents(5)];
+  await store.append(stream, events, 'no_stream');
+  const operator = KurrentDBClient.connectionString(cluster.connectionString());
+  try {
+    await operator.setStreamMetadata(stream, { truncateBefore: 2 });
+  } finally {
+    await operator.dispose();
+  }
+  const left = await collect(store.read(stream));
+  expect(left.map(({ id, revision }) => [id, revision])).toEqual(
+    ids(events)
+      .map((id, index) => [id, BigInt(index)] as const)
+      .slice(2),
+  );
+  const [more] = [newEvents(1)];
+  await store.append(stream, more, 4n); // the next revision is the one that it would have been
+  expect((await collect(store.read(stream))).at(-1)).toMatchObject({ id: more[0]!.id, revision: 5n });
 });
 
 describe('a node with another certificate', () => {
