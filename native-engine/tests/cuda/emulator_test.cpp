@@ -119,6 +119,11 @@ TEST(TensorCore, AddsATileAsItAddsEachOfItsSums) {
         if (tile % 10 == 1) rows[3].values[5] = INFINITY, rows[4].values[6] = NAN;
         if (tile % 10 == 2) std::fill_n(columns[2].values, emulator::kTileDepth, 0.0f);
         if (tile % 10 == 3) sums[5][6] = -INFINITY;
+        if (tile % 10 >= 4) std::fill_n(rows[7].values, emulator::kTileDepth, 0.0f), std::fill_n(rows[8].values + 8, 8, 0.0f);
+        if (tile % 10 == 5) columns[1].values[9] = INFINITY;
+        if (tile % 10 >= 8)
+          for (auto& column : columns) std::fill_n(column.values, emulator::kTileDepth, 0.0f);
+        if (tile % 10 == 9) rows[2].values[3] = INFINITY;
         for (auto& row : rows) row.set_exponents();
         for (auto& column : columns) column.set_exponents();
         float expected[emulator::kTileRows][emulator::kTileColumns];

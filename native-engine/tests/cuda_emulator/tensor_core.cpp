@@ -29,6 +29,7 @@ double power_of_two(int n) { return std::bit_cast<double>(static_cast<uint64_t>(
 struct Columns {
   float values[kTileDepth][kTileColumns];
   int16_t exponents[kTileDepth][kTileColumns];
+  bool finite;
 };
 
 float cut_off(double v) {
@@ -57,6 +58,11 @@ float add_block(float sum, const float* a, const float* b, const int16_t* a_expo
 // is too small or too large for that.
 template <int Block, int ExtraBits>
 bool add_usual_block(float (&sums)[kTileColumns], const Factors& row, int from, const Columns& columns) {
+  // Zeros add nothing, and all rows of a tile beyond the matrix are zeros.
+  int16_t most_of_row = kZero;
+  for (int k = from; k < from + Block; k++) most_of_row = std::max(most_of_row, row.exponents[k]);
+  if (most_of_row == kZero && columns.finite) return true;
+
   int16_t most[kTileColumns];
   for (int j = 0; j < kTileColumns; j++) most[j] = exponent(sums[j]);
   for (int k = from; k < from + Block; k++)
@@ -107,11 +113,14 @@ float add_products(TensorCore core, float sum, const Factors& a, const Factors& 
 void add_tile(TensorCore core, float (&sums)[kTileRows][kTileColumns], const Factors (&rows)[kTileRows],
               const Factors (&columns)[kTileColumns]) {
   Columns turned;
+  int16_t most = kZero;
   for (int k = 0; k < kTileDepth; k++)
     for (int j = 0; j < kTileColumns; j++) {
       turned.values[k][j] = columns[j].values[k];
       turned.exponents[k][j] = columns[j].exponents[k];
+      most = std::max(most, columns[j].exponents[k]);
     }
+  turned.finite = most < kNotFinite;
   for (int i = 0; i < kTileRows; i++) {
     float before[kTileColumns];
     std::copy_n(sums[i], kTileColumns, before);
