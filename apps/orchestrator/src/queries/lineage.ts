@@ -57,6 +57,7 @@ function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.Lineag
       status: run.status,
       targetSparsity: run.settings?.targetSparsity ?? 0,
       hardSparsity: run.hardSparsity,
+      budget: run.budget,
     });
     for (const child of [...(children.get(runId) ?? [])].reverse()) stack.push({ runId: child, depth: depth + 1 });
   }

@@ -2,6 +2,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { BUDGET_NAMES, BUDGETS, targetWithBudget, type Targets } from '#comparison';
 import { foreignInDataFolder, VIEWS_FILE } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -223,12 +224,20 @@ function registerLineage(program: Command): void {
         const self = node.runId === response.runId ? output.style('bold', node.runId) : node.runId;
         const branch = branches[index]!;
         const name = node.name === '' ? '' : `${node.name}  `;
-        const reached = `${percent(node.hardSparsity)} of ${percent(node.targetSparsity)}`;
+        const reached = `${percent(node.hardSparsity)} of ${targetWithBudget(targetsOf(node), 1)}`;
         const words = `${name}${origin}${statusWord(node.status)}, ${reached}`;
         output.indented(`${branch}${self}  `, widthOf(branch) + node.runId.length + 2, words);
       }
     });
   });
+}
+
+/** The amount of a budget as its setting takes it: a share of the multiply-adds, a factor of speed. */
+function targetsOf({ targetSparsity, budget }: v1.LineageNode): Targets {
+  const name = BUDGET_NAMES.find((one) => BUDGETS[one] === budget?.setting);
+  if (budget === undefined || name === undefined) return { targetSparsity };
+  const { asked, intact } = budget;
+  return { targetSparsity, [name]: name === 'targetSpeedup' ? intact / asked : name === 'targetMacs' ? asked / intact : asked };
 }
 
 /** Returns the text in front of each node of a tree in depth-first order. Only a last child ends the line of its parent. */
