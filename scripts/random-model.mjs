@@ -1,7 +1,7 @@
 // node scripts/random-model.mjs FOLDER SHAPE.json TOKENIZER-FOLDER [SEED]
 //
-// Writes a LLaMA model with random weights, to be trained from scratch: recovery of all weights under cross-entropy is ordinary training
-// (docs/study.md has the commands). SHAPE.json is a config.json. The same seed gives the same bytes.
+// Writes a LLaMA or Qwen2 model with random weights, to be trained from scratch: recovery of all weights under cross-entropy is ordinary
+// training (docs/study.md has the commands). SHAPE.json is a config.json. The same seed gives the same bytes.
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -21,6 +21,9 @@ const { hidden_size: hidden, intermediate_size: units, num_hidden_layers: layers
 const queries = config.num_attention_heads * config.head_dim;
 const keys = config.num_key_value_heads * config.head_dim;
 
+// Qwen2 has biases on queries, keys and values.
+const hasBiases = config.architectures[0] === 'Qwen2ForCausalLM';
+
 const SPREAD = 0.02; // standard deviation, as usual for such models
 const intoStream = SPREAD / Math.sqrt(2 * layers); // each layer adds to the residual stream twice
 
@@ -34,6 +37,7 @@ const tensors = [
       { name: `${at}.self_attn.q_proj.weight`, shape: [queries, hidden], spread: SPREAD },
       { name: `${at}.self_attn.k_proj.weight`, shape: [keys, hidden], spread: SPREAD },
       { name: `${at}.self_attn.v_proj.weight`, shape: [keys, hidden], spread: SPREAD },
+      ...(hasBiases ? biasesAt(at) : []),
       { name: `${at}.self_attn.o_proj.weight`, shape: [hidden, queries], spread: intoStream },
       { name: `${at}.post_attention_layernorm.weight`, shape: [hidden], spread: 0 },
       { name: `${at}.mlp.gate_proj.weight`, shape: [units, hidden], spread: SPREAD },
@@ -44,6 +48,11 @@ const tensors = [
   { name: 'model.norm.weight', shape: [hidden], spread: 0 },
   ...(config.tie_word_embeddings ? [] : [{ name: 'lm_head.weight', shape: [vocabulary, hidden], spread: SPREAD }]),
 ];
+
+function biasesAt(at) {
+  const sizes = { q_proj: queries, k_proj: keys, v_proj: keys };
+  return Object.entries(sizes).map(([name, size]) => ({ name: `${at}.self_attn.${name}.bias`, shape: [size], spread: SPREAD }));
+}
 
 /** Numbers in (0, 1), the same for the same seed. */
 function uniformFrom(start) {
