@@ -472,6 +472,31 @@ describe('reading', () => {
     expect((await espalier(server, 'metrics', 'abcd', '--export', 'xml')).exitCode).toBe(2);
   });
 
+  test('a ladder with a budget out of reach shows the others, by the sizes of the format', async () => {
+    const teacher = (mark: number, parameterCount: bigint) =>
+      v1.Teacher.fromPartial({ mark, parameterCount, stateDigest: String(mark).repeat(64), weightBytes: 2n * parameterCount });
+    const widest = (mark: number): bigint => (mark === 1 ? 1_900_000n : 1_200_000n); // filled up with zeros
+    const server = await serve({
+      getRun: () => ({ run: testRun({ runId: 'abcd' }) }),
+      listTeachers: () => ({ teachers: [teacher(1, 1_400_000n), teacher(2, 1_000_000n)] }),
+      async *evaluateRun() {
+        yield v1.EvaluateRunResponse.fromPartial({ evaluation: { perplexity: 7 } });
+      },
+      async *benchRun({ teacherMark = 0, format }) {
+        const speed = (parameterCount: bigint) => ({ parameterCount, prefillSeconds: 1, passSeconds: 1, multiplications: parameterCount });
+        const compact = speed(format === 'hf' ? widest(teacherMark) : teacher(teacherMark, 1n).parameterCount);
+        yield v1.BenchRunResponse.fromPartial({ outcome: { dense: speed(2_000_000n), compact, rounds: 1 } });
+      },
+    });
+    const ladder = (...more: string[]) => espalier(server, 'ladder', 'abcd', '--target-params', '1.5M,900k', ...more);
+    const [plain, hf] = [await ladder(), await ladder('--format', 'hf')];
+    expect(plain).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/#1 +1\.5M parameters/) });
+    expect(plain.stdout).toContain('no model of the run keeps to 900k parameters; the smallest has 1M parameters');
+    expect(hf.stdout).toMatch(/#2 +1\.5M parameters/);
+    expect(hf.stdout).toContain('the smallest has 1.2M parameters');
+    expect(await espalier(server, 'ladder', 'abcd', '--target-params', '900k')).toMatchObject({ exitCode: 3 });
+  });
+
   test('teachers, lineage, diff', async () => {
     const server = await serve({
       listTeachers: () => ({
@@ -492,7 +517,14 @@ describe('reading', () => {
         v1.GetLineageResponse.fromPartial({
           tree: [
             { runId: 'abcd', targetSparsity: 0.5, depth: 0 },
-            { runId: 'child', parentRunId: 'abcd', forkedAtStep: 7n, depth: 1 },
+            {
+              runId: 'child',
+              parentRunId: 'abcd',
+              forkedAtStep: 7n,
+              depth: 1,
+              targetSparsity: 0.45,
+              budget: { setting: 'target_macs', asked: 55, intact: 100 },
+            },
           ],
         }),
       compareRuns: () =>
@@ -502,7 +534,9 @@ describe('reading', () => {
         }),
     });
     expect((await espalier(server, 'teachers', 'abcd')).stdout).toMatch(/#1 +9 +1\.01% +1\.00% +efefefefefef +1\.91 MiB .*abandoned/);
-    expect((await espalier(server, 'lineage', 'abcd')).stdout).toMatch(/└─ child +forked at step 7/);
+    expect((await espalier(server, 'lineage', 'abcd')).stdout).toMatch(
+      /└─ child +forked at step 7, .*0\.0% of 45\.0% \(55\.0% of the multiply-adds\)/,
+    );
     const differences = (await espalier(server, 'diff', 'abcd', 'wxyz')).stdout;
     expect(differences).toMatch(/target_sparsity +0\.5 +0\.7[^]*2 +0\.0% +0\.0% +1 4 +- +- +3/);
     const legend = 'ONLY: what that run keeps open and the other one has pruned';

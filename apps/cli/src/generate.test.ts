@@ -71,9 +71,17 @@ test('what is wrong with a prompt is said of the prompt', async () => {
 
 test.each([
   ['generate', 'k3f9', 'x', '--max-tokens', '0'],
-  ['bench', 'k3f9', '--batch', '0'],
   ['bench', 'k3f9', '--rounds', '0'],
   ['gc', 'k3f9', '--keep-every', '0'],
 ])('%s %s %s %s: 0 would silently stand for what is left out', async (...args) => {
   expect(await runCli(args)).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/A whole number from 1 on is allowed/) });
+});
+
+test.each(['0', '17'])('--batch %s: the engine decodes 1 to 16 texts together', async (batch) => {
+  const launch = ['launch', '--model', 'm', '--data', 'd', '--target-speedup', '2', '--on', 'cpu'];
+  for (const command of [['bench', 'k3f9'], launch])
+    expect(await runCli([...command, '--batch', batch])).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringMatching(/'--batch <n>' argument '\d+' is invalid. A whole number from 1 to 16 is allowed/),
+    });
 });

@@ -1,6 +1,15 @@
 // Reads a study from a YAML file. Its variants, grids of settings and seeds are written out into runs. Errors name their line.
 import { isMap, isScalar, isSeq, Pair } from 'yaml';
-import { EspalierError, settingsMessage, settingsTable, v1, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
+import {
+  defaultPreset,
+  EspalierError,
+  settingsMessage,
+  settingsTable,
+  v1,
+  wholeNumberOf,
+  type RequestedValues,
+  type Setting,
+} from '#protocol';
 import { dataSource } from './data-source.js';
 import { SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
 
@@ -55,7 +64,8 @@ class StudyReader extends YamlReader {
       else throw this.unknown(key, pair, ['name', 'note', 'at_once', 'halving', ...PART_KEYS, 'runs']);
     }
     if (request.name === '') throw this.problem(0, 'name: a name is needed, by which the study is known');
-    if (variants.length === 0) variants.push({ ...emptyPart(), name: whole.settings.recipe ?? 'nuteprune', pair: null });
+    if (variants.length === 0)
+      variants.push({ ...emptyPart(), name: whole.settings.recipe ?? whole.settings.preset ?? defaultPreset(), pair: null });
     const places: (Pair | null)[] = [];
     for (const variant of variants) {
       for (const run of this.runsOf(whole, variant)) {

@@ -27,6 +27,12 @@ test('a path that is there counts before a weight, and can have one', () => {
   expect(weightedPath('run=3=0.5', isThere)).toEqual({ path: 'run=3', weight: 0.5 });
 });
 
+test('a weight behind a colon is refused with the right form, unless a path has that name', () => {
+  expect(() => weightedPath('a.jsonl:0.7', (path) => path === 'a.jsonl')).toThrow('a weight is behind "=": a.jsonl=0.7');
+  expect(weightedPath('a.jsonl:7', (path) => path === 'a.jsonl:7')).toEqual({ path: 'a.jsonl:7' });
+  expect(weightedPath('hf://a:7', nothing)).toEqual({ path: 'hf://a:7' });
+});
+
 test('what is written is read again', () => {
   expect(withWeights(['/a', '/b'], [0.25, 0.75]).map((text) => weightedPath(text, nothing))).toEqual([
     { path: '/a', weight: 0.25 },

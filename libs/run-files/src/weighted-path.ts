@@ -9,8 +9,13 @@ export interface WeightedPath {
 /** Matches a text that begins like a number behind "="; other words behind "=" belong to the path. */
 const WEIGHT = /^(.+)=([-+]?(?:\d|\.\d|nan|inf)[^/=]*)$/i;
 
-/** @throws RangeError if the text behind the last "=" begins like a number but is no weight */
+const WEIGHT_BEHIND_COLON = /^(.+):(\d*\.?\d+)$/;
+
+/** @throws RangeError if the text behind the last "=" begins like a number but is no weight, or if a weight is behind a ":" */
 export function weightedPath(text: string, isThere: (path: string) => boolean = existsSync): WeightedPath {
+  const [, before, number] = WEIGHT_BEHIND_COLON.exec(text) ?? [];
+  if (before !== undefined && !isThere(text) && isThere(before))
+    throw new RangeError(`${JSON.stringify(text)} is not there; a weight is behind "=": ${before}=${number}`);
   const [, path, word] = WEIGHT.exec(text) ?? [];
   if (path === undefined || word === undefined || isThere(text)) return { path: text };
   const weight = /^[\d.]+(e[-+]?\d+)?$/i.test(word) ? Number(word) : NaN;

@@ -1,5 +1,5 @@
 // Budgets of a ladder: how amounts are typed, and which model each one chooses.
-import { aimOption, aimWords, amountsOf, largestWithin, smallestWords, type Sizes } from './budget-rungs.js';
+import { aimOption, aimWords, amountsOf, largestWithin, smallestOf, smallestWords, type Sizes } from './budget-rungs.js';
 
 const model = (parameters: number, name = ''): Sizes & { name: string } => ({
   name,
@@ -23,6 +23,7 @@ test('of equal models the later one is taken', () => {
 
 test('words name the option and what is there', () => {
   const [aim] = amountsOf('targetParams', '500k');
+  expect(smallestOf(models, aim!).parameters).toBe(1e6);
   expect([aimOption(aim!), aimWords(aim!), smallestWords(models, aim!)]).toEqual(['--target-params', '500k parameters', '1M parameters']);
 });
 

@@ -45,7 +45,50 @@ export function largestWithin<Model extends Sizes>(models: readonly Model[], aim
   );
 }
 
+export const smallestOf = <Model extends Sizes>(models: readonly Model[], aim: Aim): Model =>
+  models.reduce((least, one) => (sizeIn(aim, one) < sizeIn(aim, least) ? one : least));
+
 /** The size of the smallest model, where none keeps the budget. */
 export function smallestWords(models: readonly Sizes[], aim: Aim): string {
   return aimWords({ setting: aim.setting, amount: Math.min(...models.map((one) => sizeIn(aim, one))) });
+}
+
+/** A budget that no model of the run keeps. */
+export interface Missing {
+  budget: string;
+  field: string;
+  message: string;
+}
+
+/**
+ * Marks the largest model within each budget, and returns the budgets that have none.
+ * @param sizesOf the sizes by which a model has to keep the budget; they are never smaller than its own
+ */
+export async function markWithin<Model extends Sizes & { aims: Aim[] }>(
+  models: readonly Model[],
+  aims: readonly Aim[],
+  sizesOf: (model: Model) => Promise<Sizes>,
+): Promise<Missing[]> {
+  const known = new Map<Model, Sizes>();
+  const sizes = async (model: Model): Promise<Sizes> => {
+    const found = known.get(model) ?? (await sizesOf(model));
+    known.set(model, found);
+    return found;
+  };
+  const missing: Missing[] = [];
+  for (const aim of aims) {
+    const left = new Set(models);
+    let found = largestWithin([...left], aim);
+    while (found !== undefined && !within(aim, await sizes(found))) {
+      left.delete(found);
+      found = largestWithin([...left], aim);
+    }
+    if (found !== undefined) found.aims.push(aim);
+    else {
+      const smallest = smallestWords([await sizes(smallestOf(models, aim))], aim);
+      const message = `no model of the run keeps to ${aimWords(aim)}; the smallest has ${smallest}`;
+      missing.push({ budget: aimWords(aim), field: aimOption(aim), message });
+    }
+  }
+  return missing;
 }

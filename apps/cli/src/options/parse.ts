@@ -22,6 +22,16 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+/** The engine decodes no more texts together. */
+const MOST_SEQUENCES = 16;
+
+/** Reads how many sequences are decoded together. */
+export function sequencesTogether(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 1 || value > MOST_SEQUENCES) throw new InvalidArgumentError(`A whole number from 1 to ${MOST_SEQUENCES} is allowed.`);
+  return value;
+}
+
 export function bigNumber(text: string): bigint {
   if (!/^\d+$/.test(text) || BigInt(text) >= 1n << 64n) throw new InvalidArgumentError('A whole number from 0 to 2^64 - 1 is allowed.');
   return BigInt(text);

@@ -5,7 +5,7 @@ import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../context.js';
 import { measureTable, tableWords } from '../measure-table.js';
-import { positiveNumber } from './parse.js';
+import { positiveNumber, sequencesTogether } from './parse.js';
 import type { MeasuredOn, RunFile } from './run-file.js';
 import { settingsOf } from './settings-options.js';
 
@@ -16,7 +16,7 @@ export function addTableOptions(command: Command): Command {
     .option('--on <device>', 'measure the table of --target-speedup first, on an engine with this device, e.g. cpu or cuda:0')
     .option('--phase <phase>', 'with --on: what is to be faster, decode or prefill (default: decode)')
     .option('--context <tokens>', 'with --on: tokens before the new one, or of the prompt (default: 2048)', positiveNumber)
-    .option('--batch <n>', 'with --on: sequences decoded together, 1 to 16 (default: 1)', positiveNumber);
+    .option('--batch <n>', 'with --on: sequences decoded together, 1 to 16 (default: 1)', sequencesTogether);
 }
 
 /**

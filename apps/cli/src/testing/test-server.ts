@@ -21,6 +21,7 @@ export interface Answers {
   compareRuns?: Unary<v1.CompareRunsRequest, v1.CompareRunsResponse>;
   watchRun?: Streaming<v1.WatchRunRequest, v1.WatchRunResponse>;
   evaluateRun?: Streaming<v1.EvaluateRunRequest, v1.EvaluateRunResponse>;
+  benchRun?: Streaming<v1.BenchRunRequest, v1.BenchRunResponse>;
   evaluateTasks?: Streaming<v1.EvaluateTasksRequest, v1.EvaluateTasksResponse>;
   generate?: Streaming<v1.GenerateRequest, v1.GenerateResponse>;
   exportRun?: Streaming<v1.ExportRunRequest, v1.ExportRunResponse>;
@@ -55,6 +56,7 @@ export interface Answers {
 const STREAMING = new Set([
   'watchRun',
   'evaluateRun',
+  'benchRun',
   'evaluateTasks',
   'exportRun',
   'generate',

@@ -6,7 +6,7 @@ import { decodeExportManifest, encodeExportManifest, openArtifactStore, type Art
 import { engineV1 } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { StateKeeper } from '../retention/state-keeper.js';
-import { exportModel, type ExportRequest } from './exports.js';
+import { exportModel, typeNotes, type ExportRequest } from './exports.js';
 
 const TOKENIZER = Buffer.from('{"model": "the same in every export of this model"}');
 let folder: string;
@@ -79,4 +79,14 @@ test('an export that fails lets go of all that it stored', async () => {
   for (const digest of pinned) keeper.release(digest);
   for (const digest of pinned) await keeper.discard(digest);
   for await (const { digest } of artifacts.list()) throw new Error(`${digest} was left`);
+});
+
+test('an export in another type than the budget counts says so, and how to make the right one', () => {
+  const notes = (budgetDtype: string, dtype: string): string => typeNotes({ targetBytes: 1e6, budgetDtype }, dtype).join();
+  expect(notes('q8_0', 'BF16')).toBe(
+    'The run was pruned to bytes in q8_0, and this export is in bf16: --format gguf --dtype q8_0 makes the one that was meant.',
+  );
+  expect(notes('f16', 'BF16')).toMatch(/: --dtype f16 makes/);
+  expect([notes('q8_0', 'q8_0'), notes('bf16', 'BF16'), notes('model', 'F32')]).toEqual(['', '', '']);
+  expect(typeNotes({ targetBytes: 0, budgetDtype: 'q8_0' }, 'BF16')).toEqual([]);
 });

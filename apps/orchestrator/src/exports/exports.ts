@@ -3,7 +3,8 @@ import { targetWords } from '#comparison';
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { engineV1, EspalierError, visibleText } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
+import { typeInBlocks } from '../pruning-run/method/gguf-types.js';
+import type { RunSettings, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ExportChoice } from './export-formats.js';
@@ -66,7 +67,7 @@ export async function exportModel(
   const proof = request.skipProof
     ? undefined
     : await proveExport(bench, artifacts, { run, format, dtype: dtype.toLowerCase(), contextLength, files }, signal);
-  const ownNotes = [...quantizing, ...speedNotes(format, model!, outcome)];
+  const ownNotes = [...quantizing, ...typeNotes(run.settings, dtype), ...speedNotes(format, model!, outcome)];
   const notes = [...outcome.notes, ...ownNotes];
   const text = stored.readme + ownNotes.map((note) => `- ${note}\n`).join('') + (proof ? proofText(proof) : '');
   files.push(await store(Buffer.from(text), README));
@@ -97,6 +98,16 @@ export async function exportModel(
     },
     ...(proof && { proof }),
   };
+}
+
+/** The note of an export in another type than the one whose bytes the run was pruned to. */
+export function typeNotes(settings: Pick<RunSettings, 'targetBytes' | 'budgetDtype'>, dtype: string): string[] {
+  const { targetBytes, budgetDtype } = settings;
+  if (targetBytes === 0 || budgetDtype === 'model' || dtype.toLowerCase() === budgetDtype) return [];
+  const options = `${typeInBlocks(settings) === null ? '' : '--format gguf '}--dtype ${budgetDtype}`;
+  return [
+    `The run was pruned to bytes in ${budgetDtype}, and this export is in ${dtype.toLowerCase()}: ${options} makes the one that was meant.`,
+  ];
 }
 
 const README = 'README.md';

@@ -32,7 +32,8 @@ test('a caller may have a number of runs that have not ended, and another caller
   await expect(server.launch('login:x:ann', 'c')).rejects.toMatchObject({
     ...REFUSED,
     message:
-      'you have 2 runs that have not ended, and one caller may have 2 runs here: wait until one ends, or cancel one; a paused run counts',
+      'login:x:ann has 2 runs that have not ended, and one caller may have 2 runs here: ' +
+      'wait until one ends, or cancel one; a paused run counts',
   });
   await server.launch('token:ci', 'd');
   server.unfinished.set('login:x:ann', ['a']);

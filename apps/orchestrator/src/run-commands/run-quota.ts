@@ -9,12 +9,16 @@ import { RunViews } from '../views/run-views.js';
 
 const WITHOUT_LIMIT = ['admin', 'owner', 'system'];
 
-/** @param underWay the ids of the caller's runs @throws EspalierError RUNS_TOO_MANY */
-export function requireFewer(limit: number, underWay: ReadonlySet<string>, runId: string): void {
+/**
+ * The message names the caller, since others read it too where the caller's study waits.
+ * @param underWay the ids of the caller's runs
+ * @throws EspalierError RUNS_TOO_MANY
+ */
+export function requireFewer(limit: number, { caller, underWay }: { caller: string; underWay: ReadonlySet<string> }, runId: string): void {
   if (underWay.has(runId) || underWay.size < limit) return;
   throw new EspalierError(
     'RUNS_TOO_MANY',
-    `you have ${counted(underWay.size, 'run')} that ${underWay.size === 1 ? 'has' : 'have'} not ended, and one caller may have ` +
+    `${caller} has ${counted(underWay.size, 'run')} that ${underWay.size === 1 ? 'has' : 'have'} not ended, and one caller may have ` +
       `${counted(limit, 'run')} here: wait until one ends, or cancel one; a paused run counts`,
   );
 }
@@ -35,7 +39,7 @@ export class RunQuota {
     if (limit === 0 || by.roles.some((role) => WITHOUT_LIMIT.includes(role))) return launch();
     const recorded = await this.views.unfinishedOf(by.actor);
     const mine = this.onTheWay.get(by.actor) ?? new Set<string>();
-    requireFewer(limit, new Set([...recorded, ...mine]), runId);
+    requireFewer(limit, { caller: by.actor, underWay: new Set([...recorded, ...mine]) }, runId);
     this.onTheWay.set(by.actor, mine.add(runId)); // in the same moment as the check
     const leave = (): void => {
       mine.delete(runId);

@@ -12,7 +12,7 @@ import {
   requireTokenizer,
   SHARD_TOKENS,
 } from '#model-files';
-import { EspalierError, invalidField, invalidRequest, settingsTable, toEspalierError, type engineV1 } from '#protocol';
+import { EspalierError, invalidField, invalidRequest, namesTableFile, settingsTable, toEspalierError, type engineV1 } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
@@ -77,7 +77,10 @@ export class ModelAndData {
     const { model, shape } = await this.describe(modelPath, requested);
     const read = await readTable(requested, shape, this.artifacts);
     const budget = requestedBudget(requested, shape, read);
-    const settings = resolveSettings(budget === null ? requested : { ...requested, targetSparsity: shareToGo(budget, requested) }, model);
+    // A digest that was cut short is recorded whole.
+    const table = read === null || namesTableFile(requested.speedTable!) ? {} : { speedTable: read.digest };
+    const aims = budget === null ? {} : { targetSparsity: shareToGo(budget, requested) };
+    const settings = resolveSettings({ ...requested, ...table, ...aims }, model);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
     const planned = async (tried: RunSettings): Promise<Pick<RunPlan, 'memory' | 'engine'>> => {

@@ -12,6 +12,7 @@ const kept = new Map<string, Buffer>();
 const artifacts = {
   stat: async (digest: string) => (kept.has(digest) ? { bytes: kept.get(digest)!.length, mediaType: '' } : null),
   get: async (digest: string) => kept.get(digest)!,
+  digestsStartingWith: async (prefix: string) => [...kept.keys()].filter((digest) => digest.startsWith(prefix)),
 };
 const read = (speedTable: string, targetSpeedup = 1.6) => readTable({ targetSpeedup, speedTable }, {} as ModelShape, artifacts);
 
@@ -35,8 +36,11 @@ test('a digest names an artifact, and one that is no table is refused', async ()
   const [missing, large, text] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string];
   kept.set(large, Buffer.alloc(2 ** 22 + 1));
   kept.set(text, Buffer.from('no table'));
-  await expect(read(missing)).rejects.toMatchObject({ code: 'SPEED_TABLE_INVALID', violations: [{ field: 'settings.speed_table' }] });
+  await expect(read(missing)).rejects.toMatchObject({ code: 'ARTIFACT_NOT_FOUND', violations: [{ field: 'settings.speed_table' }] });
   await expect(read(missing)).rejects.toThrow(`keeps no table with the digest ${missing}`);
   await expect(read(large)).rejects.toThrow('it has 4194305 bytes');
   await expect(read(text)).rejects.toThrow('is no JSON');
+  await expect(read('cccc')).rejects.toThrow('is no JSON');
+  kept.set(`cccc${'0'.repeat(60)}`, Buffer.from('no table'));
+  await expect(read('cccc')).rejects.toMatchObject({ code: 'DIGEST_AMBIGUOUS', violations: [{ field: 'settings.speed_table' }] });
 });

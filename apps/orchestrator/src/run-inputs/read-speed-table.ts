@@ -2,8 +2,9 @@
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { readUserFile } from '#files';
-import { invalidField, namesTableFile, NO_TABLE } from '#protocol';
+import { EspalierError, invalidField, namesTableFile, NO_TABLE } from '#protocol';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
+import { digestStartingWith } from '../pruning-run/aggregate/short-digests.js';
 import type { ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
@@ -11,7 +12,7 @@ import { requireTableOf, speedTableOf } from './speed-table-file.js';
 
 const TABLE_BYTES_MAX = 4 * 2 ** 20;
 
-type KeptTables = Pick<ArtifactStore, 'stat' | 'get'>;
+type KeptTables = Pick<ArtifactStore, 'stat' | 'get' | 'digestsStartingWith'>;
 
 /** @throws EspalierError with the place in the table that is wrong */
 export async function readTable(
@@ -26,7 +27,8 @@ export async function readTable(
   return { bytes, table, digest: sha256Hex(bytes) };
 }
 
-const invalid = (description: string): Error => invalidField('SPEED_TABLE_INVALID', 'settings.speed_table', description);
+const FIELD = 'settings.speed_table';
+const invalid = (description: string): Error => invalidField('SPEED_TABLE_INVALID', FIELD, description);
 
 function tableOfFile(path: string): Promise<Uint8Array> {
   return readUserFile(path, TABLE_BYTES_MAX).catch((error: unknown) => {
@@ -34,10 +36,14 @@ function tableOfFile(path: string): Promise<Uint8Array> {
   });
 }
 
-async function keptTable(digest: string, artifacts: KeptTables): Promise<Uint8Array> {
-  const kept = await artifacts.stat(digest);
-  if (kept === null)
-    throw invalid(`the server keeps no table with the digest ${digest}: \`espalier gc\` removes those that belong to no run`);
+/** @param named the digest, or its first digits */
+async function keptTable(named: string, artifacts: KeptTables): Promise<Uint8Array> {
+  const digest = digestStartingWith(named, await artifacts.digestsStartingWith(named), FIELD);
+  const kept = digest === undefined ? null : await artifacts.stat(digest);
+  if (digest === undefined || kept === null) {
+    const description = `the server keeps no table with the digest ${named}: \`espalier gc\` removes those that belong to no run; a file is ./${named}`;
+    throw new EspalierError('ARTIFACT_NOT_FOUND', description, { violations: [{ field: FIELD, description, code: 'ARTIFACT_NOT_FOUND' }] });
+  }
   if (kept.bytes > TABLE_BYTES_MAX) throw invalid(`${digest} is no speed table: it has ${kept.bytes} bytes`);
   return artifacts.get(digest);
 }

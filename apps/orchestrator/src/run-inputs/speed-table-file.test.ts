@@ -214,6 +214,7 @@ describe('a target in seconds', () => {
     const codes = (asked: Parameters<typeof resolveSettings>[0]) =>
       settingsViolations(resolveSettings(asked)).map(({ field, code }) => `${field} ${code}`);
     expect(codes({ targetSpeedup: 1.6 })).toEqual(['settings.speed_table FIELD_REQUIRED']);
+    expect(codes({ targetSpeedup: 0.9 })).toEqual(['settings.target_speedup BUDGET_OUT_OF_REACH']); // before a table is measured
     expect(codes({ speedTable: '/a.json' })).toEqual(['settings.speed_table BUDGETS_CONFLICT']);
     expect(codes({ targetSpeedup: 1.6, targetMacs: 0.5, speedTable: '/a.json' })).toEqual(['settings.target_speedup BUDGETS_CONFLICT']);
     expect(codes({ targetSpeedup: 1.6, speedTable: '/a.json', recipe: 'wanda' })).toEqual(['settings.target_speedup FIELD_UNKNOWN_VALUE']);

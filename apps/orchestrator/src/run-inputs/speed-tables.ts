@@ -11,6 +11,8 @@ import { ModelAndData } from './model-and-data.js';
 import type { DataSource } from './named-data.js';
 
 const USUAL_CONTEXT = 2048;
+/** The engine decodes no more sequences together. */
+const MOST_SEQUENCES = 16;
 const COMPUTE_DTYPES: Record<string, engineV1.ComputeDtype> = {
   '': engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED,
   bf16: engineV1.ComputeDtype.COMPUTE_DTYPE_BF16,
@@ -35,6 +37,8 @@ export class SpeedTables {
     const computeDtype = COMPUTE_DTYPES[request.computeDtype];
     if (computeDtype === undefined)
       throw invalidField('FIELD_UNKNOWN_VALUE', 'compute_dtype', `must be bf16 or f32, is "${request.computeDtype}"`);
+    if (request.batch > MOST_SEQUENCES)
+      throw invalidField('FIELD_OUT_OF_RANGE', 'batch', `must be from 1 to ${MOST_SEQUENCES}, is ${request.batch}`);
     const modelPath = resolve(request.modelPath);
     if (request.settings !== undefined) await this.sources.requireLaunchable(modelPath, requestedValues(request.settings), data, signal);
     const { client, close } = await this.engineOn(request.on);

@@ -2,7 +2,7 @@
 // own number of steps, since a model that is half pruned says little about how it will end. Only contenders with equal model, text, target
 // and windows race one another, because other perplexities can't be compared. All functions are pure.
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
-import { budgetSettingOf } from '../pruning-run/method/budget.js';
+import { settingsOfBudget } from '../pruning-run/method/budget.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import { planRun } from './study-plan.js';
 import type { Halving, PlannedRun, RungResult } from './study.events.js';
@@ -41,11 +41,8 @@ export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { set
 
 export function raceOf({ modelPath, data, settings }: PlannedRun): string {
   const { targetSparsity, evaluationWindow, ...complete } = resolveSettings(settings);
-  const { targetParams, targetBytes, targetMacs, budgetContext, budgetBatch, budgetDtype, targetSpeedup, speedTable } = complete;
-  const size = { targetParams, targetBytes, targetMacs, budgetContext, budgetBatch, budgetDtype };
-  const speed = targetSpeedup > 0 ? { targetSpeedup, speedTable } : {};
-  const budget = budgetSettingOf(complete) === null ? {} : { ...size, ...speed };
-  return sha256Hex(canonicalJson({ modelPath, data, targetSparsity, evaluationWindow, ...budget })).slice(0, ID_LENGTH);
+  const compared = { modelPath, data, targetSparsity, evaluationWindow, ...settingsOfBudget(complete) };
+  return sha256Hex(canonicalJson(compared)).slice(0, ID_LENGTH);
 }
 
 /** The heats, in the order of their first runs. */

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { EspalierError, invalidField, invalidRequest, namesTableFile, type FieldViolation } from '#protocol';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import { budgetSettingOf } from '../pruning-run/method/budget.js';
+import { budgetSettingOf, settingsOfBudget } from '../pruning-run/method/budget.js';
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-inputs/model-and-data.js';
 import { BUDGETS, budgetField, withBudget } from './halving.js';
@@ -62,10 +62,8 @@ export class LaunchStudy {
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
       // Budgets are part of what is compared: a budget that the model can't keep is a mistake of its run only.
-      const { targetSparsity, targetParams, targetBytes, targetMacs, targetSpeedup } = settings;
-      const { budgetContext, budgetBatch, budgetDtype, speedTable, recipe, preset } = settings;
-      const amounts = [targetSparsity, targetParams, targetBytes, targetMacs, targetSpeedup];
-      const budget = budgetSettingOf(settings) && [...amounts, budgetContext, budgetBatch, budgetDtype, speedTable, recipe, preset];
+      const { targetSparsity, recipe, preset } = settings;
+      const budget = budgetSettingOf(settings) && { targetSparsity, recipe, preset, ...settingsOfBudget(settings) };
       const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow, budget]);
       if (seen.has(key)) continue;
       seen.add(key);

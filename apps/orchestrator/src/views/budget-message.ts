@@ -14,27 +14,41 @@ export function budgetMessage(budget: Budget, settings: RunSettings): v1.Budget 
   return { setting: field, unit, asked, intact, least, predicted: undefined, measured: undefined, prunableSparsity: undefined, speed };
 }
 
-type Budgeted = Pick<PruningRunState, 'budget' | 'settings' | 'current' | 'exports'>;
+type Budgeted = Pick<PruningRunState, 'budget' | 'settings' | 'current' | 'exports' | 'model'>;
 
-export function budgetOfRun({ budget, settings, current, exports }: Budgeted): v1.Budget | undefined {
+export function budgetOfRun(run: Budgeted): v1.Budget | undefined {
+  const { budget, settings, current } = run;
   if (budget === undefined) return undefined;
   const asked = budgetMessage(budget, settings);
   if (current === null) return asked;
   const predicted = budget.intact * (1 - current.hardSparsity);
-  return { ...asked, predicted, measured: measuredOf(budget, settings, current, exports) };
+  return { ...asked, predicted, measured: measuredOf(run, budget, current) };
 }
 
-function measuredOf(budget: Budget, settings: RunSettings, current: StateFact, exports: readonly RecordedExport[]): number | undefined {
+const BYTES_EACH: Record<string, number> = { f32: 4, f16: 2, bf16: 2 };
+
+/** The formats without zeros that fill up: hf and vllm only where the masks were held to their shapes. */
+function plainFormats({ shapeTarget }: RunSettings): string[] {
+  if (shapeTarget === 'uniform') return ['hf-remote', 'hf'];
+  return shapeTarget === 'vllm' ? ['hf-remote', 'vllm'] : ['hf-remote'];
+}
+
+/** Returns what the newest export of the last state measures that has the form and the type which the budget counts. */
+function measuredOf({ settings, exports, model }: Budgeted, budget: Budget, current: StateFact): number | undefined {
   // For every state the engine counts the multiplications with the tensors of its export. Attention has no tensor, so it is added here.
   if (budget.setting === 'targetMacs')
     return current.size && current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
   if (budget.setting === 'targetSpeedup') return undefined; // `espalier bench` measures it and records nothing
   const { budgetDtype } = settings;
   const inBlocks = typeInBlocks(settings) !== null;
+  const formats = inBlocks ? ['gguf'] : plainFormats(settings);
+  const ofModel = Math.round(model.weightBytes / model.parameterCount);
+  const hasType = (dtype: string): boolean => (budgetDtype === 'model' ? BYTES_EACH[dtype] === ofModel : dtype === budgetDtype);
   const counts = ({ made, dtype, stateDigest }: RecordedExport): boolean =>
     stateDigest === current.stateDigest &&
-    made?.format === (inBlocks ? 'gguf' : 'hf-remote') &&
-    (budget.setting === 'targetParams' || budgetDtype === 'model' || dtype.toLowerCase() === budgetDtype);
+    made !== undefined &&
+    formats.includes(made.format) &&
+    (budget.setting === 'targetParams' || hasType(dtype.toLowerCase()));
   const newest = exports.findLast(counts);
   if (newest === undefined) return undefined;
   if (budget.setting === 'targetParams') return newest.parameterCount;

@@ -3,7 +3,7 @@
 /** The value of speed_table in a run without a table. */
 export const NO_TABLE = 'none';
 
-const DIGEST = /^[0-9a-f]{64}$/;
+const DIGEST = /^[0-9a-f]{4,64}$/;
 
-/** Tells whether the value names a file. A file whose name looks like a digest is named with its folder: ./NAME. */
+/** Tells whether the value names a file. A file whose name looks like (the beginning of) a digest is named with its folder: ./NAME. */
 export const namesTableFile = (speedTable: string): boolean => speedTable !== NO_TABLE && !DIGEST.test(speedTable);

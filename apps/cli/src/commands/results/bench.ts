@@ -8,7 +8,7 @@ import type { Context } from '../../context.js';
 import { benchRun } from '../../engine-calls.js';
 import { writeFileWhole } from '../../files.js';
 import { measureTable, tableWords } from '../../measure-table.js';
-import { absolutePath, positiveNumber, wholeNumber } from '../../options/parse.js';
+import { absolutePath, positiveNumber, sequencesTogether, wholeNumber } from '../../options/parse.js';
 import { bytes, count, decimal, howMany } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples } from '../command.js';
@@ -47,7 +47,7 @@ export function registerBench(program: Command): void {
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
     .option('--prompt <tokens>', 'length of each prompt (default: 128)', positiveNumber)
     .option('--tokens <n>', 'to make after each prompt (default: 32)', positiveNumber)
-    .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', positiveNumber)
+    .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', sequencesTogether)
     .option('--rounds <n>', 'how often (default: until the ratios are certain)', positiveNumber)
     .option('--dtype <type>', 'bf16 or f32 (default: f32 where the model is stored so, else bf16)')
     .option('--format <format>', 'of the export whose parameters are told (default: hf-remote)')

@@ -6,7 +6,7 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
 import { requireFilePlace, writeFileWhole } from '../../files.js';
 import type { Connection } from '../../connection/connection.js';
-import { aimOption, aimWords, amountsOf, largestWithin, smallestWords, type Aim, type Sizes } from '../../ladder/budget-rungs.js';
+import { aimOption, aimWords, amountsOf, markWithin, type Aim, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
 import { candidatesOf, type Rated } from '../../ladder/candidates.js';
 import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
 import { ladderSvg, isLadderSvg } from '../../ladder/ladder-svg.js';
@@ -72,13 +72,13 @@ export function registerLadder(program: Command): void {
     const force = options.force === true;
     if (options.svg !== undefined)
       await requireFilePlace(options.svg, { option: '--svg', force, what: 'a drawing of "espalier ladder"', isOurs: isLadderSvg });
-    const { candidates, chosen } = await climb(context, runId!, options, signal);
+    const { candidates, chosen, missing } = await climb(context, runId!, options, signal);
     if (options.svg !== undefined) await writeFileWhole(options.svg, once(Buffer.from(ladderSvg(candidates))));
     if (options.export === undefined || chosen === undefined) {
-      output.result({ candidates: shown(candidates, chosen) }, () => writeLadder(output, candidates, options, chosen));
+      output.result({ candidates: shown(candidates, chosen), missing }, () => writeLadder(output, candidates, options, chosen, missing));
       return;
     }
-    if (!output.json) writeLadder(output, candidates, options, chosen);
+    if (!output.json) writeLadder(output, candidates, options, chosen, missing);
     const format = options.format === undefined ? {} : { format: options.format };
     const teacher = typeof chosen.mark === 'number' ? { teacher: chosen.mark } : {};
     await exportInto(context, runId!, { out: options.export, ...teacher, proof: true, force, ...format });
@@ -148,21 +148,19 @@ async function rungsOf({ connection }: Context, run: v1.Run, options: LadderOpti
   if (wanted !== undefined && !rungs.some((rung) => rung.mark === wanted))
     throw new CliError('TEACHER_NOT_FOUND', `the run has no teacher ${wanted}`, { field: '--choose', exitCode: ExitCode.notFound });
   if (rungs.length === 0) throw new CliError('RUN_NOT_STARTED', 'the run has no recorded state yet', { exitCode: ExitCode.notAllowed });
-  return keeping(rungs, aimsOf(options));
+  return rungs;
 }
 
-/** Those that are the largest within a budget; all of them where none is given. */
-function keeping(rungs: Rung[], aims: readonly Aim[]): Rung[] {
-  for (const aim of aims) {
-    const found = largestWithin(rungs, aim);
-    if (found === undefined) {
-      const message = `no model of the run keeps to ${aimWords(aim)}; the smallest has ${smallestWords(rungs, aim)}`;
-      throw new CliError('TEACHER_NOT_FOUND', message, { field: aimOption(aim), exitCode: ExitCode.notFound });
-    }
-    found.aims.push(aim);
-  }
-  return aims.length === 0 ? rungs : rungs.filter((rung) => rung.aims.length > 0);
+/** The size of a rung as an export in the format has it. The widths are filled up with zeros in some formats, so the engine counts. */
+async function sizesInFormat({ connection, signal }: Context, runId: string, rung: Rung, format: string): Promise<Sizes> {
+  if (format === 'hf-remote') return rung;
+  const asked = { runId, format, rounds: 1, promptTokens: 1, tokens: 1, ...namedBy(rung) };
+  const { dense, compact } = await benchRun(connection, asked, undefined, signal);
+  const multiplicationShare = Number(compact.multiplications) / Number(dense.multiplications);
+  return { parameters: Number(compact.parameterCount), bytes: Number(compact.bytes), multiplicationShare };
 }
+
+const namedBy = ({ mark }: Pick<Rung, 'mark'>): { teacherMark?: number } => (mark === 'last' ? {} : { teacherMark: mark });
 
 /** Measures the intact model, then the rungs. */
 async function climb(
@@ -170,10 +168,19 @@ async function climb(
   runId: string,
   options: LadderOptions,
   signal: AbortSignal,
-): Promise<{ candidates: Candidate[]; chosen: Candidate | undefined }> {
+): Promise<{ candidates: Candidate[]; chosen: Candidate | undefined; missing: Missing[] }> {
   const { connection, output } = context;
   const before = await runOf(connection, runId);
-  const rungs = await rungsOf(context, before, options);
+  const all = await rungsOf(context, before, options);
+  const { format = 'hf-remote' } = options;
+  const missing = await markWithin(all, aimsOf(options), (rung) => sizesInFormat(context, before.runId, rung, format));
+  const rungs = aimsOf(options).length === 0 ? all : all.filter(({ aims }) => aims.length > 0);
+  const [first] = missing;
+  if (first !== undefined && rungs.length === 0)
+    throw new CliError('TEACHER_NOT_FOUND', missing.map(({ message }) => message).join('\n'), {
+      field: first.field,
+      exitCode: ExitCode.notFound,
+    });
   const line = new ShareLine(output, 'climbing');
   const pieces = 2 * rungs.length + 1;
   let done = 0;
@@ -194,7 +201,7 @@ async function climb(
     const measured: Rated[] = [];
     const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
     for (const { mark, stateDigest, hardSparsity, aims } of rungs) {
-      const named = mark === 'last' ? {} : { teacherMark: mark };
+      const named = namedBy({ mark });
       // The server's ladder lacks a teacher that only --choose asks for, so it is evaluated here.
       const perplexity =
         perplexityOf(run, stateDigest) ?? (await evaluateRun(connection, { runId, ...named }, progress, signal)).perplexity;
@@ -205,7 +212,7 @@ async function climb(
     const candidates = candidatesOf(intactPerplexity, measured);
     const lastRung = rungs.findIndex((rung) => rung.stateDigest === before.stateDigest);
     const wanted = options.maxPerplexity === undefined && aimsOf(options).length === 1 ? candidates[1] : undefined;
-    return { candidates, chosen: wanted ?? choose(candidates, options, candidates[lastRung + 1]) };
+    return { candidates, missing, chosen: wanted ?? choose(candidates, options, candidates[lastRung + 1]) };
   } finally {
     line.end();
   }
@@ -236,6 +243,7 @@ function writeLadder(
   candidates: readonly Candidate[],
   { svg, format = 'hf-remote' }: LadderOptions,
   chosen: Candidate | undefined,
+  missing: readonly Missing[],
 ): void {
   const hasBudgets = candidates.some(({ budgets }) => budgets !== undefined);
   output.table(
@@ -252,8 +260,9 @@ function writeLadder(
       one.mark === null ? '' : speedWords(one.decodeSpeedUp),
     ]),
     [2, 3, 4, 5, 6, 7].map((column) => column + (hasBudgets ? 1 : 0)),
-    { PREFILL: 3, SPARSITY: 2, DECODE: 1 },
+    { WITHIN: 'wrap', PREFILL: 3, SPARSITY: 2, DECODE: 1 },
   );
+  for (const { message } of missing) output.text(message);
   output.text(`* no other model is at once as small and as good; parameters of exports in the format ${format}`);
   output.text('speeds are the ratios that were measured in turns with the intact model, times its own');
   if (svg !== undefined) output.text(`drawn in ${svg}`);

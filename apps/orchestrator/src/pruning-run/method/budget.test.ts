@@ -133,6 +133,12 @@ describe('a budget', () => {
     expect(codes({ targetParams: 1e6, targetBytes: 1e6 })).toEqual(['settings.target_bytes BUDGETS_CONFLICT']);
     expect(codes({ targetParams: -1 })).toEqual(['settings.target_params FIELD_OUT_OF_RANGE']);
     expect(codes({ targetMacs: 1.5 })).toEqual(['settings.target_macs FIELD_OUT_OF_RANGE']);
+    expect(codes({ budgetDtype: 'f16', budgetBatch: 2, targetMacs: 0.5, budgetContext: 64 })).toEqual([
+      'settings.budget_batch BUDGETS_CONFLICT',
+      'settings.budget_dtype BUDGETS_CONFLICT',
+    ]);
+    expect(codes({ budgetContext: 64, targetParams: 1e6 })).toEqual(['settings.budget_context BUDGETS_CONFLICT']);
+    expect(codes({ targetBytes: 1e6, budgetContext: 64, budgetBatch: 2, budgetDtype: 'f16' })).toEqual([]);
     expect(codes({ targetBytes: Number.NaN })).toContain('settings.target_bytes FIELD_OUT_OF_RANGE');
   });
 

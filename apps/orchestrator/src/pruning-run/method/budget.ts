@@ -3,7 +3,7 @@
 // share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and each rule
 // that reads the sparsity reads this share.
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
-import { NO_TABLE, type FieldViolation } from '#protocol';
+import { NO_TABLE, settingsTable, valueOfText, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
 import {
@@ -53,16 +53,42 @@ const conflict = (setting: string, other: string): FieldViolation => ({
   code: 'BUDGETS_CONFLICT',
 });
 
-/** Reports requests with more than one budget. This check needs no model. */
-export function budgetViolations(settings: Amounts): FieldViolation[] {
-  const [first, ...more] = given(settings);
-  return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
+/** The settings that say what is counted, by the budgets that go by them. */
+const COUNTED_BY = {
+  budgetContext: ['targetBytes', 'targetMacs'],
+  budgetBatch: ['targetBytes'],
+  budgetDtype: ['targetBytes'],
+  speedTable: ['targetSpeedup'],
+} as const satisfies Partial<Record<keyof RunSettings, readonly BudgetSetting[]>>;
+type CountSetting = keyof typeof COUNTED_BY;
+const COUNT_SETTINGS = Object.keys(COUNTED_BY) as CountSetting[];
+
+/**
+ * Returns the settings of a budget and of what it counts; nothing where there is no budget. Those of a speed are left out of other budgets,
+ * as in releases that knew no speed: races of recorded studies keep their names.
+ */
+export function settingsOfBudget(settings: { [K in BudgetSetting | CountSetting]?: RunSettings[K] | undefined }): Partial<RunSettings> {
+  if (budgetSettingOf(settings) === null) return {};
+  const isAsked = (name: BudgetSetting | CountSetting): boolean =>
+    (settings.targetSpeedup ?? 0) > 0 || (name !== 'targetSpeedup' && name !== 'speedTable');
+  const names = [...BUDGET_NAMES, ...COUNT_SETTINGS].filter(isAsked);
+  return Object.fromEntries(names.map((name) => [name, settings[name]]));
 }
 
-type BudgetSettings = Pick<
-  RunSettings,
-  BudgetSetting | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'recipe' | 'gates' | 'shapeTarget'
->;
+type BudgetSettings = Pick<RunSettings, BudgetSetting | CountSetting | 'recipe' | 'gates' | 'shapeTarget'>;
+
+/** Reports requests with more than one budget, and settings that no budget of the request goes by. This check needs no model. */
+export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | CountSetting>): FieldViolation[] {
+  const [first, ...more] = given(settings);
+  if (more.length > 0) return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
+  return COUNT_SETTINGS.flatMap((name) => {
+    const goBy: readonly BudgetSetting[] = COUNTED_BY[name];
+    const setting = settingsTable().find((one) => one.name === name)!;
+    if (settings[name] === valueOfText(setting, setting.default) || (first !== undefined && goBy.includes(first))) return [];
+    const which = goBy.map((budget) => BUDGETS[budget]).join(' or ');
+    return [{ field: `settings.${setting.field}`, description: `is given without ${which}, which goes by it`, code: 'BUDGETS_CONFLICT' }];
+  });
+}
 
 /** Reports a target in seconds without a table of speeds, with a recipe whose masks do not learn, or a table without this target. */
 export function speedViolations({
@@ -70,10 +96,11 @@ export function speedViolations({
   speedTable,
   recipe,
 }: Pick<RunSettings, 'targetSpeedup' | 'speedTable' | 'recipe'>): FieldViolation[] {
-  const asked = targetSpeedup > 0;
-  if (!asked && speedTable === NO_TABLE) return [];
-  if (!asked)
-    return [{ field: 'settings.speed_table', description: 'is given without target_speedup, which goes by it', code: 'BUDGETS_CONFLICT' }];
+  if (targetSpeedup === 0) return [];
+  if (targetSpeedup < 1) {
+    const description = `is slower than the intact model: must be at least 1, is ${targetSpeedup}`;
+    return [{ field: 'settings.target_speedup', description, code: 'BUDGET_OUT_OF_REACH' }];
+  }
   if (speedTable === NO_TABLE)
     return [
       {
