@@ -101,6 +101,18 @@ uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShap
          product_scratch_bytes(config, shape);
 }
 
+// Roundings of widths and chunks keep the shapes of products few and large, as a library likes them. Each term of a product that is a
+// product of its own reads and writes all sums once more, and so does a scale of columns.
+StepForm CudaBackend::step_form() {
+  StepForm form;
+  form.narrow_beside = true;
+  form.scales_in_swiglu = true;
+  form.masks_on_host = true;
+  form.width_multiple = 64;
+  form.least_chunk = form.most_chunk = 2048;
+  return form;
+}
+
 void CudaBackend::launch(const Copy& op) {
   const auto size = static_cast<uint64_t>(dtype_bytes(op.to.dtype));
   stream_.copy_rows({op.to.data.address(), op.to.stride * size}, {op.from.data.address(), op.from.stride * size}, op.from.cols * size,

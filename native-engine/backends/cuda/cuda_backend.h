@@ -13,6 +13,8 @@ namespace espalier::cuda::ESPALIER_TARGET {
 struct bf16;
 template <class T, class C>
 struct ProductArguments;
+template <class T>
+struct ProductPart;
 
 class CudaBackend final : public Backend {
  public:
@@ -30,6 +32,7 @@ class CudaBackend final : public Backend {
 
   // Returns the bytes that the ops need besides the tensors that they are given.
   static uint64_t scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
+  static StepForm step_form();
 
  protected:
   DevicePtr<std::byte> take(uint64_t bytes) override;
@@ -98,6 +101,12 @@ class CudaBackend final : public Backend {
   // Computes a product of activations of type T (product.cu).
   template <class T>
   void multiply(const Product& op);
+  // Computes the columns [from, from + count) of a product from packed parts.
+  template <class T>
+  void multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count);
+  // Computes a product whose activations lie side by side as one product of one factor; returns false where it is not such a product, or
+  // where this does not pay.
+  bool multiply_side_by_side(const Product& op);
   // Computes LoRA's narrow products of one dense x as one product (lora_narrow.cu).
   template <class T>
   void multiply_of_one_x(const LoraNarrow& op);

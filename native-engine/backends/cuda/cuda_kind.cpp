@@ -68,6 +68,7 @@ class CudaKind final : public BackendKind {
     return CudaBackend::scratch_bytes(config, shape);
   }
 
+  StepForm step_form() const override { return CudaBackend::step_form(); }
   bool has_own_memory() const override { return true; }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override { return std::make_unique<CudaBackend>(spec.device); }
 };

@@ -35,7 +35,7 @@ class DevicePtr {
 };
 
 inline constexpr int64_t kWidthMultiple = 16;
-inline int64_t padded_width(int64_t n) { return (n + kWidthMultiple - 1) / kWidthMultiple * kWidthMultiple; }
+inline int64_t padded_width(int64_t n, int64_t multiple = kWidthMultiple) { return (n + multiple - 1) / multiple * multiple; }
 inline int64_t dtype_bytes(DType t) { return t == DType::kF32 ? 4 : 2; }
 
 // A matrix in device memory, which it does not own. stride: the elements from one row to the next.

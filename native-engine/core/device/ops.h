@@ -64,6 +64,7 @@ struct Swiglu {
   Tensor gate_up;  // [N, 2 I]: gate, then up
   Tensor out;      // [N, I] = activation(gate) * up
   Activation activation = Activation::kSilu;
+  DevicePtr<const float> unit_scale;  // [I], factors of gate and up before anything else; nullptr stands for ones
 };
 
 // Computes the gradients of Swiglu. dgate_up may lie where gate_up does, and out where dout does.
@@ -74,6 +75,7 @@ struct SwigluBackward {
   DevicePtr<float> unit_dot;          // [I], sum over n of gradient by gate * gate + gradient by up * up
   DevicePtr<const float> unit_scale;  // [I], factors of dgate and dup, applied after that sum; nullptr stands for ones
   Activation activation = Activation::kSilu;
+  bool scales_gate_up = false;  // true where gate_up is that of a Swiglu with unit_scale, so that gate and up are multiplied by it here too
 };
 
 // Compares the residual streams of student and teacher, which may have different open hidden units. diff = student - teacher in the

@@ -19,11 +19,13 @@ StoredMatrix DeviceLora::own_weight(const std::string& name) const {
   return e ? StoredMatrix{(params + e->offset).as<const std::byte>(), DType::kF32, e->shape[0], e->shape[1]} : StoredMatrix{};
 }
 
-DeviceState::DeviceState(Backend& backend, StateLayout layout)
+DeviceState::DeviceState(Backend& backend, StateLayout layout, bool masks_on_host)
     : backend_(&backend),
       layout_(std::move(layout)),
       memory_(backend.allocate(static_cast<uint64_t>(3 * layout_.size() + layout_.mask_size()) * sizeof(float))),
-      host_(layout_.size() - layout_.vectors_begin(), 0.0f) {}
+      host_(layout_.size() - layout_.vectors_begin(), 0.0f),
+      mask_m_(masks_on_host ? layout_.mask_size() : 0, 0.0f),
+      mask_v_(mask_m_) {}
 
 void DeviceState::import_state(const TrainState& state) {
   if (!(state.gates() == layout_.gates()))
@@ -35,6 +37,10 @@ void DeviceState::import_state(const TrainState& state) {
   upload_now(*backend_, adam_v(), state.adam_v());
   static_cast<StateScalars&>(*this) = state;
   read_host_copies();
+  if (!masks_on_host()) return;
+  std::ranges::copy(state.params().last(mask_m_.size()), host_.end() - static_cast<int64_t>(mask_m_.size()));
+  std::ranges::copy(state.adam_m().last(mask_m_.size()), mask_m_.begin());
+  std::ranges::copy(state.adam_v().last(mask_v_.size()), mask_v_.begin());
 }
 
 TrainState DeviceState::export_state() const {
@@ -43,6 +49,11 @@ TrainState DeviceState::export_state() const {
   read(*backend_, params(), state.params());
   read(*backend_, adam_m(), state.adam_m());
   read(*backend_, adam_v(), state.adam_v());
+  if (masks_on_host()) {
+    std::ranges::copy(masks(), state.params().last(mask_m_.size()).begin());
+    std::ranges::copy(mask_m_, state.adam_m().last(mask_m_.size()).begin());
+    std::ranges::copy(mask_v_, state.adam_v().last(mask_v_.size()).begin());
+  }
   return state;
 }
 
@@ -50,6 +61,7 @@ TrainState DeviceState::export_snapshot() const {
   TrainState state(layout_, false);
   static_cast<StateScalars&>(state) = *this;
   read(*backend_, params(), state.params());
+  if (masks_on_host()) std::ranges::copy(masks(), state.params().last(mask_m_.size()).begin());
   return state;
 }
 
@@ -58,12 +70,13 @@ void DeviceState::write_log_alphas(std::span<const float> masks) {
   const auto log_alphas = std::span(host_).last(masks.size());
   std::copy(masks.begin(), masks.end(), log_alphas.begin());
   expected_.reset();
+  if (masks_on_host()) return;
   backend_->upload((params() + layout_.lora_size()).as<std::byte>(), log_alphas.data(), log_alphas.size_bytes());
   sent_ = true;
 }
 
 void DeviceState::read_host_copies() {
-  read(*backend_, params() + layout_.vectors_begin(), host_);
+  read(*backend_, params() + layout_.vectors_begin(), std::span(host_).first(host_.size() - mask_m_.size()));
   sent_ = false;
   expected_.reset();
 }

@@ -1,5 +1,6 @@
 // The trainable state during training. Parameters and Adam's moments lie on the device. The host keeps the scalars and copies of the values
-// from which it makes the student's role: the log-alphas, and the norms and biases among own weights.
+// from which it makes the student's role: the log-alphas, and the norms and biases among own weights. A device may leave the log-alphas and
+// their moments to the host alone (StepForm::masks_on_host). Its own places for them are not used then.
 #pragma once
 #include "device/backend.h"
 #include "espalier/train_state.h"
@@ -28,7 +29,7 @@ struct DeviceLora {
 
 class DeviceState : public StateScalars {
  public:
-  DeviceState(Backend& backend, StateLayout layout);
+  DeviceState(Backend& backend, StateLayout layout, bool masks_on_host = false);
 
   void import_state(const TrainState& state);
   TrainState export_state() const;
@@ -50,15 +51,22 @@ class DeviceState : public StateScalars {
   const ExpectedSparsity& expected_sparsity(const ModelConfig& config) const;
   // Call after ops have changed log-alphas or vectors: waits for the ops and renews the host's copies.
   void read_host_copies();
-  // Writes the log-alphas; the upload joins the queue.
+  // Writes the log-alphas; an upload joins the queue where they lie on the device.
   void write_log_alphas(std::span<const float> masks);
+  // The log-alphas' moments in the host's memory; empty where they lie on the device.
+  struct Moments {
+    std::span<float> m, v;
+  };
+  Moments mask_moments() { return {mask_m_, mask_v_}; }
 
  private:
+  bool masks_on_host() const { return !mask_m_.empty(); }
   Backend* backend_;
   StateLayout layout_;
   DeviceBuffer memory_;
-  std::vector<float> host_;  // vectors, then log-alphas
-  bool sent_ = false;        // true while an upload may still read host_
+  std::vector<float> host_;             // vectors, then log-alphas
+  std::vector<float> mask_m_, mask_v_;  // empty where they lie on the device
+  bool sent_ = false;                   // true while an upload may still read host_
   mutable std::unique_ptr<const ExpectedSparsity> expected_;
 };
 

@@ -19,6 +19,12 @@ std::vector<float> read_vector(const WeightView& w) {
 
 void pad(std::vector<int32_t>& index) { index.resize(padded_width(static_cast<int64_t>(index.size())), -1); }
 void pad(std::vector<float>& scale) { scale.resize(padded_width(static_cast<int64_t>(scale.size())), 0.0f); }
+// Pads the lists of what is open among `all`.
+void pad(std::vector<int32_t>& index, std::vector<float>& scale, int64_t all, int64_t multiple) {
+  const int64_t width = std::min(padded_width(static_cast<int64_t>(index.size()), multiple), padded_width(all));
+  index.resize(width, -1);
+  scale.resize(width, 0.0f);
+}
 
 bool all_ones(const std::vector<float>& scale) {
   return std::all_of(scale.begin(), scale.end(), [](float z) { return z == 1.0f; });
@@ -98,7 +104,7 @@ void open_heads(const ModelConfig& config, const LayerShape& shape, const float*
   r.kv_all = r.kv_heads == shape.kv_heads && r.kv_heads * config.head_dim == r.kv_width;
 }
 
-void open_units(const LayerShape& shape, const float* z, bool exact_sparse, RoleLayer& r) {
+void open_units(const LayerShape& shape, const float* z, bool exact_sparse, int64_t width_multiple, RoleLayer& r) {
   for (int64_t i = 0; i < shape.intermediate; i++) {
     if (exact_sparse && z[i] == 0.0f) continue;
     r.unit_index.push_back(static_cast<int32_t>(i));
@@ -106,8 +112,9 @@ void open_units(const LayerShape& shape, const float* z, bool exact_sparse, Role
   }
   r.units = static_cast<int64_t>(r.unit_index.size());
   r.units_all = r.units == shape.intermediate && r.units % kWidthMultiple == 0;
-  pad(r.unit_index);
-  pad_or_drop(r.unit_scale);
+  const bool ones = all_ones(r.unit_scale);
+  pad(r.unit_index, r.unit_scale, shape.intermediate, width_multiple);
+  if (ones) r.unit_scale.clear();
   r.unit_width = static_cast<int64_t>(r.unit_index.size());
 }
 
@@ -125,7 +132,7 @@ float norm_weight(const ModelConfig& config, const WeightView& stored, int64_t i
   return static_cast<float>(decode(stored.data, stored.dtype, index) + config.norm_offset);
 }
 
-Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
+Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse, int64_t width_multiple) {
   const ModelConfig& config = model.config();
   Role role;
   role.z = z;
@@ -137,9 +144,8 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
   role.hidden_open = static_cast<int64_t>(role.hidden_index.size());
   // A model without an open hidden unit still has a residual stream of zeros.
   if (role.hidden_open == 0) role.hidden_index.push_back(-1), role.hidden_scale.push_back(0.0f);
-  pad(role.hidden_index);
   role.hidden_ones = all_ones(role.hidden_scale);
-  pad(role.hidden_scale);
+  pad(role.hidden_index, role.hidden_scale, config.hidden_size, width_multiple);
   role.hidden_width = static_cast<int64_t>(role.hidden_index.size());
   role.hidden_all = role.hidden_open == config.hidden_size && role.hidden_width == config.hidden_size;
   role.embedding_scale = multiplied(role.hidden_scale, config.embedding_multiplier);
@@ -151,7 +157,7 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse) {
     const LayerShape& shape = config.layers[l];
     RoleLayer r;
     open_heads(config, shape, z.head.data() + head, exact_sparse, r);
-    open_units(shape, z.intermediate.data() + unit, exact_sparse, r);
+    open_units(shape, z.intermediate.data() + unit, exact_sparse, width_multiple, r);
     open_bias(model.layer(l), r);
     const LayerWeights& w = model.layer(l);
     if (r.heads > 0 && w.head_norm[0]) {

@@ -55,8 +55,9 @@ struct Role {
 // Returns a weight of a norm as the model computes with it, which includes the model's offset.
 float norm_weight(const ModelConfig& config, const WeightView& stored, int64_t index);
 
-// Makes a role. Without `exact_sparse`, closed parts stay in the products, scaled by 0.
-Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse);
+// Makes a role. Without `exact_sparse`, closed parts stay in the products, scaled by 0. The open hidden units and units are padded to a
+// multiple of `width_multiple`, but not beyond the width of the intact model.
+Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse, int64_t width_multiple = kWidthMultiple);
 
 // Puts the norms, biases and norms of heads of a student with own weights in place of the model's. vectors: the part of the layout from
 // vectors_begin() to the masks. The role's masks must be those that the layout was made for.

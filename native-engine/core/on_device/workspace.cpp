@@ -40,17 +40,19 @@ Widths widest(const ModelConfig& c) {
 
 // Lays out a layer's activations. head_count and kv_head_count are 0 where there is no backward pass.
 LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, int64_t head_count, int64_t kv_head_count,
-                               const LoraSpec& lora) {
+                               const LoraSpec& lora, int64_t beside) {
   LayerActivations l;
-  l.norm1 = a.tensor(t, n, w.hidden);
-  l.qkv = a.tensor(t, n, w.qkv);
-  l.heads = a.tensor(t, n, w.heads);
-  l.norm2 = a.tensor(t, n, w.hidden);
-  l.gate_up = a.tensor(t, n, 2 * w.units);
+  l.norm1 = a.tensor(t, n, w.hidden + 3 * beside);
+  l.qkv = a.tensor(t, n, w.qkv + 3 * beside);
+  l.heads = a.tensor(t, n, w.heads + beside);
+  l.norm2 = a.tensor(t, n, w.hidden + 2 * beside);
+  l.gate_up = a.tensor(t, n, 2 * (w.units + beside));
   const int64_t narrow = narrow_width(lora.rank);
-  l.qkv_narrow = a.tensor(t, n, 3 * narrow);
-  l.o_narrow = a.tensor(t, n, narrow);
-  l.gate_up_narrow = a.tensor(t, n, 2 * narrow);
+  if (beside == 0) {
+    l.qkv_narrow = a.tensor(t, n, 3 * narrow);
+    l.o_narrow = a.tensor(t, n, narrow);
+    l.gate_up_narrow = a.tensor(t, n, 2 * narrow);
+  }
   l.down_narrow = a.tensor(t, n, narrow);
   if (w.posts > 0) {
     l.post_attention = a.tensor(t, n, w.posts);
@@ -70,9 +72,9 @@ LayerActivations lay_out_layer(Arena& a, DType t, int64_t n, const Widths& w, in
 
 // Returns the number of tokens whose logits are made at a time. The logits of a chunk should stay in the outer cache, about four megabytes
 // for each of the two roles. But lm_head is packed again for each chunk, so a small chunk costs more than it saves.
-int64_t chunk_tokens(int64_t tokens, int64_t vocab) {
+int64_t chunk_tokens(int64_t tokens, int64_t vocab, const StepForm& form) {
   const int64_t fitting = (int64_t{4} << 20) / (4 * vocab) / 64 * 64;
-  return std::min(tokens, std::clamp<int64_t>(fitting, 512, 1024));
+  return std::min(tokens, std::clamp<int64_t>(fitting, form.least_chunk, form.most_chunk));
 }
 
 void lay_out_results(Arena& a, Workspace& ws, const ModelConfig& c, const WorkspaceShape& s, int64_t n, const Widths& w) {
@@ -104,11 +106,15 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   const Widths w = widest(c);
   Arena a{base};
   Workspace ws;
+  ws.form = s.form;
+  // Products read factors in pieces of eight values of bf16. Own weights have no narrow products.
+  if (s.form.narrow_beside && s.own_weights == 0 && t == DType::kBF16 && narrow_width(lora.rank) % 8 == 0)
+    ws.beside = narrow_width(lora.rank);
   if (s.training) {
     for (int64_t l = 0; l < layer_count; l++) {
-      ws.layers.push_back(s.checkpoint && l > 0 ? ws.layers[0] : lay_out_layer(a, t, n, w, c.head_count, c.kv_head_count, lora));
+      ws.layers.push_back(s.checkpoint && l > 0 ? ws.layers[0] : lay_out_layer(a, t, n, w, c.head_count, c.kv_head_count, lora, ws.beside));
       if (s.checkpoint) ws.inputs.push_back(a.tensor(DType::kF32, n, w.hidden));
-      ws.diffs.push_back(a.tensor(t, n, w.hidden));
+      ws.diffs.push_back(a.tensor(t, n, w.hidden + ws.beside));
     }
     ws.activation_bytes = a.used;
     const int64_t gradients = s.own_weights > 0 ? s.own_weights : lora_parameter_count(c, lora);
@@ -124,10 +130,11 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
   }
   lay_out_results(a, ws, c, s, n, w);
   ws.teacher_x = a.tensor(DType::kF32, n, w.hidden);
-  ws.teacher = lay_out_layer(a, t, n, w, 0, 0, lora);
+  ws.teacher = lay_out_layer(a, t, n, w, 0, 0, lora, ws.beside);
+  ws.dy_narrow = ws.beside > 0 ? a.tensor(t, n, 3 * ws.beside) : ws.teacher.qkv_narrow;
   if (w.posts > 0) ws.unread = a.tensor(t, n, w.posts);
-  ws.units = a.tensor(t, n, w.units);
-  ws.chunk = s.chunk > 0 ? s.chunk : chunk_tokens(n, w.vocab);
+  ws.units = a.tensor(t, n, w.units + ws.beside);
+  ws.chunk = s.chunk > 0 ? s.chunk : chunk_tokens(n, w.vocab, s.form);
   const int64_t roles = s.training ? 2 : 1;
   ws.h = a.tensor(t, roles * ws.chunk, w.hidden);
   const auto shared = a.array<float>(std::max({roles * ws.chunk * w.vocab, n * w.qkv, n * w.posts})).as<std::byte>();

@@ -4,12 +4,14 @@
 #include <vector>
 
 #include "device/backend.h"
+#include "device/step_form.h"
 #include "espalier/dtypes.h"
 #include "espalier/train_state.h"
 
 namespace espalier {
 
-// The results that one decoder layer keeps for its backward pass. Buffers have the widths of the dense layer; shaped() narrows them.
+// The results that one decoder layer keeps for its backward pass. Buffers have the widths of the dense layer; shaped() narrows them. Where
+// a step has LoRA's narrow products beside what they are made of (StepForm), buffers are wider by them, and shaped() places them.
 struct LayerActivations {
   Tensor norm1, qkv, heads;                                  // [N, D], [N, q + k + v] as the operands of attention, [N, H d]
   Tensor norm2, gate_up;                                     // [N, D], [N, 2 I]
@@ -30,6 +32,7 @@ struct WorkspaceShape {
   bool dropout = false;     // true: LoRA's inputs have dropout
   int64_t own_weights = 0;  // the floats of the student's own weights, whose gradients are made in place of LoRA's; 0 where LoRA learns
   int64_t chunk = 0;        // the number of tokens whose logits are made at once; 0: as suits the losses
+  StepForm form;            // in training the device's
 };
 
 // The sums of one shard over the rows of its sequences. The host adds the sums of the shards in their order.
@@ -44,6 +47,7 @@ struct ShardSums {
 };
 
 struct Workspace {
+  StepForm form;
   // One set for each layer. With checkpointing all layers share one set, and each has an input of its own.
   std::vector<LayerActivations> layers;
   std::vector<Tensor> inputs;  // f32 [N, D], only with checkpointing
@@ -59,12 +63,16 @@ struct Workspace {
 
   Tensor student_x, teacher_x;  // the residual streams in f32
   LayerActivations teacher;     // for a role without a backward pass
-  Tensor attention_space;       // f32 [N, q + k + v], in the memory of the logits
-  Tensor addend;                // f32 [N, D], in the same memory: a block's result before its norm
-  Tensor unread;                // [N, D], the stream that is rounded behind a norm of a block's result; empty without such norms
-  Tensor units;                 // [N, I] activation(gate) * up; in the backward pass first its gradient
-  Tensor turned;                // dy^T or dlogits^T, for the gradient of one of the student's own weights; empty without such weights
-  Tensor dropout_space;         // f32 [N, widest input of a projection]; empty without dropout
+  // The columns of a projection's narrow product where they have room beside norm1, heads, norm2, units, qkv, gate_up and diffs; 0 where
+  // they have none.
+  int64_t beside = 0;
+  Tensor dy_narrow;        // [N, 3 narrow_width(r)], dy B of LoRA where dy has no room beside it
+  Tensor attention_space;  // f32 [N, q + k + v], in the memory of the logits
+  Tensor addend;           // f32 [N, D], in the same memory: a block's result before its norm
+  Tensor unread;           // [N, D], the stream that is rounded behind a norm of a block's result; empty without such norms
+  Tensor units;            // [N, I] activation(gate) * up; in the backward pass first its gradient
+  Tensor turned;           // dy^T or dlogits^T, for the gradient of one of the student's own weights; empty without such weights
+  Tensor dropout_space;    // f32 [N, widest input of a projection]; empty without dropout
   DevicePtr<float> final_rstd;
 
   // The gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B overwrite the teacher's activations,

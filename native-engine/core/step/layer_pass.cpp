@@ -1,6 +1,7 @@
 #include "step/layer_pass.h"
 
 #include "model/tensor_names.h"
+#include "step/layer_buffers.h"
 #include "step/projections.h"
 
 namespace espalier {
@@ -10,22 +11,6 @@ void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, D
 }
 
 namespace {
-
-// Returns the dense buffers, narrowed to the widths that the role leaves open.
-LayerActivations shaped(const PassContext& c, const DeviceRole& role, int64_t layer, LayerActivations a) {
-  const RoleLayer& r = role.layers[layer];
-  const int64_t n = c.rows();
-  a.norm1 = a.norm1.reshaped(n, role.hidden_width);
-  a.qkv = a.qkv.reshaped(n, r.qkv_width());
-  if (a.normed) a.normed = a.normed.reshaped(n, r.head_width + r.kv_width);
-  a.heads = a.heads.reshaped(n, r.head_width);
-  a.norm2 = a.norm2.reshaped(n, role.hidden_width);
-  a.gate_up = a.gate_up.reshaped(n, 2 * r.unit_width);
-  for (Tensor* t : {&a.post_attention, &a.post_mlp})
-    if (*t) *t = t->reshaped(n, role.hidden_width);
-  for (Tensor* t : {&a.qkv_narrow, &a.o_narrow, &a.gate_up_narrow, &a.down_narrow}) *t = t->reshaped(n, t->cols);
-  return a;
-}
 
 // Adds diff to x, and rounds x to the compute dtype.
 void add_and_round(PassContext& c, Tensor x, Tensor diff, Tensor rounded) {
@@ -113,18 +98,23 @@ void mlp_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x
   Backend& b = *c.backend;
   const RoleLayer& r = role.layers[layer];
   const RoleLayerLists& lists = role.lists.layers[layer];
-  const Tensor units = c.ws->units.reshaped(c.rows(), r.unit_width);
+  const Tensor units = shaped_units(c, role, layer);
+  const bool scales = c.ws->form.scales_in_swiglu;
   const ProjectionGroup gate_up = open_group(c, role, layer, kGate, 2);
   block_input(c, x, a.norm2, a.rstd2, lists.mlp_norm);
   make_narrow(c, gate_up, Pass::kForward, {a.norm2}, a.gate_up_narrow);
   for (int p = 0; p < 2; p++) {
     Product op = forward_product(gate_up, p, a.norm2, a.gate_up_narrow);
     op.c = a.gate_up.columns(p * r.unit_width, r.unit_width);
-    op.column_scale = lists.unit_scale;
+    if (!scales) op.column_scale = lists.unit_scale;
     b.run(op);
   }
-  b.run(Swiglu{a.gate_up, units, c.config().activation});
-  add_to_stream(c, role, open_group(c, role, layer, kDown, 1), units, a.down_narrow, x, {lists.post_mlp_norm, a.post_mlp, a.post_mlp_rstd});
+  b.run(Swiglu{a.gate_up, units, c.config().activation, scales ? lists.unit_scale : nullptr});
+  const ProjectionGroup down = open_group(c, role, layer, kDown, 1);
+  const Tensor narrow = narrow_of(c, units, a.down_narrow);
+  add_to_stream(c, role, down, units, narrow, x, {lists.post_mlp_norm, a.post_mlp, a.post_mlp_rstd});
+  // The next layer overwrites the units and what lies beside them.
+  if (down.lora_count > 0 && !(narrow.data == a.down_narrow.data)) b.run(Copy{a.down_narrow, narrow});
 }
 
 // Adds the gradient through a norm to ws.dx, writes it in the compute dtype to `space`, and adds to the sums of the hidden masks. name:
@@ -190,8 +180,8 @@ void backward_multiply(PassContext& c, const ProjectionGroup& group, const std::
   input_gradient(c, group, dy, dy_narrow, dx, column_scale);
 }
 
-// Returns the part of a buffer that holds the pass's rows.
-Tensor of_rows(const PassContext& c, const Tensor& t) { return t.reshaped(c.rows(), t.cols); }
+// Returns the place for LoRA's narrow products of a gradient.
+Tensor dy_narrow_of(const PassContext& c, const Tensor& dy) { return narrow_of(c, dy, c.ws->dy_narrow); }
 
 // Adds the gradients of the norms of heads. dqkv: the gradients by the normed heads. All heads add to the one weight of the queries' or
 // keys' norm, unless one norm covers all heads.
@@ -221,16 +211,17 @@ void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const L
   const int64_t width = role.layers[layer].unit_width;
   const ProjectionGroup down = open_group(c, role, layer, kDown, 1), gate_up = open_group(c, role, layer, kGate, 2);
   const Tensor dunits = ws.units.reshaped(c.rows(), width), units = dunits, dgate_up = a.gate_up;
+  const Tensor dgate_up_narrow = dy_narrow_of(c, dgate_up);
   const std::array<Tensor, 3> dx{
       addend_gradient(c, role, post_mlp_norm_name(layer), {lists.post_mlp_norm, a.post_mlp, a.post_mlp_rstd}, dx_compute)};
   const std::array<Tensor, 3> dgate_and_up{dgate_up.columns(0, width), dgate_up.columns(width, width)};
-  backward_multiply(c, down, dx, of_rows(c, ws.teacher.down_narrow), dunits, nullptr);
+  const Tensor dx_narrow = dy_narrow_of(c, dx[0]);
+  backward_multiply(c, down, dx, dx_narrow, dunits, nullptr);
   c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.sums.unit_dots + layer * padded_width(c.config().intermediate_size),
-                                lists.unit_scale, c.config().activation});
-  weight_gradients(c, down, units, a.down_narrow, dx, of_rows(c, ws.teacher.down_narrow));
-  backward_multiply(c, gate_up, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width),
-                    nullptr);
-  weight_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, of_rows(c, ws.teacher.gate_up_narrow));
+                                lists.unit_scale, c.config().activation, ws.form.scales_in_swiglu});
+  weight_gradients(c, down, units, a.down_narrow, dx, dx_narrow);
+  backward_multiply(c, gate_up, dgate_and_up, dgate_up_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
+  weight_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, dgate_up_narrow);
   if (c.config().pre_norms)
     norm_backward(c, role, mlp_norm_name(c.config(), layer), a.norm2, a.rstd2, lists.mlp_norm, loss, space);
   else
@@ -249,8 +240,9 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
                                                  {lists.post_attention_norm, a.post_attention, a.post_attention_rstd}, dx_compute)};
   const std::array<Tensor, 3> dq_dk_dv{dqkv.columns(0, r.head_width), dqkv.columns(r.head_width, r.kv_width),
                                        dqkv.columns(r.head_width + r.kv_width, r.kv_width)};
-  backward_multiply(c, o, dx, of_rows(c, ws.teacher.o_narrow), dheads, lists.head_scale);
-  weight_gradients(c, o, a.heads, a.o_narrow, dx, of_rows(c, ws.teacher.o_narrow));
+  const Tensor dx_narrow = dy_narrow_of(c, dx[0]), dqkv_narrow = dy_narrow_of(c, dqkv);
+  backward_multiply(c, o, dx, dx_narrow, dheads, lists.head_scale);
+  weight_gradients(c, o, a.heads, a.o_narrow, dx, dx_narrow);
   c.backend->run(
       AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv, ws.sums.head_dots + layer * c.config().head_count});
   const bool own = role.lora.has_own_weights();
@@ -259,8 +251,8 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
     c.backend->run(HeadNormBackward{attention_shape(c, role, layer), norms, a.normed, a.head_rstd, dqkv});
   }
   if (own) bias_gradients(c, role, layer, dq_dk_dv);
-  backward_multiply(c, qkv, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow), ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
-  weight_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, of_rows(c, ws.teacher.qkv_narrow));
+  backward_multiply(c, qkv, dq_dk_dv, dqkv_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
+  weight_gradients(c, qkv, a.norm1, a.qkv_narrow, dq_dk_dv, dqkv_narrow);
   if (c.config().pre_norms)
     norm_backward(c, role, input_norm_name(layer), a.norm1, a.rstd1, lists.attention_norm, loss, space);
   else
@@ -307,7 +299,6 @@ void backward_layer(PassContext& c, const DeviceRole& role, int64_t layer, const
                     Tensor& dx_compute, Tensor space) {
   const LayerActivations a = shaped(c, role, layer, buffers);
   const bool heads = role.layers[layer].heads > 0, units = role.layers[layer].units > 0;
-  space = space.reshaped(c.rows(), role.hidden_width);
   if (units) mlp_backward(c, role, layer, a, heads ? LowerLoss{} : loss, dx_compute, heads ? a.norm2 : space);
   if (heads) attention_backward(c, role, layer, a, loss, dx_compute, space);
   if (heads || units || !loss.diff) return;

@@ -74,8 +74,8 @@ struct LowerLoss {
 
 // Computes the gradients of a layer. ws.dx holds the gradient of the layer's output on entry and that of its input on return, including the
 // lower layer's loss. dx_compute is the same times the hidden mask and the model's multiplier, rounded to the compute dtype; on return it
-// lies in `space` [N, D], where the loss's diff may lie. Fills this layer's part of the mask sums and of the LoRA gradient, and overwrites
-// what the layer kept.
+// lies in `space`, from with_room, where the loss's diff may lie. Fills this layer's part of the mask sums and of the LoRA gradient, and
+// overwrites what the layer kept.
 void backward_layer(PassContext& c, const DeviceRole& role, int64_t layer, const LayerActivations& buffers, const LowerLoss& loss,
                     Tensor& dx_compute, Tensor space);
 

@@ -28,8 +28,11 @@ struct ProjectionGroup {
   DeviceLora lora;
   DevicePtr<const int32_t> cols;  // the open columns of the input
 
-  // Returns the narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)].
-  Tensor narrow(Tensor buffer) const { return buffer.reshaped(buffer.rows, lora_count * narrow_width(rank)); }
+  // Returns the narrow products of the group in a buffer [N, at most 3 * narrow_width(rank)]. They are dense in a dense buffer.
+  Tensor narrow(Tensor buffer) const {
+    const int64_t width = lora_count * narrow_width(rank);
+    return buffer.stride == buffer.cols ? buffer.reshaped(buffer.rows, width) : buffer.columns(0, width);
+  }
   Tensor narrow(Tensor buffer, const OpenProjection& p) const {
     return narrow(buffer).columns(p.slot * narrow_width(rank), narrow_width(rank));
   }

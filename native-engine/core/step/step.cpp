@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "model/tensor_names.h"
+#include "step/layer_buffers.h"
 #include "step/projections.h"
 #include "step/step_sums.h"
 #include "step/token_losses.h"
@@ -52,7 +53,7 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
     watch.lap(times.student_forward);
     if (in.teacher)
       c.backend->run(LayerLoss{student, teacher, in.hidden_match, in.student->lists.hidden_mask,
-                               ws.diffs[l].reshaped(n, in.student->hidden_width), ws.sums.layer_sums + l,
+                               with_room(c, ws.diffs[l], in.student->hidden_width, 1), ws.sums.layer_sums + l,
                                ws.sums.layer_dots + l * padded_width(c.config().hidden_size)});
     c.model->fetch(std::min(l + 1, c.config().layer_count - 1));
     watch.lap(times.losses);
@@ -62,7 +63,7 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
 // Returns the loss of this layer's output; empty where there is no teacher or no such layer.
 LowerLoss layer_loss_after(const PassContext& c, const StepInput& in, float scale, int64_t layer) {
   if (!in.teacher || layer < 0) return {};
-  return {c.ws->diffs[layer].reshaped(c.rows(), in.student->hidden_width), scale};
+  return {with_room(c, c.ws->diffs[layer], in.student->hidden_width, 1), scale};
 }
 
 // Carries the gradient from the normed hidden state back to the residual stream after the last layer.
@@ -96,7 +97,7 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), width = in.student->hidden_width, last = c.config().layer_count - 1;
   const float scale = layer_scale(c, in);
-  Tensor dx_compute = ws.diffs[last].reshaped(n, width);
+  Tensor dx_compute = with_room(c, ws.diffs[last], width, 1);
   final_norm_backward(c, in, has_token_loss, layer_loss_after(c, in, scale, last), dx_compute);
   for (int64_t l = last; l >= 0; l--) {
     c.model->enter(l);
@@ -105,7 +106,8 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
       c.backend->run(Copy{x, ws.inputs[l].reshaped(n, width)});
       forward_layer(c, *in.student, l, x, activations(c, l), true);
     }
-    const Tensor space = l > 0 ? ws.diffs[l - 1] : ws.layers[0].norm1;  // the first layer's is not read
+    const Tensor space =
+        l > 0 ? with_room(c, ws.diffs[l - 1], width, 1) : with_room(c, ws.layers[0].norm1, width, 3);  // the first layer's is not read
     backward_layer(c, *in.student, l, activations(c, l), layer_loss_after(c, in, scale, l - 1), dx_compute, space);
     c.model->fetch(std::max<int64_t>(l - 1, 0));
   }

@@ -213,6 +213,7 @@ WorkspaceShape training_shape(const TrainerOptions& options) {
   shape.dtype = options.dtype;
   shape.checkpoint = options.checkpoint_activations;
   shape.dropout = options.recover_lora_dropout > 0;
+  shape.form = kind_of(resolve_backend(options.backend)).step_form();
   return shape;
 }
 

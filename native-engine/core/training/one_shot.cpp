@@ -6,6 +6,7 @@
 #include "method/masks.h"
 #include "method/one_shot.h"
 #include "method/sparsity.h"
+#include "step/layer_buffers.h"
 #include "step/squares.h"
 #include "training/trainer_impl.h"
 
@@ -74,9 +75,9 @@ std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan
       forward_layer(context_, role, l, x, workspace_.teacher, false);
       model_.fetch((l + 1) % c.layer_count);
       const RoleLayer& r = role.layers[l];
-      add_squares(*backend_, workspace_.teacher.heads.reshaped(n, r.head_width),
+      add_squares(*backend_, shaped(context_, role, l, workspace_.teacher).heads,
                   std::span(squares.heads).subspan(l * head_columns, head_columns));
-      add_squares(*backend_, workspace_.units.reshaped(n, r.unit_width),
+      add_squares(*backend_, shaped_units(context_, role, l),
                   std::span(squares.units).subspan(l * c.intermediate_size, c.intermediate_size));
     }
   });

@@ -5,6 +5,7 @@
 
 #include "espalier/error.h"
 #include "files/number_formats.h"
+#include "step/layer_buffers.h"
 #include "step/step.h"
 #include "training/trainer_impl.h"
 
@@ -92,14 +93,13 @@ std::vector<float> Refit::advance(const DeviceRole& role, int64_t layer, Half ha
 }
 
 Matrix Refit::inputs_of(int64_t layer, Half half, const Open& open) const {
-  const RoleLayer& r = student_.layers[layer];
   const int64_t n = context_.rows();
   const Tensor t =
-      half == Half::kAttention ? context_.ws->teacher.heads.reshaped(n, r.head_width) : context_.ws->units.reshaped(n, r.unit_width);
-  const auto bytes = download<std::byte>(*context_.backend, t.data, n * t.cols * dtype_bytes(t.dtype));
+      half == Half::kAttention ? shaped(context_, student_, layer, context_.ws->teacher).heads : shaped_units(context_, student_, layer);
+  const auto bytes = download<std::byte>(*context_.backend, t.data, ((n - 1) * t.stride + t.cols) * dtype_bytes(t.dtype));
   Matrix out(n, static_cast<int64_t>(open.columns.size()));
   for (int64_t i = 0; i < n; i++)
-    for (int64_t j = 0; j < out.cols; j++) out.row(i)[j] = decode(bytes.data(), t.dtype, i * t.cols + open.columns[j]);
+    for (int64_t j = 0; j < out.cols; j++) out.row(i)[j] = decode(bytes.data(), t.dtype, i * t.stride + open.columns[j]);
   return out;
 }
 

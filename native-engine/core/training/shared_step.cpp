@@ -31,7 +31,8 @@ StepRequest TrainerImpl::request_for(const Masks& student_masks, const LossWeigh
                                      const LoraDropping& dropping) {
   const bool own = layout().has_own_weights();
   StepRequest r;
-  r.student = make_role(model_.weights(), student_masks, options_.exact_sparse || own);
+  r.student =
+      make_role(model_.weights(), student_masks, options_.exact_sparse || own, own ? kWidthMultiple : workspace_.form.width_multiple);
   if (own) take_own_vectors(model_.config(), layout(), state_.own_vectors(), r.student);
   r.dropping = dropping;
   r.losses = losses;

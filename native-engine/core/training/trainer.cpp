@@ -73,7 +73,7 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateL
       backend_(backend_for(*model, layout, options)),
       weights_(std::make_shared<const DeviceModel>(*backend_, model, streams_weights(options))),
       model_(*weights_),
-      state_(*backend_, layout),
+      state_(*backend_, layout, kind_of(resolve_backend(options.backend)).step_form().masks_on_host),
       student_block_(*backend_),
       teacher_block_(*backend_),
       ahead_(kind_of(resolve_backend(options.backend)).has_own_memory()),
@@ -147,7 +147,7 @@ void TrainerImpl::use_teacher(const std::shared_ptr<const Teacher>& teacher) {
   if (teacher != expected_) bring(*teacher);
   place_ = next_place();
   const auto& kept = static_cast<const KeptTeacher&>(*teacher);
-  set_teacher(make_role(model_.weights(), kept.masks, options_.exact_sparse), &kept.lora);
+  set_teacher(make_role(model_.weights(), kept.masks, options_.exact_sparse, workspace_.form.width_multiple), &kept.lora);
   in_use_ = teacher;
   expected_ = nullptr;
 }
@@ -216,7 +216,9 @@ void TrainerImpl::measured_step(const Masks& student_masks, const LossWeights& l
   one_step(plan, 0, student_masks, rows_of(std::move(ids)), true);
 }
 
-void TrainerImpl::set_teacher_masks(const Masks& masks) { set_teacher(make_role(model_.weights(), masks, options_.exact_sparse), nullptr); }
+void TrainerImpl::set_teacher_masks(const Masks& masks) {
+  set_teacher(make_role(model_.weights(), masks, options_.exact_sparse, workspace_.form.width_multiple), nullptr);
+}
 
 int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
                                  const std::atomic<bool>& cancel) {

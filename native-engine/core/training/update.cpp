@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/chunks.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/shape_target.h"
@@ -44,16 +45,33 @@ AdamW adam_for(const DeviceState& state, int64_t offset, int64_t size, DevicePtr
   return op;
 }
 
-// Updates the log-alphas. The gradients of the kinds of gates are uploaded one after the other, in the order of a state. Waits, since the
-// gradient is freed when this returns.
+// Does what a device does for the same op, without contracting anything.
+void adamw_on_host(const AdamW& op, const std::vector<float>& gradient, std::vector<float>& params, DeviceState::Moments moments) {
+  const float step = op.learning_rate / op.bias_correction1;
+  for_each_in_chunks(op.size, kGatesTogether, [&](int64_t i) {
+    const float g = gradient[i] * op.gradient_scale;
+    moments.m[i] = moments.m[i] * op.beta1 + g * (1.0f - op.beta1);
+    moments.v[i] = moments.v[i] * op.beta2 + g * g * (1.0f - op.beta2);
+    const float moved = params[i] - step * (moments.m[i] / (std::sqrt(moments.v[i] / op.bias_correction2) + op.eps));
+    params[i] = std::min(std::max(moved, op.low), op.high);
+  });
+}
+
+// Updates the log-alphas, on the device or on the host. The gradients of the kinds of gates lie one after the other, in the order of a
+// state. Waits for the device if it computes the update, since the gradient is freed when this returns.
 void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradient, double learning_rate) {
   std::vector<float> all;
   for (const auto* part : kinds_of(gradient)) all.insert(all.end(), part->begin(), part->end());
-  backend.upload(state.mask_gradient().as<std::byte>(), all.data(), all.size() * sizeof(float));
   const StateLayout& layout = state.layout();
   AdamW op = adam_for(state, layout.lora_size(), layout.mask_size(), state.mask_gradient(), learning_rate);
   op.low = static_cast<float>(hard_concrete::kMinLogAlpha);
   op.high = static_cast<float>(hard_concrete::kMaxLogAlpha);
+  if (const DeviceState::Moments moments = state.mask_moments(); !moments.m.empty()) {
+    std::vector<float> masks(state.masks().begin(), state.masks().end());
+    adamw_on_host(op, all, masks, moments);
+    return state.write_log_alphas(masks);
+  }
+  backend.upload(state.mask_gradient().as<std::byte>(), all.data(), all.size() * sizeof(float));
   backend.run(op);
   state.read_host_copies();
 }
@@ -124,13 +142,16 @@ UpdateResult apply_update(Backend& backend, const ModelConfig& config, DeviceSta
       adam_for(state, 0, state.layout().lora_size(), in.lora_gradient, in.plan.lora_learning_rate[in.index], in.plan.moments_from_step);
   const double clip = in.plan.gradient_clip_norm;
   if (clip > 0) lora.gradient_scale = static_cast<float>(std::min(1.0, clip / (r.gradient_norm + 1e-6)));
-  // The host waits only for the few values of the log-alphas. So LoRA's ops join the queue behind them, and run while the host goes on.
+  // A device updates LoRA while the host goes on. Where the device updates the log-alphas as well, the host waits only for these few
+  // values, so LoRA's ops join the queue behind them.
   std::vector<float> before;
+  const bool on_host = !state.mask_moments().m.empty();
+  if (on_host) backend.run(lora);
   if (in.plan.train_masks) {
     before.assign(state.masks().begin(), state.masks().end());
     update_log_alphas(backend, state, mask_gradient, in.plan.mask_learning_rate);
   }
-  backend.run(lora);
+  if (!on_host) backend.run(lora);
   if (state.layout().has_own_weights()) state.read_host_copies();
   if (in.plan.train_masks && tracked) {
     tilt(config, state, before, price, in);

@@ -18,7 +18,7 @@ constexpr Size kWide{2, 12280, 12288, 12288};
 class ElementwiseOps : public OpTest {
  protected:
   void check_norm(const Size& z);
-  void check_swiglu(const Size& z, Activation activation);
+  void check_swiglu(const Size& z, Activation activation, bool scales);
   void check_layer_loss(const Size& z);
 };
 INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), case_name);
@@ -108,7 +108,8 @@ std::pair<double, double> gelu_tanh(double g) {
   return {g / 2 * (1 + t), (1 + t) / 2 + g / 2 * (1 - t * t) * root * (1 + 3 * 0.044715 * g * g)};
 }
 
-void ElementwiseOps::check_swiglu(const Size& z, Activation activation) {
+// scales: the op scales gate and up; otherwise they are scaled already.
+void ElementwiseOps::check_swiglu(const Size& z, Activation activation, bool scales) {
   // There are large values of both signs too: silu must not overflow.
   Random values(6, 8.0f);
   Buffer gate_up(device, type(), z.rows, 2 * z.width, 2 * z.width,
@@ -116,17 +117,19 @@ void ElementwiseOps::check_swiglu(const Size& z, Activation activation) {
   Buffer out(device, type(), z.rows, z.width), dout(device, type(), z.rows, z.width, z.open, Random(7)),
       dgate_up(device, type(), z.rows, 2 * z.width), again(device, type(), z.rows, z.width);
   const List<float> dot(device, z.width);
-  device.run(Swiglu{gate_up.tensor(), out.tensor(), activation});
   const List<float> scale(device, random_floats(z.width, 18));
-  device.run(SwigluBackward{gate_up.tensor(), dout.tensor(), dgate_up.tensor(), again.tensor(), dot.data(), scale.data(), activation});
+  device.run(Swiglu{gate_up.tensor(), out.tensor(), activation, scales ? scale.data() : nullptr});
+  device.run(
+      SwigluBackward{gate_up.tensor(), dout.tensor(), dgate_up.tensor(), again.tensor(), dot.data(), scale.data(), activation, scales});
   const Buffer gate_up_in_place = gate_up, out_in_place = dout;
   device.run(SwigluBackward{gate_up_in_place.tensor(), out_in_place.tensor(), gate_up_in_place.tensor(), out_in_place.tensor(), dot.data(),
-                            scale.data(), activation});
+                            scale.data(), activation, scales});
   ErrorSum forward, gate_error, up_error, dots;
   std::vector<double> expected_dot(z.width, 0.0);
   for (int64_t n = 0; n < z.rows; n++)
     for (int64_t j = 0; j < z.width; j++) {
-      const double g = gate_up.get(n, j), u = gate_up.get(n, z.width + j), d = dout.get(n, j);
+      const double read = scales ? scale[j] : 1.0, d = dout.get(n, j);
+      const double g = read * gate_up.get(n, j), u = read * gate_up.get(n, z.width + j);
       const auto [active, slope] = activation == Activation::kSilu ? silu(g) : gelu_tanh(g);
       const double dg = d * u * slope, du = d * active;
       forward.add(out.get(n, j), active * u);
@@ -193,10 +196,16 @@ TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
   for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge, kWide}) check_norm(z);
 }
 TEST_P(ElementwiseOps, SwigluAndItsGradient) {
-  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_swiglu(z, Activation::kSilu);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) {
+    check_swiglu(z, Activation::kSilu, false);
+    check_swiglu(z, Activation::kSilu, true);
+  }
 }
 TEST_P(ElementwiseOps, GegluAndItsGradient) {
-  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_swiglu(z, Activation::kGeluTanh);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) {
+    check_swiglu(z, Activation::kGeluTanh, false);
+    check_swiglu(z, Activation::kGeluTanh, true);
+  }
 }
 TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
   for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_layer_loss(z);

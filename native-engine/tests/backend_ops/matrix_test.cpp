@@ -175,16 +175,20 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
 }
 
 // Products that may go to a library where the device has one (Product::by_shape), in each form that a step uses, with the least rows and
-// columns for which a library is taken.
+// columns for which a library is taken. LoRA's narrow activations lie apart, or beside the wide ones, where forward those of another
+// projection lie between the two.
 TEST_P(MatrixOps, ProductsByShapeInEveryForm) {
-  constexpr int64_t kM = 264, kN = 136, kDepth = 99, kRank = 6;
+  constexpr int64_t kM = 264, kN = 136;
   const List<float> scale(device, random_floats(kN, 31));
-  const Buffer a(device, type(), kM, kDepth, kDepth, Random(32)), narrow(device, type(), kM, kRank, kRank, Random(33));
-  for (int form = 0; form < 32; form++) {
-    const bool transposed = form & 1, in_f32 = form & 2, accumulate = form & 4, scaled = form & 8, lora = form & 16;
-    if (accumulate && !in_f32) continue;
-    const Stored b(device, type(), transposed ? kN : kDepth, transposed ? kDepth : kN, 34, 1.0f, 0);
-    const Stored factor(device, DType::kF32, transposed ? kN : kRank, transposed ? kRank : kN, 35, 1.0f, 0);
+  const Buffer apart_wide(device, type(), kM, 99, 99, Random(32)), apart_narrow(device, type(), kM, 6, 6, Random(33));
+  const Buffer together(device, type(), kM, 112, 112, Random(37));
+  for (int form = 0; form < 64; form++) {
+    const bool transposed = form & 1, in_f32 = form & 2, accumulate = form & 4, scaled = form & 8, lora = form & 16, beside = form & 32;
+    if ((accumulate && !in_f32) || (beside && !lora)) continue;
+    const int64_t depth = beside ? 96 : 99, rank = beside ? 8 : 6, narrow_at = beside ? depth + (transposed ? rank : 0) : 0;
+    const Buffer &a = beside ? together : apart_wide, &narrow = beside ? together : apart_narrow;
+    const Stored b(device, type(), transposed ? kN : depth, transposed ? depth : kN, 34, 1.0f, 0);
+    const Stored factor(device, DType::kF32, transposed ? kN : rank, transposed ? rank : kN, 35, 1.0f, 0);
     Buffer c(device, in_f32 ? DType::kF32 : type(), kM, kN, kN, Random(36));
     const Buffer before = c;
     Product op;
@@ -193,15 +197,16 @@ TEST_P(MatrixOps, ProductsByShapeInEveryForm) {
     op.accumulate = accumulate;
     op.by_shape = true;
     if (scaled) op.column_scale = scale.data();
-    op.add(a.tensor(), {b.view, b.view.rows, b.view.cols, nullptr, nullptr});
-    if (lora) op.add(narrow.tensor(), {factor.view, factor.view.rows, factor.view.cols, nullptr, nullptr, 0.5f});
+    op.add(a.tensor().columns(0, depth), {b.view, b.view.rows, b.view.cols, nullptr, nullptr});
+    if (lora) op.add(narrow.tensor().columns(narrow_at, rank), {factor.view, factor.view.rows, factor.view.cols, nullptr, nullptr, 0.5f});
     device.run(op);
     ErrorSum error;
     for (int64_t i = 0; i < kM; i += 7)
       for (int64_t j = 0; j < kN; j++) {
         double sum = 0;
-        for (int64_t k = 0; k < kDepth; k++) sum += a.get(i, k) * (transposed ? b.at(j, k) : b.at(k, j));
-        for (int64_t k = 0; lora && k < kRank; k++) sum += narrow.get(i, k) * (transposed ? factor.at(j, k, 0.5f) : factor.at(k, j, 0.5f));
+        for (int64_t k = 0; k < depth; k++) sum += a.get(i, k) * (transposed ? b.at(j, k) : b.at(k, j));
+        for (int64_t k = 0; lora && k < rank; k++)
+          sum += narrow.get(i, narrow_at + k) * (transposed ? factor.at(j, k, 0.5f) : factor.at(k, j, 0.5f));
         error.add(c.get(i, j), (scaled ? scale[j] : 1.0) * sum + (accumulate ? before.get(i, j) : 0));
       }
     EXPECT_LT(error.relative(), tolerance()) << "form " << form;

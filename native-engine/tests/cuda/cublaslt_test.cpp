@@ -6,11 +6,13 @@
 #include <cstdlib>
 
 #include "backend_ops/op_fixture.h"
+#include "counters.h"
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"
 #include "cuda_kind.h"
 #include "espalier/memory_plan.h"
+#include "method/masks.h"
 #include "product.h"
 #include "step/step_helpers.h"
 
@@ -36,6 +38,7 @@ F of_stand_in(const char* name) {
 }
 
 int64_t products_made() { return of_stand_in<int64_t (*)()>("stand_in_products")(); }
+int64_t questions_asked() { return of_stand_in<int64_t (*)()>("stand_in_questions")(); }
 
 // While this object lives, new backends have this library, use it for products of any size, and finish sums for 128 columns at a time.
 class WithLibrary {
@@ -175,6 +178,155 @@ TEST(Cublaslt, MakesTheProductsOfTheOwnKernel) {
   }
 }
 
+namespace {
+
+// A product of activations that lie side by side in one buffer: forward x and one of three narrow products of it, backward two gradients
+// and the narrow products of both.
+struct SideBySide {
+  bool transposed, f32_result, scaled = false;
+  int slot = 0;  // which of the narrow products a forward product takes
+  int64_t rows = 40, packed_values = int64_t{1} << 40;
+  static constexpr int64_t kCols = 304, kDepth = 96, kRank = 8;
+  bool dense = false;  // true where the weight can be read in place
+};
+
+struct Made {
+  std::vector<double> values, expected;
+  int64_t products = 0;
+  std::map<std::string, cuda::emulator::Counters> launches;
+};
+
+double to_bf16(double v) {
+  const auto f = static_cast<float>(v);
+  uint32_t u;
+  std::memcpy(&u, &f, 4);
+  u = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000u;
+  float rounded;
+  std::memcpy(&rounded, &u, 4);
+  return rounded;
+}
+
+Made side_by_side_on(const std::string& behaviour, const SideBySide& z) {
+  Device device(emulated_card(behaviour));
+  constexpr int64_t kCols = SideBySide::kCols, kDepth = SideBySide::kDepth, kRank = SideBySide::kRank;
+  const auto limits = std::exchange(cuda::emulated::product_limits(), {z.packed_values, 1000});
+  const Buffer all(device, DType::kBF16, z.rows, 2 * kDepth + 3 * kRank, 2 * kDepth + 3 * kRank, Random(1));
+  const List<float> scale(device, random_floats(kCols, 2));
+  Buffer c(device, z.f32_result ? DType::kF32 : DType::kBF16, z.rows, kCols, kCols, Random(3));
+  Product op;
+  op.c = c.tensor();
+  op.transposed = z.transposed;
+  op.accumulate = z.f32_result;
+  op.by_shape = true;
+  if (z.scaled) op.column_scale = scale.data();
+  Made made;
+  for (int64_t i = 0; i < z.rows; i++)
+    for (int64_t j = 0; j < kCols; j++) made.expected.push_back(0);
+  std::vector<List<float>> weights;
+  std::vector<DeviceBuffer> stored;
+  weights.reserve(4);
+  const auto term = [&](int64_t from, int64_t deep) {
+    const bool in_place = z.dense && deep == kDepth;
+    const float by = in_place ? 1.0f : 0.5f;
+    const int64_t down = z.transposed ? kCols : deep, across = z.transposed ? deep : kCols;
+    weights.emplace_back(device, random_floats(kCols * deep, 4 + static_cast<uint32_t>(from)));
+    const List<float>& w = weights.back();
+    Selection b{{w.data().as<const std::byte>(), DType::kF32, down, across}, down, across, nullptr, nullptr, by};
+    if (in_place) {
+      std::vector<uint16_t> rounded;
+      for (size_t i = 0; i < w.size(); i++) {
+        const auto f = static_cast<float>(to_bf16(w[i]));
+        uint32_t u;
+        std::memcpy(&u, &f, 4);
+        rounded.push_back(static_cast<uint16_t>(u >> 16));
+      }
+      stored.push_back(device.backend().allocate(rounded.size() * 2));
+      upload_now<uint16_t>(device.backend(), stored.back().data().as<uint16_t>(), rounded);
+      b.stored = {stored.back().data(), DType::kBF16, down, across};
+    }
+    op.add(all.tensor().columns(from, deep), b);
+    for (int64_t i = 0; i < z.rows; i++)
+      for (int64_t j = 0; j < kCols; j++)
+        for (int64_t k = 0; k < deep; k++)
+          made.expected[i * kCols + j] += all.get(i, from + k) * to_bf16(by * w[z.transposed ? j * deep + k : k * kCols + j]);
+  };
+  term(0, kDepth);
+  if (z.transposed) {
+    term(kDepth + z.slot * kRank, kRank);  // behind it and in front of it lie values that are not part of this product
+  } else {
+    term(kDepth, kDepth);
+    term(2 * kDepth, kRank);
+    term(2 * kDepth + kRank, kRank);
+  }
+  for (int64_t i = 0; i < z.rows; i++)
+    for (int64_t j = 0; j < kCols; j++) {
+      double& e = made.expected[i * kCols + j];
+      e = (z.scaled ? scale[j] : 1.0) * e + (op.accumulate ? c.get(i, j) : 0.0);
+    }
+  const int64_t before = products_made();
+  {
+    cuda::emulator::Counting counting;
+    device.run(op);
+    device.backend().synchronize();
+    made.launches = counting.all();
+  }
+  made.products = products_made() - before;
+  c.expect_untouched_outside();
+  for (int64_t i = 0; i < z.rows; i++)
+    for (int64_t j = 0; j < kCols; j++) made.values.push_back(c.get(i, j));
+  cuda::emulated::product_limits() = limits;
+  return made;
+}
+
+uint64_t launches(const Made& made, const std::string& kernel) {
+  const auto at = made.launches.find(kernel);
+  return at == made.launches.end() ? 0 : at->second.launches;
+}
+
+}  // namespace
+
+// LoRA costs a product nothing but its own columns: one product, no pass over its sums, and a factor that is packed once.
+TEST(Cublaslt, ActivationsSideBySideMakeOneProduct) {
+  const WithLibrary library;
+  for (int bits = 0; bits < 16; bits++) {
+    SideBySide z{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0 ? 2 : 0};
+    if (!z.transposed && z.slot != 0) continue;
+    const Made made = side_by_side_on("early", z);
+    ErrorSum error;
+    for (size_t i = 0; i < made.values.size(); i++) error.add(made.values[i], made.expected[i]);
+    EXPECT_LT(error.relative(), z.f32_result ? 1e-6 : 3e-3) << bits;
+    // A scale of columns takes its sums in slices of 128 columns, which WithLibrary asks for.
+    const int64_t slices = z.scaled ? 3 : 1;
+    EXPECT_EQ(made.products, slices) << bits;
+    EXPECT_EQ(launches(made, "finish_product"), z.scaled ? slices : 0u) << bits;
+    const uint64_t terms = z.transposed ? 2 : 4;
+    EXPECT_EQ(launches(made, "pack"), terms) << bits;
+    const auto values = static_cast<uint64_t>(SideBySide::kCols * (z.transposed ? z.kDepth + z.kRank : 2 * (z.kDepth + z.kRank)));
+    const auto zeros = static_cast<uint64_t>(SideBySide::kCols * z.kRank * z.slot);
+    EXPECT_EQ(made.launches.at("pack").global_bytes, values * 6 + zeros * 2) << bits << ": reads each f32 and writes each bf16 once";
+    EXPECT_EQ(side_by_side_on("late:5", z).values, made.values) << bits;
+    SideBySide sliced = z;
+    sliced.packed_values = 1;
+    EXPECT_EQ(side_by_side_on("early", sliced).values, made.values) << bits << ": slices of 128 columns";
+  }
+}
+
+// To pack a weight that could be read in place costs four bytes for each of its values. It pays from 48 rows on, where each term of its own
+// would read and write eight bytes of each sum.
+TEST(Cublaslt, ActivationsSideBySideAreJoinedWhereItPays) {
+  const WithLibrary library;
+  for (const int64_t rows : {47, 48}) {
+    SideBySide z{true, true};
+    z.rows = rows;
+    z.dense = true;
+    const Made made = side_by_side_on("early", z);
+    EXPECT_EQ(made.products, rows < 48 ? 2 : 1);
+    ErrorSum error;
+    for (size_t i = 0; i < made.values.size(); i++) error.add(made.values[i], made.expected[i]);
+    EXPECT_LT(error.relative(), 1e-6);
+  }
+}
+
 // The depths are no multiples of eight, like some vocabularies and ranks.
 TEST(Cublaslt, TakesAnyDepth) {
   for (const bool transposed : {true, false}) {
@@ -259,6 +411,43 @@ TEST(Cublaslt, ASessionHasTheSameBitsHoweverItsQueuesRun) {
   const WithLibrary library;
   const std::string made = digest_of_session("early");
   for (const char* behaviour : {"late", "late:7"}) EXPECT_EQ(digest_of_session(behaviour), made) << behaviour;
+}
+
+// Each projection is one product, forward and backward, with LoRA and without; lm_head makes the logits of both roles and takes their
+// gradient back. Only what hidden units and heads scale needs a last pass over its sums.
+TEST(Cublaslt, AStepMakesOneProductOfEachProjection) {
+  const WithLibrary library;
+  cuda::emulated::library_limits().sums = 1 << 20;
+  const auto model = load_model(tiny_model());
+  const auto trainer = tiny_session(options_of("early"), model);
+  change_state(*trainer, loosen_masks);
+  run(*trainer, segment(0, 1));
+  const int64_t before = products_made();
+  cuda::emulator::Counting counting;
+  run(*trainer, segment(1, 1));
+  const int64_t layers = model->config().layer_count;
+  EXPECT_EQ(products_made() - before, layers * (7 + 7 + 4) + 3);
+  EXPECT_EQ(counting.of("finish_product").launches, static_cast<uint64_t>(layers * 3));
+}
+
+// Masks move in every step, and each new shape would be a question to the library, which takes the host longer than a launch.
+TEST(Cublaslt, IsAskedNothingNewWhereMasksMoveALittle) {
+  const WithLibrary library;
+  const auto model = load_model(tiny_model());
+  const auto trainer = tiny_session(options_of("early"), model);
+  const auto questions = [&](int64_t open_units) {
+    StepProbe probe;
+    probe.student = probe.teacher = open_masks(model->config());
+    for (size_t i = 0; i < probe.student.intermediate.size(); i++)
+      if (static_cast<int64_t>(i) % model->config().intermediate_size >= open_units) probe.student.intermediate[i] = 0.0f;
+    probe.input_ids.assign(2 * 24, 7);
+    const int64_t before = questions_asked();
+    trainer->probe(probe, LossWeights{});
+    return questions_asked() - before;
+  };
+  EXPECT_GT(questions(70), 0);
+  for (const int64_t open : {65, 97, 128}) EXPECT_EQ(questions(open), 0) << open;
+  EXPECT_GT(questions(129), 0) << "as wide as the intact model";
 }
 
 }  // namespace espalier::test

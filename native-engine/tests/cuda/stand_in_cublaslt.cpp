@@ -37,7 +37,7 @@ constexpr int kF32 = 0, kBf16 = 14, kInvalid = 7;
 
 using Enqueue = void (*)(void* stream, void (*run)(void*), void* argument);
 Enqueue enqueue = nullptr;
-int64_t products = 0;
+int64_t products = 0, questions = 0;
 
 uint64_t digest_of(const Description& d, const Layout& a, const Layout& b, const Layout& c) {
   uint64_t h = static_cast<uint64_t>(d.transpose_a + 2 * d.transpose_b) + 1;
@@ -100,6 +100,7 @@ extern "C" {
 
 void stand_in_run_by(Enqueue by) { enqueue = by; }
 int64_t stand_in_products() { return products; }
+int64_t stand_in_questions() { return questions; }  // how often it was asked for algorithms
 
 size_t cublasLtGetVersion() {
   const char* version = std::getenv("STAND_IN_CUBLASLT_VERSION");
@@ -157,6 +158,7 @@ int cublasLtMatmulAlgoGetHeuristic(void*, const Description* d, const Layout* a,
   const bool fits = (d->transpose_a ? a->cols : a->rows) == c->rows && (d->transpose_b ? b->rows : b->cols) == c->cols &&
                     (d->transpose_a ? a->rows : a->cols) == (d->transpose_b ? b->cols : b->rows) && a->type == kBf16 && b->type == kBf16;
   if (!fits || out != c || most < 6 || p->reductions != 0) return kInvalid;
+  questions++;
   const uint64_t shape = digest_of(*d, *a, *b, *c);
   *count = 0;
   const auto add = [&](uint64_t id, uint64_t splits, uint64_t reduction, size_t workspace, int status) {

@@ -33,6 +33,7 @@ class EmulatedCudaKind final : public BackendKind {
   uint64_t scratch_bytes(const BackendSpec&, const ModelConfig& config, const ScratchShape& shape) const override {
     return cuda::emulated::CudaBackend::scratch_bytes(config, shape);
   }
+  StepForm step_form() const override { return cuda::emulated::CudaBackend::step_form(); }
   bool has_own_memory() const override { return true; }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
     const auto late = [&](const char* queue) { return spec.kernels == std::string("late-") + queue ? "late" : "early"; };

@@ -145,6 +145,7 @@ template <class Move>
 void move_memory(Swiglu& op, Move&& move) {
   move_memory(op.gate_up, move);
   move_memory(op.out, move);
+  op.unit_scale = move(op.unit_scale, op.out.cols);
 }
 
 template <class Move>

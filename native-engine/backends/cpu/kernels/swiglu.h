@@ -1,5 +1,5 @@
-// activation(gate) * up and its derivative. gate and up are already scaled by their mask, so the mask's gradient is a column sum; their own
-// gradients are scaled by the mask as well.
+// activation(gate) * up and its derivative. gate and up are scaled by their mask, here or by their products, so the mask's gradient is a
+// column sum; their own gradients are scaled by the mask as well.
 #pragma once
 #include "simd.h"
 
@@ -17,16 +17,33 @@ struct GeluTanh {
   static vf derivative(vf g, vf s, vf active) { return s + active * (1.0f - s) * (kRoot * (1.0f + 3.0f * kCube * g * g)); }
 };
 
-template <class T, class A>
+// Calls f with true or false as a constant. Code without a scale is compiled apart, so that its bits don't depend on how a product by 1 is
+// contracted.
+template <class F>
+static void with_constant(bool value, F&& f) {
+  value ? f(std::true_type{}) : f(std::false_type{});
+}
+
+template <bool scales, class T>
+static inline vf scaled_load(const T* at, vf scale) {
+  if constexpr (scales)
+    return load(at) * scale;
+  else
+    return load(at);
+}
+
+template <class T, class A, bool scales>
 static void swiglu_of(const Swiglu& op, int64_t begin, int64_t end) {
   const int64_t units = op.out.cols;
+  const float* unit_scale = host(op.unit_scale);
   for (int64_t n = begin; n < end; n++) {
     const T* gate = row_ptr<T>(op.gate_up, n);
     const T* up = gate + units;
     T* out = row_ptr<T>(op.out, n);
     for (int64_t j = 0; j < units; j += W) {
-      const vf g = load(gate + j);
-      store(out + j, g * sigmoid(A::argument(g)) * load(up + j));
+      const vf scale = scales ? load(unit_scale + j) : splat(1.0f);
+      const vf g = scaled_load<scales>(gate + j, scale);
+      store(out + j, g * sigmoid(A::argument(g)) * scaled_load<scales>(up + j, scale));
     }
   }
 }
@@ -34,11 +51,14 @@ static void swiglu_of(const Swiglu& op, int64_t begin, int64_t end) {
 static void swiglu(const Swiglu& op, int64_t begin, int64_t end) {
   with_compute_type(op.out.dtype, [&](auto t) {
     using T = decltype(t);
-    op.activation == Activation::kSilu ? swiglu_of<T, Silu>(op, begin, end) : swiglu_of<T, GeluTanh>(op, begin, end);
+    with_constant(static_cast<bool>(op.unit_scale), [&](auto scales) {
+      op.activation == Activation::kSilu ? swiglu_of<T, Silu, scales.value>(op, begin, end)
+                                         : swiglu_of<T, GeluTanh, scales.value>(op, begin, end);
+    });
   });
 }
 
-template <class T, class A>
+template <class T, class A, bool scales>
 static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot) {
   const int64_t units = op.out.cols;
   const float* unit_scale = host(op.unit_scale);
@@ -48,12 +68,12 @@ static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t 
     T* dgate = row_ptr<T>(op.dgate_up, n);
     T* out = row_ptr<T>(op.out, n);
     for (int64_t j = 0; j < units; j += W) {
-      const vf g = load(gate + j), u = load(gate + units + j), d = load(dout + j);
+      const vf scale = unit_scale ? load(unit_scale + j) : splat(1.0f);
+      const vf g = scaled_load<scales>(gate + j, scale), u = scaled_load<scales>(gate + units + j, scale), d = load(dout + j);
       const vf s = sigmoid(A::argument(g));
       const vf active = g * s;
       const vf dg = d * u * A::derivative(g, s, active);
       const vf du = d * active;
-      const vf scale = unit_scale ? load(unit_scale + j) : splat(1.0f);
       store(dgate + j, dg * scale);
       store(dgate + units + j, du * scale);
       store(out + j, active * u);
@@ -65,8 +85,10 @@ static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t 
 static void swiglu_backward(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot_part) {
   with_compute_type(op.out.dtype, [&](auto t) {
     using T = decltype(t);
-    op.activation == Activation::kSilu ? swiglu_backward_of<T, Silu>(op, begin, end, unit_dot_part)
-                                       : swiglu_backward_of<T, GeluTanh>(op, begin, end, unit_dot_part);
+    with_constant(op.scales_gate_up, [&](auto scales) {
+      op.activation == Activation::kSilu ? swiglu_backward_of<T, Silu, scales.value>(op, begin, end, unit_dot_part)
+                                         : swiglu_backward_of<T, GeluTanh, scales.value>(op, begin, end, unit_dot_part);
+    });
   });
 }
 

@@ -36,7 +36,7 @@ __device__ __forceinline__ void stored_values(float (&v)[8], const uint8_t* at) 
 }
 
 template <DType stored, class T>
-__global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, uint32_t pieces_in_row, uint32_t pieces) {
+__global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, int64_t stride, uint32_t pieces_in_row, uint32_t pieces) {
   using Bits = StoredBits<stored>;
   constexpr int kBytes = sizeof(Bits);
   const uint32_t piece = blockIdx.x * static_cast<uint32_t>(kPackThreads) + threadIdx.x;
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, ui
       v[c] = row < 0 || col < 0 ? 0.0f : decode_bits<stored>(bits_at<Bits>(p.from + (row * p.stride + col) * kBytes));
     }
   }
-  T* at = to + int64_t{piece} * 8;
+  T* at = to + i * stride + j;
   store4(at, Four{v[0], v[1], v[2], v[3]} * all4(p.scale));
   store4(at + 4, Four{v[4], v[5], v[6], v[7]} * all4(p.scale));
 }
@@ -65,13 +65,13 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(Packing p, T* to, ui
 namespace {
 
 template <class T>
-void pack_as(StreamHandle stream, const Packing& p, T* to) {
-  const int64_t pieces_in_row = packed_stride(p.cols) / 8, pieces = p.rows * pieces_in_row;
+void pack_as(StreamHandle stream, const Packing& p, T* to, PackedRows rows) {
+  const int64_t pieces_in_row = rows.filled / kPackMultiple, pieces = p.rows * pieces_in_row;
   if (pieces == 0) return;
   if (pieces > INT32_MAX) throw Error(ErrorCode::kInternal, "backend", "a factor of a product is too large to be packed");
   const auto run = [&](auto kernel) {
     launch_kernel("pack", kernel, dim3(static_cast<unsigned>((pieces + kPackThreads - 1) / kPackThreads)), dim3(kPackThreads), 0, stream, p,
-                  to, pieces_in_row, pieces);
+                  to, rows.stride, pieces_in_row, pieces);
   };
   if (p.dtype == DType::kF32)
     run(pack_kernel<DType::kF32, T>);
@@ -118,7 +118,7 @@ Packing packing_of(const Tensor& a) {
           1};
 }
 
-void pack(StreamHandle stream, const Packing& p, float* to) { pack_as(stream, p, to); }
-void pack(StreamHandle stream, const Packing& p, bf16* to) { pack_as(stream, p, to); }
+void pack(StreamHandle stream, const Packing& p, float* to, PackedRows rows) { pack_as(stream, p, to, rows); }
+void pack(StreamHandle stream, const Packing& p, bf16* to, PackedRows rows) { pack_as(stream, p, to, rows); }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

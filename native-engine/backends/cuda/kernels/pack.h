@@ -37,8 +37,16 @@ bool is_dense(const Selection& b) {
 Packing packing_of(const Selection& b, bool transposed, int64_t from, int64_t count);
 Packing packing_of(const Tensor& a);
 
-// Each fills to: [rows, packed_stride(cols)].
-void pack(StreamHandle stream, const Packing& p, float* to);
-void pack(StreamHandle stream, const Packing& p, bf16* to);
+// The columns that a packing fills in rows of `stride` values. The columns beyond those of the packing become zeros.
+struct PackedRows {
+  int64_t filled, stride;  // both are multiples of kPackMultiple
+};
+void pack(StreamHandle stream, const Packing& p, float* to, PackedRows rows);
+void pack(StreamHandle stream, const Packing& p, bf16* to, PackedRows rows);
+// Fills to: [rows, packed_stride(cols)].
+template <class T>
+void pack(StreamHandle stream, const Packing& p, T* to) {
+  pack(stream, p, to, {packed_stride(p.cols), packed_stride(p.cols)});
+}
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -57,10 +57,10 @@ namespace {
 
 // Makes the arguments for the columns [from, from + count) of c.
 template <class C, class T>
-ProductArguments<T, C> arguments(const Product& op, const ProductPart<T>* parts, int64_t from, int64_t count) {
+ProductArguments<T, C> arguments(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count) {
   ProductArguments<T, C> g{};
-  std::copy(parts, parts + op.count, g.parts);
-  g.count = op.count;
+  std::copy(parts, parts + part_count, g.parts);
+  g.count = part_count;
   const int64_t values = (op.c.rows - 1) * op.c.stride + op.c.cols;
   g.c = reinterpret_cast<C*>(kernel_address(op.c.data.address(), values * sizeof(C))) + from;
   g.c_stride = static_cast<int32_t>(op.c.stride);
@@ -106,16 +106,61 @@ void CudaBackend::multiply(const Product& op) {
       parts[i].b_stride = static_cast<int32_t>(packed_stride(p.cols));
       to += p.rows * packed_stride(p.cols);
     }
-    const auto run = [&](const auto& g) {
-      if constexpr (sizeof(T) == 2)
-        if (op.by_shape && multiply_by_library(g, op.transposed)) return;
-      multiply_dense(stream_.handle(), g, op.transposed);
-    };
-    if (op.c.dtype == DType::kF32)
-      run(arguments<float>(op, parts, from, count));
-    else if constexpr (sizeof(T) == 2)
-      run(arguments<bf16>(op, parts, from, count));
+    multiply_parts(op, parts, op.count, from, count);
   }
+}
+
+// Where the terms of a product are products of their own, each but the first reads and writes the sums in f32 once more, and a rounded
+// result needs a last pass over them. So LoRA costs as many bytes as its weight's product. But its narrow activations lie beside the wide
+// ones (StepForm), so one packed factor with its part beside or below the weight, [W | s B] or [W; s A], makes all one product. Packing
+// takes twice the bytes of a weight that could be read in place.
+bool CudaBackend::multiply_side_by_side(const Product& op) {
+  const ProductTerm& first = op.terms[0];
+  if (!op.by_shape || !library_ || op.count < 2 || op.c.rows < library_limits().rows || op.c.cols < library_limits().cols) return false;
+  std::array<int64_t, 7> begin{};  // the first column of each term's activations, and the end of the last
+  int64_t copied = 0;
+  for (int i = 0; i < op.count; i++) {
+    const Tensor& a = op.terms[i].a;
+    const int64_t at = static_cast<int64_t>(a.data.address() - first.a.data.address()) / static_cast<int64_t>(sizeof(bf16));
+    if (!is_dense<bf16>(a) || a.stride != first.a.stride || at < begin[i] || at + a.cols > a.stride || at % kPackMultiple != 0)
+      return false;
+    if (!op.transposed && at != begin[i]) return false;
+    begin[i] = at;
+    begin[i + 1] = at + a.cols;
+    if (is_dense<bf16>(op.terms[i].b)) copied += op.terms[i].b.rows * op.terms[i].b.cols;
+  }
+  const bool has_last_pass = op.c.dtype != DType::kF32 && !op.column_scale;  // one that a single product has not
+  const int64_t depth = begin[op.count], spared = op.c.rows * op.c.cols * 8 * (op.count - (has_last_pass ? 0 : 1));
+  if (depth % kPackMultiple != 0 || 4 * copied > spared) return false;
+  const int64_t fitting = std::max<int64_t>(product_limits().packed_values / depth / kColumnMultiple, 1) * kColumnMultiple;
+  const int64_t step = std::min(fitting, op.c.cols);
+  bf16* const packed = scratch<bf16>(kFactors, op.transposed ? step * depth : depth * packed_stride(step));
+  for (int64_t from = 0; from < op.c.cols; from += step) {
+    const int64_t count = std::min(step, op.c.cols - from), stride = op.transposed ? depth : packed_stride(count);
+    for (int i = 0; i < op.count; i++) {
+      // The columns between two terms belong to other projections, so they meet zeros.
+      const int64_t end = i + 1 < op.count ? begin[i + 1] : depth;
+      pack(stream_.handle(), packing_of(op.terms[i].b, op.transposed, from, count), packed + begin[i] * (op.transposed ? 1 : stride),
+           {op.transposed ? end - begin[i] : stride, stride});
+    }
+    const ProductPart<bf16> part{list(first.a.data.as<const bf16>(), (op.c.rows - 1) * first.a.stride + depth),
+                                 static_cast<int32_t>(first.a.stride), packed, static_cast<int32_t>(stride), static_cast<int32_t>(depth)};
+    multiply_parts(op, &part, 1, from, count);
+  }
+  return true;
+}
+
+template <class T>
+void CudaBackend::multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count) {
+  const auto run = [&](const auto& g) {
+    if constexpr (sizeof(T) == 2)
+      if (op.by_shape && multiply_by_library(g, op.transposed)) return;
+    multiply_dense(stream_.handle(), g, op.transposed);
+  };
+  if (op.c.dtype == DType::kF32)
+    run(arguments<float>(op, parts, part_count, from, count));
+  else if constexpr (sizeof(T) == 2)
+    run(arguments<bf16>(op, parts, part_count, from, count));
 }
 
 void CudaBackend::launch(const Product& op) {
@@ -123,7 +168,10 @@ void CudaBackend::launch(const Product& op) {
   with_compute_type(op.terms[0].a.dtype, [&](auto t) {
     if (op.c.dtype != DType::kF32 && op.c.dtype != op.terms[0].a.dtype)
       throw Error(ErrorCode::kInternal, "backend", "a product's result is f32 or of the compute dtype");
-    multiply<decltype(t)>(op);
+    using T = decltype(t);
+    if constexpr (sizeof(T) == 2)
+      if (multiply_side_by_side(op)) return;
+    multiply<T>(op);
   });
 }
 

@@ -1,5 +1,5 @@
-// activation(gate) * up of gate_up [N, 2 I], and its gradient. gate and up are already scaled by their mask, so the mask's gradient is a
-// column sum, and the gradients of gate and up are scaled by the mask as well.
+// activation(gate) * up of gate_up [N, 2 I], and its gradient. gate and up are scaled by their mask, here or by their products, so the
+// mask's gradient is a column sum, and the gradients of gate and up are scaled by the mask as well.
 //
 // Forward, a block has one row. Backward, a thread has four columns and goes down the rows of its block's part, so that the sums stay in
 // registers; a warp reads whole sectors of a row. A thread reads a value before it writes over it, so the gradients may overwrite gate_up,
@@ -33,6 +33,7 @@ void with_activation(Activation activation, F&& f) {
 template <class T>
 struct SwigluArguments {
   Matrix<T> gate_up, out;
+  const float* unit_scale;  // nullptr stands for ones
   int64_t units;
 };
 
@@ -40,15 +41,18 @@ template <class T, class A>
 __global__ void __launch_bounds__(256) swiglu_kernel(SwigluArguments<T> a) {
   const int64_t n = blockIdx.x;
   const T* gate = a.gate_up.row(n);
-  for (int64_t j = threadIdx.x * 4; j < a.units; j += blockDim.x * 4)
-    store4(a.out.row(n) + j, each(load4(gate + j), load4(gate + a.units + j), [](float g, float u) { return g * A::sigmoid_of(g) * u; }));
+  for (int64_t j = threadIdx.x * 4; j < a.units; j += blockDim.x * 4) {
+    const Four scale = a.unit_scale ? load4(a.unit_scale + j) : all4(1);
+    store4(a.out.row(n) + j,
+           each(load4(gate + j) * scale, load4(gate + a.units + j) * scale, [](float g, float u) { return g * A::sigmoid_of(g) * u; }));
+  }
 }
 
 void CudaBackend::launch(const Swiglu& op) {
   if (op.out.rows == 0) return;
   with_compute_type(op.out.dtype, [&](auto t) {
     using T = decltype(t);
-    const SwigluArguments<T> a{matrix<T>(op.gate_up), matrix<T>(op.out), op.out.cols};
+    const SwigluArguments<T> a{matrix<T>(op.gate_up), matrix<T>(op.out), list(op.unit_scale, op.out.cols), op.out.cols};
     with_activation(op.activation, [&](auto activation) {
       launch_kernel("swiglu", swiglu_kernel<T, decltype(activation)>, dim3(static_cast<unsigned>(op.out.rows)),
                     dim3(threads_for_row(op.out.cols)), 0, stream_.handle(), a);
@@ -60,6 +64,7 @@ template <class T>
 struct SwigluBackwardArguments {
   Matrix<T> gate_up, dout, dgate_up, out;
   const float* unit_scale;
+  bool scales_gate_up;
   float* parts;  // [row parts, units]
   int64_t rows, units;
 };
@@ -69,10 +74,11 @@ __global__ void __launch_bounds__(kColumnThreads) swiglu_backward_kernel(SwigluB
   const int64_t j = (int64_t{blockIdx.x} * kColumnThreads + threadIdx.x) * 4;
   if (j >= a.units) return;
   const Rows part = rows_of_part(a.rows, blockIdx.y, gridDim.y);
-  const Four scale = a.unit_scale ? load4(a.unit_scale + j) : all4(1);
+  const Four scale = a.unit_scale ? load4(a.unit_scale + j) : all4(1), read_scale = a.scales_gate_up ? scale : all4(1);
   Four dots = all4(0);
   for (int64_t n = part.begin; n < part.end; n++) {
-    const Four g = load4(a.gate_up.row(n) + j), u = load4(a.gate_up.row(n) + a.units + j), d = load4(a.dout.row(n) + j);
+    const Four g = load4(a.gate_up.row(n) + j) * read_scale, u = load4(a.gate_up.row(n) + a.units + j) * read_scale;
+    const Four d = load4(a.dout.row(n) + j);
     const Four s = each(g, g, [](float x, float) { return A::sigmoid_of(x); });
     const Four active = g * s;
     const Four dg = d * u * each(g, s, [](float x, float y) { return A::derivative(x, y); });
@@ -97,6 +103,7 @@ void CudaBackend::launch(const SwigluBackward& op) {
                                        matrix<T>(op.dgate_up),
                                        matrix<T>(op.out),
                                        list(op.unit_scale, units),
+                                       op.scales_gate_up,
                                        parts,
                                        rows,
                                        units};

@@ -1,0 +1,20 @@
+// How a device wants the steps of a training laid out. This decides the order of sums and what is rounded before it is scaled, never what
+// is computed.
+#pragma once
+#include <cstdint>
+
+#include "device/memory.h"
+
+namespace espalier {
+
+struct StepForm {
+  // True where LoRA's narrow products lie in the same rows as what they are made of, so that a product reads both as one factor.
+  bool narrow_beside = false;
+  bool scales_in_swiglu = false;  // true where SwiGLU scales gate and up; otherwise their products do
+  // True where the log-alphas and their moments stay in the host's memory, which must not wait for the device to update them.
+  bool masks_on_host = false;
+  int64_t width_multiple = kWidthMultiple;       // the open hidden units and units of a role are padded to a multiple of this
+  int64_t least_chunk = 512, most_chunk = 1024;  // the tokens whose logits are made at once
+};
+
+}  // namespace espalier
