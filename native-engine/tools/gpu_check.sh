@@ -2,12 +2,15 @@
 # Checks the CUDA backend on a machine with a card, from a bare checkout: a CUDA toolkit, CMake, a C++ compiler and make or Ninja are all it
 # needs.
 #   native-engine/tools/gpu_check.sh [--out FOLDER] [--build FOLDER] [--minutes N] [--rehearse] [PART...]
+#   native-engine/tools/gpu_check.sh pack FILE.tar.gz
 # Without PART it runs all parts, in an order that suits a first hour with a card; `list` names them. Each takes less than eight minutes.
 # After each part FOLDER/report.json and FOLDER/report.txt describe all parts that were run so far.
 # --minutes N begins no part after N minutes, and skips parts that passed in an earlier call. Call it until it says that all are done.
 # --build names the folder of compiled files (default: native-engine/build-gpu-check), which is kept. The reports lie elsewhere.
 # --rehearse runs the parts on the emulated card of the tests, with the smallest sizes: it needs neither nvcc nor a card, and proves nothing
 # about a card. A part that needs a card says so on a machine without one.
+# pack builds the programs for a machine that has a card but no toolkit and no compiler, and packs all that the check reads there. The file
+# is unpacked there and the check started as above. The machine needs Linux on x86-64 and a C library no older than the one here.
 set -u
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 engine=$(dirname "$tools")
@@ -15,6 +18,7 @@ repository=$(dirname "$engine")
 out=$PWD/gpu-check
 build=
 minutes=
+packed=
 rehearse=0
 parts=()
 all=(build device instructions ops-elementwise ops-matrix ops-attention ops-movement products step dump bench-7b
@@ -23,7 +27,33 @@ all=(build device instructions ops-elementwise ops-matrix ops-attention ops-move
 limit=470
 begun=$(date +%s)
 
-usage() { sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+commit() { git -C "$repository" rev-parse HEAD 2> /dev/null || echo unknown; }
+programs=(gpu_check_tests list_devices step_dump step_bench product_bench)
+# Packs what lies in `build` and checks that it needs no library but those of every Linux. cudart is linked in, and looks for the driver.
+pack() { # FILE
+  local foreign folder
+  [ $rehearse = 0 ] || { echo "a rehearsal is not packed: leave --rehearse out" >&2; return 2; }
+  part_build || { echo "$why" >&2; return 1; }
+  for program in "${programs[@]}"; do
+    foreign=$(ldd "$build/$program" | grep -vE '^\s*(linux-vdso|lib(c|m|dl|rt|pthread)\.so|/lib64/ld-linux)' || true)
+    [ -z "$foreign" ] || { printf '%s needs libraries that another machine may lack:\n%s\n' "$program" "$foreign" >&2; return 1; }
+  done
+  folder=$(mktemp -d) || return 1
+  mkdir -p "$folder/espalier/native-engine/build-gpu-check" "$folder/espalier/testdata/models" "$folder/espalier/native-engine/tools" &&
+    cp -r "$tools/gpu_check.sh" "$tools/gpu_check" "$folder/espalier/native-engine/tools/" &&
+    cp -r "$repository/testdata/vectors" "$folder/espalier/testdata/" &&
+    cp -r "$repository/testdata/models/gqa-random-tiny" "$folder/espalier/testdata/models/" &&
+    for program in "${programs[@]}"; do
+      strip -o "$folder/espalier/native-engine/build-gpu-check/$program" "$build/$program" || return 1
+    done &&
+    printf 'commit %s, built with %s\n' "$(commit)" "$(ldd --version | head -n 1)" \
+      > "$folder/espalier/native-engine/build-gpu-check/prebuilt.txt" &&
+    tar -czf "$1" -C "$folder" espalier
+  local status=$?
+  rm -rf "$folder"
+  return $status
+}
 while [ $# -gt 0 ]; do
   case $1 in
     --out) [ $# -ge 2 ] || { echo "--out needs a folder" >&2; exit 2; }; mkdir -p "$2" && out=$(cd "$2" && pwd) || exit 2; shift ;;
@@ -34,6 +64,7 @@ while [ $# -gt 0 ]; do
     --rehearse) rehearse=1 ;;
     -h | --help) usage; exit 0 ;;
     list) printf '%s\n' "${all[@]}"; exit 0 ;;
+    pack) [ $# = 2 ] || { echo "pack needs one name, that of the file to be written" >&2; exit 2; }; packed=$2; shift ;;
     -*) echo "unknown option $1" >&2; usage >&2; exit 2 ;;
     *)
       case " ${all[*]} " in *" $1 "*) parts+=("$1") ;; *) echo "no part $1; known are: ${all[*]}" >&2; exit 2 ;; esac ;;
@@ -41,8 +72,9 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#parts[@]} -gt 0 ] || parts=("${all[@]}")
-mkdir -p "$out/parts" || exit 2
-cuda=ON device=cuda:0 kept=build-gpu-check
+[ -n "$packed" ] || mkdir -p "$out/parts" || exit 2
+cuda=ON device=cuda:0 kept=build-gpu-check portable=OFF
+[ -z "$packed" ] || kept=build-gpu-pack portable=ON limit=0  # a build by hand may take its time
 [ $rehearse = 0 ] || { cuda=OFF; kept=build-gpu-rehearsal; }
 : "${build:=$engine/$kept}"
 
@@ -95,6 +127,11 @@ tests() { # FILTER
 }
 
 part_build() {
+  if [ -f "$build/prebuilt.txt" ]; then
+    cat "$build/prebuilt.txt"
+    "$build/list_devices" > /dev/null || { why="the programs do not run here: $("$build/list_devices" 2>&1 | head -n 1)"; return 1; }
+    return 0
+  fi
   local missing=()
   for tool in cmake c++; do command -v $tool > /dev/null || missing+=($tool); done
   # A build folder that exists keeps its generator.
@@ -108,9 +145,9 @@ part_build() {
   [ $rehearse = 1 ] || toolkit nvcc > /dev/null || missing+=(nvcc)
   [ ${#missing[@]} = 0 ] || { why="missing: ${missing[*]}"; return 1; }
   # A test of this part sets another target.
-  local targets=${GPU_CHECK_TARGETS:-gpu_check_tests list_devices step_dump step_bench product_bench}
+  local targets=${GPU_CHECK_TARGETS:-${programs[*]}}
   cmake "${generator[@]}" -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF \
-    -DESPALIER_CUDA=$cuda &&
+    -DESPALIER_CUDA=$cuda -DESPALIER_PORTABLE=$portable &&
     if grep -q '^CMAKE_GENERATOR:INTERNAL=Ninja' "$build/CMakeCache.txt"; then options=(-- -d keepdepfile); fi &&
     timeout $limit cmake --build "$build" --parallel "${GPU_CHECK_JOBS:-$(nproc)}" \
       --target $targets "${options[@]}" ||
@@ -148,15 +185,16 @@ part_dump() {
   done
 }
 
+# Looks for wrong accesses and races in steps as a run has them, with heads of LLaMA's size and enough rows for cuBLASLt.
 part_sanitizer() {
   [ $rehearse = 0 ] || { skip "compute-sanitizer is for real cards"; return 3; }
   needs_card || return $?
   local sanitizer
   sanitizer=$(toolkit compute-sanitizer) || { skip "compute-sanitizer is not here"; return 3; }
   for tool in memcheck racecheck synccheck initcheck; do
-    timeout 115 "$sanitizer" --tool $tool --error-exitcode 9 "$build/step_dump" --device "$device" --dtype bf16 \
-      --model "$repository/testdata/models/gqa-random-tiny" --in "$repository/testdata/vectors/step-gqa-random-tiny.safetensors" \
-      --out "$out/sanitized.safetensors" || { why="$tool found something, or took over 115 s"; return 1; }
+    timeout 115 "$sanitizer" --tool $tool --error-exitcode 9 "$build/step_bench" --device "$device" --dtype bf16 --shape heads-128 \
+      --batch 2 --seq 136 --mask-sparsity 0.5 --real --lora-rank 8 --seconds 0 --product-sizes 64 ||
+      { why="$tool found something, or took over 115 s"; return 1; }
   done
 }
 
@@ -213,7 +251,7 @@ report() {
   local file status
   {
     printf '{"rehearsal":%s,"commit":%s,"parts":[' "$([ $rehearse = 1 ] && echo true || echo false)" \
-      "$(json_text "$(git -C "$repository" rev-parse HEAD 2> /dev/null || echo unknown)")"
+      "$(json_text "$(commit)")"
     local first=1
     for part in "${all[@]}"; do
       [ -f "$out/parts/$part.json" ] || continue
@@ -247,7 +285,13 @@ verdict() {
   else echo "$card computes right: all checks of instructions, ops and steps passed."; fi
 }
 
+if [ -n "$packed" ]; then
+  pack "$packed" || exit $?
+  echo "packed: $packed"
+  exit 0
+fi
 failed=0 left=()
+export ESPALIER_REPOSITORY=$repository
 for part in "${parts[@]}"; do
   if [ -n "$minutes" ]; then
     # The build is checked in each call; it takes seconds where no source changed. Parts that passed before the last build run again.
