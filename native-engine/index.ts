@@ -31,6 +31,7 @@ import type {
   TokenSource,
   TrainerOptions,
 } from './native.js';
+import { loadWithDigest } from './weights-digests.js';
 
 export { EngineError } from './load-addon.js';
 export type {
@@ -110,7 +111,9 @@ export function releaseBytes(bytes: Uint8Array): void {
 
 /** @param readWeights false: the weights are not read, which takes no time, but there is no digest and no check of their content */
 export function inspectModel(folder: string, readWeights = true, signal?: AbortSignal): Promise<ModelDescription> {
-  return withSession((session) => cancellable(session, signal, session.load({ folder, readWeights })));
+  return withSession((session) =>
+    cancellable(session, signal, readWeights ? loadWithDigest(session, folder) : session.load({ folder, readWeights })),
+  );
 }
 
 /** Measures the seconds by width of a model's shape. The model's weights are not read. */
@@ -199,7 +202,7 @@ export class Session {
     const native = mapped(() => new (addon().Session)());
     const trainer: TrainerOptions = { ...trainerDefaults, ...defined(options) };
     try {
-      const model = await native.load({ folder: options.modelFolder, readWeights: true });
+      const model = await loadWithDigest(native, options.modelFolder);
       if (options.weightsDigest && options.weightsDigest !== model.weightsDigest) {
         throw new EngineError(
           'MODEL_CHANGED',

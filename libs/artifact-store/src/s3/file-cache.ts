@@ -1,13 +1,11 @@
 // Keeps artifacts that were used lately as files of this machine. A file enters the cache whole, by a rename, but it is not synced, so a
 // power cut may change its bytes. Therefore the first use in the life of a process reads the file and checks its digest. The bucket still
 // has a file that is lost here.
-import { createHash } from 'node:crypto';
 import { statSync, utimesSync } from 'node:fs';
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { makeFolder, roomIn } from '#files';
+import { digestOfFile, fileMark, makeFolder, roomIn } from '#files';
 import { isDigest, requireDigest } from '../digest.js';
-import { readChunks } from '../read-chunks.js';
 
 /** The least time between two notes of a file's use. The notes only decide which file is removed first, so they need not be exact. */
 const TOUCH_EVERY_MS = 10_000;
@@ -63,7 +61,7 @@ export class FileCache {
     const path = this.pathOf(digest);
     const mark = markOf(path);
     if (mark === null) return null;
-    if (this.files.get(digest)?.whole !== mark && (await digestOfFile(path)) !== digest) {
+    if (this.files.get(digest)?.whole !== mark && (await digestOfFile(path).catch(() => null)) !== digest) {
       await this.drop(digest);
       return null;
     }
@@ -134,21 +132,5 @@ export class FileCache {
 /** A mark that changes with the bytes of a file; null: there is no file. */
 function markOf(path: string): string | null {
   const found = statSync(path, { throwIfNoEntry: false, bigint: true });
-  return found === undefined ? null : `${found.ino} ${found.size} ${found.mtimeNs}`;
-}
-
-/** The SHA-256 of a file; null: the file can't be read. */
-async function digestOfFile(path: string): Promise<string | null> {
-  try {
-    const file = await open(path, 'r');
-    try {
-      const hash = createHash('sha256');
-      for await (const chunk of readChunks(file)) hash.update(chunk);
-      return hash.digest('hex');
-    } finally {
-      await file.close();
-    }
-  } catch {
-    return null;
-  }
+  return found === undefined ? null : fileMark(found);
 }
