@@ -1,4 +1,5 @@
 // The types of the native addon, as addon/ exports it. Only index.ts uses the addon directly.
+import type { engineV1 } from '#protocol';
 import type {
   ExportedModel,
   ExportOptions,
@@ -116,25 +117,8 @@ export interface StateSummary {
   size: ExportSize; // the size of its compacted export, stored as the model is
 }
 
-export interface StepReport {
-  step: number;
-  loss: number; // NaN or infinite in a skipped step
-  layerLoss: number | null; // null: not a part of the loss
-  klLoss: number | null;
-  lmLoss: number | null;
-  lagrangian: number;
-  scheduledSparsity: number;
-  expectedSparsity: number;
-  gradientNorm: number;
-  lambda1: number;
-  lambda2: number;
-  seconds: number;
-  endedAt: number; // in seconds, on the clock of process.hrtime
-  openHeads: number;
-  openUnits: number;
-  openHidden: number;
-  skipped: boolean;
-}
+/** The protocol's own message, so that no figure of a step is renamed between the core and the server. */
+export type StepReport = engineV1.StepReport & { endedAt: number }; // in seconds, on the clock of process.hrtime
 
 /** The steps that one teacher teaches, from `firstStep` up to the next stretch. */
 export interface TeacherStretch {

@@ -15,8 +15,10 @@ class ObjectBuilder {
   ObjectBuilder& bytes(const char* key, uint64_t value) { return number(key, static_cast<double>(value)); }
   ObjectBuilder& text(const char* key, const std::string& value) { return set(key, Napi::String::New(env_, value)); }
   ObjectBuilder& flag(const char* key, bool value) { return set(key, Napi::Boolean::New(env_, value)); }
-  // A loss that has no part in a step is NaN in the core and null here.
-  ObjectBuilder& loss(const char* key, double value) { return std::isnan(value) ? set(key, env_.Null()) : number(key, value); }
+  // The type of an int64 in the messages of the engine's protocol.
+  ObjectBuilder& int64(const char* key, int64_t value) { return set(key, Napi::BigInt::New(env_, value)); }
+  // A loss that has no part in a step is NaN in the core, and an optional field that is not set in the protocol.
+  ObjectBuilder& loss(const char* key, double value) { return std::isnan(value) ? set(key, env_.Undefined()) : number(key, value); }
   ObjectBuilder& set(const char* key, const Napi::Value& value) {
     object_.Set(key, value);
     return *this;
@@ -136,10 +138,11 @@ Napi::Value to_js(Napi::Env env, const StateSummary& state) {
       .done();
 }
 
+// The message StepReport of espalier.engine.v1, with the end of the step beside its fields.
 Napi::Value to_js(Napi::Env env, const TimedStep& step) {
   const StepReport& r = step.report;
   return ObjectBuilder(env)
-      .count("step", r.step)
+      .int64("step", r.step)
       .number("loss", r.loss)
       .loss("layerLoss", r.layer_loss)
       .loss("klLoss", r.kl_loss)
@@ -152,9 +155,9 @@ Napi::Value to_js(Napi::Env env, const TimedStep& step) {
       .number("lambda2", r.lambda2)
       .number("seconds", r.seconds)
       .number("endedAt", step.ended_at)
-      .count("openHeads", r.open_heads)
-      .count("openUnits", r.open_units)
-      .count("openHidden", r.open_hidden)
+      .int64("openHeads", r.open_heads)
+      .int64("openUnits", r.open_units)
+      .int64("openHidden", r.open_hidden)
       .flag("skipped", r.skipped)
       .done();
 }

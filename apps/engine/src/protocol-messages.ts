@@ -12,7 +12,6 @@ import type {
   ModelDescription,
   SessionOptions,
   StateSummary,
-  StepReport,
 } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
 import type { EngineServiceParts } from './service-parts.js';
@@ -252,19 +251,6 @@ export function stateMessage(state: StateSummary): engineV1.StateSummary {
 
 export function sizeMessage({ parameterCount, multiplications, bytes }: StateSummary['size']): engineV1.ExportSize {
   return { parameterCount: BigInt(parameterCount), multiplications: BigInt(multiplications), bytes: BigInt(bytes) };
-}
-
-export function stepMessage(report: StepReport): engineV1.StepReport {
-  return {
-    ...report,
-    step: BigInt(report.step),
-    openHeads: BigInt(report.openHeads),
-    openUnits: BigInt(report.openUnits),
-    openHidden: BigInt(report.openHidden),
-    layerLoss: report.layerLoss ?? undefined,
-    klLoss: report.klLoss ?? undefined,
-    lmLoss: report.lmLoss ?? undefined,
-  };
 }
 
 export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment, partSums: Buffer[]): engineV1.SegmentOutcome {

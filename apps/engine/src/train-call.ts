@@ -5,7 +5,7 @@ import { describeEngine } from '#native-engine';
 import type { engineV1 } from '#protocol';
 import { Batches } from './batches.js';
 import { chunksOf } from './chunks.js';
-import { outcomeMessage, stepMessage, trainingOptions } from './protocol-messages.js';
+import { outcomeMessage, trainingOptions } from './protocol-messages.js';
 import { SegmentsOfRun } from './segments/segments-of-run.js';
 import type { EngineServiceParts } from './service-parts.js';
 import { sumsOfParts } from './states/held-states.js';
@@ -54,7 +54,7 @@ export async function* trainSegments(
   training.progress = progress;
   const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined, calibratedShare: 0 };
   for await (const batch of progress) {
-    const steps = batch.flatMap((item) => ('step' in item ? [stepMessage(item.step)] : []));
+    const steps = batch.flatMap((item) => ('step' in item ? [item.step] : []));
     const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
     if (!signal.aborted) for (const { stateFile } of segments) files.told(stateFile);
     const calibrated = batch.findLast((item) => 'calibratedShare' in item);

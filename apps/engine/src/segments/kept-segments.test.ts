@@ -74,7 +74,7 @@ const start = (changes: Partial<SegmentStart> = {}): SegmentStart => ({
   teachers: [{ firstStep: 4, digest: undefined }],
   ...changes,
 });
-const step = (number: number): StepReport => ({ step: number, loss: NaN, layerLoss: null, seconds: 1 / 3, skipped: true }) as StepReport;
+const step = (number: number): StepReport => ({ step: BigInt(number), loss: NaN, seconds: 1 / 3, skipped: true }) as StepReport;
 function ended(stateBytes: Uint8Array, endStep = 6) {
   const result = { stateBytes, stepsDone: 2, stopped: true, openUnitsBefore: Uint8Array.of(3), state: { step: endStep, digest: '' } };
   return { result, digest: Promise.resolve(digestOf(stateBytes)) } as never;

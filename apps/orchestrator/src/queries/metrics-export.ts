@@ -1,6 +1,7 @@
 // Answers ExportMetrics: every recorded step, without sampling. Abandoned steps are marked.
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { invalidField } from '#protocol';
+import { STEP_FIGURES } from '../pruning-run/record/steps-measured.js';
 import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
 import { readSegments } from '../views/projection/metrics-reader.js';
 import { fileVersion, scalarsRecord } from './tensorboard.js';
@@ -10,18 +11,10 @@ import type { ViewsDatabase } from '../event-sourcing/views-file.js';
 const CHUNK_BYTES = 1 << 18;
 const FORMATS = ['csv', 'jsonl', 'parquet', 'tensorboard'] as const;
 
-type Kind = 'integer' | 'number' | 'flag';
-const KINDS: Partial<Record<(typeof METRIC_COLUMNS)[number], Kind>> = {
-  step: 'integer',
-  skipped: 'flag',
-  openHeads: 'integer',
-  openUnits: 'integer',
-  openHidden: 'integer',
-  teacherMark: 'integer',
-};
+const KINDS = { count: 'integer', mark: 'integer', flag: 'flag', number: 'number', finite: 'number' } as const;
 const COLUMNS = METRIC_COLUMNS.map((name) => ({
   name: name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-  kind: KINDS[name] ?? 'number',
+  kind: KINDS[STEP_FIGURES[name]],
 }));
 const LEAD = ['branch', 'attempt', 'abandoned'] as const;
 
@@ -149,7 +142,7 @@ function* parquetChunks(rows: ExportRow[]): Iterable<Uint8Array> {
 
 function parquetColumn(
   name: string,
-  kind: Kind,
+  kind: (typeof KINDS)[keyof typeof KINDS],
   data: (number | boolean | null)[],
 ): {
   name: string;

@@ -1,6 +1,6 @@
 // Finds the first step at which a repeated segment measured something else than was recorded.
 import type { engineV1 } from '#protocol';
-import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
+import { STEP_FIGURE_NAMES, STEP_FIGURES, type StepMeasurement } from '../pruning-run/record/steps-measured.js';
 
 export interface StepDifference {
   step: number;
@@ -9,20 +9,8 @@ export interface StepDifference {
   computed: number;
 }
 
-/** All quantities but the time that a step took. */
-const QUANTITIES = [
-  'loss',
-  'layerLoss',
-  'klLoss',
-  'lmLoss',
-  'gradientNorm',
-  'lagrangian',
-  'scheduledSparsity',
-  'expectedSparsity',
-  'lambda1',
-  'lambda2',
-] as const;
-const COUNTS = ['openHeads', 'openUnits', 'openHidden'] as const;
+/** The engine's figures but the time that a step took. */
+const COMPARED = STEP_FIGURE_NAMES.filter((name) => name !== 'step' && name !== 'seconds' && name !== 'teacherMark');
 
 export function firstDifference(
   recorded: readonly StepMeasurement[],
@@ -33,26 +21,28 @@ export function firstDifference(
   for (const measured of recorded) {
     const report = byStep.get(measured.step);
     if (report === undefined) return { step: measured.step, quantity: 'step', recorded: measured.step, computed: NaN };
-    for (const quantity of QUANTITIES) {
+    for (const quantity of COMPARED) {
+      const isCount = STEP_FIGURES[quantity] === 'count';
+      if (isCount && tolerance > 0) continue; // the last bit may decide which gates a sample opens
       const difference = compare(measured[quantity], report[quantity], tolerance);
       if (difference !== null) return { step: measured.step, quantity, ...difference };
     }
-    if (tolerance > 0) continue; // the last bit may decide which gates a sample opens
-    for (const quantity of COUNTS) {
-      const difference = compare(measured[quantity], Number(report[quantity]), 0);
-      if (difference !== null) return { step: measured.step, quantity, ...difference };
-    }
-    if (measured.skipped !== report.skipped)
-      return { step: measured.step, quantity: 'skipped', recorded: Number(measured.skipped), computed: Number(report.skipped) };
   }
   return null;
 }
 
+type Figure = number | bigint | boolean | null | undefined;
+
 /** Compares two values. For a loss without a part in the recipe, and for one that is not finite, the record holds null. */
-function compare(recorded: number | null, computed: number | undefined, tolerance: number): { recorded: number; computed: number } | null {
-  const left = recorded ?? NaN;
-  const right = computed === undefined || !Number.isFinite(computed) ? NaN : computed;
+function compare(recorded: Figure, computed: Figure, tolerance: number): { recorded: number; computed: number } | null {
+  const left = finite(recorded);
+  const right = finite(computed);
   if (Object.is(left, right) || left === right) return null;
   const relative = Math.abs(left - right) / Math.max(Math.abs(left), Math.abs(right));
   return relative <= tolerance ? null : { recorded: left, computed: right };
+}
+
+function finite(figure: Figure): number {
+  const value = Number(figure ?? NaN);
+  return Number.isFinite(value) ? value : NaN;
 }

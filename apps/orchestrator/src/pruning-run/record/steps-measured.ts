@@ -19,22 +19,38 @@ export interface SegmentMasks {
   /** The gates that the segment closed or opened. */
   changed: string;
 }
-export interface StepMeasurement {
-  step: number; // the number of this step, from 0
-  loss: number | null; // null: the loss was not finite, and the step was skipped
-  layerLoss: number | null;
-  klLoss: number | null;
-  lmLoss: number | null;
-  lagrangian: number | null;
-  scheduledSparsity: number;
-  expectedSparsity: number;
-  gradientNorm: number | null;
-  lambda1: number;
-  lambda2: number;
-  seconds: number;
-  skipped: boolean;
-  openHeads: number;
-  openUnits: number;
-  openHidden: number;
-  teacherMark: number | null; // null: the teacher was the intact model, or there was none
+
+/**
+ * The figures of a step, in the order in which views store them and exports list them. Each has the name that it has in the engine's
+ * StepReport, except the teacher's mark, which the server knows.
+ */
+export const STEP_FIGURES = {
+  step: 'count', // the number of this step, from 0
+  loss: 'finite',
+  layerLoss: 'finite',
+  klLoss: 'finite',
+  lmLoss: 'finite',
+  lagrangian: 'finite',
+  scheduledSparsity: 'number',
+  expectedSparsity: 'number',
+  gradientNorm: 'finite',
+  lambda1: 'number',
+  lambda2: 'number',
+  seconds: 'number',
+  skipped: 'flag',
+  openHeads: 'count',
+  openUnits: 'count',
+  openHidden: 'count',
+  teacherMark: 'mark',
+} as const;
+
+interface FigureTypes {
+  count: number;
+  number: number;
+  finite: number | null; // null: the recipe has no such loss, or it was not finite, since JSON has no NaN
+  flag: boolean;
+  mark: number | null; // null: the teacher was the intact model, or there was none
 }
+export type StepFigure = keyof typeof STEP_FIGURES;
+export const STEP_FIGURE_NAMES = Object.keys(STEP_FIGURES) as StepFigure[];
+export type StepMeasurement = { [Name in StepFigure]: FigureTypes[(typeof STEP_FIGURES)[Name]] };

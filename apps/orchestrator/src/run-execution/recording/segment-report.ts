@@ -2,39 +2,29 @@
 import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
 import type { ExportSize, ModelIdentity, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
-import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/steps-measured.js';
+import {
+  STEP_FIGURE_NAMES,
+  STEP_FIGURES,
+  type SegmentMasks,
+  type StepFigure,
+  type StepMeasurement,
+} from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
 export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan): StepMeasurement {
-  const step = Number(report.step);
-  const teacher = plan.stretches.findLast(({ firstStep }) => firstStep <= step)?.teacher;
-  return {
-    step,
-    loss: finite(report.loss),
-    layerLoss: finite(report.layerLoss),
-    klLoss: finite(report.klLoss),
-    lmLoss: finite(report.lmLoss),
-    lagrangian: finite(report.lagrangian),
-    scheduledSparsity: report.scheduledSparsity,
-    expectedSparsity: report.expectedSparsity,
-    gradientNorm: finite(report.gradientNorm),
-    lambda1: report.lambda1,
-    lambda2: report.lambda2,
-    seconds: report.seconds,
-    skipped: report.skipped,
-    openHeads: Number(report.openHeads),
-    openUnits: Number(report.openUnits),
-    openHidden: Number(report.openHidden),
-    teacherMark: teacher?.kind === 'snapshot' ? teacher.mark : null,
-  };
+  const teacher = plan.stretches.findLast(({ firstStep }) => firstStep <= Number(report.step))?.teacher;
+  const teacherMark = teacher?.kind === 'snapshot' ? teacher.mark : null;
+  const recorded = STEP_FIGURE_NAMES.map((name) => [name, name === 'teacherMark' ? teacherMark : recordedFigure(report, name)]);
+  return Object.fromEntries(recorded) as StepMeasurement;
 }
 
-/** Returns null for a loss that the recipe does not have, or that was not finite, since JSON has no NaN. */
-function finite(value: number | undefined): number | null {
-  return value !== undefined && Number.isFinite(value) ? value : null;
+function recordedFigure(report: engineV1.StepReport, name: Exclude<StepFigure, 'teacherMark'>): number | boolean | null {
+  const value = report[name];
+  if (STEP_FIGURES[name] === 'finite') return Number.isFinite(value) ? (value as number) : null;
+  return typeof value === 'bigint' ? Number(value) : value!;
 }
 
 export function trainedSegment(

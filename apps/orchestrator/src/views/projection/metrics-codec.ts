@@ -1,26 +1,8 @@
 // Writes a batch of step metrics as one block of doubles: small enough to keep all steps of all runs, and quick to search.
-import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
+import { STEP_FIGURE_NAMES, STEP_FIGURES, type StepFigure, type StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 
 /** The columns of a row in their order. Null is stored as NaN, and a flag as 0 or 1. */
-export const METRIC_COLUMNS = [
-  'step',
-  'loss',
-  'layerLoss',
-  'klLoss',
-  'lmLoss',
-  'lagrangian',
-  'scheduledSparsity',
-  'expectedSparsity',
-  'gradientNorm',
-  'lambda1',
-  'lambda2',
-  'seconds',
-  'skipped',
-  'openHeads',
-  'openUnits',
-  'openHidden',
-  'teacherMark',
-] as const satisfies readonly (keyof StepMeasurement)[];
+export const METRIC_COLUMNS = STEP_FIGURE_NAMES;
 export const ROW_DOUBLES = METRIC_COLUMNS.length;
 
 export function encodeSteps(steps: readonly StepMeasurement[]): Buffer {
@@ -42,28 +24,13 @@ export function decodeRows(blob: Uint8Array): Float64Array {
 }
 
 export function stepAt(rows: Float64Array, index: number): StepMeasurement {
-  const at = index * ROW_DOUBLES;
-  const value = (column: number): number => rows[at + column]!;
-  const nullable = (column: number): number | null => (Number.isNaN(rows[at + column]!) ? null : rows[at + column]!);
-  return {
-    step: value(0),
-    loss: nullable(1),
-    layerLoss: nullable(2),
-    klLoss: nullable(3),
-    lmLoss: nullable(4),
-    lagrangian: nullable(5),
-    scheduledSparsity: value(6),
-    expectedSparsity: value(7),
-    gradientNorm: nullable(8),
-    lambda1: value(9),
-    lambda2: value(10),
-    seconds: value(11),
-    skipped: value(12) === 1,
-    openHeads: value(13),
-    openUnits: value(14),
-    openHidden: value(15),
-    teacherMark: nullable(16),
-  };
+  const figures = METRIC_COLUMNS.map((name, column) => [name, figureOf(STEP_FIGURES[name], rows[index * ROW_DOUBLES + column]!)]);
+  return Object.fromEntries(figures) as StepMeasurement;
+}
+
+function figureOf(kind: (typeof STEP_FIGURES)[StepFigure], stored: number): number | boolean | null {
+  if (kind === 'flag') return stored === 1;
+  return (kind === 'finite' || kind === 'mark') && Number.isNaN(stored) ? null : stored;
 }
 
 export function rowCount(rows: Float64Array): number {
