@@ -1,4 +1,4 @@
-// The size of what a GGUF file holds beside its tensors: the tokenizer above all, as the engine writes it (core/export/gguf_tokenizer.cpp).
+// The size of what a GGUF file holds beside its tensors: the tokenizer above all, as the engine writes it (core/export/gguf/gguf_tokenizer.cpp).
 import { readModelFile, readTokenizerConfig, readTokenizerFiles } from './load-tokenizer.js';
 
 /** Lengths of texts and counts of arrays. */

@@ -29,32 +29,9 @@ class CpuBackend final : public Backend {
   DevicePtr<std::byte> take(uint64_t bytes) override;
   void give_back(DevicePtr<std::byte> data, uint64_t bytes) override;
 
-  void launch(const Copy& op) override;
-  void launch(const Clear& op) override;
-  void launch(const Embed& op) override;
-  void launch(const Product& op) override;
-  void launch(const RmsNorm& op) override;
-  void launch(const RmsNormBackward& op) override;
-  void launch(const AttentionOperands& op) override;
-  void launch(const Attention& op) override;
-  void launch(const PathAttention& op) override;
-  void launch(const AttentionBackward& op) override;
-  void launch(const HeadNormBackward& op) override;
-  void launch(const CachedAttention& op) override;
-  void launch(const Swiglu& op) override;
-  void launch(const SwigluBackward& op) override;
-  void launch(const LayerLoss& op) override;
-  void launch(const TokenLoss& op) override;
-  void launch(const LoraNarrow& op) override;
-  void launch(const LoraGradient& op) override;
-  void launch(const LoraDropout& op) override;
-  void launch(const Transpose& op) override;
-  void launch(const ColumnDot& op) override;
-  void launch(const EmbedGradient& op) override;
-  void launch(const AddLossGradient& op) override;
-  void launch(const Add& op) override;
-  void launch(const SquareSum& op) override;
-  void launch(const AdamW& op) override;
+#define ESPALIER_LAUNCH(Op) void launch(const Op& op) override;
+  ESPALIER_OPS(ESPALIER_LAUNCH)
+#undef ESPALIER_LAUNCH
 
  private:
   enum Slot {

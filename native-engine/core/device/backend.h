@@ -53,32 +53,9 @@ class Backend {
   virtual DevicePtr<std::byte> take(uint64_t bytes) = 0;
   virtual void give_back(DevicePtr<std::byte> data, uint64_t bytes) = 0;
 
-  virtual void launch(const Copy& op) = 0;
-  virtual void launch(const Clear& op) = 0;
-  virtual void launch(const Embed& op) = 0;
-  virtual void launch(const Product& op) = 0;
-  virtual void launch(const RmsNorm& op) = 0;
-  virtual void launch(const RmsNormBackward& op) = 0;
-  virtual void launch(const AttentionOperands& op) = 0;
-  virtual void launch(const Attention& op) = 0;
-  virtual void launch(const PathAttention& op) = 0;
-  virtual void launch(const AttentionBackward& op) = 0;
-  virtual void launch(const HeadNormBackward& op) = 0;
-  virtual void launch(const CachedAttention& op) = 0;
-  virtual void launch(const Swiglu& op) = 0;
-  virtual void launch(const SwigluBackward& op) = 0;
-  virtual void launch(const LayerLoss& op) = 0;
-  virtual void launch(const TokenLoss& op) = 0;
-  virtual void launch(const LoraNarrow& op) = 0;
-  virtual void launch(const LoraGradient& op) = 0;
-  virtual void launch(const LoraDropout& op) = 0;
-  virtual void launch(const Transpose& op) = 0;
-  virtual void launch(const ColumnDot& op) = 0;
-  virtual void launch(const EmbedGradient& op) = 0;
-  virtual void launch(const AddLossGradient& op) = 0;
-  virtual void launch(const Add& op) = 0;
-  virtual void launch(const SquareSum& op) = 0;
-  virtual void launch(const AdamW& op) = 0;
+#define ESPALIER_LAUNCH(Op) virtual void launch(const Op& op) = 0;
+  ESPALIER_OPS(ESPALIER_LAUNCH)
+#undef ESPALIER_LAUNCH
 
  public:
   // A second queue copies to the device beside the ops. Each of the two queues runs in its own order, and only the two waits set an order

@@ -208,32 +208,39 @@ struct AdamW {
   float low = 0, high = 0;  // parameters are clamped to [low, high] where low < high
 };
 
+// The table of ops, to which a macro is applied. An op that is added here has to have a check in op_contracts.cpp, a launch in every
+// backend, and its memory in tests/hidden_memory/op_memory.h.
+#define ESPALIER_OPS(X) \
+  X(Copy)               \
+  X(Clear)              \
+  X(Embed)              \
+  X(Product)            \
+  X(RmsNorm)            \
+  X(RmsNormBackward)    \
+  X(AttentionOperands)  \
+  X(Attention)          \
+  X(PathAttention)      \
+  X(AttentionBackward)  \
+  X(HeadNormBackward)   \
+  X(CachedAttention)    \
+  X(Swiglu)             \
+  X(SwigluBackward)     \
+  X(LayerLoss)          \
+  X(TokenLoss)          \
+  X(LoraNarrow)         \
+  X(LoraGradient)       \
+  X(LoraDropout)        \
+  X(Transpose)          \
+  X(ColumnDot)          \
+  X(EmbedGradient)      \
+  X(AddLossGradient)    \
+  X(Add)                \
+  X(SquareSum)          \
+  X(AdamW)
+
 // Each throws Error(kInternal, "backend") where an op would read or write outside of its tensors.
-void check(const Copy& op);
-void check(const Clear& op);
-void check(const Embed& op);
-void check(const Product& op);
-void check(const RmsNorm& op);
-void check(const RmsNormBackward& op);
-void check(const AttentionOperands& op);
-void check(const Attention& op);
-void check(const PathAttention& op);
-void check(const AttentionBackward& op);
-void check(const HeadNormBackward& op);
-void check(const CachedAttention& op);
-void check(const Swiglu& op);
-void check(const SwigluBackward& op);
-void check(const LayerLoss& op);
-void check(const TokenLoss& op);
-void check(const LoraNarrow& op);
-void check(const LoraGradient& op);
-void check(const LoraDropout& op);
-void check(const Transpose& op);
-void check(const ColumnDot& op);
-void check(const EmbedGradient& op);
-void check(const AddLossGradient& op);
-void check(const Add& op);
-void check(const SquareSum& op);
-void check(const AdamW& op);
+#define ESPALIER_CHECK(Op) void check(const Op& op);
+ESPALIER_OPS(ESPALIER_CHECK)
+#undef ESPALIER_CHECK
 
 }  // namespace espalier

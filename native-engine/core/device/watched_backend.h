@@ -45,32 +45,7 @@ class WatchedBackend final : public Backend {
     worker_->run(op);                     \
     watcher_.after_op(#Op, op, *worker_); \
   }
-  ESPALIER_WATCHED(Copy)
-  ESPALIER_WATCHED(Clear)
-  ESPALIER_WATCHED(Embed)
-  ESPALIER_WATCHED(Product)
-  ESPALIER_WATCHED(RmsNorm)
-  ESPALIER_WATCHED(RmsNormBackward)
-  ESPALIER_WATCHED(AttentionOperands)
-  ESPALIER_WATCHED(Attention)
-  ESPALIER_WATCHED(PathAttention)
-  ESPALIER_WATCHED(AttentionBackward)
-  ESPALIER_WATCHED(HeadNormBackward)
-  ESPALIER_WATCHED(CachedAttention)
-  ESPALIER_WATCHED(Swiglu)
-  ESPALIER_WATCHED(SwigluBackward)
-  ESPALIER_WATCHED(LayerLoss)
-  ESPALIER_WATCHED(TokenLoss)
-  ESPALIER_WATCHED(LoraNarrow)
-  ESPALIER_WATCHED(LoraGradient)
-  ESPALIER_WATCHED(LoraDropout)
-  ESPALIER_WATCHED(Transpose)
-  ESPALIER_WATCHED(ColumnDot)
-  ESPALIER_WATCHED(EmbedGradient)
-  ESPALIER_WATCHED(AddLossGradient)
-  ESPALIER_WATCHED(Add)
-  ESPALIER_WATCHED(SquareSum)
-  ESPALIER_WATCHED(AdamW)
+  ESPALIER_OPS(ESPALIER_WATCHED)
 #undef ESPALIER_WATCHED
 
  private:

@@ -4,16 +4,16 @@
 #include <filesystem>
 #include <span>
 
-#include "export/export_config.h"
 #include "export/export_plan.h"
-#include "export/export_readme.h"
 #include "export/export_size.h"
 #include "export/export_tensors.h"
 #include "export/folder_writer.h"
-#include "export/gguf_model.h"
-#include "export/gguf_tokenizer.h"
-#include "export/python_files.h"
-#include "export/safetensors_folder.h"
+#include "export/gguf/gguf_model.h"
+#include "export/gguf/gguf_tokenizer.h"
+#include "export/safetensors/export_config.h"
+#include "export/safetensors/export_readme.h"
+#include "export/safetensors/python_files.h"
+#include "export/safetensors/safetensors_folder.h"
 #include "files/json_reader.h"
 #include "files/mapped_file.h"
 #include "model/architecture.h"

@@ -45,8 +45,6 @@ inline double expected_open(std::span<const float> log_alphas) {
   return sum;
 }
 
-inline double open_probability_derivative(double log_alpha) { return slope_at(closed_probability(log_alpha)); }
-
 // Returns the value of a gate that the deterministic mask keeps open.
 inline float soft_value(double log_alpha) { return static_cast<float>(sigmoid(0.8 * log_alpha / kTemperature)); }
 

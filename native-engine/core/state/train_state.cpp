@@ -119,13 +119,6 @@ static void fill_normal(std::span<float> values, uint64_t seed, RandomStream str
     values[i] = static_cast<float>(mean + deviation * random_normal(seed, 0, static_cast<uint32_t>(stream), static_cast<int64_t>(i)));
 }
 
-TrainState TrainState::without_moments() const {
-  TrainState out(*this, false);
-  static_cast<StateScalars&>(out) = *this;
-  out.params_ = params_;
-  return out;
-}
-
 namespace {
 
 // Returns a value of LoRA's A: kaiming-uniform with a = sqrt(5), as is usual for LoRA, so the bound is 1 / sqrt(in).

@@ -238,12 +238,6 @@ StepOutput finish_step(PassContext& c, const StepInput& in, const std::vector<Ot
   return out;
 }
 
-StepOutput run_step(PassContext& c, const StepInput& in) {
-  StepTimes times;
-  run_shards(c, in, 0, in.shards, times);
-  return finish_step(c, in, {}, times);
-}
-
 double loss_of(PassContext& c, const StepInput& in) {
   StepOutput out;
   for (int64_t i = 0; i < in.shards; i++) with_shard(c, in, i, [&](const StepInput& shard) { run_forward(c, shard, false, out.times); });

@@ -35,11 +35,9 @@ struct StepOutput {
   StepTimes times;
 };
 
-// Runs a step. Its sequences are computed in shards. Each shard has gradient sums of its own, and only the number of shards decides how
-// these are added. So the bits don't depend on the device of a shard. The call waits for the device once, to read the results. The LoRA
-// gradient stays in the workspace, in the layout of a state's LoRA part.
-StepOutput run_step(PassContext& c, const StepInput& in);
-
+// A step computes its sequences in shards. Each shard has gradient sums of its own, and only the number of shards decides how these are
+// added. So the bits don't depend on the device of a shard.
+//
 // run_shards and finish_step are a step in two parts, so that several devices can share the shards. First each device runs an equal part of
 // the shards; the number of devices is a power of two. The sum of its gradients then lies in the first place of its workspace: a branch of
 // the tree of all shards.
@@ -49,7 +47,8 @@ struct OtherShards {
   int64_t first, count;
   StepResults results;
 };
-// Then the device that has the sum of all gradients makes the output.
+// Then the device that has the sum of all gradients makes the output. It is waited for once, to read the results. The LoRA gradient stays
+// in the workspace, in the layout of a state's LoRA part.
 StepOutput finish_step(PassContext& c, const StepInput& in, const std::vector<OtherShards>& others, const StepTimes& times);
 
 // Returns how many gradients are kept at once while those of `shards` shards are added.

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <type_traits>
 
 #include "hidden_memory/op_memory.h"
 
@@ -83,35 +84,10 @@ class HiddenMemoryBackend final : public Backend {
     mmap(at_real(data.address()), pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   }
 
-  void launch(const Copy& op) override { defer(op); }
-  void launch(const Clear& op) override { defer(op); }
-  void launch(const Embed& op) override { defer(op); }
-  void launch(const Product& op) override { defer(op); }
-  void launch(const RmsNorm& op) override { defer(op); }
-  void launch(const RmsNormBackward& op) override { defer(op); }
-  void launch(const AttentionOperands& op) override { defer(op); }
-  void launch(const Attention& op) override { defer(op); }
-  void launch(const PathAttention& op) override { defer(op); }
-  void launch(const AttentionBackward& op) override {
-    backward_count++;
-    defer(op);
-  }
-  void launch(const HeadNormBackward& op) override { defer(op); }
-  void launch(const CachedAttention& op) override { defer(op); }
-  void launch(const Swiglu& op) override { defer(op); }
-  void launch(const SwigluBackward& op) override { defer(op); }
-  void launch(const LayerLoss& op) override { defer(op); }
-  void launch(const TokenLoss& op) override { defer(op); }
-  void launch(const LoraNarrow& op) override { defer(op); }
-  void launch(const LoraGradient& op) override { defer(op); }
-  void launch(const LoraDropout& op) override { defer(op); }
-  void launch(const Transpose& op) override { defer(op); }
-  void launch(const ColumnDot& op) override { defer(op); }
-  void launch(const EmbedGradient& op) override { defer(op); }
-  void launch(const AddLossGradient& op) override { defer(op); }
-  void launch(const Add& op) override { defer(op); }
-  void launch(const SquareSum& op) override { defer(op); }
-  void launch(const AdamW& op) override { defer(op); }
+#define ESPALIER_DEFER(Op) \
+  void launch(const Op& op) override { defer(op); }
+  ESPALIER_OPS(ESPALIER_DEFER)
+#undef ESPALIER_DEFER
 
  private:
   std::byte* at_real(uint64_t address) const { return real_ + (address - reinterpret_cast<uint64_t>(shown_)); }
@@ -131,6 +107,7 @@ class HiddenMemoryBackend final : public Backend {
 
   template <class Op>
   void defer(Op op) {
+    if constexpr (std::is_same_v<Op, AttentionBackward>) backward_count++;
     move_memory(op, [this](auto p, int64_t count) { return moved(p, count); });
     queue_.emplace_back([this, op] { worker_->run(op); });
   }

@@ -80,9 +80,9 @@ TEST_F(CostOfGates, WithoutOneIsThatOfThePrunableParametersToTheBit) {
     Masks gradient = open_masks(config);
     ExpectedSparsity(config, a).add_gradient(0.37, gradient);
     const double by = -0.37 / all;
-    EXPECT_EQ(gradient.head[3], 1.0f + static_cast<float>(by * share * sizes.head * hard_concrete::open_probability_derivative(a.head[3])));
-    EXPECT_EQ(gradient.hidden[5], 1.0f + static_cast<float>(by * parts / static_cast<double>(config.hidden_size) *
-                                                            hard_concrete::open_probability_derivative(a.hidden[5])));
+    const auto slope = [](double log_alpha) { return hard_concrete::slope_at(hard_concrete::closed_probability(log_alpha)); };
+    EXPECT_EQ(gradient.head[3], 1.0f + static_cast<float>(by * share * sizes.head * slope(a.head[3])));
+    EXPECT_EQ(gradient.hidden[5], 1.0f + static_cast<float>(by * parts / static_cast<double>(config.hidden_size) * slope(a.hidden[5])));
   }
 }
 

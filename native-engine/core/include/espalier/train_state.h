@@ -177,9 +177,6 @@ class TrainState : public StateLayout, public StateScalars {
   // random, and B as many columns of zeros. LoRA's moments are 0.
   TrainState widened(const ModelConfig& config, int64_t more_rank, uint64_t seed) const;
 
-  // Returns the part of the state that a teacher needs. A teacher is never trained, so Adam's moments are left out.
-  TrainState without_moments() const;
-
  private:
   std::vector<float> params_, adam_m_, adam_v_;
 };

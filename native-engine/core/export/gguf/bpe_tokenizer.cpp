@@ -1,4 +1,4 @@
-#include "export/bpe_tokenizer.h"
+#include "export/gguf/bpe_tokenizer.h"
 
 #include <set>
 

@@ -1,4 +1,4 @@
-#include "export/gguf_tokenizer.h"
+#include "export/gguf/gguf_tokenizer.h"
 
 #include <sys/stat.h>
 
@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "export/bpe_tokenizer.h"
+#include "export/gguf/bpe_tokenizer.h"
 #include "files/mapped_file.h"
 
 namespace espalier {

@@ -1,4 +1,4 @@
-#include "export/export_config.h"
+#include "export/safetensors/export_config.h"
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,8 @@
-#include "export/python_files.h"
+#include "export/safetensors/python_files.h"
 
 namespace espalier {
 
-// CMake makes these texts from core/export/python.
+// CMake makes these texts from the folder python.
 extern const char* const kModelingEspalier;
 extern const char* const kConfigurationEspalier;
 extern const char* const kConfigurationDecilm;

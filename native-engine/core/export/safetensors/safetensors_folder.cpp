@@ -1,4 +1,4 @@
-#include "export/safetensors_folder.h"
+#include "export/safetensors/safetensors_folder.h"
 
 #include <array>
 #include <nlohmann/json.hpp>

@@ -1,8 +1,8 @@
-#include "export/export_readme.h"
+#include "export/safetensors/export_readme.h"
 
 #include <algorithm>
 
-#include "export/export_config.h"
+#include "export/safetensors/export_config.h"
 
 namespace espalier {
 namespace {

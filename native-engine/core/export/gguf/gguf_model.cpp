@@ -1,10 +1,10 @@
-#include "export/gguf_model.h"
+#include "export/gguf/gguf_model.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
-#include "export/gguf_tokenizer.h"
+#include "export/gguf/gguf_tokenizer.h"
 #include "files/gguf_metadata.h"
 #include "model/gguf_names.h"
 #include "model/gguf_weights.h"
