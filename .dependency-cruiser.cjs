@@ -53,6 +53,13 @@ module.exports = {
       to: { path: 'node_modules/@kurrent' },
     },
     {
+      name: 'embedded-store-knows-no-calls',
+      comment: "the embedded server's store is used without gRPC too: by backup, restore and verification",
+      severity: 'error',
+      from: { path: '^libs/event-store/src/server/store/', pathNot: '\\.test\\.ts$' },
+      to: { path: ['^libs/event-store/src/server/[^/]+$', 'node_modules/@grpc'] },
+    },
+    {
       name: 'bucket-client-in-one-place',
       comment: 'only libs/artifact-store/src/s3 speaks to buckets (and the server of its tests), so that no other start loads the client',
       severity: 'error',

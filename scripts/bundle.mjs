@@ -18,11 +18,11 @@ const programs = [
   'apps/orchestrator/src/engines/spawn-worker',
   'apps/orchestrator/src/event-sourcing/views-check-worker',
   'libs/event-store/src/server-main',
-  'libs/event-store/src/server/checkpoint-worker',
+  'libs/event-store/src/server/store/checkpoint-worker',
   'libs/model-files/src/chat-process',
-  'libs/model-files/src/encode-worker',
+  'libs/model-files/src/tokens/encode-worker',
   'libs/model-files/src/text-start-process',
-  'libs/model-files/src/tokenizing-process',
+  'libs/model-files/src/tokens/tokenizing-process',
   'libs/tasks/src/task-reading-process',
 ];
 

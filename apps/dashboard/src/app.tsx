@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { CallerProvider, May } from './api/caller.js';
 import { startLive, useLink, type Link } from './api/live.js';
-import { LaunchForm } from './forms/launch-form.js';
+import { LaunchForm } from './forms/run/launch-form.js';
 import { CallerMenu } from './login/caller-menu.js';
 import { LoggedOut } from './login/logged-out.js';
 import { RunService } from './generated/espalier/v1/run_service_pb.js';

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { keepForOwner } from '#files';
 import { startServer, type RunningServer, type ServerOptions } from './server/server.js';
-import { StoreError, toStoreError } from './server/store-error.js';
+import { StoreError, toStoreError } from './server/store/store-error.js';
 
 /**
  * Runs the embedded event store as a process of its own. It writes one line of JSON to stdout when it is ready or could not start:

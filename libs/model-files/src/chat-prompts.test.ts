@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chatPrompts } from './chat-prompts.js';
-import { TextTokenizer } from './text-tokenizer.js';
+import { TextTokenizer } from './tokens/text-tokenizer.js';
 
 const tinyModel = fileURLToPath(new URL('../../../../testdata/models/gqa-random-tiny', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'espalier-chat-'));

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { jinja } from './jinja.js';
 import { readModelFile, tokenContent } from './load-tokenizer.js';
-import type { Span } from './read-bytes.js';
+import type { Span } from './rows/read-bytes.js';
 
 const TEMPLATE_BYTES_MAX = 1 << 20;
 /** The date that published templates use where they have no clock. */

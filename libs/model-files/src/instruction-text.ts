@@ -1,6 +1,6 @@
 // Writes an instruction and its answer as one text, in the prompt with which the Alpaca data set was published. Models tuned on such rows,
 // and published figures of those models, depend on its exact words.
-import type { SourceDocument, Span } from './read-bytes.js';
+import type { SourceDocument, Span } from './rows/read-bytes.js';
 
 export interface Instruction {
   instruction: string;

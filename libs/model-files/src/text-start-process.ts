@@ -1,12 +1,12 @@
 // The entry of a process that reads the beginning of each file.
 import type { ChatTemplate } from './chat-template.js';
-import type { DataFile } from './data-files.js';
-import { DocumentRows, type RowReading } from './document-row.js';
+import type { DataFile } from './rows/data-files.js';
+import { DocumentRows, type RowReading } from './rows/document-row.js';
 import { toErrorMessage, type ErrorMessage } from './model-files.errors.js';
-import { readDocuments } from './read-documents.js';
+import { readDocuments } from './rows/read-documents.js';
 import { readingProcess } from './reading-process.js';
-import { isTokenShard, readTokenShard, TOKENS } from './token-shards.js';
-import { UnpackBudget } from './unpack-budget.js';
+import { isTokenShard, readTokenShard, TOKENS } from './tokens/token-shards.js';
+import { UnpackBudget } from './rows/unpack-budget.js';
 
 export interface StartTask {
   files: DataFile[];

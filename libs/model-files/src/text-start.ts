@@ -3,9 +3,9 @@ import { programFile } from '#files';
 import { readChatTemplate } from './chat-template.js';
 import { readTokenizerConfig } from './load-tokenizer.js';
 import { emptyText, fromErrorMessage, ModelFilesError } from './model-files.errors.js';
-import { filesOf, withField } from './prepare-tokens.js';
+import { filesOf, withField } from './tokens/prepare-tokens.js';
 import { messagesFrom, startReading } from './reading-process.js';
-import type { TextSource } from './text-source.js';
+import type { TextSource } from './tokens/text-source.js';
 import type { StartMessage, StartTask } from './text-start-process.js';
 
 /** The most files of a folder that are checked. */

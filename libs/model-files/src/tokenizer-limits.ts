@@ -1,7 +1,7 @@
 // Limits the number of tokens that a tokenizer makes of a text. A tokenizer.json comes from anywhere: one that replaces a letter by a
 // thousand others makes hundreds of megabytes of tokens from a small file, and would block an engine.
 import { ModelFilesError } from './model-files.errors.js';
-import type { SourceDocument } from './read-bytes.js';
+import type { SourceDocument } from './rows/read-bytes.js';
 
 /** The most characters that a normalizer may make of one. Unicode's own normal forms make up to 18. */
 const CHARACTERS_PER_CHARACTER = 32;

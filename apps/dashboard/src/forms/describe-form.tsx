@@ -6,7 +6,7 @@ import { nameOf } from '../runs/columns.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { useRefusal } from './refusal.js';
 import { changedWords, tagsIn } from './described.js';
-import { TextField } from './text-field.js';
+import { TextField } from './fields/text-field.js';
 
 const FIELDS = ['name', 'add_tags', 'remove_tags', 'note'];
 

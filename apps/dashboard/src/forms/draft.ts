@@ -10,7 +10,7 @@ export interface Draft<T> {
 }
 
 /** Reads a stored draft. A draft of another release may lack fields. */
-export function draftOf<T extends object>(stored: string | null, empty: T): T | null {
+function draftOf<T extends object>(stored: string | null, empty: T): T | null {
   try {
     const known = JSON.parse(stored ?? 'null') as unknown;
     return typeof known === 'object' && known !== null && !Array.isArray(known) ? { ...empty, ...known } : null;

@@ -2,7 +2,7 @@
 import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
-import { Check, ChoiceField } from './choice-field.js';
+import { Check, ChoiceField } from './fields/choice-field.js';
 import { useDraft } from './draft.js';
 import {
   evaluationRequests,
@@ -14,8 +14,8 @@ import {
 } from './evaluation-requests.js';
 import { JobForm } from './job-form.js';
 import { exportOptions, INTACT, LAST, type Subject } from './subjects.js';
-import { PathField } from './path-field.js';
-import { TextField } from './text-field.js';
+import { PathField } from './fields/path-field.js';
+import { TextField } from './fields/text-field.js';
 
 export function EvaluateForm({ run, close, done }: { run: Run; close: () => void; done: () => void }) {
   const draft = useDraft<EvaluateValues>(`evaluate ${run.runId}`, NOTHING_CHOSEN);

@@ -4,11 +4,11 @@ import { useLoaded } from '../api/loaded.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { count } from '../ui/format.js';
-import { Check, ChoiceField } from './choice-field.js';
+import { Check, ChoiceField } from './fields/choice-field.js';
 import { useDraft } from './draft.js';
 import { JobForm } from './job-form.js';
 import { LAST, subjectRequest, teacherSubject, wholeNumber, type Subject } from './subjects.js';
-import { TextField } from './text-field.js';
+import { TextField } from './fields/text-field.js';
 
 const FORMATS: [string, string][] = [
   ['hf-remote', 'hf-remote: transformers with trust_remote_code, each layer as wide as its own'],

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState, type MutableRef } from 'preact/hooks';
 import type { Trouble } from '../api/client.js';
 import { formTroubles, joined, withoutField, type FormTroubles } from './form-troubles.js';
-import { formTroubleOf } from './settings-fields.js';
+import { formTroubleOf } from './run/settings-fields.js';
 
 export interface Refusal extends FormTroubles {
   isSending: boolean;

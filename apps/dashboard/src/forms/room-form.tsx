@@ -7,10 +7,10 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { bytes, count } from '../ui/format.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
-import { Check } from './choice-field.js';
+import { Check } from './fields/choice-field.js';
 import { useRefusal } from './refusal.js';
 import { wholeNumber } from './subjects.js';
-import { TextField } from './text-field.js';
+import { TextField } from './fields/text-field.js';
 
 const TIMEOUT_MS = 600_000;
 

@@ -1,7 +1,7 @@
 // Writes what launches a run once more: a command line, and a file for --config.
 import type { DataSource, RunSettings } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { retyped, rewordsOf, SETTING_FIELDS } from '../forms/setting-table.js';
+import { retyped, rewordsOf, SETTING_FIELDS } from '../forms/run/setting-table.js';
 
 type Launched = Pick<Run, 'name' | 'tags' | 'note' | 'modelPath' | 'data' | 'settings'>;
 

@@ -2,9 +2,9 @@
 import { useRef, useState } from 'preact/hooks';
 import { useMay } from '../api/caller.js';
 import { DescribeForm } from '../forms/describe-form.js';
-import { LaunchForm } from '../forms/launch-form.js';
+import { LaunchForm } from '../forms/run/launch-form.js';
 import { RoomForm } from '../forms/room-form.js';
-import { RewindForm } from '../forms/rewind-form.js';
+import { RewindForm } from '../forms/run/rewind-form.js';
 import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { download } from '../ui/download.js';
 import { launchCommand, launchFile } from './command-words.js';

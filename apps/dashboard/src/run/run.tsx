@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded, useRepeated } from '../api/loaded.js';
-import { ForkForm } from '../forms/fork-form.js';
+import { ForkForm } from '../forms/run/fork-form.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Budget, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf, headlineOf, nameOf, stepOf } from '../runs/columns.js';

@@ -1,4 +1,4 @@
-import { wordsOf } from '../forms/setting-table.js';
+import { wordsOf } from '../forms/run/setting-table.js';
 import type { ResultEstimate } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../ui/format.js';
 import { Scroll } from '../ui/parts.js';

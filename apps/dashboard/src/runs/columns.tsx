@@ -6,7 +6,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, count, decimal, duration, NONE, percent, plainNumber, short, teacherWord } from '../ui/format.js';
 import { Meter, Sparkline, Status } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
-import { SETTING_FIELDS, wordsOf } from '../forms/setting-table.js';
+import { SETTING_FIELDS, wordsOf } from '../forms/run/setting-table.js';
 
 export interface Column {
   id: string;

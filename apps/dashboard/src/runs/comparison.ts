@@ -18,7 +18,7 @@ export interface Summary {
   n: number;
 }
 
-export const SEED = 'seed';
+const SEED = 'seed';
 
 /** Groups the runs: each run alone, or together with the runs that have the same settings except the seed. */
 export function groupsOf(members: readonly Member[], overSeeds: boolean): Group[] {

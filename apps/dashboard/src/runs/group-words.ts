@@ -1,5 +1,5 @@
 // Describes groups of runs that are alike in some settings or figures. The server forms the groups.
-import { SETTING_FIELDS } from '../forms/setting-table.js';
+import { SETTING_FIELDS } from '../forms/run/setting-table.js';
 
 /** The settings that readers look for first. */
 const FIRST = ['recipe', 'model', 'target_sparsity', 'total_steps', 'seed'];

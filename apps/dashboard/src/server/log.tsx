@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { engineService } from '../api/client.js';
 import { useLoaded, useRepeated } from '../api/loaded.js';
 import type { LogLine } from '../generated/espalier/v1/engine_service_pb.js';
-import { Check } from '../forms/choice-field.js';
+import { Check } from '../forms/fields/choice-field.js';
 import { Pending, TroubleNote } from '../ui/parts.js';
 
 const LOOK_AGAIN_MS = 3_000;

@@ -2,10 +2,10 @@
 import { useState } from 'preact/hooks';
 import { roleWord } from '../api/access.js';
 import { accessService } from '../api/client.js';
-import { ChoiceField } from '../forms/choice-field.js';
+import { ChoiceField } from '../forms/fields/choice-field.js';
 import { useRefusal } from '../forms/refusal.js';
 import { wholeNumber } from '../forms/subjects.js';
-import { TextField } from '../forms/text-field.js';
+import { TextField } from '../forms/fields/text-field.js';
 import { Role } from '../generated/espalier/v1/access_pb.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 

@@ -2,7 +2,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { studyService } from '../api/client.js';
 import { useDraft } from '../forms/draft.js';
-import { PathField } from '../forms/path-field.js';
+import { PathField } from '../forms/fields/path-field.js';
 import { useRefusal } from '../forms/refusal.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { go } from '../ui/router.js';

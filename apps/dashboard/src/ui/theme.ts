@@ -11,7 +11,7 @@ function chosen(): Choice {
   return stored === 'light' || stored === 'dark' ? stored : 'system';
 }
 
-export function isDark(): boolean {
+function isDark(): boolean {
   return chosen() === 'system' ? system.matches : chosen() === 'dark';
 }
 

@@ -5,9 +5,9 @@ import { AccessDeniedError, KurrentDBClient, StreamDeletedError, StreamNotFoundE
 import { AUTHORITY_PEM, CERTIFICATE_PEM, KEY_PEM } from '../contract/certificate.js';
 import { collect, events } from '../contract/target.js';
 import { startEmbeddedEventStore, verifyEmbeddedEventStore, type EmbeddedEventStore } from '../index.js';
-import { checksumOf, TOMBSTONE_REVISION } from '../server/event-record.js';
-import { newJsonEvent } from '../server/event-log.js';
-import { Store } from '../server/store.js';
+import { checksumOf, TOMBSTONE_REVISION } from '../server/store/event-record.js';
+import { newJsonEvent } from '../server/store/event-log.js';
+import { Store } from '../server/store/store.js';
 
 const DELETED = '{"$maxCount":5,"colour":"green","$tb":9223372036854775807}';
 

@@ -4,11 +4,11 @@ import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { asOwnerOnly, makeFolder, restrictToOwner } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
-import { createFolder, FolderLock, openFileForReading, openForReading } from '../server/database.js';
-import { finishRestore, INCOMING_FILE, isRestoreUnfinished, makeDurable, noteRestore } from '../server/restore-steps.js';
-import { toStoreError } from '../server/store-error.js';
-import { DATABASE_FILE } from '../server/store-files.js';
-import { verifyDatabase, type StoreProblem, type VerifyReport } from '../server/verify.js';
+import { createFolder, FolderLock, openFileForReading, openForReading } from '../server/store/database.js';
+import { finishRestore, INCOMING_FILE, isRestoreUnfinished, makeDurable, noteRestore } from '../server/store/restore-steps.js';
+import { toStoreError } from '../server/store/store-error.js';
+import { DATABASE_FILE } from '../server/store/store-files.js';
+import { verifyDatabase, type StoreProblem, type VerifyReport } from '../server/store/verify.js';
 
 export type { StoreProblem, VerifyReport };
 

@@ -1,8 +1,8 @@
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
 import type { ConnectionEnds } from '#local-access';
 import { toStatus } from './grpc-errors.js';
-import { AccessDenied, Unauthenticated } from './refusals.js';
-import type { StreamHeads } from './stream-heads.js';
+import { AccessDenied, Unauthenticated } from './store/refusals.js';
+import type { StreamHeads } from './store/stream-heads.js';
 import type { User, Users } from './users.js';
 
 /** The services that clients call before they log in. Their requests are empty. */

@@ -1,6 +1,6 @@
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { MessageBatch, type Encodable } from './message-batch.js';
-import type { EventCorrupt } from './refusals.js';
+import type { EventCorrupt } from './store/refusals.js';
 
 type Sink = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 

@@ -1,8 +1,8 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
 import type { ServerContext } from './context.js';
-import type { AppendResult } from './event-log.js';
-import { type ProposedEvent } from './event-record.js';
+import type { AppendResult } from './store/event-log.js';
+import { type ProposedEvent } from './store/event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes, MAX_APPEND_BYTES } from './limits.js';
 import { expectedOf, proposedEventOf, sizeOf, streamIdentifier, streamNameOf } from './wire-values.js';
@@ -17,8 +17,8 @@ import {
   Unauthenticated,
   WrongExpectedVersion,
   type Expected,
-} from './refusals.js';
-import { checkNoAcl } from './stream-metadata.js';
+} from './store/refusals.js';
+import { checkNoAcl } from './store/stream-metadata.js';
 import type { User } from './users.js';
 
 type Call = ServerDuplexStream<streamsPb.BatchAppendReq, streamsPb.BatchAppendResp>;

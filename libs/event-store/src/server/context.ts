@@ -1,5 +1,5 @@
 import type { Access } from './access.js';
-import type { Store } from './store.js';
+import type { Store } from './store/store.js';
 
 /** The parts that every service of the server uses. */
 export interface ServerContext {

@@ -1,5 +1,5 @@
 import { toStatus } from './grpc-errors.js';
-import { Unimplemented } from './refusals.js';
+import { Unimplemented } from './store/refusals.js';
 
 /** The methods, by service, that a KurrentDB has and this server does not. */
 const METHODS_ELSEWHERE = {

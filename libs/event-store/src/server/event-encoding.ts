@@ -1,4 +1,4 @@
-import { bytesToUuid, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
+import { bytesToUuid, TOMBSTONE_REVISION, type EventRecord } from './store/event-record.js';
 import { sharedPb } from './pb.js';
 
 /*

@@ -12,8 +12,8 @@ import {
   Unimplemented,
   WrongExpectedVersion,
   type Expected,
-} from './refusals.js';
-import { toStoreError, type StoreErrorCode } from './store-error.js';
+} from './store/refusals.js';
+import { toStoreError, type StoreErrorCode } from './store/store-error.js';
 
 export type StatusReply = Error & Pick<ServiceError, 'code' | 'details' | 'metadata'>;
 

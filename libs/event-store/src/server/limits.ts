@@ -1,6 +1,6 @@
-import { bytesToUuid, type ProposedEvent } from './event-record.js';
+import { bytesToUuid, type ProposedEvent } from './store/event-record.js';
 import { sizeOf } from './wire-values.js';
-import { EventTooLarge, MaximumAppendSizeExceeded } from './refusals.js';
+import { EventTooLarge, MaximumAppendSizeExceeded } from './store/refusals.js';
 
 const MiB = 1 << 20;
 /** The largest append, all its events together. */

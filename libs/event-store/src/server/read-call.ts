@@ -2,14 +2,14 @@ import { Metadata, type ServerWritableStream } from '@grpc/grpc-js';
 import type { ServerContext } from './context.js';
 import { deliver } from './backpressure.js';
 import { toStatus } from './grpc-errors.js';
-import { compileFilter, filterDefinitionOf, type EventFilter } from './event-filter.js';
-import type { Direction } from './event-reader.js';
-import type { EventRecord } from './event-record.js';
+import { compileFilter, filterDefinitionOf, type EventFilter } from './store/event-filter.js';
+import type { Direction } from './store/event-reader.js';
+import type { EventRecord } from './store/event-record.js';
 import { encodeReadEvent, encodeShared } from './event-encoding.js';
 import { clampToSafe, streamIdentifier, streamNameOf } from './wire-values.js';
 import type { Encodable } from './message-batch.js';
 import { streamsPb } from './pb.js';
-import { InvalidArgument, StreamDeleted, Unimplemented } from './refusals.js';
+import { InvalidArgument, StreamDeleted, Unimplemented } from './store/refusals.js';
 import { subscribeToAll, subscribeToStream } from './subscriptions.js';
 
 export type ReadCall = ServerWritableStream<streamsPb.ReadReq, Encodable>;

@@ -7,8 +7,8 @@ import { servicesElsewhere } from './elsewhere.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
 import { MAX_APPEND_BYTES, MESSAGE_OVERHEAD_BYTES } from './limits.js';
 import { featuresGrpc, gossipGrpc } from './pb.js';
-import { StoreError } from './store-error.js';
-import { Store } from './store.js';
+import { StoreError } from './store/store-error.js';
+import { Store } from './store/store.js';
 import { streamsDefinition, streamsHandlers } from './streams-service.js';
 import { Users } from './users.js';
 

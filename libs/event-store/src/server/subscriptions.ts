@@ -5,9 +5,9 @@ import type { Encodable } from './message-batch.js';
 import { timestampNow } from './wire-values.js';
 import { streamsPb } from './pb.js';
 import type { ReadCall, ReadRequest } from './read-call.js';
-import { StreamDeleted } from './refusals.js';
-import { StoreError } from './store-error.js';
-import { Waiter } from './wake-ups.js';
+import { StreamDeleted } from './store/refusals.js';
+import { StoreError } from './store/store-error.js';
+import { Waiter } from './store/wake-ups.js';
 
 /**
  * A subscription reads the table on from its place whenever it is woken. Catching up and following new events are the same code, so no

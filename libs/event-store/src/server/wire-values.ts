@@ -1,7 +1,7 @@
-import type { ProposedEvent } from './event-record.js';
-import { uuidToBytes } from './event-record.js';
+import type { ProposedEvent } from './store/event-record.js';
+import { uuidToBytes } from './store/event-record.js';
 import { sharedPb, timestampPb } from './pb.js';
-import { InvalidArgument, type Expected } from './refusals.js';
+import { InvalidArgument, type Expected } from './store/refusals.js';
 
 /** Converts values between the protocol's messages and the store. */
 

@@ -101,7 +101,7 @@ interface ClusterOptions {
   query?: string;
 }
 
-export class FaultyNode {
+class FaultyNode {
   /** The port at which clients reach the node. It stays the same when the node is stopped and started. */
   port = 0;
   /** The number of appends that arrived, and of calls that the node refused because it was not the leader. */

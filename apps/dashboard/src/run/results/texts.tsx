@@ -3,10 +3,10 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { useMay } from '../../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
-import { Check, ChoiceField } from '../../forms/choice-field.js';
+import { Check, ChoiceField } from '../../forms/fields/choice-field.js';
 import { useDraft } from '../../forms/draft.js';
 import { FieldProblem, formTroubles, joined, withoutField } from '../../forms/form-troubles.js';
-import { formTroubleOf } from '../../forms/settings-fields.js';
+import { formTroubleOf } from '../../forms/run/settings-fields.js';
 import {
   exportOptions,
   INTACT,
@@ -17,7 +17,7 @@ import {
   wholeNumber,
   type Subject,
 } from '../../forms/subjects.js';
-import { TextFields } from '../../forms/text-field.js';
+import { TextFields } from '../../forms/fields/text-field.js';
 import { RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
 import { FormRefusal } from '../../ui/parts.js';

@@ -1,0 +1,87 @@
+// The form for a new run that starts from a teacher or the last state of another run. The parent does not change.
+import { artifactService, runService } from '../../api/client.js';
+import { useLoaded } from '../../api/loaded.js';
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { nameOf } from '../../runs/columns.js';
+import { count } from '../../ui/format.js';
+import { tagsIn } from '../described.js';
+import { useDraft } from '../draft.js';
+import { NameAndTags } from './name-and-tags.js';
+import { usePlan } from './plan.js';
+import { RunForm } from './run-form.js';
+import { retyped, settingsOf, wordsOf, type Typed } from './setting-table.js';
+import { teacherOptions } from './teacher-options.js';
+
+const LAST = 'last';
+
+interface Props {
+  parent: Run;
+  /** The state of the teacher to fork at; null: the last state. */
+  stateDigest: string | null;
+  close: () => void;
+}
+
+interface Values {
+  name: string;
+  tags: string;
+  settings: Typed;
+  from: string;
+}
+
+export function ForkForm({ parent, stateDigest, close }: Props) {
+  const draft = useDraft<Values>(`fork ${parent.runId} ${stateDigest ?? LAST}`, {
+    from: stateDigest ?? LAST,
+    name: '',
+    tags: '',
+    settings: {},
+  });
+  const { values } = draft;
+  const { data: teachers } = useLoaded(`fork ${parent.runId}`, async (signal) => {
+    const asked = { runId: parent.runId, includeAbandoned: true, includeInherited: true };
+    return (await artifactService.listTeachers(asked, { signal })).teachers;
+  });
+  const chosen = values.from === LAST ? parent : teachers?.find((one) => one.stateDigest === values.from);
+  const planned = usePlan(parent.modelPath, JSON.stringify(values.settings), () =>
+    settingsOf({ ...retyped(parent.settings), ...values.settings }),
+  );
+  const create = async (requestId: string): Promise<string> => {
+    const { run } = await runService.forkRun({
+      requestId,
+      name: values.name,
+      parentRunId: parent.runId,
+      from: values.from === LAST ? { case: 'lastState', value: true } : { case: 'stateDigest', value: values.from },
+      settings: settingsOf(values.settings),
+      tags: tagsIn(values.tags),
+    });
+    return run!.runId;
+  };
+  return (
+    <RunForm
+      title={`Fork ${nameOf(parent)}`}
+      button="Fork"
+      busy="Forking …"
+      draft={draft}
+      planned={planned}
+      start={chosen === undefined ? null : { step: Number(chosen.step), expectedSparsity: chosen.expectedSparsity }}
+      parent={wordsOf(parent.settings)}
+      fields={['name', 'tags', 'from', 'state_digest']}
+      create={create}
+      close={close}
+    >
+      {(wrong, changed) => (
+        <>
+          <label class="field">
+            <span>From</span>
+            <select value={values.from} autofocus onChange={({ currentTarget }) => changed('from', { from: currentTarget.value })}>
+              <option value={LAST}>the last state, step {count(parent.step)}</option>
+              {teacherOptions(parent, teachers, ', abandoned')}
+            </select>
+            <small>its state, with masks, LoRA and optimizer</small>
+            {wrong['state_digest'] !== undefined && <span class="wrong">{wrong['state_digest']}</span>}
+          </label>
+          <NameAndTags values={values} wrong={wrong} changed={changed} />
+        </>
+      )}
+    </RunForm>
+  );
+}

@@ -1,0 +1,101 @@
+import { create } from '@bufbuild/protobuf';
+import { runService } from '../../api/client.js';
+import { DataSourceSchema } from '../../generated/espalier/v1/common_pb.js';
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { nameOf } from '../../runs/columns.js';
+import { tagsIn } from '../described.js';
+import { useDraft } from '../draft.js';
+import { NameAndTags } from './name-and-tags.js';
+import { usePlan } from './plan.js';
+import { RunForm } from './run-form.js';
+import { retyped, settingsOf, type Typed } from './setting-table.js';
+import { PathField } from '../fields/path-field.js';
+
+interface LaunchValues {
+  model: string;
+  train: string;
+  validation: string;
+  name: string;
+  tags: string;
+  settings: Typed;
+}
+const EMPTY: LaunchValues = { model: '', train: '', validation: '', name: '', tags: '', settings: {} };
+
+/**
+ * Returns the model, texts and settings of a run. Other facts about its data, such as the column of the text, are added when the form is
+ * sent.
+ */
+const valuesOf = (run: Run): LaunchValues => ({
+  model: run.modelPath,
+  train: run.data?.trainPath ?? '',
+  validation: run.data?.validationPath ?? '',
+  name: '',
+  tags: run.tags.join(', '),
+  settings: retyped(run.settings),
+});
+
+/** @param like the run whose values the form begins with */
+export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
+  const draft = useDraft(like === undefined ? 'launch' : `launch like ${like.runId}`, like === undefined ? EMPTY : valuesOf(like));
+  const { values } = draft;
+  const planned = usePlan(values.model, JSON.stringify(values.settings), () => settingsOf(values.settings));
+  const launch = async (requestId: string): Promise<string> => {
+    const { run } = await runService.launchRun({
+      requestId,
+      name: values.name,
+      modelPath: values.model,
+      data: Object.assign(create(DataSourceSchema, like?.data), { trainPath: values.train, validationPath: values.validation }),
+      tags: tagsIn(values.tags),
+      settings: settingsOf(values.settings),
+    });
+    return run!.runId;
+  };
+  return (
+    <RunForm
+      title={like === undefined ? 'Launch a run' : `Launch a run like ${nameOf(like)}`}
+      button="Launch"
+      busy="Launching …"
+      draft={draft}
+      planned={planned}
+      fields={['model_path', 'data.train_path', 'data.validation_path', 'name', 'tags']}
+      create={launch}
+      close={close}
+    >
+      {(wrong, changed) => (
+        <>
+          <PathField
+            wanted="model"
+            label="Model"
+            help="Hugging Face folder on the server's machine"
+            value={values.model}
+            changed={(model) => changed('model_path', { model })}
+            wrong={wrong['model_path']}
+            needed
+            wide
+            isFirst
+          />
+          <PathField
+            wanted="text"
+            label="Training text"
+            help=".jsonl, .json, .csv or .parquet with a field or column text, .txt, or a folder of them"
+            value={values.train}
+            changed={(train) => changed('data.train_path', { train })}
+            wrong={wrong['data.train_path']}
+            needed
+            wide
+          />
+          <PathField
+            wanted="text"
+            label="Validation text"
+            help="without it the run is not evaluated"
+            value={values.validation}
+            changed={(validation) => changed('data.validation_path', { validation })}
+            wrong={wrong['data.validation_path']}
+            wide
+          />
+          <NameAndTags values={values} wrong={wrong} changed={changed} />
+        </>
+      )}
+    </RunForm>
+  );
+}

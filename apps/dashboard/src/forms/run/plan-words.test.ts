@@ -1,0 +1,51 @@
+import { create } from '@bufbuild/protobuf';
+import { PlanRunResponseSchema, type PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
+import { planFacts, remedyWords } from './plan-words.js';
+
+const GIB = 1n << 30n;
+const plan = (needed: bigint, available: bigint): PlanRunResponse =>
+  create(PlanRunResponseSchema, {
+    settings: { targetSparsity: 0.5, totalSteps: 400, snapshotInterval: 0.01, sequenceLength: 512, microShards: 1 },
+    memory: {
+      totalBytes: needed,
+      availableBytes: available,
+      change: { totalBytes: available, sequenceLength: 128, microShards: 1, checkpointActivations: true },
+    },
+    disk: { stateBytes: 1_024n, teachers: 49, totalBytes: 51n * 1_024n, availableBytes: GIB },
+    estimatedSeconds: 800,
+  });
+const fact = (all: ReturnType<typeof planFacts>, term: string): string =>
+  all.find((one) => one.term === term)!.value.replaceAll(/[\u2009\u202f]/g, ' ');
+
+describe('the plan of a form', () => {
+  test('says what does not fit, and what would', () => {
+    const short = plan(24n * GIB, 18n * GIB);
+    expect(fact(planFacts(short, null), 'Memory')).toBe('24.0 GiB of 18.0 GiB: does not fit');
+    expect(planFacts(short, null).find(({ term }) => term === 'Memory')?.isShort).toBe(true);
+    expect(remedyWords(short).replaceAll('\u2009', ' ')).toBe(
+      'It does not fit in memory: 18.0 GiB would, with checkpoint activations, sequence length 128.',
+    );
+    expect(remedyWords(plan(GIB, 2n * GIB))).toBe('');
+  });
+
+  test('of a launch counts all steps, of a fork those from its beginning', () => {
+    const whole = planFacts(plan(GIB, 2n * GIB), null);
+    expect(['Steps', 'Teachers', 'Time', 'Disk'].map((term) => fact(whole, term))).toEqual([
+      '400',
+      '49',
+      'about 13 min',
+      '51.0 KiB of 1.00 GiB',
+    ]);
+    const fork = planFacts(plan(GIB, 2n * GIB), { step: 73, expectedSparsity: 0.2 });
+    expect(['Steps', 'Teachers', 'Time', 'Disk'].map((term) => fact(fork, term))).toEqual([
+      '327, from step 73 to 400',
+      '29 more',
+      'about 11 min',
+      '31.0 KiB of 1.00 GiB',
+    ]);
+  });
+
+  test('has no figures before there is an answer', () => {
+    expect(new Set(planFacts(undefined, null).map(({ value }) => value))).toEqual(new Set(['–']));
+  });
+});

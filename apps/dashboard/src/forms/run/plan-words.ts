@@ -1,0 +1,94 @@
+// Describes the server's plan: what a run would take, and whether that fits.
+import { targetWithBudget } from '../../../../../libs/comparison/src/index.js';
+import type { MemoryChange, PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
+import { bytes, count, duration, NONE } from '../../ui/format.js';
+
+/** The state from which a fork begins. */
+export interface ForkStart {
+  step: number;
+  expectedSparsity: number;
+}
+
+export interface PlanFact {
+  term: string;
+  value: string;
+  /** The machine has too little for this. */
+  isShort?: boolean;
+}
+
+export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | null): PlanFact[] {
+  const { memory, disk, settings } = plan ?? {};
+  const steps = (settings?.totalSteps ?? 0) + (settings?.recoverSteps ?? 0);
+  const left = Math.max(0, steps - (start?.step ?? 0));
+  const time = plan?.estimatedSeconds === undefined || steps === 0 ? undefined : (plan.estimatedSeconds * left) / steps;
+  const teachers = plan === undefined ? 0 : teachersLeft(plan, start);
+  const onDisk = disk === undefined ? 0 : start === null ? Number(disk.totalBytes) : Number(disk.stateBytes) * (teachers + LAST_STATES);
+  const isDiskShort = disk?.availableBytes !== undefined && onDisk > Number(disk.availableBytes);
+  const diskRoom = disk?.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`;
+  const isMemoryShort = memory !== undefined && !fits(plan!);
+  return [
+    {
+      term: 'Parameters',
+      value: plan === undefined ? NONE : `${count(plan.parameterCount)}, ${count(plan.prunableParameterCount)} prunable`,
+    },
+    { term: 'Result', value: plan?.result === undefined ? NONE : `about ${count(plan.result.parameterCount)} parameters` },
+    { term: 'Target', value: settings === undefined ? NONE : targetWithBudget(settings, 1) },
+    {
+      term: 'Steps',
+      value:
+        settings === undefined ? NONE : start === null ? count(steps) : `${count(left)}, from step ${count(start.step)} to ${count(steps)}`,
+    },
+    { term: 'Teachers', value: disk === undefined ? NONE : start === null ? count(teachers) : `${count(teachers)} more` },
+    {
+      term: 'Time',
+      value: plan === undefined ? NONE : time === undefined ? 'not known: no run here was like it' : `about ${duration(time)}`,
+    },
+    {
+      term: 'Memory',
+      value:
+        memory === undefined
+          ? NONE
+          : `${bytes(memory.totalBytes)} of ${bytes(memory.availableBytes)}${isMemoryShort ? ': does not fit' : ''}`,
+      isShort: isMemoryShort,
+    },
+    {
+      term: 'Disk',
+      value: disk === undefined ? NONE : `${bytes(onDisk)}${diskRoom}${isDiskShort ? ': does not fit' : ''}`,
+      isShort: isDiskShort,
+    },
+    { term: 'Engine', value: plan?.engine || NONE },
+  ];
+}
+
+/** The states that are kept besides the snapshots: the current one and the one before it. */
+const LAST_STATES = 2;
+const ROUNDING = 1e-9;
+
+/** The number of snapshots that a run still makes. A fork has the snapshots below its beginning already. */
+function teachersLeft({ disk, settings }: PlanRunResponse, start: ForkStart | null): number {
+  const all = disk?.teachers ?? 0;
+  const interval = settings?.snapshotInterval ?? 0;
+  if (start === null || interval <= 0) return all;
+  return Math.max(0, all - Math.floor(start.expectedSparsity / interval + ROUNDING));
+}
+
+function fits({ memory }: Pick<PlanRunResponse, 'memory'>): boolean {
+  return memory === undefined || (memory.totalBytes <= memory.availableBytes && memory.hostBytes <= memory.hostAvailableBytes);
+}
+
+/** Names the settings that would make the run fit; '' where it fits. */
+export function remedyWords(plan: PlanRunResponse): string {
+  if (fits(plan)) return '';
+  const change = plan.memory?.change;
+  if (change === undefined) return 'It does not fit in memory, and no shorter sequences would.';
+  return `It does not fit in memory: ${bytes(change.totalBytes)} would, with ${changes(change, plan).join(', ')}.`;
+}
+
+function changes(change: MemoryChange, { settings }: PlanRunResponse): string[] {
+  return [
+    ...(change.checkpointActivations && settings?.checkpointActivations !== true ? ['checkpoint activations'] : []),
+    ...(change.streamWeights && settings?.streamWeights !== true ? ['stream weights'] : []),
+    ...(change.microShards === settings?.microShards ? [] : [`micro shards ${change.microShards}`]),
+    ...(change.sequenceLength === settings?.sequenceLength ? [] : [`sequence length ${change.sequenceLength}`]),
+  ];
+}

@@ -1,0 +1,28 @@
+import { create } from '@bufbuild/protobuf';
+import { RunSettingsSchema } from '../../generated/espalier/v1/common_pb.js';
+import { defaultOf, retyped, SETTING_FIELDS, settingsOf, type Typed } from './setting-table.js';
+
+const fieldOf = (name: string) => SETTING_FIELDS.find((field) => field.name === name)!;
+const defaults = (typed: Typed): string[] => ['preset', 'recipe', 'total_steps', 'seed'].map((name) => defaultOf(fieldOf(name), typed));
+
+test('an empty field stands for the default of the chosen preset', () => {
+  expect(defaults({})).toEqual(['nuteprune2', 'distill', '800', '42']);
+  expect(defaults({ preset: 'short' })).toEqual(['nuteprune2', 'nuteprune', '1400', '42']);
+  expect(defaults({ preset: 'paper' })).toEqual(['nuteprune2', 'nuteprune', '8750', '42']);
+});
+
+test('a number is typed as on the command line; what is no number is refused at its field', () => {
+  expect(settingsOf({ target_params: '2.1M' }).targetParams).toBe(2_100_000);
+  expect(settingsOf({ target_bytes: '2.5GiB' }).targetBytes).toBe(2.5 * 1024 ** 3);
+  expect(settingsOf({ target_macs: '60%', target_sparsity: '1/2' })).toMatchObject({ targetMacs: 0.6, targetSparsity: 0.5 });
+  expect(settingsOf({ seed: '18446744073709551615' }).seed).toBe(18446744073709551615n);
+  expect(() => settingsOf({ target_bytes: 'much' })).toThrow(/A number of bytes is allowed/);
+});
+
+test('the settings of a run can be typed again: with its one target, and with the table of a target in seconds alone', () => {
+  const again = (part: object) => settingsOf(retyped(create(RunSettingsSchema, { seed: 7n, speedTable: 'none', ...part })));
+  expect(again({ targetSparsity: 0.5, targetSpeedup: 0 })).toEqual(create(RunSettingsSchema, { seed: 7n, targetSparsity: 0.5 }));
+  expect(again({ targetSparsity: 0.5, targetSpeedup: 1.6, speedTable: '/tables/cpu.json' })).toEqual(
+    create(RunSettingsSchema, { seed: 7n, targetSpeedup: 1.6, speedTable: '/tables/cpu.json' }),
+  );
+});

@@ -1,0 +1,136 @@
+// The settings of a run as texts. They follow the protocol's table of settings: name, range, default, unit, help.
+import { otherTargets, presetDefault, typedNumber, type PresetDefaults } from '../../../../../libs/comparison/src/index.js';
+import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
+import { RunSettingsSchema, type RunSettings } from '../../generated/espalier/v1/common_pb.js';
+import { setting } from '../../generated/espalier/v1/setting_pb.js';
+import { plainNumber } from '../../ui/format.js';
+import { FieldProblem } from '../form-troubles.js';
+
+/** The typed texts, by the names of the protocol; '' means the default. */
+export type Typed = Record<string, string>;
+
+export interface SettingField {
+  name: string;
+  /** The setting's option on the command line. */
+  flag: string;
+  help: string;
+  /** The range in words, or '' for a setting without a range. */
+  range: string;
+  unit: string;
+  /** The values that the server takes for an empty field, for each preset. */
+  defaults: PresetDefaults;
+  /** The form accepts this setting as a percentage, too. */
+  share: boolean;
+  mayFork: boolean;
+  choices: [value: string, word: string][];
+  kind: 'choice' | 'number' | 'flag' | 'list' | 'text';
+}
+
+export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
+  if (!hasOption(field, setting)) return [];
+  const { help, unit, flag, share, default: usual, paper, nuteprune2, forkMayChange, allowed, min, above, max } = getOption(field, setting);
+  const range = max === undefined ? '' : above === undefined ? `${min ?? 0} to ${max}` : `above ${above}, up to ${max}`;
+  return [
+    {
+      name: field.name,
+      flag: flag || `--${field.name.replaceAll('_', '-')}`,
+      help,
+      range,
+      unit,
+      defaults: { default: usual, paper, nuteprune2 },
+      share,
+      mayFork: forkMayChange,
+      choices: choicesOf(field, allowed),
+      kind: kindOf(field, allowed),
+    },
+  ];
+});
+
+/** Returns the value for which an empty field stands, with the preset of the form. */
+export function defaultOf({ name, defaults }: SettingField, typed: Typed): string {
+  if (name === 'preset') return defaults.default;
+  return presetDefault(defaults, typed['preset'] || SETTING_FIELDS.find((field) => field.name === 'preset')!.defaults.default);
+}
+
+function choicesOf(field: DescField, allowed: string[]): [string, string][] {
+  if (field.enum === undefined) return allowed.map((word) => [word, word]);
+  const { values, sharedPrefix = '' } = field.enum;
+  return values.filter(({ number }) => number !== 0).map(({ name }) => [name, name.toLowerCase().slice(sharedPrefix.length)]);
+}
+
+function kindOf(field: DescField, allowed: string[]): SettingField['kind'] {
+  if (field.fieldKind === 'list') return 'list';
+  if (field.enum !== undefined || allowed.length > 0) return 'choice';
+  const scalar = field.fieldKind === 'scalar' ? field.scalar : undefined;
+  return scalar === ScalarType.BOOL ? 'flag' : scalar === ScalarType.STRING ? 'text' : 'number';
+}
+
+/** Returns settings as a person would type them. */
+function typedOf(settings: RunSettings | undefined): Typed {
+  if (settings === undefined) return {};
+  const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
+  return Object.fromEntries(
+    Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : plainNumber(String(value))]),
+  );
+}
+
+/** Returns settings as typed texts for another run. Of the targets, only the one that counts is included. */
+export function retyped(settings: RunSettings | undefined): Typed {
+  const others = otherTargets(settings ?? {});
+  return Object.fromEntries(Object.entries(typedOf(settings)).filter(([name]) => !others.includes(name)));
+}
+
+/** Returns settings as people read them. */
+export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
+  return wordsOfTyped(typedOf(settings));
+}
+
+/** Returns settings as people read them, for another run. Of the targets, only the one that counts is included. */
+export const rewordsOf = (settings: RunSettings | undefined): Record<string, string> => wordsOfTyped(retyped(settings));
+
+function wordsOfTyped(typed: Typed): Record<string, string> {
+  return Object.fromEntries(
+    SETTING_FIELDS.flatMap(({ name, choices }) => {
+      const value = typed[name];
+      return value === undefined ? [] : [[name, choices.find(([one]) => one === value)?.[1] ?? value]];
+    }),
+  );
+}
+
+/** @throws FieldProblem if a setting needs a number and has another text */
+export function settingsOf(typed: Typed): RunSettings {
+  const json: JsonObject = {};
+  for (const field of SETTING_FIELDS) {
+    const { name, kind } = field;
+    const text = (typed[name] ?? '').trim();
+    if (text === '') continue;
+    if (kind === 'list') json[name] = text.split(/[\s,]+/);
+    else if (kind === 'flag') json[name] = text === 'true';
+    else if (kind === 'choice' || kind === 'text') json[name] = text;
+    else json[name] = numberOf(field, text);
+    requireReadable(name, json[name]);
+  }
+  return fromJson(RunSettingsSchema, json);
+}
+
+/** Reads a number. A whole number is kept as a text, so that it keeps all of its digits. */
+function numberOf({ name, share, unit }: SettingField, text: string): string | number {
+  if (/^\d+$/.test(text)) return text;
+  try {
+    return typedNumber({ share, unit }, text);
+  } catch (error) {
+    throw new FieldProblem(`settings.${name}`, (error as Error).message);
+  }
+}
+
+/** Checks a setting alone, so that the error can name its field. */
+function requireReadable(name: string, value: JsonValue): void {
+  try {
+    fromJson(RunSettingsSchema, { [name]: value });
+  } catch (error) {
+    throw new FieldProblem(
+      `settings.${name}`,
+      error instanceof Error ? error.message.replace(/^cannot decode .* from JSON: /, '') : String(error),
+    );
+  }
+}

@@ -1,0 +1,103 @@
+// The settings of a run as fields of a form.
+import { useId } from 'preact/hooks';
+import { troubleOf, type Trouble } from '../../api/client.js';
+import { FieldProblem } from '../form-troubles.js';
+import { defaultOf, SETTING_FIELDS, type SettingField, type Typed } from './setting-table.js';
+
+const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];
+
+/** Converts an error of a form, which the server or the page itself has refused. */
+export function formTroubleOf(error: unknown): Trouble {
+  const trouble = troubleOf(error);
+  if (!(error instanceof FieldProblem)) return trouble;
+  return { ...trouble, isAway: false, isPassing: false, fields: [{ field: error.field, description: error.message }] };
+}
+
+interface Props {
+  typed: Typed;
+  changed: (name: string, typed: Typed) => void;
+  /**
+   * The parent's settings, for the form of a fork. It shows only settings that a fork may change, and the parent's values are the defaults.
+   */
+  parent?: Record<string, string>;
+  /** Why the server refuses a field, by the names of the protocol. */
+  wrong: Readonly<Record<string, string>>;
+}
+
+export function SettingsFields({ typed, changed, parent, wrong }: Props) {
+  const fields = SETTING_FIELDS.filter(({ mayFork }) => parent === undefined || mayFork);
+  const show = (field: SettingField) => (
+    <Field
+      key={field.name}
+      field={field}
+      value={typed[field.name] ?? ''}
+      fallback={parent?.[field.name] ?? defaultOf(field, typed)}
+      wrong={wrong[`settings.${field.name}`]}
+      changed={(value) => changed(field.name, { ...typed, [field.name]: value })}
+    />
+  );
+  return (
+    <>
+      <div class="fields">{fields.filter(({ name }) => FIRST.includes(name)).map(show)}</div>
+      <details>
+        <summary>All other settings</summary>
+        <br />
+        <div class="fields">{fields.filter(({ name }) => !FIRST.includes(name)).map(show)}</div>
+      </details>
+    </>
+  );
+}
+
+interface FieldProps {
+  field: SettingField;
+  value: string;
+  fallback: string;
+  wrong: string | undefined;
+  changed: (value: string) => void;
+}
+
+function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
+  const words = name.replaceAll('_', ' ');
+  const id = useId();
+  const isChoice = kind === 'choice' || kind === 'flag';
+  return (
+    <label class="field">
+      <span>{words}</span>
+      {isChoice ? (
+        <select value={value} aria-invalid={wrong !== undefined} onChange={({ currentTarget }) => changed(currentTarget.value)}>
+          <option value="">{fallback === '' ? 'default' : `${fallback} (unchanged)`}</option>
+          {(kind === 'flag'
+            ? [
+                ['true', 'yes'],
+                ['false', 'no'],
+              ]
+            : choices
+          ).map(([one, word]) => (
+            <option key={one} value={one}>
+              {word}
+            </option>
+          ))}
+        </select>
+      ) : (
+        <input
+          inputMode={kind === 'number' ? 'decimal' : 'text'}
+          value={value}
+          placeholder={fallback}
+          aria-invalid={wrong !== undefined}
+          aria-describedby={wrong === undefined ? undefined : id}
+          onInput={({ currentTarget }) => changed(currentTarget.value)}
+        />
+      )}
+      <small>
+        {help}
+        {range !== '' && `: ${range}`}
+        {unit !== '' && ` ${unit}`}
+      </small>
+      {wrong !== undefined && (
+        <span class="wrong" id={id}>
+          {wrong}
+        </span>
+      )}
+    </label>
+  );
+}
