@@ -2,7 +2,7 @@
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { engineV1, EspalierError, toServiceError, invalidField } from '#protocol';
 
-export const CLAIM_METADATA = 'espalier-claim';
+const CLAIM_METADATA = 'espalier-claim';
 const LEASE_MS_MAX = 3_600_000;
 /** A client that is busy for a moment is not cut off. */
 const SILENCE_MS_MIN = 5_000;

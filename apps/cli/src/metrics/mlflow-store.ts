@@ -35,7 +35,7 @@ const NO_METRICS = new Set(['branch', 'attempt', 'abandoned', 'step']);
 /** The ids that the store needs are computed from Espalier's ids, so a run has the same place in each export. */
 const digits = (text: string): string => createHash('sha256').update(`espalier ${text}`).digest('hex');
 const experimentId = String(BigInt(`0x${digits(EXPERIMENT).slice(0, 14)}`));
-export const mlflowRunId = (runId: string): string => digits(`run ${runId}`).slice(0, 32);
+const mlflowRunId = (runId: string): string => digits(`run ${runId}`).slice(0, 32);
 
 export interface MlflowPlace {
   folder: string;

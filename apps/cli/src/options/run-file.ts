@@ -31,7 +31,7 @@ const TEXTS = ['name', 'note'] as const;
 const MEASURE_KEYS = ['on', 'phase', 'context', 'batch'];
 
 /** @throws EspalierError that names the file, the line and the key */
-export async function readRunFile(path: string): Promise<RunFile> {
+async function readRunFile(path: string): Promise<RunFile> {
   return new RunFileReader(path, await readYamlText(path, '--config', FILE_BYTES_MAX), '--config').read();
 }
 

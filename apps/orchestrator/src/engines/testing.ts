@@ -6,7 +6,7 @@ import type { EngineConnector, EngineLink } from './engine-link.js';
 import type { LiveEngine } from './engine-supervisor.js';
 import type { ProcessorUse } from './processor-use.js';
 
-export const FINGERPRINT = 'numerics of the script';
+const FINGERPRINT = 'numerics of the script';
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 const TEACHERS_KEPT = 8;

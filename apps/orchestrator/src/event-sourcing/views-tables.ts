@@ -30,7 +30,7 @@ export function sqlOf({ name, columns, constraints, withoutRowid = false, indexe
   ].join('\n');
 }
 
-export function namesOf(columns: readonly string[]): string {
+function namesOf(columns: readonly string[]): string {
   return columns.map((column) => column.split(' ', 1)[0]).join(', ');
 }
 

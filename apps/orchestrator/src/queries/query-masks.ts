@@ -87,7 +87,7 @@ export function gateCount({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' |
 }
 
 /** The spans in the order of the gates: all heads, all units, then the hidden units. */
-export function spansOf({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' | 'hiddenSize'>): Span[] {
+function spansOf({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' | 'hiddenSize'>): Span[] {
   const sizes = [
     ...layers.map(({ heads }, layer) => ({ kind: MASK_KIND_HEADS, layer, size: heads })),
     ...layers.map(({ units }, layer) => ({ kind: MASK_KIND_UNITS, layer, size: units })),

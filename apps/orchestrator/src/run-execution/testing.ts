@@ -21,7 +21,7 @@ const quiet = { info: () => undefined, warn: () => undefined, error: () => undef
 const FAST = { healthIntervalMs: 1, intervalAfterMissMs: 1, healthTimeoutMs: 1_000, firstDelayMs: 1 };
 
 /** Event streams in memory. An append checks the expected revision. */
-export class MemoryStore {
+class MemoryStore {
   private readonly streams = new Map<string, StoredEvent[]>();
   onAppend: (stream: string) => void = () => undefined;
 

@@ -39,7 +39,7 @@ export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { set
   settings: { ...run.settings, [setting]: budget },
 });
 
-export function raceOf({ modelPath, data, settings }: PlannedRun): string {
+function raceOf({ modelPath, data, settings }: PlannedRun): string {
   const { targetSparsity, evaluationWindow, ...complete } = resolveSettings(settings);
   const compared = { modelPath, data, targetSparsity, evaluationWindow, ...settingsOfBudget(complete) };
   return sha256Hex(canonicalJson(compared)).slice(0, ID_LENGTH);

@@ -15,7 +15,7 @@ const PAGE = '/index.html';
 const FOR_EVER = 'public, max-age=31536000, immutable';
 const ASK_AGAIN = 'no-cache';
 
-export class PageFile {
+class PageFile {
   private readonly compressed = new Map<Encoding, Promise<Buffer>>();
 
   constructor(

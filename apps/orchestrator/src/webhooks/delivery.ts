@@ -2,7 +2,7 @@
 import { createHmac } from 'node:crypto';
 import type { Webhook } from './webhook-file.js';
 
-export const SIGNATURE_HEADER = 'espalier-signature';
+const SIGNATURE_HEADER = 'espalier-signature';
 
 /** The signature of a body. The receiver computes the same from the header's time and the bytes that it got, and refuses an old time. */
 export function signatureOf(secret: Buffer, body: string, seconds: number): string {

@@ -23,7 +23,7 @@ export interface WebhookSettings {
   diskFreeBytes: number;
 }
 
-export const NO_WEBHOOKS: WebhookSettings = { webhooks: [], diskFreeBytes: 0 };
+const NO_WEBHOOKS: WebhookSettings = { webhooks: [], diskFreeBytes: 0 };
 
 const FIELD = '--webhooks';
 const SECRET_BYTES_MAX = 4 << 10;

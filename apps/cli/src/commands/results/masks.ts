@@ -180,7 +180,7 @@ function sampled(series: v1.MaskSeries): v1.MaskSeries {
 const kindWord = (kind: v1.MaskKind): string => (kind === MASK_KIND_HEADS ? 'heads' : kind === MASK_KIND_UNITS ? 'units' : 'hidden units');
 
 /** Writes rising numbers as ranges: "3, 7-12, 40". */
-export function ranges(numbers: readonly number[]): string {
+function ranges(numbers: readonly number[]): string {
   const parts: string[] = [];
   for (let at = 0; at < numbers.length; at += 1) {
     const first = numbers[at]!;

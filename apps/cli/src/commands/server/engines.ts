@@ -89,7 +89,7 @@ export function fleetProblems({ problem, waitsFor, notBefore }: v1.Fleet): strin
 const isWaiting = ({ state }: v1.FleetJob): boolean => state === 'PENDING' || state === 'CONFIGURING';
 
 /** Returns facts for which the columns have no room. */
-export function noteOf(engine: v1.Engine): string {
+function noteOf(engine: v1.Engine): string {
   const { ENGINE_STATUS_ATTACHED_ELSEWHERE, ENGINE_STATUS_STANDBY } = v1.EngineStatus;
   const notes = [engine.doing];
   if (engine.joined !== undefined) notes.push(joinedWords(engine.joined));

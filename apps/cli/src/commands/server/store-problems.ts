@@ -2,7 +2,7 @@
 import type { v1 } from '#protocol';
 import type { Connection } from '../../connection/connection.js';
 
-export const MISSING_HINT =
+const MISSING_HINT =
   'nothing is thrown away meanwhile; put the right store back, or accept this one with: espalier down, espalier up --accept-store';
 
 /** The condition of a server's stores, in words. */

@@ -10,7 +10,7 @@ import { scheduledSparsity } from '../method/sparsity-schedule.js';
 export type SparsityAt = (open: number) => number;
 
 /** A parameter stays if its head or unit stays and its hidden unit stays. */
-export const PRUNABLE: SparsityAt = (open) => 1 - open ** 2;
+const PRUNABLE: SparsityAt = (open) => 1 - open ** 2;
 
 /** The probability at which `sparsityAt` gives this sparsity. The sparsity falls as the probability rises. */
 export function openAt(sparsity: number, sparsityAt: SparsityAt): number {

@@ -58,7 +58,7 @@ const knownTypes: Record<PruningRunEventType, true> = {
 
 export const knownTypeNames = Object.keys(knownTypes);
 
-export function isKnownType(type: string): type is PruningRunEventType {
+function isKnownType(type: string): type is PruningRunEventType {
   return Object.hasOwn(knownTypes, type);
 }
 
