@@ -23,8 +23,8 @@ export async function loadWithDigest(native: Pick<NativeSession, 'load'>, folder
 }
 
 /**
- * A text that changes when a file of the model is written to, replaced, added or removed; null: the folder can't be read. It has the time of
- * the last change of each file's metadata too, which no program can set.
+ * A text that changes when a file of the model is written to, replaced, added or removed; null: the folder can't be read. The text holds
+ * the time of the last change of each file's metadata, too, because no program can set that time.
  */
 function markOf(folder: string): string | null {
   try {

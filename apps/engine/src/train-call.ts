@@ -31,7 +31,7 @@ export async function* trainSegments(
   const files = new StateFiles();
   const take = (items: Progress[]): void => {
     for (const item of items) if ('segment' in item) files.made(item.segment.stateFile);
-    // The engine must not wait for bytes that have to be sent: the next segment but one would.
+    // A segment whose state is sent goes out at once: the bytes of two states are in memory at most, so a later segment waits for them.
     progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
   };
   const running = holder

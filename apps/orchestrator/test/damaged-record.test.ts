@@ -1,5 +1,5 @@
-// Tests a flipped byte in the event store's file on the real processes. The run that it hits is marked and left alone, with the views there
-// were and after they are lost; everything else goes on. Takes about half a minute.
+// Tests a flipped byte in the event store's file on the real processes. The damaged run is marked and left alone, while the views exist and
+// after they are lost. Everything else goes on. Takes about half a minute.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';

@@ -14,7 +14,7 @@ void readingProcess<ChatAnswer>(async (given, reader) => {
     const write = chatWriter(template);
     for (const content of prompts) {
       const text = write([{ role: 'user', content }]);
-      if (text.length > TEXT_CHARACTERS_MAX) throw new Error(`it makes a text of ${text.length} characters of it`);
+      if (text.length > TEXT_CHARACTERS_MAX) throw new Error(`it turns the prompt into a text of ${text.length} characters`);
       texts.push(text);
     }
     reader.send({ texts });

@@ -1,4 +1,5 @@
-// The size of what a GGUF file holds beside its tensors: the tokenizer above all, as the engine writes it (core/export/gguf/gguf_tokenizer.cpp).
+// The size of what a GGUF file holds beside its tensors. Most of it is the tokenizer, which the engine writes
+// (core/export/gguf/gguf_tokenizer.cpp).
 import { readModelFile, readTokenizerConfig, readTokenizerFiles } from './load-tokenizer.js';
 
 /** Lengths of texts and counts of arrays. */

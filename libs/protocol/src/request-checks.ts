@@ -64,7 +64,7 @@ const NEEDED: Record<string, string> = {
   'MeasureSpeedTableRequest.model_path': 'the folder of a Hugging Face model',
   'PlanRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchStudyFileRequest.yaml': 'the text of a file that describes a study',
-  'LaunchStudyRequest.name': 'a name, by which the study is known',
+  'LaunchStudyRequest.name': 'a name for the study',
   'StudyRunRequest.variant': 'the name of its line in tables and plots',
   'StudyRunRequest.model_path': 'the folder of a Hugging Face model',
   'StudyRunRequest.data': 'training text',

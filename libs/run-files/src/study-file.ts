@@ -63,7 +63,7 @@ class StudyReader extends YamlReader {
       else if (key === 'runs') variants.push(...this.variantsOf(pair));
       else throw this.unknown(key, pair, ['name', 'note', 'at_once', 'halving', ...PART_KEYS, 'runs']);
     }
-    if (request.name === '') throw this.problem(0, 'name: a name is needed, by which the study is known');
+    if (request.name === '') throw this.problem(0, 'name: a study needs a name');
     if (variants.length === 0)
       variants.push({ ...emptyPart(), name: whole.settings.recipe ?? whole.settings.preset ?? defaultPreset(), pair: null });
     const places: (Pair | null)[] = [];

@@ -155,7 +155,7 @@ test.each<[string, string, string]>([
   ['a share that is all', `${FILE}halving: {total_steps: [3, 9], keep: 100%}\n`, 'study.yaml:15: keep: a share above 0 and below 1'],
   ['too many at once', FILE.replace('at_once: 2', 'at_once: 65'), 'study.yaml:5: at_once: a whole number from 1 to 64 is allowed'],
   ['no model', FILE.replace('model: models/llama\n', ''), 'model: the folder of a model is needed'],
-  ['no name', FILE.replace('name: recipes\n', ''), 'name: a name is needed'],
+  ['no name', FILE.replace('name: recipes\n', ''), 'name: a study needs a name'],
   ['no runs', FILE.replace(/runs:[^]*/, 'runs: []\n'), 'runs must be a list of variants'],
   [
     'more runs than a study may have',

@@ -97,7 +97,7 @@ const WORDS = {
   },
   delete: {
     title: 'Delete',
-    text: 'Its states, teachers and exports are thrown away for good, but for what forks need. Its history stays.',
+    text: 'Its states, teachers and exports are thrown away for good, except those that forks need. Its history stays.',
     button: 'Delete the run',
   },
 };

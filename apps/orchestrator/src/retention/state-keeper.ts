@@ -182,7 +182,7 @@ export class StateKeeper {
           await this.remove(digest, 'it was set aside a week ago, and no event needs it');
       for await (const entry of this.artifacts.list()) await this.lookAt(entry);
     } catch (error) {
-      this.log.warn({ err: error }, 'left-over artifacts could not be looked for');
+      this.log.warn({ err: error }, 'the search for left-over artifacts failed');
     }
   }
 

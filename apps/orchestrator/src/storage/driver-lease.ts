@@ -187,7 +187,7 @@ export class DriverLease {
         await this.look();
         tellLooked();
       } catch (error) {
-        log.warn({ err: error }, 'the lease of the driver could not be looked after');
+        log.warn({ err: error }, 'the lease of the driver could not be checked');
         if (this.isHeld && this.clock() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // another orchestrator may hold it now
       }
     }

@@ -73,7 +73,7 @@ export class EventStoreHost {
       try {
         await this.look(check);
       } catch (error) {
-        this.log.error({ err: error }, 'the event store could not be looked after; trying again');
+        this.log.error({ err: error }, 'the event store could not be checked; trying again');
       }
     }
   }

@@ -217,7 +217,7 @@ export class Webhooks {
       }
       this.areDisksKnown = true;
     } catch (error) {
-      if (this.areDisksKnown && !this.stopped) this.log.warn({ err: error }, 'the disks could not be looked at for the webhooks');
+      if (this.areDisksKnown && !this.stopped) this.log.warn({ err: error }, 'the room on the disks could not be read for the webhooks');
       this.areDisksKnown = false;
     }
   }

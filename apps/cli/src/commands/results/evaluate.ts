@@ -63,11 +63,11 @@ export function registerEvaluate(program: Command): void {
     .option('--layer <numbers>', 'of --closings these layers only (0 or 0,5)', marks)
     .option('--last', 'the last state as well, beside what the options above name')
     .option('--data <path>', 'perplexity on other text', dataPath)
-    .option('--text-column <name>', "the field or column of --data that holds the text (default: as of the run's own)")
+    .option('--text-column <name>', "the field or column of --data that holds the text (default: the one of the run's own text)")
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens)
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)
     .option('--task-data <folder>', 'holds a folder for each task, with JSON Lines or Parquet', absolutePath)
-    .option('--limit <n>', 'only the first questions of each task, of mmlu of each subject, of bbh of each of its tasks', atLeastOne)
+    .option('--limit <n>', 'only the first N questions of each task (each subject of mmlu, each part of bbh)', atLeastOne)
     .option('--samples <file>', 'write what each question came to, as JSON Lines', absolutePath)
     .option('--force', 'replace earlier samples there')
     .option('--compute <type>', 'products of tasks in f32 (default) or bf16', choice({ f32: 'f32', bf16: 'bf16' } as const));

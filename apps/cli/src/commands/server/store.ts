@@ -28,7 +28,7 @@ function registerBackup(store: Command): void {
     .summary('copy the store into one file while it is in use')
     .description(
       'Copies the store into one file, complete as of one moment, while its server goes on. The copy is read back and checked before it ' +
-        'gets its name. Artifacts (snapshots, exports) are plain files in the data folder and are copied by any tool.',
+        'gets its name. Artifacts (snapshots, exports) are plain files in the data folder, which any tool can copy.',
     )
     .option('--overwrite', 'replace an earlier backup of that name');
   examples(backup, ['espalier store backup backups/monday.db']);

@@ -1,6 +1,6 @@
-// Decides which artifacts of a run are removed when a user asks for free space, and which removed artifacts later requests are told of. All
-// functions are pure. The fact that names every digest is recorded first; the bytes are removed after it. An artifact that another run
-// needs is never removed.
+// Decides which artifacts of a run are removed when a user asks for free space. Later requests for a removed artifact are refused, with the
+// reason. All functions are pure. The fact that names every digest is recorded first; the bytes are removed after it. An artifact that
+// another run needs is never removed.
 import { invalidRequest, type FieldViolation } from '#protocol';
 import { artifactOf } from '../record/measures.js';
 import type { DiscardedArtifact, NewFact, PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
