@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { MessageBatch, type Encodable } from './message-batch.js';
 import type { EventCorrupt } from './store/refusals.js';
@@ -19,7 +20,11 @@ const outlets = new WeakMap<Sink, Outlet>();
  */
 async function writeChunk(call: Sink, messages: Encodable[]): Promise<boolean> {
   if (isGone(call)) return false;
-  if (messages.length === 0) return true;
+  if (messages.length === 0) {
+    // A filtered read may look through millions of events and find none: other calls get their turn in between.
+    await setImmediate();
+    return !isGone(call);
+  }
   const outlet = outletOf(call);
   const batch = messages.length === 1 ? messages[0] : new MessageBatch(messages);
   const { previous } = outlet;
