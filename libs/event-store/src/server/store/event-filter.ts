@@ -1,7 +1,11 @@
 import { InvalidArgument } from './refusals.js';
 
 /** Decides by stream name and event type whether a reader of $all wants an event. */
-export type EventFilter = (stream: string, type: string) => boolean;
+export interface EventFilter {
+  passes(stream: string, type: string): boolean;
+  /** What the names of all wanted streams begin with. Empty where the filter is of another kind. */
+  streamPrefixes: readonly string[];
+}
 
 interface FilterDefinition {
   on: 'stream' | 'type';
@@ -29,7 +33,8 @@ export function filterDefinitionOf(message: FilterMessage | undefined): FilterDe
 export function compileFilter(definition: FilterDefinition | undefined): EventFilter | undefined {
   if (!definition) return undefined;
   const matches = compileExpression(definition);
-  return definition.on === 'stream' ? (stream) => matches(stream) : (_stream, type) => matches(type);
+  if (definition.on === 'type') return { passes: (_stream, type) => matches(type), streamPrefixes: [] };
+  return { passes: (stream) => matches(stream), streamPrefixes: definition.prefixes };
 }
 
 function compileExpression({ regex, prefixes }: FilterDefinition): (text: string) => boolean {

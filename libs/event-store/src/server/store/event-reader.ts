@@ -37,6 +37,13 @@ const LARGEST_CHUNK_BYTES = 1 << 20;
  */
 const ALL_CHUNKS_BYTES = 8 << 20;
 const SMALLEST_CHUNK_BYTES = 16 << 10;
+/**
+ * A filtered read that begins further than this before the end goes by streams, if it wants few of them. Positions grow by the size of each
+ * event, so this is about the number of bytes that a scan would have to read.
+ */
+const FAR_FROM_END_BYTES = 1 << 20;
+const FEW_STREAMS = 1_000;
+const FEW_EVENTS = 20_000;
 /** Excludes the event of a tombstone, which reads of a stream never show. */
 const BELOW_TOMBSTONE = `revision < ${TOMBSTONE_REVISION}`;
 
@@ -49,6 +56,9 @@ export class EventReader {
   private readonly scanForwards;
   private readonly scanBackwards;
   private readonly byPosition;
+  private readonly end;
+  private readonly streamsFrom;
+  private readonly positionsOf;
   private readonly rangeForwards;
   private readonly rangeBackwards;
   private calls = 0;
@@ -71,6 +81,12 @@ export class EventReader {
     this.scanForwards = scan('position >= ? ORDER BY position LIMIT ?');
     this.scanBackwards = scan('position < ? ORDER BY position DESC LIMIT ?');
     this.byPosition = prepare('position = ?');
+    this.end = database.prepare<[], number | null>('SELECT max(position) FROM events').pluck();
+    this.streamsFrom = database.prepare<[string], string>('SELECT name FROM streams WHERE name >= ? ORDER BY name').pluck();
+    // The index by stream and revision holds positions too, so the events themselves are not read.
+    this.positionsOf = database
+      .prepare<[number, number], number>('SELECT position FROM events WHERE stream_id = ? AND position >= ?')
+      .pluck();
     this.rangeForwards = prepare('position BETWEEN ? AND ? ORDER BY position');
     this.rangeBackwards = prepare('position BETWEEN ? AND ? ORDER BY position DESC');
   }
@@ -145,6 +161,8 @@ export class EventReader {
    * fetched one by one, or as a range if most passed.
    */
   private scanAll(from: number, direction: Direction, filter: EventFilter, limit: number, window: number): AllChunk {
+    const byStream = direction === 'forwards' ? this.readByStream(from, filter, Math.min(limit, CHUNK_EVENTS), window) : undefined;
+    if (byStream !== undefined) return byStream;
     const scan = direction === 'forwards' ? this.scanForwards : this.scanBackwards;
     const most = Math.min(limit, CHUNK_EVENTS);
     const wanted: number[] = [];
@@ -153,11 +171,50 @@ export class EventReader {
     for (const [position, streamId, type] of scan.iterate(from, window)) {
       scannedTo = position;
       considered += 1;
-      if (!filter(this.heads.nameOf(streamId), type)) continue;
+      if (!filter.passes(this.heads.nameOf(streamId), type)) continue;
       wanted.push(position);
       if (wanted.length >= most) break;
     }
-    const rows = this.fetch(wanted, direction, wanted.length > considered / 2);
+    return this.chunkOf(this.fetch(wanted, direction, wanted.length > considered / 2), { wanted, scannedTo, considered });
+  }
+
+  /**
+   * Reads on from a place far before the end, where few events of few streams are wanted: a scan would read the whole file to find them.
+   * @returns undefined where a scan does better
+   */
+  private readByStream(from: number, { streamPrefixes }: EventFilter, most: number, window: number): AllChunk | undefined {
+    const end = this.end.get() ?? 0;
+    if (streamPrefixes.length === 0 || end - from < FAR_FROM_END_BYTES) return undefined;
+    const heads = this.fewStreams(streamPrefixes);
+    if (heads === undefined) return undefined;
+    const positions = new Set(heads.flatMap(({ id }) => this.positionsOf.all(id, from)));
+    const sorted = [...positions].sort((left, right) => left - right);
+    const wanted = sorted.slice(0, most);
+    // After the last wanted event all up to the end counts as looked at, so that a subscriber gets a checkpoint there.
+    const isLast = wanted.length === sorted.length;
+    const scannedTo = isLast ? end : wanted.at(-1);
+    return this.chunkOf(this.fetch(wanted, 'forwards', false), { wanted, scannedTo, considered: isLast ? window : wanted.length });
+  }
+
+  /** @returns undefined where the streams or their events are many */
+  private fewStreams(prefixes: readonly string[]): StreamHead[] | undefined {
+    const heads: StreamHead[] = [];
+    let events = 0;
+    for (const prefix of prefixes) {
+      for (const name of this.streamsFrom.iterate(prefix)) {
+        if (!name.startsWith(prefix)) break;
+        const head = this.heads.find(name)!;
+        events += head.lastRevision + 1;
+        if (heads.push(head) > FEW_STREAMS || events > FEW_EVENTS) return undefined;
+      }
+    }
+    return heads;
+  }
+
+  private chunkOf(
+    rows: EventRow[],
+    { wanted, scannedTo, considered }: { wanted: number[] } & Pick<AllChunk, 'scannedTo' | 'considered'>,
+  ): AllChunk {
     const { records, damaged } = this.check(rows);
     // A chunk of large events is cut short, and a damaged event ends a chunk. The scan then counts only up to the chunk's last event.
     if (damaged || rows.length < wanted.length) {
