@@ -184,10 +184,7 @@ export class RunAttempt {
     return planned;
   }
 
-  /**
-   * Adds a segment to those that wait to be recorded. Plans go on from its state at once; other readers see it once it is recorded. The
-   * repository decides on the segment again, since a command of a user may be recorded before it.
-   */
+  /** Adds a segment that waits to be recorded. Plans go on from it at once. The record decides again, since a command may come first. */
   private async add(segment: TrainedSegment): Promise<void> {
     const facts = decide(this.ahead, { ...segment.report, metricsRevision: 0, metricsDigest: '' }, new Date().toISOString());
     this.ahead = expected(this.ahead, facts)!;

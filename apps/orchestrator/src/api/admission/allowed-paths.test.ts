@@ -20,6 +20,6 @@ test('a speed table is a path, unless the text is none or the digest of a kept t
   const { path } = v1.RunServiceService.planRun;
   const found = (speedTable: string): string[] =>
     [...pathsIn(methodAt(path)!.input, { settings: { speedTable } }, '')].map((one) => one.path);
-  for (const named of ['/tables/cpu.json', 'table', 'ab'.repeat(31)]) expect(found(named)).toEqual([named]);
-  for (const other of ['none', 'ab'.repeat(32)]) expect(found(other)).toEqual([]);
+  for (const named of ['/tables/cpu.json', 'table', 'abc', 'ab'.repeat(33)]) expect(found(named)).toEqual([named]);
+  for (const other of ['none', 'abcd', 'ab'.repeat(32)]) expect(found(other)).toEqual([]);
 });
