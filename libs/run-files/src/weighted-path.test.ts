@@ -29,6 +29,7 @@ test('a path that is there counts before a weight, and can have one', () => {
 
 test('a weight behind a colon is refused with the right form, unless a path has that name', () => {
   expect(() => weightedPath('a.jsonl:0.7', (path) => path === 'a.jsonl')).toThrow('a weight is behind "=": a.jsonl=0.7');
+  expect(() => weightedPath('missing.jsonl:0.7', nothing)).toThrow('a weight is behind "=": missing.jsonl=0.7');
   expect(weightedPath('a.jsonl:7', (path) => path === 'a.jsonl:7')).toEqual({ path: 'a.jsonl:7' });
   expect(weightedPath('hf://a:7', nothing)).toEqual({ path: 'hf://a:7' });
 });

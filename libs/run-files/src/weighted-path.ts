@@ -9,12 +9,14 @@ export interface WeightedPath {
 /** Matches a text that begins like a number behind "="; other words behind "=" belong to the path. */
 const WEIGHT = /^(.+)=([-+]?(?:\d|\.\d|nan|inf)[^/=]*)$/i;
 
+/** Whether or not the path is there: a file's extension stands before the colon. */
 const WEIGHT_BEHIND_COLON = /^(.+):(\d*\.?\d+)$/;
+const DATA_FILE = /\.(jsonl?|txt|parquet|zst|gz|bin|npy)$/i;
 
 /** @throws RangeError if the text behind the last "=" begins like a number but is no weight, or if a weight is behind a ":" */
 export function weightedPath(text: string, isThere: (path: string) => boolean = existsSync): WeightedPath {
   const [, before, number] = WEIGHT_BEHIND_COLON.exec(text) ?? [];
-  if (before !== undefined && !isThere(text) && isThere(before))
+  if (before !== undefined && !isThere(text) && (isThere(before) || DATA_FILE.test(before)))
     throw new RangeError(`${JSON.stringify(text)} is not there; a weight is behind "=": ${before}=${number}`);
   const [, path, word] = WEIGHT.exec(text) ?? [];
   if (path === undefined || word === undefined || isThere(text)) return { path: text };

@@ -25,6 +25,10 @@ test('words name the option and what is there', () => {
   const [aim] = amountsOf('targetParams', '500k');
   expect(smallestOf(models, aim!).parameters).toBe(1e6);
   expect([aimOption(aim!), aimWords(aim!), smallestWords(models, aim!)]).toEqual(['--target-params', '500k parameters', '1M parameters']);
+  const close = (setting: Parameters<typeof amountsOf>[0], amount: string, parameters: number): string =>
+    smallestWords([model(parameters)], amountsOf(setting, amount)[0]!);
+  expect(close('targetParams', '2M', 2_000_747)).toBe('2,000,747 parameters');
+  expect(close('targetBytes', '4MB', 2_000_011)).toBe('4,000,022 bytes');
 });
 
 test.each([

@@ -48,9 +48,13 @@ export function largestWithin<Model extends Sizes>(models: readonly Model[], aim
 export const smallestOf = <Model extends Sizes>(models: readonly Model[], aim: Aim): Model =>
   models.reduce((least, one) => (sizeIn(aim, one) < sizeIn(aim, least) ? one : least));
 
-/** The size of the smallest model, where none keeps the budget. */
+/** The size of the smallest model, where none keeps the budget: to the last digit where fewer would read like the budget itself. */
 export function smallestWords(models: readonly Sizes[], aim: Aim): string {
-  return aimWords({ setting: aim.setting, amount: Math.min(...models.map((one) => sizeIn(aim, one))) });
+  const amount = Math.min(...models.map((one) => sizeIn(aim, one)));
+  const words = aimWords({ setting: aim.setting, amount });
+  if (words !== aimWords(aim)) return words;
+  if (aim.setting === 'targetMacs') return `${100 * amount}% of the multiplications`;
+  return `${amount.toLocaleString('en')} ${aim.setting === 'targetBytes' ? 'bytes' : 'parameters'}`;
 }
 
 /** A budget that no model of the run keeps. */
@@ -86,7 +90,8 @@ export async function markWithin<Model extends Sizes & { aims: Aim[] }>(
     if (found !== undefined) found.aims.push(aim);
     else {
       const smallest = smallestWords([await sizes(smallestOf(models, aim))], aim);
-      const message = `no model of the run keeps to ${aimWords(aim)}; the smallest has ${smallest}`;
+      const counted = aim.setting === 'targetBytes' ? " of weights in the model's type" : '';
+      const message = `no model of the run keeps to ${aimWords(aim)}${counted}; the smallest has ${smallest}`;
       missing.push({ budget: aimWords(aim), field: aimOption(aim), message });
     }
   }

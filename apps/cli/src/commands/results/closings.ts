@@ -21,7 +21,7 @@ interface Row {
 export async function showClosings({ connection, output, signal }: Context, runId: string, options: ClosingsOptions): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
   const all = run!.layers.map((_, layer) => layer);
-  const layers = options.layers ?? all;
+  const layers = options.layers === undefined ? all : [...new Set(options.layers)];
   const unknown = layers.find((layer) => layer >= all.length);
   if (unknown !== undefined)
     throw new CliError('FIELD_OUT_OF_RANGE', `--layer: the model has layers 0 to ${all.length - 1}, not ${unknown}`, {

@@ -57,8 +57,9 @@ export function registerEngine(program: Command): void {
     const options = { '--join': join, '--name': name, '--device': device, '--threads': threads, '--idle-timeout': idleTimeout?.toString() };
     const cache = { '--model-cache': given.modelCache, '--model-cache-limit': given.modelCacheLimit };
     const spool = { '--spool': given.spool, '--spool-limit': given.spoolLimit };
-    const files = { '--token-file': tokenFile ?? process.env['ESPALIER_TOKEN_FILE'], '--tls-ca': tlsCa };
-    const args = Object.entries({ ...options, ...cache, ...spool, ...files }).flatMap(([option, value]) => (value ? [option, value] : []));
+    const files = { '--token-file': tokenFile ?? (process.env['ESPALIER_TOKEN_FILE'] || undefined), '--tls-ca': tlsCa };
+    const all = Object.entries({ ...options, ...cache, ...spool, ...files });
+    const args = all.flatMap(([option, value]) => (value === undefined ? [] : [option, value]));
     await buildEngineOnce(context.signal);
     // The engine ends when this process does, however that ends.
     const child = spawn(process.execPath, [programFile(ENGINE), ...args, '--exit-with-stdin'], { stdio: ['pipe', 'inherit', 'inherit'] });
