@@ -3,7 +3,7 @@ import { InvalidArgument } from './refusals.js';
 /** Decides by stream name and event type whether a reader of $all wants an event. */
 export interface EventFilter {
   passes(stream: string, type: string): boolean;
-  /** What the names of all wanted streams begin with. Empty where the filter is of another kind. */
+  /** The name of each wanted stream begins with one of these. Empty where the filter is of another kind. */
   streamPrefixes: readonly string[];
 }
 
