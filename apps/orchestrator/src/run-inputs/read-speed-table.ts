@@ -41,7 +41,8 @@ async function keptTable(named: string, artifacts: KeptTables): Promise<Uint8Arr
   const digest = digestStartingWith(named, await artifacts.digestsStartingWith(named), FIELD);
   const kept = digest === undefined ? null : await artifacts.stat(digest);
   if (digest === undefined || kept === null) {
-    const description = `the server keeps no table with the digest ${named}: \`espalier gc\` removes those that belong to no run; a file is ./${named}`;
+    const mayBe = `\`espalier gc\` removes those that belong to no run; a file is ./${named}`;
+    const description = `the server keeps no table with the digest ${named}: ${mayBe}`;
     throw new EspalierError('ARTIFACT_NOT_FOUND', description, { violations: [{ field: FIELD, description, code: 'ARTIFACT_NOT_FOUND' }] });
   }
   if (kept.bytes > TABLE_BYTES_MAX) throw invalid(`${digest} is no speed table: it has ${kept.bytes} bytes`);

@@ -67,7 +67,7 @@ export class S3Addresses implements ArtifactAddresses {
     };
   }
 
-  /** The upload that an earlier try has left open; null: there is none. */
+  /** The upload that an earlier try has left open, or null. */
   private async begun(key: string): Promise<{ uploadId: string; parts: Map<number, UploadedPart> } | null> {
     const uploadId = await this.bucket.openUpload(key);
     if (uploadId === null) return null;
