@@ -5,6 +5,7 @@
 #include "espalier/evaluate.h"
 #include "espalier/memory_plan.h"
 #include "step/step_helpers.h"
+#include "training/own_weights.h"
 
 namespace espalier::test {
 
@@ -98,6 +99,47 @@ INSTANTIATE_TEST_SUITE_P(
                     PlanCase{"PrunedAtOnceByWanda", ComputeDType::kF32, false, 1, 48, 1, false, 0, 0, Importance::kWanda},
                     PlanCase{"PrunedAtOnceByTaylor", ComputeDType::kBF16, true, 2, 32, 2, false, 0, 0, Importance::kTaylor}),
     [](const auto& info) { return info.param.name; });
+
+class CudaMemoryOfOwnWeights : public testing::TestWithParam<PlanCase> {};
+
+// A step of all weights that a pruned student has left, with its update, an export and an evaluation: 16 bytes for each weight, the intact
+// model beside them, and the activations.
+TEST_P(CudaMemoryOfOwnWeights, IsAsPlanned) {
+  const PlanCase& p = GetParam();
+  const auto model = p.stream ? deep_model() : load_model(tiny_model());
+  TrainerOptions options = options_of(p);
+  options.recover_weights = RecoverWeights::kAll;
+  TrainState lora(model->config(), LoraSpec{});
+  lora.initialise(11);
+  loosen_masks(lora);
+  const TrainState own = with_own_weights(*model, lora);
+  const MemoryPlan plan = plan_memory(model->config(), model->bytes(), static_cast<const StateLayout&>(own), options);
+  cuda::emulator::take_peak_bytes();
+  const auto trainer = Trainer::create(model, own, options);
+  const auto tokens = random_tokens(model->config().vocab_size, 4 * options.batch_size * options.sequence_length);
+  trainer->set_data(tokens);
+  trainer->import_state(own);
+  SegmentPlan step = segment(0, 1);
+  step.train_masks = false;
+  run(*trainer, step);
+  const TrainState after = trainer->export_state();
+  EXPECT_NE(after.digest(), own.digest());
+  const std::atomic<bool> cancel{false};
+  evaluate(model, &after, tokens->ids, options.sequence_length, options.dtype, options.backend, nullptr, cancel,
+           trainer->home(options.backend));
+  const auto counted = static_cast<double>(cuda::emulator::take_peak_bytes());
+  const double ratio = static_cast<double>(plan.total) / counted;
+  EXPECT_GT(ratio, 0.95) << plan.total << " planned, " << counted << " counted";
+  EXPECT_LT(ratio, 1.05) << plan.total << " planned, " << counted << " counted";
+  EXPECT_GE(plan.optimizer + plan.lora, 12 * static_cast<uint64_t>(own.lora_size()));  // the weight and both moments of each
+}
+
+INSTANTIATE_TEST_SUITE_P(Plans, CudaMemoryOfOwnWeights,
+                         testing::Values(PlanCase{"Bf16", ComputeDType::kBF16, false, 2, 64},
+                                         PlanCase{"CheckpointedInShards", ComputeDType::kBF16, true, 4, 48, 4},
+                                         PlanCase{"F32", ComputeDType::kF32, false, 1, 96},
+                                         PlanCase{"Streamed", ComputeDType::kBF16, true, 1, 16, 1, true}),
+                         [](const auto& info) { return info.param.name; });
 
 namespace {
 
