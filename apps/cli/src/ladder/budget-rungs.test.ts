@@ -1,5 +1,5 @@
 // Budgets of a ladder: how amounts are typed, and which model each one chooses.
-import { aimOption, aimWords, amountsOf, largestWithin, smallestOf, smallestWords, type Sizes } from './budget-rungs.js';
+import { aimOption, aimWords, amountsOf, largestWithin, sizeWords, smallestOf, type Sizes } from './budget-rungs.js';
 
 const model = (parameters: number, name = ''): Sizes & { name: string } => ({
   name,
@@ -24,9 +24,13 @@ test('of equal models the later one is taken', () => {
 test('words name the option and what is there', () => {
   const [aim] = amountsOf('targetParams', '500k');
   expect(smallestOf(models, aim!).parameters).toBe(1e6);
-  expect([aimOption(aim!), aimWords(aim!), smallestWords(models, aim!)]).toEqual(['--target-params', '500k parameters', '1M parameters']);
+  expect([aimOption(aim!), aimWords(aim!), sizeWords(smallestOf(models, aim!), aim!)]).toEqual([
+    '--target-params',
+    '500k parameters',
+    '1M parameters',
+  ]);
   const close = (setting: Parameters<typeof amountsOf>[0], amount: string, parameters: number): string =>
-    smallestWords([model(parameters)], amountsOf(setting, amount)[0]!);
+    sizeWords(model(parameters), amountsOf(setting, amount)[0]!);
   expect(close('targetParams', '2M', 2_000_747)).toBe('2,000,747 parameters');
   expect(close('targetBytes', '4MB', 2_000_011)).toBe('4,000,022 bytes');
 });

@@ -48,9 +48,9 @@ export function largestWithin<Model extends Sizes>(models: readonly Model[], aim
 export const smallestOf = <Model extends Sizes>(models: readonly Model[], aim: Aim): Model =>
   models.reduce((least, one) => (sizeIn(aim, one) < sizeIn(aim, least) ? one : least));
 
-/** The size of the smallest model, where none keeps the budget: to the last digit where fewer would read like the budget itself. */
-export function smallestWords(models: readonly Sizes[], aim: Aim): string {
-  const amount = Math.min(...models.map((one) => sizeIn(aim, one)));
+/** The size of a model that does not keep the budget: to the last digit where fewer would read like the budget itself. */
+export function sizeWords(model: Sizes, aim: Aim): string {
+  const amount = sizeIn(aim, model);
   const words = aimWords({ setting: aim.setting, amount });
   if (words !== aimWords(aim)) return words;
   if (aim.setting === 'targetMacs') return `${100 * amount}% of the multiplications`;
@@ -89,7 +89,7 @@ export async function markWithin<Model extends Sizes & { aims: Aim[] }>(
     }
     if (found !== undefined) found.aims.push(aim);
     else {
-      const smallest = smallestWords([await sizes(smallestOf(models, aim))], aim);
+      const smallest = sizeWords(await sizes(smallestOf(models, aim)), aim);
       const counted = aim.setting === 'targetBytes' ? " of weights in the model's type" : '';
       const message = `no model of the run keeps to ${aimWords(aim)}${counted}; the smallest has ${smallest}`;
       missing.push({ budget: aimWords(aim), field: aimOption(aim), message });

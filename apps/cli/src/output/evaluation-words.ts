@@ -8,13 +8,13 @@ import { percent, shortDigest } from './format.js';
 export function subjectWords({ subject, teacherMark }: v1.Evaluation): string {
   const [kind, of, share] = subject.split(':');
   if (kind === 'unstructured') return `intact, ${of} on single weights, ${percent(Number(share))}`;
-  if (kind === 'closings') {
-    const gates = of === 'all' ? 'all that is closed' : `closed ${of === 'hidden' ? 'hidden units' : of}`;
-    const where = share === undefined ? '' : ` of layer ${share}`;
-    return `intact with ${gates}${where}${teacherMark === undefined ? '' : `, teacher #${teacherMark}`}`;
-  }
-  const what = kind === 'export' ? `export ${shortDigest(of!)}` : subject;
+  const what = kind === 'export' ? `export ${shortDigest(of!)}` : kind === 'closings' ? closingsWords(of!, share) : subject;
   return teacherMark === undefined ? what : `${what}, teacher #${teacherMark}`;
+}
+
+function closingsWords(closes: string, layer: string | undefined): string {
+  const gates = closes === 'all' ? 'all that is closed' : `closed ${closes === 'hidden' ? 'hidden units' : closes}`;
+  return `intact with ${gates}${layer === undefined ? '' : ` of layer ${layer}`}`;
 }
 
 /** Tells whether the intact model was evaluated with a part of what a state closes. */

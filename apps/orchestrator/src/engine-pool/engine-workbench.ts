@@ -153,9 +153,11 @@ export class EngineWorkbench {
     const keepFor = this.engine.sharesFiles ? '' : run.runId;
     const holdInPartsOf = this.carrier.partBytes;
     for await (const progress of this.engine.client.train({ ...request, keepFor, holdInPartsOf }, signal)) {
-      const outcome = progress.kind === 'segment' ? progress.segment.outcome : null;
-      if (progress.kind === 'segment' && outcome!.partSums.length > 0) progress.segment.state = this.carrier.underWay(outcome!);
-      if (progress.kind === 'segment') state = { digest: progress.segment.outcome.state!.digest, freshFor: null };
+      if (progress.kind === 'segment') {
+        const { segment } = progress;
+        if (segment.outcome.partSums.length > 0) segment.state = this.carrier.underWay(segment.outcome);
+        state = { digest: segment.outcome.state!.digest, freshFor: null };
+      }
       if (progress.kind === 'end') {
         session.state = state;
         session.teachers = new Set(progress.end.teacherDigests);

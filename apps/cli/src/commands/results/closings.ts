@@ -50,12 +50,17 @@ export async function showClosings({ connection, output, signal }: Context, runI
     output.result(evaluations, () => {
       output.table(
         ['LAYER', 'HEADS CLOSED', 'PERPLEXITY', 'UNITS CLOSED', 'PERPLEXITY'],
-        rows.map(({ layer, heads, units }) => [String(layer), closed(heads), decimal(heads.value), closed(units), decimal(units.value)]),
+        rows.map(({ layer, heads, units }) => [
+          String(layer),
+          count(closed(heads)),
+          decimal(heads.value),
+          count(closed(units)),
+          decimal(units.value),
+        ]),
         [0, 1, 2, 3, 4],
       );
-      const gates = (one: v1.Evaluation): number => one.details['closedGates'] ?? 0;
-      output.text(`${howMany(gates(hidden), 'hidden unit')} closed: ${decimal(hidden.value)}`);
-      output.text(`all ${count(gates(together))} together: ${decimal(together.value)}; intact: ${decimal(intact.value)}`);
+      output.text(`${howMany(closed(hidden), 'hidden unit')} closed: ${decimal(hidden.value)}`);
+      output.text(`all ${count(closed(together))} together: ${decimal(together.value)}; intact: ${decimal(intact.value)}`);
       output.text(output.style('dim', `state of step ${together.step}, nothing trained, ${together.convention}`));
     });
   } finally {
@@ -63,4 +68,4 @@ export async function showClosings({ connection, output, signal }: Context, runI
   }
 }
 
-const closed = ({ details }: v1.Evaluation): string => count(details['closedGates'] ?? 0);
+const closed = ({ details }: v1.Evaluation): number => details['closedGates'] ?? 0;

@@ -1,5 +1,6 @@
 // Makes the requests to the engine, in one place and from the record alone. So a replay asks for exactly the same as the run did.
 import { engineSettingsMessage, engineV1 } from '#protocol';
+import type { ClosedKind } from '../../pruning-run/record/measures.js';
 import type { Budget, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
 import { FREE, shapeOf } from '../../pruning-run/method/shape-target.js';
@@ -52,10 +53,8 @@ export function unstructuredRequest(
   return { importance: importances[importance], sparsity, calibrationSequences, seed: BigInt(seed) };
 }
 
-type ClosingsAsked = { closes: 'all' | 'heads' | 'units' | 'hidden'; layer: number | undefined };
-
-export function closingsRequest({ closes, layer }: ClosingsAsked): engineV1.Closings {
-  const includes = (kind: ClosingsAsked['closes']): boolean => closes === 'all' || closes === kind;
+export function closingsRequest({ closes, layer }: { closes: ClosedKind; layer: number | undefined }): engineV1.Closings {
+  const includes = (kind: ClosedKind): boolean => closes === 'all' || closes === kind;
   return { layer, heads: includes('heads'), units: includes('units'), hidden: includes('hidden') && layer === undefined };
 }
 

@@ -1,6 +1,9 @@
 // The measure of an evaluation: a task, one of its metrics, and the convention that makes two results comparable. Perplexity is a measure,
 // too.
 
+/** The kinds of closed gates with which the intact model can be evaluated. */
+export type ClosedKind = 'all' | 'heads' | 'units' | 'hidden';
+
 /** Two values can be compared if their measures are equal. */
 export interface Measure {
   /** The task's name, or "text" where the model is measured on the given text itself. */

@@ -8,7 +8,7 @@ import type { SettingValues } from '#protocol';
 import type { CallContext } from '../../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../../event-sourcing/event-codec.js';
 import type { DataIdentity } from './data-identity.js';
-import type { TaskDigests } from './measures.js';
+import type { ClosedKind, TaskDigests } from './measures.js';
 import type { Obstacle } from './obstacles.js';
 
 export type { DataIdentity, DataReading, TokenShard, TokenSource } from './data-identity.js';
@@ -263,7 +263,7 @@ interface Facts {
       | 'masked'
       | `export:${string}`
       | `unstructured:${'magnitude' | 'wanda'}:${number}`
-      | `closings:${'all' | 'heads' | 'units' | 'hidden'}${'' | `:${number}`}`;
+      | `closings:${ClosedKind}${'' | `:${number}`}`;
     step: number;
     stateDigest: string | null;
     teacherMark: number | null;
