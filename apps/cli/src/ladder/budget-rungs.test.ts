@@ -1,5 +1,15 @@
 // Budgets of a ladder: how amounts are typed, and which model each one chooses.
-import { aimOption, aimWords, amountsOf, largestWithin, sizeWords, smallestOf, type Sizes } from './budget-rungs.js';
+import {
+  aimOption,
+  aimWords,
+  amountsOf,
+  bytesByBudget,
+  bytesCounted,
+  largestWithin,
+  sizeWords,
+  smallestOf,
+  type Sizes,
+} from './budget-rungs.js';
 
 const model = (parameters: number, name = ''): Sizes & { name: string } => ({
   name,
@@ -19,6 +29,14 @@ test('each amount has the largest model within it', () => {
 
 test('of equal models the later one is taken', () => {
   expect(largestWithin(models, { setting: 'targetParams', amount: 2.5e6 })).toMatchObject({ name: 'after it' });
+});
+
+test("bytes count as the run's budget of bytes counts them", () => {
+  const ofBytes = { setting: 'target_bytes', intact: 4e6 };
+  expect([bytesByBudget(ofBytes, 0.25), bytesCounted(ofBytes)]).toEqual([3e6, "as the run's budget counts bytes"]);
+  const ofParameters = { setting: 'target_params', intact: 2e6 };
+  expect([bytesByBudget(ofParameters, 0.25), bytesCounted(ofParameters)]).toEqual([undefined, "of weights in the model's type"]);
+  expect(bytesByBudget(undefined, 0.25)).toBeUndefined();
 });
 
 test('words name the option and what is there', () => {

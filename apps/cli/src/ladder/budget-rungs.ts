@@ -1,13 +1,13 @@
 // The rungs of a ladder that keep budgets: for each amount the largest model within it.
 import { BUDGETS, targetWords, typedNumber, type BudgetName } from '#comparison';
-import { settingsTable } from '#protocol';
+import { settingsTable, type v1 } from '#protocol';
 
 export interface Aim {
   setting: BudgetName;
   amount: number;
 }
 
-/** The size of a model, as its export in the model's type has it. */
+/** The size of a model's export. */
 export interface Sizes {
   parameters: number;
   bytes: number;
@@ -26,6 +26,21 @@ export function amountsOf(setting: BudgetName, text: string): Aim[] {
     return { setting, amount };
   });
 }
+
+type RunBudget = Pick<v1.Budget, 'setting' | 'intact'> | undefined;
+const isOfBytes = (budget: RunBudget): budget is v1.Budget => budget?.setting === BUDGETS.targetBytes;
+
+/**
+ * Returns the bytes of a state as the run's own budget counts them: it says in which type, and whether the cache counts too. Undefined:
+ * the run has no budget of bytes.
+ * @param hardSparsity the share of the budget's cost that the state saves
+ */
+export const bytesByBudget = (budget: RunBudget, hardSparsity: number): number | undefined =>
+  isOfBytes(budget) ? Math.round(budget.intact * (1 - hardSparsity)) : undefined;
+
+/** Says how bytes are counted, in words that follow an amount. */
+export const bytesCounted = (budget: RunBudget): string =>
+  isOfBytes(budget) ? "as the run's budget counts bytes" : "of weights in the model's type";
 
 function within({ setting, amount }: Aim, { parameters, bytes, multiplicationShare }: Sizes): boolean {
   if (setting === 'targetParams') return parameters <= amount;
@@ -67,11 +82,13 @@ export interface Missing {
 /**
  * Marks the largest model within each budget, and returns the budgets that have none.
  * @param sizesOf the sizes by which a model has to keep the budget; they are never smaller than its own
+ * @param counted how bytes are counted, in words that follow an amount
  */
 export async function markWithin<Model extends Sizes & { aims: Aim[] }>(
   models: readonly Model[],
   aims: readonly Aim[],
   sizesOf: (model: Model) => Promise<Sizes>,
+  counted: string,
 ): Promise<Missing[]> {
   const known = new Map<Model, Sizes>();
   const sizes = async (model: Model): Promise<Sizes> => {
@@ -90,8 +107,8 @@ export async function markWithin<Model extends Sizes & { aims: Aim[] }>(
     if (found !== undefined) found.aims.push(aim);
     else {
       const smallest = sizeWords(await sizes(smallestOf(models, aim)), aim);
-      const counted = aim.setting === 'targetBytes' ? " of weights in the model's type" : '';
-      const message = `no model of the run keeps to ${aimWords(aim)}${counted}; the smallest has ${smallest}`;
+      const how = aim.setting === 'targetBytes' ? ` ${counted}` : '';
+      const message = `no model of the run keeps to ${aimWords(aim)}${how}; the smallest has ${smallest}`;
       missing.push({ budget: aimWords(aim), field: aimOption(aim), message });
     }
   }

@@ -6,7 +6,8 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
 import { requireFilePlace, writeFileWhole } from '../../files.js';
 import type { Connection } from '../../connection/connection.js';
-import { aimOption, aimWords, amountsOf, markWithin, type Aim, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
+import { aimOption, aimWords, amountsOf, bytesByBudget, bytesCounted } from '../../ladder/budget-rungs.js';
+import { markWithin, type Aim, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
 import { candidatesOf, type Rated } from '../../ladder/candidates.js';
 import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
 import { ladderSvg, isLadderSvg } from '../../ladder/ladder-svg.js';
@@ -55,7 +56,11 @@ export function registerLadder(program: Command): void {
     .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
     .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
     .option('--target-params <amounts>', 'only the largest model within each, e.g. 1M,1.5M,2M', amounts('targetParams'))
-    .option('--target-bytes <amounts>', "the same by bytes of weights in the model's type, e.g. 3MB,4MB", amounts('targetBytes'))
+    .option(
+      '--target-bytes <amounts>',
+      "the same by bytes, as the run's budget counts them, else of weights in the model's type, e.g. 3MB,4MB",
+      amounts('targetBytes'),
+    )
     .option('--target-macs <shares>', 'the same by shares of the multiplications with weights, e.g. 40%,60%', amounts('targetMacs'))
     .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
     .option('--format <format>', 'of the exports whose parameters are told and chosen by, and of --export (default: hf-remote)')
@@ -117,9 +122,14 @@ interface Rung extends Sizes {
   aims: Aim[]; // that it is the largest model within
 }
 
-const sizesOf = ({ parameterCount, multiplicationShare }: v1.ResultEstimate | v1.Teacher, bytes: bigint): Sizes => ({
+/** @param budgetBytes the bytes as the run's own budget counts them, where it has one of bytes */
+const sizesOf = (
+  { parameterCount, multiplicationShare }: v1.ResultEstimate | v1.Teacher,
+  weightBytes: bigint,
+  budgetBytes: number | undefined,
+): Sizes => ({
   parameters: Number(parameterCount),
-  bytes: Number(bytes),
+  bytes: budgetBytes ?? Number(weightBytes),
   multiplicationShare,
 });
 
@@ -140,9 +150,21 @@ async function rungsOf({ connection }: Context, run: v1.Run, options: LadderOpti
   const last: Rung[] =
     stateDigest === '' || lastTeacher !== undefined || run.result === undefined
       ? []
-      : [{ mark: 'last', stateDigest, hardSparsity, ...sizesOf(run.result, run.result.bytes), aims: [] }];
+      : [
+          {
+            mark: 'last',
+            stateDigest,
+            hardSparsity,
+            ...sizesOf(run.result, run.result.bytes, bytesByBudget(run.budget, hardSparsity)),
+            aims: [],
+          },
+        ];
   const rungs: Rung[] = [
-    ...teachers.filter(isWanted).map((teacher) => ({ ...teacher, ...sizesOf(teacher, teacher.weightBytes), aims: [] })),
+    ...teachers.filter(isWanted).map((teacher) => ({
+      ...teacher,
+      ...sizesOf(teacher, teacher.weightBytes, bytesByBudget(run.budget, teacher.hardSparsity)),
+      aims: [],
+    })),
     ...last,
   ];
   if (wanted !== undefined && !rungs.some((rung) => rung.mark === wanted))
@@ -152,12 +174,13 @@ async function rungsOf({ connection }: Context, run: v1.Run, options: LadderOpti
 }
 
 /** The size of a rung as an export in the format has it. The widths are filled up with zeros in some formats, so the engine counts. */
-async function sizesInFormat({ connection, signal }: Context, runId: string, rung: Rung, format: string): Promise<Sizes> {
+async function sizesInFormat({ connection, signal }: Context, run: v1.Run, rung: Rung, format: string): Promise<Sizes> {
   if (format === 'hf-remote') return rung;
-  const asked = { runId, format, rounds: 1, promptTokens: 1, tokens: 1, ...namedBy(rung) };
+  const asked = { runId: run.runId, format, rounds: 1, promptTokens: 1, tokens: 1, ...namedBy(rung) };
   const { dense, compact } = await benchRun(connection, asked, undefined, signal);
   const multiplicationShare = Number(compact.multiplications) / Number(dense.multiplications);
-  return { parameters: Number(compact.parameterCount), bytes: Number(compact.bytes), multiplicationShare };
+  const bytes = bytesByBudget(run.budget, rung.hardSparsity) ?? Number(compact.bytes);
+  return { parameters: Number(compact.parameterCount), bytes, multiplicationShare };
 }
 
 const namedBy = ({ mark }: Pick<Rung, 'mark'>): { teacherMark?: number } => (mark === 'last' ? {} : { teacherMark: mark });
@@ -173,7 +196,12 @@ async function climb(
   const before = await runOf(connection, runId);
   const all = await rungsOf(context, before, options);
   const { format = 'hf-remote' } = options;
-  const missing = await markWithin(all, aimsOf(options), (rung) => sizesInFormat(context, before.runId, rung, format));
+  const missing = await markWithin(
+    all,
+    aimsOf(options),
+    (rung) => sizesInFormat(context, before, rung, format),
+    bytesCounted(before.budget),
+  );
   const rungs = aimsOf(options).length === 0 ? all : all.filter(({ aims }) => aims.length > 0);
   const [first] = missing;
   if (first !== undefined && rungs.length === 0)

@@ -221,7 +221,7 @@ function printResults({ output }: Context, run: v1.Run): void {
         when(evaluation.evaluatedAt),
       ]),
       [2, 3, 4, 5],
-      { EVALUATED: 'wrap', TEXT: 'wrap', AT: 4, N: 3, CONVENTION: 2 },
+      { EVALUATED: 'wrap', TEXT: 'wrap', AT: 4, N: 3, CONVENTION: conventionsTellApart(evaluations) ? 'wrap' : 2 },
     );
   }
   if (closings.length > 0)
@@ -244,6 +244,13 @@ function printResults({ output }: Context, run: v1.Run): void {
       { AT: 4, DTYPE: 3, PARAMETERS: 2, NOTE: 'wrap' },
     );
   }
+}
+
+/** Tells whether some evaluations differ in their convention alone, such as the length of the windows. */
+function conventionsTellApart(evaluations: readonly v1.Evaluation[]): boolean {
+  const rest = (one: v1.Evaluation) => [subjectWords(one), measured(one).metric, one.dataDigest, one.stateDigest].join('\n');
+  const withConvention = (one: v1.Evaluation) => `${rest(one)}\n${measured(one).convention}`;
+  return new Set(evaluations.map(withConvention)).size > new Set(evaluations.map(rest)).size;
 }
 
 /** Names the text of an evaluation: the run's own validation text, or another one. */
