@@ -22,7 +22,7 @@ packed=
 rehearse=0
 parts=()
 all=(build device instructions ops-elementwise ops-matrix ops-attention ops-movement products step dump bench-7b
-  sanitizer bench-7b-streamed bench-7b-checkpointed resume bench-1b bench-mid bench-factbook
+  hopper sanitizer bench-7b-streamed bench-7b-checkpointed resume bench-1b bench-mid bench-factbook
   torch-7b torch-1b torch-mid torch-factbook)
 limit=470
 begun=$(date +%s)
@@ -196,6 +196,20 @@ part_sanitizer() {
       --batch 2 --seq 136 --mask-sparsity 0.5 --real --lora-rank 8 --seconds 0 --product-sizes 64 ||
       { why="$tool found something, or took over 115 s"; return 1; }
   done
+}
+
+# Tries the products' kernel for Hopper cards, which is off otherwise: products in each form that a step uses, twice a step's bits, and the
+# time of a step. The part `products` compares its time with that of the library.
+part_hopper() {
+  [ $rehearse = 0 ] || { skip "the emulated card of a rehearsal is no Hopper card; the tests try the kernel on one"; return 3; }
+  needs_card || return $?
+  "$build/list_devices" | head -n 1 | grep -q 'sm_90a' || { skip "this card has not the instructions of an H100"; return 3; }
+  export ESPALIER_HOPPER_PRODUCTS=on
+  tests '*/MatrixOps.ProductsByShape*cuda*' && tests 'CudaStep.TwoLayersOfTheWidths*' &&
+    bench --shape 7b --batch 16 --seq 512 --seconds 15 --mask-sparsity 0,0.5 --ops 10
+  local status=$?
+  unset ESPALIER_HOPPER_PRODUCTS
+  return $status
 }
 
 # Times the card's own products and the library's in every size from small to large, to find where the library becomes faster.

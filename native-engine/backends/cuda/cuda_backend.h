@@ -90,12 +90,16 @@ class CudaBackend final : public Backend {
   // Computes a product by cuBLASLt (product_library.cu); returns false where cuBLASLt can't compute it.
   template <class C>
   bool multiply_by_library(const ProductArguments<bf16, C>& g, bool transposed);
+  // Computes a product by the kernel for Hopper cards (product_hopper.cu); returns false where it is not used, or does not pay.
+  template <class C>
+  bool multiply_on_hopper(const ProductArguments<bf16, C>& g, bool transposed);
   static uint64_t library_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
 
   int card_;
   Stream stream_;
   Staging staging_;
   std::array<DeviceBuffer, kSlotCount> scratch_;
+  int hopper_multiprocessors_;                // those of the card where products are computed by its kernel for Hopper cards, otherwise 0
   std::unique_ptr<LibraryProducts> library_;  // nullptr: all products are computed by the own kernels
   Stream copies_;
   Event ops_so_far_, copies_so_far_;

@@ -10,6 +10,8 @@
 
 #include "counters.h"
 #include "espalier/error.h"
+#include "group_products.h"
+#include "phase_barriers.h"
 
 namespace espalier::cuda::emulator {
 
@@ -18,6 +20,7 @@ constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
 namespace {
 
 constexpr uint64_t kMostStatic = 48 << 10, kSharedBytes = 512 << 10;
+constexpr uint32_t kDynamicAddress = 1040;  // where dynamic shared memory begins, as the device counts
 
 std::string text_of(const Site& site) {
   const std::string file = site.file_name();
@@ -42,6 +45,7 @@ struct Meeting {
 struct Warp {
   uint32_t ready = 0;
   std::vector<Meeting> meetings;
+  GroupProducts products;
 };
 
 class Block {
@@ -78,16 +82,20 @@ class Block {
     }
     for (int w = 0; w * kWarp < threads_; w++) {
       warps_[w].meetings.clear();
+      warps_[w].products.clear();
       wake(w, lanes_in(w));
     }
+    barriers_.clear();
     current_ = -1;
     go_on(host_);
+    if (error_.empty() && barriers_.has_copies()) error_ = "the block ended with copies of boxes that no thread waits for";
     if (!error_.empty())
       throw Error(ErrorCode::kInternal, "emulator",
                   std::string("kernel ") + shape.name + ", block " + text_of(block_index) + ": " + error_);
   }
 
   int current() const { return current_; }
+  uint64_t dynamic_bytes() const { return dynamic_bytes_; }
   std::byte* dynamic() { return shared_ + kSharedBytes - dynamic_bytes_; }
   const Behaviour& behaviour() const { return behaviour_; }
   Lane& lane() { return lanes_[current_]; }
@@ -133,6 +141,14 @@ class Block {
     wake(w, mask & ~own_bit());
   }
 
+  PhaseBarriers& barriers() { return barriers_; }
+  GroupProducts& products() { return warps_[current_ / kWarp].products; }
+  void wait() {
+    const int self = current_;
+    go_on(lanes_[self].fiber);
+  }
+  void wake_thread(int thread) { wake(thread / kWarp, 1u << (thread % kWarp)); }
+
   [[noreturn]] void stop(const std::string& what) {
     error_ = what + ", by thread " + text_of(lanes_[current_].index);
     leave(host_);
@@ -177,11 +193,6 @@ class Block {
     from.switch_to(lanes_[to].fiber, last);
   }
 
-  void wait() {
-    const int self = current_;
-    go_on(lanes_[self].fiber);
-  }
-
   void leave_quietly(Fiber& from, bool last) {
     if (&from != &host_) from.switch_to(host_, last);
   }
@@ -198,11 +209,13 @@ class Block {
         if (m.arrived)
           text += (text.empty() ? "" : "; ") + std::to_string(std::popcount(m.arrived)) + " of " + std::to_string(std::popcount(m.mask)) +
                   " lanes of warp " + std::to_string(w) + " wait at " + text_of(m.site);
+    if (const std::string more = barriers_.waiting(); !more.empty()) text += (text.empty() ? "" : "; ") + more;
     return text + "; " + std::to_string(ended_) + " threads have ended";
   }
 
   static void lane_main();
 
+  PhaseBarriers barriers_;
   Behaviour behaviour_;
   const std::function<void()>* kernel_ = nullptr;
   int threads_ = 0, current_ = -1, ended_ = 0, waiting_ = 0;
@@ -233,6 +246,7 @@ void Block::lane_main() {
   Block& self = block();
   (*self.kernel_)();
   if (!self.lane().copies.empty()) self.stop("a thread ended with copies that no wait covers");
+  if (!self.products().empty()) self.stop("a thread ended with products that no wait covers");
   self.ended_++;
   self.go_on(self.lane().fiber, true);
   __builtin_unreachable();
@@ -246,6 +260,22 @@ void barrier(const Site& site) { block().barrier(site); }
 void meet(uint32_t mask, void* mine, const Site& site, Act act) { block().meet(mask, mine, site, act); }
 std::byte* static_shared(const void* key, uint64_t bytes) { return block().static_memory(key, bytes); }
 std::byte* dynamic_shared_memory() { return block().dynamic(); }
+
+uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(static_cast<const std::byte*>(p) - block().dynamic()) + kDynamicAddress;
+}
+std::byte* shared_at(uint32_t address, uint32_t bytes) {
+  if (address < kDynamicAddress || address - kDynamicAddress + bytes > block().dynamic_bytes())
+    fail("an address beyond dynamic shared memory", Site::current());
+  return block().dynamic() + (address - kDynamicAddress);
+}
+int current_thread() { return block().current(); }
+bool works_late() { return block().behaviour().late; }
+void wait_to_be_woken() { block().wait(); }
+void wake_thread(int thread) { block().wake_thread(thread); }
+PhaseBarriers& phase_barriers() { return block().barriers(); }
+GroupProducts& group_products() { return block().products(); }
+void issue_group_product(const GroupProduct& product) { group_products().issue(product, block().current() / kWarp, works_late()); }
 
 void copy_async(const AsyncCopy& copy) {
   if (!block().behaviour().late) return finish(copy);

@@ -6,6 +6,7 @@
 
 #include "cuda_backend.h"
 #include "espalier/model_config.h"
+#include "hopper.h"
 #include "pack.h"
 #include "product.h"
 
@@ -113,10 +114,13 @@ void CudaBackend::multiply(const Product& op) {
 // Where the terms of a product are products of their own, each but the first reads and writes the sums in f32 once more, and a rounded
 // result needs a last pass over them. So LoRA costs as many bytes as its weight's product. But its narrow activations lie beside the wide
 // ones (StepForm), so one packed factor with its part beside or below the weight, [W | s B] or [W; s A], makes all one product. Packing
-// takes twice the bytes of a weight that could be read in place.
+// takes twice the bytes of a weight that could be read in place. The kernel for Hopper cards adds the terms in registers, so it needs none
+// of this.
 bool CudaBackend::multiply_side_by_side(const Product& op) {
   const ProductTerm& first = op.terms[0];
-  if (!op.by_shape || !library_ || op.count < 2 || op.c.rows < library_limits().rows || op.c.cols < library_limits().cols) return false;
+  if (!op.by_shape || !library_ || hopper_multiprocessors_ > 0 || op.count < 2 || op.c.rows < library_limits().rows ||
+      op.c.cols < library_limits().cols)
+    return false;
   std::array<int64_t, 7> begin{};  // the first column of each term's activations, and the end of the last
   int64_t copied = 0;
   for (int i = 0; i < op.count; i++) {
@@ -150,11 +154,18 @@ bool CudaBackend::multiply_side_by_side(const Product& op) {
   return true;
 }
 
+template <class C>
+bool CudaBackend::multiply_on_hopper(const ProductArguments<bf16, C>& g, bool transposed) {
+  if (hopper_multiprocessors_ == 0 || g.rows < hopper_limits().rows || g.cols < hopper_limits().cols) return false;
+  ESPALIER_TARGET::multiply_on_hopper(stream_.handle(), g, transposed, hopper_multiprocessors_);
+  return true;
+}
+
 template <class T>
 void CudaBackend::multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count) {
   const auto run = [&](const auto& g) {
     if constexpr (sizeof(T) == 2)
-      if (op.by_shape && multiply_by_library(g, op.transposed)) return;
+      if (op.by_shape && (multiply_on_hopper(g, op.transposed) || multiply_by_library(g, op.transposed))) return;
     multiply_dense(stream_.handle(), g, op.transposed);
   };
   if (op.c.dtype == DType::kF32)

@@ -39,21 +39,27 @@ struct ProductLimits {
 };
 ProductLimits& product_limits();  // defined in product.cu
 
+// Computes c by the instructions that only Hopper cards have (defined in product_hopper.cu), on this many multiprocessors. It asks as much
+// of the factors as the others do, and adds in the same order. Whether a card's tensor cores then give the same bits as by multiply_dense
+// is not known before it was tried.
+void multiply_on_hopper(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed, int multiprocessors);
+void multiply_on_hopper(StreamHandle stream, const ProductArguments<bf16, bf16>& g, bool transposed, int multiprocessors);
+
 // --- The kernels use the rest.
 
 struct TilePlace {
   int32_t row, col;  // the first of the tile
 };
 
-inline unsigned tile_count(int32_t rows, int32_t cols, int32_t tile_rows, int32_t tile_cols) {
+__host__ __device__ __forceinline__ unsigned tile_count(int32_t rows, int32_t cols, int32_t tile_rows, int32_t tile_cols) {
   return static_cast<unsigned>((rows + tile_rows - 1) / tile_rows) * static_cast<unsigned>((cols + tile_cols - 1) / tile_cols);
 }
 
-// Returns the tile of this block. Blocks that run at the same time cover few rows and few columns together, so that the cache serves both.
-__device__ __forceinline__ TilePlace place_of_tile(int32_t rows, int32_t cols, int32_t tile_rows, int32_t tile_cols) {
+// Returns the tile with this number. Tiles with near numbers, which are computed at the same time, cover few rows and few columns together,
+// so that the cache serves both.
+__device__ __forceinline__ TilePlace place_of_tile(int32_t id, int32_t rows, int32_t cols, int32_t tile_rows, int32_t tile_cols) {
   constexpr int32_t kGroup = 16;  // in tiles of rows
   const int32_t down = (rows + tile_rows - 1) / tile_rows, across = (cols + tile_cols - 1) / tile_cols;
-  const auto id = static_cast<int32_t>(blockIdx.x);
   const int32_t first = id / (kGroup * across) * kGroup, height = down - first < kGroup ? down - first : kGroup;
   const int32_t local = id % (kGroup * across);
   return {(first + local % height) * tile_rows, local / height * tile_cols};
@@ -83,6 +89,31 @@ __device__ __forceinline__ void store_product(const ProductArguments<T, C>& g, C
     store(to, g.accumulate ? load(to) + sum : sum);
   else
     store(to, bf16{round_to_bf16(sum)});
+}
+
+template <class C>
+struct alignas(2 * sizeof(C)) Pair {
+  C first, second;
+};
+
+// Stores two neighbours of a row, by one access where they lie at a multiple of their size.
+template <class C>
+__device__ __forceinline__ void store_pair(const ProductArguments<bf16, C>& g, int32_t row, int32_t col, float first, float second) {
+  if (row >= g.rows || col >= g.cols) return;
+  C* to = g.c + int64_t{row} * g.c_stride + col;
+  if (col + 1 >= g.cols || reinterpret_cast<uint64_t>(to) % sizeof(Pair<C>) != 0) {
+    store_product(g, to, col, first);
+    if (col + 1 < g.cols) store_product(g, to + 1, col + 1, second);
+    return;
+  }
+  if (g.column_scale) first *= load(g.column_scale + col), second *= load(g.column_scale + col + 1);
+  if constexpr (sizeof(C) == 2) {
+    store(reinterpret_cast<uint32_t*>(to), bf16_pair(first, second));
+  } else {
+    auto* pair = reinterpret_cast<Pair<C>*>(to);
+    const Pair<C> before = g.accumulate ? load(pair) : Pair<C>{0, 0};
+    store(pair, g.accumulate ? Pair<C>{before.first + first, before.second + second} : Pair<C>{first, second});
+  }
 }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

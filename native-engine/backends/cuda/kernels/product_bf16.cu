@@ -52,38 +52,13 @@ __device__ __forceinline__ void multiply_step(float (&sums)[Shape::kWarpRows / 1
   }
 }
 
-template <class C>
-struct alignas(2 * sizeof(C)) Pair {
-  C first, second;
-};
-
-// Stores two neighbours of a row, by one access where they lie at a multiple of their size.
-template <class C>
-__device__ __forceinline__ void store_pair(const ProductArguments<bf16, C>& g, int32_t row, int32_t col, float first, float second) {
-  if (row >= g.rows || col >= g.cols) return;
-  C* to = g.c + int64_t{row} * g.c_stride + col;
-  if (col + 1 >= g.cols || reinterpret_cast<uint64_t>(to) % sizeof(Pair<C>) != 0) {
-    store_product(g, to, col, first);
-    if (col + 1 < g.cols) store_product(g, to + 1, col + 1, second);
-    return;
-  }
-  if (g.column_scale) first *= load(g.column_scale + col), second *= load(g.column_scale + col + 1);
-  if constexpr (sizeof(C) == 2) {
-    store(reinterpret_cast<uint32_t*>(to), bf16_pair(first, second));
-  } else {
-    auto* pair = reinterpret_cast<Pair<C>*>(to);
-    const Pair<C> before = g.accumulate ? load(pair) : Pair<C>{0, 0};
-    store(pair, g.accumulate ? Pair<C>{before.first + first, before.second + second} : Pair<C>{first, second});
-  }
-}
-
 }  // namespace
 
 template <class Shape, class C, bool transposed>
 __global__ void __launch_bounds__(Shape::kThreads, 2) product_bf16_kernel(ProductArguments<bf16, C> g) {
   bf16* const a_tiles = dynamic_shared<bf16>();
   bf16* const b_tiles = a_tiles + kStages * Shape::kAValues;
-  const TilePlace place = place_of_tile(g.rows, g.cols, Shape::kRows, Shape::kCols);
+  const TilePlace place = place_of_tile(static_cast<int32_t>(blockIdx.x), g.rows, g.cols, Shape::kRows, Shape::kCols);
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int first_row = warp / (Shape::kCols / Shape::kWarpCols) * Shape::kWarpRows;
   const int first_col = warp % (Shape::kCols / Shape::kWarpCols) * Shape::kWarpCols;

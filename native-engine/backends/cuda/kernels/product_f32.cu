@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads, 1) product_f32_kernel(ProductArgumen
   constexpr int kTile = fours * kPart, kEach = 4 * fours;
   SIMT_SHARED(float, a_tiles, 2 * kTile * kDepth);
   SIMT_SHARED(float, b_tiles, 2 * kTile * kDepth);
-  const TilePlace tile = place_of_tile(g.rows, g.cols, kTile, kTile);
+  const TilePlace tile = place_of_tile(static_cast<int32_t>(blockIdx.x), g.rows, g.cols, kTile, kTile);
   const int down = static_cast<int>(threadIdx.x) / 16 * 4, across = static_cast<int>(threadIdx.x) % 16 * 4;
   DepthCursor next;
   Carrier<kTile, true> a;
