@@ -307,7 +307,7 @@ export function schemaProblem(schema: z.ZodType, value: unknown): string | null 
 }
 
 /** Tells whether an event, converted to the newest version, has all required fields of its type. Additional fields do not matter here. */
-export function hasItsFields(type: KnownType, fields: Record<string, unknown>): boolean {
-  const result = eventSchema(type, NEWEST_VERSION).safeParse({ ...fields, v: NEWEST_VERSION });
+export function hasItsFields(type: KnownType, { data, at, chain }: { data: object; at: string; chain: string }): boolean {
+  const result = eventSchema(type, NEWEST_VERSION).safeParse({ ...data, at, chain, v: NEWEST_VERSION });
   return result.success || result.error.issues.every(({ code }) => code === 'unrecognized_keys');
 }

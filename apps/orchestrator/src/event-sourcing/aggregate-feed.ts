@@ -55,11 +55,23 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     if (!this.started) {
       this.started = true;
       const { position, open } = await this.user.begin();
-      this.position = position;
+      this.position ??= position;
       for (const [id, state] of open) this.open.set(id, state);
       this.ready = new Promise((resolve) => void this.follow(resolve));
     }
     await this.ready;
+  }
+
+  /**
+   * Takes an item that another reader has read. The reader offers all items of the store from the first one on. So a history that both
+   * need is read once. Once the feed has started, it reads by itself.
+   */
+  async offer(item: StoredEvent | EventCorruptError): Promise<void> {
+    if (this.started || !item.stream.startsWith(this.aggregate.streamPrefix)) return;
+    if (item instanceof EventCorruptError) {
+      this.setAside(this.idOf(item), item);
+      this.position = item.position;
+    } else await this.takeOrPassOver(item);
   }
 
   /** Reads the store up to now, and returns when the feed knows all these events. The subscription alone may be a little behind. */

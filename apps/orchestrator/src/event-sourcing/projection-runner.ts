@@ -5,9 +5,11 @@ import type { EventCorruptError, EventStore, Position, Subscription } from '#eve
 import type { Projection, RecordItem } from './projection.js';
 import { readPosition, type ViewsDatabase } from './views-file.js';
 
-const BATCH_EVENTS = 500;
+/** A batch ends with the first of these limits. Each batch holds up queries and costs a transaction with the rows of each of its runs. */
+const BATCH_EVENTS = 2_000;
+const BATCH_BYTES = 8 << 20;
 const RETRY_MS = 1000;
-/** The time in milliseconds to wait for the rest of a commit, so that one transaction takes the whole commit. */
+/** The time in milliseconds to wait for the rest of a commit or of a long history, so that one transaction takes many events. */
 const REST_WAIT_MS = 100;
 
 export interface ProjectionListener {
@@ -15,6 +17,8 @@ export interface ProjectionListener {
   changed(ids: Set<string>): void;
   /** Called when a write failed, as on a full disk. The runner tries again until it works. */
   failed(error: unknown): void;
+  /** Called in turn with each item of a history that is read from its first event on. */
+  firstRead(item: RecordItem): Promise<void>;
   /** Called when an event can't be read. The event is passed over, and its aggregate is marked. */
   damaged(error: EventCorruptError): void;
 }
@@ -27,10 +31,13 @@ export class ProjectionRunner {
   /** The error that keeps the newest events out of the file, or null. */
   lastFailure: unknown = null;
   private position: Position | null;
+  /** Whether this runner began at the first event. */
+  private readonly isFirstReading: boolean;
   private subscription: Subscription | undefined;
   private running: Promise<void> | undefined;
   private stopped = false;
   private batch: RecordItem[] = [];
+  private batchBytes = 0;
   private flushPlanned = false;
   private timer: NodeJS.Timeout | undefined;
   private failure: Error | null = null;
@@ -44,6 +51,7 @@ export class ProjectionRunner {
   ) {
     const { position, events } = readPosition(database);
     this.position = position;
+    this.isFirstReading = position === null;
     this.eventsDone = events;
   }
 
@@ -74,7 +82,7 @@ export class ProjectionRunner {
 
   private async run(): Promise<void> {
     while (!this.stopped) {
-      this.batch = []; // the subscription brings again what was not stored
+      this.clearBatch(); // the subscription brings again what was not stored
       try {
         const streamPrefixes = [...this.projection.streamPrefixes];
         this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes });
@@ -112,11 +120,13 @@ export class ProjectionRunner {
   }
 
   private async take(event: RecordItem): Promise<void> {
+    if (this.isFirstReading && !this.caughtUp) await this.listener.firstRead(event);
     this.batch.push(event);
-    if (this.batch.length >= BATCH_EVENTS) {
+    if ('data' in event) this.batchBytes += event.data.length;
+    if (this.batch.length >= BATCH_EVENTS || this.batchBytes >= BATCH_BYTES) {
       this.flush();
       await yieldToOthers(); // other queries get their turn during a long catch-up
-    } else if ('type' in event && this.caughtUp && this.projection.hasMoreToCome(event)) {
+    } else if (!this.caughtUp || ('type' in event && this.projection.hasMoreToCome(event))) {
       this.timer ??= setTimeout(() => this.flushLater(), REST_WAIT_MS);
     } else if (!this.flushPlanned) {
       // The batch is applied as soon as the store has no more events at hand.
@@ -154,12 +164,17 @@ export class ProjectionRunner {
   private flush(): void {
     const last = this.batch.at(-1);
     if (last === undefined) return;
-    const events = this.batch;
-    this.batch = [];
+    const events = this.clearBatch();
     const changed = this.projection.apply(events, last.position);
     this.lastFailure = null;
     this.position = last.position;
     this.eventsDone += events.length;
     this.listener.changed(changed);
+  }
+
+  private clearBatch(): RecordItem[] {
+    const events = this.batch;
+    [this.batch, this.batchBytes] = [[], 0];
+    return events;
   }
 }

@@ -103,6 +103,7 @@ function open(file: string): ViewsDatabase {
     // A crash may lose the newest commits. They are read again from the event store, since each commit holds its position, too.
     database.pragma('synchronous = NORMAL');
     database.pragma('cache_size = -65536');
+    database.pragma('wal_autocheckpoint = 8192'); // pages; each checkpoint waits for the disk
     addSums(database, (problem) => new ViewsDamagedError(problem));
     return database;
   } catch (error) {

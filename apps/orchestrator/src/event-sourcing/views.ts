@@ -4,7 +4,7 @@ import { renameSync } from 'node:fs';
 import type { EventCorruptError, EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
 import { ProjectionRunner } from './projection-runner.js';
-import type { Projection } from './projection.js';
+import type { Projection, RecordItem } from './projection.js';
 import { ViewChanges } from './view-changes.js';
 import {
   isOfStore,
@@ -19,6 +19,8 @@ import {
 /** How many milliseconds a query waits until the views have all events of the store. */
 const PATIENCE_MS = 5000;
 const RETRY_MS = 1000;
+/** How often to ask again for a runner's progress, since another one may have taken its place. */
+const ASKED_AGAIN_MS = 200;
 
 export interface ViewsOptions {
   store: EventStore;
@@ -36,7 +38,9 @@ export abstract class Views {
   private current: ViewsDatabase;
   private runner: ProjectionRunner;
   private rebuilding = false;
+  private isStarted = false;
   private stopped = false;
+  private firstReader: (item: RecordItem) => Promise<void> = () => Promise.resolve();
   /** The reason why the file is about to be made anew, or null while it is used. */
   private damage: Error | null = null;
 
@@ -54,7 +58,13 @@ export abstract class Views {
   }
 
   start(): void {
+    this.isStarted = true;
     this.started = this.begin();
+  }
+
+  /** The reader gets each item of a history that the views read from its first event on, before they show it. */
+  onFirstReading(reader: (item: RecordItem) => Promise<void>): void {
+    this.firstReader = reader;
   }
 
   private async begin(): Promise<void> {
@@ -133,6 +143,12 @@ export abstract class Views {
     if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
   }
 
+  /** Resolves once the views have caught up with the store, or can't be written at the moment. Views that were not started don't move. */
+  protected async settled(): Promise<void> {
+    await this.started;
+    while (this.isStarted && !this.stopped && this.runner.lastFailure === null && !(await this.runner.whenCaughtUp(ASKED_AGAIN_MS)));
+  }
+
   /** Builds the read models anew beside the old ones. The old ones answer until the new ones have caught up. */
   async *rebuild(signal: AbortSignal): AsyncGenerator<{ eventsDone: bigint; done: boolean }> {
     if (this.rebuilding) throw new EspalierError('CONFLICTING_CHANGES', 'the views are being rebuilt already');
@@ -145,7 +161,7 @@ export abstract class Views {
     let swapped = false;
     try {
       runner.start();
-      while (!(await runner.whenCaughtUp(200))) {
+      while (!(await runner.whenCaughtUp(ASKED_AGAIN_MS))) {
         if (signal.aborted) return;
         if (failures.length > 0) throw failures[0];
         yield { eventsDone: BigInt(runner.eventsDone), done: false };
@@ -190,6 +206,7 @@ export abstract class Views {
   private runnerFor(database: ViewsDatabase, failed = (error: unknown): void => this.onError(error)): ProjectionRunner {
     return new ProjectionRunner(this.store, database, this.options.projection(database), {
       changed: (ids) => this.changes.notify(ids),
+      firstRead: (item) => this.firstReader(item),
       failed,
       damaged: (error) => this.options.onDamage?.(error),
     });

@@ -1,7 +1,7 @@
 // Knows which artifacts recorded events need. It folds all events of all runs and uses no cache, because a deletion can't be undone. A long
 // history takes a while to read, and until then every artifact counts as needed.
 import type { Logger } from 'pino';
-import type { EventCorruptError, EventStore } from '#event-store';
+import type { EventCorruptError, EventStore, StoredEvent } from '#event-store';
 import { AggregateFeed } from '../event-sourcing/aggregate-feed.js';
 import { isFinished, neededArtifacts, needsTheSame, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
@@ -50,6 +50,11 @@ export class RecordedNeeds {
       },
       log,
     );
+  }
+
+  /** Takes what the views read for the first time, so that it need not be read twice. It comes from the store, not from the views' file. */
+  offer(item: StoredEvent | EventCorruptError): Promise<void> {
+    return this.feed.offer(item);
   }
 
   /** Resolves when every event that was recorded so far is known. */

@@ -127,6 +127,47 @@ test('a feed that goes on from the views reads no older event, and knows what on
   expect(dropped[1]!.filter((digest) => !dropped[0]!.includes(digest) && goingOn.isNeeded(digest))).toEqual([]);
 });
 
+test('a history that the views read for the first time is read once, its damaged events too', async () => {
+  const ended = new Story(launched({ totalSteps: 10, segmentSteps: 10 }, ENDED)).start().train(stateAt(10, 0.012));
+  const { step, stateDigest, hardSparsity } = ended.state.current!;
+  ended.facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
+  const [running, damaged] = [OPEN, WAITING].map((runId) =>
+    new Story(launched({ totalSteps: 100, segmentSteps: 10 }, runId)).start().train(stateAt(11, 0.013)),
+  );
+  await append(new Recorder().record(ENDED, ended.facts).record(OPEN, running!.facts).record(WAITING, damaged!.facts));
+  let read = 0;
+  const counting: EventStore = Object.create(store, {
+    subscribeAll: {
+      value: (options: never) => {
+        const own = store.subscribeAll(options);
+        return {
+          close: () => own.close(),
+          async *[Symbol.asyncIterator]() {
+            for await (const item of own) {
+              if (item.kind === 'event') read += 1;
+              if (item.kind === 'event' && item.event.stream.endsWith(WAITING) && item.event.revision === 2n)
+                yield { kind: 'damaged', error: new EventCorruptError(item.event.stream, 2n, item.event.position, 'a byte was changed') };
+              else yield item;
+            }
+          },
+        };
+      },
+    },
+  }) as EventStore;
+  const views = new RunViews({ store: counting, folder: await mkdtemp(join(folder, 'new-')), live: noLiveSteps });
+  closing.push(() => views.stop());
+  const feed = new RunFeed(counting, new RunRepository(store), views, quiet);
+  closing.push(() => feed.stop());
+  views.start();
+  await feed.start();
+  await feed.settle();
+  const metrics = 3;
+  expect(read).toBe(ended.facts.length + running!.facts.length + damaged!.facts.length + metrics);
+  expect(feed.unfinished().map(({ runId, revision }) => [runId, revision])).toEqual([[OPEN, running!.facts.length - 1]]);
+  expect([feed.isDamaged(WAITING), feed.isNeeded('0'.repeat(64)), feed.isDamaged(ENDED)]).toEqual([true, true, false]);
+  expect((await views.getRun(WAITING)).damage).toEqual([{ revision: 2n, metrics: false, problem: 'a byte was changed' }]);
+});
+
 test('views of a store that was put back to an earlier time, or of another store, are made anew', async () => {
   const recorder = new Recorder().record(
     OPEN,

@@ -47,6 +47,7 @@ export class RunFeed {
       damaged: (error: EventCorruptError) => this.noteDamage(error),
     };
     this.needs = new RecordedNeeds(store, runs, listener, log);
+    views.onFirstReading((item) => this.needs.offer(item));
   }
 
   private async begin(): Promise<{ position: Position | null; open: Map<string, PruningRunState> }> {

@@ -154,9 +154,12 @@ export class RunViews extends Views {
     return this.database.prepare<[], string>("SELECT run_id FROM runs WHERE status = 'damaged'").pluck().all();
   }
 
-  /** The runs that have not ended, as of the events up to a position. A reader that goes on from there misses nothing. */
+  /**
+   * The runs that have not ended, as of the events up to a position. A reader that goes on from there misses nothing. It waits for the
+   * views, so that a long history that the views don't show yet is not read and folded a second time beside them.
+   */
   async unfinished(): Promise<{ position: Position | null; runs: PruningRunState[] }> {
-    await this.started;
+    await this.settled();
     const details = this.database
       .prepare<[], string>(
         `

@@ -110,6 +110,6 @@ export function withDatabase(): { database: ViewsDatabase; close(): void } {
 
 /** All rows of all tables but the position. Two ways of building the views must agree on them. */
 export function contentOf(database: ViewsDatabase): Record<string, unknown[]> {
-  const tables = ['runs', 'run_details', 'teachers', 'segments', 'metrics', 'needed_artifacts', 'discarded_artifacts'];
+  const tables = ['runs', 'run_details', 'teachers', 'segments', 'metrics', 'mask_changes', 'needed_artifacts', 'discarded_artifacts'];
   return Object.fromEntries(tables.map((table) => [table, database.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all()]));
 }

@@ -8,9 +8,8 @@ export interface Notes {
 
 /** @param passes the streams whose old events may be removed, so that a missing event there does not mean a loss */
 export function notingStore(store: EventStore, seen: Notes, passes: ReadonlySet<string>): EventStore {
-  const noteStored = ({ stream, revision, id, position }: StoredEvent): void => {
-    if (!passes.has(stream)) seen.note({ position: position.commit, stream, revision, id });
-  };
+  const isNoted = ({ stream }: StoredEvent): boolean => !passes.has(stream);
+  const note = ({ stream, revision, id, position }: StoredEvent): void => seen.note({ position: position.commit, stream, revision, id });
   return {
     get appendedAtMs(): number {
       return store.appendedAtMs ?? -Infinity;
@@ -26,7 +25,7 @@ export function notingStore(store: EventStore, seen: Notes, passes: ReadonlySet<
     read: (stream, options) => store.read(stream, options),
     readAll: (options) => store.readAll(options),
     subscribe: (stream, options) => store.subscribe(stream, options),
-    subscribeAll: (options) => noted(store.subscribeAll(options), noteStored),
+    subscribeAll: (options) => noted(store.subscribeAll(options), isNoted, note),
     keepNewest: (stream, count) => store.keepNewest(stream, count),
     ping: () => store.ping(),
     close: () => store.close(),
@@ -42,13 +41,28 @@ function idAt(revision: bigint, events: NewEvent[], expected: ExpectedRevision):
   return typeof before === 'bigint' && before + BigInt(events.length) === revision ? events.at(-1)!.id : null;
 }
 
-function noted(subscription: Subscription, note: (event: StoredEvent) => void): Subscription {
+/** A note is a write to a file. While a subscription catches up, only one event in this number is noted, and the last one. */
+const NOTED_EVERY = 256;
+
+function noted(subscription: Subscription, isNoted: (event: StoredEvent) => boolean, note: (event: StoredEvent) => void): Subscription {
   return {
     close: () => subscription.close(),
     async *[Symbol.asyncIterator](): AsyncGenerator<SubscriptionItem> {
-      for await (const item of subscription) {
-        if (item.kind === 'event') note(item.event);
-        yield item;
+      let [caughtUp, since] = [false, 0];
+      let last: StoredEvent | null = null;
+      const noteLast = (): void => {
+        if (last !== null) note(last);
+        [last, since] = [null, 0];
+      };
+      try {
+        for await (const item of subscription) {
+          if (item.kind === 'event' && isNoted(item.event)) [last, since] = [item.event, since + 1];
+          caughtUp ||= item.kind === 'caughtUp';
+          if (caughtUp || since >= NOTED_EVERY) noteLast();
+          yield item;
+        }
+      } finally {
+        noteLast();
       }
     },
   };

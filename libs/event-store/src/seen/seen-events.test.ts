@@ -118,3 +118,30 @@ test('appends are noted before the caller hears of them, with an id where it is 
     { position: 90n, stream: 'run', revision: 5n, id: 'theirs' },
   ]);
 });
+
+test('while a long history is caught up with, a few events are noted, and always the last', async () => {
+  const history = Array.from({ length: 1_000 }, (_, at) => ({
+    stream: 'run',
+    revision: BigInt(at),
+    position: { commit: BigInt(at + 1), prepare: 0n },
+  }));
+  const noted: bigint[] = [];
+  const plain = {
+    subscribeAll: () => ({
+      close: () => Promise.resolve(),
+      async *[Symbol.asyncIterator]() {
+        await Promise.resolve();
+        for (const event of history.slice(0, -2)) yield { kind: 'event', event };
+        yield { kind: 'caughtUp' };
+        for (const event of history.slice(-2)) yield { kind: 'event', event };
+      },
+    }),
+  } as unknown as EventStore;
+  const store = notingStore(plain, { note: ({ position }) => noted.push(position) }, new Set());
+  for await (const _ of store.subscribeAll({ after: 'start' }));
+  expect(noted.slice(-3)).toEqual([998n, 999n, 1_000n]);
+  expect(noted.length).toBeLessThan(10);
+  noted.length = 0;
+  for await (const item of store.subscribeAll({ after: 'start' })) if (item.kind === 'event' && item.event.revision === 6n) break; // left early
+  expect(noted).toEqual([7n]);
+});

@@ -24,9 +24,13 @@ export function encodeFacts(
   return codec.encodeFacts<NewFact>(eventTypes, facts, previousChain, idOf);
 }
 
-/** @throws SyntaxError when the bytes are no JSON object */
+const decoded = new WeakMap<object, RecordedEvent>();
+
+/** Reads the event once for all readers that get the same object. @throws SyntaxError when the bytes are no JSON object */
 export function decodeStored(stored: Pick<StoredEvent, 'type' | 'data'>): RecordedEvent {
-  return codec.decodeStored(eventTypes, stored) as RecordedEvent;
+  let event = decoded.get(stored);
+  if (event === undefined) decoded.set(stored, (event = codec.decodeStored(eventTypes, stored) as RecordedEvent));
+  return event;
 }
 
 export function encodeStepsMeasured(measured: StepsMeasured, id: string): NewEvent {

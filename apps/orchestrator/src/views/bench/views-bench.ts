@@ -138,6 +138,7 @@ async function throughStore(total: number): Promise<void> {
   const started = performance.now();
   const runner = new ProjectionRunner(store, database, new RunProjection(database), {
     changed: () => undefined,
+    firstRead: () => Promise.resolve(),
     failed: (error) => console.error(error),
     damaged: (error) => console.error(error),
   });

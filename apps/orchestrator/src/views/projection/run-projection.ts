@@ -227,8 +227,8 @@ function readable(stored: StoredEvent): RecordedEvent {
   if (own !== null) return own;
   try {
     const event = decodeStored(stored);
-    const { type, at, v, chain, data } = event;
-    if (type === 'Unknown' || hasItsFields(type, { ...data, at, v, chain })) return event;
+    const { type, at, v, chain } = event;
+    if (type === 'Unknown' || hasItsFields(type, event)) return event;
     return { type: 'Unknown', storedType: stored.type, at, v, chain, data: {} };
   } catch {
     return { type: 'Unknown', storedType: stored.type, at: '', v: 0, chain: '', data: {} };
