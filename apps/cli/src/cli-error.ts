@@ -5,13 +5,13 @@ import { EspalierError, statusOf, toEspalierError, type FieldViolation } from '#
 
 export const ExitCode = {
   ok: 0,
-  /** The operation was tried and failed, or a check found a problem. */
+  /** The operation was tried and failed, a check found a problem, or a limit, memory or a disk is used up. */
   failed: 1,
   /** The command line, or a value in it, is not valid. */
   usage: 2,
   /** The named run, teacher, file or digest does not exist. */
   notFound: 3,
-  /** No server answers, or the server belongs to another user. */
+  /** The server, or a part that it needs, does not answer or was lost, or does not let the caller in. */
   unavailable: 4,
   /** The operation is not possible in the present state (a finished run can't be paused, a request id is taken, ...). */
   notAllowed: 5,
@@ -24,11 +24,13 @@ export const ExitCode = {
 
 export const EXIT_CODES_HELP = `Exit codes:
   0  done
-  1  the operation failed, a check found a problem, or a run ended as failed
-     (also while it was prepared, by bad data, say) or cancelled
+  1  the operation failed, a check found a problem, a limit, memory or a disk
+     is used up, or a run ended as failed (also while it was prepared, by bad
+     data, say) or cancelled
   2  the command line or a value in it is not valid
   3  the run, teacher, file or digest that it names is not there
-  4  no server answers, or server or data folder are another user's
+  4  no server answers, or its engine, event store or bucket does not, or the
+     caller is not let in, or server or data folder are another user's
   5  not possible in the present state (finished run, request id taken, ...)
   6  the watched run completed more than one point away from its target sparsity
   130, 143  stopped by Ctrl-C, or by SIGTERM`;

@@ -832,7 +832,15 @@ describe('results', () => {
         yield v1.VerifyRunResponse.fromPartial({ check: 'artifacts', subject: 'artifact abc', ok: false, detail: 'holds other bytes' });
         yield v1.VerifyRunResponse.fromPartial({
           doneShare: 1,
-          summary: { ok: false, events: 100n, artifacts: 3n, problems: ['x'], firstDivergentStep: 12n, firstDivergentTensor: 'lora.0.q' },
+          summary: {
+            ok: false,
+            events: 100n,
+            metricsBatches: 25n,
+            artifacts: 3n,
+            problems: ['x'],
+            firstDivergentStep: 12n,
+            firstDivergentTensor: 'lora.0.q',
+          },
         });
       },
     });
@@ -842,7 +850,7 @@ describe('results', () => {
     const verified = await espalier(server, 'verify', 'abcd', '--replay', '10..20', '--tolerance', '1e-3');
     expect(verified.exitCode).toBe(1);
     expect(verified.stdout).toMatch(
-      /wrong {2}artifacts {2}artifact abc: holds other bytes[^]*ok +chain: 1 good[^]*first difference at step 12 in lora\.0\.q/,
+      /wrong {2}artifacts {2}artifact abc: holds other bytes[^]*ok +chain: 1 good[^]*first difference at step 12 in lora\.0\.q[^]*: 75 events, 25 batches of metrics, 3 artifacts/,
     );
     expect(asked).toMatchObject([{ teacherMark: 30 }, { replay: true, fromStep: 10n, toStep: 20n, tolerance: 1e-3 }]);
   });

@@ -106,6 +106,12 @@ async function main(): Promise<void> {
   });
 }
 
+function refuse(option: string, error: unknown): never {
+  const { code, message } = toEspalierError(error);
+  process.stderr.write(`espalier engine: ${option}: ${message} (${code})\n`);
+  process.exit(EXIT_MISTAKE);
+}
+
 /** A cache that the user named is looked at before the first model comes. */
 function offeredModels({ at }: EngineArguments, scratch: Scratch): OfferedModels {
   const join = 'join' in at ? at.join : undefined;
@@ -114,8 +120,7 @@ function offeredModels({ at }: EngineArguments, scratch: Scratch): OfferedModels
   try {
     if (join?.modelCache !== undefined) models.openCache();
   } catch (error) {
-    process.stderr.write(`--model-cache: ${(error as Error).message}\n`);
-    process.exit(EXIT_MISTAKE);
+    refuse('--model-cache', error);
   }
   return models;
 }
@@ -131,8 +136,7 @@ function keptSegments({ at }: EngineArguments): KeptSegments | null {
       log.warn(`segments are kept in memory only: ${(error as Error).message}`);
       return null;
     }
-    process.stderr.write(`--spool: ${(error as Error).message}\n`);
-    process.exit(EXIT_MISTAKE);
+    refuse('--spool', error);
   }
 }
 

@@ -24,6 +24,16 @@ export interface Mark {
 /** Makes the folder if it is not there. Returns its absolute path. @throws Error why it can't be used */
 export function openOwnFolder(path: string, mark: Mark): string {
   const folder = resolve(path);
+  try {
+    return openFolder(folder, mark);
+  } catch (error) {
+    throw isNoFolder(error) ? new Error('a file stands where a folder of its path should be', { cause: error }) : error;
+  }
+}
+
+const isNoFolder = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOTDIR';
+
+function openFolder(folder: string, mark: Mark): string {
   const isLink = lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
   if (isLink && !existsSync(folder)) throw new Error(`it is a link to ${readlinkSync(folder)}, which is not there`);
   makeFolder(folder);

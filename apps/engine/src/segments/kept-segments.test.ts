@@ -207,6 +207,18 @@ test('a link that leads nowhere is told as one', () => {
   expect(() => new Engine(link)).toThrow('it is a link to nowhere, which is not there');
 });
 
+test('a path through a file is told as one, with a code', () => {
+  const file = newFolder();
+  writeFileSync(file, '');
+  for (const path of [file, join(file, 'below')])
+    expect(() => new Engine(path)).toThrow(
+      expect.objectContaining({
+        code: 'SPOOL_UNUSABLE',
+        message: expect.stringContaining('a file stands where a folder of its path should be'),
+      }),
+    );
+});
+
 test('a folder that other users may write to is refused, since they could put other results there', () => {
   const folder = newFolder();
   mkdirSync(folder);

@@ -11,6 +11,7 @@ import type { Logger } from 'pino';
 import { byteWords } from '#comparison';
 import { clearLeftOvers, leftOverName, roomInSync } from '#files';
 import type { SegmentResult, StepReport } from '#native-engine';
+import { EspalierError } from '#protocol';
 import { digestInPieces } from '../chunks.js';
 import { openOwnFolder, type Mark } from '../own-folder.js';
 import { Place } from './place.js';
@@ -81,7 +82,7 @@ export class KeptSegments {
     return this.place.folder;
   }
 
-  /** Makes the folder if it is not there. @throws Error why it can't be used */
+  /** Makes the folder if it is not there. @throws EspalierError SPOOL_UNUSABLE */
   static open(path: string, limitBytes: number, log: Pick<Logger, 'info' | 'warn' | 'debug'>): KeptSegments {
     try {
       const segments = new KeptSegments(Place.in(openOwnFolder(path, MARK)), limitBytes, log);
@@ -91,7 +92,9 @@ export class KeptSegments {
       segments.removeOld();
       return segments;
     } catch (error) {
-      throw new Error(`the folder for segments ${resolve(path)} can't be used: ${(error as Error).message}`, { cause: error });
+      throw new EspalierError('SPOOL_UNUSABLE', `the folder for segments ${resolve(path)} can't be used: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   }
 

@@ -10,7 +10,7 @@ import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { requireTableOf, speedTableOf } from './speed-table-file.js';
 
-const TABLE_BYTES_MAX = 4 * 2 ** 20;
+export const TABLE_BYTES_MAX = 4 * 2 ** 20;
 
 type KeptTables = Pick<ArtifactStore, 'stat' | 'get' | 'digestsStartingWith'>;
 

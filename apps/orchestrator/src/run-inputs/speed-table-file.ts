@@ -61,6 +61,15 @@ const FALL_OF_PASS_MAX = 0.01;
 /** A difference that starts of threads or kernels make, and moments between them: it says nothing of a width. Widths of toys take less. */
 const NOISE_SECONDS = 20e-6;
 
+/** Tells whether the text is a speed table, though a launch may refuse its times. */
+export function isSpeedTable(text: string): boolean {
+  try {
+    return schema.safeParse(JSON.parse(text)).success;
+  } catch {
+    return false;
+  }
+}
+
 /** @throws EspalierError SPEED_TABLE_INVALID with the place in the table */
 export function speedTableOf(text: string): SpeedTable {
   let json: unknown;

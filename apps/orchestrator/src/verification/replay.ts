@@ -106,9 +106,6 @@ async function openSession(
       `steps ${segment.firstStep} to ${segment.endStep - 1} were computed with numerics ` +
         `${segment.numericsFingerprint}, this engine has ${session.numericsFingerprint}: ` +
         `bits can't be compared. Pass a tolerance to compare values instead.`,
-      {
-        violations: [{ field: 'tolerance', description: 'needed on an engine with other numerics', code: 'NUMERICS_CHANGED' }],
-      },
     );
   }
   await client.loadTrainingTokens(session.sessionId, tokenSources(data), artifacts);

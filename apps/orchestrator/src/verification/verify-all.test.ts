@@ -13,13 +13,24 @@ import { verifyAll } from './verify-all.js';
 const RUNS = Array.from({ length: 12 }, (_, index) => `aaaabbbbccc${'abcdefghijkl'[index]!}`);
 const FOREIGN = 2_500;
 
+function speedTable(): string {
+  const times = [{ width: 1, seconds: 1, spread: 0 }];
+  const fixed = [{ seconds: 1, spread: 0 }];
+  return JSON.stringify({
+    ...{ schema: 'espalier-speed-table', version: 1, device: 'made by hand', dtype: 'bf16', batch: 1, context: 2048, phase: 'decode' },
+    model: { layers: 1, heads: 1, kv_heads: 1, head_dim: 8, units: 1, hidden_size: 8, vocabulary_size: 8 },
+    ...{ by_heads: { q: times, attention: times, o: times }, by_kv_heads: { kv: times }, by_units: { gate_up: times, down: times } },
+    ...{ layer: { attention: fixed, mlp: fixed }, fixed },
+  });
+}
+
 function recorded(): StoredEvent[] {
   const events = RUNS.flatMap((runId) => new Recorder().record(runId, new Story(launched({}, runId)).start().facts).events);
   const foreign = Array.from({ length: FOREIGN }, (_, revision) => ({ ...events[0]!, stream: 'foreign', revision: BigInt(revision) }));
   return [...foreign, ...events].map((event, at) => ({ ...event, position: { commit: BigInt(at + 1), prepare: BigInt(at + 1) } }));
 }
 
-test('progress is told while events are read, runs are read beside each other, and their verdicts come in order', async () => {
+test('progress is told, runs are read beside each other, their verdicts come in order, and an artifact is called what it is', async () => {
   const events = recorded();
   let [open, mostOpen] = [0, 0];
   const store = {
@@ -42,7 +53,10 @@ test('progress is told while events are read, runs are read beside each other, a
     database: { prepare: () => rows },
   };
   const folder = await mkdtemp(join(tmpdir(), 'verify-all-'));
-  const context = { store, views, artifacts: await openArtifactStore({ folder }), condition: { missing: null } };
+  const artifacts = await openArtifactStore({ folder });
+  const { digest: table } = await artifacts.put(Buffer.from(speedTable()));
+  const { digest: foreign } = await artifacts.put(Buffer.from('{"schema":"another"}'));
+  const context = { store, views, artifacts, condition: { missing: null } };
   const told: v1.VerifyAllResponse[] = [];
   for await (const response of verifyAll(context as never, new AbortController().signal)) told.push(response);
   await rm(folder, { recursive: true });
@@ -53,5 +67,7 @@ test('progress is told while events are read, runs are read beside each other, a
   expect([...new Set(told.map(({ runId }) => runId))].filter((runId) => runId !== '')).toEqual(RUNS);
   const shares = told.map(({ doneShare }) => doneShare);
   expect(shares).toEqual([...shares].sort((a, b) => a - b));
-  expect(told.at(-1)!.summary).toMatchObject({ runs: BigInt(RUNS.length), events: BigInt(events.length) });
+  // A measured table is known by its text, before any run names it.
+  expect(told.at(-1)!.summary).toMatchObject({ runs: BigInt(RUNS.length), events: BigInt(events.length), unknown: [foreign] });
+  expect(told.find(({ subject }) => subject === `artifact ${table}`)!.detail).toBe('speed table that a later run may name: whole');
 });

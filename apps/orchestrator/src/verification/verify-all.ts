@@ -10,6 +10,8 @@ import { counted, v1 } from '#protocol';
 import { ViewsDamagedError } from '../event-sourcing/views-file.js';
 import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
+import { TABLE_BYTES_MAX } from '../run-inputs/read-speed-table.js';
+import { isSpeedTable } from '../run-inputs/speed-table-file.js';
 import { ReplayPlanner } from './replay-plan.js';
 import { isOfStudy, StudyRecords } from './study-records.js';
 import type { Say, VerifyContext } from './verify-context.js';
@@ -108,7 +110,7 @@ interface CheckedRun {
 }
 
 async function checkedRun(context: Context, runId: string, signal: AbortSignal): Promise<CheckedRun> {
-  const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0 };
+  const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0, metricsBatches: 0 };
   const verdicts: v1.VerifyRunResponse[] = [];
   for await (const verdict of recordVerdicts(context, runId, record, verdictOf, 0, signal)) verdicts.push(verdict);
   return { runId, record, verdicts };
@@ -135,7 +137,7 @@ async function* inOrder<Item, Result>(
 
 /** Adds the artifacts that a run names. An artifact that any run needs must exist, even if other runs excuse it. */
 function addNames(named: Map<string, Named>, { artifacts }: Context, runId: string, { history, planner }: CheckedRecord): void {
-  for (const [digest, what] of artifactsNamed(history)) {
+  for (const [digest, what] of artifactsNamed({ history, planner })) {
     const needers = excuseOf(planner.run, digest, what) === null ? [runId] : [];
     const known = named.get(digest);
     if (known !== undefined && (known.needers.length > 0 || needers.length === 0)) {
@@ -172,7 +174,7 @@ async function* artifactVerdicts(
     present.add(digest);
     summary.artifacts += 1n;
     summary.artifactBytes += BigInt(bytes);
-    const known = named.get(digest);
+    const known = named.get(digest) ?? (await keptTable(artifacts, digest, bytes));
     const subject = `artifact ${digest}`;
     if (condition === 'corrupt') yield say('artifacts', subject, false, `${known?.what ?? 'unknown'}: its bytes have another digest`, at);
     else if (known !== undefined && !(await known.fits()))
@@ -195,6 +197,14 @@ async function* artifactVerdicts(
     summary.unknown.push(path);
     yield say('unknown', path, true, 'a file that is no artifact', 1);
   }
+}
+
+/** A measured speed table that no run has yet. A launch may name it, and nothing but its own text says what it is. */
+async function keptTable(artifacts: ArtifactStore, digest: string, bytes: number): Promise<Pick<Named, 'what' | 'fits'> | undefined> {
+  if (bytes > TABLE_BYTES_MAX) return undefined;
+  const content = await artifacts.get(digest).catch(() => null);
+  if (content === null || !isSpeedTable(Buffer.from(content).toString('utf8'))) return undefined;
+  return { what: 'speed table that a later run may name', fits: () => Promise.resolve(true) };
 }
 
 /** Checks the quarantine. An artifact that an event needs is taken back from it, and then checked as all others are. */

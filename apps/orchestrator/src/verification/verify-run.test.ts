@@ -90,13 +90,14 @@ const problems = (verdicts: v1.VerifyRunResponse[]): v1.VerifyRunResponse[] =>
 
 test('a whole history passes every check', async () => {
   const verdicts = await verify();
+  const batches = events.filter(({ type }) => type === 'StepsMeasured').length;
   expect(problems(verdicts)).toEqual([]);
   expect(verdicts.map(({ check }) => check)).toEqual(
     expect.arrayContaining(['contiguity', 'schema', 'chain', 'steps', 'metrics', 'artifacts', 'lineage']),
   );
   expect(verdicts.at(-1)).toMatchObject({
     doneShare: 1,
-    summary: { ok: true, events: BigInt(events.length), artifacts: 4n, problems: [] },
+    summary: { ok: true, events: BigInt(events.length), metricsBatches: BigInt(batches), artifacts: 4n, problems: [] },
   });
 });
 

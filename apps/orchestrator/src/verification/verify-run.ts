@@ -32,9 +32,10 @@ export async function* verifyRun(
     return { check, subject, ok, detail, doneShare, summary: undefined };
   };
   const eventsShare = request.replay ? 0.1 : 0.5;
-  const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0 };
+  const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0, metricsBatches: 0 };
   yield* recordVerdicts(context, runId, record, say, eventsShare, signal);
-  summary.events += BigInt(record.events);
+  summary.events += BigInt(record.events + record.metricsBatches);
+  summary.metricsBatches += BigInt(record.metricsBatches);
   const artifactsShare = request.replay ? 0.1 : 0.5;
   for await (const verdict of artifactVerdicts(context, runId, record, say, eventsShare, artifactsShare, signal)) {
     summary.artifacts += 1n;
@@ -56,8 +57,9 @@ export async function* verifyRun(
 export interface CheckedRecord {
   planner: ReplayPlanner;
   history: HistoryChecker;
-  /** The number of events in the run's own streams. */
+  /** The number of the run's own events. */
   events: number;
+  metricsBatches: number;
 }
 
 /** Yields verdicts on the events of a run and its ancestors, and on its metrics. */
@@ -82,7 +84,8 @@ export async function* recordVerdicts(
   const forks = `${counted(line.length - 1, 'fork')} back to the launch`;
   yield* problemVerdicts('lineage', `run ${runId}`, lineageProblems(line, histories), forks, say, share / 2);
   const metrics = await checkMetrics(store, runId, record.history, signal);
-  record.events = record.history.events + metrics.events;
+  record.events = record.history.events;
+  record.metricsBatches = metrics.events;
   const unnamed = metrics.unnamed > 0 ? `; ${metrics.unnamed} of given-up attempts, which nothing vouches for` : '';
   const batches = `${counted(metrics.events, 'batch', 'batches')} as recorded${unnamed}`;
   yield* problemVerdicts('metrics', `metrics of run ${runId}`, metrics.problems, batches, say, share);
@@ -181,8 +184,10 @@ async function checkMetrics(store: EventStore, runId: string, history: HistoryCh
 }
 
 /** Every artifact that the record names, with a word for its kind. */
-export function artifactsNamed(history: HistoryChecker): Map<string, string> {
+export function artifactsNamed({ history, planner }: Pick<CheckedRecord, 'history' | 'planner'>): Map<string, string> {
   const names = new Map<string, string>();
+  const speed = planner.run?.budget?.speed;
+  if (speed !== undefined) names.set(speed.tableDigest, 'speed table');
   for (const digest of history.states.keys()) names.set(digest, 'state');
   for (const digest of history.dataDigests) names.set(digest, 'tokens');
   for (const { digest, files } of history.exports) {
@@ -223,7 +228,7 @@ async function* artifactVerdicts(
   share: number,
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
-  const names = artifactsNamed(history);
+  const names = artifactsNamed({ history, planner });
   const meanwhile = runsMeanwhile(store, signal);
   let done = 0;
   for (const [digest, what] of names) {

@@ -12,6 +12,8 @@ const TYPES: Record<string, string> = {
   '.svg': 'image/svg+xml',
 };
 const PAGE = '/index.html';
+/** The addresses of the page's views (`View` in apps/dashboard/src/app.tsx). */
+const VIEWS = /^\/(?:compare|server|studies(?:\/[^/]+)?|runs\/[^/]+(?:\/\w+)?)?$/;
 const FOR_EVER = 'public, max-age=31536000, immutable';
 const ASK_AGAIN = 'no-cache';
 
@@ -42,7 +44,11 @@ export class PageFiles {
    */
   at(path: string): PageFile | undefined {
     this.files ??= existsSync(this.folder) ? read(this.folder) : undefined;
-    return this.files?.get(path) ?? (extname(path) === '' ? this.files?.get(PAGE) : undefined);
+    return this.files?.get(path) ?? (VIEWS.test(path) ? this.files?.get(PAGE) : undefined);
+  }
+
+  get areBuilt(): boolean {
+    return this.files !== undefined;
   }
 }
 

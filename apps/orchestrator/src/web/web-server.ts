@@ -196,7 +196,7 @@ export class WebServer {
   private async page(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const file = this.files.at(path);
     if (file === undefined) {
-      sendText(response, 404, `there is no ${path} here; without the dashboard's files: npm run build`);
+      sendText(response, 404, `there is no ${path} here${this.files.areBuilt ? '' : ": the dashboard's files are missing, npm run build"}`);
       return;
     }
     const { bytes, headers } = file;

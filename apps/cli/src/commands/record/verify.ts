@@ -105,5 +105,7 @@ function printSummary(
   const verdict = summary.ok
     ? output.style('green', 'the record is whole and true')
     : output.style('red', problemsFound(summary.problems.length));
-  output.text(`${verdict}: ${howMany(summary.events, 'event')}, ${howMany(summary.artifacts, 'artifact')}${replayed}`);
+  const { metricsBatches, artifacts } = summary;
+  const events = `${howMany(summary.events - metricsBatches, 'event')}, ${howMany(metricsBatches, 'batch', 'batches')} of metrics`;
+  output.text(`${verdict}: ${events}, ${howMany(artifacts, 'artifact')}${replayed}`);
 }
