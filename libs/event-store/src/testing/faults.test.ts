@@ -189,6 +189,56 @@ it('a read goes on with another node where one is gone', async () => {
   expect(await take(store.readAll({ streamPrefixes: [stream] }), 5)).toHaveLength(5);
 });
 
+describe('a leader that steps down and lags behind', () => {
+  let older: EmbeddedEventStore;
+  beforeAll(async () => {
+    older = await startEmbeddedEventStore({ folder: join(folder, 'older') });
+  });
+  afterAll(() => older.stop());
+
+  /** Both stores have the first events, and only the new leader's gets the rest. */
+  async function lagging(): Promise<{ store: ConnectedEventStore; stream: string; events: NewEvent[] }> {
+    const [store, stream, events] = [connected(), uniqueName('lagging'), newEvents(5)];
+    for (const one of [store, connected(older.connectionString)]) await one.append(stream, events.slice(0, 2), 'no_stream');
+    expect(await idsIn(store, stream)).toEqual(ids(events.slice(0, 2)));
+    return { store, stream, events };
+  }
+
+  function stepsDown(): void {
+    const [first, next] = cluster.nodes;
+    first!.lag(older.connectionString);
+    cluster.lead(next!);
+  }
+
+  it('is not read from, so no newer event is forgotten', async () => {
+    const { store, stream, events } = await lagging();
+    stepsDown();
+    await persistently(() => store.append(stream, events.slice(2), 1n));
+    expect(await idsIn(store, stream)).toEqual(ids(events));
+    expect((await take(store.readAll({ streamPrefixes: [stream] }), 5)).map(({ id }) => id)).toEqual(ids(events));
+    const [last] = await collect(store.read(stream, { direction: 'backwards', maxCount: 1 }));
+    expect(last).toMatchObject({ id: events[4]!.id, revision: 4n });
+  });
+
+  it.each(['unavailable', 'cut'] as Drop[])('neither hides nor repeats an event of a subscription that it drops (%s)', async (how) => {
+    const { store, stream, events } = await lagging();
+    const got: string[] = [];
+    const following = (async () => {
+      for await (const item of store.subscribeAll({ after: 'start', streamPrefixes: [stream] })) {
+        if (item.kind === 'event') got.push(item.event.id);
+        if (got.length === 5) break;
+      }
+    })();
+    await eventually(() => got.length === 2 && cluster.leading.openSubscriptions > 0);
+    const [former] = cluster.nodes;
+    stepsDown();
+    await persistently(() => connected(embedded.connectionString).append(stream, events.slice(2), 1n));
+    former!.dropSubscriptions(how);
+    await following;
+    expect(got).toEqual(ids(events));
+  });
+});
+
 it('a stream whose beginning was scavenged keeps the revisions of the rest, so that a reader sees what is missing', async () => {
   const [store, stream, events] = [connected(), uniqueName('scavenged'), newEvents(5)];
   await store.append(stream, events, 'no_stream');

@@ -1,6 +1,6 @@
 // A cluster that plays faults, for tests: nodes in front of one embedded event store. Each node takes the calls of clients, and passes the
-// calls and their answers on. On the way it cuts connections, holds answers back, or answers as a node that is not the leader. What the
-// nodes of a real cluster do among themselves (elections, replication) is not played.
+// calls and their answers on. On the way it cuts connections, holds answers back, answers as a node that is not the leader, or reads from
+// an older store. What the nodes of a real cluster do among themselves (elections, replication) is not played.
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net';
 import { randomUUID } from 'node:crypto';
@@ -36,6 +36,7 @@ export interface NodeTls {
 
 const HOST = '127.0.0.1';
 const APPENDS = ['Append', 'BatchAppend'];
+const addressOf = (connectionString: string): string => /\/\/([^?/]+)/.exec(connectionString)![1]!;
 const asIs = (bytes: Buffer): Buffer => bytes;
 
 export class FaultyCluster {
@@ -48,7 +49,7 @@ export class FaultyCluster {
 
   /** Starts a cluster. @param upstream the connection string of an embedded store without TLS */
   static async start(upstream: string, { nodes = 3, tls, login = '', query = 'tls=false' }: ClusterOptions = {}): Promise<FaultyCluster> {
-    const target = /\/\/([^?/]+)/.exec(upstream)![1]!;
+    const target = addressOf(upstream);
     const all: FaultyNode[] = [];
     const cluster = new FaultyCluster(all, query);
     cluster.login = login;
@@ -115,6 +116,8 @@ class FaultyNode {
   private tcp: TcpServer | null = null;
   private server: Server | null = null;
   private upstream: Client | null = null;
+  /** The store that the node reads from while it lags. */
+  private older: Client | null = null;
 
   private constructor(
     private readonly target: string,
@@ -128,7 +131,7 @@ class FaultyNode {
   }
 
   async start(tls?: NodeTls): Promise<void> {
-    this.upstream = new Client(this.target, credentials.createInsecure(), { 'grpc.max_receive_message_length': -1 });
+    this.upstream = clientOf(this.target);
     this.server = new Server({ 'grpc.max_receive_message_length': -1 });
     for (const service of [streamsGrpc.StreamsService, featuresGrpc.ServerFeaturesService]) this.serve(service);
     this.server.addService(gossipGrpc.GossipService, {
@@ -157,7 +160,13 @@ class FaultyNode {
     this.cut();
     this.server!.forceShutdown();
     this.upstream!.close();
+    this.older?.close();
     await closed;
+  }
+
+  /** Lets the node answer reads from another store, as a node does that the newest events have not come to. */
+  lag(connectionString: string): void {
+    this.older = clientOf(addressOf(connectionString));
   }
 
   /** Sets the fault of the next append. Another call sets the fault of the append after that. */
@@ -227,7 +236,8 @@ class FaultyNode {
       call.emit('error', this.notLeader());
       return;
     }
-    const up = this.upstream!.makeBidiStreamRequest<Buffer, Buffer>(path, asIs, asIs, call.metadata.clone());
+    const from = method === 'Read' && this.older !== null ? this.older : this.upstream!;
+    const up = from.makeBidiStreamRequest<Buffer, Buffer>(path, asIs, asIs, call.metadata.clone());
     call.on('cancelled', () => up.cancel());
     if (method === 'Read') this.subscriptions.add(call); // includes reads, which end by themselves
     up.on('error', (error) => call.emit('error', error));
@@ -303,6 +313,8 @@ class FaultyNode {
     return info;
   }
 }
+
+const clientOf = (target: string): Client => new Client(target, credentials.createInsecure(), { 'grpc.max_receive_message_length': -1 });
 
 function failure(code: status, details: string, trailers: Record<string, string> = {}): Error {
   const metadata = new Metadata();
