@@ -1,6 +1,7 @@
-// Jest runs what ships: the compiled tests in dist/ (native ES modules, hence --experimental-vm-modules).
+// Jest runs what ships: the compiled tests in dist/.
 export default {
-  testEnvironment: 'node',
+  runtime: '<rootDir>/scripts/jest/runtime.cjs',
+  testEnvironment: '<rootDir>/scripts/jest/environment.cjs',
   roots: ['<rootDir>/dist'],
   testMatch: ['**/*.test.js'],
   transform: {},

@@ -178,8 +178,6 @@ async function jestOnce(jestArgs, environment) {
   const status = await run(
     process.execPath,
     [
-      '--experimental-vm-modules',
-      '--disable-warning=ExperimentalWarning',
       'node_modules/jest/bin/jest.js',
       '--forceExit', // else resources that a failed test left open would keep the process, and the whole check, running for ever
       '--json',

@@ -1,4 +1,3 @@
-import { jest } from '@jest/globals';
 import { OnceASecond } from '#local-access';
 
 test('what happens again and again is said once a second, with its number', () => {

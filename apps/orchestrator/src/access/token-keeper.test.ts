@@ -1,5 +1,4 @@
 // Tests two orchestrators of one event store, each with its keeper of tokens. Open calls must end when their token does.
-import { jest } from '@jest/globals';
 import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent, type SubscriptionItem } from '#event-store';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { TokenKeeper } from './token-keeper.js';

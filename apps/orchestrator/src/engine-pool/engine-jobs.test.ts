@@ -1,4 +1,3 @@
-import { jest } from '@jest/globals';
 import { EspalierError } from '#protocol';
 import { EngineJobs } from './engine-jobs.js';
 import type { EngineWorkbench } from './engine-workbench.js';

@@ -1,5 +1,4 @@
 // Tests that an engine that ends no step in time is given up, unless others had the processors.
-import { jest } from '@jest/globals';
 import { once } from 'node:events';
 import type { EspalierError } from '#protocol';
 import { liveEngine } from './testing.js';

@@ -1,4 +1,3 @@
-import { jest } from '@jest/globals';
 import { RecordingQueue } from './recording-queue.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
