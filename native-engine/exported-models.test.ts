@@ -27,7 +27,8 @@ beforeAll(() => {
   if (python === undefined) process.stderr.write('skipped: no Python with PyTorch\n');
 });
 afterAll(async () => {
-  forked?.stdin!.end();
+  pyTorch?.end();
+  llamaCpp?.end();
   for (const { session } of await Promise.all(students.values())) await session.close();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -68,9 +69,6 @@ function ask(command: string, args: string[], request: object): Record<string, u
   if (status !== 0) throw new Error(`${command} ended with ${status}: ${stderr.slice(-2000)}`);
   return JSON.parse(stdout) as Record<string, unknown>;
 }
-const askLlamaCpp = (file: string, request: object): Record<string, unknown> =>
-  ask(process.execPath, [join(root, 'loaders/llama-cpp/evaluate.mjs'), file], { threads: 1, ...request });
-
 /** Loads PyTorch once. Each question is answered by a fork, which runs the program as if it had been started for it. */
 const FORKING = `
 import io, json, os, runpy, sys
@@ -94,17 +92,55 @@ for line in iter(sys.stdin.readline, ""):
     if status != 0:
         print(json.dumps({"failed": status}), flush=True)
 `;
-let forked: ChildProcess | undefined;
-let answers: AsyncIterator<string>;
+/** Loads llama.cpp once, which takes a second of a processor, and answers as its program does. */
+const ASKING = `
+import { createInterface } from 'node:readline';
+import { answer, openLlama } from ${JSON.stringify(join(root, 'loaders/llama-cpp/llama.mjs'))};
 
-async function askPyTorch(exported: string): Promise<Record<string, unknown>> {
-  if (forked === undefined) {
-    forked = spawn(python!, ['-c', FORKING, join(root, 'loaders/torch/evaluate.py')], { stdio: ['pipe', 'pipe', 'inherit'] });
-    answers = createInterface({ input: forked.stdout! })[Symbol.asyncIterator]();
+const llama = await openLlama(1);
+for await (const line of createInterface({ input: process.stdin })) {
+  const { file, request } = JSON.parse(line);
+  console.log(JSON.stringify(await answer(llama, file, request)));
+}
+await llama.dispose();
+`;
+
+/** A process that answers each line with a line. */
+class AnsweringProcess {
+  private readonly child: ChildProcess;
+  private readonly answers: AsyncIterator<string>;
+
+  constructor(command: string, args: string[]) {
+    this.child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.answers = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();
   }
-  forked.stdin!.write(`${JSON.stringify({ folder: exported, request: { window: WINDOW, ids: [...ids], threads: 1 } })}\n`);
-  const { value } = await answers.next();
-  return JSON.parse(value as string) as Record<string, unknown>;
+
+  async ask(question: object): Promise<Record<string, unknown>> {
+    this.child.stdin!.write(`${JSON.stringify(question)}\n`);
+    const { value, done } = await this.answers.next();
+    if (done) throw new Error(`the process ended without an answer about ${JSON.stringify(question).slice(0, 200)}`);
+    return JSON.parse(value) as Record<string, unknown>;
+  }
+
+  end(): void {
+    this.child.stdin!.end();
+  }
+}
+let pyTorch: AnsweringProcess | undefined;
+let llamaCpp: AnsweringProcess | undefined;
+
+function askPyTorch(exported: string): Promise<Record<string, unknown>> {
+  pyTorch ??= new AnsweringProcess(python!, ['-c', FORKING, join(root, 'loaders/torch/evaluate.py')]);
+  return pyTorch.ask({ folder: exported, request: { window: WINDOW, ids: [...ids], threads: 1 } });
+}
+
+function askLlamaCpp(file: string, request: object): Promise<Record<string, unknown>> {
+  if (llamaCpp === undefined) {
+    const program = join(folder, 'asking.mjs');
+    writeFileSync(program, ASKING);
+    llamaCpp = new AnsweringProcess(process.execPath, [program]);
+  }
+  return llamaCpp.ask({ file, request });
 }
 
 /** Values and bytes of a block of each type: f32, f16, bf16, q8_0, q5_0, q5_1, q4_k, q5_k, q6_k. */
@@ -207,7 +243,7 @@ withLlamaCpp.each(kinds)('llama.cpp computes from GGUF, %s, what the masked stud
     const { session, expected } = await studentOf(model);
     const outFolder = join(folder, `${model === tinyModel ? 'tiny' : 'factbook'}-${name}`);
     await session.exportModel({ ...kind, dtype: 'f32', outFolder });
-    const answer = askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
+    const answer = await askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
     expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(1e-5);
   }
 });
@@ -227,7 +263,7 @@ withLlamaCpp("llama.cpp's own quantizer makes a smaller model, which it reads, a
   expect(metadata.get('general.file_type')).toBe(15);
   expect([12, 14]).toContain(tensors.get('blk.0.ffn_down.weight')!.type); // its rows are whole blocks
   expect(statSync(to).size).toBeLessThan(statSync(from).size);
-  const { negativeLogLikelihood } = askLlamaCpp(to, { window: WINDOW, ids: [...ids] }) as { negativeLogLikelihood: number };
+  const { negativeLogLikelihood } = (await askLlamaCpp(to, { window: WINDOW, ids: [...ids] })) as { negativeLogLikelihood: number };
   expect(Math.abs(negativeLogLikelihood - expected)).toBeLessThan(0.2);
   expect(negativeLogLikelihood).not.toBe(expected);
 });
@@ -270,7 +306,7 @@ withLlamaCpp.each(small)('llama.cpp computes from a %s what the masked student c
   // llama.cpp looks GELU up in a table of F16.
   const bound = kind === 'gemma3' ? 1e-3 : 1e-5;
   for (const outFolder of folders) {
-    const answer = askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
+    const answer = await askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
     expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(bound);
   }
 });
@@ -311,7 +347,8 @@ function breakWeights(file: string): void {
 withLlamaCpp('what llama.cpp computes of a broken file is no number, and it says so', async () => {
   const [[gguf]] = await exportSmall('nemo', [{ container: 'gguf', form: 'padded' }]);
   breakWeights(join(gguf!, 'model.gguf'));
-  expect(askLlamaCpp(join(gguf!, 'model.gguf'), { window: WINDOW, ids: [...ids] })['negativeLogLikelihood']).toBe('NaN');
+  const answer = await askLlamaCpp(join(gguf!, 'model.gguf'), { window: WINDOW, ids: [...ids] });
+  expect(answer['negativeLogLikelihood']).toBe('NaN');
 });
 
 withPyTorch('what PyTorch computes of a broken folder is no number, and it says so', async () => {
@@ -506,7 +543,7 @@ withLlamaCpp.each([
   // Metaspace adds no space where there is one; llama.cpp always does.
   const cut = /Metaspace|words/.test(name) ? texts.filter((text) => !text.startsWith(' ')) : texts;
   const expected = cut.map((text) => ours.encode(text, { add_special_tokens: false }).ids);
-  expect(askLlamaCpp(file, { texts: cut })['tokens']).toEqual(expected);
+  expect((await askLlamaCpp(file, { texts: cut }))['tokens']).toEqual(expected);
 });
 
 withLlamaCpp('a tokenizer that composes characters is taken, and the export says that llama.cpp does not', async () => {
@@ -518,7 +555,7 @@ withLlamaCpp('a tokenizer that composes characters is taken, and the export says
   expect(readFileSync(join(await exportWith(undefined, 'plain'), '../README.md'), 'utf8')).not.toContain('NFC');
   const [composed, apart] = ['Übergröße'.normalize('NFC'), 'Übergröße'.normalize('NFD')];
   const ours = new Tokenizer(json, {}).encode(apart, { add_special_tokens: false }).ids;
-  const theirs = askLlamaCpp(file, { texts: [composed, apart] })['tokens'] as number[][];
+  const theirs = (await askLlamaCpp(file, { texts: [composed, apart] }))['tokens'] as number[][];
   expect(theirs[0]).toEqual(ours); // composed text is cut as it was
   expect(theirs[1]).not.toEqual(ours);
 });

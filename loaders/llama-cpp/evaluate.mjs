@@ -6,77 +6,16 @@
 //   --exit-with-stdin                   gives up when the input ends, which the asking process keeps open
 //
 // Prints one JSON object. A likelihood that is no finite number is there by its name: "NaN", "Infinity".
-import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { getLlama, LlamaLogLevel } from 'node-llama-cpp';
-
-const { version } = JSON.parse(readFileSync(new URL('node_modules/node-llama-cpp/package.json', import.meta.url), 'utf8'));
-
-/** Each costs some 50 bytes here: a vocabulary of 151,936 is asked for 6 tokens at once. */
-const LOGITS_AT_ONCE = 1_000_000;
+import { answer, openLlama } from './llama.mjs';
 
 const [file, ...flags] = process.argv.slice(2);
 const lines = createInterface({ input: process.stdin });
 const request = JSON.parse(await new Promise((resolve) => lines.once('line', resolve)));
 const giveUp = () => process.exit(1);
 if (flags.includes('--exit-with-stdin')) lines.once('close', giveUp);
-const llama = await getLlama({
-  gpu: false,
-  build: 'never',
-  skipDownload: true,
-  progressLogs: false,
-  logLevel: LlamaLogLevel.error,
-  maxThreads: request.threads ?? 0,
-});
-const model = await llama.loadModel({ modelPath: file });
-const result = request.texts ? { tokens: request.texts.map((one) => [...model.tokenize(one, false)]) } : await evaluate(request);
-process.stdout.write(JSON.stringify({ loader: `llama.cpp (node-llama-cpp ${version})`, ...result }) + '\n');
+const llama = await openLlama(request.threads);
+process.stdout.write(JSON.stringify(await answer(llama, file, request)) + '\n');
 await llama.dispose();
 lines.off('close', giveUp);
 process.stdin.destroy(); // else an input that is open would keep this process
-
-async function evaluate({ ids, window }) {
-  const context = await model.createContext({
-    contextSize: window,
-    batchSize: window,
-    flashAttention: false,
-    experimentalKvCacheKeyType: 'F32',
-    experimentalKvCacheValueType: 'F32',
-  });
-  const sequence = context.getSequence();
-  let sum = 0;
-  let predictions = 0;
-  let piece = 1; // until the first answer tells the size of the vocabulary
-  for (let start = 0; start + window <= ids.length; start += window) {
-    await sequence.clearHistory();
-    const end = start + window - 1;
-    for (let at = start; at < end;) {
-      const read = ids.slice(at, Math.min(at + piece, end));
-      const output = await sequence.controlledEvaluate(read.map((token) => [token, { generateNext: { logits: true } }]));
-      output.forEach((one, index) => {
-        const logits = one?.next?.logits;
-        // Where no logit is a number, no token can be chosen, and nothing comes back.
-        sum += logits === undefined ? NaN : logOfSum(logits) - logits.get(ids[at + index + 1]);
-        predictions += 1;
-        if (logits !== undefined) piece = Math.max(1, Math.floor(LOGITS_AT_ONCE / logits.size));
-      });
-      at += read.length;
-    }
-  }
-  await context.dispose();
-  return { negativeLogLikelihood: numberOrName(sum / predictions), predictions };
-}
-
-/** JSON knows no NaN and no infinity: these go by their names. */
-function numberOrName(value) {
-  return Number.isFinite(value) ? value : String(value);
-}
-
-/** log(sum(exp(logit))) in double precision. */
-function logOfSum(logits) {
-  let largest = -Infinity;
-  for (const value of logits.values()) largest = Math.max(largest, value);
-  let total = 0;
-  for (const value of logits.values()) total += Math.exp(value - largest);
-  return largest + Math.log(total);
-}
