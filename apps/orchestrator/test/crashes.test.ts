@@ -2,7 +2,7 @@
 import { appendFileSync, copyFileSync, cpSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../src/pruning-run/aggregate/pruning-run.js';
-import { CORPUS, isOver, TestServer, TINY_MODEL } from './harness/server.js';
+import { CLOSELY_MS, CORPUS, isOver, TestServer, TINY_MODEL } from './harness/server.js';
 import { foldHistory, recordProblems, replayPlan } from './harness/record-checks.js';
 
 const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
@@ -80,7 +80,7 @@ describe('a run that is disturbed', () => {
       by: async (runId) => {
         let deaths = 0;
         for (const recorded of [20n, 110n, 200n, 310n, 400n]) {
-          await server.until(runId, (run) => run.step >= recorded || isOver(run), 2);
+          await server.until(runId, (run) => run.step >= recorded || isOver(run), CLOSELY_MS);
           const seen = await server.events(runId);
           if (!isOver(await server.run(runId))) deaths += 1;
           await server.killAll();
@@ -146,7 +146,7 @@ describe('a run that is disturbed', () => {
     /** Pauses the run at some step, so that its last state does not change, and resumes it after the damage. */
     async function survivesDamage(damage: (run: PruningRunState) => void, at: (run: v1.Run) => boolean = () => true): Promise<v1.Run> {
       return survives(async (runId) => {
-        await server.until(runId, at, 2);
+        await server.until(runId, at, CLOSELY_MS);
         if (!(await server.pause(runId))) return false;
         const recorded = foldHistory(await server.events(runId));
         await server.kill();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { isEmpty, TestServer } from './harness/server.js';
+import { CLOSELY_MS, isEmpty, TestServer } from './harness/server.js';
 
 const HANGS_AFTER_MS = 240_000;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
@@ -109,7 +109,7 @@ describe('a fleet of this machine', () => {
 
   it('ends with a server that is killed, and the run goes on at its next start', async () => {
     const { runId } = await server.launch(RUN);
-    await server.until(runId, ({ step }) => step >= 20n, 2);
+    await server.until(runId, ({ step }) => step >= 20n, CLOSELY_MS);
     const pid = await pidOfEngine();
     await server.kill();
     await server.orphansGone();

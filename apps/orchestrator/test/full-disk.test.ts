@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, CORPUS, ENDLESS, isOver, TestServer, TINY_MODEL, unary } from './harness/server.js';
+import { CLOSELY_MS, codeOf, CORPUS, ENDLESS, isOver, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 // The rank is small, so that the small disks below hold the states once there is room.
 const SETTINGS = { preset: 'short', totalSteps: 800, warmupSteps: 400, targetSparsity: 0.3, loraRank: 8 };
@@ -66,7 +66,7 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
   async function fullOnTheWay(): Promise<{ runId: string; seen: v1.HistoryEvent[] }> {
     for (;;) {
       const { runId } = await server.launch(SETTINGS);
-      await server.until(runId, ({ step }) => step >= 100n, 2);
+      await server.until(runId, ({ step }) => step >= 100n, CLOSELY_MS);
       const seen = await server.events(runId);
       fill(foreign);
       if (!isOver(await server.until(runId, (run) => run.waitingFor !== undefined || isOver(run)))) return { runId, seen };

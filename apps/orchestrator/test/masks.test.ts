@@ -2,7 +2,7 @@
 import { openUnits } from '../src/queries/open-units.js';
 import { readStateFile } from '../src/queries/state-file.js';
 import { v1 } from '#protocol';
-import { codeOf, collect, TestServer, unary } from './harness/server.js';
+import { CLOSELY_MS, codeOf, collect, TestServer, unary } from './harness/server.js';
 
 const { MASK_KIND_HEADS, MASK_KIND_UNITS, MASK_KIND_HIDDEN } = v1.MaskKind;
 // Masks are rounded as in runs from before masks were recorded, so that a state can be compared with the record.
@@ -105,7 +105,7 @@ it('leaves out what a rewind took back, and goes on over pauses, kills and rewin
     by: async (runId) => {
       await server.kill();
       await server.start();
-      await server.until(runId, ({ teacherCount, step }) => teacherCount > 5 && step > 50n, 2);
+      await server.until(runId, ({ teacherCount, step }) => teacherCount > 5 && step > 50n, CLOSELY_MS);
       if (!(await server.pause(runId))) return false;
       await server.resume(runId, { from: { $case: 'teacherMark', value: 3 } });
       return true;

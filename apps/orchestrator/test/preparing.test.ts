@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, collect, CORPUS, TestServer, TINY_MODEL, TRAINING_DATA, unary } from './harness/server.js';
+import { CLOSELY_MS, codeOf, collect, CORPUS, TestServer, TINY_MODEL, TRAINING_DATA, unary } from './harness/server.js';
 
 const { RUN_STATUS_PREPARING, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_PAUSED } = v1.RunStatus;
 const SHORT = { totalSteps: 20, warmupSteps: 5 };
@@ -40,7 +40,7 @@ test('is recorded at once, seen to be prepared, and keeps nobody from training',
   const { runId } = launched;
   const watched = collect(server.runs.watchRun({ runId, follow: false, afterRevision: undefined }));
   const other = await server.launch(SHORT);
-  const shared = await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
+  const shared = await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, CLOSELY_MS);
   expect(shared.preparation!.doing).toMatch(/tokenizing the training text/);
 
   // Every question about a run that is not prepared gets an answer.
@@ -68,7 +68,7 @@ test('is recorded at once, seen to be prepared, and keeps nobody from training',
 test('survives the death of the orchestrator, and comes to the same', async () => {
   const text = longText();
   const { runId } = await launchLong(text);
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, CLOSELY_MS);
   await server.kill();
   await server.start();
   expect((await server.run(runId)).status).toBe(RUN_STATUS_PREPARING);
@@ -78,7 +78,7 @@ test('survives the death of the orchestrator, and comes to the same', async () =
 
 test('survives the death of all between the tokens and the event that names them', async () => {
   const { runId } = await launchLong();
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, CLOSELY_MS);
   const index = join(server.dataFolder, 'artifacts/token-index');
   const entries = (): number => readdirSync(index).filter((name) => name.endsWith('.json')).length;
   const before = entries();
@@ -168,9 +168,9 @@ test('a wrong beginning of a text is refused before there is a run, in any form'
 
 test('a reading process that is killed is tried again, and the run goes on', async () => {
   const { runId } = await launchLong();
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, 2);
+  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, CLOSELY_MS);
   for (const pid of server.readersOf('tokenizing-process.js')) process.kill(pid, 'SIGKILL');
-  const waited = await server.until(runId, ({ waitingFor }) => waitingFor !== undefined, 2);
+  const waited = await server.until(runId, ({ waitingFor }) => waitingFor !== undefined, CLOSELY_MS);
   expect(waited.waitingFor).toMatchObject({ code: 'READER_LOST' });
   await server.completed(runId);
   expect(await typesOf(runId)).not.toContain('RunFailed');

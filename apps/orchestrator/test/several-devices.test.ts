@@ -2,7 +2,7 @@
 // end with the bits of a run on one device.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { collect, TestServer, unary, TINY_MODEL } from './harness/server.js';
+import { CLOSELY_MS, collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 const RUN: Partial<v1.RunSettings> = {
   batchSize: 4,
@@ -36,10 +36,10 @@ describe('a run on several devices', () => {
       when: ({ step }) => step >= 20n,
       by: async (runId) => {
         await startOn('cpu');
-        await server.until(runId, ({ step, status }) => step >= 40n || status === v1.RunStatus.RUN_STATUS_COMPLETED, 2);
+        await server.until(runId, ({ step, status }) => step >= 40n || status === v1.RunStatus.RUN_STATUS_COMPLETED, CLOSELY_MS);
         await startOn('cpu+cpu');
         // Recovery of all weights is killed on two devices, too, and goes on with four.
-        await server.until(runId, ({ step, status }) => step >= 65n || status === v1.RunStatus.RUN_STATUS_COMPLETED, 2);
+        await server.until(runId, ({ step, status }) => step >= 65n || status === v1.RunStatus.RUN_STATUS_COMPLETED, CLOSELY_MS);
         await startOn('cpu+cpu+cpu+cpu');
       },
     });

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EspalierError, v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { isEmpty, isOver, TestServer, unary } from './harness/server.js';
+import { CLOSELY_MS, isEmpty, isOver, TestServer, unary } from './harness/server.js';
 import { TestSlurm, whyNoSlurm } from './harness/slurm.js';
 
 /** The run is long enough for Slurm to preempt its job. */
@@ -132,7 +132,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
 
   it('trains on while Slurm does not answer, says so, and asks it again later', async () => {
     const { runId } = await server.launch(RUN);
-    await server.until(runId, trained, 2);
+    await server.until(runId, trained, CLOSELY_MS);
     await slurm.kill('slurmctld');
     const { problem } = await server.fleetUntil((fleet) => fleet.problem !== undefined);
     expect(problem).toMatchObject({ code: 'FLEET_UNREACHABLE', message: expect.stringContaining('squeue: ') });

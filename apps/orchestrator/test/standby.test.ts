@@ -8,7 +8,7 @@ import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore } f
 import { EspalierError, v1 } from '#protocol';
 import { DriverLease } from '../src/storage/driver-lease.js';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, collect, isOver, killedDriving, TestServer, unary } from './harness/server.js';
+import { CLOSELY_MS, codeOf, collect, isOver, killedDriving, TestServer, unary } from './harness/server.js';
 
 /** The lease is long enough for a busy machine to renew it, and short enough to wait for its end. */
 const LEASE_SECONDS = 4;
@@ -93,7 +93,7 @@ describe('two orchestrators on one event store', () => {
     let runId = '';
     for (let inTime = false; !inTime;) {
       ({ runId } = await driver.launch(RUN));
-      await driver.until(runId, ({ step }) => step >= 40n, 2);
+      await driver.until(runId, ({ step }) => step >= 40n, CLOSELY_MS);
       driver.signal('orchestrator', 'SIGSTOP');
       // From here on nothing is recorded. If this run is over, another one is launched.
       seen = await standby.events(runId);

@@ -6,7 +6,7 @@ import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import type { v1 } from '#protocol';
 import { FaultyCluster } from '../../../libs/event-store/src/testing/faulty-cluster.js';
 import { recordProblems } from './harness/record-checks.js';
-import { isOver, TestServer } from './harness/server.js';
+import { CLOSELY_MS, isOver, TestServer } from './harness/server.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-faulty-store-'));
 let embedded: EmbeddedEventStore;
@@ -42,7 +42,7 @@ test('a run goes through all faults of the store by itself, and ends in the bits
   for (let run: v1.Run | undefined; faults.length > 0;) {
     if (run === undefined) launched.push((await server.launch({})).runId);
     const before = run?.step ?? 0n;
-    run = await server.until(launched.at(-1)!, (now) => now.step > before || isOver(now), 2);
+    run = await server.until(launched.at(-1)!, (now) => now.step > before || isOver(now), CLOSELY_MS);
     if (isOver(run)) run = undefined;
     else await faults.shift()!();
   }

@@ -24,6 +24,12 @@ const HANGS_AFTER_MS = 240_000;
 
 export type Part = 'engine' | 'store' | 'orchestrator';
 
+/**
+ * How often a test looks at a run that it will disturb at some step. Looking more often shows no more, and costs much of a processor: a test's
+ * server records every 20 ms.
+ */
+export const CLOSELY_MS = 10;
+
 /** Tells whether no job of the fleet waits or runs. */
 export const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;
 
@@ -317,7 +323,7 @@ export class TestServer {
   async disturbed({ launch, when, by }: Disturbance): Promise<v1.Run> {
     for (let tries = 0; tries < DISTURBANCES_MAX; tries += 1) {
       const { runId } = await launch();
-      await this.until(runId, (run) => when(run) || isOver(run), 2);
+      await this.until(runId, (run) => when(run) || isOver(run), CLOSELY_MS);
       const inTime = await by(runId).catch((error: unknown) => {
         if (codeOf(error) === 'RUN_FINISHED') return false;
         throw error;
@@ -377,7 +383,7 @@ export async function killedDriving(
   let [driver, standby] = servers as [TestServer, TestServer];
   for (let tries = 0; tries < DISTURBANCES_MAX; tries += 1) {
     const { runId } = await launch(driver);
-    await driver.until(runId, (run) => when(run) || isOver(run), 2);
+    await driver.until(runId, (run) => when(run) || isOver(run), CLOSELY_MS);
     await before(driver, runId);
     await driver.kill();
     const run = await standby.completed(runId);

@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { v1 } from '#protocol';
-import { collect, TestServer } from '../harness/server.js';
+import { CLOSELY_MS, collect, TestServer } from '../harness/server.js';
 import { archiveOf, inputs, outcomeOf, PORTABLE, SETTINGS, tar, type Released } from './released-folder.js';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
@@ -36,7 +36,7 @@ try {
   const events = await server.events(ended.runId);
 
   const { runId } = await server.launch({ ...SETTINGS, seed: 7n, totalSteps: 1_000 }, { name: 'under way', ...made });
-  await server.until(runId, ({ step }) => step >= 60n, 2);
+  await server.until(runId, ({ step }) => step >= 60n, CLOSELY_MS);
   const seen = await server.events(runId);
   await server.kill('engine', 'store');
   await server.orphansGone();
