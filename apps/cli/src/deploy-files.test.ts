@@ -25,8 +25,17 @@ it.each(Object.entries(files))('%s', (file, commands) => {
   }
 });
 
-it('the images and the manifest of Kubernetes run as the same user', () => {
+it('the chart of helm starts the server with options that are there', () => {
+  const up = buildProgram().commands.find((one) => one.name() === 'up')!;
+  const known = [...up.options, ...buildProgram().options].map(({ long }) => long);
+  const given = [...text('helm/espalier/templates/servers.yaml').matchAll(/^ *- (--[a-z-]+)=/gm)].map(([, option]) => option);
+  expect(given.length).toBeGreaterThan(10);
+  for (const option of given) expect(known).toContain(option);
+});
+
+it('the images, the manifest of Kubernetes and the chart run as the same user', () => {
   const [, user] = /^USER (\d+):\d+$/m.exec(text('images/Containerfile'))!;
   expect(text('kubernetes/server.yaml')).toContain(`runAsUser: ${user}`);
+  expect(text('helm/espalier/templates/servers.yaml')).toContain(`runAsUser: ${user}`);
   expect(text('compose.yaml')).toContain(`user: '${user}:${user}'`);
 });
