@@ -13,6 +13,13 @@ TEST_P(AttentionOps, OverSeveralBlocksOfQueriesAndKeys) {
   AttentionRun(device, type(), {1, 129, 96, 0, {0}, 1}).check(tolerance());
   AttentionRun(device, type(), {1, 70, 192, 0, {0}, 1}).check(tolerance());
 }
+// A head of LLaMA's size in a sequence of many tiles, whole and in a window, with queries and keys that fill no tile at the end.
+TEST_P(AttentionOps, LongSequencesOfLargeHeads) {
+  AttentionRun(device, type(), {1, 330, 128, 0, {0}, 1}).check(tolerance());
+  AttentionRun(device, type(), {1, 330, 128, 100, {0}, 1}).check(tolerance());
+}
+// The first keys that a query sees have nearly no weight, so what it takes from them as a guess of its mean gradient is far from it.
+TEST_P(AttentionOps, FirstKeysThatHardlyCount) { AttentionRun(device, type(), {1, 150, 128, 0, {0}, 1, 2.5f}).check(2 * tolerance()); }
 TEST_P(AttentionOps, WindowsThatBeginWithinATile) {
   for (const int64_t window : {1, 7, 64, 65, 66, 149, 150, 400})
     AttentionRun(device, type(), {1, 150, 8, window, {0}, 1}).check(tolerance());

@@ -49,8 +49,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionA
     __syncthreads();  // all threads have read the keys
     if (key + kCols < end) fetch_rows<Tile, kCols>(keys, key_rows, key + kCols, p.tokens, p.head_dim);
     copy_async_commit();
-    // Every query sees every key of the tile.
-    const bool all = p.window == 0 && key + kCols <= first + 1 && first + Tile::kRows <= p.tokens;
+    const bool all = p.all_see(first, first + Tile::kRows - 1, key, key + kCols - 1);
     SIMT_UNROLL
     for (int half = 0; half < 2; half++) {
       const int query = first + at.row + at.g + 8 * half;
@@ -84,7 +83,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionA
     }
     copy_async_wait<1>();
     __syncthreads();
-    add_weighted<Tile, kCols>(sums, scores, values, at);
+    add_weighted<Tile, kCols>(values, at, Weighted<Tile, kCols>{sums, scores});
     __syncthreads();  // all threads have read the values, and after the last values no copy is under way
   }
   const float scale = a.column_scale ? load(a.column_scale + head * p.head_dim) : 1.0f;

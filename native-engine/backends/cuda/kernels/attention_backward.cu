@@ -1,13 +1,18 @@
 // Gradients of attention by queries, keys and values, from the operands, dout [N, heads, D] and the base-2 log-sum-exp of each query.
 //
 // There are two kernels, both without atomics. Each computes the probabilities p and their gradients dp = dout . value again.
-//  - Queries: a block has 64 queries of one head and goes along their keys twice. First it computes delta = sum p dp / sum p, which is dout
-//    . out from the probabilities: with the rounded output, the gradients of a query's scores would not add up to 0. Then it adds ds = p
-//    (dp - delta) times the keys. The deltas of a block are added in double, and then those of a head over its blocks: head_dot.
+//  - Queries: a block has 64 queries of one head and goes along their keys once. The gradient of a score is ds = p (dp - delta), where
+//  delta =
+//    sum p dp / sum p is known only after the last key. So a query takes a guess from the first keys that it sees, and adds both p (dp -
+//    guess) and p times the keys: the first sum less (delta - guess) times the second is the gradient. The guess keeps the sums small: with
+//    0 in its place most of them would cancel, after they were rounded. delta is dout . out, but with the rounded output the gradients of a
+//    query's scores would not add up to 0. The deltas of a block are added in double, and then those of a head over its blocks: head_dot.
 //  - Keys: a block has 64 keys of one key/value head and goes along the queries that see them, one head of the group after the other. Its
 //    scores are transposed, with a row for each key and a column for each query. So both sums are products of registers with rows in shared
 //    memory, as in the forward pass.
-// That makes 9 products of 2 D FLOPs for each pair, where 5 would do with atomics. At 512 tokens attention is a hundredth of a step.
+// That makes 8 products of 2 D FLOPs for each pair, where 5 would do with atomics. At 512 tokens attention is a hundredth of a step. Both
+// kernels have two stages of shared memory: the rows of the next tile are copied while a tile is computed. A warp leaves out tiles of which
+// its rows see nothing.
 //
 // Operands are rotated and scaled, so the gradients are rotated back, and multiplied by the scale of scores for queries and by ln 2 for
 // keys, since the queries contain the rest of the scale. Where dqkv overwrites the operands, the queries' gradients wait in memory of the
@@ -37,6 +42,21 @@ __device__ __forceinline__ void scores_and_gradients(float (&p)[Cols / 8][4], fl
   multiply_rows<Tile, Cols>(dp, da + at.row * Tile::kStride, db, at);
 }
 
+// Two stages of tiles in shared memory, each with kBackwardCols rows of two matrices.
+template <class Tile, class T>
+struct Stages {
+  T* memory;
+  int stage = 0;  // the one that is computed with
+
+  __device__ __forceinline__ T* first(int of) const { return memory + of * 2 * Tile::kBackwardCols * Tile::kStride; }
+  __device__ __forceinline__ T* second(int of) const { return first(of) + Tile::kBackwardCols * Tile::kStride; }
+  __device__ __forceinline__ void fetch(int of, Matrix<T> a, Matrix<T> b, int row, const AttentionPlan& p) const {
+    fetch_rows<Tile, Tile::kBackwardCols>(first(of), a, row, p.tokens, p.head_dim);
+    fetch_rows<Tile, Tile::kBackwardCols>(second(of), b, row, p.tokens, p.head_dim);
+    copy_async_commit();
+  }
+};
+
 // Writes rows of results [kRows, kSumStride] to a head's columns, scaled, and rotated back where there are angles.
 template <class Tile, class T>
 __device__ __forceinline__ void write_rows(const float* rows, Matrix<T> to, int first, int count, int head_dim, const float* cos,
@@ -63,60 +83,81 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_
   const AttentionPlan& p = a.plan;
   const Place<Tile> at;
   T* queries = dynamic_shared<T>();
-  T *dout = queries + Tile::kRows * Tile::kStride, *keys = dout + Tile::kRows * Tile::kStride, *values = keys + kCols * Tile::kStride;
+  T* dout = queries + Tile::kRows * Tile::kStride;
+  Stages<Tile, T> tiles{dout + Tile::kRows * Tile::kStride};  // keys and values
   const int64_t begin_row = int64_t{blockIdx.z} * p.tokens, all_rows = p.batch * p.tokens;
   const int head = static_cast<int>(blockIdx.y), kv = load(p.kv_of_head + head);
   const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * Tile::kRows;
   const int end = first + Tile::kRows < p.tokens ? first + Tile::kRows : p.tokens;
   const Matrix<T> key_rows = part_of(a.operands, begin_row, p.query_width + kv * p.head_dim),
                   value_rows = part_of(a.operands, begin_row, p.query_width + p.kv_width + kv * p.head_dim);
+  int key = p.oldest_key(first) / kCols * kCols;
   fetch_rows<Tile, Tile::kRows>(queries, part_of(a.operands, begin_row, head * p.head_dim), first, p.tokens, p.head_dim);
   fetch_rows<Tile, Tile::kRows>(dout, part_of(a.dout, begin_row, head * p.head_dim), first, p.tokens, p.head_dim);
-  const int64_t query_at = head * all_rows + begin_row + first + at.row + at.g;
-  float lse[2], delta[2], dots[2] = {}, masses[2] = {};
-  for (int half = 0; half < 2; half++) lse[half] = first + at.row + at.g + 8 * half < p.tokens ? load(a.lse + query_at + 8 * half) : 0.0f;
-  float sums[Tile::kOwn / 8][4] = {};
-  const int oldest = p.oldest_key(first) / kCols * kCols;
-  for (int pass = 0; pass < 2; pass++) {
-    for (int key = oldest; key < end; key += kCols) {
-      fetch_rows<Tile, kCols>(keys, key_rows, key, p.tokens, p.head_dim);
-      fetch_rows<Tile, kCols>(values, value_rows, key, p.tokens, p.head_dim);
-      copy_async_commit();
-      copy_async_wait<0>();
-      __syncthreads();
-      float prob[kCols / 8][4], dprob[kCols / 8][4];
-      scores_and_gradients<Tile, kCols>(prob, dprob, queries, dout, keys, values, at);
-      SIMT_UNROLL
-      for (int n = 0; n < kCols / 8; n++) {
-        SIMT_UNROLL
-        for (int e = 0; e < 4; e++) {
-          const int half = e / 2;
-          const bool sees = p.sees(first + at.row + at.g + 8 * half, key + 8 * n + at.t + e % 2);
-          const float v = sees ? fast_exp2(prob[n][e] - lse[half]) : 0.0f;
-          if (pass == 0) {
-            dots[half] = fmaf(v, dprob[n][e], dots[half]);
-            masses[half] += v;
-          } else {
-            prob[n][e] = sees ? v * (dprob[n][e] - delta[half]) : 0.0f;
-          }
-        }
-      }
-      if (pass == 1) add_weighted<Tile, kCols>(sums, prob, keys, at);
-      __syncthreads();  // all threads have read the keys and values
-    }
-    if (pass == 1) break;
-    double own = 0;
-    for (int half = 0; half < 2; half++) {
-      const float dot = row_sum(dots[half]), mass = row_sum(masses[half]);
-      const bool there = first + at.row + at.g + 8 * half < p.tokens;
-      delta[half] = there ? dot / mass : 0.0f;
-      if (at.t != 0 || at.own != 0) continue;
-      own += delta[half];
-      if (there) store(a.delta + query_at + 8 * half, delta[half]);
-    }
-    own = block_sum(own, space);
-    if (threadIdx.x == 0) store(a.head_sums + (head * p.batch + blockIdx.z) * gridDim.x + blockIdx.x, own);
+  tiles.fetch(0, key_rows, value_rows, key, p);
+  const int warp_first = first + at.row, query = warp_first + at.g;
+  const int64_t query_at = head * all_rows + begin_row + query;
+  float lse[2], guess[2] = {}, dots[2] = {}, masses[2] = {};  // for rows g and g + 8; dots and masses cover only the thread's own columns
+  bool guessed[2];
+  for (int half = 0; half < 2; half++) {
+    const bool there = query + 8 * half < p.tokens;
+    lse[half] = there ? load(a.lse + query_at + 8 * half) : 0.0f;
+    guessed[half] = !there;
   }
+  float sums[Tile::kOwn / 8][4] = {}, key_sums[Tile::kOwn / 8][4] = {};
+  for (; key < end; key += kCols, tiles.stage ^= 1) {
+    copy_async_wait<0>();
+    __syncthreads();  // the tile is there for all threads, and all have read the other stage
+    if (key + kCols < end) tiles.fetch(tiles.stage ^ 1, key_rows, value_rows, key + kCols, p);
+    if (p.none_sees(warp_first, warp_first + 15, key, key + kCols - 1)) continue;
+    const T* keys = tiles.first(tiles.stage);
+    float prob[kCols / 8][4], dprob[kCols / 8][4];
+    scores_and_gradients<Tile, kCols>(prob, dprob, queries, dout, keys, tiles.second(tiles.stage), at);
+    const bool all = p.all_see(warp_first, warp_first + 15, key, key + kCols - 1);
+    SIMT_UNROLL
+    for (int n = 0; n < kCols / 8; n++) {
+      SIMT_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const int half = e / 2;
+        const bool sees = all || p.sees(query + 8 * half, key + 8 * n + at.t + e % 2);
+        prob[n][e] = sees ? fast_exp2(prob[n][e] - lse[half]) : 0.0f;
+        dots[half] = fmaf(prob[n][e], dprob[n][e], dots[half]);
+        masses[half] += prob[n][e];
+      }
+    }
+    if (ballot(!guessed[0] || !guessed[1]) != 0) {
+      SIMT_UNROLL
+      for (int half = 0; half < 2; half++) {
+        const float dot = row_sum(dots[half]), mass = row_sum(masses[half]);
+        if (guessed[half] || mass == 0) continue;
+        guess[half] = dot / mass;
+        guessed[half] = true;
+      }
+    }
+    SIMT_UNROLL
+    for (int n = 0; n < kCols / 8; n++) {
+      SIMT_UNROLL
+      for (int e = 0; e < 4; e++) dprob[n][e] = prob[n][e] * (dprob[n][e] - guess[e / 2]);
+    }
+    add_weighted<Tile, kCols>(keys, at, Weighted<Tile, kCols>{sums, dprob}, Weighted<Tile, kCols>{key_sums, prob});
+  }
+  double own = 0;
+  SIMT_UNROLL
+  for (int half = 0; half < 2; half++) {
+    const float dot = row_sum(dots[half]), mass = row_sum(masses[half]);
+    const bool there = query + 8 * half < p.tokens;
+    const float delta = there ? dot / mass : 0.0f, missed = delta - guess[half];
+    SIMT_UNROLL
+    for (int n = 0; n < Tile::kOwn / 8; n++) {
+      sums[n][2 * half] = fmaf(-missed, key_sums[n][2 * half], sums[n][2 * half]);
+      sums[n][2 * half + 1] = fmaf(-missed, key_sums[n][2 * half + 1], sums[n][2 * half + 1]);
+    }
+    if (at.t != 0 || at.own != 0) continue;
+    own += delta;
+    if (there) store(a.delta + query_at + 8 * half, delta);
+  }
+  own = block_sum(own, space);  // when it returns, all threads have read the last tile
+  if (threadIdx.x == 0) store(a.head_sums + (head * p.batch + blockIdx.z) * gridDim.x + blockIdx.x, own);
   auto* rows = dynamic_shared<float>();
   put_sums<Tile>(rows, sums, 1.0f, 1.0f, at);
   __syncthreads();
@@ -124,13 +165,31 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_
                    a.query_scale);
 }
 
+// The tiles of queries that see any key of a block: those of the first head that reads its keys, then those of the next.
+template <int kCols>
+struct QueryTiles {
+  const AttentionPlan& p;
+  int kv, first, end;  // the key/value head, and the queries of each head
+  int head = -1, query = 0;
+
+  __device__ __forceinline__ bool next() {
+    query += kCols;
+    if (head >= 0 && query < end) return true;
+    query = first;
+    do head++;
+    while (head < p.heads && load(p.kv_of_head + head) != kv);
+    return head < p.heads;
+  }
+};
+
 template <class Tile, class T>
 __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_kernel(AttentionBackwardArguments<T> a) {
   constexpr int kCols = Tile::kBackwardCols;
   const AttentionPlan& p = a.plan;
   const Place<Tile> at;
   T* keys = dynamic_shared<T>();
-  T *values = keys + Tile::kRows * Tile::kStride, *queries = values + Tile::kRows * Tile::kStride, *dout = queries + kCols * Tile::kStride;
+  T* values = keys + Tile::kRows * Tile::kStride;
+  Stages<Tile, T> tiles{values + Tile::kRows * Tile::kStride};  // queries and dout
   const int64_t begin_row = int64_t{blockIdx.z} * p.tokens, all_rows = p.batch * p.tokens;
   const int kv = static_cast<int>(blockIdx.y), first = static_cast<int>(blockIdx.x) * Tile::kRows;
   const int end = first + Tile::kRows < p.tokens ? first + Tile::kRows : p.tokens;
@@ -139,36 +198,49 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
   fetch_rows<Tile, Tile::kRows>(values, part_of(a.operands, begin_row, value_column), first, p.tokens, p.head_dim);
   copy_async_commit();
   float dkeys[Tile::kOwn / 8][4] = {}, dvalues[Tile::kOwn / 8][4] = {};
-  // The end of the queries that see any key of this block.
-  const int last = p.window > 0 && end - 1 + p.window < p.tokens ? end - 1 + p.window : p.tokens;
-  for (int head = 0; head < p.heads; head++) {
-    if (load(p.kv_of_head + head) != kv) continue;
-    const Matrix<T> query_rows = part_of(a.operands, begin_row, head * p.head_dim),
-                    dout_rows = part_of(a.dout, begin_row, head * p.head_dim);
-    for (int query = first; query < last; query += kCols) {
-      fetch_rows<Tile, kCols>(queries, query_rows, query, p.tokens, p.head_dim);
-      fetch_rows<Tile, kCols>(dout, dout_rows, query, p.tokens, p.head_dim);
-      copy_async_commit();
-      copy_async_wait<0>();
-      __syncthreads();
-      float prob[kCols / 8][4], dscore[kCols / 8][4];
-      scores_and_gradients<Tile, kCols>(prob, dscore, keys, values, queries, dout, at);
+  QueryTiles<kCols> next{p, kv, first, p.window > 0 && end - 1 + p.window < p.tokens ? end - 1 + p.window : p.tokens};
+  const auto fetch_next = [&](int stage) {
+    tiles.fetch(stage, part_of(a.operands, begin_row, next.head * p.head_dim), part_of(a.dout, begin_row, next.head * p.head_dim),
+                next.query, p);
+  };
+  const int warp_first = first + at.row;
+  bool more = next.next();
+  if (more) fetch_next(0);
+  for (; more; tiles.stage ^= 1) {
+    const int query = next.query;
+    const int64_t query_at = next.head * all_rows + begin_row + query;
+    copy_async_wait<0>();
+    __syncthreads();  // the tile is there for all threads, and all have read the other stage
+    more = next.next();
+    if (more) fetch_next(tiles.stage ^ 1);
+    if (p.none_sees(query, query + kCols - 1, warp_first, warp_first + 15)) continue;
+    const T *queries = tiles.first(tiles.stage), *dout = tiles.second(tiles.stage);
+    // They are loaded before the products, which take longer than the memory.
+    float lse[kCols / 8][2], delta[kCols / 8][2];
+    SIMT_UNROLL
+    for (int n = 0; n < kCols / 8; n++) {
       SIMT_UNROLL
-      for (int n = 0; n < kCols / 8; n++) {
-        SIMT_UNROLL
-        for (int e = 0; e < 4; e++) {
-          const int of = query + 8 * n + at.t + e % 2;
-          const bool sees = p.sees(of, first + at.row + at.g + 8 * (e / 2));
-          const int64_t query_at = head * all_rows + begin_row + of;
-          const float v = sees ? fast_exp2(prob[n][e] - load(a.lse + query_at)) : 0.0f;
-          prob[n][e] = v;
-          dscore[n][e] = sees ? v * (dscore[n][e] - load(a.delta + query_at)) : 0.0f;
-        }
+      for (int e = 0; e < 2; e++) {
+        const int of = 8 * n + at.t + e;
+        const bool there = query + of < p.tokens;
+        lse[n][e] = there ? load(a.lse + query_at + of) : 0.0f;
+        delta[n][e] = there ? load(a.delta + query_at + of) : 0.0f;
       }
-      add_weighted<Tile, kCols>(dvalues, prob, dout, at);
-      add_weighted<Tile, kCols>(dkeys, dscore, queries, at);
-      __syncthreads();  // all threads have read the queries and dout
     }
+    float prob[kCols / 8][4], dscore[kCols / 8][4];
+    scores_and_gradients<Tile, kCols>(prob, dscore, keys, values, queries, dout, at);
+    const bool all = p.all_see(query, query + kCols - 1, warp_first, warp_first + 15);
+    SIMT_UNROLL
+    for (int n = 0; n < kCols / 8; n++) {
+      SIMT_UNROLL
+      for (int e = 0; e < 4; e++) {
+        const bool sees = all || p.sees(query + 8 * n + at.t + e % 2, warp_first + at.g + 8 * (e / 2));
+        prob[n][e] = sees ? fast_exp2(prob[n][e] - lse[n][e % 2]) : 0.0f;
+        dscore[n][e] = prob[n][e] * (dscore[n][e] - delta[n][e % 2]);
+      }
+    }
+    add_weighted<Tile, kCols>(dout, at, Weighted<Tile, kCols>{dvalues, prob});
+    add_weighted<Tile, kCols>(queries, at, Weighted<Tile, kCols>{dkeys, dscore});
   }
   copy_async_wait<0>();
   __syncthreads();

@@ -25,7 +25,7 @@ struct AttentionTile {
   static constexpr int kShares = kDim > 128 ? 2 : 1, kOwn = kDim / kShares;  // kOwn: the columns of a result that a warp keeps
   static constexpr int kRowWarps = kDim * sizeof(T) > 512 ? 2 : 4, kRows = 16 * kRowWarps, kThreads = kRowWarps * kShares * kWarpSize;
   static constexpr int kForwardCols = kDim * sizeof(T) > 256 ? 32 : 64, kBackwardCols = kDim * sizeof(T) > 256 ? 16 : 32;
-  static constexpr int kSumStride = kDim + 4;  // the stride of the results, which are f32 in shared memory
+  static constexpr int kSumStride = kDim + 8;  // the stride of the results, which are f32 in shared memory
 
   static constexpr uint32_t bytes(int rows) { return static_cast<uint32_t>(rows) * kStride * sizeof(T); }
   static constexpr uint32_t at_least_sums(uint32_t other) {
@@ -33,7 +33,11 @@ struct AttentionTile {
     return other > sums ? other : sums;
   }
   static constexpr uint32_t kForwardBytes = at_least_sums(bytes(kRows + 2 * kForwardCols)),
-                            kBackwardBytes = at_least_sums(bytes(2 * kRows + 2 * kBackwardCols));
+                            kBackwardBytes = at_least_sums(bytes(2 * kRows + 4 * kBackwardCols));
+};
+
+struct alignas(8) Two {
+  float x, y;
 };
 
 // The rows and columns of the block that a thread has.
@@ -99,44 +103,69 @@ __device__ __forceinline__ void multiply_rows(float (&scores)[Cols / 8][4], cons
   }
 }
 
-// sums += weights b, from the warp's 16 rows of weights, rounded to T, and Cols rows of b. Only the columns of b from `own` on are used.
+// The sums of a warp's 16 rows, and the weights with which rows in shared memory are added to them.
 template <class Tile, int Cols>
-__device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], const float (&weights)[Cols / 8][4], const bf16* b,
-                                             const Place<Tile>& at) {
+struct Weighted {
+  float (&sums)[Tile::kOwn / 8][4];
+  const float (&weights)[Cols / 8][4];
+};
+
+// Adds weights b to each of the sums, with the weights rounded to T, and Cols rows of b, which are read once for all sums. Only the columns
+// of b from `own` on are used.
+template <class Tile, int Cols, class... W>
+__device__ __forceinline__ void add_weighted(const bf16* b, const Place<Tile>& at, W... each) {
   const int r = at.lane % 8, m = at.lane / 8;
   const bf16* right = b + (m % 2 * 8 + r) * Tile::kStride + at.own + m / 2 * 8;
   SIMT_UNROLL
   for (int k = 0; k < Cols / 16; k++) {
-    const auto& low = weights[2 * k];
-    const auto& high = weights[2 * k + 1];
-    const uint32_t x[4] = {bf16_pair(low[0], low[1]), bf16_pair(low[2], low[3]), bf16_pair(high[0], high[1]), bf16_pair(high[2], high[3])};
+    uint32_t left[sizeof...(W)][4];
+    int i = 0;
+    const auto round = [&](const auto& w) {
+      const auto& low = w.weights[2 * k];
+      const auto& high = w.weights[2 * k + 1];
+      left[i][0] = bf16_pair(low[0], low[1]);
+      left[i][1] = bf16_pair(low[2], low[3]);
+      left[i][2] = bf16_pair(high[0], high[1]);
+      left[i++][3] = bf16_pair(high[2], high[3]);
+    };
+    (round(each), ...);
     SIMT_UNROLL
     for (int n = 0; n < Tile::kOwn / 8; n += 2) {
       uint32_t y[4];
       load_matrices_transposed(y, right + k * 16 * Tile::kStride + n * 8);
-      multiply_bf16(sums[n], x, {y[0], y[1]});
-      multiply_bf16(sums[n + 1], x, {y[2], y[3]});
+      i = 0;
+      const auto multiply = [&](const auto& w) {
+        multiply_bf16(w.sums[n], left[i], {y[0], y[1]});
+        multiply_bf16(w.sums[n + 1], left[i++], {y[2], y[3]});
+      };
+      (multiply(each), ...);
     }
   }
 }
-template <class Tile, int Cols>
-__device__ __forceinline__ void add_weighted(float (&sums)[Tile::kOwn / 8][4], const float (&weights)[Cols / 8][4], const float* b,
-                                             const Place<Tile>& at) {
-  struct alignas(8) Two {
-    float x, y;
-  };
+template <class Tile, int Cols, class... W>
+__device__ __forceinline__ void add_weighted(const float* b, const Place<Tile>& at, W... each) {
   SIMT_UNROLL
   for (int k = 0; k < Cols; k++) {
     // The lane with the largest t that is not above k % 8 holds weight k of a row.
     const int lane = at.g * 4 + k % 8 / 2;
-    const float x0 = shuffle(weights[k / 8][k % 2], lane), x1 = shuffle(weights[k / 8][2 + k % 2], lane);
+    float left[sizeof...(W)][2];
+    int i = 0;
+    const auto take = [&](const auto& w) {
+      left[i][0] = shuffle(w.weights[k / 8][k % 2], lane);
+      left[i++][1] = shuffle(w.weights[k / 8][2 + k % 2], lane);
+    };
+    (take(each), ...);
     SIMT_UNROLL
     for (int n = 0; n < Tile::kOwn / 8; n++) {
       const Two y = shared_load(reinterpret_cast<const Two*>(b + k * Tile::kStride + at.own + 8 * n + at.t));
-      sums[n][0] = fmaf(x0, y.x, sums[n][0]);
-      sums[n][1] = fmaf(x0, y.y, sums[n][1]);
-      sums[n][2] = fmaf(x1, y.x, sums[n][2]);
-      sums[n][3] = fmaf(x1, y.y, sums[n][3]);
+      i = 0;
+      const auto multiply = [&](const auto& w) {
+        w.sums[n][0] = fmaf(left[i][0], y.x, w.sums[n][0]);
+        w.sums[n][1] = fmaf(left[i][0], y.y, w.sums[n][1]);
+        w.sums[n][2] = fmaf(left[i][1], y.x, w.sums[n][2]);
+        w.sums[n][3] = fmaf(left[i++][1], y.y, w.sums[n][3]);
+      };
+      (multiply(each), ...);
     }
   }
 }
@@ -149,10 +178,8 @@ __device__ __forceinline__ void put_sums(float* shared, const float (&sums)[Tile
   float* row = shared + (at.row + at.g) * Tile::kSumStride + at.own + at.t;
   SIMT_UNROLL
   for (int n = 0; n < Tile::kOwn / 8; n++) {
-    shared_store(row + 8 * n, sums[n][0] * low);
-    shared_store(row + 8 * n + 1, sums[n][1] * low);
-    shared_store(row + 8 * Tile::kSumStride + 8 * n, sums[n][2] * high);
-    shared_store(row + 8 * Tile::kSumStride + 8 * n + 1, sums[n][3] * high);
+    shared_store(reinterpret_cast<Two*>(row + 8 * n), Two{sums[n][0] * low, sums[n][1] * low});
+    shared_store(reinterpret_cast<Two*>(row + 8 * Tile::kSumStride + 8 * n), Two{sums[n][2] * high, sums[n][3] * high});
   }
 }
 
@@ -172,6 +199,13 @@ struct AttentionPlan {
 
   __device__ __forceinline__ bool sees(int query, int key) const {
     return key <= query && query < tokens && (window == 0 || key > query - window);
+  }
+  // Whether each of these queries sees each of these keys, and whether none sees any. The ends are included.
+  __device__ __forceinline__ bool all_see(int query, int last_query, int key, int last_key) const {
+    return last_key <= query && last_query < tokens && (window == 0 || key > last_query - window);
+  }
+  __device__ __forceinline__ bool none_sees(int query, int last_query, int key, int last_key) const {
+    return key > last_query || query >= tokens || (window > 0 && last_key <= query - window);
   }
   // Returns the first key that the queries from `query` on see.
   __device__ __forceinline__ int oldest_key(int query) const { return window > 0 && query >= window ? query - window + 1 : 0; }

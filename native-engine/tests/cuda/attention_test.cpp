@@ -1,0 +1,46 @@
+// The backward pass of attention on the emulated card: its bytes, launches, FLOPs and turns of the shared memory.
+#include "backend_ops/attention_run.h"
+#include "counters.h"
+#include "cuda_emulator/emulated_kind.h"
+
+namespace espalier::test {
+
+namespace {
+
+// Three blocks of 64 rows, and two heads that read the same keys.
+constexpr uint64_t kTokens = 192, kDim = 128, kHeads = 2, kBlocks = 3, kWarps = 4;
+constexpr uint64_t kRowBytes = kDim * 2, kRotation = kTokens * kDim / 2 * 2 * sizeof(float);
+// The rows of the other side that the blocks of a head go along: 64 for the first, 128 for the second, 192 for the third.
+constexpr uint64_t kOtherRows = 64 + 128 + 192;
+// The parts of 16 rows and 32 columns that see each other. A warp leaves out the others, which are two of the eight on the diagonal.
+constexpr uint64_t kParts = kHeads * (6 + 14 + 22), kPartFlops = 2 * 16 * 32 * kDim;
+// A value that lanes of a warp load together counts for each of them: 4 lanes share a query and 8 a column.
+constexpr uint64_t kLanes = 32, kLanesOfRow = 4, kLanesOfColumn = 8;
+constexpr uint64_t kLists = kBlocks * kWarps * kLanes * kHeads * sizeof(int32_t);  // which keys a head reads
+
+}  // namespace
+
+// The four products of a part are the scores, the gradients of the probabilities, and two sums. Queries go along their keys once.
+TEST(CudaAttention, EachKernelOfTheBackwardPassReadsTheOtherSideOnce) {
+  Device device(emulated_card("early"));
+  cuda::emulator::Counting counting;
+  const AttentionRun run(device, DType::kBF16, {1, kTokens, kDim, 0, {0, 0}, 1});
+  constexpr uint64_t kRuns = 2;  // AttentionRun computes the gradients two times: beside the operands, and over them
+  const cuda::emulator::Counters& queries = counting.of("attention_backward_queries");
+  EXPECT_EQ(queries.launches, kRuns);
+  EXPECT_EQ(queries.flops, kRuns * 4 * kParts * kPartFlops);
+  EXPECT_EQ(queries.bank_conflicts, 0u);
+  const uint64_t other = kHeads * kOtherRows * 2 * kRowBytes;
+  const uint64_t lse_and_delta = kHeads * kTokens * (kLanesOfRow + 1) * sizeof(float), dots = kHeads * kBlocks * sizeof(double);
+  EXPECT_EQ(queries.global_bytes, kRuns * (kHeads * (kTokens * 3 * kRowBytes + kRotation) + other + lse_and_delta + dots + kLists));
+
+  const cuda::emulator::Counters& keys = counting.of("attention_backward_keys");
+  EXPECT_EQ(keys.launches, kRuns);
+  EXPECT_EQ(keys.flops, kRuns * 4 * kParts * kPartFlops);
+  EXPECT_EQ(keys.bank_conflicts, 0u);
+  const uint64_t columns = kParts * 32 * kLanesOfColumn * 2 * sizeof(float);
+  EXPECT_EQ(keys.global_bytes, kRuns * (kTokens * 4 * kRowBytes + kRotation + other + columns + kLists));
+  EXPECT_EQ(counting.of("add_head_sums").launches, kRuns);
+}
+
+}  // namespace espalier::test
