@@ -2,6 +2,7 @@
 export default {
   runtime: '<rootDir>/scripts/jest/runtime.cjs',
   testEnvironment: '<rootDir>/scripts/jest/environment.cjs',
+  testSequencer: '<rootDir>/scripts/jest/sequencer.cjs',
   roots: ['<rootDir>/dist'],
   testMatch: ['**/*.test.js'],
   transform: {},
