@@ -72,14 +72,14 @@ describe('a run that is disturbed', () => {
   });
 
   it('survives a death after everything it records, the last of it too', async () => {
-    const short = { totalSteps: 400, warmupSteps: 200, segmentSteps: 10, targetSparsity: 0.05 };
+    const short = { totalSteps: 200, warmupSteps: 100, segmentSteps: 10, targetSparsity: 0.05 };
     const expected = await server.completed((await server.launch(short)).runId);
     const { stateDigest } = await server.disturbed({
       launch: () => server.launch(short),
       when: ({ step }) => step > 0n,
       by: async (runId) => {
         let deaths = 0;
-        for (const recorded of [20n, 110n, 200n, 310n, 400n]) {
+        for (const recorded of [20n, 60n, 100n, 150n, 200n]) {
           await server.until(runId, (run) => run.step >= recorded || isOver(run), CLOSELY_MS);
           const seen = await server.events(runId);
           if (!isOver(await server.run(runId))) deaths += 1;
