@@ -1,4 +1,4 @@
-// What llama.cpp finds in a GGUF file: likelihoods and tokens. evaluate.mjs is the program.
+// Asks llama.cpp about a GGUF file: for likelihoods and for tokens. evaluate.mjs is the program.
 import { readFileSync } from 'node:fs';
 import { getLlama, LlamaLogLevel } from 'node-llama-cpp';
 
