@@ -291,6 +291,7 @@ export interface EngineSettings {
 }
 
 export interface NativeAddon {
+  interface: string; // the digest of the sources that decide what the addon takes and returns
   describe(): EngineDescription;
   device(name: string): DeviceDescription; // the device that the name stands for
   numericsFingerprint(options: TrainerOptions): string;

@@ -15,6 +15,8 @@
 #include "session.h"
 #include "settings.h"
 
+extern const char* const kInterface;  // interface.cmake writes it
+
 namespace espalier::addon {
 namespace {
 
@@ -94,6 +96,7 @@ Napi::Value lock_file(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("interface", kInterface);
   exports.Set("describe", Napi::Function::New(env, describe, "describe"));
   exports.Set("device", Napi::Function::New(env, device, "device"));
   exports.Set("numericsFingerprint", Napi::Function::New(env, fingerprint, "numericsFingerprint"));

@@ -25,12 +25,14 @@ const ANSWER_MS = 100; // the caller is told before the process ends
 const HAND_IN_MS = 15_000; // for states that the server has not taken
 const END_MS = 30_000; // a step of a large model may take seconds; beyond this it hangs
 
+const listsDevices = process.argv.length === 3 && process.argv[2] === LIST_DEVICES;
+
 outlivePipes();
 const log = openLog({ base: { process: 'engine', pid: process.pid } });
 
 async function main(): Promise<void> {
   keepForOwner();
-  if (process.argv.length === 3 && process.argv[2] === LIST_DEVICES) {
+  if (listsDevices) {
     process.stdout.write(`${JSON.stringify(describeEngine().devices)}\n`);
     return;
   }
@@ -181,6 +183,9 @@ process.on('uncaughtException', (error) => {
 });
 
 main().catch((error: unknown) => {
-  log.fatal({ err: error }, `the engine could not start: ${error instanceof Error ? error.message : String(error)}`);
+  const message = error instanceof Error ? error.message : String(error);
+  if (listsDevices)
+    process.stderr.write(`${message}\n`); // the command line shows it
+  else log.fatal({ err: error }, `the engine could not start: ${message}`);
   process.exit(1);
 });

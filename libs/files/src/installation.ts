@@ -16,6 +16,16 @@ export function nativeAddon(): string {
   return process.env['ESPALIER_NATIVE_ADDON'] ?? inRoot('native-engine/build/espalier_native.node');
 }
 
+/** Returns the folder of the native engine's sources, where it also is built. */
+export function nativeSources(): string {
+  return inRoot('native-engine');
+}
+
+/** Returns the command that builds the native engine again. */
+export function engineBuildCommand(): string {
+  return engineBuilder() === null ? 'npm run build' : `rm -r ${inRoot('native-engine/build')} && espalier devices`;
+}
+
 /** Returns the command by which a user runs a script of package.json. */
 export function packageScript(name: string): string {
   return engineBuilder() === null ? `npm run ${name}` : `npm explore espalier -- npm run ${name}`;
