@@ -40,16 +40,21 @@ export function studySvg({ title, measure, lines, intact }: StudyPlot): string {
       legendText(index, name),
     ].join('\n');
   });
-  const before =
-    intact === undefined
-      ? []
-      : [
-          `<line x1="${LEFT}" y1="${y.at(intact)}" x2="${WIDTH - RIGHT}" y2="${y.at(intact)}" stroke="#777" stroke-dasharray="4 3"/>`,
-          `<text x="${LEFT + 6}" y="${y.at(intact) - 5}" fill="#555">before pruning: ${decimal(intact)}</text>`,
-        ];
-  const xText = 'sparsity (bars: standard deviation over seeds)';
+  const before = intact === undefined ? [] : lineBefore(intact, y.at(intact), intact <= Math.min(...heights));
+  const hasBars = points.some(({ figure: { spread = 0 } }) => spread > 0);
+  const xText = hasBars ? 'sparsity (bars: standard deviation over seeds)' : 'sparsity';
   const heading = `${title}: ${measure}${isLog ? ' (logarithmic)' : ''}`;
   return framed({ title, heading, x, y, xText, xUnit: '%' }, [...before, ...drawn]);
+}
+
+/** Draws the value before pruning. Its words stand below the line where all points are above it and the axis leaves room. */
+function lineBefore(intact: number, height: number, isLowest: boolean): string[] {
+  const below = height + 14;
+  const words = isLowest && below < HEIGHT - BOTTOM ? below : height - 5;
+  return [
+    `<line x1="${LEFT}" y1="${height}" x2="${WIDTH - RIGHT}" y2="${height}" stroke="#777" stroke-dasharray="4 3"/>`,
+    `<text x="${LEFT + 6}" y="${words}" fill="#555">before pruning: ${decimal(intact)}</text>`,
+  ];
 }
 
 function bar({ figure: { mean, spread = 0 } }: Point, x: number, y: (value: number) => number, colour: string): string {

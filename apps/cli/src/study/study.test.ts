@@ -286,9 +286,16 @@ test('the drawing has every point, the spread as bars, and names as text', async
   expect(svg.match(/<polyline /g)).toHaveLength(2);
   expect(svg.match(/perplexity 9\.5000 ± 0\.2500 over 3 runs/g)).toHaveLength(1);
   expect(svg).toContain('before pruning: 8.0000');
+  expect(svg).toContain('bars: standard deviation');
   expect(svg).toContain('&lt;wanda&gt;');
   expect(svg).not.toContain('<wanda>');
   expect(svg).not.toContain('NaN');
+  detail.groups = [v1.StudyGroup.fromPartial(group('one seed', '0.3', 0.3, measure('masked', 9.9), measure('intact', 8.2)))];
+  expect((await cli('study', 'plot', 'recipes', '--out', out, '--force')).exitCode).toBe(0);
+  const ofOneSeed = await readFile(out, 'utf8');
+  expect(ofOneSeed).not.toContain('bars');
+  const [, line, words] = /<line x1="70" y1="([^"]+)" x2="560"[^>]*dasharray[^>]*>\n<text x="76" y="([^"]+)"/.exec(ofOneSeed)!;
+  expect(Number(words)).toBeGreaterThan(Number(line)); // all points are above the line, so its words are below it
   detail = v1.GetStudyResponse.fromPartial({ study: { name: 'empty' } });
   expect((await cli('study', 'plot', 'empty', '--out', join(folder, 'none.svg'))).stderr).toContain('nothing to draw');
 });
