@@ -59,7 +59,7 @@ std::byte* shared_at(uint32_t address, uint32_t bytes);
 // Where pieces of 16 bytes are permuted by the number of their row of 128 bytes: the place of an address.
 inline uint32_t permuted(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
-// What work beside the threads needs (phase_barriers.h, group_products.h).
+// For the work beside the threads (phase_barriers.h, group_products.h).
 int current_thread();
 bool works_late();
 void wait_to_be_woken();

@@ -78,7 +78,7 @@ std::string PhaseBarriers::waiting() const {
 
 namespace {
 
-// What a tile map holds on the emulator.
+// The content of a tile map on the emulator.
 struct Map {
   uint64_t values;
   int64_t rows, cols, stride;
