@@ -37,7 +37,7 @@ export function addon(): NativeAddon {
   return loaded;
 }
 
-/** Refuses an addon that was built from other sources than those that are here: a call would fail somewhere, with an error that says little. */
+/** Refuses an addon that was built from other sources than those here: a call would fail somewhere, with an error that says little. */
 function refuseOutdated(found: Partial<NativeAddon>, path: string): void {
   const expected = interfaceOf(nativeSources());
   if (expected === null || found.interface === expected) return;

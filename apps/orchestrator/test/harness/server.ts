@@ -25,8 +25,8 @@ const HANGS_AFTER_MS = 240_000;
 export type Part = 'engine' | 'store' | 'orchestrator';
 
 /**
- * How often a test looks at a run that it will disturb at some step. Looking more often shows no more, and costs much of a processor: a test's
- * server records every 20 ms.
+ * How often a test looks at a run that it will disturb at some step. Looking more often shows no more, and costs much of a processor: the
+ * server of a test records every 20 ms.
  */
 export const CLOSELY_MS = 10;
 
