@@ -1,10 +1,13 @@
 // Tests which artifacts stay, are set aside or are removed, for given needs of recorded events and pins.
 import { EventEmitter } from 'node:events';
 import { MEDIA_TYPE_SAFETENSORS, type ArtifactEntry } from '#artifact-store';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { launched, stateAt, Story } from '../pruning-run/testing.js';
 import { QUARANTINE_MS, StateKeeper } from './state-keeper.js';
 
 const DAY_MS = 86_400_000;
 let needed: Set<string>;
+let unfinished: PruningRunState[];
 let isSurelyHeld: boolean;
 let missing: object | null;
 let sharesArtifacts: boolean;
@@ -44,11 +47,12 @@ beforeEach(() => {
     [],
     [],
   ];
-  [stored, aside] = [new Map(), new Map()];
+  [stored, aside, unfinished] = [new Map(), new Map(), []];
   changes = new EventEmitter();
   const feed = {
     onDropped: (listener: (digests: string[]) => void) => changes.on('dropped', listener),
     isNeeded: (digest: string) => needed.has(digest),
+    unfinished: () => unfinished,
     hasDamage: () => false,
     seen: () => new Promise<void>((resolve) => seen.push(resolve)),
     settle: () => Promise.resolve(),
@@ -171,6 +175,18 @@ test('left-overs are set aside once they are old, what events threw away at once
   expect([...stored.keys()]).toEqual(['young state', 'tokens', 'needed']);
   expect(deleted).toEqual([]);
   expect(logged.sort()).toEqual(['old state', 'thrown away']);
+});
+
+test('what an unfinished run needs comes back before the whole history is read, and nothing else does', async () => {
+  unfinished = [new Story(launched()).start().train(stateAt(10, 0.004)).state];
+  const state = unfinished[0]!.current!.stateDigest;
+  aside = new Map([
+    [state, ago(DAY_MS)],
+    ['of an ended run', ago(DAY_MS)],
+  ]);
+  needed = new Set([state, 'of an ended run']);
+  await keeper.recallForUnfinished();
+  expect([[...stored.keys()], [...aside.keys()]]).toEqual([[state], ['of an ended run']]);
 });
 
 test('the quarantine gives back what an event needs, and keeps the rest for a week', async () => {

@@ -6,6 +6,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { MEDIA_TYPE_SAFETENSORS, type ArtifactEntry, type ArtifactStore } from '#artifact-store';
+import { neededArtifacts } from '../pruning-run/aggregate/pruning-run.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StoreCondition } from '../storage/store-condition.js';
 import { RunViews } from '../views/run-views.js';
@@ -113,10 +114,24 @@ export class StateKeeper {
     });
   }
 
-  /** Gives back artifacts from the quarantine that an event needs. All recorded events must be known before. */
-  async recall(): Promise<void> {
+  /**
+   * Gives back what the unfinished runs need, so that they can go on at once. The sweep does it for all runs, and waits until the whole
+   * history was read. Never throws.
+   */
+  async recallForUnfinished(): Promise<void> {
+    if (this.artifacts.reach?.problem != null) return;
+    const needed = this.feed.unfinished().map(neededArtifacts);
+    try {
+      await this.recall((digest) => needed.some((artifacts) => artifacts.has(digest)));
+    } catch (error) {
+      this.log.warn({ err: error }, 'the quarantine could not be searched for what unfinished runs need');
+    }
+  }
+
+  /** Gives back artifacts from the quarantine that an event needs. By default, all recorded events must be known before. */
+  async recall(isNeeded = (digest: string): boolean => this.feed.isNeeded(digest)): Promise<void> {
     for await (const { digest } of this.artifacts.quarantine.list())
-      if (this.feed.isNeeded(digest) && (await this.artifacts.quarantine.giveBack(digest)))
+      if (isNeeded(digest) && (await this.artifacts.quarantine.giveBack(digest)))
         this.log.warn({ digest }, 'an artifact comes back from the quarantine: an event needs it');
   }
 

@@ -42,7 +42,12 @@ function drive(count: number, holdAt = Infinity): { letOn: () => void } {
     },
     standby: () => new EspalierError('ORCHESTRATOR_STANDBY', 'another drives'),
   };
-  const keeper = { start: () => undefined, stop: () => undefined, sweep: () => Promise.resolve() };
+  const keeper = {
+    start: () => undefined,
+    stop: () => undefined,
+    sweep: () => Promise.resolve(),
+    recallForUnfinished: () => Promise.resolve(),
+  };
   const preparation = { start: () => undefined, stopped: () => Promise.resolve() };
   const { recorder, modelAndData, log } = world.parts(pool.slots[0]!);
   driver = new RunDriver(

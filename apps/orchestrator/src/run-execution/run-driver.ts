@@ -265,7 +265,8 @@ export class RunDriver {
   private async takeOver(): Promise<void> {
     this.pool.claimAll();
     await this.closeFormerAttempts();
-    await this.keeper.sweep();
+    await this.keeper.recallForUnfinished();
+    void this.keeper.sweep(); // it reads the whole history first, so it goes on beside the work
   }
 
   /** Closes the attempts of a former process. The process died, and its engines with it. */

@@ -32,6 +32,12 @@ const inWords = (times: number[]): object => {
 };
 const residentMb = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1_000;
 
+/** The seconds of a processor that the process has used so far. */
+function processorSeconds(pid: number): number {
+  const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ').slice(11, 13).map(Number);
+  return (user! + system!) / 100;
+}
+
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const from = performance.now();
   await work();
@@ -82,7 +88,8 @@ try {
 
   const runIds: string[] = [];
   const launched: number[] = [];
-  const from = performance.now();
+  const parts = (): number[] => [server.pid, server.pidOf('store')!].map(processorSeconds);
+  const [from, used] = [performance.now(), parts()];
   for (let run = 0; run < queued; run += 1) launched.push(await timed(async () => runIds.push((await server.launch({})).runId)));
   const spread = new Spread();
   const watching = Array.from({ length: watcherCount }, (_, index) => {
@@ -101,6 +108,7 @@ try {
   }
   const runs = await ended;
   const seconds = (performance.now() - from) / 1_000;
+  const runsUsed = parts().map((now, index) => Math.round((now - used[index]!) * 10) / 10);
   const seen = await Promise.all(watching);
   const steps = Number(runs[0]!.step);
   const result = {
@@ -116,6 +124,7 @@ try {
     server_mb: Math.round(largestMb),
     runs: runs.filter(isOver).length,
     seconds: Math.round(seconds),
+    processor_seconds: { server_at_rest: used[0], store_at_rest: used[1], server: runsUsed[0], store: runsUsed[1] },
     different_ends: new Set(runs.map(({ stateDigest }) => stateDigest)).size,
     watchers: seen.length,
     watchers_with_all_steps_in_order: seen.filter((got) => JSON.stringify(got) === JSON.stringify(allSteps(steps))).length,
