@@ -34,12 +34,11 @@ std::vector<double> ReferenceForward::embedded(uint32_t id) const {
   return x;
 }
 
-double ReferenceForward::negative_log_likelihood(std::span<const uint32_t> ids) const {
-  const Rows all = logits(ids);
+double ReferenceForward::negative_log_likelihood(const Rows& logits, std::span<const uint32_t> ids) {
   double sum = 0;
   for (size_t t = 0; t + 1 < ids.size(); ++t) {
     double total = 0;
-    for (const double v : all[t]) total += std::exp(v - all[t][ids[t + 1]]);
+    for (const double v : logits[t]) total += std::exp(v - logits[t][ids[t + 1]]);
     sum += std::log(total);
   }
   return sum / static_cast<double>(ids.size() - 1);

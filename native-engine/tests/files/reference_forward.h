@@ -25,7 +25,8 @@ class ReferenceForward {
   Rows logits(std::span<const uint32_t> ids, std::vector<Rows>& layers) const;
 
   // Mean over the predictions, nats.
-  double negative_log_likelihood(std::span<const uint32_t> ids) const;
+  double negative_log_likelihood(std::span<const uint32_t> ids) const { return negative_log_likelihood(logits(ids), ids); }
+  static double negative_log_likelihood(const Rows& logits, std::span<const uint32_t> ids);
 
   // The inputs of a layer's projections, each [tokens][width].
   struct Inputs {

@@ -80,20 +80,36 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
 
   std::span<const uint32_t> sequence(int64_t s) const { return std::span(text->ids).subspan(s * kTokens, kTokens); }
 
+  struct Results {
+    Rows logits;
+    std::vector<Rows> layers;
+  };
+  static Results results(const ModelWeights& weights, std::span<const uint32_t> ids) {
+    Results r;
+    r.logits = ReferenceForward(weights, nullptr, kAllOpen).logits(ids, r.layers);
+    return r;
+  }
+  // Returns the teacher's results of each sequence. They stay the same while weights of the student are moved.
+  const std::vector<Results>& of_teacher() const {
+    if (of_teacher_.empty())
+      for (int64_t s = 0; s < kSequences; s++) of_teacher_.push_back(results(*model, sequence(s)));
+    return of_teacher_;
+  }
+  mutable std::vector<Results> of_teacher_;
+
   // Computes the loss of a step by a plain forward pass through the small model that an export of the state would hold.
   double loss(const TrainState& state) const {
     const LossWeights& w = GetParam().weights;
     const auto small = compacted_model(*model, &state, masks, DType::kF32);
-    const ReferenceForward student(*small, nullptr, kAllOpen), teacher(*model, nullptr, kAllOpen);
     std::vector<size_t> open;
     for (size_t j = 0; j < masks.hidden.size(); j++)
       if (masks.hidden[j] != 0.0f) open.push_back(j);
     double total = 0;
     for (int64_t s = 0; s < kSequences; s++) {
-      if (w.lm != 0) total += w.lm * student.negative_log_likelihood(sequence(s)) / kSequences;
+      const auto [logits, layers] = results(*small, sequence(s));
+      total += w.lm * ReferenceForward::negative_log_likelihood(logits, sequence(s)) / kSequences;
       if (w.layer == 0 && w.kl == 0) continue;
-      std::vector<Rows> layers, teacher_layers;
-      const Rows logits = student.logits(sequence(s), layers), teacher_logits = teacher.logits(sequence(s), teacher_layers);
+      const auto& [teacher_logits, teacher_layers] = of_teacher()[static_cast<size_t>(s)];
       for (size_t l = 0; l < layers.size(); l++)
         for (size_t t = 0; t < layers[l].size(); t++)
           for (size_t j = 0; j < open.size(); j++) {
