@@ -294,7 +294,8 @@ verdict() {
   for part in "${proof[@]}"; do
     case $(status_of $part) in passed) ;; failed) wrong+=($part) ;; *) open+=($part) ;; esac
   done
-  if [ "$(status_of device)" = skipped ]; then echo "Nothing was checked: $(sed -n 's/.*"why":"\([^"]*\)".*/\1/p' "$out/parts/device.json")."
+  if [ "$(status_of device)" = skipped ]; then
+    echo "Nothing was checked: $(sed -n 's/.*"why":"\([^"]*\)".*/\1/p' "$out/parts/device.json")."
   elif [ ${#wrong[@]} -gt 0 ]; then echo "$card computes wrong results: ${wrong[*]}"
   elif [ ${#open[@]} -gt 0 ]; then echo "$card may compute right: these were not run: ${open[*]}"
   else echo "$card computes right: all checks of instructions, ops and steps passed."; fi
