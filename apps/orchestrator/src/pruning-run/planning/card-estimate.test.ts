@@ -68,6 +68,11 @@ test('memory: what is on the card, what stays on the machine, and more than the 
   expect(planned.totalBytes).toBe(parts + planned.scratchBytes);
   expect(planned.scratchBytes).toBeGreaterThan(2n * GiB); // one GiB for the engine, one for LoRA
   expect(planned.scratchBytes).toBeLessThan(4n * GiB);
+  // A card makes logits for 2,048 tokens at once, where a processor makes them for 512: a larger vocabulary takes that much more.
+  const logits = (vocabularySize: number): bigint =>
+    memoryOnCard(memory, { ...model, vocabularySize }, shape, h100).scratchBytes -
+    memoryOnCard(memory, { ...model, vocabularySize }, { ...shape, batchSize: 1 }, h100).scratchBytes;
+  expect(Number(logits(128_000) - logits(64_000))).toBe((2_048 - 512) * 64_000 * (2 * 4 + 2));
   const streamed = memoryOnCard(memory, model, { ...shape, streamWeights: true }, h100);
   expect(streamed.hostBytes - planned.hostBytes).toBe(planned.weightsBytes - streamed.weightsBytes);
   expect(streamed.totalBytes).toBeLessThan(planned.totalBytes - 11n * GiB);

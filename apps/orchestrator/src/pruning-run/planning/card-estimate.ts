@@ -28,7 +28,8 @@ export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings
   const onCard = {
     weightsBytes: settings.streamWeights ? memory.weightsBytes - heldBack(model) : memory.weightsBytes,
     teachersBytes: 2n * memory.loraBytes, // the teacher in use and the next one
-    scratchBytes: max(memory.scratchBytes - states, 0n) + memory.loraBytes + BigInt(productScratch(model, settings)),
+    scratchBytes:
+      max(memory.scratchBytes - states, 0n) + memory.loraBytes + BigInt(productScratch(model, settings) + moreLogits(model, settings)),
   };
   const { loraBytes, optimizerBytes, activationsBytes } = memory;
   return {
@@ -56,6 +57,27 @@ function productScratch({ hiddenSize, vocabularySize, layers }: Model, settings:
   const widest = Math.max(3 * hiddenSize, 2 * units, vocabularySize);
   const bytes = VALUE_BYTES[settings.computeDtype];
   return widest * hiddenSize * bytes + rows * Math.max(hiddenSize, units) * 4 + rows * hiddenSize * bytes + WORKSPACE_BYTES;
+}
+
+/**
+ * The number of tokens whose logits are made at once, on a card and on a processor (chunk_tokens of core/on_device/workspace.cpp, with the
+ * limits of StepForm).
+ */
+const LOGITS_ON_CARD = 2_048;
+const onProcessor = (vocabulary: number): number => Math.min(Math.max(Math.floor(2 ** 20 / vocabulary / 64) * 64, 512), 1_024);
+
+/** The bytes that the logits of a card's larger chunks take, above those of a processor's. */
+function moreLogits({ hiddenSize, vocabularySize }: Model, settings: Shape): number {
+  const rows = rowsOf(settings);
+  const bytes = VALUE_BYTES[settings.computeDtype];
+  const taken = (atOnce: number): number => {
+    const tokens = Math.min(rows, atOnce);
+    // The logits of student and teacher share their memory with attention's queries, keys and values, of which the queries alone are counted:
+    // how many keys a model has is not known here. The final norm and the gradient of the logits have memory of their own.
+    const shared = Math.max(2 * tokens * vocabularySize, rows * hiddenSize) * 4;
+    return shared + (2 * tokens * hiddenSize + tokens * vocabularySize) * bytes;
+  };
+  return taken(LOGITS_ON_CARD) - taken(onProcessor(vocabularySize));
 }
 
 /** The number of tokens that are computed at once. */
