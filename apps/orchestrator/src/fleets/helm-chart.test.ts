@@ -115,6 +115,15 @@ withHelm('server and standby share the store and the bucket, and the engines of 
   }
 });
 
+withHelm('the store may write to its volume: it runs as the user of its image, and the volume belongs to its group', () => {
+  const storeWith = (kurrentdb: object): models.V1PodSpec =>
+    serverIn(rendered({ eventStore: { kurrentdb: { enabled: true, ...kurrentdb } } }), 'lab-kurrentdb');
+  const usual = { runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000, fsGroupChangePolicy: 'OnRootMismatch' };
+  expect(storeWith({}).securityContext).toMatchObject(usual);
+  const ofCluster = { runAsUser: 1000660000, fsGroup: 1000660000 };
+  expect(storeWith({ podSecurityContext: ofCluster }).securityContext).toMatchObject({ ...usual, ...ofCluster });
+});
+
 withHelm.each([
   [{ standby: { enabled: true } }, 'standby.enabled needs an event store'],
   [{ standby: { enabled: true }, eventStore: { connectionSecret: 'a' } }, 'standby.enabled needs artifacts'],
@@ -122,6 +131,7 @@ withHelm.each([
   [{ flet: { enabled: true } }, 'Additional property flet is not allowed'],
   [{ fleet: { enabled: true, maxEngines: 65 } }, 'fleet.maxEngines'],
   [{ artifacts: { location: 'bucket' } }, 'artifacts.location'],
+  [{ eventStore: { kurrentdb: { podSecurityContext: { fsGroup: 'kurrent' } } } }, 'podSecurityContext.fsGroup'],
 ])('values that no server could work with are refused: %j', (values, why) => {
   expect(() => rendered(values)).toThrow(why);
 });
