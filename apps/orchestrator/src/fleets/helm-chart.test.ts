@@ -22,20 +22,34 @@ interface Manifest {
   metadata: { name: string };
 }
 
-/** @param values as JSON, which is YAML too */
-function rendered(values: object = {}): Manifest[] {
+/**
+ * Renders the chart. It reads the manifests as Kubernetes does, to which also yes and 0x1 are no text.
+ *
+ * @param values as JSON, which is YAML too
+ */
+function rendered(values: object = {}, release = 'lab', namespace = 'research'): Manifest[] {
   const file = join(folder, 'values.yaml');
   writeFileSync(file, JSON.stringify(values));
-  const text = execFileSync(HELM, ['template', 'lab', CHART, '--namespace', 'research', '--values', file], {
+  const text = execFileSync(HELM, ['template', release, CHART, '--namespace', namespace, '--values', file], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  return parseAllDocuments(text).flatMap((document) => (document.toJS() as Manifest | null) ?? []);
+  return parseAllDocuments(text, { version: '1.1' }).flatMap((document) => (document.toJS() as Manifest | null) ?? []);
 }
 
 const named = (manifests: Manifest[]): string[] => manifests.map(({ kind, metadata: { name } }) => `${kind} ${name}`).sort();
-const serverIn = (manifests: Manifest[], name = 'lab'): models.V1PodSpec =>
-  (manifests.find(({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === name) as models.V1StatefulSet).spec!.template.spec!;
+const setIn = (manifests: Manifest[], name: string): models.V1StatefulSetSpec =>
+  (manifests.find(({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === name) as models.V1StatefulSet).spec!;
+const serverIn = (manifests: Manifest[], name = 'lab'): models.V1PodSpec => setIn(manifests, name).template.spec!;
+/** Reads the file of a server's fleet as that server does. */
+function fleetIn(manifests: Manifest[], name = 'lab'): ReturnType<typeof readFleetFile> {
+  const map = manifests.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === `${name}-fleet`) as models.V1ConfigMap;
+  const file = join(folder, 'fleet.yaml');
+  const authority = join(folder, 'ca.crt');
+  writeFileSync(authority, '');
+  writeFileSync(file, map.data!['fleet.yaml']!.replace('/etc/espalier-tls/ca.crt', authority));
+  return readFleetFile(file);
+}
 const optionsOf = (pod: models.V1PodSpec): string[] => pod.containers[0]!.command!.slice(2);
 
 const ALONE = ['ServiceAccount lab', 'Service lab', 'StatefulSet lab'];
@@ -105,14 +119,8 @@ withHelm('server and standby share the store and the bucket, and the engines of 
   const [server, standby] = [serverIn(manifests), serverIn(manifests, 'lab-standby')];
   expect(optionsOf(standby)).toEqual(optionsOf(server));
   expect(optionsOf(server)).toContain('--event-store=kurrentdb://lab-kurrentdb:2113?tls=false');
-  for (const name of ['lab', 'lab-standby']) {
-    const map = manifests.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === `${name}-fleet`) as models.V1ConfigMap;
-    const file = join(folder, 'fleet.yaml');
-    const authority = join(folder, 'ca.crt');
-    writeFileSync(authority, '');
-    writeFileSync(file, map.data!['fleet.yaml']!.replace('/etc/espalier-tls/ca.crt', authority));
-    expect(readFleetFile(file)).toMatchObject({ kind: 'kubernetes', name, join: `https://${name}.research.svc:7433` });
-  }
+  for (const name of ['lab', 'lab-standby'])
+    expect(fleetIn(manifests, name)).toMatchObject({ kind: 'kubernetes', name, join: `https://${name}.research.svc:7433` });
 });
 
 withHelm('the store may write to its volume: it runs as the user of its image, and the volume belongs to its group', () => {
@@ -124,6 +132,88 @@ withHelm('the store may write to its volume: it runs as the user of its image, a
   expect(storeWith({ podSecurityContext: ofCluster }).securityContext).toMatchObject({ ...usual, ...ofCluster });
 });
 
+withHelm('text stays text, whatever it would mean in YAML', () => {
+  const manifests = rendered(
+    {
+      image: { tag: '1.10', pullSecrets: ['1e3', 'true'] },
+      tls: { secretName: '123' },
+      eventStore: { connectionSecret: '0x1', connectionKey: '1_0' },
+      artifacts: { location: 's3://b/p: x #y', s3Endpoint: 'https://s3: #x', s3Region: '*x', s3Cache: '"50"', credentialsSecret: 'null' },
+      persistence: { storage: '100', storageClassName: 'yes' },
+      oidc: { secretName: '1', key: '2' },
+      webhooks: { secretName: 'off', key: '3' },
+      dataRoots: ['/a: b', '/c #d', "/'e' \\ \n"],
+      serviceAccount: { annotations: { role: '12' } },
+      nodeSelector: { gpu: 'true' },
+    },
+    'true',
+    '123',
+  );
+  const pod = serverIn(manifests, 'true');
+  expect(optionsOf(pod).slice(5)).toEqual([
+    ...['--event-store=/etc/espalier-store/1_0', '--artifacts=s3://b/p: x #y', '--s3-endpoint=https://s3: #x', '--s3-region=*x'],
+    ...['--s3-cache="50"', '--oidc=/etc/espalier-oidc/2', '--webhooks=/etc/espalier-webhooks/3'],
+    ...['--data-root=/a: b', '--data-root=/c #d', "--data-root=/'e' \\ \n"],
+  ]);
+  expect(pod).toMatchObject({
+    serviceAccountName: 'true',
+    nodeSelector: { gpu: 'true' },
+    imagePullSecrets: [{ name: '1e3' }, { name: 'true' }],
+  });
+  expect(pod.containers[0]!.envFrom).toEqual([{ secretRef: { name: 'null' } }]);
+  expect(pod.volumes!.flatMap(({ secret }) => secret?.secretName ?? [])).toEqual(['123', '0x1', '1', 'off']);
+  expect(setIn(manifests, 'true').volumeClaimTemplates![0]!.spec).toMatchObject({
+    storageClassName: 'yes',
+    resources: { requests: { storage: '100' } },
+  });
+});
+
+withHelm('a fleet asks for the image and the cards that the values say', () => {
+  const fleetWith = (fleet: object, image: object = {}) => fleetIn(rendered({ image, fleet: { enabled: true, ...fleet } }));
+  expect(fleetWith({ gpus: 'a100:16', image: 'registry:5000/lab/espalier-cuda:9' })).toMatchObject({
+    cards: { type: 'a100', count: 16 },
+    kubernetes: { image: 'registry:5000/lab/espalier-cuda:9' },
+  });
+  expect(fleetWith({ gpus: 0 }, { repository: 'lab/espalier', tag: '9' })).toMatchObject({
+    cards: null,
+    kubernetes: { image: 'lab/espalier:9' },
+  });
+});
+
+withHelm('an image may be named by its digest, with a tag or without', () => {
+  const digest = `sha256:${'0a'.repeat(32)}`;
+  const imageWith = (image: object) => serverIn(rendered({ image: { repository: 'lab/espalier', ...image } })).containers[0]!.image;
+  expect(imageWith({ digest })).toBe(`lab/espalier@${digest}`);
+  expect(imageWith({ digest, tag: '9' })).toBe(`lab/espalier:9@${digest}`);
+});
+
+const A_STANDBY = { standby: { enabled: true }, eventStore: { connectionSecret: 'store' }, artifacts: { location: 's3://b' } };
+
+withHelm.each<[string, object, number]>([
+  ['a server', {}, 52],
+  ['a standby', A_STANDBY, 44],
+  ['a store', { eventStore: { kurrentdb: { enabled: true } }, fleet: { enabled: true } }, 42],
+])('with %s the longest name of a release is one with which Kubernetes makes the pods', (_part, values, most) => {
+  const longest = rendered(values, 'e'.repeat(most)).filter(({ kind }) => kind === 'StatefulSet');
+  expect(Math.max(...longest.map(({ metadata }) => metadata.name.length))).toBe(52);
+  expect(() => rendered(values, 'e'.repeat(most + 1))).toThrow(`has ${most + 1} characters: at most ${most} are allowed`);
+});
+
+withHelm('a release with a long name has fleets whose names the servers take', () => {
+  const release = 'pruning-for-all-of-us-in-the-lab';
+  const manifests = rendered({ ...A_STANDBY, fleet: { enabled: true } }, release);
+  expect([fleetIn(manifests, release)!.name, fleetIn(manifests, `${release}-standby`)!.name]).toEqual([
+    'pruning-for-all-of-u',
+    'pruning-for-standby',
+  ]);
+});
+
+withHelm.each(['123', '1rel', 'my.rel'])('a release that Kubernetes can not name a Service by is refused: %s', (release) => {
+  expect(() => rendered({}, release)).toThrow(
+    `the name of the release is "${release}", and Services have it too: small letters, digits and`,
+  );
+});
+
 withHelm.each([
   [{ standby: { enabled: true } }, 'standby.enabled needs an event store'],
   [{ standby: { enabled: true }, eventStore: { connectionSecret: 'a' } }, 'standby.enabled needs artifacts'],
@@ -131,7 +221,21 @@ withHelm.each([
   [{ flet: { enabled: true } }, 'Additional property flet is not allowed'],
   [{ fleet: { enabled: true, maxEngines: 65 } }, 'fleet.maxEngines'],
   [{ artifacts: { location: 'bucket' } }, 'artifacts.location'],
+  [{ fleet: { gpus: -1 } }, 'fleet.gpus'],
+  [{ fleet: { gpus: 17 } }, 'fleet.gpus'],
+  [{ fleet: { gpus: 'a:b:c' } }, 'fleet.gpus'],
+  [{ fleet: { image: 'a b' } }, 'fleet.image'],
+  [{ fleet: { cpus: 1025 } }, 'fleet.cpus'],
+  [{ tls: { secretName: '*x' } }, 'tls.secretName'],
+  [{ tls: { secretName: null } }, 'secretName is required'],
+  [{ fleet: null }, 'fleet is required'],
+  [{ oidc: { secretName: 'provider', key: '../x' } }, 'oidc.key'],
+  [{ nodeSelector: { gpu: true } }, 'nodeSelector.gpu'],
   [{ eventStore: { kurrentdb: { podSecurityContext: { fsGroup: 'kurrent' } } } }, 'podSecurityContext.fsGroup'],
+  [{ image: { digest: 'sha256:abc' } }, 'image.digest'],
+  [{ image: { tag: 'sha256:abc' } }, 'A digest is image.digest'],
+  [{ image: { repository: 'x@sha256:abc' } }, 'Those are image.tag and image.digest'],
+  [{ image: { repository: 'x:5' } }, 'Those are image.tag and image.digest'],
 ])('values that no server could work with are refused: %j', (values, why) => {
   expect(() => rendered(values)).toThrow(why);
 });
