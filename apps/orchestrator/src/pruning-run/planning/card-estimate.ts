@@ -72,7 +72,7 @@ function moreLogits({ hiddenSize, vocabularySize }: Model, settings: Shape): num
   const bytes = VALUE_BYTES[settings.computeDtype];
   const taken = (atOnce: number): number => {
     const tokens = Math.min(rows, atOnce);
-    // The logits of student and teacher share their memory with attention's queries, keys and values, of which the queries alone are counted:
+    // The logits of student and teacher share their memory with attention's queries, keys and values, of which only the queries count:
     // how many keys a model has is not known here. The final norm and the gradient of the logits have memory of their own.
     const shared = Math.max(2 * tokens * vocabularySize, rows * hiddenSize) * 4;
     return shared + (2 * tokens * hiddenSize + tokens * vocabularySize) * bytes;
