@@ -318,16 +318,6 @@ describe('reading', () => {
     expect(stdout).not.toContain('\u001b');
   });
 
-  test('show tells evaluations apart that differ in their windows alone', async () => {
-    const one = { subject: 'masked', task: 'text', metric: 'perplexity', value: 5, n: 1_000_000n, dataDigest: 'd', dataPath: 'v.jsonl' };
-    const evaluations = [128, 256].map((window) => ({ ...one, convention: `windows of ${window} tokens`, evaluatedAt: new Date(0) }));
-    const server = await serve({ getRun: ({ runId }) => ({ run: v1.Run.fromPartial({ ...testRun({ runId }), evaluations }) }) });
-    const { stdout } = await espalier(server, 'show', 'abcd');
-    expect(stdout).toMatch(/windows of +/);
-    expect(stdout).toContain('128');
-    expect(stdout).toContain('256');
-  });
-
   test('history reads all pages, with data when asked', async () => {
     const events = Array.from({ length: 5 }, (_, index) =>
       v1.HistoryEvent.fromPartial({

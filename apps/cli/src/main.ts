@@ -4,9 +4,10 @@ import { describeTerminal } from './output/terminal.js';
 import { outputError, reportError } from './output/report-error.js';
 import { buildProgram } from './program.js';
 
-// `espalier history RUN | head` closes this process's output. The process then ends without an error.
+// `espalier history RUN | head` closes this process's output. The process then ends without an error. A check goes on to its verdict.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === 'EPIPE' ? 0 : fail(outputError(error)));
+  if (error.code !== 'EPIPE') process.exit(fail(outputError(error)));
+  if (!outcome.isVerdict) process.exit(0);
 });
 // The reader of the errors is gone, or there is no room for them. The exit code still reports the failure.
 process.stderr.on('error', () => undefined);

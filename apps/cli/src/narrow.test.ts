@@ -195,3 +195,35 @@ describe('text from outside', () => {
     expect(stdout).toContain('\\u{1b}]0;owned');
   });
 });
+
+describe('evaluations of one model that differ in one thing alone are told apart at 80 columns', () => {
+  const shown = async (evaluations: Partial<v1.Evaluation>[]): Promise<string[]> => {
+    const one = {
+      subject: 'masked',
+      task: 'text',
+      metric: 'perplexity',
+      value: 5,
+      dataPath: 'v.jsonl',
+      convention: 'windows of 128 tokens',
+    };
+    const run = v1.Run.fromPartial({
+      ...testRun(),
+      data: { validationPath: 'v.jsonl' },
+      evaluations: evaluations.map((of) => ({ ...one, n: 104_805n, headline: true, evaluatedAt: new Date(0), ...of })),
+    });
+    const { stdout } = await espalier({ getRun: () => ({ run }) }, 80, 'show', 'abcd');
+    const lines = stdout.trimEnd().split('\n');
+    return lines.slice(lines.findIndex((line) => line.startsWith('EVALUATED')) + 1);
+  };
+
+  test('by their windows', async () => {
+    const lines = await shown([{}, { convention: 'windows of 256 tokens' }]);
+    expect(lines.join('\n')).toMatch(/of 128[^]*of 256/);
+    expect(lines.join('\n').match(/ validation /g)).toHaveLength(2); // no word is broken
+  });
+
+  test('by how much of a text they read', async () => {
+    const lines = await shown([{ dataDigest: 'a'.repeat(64) }, { dataDigest: 'b'.repeat(64) }]);
+    expect(lines.join('\n')).toMatch(/\(a{12}\)[^]*\(b{12}\)/);
+  });
+});

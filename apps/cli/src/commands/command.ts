@@ -15,8 +15,12 @@ export type Action<Options> = (context: Context, names: string[], options: Optio
 
 export const RUN_ARGUMENT = ['<run>', 'its id, the first 4 or more characters of it, or its name'] as const;
 
-/** The command that ran and its exit code, which main.ts reads. */
-export const outcome: { exitCode: number; command: Command | undefined } = { exitCode: 0, command: undefined };
+/** The command that ran, its exit code and whether that is a verdict, which main.ts reads. */
+export const outcome: { exitCode: number; command: Command | undefined; isVerdict: boolean } = {
+  exitCode: 0,
+  command: undefined,
+  isVerdict: false,
+};
 
 /** The options that may stand before or after any command. */
 export function globalOptions(): Option[] {
@@ -40,9 +44,12 @@ export function globalOptions(): Option[] {
 export interface ActionLimits {
   /** The command works in the data folder of this machine, and never asks a server elsewhere. */
   localOnly?: boolean;
+  /** The exit code says what the command found, so a reader that closes the output early does not end it. */
+  isVerdict?: boolean;
 }
 
-export function action<Options = object>(command: Command, act: Action<Options>, { localOnly = false }: ActionLimits = {}): Command {
+export function action<Options = object>(command: Command, act: Action<Options>, limits: ActionLimits = {}): Command {
+  const { localOnly = false, isVerdict = false } = limits;
   // Each command has these options itself, hidden from its help, because quickstart gives --json another meaning.
   for (const option of globalOptions()) {
     if (!command.options.some((own) => own.long === option.long)) command.addOption(option.hideHelp());
@@ -50,7 +57,7 @@ export function action<Options = object>(command: Command, act: Action<Options>,
   refuseRepeated(command);
   return command.action(async (...parameters: unknown[]) => {
     const invoked = parameters.at(-1) as Command;
-    outcome.command = invoked;
+    Object.assign(outcome, { command: invoked, isVerdict });
     const names = parameters
       .slice(0, -2)
       .flat()

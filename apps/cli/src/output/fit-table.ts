@@ -20,10 +20,13 @@ export function fitTable(head: string[], rows: string[][], fit: Fit, available: 
   const cells = head.map((_, column) => rows.reduce((most, row) => Math.max(most, widthOf(row[column] ?? '')), 0));
   const natural = head.map((title, column) => Math.max(cells[column]!, widthOf(title)));
   const rank = (column: number) => (typeof fit[head[column]!] === 'number' ? (fit[head[column]!] as number) : 0);
+  const longestWord = (text: string) => Math.max(...text.split(' ').map(widthOf));
+  const words = head.map((_, column) => Math.max(0, ...rows.map((row) => longestWord(row[column] ?? ''))));
   const least = (column: number, min: number) => {
-    const title = Math.max(...head[column]!.split(' ').map(widthOf)); // a title is wrapped between its words
-    const own = typeof fit[head[column]!] === 'string' ? Math.min(cells[column]!, min) : cells[column]!;
-    return Math.max(own, title);
+    // Text is wrapped between its words, and a word is broken only where it is long.
+    const whole = fit[head[column]!] === 'wrap' ? Math.min(words[column]!, FLEXIBLE_MIN) : 0;
+    const own = typeof fit[head[column]!] === 'string' ? Math.min(cells[column]!, Math.max(min, whole)) : cells[column]!;
+    return Math.max(own, longestWord(head[column]!));
   };
   const total = (columns: number[], min: number) => columns.reduce((sum, column) => sum + least(column, min) + GAP, -GAP);
 

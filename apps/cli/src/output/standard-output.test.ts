@@ -1,6 +1,8 @@
 // Tests standard output in a narrow terminal, on a full disk, and when its reader closes it.
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { programFile } from '#files';
 import { buildProgram } from '../program.js';
 import { runCli } from '../testing/run-cli.js';
@@ -23,6 +25,15 @@ const shell = (command: string): Promise<{ exitCode: number; stderr: string }> =
 
 test('a reader that has enough ends the command quietly', async () => {
   expect(await shell('set -o pipefail; espalier help --json | head -1')).toEqual({ exitCode: 0, stderr: '' });
+});
+
+test('a check whose reader has enough still says what it found', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-closed-'));
+  const bundle = join(folder, 'no.audit.tar');
+  writeFileSync(bundle, Buffer.alloc(10_240));
+  const { exitCode } = await shell(`set -o pipefail; espalier audit check '${bundle}' | true`);
+  rmSync(folder, { recursive: true });
+  expect(exitCode).toBe(1);
 });
 
 test('help fits 80 columns, for every command, and shows no default that is nothing', async () => {

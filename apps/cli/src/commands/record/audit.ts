@@ -67,13 +67,17 @@ export function registerAudit(program: Command): void {
     .option('--public-key <key>', 'require this signature: a PEM file or 64 hex digits')
     .option('--instructions', 'also which teacher instructed from which step on, and why');
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
-  action<{ publicKey?: string; instructions?: boolean }>(check, async (context, [file], { publicKey, instructions = false }) => {
-    const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded only when needed
-    const key = publicKey === undefined ? {} : { publicKey: await readKey(publicKey, publicKeyHex) };
-    const report = await namedFile('file', checkAuditBundle(file!, { ...key, signal: context.signal }));
-    context.output.result(report, () => printBundle(context, visibleMessage(report), instructions));
-    return report.ok ? ExitCode.ok : ExitCode.failed;
-  });
+  action<{ publicKey?: string; instructions?: boolean }>(
+    check,
+    async (context, [file], { publicKey, instructions = false }) => {
+      const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded only when needed
+      const key = publicKey === undefined ? {} : { publicKey: await readKey(publicKey, publicKeyHex) };
+      const report = await namedFile('file', checkAuditBundle(file!, { ...key, signal: context.signal }));
+      context.output.result(report, () => printBundle(context, visibleMessage(report), instructions));
+      return report.ok ? ExitCode.ok : ExitCode.failed;
+    },
+    { isVerdict: true },
+  );
 }
 
 const KEY_BYTES_MAX = 64 << 10;

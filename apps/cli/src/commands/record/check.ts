@@ -21,27 +21,31 @@ export function registerCheck(program: Command): void {
     )
     .option('--digest <digest>', 'the digest that it must have (4 or more digits of it)');
   examples(check, ['espalier check pruned/'], ['espalier check pruned.gguf --digest 3fa9c1']);
-  action<{ digest?: string }>(check, async ({ output, signal }, [path], { digest }) => {
-    const wanted = digest?.toLowerCase();
-    if (wanted !== undefined && !DIGEST.test(wanted))
-      throw new CliError('OPTION_INVALID', `--digest ${digest} is no digest: 4 to 64 hexadecimal digits are allowed`, {
-        field: '--digest',
-        exitCode: ExitCode.usage,
+  action<{ digest?: string }>(
+    check,
+    async ({ output, signal }, [path], { digest }) => {
+      const wanted = digest?.toLowerCase();
+      if (wanted !== undefined && !DIGEST.test(wanted))
+        throw new CliError('OPTION_INVALID', `--digest ${digest} is no digest: 4 to 64 hexadecimal digits are allowed`, {
+          field: '--digest',
+          exitCode: ExitCode.usage,
+        });
+      const report = await namedFile('path', checkExport(path!, signal));
+      const isOther = wanted !== undefined && !report.digest.startsWith(wanted);
+      const ok = report.ok && !isOther;
+      output.result({ ...report, ok }, () => {
+        const problems = report.files.filter(({ problem }) => problem !== '');
+        for (const { name, problem } of problems) output.text(`${name}: ${problem}`);
+        if (isOther) output.text(`its digest is ${report.digest}, not ${wanted}`);
+        const size = report.files.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
+        output.text(
+          ok
+            ? `${path} is as it was written: ${howMany(report.files.length, 'file')}, ${bytes(size)}, digest ${report.digest}`
+            : `${path} is not as it was written: ${howMany(problems.length + (isOther ? 1 : 0), 'problem')}`,
+        );
       });
-    const report = await namedFile('path', checkExport(path!, signal));
-    const isOther = wanted !== undefined && !report.digest.startsWith(wanted);
-    const ok = report.ok && !isOther;
-    output.result({ ...report, ok }, () => {
-      const problems = report.files.filter(({ problem }) => problem !== '');
-      for (const { name, problem } of problems) output.text(`${name}: ${problem}`);
-      if (isOther) output.text(`its digest is ${report.digest}, not ${wanted}`);
-      const size = report.files.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
-      output.text(
-        ok
-          ? `${path} is as it was written: ${howMany(report.files.length, 'file')}, ${bytes(size)}, digest ${report.digest}`
-          : `${path} is not as it was written: ${howMany(problems.length + (isOther ? 1 : 0), 'problem')}`,
-      );
-    });
-    return ok ? ExitCode.ok : ExitCode.failed;
-  });
+      return ok ? ExitCode.ok : ExitCode.failed;
+    },
+    { isVerdict: true },
+  );
 }

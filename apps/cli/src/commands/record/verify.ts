@@ -38,15 +38,19 @@ export function registerVerify(program: Command): void {
     ['espalier verify k3f9 --replay 100..200'],
     ['espalier verify k3f9 --replay --tolerance 1e-3', 'on another machine'],
   );
-  action<VerifyOptions>(verify, (context, names, options) => {
-    if (options.all === true) {
-      if (names.length > 0 || options.replay !== undefined || options.tolerance !== undefined)
-        throw new CliError('OPTIONS_CONFLICT', '--all takes no run and no replay', { exitCode: ExitCode.usage });
-      return verifyAll(context);
-    }
-    if (names.length === 0) throw new CliError('OPTION_REQUIRED', 'name a run, or say --all', { exitCode: ExitCode.usage });
-    return verifyRun(context, names, options);
-  });
+  action<VerifyOptions>(
+    verify,
+    (context, names, options) => {
+      if (options.all === true) {
+        if (names.length > 0 || options.replay !== undefined || options.tolerance !== undefined)
+          throw new CliError('OPTIONS_CONFLICT', '--all takes no run and no replay', { exitCode: ExitCode.usage });
+        return verifyAll(context);
+      }
+      if (names.length === 0) throw new CliError('OPTION_REQUIRED', 'name a run, or say --all', { exitCode: ExitCode.usage });
+      return verifyRun(context, names, options);
+    },
+    { isVerdict: true },
+  );
 }
 
 async function verifyRun({ connection, output, signal }: Context, [runId]: string[], options: VerifyOptions): Promise<number> {

@@ -35,25 +35,29 @@ export function registerPlan(program: Command): void {
     ['espalier plan --model models/llama --preset paper --checkpoint-activations --json'],
     ['espalier plan --model meta-llama/Llama-2-7b-hf --preset paper --for-device h100-80gb'],
   );
-  action<MeasuredOn & { model?: string; config?: string; forDevice?: string }>(plan, async (context, _, options) => {
-    const { connection, output } = context;
-    const file = await runFileFor(options);
-    const modelPath = needed('--model', options.model ?? file.model);
-    const settings = await settingsWithTable(context, options, file, modelPath);
-    const response = await connection.call(
-      connection.runs,
-      connection.runs.planRun,
-      {
-        modelPath,
-        settings,
-        forDevice: options.forDevice ?? '',
-      },
-      LAUNCH_TIMEOUT_MS,
-    );
-    output.result(response, () => printPlan(context, response, settings));
-    printWarnings(output, response.warnings, plan);
-    return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
-  });
+  action<MeasuredOn & { model?: string; config?: string; forDevice?: string }>(
+    plan,
+    async (context, _, options) => {
+      const { connection, output } = context;
+      const file = await runFileFor(options);
+      const modelPath = needed('--model', options.model ?? file.model);
+      const settings = await settingsWithTable(context, options, file, modelPath);
+      const response = await connection.call(
+        connection.runs,
+        connection.runs.planRun,
+        {
+          modelPath,
+          settings,
+          forDevice: options.forDevice ?? '',
+        },
+        LAUNCH_TIMEOUT_MS,
+      );
+      output.result(response, () => printPlan(context, response, settings));
+      printWarnings(output, response.warnings, plan);
+      return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
+    },
+    { isVerdict: true },
+  );
 }
 
 /** Says for what the bytes are: for each card, or for all devices together if they share the machine's memory. */

@@ -221,7 +221,7 @@ function printResults({ output }: Context, run: v1.Run): void {
         when(evaluation.evaluatedAt),
       ]),
       [2, 3, 4, 5],
-      { EVALUATED: 'wrap', TEXT: 'wrap', AT: 4, N: 3, CONVENTION: conventionsTellApart(evaluations) ? 'wrap' : 2 },
+      { EVALUATED: 'wrap', TEXT: 'wrap', NOTE: 'wrap', AT: 4, N: 3, CONVENTION: conventionsTellApart(evaluations) ? 'wrap' : 2 },
     );
   }
   if (closings.length > 0)
@@ -253,10 +253,13 @@ function conventionsTellApart(evaluations: readonly v1.Evaluation[]): boolean {
   return new Set(evaluations.map(withConvention)).size > new Set(evaluations.map(rest)).size;
 }
 
-/** Names the text of an evaluation: the run's own validation text, or another one. */
+/** Names the text of an evaluation: the run's own validation text, or another one. A digest tells apart how much of a text was read. */
 function textWords({ dataPath, dataDigest }: v1.Evaluation, run: v1.Run): string {
   if (dataPath === '') return shortDigest(dataDigest);
-  return dataPath === run.data?.validationPath ? 'validation' : `${basename(dataPath)} (${shortDigest(dataDigest)})`;
+  const isOwn = dataPath === run.data?.validationPath;
+  const readOnce = run.evaluations.every((one) => one.dataPath !== dataPath || one.dataDigest === dataDigest);
+  if (isOwn && readOnce) return 'validation';
+  return `${isOwn ? 'validation' : basename(dataPath)} (${shortDigest(dataDigest)})`;
 }
 
 const abandonedWords = ({ abandoned }: { abandoned: boolean }): string => (abandoned ? 'abandoned branch' : '');

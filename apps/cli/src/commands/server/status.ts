@@ -57,13 +57,17 @@ export function registerStatus(program: Command): void {
         "--server, or the data folder is another user's.",
     );
   examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status']);
-  action(status, async (context) => {
-    const found = await statusOf(context);
-    context.output.result({ ...found, engines: found.engines?.map(plainEngine) ?? null }, () => printStatus(context, found));
-    if (!found.server.running && !found.server.answers) return ExitCode.unavailable;
-    const damaged = (found.runs?.byStatus['damaged'] ?? 0) > 0 || (found.store !== null && found.store.problem !== null);
-    return found.server.answers && !damaged ? ExitCode.ok : ExitCode.failed;
-  });
+  action(
+    status,
+    async (context) => {
+      const found = await statusOf(context);
+      context.output.result({ ...found, engines: found.engines?.map(plainEngine) ?? null }, () => printStatus(context, found));
+      if (!found.server.running && !found.server.answers) return ExitCode.unavailable;
+      const damaged = (found.runs?.byStatus['damaged'] ?? 0) > 0 || (found.store !== null && found.store.problem !== null);
+      return found.server.answers && !damaged ? ExitCode.ok : ExitCode.failed;
+    },
+    { isVerdict: true },
+  );
 }
 
 async function statusOf(context: Context): Promise<Status> {

@@ -132,6 +132,6 @@ function registerStats(store: Command): void {
       });
       return check !== undefined && check.problems.length > 0 ? ExitCode.failed : ExitCode.ok;
     },
-    { localOnly: true },
+    { localOnly: true, isVerdict: true },
   );
 }
