@@ -819,6 +819,7 @@ describe('results', () => {
       async *verifyRun(request) {
         asked.push(request);
         yield v1.VerifyRunResponse.fromPartial({ check: 'chain', ok: true });
+        yield v1.VerifyRunResponse.fromPartial({ check: 'steps', notChecked: true, detail: "not checked: event 7 can't be read" });
         yield v1.VerifyRunResponse.fromPartial({ check: 'artifacts', subject: 'artifact abc', ok: false, detail: 'holds other bytes' });
         yield v1.VerifyRunResponse.fromPartial({
           doneShare: 1,
@@ -840,7 +841,7 @@ describe('results', () => {
     const verified = await espalier(server, 'verify', 'abcd', '--replay', '10..20', '--tolerance', '1e-3');
     expect(verified.exitCode).toBe(1);
     expect(verified.stdout).toMatch(
-      /wrong {2}artifacts {2}artifact abc: holds other bytes[^]*ok +chain: 1 good[^]*first difference at step 12 in lora\.0\.q[^]*: 75 events, 25 batches of metrics, 3 artifacts/,
+      /wrong {2}artifacts {2}artifact abc: holds other bytes[^]*ok +chain: 1 good\nopen +steps: not checked: event 7 can't be read\n[^]*first difference at step 12 in lora\.0\.q[^]*: 75 events, 25 batches of metrics, 3 artifacts/,
     );
     expect(asked).toMatchObject([{ teacherMark: 30 }, { replay: true, fromStep: 10n, toStep: 20n, tolerance: 1e-3 }]);
   });

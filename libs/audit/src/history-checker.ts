@@ -58,7 +58,12 @@ export class HistoryChecker {
   readonly dataDigests = new Set<string>();
   /** The number of the model's gates: heads, units and hidden units together. */
   gates = 0;
+  /** The number of events that were read. */
+  read = 0;
+  /** The number of events up to the last one, with those that are missing or could not be read. */
   events = 0;
+  /** The revisions of the events that the store could not deliver. */
+  readonly unread: number[] = [];
   step = 0;
   fork: ForkFact | null = null;
   private abandoned = 0;
@@ -79,6 +84,7 @@ export class HistoryChecker {
 
   push(event: RawEvent): void {
     const problems = this.problems.length;
+    this.read += 1;
     this.check(event, `run ${this.runId} revision ${event.revision}`);
     if (this.problems.length > problems) this.stepUnsure = this.unsure = true;
   }
@@ -123,6 +129,7 @@ export class HistoryChecker {
   unreadable(revision: bigint, detail: string): void {
     this.report('store', `run ${this.runId} revision ${revision}`, detail);
     this.events = Number(revision) + 1;
+    this.unread.push(Number(revision));
     this.chains.lose();
     this.stepUnsure = this.unsure = true;
   }

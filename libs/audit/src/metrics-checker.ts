@@ -15,7 +15,12 @@ interface MeasuredSteps {
 
 export class MetricsChecker {
   readonly problems: Problem[] = [];
+  /** The number of batches that were read. */
+  read = 0;
+  /** The number of batches up to the last one, with those that are missing or could not be read. */
   events = 0;
+  /** The revisions of the batches that the store could not deliver. */
+  readonly unread: number[] = [];
   /** The number of batches of abandoned attempts. Only their form is checked. */
   unnamed = 0;
   private readonly named = new Map<number, NamedBatch>();
@@ -34,6 +39,7 @@ export class MetricsChecker {
     const subject = `metrics of run ${this.runId} revision ${revision}`;
     if (revision !== this.events) this.report(subject, `revision ${this.events} was expected`);
     this.events = revision + 1;
+    this.read += 1;
     const batch = this.named.get(revision);
     if (batch === undefined) this.unnamed += 1;
     this.named.delete(revision);
@@ -85,6 +91,7 @@ export class MetricsChecker {
   unreadable(revision: bigint, detail: string): void {
     this.problems.push({ check: 'store', subject: `metrics of run ${this.runId} revision ${revision}`, detail });
     this.events = Number(revision) + 1;
+    this.unread.push(Number(revision));
     this.named.delete(Number(revision));
   }
 

@@ -23,7 +23,7 @@ let folder: string;
 let server: EmbeddedEventStore;
 let store: EventStore;
 
-async function problems(): Promise<string[]> {
+async function verdicts(): Promise<v1.VerifyRunResponse[]> {
   const artifacts = await openArtifactStore({ folder: join(base, 'artifacts') });
   const views = { runId: (text: string) => Promise.resolve(text), peek: () => null, database: { prepare: () => ({ all: () => [] }) } };
   const context: VerifyContext = {
@@ -33,15 +33,16 @@ async function problems(): Promise<string[]> {
     borrowEngine: () => Promise.reject(new Error('no engine is needed here')),
     condition: { missing: null },
   };
-  const found: string[] = [];
-  for await (const { ok, check, subject, detail } of verifyRun(
-    context,
-    v1.VerifyRunRequest.fromPartial({ runId: RUN }),
-    new AbortController().signal,
-  )) {
-    if (!ok && check !== 'summary' && check !== 'artifacts') found.push(`${subject}: ${detail}`);
-  }
-  return found;
+  const all: v1.VerifyRunResponse[] = [];
+  for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN }), new AbortController().signal))
+    all.push(verdict);
+  return all;
+}
+
+async function problems(): Promise<string[]> {
+  return (await verdicts())
+    .filter(({ ok, check, notChecked }) => !ok && !notChecked && check !== 'summary' && check !== 'artifacts')
+    .map(({ subject, detail }) => `${subject}: ${detail}`);
 }
 
 beforeAll(async () => {
@@ -87,6 +88,33 @@ test('every damaged event of both streams is named, each once, and nothing else 
   }
   database.close();
   expect(await problems()).toEqual([]);
+});
+
+test('what needs an event that could not be read is not called good, and that event is not counted', async () => {
+  const database = new Database(join(folder, 'events.db'));
+  const find = database.prepare<[string, number], { position: number; data: Buffer }>(
+    'SELECT position, data FROM events JOIN streams ON streams.id = stream_id WHERE name = ? AND revision = ?',
+  );
+  const change = database.prepare('UPDATE events SET data = ? WHERE position = ?');
+  const whole = (await verdicts()).at(-1)!.summary!;
+  expect((await verdicts()).some(({ notChecked }) => notChecked)).toBe(false);
+  for (const [stream, revision, checks, detail] of [
+    [`pruningRun-${RUN}`, 3, ['contiguity', 'schema', 'chain', 'steps', 'lineage'], "not checked: event 3 can't be read"],
+    [`runMetrics-${RUN}`, 1, ['metrics'], "not checked: batch 1 can't be read"],
+  ] as const) {
+    const { position, data } = find.get(stream, revision)!;
+    change.run(Buffer.from(data.map((byte, index) => (index === 5 ? byte ^ 1 : byte))), position);
+    const found = await verdicts();
+    change.run(data, position);
+    const open = found.filter(({ notChecked }) => notChecked);
+    expect(open.map(({ check }) => check)).toEqual(checks);
+    expect(new Set(open.map((verdict) => verdict.detail))).toEqual(new Set([detail]));
+    expect(found.filter(({ check, ok }) => (checks as readonly string[]).includes(check) && ok && check !== 'lineage')).toEqual([]);
+    const { summary } = found.at(-1)!;
+    expect(summary).toMatchObject({ ok: false, events: whole.events - 1n });
+    expect(summary!.problems.filter((problem) => !problem.startsWith('artifacts'))).toHaveLength(1);
+  }
+  database.close();
 });
 
 // Each statement changes one byte, and always to another value than before.

@@ -101,7 +101,10 @@ function knownRuns({ views }: Context): string[] {
   return views.database.prepare<[], string>('SELECT run_id FROM runs').pluck().all();
 }
 
-const verdictOf: Say = (check, subject, ok, detail, doneShare) => ({ check, subject, ok, detail, doneShare, summary: undefined });
+const verdictOf: Say = (check, subject, ok, detail, doneShare) => ({
+  ...{ check, subject, ok, detail, doneShare },
+  ...{ summary: undefined, notChecked: false },
+});
 
 interface CheckedRun {
   runId: string;
@@ -112,7 +115,9 @@ interface CheckedRun {
 async function checkedRun(context: Context, runId: string, signal: AbortSignal): Promise<CheckedRun> {
   const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0, metricsBatches: 0 };
   const verdicts: v1.VerifyRunResponse[] = [];
-  for await (const verdict of recordVerdicts(context, runId, record, verdictOf, 0, signal)) verdicts.push(verdict);
+  for await (const verdict of recordVerdicts(context, runId, record, verdictOf, 0, signal))
+    // The event that kept a check from being made has a verdict of its own.
+    if (!verdict.notChecked) verdicts.push(verdict);
   return { runId, record, verdicts };
 }
 

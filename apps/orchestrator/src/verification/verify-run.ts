@@ -29,7 +29,7 @@ export async function* verifyRun(
       summary.ok = false;
       summary.problems.push(`${check}: ${subject}: ${detail}`);
     }
-    return { check, subject, ok, detail, doneShare, summary: undefined };
+    return { check, subject, ok, detail, doneShare, summary: undefined, notChecked: false };
   };
   const eventsShare = request.replay ? 0.1 : 0.5;
   const record: CheckedRecord = { planner: new ReplayPlanner(), history: new HistoryChecker(runId), events: 0, metricsBatches: 0 };
@@ -50,6 +50,7 @@ export async function* verifyRun(
     detail: summary.ok ? 'everything is as recorded' : counted(summary.problems.length, 'problem'),
     doneShare: 1,
     summary,
+    notChecked: false,
   };
 }
 
@@ -57,8 +58,9 @@ export async function* verifyRun(
 export interface CheckedRecord {
   planner: ReplayPlanner;
   history: HistoryChecker;
-  /** The number of the run's own events. */
+  /** The number of the run's own events that could be read. */
   events: number;
+  /** The number of batches that could be read. */
   metricsBatches: number;
 }
 
@@ -82,13 +84,15 @@ export async function* recordVerdicts(
   }
   record.history = histories.get(runId)!;
   const forks = `${counted(line.length - 1, 'fork')} back to the launch`;
-  yield* problemVerdicts('lineage', `run ${runId}`, lineageProblems(line, histories), forks, say, share / 2);
+  const unreadForks = line.slice(1).flatMap((owner) => histories.get(owner)!.unread.map((revision) => `event ${revision} of run ${owner}`));
+  yield* problemVerdicts('lineage', `run ${runId}`, lineageProblems(line, histories), forks, say, share / 2, unreadForks);
   const metrics = await checkMetrics(store, runId, record.history, signal);
-  record.events = record.history.events;
-  record.metricsBatches = metrics.events;
+  record.events = record.history.read;
+  record.metricsBatches = metrics.read;
   const unnamed = metrics.unnamed > 0 ? `; ${metrics.unnamed} of given-up attempts, which nothing vouches for` : '';
   const batches = `${counted(metrics.events, 'batch', 'batches')} as recorded${unnamed}`;
-  yield* problemVerdicts('metrics', `metrics of run ${runId}`, metrics.problems, batches, say, share);
+  const unreadBatches = metrics.unread.map((revision) => `batch ${revision}`);
+  yield* problemVerdicts('metrics', `metrics of run ${runId}`, metrics.problems, batches, say, share, unreadBatches);
 }
 
 function checkReplayFields({ replay, tolerance, fromStep, toStep }: v1.VerifyRunRequest): void {
@@ -149,6 +153,7 @@ function* historyVerdicts(runId: string, history: HistoryChecker, say: Say, shar
     steps: `${counted(history.step, 'step')}, each segment where the one before ended`,
     lineage: 'the events belong to this run',
   };
+  const unread = history.unread.map((revision) => `event ${revision}`);
   for (const check of HISTORY_CHECKS) {
     yield* problemVerdicts(
       check,
@@ -157,10 +162,12 @@ function* historyVerdicts(runId: string, history: HistoryChecker, say: Say, shar
       good[check],
       say,
       share,
+      check === 'store' ? [] : unread,
     );
   }
 }
 
+/** @param unread the events that the check needs and that could not be read, in words: without them nothing is called good */
 function* problemVerdicts(
   check: string,
   subject: string,
@@ -168,9 +175,18 @@ function* problemVerdicts(
   good: string,
   say: Say,
   share: number,
+  unread: string[] = [],
 ): Iterable<v1.VerifyRunResponse> {
-  if (problems.length === 0) yield say(check, subject, true, good, share);
+  if (unread.length > 0 && !problems.some((problem) => problem.check === check)) yield notChecked(check, subject, unread, share);
+  else if (problems.length === 0) yield say(check, subject, true, good, share);
   for (const problem of problems) yield say(problem.check, problem.subject, false, problem.detail, share);
+}
+
+/** The event that could not be read counts as a problem already, so this verdict does not. */
+function notChecked(check: string, subject: string, unread: string[], doneShare: number): v1.VerifyRunResponse {
+  const more = unread.length > 1 ? ` and ${unread.length - 1} more` : '';
+  const detail = `not checked: ${unread[0]}${more} can't be read`;
+  return { check, subject, ok: false, detail, doneShare, summary: undefined, notChecked: true };
 }
 
 async function checkMetrics(store: EventStore, runId: string, history: HistoryChecker, signal: AbortSignal): Promise<MetricsChecker> {

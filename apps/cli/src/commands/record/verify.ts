@@ -66,17 +66,19 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
     tolerance: options.tolerance,
   };
   const line = new ShareLine(output, 'verifying');
-  const checks = new Map<string, { good: number; bad: number }>();
+  const checks = new Map<string, Tally>();
   let summary: v1.VerifySummary | undefined;
   try {
     for await (const response of connection.stream(connection.history, connection.history.verifyRun, request, signal)) {
       line.update(response.doneShare);
       summary = response.summary ?? summary;
       if (response.check === '' || response.summary !== undefined) continue;
-      const tally = checks.get(response.check) ?? { good: 0, bad: 0 };
-      tally[response.ok ? 'good' : 'bad']++;
+      const tally = checks.get(response.check) ?? { good: 0, bad: 0, notChecked: '' };
+      if (response.notChecked) tally.notChecked = response.detail;
+      else tally[response.ok ? 'good' : 'bad']++;
       checks.set(response.check, tally);
-      if (!response.ok) line.print(`${output.style('red', 'wrong')}  ${response.check}  ${response.subject}: ${response.detail}`);
+      if (!response.ok && !response.notChecked)
+        line.print(`${output.style('red', 'wrong')}  ${response.check}  ${response.subject}: ${response.detail}`);
     }
   } finally {
     line.end();
@@ -86,13 +88,19 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
   return summary.ok ? ExitCode.ok : ExitCode.failed;
 }
 
-function printSummary(
-  output: Output,
-  summary: v1.VerifySummary,
-  checks: Map<string, { good: number; bad: number }>,
-  range: { from?: bigint; to?: bigint },
-): void {
-  for (const [check, { good, bad }] of checks) {
+interface Tally {
+  good: number;
+  bad: number;
+  /** The reason why something could not be checked, or ''. */
+  notChecked: string;
+}
+
+function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<string, Tally>, range: { from?: bigint; to?: bigint }): void {
+  for (const [check, { good, bad, notChecked }] of checks) {
+    if (notChecked !== '' && bad === 0) {
+      output.line(`${output.style('yellow', 'open ')}  ${check}: ${notChecked}`);
+      continue;
+    }
     const mark = bad === 0 ? output.style('green', 'ok   ') : output.style('red', 'wrong');
     output.line(`${mark}  ${check}: ${count(good)} good${bad === 0 ? '' : `, ${count(bad)} bad`}`);
   }
