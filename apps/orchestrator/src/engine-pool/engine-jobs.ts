@@ -1,8 +1,11 @@
 // Work for engines beside training: evaluations and exports that clients ask for. A free engine does a job at once, and a training one
-// between two segments. Jobs end with the process: their clients get an error and ask again.
+// between two segments. A job of which a dying engine got nothing waits for the next engine. Jobs end with the process: their clients get
+// an error and ask again.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError } from '#protocol';
 import { JOB_MINUTES, type OrchestratorConfig } from '../config.js';
+import { EngineNotReachedError } from '../engines/wire/engine-errors.js';
 import { ORCHESTRATOR_CONFIG } from '../tokens.js';
 import type { EngineWorkbench } from './engine-workbench.js';
 import type { WaitingJob } from './placement.js';
@@ -26,7 +29,8 @@ interface Job extends WaitingJob {
   signal: AbortSignal;
   place: Place | null;
   onPlaced(): void;
-  run(bench: EngineWorkbench, wanted: AbortSignal): Promise<void>;
+  /** Returns false where the engine got nothing of the job, which then can be run on another one. */
+  run(bench: EngineWorkbench, wanted: AbortSignal): Promise<boolean>;
   refuse(error: unknown): void;
 }
 
@@ -62,10 +66,18 @@ export class EngineJobs {
         slot: null,
         place: null,
         onPlaced,
-        run: (bench, wanted) =>
-          work(bench, AbortSignal.any([signal, bench.engine.lost, wanted])).then(resolve, (error: unknown) =>
-            reject((wanted.aborted ? wanted.reason : error) as Error),
-          ),
+        run: async (bench, wanted) => {
+          const { client, lost } = bench.engine;
+          const { heardAtMs } = client;
+          try {
+            resolve(await work(bench, AbortSignal.any([signal, lost, wanted])));
+          } catch (error) {
+            const hasBegun = !(error instanceof EngineNotReachedError) || client.heardAtMs !== heardAtMs;
+            if (!hasBegun && !signal.aborted && !wanted.aborted) return false;
+            reject((wanted.aborted ? wanted.reason : error) as Error);
+          }
+          return true;
+        },
         refuse: reject,
       };
       this.queue.push(job);
@@ -104,7 +116,7 @@ export class EngineJobs {
   }
 
   /**
-   * Does the jobs that wait at the slot, one after another.
+   * Does the jobs that wait at the slot, one after another. Where the engine is lost, those that have not begun go on waiting.
    * @param isWanted tells whether a run waits for the engine. A job that has held the engine for `jobMinutes` then gives way.
    * @param next the next work of the slot, in words
    */
@@ -114,14 +126,20 @@ export class EngineJobs {
     isWanted: () => boolean,
     next = '',
   ): Promise<void> {
-    for (let job = this.takeAt(slot.name); job !== null; job = this.takeAt(slot.name)) {
+    while (!bench.engine.lost.aborted) {
+      const job = this.takeAt(slot.name);
+      if (job === null) break;
       slot.doing = job.doing;
-      await this.runWhileAllowed(job, bench, isWanted);
+      if (await this.runWhileAllowed(job, bench, isWanted)) continue;
+      this.queue.unshift(job);
+      // The end of the engine's process is noticed a little after its connection broke.
+      await sleep(LOOK_INTERVAL_MS, undefined, { signal: bench.engine.lost }).catch(() => undefined);
+      break;
     }
     slot.doing = next;
   }
 
-  private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<void> {
+  private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<boolean> {
     const { jobMinutes } = this.config;
     const wanted = new AbortController();
     const beganMs = performance.now();
@@ -129,7 +147,7 @@ export class EngineJobs {
       if (performance.now() - beganMs >= jobMinutes * 60_000 && isWanted()) wanted.abort(gaveWay(jobMinutes));
     }, LOOK_INTERVAL_MS);
     try {
-      await job.run(bench, wanted.signal);
+      return await job.run(bench, wanted.signal);
     } finally {
       clearInterval(look);
     }

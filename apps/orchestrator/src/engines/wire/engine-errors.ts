@@ -34,14 +34,32 @@ const transientCodes = new Set([
   'READER_LOST',
 ]);
 
+/** The engine got nothing of the call, so it can be made again elsewhere. */
+export class EngineNotReachedError extends EspalierError {
+  constructor(cause: unknown) {
+    super('ENGINE_LOST', 'the engine could not be reached: its process has ended, or it does not answer at its address', { cause });
+  }
+}
+
+/** The beginning of gRPC's own text for a call that found no connection to send it on. */
+const NO_CONNECTION = 'No connection established';
+
+const LOSS_WORDS: Partial<Record<string, string>> = {
+  UNAVAILABLE: 'the connection to the engine broke before it had answered',
+  CANCELLED: 'the call to the engine was cancelled before it had answered',
+  DEADLINE_EXCEEDED: 'the engine did not answer in time',
+};
+
 export function engineError(error: ServiceError): EspalierError {
   const known = fromServiceError(error);
   // The engine was told to end and said so while this call was on its way. The run goes on elsewhere.
   if (known.code === 'SHUTTING_DOWN') return new EspalierError('ENGINE_LEFT', 'the engine is about to end', { cause: error });
   // Without Espalier's own details only the status is known: the engine died before it sent more.
   if (lossStatuses.has(known.code)) {
+    if (known.code === 'UNAVAILABLE' && known.message.startsWith(NO_CONNECTION)) return new EngineNotReachedError(error);
+    const words = LOSS_WORDS[known.code] ?? `the engine did not finish: ${known.message}`;
     const code = known.code === 'INTERNAL' ? 'ENGINE_FAILED' : 'ENGINE_LOST';
-    return new EspalierError(code, `the engine did not finish: ${known.message}`, { cause: error });
+    return new EspalierError(code, words, { cause: error });
   }
   return known;
 }
