@@ -25,11 +25,8 @@ export function resolveRunId(database: ViewsDatabase, text: string, field: strin
   const named = select("name = ? AND status <> 'deleted' ORDER BY launched_at_ms DESC", text); // the name of a deleted run is free again
   if (named.length > 1) throw ambiguous(field, `several runs have the name ${JSON.stringify(text)}`, named);
   if (text.length < SHORTEST_PREFIX && named.length === 0) {
-    if (/^[a-z2-7]+$/.test(text)) {
-      const shortest = `at least ${SHORTEST_PREFIX} characters of an id are needed`;
-      throw invalidField('FIELD_OUT_OF_RANGE', field, `no run has the name ${JSON.stringify(text)}, and ${shortest}`);
-    }
-    throw runNotFound(text, field);
+    const why = `no run has this name, and at least ${SHORTEST_PREFIX} characters of an id are needed`;
+    throw runNotFound(text, field, /^[a-z2-7]+$/.test(text) ? why : '');
   }
   const begun = text.length < SHORTEST_PREFIX ? [] : runsBeginningWith(select, text);
   const [one] = named;

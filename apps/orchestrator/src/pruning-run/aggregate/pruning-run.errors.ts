@@ -17,8 +17,8 @@ export class RunError extends EspalierError {
   }
 }
 
-export const runNotFound = (runId: string, field = 'run_id'): RunError =>
-  new RunError('RUN_NOT_FOUND', `there is no run ${runId}`, { runId }, field);
+export const runNotFound = (runId: string, field = 'run_id', why = ''): RunError =>
+  new RunError('RUN_NOT_FOUND', `there is no run ${runId}${why === '' ? '' : `: ${why}`}`, { runId }, field);
 export const runDamaged = (runId: string, problems: string[]): RunError =>
   new RunError('RUN_DAMAGED', `the record of run ${runId} is damaged, so it can't go on or be changed: ${problems.join('; ')}`, { runId });
 export const runDeleted = (run: Pick<PruningRunState, 'runId'>, field = 'run_id'): RunError =>

@@ -328,7 +328,12 @@ test('run ids: exact, prefix, ambiguous, unknown, too short', () => {
   expect(resolve('aaaa')).toThrow(expect.objectContaining({ code: 'RUN_ID_AMBIGUOUS' }));
   expect(resolve('dddd')).toThrow(expect.objectContaining({ code: 'RUN_NOT_FOUND' }));
   expect(resolve('aaaa')).toThrow(/aaaabbbbcccc \(tiny\), aaaabbbbdddd \(tiny\); say the whole id/);
-  expect(resolve('aaa')).toThrow('no run has the name "aaa", and at least 4 characters of an id are needed');
+  expect(resolve('aaa')).toThrow(
+    expect.objectContaining({
+      code: 'RUN_NOT_FOUND',
+      message: 'there is no run aaa: no run has this name, and at least 4 characters of an id are needed',
+    }),
+  );
   expect(resolve('')).toThrow('run_id');
 });
 
