@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventsEntry, tarHeader } from '#audit';
+import { startEmbeddedEventStore } from '#event-store';
 import { ownerName } from '#files';
 import { v1 } from '#protocol';
 import { runCli, type CliResult } from './testing/run-cli.js';
@@ -260,6 +261,22 @@ test('store backup replaces a backup only', async () => {
   expect(await readFile(join(folder, 'thesis.db'), 'utf8')).toBe('the work of months');
 });
 
+test('store backup and store restore name the option that replaces what is there', async () => {
+  const store = (...args: string[]) => espalier('store', ...args, '--data-folder', 'data');
+  const events = await startEmbeddedEventStore({ folder: join(folder, 'data', 'event-store') });
+  await events.stop();
+  expect((await store('backup', 'monday.db')).exitCode).toBe(0);
+  for (const [command, code] of [
+    ['backup', 'BACKUP_FILE_EXISTS'],
+    ['restore', 'STORE_EXISTS'],
+  ] as const) {
+    const refused = await store(command, 'monday.db');
+    expect(refused.exitCode).toBe(5);
+    expect(refused.stderr).toMatch(new RegExp(`${code}[^]*--overwrite replaces it`));
+    expect((await store(command, 'monday.db', '--overwrite')).exitCode).toBe(0);
+  }
+});
+
 test('quickstart --json: another file is left alone, and told before anything starts', async () => {
   await writeFile(join(folder, 'package.json'), '{"name":"mine"}');
   const refused = await espalier('quickstart', '--json', 'package.json', '--data-folder', 'data');
@@ -274,6 +291,17 @@ test('up: a folder of the user is no data folder', async () => {
   expect(refused.exitCode).toBe(2);
   expect(refused.stderr).toMatch(/DATA_FOLDER_FOREIGN[^]*"corpus\.txt"/);
   expect(await readdir(folder)).toEqual(['corpus.txt']);
+});
+
+test('missing folders above a result are made, by each command alike', async () => {
+  for (const command of [
+    ['export', 'abcd', '--out', 'a/b/model'],
+    ['metrics', 'abcd', '--export', 'csv', '--out', 'c/d/metrics.csv'],
+    ['audit', 'export', 'abcd', '--out', 'e/f/run.tar'],
+  ]) {
+    expect((await espalier(...command)).exitCode).toBe(0);
+    expect((await lstat(join(folder, command.at(-1)!))).isSymbolicLink()).toBe(false);
+  }
 });
 
 test('where nothing can be written it is said at once, before the server works for it', async () => {

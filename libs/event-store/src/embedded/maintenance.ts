@@ -84,7 +84,7 @@ function restore(options: RestoreOptions): RestoreReport {
   const target = join(folder, DATABASE_FILE);
   try {
     if (existsSync(target) && !options.overwrite) {
-      throw new EmbeddedStoreError('STORE_EXISTS', `there is an event store in "${folder}"; allow overwriting to replace it`);
+      throw new EmbeddedStoreError('STORE_EXISTS', `there is an event store in "${folder}"`);
     }
     const { events, streams, endPosition } = checkBackup(file);
     createFolder(folder);
@@ -189,7 +189,7 @@ async function copyDatabase(folder: string, to: string): Promise<void> {
 function requirePlace(file: string, overwrite: boolean): void {
   const found = entryAt(file);
   if (found === undefined) return;
-  if (!overwrite) throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists; choose another name or allow overwriting`);
+  if (!overwrite) throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists already`);
   if (!found.isFile() || !isStoreFile(file))
     throw new EmbeddedStoreError('BACKUP_FILE_FOREIGN', `"${file}" is no backup of an event store, so it is not replaced`);
 }

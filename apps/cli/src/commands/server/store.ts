@@ -1,6 +1,7 @@
 // The commands for the embedded event store of the data folder: backup, also while its server runs, and restore while it does not.
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { toEspalierError } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, count } from '../../output/format.js';
@@ -37,9 +38,10 @@ function registerBackup(store: Command): void {
     async (context, [file], options) => {
       const { dataFolder, output } = context;
       context.endAtOnceOnInterrupt(); // SQLite copies and checks without a pause; an unfinished copy has no name yet
-      const report = await (
-        await eventStore()
-      ).backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false });
+      const { backupEmbeddedEventStore } = await eventStore();
+      const report = await namingOverwrite('BACKUP_FILE_EXISTS', () =>
+        backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false }),
+      );
       output.result(report, () =>
         output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
       );
@@ -71,11 +73,10 @@ function registerRestore(store: Command): void {
           hint: 'stop it with: espalier down',
         });
       }
-      const report = (await eventStore()).restoreEmbeddedEventStore({
-        folder: storeFolderOf(dataFolder),
-        file: file!,
-        overwrite: options.overwrite ?? false,
-      });
+      const { restoreEmbeddedEventStore } = await eventStore();
+      const report = await namingOverwrite('STORE_EXISTS', () =>
+        restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false }),
+      );
       output.result(report, () => {
         output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);
         if (report.previousStoreFolder !== undefined) output.line(`what was there is in ${report.previousStoreFolder}`);
@@ -88,6 +89,17 @@ function registerRestore(store: Command): void {
     },
     { localOnly: true },
   );
+}
+
+/** Adds the option of these commands to an error that the library words for all its callers. */
+async function namingOverwrite<T>(code: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const known = toEspalierError(error);
+    if (known.code !== code) throw error;
+    throw new CliError(code, known.message, { hint: '--overwrite replaces it', exitCode: ExitCode.notAllowed, cause: error });
+  }
 }
 
 function registerStats(store: Command): void {
