@@ -44,3 +44,15 @@ test('masks that were held to shapes are measured in the format of these shapes 
   expect(measured({ targetParams: 500, shapeTarget: 'vllm' }, [['vllm', 'F32', 500]])).toBe(500);
   expect(measured({ targetParams: 500 }, [['hf', 'BF16', 500]])).toBeUndefined();
 });
+
+test.each([
+  [{ targetBytes: 500 }, 'targetBytes', { asked: 500, intact: 1000, least: 345, predicted: 333 }],
+  [{ targetMacs: 0.4444 }, 'targetMacs', { asked: 444, intact: 1000, least: 345, predicted: 333 }],
+  [{ targetSpeedup: 2 }, 'targetSpeedup', { asked: 500.1, intact: 1000.2, least: 344.20000000003, predicted: 333.4 }],
+] as const)('amounts of %j are whole where they are counted, and the least one is enough', (settings, setting, told) => {
+  const budget = { setting, intact: setting === 'targetSpeedup' ? 1000.2 : 1000, least: 344.20000000003, kvHeads: 2, cost: [] };
+  const hardSparsity = 1 - 333.4 / budget.intact;
+  const run = { budget, settings: resolveSettings(settings), model: {}, current: { ...current, hardSparsity }, exports: [] };
+  const { asked, intact, least, predicted } = budgetOfRun(run as never)!;
+  expect({ asked, intact, least, predicted: Number(predicted!.toFixed(6)) }).toEqual(told);
+});

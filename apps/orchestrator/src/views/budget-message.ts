@@ -5,12 +5,18 @@ import { typeInBlocks } from '../pruning-run/method/gguf-types.js';
 import type { PruningRunState, RecordedExport } from '../pruning-run/aggregate/pruning-run.state.js';
 import type { Budget, RunSettings, StateFact } from '../pruning-run/record/pruning-run.events.js';
 
+/** Parameters, bytes and multiply-adds are whole numbers, though the expected cost of partly open gates is not. Seconds are not either. */
+const shown = ({ setting }: Budget, amount: number, whole: (amount: number) => number = Math.round): number =>
+  setting === 'targetSpeedup' ? amount : whole(amount);
+
 export function budgetMessage(budget: Budget, settings: RunSettings): v1.Budget {
   const { field, unit: ofAll } = aboutBudget(budget);
   const type = budget.setting === 'targetBytes' ? typeInBlocks(settings) : null;
   const unit = type === null ? ofAll : `${ofAll} of a ${type} file`;
-  const asked = amountAsked(budget, settings);
-  const { intact, least, speed } = budget;
+  const asked = shown(budget, amountAsked(budget, settings));
+  const { speed } = budget;
+  const intact = shown(budget, budget.intact);
+  const least = shown(budget, budget.least, Math.ceil);
   return { setting: field, unit, asked, intact, least, predicted: undefined, measured: undefined, prunableSparsity: undefined, speed };
 }
 
@@ -21,7 +27,7 @@ export function budgetOfRun(run: Budgeted): v1.Budget | undefined {
   if (budget === undefined) return undefined;
   const asked = budgetMessage(budget, settings);
   if (current === null) return asked;
-  const predicted = budget.intact * (1 - current.hardSparsity);
+  const predicted = shown(budget, budget.intact * (1 - current.hardSparsity));
   return { ...asked, predicted, measured: measuredOf(run, budget, current) };
 }
 
