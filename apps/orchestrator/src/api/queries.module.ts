@@ -13,6 +13,13 @@ interface ViewsConfig {
   dataFolder: string;
 }
 
+const WHY_READ_AGAIN = {
+  missing: 'the file views.sqlite is missing',
+  otherTables: 'the file views.sqlite is of another release',
+  damaged: 'the file views.sqlite is damaged',
+  otherStore: 'the file views.sqlite has other events than the event store',
+} as const;
+
 /**
  * The read side. It needs EVENT_STORE, ARTIFACT_STORE, BORROW_ENGINE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module.
  */
@@ -27,6 +34,11 @@ interface ViewsConfig {
           folder: config.dataFolder,
           live,
           onError: (error) => log.error(error, 'the views could not be written; trying again'),
+          onReadAgain: (because) => {
+            const words = `${WHY_READ_AGAIN[because]}: the views are made anew from all events, and lists and queries wait for them`;
+            if (because === 'damaged') log.warn(words);
+            else log.info(words);
+          },
           onDamage: ({ stream, revision, message }) =>
             log.error({ stream, revision: Number(revision) }, `an event can't be read and is passed over: ${message}`),
         });

@@ -1,4 +1,5 @@
 // Tests the feed and the views on a real event store, with an aggregate that has nothing to do with runs.
+import { randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -18,7 +19,7 @@ import { BY_SERVER } from './call-context.js';
 import { Projection, type RecordItem } from './projection.js';
 import { shelf, type BookPlaced, type Shelf } from './testing.js';
 import { Views } from './views.js';
-import { readPosition } from './views-file.js';
+import { readPosition, removeViewsFile } from './views-file.js';
 import { addSums, type ViewsTable } from './views-tables.js';
 
 const by = BY_SERVER;
@@ -85,13 +86,14 @@ afterEach(async () => {
 const place = async (id: string, ...titles: string[]): Promise<void> => {
   for (const title of titles) await shelves.change(id, { title }, { by });
 };
-const viewsOn = (version = 1, onError?: (error: unknown) => void): BookViews =>
+const viewsOn = (version = 1, onError?: (error: unknown) => void, onReadAgain?: (because: string) => void): BookViews =>
   new BookViews({
     store,
     file: join(folder, 'books.sqlite'),
     schema: { version, tables: BOOKS },
     projection: (database) => new BookProjection(database),
     onError,
+    onReadAgain,
   });
 
 test('the feed knows what is open, forgets what is full, and reads a shelf anew that speaks again', async () => {
@@ -235,6 +237,31 @@ describe('a file of read models on a disk that lies', () => {
     expect(views.titles()).toEqual(['Emma', 'Dune']);
     expect(errors).toEqual([expect.stringContaining('a row of books has other values than were written')]);
     await views.stop();
+  });
+
+  test('a start that reads all events again says why, and one with a whole file or without events says nothing', async () => {
+    const told = async (version = 1): Promise<string[]> => {
+      const reasons: string[] = [];
+      const views = viewsOn(version, undefined, (because) => reasons.push(because));
+      views.start();
+      await views.ready();
+      await views.stop();
+      return reasons;
+    };
+    await store.append('notAShelf', [{ id: randomUUID(), type: 'Named', data: Buffer.from('{}') }], 'any');
+    expect(await told()).toEqual([]); // the store has no events of shelves
+    removeViewsFile(file());
+    await place('a', 'Emma');
+    expect(await told()).toEqual(['missing']);
+    expect(await told()).toEqual([]);
+    expect(await told(2)).toEqual(['otherTables']);
+    for (const bytes of [Buffer.alloc(0), readFileSync(file()).subarray(0, 5_000), randomBytes(20_000)]) {
+      removeViewsFile(file());
+      writeFileSync(file(), bytes);
+      expect(await told(2)).toEqual(['damaged']);
+    }
+    spoil("UPDATE projection_rows SET last_event_id = 'another'");
+    expect(await told(2)).toEqual(['otherStore']);
   });
 
   test('a table that was declared otherwise is not read', async () => {

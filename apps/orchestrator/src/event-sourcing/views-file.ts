@@ -2,7 +2,7 @@
 // event store, so it may be deleted at any time. The disk may change its bytes, so its rows check themselves, and a damaged file is made
 // anew.
 import Database from 'better-sqlite3';
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { EventCorruptError, type EventStore, type Position } from '#event-store';
 import { programFile } from '#files';
@@ -39,17 +39,24 @@ const POSITION_TABLE: ViewsTable = {
   ],
 };
 
+/** The reason why an empty file took the place of the one that was there. */
+export type EmptyBecause = 'missing' | 'otherTables' | 'damaged';
+
 /**
  * Opens the file. A file of another schema, or one that is damaged, is replaced by an empty one.
  * @param onDamage called with damage that a query meets later
+ * @param onEmpty called where the file begins empty
  */
 export function openViewsFile(
   file: string,
   schema: ViewsSchema,
   onDamage: (error: ViewsDamagedError) => void = () => undefined,
+  onEmpty: (because: EmptyBecause) => void = () => undefined,
 ): ViewsDatabase {
+  const isThere = existsSync(file);
   const whole = openWhole(file, schema);
-  if (whole !== null) return tellDamage(whole, onDamage);
+  if (typeof whole !== 'string') return tellDamage(whole, onDamage);
+  onEmpty(isThere ? whole : 'missing');
   removeViewsFile(file);
   const fresh = tellDamage(open(file), onDamage);
   fresh.exec(`BEGIN; ${schemaSql(schema)}
@@ -57,17 +64,19 @@ export function openViewsFile(
   return fresh;
 }
 
-/** Opens the file, or returns null where it can't be used. */
-function openWhole(file: string, schema: ViewsSchema): ViewsDatabase | null {
+/** Opens the file, or returns the reason why it can't be used. */
+function openWhole(file: string, schema: ViewsSchema): ViewsDatabase | EmptyBecause {
   let opened: ViewsDatabase | null = null;
+  let because: EmptyBecause = 'damaged';
   try {
     opened = open(file);
+    because = otherVersion(opened, schema) ? 'otherTables' : 'damaged';
     if (isOfSchema(opened, schema) && canBeWritten(opened)) return opened;
   } catch (error) {
     if (mayPass(error)) throw error;
   }
   opened?.close();
-  return null;
+  return because;
 }
 
 export function removeViewsFile(file: string): void {
@@ -171,8 +180,17 @@ function isOfSchema(database: ViewsDatabase, schema: ViewsSchema): boolean {
   } finally {
     wanted.close();
   }
-  const row = database.prepare('SELECT schema_version AS version FROM projection').get() as { version: number } | undefined;
-  return row?.version === schema.version;
+  return versionIn(database) === schema.version;
+}
+
+function versionIn(database: ViewsDatabase): number | undefined {
+  return database.prepare<[], number>('SELECT schema_version FROM projection').pluck().get();
+}
+
+/** Tells whether the file says of itself that another release wrote it. */
+function otherVersion(database: ViewsDatabase, { version }: ViewsSchema): boolean {
+  const found = versionIn(database);
+  return found !== undefined && found !== version;
 }
 
 function declarationsIn(database: Database.Database): unknown[] {

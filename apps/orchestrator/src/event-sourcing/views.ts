@@ -1,7 +1,7 @@
 // The read side of one kind of aggregate. It opens the file of read models and keeps it up to date with the event store. It makes the file
 // anew on request, and where the file is damaged or belongs to another store. A subclass holds the queries.
 import { renameSync } from 'node:fs';
-import type { EventCorruptError, EventStore } from '#event-store';
+import { EventCorruptError, type EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
 import { ProjectionRunner } from './projection-runner.js';
 import type { Projection, RecordItem } from './projection.js';
@@ -12,6 +12,7 @@ import {
   problemInViewsFile,
   removeViewsFile,
   ViewsDamagedError,
+  type EmptyBecause,
   type ViewsDatabase,
   type ViewsSchema,
 } from './views-file.js';
@@ -29,6 +30,8 @@ export interface ViewsOptions {
   projection: (database: ViewsDatabase) => Projection;
   onError?: ((error: unknown) => void) | undefined;
   onDamage?: ((error: EventCorruptError) => void) | undefined;
+  /** Called at a start that reads all events of the store again, which may take long. */
+  onReadAgain?: ((because: EmptyBecause | 'otherStore') => void) | undefined;
 }
 
 export abstract class Views {
@@ -43,6 +46,8 @@ export abstract class Views {
   private firstReader: (item: RecordItem) => Promise<void> = () => Promise.resolve();
   /** The reason why the file is about to be made anew, or null while it is used. */
   private damage: Error | null = null;
+  /** The reason why the file was empty when it was opened, or null. */
+  private emptyBecause: EmptyBecause | null = null;
 
   constructor(private readonly options: ViewsOptions) {
     this.store = options.store;
@@ -72,7 +77,10 @@ export abstract class Views {
       try {
         const problem = await this.problemInFile();
         if (problem !== null) this.onError(new ViewsDamagedError(problem));
-        if (problem !== null || !(await isOfStore(this.current, this.store))) this.openAnew();
+        const isOfThisStore = problem !== null || (await isOfStore(this.current, this.store));
+        const because = this.emptyBecause ?? (isOfThisStore ? null : 'otherStore');
+        if (because !== null && (await this.hasEvents())) this.options.onReadAgain?.(because);
+        if (problem !== null || !isOfThisStore) this.openAnew();
         break;
       } catch (error) {
         this.onError(error);
@@ -80,6 +88,18 @@ export abstract class Views {
       }
     }
     if (!this.stopped) this.runner.start();
+  }
+
+  /** Tells whether the store has any event that the views read. */
+  private async hasEvents(): Promise<boolean> {
+    const { streamPrefixes } = this.options.projection(this.current);
+    try {
+      for await (const _ of this.store.readAll({ streamPrefixes: [...streamPrefixes], maxCount: 1 })) return true;
+      return false;
+    } catch (error) {
+      if (error instanceof EventCorruptError) return true;
+      throw error;
+    }
   }
 
   /** The first problem of the whole file as it is on the disk, or null where every row is as it was written. */
@@ -200,6 +220,7 @@ export abstract class Views {
       file,
       this.options.schema,
       (error) => void this.startAnew(error).catch((failure: unknown) => this.onError(failure)),
+      (because) => (this.emptyBecause = because),
     );
   }
 

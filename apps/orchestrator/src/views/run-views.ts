@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { readPastDamage, type EventCorruptError, type EventStore, type Position } from '#event-store';
 import { VIEWS_FILE } from '#files';
 import { engineSettings, EspalierError, type v1 } from '#protocol';
-import { Views } from '../event-sourcing/views.js';
+import { Views, type ViewsOptions } from '../event-sourcing/views.js';
 import { readPosition } from '../event-sourcing/views-file.js';
 import { runDamaged, runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -35,6 +35,7 @@ export interface RunViewsOptions {
   now?: () => number;
   onError?: (error: unknown) => void;
   onDamage?: (error: EventCorruptError) => void;
+  onReadAgain?: ViewsOptions['onReadAgain'];
 }
 
 export class RunViews extends Views {
@@ -42,9 +43,9 @@ export class RunViews extends Views {
   readonly now: () => number;
   private stopReports: () => void = () => undefined;
 
-  constructor({ store, folder, live, now, onError, onDamage }: RunViewsOptions) {
+  constructor({ store, folder, live, now, onError, onDamage, onReadAgain }: RunViewsOptions) {
     const projection = (database: Views['database']): RunProjection => new RunProjection(database);
-    super({ store, file: join(folder, VIEWS_FILE), schema: viewsSchema, projection, onError, onDamage });
+    super({ store, file: join(folder, VIEWS_FILE), schema: viewsSchema, projection, onError, onDamage, onReadAgain });
     this.live = live;
     this.now = now ?? Date.now;
   }
