@@ -127,6 +127,28 @@ test('a feed that goes on from the views reads no older event, and knows what on
   expect(dropped[1]!.filter((digest) => !dropped[0]!.includes(digest) && goingOn.isNeeded(digest))).toEqual([]);
 });
 
+/** Returns the store with a damaged event in the run: the third one. `onEvent` is called for each event that a subscription reads. */
+function withDamage(runId: string, onEvent: () => void = () => undefined): EventStore {
+  return Object.create(store, {
+    subscribeAll: {
+      value: (options: never) => {
+        const own = store.subscribeAll(options);
+        return {
+          close: () => own.close(),
+          async *[Symbol.asyncIterator]() {
+            for await (const item of own) {
+              if (item.kind === 'event') onEvent();
+              if (item.kind === 'event' && item.event.stream.endsWith(runId) && item.event.revision === 2n)
+                yield { kind: 'damaged', error: new EventCorruptError(item.event.stream, 2n, item.event.position, 'a byte was changed') };
+              else yield item;
+            }
+          },
+        };
+      },
+    },
+  }) as EventStore;
+}
+
 test('a history that the views read for the first time is read once, its damaged events too', async () => {
   const ended = new Story(launched({ totalSteps: 10, segmentSteps: 10 }, ENDED)).start().train(stateAt(10, 0.012));
   const { step, stateDigest, hardSparsity } = ended.state.current!;
@@ -136,24 +158,7 @@ test('a history that the views read for the first time is read once, its damaged
   );
   await append(new Recorder().record(ENDED, ended.facts).record(OPEN, running!.facts).record(WAITING, damaged!.facts));
   let read = 0;
-  const counting: EventStore = Object.create(store, {
-    subscribeAll: {
-      value: (options: never) => {
-        const own = store.subscribeAll(options);
-        return {
-          close: () => own.close(),
-          async *[Symbol.asyncIterator]() {
-            for await (const item of own) {
-              if (item.kind === 'event') read += 1;
-              if (item.kind === 'event' && item.event.stream.endsWith(WAITING) && item.event.revision === 2n)
-                yield { kind: 'damaged', error: new EventCorruptError(item.event.stream, 2n, item.event.position, 'a byte was changed') };
-              else yield item;
-            }
-          },
-        };
-      },
-    },
-  }) as EventStore;
+  const counting = withDamage(WAITING, () => (read += 1));
   const views = new RunViews({ store: counting, folder: await mkdtemp(join(folder, 'new-')), live: noLiveSteps });
   closing.push(() => views.stop());
   const feed = new RunFeed(counting, new RunRepository(store), views, quiet);
@@ -256,23 +261,7 @@ describe('what a cache says of runs decides no deletion', () => {
     const views = await viewsOf('knowing-');
     views.start();
     await views.getRun(ENDED);
-    const damaged: EventStore = Object.create(store, {
-      subscribeAll: {
-        value: (options: never) => {
-          const own = store.subscribeAll(options);
-          return {
-            close: () => own.close(),
-            async *[Symbol.asyncIterator]() {
-              for await (const item of own)
-                if (item.kind === 'event' && item.event.revision === 2n)
-                  yield { kind: 'damaged', error: new EventCorruptError(item.event.stream, 2n, item.event.position, 'a byte was changed') };
-                else yield item;
-            },
-          };
-        },
-      },
-    }) as EventStore;
-    const feed = await feedOn(views, damaged);
+    const feed = await feedOn(views, withDamage(ENDED));
     await until(() => feed.hasDamage());
     expect([feed.isDamaged(ENDED), feed.isNeeded('0'.repeat(64))]).toEqual([true, true]);
     expect((await views.getRun(ENDED)).damage).toEqual([{ revision: 2n, metrics: false, problem: 'a byte was changed' }]);
