@@ -114,11 +114,12 @@ Crossover best_crossover(const std::vector<Measured>& all) {
   return best;
 }
 
-// Returns the time of the products that a library takes by default, computed by the Hopper kernel, as a share of their time by the library.
+// Returns the time of the products that the Hopper kernel takes by default, as a share of their time by the library.
 double hopper_share(const std::vector<Measured>& all) {
+  const cuda::ESPALIER_TARGET::HopperLimits usual;
   double by_hopper = 0, by_library = 0;
   for (const Measured& m : all)
-    if (m.rows >= 256 && m.cols >= 128) by_hopper += m.hopper, by_library += m.library;
+    if (m.rows >= usual.rows && m.cols >= usual.cols) by_hopper += m.hopper, by_library += m.library;
   return by_hopper / by_library;
 }
 
