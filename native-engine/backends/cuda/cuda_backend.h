@@ -15,6 +15,7 @@ template <class T, class C>
 struct ProductArguments;
 template <class T>
 struct ProductPart;
+struct Turning;
 
 class CudaBackend final : public Backend {
  public:
@@ -75,12 +76,14 @@ class CudaBackend final : public Backend {
   static uint64_t product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
   // Norms the queries and keys among the products of attention, in place (head_norm.cu).
   void norm_heads(const AttentionOperands& op, const Tensor& sums);
-  // Computes a product of activations of type T (product.cu).
+  // Computes a product of activations of type T (product.cu). turning: nullptr where it is not turned.
   template <class T>
-  void multiply(const Product& op);
+  void multiply(const Product& op, const Turning* turning);
+  // Computes a product of whole heads and turns them, or returns false where no kernel of products does that.
+  bool multiply_and_turn(const Product& op, const Turning& turning);
   // Computes the columns [from, from + count) of a product from packed parts.
   template <class T>
-  void multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count);
+  void multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count, const Turning* turning);
   // Computes a product whose activations lie side by side as one product of one factor; returns false where it is not such a product, or
   // where this does not pay.
   bool multiply_side_by_side(const Product& op);

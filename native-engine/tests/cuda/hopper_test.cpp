@@ -127,6 +127,59 @@ TEST(Hopper, CostsWhatItsTilesSay) {
   }
 }
 
+namespace {
+
+// Heads of this size with LoRA, in two rows of tiles: the queries' heads fill more than one tile.
+struct HeadsCase {
+  int64_t dim, heads, kv_heads;
+  bool bias = false;
+};
+
+std::vector<char> operands_on(const std::string& behaviour, const HeadsCase& z) {
+  constexpr int64_t kTokens = 85, kRows = 2 * kTokens, kIn = 72, kRank = 8;
+  const int64_t half = z.dim / 2, queries = padded_width(z.heads * z.dim) + 64, keys = padded_width(z.kv_heads * z.dim),
+                width = queries + 2 * keys;
+  Device device(emulated_card(behaviour));
+  const Buffer x(device, DType::kBF16, kRows, kIn, kIn, Random(1)), narrow(device, DType::kBF16, kRows, kRank, kRank, Random(2)),
+      space(device, DType::kF32, kRows, width), made(device, DType::kBF16, kRows, width, width, [](int64_t, int64_t) { return 7.0f; });
+  const List<float> w(device, random_floats(width * kIn, 3)), lora(device, random_floats(width * kRank, 4)),
+      cosines(device, random_floats(kTokens * half, 5)), sines(device, random_floats(kTokens * half, 6)),
+      bias(device, random_floats(width, 7));
+  const List<int32_t> kv_of_head(device, std::vector<int32_t>(static_cast<size_t>(z.heads), 0));
+  AttentionShape shape{2, kTokens, z.heads, z.kv_heads, z.dim, queries, keys, 0, kv_of_head.data(), cosines.data(), sines.data(), nullptr};
+  if (z.bias) shape.bias = bias.data();
+  AttentionOperands op{shape, {}, space.tensor(), made.tensor(), {}, {}, nullptr};
+  for (int p = 0; p < 3; p++) {
+    const int64_t rows = p == 0 ? queries : keys;
+    op.products[p].transposed = op.products[p].by_shape = true;
+    op.products[p].add(x.tensor(), {{w.data().as<const std::byte>(), DType::kF32, rows, kIn}, rows, kIn, nullptr, nullptr});
+    op.products[p].add(narrow.tensor(),
+                       {{lora.data().as<const std::byte>(), DType::kF32, rows, kRank}, rows, kRank, nullptr, nullptr, 0.5f});
+  }
+  device.run(op);
+  made.expect_untouched_outside();
+  return made.bytes();
+}
+
+}  // namespace
+
+// Queries and keys are turned by the products that make them, so no pass is left behind them. Other sizes of heads keep their pass.
+TEST(Hopper, HeadsAreTurnedByTheirProductInTheSameBits) {
+  for (const HeadsCase& z : {HeadsCase{128, 3, 2}, HeadsCase{64, 5, 1}, HeadsCase{96, 3, 1}, HeadsCase{128, 2, 1, true}}) {
+    const std::vector<char> expected = operands_on("early", z);
+    const OnHopper hopper;
+    cuda::emulator::Counting counting;
+    EXPECT_EQ(operands_on("late:5", z), expected) << z.dim;
+    const bool turned = z.dim != 96 && !z.bias;
+    EXPECT_EQ(counting.all().contains("product_hopper_turned"), turned) << z.dim;
+    EXPECT_EQ(counting.all().contains("attention_operands"), !turned) << z.dim;
+    if (!turned) continue;
+    const cuda::emulator::Counters& c = counting.of("product_hopper_turned");
+    EXPECT_EQ(c.launches, 2u);
+    EXPECT_EQ(c.bank_conflicts, 0u);
+  }
+}
+
 // LoRA's terms are added in registers, so the weight with the factors beside it is not packed a second time, and no pass finishes sums.
 TEST(Hopper, ASessionHasTheBitsOfTheOtherKernel) {
   const std::string own = digest_of_session("early");

@@ -1,10 +1,13 @@
 // Makes the operands of attention, [N, query_width + 2 kv_width] in compute dtype, from the three products of queries, keys and values. It
 // adds the bias, rotates queries and keys by their position's angles, scales queries so that scores are base-2 logarithms, and rounds once.
 //
-// The products lie side by side as f32, so one pass over them remains. It is limited by its bytes: 6 for each value where compute is bf16.
-// A block has a row; a thread rotates four values of a head's first half with the four values of the second half that pair with them.
+// The products of queries and keys lie side by side as f32, so one pass over them remains. It is limited by its bytes: 6 for each value
+// where compute is bf16. Values are neither rotated nor scaled, so without a bias their product writes them to their place, in the same
+// bits. The kernel for Hopper cards also turns the heads of queries and keys itself. A block has a row; a thread rotates four values of a
+// head's first half with the four values of the second half that pair with them.
 #include "cuda_backend.h"
 #include "exp2.h"
+#include "product.h"
 #include "reduce.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
@@ -16,6 +19,7 @@ struct AttentionOperandsArguments {
   const float *bias, *rope_cos, *rope_sin;
   int64_t tokens, query_width, kv_width;
   int heads, kv_heads, half;
+  int first, end;  // the heads that are left, among those of queries, keys and values
   float query_scale;
 };
 
@@ -23,7 +27,7 @@ template <class T>
 __global__ void __launch_bounds__(256) attention_operands_kernel(AttentionOperandsArguments<T> a) {
   const int64_t n = blockIdx.x, angles = n % a.tokens * a.half;
   const int fours = a.half / 4;
-  for (int i = static_cast<int>(threadIdx.x); i < (a.heads + 2 * a.kv_heads) * fours; i += static_cast<int>(blockDim.x)) {
+  for (int i = a.first * fours + static_cast<int>(threadIdx.x); i < a.end * fours; i += static_cast<int>(blockDim.x)) {
     const int head = i / fours, j = i % fours * 4, kv = head - a.heads;
     const int64_t column = (kv < 0            ? int64_t{head} * 2 * a.half
                             : kv < a.kv_heads ? a.query_width + int64_t{kv} * 2 * a.half
@@ -50,33 +54,62 @@ __global__ void __launch_bounds__(256) attention_operands_kernel(AttentionOperan
   }
 }
 
+namespace {
+
+// Returns the product of whole heads with their place among the operands. The columns behind them stay as they are.
+Product into_operands(const AttentionOperands& op, int part) {
+  const AttentionShape& s = op.shape;
+  Product product = op.products[part];
+  const int64_t used = (part == 0 ? s.heads : s.kv_heads) * s.head_dim;
+  product.c = op.operands.columns(part == 0 ? 0 : s.query_width + (part - 1) * s.kv_width, used);
+  for (int t = 0; t < product.count; t++) product.terms[t].b.rows = used;
+  return product;
+}
+
+}  // namespace
+
+// Each product goes to its place where nothing is left to do behind it, else to the sums.
 void CudaBackend::launch(const AttentionOperands& op) {
   const AttentionShape& s = op.shape;
   const int64_t rows = op.operands.rows, width = s.width(), angles = s.tokens * s.head_dim / 2;
   if (s.head_dim % 8 != 0)
     throw Error(ErrorCode::kNotSupported, "head_dim", "on CUDA a head's size is a multiple of 8, not " + std::to_string(s.head_dim));
   const Tensor sums = op.space.reshaped(rows, width);
-  const Tensor places[] = {sums.columns(0, s.query_width), sums.columns(s.query_width, s.kv_width),
-                           sums.columns(s.query_width + s.kv_width, s.kv_width)};
-  for (size_t i = 0; i < op.products.size(); i++) {
-    Product product = op.products[i];
-    product.c = places[i];
+  const float *cos = list(s.rope_cos, angles), *sin = list(s.rope_sin, angles);
+  bool made[3] = {};
+  for (int part = 0; part < 3 && !s.bias; part++) {
+    const Turning turning{cos, sin, static_cast<int32_t>(s.tokens), static_cast<int32_t>(s.head_dim / 2),
+                          part == 0 ? score_scale(s, kLog2e) : 1.0f};
+    if (part == 2)
+      launch(into_operands(op, part));
+    else if (op.norms || !cos || !multiply_and_turn(into_operands(op, part), turning))
+      continue;
+    made[part] = true;
+  }
+  for (int part = 0; part < 3; part++) {
+    if (made[part]) continue;
+    Product product = op.products[part];
+    product.c = sums.columns(part == 0 ? 0 : s.query_width + (part - 1) * s.kv_width, part == 0 ? s.query_width : s.kv_width);
     launch(product);
   }
   if (op.norms) norm_heads(op, sums);
+  const int64_t first = made[0] ? s.heads : 0, end = s.heads + (made[1] ? 0 : made[2] ? 1 : 2) * s.kv_heads;
+  if (first >= end) return;
   with_compute_type(op.operands.dtype, [&](auto t) {
     using T = decltype(t);
     const AttentionOperandsArguments<T> a{matrix<float>(sums),
                                           matrix<T>(op.operands),
                                           list(s.bias, width),
-                                          list(s.rope_cos, angles),
-                                          list(s.rope_sin, angles),
+                                          cos,
+                                          sin,
                                           s.tokens,
                                           s.query_width,
                                           s.kv_width,
                                           static_cast<int>(s.heads),
                                           static_cast<int>(s.kv_heads),
                                           static_cast<int>(s.head_dim / 2),
+                                          static_cast<int>(first),
+                                          static_cast<int>(end),
                                           score_scale(s, kLog2e)};
     launch_kernel("attention_operands", attention_operands_kernel<T>, dim3(static_cast<unsigned>(rows)), dim3(threads_for_row(width / 2)),
                   0, stream_.handle(), a);

@@ -76,7 +76,7 @@ ProductArguments<T, C> arguments(const Product& op, const ProductPart<T>* parts,
 }  // namespace
 
 template <class T>
-void CudaBackend::multiply(const Product& op) {
+void CudaBackend::multiply(const Product& op, const Turning* turning) {
   ProductPart<T> parts[6];
   int64_t beside = 0;
   for (int i = 0; i < op.count; i++) beside += is_dense<T>(op.terms[i].a) ? 0 : op.c.rows * packed_stride(op.terms[i].a.cols);
@@ -107,7 +107,7 @@ void CudaBackend::multiply(const Product& op) {
       parts[i].b_stride = static_cast<int32_t>(packed_stride(p.cols));
       to += p.rows * packed_stride(p.cols);
     }
-    multiply_parts(op, parts, op.count, from, count);
+    multiply_parts(op, parts, op.count, from, count, turning);
   }
 }
 
@@ -149,7 +149,7 @@ bool CudaBackend::multiply_side_by_side(const Product& op) {
     }
     const ProductPart<bf16> part{list(first.a.data.as<const bf16>(), (op.c.rows - 1) * first.a.stride + depth),
                                  static_cast<int32_t>(first.a.stride), packed, static_cast<int32_t>(stride), static_cast<int32_t>(depth)};
-    multiply_parts(op, &part, 1, from, count);
+    multiply_parts(op, &part, 1, from, count, nullptr);
   }
   return true;
 }
@@ -162,7 +162,12 @@ bool CudaBackend::multiply_on_hopper(const ProductArguments<bf16, C>& g, bool tr
 }
 
 template <class T>
-void CudaBackend::multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count) {
+void CudaBackend::multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count,
+                                 const Turning* turning) {
+  if constexpr (sizeof(T) == 2)
+    if (turning)
+      return multiply_and_turn_on_hopper(stream_.handle(), arguments<bf16>(op, parts, part_count, from, count), *turning,
+                                         hopper_multiprocessors_);
   const auto run = [&](const auto& g) {
     if constexpr (sizeof(T) == 2)
       if (op.by_shape && (multiply_on_hopper(g, op.transposed) || multiply_by_library(g, op.transposed))) return;
@@ -174,6 +179,14 @@ void CudaBackend::multiply_parts(const Product& op, const ProductPart<T>* parts,
     run(arguments<bf16>(op, parts, part_count, from, count));
 }
 
+bool CudaBackend::multiply_and_turn(const Product& op, const Turning& turning) {
+  if (hopper_multiprocessors_ == 0 || !op.by_shape || op.c.dtype != DType::kBF16 || !can_turn_on_hopper(turning.half) ||
+      op.c.rows < hopper_limits().rows || op.c.cols < hopper_limits().cols)
+    return false;
+  multiply<bf16>(op, &turning);
+  return true;
+}
+
 void CudaBackend::launch(const Product& op) {
   if (op.c.rows == 0 || op.c.cols == 0) return;
   with_compute_type(op.terms[0].a.dtype, [&](auto t) {
@@ -182,7 +195,7 @@ void CudaBackend::launch(const Product& op) {
     using T = decltype(t);
     if constexpr (sizeof(T) == 2)
       if (multiply_side_by_side(op)) return;
-    multiply<T>(op);
+    multiply<T>(op, nullptr);
   });
 }
 

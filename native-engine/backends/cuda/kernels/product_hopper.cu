@@ -5,7 +5,8 @@
 // sums in registers. A block computes one tile after the other, so the stages of the next tile fill while sums are stored.
 //
 // Every value is summed 16 products at a time along the depth, part after part, as in product_bf16.cu. So LoRA's parts, scales of columns
-// and rounding need no pass of their own.
+// and rounding need no pass of their own. Nor does the rotary embedding: a thread has both values that are turned together, since a tile
+// has whole heads and the thread every eighth pair of a row's columns.
 #include <algorithm>
 
 #include "hopper_instructions.h"
@@ -32,6 +33,7 @@ template <class C>
 struct HopperArguments {
   ProductArguments<bf16, C> product;
   TileMap a[6], b[6];  // of the parts
+  Turning turning;
 };
 
 struct Shared {
@@ -96,7 +98,28 @@ __device__ __forceinline__ void store_sums(const ProductArguments<bf16, C>& g, c
   }
 }
 
-template <class C, bool transposed>
+// Stores one row of a warpgroup's sums, which begin at `first` with the pairs of every eighth column. Heads of 2 kHalf columns are turned
+// as attention_operands.cu turns them, in the same bits.
+template <int kHalf>
+__device__ __forceinline__ void store_turned_row(const HopperArguments<bf16>& h, const float (&sums)[128], int first, int32_t row,
+                                                 int32_t first_col) {
+  if (row >= h.product.rows) return;
+  const Turning& t = h.turning;
+  const int of_pair = static_cast<int>(threadIdx.x) % 4 * 2;
+  const int32_t angles = row % t.tokens * kHalf + of_pair;
+  SIMT_UNROLL
+  for (int j = 0; j < kCols / 8; j++) {
+    if (j % (kHalf / 4) >= kHalf / 8) continue;
+    const int32_t angle = angles + j % (kHalf / 4) * 8, col = first_col + j * 8 + of_pair;
+    const auto c = load(reinterpret_cast<const Pair<float>*>(t.cos + angle)), s = load(reinterpret_cast<const Pair<float>*>(t.sin + angle));
+    const int low = 4 * j + first, high = low + kHalf / 2;
+    const float x0 = sums[low] * t.scale, x1 = sums[low + 1] * t.scale, y0 = sums[high] * t.scale, y1 = sums[high + 1] * t.scale;
+    store_pair(h.product, row, col, fmaf(x0, c.first, -(y0 * s.first)), fmaf(x1, c.second, -(y1 * s.second)));
+    store_pair(h.product, row, col + kHalf, fmaf(y0, c.first, x0 * s.first), fmaf(y1, c.second, x1 * s.second));
+  }
+}
+
+template <class C, bool transposed, int kHalf>
 __device__ __forceinline__ void multiply_tiles(const HopperArguments<C>& h, const Shared& shared, int32_t tiles_of_c, int32_t along,
                                                int group) {
   const ProductArguments<bf16, C>& g = h.product;
@@ -129,13 +152,20 @@ __device__ __forceinline__ void multiply_tiles(const HopperArguments<C>& h, cons
     wait_for_groups<0>(sums);
     if (speaks) arrive(shared.emptied + before);
     const TilePlace place = place_of_tile(id, g.rows, g.cols, kRows, kCols);
-    store_sums(g, sums, place.row + group * kRowsOfGroup + warp * 16, place.col);
+    const int32_t row = place.row + group * kRowsOfGroup + warp * 16;
+    if constexpr (kHalf > 0) {
+      store_turned_row<kHalf>(h, sums, 0, row + static_cast<int32_t>(threadIdx.x) % 32 / 4, place.col);
+      store_turned_row<kHalf>(h, sums, 2, row + static_cast<int32_t>(threadIdx.x) % 32 / 4 + 8, place.col);
+    } else {
+      store_sums(g, sums, row, place.col);
+    }
   }
 }
 
 }  // namespace
 
-template <class C, bool transposed>
+// kHalf: half a head's columns, where heads are turned, else 0.
+template <class C, bool transposed, int kHalf>
 __global__ void __launch_bounds__(kThreads, 1) product_hopper_kernel(const __grid_constant__ HopperArguments<C> h) {
   const Shared shared = shared_of_block();
   if (threadIdx.x == 0) {
@@ -155,16 +185,17 @@ __global__ void __launch_bounds__(kThreads, 1) product_hopper_kernel(const __gri
     if (threadIdx.x % kThreadsOfGroup == 0) copy_tiles<C, transposed>(h, shared, tiles_of_c, along);
   } else {
     take_registers<kMultiplyingRegisters>();
-    multiply_tiles<C, transposed>(h, shared, tiles_of_c, along, group);
+    multiply_tiles<C, transposed, kHalf>(h, shared, tiles_of_c, along, group);
   }
 }
 
 namespace {
 
-template <class C>
-void multiply_on_hopper_as(StreamHandle stream, const ProductArguments<bf16, C>& g, bool transposed, int multiprocessors) {
+template <class C, bool transposed, int kHalf = 0>
+void multiply_on_hopper_as(StreamHandle stream, const ProductArguments<bf16, C>& g, int multiprocessors, const Turning& turning = {}) {
   HopperArguments<C> h{};
   h.product = g;
+  h.turning = turning;
   for (int i = 0; i < g.count; i++) {
     const ProductPart<bf16>& part = g.parts[i];
     h.a[i] = make_tile_map(part.a, g.rows, part.depth, part.a_stride, kRows);
@@ -172,17 +203,25 @@ void multiply_on_hopper_as(StreamHandle stream, const ProductArguments<bf16, C>&
                         : make_tile_map(part.b, part.depth, g.cols, part.b_stride, kDepth);
   }
   const unsigned tiles = tile_count(g.rows, g.cols, kRows, kCols);
-  launch_kernel("product_hopper", transposed ? product_hopper_kernel<C, true> : product_hopper_kernel<C, false>,
+  launch_kernel(kHalf > 0 ? "product_hopper_turned" : "product_hopper", product_hopper_kernel<C, transposed, kHalf>,
                 dim3(std::min(tiles, static_cast<unsigned>(multiprocessors))), dim3(kThreads), kSharedBytes, stream, h);
 }
 
 }  // namespace
 
 void multiply_on_hopper(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed, int multiprocessors) {
-  multiply_on_hopper_as(stream, g, transposed, multiprocessors);
+  transposed ? multiply_on_hopper_as<float, true>(stream, g, multiprocessors)
+             : multiply_on_hopper_as<float, false>(stream, g, multiprocessors);
 }
 void multiply_on_hopper(StreamHandle stream, const ProductArguments<bf16, bf16>& g, bool transposed, int multiprocessors) {
-  multiply_on_hopper_as(stream, g, transposed, multiprocessors);
+  transposed ? multiply_on_hopper_as<bf16, true>(stream, g, multiprocessors)
+             : multiply_on_hopper_as<bf16, false>(stream, g, multiprocessors);
+}
+
+bool can_turn_on_hopper(int64_t half) { return half == 32 || half == 64; }
+void multiply_and_turn_on_hopper(StreamHandle stream, const ProductArguments<bf16, bf16>& g, const Turning& turning, int multiprocessors) {
+  turning.half == 64 ? multiply_on_hopper_as<bf16, true, 64>(stream, g, multiprocessors, turning)
+                     : multiply_on_hopper_as<bf16, true, 32>(stream, g, multiprocessors, turning);
 }
 
 }  // namespace espalier::cuda::ESPALIER_TARGET
