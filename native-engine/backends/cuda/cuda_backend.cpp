@@ -96,10 +96,9 @@ uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShap
   const int64_t widest = padded_width(std::max({config.hidden_size, config.intermediate_size, config.head_count * config.head_dim})),
                 rows = shape.batch * shape.tokens;
   const int64_t parts = row_parts(rows) * widest * 4, deltas = config.head_count * rows * 4;
-  const int64_t dquery = rows * config.head_count * config.head_dim * dtype_bytes(shape.dtype);
   const int64_t sums =
       std::max({row_parts(rows) * column_blocks(widest), config.head_count * shape.batch * (shape.tokens / 32 + 1), kMostSquareParts}) * 8;
-  return std::max(static_cast<uint64_t>(parts), factor_parts_bytes(config, shape)) + static_cast<uint64_t>(deltas + dquery + sums) +
+  return std::max(static_cast<uint64_t>(parts), factor_parts_bytes(config, shape)) + static_cast<uint64_t>(deltas + sums) +
          product_scratch_bytes(config, shape);
 }
 
@@ -108,7 +107,8 @@ uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShap
 StepForm CudaBackend::step_form() {
   StepForm form;
   form.narrow_beside = true;
-  form.scales_in_swiglu = true;
+  form.scales_when_read = true;
+  form.attention_gradient_apart = true;
   form.masks_on_host = true;
   form.width_multiple = 64;
   form.least_chunk = form.most_chunk = 2048;

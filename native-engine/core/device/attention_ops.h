@@ -76,6 +76,8 @@ struct AttentionBackward {
   DevicePtr<const float> lse;
   Tensor dqkv;                 // padding columns become 0
   DevicePtr<double> head_dot;  // [heads], sum_n dout[n, head] . out[n, head], computed from the probabilities
+  // [query_width], factors of dout before anything else, equal for all columns of a head; nullptr stands for ones.
+  DevicePtr<const float> dout_scale;
 };
 
 // Turns the gradients by normed queries and keys, which AttentionBackward makes, into gradients by the values before the norm, in place.

@@ -110,6 +110,7 @@ void check(const RmsNormBackward& op) {
   require(op.weight_inverse ? op.saved.dtype == op.dx_compute.dtype : op.saved.dtype == DType::kF32, name, "saved has the wrong dtype");
   require(!op.loss_diff || (same_shape(op.loss_diff, op.dx) && op.loss_diff.dtype == op.dx_compute.dtype), name, "loss_diff differs");
   require(op.rstd && op.weight && op.mask_dot, name, "a list is missing");
+  require(!op.saved_scale || !op.weight_inverse, name, "what the norm made has no factors");
   apart(name, op.dx, {&op.dout, &op.saved, &op.loss_diff, &op.dx_compute});
   apart(name, op.dx_compute, {&op.dout});
   apart_or_in_place(name, op.dx_compute, {&op.saved, &op.loss_diff});

@@ -31,7 +31,7 @@ struct Embed {
   DevicePtr<const float> scale;   // [out.cols]
 };
 
-// out = x * rstd * weight, rstd = 1 / sqrt(sum(x^2) / width + eps)
+// out = x * scale * rstd * weight, rstd = 1 / sqrt(sum((x * scale)^2) / width + eps)
 struct RmsNorm {
   Tensor x;                       // f32
   Tensor out;                     // compute dtype
@@ -39,6 +39,7 @@ struct RmsNorm {
   DevicePtr<const float> weight;  // nullptr stands for ones
   int64_t width = 0;              // the width of the whole model, including closed units
   float eps = 0;
+  DevicePtr<const float> scale;  // [cols], factors of x before anything else; nullptr stands for ones
 };
 
 // dx (+)= gradient through the norm + loss_scale * loss_diff; mask_dot[j] += sum_n (gradient through the norm)[n,j] * x[n,j].
@@ -57,6 +58,7 @@ struct RmsNormBackward {
   Tensor dx_compute;                     // dx * compute_scale, rounded to the compute dtype
   DevicePtr<const float> compute_scale;  // [cols]; nullptr stands for ones
   DevicePtr<float> mask_dot;             // [cols]
+  DevicePtr<const float> saved_scale;    // [cols], factors of an input that is saved; nullptr stands for ones
 };
 
 // The gate's activation is SiLU, or GELU in its tanh approximation, which is gate * sigmoid(2 sqrt(2 / pi) (gate + 0.044715 gate^3)).
@@ -79,7 +81,7 @@ struct SwigluBackward {
 };
 
 // Compares the residual streams of student and teacher, which may have different open hidden units. diff = student - teacher in the
-// student's open units, and 0 elsewhere.
+// student's open units, and 0 elsewhere. Each stream counts with its factors.
 struct LayerLoss {
   Tensor student, teacher;  // f32
   // For each column of the student the teacher's column; -1 where it is closed there; nullptr: the same columns.
@@ -88,6 +90,8 @@ struct LayerLoss {
   Tensor diff;                           // compute dtype
   DevicePtr<double> sum;                 // [1] sum of diff^2
   DevicePtr<float> mask_dot;             // [cols], sum_n diff * student
+  // [cols] of either stream, factors of the stream before anything else; nullptr stands for ones.
+  DevicePtr<const float> student_factor, teacher_factor;
 };
 
 // Computes the losses of a chunk of tokens from its logits, and their gradient.

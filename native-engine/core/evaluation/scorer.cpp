@@ -190,7 +190,7 @@ class ScorerImpl final : public Scorer {
       const Tensor taken{gathered_.data(), DType::kF32, count, width, width};
       backend_->run(Embed{taken, {x.data, DType::kF32, x.rows, width}, rows + first, nullptr, nullptr});
       const Tensor h = ws_.h.reshaped(ws_.h.rows, width).row_range(0, count);
-      norm_forward(c, taken, h, nullptr, role_.lists.final_norm);
+      norm_forward(c, role_, taken, h, nullptr, role_.lists.final_norm);
       TokenLoss op;
       op.student = ws_.logits.row_range(0, count).columns(0, c.config().vocab_size);
       op.targets = targets + first;

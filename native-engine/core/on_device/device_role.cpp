@@ -53,8 +53,9 @@ DeviceRole place_role(Role role, DeviceLora lora, UploadBlock& block) {
   RoleLists lists;
   for_each_list(role, lists, [&](const auto& list, auto& place) { place = block.add(list); });
   if (!role.hidden_ones) lists.hidden_scale = lists.hidden_mask;
-  if (role.embedding_scale.empty()) lists.embedding_scale = lists.hidden_scale;
+  if (role.embedding_scale.empty() && !role.scaled_when_read) lists.embedding_scale = lists.hidden_scale;
   if (role.addend_scale.empty()) lists.addend_scale = lists.hidden_scale;
+  if (role.scaled_when_read) lists.stream_scale = lists.addend_scale;
   return {std::move(role), lora, std::move(lists)};
 }
 

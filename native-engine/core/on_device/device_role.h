@@ -22,10 +22,13 @@ struct RoleLayerLists {
 };
 
 struct RoleLists {
-  DevicePtr<const int32_t> hidden_index;                 // nullptr where all are open
-  DevicePtr<const float> hidden_mask;                    // [hidden_width]
-  DevicePtr<const float> hidden_scale;                   // equals hidden_mask; nullptr where it is 1 everywhere
-  DevicePtr<const float> embedding_scale, addend_scale;  // hidden_scale times the model's multipliers; nullptr where that is 1 everywhere
+  DevicePtr<const int32_t> hidden_index;  // nullptr where all are open
+  DevicePtr<const float> hidden_mask;     // [hidden_width]
+  DevicePtr<const float> hidden_scale;    // equals hidden_mask; nullptr where it is 1 everywhere
+  // The factors of an embedding, and of what is added to the residual stream and of its gradient; nullptr where they are 1 everywhere.
+  DevicePtr<const float> embedding_scale, addend_scale;
+  // addend_scale where it is left out of the residual stream until that is read (scale_when_read); else nullptr.
+  DevicePtr<const float> stream_scale;
   DevicePtr<const float> final_norm, final_norm_scale;
   std::vector<RoleLayerLists> layers;
 };

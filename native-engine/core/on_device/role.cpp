@@ -180,6 +180,13 @@ Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse, int
   return role;
 }
 
+void scale_when_read(const ModelConfig& config, Role& role) {
+  if (config.post_norms || !config.pre_norms) return;
+  role.scaled_when_read = true;
+  const std::vector<float> ones(role.hidden_scale.size(), 1.0f);
+  role.embedding_scale = multiplied(ones, config.embedding_multiplier / config.residual_multiplier);
+}
+
 void take_own_vectors(const ModelConfig& config, const StateLayout& layout, std::span<const float> vectors, Role& role) {
   const auto values = [&](const std::string& name) {
     const StateLayout::Entry* e = layout.find(name);

@@ -47,6 +47,7 @@ struct Role {
   // [hidden_width], hidden_scale times the model's multiplier of embeddings, and times that of what is added to the residual stream; empty
   // where it is the same.
   std::vector<float> embedding_scale, addend_scale;
+  bool scaled_when_read = false;        // see scale_when_read
   std::vector<float> final_norm;        // [hidden_width], includes the divisor of logits
   std::vector<float> final_norm_scale;  // [hidden_width], the factor by which final_norm includes it; empty where it is 1
   std::vector<RoleLayer> layers;
@@ -58,6 +59,11 @@ float norm_weight(const ModelConfig& config, const WeightView& stored, int64_t i
 // Makes a role. Without `exact_sparse`, closed parts stay in the products, scaled by 0. The open hidden units and units are padded to a
 // multiple of `width_multiple`, but not beyond the width of the intact model.
 Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse, int64_t width_multiple = kWidthMultiple);
+
+// Leaves addend_scale out of the residual stream: what is added to it stays unscaled, and what reads it multiplies by addend_scale. That is
+// the same stream, since each unit has one factor in all layers. A model whose norms lie behind its blocks scales what they made, so its
+// role stays as it is.
+void scale_when_read(const ModelConfig& config, Role& role);
 
 // Puts the norms, biases and norms of heads of a student with own weights in place of the model's. vectors: the part of the layout from
 // vectors_begin() to the masks. The role's masks must be those that the layout was made for.

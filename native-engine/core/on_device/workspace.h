@@ -75,8 +75,8 @@ struct Workspace {
   Tensor dropout_space;    // f32 [N, widest input of a projection]; empty without dropout
   DevicePtr<float> final_rstd;
 
-  // The gradients of the residual stream and of a norm's output, f32 [N, D]. dheads and LoRA's dy B overwrite the teacher's activations,
-  // and every other gradient overwrites the value that it belongs to.
+  // The gradients of the residual stream and of a norm's output, f32 [N, D]. dheads, LoRA's dy B and, where the form says so, dqkv
+  // overwrite the teacher's activations, and every other gradient overwrites the value that it belongs to.
   Tensor dx, dnorm;
   // The places for gradients. The first is the step's; shard_gradient is that of the shard at work. Own weights have one place for both.
   std::vector<DevicePtr<float>> gradients;

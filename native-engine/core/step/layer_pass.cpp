@@ -6,8 +6,16 @@
 
 namespace espalier {
 
-void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, DevicePtr<const float> weight) {
-  c.backend->run(RmsNorm{x, out, rstd, weight, c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps)});
+namespace {
+
+void norm_rows(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, DevicePtr<const float> weight, DevicePtr<const float> scale) {
+  c.backend->run(RmsNorm{x, out, rstd, weight, c.config().hidden_size, static_cast<float>(c.config().rms_norm_eps), scale});
+}
+
+}  // namespace
+
+void norm_forward(PassContext& c, const DeviceRole& role, Tensor x, Tensor out, DevicePtr<float> rstd, DevicePtr<const float> weight) {
+  norm_rows(c, x, out, rstd, weight, role.lists.stream_scale);
 }
 
 namespace {
@@ -18,8 +26,8 @@ void add_and_round(PassContext& c, Tensor x, Tensor diff, Tensor rounded) {
 }
 
 // Makes the input of attention or MLP: the stream, normed where the model has such a norm.
-void block_input(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, const NormLists& norm) {
-  c.config().pre_norms ? norm_forward(c, x, out, rstd, norm.weight) : add_and_round(c, x, {}, out);
+void block_input(PassContext& c, const DeviceRole& role, Tensor x, Tensor out, DevicePtr<float> rstd, const NormLists& norm) {
+  c.config().pre_norms ? norm_forward(c, role, x, out, rstd, norm.weight) : add_and_round(c, x, {}, out);
 }
 
 // The norm behind a block: its weights, and the values that the backward pass needs.
@@ -29,17 +37,18 @@ struct PostNorm {
   DevicePtr<float> rstd;
 };
 
-// x += the hidden mask and the model's multiplier times the projection's result, which is normed where the model has such a norm.
+// x += the hidden mask and the model's multiplier times the projection's result, which is normed where the model has such a norm. Both
+// factors wait where the stream is scaled when it is read.
 void add_to_stream(PassContext& c, const DeviceRole& role, const ProjectionGroup& group, Tensor input, Tensor input_narrow, Tensor x,
                    const PostNorm& norm) {
   make_narrow(c, group, Pass::kForward, {input}, input_narrow);
   Product op = forward_product(group, 0, input, input_narrow);
   op.c = norm.normed ? c.ws->addend.reshaped(x.rows, x.cols) : x;
   op.accumulate = !norm.normed;
-  op.column_scale = role.lists.addend_scale;
+  if (!role.lists.stream_scale) op.column_scale = role.lists.addend_scale;
   c.backend->run(op);
   if (!norm.normed) return;
-  norm_forward(c, op.c, norm.normed, norm.rstd, norm.lists.weight);
+  norm_rows(c, op.c, norm.normed, norm.rstd, norm.lists.weight, nullptr);
   add_and_round(c, x, norm.normed, c.ws->unread.reshaped(x.rows, x.cols));
 }
 
@@ -75,7 +84,7 @@ void attention_forward(PassContext& c, const DeviceRole& role, int64_t layer, Te
   Backend& b = *c.backend;
   const RoleLayerLists& lists = role.lists.layers[layer];
   const ProjectionGroup qkv = open_group(c, role, layer, kQ, 3);
-  block_input(c, x, a.norm1, a.rstd1, lists.attention_norm);
+  block_input(c, role, x, a.norm1, a.rstd1, lists.attention_norm);
   make_narrow(c, qkv, Pass::kForward, {a.norm1}, a.qkv_narrow);
   AttentionOperands operands;
   operands.shape = attention_shape(c, role, layer);
@@ -99,9 +108,9 @@ void mlp_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x
   const RoleLayer& r = role.layers[layer];
   const RoleLayerLists& lists = role.lists.layers[layer];
   const Tensor units = shaped_units(c, role, layer);
-  const bool scales = c.ws->form.scales_in_swiglu;
+  const bool scales = c.ws->form.scales_when_read;
   const ProjectionGroup gate_up = open_group(c, role, layer, kGate, 2);
-  block_input(c, x, a.norm2, a.rstd2, lists.mlp_norm);
+  block_input(c, role, x, a.norm2, a.rstd2, lists.mlp_norm);
   make_narrow(c, gate_up, Pass::kForward, {a.norm2}, a.gate_up_narrow);
   for (int p = 0; p < 2; p++) {
     Product op = forward_product(gate_up, p, a.norm2, a.gate_up_narrow);
@@ -218,7 +227,7 @@ void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const L
   const Tensor dx_narrow = dy_narrow_of(c, dx[0]);
   backward_multiply(c, down, dx, dx_narrow, dunits, nullptr);
   c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.sums.unit_dots + layer * padded_width(c.config().intermediate_size),
-                                lists.unit_scale, c.config().activation, ws.form.scales_in_swiglu});
+                                lists.unit_scale, c.config().activation, ws.form.scales_when_read});
   weight_gradients(c, down, units, a.down_narrow, dx, dx_narrow);
   backward_multiply(c, gate_up, dgate_and_up, dgate_up_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   weight_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, dgate_up_narrow);
@@ -235,16 +244,18 @@ void attention_backward(PassContext& c, const DeviceRole& role, int64_t layer, c
   const RoleLayer& r = role.layers[layer];
   const RoleLayerLists& lists = role.lists.layers[layer];
   const ProjectionGroup o = open_group(c, role, layer, kO, 1), qkv = open_group(c, role, layer, kQ, 3);
-  const Tensor dheads = ws.teacher.heads.reshaped(c.rows(), r.head_width), dqkv = a.qkv;
+  const Tensor dheads = ws.teacher.heads.reshaped(c.rows(), r.head_width);
+  const Tensor dqkv = ws.form.attention_gradient_apart ? with_room(c, ws.teacher.qkv, r.qkv_width(), 3) : a.qkv;
   const std::array<Tensor, 3> dx{addend_gradient(c, role, post_attention_norm_name(layer),
                                                  {lists.post_attention_norm, a.post_attention, a.post_attention_rstd}, dx_compute)};
   const std::array<Tensor, 3> dq_dk_dv{dqkv.columns(0, r.head_width), dqkv.columns(r.head_width, r.kv_width),
                                        dqkv.columns(r.head_width + r.kv_width, r.kv_width)};
   const Tensor dx_narrow = dy_narrow_of(c, dx[0]), dqkv_narrow = dy_narrow_of(c, dqkv);
-  backward_multiply(c, o, dx, dx_narrow, dheads, lists.head_scale);
+  const bool scales = ws.form.scales_when_read;
+  backward_multiply(c, o, dx, dx_narrow, dheads, scales ? nullptr : lists.head_scale);
   weight_gradients(c, o, a.heads, a.o_narrow, dx, dx_narrow);
-  c.backend->run(
-      AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv, ws.sums.head_dots + layer * c.config().head_count});
+  c.backend->run(AttentionBackward{attention_shape(c, role, layer), a.qkv, dheads, a.lse, dqkv,
+                                   ws.sums.head_dots + layer * c.config().head_count, scales ? lists.head_scale : nullptr});
   const bool own = role.lora.has_own_weights();
   if (const HeadNorms norms = head_norms(c, lists)) {
     if (own) head_norm_gradients(c, role, layer, a, dqkv);

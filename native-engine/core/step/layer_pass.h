@@ -45,8 +45,8 @@ struct PassContext {
 
 PassContext make_pass_context(Backend& backend, const DeviceModel& model, Workspace& ws, ComputeDType dtype, int64_t batch, int64_t tokens);
 
-// Norms rows of the residual stream and rounds them to the compute dtype; rstd may be nullptr.
-void norm_forward(PassContext& c, Tensor x, Tensor out, DevicePtr<float> rstd, DevicePtr<const float> weight);
+// Norms rows of a role's residual stream and rounds them to the compute dtype; rstd may be nullptr.
+void norm_forward(PassContext& c, const DeviceRole& role, Tensor x, Tensor out, DevicePtr<float> rstd, DevicePtr<const float> weight);
 
 // Computes a layer: x (f32 [N, hidden_width]) becomes its output. `keep`: also keep what the backward pass needs (lse).
 void forward_layer(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x, const LayerActivations& buffers, bool keep);

@@ -54,7 +54,8 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
     if (in.teacher)
       c.backend->run(LayerLoss{student, teacher, in.hidden_match, in.student->lists.hidden_mask,
                                with_room(c, ws.diffs[l], in.student->hidden_width, 1), ws.sums.layer_sums + l,
-                               ws.sums.layer_dots + l * padded_width(c.config().hidden_size)});
+                               ws.sums.layer_dots + l * padded_width(c.config().hidden_size), in.student->lists.stream_scale,
+                               in.teacher->lists.stream_scale});
     c.model->fetch(std::min(l + 1, c.config().layer_count - 1));
     watch.lap(times.losses);
   }
@@ -88,6 +89,7 @@ void final_norm_backward(PassContext& c, const StepInput& in, bool has_token_los
   op.dx_compute = dx_compute;
   op.compute_scale = role.lists.addend_scale;
   op.mask_dot = c.config().post_norms ? ws.sums.unused_dot : ws.sums.hidden_dot;
+  op.saved_scale = role.lists.stream_scale;
   c.backend->run(op);
 }
 

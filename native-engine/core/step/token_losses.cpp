@@ -17,7 +17,7 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
   Workspace& ws = *c.ws;
   const auto normed = [&](const DeviceRole& role, Tensor x, int64_t row, DevicePtr<float> rstd) {
     const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(row, count);
-    norm_forward(c, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd, role.lists.final_norm);
+    norm_forward(c, role, x.reshaped(c.rows(), role.hidden_width).row_range(first, count), h, rstd, role.lists.final_norm);
     return h;
   };
   const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);

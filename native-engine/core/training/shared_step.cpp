@@ -33,6 +33,7 @@ StepRequest TrainerImpl::request_for(const Masks& student_masks, const LossWeigh
   StepRequest r;
   r.student =
       make_role(model_.weights(), student_masks, options_.exact_sparse || own, own ? kWidthMultiple : workspace_.form.width_multiple);
+  if (workspace_.form.scales_when_read && !own) scale_when_read(model_.config(), r.student);
   if (own) take_own_vectors(model_.config(), layout(), state_.own_vectors(), r.student);
   r.dropping = dropping;
   r.losses = losses;

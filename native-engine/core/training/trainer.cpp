@@ -110,6 +110,7 @@ void TrainerImpl::use_intact_teacher() { set_teacher(make_intact_role(model_.wei
 // Sets the teacher. Waits until both queues are empty before it uploads the lists.
 void TrainerImpl::set_teacher(Role role, const HostBuffer* lora) {
   const DeviceLora there{&layout(), teacher_lora_[place_].data().as<float>(), {}};
+  if (workspace_.form.scales_when_read) scale_when_read(model_.config(), role);
   teacher_ = compile_role(std::move(role), lora ? there : DeviceLora{}, teacher_block_);
   teacher_on_host_ = lora;
   teacher_version_++;

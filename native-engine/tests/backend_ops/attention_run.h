@@ -35,9 +35,9 @@ class AttentionRun {
     const AttentionShape shape{z.batch,   z.tokens, heads_,         z.kv_heads,     z.dim,        query_width_,
                                kv_width_, z.window, kv_list.data(), cosines.data(), sines.data(), nullptr};
     device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), scale.data()});
-    device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data()});
+    device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data(), scale.data()});
     over_ = std::make_unique<Buffer>(operands);
-    device.run(AttentionBackward{shape, over_->tensor(), dout.tensor(), lse.data(), over_->tensor(), head_dot.data()});
+    device.run(AttentionBackward{shape, over_->tensor(), dout.tensor(), lse.data(), over_->tensor(), head_dot.data(), scale.data()});
   }
 
   void check(double tolerance) const {
@@ -86,11 +86,12 @@ class AttentionRun {
     return of;
   }
 
-  // Checks one query's output and log-sum-exp, and adds its share of the gradients. Returns dout . out.
+  // Checks one query's output and log-sum-exp, and adds its share of the gradients. Returns dout . out, where out is not scaled.
   double check_query(int64_t h, int64_t row, ErrorSum& forward, ErrorSum& sums) const {
     const int64_t dim = z_.dim, q = h * dim, k = query_width_ + z_.kv_of_head[h] * dim, v = k + kv_width_;
     const int64_t begin = row / z_.tokens * z_.tokens, oldest = z_.window > 0 ? std::max(begin, row - z_.window + 1) : begin;
     std::vector<double> p, dp, o(dim, 0.0);
+    const double factor = scale[h * dim];
     double mass = 0, delta = 0;
     for (int64_t j = oldest; j <= row; j++) {
       double s = 0;
@@ -103,14 +104,14 @@ class AttentionRun {
       const double weight = p[j - oldest] /= mass;
       for (int64_t c = 0; c < dim; c++) {
         o[c] += weight * operands.get(j, v + c);
-        d += dout.get(row, h * dim + c) * operands.get(j, v + c);
-        expected_[j * width() + v + c] += weight * dout.get(row, h * dim + c);
+        d += factor * dout.get(row, h * dim + c) * operands.get(j, v + c);
+        expected_[j * width() + v + c] += weight * factor * dout.get(row, h * dim + c);
       }
       dp.push_back(d);
       delta += weight * d;
     }
     sums.add(lse[h * rows_ + row], std::log2(mass));
-    for (int64_t c = 0; c < dim; c++) forward.add(out.get(row, h * dim + c), o[c] * (0.5 + 0.25 * static_cast<double>(h)));
+    for (int64_t c = 0; c < dim; c++) forward.add(out.get(row, h * dim + c), o[c] * factor);
     for (int64_t j = oldest; j <= row; j++) {
       const double ds = p[j - oldest] * (dp[j - oldest] - delta);
       turn_back(row, q, j, k, ds / std::sqrt(static_cast<double>(dim)));

@@ -17,20 +17,24 @@ constexpr Size kWide{2, 12280, 12288, 12288};
 
 class ElementwiseOps : public OpTest {
  protected:
-  void check_norm(const Size& z);
+  void check_norm(const Size& z, bool scales);
   void check_swiglu(const Size& z, Activation activation, bool scales);
-  void check_layer_loss(const Size& z);
+  void check_layer_loss(const Size& z, bool student_scales, bool teacher_scales);
 };
 INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), case_name);
 
-void ElementwiseOps::check_norm(const Size& z) {
+// scales: x has factors.
+void ElementwiseOps::check_norm(const Size& z, bool scales) {
   Buffer x(device, DType::kF32, z.rows, z.width, z.open, Random(1, 3.0f)), out(device, type(), z.rows, z.width),
       dx(device, DType::kF32, z.rows, z.width, z.open, Random(2));
   Buffer dout(device, DType::kF32, z.rows, z.width, z.open, Random(3)), dxc(device, type(), z.rows, z.width),
       diff(device, type(), z.rows, z.width, z.open, Random(4));
   const Buffer before = dx;
   List<float> weight(device, random_floats(z.width, 5)), rstd(device, z.rows), dot(device, z.width, 0.5f);
-  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), z.hidden, 1e-5f});
+  const List<float> factors(device, random_floats(z.width, 20));
+  const DevicePtr<const float> factor = scales ? factors.data() : DevicePtr<const float>();
+  const auto input = [&](int64_t n, int64_t j) { return x.get(n, j) * (scales ? factors[j] : 1.0); };
+  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), z.hidden, 1e-5f, factor});
   RmsNormBackward op;
   op.dout = dout.tensor();
   op.saved = x.tensor();
@@ -44,6 +48,7 @@ void ElementwiseOps::check_norm(const Size& z) {
   const List<float> scale(device, random_floats(z.width, 17));
   op.compute_scale = scale.data();
   op.mask_dot = dot.data();
+  op.saved_scale = factor;
   device.run(op);
   // The gradient that is computed from the norm's own output is the same, up to its rounding.
   std::vector<float> inverses(z.width);
@@ -53,6 +58,7 @@ void ElementwiseOps::check_norm(const Size& z) {
   RmsNormBackward from_output = op;
   from_output.saved = out.tensor();
   from_output.weight_inverse = inverse.data();
+  from_output.saved_scale = nullptr;
   from_output.dx = other.tensor();
   from_output.mask_dot = other_dot.data();
   device.run(from_output);
@@ -64,11 +70,11 @@ void ElementwiseOps::check_norm(const Size& z) {
   std::vector<double> expected_dot(z.width, 0.5);
   for (int64_t n = 0; n < z.rows; n++) {
     double squares = 0, mean = 0;
-    for (int64_t j = 0; j < z.open; j++) squares += x.get(n, j) * x.get(n, j);
+    for (int64_t j = 0; j < z.open; j++) squares += input(n, j) * input(n, j);
     const double r = 1.0 / std::sqrt(squares / z.hidden + 1e-5);
-    for (int64_t j = 0; j < z.open; j++) mean += dout.get(n, j) * weight[j] * x.get(n, j) * r / z.hidden;
+    for (int64_t j = 0; j < z.open; j++) mean += dout.get(n, j) * weight[j] * input(n, j) * r / z.hidden;
     for (int64_t j = 0; j < z.width; j++) {
-      const double xhat = x.get(n, j) * r, g = dout.get(n, j) * weight[j] - xhat * mean;
+      const double xhat = input(n, j) * r, g = dout.get(n, j) * weight[j] - xhat * mean;
       forward.add(out.get(n, j), xhat * weight[j]);
       const double total = before.get(n, j) + g * r + 0.7f * diff.get(n, j);
       gradient.add(dx.get(n, j), total);
@@ -149,7 +155,7 @@ void ElementwiseOps::check_swiglu(const Size& z, Activation activation, bool sca
   for (const Buffer* b : {&out, &dgate_up, &again}) b->expect_untouched_outside();
 }
 
-void ElementwiseOps::check_layer_loss(const Size& z) {
+void ElementwiseOps::check_layer_loss(const Size& z, bool student_scales, bool teacher_scales) {
   const int64_t teacher_width = z.width * 2 / 3 / kWidthMultiple * kWidthMultiple;
   Buffer student(device, DType::kF32, z.rows, z.width, z.open, Random(8)),
       teacher(device, DType::kF32, z.rows, teacher_width, teacher_width, Random(9)), diff(device, type(), z.rows, z.width);
@@ -161,16 +167,22 @@ void ElementwiseOps::check_layer_loss(const Size& z) {
   const List<int32_t> match(device, matches);
   const List<float> scale(device, scales), dot(device, z.width);
   const List<double> sum(device, 1);
-  device.run(LayerLoss{student.tensor(), teacher.tensor(), match.data(), scale.data(), diff.tensor(), sum.data(), dot.data()});
+  const List<float> of_student(device, random_floats(z.width, 21)), of_teacher(device, random_floats(z.width, 22));
+  const DevicePtr<const float> student_factor = student_scales ? of_student.data() : DevicePtr<const float>(),
+                               teacher_factor = teacher_scales ? of_teacher.data() : DevicePtr<const float>();
+  const auto in_student = [&](int64_t n, int64_t j) { return student.get(n, j) * (student_scales ? of_student[j] : 1.0); };
+  const auto in_teacher = [&](const Buffer& b, int64_t n, int64_t j) { return b.get(n, j) * (teacher_scales ? of_teacher[j] : 1.0); };
+  device.run(LayerLoss{student.tensor(), teacher.tensor(), match.data(), scale.data(), diff.tensor(), sum.data(), dot.data(),
+                       student_factor, teacher_factor});
   double expected = 0;
   ErrorSum differences, dots;
   std::vector<double> expected_dot(z.width, 0.0);
   for (int64_t n = 0; n < z.rows; n++)
     for (int64_t j = 0; j < z.width; j++) {
-      const double d = scale[j] == 0.0f ? 0.0 : student.get(n, j) - (match[j] < 0 ? 0.0 : teacher.get(n, match[j]));
+      const double d = scale[j] == 0.0f ? 0.0 : in_student(n, j) - (match[j] < 0 ? 0.0 : in_teacher(teacher, n, match[j]));
       expected += d * d;
       differences.add(diff.get(n, j), d);
-      expected_dot[j] += d * student.get(n, j);
+      expected_dot[j] += d * in_student(n, j);
     }
   for (int64_t j = 0; j < z.width; j++) dots.add(dot[j], expected_dot[j]);
   EXPECT_NEAR(sum[0], expected, 2e-6 * expected);
@@ -179,12 +191,13 @@ void ElementwiseOps::check_layer_loss(const Size& z) {
   diff.expect_untouched_outside();
   // A teacher that has the same units open.
   const Buffer same(device, DType::kF32, z.rows, z.width, z.open, Random(19));
-  device.run(LayerLoss{student.tensor(), same.tensor(), nullptr, scale.data(), diff.tensor(), sum.data(), dot.data()});
+  device.run(LayerLoss{student.tensor(), same.tensor(), nullptr, scale.data(), diff.tensor(), sum.data(), dot.data(), student_factor,
+                       teacher_factor});
   double squares = 0;
   ErrorSum of_same;
   for (int64_t n = 0; n < z.rows; n++)
     for (int64_t j = 0; j < z.width; j++) {
-      const double d = scale[j] == 0.0f ? 0.0 : student.get(n, j) - same.get(n, j);
+      const double d = scale[j] == 0.0f ? 0.0 : in_student(n, j) - in_teacher(same, n, j);
       squares += d * d;
       of_same.add(diff.get(n, j), d);
     }
@@ -193,7 +206,8 @@ void ElementwiseOps::check_layer_loss(const Size& z) {
 }
 
 TEST_P(ElementwiseOps, RmsNormAndItsGradient) {
-  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge, kWide}) check_norm(z);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge, kWide}) check_norm(z, false);
+  for (const Size& z : {kOneRow, kSmall, kLarge}) check_norm(z, true);
 }
 TEST_P(ElementwiseOps, SwigluAndItsGradient) {
   for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) {
@@ -208,7 +222,8 @@ TEST_P(ElementwiseOps, GegluAndItsGradient) {
   }
 }
 TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
-  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_layer_loss(z);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_layer_loss(z, false, false);
+  for (const auto& [student, teacher] : {std::pair{true, false}, {false, true}, {true, true}}) check_layer_loss(kSmall, student, teacher);
 }
 
 void check_token_losses(Device& device, DType type, int64_t vocab, double tolerance) {

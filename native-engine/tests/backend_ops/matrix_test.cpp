@@ -453,9 +453,9 @@ void check_attention(Device& device, DType type, const AttentionSize& z, double 
   Buffer scaled_out(device, type, n, qw);
   device.run(Attention{shape, operands.tensor(), scaled_out.tensor(), nullptr, scale.data()});
   device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), nullptr});
-  device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data()});
+  device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data(), nullptr});
   const Buffer in_place = operands;
-  device.run(AttentionBackward{shape, in_place.tensor(), dout.tensor(), lse.data(), in_place.tensor(), head_dot.data()});
+  device.run(AttentionBackward{shape, in_place.tensor(), dout.tensor(), lse.data(), in_place.tensor(), head_dot.data(), nullptr});
   for (int64_t i = 0; i < n; i++)
     for (int64_t j = 0; j < qw + 2 * kw; j++) ASSERT_EQ(in_place.get(i, j), dqkv.get(i, j)) << i << " " << j;
   const auto read = [&](int64_t row, int64_t column, bool rotated) {

@@ -102,7 +102,7 @@ TEST_P(MovementOps, OpsOfNoRowsChangeNothing) {
   const auto none = [](const Buffer& b) { return b.tensor().row_range(0, 0); };
   device.run(Copy{none(out), none(units)});
   device.run(Embed{none(dx), {table.data().as<const std::byte>(), DType::kF32, 1, kWidth}, ids.data(), nullptr, nullptr});
-  device.run(RmsNorm{none(x), none(out), rstd.data(), ones.data(), kWidth, 1e-5f});
+  device.run(RmsNorm{none(x), none(out), rstd.data(), ones.data(), kWidth, 1e-5f, nullptr});
   device.run(Swiglu{none(wide), none(units)});
   device.run(AddLossGradient{none(dx), none(units), 0.5f, none(out), ones.data()});
   device.run(Add{dot.data(), ones.data(), 0});
@@ -142,7 +142,7 @@ TEST_P(MovementOps, NormGradientThatStartsAStream) {
       out(device, type(), kRows, kWidth);
   Buffer dx(device, DType::kF32, kRows, kWidth), rounded(device, type(), kRows, kWidth);  // dx is filled with NaN
   const List<float> rstd(device, kRows), dot(device, kWidth), weight(device, random_floats(kWidth, 11));
-  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kFull, 1e-5f});
+  device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kFull, 1e-5f, nullptr});
   RmsNormBackward op;
   op.dout = dout.tensor();
   op.saved = x.tensor();
@@ -175,7 +175,7 @@ TEST_P(MovementOps, AttentionToOneKeyHasNoScoreGradient) {
   double expected = 0;
   const AttentionShape shape{1, kTokens, 1, 1, kDim, kDim, kDim, 1, kv_of_head.data(), cos.data(), sin.data(), nullptr};
   device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), nullptr});
-  device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data()});
+  device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data(), nullptr});
   for (int64_t n = 0; n < kTokens; n++)
     for (int64_t j = 0; j < kDim; j++) {
       EXPECT_NEAR(dqkv.get(n, j), 0.0, 1e-6) << "query " << n << "," << j;

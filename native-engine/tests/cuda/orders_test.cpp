@@ -25,7 +25,7 @@ TEST(CudaOrders, NormsAndTheirGradients) {
         dout(device, DType::kF32, kRows, kWidth, kWidth, Random(2)), dx(device, DType::kF32, kRows, kWidth, kWidth, Random(3)),
         rounded(device, DType::kBF16, kRows, kWidth);
     const List<float> weight(device, random_floats(kWidth, 4)), rstd(device, kRows), dot(device, kWidth);
-    device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kWidth, 1e-5f});
+    device.run(RmsNorm{x.tensor(), out.tensor(), rstd.data(), weight.data(), kWidth, 1e-5f, nullptr});
     RmsNormBackward op;
     op.dout = dout.tensor();
     op.saved = x.tensor();
@@ -92,7 +92,8 @@ TEST(CudaOrders, SwigluAndLayerLoss) {
     const List<float> unit_dot(device, kWidth), hidden_dot(device, kWidth), ones(device, kWidth, 1.0f);
     const List<double> sum(device, 1);
     device.run(SwigluBackward{gate_up.tensor(), dout.tensor(), gate_up.tensor(), dout.tensor(), unit_dot.data(), ones.data()});
-    device.run(LayerLoss{student.tensor(), teacher.tensor(), nullptr, ones.data(), diff.tensor(), sum.data(), hidden_dot.data()});
+    device.run(LayerLoss{student.tensor(), teacher.tensor(), nullptr, ones.data(), diff.tensor(), sum.data(), hidden_dot.data(), nullptr,
+                         nullptr});
     return std::vector<std::vector<char>>{gate_up.bytes(), dout.bytes(), unit_dot.bytes(), diff.bytes(), sum.bytes(), hidden_dot.bytes()};
   });
 }

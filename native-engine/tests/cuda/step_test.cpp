@@ -1,7 +1,9 @@
 // The whole engine with the CUDA backend on the emulator: a step against the reference vectors, and a session whose bits do not depend on
 // the orders that the device is free to choose.
+#include <map>
 #include <optional>
 
+#include "counters.h"
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"
@@ -298,6 +300,55 @@ TEST(CudaStep, TwoLayersOfTheWidthsOf7BLeaveTheSameBitsTwiceAndWhereStreamsOverl
     EXPECT_EQ(digest(false), once) << "the same twice on " << card.name;
     EXPECT_EQ(digest(true), once) << "streamed on " << card.name;
   }
+}
+
+namespace {
+
+// The kernels of a step of two narrow layers whose masks are all between 0 and 1, so that nothing is closed, and both roles are scaled.
+std::map<std::string, cuda::emulator::Counters> kernels_of_a_step() {
+  TrainerOptions options = on_emulated("early", ComputeDType::kBF16);
+  options.batch_size = 2;
+  options.sequence_length = 24;
+  const auto trainer = Trainer::create(two_layers(false), LoraSpec{}, options);
+  change_state(*trainer, [](TrainState& state) { state.initialise(11); });
+  StepProbe probe;
+  probe.student = deterministic_masks(two_layers(false)->config(), trainer->log_alphas());
+  for (auto* masks : {&probe.student.head, &probe.student.intermediate, &probe.student.hidden})
+    std::fill(masks->begin(), masks->end(), 0.75f);
+  probe.teacher = probe.student;
+  probe.input_ids.assign(2 * 24, 7);
+  cuda::emulator::Counting counting;
+  trainer->probe(probe, LossWeights{});
+  return counting.all();
+}
+
+}  // namespace
+
+// The passes beside products and attention read and write each tensor as often as is said here, by 4 bytes of f32 and 2 of bf16. The rest
+// are lists of a row's columns, which stay in the caches, and the sums of each part of the rows, of which few rows have one each.
+TEST(CudaStep, PassesTakeTheBytesOfTheirTensors) {
+  const auto made = kernels_of_a_step();
+  constexpr uint64_t kRows = 48, kLayers = 2, kHidden = 256, kUnits = 688, kVocab = 125, kRank = 8, kThreads = 64;
+  const auto expect = [&](const char* kernel, uint64_t launches, uint64_t bytes) {
+    EXPECT_EQ(made.at(kernel).launches, launches) << kernel;
+    EXPECT_EQ(made.at(kernel).global_bytes, bytes) << kernel;
+  };
+  constexpr uint64_t kF32 = 4, kBf16 = 2, kList = 4, kPart = 4;
+  // Reads its row from memory, and again from the cache. The root of each row is kept, but for the last norm of the teacher.
+  expect("rmsnorm", 4 * kLayers + 2,
+         kRows * ((4 * kLayers + 2) * kHidden * (2 * (kF32 + kList) + kList + kBf16) + (4 * kLayers + 1) * kF32));
+  const uint64_t inner = 2 * (kF32 + kBf16) + 2 * kF32 + kBf16 + 3 * kList, with_loss = inner + kBf16;
+  const uint64_t last = 2 * (2 * kF32 + 2 * kList) + kF32 + 2 * kBf16 + kList;
+  expect("rmsnorm_backward", 2 * kLayers + 1,
+         kRows * (kHidden * ((kLayers + 1) * inner + (kLayers - 1) * with_loss + last + (2 * kLayers + 1) * kPart) +
+                  (2 * kLayers + 1) * kThreads * kF32));
+  expect("attention_operands", 2 * kLayers, 2 * kLayers * kRows * 2 * kHidden * (kF32 + kBf16 + kList));
+  expect("swiglu", 2 * kLayers, 2 * kLayers * kRows * kUnits * (3 * kBf16 + kList));
+  expect("swiglu_backward", kLayers, kLayers * kRows * kUnits * (6 * kBf16 + kList + kPart));
+  expect("layer_loss", kLayers, kLayers * kRows * (kHidden * (2 * kF32 + kBf16 + 3 * kList + kPart) + sizeof(double)));
+  // Both logits twice; the gradient's rows are padded to 128 columns.
+  expect("token_loss", 1, kRows * (kVocab * 4 * kF32 + 128 * kBf16 + sizeof(double)));
+  expect("copy", kLayers, kLayers * kRows * kRank * 2 * kBf16);  // the narrow products of the units, and no gradient
 }
 
 // The log-alphas and their moments lie on the host, and all else of a state on the card. A state holds both.

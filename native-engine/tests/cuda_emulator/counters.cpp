@@ -73,6 +73,14 @@ void begin_counting(const Shape& shape) {
   if (counted) counted->launches++;
 }
 
+// A copy reads its bytes and writes them.
+void note_copy(uint64_t bytes) {
+  if (!asked) return;
+  Counters& copies = asked->all_["copy"];
+  copies.launches++;
+  copies.global_bytes += 2 * bytes;
+}
+
 void note_access(Space space, const void* at, uint32_t bytes, const Site& site) {
   const uint64_t thread = thread_index.x + uint64_t{block_size.x} * (thread_index.y + uint64_t{block_size.y} * thread_index.z);
   const uint32_t time = times[{thread, site.line(), site.column(), site.file_name(), space}]++;

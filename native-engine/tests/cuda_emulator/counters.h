@@ -18,7 +18,7 @@ struct Counters {
   uint64_t bank_conflicts = 0;   // the turns beyond the first that requests take
 };
 
-// While this object lives, it counts the launches of this thread by the kernels' names.
+// While this object lives, it counts the launches of this thread by the kernels' names, and copies on the device as "copy".
 class Counting {
  public:
   Counting();
@@ -30,11 +30,13 @@ class Counting {
 
  private:
   friend void begin_counting(const Shape& shape);
+  friend void note_copy(uint64_t bytes);
   std::map<std::string, Counters> all_;
 };
 
 void begin_counting(const Shape& shape);
 void end_of_block();
+void note_copy(uint64_t bytes);
 
 extern thread_local Counters* counted;  // the counters of the running kernel; nullptr where nothing is counted
 enum class Space { kGlobal, kShared };

@@ -11,6 +11,7 @@
 #include <memory>
 #include <utility>
 
+#include "counters.h"
 #include "device_memory.h"
 #include "emulator.h"
 #include "espalier/error.h"
@@ -173,6 +174,7 @@ void Stream::copy_rows(Rows to, Rows from, uint64_t row_bytes, uint64_t rows) {
   std::byte* real_to = real_memory(to.address, (rows - 1) * to.pitch + row_bytes);
   const std::byte* real_from = real_memory(from.address, (rows - 1) * from.pitch + row_bytes);
   handle_->add({[=] {
+                  emulator::note_copy(rows * row_bytes);
                   for (uint64_t i = 0; i < rows; i++) std::memcpy(real_to + i * to.pitch, real_from + i * from.pitch, row_bytes);
                 },
                 nullptr, 0});

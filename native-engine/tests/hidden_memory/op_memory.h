@@ -61,13 +61,14 @@ void move_memory(RmsNorm& op, Move&& move) {
   move_memory(op.out, move);
   op.rstd = move(op.rstd, op.x.rows);
   op.weight = move(op.weight, op.x.cols);
+  op.scale = move(op.scale, op.x.cols);
 }
 
 template <class Move>
 void move_memory(RmsNormBackward& op, Move&& move) {
   for (Tensor* t : {&op.dout, &op.saved, &op.dx, &op.loss_diff, &op.dx_compute}) move_memory(*t, move);
   op.rstd = move(op.rstd, op.dx.rows);
-  for (auto* list : {&op.weight, &op.weight_inverse, &op.compute_scale}) *list = move(*list, op.dx.cols);
+  for (auto* list : {&op.weight, &op.weight_inverse, &op.compute_scale, &op.saved_scale}) *list = move(*list, op.dx.cols);
   op.mask_dot = move(op.mask_dot, op.dx.cols);
 }
 
@@ -130,6 +131,7 @@ void move_memory(AttentionBackward& op, Move&& move) {
   for (Tensor* t : {&op.operands, &op.dout, &op.dqkv}) move_memory(*t, move);
   op.lse = move(op.lse, op.shape.heads * op.operands.rows);
   op.head_dot = move(op.head_dot, op.shape.heads);
+  op.dout_scale = move(op.dout_scale, op.shape.query_width);
 }
 
 template <class Move>
@@ -162,6 +164,8 @@ void move_memory(LayerLoss& op, Move&& move) {
   op.student_scale = move(op.student_scale, op.student.cols);
   op.sum = move(op.sum, 1);
   op.mask_dot = move(op.mask_dot, op.student.cols);
+  op.student_factor = move(op.student_factor, op.student.cols);
+  op.teacher_factor = move(op.teacher_factor, op.teacher.cols);
 }
 
 template <class Move>

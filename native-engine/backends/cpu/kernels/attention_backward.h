@@ -11,6 +11,7 @@ static void pack_dout(const AttentionBackward& op, int64_t batch_row, int64_t he
   for (int64_t i = 0; i < count; i++) {
     float* row = w.dout_rows + i * w.padded_dim;
     read_head(row_ptr<T>(op.dout, batch_row * op.shape.tokens + first + i) + head * w.dim, w.dim, row);
+    for (int64_t j = 0; op.dout_scale && j < w.dim; j++) row[j] *= host(op.dout_scale)[head * w.dim + j];
     pack_row<Words>(row, w.dim, w.dout + i * w.dim_words);
   }
 }

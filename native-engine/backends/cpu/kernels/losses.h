@@ -10,11 +10,12 @@ static inline vf take(const float* row, const int32_t* cols) {
   return load(lanes);
 }
 
-template <class T>
+template <class T, bool scales>
 static double layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, float* mask_dot) {
   const vf zero = {};
   const int32_t* teacher_cols = host(op.teacher_cols);
   const float* student_scale = host(op.student_scale);
+  const float *student_factor = host(op.student_factor), *teacher_factor = host(op.teacher_factor);
   double sum = 0;
   for (int64_t n = begin; n < end; n++) {
     const float* s = row_ptr<float>(op.student, n);
@@ -22,7 +23,9 @@ static double layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, flo
     T* diff = row_ptr<T>(op.diff, n);
     vf squares = {};
     for (int64_t j = 0; j < op.student.cols; j += W) {
-      const vf a = load(s + j), b = teacher_cols ? take(t, teacher_cols + j) : load(t + j);
+      vf a = load(s + j), b = teacher_cols ? take(t, teacher_cols + j) : load(t + j);
+      if (scales && student_factor) a *= load(student_factor + j);
+      if (scales && teacher_factor) b *= teacher_cols ? take(teacher_factor, teacher_cols + j) : load(teacher_factor + j);
       const vf d = load(student_scale + j) != zero ? a - b : zero;
       squares += d * d;
       store(mask_dot + j, load(mask_dot + j) + d * a);
@@ -34,7 +37,10 @@ static double layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, flo
 }
 
 static void layer_loss(const LayerLoss& op, int64_t begin, int64_t end, double* sum, float* mask_dot_part) {
-  with_compute_type(op.diff.dtype, [&](auto t) { *sum = layer_loss_of<decltype(t)>(op, begin, end, mask_dot_part); });
+  with_compute_type(op.diff.dtype, [&](auto t) {
+    with_constant(op.student_factor || op.teacher_factor,
+                  [&](auto scales) { *sum = layer_loss_of<decltype(t), scales.value>(op, begin, end, mask_dot_part); });
+  });
 }
 
 // The sum of 2^(x * scale - shift), where shift is the largest x * scale. A probability is 2^(x * scale - shift) / sum, with the same

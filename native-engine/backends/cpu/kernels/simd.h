@@ -171,4 +171,19 @@ static inline void with_compute_type(DType t, F&& f) {
     f(float{});
 }
 
+// Calls f with true or false as a constant. Code without a scale is compiled apart, so that its bits don't depend on how a product by 1 is
+// contracted.
+template <class F>
+static void with_constant(bool value, F&& f) {
+  value ? f(std::true_type{}) : f(std::false_type{});
+}
+
+template <bool scales, class T>
+static inline vf scaled_load(const T* at, vf scale) {
+  if constexpr (scales)
+    return load(at) * scale;
+  else
+    return load(at);
+}
+
 }  // namespace espalier::cpu::ESPALIER_ISA

@@ -17,21 +17,6 @@ struct GeluTanh {
   static vf derivative(vf g, vf s, vf active) { return s + active * (1.0f - s) * (kRoot * (1.0f + 3.0f * kCube * g * g)); }
 };
 
-// Calls f with true or false as a constant. Code without a scale is compiled apart, so that its bits don't depend on how a product by 1 is
-// contracted.
-template <class F>
-static void with_constant(bool value, F&& f) {
-  value ? f(std::true_type{}) : f(std::false_type{});
-}
-
-template <bool scales, class T>
-static inline vf scaled_load(const T* at, vf scale) {
-  if constexpr (scales)
-    return load(at) * scale;
-  else
-    return load(at);
-}
-
 template <class T, class A, bool scales>
 static void swiglu_of(const Swiglu& op, int64_t begin, int64_t end) {
   const int64_t units = op.out.cols;

@@ -1,12 +1,11 @@
 // Gradients of attention by queries, keys and values, from the operands, dout [N, heads, D] and the base-2 log-sum-exp of each query.
 //
 // There are two kernels, both without atomics. Each computes the probabilities p and their gradients dp = dout . value again.
-//  - Queries: a block has 64 queries of one head and goes along their keys once. The gradient of a score is ds = p (dp - delta), where
-//  delta =
-//    sum p dp / sum p is known only after the last key. So a query takes a guess from the first keys that it sees, and adds both p (dp -
-//    guess) and p times the keys: the first sum less (delta - guess) times the second is the gradient. The guess keeps the sums small: with
-//    0 in its place most of them would cancel, after they were rounded. delta is dout . out, but with the rounded output the gradients of a
-//    query's scores would not add up to 0. The deltas of a block are added in double, and then those of a head over its blocks: head_dot.
+//  - Queries: a block has 64 queries of one head and goes along their keys once. The gradient of a score is ds = p (dp - delta), and
+//    delta = sum p dp / sum p is known only after the last key. So a query takes a guess from the first keys that it sees, and adds both
+//    p (dp - guess) and p times the keys: the first sum less (delta - guess) times the second is the gradient. The guess keeps the sums
+//    small: with 0 in its place most of them would cancel, after they were rounded. delta is dout . out, but with the rounded output the
+//    gradients of a query's scores would not add up to 0. A block's deltas are added in double, then those of a head's blocks: head_dot.
 //  - Keys: a block has 64 keys of one key/value head and goes along the queries that see them, one head of the group after the other. Its
 //    scores are transposed, with a row for each key and a column for each query. So both sums are products of registers with rows in shared
 //    memory, as in the forward pass.
@@ -15,9 +14,10 @@
 // its rows see nothing.
 //
 // Operands are rotated and scaled, so the gradients are rotated back, and multiplied by the scale of scores for queries and by ln 2 for
-// keys, since the queries contain the rest of the scale. Where dqkv overwrites the operands, the queries' gradients wait in memory of the
-// backend until the kernel of the keys has read the queries. Of the keys and values, a block of that kernel reads only what it overwrites
-// itself.
+// keys, since the queries contain the rest of the scale. The kernel of the queries computes with dout as it is, and multiplies its sums by
+// the head's factor of dout. The kernel of the keys multiplies the probabilities, of which both of its sums are made.
+// Where dqkv overwrites the operands, the queries' gradients wait in memory of the backend until the kernel of the keys has read the
+// queries. Of the keys and values, a block of that kernel reads only what it overwrites itself.
 #include "attention_tile.h"
 #include "cuda_backend.h"
 
@@ -29,9 +29,12 @@ struct AttentionBackwardArguments {
   Matrix<T> operands, dout;
   Matrix<T> dquery, dqkv;
   const float *lse, *rope_cos, *rope_sin;
-  float* delta;       // [heads, N]
+  float* delta;       // [heads, N], of dout without its factor
   double* head_sums;  // [heads, batch, blocks of queries]
   float query_scale;
+  const float* dout_scale;  // nullptr stands for ones
+
+  __device__ __forceinline__ float scale(int head) const { return dout_scale ? load(dout_scale + head * plan.head_dim) : 1.0f; }
 };
 
 // Computes p and dp over a tile of rows a and columns b: (queries, keys) with (dout, values), or (keys, queries) with (values, dout).
@@ -157,12 +160,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_
     if (there) store(a.delta + query_at + 8 * half, delta);
   }
   own = block_sum(own, space);  // when it returns, all threads have read the last tile
-  if (threadIdx.x == 0) store(a.head_sums + (head * p.batch + blockIdx.z) * gridDim.x + blockIdx.x, own);
+  const float scale = a.scale(head);
+  if (threadIdx.x == 0) store(a.head_sums + (head * p.batch + blockIdx.z) * gridDim.x + blockIdx.x, own * static_cast<double>(scale));
   auto* rows = dynamic_shared<float>();
   put_sums<Tile>(rows, sums, 1.0f, 1.0f, at);
   __syncthreads();
   write_rows<Tile>(rows, part_of(a.dquery, begin_row, head * p.head_dim), first, end - first, p.head_dim, a.rope_cos, a.rope_sin,
-                   a.query_scale);
+                   a.query_scale * scale);
 }
 
 // The tiles of queries that see any key of a block: those of the first head that reads its keys, then those of the next.
@@ -207,8 +211,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
   bool more = next.next();
   if (more) fetch_next(0);
   for (; more; tiles.stage ^= 1) {
-    const int query = next.query;
-    const int64_t query_at = next.head * all_rows + begin_row + query;
+    const int query = next.query, head = next.head;
+    const int64_t query_at = head * all_rows + begin_row + query;
     copy_async_wait<0>();
     __syncthreads();  // the tile is there for all threads, and all have read the other stage
     more = next.next();
@@ -216,6 +220,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
     if (p.none_sees(query, query + kCols - 1, warp_first, warp_first + 15)) continue;
     const T *queries = tiles.first(tiles.stage), *dout = tiles.second(tiles.stage);
     // They are loaded before the products, which take longer than the memory.
+    const float scale = a.scale(head);
     float lse[kCols / 8][2], delta[kCols / 8][2];
     SIMT_UNROLL
     for (int n = 0; n < kCols / 8; n++) {
@@ -235,7 +240,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
       SIMT_UNROLL
       for (int e = 0; e < 4; e++) {
         const bool sees = all || p.sees(query + 8 * n + at.t + e % 2, warp_first + at.g + 8 * (e / 2));
-        prob[n][e] = sees ? fast_exp2(prob[n][e] - lse[n][e % 2]) : 0.0f;
+        prob[n][e] = sees ? fast_exp2(prob[n][e] - lse[n][e % 2]) * scale : 0.0f;
         dscore[n][e] = prob[n][e] * (dscore[n][e] - delta[n][e % 2]);
       }
     }
@@ -293,7 +298,8 @@ void CudaBackend::launch(const AttentionBackward& op) {
                                             list(s.rope_sin, angles),
                                             scratch<float>(kDelta, s.heads * rows),
                                             scratch<double>(kSums, s.heads * s.batch * blocks),
-                                            score_scale(s, 1.0f)};
+                                            score_scale(s, 1.0f),
+                                            list(op.dout_scale, s.query_width)};
       const auto grid = [&](int64_t heads) {
         return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(heads), static_cast<unsigned>(s.batch));
       };

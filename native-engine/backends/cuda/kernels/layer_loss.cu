@@ -16,6 +16,7 @@ struct LayerLossArguments {
   Matrix<float> student, teacher;
   const int32_t* teacher_cols;  // nullptr where the teacher has the same columns
   const float* student_scale;
+  const float *student_factor, *teacher_factor;  // nullptr stands for ones
   Matrix<T> diff;
   double* sums;  // [row parts, column blocks]
   float* parts;  // [row parts, cols]
@@ -32,13 +33,18 @@ __global__ void __launch_bounds__(kColumnThreads) layer_loss_kernel(LayerLossArg
     const Four open = load4(a.student_scale + j);
     const auto column = [&](int64_t i) { return a.teacher_cols ? load(a.teacher_cols + j + i) : 0; };
     const int32_t c0 = column(0), c1 = column(1), c2 = column(2), c3 = column(3);
+    const Four student_factor = a.student_factor ? load4(a.student_factor + j) : all4(1);
+    const auto factor = [&](int32_t c) { return !a.teacher_factor ? 1.0f : c < 0 ? 0.0f : load(a.teacher_factor + c); };
+    const Four teacher_factor = a.teacher_cols     ? Four{factor(c0), factor(c1), factor(c2), factor(c3)}
+                                : a.teacher_factor ? load4(a.teacher_factor + j)
+                                                   : all4(1);
     Four dots = all4(0);
     for (int64_t n = part.begin; n < part.end; n++) {
-      const Four s = load4(a.student.row(n) + j);
+      const Four s = load4(a.student.row(n) + j) * student_factor;
       const float* t = a.teacher.row(n);
       const auto value = [&](int32_t c) { return c < 0 ? 0.0f : load(t + c); };
       const Four other = a.teacher_cols ? Four{value(c0), value(c1), value(c2), value(c3)} : load4(t + j);
-      const Four difference = each(s, other, [](float x, float y) { return x - y; });
+      const Four difference = each(s, other * teacher_factor, [](float x, float y) { return x - y; });
       const Four d = each(open, difference, [](float o, float v) { return o != 0 ? v : 0.0f; });
       store4(a.diff.row(n) + j, d);
       dots = fma4(d, s, dots);
@@ -63,6 +69,8 @@ void CudaBackend::launch(const LayerLoss& op) {
                                     matrix<float>(op.teacher),
                                     list(op.teacher_cols, cols),
                                     list(op.student_scale, cols),
+                                    list(op.student_factor, cols),
+                                    list(op.teacher_factor, op.teacher.cols),
                                     matrix<T>(op.diff),
                                     sums,
                                     parts,

@@ -14,8 +14,8 @@ template <class T>
 struct RmsNormArguments {
   Matrix<float> x;
   Matrix<T> out;
-  float* rstd;          // nullptr where it is not wanted
-  const float* weight;  // nullptr stands for ones
+  float* rstd;                  // nullptr where it is not wanted
+  const float *weight, *scale;  // nullptr stands for ones
   int64_t cols;
   float width, eps;
 };
@@ -26,16 +26,17 @@ __global__ void __launch_bounds__(256) rmsnorm_kernel(RmsNormArguments<T> a) {
   const int64_t n = blockIdx.x;
   const float* x = a.x.row(n);
   T* out = a.out.row(n);
+  const auto input = [&](int64_t j) { return a.scale ? load4(x + j) * load4(a.scale + j) : load4(x + j); };
   Four squares = all4(0);
   for (int64_t j = threadIdx.x * 4; j < a.cols; j += blockDim.x * 4) {
-    const Four v = load4(x + j);
+    const Four v = input(j);
     squares = fma4(v, v, squares);
   }
   const float rstd = 1.0f / sqrtf(block_sum(sum4(squares), space) / a.width + a.eps);
   if (a.rstd && threadIdx.x == 0) store(a.rstd + n, rstd);
   for (int64_t j = threadIdx.x * 4; j < a.cols; j += blockDim.x * 4) {
-    const Four scaled = load4(x + j) * all4(rstd);
-    store4(out + j, a.weight ? scaled * load4(a.weight + j) : scaled);
+    const Four normed = input(j) * all4(rstd);
+    store4(out + j, a.weight ? normed * load4(a.weight + j) : normed);
   }
 }
 
@@ -43,13 +44,8 @@ void CudaBackend::launch(const RmsNorm& op) {
   if (op.x.rows == 0) return;
   with_compute_type(op.out.dtype, [&](auto t) {
     using T = decltype(t);
-    const RmsNormArguments<T> a{matrix<float>(op.x),
-                                matrix<T>(op.out),
-                                list(op.rstd, op.x.rows),
-                                list(op.weight, op.x.cols),
-                                op.x.cols,
-                                static_cast<float>(op.width),
-                                op.eps};
+    const RmsNormArguments<T> a{matrix<float>(op.x),       matrix<T>(op.out), list(op.rstd, op.x.rows),     list(op.weight, op.x.cols),
+                                list(op.scale, op.x.cols), op.x.cols,         static_cast<float>(op.width), op.eps};
     launch_kernel("rmsnorm", rmsnorm_kernel<T>, dim3(static_cast<unsigned>(op.x.rows)), dim3(threads_for_row(op.x.cols)), 0,
                   stream_.handle(), a);
   });
@@ -62,7 +58,7 @@ struct RmsNormBackwardArguments {
   const float *rstd, *weight, *weight_inverse;
   Matrix<float> dx;
   Matrix<T> loss_diff, dx_compute;
-  const float* compute_scale;
+  const float *compute_scale, *saved_scale;
   float* parts;  // [blocks, cols]
   int64_t rows, cols;
   float width, loss_scale;
@@ -71,8 +67,11 @@ struct RmsNormBackwardArguments {
 
 // With xhat = x * rstd: gradient = rstd * (dxhat - xhat * mean(dxhat * xhat)); gradient * x = (dxhat - xhat * mean) * xhat.
 // From the norm's output h = xhat * weight: dxhat * xhat = dout * h.
+//
+// There are two blocks for each multiprocessor of the largest card (row_parts.h). Where the compiler does not know that, it makes room for
+// more and spills registers.
 template <class T, class S>
-__global__ void __launch_bounds__(256) rmsnorm_backward_kernel(RmsNormBackwardArguments<T, S> a) {
+__global__ void __launch_bounds__(256, 2) rmsnorm_backward_kernel(RmsNormBackwardArguments<T, S> a) {
   SIMT_SHARED(float, space, kMostWarps);
   float* dots = dynamic_shared<float>();
   const Rows part = rows_of_part(a.rows, blockIdx.x, gridDim.x);
@@ -80,15 +79,16 @@ __global__ void __launch_bounds__(256) rmsnorm_backward_kernel(RmsNormBackwardAr
   for (int64_t n = part.begin; n < part.end; n++) {
     const float* dout = a.dout.row(n);
     const S* saved = a.saved.row(n);
+    const auto saved_at = [&](int64_t j) { return a.saved_scale ? load4(saved + j) * load4(a.saved_scale + j) : load4(saved + j); };
     const float rstd = load(a.rstd + n);
     Four along = all4(0);
     for (int64_t j = threadIdx.x * 4; j < a.cols; j += blockDim.x * 4) {
       const Four g = a.weight_inverse ? load4(dout + j) : load4(dout + j) * load4(a.weight + j);
-      along = fma4(g, load4(saved + j), along);
+      along = fma4(g, saved_at(j), along);
     }
     const float mean = block_sum(sum4(along), space) * (a.weight_inverse ? 1.0f : rstd) / a.width;
     for (int64_t j = threadIdx.x * 4; j < a.cols; j += blockDim.x * 4) {
-      const Four xhat = load4(saved + j) * (a.weight_inverse ? load4(a.weight_inverse + j) : all4(rstd));
+      const Four xhat = saved_at(j) * (a.weight_inverse ? load4(a.weight_inverse + j) : all4(rstd));
       const Four g = fma4(xhat, all4(-mean), load4(dout + j) * load4(a.weight + j));
       auto* dot = reinterpret_cast<Four*>(dots + j);
       shared_store(dot, fma4(g, xhat, shared_load(dot)));
@@ -119,6 +119,7 @@ void CudaBackend::launch(const RmsNormBackward& op) {
     a.loss_diff = matrix<T>(op.loss_diff);
     a.dx_compute = matrix<T>(op.dx_compute);
     a.compute_scale = list(op.compute_scale, cols);
+    a.saved_scale = list(op.saved_scale, cols);
     a.parts = parts;
     a.rows = rows;
     a.cols = cols;
