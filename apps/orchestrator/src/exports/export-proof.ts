@@ -75,8 +75,6 @@ export async function proveExport(
         intact: false,
         window,
         computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_F32,
-        unstructured: undefined,
-        closings: undefined,
       },
       bytesOf(ids),
       () => undefined,

@@ -56,7 +56,7 @@ function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown
     skipped_steps: run.skippedSteps,
     restarts: run.restarts,
     training_seconds: run.trainingSeconds,
-    tokens_per_second: run.tokensPerSecond,
+    tokens_per_second: run.tokensPerSecond || null, // 0: no segment has ended since the last start
     state_digest: run.stateDigest,
     loss: lastStep?.loss,
     layer_loss: lastStep?.layerLoss,

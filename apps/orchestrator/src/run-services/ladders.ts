@@ -2,7 +2,7 @@
 // job that ends early has lost nothing, and the next one goes on from there.
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
-import { EspalierError, invalidField, toEspalierError, type v1 } from '#protocol';
+import { EspalierError, invalidField, toEspalierError, v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
@@ -107,16 +107,7 @@ export class Ladders implements OnModuleDestroy {
   }
 
   private async evaluate(runId: string, rung: Rung, progress: LadderProgress, by: CallContext, signal: AbortSignal): Promise<void> {
-    const request = {
-      runId,
-      exportDigest: '',
-      dataPath: '',
-      window: 0,
-      textColumn: '',
-      unstructured: undefined,
-      closings: undefined,
-      ...rung,
-    };
+    const request = v1.EvaluateRunRequest.fromPartial({ runId, ...rung });
     for await (const news of this.services.evaluateRun(request, runId, by, signal))
       progress.waitingFor = 'waitingFor' in news ? news.waitingFor : '';
   }

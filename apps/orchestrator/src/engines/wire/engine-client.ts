@@ -179,26 +179,15 @@ export class EngineClient extends EngineCalls {
   }
 
   async evaluate(
-    request: Omit<engineV1.EvaluateRequest, 'tokens'>,
+    request: Partial<Omit<engineV1.EvaluateRequest, 'tokens'>>,
     tokens: AsyncIterable<Uint8Array>,
     onProgress: (doneShare: number) => void,
     signal: AbortSignal,
   ): Promise<engineV1.EvaluationOutcome> {
     const call = this.client.evaluate();
-    const sending = send(call, tokens, (chunk, first) => ({
-      ...(first
-        ? request
-        : {
-            sessionId: '',
-            modelPath: '',
-            intact: false,
-            window: 0,
-            computeDtype: engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED,
-            unstructured: undefined,
-            closings: undefined,
-          }),
-      tokens: Buffer.from(chunk),
-    }));
+    const sending = send(call, tokens, (chunk, first) =>
+      engineV1.EvaluateRequest.fromPartial({ ...(first ? request : {}), tokens: Buffer.from(chunk) }),
+    );
     let sendingError: unknown;
     sending.catch((error: unknown) => {
       // such as a damaged artifact: the engine waits for tokens that never come
