@@ -2,7 +2,7 @@
 import { appendFileSync, copyFileSync, cpSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { v1 } from '#protocol';
 import type { PruningRunState } from '../src/pruning-run/aggregate/pruning-run.js';
-import { CLOSELY_MS, CORPUS, isOver, TestServer, TINY_MODEL } from './harness/server.js';
+import { CLOSELY_MS, codeOf, collect, CORPUS, isOver, TestServer, TINY_MODEL } from './harness/server.js';
 import { foldHistory, recordProblems, replayPlan } from './harness/record-checks.js';
 
 const rewindsOf = (events: v1.HistoryEvent[]): number[] =>
@@ -160,6 +160,18 @@ describe('a run that is disturbed', () => {
     it('survives a torn last state', async () => {
       const run = await survivesDamage(({ current }) => tear(current!.stateDigest));
       expect(run.rewinds).toBe(1);
+    });
+
+    it('has its torn last state made again after its end, from a teacher on, in the same bits', async () => {
+      const { runId, teacherCount, stateDigest } = await server.completed((await server.launch({})).runId);
+      await server.kill();
+      tear(stateDigest);
+      await server.start();
+      const exported = (): Promise<v1.ExportRunResponse[]> => collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId })));
+      await expect(exported().catch(codeOf)).resolves.toBe('ARTIFACT_CORRUPT');
+      await server.resume(runId, { from: { $case: 'teacherMark', value: teacherCount } });
+      expect((await server.completed(runId)).stateDigest).toBe(undisturbed);
+      expect((await exported()).at(-1)!.export).toBeDefined();
     });
 
     it('survives torn teachers, which are trained again when they are needed', async () => {
