@@ -1,4 +1,6 @@
 // Jest runs what ships: the compiled tests in dist/.
+import { availableParallelism } from 'node:os';
+
 export default {
   runtime: '<rootDir>/scripts/jest/runtime.cjs',
   testEnvironment: '<rootDir>/scripts/jest/environment.cjs',
@@ -7,5 +9,5 @@ export default {
   testMatch: ['**/*.test.js'],
   transform: {},
   testTimeout: 600_000, // for what hangs; a slow machine is no failure
-  maxWorkers: 3, // on two cores: tests of whole servers wait for leases, deaths and timers much of their time
+  maxWorkers: Math.ceil(1.5 * availableParallelism()), // tests of whole servers wait for leases, deaths and timers much of their time
 };

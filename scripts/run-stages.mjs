@@ -1,10 +1,12 @@
 #!/usr/bin/env node
-// Runs named stages of the test suite one after the other, and ends with the line "N passed, N failed". Stages that only read sources with
-// one thread run side by side: one on each processor, or one at a time beside other stages.
+// Runs named stages of the test suite, and ends with the line "N passed, N failed". Three lanes run side by side, so that no
+// processor idles while the last long test of a stage ends: jest's stages in turn; those of native code in turn; and checks that only read
+// sources with one thread, one at a time beside other lanes, or one on each processor.
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
 // Before the last line, each failed test is named with its first words, for readers of only the end of a long output. Unsteady tests are
 // named too: they failed among others and passed alone, which is a defect of the test or of the product.
-// Stages: native jest format lint types imports proto house-rules cuda sanitizers sanitizers-all.
+// Stages: native jest long format lint types imports proto house-rules cuda sanitizers sanitizers-all. Without a name: native and jest.
+// The stage jest leaves the files *.long.test.ts to the stage long.
 // With --counts, the totals and these names are also written to a file as JSON.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,27 +15,23 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { runNativeTests } from './native-tests.mjs';
+import {
+  isSanitized,
+  NOT_FOR_SANITIZERS,
+  recordSanitized,
+  SANITIZED_BUILD,
+  sanitizedDigest,
+  SANITIZER_OPTIONS,
+  SHORT_RUN,
+} from './sanitizers.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 const BUILD = 'native-engine/build';
 const SANITIZED = 'native-engine/build-sanitize';
-/** Tests of bits or costs, or of memory that the sanitizers watch over themselves. */
-const NOT_FOR_SANITIZERS = [
-  'emulated._early|CudaOrders|HoweverTheDeviceOrders|However(Its|Their)QueuesRun', // other orders of blocks and copies on the emulated card
-  'hidden_memory|HiddenMemory|LearnOnOtherDevices',
-  'CostsWhatItsTilesSay',
-  'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
-];
-/** Long tests of figures that take the same way as tests that stay. The stage sanitizers leaves them to sanitizers-all. */
-const LEFT_TO_ALL_SANITIZERS = [
-  'IsAsPlanned/(F32|Bf16|Streamed|InShards|Checkpointed|WiderLora)', // sizes; CudaStep takes the same steps on the same card
-  'Of/Gradients.*/(layer|kl|lm|lm_in_shards|the_method)$', // the_method_in_shards has all losses and more than one shard
-  'AreThoseOfAPlainForwardPass/(lm|kl_in_shards|nemo|llama_3_2|smollm3)$', // the_method, qwen2 and qwen3 stay
-  'ASubspaceHoldsNearlyAll|AtLowRankIsTheBest', // large random matrices; Refitted computes the same fits of small ones
-  'ReadsWideDocuments', // a million members; other tests of JsonReader read every kind of member
-];
+const LONG_TESTS = '\\.long\\.test\\.js$';
 const WAITS_BRIEFLY = { GOMP_SPINCOUNT: '2000' }; // as in the engine: waiting threads leave the core to other tests
+let reports = 0;
 const UNSTEADY_FILES = 8; // if more files fail, they are not unsteady, but something is broken
 /** The stages that no other stage waits for, with their commands. Each command is one process with one thread. */
 const readers = {
@@ -50,27 +48,45 @@ const readers = {
   ],
   'house-rules': [[process.execPath, 'scripts/house-rules.mjs']],
 };
-const stages = {
-  native: async () => added(await runNativeTests(join(root, BUILD), { environment: WAITS_BRIEFLY }), await runCTest()),
-  jest: () => runJest(),
+const jestStages = {
+  jest: () => runJest(['--testPathIgnorePatterns', LONG_TESTS]),
+  long: () => runJest(['--testPathPatterns', LONG_TESTS]),
+};
+const nativeStages = {
+  native: async () => {
+    const others = chosen.some((name) => jestStages[name]) ? jestLane : null;
+    return added(await runNativeTests(join(root, BUILD), { environment: WAITS_BRIEFLY, others }), await runCTest());
+  },
   cuda: compileCudaKernels,
-  sanitizers: () => runSanitizers([...NOT_FOR_SANITIZERS, ...LEFT_TO_ALL_SANITIZERS]),
-  'sanitizers-all': () => runSanitizers(NOT_FOR_SANITIZERS),
+  sanitizers: () => {
+    if (isSanitized()) {
+      console.log('All sanitizer tests have passed with these sources, as native-engine/sanitized.txt records. A short run follows.');
+      return runSanitizers(SHORT_RUN);
+    }
+    console.log('native-engine/sanitized.txt is of other sources, so all sanitizer tests run. `npm run sanitizers` records their pass.');
+    return runSanitizers();
+  },
+  'sanitizers-all': async () => {
+    const digest = sanitizedDigest();
+    const counts = await runSanitizers();
+    console.log(recordSanitized(digest, counts) ? 'native-engine/sanitized.txt records this pass.' : 'This run is not recorded.');
+    return counts;
+  },
 };
 
 const args = process.argv.slice(2);
 const countsFile = args[0] === '--counts' ? args.splice(0, 2)[1] : null;
 const chosen = args.length > 0 ? args : ['native', 'jest'];
 const totals = { passed: 0, failed: 0, failures: [], unsteady: [] };
-const known = [...Object.keys(stages), ...Object.keys(readers)];
+const known = [...Object.keys(jestStages), ...Object.keys(nativeStages), ...Object.keys(readers)];
 for (const name of chosen) {
   if (known.includes(name)) continue;
   console.error(`unknown stage ${name}; known: ${known.join(' ')}`);
   process.exit(2);
 }
-const others = chosen.filter((name) => stages[name]);
-// Beside other stages one reader runs at a time, because the sanitizers' build and tests leave a processor idle now and then.
-await Promise.all([readThrough(others.length > 0 ? 1 : availableParallelism()), runInTurn()]);
+const isReader = (name) => readers[name] !== undefined;
+const jestLane = runInTurn(jestStages);
+await Promise.all([readThrough(chosen.every(isReader) ? availableParallelism() : 1), jestLane, runInTurn(nativeStages)]);
 if (countsFile) writeFileSync(countsFile, JSON.stringify(totals));
 for (const test of totals.unsteady) console.log(`\nunsteady in ${test}`);
 for (const failure of totals.failures) console.log(`\nfailed in ${failure}`);
@@ -78,7 +94,7 @@ console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed === 0 ? 0 : 1);
 
 async function readThrough(atOnce) {
-  const waiting = chosen.filter((name) => readers[name]);
+  const waiting = chosen.filter(isReader);
   const readOn = async () => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
       const started = Date.now();
@@ -90,8 +106,8 @@ async function readThrough(atOnce) {
   await Promise.all(Array.from({ length: atOnce }, readOn));
 }
 
-async function runInTurn() {
-  for (const name of others) {
+async function runInTurn(stages) {
+  for (const name of chosen.filter((one) => stages[one])) {
     const started = Date.now();
     console.log(`\n=== ${name}`);
     count(name, await stages[name](), started);
@@ -157,7 +173,7 @@ async function runCTest() {
  * Runs Jest, and then each file with a failed test once more, alone. A test that passes then is reported as unsteady and counts as passed:
  * tests kill whole servers at chosen moments, and share two processors with other tests. A real defect fails both times.
  */
-async function runJest(jestArgs = [], environment = {}) {
+async function runJest(jestArgs, environment = {}) {
   const first = await jestOnce(jestArgs, environment);
   if (first.failed === 0 || first.failedFiles.length === 0 || first.failedFiles.length > UNSTEADY_FILES) return first;
   console.log(`\n=== jest, once more: ${first.failedFiles.map((file) => relative(root, file)).join(' ')}`);
@@ -173,7 +189,7 @@ async function runJest(jestArgs = [], environment = {}) {
 }
 
 async function jestOnce(jestArgs, environment) {
-  const report = join(root, 'dist', 'jest-report.json');
+  const report = join(root, 'dist', `jest-report-${(reports += 1)}.json`); // the sanitizers' own run of jest may be beside another
   rmSync(report, { force: true });
   const status = await run(
     process.execPath,
@@ -243,34 +259,28 @@ async function buildSanitized() {
     'native-engine',
     '-B',
     SANITIZED,
-    '-DCMAKE_BUILD_TYPE=Debug',
-    '-DESPALIER_SANITIZE=address,undefined',
-    '-DESPALIER_NODE_ADDON=ON',
+    ...SANITIZED_BUILD,
     `-DESPALIER_TESTS_COMPILED_IN=${join(root, BUILD)}`,
-    '-DESPALIER_CUDA=OFF',
   ]);
   return configured === 0
     ? runCheck('cmake', ['--build', SANITIZED, '--parallel', '2', '--target', 'espalier_tests', 'espalier_native'])
     : { passed: 0, failed: 1 };
 }
 
-// Runs the native tests and the addon's tests under AddressSanitizer and UndefinedBehaviorSanitizer.
-async function runSanitizers(passOver) {
+/**
+ * Runs native tests and the addon's tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+ * @param only regular expressions; if there are some, only native tests whose names match one run
+ */
+async function runSanitizers(only) {
   const built = await buildSanitized();
   if (built.failed > 0) return built;
-  // oneDNN and OpenMP keep their pools until the process ends, so leaks are not looked for. With the use-after-return check, GCC 12 turns a
-  // memcpy to a local array into a store aligned to 64 bytes. The check's fake stack is not aligned so, and the test would crash.
-  const environment = {
-    ...WAITS_BRIEFLY,
-    ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0',
-    UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
-  };
+  const environment = { ...WAITS_BRIEFLY, ...SANITIZER_OPTIONS };
   // Node itself is not built with the sanitizers, so their libraries must be loaded before it starts.
   const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
     spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim(),
   );
   const [native, addon] = await Promise.all([
-    runNativeTests(join(root, SANITIZED), { environment, passOver }),
+    runNativeTests(join(root, SANITIZED), { environment, passOver: NOT_FOR_SANITIZERS, only }),
     runJest(['--runInBand', 'native-engine/index'], {
       ...environment,
       LD_PRELOAD: libraries.join(' '),

@@ -1,18 +1,19 @@
-// Tests that a launch is recorded at once, and that the model is read and the text tokenized within the run.
+// Tests that a launch is recorded at once, and that the model is read and the text tokenized within the run. Deaths meanwhile and runs of
+// more texts are in preparing.long.test.ts.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
+import { newText } from './harness/new-texts.js';
 import { recordProblems } from './harness/record-checks.js';
-import { CLOSELY_MS, codeOf, collect, CORPUS, TestServer, TINY_MODEL, TRAINING_DATA, unary } from './harness/server.js';
+import { CLOSELY_MS, codeOf, collect, CORPUS, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
-const { RUN_STATUS_PREPARING, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_PAUSED } = v1.RunStatus;
+const { RUN_STATUS_PREPARING, RUN_STATUS_FAILED } = v1.RunStatus;
 const SHORT = { totalSteps: 20, warmupSteps: 5 };
 const server = TestServer.inNewFolder();
 const folder = mkdtempSync(join(tmpdir(), 'espalier-preparing-'));
-let texts = 0;
 
 beforeAll(() => server.start());
 afterAll(async () => {
@@ -20,15 +21,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A text that no run has read before. One of a hundred documents takes some seconds to tokenize. */
-function newText(documents: number): string {
-  const path = join(folder, `text-${(texts += 1)}.jsonl`);
-  const lines = readFileSync(TRAINING_DATA, 'utf8').split('\n').slice(0, documents);
-  writeFileSync(path, `${lines.join('\n')}\n{"text":"the ${texts}th"}\n`);
-  return path;
-}
-const longText = (): string => newText(100);
-const shortText = (): string => newText(4);
+const longText = (): string => newText(folder, 100);
+const shortText = (): string => newText(folder, 4);
 const launchLong = (text = longText()): Promise<v1.Run> => server.launch(SHORT, { data: { trainPath: text, validationPath: '' } });
 const typesOf = async (runId: string): Promise<string[]> => (await server.events(runId)).map(({ type }) => type);
 const cancel = (runId: string): Promise<unknown> => unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
@@ -63,48 +57,6 @@ test('is recorded at once, seen to be prepared, and keeps nobody from training',
   const shares = (await watched).flatMap(({ run: one }) => (one?.preparation === undefined ? [] : [one.preparation.doneShare]));
   expect(shares.length).toBeGreaterThan(1);
   expect(shares).toEqual([...shares].sort((left, right) => left - right));
-});
-
-test('survives the death of the orchestrator, and comes to the same', async () => {
-  const text = longText();
-  const { runId } = await launchLong(text);
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, CLOSELY_MS);
-  await server.kill();
-  await server.start();
-  expect((await server.run(runId)).status).toBe(RUN_STATUS_PREPARING);
-  const run = await server.completed(runId);
-  expect((await server.completed((await launchLong(text)).runId)).stateDigest).toBe(run.stateDigest);
-});
-
-test('survives the death of all between the tokens and the event that names them', async () => {
-  const { runId } = await launchLong();
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, CLOSELY_MS);
-  const index = join(server.dataFolder, 'artifacts/token-index');
-  const entries = (): number => readdirSync(index).filter((name) => name.endsWith('.json')).length;
-  const before = entries();
-  server.signal('store', 'SIGSTOP'); // from here on nothing is recorded
-  while (entries() === before) await sleep(50);
-  await server.kill('store');
-  await server.orphansGone();
-  await server.start();
-  expect((await server.events(runId)).map(({ type }) => type)[0]).toBe('RunLaunched');
-  await server.completed(runId);
-  expect((await typesOf(runId)).filter((type) => type === 'RunPrepared')).toHaveLength(1);
-});
-
-test('is cancelled and paused at once; a resumed one is prepared from there', async () => {
-  const { runId } = await launchLong();
-  await cancel(runId);
-  expect(await server.run(runId)).toMatchObject({ status: RUN_STATUS_CANCELLED, preparation: undefined });
-  const paused = await launchLong();
-  await unary((done) => server.runs.pauseRun({ runId: paused.runId }, done));
-  expect((await server.run(paused.runId)).status).toBe(RUN_STATUS_PAUSED);
-  await sleep(300);
-  expect(await typesOf(paused.runId)).toEqual(['RunLaunched', 'RunPaused']);
-  await unary((done) => server.runs.resumeRun(v1.ResumeRunRequest.fromPartial({ runId: paused.runId }), done));
-  expect((await server.run(paused.runId)).status).toBe(RUN_STATUS_PREPARING);
-  await server.completed(paused.runId);
-  expect(await typesOf(runId)).toEqual(['RunLaunched', 'RunCancelled']);
 });
 
 test('what is wrong with the text fails the run, with the code and the field of the launch', async () => {
@@ -166,16 +118,6 @@ test('a wrong beginning of a text is refused before there is a run, in any form'
   expect(await count()).toBe(before);
 });
 
-test('a reading process that is killed is tried again, and the run goes on', async () => {
-  const { runId } = await launchLong();
-  await server.until(runId, ({ preparation }) => (preparation?.doneShare ?? 0) > 0, CLOSELY_MS);
-  for (const pid of server.readersOf('tokenizing-process.js')) process.kill(pid, 'SIGKILL');
-  const waited = await server.until(runId, ({ waitingFor }) => waitingFor !== undefined, CLOSELY_MS);
-  expect(waited.waitingFor).toMatchObject({ code: 'READER_LOST' });
-  await server.completed(runId);
-  expect(await typesOf(runId)).not.toContain('RunFailed');
-});
-
 test('what costs nothing to find is refused before anything is recorded', async () => {
   const fifo = join(folder, 'fifo.jsonl');
   execFileSync('mkfifo', [fifo]);
@@ -235,71 +177,4 @@ test('text in several files, under another name and cut short is read the same b
   expect(fork!.data).toEqual(run.data);
   const refused = server.launch(SHORT, { data: { ...data, moreTrainPaths: [join(folder, 'none.csv')] } });
   await expect(refused).rejects.toThrow(/more_train_paths\[0\]|none\.csv/);
-});
-
-test('texts that are mixed by weight are read the same by a replay, by a fork and after tokens of one were lost', async () => {
-  const [one, other] = [shortText(), join(folder, 'other.jsonl')];
-  writeFileSync(other, `${JSON.stringify({ text: 'seven, eight, nine and so on' })}\n`.repeat(60));
-  const data = { trainPath: one, moreTrainPaths: [other], trainWeights: [3, 1], validationPath: '' };
-  const refusal = (changes: Partial<v1.DataSource>): Promise<unknown> =>
-    server.launch(SHORT, { data: { ...data, ...changes } }).catch((error: unknown) => error);
-  expect(await refusal({ trainWeights: [1] })).toMatchObject({ code: 'REQUEST_INVALID', field: 'data.train_weights' });
-  expect(await refusal({ trainWeights: [1, 0] })).toMatchObject({ code: 'REQUEST_INVALID', field: 'data.train_weights[1]' });
-  expect(await refusal({ trainWeights: [1, NaN] })).toMatchObject({ field: 'data.train_weights[1]' });
-  expect(await refusal({ moreTrainPaths: [one] })).toMatchObject({ code: 'REQUEST_INVALID', field: 'data.more_train_paths[0]' });
-
-  const run = await server.completed((await server.launch(SHORT, { data })).runId);
-  expect(run.data).toMatchObject({ ...data, trainWeights: [0.75, 0.25] });
-  const replay = v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true });
-  const verdicts = await collect<v1.VerifyRunResponse>(server.history.verifyRun(replay));
-  expect(verdicts.filter(({ ok }) => !ok)).toEqual([]);
-
-  const [prepared] = (await server.events(run.runId)).filter(({ type }) => type === 'RunPrepared');
-  const { data: recorded } = JSON.parse(prepared!.dataJson) as {
-    data: { trainSources: { parts: number; shards: { digest: string }[] }[] };
-  };
-  const { trainSources } = recorded;
-  expect(trainSources.map(({ parts }) => parts)).toEqual([750_000, 250_000]);
-  const lost = trainSources[1]!.shards[0]!.digest;
-  rmSync(join(server.dataFolder, 'artifacts', 'objects', lost.slice(0, 2), lost));
-  const from = { $case: 'lastState' as const, value: true };
-  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
-  const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
-  await server.stop(); // ends the engine that holds the tokens, too
-  await server.start();
-  expect((await server.completed(fork!.runId)).data).toEqual(run.data);
-
-  const short = join(folder, 'short.jsonl');
-  writeFileSync(short, '{"text":"one"}\n');
-  const { runId } = await server.launch(SHORT, { data: { ...data, moreTrainPaths: [short] } });
-  const failed = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
-  expect(failed.failure).toMatchObject({ code: 'DATA_TOO_SHORT', field: 'data.more_train_paths[0]' });
-});
-
-test('a fork with other text prepares that text only', async () => {
-  const parent = await server.completed((await server.launch(SHORT)).runId);
-  const fork = async (data: Partial<v1.DataSource>): Promise<v1.Run> => {
-    const request = v1.ForkRunRequest.fromPartial({
-      parentRunId: parent.runId,
-      from: { $case: 'lastState', value: true },
-      overrides: { totalSteps: 30, data },
-    });
-    return (await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done))).run!;
-  };
-  const unevaluated = await fork({ trainPath: longText(), withoutValidation: true });
-  expect(unevaluated.data!.validationPath).toBe('');
-  await cancel(unevaluated.runId);
-  const unclear = { trainPath: CORPUS, maxValidationTokens: 5n };
-  await expect(fork(unclear)).rejects.toMatchObject({ code: 'FIELD_REQUIRED', field: expect.stringMatching(/validation_path$/) as string });
-  const rows = join(folder, 'rows.jsonl');
-  writeFileSync(rows, readFileSync(shortText(), 'utf8').replaceAll('"text":', '"content":'));
-  const run = await fork({ trainPath: rows, textColumn: 'content' });
-  // The text is read as the parent read it, and the run is evaluated on the same tokens.
-  expect(run.data).toMatchObject({ validationPath: CORPUS, textColumn: 'content', validationTextColumn: '', withoutValidation: false });
-  expect(run).toMatchObject({ status: RUN_STATUS_PREPARING, weightsDigest: parent.weightsDigest });
-  const done = await server.completed(run.runId);
-  expect(done.step).toBe(30n);
-  const headline = ({ evaluations }: v1.Run): string => evaluations.find((one) => one.headline)!.dataDigest;
-  expect(headline(done)).toBe(headline(parent));
-  expect((await typesOf(run.runId)).slice(0, 2)).toEqual(['RunForked', 'RunPrepared']);
 });

@@ -1,4 +1,4 @@
-// Tests the manifests of a fleet of Kubernetes, and how the cluster's lists are read. In apps/orchestrator/test/kubernetes.test.ts a
+// Tests the manifests of a fleet of Kubernetes, and how the cluster's lists are read. In apps/orchestrator/test/kubernetes.long.test.ts a
 // stand-in of the API answers.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-// Tests how Slurm's commands are called and their answers read. In apps/orchestrator/test/slurm.test.ts a real Slurm answers.
+// Tests how Slurm's commands are called and their answers read. In apps/orchestrator/test/slurm.long.test.ts a real Slurm answers.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -20,7 +20,7 @@ export const TRAINING_DATA = join(ROOT, 'examples/data/factbook/train.jsonl');
 /** The beginnings of the bundled validation set's documents: enough text for a small run, and quick to evaluate. */
 export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
 /** After this time a test counts as hanging. Until then the machine may take as long as it needs. */
-const HANGS_AFTER_MS = 240_000;
+export const HANGS_AFTER_MS = 240_000;
 
 export type Part = 'engine' | 'store' | 'orchestrator';
 
@@ -365,6 +365,18 @@ export class TestServer {
     }
     return events;
   }
+}
+
+export async function enginesUntil(server: TestServer, wanted: (engines: v1.Engine[]) => boolean): Promise<v1.Engine[]> {
+  let engines: v1.Engine[] = [];
+  for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
+    engines = await server.engines();
+    if (wanted(engines)) return engines;
+    await sleep(20);
+  }
+  throw new Error(
+    `the engines are ${JSON.stringify(engines.map(({ name, status, problem }) => [name, status, problem]))}\n${server.logTail()}`,
+  );
 }
 
 /**

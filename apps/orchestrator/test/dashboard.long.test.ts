@@ -1,0 +1,363 @@
+// Tests all views and forms of the dashboard as a person uses them: Chromium in front of a real server with a real run. Skipped where there
+// is no Chromium. The first steps of a person are in dashboard.test.ts.
+import { basename, dirname } from 'node:path';
+import type { Page } from 'playwright-core';
+import { checkAuditBundle } from '#audit';
+import { v1 } from '#protocol';
+import { Dashboard, describeInChromium, NAME } from './harness/dashboard.js';
+import { CORPUS, ENDLESS, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+
+describeInChromium('the dashboard', () => {
+  const dashboard = new Dashboard();
+  const { server, complaints, text, state, view, shot, barriers } = dashboard;
+  let page: Page;
+  let runId: string;
+
+  beforeAll(async () => {
+    await dashboard.start();
+    ({ page } = dashboard);
+    await dashboard.logIn();
+    ({ runId } = await server.launch({ totalSteps: 150 }, { name: NAME, tags: ['trial'] }));
+    await server.completed(runId);
+  });
+  afterAll(() => dashboard.end());
+
+  test.each([
+    ['', 'Loss'],
+    ['/teachers', 'Snapshots'],
+    ['/masks', 'Attention heads'],
+    ['/ladder', 'Parameters left'],
+    ['/evaluations', 'windows of 64 tokens'],
+    ['/family', 'nothing was forked from it yet'],
+    ['/history', 'RunCompleted'],
+    ['/settings', 'lora_learning_rate'],
+  ])('the view %s of a run has an address of its own, in both themes without barriers', async (path, words) => {
+    await view(`/runs/${runId}${path}`, words);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await barriers()).toEqual([]);
+      await shot(`run${path.replace('/', '-')}`);
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+  });
+
+  test('the slider goes back to an earlier state of the masks, by keys', async () => {
+    await view(`/runs/${runId}/masks`, 'State at step');
+    const slider = page.getByRole('slider');
+    const before = await slider.getAttribute('aria-valuetext');
+    await slider.press('Home');
+    expect(await slider.getAttribute('aria-valuetext')).not.toBe(before);
+  });
+
+  test('a teacher that is chosen in the timeline is forked at; the answer of the plan is shown while typing', async () => {
+    await view(`/runs/${runId}`, 'the teacher of each step');
+    await page.getByRole('slider', { name: 'Teacher' }).fill('4');
+    await page.getByRole('button', { name: /^Fork at teacher \d+$/ }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('local-1').waitFor(); // the engine that the plan would take
+    expect(await dialog.getByRole('combobox').first().inputValue()).toMatch(/^[0-9a-f]{64}$/);
+    await dialog.getByLabel('target sparsity').fill('7');
+    await dialog.locator('.field', { hasText: 'target sparsity' }).getByText('is 7').waitFor(); // refused as the launch would be
+    expect(await barriers()).toEqual([]);
+    await dialog.getByLabel('target sparsity').fill('0.15');
+    await dialog.locator('.wrong').waitFor({ state: 'detached' });
+    await dialog.getByLabel('Name').fill('forked by hand');
+    await shot('fork');
+    await dialog.getByRole('button', { name: 'Fork', exact: true }).click();
+    await page.waitForURL((url) => url.pathname.startsWith('/runs/') && !url.pathname.includes(runId));
+    await text('forked by hand');
+    const forkId = new URL(page.url()).pathname.split('/')[2]!;
+    expect(await server.run(forkId)).toMatchObject({ parentRunId: runId, settings: { targetSparsity: 0.15 } });
+    await state('completed');
+    await page.getByRole('link', { name: 'Family' }).click();
+    await page.getByRole('link', { name: /<img/ }).waitFor();
+    await view(`/compare?runs=${runId},${forkId}`, 'baseline');
+    await page.getByRole('row', { name: 'target sparsity 0.2 0.15' }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('compare');
+  });
+
+  test('the form of a launch is without barriers, and shows what the plan refuses', async () => {
+    await view('/', 'in all');
+    await page.getByRole('button', { name: 'Launch', exact: true }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Model').first().fill('/nowhere');
+    await dialog
+      .getByText(/\/nowhere/)
+      .first()
+      .waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('launch');
+    await page.getByRole('button', { name: 'Choose: Model' }).click(); // there is nothing to list near /nowhere, so it begins in the roots
+    const chooser = page.getByRole('dialog', { name: 'Choose: Model' });
+    await chooser.getByRole('button', { name: `${dirname(TINY_MODEL)} folder` }).click();
+    expect(await barriers()).toEqual([]);
+    await shot('chooser');
+    await chooser.getByRole('button', { name: new RegExp(`^${basename(TINY_MODEL)} model`) }).click();
+    await chooser.waitFor({ state: 'detached' });
+    expect(await dialog.getByLabel('Model').first().inputValue()).toBe(TINY_MODEL);
+    await dialog.getByLabel('Model').first().fill('/nowhere');
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Launch', exact: true }).click();
+    expect(await dialog.getByLabel('Model').first().inputValue()).toBe('/nowhere'); // the earlier input is kept
+    await dialog.getByRole('button', { name: 'Start over' }).click();
+    await page.keyboard.press('Escape');
+  });
+
+  test('the ladder evaluates each tenth teacher, also when the page is left, and draws the front', async () => {
+    await view(`/runs/${runId}/ladder`, 'not evaluated yet');
+    const takenUp = page.waitForResponse((answer) => answer.url().endsWith('/StartLadder'));
+    await page.getByRole('region', { name: 'Evaluation of the ladder' }).getByRole('combobox').selectOption('10');
+    await page.getByRole('button', { name: 'Evaluate these' }).click();
+    await takenUp;
+    await view('/', 'in all'); // the server goes on when the page is left
+    await view(`/runs/${runId}/ladder`, 'Perplexity against size');
+    await page.getByRole('button', { name: 'Evaluate them' }).waitFor(); // the job is done, and others are left
+    expect(await page.getByText('★').count()).toBeGreaterThan(0);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await barriers()).toEqual([]);
+      await shot('ladder');
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+  });
+
+  test('a run is evaluated from the page: a refusal stands beside its field, and the result beside the others', async () => {
+    await view(`/runs/${runId}/evaluations`, 'No export yet');
+    await page.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Window').fill('1');
+    await dialog.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    await dialog.locator('.field', { hasText: 'Window' }).getByText('must be from 2').waitFor();
+    expect(await barriers()).toEqual([]);
+    await dialog.getByLabel('Window').fill('16');
+    await dialog.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    await dialog.waitFor({ state: 'detached' });
+    await page.getByRole('region', { name: 'Jobs' }).getByText('done: perplexity').waitFor(); // without a reload
+    await page.getByRole('cell', { name: 'windows of 16 tokens' }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('evaluations');
+  });
+
+  test('the record is checked with replay from the page, and its audit bundle is downloaded', async () => {
+    await view(`/runs/${runId}`, 'Loss');
+    await page.getByRole('button', { name: 'not checked' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Integrity of the record' });
+    await dialog.getByRole('button', { name: 'Check with replay' }).click();
+    await dialog.getByText(/^done: everything holds, 150 steps computed again$/).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('integrity');
+    await page.evaluate('delete window.showSaveFilePicker; undefined'); // the picker would ask a person where to write
+    const downloaded = page.waitForEvent('download');
+    await dialog.getByRole('button', { name: 'Download the audit bundle' }).click();
+    const bundle = await downloaded;
+    expect(bundle.suggestedFilename()).toBe(`${runId}.audit.tar`);
+    expect(await checkAuditBundle(await bundle.path())).toMatchObject({ ok: true, runs: [{ runId, steps: 150 }] });
+    await page.keyboard.press('Escape');
+  });
+
+  test('the intact model and the pruned one write beside one another', async () => {
+    await view(`/runs/${runId}/texts`, 'Nothing is recorded');
+    await page.getByRole('textbox', { name: 'Prompt' }).fill('one');
+    await page.getByRole('textbox', { name: /^Tokens/ }).fill('4');
+    await page.getByRole('button', { name: 'Write' }).click();
+    for (const name of ['Text by intact model', 'Text by last state'])
+      await page
+        .getByRole('region', { name })
+        .getByText(/^[1-4] tokens?.*(length is reached|the model ended it)$/)
+        .waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('texts');
+  });
+
+  test('studies say how to begin; one that is launched shows its runs, its groups and its plot, and can be cancelled', async () => {
+    await view('/studies', 'No studies yet');
+    expect(await barriers()).toEqual([]);
+    await page.getByRole('button', { name: 'New study' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByRole('textbox', { name: 'File' }).fill('name: seeds\nmodle: here\n');
+    await dialog.getByRole('button', { name: 'Launch', exact: true }).click();
+    await dialog.getByText('line 2: there is no "modle"').waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('new-study');
+    await dialog.getByRole('button', { name: 'Back' }).click();
+    const run = (variant: string, recipe: v1.Recipe, seed: bigint): v1.StudyRunRequest =>
+      v1.StudyRunRequest.fromPartial({
+        variant,
+        modelPath: TINY_MODEL,
+        data: { trainPath: CORPUS, validationPath: CORPUS },
+        settings: { ...TINY_RUN, totalSteps: 1, recipe, seed, calibrationSequences: 4 },
+      });
+    const runs = [1n, 2n].flatMap((seed) => [run('wanda', v1.Recipe.RECIPE_WANDA, seed), run(NAME, v1.Recipe.RECIPE_TAYLOR, seed)]);
+    await server.study<v1.LaunchStudyResponse>((client, done) =>
+      client.launchStudy({ name: 'seeds', note: '', atOnce: 1, runs, halving: undefined }, done),
+    );
+    await page.getByRole('link', { name: 'seeds' }).click();
+    await page.getByText('4 of 4 completed').waitFor(); // without a reload
+    await page.getByRole('img', { name: 'perplexity against sparsity, %' }).waitFor();
+    await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
+    expect(await page.locator('main img').count()).toBe(0); // a name stays text
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await barriers()).toEqual([]);
+      await shot('study');
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+    const long = [v1.StudyRunRequest.fromPartial({ ...runs[0]!, settings: { ...TINY_RUN, ...ENDLESS } })];
+    await server.study<v1.LaunchStudyResponse>((client, done) =>
+      client.launchStudy({ name: 'long', note: '', atOnce: 1, runs: long, halving: undefined }, done),
+    );
+    await view('/studies/long', '1 under way');
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByRole('button', { name: 'Cancel the study' }).click();
+    await text('1 cancelled');
+    await state('cancelled');
+    await view('/studies/nowhere', 'No study nowhere');
+  });
+
+  test('the record is checked from the page', async () => {
+    await view(`/runs/${runId}`, 'not checked');
+    await page.getByRole('button', { name: 'not checked' }).click();
+    await page.getByRole('button', { name: 'Check now' }).click();
+    await text(/Everything holds/);
+    await page.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('button', { name: 'verified' }).waitFor();
+  });
+
+  test('an admin makes a token on the page; the buttons of a viewer who logs in with it are those of a viewer', async () => {
+    await view('/server', 'Tokens');
+    await page.getByRole('button', { name: 'New token' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Name').fill('ann');
+    expect(await barriers()).toEqual([]);
+    await dialog.getByRole('button', { name: 'Make the token' }).click();
+    const secret = await dialog.locator('input[readonly]').inputValue();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('button', { name: 'Revoke token ann' }).waitFor();
+    await page.getByRole('region', { name: 'Log' }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await shot('server');
+    await page.locator('summary[aria-label^="Logged in as"]').click();
+    await page.getByRole('button', { name: 'Log out' }).click();
+    await text('This browser is not logged in');
+    await page.getByLabel('Token').fill('espalier_wrong');
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('alert').getByText('token').waitFor();
+    await page.getByLabel('Token').fill(secret);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.locator('summary[aria-label="Logged in as token:ann"]').waitFor();
+    for (const path of ['/server', `/runs/${runId}`, `/runs/${runId}/evaluations`]) {
+      await view(path, path === '/server' ? 'Engines' : 'Hard sparsity');
+      await page.locator('summary[aria-label="Logged in as token:ann"]').waitFor();
+      for (const name of ['Launch', 'New token', 'Fork', 'Delete', 'Evaluate', 'Export', 'Measure'])
+        expect([path, name, await page.getByRole('button', { name, exact: true }).count()]).toEqual([path, name, 0]);
+    }
+    await dashboard.logIn();
+    await page.getByRole('button', { name: 'Launch', exact: true }).waitFor();
+  });
+
+  test('when the server is killed the page says so, and goes on by itself when it is back', async () => {
+    await view('/', '7 in all');
+    await server.kill();
+    await text('server away, trying again');
+    await text('forked by hand'); // the page keeps its content
+    await server.orphansGone();
+    await server.start();
+    await text('live');
+    await page.getByLabel('Name contains').fill('forked');
+    await text('1 found');
+    expect(new URL(page.url()).search).toBe('?q=forked');
+    await page.getByRole('button', { name: 'Sparsity' }).click();
+    expect(await page.getByRole('columnheader', { name: /Sparsity/ }).getAttribute('aria-sort')).toBe('descending');
+  });
+
+  test('runs are ordered by any column and grouped; what one sees of the list is kept under a name', async () => {
+    await view('/?columns=name,set.seed,set.recipe', '7 in all');
+    await page.getByRole('button', { name: 'seed' }).click();
+    await page.getByRole('columnheader', { name: 'seed', exact: false }).and(page.locator('[aria-sort=ascending]')).waitFor();
+    await page.getByLabel('Group by').selectOption('recipe');
+    await page.getByRole('button', { name: /^Show the \d+ runs of wanda$/ }).waitFor();
+    expect(await barriers()).toEqual([]);
+    await page.locator('summary', { hasText: 'Views' }).click();
+    await page.getByLabel('Name of this view').fill('by recipe');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await view('/', '7 in all');
+    await page.locator('summary', { hasText: 'Views' }).click();
+    await page.getByRole('link', { name: 'by recipe' }).click();
+    await page.getByRole('button', { name: /^Show the \d+ runs of wanda$/ }).click();
+    expect(new URL(page.url()).searchParams.get('where')).toBe('recipe=wanda');
+  });
+
+  test('a name that is being typed outlives a list that is drawn anew meanwhile', async () => {
+    await view('/', '7 in all');
+    // A letter is typed and the whole page is drawn anew for another theme, both in one turn of the page, so that nothing can happen in
+    // between.
+    await page.evaluate(`{
+      const field = document.querySelector('input[type=search]');
+      field.value = 'forked';
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+      document.querySelector('button[aria-label^="Change to the"]').click();
+    }`);
+    await text('1 found');
+    expect(await page.getByLabel('Name contains').inputValue()).toBe('forked');
+    await page.getByRole('button', { name: /^Change to the/ }).click();
+  });
+
+  test('a branch that a run was rewound from stays in the picture of its family', async () => {
+    const { runId: rewound } = await server.disturbed({
+      launch: () => server.launch({ totalSteps: 150 }),
+      when: ({ teacherCount }) => teacherCount > 8,
+      by: async (runId) => {
+        await unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: '' }, cb));
+        await server.resume(runId, { from: { $case: 'teacherMark', value: 3 } });
+        return true;
+      },
+    });
+    await view(`/runs/${rewound}/family`, 'a branch that a rewind abandoned');
+    expect(await page.locator('.family .abandoned title').textContent()).toMatch(/^abandoned by a rewind: steps \d+ to \d+$/);
+    expect(await barriers()).toEqual([]);
+  });
+
+  test('the numbers of charts are as large on a dense screen', async () => {
+    const screen = await dashboard.browser.newCDPSession(page);
+    await page.addInitScript(`{
+      const draw = CanvasRenderingContext2D.prototype.fillText;
+      window.textSizes = [];
+      CanvasRenderingContext2D.prototype.fillText = function (...args) {
+        window.textSizes.push(parseFloat(/([\\d.]+)px/.exec(this.font)[1]) / devicePixelRatio);
+        return draw.apply(this, args);
+      };
+    }`);
+    for (const deviceScaleFactor of [2, 3]) {
+      await screen.send('Emulation.setDeviceMetricsOverride', { width: 1280, height: 800, deviceScaleFactor, mobile: false });
+      await view(`/runs/${runId}`, 'Gradient norm');
+      await page.waitForFunction('textSizes.length > 0');
+      expect(await page.evaluate<number>('Math.min(...textSizes)')).toBeGreaterThanOrEqual(11);
+      await shot(`run-${deviceScaleFactor}x`);
+    }
+    await screen.send('Emulation.clearDeviceMetricsOverride');
+  });
+
+  test('it can be read on a telephone and on a large screen', async () => {
+    for (const [width, height] of [
+      [390, 844],
+      [1920, 1080],
+    ] as const) {
+      await page.setViewportSize({ width, height });
+      for (const [name, path, words] of [
+        ['runs', '/', 'in all'],
+        ['run', `/runs/${runId}`, 'Loss'],
+      ] as const) {
+        await view(path, words);
+        const sideways = await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+        expect([name, width, sideways <= 0]).toEqual([name, width, true]);
+        for (const colorScheme of ['light', 'dark'] as const) {
+          await page.emulateMedia({ colorScheme });
+          await shot(name, width);
+        }
+      }
+    }
+    expect(complaints).toEqual([]);
+  });
+});

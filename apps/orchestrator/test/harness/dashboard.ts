@@ -1,0 +1,77 @@
+// The dashboard in Chromium in front of a real server.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium, type BrowserContext, type Page } from 'playwright-core';
+import { loginLink } from '#local-access';
+import { HANGS_AFTER_MS, TestServer, TINY_MODEL } from './server.js';
+
+const PROGRAM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
+const FLAGS = [
+  ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
+  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+];
+const SCREENSHOTS = fileURLToPath(new URL('../../../../screenshots', import.meta.url)); // in the folder dist
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+export const describeInChromium = PROGRAM === undefined ? describe.skip : describe;
+
+/** The name of a run that must stay text on the page. */
+export const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
+
+export class Dashboard {
+  readonly server = TestServer.inNewFolder();
+  /** Errors that the browser itself reports of the page. */
+  readonly complaints: string[] = [];
+  browser!: BrowserContext;
+  page!: Page;
+  private readonly profile = mkdtempSync(join(tmpdir(), 'espalier-chromium-'));
+
+  async start(): Promise<void> {
+    const { server, complaints } = this;
+    server.web = '127.0.0.1:0';
+    server.options = ['--data-root', dirname(TINY_MODEL)];
+    mkdirSync(SCREENSHOTS, { recursive: true });
+    await server.start();
+    server.web = server.webAddress.replace('http://', ''); // after a restart, too
+    this.browser = await chromium.launchPersistentContext(this.profile, { executablePath: PROGRAM!, headless: true, args: FLAGS });
+    this.page = this.browser.pages()[0] ?? (await this.browser.newPage());
+    this.page.setDefaultTimeout(HANGS_AFTER_MS); // only ends a test that hangs; a slow machine is no failure
+    this.page.on('pageerror', (error) => complaints.push(error.message));
+    this.page.on('console', (message) => {
+      if (message.type() === 'error' && /Content Security Policy|is not/.test(message.text())) complaints.push(message.text());
+    });
+  }
+
+  async end(): Promise<void> {
+    await this.browser?.close();
+    await this.server.dispose();
+    rmSync(this.profile, { recursive: true, force: true });
+  }
+
+  async logIn(): Promise<void> {
+    await this.page.goto(loginLink(this.server.webAddress, this.server.token));
+  }
+
+  readonly text = (words: string | RegExp): Promise<void> => this.page.getByText(words).first().waitFor();
+  readonly state = (word: string): Promise<void> => this.page.locator('.status', { hasText: word }).first().waitFor();
+  readonly view = async (path: string, words: string | RegExp): Promise<void> => {
+    await this.page.goto(this.server.webAddress + path);
+    await this.text(words);
+  };
+  readonly shot = async (name: string, width = 1280): Promise<void> => {
+    const theme = await this.page.evaluate<string>('document.documentElement.dataset.theme');
+    await this.page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${theme}.png`) });
+  };
+  /** The barriers that axe finds by WCAG 2.2 AA and by its own best practice. */
+  readonly barriers = async (): Promise<string[]> => {
+    await this.page.evaluate(AXE);
+    const found = await this.page.evaluate<string[]>(
+      "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(({ violations }) => " +
+        'violations.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary}`))',
+    );
+    return found;
+  };
+}
