@@ -30,7 +30,8 @@ const bin = (name) => join(root, 'node_modules', '.bin', name);
 const BUILD = 'native-engine/build';
 const SANITIZED = 'native-engine/build-sanitize';
 const LONG_TESTS = '\\.long\\.test\\.js$';
-const WAITS_BRIEFLY = { GOMP_SPINCOUNT: '2000' }; // as in the engine: waiting threads leave the core to other tests
+/** A thread that waits leaves its processor to other tests at once. The models of tests are so small that threads mostly wait. */
+const WAITS_ASLEEP = { GOMP_SPINCOUNT: '0' };
 let reports = 0;
 const UNSTEADY_FILES = 8; // if more files fail, they are not unsteady, but something is broken
 /** The stages that no other stage waits for, with their commands. Each command is one process with one thread. */
@@ -55,7 +56,7 @@ const jestStages = {
 const nativeStages = {
   native: async () => {
     const others = chosen.some((name) => jestStages[name]) ? jestLane : null;
-    return added(await runNativeTests(join(root, BUILD), { environment: WAITS_BRIEFLY, others }), await runCTest());
+    return added(await runNativeTests(join(root, BUILD), { environment: WAITS_ASLEEP, others }), await runCTest());
   },
   cuda: compileCudaKernels,
   sanitizers: () => {
@@ -158,7 +159,7 @@ async function runCTest() {
       ...['--test-dir', BUILD, '--parallel', atOnce, '--output-on-failure', '--output-junit', report],
       ...['--label-exclude', 'in-any-environment'],
     ],
-    WAITS_BRIEFLY,
+    WAITS_ASLEEP,
   );
   if (!existsSync(report)) return { passed: 0, failed: 1 };
   const xml = readFileSync(report, 'utf8');
@@ -202,7 +203,7 @@ async function jestOnce(jestArgs, environment) {
       ...(process.env.CI ? ['--ci'] : []),
       ...jestArgs,
     ],
-    environment,
+    { ...WAITS_ASLEEP, ...environment },
   );
   if (!existsSync(report)) return { passed: 0, failed: 1, failures: [], failedFiles: [] };
   const result = JSON.parse(readFileSync(report, 'utf8'));
@@ -274,7 +275,7 @@ async function buildSanitized() {
 async function runSanitizers(only) {
   const built = await buildSanitized();
   if (built.failed > 0) return built;
-  const environment = { ...WAITS_BRIEFLY, ...SANITIZER_OPTIONS };
+  const environment = { ...WAITS_ASLEEP, ...SANITIZER_OPTIONS };
   // Node itself is not built with the sanitizers, so their libraries must be loaded before it starts.
   const libraries = ['libasan.so', 'libubsan.so'].map((name) =>
     spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim(),
