@@ -1,7 +1,7 @@
 // The addon with the real engine and the tiny model.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,6 +23,7 @@ import {
   type SessionOptions,
   type SpeedResult,
   type StepReport,
+  writeBytes,
 } from './index.js';
 import type { NativeAddon } from './native.js';
 import { sessionSettings, trainingSettings } from './testing.js';
@@ -401,17 +402,44 @@ describe('training', () => {
     await other.close();
   });
 
-  test('a state whose digest the caller makes has none, unless it is kept as a teacher', async () => {
+  test('a state whose digest the caller makes has none, and as a teacher waits for its name', async () => {
     const [session, other] = [await ready(), await ready()];
     const given = await session.train(segment(0, 2, { returnState: true, digestLater: true }));
-    expect(given.state.digest).toBe('');
+    expect([given.state.digest, given.keptAs]).toEqual(['', '']);
     expect(sha256(given.stateBytes!)).toBe((await other.train(segment(0, 2))).state.digest);
-    const named = await session.train(segment(2, 1, { returnState: true, digestLater: true, stopAtExpectedSparsity: -1 }));
-    expect(named.teachers).toEqual([sha256(named.stateBytes!)]);
-    expect(named.state.digest).toBe(named.teachers[0]);
-    expect((await session.train(segment(3, 1, { digestLater: true }))).state.digest).toBe((await session.summary()).digest);
+    const later = { returnState: true, digestLater: true, stopAtExpectedSparsity: -1 };
+    const [first, second] = [await session.train(segment(2, 1, later)), await session.train(segment(3, 1, later))];
+    expect(second.teachers).toEqual([second.keptAs, first.keptAs]);
+    const [digest, newer] = [sha256(first.stateBytes!), sha256(second.stateBytes!)];
+    const taught = (firstStep: number, by: string) => segment(firstStep, 2, { teachers: [{ firstStep, digest: by }] });
+    await expect(session.train(taught(4, digest))).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
+    session.nameTeacher(first.keptAs, digest);
+    const end = await session.train(taught(4, digest));
+    expect(end.teachers).toEqual([digest, second.keptAs]);
+    await other.importState(second.stateBytes!);
+    await other.loadTeacher(digest, first.stateBytes!);
+    expect((await other.train(taught(4, digest))).state.digest).toBe(end.state.digest);
+    // A teacher that is there already is not kept twice, and a name for one that is gone changes nothing.
+    await session.loadTeacher(newer, second.stateBytes!);
+    session.nameTeacher(second.keptAs, newer);
+    session.nameTeacher('unnamed 99', 'f'.repeat(64));
+    expect((await session.train(segment(6, 1))).teachers.sort()).toEqual([digest, newer].sort());
     await session.close();
     await other.close();
+  });
+
+  test('bytes get their digest and a file of their own; a file that is in the way stays', async () => {
+    const bytes = new Uint8Array(700_000).map((_, i) => i * i);
+    const [path, taken] = [join(folder, 'written'), join(folder, 'taken')];
+    writeFileSync(taken, 'mine');
+    expect(await writeBytes(bytes, '')).toEqual({ digest: sha256(bytes), written: false });
+    expect(await writeBytes(bytes, path)).toEqual({ digest: sha256(bytes), written: true });
+    expect(sha256(readFileSync(path))).toBe(sha256(bytes));
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    for (const there of [taken, join(folder, 'nowhere', 'file'), '/dev/full'])
+      expect(await writeBytes(bytes, there)).toEqual({ digest: sha256(bytes), written: false });
+    expect(readFileSync(taken, 'utf8')).toBe('mine');
+    expect(() => writeBytes(new Float32Array(4) as unknown as Uint8Array, path)).toThrow(failure('INVALID_ARGUMENT', 'bytes') as Error);
   });
 
   test("a result's bytes can be given back, once and again, and are empty then", async () => {

@@ -34,6 +34,7 @@ import type {
 import { loadWithDigest } from './weights-digests.js';
 
 export { EngineError } from './load-addon.js';
+export { releaseBytes, writeBytes } from './result-bytes.js';
 export type {
   ComputeDtype,
   DeviceDescription,
@@ -102,11 +103,6 @@ export function settingsInEffect(given: Partial<EngineSettings> = {}): EngineSet
  */
 export function lockFile(descriptor: number, { exclusive }: { exclusive: boolean }): boolean {
   return mapped(() => addon().lockFile(descriptor, exclusive));
-}
-
-/** Frees the memory of a result's bytes, which are empty afterwards. Without this call it stays until the garbage collector runs. */
-export function releaseBytes(bytes: Uint8Array): void {
-  mapped(() => addon().releaseBytes(bytes));
 }
 
 /** @param readWeights false: the weights are not read, which takes no time, but there is no digest and no check of their content */
@@ -246,6 +242,11 @@ export class Session {
   /** Makes a snapshot available to `train` by its digest. Returns the digests of all teachers that are now in memory. */
   loadTeacher(digest: string, bytes: Uint8Array): Promise<string[]> {
     return this.job(() => this.native.loadTeacher({ digest, bytes }));
+  }
+
+  /** Names the teacher that a segment kept without its digest. May be called while a job runs. */
+  nameTeacher(keptAs: string, digest: string): void {
+    mapped(() => this.native.nameTeacher({ keptAs, digest }));
   }
 
   /**

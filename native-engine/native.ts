@@ -146,14 +146,16 @@ export interface SegmentOptions {
   /** The files of teachers that need not be in memory. Each is read before its turn comes, while other steps are trained. */
   teacherFiles?: readonly { digest: string; file: string }[] | undefined;
   returnState: boolean;
-  /** The caller computes the digest, and the result's is ''. The digest of a state that is kept as a teacher is computed anyway. */
+  /** The caller computes the digest, and the result's is ''. A state that is kept as a teacher then waits for its name (nameTeacher). */
   digestLater?: boolean | undefined;
 }
 
 export interface SegmentResult {
   state: StateSummary;
   stateBytes: Uint8Array | null; // null unless returnState
-  teachers: string[]; // the digests of the teachers in memory
+  teachers: string[]; // the digests of the teachers in memory; a teacher without a digest is called as in keptAs
+  /** The name of the state as a teacher until nameTeacher gives it its digest; '': it has its digest, or is no teacher. */
+  keptAs: string;
   stepsDone: number;
   stopped: boolean; // ended by cancel()
   openUnitsBefore: Uint8Array; // the open units of the state at the segment's start, as in StateSummary
@@ -268,6 +270,7 @@ export interface NativeSession {
   initialise(options: { seed: bigint; shape?: ShapeTarget }): Promise<StateSummary>;
   importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
+  nameTeacher(options: { keptAs: string; digest: string }): void; // may be called while a job runs
   summary(): Promise<StateSummary>;
   loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
   /** A number among the reports is the share of the calibration that is done, in a one-step pruning or a refit. */
@@ -290,6 +293,11 @@ export interface EngineSettings {
   training: Settings;
 }
 
+export interface WrittenBytes {
+  digest: string;
+  written: boolean; // false: the file can't be written, and is not there
+}
+
 export interface NativeAddon {
   interface: string; // the digest of the sources that decide what the addon takes and returns
   describe(): EngineDescription;
@@ -301,6 +309,8 @@ export interface NativeAddon {
    */
   settingsInEffect(given: EngineSettings): EngineSettings;
   releaseBytes(bytes: Uint8Array): void; // the bytes of a result, which are empty afterwards
+  /** Makes the digest of a result's bytes and, with a path, a new file of them. They must not be released before it is done. */
+  writeBytes(options: { bytes: Uint8Array; path: string }): Promise<WrittenBytes>;
   lockFile(descriptor: number, exclusive: boolean): boolean; // false: another process has the lock
   Session: new () => NativeSession;
 }

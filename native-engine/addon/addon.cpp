@@ -14,6 +14,7 @@
 #include "options.h"
 #include "session.h"
 #include "settings.h"
+#include "write_bytes.h"
 
 extern const char* const kInterface;  // interface.cmake writes it
 
@@ -102,6 +103,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("numericsFingerprint", Napi::Function::New(env, fingerprint, "numericsFingerprint"));
   exports.Set("settingsInEffect", Napi::Function::New(env, in_effect, "settingsInEffect"));
   exports.Set("releaseBytes", Napi::Function::New(env, release_bytes, "releaseBytes"));
+  exports.Set("writeBytes", Napi::Function::New(env, write_bytes, "writeBytes"));
   exports.Set("lockFile", Napi::Function::New(env, lock_file, "lockFile"));
   exports.Set("Session", Session::define(env));
   return exports;

@@ -41,6 +41,7 @@ Napi::Function Session::define(Napi::Env env) {
                       InstanceMethod<&Session::initialise>("initialise"),
                       InstanceMethod<&Session::import_state>("importState"),
                       InstanceMethod<&Session::export_state>("exportState"),
+                      InstanceMethod<&Session::name_teacher>("nameTeacher"),
                       InstanceMethod<&Session::summary>("summary"),
                       InstanceMethod<&Session::load_teacher>("loadTeacher"),
                       InstanceMethod<&Session::train>("train"),
@@ -170,6 +171,15 @@ Napi::Value Session::load_teacher(const Info& info) {
     return start(info, [core = core_, digest = options.string("digest"), bytes](JobContext&) {
       return value_of(core->load_teacher(digest, *bytes));
     });
+  });
+}
+
+// No job, since a training may be running.
+Napi::Value Session::name_teacher(const Info& info) {
+  return guarded(info.Env(), [&] {
+    const JsObject options(info[0], "");
+    core_->name_teacher(options.string("keptAs"), options.string("digest"));
+    return info.Env().Undefined();
   });
 }
 

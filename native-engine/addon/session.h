@@ -28,6 +28,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value initialise(const Info& info);
   Napi::Value import_state(const Info& info);
   Napi::Value export_state(const Info& info);
+  Napi::Value name_teacher(const Info& info);
   Napi::Value summary(const Info& info);
   Napi::Value load_teacher(const Info& info);
   Napi::Value train(const Info& info);

@@ -173,6 +173,7 @@ Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
       .set("state", to_js(env, result.state))
       .set("stateBytes", result.state_bytes ? to_js_bytes(env, std::move(*result.state_bytes)) : env.Null())
       .set("teachers", to_js(env, result.teachers))
+      .text("keptAs", result.kept_as)
       .count("stepsDone", result.steps_done)
       .flag("stopped", result.cancelled)
       .number("seconds", result.seconds)

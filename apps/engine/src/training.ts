@@ -1,6 +1,5 @@
 // A training call: segment after segment on the session, with no pause for the client between them. While one trains, the
 // state of the one before gets its digest and is written to its file, or sent.
-import { rm, writeFile } from 'node:fs/promises';
 import {
   releaseBytes,
   type SegmentOptions,
@@ -9,8 +8,8 @@ import {
   type StepReport,
   type TeacherStretch,
   type TrainJob,
+  writeBytes,
 } from '#native-engine';
-import { digestInPieces } from './chunks.js';
 import type { SegmentsOfRun, SegmentStart } from './segments/segments-of-run.js';
 import { noteStepTimes } from './step-times.js';
 
@@ -74,7 +73,7 @@ export interface TrainingEnd {
  * @param kept the run's segments on the disk; null: none is kept, and each is trained
  */
 export async function train(
-  session: Pick<Session, 'train' | 'importState' | 'loadTeacher'>,
+  session: Pick<Session, 'train' | 'importState' | 'loadTeacher' | 'nameTeacher'>,
   options: TrainingOptions,
   signal: AbortSignal,
   mayGoOn: () => boolean,
@@ -96,6 +95,7 @@ export async function train(
   let { marks, teachers } = options;
   let longest = segmentSeconds;
   let before: Promise<void> = Promise.resolve();
+  const named = new Map<string, Promise<string>>(); // the digests of teachers that were kept without them
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   for (let firstStep = steps.firstStep, segments = 1; ; segments += 1) {
     const next = Math.min(endStep, firstStep + segmentSteps);
@@ -126,6 +126,7 @@ export async function train(
     if (result.stepsDone > 0) {
       const began = performance.now();
       const { ended, gone } = handOut(result, options.stateFile);
+      if (result.keptAs !== '') named.set(result.keptAs, nameWhenKnown(session, result.keptAs, ended.digest));
       const isKept = found === null ? kept?.keep(start, reported, ended) : kept?.goOnFrom(ended.digest);
       before = Promise.all([gone, isKept]).then(() => undefined);
       void Promise.all([ended.stateFile, ended.digest]).then(([file]) => {
@@ -146,8 +147,17 @@ export async function train(
       (last === undefined || last.teacher !== undefined) &&
       !signal.aborted &&
       mayGoOn();
-    if (!goesOn) return { stopped: result.stopped || signal.aborted, teachers: result.teachers };
+    if (!goesOn) {
+      const teachers = await Promise.all(result.teachers.map(async (name) => (await named.get(name)) ?? name));
+      return { stopped: result.stopped || signal.aborted, teachers };
+    }
   }
+}
+
+async function nameWhenKnown(session: Pick<Session, 'nameTeacher'>, keptAs: string, known: Promise<string>): Promise<string> {
+  const digest = await known;
+  session.nameTeacher(keptAs, digest);
+  return digest;
 }
 
 /** Brings the session to where a segment of the disk has ended, as if it had trained that. */
@@ -177,28 +187,18 @@ function handOut(result: SegmentResult, stateFile: string): { ended: EndedSegmen
     const digest = Promise.resolve(result.state.digest);
     return { ended: { result, stateSize: 0, digest, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
   }
-  const digest = result.state.digest === '' ? digestInPieces(bytes) : Promise.resolve(result.state.digest);
+  const path = stateFile === '' ? '' : `${stateFile}-${result.state.step}`;
+  const made = writeBytes(bytes, path);
+  const digest = made.then((one) => one.digest);
   const stateSize = bytes.byteLength;
   let letGo = (): void => undefined;
   const sent = new Promise<void>((resolve) => {
     letGo = resolve;
   });
-  if (stateFile === '') return { ended: { result, stateSize, digest, stateFile: Promise.resolve(''), letGo }, gone: sent };
-  const path = `${stateFile}-${result.state.step}`;
-  const written = isWritten(path, bytes).then((done) => (done ? path : ''));
+  // A file that can't be written is no failure of the segment: its state is sent then.
+  const written = made.then((one) => (one.written ? path : ''));
   return {
     ended: { result, stateSize, digest, stateFile: written, letGo },
-    gone: Promise.all([written, digest]).then(([file]) => (file === '' ? sent : releaseBytes(bytes))),
+    gone: written.then((file) => (file === '' ? sent : releaseBytes(bytes))),
   };
-}
-
-/** A file that can't be written is no failure of the segment: its state is sent then. */
-async function isWritten(path: string, bytes: Uint8Array): Promise<boolean> {
-  try {
-    await writeFile(path, bytes, { flag: 'wx', mode: 0o600 });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') await rm(path, { force: true }).catch(() => undefined);
-    return false;
-  }
 }

@@ -116,55 +116,6 @@ std::vector<uint8_t> SessionCore::take_open_units() {
   return known.empty() ? open_units(deterministic_masks(model_->config(), trainer().log_alphas())) : known;
 }
 
-bool SessionCore::find_teacher(const std::string& digest) {
-  const auto at = std::find_if(teachers_.begin(), teachers_.end(), [&](const NamedTeacher& t) { return t.digest == digest; });
-  if (at == teachers_.end()) return false;
-  teachers_.splice(teachers_.begin(), teachers_, at);
-  return true;
-}
-
-std::vector<std::string> SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
-  if (find_teacher(digest)) return teacher_digests();
-  const std::string found = sha256_hex(bytes);
-  if (found != digest) {
-    throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
-  }
-  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
-  return teacher_digests();
-}
-
-void SessionCore::keep_teacher(const std::string& digest, const TrainState& state) {
-  if (find_teacher(digest)) return;
-  const uint64_t teacher_bytes = static_cast<uint64_t>(state.size()) * sizeof(float);
-  teachers_.push_front({digest, trainer().keep_teacher(state)});
-  if (teachers_.size() > teachers_kept(teacher_bytes)) teachers_.pop_back();
-}
-
-std::vector<std::string> SessionCore::teacher_digests() const {
-  std::vector<std::string> out;
-  for (const NamedTeacher& teacher : teachers_) out.push_back(teacher.digest);
-  return out;
-}
-
-void SessionCore::use_teacher(const std::string& digest, const TeacherFileNames& files) {
-  if (digest == teacher_in_use_) return;
-  if (digest.empty()) {
-    trainer().use_intact_teacher();
-  } else {
-    if (!find_teacher(digest)) keep_teacher(digest, teacher_files_.take(digest, files, model_, trainer().layout().lora()));
-    trainer().use_teacher(teachers_.front().teacher);
-  }
-  teacher_in_use_ = digest;
-}
-
-void SessionCore::expect_teacher(const std::string& digest, const TeacherFileNames& files) {
-  if (digest.empty() || digest == teacher_in_use_) return;
-  for (const NamedTeacher& t : teachers_) {
-    if (t.digest == digest) return trainer().expect_teacher(t.teacher);
-  }
-  teacher_files_.expect(digest, files, model_, trainer().layout().lora());
-}
-
 // Checks all teachers of the plan before its first step.
 void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers) {
   const int64_t end = first_step + static_cast<int64_t>(plan.lora_learning_rate.size());
@@ -218,14 +169,22 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   // A wider LoRA or own weights begin with the first step, since the seed of these steps decides LoRA's new rows. A run that reads the
   // state at this step, perhaps with another seed, must find it as it was. So without a step done it is put back.
   if (before && out.steps_done == 0) hold(*before);
-  if (returned != ReturnedState::kNone) {
-    out.state_bytes = std::make_shared<std::vector<uint8_t>>(export_state());
-    out.state = summary_of(returned == ReturnedState::kBytes || reached ? sha256_hex(*out.state_bytes) : "");
-  } else {
-    out.state = summary();
+  const TrainState state = trainer().export_state();
+  if (returned != ReturnedState::kNone) out.state_bytes = std::make_shared<std::vector<uint8_t>>(state.serialize());
+  switch (returned) {
+    case ReturnedState::kNone:
+      out.state = summary_of(state.digest());
+      break;
+    case ReturnedState::kBytes:
+      out.state = summary_of(sha256_hex(*out.state_bytes));
+      break;
+    case ReturnedState::kBytesWithoutDigest:
+      out.state = summary_of("");
+      break;
   }
   open_units_ = out.state.open_units;
-  if (reached) keep_teacher(out.state.digest, trainer().export_snapshot());
+  if (reached && returned == ReturnedState::kBytesWithoutDigest) out.kept_as = "unnamed " + std::to_string(++unnamed_);
+  if (reached) keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, state);
   out.teachers = teacher_digests();
   out.seconds = seconds_since(start);
   return out;

@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "espalier/evaluate.h"
@@ -60,7 +62,9 @@ struct SegmentTeachers {
 struct SegmentResult {
   StateSummary state;
   std::shared_ptr<std::vector<uint8_t>> state_bytes;  // null unless it was asked for
-  std::vector<std::string> teachers;                  // the digests of those in memory
+  std::vector<std::string> teachers;                  // the names of those in memory: digests, and names like kept_as
+  // The name of the state as a teacher for as long as its digest is not known; empty where it was kept by its digest, or not kept.
+  std::string kept_as;
   int64_t steps_done = 0;
   bool cancelled = false;
   double seconds = 0;
@@ -115,7 +119,7 @@ ModelDescription describe_model(const ModelWeights& model, bool read_weights, co
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 
 // Whether a trained segment hands back the bytes of its state beside the summary. The digest of a large state takes a second, so a caller
-// who computes it while the next steps run asks for none.
+// that computes it while the next steps run asks for none.
 enum class ReturnedState { kNone, kBytes, kBytesWithoutDigest };
 
 class SessionCore {
@@ -133,10 +137,12 @@ class SessionCore {
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
   std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
 
-  // Trains. The first of the teachers must begin at `first_step`. A state that reaches the plan's sparsity is kept as a teacher; its digest
-  // is the teacher's name, so the digest is always computed for it.
+  // Trains. The first of the teachers must begin at `first_step`. A state that reaches the plan's sparsity is kept as a teacher. Its digest
+  // is its name; where the digest was not asked for, the caller names the teacher by `name_teacher` later.
   SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, ReturnedState returned,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
+  // Names a teacher that was kept without a name. Any thread may call this at any time.
+  void name_teacher(const std::string& kept_as, const std::string& digest);
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
   // Opens a scorer for many batches under one model and state. It stays open until close_scorer, or until the session is closed or opened
@@ -174,7 +180,8 @@ class SessionCore {
   void state_changes();                          // frees the small model of the trainer's state
   bool find_teacher(const std::string& digest);  // moves the teacher to the front
   void keep_teacher(const std::string& digest, const TrainState& state);
-  std::vector<std::string> teacher_digests() const;
+  void take_names();
+  std::vector<std::string> teacher_digests();
   void use_teacher(const std::string& digest, const TeacherFileNames& files);
   void expect_teacher(const std::string& digest, const TeacherFileNames& files);
   void check_stretches(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers);
@@ -188,7 +195,10 @@ class SessionCore {
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;
   std::list<NamedTeacher> teachers_;  // the one used last is in front
-  std::string teacher_in_use_;        // empty for the intact model
+  int64_t unnamed_ = 0;               // counts the teachers that were kept without a name
+  std::mutex names_mutex_;
+  std::vector<std::pair<std::string, std::string>> names_;  // guarded by names_mutex_: names that no job has taken yet, by kept_as
+  std::string teacher_in_use_;                              // empty for the intact model
   TeacherFiles teacher_files_;
   std::vector<uint8_t> open_units_;  // the open units of the trainer's state; empty where they are not known
   // The trainer's state as a small model. It is kept until the state changes, so that several generations can use it.

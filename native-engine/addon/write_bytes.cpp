@@ -1,0 +1,122 @@
+#include "write_bytes.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+
+#include "espalier/error.h"
+#include "files/sha256.h"
+#include "js_error.h"
+#include "js_reader.h"
+
+namespace espalier::addon {
+namespace {
+
+// Node's own functions would read the bytes twice, once for the digest and once for the file, and would come back to the event loop for
+// each half MiB.
+constexpr size_t kPieceBytes = size_t{1} << 20;
+constexpr size_t kAlignment = 4096;
+
+struct Freed {
+  void operator()(uint8_t* memory) const { std::free(memory); }
+};
+using Piece = std::unique_ptr<uint8_t, Freed>;
+
+// Opens a new file, past the kernel's cache of pages where the file system can: filling that cache takes more of a processor than the
+// digest.
+int open_new(const std::string& path) {
+  constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+  const int direct = ::open(path.c_str(), flags | O_DIRECT, 0600);
+  if (direct >= 0 || errno != EINVAL) return direct;
+  ::unlink(path.c_str());  // some file systems make the file before they refuse the flag
+  return ::open(path.c_str(), flags, 0600);
+}
+
+bool write_all(int file, std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written > 0) {
+      bytes = bytes.subspan(static_cast<size_t>(written));
+      continue;
+    }
+    const int flags = ::fcntl(file, F_GETFL);
+    const bool is_odd = errno == EINVAL && (flags & O_DIRECT) != 0;  // a size or place that can't pass the cache, such as the file's end
+    if (is_odd && ::fcntl(file, F_SETFL, flags & ~O_DIRECT) == 0) continue;
+    if (written < 0 && errno == EINTR) continue;
+    return false;
+  }
+  return true;
+}
+
+class WriteBytes final : public Napi::AsyncWorker {
+ public:
+  WriteBytes(Napi::Env env, const Napi::Uint8Array& bytes, std::string path)
+      : AsyncWorker(env),
+        deferred_(env),
+        kept_(Napi::Persistent(bytes)),
+        bytes_(bytes.Data(), bytes.ByteLength()),
+        path_(std::move(path)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  // A file that can't be written is no failure: the digest is made all the same. A file that is in the way is left alone.
+  void Execute() override {
+    const Piece piece(static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kPieceBytes)));
+    if (!piece) throw std::bad_alloc();
+    const int file = path_.empty() ? -1 : open_new(path_);
+    const bool opened = file >= 0;
+    written_ = opened;
+    Sha256 hash;
+    for (size_t at = 0; at < bytes_.size(); at += kPieceBytes) {
+      const auto part = bytes_.subspan(at, std::min(kPieceBytes, bytes_.size() - at));
+      hash.update(part);
+      if (!written_) continue;
+      std::ranges::copy(part, piece.get());
+      written_ = write_all(file, {piece.get(), part.size()});
+    }
+    digest_ = hash.finish_hex();
+    if (!opened) return;
+    written_ = ::close(file) == 0 && written_;
+    if (!written_) ::unlink(path_.c_str());
+  }
+
+  void OnOK() override {
+    Napi::Object out = Napi::Object::New(Env());
+    out.Set("digest", digest_);
+    out.Set("written", written_);
+    deferred_.Resolve(out);
+  }
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  Napi::Reference<Napi::Uint8Array> kept_;  // so that the bytes are not freed meanwhile
+  std::span<const uint8_t> bytes_;
+  std::string path_;
+  std::string digest_;
+  bool written_ = false;
+};
+
+}  // namespace
+
+Napi::Value write_bytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const JsObject options(info[0], "");
+    const Napi::Value bytes = info[0].As<Napi::Object>().Get("bytes");
+    if (!bytes.IsTypedArray() || bytes.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) options.fail("bytes", "a Uint8Array");
+    auto* worker = new WriteBytes(info.Env(), bytes.As<Napi::Uint8Array>(), options.string("path"));  // it deletes itself when it is done
+    const Napi::Promise promise = worker->promise();
+    worker->Queue();
+    return promise;
+  });
+}
+
+}  // namespace espalier::addon
