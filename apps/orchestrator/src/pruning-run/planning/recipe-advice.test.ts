@@ -1,5 +1,5 @@
 import { resolveSettings, type RequestedSettings } from '../method/run-settings.js';
-import { recipeAdvice } from './recipe-advice.js';
+import { recipeAdvice, targetAdvice } from './recipe-advice.js';
 
 const advice = (settings: RequestedSettings): string[] => recipeAdvice(resolveSettings(settings)).map(({ message }) => message);
 
@@ -14,4 +14,21 @@ test('pruning alone is told what recovery of all weights is worth, at the measur
   expect(advice({ preset: 'short', recipe: 'distill', targetSparsity: 0.9 })).toEqual([expect.stringContaining('at 70%, pruning alone')]);
   expect(advice({ preset: 'short', recoverSteps: 100 })).toHaveLength(1); // only LoRA recovers
   expect(advice({ preset: 'short', recoverSteps: 100, recoverWeights: 'all' })).toEqual([]);
+});
+
+describe('a target in parameters', () => {
+  const bundled = { parameterCount: 3_443_136, prunableParameterCount: 2_654_208 };
+  const told = (settings: RequestedSettings, sizes = bundled): string[] =>
+    targetAdvice(resolveSettings(settings), sizes, 2_116_032).map(({ message }) => message);
+
+  test('is advised where much of the model lies outside its layers', () => {
+    expect(told({})).toEqual([expect.stringMatching(/^23% .* target_params 2116032 leaves what 50% leave$/)]);
+    expect(told({}, { parameterCount: 6_738_415_616, prunableParameterCount: 6_476_005_376 })).toEqual([]);
+  });
+
+  test('is not advised where masks choose no hidden units, or where it was no gain', () => {
+    expect(told({ recipe: 'wanda' })).toEqual([]);
+    expect(told({ gates: ['head', 'unit'] })).toEqual([]);
+    expect(told({ targetSparsity: 0.2 })).toEqual([]);
+  });
 });
