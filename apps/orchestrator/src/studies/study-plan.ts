@@ -23,18 +23,20 @@ export function planRun(run: RunOfStudy): PlannedRun {
 const keyOf = ({ modelPath, data, settings }: RunOfStudy): string =>
   sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH);
 
-/** The rate of recovery that the preset nuteprune2 had at any target, before it followed from the target. */
-const EARLIER_RATE = 0.0007;
+/** Earlier defaults of the preset nuteprune2, the newest first: another recovery, and before it one rate of recovery at any target. */
+const EARLIER_DEFAULTS: readonly RequestedSettings[] = [
+  { recoverSchedule: 'cosine', recoverLayerLossWeight: 0 },
+  { recoverSchedule: 'cosine', recoverLayerLossWeight: 0, recoverLearningRate: 0.0007 },
+];
 
 /**
  * The settings that a recorded run was planned with. A run of the first studies names no preset: it was planned when `short` was the
- * default. A run whose key was made with the earlier rate of recovery keeps that rate.
+ * default. A run whose key was made with earlier defaults keeps these.
  */
 export function settingsAsPlanned(run: PlannedRun): RequestedSettings {
   const settings: RequestedSettings = { preset: 'short', ...run.settings };
-  const atEarlierRate = { ...settings, recoverLearningRate: EARLIER_RATE };
-  const isEarlier = settings.recoverLearningRate === undefined && keyOf({ ...run, settings }) !== run.key;
-  return isEarlier && keyOf({ ...run, settings: atEarlierRate }) === run.key ? atEarlierRate : settings;
+  const candidates = [settings, ...EARLIER_DEFAULTS.map((earlier) => ({ ...earlier, ...settings }))];
+  return candidates.find((candidate) => keyOf({ ...run, settings: candidate }) === run.key) ?? settings;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { NotBegun } from '../event-sourcing/not-begun.js';
 import { v1 } from '#protocol';
 import { encodeFacts } from '../event-sourcing/event-codec.js';
+import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { studyTable } from './study-figures.js';
 import { studyMessage } from './study-message.js';
@@ -41,13 +42,16 @@ describe('a study', () => {
     const earlier = after(null, launch([{ ...run('1'), settings: { seed: '1' } }]));
     expect(earlier.runs[0]!.settings).toEqual({ preset: 'short', seed: '1' });
   });
-  it('keeps the rate of recovery of runs that were planned when it did not follow from the target', () => {
+  it('keeps the recovery of runs that were planned when the default had another one', () => {
     const settingsOf = (one: PlannedRun): PlannedRun['settings'] => after(null, launch([one])).runs[0]!.settings;
     const now = planRun(asked({ targetSparsity: 0.3 }));
     expect(settingsOf(now)).toEqual(now.settings);
-    // Its key is of complete settings, which had this rate.
-    const { key } = planRun(asked({ targetSparsity: 0.3, recoverLearningRate: 0.0007 }));
-    expect(settingsOf({ ...now, key })).toEqual({ ...now.settings, recoverLearningRate: 0.0007 });
+    // Keys are of complete settings. Later the rate followed from the target, and first it was one at any target.
+    const later: RequestedSettings = { recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
+    for (const earlier of [later, { ...later, recoverLearningRate: 0.0007 }]) {
+      const { key } = planRun(asked({ targetSparsity: 0.3, ...earlier }));
+      expect(settingsOf({ ...now, key })).toEqual({ ...now.settings, ...earlier });
+    }
   });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));

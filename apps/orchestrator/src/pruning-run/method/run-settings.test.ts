@@ -43,7 +43,7 @@ describe('settings', () => {
       batchSize: 4,
       recoverSteps: 2000,
       recoverWarmupSteps: 100,
-      recoverLearningRate: 7e-4,
+      recoverLearningRate: 1e-3,
       recoverWeights: 'all',
     });
     expect(resolveSettings({ totalSteps: 31 }).recoverSteps).toBe(77);
@@ -54,7 +54,7 @@ describe('settings', () => {
       recipe: 'distill',
       recoverKlLossWeight: 1,
       recoverLmLossWeight: 0,
-      recoverLayerLossWeight: 0,
+      recoverLayerLossWeight: 1,
       targetSparsity: 0.5,
     });
     const pruned = resolveSettings({ preset: 'nuteprune2', recoverSteps: 0 });
@@ -67,11 +67,13 @@ describe('settings', () => {
   it('recover all weights at a rate that follows from the target, between two that were tried', () => {
     const rateAt = (settings: RequestedSettings): number => resolveSettings(settings).recoverLearningRate;
     const targets = [0, 0.2, 0.3, 0.4, 0.5, 0.9];
-    expect(targets.map((targetSparsity) => rateAt({ targetSparsity }))).toEqual([0.00015, 0.00015, 0.00025, 0.00042, 0.0007, 0.0007]);
-    expect(rateAt({ targetSparsity: 0.2, recipe: 'nuteprune' })).toBe(0.00015);
+    const ratesAt = (settings: RequestedSettings) => targets.map((targetSparsity) => rateAt({ targetSparsity, ...settings }));
+    expect(ratesAt({})).toEqual([0.00021, 0.00021, 0.00036, 0.0006, 0.001, 0.001]);
+    expect(ratesAt({ recoverSchedule: 'cosine' })).toEqual([0.00015, 0.00015, 0.00025, 0.00042, 0.0007, 0.0007]);
+    expect(rateAt({ targetSparsity: 0.2, recipe: 'nuteprune' })).toBe(0.00021);
     expect(rateAt({ targetSparsity: 0.2, recoverLearningRate: 0.0007 })).toBe(0.0007);
-    expect(rateAt({ targetSparsity: 0.2, recipe: 'wanda', recoverSteps: 50 })).toBe(0.0007);
-    expect(rateAt({ targetSparsity: 0.2, recoverLoraRank: 8 })).toBe(0.0007);
+    expect(rateAt({ targetSparsity: 0.2, recipe: 'wanda', recoverSteps: 50 })).toBe(0.001);
+    expect(rateAt({ targetSparsity: 0.2, recoverLoraRank: 8 })).toBe(0.001);
     expect(['short', 'paper'].map((preset) => rateAt({ preset, targetSparsity: 0.2 }))).toEqual([0.001, 0.0001]);
   });
   it('are one step for recipes that prune at once', () => {

@@ -68,25 +68,27 @@ function warmupShare(preset: string, targetSparsity: number): number {
 }
 
 /**
- * The rates of recovery at two targets. The less was pruned, the smaller the best steps of recovery are (docs/recipes.md has the trials).
- * Between the two targets the rate grows by equal factors.
+ * The rates of recovery at two targets, where the rate falls by a cosine. The less was pruned, the smaller the best steps of recovery are
+ * (docs/recipes.md has the trials). Between the two targets the rate grows by equal factors.
  */
 const RATE_OF_LITTLE_PRUNED = { targetSparsity: 0.2, rate: 0.00015 };
 const RATE_OF_HALF_PRUNED = { targetSparsity: 0.5, rate: 0.0007 };
+/** A rate that falls linearly begins this many times as high. */
+const LINEAR_RATE = 10 / 7;
 
 /**
  * The default rate of recovery. Smaller rates were tried only for all weights behind masks that learned: a baseline damages the model more,
  * and LoRA needs larger steps.
  */
 export function recoverLearningRate(settings: RunSettings): number {
-  const { preset, recipe, targetSparsity } = settings;
+  const { preset, recipe, targetSparsity, recoverSchedule } = settings;
   if (preset === 'paper') return 0.0001;
   if (preset !== 'nuteprune2') return 0.001;
   const [little, half] = [RATE_OF_LITTLE_PRUNED, RATE_OF_HALF_PRUNED];
   const isLess = targetSparsity < half.targetSparsity && !prunesAtOnce(recipe) && recoverWeights(settings) === 'all';
-  if (!isLess) return half.rate;
-  const beyond = Math.max(0, (targetSparsity - little.targetSparsity) / (half.targetSparsity - little.targetSparsity));
-  return Number((little.rate * (half.rate / little.rate) ** beyond).toPrecision(2));
+  const pruned = isLess ? Math.max(0, (targetSparsity - little.targetSparsity) / (half.targetSparsity - little.targetSparsity)) : 1;
+  const rate = little.rate * (half.rate / little.rate) ** pruned;
+  return Number((recoverSchedule === 'linear' ? rate * LINEAR_RATE : rate).toPrecision(2));
 }
 
 export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);
