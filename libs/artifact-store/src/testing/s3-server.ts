@@ -139,15 +139,14 @@ class FaultyProxy {
     if (fault === 'cut') return void incoming.socket.destroy();
     if (fault !== undefined && 'status' in fault) {
       incoming.resume();
-      outgoing.writeHead(fault.status, { 'content-type': 'application/xml' });
-      outgoing.end(
-        method === 'HEAD'
-          ? undefined
-          : `<?xml version="1.0"?><Error><Code>${fault.code}</Code><Message>played by the test</Message></Error>`,
-      );
-      return;
+      return refuse(outgoing, method, fault.status, fault.code);
     }
     const onward = request({ port: this.port, host: '127.0.0.1', method, path: url, headers: incoming.headers }, (answer) => {
+      // Where another request has just ended the upload, moto fails instead of answering as S3 does.
+      if (answer.statusCode === 500 && url.includes('uploadId=')) {
+        answer.resume();
+        return refuse(outgoing, method, 404, 'NoSuchUpload');
+      }
       outgoing.writeHead(answer.statusCode!, answer.headers);
       if (fault === undefined) return void answer.pipe(outgoing);
       let left = fault.bytes;
@@ -162,4 +161,10 @@ class FaultyProxy {
     onward.on('error', () => outgoing.destroy());
     incoming.pipe(onward);
   }
+}
+
+function refuse(outgoing: ServerResponse, method: string, status: number, code: string): void {
+  outgoing.writeHead(status, { 'content-type': 'application/xml' });
+  const text = `<?xml version="1.0"?><Error><Code>${code}</Code><Message>played by the test</Message></Error>`;
+  outgoing.end(method === 'HEAD' ? undefined : text);
 }
