@@ -169,7 +169,8 @@ async function continued(
   const { state, stateBytes } = result;
   await session.importState(stateBytes!);
   const isTeacher = mark !== undefined && state.expectedSparsity >= mark.expectedSparsity;
-  return { ...result, teachers: isTeacher ? await session.loadTeacher(state.digest, stateBytes!) : [] };
+  // The name that it waited under belongs to the session that trained it.
+  return { ...result, keptAs: '', teachers: isTeacher ? await session.loadTeacher(state.digest, stateBytes!) : [] };
 }
 
 /** The teachers of these steps; the first one starts with the first step. */
