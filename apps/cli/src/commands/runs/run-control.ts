@@ -121,7 +121,7 @@ async function confirmRewind({ connection }: Context, runId: string, { fromTeach
   const start = fromTeacher === undefined ? `--from-state ${fromState}` : `--from-teacher ${fromTeacher}`;
   await confirm(
     `rewind run ${run!.runId}, ${statusWord(run!.status)} at step ${run!.step}? Its last state can't be exported, resumed or forked any ` +
-      `more; to keep it: espalier fork ${run!.runId} ${start}.`,
+      `more. A fork trains from there too, and leaves this run as it is: espalier fork ${run!.runId} ${start}.`,
     'the run is as it was',
   );
 }
