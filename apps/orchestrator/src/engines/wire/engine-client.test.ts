@@ -16,7 +16,7 @@ const calls: [string, (client: EngineClient) => Promise<unknown>][] = [
   ['a session', (client) => client.openSession({} as engineV1.SessionOptions, 'run')],
   ['an upload', (client) => client.importState('session', 'digest', noBytes())],
   ['a training', (client) => read(() => client.train({} as engineV1.TrainRequest, signal))],
-  ['an evaluation', (client) => client.evaluate({} as engineV1.EvaluateRequest, noBytes(), () => undefined, signal)],
+  ['an evaluation', (client) => client.evaluate({}, noBytes(), () => undefined, signal)],
   ['an export', (client) => read(() => client.exportModel({} as engineV1.ExportModelRequest, signal))],
 ];
 
