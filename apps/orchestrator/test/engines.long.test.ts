@@ -89,7 +89,7 @@ describe('two local engines', () => {
   });
 });
 
-describe('an engine that somebody else runs', () => {
+describe('an engine that the server did not start', () => {
   const folder = mkdtempSync(join(tmpdir(), 'espalier-named-'));
   let eventStore: EmbeddedEventStore;
   let engine: ChildProcess;
