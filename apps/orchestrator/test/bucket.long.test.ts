@@ -6,32 +6,23 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import { v1 } from '#protocol';
-import { noS3Server, S3_CREDENTIALS, startS3Server, type S3TestServer } from '../../../libs/artifact-store/src/testing/s3-server.js';
+import { S3_CREDENTIALS, startS3Server, type S3TestServer } from '../../../libs/artifact-store/src/testing/s3-server.js';
+import { bucketEnvironment, describeBucket } from './harness/bucket.js';
 import { freePort, isIdle, JoiningEngine, listedUntil, tokenIn } from './harness/joining-engine.js';
 import { recordProblems } from './harness/record-checks.js';
-import { collect, killedDriving, TestServer, unary } from './harness/server.js';
+import { killedDriving, TestServer, unary } from './harness/server.js';
 
 const LEASE_SECONDS = 4;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
 const OTHER_RUN: Partial<v1.RunSettings> = { ...RUN, seed: 7n };
 const SHORT_RUN: Partial<v1.RunSettings> = { totalSteps: 60, warmupSteps: 30 };
 
-const describeBucket = noS3Server === null ? describe : describe.skip;
-const title = noS3Server === null ? 'artifacts in a bucket' : `artifacts in a bucket (skipped: ${noS3Server})`;
-
-describeBucket(title, () => {
+describeBucket(() => {
   let bucket: S3TestServer;
   let undisturbed = '';
   let otherUndisturbed = '';
   let shortUndisturbed = '';
-  const environment = (prefix: string): Record<string, string> => ({
-    ...S3_CREDENTIALS,
-    AWS_MAX_ATTEMPTS: '2',
-    ESPALIER_ARTIFACTS: `s3://${bucket.bucket}/${prefix}`,
-    ESPALIER_S3_ENDPOINT: bucket.endpoint,
-  });
-  const problemsOf = async (server: TestServer, runId: string) =>
-    (await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })))).at(-1)!.summary!.problems;
+  const environment = (prefix: string): Record<string, string> => bucketEnvironment(bucket, prefix);
 
   beforeAll(async () => {
     bucket = await startS3Server();
@@ -73,7 +64,7 @@ describeBucket(title, () => {
       bucket.fault = () => undefined;
       expect(await server.completed(runId)).toMatchObject({ restarts: 0, stateDigest: otherUndisturbed });
       expect(recordProblems(await server.events(runId))).toEqual([]);
-      expect(await problemsOf(server, runId)).toEqual([]);
+      expect(await server.problemsOf(runId)).toEqual([]);
     });
 
     it('are found again by a server that starts while the bucket is away: its runs wait, and go on by themselves', async () => {
@@ -86,7 +77,7 @@ describeBucket(title, () => {
       expect(waiting.waitingFor).toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
       bucket.fault = () => undefined;
       expect((await server.completed(runId)).stateDigest).toBe(undisturbed);
-      expect(await problemsOf(server, runId)).toEqual([]);
+      expect(await server.problemsOf(runId)).toEqual([]);
     });
 
     it('that were damaged in the bucket are made again, tokens from their text and states by training, to the same bits', async () => {
@@ -151,7 +142,7 @@ describeBucket(title, () => {
       expect(new Set(written.map((request) => /[0-9a-f]{64}/.exec(request)![0]))).toEqual(new Set(states));
       expect(written.filter((request) => !isSigned(request))).toEqual([]);
       expect(ofStates.filter((request) => request.startsWith('GET') && !isSigned(request))).toEqual([]);
-      expect(await problemsOf(server, runId)).toEqual([]);
+      expect(await server.problemsOf(runId)).toEqual([]);
     });
 
     it('an address that has expired is signed again', async () => {
@@ -179,7 +170,7 @@ describeBucket(title, () => {
       bucket.requests.length = 0;
       await joined();
       expect((await server.completed(runId)).stateDigest).toBe(shortUndisturbed);
-      expect(await problemsOf(server, runId)).toEqual([]);
+      expect(await server.problemsOf(runId)).toEqual([]);
     });
 
     it('a server that is killed while a state is written gets it by the next start', async () => {
@@ -249,7 +240,7 @@ describeBucket(title, () => {
         .map(({ dataJson }) => JSON.parse(dataJson) as { fromStep: number });
       expect(started[1]!.fromStep).toBeGreaterThanOrEqual(Number(recorded));
       expect(events.map(({ type }) => type)).not.toContain('RunRewound');
-      expect(await problemsOf(driver, run.runId)).toEqual([]);
+      expect(await driver.problemsOf(run.runId)).toEqual([]);
       expect(readdirSync(driver.dataFolder)).not.toContain('artifacts');
     });
   });

@@ -1,26 +1,17 @@
 // Tests a run whose artifacts lie in a bucket, and buckets that are refused. Faults of a bucket, deaths, and machines that share one are in
 // bucket.long.test.ts.
 import { v1 } from '#protocol';
-import { noS3Server, S3_CREDENTIALS, startS3Server, type S3TestServer } from '../../../libs/artifact-store/src/testing/s3-server.js';
-import { collect, TestServer, unary } from './harness/server.js';
+import { startS3Server, type S3TestServer } from '../../../libs/artifact-store/src/testing/s3-server.js';
+import { bucketEnvironment, describeBucket } from './harness/bucket.js';
+import { TestServer, unary } from './harness/server.js';
 
 const RUN: Partial<v1.RunSettings> = {};
 
-const describeBucket = noS3Server === null ? describe : describe.skip;
-const title = noS3Server === null ? 'artifacts in a bucket' : `artifacts in a bucket (skipped: ${noS3Server})`;
-
-describeBucket(title, () => {
+describeBucket(() => {
   let bucket: S3TestServer;
   let server: TestServer;
   let undisturbed = '';
-  const environment = (prefix: string): Record<string, string> => ({
-    ...S3_CREDENTIALS,
-    AWS_MAX_ATTEMPTS: '2',
-    ESPALIER_ARTIFACTS: `s3://${bucket.bucket}/${prefix}`,
-    ESPALIER_S3_ENDPOINT: bucket.endpoint,
-  });
-  const problemsOf = async (server: TestServer, runId: string) =>
-    (await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })))).at(-1)!.summary!.problems;
+  const environment = (prefix: string): Record<string, string> => bucketEnvironment(bucket, prefix);
 
   beforeAll(async () => {
     bucket = await startS3Server();
@@ -40,7 +31,7 @@ describeBucket(title, () => {
     const { runId } = await server.launch(RUN);
     const { stateDigest, restarts } = await server.completed(runId);
     expect({ stateDigest, restarts }).toEqual({ stateDigest: undisturbed, restarts: 0 });
-    expect(await problemsOf(server, runId)).toEqual([]);
+    expect(await server.problemsOf(runId)).toEqual([]);
     const usage = await unary<v1.GetDiskUsageResponse>((done) => server.artifacts.getDiskUsage({}, done));
     expect(usage.artifactsBytes).toBeGreaterThan(0n);
     expect(usage.availableBytes).toBeUndefined(); // a bucket tells no free space

@@ -8,11 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { newAuthority, signedBy } from '#local-access';
 import { bearerToken, v1 } from '#protocol';
-import { isIdle, JoiningEngine, listedUntil, serverWithoutEngines, tokenIn, Way } from './harness/joining-engine.js';
+import { isIdle, JoiningEngine, listedUntil, serverWithoutEngines, tokenFilesIn, Way } from './harness/joining-engine.js';
 import { recordProblems } from './harness/record-checks.js';
-import { TestServer } from './harness/server.js';
+import { HANGS_AFTER_MS, TestServer } from './harness/server.js';
 
-const HANGS_AFTER_MS = 240_000;
 const EXIT_NOT_LET_IN = 4;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
 const HANDED_IN = 'a segment that was kept on this disk is handed in';
@@ -35,12 +34,7 @@ async function startServer(host?: string, options?: string[]): Promise<TestServe
   return server;
 }
 
-let tokens = 0;
-/** Makes a new token, and returns its file. */
-function tokenFile(access: v1.AccessServiceClient, role: v1.Role, name: string): Promise<string> {
-  tokens += 1;
-  return tokenIn(file(`token-${tokens}`), access, role, name);
-}
+const tokenFile = tokenFilesIn(folder);
 
 /** One call orders all of it, so a cut meets a segment. */
 const ONE_CALL: Partial<v1.RunSettings> = { totalSteps: 600, warmupSteps: 300, recipe: v1.Recipe.RECIPE_DISTILL, segmentSteps: 60 };

@@ -4,19 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
 import { bearerToken, fromServiceError, v1 } from '#protocol';
-import { isIdle, JoiningEngine, listedUntil, serverWithoutEngines, tokenIn } from './harness/joining-engine.js';
+import { isIdle, JoiningEngine, listedUntil, serverWithoutEngines, tokenFilesIn } from './harness/joining-engine.js';
 import { TestServer, unary } from './harness/server.js';
 
 const EXIT_NOT_LET_IN = 4;
 const folder = mkdtempSync(join(tmpdir(), 'espalier-joined-'));
 const file = (name: string): string => join(folder, name);
 
-let tokens = 0;
-/** Makes a new token, and returns its file. */
-function tokenFile(access: v1.AccessServiceClient, role: v1.Role, name: string): Promise<string> {
-  tokens += 1;
-  return tokenIn(file(`token-${tokens}`), access, role, name);
-}
+const tokenFile = tokenFilesIn(folder);
 
 describe('an engine that dials in on this machine', () => {
   /** The state that the run ends with on an engine of the server's own. */

@@ -43,11 +43,6 @@ function countsOf(masks: v1.QueryMasksResponse): Map<bigint, object> {
   );
 }
 
-async function problemsOf(runId: string): Promise<string[]> {
-  const checks = await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })));
-  return checks.at(-1)!.summary!.problems;
-}
-
 it('begins with all open, and has as many open in every recorded state as the segment says', async () => {
   const masks = await query(done.runId);
   expect(masks.steps[0]).toBe(0n);
@@ -56,7 +51,7 @@ it('begins with all open, and has as many open in every recorded state as the se
   counts.delete(0n);
   expect(counts).toEqual(await recordedCounts(done.runId));
   expect(masks).toMatchObject({ downsampled: false, teachersOnlyBefore: 0n });
-  expect(await problemsOf(done.runId)).toEqual([]);
+  expect(await server.problemsOf(done.runId)).toEqual([]);
 });
 
 it('says unit by unit what a state has, as the state itself does', async () => {
@@ -95,7 +90,7 @@ it('begins in a fork with what its parent had there', async () => {
   expect(fork.steps[0]).toBe(run!.forkedAtStep);
   expect(countsOf(fork)).toEqual(countsOf(parent));
   expect(fork.series.map(({ groupOpen }) => groupOpen)).toEqual(parent.series.map(({ groupOpen }) => groupOpen));
-  expect(await problemsOf(run!.runId)).toEqual([]);
+  expect(await server.problemsOf(run!.runId)).toEqual([]);
 });
 
 it('leaves out what a rewind took back, and goes on over pauses, kills and rewinds', async () => {
@@ -114,7 +109,7 @@ it('leaves out what a rewind took back, and goes on over pauses, kills and rewin
   const counts = countsOf(await query(runId));
   counts.delete(0n);
   expect(counts).toEqual(await recordedCounts(runId));
-  expect(await problemsOf(runId)).toEqual([]);
+  expect(await server.problemsOf(runId)).toEqual([]);
 });
 
 it('is known as long as the history is, also when the run was deleted', async () => {
@@ -122,7 +117,7 @@ it('is known as long as the history is, also when the run was deleted', async ()
   const before = await query(runId);
   await unary<v1.DeleteRunResponse>((cb) => server.runs.deleteRun({ runId, reason: '' }, cb));
   expect(await query(runId)).toEqual(before);
-  expect(await problemsOf(runId)).toEqual([]);
+  expect(await server.problemsOf(runId)).toEqual([]);
 });
 
 it.each<[string, Partial<v1.QueryMasksRequest>, string]>([

@@ -1,6 +1,7 @@
 // Tests recovery of the pruned model's own weights, with the real processes on the tiny model.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
+import { expectExportsOfItsPerplexity, Forks } from './harness/recovering.js';
 import { collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 const RECOVERING = {
@@ -16,13 +17,7 @@ const server = TestServer.inNewFolder();
 let parent: v1.Run;
 let done: v1.Run;
 
-const fork = (
-  of: v1.Run,
-  settings: object,
-  from: v1.ForkRunRequest['from'] = { $case: 'lastState', value: true },
-): Promise<v1.ForkRunResponse> =>
-  unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial({ parentRunId: of.runId, from, settings }), cb));
-const forked = async (of: v1.Run, settings: object): Promise<v1.Run> => server.completed((await fork(of, settings)).run!.runId);
+const { fork, forked } = new Forks(server);
 const perplexityOf = ({ evaluations }: v1.Run): number => evaluations.find((one) => one.subject === 'masked')!.perplexity;
 
 beforeAll(async () => {
@@ -57,18 +52,7 @@ test('it is computed again from its record, and a fork of it goes on', async () 
   expect(await forked(done, { recoverSteps: 70 })).toMatchObject({ step: FIRST + 70n, phase: 'recover' });
 });
 
-test('its exports have the perplexity of the run', async () => {
-  const masked = done.evaluations.find((one) => one.subject === 'masked')!;
-  for (const format of ['masked', 'hf', 'gguf']) {
-    const messages = await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: done.runId, format, dtype: 'f32' })));
-    const { digest, proof } = messages.at(-1)!.export!;
-    expect(proof!.loaders.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
-    const evaluated = await collect(
-      server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: done.runId, exportDigest: digest })),
-    );
-    expect(evaluated.at(-1)!.evaluation!.negativeLogLikelihood).toBeCloseTo(masked.negativeLogLikelihood, 4);
-  }
-});
+test('its exports have the perplexity of the run', () => expectExportsOfItsPerplexity(server, done));
 
 test('what would train LoRA or masks after own weights is refused by name', async () => {
   for (const [field, settings] of [

@@ -1,28 +1,17 @@
 // Tests runs that are disturbed while they are prepared, and runs of more than one text.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { newText } from './harness/new-texts.js';
-import { CLOSELY_MS, collect, CORPUS, TestServer, unary } from './harness/server.js';
+import { PreparingServer, SHORT } from './harness/preparing.js';
+import { CLOSELY_MS, collect, CORPUS, unary } from './harness/server.js';
 
 const { RUN_STATUS_PREPARING, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_PAUSED } = v1.RunStatus;
-const SHORT = { totalSteps: 20, warmupSteps: 5 };
-const server = TestServer.inNewFolder();
-const folder = mkdtempSync(join(tmpdir(), 'espalier-preparing-'));
+const preparing = new PreparingServer();
+const { server, folder, longText, shortText, launchLong, typesOf, cancel } = preparing;
 
 beforeAll(() => server.start());
-afterAll(async () => {
-  await server.dispose();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-const longText = (): string => newText(folder, 100);
-const shortText = (): string => newText(folder, 4);
-const launchLong = (text = longText()): Promise<v1.Run> => server.launch(SHORT, { data: { trainPath: text, validationPath: '' } });
-const typesOf = async (runId: string): Promise<string[]> => (await server.events(runId)).map(({ type }) => type);
-const cancel = (runId: string): Promise<unknown> => unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
+afterAll(() => preparing.dispose());
 
 test('survives the death of the orchestrator, and comes to the same', async () => {
   const text = longText();

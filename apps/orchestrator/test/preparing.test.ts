@@ -1,31 +1,20 @@
 // Tests that a launch is recorded at once, and that the model is read and the text tokenized within the run. Deaths meanwhile and runs of
 // more texts are in preparing.long.test.ts.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { newText } from './harness/new-texts.js';
+import { PreparingServer, SHORT } from './harness/preparing.js';
 import { recordProblems } from './harness/record-checks.js';
-import { CLOSELY_MS, codeOf, collect, CORPUS, TestServer, TINY_MODEL, unary } from './harness/server.js';
+import { CLOSELY_MS, codeOf, collect, CORPUS, TINY_MODEL, unary } from './harness/server.js';
 
 const { RUN_STATUS_PREPARING, RUN_STATUS_FAILED } = v1.RunStatus;
-const SHORT = { totalSteps: 20, warmupSteps: 5 };
-const server = TestServer.inNewFolder();
-const folder = mkdtempSync(join(tmpdir(), 'espalier-preparing-'));
+const preparing = new PreparingServer();
+const { server, folder, shortText, launchLong, typesOf, cancel } = preparing;
 
 beforeAll(() => server.start());
-afterAll(async () => {
-  await server.dispose();
-  rmSync(folder, { recursive: true, force: true });
-});
-
-const longText = (): string => newText(folder, 100);
-const shortText = (): string => newText(folder, 4);
-const launchLong = (text = longText()): Promise<v1.Run> => server.launch(SHORT, { data: { trainPath: text, validationPath: '' } });
-const typesOf = async (runId: string): Promise<string[]> => (await server.events(runId)).map(({ type }) => type);
-const cancel = (runId: string): Promise<unknown> => unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
+afterAll(() => preparing.dispose());
 
 test('is recorded at once, seen to be prepared, and keeps nobody from training', async () => {
   const launched = await launchLong();

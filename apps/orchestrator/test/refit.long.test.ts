@@ -1,7 +1,8 @@
 // Tests recovery that begins with a refit in closed form, with the real processes on the tiny model.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { collect, TestServer, unary } from './harness/server.js';
+import { expectExportsOfItsPerplexity, Forks } from './harness/recovering.js';
+import { collect, TestServer } from './harness/server.js';
 
 // A refit is kept where it lowers the loss. It always lowers the loss of the layers, so the run learns by that one.
 const TAUGHT = { recoverLmLossWeight: 0, recoverLayerLossWeight: 1 };
@@ -12,11 +13,7 @@ const server = TestServer.inNewFolder();
 let parent: v1.Run;
 let done: v1.Run;
 
-const fork = (of: v1.Run, settings: object): Promise<v1.ForkRunResponse> =>
-  unary<v1.ForkRunResponse>((cb) =>
-    server.runs.forkRun(v1.ForkRunRequest.fromPartial({ parentRunId: of.runId, from: { $case: 'lastState', value: true }, settings }), cb),
-  );
-const forked = async (of: v1.Run, settings: object): Promise<v1.Run> => server.completed((await fork(of, settings)).run!.runId);
+const { fork, forked } = new Forks(server);
 
 beforeAll(async () => {
   await server.start();
@@ -49,18 +46,7 @@ test('it is computed again from its record, and a fork of it goes on from what i
   expect(await forked(done, { recoverSteps: 70 })).toMatchObject({ step: FIRST + 70n, phase: 'recover' });
 });
 
-test('its exports have the perplexity of the run', async () => {
-  const masked = done.evaluations.find((one) => one.subject === 'masked')!;
-  for (const format of ['masked', 'hf', 'gguf']) {
-    const messages = await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: done.runId, format, dtype: 'f32' })));
-    const { digest, proof } = messages.at(-1)!.export!;
-    expect(proof!.loaders.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
-    const evaluated = await collect(
-      server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: done.runId, exportDigest: digest })),
-    );
-    expect(evaluated.at(-1)!.evaluation!.negativeLogLikelihood).toBeCloseTo(masked.negativeLogLikelihood, 4);
-  }
-});
+test('its exports have the perplexity of the run', () => expectExportsOfItsPerplexity(server, done));
 
 test('a refit without recovery, or without LoRA where its result would lie, is refused by name', async () => {
   for (const settings of [

@@ -8,39 +8,23 @@ import { startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
 import { EspalierError, v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { CLOSELY_MS, codeOf, collect, isOver, killedDriving, TestServer, unary } from './harness/server.js';
-import { drives, LEASE_SECONDS, untilDriving } from './harness/standby.js';
-
-const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
+import { drives, LEASE_SECONDS, RUN, TwoServers, untilDriving } from './harness/standby.js';
 
 describe('two orchestrators on one event store', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'espalier-shared-'));
-  let eventStore: EmbeddedEventStore;
-  let servers: TestServer[];
-  let undisturbed = '';
+  const two = new TwoServers();
 
-  beforeAll(async () => {
-    eventStore = await startEmbeddedEventStore({ folder });
-    const env = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS) };
-    servers = [TestServer.inNewFolder(env), TestServer.inNewFolder(env)];
-    await servers[0]!.start();
-    await servers[1]!.start();
-    undisturbed = (await servers[0]!.completed((await servers[0]!.launch(RUN)).runId)).stateDigest;
-  });
-  afterAll(async () => {
-    for (const server of servers) await server.dispose();
-    await eventStore.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  beforeAll(() => two.start());
+  afterAll(() => two.dispose());
 
   /** Expects the run to end as if undisturbed, with every fact that was seen before. */
   async function endsUndisturbed(server: TestServer, runId: string, seen: v1.HistoryEvent[]): Promise<void> {
-    expect((await server.completed(runId)).stateDigest).toBe(undisturbed);
+    expect((await server.completed(runId)).stateDigest).toBe(two.undisturbed);
     expect(recordProblems(await server.events(runId), seen)).toEqual([]);
   }
 
   it('gives the runs to the standby when the driver dies; no fact is lost or there twice, and the end is the same', async () => {
     let seen: v1.HistoryEvent[] = [];
-    const { run, dead, driver } = await killedDriving(servers, {
+    const { run, dead, driver } = await killedDriving(two.servers, {
       launch: (driver) => driver.launch(RUN),
       when: ({ step }) => step >= 40n,
       before: async (driver, runId) => void (seen = await driver.events(runId)),
@@ -48,11 +32,11 @@ describe('two orchestrators on one event store', () => {
     await endsUndisturbed(driver, run.runId, seen);
     await dead.start();
     expect([await drives(dead), await drives(driver)]).toEqual([false, true]);
-    servers = [dead, driver];
+    two.servers = [dead, driver];
   });
 
   it('refuses what a driver records that was asleep for longer than its lease', async () => {
-    const [standby, driver] = servers as [TestServer, TestServer];
+    const [standby, driver] = two.servers as [TestServer, TestServer];
     let seen: v1.HistoryEvent[] = [];
     let runId = '';
     for (let inTime = false; !inTime;) {

@@ -4,35 +4,19 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore } from '#event-store';
-import type { EspalierError, v1 } from '#protocol';
+import type { EspalierError } from '#protocol';
 import { DriverLease } from '../src/storage/driver-lease.js';
 import { codeOf, TestServer } from './harness/server.js';
-import { LEASE_SECONDS, refusal, untilDriving } from './harness/standby.js';
-
-const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
+import { refusal, RUN, TwoServers, untilDriving } from './harness/standby.js';
 
 describe('two orchestrators on one event store', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'espalier-shared-'));
-  let eventStore: EmbeddedEventStore;
-  let servers: TestServer[];
-  let undisturbed = '';
+  const two = new TwoServers();
 
-  beforeAll(async () => {
-    eventStore = await startEmbeddedEventStore({ folder });
-    const env = { ESPALIER_EVENT_STORE: eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS) };
-    servers = [TestServer.inNewFolder(env), TestServer.inNewFolder(env)];
-    await servers[0]!.start();
-    await servers[1]!.start();
-    undisturbed = (await servers[0]!.completed((await servers[0]!.launch(RUN)).runId)).stateDigest;
-  });
-  afterAll(async () => {
-    for (const server of servers) await server.dispose();
-    await eventStore.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  beforeAll(() => two.start());
+  afterAll(() => two.dispose());
 
   it('lets the second stand by: it answers questions, and says who drives where it is asked for more', async () => {
-    const [driver, standby] = servers as [TestServer, TestServer];
+    const [driver, standby] = two.servers as [TestServer, TestServer];
     const { runId } = await driver.launch(RUN);
     await driver.until(runId, ({ step }) => step > 0n);
     const error = await refusal(standby.launch(RUN));
@@ -42,23 +26,23 @@ describe('two orchestrators on one event store', () => {
     const seen = await standby.until(runId, ({ step }) => step > 0n);
     expect(seen.attempt).toBe(1);
     const done = await standby.completed(runId);
-    expect(done).toMatchObject({ stateDigest: undisturbed, restarts: 0 });
+    expect(done).toMatchObject({ stateDigest: two.undisturbed, restarts: 0 });
   });
 
   it('takes over at once from a driver that is stopped in good order', async () => {
-    const [driver, standby] = servers as [TestServer, TestServer];
+    const [driver, standby] = two.servers as [TestServer, TestServer];
     const { runId } = await driver.launch(RUN);
     await driver.until(runId, ({ step }) => step >= 20n);
     expect(await driver.stop()).toBe(0);
     await untilDriving(standby);
-    const store = connectEventStore(eventStore);
+    const store = connectEventStore(two.eventStore);
     const lease: string[] = [];
     for await (const { type } of store.read('espalierDriver')) lease.push(type);
     await store.close();
     const releasedAt = lease.lastIndexOf('DrivingReleased'); // otherwise the standby would have waited for the end of the lease
     expect(lease[releasedAt + 1]).toBe('DrivingTaken');
     expect(lease.slice(releasedAt + 2)).not.toContain('DrivingTaken');
-    expect((await standby.completed(runId)).stateDigest).toBe(undisturbed);
+    expect((await standby.completed(runId)).stateDigest).toBe(two.undisturbed);
   });
 });
 

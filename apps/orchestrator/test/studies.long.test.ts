@@ -1,38 +1,20 @@
 // Tests a study of six runs with the real processes, killed twice on its way, one with rungs, and one that is cancelled.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { codeOf, collect, CORPUS, ENDLESS, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, collect, ENDLESS, TestServer, unary } from './harness/server.js';
+import { StudyCalls, studyRun } from './harness/studies.js';
 
 const { STUDY_STATUS_COMPLETED, STUDY_STATUS_CANCELLED } = v1.StudyStatus;
 
 describe('a study', () => {
   const server = TestServer.inNewFolder();
-  const run = (variant: string, settings: Partial<v1.RunSettings>): v1.StudyRunRequest =>
-    v1.StudyRunRequest.fromPartial({
-      variant,
-      modelPath: TINY_MODEL,
-      data: { trainPath: CORPUS, validationPath: CORPUS },
-      settings: { ...TINY_RUN, totalSteps: 60, ...settings },
-    });
   const recipes = [1n, 2n].flatMap((seed) => [
-    run('nuteprune', { seed }),
-    run('distill', { recipe: v1.Recipe.RECIPE_DISTILL, seed }),
-    run('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed }),
+    studyRun('nuteprune', { seed }),
+    studyRun('distill', { recipe: v1.Recipe.RECIPE_DISTILL, seed }),
+    studyRun('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed }),
   ]);
 
-  const launch = (name: string, runs: v1.StudyRunRequest[], atOnce = 2, halving?: v1.StudyHalving): Promise<v1.LaunchStudyResponse> =>
-    server.study((client, done) => client.launchStudy({ name, note: '', atOnce, runs, halving }, done));
-  const get = (studyId: string): Promise<v1.GetStudyResponse> => server.study((client, done) => client.getStudy({ studyId }, done));
-  async function until(name: string, wanted: (study: v1.GetStudyResponse) => boolean, withinMs = 240_000): Promise<v1.GetStudyResponse> {
-    for (const end = Date.now() + withinMs; ;) {
-      const detail = await get(name);
-      if (wanted(detail)) return detail;
-      if (Date.now() > end)
-        throw new Error(`study ${name} did not get there: ${JSON.stringify(detail.study, (_, value: unknown) => String(value))}`);
-      await sleep(50);
-    }
-  }
+  const { launch, get, until } = new StudyCalls(server);
 
   beforeAll(() => server.start());
   afterAll(() => server.dispose());
@@ -77,7 +59,7 @@ describe('a study', () => {
 
   it('launched again gets only the runs that it does not have', async () => {
     expect((await launch('recipes', recipes)).added).toBe(0);
-    const more = [...recipes, run('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed: 3n })];
+    const more = [...recipes, studyRun('wanda', { recipe: v1.Recipe.RECIPE_WANDA, totalSteps: 1, calibrationSequences: 8, seed: 3n })];
     expect((await launch('recipes', more)).added).toBe(1);
     const { study } = await until('recipes', (detail) => detail.study!.runsCompleted === 7 && detail.study!.endedAt !== undefined);
     expect(study!.runs).toBe(7);
@@ -86,7 +68,7 @@ describe('a study', () => {
   it('with rungs gives more steps to the best of each alone, though it is killed at a decision', async () => {
     const halving = { setting: 'total_steps', rungs: [20, 40, 60], keep: 0.5 };
     const contender = (maskLearningRate: number): v1.StudyRunRequest => {
-      const one = run('rate', { maskLearningRate, sparsityControl: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS });
+      const one = studyRun('rate', { maskLearningRate, sparsityControl: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS });
       delete one.settings!.totalSteps;
       return one;
     };
@@ -122,7 +104,7 @@ describe('a study', () => {
       [{ rungs: [20, 2_000_000_000] }, 'runs[0].settings.total_steps'],
     ] as const)
       expect(await wrong(other)).toMatchObject({ violations: expect.arrayContaining([expect.objectContaining({ field })]) as unknown });
-    expect(await launch('other', [run('a', {})], 2, halving).catch((error: unknown) => error)).toMatchObject({
+    expect(await launch('other', [studyRun('a', {})], 2, halving).catch((error: unknown) => error)).toMatchObject({
       violations: [expect.objectContaining({ field: 'runs[0].settings.total_steps' })],
     });
     expect(codeOf(await launch('rungs', [...contenders, contender(0.3)], 2, halving).catch((error: unknown) => error))).toBe('STUDY_FIXED');
@@ -131,7 +113,7 @@ describe('a study', () => {
   it('that is cancelled cancels what is under way, also when it is killed at that moment', async () => {
     await launch(
       'long',
-      [1n, 2n, 3n].map((seed) => run('long', { ...ENDLESS, seed })),
+      [1n, 2n, 3n].map((seed) => studyRun('long', { ...ENDLESS, seed })),
       1,
     );
     await until('long', ({ runs }) => runs.some((one) => (one.run?.step ?? 0n) > 0n));
@@ -141,7 +123,7 @@ describe('a study', () => {
     const { study, runs } = await until('long', (detail) => detail.study!.endedAt !== undefined);
     expect(study).toMatchObject({ status: STUDY_STATUS_CANCELLED, runsCancelled: 1, runsWaiting: 0 });
     expect(runs.filter((one) => one.run === undefined)).toHaveLength(2);
-    expect(codeOf(await launch('long', [run('more', {})]).catch((error: unknown) => error))).toBe('STUDY_ENDED');
+    expect(codeOf(await launch('long', [studyRun('more', {})]).catch((error: unknown) => error))).toBe('STUDY_ENDED');
   });
 
   it('is read with the whole store when that is verified', async () => {

@@ -1,33 +1,15 @@
 // Tests requests of studies that are refused, and small ones. Studies that are killed on their way are in studies.long.test.ts.
 import { writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { codeOf, CORPUS, TestServer, TINY_MODEL, TINY_RUN } from './harness/server.js';
+import { codeOf, CORPUS, TestServer, TINY_MODEL } from './harness/server.js';
+import { StudyCalls, studyRun } from './harness/studies.js';
 
 const { STUDY_STATUS_COMPLETED } = v1.StudyStatus;
 
 describe('a study', () => {
   const server = TestServer.inNewFolder();
-  const run = (variant: string, settings: Partial<v1.RunSettings>): v1.StudyRunRequest =>
-    v1.StudyRunRequest.fromPartial({
-      variant,
-      modelPath: TINY_MODEL,
-      data: { trainPath: CORPUS, validationPath: CORPUS },
-      settings: { ...TINY_RUN, totalSteps: 60, ...settings },
-    });
-  const launch = (name: string, runs: v1.StudyRunRequest[], atOnce = 2): Promise<v1.LaunchStudyResponse> =>
-    server.study((client, done) => client.launchStudy({ name, note: '', atOnce, runs, halving: undefined }, done));
-  const get = (studyId: string): Promise<v1.GetStudyResponse> => server.study((client, done) => client.getStudy({ studyId }, done));
-  async function until(name: string, wanted: (study: v1.GetStudyResponse) => boolean, withinMs = 240_000): Promise<v1.GetStudyResponse> {
-    for (const end = Date.now() + withinMs; ;) {
-      const detail = await get(name);
-      if (wanted(detail)) return detail;
-      if (Date.now() > end)
-        throw new Error(`study ${name} did not get there: ${JSON.stringify(detail.study, (_, value: unknown) => String(value))}`);
-      await sleep(50);
-    }
-  }
+  const { launch, get, until } = new StudyCalls(server);
 
   beforeAll(() => server.start());
   afterAll(() => server.dispose());
@@ -35,7 +17,10 @@ describe('a study', () => {
   it('whose text is too short says so once, by one run that failed', async () => {
     const trainPath = join(server.dataFolder, 'short.jsonl');
     writeFileSync(trainPath, '{"text":"Too few words."}\n');
-    const short = (seed: bigint): v1.StudyRunRequest => ({ ...run('short', { seed }), data: v1.DataSource.fromPartial({ trainPath }) });
+    const short = (seed: bigint): v1.StudyRunRequest => ({
+      ...studyRun('short', { seed }),
+      data: v1.DataSource.fromPartial({ trainPath }),
+    });
     await launch('short', [short(1n), short(2n), short(3n)], 1);
     const { runs } = await until('short', ({ study }) => study!.status === STUDY_STATUS_COMPLETED);
     const failed = runs[0]!.run!;
@@ -79,16 +64,16 @@ describe('a study', () => {
 
   it('is refused as a whole where one of its runs is wrong, and says which', async () => {
     const wrong = (runs: v1.StudyRunRequest[], name = 'wrong'): Promise<unknown> => launch(name, runs).catch((error: unknown) => error);
-    expect(await wrong([run('a', {}), run('b', { targetSparsity: 0.99 })])).toMatchObject({
+    expect(await wrong([studyRun('a', {}), studyRun('b', { targetSparsity: 0.99 })])).toMatchObject({
       code: 'FIELD_OUT_OF_RANGE',
       violations: [expect.objectContaining({ field: 'runs[1].settings.target_sparsity' })],
     });
-    expect(await wrong([run('a', {}), { ...run('b', {}), modelPath: '/nowhere' }])).toMatchObject({
+    expect(await wrong([studyRun('a', {}), { ...studyRun('b', {}), modelPath: '/nowhere' }])).toMatchObject({
       code: 'MODEL_NOT_FOUND',
       violations: [expect.objectContaining({ field: expect.stringMatching(/^runs\[1\]/) as string })],
     });
     expect(codeOf(await wrong([]))).toBe('FIELD_REQUIRED');
-    expect(codeOf(await wrong([run('a', {})], ''))).toBe('FIELD_REQUIRED');
+    expect(codeOf(await wrong([studyRun('a', {})], ''))).toBe('FIELD_REQUIRED');
     expect(codeOf(await get('wrong').catch((error: unknown) => error))).toBe('STUDY_NOT_FOUND');
     const { studies } = await server.study<v1.ListStudiesResponse>((client, done) => client.listStudies({}, done));
     expect(studies.map(({ name }) => name)).toEqual(['from a file', 'short']);

@@ -92,6 +92,12 @@ export async function tokenIn(path: string, access: v1.AccessServiceClient, role
   return path;
 }
 
+/** Returns a function that writes a new token into a file of its own in the folder, and returns the file. */
+export function tokenFilesIn(folder: string): (access: v1.AccessServiceClient, role: v1.Role, name: string) => Promise<string> {
+  let tokens = 0;
+  return (access, role, name) => tokenIn(join(folder, `token-${(tokens += 1)}`), access, role, name);
+}
+
 export async function listedUntil(server: TestServer, wanted: (engines: v1.Engine[]) => boolean): Promise<v1.Engine[]> {
   let listed: v1.Engine[] = [];
   for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {

@@ -355,6 +355,12 @@ export class TestServer {
     await this.start();
   }
 
+  /** Returns the problems that a check of the run's record finds, without a replay. */
+  async problemsOf(runId: string): Promise<string[]> {
+    const verdicts = await collect(this.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId })));
+    return verdicts.at(-1)!.summary!.problems;
+  }
+
   async events(runId: string): Promise<v1.HistoryEvent[]> {
     const events: v1.HistoryEvent[] = [];
     for (let from: bigint | undefined = 0n; from !== undefined;) {
