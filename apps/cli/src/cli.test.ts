@@ -153,6 +153,25 @@ describe('plan', () => {
     expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings, forDevice: '' }]);
   });
 
+  test('says by which share of a budget the rate of recovery goes', async () => {
+    const budget = {
+      setting: 'target_params',
+      unit: 'parameters',
+      asked: 2_112_078,
+      intact: 3_443_136,
+      least: 172_157,
+      prunableShare: 0.5015,
+    };
+    const settings = { preset: 'nuteprune2', recoverLearningRate: 0.001 };
+    const server = await serve({
+      planRun: () => ({ ...planned(1n << 20n), ...v1.PlanRunResponse.fromPartial({ budget, settings, result: {} }) }),
+    });
+    const rateOf = async (...options: string[]) =>
+      /^recover_learning_rate +(.*)$/m.exec((await espalier(server, 'plan', '--model', 'model', ...options)).stdout)![1];
+    expect(await rateOf()).toMatch(/^0\.001 \(.*; here the cost to go is 50\.1% of that of heads and units\)$/);
+    expect(await rateOf('--recover-lr', '0.001')).toBe('0.001');
+  });
+
   test('of what does not fit, the options that would make it fit', async () => {
     const options = { microShards: 4, checkpointActivations: true, streamWeights: true };
     const change = { batchSize: 4, sequenceLength: 32, ...options, totalBytes: 1n << 29n };

@@ -2,14 +2,16 @@
 import { BUDGET_NAMES, presetDefault } from '#comparison';
 import { settingsTable, type Setting, type v1 } from '#protocol';
 import type { Context } from '../context.js';
+import { percent } from './format.js';
 import { toPlain } from './plain.js';
 
 type Plain = string | number | boolean | string[] | null | undefined;
 
 /**
  * @param asked the settings that the request asked for; each other one that the server computed is printed with the table's words on how
+ * @param budget the budget that a plan is for
  */
-export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings): void {
+export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings, budget?: v1.Budget): void {
   if (settings === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));
@@ -18,15 +20,20 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
     settingsTable().map((setting) => {
       const { name, field, unit } = setting;
       const text = isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], unit);
-      return [field, text + (asked === undefined || asked[name] !== undefined ? '' : computedWords(setting, settings.preset, text))];
+      return [
+        field,
+        text + (asked === undefined || asked[name] !== undefined ? '' : computedWords(setting, settings.preset, text, budget)),
+      ];
     }),
   );
 }
 
 /** Says how the server computed a setting that the request left out. */
-function computedWords(setting: Setting, preset: string | undefined, text: string): string {
+function computedWords(setting: Setting, preset: string | undefined, text: string, budget: v1.Budget | undefined): string {
   const words = setting.computed ? presetDefault(setting, preset ?? '') : '';
-  return words === '' || words === text ? '' : ` (${words})`;
+  if (words === '' || words === text) return '';
+  const goesByTarget = setting.name === 'recoverLearningRate' && budget?.prunableShare !== undefined;
+  return ` (${words}${goesByTarget ? `; here the cost to go is ${percent(budget.prunableShare!)} of that of heads and units` : ''})`;
 }
 
 const isNoBudget = (name: string, value: Plain): boolean => value === 0 && (BUDGET_NAMES as readonly string[]).includes(name);

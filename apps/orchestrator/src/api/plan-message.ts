@@ -4,7 +4,7 @@ import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
-import { shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
+import { prunableShareToGo, shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
 import type { ResultSize } from '../pruning-run/planning/result-size.js';
 import { openAt } from '../pruning-run/planning/target-sparsity.js';
 import type { RunPlan } from '../run-inputs/model-and-data.js';
@@ -21,7 +21,7 @@ export function budgetPlan({ model, shape, settings }: RunPlan, budget: Budget):
   const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model, settings)), settings);
   const { parameters, multiplyAddShare: multiplicationShare, bytes, prunableSparsity } = sizes;
   return {
-    message: { ...budgetMessage(budget, settings), prunableSparsity },
+    message: { ...budgetMessage(budget, settings), prunableSparsity, prunableShare: prunableShareToGo(budget, settings) },
     result: { parameterCount: Math.round(parameters), multiplicationShare, bytes: Math.round(bytes), estimated: true },
   };
 }

@@ -82,7 +82,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     signal: AbortSignal,
   ): Promise<DataIdentity | null> {
     if (source === null) return null;
-    const settings = settingsOfFork(parent.settings, overrides, parent.budget);
+    const settings = settingsOfFork(parent.settings, overrides, parent.budget ?? null);
     const about = { model: parent.model, settings, parent: parent.data };
     return { ...(await this.sources.namedData(source, about, signal)), tokenizerDigest: parent.data.tokenizerDigest };
   }

@@ -25,7 +25,7 @@ import { learnsFromText, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
-import { aboutBudget, amountViolations, budgetOf, budgetSettingOf, shareToGo, type ReadTable } from '../pruning-run/method/budget.js';
+import { aboutBudget, amountViolations, budgetOf, budgetSettingOf, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { modelIdentity, modelShape } from './described-model.js';
@@ -79,8 +79,7 @@ export class ModelAndData {
     const budget = requestedBudget(requested, shape, read);
     // A digest that was cut short is recorded whole.
     const table = read === null || namesTableFile(requested.speedTable!) ? {} : { speedTable: read.digest };
-    const aims = budget === null ? {} : { targetSparsity: shareToGo(budget, requested) };
-    const settings = resolveSettings({ ...requested, ...table, ...aims }, model);
+    const settings = resolveSettings({ ...requested, ...table }, model, budget);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
     const planned = async (tried: RunSettings): Promise<Pick<RunPlan, 'memory' | 'engine'>> => {

@@ -130,6 +130,16 @@ describe('a study with rungs', () => {
     expect(() => decide(launched, without, at)).toThrow(expect.objectContaining({ code: 'STUDY_FIXED' }));
     expect(() => decide(after(null, without), launch(runs), at)).toThrow(expect.objectContaining({ code: 'STUDY_FIXED' }));
   });
+  it('goes on by the rule of rates that its runs were planned with', () => {
+    const now = run({ targetParams: 2e6 });
+    const { budgetRate, ...earlier } = now;
+    const [longer, longerEarlier] = [now, earlier].map(
+      (one) => nextRuns({ race: '', rung: 0, runs: [one] }, [result(one, 5)], halving)[0]!,
+    );
+    expect([budgetRate, longer!.budgetRate, longerEarlier!.budgetRate]).toEqual(['prunable share', 'prunable share', undefined]);
+    expect(longerEarlier!.key).not.toBe(longer!.key);
+    expect(standingsOf([now, earlier], [], halving)).toHaveLength(2); // their rates differ, so they are two contenders
+  });
   it('names no run of the next rung twice', () => {
     const twin = [run({ maskLearningRate: 0.1 }), { ...run({ maskLearningRate: 0.1, totalSteps: 100 }), variant: 'twin' }];
     expect(nextRuns({ race: '', rung: 0, runs: after(null, launch(twin)).runs }, [], halving)).toEqual([]);

@@ -4,7 +4,7 @@
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { settingsOfBudget } from '../pruning-run/method/budget.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
-import { planRun } from './study-plan.js';
+import { withKey } from './study-plan.js';
 import type { Halving, PlannedRun, RungResult } from './study.events.js';
 
 /** The settings that can grow from rung to rung. Each is a number of steps. */
@@ -62,7 +62,7 @@ function contendersOf(runs: readonly PlannedRun[], halving: Halving): Contender[
   const contenders = new Map<string, Contender>();
   for (const run of runs) {
     const alike = { ...withBudget(run, halving, halving.rungs[0]!).settings, seed: '0' };
-    const id = canonicalJson(resolveSettings(alike));
+    const id = canonicalJson({ ...resolveSettings(alike), budgetRate: run.budgetRate });
     const contender = contenders.get(id) ?? { runs: [] };
     contenders.set(id, contender);
     contender.runs.push(run);
@@ -95,8 +95,9 @@ export function nextRuns({ rung, runs }: Heat, results: readonly RungResult[], h
   const going = new Set(standingsOf(runs, results, halving).flatMap((one) => (one.goesOn ? one.runs.map(({ key }) => key) : [])));
   return runs
     .filter(({ key }) => going.has(key))
-    .map(({ variant, modelPath, data, settings }) => {
-      const longer = withBudget({ variant, modelPath, data, settings }, halving, halving.rungs[rung + 1]!);
-      return { ...planRun(longer), rung: rung + 1 };
+    .map(({ variant, modelPath, data, settings, budgetRate }) => {
+      const rule = budgetRate === undefined ? {} : { budgetRate };
+      const longer = withBudget({ variant, modelPath, data, settings, ...rule }, halving, halving.rungs[rung + 1]!);
+      return { ...withKey(longer), rung: rung + 1 };
     });
 }

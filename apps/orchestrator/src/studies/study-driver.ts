@@ -12,10 +12,11 @@ import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { isFinished, type RunStatus } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LaunchRun } from '../run-commands/pruning-run.commands.js';
+import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { LOGGER } from '../tokens.js';
 import { RunFeed } from '../feed/run-feed.js';
-import { readingOf, requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
+import { readingOf, requestIdOf, runIdOfStudy, settingsToLaunch, studyTag } from './study-plan.js';
 import { StudyRepository } from './study-repository.js';
 import type { Heat } from './halving.js';
 import type { RungResult } from './study.events.js';
@@ -48,6 +49,7 @@ export class StudyDriver {
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(CommandBus) private readonly commands: CommandBus,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
@@ -190,20 +192,21 @@ export class StudyDriver {
 
   /** Launches a run. Returns whether it is under way now. @throws errors that may pass */
   private async launch({ studyId, name: studyName, launchContext }: StudyState, run: StudyRun, othersUnderWay: boolean): Promise<boolean> {
-    const { key, variant, modelPath, data, settings } = run;
-    const request = {
-      requestId: requestIdOf(studyId, key),
-      name: `${studyName}: ${variant}`.slice(0, LONGEST_NAME),
-      tags: [studyTag(studyId)],
-      modelPath,
-      data,
-      settings,
-    };
+    const { key, variant, modelPath, data } = run;
     try {
       const runId = runIdOfStudy(studyId, key);
-      if ((await this.runs.find(runId)) === null)
-        // otherwise the run was launched just before a crash
+      // otherwise the run was launched just before a crash
+      if ((await this.runs.find(runId)) === null) {
+        const request = {
+          requestId: requestIdOf(studyId, key),
+          name: `${studyName}: ${variant}`.slice(0, LONGEST_NAME),
+          tags: [studyTag(studyId)],
+          modelPath,
+          data,
+          settings: await settingsToLaunch(run, async () => (await this.sources.plan(modelPath, run.settings)).settings),
+        };
         await this.commands.execute(new LaunchRun(request, launchContext ?? BY_SERVER, this.shutdown.signal));
+      }
       await this.studies.change(studyId, { kind: 'runLaunched', key, runId }, this.options());
       return true;
     } catch (error) {

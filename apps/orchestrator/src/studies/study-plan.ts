@@ -1,9 +1,10 @@
 // A requested run of a study with its key. All functions are pure.
 import { defaultPreset } from '#protocol';
-import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
-import { resolveSettings } from '../pruning-run/method/run-settings.js';
+import { budgetSettingOf } from '../pruning-run/method/budget.js';
+import { recoverLearningRate, resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
+import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PlannedRun } from './study.events.js';
 
 /** The number of characters of a key, enough to tell many runs of one study apart. */
@@ -11,17 +12,28 @@ const KEY_LENGTH = 16;
 
 export type RunOfStudy = Omit<PlannedRun, 'key' | 'settings'> & { settings: RequestedSettings };
 
+/** Whether the default rate of recovery follows from a budget. */
+const hasBudgetRate = ({ preset = defaultPreset(), recoverLearningRate: asked, ...amounts }: RequestedSettings): boolean =>
+  preset === 'nuteprune2' && asked === undefined && budgetSettingOf(amounts) !== null;
+
+/** Plans a run by the rules of this release. */
+export function planRun(run: RunOfStudy): PlannedRun {
+  return withKey(hasBudgetRate(run.settings) ? { ...run, budgetRate: 'prunable share' } : run);
+}
+
 /**
  * Adds the key and the preset to a run. Settings that are left out and those that give the default have the same key. The preset is
  * recorded, since another release may have another default.
  */
-export function planRun(run: RunOfStudy): PlannedRun {
+export function withKey(run: RunOfStudy): PlannedRun {
   const planned = { ...run, settings: { preset: defaultPreset(), ...run.settings } };
   return { ...planned, key: keyOf(planned) };
 }
 
-const keyOf = ({ modelPath, data, settings }: RunOfStudy): string =>
-  sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings) })).slice(0, KEY_LENGTH);
+function keyOf({ modelPath, data, settings, budgetRate }: RunOfStudy): string {
+  const rule = budgetRate === undefined ? {} : { budgetRate };
+  return sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings), ...rule })).slice(0, KEY_LENGTH);
+}
 
 /** Earlier defaults of the preset nuteprune2, the newest first: another recovery, and before it one rate of recovery at any target. */
 const EARLIER_DEFAULTS: readonly RequestedSettings[] = [
@@ -37,6 +49,19 @@ export function settingsAsPlanned(run: PlannedRun): RequestedSettings {
   const settings: RequestedSettings = { preset: 'short', ...run.settings };
   const candidates = [settings, ...EARLIER_DEFAULTS.map((earlier) => ({ ...earlier, ...settings }))];
   return candidates.find((candidate) => keyOf({ ...run, settings: candidate }) === run.key) ?? settings;
+}
+
+/**
+ * The settings to launch a run with. A run that an earlier release planned with a budget keeps the rate of recovery of that release, which
+ * only the model tells.
+ * @param plan completes the settings for the run's model
+ */
+export async function settingsToLaunch(
+  { settings, budgetRate }: Pick<PlannedRun, 'settings' | 'budgetRate'>,
+  plan: () => Promise<RunSettings>,
+): Promise<RequestedSettings> {
+  if (budgetRate !== undefined || !hasBudgetRate(settings)) return settings;
+  return { ...settings, recoverLearningRate: recoverLearningRate(await plan()) };
 }
 
 /**

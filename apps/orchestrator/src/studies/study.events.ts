@@ -15,6 +15,11 @@ export interface PlannedRun {
   modelPath: string;
   data: DataReading & { trainPath: string; validationPath: string };
   settings: RequestedSettings;
+  /**
+   * The rule by which the rate of recovery follows from a budget. It is absent where the rate does not follow from one, and in runs that
+   * earlier releases planned: their rate follows from the share of the whole cost that has to go.
+   */
+  budgetRate?: 'prunable share';
   /** The rung of the run, counted from 0. Absent for the first rung. */
   rung?: number;
 }

@@ -1,11 +1,11 @@
 import { NotBegun } from '../event-sourcing/not-begun.js';
 import { v1 } from '#protocol';
 import { encodeFacts } from '../event-sourcing/event-codec.js';
-import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { studyTable } from './study-figures.js';
 import { studyMessage } from './study-message.js';
-import { planRun, runIdOfStudy, type RunOfStudy } from './study-plan.js';
+import { planRun, runIdOfStudy, settingsToLaunch, type RunOfStudy } from './study-plan.js';
 import { studyEventTypes, type NewStudyFact, type PlannedRun } from './study.events.js';
 import { decide, evolve, waitingRuns, type StudyChange, type StudyState } from './study.js';
 
@@ -51,6 +51,19 @@ describe('a study', () => {
     for (const earlier of [later, { ...later, recoverLearningRate: 0.0007 }]) {
       const { key } = planRun(asked({ targetSparsity: 0.3, ...earlier }));
       expect(settingsOf({ ...now, key })).toEqual({ ...now.settings, ...earlier });
+    }
+  });
+  it('keeps the rate of recovery of runs that were planned when it followed from the share of a whole budget', async () => {
+    const now = planRun(asked({ targetParams: 2_112_078 }));
+    const completed = async () => Promise.resolve(resolveSettings({ ...now.settings, targetSparsity: 0.387 })); // a plan has that share
+    expect(await settingsToLaunch(now, completed)).toEqual(now.settings);
+    const { budgetRate, ...earlier } = now;
+    expect(budgetRate).toBe('prunable share');
+    expect(await settingsToLaunch(earlier, completed)).toEqual({ ...now.settings, recoverLearningRate: 0.00056 });
+    for (const other of [{ recoverLearningRate: 0.0003 }, { preset: 'short' }] satisfies RequestedSettings[]) {
+      const { settings, ...planned } = planRun(asked({ targetParams: 2_112_078, ...other }));
+      expect(planned).not.toHaveProperty('budgetRate');
+      expect(await settingsToLaunch({ settings }, completed)).toEqual(settings);
     }
   });
   it('launched again has more runs, or changes nothing', () => {

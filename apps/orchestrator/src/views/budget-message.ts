@@ -17,7 +17,8 @@ export function budgetMessage(budget: Budget, settings: RunSettings): v1.Budget 
   const { speed } = budget;
   const intact = shown(budget, budget.intact);
   const least = shown(budget, budget.least, Math.ceil);
-  return { setting: field, unit, asked, intact, least, predicted: undefined, measured: undefined, prunableSparsity: undefined, speed };
+  const unset = { predicted: undefined, measured: undefined, prunableSparsity: undefined, prunableShare: undefined };
+  return { setting: field, unit, asked, intact, least, ...unset, speed };
 }
 
 type Budgeted = Pick<PruningRunState, 'budget' | 'settings' | 'current' | 'exports' | 'model'>;

@@ -98,7 +98,7 @@ function printPlan(context: Context, response: v1.PlanRunResponse, asked: v1.Run
   const { output } = context;
   const m = memory!;
   output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable`);
-  printSettings(context, settings, asked);
+  printSettings(context, settings, asked, response.budget);
   output.line();
   output.line(output.style('bold', 'Memory'));
   output.pairs([

@@ -70,7 +70,7 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
   if (parent.status === 'deleted') throw runDeleted(parent, 'parent_run_id');
   const refused = budgetOfForkViolations(parent.budget, overrides);
   if (refused.length > 0) throw invalidRequest(refused);
-  const settings = settingsOfFork(parent.settings, overrides, parent.budget);
+  const settings = settingsOfFork(parent.settings, overrides, parent.budget ?? null);
   const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
   refuseMeaningless(settings, parent, from);
   const data = change.data ?? parent.data;
@@ -105,19 +105,19 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
  * Completes the settings of a fork. Where its steps become fewer than the parent's warm-up and it names no warm-up, the warm-up keeps its
  * share of the steps. Where it changes the rule that holds the sparsity and names no rate, it takes that rule's rate. Another amount of a
  * budget changes the share of the cost that has to go. A rate of recovery that followed from the parent's target now follows from the
- * fork's.
+ * fork's. A parent of a release with another rule has a rate that its target does not give, and the fork keeps it.
  */
-export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>, budget?: Budget): RunSettings {
+export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>, budget: Budget | null = null): RunSettings {
   const settings = { ...parent, ...overrides };
-  if (budget !== undefined && overrides[budget.setting] !== undefined) settings.targetSparsity = shareToGo(budget, settings);
+  if (budget !== null && overrides[budget.setting] !== undefined) settings.targetSparsity = shareToGo(budget, settings);
   if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
     settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
   }
   if (overrides.recoverWarmupSteps === undefined && settings.recoverSteps !== parent.recoverSteps) {
     settings.recoverWarmupSteps = recoverWarmupSteps(settings.recoverSteps);
   }
-  if (overrides.recoverLearningRate === undefined && parent.recoverLearningRate === recoverLearningRate(parent)) {
-    settings.recoverLearningRate = recoverLearningRate(settings);
+  if (overrides.recoverLearningRate === undefined && parent.recoverLearningRate === recoverLearningRate(parent, budget)) {
+    settings.recoverLearningRate = recoverLearningRate(settings, budget);
   }
   const { sparsityControl } = overrides;
   if (sparsityControl !== undefined && sparsityControl !== parent.sparsityControl) {

@@ -1,7 +1,8 @@
 // Compares budgets with counts made by hand, and tests which budgets are refused.
+import { settingsOfFork } from '../aggregate/starting-points.js';
 import { launched, model as identity, stateAt, Story } from '../testing.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
-import { amountViolations, budgetOf, budgetOfForkViolations, shareGoneAt, shareToGo, sizesAt } from './budget.js';
+import { amountViolations, budgetOf, budgetOfForkViolations, prunableShareToGo, shareGoneAt, shareToGo, sizesAt } from './budget.js';
 import { costAt, costFrom, gatesAt, vectorsOf, type ModelShape } from './model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
 
@@ -142,6 +143,33 @@ describe('a budget', () => {
     expect(codes({ targetBytes: Number.NaN })).toContain('settings.target_bytes FIELD_OUT_OF_RANGE');
   });
 
+  it('is compared with a sparsity by the share that has to go of what heads and units cost', () => {
+    const shareOf = (settings: RequestedSettings, model = factbook) => prunableShareToGo(budget(settings, model), settings);
+    // The embedding and lm_head have 2,048 rows each; six layers and the end have 13 norms.
+    const fixed = (2 * 2048 + 13) * 192;
+    const prunable = 3_443_136 - fixed;
+    expect(shareOf({ targetParams: fixed + prunable / 2 })).toBeCloseTo(0.5, 12);
+    expect(shareOf({ targetBytes: 2 * (fixed + 13 * 192) + prunable * 1.5 })).toBeCloseTo(0.25, 12); // norms have four bytes
+    expect(shareOf({ targetMacs: (2048 * 192 + prunable * 0.7) / (2048 * 192 + prunable) })).toBeCloseTo(0.3, 12);
+    expect(shareOf({ targetParams: 3_443_136 })).toBe(0);
+    expect(shareOf({ targetParams: fixed / 2 })).toBeGreaterThan(1); // half of the hidden units, too
+    // Shared keys and values count as prunable, as they do by a target sparsity.
+    expect(shareOf({ targetParams: 254_400 - 122_880 / 2 }, grouped)).toBeCloseTo(0.5, 12);
+  });
+
+  it('recovers at the rate of the sparsity that it compares with', () => {
+    const rateOf = (settings: RequestedSettings) => resolveSettings(settings, undefined, budget(settings)).recoverLearningRate;
+    const ofSparsity = (targetSparsity: number) => resolveSettings({ targetSparsity }).recoverLearningRate;
+    for (const share of [0.1, 0.3, 0.4, 0.5, 0.72])
+      expect(rateOf({ targetParams: Math.round(3_443_136 - share * 2_654_208) })).toBe(ofSparsity(share));
+    expect([2_112_078, 1_531_703].map((targetParams) => rateOf({ targetParams }))).toEqual([0.001, 0.001]); // sizes of 50% and 70%
+    expect(rateOf({ targetParams: 2_112_078, recoverLearningRate: 0.0003 })).toBe(0.0003);
+    expect(resolveSettings({ targetParams: 2_112_078 }, undefined, budget({ targetParams: 2_112_078 })).targetSparsity).toBeCloseTo(
+      0.387,
+      3,
+    );
+  });
+
   it('means a sparsity if all gates close alike', () => {
     const settings = { targetParams: 100_000 };
     const gone = shareGoneAt(budget(settings, grouped), identity, resolveSettings(settings));
@@ -185,6 +213,16 @@ describe('a fork of a run with a budget', () => {
     const { settings, budget: own } = forked({ targetParams: 150_000 });
     expect(own).toEqual(recorded);
     expect([settings.targetParams, settings.targetSparsity]).toEqual([150_000, 1 - 150_000 / 254_400]);
+  });
+
+  it('recovers at the rate of its own amount, unless its parent has another rate than its amount gives', () => {
+    const half = budget({ targetParams: 2_112_078 });
+    const parent = resolveSettings({ targetParams: 2_112_078 }, undefined, half);
+    const little = Math.round(3_443_136 - 0.2 * 2_654_208);
+    const rateOf = (settings: RunSettings) => settingsOfFork(settings, { targetParams: little }, half).recoverLearningRate;
+    expect([parent.recoverLearningRate, rateOf(parent)]).toEqual([0.001, 0.00021]);
+    // An earlier release took the rate from the share of the whole budget.
+    expect(rateOf({ ...parent, recoverLearningRate: 0.00056 })).toBe(0.00056);
   });
 
   it('can have no other kind of target, nor an amount out of reach', () => {

@@ -1,7 +1,7 @@
 // Budgets are targets in parameters, bytes, multiply-adds or seconds of the exported model, in place of a sparsity. Each budget is a cost
 // of the open parts (model-cost.ts). The engine makes the share of the cost that is gone follow the schedule, as it otherwise does with the
-// share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and each rule
-// that reads the sparsity reads this share.
+// share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and the rules of
+// the schedule read this share. The rate of recovery follows from the share of the prunable cost, which compares with a sparsity.
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
 import { NO_TABLE, settingsTable, valueOfText, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
@@ -161,8 +161,16 @@ export function amountAsked({ setting, intact }: Pick<Budget, 'setting' | 'intac
 /** The share of the cost that has to go. */
 export const shareToGo = (budget: Budget, amounts: Amounts): number => Math.max(0, 1 - amountAsked(budget, amounts) / budget.intact);
 
-/** The share of the intact model's cost that no gate of heads or units takes away. */
-const fixedShare = ({ cost, intact }: Budget): number => costAt(costFrom(cost), WITHOUT_PARTS) / intact;
+/** The cost that no gate of heads or units takes away, such as that of the embeddings. */
+const fixedCost = ({ cost }: Budget): number => costAt(costFrom(cost), WITHOUT_PARTS);
+
+/**
+ * The share that has to go of the cost of heads and units. A target sparsity is this share of the parameters, so it says how much goes
+ * by the measure of a run without a budget. Above 1 hidden units have to close beside all heads and units.
+ */
+export function prunableShareToGo(budget: Budget, amounts: Amounts): number {
+  return Math.max(0, budget.intact - amountAsked(budget, amounts)) / (budget.intact - fixedCost(budget));
+}
 
 /** @param targetSparsity the target that the request gives beside the budget; it has to equal the budget's share */
 export function amountViolations(budget: Budget, amounts: Amounts, targetSparsity?: number): FieldViolation[] {
@@ -170,7 +178,7 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
   const asked = amountAsked(budget, amounts);
   if (budget.setting === 'targetSpeedup' && (asked > budget.intact || asked < budget.least)) {
     const most = Math.floor((budget.intact / budget.least) * 100) / 100;
-    const fixed = fixedShare(budget);
+    const fixed = fixedCost(budget) / budget.intact;
     const why =
       asked > budget.intact
         ? 'is slower than the intact model'

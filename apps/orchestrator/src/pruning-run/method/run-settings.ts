@@ -10,10 +10,10 @@ import {
   type RequestedValues,
   type SettingName,
 } from '#protocol';
-import { budgetViolations, speedViolations } from './budget.js';
+import { budgetViolations, prunableShareToGo, shareToGo, speedViolations } from './budget.js';
 import { gateViolations } from './gates.js';
 import { prunesAtOnce } from './phases.js';
-import type { RunSettings, SparsityControl } from '../record/pruning-run.events.js';
+import type { Budget, RunSettings, SparsityControl } from '../record/pruning-run.events.js';
 
 /** The settings that a request names. A setting that is undefined takes the preset's value. */
 export type RequestedSettings = RequestedValues;
@@ -25,28 +25,33 @@ export type RequestedSettings = RequestedValues;
 const RECOVERY_PER_PRUNING = 2.5;
 
 /** Defaults that follow from other settings, in the order in which they are computed. */
-const computed: { [K in SettingName]?: (settings: RunSettings, limits?: ModelLimits) => RunSettings[K] } = {
-  recoverSteps: ({ preset, recipe, totalSteps }) =>
-    preset === 'nuteprune2' && !prunesAtOnce(recipe) ? Math.floor(totalSteps * RECOVERY_PER_PRUNING) : 0,
-  warmupSteps: ({ preset, totalSteps, targetSparsity }) => Math.floor(totalSteps * warmupShare(preset, targetSparsity)),
-  maskLearningRate,
-  lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
-  recoverLearningRate,
-  recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
-  evaluationWindow: (_, limits) => Math.min(256, limits?.maxPositions ?? Infinity),
-};
+const computed: { [K in SettingName]?: (settings: RunSettings, limits: ModelLimits | undefined, budget: Budget | null) => RunSettings[K] } =
+  {
+    recoverSteps: ({ preset, recipe, totalSteps }) =>
+      preset === 'nuteprune2' && !prunesAtOnce(recipe) ? Math.floor(totalSteps * RECOVERY_PER_PRUNING) : 0,
+    warmupSteps: ({ preset, totalSteps, targetSparsity }) => Math.floor(totalSteps * warmupShare(preset, targetSparsity)),
+    maskLearningRate,
+    lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
+    recoverLearningRate: (settings, _, budget) => recoverLearningRate(settings, budget),
+    recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
+    evaluationWindow: (_, limits) => Math.min(256, limits?.maxPositions ?? Infinity),
+  };
 
 export const isComputed = (name: SettingName): boolean => Object.hasOwn(computed, name);
 
-/** Fills in defaults and checks nothing. An unknown preset takes the defaults of settings without values by preset. */
-export function resolveSettings(requested: RequestedSettings, limits?: ModelLimits): RunSettings {
+/**
+ * Fills in defaults and checks nothing. An unknown preset takes the defaults of settings without values by preset.
+ * @param budget the budget that the request asks for; null where it asks for none, or while the model is not known
+ */
+export function resolveSettings(requested: RequestedSettings, limits?: ModelLimits, budget: Budget | null = null): RunSettings {
   const table = settingsTable();
   const preset = requested.preset ?? defaultPreset();
   const defaults = presetDefaults(preset);
   const settings: Record<string, unknown> = {};
   for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaults[setting.name];
   if (prunesAtOnce(settings['recipe'] as RunSettings['recipe'])) settings['totalSteps'] = requested.totalSteps ?? 1;
-  for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, limits);
+  if (budget !== null) settings['targetSparsity'] = shareToGo(budget, settings);
+  for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, limits, budget);
   settings['recoverWeights'] = requested.recoverWeights ?? recoverWeights(settings as RunSettings);
   for (const { name, kind, allowed } of table) if (kind === 'words') settings[name] = inOrder(settings[name] as string[], allowed);
   return { ...(settings as RunSettings), preset };
@@ -68,25 +73,27 @@ function warmupShare(preset: string, targetSparsity: number): number {
 }
 
 /**
- * The rates of recovery at two targets, where the rate falls by a cosine. The less was pruned, the smaller the best steps of recovery are
- * (docs/recipes.md has the trials). Between the two targets the rate grows by equal factors.
+ * The rates of recovery where two shares of the prunable part go, and the rate falls by a cosine. The less was pruned, the smaller the best
+ * steps of recovery are (docs/recipes.md has the trials). Between the two shares the rate grows by equal factors.
  */
-const RATE_OF_LITTLE_PRUNED = { targetSparsity: 0.2, rate: 0.00015 };
-const RATE_OF_HALF_PRUNED = { targetSparsity: 0.5, rate: 0.0007 };
+const RATE_OF_LITTLE_PRUNED = { share: 0.2, rate: 0.00015 };
+const RATE_OF_HALF_PRUNED = { share: 0.5, rate: 0.0007 };
 /** A rate that falls linearly begins this many times as high. */
 const LINEAR_RATE = 10 / 7;
 
 /**
  * The default rate of recovery. Smaller rates were tried only for all weights behind masks that learned: a baseline damages the model more,
- * and LoRA needs larger steps.
+ * and LoRA needs larger steps. With a budget, the share of the prunable cost that has to go stands for the target sparsity: a share of the
+ * whole cost is smaller for a model that is pruned as much.
  */
-export function recoverLearningRate(settings: RunSettings): number {
+export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null): number {
   const { preset, recipe, targetSparsity, recoverSchedule } = settings;
+  const share = budget === null ? targetSparsity : prunableShareToGo(budget, settings);
   if (preset === 'paper') return 0.0001;
   if (preset !== 'nuteprune2') return 0.001;
   const [little, half] = [RATE_OF_LITTLE_PRUNED, RATE_OF_HALF_PRUNED];
-  const isLess = targetSparsity < half.targetSparsity && !prunesAtOnce(recipe) && recoverWeights(settings) === 'all';
-  const pruned = isLess ? Math.max(0, (targetSparsity - little.targetSparsity) / (half.targetSparsity - little.targetSparsity)) : 1;
+  const isLess = share < half.share && !prunesAtOnce(recipe) && recoverWeights(settings) === 'all';
+  const pruned = isLess ? Math.max(0, (share - little.share) / (half.share - little.share)) : 1;
   const rate = little.rate * (half.rate / little.rate) ** pruned;
   return Number((recoverSchedule === 'linear' ? rate * LINEAR_RATE : rate).toPrecision(2));
 }

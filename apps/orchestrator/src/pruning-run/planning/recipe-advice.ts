@@ -55,7 +55,7 @@ export function targetAdvice({ recipe, targetSparsity, gates }: Targeted, sizes:
   if (!isMeasured || prunesAtOnce(recipe) || !gates.includes('hidden')) return [];
   const message =
     `target_sparsity does not count ${Math.round(outside * 100)}% of the parameters, which lie outside the layers. A launch with ` +
-    `target_params of about ${left} and recover_lr 0.001 ends at about as many parameters. On the bundled model that was better: ` +
+    `target_params of about ${left} ends at about as many parameters. On the bundled model that was better: ` +
     'perplexity 5.40 for 5.43 at 50% (docs/study.md)';
   return [{ code: 'BETTER_MEASURED', field: 'settings.target_params', message }];
 }
