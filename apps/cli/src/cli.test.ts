@@ -806,7 +806,13 @@ describe('results', () => {
         const details = { closedGates: kind === 'heads' ? 1 : 30 };
         yield v1.EvaluateRunResponse.fromPartial({
           doneShare: 1,
-          evaluation: { value, details, step: 100n, convention: 'windows of 256' },
+          evaluation: {
+            subject: request.intact ? 'intact' : `closings${kind === '' ? '' : `:${kind}`}${layer === undefined ? '' : `:${layer}`}`,
+            value,
+            details,
+            step: 100n,
+            convention: 'windows of 256',
+          },
         });
       },
     });
@@ -818,6 +824,15 @@ describe('results', () => {
     expect(shown.stdout).toMatch(
       /LAYER +HEADS CLOSED +PERPLEXITY +UNITS CLOSED +PERPLEXITY\n +0 +1 +6\.0000 +30 +6\.0000\n +1 +1 +7\.0000/,
     );
+    // Off a terminal each evaluation is said as it is done, and the result stays alone on standard output.
+    const said = shown.stderr.split('\n');
+    expect(said.slice(0, 3)).toEqual([
+      '1 of 7 evaluated: intact, perplexity 5.0400',
+      '2 of 7 evaluated: intact with closed heads of layer 0, perplexity 6.0000',
+      '3 of 7 evaluated: intact with closed units of layer 0, perplexity 6.0000',
+    ]);
+    expect(said).toHaveLength(8);
+    expect((await espalier(server, 'eval', 'abcd', '--closings', '--json')).stderr).toBe('');
     expect(shown.stdout).toMatch(/30 hidden units closed: 5\.1000\nall 30 together: 20\.0000; intact: 5\.0400/);
     const wrong = async (...options: string[]): Promise<string> => (await espalier(server, 'eval', 'abcd', ...options)).stderr;
     expect(await wrong('--closings', '--layer', '2')).toContain('--layer: the model has layers 0 to 1, not 2');

@@ -3,7 +3,7 @@ import type { Output } from '../output/output.js';
 import { cutTo } from '../output/text-width.js';
 import { LiveLine } from './live-line.js';
 
-/** Shows the progress of a longer call, on a terminal only. */
+/** Shows the progress of a longer call, on a terminal only. Callers with long parts say each part that is done elsewhere (`part`). */
 export class ShareLine {
   private readonly live: LiveLine;
 
@@ -29,6 +29,12 @@ export class ShareLine {
   /** Prints a line about the command itself, on standard error. */
   note(line: string): void {
     this.live.note(line);
+  }
+
+  /** Says on standard error that a part is done, where no live line shows the progress. */
+  part(line: string): void {
+    const { json, terminal } = this.output;
+    if (!json && !terminal.isLive) this.live.note(line);
   }
 
   end(): void {

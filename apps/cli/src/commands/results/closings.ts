@@ -3,6 +3,7 @@ import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../context.js';
 import { evaluateRun } from '../../engine-calls.js';
+import { subjectWords } from '../../output/evaluation-words.js';
 import { count, decimal, howMany } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 
@@ -35,6 +36,7 @@ export async function showClosings({ connection, output, signal }: Context, runI
     const onProgress = (share: number, waitingFor: string): void => line.update((evaluations.length + share) / expected, waitingFor);
     const evaluation = await evaluateRun(connection, { ...options.request, ...subject, runId }, onProgress, signal);
     evaluations.push(evaluation);
+    line.part(`${evaluations.length} of ${expected} evaluated: ${subjectWords(evaluation)}, perplexity ${decimal(evaluation.value)}`);
     return evaluation;
   };
   try {
