@@ -11,7 +11,7 @@ const usage = `espalier engine: one process, one device or several alike, driven
   --token-file FILE     with --join: the token to show, of the role engine
   --tls-ca FILE         with --join: the authority of the orchestrator's certificate (else those that Node trusts)
   --name NAME           with --join: how the orchestrator calls this engine; default: the name of this machine, and of the card in --device
-  --idle-timeout N      with --join: end after N seconds without work; default: stay
+  --idle-timeout N      with --join: end after N seconds without work, before the first run after a minute or more; default: stay
   --model-cache DIR     with --join: models that come from the orchestrator; default: ~/.cache/espalier/models
   --model-cache-limit BYTES  with --join: such as 500GB; models not used lately go first; default: 200GiB
   --spool DIR           with --join: segments, until the orchestrator has recorded them; default: ~/.cache/espalier/spool

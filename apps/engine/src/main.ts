@@ -8,6 +8,7 @@ import { LIST_DEVICES, parseArguments, UsageError, type EngineArguments } from '
 import { EngineServer } from './engine-server.js';
 import { toProtocolError } from './engine-errors.js';
 import { engineService } from './engine-service.js';
+import { idleLimitMs } from './idle-limit.js';
 import { Joining } from './joining.js';
 import { usualCacheFolder } from './models/model-cache.js';
 import { OfferedModels } from './models/offered-models.js';
@@ -73,7 +74,9 @@ async function main(): Promise<void> {
   const server = new EngineServer(service, tenancy);
   const joining = 'join' in args.at ? new Joining(args.at.join, server, log, () => tenancy.silenceMs) : null;
   const idleTimeout = 'join' in args.at ? args.at.join.idleTimeout : undefined;
-  endOn(args, idleTimeout === undefined ? null : () => Math.min(holder.idleForMs(), models.idleForMs()) > idleTimeout * 1_000, async () => {
+  const isIdleTooLong = (timeout: number): boolean =>
+    Math.min(holder.idleForMs(), models.idleForMs()) > idleLimitMs(timeout, holder.hadSession);
+  endOn(args, idleTimeout === undefined ? null : () => isIdleTooLong(idleTimeout), async () => {
     joining?.sayLeaving();
     models.end();
     await server.stop(

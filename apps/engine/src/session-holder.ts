@@ -21,6 +21,8 @@ export interface OpenSession {
 }
 
 export class SessionHolder {
+  /** Whether a session was ever open. */
+  hadSession = false;
   private current: OpenSession | undefined;
   private work: { name: string; abort: AbortController; stopping: AbortSignal; mayGoOn: boolean; done: Promise<unknown> } | undefined;
   private shuttingDown = false;
@@ -81,6 +83,7 @@ export class SessionHolder {
       await before?.session.close(); // first, so that two models are never in memory at once
       const session = await Session.open(options);
       this.current = { id: randomUUID(), owner, session, memory: await this.plan(options), text: '', state: Promise.resolve('') };
+      this.hadSession = true;
       return this.current;
     });
   }

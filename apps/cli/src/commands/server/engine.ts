@@ -47,7 +47,11 @@ export function registerEngine(program: Command): void {
     .option('--model-cache-limit <bytes>', 'such as 500GB; models that were not used lately go first (default: 200GiB)')
     .option('--spool <dir>', 'segments, until the server has recorded them (default: ~/.cache/espalier/spool)')
     .option('--spool-limit <bytes>', 'such as 100GB; the oldest segments go first (default: 50GiB)')
-    .option('--idle-timeout <seconds>', 'end after so long without work (default: stay)', positiveNumber);
+    .option(
+      '--idle-timeout <seconds>',
+      'end after so long without work, before its first run after a minute or more (default: stay)',
+      positiveNumber,
+    );
   examples(engine, [
     'espalier engine --join https://lab.example.org:7433 --tls-ca authority.pem --token-file token --name node7 --device cuda:0',
   ]);
