@@ -1,4 +1,6 @@
 // Tests one death of all processes. Deaths of each process, at other moments and with other damage are in crashes.long.test.ts.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { TestServer } from './harness/server.js';
@@ -20,6 +22,8 @@ describe('a run that is disturbed', () => {
       },
     });
     expect(stateDigest).toBe(undisturbed.stateDigest);
+    // The socket of the engine that was killed is gone.
+    expect(readdirSync(join(server.dataFolder, 'engine')).filter((name) => name.endsWith('.sock'))).toHaveLength(1);
     expect(recordProblems(await server.events(runId), seen)).toEqual([]);
   });
 

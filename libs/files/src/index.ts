@@ -18,4 +18,4 @@ export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
 export { readSecretFileSync, renewSecretFile, writeOwnFile } from './secret-file.js';
 export { EVENT_STORE_LOG, LOG_FILES, olderLog, SERVER_LOG } from './log-files.js';
 export { clearLeftOvers, leftOverName } from './left-overs.js';
-export { ownerName } from './process-owner.js';
+export { isSurelyDead, ownerName } from './process-owner.js';

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { programFile } from '#files';
 import { EspalierError } from '#protocol';
 import { EngineClient } from './wire/engine-client.js';
-import { removeSocket, socketPath } from './socket-path.js';
+import { recordListener, removeSocket, socketPath } from './socket-path.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
 
 const PROGRAM = new URL('../../../engine/src/main.js', import.meta.url);
@@ -36,11 +36,13 @@ export class EngineProcess {
 
   private constructor(
     private readonly child: SpawnedProcess,
+    folder: string,
     socket: string,
   ) {
+    recordListener(folder, socket, child.pid);
     this.client = new EngineClient(`unix:${socket}`);
     this.gone = child.gone;
-    void this.gone.then(() => removeSocket(socket));
+    void this.gone.then(() => removeSocket(folder, socket));
   }
 
   get pid(): number {
@@ -71,7 +73,7 @@ export class EngineProcess {
     }).catch((error: unknown) => {
       throw new EspalierError('ENGINE_UNAVAILABLE', (error as Error).message);
     });
-    const engine = new EngineProcess(child, socket);
+    const engine = new EngineProcess(child, options.folder, socket);
     let ended = null as string | null;
     void engine.gone.then((reason) => {
       ended = reason;

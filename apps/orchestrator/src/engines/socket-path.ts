@@ -1,29 +1,66 @@
-import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
+// The sockets of engines. A server that is killed together with its engines can't remove their sockets. So beside each socket a record says
+// which process listens on it, and a later server removes the socket once that process is surely dead. A socket without a record stays.
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { makeFolder } from '#files';
+import { basename, dirname, join } from 'node:path';
+import { isSurelyDead, makeFolder, ownerName } from '#files';
 
 const SOCKET_PATH_MAX = 100; // the kernel's limit, with some room
+const RECORD = /^engine-\d+-\d+\.listener\.json$/;
 
 let sockets = 0;
 
 /**
  * Returns a path for a new socket. A path is never used twice, so an engine that a dead orchestrator left behind can't be taken for a new
- * one.
+ * one. Sockets whose processes are surely dead are removed.
  */
 export function socketPath(folder: string): string {
   sockets += 1;
+  makeFolder(folder);
+  removeDeadSockets(folder);
   const name = `engine-${process.pid}-${sockets}.sock`;
   const inFolder = join(folder, name);
   if (inFolder.length <= SOCKET_PATH_MAX) {
-    makeFolder(folder);
     rmSync(inFolder, { force: true });
     return inFolder;
   }
   return join(mkdtempSync(join(tmpdir(), 'espalier-')), name); // other users can't enter this folder
 }
 
-export function removeSocket(socket: string): void {
+/** Records the process that listens on the socket. @param folder the one that the socket's path was asked for */
+export function recordListener(folder: string, socket: string, pid: number): void {
+  const owner = ownerName(pid);
+  if (owner === undefined) return;
+  try {
+    writeFileSync(recordOf(folder, socket), JSON.stringify({ socket, owner }));
+  } catch {
+    // The disk is full. The engine works without a record, and its socket may stay.
+  }
+}
+
+export function removeSocket(folder: string, socket: string): void {
   rmSync(socket, { force: true });
-  if (dirname(dirname(socket)) === tmpdir()) rmdirSync(dirname(socket));
+  const itsFolder = dirname(socket);
+  if (itsFolder !== join(folder) && dirname(itsFolder) === tmpdir()) rmdirSync(itsFolder);
+  rmSync(recordOf(folder, socket), { force: true });
+}
+
+const recordOf = (folder: string, socket: string): string => join(folder, `${basename(socket, '.sock')}.listener.json`);
+
+function removeDeadSockets(folder: string): void {
+  for (const name of readdirSync(folder).filter((one) => RECORD.test(one))) {
+    const record = recordIn(join(folder, name));
+    if (record === null || basename(recordOf(folder, record.socket)) !== name || !isSurelyDead(record.owner)) continue;
+    if (lstatSync(record.socket, { throwIfNoEntry: false })?.isSocket() === true) removeSocket(folder, record.socket);
+    else rmSync(join(folder, name), { force: true });
+  }
+}
+
+/** Returns null for a record that was cut short. */
+function recordIn(path: string): { socket: string; owner: string } | null {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as { socket: string; owner: string };
+  } catch {
+    return null;
+  }
 }

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { once } from 'node:events';
 import { Channel, ChannelCredentials } from '@grpc/grpc-js';
 import { EspalierError } from '#protocol';
-import { removeSocket, socketPath } from './socket-path.js';
+import { recordListener, removeSocket, socketPath } from './socket-path.js';
 import { ENGINE_CHANNEL } from './wire/engine-channel.js';
 
 /** These two times together are how long a dead engine stays unnoticed, also by a standby orchestrator, which claims no engine. */
@@ -41,7 +41,8 @@ export class TunnelDoor {
       throw new EspalierError('ENGINE_UNAVAILABLE', `the engine can't be reached: ${(error as Error).message}`, { cause: error });
     }
     listener.on('error', () => undefined); // the channel tries again after a failed accept
-    listener.once('close', () => removeSocket(path));
+    recordListener(folder, path, process.pid);
+    listener.once('close', () => removeSocket(folder, path));
     const channel = new Channel(`unix:${path}`, ChannelCredentials.createInsecure(), {
       ...ENGINE_CHANNEL,
       'grpc.keepalive_time_ms': PING_MS,

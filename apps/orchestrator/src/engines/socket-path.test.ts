@@ -1,0 +1,69 @@
+// Tests which sockets of earlier servers go, with real processes that listen and are killed.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { ownerName } from '#files';
+import { recordListener, removeSocket, socketPath } from './socket-path.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'espalier-sockets-'));
+const children: ChildProcess[] = [];
+
+afterAll(() => {
+  for (const child of children) child.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function listening(socket: string): Promise<ChildProcess> {
+  const program = `require('node:net').createServer().listen(process.argv[1], () => console.log('listening'))`;
+  const child = spawn(process.execPath, ['-e', program, socket], { stdio: ['ignore', 'pipe', 'inherit'] });
+  children.push(child);
+  await once(child.stdout, 'data');
+  return child;
+}
+
+async function killed(child: ChildProcess): Promise<void> {
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+}
+
+it('a socket whose process was killed goes with its record when the next one is made; one that is listened on stays', async () => {
+  const sockets = [socketPath(folder), socketPath(folder)];
+  const [first, second] = await Promise.all(sockets.map(listening));
+  sockets.forEach((socket, index) => recordListener(folder, socket, [first, second][index]!.pid!));
+  await killed(first!);
+  expect(existsSync(sockets[0]!)).toBe(true); // the kernel leaves it
+  const next = socketPath(folder);
+  expect(sockets.map((socket) => existsSync(socket))).toEqual([false, true]);
+  expect(new Set([...sockets, next]).size).toBe(3);
+  removeSocket(folder, sockets[1]!);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+it('a socket without a record stays, and so does a file that no record of its own name names', async () => {
+  const unrecorded = socketPath(folder);
+  const child = await listening(unrecorded);
+  const dead = ownerName(child.pid)!;
+  await killed(child);
+  const file = join(folder, 'mine.sock');
+  writeFileSync(file, 'a file of the user');
+  const records = { 'engine-1-1': { socket: unrecorded, owner: dead }, 'engine-1-2': { socket: file, owner: dead } };
+  for (const [name, record] of Object.entries(records)) writeFileSync(join(folder, `${name}.listener.json`), JSON.stringify(record));
+  writeFileSync(join(folder, 'engine-1-3.listener.json'), '{"socket": ');
+  socketPath(folder);
+  expect([unrecorded, file].map((path) => existsSync(path))).toEqual([true, true]);
+});
+
+it('a folder with a long path has its sockets elsewhere, and they go with their own folder', async () => {
+  const long = join(folder, 'a'.repeat(90));
+  mkdirSync(long);
+  const socket = socketPath(long);
+  expect(dirname(dirname(socket))).toBe(tmpdir());
+  const child = await listening(socket);
+  recordListener(long, socket, child.pid!);
+  await killed(child);
+  removeSocket(long, socketPath(long));
+  expect(existsSync(dirname(socket))).toBe(false);
+  expect(readdirSync(long)).toEqual([]);
+});
