@@ -26,7 +26,8 @@ export interface EmbeddedEventStore {
   stop(): Promise<void>;
 }
 
-const START_TIMEOUT_MS = 30_000;
+/** A store that fails to start tells so at once. A sound one has taken over half a minute on a busy machine with a slow disk. */
+const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 10_000;
 /**
  * The server is often idle for most of a second. V8 would then collect garbage to return memory, which takes time from an engine's steps.
@@ -91,7 +92,8 @@ function ready(child: ChildProcess): Promise<Announcement> {
       child.kill('SIGKILL');
       reject(new EmbeddedStoreError(code, message));
     };
-    const timer = setTimeout(() => fail('STORE_FAILED', `the event store did not start within ${START_TIMEOUT_MS} ms`), START_TIMEOUT_MS);
+    const late = `the event store did not start within ${START_TIMEOUT_MS / 1000} s`;
+    const timer = setTimeout(() => fail('STORE_FAILED', late), START_TIMEOUT_MS);
     child.once('error', (error) => fail('STORE_FAILED', `the event store could not be started: ${error.message}`));
     child.once('exit', (code, signal) => fail('STORE_FAILED', `the event store ended while starting (${signal ?? `exit code ${code}`})`));
     createInterface({ input: child.stdout! }).once('line', (line) => {
