@@ -17,8 +17,7 @@ uint64_t whole_pages(uint64_t bytes) {
 }
 }  // namespace
 
-CpuBackend::CpuBackend(int threads, const Kernels& kernels)
-    : threads_(threads), k_(kernels), own_products_(!MatmulCache::has_tiles()), barriers_(threads_), scratch_(kSlotCount) {
+CpuBackend::CpuBackend(int threads, const Kernels& kernels) : threads_(threads), k_(kernels), barriers_(threads_), scratch_(kSlotCount) {
   attach_thread();
 }
 
@@ -37,8 +36,7 @@ void CpuBackend::attach_thread() {
 }
 
 std::string CpuBackend::fingerprint(int threads, const Kernels& kernels) {
-  return std::string(kernels.name) + " threads " + std::to_string(threads) +
-         (MatmulCache::has_tiles() ? " onednn " : " own products, onednn ") + MatmulCache::version();
+  return std::string(kernels.name) + " threads " + std::to_string(threads) + " own products, onednn " + MatmulCache::version();
 }
 
 DeviceBuffer CpuBackend::share(const void* host, uint64_t bytes) {
@@ -70,7 +68,7 @@ uint64_t CpuBackend::scratch_bytes(int thread_count, const Kernels& k, const Mod
   const int64_t lora = 3 * narrow_width(shape.lora_rank);
   const int64_t token_parts = std::min<int64_t>(thread_count, kMostTokenParts);
   const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + thread_count * 2 * n + token_parts * (hidden + 2 * units))) * 4;
-  if (!MatmulCache::has_tiles() && shape.dtype == DType::kBF16)
+  if (shape.dtype == DType::kBF16 && k.pair_size(DType::kBF16) == 2)
     return attention + narrow +
            threads * std::max({k.product_panel_bytes(hidden + lora, DType::kBF16, 0),
                                k.product_panel_bytes(std::max(2 * units, heads + 2 * kv) + 2 * lora, DType::kF32, 0),

@@ -81,7 +81,6 @@ class CpuBackend final : public Backend {
 
   int threads_;
   const Kernels& k_;
-  bool own_products_;  // true where the processor has no matrix tiles, which only oneDNN uses
   MatmulCache products_;
   std::vector<Barrier> barriers_;  // one for each set of threads that share panels
   std::vector<std::vector<char>> scratch_;

@@ -8,8 +8,8 @@
 
 namespace espalier::cpu {
 
-// The rows that a product multiplies by a group of panels at a time: a multiple of the tile heights of all panel widths.
-inline constexpr int64_t kBlockRows = 24;
+// The most rows that a product multiplies by a group of panels at a time.
+inline constexpr int64_t kMostBlockRows = 64;
 
 // A product of at most this number of rows is limited by the bytes of its stored matrix, so nothing is packed.
 inline constexpr int64_t kFewRows = 16;
@@ -74,8 +74,8 @@ struct Kernels {
   uint64_t (*product_panel_bytes)(int64_t depth, DType c, int64_t whole);
   void (*product)(const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels, Team&);
   // Computes columns [begin, end) of a product for the rows [first, last) and turns them into operands, as product and attention_operands
-  // together do. The columns are whole heads, and go to the operands from column `column` on. block: memory for kBlockRows rows of end -
-  // begin floats.
+  // together do. The columns are whole heads, and go to the operands from column `column` on. block: memory for kMostBlockRows rows of end
+  // - begin floats.
   void (*project_heads)(const AttentionOperands&, const Product&, int64_t begin, int64_t end, int64_t column, int64_t first, int64_t last,
                         uint32_t* panels, Team&, float* block);
 };
@@ -84,8 +84,9 @@ const Kernels& kernels_portable();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_avx512_bf16();
+const Kernels& kernels_avx512_amx();  // those of avx512_bf16, with products by matrix tiles
 // Returns the widest set that this processor can run. ESPALIER_CPU_ISA chooses a narrower one ("portable", "avx2", "avx512",
-// "avx512_bf16").
+// "avx512_bf16", "avx512_amx").
 const Kernels& select_kernels();
 const Kernels& kernels_named(const std::string& name);
 std::vector<const Kernels*> available_kernels();  // all sets that this processor can run, the narrowest first

@@ -64,7 +64,7 @@ Product wide_outer_product(const Tensor& x, uint32_t* narrow_words, int64_t narr
 }  // namespace
 
 // Returns true where the kernel of large products is the best one for results of this number of rows or columns.
-bool CpuBackend::is_wide(int64_t rows, DType t) const { return own_products_ && rows >= kWideRows && k_.pair_size(t) == 2; }
+bool CpuBackend::is_wide(int64_t rows, DType t) const { return rows >= kWideRows && k_.pair_size(t) == 2; }
 
 void CpuBackend::launch(const LoraNarrow& op) {
   if (is_wide(op.rank, op.out.dtype)) {

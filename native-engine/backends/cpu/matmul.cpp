@@ -74,10 +74,6 @@ void MatmulCache::run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accu
   }
 }
 
-bool MatmulCache::has_tiles() {
-  return static_cast<int>(dnnl::get_effective_cpu_isa()) >= static_cast<int>(dnnl::cpu_isa::avx512_core_amx);
-}
-
 std::string MatmulCache::version() {
   const dnnl_version_t* v = dnnl_version();
   return std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch) + " isa " +

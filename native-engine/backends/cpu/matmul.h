@@ -14,7 +14,6 @@ class MatmulCache {
   ~MatmulCache();
   void run(Tensor c, Tensor a, Tensor b, bool b_transposed, bool accumulate);
   static std::string version();
-  static bool has_tiles();  // whether there are matrix tiles (AMX) that oneDNN would use
 
  private:
   struct Impl;

@@ -40,7 +40,7 @@ void CpuBackend::parallel_grid(int64_t rows, int64_t room, F&& f) {
 void CpuBackend::launch(const Product& op) {
   if (op.c.rows == 0 || op.c.cols == 0) return;
   if (k_.few_rows_fit(op)) return parallel_parts(threads_, op.c.cols, kLine, [&](int, Range r) { k_.few_rows(op, r.begin, r.end); });
-  if (!own_products_ || !k_.product_fits(op)) return multiply_by_library(op);
+  if (!k_.product_fits(op)) return multiply_by_library(op);
   parallel_grid(op.c.rows, panel_words(op, 0), [&](Range rows, int64_t part, int64_t parts, uint32_t* panels, Team& team) {
     const Range columns = part_of(op.c.cols, parts, part, kLine);
     if (columns.begin >= columns.end) return;
@@ -109,7 +109,7 @@ void CpuBackend::launch(const AttentionOperands& op) {
   const int64_t rows = op.operands.rows, all = s.heads + 2 * s.kv_heads;
   const std::array<HeadProduct, 3> parts = head_products(s);
   const bool few = k_.few_rows_fit(op.products[0]) && k_.few_rows_fit(op.products[1]) && k_.few_rows_fit(op.products[2]);
-  if (few || op.norms.whole || !own_products_ || !k_.product_fits(op.products[0])) {
+  if (few || op.norms.whole || !k_.product_fits(op.products[0])) {
     for (size_t p = 0; p < parts.size(); p++) {
       Product whole = op.products[p];
       whole.c = {op.space.data, DType::kF32, rows, parts[p].width, parts[p].width};
@@ -121,7 +121,7 @@ void CpuBackend::launch(const AttentionOperands& op) {
     }
     return;
   }
-  const int64_t block = kBlockRows * padded_width(std::max(s.query_width, s.kv_width));
+  const int64_t block = kMostBlockRows * padded_width(std::max(s.query_width, s.kv_width));
   float* blocks = scratch<float>(kRows, threads_ * block);
   parallel_grid(
       rows, panel_words(op.products[0], s.head_dim), [&](Range own, int64_t part, int64_t part_count, uint32_t* panels, Team& team) {

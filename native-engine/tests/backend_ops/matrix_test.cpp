@@ -174,6 +174,30 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   check_product(two_by_two, type(), {300, 203, 130}, tolerance(), sum_tolerance(130));
 }
 
+// The kernels for pairs of bf16 compute a row of a large product in the same way wherever the row lies: first or last in a tile or a block.
+TEST_P(MatrixOps, ARowOfALargeProductDoesNotDependOnTheRowsBesideIt) {
+  const std::string& kernels = GetParam().spec.kernels;
+  if (type() != DType::kBF16 || (kernels != "avx512_bf16" && kernels != "avx512_amx")) GTEST_SKIP() << "other products go to oneDNN";
+  constexpr int64_t kM = 150, kN = 83, kK = 218;
+  const Buffer a(device, type(), kM, kK, kK, Random(41));
+  const Stored b(device, type(), kN, kK, 42);
+  const auto rows = [&](int64_t first, int64_t count) {
+    Buffer c(device, DType::kF32, count, kN);
+    Product op;
+    op.c = c.tensor();
+    op.transposed = true;
+    op.add(a.tensor().row_range(first, count), {b.view, kN, kK, nullptr, nullptr});
+    device.run(op);
+    return c;
+  };
+  const Buffer all = rows(0, kM);
+  for (const int64_t first : {1, 15, 16, 31, 33, 64, 120}) {
+    const Buffer some = rows(first, kM - first);
+    for (int64_t i = 0; i < kM - first; i++)
+      for (int64_t j = 0; j < kN; j++) ASSERT_EQ(some.get(i, j), all.get(first + i, j)) << first << " " << i << " " << j;
+  }
+}
+
 // Products that may go to a library where the device has one (Product::by_shape), in each form that a step uses, with the least rows and
 // columns for which a library is taken. LoRA's narrow activations lie apart, or beside the wide ones, where forward those of another
 // projection lie between the two.

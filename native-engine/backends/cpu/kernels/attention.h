@@ -277,10 +277,11 @@ static void clear_padding(const Attention& op, int64_t first, int64_t rows) {
   }
 }
 
+template <class Pairs>
 static void attention(const Attention& op, int64_t batch_row, int64_t kv_head, void* scratch) {
   with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);
-    using Words = typename WordsOf<T>::type;
+    using Words = std::conditional_t<std::is_same_v<T, bf16>, Pairs, F32Words>;
     const AttentionShape& s = op.shape;
     Carver carver{static_cast<char*>(scratch)};
     AttentionScratch<Words> w(carver, s.tokens, s.head_dim);

@@ -128,10 +128,11 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
 }
 
 // head_dot [heads]: gets this row's share for each head that reads kv_head.
+template <class Pairs>
 static void attention_backward(const AttentionBackward& op, int64_t batch_row, int64_t kv_head, void* scratch, double* head_dot) {
   with_compute_type(op.operands.dtype, [&](auto type) {
     using T = decltype(type);
-    using Words = typename WordsOf<T>::type;
+    using Words = std::conditional_t<std::is_same_v<T, bf16>, Pairs, F32Words>;
     const AttentionShape& s = op.shape;
     const HeadColumns columns{s};
     Carver carver{static_cast<char*>(scratch)};

@@ -30,21 +30,24 @@ static void attention_operands(const AttentionOperands& op, const Tensor& sums, 
 #if defined(__AVX512BF16__)
 // Computes the columns [begin, end) of a product, which are whole heads, for the rows [first, last), and turns them into operands a block
 // of rows at a time, so that the sums never leave the innermost caches. column: the column of `begin` among the operands. block: memory for
-// kBlockRows rows of sums.
+// kMostBlockRows rows of sums.
+template <class Multiplier>
 static void project_heads(const AttentionOperands& op, const Product& product, int64_t begin, int64_t end, int64_t column, int64_t first,
                           int64_t last, uint32_t* panels, Team& team, float* block) {
   const int64_t words = product_words(product);
+  Multiplier multiplier;
   for_groups(begin, end, 2 * words, op.shape.head_dim, [&](int64_t from, int64_t to) {
-    const PanelGroup g = pack_group(product, 0, from, to, 0, words, panels, team);
+    const PanelGroup g = pack_group<Multiplier>(product, 0, from, to, 0, words, panels, team);
     const int64_t stride = g.vectors * 16;
-    for (int64_t row = first; row < last; row += kBlockRows) {
-      const int64_t rows = last - row < kBlockRows ? last - row : kBlockRows;
-      product_block(g, row, rows, block, stride, nullptr, false, row == first);
+    for (int64_t row = first; row < last; row += Multiplier::kBlockRows) {
+      const int64_t rows = last - row < Multiplier::kBlockRows ? last - row : Multiplier::kBlockRows;
+      multiplier.block(g, row, rows, block, stride, nullptr, false, row == first);
       attention_operands(op, {device(block).as<std::byte>(), DType::kF32, rows, to - from, stride}, column + from - begin, row, row + rows);
     }
   });
 }
 #else
+template <class Multiplier>
 static void project_heads(const AttentionOperands&, const Product&, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*, Team&, float*) {
 }
 #endif

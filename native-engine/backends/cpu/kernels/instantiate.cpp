@@ -33,9 +33,9 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       rmsnorm_backward,
       attention_scratch_bytes,
       attention_operands,
-      attention,
-      path_attention,
-      attention_backward,
+      attention<PairWords>,
+      path_attention<PairWords>,
+      attention_backward<PairWords>,
       head_norm_backward,
       cached_attention,
       swiglu,
@@ -58,11 +58,29 @@ const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
       few_rows_fit,
       few_rows,
       product_fits,
-      product_panel_bytes,
-      product,
-      project_heads,
+      product_panel_bytes<PairProducts>,
+      product<PairProducts>,
+      project_heads<PairProducts>,
   };
   return table;
 }
+
+#if defined(__AVX512BF16__)
+const Kernels& kernels_avx512_amx() {
+  using namespace ESPALIER_ISA;
+  static const Kernels table = [] {
+    Kernels k = kernels_avx512_bf16();
+    k.name = "avx512_amx";
+    k.attention = attention<TileWords>;
+    k.path_attention = path_attention<TileWords>;
+    k.attention_backward = attention_backward<TileWords>;
+    k.product_panel_bytes = product_panel_bytes<MatrixTiles>;
+    k.product = product<MatrixTiles>;
+    k.project_heads = project_heads<MatrixTiles>;
+    return k;
+  }();
+  return table;
+}
+#endif
 
 }  // namespace espalier::cpu

@@ -98,10 +98,11 @@ static inline void put_line(uint32_t* to, __m512i v) {
 }
 
 // Packs one vector of a panel [words, width] from the selection's rows [first, first + count), at most 16, which lie along the summed
-// dimension. It packs the part [from, from + 2 * words) of this dimension, in transposed blocks of 16 by 16 words.
+// dimension. It packs the part [from, from + 2 * words) of this dimension, in transposed blocks of 16 by 16 words, and zeros behind it up
+// to `filled` words.
 template <bool kShared>
-static void pack_vector_transposed(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t width,
-                                   uint32_t* panel) {
+static void pack_vector_transposed(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t filled,
+                                   int64_t width, uint32_t* panel) {
   const SelectionReader reader{s};
   const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f;
   const char* rows[16];
@@ -121,7 +122,7 @@ static void pack_vector_transposed(const Selection& s, int64_t first, int64_t co
       }
     }
     transpose_block(block, 16, turned, 16);
-    for (int64_t i = 0; i < 16 && i < left; i++) put_line<kShared>(panel + (w + i) * width, _mm512_load_si512(turned + i * 16));
+    for (int64_t i = 0; i < 16 && i < filled - w; i++) put_line<kShared>(panel + (w + i) * width, _mm512_load_si512(turned + i * 16));
   }
 }
 

@@ -5,10 +5,11 @@
 namespace espalier::cpu::ESPALIER_ISA {
 
 // Computes the queries of one piece. Its keys are packed once for all heads that read them.
+template <class Pairs>
 static void path_attention(const PathAttention& path, int64_t piece, int64_t kv_head, void* scratch) {
   with_compute_type(path.operands.dtype, [&](auto type) {
     using T = decltype(type);
-    using Words = typename WordsOf<T>::type;
+    using Words = std::conditional_t<std::is_same_v<T, bf16>, Pairs, F32Words>;
     const Attention op{path.shape, path.operands, path.out, nullptr, path.column_scale};
     const AttentionShape& s = op.shape;
     const int32_t* bounds = host(path.bounds) + 4 * piece;

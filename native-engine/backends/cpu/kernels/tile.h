@@ -39,6 +39,9 @@ struct WordsOf<bf16> {
 };
 #endif
 
+// The words of bf16 data.
+using PairWords = WordsOf<bf16>::type;
+
 #if defined(__AVX512BF16__)
 // Interleaves 16 values of each of two rows into words, without a conversion.
 static inline vu interleave(__m256i first, __m256i second) {
