@@ -248,8 +248,11 @@ async function compileCudaKernels() {
     : { passed: 0, failed: 1 };
 }
 
-/** Builds the engine with sanitizers, linked with the tests that the build without sanitizers has compiled. */
-async function buildSanitized() {
+/**
+ * Builds the engine with sanitizers, linked with the tests that the build without sanitizers has compiled.
+ * @param withEmulator whether the emulated card is built with sanitizers, too; otherwise it is that of the other build
+ */
+async function buildSanitized(withEmulator) {
   const configured = await run('cmake', [
     '-S',
     'native-engine',
@@ -257,6 +260,7 @@ async function buildSanitized() {
     SANITIZED,
     ...SANITIZED_BUILD,
     `-DESPALIER_TESTS_COMPILED_IN=${join(root, BUILD)}`,
+    `-DESPALIER_EMULATOR_COMPILED_IN=${withEmulator ? 'OFF' : 'ON'}`,
   ]);
   return configured === 0
     ? runCheck('cmake', ['--build', SANITIZED, '--parallel', '2', '--target', 'espalier_tests', 'espalier_native'])
@@ -268,7 +272,7 @@ async function buildSanitized() {
  * @param only regular expressions; if there are some, only native tests whose names match one run
  */
 async function runSanitizers(only) {
-  const built = await buildSanitized();
+  const built = await buildSanitized(only === undefined); // no test of a short run is of the emulated card
   if (built.failed > 0) return built;
   const environment = { ...WAITS_ASLEEP, ...SANITIZER_OPTIONS };
   // Node itself is not built with the sanitizers, so their libraries must be loaded before it starts.

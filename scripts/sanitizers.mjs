@@ -36,6 +36,7 @@ export const NOT_FOR_SANITIZERS = [
 
 /**
  * The suites of a short run: each op on the processor and the readers of files that a user names. The tests of the addon run beside them.
+ * None uses the emulated card, whose build with sanitizers would take longer than these tests.
  */
 export const SHORT_RUN = [
   '^(All/)?(Attention|CachedAttention|Dropout|Elementwise|Matrix|Movement|PathAttention|WeightGradient)Ops\\b(?!.*emulated)',
