@@ -33,6 +33,7 @@ export function addon(): NativeAddon {
   process.env['GOMP_SPINCOUNT'] ??= '2000';
   const found = createRequire(import.meta.url)(path) as NativeAddon;
   refuseOutdated(found, path);
+  process.once('exit', () => found.endJobs());
   loaded = found;
   return loaded;
 }

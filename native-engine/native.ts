@@ -312,5 +312,6 @@ export interface NativeAddon {
   /** Makes the digest of a result's bytes and, with a path, a new file of them. They must not be released before it is done. */
   writeBytes(options: { bytes: Uint8Array; path: string }): Promise<WrittenBytes>;
   lockFile(descriptor: number, exclusive: boolean): boolean; // false: another process has the lock
+  endJobs(): void; // cancels all jobs and waits until they have ended
   Session: new () => NativeSession;
 }

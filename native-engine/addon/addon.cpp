@@ -13,6 +13,7 @@
 #include "js_reader.h"
 #include "options.h"
 #include "session.h"
+#include "session_jobs.h"
 #include "settings.h"
 #include "write_bytes.h"
 
@@ -105,6 +106,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("releaseBytes", Napi::Function::New(env, release_bytes, "releaseBytes"));
   exports.Set("writeBytes", Napi::Function::New(env, write_bytes, "writeBytes"));
   exports.Set("lockFile", Napi::Function::New(env, lock_file, "lockFile"));
+  exports.Set("endJobs", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { end_jobs(info.Env()); }, "endJobs"));
   exports.Set("Session", Session::define(env));
   return exports;
 }

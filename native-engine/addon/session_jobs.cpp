@@ -15,6 +15,10 @@ namespace {
 // The event loop is woken for reports at most this often. A user who watches sees no difference, and a step of a small model, which takes
 // only a few milliseconds on all cores, is not disturbed by each of its reports.
 constexpr auto kReportInterval = std::chrono::milliseconds(750);
+
+// The jobs of the process that have not settled. Each environment has an event loop of its own.
+std::mutex unsettled_mutex;
+std::vector<std::weak_ptr<RunningJob>> unsettled;
 }  // namespace
 
 struct RunningJob final : JobContext, ComputeWork, std::enable_shared_from_this<RunningJob> {
@@ -86,6 +90,7 @@ struct RunningJob final : JobContext, ComputeWork, std::enable_shared_from_this<
     deliver_reports(on_reports);
     napi_remove_env_cleanup_hook(env, &RunningJob::wait_for_end, this);
     const auto self = shared_from_this();
+    forget(this);
     session->current_.reset();
     on_loop.Release();
     const Napi::HandleScope scope(env);
@@ -115,8 +120,17 @@ struct RunningJob final : JobContext, ComputeWork, std::enable_shared_from_this<
   // is freed.
   static void wait_for_end(void* data) {
     auto* self = static_cast<RunningJob*>(data);
+    forget(self);
     self->end();
     self->let_go();
+  }
+
+  static void forget(const RunningJob* job) {
+    const std::lock_guard lock(unsettled_mutex);
+    std::erase_if(unsettled, [&](const std::weak_ptr<RunningJob>& one) {
+      const auto other = one.lock();
+      return !other || other.get() == job;
+    });
   }
 
   // Cancels the job and waits until no thread runs it.
@@ -167,6 +181,10 @@ Napi::Promise SessionJobs::start(Napi::Env env, Napi::Object owner, Napi::Functi
   // This hook is registered after the thread-safe function's own hook, so that it runs before that one.
   napi_add_env_cleanup_hook(env, &RunningJob::wait_for_end, running.get());
   running->owner = Napi::Persistent(owner);
+  {
+    const std::lock_guard lock(unsettled_mutex);
+    unsettled.push_back(running);
+  }
   current_ = running;
   computes_ = computes_ || place == JobPlace::kCompute;
   if (computes_) {
@@ -176,6 +194,17 @@ Napi::Promise SessionJobs::start(Napi::Env env, Napi::Object owner, Napi::Functi
     beside_ = std::thread([running] { running->run(); });
   }
   return running->deferred.Promise();
+}
+
+void end_jobs(Napi::Env env) {
+  std::vector<std::shared_ptr<RunningJob>> own;
+  {
+    const std::lock_guard lock(unsettled_mutex);
+    for (const std::weak_ptr<RunningJob>& one : unsettled)
+      if (const auto job = one.lock(); job && static_cast<napi_env>(job->env) == static_cast<napi_env>(env)) own.push_back(job);
+  }
+  for (const auto& job : own) job->cancel = true;
+  for (const auto& job : own) job->end();
 }
 
 }  // namespace espalier::addon

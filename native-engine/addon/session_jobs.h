@@ -57,4 +57,8 @@ class SessionJobs {
   std::thread beside_;
 };
 
+// Cancels all jobs of an environment and waits until no thread runs them. The process is to call it before it exits: Node then runs no
+// cleanup hooks, and the C library would destroy what the jobs use while they use it.
+void end_jobs(Napi::Env env);
+
 }  // namespace espalier::addon
