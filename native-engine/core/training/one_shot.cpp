@@ -74,7 +74,6 @@ std::optional<GateImportance> TrainerImpl::wanda_ratings(const SegmentPlan& plan
       model_.enter(l);
       forward_layer(context_, role, l, x, workspace_.teacher, false);
       model_.fetch((l + 1) % c.layer_count);
-      const RoleLayer& r = role.layers[l];
       add_squares(*backend_, shaped(context_, role, l, workspace_.teacher).heads,
                   std::span(squares.heads).subspan(l * head_columns, head_columns));
       add_squares(*backend_, shaped_units(context_, role, l),
