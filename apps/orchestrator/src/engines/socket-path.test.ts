@@ -50,7 +50,8 @@ it('a socket without a record stays, and so does a file that no record of its ow
   writeFileSync(file, 'a file of the user');
   const records = { 'engine-1-1': { socket: unrecorded, owner: dead }, 'engine-1-2': { socket: file, owner: dead } };
   for (const [name, record] of Object.entries(records)) writeFileSync(join(folder, `${name}.listener.json`), JSON.stringify(record));
-  writeFileSync(join(folder, 'engine-1-3.listener.json'), '{"socket": ');
+  const damaged = ['{"socket": ', '{}', 'null', '{"socket": 1, "owner": "x"}'];
+  damaged.forEach((text, index) => writeFileSync(join(folder, `engine-2-${index}.listener.json`), text));
   socketPath(folder);
   expect([unrecorded, file].map((path) => existsSync(path))).toEqual([true, true]);
 });
@@ -66,4 +67,17 @@ it('a folder with a long path has its sockets elsewhere, and they go with their 
   removeSocket(long, socketPath(long));
   expect(existsSync(dirname(socket))).toBe(false);
   expect(readdirSync(long)).toEqual([]);
+});
+
+it('the folder of such a socket stays where another program has a file in it', () => {
+  const long = join(folder, 'b'.repeat(90));
+  mkdirSync(long);
+  const socket = socketPath(long);
+  recordListener(long, socket, process.pid);
+  const foreign = join(dirname(socket), 'foreign');
+  writeFileSync(foreign, '');
+  removeSocket(long, socket);
+  expect([existsSync(foreign), readdirSync(long)]).toEqual([true, []]);
+  rmSync(dirname(socket), { recursive: true });
+  expect(() => removeSocket(long, socket)).not.toThrow(); // a program that tidies up was there first
 });

@@ -41,8 +41,16 @@ export function recordListener(folder: string, socket: string, pid: number): voi
 export function removeSocket(folder: string, socket: string): void {
   rmSync(socket, { force: true });
   const itsFolder = dirname(socket);
-  if (itsFolder !== join(folder) && dirname(itsFolder) === tmpdir()) rmdirSync(itsFolder);
+  if (itsFolder !== join(folder) && dirname(itsFolder) === tmpdir()) removeIfEmpty(itsFolder);
   rmSync(recordOf(folder, socket), { force: true });
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // It holds a file of another program, or a program that tidies up has removed it.
+  }
 }
 
 const recordOf = (folder: string, socket: string): string => join(folder, `${basename(socket, '.sock')}.listener.json`);
@@ -56,10 +64,11 @@ function removeDeadSockets(folder: string): void {
   }
 }
 
-/** Returns null for a record that was cut short. */
+/** Returns null for a record that was cut short or damaged. */
 function recordIn(path: string): { socket: string; owner: string } | null {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as { socket: string; owner: string };
+    const { socket, owner } = JSON.parse(readFileSync(path, 'utf8')) as { socket?: unknown; owner?: unknown };
+    return typeof socket === 'string' && typeof owner === 'string' ? { socket, owner } : null;
   } catch {
     return null;
   }

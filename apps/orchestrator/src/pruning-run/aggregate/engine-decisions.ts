@@ -31,8 +31,8 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
   if (changedFrom !== null && !run.acceptOtherNumerics) {
     throw new RunError(
       'NUMERICS_CHANGED',
-      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: once other ` +
-        'numerics are accepted it goes on, no longer bitwise the same',
+      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: on an engine with the former it ` +
+        'goes on in the same bits (docs/how-a-run-survives.md); once other numerics are accepted it goes on, no longer bitwise the same',
       run,
       'accept_other_numerics',
     );
