@@ -117,6 +117,10 @@ describe('a budget', () => {
     expect(refused({ targetParams: 100 })).toEqual([
       ['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringContaining('[172157, ')],
     ]);
+    expect(refused({ targetMacs: 0.001 })).toEqual([
+      ['settings.target_macs', 'BUDGET_OUT_OF_REACH', expect.stringMatching(/must be in \[0\.05, 1\], is 0\.001$/)],
+    ]);
+    expect(refused({ targetMacs: 0.05 })).toEqual([]);
     // Where masks close at once, all hidden units stay, so embeddings and norms are left.
     const fixed = 2048 * 64 + 7 * 64;
     expect(budget({ recipe: 'wanda', targetParams: 1 }, grouped).least).toBe(fixed);

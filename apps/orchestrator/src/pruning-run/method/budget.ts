@@ -172,6 +172,10 @@ export function prunableShareToGo(budget: Budget, amounts: Amounts): number {
   return Math.max(0, budget.intact - amountAsked(budget, amounts)) / (budget.intact - fixedCost(budget));
 }
 
+/** The least share that can be left is 1 - 0.95, which is 0.05 only but for rounding. */
+const ROUNDING = 1e-12;
+const roundedUp = (share: number): number => Math.ceil(share * (1 - ROUNDING) * 1e4) / 1e4;
+
 /** @param targetSparsity the target that the request gives beside the budget; it has to equal the budget's share */
 export function amountViolations(budget: Budget, amounts: Amounts, targetSparsity?: number): FieldViolation[] {
   const { field } = aboutBudget(budget);
@@ -187,9 +191,9 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
     const description = `${why}: must be in [1, ${most}], is ${amounts.targetSpeedup}`;
     return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
   }
-  if (asked > budget.intact || asked < budget.least) {
+  if (asked > budget.intact || asked < budget.least * (1 - ROUNDING)) {
     const unit = budget.setting === 'targetMacs' ? budget.intact : 1;
-    const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [budget.least / unit, 1];
+    const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [roundedUp(budget.least / unit), 1];
     const why =
       asked > budget.intact ? 'is more than the intact model has' : 'is less than what the masks can leave: not all of a model is prunable';
     const description = `${why}: must be in [${least}, ${most}], is ${amounts[budget.setting]}`;
