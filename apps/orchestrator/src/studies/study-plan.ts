@@ -30,10 +30,8 @@ export function withKey(run: RunOfStudy): PlannedRun {
   return { ...planned, key: keyOf(planned) };
 }
 
-function keyOf({ modelPath, data, settings, budgetRate }: RunOfStudy): string {
-  const rule = budgetRate === undefined ? {} : { budgetRate };
-  return sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings), ...rule })).slice(0, KEY_LENGTH);
-}
+const keyOf = ({ modelPath, data, settings, budgetRate }: RunOfStudy): string =>
+  sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings), budgetRate })).slice(0, KEY_LENGTH);
 
 /** Earlier defaults of the preset nuteprune2, the newest first: another recovery, and before it one rate of recovery at any target. */
 const EARLIER_DEFAULTS: readonly RequestedSettings[] = [

@@ -172,7 +172,7 @@ export function prunableShareToGo(budget: Budget, amounts: Amounts): number {
   return Math.max(0, budget.intact - amountAsked(budget, amounts)) / (budget.intact - fixedCost(budget));
 }
 
-/** The least share that can be left is 1 - 0.95, which is 0.05 only but for rounding. */
+/** The least share that can be left is 1 - 0.95, which differs from 0.05 by rounding. */
 const ROUNDING = 1e-12;
 const roundedUp = (share: number): number => Math.ceil(share * (1 - ROUNDING) * 1e4) / 1e4;
 
