@@ -115,47 +115,62 @@ class Block {
   void barrier(const Site& site) {
     if (waiting_ == 0)
       barrier_site_ = site;
-    else if (!same(site, barrier_site_))
-      stop("threads wait at different barriers, " + text_of(barrier_site_) + " and " + text_of(site));
+    else if (!same(site, barrier_site_)) [[unlikely]]
+      stop_at("threads wait at different barriers", barrier_site_, &site);
     if (++waiting_ < threads_) return wait();
     waiting_ = 0;
-    for (int w = 0; w * kWarp < threads_; w++) wake(w, lanes_in(w) & ~(w == current_ / kWarp ? own_bit() : 0u));
+    for (int w = 0; w * kWarp < threads_; w++) wake(w, lanes_in(w) & ~(w == own_warp() ? own_bit() : 0u));
   }
 
   void meet(uint32_t mask, void* mine, const Site& site, Act act) {
-    const int w = current_ / kWarp;
-    if (!(mask & own_bit())) stop("a lane is not in the mask of what it takes part in, " + text_of(site));
-    if (mask & ~lanes_in(w)) stop("a mask names lanes that the block has not, " + text_of(site));
-    Warp& warp = warps_[w];
-    size_t m = 0;
-    while (m < warp.meetings.size() && warp.meetings[m].mask != mask) m++;
-    if (m == warp.meetings.size()) warp.meetings.push_back({mask, 0, site, {}});
-    Meeting& meeting = warp.meetings[m];
-    if (meeting.arrived == 0) meeting.site = site;
-    if (!same(meeting.site, site)) stop("lanes of a warp meet at different places, " + text_of(meeting.site) + " and " + text_of(site));
-    meeting.given[current_ % kWarp] = mine;
-    meeting.arrived |= own_bit();
+    const int w = own_warp();
+    const uint32_t bit = own_bit();
+    if (!(mask & bit)) [[unlikely]]
+      stop_at("a lane is not in the mask of what it takes part in", site);
+    Meeting& meeting = meeting_of(w, mask, site);
+    if (meeting.arrived == 0)
+      meeting.site = site;
+    else if (!same(meeting.site, site)) [[unlikely]]
+      stop_at("lanes of a warp meet at different places", meeting.site, &site);
+    meeting.given[own_lane()] = mine;
+    meeting.arrived |= bit;
     if (meeting.arrived != mask) return wait();
     act(meeting.given.data());
     meeting.arrived = 0;
-    wake(w, mask & ~own_bit());
+    wake(w, mask & ~bit);
   }
 
   PhaseBarriers& barriers() { return barriers_; }
-  GroupProducts& products() { return warps_[current_ / kWarp].products; }
+  GroupProducts& products() { return warps_[own_warp()].products; }
   void wait() {
     const int self = current_;
     go_on(lanes_[self].fiber);
   }
   void wake_thread(int thread) { wake(thread / kWarp, 1u << (thread % kWarp)); }
 
-  [[noreturn]] void stop(const std::string& what) {
+  // Failures are told outside of the functions that find them. Else each lane that meets others would make room for their texts.
+  [[noreturn, gnu::cold, gnu::noinline]] void stop(const std::string& what) {
     error_ = what + ", by thread " + text_of(lanes_[current_].index);
     leave(host_);
   }
+  [[noreturn, gnu::cold, gnu::noinline]] void stop_at(const char* what, const Site& site, const Site* other = nullptr) {
+    stop(std::string(what) + ", " + text_of(site) + (other ? " and " + text_of(*other) : ""));
+  }
 
  private:
-  uint32_t own_bit() const { return 1u << (current_ % kWarp); }
+  Meeting& meeting_of(int w, uint32_t mask, const Site& site) {
+    for (Meeting& known : warps_[w].meetings)
+      if (known.mask == mask) return known;
+    return add_meeting(w, mask, site);
+  }
+  [[gnu::noinline]] Meeting& add_meeting(int w, uint32_t mask, const Site& site) {
+    if (mask & ~lanes_in(w)) stop_at("a mask names lanes that the block has not", site);
+    return warps_[w].meetings.emplace_back(Meeting{mask, 0, site, {}});
+  }
+
+  int own_warp() const { return static_cast<int>(static_cast<uint32_t>(current_) / kWarp); }
+  int own_lane() const { return static_cast<int>(static_cast<uint32_t>(current_) % kWarp); }
+  uint32_t own_bit() const { return 1u << own_lane(); }
   uint32_t lanes_in(int w) const { return threads_ - w * kWarp >= kWarp ? kAllLanes : (1u << (threads_ - w * kWarp)) - 1; }
   void wake(int w, uint32_t lanes) {
     warps_[w].ready |= lanes;
@@ -173,7 +188,7 @@ class Block {
   // Returns the next thread that can go on, in order from the same warp if possible; -1 where none can.
   int next() {
     if (ready_warps_ == 0) return -1;
-    int w = current_ / kWarp;
+    int w = own_warp();
     if (current_ < 0 || behaviour_.seed != 0 || !(ready_warps_ >> w & 1)) w = choose(ready_warps_);
     const int lane = choose(warps_[w].ready);
     warps_[w].ready &= ~(1u << lane);
@@ -201,7 +216,7 @@ class Block {
     __builtin_unreachable();
   }
 
-  std::string stuck() const {
+  [[gnu::cold, gnu::noinline]] std::string stuck() const {
     std::string text;
     if (waiting_ > 0) text = std::to_string(waiting_) + " of " + std::to_string(threads_) + " threads wait at " + text_of(barrier_site_);
     for (int w = 0; w * kWarp < threads_; w++)
@@ -255,6 +270,7 @@ void Block::lane_main() {
 }  // namespace
 
 void fail(const std::string& what, const Site& site) { block().stop(what + ", " + text_of(site)); }
+void fail_unaligned(uint64_t bytes, const Site& site) { fail("an address that is no multiple of " + std::to_string(bytes), site); }
 int lane_of_thread() { return block().current() % kWarp; }
 void barrier(const Site& site) { block().barrier(site); }
 void meet(uint32_t mask, void* mine, const Site& site, Act act) { block().meet(mask, mine, site, act); }

@@ -42,6 +42,7 @@ inline constexpr int kWarp = 32;
 inline constexpr uint32_t kAllLanes = 0xffffffffu;
 
 [[noreturn]] void fail(const std::string& what, const Site& site);
+[[noreturn]] void fail_unaligned(uint64_t bytes, const Site& site);
 int lane_of_thread();
 void barrier(const Site& site);
 // All lanes of `mask` must call this, each with a value of its own. The last lane to arrive calls act(the values by lane) for all.

@@ -7,7 +7,7 @@
 
 namespace espalier::cuda::emulator {
 
-thread_local Counters* counted = nullptr;
+constinit thread_local Counters* counted = nullptr;
 
 namespace {
 

@@ -86,9 +86,9 @@ inline unsigned ballot(bool v, const Site& site = Site::current()) {
 
 namespace aligned {
 // Fails where an address is no multiple of the access's size, which the device refuses too.
-inline void check(const void* p, uint64_t bytes, const Site& site) {
+__forceinline__ inline void check(const void* p, uint64_t bytes, const Site& site) {
   if (reinterpret_cast<uint64_t>(p) % bytes != 0) [[unlikely]]
-    emulator::fail("an address that is no multiple of " + std::to_string(bytes), site);
+    emulator::fail_unaligned(bytes, site);
 }
 }  // namespace aligned
 
