@@ -1,6 +1,6 @@
 // step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--device D] [--threads N]
-//            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products] [--real] [--ops N]
-//            [--masks]
+//            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products] [--real] [--recovery]
+//            [--ops N] [--masks]
 // Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, heads-128, mid, 1b, 7b (random weights).
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, in every step. --lora-rank
 // is the rank of the student. Where one of them is a list, as in 0,0.5 or 8,64, the program runs steps of each pair of the two in turn and
@@ -8,7 +8,7 @@
 // step divided by the time of the first pair's step.
 // On a card the peak is measured with larger products, and copying is timed too; --product-sizes names other sizes.
 // --real times steps as a run has them instead (real_steps.h): masks are sampled and learn, the teacher has LoRA, and hidden units close
-// too.
+// too. --recovery times real steps of recovery, in which the student's own weights learn.
 // --masks times no step, but the part of a step in which the host computes the masks (mask_arithmetic.h). It needs no weights.
 // --ops N adds a line for each of the N ops that take the longest (op_profile.h): its seconds in a step, and the shares of the best product
 // and the best copy that its FLOPs and bytes reach. "lora_gflop" is the work of LoRA's products in a step; "added_s" is the median over the
@@ -52,15 +52,15 @@ struct Options {
   std::vector<double> mask_sparsity;
   std::vector<int64_t> lora_rank, product_sizes;
   double seconds;
-  bool checkpoint, stream_weights, dense_products, real, masks;
+  bool checkpoint, stream_weights, dense_products, real, recovery, masks;
   int64_t ops;
 };
 
 std::vector<int64_t> whole(const std::vector<double>& numbers) { return {numbers.begin(), numbers.end()}; }
 
 Options parse(int argc, char** argv) {
-  CommandLine line(argc, argv, {"--checkpoint", "--stream-weights", "--dense-products", "--real", "--masks"});
-  const Options o = {
+  CommandLine line(argc, argv, {"--checkpoint", "--stream-weights", "--dense-products", "--real", "--recovery", "--masks"});
+  Options o = {
       .model = line.text("--model", ""),
       .shape = line.text("--shape", "factbook-llama-3m"),
       .dtype = line.dtype(),
@@ -77,9 +77,11 @@ Options parse(int argc, char** argv) {
       .stream_weights = line.flag("--stream-weights"),
       .dense_products = line.flag("--dense-products"),
       .real = line.flag("--real"),
+      .recovery = line.flag("--recovery"),
       .masks = line.flag("--masks"),
       .ops = line.whole("--ops", 0, 0),
   };
+  o.real = o.real || o.recovery;
   line.refuse_others();
   return o;
 }
@@ -235,7 +237,10 @@ void run(const Options& o) {
   for (const int64_t rank : o.lora_rank) {
     if (o.real) {
       for (const double p : o.mask_sparsity)
-        measured.push_back({p, nullptr, std::make_shared<RealSteps>(model, lora_of(rank), options, p), {}, {}, {}, {}, {}, {}});
+        measured.push_back({p, nullptr,
+                            std::make_shared<RealSteps>(model, lora_of(rank), options, p,
+                                                        o.recovery ? RealPhase::kRecovery : RealPhase::kPruning),
+                            {}, {}, {}, {}, {}, {}});
       continue;
     }
     trainers.push_back(std::make_unique<TrainerImpl>(model, lora_of(rank), options));
