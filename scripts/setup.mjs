@@ -17,6 +17,7 @@ const stampFolder = join(root, 'node_modules', '.espalier');
 const given = process.argv.slice(2);
 const withTests = given.includes('--tests');
 const USAGE = `node scripts/setup.mjs [--tests]   builds all that has changed; with --tests also what tests need
+--system-packages installs only the system packages for that
 ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here`;
 
 const BUILD = join(root, 'native-engine/build');
@@ -28,10 +29,11 @@ await main();
 
 async function main() {
   if (given.includes('--help')) return console.log(USAGE);
-  const unknown = given.find((argument) => argument !== '--tests');
+  const unknown = given.find((argument) => !['--tests', '--system-packages'].includes(argument));
   if (unknown !== undefined) fail(`${unknown} is no option.\n${USAGE}`);
   requireNode();
   await step('system packages', installSystemPackages);
+  if (given.includes('--system-packages')) return;
   const packages = installPackages();
   await Promise.all([packages, buildNative(packages), packages.then(compileTypeScript), withTests && packages.then(installLlamaCpp)]);
 }
