@@ -237,10 +237,16 @@ void run(const Options& o) {
   for (const int64_t rank : o.lora_rank) {
     if (o.real) {
       for (const double p : o.mask_sparsity)
-        measured.push_back({p, nullptr,
-                            std::make_shared<RealSteps>(model, lora_of(rank), options, p,
-                                                        o.recovery ? RealPhase::kRecovery : RealPhase::kPruning),
-                            {}, {}, {}, {}, {}, {}});
+        measured.push_back(
+            {p,
+             nullptr,
+             std::make_shared<RealSteps>(model, lora_of(rank), options, p, o.recovery ? RealPhase::kRecovery : RealPhase::kPruning),
+             {},
+             {},
+             {},
+             {},
+             {},
+             {}});
       continue;
     }
     trainers.push_back(std::make_unique<TrainerImpl>(model, lora_of(rank), options));
