@@ -16,6 +16,17 @@ describe('what holds for every request', () => {
     ]);
   });
 
+  it('a budget of 0 is no budget, so a run without one leaves it out', () => {
+    const settings = { targetSparsity: 0, targetParams: 0, targetBytes: 0, targetMacs: 0, targetSpeedup: 0 };
+    const refused = ['target_params', 'target_bytes', 'target_macs', 'target_speedup'];
+    const request = v1.LaunchRunRequest.fromPartial({ modelPath: '/m', data: { trainPath: '/d' }, settings });
+    expect(codes('LaunchRunRequest', request)).toEqual(refused.map((field) => `settings.${field} FIELD_OUT_OF_RANGE`));
+    expect(violationsOf(messageType('RunSettings'), v1.RunSettings.fromPartial({ targetBytes: 0 }))).toEqual([
+      expect.objectContaining({ field: 'target_bytes', description: 'must be above 0, is 0: a run without this budget leaves it out' }),
+    ]);
+    expect(codes('RunSettings', v1.RunSettings.fromPartial({ targetSparsity: 0, targetMacs: 0.5 }))).toEqual([]);
+  });
+
   it('enums are known, in lists too', () => {
     const request = v1.ListRunsRequest.fromPartial({ statuses: [1, -1, 77] });
     expect(codes('ListRunsRequest', request)).toEqual(['statuses[1] FIELD_UNKNOWN_VALUE', 'statuses[2] FIELD_UNKNOWN_VALUE']);

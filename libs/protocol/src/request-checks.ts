@@ -1,5 +1,6 @@
-// Checks rules that hold for every request, whatever its method: required fields are set, numbers are finite, enums are known, and no field
-// is too long. The check follows the descriptors and comes before a handler gets the message.
+// Checks rules that hold for every request, whatever its method: required fields are set, numbers are finite, enums are known, budgets are
+// not 0, and no field is too long. The check follows the descriptors and comes before a handler gets the message.
+import { BUDGETS } from '#comparison';
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
 import { methodAt } from './descriptors.js';
@@ -53,6 +54,12 @@ const LONGEST_OTHERWISE = 4_096;
 const LARGEST_EXACT = BigInt(Number.MAX_SAFE_INTEGER);
 const ANY_64_BITS = new Set(['seed']);
 const MOST_VIOLATIONS = 10;
+
+/**
+ * The budgets of a run. Inside the server 0 stands for a budget that a run does not have. A client that sends 0 may have failed to compute
+ * its budget, and would get a run with another target.
+ */
+const NOT_ZERO = new Set<string>(Object.values(BUDGETS));
 
 /** The fields with texts that people read. Nothing in them may act upon a terminal, or be invisible. */
 const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags', 'variant']);
@@ -154,7 +161,7 @@ function checkValue(field: DescField, value: unknown, path: string, violations: 
 
 function scalarProblem(field: DescField, value: unknown): string | undefined {
   if (typeof value === 'number' && (field.scalar === ScalarType.DOUBLE || field.scalar === ScalarType.FLOAT))
-    return Number.isFinite(value) ? undefined : `must be a finite number, is ${value}`;
+    return numberProblem(field, value);
   if (typeof value === 'bigint') {
     if (ANY_64_BITS.has(field.name) || (value <= LARGEST_EXACT && value >= -LARGEST_EXACT)) return undefined;
     return `must be at most ${LARGEST_EXACT} in size, is ${value}`;
@@ -168,6 +175,11 @@ function scalarProblem(field: DescField, value: unknown): string | undefined {
   }
   if (value instanceof Uint8Array && value.length > most) return `must have at most ${most} bytes, has ${value.length}`;
   return undefined;
+}
+
+function numberProblem({ name }: DescField, value: number): string | undefined {
+  if (!Number.isFinite(value)) return `must be a finite number, is ${value}`;
+  return value === 0 && NOT_ZERO.has(name) ? 'must be above 0, is 0: a run without this budget leaves it out' : undefined;
 }
 
 function longest({ name }: DescField): number {

@@ -36,7 +36,8 @@ function computedWords(setting: Setting, preset: string | undefined, text: strin
   return ` (${words}${goesByTarget ? `; here the cost to go is ${percent(budget.prunableShare!)} of that of heads and units` : ''})`;
 }
 
-const isNoBudget = (name: string, value: Plain): boolean => value === 0 && (BUDGET_NAMES as readonly string[]).includes(name);
+/** A server sends no budget that a run does not have. Servers of earlier releases send it as 0. */
+const isNoBudget = (name: string, value: Plain): boolean => !value && (BUDGET_NAMES as readonly string[]).includes(name);
 
 /** Returns the value as `launch` takes it. A setting that the server does not know has no value. */
 function valueText(value: Plain, unit: string): string {

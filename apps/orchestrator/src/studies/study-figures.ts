@@ -1,6 +1,6 @@
 // Groups the runs of a study that differ by their seed only, with means and spreads. All functions are pure.
 import { targetWords } from '#comparison';
-import { settingsMessage, settingsTable, v1, type SettingName } from '#protocol';
+import { settingsMessageOfRun, settingsTable, v1, type SettingName } from '#protocol';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { heatsOf, standingsOf } from './halving.js';
@@ -78,7 +78,7 @@ export function studyTable(runs: readonly RunInStudy[]): { runs: v1.StudyRun[]; 
     group.members.push(one);
     messages.push({
       variant: planned.variant,
-      settings: settingsMessage(complete),
+      settings: settingsMessageOfRun(complete),
       run: one.run ?? undefined,
       refusal: planned.refusal ?? undefined,
       group: [...groups.keys()].indexOf(key),

@@ -1,6 +1,6 @@
 // Turns a RunSummary into the Run of the public protocol.
 import { hasMissedTarget } from '#comparison';
-import { counted, settingsMessage, v1 } from '#protocol';
+import { counted, settingsMessageOfRun, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
 import type { DataIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
@@ -56,7 +56,7 @@ export function runMessage(
     modelPath: run.model.path,
     weightsDigest: run.model.weightsDigest,
     data: dataMessage(run.data),
-    settings: startIsLost(extras) ? undefined : settingsMessage(run.settings),
+    settings: startIsLost(extras) ? undefined : settingsMessageOfRun(run.settings),
     phases: run.phases.map(({ kind, firstStep, endStep }) => ({ kind, firstStep: BigInt(firstStep), endStep: BigInt(endStep) })),
     phase: run.phase,
     step: BigInt(current?.step ?? 0),

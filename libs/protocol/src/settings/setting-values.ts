@@ -1,6 +1,6 @@
 // Converts values of settings between their three forms: in a message of the protocol, in events (words and decimal strings, which JSON
 // keeps exact), and as a text that a person writes.
-import { hasSuffixes, presetDefault, typedNumber } from '#comparison';
+import { BUDGET_NAMES, hasSuffixes, presetDefault, typedNumber } from '#comparison';
 import * as v1 from '../v1.js';
 import { settingsTable, type Setting, type SettingName } from './settings-table.js';
 
@@ -73,6 +73,15 @@ export function settingsMessage(values: RequestedValues): v1.RunSettings {
     return [[name, kind === 'word' ? numbers.get(value as string) : kind === 'bits' ? BigInt(value as string) : value]];
   });
   return v1.RunSettings.fromPartial(Object.fromEntries(fields) as Partial<v1.RunSettings>);
+}
+
+/**
+ * Returns the settings of a run as a message. The budgets that the run does not have are left out, since requests with a budget of 0 are
+ * refused: a client may launch another run with these settings.
+ */
+export function settingsMessageOfRun(settings: RequestedValues): v1.RunSettings {
+  const unasked = BUDGET_NAMES.filter((name) => settings[name] === 0);
+  return settingsMessage({ ...settings, ...Object.fromEntries(unasked.map((name) => [name, undefined])) });
 }
 
 /** Adds the settings that did not exist yet when the others were recorded. */

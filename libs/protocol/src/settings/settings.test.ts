@@ -2,7 +2,16 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as v1 from '../v1.js';
 import { valueViolations } from './setting-checks.js';
-import { defaultOf, requestedValues, settingsMessage, valueOfText, withUnrecorded, type SettingValues } from './setting-values.js';
+import {
+  defaultOf,
+  requestedValues,
+  settingsMessage,
+  settingsMessageOfRun,
+  valueOfText,
+  withUnrecorded,
+  type RequestedValues,
+  type SettingValues,
+} from './setting-values.js';
 import { defaultWords, settingOfField, settingsPage, settingsTable } from '../index.js';
 
 const setting = (field: string) => settingOfField(field)!;
@@ -41,12 +50,23 @@ describe('values of settings', () => {
     loraTargets: ['v_proj'],
     denseSteps: true,
   });
-  const values = { recipe: 'distill', seed: '18446744073709551615', targetSparsity: 0, loraTargets: ['v_proj'], denseSteps: true };
+  const values: RequestedValues = {
+    recipe: 'distill',
+    seed: '18446744073709551615',
+    targetSparsity: 0,
+    loraTargets: ['v_proj'],
+    denseSteps: true,
+  };
 
   it('go from a message to an event and back; what a message leaves out is not there', () => {
     expect(requestedValues(message)).toEqual(values);
     expect(settingsMessage(requestedValues(message))).toEqual(message);
     expect(requestedValues(undefined)).toEqual({});
+  });
+  it('of a run name no budget that it does not have, since a request may not ask for 0', () => {
+    const none = { targetParams: 0, targetBytes: 0, targetMacs: 0, targetSpeedup: 0 };
+    expect(settingsMessageOfRun({ ...values, ...none })).toEqual(message);
+    expect(settingsMessageOfRun({ ...none, targetBytes: 2e6 })).toEqual(v1.RunSettings.fromPartial({ targetBytes: 2e6 }));
   });
   it('are texts for people, whose form is checked', () => {
     expect(valueOfText(setting('target_sparsity'), '50%')).toBe(0.5);
