@@ -1,7 +1,7 @@
 // Tests which sockets of earlier servers go, with real processes that listen and are killed.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ownerName } from '#files';
@@ -67,6 +67,36 @@ it('a folder with a long path has its sockets elsewhere, and they go with their 
   removeSocket(long, socketPath(long));
   expect(existsSync(dirname(socket))).toBe(false);
   expect(readdirSync(long)).toEqual([]);
+});
+
+it.each([
+  ['in the folder', ''],
+  ['elsewhere, since the path of the folder is long', 'c'.repeat(90)],
+])('a server on a copy of the folder leaves the sockets of the original, %s', async (_, inner) => {
+  const [original, copy] = ['original', 'copy'].map((name) => join(folder, name, inner));
+  for (const one of [original!, copy!]) mkdirSync(one, { recursive: true });
+  const socket = socketPath(original!);
+  const child = await listening(socket);
+  recordListener(original!, socket, child.pid!);
+  const record = readdirSync(original!).find((name) => name.endsWith('.json'))!;
+  copyFileSync(join(original!, record), join(copy!, record));
+  await killed(child);
+  socketPath(copy!);
+  expect([existsSync(socket), readdirSync(copy!)]).toEqual([true, []]);
+  socketPath(original!);
+  expect([existsSync(socket), existsSync(join(original!, record))]).toEqual([false, false]);
+});
+
+it('a folder that was moved, or copied with its sockets, loses those of dead processes', async () => {
+  const [before, after] = [join(folder, 'before'), join(folder, 'after')];
+  mkdirSync(before);
+  const socket = socketPath(before);
+  const child = await listening(socket);
+  recordListener(before, socket, child.pid!);
+  await killed(child);
+  renameSync(before, after);
+  socketPath(after);
+  expect(readdirSync(after)).toEqual([]);
 });
 
 it('the folder of such a socket stays where another program has a file in it', () => {

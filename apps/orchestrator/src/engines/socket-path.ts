@@ -1,12 +1,20 @@
 // The sockets of engines. A server that is killed together with its engines can't remove their sockets. So beside each socket a record says
 // which process listens on it, and a later server removes the socket once that process is surely dead. A socket without a record stays.
+// A copy of a data folder has copies of the records, by which a server of the copy removes sockets of the copy alone.
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { isSurelyDead, makeFolder, ownerName } from '#files';
 
 const SOCKET_PATH_MAX = 100; // the kernel's limit, with some room
 const RECORD = /^engine-\d+-\d+\.listener\.json$/;
+
+interface Listener {
+  /** The folder of the record. It differs from the folder in which the record is found once that one was copied or moved. */
+  folder?: string;
+  socket: string;
+  owner: string;
+}
 
 let sockets = 0;
 
@@ -32,7 +40,7 @@ export function recordListener(folder: string, socket: string, pid: number): voi
   const owner = ownerName(pid);
   if (owner === undefined) return;
   try {
-    writeFileSync(recordOf(folder, socket), JSON.stringify({ socket, owner }));
+    writeFileSync(recordOf(folder, socket), JSON.stringify({ folder: resolve(folder), socket, owner } satisfies Listener));
   } catch {
     // The disk is full. The engine works without a record, and its socket may stay.
   }
@@ -59,16 +67,18 @@ function removeDeadSockets(folder: string): void {
   for (const name of readdirSync(folder).filter((one) => RECORD.test(one))) {
     const record = recordIn(join(folder, name));
     if (record === null || basename(recordOf(folder, record.socket)) !== name || !isSurelyDead(record.owner)) continue;
-    if (lstatSync(record.socket, { throwIfNoEntry: false })?.isSocket() === true) removeSocket(folder, record.socket);
+    const socket = record.folder === resolve(folder) ? record.socket : join(folder, basename(record.socket));
+    if (lstatSync(socket, { throwIfNoEntry: false })?.isSocket() === true) removeSocket(folder, socket);
     else rmSync(join(folder, name), { force: true });
   }
 }
 
 /** Returns null for a record that was cut short or damaged. */
-function recordIn(path: string): { socket: string; owner: string } | null {
+function recordIn(path: string): Listener | null {
   try {
-    const { socket, owner } = JSON.parse(readFileSync(path, 'utf8')) as { socket?: unknown; owner?: unknown };
-    return typeof socket === 'string' && typeof owner === 'string' ? { socket, owner } : null;
+    const { folder, socket, owner } = JSON.parse(readFileSync(path, 'utf8')) as Record<keyof Listener, unknown>;
+    if (typeof socket !== 'string' || typeof owner !== 'string') return null;
+    return { socket, owner, ...(typeof folder === 'string' ? { folder } : {}) };
   } catch {
     return null;
   }
