@@ -4,7 +4,8 @@ import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
-import { prunableShareToGo, shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
+import { shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
+import { shareOfRate } from '../pruning-run/method/run-settings.js';
 import type { ResultSize } from '../pruning-run/planning/result-size.js';
 import { openAt } from '../pruning-run/planning/target-sparsity.js';
 import type { RunPlan } from '../run-inputs/model-and-data.js';
@@ -16,12 +17,17 @@ export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'chan
   return { ...memory, change: { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights, totalBytes } };
 }
 
-/** The sparsity that a budget comes to, and the result, if gates of all kinds close with the same probability. */
-export function budgetPlan({ model, shape, settings }: RunPlan, budget: Budget): { message: v1.Budget; result: ResultSize } {
+/**
+ * The sparsity that a budget comes to, and the result, if gates of all kinds close with the same probability. A run with a target in
+ * seconds rather closes the gates that save seconds. On a device where a narrower model gains little the estimate was ten times too small,
+ * so a plan has none for such a target.
+ */
+export function budgetPlan({ model, shape, settings }: RunPlan, budget: Budget): { message: v1.Budget; result: ResultSize | undefined } {
+  if (budget.setting === 'targetSpeedup') return { message: budgetMessage(budget, settings), result: undefined };
   const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model, settings)), settings);
   const { parameters, multiplyAddShare: multiplicationShare, bytes, prunableSparsity } = sizes;
   return {
-    message: { ...budgetMessage(budget, settings), prunableSparsity, prunableShare: prunableShareToGo(budget, settings) },
+    message: { ...budgetMessage(budget, settings), prunableSparsity, prunableShare: shareOfRate(settings, budget) },
     result: { parameterCount: Math.round(parameters), multiplicationShare, bytes: Math.round(bytes), estimated: true },
   };
 }

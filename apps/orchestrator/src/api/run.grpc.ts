@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
-import { serverStreaming, settingsMessage, unary, v1, type CallInfo } from '#protocol';
+import { serverStreaming, settingsMessageOfRun, unary, v1, type CallInfo } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
@@ -113,7 +113,7 @@ export class RunGrpc {
     const { result, message: budgetPlanned } =
       budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget);
     return {
-      settings: settingsMessage(settings),
+      settings: settingsMessageOfRun(settings),
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
       memory: memoryMessage({ memory, change }),
@@ -122,11 +122,11 @@ export class RunGrpc {
         ...targetWarnings(settings, undefined, budget === null ? undefined : shareGoneAt(budget, model, settings)),
         ...diskWarnings(disk),
         ...memoryWarnings(settings, memory),
-        ...resultWarnings(result, settings, budget),
+        ...(result === undefined ? [] : resultWarnings(result, settings, budget)),
         ...recipeAdvice(settings),
-        ...(budget === null ? targetAdvice(settings, model, result.parameterCount) : []),
+        ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),
       ],
-      result: resultMessage(result),
+      result: result && resultMessage(result),
       budget: budgetPlanned,
       disk,
       engine,

@@ -1,7 +1,7 @@
 // A requested run of a study with its key. All functions are pure.
 import { defaultPreset } from '#protocol';
 import { budgetSettingOf } from '../pruning-run/method/budget.js';
-import { recoverLearningRate, resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { recoverLearningRate, resolveSettings, warmupSteps, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
@@ -12,13 +12,19 @@ const KEY_LENGTH = 16;
 
 export type RunOfStudy = Omit<PlannedRun, 'key' | 'settings'> & { settings: RequestedSettings };
 
-/** Whether the default rate of recovery follows from a budget. */
-const hasBudgetRate = ({ preset = defaultPreset(), recoverLearningRate: asked, ...amounts }: RequestedSettings): boolean =>
-  preset === 'nuteprune2' && asked === undefined && budgetSettingOf(amounts) !== null;
+/** The setting whose default follows from a budget, by presets. */
+const FOLLOWS_FROM_BUDGET = { nuteprune2: 'recoverLearningRate', paper: 'warmupSteps' } as const;
+
+/** Returns the setting of a run that follows from its budget; null where none does. */
+function followingSetting(settings: RequestedSettings): 'recoverLearningRate' | 'warmupSteps' | null {
+  const { preset = defaultPreset() } = settings;
+  const setting = Object.hasOwn(FOLLOWS_FROM_BUDGET, preset) ? FOLLOWS_FROM_BUDGET[preset as keyof typeof FOLLOWS_FROM_BUDGET] : null;
+  return setting === null || settings[setting] !== undefined || budgetSettingOf(settings) === null ? null : setting;
+}
 
 /** Plans a run by the rules of this release. */
 export function planRun(run: RunOfStudy): PlannedRun {
-  return withKey(hasBudgetRate(run.settings) ? { ...run, budgetRate: 'prunable share' } : run);
+  return withKey(followingSetting(run.settings) === null ? run : { ...run, budgetRate: 'prunable share' });
 }
 
 /**
@@ -50,16 +56,20 @@ export function settingsAsPlanned(run: PlannedRun): RequestedSettings {
 }
 
 /**
- * The settings to launch a run with. A run that an earlier release planned with a budget keeps the rate of recovery of that release, which
- * only the model tells.
+ * The settings to launch a run with. A run that an earlier release planned with a budget keeps the rate of recovery or the warm-up of that
+ * release, which only the model tells.
  * @param plan completes the settings for the run's model
  */
 export async function settingsToLaunch(
   { settings, budgetRate }: Pick<PlannedRun, 'settings' | 'budgetRate'>,
   plan: () => Promise<RunSettings>,
 ): Promise<RequestedSettings> {
-  if (budgetRate !== undefined || !hasBudgetRate(settings)) return settings;
-  return { ...settings, recoverLearningRate: recoverLearningRate(await plan()) };
+  const setting = followingSetting(settings);
+  if (budgetRate !== undefined || setting === null) return settings;
+  const planned = await plan();
+  return setting === 'warmupSteps'
+    ? { ...settings, warmupSteps: warmupSteps(planned) }
+    : { ...settings, recoverLearningRate: recoverLearningRate(planned) };
 }
 
 /**

@@ -16,8 +16,8 @@ export interface PlannedRun {
   data: DataReading & { trainPath: string; validationPath: string };
   settings: RequestedSettings;
   /**
-   * The rule by which the rate of recovery follows from a budget. It is absent where the rate does not follow from one, and in runs that
-   * earlier releases planned: their rate follows from the share of the whole cost that has to go.
+   * The rule by which the rate of recovery, or the warm-up of the preset `paper`, follows from a budget. It is absent where neither follows
+   * from one, and in runs that earlier releases planned: these follow from the share of the whole cost that has to go.
    */
   budgetRate?: 'prunable share';
   /** The rung of the run, counted from 0. Absent for the first rung. */

@@ -66,6 +66,14 @@ describe('a study', () => {
       expect(await settingsToLaunch({ settings }, completed)).toEqual(settings);
     }
   });
+  it('keeps the warm-up of the preset paper of runs that were planned when it followed from the share of a whole budget', async () => {
+    const now = planRun(asked({ preset: 'paper', targetParams: 2_500_000 }));
+    const completed = async () => Promise.resolve(resolveSettings({ ...now.settings, targetSparsity: 0.274 })); // 36% of the prunable part
+    expect(await settingsToLaunch(now, completed)).toEqual(now.settings);
+    const { budgetRate, ...earlier } = now;
+    expect(budgetRate).toBe('prunable share');
+    expect(await settingsToLaunch(earlier, completed)).toEqual({ ...now.settings, warmupSteps: 5000 });
+  });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));
     expect(decide(first, launch([run('2'), run('1')]), at)).toEqual([]);

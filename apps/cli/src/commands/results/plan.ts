@@ -121,12 +121,17 @@ function printPlan(context: Context, response: v1.PlanRunResponse, asked: v1.Run
       ['in all', `${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`],
     ]);
   }
-  if (response.result !== undefined) {
+  if (response.result !== undefined || response.budget !== undefined) {
     output.line();
     output.line(output.style('bold', 'Result'));
     output.pairs([
       ...(response.budget === undefined ? [] : [['budget', budgetPlanWords(response.budget)] satisfies [string, string]]),
-      ['at the target', resultWords(response.result, settings)],
+      [
+        'at the target',
+        response.result === undefined
+          ? 'a size that shows in the run: seconds do not tell how many parameters go'
+          : resultWords(response.result, settings),
+      ],
     ]);
   }
   output.line();

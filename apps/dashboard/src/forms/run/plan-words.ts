@@ -31,7 +31,7 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
       term: 'Parameters',
       value: plan === undefined ? NONE : `${count(plan.parameterCount)}, ${count(plan.prunableParameterCount)} prunable`,
     },
-    { term: 'Result', value: plan?.result === undefined ? NONE : `about ${count(plan.result.parameterCount)} parameters` },
+    { term: 'Result', value: plan === undefined ? NONE : resultWords(plan) },
     { term: 'Target', value: settings === undefined ? NONE : targetWithBudget(settings, 1) },
     {
       term: 'Steps',
@@ -59,6 +59,10 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
     { term: 'Engine', value: plan?.engine || NONE },
   ];
 }
+
+/** A plan has no result where the target is in seconds, since these do not tell how many parameters go. */
+const resultWords = ({ result }: PlanRunResponse): string =>
+  result === undefined ? 'a size that shows in the run' : `about ${count(result.parameterCount)} parameters`;
 
 /** The states that are kept besides the snapshots: the current one and the one before it. */
 const LAST_STATES = 2;

@@ -4,7 +4,7 @@ import { launched, model as identity, stateAt, Story } from '../testing.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { amountViolations, budgetOf, budgetOfForkViolations, prunableShareToGo, shareGoneAt, shareToGo, sizesAt } from './budget.js';
 import { costAt, costFrom, gatesAt, vectorsOf, type ModelShape } from './model-cost.js';
-import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
+import { resolveSettings, settingsViolations, shareOfRate, type RequestedSettings } from './run-settings.js';
 
 /** The bundled model, in which each head has its own keys and values. */
 const factbook: ModelShape = {
@@ -174,6 +174,41 @@ describe('a budget', () => {
     );
   });
 
+  it('in seconds recovers as if half of the parameters went, since seconds do not tell how many do', () => {
+    const inSeconds = { ...budget({ targetParams: 1 }), setting: 'targetSpeedup' } as const;
+    const rateOf = (targetSpeedup: number) => resolveSettings({ targetSpeedup }, undefined, inSeconds).recoverLearningRate;
+    expect([1.1, 1.5, 3].map(rateOf)).toEqual([0.001, 0.001, 0.001]);
+    // An earlier release took the rate from the share of the seconds, and a fork keeps it.
+    const parent = { ...resolveSettings({ targetSpeedup: 1.5 }, undefined, inSeconds), recoverLearningRate: 0.00058 };
+    expect(settingsOfFork(parent, { targetSpeedup: 1.4 }, inSeconds).recoverLearningRate).toBe(0.00058);
+  });
+
+  it('has a share in a plan only where the rate of recovery follows from it', () => {
+    const shareIn = (settings: RequestedSettings) => {
+      const own = budget(settings);
+      return shareOfRate(resolveSettings(settings, undefined, own), own);
+    };
+    expect(shareIn({ targetParams: 2_112_078 })).toBeCloseTo(0.5015, 4);
+    const others: RequestedSettings[] = [
+      { preset: 'paper' },
+      { preset: 'short' },
+      { recipe: 'wanda' },
+      { recoverLoraRank: 8 },
+      { recoverSteps: 0 },
+    ];
+    expect(others.map((one) => shareIn({ targetParams: 2_112_078, ...one }))).toEqual(others.map(() => undefined));
+    const inSeconds = { ...budget({ targetParams: 1 }), setting: 'targetSpeedup' } as const;
+    expect(shareOfRate(resolveSettings({ targetSpeedup: 1.5 }, undefined, inSeconds), inSeconds)).toBeUndefined();
+  });
+
+  it('has the warm-up that the preset paper gives the sparsity that it compares with', () => {
+    const warmupOf = (settings: RequestedSettings, own = budget(settings)) =>
+      resolveSettings({ preset: 'paper', totalSteps: 700, ...settings }, undefined, own).warmupSteps;
+    const withShare = (share: number) => warmupOf({ targetParams: Math.round(3_443_136 - share * 2_654_208) });
+    expect([0.34, 0.36].map(withShare)).toEqual([400, 100]); // 26% and 28% of all parameters
+    expect(warmupOf({ targetSpeedup: 1.1 }, { ...budget({ targetParams: 1 }), setting: 'targetSpeedup' })).toBe(100);
+  });
+
   it('means a sparsity if all gates close alike', () => {
     const settings = { targetParams: 100_000 };
     const gone = shareGoneAt(budget(settings, grouped), identity, resolveSettings(settings));
@@ -233,7 +268,6 @@ describe('a fork of a run with a budget', () => {
     for (const [overrides, field, code] of [
       [{ targetSparsity: 0.3 }, 'target_sparsity', 'FORK_FIELD_FIXED'],
       [{ targetBytes: 300_000 }, 'target_bytes', 'FORK_FIELD_FIXED'],
-      [{ targetParams: 0 }, 'target_params', 'FORK_FIELD_FIXED'],
       [{ targetParams: 1e6 }, 'target_params', 'BUDGET_OUT_OF_REACH'],
     ] as const)
       expect(() => forked(overrides)).toThrow(

@@ -1,7 +1,7 @@
 // Budgets are targets in parameters, bytes, multiply-adds or seconds of the exported model, in place of a sparsity. Each budget is a cost
 // of the open parts (model-cost.ts). The engine makes the share of the cost that is gone follow the schedule, as it otherwise does with the
 // share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and the rules of
-// the schedule read this share. The rate of recovery follows from the share of the prunable cost, which compares with a sparsity.
+// the schedule read this share. Defaults that follow from a sparsity follow from the share of the prunable cost (run-settings.ts).
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
 import { NO_TABLE, settingsTable, valueOfText, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
@@ -214,8 +214,7 @@ export function budgetOfForkViolations(parent: Budget | undefined, overrides: Pa
   const others = BUDGET_NAMES.filter((name) => name !== parent?.setting && (overrides[name] ?? 0) !== 0).map((name) => BUDGETS[name]);
   const violations = others.map((field) => fixed(field, `can't be the target of a fork whose parent counts by ${own}`));
   if (parent === undefined) return violations;
-  if (overrides[parent.setting] === 0) violations.push(fixed(own, "can't be left out by a fork"));
-  else if (overrides[parent.setting] !== undefined) violations.push(...amountViolations(parent, overrides, overrides.targetSparsity));
+  if (overrides[parent.setting] !== undefined) violations.push(...amountViolations(parent, overrides, overrides.targetSparsity));
   else if (overrides.targetSparsity !== undefined) violations.push(fixed('target_sparsity', `is given by ${own}, which a fork may change`));
   return violations;
 }

@@ -29,7 +29,7 @@ const computed: { [K in SettingName]?: (settings: RunSettings, limits: ModelLimi
   {
     recoverSteps: ({ preset, recipe, totalSteps }) =>
       preset === 'nuteprune2' && !prunesAtOnce(recipe) ? Math.floor(totalSteps * RECOVERY_PER_PRUNING) : 0,
-    warmupSteps: ({ preset, totalSteps, targetSparsity }) => Math.floor(totalSteps * warmupShare(preset, targetSparsity)),
+    warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
     maskLearningRate,
     lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
     recoverLearningRate: (settings, _, budget) => recoverLearningRate(settings, budget),
@@ -66,10 +66,14 @@ function recoverWeights(preset: RunSettings): RunSettings['recoverWeights'] {
   return recoverSteps === 0 || asksForLora ? 'lora' : preset.recoverWeights;
 }
 
-/** The share of all steps over which the scheduled sparsity rises. */
-function warmupShare(preset: string, targetSparsity: number): number {
-  if (preset !== 'paper') return 0.3;
-  return targetSparsity < 0.35 ? 4 / 7 : 1 / 7; // of 7 epochs
+/**
+ * The default for the steps over which the scheduled sparsity rises. The preset `paper` has the published epochs, 1 or 4 of 7, which follow
+ * from a sparsity.
+ */
+export function warmupSteps(settings: RunSettings, budget: Budget | null = null): number {
+  const { preset, totalSteps } = settings;
+  if (preset !== 'paper') return Math.floor(totalSteps * 0.3);
+  return Math.floor(totalSteps * (shareToPrune(settings, budget) < 0.35 ? 4 / 7 : 1 / 7));
 }
 
 /**
@@ -82,18 +86,34 @@ const RATE_OF_HALF_PRUNED = { share: 0.5, rate: 0.0007 };
 const LINEAR_RATE = 10 / 7;
 
 /**
- * The default rate of recovery. Smaller rates were tried only for all weights behind masks that learned: a baseline damages the model more,
- * and LoRA needs larger steps. With a budget, the share of the prunable cost that has to go stands for the target sparsity: a share of the
- * whole cost is smaller for a model that is pruned as much.
+ * The share by which defaults follow from a target. With a budget it is the share of the prunable cost that has to go, since a share of the
+ * whole cost is smaller for a model that is pruned as much. Seconds do not tell how many parameters go: on a device where a narrower model
+ * gains little, three quarters of them went for two fifths of the seconds. So a target in seconds counts as half of the parameters.
  */
+function shareToPrune(settings: RunSettings, budget: Budget | null): number {
+  if (budget === null) return settings.targetSparsity;
+  return budget.setting === 'targetSpeedup' ? RATE_OF_HALF_PRUNED.share : prunableShareToGo(budget, settings);
+}
+
+/**
+ * Tells whether the default rate of recovery follows from the target. Smaller rates were tried only for all weights behind masks that
+ * learned: a baseline damages the model more, and LoRA needs larger steps.
+ */
+const hasRateOfTarget = (settings: RunSettings): boolean =>
+  settings.preset === 'nuteprune2' && !prunesAtOnce(settings.recipe) && recoverWeights(settings) === 'all';
+
+/** The share of the prunable cost that a plan shows, because the rate of recovery follows from it; undefined where the rate does not. */
+export const shareOfRate = (settings: RunSettings, budget: Budget): number | undefined =>
+  hasRateOfTarget(settings) && budget.setting !== 'targetSpeedup' ? shareToPrune(settings, budget) : undefined;
+
+/** The default rate of recovery. */
 export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null): number {
-  const { preset, recipe, targetSparsity, recoverSchedule } = settings;
-  const share = budget === null ? targetSparsity : prunableShareToGo(budget, settings);
+  const { preset, recoverSchedule } = settings;
   if (preset === 'paper') return 0.0001;
   if (preset !== 'nuteprune2') return 0.001;
   const [little, half] = [RATE_OF_LITTLE_PRUNED, RATE_OF_HALF_PRUNED];
-  const isLess = share < half.share && !prunesAtOnce(recipe) && recoverWeights(settings) === 'all';
-  const pruned = isLess ? Math.max(0, (share - little.share) / (half.share - little.share)) : 1;
+  const share = hasRateOfTarget(settings) ? shareToPrune(settings, budget) : half.share;
+  const pruned = share < half.share ? Math.max(0, (share - little.share) / (half.share - little.share)) : 1;
   const rate = little.rate * (half.rate / little.rate) ** pruned;
   return Number((recoverSchedule === 'linear' ? rate * LINEAR_RATE : rate).toPrecision(2));
 }
