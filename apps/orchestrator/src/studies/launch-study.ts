@@ -151,7 +151,7 @@ async function ofRun(index: number, check: () => Promise<void>): Promise<void> {
     if (!(error instanceof EspalierError)) throw error;
     const violations =
       error.violations.length > 0 ? error.violations : [{ field: error.field, description: error.message, code: error.code }];
-    throw new EspalierError(error.code, `run ${index + 1} of the study: ${error.message}`, {
+    throw new EspalierError(error.code, `runs[${index}]: ${error.message}`, {
       violations: violations.map((one) => inRun(index, one)),
       metadata: error.metadata,
     });
