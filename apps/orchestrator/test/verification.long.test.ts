@@ -1,32 +1,16 @@
 // Tests what a proof says of a run whose segments come out differently when they are computed again. Proofs that hold are in
 // verification.test.ts.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openArtifactStore, type ArtifactStore } from '#artifact-store';
-import { v1 } from '#protocol';
 import type { StepMeasurement } from '../src/pruning-run/record/steps-measured.js';
 import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay-plan.js';
 import { replaySegments, type SegmentVerdict } from '../src/verification/replay.js';
 import { EngineProcess } from '../src/engines/engine-process.js';
-import { collect, TestServer } from './harness/server.js';
+import { completedRun } from './harness/completed-run.js';
+import { collect } from './harness/server.js';
 import { replayPlan } from './harness/record-checks.js';
 
-const server = TestServer.inNewFolder();
-let run: v1.Run;
-let folder: string;
-let artifacts: ArtifactStore;
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'verification-'));
-  await server.start();
-  run = await server.completed((await server.launch({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS })).runId);
-  artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
-});
-afterAll(async () => {
-  await server.dispose();
-  await rm(folder, { recursive: true, force: true });
-});
+const proven = completedRun();
+const { server } = proven;
 
 describe('what is narrowed down when a segment comes out differently', () => {
   let engine: EngineProcess;
@@ -36,13 +20,13 @@ describe('what is narrowed down when a segment comes out differently', () => {
   const kept = new Set<string>();
 
   beforeAll(async () => {
-    planner = replayPlan(await server.events(run.runId));
+    planner = replayPlan(await server.events(proven.run.runId));
     segments = planner.segments;
-    for await (const { digest } of artifacts.list()) kept.add(digest);
-    const options = { folder: join(folder, 'engine'), device: 'auto', threads: 1, onOutput: () => undefined };
+    for await (const { digest } of proven.artifacts.list()) kept.add(digest);
+    const options = { folder: join(proven.folder, 'engine'), device: 'auto', threads: 1, onOutput: () => undefined };
     engine = await EngineProcess.start(options, AbortSignal.timeout(240_000));
     const file = Buffer.concat(
-      (await collect(server.history.exportMetrics({ runId: run.runId, format: 'jsonl' }))).map(({ chunk }) => chunk),
+      (await collect(server.history.exportMetrics({ runId: proven.run.runId, format: 'jsonl' }))).map(({ chunk }) => chunk),
     );
     const camel = (name: string): string => name.replace(/_./g, (pair) => pair[1]!.toUpperCase());
     recorded = file
@@ -62,7 +46,7 @@ describe('what is narrowed down when a segment comes out differently', () => {
     const all: SegmentVerdict[] = [];
     const verdicts = replaySegments({
       borrowEngine: () => Promise.resolve({ client: engine.client, release: () => Promise.resolve() }),
-      artifacts,
+      artifacts: proven.artifacts,
       model: planner.run!.model,
       data: planner.run!.data,
       segments: [changed].flat(),

@@ -1,33 +1,19 @@
 // Tests the proofs about a run with the real processes: its record is checked, computed again, bundled and compared. Proofs that fail are
 // in verification.long.test.ts.
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkAuditBundle } from '#audit';
-import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
 import { openUnits } from '../src/queries/open-units.js';
 import { readStateFile } from '../src/queries/state-file.js';
-import { codeOf, collect, TestServer, unary } from './harness/server.js';
+import { completedRun } from './harness/completed-run.js';
+import { codeOf, collect, unary } from './harness/server.js';
 
-const server = TestServer.inNewFolder();
-let run: v1.Run;
-let folder: string;
-let artifacts: ArtifactStore;
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'verification-'));
-  await server.start();
-  run = await server.completed((await server.launch({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS })).runId);
-  artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
-});
-afterAll(async () => {
-  await server.dispose();
-  await rm(folder, { recursive: true, force: true });
-});
+const proven = completedRun();
+const { server } = proven;
 
 const verify = (request: Partial<v1.VerifyRunRequest> = {}): Promise<v1.VerifyRunResponse[]> =>
-  collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: run.runId, ...request })));
+  collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: proven.run.runId, ...request })));
 const failures = (verdicts: v1.VerifyRunResponse[]): v1.VerifyRunResponse[] => verdicts.filter(({ ok }) => !ok);
 
 test('the whole record holds, and executing it again reaches every recorded state bit for bit', async () => {
@@ -35,8 +21,8 @@ test('the whole record holds, and executing it again reaches every recorded stat
   expect(failures(verdicts)).toEqual([]);
   expect(verdicts.at(-1)?.summary).toMatchObject({
     ok: true,
-    replayedSteps: run.step,
-    numericsFingerprint: run.numericsFingerprint,
+    replayedSteps: proven.run.step,
+    numericsFingerprint: proven.run.numericsFingerprint,
     problems: [],
     maxAbsDifference: 0,
   });
@@ -49,29 +35,29 @@ test('a range is executed from the nearest state before it', async () => {
   expect(failures(verdicts)).toEqual([]);
   const { replayedSteps } = verdicts.at(-1)!.summary!;
   expect(replayedSteps).toBeGreaterThan(10n);
-  expect(replayedSteps).toBeLessThan(run.step);
+  expect(replayedSteps).toBeLessThan(proven.run.step);
 });
 
 test('a flipped byte in a snapshot on the disk is found and named', async () => {
-  const path = artifacts.pathOf!(run.stateDigest);
+  const path = proven.artifacts.pathOf!(proven.run.stateDigest);
   const whole = await readFile(path);
   const damaged = Buffer.from(whole);
   damaged[damaged.byteLength >> 1]! ^= 1;
   await writeFile(path, damaged);
-  expect(failures(await verify()).map(({ subject }) => subject)).toContain(`artifact ${run.stateDigest}`);
+  expect(failures(await verify()).map(({ subject }) => subject)).toContain(`artifact ${proven.run.stateDigest}`);
   await writeFile(path, whole);
   expect(failures(await verify())).toEqual([]);
 });
 
 test('a bundle is checked offline, snapshots included; it says who instructed; a damaged one is refused', async () => {
-  const file = join(folder, 'run.audit');
-  const chunks = await collect(server.history.exportAudit({ runId: run.runId, includeSnapshots: true }));
+  const file = join(proven.folder, 'run.audit');
+  const chunks = await collect(server.history.exportAudit({ runId: proven.run.runId, includeSnapshots: true }));
   const bundle = Buffer.concat(chunks.map(({ chunk }) => chunk));
   await writeFile(file, bundle);
   const report = await checkAuditBundle(file);
   expect(report.problems).toEqual([]);
-  expect(report.artifacts).toBeGreaterThan(run.teacherCount);
-  expect(report.manifest).toMatchObject({ runId: run.runId, stateDigest: run.stateDigest, missingSnapshots: [] });
+  expect(report.artifacts).toBeGreaterThan(proven.run.teacherCount);
+  expect(report.manifest).toMatchObject({ runId: proven.run.runId, stateDigest: proven.run.stateDigest, missingSnapshots: [] });
   expect(report.instructions[0]).toMatchObject({ fromStep: 0, teacher: 'intact model' });
   bundle[bundle.byteLength >> 1]! ^= 1;
   await writeFile(file, bundle);
@@ -79,33 +65,33 @@ test('a bundle is checked offline, snapshots included; it says who instructed; a
 });
 
 test('the heads and units that a state rounded by groups keeps are those that the engine counted', async () => {
-  const open = openUnits(readStateFile(await artifacts.get(run.stateDigest)));
-  expect(open.heads.map(({ size }) => size)).toEqual(run.layers.map(({ headsOpen }) => headsOpen));
-  expect(open.units.map(({ size }) => size)).toEqual(run.layers.map(({ unitsOpen }) => unitsOpen));
-  expect(open.hidden.size).toBe(run.hiddenOpen);
+  const open = openUnits(readStateFile(await proven.artifacts.get(proven.run.stateDigest)));
+  expect(open.heads.map(({ size }) => size)).toEqual(proven.run.layers.map(({ headsOpen }) => headsOpen));
+  expect(open.units.map(({ size }) => size)).toEqual(proven.run.layers.map(({ unitsOpen }) => unitsOpen));
+  expect(open.hidden.size).toBe(proven.run.hiddenOpen);
 });
 
 test('family and differences of a fork', async () => {
   const request = v1.ForkRunRequest.fromPartial({
-    parentRunId: run.runId,
+    parentRunId: proven.run.runId,
     from: { $case: 'teacherMark', value: 5 },
     overrides: { seed: 99n, totalSteps: 60 },
   });
   const { run: started } = await unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(request, cb));
   const child = await server.completed(started!.runId);
   const lineage = await unary<v1.GetLineageResponse>((cb) => server.runs.getLineage({ runId: child.runId }, cb));
-  expect(lineage.ancestors).toEqual([run.runId]);
+  expect(lineage.ancestors).toEqual([proven.run.runId]);
   expect(lineage.tree.map(({ runId, depth }) => [runId, depth])).toEqual([
-    [run.runId, 0],
+    [proven.run.runId, 0],
     [child.runId, 1],
   ]);
   const difference = await unary<v1.CompareRunsResponse>((cb) =>
-    server.runs.compareRuns({ leftRunId: run.runId, rightRunId: child.runId }, cb),
+    server.runs.compareRuns({ leftRunId: proven.run.runId, rightRunId: child.runId }, cb),
   );
   expect(difference.settings.map(({ field }) => field)).toEqual(expect.arrayContaining(['settings.seed', 'settings.total_steps']));
-  expect(difference).toMatchObject({ commonAncestorRunId: run.runId, commonStep: child.forkedAtStep });
+  expect(difference).toMatchObject({ commonAncestorRunId: proven.run.runId, commonStep: child.forkedAtStep });
   for (const { layer, headsOnlyLeft, headsOnlyRight, unitsOnlyLeft, unitsOnlyRight } of difference.layers) {
-    const [left, right] = [run.layers[layer]!, child.layers[layer]!];
+    const [left, right] = [proven.run.layers[layer]!, child.layers[layer]!];
     expect(headsOnlyLeft.length - headsOnlyRight.length).toBe(left.headsOpen - right.headsOpen);
     expect(unitsOnlyLeft.length - unitsOnlyRight.length).toBe(left.unitsOpen - right.unitsOpen);
   }
@@ -116,16 +102,16 @@ test('family and differences of a fork', async () => {
     server.artifacts.listTeachers({ runId: child.runId, includeAbandoned: false, includeInherited: true, includeDiscarded: false }, cb),
   );
   expect(teachers.teachers.filter(({ inherited }) => inherited).map(({ mark, runId }) => [mark, runId])).toEqual(
-    [1, 2, 3, 4, 5].map((mark) => [mark, run.runId]),
+    [1, 2, 3, 4, 5].map((mark) => [mark, proven.run.runId]),
   );
 });
 
 test('artifacts: what one is, and its bytes from an offset', async () => {
-  const stat = await unary<v1.StatArtifactResponse>((cb) => server.artifacts.statArtifact({ digest: run.stateDigest }, cb));
+  const stat = await unary<v1.StatArtifactResponse>((cb) => server.artifacts.statArtifact({ digest: proven.run.stateDigest }, cb));
   expect(stat.mediaType).toBe('application/x-safetensors');
-  const whole = await readFile(artifacts.pathOf!(run.stateDigest));
+  const whole = await readFile(proven.artifacts.pathOf!(proven.run.stateDigest));
   for (const offset of [0n, 1000n, stat.bytes]) {
-    const messages = await collect(server.artifacts.downloadArtifact({ digest: run.stateDigest, offset }));
+    const messages = await collect(server.artifacts.downloadArtifact({ digest: proven.run.stateDigest, offset }));
     expect(messages[0]?.totalBytes).toBe(stat.bytes);
     expect(Buffer.compare(Buffer.concat(messages.map(({ chunk }) => chunk)), whole.subarray(Number(offset)))).toBe(0);
   }
@@ -133,5 +119,5 @@ test('artifacts: what one is, and its bytes from an offset', async () => {
     collect(server.artifacts.downloadArtifact({ digest, offset })).then(() => 'sent', codeOf);
   expect(await refused('a'.repeat(64), 0n)).toBe('ARTIFACT_NOT_FOUND');
   expect(await refused('../etc/passwd', 0n)).toBe('ARTIFACT_DIGEST_INVALID');
-  expect(await refused(run.stateDigest, stat.bytes + 1n)).toBe('FIELD_OUT_OF_RANGE');
+  expect(await refused(proven.run.stateDigest, stat.bytes + 1n)).toBe('FIELD_OUT_OF_RANGE');
 });

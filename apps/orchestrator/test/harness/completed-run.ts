@@ -1,0 +1,32 @@
+// A server with one completed run, for tests of the proofs about a run.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openArtifactStore, type ArtifactStore } from '#artifact-store';
+import { v1 } from '#protocol';
+import { TestServer } from './server.js';
+
+export interface CompletedRun {
+  server: TestServer;
+  run: v1.Run;
+  artifacts: ArtifactStore;
+  /** An empty folder for the test's own files. */
+  folder: string;
+}
+
+/** Starts the server before the tests of a file, and ends it after them. Only `server` is there before the first test. */
+export function completedRun(): CompletedRun {
+  const server = TestServer.inNewFolder();
+  const all = { server } as CompletedRun;
+  beforeAll(async () => {
+    all.folder = await mkdtemp(join(tmpdir(), 'verification-'));
+    await server.start();
+    all.run = await server.completed((await server.launch({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS })).runId);
+    all.artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
+  });
+  afterAll(async () => {
+    await server.dispose();
+    await rm(all.folder, { recursive: true, force: true });
+  });
+  return all;
+}
