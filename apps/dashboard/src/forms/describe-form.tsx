@@ -6,6 +6,7 @@ import { nameOf } from '../runs/columns.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { useRefusal } from './refusal.js';
 import { changedWords, tagsIn } from './described.js';
+import { FieldRow } from './fields/field-row.js';
 import { TextField } from './fields/text-field.js';
 
 const FIELDS = ['name', 'add_tags', 'remove_tags', 'note'];
@@ -36,16 +37,20 @@ export function DescribeForm({ run, close, done }: { run: Run; close: () => void
             wrong={byField['add_tags'] ?? byField['remove_tags']}
             wide
           />
-          <label class="field wide">
-            <span>Note</span>
-            <textarea
-              rows={4}
-              maxLength={2000}
-              value={values.note}
-              onInput={({ currentTarget }) => change({ note: currentTarget.value }, 'note')}
-            />
-            {byField['note'] !== undefined && <span class="wrong">{byField['note']}</span>}
-          </label>
+          <FieldRow
+            label="Note"
+            wrong={byField['note']}
+            wide
+            control={(described) => (
+              <textarea
+                rows={4}
+                maxLength={2000}
+                value={values.note}
+                {...described}
+                onInput={({ currentTarget }) => change({ note: currentTarget.value }, 'note')}
+              />
+            )}
+          />
         </div>
       </div>
     </FormDialog>

@@ -3,6 +3,7 @@ import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { troubleOf, type Trouble } from '../api/client.js';
 import { FormDialog, TroubleNote } from '../ui/parts.js';
+import { TextField } from './fields/text-field.js';
 
 interface Props {
   /** A title like "Cancel NAME". */
@@ -32,10 +33,7 @@ export function ReasonForm({ title, button, children, act, close, done }: Props)
     <FormDialog title={title} heading={`${title}?`} button={button} isDanger send={send} close={close}>
       <p>{children}</p>
       <br />
-      <label class="field">
-        <span>Reason, for the history</span>
-        <input value={reason} maxLength={1000} onInput={({ currentTarget }) => setReason(currentTarget.value)} />
-      </label>
+      <TextField label="Reason, for the history" value={reason} changed={setReason} maxLength={1000} />
       <TroubleNote trouble={trouble} />
     </FormDialog>
   );

@@ -7,6 +7,7 @@ import type { AccessToken } from '../generated/espalier/v1/access_service_pb.js'
 import { time } from '../ui/format.js';
 import { Dialog, FormDialog, Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { TokenForm, type Made } from './token-form.js';
+import { FieldRow } from '../forms/fields/field-row.js';
 import { tokenState } from './token-words.js';
 
 export function Tokens() {
@@ -113,11 +114,11 @@ function Secret({ made: { name, secret }, close }: { made: Made; close: () => vo
           <h2>Token {name}</h2>
         </header>
         <div class="in">
-          <label class="field">
-            <span>Token</span>
-            <input readOnly value={secret} onFocus={({ currentTarget }) => currentTarget.select()} autofocus />
-            <small>It is shown this once. A person enters it on this page; the command line reads it from ESPALIER_TOKEN.</small>
-          </label>
+          <FieldRow
+            label="Token"
+            help="It is shown this once. A person enters it on this page; the command line reads it from ESPALIER_TOKEN."
+            control={() => <input readOnly value={secret} onFocus={({ currentTarget }) => currentTarget.select()} autofocus />}
+          />
           <p class="soft" role="status">
             {told}
           </p>

@@ -1,43 +1,27 @@
-import { useId } from 'preact/hooks';
+import { FieldRow, type FieldRowProps } from './field-row.js';
 
-interface Props {
-  label: string;
-  help?: string;
+interface Props extends FieldRowProps {
   value: string;
   options: readonly (readonly [value: string, words: string])[];
   changed: (value: string) => void;
-  /** Why the server refuses the value. */
-  wrong?: string | undefined;
-  wide?: boolean;
   isFirst?: boolean;
 }
 
 /** A field of a form that offers several values. */
-export function ChoiceField({ label, help, value, options, changed, wrong, wide = false, isFirst = false }: Props) {
-  const id = useId();
+export function ChoiceField({ value, options, changed, isFirst = false, ...row }: Props) {
   return (
-    <label class={`field ${wide ? 'wide' : ''}`}>
-      <span>{label}</span>
-      <select
-        value={value}
-        autofocus={isFirst}
-        aria-invalid={wrong !== undefined}
-        aria-describedby={wrong === undefined ? undefined : id}
-        onChange={({ currentTarget }) => changed(currentTarget.value)}
-      >
-        {options.map(([one, words]) => (
-          <option key={one} value={one}>
-            {words}
-          </option>
-        ))}
-      </select>
-      {help !== undefined && <small>{help}</small>}
-      {wrong !== undefined && (
-        <span class="wrong" id={id}>
-          {wrong}
-        </span>
+    <FieldRow
+      {...row}
+      control={(described) => (
+        <select value={value} autofocus={isFirst} {...described} onChange={({ currentTarget }) => changed(currentTarget.value)}>
+          {options.map(([one, words]) => (
+            <option key={one} value={one}>
+              {words}
+            </option>
+          ))}
+        </select>
       )}
-    </label>
+    />
   );
 }
 

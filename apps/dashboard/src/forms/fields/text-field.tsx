@@ -1,37 +1,32 @@
-import { useId } from 'preact/hooks';
+import { FieldRow, type FieldRowProps } from './field-row.js';
 
-export interface TextFieldProps {
-  label: string;
-  help?: string;
+export interface TextFieldProps extends FieldRowProps {
   value: string;
   changed: (value: string) => void;
-  /** Why the server refuses the value. */
-  wrong?: string | undefined;
   needed?: boolean;
-  wide?: boolean;
   isFirst?: boolean;
+  maxLength?: number;
+  placeholder?: string;
+  inputMode?: 'text' | 'decimal';
 }
 
-export function TextField({ label, help, value, changed, wrong, needed = false, wide = false, isFirst = false }: TextFieldProps) {
-  const id = useId();
+export function TextField({ value, changed, needed = false, isFirst = false, maxLength, placeholder, inputMode, ...row }: TextFieldProps) {
   return (
-    <label class={`field ${wide ? 'wide' : ''}`}>
-      <span>{label}</span>
-      <input
-        value={value}
-        required={needed}
-        autofocus={isFirst}
-        aria-invalid={wrong !== undefined}
-        aria-describedby={wrong === undefined ? undefined : id}
-        onInput={({ currentTarget }) => changed(currentTarget.value)}
-      />
-      {help !== undefined && <small>{help}</small>}
-      {wrong !== undefined && (
-        <span class="wrong" id={id}>
-          {wrong}
-        </span>
+    <FieldRow
+      {...row}
+      control={(described) => (
+        <input
+          value={value}
+          required={needed}
+          autofocus={isFirst}
+          maxLength={maxLength}
+          placeholder={placeholder}
+          inputMode={inputMode}
+          {...described}
+          onInput={({ currentTarget }) => changed(currentTarget.value)}
+        />
       )}
-    </label>
+    />
   );
 }
 

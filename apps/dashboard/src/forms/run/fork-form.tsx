@@ -6,6 +6,7 @@ import { nameOf } from '../../runs/columns.js';
 import { count } from '../../ui/format.js';
 import { tagsIn } from '../described.js';
 import { useDraft } from '../draft.js';
+import { FieldRow } from '../fields/field-row.js';
 import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
@@ -70,15 +71,22 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
     >
       {(wrong, changed) => (
         <>
-          <label class="field">
-            <span>From</span>
-            <select value={values.from} autofocus onChange={({ currentTarget }) => changed('from', { from: currentTarget.value })}>
-              <option value={LAST}>the last state, step {count(parent.step)}</option>
-              {teacherOptions(parent, teachers, ', abandoned')}
-            </select>
-            <small>its state, with masks, LoRA and optimizer</small>
-            {wrong['state_digest'] !== undefined && <span class="wrong">{wrong['state_digest']}</span>}
-          </label>
+          <FieldRow
+            label="From"
+            help="its state, with masks, LoRA and optimizer"
+            wrong={wrong['state_digest']}
+            control={(described) => (
+              <select
+                value={values.from}
+                autofocus
+                {...described}
+                onChange={({ currentTarget }) => changed('from', { from: currentTarget.value })}
+              >
+                <option value={LAST}>the last state, step {count(parent.step)}</option>
+                {teacherOptions(parent, teachers, ', abandoned')}
+              </select>
+            )}
+          />
           <NameAndTags values={values} wrong={wrong} changed={changed} />
         </>
       )}

@@ -6,6 +6,7 @@ import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../../runs/columns.js';
 import { count } from '../../ui/format.js';
 import { FormDialog, TroubleNote } from '../../ui/parts.js';
+import { FieldRow } from '../fields/field-row.js';
 import { formTroubleOf } from './settings-fields.js';
 import { teacherOptions } from './teacher-options.js';
 
@@ -44,12 +45,15 @@ export function RewindForm({ run, close, done }: Props) {
       close={close}
     >
       <div class="fields">
-        <label class="field wide">
-          <span>Teacher</span>
-          <select autofocus value={from} onChange={({ currentTarget }) => setChosen(currentTarget.value)}>
-            {teacherOptions(run, teachers, ', on an abandoned branch')}
-          </select>
-        </label>
+        <FieldRow
+          label="Teacher"
+          wide
+          control={(described) => (
+            <select autofocus value={from} {...described} onChange={({ currentTarget }) => setChosen(currentTarget.value)}>
+              {teacherOptions(run, teachers, ', on an abandoned branch')}
+            </select>
+          )}
+        />
       </div>
       {teachers?.length === 0 && <p class="note">The run has no teacher of its own to be rewound to.</p>}
       {teacher !== undefined && (

@@ -1,6 +1,7 @@
 // The settings of a run as fields of a form.
-import { useId } from 'preact/hooks';
 import { troubleOf, type Trouble } from '../../api/client.js';
+import { ChoiceField } from '../fields/choice-field.js';
+import { TextField } from '../fields/text-field.js';
 import { FieldProblem } from '../form-troubles.js';
 import { defaultOf, SETTING_FIELDS, type SettingField, type Typed } from './setting-table.js';
 
@@ -56,48 +57,15 @@ interface FieldProps {
   changed: (value: string) => void;
 }
 
+const YES_OR_NO: SettingField['choices'] = [
+  ['true', 'yes'],
+  ['false', 'no'],
+];
+
 function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
-  const words = name.replaceAll('_', ' ');
-  const id = useId();
-  const isChoice = kind === 'choice' || kind === 'flag';
-  return (
-    <label class="field">
-      <span>{words}</span>
-      {isChoice ? (
-        <select value={value} aria-invalid={wrong !== undefined} onChange={({ currentTarget }) => changed(currentTarget.value)}>
-          <option value="">{fallback === '' ? 'default' : `${fallback} (unchanged)`}</option>
-          {(kind === 'flag'
-            ? [
-                ['true', 'yes'],
-                ['false', 'no'],
-              ]
-            : choices
-          ).map(([one, word]) => (
-            <option key={one} value={one}>
-              {word}
-            </option>
-          ))}
-        </select>
-      ) : (
-        <input
-          inputMode={kind === 'number' ? 'decimal' : 'text'}
-          value={value}
-          placeholder={fallback}
-          aria-invalid={wrong !== undefined}
-          aria-describedby={wrong === undefined ? undefined : id}
-          onInput={({ currentTarget }) => changed(currentTarget.value)}
-        />
-      )}
-      <small>
-        {help}
-        {range !== '' && `: ${range}`}
-        {unit !== '' && ` ${unit}`}
-      </small>
-      {wrong !== undefined && (
-        <span class="wrong" id={id}>
-          {wrong}
-        </span>
-      )}
-    </label>
-  );
+  const row = { label: name.replaceAll('_', ' '), help: `${help}${range && `: ${range}`}${unit && ` ${unit}`}`, value, changed, wrong };
+  if (kind !== 'choice' && kind !== 'flag')
+    return <TextField {...row} placeholder={fallback} inputMode={kind === 'number' ? 'decimal' : 'text'} />;
+  const unchanged = ['', fallback === '' ? 'default' : `${fallback} (unchanged)`] as const;
+  return <ChoiceField {...row} options={[unchanged, ...(kind === 'flag' ? YES_OR_NO : choices)]} />;
 }

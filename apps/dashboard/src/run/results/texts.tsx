@@ -4,6 +4,7 @@ import { useMay } from '../../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
 import { Check, ChoiceField } from '../../forms/fields/choice-field.js';
+import { FieldRow } from '../../forms/fields/field-row.js';
 import { useDraft } from '../../forms/draft.js';
 import { FieldProblem, formTroubles, joined, withoutField } from '../../forms/form-troubles.js';
 import { formTroubleOf } from '../../forms/run/settings-fields.js';
@@ -174,23 +175,25 @@ interface FieldsProps {
 
 function Fields({ run, values, refusal, changed }: FieldsProps) {
   const { byField: wrong, rest } = formTroubles(refusal, FIELDS);
-  const wrongPrompt = wrong['prompts'];
   return (
     <>
       <FormRefusal words={rest} />
       <div class="fields">
-        <label class="field wide">
-          <span>Prompt</span>
-          <textarea
-            rows={4}
-            required
-            maxLength={65_536}
-            aria-invalid={wrongPrompt !== undefined}
-            value={values.prompt}
-            onInput={({ currentTarget }) => changed('prompts', { prompt: currentTarget.value })}
-          />
-          {wrongPrompt !== undefined && <span class="wrong">{wrongPrompt}</span>}
-        </label>
+        <FieldRow
+          label="Prompt"
+          wrong={wrong['prompts']}
+          wide
+          control={(described) => (
+            <textarea
+              rows={4}
+              required
+              maxLength={65_536}
+              value={values.prompt}
+              {...described}
+              onInput={({ currentTarget }) => changed('prompts', { prompt: currentTarget.value })}
+            />
+          )}
+        />
         <Models run={run} values={values} wrong={wrong['teacher_mark'] ?? wrong['export_digest']} changed={changed} />
         <TextFields rows={TEXTS} values={values} wrong={wrong} changed={changed} />
         <Check
