@@ -10,7 +10,7 @@ export class Batches<Item> implements AsyncIterable<Item[]> {
   /** @param gatherMs the time from one batch to the next; an urgent item, or the end, sends a batch at once */
   constructor(private gatherMs = 0) {}
 
-  /** Sends the collected items at once. Later items wait for the new time. */
+  /** Changes the time from one batch to the next. The items that wait are sent at once, so that they do not wait for the earlier time. */
   setGatherMs(gatherMs: number): void {
     this.gatherMs = gatherMs;
     if (this.waiting.length > 0) this.hurry();

@@ -81,7 +81,7 @@ class KeptTraining {
 export class KeptTrainings {
   private current: KeptTraining | null = null;
   private watch: NodeJS.Timeout | undefined;
-  /** A client that comes back too late learns so. */
+  /** The id of the last training that was discarded, so that a client which comes back for it gets an error and no new training. */
   private discarded = '';
 
   constructor(private readonly around: Surroundings) {}

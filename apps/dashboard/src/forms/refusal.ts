@@ -8,7 +8,7 @@ export interface Refusal extends FormTroubles {
   isSending: boolean;
   /** The reference to set on the element around the fields. */
   inside: MutableRef<HTMLDivElement | null>;
-  /** Sends the form, and takes a refusal. */
+  /** Sends the form by `work`. If the server refuses it, the refusal is shown and its first field gets the focus. */
   send: (event: Event, work: () => Promise<void>) => Promise<void>;
   /** Tells that a value was changed, so that its refusal disappears. */
   changed: (field: string) => void;

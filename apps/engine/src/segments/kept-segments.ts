@@ -35,7 +35,7 @@ const OTHERS_WRITE = 0o022;
 export interface KeptSegment {
   /** The run that it is for. */
   run: string;
-  /** The request for the segment, in words that are compared. */
+  /** The request for the segment as a text. A kept segment is handed out only for a request with an equal text. */
   asked: string;
   steps: StepReport[];
   result: SegmentResult;
@@ -103,7 +103,7 @@ export class KeptSegments {
     this.place.release();
   }
 
-  /** Null: the segment is not here, or it is damaged. Never rejects. */
+  /** Resolves with null if the segment is not here or is damaged: then it is trained again. Never rejects. */
   find(name: string): Promise<KeptSegment | null> {
     return this.inTurn(async () => {
       if (!existsSync(this.file(name, 'segment'))) this.takeOver();
@@ -129,7 +129,7 @@ export class KeptSegments {
       const { stateBytes, ...rest } = result;
       if (stateBytes === null) return;
       const facts = serialize({ run, asked, steps, result: rest, bytes: stateBytes.byteLength });
-      // A segment that is not kept is recorded too, and then those before it go.
+      // This segment is noted even if it can't be kept: once the server has recorded it, the kept segments before it are removed.
       this.unrecorded.push({ name, state: result.state.digest });
       const bytes = facts.byteLength + DIGEST_BYTES + stateBytes.byteLength;
       try {

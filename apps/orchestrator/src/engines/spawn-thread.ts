@@ -20,7 +20,7 @@ export interface SpawnedMessage {
   gone?: string;
 }
 
-/** A process with an open input, which ends when this process does. Its output is its stderr. */
+/** A child process. Its open input ends when this process does, by which the child knows to end too. Only its standard error is read. */
 export interface SpawnedProcess {
   readonly pid: number;
   /** Resolves with the reason when the process is gone. */

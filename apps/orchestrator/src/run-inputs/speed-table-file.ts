@@ -58,7 +58,10 @@ const refused = (path: string, what: string): EspalierError =>
 const FALL_MAX = 0.3;
 /** The share of a pass that a fall, summed over all layers, may have. */
 const FALL_OF_PASS_MAX = 0.01;
-/** A difference that starts of threads or kernels make, and moments between them: it says nothing of a width. Widths of toys take less. */
+/**
+ * A fall up to this time is allowed: the starts of threads and kernels, and the pauses between them, vary by as much. All widths of a tiny
+ * model take less.
+ */
 const NOISE_SECONDS = 20e-6;
 
 /** Tells whether the text is a speed table, though a launch may refuse its times. */

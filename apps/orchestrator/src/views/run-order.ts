@@ -15,7 +15,7 @@ const COLUMNS = {
   perplexity: 'perplexity',
   sparsity: 'hard_sparsity',
 } as const;
-/** Runs without an evaluation come last in this direction, too. */
+/** The column of perplexity for a descending order. Runs without an evaluation come last in it, as they do in the ascending order. */
 const PERPLEXITY_DESCENDING = `CASE WHEN perplexity >= ${NO_PERPLEXITY} THEN -1 ELSE perplexity END`;
 
 export type RunOrder = { name: string; descending: boolean } & ({ column: string } | { figure: Figure });

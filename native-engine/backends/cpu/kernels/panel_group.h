@@ -13,7 +13,8 @@ struct Span {
   int64_t lda, words;  // counted in words of 32 bits
 };
 
-// Columns that are packed together, in panels of 4 vectors or, so that no panel is narrow, of 3.
+// Columns that are packed together. Their vectors are shared out among `count` panels whose widths differ by one vector at most, so that no
+// panel is narrow: panels have 4 vectors or 3, and with matrix tiles 2 or 1.
 struct PanelGroup {
   std::array<Span, kMostSpans> spans;
   int span_count = 0;

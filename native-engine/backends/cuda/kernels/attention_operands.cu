@@ -68,7 +68,8 @@ Product into_operands(const AttentionOperands& op, int part) {
 
 }  // namespace
 
-// Each product goes to its place where nothing is left to do behind it, else to the sums.
+// Computes queries, keys and values. A product that needs no bias, norm, scale or rotation afterwards is written to its place among the
+// operands. The others are written as sums, from which a last kernel makes operands.
 void CudaBackend::launch(const AttentionOperands& op) {
   const AttentionShape& s = op.shape;
   const int64_t rows = op.operands.rows, width = s.width(), angles = s.tokens * s.head_dim / 2;

@@ -149,9 +149,9 @@ export class EngineClient extends EngineCalls {
     await this.unary(this.client.confirmTraining, request, 10_000);
   }
 
-  /** The segments up to the one that ends in this state are recorded. */
+  /** Tells the engine that the segments up to the one which ends in this state are recorded, so that it keeps them no longer. */
   stateRecorded(_stateDigest: string): void {
-    // An engine that shares our files keeps none.
+    // An engine that shares the server's files keeps no segments; a joined engine does.
   }
 
   /** Trains steps that are one segment. */
