@@ -1,4 +1,4 @@
-// The digest of the sources that decide bits, as build_id.cmake makes it: a new one means that runs of before are not gone on with.
+// The digest of the sources that decide bits, as build_id.cmake makes it: with a new digest, earlier runs can't go on with equal bits.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

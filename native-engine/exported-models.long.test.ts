@@ -35,7 +35,7 @@ afterAll(async () => {
 
 interface Student {
   session: Session;
-  /** Its likelihood by the engine, which other programs have to find too. */
+  /** The likelihood of the text that the engine finds. Other programs that load the export have to find it too. */
   expected: number;
 }
 const students = new Map<string, Promise<Student>>();

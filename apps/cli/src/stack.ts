@@ -53,7 +53,7 @@ export interface StackOptions {
 
 export interface RunningStack extends ServerFile {
   logFile: string;
-  /** It ran before we came. */
+  /** Whether the server ran already, so that it was not started by this command. */
   wasRunning: boolean;
 }
 

@@ -21,7 +21,7 @@ class KeptTraining {
   private first = 0;
   private pulling: Promise<void> | null = null;
   private isOver = false;
-  /** Its last message has been sent. The client may ask for it again where it did not arrive. */
+  /** Whether the last message of the training has been sent. A client that did not get it may ask for it again. */
   isHandedOut = false;
   private error: Error | null = null;
   /** The call that reads now. */

@@ -15,7 +15,7 @@ export interface Hold {
 export interface Mark {
   /** The name of the file that marks the folder. */
   file: string;
-  /** Its text, which says what the folder is for. */
+  /** The text of that file, which says what the folder is for. */
   text: string;
   /** Throws why the folder may not be used. */
   require?: (folder: string) => void;

@@ -125,7 +125,7 @@ export class SessionHolder {
     await work.done.catch(() => undefined);
   }
 
-  /** Tells the work under way, if it is of this name, to end where it comes to a boundary of its own. */
+  /** Tells the work under way, if it has this name, to end at its next boundary, as a training does at the end of its segment. */
   finishWork(name: string): void {
     if (this.work?.name === name) this.work.mayGoOn = false;
   }

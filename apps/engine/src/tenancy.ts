@@ -38,7 +38,7 @@ export class Tenancy {
     return before !== null && !isSame;
   }
 
-  /** True: it was the holder's, and is free now. */
+  /** Returns whether the engine was held by this holder, and so is free now. */
   release(claim: string): boolean {
     if (this.tenant?.holder.claim !== claim) return false;
     this.tenant = null;

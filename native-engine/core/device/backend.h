@@ -62,8 +62,8 @@ class Backend {
   // between them. A device without a second queue puts copies into its only one.
   HostBuffer allocate_host(uint64_t bytes) { return {this, take_host(bytes), bytes}; }
   virtual void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) { upload(to, from.data(), from.bytes()); }
-  virtual void ops_wait_for_copies() {}  // ops that join later run after the copies that have joined
-  virtual void copies_wait_for_ops() {}  // copies that join later run after the ops that have joined
+  virtual void ops_wait_for_copies() {}  // ops that are queued later run after the copies that are queued now
+  virtual void copies_wait_for_ops() {}  // copies that are queued later run after the ops that are queued now
 
  protected:
   virtual std::byte* take_host(uint64_t bytes) { return new std::byte[bytes]; }

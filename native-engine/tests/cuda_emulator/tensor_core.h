@@ -27,7 +27,7 @@ struct Factors {
 // Returns sum + a[0] b[0] + ... + a[15] b[15].
 float add_products(TensorCore core, float sum, const Factors& a, const Factors& b);
 
-// Does that for each of a tile's sums, all of a row at once.
+// Adds the products to all sums of a tile, a row at a time.
 void add_tile(TensorCore core, float (&sums)[kTileRows][kTileColumns], const Factors (&rows)[kTileRows],
               const Factors (&columns)[kTileColumns]);
 

@@ -139,7 +139,7 @@ TEST(HiddenMemory, AnUploadBlockKeepsItsListsUntilTheQueueHasTakenThem) {
   for (const auto& [to, value] : {std::pair{first, 1.0f}, std::pair{second, 2.0f}}) {
     const std::vector<float> list(16, value);
     block.begin(UploadBlock::room_for(list));
-    // It is only read, but a tensor has no type for that.
+    // The list is only read, but a tensor has no type for memory that is only read.
     const DevicePtr<std::byte> placed(block.add(list).address());
     block.send();
     backend->run(Copy{Tensor{to.as<std::byte>(), DType::kF32, 1, 16, 16}, Tensor{placed, DType::kF32, 1, 16, 16}});

@@ -64,7 +64,10 @@ function toStandardError(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-/** Options count before the file, as with settings. null: a table is there, or none is needed. */
+/**
+ * Returns the measurement that the launch asks for, or null where it needs none: it reads a table, or its target needs none. An option
+ * counts before the file's value, as with settings.
+ */
 function measurementAsked(options: MeasuredOn, { measure }: RunFile): MeasuredOn | null {
   const settings = options as Record<string, unknown>;
   const named = NAMES.find((name) => options[name] !== undefined);

@@ -70,7 +70,7 @@ export class ModelCache {
       const now = Date.now() / 1_000;
       utimesSync(join(this.of(digest), 'model.json'), now, now);
     } catch {
-      // This model was never received here.
+      // The model was never received here, so there is no time of its last use to set.
     }
     return hold;
   }

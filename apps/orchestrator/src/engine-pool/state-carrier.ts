@@ -83,7 +83,7 @@ export class StateCarrier {
     }
   }
 
-  /** False: the error comes from the engine itself. */
+  /** Tells whether the error is one of the way by the bucket, so that the state passes this server; false where it is the engine's own. */
   private isOfTheWay(error: unknown): boolean {
     const { code, message } = error as Partial<EspalierError>;
     if (code === 'BUCKET_UNREACHABLE') {

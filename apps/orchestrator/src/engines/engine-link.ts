@@ -19,7 +19,10 @@ export interface EngineLink {
   readonly gone: Promise<string>;
   /** Tells whether the engine was cut off and may come back with all that it had. Its silence then does not mean that it hangs. */
   isAwaited(): boolean;
-  /** It does not answer. True: its connection is closed, and it is awaited for the rest of its lease. */
+  /**
+   * Called when the engine does not answer. Returns whether it is awaited for the rest of its lease; its connection is then closed, so
+   * that it dials in anew.
+   */
   awaitSilent(): boolean;
   /** The engine process's use of the processors, or null where it is not known. */
   processorUse(): ProcessorUse | null;

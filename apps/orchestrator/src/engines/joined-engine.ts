@@ -131,7 +131,10 @@ export class JoinedEngine implements EngineConnector {
     return Math.max(0, this.options.leaseMs - (performance.now() - (client?.heardAtMs ?? -Infinity)));
   }
 
-  /** Its stream seems to be there, and nothing comes by it: it ends as if it had been cut. False: the lease is over. */
+  /**
+   * Ends a stream by which nothing comes any more, as if it had been cut, so that the engine dials in anew. Returns false where the lease
+   * is over.
+   */
   private awaitSilent(use: Use): boolean {
     if (this.use !== use || this.presence === null || this.leaseLeftMs(use) === 0) return false;
     this.hangUp();

@@ -142,7 +142,7 @@ export class RunAttempt {
     }
   }
 
-  /** Takes the engine's reports while it trains. */
+  /** Lets the engine train, and records its segments from its reports. */
   private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog): Promise<void> {
     let planned = this.nextSegment(plan);
     let steps: StepMeasurement[] = [];

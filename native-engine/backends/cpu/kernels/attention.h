@@ -218,7 +218,7 @@ static inline void fetch_next_head(const AttentionShape& s, const Tensor& operan
 
 // Sets the scores of the keys in `range` that the query may not see to -inf.
 static inline void hide_keys(float* scores, const AttentionShape& s, int64_t query, KeyRange range) {
-  // It writes whole vectors, since the next passes read whole vectors.
+  // Whole vectors are written, beyond the end of the range too, since the next passes read whole vectors.
   const vf hidden = splat(-__builtin_inff());
   const int32_t newest = static_cast<int32_t>(query - range.begin), keys = static_cast<int32_t>(range.end - range.begin);
   for (int32_t j = newest / W * W; j < keys; j += W) store(scores + j, lane_index() + j > newest ? hidden : load(scores + j));

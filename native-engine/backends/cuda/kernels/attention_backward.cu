@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
     if (more) fetch_next(tiles.stage ^ 1);
     if (p.none_sees(query, query + kCols - 1, warp_first, warp_first + 15)) continue;
     const T *queries = tiles.first(tiles.stage), *dout = tiles.second(tiles.stage);
-    // They are loaded before the products, which take longer than the memory.
+    // The values of each query are loaded before the products, which take longer than the loads.
     const float scale = a.scale(head);
     float lse[kCols / 8][2], delta[kCols / 8][2];
     SIMT_UNROLL

@@ -200,7 +200,7 @@ struct AttentionPlan {
   __device__ __forceinline__ bool sees(int query, int key) const {
     return key <= query && query < tokens && (window == 0 || key > query - window);
   }
-  // Whether each of these queries sees each of these keys, and whether none sees any. The ends are included.
+  // Tell whether all queries from `query` to `last_query` see all keys from `key` to `last_key`, and whether none of them sees any.
   __device__ __forceinline__ bool all_see(int query, int last_query, int key, int last_key) const {
     return last_key <= query && last_query < tokens && (window == 0 || key > last_query - window);
   }

@@ -94,7 +94,7 @@ function gathered(text: string, before: string[] | undefined): string[] {
   return [...(before ?? []), text];
 }
 
-/** Leaves an answer unchanged, because `Texts` makes it fit for its output. */
+/** Leaves an answer as the server sent it. `Texts` prints it in a form that suits the output. */
 const asItIs = (message: v1.GenerateResponse): v1.GenerateResponse => message;
 
 /** Prints texts: a single text while it is written, several texts each at its end. */
