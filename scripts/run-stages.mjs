@@ -28,6 +28,7 @@ import {
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 const BUILD = 'native-engine/build';
+const TSC = 'node_modules/typescript-7/bin/tsc';
 const SANITIZED = 'native-engine/build-sanitize';
 const LONG_TESTS = '\\.long\\.test\\.js$';
 /** A thread that waits leaves its processor to other tests at once. The models of tests are so small that threads mostly wait. */
@@ -39,8 +40,8 @@ const readers = {
   format: [[process.execPath, 'scripts/format.mjs']],
   lint: [[bin('eslint'), 'apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']],
   types: [
-    [bin('tsc'), '-p', 'tsconfig.json'], // it only checks what has changed since `npm test` compiled last
-    [bin('tsc'), '-p', 'apps/dashboard'],
+    [process.execPath, TSC, '-p', 'tsconfig.json'], // it only checks what has changed since `npm test` compiled last
+    [process.execPath, TSC, '-p', 'apps/dashboard'],
   ],
   imports: [[bin('depcruise'), '--config', '.dependency-cruiser.cjs', 'apps', 'libs', 'native-engine/index.ts']],
   proto: [

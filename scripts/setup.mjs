@@ -21,6 +21,8 @@ const USAGE = `node scripts/setup.mjs [--tests]   builds all that has changed; w
 ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here`;
 
 const BUILD = join(root, 'native-engine/build');
+// TypeScript 7 is native code and takes a quarter of the time of TypeScript 6, which the linter and the check of imports need.
+const TSC = 'node_modules/typescript-7/bin/tsc';
 const GENERATED = ['libs/protocol', 'apps/dashboard'].map((part) => join(root, part, 'src/generated'));
 
 const debianPackages = [...ENGINE_PACKAGES, 'python3', 'pkg-config', ...(withTests ? ['libgtest-dev', 'python3-grpcio', 'zstd'] : [])];
@@ -117,7 +119,7 @@ async function compileTypeScript() {
     'typescript',
     digestOf(['apps', 'libs', 'native-engine', 'tsconfig.json', 'scripts/bundle.mjs', 'package-lock.json'], /\.ts$|\.mjs$|\.json$/),
     async () => {
-      await run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+      await run(process.execPath, [TSC, '-p', 'tsconfig.json']);
       removeWithoutSource();
       await run(process.execPath, ['scripts/bundle.mjs']);
     },

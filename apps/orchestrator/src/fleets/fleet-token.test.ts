@@ -12,7 +12,7 @@ const file = join(folder, 'token');
 const DAY_MS = 86_400_000;
 const days = (count: number): string => new Date(Date.now() + count * DAY_MS).toISOString();
 
-let made: number;
+let made = 0;
 /** @param shown the token that the file holds, or the code by which it is refused */
 function token(shown: { role: string; expiresAt: string } | string): FleetToken {
   const keeper = {
