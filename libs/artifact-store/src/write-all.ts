@@ -30,7 +30,7 @@ export async function* ofSource(bytes: AsyncIterable<Uint8Array>): AsyncIterable
   try {
     yield* bytes;
   } catch (cause) {
-    throw new SourceError('the byte source failed', { cause });
+    throw new SourceError('the bytes to be stored could not be read', { cause });
   }
 }
 

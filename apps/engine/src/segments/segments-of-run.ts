@@ -72,7 +72,7 @@ export class SegmentsOfRun {
     this.goOnFrom(digest);
     const name = await this.nameOf(before, start);
     if (name === null) return;
-    // A later call that it is handed out in was not told to stop.
+    // The kept segment may be handed out to a later call, and that call was not told to stop.
     const whole = { ...result, stopped: false, state: { ...result.state, digest: await digest } };
     await this.segments.keep(name, { run: this.run, asked: wordsOf(start, result.stepsDone), steps: [...steps], result: whole });
   }

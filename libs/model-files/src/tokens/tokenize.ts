@@ -41,7 +41,8 @@ export async function tokenize(
       await index?.write(shards, !(await stream.hasMore()));
     }
   } catch (error) {
-    if (error instanceof ModelFilesError && error.code.startsWith('DATA_')) await requireUnchanged(sources.files); // a better reason
+    // A file that has changed meanwhile explains such an error better.
+    if (error instanceof ModelFilesError && error.code.startsWith('DATA_')) await requireUnchanged(sources.files);
     throw error;
   } finally {
     stream.close();

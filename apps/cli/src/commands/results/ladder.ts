@@ -122,7 +122,7 @@ interface Rung extends Sizes {
   aims: Aim[]; // that it is the largest model within
 }
 
-/** @param budgetBytes the bytes as the run's own budget counts them, where it has one of bytes */
+/** @param budgetBytes the bytes as the run's budget counts them; undefined where its target is not in bytes */
 const sizesOf = (
   { parameterCount, multiplicationShare }: v1.ResultEstimate | v1.Teacher,
   weightBytes: bigint,
