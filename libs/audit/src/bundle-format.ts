@@ -3,7 +3,7 @@
 import type { RawEvent } from './history-checker.js';
 import { TAR_BLOCK, tarHeader } from './tar.js';
 
-export const BUNDLE_VERSION = 1;
+const BUNDLE_VERSION = 1;
 export const RECORD_ENTRY = 'record.md';
 export const MANIFEST_ENTRY = 'manifest.json';
 export const MANIFEST_DIGEST_ENTRY = 'manifest.sha256';

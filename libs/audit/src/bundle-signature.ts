@@ -8,7 +8,7 @@ import { readTar, TAR_END, tarEntry } from './tar.js';
 
 const SPKI_LEAD = Buffer.from('302a300506032b6570032100', 'hex');
 
-export function signManifest(manifest: Uint8Array, privateKeyPem: string): BundleSignature {
+function signManifest(manifest: Uint8Array, privateKeyPem: string): BundleSignature {
   const key = createPrivateKey(privateKeyPem);
   if (key.asymmetricKeyType !== 'ed25519') throw new TypeError(`an ed25519 key is needed, not ${String(key.asymmetricKeyType)}`);
   return { algorithm: 'ed25519', publicKey: rawPublicKey(createPublicKey(key)), signature: sign(null, manifest, key).toString('hex') };

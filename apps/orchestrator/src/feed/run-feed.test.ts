@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connectEventStore, EventCorruptError, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
-import { noLiveSteps } from '../live/live-steps.js';
+import { LiveProgress } from '../live/live-progress.js';
 import { RunViews } from '../views/run-views.js';
 import { Recorder } from '../views/testing.js';
 import { RunFeed } from './run-feed.js';
@@ -31,7 +31,7 @@ afterEach(async () => {
 });
 
 async function viewsOf(name: string): Promise<RunViews> {
-  const views = new RunViews({ store, folder: await mkdtemp(join(folder, name)), live: noLiveSteps });
+  const views = new RunViews({ store, folder: await mkdtemp(join(folder, name)), live: new LiveProgress() });
   closing.push(() => views.stop());
   return views;
 }
@@ -159,7 +159,7 @@ test('a history that the views read for the first time is read once, its damaged
   await append(new Recorder().record(ENDED, ended.facts).record(OPEN, running!.facts).record(WAITING, damaged!.facts));
   let read = 0;
   const counting = withDamage(WAITING, () => (read += 1));
-  const views = new RunViews({ store: counting, folder: await mkdtemp(join(folder, 'new-')), live: noLiveSteps });
+  const views = new RunViews({ store: counting, folder: await mkdtemp(join(folder, 'new-')), live: new LiveProgress() });
   closing.push(() => views.stop());
   const feed = new RunFeed(counting, new RunRepository(store), views, quiet);
   closing.push(() => feed.stop());
@@ -180,7 +180,7 @@ test('views of a store that was put back to an earlier time, or of another store
   );
   await append(recorder);
   const viewsFolder = await mkdtemp(join(folder, 'views-'));
-  const open = (from: EventStore): RunViews => new RunViews({ store: from, folder: viewsFolder, live: noLiveSteps });
+  const open = (from: EventStore): RunViews => new RunViews({ store: from, folder: viewsFolder, live: new LiveProgress() });
   const before = open(store);
   before.start();
   expect((await before.getRun(OPEN)).step).toBe(21n);

@@ -30,14 +30,3 @@ export interface LiveSteps {
   /** Null where the run waits for nothing. */
   waitOf(runId: string): LiveWait | null;
 }
-
-/** For processes that drive no engine, and so have no reports. */
-export const noLiveSteps: LiveSteps = {
-  heardAt: () => null,
-  since: () => [],
-  onReport: () => () => undefined,
-  watch: () => () => undefined,
-  heardRuns: () => [],
-  preparationOf: () => null,
-  waitOf: () => null,
-};

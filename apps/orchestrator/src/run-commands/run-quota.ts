@@ -14,7 +14,7 @@ const WITHOUT_LIMIT = ['admin', 'owner', 'system'];
  * @param underWay the ids of the caller's runs
  * @throws EspalierError RUNS_TOO_MANY
  */
-export function requireFewer(limit: number, { caller, underWay }: { caller: string; underWay: ReadonlySet<string> }, runId: string): void {
+function requireFewer(limit: number, { caller, underWay }: { caller: string; underWay: ReadonlySet<string> }, runId: string): void {
   if (underWay.has(runId) || underWay.size < limit) return;
   throw new EspalierError(
     'RUNS_TOO_MANY',
