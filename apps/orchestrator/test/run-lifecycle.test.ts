@@ -5,21 +5,15 @@ import { v1 } from '#protocol';
 import { idOfRequest } from '../src/event-sourcing/event-ids.js';
 import { checkHealth } from '../src/engines/wire/engine-health.js';
 import { reflectedServices } from './harness/reflection.js';
-import { codeOf, collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
+import { codeOf, collect, TINY_MODEL, unary } from './harness/server.js';
+import { completedRun } from './harness/completed-run.js';
 import { comparable, recordProblems } from './harness/record-checks.js';
 
 const { RUN_STATUS_COMPLETED } = v1.RunStatus;
 
 describe('a run', () => {
-  const server = TestServer.inNewFolder();
-  let done: v1.Run;
-
-  beforeAll(async () => {
-    await server.start();
-    const { runId } = await server.launch({}, { requestId: 'first', name: 'first' });
-    done = await server.completed(runId);
-  });
-  afterAll(() => server.dispose());
+  const first = completedRun({}, { requestId: 'first', name: 'first' });
+  const { server } = first;
 
   const refused = async (call: Promise<unknown>): Promise<string> => call.then(() => 'accepted', codeOf);
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
@@ -31,17 +25,17 @@ describe('a run', () => {
     unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial(request), cb));
 
   it('trains to its end, is evaluated, and leaves a whole record', async () => {
-    expect(done).toMatchObject({ step: 120n, teacherCount: 19, status: RUN_STATUS_COMPLETED });
-    expect(done.expectedSparsity).toBeGreaterThan(0.15);
-    expect(done.evaluations.map((one) => one.subject)).toEqual(['intact', 'masked']);
-    const events = await server.events(done.runId);
+    expect(first.run).toMatchObject({ step: 120n, teacherCount: 19, status: RUN_STATUS_COMPLETED });
+    expect(first.run.expectedSparsity).toBeGreaterThan(0.15);
+    expect(first.run.evaluations.map((one) => one.subject)).toEqual(['intact', 'masked']);
+    const events = await server.events(first.run.runId);
     expect(recordProblems(events)).toEqual([]);
     expect(events[events.length - 1]!.type).toBe('RunCompleted');
   });
 
   it('is launched once for one request id, and refused for another request with it', async () => {
     const again = await server.launch({}, { requestId: 'first', name: 'first' });
-    expect(again.runId).toBe(done.runId);
+    expect(again.runId).toBe(first.run.runId);
     expect(await refused(server.launch({ totalSteps: 7 }, { requestId: 'first', name: 'first' }))).toBe('REQUEST_ID_REUSED');
   });
 
@@ -55,19 +49,19 @@ describe('a run', () => {
         return true;
       },
     });
-    expect(stateDigest).toBe(done.stateDigest);
+    expect(stateDigest).toBe(first.run.stateDigest);
   });
 
   it('is forked from a teacher and ends where its parent did; the parent is untouched', async () => {
-    const before = await server.events(done.runId);
-    const { run } = await fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' });
-    expect((await fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' })).alreadyLaunched).toBe(
-      true,
-    );
+    const before = await server.events(first.run.runId);
+    const { run } = await fork({ parentRunId: first.run.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' });
+    expect(
+      (await fork({ parentRunId: first.run.runId, from: { $case: 'teacherMark', value: 7 }, requestId: 'fork' })).alreadyLaunched,
+    ).toBe(true);
     const child = await server.completed(run!.runId);
-    expect(child.stateDigest).toBe(done.stateDigest);
-    expect(child.parentRunId).toBe(done.runId);
-    expect(await server.events(done.runId)).toEqual(before);
+    expect(child.stateDigest).toBe(first.run.stateDigest);
+    expect(child.parentRunId).toBe(first.run.runId);
+    expect(await server.events(first.run.runId)).toEqual(before);
   });
 
   it('is rewound to a teacher and ends in the same state again', async () => {
@@ -80,7 +74,7 @@ describe('a run', () => {
         return true;
       },
     });
-    expect(again).toMatchObject({ stateDigest: done.stateDigest, rewinds: 1 });
+    expect(again).toMatchObject({ stateDigest: first.run.stateDigest, rewinds: 1 });
     expect(recordProblems(await server.events(again.runId))).toEqual([]);
   });
 
@@ -88,31 +82,31 @@ describe('a run', () => {
     const from = { $case: 'lastState', value: true } as const;
     const overrides = v1.ForkOverrides.fromPartial({ totalSteps: 130, targetSparsity: 0.25 }); // earlier clients name them in this way
     const changed = v1.RunSettings.fromPartial({ totalSteps: 140, seed: 9n });
-    const child = await server.completed((await fork({ parentRunId: done.runId, from, overrides, settings: changed })).run!.runId);
+    const child = await server.completed((await fork({ parentRunId: first.run.runId, from, overrides, settings: changed })).run!.runId);
     expect(child).toMatchObject({ step: 140n, settings: { targetSparsity: 0.25, seed: 9n } });
     const settings = v1.RunSettings.fromPartial({ loraRank: 4, batchSize: 16 });
-    await expect(fork({ parentRunId: done.runId, from, settings })).rejects.toMatchObject({
+    await expect(fork({ parentRunId: first.run.runId, from, settings })).rejects.toMatchObject({
       violations: [
         { field: 'settings.batch_size', code: 'FORK_FIELD_FIXED' },
         { field: 'settings.lora_rank', code: 'FORK_FIELD_FIXED' },
       ],
     });
-    expect(await refused(fork({ parentRunId: done.runId, from }))).toBe('FIELD_OUT_OF_RANGE'); // no steps are left
-    expect(await refused(fork({ parentRunId: done.runId, from: { $case: 'teacherMark', value: 99 } }))).toBe('TEACHER_NOT_FOUND');
+    expect(await refused(fork({ parentRunId: first.run.runId, from }))).toBe('FIELD_OUT_OF_RANGE'); // no steps are left
+    expect(await refused(fork({ parentRunId: first.run.runId, from: { $case: 'teacherMark', value: 99 } }))).toBe('TEACHER_NOT_FOUND');
     expect(await refused(fork({ parentRunId: 'aaaaaaaaaaaa', from }))).toBe('RUN_NOT_FOUND');
   });
 
   it('is exported for llama.cpp, which reads the file where it is installed, and the export keeps its perplexity', async () => {
     const messages = await collect(
-      server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: done.runId, format: 'gguf', dtype: 'f32' })),
+      server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: first.run.runId, format: 'gguf', dtype: 'f32' })),
     );
     const { digest, files, format, proof } = messages.at(-1)!.export!;
     expect({ format, files }).toEqual({ format: 'gguf', files: expect.arrayContaining(['model.gguf']) as string[] });
     expect(proof!.loaders[0]).toMatchObject({ loader: "Espalier's own reader", outcome: 'agrees' });
     expect(proof!.loaders.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
-    const masked = done.evaluations.find((one) => one.subject === 'masked')!;
+    const masked = first.run.evaluations.find((one) => one.subject === 'masked')!;
     const evaluated = await collect(
-      server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: done.runId, exportDigest: digest })),
+      server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: first.run.runId, exportDigest: digest })),
     );
     expect(evaluated.at(-1)!.evaluation!.negativeLogLikelihood).toBeCloseTo(masked.negativeLogLikelihood, 4);
   });
@@ -122,7 +116,7 @@ describe('a run', () => {
     const dataPath = `${server.dataFolder}-other.csv`;
     writeFileSync(dataPath, `title,content\n${'one,"Once upon a time there was a house by the sea."\n'.repeat(200)}`);
     const evaluate = async (request: Partial<v1.EvaluateRunRequest>): Promise<v1.Evaluation> => {
-      const full = v1.EvaluateRunRequest.fromPartial({ runId: done.runId, dataPath, ...request });
+      const full = v1.EvaluateRunRequest.fromPartial({ runId: first.run.runId, dataPath, ...request });
       return (await collect(server.runs.evaluateRun(full))).at(-1)!.evaluation!;
     };
     const evaluation = await evaluate({ textColumn: 'content' });
@@ -136,7 +130,7 @@ describe('a run', () => {
     const start = (value: Partial<v1.EvaluateRunRequest>): Promise<v1.StartJobResponse> =>
       unary((cb) =>
         server.runs.startJob(
-          { work: { $case: 'evaluate', value: v1.EvaluateRunRequest.fromPartial({ runId: done.runId, ...value }) } },
+          { work: { $case: 'evaluate', value: v1.EvaluateRunRequest.fromPartial({ runId: first.run.runId, ...value }) } },
           cb,
         ),
       );
@@ -147,12 +141,12 @@ describe('a run', () => {
       field: 'work',
     });
     const { job } = await start({ intact: true, window: 16 });
-    expect(job).toMatchObject({ runId: done.runId, state: v1.JobState.JOB_STATE_RUNNING, request: { work: { $case: 'evaluate' } } });
-    const jobs = (): Promise<v1.ListJobsResponse> => unary((cb) => server.runs.listJobs({ runId: done.runId }, cb));
+    expect(job).toMatchObject({ runId: first.run.runId, state: v1.JobState.JOB_STATE_RUNNING, request: { work: { $case: 'evaluate' } } });
+    const jobs = (): Promise<v1.ListJobsResponse> => unary((cb) => server.runs.listJobs({ runId: first.run.runId }, cb));
     let [ended] = (await jobs()).jobs;
     for (; ended?.endedAt === undefined; [ended] = (await jobs()).jobs) await sleep(50);
     expect(ended).toMatchObject({ jobId: job!.jobId, state: v1.JobState.JOB_STATE_DONE, evaluations: [{ subject: 'intact', window: 16 }] });
-    expect((await server.run(done.runId)).evaluations.some(({ window }) => window === 16)).toBe(true);
+    expect((await server.run(first.run.runId)).evaluations.some(({ window }) => window === 16)).toBe(true);
     const cancel = (jobId: string): Promise<v1.CancelJobResponse> => unary((cb) => server.runs.cancelJob({ jobId }, cb));
     expect((await cancel(job!.jobId)).job!.state).toBe(v1.JobState.JOB_STATE_DONE);
     await expect(cancel('nowhere')).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
@@ -179,7 +173,7 @@ describe('a run', () => {
     for (const until = Date.now() + 60_000; unrecorded().length > 0 && Date.now() < until;) await sleep(50);
     expect(unrecorded()).toEqual([]);
     expect(storedStates().length).toBeLessThan(recorded.size * 0.8);
-    expect(storedStates().map((path) => path.slice(-64))).toContain(done.stateDigest);
+    expect(storedStates().map((path) => path.slice(-64))).toContain(first.run.stateDigest);
   });
 
   it('names every bad field of a launch, and whatever is wrong with model and data', async () => {
@@ -242,8 +236,8 @@ describe('a run', () => {
   });
 
   it('is refused what its status does not allow', async () => {
-    expect(await refused(server.resume(done.runId))).toBe('RUN_FINISHED');
-    expect(await refused(cancel(done.runId))).toBe('RUN_FINISHED');
+    expect(await refused(server.resume(first.run.runId))).toBe('RUN_FINISHED');
+    expect(await refused(cancel(first.run.runId))).toBe('RUN_FINISHED');
     expect(await refused(server.run('zzzzzz'))).toBe('RUN_NOT_FOUND');
   });
 
@@ -255,8 +249,8 @@ describe('a run', () => {
   });
 
   it('has views that equal a rebuild', async () => {
-    const before = comparable(await server.run(done.runId));
+    const before = comparable(await server.run(first.run.runId));
     await collect(server.history.rebuildViews({}));
-    expect(comparable(await server.run(done.runId))).toEqual(before);
+    expect(comparable(await server.run(first.run.runId))).toEqual(before);
   });
 });

@@ -3,7 +3,8 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { v1 } from '#protocol';
-import { codeOf, collect, ENDLESS, TestServer, TINY_RUN, unary } from './harness/server.js';
+import { codeOf, collect, ENDLESS, TINY_RUN, unary } from './harness/server.js';
+import { completedRun } from './harness/completed-run.js';
 import { recordProblems } from './harness/record-checks.js';
 
 const { RUN_STATUS_CANCELLED } = v1.RunStatus;
@@ -11,15 +12,8 @@ const { RUN_STATUS_CANCELLED } = v1.RunStatus;
 const HAS_LLAMA_CPP = existsSync(fileURLToPath(new URL('../../../../loaders/llama-cpp/node_modules/node-llama-cpp', import.meta.url)));
 
 describe('of a run', () => {
-  const server = TestServer.inNewFolder();
-  let done: v1.Run;
-
-  beforeAll(async () => {
-    await server.start();
-    const { runId } = await server.launch({}, { requestId: 'first', name: 'first' });
-    done = await server.completed(runId);
-  });
-  afterAll(() => server.dispose());
+  const pruned = completedRun({}, { requestId: 'first', name: 'first' });
+  const { server } = pruned;
 
   const refused = async (call: Promise<unknown>): Promise<string> => call.then(() => 'accepted', codeOf);
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
@@ -27,19 +21,21 @@ describe('of a run', () => {
   it('is exported, evaluated, and the exports keep its perplexity, also while another run trains', async () => {
     const { runId } = await server.launch({ ...ENDLESS, segmentSteps: 20 });
     await server.until(runId, (run) => run.step > 0n);
-    const masked = done.evaluations.find((one) => one.subject === 'masked')!;
+    const masked = pruned.run.evaluations.find((one) => one.subject === 'masked')!;
     for (const format of ['masked', 'hf', 'hf-remote', 'vllm']) {
-      const messages = await collect(server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: done.runId, format, dtype: 'f32' })));
+      const messages = await collect(
+        server.runs.exportRun(v1.ExportRunRequest.fromPartial({ runId: pruned.run.runId, format, dtype: 'f32' })),
+      );
       const exported = messages[messages.length - 1]!.export!;
       expect(exported.format).toBe(format);
       expect(exported.files).toEqual(expect.arrayContaining(['config.json', 'tokenizer.json']));
       expect(exported.proof!.loaders[0]).toMatchObject({ loader: "Espalier's own reader", outcome: 'agrees' });
       expect(exported.proof!.loaders.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
-      const request = v1.EvaluateRunRequest.fromPartial({ runId: done.runId, exportDigest: exported.digest });
+      const request = v1.EvaluateRunRequest.fromPartial({ runId: pruned.run.runId, exportDigest: exported.digest });
       const evaluated = await collect(server.runs.evaluateRun(request));
       expect(evaluated[evaluated.length - 1]!.evaluation!.negativeLogLikelihood).toBeCloseTo(masked.negativeLogLikelihood, 4);
     }
-    const teacher = await collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: done.runId, teacherMark: 1 })));
+    const teacher = await collect(server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId: pruned.run.runId, teacherMark: 1 })));
     expect(teacher.some((one) => one.waitingFor.includes(runId))).toBe(true);
     await cancel(runId);
     await server.until(runId, (run) => run.status === RUN_STATUS_CANCELLED);
@@ -47,7 +43,7 @@ describe('of a run', () => {
   });
 
   it("is exported in a type of llama.cpp's own, which llama.cpp proves, or is refused where llama.cpp is not at hand", async () => {
-    const request = v1.ExportRunRequest.fromPartial({ runId: done.runId, format: 'gguf', dtype: 'q4_k_m' });
+    const request = v1.ExportRunRequest.fromPartial({ runId: pruned.run.runId, format: 'gguf', dtype: 'q4_k_m' });
     if (!HAS_LLAMA_CPP) {
       expect(await refused(collect(server.runs.exportRun(request)))).toBe('QUANTIZER_MISSING');
       return;
@@ -69,7 +65,7 @@ describe('of a run', () => {
     mkdirSync(`${data}/piqa`, { recursive: true });
     writeFileSync(`${data}/piqa/validation.jsonl`, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
     const answers = (request: Partial<v1.EvaluateTasksRequest>): Promise<v1.EvaluateTasksResponse[]> => {
-      const full = v1.EvaluateTasksRequest.fromPartial({ runId: done.runId, tasks: ['piqa'], taskDataPath: data, ...request });
+      const full = v1.EvaluateTasksRequest.fromPartial({ runId: pruned.run.runId, tasks: ['piqa'], taskDataPath: data, ...request });
       return collect(server.runs.evaluateTasks(full));
     };
     const evaluate = async (request: Partial<v1.EvaluateTasksRequest>): Promise<v1.Evaluation[]> =>
@@ -108,8 +104,8 @@ describe('of a run', () => {
     expect(again.filter(({ doing }) => doing !== '')).toEqual([]);
     const [limited] = await evaluate({ intact: true, limit: 2 });
     expect(limited).toMatchObject({ subject: 'intact', n: 2n, convention: '0 shots, the first 2 of 3 rows' });
-    const { run } = await unary<v1.GetRunResponse>((cb) => server.runs.getRun({ runId: done.runId }, cb));
-    expect(run!.evaluations.find(({ headline }) => headline)).toEqual(done.evaluations.find(({ headline }) => headline));
+    const { run } = await unary<v1.GetRunResponse>((cb) => server.runs.getRun({ runId: pruned.run.runId }, cb));
+    expect(run!.evaluations.find(({ headline }) => headline)).toEqual(pruned.run.evaluations.find(({ headline }) => headline));
     // This evaluates a task for which the model writes texts, beside one that is scored.
     const own = `${data}/words.yaml`;
     const declared = {
@@ -128,7 +124,7 @@ describe('of a run', () => {
         .toString()
         .split('\n')[0]!,
     ) as { gold: string; text: string };
-    const request = { runId: done.runId, prompts: ['Goal 0'], maxTokens: 8, stop: ['.'] };
+    const request = { runId: pruned.run.runId, prompts: ['Goal 0'], maxTokens: 8, stop: ['.'] };
     const alone = await collect(server.runs.generate(v1.GenerateRequest.fromPartial(request)));
     expect(first).toMatchObject({
       prompt: 'Goal 0',
@@ -140,11 +136,11 @@ describe('of a run', () => {
     expect(await bad({ tasks: ['piqua'] })).toBe('TASK_NOT_FOUND');
     expect(await bad({ tasks: ['boolq'] })).toBe('TASK_DATA_NOT_FOUND');
     expect(await bad({ computeDtype: 'f64' })).toBe('FIELD_UNKNOWN_VALUE');
-    expect(recordProblems(await server.events(done.runId))).toEqual([]);
+    expect(recordProblems(await server.events(pruned.run.runId))).toEqual([]);
   });
 
   it('writes texts: of its last state, a teacher and the intact model, the same for a seed whatever else is asked for', async () => {
-    const { runId } = done;
+    const { runId } = pruned.run;
     const asked = (request: Partial<v1.GenerateRequest>) =>
       collect(server.runs.generate(v1.GenerateRequest.fromPartial({ runId, prompts: ['Once upon'], maxTokens: 16, ...request })));
     const texts = async (request: Partial<v1.GenerateRequest> = {}): Promise<string[]> => {

@@ -1,6 +1,7 @@
 // Tests what a proof says of a run whose segments come out differently when they are computed again. Proofs that hold are in
 // verification.test.ts.
 import { join } from 'node:path';
+import { v1 } from '#protocol';
 import type { StepMeasurement } from '../src/pruning-run/record/steps-measured.js';
 import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay-plan.js';
 import { replaySegments, type SegmentVerdict } from '../src/verification/replay.js';
@@ -9,7 +10,7 @@ import { completedRun } from './harness/completed-run.js';
 import { collect } from './harness/server.js';
 import { replayPlan } from './harness/record-checks.js';
 
-const proven = completedRun();
+const proven = completedRun({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS });
 const { server } = proven;
 
 describe('what is narrowed down when a segment comes out differently', () => {

@@ -9,7 +9,7 @@ import { readStateFile } from '../src/queries/state-file.js';
 import { completedRun } from './harness/completed-run.js';
 import { codeOf, collect, unary } from './harness/server.js';
 
-const proven = completedRun();
+const proven = completedRun({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS });
 const { server } = proven;
 
 const verify = (request: Partial<v1.VerifyRunRequest> = {}): Promise<v1.VerifyRunResponse[]> =>

@@ -1,10 +1,10 @@
-// A server with one completed run, for tests of the proofs about a run.
+// A server with one completed run, for tests of what can be made of a run and proven about it.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
-import { v1 } from '#protocol';
-import { TestServer } from './server.js';
+import type { v1 } from '#protocol';
+import { TestServer, type LaunchParts } from './server.js';
 
 export interface CompletedRun {
   server: TestServer;
@@ -15,13 +15,13 @@ export interface CompletedRun {
 }
 
 /** Starts the server before the tests of a file, and ends it after them. Only `server` is there before the first test. */
-export function completedRun(): CompletedRun {
+export function completedRun(settings: Partial<v1.RunSettings> = {}, request: LaunchParts = {}): CompletedRun {
   const server = TestServer.inNewFolder();
   const all = { server } as CompletedRun;
   beforeAll(async () => {
-    all.folder = await mkdtemp(join(tmpdir(), 'verification-'));
+    all.folder = await mkdtemp(join(tmpdir(), 'completed-run-'));
     await server.start();
-    all.run = await server.completed((await server.launch({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS })).runId);
+    all.run = await server.completed((await server.launch(settings, request)).runId);
     all.artifacts = await openArtifactStore({ folder: join(server.dataFolder, 'artifacts') });
   });
   afterAll(async () => {

@@ -49,7 +49,7 @@ interface Disturbance {
   by: (runId: string) => Promise<unknown>;
 }
 
-type LaunchParts = Omit<Partial<v1.LaunchRunRequest>, 'data'> & { data?: Partial<v1.DataSource> };
+export type LaunchParts = Omit<Partial<v1.LaunchRunRequest>, 'data'> & { data?: Partial<v1.DataSource> };
 
 export class TestServer {
   private child: ChildProcess | null = null;
