@@ -29,7 +29,7 @@ MaskNoise mask_noise(const LogAlphas& a, uint64_t seed, int64_t step) {
   return noise;
 }
 
-Masks sample_masks(const LogAlphas& a, const MaskNoise& noise) {
+Masks sample_masks(const LogAlphas& a, const MaskNoise& noise, double share) {
   Masks z;
   const auto log_alphas = kinds_of(a);
   const auto kinds = kinds_of(z);
@@ -37,7 +37,7 @@ Masks sample_masks(const LogAlphas& a, const MaskNoise& noise) {
     std::vector<float>& values = *kinds[kind];
     values.resize(log_alphas[kind].size());
     for_each_in_chunks(static_cast<int64_t>(values.size()), kGatesTogether,
-                       [&](int64_t i) { values[i] = hard_concrete::sample(log_alphas[kind][i], noise.kinds[kind][i]); });
+                       [&](int64_t i) { values[i] = hard_concrete::sample(log_alphas[kind][i], share * noise.kinds[kind][i]); });
   }
   return z;
 }

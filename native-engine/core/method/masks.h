@@ -21,8 +21,9 @@ struct MaskNoise {
 };
 // Draws the noise of each kind of gates from a stream of its own. Of the log-alphas only their number matters.
 MaskNoise mask_noise(const LogAlphas& log_alphas, uint64_t seed, int64_t step);
-// Returns a sample of each kind of gates. The masks of blocks are not multiplied into those of the gates inside them (see with_blocks).
-Masks sample_masks(const LogAlphas& log_alphas, const MaskNoise& noise);
+// Returns a sample of each kind of gates, with this share of the noise. The masks of blocks are not multiplied into those of the gates
+// inside them (see with_blocks).
+Masks sample_masks(const LogAlphas& log_alphas, const MaskNoise& noise, double share = 1);
 inline Masks sample_masks(const LogAlphas& log_alphas, uint64_t seed, int64_t step) {
   return sample_masks(log_alphas, mask_noise(log_alphas, seed, step));
 }

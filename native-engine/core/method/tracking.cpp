@@ -19,6 +19,8 @@ constexpr double kAbove = 1e-6;
 // The price changes faster by this factor while the schedule can't be followed at all.
 constexpr double kCatchUp = 5.0;
 constexpr double kStart = 0.01;
+// Stands for the norm of a gradient of 0: with little noise all gates may be quite open, and the price alone has to move them then.
+constexpr double kLeastNorm = 1e-4;
 
 double clamped(double log_alpha) { return std::clamp(log_alpha, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha); }
 
@@ -116,8 +118,8 @@ double tilt_moves(const ModelConfig& config, const ShapeTarget& shape, const Sta
 }
 
 double starting_price(const Masks& loss_gradient, const Masks& sparsity_gradient) {
-  const double sparsity = norm(sparsity_gradient);
-  return sparsity > 0 ? -kStart * norm(loss_gradient) / sparsity : 0.0;
+  const double loss = norm(loss_gradient), sparsity = norm(sparsity_gradient);
+  return sparsity > 0 ? -kStart * (loss > 0 ? loss : kLeastNorm) / sparsity : 0.0;
 }
 
 double next_price(double price, double tilt, double rate) {

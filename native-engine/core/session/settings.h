@@ -46,6 +46,7 @@ template <typename Visit>
 void each_training_setting(SegmentPlan& plan, Visit&& visit) {
   visit("seed", plan.seed);
   visit("maskLearningRate", plan.mask_learning_rate);
+  visit("maskNoise", plan.mask_noise);
   visit("lambdaLearningRate", plan.lambda_learning_rate);
   visit("gradientClipNorm", plan.gradient_clip_norm);
   visit("sparsityControl", plan.sparsity_control);

@@ -165,7 +165,7 @@ TokenRows TrainerImpl::rows_of(std::vector<int32_t> ids) const {
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
   const auto begin = std::chrono::steady_clock::now();
   if (plan.train_masks && !noise_.is_of(plan.seed, step())) noise_ = mask_noise(log_alphas(), plan.seed, step());
-  const Masks z = plan.train_masks ? sample_masks(log_alphas(), noise_) : deterministic_masks(model_.config(), log_alphas());
+  const Masks z = plan.train_masks ? sample_masks(log_alphas(), noise_, plan.mask_noise) : deterministic_masks(model_.config(), log_alphas());
   StepReport report = one_step(plan, index, z, batch(plan.seed, step()), false);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
@@ -231,6 +231,7 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
     throw Error(ErrorCode::kInvalidArgument, "moments_from_step",
                 "is " + std::to_string(plan.moments_from_step) + ", after the state's step " + std::to_string(step()));
   if (!(plan.losses.temperature > 0)) throw Error(ErrorCode::kInvalidArgument, "temperature", "must be above 0");
+  if (!(plan.mask_noise > 0)) throw Error(ErrorCode::kInvalidArgument, "mask_noise", "must be above 0");  // open gates would not learn
   backend_->attach_thread();
   if (plan.one_shot) {
     if (steps != 1) throw Error(ErrorCode::kInvalidArgument, "one_shot", "pruning at once is one step, not " + std::to_string(steps));

@@ -73,7 +73,10 @@ TEST(Masks, HaveTheSameBitsOnAnyNumberOfThreads) {
       const double uniform = random_uniform(7, 2, static_cast<uint32_t>(RandomStream::kIntermediateMask), static_cast<int64_t>(i));
       EXPECT_EQ(z.intermediate[i], hard_concrete::sample(log_alphas.intermediate[i], hard_concrete::noise(uniform))) << i;
     }
-    EXPECT_EQ(z.hidden.back(), sample_masks(log_alphas, mask_noise(log_alphas, 7, 2)).hidden.back());
+    const MaskNoise noise = mask_noise(log_alphas, 7, 2);
+    EXPECT_EQ(z.hidden.back(), sample_masks(log_alphas, noise).hidden.back());
+    EXPECT_EQ(sample_masks(log_alphas, noise, 0.3).hidden.back(),
+              hard_concrete::sample(log_alphas.hidden.back(), 0.3 * noise.kinds[2].back()));
     const ExpectedSparsity expected(config, log_alphas);
     double units = 0;
     for (const float a : log_alphas.intermediate) units += hard_concrete::open_probability(a);

@@ -84,6 +84,7 @@ TEST_F(Tracking, ThePriceFollowsTheTilt) {
   const Masks loss{{3.0f, 0.0f}, {4.0f}, {0.0f}}, sparsity{{0.0f, -0.5f}, {0.0f}, {0.0f}};
   EXPECT_DOUBLE_EQ(starting_price(loss, sparsity), -0.1);
   EXPECT_EQ(starting_price(loss, {{0.0f, 0.0f}, {0.0f}, {0.0f}}), 0.0);
+  EXPECT_LT(starting_price({{0.0f, 0.0f}, {0.0f}, {0.0f}}, sparsity), 0.0) << "where no gate has a gradient, the price moves the masks";
   EXPECT_DOUBLE_EQ(next_price(-2.0, 0.0, 0.1), -2.0);
   EXPECT_DOUBLE_EQ(next_price(-2.0, 1.0, 0.1), -2.0 * std::exp(0.1)) << "too open: dearer";
   EXPECT_DOUBLE_EQ(next_price(-2.0, -1.0, 0.1), -2.0 * std::exp(-0.1)) << "too sparse: cheaper";
@@ -105,6 +106,17 @@ TEST_F(Tracking, KeepsToTheScheduleFromStepToStep) {
         cancel);
     EXPECT_LT(furthest, 1e-3) << target;
     EXPECT_GE(hard_sparsity(config, trainer->log_alphas()).expected_sparsity, target);
+  }
+}
+
+// With so little noise no gate has a gradient in the first steps.
+TEST_F(Tracking, KeepsToTheScheduleWithLittleNoise) {
+  for (const double noise : {0.3, 0.05}) {
+    const auto trainer = session();
+    SegmentPlan plan = tracked(0, 100, 0.5, 30);
+    plan.mask_noise = noise;
+    run(*trainer, plan);
+    EXPECT_NEAR(expected_sparsity(config, trainer->log_alphas()), 0.5, 1e-3) << noise;
   }
 }
 

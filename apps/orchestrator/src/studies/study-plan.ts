@@ -1,6 +1,7 @@
 // A requested run of a study with its key. All functions are pure.
 import { defaultPreset } from '#protocol';
 import { budgetSettingOf } from '../pruning-run/method/budget.js';
+import { prunesAtOnce } from '../pruning-run/method/phases.js';
 import { recoverLearningRate, resolveSettings, warmupSteps, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
@@ -39,11 +40,16 @@ export function withKey(run: RunOfStudy): PlannedRun {
 const keyOf = ({ modelPath, data, settings, budgetRate }: RunOfStudy): string =>
   sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings), budgetRate })).slice(0, KEY_LENGTH);
 
-/** Earlier defaults of the preset nuteprune2, the newest first: another recovery, and before it one rate of recovery at any target. */
-const EARLIER_DEFAULTS: readonly RequestedSettings[] = [
-  { recoverSchedule: 'cosine', recoverLayerLossWeight: 0 },
-  { recoverSchedule: 'cosine', recoverLayerLossWeight: 0, recoverLearningRate: 0.0007 },
-];
+/**
+ * Earlier defaults of the preset nuteprune2, the newest first: all of the masks' noise, a higher rank, and more pruning for less recovery;
+ * before that, another recovery; and at first, one rate of recovery at any target.
+ */
+function earlierDefaults({ recipe = 'distill', totalSteps = 800 }: RequestedSettings): RequestedSettings[] {
+  const steps: RequestedSettings = prunesAtOnce(recipe) ? {} : { totalSteps, recoverSteps: Math.floor(totalSteps * 2.5) };
+  const longer: RequestedSettings = { loraRank: 64, maskNoise: 1, ...steps };
+  const byPredictions: RequestedSettings = { ...longer, recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
+  return [longer, byPredictions, { ...byPredictions, recoverLearningRate: 0.0007 }];
+}
 
 /**
  * The settings that a recorded run was planned with. A run of the first studies names no preset: it was planned when `short` was the
@@ -51,7 +57,7 @@ const EARLIER_DEFAULTS: readonly RequestedSettings[] = [
  */
 export function settingsAsPlanned(run: PlannedRun): RequestedSettings {
   const settings: RequestedSettings = { preset: 'short', ...run.settings };
-  const candidates = [settings, ...EARLIER_DEFAULTS.map((earlier) => ({ ...earlier, ...settings }))];
+  const candidates = [settings, ...earlierDefaults(settings).map((earlier) => ({ ...earlier, ...settings }))];
   return candidates.find((candidate) => keyOf({ ...run, settings: candidate }) === run.key) ?? settings;
 }
 

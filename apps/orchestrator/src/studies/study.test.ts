@@ -42,16 +42,21 @@ describe('a study', () => {
     const earlier = after(null, launch([{ ...run('1'), settings: { seed: '1' } }]));
     expect(earlier.runs[0]!.settings).toEqual({ preset: 'short', seed: '1' });
   });
-  it('keeps the recovery of runs that were planned when the default had another one', () => {
+  it('keeps the settings of runs that were planned when the preset had other defaults', () => {
     const settingsOf = (one: PlannedRun): PlannedRun['settings'] => after(null, launch([one])).runs[0]!.settings;
-    const now = planRun(asked({ targetSparsity: 0.3 }));
-    expect(settingsOf(now)).toEqual(now.settings);
     // Keys are of complete settings. Later the rate followed from the target, and first it was one at any target.
-    const later: RequestedSettings = { recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
-    for (const earlier of [later, { ...later, recoverLearningRate: 0.0007 }]) {
-      const { key } = planRun(asked({ targetSparsity: 0.3, ...earlier }));
-      expect(settingsOf({ ...now, key })).toEqual({ ...now.settings, ...earlier });
-    }
+    const keeps = (given: RequestedSettings, longer: RequestedSettings): void => {
+      const now = planRun(asked(given));
+      expect(settingsOf(now)).toEqual(now.settings);
+      const byPredictions: RequestedSettings = { ...longer, recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
+      for (const earlier of [longer, byPredictions, { ...byPredictions, recoverLearningRate: 0.0007 }]) {
+        const { key } = planRun(asked({ ...given, ...earlier }));
+        expect(resolveSettings(settingsOf({ ...now, key }))).toEqual(resolveSettings({ ...now.settings, ...earlier }));
+      }
+    };
+    keeps({ targetSparsity: 0.3 }, { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000 });
+    keeps({ targetSparsity: 0.3, totalSteps: 401 }, { loraRank: 64, maskNoise: 1, recoverSteps: 1002 });
+    keeps({ recipe: 'wanda', recoverSteps: 30 }, { loraRank: 64, maskNoise: 1 });
   });
   it('keeps the rate of recovery of runs that were planned when it followed from the share of a whole budget', async () => {
     const now = planRun(asked({ targetParams: 2_112_078 }));

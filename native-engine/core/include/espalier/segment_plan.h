@@ -32,6 +32,7 @@ struct SegmentPlan {
   uint64_t seed = 0;
   LossWeights losses;
   double mask_learning_rate = 0.1;
+  double mask_noise = 1;  // the share of the hard concrete distribution's noise that sampled masks have; above 0
   double lambda_learning_rate = 1.0;
   SparsityControl sparsity_control = SparsityControl::kMultipliers;
   double gradient_clip_norm = 1.0;

@@ -12,6 +12,7 @@ describe('settings', () => {
       batchSize: 8,
       sequenceLength: 128,
       loraRank: 64,
+      maskNoise: 1,
       loraAlpha: 8,
       loraLearningRate: 1e-2,
       temperature: 1,
@@ -38,15 +39,17 @@ describe('settings', () => {
   it('of the preset nuteprune2 prune early and recover with all weights; one that does not recover needs no word about weights', () => {
     const settings = resolveSettings({ preset: 'nuteprune2' });
     expect(settings).toMatchObject({
-      totalSteps: 800,
-      warmupSteps: 240,
+      totalSteps: 600,
+      warmupSteps: 180,
       batchSize: 4,
-      recoverSteps: 2000,
-      recoverWarmupSteps: 100,
+      loraRank: 32,
+      maskNoise: 0.3,
+      recoverSteps: 2400,
+      recoverWarmupSteps: 120,
       recoverLearningRate: 1e-3,
       recoverWeights: 'all',
     });
-    expect(resolveSettings({ totalSteps: 31 }).recoverSteps).toBe(77);
+    expect(resolveSettings({ totalSteps: 31 }).recoverSteps).toBe(124);
     expect(resolveSettings({ recipe: 'wanda' })).toMatchObject({ recoverSteps: 0, recoverWeights: 'lora' });
     expect(resolveSettings({ recipe: 'wanda', recoverSteps: 50 })).toMatchObject({ recoverSteps: 50, recoverWeights: 'all' });
     expect(resolveSettings({ recoverLoraRank: 8 }).recoverWeights).toBe('lora');

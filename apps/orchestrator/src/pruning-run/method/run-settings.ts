@@ -22,13 +22,13 @@ export type RequestedSettings = RequestedValues;
  * In the preset nuteprune2, the number of steps of recovery for each step of pruning (docs/recipes.md). A baseline shows what it is worth
  * by itself, so it recovers only where a request asks for it.
  */
-const RECOVERY_PER_PRUNING = 2.5;
+const RECOVERY_PER_PRUNING = 4;
 
 /** Defaults that follow from other settings, in the order in which they are computed. */
 const computed: { [K in SettingName]?: (settings: RunSettings, limits: ModelLimits | undefined, budget: Budget | null) => RunSettings[K] } =
   {
     recoverSteps: ({ preset, recipe, totalSteps }) =>
-      preset === 'nuteprune2' && !prunesAtOnce(recipe) ? Math.floor(totalSteps * RECOVERY_PER_PRUNING) : 0,
+      preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0,
     warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
     maskLearningRate,
     lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
