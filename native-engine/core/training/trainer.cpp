@@ -165,7 +165,8 @@ TokenRows TrainerImpl::rows_of(std::vector<int32_t> ids) const {
 StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index) {
   const auto begin = std::chrono::steady_clock::now();
   if (plan.train_masks && !noise_.is_of(plan.seed, step())) noise_ = mask_noise(log_alphas(), plan.seed, step());
-  const Masks z = plan.train_masks ? sample_masks(log_alphas(), noise_, plan.mask_noise) : deterministic_masks(model_.config(), log_alphas());
+  const Masks z =
+      plan.train_masks ? sample_masks(log_alphas(), noise_, plan.mask_noise) : deterministic_masks(model_.config(), log_alphas());
   StepReport report = one_step(plan, index, z, batch(plan.seed, step()), false);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
