@@ -37,8 +37,11 @@ export function withKey(run: RunOfStudy): PlannedRun {
   return { ...planned, key: keyOf(planned) };
 }
 
-const keyOf = ({ modelPath, data, settings, budgetRate }: RunOfStudy): string =>
-  sha256Hex(canonicalJson({ modelPath, data, settings: resolveSettings(settings), budgetRate })).slice(0, KEY_LENGTH);
+function keyOf({ modelPath, data, settings, budgetRate }: RunOfStudy): string {
+  const { maskNoise, ...others } = resolveSettings(settings);
+  const complete = { ...others, maskNoise: maskNoise === 1 ? undefined : maskNoise }; // keys of earlier releases have all the noise, unsaid
+  return sha256Hex(canonicalJson({ modelPath, data, settings: complete, budgetRate })).slice(0, KEY_LENGTH);
+}
 
 /**
  * Earlier defaults of the preset nuteprune2, the newest first: all of the masks' noise, a higher rank, and more pruning for less recovery;

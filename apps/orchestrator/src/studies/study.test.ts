@@ -58,6 +58,19 @@ describe('a study', () => {
     keeps({ targetSparsity: 0.3, totalSteps: 401 }, { loraRank: 64, maskNoise: 1, recoverSteps: 1002 });
     keeps({ recipe: 'wanda', recoverSteps: 30 }, { loraRank: 64, maskNoise: 1 });
   });
+  it('knows the keys that an earlier release made', () => {
+    const longer = { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000 };
+    for (const [given, keptSettings, key] of [
+      [{ targetSparsity: 0.3 }, longer, '3ab4a4e6cd8de566'],
+      [{ recipe: 'wanda', recoverSteps: 30 }, { loraRank: 64, maskNoise: 1 }, 'a4d8fb5f7288582f'],
+      [{ preset: 'short', seed: '1' }, {}, '457bf5a4bc74f906'],
+    ] as const) {
+      const planned = planRun(asked(given));
+      const { settings } = after(null, launch([{ ...planned, key }])).runs[0]!;
+      expect(settings).toEqual({ ...planned.settings, ...keptSettings });
+      expect(planRun(asked(settings)).key).toBe(key);
+    }
+  });
   it('keeps the rate of recovery of runs that were planned when it followed from the share of a whole budget', async () => {
     const now = planRun(asked({ targetParams: 2_112_078 }));
     const completed = async () => Promise.resolve(resolveSettings({ ...now.settings, targetSparsity: 0.387 })); // a plan has that share

@@ -67,6 +67,12 @@ describe('settings', () => {
       expect.objectContaining({ field: 'settings.recover_weights' }),
     ]);
   });
+  it('have noise of the masks that follows from the target, between two that were tried; other presets have all of it', () => {
+    const noiseAt = (targetSparsity: number) => resolveSettings({ targetSparsity }).maskNoise;
+    expect([0, 0.2, 0.35, 0.5, 0.9].map(noiseAt)).toEqual([0.5, 0.5, 0.39, 0.3, 0.3]);
+    expect(resolveSettings({ preset: 'paper' }).maskNoise).toBe(1);
+    expect(resolveSettings({ maskNoise: 0.7 }).maskNoise).toBe(0.7);
+  });
   it('recover all weights at a rate that follows from the target, between two that were tried', () => {
     const rateAt = (settings: RequestedSettings): number => resolveSettings(settings).recoverLearningRate;
     const targets = [0, 0.2, 0.3, 0.4, 0.5, 0.9];

@@ -31,6 +31,7 @@ const computed: { [K in SettingName]?: (settings: RunSettings, limits: ModelLimi
       preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0,
     warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
     maskLearningRate,
+    maskNoise: (settings, _, budget) => maskNoise(settings, budget),
     lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
     recoverLearningRate: (settings, _, budget) => recoverLearningRate(settings, budget),
     recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
@@ -77,11 +78,27 @@ export function warmupSteps(settings: RunSettings, budget: Budget | null = null)
 }
 
 /**
- * The rates of recovery where two shares of the prunable part go, and the rate falls by a cosine. The less was pruned, the smaller the best
- * steps of recovery are (docs/recipes.md has the trials). Between the two shares the rate grows by equal factors.
+ * Defaults where two shares of the prunable part go (docs/recipes.md has the trials). The less is pruned, the smaller the best steps of
+ * recovery are, and the more noise the masks need. The rates are those that fall by a cosine.
  */
-const RATE_OF_LITTLE_PRUNED = { share: 0.2, rate: 0.00015 };
-const RATE_OF_HALF_PRUNED = { share: 0.5, rate: 0.0007 };
+const LITTLE_PRUNED = { share: 0.2, rate: 0.00015, noise: 0.5 };
+const HALF_PRUNED = { share: 0.5, rate: 0.0007, noise: 0.3 };
+
+/** A default between these two, where it changes by equal factors. */
+function defaultAt(share: number, little: number, half: number): number {
+  const [from, to] = [LITTLE_PRUNED.share, HALF_PRUNED.share];
+  const pruned = share < to ? Math.max(0, (share - from) / (to - from)) : 1;
+  return little * (half / little) ** pruned;
+}
+
+const toTwoDigits = (value: number): number => Number(value.toPrecision(2));
+
+/** The default share of the published noise that masks have while they learn. */
+function maskNoise(settings: RunSettings, budget: Budget | null): number {
+  if (settings.preset !== 'nuteprune2') return 1;
+  return toTwoDigits(defaultAt(shareToPrune(settings, budget), LITTLE_PRUNED.noise, HALF_PRUNED.noise));
+}
+
 /** A rate that falls linearly begins this many times as high. */
 const LINEAR_RATE = 10 / 7;
 
@@ -92,7 +109,7 @@ const LINEAR_RATE = 10 / 7;
  */
 function shareToPrune(settings: RunSettings, budget: Budget | null): number {
   if (budget === null) return settings.targetSparsity;
-  return budget.setting === 'targetSpeedup' ? RATE_OF_HALF_PRUNED.share : prunableShareToGo(budget, settings);
+  return budget.setting === 'targetSpeedup' ? HALF_PRUNED.share : prunableShareToGo(budget, settings);
 }
 
 /**
@@ -111,11 +128,9 @@ export function recoverLearningRate(settings: RunSettings, budget: Budget | null
   const { preset, recoverSchedule } = settings;
   if (preset === 'paper') return 0.0001;
   if (preset !== 'nuteprune2') return 0.001;
-  const [little, half] = [RATE_OF_LITTLE_PRUNED, RATE_OF_HALF_PRUNED];
-  const share = hasRateOfTarget(settings) ? shareToPrune(settings, budget) : half.share;
-  const pruned = share < half.share ? Math.max(0, (share - little.share) / (half.share - little.share)) : 1;
-  const rate = little.rate * (half.rate / little.rate) ** pruned;
-  return Number((recoverSchedule === 'linear' ? rate * LINEAR_RATE : rate).toPrecision(2));
+  const share = hasRateOfTarget(settings) ? shareToPrune(settings, budget) : HALF_PRUNED.share;
+  const rate = defaultAt(share, LITTLE_PRUNED.rate, HALF_PRUNED.rate);
+  return toTwoDigits(recoverSchedule === 'linear' ? rate * LINEAR_RATE : rate);
 }
 
 export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);
