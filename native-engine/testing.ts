@@ -17,7 +17,7 @@ export function sessionSettings(changes: Partial<SettingValues> = {}): Settings 
 
 /** For a segment: multipliers that learn slowly. */
 export function trainingSettings(changes: Partial<Omit<SettingValues, 'seed'>> & { seed?: bigint } = {}): Settings {
-  const computed = { maskLearningRate: 0.1, lambdaLearningRate: 0.1 };
+  const computed = { maskLearningRate: 0.1, maskNoise: 1, lambdaLearningRate: 0.1 };
   return { ...defaultsOf('training'), seed: 7n, sparsityControl: 'multipliers', ...computed, ...changes };
 }
 

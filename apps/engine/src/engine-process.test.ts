@@ -125,6 +125,7 @@ const trainingSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings
     ...defaults,
     seed: 7n,
     maskLearningRate: 0.1,
+    maskNoise: 1,
     lambdaLearningRate: 0.5,
     sparsityControl: v1.SparsityControl.SPARSITY_CONTROL_MULTIPLIERS,
     ...changes,
