@@ -52,11 +52,16 @@ export async function showClosings({ connection, output, signal }: Context, runI
     output.result(evaluations, () => {
       output.table(
         ['LAYER', 'HEADS CLOSED', 'PERPLEXITY', 'UNITS CLOSED', 'PERPLEXITY'],
-        rows.map(({ layer, heads, units }) => [String(layer), ...closedWords(heads), ...closedWords(units)]),
+        rows.map(({ layer, heads, units }) => [
+          String(layer),
+          count(closed(heads)),
+          decimal(heads.value),
+          count(closed(units)),
+          decimal(units.value),
+        ]),
         [0, 1, 2, 3, 4],
       );
-      const hiddenUnits = howMany(closed(hidden), 'hidden unit');
-      output.text(closed(hidden) === 0 ? 'no hidden unit is closed' : `${hiddenUnits} closed: ${decimal(hidden.value)}`);
+      output.text(`${howMany(closed(hidden), 'hidden unit')} closed: ${decimal(hidden.value)}`);
       output.text(`all ${count(closed(together))} together: ${decimal(together.value)}; intact: ${decimal(intact.value)}`);
       output.text(output.style('dim', `state of step ${together.step}, nothing trained, ${together.convention}`));
     });
@@ -66,7 +71,3 @@ export async function showClosings({ connection, output, signal }: Context, runI
 }
 
 const closed = ({ details }: v1.Evaluation): number => details['closedGates'] ?? 0;
-
-/** The number of closed gates, and the perplexity with them, which is the intact model's where no gate is closed. */
-const closedWords = (evaluation: v1.Evaluation): [string, string] =>
-  closed(evaluation) === 0 ? ['none', '-'] : [count(closed(evaluation)), decimal(evaluation.value)];
