@@ -478,6 +478,15 @@ describe('rewinding and forking', () => {
     expect(rateOf({ targetSparsity: 0.2 }, { seed: '7' })).toBe(0.00021);
   });
 
+  it('has the noise of its own target where the noise followed from the target of the parent', () => {
+    const noiseOf = (settings: RequestedSettings, overrides: Partial<RunSettings>): number =>
+      settingsOfFork(resolveSettings(settings), overrides).maskNoise;
+    expect(noiseOf({ targetSparsity: 0.5 }, { targetSparsity: 0.2 })).toBe(0.5);
+    expect(noiseOf({ targetSparsity: 0.5 }, { targetSparsity: 0.2, maskNoise: 0.7 })).toBe(0.7);
+    expect(noiseOf({ targetSparsity: 0.5, maskNoise: 1 }, { targetSparsity: 0.2 })).toBe(1);
+    expect(noiseOf({ preset: 'short' }, { targetSparsity: 0.2 })).toBe(1);
+  });
+
   it('carries the reached target into a fork from the last state while that stays true', () => {
     const parent = trained().state;
     const at = (targetSparsity: number): number | null => {

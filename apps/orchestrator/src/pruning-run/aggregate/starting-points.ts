@@ -6,7 +6,7 @@ import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
 import { budgetOfForkViolations, shareToGo } from '../method/budget.js';
-import { lambdaLearningRateOf, recoverLearningRate, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
+import { lambdaLearningRateOf, maskNoise, recoverLearningRate, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
 import { endStepOf, prunesAtOnce } from '../method/phases.js';
 import { digestStartingWith } from './short-digests.js';
 
@@ -104,8 +104,8 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
 /**
  * Completes the settings of a fork. Where its steps become fewer than the parent's warm-up and it names no warm-up, the warm-up keeps its
  * share of the steps. Where it changes the rule that holds the sparsity and names no rate, it takes that rule's rate. Another amount of a
- * budget changes the share of the cost that has to go. A rate of recovery that followed from the parent's target now follows from the
- * fork's. A parent of a release with another rule has a rate that its target does not give, and the fork keeps it.
+ * budget changes the share of the cost that has to go. A rate of recovery, or a noise of the masks, that followed from the parent's target
+ * now follows from the fork's. A parent of a release with another rule has values that its target does not give, and the fork keeps them.
  */
 export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>, budget: Budget | null = null): RunSettings {
   const settings = { ...parent, ...overrides };
@@ -119,6 +119,7 @@ export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettin
   if (overrides.recoverLearningRate === undefined && parent.recoverLearningRate === recoverLearningRate(parent, budget)) {
     settings.recoverLearningRate = recoverLearningRate(settings, budget);
   }
+  if (overrides.maskNoise === undefined && parent.maskNoise === maskNoise(parent, budget)) settings.maskNoise = maskNoise(settings, budget);
   const { sparsityControl } = overrides;
   if (sparsityControl !== undefined && sparsityControl !== parent.sparsityControl) {
     settings.lambdaLearningRate = overrides.lambdaLearningRate ?? lambdaLearningRateOf(sparsityControl, parent.preset);

@@ -94,7 +94,7 @@ function defaultAt(share: number, little: number, half: number): number {
 const toTwoDigits = (value: number): number => Number(value.toPrecision(2));
 
 /** The default share of the published noise that masks have while they learn. */
-function maskNoise(settings: RunSettings, budget: Budget | null): number {
+export function maskNoise(settings: RunSettings, budget: Budget | null = null): number {
   if (settings.preset !== 'nuteprune2') return 1;
   return toTwoDigits(defaultAt(shareToPrune(settings, budget), LITTLE_PRUNED.noise, HALF_PRUNED.noise));
 }

@@ -22,13 +22,13 @@ describe('a target in parameters', () => {
     targetAdvice(resolveSettings(settings), sizes, 2_116_032).map(({ message }) => message);
 
   test('is advised where much of the model lies outside its layers', () => {
-    expect(told({})).toEqual([expect.stringMatching(/does not count 23% .* target_params of about 2116032 /)]);
-    expect(told({}, { parameterCount: 6_738_415_616, prunableParameterCount: 6_476_005_376 })).toEqual([]);
+    expect(told({ targetSparsity: 0.7 })).toEqual([expect.stringMatching(/does not count 23% .* target_params of about 2116032 /)]);
+    expect(told({ targetSparsity: 0.7 }, { parameterCount: 6_738_415_616, prunableParameterCount: 6_476_005_376 })).toEqual([]);
   });
 
-  test('is not advised where masks choose no hidden units, or where it was not tried', () => {
-    expect(told({ recipe: 'wanda' })).toEqual([]);
-    expect(told({ gates: ['head', 'unit'] })).toEqual([]);
-    expect(told({ targetSparsity: 0.2 })).toEqual([]);
+  test('is not advised where masks choose no hidden units, or where it gained nothing', () => {
+    expect(told({ targetSparsity: 0.7, recipe: 'wanda' })).toEqual([]);
+    expect(told({ targetSparsity: 0.7, gates: ['head', 'unit'] })).toEqual([]);
+    expect(told({ targetSparsity: 0.5 })).toEqual([]);
   });
 });
