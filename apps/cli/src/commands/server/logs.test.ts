@@ -64,5 +64,5 @@ test('help for people and for programs; nothing asked for is asking for help', a
   expect((await runCli(['help', 'store', 'backup'])).stdout).toMatch(/Usage: espalier store backup/);
   const help = JSON.parse((await runCli(['help', '--json'])).stdout) as { commands: { name: string }[] };
   expect(help.commands.map(({ name }) => name)).toEqual(expect.arrayContaining(['launch', 'status']));
-  expect((await runCli(['launch', '--help'])).stdout).toMatch(/--steps <steps> +[^-]+default:\s+800; short: 1400; paper: 8750/);
+  expect((await runCli(['launch', '--help'])).stdout).toMatch(/--steps <steps> +[^-]+default:\s+600; short: 1400; paper: 8750/);
 });
