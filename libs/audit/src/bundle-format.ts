@@ -3,7 +3,6 @@
 import type { RawEvent } from './history-checker.js';
 import { TAR_BLOCK, tarHeader } from './tar.js';
 
-const BUNDLE_VERSION = 1;
 export const RECORD_ENTRY = 'record.md';
 export const MANIFEST_ENTRY = 'manifest.json';
 export const MANIFEST_DIGEST_ENTRY = 'manifest.sha256';
@@ -36,7 +35,7 @@ export interface BundleRun {
 }
 
 export interface BundleManifest {
-  espalierAudit: typeof BUNDLE_VERSION;
+  espalierAudit: 1; // the version of the format
   runId: string;
   createdAt: string;
   createdBy: string;
