@@ -1,26 +1,11 @@
 // Tests what a plan says of a budget, on the bundled model.
 import type { RunPlan } from '../run-inputs/model-and-data.js';
 import { budgetOf } from '../pruning-run/method/budget.js';
-import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import type { Budget } from '../pruning-run/record/pruning-run.events.js';
-import { model } from '../pruning-run/testing.js';
+import { groupedShape as shape, model } from '../pruning-run/testing.js';
 import { budgetPlan } from './plan-message.js';
 
-const shape: ModelShape = {
-  layers: 3,
-  heads: 8,
-  kvHeads: 2,
-  units: 160,
-  hiddenSize: 64,
-  headDim: 8,
-  vocabularySize: 2048,
-  tiedEmbeddings: true,
-  parameterCount: 254_400,
-  weightBytes: 508_800,
-  architecture: 'LlamaForCausalLM',
-  ggufHeaderBytes: 0,
-};
 const ofParameters = budgetOf(resolveSettings({ targetParams: 150_000 }), shape)!;
 
 const planned = (requested: object, budget: Budget) =>

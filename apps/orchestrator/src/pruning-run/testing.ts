@@ -3,10 +3,27 @@ import { encodeFacts } from './record/stored-event.js';
 import type { DataIdentity, ModelIdentity, NewFact, PruningRunEventType, RunSettings, StateFact } from './record/pruning-run.events.js';
 import { decide, fold, type PruningRunState } from './aggregate/pruning-run.js';
 import type { RecordSegment, RunChange } from './aggregate/run-change.js';
+import type { ModelShape } from './method/model-cost.js';
 import { resolveSettings, type RequestedSettings } from './method/run-settings.js';
 
 export const AT = '2026-01-02T03:04:05.678Z';
 const digest = (text: string): string => Buffer.from(text.padEnd(32, '.')).toString('hex').slice(0, 64);
+
+/** The shape of testdata/models/gqa-random-tiny, which has grouped queries and tied embeddings. */
+export const groupedShape: ModelShape = {
+  layers: 3,
+  heads: 8,
+  kvHeads: 2,
+  units: 160,
+  hiddenSize: 64,
+  headDim: 8,
+  vocabularySize: 2048,
+  tiedEmbeddings: true,
+  parameterCount: 254_400,
+  weightBytes: 508_800,
+  architecture: 'LlamaForCausalLM',
+  ggufHeaderBytes: 0,
+};
 
 export const model: ModelIdentity = {
   path: '/models/tiny',

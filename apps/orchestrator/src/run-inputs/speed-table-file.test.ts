@@ -1,24 +1,10 @@
 // Tests which tables of seconds by width are refused, and compares the cost that follows from one with sums made by hand.
 import { budgetOf, amountViolations, shareGoneAt, shareToGo } from '../pruning-run/method/budget.js';
-import { costAt, costFrom, intactCost, numbersOf, type ModelShape } from '../pruning-run/method/model-cost.js';
+import { costAt, costFrom, intactCost, numbersOf } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations } from '../pruning-run/method/run-settings.js';
 import { secondsCost, type SpeedTable } from '../pruning-run/method/speed-table.js';
+import { groupedShape as model } from '../pruning-run/testing.js';
 import { requireTableOf, speedTableOf, speedTableText } from './speed-table-file.js';
-
-const model: ModelShape = {
-  layers: 3,
-  heads: 8,
-  kvHeads: 2,
-  units: 160,
-  hiddenSize: 64,
-  headDim: 8,
-  vocabularySize: 2048,
-  tiedEmbeddings: true,
-  parameterCount: 254_400,
-  weightBytes: 508_800,
-  architecture: 'LlamaForCausalLM',
-  ggufHeaderBytes: 0,
-};
 
 /** A table with straight lines in all widths: each head takes 3 ms, each key/value head 2 ms, each unit 0.05 ms, and the rest 10 ms. */
 const table = (change: (table: SpeedTable) => void = () => undefined): string => {

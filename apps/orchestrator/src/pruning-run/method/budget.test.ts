@@ -1,6 +1,6 @@
 // Compares budgets with counts made by hand, and tests which budgets are refused.
 import { settingsOfFork } from '../aggregate/starting-points.js';
-import { launched, model as identity, stateAt, Story } from '../testing.js';
+import { groupedShape as grouped, launched, model as identity, stateAt, Story } from '../testing.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { amountViolations, budgetOf, budgetOfForkViolations, prunableShareToGo, shareGoneAt, shareToGo, sizesAt } from './budget.js';
 import { costAt, costFrom, gatesAt, vectorsOf, type ModelShape } from './model-cost.js';
@@ -18,21 +18,6 @@ const factbook: ModelShape = {
   tiedEmbeddings: false,
   parameterCount: 3_443_136,
   weightBytes: 6_886_272,
-  architecture: 'LlamaForCausalLM',
-  ggufHeaderBytes: 0,
-};
-/** The model testdata/models/gqa-random-tiny, which has grouped queries and tied embeddings. */
-const grouped: ModelShape = {
-  layers: 3,
-  heads: 8,
-  kvHeads: 2,
-  units: 160,
-  hiddenSize: 64,
-  headDim: 8,
-  vocabularySize: 2048,
-  tiedEmbeddings: true,
-  parameterCount: 254_400,
-  weightBytes: 508_800,
   architecture: 'LlamaForCausalLM',
   ggufHeaderBytes: 0,
 };
