@@ -89,6 +89,14 @@ function upload<Request, Response>(
   });
 }
 
+/** Waits for the first message. A call that ends or fails without one fails the test, which would otherwise wait for ever. */
+function firstMessage<Message>(stream: ClientReadableStream<Message>): Promise<Message> {
+  return new Promise((resolve, reject) => {
+    stream.once('data', resolve).once('error', reject);
+    stream.once('end', () => reject(new Error('the call ended without a message')));
+  });
+}
+
 async function all<Message>(
   stream: ClientReadableStream<Message>,
   onMessage: (message: Message) => void = () => undefined,
@@ -522,8 +530,12 @@ describe('one engine', () => {
     const stateFile = join(folder, 'left');
     const written = (): string[] => readdirSync(folder).filter((name) => name.startsWith('left-'));
     const stream = engine.client.train(segment(sessionId, 0, 20_000, { stateFile, segmentSteps: 2, reportIntervalMs: 600_000 }));
-    stream.on('error', () => undefined);
-    while (written().length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
+    const failures: Error[] = [];
+    stream.on('error', (error) => failures.push(error));
+    while (written().length < 3) {
+      expect(failures).toEqual([]);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
     stream.cancel();
     await free(engine, sessionId);
     while (written().length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -534,7 +546,7 @@ describe('one engine', () => {
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
     const stream = engine.client.train(segment(sessionId, 0, 20_000, { segmentSteps: 1 }));
-    await new Promise((resolve) => stream.once('data', resolve));
+    await firstMessage(stream);
     stream.pause();
     stream.on('error', () => undefined).cancel();
     await free(engine, sessionId);
@@ -626,7 +638,7 @@ describe('one engine', () => {
       prompts: Array<string>(64).fill('The'),
     });
     const stream = engine.client.generate(endless);
-    await new Promise((resolve) => stream.once('data', resolve));
+    await firstMessage(stream);
     stream.on('error', () => undefined).cancel();
     await free(engine, sessionId);
   });
@@ -784,9 +796,11 @@ describe('the end', () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
-    const training = all(engine.client.train(segment(sessionId, 0, 20_000)), () => engine.child.stdin!.end()).catch(() => undefined);
+    const stream = engine.client.train(segment(sessionId, 0, 20_000));
+    await firstMessage(stream);
+    stream.on('error', () => undefined);
+    engine.child.stdin!.end();
     expect(await engine.ended).toEqual([0, null]);
-    await training;
   });
 
   test('after kill -9 a new engine takes over the address and clears the remains', async () => {
