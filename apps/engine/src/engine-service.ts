@@ -1,6 +1,6 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { readFileSync } from 'node:fs';
-import { engineV1, invalidField } from '#protocol';
+import { engineV1, invalidField, knownNumbers } from '#protocol';
 import { chosenDevice, describeEngine, inspectModel, numericsFingerprint, type StateSummary } from '#native-engine';
 import { receive } from './chunks.js';
 import { evaluate } from './evaluate.js';
@@ -140,6 +140,7 @@ function describe({ holder, tenancy, version, device, threads }: EngineServicePa
     heldForMs: tenancy.leftMs,
     bootId: bootId(),
     pid: process.pid,
+    known: knownNumbers(),
   });
 }
 

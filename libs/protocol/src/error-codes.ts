@@ -100,6 +100,7 @@ const errorStatuses = {
   FLEET_UNREACHABLE: status.UNAVAILABLE, // the cluster does not say which jobs there are
   FLEET_JOB_REFUSED: status.UNAVAILABLE, // the cluster takes no job, for the reason that it gave
   FLEET_JOB_FAILED: status.UNAVAILABLE, // a job ended before its engine joined
+  ENGINE_OF_EARLIER_RELEASE: precondition, // the engine would do without a part of the request, since it does not know it
   ENGINE_OF_ANOTHER_USER: precondition, // the other user would get the caller's data
   // The files of a model that the machine of a joined engine lacks.
   MODEL_NOT_OFFERED: precondition, // this process of the engine was not offered the model: offer it first

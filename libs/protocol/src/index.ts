@@ -9,6 +9,7 @@ export * from './descriptors.js';
 export * from './error-codes.js';
 export * from './espalier-error.js';
 export * from './handlers.js';
+export * from './known-numbers.js';
 export * from './method-access.js';
 export * from './reflection.js';
 export * from './request-checks.js';

@@ -8,6 +8,7 @@ import { invalidRequest, type FieldViolation } from './espalier-error.js';
 import { reportFailure } from './handlers.js';
 import { toServiceError } from './service-error.js';
 import { hiddenCharacter } from './visible-text.js';
+import { valueOf, type Message } from './field-values.js';
 
 /** The largest request. Requests have only short fields, so no client needs to send more. */
 export const REQUEST_BYTES_MAX = 1 << 20;
@@ -78,8 +79,6 @@ const NEEDED: Record<string, string> = {
   'DataSource.train_path': 'a file or folder of training text',
 };
 
-type Message = Record<string, unknown>;
-
 /** Returns everything that is wrong with the form of a message. Fields have their names of the protocol: "settings.target_sparsity". */
 export function violationsOf(type: DescMessage, message: object): FieldViolation[] {
   const violations: FieldViolation[] = [];
@@ -135,14 +134,6 @@ function checkMessage(type: DescMessage, message: Message, prefix: string, viola
       else items.forEach((item, index) => checkValue(field, item, `${path}[${index}]`, violations));
     } else checkValue(field, value, path, violations);
   }
-}
-
-/** Reads a field of a message. The messages are those of ts-proto, where a oneof is { $case, value } under its own name. */
-function valueOf(field: DescField, message: Message): unknown {
-  const empty = field.fieldKind === 'scalar' && field.scalar === ScalarType.STRING ? '' : undefined;
-  if (field.oneof === undefined) return message[field.localName] ?? empty;
-  const choice = message[field.oneof.localName] as { $case: string; value: unknown } | undefined;
-  return choice?.$case === field.localName ? choice.value : undefined;
 }
 
 function checkValue(field: DescField, value: unknown, path: string, violations: FieldViolation[]): void {

@@ -119,6 +119,7 @@ export class RunGrpc {
       memory: memoryMessage({ memory, change }),
       card: card === null ? undefined : cardMessage(card, model, settings, change?.settings),
       warnings: [
+        ...plan.passedOver.map((message) => ({ code: 'ENGINE_OF_EARLIER_RELEASE', field: 'settings', message })),
         ...targetWarnings(settings, undefined, budget === null ? undefined : shareGoneAt(budget, model, settings)),
         ...diskWarnings(disk),
         ...memoryWarnings(settings, memory),

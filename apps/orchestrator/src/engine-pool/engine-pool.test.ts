@@ -66,6 +66,29 @@ test('a plan names the engine that a new run would get, and has its memory', asy
   expect(await pool.forNewRun(run)).toMatchObject({ engine: 'local-2', memory: { availableBytes: 20_000n } });
 });
 
+describe('an engine of an earlier release, which tells nothing of what it knows', () => {
+  const without = { ...run, settings: { ...run.settings, maskNoise: 1 } };
+  const withNoise = { ...run, settings: { ...run.settings, maskNoise: 0.3 } };
+  const earlier = (): ScriptedEngine => Object.assign(new ScriptedEngine(), { known: [] });
+  const why = 'is of an earlier release and does not know the setting mask_noise: update it, or launch with --mask-noise 1';
+
+  test('gets no run with a setting that it would ignore, and gets the runs that do without', async () => {
+    const pool = poolOf([earlier(), 'cpu']);
+    await pool.slots[0]!.acquire();
+    const { runs, waits } = await pool.place([withNoise], []);
+    expect([runs, waits]).toEqual([[], [{ runId: run.runId, why: `engine local-1 ${why}` }]]);
+    expect((await pool.place([without], [])).runs).toMatchObject([{ slot: 'local-1' }]);
+  });
+
+  test('is passed over for an engine that knows the setting; a plan says so', async () => {
+    const pool = poolOf([earlier(), 'cuda:0'], [new ScriptedEngine(), 'cpu']);
+    await pool.slots[0]!.acquire();
+    expect((await pool.place([withNoise], [])).runs).toMatchObject([{ slot: 'local-2' }]);
+    expect(await pool.forNewRun(withNoise)).toMatchObject({ engine: 'local-2', passedOver: [`engine local-1 ${why}`] });
+    expect(await pool.forNewRun(without)).toMatchObject({ passedOver: [] });
+  });
+});
+
 test('an engine that runs already is asked before one is started, and a broken one is passed over', async () => {
   const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
   const running = poolOf([first, 'cpu'], [second, 'cpu']);

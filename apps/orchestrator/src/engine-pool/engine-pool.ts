@@ -4,14 +4,21 @@ import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { earlierEngines, unfitFor, type EarlierEngine, type RunToFit } from './earlier-engines.js';
 import type { EngineSlot } from './engine-slot.js';
-import { NO_ENGINE, place, type Fit, type Placement, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
+import {
+  NO_ENGINE,
+  place,
+  type Fit,
+  type PlaceForRun,
+  type Placement,
+  type SlotView,
+  type WaitingJob,
+  type WaitingRun,
+} from './placement.js';
 
 /** An engine's answer about a run is used for this time only, since its free memory changes. */
 const FIT_VALID_MS = 2_000;
-
-/** The parts of a run by which an engine tells whether it can train the run. */
-export type RunToFit = Pick<PruningRunState, 'settings' | 'model'>;
 
 /** Brings engines that are not there yet. */
 export interface EngineSource {
@@ -128,7 +135,8 @@ export class EnginePool {
   async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
     // Engines are asked only where a slot is free.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
-    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks)));
+    const earlier = earlierEngines(this.slots);
+    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks, earlier)));
     const placement = place(
       this.slots.map((slot) => slot.view()),
       waiting,
@@ -196,34 +204,38 @@ export class EnginePool {
   }
 
   /**
-   * Returns the engine that a new run would get, and the memory that the run would take there. @throws EspalierError the reason why no
-   * engine can take the run
+   * Returns the engine that a new run would get, and the memory that the run would take there. Also says of each engine that must not have
+   * the run why. @throws EspalierError the reason why no engine can take the run
    */
-  async forNewRun(run: RunToFit): Promise<{ engine: string; memory: engineV1.PlanMemoryResponse }> {
+  async forNewRun(run: RunToFit): Promise<PlaceForRun> {
     const appraised = await this.appraise(run, { force: true });
     const fits = new Map([...appraised].map(([name, { fit }]) => [name, fit]));
     const asked = this.slots.filter(({ name }) => fits.has(name)).map((slot) => slot.view());
-    const wanted: WaitingRun = { runId: '', fingerprint: null, lastSlot: null, fits };
+    const unfit = unfitFor(run, earlierEngines(this.slots));
+    const passedOver = [...unfit].map(([name, problem]) => `engine ${name} ${problem}`);
+    const wanted: WaitingRun = { runId: '', fingerprint: null, lastSlot: null, fits, unfit };
     const asIfFree = asked.map((view): SlotView => ({ ...view, state: 'free' }));
     const engine = [asked, asIfFree].map((slots) => place(slots, [wanted], []).runs[0]?.slot).find((name) => name !== undefined);
     const memory = engine === undefined ? null : (appraised.get(engine)?.memory ?? null);
-    if (engine !== undefined && memory !== null) return { engine, memory };
-    if (this.source !== null && asked.length === 0) return { engine: '', memory: await this.source.planMemory(run) };
+    if (engine !== undefined && memory !== null) return { engine, memory, passedOver };
+    if (this.source !== null && asked.every(({ name }) => unfit.has(name)))
+      return { engine: '', memory: await this.source.planMemory(run), passedOver };
     const { client, slot, close } = await this.consult();
     try {
-      return { engine: slot.name, memory: await client.planMemory(sessionOptions(run, slot.threads)) };
+      return { engine: slot.name, memory: await client.planMemory(sessionOptions(run, slot.threads)), passedOver };
     } finally {
       close();
     }
   }
 
-  private async waitingRun(run: PruningRunState, asks: boolean): Promise<WaitingRun> {
+  private async waitingRun(run: PruningRunState, asks: boolean, earlier: readonly EarlierEngine[]): Promise<WaitingRun> {
     const fits = asks ? await this.appraise(run, { force: false }) : new Map<string, Appraisal>();
     return {
       runId: run.runId,
       fingerprint: run.acceptOtherNumerics ? null : run.numericsFingerprint,
       lastSlot: run.engine?.engineName ?? null,
       fits: new Map([...fits].map(([name, { fit }]) => [name, fit])),
+      unfit: unfitFor(run, earlier),
     };
   }
 

@@ -15,12 +15,14 @@ const slot = (name: string, more: Partial<SlotView> = {}): SlotView => ({
   ...more,
 });
 const fit = (fingerprint = 'f', availableBytes = 100, neededBytes = 10): Fit => ({ fingerprint, neededBytes, availableBytes });
-const run = (runId: string, more: Partial<Omit<WaitingRun, 'fits'>> & { fits?: Record<string, Fit> } = {}): WaitingRun => ({
+type RunParts = Partial<Omit<WaitingRun, 'fits' | 'unfit'>> & { fits?: Record<string, Fit>; unfit?: Record<string, string> };
+const run = (runId: string, more: RunParts = {}): WaitingRun => ({
   runId,
   fingerprint: null,
   lastSlot: null,
   ...more,
   fits: new Map(Object.entries(more.fits ?? {})),
+  unfit: new Map(Object.entries(more.unfit ?? {})),
 });
 const job = (id: number, more: Partial<WaitingJob> = {}): WaitingJob => ({ id, runId: 'x', needsOurFiles: false, slot: null, ...more });
 const runsOf = (...args: Parameters<typeof place>): string[] => place(...args).runs.map(({ runId, slot: name }) => `${runId} to ${name}`);
@@ -74,6 +76,20 @@ describe('runs', () => {
     expect(runsOf([slot('1'), slot('2')], [run('a', { fits: { 1: problem, 2: fit() } })], [])).toEqual(['a to 2']);
     expect(runsOf([slot('1'), slot('2', { state: 'taken' })], [run('a', { fits: { 1: problem, 2: fit() } })], [])).toEqual([]);
     expect(runsOf([slot('1')], [run('a', { fits: { 1: problem } })], [])).toEqual(['a to 1']);
+  });
+
+  it('never go to an engine that would train them without one of their settings, and wait for another with the reason', () => {
+    const unfit = { 1: 'does not know the setting mask_noise' };
+    expect(runsOf([slot('1'), slot('2')], [run('a', { unfit })], [])).toEqual(['a to 2']);
+    expect(place([slot('1')], [run('a', { unfit })], [])).toMatchObject({
+      runs: [],
+      waits: [{ runId: 'a', why: 'engine 1 does not know the setting mask_noise' }],
+    });
+    const goesOn = run('a', { unfit, fingerprint: 'f', lastSlot: '1', fits: { 1: fit('f'), 2: fit('f') } });
+    expect(place([slot('1'), slot('2', { state: 'down' })], [goesOn], []).waits).toEqual([
+      { runId: 'a', why: 'engine 2 is not responding; engine 1 does not know the setting mask_noise' },
+    ]);
+    expect(place([slot('1', { state: 'taken' }), slot('2', { state: 'taken' })], [goesOn], []).waits).toEqual([]);
   });
 
   it('wait for memory while others work in the same memory, what was promised to them counting', () => {

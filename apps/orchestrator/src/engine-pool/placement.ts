@@ -1,5 +1,6 @@
 // Decides which work goes to which slot (docs/design/engines.md). It is a pure function of views of the slots and the work. It changes
 // nothing itself, and is called again whenever something has changed.
+import type { engineV1 } from '#protocol';
 
 export interface SlotView {
   name: string;
@@ -34,6 +35,8 @@ export interface WaitingRun {
   lastSlot: string | null;
   /** The engines' answers by slot; empty where no engine was asked. */
   fits: ReadonlyMap<string, Fit>;
+  /** The slots that must not have the run, since their engines would train it without a part of its settings, with the reason in words. */
+  unfit: ReadonlyMap<string, string>;
 }
 
 export interface WaitingJob {
@@ -50,6 +53,15 @@ export interface Placement {
   jobs: { id: number; slot: string; atOnce: boolean }[];
   /** The runs that get no slot, each with the reason for users. */
   waits: { runId: string; why: string }[];
+}
+
+/** The place that a new run would get. */
+export interface PlaceForRun {
+  /** The name of the engine, or '' where it is not there yet. */
+  engine: string;
+  memory: engineV1.PlanMemoryResponse;
+  /** A sentence for each engine of an earlier release that must not have the run. */
+  passedOver: string[];
 }
 
 export const NO_ENGINE = 'no engine is here: one that runs `espalier engine --join` comes by itself';
@@ -109,11 +121,25 @@ function placeJobs(
 /** Returns a slot for the run, or the reason why it gets none. '' means that the run only waits for its turn. */
 function choose(
   run: WaitingRun,
+  all: readonly SlotView[],
+  free: ReadonlyMap<string, SlotView>,
+  promised: ReadonlyMap<string, number>,
+): SlotView | string {
+  if (all.length === 0) return NO_ENGINE;
+  const slots = all.filter(({ name }) => !run.unfit.has(name));
+  const choice = slots.length === 0 ? '' : chooseAmong(run, slots, free, promised);
+  if (typeof choice !== 'string') return choice;
+  // While an engine that must not have the run is free, the run does not only wait for its turn.
+  const passedOver = all.filter(({ name }) => run.unfit.has(name) && (slots.length === 0 || free.has(name)));
+  return [choice, ...passedOver.map(({ name }) => `engine ${name} ${run.unfit.get(name)!}`)].filter((words) => words !== '').join('; ');
+}
+
+function chooseAmong(
+  run: WaitingRun,
   slots: readonly SlotView[],
   free: ReadonlyMap<string, SlotView>,
   promised: ReadonlyMap<string, number>,
 ): SlotView | string {
-  if (slots.length === 0) return NO_ENGINE;
   const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
   const able = slots.some((slot) => !unable(slot)) ? slots.filter((slot) => !unable(slot)) : slots;
   const suited = withItsNumerics(run, able);

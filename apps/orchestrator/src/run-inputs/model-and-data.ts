@@ -12,8 +12,9 @@ import {
   requireTokenizer,
   SHARD_TOKENS,
 } from '#model-files';
-import { EspalierError, invalidField, invalidRequest, namesTableFile, settingsTable, toEspalierError, type engineV1 } from '#protocol';
+import { EspalierError, invalidField, invalidRequest, namesTableFile, settingsTable, toEspalierError } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
+import type { PlaceForRun } from '../engine-pool/placement.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../tokens.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
@@ -36,21 +37,19 @@ import { TokenizingWords, type PreparationProgress } from './tokenizing-words.js
 /** Stands for the digest of a table that is not measured yet. */
 const TABLE_TO_COME = '0'.repeat(64);
 
-export interface RunPlan {
+/** The plan of a run. Its engine is the one that would train the run now, and its memory is that engine's answer. */
+export interface RunPlan extends PlaceForRun {
   model: ModelIdentity;
   settings: RunSettings; // with all defaults
   budget: Budget | null;
   /** The bytes of the speed table for a target in seconds, or null for other targets. */
   speedTable: Uint8Array | null;
   shape: ModelShape;
-  memory: engineV1.PlanMemoryResponse;
   /**
    * Where the run needs too much memory: settings that need less, and the memory that they need. Null where the run fits or no settings
    * were found.
    */
   change: { settings: RunSettings; totalBytes: bigint } | null;
-  /** The engine that would train the run now. `memory` is its answer. */
-  engine: string;
 }
 
 /** The model and the data of a run, with their digests. */
@@ -82,9 +81,9 @@ export class ModelAndData {
     const settings = resolveSettings({ ...requested, ...table }, model, budget);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
-    const planned = async (tried: RunSettings): Promise<Pick<RunPlan, 'memory' | 'engine'>> => {
-      const { engine, memory } = await this.engines.forNewRun({ settings: tried, model });
-      return { engine, memory: card === null ? memory : memoryOnCard(memory, model, tried, card) };
+    const planned = async (tried: RunSettings): Promise<PlaceForRun> => {
+      const place = await this.engines.forNewRun({ settings: tried, model, budget: budget ?? undefined });
+      return { ...place, memory: card === null ? place.memory : memoryOnCard(place.memory, model, tried, card) };
     };
     const asked = await planned(settings);
     const about = { model, settings, budget, speedTable: read && read.bytes, shape, ...asked };

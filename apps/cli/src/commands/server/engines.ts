@@ -102,6 +102,10 @@ function noteOf(engine: v1.Engine): string {
       `${engine.status === ENGINE_STATUS_ATTACHED_ELSEWHERE ? '' : 'last problem: '}${engine.problem.message} (${engine.problem.code})`,
     );
   }
+  if (engine.unknown.length > 0)
+    notes.push(
+      `is of an earlier release and does not know ${engine.unknown.join(', ')}: it gets no run that needs it, until it is updated`,
+    );
   if (engine.losses > 0) notes.push(`lost ${engine.losses === 1 ? 'once' : `${engine.losses} times`} since the server started`);
   return notes.filter((note) => note !== '').join('; ');
 }
