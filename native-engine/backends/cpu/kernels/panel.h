@@ -8,8 +8,6 @@
 #if defined(__AVX512BF16__)
 namespace espalier::cpu::ESPALIER_ISA {
 
-static inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : n <= 0 ? 0 : (1 << n) - 1); }
-
 // Up to 16 columns of a selection. Open columns mostly lie near each other, and then one permutation of 64 values picks them.
 struct ColumnRun {
   int64_t first = 0, count = 0;

@@ -72,7 +72,21 @@ static inline float to_float(bf16 x) {
   return f;
 }
 
-// Loads the first n lanes (0 < n < W); the others are 0.
+// load_part() loads the first n lanes (0 < n < W); the others are 0. store_part() stores the first n lanes.
+#if defined(__AVX512F__)
+// A mask of the first n of 16 lanes, for any n.
+static inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : n <= 0 ? 0 : (1 << n) - 1); }
+static inline vf load_part(const float* p, int64_t n) { return (vf)_mm512_maskz_loadu_ps(first_lanes(n), p); }
+static inline vf load_part(const bf16* p, int64_t n) {
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), p)), 16);
+}
+static inline void store_part(float* p, vf v, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)v); }
+static inline void store_part(bf16* p, vf v, int64_t n) {
+  bf16 lanes[W];
+  store(lanes, v);
+  _mm256_mask_storeu_epi16(p, first_lanes(n), load_raw<__m256i>(lanes));
+}
+#else
 template <class T>
 static inline vf load_part(const T* p, int64_t n) {
   T buffer[W] = {};
@@ -85,6 +99,7 @@ static inline void store_part(T* p, vf v, int64_t n) {
   store(buffer, v);
   std::memcpy(p, buffer, n * sizeof(T));
 }
+#endif
 
 static inline vf vmax(vf a, vf b) {
 #if defined(__AVX512F__)
