@@ -7,10 +7,15 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { isSurelyDead, makeFolder, ownerName } from '#files';
 
 const SOCKET_PATH_MAX = 100; // the kernel's limit, with some room
+/** How the names of folders begin that hold one socket each. */
+const OWN_FOLDER = 'espalier-';
 const RECORD = /^engine-\d+-\d+\.listener\.json$/;
 
 interface Listener {
-  /** The folder of the record. It differs from the folder in which the record is found once that one was copied or moved. */
+  /**
+   * The folder of the record, or undefined in a record of an earlier release. It differs from the folder in which the record is found once
+   * that one was copied or moved.
+   */
   folder?: string;
   socket: string;
   owner: string;
@@ -32,7 +37,7 @@ export function socketPath(folder: string): string {
     rmSync(inFolder, { force: true });
     return inFolder;
   }
-  return join(mkdtempSync(join(tmpdir(), 'espalier-')), name); // other users can't enter this folder
+  return join(mkdtempSync(join(tmpdir(), OWN_FOLDER)), name); // other users can't enter this folder
 }
 
 /** Records the process that listens on the socket. @param folder the one that the socket's path was asked for */
@@ -61,13 +66,21 @@ function removeIfEmpty(folder: string): void {
   }
 }
 
+/**
+ * Tells whether the socket has a folder of its own outside the data folder. No other socket ever gets that path, so a dead socket there may
+ * be removed by any record that names it, also by one of an earlier release, which names no folder of the record.
+ */
+const isInFolderOfItsOwn = (socket: string): boolean =>
+  dirname(dirname(socket)) === tmpdir() && basename(dirname(socket)).startsWith(OWN_FOLDER);
+
 const recordOf = (folder: string, socket: string): string => join(folder, `${basename(socket, '.sock')}.listener.json`);
 
 function removeDeadSockets(folder: string): void {
   for (const name of readdirSync(folder).filter((one) => RECORD.test(one))) {
     const record = recordIn(join(folder, name));
     if (record === null || basename(recordOf(folder, record.socket)) !== name || !isSurelyDead(record.owner)) continue;
-    const socket = record.folder === resolve(folder) ? record.socket : join(folder, basename(record.socket));
+    const isTheirs = record.folder === resolve(folder) || (record.folder === undefined && isInFolderOfItsOwn(record.socket));
+    const socket = isTheirs ? record.socket : join(folder, basename(record.socket));
     if (lstatSync(socket, { throwIfNoEntry: false })?.isSocket() === true) removeSocket(folder, socket);
     else rmSync(join(folder, name), { force: true });
   }
