@@ -6,8 +6,7 @@ import { nameOf } from '../runs/columns.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { useRefusal } from './refusal.js';
 import { changedWords, tagsIn } from './described.js';
-import { FieldRow } from './fields/field-row.js';
-import { TextField } from './fields/text-field.js';
+import { TextArea, TextField } from './fields/text-field.js';
 
 const FIELDS = ['name', 'add_tags', 'remove_tags', 'note'];
 
@@ -37,19 +36,12 @@ export function DescribeForm({ run, close, done }: { run: Run; close: () => void
             wrong={byField['add_tags'] ?? byField['remove_tags']}
             wide
           />
-          <FieldRow
+          <TextArea
             label="Note"
+            value={values.note}
+            changed={(note) => change({ note }, 'note')}
             wrong={byField['note']}
-            wide
-            control={(described) => (
-              <textarea
-                rows={4}
-                maxLength={2000}
-                value={values.note}
-                {...described}
-                onInput={({ currentTarget }) => change({ note: currentTarget.value }, 'note')}
-              />
-            )}
+            maxLength={2000}
           />
         </div>
       </div>

@@ -30,6 +30,33 @@ export function TextField({ value, changed, needed = false, isFirst = false, max
   );
 }
 
+interface TextAreaProps extends FieldRowProps {
+  value: string;
+  changed: (value: string) => void;
+  needed?: boolean;
+  maxLength: number;
+}
+
+/** A field for a text of several lines, as wide as the form. */
+export function TextArea({ value, changed, needed = false, maxLength, ...row }: TextAreaProps) {
+  return (
+    <FieldRow
+      {...row}
+      wide
+      control={(described) => (
+        <textarea
+          rows={4}
+          required={needed}
+          maxLength={maxLength}
+          value={value}
+          {...described}
+          onInput={({ currentTarget }) => changed(currentTarget.value)}
+        />
+      )}
+    />
+  );
+}
+
 /** A text field of a form: its name among the values, its name in the protocol, its label, its help. */
 export type TextRow<Name extends string> = readonly [name: Name, field: string, label: string, help: string];
 

@@ -4,7 +4,6 @@ import { useMay } from '../../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
 import { Check, ChoiceField } from '../../forms/fields/choice-field.js';
-import { FieldRow } from '../../forms/fields/field-row.js';
 import { useDraft } from '../../forms/draft.js';
 import { FieldProblem, formTroubles, joined, withoutField } from '../../forms/form-troubles.js';
 import { formTroubleOf } from '../../forms/run/settings-fields.js';
@@ -18,7 +17,7 @@ import {
   wholeNumber,
   type Subject,
 } from '../../forms/subjects.js';
-import { TextFields } from '../../forms/fields/text-field.js';
+import { TextArea, TextFields } from '../../forms/fields/text-field.js';
 import { RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
 import { FormRefusal } from '../../ui/parts.js';
@@ -179,20 +178,13 @@ function Fields({ run, values, refusal, changed }: FieldsProps) {
     <>
       <FormRefusal words={rest} />
       <div class="fields">
-        <FieldRow
+        <TextArea
           label="Prompt"
+          value={values.prompt}
+          changed={(prompt) => changed('prompts', { prompt })}
           wrong={wrong['prompts']}
-          wide
-          control={(described) => (
-            <textarea
-              rows={4}
-              required
-              maxLength={65_536}
-              value={values.prompt}
-              {...described}
-              onInput={({ currentTarget }) => changed('prompts', { prompt: currentTarget.value })}
-            />
-          )}
+          needed
+          maxLength={65_536}
         />
         <Models run={run} values={values} wrong={wrong['teacher_mark'] ?? wrong['export_digest']} changed={changed} />
         <TextFields rows={TEXTS} values={values} wrong={wrong} changed={changed} />
