@@ -161,6 +161,7 @@ describe('plan', () => {
       intact: 3_443_136,
       least: 172_157,
       prunableShare: 0.5015,
+      prunableShareDecides: ['recover_learning_rate'],
     };
     const settings = { preset: 'nuteprune2', recoverLearningRate: 0.001 };
     const server = await serve({

@@ -32,7 +32,7 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
 function computedWords(setting: Setting, preset: string | undefined, text: string, budget: v1.Budget | undefined): string {
   const words = setting.computed ? presetDefault(setting, preset ?? '') : '';
   if (words === '' || words === text) return '';
-  const goesByTarget = ['recoverLearningRate', 'maskNoise'].includes(setting.name) && budget?.prunableShare !== undefined;
+  const goesByTarget = budget?.prunableShare !== undefined && budget.prunableShareDecides.includes(setting.field);
   return ` (${words}${goesByTarget ? `; here the cost to go is ${percent(budget.prunableShare!)} of that of heads and units` : ''})`;
 }
 

@@ -1,11 +1,11 @@
 // The proposals and estimates of a plan, in the words of the public protocol.
-import type { v1 } from '#protocol';
+import { settingsTable, type v1 } from '#protocol';
 import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
-import { shareOfRate } from '../pruning-run/method/run-settings.js';
+import { shareOfDefaults, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { ResultSize } from '../pruning-run/planning/result-size.js';
 import { openAt } from '../pruning-run/planning/target-sparsity.js';
 import type { RunPlan } from '../run-inputs/model-and-data.js';
@@ -22,12 +22,22 @@ export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'chan
  * seconds rather closes the gates that save seconds. On a device where a narrower model gains little the estimate was ten times too small,
  * so a plan has none for such a target.
  */
-export function budgetPlan({ model, shape, settings }: RunPlan, budget: Budget): { message: v1.Budget; result: ResultSize | undefined } {
+export function budgetPlan(
+  { model, shape, settings }: Pick<RunPlan, 'model' | 'shape' | 'settings'>,
+  budget: Budget,
+  asked: RequestedSettings,
+): { message: v1.Budget; result: ResultSize | undefined } {
   if (budget.setting === 'targetSpeedup') return { message: budgetMessage(budget, settings), result: undefined };
   const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model, settings)), settings);
   const { parameters, multiplyAddShare: multiplicationShare, bytes, prunableSparsity } = sizes;
+  const follows = shareOfDefaults(settings, budget, asked);
   return {
-    message: { ...budgetMessage(budget, settings), prunableSparsity, prunableShare: shareOfRate(settings, budget) },
+    message: {
+      ...budgetMessage(budget, settings),
+      prunableSparsity,
+      prunableShare: follows?.share,
+      prunableShareDecides: (follows?.settings ?? []).map((name) => settingsTable().find((one) => one.name === name)!.field),
+    },
     result: { parameterCount: Math.round(parameters), multiplicationShare, bytes: Math.round(bytes), estimated: true },
   };
 }

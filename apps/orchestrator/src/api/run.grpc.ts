@@ -111,7 +111,7 @@ export class RunGrpc {
     const { model, settings, memory, change, engine, budget } = plan;
     const disk = diskPlan(settings, memory, await roomForArtifacts(this.config));
     const { result, message: budgetPlanned } =
-      budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget);
+      budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget, requested);
     return {
       settings: settingsMessageOfRun(settings),
       parameterCount: BigInt(model.parameterCount),

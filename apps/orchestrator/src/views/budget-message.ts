@@ -17,7 +17,13 @@ export function budgetMessage(budget: Budget, settings: RunSettings): v1.Budget 
   const { speed } = budget;
   const intact = shown(budget, budget.intact);
   const least = shown(budget, budget.least, Math.ceil);
-  const unset = { predicted: undefined, measured: undefined, prunableSparsity: undefined, prunableShare: undefined };
+  const unset = {
+    predicted: undefined,
+    measured: undefined,
+    prunableSparsity: undefined,
+    prunableShare: undefined,
+    prunableShareDecides: [],
+  };
   return { setting: field, unit, asked, intact, least, ...unset, speed };
 }
 

@@ -4,7 +4,7 @@ import { groupedShape as grouped, launched, model as identity, stateAt, Story } 
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { amountViolations, budgetOf, budgetOfForkViolations, prunableShareToGo, shareGoneAt, shareToGo, sizesAt } from './budget.js';
 import { costAt, costFrom, gatesAt, vectorsOf, type ModelShape } from './model-cost.js';
-import { resolveSettings, settingsViolations, shareOfRate, type RequestedSettings } from './run-settings.js';
+import { resolveSettings, settingsViolations, shareOfDefaults, type RequestedSettings } from './run-settings.js';
 
 /** The bundled model, in which each head has its own keys and values. */
 const factbook: ModelShape = {
@@ -168,22 +168,22 @@ describe('a budget', () => {
     expect(settingsOfFork(parent, { targetSpeedup: 1.4 }, inSeconds).recoverLearningRate).toBe(0.00058);
   });
 
-  it('has a share in a plan only where the rate of recovery follows from it', () => {
+  it('has a share in a plan where a default follows from it, with the settings that have such a default', () => {
     const shareIn = (settings: RequestedSettings) => {
       const own = budget(settings);
-      return shareOfRate(resolveSettings(settings, undefined, own), own);
+      return shareOfDefaults(resolveSettings(settings, undefined, own), own, settings);
     };
-    expect(shareIn({ targetParams: 2_112_078 })).toBeCloseTo(0.5015, 4);
-    const others: RequestedSettings[] = [
-      { preset: 'paper' },
-      { preset: 'short' },
-      { recipe: 'wanda' },
-      { recoverLoraRank: 8 },
-      { recoverSteps: 0 },
-    ];
-    expect(others.map((one) => shareIn({ targetParams: 2_112_078, ...one }))).toEqual(others.map(() => undefined));
+    expect(shareIn({ targetParams: 2_112_078 })!.share).toBeCloseTo(0.5015, 4);
+    const decidedBy = (settings: RequestedSettings) => shareIn({ targetParams: 2_112_078, ...settings })?.settings ?? [];
+    expect(decidedBy({})).toEqual(['maskNoise', 'recoverLearningRate']);
+    expect(decidedBy({ preset: 'paper' })).toEqual(['warmupSteps']);
+    expect(decidedBy({ maskNoise: 0.3, recoverLearningRate: 0.001 })).toEqual([]);
+    expect(decidedBy({ preset: 'paper', warmupSteps: 10 })).toEqual([]);
+    for (const other of [{ recipe: 'wanda' }, { recoverLoraRank: 8 }, { recoverSteps: 0 }] as const)
+      expect(decidedBy(other)).toEqual(['maskNoise']);
+    expect(shareIn({ targetParams: 2_112_078, preset: 'short' })).toBeNull();
     const inSeconds = { ...budget({ targetParams: 1 }), setting: 'targetSpeedup' } as const;
-    expect(shareOfRate(resolveSettings({ targetSpeedup: 1.5 }, undefined, inSeconds), inSeconds)).toBeUndefined();
+    expect(shareOfDefaults(resolveSettings({ targetSpeedup: 1.5 }, undefined, inSeconds), inSeconds, {})).toBeNull();
   });
 
   it('has the warm-up that the preset paper gives the sparsity that it compares with', () => {

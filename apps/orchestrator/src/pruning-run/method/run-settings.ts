@@ -119,9 +119,26 @@ function shareToPrune(settings: RunSettings, budget: Budget | null): number {
 const hasRateOfTarget = (settings: RunSettings): boolean =>
   settings.preset === 'nuteprune2' && !prunesAtOnce(settings.recipe) && recoverWeights(settings) === 'all';
 
-/** The share of the prunable cost that a plan shows, because the rate of recovery follows from it; undefined where the rate does not. */
-export const shareOfRate = (settings: RunSettings, budget: Budget): number | undefined =>
-  hasRateOfTarget(settings) && budget.setting !== 'targetSpeedup' ? shareToPrune(settings, budget) : undefined;
+/**
+ * The share of the prunable cost that a plan shows, and the settings that have their default by it. @returns null where no default follows
+ * from it
+ * @param asked the settings that have no default, since the request names them
+ */
+export function shareOfDefaults(
+  settings: RunSettings,
+  budget: Budget,
+  asked: RequestedSettings,
+): { share: number; settings: SettingName[] } | null {
+  if (budget.setting === 'targetSpeedup') return null;
+  const { preset } = settings;
+  const candidates: [name: SettingName, follows: boolean][] = [
+    ['warmupSteps', preset === 'paper'],
+    ['maskNoise', preset === 'nuteprune2'],
+    ['recoverLearningRate', hasRateOfTarget(settings)],
+  ];
+  const following = candidates.flatMap(([name, follows]) => (follows && asked[name] === undefined ? [name] : []));
+  return following.length === 0 ? null : { share: shareToPrune(settings, budget), settings: following };
+}
 
 /** The default rate of recovery. */
 export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null): number {
