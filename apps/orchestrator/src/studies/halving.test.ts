@@ -17,6 +17,8 @@ const run = (settings: RequestedSettings): PlannedRun =>
 const rates = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
 const runs = rates.flatMap((maskLearningRate) => ['1', '2'].map((seed) => run({ maskLearningRate, seed })));
 const result = ({ key }: PlannedRun, perplexity: number | null, missedTarget = false): RungResult => ({ key, perplexity, missedTarget });
+/** The steps of the preset nuteprune2 in an earlier release. */
+const stepsOf = (totalSteps: number) => ({ totalSteps, recoverSteps: 2.5 * totalSteps });
 const ratesOf = (some: readonly PlannedRun[]) => [...new Set(some.map(({ settings }) => settings.maskLearningRate))];
 
 function after(state: StudyState | null, ...changes: StudyChange[]): StudyState {
@@ -139,6 +141,24 @@ describe('a study with rungs', () => {
     expect([budgetRate, longer!.budgetRate, longerEarlier!.budgetRate]).toEqual(['prunable share', 'prunable share', undefined]);
     expect(longerEarlier!.key).not.toBe(longer!.key);
     expect(standingsOf([now, earlier], [], halving)).toHaveLength(2); // their rates differ, so they are two contenders
+  });
+  it('goes on by the defaults that its runs were planned with, also those that follow from the steps of the rung', () => {
+    const now = run({ targetSparsity: 0.3 });
+    const earlier = { loraRank: 64, maskNoise: 1 };
+    const keyWith = (totalSteps: number): string =>
+      planRun({ ...now, settings: { ...now.settings, ...earlier, ...stepsOf(totalSteps) } }).key;
+    let state = after(null, launch([{ ...now, key: keyWith(100) }]));
+    for (const totalSteps of [300, 900]) {
+      const [heat] = openHeats(state);
+      state = after(state, { kind: 'decideRung', race: heat!.race, rung: heat!.rung, results: [result(heat!.runs[0]!, 5)] });
+      const longer = state.runs.at(-1)!;
+      expect(longer).toMatchObject({ key: keyWith(totalSteps), settings: { ...earlier, ...stepsOf(totalSteps) } });
+    }
+    // A run that asked for its steps of recovery keeps them.
+    const asked = run({ targetSparsity: 0.3, recoverSteps: 250 });
+    const { key } = planRun({ ...asked, settings: { ...asked.settings, ...earlier } });
+    const [heat] = openHeats(after(null, launch([{ ...asked, key }])));
+    expect(nextRuns(heat!, [result(heat!.runs[0]!, 5)], halving)[0]!.settings).toMatchObject({ totalSteps: 300, recoverSteps: 250 });
   });
   it('names no run of the next rung twice', () => {
     const twin = [run({ maskLearningRate: 0.1 }), { ...run({ maskLearningRate: 0.1, totalSteps: 100 }), variant: 'twin' }];

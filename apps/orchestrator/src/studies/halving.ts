@@ -4,7 +4,7 @@
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { settingsOfBudget } from '../pruning-run/method/budget.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
-import { withKey } from './study-plan.js';
+import { planChanged, type ReadRun } from './study-plan.js';
 import type { Halving, PlannedRun, RungResult } from './study.events.js';
 
 /** The settings that can grow from rung to rung. Each is a number of steps. */
@@ -31,7 +31,7 @@ export interface Standing extends Contender {
 export interface Heat {
   race: string;
   rung: number;
-  runs: PlannedRun[];
+  runs: ReadRun[];
 }
 
 export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { setting }: Halving, budget: number): R => ({
@@ -46,7 +46,7 @@ function raceOf({ modelPath, data, settings }: PlannedRun): string {
 }
 
 /** The heats, in the order of their first runs. */
-export function heatsOf(runs: readonly PlannedRun[]): Heat[] {
+export function heatsOf(runs: readonly ReadRun[]): Heat[] {
   const heats = new Map<string, Heat>();
   for (const run of runs) {
     const { rung = 0 } = run;
@@ -95,9 +95,9 @@ export function nextRuns({ rung, runs }: Heat, results: readonly RungResult[], h
   const going = new Set(standingsOf(runs, results, halving).flatMap((one) => (one.goesOn ? one.runs.map(({ key }) => key) : [])));
   return runs
     .filter(({ key }) => going.has(key))
-    .map(({ variant, modelPath, data, settings, budgetRate }) => {
+    .map(({ key, variant, modelPath, data, settings, asked = settings, budgetRate }) => {
       const rule = budgetRate === undefined ? {} : { budgetRate };
-      const longer = withBudget({ variant, modelPath, data, settings, ...rule }, halving, halving.rungs[rung + 1]!);
-      return { ...withKey(longer), rung: rung + 1 };
+      const recorded = { key, variant, modelPath, data, settings: asked, ...rule };
+      return { ...planChanged(recorded, { [halving.setting]: halving.rungs[rung + 1]! }), rung: rung + 1 };
     });
 }

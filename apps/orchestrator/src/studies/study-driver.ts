@@ -203,7 +203,7 @@ export class StudyDriver {
           tags: [studyTag(studyId)],
           modelPath,
           data,
-          settings: await settingsToLaunch(run, async () => (await this.sources.plan(modelPath, run.settings)).settings),
+          settings: await settingsToLaunch(run, () => this.sources.plan(modelPath, run.settings)),
         };
         await this.commands.execute(new LaunchRun(request, launchContext ?? BY_SERVER, this.shutdown.signal));
       }

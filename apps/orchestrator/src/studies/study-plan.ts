@@ -1,11 +1,11 @@
 // A requested run of a study with its key. All functions are pure.
-import { defaultPreset } from '#protocol';
-import { budgetSettingOf } from '../pruning-run/method/budget.js';
+import { defaultPreset, settingsTable, valueOfText, type Setting } from '#protocol';
+import { budgetSettingOf, prunableShareToGo } from '../pruning-run/method/budget.js';
 import { prunesAtOnce } from '../pruning-run/method/phases.js';
 import { recoverLearningRate, resolveSettings, warmupSteps, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
-import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { Budget, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import type { PlannedRun } from './study.events.js';
 
 /** The number of characters of a key, enough to tell many runs of one study apart. */
@@ -38,30 +38,58 @@ export function withKey(run: RunOfStudy): PlannedRun {
 }
 
 function keyOf({ modelPath, data, settings, budgetRate }: RunOfStudy): string {
-  const { maskNoise, ...others } = resolveSettings(settings);
-  const complete = { ...others, maskNoise: maskNoise === 1 ? undefined : maskNoise }; // keys of earlier releases have all the noise, unsaid
-  return sha256Hex(canonicalJson({ modelPath, data, settings: complete, budgetRate })).slice(0, KEY_LENGTH);
+  return sha256Hex(canonicalJson({ modelPath, data, settings: settingsInKey(resolveSettings(settings)), budgetRate })).slice(0, KEY_LENGTH);
 }
+
+function settingsInKey(settings: RunSettings): Partial<RunSettings> {
+  const isUnsaid = (setting: Setting): boolean =>
+    setting.newInKeys && canonicalJson(settings[setting.name]) === canonicalJson(valueOfText(setting, setting.beforeRecorded));
+  return { ...settings, ...Object.fromEntries(settingsTable().flatMap((one) => (isUnsaid(one) ? [[one.name, undefined]] : []))) };
+}
+
+/** The steps of recovery for each step of pruning in earlier defaults. */
+const EARLIER_RECOVERY_PER_PRUNING = 2.5;
 
 /**
  * Earlier defaults of the preset nuteprune2, the newest first: all of the masks' noise, a higher rank, and more pruning for less recovery;
  * before that, another recovery; and at first, one rate of recovery at any target.
  */
 function earlierDefaults({ recipe = 'distill', totalSteps = 800 }: RequestedSettings): RequestedSettings[] {
-  const steps: RequestedSettings = prunesAtOnce(recipe) ? {} : { totalSteps, recoverSteps: Math.floor(totalSteps * 2.5) };
+  const recoverSteps = Math.floor(totalSteps * EARLIER_RECOVERY_PER_PRUNING);
+  const steps: RequestedSettings = prunesAtOnce(recipe) ? {} : { totalSteps, recoverSteps };
   const longer: RequestedSettings = { loraRank: 64, maskNoise: 1, ...steps };
   const byPredictions: RequestedSettings = { ...longer, recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
   return [longer, byPredictions, { ...byPredictions, recoverLearningRate: 0.0007 }];
 }
 
+/** A run of a study whose record was read: `settings` has the defaults that it was planned with, and `asked` is as recorded. */
+export type ReadRun = PlannedRun & { asked?: RequestedSettings };
+
+const asRecorded = ({ asked, ...run }: ReadRun): PlannedRun => ({ ...run, settings: asked ?? run.settings });
+
 /**
- * The settings that a recorded run was planned with. A run of the first studies names no preset: it was planned when `short` was the
- * default. A run whose key was made with earlier defaults keeps these.
+ * The settings of a recorded run with the defaults of this release and with earlier ones, the newest first. A run of the first studies
+ * names no preset: it was planned when `short` was the default.
  */
-export function settingsAsPlanned(run: PlannedRun): RequestedSettings {
-  const settings: RequestedSettings = { preset: 'short', ...run.settings };
-  const candidates = [settings, ...earlierDefaults(settings).map((earlier) => ({ ...earlier, ...settings }))];
-  return candidates.find((candidate) => keyOf({ ...run, settings: candidate }) === run.key) ?? settings;
+function withEachDefaults(recorded: RequestedSettings): RequestedSettings[] {
+  const settings: RequestedSettings = { preset: 'short', ...recorded };
+  return [settings, ...earlierDefaults(settings).map((earlier) => ({ ...earlier, ...settings }))];
+}
+
+/** The place of the defaults by which a recorded run's key was made, in the order of `withEachDefaults`; 0: those of this release. */
+function defaultsOf(run: PlannedRun): number {
+  const made = withEachDefaults(run.settings).findIndex((settings) => keyOf({ ...run, settings }) === run.key);
+  return Math.max(0, made);
+}
+
+/** The settings that a recorded run was planned with. A run whose key was made with earlier defaults keeps these. */
+export const settingsAsPlanned = (run: PlannedRun): RequestedSettings => withEachDefaults(run.settings)[defaultsOf(run)]!;
+
+/** Plans a run that differs from another by these settings. Their defaults follow as in the release that planned the other. */
+export function planChanged(run: ReadRun, changes: RequestedSettings): PlannedRun {
+  const recorded = asRecorded(run);
+  const settings: RequestedSettings = { preset: 'short', ...recorded.settings, ...changes };
+  return { ...recorded, settings, key: keyOf({ ...recorded, settings: withEachDefaults(settings)[defaultsOf(recorded)]! }) };
 }
 
 /**
@@ -70,15 +98,19 @@ export function settingsAsPlanned(run: PlannedRun): RequestedSettings {
  * @param plan completes the settings for the run's model
  */
 export async function settingsToLaunch(
-  { settings, budgetRate }: Pick<PlannedRun, 'settings' | 'budgetRate'>,
-  plan: () => Promise<RunSettings>,
+  run: ReadRun,
+  plan: () => Promise<{ settings: RunSettings; budget: Budget | null }>,
 ): Promise<RequestedSettings> {
+  const { settings, budgetRate } = run;
   const setting = followingSetting(settings);
-  if (budgetRate !== undefined || setting === null) return settings;
-  const planned = await plan();
-  return setting === 'warmupSteps'
-    ? { ...settings, warmupSteps: warmupSteps(planned) }
-    : { ...settings, recoverLearningRate: recoverLearningRate(planned) };
+  if (setting === null) return settings;
+  // Seconds stood for the prunable share of their cost before they counted as half of the parameters.
+  const isOfSeconds = budgetRate !== undefined && budgetSettingOf(settings) === 'targetSpeedup' && defaultsOf(asRecorded(run)) > 0;
+  if (budgetRate !== undefined && !isOfSeconds) return settings;
+  const { settings: planned, budget } = await plan();
+  if (setting === 'warmupSteps') return { ...settings, warmupSteps: warmupSteps(planned) };
+  const targetSparsity = isOfSeconds ? prunableShareToGo(budget!, planned) : planned.targetSparsity;
+  return { ...settings, recoverLearningRate: recoverLearningRate({ ...planned, targetSparsity }) };
 }
 
 /**

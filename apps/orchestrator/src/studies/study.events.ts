@@ -17,7 +17,7 @@ export interface PlannedRun {
   settings: RequestedSettings;
   /**
    * The rule by which the rate of recovery, or the warm-up of the preset `paper`, follows from a budget. It is absent where neither follows
-   * from one, and in runs that earlier releases planned: these follow from the share of the whole cost that has to go.
+   * from one, and in runs that releases without this rule planned: these follow from the share of the whole cost that has to go.
    */
   budgetRate?: 'prunable share';
   /** The rung of the run, counted from 0. Absent for the first rung. */

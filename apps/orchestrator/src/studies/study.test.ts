@@ -2,6 +2,7 @@ import { NotBegun } from '../event-sourcing/not-begun.js';
 import { v1 } from '#protocol';
 import { encodeFacts } from '../event-sourcing/event-codec.js';
 import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import type { Budget, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { studyTable } from './study-figures.js';
 import { studyMessage } from './study-message.js';
@@ -17,6 +18,10 @@ const asked = (settings: RunOfStudy['settings'], variant = 'a'): RunOfStudy => (
   settings,
 });
 const run = (seed: string, variant?: string): PlannedRun => planRun(asked({ seed }, variant));
+const planOf =
+  (settings: RunSettings, budget: Budget | null = null) =>
+  async () =>
+    Promise.resolve({ settings, budget });
 const launch = (runs: PlannedRun[], atOnce = 2): StudyChange => ({ kind: 'launch', studyId: 's', name: 'n', note: '', atOnce, runs });
 
 function after(state: StudyState | null, ...changes: StudyChange[]): StudyState {
@@ -73,20 +78,32 @@ describe('a study', () => {
   });
   it('keeps the rate of recovery of runs that were planned when it followed from the share of a whole budget', async () => {
     const now = planRun(asked({ targetParams: 2_112_078 }));
-    const completed = async () => Promise.resolve(resolveSettings({ ...now.settings, targetSparsity: 0.387 })); // a plan has that share
+    const completed = planOf(resolveSettings({ ...now.settings, targetSparsity: 0.387 })); // a plan has that share
     expect(await settingsToLaunch(now, completed)).toEqual(now.settings);
     const { budgetRate, ...earlier } = now;
     expect(budgetRate).toBe('prunable share');
     expect(await settingsToLaunch(earlier, completed)).toEqual({ ...now.settings, recoverLearningRate: 0.00056 });
     for (const other of [{ recoverLearningRate: 0.0003 }, { preset: 'short' }] satisfies RequestedSettings[]) {
-      const { settings, ...planned } = planRun(asked({ targetParams: 2_112_078, ...other }));
+      const planned = planRun(asked({ targetParams: 2_112_078, ...other }));
       expect(planned).not.toHaveProperty('budgetRate');
-      expect(await settingsToLaunch({ settings }, completed)).toEqual(settings);
+      expect(await settingsToLaunch(planned, completed)).toEqual(planned.settings);
     }
+  });
+  it('keeps the rate of recovery of runs that were planned when it followed from the share of the prunable seconds', async () => {
+    const now = planRun(asked({ targetSpeedup: 1.5, speedTable: 'a'.repeat(64) }));
+    const longer: RequestedSettings = { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000 };
+    const { key } = planRun({ ...asked({ ...now.settings, ...longer }), budgetRate: 'prunable share' });
+    const earlier = after(null, launch([{ ...now, key }])).runs[0]!;
+    // A tenth of the intact model's seconds is fixed, so that a third of all seconds is 37% of the prunable ones.
+    const budget: Budget = { setting: 'targetSpeedup', intact: 10, least: 2, kvHeads: 1, cost: [0, 0, 0, 1, 0, 0, 0, 0] };
+    const planned = (settings: RequestedSettings) => planOf(resolveSettings(settings, undefined, budget), budget);
+    const launched = await settingsToLaunch(earlier, planned(earlier.settings));
+    expect(launched).toEqual({ ...earlier.settings, recoverLearningRate: 0.00051 });
+    expect(await settingsToLaunch(now, planned(now.settings))).toEqual(now.settings);
   });
   it('keeps the warm-up of the preset paper of runs that were planned when it followed from the share of a whole budget', async () => {
     const now = planRun(asked({ preset: 'paper', targetParams: 2_500_000 }));
-    const completed = async () => Promise.resolve(resolveSettings({ ...now.settings, targetSparsity: 0.274 })); // 36% of the prunable part
+    const completed = planOf(resolveSettings({ ...now.settings, targetSparsity: 0.274 })); // 36% of the prunable part
     expect(await settingsToLaunch(now, completed)).toEqual(now.settings);
     const { budgetRate, ...earlier } = now;
     expect(budgetRate).toBe('prunable share');

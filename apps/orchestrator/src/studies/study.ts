@@ -4,10 +4,10 @@ import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import { begun } from '../event-sourcing/not-begun.js';
 import { heatsOf, nextRuns, type Heat } from './halving.js';
-import { settingsAsPlanned } from './study-plan.js';
+import { settingsAsPlanned, type ReadRun } from './study-plan.js';
 import type { Halving, NewStudyFact, PlannedRun, RungResult, StudyEvent } from './study.events.js';
 
-export interface StudyRun extends PlannedRun {
+export interface StudyRun extends ReadRun {
   runId: string | null; // null: not launched
   refusal: { code: string; message: string; field: string } | null;
 }
@@ -75,6 +75,7 @@ export function evolve(state: StudyState | null, event: StudyEvent): StudyState 
 const planned = (run: PlannedRun): StudyRun => ({
   ...run,
   settings: settingsAsPlanned(run),
+  asked: run.settings,
   runId: null,
   refusal: null,
 });

@@ -1,10 +1,10 @@
 // Describes the table of settings in words, for the help of the command line and for a page of the documentation.
-import { presetDefault } from '#comparison';
+import { BUDGET_NAMES, presetDefault } from '#comparison';
 import { defaultPreset, isAmount, valueOfText, type SettingValues } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 /** Returns a text like "0 to 0.95" or "tracking or multipliers"; empty where any value is allowed. */
-export function allowedWords({ kind, allowed, min, above, max, atMost, divides, withinPositions }: Setting): string {
+export function allowedWords({ name, kind, allowed, min, above, max, atMost, divides, withinPositions }: Setting): string {
   if (kind === 'flag') return '';
   if (kind === 'words') return `of ${allowed.join(', ')}`;
   if (allowed.length > 0) return orOf(allowed);
@@ -12,8 +12,12 @@ export function allowedWords({ kind, allowed, min, above, max, atMost, divides, 
   if (max === undefined) return '';
   if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
   const most = atMost !== '' ? settingOfField(atMost)!.flag : withinPositions ? "the model's positions" : grouped(max);
-  return above === undefined ? `${grouped(min!)} to ${most}` : `above ${above}, to ${most}`;
+  // A request with a budget of 0 is refused: inside the server it stands for none.
+  const least = above ?? (isBudget(name) ? 0 : undefined);
+  return least === undefined ? `${grouped(min!)} to ${most}` : `above ${least}, to ${most}`;
 }
+
+const isBudget = (name: SettingName): boolean => (BUDGET_NAMES as readonly string[]).includes(name);
 
 /** Reads a value as `valueOfText` does. If the form is wrong, the error also names the setting's range. @throws RangeError */
 export function settingOfText(setting: Setting, text: string): SettingValues[SettingName] {
@@ -79,7 +83,7 @@ const FOOT = `## Add a setting
 
 1. Add a field with its option \`(setting)\` to \`RunSettings\` in \`proto/espalier/v1/common.proto\`: help, unit, range, defaults, whether a
    fork may change it. \`proto/espalier/v1/setting.proto\` says what each part means. \`before_recorded\` is needed: runs recorded before have no
-   such setting, and are read as if they had this value.
+   such setting, and are read as if they had this value. \`new_in_keys: true\` keeps the keys of studies that earlier releases planned.
 2. Use it: \`run.settings.theName\`. Its type follows from the field's.
 3. \`npm run settings-page\`.
 

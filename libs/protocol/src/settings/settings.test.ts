@@ -32,6 +32,12 @@ describe('the table of settings', () => {
     const flags = settingsTable().map(({ flag }) => flag);
     expect(new Set(flags).size).toBe(flags.length);
   });
+  it('marks settings that the keys of studies did not have from the first, which need the value of the time before them', () => {
+    const fields = settingsTable().map(({ field }) => field);
+    const marked = settingsTable().filter(({ newInKeys }) => newInKeys);
+    expect(marked.map(({ field }) => field)).toEqual(fields.slice(fields.indexOf('gradient_sum') + 1)); // each setting since then
+    for (const { beforeRecorded } of marked) expect(beforeRecorded).not.toBe('');
+  });
   it('says in words what each preset takes', () => {
     const words = ['total_steps', 'recover_weights', 'lora_rank', 'seed'].map((field) => defaultWords(setting(field)));
     expect(words).toEqual(['600; short: 1400; paper: 8750', 'all; short: lora; paper: lora', '32; short: 64; paper: 8', '42']);
