@@ -69,7 +69,7 @@ uint64_t CpuBackend::scratch_bytes(int thread_count, const Kernels& k, const Mod
   const int64_t token_parts = std::min<int64_t>(thread_count, kMostTokenParts);
   const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + thread_count * 2 * n + token_parts * (hidden + 2 * units))) * 4;
   if (shape.dtype == DType::kBF16 && k.pair_size(DType::kBF16) == 2)
-    return attention + narrow +
+    return attention + narrow + threads * kMostBlockRows * std::max(heads, kv) * 4 +
            threads * std::max({k.product_panel_bytes(hidden + lora, DType::kBF16, 0),
                                k.product_panel_bytes(std::max(2 * units, heads + 2 * kv) + 2 * lora, DType::kF32, 0),
                                k.product_panel_bytes(n, DType::kF32, 0)});

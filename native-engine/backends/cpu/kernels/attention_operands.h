@@ -37,11 +37,11 @@ static void project_heads(const AttentionOperands& op, const Product& product, i
   const int64_t words = product_words(product);
   Multiplier multiplier;
   for_groups(begin, end, 2 * words, op.shape.head_dim, [&](int64_t from, int64_t to) {
-    const PanelGroup g = pack_group<Multiplier>(product, 0, from, to, 0, words, panels, team);
+    const PanelGroup g = pack_group<Multiplier>(product, first, from, to, 0, words, panels, team);
     const int64_t stride = g.vectors * 16;
     for (int64_t row = first; row < last; row += Multiplier::kBlockRows) {
       const int64_t rows = last - row < Multiplier::kBlockRows ? last - row : Multiplier::kBlockRows;
-      multiplier.block(g, row, rows, block, stride, nullptr, false, row == first);
+      multiplier.block(g, row - first, rows, block, stride, nullptr, false);
       attention_operands(op, {device(block).as<std::byte>(), DType::kF32, rows, to - from, stride}, column + from - begin, row, row + rows);
     }
   });

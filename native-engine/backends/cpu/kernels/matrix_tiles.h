@@ -15,7 +15,7 @@ class MatrixTiles {
   // Multiplies at most kBlockRows rows by all panels of a group. c: the group's first column. The sums of a place are written while the
   // tiles multiply for the next place, since a store of a tile takes long to reach the cache.
   template <class C>
-  void block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate, bool /*first*/) {
+  void block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate) {
     copy_tails(g, row, rows);
     Place<C> stored{};  // where the stored sums belong that are not written yet
     for (int64_t i = 0; i < g.count; i++) {

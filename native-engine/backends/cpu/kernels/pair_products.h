@@ -63,13 +63,14 @@ class PairProducts {
   static constexpr int64_t kPanelVectors = 4;
   static constexpr int64_t kBlockRows = 24;  // a multiple of the tile heights of all panel widths
 
-  // Multiplies at most kBlockRows rows by all panels of a group, so that the rows stay in near caches. c: the group's first column. first:
-  // the panels are not in near caches yet, so each is prefetched while the panel before it is in use.
+  // Multiplies at most kBlockRows rows by all panels of a group, so that the rows stay in near caches. c: the group's first column. The
+  // panels are not in near caches yet at the first rows, so each is then prefetched while the panel before it is in use.
   template <class C>
-  void block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate, bool first) {
+  void block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate) {
     for (int64_t i = 0; i < g.count; i++) {
       const int64_t begin = g.first_vector(i), vectors = g.panel_vectors(i);
-      const uint32_t *panel = g.panels + begin * g.words * 16, *next = first && i + 1 < g.count ? panel + vectors * g.words * 16 : nullptr;
+      const uint32_t *panel = g.panels + begin * g.words * 16,
+                     *next = row == 0 && i + 1 < g.count ? panel + vectors * g.words * 16 : nullptr;
       const __mmask16 last = first_lanes(g.columns - (begin + vectors - 1) * 16);
       const auto pass = [&](auto width) {
         const auto rows_pass = [&](auto fetch) {

@@ -122,7 +122,7 @@ static void product_of(const Product& op, Tensor c, int64_t first_row, int64_t b
       for (int64_t row = 0; row < c.rows; row += Multiplier::kBlockRows)
         multiplier.block(g, row, c.rows - row < Multiplier::kBlockRows ? c.rows - row : Multiplier::kBlockRows,
                          row_ptr<C>(c, row) + (from - begin), c.stride, op.column_scale ? host(op.column_scale) + from : nullptr,
-                         op.accumulate || pass > 0, row == 0);
+                         op.accumulate || pass > 0);
     }
   });
 }
