@@ -11,7 +11,9 @@
 #include "counters.h"
 #include "espalier/error.h"
 #include "group_products.h"
+#include "lane_copies.h"
 #include "phase_barriers.h"
+#include "ready_threads.h"
 
 namespace espalier::cuda::emulator {
 
@@ -32,8 +34,7 @@ std::string text_of(const Dim3& d) { return "(" + std::to_string(d.x) + "," + st
 struct Lane {
   Fiber fiber;
   Dim3 index;
-  std::vector<std::pair<int, AsyncCopy>> copies;  // each with the number of its group
-  int groups = 0;                                 // the groups that are committed so far
+  LaneCopies copies;
 };
 
 struct Meeting {
@@ -43,7 +44,6 @@ struct Meeting {
 };
 
 struct Warp {
-  uint32_t ready = 0;
   std::vector<Meeting> meetings;
   GroupProducts products;
 };
@@ -71,19 +71,17 @@ class Block {
     std::memset(shared_, 0xff, static_used_);
     statics_.clear();
     static_used_ = 0;
-    ready_warps_ = 0;
-    for (Warp& warp : warps_) warp.ready = 0;  // a block that failed left lanes that were ready
+    ready_.begin(behaviour.seed);
     for (int i = 0; i < threads_; i++) {
       Lane& lane = lanes_[i];
       lane.fiber.prepare(fiber_stack(i), kStackBytes, &Block::lane_main);
       lane.index = Dim3(i % shape.block.x, i / shape.block.x % shape.block.y, i / (shape.block.x * shape.block.y));
       lane.copies.clear();
-      lane.groups = 0;
     }
     for (int w = 0; w * kWarp < threads_; w++) {
       warps_[w].meetings.clear();
       warps_[w].products.clear();
-      wake(w, lanes_in(w));
+      ready_.add(w, lanes_in(w));
     }
     barriers_.clear();
     current_ = -1;
@@ -119,7 +117,7 @@ class Block {
       stop_at("threads wait at different barriers", barrier_site_, &site);
     if (++waiting_ < threads_) return wait();
     waiting_ = 0;
-    for (int w = 0; w * kWarp < threads_; w++) wake(w, lanes_in(w) & ~(w == own_warp() ? own_bit() : 0u));
+    for (int w = 0; w * kWarp < threads_; w++) ready_.add(w, lanes_in(w) & ~(w == own_warp() ? own_bit() : 0u));
   }
 
   void meet(uint32_t mask, void* mine, const Site& site, Act act) {
@@ -137,7 +135,7 @@ class Block {
     if (meeting.arrived != mask) return wait();
     act(meeting.given.data());
     meeting.arrived = 0;
-    wake(w, mask & ~bit);
+    ready_.add(w, mask & ~bit);
   }
 
   PhaseBarriers& barriers() { return barriers_; }
@@ -146,7 +144,7 @@ class Block {
     const int self = current_;
     go_on(lanes_[self].fiber);
   }
-  void wake_thread(int thread) { wake(thread / kWarp, 1u << (thread % kWarp)); }
+  void wake_thread(int thread) { ready_.add(thread / kWarp, 1u << (thread % kWarp)); }
 
   // Failures are told outside of the functions that find them. Else each lane that meets others would make room for their texts.
   [[noreturn, gnu::cold, gnu::noinline]] void stop(const std::string& what) {
@@ -172,33 +170,10 @@ class Block {
   int own_lane() const { return static_cast<int>(static_cast<uint32_t>(current_) % kWarp); }
   uint32_t own_bit() const { return 1u << own_lane(); }
   uint32_t lanes_in(int w) const { return threads_ - w * kWarp >= kWarp ? kAllLanes : (1u << (threads_ - w * kWarp)) - 1; }
-  void wake(int w, uint32_t lanes) {
-    warps_[w].ready |= lanes;
-    if (warps_[w].ready) ready_warps_ |= 1u << w;
-  }
-
-  // Returns the lowest of the bits or, where there is a seed, the first one from a random place on.
-  int choose(uint32_t bits) {
-    if (behaviour_.seed == 0) return std::countr_zero(bits);
-    random_ = random_ * 6364136223846793005u + behaviour_.seed * 2 + 1;
-    const int from = static_cast<int>(random_ >> 59);
-    return (std::countr_zero(std::rotr(bits, from)) + from) % 32;
-  }
-
-  // Returns the next thread that can go on, in order from the same warp if possible; -1 where none can.
-  int next() {
-    if (ready_warps_ == 0) return -1;
-    int w = own_warp();
-    if (current_ < 0 || behaviour_.seed != 0 || !(ready_warps_ >> w & 1)) w = choose(ready_warps_);
-    const int lane = choose(warps_[w].ready);
-    warps_[w].ready &= ~(1u << lane);
-    if (warps_[w].ready == 0) ready_warps_ &= ~(1u << w);
-    return w * kWarp + lane;
-  }
 
   // Switches from `from` to the next fiber, or back to the host when all fibers have ended.
   void go_on(Fiber& from, bool last = false) {
-    const int to = next();
+    const int to = ready_.take(current_);
     if (to < 0) {
       if (ended_ < threads_) error_ = stuck();
       return leave_quietly(from, last);
@@ -239,8 +214,7 @@ class Block {
   Fiber host_;
   std::vector<Lane> lanes_;
   std::vector<Warp> warps_;
-  uint32_t ready_warps_ = 0;
-  uint64_t random_ = 1;
+  ReadyThreads ready_;
   std::byte* shared_ = nullptr;
   uint64_t static_used_ = 0, dynamic_bytes_ = 0, shared_most_ = 0;
   std::vector<std::pair<const void*, std::byte*>> statics_;
@@ -249,11 +223,6 @@ class Block {
 Block& block() {
   static thread_local Block one;
   return one;
-}
-
-void finish(const AsyncCopy& copy) {
-  if (copy.bytes > 0) std::memcpy(copy.to, copy.from, copy.bytes);
-  if (copy.bytes < 16) std::memset(copy.to + copy.bytes, 0, 16 - copy.bytes);
 }
 
 void Block::lane_main() {
@@ -293,24 +262,9 @@ PhaseBarriers& phase_barriers() { return block().barriers(); }
 GroupProducts& group_products() { return block().products(); }
 void issue_group_product(const GroupProduct& product) { group_products().issue(product, block().current() / kWarp, works_late()); }
 
-void copy_async(const AsyncCopy& copy) {
-  if (!block().behaviour().late) return finish(copy);
-  std::memset(copy.to, 0xff, 16);
-  block().lane().copies.emplace_back(block().lane().groups, copy);
-}
-
-void commit_copies() { block().lane().groups++; }
-
-void wait_for_copies(int pending) {
-  Lane& lane = block().lane();
-  size_t kept = 0;
-  for (const auto& [group, copy] : lane.copies)
-    if (group < lane.groups - pending)
-      finish(copy);
-    else
-      lane.copies[kept++] = {group, copy};
-  lane.copies.resize(kept);
-}
+void copy_async(const AsyncCopy& copy) { block().lane().copies.issue(copy, works_late()); }
+void commit_copies() { block().lane().copies.commit(); }
+void wait_for_copies(int pending) { block().lane().copies.wait(pending); }
 
 void run_grid(const Shape& shape, const Behaviour& behaviour, const std::function<void()>& kernel) {
   const auto refuse = [&](const char* what) {
