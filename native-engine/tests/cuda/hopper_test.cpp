@@ -44,7 +44,7 @@ class OnHopper {
 
 // Two rows of tiles of 128 and two columns of tiles of 256, of which the last are not full. The depth takes more stages than there are, and
 // ends within one.
-constexpr int64_t kRows = 170, kCols = 298, kDepth = 360;
+constexpr int64_t kProductRows = 170, kCols = 298, kDepth = 360;
 
 // Returns how often a product launched the kernel.
 uint64_t launches(const ProductCase& z) {
@@ -63,7 +63,7 @@ TEST(Hopper, ProductsHaveTheBitsOfTheOtherKernelInEveryForm) {
     ProductCase z{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, (bits & 8) != 0, (bits & 16) != 0};
     if (z.accumulate && !z.f32_result) continue;
     const bool large = bits % 8 == 3 || bits % 8 == 0;
-    if (large) z.rows = kRows, z.cols = kCols, z.depth = kDepth;
+    if (large) z.rows = kProductRows, z.cols = kCols, z.depth = kDepth;
     const std::vector<double> expected = product_on("early", z);
     const OnHopper hopper;
     EXPECT_EQ(product_on(bits % 2 == 0 ? "late:5" : "late:8", z), expected) << bits;

@@ -15,12 +15,12 @@ std::string file_of(const std::string& header, const std::string& data) {
   return out + header + data;
 }
 
-Safetensors parse(const std::string& bytes) {
+Safetensors parse_file(const std::string& bytes) {
   return parse_safetensors({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, ErrorCode::kModelCorrupt, "f.safetensors");
 }
 
 void expect_corrupt(const std::string& bytes, const std::string& field, const std::string& message) {
-  expect_error(ErrorCode::kModelCorrupt, field, message, [&] { parse(bytes); });
+  expect_error(ErrorCode::kModelCorrupt, field, message, [&] { parse_file(bytes); });
 }
 
 TEST(Safetensors, WritesWhatItReads) {
@@ -29,7 +29,7 @@ TEST(Safetensors, WritesWhatItReads) {
   std::string bytes = safetensors_header(specs, {{"format", "pt"}});
   EXPECT_EQ(bytes.size() % 8, 0u);
   for (int i = 0; i < 32; ++i) bytes += static_cast<char>(i);
-  const Safetensors file = parse(bytes);
+  const Safetensors file = parse_file(bytes);
   EXPECT_EQ(file.metadata.at("format"), "pt");
   ASSERT_EQ(file.tensors.size(), 3u);
   EXPECT_EQ(file.tensors.at("b \"quoted\" \u00e9").shape, (std::vector<int64_t>{2, 3}));
@@ -48,14 +48,14 @@ TEST(Safetensors, TheFrameOfTheFile) {
   expect_corrupt(file_of("{\"\xff\":{}}", ""), "f.safetensors", "not valid JSON");
   expect_corrupt(file_of("{}", "x"), "f.safetensors", "holds 1 bytes");
   expect_corrupt(file_of(R"({"__metadata__":{"a":1}})", ""), "f.safetensors", "must be a string");
-  EXPECT_TRUE(parse(file_of("{}   ", "")).tensors.empty());
+  EXPECT_TRUE(parse_file(file_of("{}   ", "")).tensors.empty());
 }
 
 TEST(Safetensors, EachFieldOfATensor) {
   const std::string data(24, 'd');
   const auto tensor = [&](const std::string& body) { return file_of("{\"t\":{" + body + "}}", data); };
   const std::string good = R"("dtype":"F32","shape":[2,3],"data_offsets":[0,24])";
-  EXPECT_EQ(parse(tensor(good)).tensors.at("t").elements(), 6);
+  EXPECT_EQ(parse_file(tensor(good)).tensors.at("t").elements(), 6);
   const std::string field = "f.safetensors:t";
   expect_corrupt(tensor(R"("dtype":"F33","shape":[2,3],"data_offsets":[0,24])"), field, "known are BOOL");
   expect_corrupt(tensor(R"("dtype":5,"shape":[2,3],"data_offsets":[0,24])"), field, "dtype must be");
@@ -84,7 +84,7 @@ TEST(Safetensors, TensorsNeitherOverlapNorLeaveGaps) {
         R"({"a":{"dtype":"U8","shape":[4],"data_offsets":)" + first + R"(},"b":{"dtype":"U8","shape":[4],"data_offsets":)" + second + "}}",
         "01234567");
   };
-  EXPECT_EQ(parse(two("[4,8]", "[0,4]")).tensors.at("a").bytes[0], '4');
+  EXPECT_EQ(parse_file(two("[4,8]", "[0,4]")).tensors.at("a").bytes[0], '4');
   expect_corrupt(two("[0,4]", "[3,7]"), "f.safetensors:b", "neither overlap");
   expect_corrupt(two("[0,4]", "[0,4]"), "f.safetensors:b", "neither overlap");
   expect_corrupt(two("[1,5]", "[4,8]"), "f.safetensors:a", "begins at byte 1");

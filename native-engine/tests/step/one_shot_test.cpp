@@ -14,7 +14,7 @@ namespace espalier::test {
 
 namespace {
 
-constexpr int64_t kTokens = 24;
+constexpr int64_t kCalibrationTokens = 24;
 
 SegmentPlan at_once(Importance importance, double sparsity, int64_t sequences = 4) {
   SegmentPlan plan;
@@ -29,10 +29,10 @@ double weight(const WeightView& w, int64_t row, int64_t col) { return decode(w.d
 
 // Returns the rows that calibration reads.
 std::vector<std::vector<uint32_t>> calibration_rows(const TokenData& data, uint64_t seed, int64_t count) {
-  const auto rows = static_cast<int64_t>(data.ids.size()) / kTokens;
+  const auto rows = static_cast<int64_t>(data.ids.size()) / kCalibrationTokens;
   std::vector<std::vector<uint32_t>> out;
   for (const int64_t row : batch_rows(seed, 0, count, rows))
-    out.emplace_back(data.ids.begin() + row * kTokens, data.ids.begin() + (row + 1) * kTokens);
+    out.emplace_back(data.ids.begin() + row * kCalibrationTokens, data.ids.begin() + (row + 1) * kCalibrationTokens);
   return out;
 }
 
@@ -70,7 +70,7 @@ class OneShotPruning : public testing::Test {
  protected:
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
   const ModelConfig& config = model->config();
-  std::shared_ptr<const TokenData> data = random_tokens(config.vocab_size, kTokens * 31);
+  std::shared_ptr<const TokenData> data = random_tokens(config.vocab_size, kCalibrationTokens * 31);
 
   std::unique_ptr<Trainer> pruned(const SegmentPlan& plan, std::vector<StepReport>* reports = nullptr) {
     TrainerOptions options;
@@ -307,7 +307,7 @@ class SingleWeights : public OneShotPruning {
     options.sparsity = 0.5;
     options.calibration_sequences = 4;
     options.seed = 3;
-    options.sequence_length = kTokens;
+    options.sequence_length = kCalibrationTokens;
     options.batch_size = 3;  // does not divide 4
     options.dtype = ComputeDType::kF32;
     options.backend.threads = 2;

@@ -13,7 +13,7 @@
 
 namespace espalier::test {
 
-constexpr int64_t kTokens = 12, kSequences = 2;
+constexpr int64_t kShortTokens = 12, kSequences = 2;
 constexpr double kTemperature = 2.0 / 3.0;
 const Masks kAllOpen;
 
@@ -29,7 +29,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
   std::shared_ptr<const ModelWeights> model =
       GetParam().small_model.empty() ? load_model(tiny_model()) : small_model(GetParam().small_model);
   const ModelConfig& config = model->config();
-  std::shared_ptr<const TokenData> text = random_tokens(config.vocab_size, kTokens* kSequences);
+  std::shared_ptr<const TokenData> text = random_tokens(config.vocab_size, kShortTokens* kSequences);
   TrainState lora = pruned(), own = with_own_weights(*model, lora);
   Masks masks = deterministic_masks(config, lora);
 
@@ -48,7 +48,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
     TrainerOptions o;
     o.dtype = dtype;
     o.batch_size = kSequences;
-    o.sequence_length = kTokens;
+    o.sequence_length = kShortTokens;
     o.micro_shards = GetParam().shards;
     o.backend.threads = 2;
     o.recover_weights = RecoverWeights::kAll;
@@ -75,10 +75,10 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
 
   double evaluated(const TrainState& state, ComputeDType dtype) const {
     const std::atomic<bool> cancel{false};
-    return evaluate(model, &state, text->ids, kTokens, dtype, on_threads(2), nullptr, cancel).negative_log_likelihood;
+    return evaluate(model, &state, text->ids, kShortTokens, dtype, on_threads(2), nullptr, cancel).negative_log_likelihood;
   }
 
-  std::span<const uint32_t> sequence(int64_t s) const { return std::span(text->ids).subspan(s * kTokens, kTokens); }
+  std::span<const uint32_t> sequence(int64_t s) const { return std::span(text->ids).subspan(s * kShortTokens, kShortTokens); }
 
   struct Results {
     Rows logits;
@@ -114,7 +114,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
         for (size_t t = 0; t < layers[l].size(); t++)
           for (size_t j = 0; j < open.size(); j++) {
             const double d = layers[l][t][j] - teacher_layers[l][t][open[j]];
-            total += w.layer * d * d / static_cast<double>(open.size() * kTokens * kSequences);
+            total += w.layer * d * d / static_cast<double>(open.size() * kShortTokens * kSequences);
           }
       for (size_t t = 0; t < logits.size(); t++) total += w.kl * divergence(teacher_logits[t], logits[t]);
     }

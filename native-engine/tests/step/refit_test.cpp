@@ -17,7 +17,7 @@ namespace espalier::test {
 
 namespace {
 
-constexpr int64_t kFirstStep = 5, kTokens = 24, kBatch = 2;
+constexpr int64_t kFirstStep = 5, kRefitTokens = 24, kBatch = 2;
 
 SegmentPlan recovery(int64_t first, int64_t count, double rate = 1e-3) {
   SegmentPlan plan;
@@ -38,12 +38,12 @@ class Refitted : public testing::Test {
  protected:
   std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
   const ModelConfig& config() const { return model->config(); }
-  std::shared_ptr<const TokenData> text = random_tokens(config().vocab_size, kTokens * 31);
+  std::shared_ptr<const TokenData> text = random_tokens(config().vocab_size, kRefitTokens * 31);
   TrainerOptions options = [] {
     TrainerOptions o;
     o.dtype = ComputeDType::kF32;
     o.batch_size = kBatch;
-    o.sequence_length = kTokens;
+    o.sequence_length = kRefitTokens;
     o.backend.threads = 2;
     o.recover_refit_batches = 3;
     return o;
@@ -106,12 +106,12 @@ TEST_F(Refitted, TheErrorsAreThoseOfAPlainForwardPass) {
   std::vector<double> errors(static_cast<size_t>(config().layer_count), 0.0);
   for (int64_t batch = 0; batch < options.recover_refit_batches; batch++)
     for (const int64_t row : batch_rows(3, kFirstStep + batch, kBatch, 31)) {
-      const std::span ids(text->ids.data() + row * kTokens, kTokens);
+      const std::span ids(text->ids.data() + row * kRefitTokens, kRefitTokens);
       std::vector<Rows> is, should;
       ReferenceForward(*model, &after, student).logits(ids, is);
       ReferenceForward(*model, nullptr, open).logits(ids, should);
       for (size_t l = 0; l < errors.size(); l++)
-        for (int64_t t = 0; t < kTokens; t++)
+        for (int64_t t = 0; t < kRefitTokens; t++)
           for (int64_t j = 0; j < config().hidden_size; j++)
             if (student.hidden[j] != 0.0f) errors[l] += (is[l][t][j] - should[l][t][j]) * (is[l][t][j] - should[l][t][j]);
     }
@@ -262,7 +262,7 @@ TEST_F(Refitted, ModelsWithHeadNormsAndGroupedQueriesAreRefitted) {
   for (const SmallKind& kind : small_kinds()) {
     if (parse_small(kind.config).post_norms) continue;
     model = small_model(kind.config);
-    text = random_tokens(config().vocab_size, kTokens * 31);
+    text = random_tokens(config().vocab_size, kRefitTokens * 31);
     const auto trainer = session();
     run(*trainer, recovery(kFirstStep, 1, 0));
     for (const RefittedProjection& p : trainer->last_refit()->projections) EXPECT_LT(p.error_after, p.error_before) << kind.name;
@@ -295,7 +295,7 @@ TEST_F(Refitted, ThePlanCountsItsMemory) {
   };
   const uint64_t without = planned(0), some = planned(1), more = planned(11);
   EXPECT_GT(some, without);
-  EXPECT_EQ(more - some, 10u * kBatch * kTokens * 2 * static_cast<uint64_t>(padded_width(config().hidden_size)) * sizeof(float));
+  EXPECT_EQ(more - some, 10u * kBatch * kRefitTokens * 2 * static_cast<uint64_t>(padded_width(config().hidden_size)) * sizeof(float));
 }
 
 }  // namespace espalier::test
