@@ -93,31 +93,37 @@ it('begins in a fork with what its parent had there', async () => {
   expect(await server.problemsOf(run!.runId)).toEqual([]);
 });
 
-it('leaves out what a rewind took back, and goes on over pauses, kills and rewinds', async () => {
-  const { runId } = await server.disturbed({
-    launch: () => server.launch(SETTINGS),
-    when: ({ step }) => step > 30n,
-    by: async (runId) => {
-      await server.kill();
-      await server.start();
-      await server.until(runId, ({ teacherCount, step }) => teacherCount > 5 && step > 50n, CLOSELY_MS);
-      if (!(await server.pause(runId))) return false;
-      await server.resume(runId, { from: { $case: 'teacherMark', value: 3 } });
-      return true;
-    },
-  });
-  const counts = countsOf(await query(runId));
-  counts.delete(0n);
-  expect(counts).toEqual(await recordedCounts(runId));
-  expect(await server.problemsOf(runId)).toEqual([]);
-});
+describe('a run that was rewound', () => {
+  let runId: string;
 
-it('is known as long as the history is, also when the run was deleted', async () => {
-  const { runId } = await server.completed((await server.launch(SETTINGS)).runId);
-  const before = await query(runId);
-  await unary<v1.DeleteRunResponse>((cb) => server.runs.deleteRun({ runId, reason: '' }, cb));
-  expect(await query(runId)).toEqual(before);
-  expect(await server.problemsOf(runId)).toEqual([]);
+  beforeAll(async () => {
+    ({ runId } = await server.disturbed({
+      launch: () => server.launch(SETTINGS),
+      when: ({ step }) => step > 30n,
+      by: async (disturbed) => {
+        await server.kill();
+        await server.start();
+        await server.until(disturbed, ({ teacherCount, step }) => teacherCount > 5 && step > 50n, CLOSELY_MS);
+        if (!(await server.pause(disturbed))) return false;
+        await server.resume(disturbed, { from: { $case: 'teacherMark', value: 3 } });
+        return true;
+      },
+    }));
+  });
+
+  it('leaves out what the rewind took back, and goes on over pauses and kills', async () => {
+    const counts = countsOf(await query(runId));
+    counts.delete(0n);
+    expect(counts).toEqual(await recordedCounts(runId));
+    expect(await server.problemsOf(runId)).toEqual([]);
+  });
+
+  it('has masks that are known as long as the history is, also when it was deleted', async () => {
+    const before = await query(runId);
+    await unary<v1.DeleteRunResponse>((cb) => server.runs.deleteRun({ runId, reason: '' }, cb));
+    expect(await query(runId)).toEqual(before);
+    expect(await server.problemsOf(runId)).toEqual([]);
+  });
 });
 
 it.each<[string, Partial<v1.QueryMasksRequest>, string]>([
