@@ -15,7 +15,7 @@ const errorStatuses = {
   BUDGETS_CONFLICT: invalid, // two targets at once
   SPEED_TABLE_INVALID: invalid, // malformed, not monotone, or measured for another model
   REQUEST_TOO_LARGE: status.RESOURCE_EXHAUSTED,
-  FIELD_UNKNOWN: invalid, // the JSON has a field that the message lacks
+  FIELD_UNKNOWN: invalid, // the message has no such field, at least in this release
   FIELD_UNKNOWN_VALUE: invalid,
   SEQUENCE_TOO_LONG: invalid,
   PAGE_TOKEN_INVALID: invalid,

@@ -15,6 +15,7 @@ export * from './reflection.js';
 export * from './request-checks.js';
 export * from './request-id.js';
 export * from './service-error.js';
+export { heedingUnknownFields } from './unknown-fields.js';
 export * from './visible-text.js';
 export * from './settings/engine-settings.js';
 export * from './settings/setting-checks.js';

@@ -7,6 +7,7 @@ import { methodAt } from './descriptors.js';
 import { invalidRequest, type FieldViolation } from './espalier-error.js';
 import { reportFailure } from './handlers.js';
 import { toServiceError } from './service-error.js';
+import { unknownFieldOf } from './unknown-fields.js';
 import { hiddenCharacter } from './visible-text.js';
 import { valueOf, type Message } from './field-values.js';
 
@@ -81,7 +82,8 @@ const NEEDED: Record<string, string> = {
 
 /** Returns everything that is wrong with the form of a message. Fields have their names of the protocol: "settings.target_sparsity". */
 export function violationsOf(type: DescMessage, message: object): FieldViolation[] {
-  const violations: FieldViolation[] = [];
+  const unknown = unknownFieldOf(message);
+  const violations = unknown === undefined ? [] : [unknownToServer(unknown)];
   checkMessage(type, message as Message, '', violations);
   return violations.slice(0, MOST_VIOLATIONS);
 }
@@ -175,6 +177,13 @@ function numberProblem({ name }: DescField, value: number): string | undefined {
 
 function longest({ name }: DescField): number {
   return LONGEST[name] ?? LONGEST_OTHERWISE;
+}
+
+/** @param path the field's path, with its number in place of its name: "settings.57" */
+function unknownToServer(path: string): FieldViolation {
+  const description =
+    'is a field that this server does not know, since the client is of a later release: update the server, or do without it';
+  return { field: path, description, code: 'FIELD_UNKNOWN' };
 }
 
 function outOfRange(field: string, description: string): FieldViolation {

@@ -1,7 +1,7 @@
 // The services of espalier.v1 with their handlers. The gRPC server and the HTTP server offer the same ones.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { v1 } from '#protocol';
+import { heedingUnknownFields, v1 } from '#protocol';
 import { AccessGrpc } from './access.grpc.js';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { EngineGatewayGrpc } from './engine-gateway.grpc.js';
@@ -48,7 +48,7 @@ export class PublicServices {
     @Inject(Guard) guard: Guard,
   ) {
     const of = <Handlers>(definition: ServiceDefinition<Handlers & UntypedServiceImplementation>, handlers: Handlers): PublicService => ({
-      definition,
+      definition: heedingUnknownFields(definition),
       handlers: Object.fromEntries(
         Object.entries(definition).map(([name, method]) => [name, guard.of(method, handlers[name as keyof Handlers] as object)]),
       ),
