@@ -31,7 +31,11 @@ class AttentionRun {
         scale(device, head_scales()),
         lse(device, heads_ * rows_),
         kv_list(device, z.kv_of_head),
-        head_dot(device, heads_) {
+        head_dot(device, heads_),
+        operand_values_(values_of(operands, rows_, width())),
+        dout_values_(values_of(dout, rows_, heads_ * z.dim)),
+        cosine_values_(turns(false)),
+        sine_values_(turns(true)) {
     const AttentionShape shape{z.batch,   z.tokens, heads_,         z.kv_heads,     z.dim,        query_width_,
                                kv_width_, z.window, kv_list.data(), cosines.data(), sines.data(), nullptr};
     device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), scale.data()});
@@ -68,8 +72,15 @@ class AttentionRun {
 
  private:
   int64_t width() const { return query_width_ + 2 * kv_width_; }
-  double cosine(int64_t row, int64_t j) const { return cosines[row % z_.tokens * (z_.dim / 2) + j]; }
-  double sine(int64_t row, int64_t j) const { return sines[row % z_.tokens * (z_.dim / 2) + j]; }
+
+  // The loops read each value once for each pair of a query and a key, which takes much longer from the buffers.
+  static std::vector<double> values_of(const Buffer& buffer, int64_t rows, int64_t cols) {
+    std::vector<double> values;
+    for (int64_t row = 0; row < rows; row++)
+      for (int64_t j = 0; j < cols; j++) values.push_back(buffer.get(row, j));
+    return values;
+  }
+  const double* operand(int64_t row, int64_t column) const { return operand_values_.data() + row * width() + column; }
 
   std::vector<float> turns(bool sine) const {
     std::vector<float> of;
@@ -91,21 +102,23 @@ class AttentionRun {
     const int64_t dim = z_.dim, q = h * dim, k = query_width_ + z_.kv_of_head[h] * dim, v = k + kv_width_;
     const int64_t begin = row / z_.tokens * z_.tokens, oldest = z_.window > 0 ? std::max(begin, row - z_.window + 1) : begin;
     std::vector<double> p, dp, o(dim, 0.0);
-    const double factor = scale[h * dim];
+    const double *query = operand(row, q), *dy = dout_values_.data() + row * heads_ * dim + h * dim, factor = scale[h * dim];
     double mass = 0, delta = 0;
     for (int64_t j = oldest; j <= row; j++) {
+      const double* key = operand(j, k);
       double s = 0;
-      for (int64_t c = 0; c < dim; c++) s += operands.get(row, q + c) * operands.get(j, k + c);
+      for (int64_t c = 0; c < dim; c++) s += query[c] * key[c];
       p.push_back(std::exp2(s));
       mass += p.back();
     }
     for (int64_t j = oldest; j <= row; j++) {
       double d = 0;
-      const double weight = p[j - oldest] /= mass;
+      const double weight = p[j - oldest] /= mass, *value = operand(j, v);
+      double* gradient = expected_.data() + j * width() + v;
       for (int64_t c = 0; c < dim; c++) {
-        o[c] += weight * operands.get(j, v + c);
-        d += factor * dout.get(row, h * dim + c) * operands.get(j, v + c);
-        expected_[j * width() + v + c] += weight * factor * dout.get(row, h * dim + c);
+        o[c] += weight * value[c];
+        d += factor * dy[c] * value[c];
+        gradient[c] += weight * factor * dy[c];
       }
       dp.push_back(d);
       delta += weight * d;
@@ -121,11 +134,13 @@ class AttentionRun {
   }
   // Adds `by` times the operand at (from_row, from) to the expected gradient of (row, column), rotated back by the angles of `row`.
   void turn_back(int64_t row, int64_t column, int64_t from_row, int64_t from, double by) const {
-    const int64_t half = z_.dim / 2;
+    const int64_t half = z_.dim / 2, angles = row % z_.tokens * half;
+    const double *first = operand(from_row, from), *second = first + half;
+    const float *cosine = cosine_values_.data() + angles, *sine = sine_values_.data() + angles;
+    double* gradient = expected_.data() + row * width() + column;
     for (int64_t c = 0; c < half; c++) {
-      const double a = operands.get(from_row, from + c), b = operands.get(from_row, from + half + c);
-      expected_[row * width() + column + c] += by * (a * cosine(row, c) + b * sine(row, c));
-      expected_[row * width() + column + half + c] += by * (b * cosine(row, c) - a * sine(row, c));
+      gradient[c] += by * (first[c] * cosine[c] + second[c] * sine[c]);
+      gradient[half + c] += by * (second[c] * cosine[c] - first[c] * sine[c]);
     }
   }
 
@@ -135,6 +150,8 @@ class AttentionRun {
   List<float> cosines, sines, scale, lse;
   List<int32_t> kv_list;
   List<double> head_dot;
+  std::vector<double> operand_values_, dout_values_;
+  std::vector<float> cosine_values_, sine_values_;
   std::unique_ptr<Buffer> over_;  // holds the gradients that were written over the operands
   mutable std::vector<double> expected_;
 };

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -24,6 +25,9 @@
 
 namespace espalier::test {
 
+// Tests read single values in their innermost loops. They are compiled at -O1, at which GCC calls a function for each of these reads unless
+// it must inline them.
+
 // A backend, and how many ops ran on it. Values that were read before the last op are stale.
 class Device {
  public:
@@ -34,7 +38,7 @@ class Device {
     ops_++;
   }
   Backend& backend() { return *backend_; }
-  int64_t ops() const { return ops_; }
+  [[gnu::always_inline]] int64_t ops() const { return ops_; }
 
  private:
   std::unique_ptr<Backend> backend_;
@@ -53,13 +57,18 @@ class Memory {
   Memory(Memory&&) = default;
 
   DevicePtr<std::byte> data() const { return buffer_.data(); }
-  const std::vector<char>& bytes() const {
-    if (seen_ != device_->ops()) device_->backend().download(bytes_.data(), buffer_.data(), bytes_.size());
-    seen_ = device_->ops();
+  [[gnu::always_inline]] const std::vector<char>& bytes() const {
+    if (seen_ != device_->ops()) [[unlikely]]
+      renew();
     return bytes_;
   }
 
  private:
+  [[gnu::noinline]] void renew() const {
+    device_->backend().download(bytes_.data(), buffer_.data(), bytes_.size());
+    seen_ = device_->ops();
+  }
+
   Device* device_;
   DeviceBuffer buffer_;
   mutable std::vector<char> bytes_;
@@ -78,16 +87,17 @@ class Buffer {
 
   const std::vector<char>& bytes() const { return memory_.bytes(); }
   Tensor tensor() const { return {memory_.data(), type_, rows_, cols_, stride_of(cols_)}; }
-  double get(int64_t i, int64_t j) const {
-    const char* at = memory_.bytes().data() + (i * stride_of(cols_) + j) * dtype_bytes(type_);
-    uint32_t u = 0;
-    if (type_ == DType::kF32)
-      std::memcpy(&u, at, 4);
-    else
-      std::memcpy(reinterpret_cast<char*>(&u) + 2, at, 2);
-    float v;
-    std::memcpy(&v, &u, 4);
-    return v;
+  [[gnu::always_inline]] double get(int64_t i, int64_t j) const {
+    const char* const first = memory_.bytes().data();
+    const int64_t at = i * stride_of(cols_) + j;
+    if (type_ == DType::kF32) {
+      float v;
+      std::memcpy(&v, first + at * 4, 4);
+      return v;
+    }
+    uint16_t high;
+    std::memcpy(&high, first + at * 2, 2);
+    return std::bit_cast<float>(uint32_t{high} << 16);
   }
   // Checks to the bit that the guard bytes behind the buffer and the padding between the rows are unchanged.
   void expect_untouched_outside() const {
@@ -105,7 +115,7 @@ class Buffer {
   // A signalling NaN as f32, and as bf16 in its last two bytes. Every value that is computed from it has other bits.
   static constexpr std::array<char, 4> kPadding{0x25, 0x25, static_cast<char>(0xa5), 0x7f};
   static const char* padding(DType type) { return kPadding.data() + kPadding.size() - dtype_bytes(type); }
-  static int64_t stride_of(int64_t cols) { return cols + 16; }
+  [[gnu::always_inline]] static int64_t stride_of(int64_t cols) { return cols + 16; }
 
   template <class F>
   static std::vector<char> fill(DType type, int64_t rows, int64_t cols, int64_t filled, F& f) {
@@ -146,7 +156,7 @@ class List {
   List(Device& device, int64_t size, T value = {}) : List(device, std::vector<T>(static_cast<size_t>(size), value)) {}
 
   DevicePtr<T> data() const { return memory_.data().as<T>(); }
-  T operator[](size_t i) const {
+  [[gnu::always_inline]] T operator[](size_t i) const {
     T v;
     std::memcpy(&v, memory_.bytes().data() + i * sizeof(T), sizeof(T));
     return v;
