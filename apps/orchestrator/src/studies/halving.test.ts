@@ -144,7 +144,7 @@ describe('a study with rungs', () => {
   });
   it('goes on by the defaults that its runs were planned with, also those that follow from the steps of the rung', () => {
     const now = run({ targetSparsity: 0.3 });
-    const earlier = { loraRank: 64, maskNoise: 1 };
+    const earlier = { loraRank: 64, maskNoise: 1, recoverLearningRate: 0.00036 };
     const keyWith = (totalSteps: number): string =>
       planRun({ ...now, settings: { ...now.settings, ...earlier, ...stepsOf(totalSteps) } }).key;
     let state = after(null, launch([{ ...now, key: keyWith(100) }]));

@@ -95,8 +95,8 @@ export function nextRuns({ rung, runs }: Heat, results: readonly RungResult[], h
   const going = new Set(standingsOf(runs, results, halving).flatMap((one) => (one.goesOn ? one.runs.map(({ key }) => key) : [])));
   return runs
     .filter(({ key }) => going.has(key))
-    .map(({ key, variant, modelPath, data, settings, asked = settings, budgetRate }) => {
-      const rule = budgetRate === undefined ? {} : { budgetRate };
+    .map(({ key, variant, modelPath, data, settings, asked = settings, budgetRate, rateByWidth }) => {
+      const rule = { ...(budgetRate && { budgetRate }), ...(rateByWidth && { rateByWidth }) };
       const recorded = { key, variant, modelPath, data, settings: asked, ...rule };
       return { ...planChanged(recorded, { [halving.setting]: halving.rungs[rung + 1]! }), rung: rung + 1 };
     });

@@ -2,7 +2,7 @@
 import { defaultPreset, settingsTable, valueOfText, type Setting } from '#protocol';
 import { budgetSettingOf, prunableShareToGo } from '../pruning-run/method/budget.js';
 import { prunesAtOnce } from '../pruning-run/method/phases.js';
-import { recoverLearningRate, resolveSettings, warmupSteps, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { earlierRecoverLearningRate, resolveSettings, warmupSteps, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
 import type { Budget, RunSettings } from '../pruning-run/record/pruning-run.events.js';
@@ -23,9 +23,16 @@ function followingSetting(settings: RequestedSettings): 'recoverLearningRate' | 
   return setting === null || settings[setting] !== undefined || budgetSettingOf(settings) === null ? null : setting;
 }
 
+/** Tells whether a run takes the default rate of recovery for all weights, which follows from the model's hidden size. */
+function hasRateOfWidth({ preset = defaultPreset(), recoverLearningRate: asked, ...settings }: RequestedSettings): boolean {
+  return preset === 'nuteprune2' && asked === undefined && resolveSettings({ preset, ...settings }).recoverWeights === 'all';
+}
+
 /** Plans a run by the rules of this release. */
 export function planRun(run: RunOfStudy): PlannedRun {
-  return withKey(followingSetting(run.settings) === null ? run : { ...run, budgetRate: 'prunable share' });
+  const budgetRate = followingSetting(run.settings) === null ? {} : { budgetRate: 'prunable share' as const };
+  const rateByWidth = hasRateOfWidth(run.settings) ? { rateByWidth: true as const } : {};
+  return withKey({ ...run, ...budgetRate, ...rateByWidth });
 }
 
 /**
@@ -51,15 +58,21 @@ function settingsInKey(settings: RunSettings): Partial<RunSettings> {
 const EARLIER_RECOVERY_PER_PRUNING = 2.5;
 
 /**
- * Earlier defaults of the preset nuteprune2, the newest first: all of the masks' noise, a higher rank, and more pruning for less recovery;
- * before that, another recovery; and at first, one rate of recovery at any target.
+ * Earlier defaults of the preset nuteprune2, the newest first: lower rates of recovery for targets below 50%; all of the masks' noise, a
+ * higher rank, and more pruning for less recovery; before that, another recovery; and at first, one rate of recovery at any target. With a
+ * budget only the model tells the rate (`settingsToLaunch`).
  */
-function earlierDefaults({ recipe = 'distill', totalSteps = 800 }: RequestedSettings): RequestedSettings[] {
+function earlierDefaults(asked: RequestedSettings): RequestedSettings[] {
+  const { recipe = 'distill', totalSteps = 800 } = asked;
   const recoverSteps = Math.floor(totalSteps * EARLIER_RECOVERY_PER_PRUNING);
   const steps: RequestedSettings = prunesAtOnce(recipe) ? {} : { totalSteps, recoverSteps };
   const longer: RequestedSettings = { loraRank: 64, maskNoise: 1, ...steps };
   const byPredictions: RequestedSettings = { ...longer, recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
-  return [longer, byPredictions, { ...byPredictions, recoverLearningRate: 0.0007 }];
+  const withRate = (defaults: RequestedSettings): RequestedSettings =>
+    budgetSettingOf(asked) === null
+      ? { ...defaults, recoverLearningRate: earlierRecoverLearningRate(resolveSettings({ ...defaults, ...asked })) }
+      : defaults;
+  return [withRate({}), withRate(longer), withRate(byPredictions), { ...byPredictions, recoverLearningRate: 0.0007 }];
 }
 
 /** A run of a study whose record was read: `settings` has the defaults that it was planned with, and `asked` is as recorded. */
@@ -93,24 +106,26 @@ export function planChanged(run: ReadRun, changes: RequestedSettings): PlannedRu
 }
 
 /**
- * The settings to launch a run with. A run that an earlier release planned with a budget keeps the rate of recovery or the warm-up of that
- * release, which only the model tells.
+ * The settings to launch a run with. A run that an earlier release planned keeps the rate of recovery or the warm-up of that release, which
+ * only the model tells.
  * @param plan completes the settings for the run's model
  */
 export async function settingsToLaunch(
   run: ReadRun,
   plan: () => Promise<{ settings: RunSettings; budget: Budget | null }>,
 ): Promise<RequestedSettings> {
-  const { settings, budgetRate } = run;
-  const setting = followingSetting(settings);
-  if (setting === null) return settings;
+  const { settings, budgetRate, rateByWidth } = run;
+  const ofBudget = followingSetting(settings);
   // Seconds stood for the prunable share of their cost before they counted as half of the parameters.
   const isOfSeconds = budgetRate !== undefined && budgetSettingOf(settings) === 'targetSpeedup' && defaultsOf(asRecorded(run)) > 0;
-  if (budgetRate !== undefined && !isOfSeconds) return settings;
+  const keepsShare = ofBudget !== null && (budgetRate === undefined || isOfSeconds);
+  const keepsRate = rateByWidth === undefined && hasRateOfWidth(settings);
+  if (!keepsShare && !keepsRate) return settings;
   const { settings: planned, budget } = await plan();
-  if (setting === 'warmupSteps') return { ...settings, warmupSteps: warmupSteps(planned) };
+  if (ofBudget === 'warmupSteps') return { ...settings, warmupSteps: warmupSteps(planned) };
+  if (!keepsShare) return { ...settings, recoverLearningRate: earlierRecoverLearningRate(planned, budget) };
   const targetSparsity = isOfSeconds ? prunableShareToGo(budget!, planned) : planned.targetSparsity;
-  return { ...settings, recoverLearningRate: recoverLearningRate({ ...planned, targetSparsity }) };
+  return { ...settings, recoverLearningRate: earlierRecoverLearningRate({ ...planned, targetSparsity }) };
 }
 
 /**

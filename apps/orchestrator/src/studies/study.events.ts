@@ -20,6 +20,11 @@ export interface PlannedRun {
    * from one, and in runs that releases without this rule planned: these follow from the share of the whole cost that has to go.
    */
   budgetRate?: 'prunable share';
+  /**
+   * The rate of recovery follows from the model's hidden size too. Absent where the run has no such rate, and in runs that earlier releases
+   * planned.
+   */
+  rateByWidth?: true;
   /** The rung of the run, counted from 0. Absent for the first rung. */
   rung?: number;
 }

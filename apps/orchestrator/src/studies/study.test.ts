@@ -1,8 +1,10 @@
 import { NotBegun } from '../event-sourcing/not-begun.js';
 import { v1 } from '#protocol';
 import { encodeFacts } from '../event-sourcing/event-codec.js';
+import { budgetOf } from '../pruning-run/method/budget.js';
 import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { Budget, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import { groupedShape } from '../pruning-run/testing.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { studyTable } from './study-figures.js';
 import { studyMessage } from './study-message.js';
@@ -50,24 +52,29 @@ describe('a study', () => {
   it('keeps the settings of runs that were planned when the preset had other defaults', () => {
     const settingsOf = (one: PlannedRun): PlannedRun['settings'] => after(null, launch([one])).runs[0]!.settings;
     // Keys are of complete settings. Later the rate followed from the target, and first it was one at any target.
-    const keeps = (given: RequestedSettings, longer: RequestedSettings): void => {
+    const keeps = (given: RequestedSettings, longer: RequestedSettings, rates = { linear: 0.001, cosine: 0.0007 }): void => {
       const now = planRun(asked(given));
       expect(settingsOf(now)).toEqual(now.settings);
       const byPredictions: RequestedSettings = { ...longer, recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
       for (const earlier of [longer, byPredictions, { ...byPredictions, recoverLearningRate: 0.0007 }]) {
-        const { key } = planRun(asked({ ...given, ...earlier }));
-        expect(resolveSettings(settingsOf({ ...now, key }))).toEqual(resolveSettings({ ...now.settings, ...earlier }));
+        const rate = { recoverLearningRate: rates[earlier.recoverSchedule ?? 'linear'], ...earlier };
+        const { key } = planRun(asked({ ...given, ...rate }));
+        expect(resolveSettings(settingsOf({ ...now, key }))).toEqual(resolveSettings({ ...now.settings, ...rate }));
       }
     };
-    keeps({ targetSparsity: 0.3 }, { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000 });
-    keeps({ targetSparsity: 0.3, totalSteps: 401 }, { loraRank: 64, maskNoise: 1, recoverSteps: 1002 });
+    const little = { linear: 0.00036, cosine: 0.00025 };
+    keeps({ targetSparsity: 0.3 }, { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000 }, little);
+    keeps({ targetSparsity: 0.3, totalSteps: 401 }, { loraRank: 64, maskNoise: 1, recoverSteps: 1002 }, little);
     keeps({ recipe: 'wanda', recoverSteps: 30 }, { loraRank: 64, maskNoise: 1 });
   });
   it('knows the keys that an earlier release made', () => {
-    const longer = { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000 };
+    const longer = { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000, recoverLearningRate: 0.00036 };
     for (const [given, keptSettings, key] of [
+      [{}, {}, 'ad65ef1e728521a8'],
+      [{ targetParams: 2_112_078 }, {}, '5a188a47381e6c9f'],
+      [{ targetSparsity: 0.3 }, { recoverLearningRate: 0.00036 }, '77de0c20a183b4d2'],
       [{ targetSparsity: 0.3 }, longer, '3ab4a4e6cd8de566'],
-      [{ recipe: 'wanda', recoverSteps: 30 }, { loraRank: 64, maskNoise: 1 }, 'a4d8fb5f7288582f'],
+      [{ recipe: 'wanda', recoverSteps: 30 }, { loraRank: 64, maskNoise: 1, recoverLearningRate: 0.001 }, 'a4d8fb5f7288582f'],
       [{ preset: 'short', seed: '1' }, {}, '457bf5a4bc74f906'],
     ] as const) {
       const planned = planRun(asked(given));
@@ -80,8 +87,8 @@ describe('a study', () => {
     const now = planRun(asked({ targetParams: 2_112_078 }));
     const completed = planOf(resolveSettings({ ...now.settings, targetSparsity: 0.387 })); // a plan has that share
     expect(await settingsToLaunch(now, completed)).toEqual(now.settings);
-    const { budgetRate, ...earlier } = now;
-    expect(budgetRate).toBe('prunable share');
+    const { budgetRate, rateByWidth, ...earlier } = now;
+    expect([budgetRate, rateByWidth]).toEqual(['prunable share', true]);
     expect(await settingsToLaunch(earlier, completed)).toEqual({ ...now.settings, recoverLearningRate: 0.00056 });
     for (const other of [{ recoverLearningRate: 0.0003 }, { preset: 'short' }] satisfies RequestedSettings[]) {
       const planned = planRun(asked({ targetParams: 2_112_078, ...other }));
@@ -108,6 +115,29 @@ describe('a study', () => {
     const { budgetRate, ...earlier } = now;
     expect(budgetRate).toBe('prunable share');
     expect(await settingsToLaunch(earlier, completed)).toEqual({ ...now.settings, warmupSteps: 5000 });
+  });
+  it('keeps the rate of recovery of runs that were planned when it did not follow from the hidden size', async () => {
+    const now = planRun(asked({ targetSparsity: 0.5 }));
+    const completed = planOf(resolveSettings(now.settings, { hiddenSize: 64, maxPositions: 512 }));
+    expect((await completed()).settings.recoverLearningRate).toBe(0.003);
+    expect(await settingsToLaunch(now, completed)).toEqual(now.settings);
+    const { rateByWidth, ...earlier } = now;
+    expect(rateByWidth).toBe(true);
+    expect(await settingsToLaunch(earlier, completed)).toEqual({ ...now.settings, recoverLearningRate: 0.001 });
+    for (const other of [{ recoverLearningRate: 0.0003 }, { preset: 'short' }, { recoverLoraRank: 8 }] satisfies RequestedSettings[]) {
+      const planned = planRun(asked(other));
+      expect(planned).not.toHaveProperty('rateByWidth');
+      expect(await settingsToLaunch(planned, completed)).toEqual(planned.settings);
+    }
+  });
+  it('keeps the rate of recovery of runs of a budget that were planned when little that was pruned recovered more slowly', async () => {
+    const planned = planRun(asked({ targetParams: 240_000 }));
+    const budget = budgetOf(resolveSettings(planned.settings), groupedShape)!;
+    const { rateByWidth, ...earlier } = planned;
+    const completed = planOf(resolveSettings(planned.settings, { hiddenSize: 192, maxPositions: 512 }, budget), budget);
+    expect(rateByWidth).toBe(true);
+    expect((await completed()).settings.recoverLearningRate).toBe(0.00043);
+    expect((await settingsToLaunch(earlier, completed)).recoverLearningRate).toBe(0.00021);
   });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));

@@ -475,7 +475,15 @@ describe('rewinding and forking', () => {
     expect(rateOf({ targetSparsity: 0.2, recoverSchedule: 'cosine' }, { targetSparsity: 0.5 })).toBe(0.0007);
     expect(rateOf({ targetSparsity: 0.2 }, { targetSparsity: 0.5, recoverLearningRate: 0.0002 })).toBe(0.0002);
     expect(rateOf({ targetSparsity: 0.2, recoverLearningRate: 0.0003 }, { targetSparsity: 0.5 })).toBe(0.0003);
-    expect(rateOf({ targetSparsity: 0.2 }, { seed: '7' })).toBe(0.00021);
+    expect(rateOf({ targetSparsity: 0.2 }, { seed: '7' })).toBe(0.00043);
+  });
+
+  it('recovers at the rate of its own target and of the hidden size of its model', () => {
+    const sizes = { hiddenSize: 64, maxPositions: 512 };
+    const rateOf = (parent: RunSettings, overrides: Partial<RunSettings>): number =>
+      settingsOfFork(parent, overrides, null, sizes.hiddenSize).recoverLearningRate;
+    expect(rateOf(resolveSettings({ targetSparsity: 0.2 }, sizes), { targetSparsity: 0.5 })).toBe(0.003);
+    expect(rateOf(resolveSettings({ targetSparsity: 0.5 }), { targetSparsity: 0.6 })).toBe(0.001); // a parent of an earlier release
   });
 
   it('has the noise of its own target where the noise followed from the target of the parent', () => {

@@ -70,7 +70,7 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
   if (parent.status === 'deleted') throw runDeleted(parent, 'parent_run_id');
   const refused = budgetOfForkViolations(parent.budget, overrides);
   if (refused.length > 0) throw invalidRequest(refused);
-  const settings = settingsOfFork(parent.settings, overrides, parent.budget ?? null);
+  const settings = settingsOfFork(parent.settings, overrides, parent.budget ?? null, parent.model.hiddenSize);
   const { from, teacherMark, inheritedTeachers } = forkPoint(parent, change.from);
   refuseMeaningless(settings, parent, from);
   const data = change.data ?? parent.data;
@@ -107,7 +107,12 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
  * budget changes the share of the cost that has to go. A rate of recovery, or a noise of the masks, that followed from the parent's target
  * now follows from the fork's. A parent of a release with another rule has values that its target does not give, and the fork keeps them.
  */
-export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettings>, budget: Budget | null = null): RunSettings {
+export function settingsOfFork(
+  parent: RunSettings,
+  overrides: Partial<RunSettings>,
+  budget: Budget | null = null,
+  hiddenSize?: number,
+): RunSettings {
   const settings = { ...parent, ...overrides };
   if (budget !== null && overrides[budget.setting] !== undefined) settings.targetSparsity = shareToGo(budget, settings);
   if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
@@ -116,8 +121,9 @@ export function settingsOfFork(parent: RunSettings, overrides: Partial<RunSettin
   if (overrides.recoverWarmupSteps === undefined && settings.recoverSteps !== parent.recoverSteps) {
     settings.recoverWarmupSteps = recoverWarmupSteps(settings.recoverSteps);
   }
-  if (overrides.recoverLearningRate === undefined && parent.recoverLearningRate === recoverLearningRate(parent, budget)) {
-    settings.recoverLearningRate = recoverLearningRate(settings, budget);
+  const rateOf = (one: RunSettings): number => recoverLearningRate(one, budget, hiddenSize);
+  if (overrides.recoverLearningRate === undefined && parent.recoverLearningRate === rateOf(parent)) {
+    settings.recoverLearningRate = rateOf(settings);
   }
   if (overrides.maskNoise === undefined && parent.maskNoise === maskNoise(parent, budget)) settings.maskNoise = maskNoise(settings, budget);
   const { sparsityControl } = overrides;

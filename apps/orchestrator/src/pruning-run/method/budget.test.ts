@@ -244,7 +244,7 @@ describe('a fork of a run with a budget', () => {
     const parent = resolveSettings({ targetParams: 2_112_078 }, undefined, half);
     const little = Math.round(3_443_136 - 0.2 * 2_654_208);
     const rateOf = (settings: RunSettings) => settingsOfFork(settings, { targetParams: little }, half).recoverLearningRate;
-    expect([parent.recoverLearningRate, rateOf(parent)]).toEqual([0.001, 0.00021]);
+    expect([parent.recoverLearningRate, rateOf(parent)]).toEqual([0.001, 0.00043]);
     // An earlier release took the rate from the share of the whole budget.
     expect(rateOf({ ...parent, recoverLearningRate: 0.00056 })).toBe(0.00056);
   });

@@ -77,13 +77,24 @@ describe('settings', () => {
     const rateAt = (settings: RequestedSettings): number => resolveSettings(settings).recoverLearningRate;
     const targets = [0, 0.2, 0.3, 0.4, 0.5, 0.9];
     const ratesAt = (settings: RequestedSettings) => targets.map((targetSparsity) => rateAt({ targetSparsity, ...settings }));
-    expect(ratesAt({})).toEqual([0.00021, 0.00021, 0.00036, 0.0006, 0.001, 0.001]);
-    expect(ratesAt({ recoverSchedule: 'cosine' })).toEqual([0.00015, 0.00015, 0.00025, 0.00042, 0.0007, 0.0007]);
-    expect(rateAt({ targetSparsity: 0.2, recipe: 'nuteprune' })).toBe(0.00021);
+    expect(ratesAt({})).toEqual([0.00043, 0.00043, 0.00057, 0.00075, 0.001, 0.001]);
+    expect(ratesAt({ recoverSchedule: 'cosine' })).toEqual([0.0003, 0.0003, 0.0004, 0.00053, 0.0007, 0.0007]);
+    expect(rateAt({ targetSparsity: 0.2, recipe: 'nuteprune' })).toBe(0.00043);
     expect(rateAt({ targetSparsity: 0.2, recoverLearningRate: 0.0007 })).toBe(0.0007);
     expect(rateAt({ targetSparsity: 0.2, recipe: 'wanda', recoverSteps: 50 })).toBe(0.001);
     expect(rateAt({ targetSparsity: 0.2, recoverLoraRank: 8 })).toBe(0.001);
     expect(['short', 'paper'].map((preset) => rateAt({ preset, targetSparsity: 0.2 }))).toEqual([0.001, 0.0001]);
+  });
+  it('recover all weights at a rate that is inverse to the hidden size of the model', () => {
+    const rateAt = (hiddenSize: number, settings: RequestedSettings = {}): number =>
+      resolveSettings(settings, { hiddenSize, maxPositions: 512 }).recoverLearningRate;
+    expect([64, 192, 384, 4096].map((hiddenSize) => rateAt(hiddenSize))).toEqual([0.003, 0.001, 0.0005, 0.000047]);
+    expect(rateAt(64, { recoverSchedule: 'cosine' })).toBe(0.0021);
+    expect(rateAt(64, { recipe: 'wanda', recoverSteps: 50 })).toBe(0.003);
+    for (const settings of [{ recoverLoraRank: 8 }, { preset: 'short', recoverWeights: 'all', recoverSteps: 50 }] as const) {
+      expect(rateAt(64, settings)).toBe(0.001);
+    }
+    expect(rateAt(64, { recoverLearningRate: 0.002 })).toBe(0.002);
   });
   it('are one step for recipes that prune at once', () => {
     const { totalSteps, warmupSteps, ...settings } = resolveSettings({ recipe: 'wanda', targetSparsity: 0.3 });

@@ -13,7 +13,7 @@ import {
 import { budgetViolations, prunableShareToGo, shareToGo, speedViolations } from './budget.js';
 import { gateViolations } from './gates.js';
 import { prunesAtOnce } from './phases.js';
-import type { Budget, RunSettings, SparsityControl } from '../record/pruning-run.events.js';
+import type { Budget, ModelIdentity, RunSettings, SparsityControl } from '../record/pruning-run.events.js';
 
 /** The settings that a request names. A setting that is undefined takes the preset's value. */
 export type RequestedSettings = RequestedValues;
@@ -24,27 +24,30 @@ export type RequestedSettings = RequestedValues;
  */
 const RECOVERY_PER_PRUNING = 4;
 
+/** The sizes of a model from which defaults follow. */
+type ModelSizes = Pick<ModelIdentity, 'maxPositions' | 'hiddenSize'>;
+
 /** Defaults that follow from other settings, in the order in which they are computed. */
-const computed: { [K in SettingName]?: (settings: RunSettings, limits: ModelLimits | undefined, budget: Budget | null) => RunSettings[K] } =
-  {
-    recoverSteps: ({ preset, recipe, totalSteps }) =>
-      preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0,
-    warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
-    maskLearningRate,
-    maskNoise: (settings, _, budget) => maskNoise(settings, budget),
-    lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
-    recoverLearningRate: (settings, _, budget) => recoverLearningRate(settings, budget),
-    recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
-    evaluationWindow: (_, limits) => Math.min(256, limits?.maxPositions ?? Infinity),
-  };
+const computed: { [K in SettingName]?: (settings: RunSettings, model: ModelSizes | undefined, budget: Budget | null) => RunSettings[K] } = {
+  recoverSteps: ({ preset, recipe, totalSteps }) =>
+    preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0,
+  warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
+  maskLearningRate,
+  maskNoise: (settings, _, budget) => maskNoise(settings, budget),
+  lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
+  recoverLearningRate: (settings, model, budget) => recoverLearningRate(settings, budget, model?.hiddenSize),
+  recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
+  evaluationWindow: (_, model) => Math.min(256, model?.maxPositions ?? Infinity),
+};
 
 export const isComputed = (name: SettingName): boolean => Object.hasOwn(computed, name);
 
 /**
  * Fills in defaults and checks nothing. An unknown preset takes the defaults of settings without values by preset.
+ * @param model left out while the model is not known
  * @param budget the budget that the request asks for; null where it asks for none, or while the model is not known
  */
-export function resolveSettings(requested: RequestedSettings, limits?: ModelLimits, budget: Budget | null = null): RunSettings {
+export function resolveSettings(requested: RequestedSettings, model?: ModelSizes, budget: Budget | null = null): RunSettings {
   const table = settingsTable();
   const preset = requested.preset ?? defaultPreset();
   const defaults = presetDefaults(preset);
@@ -52,7 +55,7 @@ export function resolveSettings(requested: RequestedSettings, limits?: ModelLimi
   for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaults[setting.name];
   if (prunesAtOnce(settings['recipe'] as RunSettings['recipe'])) settings['totalSteps'] = requested.totalSteps ?? 1;
   if (budget !== null) settings['targetSparsity'] = shareToGo(budget, settings);
-  for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, limits, budget);
+  for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, model, budget);
   settings['recoverWeights'] = requested.recoverWeights ?? recoverWeights(settings as RunSettings);
   for (const { name, kind, allowed } of table) if (kind === 'words') settings[name] = inOrder(settings[name] as string[], allowed);
   return { ...(settings as RunSettings), preset };
@@ -81,7 +84,7 @@ export function warmupSteps(settings: RunSettings, budget: Budget | null = null)
  * Defaults where two shares of the prunable part go (docs/recipes.md has the trials). The less is pruned, the smaller the best steps of
  * recovery are, and the more noise the masks need. The rates are those that fall by a cosine.
  */
-const LITTLE_PRUNED = { share: 0.2, rate: 0.00015, noise: 0.5 };
+const LITTLE_PRUNED = { share: 0.2, rate: 0.0003, noise: 0.5 };
 const HALF_PRUNED = { share: 0.5, rate: 0.0007, noise: 0.3 };
 
 /** A default between these two, where it changes by equal factors. */
@@ -140,15 +143,31 @@ export function shareOfDefaults(
   return following.length === 0 ? null : { share: shareToPrune(settings, budget), settings: following };
 }
 
-/** The default rate of recovery. */
-export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null): number {
+/** Returns the rate of recovery of a model of the hidden size at which rates were tried. */
+function rateOfRecovery(settings: RunSettings, budget: Budget | null, whereLittleIsPruned: number): number {
   const { preset, recoverSchedule } = settings;
   if (preset === 'paper') return 0.0001;
   if (preset !== 'nuteprune2') return 0.001;
   const share = hasRateOfTarget(settings) ? shareToPrune(settings, budget) : HALF_PRUNED.share;
-  const rate = defaultAt(share, LITTLE_PRUNED.rate, HALF_PRUNED.rate);
-  return toTwoDigits(recoverSchedule === 'linear' ? rate * LINEAR_RATE : rate);
+  return defaultAt(share, whereLittleIsPruned, HALF_PRUNED.rate) * (recoverSchedule === 'linear' ? LINEAR_RATE : 1);
 }
+
+const HIDDEN_SIZE_OF_RATES = 192;
+
+/**
+ * The default rate of recovery. In the preset nuteprune2 all weights learn at rates that are inverse to the hidden size: where each weight
+ * changes by as much, a sum over more of them changes by more (docs/recipes.md).
+ * @param hiddenSize of the model; left out, that of the bundled model
+ */
+export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null, hiddenSize = HIDDEN_SIZE_OF_RATES): number {
+  const rate = rateOfRecovery(settings, budget, LITTLE_PRUNED.rate);
+  const isOfWidth = settings.preset === 'nuteprune2' && recoverWeights(settings) === 'all';
+  return toTwoDigits(isOfWidth ? (rate * HIDDEN_SIZE_OF_RATES) / hiddenSize : rate);
+}
+
+/** The default rate of recovery in releases in which it did not follow from the hidden size. */
+export const earlierRecoverLearningRate = (settings: RunSettings, budget: Budget | null = null): number =>
+  toTwoDigits(rateOfRecovery(settings, budget, 0.00015));
 
 export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);
 
