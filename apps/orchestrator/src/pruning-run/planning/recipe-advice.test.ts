@@ -1,5 +1,5 @@
 import { resolveSettings, type RequestedSettings } from '../method/run-settings.js';
-import { recipeAdvice, targetAdvice } from './recipe-advice.js';
+import { rateAdvice, recipeAdvice, targetAdvice } from './recipe-advice.js';
 
 const advice = (settings: RequestedSettings): string[] => recipeAdvice(resolveSettings(settings)).map(({ message }) => message);
 
@@ -14,6 +14,16 @@ test('pruning alone is told what recovery of all weights is worth, at the measur
   expect(advice({ preset: 'short', recipe: 'distill', targetSparsity: 0.9 })).toEqual([expect.stringContaining('at 70%, pruning alone')]);
   expect(advice({ preset: 'short', recoverSteps: 100 })).toHaveLength(1); // only LoRA recovers
   expect(advice({ preset: 'short', recoverSteps: 100, recoverWeights: 'all' })).toEqual([]);
+});
+
+test('a high rate of LoRA is warned of for a model that is far wider than those on which it was chosen', () => {
+  const told = (settings: RequestedSettings, hiddenSize: number): string[] =>
+    rateAdvice(resolveSettings(settings), { hiddenSize }).map(({ message }) => message);
+  expect(told({}, 4096)).toEqual([expect.stringMatching(/is 0\.01, .* hidden size 384; this one has 4096\. .* 0\.001 is published/)]);
+  expect(told({}, 768)).toEqual([]);
+  for (const settings of [{ loraLearningRate: 0.001 }, { preset: 'paper' }, { recipe: 'wanda' }] as const) {
+    expect(told(settings, 4096)).toEqual([]);
+  }
 });
 
 describe('a target in parameters', () => {

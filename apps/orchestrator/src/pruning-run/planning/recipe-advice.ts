@@ -60,4 +60,22 @@ export function targetAdvice({ recipe, targetSparsity, gates }: Targeted, sizes:
   return [{ code: 'BETTER_MEASURED', field: 'settings.target_params', message }];
 }
 
+/** Trials went up to hidden size 384. From twice that on, a rate that was chosen by them needs a trial. */
+const WIDEST_TRIED = 384;
+const PUBLISHED_LORA_RATE = 0.001;
+
+type Trained = Pick<RunSettings, 'recipe' | 'loraLearningRate'>;
+
+/**
+ * Warns of a high rate of LoRA for a model that is far wider than those on which it was chosen. The rate of all weights follows from the hidden
+ * size, and that of LoRA does not.
+ */
+export function rateAdvice({ recipe, loraLearningRate }: Trained, { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>): SettingsWarning[] {
+  if (prunesAtOnce(recipe) || hiddenSize <= 2 * WIDEST_TRIED || loraLearningRate <= PUBLISHED_LORA_RATE) return [];
+  const message =
+    `lora_learning_rate is ${loraLearningRate}, which was tried on models up to hidden size ${WIDEST_TRIED}; this one has ${hiddenSize}. ` +
+    `For models of 7B ${PUBLISHED_LORA_RATE} is published (preset paper): compare both in a short run`;
+  return [{ code: 'NOT_MEASURED', field: 'settings.lora_learning_rate', message }];
+}
+
 const distance = (measured: Measured, targetSparsity: number): number => Math.abs(measured.targetSparsity - targetSparsity);

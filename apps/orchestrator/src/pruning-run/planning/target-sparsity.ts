@@ -49,7 +49,8 @@ export function reachableSparsity(
 }
 
 export interface SettingsWarning {
-  code: 'TARGET_OUT_OF_REACH' | 'DISK_TOO_SMALL' | 'NOTHING_TO_STREAM' | 'DEVICES_IDLE' | 'HARDLY_QUICKER' | 'BETTER_MEASURED';
+  code:
+    'TARGET_OUT_OF_REACH' | 'DISK_TOO_SMALL' | 'NOTHING_TO_STREAM' | 'DEVICES_IDLE' | 'HARDLY_QUICKER' | 'BETTER_MEASURED' | 'NOT_MEASURED';
   /** The field's name in the request. */
   field: string;
   message: string;
