@@ -67,8 +67,8 @@ const PUBLISHED_LORA_RATE = 0.001;
 type Trained = Pick<RunSettings, 'recipe' | 'loraLearningRate'>;
 
 /**
- * Warns of a high rate of LoRA for a model that is far wider than those on which it was chosen. The rate of all weights follows from the hidden
- * size, and that of LoRA does not.
+ * Warns of a high rate of LoRA for a model that is far wider than those on which it was chosen. The rate of all weights follows from the
+ * hidden size, and that of LoRA does not.
  */
 export function rateAdvice({ recipe, loraLearningRate }: Trained, { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>): SettingsWarning[] {
   if (prunesAtOnce(recipe) || hiddenSize <= 2 * WIDEST_TRIED || loraLearningRate <= PUBLISHED_LORA_RATE) return [];
