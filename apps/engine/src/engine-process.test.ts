@@ -422,19 +422,19 @@ describe('one engine', () => {
     await sendTokens(engine, sessionId);
     const train = async (segmentSeconds: number): Promise<engineV1.SegmentOutcome[]> => {
       await initialise(engine, sessionId);
-      return (await all(engine.client.train(segment(sessionId, 0, 200, { segmentSeconds, returnStates: false })))).flatMap(
+      return (await all(engine.client.train(segment(sessionId, 0, 100, { segmentSeconds, returnStates: false })))).flatMap(
         ({ segments }) => segments,
       );
     };
     const [whole] = await train(0);
-    const stepSeconds = whole!.seconds / 200;
-    const limited = await train(20 * stepSeconds);
-    expect(limited.reduce((sum, { stepsDone }) => sum + Number(stepsDone), 0)).toBe(200);
+    const stepSeconds = whole!.seconds / 100;
+    const limited = await train(8 * stepSeconds);
+    expect(limited.reduce((sum, { stepsDone }) => sum + Number(stepsDone), 0)).toBe(100);
     expect(limited.length).toBeGreaterThan(4);
     expect(limited.at(-1)!.state!.digest).toBe(whole!.state!.digest);
     // Not even time for one step: one all the same.
     const shortest = await train(1e-9);
-    expect(shortest.map(({ stepsDone }) => Number(stepsDone))).toEqual(Array(200).fill(1));
+    expect(shortest.map(({ stepsDone }) => Number(stepsDone))).toEqual(Array(100).fill(1));
     expect(shortest.at(-1)!.state!.digest).toBe(whole!.state!.digest);
   });
 
@@ -493,16 +493,19 @@ describe('one engine', () => {
     await initialise(engine, sessionId);
     let asked: Promise<unknown> | undefined;
     const { outcome, end } = trained(
-      await all(engine.client.train(segment(sessionId, 0, 20_000, { segmentSteps: 500, returnStates: false })), () => {
-        asked ??= call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, {
-          sessionId,
-          finishSegment: true,
-        });
-      }),
+      await all(
+        engine.client.train(segment(sessionId, 0, 20_000, { segmentSteps: 100, reportIntervalMs: 20, returnStates: false })),
+        () => {
+          asked ??= call(engine.client, engine.client.stopTraining as Method<engineV1.StopTrainingRequest, unknown>, {
+            sessionId,
+            finishSegment: true,
+          });
+        },
+      ),
     );
     await asked;
     expect(end.stopped).toBe(false);
-    expect(outcome.stepsDone).toBe(500n);
+    expect(outcome.stepsDone).toBe(100n);
     expect(Number(outcome.state!.step)).toBeLessThan(20_000);
   });
 
