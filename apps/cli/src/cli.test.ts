@@ -38,7 +38,7 @@ describe('launch and fork', () => {
     const server = await serve({
       launchRun: (request) => {
         requests.push(request);
-        return { run: testRun(), alreadyLaunched: false, warnings: [] };
+        return { run: testRun({ settings: request.settings }), alreadyLaunched: false, warnings: [] };
       },
     });
     const result = await espalier(
@@ -70,7 +70,7 @@ describe('launch and fork', () => {
       '1e-1',
     );
     expect(result).toMatchObject({ exitCode: 0, stderr: '' });
-    expect(result.stdout).toMatch(/launched abcdefghij23 \(a name\): nuteprune to 50% in 100 steps/);
+    expect(result.stdout).toMatch(/launched abcdefghij23 \(a name\): distill to 70% in 200 steps/);
     expect(requests[0]).toMatchObject({
       requestId: 'r1',
       name: 'n',
@@ -171,6 +171,16 @@ describe('plan', () => {
       /^recover_learning_rate +(.*)$/m.exec((await espalier(server, 'plan', '--model', 'model', ...options)).stdout)![1];
     expect(await rateOf()).toMatch(/^0\.001 \(.*; here the cost to go is 50\.1% of that of heads and units\)$/);
     expect(await rateOf('--recover-lr', '0.001')).toBe('0.001');
+  });
+
+  test('says which settings a server of an earlier release does without', async () => {
+    const settings = v1.RunSettings.fromPartial({ preset: 'short', batchSize: 4 });
+    const server = await serve({ planRun: () => ({ ...planned(1n << 20n), settings }) });
+    const warned = async (...options: string[]) => (await espalier(server, 'plan', '--model', 'model', ...options)).stderr;
+    expect(await warned('--batch-size', '4', '--mask-noise', '0.3')).toBe(
+      'warning: the server does without --mask-noise, since it is of an earlier release: update it\n',
+    );
+    expect(await warned('--batch-size', '4')).toBe('');
   });
 
   test('of what does not fit, the options that would make it fit', async () => {

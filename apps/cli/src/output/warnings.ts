@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { v1 } from '#protocol';
+import { requestedValues, settingsTable, type v1 } from '#protocol';
 import { inFlags } from '../options/flag-names.js';
 import { printable } from './terminal.js';
 import type { Output } from './output.js';
@@ -8,4 +8,18 @@ import type { Output } from './output.js';
 export function printWarnings(output: Output, warnings: readonly v1.PlanWarning[], command: Command): void {
   for (const { message, field } of warnings)
     process.stderr.write(`${output.style('yellow', 'warning:')} ${printable(inFlags(message, [field], command))}\n`);
+}
+
+/**
+ * Warns of settings that were asked for and that the answer lacks: a server of an earlier release drops settings that it does not know.
+ * @param instead says what the user can do about a run that was launched without them
+ */
+export function warnOfLostSettings(output: Output, asked: v1.RunSettings, answered: v1.RunSettings | undefined, instead = ''): void {
+  if (answered === undefined) return;
+  const [wanted, taken] = [requestedValues(asked), requestedValues(answered)];
+  const lost = settingsTable().filter(({ name }) => wanted[name] !== undefined && taken[name] === undefined);
+  if (lost.length === 0) return;
+  const flags = lost.map(({ flag }) => flag).join(', ');
+  const words = `the server does without ${flags}, since it is of an earlier release: update it${instead}`;
+  process.stderr.write(`${output.style('yellow', 'warning:')} ${words}\n`);
 }

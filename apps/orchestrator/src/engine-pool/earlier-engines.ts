@@ -1,6 +1,7 @@
 // Engines of earlier releases, which would do without the settings that they do not know. A run that needs such a setting goes to other
-// engines, or waits for one, so that its record names nothing that was not in use.
-import { UnknownNumbers } from '#protocol';
+// engines, or waits for one, so that its record names nothing that was not in use. The same holds for a server that was set back to an
+// earlier release.
+import { settingsTable, UnknownNumbers } from '#protocol';
 import { requestsToTrain } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
@@ -27,4 +28,14 @@ export function unfitFor(run: RunToFit, earlier: readonly EarlierEngine[]): Map<
   const requests = requestsToTrain(run);
   const problems = earlier.map(({ name, unknown }) => [name, unknown.problemWith(...requests)] as const);
   return new Map(problems.filter(([, problem]) => problem !== ''));
+}
+
+/** The runs that a later release launched with settings of its own. This server would do without these, so the runs wait for an update. */
+export function waitsOfLaterRuns(runs: readonly Pick<PruningRunState, 'runId' | 'settings'>[]): { runId: string; why: string }[] {
+  const known = new Set<string>(settingsTable().map(({ name }) => name));
+  return runs.flatMap(({ runId, settings }) => {
+    const later = Object.keys(settings).filter((name) => !known.has(name));
+    const why = `a later release launched it with settings that this server does not know: ${later.join(', ')}; update the server`;
+    return later.length === 0 ? [] : [{ runId, why }];
+  });
 }

@@ -4,8 +4,9 @@ import { engineV1, EspalierError } from '#protocol';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
 import { launched, Story } from '../pruning-run/testing.js';
-import { EnginePool, type EngineSource } from './engine-pool.js';
+import { EnginePool } from './engine-pool.js';
 import { EngineSlot } from './engine-slot.js';
+import type { EngineSource } from './engine-source.js';
 
 const log = { info: () => undefined, warn: () => undefined } as never;
 const artifacts = { open: () => Promise.reject(new Error('nothing is there')) } as never;
@@ -87,6 +88,15 @@ describe('an engine of an earlier release, which tells nothing of what it knows'
     expect(await pool.forNewRun(withNoise)).toMatchObject({ engine: 'local-2', passedOver: [`engine local-1 ${why}`] });
     expect(await pool.forNewRun(without)).toMatchObject({ passedOver: [] });
   });
+});
+
+test('a run that a later release launched with a setting of its own goes to no engine, and says why', async () => {
+  const pool = poolOf([new ScriptedEngine(), 'cpu']);
+  const later = { ...run, runId: 'later', settings: { ...run.settings, headNoise: 0.1 } };
+  const { runs, waits } = await pool.place([later, run], []);
+  expect(runs).toMatchObject([{ runId: run.runId }]);
+  const why = 'a later release launched it with settings that this server does not know: headNoise; update the server';
+  expect(waits).toEqual([{ runId: 'later', why }]);
 });
 
 test('an engine that runs already is asked before one is started, and a broken one is passed over', async () => {

@@ -4,8 +4,9 @@ import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { earlierEngines, unfitFor, type EarlierEngine, type RunToFit } from './earlier-engines.js';
+import { earlierEngines, unfitFor, waitsOfLaterRuns, type EarlierEngine, type RunToFit } from './earlier-engines.js';
 import type { EngineSlot } from './engine-slot.js';
+import { askingFor, type EngineSource } from './engine-source.js';
 import {
   NO_ENGINE,
   place,
@@ -19,20 +20,6 @@ import {
 
 /** An engine's answer about a run is used for this time only, since its free memory changes. */
 const FIT_VALID_MS = 2_000;
-
-/** Brings engines that are not there yet. */
-export interface EngineSource {
-  /** The most engines that the source can have at a time. */
-  readonly most: number;
-  /** Called at each placement. @param count the number of runs and jobs that no engine can take now */
-  wants(count: number): void;
-  /** The reason why a run has no engine yet, in words, or '' where there is nothing to tell. */
-  words(): string;
-  /** Answers a question when no engine is there to answer it. */
-  question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T>;
-  /** The memory that a run would take on an engine that is not there yet. */
-  planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse>;
-}
 
 /** An engine for questions that touch no session. */
 export interface Consultation {
@@ -131,8 +118,10 @@ export class EnginePool {
     await Promise.all(this.slots.map((slot) => slot.stop()));
   }
 
-  /** @param runs the waiting runs in the order of their turn */
-  async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
+  /** @param all the waiting runs in the order of their turn */
+  async place(all: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
+    const later = waitsOfLaterRuns(all);
+    const runs = all.filter(({ runId }) => !later.some((one) => one.runId === runId));
     // Engines are asked only where a slot is free.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
     const earlier = earlierEngines(this.slots);
@@ -142,7 +131,8 @@ export class EnginePool {
       waiting,
       jobs,
     );
-    return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
+    const placed = this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
+    return { ...placed, waits: [...placed.waits, ...later] };
   }
 
   /** Asks any engine. @throws EspalierError the reason why none can be asked */
@@ -301,20 +291,4 @@ export class EnginePool {
     const { client, about, close } = await visit;
     return { client, slot, device: about.backend, close };
   }
-}
-
-/** Tells the source of further engines how much work waits, and adds the source's words to the reasons why runs wait. */
-function askingFor(source: EngineSource, placement: Placement, runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
-  const unplaced = runs.filter(({ runId }) => !placement.runs.some((one) => one.runId === runId));
-  // Jobs are short, so one more engine is enough for all jobs that no engine can do.
-  const needsEngine = jobs.some(({ id, slot }) => slot === null && !placement.jobs.some((one) => one.id === id));
-  source.wants(unplaced.length + (needsEngine ? 1 : 0));
-  const words = source.words();
-  if (words === '') return placement;
-  const own = new Map(placement.waits.map(({ runId, why }) => [runId, why]));
-  const waits = unplaced.map(({ runId }) => {
-    const why = own.get(runId);
-    return { runId, why: why === undefined || why === NO_ENGINE ? words : `${why}; ${words}` };
-  });
-  return { ...placement, waits };
 }

@@ -11,7 +11,7 @@ import { absolutePath } from '../../options/parse.js';
 import { bytes, count, decimal, duration, howMany, percent } from '../../output/format.js';
 import { printSettings } from '../../output/settings.js';
 import { resultWords } from '../../output/result-words.js';
-import { printWarnings } from '../../output/warnings.js';
+import { printWarnings, warnOfLostSettings } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
 import { LAUNCH_TIMEOUT_MS } from '../runs/launch.js';
 
@@ -54,6 +54,7 @@ export function registerPlan(program: Command): void {
       );
       output.result(response, () => printPlan(context, response, settings));
       printWarnings(output, response.warnings, plan);
+      warnOfLostSettings(output, settings, response.settings);
       return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
     },
     { isVerdict: true },

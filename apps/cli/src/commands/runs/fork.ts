@@ -8,7 +8,7 @@ import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/labe
 import { absolutePath, wholeNumber } from '../../options/parse.js';
 import { runFileFor } from '../../options/run-file.js';
 import { addForkOptions, settingsOf } from '../../options/settings-options.js';
-import { printWarnings } from '../../output/warnings.js';
+import { printWarnings, warnOfLostSettings } from '../../output/warnings.js';
 import { LiveLine } from '../../progress/live-line.js';
 import { action, examples } from '../command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
@@ -99,6 +99,7 @@ export function registerFork(program: Command): void {
       output.line(evaluatedOn(response.run!, data));
     }
     printWarnings(output, response.warnings, fork);
+    warnOfLostSettings(output, request.settings!, response.run!.settings, `, and cancel the run: espalier cancel ${response.run!.runId}`);
     if (options.watch) return watchToEnd(context, response.run!.runId);
     const run = await untilPrepared(context, response.run!);
     if (output.json) output.result(run, () => undefined);
