@@ -41,7 +41,7 @@ test('a launch with a setting of a later release is refused by name, in place of
       launched.push(request);
       answer(null, v1.LaunchRunResponse.fromPartial({}));
     },
-  } as UntypedServiceImplementation);
+  });
   const address = `unix:${join(folder, 'server.sock')}`;
   await new Promise<void>((resolve, reject) =>
     server.bindAsync(address, ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve())),
