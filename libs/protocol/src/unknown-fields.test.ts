@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { Client, credentials, Server, ServerCredentials, type ServiceError, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { Client, credentials, Server, ServerCredentials, type ServiceError } from '@grpc/grpc-js';
 import { fileRegistry, fromServiceError, heedingUnknownFields, requestChecks, v1 } from './index.js';
 import { unknownField } from './unknown-fields.js';
 
