@@ -13,7 +13,7 @@ import { endStepOf } from '../pruning-run/method/phases.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { estimatedSize, resultWarnings } from '../pruning-run/planning/result-size.js';
-import { rateAdvice, recipeAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
+import { rateAdvice, recipeAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { roomForArtifacts } from '../storage/free-space.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
@@ -125,6 +125,7 @@ export class RunGrpc {
         ...memoryWarnings(settings, memory),
         ...(result === undefined ? [] : resultWarnings(result, settings, budget)),
         ...recipeAdvice(settings),
+        ...smallModelAdvice(settings, model.parameterCount),
         ...rateAdvice(settings, model),
         ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),
       ],

@@ -1,5 +1,5 @@
 import { resolveSettings, type RequestedSettings } from '../method/run-settings.js';
-import { rateAdvice, recipeAdvice, targetAdvice } from './recipe-advice.js';
+import { rateAdvice, recipeAdvice, smallModelAdvice, targetAdvice } from './recipe-advice.js';
 
 const advice = (settings: RequestedSettings): string[] => recipeAdvice(resolveSettings(settings)).map(({ message }) => message);
 
@@ -14,6 +14,16 @@ test('pruning alone is told what recovery of all weights is worth, at the measur
   expect(advice({ preset: 'short', recipe: 'distill', targetSparsity: 0.9 })).toEqual([expect.stringContaining('at 70%, pruning alone')]);
   expect(advice({ preset: 'short', recoverSteps: 100 })).toHaveLength(1); // only LoRA recovers
   expect(advice({ preset: 'short', recoverSteps: 100, recoverWeights: 'all' })).toEqual([]);
+});
+
+test('a model with few weights is told of masks that are chosen at once, where that was better', () => {
+  const told = (settings: RequestedSettings, parameters = 358_336): string[] =>
+    smallModelAdvice(resolveSettings(settings), parameters).map(({ message }) => message);
+  expect(told({})).toEqual([expect.stringContaining('--recipe wanda --recover-steps 3000')]);
+  expect(told({}, 3_443_136)).toEqual([]);
+  for (const settings of [{ targetSparsity: 0.3 }, { recipe: 'wanda', recoverSteps: 50 }, { recoverSteps: 0 }, { preset: 'short' }] as const) {
+    expect(told(settings)).toEqual([]);
+  }
 });
 
 test('a high rate of LoRA is warned of for a model that is far wider than those on which it was chosen', () => {
