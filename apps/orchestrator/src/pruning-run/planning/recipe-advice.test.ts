@@ -21,7 +21,12 @@ test('a model with few weights is told of masks that are chosen at once, where t
     smallModelAdvice(resolveSettings(settings), parameters).map(({ message }) => message);
   expect(told({})).toEqual([expect.stringContaining('--recipe wanda --recover-steps 3000')]);
   expect(told({}, 3_443_136)).toEqual([]);
-  for (const settings of [{ targetSparsity: 0.3 }, { recipe: 'wanda', recoverSteps: 50 }, { recoverSteps: 0 }, { preset: 'short' }] as const) {
+  for (const settings of [
+    { targetSparsity: 0.3 },
+    { recipe: 'wanda', recoverSteps: 50 },
+    { recoverSteps: 0 },
+    { preset: 'short' },
+  ] as const) {
     expect(told(settings)).toEqual([]);
   }
 });

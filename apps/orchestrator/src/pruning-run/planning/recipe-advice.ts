@@ -41,8 +41,8 @@ export function smallModelAdvice(settings: Advised & Pick<RunSettings, 'totalSte
   const isMeasured = parameterCount < SMALL_MODEL.parameters && targetSparsity >= SMALL_MODEL.targetSparsity;
   if (!isMeasured || prunesAtOnce(recipe) || recoverSteps === 0 || recoverWeights !== 'all') return [];
   const message =
-    'on a model of 358,336 parameters at 50%, recipe wanda with recovery for all steps ended at perplexity 10.79, and masks that learn at ' +
-    `10.95 (docs/recipes.md): compare --recipe wanda --recover-steps ${totalSteps + recoverSteps}`;
+    'on a model of 358,336 parameters at 50%, recipe wanda with recovery for all steps ended at perplexity 10.79, and masks that learn ' +
+    `at 10.95 (docs/recipes.md): compare --recipe wanda --recover-steps ${totalSteps + recoverSteps}`;
   return [{ code: 'BETTER_MEASURED', field: 'settings.recipe', message }];
 }
 
