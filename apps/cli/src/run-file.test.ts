@@ -16,7 +16,7 @@ beforeAll(async () => {
   server = await TestServer.start({
     launchRun: (request) => {
       launched = request;
-      return v1.LaunchRunResponse.fromPartial({ run });
+      return v1.LaunchRunResponse.fromPartial({ run: { ...run, settings: request.settings } });
     },
     forkRun: (request) => {
       forked = request;

@@ -10,6 +10,7 @@ export class StoreReach {
   private readonly failing = new Map<Access, ArtifactStoreError>();
   private timer: NodeJS.Timeout | undefined;
   private readonly listeners = new Set<() => void>();
+  private told: string | undefined; // the code of the problem that the listeners know of
   /** Repeats an operation of the given kind. The operation reports its own success. */
   probe: (access: Access) => Promise<unknown> = () => Promise.resolve();
 
@@ -18,19 +19,20 @@ export class StoreReach {
     return this.failing.get('write') ?? this.failing.get('read') ?? null;
   }
 
+  /** The listener is called when the problem is another one, or is over. Reads and writes often have the same one. */
   onChange(listener: () => void): void {
     this.listeners.add(listener);
   }
 
   worked(access: Access): void {
-    if (this.failing.delete(access)) this.tell();
+    this.failing.delete(access);
+    this.tell();
   }
 
   failed(access: Access, error: ArtifactStoreError): void {
-    const before = this.failing.get(access);
     this.failing.set(access, error);
     this.timer ??= setInterval(() => this.look(), PROBE_EVERY_MS).unref();
-    if (before?.code !== error.code) this.tell();
+    this.tell();
   }
 
   private tell(): void {
@@ -38,6 +40,9 @@ export class StoreReach {
       clearInterval(this.timer);
       this.timer = undefined;
     }
+    const code = this.problem?.code;
+    if (code === this.told) return;
+    this.told = code;
     for (const listener of this.listeners) listener();
   }
 
