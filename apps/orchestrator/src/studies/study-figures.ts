@@ -1,6 +1,6 @@
 // Groups the runs of a study that differ by their seed only, with means and spreads. All functions are pure.
 import { targetWords } from '#comparison';
-import { settingsMessageOfRun, settingsTable, v1, type SettingName } from '#protocol';
+import { requestedValues, settingsMessageOfRun, settingsTable, v1, type SettingName } from '#protocol';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { heatsOf, standingsOf } from './halving.js';
@@ -21,7 +21,7 @@ function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingNa
     for (const { name } of settingsTable()) {
       const key = `${planned.variant}\n${name}`;
       const seen = values.get(key) ?? new Set();
-      values.set(key, seen.add(JSON.stringify(planned.settings[name] ?? null)));
+      values.set(key, seen.add(JSON.stringify(planned.settings[name] ?? (isRateByWidth(planned, name) ? RATE_BY_WIDTH : null))));
     }
   }
   return settingsTable()
@@ -29,11 +29,26 @@ function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingNa
     .filter((name) => name !== 'seed' && runs.some(({ planned }) => values.get(`${planned.variant}\n${name}`)!.size > 1));
 }
 
-/** The settings, by field, that tell a run from others of its variant. */
-function ownSettings(planned: Pick<PlannedRun, 'settings'>, varied: readonly SettingName[]): Record<string, string> {
+/** Stands for a rate of recovery that only the model tells. */
+const RATE_BY_WIDTH = 'by hidden size';
+const isRateByWidth = ({ rateByWidth }: Pick<PlannedRun, 'rateByWidth'>, name: SettingName): boolean =>
+  rateByWidth === true && name === 'recoverLearningRate';
+
+/**
+ * The settings, by field, that tell a run from others of its variant.
+ * @param run as it is recorded, or null while it is not launched
+ */
+function ownSettings(
+  planned: Pick<PlannedRun, 'settings' | 'rateByWidth'>,
+  varied: readonly SettingName[],
+  run: v1.Run | null = null,
+): Record<string, string> {
+  const recorded = run?.settings && requestedValues(run.settings);
   const complete = resolveSettings(planned.settings);
   const own = settingsTable().filter(({ name }) => varied.includes(name));
-  return Object.fromEntries(own.map(({ name, field }) => [field, String(complete[name])]));
+  const valueOf = (name: SettingName): unknown =>
+    isRateByWidth(planned, name) ? (recorded?.recoverLearningRate ?? RATE_BY_WIDTH) : complete[name];
+  return Object.fromEntries(own.map(({ name, field }) => [field, String(valueOf(name))]));
 }
 
 /** The decisions on rungs, with the standings of the contenders. */
@@ -78,14 +93,18 @@ export function studyTable(runs: readonly RunInStudy[]): { runs: v1.StudyRun[]; 
     group.members.push(one);
     messages.push({
       variant: planned.variant,
-      settings: settingsMessageOfRun(complete),
+      settings: one.run?.settings ?? settingsMessageOfRun(complete),
       run: one.run ?? undefined,
       refusal: planned.refusal ?? undefined,
       group: [...groups.keys()].indexOf(key),
       rung: planned.rung ?? 0,
     });
   }
-  return { runs: messages, groups: [...groups.values()].map(({ about, members }) => groupMessage(about, members)) };
+  const groupsOf = [...groups.values()].map(({ about, members }) => {
+    const { planned, run } = members.find((one) => one.run !== null) ?? members[0]!;
+    return groupMessage({ ...about, settings: ownSettings(planned, varied, run) }, members);
+  });
+  return { runs: messages, groups: groupsOf };
 }
 
 function groupMessage(about: Pick<v1.StudyGroup, 'variant' | 'settings' | 'modelPath'>, members: readonly RunInStudy[]): v1.StudyGroup {

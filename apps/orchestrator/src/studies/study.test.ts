@@ -139,6 +139,16 @@ describe('a study', () => {
     expect((await completed()).settings.recoverLearningRate).toBe(0.00043);
     expect((await settingsToLaunch(earlier, completed)).recoverLearningRate).toBe(0.00021);
   });
+  it('launched again after its defaults have changed has no run twice', () => {
+    const now = planRun(asked({ targetSparsity: 0.3 }));
+    const { key } = planRun(asked({ targetSparsity: 0.3, recoverLearningRate: 0.00036 })); // as the release before planned it
+    const { rateByWidth: _, ...recorded } = now;
+    const earlier = after(null, launch([{ ...recorded, key }]));
+    expect(earlier.runs[0]!.settings.recoverLearningRate).toBe(0.00036);
+    expect(decide(earlier, launch([now]), at)).toEqual([]);
+    const more = after(earlier, launch([now, planRun(asked({ targetSparsity: 0.3, seed: '1' }))]));
+    expect(more.runs.map(({ rateByWidth }) => rateByWidth)).toEqual([undefined, true]);
+  });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));
     expect(decide(first, launch([run('2'), run('1')]), at)).toEqual([]);
@@ -198,6 +208,23 @@ describe('the table of a study', () => {
     refusal: null,
   });
 
+  it('tells the rate of a run as recorded, and runs whose rates follow from different rules apart', () => {
+    const recorded = (recoverLearningRate: number) => ({ ...done(10), settings: v1.RunSettings.fromPartial({ recoverLearningRate }) });
+    const now = planned('a', { seed: '1' });
+    const { rateByWidth: _, ...earlier } = planned('a', { seed: '2' });
+    const tableWith = (run: v1.Run | null) =>
+      studyTable([
+        { planned: now, run },
+        { planned: earlier, run: recorded(0.001) },
+      ]);
+    const { groups, runs } = tableWith(recorded(0.003));
+    expect(groups.map(({ settings, runs: n }) => [settings, n])).toEqual([
+      [{ recover_learning_rate: '0.003' }, 1],
+      [{ recover_learning_rate: '0.001' }, 1],
+    ]);
+    expect(runs.map(({ settings }) => settings!.recoverLearningRate)).toEqual([0.003, 0.001]);
+    expect(tableWith(null).groups[0]!.settings).toEqual({ recover_learning_rate: 'by hidden size' });
+  });
   it('has a group for runs that differ by their seed only, with mean and spread of those that completed', () => {
     const { groups, runs } = studyTable([
       { planned: planned('a', { targetSparsity: 0.3, seed: '1' }), run: done(10) },

@@ -144,9 +144,12 @@ function decideOn(state: StudyState, change: Exclude<StudyChange, { kind: 'launc
   }
 }
 
+/** A text that is equal for equal requests. A run that an earlier release planned for a request is its run, though defaults have changed. */
+const requestOf = ({ modelPath, data, settings, asked = settings }: ReadRun): string => canonicalJson({ modelPath, data, settings: asked });
+
 function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { kind: 'launch' }, at: string): NewStudyFact[] {
-  const known = new Set(state?.runs.map(({ key }) => key));
-  const runs = data.runs.filter(({ key }) => !known.has(key) && known.add(key));
+  const known = new Set(state?.runs.flatMap((run) => [run.key, requestOf(run)]));
+  const runs = data.runs.filter((run) => !known.has(run.key) && !known.has(requestOf(run)) && known.add(run.key));
   if (state === null) return [{ type: 'StudyLaunched', at, data: { ...data, runs } }];
   if (state.halving !== null || data.halving !== undefined) {
     if (runs.length > 0 || canonicalJson(state.halving) !== canonicalJson(data.halving ?? null))
