@@ -144,7 +144,7 @@ function decideOn(state: StudyState, change: Exclude<StudyChange, { kind: 'launc
   }
 }
 
-/** A text that is equal for equal requests. The run that an earlier release planned for a request serves it, though defaults have changed. */
+/** A text that is equal for equal requests. The run that an earlier release planned for one serves it, though defaults have changed. */
 const requestOf = ({ modelPath, data, settings, asked = settings }: ReadRun): string => canonicalJson({ modelPath, data, settings: asked });
 
 function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { kind: 'launch' }, at: string): NewStudyFact[] {
