@@ -2,6 +2,7 @@
 // These files know messages only by their shape and import nothing, so that they run in a browser too.
 export { budgetPlanWords, budgetWords, targetWithBudget, targetWords, type BudgetFigures } from './budget-words.js';
 export { byteWords } from './byte-words.js';
+export { earlierEngineWords } from './engine-words.js';
 export { perplexityOf } from './perplexity.js';
 export { onFront, type SizeAndQuality } from './pareto.js';
 export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';

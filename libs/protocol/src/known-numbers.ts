@@ -109,19 +109,27 @@ interface Unknown {
   setting: Setting | undefined;
 }
 
+/** Results of comparisons by what an engine told. Each placement asks for them, and an engine tells the same until it is replaced. */
+const compared = new WeakMap<readonly KnownNumbers[], UnknownNumbers | null>();
+
 /** The difference between the requests of this release and those that an engine knows. */
 export class UnknownNumbers {
   private constructor(private readonly isKnown: IsKnown) {}
 
   /** @param known the engine's own words; empty: it is of a release whose engines told nothing. @returns null where it knows everything */
   static to(known: readonly KnownNumbers[]): UnknownNumbers | null {
+    const before = compared.get(known);
+    if (before !== undefined) return before;
     const told = new Map(known.map(({ name, numbers }) => [name, new Set(numbers)]));
     const isKnown: IsKnown =
       known.length === 0
         ? ({ typeName }, number) => number <= (TOLD_BY_NONE[typeName] ?? 0)
         : ({ typeName }, number) => told.get(typeName)?.has(number) === true;
     const all = [...typesOfRequests().values()];
-    return all.every((type) => numbersOf(type).every((number) => isKnown(type, number))) ? null : new UnknownNumbers(isKnown);
+    const knowsAll = all.every((type) => numbersOf(type).every((number) => isKnown(type, number)));
+    const unknown = knowsAll ? null : new UnknownNumbers(isKnown);
+    compared.set(known, unknown);
+    return unknown;
   }
 
   /** The names of everything that the engine does not know. The fields of a message of which it knows none are not named one by one. */

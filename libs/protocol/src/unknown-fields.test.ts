@@ -25,7 +25,7 @@ const withLaterSetting = Buffer.concat([
   new BinaryWriter().tag(SETTINGS, WireType.LengthDelimited).bytes(later(new Uint8Array())).finish(),
 ]);
 
-test('a field that the type lacks is found with its path, and what the type has is none', () => {
+test('a field that the type lacks is found with its path, and a message of known fields has no such field', () => {
   expect(unknownField(launchType, known)).toBeUndefined();
   expect(unknownField(launchType, later(known))).toBe('999');
   expect(unknownField(launchType, withLaterSetting)).toBe('settings.999');

@@ -8,7 +8,7 @@ import { methodAt } from './descriptors.js';
 /** The first unknown field of each message that had one. */
 const found = new WeakMap<object, string>();
 
-/** Returns the path of the first field that the type lacks, such as "settings.57", or undefined where there is none. */
+/** Returns the path of the first field that the type lacks, such as "settings.57", or undefined where the type has all fields. */
 export function unknownField(type: DescMessage, bytes: Uint8Array): string | undefined {
   const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {

@@ -1,6 +1,6 @@
 // The rungs of a ladder that keep budgets: for each amount the largest model within it.
 import { BUDGETS, targetWords, typedNumber, type BudgetName } from '#comparison';
-import { settingsTable, type v1 } from '#protocol';
+import { settingOfName, type v1 } from '#protocol';
 
 export interface Aim {
   setting: BudgetName;
@@ -19,7 +19,7 @@ export const aimOption = ({ setting }: Pick<Aim, 'setting'>): string => `--${BUD
 
 /** "1M,1.5M,2M", each as the setting of that name takes it. @throws RangeError with what is allowed */
 export function amountsOf(setting: BudgetName, text: string): Aim[] {
-  const { share, unit, min = 0, max = Number.MAX_VALUE } = settingsTable().find(({ name }) => name === setting)!;
+  const { share, unit, min = 0, max = Number.MAX_VALUE } = settingOfName(setting);
   return text.split(',').map((one) => {
     const amount = typedNumber({ share, unit }, one);
     if (!(amount > min && amount <= max)) throw new RangeError(`An amount above ${min} and up to ${max} is allowed, not ${one.trim()}.`);

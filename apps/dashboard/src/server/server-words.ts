@@ -1,5 +1,6 @@
 // Describes the server's state: its engines, its disk, and what needs a person's attention.
 import { timestampDate } from '@bufbuild/protobuf/wkt';
+import { earlierEngineWords } from '../../../../libs/comparison/src/index.js';
 import { EngineStatus, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
 import { bytes, count } from '../ui/format.js';
 
@@ -31,9 +32,7 @@ export function engineNotes(engine: Engine, now = Date.now()): string[] {
     waitingJobs === 0 ? '' : `${count(waitingJobs)} more ${waitingJobs === 1 ? 'waits' : 'wait'} for it`,
     heldBy === '' ? '' : `belongs to the orchestrator in ${heldBy}, for ${left} s more unless that renews its lease`,
     heldBy === '' && problem !== undefined && status !== EngineStatus.STANDBY ? `last problem: ${problem.message} (${problem.code})` : '',
-    unknown.length === 0
-      ? ''
-      : `is of an earlier release and does not know ${unknown.join(', ')}: it gets no run that needs it, until it is updated`,
+    unknown.length === 0 ? '' : earlierEngineWords(unknown),
     losses === 0 ? '' : `lost ${losses === 1 ? 'once' : `${count(losses)} times`} since the server started`,
   ].filter((words) => words !== '');
 }

@@ -1,5 +1,5 @@
 // The proposals and estimates of a plan, in the words of the public protocol.
-import { settingsTable, type v1 } from '#protocol';
+import { settingOfName, type v1 } from '#protocol';
 import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
@@ -36,7 +36,7 @@ export function budgetPlan(
       ...budgetMessage(budget, settings),
       prunableSparsity,
       prunableShare: follows?.share,
-      prunableShareDecides: (follows?.settings ?? []).map((name) => settingsTable().find((one) => one.name === name)!.field),
+      prunableShareDecides: (follows?.settings ?? []).map((name) => settingOfName(name).field),
     },
     result: { parameterCount: Math.round(parameters), multiplicationShare, bytes: Math.round(bytes), estimated: true },
   };

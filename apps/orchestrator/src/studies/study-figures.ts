@@ -100,11 +100,11 @@ export function studyTable(runs: readonly RunInStudy[]): { runs: v1.StudyRun[]; 
       rung: planned.rung ?? 0,
     });
   }
-  const groupsOf = [...groups.values()].map(({ about, members }) => {
+  const groupMessages = [...groups.values()].map(({ about, members }) => {
     const { planned, run } = members.find((one) => one.run !== null) ?? members[0]!;
     return groupMessage({ ...about, settings: ownSettings(planned, varied, run) }, members);
   });
-  return { runs: messages, groups: groupsOf };
+  return { runs: messages, groups: groupMessages };
 }
 
 function groupMessage(about: Pick<v1.StudyGroup, 'variant' | 'settings' | 'modelPath'>, members: readonly RunInStudy[]): v1.StudyGroup {

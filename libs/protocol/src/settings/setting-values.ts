@@ -2,7 +2,7 @@
 // keeps exact), and as a text that a person writes.
 import { BUDGET_NAMES, hasSuffixes, presetDefault, typedNumber } from '#comparison';
 import * as v1 from '../v1.js';
-import { settingsTable, type Setting, type SettingName } from './settings-table.js';
+import { settingOfName, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 type Word<Name, Prefix extends string> = Name extends `${Prefix}${infer Rest}` ? Exclude<Lowercase<Rest>, 'unspecified'> : never;
 
@@ -102,7 +102,7 @@ export function presetDefaults(preset: string): RequestedValues {
 }
 
 /** The preset of a request that names none. */
-export const defaultPreset = (): string => settingsTable().find(({ name }) => name === 'preset')!.default;
+export const defaultPreset = (): string => settingOfName('preset').default;
 
 /** Reads a value from a text. It checks the form but not the range. @throws RangeError that says what is allowed */
 export function valueOfText(setting: Setting, text: string): Value {

@@ -47,6 +47,8 @@ export function settingsTable(): readonly Setting[] {
   return table;
 }
 
+export const settingOfName = (name: SettingName): Setting => settingsTable().find((one) => one.name === name)!;
+
 export function settingOfField(field: string): Setting | undefined {
   return settingsTable().find((one) => one.field === field);
 }

@@ -99,7 +99,7 @@ export function registerFork(program: Command): void {
       output.line(evaluatedOn(response.run!, data));
     }
     printWarnings(output, response.warnings, fork);
-    warnOfLostSettings(output, request.settings!, response.run!.settings, `, and cancel the run: espalier cancel ${response.run!.runId}`);
+    warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
     if (options.watch) return watchToEnd(context, response.run!.runId);
     const run = await untilPrepared(context, response.run!);
     if (output.json) output.result(run, () => undefined);

@@ -72,7 +72,7 @@ export function registerLaunch(program: Command): void {
     // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.
     if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
     printWarnings(output, response.warnings, launch);
-    warnOfLostSettings(output, request.settings!, response.run!.settings, `, and cancel the run: espalier cancel ${response.run!.runId}`);
+    warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
     if (options.watch) return watchToEnd(context, response.run!.runId);
     const run = await untilPrepared(context, response.run!);
     if (output.json) output.result(run, () => undefined);

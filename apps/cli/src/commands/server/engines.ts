@@ -1,5 +1,6 @@
 // The engines of the server and what they do.
 import type { Command } from 'commander';
+import { earlierEngineWords } from '#comparison';
 import { v1 } from '#protocol';
 import type { Context } from '../../context.js';
 import { bytes, enumWord, howMany, when } from '../../output/format.js';
@@ -102,10 +103,7 @@ function noteOf(engine: v1.Engine): string {
       `${engine.status === ENGINE_STATUS_ATTACHED_ELSEWHERE ? '' : 'last problem: '}${engine.problem.message} (${engine.problem.code})`,
     );
   }
-  if (engine.unknown.length > 0)
-    notes.push(
-      `is of an earlier release and does not know ${engine.unknown.join(', ')}: it gets no run that needs it, until it is updated`,
-    );
+  if (engine.unknown.length > 0) notes.push(earlierEngineWords(engine.unknown));
   if (engine.losses > 0) notes.push(`lost ${engine.losses === 1 ? 'once' : `${engine.losses} times`} since the server started`);
   return notes.filter((note) => note !== '').join('; ');
 }

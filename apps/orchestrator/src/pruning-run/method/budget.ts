@@ -3,7 +3,7 @@
 // share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and the rules of
 // the schedule read this share. Defaults that follow from a sparsity follow from the share of the prunable cost (run-settings.ts).
 import { BUDGET_NAMES, BUDGETS } from '#comparison';
-import { NO_TABLE, settingsTable, valueOfText, type FieldViolation } from '#protocol';
+import { NO_TABLE, settingOfName, valueOfText, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
 import {
@@ -83,7 +83,7 @@ export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | Cou
   if (more.length > 0) return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
   return COUNT_SETTINGS.flatMap((name) => {
     const goBy: readonly BudgetSetting[] = COUNTED_BY[name];
-    const setting = settingsTable().find((one) => one.name === name)!;
+    const setting = settingOfName(name);
     if (settings[name] === valueOfText(setting, setting.default) || (first !== undefined && goBy.includes(first))) return [];
     const which = goBy.map((budget) => BUDGETS[budget]).join(' or ');
     return [{ field: `settings.${setting.field}`, description: `is given without ${which}, which goes by it`, code: 'BUDGETS_CONFLICT' }];
