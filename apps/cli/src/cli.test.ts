@@ -1,4 +1,4 @@
-// Tests the command as a process, against a server of the public protocol.
+// Tests the command against a server of the public protocol.
 import { execFileSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { runCli } from './testing/run-cli.js';
+import { runCli, runProcess } from './testing/run-cli.js';
 import { refusal, testExport, testRun, testSteps, TestServer, type Answers } from './testing/test-server.js';
 
 let folder: string;
@@ -418,7 +418,7 @@ describe('reading', () => {
       const first = await serve(serving([0, 1], true));
       await announce(first);
       let restarted = false;
-      const result = await runCli(
+      const result = await runProcess(
         ['--data-folder', join(folder, 'data'), 'history', ...(name === '' ? [] : [name]), '--follow', '--limit', '4'],
         {
           onOutput: (sofar) => {
@@ -610,7 +610,7 @@ describe('watch', () => {
     const first = await serve(answers);
     await announce(first);
     let restarted = false;
-    const result = await runCli(['--data-folder', join(folder, 'data'), 'watch', 'abcd'], {
+    const result = await runProcess(['--data-folder', join(folder, 'data'), 'watch', 'abcd'], {
       onOutput: (sofar) => {
         if (restarted || !sofar.includes('training')) return;
         restarted = true;
@@ -643,7 +643,7 @@ describe('watch', () => {
       },
     });
     expect((await espalier(server, 'watch', 'none')).exitCode).toBe(3);
-    const interrupted = await runCli(['watch', 'abcd', '--json'], {
+    const interrupted = await runProcess(['watch', 'abcd', '--json'], {
       env: { ESPALIER_SERVER: server.address },
       onOutput: (_, kill) => kill('SIGINT'),
     });
@@ -713,7 +713,7 @@ describe('a launch that is being prepared', () => {
       if (!sent) kill('SIGINT');
       sent = true;
     };
-    const result = await runCli(launch, { env: { ESPALIER_SERVER: server.address }, onOutput });
+    const result = await runProcess(launch, { env: { ESPALIER_SERVER: server.address }, onOutput });
     expect(result.exitCode).toBe(130);
     expect(result.stdout).toMatch(/run abcdefghij23 goes on; cancel it with: espalier cancel abcdefghij23/);
   });

@@ -75,6 +75,7 @@ export class Context {
   }
 
   close(): void {
+    this.endAtOnceOnInterrupt();
     this.opened?.close();
   }
 }

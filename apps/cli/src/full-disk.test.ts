@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { runCli } from './testing/run-cli.js';
+import { runProcess } from './testing/run-cli.js';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const disk = mkdtempSync(join(tmpdir(), 'cli-disk-'));
 const canMount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', disk]).status === 0;
 const artifacts = mkdtempSync(join(tmpdir(), 'cli-artifacts-')); // on another disk, so that only events need room
 const dataFolder = join(disk, 'data');
-const espalier = (...args: string[]) => runCli([...args, '--data-folder', dataFolder]);
+const espalier = (...args: string[]) => runProcess([...args, '--data-folder', dataFolder]);
 afterAll(async () => {
   await espalier('down');
   if (canMount) spawnSync('umount', ['-l', disk]);

@@ -8,7 +8,7 @@ import { eventsEntry, tarHeader } from '#audit';
 import { startEmbeddedEventStore } from '#event-store';
 import { ownerName } from '#files';
 import { v1 } from '#protocol';
-import { runCli, type CliResult } from './testing/run-cli.js';
+import { runCli, runProcess, type CliResult } from './testing/run-cli.js';
 import { testExport, TestServer } from './testing/test-server.js';
 
 let folder: string;
@@ -50,7 +50,7 @@ describe('what a killed export left', () => {
       while (!(await names()).some((name) => name.endsWith('.incoming'))) await sleep(10);
       return 'SIGKILL' as const;
     })();
-    await runCli(['export', 'abcd', ...args], { env: { ESPALIER_SERVER: hanging.address }, cwd: folder, stop });
+    await runProcess(['export', 'abcd', ...args], { env: { ESPALIER_SERVER: hanging.address }, cwd: folder, stop });
     hanging.stop();
     return (await names()).find((name) => name.endsWith('.incoming'))!;
   }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { isAlive, readServerFile } from './connection/server-address.js';
-import { runCli } from './testing/run-cli.js';
+import { runProcess } from './testing/run-cli.js';
 import { testExport, testRun, TestServer, type Answers } from './testing/test-server.js';
 
 let folder: string;
@@ -73,7 +73,7 @@ test.each<[NodeJS.Signals, number, string[]]>([
       await sleep(100);
       return signal;
     });
-    const result = await runCli(args, { env: { ESPALIER_SERVER: server.address }, cwd: folder, stop });
+    const result = await runProcess(args, { env: { ESPALIER_SERVER: server.address }, cwd: folder, stop });
     expect(result).toMatchObject({ exitCode, stderr: '' });
     if (['eval', 'export', 'verify'].includes(args[0]!)) expect(result.stdout).toMatch(/^stopped: .*\n$/);
     expect(await readdir(folder)).toEqual([]);
@@ -91,7 +91,7 @@ test('a lost server that is waited for', async () => {
   });
   let stopNow: (signal: NodeJS.Signals) => void;
   const stop = new Promise<NodeJS.Signals>((resolve) => (stopNow = resolve));
-  const result = await runCli(['watch', 'abcd'], {
+  const result = await runProcess(['watch', 'abcd'], {
     env: { ESPALIER_SERVER: server.address },
     stop,
     onOutput: () => {
@@ -109,7 +109,7 @@ test.each(['up --detach', 'quickstart'])('%s: a start that is given up leaves no
     return 'SIGINT';
   })();
   const listen = command === 'quickstart' ? [] : ['--listen', '127.0.0.1:0'];
-  const result = await runCli([...command.split(' '), ...listen, '--data-folder', folder], { stop: started });
+  const result = await runProcess([...command.split(' '), ...listen, '--data-folder', folder], { stop: started });
   expect(result.exitCode).toBe(130);
   const pid = readServerFile(folder)?.pid;
   for (let waited = 0; pid !== undefined && isAlive(pid) && waited < 120_000; waited += 100) await sleep(100);
@@ -118,7 +118,7 @@ test.each(['up --detach', 'quickstart'])('%s: a start that is given up leaves no
 
 test('quickstart, told to stop while the run goes on, stops the server that it started', async () => {
   let sent = false;
-  const result = await runCli(['quickstart', '--data-folder', folder], {
+  const result = await runProcess(['quickstart', '--data-folder', folder], {
     onOutput: (sofar, kill) => {
       if (!sent && sofar.includes('training')) kill('SIGTERM');
       sent ||= sofar.includes('training');

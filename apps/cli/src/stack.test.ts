@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isAlive, readServerFile } from './connection/server-address.js';
-import { runCli, type CliResult } from './testing/run-cli.js';
+import { runProcess, type CliResult } from './testing/run-cli.js';
 
 let folder: string;
 // Runs take a second here. The short interval lets tests see unfinished ones.
 const env = { ESPALIER_RECORD_INTERVAL_MS: '20' };
-const espalier = (...args: string[]) => runCli([...args, '--data-folder', folder], { env });
+const espalier = (...args: string[]) => runProcess([...args, '--data-folder', folder], { env });
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cli-stack-'));
 });
@@ -55,7 +55,7 @@ test('up --detach is ready when it returns, is found through the data folder, an
   const copy = join(folder, 'copy');
   await mkdir(copy);
   for (const name of ['espalier.json', 'token']) await copyFile(join(folder, name), join(copy, name));
-  const inCopy = (...args: string[]) => runCli([...args, '--data-folder', copy]);
+  const inCopy = (...args: string[]) => runProcess([...args, '--data-folder', copy]);
   const isCopied = expect.stringMatching(/no server runs on .*copy: its espalier.json was copied from another/) as string;
   expect(await inCopy('down')).toMatchObject({ exitCode: 0, stdout: isCopied });
   expect(await inCopy('runs')).toMatchObject({ exitCode: 4, stderr: isCopied });
@@ -143,7 +143,7 @@ interface Follower {
 function follow(...args: string[]): Follower {
   let [stdout, stderr, over] = ['', '', false];
   let stop: Follower['stop'] = () => undefined;
-  const ended = runCli([...args, '--json', '--data-folder', folder], {
+  const ended = runProcess([...args, '--json', '--data-folder', folder], {
     onOutput: (sofar) => (stdout = sofar),
     onErrorOutput: (sofar) => (stderr = sofar),
     stop: new Promise((resolve) => (stop = resolve)),
@@ -196,5 +196,5 @@ test('a server that cannot start says why', async () => {
     });
   }
   await writeFile(join(folder, 'file'), '');
-  expect((await runCli(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
+  expect((await runProcess(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });

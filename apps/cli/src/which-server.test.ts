@@ -5,7 +5,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EspalierError } from '#protocol';
-import { runCli, type CliResult } from './testing/run-cli.js';
+import { runCli, runProcess, type CliResult } from './testing/run-cli.js';
 import { testRun, TestServer } from './testing/test-server.js';
 
 let folder: string;
@@ -117,7 +117,7 @@ test('an empty name is no data folder', async () => {
 
 describe("another user's data folder", () => {
   const asAnother = (...args: string[]): Promise<CliResult> =>
-    runCli([...args, '--data-folder', join(folder, 'theirs')], process.getuid?.() === 0 ? { uid: 65_534 } : {});
+    runProcess([...args, '--data-folder', join(folder, 'theirs')], process.getuid?.() === 0 ? { uid: 65_534 } : {});
   beforeEach(() => {
     announce(join(folder, 'theirs'), { listen: '127.0.0.1:7501', pid: process.pid });
     chmodSync(join(folder, 'theirs'), process.getuid?.() === 0 ? 0o700 : 0);

@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process';
+import { Readable, Writable } from 'node:stream';
 import { programFile } from '#files';
+import { runCommand } from '../run-command.js';
 
 export interface CliResult {
   exitCode: number | null;
@@ -8,12 +10,58 @@ export interface CliResult {
 }
 const MAIN = programFile(new URL('../main.js', import.meta.url));
 
-/** Runs the command as a user's shell would. Standard output is no terminal. */
-export function runCli(
+interface Surroundings {
+  env?: Record<string, string>;
+  cwd?: string;
+}
+
+/** The variables that the command sees. */
+const variables = ({ env }: Surroundings): NodeJS.ProcessEnv => ({ PATH: process.env['PATH'], HOME: process.env['HOME'], ...env });
+
+let earlier: Promise<unknown> = Promise.resolve();
+
+/**
+ * Runs a command in the process of the test, since the start of a process takes longer than most commands. Commands run one after the
+ * other, because each has the process's folder, variables and streams for itself. Standard output is no terminal.
+ */
+export function runCli(args: string[], surroundings: Surroundings = {}): Promise<CliResult> {
+  const result = earlier.then(() => runHere(args, surroundings));
+  earlier = result.catch(() => undefined);
+  return result;
+}
+
+async function runHere(args: string[], surroundings: Surroundings): Promise<CliResult> {
+  const [before, folder] = [process.env, process.cwd()];
+  const [stdout, stderr] = [new Collected(), new Collected()];
+  const streams = { stdout, stderr, stdin: Readable.from([]) };
+  const usual = Object.getOwnPropertyDescriptors(process);
+  process.env = variables(surroundings);
+  process.chdir(surroundings.cwd ?? folder);
+  for (const [name, value] of Object.entries(streams))
+    Object.defineProperty(process, name, { value, configurable: true, enumerable: true });
+  try {
+    const exitCode = await runCommand(args);
+    return { exitCode, stdout: stdout.text, stderr: stderr.text };
+  } finally {
+    for (const name of Object.keys(streams) as (keyof typeof streams)[]) Object.defineProperty(process, name, usual[name]);
+    process.env = before;
+    process.chdir(folder);
+  }
+}
+
+class Collected extends Writable {
+  text = '';
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.text += chunk.toString();
+    done();
+  }
+}
+
+/** Runs a command as a user's shell would, in a process of its own. Standard output is no terminal. */
+export function runProcess(
   args: string[],
-  options: {
-    env?: Record<string, string>;
-    cwd?: string;
+  options: Surroundings & {
     /** The user id that runs the command, if it is another user. */
     uid?: number;
     onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void;
@@ -27,7 +75,7 @@ export function runCli(
       cwd: options.cwd ?? process.cwd(),
       ...(options.uid === undefined ? {} : { uid: options.uid }),
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
+      env: variables(options),
     });
     let stdout = '';
     let stderr = '';

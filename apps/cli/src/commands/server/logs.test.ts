@@ -2,7 +2,7 @@ import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runCli } from '../../testing/run-cli.js';
+import { runCli, runProcess } from '../../testing/run-cli.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -45,7 +45,7 @@ test('the three logs are one, in the order of time; the newest lines, of one sou
 test('--follow goes on with what is written, also when the file comes later', async () => {
   let sent = false;
   const writing = sleep(1500).then(() => appendFile(join(folder, 'server.log'), at(1000, 'late')));
-  const result = await runCli(['logs', '--follow', '--data-folder', folder], {
+  const result = await runProcess(['logs', '--follow', '--data-folder', folder], {
     onOutput: (sofar, kill) => {
       if (!sent && sofar.includes('late')) kill('SIGINT');
       sent ||= sofar.includes('late');
