@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { parseConfig } from './config.js';
 
 const parsed = (...args: string[]) => parseConfig(['node', 'orchestrator', ...args]);
@@ -16,6 +17,29 @@ describe('an address beyond this machine', () => {
 
   it('is refused for an engine, which speaks no TLS', () => {
     expect(() => parsed('--engine', '10.0.0.1:7500', ...TLS)).toThrow(expect.objectContaining({ code: 'ADDRESS_INSECURE' }) as Error);
+  });
+});
+
+it('an open port of this machine is none that other machines reach', () => {
+  expect(() => parsed('--listen', '0.0.0.0:0', '--allow-insecure-remote', '--open-loopback')).toThrow(
+    expect.objectContaining({ code: 'ADDRESS_INSECURE', field: '--listen' }) as Error,
+  );
+});
+
+describe('the engines of a server', () => {
+  const CORES = availableParallelism();
+
+  it.each([
+    [
+      'more than the machine has cores',
+      ['--engines', String(CORES + 1)],
+      `are more than this machine has cores: 0 to ${CORES} are allowed`,
+    ],
+    ['an address without a port', ['--engine', 'nonsense'], '"nonsense" '],
+    ['an address twice', ['--engine', '127.0.0.1:9,127.0.0.1:9'], '127.0.0.1:9 is named twice'],
+    ['another number of devices', ['--engines', '1', '--device', 'cpu,auto'], '2 are named for 1 engines'],
+  ])('are not %s', (_, args, why) => {
+    expect(() => parsed(...args)).toThrow(why);
   });
 });
 

@@ -3,22 +3,15 @@
 import { v1 } from '#protocol';
 import { startS3Server, type S3TestServer } from '../../../libs/artifact-store/src/testing/s3-server.js';
 import { bucketEnvironment, describeBucket } from './harness/bucket.js';
-import { TestServer, unary } from './harness/server.js';
-
-const RUN: Partial<v1.RunSettings> = {};
+import { collect, TestServer, unary } from './harness/server.js';
 
 describeBucket(() => {
   let bucket: S3TestServer;
   let server: TestServer;
-  let undisturbed = '';
   const environment = (prefix: string): Record<string, string> => bucketEnvironment(bucket, prefix);
 
   beforeAll(async () => {
     bucket = await startS3Server();
-    const plain = TestServer.inNewFolder();
-    await plain.start();
-    undisturbed = (await plain.completed((await plain.launch(RUN)).runId)).stateDigest;
-    await plain.dispose();
     server = TestServer.inNewFolder(environment('one'));
     await server.start();
   });
@@ -27,11 +20,11 @@ describeBucket(() => {
     await bucket.stop();
   });
 
-  it('end a run in the bits of a run with a folder', async () => {
-    const { runId } = await server.launch(RUN);
-    const { stateDigest, restarts } = await server.completed(runId);
-    expect({ stateDigest, restarts }).toEqual({ stateDigest: undisturbed, restarts: 0 });
-    expect(await server.problemsOf(runId)).toEqual([]);
+  it('hold a whole run, which is computed again from the states there', async () => {
+    const { runId } = await server.launch({});
+    expect((await server.completed(runId)).restarts).toBe(0);
+    const replay = v1.VerifyRunRequest.fromPartial({ runId, replay: true, fromStep: 100n });
+    expect((await collect(server.history.verifyRun(replay))).at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
     const usage = await unary<v1.GetDiskUsageResponse>((done) => server.artifacts.getDiskUsage({}, done));
     expect(usage.artifactsBytes).toBeGreaterThan(0n);
     expect(usage.availableBytes).toBeUndefined(); // a bucket tells no free space

@@ -1,5 +1,5 @@
-// Tests what is said of engines that can't be had: addresses where none answers, and options that contradict each other. Engines at work
-// are in engines.long.test.ts.
+// Tests what is said of engines that can't be had: addresses where none answers, and variables that name none.
+// Engines at work are in engines.long.test.ts, more options in config.test.ts.
 import { v1 } from '#protocol';
 import { enginesUntil, TestServer } from './harness/server.js';
 
@@ -30,15 +30,10 @@ test('a named engine that nobody runs, or that is something else, is told as suc
 });
 
 test.each([
-  ['99', '', 'Write a whole number from 0 to 64'],
-  ['64', '', 'are more than this machine has cores'],
-  ['', 'nonsense', 'ENGINE_ADDRESS_INVALID'],
-  ['', '127.0.0.1:9,127.0.0.1:9', 'named twice'],
-  ['', '10.1.2.3:9', 'ADDRESS_INSECURE'],
-  ['1', '', '2 are named for 1 engines', 'cpu,auto'],
-])('--engines "%s" --engine "%s" is refused at the start', async (engines, named, message, devices = '') => {
-  const env = { ESPALIER_ENGINES: engines, ESPALIER_ENGINE: named, ESPALIER_DEVICE: devices };
-  const server = TestServer.inNewFolder(Object.fromEntries(Object.entries(env).filter(([, value]) => value !== '')));
+  ['ESPALIER_ENGINES', '99', 'Write a whole number from 0 to 64'],
+  ['ESPALIER_ENGINE', '127.0.0.1:9,127.0.0.1:9', 'named twice'],
+])('%s=%s is refused at the start', async (name, value, message) => {
+  const server = TestServer.inNewFolder({ [name]: value });
   await expect(server.start()).rejects.toThrow(message);
   await server.dispose();
 });

@@ -237,6 +237,7 @@ describe('an operator', () => {
 describe('a token that is taken back', () => {
   it('ends the streams that are open with it, over gRPC and over HTTP, and logs its browsers out', async () => {
     const { runId } = await server.launch(ENDLESS);
+    await server.pause(runId); // it is watched all the same
     const { secret } = await create({ name: 'guest', role: ROLE_VIEWER });
     const authorization = `Bearer ${secret}`;
     const login = await fetch(`${server.webAddress}/login`, { method: 'POST', headers: { authorization } });

@@ -13,7 +13,10 @@ import { drives, LEASE_SECONDS, RUN, TwoServers, untilDriving } from './harness/
 describe('two orchestrators on one event store', () => {
   const two = new TwoServers();
 
-  beforeAll(() => two.start());
+  beforeAll(async () => {
+    await two.start();
+    await two.trainUndisturbed();
+  });
   afterAll(() => two.dispose());
 
   /** Expects the run to end as if undisturbed, with every fact that was seen before. */

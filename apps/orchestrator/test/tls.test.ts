@@ -116,6 +116,7 @@ it('takes a new certificate while a stream is open, which goes on', async () => 
   });
   const { run } = await unary<v1.LaunchRunResponse>((done) => runs.launchRun(launch, done));
   const { runId } = run!;
+  await unary((done) => runs.pauseRun({ runId }, done)); // what is heard of it need not be its steps
   const stream = runs.watchRun(v1.WatchRunRequest.fromPartial({ runId }));
   let heard = 0;
   const ended = new Promise<string>((resolve) => {
@@ -130,6 +131,7 @@ it('takes a new certificate while a stream is open, which goes on', async () => 
   await place();
   await until(async () => (await serialNow()) !== before);
   const sofar = heard;
+  await unary((done) => runs.describeRun(v1.DescribeRunRequest.fromPartial({ runId, note: 'seen' }), done));
   await until(() => heard > sofar);
   await unary((done) => runs.cancelRun({ runId, reason: '' }, done));
   expect(await ended).toBe('end');

@@ -312,7 +312,8 @@ export class TestServer {
     throw new Error(`run ${runId} did not get there: ${v1.runStatusToJSON(status)} at step ${step} ${why}\n${this.logTail()}`);
   }
 
-  completed(runId: string, withinMs?: number, everyMs?: number): Promise<v1.Run> {
+  /** Waits for the end of a run. It asks seldom, because each question costs the server as much as some of the run's steps. */
+  completed(runId: string, withinMs?: number, everyMs = 150): Promise<v1.Run> {
     return this.until(runId, isOver, everyMs, withinMs);
   }
 

@@ -25,6 +25,10 @@ export class TwoServers {
     const env = { ESPALIER_EVENT_STORE: this.eventStore.connectionString, ESPALIER_LEASE_SECONDS: String(LEASE_SECONDS) };
     this.servers = [TestServer.inNewFolder(env), TestServer.inNewFolder(env)];
     for (const server of this.servers) await server.start();
+  }
+
+  /** Trains a run to which others are compared. */
+  async trainUndisturbed(): Promise<void> {
     const [driver] = this.servers;
     this.undisturbed = (await driver!.completed((await driver!.launch(RUN)).runId)).stateDigest;
   }
