@@ -131,6 +131,15 @@ test('a run that waits says for what, and what goes on with it', async () => {
     code: 'NUMERICS_CHANGED',
     message: 'this engine has others',
     command: 'espalier resume abcdefghij23 --accept-other-numerics',
+test('an evaluation on other numerics than the training is noted, with the parts that differ', async () => {
+  const training = 'espalier-numerics 3; sources 02f3d1e7032e, GNU 12.4.0; cpu 0123456789ab avx2 threads 2';
+  const evaluation = { subject: 'masked', task: 'text', metric: 'perplexity', value: 5, headline: true };
+  const evaluations = [v1.Evaluation.fromPartial({ ...evaluation, numericsFingerprint: training.replace('threads 2', 'threads 1') })];
+  const { stdout } = await espalier({ getRun: () => ({ run: testRun({ numericsFingerprint: training, evaluations }) }) }, 'show', 'abcd');
+  expect(stdout).toMatch(/masked .* the run's own, other numerics /);
+  expect(stdout).toContain("other numerics: its engine differs from the training's in the threads (2 before, 1 now)");
+});
+
   });
   const run = testRun({ status: v1.RunStatus.RUN_STATUS_PAUSED, waitingFor });
   const answers: Answers = { getRun: () => ({ run }), listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }) };

@@ -55,6 +55,11 @@ export class EngineWorkbench {
     return this.session.session.sessionId;
   }
 
+  /** The numerics of the open session. */
+  get numericsFingerprint(): string {
+    return this.session.session.numericsFingerprint;
+  }
+
   private get session(): Held {
     if (this.held === null) throw new EspalierError('SESSION_NOT_FOUND', 'no session is open on the engine');
     return this.held;

@@ -7,7 +7,7 @@ import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { closingsRequest, unstructuredRequest } from '../engines/wire/engine-requests.js';
 import { required } from '../engines/wire/receiving.js';
-import { recordedSubject, withSubject, type MeasuredSubject } from './subjects.js';
+import { numericsOf, recordedSubject, withSubject, type MeasuredSubject } from './subjects.js';
 
 /** An engine of an earlier release does not know closings, and sends no such count. */
 const CLOSED_GATES = 'EvaluateResponse.outcome.closed_gates';
@@ -35,7 +35,7 @@ export async function evaluate(
   const outcome = await withSubject(bench, artifacts, run, subject, (model) =>
     bench.engine.client.evaluate({ ...model, window, computeDtype, unstructured, closings }, tokens, onProgress, signal),
   );
-  return recorded(request, outcome);
+  return { ...recorded(request, outcome), ...numericsOf(bench, subject) };
 }
 
 function recorded({ subject, window, dataDigest }: EvaluationRequest, outcome: engineV1.EvaluationOutcome): RecordEvaluation {

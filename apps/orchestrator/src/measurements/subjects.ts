@@ -186,6 +186,11 @@ export async function withSubject<T>(
   return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind !== 'masked' });
 }
 
+/** The numerics by which a subject was evaluated, as far as a session tells them: an export is evaluated without one. */
+export function numericsOf(bench: EngineWorkbench, subject: MeasuredSubject): Pick<RecordEvaluation, 'numericsFingerprint'> {
+  return subject.kind === 'export' ? {} : { numericsFingerprint: bench.numericsFingerprint };
+}
+
 const EXPORT_FOLDER = { before: 'espalier-export-', after: '.folder' };
 
 /** Makes a folder for an export. Its maker removes it; if that process is killed, the next server does. */

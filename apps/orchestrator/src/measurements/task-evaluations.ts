@@ -16,7 +16,7 @@ import {
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ScoredBatch, TokenBatch } from '../engines/wire/scoring.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
-import { withSubject, type EngineModel } from './subjects.js';
+import { numericsOf, withSubject, type EngineModel } from './subjects.js';
 import { generatedAnswers, isGenerated } from './task-texts.js';
 import { identityOf, knownFacts, meanRecords, recordOf, samplesOf, type TaskEvaluationRequest } from './task-records.js';
 
@@ -111,8 +111,9 @@ async function evaluateAll(evaluating: Evaluating, model: EngineModel): Promise<
     measured.set(task.task.task, measures);
     const identity = identityOf(task, request, encoder.tokenizerDigest);
     const samples = samplesOf(task, answers);
+    const numerics = numericsOf(bench, request.subject);
     await record(
-      measures.map((one) => recordOf(request.subject, { ...identity, ...one }, counts, samples)),
+      measures.map((one) => ({ ...recordOf(request.subject, { ...identity, ...one }, counts, samples), ...numerics })),
       samples,
     );
   };

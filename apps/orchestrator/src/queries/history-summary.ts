@@ -1,5 +1,5 @@
 // The line that people see for each event.
-import { isOffTarget, targetWords } from '#comparison';
+import { isOffTarget, numericsDifference, targetWords } from '#comparison';
 import { counted, stepsFrom } from '#protocol';
 import type { DiscardedArtifact, RecordedEvent, RefitOutcome, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
@@ -14,13 +14,6 @@ export function summarize(event: RecordedEvent): string {
 
 const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
 const short = (digest: string | null): string => (digest === null ? 'none' : digest.slice(0, 12));
-/** The parts in which two fingerprints differ. */
-function numericsChange(before: string, now: string): string {
-  const partsOf = (fingerprint: string): string[] => fingerprint.split(/[;,] /);
-  const only = (these: string[], those: string[]): string => these.filter((part) => !those.includes(part)).join(', ');
-  const [old, present] = [partsOf(before), partsOf(now)];
-  return `, changed from ${only(old, present)} to ${only(present, old)}`;
-}
 const number = (value: number | null): string => (value === null ? 'none' : value.toPrecision(5));
 const state = ({ step, expectedSparsity, hardSparsity, stateDigest }: StateFact): string =>
   `step ${step}, expected sparsity ${percent(expectedSparsity)}, by hard masks ${percent(hardSparsity)}, state ${short(stateDigest)}`;
@@ -56,12 +49,13 @@ function lineOf(event: RecordedEvent): string {
     case 'AttemptStarted':
       return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
     case 'EngineAttached': {
-      const { attempt, engineName = '', backend, device, threads, numericsFingerprint, numericsChangedFrom } = event.data;
+      const { attempt, engineName = '', backend, device, threads, numericsFingerprint, numericsChangedFrom, evaluatesOnly } = event.data;
       const name = engineName === '' ? '' : `${engineName}, `;
-      const changed = numericsChangedFrom === null ? '' : numericsChange(numericsChangedFrom, numericsFingerprint);
+      const changed = numericsChangedFrom === null ? '' : `, changed: ${numericsDifference(numericsChangedFrom, numericsFingerprint)}`;
+      const use = evaluatesOnly ? '; it only evaluates, since all steps are done' : '';
       return (
         `attempt ${attempt}: engine ${name}${backend} on ${device}, ${counted(threads, 'thread')}, ` +
-        `numerics of ${/sources [0-9a-f]+/.exec(numericsFingerprint)?.[0] ?? short(numericsFingerprint)}${changed}`
+        `numerics of ${/sources [0-9a-f]+/.exec(numericsFingerprint)?.[0] ?? short(numericsFingerprint)}${changed}${use}`
       );
     }
     case 'TeacherAssigned':
@@ -155,11 +149,12 @@ function lineOfOutcome(event: Outcome): string {
     case 'RunCancelled':
       return `cancelled at step ${event.data.step}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
     case 'EvaluationRecorded': {
-      const { subject, step, value, stderr, n, convention, teacherMark, dataDigest, dataPath } = event.data;
+      const { subject, step, value, stderr, n, convention, teacherMark, dataDigest, dataPath, numericsFingerprint } = event.data;
       const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
       const off = stderr === null ? '' : ` ± ${number(stderr)}`;
       const on = `(over ${n}, ${convention}, data ${dataPath ?? short(dataDigest)})`;
-      return `${measureName(event.data)} of ${what} at step ${step}: ${number(value)}${off} ${on}`;
+      const by = numericsFingerprint === undefined ? '' : ", on other numerics than the training's";
+      return `${measureName(event.data)} of ${what} at step ${step}: ${number(value)}${off} ${on}${by}`;
     }
     case 'RunDescribed': {
       const { name, addedTags, removedTags, note } = event.data;

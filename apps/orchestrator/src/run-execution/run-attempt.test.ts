@@ -34,6 +34,7 @@ test('a run is trained, evaluated twice and completed; the record names the engi
   expect(recorded.slice(0, 4)).toEqual(['RunLaunched', 'AttemptStarted', 'EngineAttached', 'TeacherAssigned']);
   expect(recorded.slice(-3)).toEqual(['EvaluationRecorded', 'EvaluationRecorded', 'RunCompleted']);
   expect(world.last(RUN, 'EngineAttached')).toMatchObject({ engineName: 'local-1', threads: 2, resumedFromStep: 0 });
+  expect(world.last(RUN, 'EvaluationRecorded')).not.toHaveProperty('numericsFingerprint'); // it is that of the training
   expect(world.last(RUN, 'RunCompleted')).toMatchObject({ step: 20, stateDigest: scriptedState(20) });
   expect(world.stored).toContain(scriptedState(20));
 });
@@ -62,6 +63,16 @@ test('other numerics pause the run, and nothing is trained', async () => {
   await (await attempt(story)).execute();
   expect(world.last(RUN, 'RunPaused')).toMatchObject({ by: 'obstacle', cause: { code: 'NUMERICS_CHANGED' } });
   expect(asked(engine).some((one) => one.startsWith('train'))).toBe(false);
+});
+
+test('other numerics evaluate a run whose steps are done, and the record says so', async () => {
+  const story = new Story(launched(settings, RUN)).start().train(stateAt(10, 0.001), stateAt(20, 0.002));
+  story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message: 'it died' });
+  await (await attempt(story)).execute();
+  expect(world.recorded(RUN).slice(-4)).toEqual(['EngineAttached', 'EvaluationRecorded', 'EvaluationRecorded', 'RunCompleted']);
+  expect(world.last(RUN, 'EngineAttached')).toMatchObject({ evaluatesOnly: true, numericsChangedFrom: 'f1' });
+  expect(world.last(RUN, 'EvaluationRecorded')).toMatchObject({ subject: 'masked', numericsFingerprint: engine.fingerprint });
+  expect((await world.runs.load(RUN)).numericsFingerprint).toBe('f1');
 });
 
 test('an engine that refuses the model for want of memory pauses the run', async () => {

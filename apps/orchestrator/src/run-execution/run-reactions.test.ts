@@ -75,6 +75,15 @@ describe('an evaluation at the end that fails', () => {
   });
 });
 
+it('a run whose state is damaged at an engine that may only evaluate waits until its numerics are accepted', () => {
+  const story = train(new Story(launched({ totalSteps: 10 })).start(), 10);
+  story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
+  story.start(2, 'f2');
+  expect(next(story)).toEqual({ kind: 'evaluate', subject: 'intact' });
+  story.when({ kind: 'fallBack', attempt: 2, stateDigest: null });
+  expect(next(story)).toMatchObject({ kind: 'giveUp', code: 'NUMERICS_CHANGED' });
+});
+
 it('a fork is judged by its own steps', () => {
   const parent = train(new Story(launched()).start(), 30, stepsFrom(0, 20));
   const story = new Story();

@@ -1,4 +1,5 @@
 // Decides what a run needs next, as a pure function of its record. This is the heart of the driver.
+import { numericsChanged } from '../pruning-run/aggregate/engine-decisions.js';
 import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
@@ -31,7 +32,12 @@ export function nextAction(
   if (shuttingDown) return { kind: 'pause', by: 'shutdown' };
   const skipped = mostlySkipped(run);
   if (skipped !== null) return { kind: 'giveUp', ...skipped };
-  if (stepOf(run) < endStepOf(run.settings)) return { kind: 'train' };
+  if (stepOf(run) < endStepOf(run.settings)) {
+    if (run.engine?.evaluatesOnly !== true) return { kind: 'train' };
+    // The state at the end is damaged, so steps are trained again. That needs the consent that the evaluation did not.
+    const { code, message } = numericsChanged(run, run.numericsFingerprint!, run.engine.numericsFingerprint);
+    return { kind: 'giveUp', code, message, field: 'accept_other_numerics' };
+  }
   if (evaluationError?.code === 'EVALUATION_NOT_FINITE') return { kind: 'giveUp', ...evaluationError, field: '' };
   if (run.data.validationDigest !== null && evaluationError === null) {
     if (!isEvaluated(run, 'intact', null)) return { kind: 'evaluate', subject: 'intact' };

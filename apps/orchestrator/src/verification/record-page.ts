@@ -60,7 +60,8 @@ export function recordPage(
     ...run.evaluations.map(
       ({ subject, step, abandoned, ...one }) =>
         `- ${measureName(one)} of ${subject} at step ${step}${abandoned ? ' of an abandoned branch' : ''}: ` +
-        `${one.value} over ${one.n}, ${one.convention}, data ${one.dataDigest}`,
+        `${one.value} over ${one.n}, ${one.convention}, data ${one.dataDigest}` +
+        (one.numericsFingerprint === undefined ? '' : `, by an engine with numerics ${one.numericsFingerprint}`),
     ),
     ...run.exports.map(
       ({ form, dtype, exportDigest, parameterCount, made }) =>

@@ -31,12 +31,13 @@ async function replay(fingerprint: string, tolerance: number | null): Promise<{ 
   return { asked: engine.asked, refusal, released };
 }
 
-test('other numerics are refused before anything is trained, by naming both and the way to compare values', async () => {
+test('other numerics are refused before anything is trained, by naming what differs and the way to compare values', async () => {
   const { asked, refusal, released } = await replay('f2', null);
   expect(refusal).toMatchObject({
     code: 'NUMERICS_CHANGED',
     message:
-      "steps 0 to 9 were computed with numerics f1, this engine has f2: bits can't be compared. Pass a tolerance to compare values instead.",
+      "steps 0 to 9 were computed on other numerics than this engine has: fingerprint (f1 before, f2 now). So bits can't be compared, " +
+      'but values can: with --tolerance of espalier verify (tolerance of VerifyRun), such as 1e-3',
   });
   expect([asked, released]).toEqual([['openSession', 'closeSession'], 1]);
 });

@@ -1,5 +1,6 @@
 // Computes recorded segments again and compares the states that they end with.
 import type { ArtifactStore } from '#artifact-store';
+import { numericsDifference } from '#comparison';
 import { counted, EspalierError, type engineV1 } from '#protocol';
 import type { BorrowEngine } from '../engine-pool/verification-engine.js';
 import type { Budget, DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
@@ -103,9 +104,9 @@ async function openSession(
     await client.closeSession(session.sessionId).catch(() => undefined);
     throw new EspalierError(
       'NUMERICS_CHANGED',
-      `steps ${segment.firstStep} to ${segment.endStep - 1} were computed with numerics ` +
-        `${segment.numericsFingerprint}, this engine has ${session.numericsFingerprint}: ` +
-        `bits can't be compared. Pass a tolerance to compare values instead.`,
+      `steps ${segment.firstStep} to ${segment.endStep - 1} were computed on other numerics than this engine has: ` +
+        `${numericsDifference(segment.numericsFingerprint, session.numericsFingerprint)}. So bits can't be compared, but values can: ` +
+        'with --tolerance of espalier verify (tolerance of VerifyRun), such as 1e-3',
     );
   }
   await client.loadTrainingTokens(session.sessionId, tokenSources(data), artifacts);

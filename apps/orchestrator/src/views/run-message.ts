@@ -200,7 +200,7 @@ export function evaluationMessage(
   fact: RecordedEvaluation,
 ): v1.Evaluation {
   const { subject, task, metric, value, stderr, n, convention, step, at, dataDigest, dataPath, stateDigest, teacherMark } = fact;
-  const { digests, samplesDigest, details } = fact;
+  const { digests, samplesDigest, details, numericsFingerprint } = fact;
   const perplexity = isPerplexity(fact);
   const ownData = dataDigest === run.data.validationDigest;
   return {
@@ -224,6 +224,7 @@ export function evaluationMessage(
     digests,
     samplesDigest: samplesDigest ?? '',
     details,
+    numericsFingerprint: numericsFingerprint ?? '',
     headline: fact === headlineOf(run),
     // A run that was rewound can reach the same state again.
     abandoned: fact.abandoned && stateDigest !== run.current?.stateDigest,

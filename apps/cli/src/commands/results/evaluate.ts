@@ -168,8 +168,10 @@ async function byPerplexity(
   output.result(evaluations.length === 1 ? only : evaluations, () => {
     if (evaluations.length > 1) return printTable(output, evaluations);
     const { metric, value, n, convention } = measured(only!);
+    const numerics = only!.numericsFingerprint === '' ? '' : ', on other numerics than the training';
     output.text(
-      `${metric} ${output.style('bold', decimal(value))} (${subjectWords(only!)}, step ${only!.step}, ${convention}, over ${count(n)})`,
+      `${metric} ${output.style('bold', decimal(value))} ` +
+        `(${subjectWords(only!)}, step ${only!.step}, ${convention}, over ${count(n)}${numerics})`,
     );
   });
 }

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { budgetWords } from '#comparison';
+import { budgetWords, numericsDifference } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
 import { pathWords } from '#run-files';
 import type { Context } from '../../context.js';
@@ -217,13 +217,16 @@ function printResults({ output }: Context, run: v1.Run): void {
         count(measured(evaluation).n),
         measured(evaluation).convention,
         textWords(evaluation, run),
-        evaluation.headline ? output.style('green', "the run's own") : abandonedWords(evaluation),
+        noteWords(evaluation, evaluation.headline ? output.style('green', "the run's own") : ''),
         when(evaluation.evaluatedAt),
       ]),
       [2, 3, 4, 5],
       { EVALUATED: 'wrap', TEXT: 'wrap', NOTE: 'wrap', AT: 4, N: 3, CONVENTION: conventionsTellApart(evaluations) ? 'wrap' : 2 },
     );
   }
+  for (const numerics of new Set(evaluations.map(({ numericsFingerprint }) => numericsFingerprint)))
+    if (numerics !== '')
+      output.text(`other numerics: its engine differs from the training's in the ${numericsDifference(run.numericsFingerprint, numerics)}`);
   if (closings.length > 0)
     output.line(`and ${howMany(closings.length, 'evaluation')} of parts of what is closed, which eval --closings shows`);
   if (run.exports.length > 0) {
@@ -260,6 +263,11 @@ function textWords({ dataPath, dataDigest }: v1.Evaluation, run: v1.Run): string
   const readOnce = run.evaluations.every((one) => one.dataPath !== dataPath || one.dataDigest === dataDigest);
   if (isOwn && readOnce) return 'validation';
   return `${isOwn ? 'validation' : basename(dataPath)} (${shortDigest(dataDigest)})`;
+}
+
+function noteWords(evaluation: v1.Evaluation, own: string): string {
+  const notes = [own, abandonedWords(evaluation), evaluation.numericsFingerprint === '' ? '' : 'other numerics'];
+  return notes.filter((note) => note !== '').join(', ');
 }
 
 const abandonedWords = ({ abandoned }: { abandoned: boolean }): string => (abandoned ? 'abandoned branch' : '');

@@ -1,5 +1,6 @@
 // Shows the measurements of a run and its exports, the jobs that make more of them, and the engines that trained the run.
 import { useState } from 'preact/hooks';
+import { numericsDifference } from '../../../../../libs/comparison/src/index.js';
 import { May } from '../../api/caller.js';
 import { historyService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
@@ -130,6 +131,12 @@ function Evaluations({ run, add }: { run: Run; add: () => void }) {
                     {one.teacherMark !== undefined && `, teacher #${one.teacherMark}`}
                     {one.headline && ' '}
                     {one.headline && <span class="tag headline">headline</span>} {one.abandoned && <span class="soft">abandoned</span>}
+                    {one.numericsFingerprint !== '' && (
+                      <span class="soft" title={numericsDifference(run.numericsFingerprint, one.numericsFingerprint)}>
+                        {' '}
+                        other numerics than the training's
+                      </span>
+                    )}
                   </td>
                   <td>
                     {one.task} {one.metric}

@@ -1,4 +1,5 @@
 // The decisions on the engine's reports. Every report names its attempt, and a report of an attempt that has ended is refused.
+import { numericsDifference } from '#comparison';
 import { begun } from '../../event-sourcing/not-begun.js';
 import type { NewFact, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError } from './pruning-run.errors.js';
@@ -28,23 +29,29 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
   const run = attempted(state, change.attempt);
   const { numericsFingerprint } = change.engine;
   const changedFrom = run.numericsFingerprint !== null && run.numericsFingerprint !== numericsFingerprint ? run.numericsFingerprint : null;
-  if (changedFrom !== null && !run.acceptOtherNumerics) {
-    throw new RunError(
-      'NUMERICS_CHANGED',
-      `run ${run.runId} was trained on numerics ${changedFrom}, this engine has ${numericsFingerprint}: on an engine with the former it ` +
-        'goes on in the same bits (docs/how-a-run-survives.md); once other numerics are accepted it goes on, no longer bitwise the same',
-      run,
-      'accept_other_numerics',
-    );
-  }
+  const evaluatesOnly = changedFrom !== null && stepOf(run) >= endStepOf(run.settings);
+  if (changedFrom !== null && !evaluatesOnly && !run.acceptOtherNumerics) throw numericsChanged(run, changedFrom, numericsFingerprint);
   const data = {
     attempt: change.attempt,
     ...change.engine,
     numericsChangedFrom: changedFrom,
+    ...(evaluatesOnly ? { evaluatesOnly } : {}),
     resumedFromStep: stepOf(run),
     resumedFromStateDigest: change.stateDigest,
   };
   return [{ type: 'EngineAttached', at, data }, ...phaseStarted(run, change.attempt, at), ...reassigned(run, at)];
+}
+
+/** The refusal of steps on other numerics than those that the run was trained with. */
+export function numericsChanged(run: PruningRunState, before: string, now: string): RunError {
+  return new RunError(
+    'NUMERICS_CHANGED',
+    `run ${run.runId} was trained on other numerics than this engine has: ${numericsDifference(before, now)}. On an engine with the ` +
+      'former it goes on in the same bits (docs/how-a-run-survives.md). Once other numerics are accepted (accept_other_numerics of ' +
+      'ResumeRun) it goes on here, no longer bitwise the same',
+    run,
+    'accept_other_numerics',
+  );
 }
 
 /**
@@ -53,6 +60,7 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
  */
 export function recordSegment(state: PruningRunState | null, change: RecordSegment, at: string): NewFact[] {
   const run = attempted(state, change.attempt);
+  if (run.engine?.evaluatesOnly) throw numericsChanged(run, run.numericsFingerprint!, run.engine.numericsFingerprint);
   const { attempt, firstStep, state: reached, scheduledSparsity } = change;
   if (run.current?.step === reached.step && run.current.stateDigest === reached.stateDigest) return []; // the report is a retry
   if (firstStep !== stepOf(run) || reached.step <= firstStep) {

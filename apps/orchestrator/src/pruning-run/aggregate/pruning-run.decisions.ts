@@ -84,12 +84,19 @@ function whatCanFollow({ teachers, current }: PruningRunState): string {
   return current === null ? ' before its first recorded state: launch another' : ' and has no teacher to rewind it to: fork it';
 }
 
-/** Records an evaluation, unless one of the same subject, state and measure is recorded already. */
-export function recordEvaluation(state: PruningRunState | null, { kind: _, ...data }: RecordEvaluation, at: string): NewFact[] {
-  const known = alive(state).evaluations.some(
+/**
+ * Records an evaluation, unless one of the same subject, state and measure is recorded already. The numerics of its engine are recorded
+ * where they are not those of the training.
+ */
+export function recordEvaluation(state: PruningRunState | null, change: RecordEvaluation, at: string): NewFact[] {
+  const { kind: _, numericsFingerprint, ...data } = change;
+  const run = alive(state);
+  const known = run.evaluations.some(
     (one) => one.subject === data.subject && one.stateDigest === data.stateDigest && sameMeasure(one, data),
   );
-  return known ? [] : [{ type: 'EvaluationRecorded', at, data }];
+  if (known) return [];
+  const differ = numericsFingerprint !== undefined && run.numericsFingerprint !== null && numericsFingerprint !== run.numericsFingerprint;
+  return [{ type: 'EvaluationRecorded', at, data: differ ? { ...data, numericsFingerprint } : data }];
 }
 
 export function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {

@@ -108,7 +108,7 @@ export function engineAttached(state: PruningRunState, { data }: EventOf<'Engine
     status: 'training',
     failure: null,
     engine: data,
-    numericsFingerprint: data.numericsFingerprint,
+    numericsFingerprint: data.evaluatesOnly ? state.numericsFingerprint : data.numericsFingerprint,
     acceptOtherNumerics: false,
   };
 }

@@ -99,6 +99,7 @@ export interface PruningRunState {
   /** The revision of the first event of the last segment. */
   segmentRevision: number;
   engine: PruningRunEventData<'EngineAttached'> | null;
+  /** The numerics of the last engine that trained the run or was to train it. */
   numericsFingerprint: string | null;
   acceptOtherNumerics: boolean;
 

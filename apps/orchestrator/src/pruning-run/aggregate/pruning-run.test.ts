@@ -241,6 +241,15 @@ describe('attempts', () => {
     story.start(3, 'f2');
     expect(story.state.engine).toMatchObject({ numericsFingerprint: 'f2', numericsChangedFrom: 'f1' });
   });
+  it('may evaluate on other numerics what is trained; the numerics of the training stay, and no step is done on others', () => {
+    const story = new Story(launched({ totalSteps: 10 })).start().train(stateAt(10, 0));
+    story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
+    story.start(2, 'f2');
+    expect(story.state.engine).toMatchObject({ numericsFingerprint: 'f2', numericsChangedFrom: 'f1', evaluatesOnly: true });
+    expect(story.state.numericsFingerprint).toBe('f1');
+    story.when({ kind: 'fallBack', attempt: 2, stateDigest: null });
+    expect(() => story.train(stateAt(10, 0))).toThrow(refusal('NUMERICS_CHANGED'));
+  });
 });
 
 describe('a damaged state', () => {

@@ -182,6 +182,7 @@ interface Facts {
     threads: number;
     numericsFingerprint: string;
     numericsChangedFrom: string | null;
+    evaluatesOnly?: true; // all steps were done before, on other numerics: this engine trains nothing
     resumedFromStep: number;
     resumedFromStateDigest: string; // the fresh state has a digest, too
     leaseMs: number; // the engine counts as dead after this time without a message from it
@@ -226,14 +227,10 @@ interface Facts {
   };
   /** A user asked for a pause. The run pauses at the next step boundary. */
   RunPauseRequested: { step: number };
-  /** After a shutdown the run goes on by itself. At an obstacle it waits until a user has removed the obstacle and resumes the run. */
-  /** the cause is present only with an obstacle */
+  /** After a shutdown the run goes on by itself. At an obstacle it waits until a user has removed the cause and resumes the run. */
   RunPaused: { step: number; by: 'request' | 'shutdown' | 'obstacle'; cause?: Obstacle | undefined };
   RunResumed: { fromStep: number; stateDigest: string | null; acceptOtherNumerics: boolean };
-  /**
-   * The events from `abandonedFromRevision` up to this one become an abandoned branch. They stay stored and marked, and the run's state no
-   * longer includes them.
-   */
+  /** The events from `abandonedFromRevision` up to this one become an abandoned branch: stored and marked, but not in the run's state. */
   RunRewound: {
     toStep: number;
     state: StateFact | null; // null: the fresh state that follows from the seed
@@ -278,6 +275,8 @@ interface Facts {
     dataPath?: string; // absent for the run's own text
     digests?: TaskDigests; // only of a task that is not the text itself; dataDigest then names no artifact
     samplesDigest?: string; // an artifact in JSON Lines with the result of each question
+    /** The numerics of the evaluating engine where it had others than the training. Absent for exports, and in earlier releases. */
+    numericsFingerprint?: string;
   };
   ModelExported: {
     exportDigest: string;
