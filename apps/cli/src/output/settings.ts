@@ -7,11 +7,14 @@ import { toPlain } from './plain.js';
 
 type Plain = string | number | boolean | string[] | null | undefined;
 
+/** The budget and the model of a plan. A server of an earlier release tells no hidden size. */
+type Planned = Partial<Pick<v1.PlanRunResponse, 'budget' | 'hiddenSize'>>;
+
 /**
  * @param asked the settings that the request asked for; each other one that the server computed is printed with the table's words on how
- * @param budget the budget that a plan is for
+ * @param plan the budget and the model that a plan is for
  */
-export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings, budget?: v1.Budget): void {
+export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings, plan: Planned = {}): void {
   if (settings === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));
@@ -20,20 +23,21 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
     settingsTable().map((setting) => {
       const { name, field, unit } = setting;
       const text = isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], unit);
-      return [
-        field,
-        text + (asked === undefined || asked[name] !== undefined ? '' : computedWords(setting, settings.preset, text, budget)),
-      ];
+      return [field, text + (asked === undefined || asked[name] !== undefined ? '' : computedWords(setting, settings.preset, text, plan))];
     }),
   );
 }
 
 /** Says how the server computed a setting that the request left out. */
-function computedWords(setting: Setting, preset: string | undefined, text: string, budget: v1.Budget | undefined): string {
+function computedWords(setting: Setting, preset: string | undefined, text: string, { budget, hiddenSize = 0 }: Planned): string {
   const words = setting.computed ? presetDefault(setting, preset ?? '') : '';
   if (words === '' || words === text) return '';
   const goesByTarget = budget?.prunableShare !== undefined && budget.prunableShareDecides.includes(setting.field);
-  return ` (${words}${goesByTarget ? `; here the cost to go is ${percent(budget.prunableShare!)} of that of heads and units` : ''})`;
+  const here = [
+    ...(goesByTarget ? [`the cost to go is ${percent(budget.prunableShare!)} of that of heads and units`] : []),
+    ...(hiddenSize > 0 && words.includes('hidden size') ? [`the hidden size is ${hiddenSize}`] : []),
+  ];
+  return ` (${words}${here.length === 0 ? '' : `; here ${here.join(', and ')}`})`;
 }
 
 /** A server sends no budget that a run does not have. Servers of earlier releases send it as 0. */

@@ -13,7 +13,7 @@ import { endStepOf } from '../pruning-run/method/phases.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { estimatedSize, resultWarnings } from '../pruning-run/planning/result-size.js';
-import { rateAdvice, recipeAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
+import { rateAdvice, recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { roomForArtifacts } from '../storage/free-space.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
@@ -116,6 +116,7 @@ export class RunGrpc {
       settings: settingsMessageOfRun(settings),
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
+      hiddenSize: model.hiddenSize,
       memory: memoryMessage({ memory, change }),
       card: card === null ? undefined : cardMessage(card, model, settings, change?.settings),
       warnings: [
@@ -127,6 +128,7 @@ export class RunGrpc {
         ...recipeAdvice(settings),
         ...smallModelAdvice(settings, model.parameterCount),
         ...rateAdvice(settings, model),
+        ...recoveryRateAdvice(settings, model, requested, budget),
         ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),
       ],
       result: result && resultMessage(result),

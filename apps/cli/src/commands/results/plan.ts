@@ -95,11 +95,12 @@ function estimateWords({ estimatedSeconds, estimatedByRunId, card }: v1.PlanRunR
 }
 
 function printPlan(context: Context, response: v1.PlanRunResponse, asked: v1.RunSettings): void {
-  const { settings, parameterCount, prunableParameterCount, memory, disk } = response;
+  const { settings, parameterCount, prunableParameterCount, hiddenSize, memory, disk } = response;
   const { output } = context;
   const m = memory!;
-  output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable`);
-  printSettings(context, settings, asked, response.budget);
+  const size = hiddenSize === 0 ? '' : `, hidden size ${hiddenSize}`; // a server of an earlier release does not tell it
+  output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable${size}`);
+  printSettings(context, settings, asked, response);
   output.line();
   output.line(output.style('bold', 'Memory'));
   output.pairs([

@@ -154,6 +154,10 @@ function rateOfRecovery(settings: RunSettings, budget: Budget | null, whereLittl
 
 const HIDDEN_SIZE_OF_RATES = 192;
 
+/** Tells whether the default rate of recovery follows from the hidden size. */
+export const followsFromHiddenSize = (settings: RunSettings): boolean =>
+  settings.preset === 'nuteprune2' && recoverWeights(settings) === 'all';
+
 /**
  * The default rate of recovery. In the preset nuteprune2 all weights learn at rates that are inverse to the hidden size: where each weight
  * changes by as much, a sum over more of them changes by more (docs/recipes.md).
@@ -161,8 +165,7 @@ const HIDDEN_SIZE_OF_RATES = 192;
  */
 export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null, hiddenSize = HIDDEN_SIZE_OF_RATES): number {
   const rate = rateOfRecovery(settings, budget, LITTLE_PRUNED.rate);
-  const isOfWidth = settings.preset === 'nuteprune2' && recoverWeights(settings) === 'all';
-  return toTwoDigits(isOfWidth ? (rate * HIDDEN_SIZE_OF_RATES) / hiddenSize : rate);
+  return toTwoDigits(followsFromHiddenSize(settings) ? (rate * HIDDEN_SIZE_OF_RATES) / hiddenSize : rate);
 }
 
 /** The default rate of recovery in releases in which it did not follow from the hidden size. */

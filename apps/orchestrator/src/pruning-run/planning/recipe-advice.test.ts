@@ -1,5 +1,5 @@
 import { resolveSettings, type RequestedSettings } from '../method/run-settings.js';
-import { rateAdvice, recipeAdvice, smallModelAdvice, targetAdvice } from './recipe-advice.js';
+import { rateAdvice, recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from './recipe-advice.js';
 
 const advice = (settings: RequestedSettings): string[] => recipeAdvice(resolveSettings(settings)).map(({ message }) => message);
 
@@ -18,8 +18,11 @@ test('pruning alone is told what recovery of all weights is worth, at the measur
 
 test('a model with few weights is told of masks that are chosen at once, where that was better', () => {
   const told = (settings: RequestedSettings, parameters = 358_336): string[] =>
-    smallModelAdvice(resolveSettings(settings), parameters).map(({ message }) => message);
-  expect(told({})).toEqual([expect.stringContaining('--recipe wanda --recover-steps 3000')]);
+    smallModelAdvice(resolveSettings(settings, { hiddenSize: 64, maxPositions: 512 }), parameters).map(({ message }) => message);
+  expect(told({})).toEqual([expect.stringMatching(/a target of 50% and recover_learning_rate 0\.003: .*wanda --recover-steps 3000$/)]);
+  // The figures are those of one target and one rate.
+  expect(told({ targetSparsity: 0.7 })).toEqual([expect.stringContaining('0.003, where this run has 70% and 0.003: ')]);
+  expect(told({ recoverLearningRate: 0.001 })).toEqual([expect.stringContaining('0.003, where this run has 50% and 0.001: ')]);
   expect(told({}, 3_443_136)).toEqual([]);
   for (const settings of [
     { targetSparsity: 0.3 },
@@ -37,6 +40,21 @@ test('a high rate of LoRA is warned of for a model that is far wider than those 
   expect(told({}, 4096)).toEqual([expect.stringMatching(/is 0\.01, .* hidden size 384; this one has 4096\. .* 0\.001 is published/)]);
   expect(told({}, 768)).toEqual([]);
   for (const settings of [{ loraLearningRate: 0.001 }, { preset: 'paper' }, { recipe: 'wanda' }] as const) {
+    expect(told(settings, 4096)).toEqual([]);
+  }
+});
+
+test('a rate of recovery that follows from a hidden size is warned of where the rule was not tried', () => {
+  const told = (settings: RequestedSettings, hiddenSize: number): string[] => {
+    const resolved = resolveSettings(settings, { hiddenSize, maxPositions: 512 });
+    return recoveryRateAdvice(resolved, { hiddenSize }, settings, null).map(({ message }) => message);
+  };
+  expect(told({}, 4096)).toEqual([
+    expect.stringMatching(/^recover_learning_rate 0\.000047 .* hidden size 4096 .* 0\.001 x 192 \/ 4096, .* 64 to 384 only/),
+  ]);
+  expect(told({ recipe: 'wanda', recoverSteps: 100 }, 16)).toEqual([expect.stringContaining('0.001 x 192 / 16')]);
+  expect(told({}, 768)).toEqual([]);
+  for (const settings of [{ recoverLearningRate: 0.0001 }, { recoverWeights: 'lora' }, { recoverSteps: 0 }, { preset: 'paper' }] as const) {
     expect(told(settings, 4096)).toEqual([]);
   }
 });

@@ -1,7 +1,8 @@
 // Advice before a launch, from trials of recipes on the bundled model (docs/recipes.md). Another model may differ, so the advice names the
 // model it comes from and refuses nothing. All functions are pure.
 import { prunesAtOnce } from '../method/phases.js';
-import type { ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
+import { followsFromHiddenSize, recoverLearningRate, type RequestedSettings } from '../method/run-settings.js';
+import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 
 interface Measured {
@@ -32,17 +33,26 @@ export function recipeAdvice({ recipe, targetSparsity, recoverSteps, recoverWeig
   return [{ code: 'BETTER_MEASURED', field: 'settings.recover_weights', message }];
 }
 
-/** Below this number of parameters, and from this target on, `wanda` was better than masks that learn, where all weights recover. */
-const SMALL_MODEL = { parameters: 1e6, targetSparsity: 0.4 };
+/**
+ * Below this number of parameters, and from this target on, `wanda` is advised beside masks that learn, where all weights recover. It was
+ * better at 50% and no better at 30%, at this rate of recovery; no other target was tried.
+ */
+const SMALL_MODEL = { parameters: 1e6, targetSparsity: 0.4, tried: 0.5, recoverLearningRate: 0.003 };
 
 /** Advises masks by `wanda` for a model with few weights, which learn all that masks could have chosen. */
-export function smallModelAdvice(settings: Advised & Pick<RunSettings, 'totalSteps'>, parameterCount: number): SettingsWarning[] {
-  const { recipe, targetSparsity, totalSteps, recoverSteps, recoverWeights } = settings;
+export function smallModelAdvice(
+  settings: Advised & Pick<RunSettings, 'totalSteps' | 'recoverLearningRate'>,
+  parameterCount: number,
+): SettingsWarning[] {
+  const { recipe, targetSparsity, totalSteps, recoverSteps, recoverWeights, recoverLearningRate: rate } = settings;
   const isMeasured = parameterCount < SMALL_MODEL.parameters && targetSparsity >= SMALL_MODEL.targetSparsity;
   if (!isMeasured || prunesAtOnce(recipe) || recoverSteps === 0 || recoverWeights !== 'all') return [];
+  const isOther = targetSparsity !== SMALL_MODEL.tried || rate !== SMALL_MODEL.recoverLearningRate;
+  const here = isOther ? `, where this run has ${Math.round(targetSparsity * 1000) / 10}% and ${rate}` : '';
   const message =
-    'on a model of 358,336 parameters at 50%, recipe wanda with recovery for all steps ended at perplexity 10.79, and masks that learn ' +
-    `at 10.95 (docs/recipes.md): compare --recipe wanda --recover-steps ${totalSteps + recoverSteps}`;
+    'on a model of 358,336 parameters recipe wanda with recovery for all steps ended at perplexity 10.79, with 2% more parameters left, ' +
+    `and masks that learn at 10.95 (docs/recipes.md). Both had a target of 50% and recover_learning_rate 0.003${here}: ` +
+    `compare --recipe wanda --recover-steps ${totalSteps + recoverSteps}`;
   return [{ code: 'BETTER_MEASURED', field: 'settings.recipe', message }];
 }
 
@@ -74,8 +84,8 @@ export function targetAdvice({ recipe, targetSparsity, gates }: Targeted, sizes:
   return [{ code: 'BETTER_MEASURED', field: 'settings.target_params', message }];
 }
 
-/** Trials went up to hidden size 384. From twice that on, a rate that was chosen by them needs a trial. */
-const WIDEST_TRIED = 384;
+/** Trials had these hidden sizes. Beyond half the least and twice the most, a rate that was chosen by them needs a trial. */
+const TRIED = { least: 64, most: 384 };
 const PUBLISHED_LORA_RATE = 0.001;
 
 type Trained = Pick<RunSettings, 'recipe' | 'loraLearningRate'>;
@@ -85,11 +95,27 @@ type Trained = Pick<RunSettings, 'recipe' | 'loraLearningRate'>;
  * hidden size, and that of LoRA does not.
  */
 export function rateAdvice({ recipe, loraLearningRate }: Trained, { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>): SettingsWarning[] {
-  if (prunesAtOnce(recipe) || hiddenSize <= 2 * WIDEST_TRIED || loraLearningRate <= PUBLISHED_LORA_RATE) return [];
+  if (prunesAtOnce(recipe) || hiddenSize <= 2 * TRIED.most || loraLearningRate <= PUBLISHED_LORA_RATE) return [];
   const message =
-    `lora_learning_rate is ${loraLearningRate}, which was tried on models up to hidden size ${WIDEST_TRIED}; this one has ${hiddenSize}. ` +
+    `lora_learning_rate is ${loraLearningRate}, which was tried on models up to hidden size ${TRIED.most}; this one has ${hiddenSize}. ` +
     `For models of 7B ${PUBLISHED_LORA_RATE} is published (preset paper): compare both in a short run`;
   return [{ code: 'NOT_MEASURED', field: 'settings.lora_learning_rate', message }];
+}
+
+/** Warns of a rate of recovery that follows from a hidden size far from those at which the rule was tried. */
+export function recoveryRateAdvice(
+  settings: RunSettings,
+  { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>,
+  asked: RequestedSettings,
+  budget: Budget | null,
+): SettingsWarning[] {
+  const isTried = hiddenSize * 2 >= TRIED.least && hiddenSize <= 2 * TRIED.most;
+  if (isTried || asked.recoverLearningRate !== undefined || settings.recoverSteps === 0 || !followsFromHiddenSize(settings)) return [];
+  const message =
+    `recover_learning_rate ${settings.recoverLearningRate} follows from hidden size ${hiddenSize} by a rule, ` +
+    `${recoverLearningRate(settings, budget)} x 192 / ${hiddenSize}, which was tried at hidden sizes ${TRIED.least} to ${TRIED.most} ` +
+    'only (docs/recipes.md): compare it with a higher and a lower one in short runs';
+  return [{ code: 'NOT_MEASURED', field: 'settings.recover_learning_rate', message }];
 }
 
 const distance = (measured: Measured, targetSparsity: number): number => Math.abs(measured.targetSparsity - targetSparsity);
