@@ -83,7 +83,13 @@ function answersWith(name: string): Answers {
       const usage = { runId: run.runId, name, status: v1.RunStatus.RUN_STATUS_COMPLETED, ...sizes };
       return v1.GetDiskUsageResponse.fromPartial({ runs: [usage], unneededBytes: bytes, artifactsBytes: bytes, sharedBytes: bytes });
     },
-    planRun: () => v1.PlanRunResponse.fromPartial({ settings: run.settings, memory: {}, disk: { teachers: 1 } }),
+    planRun: () =>
+      v1.PlanRunResponse.fromPartial({
+        settings: run.settings,
+        memory: {},
+        disk: { teachers: 1 },
+        warnings: [{ message: 'in 3 steps at mask_learning_rate 0.1 the masks can reach at most 5%, '.repeat(3) }],
+      }),
     listEngines: () =>
       v1.ListEnginesResponse.fromPartial({
         engines: [
@@ -125,9 +131,9 @@ const TABLES: string[][] = [
 
 describe.each([60, 80, 120, 200])('%i columns', (columns) => {
   test.each(TABLES)('%s', async (...args) => {
-    const { stdout, exitCode } = await espalier(answersWith(NAME), columns, ...args);
+    const { stdout, stderr, exitCode } = await espalier(answersWith(NAME), columns, ...args);
     expect(exitCode).toBe(0);
-    expect(stdout.split('\n').filter((line) => stringWidth(line) > columns)).toEqual([]);
+    expect(`${stdout}${stderr}`.split('\n').filter((line) => stringWidth(line) > columns)).toEqual([]);
     expect(stdout.trim()).not.toBe('');
   });
 });

@@ -110,9 +110,14 @@ test('a target out of reach is said before and at the launch, beside the result'
   ]) {
     const { exitCode, stderr, stdout } = await espalier(answers, ...args);
     server?.stop();
-    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: told });
-    if (args.includes('--json')) expect(JSON.parse(stdout)).toMatchObject({ run_id: 'abcdefghij23' });
+    expect(exitCode).toBe(0);
+    if (args.includes('--json')) {
+      expect(JSON.parse(stdout)).toMatchObject({ run_id: 'abcdefghij23' });
+      expect(JSON.parse(stderr)).toMatchObject({ warning: { code: 'TARGET_OUT_OF_REACH', option: '--mask-lr' } });
+    } else expect(stderr).toBe(told);
   }
+  const { stdout, stderr } = await espalier(answers, 'plan', '--model', '/model', '--json');
+  expect({ warnings: JSON.parse(stdout).warnings, stderr }).toEqual({ warnings, stderr: '' });
 });
 
 test('runs and show tell the step that is done beside the one that is recorded', async () => {
@@ -126,11 +131,6 @@ test('runs and show tell the step that is done beside the one that is recorded',
   expect((await espalier(answers, 'runs')).stdout).toMatch(/ 50\/100, now 54 /);
 });
 
-test('a run that waits says for what, and what goes on with it', async () => {
-  const waitingFor = v1.Wait.fromPartial({
-    code: 'NUMERICS_CHANGED',
-    message: 'this engine has others',
-    command: 'espalier resume abcdefghij23 --accept-other-numerics',
 test('an evaluation on other numerics than the training is noted, with the parts that differ', async () => {
   const training = 'espalier-numerics 3; sources 02f3d1e7032e, GNU 12.4.0; cpu 0123456789ab avx2 threads 2';
   const evaluation = { subject: 'masked', task: 'text', metric: 'perplexity', value: 5, headline: true };
@@ -140,6 +140,11 @@ test('an evaluation on other numerics than the training is noted, with the parts
   expect(stdout).toContain("other numerics: its engine differs from the training's in the threads (2 before, 1 now)");
 });
 
+test('a run that waits says for what, and what goes on with it', async () => {
+  const waitingFor = v1.Wait.fromPartial({
+    code: 'NUMERICS_CHANGED',
+    message: 'this engine has others',
+    command: 'espalier resume abcdefghij23 --accept-other-numerics',
   });
   const run = testRun({ status: v1.RunStatus.RUN_STATUS_PAUSED, waitingFor });
   const answers: Answers = { getRun: () => ({ run }), listRuns: () => ({ runs: [run], nextPageToken: '', total: 1 }) };

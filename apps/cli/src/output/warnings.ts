@@ -1,13 +1,16 @@
 import type { Command } from 'commander';
-import { requestedValues, settingsTable, type v1 } from '#protocol';
-import { inFlags } from '../options/flag-names.js';
-import { printable } from './terminal.js';
+import { requestedValues, settingsTable, visibleJson, type v1 } from '#protocol';
+import { flagOf, inFlags } from '../options/flag-names.js';
 import type { Output } from './output.js';
+import { describeTerminal, printable } from './terminal.js';
+import { wrapWords } from './text-width.js';
 
-/** Prints warnings with the names of the command's options. They go to standard error, so that standard output holds only the result. */
+const LEAD = 'warning: ';
+
+/** Prints warnings with the names of the command's options. */
 export function printWarnings(output: Output, warnings: readonly v1.PlanWarning[], command: Command): void {
-  for (const { message, field } of warnings)
-    process.stderr.write(`${output.style('yellow', 'warning:')} ${printable(inFlags(message, [field], command))}\n`);
+  for (const { code, message, field } of warnings)
+    warn(output, { code, message: inFlags(message, [field], command), field, option: flagOf(field, command) ?? null });
 }
 
 /**
@@ -21,6 +24,25 @@ export function warnOfLostSettings(output: Output, asked: v1.RunSettings, answer
   if (lost.length === 0) return;
   const flags = lost.map(({ flag }) => flag).join(', ');
   const instead = runId === '' ? '' : `, and cancel the run: espalier cancel ${runId}`;
-  const words = `the server does without ${flags}, since it is of an earlier release: update it${instead}`;
-  process.stderr.write(`${output.style('yellow', 'warning:')} ${words}\n`);
+  const message = `the server does without ${flags}, since it is of an earlier release: update it${instead}`;
+  warnOf(output, 'SETTINGS_LOST', message);
+}
+
+/** Warns of what the command itself has found, in words that need no option's name. */
+export function warnOf(output: Output, code: string, message: string): void {
+  warn(output, { code, message, field: '', option: null });
+}
+
+/**
+ * Warnings go to standard error, so that standard output holds only the result: for people wrapped to the terminal's width, with --json as
+ * an object on a line of its own, as errors are.
+ */
+function warn(output: Output, warning: { code: string; message: string; field: string; option: string | null }): void {
+  if (output.json) {
+    process.stderr.write(`${visibleJson(JSON.stringify({ warning }))}\n`);
+    return;
+  }
+  const room = Math.max(describeTerminal(process.stderr).columns - LEAD.length, 20);
+  const lines = wrapWords(printable(warning.message), room);
+  process.stderr.write(`${output.style('yellow', LEAD.trimEnd())} ${lines.join(`\n${' '.repeat(LEAD.length)}`)}\n`);
 }

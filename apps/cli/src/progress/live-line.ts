@@ -1,5 +1,6 @@
 // One line of the terminal that is rewritten in place. All other output is printed above it.
-import { printable, type Terminal } from '../output/terminal.js';
+import { describeTerminal, printable, type Terminal } from '../output/terminal.js';
+import { wrapWords } from '../output/text-width.js';
 
 const REDRAW_MS = 80;
 
@@ -37,7 +38,8 @@ export class LiveLine {
   /** Prints a line about the command itself, on standard error. */
   note(line: string): void {
     if (this.shown !== '') this.stdout.write('\r\u001b[2K');
-    this.stderr.write(`${printable(line)}\n`);
+    const { columns } = describeTerminal(this.stderr as { isTTY?: boolean; columns?: number });
+    this.stderr.write(`${wrapWords(printable(line), columns).join('\n')}\n`);
     if (this.shown !== '') this.stdout.write(this.shown);
   }
 

@@ -53,7 +53,7 @@ export function registerPlan(program: Command): void {
         LAUNCH_TIMEOUT_MS,
       );
       output.result(response, () => printPlan(context, response, settings));
-      printWarnings(output, response.warnings, plan);
+      if (!output.json) printWarnings(output, response.warnings, plan); // otherwise the result has them
       warnOfLostSettings(output, settings, response.settings);
       return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
     },
@@ -139,5 +139,5 @@ function printPlan(context: Context, response: v1.PlanRunResponse, asked: v1.Run
   output.line();
   output.line(output.style('bold', 'Time'));
   output.pairs([['training', estimateWords(response)]]);
-  if (!fits(m)) output.line(output.style('red', changeText(response)));
+  if (!fits(m)) output.text(output.style('red', changeText(response)));
 }

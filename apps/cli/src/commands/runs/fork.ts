@@ -8,8 +8,7 @@ import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/labe
 import { absolutePath, wholeNumber } from '../../options/parse.js';
 import { runFileFor } from '../../options/run-file.js';
 import { addForkOptions, settingsOf } from '../../options/settings-options.js';
-import { printWarnings, warnOfLostSettings } from '../../output/warnings.js';
-import { LiveLine } from '../../progress/live-line.js';
+import { printWarnings, warnOf, warnOfLostSettings } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
 import { lostTeachersNote } from './lost-teachers.js';
@@ -91,7 +90,7 @@ export function registerFork(program: Command): void {
       settings: settingsOf(options, file.settings),
     });
     const note = await lostTeachersNote(connection, parentRunId!, from);
-    if (note !== undefined) new LiveLine(output.terminal).note(note);
+    if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
     if (!output.json) {
       printLaunched(context, response.run!, response.alreadyLaunched);

@@ -6,7 +6,7 @@ import type { Context } from '../../context.js';
 import { followRun, hasEnded } from '../../progress/follow-run.js';
 import { bigNumber, wholeNumber } from '../../options/parse.js';
 import { statusWord } from '../../output/format.js';
-import { LiveLine } from '../../progress/live-line.js';
+import { warnOf } from '../../output/warnings.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';
 import { confirm } from '../confirm.js';
 import { startingPoint, type StartingPoint } from './fork.js';
@@ -105,7 +105,7 @@ function registerResume(program: Command): void {
     if (from !== undefined && options.yes !== true) await confirmRewind(context, runId!, options);
     const request = { runId: runId!, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
     const note = await lostTeachersNote(connection, runId!, from);
-    if (note !== undefined) new LiveLine(output.terminal).note(note);
+    if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
     const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) {
       output.result(run, () => output.line(`${run!.runId} goes on from step ${run!.step} (${statusWord(run!.status)})`));
