@@ -206,5 +206,5 @@ function inWords(unknown: readonly Unknown[]): string {
 
 /** The error for a request that an engine would take without a part of it. @param problem as of `UnknownNumbers.problemWith` */
 export function earlierEngine(name: string, problem: string): EspalierError {
-  return new EspalierError('ENGINE_OF_EARLIER_RELEASE', `${name} ${problem}`);
+  return new EspalierError('ENGINE_OF_EARLIER_RELEASE', `${name} ${problem}`, { metadata: { problem } });
 }

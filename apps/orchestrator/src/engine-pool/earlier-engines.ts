@@ -1,7 +1,7 @@
 // Engines of earlier releases, which would do without the settings that they do not know. A run that needs such a setting goes to other
 // engines, or waits for one, so that its record names nothing that was not in use. The same holds for a server that was set back to an
 // earlier release.
-import { settingsTable, UnknownNumbers } from '#protocol';
+import { earlierEngine, settingsTable, UnknownNumbers, type EspalierError } from '#protocol';
 import { requestsToTrain } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
@@ -38,4 +38,11 @@ export function waitsOfLaterRuns(runs: readonly Pick<PruningRunState, 'runId' | 
     const why = `a later release launched it with settings that this server does not know: ${later.join(', ')}; update the server`;
     return later.length === 0 ? [] : [{ runId, why }];
   });
+}
+
+/** Names the engine of this slot in the error by which it refused a message, since it is of an earlier release. */
+export function namingEngine(error: EspalierError, slot: string): EspalierError {
+  const { problem } = error.metadata;
+  if (error.code !== 'ENGINE_OF_EARLIER_RELEASE' || problem === undefined) return error;
+  return earlierEngine(`engine ${slot}`, problem);
 }

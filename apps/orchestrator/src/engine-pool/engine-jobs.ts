@@ -1,9 +1,9 @@
 // Work for engines beside training: evaluations and exports that clients ask for. A free engine does a job at once, and a training one
-// between two segments. A job of which a dying engine got nothing waits for the next engine. Jobs end with the process: their clients get
-// an error and ask again.
+// between two segments. A job of which a dying engine got nothing waits for the next engine, and a job that an engine of an earlier release
+// refused goes to another one. Jobs end with the process: their clients get an error and ask again.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
-import { EspalierError } from '#protocol';
+import { EspalierError, toEspalierError } from '#protocol';
 import { JOB_MINUTES, type OrchestratorConfig } from '../config.js';
 import { EngineNotReachedError } from '../engines/wire/engine-errors.js';
 import { ORCHESTRATOR_CONFIG } from '../tokens.js';
@@ -24,13 +24,17 @@ interface Place {
   readonly doing: string;
 }
 
+/** The outcome of a try: the engine got nothing of the job, or refused it, or the job is over. */
+type Tried = 'notBegun' | 'unfit' | 'over';
+
 interface Job extends WaitingJob {
+  unfit: Map<string, string>;
   doing: string;
   signal: AbortSignal;
   place: Place | null;
   onPlaced(): void;
-  /** Returns false where the engine got nothing of the job, which then can be run on another one. */
-  run(bench: EngineWorkbench, wanted: AbortSignal): Promise<boolean>;
+  /** A job that is not over can be run on another engine. */
+  run(bench: EngineWorkbench, wanted: AbortSignal): Promise<Tried>;
   refuse(error: unknown): void;
 }
 
@@ -64,6 +68,7 @@ export class EngineJobs {
         id,
         signal,
         slot: null,
+        unfit: new Map(),
         place: null,
         onPlaced,
         run: async (bench, wanted) => {
@@ -73,15 +78,21 @@ export class EngineJobs {
             resolve(await work(bench, AbortSignal.any([signal, lost, wanted])));
           } catch (error) {
             const hasBegun = !(error instanceof EngineNotReachedError) || client.heardAtMs !== heardAtMs;
-            if (!hasBegun && !signal.aborted && !wanted.aborted) return false;
+            const goesOn = !signal.aborted && !wanted.aborted;
+            if (!hasBegun && goesOn) return 'notBegun';
+            const problem = goesOn ? problemOfEarlier(error) : null;
+            if (problem !== null) {
+              job.unfit.set(job.place!.name, problem);
+              return 'unfit';
+            }
             reject((wanted.aborted ? wanted.reason : error) as Error);
           }
-          return true;
+          return 'over';
         },
         refuse: reject,
       };
       this.queue.push(job);
-      waits = () => job.place?.doing ?? '';
+      waits = () => job.place?.doing ?? (job.unfit.size === 0 ? '' : `an engine that can do it: ${unfitWords(job)}`);
       const leave = (): void => {
         const at = this.queue.indexOf(job);
         if (at >= 0) this.queue.splice(at, 1);
@@ -111,6 +122,13 @@ export class EngineJobs {
     job.onPlaced();
   }
 
+  /** Ends a job that every engine has refused. */
+  refuseUnfit(id: number): void {
+    const at = this.queue.findIndex((one) => one.id === id);
+    const [job] = at < 0 ? [] : this.queue.splice(at, 1);
+    job?.refuse(new EspalierError('ENGINE_OF_EARLIER_RELEASE', unfitWords(job)));
+  }
+
   waitingAt(slot: string): number {
     return this.queue.filter(({ place }) => place?.name === slot).length;
   }
@@ -130,8 +148,14 @@ export class EngineJobs {
       const job = this.takeAt(slot.name);
       if (job === null) break;
       slot.doing = job.doing;
-      if (await this.runWhileAllowed(job, bench, isWanted)) continue;
+      const tried = await this.runWhileAllowed(job, bench, isWanted);
+      if (tried === 'over') continue;
       this.queue.unshift(job);
+      if (tried === 'unfit') {
+        Object.assign(job, { place: null, slot: null });
+        this.wake();
+        continue;
+      }
       // The end of the engine's process is noticed a little after its connection broke.
       await sleep(LOOK_INTERVAL_MS, undefined, { signal: bench.engine.lost }).catch(() => undefined);
       break;
@@ -139,7 +163,7 @@ export class EngineJobs {
     slot.doing = next;
   }
 
-  private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<boolean> {
+  private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<Tried> {
     const { jobMinutes } = this.config;
     const wanted = new AbortController();
     const beganMs = performance.now();
@@ -166,6 +190,14 @@ export class EngineJobs {
     return at < 0 ? null : this.queue.splice(at, 1)[0]!;
   }
 }
+
+/** Why an engine of an earlier release refused the job, or null where the error is another. */
+function problemOfEarlier(error: unknown): string | null {
+  const { code, metadata } = toEspalierError(error);
+  return code === 'ENGINE_OF_EARLIER_RELEASE' ? (metadata['problem'] ?? '') : null;
+}
+
+const unfitWords = ({ unfit }: Pick<Job, 'unfit'>): string => [...unfit].map(([name, problem]) => `engine ${name} ${problem}`).join('; ');
 
 function gaveWay(minutes: number): EspalierError {
   return new EspalierError(

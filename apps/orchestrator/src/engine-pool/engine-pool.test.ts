@@ -157,7 +157,7 @@ describe('where more engines can be asked for', () => {
     const pool = new EnginePool([]);
     const more = source('');
     pool.bringsMore(more);
-    const job = { id: 1, runId: 'x', needsOurFiles: false, slot: null };
+    const job = { id: 1, runId: 'x', needsOurFiles: false, slot: null, unfit: new Map() };
     await pool.place([], [job, { ...job, id: 2 }]);
     await pool.place([], [{ ...job, slot: 'local-1' }]);
     expect(more.wanted).toEqual([1, 0]);

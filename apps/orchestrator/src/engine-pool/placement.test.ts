@@ -24,7 +24,10 @@ const run = (runId: string, more: RunParts = {}): WaitingRun => ({
   fits: new Map(Object.entries(more.fits ?? {})),
   unfit: new Map(Object.entries(more.unfit ?? {})),
 });
-const job = (id: number, more: Partial<WaitingJob> = {}): WaitingJob => ({ id, runId: 'x', needsOurFiles: false, slot: null, ...more });
+const job = (id: number, more: Partial<WaitingJob> = {}): WaitingJob => ({
+  ...{ id, runId: 'x', needsOurFiles: false, slot: null, unfit: new Map() },
+  ...more,
+});
 const runsOf = (...args: Parameters<typeof place>): string[] => place(...args).runs.map(({ runId, slot: name }) => `${runId} to ${name}`);
 
 describe('runs', () => {
@@ -145,5 +148,13 @@ describe('jobs', () => {
       { id: 1, slot: '2', atOnce: false },
     ]);
     expect(place([elsewhere], [], [job(1, { needsOurFiles: true })]).jobs).toEqual([]);
+  });
+
+  it('go to no engine that has refused them, and are refused once every engine has', () => {
+    const unfit = new Map([['1', 'is of an earlier release']]);
+    const both = place([slot('1'), slot('2', { state: 'taken' })], [], [job(1, { unfit })]);
+    expect(both).toMatchObject({ jobs: [{ id: 1, slot: '2', atOnce: false }], refusedJobs: [] });
+    expect(place([slot('1'), slot('2', { state: 'down' })], [], [job(1, { unfit })])).toMatchObject({ jobs: [], refusedJobs: [] });
+    expect(place([slot('1')], [], [job(1, { unfit })])).toMatchObject({ jobs: [], refusedJobs: [1] });
   });
 });

@@ -45,12 +45,16 @@ export interface WaitingJob {
   needsOurFiles: boolean;
   /** The slot where the job waits already. The job moves only to a slot that is free. */
   slot: string | null;
+  /** The slots whose engines refused the job, since they do not know a part of it, with the reason in words. */
+  unfit: ReadonlyMap<string, string>;
 }
 
 export interface Placement {
   runs: { runId: string; slot: string; neededBytes: number }[];
   /** `atOnce` is true where the slot is free. Otherwise the slot does the job between two pieces of its work. */
   jobs: { id: number; slot: string; atOnce: boolean }[];
+  /** The jobs that every engine has refused that could get them. */
+  refusedJobs: number[];
   /** The runs that get no slot, each with the reason for users. */
   waits: { runId: string; why: string }[];
 }
@@ -68,7 +72,7 @@ export const NO_ENGINE = 'no engine is here: one that runs `espalier engine --jo
 
 /** @param runs in the order of their turn @param jobs in the order of their arrival */
 export function place(slots: readonly SlotView[], runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
-  const placement: Placement = { runs: [], jobs: [], waits: [] };
+  const placement: Placement = { runs: [], jobs: [], refusedJobs: [], waits: [] };
   const free = new Map(slots.filter(({ state }) => state === 'free').map((slot) => [slot.name, slot]));
   placeJobs(slots, free, jobs, placement);
   const promised = new Map<string, number>();
@@ -91,13 +95,18 @@ function placeJobs(
   slots: readonly SlotView[],
   free: Map<string, SlotView>,
   jobs: readonly WaitingJob[],
-  { jobs: placed }: Placement,
+  { jobs: placed, refusedJobs }: Placement,
 ): void {
   const queued = new Map<string, number>();
   const queue = (slot: string): void => void queued.set(slot, (queued.get(slot) ?? 0) + 1);
   for (const { slot } of jobs) if (slot !== null) queue(slot);
   for (const job of jobs) {
-    const able = slots.filter(({ state, sharesFiles }) => state !== 'down' && (sharesFiles || !job.needsOurFiles));
+    const fit = slots.filter(({ name, sharesFiles }) => !job.unfit.has(name) && (sharesFiles || !job.needsOurFiles));
+    if (fit.length === 0 && job.unfit.size > 0) {
+      refusedJobs.push(job.id);
+      continue;
+    }
+    const able = fit.filter(({ state }) => state !== 'down');
     const ofItsRun = (slot: SlotView): number => (slot.runId === job.runId ? 0 : 1);
     const idle = first(
       able.filter(({ name }) => free.has(name)),

@@ -146,7 +146,8 @@ export class RunDriver {
     return isRunnable(run) && isPrepared(run) && !this.feed.isDamaged(run.runId) && !this.atWork.has(run.runId);
   }
 
-  private giveJobs({ jobs }: Placement): void {
+  private giveJobs({ jobs, refusedJobs }: Placement): void {
+    for (const id of refusedJobs) this.jobs.refuseUnfit(id);
     for (const { id, slot: name, atOnce } of jobs) {
       const slot = this.pool.slot(name);
       const job = this.jobs.waiting.find((one) => one.id === id);

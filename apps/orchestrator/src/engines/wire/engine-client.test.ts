@@ -76,6 +76,7 @@ describe('an engine of an earlier release', () => {
     await expect(read(() => training(0.3))).rejects.toMatchObject({
       code: 'ENGINE_OF_EARLIER_RELEASE',
       message: `${refusal} the setting mask_noise: update it, or launch with --mask-noise 1`,
+      metadata: { problem: expect.stringMatching(/^is of an earlier release .* --mask-noise 1$/) as string },
     });
     expect(got).toEqual([]);
     await expect(read(() => training(1))).rejects.toThrow('the engine ended a training without saying where it got');
