@@ -12,6 +12,7 @@ import {
   type BundleSignature,
 } from './bundle-format.js';
 import { signatureHolds } from './bundle-signature.js';
+import { CAN_BE_CHECKED } from './event-schemas.js';
 import { HistoryChecker, type CheckName, type Instruction, type Problem } from './history-checker.js';
 import { MetricsChecker } from './metrics-checker.js';
 import { lineageProblems } from './lineage-checker.js';
@@ -172,7 +173,7 @@ class BundleChecker {
     try {
       const manifest = JSON.parse(this.manifestBytes.toString('utf8')) as BundleManifest;
       if (manifest.espalierAudit !== 1)
-        this.report('file', MANIFEST_ENTRY, `bundle version ${String(manifest.espalierAudit)} (1 is known)`);
+        this.report('file', MANIFEST_ENTRY, `bundle version ${String(manifest.espalierAudit)} (1 is known): ${CAN_BE_CHECKED}`);
       return Array.isArray(manifest.entries) && Array.isArray(manifest.runs) ? manifest : null;
     } catch {
       return null; // the manifest's digest does not fit either, and that is reported

@@ -5,6 +5,8 @@ import { budget, count, settings, settingShapes, text } from './settings-schema.
 
 export { count, text } from './settings-schema.js';
 export const NEWEST_VERSION = 3;
+/** The end of a sentence about what this release does not know. */
+export const CAN_BE_CHECKED = 'if a later release made it, that release can check it';
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const runId = z.string().regex(/^[a-z2-7]{12}$/);
@@ -165,9 +167,9 @@ const facts = {
     threads: count,
     numericsFingerprint: text,
     numericsChangedFrom: text.nullable(),
+    evaluatesOnly: z.literal(true).exactOptional(),
     resumedFromStep: count,
     resumedFromStateDigest: digest,
-    evaluatesOnly: z.literal(true).exactOptional(),
     leaseMs: count,
     engineName: text.exactOptional(),
   },
@@ -224,9 +226,9 @@ const facts = {
     details: z.record(text, z.number()),
     digests: z.strictObject({ prompt: digest, data: digest, tokenizer: digest }).exactOptional(),
     samplesDigest: digest.exactOptional(),
+    numericsFingerprint: text.exactOptional(),
   },
   ModelExported: {
-    numericsFingerprint: text.exactOptional(),
     exportDigest: digest,
     form: z.enum(['masked', 'compacted', 'padded', 'blocks']),
     dtype: text,
@@ -298,9 +300,13 @@ export function schemaProblem(schema: z.ZodType, value: unknown): string | null 
   if (result.success) return null;
   return result.error.issues
     .slice(0, 3)
-    .map((issue) => `${issue.path.join('.') || 'event'}: ${issue.message}`)
+    .map((issue) => `${issue.path.join('.') || 'event'}: ${issueWords(issue)}`)
     .join('; ');
 }
+
+/** Releases add fields to events of the same version, so a field that this one does not know is told as what it may be. */
+const issueWords = (issue: z.core.$ZodIssue): string =>
+  issue.code === 'unrecognized_keys' ? `has ${issue.keys.join(', ')}, which this release does not know: ${CAN_BE_CHECKED}` : issue.message;
 
 /** Tells whether an event, converted to the newest version, has all required fields of its type. Additional fields do not matter here. */
 export function hasItsFields(type: KnownType, { data, at, chain }: { data: object; at: string; chain: string }): boolean {

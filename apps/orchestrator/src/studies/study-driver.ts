@@ -4,7 +4,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
 import { hasMissedTarget } from '#comparison';
-import { EspalierError, statusOf, toEspalierError } from '#protocol';
+import { counted, EspalierError, statusOf, toEspalierError } from '#protocol';
 import { status } from '@grpc/grpc-js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
@@ -20,7 +20,7 @@ import { readingOf, requestIdOf, runIdOfStudy, settingsToLaunch, studyTag } from
 import { StudyRepository } from './study-repository.js';
 import type { Heat } from './halving.js';
 import type { RungResult } from './study.events.js';
-import { openHeats, waitingRuns, type StudyRun, type StudyState } from './study.js';
+import { laterParts, openHeats, waitingRuns, type StudyRun, type StudyState } from './study.js';
 
 const LOOK_AGAIN_MS = 5_000;
 const LONGEST_NAME = 120;
@@ -99,7 +99,9 @@ export class StudyDriver {
     try {
       if (study.cancelled !== null) await this.cancelRuns(study, study.cancelled.reason);
       else await this.launchNext(study);
-      this.waits.delete(study.studyId);
+      const later = study.cancelled === null ? laterWords(study) : '';
+      if (later === '') this.waits.delete(study.studyId);
+      else this.waits.set(study.studyId, later);
       return true;
     } catch (error) {
       if (this.shutdown.signal.aborted) return true;
@@ -131,7 +133,8 @@ export class StudyDriver {
     let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
     const most = study.atOnce === 0 ? Math.max(1, this.pool.most) : study.atOnce;
     const waiting = waitingRuns(study);
-    const next = waiting.slice(0, Math.max(0, most - underWay));
+    const known = waiting.filter((run) => laterParts(run).length === 0);
+    const next = known.slice(0, Math.max(0, most - underWay));
     const mistakes = next.length > 0 ? await this.mistakesInTexts(launched) : new Map<string, Refusal>();
     for (const run of next) {
       const mistake = mistakes.get(readingOf(run));
@@ -246,6 +249,15 @@ export class StudyDriver {
   private options(): { by: typeof BY_SERVER; signal: AbortSignal } {
     return { by: BY_SERVER, signal: this.shutdown.signal };
   }
+}
+
+/** Why a study's runs wait for an update of the server, or '' where they do not. */
+function laterWords(study: StudyState): string {
+  const later = waitingRuns(study).map(laterParts);
+  const unknown = [...new Set(later.flat())];
+  const runs = later.filter((parts) => parts.length > 0).length;
+  if (runs === 0) return '';
+  return `a later release planned ${counted(runs, 'run')} with what this server does not know: ${unknown.join(', ')}; update the server`;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -10,7 +10,7 @@ import { studyTable } from './study-figures.js';
 import { studyMessage } from './study-message.js';
 import { planRun, runIdOfStudy, settingsToLaunch, type RunOfStudy } from './study-plan.js';
 import { studyEventTypes, type NewStudyFact, type PlannedRun } from './study.events.js';
-import { decide, evolve, waitingRuns, type StudyChange, type StudyState } from './study.js';
+import { decide, evolve, laterParts, waitingRuns, type StudyChange, type StudyState } from './study.js';
 
 const at = '2026-01-01T00:00:00.000Z';
 const asked = (settings: RunOfStudy['settings'], variant = 'a'): RunOfStudy => ({
@@ -42,6 +42,12 @@ describe('a study', () => {
     expect(planRun(asked({ recipe: 'wanda' })).key).not.toBe(planRun(asked({})).key);
     expect(planRun({ ...asked({}), modelPath: '/other' }).key).not.toBe(planRun(asked({})).key);
     expect(after(null, launch([run('1'), run('1', 'twin'), run('2')])).runs).toHaveLength(2);
+  });
+  it('tells what a later release planned a run with and this one does not know', () => {
+    const settings = { recipe: 'lm', gates: ['head', 'unit', 'hidden', 'expert'], maskShape: 'round' } as unknown as RequestedSettings;
+    const planned = { ...run('1'), settings, rateByDepth: true };
+    expect(laterParts(after(null, launch([planned])).runs[0]!)).toEqual(['rateByDepth', 'gates expert', 'maskShape']);
+    expect(laterParts(after(null, launch([run('1')])).runs[0]!)).toEqual([]);
   });
   it('records the preset of each run, so that another default changes no study; those of the first release had short', () => {
     const now = after(null, launch([run('1')]));

@@ -2,6 +2,7 @@
 import { EspalierError } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
+import { laterSettings } from '../engine-pool/earlier-engines.js';
 import { begun } from '../event-sourcing/not-begun.js';
 import { heatsOf, nextRuns, type Heat } from './halving.js';
 import { settingsAsPlanned, type ReadRun } from './study-plan.js';
@@ -51,6 +52,26 @@ export const studyNotFound = (studyId: string): EspalierError =>
   new EspalierError('STUDY_NOT_FOUND', `there is no study ${studyId}`, {
     violations: [{ field: 'study_id', description: `there is no study ${studyId}`, code: 'STUDY_NOT_FOUND' }],
   });
+
+/** The fields of a run that this release knows. This is a record, not a list, so that the compiler asks for every field. */
+const KNOWN: Record<keyof StudyRun, true> = {
+  key: true,
+  variant: true,
+  modelPath: true,
+  data: true,
+  settings: true,
+  asked: true,
+  budgetRate: true,
+  rateByWidth: true,
+  rung: true,
+  runId: true,
+  refusal: true,
+};
+
+/** The parts of a planned run that this server does not know, since a later release planned it. It would launch another run. */
+export function laterParts(run: StudyRun): string[] {
+  return [...Object.keys(run).filter((name) => !Object.hasOwn(KNOWN, name)), ...laterSettings(run.asked ?? run.settings)];
+}
 
 export function evolve(state: StudyState | null, event: StudyEvent): StudyState | null {
   if (event.type === 'StudyLaunched' && state === null) {

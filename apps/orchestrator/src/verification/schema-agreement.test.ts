@@ -1,5 +1,5 @@
 // The checker has its own description of every event. The compiler makes sure that it agrees with the writer's types.
-import { eventSchema, isKnownType, type CheckedEvent, type KnownType } from '#audit';
+import { eventSchema, isKnownType, schemaProblem, type CheckedEvent, type KnownType } from '#audit';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { CURRENT_VERSION, knownTypeNames } from '../pruning-run/record/event-versions.js';
 import type { PruningRunEventData, PruningRunEventType } from '../pruning-run/record/pruning-run.events.js';
@@ -42,4 +42,11 @@ test('an evaluation of before version 3 is a perplexity, and nothing else', () =
   const fits = (v: number, fields: object): boolean => eventSchema('EvaluationRecorded', v).safeParse({ v, ...fields }).success;
   expect([1, 2, 3].map((v) => fits(v, perplexity))).toEqual([true, true, false]);
   expect([1, 2, 3].map((v) => fits(v, { ...envelope, ...subject, ...measure }))).toEqual([false, false, true]);
+});
+
+test('a field that this release does not know is told as one of a later release', () => {
+  const event = { v: CURRENT_VERSION, at: '2026-01-02T03:04:05.678Z', chain: 'a'.repeat(64), step: 1, by: 'request', why: 'x' };
+  expect(schemaProblem(eventSchema('RunPaused', CURRENT_VERSION), event)).toBe(
+    'event: has why, which this release does not know: if a later release made it, that release can check it',
+  );
 });
