@@ -4,17 +4,24 @@ import { defaultPreset, isAmount, valueOfText, type SettingValues } from './sett
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 /** Returns a text like "0 to 0.95" or "tracking or multipliers"; empty where any value is allowed. */
-export function allowedWords({ name, kind, allowed, min, above, max, atMost, divides, withinPositions }: Setting): string {
+export function allowedWords(setting: Setting): string {
+  const { name, kind, allowed, min, askedMin, above, max, divides } = setting;
   if (kind === 'flag') return '';
   if (kind === 'words') return `of ${allowed.join(', ')}`;
   if (allowed.length > 0) return orOf(allowed);
   if (kind === 'bits') return '0 to 2^64 - 1';
   if (max === undefined) return '';
   if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
-  const most = atMost !== '' ? settingOfField(atMost)!.flag : withinPositions ? "the model's positions" : grouped(max);
+  const most = mostWords(setting, max);
   // A request with a budget of 0 is refused: inside the server it stands for none.
-  const least = above ?? (isBudget(name) ? 0 : undefined);
-  return least === undefined ? `${grouped(min!)} to ${most}` : `above ${least}, to ${most}`;
+  const least = above ?? (isBudget(name) && askedMin === undefined ? 0 : undefined);
+  return least === undefined ? `${grouped(askedMin ?? min!)} to ${most}` : `above ${least}, to ${most}`;
+}
+
+function mostWords({ atMost, withinPositions, withinModel }: Setting, max: number): string {
+  if (atMost !== '') return settingOfField(atMost)!.flag;
+  if (withinPositions) return "the model's positions";
+  return withinModel ? 'what the model has' : grouped(max);
 }
 
 const isBudget = (name: SettingName): boolean => (BUDGET_NAMES as readonly string[]).includes(name);

@@ -12,7 +12,7 @@ import {
   type RequestedValues,
   type SettingValues,
 } from './setting-values.js';
-import { defaultWords, settingOfField, settingsPage, settingsTable } from '../index.js';
+import { allowedWords, defaultWords, settingOfField, settingsPage, settingsTable } from '../index.js';
 
 const setting = (field: string) => settingOfField(field)!;
 const defaults = Object.fromEntries(
@@ -73,6 +73,17 @@ describe('values of settings', () => {
     const none = { targetParams: 0, targetBytes: 0, targetMacs: 0, targetSpeedup: 0 };
     expect(settingsMessageOfRun({ ...values, ...none })).toEqual(message);
     expect(settingsMessageOfRun({ ...none, targetBytes: 2e6 })).toEqual(v1.RunSettings.fromPartial({ targetBytes: 2e6 }));
+  });
+  it('have ranges in words, which say what a request may give', () => {
+    const words = ['target_speedup', 'target_params', 'target_macs', 'target_sparsity', 'lora_alpha', 'sequence_length'];
+    expect(words.map((field) => allowedWords(setting(field)))).toEqual([
+      '1 to 20',
+      'above 0, to what the model has',
+      'above 0, to 1',
+      '0 to 0.95',
+      'above 0, to 1,000,000',
+      "2 to the model's positions",
+    ]);
   });
   it('are texts for people, whose form is checked', () => {
     expect(valueOfText(setting('target_sparsity'), '50%')).toBe(0.5);

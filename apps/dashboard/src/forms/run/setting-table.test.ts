@@ -11,6 +11,11 @@ test('an empty field stands for the default of the chosen preset', () => {
   expect(defaults({ preset: 'paper' })).toEqual(['nuteprune2', 'nuteprune', '8750', '42']);
 });
 
+test('ranges say what the server takes', () => {
+  const ranges = ['target_speedup', 'target_params', 'target_macs', 'target_sparsity', 'lora_alpha'].map((name) => fieldOf(name).range);
+  expect(ranges).toEqual(['1 to 20', "above 0, up to the model's", 'above 0, up to 1', '0 to 0.95', 'above 0, up to 1000000']);
+});
+
 test('a number is typed as on the command line; what is no number is refused at its field', () => {
   expect(settingsOf({ target_params: '2.1M' }).targetParams).toBe(2_100_000);
   expect(settingsOf({ target_bytes: '2.5GiB' }).targetBytes).toBe(2.5 * 1024 ** 3);

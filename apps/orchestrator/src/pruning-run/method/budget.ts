@@ -97,8 +97,9 @@ export function speedViolations({
   recipe,
 }: Pick<RunSettings, 'targetSpeedup' | 'speedTable' | 'recipe'>): FieldViolation[] {
   if (targetSpeedup === 0) return [];
-  if (targetSpeedup < 1) {
-    const description = `is slower than the intact model: must be at least 1, is ${targetSpeedup}`;
+  const least = settingOfName('targetSpeedup').askedMin!;
+  if (targetSpeedup < least) {
+    const description = `is slower than the intact model: must be at least ${least}, is ${targetSpeedup}`;
     return [{ field: 'settings.target_speedup', description, code: 'BUDGET_OUT_OF_REACH' }];
   }
   if (speedTable === NO_TABLE)
