@@ -12,7 +12,7 @@ import {
   type RequestedValues,
   type SettingValues,
 } from './setting-values.js';
-import { allowedWords, defaultWords, settingOfField, settingsPage, settingsTable } from '../index.js';
+import { allowedWords, defaultWords, givenEngineSettings, settingOfField, settingsPage, settingsTable } from '../index.js';
 
 const setting = (field: string) => settingOfField(field)!;
 const defaults = Object.fromEntries(
@@ -133,4 +133,9 @@ describe('values of settings', () => {
     expect(fields({ loraTargets: [] })).toEqual(['settings.lora_targets FIELD_UNKNOWN_VALUE']);
     expect(fields({ sequenceLength: 600 }, { maxPositions: 512 })).toEqual(['settings.sequence_length SEQUENCE_TOO_LONG']);
   });
+});
+
+test('an engine names each setting that it misses, its own release, and what is wrong with a server that does not send it', () => {
+  const given = () => givenEngineSettings('training', v1.RunSettings.fromPartial({}), 'settings', () => '0.9 (sources 1)');
+  expect(given).toThrow(/settings\.mask_noise: is missing: this engine, 0\.9 \(sources 1\), knows no default\. .* earlier release/);
 });
