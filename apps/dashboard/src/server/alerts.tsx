@@ -1,6 +1,7 @@
 // The bar of alerts on every page. It shows conditions that need a person's attention, and nothing where all is well.
 import { engineService, historyService, runService } from '../api/client.js';
 import { useLoaded, useRepeated } from '../api/loaded.js';
+import { isOutdated } from '../api/outdated.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { missedTarget, standingOf } from '../ui/format.js';
@@ -15,10 +16,13 @@ const MOST_RUNS = 20;
 const MOST_REMEMBERED = 500;
 const KEY = 'espalier.seen';
 
+const OUTDATED: Alert = { words: 'The server was updated since this page was loaded', to: '' };
+
 async function look(signal: AbortSignal): Promise<Alert[]> {
   const runs = async (statuses: RunStatus[]) =>
     (await runService.listRuns({ statuses, orderBy: 'updated_at desc', pageSize: MOST_RUNS }, { signal })).runs;
-  const [engines, condition, damaged, failed, completed] = await Promise.allSettled([
+  const [outdated, engines, condition, damaged, failed, completed] = await Promise.allSettled([
+    isOutdated(signal),
     engineService.listEngines({}, { signal }),
     historyService.getStoreCondition({}, { signal }),
     runService.listRuns({ statuses: [RunStatus.DAMAGED], pageSize: 1 }, { signal }),
@@ -28,6 +32,7 @@ async function look(signal: AbortSignal): Promise<Alert[]> {
   const valueOf = <T,>(outcome: PromiseSettledResult<T>): T | undefined => (outcome.status === 'fulfilled' ? outcome.value : undefined);
   const missed = (valueOf(completed) ?? []).filter((run) => missedTarget(standingOf(run)));
   return [
+    ...(valueOf(outdated) === true ? [OUTDATED] : []),
     ...alertsOf({
       engines: valueOf(engines)?.engines,
       missing: valueOf(condition)?.missingEvents?.message,
@@ -61,7 +66,14 @@ export function Alerts() {
     <aside class="alerts" aria-label="Alerts">
       {alerts.map(({ words, to, runs }) => (
         <p key={words}>
-          <span class="dot wait" /> <span>{words}.</span> <Anchor to={to}>Look</Anchor>
+          <span class="dot wait" /> <span>{words}.</span>{' '}
+          {to === '' ? (
+            <button class="plain" onClick={() => location.reload()}>
+              Reload
+            </button>
+          ) : (
+            <Anchor to={to}>Look</Anchor>
+          )}
           {runs !== undefined && (
             <button class="plain" onClick={() => dismiss(runs)}>
               Dismiss

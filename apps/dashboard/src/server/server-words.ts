@@ -43,7 +43,7 @@ export const isDiskLow = (availableBytes: bigint | undefined): boolean => availa
 
 export interface Alert {
   words: string;
-  /** The view with more about the alert. */
+  /** The view with more about the alert; '': a reload of the page mends it. */
   to: string;
   /** The runs that the alert is about, if it may be dismissed. */
   runs?: string[];
