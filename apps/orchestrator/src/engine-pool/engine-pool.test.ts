@@ -130,10 +130,11 @@ test('a pool can work while any engine is there for it', () => {
 
 describe('where more engines can be asked for', () => {
   /** A source of engines that has asked for a job of a cluster. */
-  const source = (said: string): EngineSource & { wanted: number[]; answered: number } => ({
-    ...{ most: 4, wanted: [], answered: 0 },
-    wants(count) {
+  const source = (said: string): EngineSource & { wanted: number[]; unfit: string[]; answered: number } => ({
+    ...{ most: 4, wanted: [], unfit: [], answered: 0 },
+    wants(count, unfit) {
       this.wanted.push(count);
+      this.unfit = [...unfit.keys()];
     },
     words: () => said,
     question(ask) {
@@ -151,6 +152,20 @@ describe('where more engines can be asked for', () => {
     expect((await pool.place([run, second], [])).waits).toEqual([{ runId: 'another', why: 'job 7 waits (Resources)' }]);
     await pool.letGoAll();
     expect(more.wanted).toEqual([1, 0]); // another orchestrator drives the runs now
+  });
+
+  test('the engines that no waiting run can use are told to the source, as long as none can', async () => {
+    const pool = poolOf([Object.assign(new ScriptedEngine(), { known: [] }), 'cpu']);
+    const more = source('');
+    pool.bringsMore(more);
+    const [slot] = pool.slots;
+    await slot!.acquire();
+    const withNoise = { ...run, settings: { ...run.settings, maskNoise: 0.3 } };
+    await pool.place([withNoise], []);
+    expect([more.wanted, more.unfit]).toEqual([[1], ['local-1']]);
+    slot!.take({ doing: 'something', runId: 'x' });
+    await pool.place([withNoise, { ...run, runId: 'without', settings: { ...run.settings, maskNoise: 1 } }], []);
+    expect(more.unfit).toEqual([]);
   });
 
   test('a job that no engine is here for leads to one engine, and one that waits at an engine to none', async () => {

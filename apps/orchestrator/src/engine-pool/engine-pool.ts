@@ -110,7 +110,7 @@ export class EnginePool {
   /** Called when another orchestrator drives the runs from now on. */
   async letGoAll(): Promise<void> {
     this.drives = false;
-    this.source?.wants(0);
+    this.source?.wants(0, new Map());
     await Promise.all(this.slots.map((slot) => slot.letGo()));
   }
 

@@ -8,8 +8,12 @@ import { NO_ENGINE, type Placement, type WaitingJob, type WaitingRun } from './p
 export interface EngineSource {
   /** The most engines that the source can have at a time. */
   readonly most: number;
-  /** Called at each placement. @param count the number of runs and jobs that no engine can take now */
-  wants(count: number): void;
+  /**
+   * Called at each placement.
+   * @param count the number of runs and jobs that no engine can take now
+   * @param unfit the engines that none of these can use, since they are of an earlier release, each with the reason in words
+   */
+  wants(count: number, unfit: ReadonlyMap<string, string>): void;
   /** The reason why a run has no engine yet, in words, or '' where there is nothing to tell. */
   words(): string;
   /** Answers a question when no engine is there to answer it. */
@@ -23,7 +27,9 @@ export function askingFor(source: EngineSource, placement: Placement, runs: read
   const unplaced = runs.filter(({ runId }) => !placement.runs.some((one) => one.runId === runId));
   // Jobs are short, so one more engine is enough for all jobs that no engine can do.
   const needsEngine = jobs.some(({ id, slot }) => slot === null && !placement.jobs.some((one) => one.id === id));
-  source.wants(unplaced.length + (needsEngine ? 1 : 0));
+  const [first, ...others] = unplaced;
+  const unfit = [...(needsEngine ? [] : (first?.unfit ?? []))].filter(([name]) => others.every((run) => run.unfit.has(name)));
+  source.wants(unplaced.length + (needsEngine ? 1 : 0), new Map(unfit));
   const words = source.words();
   if (words === '') return placement;
   const own = new Map(placement.waits.map(({ runId, why }) => [runId, why]));
