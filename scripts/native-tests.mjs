@@ -12,17 +12,16 @@ const LONG_SUITES = /^(Cuda|SeveralDevices|Cublaslt)/; // these suites start fir
  * Runs the tests of a build.
  * @param build the folder of a build that has the program espalier_tests
  * @param passOver regular expressions; tests whose names match one are left out
- * @param only regular expressions; if there are some, tests whose names match none are left out
  * @param others the end of other work that takes processors; until then one processor is left to it
  * @returns {Promise<{ passed: number, failed: number, failures: string[] }>}
  */
-export async function runNativeTests(build, { environment = {}, passOver = [], only, others = null } = {}) {
+export async function runNativeTests(build, { environment = {}, passOver = [], others = null } = {}) {
   const program = join(build, 'espalier_tests');
   const reports = mkdtempSync(join(tmpdir(), 'espalier-native-tests-'));
   const total = { passed: 0, failed: 0, failures: [] };
   try {
     const env = { ...process.env, ...environment };
-    const waiting = batchesOf(suitesOf(program, env), passOver, only);
+    const waiting = batchesOf(suitesOf(program, env), passOver);
     if (waiting.length === 0) return { ...total, failed: 1, failures: [`${program} names no test`] };
     const runOn = async () => {
       for (let tests = waiting.shift(); tests !== undefined; tests = waiting.shift()) {
@@ -55,9 +54,8 @@ function suitesOf(program, env) {
   return suites;
 }
 
-function batchesOf(suites, passOver, only) {
-  const matches = (expressions, test) => expressions.some((expression) => new RegExp(expression).test(test));
-  const isChosen = (test) => !matches(passOver, test) && (only === undefined || matches(only, test));
+function batchesOf(suites, passOver) {
+  const isChosen = (test) => !passOver.some((expression) => new RegExp(expression).test(test));
   const inOrder = [...suites.filter((suite) => LONG_SUITES.test(suite.name)), ...suites.filter((suite) => !LONG_SUITES.test(suite.name))];
   return inOrder.flatMap(({ tests }) => {
     const chosen = tests.filter(isChosen);

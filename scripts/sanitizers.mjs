@@ -34,18 +34,6 @@ export const NOT_FOR_SANITIZERS = [
   'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
 ];
 
-/**
- * The suites of a short run: each op on the processor and the readers of files that a user names. The tests of the addon run beside them.
- * None uses the emulated card, whose build with sanitizers would take longer than these tests.
- */
-export const SHORT_RUN = [
-  '^(All/)?(Attention|CachedAttention|Dropout|Elementwise|Matrix|Movement|PathAttention|WeightGradient)Ops\\b(?!.*emulated)',
-  '^(All/)?HeadNorm\\b(?!.*emulated)',
-  '^JsonReader\\.(?!ReadsWideDocuments)', // this test has a million members
-  '^(LoadModel|ModelConfig|NumberFormats|PublishedConfigs|ReaderFuzz)\\.',
-  '^(Safetensors|Sha256|StateFile|TextInFiles)\\.',
-];
-
 /** Returns the digest of what decides about a pass: the engine's sources, its tests, how they are built, and which tests run how. */
 export function sanitizedDigest() {
   const hash = createHash('sha256');
