@@ -41,7 +41,7 @@ const publicHeaders = {
   base: ['activation', 'cancel', 'dtypes', 'error', 'random_words'],
   device: ['device'],
   model: ['model_config', 'model_weights'],
-  method: ['batch_order', 'model_masks', 'segment_plan', 'train_state'],
+  method: ['batch_order', 'file_bytes', 'model_masks', 'segment_plan', 'train_state'],
   on_device: ['trainer_options'],
   step: ['token_data'],
   training: ['fingerprint', 'memory_plan', 'step_report', 'trainer'],

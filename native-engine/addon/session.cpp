@@ -149,11 +149,11 @@ Napi::Value Session::import_state(const Info& info) {
 Napi::Value Session::export_state(const Info& info) {
   return guarded(info.Env(), [&] {
     return start(info, [core = core_](JobContext&) -> MakeValue {
-      const auto bytes = std::make_shared<std::vector<uint8_t>>(core->export_state());
+      const auto bytes = std::make_shared<FileBytes>(core->export_state());
       return [bytes, digest = sha256_hex(*bytes)](Napi::Env env) -> Napi::Value {
         Napi::Object out = Napi::Object::New(env);
         out.Set("digest", Napi::String::New(env, digest));
-        out.Set("bytes", to_js_bytes(env, std::move(*bytes)));
+        out.Set("bytes", to_js_bytes(env, bytes));
         return out;
       };
     });

@@ -171,7 +171,7 @@ Napi::Value to_js(Napi::Env env, const std::vector<std::string>& texts) {
 Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
   return ObjectBuilder(env)
       .set("state", to_js(env, result.state))
-      .set("stateBytes", result.state_bytes ? to_js_bytes(env, std::move(*result.state_bytes)) : env.Null())
+      .set("stateBytes", result.state_bytes ? to_js_bytes(env, result.state_bytes) : env.Null())
       .set("teachers", to_js(env, result.teachers))
       .text("keptAs", result.kept_as)
       .count("stepsDone", result.steps_done)
@@ -283,11 +283,11 @@ Napi::Value to_js(Napi::Env env, const ExportResult& result) {
       .done();
 }
 
-Napi::Value to_js_bytes(Napi::Env env, std::vector<uint8_t> bytes) {
-  auto owned = std::make_unique<std::vector<uint8_t>>(std::move(bytes));
-  std::vector<uint8_t>* raw = owned.get();
+Napi::Value to_js_bytes(Napi::Env env, std::shared_ptr<FileBytes> bytes) {
+  auto owned = std::make_unique<std::shared_ptr<FileBytes>>(std::move(bytes));
+  auto* raw = owned.get();
   const auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(
-      env, raw->data(), raw->size(), [](Napi::Env, uint8_t*, std::vector<uint8_t>* hint) { delete hint; }, raw);
+      env, (*raw)->data(), (*raw)->size(), [](Napi::Env, uint8_t*, std::shared_ptr<FileBytes>* hint) { delete hint; }, raw);
   owned.release();
   return buffer;
 }

@@ -25,6 +25,6 @@ Napi::Value to_js(Napi::Env env, const MeasureResult& result);
 Napi::Value to_js(Napi::Env env, const SpeedTable& table);
 Napi::Value to_js(Napi::Env env, const ExportResult& result);
 // Hands the vector's memory over without a copy where the runtime allows it.
-Napi::Value to_js_bytes(Napi::Env env, std::vector<uint8_t> bytes);
+Napi::Value to_js_bytes(Napi::Env env, std::shared_ptr<FileBytes> bytes);
 
 }  // namespace espalier::addon

@@ -69,8 +69,10 @@ class WriteBytes final : public Napi::AsyncWorker {
 
   // A file that can't be written is no failure: the digest is made all the same. A file that is in the way is left alone.
   void Execute() override {
-    const Piece piece(static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kPieceBytes)));
-    if (!piece) throw std::bad_alloc();
+    // Memory that is written past the cache begins at a page, as the engine's own files do. Other bytes are copied to such a place.
+    const bool is_aligned = reinterpret_cast<uintptr_t>(bytes_.data()) % kAlignment == 0;
+    const Piece piece(is_aligned ? nullptr : static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kPieceBytes)));
+    if (!is_aligned && !piece) throw std::bad_alloc();
     const int file = path_.empty() ? -1 : open_new(path_);
     const bool opened = file >= 0;
     written_ = opened;
@@ -79,8 +81,8 @@ class WriteBytes final : public Napi::AsyncWorker {
       const auto part = bytes_.subspan(at, std::min(kPieceBytes, bytes_.size() - at));
       hash.update(part);
       if (!written_) continue;
-      std::ranges::copy(part, piece.get());
-      written_ = write_all(file, {piece.get(), part.size()});
+      if (piece) std::ranges::copy(part, piece.get());
+      written_ = write_all(file, {piece ? piece.get() : part.data(), part.size()});
     }
     digest_ = hash.finish_hex();
     if (!opened) return;

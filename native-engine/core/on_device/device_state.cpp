@@ -65,6 +65,20 @@ TrainState DeviceState::export_snapshot() const {
   return state;
 }
 
+void DeviceState::serialize(FileBytes& file) const {
+  const auto copy = [&](StateValues values, const StateLayout::Entry& e, std::span<float> to) {
+    const int64_t mask = e.offset - layout_.lora_size();
+    if (masks_on_host() && mask >= 0) {
+      const std::span<const float> from = values == StateValues::kParams ? masks() : values == StateValues::kAdamM ? mask_m_ : mask_v_;
+      std::ranges::copy(from.subspan(static_cast<size_t>(mask), to.size()), to.begin());
+    } else {
+      const DevicePtr<const float> from = values == StateValues::kParams ? params() : values == StateValues::kAdamM ? adam_m() : adam_v();
+      read(*backend_, from + e.offset, to);
+    }
+  };
+  serialize_state(layout_, *this, copy, file);
+}
+
 void DeviceState::write_log_alphas(std::span<const float> masks) {
   if (sent_) backend_->synchronize();
   const auto log_alphas = std::span(host_).last(masks.size());

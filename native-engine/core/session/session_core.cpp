@@ -61,6 +61,7 @@ void SessionCore::close() {
   data_ = {};
   trainer_.reset();
   model_.reset();
+  state_files_ = {};
 }
 
 Trainer& SessionCore::trainer() const {
@@ -88,9 +89,9 @@ void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
   trainer().import_state(state);
 }
 
-std::vector<uint8_t> SessionCore::export_state() const { return trainer().export_state().serialize(); }
+FileBytes SessionCore::export_state() const { return trainer().serialize(); }
 
-StateSummary SessionCore::summary() const { return summary_of(trainer().export_state().digest()); }
+StateSummary SessionCore::summary() const { return summary_of(sha256_hex(export_state())); }
 
 StateSummary SessionCore::summary_of(std::string digest) const {
   const LogAlphas log_alphas = trainer().log_alphas();
@@ -169,22 +170,13 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   // A wider LoRA or own weights begin with the first step, since the seed of these steps decides LoRA's new rows. A run that reads the
   // state at this step, perhaps with another seed, must find it as it was. So without a step done it is put back.
   if (before && out.steps_done == 0) hold(*before);
-  const TrainState state = trainer().export_state();
-  if (returned != ReturnedState::kNone) out.state_bytes = std::make_shared<std::vector<uint8_t>>(state.serialize());
-  switch (returned) {
-    case ReturnedState::kNone:
-      out.state = summary_of(state.digest());
-      break;
-    case ReturnedState::kBytes:
-      out.state = summary_of(sha256_hex(*out.state_bytes));
-      break;
-    case ReturnedState::kBytesWithoutDigest:
-      out.state = summary_of("");
-      break;
-  }
+  const std::shared_ptr<FileBytes> state = state_files_.take();
+  trainer().serialize(*state);
+  out.state = summary_of(returned == ReturnedState::kBytesWithoutDigest ? "" : sha256_hex(*state));
+  if (returned != ReturnedState::kNone) out.state_bytes = state;
   open_units_ = out.state.open_units;
   if (reached && returned == ReturnedState::kBytesWithoutDigest) out.kept_as = "unnamed " + std::to_string(++unnamed_);
-  if (reached) keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, state);
+  if (reached) keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, [&] { return trainer().keep_student(); });
   out.teachers = teacher_digests();
   out.seconds = seconds_since(start);
   return out;

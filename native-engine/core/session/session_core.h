@@ -23,7 +23,7 @@ namespace espalier {
 
 // A session keeps teachers in memory besides the one in use, so that a run's own snapshots need not be sent back to it. They may take
 // kTeacherBytesKept together; at least kTeachersKeptMin and at most kTeachersKeptMax are kept.
-constexpr uint64_t kTeacherBytesKept = uint64_t{128} << 20;
+constexpr uint64_t kTeacherBytesKept = uint64_t{512} << 20;
 constexpr size_t kTeachersKeptMax = 64;
 constexpr size_t kTeachersKeptMin = 2;
 size_t teachers_kept(uint64_t teacher_bytes);  // teacher_bytes: those of one teacher
@@ -61,8 +61,8 @@ struct SegmentTeachers {
 
 struct SegmentResult {
   StateSummary state;
-  std::shared_ptr<std::vector<uint8_t>> state_bytes;  // null unless it was asked for
-  std::vector<std::string> teachers;                  // the names of those in memory: digests, and names like kept_as
+  std::shared_ptr<FileBytes> state_bytes;  // null unless it was asked for
+  std::vector<std::string> teachers;       // the names of those in memory: digests, and names like kept_as
   // The name of the state as a teacher for as long as its digest is not known; empty where it was kept by its digest, or not kept.
   std::string kept_as;
   int64_t steps_done = 0;
@@ -131,7 +131,7 @@ class SessionCore {
   int64_t set_data(TrainingText text);  // returns the number of rows
   void initialise(uint64_t seed, const ShapeTarget& shape = {});
   void import_state(const std::vector<uint8_t>& bytes);
-  std::vector<uint8_t> export_state() const;
+  FileBytes export_state() const;
   StateSummary summary() const;
 
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
@@ -179,7 +179,7 @@ class SessionCore {
   void hold(const TrainState& state);
   void state_changes();                          // frees the small model of the trainer's state
   bool find_teacher(const std::string& digest);  // moves the teacher to the front
-  void keep_teacher(const std::string& digest, const TrainState& state);
+  void keep_teacher(const std::string& digest, const std::function<std::shared_ptr<const Teacher>()>& keep);
   void take_names();
   std::vector<std::string> teacher_digests();
   void use_teacher(const std::string& digest, const TeacherFileNames& files);
@@ -200,6 +200,7 @@ class SessionCore {
   std::vector<std::pair<std::string, std::string>> names_;  // guarded by names_mutex_: names that no job has taken yet, by kept_as
   std::string teacher_in_use_;                              // empty for the intact model
   TeacherFiles teacher_files_;
+  ReusedFileBytes state_files_;      // of the states that are handed out
   std::vector<uint8_t> open_units_;  // the open units of the trainer's state; empty where they are not known
   // The trainer's state as a small model. It is kept until the state changes, so that several generations can use it.
   std::shared_ptr<const ModelWeights> compacted_;

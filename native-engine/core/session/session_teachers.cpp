@@ -43,14 +43,14 @@ std::vector<std::string> SessionCore::load_teacher(const std::string& digest, co
   if (found != digest) {
     throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
   }
-  keep_teacher(digest, TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
+  keep_teacher(digest, [&] { return trainer().keep_teacher(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora())); });
   return teacher_digests();
 }
 
-void SessionCore::keep_teacher(const std::string& digest, const TrainState& state) {
+void SessionCore::keep_teacher(const std::string& digest, const std::function<std::shared_ptr<const Teacher>()>& keep) {
   if (find_teacher(digest)) return;
-  const uint64_t teacher_bytes = static_cast<uint64_t>(state.size()) * sizeof(float);
-  teachers_.push_front({digest, trainer().keep_teacher(state)});
+  const uint64_t teacher_bytes = static_cast<uint64_t>(trainer().layout().size()) * sizeof(float);
+  teachers_.push_front({digest, keep()});
   if (teachers_.size() > teachers_kept(teacher_bytes)) teachers_.pop_back();
 }
 
@@ -66,7 +66,7 @@ void SessionCore::use_teacher(const std::string& digest, const TeacherFileNames&
   if (digest.empty()) {
     trainer().use_intact_teacher();
   } else {
-    if (!find_teacher(digest)) keep_teacher(digest, teacher_files_.take(digest, files, model_, trainer().layout().lora()));
+    keep_teacher(digest, [&] { return trainer().keep_teacher(teacher_files_.take(digest, files, model_, trainer().layout().lora())); });
     trainer().use_teacher(teachers_.front().teacher);
   }
   teacher_in_use_ = digest;

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 
 #include "files/safetensors.h"
 #include "files/sha256.h"
@@ -25,10 +24,12 @@ constexpr const char* kSource = "state";
 constexpr int64_t kRankMax = 1024;
 constexpr int64_t kMultipleMax = 1024;
 
-// One tensor of the file, and where its bytes lie in memory.
+// One tensor of the file: the values of an entry, or scalars, which lie in memory.
 struct Part {
   TensorSpec spec;
-  const void* data = nullptr;
+  const void* scalars = nullptr;
+  const StateLayout::Entry* entry = nullptr;
+  StateValues values = StateValues::kParams;
 };
 
 // The scalars of a state in the types of the file.
@@ -42,12 +43,12 @@ struct Scalars {
   std::vector<double> cost;               // in the file where there are numbers
 
   Scalars() = default;
-  explicit Scalars(const TrainState& s)
-      : step(s.step), rank(s.lora().rank), alpha(s.lora().alpha), lambda(s.lambda), lambda_m(s.lambda_m), lambda_v(s.lambda_v) {
+  Scalars(const LoraSpec& lora, const StateScalars& s)
+      : step(s.step), rank(lora.rank), alpha(lora.alpha), lambda(s.lambda), lambda_m(s.lambda_m), lambda_v(s.lambda_v) {
     shape = {s.shape.multiple_of, s.shape.uniform ? 1 : 0, s.shape.whole_attention ? 1 : 0};
     exact_size = s.shape.exact_size ? 1 : 0;
     if (s.shape.cost) cost = numbers_of(*s.shape.cost);
-    std::copy(s.lora().targets.begin(), s.lora().targets.end(), targets.begin());
+    std::copy(lora.targets.begin(), lora.targets.end(), targets.begin());
   }
 
   void append_parts(std::vector<Part>& parts) const {
@@ -70,13 +71,13 @@ struct Scalars {
   }
 };
 
-std::vector<Part> sorted_parts(const TrainState& state, const Scalars& scalars) {
+std::vector<Part> sorted_parts(const StateLayout& layout, const Scalars& scalars) {
   std::vector<Part> parts;
   scalars.append_parts(parts);
-  for (const TrainState::Entry& e : state.entries()) {
-    parts.push_back({{e.name, TensorType::kF32, e.shape}, state.params().data() + e.offset});
-    parts.push_back({{e.name + ".adam_m", TensorType::kF32, e.shape}, state.adam_m().data() + e.offset});
-    parts.push_back({{e.name + ".adam_v", TensorType::kF32, e.shape}, state.adam_v().data() + e.offset});
+  for (const StateLayout::Entry& e : layout.entries()) {
+    parts.push_back({{e.name, TensorType::kF32, e.shape}, nullptr, &e, StateValues::kParams});
+    parts.push_back({{e.name + ".adam_m", TensorType::kF32, e.shape}, nullptr, &e, StateValues::kAdamM});
+    parts.push_back({{e.name + ".adam_v", TensorType::kF32, e.shape}, nullptr, &e, StateValues::kAdamV});
   }
   std::sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.spec.name < b.spec.name; });
   return parts;
@@ -86,15 +87,6 @@ std::string header_of(const std::vector<Part>& parts) {
   std::vector<TensorSpec> specs;
   for (const Part& part : parts) specs.push_back(part.spec);
   return safetensors_header(specs, {{"format", "espalier.train_state"}, {"format_version", "1"}});
-}
-
-// Passes the file to `put`, piece by piece.
-void write_state(const TrainState& state, const std::function<void(const void*, size_t)>& put) {
-  const Scalars scalars(state);
-  const std::vector<Part> parts = sorted_parts(state, scalars);
-  const std::string header = header_of(parts);
-  put(header.data(), header.size());
-  for (const Part& part : parts) put(part.data, part.spec.size_bytes());
 }
 
 [[noreturn]] void corrupt(const std::string& name, const std::string& message) {
@@ -209,21 +201,36 @@ void read_entry(const Safetensors& file, const TrainState::Entry& e, const std::
 
 }  // namespace
 
-std::vector<uint8_t> TrainState::serialize() const {
-  std::vector<uint8_t> out;
-  out.reserve(params_.size() * 12 + entries().size() * 512 + 4096);
-  write_state(*this, [&](const void* data, size_t size_bytes) {
-    const auto* bytes = static_cast<const uint8_t*>(data);
-    out.insert(out.end(), bytes, bytes + size_bytes);
-  });
-  return out;
+void serialize_state(const StateLayout& layout, const StateScalars& state, const CopyValues& copy, FileBytes& file) {
+  const Scalars scalars(layout.lora(), state);
+  const std::vector<Part> parts = sorted_parts(layout, scalars);
+  const std::string header = header_of(parts);
+  size_t size = header.size();
+  for (const Part& part : parts) size += part.spec.size_bytes();
+  if (file.capacity() < size) FileBytes().swap(file);  // what it holds is not copied to the new memory
+  file.resize(size);
+  std::memcpy(file.data(), header.data(), header.size());
+  uint8_t* place = file.data() + header.size();  // aligned for floats: the sizes of the header and of all parts are multiples of 4
+  for (const Part& part : parts) {
+    if (part.entry)
+      copy(part.values, *part.entry, {reinterpret_cast<float*>(place), static_cast<size_t>(part.entry->size)});
+    else
+      std::memcpy(place, part.scalars, part.spec.size_bytes());
+    place += part.spec.size_bytes();
+  }
 }
 
-std::string TrainState::digest() const {
-  Sha256 hash;
-  write_state(*this, [&](const void* data, size_t size_bytes) { hash.update(data, size_bytes); });
-  return hash.finish_hex();
+FileBytes TrainState::serialize() const {
+  FileBytes file;
+  const auto copy = [&](StateValues values, const Entry& e, std::span<float> to) {
+    const std::vector<float>& from = values == StateValues::kParams ? params_ : values == StateValues::kAdamM ? adam_m_ : adam_v_;
+    std::copy_n(from.begin() + e.offset, e.size, to.begin());
+  };
+  serialize_state(*this, *this, copy, file);
+  return file;
 }
+
+std::string TrainState::digest() const { return sha256_hex(serialize()); }
 
 namespace {
 

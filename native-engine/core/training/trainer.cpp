@@ -117,15 +117,26 @@ void TrainerImpl::set_teacher(Role role, const HostBuffer* lora) {
 }
 
 std::shared_ptr<const Teacher> TrainerImpl::keep_teacher(const TrainState& snapshot) {
-  if (snapshot.size() != layout().size() || !(snapshot.gates() == layout().gates()) || layout().has_own_weights())
-    throw Error(ErrorCode::kInvalidArgument, "teacher",
-                "a teacher has LoRA and gates of the session's shape; own weights learn from the intact model");
-  const std::span<const float> lora = snapshot.params().first(static_cast<size_t>(layout().lora_size()));
+  if (snapshot.size() != layout().size() || !(snapshot.gates() == layout().gates()))
+    throw Error(ErrorCode::kInvalidArgument, "teacher", "a teacher has LoRA and gates of the session's shape");
+  const std::shared_ptr<KeptTeacher> kept = new_teacher(snapshot);
+  std::memcpy(kept->lora.data(), snapshot.params().data(), kept->lora.bytes());
+  return kept;
+}
+
+std::shared_ptr<const Teacher> TrainerImpl::keep_student() {
+  const std::shared_ptr<KeptTeacher> kept = new_teacher(log_alphas());
+  backend_->download(kept->lora.data(), state_.params().as<const std::byte>(), kept->lora.bytes());
+  return kept;
+}
+
+// Makes a teacher with these masks, whose LoRA is not filled in.
+std::shared_ptr<TrainerImpl::KeptTeacher> TrainerImpl::new_teacher(const LogAlphas& log_alphas) {
+  if (layout().has_own_weights()) throw Error(ErrorCode::kInvalidArgument, "teacher", "own weights learn from the intact model alone");
   auto kept = std::make_shared<KeptTeacher>();
   backend_->attach_thread();
-  kept->masks = deterministic_masks(model_.config(), snapshot);
-  kept->lora = backend_->allocate_host(lora.size_bytes());
-  std::memcpy(kept->lora.data(), lora.data(), lora.size_bytes());
+  kept->masks = deterministic_masks(model_.config(), log_alphas);
+  kept->lora = backend_->allocate_host(static_cast<uint64_t>(layout().lora_size()) * sizeof(float));
   return kept;
 }
 

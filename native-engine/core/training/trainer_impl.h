@@ -22,6 +22,8 @@ class TrainerImpl final : public Trainer {
   void import_state(const TrainState& state) override { state_.import_state(state); }
   TrainState export_state() override { return state_.export_state(); }
   TrainState export_snapshot() override { return state_.export_snapshot(); }
+  using Trainer::serialize;
+  void serialize(FileBytes& file) override { state_.serialize(file); }
   const StateLayout& layout() const override { return state_.layout(); }
   int64_t step() const override { return state_.step; }
   LogAlphas log_alphas() const override { return state_.log_alphas(); }
@@ -30,6 +32,7 @@ class TrainerImpl final : public Trainer {
   using Trainer::use_teacher;
   void use_teacher(const std::shared_ptr<const Teacher>& teacher) override;
   std::shared_ptr<const Teacher> keep_teacher(const TrainState& snapshot) override;
+  std::shared_ptr<const Teacher> keep_student() override;
   void expect_teacher(const std::shared_ptr<const Teacher>& teacher) override;
   int64_t run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& cancel) override;
@@ -49,6 +52,7 @@ class TrainerImpl final : public Trainer {
     Masks masks;
     HostBuffer lora;
   };
+  std::shared_ptr<KeptTeacher> new_teacher(const LogAlphas& log_alphas);
   int next_place() const { return ahead_ ? 1 - place_ : 0; }
   void bring(const Teacher& teacher);
   // Runs the step's passes on all devices. `meanwhile` is called while they compute.

@@ -44,7 +44,7 @@ std::span<const uint8_t> bytes_of(const std::string& text) { return {reinterpret
 class StateFile : public ::testing::Test {
  protected:
   StateFile() : config(tiny_config()), lora(some_lora()), state(filled_state(config, lora)) {
-    const std::vector<uint8_t> serialized = state.serialize();
+    const FileBytes serialized = state.serialize();
     bytes.assign(serialized.begin(), serialized.end());
   }
   void expect_corrupt(const std::string& damaged, const std::string& field, const std::string& message) {

@@ -64,7 +64,7 @@ Outcome whole_session(const SessionCase& p, const BackendSpec& backend) {
     outcome.digests.push_back(digest_of(*trainer));
   };
   train(segment(0, 3));
-  const auto early = trainer->export_state().serialize();
+  const auto early = trainer->serialize();
   trainer->use_teacher(trainer->export_snapshot());
   train(segment(3, 3));
   SegmentPlan language = segment(6, 2);

@@ -285,7 +285,7 @@ TEST_F(GatesOfBlocks, UniformLayersKeepEqualGroupsOfEqualHeadsAndGoAsAWhole) {
 
 TEST_F(GatesOfBlocks, AreInTheStateFileOfRunsThatHaveThemAlone) {
   const TrainState with = state_of(1), without = state_of(1, {}, {});
-  const std::vector<uint8_t> bytes = with.serialize();
+  const FileBytes bytes = with.serialize();
   const TrainState read = TrainState::deserialize(bytes, config, LoraSpec{});
   EXPECT_EQ(read.gates(), kAll);
   EXPECT_EQ(read.serialize(), bytes);
@@ -293,7 +293,7 @@ TEST_F(GatesOfBlocks, AreInTheStateFileOfRunsThatHaveThemAlone) {
   EXPECT_EQ(read_block_gates(without.serialize()), BlockGates{});
   EXPECT_EQ(with.mask_size(), without.mask_size() + 6 + 3 + 3);
   const std::string text(bytes.begin(), bytes.end());
-  const std::vector<uint8_t> other = without.serialize();
+  const FileBytes other = without.serialize();
   EXPECT_NE(text.find("mask.kv_group.adam_v"), std::string::npos);
   EXPECT_EQ(std::string(other.begin(), other.end()).find("mask.kv_group"), std::string::npos);
 }
@@ -320,7 +320,7 @@ TEST_F(GatesOfBlocks, ARunWithThemResumesInTheSameBitsAndASessionTakesNoOtherSta
   const auto whole = session();
   change_state(*whole, [](TrainState& fresh) { fresh.initialise(11); });
   run(*whole, tracked(0, 15));
-  const std::vector<uint8_t> middle = whole->export_state().serialize();
+  const FileBytes middle = whole->serialize();
   run(*whole, tracked(15, 15));
   EXPECT_NEAR(expected_sparsity(config, whole->log_alphas()), 0.4, 1e-3);
   const TrainState end = whole->export_state();

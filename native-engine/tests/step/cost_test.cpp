@@ -267,7 +267,7 @@ TEST_F(CostWithCurves, LayersThatAreAlikeKeepIt) {
 
 TEST_F(CostWithCurves, IsInTheStateFile) {
   const TrainState with = state_of(1, {.cost = curved()});
-  const std::vector<uint8_t> bytes = with.serialize();
+  const FileBytes bytes = with.serialize();
   EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).shape.cost, curved());
   EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).serialize(), bytes);
   for (const std::vector<double> bad : {std::vector<double>{3, 5, 4}, {3, 5, 9}, {0, 5, 8}}) {
@@ -280,7 +280,7 @@ TEST_F(CostWithCurves, IsInTheStateFile) {
 
 TEST_F(CostOfGates, IsInTheStateFileOnlyWhereThereIsOne) {
   const TrainState without = state_of(1, {}), with = state_of(1, {.cost = cost});
-  const std::vector<uint8_t> bytes = with.serialize();
+  const FileBytes bytes = with.serialize();
   EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).shape.cost, cost);
   EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).serialize(), bytes);
   EXPECT_NE(with.digest(), without.digest());

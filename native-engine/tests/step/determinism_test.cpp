@@ -35,7 +35,8 @@ TEST_F(Determinism, ResumedFromItsBytes) {
   const auto whole = session(), first = session(), second = session();
   run(*whole, segment(0, 8));
   run(*first, segment(0, 4));
-  const auto bytes = first->export_state().serialize();
+  const auto bytes = first->serialize();
+  EXPECT_EQ(bytes, first->export_state().serialize());
   second->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
   run(*second, segment(4, 4));
   EXPECT_EQ(digest_of(*whole), digest_of(*second));
@@ -53,7 +54,7 @@ TEST_F(Determinism, ShardsAreResumedAndRecomputed) {
   const auto whole = in_shards(false), cut = in_shards(true), resumed = in_shards(false), at_once = session();
   run(*whole, segment(0, 6));
   run(*cut, segment(0, 4));
-  const auto bytes = cut->export_state().serialize();
+  const auto bytes = cut->serialize();
   resumed->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
   run(*resumed, segment(4, 2));
   EXPECT_EQ(digest_of(*whole), digest_of(*resumed));
@@ -157,6 +158,21 @@ TEST_F(Determinism, CheckpointingAndTeacherSwitches) {
   EXPECT_NE(digest_of(*kept), digest_of(*other)) << "the teacher matters";
 }
 
+TEST_F(Determinism, AKeptStudentTeachesAsItsSnapshot) {
+  const auto kept = session(), copied = session();
+  for (Trainer* t : {kept.get(), copied.get()}) {
+    run(*t, segment(0, 3));
+    const auto teacher = t == kept.get() ? t->keep_student() : t->keep_teacher(t->export_snapshot());
+    run(*t, segment(3, 1));
+    t->use_teacher(teacher);
+    run(*t, segment(4, 2));
+  }
+  EXPECT_EQ(digest_of(*kept), digest_of(*copied));
+  const auto other = session();
+  run(*other, segment(0, 6));
+  EXPECT_NE(digest_of(*kept), digest_of(*other)) << "the teacher matters";
+}
+
 TEST_F(Determinism, CheckpointingOfEveryKindOfModel) {
   for (const SmallKind& kind : small_kinds()) {
     model = small_model(kind.config);
@@ -229,7 +245,7 @@ TEST_F(Determinism, RecoveryLearnsOnOpenUnitsAloneWithMomentsOfItsOwn) {
   const TrainState pruned = whole->export_state();
   run(*whole, plan(4, 6));
   run(*cut, plan(4, 1));
-  const auto bytes = cut->export_state().serialize();
+  const auto bytes = cut->serialize();
   dense->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
   run(*dense, plan(5, 5));
   EXPECT_EQ(digest_of(*whole), digest_of(*dense)) << "a state holds all that a resumed recovery needs";

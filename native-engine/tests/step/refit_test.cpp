@@ -199,7 +199,7 @@ TEST_F(Refitted, IsTheSameHoweverStepsAreCutAndMemoryIsSaved) {
   const std::string whole = digest_after(recovery(kFirstStep, 3));
   const auto trainer = session();
   run(*trainer, recovery(kFirstStep, 1));
-  const auto bytes = trainer->export_state().serialize();
+  const auto bytes = trainer->serialize();
   trainer->import_state(TrainState::deserialize(bytes, config(), lora));
   run(*trainer, recovery(kFirstStep + 1, 2));
   EXPECT_EQ(digest_of(*trainer), whole);

@@ -59,7 +59,7 @@ class SeveralDevices : public testing::Test {
   // Runs steps under three teachers, the intact model and two snapshots, on different numbers of devices in turn. Between two of them only
   // the bytes of the state remain, as after a kill.
   std::string digest_after(const DeviceOf& device, const std::vector<int>& counts) {
-    std::vector<uint8_t> state;
+    FileBytes state;
     std::vector<TrainState> teachers;
     for (size_t i = 0; i < 3; i++) {
       const auto trainer = session(device, counts[i % counts.size()]);
@@ -67,12 +67,12 @@ class SeveralDevices : public testing::Test {
       if (i > 0) trainer->use_teacher(teachers[i - 1]);
       run(*trainer, segment(static_cast<int64_t>(i) * steps, steps));
       teachers.push_back(trainer->export_snapshot());
-      state = trainer->export_state().serialize();
+      state = trainer->serialize();
     }
     return session_digest(state);
   }
 
-  std::string session_digest(const std::vector<uint8_t>& state) {
+  std::string session_digest(std::span<const uint8_t> state) {
     return TrainState::deserialize(state, model->config(), LoraSpec{}).digest();
   }
 };
@@ -169,9 +169,9 @@ TEST_F(SeveralDevices, RecoveryOfAllWeightsThatIsKilledAndGoesOnWithAnotherNumbe
   pruned.initialise(11);
   loosen_masks(pruned);
   pruned.step = 7;
-  const std::vector<uint8_t> begin = with_own_weights(*model, pruned).serialize();
+  const FileBytes begin = with_own_weights(*model, pruned).serialize();
   const auto digest = [&](const DeviceOf& device, const std::vector<int>& counts) {
-    std::vector<uint8_t> state = begin;
+    FileBytes state = begin;
     for (int64_t i = 0; i < 3; i++) {
       give_devices(options, device, counts[static_cast<size_t>(i) % counts.size()]);
       const TrainState before = TrainState::deserialize(state, model->config(), LoraSpec{});
@@ -183,7 +183,7 @@ TEST_F(SeveralDevices, RecoveryOfAllWeightsThatIsKilledAndGoesOnWithAnotherNumbe
       plan.train_masks = false;
       plan.moments_from_step = 7;
       run(*trainer, plan);
-      state = trainer->export_state().serialize();
+      state = trainer->serialize();
     }
     return TrainState::deserialize(state, model->config(), LoraSpec{}).digest();
   };

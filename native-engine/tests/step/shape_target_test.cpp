@@ -128,7 +128,7 @@ TEST_F(Shapes, AttentionGoesAsAWholeAndTheFirstLayerKeepsIts) {
 
 TEST_F(Shapes, WithoutATargetNothingChanges) {
   TrainState state = loosened({});
-  const std::vector<uint8_t> before = state.serialize();
+  const FileBytes before = state.serialize();
   keep_shape(config, {}, state, state.params().subspan(static_cast<size_t>(state.lora_size())));
   EXPECT_EQ(state.serialize(), before);
 }
@@ -160,7 +160,7 @@ TEST_F(Shapes, HeadsOfABlockLearnTogether) {
 
 TEST_F(Shapes, AreInTheStateFileOnlyWhereThereAreSome) {
   const TrainState free = loosened({}), uniform = loosened({.multiple_of = 32, .uniform = true});
-  const std::vector<uint8_t> bytes = uniform.serialize();
+  const FileBytes bytes = uniform.serialize();
   EXPECT_TRUE(TrainState::deserialize(bytes, config, LoraSpec{}).shape == uniform.shape);
   EXPECT_EQ(TrainState::deserialize(bytes, config, LoraSpec{}).serialize(), bytes);
   EXPECT_TRUE(TrainState::deserialize(free.serialize(), config, LoraSpec{}).shape == ShapeTarget{});

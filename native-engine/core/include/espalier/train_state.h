@@ -2,12 +2,14 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "espalier/file_bytes.h"
 #include "espalier/model_weights.h"
 
 namespace espalier {
@@ -167,7 +169,7 @@ class TrainState : public StateLayout, public StateScalars {
 
   // Returns the state as one safetensors file with a canonical header (entries sorted by name, no timestamps). Equal states give equal
   // bytes, so the SHA-256 of the file is the state's digest.
-  std::vector<uint8_t> serialize() const;
+  FileBytes serialize() const;
   // Throws Error(kStateCorrupt, field, ...) where the bytes do not fit the model or the LoRA. A state with own weights has no LoRA, so any
   // LoRA fits it.
   static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
@@ -180,6 +182,12 @@ class TrainState : public StateLayout, public StateScalars {
  private:
   std::vector<float> params_, adam_m_, adam_v_;
 };
+
+// Makes the file of a state whose values may lie anywhere in the memory of `file`: the same as TrainState::serialize. Each value is copied
+// once. `copy` copies the values of one entry to `to`, which has the entry's size.
+enum class StateValues { kParams, kAdamM, kAdamV };
+using CopyValues = std::function<void(StateValues, const StateLayout::Entry&, std::span<float> to)>;
+void serialize_state(const StateLayout& layout, const StateScalars& scalars, const CopyValues& copy, FileBytes& file);
 
 // Tells whether a state holds the student's own weights instead of LoRA. Throws Error(kStateCorrupt, ...).
 bool holds_own_weights(std::span<const uint8_t> state_bytes);

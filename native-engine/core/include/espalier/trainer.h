@@ -48,6 +48,13 @@ class Trainer {
   virtual void import_state(const TrainState& state) = 0;  // the state must be of the session's model and LoRA
   virtual TrainState export_state() = 0;
   virtual TrainState export_snapshot() = 0;  // without Adam's moments, which a teacher does not have
+  // Makes the same as export_state().serialize() in the memory of `file`, without a copy of the state in between.
+  virtual void serialize(FileBytes& file) = 0;
+  FileBytes serialize() {
+    FileBytes file;
+    serialize(file);
+    return file;
+  }
   virtual const StateLayout& layout() const = 0;
   virtual int64_t step() const = 0;
   virtual LogAlphas log_alphas() const = 0;
@@ -59,6 +66,7 @@ class Trainer {
   virtual void use_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
   void use_teacher(const TrainState& snapshot) { use_teacher(keep_teacher(snapshot)); }
   virtual std::shared_ptr<const Teacher> keep_teacher(const TrainState& snapshot) = 0;
+  virtual std::shared_ptr<const Teacher> keep_student() = 0;  // keeps the present state as a teacher
   // Announces the next teacher. A device with its own memory copies it there while the present teacher's steps run. Only the time depends
   // on this call.
   virtual void expect_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
