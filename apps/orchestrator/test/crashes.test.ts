@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
+import { expectMasksAsRecorded } from './harness/recorded-masks.js';
 import { TestServer } from './harness/server.js';
 
 describe('a run that is disturbed', () => {
@@ -25,6 +26,7 @@ describe('a run that is disturbed', () => {
     // The socket of the engine that was killed is gone.
     expect(readdirSync(join(server.dataFolder, 'engine')).filter((name) => name.endsWith('.sock'))).toHaveLength(1);
     expect(recordProblems(await server.events(runId), seen)).toEqual([]);
+    await expectMasksAsRecorded(server, runId);
   });
 
   it('refuses a second orchestrator on the same data folder', async () => {

@@ -1,6 +1,7 @@
-// Tests an event store that was replaced by an empty or an older one, or that lost its last events. The server must report it and must not
-// remove anything because of it.
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, utimesSync } from 'node:fs';
+// Tests an event store that was replaced by that of another folder, by an empty or an older one, or that lost its last events. The server
+// must report it and must not remove anything because of it.
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, truncateSync, utimesSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backupEmbeddedEventStore, embeddedEventStoreStats, restoreEmbeddedEventStore, startEmbeddedEventStore } from '#event-store';
@@ -57,6 +58,27 @@ beforeAll(async () => {
   await server.stop();
 });
 afterAll(() => server.dispose());
+
+test('another event store is refused, and nothing goes', async () => {
+  const before = states();
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-other-store-'));
+  const other = await startEmbeddedEventStore({ folder });
+  try {
+    const onOther = new TestServer(server.dataFolder, { ESPALIER_EVENT_STORE: other.connectionString });
+    await expect(onOther.start()).rejects.toThrow(/serves event store .* --accept-store .*ARTIFACTS_OF_ANOTHER_STORE/);
+    const named = TestServer.inNewFolder({ ESPALIER_EVENT_STORE: other.connectionString });
+    await named.start();
+    await named.dispose();
+    await expect(onOther.start()).rejects.toThrow('ARTIFACTS_OF_ANOTHER_STORE');
+  } finally {
+    await other.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+  expect(states()).toEqual(before);
+  await server.start();
+  await isWhole();
+  await server.stop();
+});
 
 test("the store's folder that is away is missed, and no empty store is made in its place; put back, all is there", async () => {
   const before = states();

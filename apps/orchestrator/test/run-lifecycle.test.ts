@@ -8,6 +8,7 @@ import { reflectedServices } from './harness/reflection.js';
 import { codeOf, collect, TINY_MODEL, unary } from './harness/server.js';
 import { completedRun } from './harness/completed-run.js';
 import { comparable, recordProblems } from './harness/record-checks.js';
+import { expectMasksAsRecorded } from './harness/recorded-masks.js';
 
 const { RUN_STATUS_COMPLETED } = v1.RunStatus;
 
@@ -76,6 +77,7 @@ describe('a run', () => {
     });
     expect(again).toMatchObject({ stateDigest: first.run.stateDigest, rewinds: 1 });
     expect(recordProblems(await server.events(again.runId))).toEqual([]);
+    await expectMasksAsRecorded(server, again.runId);
   });
 
   it('is forked with what a fork may change, and refused what it may not, by name', async () => {

@@ -28,7 +28,7 @@ export type Part = 'engine' | 'store' | 'orchestrator';
  * How often a test looks at a run that it will disturb at some step. Looking more often shows no more, and costs much of a processor: the
  * server of a test records every 20 ms.
  */
-export const CLOSELY_MS = 10;
+export const CLOSELY_MS = 25;
 
 /** Tells whether no job of the fleet waits or runs. */
 export const isEmpty = ({ jobs }: v1.Fleet): boolean => jobs.length === 0;

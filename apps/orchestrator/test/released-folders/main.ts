@@ -1,7 +1,7 @@
 // npm run record-folder
 //
-// Keeps a data folder of this release for released-folders.test.ts, made by the real processes. It is for the day of a release: a folder
-// that was kept is never changed.
+// Keeps a data folder of this release for released-folders.long.test.ts, made by the real processes. It is for the day of a release: a
+// folder that was kept is never changed.
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { v1 } from '#protocol';
