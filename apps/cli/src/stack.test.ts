@@ -5,10 +5,10 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isAlive } from './connection/server-address.js';
-import { runProcess } from './testing/run-cli.js';
+import { runCli } from './testing/run-cli.js';
 
 let folder: string;
-const espalier = (...args: string[]) => runProcess([...args, '--data-folder', folder]);
+const espalier = (...args: string[]) => runCli([...args, '--data-folder', folder]);
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cli-stack-'));
 });
@@ -51,7 +51,7 @@ test('up --detach is ready when it returns, is found through the data folder, an
   const copy = join(folder, 'copy');
   await mkdir(copy);
   for (const name of ['espalier.json', 'token']) await copyFile(join(folder, name), join(copy, name));
-  const inCopy = (...args: string[]) => runProcess([...args, '--data-folder', copy]);
+  const inCopy = (...args: string[]) => runCli([...args, '--data-folder', copy]);
   const isCopied = expect.stringMatching(/no server runs on .*copy: its espalier.json was copied from another/) as string;
   expect(await inCopy('down')).toMatchObject({ exitCode: 0, stdout: isCopied });
   expect(await inCopy('runs')).toMatchObject({ exitCode: 4, stderr: isCopied });
@@ -102,5 +102,5 @@ test('a server that cannot start says why', async () => {
     });
   }
   await writeFile(join(folder, 'file'), '');
-  expect((await runProcess(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
+  expect((await runCli(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });
