@@ -9,6 +9,7 @@ export interface CliResult {
   stderr: string;
 }
 const MAIN = programFile(new URL('../main.js', import.meta.url));
+const HANGS_AFTER_MS = 240_000;
 
 interface Surroundings {
   env?: Record<string, string>;
@@ -39,10 +40,16 @@ async function runHere(args: string[], surroundings: Surroundings): Promise<CliR
   process.chdir(surroundings.cwd ?? folder);
   for (const [name, value] of Object.entries(streams))
     Object.defineProperty(process, name, { value, configurable: true, enumerable: true });
+  let timer: NodeJS.Timeout | undefined;
+  // A command that hangs gives the process back to the next one.
+  const hangs = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`espalier ${args.join(' ')} hangs:\n${stdout.text}${stderr.text}`)), HANGS_AFTER_MS);
+  });
   try {
-    const exitCode = await runCommand(args);
+    const exitCode = await Promise.race([runCommand(args), hangs]);
     return { exitCode, stdout: stdout.text, stderr: stderr.text };
   } finally {
+    clearTimeout(timer);
     for (const name of Object.keys(streams) as (keyof typeof streams)[]) Object.defineProperty(process, name, usual[name]);
     process.env = before;
     process.chdir(folder);
