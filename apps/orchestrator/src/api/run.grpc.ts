@@ -126,7 +126,7 @@ export class RunGrpc {
         ...memoryWarnings(settings, memory),
         ...(result === undefined ? [] : resultWarnings(result, settings, budget)),
         ...recipeAdvice(settings),
-        ...smallModelAdvice(settings, model.parameterCount),
+        ...(budget === null ? smallModelAdvice(settings, model.parameterCount) : []),
         ...rateAdvice(settings, model),
         ...recoveryRateAdvice(settings, model, requested, budget),
         ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),
