@@ -1,6 +1,6 @@
 // All engines of this orchestrator. The pool collects the facts that the placement of work needs, and lends an engine to callers that take
 // any.
-import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
+import { toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -8,7 +8,7 @@ import { earlierEngines, unfitFor, waitsOfLaterRuns, type EarlierEngine, type Ru
 import type { EngineSlot } from './engine-slot.js';
 import { askingFor, type EngineSource } from './engine-source.js';
 import {
-  NO_ENGINE,
+  noEngineForRequest,
   place,
   type Fit,
   type PlaceForRun,
@@ -176,7 +176,7 @@ export class EnginePool {
     const rank = (slot: EngineSlot): number => (slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
     const inOrder = this.slots.toSorted((left, right) => rank(left) - rank(right));
     let reason: unknown;
-    if (inOrder.length === 0) reason = new EspalierError('ENGINE_UNAVAILABLE', NO_ENGINE);
+    if (inOrder.length === 0) reason = noEngineForRequest();
     const unsuitable = new Set<string>();
     for (const slot of inOrder) {
       // Local engines on one device are alike, so a second one is not started to give the same answer.

@@ -1,6 +1,6 @@
 // Decides which work goes to which slot (docs/design/engines.md). It is a pure function of views of the slots and the work. It changes
 // nothing itself, and is called again whenever something has changed.
-import type { engineV1 } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 
 export interface SlotView {
   name: string;
@@ -69,6 +69,9 @@ export interface PlaceForRun {
 }
 
 export const NO_ENGINE = 'no engine is here: one that runs `espalier engine --join` comes by itself';
+/** The refusal of a request that only an engine can answer. */
+export const noEngineForRequest = (): EspalierError =>
+  new EspalierError('ENGINE_UNAVAILABLE', `${NO_ENGINE}. Nothing was recorded: ask again when one is here`);
 
 /** @param runs in the order of their turn @param jobs in the order of their arrival */
 export function place(slots: readonly SlotView[], runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {

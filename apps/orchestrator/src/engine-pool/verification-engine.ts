@@ -3,7 +3,7 @@ import { EspalierError } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { EngineProcess, type EngineProcessOptions } from '../engines/engine-process.js';
 import type { EnginePool } from './engine-pool.js';
-import { NO_ENGINE } from './placement.js';
+import { noEngineForRequest } from './placement.js';
 
 export interface BorrowedEngine {
   client: EngineApi;
@@ -34,7 +34,7 @@ export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEn
     const idle = pool.slots.filter((one) => one.status === 'idle');
     const slot = idle.find(({ about }) => about?.backend === before.device) ?? idle[0];
     if (slot === undefined) {
-      if (pool.slots.length === 0) throw new EspalierError('ENGINE_UNAVAILABLE', NO_ENGINE);
+      if (pool.slots.length === 0) throw noEngineForRequest();
       const states = pool.slots.map(({ name, status }) => `${name} is ${status}`).join(', ');
       throw new EspalierError('ENGINE_BUSY', `no engine is free (${states}); replay when one is`);
     }

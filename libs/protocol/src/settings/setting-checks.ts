@@ -41,7 +41,7 @@ export function violationsOfSetting(setting: Setting, values: SettingValues): Fi
 }
 
 function rangeViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {
-  const { kind, min, above, atMost } = setting;
+  const { kind, min, askedMin, above, atMost } = setting;
   const other = atMost === '' ? undefined : (values[settingOfField(atMost)!.name] as number);
   const max = other ?? setting.max;
   const whole = kind === 'whole';
@@ -52,7 +52,7 @@ function rangeViolations(setting: Setting, value: number, values: SettingValues)
     (above === undefined || value > above) &&
     (max === undefined || value <= max);
   if (fits) return divisionViolations(setting, value, values);
-  const low = above === undefined ? `[${min}` : `(${above}`;
+  const low = above === undefined ? `[${askedMin ?? min}` : `(${above}`;
   const why = other === undefined ? '' : ` (at most ${atMost})`;
   return [outOfRange(setting, `must be ${whole ? 'a whole number ' : ''}in ${low}, ${max}]${why}, is ${value}`)];
 }

@@ -255,7 +255,7 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
     const description = 'must be above 0 where kl_loss_weight is 0: nothing would be learnt';
     violations.push({ field: 'settings.layer_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });
   }
-  if (s.loraRank + s.recoverLoraRank > LORA_RANK_MAX) {
+  if (s.loraRank <= LORA_RANK_MAX && s.loraRank + s.recoverLoraRank > LORA_RANK_MAX) {
     const description = `is ${s.recoverLoraRank}: with lora_rank, ${s.loraRank}, it may make ${LORA_RANK_MAX} at most`;
     violations.push({ field: 'settings.recover_lora_rank', description, code: 'FIELD_OUT_OF_RANGE' });
   }

@@ -65,7 +65,10 @@ describe('before a launch', () => {
     const recovering = settings({ totalSteps: 100, recoverSteps: 900, targetSparsity: 0.4 });
     expect(targetWarnings(recovering, { step: 400, expectedSparsity: 0.404 })).toEqual([]);
     const [warning] = targetWarnings({ ...recovering, targetSparsity: 0.6 }, { step: 400, expectedSparsity: 0.404 });
-    expect(warning!.message).toMatch(/^in 0 steps .* the masks can reach at most 40.4%/);
+    expect(warning).toMatchObject({ field: 'settings.total_steps' });
+    expect(warning!.message).toMatch(
+      /^no step of pruning is left, so the run keeps the 40.4% that its parent reached, and the target is 60.0%: a fork from a teacher/,
+    );
   });
 
   it('a fork is measured from where it starts, also when it goes back to a lower target', () => {

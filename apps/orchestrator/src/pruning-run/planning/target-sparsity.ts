@@ -88,6 +88,14 @@ export function targetWarnings(
   const { least, most } = reachableSparsity(settings, steps, from.expectedSparsity, sparsityAt);
   if (most < targetSparsity - TARGET_TOLERANCE || least > targetSparsity + TARGET_TOLERANCE) {
     const limit = most < targetSparsity ? `at most ${percent(most)}` : `at least ${percent(least)}`;
+    if (steps === 0) {
+      warn(
+        'total_steps',
+        `no step of pruning is left, so the run keeps the ${percent(from.expectedSparsity)} that its parent reached, and the target is ` +
+          `${percent(targetSparsity)}: a fork from a teacher, with more total_steps, prunes on`,
+      );
+      return warnings;
+    }
     warn(
       'mask_learning_rate',
       `in ${steps} steps at mask_learning_rate ${maskLearningRate} the masks can reach ${limit}, ` +
