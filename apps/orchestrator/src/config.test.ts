@@ -20,7 +20,7 @@ describe('an address beyond this machine', () => {
   });
 });
 
-it('an open port of this machine is none that other machines reach', () => {
+it('other machines do not reach an open port of this machine', () => {
   expect(() => parsed('--listen', '0.0.0.0:0', '--allow-insecure-remote', '--open-loopback')).toThrow(
     expect.objectContaining({ code: 'ADDRESS_INSECURE', field: '--listen' }) as Error,
   );

@@ -104,7 +104,7 @@ describe('a server that is started again', () => {
     expect((statSync(server.dataFolder).mode & 0o777).toString(8)).toBe('700');
   });
 
-  it('takes another token, so that one that was shown to somebody else opens nothing', async () => {
+  it('takes another token, so that the token that another user has seen opens nothing', async () => {
     expect(await list(bearerToken(before.token))).toBe('TOKEN_WRONG');
     expect(await list(bearerToken(server.token))).toBe('1 runs');
   });
