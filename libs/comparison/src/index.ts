@@ -12,5 +12,5 @@ export { csvCell } from './csv.js';
 export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target.js';
 export { axisRange, LEAST_SPARSITY_POINTS } from './axis-range.js';
 export { presetDefault, type PresetDefaults } from './presets.js';
-export { BUDGET_NAMES, BUDGETS, otherTargets, TARGET_NAMES, type BudgetName, type Targets } from './targets.js';
+export { BUDGET_NAMES, BUDGETS, leastAsked, otherTargets, TARGET_NAMES, type BudgetName, type Targets } from './targets.js';
 export { hasSuffixes, typedNumber } from './typed-numbers.js';

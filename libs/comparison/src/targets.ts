@@ -9,6 +9,7 @@ export const BUDGETS = {
 } as const;
 export type BudgetName = keyof typeof BUDGETS;
 export const BUDGET_NAMES = Object.keys(BUDGETS) as BudgetName[];
+const BUDGET_FIELDS: readonly string[] = Object.values(BUDGETS);
 export const TARGET_NAMES = ['targetSparsity', ...BUDGET_NAMES] as const;
 
 export interface Targets extends Partial<Record<BudgetName, number | undefined>> {
@@ -27,4 +28,20 @@ export function otherTargets(targets: Targets): string[] {
     ...unasked,
     ...(isAsked('targetSpeedup') ? [] : ['speed_table']),
   ];
+}
+
+/** The bounds of a setting in the protocol's table. */
+interface Bounds {
+  min?: number | undefined;
+  askedMin?: number | undefined;
+  above?: number | undefined;
+}
+
+/**
+ * The least value of a setting that a request may ask for; excluded: values above it are allowed. A request with a budget of 0 is refused:
+ * inside the server it stands for none.
+ */
+export function leastAsked(field: string, { min = 0, askedMin, above }: Bounds): { least: number; isExcluded: boolean } {
+  const excluded = above ?? (BUDGET_FIELDS.includes(field) && askedMin === undefined ? 0 : undefined);
+  return excluded === undefined ? { least: askedMin ?? min, isExcluded: false } : { least: excluded, isExcluded: true };
 }

@@ -1,11 +1,11 @@
 // Describes the table of settings in words, for the help of the command line and for a page of the documentation.
-import { BUDGET_NAMES, presetDefault } from '#comparison';
+import { leastAsked, presetDefault } from '#comparison';
 import { defaultPreset, isAmount, valueOfText, type SettingValues } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
 /** Returns a text like "0 to 0.95" or "tracking or multipliers"; empty where any value is allowed. */
 export function allowedWords(setting: Setting): string {
-  const { name, kind, allowed, min, askedMin, above, max, divides } = setting;
+  const { field, kind, allowed, max, divides } = setting;
   if (kind === 'flag') return '';
   if (kind === 'words') return `of ${allowed.join(', ')}`;
   if (allowed.length > 0) return orOf(allowed);
@@ -13,9 +13,8 @@ export function allowedWords(setting: Setting): string {
   if (max === undefined) return '';
   if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
   const most = mostWords(setting, max);
-  // A request with a budget of 0 is refused: inside the server it stands for none.
-  const least = above ?? (isBudget(name) && askedMin === undefined ? 0 : undefined);
-  return least === undefined ? `${grouped(askedMin ?? min!)} to ${most}` : `above ${least}, to ${most}`;
+  const { least, isExcluded } = leastAsked(field, setting);
+  return isExcluded ? `above ${least}, to ${most}` : `${grouped(least)} to ${most}`;
 }
 
 function mostWords({ atMost, withinPositions, withinModel }: Setting, max: number): string {
@@ -23,8 +22,6 @@ function mostWords({ atMost, withinPositions, withinModel }: Setting, max: numbe
   if (withinPositions) return "the model's positions";
   return withinModel ? 'what the model has' : grouped(max);
 }
-
-const isBudget = (name: SettingName): boolean => (BUDGET_NAMES as readonly string[]).includes(name);
 
 /** Reads a value as `valueOfText` does. If the form is wrong, the error also names the setting's range. @throws RangeError */
 export function settingOfText(setting: Setting, text: string): SettingValues[SettingName] {

@@ -1,5 +1,5 @@
 // The settings of a run as texts. They follow the protocol's table of settings: name, range, default, unit, help.
-import { BUDGETS, otherTargets, presetDefault, typedNumber, type PresetDefaults } from '../../../../../libs/comparison/src/index.js';
+import { leastAsked, otherTargets, presetDefault, typedNumber, type PresetDefaults } from '../../../../../libs/comparison/src/index.js';
 import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../../generated/espalier/v1/common_pb.js';
 import { setting, type Setting } from '../../generated/espalier/v1/setting_pb.js';
@@ -26,14 +26,13 @@ export interface SettingField {
   kind: 'choice' | 'number' | 'flag' | 'list' | 'text';
 }
 
-const BUDGET_FIELDS: readonly string[] = Object.values(BUDGETS);
-
-/** Returns "1 to 20" or "above 0, up to 1"; '' for a setting without a range. A budget of 0 is refused: an empty field asks for none. */
-function rangeWords(name: string, { min, askedMin, above, max, withinModel }: Setting): string {
+/** Returns "1 to 20" or "above 0, up to 1"; '' for a setting without a range. */
+function rangeWords(name: string, option: Setting): string {
+  const { max, withinModel } = option;
   if (max === undefined) return '';
   const most = withinModel ? "the model's" : String(max); // the unit stands behind it
-  const least = above ?? (BUDGET_FIELDS.includes(name) && askedMin === undefined ? 0 : undefined);
-  return least === undefined ? `${askedMin ?? min ?? 0} to ${most}` : `above ${least}, up to ${most}`;
+  const { least, isExcluded } = leastAsked(name, option);
+  return isExcluded ? `above ${least}, up to ${most}` : `${least} to ${most}`;
 }
 
 export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
