@@ -85,6 +85,14 @@ struct SelectionReader {
   }
 };
 
+// Tells whether 16 consecutive columns of a selection can be read at once: they lie side by side, and bf16 needs no factor.
+static inline bool reads_whole_vectors(const Selection& s) { return !s.col_index && (s.stored.dtype != DType::kBF16 || s.scale == 1.0f); }
+
+// Reads 16 consecutive values of f32 or f16, times the factor.
+static inline vf scaled_floats(const char* from, DType t, float scale) {
+  return (t == DType::kF32 ? load_raw<vf>(from) : (vf)_mm512_cvtph_ps(load_raw<__m256i>(from))) * scale;
+}
+
 // Writes a line of a panel. A line that other cores will read is written past the caches, so that no core that has read its old content
 // needs to be asked first.
 template <bool kShared>
@@ -102,15 +110,23 @@ template <bool kShared>
 static void pack_vector_transposed(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t filled,
                                    int64_t width, uint32_t* panel) {
   const SelectionReader reader{s};
-  const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f;
+  const bool whole_vectors = reads_whole_vectors(s);
+  const DType type = s.stored.dtype;
+  const int64_t bytes = dtype_bytes(type);
   const char* rows[16];
   for (int64_t i = 0; i < 16; i++) rows[i] = i < count ? reader.row(first + i) : nullptr;
   for (int64_t w = 0; w < words; w += 16) {
     const int64_t left = words - w, at = from + 2 * w;
     alignas(64) uint32_t block[16 * 16], turned[16 * 16];
-    if (plain && at + 32 <= s.stored.cols && left >= 16) {
-      for (int64_t i = 0; i < 16; i++)
-        _mm512_store_si512(block + i * 16, rows[i] ? _mm512_loadu_si512(rows[i] + at * 2) : _mm512_setzero_si512());
+    if (whole_vectors && at + 32 <= s.stored.cols && left >= 16) {
+      for (int64_t i = 0; i < 16; i++) {
+        __m512i row = _mm512_setzero_si512();
+        if (const char* values = rows[i] ? rows[i] + at * bytes : nullptr)
+          row = type == DType::kBF16 ? _mm512_loadu_si512(values)
+                                     : (__m512i)_mm512_cvtne2ps_pbh((__m512)scaled_floats(values + 16 * bytes, type, s.scale),
+                                                                    (__m512)scaled_floats(values, type, s.scale));
+        _mm512_store_si512(block + i * 16, row);
+      }
     } else {
       const ColumnRun low = reader.columns(at, 2 * left), high = reader.columns(at + 16, 2 * left - 16);
       for (int64_t i = 0; i < 16; i++) {
@@ -130,25 +146,32 @@ template <bool kShared>
 static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors,
                             uint32_t* panel) {
   const SelectionReader reader{s};
-  const bool plain = !s.col_index && s.stored.dtype == DType::kBF16 && s.scale == 1.0f && first + vectors * 16 <= s.stored.cols;
+  const bool whole_vectors = reads_whole_vectors(s) && first + vectors * 16 <= s.stored.cols;
+  const DType type = s.stored.dtype;
+  const int64_t bytes = dtype_bytes(type);
   ColumnRun runs[4];
   for (int64_t v = 0; v < vectors; v++) runs[v] = reader.columns(first + v * 16, count - v * 16);
   // Rows lie far apart, so the processor can't predict the next access. The next panel's columns are prefetched on the way.
-  const int64_t left = s.stored.cols - first - vectors * 16, next_bytes = (left < vectors * 16 ? left : vectors * 16) * 2;
+  const int64_t left = s.stored.cols - first - vectors * 16, next_bytes = (left < vectors * 16 ? left : vectors * 16) * bytes;
   for (int64_t w = 0; w < words; w++) {
     const char *even = reader.row(from + 2 * w), *odd = reader.row(from + 2 * w + 1);
-    const auto plain_values = [&](const char* row, int64_t v) { return load_raw<__m256i>(row + (first + v * 16) * 2); };
+    const bool whole = whole_vectors && even && odd;
     for (int64_t v = 0; v < vectors; v++) {
-      const bool whole = plain && even && odd;
-      const vu pair = whole ? interleave(plain_values(even, v), plain_values(odd, v))
-                            : interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
-      put_line<kShared>(panel + (w * vectors + v) * 16, (__m512i)pair);
+      const int64_t at = (first + v * 16) * bytes;
+      vu pairs;
+      if (!whole)
+        pairs = interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
+      else if (type == DType::kBF16)
+        pairs = interleave(load_raw<__m256i>(even + at), load_raw<__m256i>(odd + at));
+      else
+        pairs = pair_words(scaled_floats(even + at, type, s.scale), scaled_floats(odd + at, type, s.scale));
+      put_line<kShared>(panel + (w * vectors + v) * 16, (__m512i)pairs);
     }
-    if (plain && even && odd)
-      for (int64_t line = 0; line < next_bytes; line += 64) {
-        _mm_prefetch(even + (first + vectors * 16) * 2 + line, _MM_HINT_T1);
-        _mm_prefetch(odd + (first + vectors * 16) * 2 + line, _MM_HINT_T1);
-      }
+    for (int64_t line = 0; whole && line < next_bytes; line += 64) {
+      const int64_t at = (first + vectors * 16) * bytes + line;
+      _mm_prefetch(even + at, _MM_HINT_T1);
+      _mm_prefetch(odd + at, _MM_HINT_T1);
+    }
   }
 }
 
