@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Applies the layout of all sources: prettier (TypeScript, JavaScript, JSON), clang-format 19 (C++) and buf (protocol files).
+// Applies the layout of all sources: oxfmt (TypeScript, JavaScript, JSON), clang-format 19 (C++) and buf (protocol files).
 //   node scripts/format.mjs [--write]      without --write it only checks, and exits with 1 if the layout of a file is wrong
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -17,7 +17,7 @@ const clangFormat = ['clang-format-19', 'clang-format'].find((name) =>
 );
 
 const results = [
-  run('node_modules/.bin/prettier', [write ? '--write' : '--check', '--cache', '--log-level', 'warn', '--ignore-unknown', ...scripts]),
+  run('node_modules/.bin/oxfmt', [write ? '--write' : '--check', ...scripts]),
   run('node_modules/.bin/buf', write ? ['format', '-w'] : ['format', '-d', '--exit-code']),
   clangFormat
     ? run(clangFormat, [...(write ? ['-i'] : ['--dry-run', '-Werror']), ...cpp])

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Checks size limits and import rules of the native sources, and rules of the whole tree that no linter checks: lines fit, comments name
-// their subject, pages name existing files, and no file holds a path of a machine or the address of a registry. (ESLint checks the sizes of
+// their subject, pages name existing files, and no file holds a path of a machine or the address of a registry. (oxlint checks the sizes of
 // TypeScript.)
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

@@ -27,10 +27,10 @@ const LONG_TESTS = '\\.long\\.test\\.js$';
 const WAITS_ASLEEP = { GOMP_SPINCOUNT: '0' };
 let reports = 0;
 const UNSTEADY_FILES = 8; // if more files fail, they are not unsteady, but something is broken
-/** The stages that no other stage waits for, with their commands. Each command is one process with one thread. */
+/** The stages that no other stage waits for, with their commands. Each command takes one processor most of its time. */
 const readers = {
   format: [[process.execPath, 'scripts/format.mjs']],
-  lint: [[bin('eslint'), 'apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']],
+  lint: [[bin('oxlint'), 'apps', 'libs', 'native-engine/index.ts', 'native-engine/native.ts']],
   types: [
     [process.execPath, TSC, '-p', 'tsconfig.json'], // it only checks what has changed since `npm test` compiled last
     [process.execPath, TSC, '-p', 'apps/dashboard'],

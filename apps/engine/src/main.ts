@@ -187,8 +187,7 @@ process.on('uncaughtException', (error) => {
 
 main().catch((error: unknown) => {
   const message = error instanceof Error ? error.message : String(error);
-  if (listsDevices)
-    process.stderr.write(`${message}\n`); // the command line shows it
+  if (listsDevices) process.stderr.write(`${message}\n`); // the command line shows it
   else log.fatal({ err: error }, `the engine could not start: ${message}`);
   process.exit(1);
 });

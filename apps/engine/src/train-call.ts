@@ -50,7 +50,7 @@ export async function* trainSegments(
     )
     .finally(() => progress.end());
   // Awaited below, after the last report.
-  running.catch(() => undefined).finally(() => (signal.aborted ? files.removeUntold() : undefined));
+  void running.catch(() => undefined).then(() => (signal.aborted ? files.removeUntold() : undefined));
   training.progress = progress;
   const nothing = { steps: [], segments: [], stateChunk: Buffer.alloc(0), end: undefined, calibratedShare: 0 };
   for await (const batch of progress) {

@@ -14,7 +14,17 @@ export interface RawEvent {
   metadata?: Uint8Array;
 }
 export type CheckName =
-  'store' | 'contiguity' | 'schema' | 'chain' | 'steps' | 'metrics' | 'artifacts' | 'lineage' | 'file' | 'signature' | 'replay';
+  | 'store'
+  | 'contiguity'
+  | 'schema'
+  | 'chain'
+  | 'steps'
+  | 'metrics'
+  | 'artifacts'
+  | 'lineage'
+  | 'file'
+  | 'signature'
+  | 'replay';
 export interface Problem {
   check: CheckName;
   /** The place of the problem: "run abcd revision 7", "artifact 12ab...", "entry events/...". */

@@ -22,7 +22,9 @@ const FILES_PER_CONNECTION = 4;
  * server accepts.
  */
 export type Refusal =
-  { why: 'another-user'; uid: number } | { why: 'no-tls'; problem: string } | { why: 'unknown-user' | 'another-machine' | 'no-room' };
+  | { why: 'another-user'; uid: number }
+  | { why: 'no-tls'; problem: string }
+  | { why: 'unknown-user' | 'another-machine' | 'no-room' };
 
 export interface DoorOptions {
   host: string;

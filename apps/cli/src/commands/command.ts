@@ -10,7 +10,7 @@ const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device
 const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--validation'] };
 
 // A command that always succeeds need not return an exit code.
-// eslint-disable-next-line @typescript-eslint/no-invalid-void-type
+// oxlint-disable-next-line typescript/no-invalid-void-type
 export type Action<Options> = (context: Context, names: string[], options: Options) => Promise<number | void>;
 
 export const RUN_ARGUMENT = ['<run>', 'its id, the first 4 or more characters of it, or its name'] as const;

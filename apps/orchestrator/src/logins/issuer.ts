@@ -195,7 +195,7 @@ export class Issuer {
     const configuration = await client.discovery(address, clientId, { [client.clockTolerance]: CLOCK_TOLERANCE_SECONDS }, auth, {
       [client.customFetch]: this.http.fetch,
       timeout: ASKING_SECONDS,
-      // eslint-disable-next-line @typescript-eslint/no-deprecated -- it is so that it stands out; to this machine only (oidc-file.ts)
+      // oxlint-disable-next-line typescript/no-deprecated -- it is so that it stands out; to this machine only (oidc-file.ts)
       ...(address.protocol === 'http:' ? { execute: [client.allowInsecureRequests] } : {}),
     });
     const told = configuration.serverMetadata();

@@ -75,7 +75,7 @@ export function toConnectError(error: unknown): ConnectError {
     const desc = fileRegistry().getMessage(typeUrl.slice(typeUrl.lastIndexOf('/') + 1));
     return desc === undefined ? [] : [{ desc, value: fromBinary(desc, value) }];
   });
-  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- Connect has gRPC's numbers
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- Connect has gRPC's numbers
   return new ConnectError(details, code as number, undefined, outgoing);
 }
 

@@ -162,7 +162,7 @@ function errorOf(error: unknown): statusPb.Status {
   const { code, details } = toStatus(error);
   const result = new statusPb.Status();
   // google.rpc.Code has the same numbers as gRPC's status codes.
-  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment
   result.setCode(code as number);
   result.setMessage(details);
   const any = new anyPb.Any();

@@ -101,7 +101,7 @@ function registerResume(program: Command): void {
   examples(resume, ['espalier resume k3f9 --watch'], ['espalier resume k3f9 --from-teacher 20', 'rewind to 20% sparsity']);
   action<StartingPoint & { acceptOtherNumerics?: boolean; watch?: boolean; yes?: boolean }>(resume, async (context, [runId], options) => {
     const { connection, output } = context;
-    const from = startingPoint({ ...options, last: false }) as v1.ResumeRunRequest['from'];
+    const from = startingPoint({ ...options, last: false });
     if (from !== undefined && options.yes !== true) await confirmRewind(context, runId!, options);
     const request = { runId: runId!, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
     const note = await lostTeachersNote(connection, runId!, from);

@@ -50,7 +50,13 @@ export function reachableSparsity(
 
 export interface SettingsWarning {
   code:
-    'TARGET_OUT_OF_REACH' | 'DISK_TOO_SMALL' | 'NOTHING_TO_STREAM' | 'DEVICES_IDLE' | 'HARDLY_QUICKER' | 'BETTER_MEASURED' | 'NOT_MEASURED';
+    | 'TARGET_OUT_OF_REACH'
+    | 'DISK_TOO_SMALL'
+    | 'NOTHING_TO_STREAM'
+    | 'DEVICES_IDLE'
+    | 'HARDLY_QUICKER'
+    | 'BETTER_MEASURED'
+    | 'NOT_MEASURED';
   /** The field's name in the request. */
   field: string;
   message: string;
