@@ -1,6 +1,7 @@
 import { EspalierError, invalidField } from '#protocol';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import { SHORTEST_PREFIX } from '../pruning-run/aggregate/short-digests.js';
+import { prepared } from '../event-sourcing/prepared.js';
 import type { ViewsDatabase } from '../event-sourcing/views-file.js';
 
 const SHOWN = 5;
@@ -19,7 +20,7 @@ export function resolveRunId(database: ViewsDatabase, text: string, field: strin
       `a run is needed: its id, the first ${SHORTEST_PREFIX} or more characters of it, or its name`,
     );
   const select: Select = (condition, ...values) =>
-    database.prepare(`SELECT run_id AS runId, name FROM runs WHERE ${condition} LIMIT ${SHOWN + 1}`).all(...values) as Named[];
+    prepared<Named>(database, `SELECT run_id AS runId, name FROM runs WHERE ${condition} LIMIT ${SHOWN + 1}`).all(...values);
   const [exact] = select('run_id = ?', text);
   if (exact !== undefined) return exact.runId;
   const named = select("name = ? AND status <> 'deleted' ORDER BY launched_at_ms DESC", text); // the name of a deleted run is free again

@@ -4,6 +4,7 @@ import { readPastDamage, type EventCorruptError, type EventStore, type Position 
 import { VIEWS_FILE } from '#files';
 import { engineSettings, EspalierError, type v1 } from '#protocol';
 import { Views, type ViewsOptions } from '../event-sourcing/views.js';
+import { prepared } from '../event-sourcing/prepared.js';
 import { readPosition } from '../event-sourcing/views-file.js';
 import { runDamaged, runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -61,17 +62,16 @@ export class RunViews extends Views {
   }
 
   protected override revisionOf(runId: string): number | null {
-    const row = this.database.prepare('SELECT revision FROM runs WHERE run_id = ?').get(runId) as { revision: number } | undefined;
-    return row?.revision ?? null;
+    return prepared<{ revision: number }>(this.database, 'SELECT revision FROM runs WHERE run_id = ?').get(runId)?.revision ?? null;
   }
 
   isDamaged(runId: string): boolean {
-    return this.database.prepare("SELECT 1 FROM runs WHERE run_id = ? AND status = 'damaged'").get(runId) !== undefined;
+    return prepared(this.database, "SELECT 1 FROM runs WHERE run_id = ? AND status = 'damaged'").get(runId) !== undefined;
   }
 
   /** Tells whether any run is damaged, so that it is not known what its lost events named. */
   hasDamage(): boolean {
-    return this.database.prepare("SELECT 1 FROM runs WHERE status = 'damaged' LIMIT 1").get() !== undefined;
+    return prepared(this.database, "SELECT 1 FROM runs WHERE status = 'damaged' LIMIT 1").get() !== undefined;
   }
 
   /**
@@ -142,12 +142,12 @@ export class RunViews extends Views {
 
   /** The run as it is known now, or null for an unknown run. */
   peek(runId: string): RunSummary | null {
-    const row = this.database.prepare('SELECT summary FROM run_details WHERE run_id = ?').get(runId) as { summary: string } | undefined;
+    const row = prepared<{ summary: string }>(this.database, 'SELECT summary FROM run_details WHERE run_id = ?').get(runId);
     return row === undefined ? null : (JSON.parse(row.summary) as RunSummary);
   }
 
   detail(runId: string): RunDetail | null {
-    const row = this.database.prepare('SELECT detail FROM run_details WHERE run_id = ?').get(runId) as { detail: string } | undefined;
+    const row = prepared<{ detail: string }>(this.database, 'SELECT detail FROM run_details WHERE run_id = ?').get(runId);
     return row === undefined ? null : (JSON.parse(row.detail) as RunDetail);
   }
 

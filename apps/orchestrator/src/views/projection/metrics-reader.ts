@@ -2,6 +2,7 @@
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { isActiveStep, type Rewind } from './run-detail.js';
 import { decodeRows, ROW_DOUBLES, rowCount, stepAt } from './metrics-codec.js';
+import { prepared } from '../../event-sourcing/prepared.js';
 import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
 
 export interface StepRange {
@@ -46,10 +47,8 @@ export function* readSegments(database: ViewsDatabase, runId: string, range: Ste
 
 /** The next segments recorded after a revision, for readers that come back for more. */
 export function segmentsAfter(database: ViewsDatabase, runId: string, revision: number, limit: number): SegmentRows[] {
-  const records = database
-    .prepare(`SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? ORDER BY s.revision LIMIT ?`)
-    .all(runId, revision, limit) as SegmentRecord[];
-  return records.map(decoded);
+  const text = `SELECT ${SEGMENT_COLUMNS} WHERE s.run_id = ? AND s.revision > ? ORDER BY s.revision LIMIT ?`;
+  return prepared<SegmentRecord>(database, text).all(runId, revision, limit).map(decoded);
 }
 
 function decoded({ blob, ...segment }: SegmentRecord): SegmentRows {
@@ -62,10 +61,8 @@ export function progressAt(
   runId: string,
   revision: number,
 ): { step: number; branch: number; revision: number } | null {
-  const row = database
-    .prepare('SELECT end_step AS step, branch, revision FROM segments WHERE run_id = ? AND revision <= ? ORDER BY revision DESC LIMIT 1')
-    .get(runId, revision) as { step: number; branch: number; revision: number } | undefined;
-  return row ?? null;
+  const text = 'SELECT end_step AS step, branch, revision FROM segments WHERE run_id = ? AND revision <= ? ORDER BY revision DESC LIMIT 1';
+  return prepared<{ step: number; branch: number; revision: number }>(database, text).get(runId, revision) ?? null;
 }
 
 /** The rows of all steps in the range, in one block. Abandoned steps are included only if the range asks for them. */
