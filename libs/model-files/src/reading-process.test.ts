@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messagesFrom, startReading, tell, type Patience } from './reading-process.js';
 
+/** Blocks a process as a loop without an end does, and takes no time of a processor. */
+const FOR_EVER = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);';
 const LIBRARY = new URL('./reading-process.js', import.meta.url).href;
 
 let folder: string;
@@ -23,9 +25,9 @@ async function entry(work: string): Promise<string> {
   return path;
 }
 
-async function heard(work: string, patience: Partial<Patience> = {}): Promise<unknown[]> {
+async function heard(work: string, patience: Partial<Patience> = {}, heapMb?: number): Promise<unknown[]> {
   const messages: unknown[] = [];
-  const child = startReading(await entry(work), { size: 3 });
+  const child = startReading(await entry(work), { size: 3 }, heapMb);
   const told = { silent: () => new Error('silent'), tooLarge: () => new Error('too large') };
   for await (const message of messagesFrom(child, { silenceMs: 280_000, ...told, ...patience })) {
     messages.push(message);
@@ -53,29 +55,29 @@ test('what a process sent is heard though it has ended and can be told nothing m
   expect(messages).toEqual(['tokens', 'done']);
 });
 
-test.each([
-  ['a heap that grows', 'const kept = []; for (;;) kept.push(new Array(1e6).fill(0.5));'],
-  ['an array that is too long', 'const kept = []; for (;;) kept.push(1);'],
-])('%s ends the process alone', async (_, work) => {
-  await expect(heard(work)).rejects.toThrow('too large');
+test.each<[string, string, number | undefined]>([
+  ['a heap that grows', 'const kept = []; for (;;) kept.push(new Array(1e6).fill(0.5));', 256],
+  ['an array that is too long', 'const kept = []; for (;;) kept.push(1);', undefined],
+])('%s ends the process alone', async (_, work, heapMb) => {
+  await expect(heard(work, {}, heapMb)).rejects.toThrow('too large');
 });
 
 test.each(['SIGKILL', 'SIGTERM'])('a process that is killed from outside by %s has not refused its input', async (signal) => {
-  await expect(heard(`process.kill(process.pid, '${signal}'); for (;;);`)).rejects.toMatchObject({
+  await expect(heard(`process.kill(process.pid, '${signal}'); ${FOR_EVER}`)).rejects.toMatchObject({
     code: 'READER_LOST',
     message: expect.stringContaining(`killed from outside (${signal})`) as string,
   });
 });
 
 test('a process that says nothing is given up; one that works for long without an end is not', async () => {
-  await expect(heard('for (;;);', { silenceMs: 1_000 })).rejects.toThrow('silent');
+  await expect(heard(FOR_EVER, { silenceMs: 1_000 })).rejects.toThrow('silent');
   const slow = `await new Promise((resolve) => setTimeout(resolve, 10_000)); send('done');`;
   expect(await heard(slow, { silenceMs: 6_000 })).toEqual(['done']);
 });
 
 test('it ends with its call, and with the process that started it', async () => {
-  await expect(heard('for (;;);', { signal: AbortSignal.timeout(300) })).rejects.toThrow(/timeout/);
-  const program = await entry('for (;;);');
+  await expect(heard(FOR_EVER, { signal: AbortSignal.timeout(300) })).rejects.toThrow(/timeout/);
+  const program = await entry(FOR_EVER);
   const parent = spawn(process.execPath, [
     '--input-type=module',
     '-e',

@@ -10,9 +10,13 @@ const HEAP_MB = 2_048;
 const ALIVE_INTERVAL_MS = 1_000;
 const ALIVE = 'alive';
 
-/** @param program the file of the process, which gets its task from `readingProcess` @throws ModelFilesError READER_LOST */
-export function startReading(program: string, task: object): ChildProcess {
-  const child = started(program);
+/**
+ * @param program the file of the process, which gets its task from `readingProcess`
+ * @param heapMb the most that the process may have on its heap
+ * @throws ModelFilesError READER_LOST
+ */
+export function startReading(program: string, task: object, heapMb = HEAP_MB): ChildProcess {
+  const child = started(program, heapMb);
   child.on('error', () => undefined); // errors of a process that was given up; `messagesFrom` throws the others
   tell(child, task);
   return child;
@@ -26,11 +30,11 @@ export function tell(child: ChildProcess, message: string | object): void {
   child.send(message, () => undefined); // without the callback, a lost message would throw and stop the reading
 }
 
-function started(program: string): ChildProcess {
+function started(program: string, heapMb: number): ChildProcess {
   try {
     return fork(program, [String(process.pid)], {
       serialization: 'advanced',
-      execArgv: [`--max-old-space-size=${HEAP_MB}`],
+      execArgv: [`--max-old-space-size=${heapMb}`],
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
   } catch (error) {
