@@ -75,6 +75,22 @@ test('a run is found right after it was appended, and at the revision that a com
   await expect(views.getRun('aaaaaaaaaaaa')).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' });
 });
 
+test('a summary is read once until an event arrives, and then shows what the event says', async () => {
+  const runId = newId();
+  const told = story(runId).start();
+  const recorder = new Recorder().record(runId, told.facts);
+  await append(recorder);
+  const before = await views.summary(runId);
+  expect(views.peek(runId)).toBe(before);
+  const begun = told.facts.length;
+  recorder.record(runId, told.train(stateAt(10, 0.01)).facts.slice(begun));
+  await append(recorder);
+  const revision = recorder.events.filter(({ stream }) => stream.startsWith('pruningRun-')).length - 1;
+  const after = await views.summary(runId, { atRevision: revision });
+  expect([before.run.current?.step ?? 0, after.run.current?.step]).toEqual([0, 10]);
+  expect(views.peek(newId())).toBeNull();
+});
+
 test('WatchRun: the run now, its steps in order and once, and an end', async () => {
   const runId = newId();
   const told = story(runId).start();

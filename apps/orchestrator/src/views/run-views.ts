@@ -20,6 +20,7 @@ import { groupRuns } from './run-groups.js';
 import { countByStatus, filteredRuns, listRuns } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
+import { Summaries } from './summaries.js';
 
 /**
  * A text that is equal for runs whose steps take the same time on the same model. The time depends on the recipe and on the settings of the
@@ -42,6 +43,7 @@ export interface RunViewsOptions {
 export class RunViews extends Views {
   readonly live: LiveSteps;
   readonly now: () => number;
+  private readonly summaries = new Summaries();
   private stopReports: () => void = () => undefined;
 
   constructor({ store, folder, live, now, onError, onDamage, onReadAgain }: RunViewsOptions) {
@@ -140,10 +142,9 @@ export class RunViews extends Views {
     return summary;
   }
 
-  /** The run as it is known now, or null for an unknown run. */
+  /** The run as it is known now, or null for an unknown run. Callers share the object. */
   peek(runId: string): RunSummary | null {
-    const row = prepared<{ summary: string }>(this.database, 'SELECT summary FROM run_details WHERE run_id = ?').get(runId);
-    return row === undefined ? null : (JSON.parse(row.summary) as RunSummary);
+    return this.summaries.of(this.database, runId);
   }
 
   detail(runId: string): RunDetail | null {
