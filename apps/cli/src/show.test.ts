@@ -155,6 +155,26 @@ test('a run that waits says for what, and what goes on with it', async () => {
   expect((await espalier(answers, 'runs')).stdout).toContain('paused, NUMERICS_CHANGED');
 });
 
+test('a run that stands still has no time left, and says what it waits for', async () => {
+  const { RUN_STATUS_TRAINING, RUN_STATUS_PAUSED, RUN_STATUS_QUEUED } = v1.RunStatus;
+  const full = v1.Wait.fromPartial({ code: 'STORAGE_FULL', message: 'no room is left' });
+  const told = async (part: Partial<v1.Run>): Promise<string> => {
+    const { stdout } = await espalier({ getRun: () => ({ run: testRun(part) }) }, 'show', 'abcd');
+    server?.stop();
+    return stdout;
+  };
+  expect(await told({})).toMatch(/^step +40 of 100, about 1m00s left$/m);
+  for (const [part, waitsFor] of [
+    [{ status: RUN_STATUS_TRAINING, waitingFor: full }, 'STORAGE_FULL: no room is left; it goes on by itself'],
+    [{ status: RUN_STATUS_PAUSED }, 'a user; go on with: espalier resume abcdefghij23'],
+    [{ status: RUN_STATUS_QUEUED }, 'an engine that is free'],
+  ] as const) {
+    const shown = await told(part);
+    expect(shown).toMatch(/^step +40 of 100$/m);
+    expect(shown).toMatch(new RegExp(`^waits for +${waitsFor}$`, 'm'));
+  }
+});
+
 test('watching ends when a run waits for somebody, with what goes on with it; it stays where the run goes on by itself', async () => {
   const waitingFor = v1.Wait.fromPartial({ code: 'STORAGE_FULL', message: 'no room is left' });
   const told = [

@@ -14,6 +14,13 @@ test('losses have their units', () => {
   expect(runLine({ run: testRun(), latest: step(41, 31) }, terminal)).toContain('loss 1.250  (layer 1.100, kl 0.150 nats)');
 });
 
+test('no time is left to tell while a run waits', () => {
+  const latest = step(41, 31);
+  const waitingFor = v1.Wait.fromPartial({ code: 'STORAGE_FULL', message: 'no room is left' });
+  expect(runLine({ run: testRun(), latest }, terminal)).toContain('ETA ');
+  expect(runLine({ run: testRun({ waitingFor }), latest }, terminal)).toMatch(/^training, STORAGE_FULL {2}(?!.*ETA)/);
+});
+
 test('a new teacher is said beside the loss in eighty columns', () => {
   const run = testRun({ step: 1_391n, settings: { ...testRun().settings!, totalSteps: 1_400 }, etaSeconds: 700 });
   const line = runLine({ run, latest: step(1_392, 28), isNewTeacher: true }, { ...terminal, columns: 80 }, 79);

@@ -44,7 +44,8 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
     { text: `${step}/${total}`, style: 'bold', expendable: 0 },
     { text: bar(total === 0 ? 0 : step / total, 16, terminal.unicode), style: 'cyan', expendable: 3 },
   ];
-  if (run.status === v1.RunStatus.RUN_STATUS_TRAINING) shown.push({ text: `ETA ${duration(etaSeconds(progress))}`, expendable: 1 });
+  const eta = etaSeconds(progress);
+  if (Number.isFinite(eta)) shown.push({ text: `ETA ${duration(eta)}`, expendable: 1 });
   shown.push({ text: `sparsity ${percent(expected)}`, style: 'green', expendable: 0 });
   shown.push({ text: `of ${percent(scheduled)} scheduled, ${targetWithBudget(run.settings ?? {})} target`, expendable: 6 });
   shown.push({
@@ -79,9 +80,13 @@ function losses(metrics: v1.StepMetrics): Part[] {
   ];
 }
 
-/** The seconds that are left. The server's estimate counts from the last recorded step, so the steps done since then are subtracted. */
+/**
+ * The seconds that are left; NaN while the run stands still, or its speed is not known. The server's estimate counts from the last recorded
+ * step, so the steps done since then are subtracted. Servers of earlier releases have an estimate for a run that waits, too.
+ */
 export function etaSeconds(progress: RunProgress): number {
   const { run } = progress;
+  if (run.status !== v1.RunStatus.RUN_STATUS_TRAINING || run.waitingFor !== undefined) return Number.NaN;
   const left = (stepsInAll(run) ?? 0) - stepOf(progress);
   const leftThen = (stepsInAll(run) ?? 0) - Number(run.step);
   return run.etaSeconds > 0 && leftThen > 0 ? (run.etaSeconds * left) / leftThen : Number.NaN;

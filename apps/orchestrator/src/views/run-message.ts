@@ -46,12 +46,15 @@ export function runMessage(
   const { run, extras, teacherCount } = summary;
   const { current, engine, origin } = run;
   const lease = leaseUntilMs(run, heardAtMs);
+  const status = isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs);
+  const waitingFor = waitMessage(run, wait);
+  const { tokensPerSecond, etaSeconds } = speedOf(summary, live);
   return {
     runId: run.runId,
     name: run.name,
     tags: run.tags,
     note: run.note,
-    status: isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs),
+    status,
     failure: run.failure ?? undefined,
     modelPath: run.model.path,
     weightsDigest: run.model.weightsDigest,
@@ -92,7 +95,8 @@ export function runMessage(
     updatedAt: dateOf(run.updatedAt),
     endedAt: dateOf(run.endedAt),
     trainingSeconds: run.trainingSeconds,
-    ...speedOf(summary, live),
+    tokensPerSecond,
+    etaSeconds: status === v1.RunStatus.RUN_STATUS_TRAINING && waitingFor === undefined ? etaSeconds : 0,
     skippedSteps: run.skippedSteps,
     lastStep: extras.lastStep === null ? undefined : stepMessage(extras.lastStep, run.settings),
     revision: BigInt(run.revision),
@@ -106,7 +110,7 @@ export function runMessage(
     targetMissed: missedTarget(run),
     liveStep: BigInt(Math.max(current?.step ?? 0, (live.at(-1)?.step ?? -1) + 1)),
     liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings),
-    waitingFor: waitMessage(run, wait),
+    waitingFor,
     deletedAt: dateOf(run.deleted?.at ?? null),
     deletionReason: run.deleted?.reason ?? '',
     preparation: isPrepared(run) || run.status !== 'preparing' ? undefined : (preparation ?? { doing: '', doneShare: 0 }),
@@ -146,6 +150,7 @@ function layersMessage({ run }: RunSummary, current: StateFact | null): v1.Layer
 
 /**
  * The speed and the remaining time, from the last segments. Before the first segment they follow from the steps that are not recorded yet.
+ * A run that does not train has no remaining time, since its end depends on when it goes on.
  */
 export function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurement[]): { tokensPerSecond: number; etaSeconds: number } {
   const sum = { seconds: 0, tokens: 0, steps: 0 };
@@ -159,8 +164,8 @@ export function speedOf({ run, extras }: RunSummary, live: readonly StepMeasurem
     sum.steps = live.length;
     sum.tokens = live.length * run.settings.batchSize * run.settings.sequenceLength;
   }
-  const ended = isFinished(run) || isDamaged(extras);
-  const stepsLeft = ended ? 0 : endStepOf(run.settings) - (run.current?.step ?? 0);
+  const trains = run.status === 'training' && !isDamaged(extras);
+  const stepsLeft = trains ? endStepOf(run.settings) - (run.current?.step ?? 0) : 0;
   return {
     tokensPerSecond: sum.seconds > 0 ? sum.tokens / sum.seconds : 0,
     etaSeconds: sum.steps > 0 ? (stepsLeft * sum.seconds) / sum.steps : 0,

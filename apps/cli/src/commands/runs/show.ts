@@ -22,7 +22,6 @@ import {
 import { isOfClosings, measured, subjectWords } from '../../output/evaluation-words.js';
 import { missedTarget, statusStyle, statusText, stepsInAll } from '../../output/run-status.js';
 import { etaSeconds, waitWords } from '../../progress/run-line.js';
-import { hasEnded } from '../../progress/follow-run.js';
 import { runFileOf } from '../../options/run-file.js';
 import { resultWords } from '../../output/result-words.js';
 import { printSettings } from '../../output/settings.js';
@@ -76,7 +75,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       run.deletedAt === undefined ? undefined : `${when(run.deletedAt)}${run.deletionReason === '' ? '' : `: ${run.deletionReason}`}`,
     ],
     ['preparing', run.preparation === undefined ? undefined : preparationWords(run.preparation)],
-    ['waits for', run.waitingFor === undefined ? undefined : waitWords(run.waitingFor)],
+    ['waits for', waitsFor(run)],
     [
       'cause',
       run.waitingFor !== undefined || run.failure === undefined || run.failure.code === ''
@@ -100,10 +99,16 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
   ];
 }
 
+function waitsFor({ runId, status, waitingFor }: v1.Run): string | undefined {
+  if (waitingFor !== undefined) return waitWords(waitingFor);
+  if (status === v1.RunStatus.RUN_STATUS_PAUSED) return `a user; go on with: espalier resume ${runId}`;
+  return status === v1.RunStatus.RUN_STATUS_QUEUED ? 'an engine that is free' : undefined;
+}
+
 function stepWords(run: v1.Run): string {
   const eta = etaSeconds({ run, latest: run.liveMetrics });
   const done = run.liveStep > run.step ? ` recorded, ${run.liveStep} done` : '';
-  const left = !hasEnded(run) && Number.isFinite(eta) ? `, about ${duration(eta)} left` : '';
+  const left = Number.isFinite(eta) ? `, about ${duration(eta)} left` : '';
   return `${run.step} of ${stepsInAll(run) ?? '-'}${done}${left}`;
 }
 

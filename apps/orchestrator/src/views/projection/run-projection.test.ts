@@ -103,21 +103,21 @@ test('what a run waits for: an obstacle with the command that goes on, or what p
   const live = [stepMeasured(40), stepMeasured(41)];
   const waiting = runMessage(summary(), nowMs, nowMs, live, wait);
   expect(waiting).toMatchObject({ step: 40n, liveStep: 42n, liveMetrics: { step: 41n, loss: stepMeasured(41).loss } });
+  expect([waiting.etaSeconds, shown().etaSeconds > 0]).toEqual([0, true]);
   expect(waiting.waitingFor).toEqual({ code: 'STORAGE_FULL', message: 'no room is left', command: '', since: new Date(nowMs) });
   expect(shown()).toMatchObject({ liveStep: 40n, liveMetrics: undefined, waitingFor: undefined });
   story.when({ kind: 'fail', attempt: 1, code: 'NUMERICS_CHANGED', message: 'others', field: '' });
   project(new Recorder().record(RUN, story.facts));
-  expect(runMessage(summary(), null, nowMs, [], wait).waitingFor).toMatchObject({
-    code: 'NUMERICS_CHANGED',
-    message: 'others',
-    command: `espalier resume ${RUN} --accept-other-numerics`,
+  expect(runMessage(summary(), null, nowMs, [], wait)).toMatchObject({
+    waitingFor: { code: 'NUMERICS_CHANGED', message: 'others', command: `espalier resume ${RUN} --accept-other-numerics` },
+    etaSeconds: 0,
   });
 });
 
 test('status is never a lie: an expired lease shows RECOVERING unless the engine is heard', () => {
   project(new Recorder().record(RUN, trained().facts));
   const later = nowMs + 10_001;
-  expect(shown(later).status).toBe(v1.RunStatus.RUN_STATUS_RECOVERING);
+  expect(shown(later)).toMatchObject({ status: v1.RunStatus.RUN_STATUS_RECOVERING, etaSeconds: 0 });
   expect(shown(later, later - 1000).status).toBe(v1.RunStatus.RUN_STATUS_TRAINING);
   const recovering = request({ statuses: [v1.RunStatus.RUN_STATUS_RECOVERING] });
   expect(listRuns(database, recovering, [], later).total).toBe(1);
