@@ -166,7 +166,7 @@ function joinArguments(join: string, values: Values): JoinArguments {
 
 function limitOf(option: string, text: string): number {
   try {
-    const bytes = Math.floor(typedNumber({ share: false, unit: 'bytes' }, text));
+    const bytes = typedNumber({ share: false, unit: 'bytes' }, text);
     if (bytes >= FOLDER_BYTES_MIN && Number.isSafeInteger(bytes)) return bytes;
   } catch {
     // Told below.

@@ -64,7 +64,7 @@ function requireEndpoint(endpoint: string, allowInsecureRemote: boolean): void {
 function byteCount(text: string): number {
   try {
     const bytes = typedNumber({ share: false, unit: 'bytes' }, text);
-    if (bytes >= 0) return Math.floor(bytes);
+    if (bytes >= 0) return bytes;
   } catch {
     // reported below
   }

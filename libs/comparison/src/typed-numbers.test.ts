@@ -11,8 +11,16 @@ const number = (unit: string, text: string, share = false): unknown => {
 test('amounts have the suffixes of their unit', () => {
   expect(['2.1M', '1_000', '1.1e9', '3 b'].map((text) => number('parameters', text))).toEqual([2_100_000, 1_000, 1.1e9, 3e9]);
   expect(['2.5GiB', '800mb', '64'].map((text) => number('bytes', text))).toEqual([2.5 * 1024 ** 3, 8e8, 64]);
-  expect(number('bytes', '2.5M')).toBe('A number of bytes is allowed, e.g. 2.5GiB or 800MB.');
+  expect(number('bytes', '2.5M')).toBe('A whole number of bytes is allowed, e.g. 2.5GiB or 800MB.');
   expect(['parameters', 'bytes', ''].map(hasSuffixes)).toEqual([true, true, false]);
+});
+
+test('an amount is a whole number: one with a suffix is rounded, and another fraction is refused', () => {
+  expect(number('bytes', '0.3GiB')).toBe(322_122_547);
+  expect(number('parameters', '1.005k')).toBe(1_005); // 1.005 times 1000 is less by a rounding error
+  expect(['2.5e3', '1.0'].map((text) => number('parameters', text))).toEqual([2_500, 1]);
+  const refused = 'A whole number of parameters is allowed, e.g. 1.1e9 or 2.1M.';
+  expect(['250000.5', '2.5', '1.23e1'].map((text) => number('parameters', text))).toEqual([refused, refused, refused]);
 });
 
 test('a share may be in percent, other numbers may not', () => {

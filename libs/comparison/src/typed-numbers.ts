@@ -10,12 +10,14 @@ const SCALES: Record<string, Record<string, number>> = {
 /** Tells whether a number of this unit may have a suffix, as in 2.1M. */
 export const hasSuffixes = (unit: string): boolean => SCALES[unit] !== undefined;
 
+/** An amount is a count. One with a suffix is rounded to it, since 0.3GiB is no whole number of bytes. */
 function amountOf(unit: string, scales: Record<string, number>, text: string): number {
   const [, digits = '', suffix = ''] = /^(\d[\d_]*(?:\.\d+)?(?:e\+?\d{1,2})?) ?([a-z]*)$/i.exec(text.trim()) ?? [];
   const scale = scales[suffix.toLowerCase()];
-  if (digits === '' || scale === undefined)
-    throw new RangeError(`A number of ${unit} is allowed, e.g. ${unit === 'bytes' ? '2.5GiB or 800MB' : '1.1e9 or 2.1M'}.`);
-  return Number(digits.replaceAll('_', '')) * scale;
+  const amount = Number(digits.replaceAll('_', '')) * (scale ?? Number.NaN);
+  if (digits === '' || !(suffix === '' ? Number.isInteger(amount) : Number.isFinite(amount)))
+    throw new RangeError(`A whole number of ${unit} is allowed, e.g. ${unit === 'bytes' ? '2.5GiB or 800MB' : '1.1e9 or 2.1M'}.`);
+  return Math.round(amount);
 }
 
 /**

@@ -27,6 +27,21 @@ describe('what holds for every request', () => {
     expect(codes('RunSettings', v1.RunSettings.fromPartial({ targetSparsity: 0, targetMacs: 0.5 }))).toEqual([]);
   });
 
+  it('a budget of parameters or bytes is a whole number, and a share or a speedup need not be', () => {
+    const settings = { targetParams: 250_000.5, targetBytes: 1e6 + 0.25, targetMacs: 0.5, targetSpeedup: 1.5 };
+    const run = { variant: 'a', modelPath: '/m', data: { trainPath: '/d' }, settings };
+    const request = v1.LaunchStudyRequest.fromPartial({ name: 's', runs: [run] });
+    expect(violationsOf(messageType('LaunchStudyRequest'), request)).toEqual([
+      {
+        field: 'runs[0].settings.target_params',
+        description: 'must be a whole number of parameters, is 250000.5',
+        code: 'FIELD_OUT_OF_RANGE',
+      },
+      expect.objectContaining({ field: 'runs[0].settings.target_bytes', description: 'must be a whole number of bytes, is 1000000.25' }),
+    ]);
+    expect(codes('RunSettings', v1.RunSettings.fromPartial({ targetParams: 250_000 }))).toEqual([]);
+  });
+
   it('enums are known, in lists too', () => {
     const request = v1.ListRunsRequest.fromPartial({ statuses: [1, -1, 77] });
     expect(codes('ListRunsRequest', request)).toEqual(['statuses[1] FIELD_UNKNOWN_VALUE', 'statuses[2] FIELD_UNKNOWN_VALUE']);

@@ -1,6 +1,6 @@
 // Checks rules that hold for every request, whatever its method: required fields are set, numbers are finite, enums are known, budgets are
 // not 0, and no field is too long. The check follows the descriptors and comes before a handler gets the message.
-import { BUDGETS } from '#comparison';
+import { BUDGETS, hasSuffixes } from '#comparison';
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
 import { methodAt } from './descriptors.js';
@@ -10,6 +10,7 @@ import { toServiceError } from './service-error.js';
 import { unknownFieldOf } from './unknown-fields.js';
 import { hiddenCharacter } from './visible-text.js';
 import { valueOf, type Message } from './field-values.js';
+import { settingOfField } from './settings/settings-table.js';
 
 /** The largest request. Requests have only short fields, so no client needs to send more. */
 export const REQUEST_BYTES_MAX = 1 << 20;
@@ -172,7 +173,11 @@ function scalarProblem(field: DescField, value: unknown): string | undefined {
 
 function numberProblem({ name }: DescField, value: number): string | undefined {
   if (!Number.isFinite(value)) return `must be a finite number, is ${value}`;
-  return value === 0 && NOT_ZERO.has(name) ? 'must be above 0, is 0: a run without this budget leaves it out' : undefined;
+  if (!NOT_ZERO.has(name)) return undefined;
+  if (value === 0) return 'must be above 0, is 0: a run without this budget leaves it out';
+  // Earlier releases took fractions, so that recorded runs, and forks that keep their budget, may have one.
+  const { unit } = settingOfField(name)!;
+  return hasSuffixes(unit) && !Number.isInteger(value) ? `must be a whole number of ${unit}, is ${value}` : undefined;
 }
 
 function longest({ name }: DescField): number {

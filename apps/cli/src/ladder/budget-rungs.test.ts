@@ -54,9 +54,9 @@ test('words name the option and what is there', () => {
 });
 
 test.each([
-  ['targetParams', '1M,', 'A number of parameters is allowed'],
+  ['targetParams', '1M,', 'A whole number of parameters is allowed'],
   ['targetParams', '1M,0', 'An amount above 0'],
-  ['targetBytes', 'much', 'A number of bytes is allowed'],
+  ['targetBytes', 'much', 'A whole number of bytes is allowed'],
   ['targetMacs', '150%', 'up to 1 is allowed'],
 ] as const)('%s of "%s" is refused', (setting, text, words) => {
   expect(() => amountsOf(setting, text)).toThrow(words);

@@ -21,7 +21,18 @@ test('a number is typed as on the command line; what is no number is refused at 
   expect(settingsOf({ target_bytes: '2.5GiB' }).targetBytes).toBe(2.5 * 1024 ** 3);
   expect(settingsOf({ target_macs: '60%', target_sparsity: '1/2' })).toMatchObject({ targetMacs: 0.6, targetSparsity: 0.5 });
   expect(settingsOf({ seed: '18446744073709551615' }).seed).toBe(18446744073709551615n);
-  expect(() => settingsOf({ target_bytes: 'much' })).toThrow(/A number of bytes is allowed/);
+  expect(() => settingsOf({ target_bytes: 'much' })).toThrow(/A whole number of bytes is allowed/);
+  expect(settingsOf({ total_steps: '2e3' }).totalSteps).toBe(2_000);
+  const refused = (typed: Typed): unknown => {
+    try {
+      return settingsOf(typed);
+    } catch (error) {
+      return error;
+    }
+  };
+  for (const name of ['total_steps', 'batch_size', 'seed'])
+    expect(refused({ [name]: '20.5' })).toMatchObject({ field: `settings.${name}`, message: 'A whole number is allowed.' });
+  expect(refused({ target_params: '250000.5' })).toMatchObject({ message: expect.stringMatching(/^A whole number of parameters/) });
 });
 
 test('the settings of a run can be typed again: with its one target, and with the table of a target in seconds alone', () => {

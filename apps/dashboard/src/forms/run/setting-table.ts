@@ -24,7 +24,10 @@ export interface SettingField {
   mayFork: boolean;
   choices: [value: string, word: string][];
   kind: 'choice' | 'number' | 'flag' | 'list' | 'text';
+  isWhole: boolean;
 }
+
+const WHOLE: readonly ScalarType[] = [ScalarType.UINT32, ScalarType.UINT64];
 
 /** Returns "1 to 20" or "above 0, up to 1"; '' for a setting without a range. */
 function rangeWords(name: string, option: Setting): string {
@@ -52,6 +55,7 @@ export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((
       mayFork: forkMayChange,
       choices: choicesOf(field, allowed),
       kind: kindOf(field, allowed),
+      isWhole: field.fieldKind === 'scalar' && WHOLE.includes(field.scalar),
     },
   ];
 });
@@ -124,10 +128,12 @@ export function settingsOf(typed: Typed): RunSettings {
 }
 
 /** Reads a number. A whole number is kept as a text, so that it keeps all of its digits. */
-function numberOf({ name, share, unit }: SettingField, text: string): string | number {
+function numberOf({ name, share, unit, isWhole }: SettingField, text: string): string | number {
   if (/^\d+$/.test(text)) return text;
   try {
-    return typedNumber({ share, unit }, text);
+    const value = typedNumber({ share, unit }, text);
+    if (isWhole && !Number.isInteger(value)) throw new RangeError('A whole number is allowed.');
+    return value;
   } catch (error) {
     throw new FieldProblem(`settings.${name}`, (error as Error).message);
   }
