@@ -51,6 +51,20 @@ test('a run goes to the engine with its numerics, though another is first', asyn
   expect((await pool.place([{ ...begun, acceptOtherNumerics: true }], [])).runs).toMatchObject([{ slot: 'local-1' }]);
 });
 
+test('the place where a run would go on is known though its engine works, and open where that engine does not answer', async () => {
+  const [other, same] = [new ScriptedEngine(), new ScriptedEngine()];
+  other.fingerprint = 'others';
+  same.fingerprint = 'its own';
+  const begun = { ...run, numericsFingerprint: 'its own' };
+  const pool = poolOf([other, 'cuda:0'], [same, 'cpu']);
+  const slot = pool.slots[1]!;
+  await slot.acquire();
+  slot.take({ doing: 'something', runId: 'x' });
+  expect(await pool.placeToGoOn(begun)).toEqual({ engine: 'local-2', numericsFingerprint: 'its own' });
+  expect(await poolOf([other, 'cuda:0']).placeToGoOn(begun)).toEqual({ engine: 'local-1', numericsFingerprint: 'others' });
+  expect(await poolOf([new EspalierError('ENGINE_UNAVAILABLE', 'it does not start'), 'cuda:0']).placeToGoOn(begun)).toBeNull();
+});
+
 test('where nothing is free, nobody is asked', async () => {
   const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
   const pool = poolOf([first, 'cpu'], [second, 'cpu']);

@@ -218,6 +218,26 @@ export class EnginePool {
     }
   }
 
+  /**
+   * The engine that a run would go on at, once it is free, with its numerics. Null where that is open: the run would wait for an engine
+   * that does not answer now, or engines of a fleet may come.
+   */
+  async placeToGoOn(run: PruningRunState): Promise<{ engine: string; numericsFingerprint: string } | null> {
+    if (this.source !== null) return null;
+    const fits = new Map([...(await this.appraise(run, { force: true }))].map(([name, { fit }]) => [name, fit]));
+    const wanted: WaitingRun = {
+      runId: run.runId,
+      fingerprint: run.numericsFingerprint,
+      lastSlot: run.engine?.engineName ?? null,
+      fits,
+      unfit: unfitFor(run, earlierEngines(this.slots)),
+    };
+    const asIfFree = this.slots.map((slot): SlotView => ({ ...slot.view(), ...(fits.has(slot.name) ? { state: 'free' } : {}) }));
+    const engine = place(asIfFree, [wanted], []).runs[0]?.slot ?? '';
+    const fit = fits.get(engine);
+    return fit === undefined || 'problem' in fit ? null : { engine, numericsFingerprint: fit.fingerprint };
+  }
+
   private async waitingRun(run: PruningRunState, asks: boolean, earlier: readonly EarlierEngine[]): Promise<WaitingRun> {
     const fits = asks ? await this.appraise(run, { force: false }) : new Map<string, Appraisal>();
     return {

@@ -43,10 +43,10 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
 }
 
 /** The refusal of steps on other numerics than those that the run was trained with. */
-export function numericsChanged(run: PruningRunState, before: string, now: string): RunError {
+export function numericsChanged(run: PruningRunState, before: string, now: string, engine = 'this engine'): RunError {
   return new RunError(
     'NUMERICS_CHANGED',
-    `run ${run.runId} was trained on other numerics than this engine has: ${numericsDifference(before, now)}. On an engine with the ` +
+    `run ${run.runId} was trained on other numerics than ${engine} has: ${numericsDifference(before, now)}. On an engine with the ` +
       'former it goes on in the same bits (docs/how-a-run-survives.md). Once other numerics are accepted (accept_other_numerics of ' +
       'ResumeRun) it goes on here, no longer bitwise the same',
     run,
