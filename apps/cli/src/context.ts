@@ -1,8 +1,10 @@
 // The context that every command gets: its output, its server, and the signal to stop.
 import { Connection } from './connection/connection.js';
+import { releaseWarner } from './connection/other-release.js';
 import { dataFolderOf, findServer, type ServerAddress } from './connection/server-address.js';
 import { Interrupted } from './cli-error.js';
 import { Output } from './output/output.js';
+import { warnOf } from './output/warnings.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
@@ -27,6 +29,7 @@ export class Context {
   constructor(private readonly options: GlobalOptions) {
     Connection.forPeople = options.json !== true;
     this.output = new Output({ json: options.json === true, colour: options.color !== false });
+    Connection.onAnswer = releaseWarner((code, message) => warnOf(this.output, code, message));
     this.signal = this.interrupt.signal;
   }
 

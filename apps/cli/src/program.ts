@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { ownVersion } from '#files';
 import { visibleLines } from '#protocol';
 import { EXIT_CODES_HELP } from './cli-error.js';
 import { registerAudit } from './commands/record/audit.js';
@@ -77,7 +77,7 @@ export function buildProgram(json = false): Command {
     .description(
       'Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.',
     )
-    .version(json ? JSON.stringify({ version: version() }) : version(), '-V, --version')
+    .version(json ? JSON.stringify({ version: ownVersion() }) : ownVersion(), '-V, --version')
     .addHelpText('after', `${WALK_THROUGH}\n${EXIT_CODES_HELP}`)
     .showSuggestionAfterError()
     .showHelpAfterError('(more with --help)')
@@ -132,10 +132,4 @@ export function buildProgram(json = false): Command {
   registerCompletion(program);
   registerHelp(program);
   return program;
-}
-
-function version(): string {
-  // seen from dist/apps/cli/src/program.js
-  const file = new URL('../../../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -1,6 +1,5 @@
 // The engine process: one device behind a gRPC server. Logs are JSON lines on standard error.
-import { readFileSync } from 'node:fs';
-import { keepForOwner } from '#files';
+import { keepForOwner, ownVersion } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { onHandlerError, toEspalierError } from '#protocol';
 import { chosenDevice, describeEngine } from '#native-engine';
@@ -38,7 +37,7 @@ async function main(): Promise<void> {
     return;
   }
   const args = parsedArguments();
-  const { version } = JSON.parse(readFileSync(new URL('../../../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const version = ownVersion();
   const { build } = describeEngine();
   const device = chosenDevice(args.device);
   const holder = new SessionHolder();

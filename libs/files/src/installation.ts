@@ -1,6 +1,6 @@
 // Tells how Espalier is installed on this machine: as a clone, which its scripts build, or as an installed package, which has the programs
 // and the sources of the native engine.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = new URL('../../../../', import.meta.url); // seen from dist/libs/files/src
@@ -29,4 +29,9 @@ export function engineBuildCommand(): string {
 /** Returns the command by which a user runs a script of package.json. */
 export function packageScript(name: string): string {
   return engineBuilder() === null ? `npm run ${name}` : `npm explore espalier -- npm run ${name}`;
+}
+
+/** Returns the version of this installation. */
+export function ownVersion(): string {
+  return (JSON.parse(readFileSync(inRoot('package.json'), 'utf8')) as { version: string }).version;
 }

@@ -12,6 +12,7 @@ export * from './handlers.js';
 export * from './known-numbers.js';
 export * from './method-access.js';
 export * from './reflection.js';
+export * from './release.js';
 export * from './request-checks.js';
 export * from './request-id.js';
 export * from './service-error.js';

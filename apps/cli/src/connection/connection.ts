@@ -8,7 +8,7 @@ import {
   type ClientUnaryCall,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { bearerToken, EspalierError, fromServiceError, isServiceError, v1, visibleMessage, visibleText } from '#protocol';
+import { bearerToken, EspalierError, fromServiceError, hearingRelease, isServiceError, v1, visibleMessage, visibleText } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { ServerAddress } from './server-address.js';
 import { channelOf, tlsProblem } from './server-tls.js';
@@ -37,6 +37,8 @@ type StreamingMethod<Request, Response> = (
 export class Connection {
   /** True: a person reads the answers on a terminal, so control characters are made visible. Programs get answers unchanged. */
   static forPeople = true;
+  /** Called with each answer of a server and the release that the server tells, if it tells one. */
+  static onAnswer: (server: ServerAddress, release: string | undefined) => void = () => undefined;
   readonly runs: v1.RunServiceClient;
   readonly history: v1.HistoryServiceClient;
   readonly artifacts: v1.ArtifactServiceClient;
@@ -50,7 +52,9 @@ export class Connection {
     private readonly signal?: AbortSignal,
   ) {
     const { secret, options: named } = channelOf(server);
-    const options = { ...CHANNEL_OPTIONS, ...named, ...bearerToken(server.token) };
+    const { interceptors = [] } = bearerToken(server.token);
+    const hearing = hearingRelease((release) => Connection.onAnswer(server, release));
+    const options = { ...CHANNEL_OPTIONS, ...named, interceptors: [...interceptors, hearing] };
     this.runs = new v1.RunServiceClient(server.address, secret, options);
     this.history = new v1.HistoryServiceClient(server.address, secret, options);
     this.artifacts = new v1.ArtifactServiceClient(server.address, secret, options);

@@ -1,7 +1,8 @@
 // A server of the public protocol, for tests of the command line. Each test gives the answers of the calls that it needs.
 import { createHash } from 'node:crypto';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import { EspalierError, serverStreaming, unary, v1 } from '#protocol';
+import { ownVersion } from '#files';
+import { EspalierError, releaseOf, serverStreaming, tellingRelease, unary, v1 } from '#protocol';
 
 type Unary<Q, R> = (request: Q) => Promise<R> | R;
 type Streaming<Q, R> = (request: Q, signal: AbortSignal) => AsyncIterable<R>;
@@ -76,8 +77,14 @@ export class TestServer {
     readonly address: string,
   ) {}
 
-  static async start(answers: Answers, address = '127.0.0.1:0', secret = ServerCredentials.createInsecure()): Promise<TestServer> {
-    const server = new Server();
+  /** @param release the server's words; null: it is of a release whose servers tell none */
+  static async start(
+    answers: Answers,
+    address = '127.0.0.1:0',
+    secret = ServerCredentials.createInsecure(),
+    release: string | null = releaseOf(ownVersion()),
+  ): Promise<TestServer> {
+    const server = new Server({ interceptors: release === null ? [] : [tellingRelease(release)] });
     for (const service of [
       v1.RunServiceService,
       v1.HistoryServiceService,

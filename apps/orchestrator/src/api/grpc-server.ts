@@ -4,8 +4,18 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Server, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
+import { ownVersion } from '#files';
 import { OnceASecond, type Door } from '#local-access';
-import { addReflection, onHandlerError, REQUEST_BYTES_MAX, requestChecks, statusOf, toEspalierError } from '#protocol';
+import {
+  addReflection,
+  onHandlerError,
+  releaseOf,
+  REQUEST_BYTES_MAX,
+  requestChecks,
+  statusOf,
+  tellingRelease,
+  toEspalierError,
+} from '#protocol';
 import { Callers } from './admission/callers.js';
 import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './admission/call-limits.js';
 import { Doors } from './admission/doors.js';
@@ -50,7 +60,15 @@ export class GrpcServer {
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
       'grpc.max_connection_idle_ms': IDLE_CONNECTION_MS,
-      interceptors: [requestIds, callers.interceptor, callers.accessCheck, doors.interceptor, callLimits(calls), requestChecks],
+      interceptors: [
+        tellingRelease(releaseOf(ownVersion())),
+        requestIds,
+        callers.interceptor,
+        callers.accessCheck,
+        doors.interceptor,
+        callLimits(calls),
+        requestChecks,
+      ],
     });
     const refusals = new OnceASecond<Refused>(({ message, ...call }, times) => log.info({ ...call, times }, message));
     onHandlerError((method, error, requestId) => {

@@ -22,6 +22,8 @@ import { storeProblems } from './store-problems.js';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
+const ANSWER_TIMEOUT_MS = 5_000;
+
 interface UpOptions {
   detach?: boolean;
   listen?: string;
@@ -128,6 +130,7 @@ export function registerUp(program: Command): void {
         process.stderr.write(`a server runs already, with its own options: ${names} ${hold} after \`espalier down\` and another \`up\`\n`);
       }
       const problems = running.wasRunning ? [] : await problemsOfServer(dataFolder, signal);
+      if (running.wasRunning) await hearRelease(dataFolder, signal);
       for (const problem of problems) process.stderr.write(`${problem}\n`);
       const { listen, web, pid, logFile, wasRunning } = running;
       output.result({ listen, ...(web === undefined ? {} : { web }), pid, logFile, wasRunning }, () => {
@@ -179,6 +182,13 @@ function registerDown(program: Command): void {
     },
     { localOnly: true },
   );
+}
+
+/** Asks a server that ran already for anything, so that the command hears its release, and warns of another one. */
+async function hearRelease(dataFolder: string, signal: AbortSignal): Promise<void> {
+  const connection = new Connection(serverOf(dataFolder)!, signal);
+  await connection.call(connection.engines, connection.engines.listEngines, {}, ANSWER_TIMEOUT_MS).catch(() => undefined);
+  connection.close();
 }
 
 /** Returns the problems of the server's stores and engines. Returns none if the server can't be asked, since it runs anyway. */

@@ -1,0 +1,74 @@
+// Tells which release a server is of, in a header of each answer. A command compares it with its own, since a server of an earlier release
+// lacks what the command may ask for. Releases are told apart by their version, and those of one version by the size of the public API,
+// which only grows.
+import { fromBinary } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema, type DescriptorProto } from '@bufbuild/protobuf/wkt';
+import { InterceptingCall, ServerInterceptingCall, type Interceptor, type ServerInterceptor } from '@grpc/grpc-js';
+import { fileDescriptors } from './descriptors.js';
+
+const HEADER = 'espalier-release';
+const PUBLIC_API = 'espalier/v1/';
+
+/** Returns a text like "0.1.0 1432". */
+export const releaseOf = (version: string): string => `${version} ${apiSize()}`;
+
+/** The number of fields, values of enums and methods of the public API. */
+function apiSize(): number {
+  const fieldsIn = ({ field, nestedType, enumType }: DescriptorProto): number =>
+    field.length + sum(nestedType.map(fieldsIn)) + sum(enumType.map(({ value }) => value.length));
+  return sum(
+    [...fileDescriptors()].flatMap(([path, bytes]) => {
+      if (!path.startsWith(PUBLIC_API)) return [];
+      const { messageType, enumType, service } = fromBinary(FileDescriptorProtoSchema, bytes);
+      return [...messageType.map(fieldsIn), ...enumType.map(({ value }) => value.length), ...service.map(({ method }) => method.length)];
+    }),
+  );
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0);
+
+/**
+ * Compares the release of a server with the own one.
+ * @param told the server's words; undefined: it is of a release whose servers told nothing
+ * @returns null where both are of one release
+ */
+export function otherRelease(told: string | undefined, own: string): 'earlier' | 'later' | null {
+  if (told === undefined) return 'earlier';
+  const [theirs, ours] = [partsOf(told), partsOf(own)];
+  const differs = ours.findIndex((part, index) => theirs[index] !== part);
+  return differs < 0 ? null : theirs[differs]! < ours[differs]! ? 'earlier' : 'later';
+}
+
+/** Text of another form is of a later release, and has no parts, which makes it later than any parts. */
+const partsOf = (release: string): number[] => (/^(\d+)\.(\d+)\.(\d+)\S* (\d+)/.exec(release) ?? []).slice(1).map(Number);
+
+/** Makes a server tell its release. */
+export function tellingRelease(own: string): ServerInterceptor {
+  return (_, call) =>
+    new ServerInterceptingCall(call, {
+      sendMetadata: (metadata, next) => {
+        metadata.set(HEADER, own);
+        next(metadata);
+      },
+    });
+}
+
+/** Makes a client hear the release of the server that answers. A refused call has no answer, and tells nothing. */
+export function hearingRelease(heard: (told: string | undefined) => void): Interceptor {
+  return (options, nextCall) => {
+    let told: string | undefined;
+    return new InterceptingCall(nextCall(options), {
+      start: (metadata, _, next) =>
+        next(metadata, {
+          onReceiveMetadata: (received, pass) => {
+            told = received.get(HEADER)[0]?.toString();
+            pass(received);
+          },
+          onReceiveMessage: (message: unknown, pass) => {
+            if (message !== null) heard(told);
+            pass(message);
+          },
+        }),
+    });
+  };
+}
