@@ -42,6 +42,7 @@ const errorStatuses = {
   RUN_STILL_ACTIVE: precondition,
   RUN_DELETED: precondition,
   RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
+  RUN_OF_LATER_RELEASE: precondition, // the server was set back, and does not know a part of the run's record: update it
   STUDY_ENDED: precondition, // all its runs have ended, or it was cancelled
   STUDY_FIXED: precondition, // its runs follow from the results of its first rungs
   STUDY_DAMAGED: precondition,

@@ -1,7 +1,6 @@
 // Engines of earlier releases, which would do without the settings that they do not know. A run that needs such a setting goes to other
-// engines, or waits for one, so that its record names nothing that was not in use. The same holds for a server that was set back to an
-// earlier release.
-import { earlierEngine, settingOfName, settingsTable, UnknownNumbers, type EspalierError, type SettingName } from '#protocol';
+// engines, or waits for one, so that its record names nothing that was not in use.
+import { earlierEngine, UnknownNumbers, type EspalierError } from '#protocol';
 import { requestsToTrain } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
@@ -28,26 +27,6 @@ export function unfitFor(run: RunToFit, earlier: readonly EarlierEngine[]): Map<
   const requests = requestsToTrain(run);
   const problems = earlier.map(({ name, unknown }) => [name, unknown.problemWith(...requests)] as const);
   return new Map(problems.filter(([, problem]) => problem !== ''));
-}
-
-/** The settings, and the words among their values, that this server does not know, since a later release recorded them. */
-export function laterSettings(settings: object): string[] {
-  const known = new Set<string>(settingsTable().map(({ name }) => name));
-  return Object.entries(settings).flatMap(([name, value]) => {
-    if (!known.has(name)) return [name];
-    const { allowed } = settingOfName(name as SettingName);
-    const words = allowed.length === 0 ? [] : ([value].flat() as string[]);
-    return words.filter((word) => !allowed.includes(word)).map((word) => `${name} ${word}`);
-  });
-}
-
-/** The runs that a later release launched with settings of its own. This server would do without these, so the runs wait for an update. */
-export function waitsOfLaterRuns(runs: readonly Pick<PruningRunState, 'runId' | 'settings'>[]): { runId: string; why: string }[] {
-  return runs.flatMap(({ runId, settings }) => {
-    const later = laterSettings(settings);
-    const why = `a later release launched it with settings that this server does not know: ${later.join(', ')}; update the server`;
-    return later.length === 0 ? [] : [{ runId, why }];
-  });
 }
 
 /** Names the engine of this slot in the error by which it refused a message, since it is of an earlier release. */

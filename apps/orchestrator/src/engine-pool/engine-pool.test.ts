@@ -104,15 +104,6 @@ describe('an engine of an earlier release, which tells nothing of what it knows'
   });
 });
 
-test('a run that a later release launched with a setting of its own goes to no engine, and says why', async () => {
-  const pool = poolOf([new ScriptedEngine(), 'cpu']);
-  const later = { ...run, runId: 'later', settings: { ...run.settings, headNoise: 0.1 } };
-  const { runs, waits } = await pool.place([later, run], []);
-  expect(runs).toMatchObject([{ runId: run.runId }]);
-  const why = 'a later release launched it with settings that this server does not know: headNoise; update the server';
-  expect(waits).toEqual([{ runId: 'later', why }]);
-});
-
 test('an engine that runs already is asked before one is started, and a broken one is passed over', async () => {
   const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
   const running = poolOf([first, 'cpu'], [second, 'cpu']);

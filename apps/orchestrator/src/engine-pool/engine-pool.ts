@@ -4,7 +4,7 @@ import { toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { earlierEngines, unfitFor, waitsOfLaterRuns, type EarlierEngine, type RunToFit } from './earlier-engines.js';
+import { earlierEngines, unfitFor, type EarlierEngine, type RunToFit } from './earlier-engines.js';
 import type { EngineSlot } from './engine-slot.js';
 import { askingFor, type EngineSource } from './engine-source.js';
 import {
@@ -118,10 +118,8 @@ export class EnginePool {
     await Promise.all(this.slots.map((slot) => slot.stop()));
   }
 
-  /** @param all the waiting runs in the order of their turn */
-  async place(all: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
-    const later = waitsOfLaterRuns(all);
-    const runs = all.filter(({ runId }) => !later.some((one) => one.runId === runId));
+  /** @param runs the waiting runs in the order of their turn */
+  async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
     // Engines are asked only where a slot is free.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
     const earlier = earlierEngines(this.slots);
@@ -131,8 +129,7 @@ export class EnginePool {
       waiting,
       jobs,
     );
-    const placed = this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
-    return { ...placed, waits: [...placed.waits, ...later] };
+    return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
   }
 
   /** Asks any engine. @throws EspalierError the reason why none can be asked */

@@ -15,6 +15,7 @@ import { DriverLease } from '../storage/driver-lease.js';
 import { isPrepared, isRunnable, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
+import { laterParts } from '../pruning-run/record/later-parts.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
 import { LiveProgress } from '../live/live-progress.js';
@@ -135,7 +136,7 @@ export class RunDriver {
       outOfReach === null
         ? placement.waits.map(({ runId, why }) => ({ runId, why: new EspalierError('ENGINE_UNAVAILABLE', why) }))
         : waiting.map(({ runId }) => ({ runId, why: outOfReach }));
-    this.tellWaits(waits);
+    this.tellWaits([...waits, ...this.feed.unfinished().flatMap(waitForUpdate)]);
     const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
     const timer = lookAgainMs === Infinity ? undefined : setTimeout(() => this.wake(), lookAgainMs);
     await woken;
@@ -143,7 +144,8 @@ export class RunDriver {
   }
 
   private isReady(run: PruningRunState): boolean {
-    return isRunnable(run) && isPrepared(run) && !this.feed.isDamaged(run.runId) && !this.atWork.has(run.runId);
+    const { runId } = run;
+    return isRunnable(run) && isPrepared(run) && !this.feed.isDamaged(runId) && !this.atWork.has(runId) && laterParts(run).length === 0;
   }
 
   private giveJobs({ jobs, refusedJobs }: Placement): void {
@@ -285,6 +287,14 @@ export class RunDriver {
   private async closeAttempt({ runId, attempt }: PruningRunState, code: string, message: string): Promise<void> {
     await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code, message }, { by: BY_SERVER });
   }
+}
+
+/** Why a run that a later release recorded waits, also for its preparation; none for the runs that this server knows all parts of. */
+function waitForUpdate(run: PruningRunState): { runId: string; why: EspalierError }[] {
+  const later = laterParts(run);
+  if (later.length === 0) return [];
+  const why = `a later release recorded it with what this server does not know: ${later.join(', ')}; update the server`;
+  return [{ runId: run.runId, why: new EspalierError('RUN_OF_LATER_RELEASE', why) }];
 }
 
 function delay(ms: number, signal: AbortSignal): Promise<void> {

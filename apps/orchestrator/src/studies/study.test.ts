@@ -45,8 +45,9 @@ describe('a study', () => {
   });
   it('tells what a later release planned a run with and this one does not know', () => {
     const settings = { recipe: 'lm', gates: ['head', 'unit', 'hidden', 'expert'], maskShape: 'round' } as unknown as RequestedSettings;
-    const planned = { ...run('1'), settings, rateByDepth: true };
-    expect(laterParts(after(null, launch([planned])).runs[0]!)).toEqual(['rateByDepth', 'gates expert', 'maskShape']);
+    const data = { trainPath: '/t', validationPath: '/v', textFilter: 'english' };
+    const planned = { ...run('1'), settings, data, rateByDepth: true };
+    expect(laterParts(after(null, launch([planned])).runs[0]!)).toEqual(['rateByDepth', 'data.textFilter', 'gates expert', 'maskShape']);
     expect(laterParts(after(null, launch([run('1')])).runs[0]!)).toEqual([]);
   });
   it('records the preset of each run, so that another default changes no study; those of the first release had short', () => {

@@ -2,8 +2,8 @@
 import { EspalierError } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
-import { laterSettings } from '../engine-pool/earlier-engines.js';
 import { begun } from '../event-sourcing/not-begun.js';
+import { laterFields, laterReading, laterSettings } from '../pruning-run/record/later-parts.js';
 import { heatsOf, nextRuns, type Heat } from './halving.js';
 import { settingsAsPlanned, type ReadRun } from './study-plan.js';
 import type { Halving, NewStudyFact, PlannedRun, RungResult, StudyEvent } from './study.events.js';
@@ -70,7 +70,7 @@ const KNOWN: Record<keyof StudyRun, true> = {
 
 /** The parts of a planned run that this server does not know, since a later release planned it. It would launch another run. */
 export function laterParts(run: StudyRun): string[] {
-  return [...Object.keys(run).filter((name) => !Object.hasOwn(KNOWN, name)), ...laterSettings(run.asked ?? run.settings)];
+  return [...laterFields(run, KNOWN), ...laterReading(run.data), ...laterSettings(run.asked ?? run.settings)];
 }
 
 export function evolve(state: StudyState | null, event: StudyEvent): StudyState | null {

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { settingsTable } from '#protocol';
 import { fold, type PruningRunState } from '../aggregate/pruning-run.js';
+import { laterParts } from './later-parts.js';
 import { CHAIN_START, chainProblem, decodeStored } from './stored-event.js';
 import { CURRENT_VERSION, knownTypeNames } from './event-versions.js';
 
@@ -52,6 +53,7 @@ describe.each(files)('the history %s', (file) => {
     const run = fold(stored(file).map(decodeStored))!;
     expect(run).toMatchObject(outcomes[file]!);
     expect(settingsTable().filter(({ name }) => run.settings[name] === undefined)).toEqual([]);
+    expect(laterParts(run)).toEqual([]);
   });
 });
 
