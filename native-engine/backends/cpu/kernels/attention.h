@@ -1,67 +1,9 @@
 // Attention of all query heads that read one key/value head of one row of the batch, a block of queries at a time. Scores are kept for one
 // block only.
 #pragma once
-#include "tile.h"
+#include "attention_scratch.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
-
-inline constexpr int64_t kBlock = 32;  // the queries of a block; they make 16 words of pairs, so a transposed block is one vector wide
-
-// Takes aligned arrays from a thread's scratch memory; where base is null, it only counts the bytes.
-struct Carver {
-  char* base;
-  uint64_t used = 0;
-  template <class T>
-  T* take(int64_t count) {
-    T* p = base ? reinterpret_cast<T*>(base + used) : nullptr;
-    used += (static_cast<uint64_t>(count) * sizeof(T) + 63) / 64 * 64;
-    return p;
-  }
-};
-
-template <class Words>
-struct AttentionScratch {
-  int64_t tokens, padded_tokens, dim, padded_dim, dim_words, key_words, block_words;
-  uint32_t *key_t, *value, *value_t, *key, *rows;     // packed keys and values; rows: [padded_tokens, dim_words], to be transposed
-  float *row0, *row1;                                 // two rows of a head, unpacked
-  uint32_t *query, *dout, *query_pairs, *dout_pairs;  // one block each
-  float *scores, *dprob, *block_out;                  // [kBlock, padded_tokens] twice, [kBlock, padded_dim]
-  uint32_t *prob_words, *pairs, *prob_t, *dscore_t;
-  float *dkey, *dvalue, *query_rows, *dout_rows;  // dkey, dvalue: [padded_tokens, padded_dim] sums; the others: unpacked rows of a block
-
-  AttentionScratch(Carver& c, int64_t t, int64_t d) {
-    constexpr int p = Words::kPair;
-    tokens = t;
-    dim = d;
-    padded_tokens = (t + kBlock - 1) / kBlock * kBlock;
-    padded_dim = (d + 15) / 16 * 16;
-    dim_words = (d + p - 1) / p;
-    key_words = padded_tokens / p;
-    block_words = kBlock / p;
-    key_t = c.take<uint32_t>(dim_words * padded_tokens);
-    value_t = c.take<uint32_t>(dim_words * padded_tokens);
-    value = c.take<uint32_t>(key_words * padded_dim);
-    key = c.take<uint32_t>(key_words * padded_dim);
-    rows = c.take<uint32_t>(padded_tokens * dim_words);
-    row0 = c.take<float>(padded_dim);
-    row1 = c.take<float>(padded_dim);
-    query = c.take<uint32_t>(kBlock * dim_words);
-    dout = c.take<uint32_t>(kBlock * dim_words);
-    query_pairs = c.take<uint32_t>(block_words * padded_dim);
-    dout_pairs = c.take<uint32_t>(block_words * padded_dim);
-    scores = c.take<float>(kBlock * padded_tokens);
-    dprob = c.take<float>(kBlock * padded_tokens);
-    block_out = c.take<float>(kBlock * padded_dim);
-    prob_words = c.take<uint32_t>(kBlock * key_words);
-    pairs = c.take<uint32_t>(block_words * padded_tokens);
-    prob_t = c.take<uint32_t>(padded_tokens * block_words);
-    dscore_t = c.take<uint32_t>(padded_tokens * block_words);
-    dkey = c.take<float>(padded_tokens * padded_dim);
-    dvalue = c.take<float>(padded_tokens * padded_dim);
-    query_rows = c.take<float>(kBlock * padded_dim);
-    dout_rows = c.take<float>(kBlock * padded_dim);
-  }
-};
 
 // Reads one head's part of one token's row and widens it to f32.
 template <class T>
@@ -193,6 +135,22 @@ static void pack_queries(const AttentionShape& s, const Tensor& operands, int64_
   }
 }
 
+struct WordRows {
+  const uint32_t* first;
+  int64_t stride;
+};
+
+// Returns the query rows of one block as words. Rows of whole pairs of bf16 are words already; others are packed.
+template <class T, class Words>
+static WordRows query_words(const AttentionShape& s, const Tensor& operands, int64_t head, int64_t first, int64_t count,
+                            AttentionScratch<Words>& w) {
+  if constexpr (std::is_same_v<T, bf16> && Words::kPair == 2)
+    if (w.dim % 2 == 0 && operands.stride % 2 == 0 && operands.data.address() % 4 == 0)
+      return {reinterpret_cast<const uint32_t*>(row_ptr<T>(operands, first) + HeadColumns{s}.query(head)), operands.stride / 2};
+  pack_queries<T>(s, operands, head, first, count, w, w.query_rows);
+  return {w.query, w.dim_words};
+}
+
 // Prefetches one head's columns for a block of tokens.
 template <class T>
 static inline void fetch_columns(const AttentionShape& s, const Tensor& from, int64_t batch_row, int64_t first, int64_t column) {
@@ -237,8 +195,9 @@ static void attention_block(const Attention& op, int64_t head, const QueryBlock&
   const int64_t count = block.count;
   const KeyRange range = visible_keys(s, block.token, w.padded_tokens);
   const int64_t keys = range.end - range.begin;
-  pack_queries<T>(s, op.operands, head, block.row, count, w, w.query_rows);
-  tile_product<Words>(count, keys, w.dim_words, w.query, w.dim_words, w.key_t + range.begin, w.padded_tokens, w.scores, keys, false);
+  const WordRows queries = query_words<T>(s, op.operands, head, block.row, count, w);
+  tile_product<Words>(w.registers, count, keys, w.dim_words, queries.first, queries.stride, w.key_t + range.begin, w.padded_tokens,
+                      w.scores, keys, false);
   float inverse_sums[kBlock];
   for (int64_t i = 0; i < count; i++) {
     float* row = w.scores + i * keys;
@@ -247,18 +206,19 @@ static void attention_block(const Attention& op, int64_t head, const QueryBlock&
     for (int64_t j = W; j < keys; j += W) top = vmax(load(row + j), top);
     const float max = max_lanes(top);
     vf sums = {};
-    for (int64_t j = 0; j < keys; j += W) {
-      const vf e = exp2v(load(row + j) - max);
-      sums += e;
-      Words::store_row(w.prob_words + (i * keys + j) / Words::kPair, e);
+    for (int64_t j = 0; j < keys; j += 2 * W) {
+      const vf first = exp2v(load(row + j) - max), second = exp2v(load(row + j + W) - max);
+      sums += first;
+      sums += second;
+      Words::store_two(w.prob_words + (i * keys + j) / Words::kPair, first, second);
     }
     const float sum = sum_lanes(sums);
     inverse_sums[i] = (op.column_scale ? host(op.column_scale)[head * w.dim] : 1.0f) / sum;
     if (op.lse) host(op.lse)[head * op.operands.rows + block.row + i] = max + __builtin_log2f(sum);
   }
   const int64_t words = keys / Words::kPair;
-  tile_product<Words>(count, w.padded_dim, words, w.prob_words, words, w.value + range.begin / Words::kPair * w.padded_dim, w.padded_dim,
-                      w.block_out, w.padded_dim, false);
+  tile_product<Words>(w.registers, count, w.padded_dim, words, w.prob_words, words, w.value + range.begin / Words::kPair * w.padded_dim,
+                      w.padded_dim, w.block_out, w.padded_dim, false);
   for (int64_t i = 0; i < count; i++) {
     T* out = row_ptr<T>(op.out, block.row + i) + head * w.dim;
     const float* sums = w.block_out + i * w.padded_dim;

@@ -52,10 +52,14 @@ static double score_gradients(const AttentionBackward& op, int64_t batch_row, in
     }
     const float delta = sum_lanes(dots) / sum_lanes(masses);
     total += delta;
-    for (int64_t j = 0; j < keys; j += W) {
+    const auto gradient = [&](int64_t j) {
       const vf ds = load(scores + j) * (load(dprob + j) - delta);
       store(dprob + j, ds);
-      Words::store_row(w.prob_words + (i * keys + j) / Words::kPair, ds);
+      return ds;
+    };
+    for (int64_t j = 0; j < keys; j += 2 * W) {
+      const vf first_part = gradient(j), second_part = gradient(j + W);
+      Words::store_two(w.prob_words + (i * keys + j) / Words::kPair, first_part, second_part);
     }
   }
   return total;
@@ -111,15 +115,21 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
   pack_dout<T>(op, batch_row, head, first, count, w);
   pack_block_pairs(w.query_rows, count, w, w.query_pairs);
   pack_block_pairs(w.dout_rows, count, w, w.dout_pairs);
-  tile_product<Words>(count, keys, w.dim_words, w.query, w.dim_words, w.key_t + range.begin, w.padded_tokens, w.scores, keys, false);
-  tile_product<Words>(count, keys, w.dim_words, w.dout, w.dim_words, w.value_t + range.begin, w.padded_tokens, w.dprob, keys, false);
+  tile_product<Words>(w.registers, count, keys, w.dim_words, w.query, w.dim_words, w.key_t + range.begin, w.padded_tokens, w.scores, keys,
+                      false);
+  tile_product<Words>(w.registers, count, keys, w.dim_words, w.dout, w.dim_words, w.value_t + range.begin, w.padded_tokens, w.dprob, keys,
+                      false);
   const double total = score_gradients(op, batch_row, head, first, count, range, w);
   transpose_block_rows(w.scores, keys, w, w.prob_t);
-  tile_product<Words>(keys, dim, w.block_words, w.prob_t, w.block_words, w.dout_pairs, dim, w.dvalue + range.begin * dim, dim, true);
   transpose_block_rows(w.dprob, keys, w, w.dscore_t);
-  tile_product<Words>(keys, dim, w.block_words, w.dscore_t, w.block_words, w.query_pairs, dim, w.dkey + range.begin * dim, dim, true);
+  // These products come in the order in which their operands were made: it is quicker than each product right behind its operands.
   const int64_t words = keys / Words::kPair;
-  tile_product<Words>(count, dim, words, w.prob_words, words, w.key + range.begin / Words::kPair * dim, dim, w.block_out, dim, false);
+  tile_product<Words>(w.registers, count, dim, words, w.prob_words, words, w.key + range.begin / Words::kPair * dim, dim, w.block_out, dim,
+                      false);
+  tile_product<Words>(w.registers, keys, dim, w.block_words, w.prob_t, w.block_words, w.dout_pairs, dim, w.dvalue + range.begin * dim, dim,
+                      true);
+  tile_product<Words>(w.registers, keys, dim, w.block_words, w.dscore_t, w.block_words, w.query_pairs, dim, w.dkey + range.begin * dim, dim,
+                      true);
   for (int64_t i = 0; i < count; i++) {
     T* to = row_ptr<T>(op.dqkv, batch_row * s.tokens + first + i) + HeadColumns{s}.query(head);
     write_gradient(to, w.block_out + i * dim, s, first + i, score_scale(s) * kLn2, true);

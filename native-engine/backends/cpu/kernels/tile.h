@@ -7,8 +7,11 @@
 
 namespace espalier::cpu::ESPALIER_ISA {
 
+struct NoRegisters {};
+
 struct F32Words {
   static constexpr int kPair = 1;
+  using Registers = NoRegisters;  // what products of these words set up once, and may keep for later products
   static inline vf multiply_add(vf acc, uint32_t a, vu b) {
     float f;
     std::memcpy(&f, &a, 4);
@@ -16,15 +19,24 @@ struct F32Words {
   }
   // Stores the words of one row, which hold values along the row.
   static inline void store_row(uint32_t* to, vf v) { std::memcpy(to, &v, sizeof v); }
+  static inline void store_two(uint32_t* to, vf first, vf second) {
+    store_row(to, first);
+    store_row(to + W, second);
+  }
 };
 
 struct Bf16Words {
   static constexpr int kPair = 2;
+  using Registers = NoRegisters;
 #if defined(__AVX512BF16__)
   static inline vf multiply_add(vf acc, uint32_t a, vu b) {
     return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)), (__m512bh)b);
   }
   static inline void store_row(uint32_t* to, vf v) { store(reinterpret_cast<bf16*>(to), v); }
+  // Stores a whole line at once. A load of a line waits long for a line that two stores have just made.
+  static inline void store_two(uint32_t* to, vf first, vf second) {
+    _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+  }
 #endif
 };
 
@@ -92,8 +104,8 @@ static void tile_column(int64_t m, int64_t words, const uint32_t* a, int64_t lda
 
 // c [m, n] (+)= a [m, words] b [words, n]; n is a multiple of W.
 template <class Words>
-static void tile_product(int64_t m, int64_t n, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c,
-                         int64_t ldc, bool accumulate) {
+static void tile_product(typename Words::Registers&, int64_t m, int64_t n, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b,
+                         int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   int64_t j = 0;
   if constexpr (W == 16)
     for (; j + 4 * W <= n; j += 4 * W) tile_column<Words, 4>(m, words, a, lda, b + j, ldb, c + j, ldc, accumulate);
@@ -101,10 +113,18 @@ static void tile_product(int64_t m, int64_t n, int64_t words, const uint32_t* a,
   for (; j < n; j += W) tile_column<Words, 1>(m, words, a, lda, b + j, ldb, c + j, ldc, accumulate);
 }
 
+template <class Words>
+static void tile_product(int64_t m, int64_t n, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c,
+                         int64_t ldc, bool accumulate) {
+  typename Words::Registers registers;
+  tile_product<Words>(registers, m, n, words, a, lda, b, ldb, c, ldc, accumulate);
+}
+
 // Packs `count` values of one row into words along the row. An odd last value gets 0 as its partner.
 template <class Words>
 static inline void pack_row(const float* from, int64_t count, uint32_t* to) {
   int64_t j = 0;
+  for (; j + 2 * W <= count; j += 2 * W) Words::store_two(to + j / Words::kPair, load(from + j), load(from + j + W));
   for (; j + W <= count; j += W) Words::store_row(to + j / Words::kPair, load(from + j));
   if (j < count) {
     alignas(64) uint32_t last[W];

@@ -114,15 +114,16 @@ static inline __attribute__((always_inline)) void multiply_words(const uint32_t*
 }
 
 // Pairs of bf16 that matrix tiles multiply.
-struct TileWords : Bf16Words {};
+struct TileWords : Bf16Words {
+  using Registers = TileRegisters;
+};
 
 // c [m, n] (+)= a [m, words] b [words, n] by tiles, for small operands that lie in the cache; n is a multiple of 16. A depth that tiles
 // don't divide is left to vectors.
 template <>
-inline void tile_product<TileWords>(int64_t m, int64_t n, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb,
-                                    float* c, int64_t ldc, bool accumulate) {
+inline void tile_product<TileWords>(TileRegisters& registers, int64_t m, int64_t n, int64_t words, const uint32_t* a, int64_t lda,
+                                    const uint32_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   if (words % kTileDepth != 0) return tile_product<Bf16Words>(m, n, words, a, lda, b, ldb, c, ldc, accumulate);
-  TileRegisters registers;
   for (int64_t i = 0; i < m; i += kTileRows) {
     const int64_t rows = m - i < kTileRows ? m - i : kTileRows;
     registers.shape(rows);
