@@ -19,10 +19,10 @@ const withTests = given.includes('--tests');
 const USAGE = `node scripts/setup.mjs [--tests]   builds all that has changed; with --tests also what tests need
 --system-packages installs only the system packages for that
 ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here
-ESPALIER_TESTS_TOGETHER=ON compiles several files of the native tests at a time: quicker for all of them, slower for one that has changed`;
+ESPALIER_FILES_TOGETHER=ON compiles several native files at a time: quicker for all of them, slower for one that has changed`;
 
 const BUILD = join(root, 'native-engine/build');
-// TypeScript 7 is native code and takes a quarter of the time of TypeScript 6, which the linter and the check of imports need.
+// TypeScript 7 is native code and takes a quarter of the time of TypeScript 6, which the check of imports needs.
 const TSC = 'node_modules/typescript-7/bin/tsc';
 const GENERATED = ['libs/protocol', 'apps/dashboard'].map((part) => join(root, part, 'src/generated'));
 
@@ -101,7 +101,7 @@ function buildNative(packages) {
       const choices = [
         '-DESPALIER_NODE_ADDON=ON',
         `-DESPALIER_TESTS=${tests ? 'ON' : 'OFF'}`,
-        `-DESPALIER_TESTS_TOGETHER=${process.env.ESPALIER_TESTS_TOGETHER ?? 'OFF'}`,
+        `-DESPALIER_FILES_TOGETHER=${process.env.ESPALIER_FILES_TOGETHER ?? 'OFF'}`,
         `-DESPALIER_CUDA=${cuda.build ? 'ON' : 'OFF'}`,
       ];
       await run('cmake', ['-S', 'native-engine', '-B', BUILD, ...choices]);
