@@ -5,7 +5,7 @@ export default {
   runtime: '<rootDir>/scripts/jest/runtime.cjs',
   testEnvironment: '<rootDir>/scripts/jest/environment.cjs',
   testSequencer: '<rootDir>/scripts/jest/sequencer.cjs',
-  roots: ['<rootDir>/dist'],
+  roots: ['<rootDir>/dist/apps', '<rootDir>/dist/libs', '<rootDir>/dist/native-engine'], // not the bundles, which jest would read, too
   testMatch: ['**/*.test.js'],
   transform: {},
   testTimeout: 600_000, // for what hangs; a slow machine is no failure

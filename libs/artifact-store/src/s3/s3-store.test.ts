@@ -81,9 +81,9 @@ describeBucket(title, () => {
   });
 
   test('a large file goes up in parts, and comes back whole and from the middle', async () => {
-    const content = large(2 * PART_BYTES + 5);
+    const content = large(PART_BYTES + 5);
     const { digest } = await store.put(content);
-    expect(asked(`PUT /${server.bucket}/${keyOf(digest)}?`)).toHaveLength(3);
+    expect(asked(`PUT /${server.bucket}/${keyOf(digest)}?`)).toHaveLength(2);
     const fresh = await opened('another');
     expect(digestOf(await fresh.get(digest))).toBe(digest);
     const tail: Uint8Array[] = [];
@@ -92,7 +92,7 @@ describeBucket(title, () => {
   });
 
   test('an upload that a crash cut short goes on with the parts that are there, and replaces those that differ', async () => {
-    const content = large(3 * PART_BYTES + 100);
+    const content = large(2 * PART_BYTES + 100);
     const digest = digestOf(content);
     const [Bucket, Key] = [server.bucket, keyOf(digest)];
     const { UploadId } = await server.client.send(new CreateMultipartUploadCommand({ Bucket, Key, ChecksumAlgorithm: 'SHA256' }));
@@ -103,7 +103,7 @@ describeBucket(title, () => {
     server.requests.length = 0;
     await store.adopt(await incoming(content), digest);
     const sent = asked('PUT').map((request) => /partNumber=(\d)/.exec(request)?.[1]);
-    expect(sent.sort()).toEqual(['2', '3', '4']);
+    expect(sent.sort()).toEqual(['2', '3']);
     expect(await store.verify(digest)).toBe('ok');
     const open = await server.client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: Key }));
     expect(open.Uploads ?? []).toEqual([]);
@@ -130,7 +130,7 @@ describeBucket(title, () => {
 
     test.each([
       ['a small artifact in one request', 1_000, 1],
-      ['a large one in parts', 2 * PART_BYTES + 5, 3],
+      ['a large one in parts', PART_BYTES + 5, 2],
     ])('another machine writes %s, and reads it', async (_what, bytes, parts) => {
       const content = large(bytes);
       const { digest } = toWrite(content);
@@ -145,7 +145,7 @@ describeBucket(title, () => {
     });
 
     test('parts that an earlier try has written are not asked for again', async () => {
-      const content = large(2 * PART_BYTES + 5);
+      const content = large(PART_BYTES + 5);
       const [Bucket, Key] = [server.bucket, keyOf(digestOf(content))];
       const { UploadId } = await server.client.send(new CreateMultipartUploadCommand({ Bucket, Key, ChecksumAlgorithm: 'SHA256' }));
       const first = partsOf(content)[0]!;
@@ -154,9 +154,7 @@ describeBucket(title, () => {
       const write = (await store.addresses!.toWrite(toWrite(content)))!;
       const { Parts } = await server.client.send(new ListPartsCommand({ Bucket, Key, UploadId }));
       // A server that keeps no sums of parts can't say whether its bytes are these.
-      expect(write.parts.map(({ offset }) => offset)).toEqual(
-        Parts![0]!.ChecksumSHA256 === undefined ? [0, PART_BYTES, 2 * PART_BYTES] : [PART_BYTES, 2 * PART_BYTES],
-      );
+      expect(write.parts.map(({ offset }) => offset)).toEqual(Parts![0]!.ChecksumSHA256 === undefined ? [0, PART_BYTES] : [PART_BYTES]);
       await write.complete(await Promise.all(write.parts.map((one) => send(content, one))));
       expect(await store.verify(digestOf(content))).toBe('ok');
       const open = await server.client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: Key }));
@@ -190,7 +188,7 @@ describeBucket(title, () => {
   });
 
   test('two servers that send one large file at once both succeed', async () => {
-    const content = large(2 * PART_BYTES);
+    const content = large(PART_BYTES + 1);
     const digest = digestOf(content);
     const other = await opened('another');
     const files = [await incoming(content), await incoming(content, other)];
@@ -199,7 +197,7 @@ describeBucket(title, () => {
   });
 
   test('an artifact that is there is not sent again', async () => {
-    const content = large(2 * PART_BYTES);
+    const content = large(PART_BYTES + 1);
     const { digest } = await store.put(content);
     server.requests.length = 0;
     await store.put(content);
@@ -329,22 +327,22 @@ describeBucket(title, () => {
   });
 
   test('an upload goes on with the parts that are there when the connection breaks in it', async () => {
-    const content = large(3 * PART_BYTES);
+    const content = large(2 * PART_BYTES);
     const digest = digestOf(content);
     let parts = 0;
-    server.fault = ({ url }) => (url.includes('partNumber=3') && (parts += 1) < 100 ? 'cut' : undefined);
+    server.fault = ({ url }) => (url.includes('partNumber=2') && (parts += 1) < 100 ? 'cut' : undefined);
     const path = await incoming(content);
     await expect(store.adopt(path, digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
     expect(await store.stat(digest)).toBeNull();
     server.fault = () => undefined;
     server.requests.length = 0;
     await store.adopt(path, digest);
-    expect(asked('PUT').map((request) => /partNumber=(\d)/.exec(request)?.[1])).toEqual(['3']);
+    expect(asked('PUT').map((request) => /partNumber=(\d)/.exec(request)?.[1])).toEqual(['2']);
     expect(await store.verify(digest)).toBe('ok');
   });
 
   test('the answer to a completion that got lost costs nothing', async () => {
-    const content = large(2 * PART_BYTES);
+    const content = large(PART_BYTES + 1);
     let lost = false;
     server.fault = ({ method, url }) => {
       if (method !== 'POST' || !url.includes('uploadId=') || lost) return undefined;
