@@ -1,4 +1,5 @@
 // Checks the value of a setting against its entry in the table alone. The server checks rules that involve several settings.
+import { leastAsked } from '#comparison';
 import type { FieldViolation } from '../espalier-error.js';
 import { settingOfField, settingsTable, type Setting } from './settings-table.js';
 import type { SettingValues } from './setting-values.js';
@@ -41,7 +42,7 @@ export function violationsOfSetting(setting: Setting, values: SettingValues): Fi
 }
 
 function rangeViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {
-  const { kind, min, askedMin, above, atMost } = setting;
+  const { kind, field, min, above, atMost } = setting;
   const other = atMost === '' ? undefined : (values[settingOfField(atMost)!.name] as number);
   const max = other ?? setting.max;
   const whole = kind === 'whole';
@@ -52,9 +53,10 @@ function rangeViolations(setting: Setting, value: number, values: SettingValues)
     (above === undefined || value > above) &&
     (max === undefined || value <= max);
   if (fits) return divisionViolations(setting, value, values);
-  const low = above === undefined ? `[${askedMin ?? min}` : `(${above}`;
+  const { least, isExcluded } = leastAsked(field, setting);
+  const range = isExcluded ? `above ${least} and at most ${max}` : `in [${least}, ${max}]`;
   const why = other === undefined ? '' : ` (at most ${atMost})`;
-  return [outOfRange(setting, `must be ${whole ? 'a whole number ' : ''}in ${low}, ${max}]${why}, is ${value}`)];
+  return [outOfRange(setting, `must be ${whole ? 'a whole number ' : ''}${range}${why}, is ${value}`)];
 }
 
 function divisionViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {

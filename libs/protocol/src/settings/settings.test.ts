@@ -127,6 +127,9 @@ describe('values of settings', () => {
       'settings.batch_size FIELD_OUT_OF_RANGE',
       'settings.lora_alpha FIELD_OUT_OF_RANGE',
     ]);
+    const words = (values: Partial<SettingValues>): string => valueViolations({ ...defaults, ...values })[0]!.description;
+    expect(words({ targetMacs: 1.5 })).toBe('must be above 0 and at most 1, is 1.5');
+    expect(words({ targetSparsity: 2 })).toBe('must be in [0, 0.95], is 2');
     expect(fields({ batchSize: 6, microShards: 4 })).toEqual(['settings.micro_shards FIELD_OUT_OF_RANGE']);
     expect(fields({ batchSize: 6, microShards: 3 })).toEqual([]);
     expect(fields({ loraTargets: ['q_proj', 'q_proj'] })).toEqual(['settings.lora_targets FIELD_UNKNOWN_VALUE']);
