@@ -24,7 +24,8 @@ Napi::Value to_js(Napi::Env env, const GenerationResult& result);
 Napi::Value to_js(Napi::Env env, const MeasureResult& result);
 Napi::Value to_js(Napi::Env env, const SpeedTable& table);
 Napi::Value to_js(Napi::Env env, const ExportResult& result);
-// Hands the vector's memory over without a copy where the runtime allows it.
+// Returns a buffer in the memory of `bytes`, which it keeps until it is collected. So no other owner may change them. Where the runtime
+// allows no foreign memory, the buffer is a copy.
 Napi::Value to_js_bytes(Napi::Env env, std::shared_ptr<FileBytes> bytes);
 
 }  // namespace espalier::addon
