@@ -291,5 +291,12 @@ TEST(Emulator, CountsSectorsAndBankConflicts) {
     EXPECT_EQ(c.bank_conflicts, 2 * conflicts) << "stride " << stride;
   }
 }
+TEST(Emulator, CountsLaunchesAloneWhereNoMoreIsAskedFor) {
+  Emulated device(kEarly, 1024);
+  emulator::Counting counting(emulator::Details::kLaunches);
+  for (int i = 0; i < 3; i++) device.run(dim3(2), dim3(32), stride_kernel, int64_t{1});
+  EXPECT_EQ(counting.of("test").launches, 3u);
+  EXPECT_EQ(counting.of("test").global_bytes, 0u);
+}
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

@@ -43,6 +43,27 @@ TEST_P(Instructions, MultiplyAddsProductsOfBf16) {
     }
 }
 
+TEST_P(Instructions, FactorsOfZerosAddNothingToNumbersAlone) {
+  const std::vector<float> c = integers(16 * 8), no_a(16 * 16, 0.0f), no_b(16 * 8, -0.0f);
+  std::vector<float> a = integers(16 * 16), b = integers(16 * 8);
+  EXPECT_EQ(GetParam()->multiply(no_a, b, c), c);
+  EXPECT_EQ(GetParam()->multiply(a, no_b, c), c);
+  a[2 * 16 + 7] = NAN;
+  b[5 * 8 + 3] = INFINITY;
+  const auto beside_infinity = GetParam()->multiply(no_a, b, c), beside_nan = GetParam()->multiply(a, no_b, c);
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 8; j++) {
+      if (j == 3)
+        EXPECT_TRUE(std::isnan(beside_infinity[i * 8 + j])) << i;
+      else
+        EXPECT_EQ(beside_infinity[i * 8 + j], c[i * 8 + j]) << i << "," << j;
+      if (i == 2)
+        EXPECT_TRUE(std::isnan(beside_nan[i * 8 + j])) << j;
+      else
+        EXPECT_EQ(beside_nan[i * 8 + j], c[i * 8 + j]) << i << "," << j;
+    }
+}
+
 // The values have many magnitudes, so that any two ways of adding them give different sums. The tolerances of products on cards follow from
 // this model.
 TEST_P(Instructions, SumsAreCutOffAsModelled) {

@@ -17,7 +17,7 @@
 
 namespace espalier::cuda::emulator {
 
-constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
+constinit thread_local Dim3 thread_index ESPALIER_NEAR, block_index ESPALIER_NEAR, block_size ESPALIER_NEAR, grid_size ESPALIER_NEAR;
 
 namespace {
 
@@ -220,10 +220,14 @@ class Block {
   std::vector<std::pair<const void*, std::byte*>> statics_;
 };
 
-Block& block() {
+constinit thread_local Block* of_thread ESPALIER_NEAR = nullptr;
+
+[[gnu::cold, gnu::noinline]] Block& make_block() {
   static thread_local Block one;
+  of_thread = &one;
   return one;
 }
+Block& block() { return of_thread ? *of_thread : make_block(); }
 
 void Block::lane_main() {
   Fiber::entered();

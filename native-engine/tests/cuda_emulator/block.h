@@ -35,7 +35,10 @@ void run_grid(const Shape& shape, const Behaviour& behaviour, const std::functio
 
 // --- The threads of a running grid call the functions from here on.
 
-extern constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
+// Kernels read these variables all the time. In position-independent code the compiler takes each read of a thread's variable for a call,
+// and keeps no value in a register around it, unless the variable has this model. A library that is loaded later has room for few of them.
+#define ESPALIER_NEAR [[gnu::tls_model("initial-exec")]]
+extern constinit thread_local Dim3 thread_index ESPALIER_NEAR, block_index ESPALIER_NEAR, block_size ESPALIER_NEAR, grid_size ESPALIER_NEAR;
 
 using Site = std::source_location;
 inline constexpr int kWarp = 32;

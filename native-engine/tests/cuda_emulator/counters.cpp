@@ -1,76 +1,100 @@
 #include "counters.h"
 
 #include <algorithm>
-#include <set>
-#include <tuple>
+#include <array>
+#include <unordered_map>
 #include <vector>
 
 namespace espalier::cuda::emulator {
 
-constinit thread_local Counters* counted = nullptr;
+constinit thread_local Counters* counted ESPALIER_NEAR = nullptr;
 
 namespace {
 
 thread_local Counting* asked = nullptr;
 
-// An access to memory by one lane. Lanes run one after the other, so the accesses that a warp makes in one instruction are put together
-// afterwards: the n-th access of each lane at one place of the source belongs to the n-th access of the other lanes there.
+// The accesses of a warp in one instruction. Lanes run one after the other, so they are put together here: the n-th access of each lane at
+// one place of the source belongs to the n-th access of the other lanes there.
 struct Access {
-  int lane;
-  uint64_t at;
-  uint32_t bytes;
+  uint64_t at = 0;
+  uint32_t bytes = 0;  // 0 where the lane has no part
 };
-struct Place {
-  int warp;
-  uint32_t line, column;
-  const char* file;
-  uint32_t time;
-  Space space;
-  auto operator<=>(const Place&) const = default;
-};
-thread_local std::map<Place, std::vector<Access>> accesses;
-// Counted for each kind of memory by itself: an instruction that touches both may leave one out in some lanes.
-thread_local std::map<std::tuple<uint64_t, uint32_t, uint32_t, const char*, Space>, uint32_t> times;
+using WarpAccess = std::array<Access, kWarp>;
 
-void add_global(const std::vector<Access>& warp) {
-  std::set<uint64_t> sectors;
-  for (const Access& a : warp) {
-    counted->global_bytes += a.bytes;
-    for (uint64_t s = a.at / 32; s <= (a.at + a.bytes - 1) / 32; s++) sectors.insert(s);
+// An instruction that touches both kinds of memory may leave one out in some lanes, so each is counted by itself.
+struct Source {
+  const char* file;
+  uint32_t line, column;
+  Space space;
+  bool operator==(const Source&) const = default;
+};
+struct SourceHash {
+  size_t operator()(const Source& s) const {
+    return reinterpret_cast<size_t>(s.file) ^ (size_t{s.line} << 20) ^ (size_t{s.column} << 1) ^ static_cast<size_t>(s.space);
   }
+};
+struct AtSource {
+  std::vector<uint32_t> times;      // how often each thread of the block has come here
+  std::vector<WarpAccess> of_warp;  // [time * warps + warp]
+};
+thread_local std::unordered_map<Source, AtSource, SourceHash> sources;
+
+void sort_and_leave_each_once(std::vector<uint64_t>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+void add_global(const WarpAccess& warp) {
+  static thread_local std::vector<uint64_t> sectors;
+  sectors.clear();
+  for (const Access& a : warp) {
+    if (a.bytes == 0) continue;
+    counted->global_bytes += a.bytes;
+    for (uint64_t s = a.at / 32; s <= (a.at + a.bytes - 1) / 32; s++) sectors.push_back(s);
+  }
+  if (sectors.empty()) return;
+  sort_and_leave_each_once(sectors);
   counted->global_requests++;
   counted->global_sectors += sectors.size();
 }
 
 // Counts an access to shared memory: it has 32 banks of 4 bytes, and lanes that take 8 or 16 bytes go in 2 or 4 parts of the warp.
-void add_shared(const std::vector<Access>& warp) {
+void add_shared(const WarpAccess& warp) {
+  static thread_local std::vector<uint64_t> words;
   uint32_t bytes = 4;
   for (const Access& a : warp) bytes = std::max(bytes, a.bytes);
   const int lanes = kWarp * 4 / static_cast<int>(bytes);
   for (int first = 0; first < kWarp; first += lanes) {
-    std::map<uint64_t, std::set<uint64_t>> words;  // the words that are accessed in each bank
-    for (const Access& a : warp)
-      if (a.lane >= first && a.lane < first + lanes)
-        for (uint64_t w = a.at / 4; w <= (a.at + a.bytes - 1) / 4; w++) words[w % 32].insert(w);
-    uint64_t turns = 0;
-    for (const auto& [bank, different] : words) turns = std::max<uint64_t>(turns, different.size());
-    if (turns == 0) continue;
+    words.clear();
+    for (int lane = first; lane < first + lanes; lane++) {
+      const Access& a = warp[static_cast<size_t>(lane)];
+      for (uint64_t w = a.at / 4; a.bytes > 0 && w <= (a.at + a.bytes - 1) / 4; w++) words.push_back(w);
+    }
+    if (words.empty()) continue;
+    sort_and_leave_each_once(words);
+    std::array<uint64_t, 32> in_bank{};  // the different words that are accessed in each bank
+    for (const uint64_t w : words) in_bank[w % 32]++;
     counted->shared_requests++;
-    counted->bank_conflicts += turns - 1;
+    counted->bank_conflicts += *std::max_element(in_bank.begin(), in_bank.end()) - 1;
   }
 }
 
 }  // namespace
 
-Counting::Counting() { asked = this; }
+Counting::Counting(Details details) : details_(details) { asked = this; }
 Counting::~Counting() {
   asked = nullptr;
   counted = nullptr;
 }
 
 void begin_counting(const Shape& shape) {
-  counted = asked ? &asked->all_[shape.name] : nullptr;
-  if (counted) counted->launches++;
+  counted = nullptr;
+  if (!asked) return;
+  Counters& kernel = asked->all_[shape.name];
+  kernel.launches++;
+  if (asked->details_ == Details::kLaunches) return;
+  counted = &kernel;
+  sources.clear();  // a block that failed left accesses
 }
 
 // A copy reads its bytes and writes them.
@@ -83,17 +107,22 @@ void note_copy(uint64_t bytes) {
 
 void note_access(Space space, const void* at, uint32_t bytes, const Site& site) {
   const uint64_t thread = thread_index.x + uint64_t{block_size.x} * (thread_index.y + uint64_t{block_size.y} * thread_index.z);
-  const uint32_t time = times[{thread, site.line(), site.column(), site.file_name(), space}]++;
-  accesses[{static_cast<int>(thread / kWarp), site.line(), site.column(), site.file_name(), time, space}].push_back(
-      {static_cast<int>(thread % kWarp), reinterpret_cast<uint64_t>(at), bytes});
+  const uint64_t warps = (block_size.count() + kWarp - 1) / kWarp;
+  AtSource& here = sources[{site.file_name(), site.line(), site.column(), space}];
+  if (here.times.empty()) here.times.resize(block_size.count());
+  const uint64_t i = here.times[thread]++ * warps + thread / kWarp;
+  if (i >= here.of_warp.size()) here.of_warp.resize(i + 1);
+  here.of_warp[i][thread % kWarp] = {reinterpret_cast<uint64_t>(at), bytes};
 }
 
 void end_of_block() {
   if (!counted) return;
   counted->blocks++;
-  for (const auto& [place, warp] : accesses) place.space == Space::kGlobal ? add_global(warp) : add_shared(warp);
-  accesses.clear();
-  times.clear();
+  for (auto& [source, here] : sources) {
+    for (const WarpAccess& warp : here.of_warp) source.space == Space::kGlobal ? add_global(warp) : add_shared(warp);
+    here.times.clear();
+    here.of_warp.clear();
+  }
 }
 
 }  // namespace espalier::cuda::emulator

@@ -1,4 +1,5 @@
-// Counts what kernels cost on the device, as far as this follows from their addresses. Counting takes time, so tests ask for it.
+// Counts what kernels cost on the device, as far as this follows from their addresses. Counting each access takes several times as long as
+// the kernels, so tests ask for it, or for the launches alone.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -18,10 +19,12 @@ struct Counters {
   uint64_t bank_conflicts = 0;   // the turns beyond the first that requests take
 };
 
+enum class Details { kLaunches, kAll };
+
 // While this object lives, it counts the launches of this thread by the kernels' names, and copies on the device as "copy".
 class Counting {
  public:
-  Counting();
+  explicit Counting(Details details = Details::kAll);
   ~Counting();
   Counting(const Counting&) = delete;
   Counting& operator=(const Counting&) = delete;
@@ -31,6 +34,7 @@ class Counting {
  private:
   friend void begin_counting(const Shape& shape);
   friend void note_copy(uint64_t bytes);
+  Details details_;
   std::map<std::string, Counters> all_;
 };
 
@@ -38,7 +42,7 @@ void begin_counting(const Shape& shape);
 void end_of_block();
 void note_copy(uint64_t bytes);
 
-extern constinit thread_local Counters* counted;  // the counters of the running kernel; nullptr where nothing is counted
+extern constinit thread_local Counters* counted ESPALIER_NEAR;  // the counters of the running kernel; nullptr where nothing is counted
 enum class Space { kGlobal, kShared };
 void note_access(Space space, const void* at, uint32_t bytes, const Site& site);
 

@@ -48,7 +48,7 @@ std::byte* fiber_stack(int index) {
 #if defined(__x86_64__)
 
 // Saves the registers that a function must preserve on the stack, and goes on with the other stack, on which they were saved in the same
-// way.
+// way. It ends with a jump, because the processor predicts that a return goes where the last call came from, which was another fiber's.
 extern "C" void espalier_switch_stacks(void** from, void* to);
 asm(R"(
 .text
@@ -69,7 +69,8 @@ espalier_switch_stacks:
   popq %r12
   popq %rbx
   popq %rbp
-  retq
+  popq %rdx
+  jmpq *%rdx
 .size espalier_switch_stacks, .-espalier_switch_stacks
 )");
 

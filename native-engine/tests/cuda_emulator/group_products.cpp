@@ -26,29 +26,31 @@ struct Descriptor {
   }
 };
 
-// Returns the value at an address of a factor. The device permutes pieces by the address, so a tile has to begin at a multiple of 1024.
-float value_at(uint32_t address) {
-  uint16_t bits;
-  std::memcpy(&bits, shared_at(permuted(address), sizeof(bits)), sizeof(bits));
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+// Calls put(i, value) for the values of the piece at an address of a factor. The device permutes pieces by the address, so a tile has to
+// begin at a multiple of 1024.
+template <class Put>
+void read_piece(uint32_t address, const Put& put) {
+  uint16_t bits[kPiece / 2];
+  std::memcpy(bits, shared_at(permuted(address), kPiece), kPiece);
+  for (uint32_t i = 0; i < kPiece / 2; i++) put(i, std::bit_cast<float>(static_cast<uint32_t>(bits[i]) << 16));
 }
 
 // Returns `kDepth` values along the depth, of one row of a factor whose rows go along the depth.
 Factors along(const Descriptor& d, uint32_t row) {
   Factors f;
-  for (uint32_t k = 0; k < kDepth; k++)
-    f.values[k] = value_at(d.start + row / 8 * d.next_rows + row % 8 * 128 + k / 8 * kPiece + k % 8 * 2);
+  for (uint32_t k = 0; k < kDepth; k += 8)
+    read_piece(d.start + row / 8 * d.next_rows + row % 8 * 128 + k / 8 * kPiece, [&](uint32_t i, float v) { f.values[k + i] = v; });
   f.set_exponents();
   return f;
 }
 
-// The same of one column of a factor whose rows go across the depth.
-Factors across(const Descriptor& d, uint32_t col) {
-  Factors f;
+// The same of the columns from `first` on, of a factor whose rows go across the depth.
+void read_across(const Descriptor& d, uint32_t first, Factors (&columns)[kTileColumns]) {
+  static_assert(kTileColumns == kPiece / 2);
   for (uint32_t k = 0; k < kDepth; k++)
-    f.values[k] = value_at(d.start + col / 64 * d.next_box + k / 8 * d.next_rows + k % 8 * 128 + col % 64 / 8 * kPiece + col % 8 * 2);
-  f.set_exponents();
-  return f;
+    read_piece(d.start + first / 64 * d.next_box + k / 8 * d.next_rows + k % 8 * 128 + first % 64 / 8 * kPiece,
+               [&](uint32_t i, float v) { columns[i].values[k] = v; });
+  for (Factors& column : columns) column.set_exponents();
 }
 
 // lane_sums(lane): the lane's values.
@@ -58,10 +60,11 @@ void multiply(const GroupProduct& p, int warp, const LaneSums& lane_sums) {
   Factors rows[kRows], columns[kTileColumns];
   for (int r = 0; r < kRows; r++) rows[r] = along(a, static_cast<uint32_t>(warp % 4 * kRows + r));
   for (int j = 0; j < GroupProducts::kCols / kTileColumns; j++) {
-    for (int c = 0; c < kTileColumns; c++) {
-      const auto col = static_cast<uint32_t>(j * kTileColumns + c);
-      columns[c] = p.across ? across(b, col) : along(b, col);
-    }
+    const auto first = static_cast<uint32_t>(j * kTileColumns);
+    if (p.across)
+      read_across(b, first, columns);
+    else
+      for (uint32_t c = 0; c < kTileColumns; c++) columns[c] = along(b, first + c);
     float sums[kRows][kTileColumns];
     const auto with_sums = [&](auto&& f) {
       for (int l = 0; l < kWarp; l++)

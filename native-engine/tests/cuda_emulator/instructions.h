@@ -33,13 +33,15 @@ void load_matrices_as(uint32_t (&out)[4], const void* row, const Site& site) {
     uint32_t* out;
   } mine{static_cast<const uint16_t*>(row), out};
   emulator::meet(kWholeWarp, &mine, site, [](void* const* by_lane) {
-    const auto value = [&](int matrix, int r, int c) -> uint32_t { return static_cast<Given*>(by_lane[8 * matrix + r])->row[c]; };
-    for (int l = 0; l < emulator::kWarp; l++)
-      for (int m = 0; m < 4; m++) {
+    for (int m = 0; m < 4; m++) {
+      uint16_t values[8][8];
+      for (int r = 0; r < 8; r++) std::memcpy(values[r], static_cast<Given*>(by_lane[8 * m + r])->row, sizeof(values[r]));
+      const auto value = [&](int r, int c) -> uint32_t { return values[r][c]; };
+      for (int l = 0; l < emulator::kWarp; l++) {
         const int i = l / 4, j = 2 * (l % 4);
-        static_cast<Given*>(by_lane[l])->out[m] =
-            Transposed ? value(m, j, i) | value(m, j + 1, i) << 16 : value(m, i, j) | value(m, i, j + 1) << 16;
+        static_cast<Given*>(by_lane[l])->out[m] = Transposed ? value(j, i) | value(j + 1, i) << 16 : value(i, j) | value(i, j + 1) << 16;
       }
+    }
   });
 }
 inline void load_matrices(uint32_t (&out)[4], const void* row, const Site& site = Site::current()) {
@@ -49,6 +51,9 @@ inline void load_matrices_transposed(uint32_t (&out)[4], const void* row, const 
   load_matrices_as<true>(out, row, site);
 }
 
+// Tells whether a pair of bf16 values holds an infinity or NaN.
+inline bool has_no_number(uint32_t pair) { return (pair & 0x7f80u) == 0x7f80u || (pair & 0x7f800000u) == 0x7f800000u; }
+
 // Adds products as a tensor core does; see tensor_core.h.
 inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const Site& site = Site::current()) {
   struct Given {
@@ -56,6 +61,23 @@ inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t 
     const uint32_t *a, *b;
   } mine{c, a, b};
   emulator::meet(kWholeWarp, &mine, site, [](void* const* by_lane) {
+    emulator::note_flops(2 * 16 * 8 * 16);
+    // Much of a tile that is not full is zeros, which add nothing to numbers.
+    uint32_t of_a = 0, of_b = 0;
+    bool numbers = true;
+    for (int l = 0; l < emulator::kWarp; l++) {
+      const auto& given = *static_cast<Given*>(by_lane[l]);
+      for (int r = 0; r < 4; r++) {
+        of_a |= given.a[r];
+        numbers &= !has_no_number(given.a[r]);
+      }
+      for (int r = 0; r < 2; r++) {
+        of_b |= given.b[r];
+        numbers &= !has_no_number(given.b[r]);
+      }
+    }
+    if (numbers && ((of_a & 0x7fff7fffu) == 0 || (of_b & 0x7fff7fffu) == 0)) return;
+
     emulator::Factors rows[16], columns[8];
     const auto low = [](uint32_t pair) { return std::bit_cast<float>(pair << 16); };
     const auto high = [](uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); };
@@ -82,7 +104,6 @@ inline void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t 
     with_sums([](float& of_lane, float& sum) { sum = of_lane; });
     emulator::add_tile(emulator::tensor_core(), sums, rows, columns);
     with_sums([](float& of_lane, float& sum) { of_lane = sum; });
-    emulator::note_flops(2 * 16 * 8 * 16);
   });
 }
 

@@ -1,5 +1,6 @@
 #include "phase_barriers.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -84,17 +85,17 @@ struct Map {
   int64_t rows, cols, stride;
   int box_rows;
 };
-constexpr uint32_t kRowBytes = 128;
+constexpr uint32_t kRowBytes = 128, kPiece = 16;  // pieces stay together when rows are permuted
 
 // Copies a row of a box; zeros stand for what lies beyond the matrix.
 void copy_row(const Map& map, int64_t row, int64_t col, uint32_t address) {
-  for (uint32_t j = 0; j < kRowBytes / 2; j++) {
-    const bool inside = row >= 0 && row < map.rows && col + j >= 0 && col + j < map.cols;
-    std::byte* const to = shared_at(permuted(address + 2 * j), 2);
-    if (inside)
-      std::memcpy(to, reinterpret_cast<const std::byte*>(map.values) + (row * map.stride + col + j) * 2, 2);
-    else
-      std::memset(to, 0, 2);
+  for (uint32_t at = 0; at < kRowBytes; at += kPiece) {
+    std::byte* const to = shared_at(permuted(address + at), kPiece);
+    const int64_t first = col + at / 2, begin = std::max<int64_t>(first, 0), end = std::min<int64_t>(first + kPiece / 2, map.cols);
+    std::memset(to, 0, kPiece);
+    if (row < 0 || row >= map.rows || begin >= end) continue;
+    std::memcpy(to + (begin - first) * 2, reinterpret_cast<const std::byte*>(map.values) + (row * map.stride + begin) * 2,
+                static_cast<size_t>(end - begin) * 2);
   }
 }
 

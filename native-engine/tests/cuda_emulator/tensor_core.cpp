@@ -93,6 +93,13 @@ bool add_usual_block(float (&sums)[kTileColumns], const Factors& row, int from, 
   return true;
 }
 
+bool are_finite(const Factors (&rows)[kTileRows]) {
+  int16_t most = kZero;
+  for (const Factors& row : rows)
+    for (const int16_t e : row.exponents) most = std::max(most, e);
+  return most < kNotFinite;
+}
+
 }  // namespace
 
 void Factors::set_exponents() {
@@ -121,6 +128,7 @@ void add_tile(TensorCore core, float (&sums)[kTileRows][kTileColumns], const Fac
       most = std::max(most, columns[j].exponents[k]);
     }
   turned.finite = most < kNotFinite;
+  if (most == kZero && are_finite(rows)) return;
   for (int i = 0; i < kTileRows; i++) {
     float before[kTileColumns];
     std::copy_n(sums[i], kTileColumns, before);
