@@ -340,7 +340,7 @@ TEST(Cublaslt, IsLeftOutWhereItMayNotBeUsedOrHasNoAlgorithm) {
 
 // A whole session has other bits than with the own kernel, and stays within the plan of memory.
 TEST(Cublaslt, ASessionIsAsLargeAsPlanned) {
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   const std::string own = digest_of_session("early");
   const WithLibrary library;
   const int64_t before = products_made();
@@ -366,7 +366,7 @@ TEST(Cublaslt, ASessionHasTheSameBitsHoweverItsQueuesRun) {
 TEST(Cublaslt, AStepMakesOneProductOfEachProjection) {
   const WithLibrary library;
   cuda::emulated::library_limits().sums = 1 << 20;
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   const auto trainer = tiny_session(options_of("early"), model);
   change_state(*trainer, loosen_masks);
   const auto teacher = trainer->keep_teacher(trainer->export_snapshot());
@@ -374,7 +374,7 @@ TEST(Cublaslt, AStepMakesOneProductOfEachProjection) {
   trainer->use_teacher(teacher);
   run(*trainer, segment(1, 1));
   const int64_t before = products_made();
-  cuda::emulator::Counting counting;
+  cuda::emulator::Counting counting(cuda::emulator::Details::kLaunches);
   run(*trainer, segment(2, 1));
   const int64_t layers = model->config().layer_count;
   EXPECT_EQ(products_made() - before, layers * (7 + 7 + 4) + 3);
@@ -384,7 +384,7 @@ TEST(Cublaslt, AStepMakesOneProductOfEachProjection) {
 // Masks move in every step, and each new shape would be a question to the library, which takes the host longer than a launch.
 TEST(Cublaslt, IsAskedNothingNewWhereMasksMoveALittle) {
   const WithLibrary library;
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   const auto trainer = tiny_session(options_of("early"), model);
   const auto questions = [&](int64_t open_units) {
     StepProbe probe;

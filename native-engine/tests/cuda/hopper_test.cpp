@@ -48,7 +48,7 @@ constexpr int64_t kProductRows = 170, kCols = 298, kDepth = 360;
 
 // Returns how often a product launched the kernel.
 uint64_t launches(const ProductCase& z) {
-  cuda::emulator::Counting counting;
+  cuda::emulator::Counting counting(cuda::emulator::Details::kLaunches);
   product_on("early", z);
   const auto& all = counting.all();
   return all.contains("product_hopper") ? all.at("product_hopper").launches : 0;
@@ -185,7 +185,7 @@ TEST(Hopper, ASessionHasTheBitsOfTheOtherKernel) {
   const std::string own = digest_of_session("early");
   const OnHopper hopper;
   cuda::emulated::hopper_limits().cols = 64;  // the projections alone, since the emulator takes as long for a tile that is nearly empty
-  cuda::emulator::Counting counting;
+  cuda::emulator::Counting counting(cuda::emulator::Details::kLaunches);
   EXPECT_EQ(digest_of_session("late:7"), own);
   EXPECT_GT(counting.of("product_hopper").launches, 10u);
   EXPECT_FALSE(counting.all().contains("finish_product"));

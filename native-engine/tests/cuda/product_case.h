@@ -5,6 +5,7 @@
 
 #include "backend_ops/op_fixture.h"
 #include "cuda_emulator/emulated_kind.h"
+#include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"
 
@@ -54,7 +55,7 @@ inline TrainerOptions options_of(const char* behaviour) {
 }
 
 inline std::string digest_of_session(const char* behaviour) {
-  const auto trainer = tiny_session(options_of(behaviour), load_model(tiny_model()));
+  const auto trainer = tiny_session(options_of(behaviour), light_model());
   change_state(*trainer, loosen_masks);
   run(*trainer, segment(0, 2));
   return digest_of(*trainer);

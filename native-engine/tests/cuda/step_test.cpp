@@ -115,7 +115,7 @@ TEST(CudaStep, AgreesWithTheProcessorOnEveryKindOfModel) {
 
 // The model has grouped queries. The session has masks that close, a teacher and an update.
 TEST(CudaStep, ASessionLeavesTheSameBitsHoweverTheDeviceOrders) {
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   for (const int64_t shards : {1, 2})
     for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) {
       std::string expected;
@@ -139,7 +139,7 @@ std::string digest_with_weights(const char* behaviour, bool streamed, int64_t sh
   options.stream_weights = streamed;
   options.micro_shards = shards;
   options.checkpoint_activations = checkpoint;
-  const auto trainer = tiny_session(options, load_model(tiny_model()));
+  const auto trainer = tiny_session(options, light_model());
   change_state(*trainer, loosen_masks);
   run(*trainer, segment(0, 2));
   return digest_of(*trainer);
@@ -148,7 +148,7 @@ std::string digest_with_weights(const char* behaviour, bool streamed, int64_t sh
 // Trains under three teachers, one after the other. A teacher is expected or not, and it is announced in time or changed at the last
 // moment.
 std::string digest_under_teachers(const char* behaviour, bool expect) {
-  const auto trainer = tiny_session(on_emulated(behaviour, ComputeDType::kBF16), load_model(tiny_model()));
+  const auto trainer = tiny_session(on_emulated(behaviour, ComputeDType::kBF16), light_model());
   change_state(*trainer, loosen_masks);
   std::vector<std::shared_ptr<const Teacher>> teachers;
   for (int i = 0; i < 3; i++) {
@@ -194,7 +194,7 @@ TEST(CudaStep, ATeacherThatComesAheadLeavesTheSameBitsHoweverItsQueuesRun) {
 
 // Memory is cleared in another queue than the one of the copies: it must be cleared first, even if nothing else waits.
 TEST(CudaStep, AStreamedLayerIsWhole) {
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   for (const char* behaviour : {"late-ops", "late-copies"}) {
     const std::unique_ptr<Backend> backend = make_backend(emulated_card(behaviour));
     const DeviceModel weights(*backend, model, true);
@@ -211,7 +211,7 @@ TEST(CudaStep, AStreamedLayerIsWhole) {
 // An evaluation between two steps uses the run's weights and the memory of its steps. The bits of both stay the same, and no second copy is
 // made.
 TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   const auto tokens = random_tokens(model->config().vocab_size, 5 * 24);
   const std::atomic<bool> cancel{false};
   for (const bool streamed : {false, true}) {
@@ -253,9 +253,8 @@ TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
 
 namespace {
 
-// Makes two layers of LLaMA 7B's shape. For the emulated card they are a sixteenth as wide, with heads of the same size.
-std::shared_ptr<const ModelWeights> two_layers(bool wide) {
-  const int64_t narrower = wide ? 1 : 16;
+// Makes two layers of LLaMA 7B's shape, so many times narrower, with heads of the same size.
+std::shared_ptr<const ModelWeights> two_layers(int64_t narrower) {
   return random_model(parse_small({{"architectures", {"LlamaForCausalLM"}},
                                    {"hidden_size", 4096 / narrower},
                                    {"num_hidden_layers", 2},
@@ -274,7 +273,7 @@ std::shared_ptr<const ModelWeights> two_layers(bool wide) {
 TEST(CudaStep, TwoLayersOfTheWidthsOf7BLeaveTheSameBitsTwiceAndWhereStreamsOverlap) {
   for (const BackendSpec& card : cards()) {
     const bool wide = !describe_device(card).model.starts_with("emulated");  // a rehearsal has the emulated card under a card's name
-    const auto model = two_layers(wide);
+    const auto model = two_layers(wide ? 1 : 32);
     const auto digest = [&](bool streamed) {
       TrainerOptions options;
       options.backend = card;
@@ -309,10 +308,11 @@ std::map<std::string, cuda::emulator::Counters> kernels_of_a_step() {
   TrainerOptions options = on_emulated("early", ComputeDType::kBF16);
   options.batch_size = 2;
   options.sequence_length = 24;
-  const auto trainer = Trainer::create(two_layers(false), LoraSpec{}, options);
+  const auto model = two_layers(16);
+  const auto trainer = Trainer::create(model, LoraSpec{}, options);
   change_state(*trainer, [](TrainState& state) { state.initialise(11); });
   StepProbe probe;
-  probe.student = deterministic_masks(two_layers(false)->config(), trainer->log_alphas());
+  probe.student = deterministic_masks(model->config(), trainer->log_alphas());
   for (auto* masks : {&probe.student.head, &probe.student.intermediate, &probe.student.hidden})
     std::fill(masks->begin(), masks->end(), 0.75f);
   probe.teacher = probe.student;
@@ -353,7 +353,7 @@ TEST(CudaStep, PassesTakeTheBytesOfTheirTensors) {
 
 // The log-alphas and their moments lie on the host, and all else of a state on the card. A state holds both.
 TEST(CudaStep, AStateThatIsImportedGoesOnInTheSameBits) {
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   const auto session = [&] { return tiny_session(on_emulated("early", ComputeDType::kBF16), model); };
   const auto whole = session(), first = session(), second = session();
   change_state(*whole, loosen_masks);
@@ -369,7 +369,7 @@ TEST(CudaStep, AStateThatIsImportedGoesOnInTheSameBits) {
 // In a step the host waits only for the results. The first steps also allocate memory.
 TEST(CudaStep, WaitsForTheResultsAlone) {
   TrainerOptions options = on_emulated("late", ComputeDType::kBF16);
-  const auto trainer = tiny_session(options, load_model(tiny_model()));
+  const auto trainer = tiny_session(options, light_model());
   change_state(*trainer, loosen_masks);
   for (const SparsityControl control : {SparsityControl::kTracking, SparsityControl::kMultipliers}) {
     SegmentPlan plan = segment(trainer->step(), 3);
@@ -388,7 +388,7 @@ TEST(CudaStep, WaitsForTheResultsAlone) {
 }
 
 TEST(CudaStep, AnEvaluationStreamsWeightsThatCrowdTheCard) {
-  const auto model = load_model(tiny_model());
+  const auto model = light_model();
   const auto tokens = random_tokens(model->config().vocab_size, 3 * 32);
   const std::atomic<bool> cancel{false};
   const auto loss = [&](const char* behaviour) {

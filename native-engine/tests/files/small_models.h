@@ -6,6 +6,7 @@
 #include <random>
 
 #include "espalier/model_weights.h"
+#include "files/number_formats.h"
 #include "model/tensor_names.h"
 #include "model/weight_table.h"
 
@@ -13,7 +14,7 @@ namespace espalier::test {
 
 class SmallModel final : public WeightTable {
  public:
-  SmallModel(const ModelConfig& config, uint64_t seed) : WeightTable(config), random_(seed) {
+  SmallModel(const ModelConfig& config, uint64_t seed, DType dtype = DType::kF32) : WeightTable(config), random_(seed), dtype_(dtype) {
     embedding_ = matrix(config.vocab_size, config.hidden_size, 1.0);
     final_norm_ = vector(config.hidden_size);
     lm_head_ = config.tied_embeddings ? embedding_ : matrix(config.vocab_size, config.hidden_size);
@@ -44,13 +45,15 @@ class SmallModel final : public WeightTable {
   }
   template <class F>
   WeightView filled(int64_t rows, int64_t cols, F&& value) {
-    std::vector<float>& data = storage_.emplace_back();
-    for (int64_t i = 0; i < rows * cols; i++) data.push_back(static_cast<float>(value()));
-    return {data.data(), DType::kF32, rows, cols};
+    const size_t each = element_bytes(dtype_);
+    std::vector<uint8_t>& data = storage_.emplace_back(static_cast<size_t>(rows * cols) * each);
+    for (size_t at = 0; at < data.size(); at += each) encode(static_cast<float>(value()), dtype_, data.data() + at);
+    return {data.data(), dtype_, rows, cols};
   }
 
   std::mt19937_64 random_;
-  std::deque<std::vector<float>> storage_;
+  DType dtype_;
+  std::deque<std::vector<uint8_t>> storage_;
 };
 
 // Parses the config of a small model. `changes` replaces and adds fields of its config.json.
@@ -64,6 +67,21 @@ inline ModelConfig parse_small(const nlohmann::json& changes) {
 
 inline std::shared_ptr<const ModelWeights> small_model(const nlohmann::json& changes, uint64_t seed = 5) {
   return std::make_shared<SmallModel>(parse_small(changes), seed);
+}
+
+// Returns a model for tests of whole sessions whose weights do not matter. It has the layers, widths and stored type of the repository's
+// tiny model, with half of its heads and a thirteenth of its vocabulary, which take most of a session's time on the emulated card. Its
+// products still have several tiles, of which the last are not full: the vocabulary and the units have three of 64 columns.
+inline std::shared_ptr<const ModelWeights> light_model() {
+  static const auto model = std::make_shared<SmallModel>(parse_small({{"architectures", {"LlamaForCausalLM"}},
+                                                                      {"hidden_size", 64},
+                                                                      {"num_hidden_layers", 3},
+                                                                      {"num_attention_heads", 4},
+                                                                      {"num_key_value_heads", 2},
+                                                                      {"intermediate_size", 160},
+                                                                      {"vocab_size", 160}}),
+                                                         7, DType::kBF16);
+  return model;
 }
 
 struct SmallKind {

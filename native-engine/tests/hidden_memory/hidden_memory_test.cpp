@@ -16,13 +16,13 @@ struct SessionCase {
   ComputeDType dtype;
   bool checkpoint, exact_sparse;
   int64_t shards = 1;
-  const char* kind = nullptr;  // a name of small_kinds(); nullptr for the tiny model of the repository
+  const char* kind = nullptr;  // a name of small_kinds(); nullptr for light_model()
 };
 
 std::shared_ptr<const ModelWeights> model_of(const SessionCase& p) {
   for (const SmallKind& kind : small_kinds())
     if (p.kind != nullptr && std::string(kind.name) == p.kind) return small_model(kind.config);
-  return load_model(tiny_model());
+  return light_model();
 }
 
 class HiddenMemorySession : public testing::TestWithParam<SessionCase> {};
@@ -113,7 +113,7 @@ TEST(HiddenMemory, AStepWithoutUpdateHasTheHostsBits) {
     TrainerOptions options;
     options.dtype = ComputeDType::kF32;
     options.backend = backend;
-    const auto model = load_model(tiny_model());
+    const auto model = light_model();
     const auto trainer = tiny_session(options, model);
     StepProbe probe;
     const auto tokens = random_tokens(model->config().vocab_size, 2 * 24);

@@ -8,7 +8,7 @@ namespace espalier::test {
 
 class Dropout : public testing::Test {
  protected:
-  std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
+  std::shared_ptr<const ModelWeights> model = light_model();
 
   std::unique_ptr<Trainer> session(const std::function<void(TrainerOptions&)>& with = nullptr) {
     TrainerOptions options;

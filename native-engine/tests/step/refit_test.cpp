@@ -244,6 +244,8 @@ TEST_F(Refitted, ADeviceWithMemoryOfItsOwnHasTheSameBits) {
 }
 
 TEST_F(Refitted, OnACardItIsWhatItIsOnTheHostHoweverItsQueuesRun) {
+  model = light_model();
+  text = random_tokens(config().vocab_size, kRefitTokens * 31);
   options.batch_size = 1;
   options.recover_refit_batches = 1;
   const auto host = refit();

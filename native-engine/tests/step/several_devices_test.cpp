@@ -35,7 +35,7 @@ void give_devices(TrainerOptions& options, const DeviceOf& device, int count) {
 
 class SeveralDevices : public testing::Test {
  protected:
-  std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
+  std::shared_ptr<const ModelWeights> model = light_model();
   TrainerOptions options;
   int64_t steps = 2;  // the steps before the number of devices changes
 
@@ -200,7 +200,7 @@ TEST(SeveralDevicesDeathTest, ADeviceThatIsLostInTheMiddleOfAStepEndsTheStepOfAl
     const std::filesystem::path faults = std::filesystem::temp_directory_path() / ("cards-" + std::to_string(getpid()));
     std::filesystem::create_directory(faults);
     setenv("ESPALIER_EMULATED_FAULTS", faults.c_str(), 1);
-    const auto model = load_model(tiny_model());
+    const auto model = light_model();
     TrainerOptions options;
     options.batch_size = 4;
     options.sequence_length = 4;

@@ -1,6 +1,7 @@
 // Sparsity control by tracking, against its definition and in whole runs on a small model.
 #include "method/tracking.h"
 
+#include "files/small_models.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"
@@ -10,7 +11,7 @@ namespace espalier::test {
 
 class Tracking : public testing::Test {
  protected:
-  std::shared_ptr<const ModelWeights> model = load_model(tiny_model());
+  std::shared_ptr<const ModelWeights> model = light_model();
   const ModelConfig& config = model->config();
   TrainState state{config, LoraSpec{}};
   std::span<float> masks() { return state.params().subspan(state.lora_size()); }
