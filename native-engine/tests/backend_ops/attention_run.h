@@ -1,6 +1,9 @@
 // Runs attention and its gradients on given operands and compares them with plain double loops over the same rounded values.
 #pragma once
+#include <compare>
+#include <map>
 #include <memory>
+#include <utility>
 
 #include "op_fixture.h"
 
@@ -11,6 +14,8 @@ struct OperandSize {
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
   float greatest = 0.8f;  // the greatest magnitude of the operands
+
+  auto operator<=>(const OperandSize&) const = default;
 };
 
 // The operands, angles and results of one attention, forward and backward.
@@ -45,20 +50,16 @@ class AttentionRun {
   }
 
   void check(double tolerance) const {
-    expected_.assign(rows_ * width(), 0.0);
+    const Expected& expected = this->expected();
     ErrorSum forward, gradient, sums;
     for (int64_t h = 0; h < heads_; h++) {
-      double dot = 0, magnitude = 0;
-      for (int64_t row = 0; row < rows_; row++) {
-        const double delta = check_query(h, row, forward, sums);
-        dot += delta;
-        magnitude += std::abs(delta);
-      }
-      EXPECT_NEAR(head_dot[h], dot, 2 * tolerance * magnitude) << "head " << h;
+      EXPECT_NEAR(head_dot[h], expected.dots[h], 2 * tolerance * expected.magnitudes[h]) << "head " << h;
+      for (int64_t row = 0; row < rows_; row++) sums.add(lse[h * rows_ + row], expected.lse[h * rows_ + row]);
     }
     for (int64_t row = 0; row < rows_; row++) {
+      for (int64_t j = 0; j < heads_ * z_.dim; j++) forward.add(out.get(row, j), expected.out[row * heads_ * z_.dim + j]);
       for (int64_t j = 0; j < width(); j++) {
-        gradient.add(dqkv.get(row, j), expected_[row * width() + j]);
+        gradient.add(dqkv.get(row, j), expected.gradient[row * width() + j]);
         ASSERT_EQ(over_->get(row, j), dqkv.get(row, j)) << row << "," << j;
       }
       for (int64_t j = heads_ * z_.dim; j < query_width_; j++) ASSERT_EQ(out.get(row, j), 0.0);
@@ -97,8 +98,34 @@ class AttentionRun {
     return of;
   }
 
-  // Checks one query's output and log-sum-exp, and adds its share of the gradients. Returns dout . out, where out is not scaled.
-  double check_query(int64_t h, int64_t row, ErrorSum& forward, ErrorSum& sums) const {
+  // The results that plain loops in double find.
+  struct Expected {
+    std::vector<double> out, lse, gradient;
+    std::vector<double> dots, magnitudes;  // of each head: the sum of dout . out, where out is not scaled, and of its terms' sizes
+  };
+  // The operands of a size are the same on every device, so their results are computed once in a process.
+  const Expected& expected() const {
+    static std::map<std::pair<DType, OperandSize>, Expected> known;
+    Expected& e = known[{operands.tensor().dtype, z_}];
+    if (e.out.empty()) compute(e);
+    return e;
+  }
+  void compute(Expected& e) const {
+    e.out.resize(rows_ * heads_ * z_.dim);
+    e.lse.resize(heads_ * rows_);
+    e.gradient.resize(rows_ * width());
+    e.dots.resize(heads_);
+    e.magnitudes.resize(heads_);
+    for (int64_t h = 0; h < heads_; h++)
+      for (int64_t row = 0; row < rows_; row++) {
+        const double delta = compute_query(h, row, e);
+        e.dots[h] += delta;
+        e.magnitudes[h] += std::abs(delta);
+      }
+  }
+
+  // Computes one query's output and log-sum-exp, and adds its share of the gradients. Returns dout . out, where out is not scaled.
+  double compute_query(int64_t h, int64_t row, Expected& e) const {
     const int64_t dim = z_.dim, q = h * dim, k = query_width_ + z_.kv_of_head[h] * dim, v = k + kv_width_;
     const int64_t begin = row / z_.tokens * z_.tokens, oldest = z_.window > 0 ? std::max(begin, row - z_.window + 1) : begin;
     std::vector<double> p, dp, o(dim, 0.0);
@@ -114,7 +141,7 @@ class AttentionRun {
     for (int64_t j = oldest; j <= row; j++) {
       double d = 0;
       const double weight = p[j - oldest] /= mass, *value = operand(j, v);
-      double* gradient = expected_.data() + j * width() + v;
+      double* gradient = e.gradient.data() + j * width() + v;
       for (int64_t c = 0; c < dim; c++) {
         o[c] += weight * value[c];
         d += factor * dy[c] * value[c];
@@ -123,21 +150,21 @@ class AttentionRun {
       dp.push_back(d);
       delta += weight * d;
     }
-    sums.add(lse[h * rows_ + row], std::log2(mass));
-    for (int64_t c = 0; c < dim; c++) forward.add(out.get(row, h * dim + c), o[c] * factor);
+    e.lse[h * rows_ + row] = std::log2(mass);
+    for (int64_t c = 0; c < dim; c++) e.out[row * heads_ * dim + h * dim + c] = o[c] * factor;
     for (int64_t j = oldest; j <= row; j++) {
       const double ds = p[j - oldest] * (dp[j - oldest] - delta);
-      turn_back(row, q, j, k, ds / std::sqrt(static_cast<double>(dim)));
-      turn_back(j, k, row, q, ds * std::log(2.0));
+      turn_back(e, row, q, j, k, ds / std::sqrt(static_cast<double>(dim)));
+      turn_back(e, j, k, row, q, ds * std::log(2.0));
     }
     return delta;
   }
   // Adds `by` times the operand at (from_row, from) to the expected gradient of (row, column), rotated back by the angles of `row`.
-  void turn_back(int64_t row, int64_t column, int64_t from_row, int64_t from, double by) const {
+  void turn_back(Expected& e, int64_t row, int64_t column, int64_t from_row, int64_t from, double by) const {
     const int64_t half = z_.dim / 2, angles = row % z_.tokens * half;
     const double *first = operand(from_row, from), *second = first + half;
     const float *cosine = cosine_values_.data() + angles, *sine = sine_values_.data() + angles;
-    double* gradient = expected_.data() + row * width() + column;
+    double* gradient = e.gradient.data() + row * width() + column;
     for (int64_t c = 0; c < half; c++) {
       gradient[c] += by * (first[c] * cosine[c] + second[c] * sine[c]);
       gradient[half + c] += by * (second[c] * cosine[c] - first[c] * sine[c]);
@@ -153,7 +180,6 @@ class AttentionRun {
   std::vector<double> operand_values_, dout_values_;
   std::vector<float> cosine_values_, sine_values_;
   std::unique_ptr<Buffer> over_;  // holds the gradients that were written over the operands
-  mutable std::vector<double> expected_;
 };
 
 }  // namespace espalier::test

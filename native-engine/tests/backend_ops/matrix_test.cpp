@@ -1,4 +1,8 @@
 // Products of stored weights, LoRA and attention against plain double loops.
+#include <compare>
+#include <map>
+#include <utility>
+
 #include "files/number_formats.h"
 #include "op_fixture.h"
 
@@ -126,6 +130,34 @@ TEST_P(MatrixOps, ASmallTermIsNotLostInALargeOne) {
 
 struct ProductSize {
   int64_t m, n, k;
+
+  auto operator<=>(const ProductSize&) const = default;
+  // Calls f(i, j) for the values of the result that are compared. Those of large results are a sample.
+  template <class F>
+  void each_compared(F&& f) const {
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < n; j += 1 + k / 1000)
+        if ((i * n + j) % (1 + m * n / 20000) == 0) f(i, j);
+  }
+};
+
+// The sums of both orientations in double. The factors of a size are the same on every device, so their sums are computed once in a
+// process.
+struct ProductSums {
+  std::vector<double> forth, back;
+
+  static const ProductSums& of(DType type, const ProductSize& z, const Buffer& a, const Stored& bt, const Stored& b) {
+    static std::map<std::pair<DType, ProductSize>, ProductSums> known;
+    ProductSums& sums = known[{type, z}];
+    if (!sums.forth.empty()) return sums;
+    z.each_compared([&](int64_t i, int64_t j) {
+      double x = 0, y = 0;
+      for (int64_t k = 0; k < z.k; k++) x += a.get(i, k) * bt.values[j * z.k + k], y += a.get(i, k) * b.values[k * z.n + j];
+      sums.forth.push_back(x);
+      sums.back.push_back(y);
+    });
+    return sums;
+  }
 };
 
 // Checks both orientations of one product, written plainly and added to f32 sums.
@@ -146,14 +178,12 @@ void check_product(Device& device, DType type, const ProductSize& z, double tole
   back.add(a.tensor().columns(0, z.k), {b.view, z.k, z.n, nullptr, nullptr});
   device.run(back);
   ErrorSum plain, accumulated;
-  for (int64_t i = 0; i < z.m; i++)
-    for (int64_t j = 0; j < z.n; j += 1 + z.k / 1000) {
-      double x = 0, y = before.get(i, j);
-      if ((i * z.n + j) % (1 + z.m * z.n / 20000) != 0) continue;
-      for (int64_t k = 0; k < z.k; k++) x += a.get(i, k) * bt.values[j * z.k + k], y += a.get(i, k) * b.values[k * z.n + j];
-      plain.add(c.get(i, j), scale[j] * x);
-      accumulated.add(sum.get(i, j), y);
-    }
+  const ProductSums& expected = ProductSums::of(type, z, a, bt, b);
+  size_t at = 0;
+  z.each_compared([&](int64_t i, int64_t j) {
+    plain.add(c.get(i, j), scale[j] * expected.forth[at]);
+    accumulated.add(sum.get(i, j), before.get(i, j) + expected.back[at++]);
+  });
   EXPECT_LT(plain.relative(), tolerance) << z.m << " " << z.n << " " << z.k;
   EXPECT_LT(accumulated.relative(), sum_tolerance) << z.m << " " << z.n << " " << z.k;
   c.expect_untouched_outside();

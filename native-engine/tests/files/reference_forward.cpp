@@ -22,7 +22,7 @@ Rows ReferenceForward::logits(std::span<const uint32_t> ids, std::vector<Rows>& 
     if (layer.mlp_norm || layer.post_mlp_norm) add(x, behind(mlp(l, norm(x, layer.mlp_norm)), layer.post_mlp_norm));
     layers.push_back(x);
   }
-  Rows out = product(norm(x, model_.final_norm()), model_.lm_head());
+  Rows out = product(norm(x, model_.final_norm()), decoded(model_.lm_head()), model_.lm_head().rows);
   for (auto& values : out) {
     for (double& v : values) v /= config_.logits_divisor;
   }
@@ -51,35 +51,45 @@ std::vector<double> ReferenceForward::row(const WeightView& w, int64_t index) {
   return out;
 }
 
-// Each sum has its terms in the order of the columns. The rows of x advance together, so that the compiler can use vectors.
-Rows ReferenceForward::product(const Rows& x, const WeightView& w) {
-  const size_t rows = x.size(), cols = static_cast<size_t>(w.cols);
-  std::vector<double> columns(cols * rows);
-  for (size_t t = 0; t < rows; ++t) {
-    for (size_t i = 0; i < cols; ++i) columns[i * rows + t] = x[t][i];
-  }
-  Rows out(rows);
-  std::vector<double> sums(rows);
+std::vector<double> ReferenceForward::turned(const WeightView& w) {
+  std::vector<double> values(static_cast<size_t>(w.rows * w.cols));
   for (int64_t r = 0; r < w.rows; ++r) {
-    const std::vector<double> weights = row(w, r);
-    std::fill(sums.begin(), sums.end(), 0.0);
-    for (size_t i = 0; i < cols; ++i) {
-      for (size_t t = 0; t < rows; ++t) sums[t] += weights[i] * columns[i * rows + t];
+    for (int64_t i = 0; i < w.cols; ++i) values[static_cast<size_t>(i * w.rows + r)] = decode(w.data, w.dtype, r * w.cols + i);
+  }
+  return values;
+}
+
+const std::vector<double>& ReferenceForward::decoded(const WeightView& w) const {
+  std::vector<double>& values = decoded_[w.data];
+  if (values.empty()) values = turned(w);
+  return values;
+}
+
+// Each sum has its terms in the order of the columns. The sums of a row of x advance together, so that the compiler can use vectors.
+Rows ReferenceForward::product(const Rows& x, const std::vector<double>& weights, int64_t width) {
+  const auto n = static_cast<size_t>(width);
+  Rows out(x.size(), std::vector<double>(n, 0.0));
+  for (size_t t = 0; t < x.size(); ++t) {
+    double* const sums = out[t].data();
+    for (size_t i = 0; i < x[t].size(); ++i) {
+      const double factor = x[t][i];
+      const double* const column = weights.data() + i * n;
+      for (size_t r = 0; r < n; ++r) sums[r] += factor * column[r];
     }
-    for (size_t t = 0; t < rows; ++t) out[t].push_back(sums[t]);
   }
   return out;
 }
 
 Rows ReferenceForward::project(int64_t l, Projection p, const Rows& x) const {
-  Rows out = product(x, model_.layer(l).proj[p]);
+  const WeightView& w = model_.layer(l).proj[p];
+  Rows out = product(x, decoded(w), w.rows);
   if (p <= kV && model_.layer(l).qkv_bias[p]) add(out, Rows(x.size(), row(model_.layer(l).qkv_bias[p], 0)));
   const TrainState::Entry* a = state_ == nullptr ? nullptr : state_->lora_a(l, p);
   if (a == nullptr) return out;
   const TrainState::Entry* b = state_->lora_b(l, p);
   const WeightView a_view{state_->view(*a).data(), DType::kF32, a->shape[0], a->shape[1]};
   const WeightView b_view{state_->view(*b).data(), DType::kF32, b->shape[0], b->shape[1]};
-  Rows low_rank = product(product(x, a_view), b_view);
+  Rows low_rank = product(product(x, turned(a_view), a_view.rows), turned(b_view), b_view.rows);
   for (auto& values : low_rank) {
     for (double& v : values) v *= state_->lora().scale();
   }
@@ -191,14 +201,15 @@ void ReferenceForward::norm_open_heads(int64_t l, Rows& x, bool key) const {
 
 void ReferenceForward::rotate(int64_t l, Rows& x, int64_t heads) const {
   const int64_t half = config_.head_dim / 2;
-  for (size_t t = 0; t < x.size(); ++t) {
-    for (int64_t h = 0; h < heads; ++h) {
-      for (int64_t j = 0; j < half; ++j) {
-        const double angle = static_cast<double>(t) * frequency(l, j);
+  for (int64_t j = 0; j < half; ++j) {
+    const double turn = frequency(l, j);
+    for (size_t t = 0; t < x.size(); ++t) {
+      const double cosine = std::cos(static_cast<double>(t) * turn), sine = std::sin(static_cast<double>(t) * turn);
+      for (int64_t h = 0; h < heads; ++h) {
         double& a = x[t][static_cast<size_t>(h * config_.head_dim + j)];
         double& b = x[t][static_cast<size_t>(h * config_.head_dim + j + half)];
-        const double low = a * std::cos(angle) - b * std::sin(angle);
-        b = (b * std::cos(angle) + a * std::sin(angle)) * config_.rope_scaling.attention_factor;
+        const double low = a * cosine - b * sine;
+        b = (b * cosine + a * sine) * config_.rope_scaling.attention_factor;
         a = low * config_.rope_scaling.attention_factor;
       }
     }

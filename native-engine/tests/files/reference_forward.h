@@ -2,6 +2,7 @@
 // LoRA has its own path. It is slow and short, for small models only.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -36,7 +37,10 @@ class ReferenceForward {
 
  private:
   static std::vector<double> row(const WeightView& w, int64_t index);
-  static Rows product(const Rows& x, const WeightView& w);
+  // Weights in double with the columns of the matrix outermost. Those of the model are decoded once.
+  static std::vector<double> turned(const WeightView& w);
+  const std::vector<double>& decoded(const WeightView& w) const;
+  static Rows product(const Rows& x, const std::vector<double>& weights, int64_t width);
   Rows project(int64_t l, Projection p, const Rows& x) const;
   static void add(Rows& x, const Rows& y);
   std::vector<double> embedded(uint32_t id) const;
@@ -58,6 +62,7 @@ class ReferenceForward {
   const ModelConfig& config_;
   const TrainState* state_;
   const Masks& masks_;
+  mutable std::map<const void*, std::vector<double>> decoded_;
 };
 
 }  // namespace espalier::test

@@ -48,8 +48,10 @@ TEST(Generate, GreedyTokensAreTheLikeliestOfAWholePass) {
   const GenerateRequest request = request_of({prompt_of(model->config(), 6, 12)});
   std::vector<uint32_t> ids = request.prompts[0].ids;
   const Texts texts = generate_all(model, request);
+  const Masks open;
+  const ReferenceForward forward(*model, nullptr, open);
   for (const uint32_t id : texts.ids[0]) {
-    const std::vector<double> logits = ReferenceForward(*model, nullptr, {}).logits(ids).back();
+    const std::vector<double> logits = forward.logits(ids).back();
     EXPECT_EQ(id, std::max_element(logits.begin(), logits.end()) - logits.begin()) << "after " << ids.size() << " tokens";
     ids.push_back(id);
   }

@@ -12,18 +12,18 @@ struct LossCase {
   const char* name;
   LossWeights weights;
   int64_t sequences = 1, shards = 1;
-  nlohmann::json small_model = {};  // empty for the tiny model of the repository
+  nlohmann::json small_model = {};  // empty for a LLaMA whose weights are stored in bf16
 };
 
 class Gradients : public testing::TestWithParam<LossCase> {
  protected:
-  std::shared_ptr<const ModelWeights> model =
-      GetParam().small_model.empty() ? load_model(tiny_model()) : small_model(GetParam().small_model);
+  std::shared_ptr<const ModelWeights> model = GetParam().small_model.empty() ? light_model() : small_model(GetParam().small_model);
   int64_t sequences = GetParam().sequences;
   std::vector<uint32_t> ids = random_tokens(model->config().vocab_size, kTokens* sequences)->ids;
   Masks z, teacher;
   std::unique_ptr<Trainer> trainer;
   TrainState state{model->config(), LoraSpec{}};
+  ReferenceForward student{*model, &state, z};
   StepProbe probe;
   std::vector<std::vector<Rows>> teacher_layers;  // the layers of the teacher for each sequence
   std::vector<Rows> teacher_logits;
@@ -46,8 +46,8 @@ class Gradients : public testing::TestWithParam<LossCase> {
     probe.student = z;
     probe.teacher = teacher;
     trainer->probe(probe, GetParam().weights);
-    for (int64_t s = 0; s < sequences; s++)
-      teacher_logits.push_back(ReferenceForward(*model, nullptr, teacher).logits(sequence(s), teacher_layers.emplace_back()));
+    const ReferenceForward of_teacher(*model, nullptr, teacher);
+    for (int64_t s = 0; s < sequences; s++) teacher_logits.push_back(of_teacher.logits(sequence(s), teacher_layers.emplace_back()));
   }
 
   std::span<const uint32_t> sequence(int64_t s) const { return std::span(ids).subspan(s * kTokens, kTokens); }
@@ -95,7 +95,6 @@ class Gradients : public testing::TestWithParam<LossCase> {
 
   double loss() const {
     const LossWeights& w = GetParam().weights;
-    const ReferenceForward student(*model, &state, z);
     double total = 0;
     for (int64_t s = 0; s < sequences; s++) {
       if (w.lm != 0) {

@@ -48,7 +48,8 @@ std::vector<double> column_squares(const std::vector<std::vector<ReferenceForwar
 std::vector<std::vector<ReferenceForward::Inputs>> inputs_of(const ModelWeights& model, const TokenData& data, int64_t count) {
   const Masks open;
   std::vector<std::vector<ReferenceForward::Inputs>> texts;
-  for (const auto& ids : calibration_rows(data, 3, count)) texts.push_back(ReferenceForward(model, nullptr, open).inputs(ids));
+  const ReferenceForward forward(model, nullptr, open);
+  for (const auto& ids : calibration_rows(data, 3, count)) texts.push_back(forward.inputs(ids));
   return texts;
 }
 
@@ -194,10 +195,10 @@ TEST_F(OneShotPruning, TaylorClosesWhatTheLossDependsOnLeast) {
   Masks masks{std::vector<float>(config.layer_count * config.head_count, 1.0f),
               std::vector<float>(config.layer_count * config.intermediate_size, 1.0f),
               {}};
+  const ReferenceForward forward(*model, nullptr, masks);
   const auto slope = [&](std::vector<float>& part, size_t at) {
     double sum = 0;
     for (const auto& ids : rows) {
-      const ReferenceForward forward(*model, nullptr, masks);
       part[at] = static_cast<float>(1 + kStep);
       const double above = forward.negative_log_likelihood(ids), high = part[at];
       part[at] = static_cast<float>(1 - kStep);

@@ -53,14 +53,14 @@ class Scoring : public testing::Test {
   }
 
   // Makes questions: several continuations of one context, a context that begins another, an input that is asked twice, and a long input.
-  std::vector<std::pair<Ids, int64_t>> questions() const {
+  std::vector<std::pair<Ids, int64_t>> questions(int64_t longest = 300) const {
     const int64_t vocab = model_->config().vocab_size;
     const Ids context = ids_of(vocab, 40, 1), other = ids_of(vocab, 25, 2);
     std::vector<std::pair<Ids, int64_t>> asked;
     for (uint32_t choice = 0; choice < 4; choice++) asked.emplace_back(joined(context, ids_of(vocab, 3 + choice, 10 + choice)), 3 + choice);
     for (const uint32_t answer : {5U, 6U, 5U}) asked.emplace_back(joined(other, {answer}), 1);
     asked.emplace_back(joined(Ids(context.begin(), context.begin() + 12), ids_of(vocab, 4, 20)), 4);
-    asked.emplace_back(ids_of(vocab, 300, 30), 299);
+    asked.emplace_back(ids_of(vocab, longest, 30), longest - 1);
     asked.emplace_back(Ids{1, 2}, 1);
     return asked;
   }
@@ -87,7 +87,7 @@ TEST_F(Scoring, TheDoubleForwardPass) {
 TEST_F(Scoring, EveryKindOfModel) {
   for (const SmallKind& kind : small_kinds()) {
     model_ = small_model(kind.config);
-    const auto asked = questions();
+    const auto asked = questions(70);  // longer than each window and than a tile of queries
     const Masks all_open;
     const ReferenceForward reference(*model_, nullptr, all_open);
     const auto scores = score(*Scorer::create(model_, std::nullopt, ComputeDType::kF32, on_threads(2)), asked);
