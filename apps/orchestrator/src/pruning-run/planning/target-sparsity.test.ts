@@ -14,6 +14,8 @@ test('the last event of a run says what was reached and what was asked for', () 
   });
 });
 
+const multipliers = { sparsityControl: 'multipliers', lambdaLearningRate: 1 } as const;
+
 describe('what the masks can reach', () => {
   // Steps, mask rate, and the sparsity that the engine reached (testdata/models/gqa-random-tiny, seed 42).
   it.each([
@@ -21,16 +23,34 @@ describe('what the masks can reach', () => {
     [150, 0.05, 0.555],
     [50, 0.1, 0.069],
     [60, 0.1, 0.143],
-  ])('is not less than what the engine reached in %d steps at %d', (steps, maskLearningRate, reached) => {
-    expect(reachableSparsity({ maskLearningRate, sparsityControl: 'multipliers' }, steps).most).toBeGreaterThan(reached);
+    [20, 0.5, 0.381], // with no warm-up
+    [12, 2, 0.713],
+    [10, 5, 0.779],
+    [30, 0.3, 0.198],
+    [100, 0.5, 0.758],
+  ])('is not less than what multipliers reached in %d steps at %d', (steps, maskLearningRate, reached) => {
+    expect(reachableSparsity({ ...multipliers, maskLearningRate }, steps).most).toBeGreaterThan(reached);
+  });
+
+  it('is not less than what multipliers reached that learn faster than usual', () => {
+    expect(reachableSparsity({ ...multipliers, maskLearningRate: 0.5, lambdaLearningRate: 100 }, 20).most).toBeGreaterThan(0.833);
+  });
+
+  // The same model, and the bundled one, which reached its target of 95%.
+  it.each([
+    [2, 2.6458, 0.942],
+    [20, 0.8367, 0.95],
+  ])('is not less than what tracking reached in %d steps at %d', (steps, maskLearningRate, reached) => {
+    const tracking = { maskLearningRate, sparsityControl: 'tracking', lambdaLearningRate: 0.02 } as const;
+    expect(reachableSparsity(tracking, steps).most).toBeGreaterThan(reached);
   });
 
   it('lies around where it starts, and ends where log-alphas do', () => {
-    const { least, most } = reachableSparsity({ maskLearningRate: 0.1, sparsityControl: 'multipliers' }, 5, 0.4);
+    const { least, most } = reachableSparsity({ ...multipliers, maskLearningRate: 0.1 }, 5, 0.4);
     expect(least).toBeLessThan(0.4);
     expect(most).toBeGreaterThan(0.4);
-    expect(reachableSparsity({ maskLearningRate: 0.1, sparsityControl: 'multipliers' }, 0, 0.4).most).toBeCloseTo(0.4, 6);
-    expect(reachableSparsity({ maskLearningRate: 10, sparsityControl: 'multipliers' }, 1000).most).toBeCloseTo(0.9977, 3);
+    expect(reachableSparsity({ ...multipliers, maskLearningRate: 0.1 }, 0, 0.4).most).toBeCloseTo(0.4, 6);
+    expect(reachableSparsity({ ...multipliers, maskLearningRate: 10 }, 1000).most).toBeCloseTo(0.9977, 3);
   });
 });
 
@@ -47,7 +67,10 @@ describe('before a launch', () => {
   it('too few steps for the mask rate are said, with what they come to', () => {
     const [warning] = targetWarnings(settings({ totalSteps: 40, sparsityControl: 'multipliers' }));
     expect(warning).toMatchObject({ code: 'TARGET_OUT_OF_REACH', field: 'settings.mask_learning_rate' });
-    expect(warning!.message).toMatch(/^in 40 steps at mask_learning_rate 0.1 the masks can reach at most 1\d\.\d%, the target is 50.0%/);
+    expect(warning!.message).toMatch(/^in 40 steps at mask_learning_rate 0.1 the masks can reach at most 9\.\d%, the target is 50.0%/);
+    const high = { targetSparsity: 0.95, sparsityControl: 'multipliers', maskLearningRate: 0.5 } as const;
+    expect(fields(settings({ ...high, totalSteps: 20 }))).toEqual(['settings.mask_learning_rate']);
+    expect(fields(settings({ ...high, totalSteps: 100 }))).toEqual([]);
     expect(fields(settings({ totalSteps: 40 }))).toEqual([]); // tracking makes longer moves
     expect(fields(settings({ totalSteps: 5, maskLearningRate: 0.1 }))).toEqual(['settings.mask_learning_rate']);
     expect(fields(settings({ maskLearningRate: 0.0001 }))).toEqual(['settings.mask_learning_rate']);
