@@ -47,8 +47,8 @@ export function numericsChanged(run: PruningRunState, before: string, now: strin
   return new RunError(
     'NUMERICS_CHANGED',
     `run ${run.runId} was trained on other numerics than ${engine} has: ${numericsDifference(before, now)}. On an engine with the ` +
-      'former it goes on in the same bits (docs/how-a-run-survives.md). Once other numerics are accepted (accept_other_numerics of ' +
-      'ResumeRun) it goes on here, no longer bitwise the same',
+      "run's numerics it goes on in the same bits (docs/how-a-run-survives.md). Where other numerics are accepted (accept_other_numerics) " +
+      'it goes on here, no longer bitwise the same',
     run,
     'accept_other_numerics',
   );
