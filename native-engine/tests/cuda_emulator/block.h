@@ -37,7 +37,12 @@ void run_grid(const Shape& shape, const Behaviour& behaviour, const std::functio
 
 // Kernels read these variables all the time. In position-independent code the compiler takes each read of a thread's variable for a call,
 // and keeps no value in a register around it, unless the variable has this model. A library that is loaded later has room for few of them.
+// GCC's sanitizers take the address of such a variable for null.
+#if defined(__SANITIZE_ADDRESS__)
+#define ESPALIER_NEAR
+#else
 #define ESPALIER_NEAR [[gnu::tls_model("initial-exec")]]
+#endif
 extern constinit thread_local Dim3 thread_index ESPALIER_NEAR, block_index ESPALIER_NEAR, block_size ESPALIER_NEAR, grid_size ESPALIER_NEAR;
 
 using Site = std::source_location;
