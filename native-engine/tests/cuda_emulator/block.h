@@ -37,7 +37,8 @@ void run_grid(const Shape& shape, const Behaviour& behaviour, const std::functio
 
 // Kernels read these variables all the time. In position-independent code the compiler takes each read of a thread's variable for a call,
 // and keeps no value in a register around it, unless the variable has this model. A library that is loaded later has room for few of them.
-// GCC's sanitizers take the address of such a variable for null.
+// Sanitizers go without it: their check for null pointers reads the flags of an addition for which the linker puts an instruction that sets
+// none.
 #if defined(__SANITIZE_ADDRESS__)
 #define ESPALIER_NEAR
 #else
