@@ -15,6 +15,7 @@ export function resultWords(
 ): string {
   const shapes = SHAPES[settings?.shapeTarget ?? v1.ShapeTarget.SHAPE_TARGET_FREE] ?? FREE;
   const speed = `a token takes ${percent(multiplicationShare, 0)} of the dense model's multiplications`;
-  const gain = `so it is at most ${decimal(1 / multiplicationShare, 1)}x faster`;
+  const times = decimal(1 / multiplicationShare, 1);
+  const gain = times === '1.0' ? 'so it is hardly faster' : `so it is at most ${times}x faster`;
   return `${estimated ? 'about ' : ''}${count(parameterCount)} parameters, ${shapes}; ${speed}, ${gain}`;
 }

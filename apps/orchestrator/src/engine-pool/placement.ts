@@ -68,10 +68,10 @@ export interface PlaceForRun {
   passedOver: string[];
 }
 
-export const NO_ENGINE = 'no engine is here: one that runs `espalier engine --join` comes by itself';
+export const NO_ENGINE = 'the server has no engine: `espalier engine --join` starts one';
 /** The refusal of a request that only an engine can answer. */
 export const noEngineForRequest = (): EspalierError =>
-  new EspalierError('ENGINE_UNAVAILABLE', `${NO_ENGINE}. Nothing was recorded: ask again when one is here`);
+  new EspalierError('ENGINE_UNAVAILABLE', `${NO_ENGINE}. Nothing was recorded: ask again when it has one`);
 
 /** @param runs in the order of their turn @param jobs in the order of their arrival */
 export function place(slots: readonly SlotView[], runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {

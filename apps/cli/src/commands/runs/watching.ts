@@ -24,7 +24,9 @@ export async function watchToEnd(context: Context, runId: string, options: Watch
   } catch (error) {
     renderer.clear();
     if (context.signal.aborted && !context.output.json) {
-      context.output.line(`no longer watching; the run goes on: espalier watch ${runId}, or end it: espalier cancel ${runId}`);
+      context.output.line(
+        `no longer watching, which changes nothing for the run: espalier watch ${runId} shows it again, espalier cancel ${runId} ends it`,
+      );
     }
     throw error;
   }
