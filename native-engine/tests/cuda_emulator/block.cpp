@@ -17,7 +17,7 @@
 
 namespace espalier::cuda::emulator {
 
-constinit thread_local Dim3 thread_index ESPALIER_NEAR, block_index ESPALIER_NEAR, block_size ESPALIER_NEAR, grid_size ESPALIER_NEAR;
+constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
 
 namespace {
 
@@ -220,7 +220,7 @@ class Block {
   std::vector<std::pair<const void*, std::byte*>> statics_;
 };
 
-constinit thread_local Block* of_thread ESPALIER_NEAR = nullptr;
+constinit thread_local Block* of_thread = nullptr;
 
 [[gnu::cold, gnu::noinline]] Block& make_block() {
   static thread_local Block one;

@@ -35,16 +35,9 @@ void run_grid(const Shape& shape, const Behaviour& behaviour, const std::functio
 
 // --- The threads of a running grid call the functions from here on.
 
-// Kernels read these variables all the time. In position-independent code the compiler takes each read of a thread's variable for a call,
-// and keeps no value in a register around it, unless the variable has this model. A library that is loaded later has room for few of them.
-// Sanitizers go without it: their check for null pointers reads the flags of an addition for which the linker puts an instruction that sets
-// none.
-#if defined(__SANITIZE_ADDRESS__)
-#define ESPALIER_NEAR
-#else
-#define ESPALIER_NEAR [[gnu::tls_model("initial-exec")]]
-#endif
-extern constinit thread_local Dim3 thread_index ESPALIER_NEAR, block_index ESPALIER_NEAR, block_size ESPALIER_NEAR, grid_size ESPALIER_NEAR;
+// These variables have no TLS model of their own. Initial-exec would be quicker, since kernels read them all the time, but a library that
+// is loaded later has too little room for its variables beside those of CUDA's runtime.
+extern constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
 
 using Site = std::source_location;
 inline constexpr int kWarp = 32;

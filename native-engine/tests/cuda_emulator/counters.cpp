@@ -7,7 +7,7 @@
 
 namespace espalier::cuda::emulator {
 
-constinit thread_local Counters* counted ESPALIER_NEAR = nullptr;
+constinit thread_local Counters* counted = nullptr;
 
 namespace {
 

@@ -42,7 +42,7 @@ void begin_counting(const Shape& shape);
 void end_of_block();
 void note_copy(uint64_t bytes);
 
-extern constinit thread_local Counters* counted ESPALIER_NEAR;  // the counters of the running kernel; nullptr where nothing is counted
+extern constinit thread_local Counters* counted;  // the counters of the running kernel; nullptr where nothing is counted
 enum class Space { kGlobal, kShared };
 void note_access(Space space, const void* at, uint32_t bytes, const Site& site);
 
