@@ -1,31 +1,13 @@
 // Tells which release a server is of, in a header of each answer. A command compares it with its own, since a server of an earlier release
 // lacks what the command may ask for. Releases are told apart by their version, and those of one version by the size of the public API,
 // which only grows.
-import { fromBinary } from '@bufbuild/protobuf';
-import { FileDescriptorProtoSchema, type DescriptorProto } from '@bufbuild/protobuf/wkt';
 import { InterceptingCall, ServerInterceptingCall, type Interceptor, type ServerInterceptor } from '@grpc/grpc-js';
-import { fileDescriptors } from './descriptors.js';
+import { API_SIZE } from './generated/descriptor-set.js';
 
 const HEADER = 'espalier-release';
-const PUBLIC_API = 'espalier/v1/';
 
 /** Returns a text like "0.1.0 1432". */
-export const releaseOf = (version: string): string => `${version} ${apiSize()}`;
-
-/** The number of fields, values of enums and methods of the public API. */
-function apiSize(): number {
-  const fieldsIn = ({ field, nestedType, enumType }: DescriptorProto): number =>
-    field.length + sum(nestedType.map(fieldsIn)) + sum(enumType.map(({ value }) => value.length));
-  return sum(
-    [...fileDescriptors()].flatMap(([path, bytes]) => {
-      if (!path.startsWith(PUBLIC_API)) return [];
-      const { messageType, enumType, service } = fromBinary(FileDescriptorProtoSchema, bytes);
-      return [...messageType.map(fieldsIn), ...enumType.map(({ value }) => value.length), ...service.map(({ method }) => method.length)];
-    }),
-  );
-}
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) => all + one, 0);
+export const releaseOf = (version: string): string => `${version} ${API_SIZE}`;
 
 /**
  * Compares the release of a server with the own one.
