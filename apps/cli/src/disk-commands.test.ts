@@ -92,7 +92,7 @@ test('a rewind of a run that has ended is asked about, since its end is lost by 
   const completed = of(v1.RunStatus.RUN_STATUS_COMPLETED);
   const asked = await espalier(completed, 'resume', 'abcd', '--from-teacher', '20');
   expect(asked).toMatchObject({ exitCode: 2, stdout: '' });
-  expect(asked.stderr).toMatch(/rewind run abcdefghij23, completed at step 40\? .*espalier fork abcdefghij23 --from-teacher 20/);
+  expect(asked.stderr).toMatch(/rewind run abcdefghij23, completed at step 40\? [^]*espalier fork abcdefghij23 --from-teacher 20/);
   expect(resumed).toEqual([]);
   expect((await espalier(completed, 'resume', 'abcd', '--from-teacher', '20', '--yes')).exitCode).toBe(0);
   expect((await espalier(of(v1.RunStatus.RUN_STATUS_PAUSED), 'resume', 'abcd', '--from-teacher', '20')).exitCode).toBe(0);
@@ -139,7 +139,7 @@ const TAUGHT = { settings: v1.RunSettings.fromPartial({ recipe: v1.Recipe.RECIPE
 test('gc of a run says beforehand what its teachers can no longer teach: in the dry run, in the question, with --yes', async () => {
   const artifacts = [{ kind: 'state', digest: 'ab'.repeat(32), bytes: 1n << 20n, marks: [1, 2, 4] }];
   const answers: Answers = { discardArtifacts: () => ({ run: testRun(TAUGHT), artifacts, freedBytes: 1n << 20n }) };
-  const note = /when it goes on, is rewound \(resume --from-teacher\) or forked without #1 #2 #4, steps that these taught .* other\sbits/;
+  const note = /when it goes on, is rewound \(resume --from-teacher\) or forked without #1 #2 #4, steps that these taught [^]* other\sbits/;
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '3', '--dry-run')).stdout).toMatch(note);
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '3')).stderr).toMatch(note);
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '3', '--yes')).stdout).toMatch(note);

@@ -138,11 +138,32 @@ describe.each([60, 80, 120, 200])('%i columns', (columns) => {
   });
 });
 
+const REFUSING: Answers = {
+  getRun: () => {
+    throw refusal('RUN_NOT_FOUND', `there is no run of this name, ${'and a long sentence says so, '.repeat(5)}as it is`, 'run_id');
+  },
+};
+
+test.each([
+  ['of the server', ['show', 'abcd']],
+  ['of the command, with a hint', ['fork', 'abcd']],
+  ['of a wrong value', ['runs', '--status', 'x']],
+])('an error %s fits the terminal', async (_, args) => {
+  const { stderr } = await espalier(REFUSING, 60, ...args);
+  expect(stderr.split('\n').filter((line) => stringWidth(line) > 60)).toEqual([]);
+  expect(stderr.trim().split('\n').length).toBeGreaterThan(1);
+});
+
 test('what is not for a screen is not fitted to one', async () => {
-  const server = await TestServer.start(answersWith(NAME));
-  servers.push(server);
-  const { stdout } = await runCli(['history', 'abcd'], { env: { ESPALIER_SERVER: server.address } });
-  expect(stdout.trim().split('\n')).toHaveLength(2);
+  for (const [answers, command] of [
+    [answersWith(NAME), 'history'],
+    [REFUSING, 'show'],
+  ] as const) {
+    const server = await TestServer.start(answers);
+    servers.push(server);
+    const { stdout, stderr } = await runCli([command, 'abcd'], { env: { ESPALIER_SERVER: server.address } });
+    expect(`${stdout}${stderr}`.trim().split('\n')).toHaveLength(command === 'show' ? 1 : 2);
+  }
 });
 
 const HOSTILE = '\u001b]0;owned\u0007\u001b[2J\nerror \u202egnp\u200b\u009b31m';

@@ -41,6 +41,7 @@ import { registerTls } from './commands/server/tls.js';
 import { registerToken } from './commands/server/token.js';
 import { registerUp } from './commands/server/up.js';
 import { registerVerify } from './commands/record/verify.js';
+import { toStandardError } from './output/terminal.js';
 
 const WALK_THROUGH = `
 Words:
@@ -72,7 +73,7 @@ export function buildProgram(json = false): Command {
   const program = new SuggestingCommand('espalier');
   for (const option of globalOptions()) program.addOption(option);
   // The message about a wrong command line repeats the command line, so it is made visible.
-  program.configureOutput({ writeErr: (text) => (json ? undefined : process.stderr.write(visibleLines(text))) });
+  program.configureOutput({ writeErr: (text) => (json ? undefined : toStandardError(visibleLines(text.trimEnd()), 2)) });
   program
     .description(
       'Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.',

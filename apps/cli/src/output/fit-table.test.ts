@@ -1,5 +1,5 @@
 import { fitTable } from './fit-table.js';
-import { cutTo, widthOf, wrapTo } from './text-width.js';
+import { cutTo, widthOf, wrapLines, wrapTo } from './text-width.js';
 
 describe('text in columns', () => {
   test('wide characters take two columns, and are never cut in two', () => {
@@ -14,6 +14,14 @@ describe('text in columns', () => {
     expect(wrapTo('one two three', 8)).toEqual(['one two', 'three']);
     expect(wrapTo('aaaaaaaaaa b', 4)).toEqual(['aaaa', 'aaaa', 'aa b']);
     expect(wrapTo('日本語日本語', 5)).toEqual(['日本', '語日', '本語']);
+  });
+
+  test('a long line goes on further in, a path stays whole, and what is not for a screen stays as it is', () => {
+    const text = 'error NOT_FOUND: there is no file /a/path/of/31/characters/here at all\n  a hint that is long too';
+    expect(wrapLines(text, 25)).toBe(
+      ['error NOT_FOUND: there is', '  no file', '  /a/path/of/31/characters/here', '  at all', '  a hint that is long too'].join('\n'),
+    );
+    expect(wrapLines(text, Infinity)).toBe(text);
   });
 });
 

@@ -4,6 +4,7 @@ import { CliError, ExitCode, exitCodeOf, Interrupted } from '../cli-error.js';
 import { flagOf, inFlags } from '../options/flag-names.js';
 import { systemWords } from '../files.js';
 import { styled, type Terminal } from './terminal.js';
+import { wrapLines } from './text-width.js';
 
 export interface ErrorReport {
   json: boolean;
@@ -28,9 +29,8 @@ export function reportError(error: unknown, { json, terminal, command, stderr = 
     return exitCode;
   }
   const heading = styled(terminal, 'red', 'error');
-  const [first, ...others] = linesOf(known, command);
-  stderr.write(`${heading} ${visibleLines(`${known.code}: ${[first, ...others].join('\n')}`)}\n`);
-  if (hint !== undefined) stderr.write(`  ${visibleLines(hint)}\n`);
+  const lines = [`${known.code}: ${linesOf(known, command).join('\n')}`, ...(hint === undefined ? [] : [`  ${hint}`])];
+  stderr.write(`${wrapLines(`${heading} ${visibleLines(lines.join('\n'))}`, terminal.columns)}\n`);
   if (known.code === 'INTERNAL' && process.env['ESPALIER_DEBUG'] && error instanceof Error)
     stderr.write(`${visibleLines(error.stack ?? '')}\n`);
   return exitCode;

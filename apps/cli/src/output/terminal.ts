@@ -1,5 +1,6 @@
 // Describes the terminal. Colour is used only if a person looks at it and has not turned it off (https://no-color.org).
 import { visibleLines } from '#protocol';
+import { wrapLines } from './text-width.js';
 
 export interface Terminal {
   /** True when a person looks at standard output, so that a live line makes sense. */
@@ -12,7 +13,10 @@ export interface Terminal {
   unicode: boolean;
 }
 
-export function describeTerminal(stream: { isTTY?: boolean; columns?: number } = process.stdout, env = process.env): Terminal {
+export function describeTerminal(
+  stream: NodeJS.WritableStream & { isTTY?: boolean; columns?: number } = process.stdout,
+  env = process.env,
+): Terminal {
   const isTerminal = stream.isTTY === true && env['TERM'] !== 'dumb';
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   return {
@@ -34,6 +38,11 @@ export function printable(text: string): string {
     .split(OWN_STYLES)
     .map((part, index) => (index % 2 === 1 ? part : visibleLines(part)))
     .join('');
+}
+
+/** Writes a text for people to standard error, wrapped at the terminal's width. */
+export function toStandardError(text: string, indent = 0, stderr: NodeJS.WritableStream = process.stderr): void {
+  stderr.write(`${wrapLines(printable(text), describeTerminal(stderr).columns, indent)}\n`);
 }
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;

@@ -63,3 +63,17 @@ export function wrapWords(text: string, columns: number): string[] {
   }
   return [...lines, line ?? ''];
 }
+
+/** Wraps each line of a text that is too long. What follows its first line begins `indent` columns further in. */
+export function wrapLines(text: string, columns: number, indent = 2): string {
+  const wrapped = (line: string): string => {
+    if (widthOf(line) <= columns) return line;
+    const lead = ' '.repeat(line.search(/\S|$/));
+    const words = line.slice(lead.length);
+    const first = wrapWords(words, columns - lead.length)[0]!;
+    const rest = words.slice(first.length).trimStart();
+    const others = rest === '' ? [] : wrapWords(rest, Math.max(columns - lead.length - indent, 20));
+    return [lead + first, ...others.map((one) => lead + ' '.repeat(indent) + one)].join('\n');
+  };
+  return text.split('\n').map(wrapped).join('\n');
+}

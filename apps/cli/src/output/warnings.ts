@@ -2,10 +2,9 @@ import type { Command } from 'commander';
 import { requestedValues, settingsTable, visibleJson, type v1 } from '#protocol';
 import { flagOf, inFlags } from '../options/flag-names.js';
 import type { Output } from './output.js';
-import { describeTerminal, printable } from './terminal.js';
-import { wrapWords } from './text-width.js';
+import { toStandardError } from './terminal.js';
 
-const LEAD = 'warning: ';
+const LEAD = 'warning:';
 
 /** Prints warnings with the names of the command's options. */
 export function printWarnings(output: Output, warnings: readonly v1.PlanWarning[], command: Command): void {
@@ -42,7 +41,5 @@ function warn(output: Output, warning: { code: string; message: string; field: s
     process.stderr.write(`${visibleJson(JSON.stringify({ warning }))}\n`);
     return;
   }
-  const room = Math.max(describeTerminal(process.stderr).columns - LEAD.length, 20);
-  const lines = wrapWords(printable(warning.message), room);
-  process.stderr.write(`${output.style('yellow', LEAD.trimEnd())} ${lines.join(`\n${' '.repeat(LEAD.length)}`)}\n`);
+  toStandardError(`${output.style('yellow', LEAD)} ${warning.message}`, LEAD.length + 1);
 }

@@ -1,6 +1,6 @@
 // One line of the terminal that is rewritten in place. All other output is printed above it.
-import { describeTerminal, printable, type Terminal } from '../output/terminal.js';
-import { wrapWords } from '../output/text-width.js';
+import { printable, toStandardError, type Terminal } from '../output/terminal.js';
+import { wrapLines } from '../output/text-width.js';
 
 const REDRAW_MS = 80;
 
@@ -27,7 +27,7 @@ export class LiveLine {
 
   /** Prints a line that stays. */
   print(text: string): void {
-    const line = printable(text);
+    const line = wrapLines(printable(text), this.terminal.columns);
     if (this.shown === '') {
       this.stdout.write(`${line}\n`);
       return;
@@ -38,8 +38,7 @@ export class LiveLine {
   /** Prints a line about the command itself, on standard error. */
   note(line: string): void {
     if (this.shown !== '') this.stdout.write('\r\u001b[2K');
-    const { columns } = describeTerminal(this.stderr as { isTTY?: boolean; columns?: number });
-    this.stderr.write(`${wrapWords(printable(line), columns).join('\n')}\n`);
+    toStandardError(line, 0, this.stderr);
     if (this.shown !== '') this.stdout.write(this.shown);
   }
 
@@ -47,6 +46,6 @@ export class LiveLine {
   end(lastLine?: string): void {
     if (this.shown !== '') this.stdout.write('\r\u001b[2K');
     this.shown = '';
-    if (lastLine !== undefined) this.stdout.write(`${printable(lastLine)}\n`);
+    if (lastLine !== undefined) this.print(lastLine);
   }
 }

@@ -11,7 +11,7 @@ import type { Context } from '../../context.js';
 import { bigNumber, names, wholeNumber } from '../../options/parse.js';
 import { bytes, howMany, percent, shortDigest, statusWord, when } from '../../output/format.js';
 import { widthOf } from '../../output/text-width.js';
-import { printable } from '../../output/terminal.js';
+import { toStandardError } from '../../output/terminal.js';
 import { runningServer } from '../../stack.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';
 
@@ -168,7 +168,7 @@ async function followHistory(context: Context, runId: string, options: HistoryOp
   });
   for await (const item of items) {
     if (item.kind !== 'message') {
-      process.stderr.write(`${printable(connectionWords(item))}\n`);
+      toStandardError(connectionWords(item));
       continue;
     }
     const { event, position } = item.message;

@@ -24,7 +24,7 @@ export async function watchToEnd(context: Context, runId: string, options: Watch
   } catch (error) {
     renderer.clear();
     if (context.signal.aborted && !context.output.json) {
-      context.output.line(
+      context.output.text(
         `no longer watching, which changes nothing for the run: espalier watch ${runId} shows it again, espalier cancel ${runId} ends it`,
       );
     }

@@ -8,6 +8,7 @@ import { forgetLogin, keepLogin, keptLogin, serverKey } from '../../connection/k
 import type { ServerAddress } from '../../connection/server-address.js';
 import type { Context } from '../../context.js';
 import { when } from '../../output/format.js';
+import { toStandardError } from '../../output/terminal.js';
 import { action, examples } from '../command.js';
 import { roleToWord } from './roles.js';
 
@@ -163,7 +164,7 @@ async function logOut(context: Context): Promise<void> {
   try {
     secret = keptLogin(key);
   } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n`);
+    toStandardError((error as Error).message);
     forgetLogin(key);
   }
   if (secret === null) {
@@ -178,7 +179,7 @@ async function logOut(context: Context): Promise<void> {
     const { code, message } = error as CliError;
     if (code !== 'LOGIN_ENDED') trouble = message;
   }
-  if (trouble !== null) process.stderr.write(`the server was not told, so there the login ends by itself later: ${trouble}\n`);
+  if (trouble !== null) toStandardError(`the server was not told, so there the login ends by itself later: ${trouble}`);
   context.output.result({ loggedOut: true, toldServer: trouble === null }, () => context.output.line(`logged out at ${server.address}`));
 }
 

@@ -15,6 +15,7 @@ import {
   webAddress,
 } from '../../options/parse.js';
 import { dashboardLink } from '../../dashboard-link.js';
+import { toStandardError } from '../../output/terminal.js';
 import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../../stack.js';
 import { action, examples } from '../command.js';
 import { engineProblems } from './engine-problems.js';
@@ -127,11 +128,11 @@ export function registerUp(program: Command): void {
       if (unused.length > 0) {
         const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
         const hold = unused.length === 1 ? 'holds' : 'hold';
-        process.stderr.write(`a server runs already, with its own options: ${names} ${hold} after \`espalier down\` and another \`up\`\n`);
+        toStandardError(`a server runs already, with its own options: ${names} ${hold} after \`espalier down\` and another \`up\``);
       }
       const problems = running.wasRunning ? [] : await problemsOfServer(dataFolder, signal);
       if (running.wasRunning) await hearRelease(dataFolder, signal);
-      for (const problem of problems) process.stderr.write(`${problem}\n`);
+      for (const problem of problems) toStandardError(problem);
       const { listen, web, pid, logFile, wasRunning } = running;
       output.result({ listen, ...(web === undefined ? {} : { web }), pid, logFile, wasRunning }, () => {
         output.line(`${wasRunning ? 'already running' : 'running'} at ${listen} (process ${pid}), log in ${logFile}`);
