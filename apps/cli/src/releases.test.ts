@@ -7,14 +7,19 @@ import { join } from 'node:path';
 import { execPath } from 'node:process';
 import { v1 } from '#protocol';
 import { runCli } from './testing/run-cli.js';
-import { testRun, TestServer, type Answers } from './testing/test-server.js';
+import { refusal, testRun, TestServer, type Answers } from './testing/test-server.js';
 
 const EARLIER = null;
 const LATER = '9999.0.0 1';
 let server: TestServer | undefined;
 afterEach(() => server?.stop());
 
+const refused = (): never => {
+  throw refusal('FIELD_UNKNOWN', 'there is no such field', 'settings.999');
+};
 const answers: Answers = {
+  getRun: refused,
+  verifyRun: refused,
   listRuns: () => ({ runs: [testRun()], nextPageToken: '', total: 1 }),
   listEngines: () => v1.ListEnginesResponse.fromPartial({}),
   async *watchRun() {
@@ -48,6 +53,23 @@ test('a named server of another release is said once a command, in one line, wit
     },
   });
   expect(JSON.parse(stdout)).toMatchObject({ total: 1 });
+});
+
+test('a server of another release that refuses a call is said once, before the refusal', async () => {
+  for (const command of [
+    ['show', 'abcd'],
+    ['verify', 'abcd'],
+  ]) {
+    const { stderr, exitCode } = await runCli([...command, '--json', '--server', await serverOf(LATER)]);
+    expect(exitCode).toBe(2);
+    expect(
+      stderr
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as object),
+    ).toMatchObject([{ warning: { code: 'SERVER_OF_LATER_RELEASE' } }, { error: { code: 'FIELD_UNKNOWN' } }]);
+    server?.stop();
+  }
 });
 
 test("up beside the data folder's server of an earlier release says how to have this one", async () => {

@@ -1,7 +1,7 @@
-// Tells which release a server is of, in a header of each answer. A command compares it with its own, since a server of an earlier release
-// lacks what the command may ask for. Releases are told apart by their version, and those of one version by the size of the public API,
-// which only grows.
-import { InterceptingCall, ServerInterceptingCall, type Interceptor, type ServerInterceptor } from '@grpc/grpc-js';
+// Tells which release a server is of, in a header of each answer and a trailer of each refusal. A command compares it with its own, since
+// a server of an earlier release lacks what the command may ask for. Releases are told apart by their version, and those of one version by
+// the size of the public API, which only grows.
+import { InterceptingCall, Metadata, ServerInterceptingCall, status, type Interceptor, type ServerInterceptor } from '@grpc/grpc-js';
 import { API_SIZE } from './generated/descriptor-set.js';
 
 const HEADER = 'espalier-release';
@@ -32,10 +32,15 @@ export function tellingRelease(own: string): ServerInterceptor {
         metadata.set(HEADER, own);
         next(metadata);
       },
+      sendStatus: (end, next) => {
+        const metadata = end.metadata ?? new Metadata();
+        if (end.code !== status.OK) metadata.set(HEADER, own); // a refusal has no header
+        next({ ...end, metadata });
+      },
     });
 }
 
-/** Makes a client hear the release of the server that answers. A refused call has no answer, and tells nothing. */
+/** Makes a client hear the release of the server that answers. An error without a release tells nothing: no server may have sent it. */
 export function hearingRelease(heard: (told: string | undefined) => void): Interceptor {
   return (options, nextCall) => {
     let told: string | undefined;
@@ -49,6 +54,11 @@ export function hearingRelease(heard: (told: string | undefined) => void): Inter
           onReceiveMessage: (message: unknown, pass) => {
             if (message !== null) heard(told);
             pass(message);
+          },
+          onReceiveStatus: (end, pass) => {
+            const [release] = end.metadata.get(HEADER);
+            if (release !== undefined) heard(release.toString());
+            pass(end);
           },
         }),
     });
