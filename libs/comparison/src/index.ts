@@ -3,7 +3,7 @@
 export { budgetPlanWords, budgetWords, targetWithBudget, targetWords, type BudgetFigures } from './budget-words.js';
 export { byteWords } from './byte-words.js';
 export { earlierEngineWords } from './engine-words.js';
-export { numericsDifference } from './numerics-words.js';
+export { choicesOfNumerics, numericsDifference, numericsWords } from './numerics-words.js';
 export { perplexityOf } from './perplexity.js';
 export { onFront, type SizeAndQuality } from './pareto.js';
 export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';

@@ -1,4 +1,4 @@
-import { numericsDifference } from './numerics-words.js';
+import { choicesOfNumerics, numericsDifference, numericsWords } from './numerics-words.js';
 
 const CPU =
   'espalier-numerics 3; sources 02f3d1e7032e, GNU 12.4.0; cpu 0123456789ab avx512_amx threads 2 own products, ' +
@@ -22,11 +22,23 @@ test.each([
 });
 
 test('a card is told apart from a processor, and from another card', () => {
-  expect(numericsDifference(CPU, CARD)).toContain('device (cpu before, cuda now)');
+  expect(numericsDifference(CPU, CARD)).toBe('device (cpu before, cuda now), type of numbers (f32 before, bf16 now)');
   expect(numericsDifference(CARD, CARD.replace('H100 9.0 with 132', 'H200 9.0 with 132'))).toBe(
     'card (NVIDIA H100 9.0 with 132 multiprocessors before, NVIDIA H200 9.0 with 132 multiprocessors now)',
   );
   expect(numericsDifference(CARD, CARD.replace('cuBLASLt 12.9', 'cuBLASLt 13.0'))).toMatch(/^matrix products \(.*13\.0.* now\)$/);
+});
+
+test('a fingerprint is told in short', () => {
+  expect(numericsWords(CPU)).toBe('build 02f3d1e7032e, avx512_amx, threads 2, f32');
+  expect(numericsWords(CARD)).toBe('build 02f3d1e7032e, NVIDIA H100 9.0 with 132 multiprocessors, bf16');
+});
+
+test('what a user can choose of the earlier numerics is told as it is chosen', () => {
+  const other = CPU.replace('avx512_amx threads 2', 'avx2 threads 1');
+  expect(choicesOfNumerics(CPU, other)).toEqual(['ESPALIER_CPU_ISA=avx512_amx', '--threads 2']);
+  expect(choicesOfNumerics(CPU, CPU.replace('02f3d1e7032e', 'cf786225386e'))).toEqual([]);
+  expect(choicesOfNumerics(CPU, CARD)).toEqual([]);
 });
 
 test('a part that has no words is told as it is', () => {

@@ -1,33 +1,71 @@
 // Says in words in which parts two fingerprints of numerics differ. The engine writes a fingerprint as one text
 // (core/training/fingerprint.cpp).
 
-/** The parts of a fingerprint, each with the words for it. A fingerprint has the parts of its device only. */
-const PARTS: readonly (readonly [words: string, pattern: RegExp])[] = [
-  ['build of the engine', /; sources ([0-9a-f]+)/],
-  ['compiler', /; sources [0-9a-f]+, ([^;]+)/],
-  ['device', /^[^;]*;[^;]*; (\S+)/],
+type Part = readonly [words: string, pattern: RegExp];
+const BUILD: Part = ['build of the engine', /; sources ([0-9a-f]+)/];
+const DEVICE: Part = ['device', /^[^;]*;[^;]*; (\S+)/];
+const KERNELS: Part = ['kernels', /; cpu (?:[0-9a-f]{12} )?(\S+) threads/];
+const THREADS: Part = ['threads', /\bthreads (\d+)/];
+const CARD: Part = ['card', /; cuda (?:[0-9a-f]{12} )?([^;,]+ multiprocessors)/];
+const TYPE: Part = ['type of numbers', /; (f32|bf16)$/];
+/** The parts that any fingerprint has, and those that tell apart fingerprints of one device. */
+const ANY: readonly Part[] = [BUILD, ['compiler', /; sources [0-9a-f]+, ([^;]+)/], DEVICE, ['C library', /; libc ([^;]+)/], TYPE];
+const OF_DEVICE: readonly Part[] = [
   ['build of the kernels', /^[^;]*;[^;]*; \S+ ([0-9a-f]{12})\b/],
-  ['kernels', /; cpu (?:[0-9a-f]{12} )?(\S+) threads/],
-  ['threads', /\bthreads (\d+)/],
-  ['card', /; cuda (?:[0-9a-f]{12} )?([^;,]+ multiprocessors)/],
+  KERNELS,
+  THREADS,
+  CARD,
   ['code for the card', /multiprocessors, ([^;,]+)/],
   ['TF32 override', /TF32 override (\S+?)[,;]/],
   ['matrix products', /\b((?:own products|cuBLASLt)[^;]*?)(?:, caches|;)/],
   ['caches of the processor', /, caches ([^;]+)/],
-  ['C library', /; libc ([^;]+)/],
-  ['type of numbers', /; (f32|bf16)$/],
 ];
 
+const valueOf = ([, pattern]: Part, fingerprint: string): string | undefined => pattern.exec(fingerprint)?.[1];
+
+/** Returns a fingerprint in short: "build 02f3d1e7032e, avx512_amx, threads 2, bf16". One without known parts is returned as it is. */
+export function numericsWords(fingerprint: string): string {
+  const named = ([words, part]: readonly [string, Part]): string[] => {
+    const value = valueOf(part, fingerprint);
+    return value === undefined ? [] : [`${words}${value}`];
+  };
+  const told = (
+    [
+      ['build ', BUILD],
+      ['', KERNELS],
+      ['threads ', THREADS],
+      ['', CARD],
+      ['', TYPE],
+    ] as const
+  ).flatMap(named);
+  return told.length > 0 ? told.join(', ') : fingerprint;
+}
+
 /**
- * Returns "build of the engine (02f3d1e7032e before, cf786225386e now), threads (1 before, 2 now)". Parts that are not known are told as
- * the fingerprints have them.
+ * Returns "build of the engine (02f3d1e7032e before, cf786225386e now), threads (1 before, 2 now)". Where devices differ, their own parts
+ * are left out. Parts that are not known are told as the fingerprints have them.
  */
 export function numericsDifference(before: string, now: string): string {
-  const told = PARTS.flatMap(([words, pattern]) => {
-    const [was, is] = [before, now].map((fingerprint) => pattern.exec(fingerprint)?.[1] ?? 'none');
-    return was === is ? [] : [`${words} (${was} before, ${is} now)`];
+  const isOneDevice = valueOf(DEVICE, before) === valueOf(DEVICE, now);
+  const told = [...ANY, ...(isOneDevice ? OF_DEVICE : [])].flatMap((part) => {
+    const [was, is] = [before, now].map((fingerprint) => valueOf(part, fingerprint) ?? 'none');
+    return was === is ? [] : [`${part[0]} (${was} before, ${is} now)`];
   });
   return told.length > 0 ? told.join(', ') : `fingerprint (${onlyIn(before, now)} before, ${onlyIn(now, before)} now)`;
+}
+
+/** Returns how an engine gets those parts of the earlier numerics that a user chooses: ["ESPALIER_CPU_ISA=avx2", "--threads 2"]. */
+export function choicesOfNumerics(before: string, now: string): string[] {
+  const chosen = ([how, part]: readonly [string, Part]): string[] => {
+    const [was, is] = [before, now].map((fingerprint) => valueOf(part, fingerprint));
+    return was === undefined || is === undefined || was === is ? [] : [`${how}${was}`];
+  };
+  return (
+    [
+      ['ESPALIER_CPU_ISA=', KERNELS],
+      ['--threads ', THREADS],
+    ] as const
+  ).flatMap(chosen);
 }
 
 function onlyIn(one: string, other: string): string {

@@ -1,5 +1,5 @@
 // The decisions on the engine's reports. Every report names its attempt, and a report of an attempt that has ended is refused.
-import { numericsDifference } from '#comparison';
+import { choicesOfNumerics, numericsDifference, numericsWords } from '#comparison';
 import { begun } from '../../event-sourcing/not-begun.js';
 import type { NewFact, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError } from './pruning-run.errors.js';
@@ -44,11 +44,15 @@ export function attachEngine(state: PruningRunState | null, change: AttachEngine
 
 /** The refusal of steps on other numerics than those that the run was trained with. */
 export function numericsChanged(run: PruningRunState, before: string, now: string, engine = 'this engine'): RunError {
+  const trainedBy = run.engine?.numericsFingerprint === before ? `release ${run.engine.engineVersion}, ` : '';
+  const choices = choicesOfNumerics(before, now);
+  const chosen = choices.length === 0 ? '' : ` (${choices.join(', ')})`;
   return new RunError(
     'NUMERICS_CHANGED',
-    `run ${run.runId} was trained on other numerics than ${engine} has: ${numericsDifference(before, now)}. On an engine with the ` +
-      "run's numerics it goes on in the same bits (docs/how-a-run-survives.md). Where other numerics are accepted (accept_other_numerics) " +
-      'it goes on here, no longer bitwise the same',
+    `run ${run.runId} was trained on other numerics (${trainedBy}${numericsWords(before)}) than ${engine} has: ` +
+      `${numericsDifference(before, now)}. It goes on in the same bits on an engine with its numerics${chosen}; one elsewhere may join ` +
+      `(espalier engine --join). A fork (espalier fork ${run.runId} --last) takes the numerics of today. Where other numerics are ` +
+      'accepted (accept_other_numerics) the run goes on here, no longer bitwise the same (docs/how-a-run-survives.md)',
     run,
     'accept_other_numerics',
   );
