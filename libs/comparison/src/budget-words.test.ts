@@ -12,6 +12,14 @@ test('a budget is told as asked, predicted and measured, as far as these are kno
   );
 });
 
+test('bytes are told in larger units too', () => {
+  const bytes = { unit: 'bytes', asked: 2.5 * 1024 ** 3, intact: 4 * 1024 ** 3, least: 1024 ** 3 };
+  expect(budgetWords(bytes)).toBe('asked 2,684,354,560 of 4,294,967,296 bytes (2.5GiB, 62.5%)');
+  expect(budgetPlanWords(bytes)).toBe(
+    '2,684,354,560 of 4,294,967,296 bytes: 37.5% of them go; at least 1,073,741,824 stay (1.00 GiB of 4.00 GiB)',
+  );
+});
+
 test('a target in seconds is told in milliseconds and as a ratio', () => {
   const speed = { unit: 'seconds', asked: 0.02, intact: 0.032, least: 0.004 };
   expect(budgetWords({ ...speed, predicted: 0.01998 })).toBe('asked 20 of 32 ms (1.60x); predicted 19.98 (1.60x)');
@@ -45,7 +53,13 @@ test('a target is a sparsity or the budget in its place', () => {
   expect(targetWords({ targetSparsity: 0.5 })).toBe('50%');
   expect(targetWords({ targetSparsity: 0.5, targetParams: 0 }, 1)).toBe('50.0%');
   expect(targetWords({ targetSparsity: 0.56, targetParams: 1.1e9 })).toBe('1.1G parameters');
-  expect(targetWords({ targetSparsity: 0.56, targetBytes: 2.5 * 1024 ** 3 })).toBe('2.68GB');
+  expect(targetWords({ targetSparsity: 0.56, targetBytes: 2.5 * 1024 ** 3 })).toBe('2.5GiB');
+  expect([800e6, 0.3 * 1024 ** 3, 2e6, 1_234_567_891].map((one) => targetWords({ targetBytes: Math.round(one) }))).toEqual([
+    '800MB',
+    '307.2MiB',
+    '2MB',
+    '1.23GB',
+  ]);
   expect(targetWords({ targetSparsity: 0.4, targetMacs: 0.6 })).toBe('60% of the multiply-adds');
   expect(targetWords({ targetSparsity: 0.375, targetSpeedup: 1.6 })).toBe('1.6x as fast');
   expect(targetWords({})).toBe('-');

@@ -1,4 +1,5 @@
 // Describes a run's budget in words: the amounts asked for, predicted and measured.
+import { byteWords } from './byte-words.js';
 import type { Targets } from './targets.js';
 
 export interface BudgetFigures {
@@ -19,6 +20,7 @@ const amount = (value: number, unit: string): string =>
         .replace(/\B(?=(\d{3})+(?!\d))/g, ',');
 /** The unit of a target in seconds. Such a target is shown in milliseconds. */
 const SECONDS = 'seconds';
+const BYTES = 'bytes';
 const named = (unit: string): string => (unit === SECONDS ? 'ms' : unit);
 const times = (intact: number, value: number): string => `${(intact / value).toFixed(2)}x`;
 const share = (value: number, digits = 1): string => `${(value * 100).toFixed(digits)}%`;
@@ -27,7 +29,7 @@ const share = (value: number, digits = 1): string => `${(value * 100).toFixed(di
 export function budgetWords({ unit, asked, intact, predicted, measured }: BudgetFigures): string {
   const [isTime, show] = [unit === SECONDS, (value: number) => amount(value, unit)];
   const gain = (value: number): string => (isTime ? ` (${times(intact, value)})` : '');
-  const part = isTime ? times(intact, asked) : share(asked / intact);
+  const part = isTime ? times(intact, asked) : `${unit === BYTES ? `${bytesAsTyped(asked)}, ` : ''}${share(asked / intact)}`;
   const parts = [`asked ${show(asked)} of ${show(intact)} ${named(unit)} (${part})`];
   if (predicted !== undefined) parts.push(`predicted ${show(predicted)}${gain(predicted)}`);
   if (measured !== undefined) parts.push(`measured ${show(measured)}${gain(measured)}`);
@@ -39,7 +41,8 @@ export function budgetPlanWords(budget: BudgetFigures): string {
   const { unit, asked, intact, least, prunableSparsity } = budget;
   const means = prunableSparsity === undefined ? '' : `, by about ${share(prunableSparsity)} of the prunable parameters`;
   const show = (value: number): string => amount(value, unit);
-  const most = unit === SECONDS ? ` (${times(intact, least)} at most)` : '';
+  const inBytes = unit === BYTES ? ` (${byteWords(least)} of ${byteWords(intact)})` : '';
+  const most = unit === SECONDS ? ` (${times(intact, least)} at most)` : inBytes;
   const goes = `${share(1 - asked / intact)} of them go${means}`;
   return `${show(asked)} of ${show(intact)} ${named(unit)}: ${goes}; at least ${show(least)} stay${most}`;
 }
@@ -49,7 +52,7 @@ export function targetWords(targets: Targets, digits = 0): string {
   const { targetSparsity, targetParams = 0, targetBytes = 0, targetMacs = 0, targetSpeedup = 0 } = targets;
   if (targetSpeedup > 0) return `${Number(targetSpeedup.toPrecision(3))}x as fast`;
   if (targetParams > 0) return `${scaled(targetParams)} parameters`;
-  if (targetBytes > 0) return `${scaled(targetBytes)}B`;
+  if (targetBytes > 0) return bytesAsTyped(targetBytes);
   if (targetMacs > 0) return `${share(targetMacs, digits)} of the multiply-adds`;
   return targetSparsity === undefined ? '-' : share(targetSparsity, digits);
 }
@@ -60,6 +63,21 @@ export function targetWithBudget(targets: Targets, digits = 0): string {
   const words = targetWords(targets, digits);
   const goes = targetSparsity === undefined ? words : share(targetSparsity, digits);
   return goes === words ? words : `${goes} (${words})`;
+}
+
+const BYTE_UNITS = [
+  [1024 ** 4, 'TiB'],
+  [1024 ** 3, 'GiB'],
+  [1024 ** 2, 'MiB'],
+] as const;
+
+/** Returns bytes in the unit in which they are a short number, as a user typed them: "2.5GiB" or "800MB". */
+export function bytesAsTyped(value: number): string {
+  for (const [scale, unit] of BYTE_UNITS) {
+    const short = Number((value / scale).toPrecision(4));
+    if (short >= 1 && Math.round(short * scale) === value) return `${short}${unit}`;
+  }
+  return `${scaled(value)}B`;
 }
 
 function scaled(value: number): string {

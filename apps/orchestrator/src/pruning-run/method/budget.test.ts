@@ -106,6 +106,9 @@ describe('a budget', () => {
       ['settings.target_macs', 'BUDGET_OUT_OF_REACH', expect.stringMatching(/must be in \[0\.05, 1\], is 0\.001$/)],
     ]);
     expect(refused({ targetMacs: 0.05 })).toEqual([]);
+    expect(refused({ targetBytes: 1024 ** 3 })).toEqual([
+      ['settings.target_bytes', 'BUDGET_OUT_OF_REACH', expect.stringMatching(/ in \[\d+, \d+\] \(.*iB to .*iB\), is 1073741824 \(1GiB\)$/)],
+    ]);
     // Where masks close at once, all hidden units stay, so embeddings and norms are left.
     const fixed = 2048 * 64 + 7 * 64;
     expect(budget({ recipe: 'wanda', targetParams: 1 }, grouped).least).toBe(fixed);

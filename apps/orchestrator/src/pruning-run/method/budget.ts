@@ -2,7 +2,7 @@
 // of the open parts (model-cost.ts). The engine makes the share of the cost that is gone follow the schedule, as it otherwise does with the
 // share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and the rules of
 // the schedule read this share. Defaults that follow from a sparsity follow from the share of the prunable cost (run-settings.ts).
-import { BUDGET_NAMES, BUDGETS } from '#comparison';
+import { BUDGET_NAMES, BUDGETS, bytesAsTyped, byteWords } from '#comparison';
 import { NO_TABLE, settingOfName, valueOfText, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
@@ -197,7 +197,9 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
     const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [roundedUp(budget.least / unit), 1];
     const why =
       asked > budget.intact ? 'is more than the intact model has' : 'is less than what the masks can leave: not all of a model is prunable';
-    const description = `${why}: must be in [${least}, ${most}], is ${amounts[budget.setting]}`;
+    const isBytes = budget.setting === 'targetBytes';
+    const range = `[${least}, ${most}]${isBytes ? ` (${byteWords(least)} to ${byteWords(most)})` : ''}`;
+    const description = `${why}: must be in ${range}, is ${amounts[budget.setting]}${isBytes ? ` (${bytesAsTyped(asked)})` : ''}`;
     return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
   }
   const differs = targetSparsity !== undefined && Math.abs(targetSparsity - shareToGo(budget, amounts)) > SAME;
