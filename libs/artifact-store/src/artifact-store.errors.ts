@@ -24,11 +24,14 @@ export class ArtifactStoreError extends Error {
   }
 }
 
+/** Names an artifact in a sentence. The first digits of its digest tell it from others. */
+export const subjectOf = (digest: string | null): string => (digest === null ? 'the artifact store' : `artifact ${digest.slice(0, 12)}`);
+
 /** Gives an error of the file system its stable code. An error that already has a stable code is returned unchanged. */
 export function toArtifactError(error: unknown, action: string, digest: string | null): ArtifactStoreError {
   if (error instanceof ArtifactStoreError) return error;
   const code = (error as NodeJS.ErrnoException).code;
-  const subject = digest === null ? 'the artifact store' : `artifact ${digest}`;
+  const subject = subjectOf(digest);
   switch (code) {
     case 'ENOENT':
       return new ArtifactStoreError('ARTIFACT_MISSING', `${subject} is not there`, digest, error);

@@ -70,7 +70,9 @@ test.each([
   ['EIO', 'ARTIFACT_CORRUPT'],
   ['EMFILE', 'ARTIFACT_STORE_UNAVAILABLE'],
 ])('%s becomes %s', (errno, code) => {
-  expect(toArtifactError(Object.assign(new Error(errno), { code: errno }), 'write', null).code).toBe(code);
+  const digest = `0123456789ab${'c'.repeat(52)}`;
+  const error = toArtifactError(Object.assign(new Error(errno), { code: errno }), 'write', digest);
+  expect(error).toMatchObject({ code, digest, message: expect.stringMatching(/artifact 0123456789ab\b/) as string });
 });
 
 test('what is no artifact is listed apart, and disturbs no list', async () => {

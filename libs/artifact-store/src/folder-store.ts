@@ -7,7 +7,7 @@ import { open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/pr
 import { dirname, join, resolve } from 'node:path';
 import { makeFolder } from '#files';
 import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
-import { ArtifactStoreError, toArtifactError } from './artifact-store.errors.js';
+import { ArtifactStoreError, subjectOf, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
 import { FolderIncoming } from './folder-incoming.js';
 import { FolderQuarantine } from './folder-quarantine.js';
@@ -159,7 +159,7 @@ class FolderStore implements ArtifactStore {
     }
     const actual = hash?.digest('hex');
     if (actual !== undefined && actual !== digest) {
-      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `artifact ${digest} holds bytes with digest ${actual}`, digest);
+      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `${subjectOf(digest)} holds bytes with digest ${actual}`, digest);
     }
   }
 

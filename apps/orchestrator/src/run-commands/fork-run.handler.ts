@@ -58,7 +58,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
       if ((await this.artifacts.stat(stateDigest)) === null) {
         throw new EspalierError(
           'STATE_NOT_FOUND',
-          `state ${stateDigest} of run ${parentRunId} is no longer stored: the run went on; try again`,
+          `state ${stateDigest.slice(0, 12)} of run ${parentRunId} is no longer stored: the run went on; try again`,
         );
       }
       signal.throwIfAborted();

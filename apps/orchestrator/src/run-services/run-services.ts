@@ -154,7 +154,8 @@ export class RunServices implements OnModuleInit {
     pinned.push(digest);
     await this.keeper.pin(digest);
     if ((await this.artifacts.stat(digest)) !== null) return;
-    throw new EspalierError('ARTIFACT_MISSING', `the tokens ${digest} were thrown away while they were evaluated on; evaluate again`);
+    const tokens = digest.slice(0, 12);
+    throw new EspalierError('ARTIFACT_MISSING', `the tokens ${tokens} were thrown away while they were evaluated on; evaluate again`);
   }
 
   /** Does work on an engine. Yields the work that it waits for, then the progress, then the result. */

@@ -1,7 +1,7 @@
 // Signs the requests by which an engine on another machine reads artifacts from the bucket and writes them there
 // (docs/design/object-storage.md). Parts that an earlier try has sent are not sent again, as in an upload of this machine.
 import type { ArtifactAddresses, ArtifactToWrite, SignedPart, SignedWrite } from '../artifact-store.js';
-import { ArtifactStoreError } from '../artifact-store.errors.js';
+import { ArtifactStoreError, subjectOf } from '../artifact-store.errors.js';
 import { ObjectThere } from './conditional.js';
 import type { S3Bucket } from './s3-bucket.js';
 import { UploadGone, type Part, type UploadedPart } from './s3-objects.js';
@@ -87,5 +87,5 @@ async function requireWritten({ bucket, key, bytes, digest }: Wanted): Promise<v
   const there = await bucket.head(key);
   if (there?.bytes === bytes) return;
   const what = there === null ? 'is not there' : `has ${there.bytes} bytes, not ${bytes},`;
-  throw new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `artifact ${digest} ${what} after it was written (${bucket.where})`, digest);
+  throw new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `${subjectOf(digest)} ${what} after it was written (${bucket.where})`, digest);
 }

@@ -1,6 +1,6 @@
 // Translates a bucket's refusals to the codes of the artifact store. A message holds the server's own words and nothing else: requests,
 // their headers and the credentials stay out of it.
-import { ArtifactStoreError, type ArtifactErrorCode } from '../artifact-store.errors.js';
+import { ArtifactStoreError, subjectOf, type ArtifactErrorCode } from '../artifact-store.errors.js';
 
 /** The fields of the client's errors that decide about the code. */
 export interface S3Failure {
@@ -52,7 +52,7 @@ export function toS3Error(error: unknown, action: string, digest: string | null,
   if (error instanceof ArtifactStoreError) return error;
   const failure = error as S3Failure;
   const code = codeOf(failure);
-  const subject = digest === null ? 'the artifact store' : `artifact ${digest}`;
+  const subject = subjectOf(digest);
   if (code === 'ARTIFACT_MISSING') return new ArtifactStoreError(code, `${subject} is not there (${where})`, digest, error);
   const advice = ADVICE[code];
   const message = `could not ${action} ${subject}: ${wordsOf(failure)} (${where})${advice === undefined ? '' : `; ${advice}`}`;

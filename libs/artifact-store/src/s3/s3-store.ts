@@ -13,7 +13,7 @@ import type {
   PutResult,
   Quarantine,
 } from '../artifact-store.js';
-import { ArtifactStoreError, toArtifactError } from '../artifact-store.errors.js';
+import { ArtifactStoreError, subjectOf, toArtifactError } from '../artifact-store.errors.js';
 import { isDigest, requireDigest } from '../digest.js';
 import { FolderIncoming } from '../folder-incoming.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
@@ -207,7 +207,7 @@ class S3Store implements ArtifactStore {
       if (actual !== undefined && actual !== digest)
         throw new ArtifactStoreError(
           'ARTIFACT_CORRUPT',
-          `artifact ${digest} holds bytes with digest ${actual} (${this.bucket.where})`,
+          `${subjectOf(digest)} holds bytes with digest ${actual} (${this.bucket.where})`,
           digest,
         );
       await copy?.admit(digest);

@@ -2,7 +2,7 @@
 // key is the digest, so all parts of a key belong to the same file, whichever server sent them.
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
-import { ArtifactStoreError } from '../artifact-store.errors.js';
+import { ArtifactStoreError, subjectOf } from '../artifact-store.errors.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
 import { readChunks } from '../read-chunks.js';
 import { ObjectThere } from './conditional.js';
@@ -91,7 +91,7 @@ async function sendInParts(sending: Sending): Promise<boolean> {
       // Another server was faster, or the answer to this upload's own completion was lost.
       if (await isWhole(sending)) return true;
       if (tried === UPLOADS_TRIED)
-        throw new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `could not write artifact ${digest}`, digest, error);
+        throw new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `could not write ${subjectOf(digest)}`, digest, error);
     }
   }
 }

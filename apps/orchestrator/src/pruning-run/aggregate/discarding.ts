@@ -154,7 +154,7 @@ export function artifactDiscarded(
   const why = reason === '' ? '' : ` (${reason})`;
   return new RunError(
     'ARTIFACT_DISCARDED',
-    `the ${kind} ${digest} of run ${run.runId} was thrown away, as event ${revision} of the run says${why}`,
+    `the ${kind} ${digest.slice(0, 12)} of run ${run.runId} was thrown away, as event ${revision} of the run says${why}`,
     run,
     field,
     { digest, revision: String(revision) },
