@@ -79,9 +79,10 @@ export function resume(state: PruningRunState | null, change: Resume, at: string
 }
 
 /** The end of an error's text: what the user can do with a run that can't resume from its last state. */
-function whatCanFollow({ teachers, current }: PruningRunState): string {
-  if (teachers.length > 0) return ' and does not go on from its last state: rewind it to a teacher, or fork it';
-  return current === null ? ' before its first recorded state: launch another' : ' and has no teacher to rewind it to: fork it';
+function whatCanFollow({ runId, teachers, current }: PruningRunState): string {
+  if (current === null) return ' before its first recorded state: launch another';
+  const rewind = teachers.length > 0 ? `, espalier resume ${runId} --from-teacher N rewinds it to a teacher` : '';
+  return `: espalier fork ${runId} --last trains on from its last state${rewind}`;
 }
 
 /**

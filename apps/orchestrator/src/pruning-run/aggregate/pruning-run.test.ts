@@ -377,9 +377,9 @@ describe('pause, resume, cancel', () => {
       return story;
     };
     expect(() => cancelled().when(resume)).toThrow(/launch another/);
-    expect(() => cancelled(stateAt(4, 0)).when(resume)).toThrow(/fork it/);
+    expect(() => cancelled(stateAt(4, 0)).when(resume)).toThrow(/: espalier fork \w+ --last trains on from its last state$/);
     const story = cancelled(stateAt(4, 0.011));
-    expect(() => story.when(resume)).toThrow(/rewind it to a teacher, or fork it/);
+    expect(() => story.when(resume)).toThrow(/espalier fork \w+ --last .*, espalier resume \w+ --from-teacher N rewinds it/);
     expect(typesOf(story.when({ ...resume, from: { kind: 'mark', mark: 1 } }))).toEqual(['RunRewound']);
     expect(isRunnable(story.state)).toBe(true);
   });
