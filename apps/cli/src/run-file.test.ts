@@ -145,8 +145,8 @@ test.each<[string, string, string]>([
   ],
   ['another one at the top', 'modle: x\n', 'run.yaml:1: there is no \\"modle\\"'],
   ['a key given twice', 'name: a\nname: b\n', 'run.yaml:2: Map keys must be unique'],
-  ['a value of another kind', 'settings:\n  total_steps: many\n', 'run.yaml:2: total_steps: A whole number'],
-  ['a word that is none', 'settings:\n  recipe: cake\n', 'run.yaml:2: recipe: Allowed are nuteprune'],
+  ['a value of another kind', 'settings:\n  total_steps: many\n', 'run.yaml:2: total_steps: \\"many\\" is not valid. A whole number'],
+  ['a word that is none', 'settings:\n  recipe: cake\n', 'run.yaml:2: recipe: \\"cake\\" is not valid. Allowed are nuteprune'],
   ['no value', 'settings:\n  seed:\n', 'seed: a value is needed'],
   ['a yes that is none', 'settings: {dense_steps: yes}', 'dense_steps: true and false are allowed'],
   ['no path in a list of paths', 'data: []\n', 'run.yaml:1: data: a path, or a list of paths, is needed'],
@@ -181,7 +181,7 @@ test('a key of the file is told by its own name, not by that of an option', asyn
   const path = join(folder, 'run.yaml');
   await writeFile(path, 'settings:\n  total_steps: many\n');
   const wrong = await runCli(['plan', '--config', path], { env: { ESPALIER_SERVER: server.address } });
-  expect(wrong.stderr).toContain('--config: run.yaml:2: total_steps: A whole number');
+  expect(wrong.stderr).toContain('--config: run.yaml:2: total_steps: "many" is not valid. A whole number');
   await writeFile(path, 'settings:\n  steps: 3\n');
   const unknown = await runCli(['plan', '--config', path], { env: { ESPALIER_SERVER: server.address } });
   expect(unknown.stderr).toMatch(/there is no "steps"; allowed are preset, recipe, target_sparsity, total_steps/);

@@ -102,13 +102,15 @@ export class YamlReader {
     const { field, kind } = setting;
     if (kind === 'words' && isSeq(pair.value)) return this.itemsOf(pair, field);
     if (kind === 'flag') return this.flagOf(pair, field);
+    if (isSeq(pair.value)) throw this.wrong(pair, field, `one value is needed, not a list. ${severalOf(field)}`);
     const text = this.textOf(pair, field, 'a value');
     try {
       const value = settingOfText(setting, text);
       return setting.name === 'speedTable' && namesTableFile(text) ? resolve(dirname(this.path), text) : value;
     } catch (error) {
-      if (error instanceof RangeError) throw this.wrong(pair, field, error.message);
-      throw error;
+      if (!(error instanceof RangeError)) throw error;
+      const several = text.includes(',') ? ` ${severalOf(field)}` : '';
+      throw this.wrong(pair, field, `${JSON.stringify(text)} is not valid. ${error.message}${several}`);
     }
   }
 
@@ -167,6 +169,8 @@ export class YamlReader {
   }
 
   protected unknown(key: string, pair: Pair, allowed: readonly string[]): EspalierError {
+    if (pair.value === null)
+      return this.problem(rangeOf(pair.key), `${JSON.stringify(key)} stands behind a comma where "key: value" is needed. ${SEVERAL}`);
     return this.problem(rangeOf(pair.key), `there is no ${JSON.stringify(key)}; allowed are ${allowed.join(', ')}`);
   }
 
@@ -183,6 +187,9 @@ export class YamlReader {
     return `${basename(this.path)}${offset === undefined ? '' : `:${this.lines.linePos(offset).line}`}`;
   }
 }
+
+const SEVERAL = 'Several values of a setting are a list in the grid of a study: [0.3, 0.5]';
+const severalOf = (field: string): string => (field === 'seed' ? 'Several seeds are the list "seeds" of a study: [1, 2]' : SEVERAL);
 
 /** The form that is allowed, where a path is the key of a mapping, as in "- a.jsonl: 0.7". */
 function inPlaceOfMapping({ key: path, value }: Pair, key: string): string {

@@ -134,8 +134,16 @@ test.each<[string, string, string]>([
   [
     'a value that is none',
     FILE.replace('50%', 'half'),
-    'study.yaml:9: target_sparsity: A number, or a share in percent, is allowed: 0 to 0.95',
+    'study.yaml:9: target_sparsity: "half" is not valid. A number, or a share in percent, is allowed: 0 to 0.95',
   ],
+  [
+    'a comma in a value',
+    FILE.replace('{total_steps: 300}', '\n  total_steps: 300, 600'),
+    'study.yaml:7: total_steps: "300, 600" is not valid. A whole number is allowed: 1 to',
+  ],
+  ['a comma in a seed', FILE.replace('{total_steps: 300}', '\n  seed: 1, 2'), 'Several seeds are the list "seeds" of a study: [1, 2]'],
+  ['a comma behind a value', FILE.replace('300}', '300, 600}'), 'study.yaml:6: "600" stands behind a comma where "key: value" is needed'],
+  ['a list of values', FILE.replace('300}', '[300, 600]}'), 'total_steps: one value is needed, not a list. Several values of a setting'],
   ['a value twice', FILE.replace('50%', '0.3'), 'study.yaml:9: target_sparsity: a value is there twice'],
   ['no list in the grid', FILE.replace('[0.3, 50%]', '0.3'), 'study.yaml:9: target_sparsity: a list of values is needed'],
   ['a seed in the grid', FILE.replace('target_sparsity: [0.3, 50%]', 'seed: [1]'), 'study.yaml:9: seed: seeds have a key of their own'],
