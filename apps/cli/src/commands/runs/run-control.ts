@@ -108,7 +108,9 @@ function registerResume(program: Command): void {
     if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
     const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
     if (!options.watch || !output.json) {
-      output.result(run, () => output.line(`${run!.runId} goes on from step ${run!.step} (${statusWord(run!.status)})`));
+      const isQueued = run!.status === v1.RunStatus.RUN_STATUS_QUEUED;
+      const when = isQueued ? ` when an engine takes it; what it waits for: espalier show ${run!.runId}` : '';
+      output.result(run, () => output.text(`${run!.runId} goes on from step ${run!.step} (${statusWord(run!.status)})${when}`));
     }
     return options.watch ? watchToEnd(context, run!.runId) : 0;
   });
