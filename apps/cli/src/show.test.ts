@@ -51,7 +51,7 @@ test('show tells key/value heads of runs whose gates take them away, and of no o
 });
 
 test('show and plan print every setting that the protocol has', async () => {
-  const run = testRun();
+  const run = testRun({ settings: { ...testRun().settings!, targetSparsity: 0.5325639824566292 } });
   const answers: Answers = {
     getRun: () => ({ run }),
     planRun: () => v1.PlanRunResponse.fromPartial({ settings: run.settings, memory: {} }),
@@ -64,6 +64,7 @@ test('show and plan print every setting that the protocol has', async () => {
     const { stdout } = await espalier(answers, ...args);
     server?.stop();
     for (const name of settingNames()) expect(stdout).toMatch(new RegExp(`^${name} `, 'm'));
+    expect(stdout).toMatch(/^target_sparsity +53\.26%$/m);
     expect(stdout).toMatch(/^lora_targets +q_proj$/m);
     expect(stdout).toMatch(/^recipe +nuteprune$/m);
   }

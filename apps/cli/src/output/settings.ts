@@ -21,8 +21,8 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
   const plain = toPlain(settings) as Record<string, Plain>;
   output.pairs(
     settingsTable().map((setting) => {
-      const { name, field, unit } = setting;
-      const text = isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], unit);
+      const { name, field } = setting;
+      const text = isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], setting);
       return [field, text + (asked === undefined || asked[name] !== undefined ? '' : computedWords(setting, settings.preset, text, plan))];
     }),
   );
@@ -43,9 +43,13 @@ function computedWords(setting: Setting, preset: string | undefined, text: strin
 /** A server sends no budget that a run does not have. Servers of earlier releases send it as 0. */
 const isNoBudget = (name: string, value: Plain): boolean => !value && (BUDGET_NAMES as readonly string[]).includes(name);
 
+/** A share with more digits than this is computed, not typed. */
+const SHARE_DIGITS_MAX = 6;
+
 /** Returns the value as `launch` takes it. A setting that the server does not know has no value. */
-function valueText(value: Plain, unit: string): string {
+function valueText(value: Plain, { unit, share }: Setting): string {
   if (value === null || value === undefined || value === '') return '-';
+  if (share && typeof value === 'number' && String(value).length > SHARE_DIGITS_MAX) return percent(value, 2);
   const text = Array.isArray(value) ? value.join(',') : String(value);
   return unit === '' ? text : `${text} ${value === 1 ? unit.replace(/s$/, '') : unit}`;
 }
