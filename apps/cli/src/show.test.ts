@@ -174,6 +174,9 @@ test('a run that stands still has no time left, and says what it waits for', asy
     expect(shown).toMatch(/^step +40 of 100$/m);
     expect(shown).toMatch(new RegExp(`^waits for +${waitsFor}$`, 'm'));
   }
+  const paused = testRun({ status: RUN_STATUS_PAUSED, etaSeconds: 0 });
+  const { stdout } = await espalier({ getRun: () => ({ run: paused }) }, 'show', 'abcd', '--json');
+  expect(JSON.parse(stdout)).toMatchObject({ eta_seconds: null });
 });
 
 test('watching ends when a run waits for somebody, with what goes on with it; it stays where the run goes on by itself', async () => {

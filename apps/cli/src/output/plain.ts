@@ -40,9 +40,10 @@ const PERPLEXITY_ONLY = ['perplexity', 'negativeLogLikelihood', 'predictions', '
 
 /** Removes fields that mean nothing in this message. The protocol gives them as 0. */
 function withoutStandIns(message: object): object {
-  const fields = message as Partial<v1.Evaluation & v1.LoaderProof>;
+  const fields = message as Partial<v1.Evaluation & v1.LoaderProof & v1.Run>;
   if ('samplesDigest' in message && fields.perplexity === 0)
     return { ...message, ...Object.fromEntries(PERPLEXITY_ONLY.map((name) => [name, undefined])) };
+  if ('tokensPerSecond' in message && fields.etaSeconds === 0) return { ...message, etaSeconds: undefined };
   if ('loader' in message && fields.outcome !== 'agrees') return { ...message, negativeLogLikelihood: undefined };
   return message;
 }
