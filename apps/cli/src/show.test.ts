@@ -91,8 +91,29 @@ test('a target that was missed is said wherever the run is shown, and is the exi
   }
   expect(outputs.map(({ exitCode }) => exitCode)).toEqual([0, 0, 6]);
   for (const { stdout } of outputs) expect(stdout).toMatch(/completed, target missed/);
-  expect(outputs[0]!.stdout).toMatch(/^target +missed: ended at 33\.0% of 50\.0%/m);
+  expect(outputs[0]!.stdout).toMatch(/^target +missed: pruning ended at 33\.0% of 50\.0%/m);
   expect(outputs[2]!.stdout).toMatch(/the target was missed: sparsity 33\.0% instead of 50\.0%/);
+});
+
+test('a target that pruning missed is said before recovery begins, with what helps', async () => {
+  const phases = [
+    { kind: 'prune', firstStep: 0n, endStep: 100n },
+    { kind: 'recover', firstStep: 100n, endStep: 200n },
+  ];
+  const at = (step: bigint): v1.Run => testRun({ step, phases, hardSparsity: 0.33 });
+  const answers: Answers = {
+    getRun: () => ({ run: at(100n) }),
+    async *watchRun() {
+      for (const run of [at(99n), at(100n), at(101n), { ...at(200n), status: v1.RunStatus.RUN_STATUS_COMPLETED }])
+        yield v1.WatchRunResponse.fromPartial({ run });
+    },
+  };
+  expect((await espalier(answers, 'show', 'abcd')).stdout).toMatch(/training, target missed\n[^]*^target +missed: pruning ended at 33/m);
+  server?.stop();
+  const { stdout } = await espalier(answers, 'watch', 'abcd');
+  const words = 'pruning is done at step 100, and the target was missed: sparsity 33.0% instead of 50.0%; ';
+  expect(stdout.split(words)).toHaveLength(2);
+  expect(stdout).toContain(`${words}more --steps or a higher --mask-lr come closer\n`);
 });
 
 test('a target out of reach is said before and at the launch, beside the result', async () => {
@@ -196,7 +217,7 @@ test('watching ends when a run waits for somebody, with what goes on with it; it
   };
   const { exitCode, stdout } = await espalier(answers, 'watch', 'abcd');
   expect(exitCode).toBe(1);
-  expect(stdout).toMatch(/training, STORAGE_FULL/);
-  expect(stdout).toMatch(/X_Y: no room is left; go on with: espalier resume abcdefghij23/);
+  expect(stdout).toMatch(/^training, STORAGE_FULL at step 40: no room is left; it goes on by itself$/m);
+  expect(stdout.match(/^paused, X_Y at step 40: no room is left; go on with: espalier resume abcdefghij23$/gm)).toHaveLength(1);
   expect(stdout).not.toMatch(/completed/);
 });

@@ -8,7 +8,10 @@ export function isOffTarget(sparsity: number, targetSparsity: number): boolean {
   return Math.abs(sparsity - targetSparsity) > TARGET_TOLERANCE + ROUNDING;
 }
 
-/** Tells whether a run completed above or below its target. A run that has not completed has not missed its target yet. */
+/**
+ * Tells whether a run ended above or below its target.
+ * @param run.completed whether its masks are as they will be exported; a run that still prunes has not missed its target yet
+ */
 export function hasMissedTarget(run: { completed: boolean; hardSparsity: number; targetSparsity: number }): boolean {
   return run.completed && isOffTarget(run.hardSparsity, run.targetSparsity);
 }

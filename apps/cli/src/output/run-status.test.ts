@@ -1,4 +1,10 @@
-import { stepsInWords } from './run-status.js';
+import { v1 } from '#protocol';
+import { testRun } from '../testing/test-server.js';
+import { statusText, stepsInWords } from './run-status.js';
+
+test('a lost engine is not taken for the phase of recovery', () => {
+  expect(statusText(testRun({ status: v1.RunStatus.RUN_STATUS_RECOVERING, phase: 'recover' }))).toBe('recovering its engine');
+});
 
 test('steps are told by phase', () => {
   expect(stepsInWords({ totalSteps: 1400, recoverSteps: 0 })).toBe('1,400 steps');

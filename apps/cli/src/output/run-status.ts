@@ -21,11 +21,17 @@ export function isEvaluating(run: v1.Run): boolean {
   return status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n && step >= BigInt(stepsInAll(run) ?? Number.MAX_SAFE_INTEGER);
 }
 
-/** Tells whether the run completed away from its target, by the masks that are exported. */
-export function missedTarget({ status, hardSparsity, settings }: v1.Run): boolean {
+/** Tells whether the run's pruning ended away from its target, by the masks that are exported. Recovery does not change them. */
+export function missedTarget({ status, step, hardSparsity, settings }: v1.Run): boolean {
   const targetSparsity = settings?.targetSparsity;
-  const completed = status === v1.RunStatus.RUN_STATUS_COMPLETED;
+  const completed = status === v1.RunStatus.RUN_STATUS_COMPLETED || step >= (settings?.totalSteps ?? Infinity);
   return targetSparsity !== undefined && hasMissedTarget({ completed, hardSparsity, targetSparsity });
+}
+
+/** Says of a run that missed its target by how much, and what helps. */
+export function missWords({ hardSparsity, settings }: v1.Run): string {
+  const reached = `${percent(hardSparsity)} instead of ${percent(settings?.targetSparsity ?? Number.NaN)}`;
+  return `the target was missed: sparsity ${reached}; more --steps or a higher --mask-lr come closer`;
 }
 
 /**
@@ -40,7 +46,9 @@ export function statusText(run: v1.Run): string {
     ...(missedTarget(run) ? ['target missed'] : []),
     ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),
   ];
-  return [isEvaluating(run) ? 'evaluating' : statusWord(status), ...notes].join(', ');
+  // A run has a phase of recovery, too, so this status says what is recovered.
+  const isRecovering = status === v1.RunStatus.RUN_STATUS_RECOVERING;
+  return [isEvaluating(run) ? 'evaluating' : `${statusWord(status)}${isRecovering ? ' its engine' : ''}`, ...notes].join(', ');
 }
 
 export function statusStyle(run: v1.Run): Style {

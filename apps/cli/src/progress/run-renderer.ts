@@ -3,12 +3,12 @@ import { targetWithBudget } from '#comparison';
 import { v1 } from '#protocol';
 import { decimal, duration, howMany, percent, teacherWord } from '../output/format.js';
 import { measured, subjectWords } from '../output/evaluation-words.js';
-import { missedTarget, statusText, stepsInAll } from '../output/run-status.js';
+import { missedTarget, missWords, statusText, stepsInAll } from '../output/run-status.js';
 import type { Output } from '../output/output.js';
 import { connectionWords, type ConnectionNews } from '../connection/lasting-stream.js';
 import type { RunUpdate } from './follow-run.js';
 import { LiveLine } from './live-line.js';
-import { runLine, stepOf, waitAdvice, waitWords, type RunProgress } from './run-line.js';
+import { runLine, stepOf, waitAdvice, type RunProgress } from './run-line.js';
 
 const PLAIN_LINE_MS = 10_000;
 /** Without a terminal, a line is also printed after this share of the run, so that short runs print some lines. */
@@ -42,6 +42,7 @@ export class RunRenderer {
     this.progress = { run, latest, isNewTeacher: this.teachers.after(item.update.steps) };
     if (this.output.json) return;
     if (before !== null) this.showChanges(before.run, run);
+    if (run.waitingFor !== undefined && run.waitingFor.code !== before?.run.waitingFor?.code) this.showWait(run, run.waitingFor);
     if (this.output.terminal.isLive) this.live.update(runLine(this.progress, this.output.terminal, this.output.terminal.columns - 1));
     else this.showPlain(this.progress, before?.run.status !== run.status);
   }
@@ -62,12 +63,10 @@ export class RunRenderer {
     const say = (text: string) => this.live.print(text);
     if (now.status !== before.status) {
       if (now.status === v1.RunStatus.RUN_STATUS_RECOVERING)
-        say(this.output.style('yellow', `recovering: ${now.failure?.message ?? 'the engine is gone'}`));
+        say(this.output.style('yellow', `${statusText(now)}: ${now.failure?.message ?? 'it is gone'}`));
       if (now.status === v1.RunStatus.RUN_STATUS_PAUSED && now.waitingFor === undefined)
         say(`paused at step ${now.step}; go on with: espalier resume ${now.runId}`);
     }
-    if (now.waitingFor !== undefined && now.waitingFor.code !== before.waitingFor?.code)
-      say(this.output.style('yellow', `${statusText(now)} at step ${now.step}: ${now.waitingFor.message}; ${waitAdvice(now.waitingFor)}`));
     if (now.waitingFor === undefined && before.waitingFor !== undefined && before.waitingFor.command === '')
       say(`goes on: no longer waits for ${before.waitingFor.code}`);
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
@@ -77,6 +76,8 @@ export class RunRenderer {
       const change = now.settings?.recipe === v1.Recipe.RECIPE_NUTEPRUNE ? '; teachers now go from weak to strong' : '';
       say(`target of ${target} reached at step ${now.targetReachedStep}${change}`);
     }
+    if (missedTarget(now) && !missedTarget(before) && now.status === v1.RunStatus.RUN_STATUS_TRAINING)
+      say(this.output.style('yellow', `pruning is done at step ${now.step}, and ${missWords(now)}`));
     if (now.skippedSteps > before.skippedSteps)
       say(this.output.style('yellow', `${howMany(now.skippedSteps, 'step')} skipped so far (values not finite)`));
     if (now.rewinds > before.rewinds) say(`rewound to step ${now.step}`);
@@ -84,6 +85,10 @@ export class RunRenderer {
       const { metric, value } = measured(evaluation);
       say(`${metric} ${decimal(value)} (${subjectWords(evaluation)}, step ${evaluation.step})`);
     }
+  }
+
+  private showWait(run: v1.Run, wait: v1.Wait): void {
+    this.live.print(this.output.style('yellow', `${statusText(run)} at step ${run.step}: ${wait.message}; ${waitAdvice(wait)}`));
   }
 
   /** Prints the closing words. With --json nothing is printed, since the last update holds everything. */
@@ -95,12 +100,8 @@ export class RunRenderer {
       `${howMany(run.teacherCount, 'teacher')}, last instructed by ${teacherWord(run.teacher)}, ` +
       `${duration(run.trainingSeconds)} of training`;
     this.live.end(words);
-    if (missedTarget(run)) {
-      const reached = `${percent(run.hardSparsity)} instead of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
-      this.live.print(this.output.style('yellow', `the target was missed: sparsity ${reached}`));
-    }
+    if (missedTarget(run)) this.live.print(this.output.style('yellow', missWords(run)));
     for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
-    if (run.waitingFor !== undefined) this.live.print(waitWords(run.waitingFor));
     if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED)
       this.live.print(`cause: ${run.failure.code}: ${this.told(run.failure.message, run.failure.field)}`);
   }

@@ -18,7 +18,7 @@ import {
   percent,
   short,
   standingOf,
-  statusWord,
+  statusWords,
   teacherWord,
 } from '../ui/format.js';
 import { Meter, Pending, Status, TroubleNote } from '../ui/parts.js';
@@ -59,7 +59,7 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
   // Steps that are not recorded yet have no event, so the run is loaded again and again.
   useRepeated(reload, LIVE_EVERY_MS, isAtWork);
   useEffect(() => {
-    document.title = run === undefined ? 'Run · Espalier' : `${title} · ${nameOf(run)} · ${statusWord(run.status)} · Espalier`;
+    document.title = run === undefined ? 'Run · Espalier' : `${title} · ${nameOf(run)} · ${statusWords(run.status)} · Espalier`;
   }, [run?.name, run?.status, title]);
   if (run === undefined)
     return (
@@ -127,7 +127,7 @@ function Notes({ run }: { run: Run }) {
       )}
       {missedTarget(standingOf(run)) && (
         <p class="note">
-          The run completed with a hard sparsity of {percent(run.hardSparsity)}, more than one point away from its target of{' '}
+          Pruning ended with a hard sparsity of {percent(run.hardSparsity)}, more than one point away from its target of{' '}
           {targetWithBudget(run.settings ?? {})}. More steps or a higher mask learning rate bring it closer.
         </p>
       )}

@@ -6,7 +6,7 @@ import { useLoaded, useRepeated, useTrouble } from '../api/loaded.js';
 import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
 import { ArtifactService, type GetDiskUsageResponse, type RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService, type Device, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
-import { ago, bytes, count, NONE, statusWord } from '../ui/format.js';
+import { ago, bytes, count, NONE, statusWords } from '../ui/format.js';
 import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor } from '../ui/router.js';
 import { Log } from './log.js';
@@ -230,7 +230,7 @@ function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
               <td>
                 <Anchor to={`/runs/${run.runId}`}>{run.name || run.runId}</Anchor>
               </td>
-              <td>{statusWord(run.status)}</td>
+              <td>{statusWords(run.status)}</td>
               <td class="right">{bytes(run.statesBytes)}</td>
               <td class="right">{bytes(run.exportsBytes)}</td>
               <td class="right">{bytes(run.tokensBytes)}</td>

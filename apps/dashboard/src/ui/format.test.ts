@@ -62,5 +62,6 @@ describe('the colour of a run', () => {
     expect(statusTone(run(RunStatus.COMPLETED, 0.379))).toBe('wait');
     expect(missedTarget(run(RunStatus.COMPLETED, 0.379))).toBe(true);
     expect(missedTarget(run(RunStatus.TRAINING, 0.379))).toBe(false);
+    expect(missedTarget({ ...run(RunStatus.TRAINING, 0.379), isPruned: true })).toBe(true);
   });
 });

@@ -110,21 +110,27 @@ export function ago(at: Timestamp | undefined, now = Date.now()): string {
 
 export const statusWord = (status: RunStatus): string => RunStatus[status].toLowerCase();
 
+/** The status for people. A run has a phase of recovery, too, so this status says what is recovered. */
+export const statusWords = (status: RunStatus): string => (status === RunStatus.RECOVERING ? 'recovering its engine' : statusWord(status));
+
 /** The fields of a run that decide how its status looks. The target may be missing, for example if a run's first event is lost. */
 export interface Standing {
   status: RunStatus;
   hardSparsity: number;
   targetSparsity: number | undefined;
+  /** Whether all steps of pruning are done. Recovery does not change the masks. */
+  isPruned?: boolean;
 }
 
-export const standingOf = ({ status, hardSparsity, settings }: Run): Standing => ({
+export const standingOf = ({ status, step, hardSparsity, settings }: Run): Standing => ({
   status,
   hardSparsity,
   targetSparsity: settings?.targetSparsity,
+  isPruned: step >= (settings?.totalSteps ?? Infinity),
 });
 
-export const missedTarget = ({ status, hardSparsity, targetSparsity }: Standing): boolean =>
-  targetSparsity !== undefined && hasMissedTarget({ completed: status === RunStatus.COMPLETED, hardSparsity, targetSparsity });
+export const missedTarget = ({ status, hardSparsity, targetSparsity, isPruned }: Standing): boolean =>
+  targetSparsity !== undefined && hasMissedTarget({ completed: isPruned || status === RunStatus.COMPLETED, hardSparsity, targetSparsity });
 
 /** Returns the tone of a run's status. Green is for runs that met their target. */
 export function statusTone(standing: Standing): 'good' | 'live' | 'wait' | 'bad' | 'quiet' {

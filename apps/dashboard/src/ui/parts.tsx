@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import type { Trouble } from '../api/client.js';
 import { viewPhase } from '../api/view-state.js';
-import { missedTarget, standingOf, statusTone, statusWord } from './format.js';
+import { missedTarget, standingOf, statusTone, statusWords } from './format.js';
 
 export function Status({ run }: { run: Run }) {
   const standing = standingOf(run);
@@ -12,7 +12,7 @@ export function Status({ run }: { run: Run }) {
   return (
     <span class={`status ${tone}`}>
       <span class={`dot ${tone}`} />
-      {statusWord(run.status)}
+      {statusWords(run.status)}
       {missedTarget(standing) && ', target missed'}
     </span>
   );

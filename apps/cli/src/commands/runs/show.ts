@@ -127,7 +127,7 @@ function targetWords(run: v1.Run): string | undefined {
   const first = run.targetReachedStep < 0n ? undefined : `reached at step ${run.targetReachedStep}`;
   if (!missedTarget(run)) return first;
   const ended = `${percent(run.hardSparsity)} of ${percent(run.settings?.targetSparsity ?? Number.NaN)}`;
-  return `missed: ended at ${ended}${first === undefined ? '' : `, though ${first}`}`;
+  return `missed: pruning ended at ${ended}${first === undefined ? '' : `, though ${first}`}`;
 }
 
 /** Describes the loss of the last recorded step, and of the last step that is done. */

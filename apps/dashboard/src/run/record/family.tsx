@@ -3,7 +3,7 @@ import { runService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded.js';
 import type { LineageNode, Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { headlineOf, nameOf } from '../../runs/columns.js';
-import { count, decimal, percent, statusTone, statusWord } from '../../ui/format.js';
+import { count, decimal, percent, statusTone, statusWords } from '../../ui/format.js';
 import { Pending, Scroll, TroubleNote } from '../../ui/parts.js';
 import { Anchor } from '../../ui/router.js';
 import { loadAbandoned, type AbandonedBranch } from './abandoned.js';
@@ -110,7 +110,7 @@ function Graph({ members, own }: { members: Member[]; own: string }) {
               </text>
             </a>
             <text class="soft" x={label} y={y(lane) + 14}>
-              {`${statusWord(node.status)}, ${percent(node.hardSparsity, 0)} of ${percent(node.targetSparsity, 0)}`}
+              {`${statusWords(node.status)}, ${percent(node.hardSparsity, 0)} of ${percent(node.targetSparsity, 0)}`}
               {perplexity !== undefined && `, perplexity ${decimal(perplexity)}`}
             </text>
           </g>
