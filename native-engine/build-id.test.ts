@@ -18,11 +18,12 @@ double step(double x) {
 const folder = mkdtempSync(join(tmpdir(), 'espalier-build-id-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The digest of a step that consists of this source. */
-function digestOf(source: string): string {
+/** The digest of a step that consists of this source, which lies in that folder of the engine beside empty folders `inner`. */
+function digestOf(source: string, { home = 'core/training', inner = [] as string[] } = {}): string {
   const [engine, build] = [join(folder, 'engine'), join(folder, 'build')];
-  for (const path of [join(engine, 'core/training'), join(engine, 'backends'), build]) mkdirSync(path, { recursive: true });
-  const file = join(engine, 'core/training/step.cpp');
+  rmSync(engine, { recursive: true, force: true });
+  for (const path of [...[home, 'backends', ...inner].map((name) => join(engine, name)), build]) mkdirSync(path, { recursive: true });
+  const file = join(engine, home, 'step.cpp');
   writeFileSync(file, source);
   writeFileSync(join(build, 'step.cpp.o.d'), `step.cpp.o: \\\n ${file}\n`);
   const values = {
@@ -48,6 +49,16 @@ test.each([
 ])('%s leaves the digest as it is', (_, before, after) => {
   expect(SOURCE).toContain(before);
   expect(digestOf(SOURCE.replace(before, after))).toBe(digestOf(SOURCE));
+});
+
+test('an inner folder of a part leaves it as it is, of its own file and of those that it includes in the order of their names', () => {
+  const includes = (...names: string[]): string => names.map((name) => `#include "${name}"\n`).join('') + SOURCE;
+  const before = digestOf(includes('espalier/state.h', 'method/one_shot.h', 'method/random.h', 'rows.h'));
+  const inner = ['core/method/words', 'core/include/espalier/training', 'backends/cpu/kernels/attention'];
+  const after = includes('attention/rows.h', 'espalier/training/state.h', 'method/one_shot.h', 'method/words/random.h');
+  expect(digestOf(after, { home: 'core/training/steps', inner })).toBe(before);
+  expect(digestOf(after, { home: 'core/training/steps', inner: inner.slice(1) })).not.toBe(before);
+  expect(digestOf(includes('method/one_shot.h'))).not.toBe(digestOf(includes('model/one_shot.h')));
 });
 
 test.each([

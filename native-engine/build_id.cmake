@@ -4,7 +4,8 @@
 #    public header, the folder of its source), with what it includes in turn;
 #  - each backend: the sources in its folder and what they include.
 # OBJECTS are the folders of objects. STEP_OPTIONS and OPTIONS_OF_<backend> are the compiler's. No path, time or version
-# control enters: equal sources have equal digests. Nor do comments: a run goes on after a build in which only they have changed.
+# control enters: equal sources have equal digests. Nor do comments, or the inner folders of the core's parts, of the public headers and of
+# kernels: a run goes on after a build in which only they have changed.
 set(depfiles "")
 foreach(folder IN LISTS OBJECTS)
   file(GLOB_RECURSE found ${folder}/*.o.d)
@@ -58,22 +59,61 @@ function(files_of pattern result)
   set(${result} "${files}" PARENT_SCOPE)
 endfunction()
 
-# The text of a source without comments and empty lines. A line's comment begins at the first // that does not stand in quotes.
+# The inner folders, as names of files and as #include have them. Neither name keeps its inner folder in a digest.
+file(GLOB inner_folders LIST_DIRECTORIES true RELATIVE ${ENGINE_DIR}
+  ${ENGINE_DIR}/core/*/* ${ENGINE_DIR}/core/include/espalier/* ${ENGINE_DIR}/backends/*/kernels/*)
+list(FILTER inner_folders EXCLUDE REGEX "^core/include/espalier$")
+set(inner_includes "")
+foreach(folder IN LISTS inner_folders)
+  if(IS_DIRECTORY ${ENGINE_DIR}/${folder})
+    string(REGEX REPLACE "^core/(include/)?|^backends/[^/]+/kernels/" "" include ${folder})
+    list(APPEND inner_includes ${include})
+  endif()
+endforeach()
+
+function(name_of file result)
+  string(REGEX REPLACE "^(core/include/espalier|core/[^/]+|backends/[^/]+/kernels)/.*/" "\\1/" name ${file})
+  set(${result} ${name} PARENT_SCOPE)
+endfunction()
+
+# Inner folders also change the order in which the layout's rules sort neighbouring lines of #include, so that they are sorted again.
+function(without_inner_folders text result)
+  foreach(folder IN LISTS inner_includes)
+    string(REGEX REPLACE "[^/]+$" "" outer ${folder})
+    string(REPLACE "#include \"${folder}/" "#include \"${outer}" text "${text}")
+  endforeach()
+  string(REGEX MATCHALL "(#include \"[^\n]*\n)+" blocks "${text}")
+  foreach(block IN LISTS blocks)
+    string(REGEX MATCHALL "[^\n]+" lines "${block}")
+    list(SORT lines)
+    list(JOIN lines "\n" sorted)
+    string(REPLACE "${block}" "${sorted}\n" text "${text}")
+  endforeach()
+  set(${result} "${text}" PARENT_SCOPE)
+endfunction()
+
+# The text of a source without comments, inner folders and empty lines. A line's comment begins at the first // that does not stand in
+# quotes.
 function(code_of file result)
   set(quoted "\"([^\"\\\n]|\\\\.)*\"|'\"'")
   file(READ ${ENGINE_DIR}/${file} text)
   string(REGEX REPLACE "(\n(${quoted}|/[^/\"\n]|[^\"/\n])*)//[^\n]*" "\\1" text "\n${text}")
+  without_inner_folders("${text}" text)
   string(REGEX REPLACE "([ \t]*\n)+" "\n" text "${text}")
   set(${result} "${text}" PARENT_SCOPE)
 endfunction()
 
 function(digest_of files options result)
-  set(all "${options}\n")
+  set(lines "")
   foreach(file IN LISTS files)
+    name_of(${file} name)
     code_of(${file} code)
     string(SHA256 digest "${code}")
-    string(APPEND all "${file} ${digest}\n")
+    list(APPEND lines "${name} ${digest}\n")
   endforeach()
+  list(SORT lines)
+  list(JOIN lines "" all)
+  string(PREPEND all "${options}\n")
   string(SHA256 digest "${all}")
   string(SUBSTRING ${digest} 0 12 digest)
   set(${result} ${digest} PARENT_SCOPE)
@@ -84,18 +124,17 @@ string(REPLACE ";" "|" folders "${ROOTS}")
 set(before "")
 while(NOT folders STREQUAL before)
   set(before "${folders}")
-  files_of("^(${folders})/[^/]*$" step_files)
+  files_of("^(${folders})/" step_files)
   set(found "")
   foreach(file IN LISTS step_files)
     set(implementations ${file})
     if(file MATCHES "^core/include/")  # a public header, by its source of the same name
       cmake_path(GET file STEM stem)
-      file(GLOB implementations RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/core/*/${stem}.cpp)
+      file(GLOB_RECURSE implementations RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/core/${stem}.cpp)
     endif()
     foreach(implementation IN LISTS implementations)
-      cmake_path(GET implementation PARENT_PATH folder)
-      if(folder MATCHES "^core/")
-        list(APPEND found ${folder})
+      if(implementation MATCHES "^core/[^/]+")
+        list(APPEND found ${CMAKE_MATCH_0})
       endif()
     endforeach()
   endforeach()
