@@ -54,7 +54,7 @@ export function interfaceOf(sources: string): string | null {
   const all = createHash('sha256');
   for (const folder of ['addon', 'core/include/espalier', 'core/session']) {
     if (!existsSync(join(sources, folder))) return null;
-    const files = readdirSync(join(sources, folder)).filter((file) => /\.(h|cpp)$/.test(file));
+    const files = readdirSync(join(sources, folder), { encoding: 'utf8', recursive: true }).filter((file) => /\.(h|cpp)$/.test(file));
     for (const file of files.sort()) {
       const digest = createHash('sha256').update(readFileSync(join(sources, folder, file)));
       all.update(`${folder}/${file} ${digest.digest('hex')}\n`);

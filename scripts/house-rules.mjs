@@ -17,7 +17,9 @@ const problems = [];
 const paths = files.map((file) => `/${file}`);
 const namedFolders = new Set(files.flatMap((file) => file.split('/').slice(0, -1)));
 
-// For each folder of native-engine, the other folders whose headers it may include, as ARCHITECTURE.md says.
+// For each folder of native-engine, the other folders whose headers it may include, as ARCHITECTURE.md says. A public header
+// (core/include/espalier) belongs to the folder of the core that its own folder is named after. A folder that may not include the other
+// headers of that folder may not include the public ones either.
 const nativeImports = {
   'core/base': [],
   'core/device': ['base', 'model'],
@@ -35,21 +37,6 @@ const nativeImports = {
   backends: ['base', 'device', 'model'],
   addon: ['base', 'device', 'files', 'method', 'session', 'training'],
 };
-// The folder to which each public header (core/include/espalier) belongs. A folder that may not include that folder's headers may not
-// include the public header either.
-const publicHeaders = {
-  base: ['activation', 'cancel', 'dtypes', 'error', 'random_words'],
-  device: ['device'],
-  model: ['model_config', 'model_weights'],
-  method: ['batch_order', 'file_bytes', 'model_masks', 'segment_plan', 'train_state'],
-  on_device: ['trainer_options'],
-  step: ['token_data'],
-  training: ['fingerprint', 'memory_plan', 'step_report', 'trainer'],
-  evaluation: ['evaluate', 'scorer', 'unstructured'],
-  export: ['export'],
-  generation: ['generate', 'speed'],
-};
-
 for (const file of files) {
   if (
     !/\.(cpp|h|cu|cuh|tsx?|mjs|js|cjs|md|json|proto|yaml|yml|txt|sh|cmake)$/.test(file) ||
@@ -127,8 +114,7 @@ function signatureIndent(lines, at) {
 
 function checkImports(file, lines) {
   const path = file.slice('native-engine/'.length);
-  const isPublic = path.startsWith('core/include/');
-  const folder = isPublic ? `core/${homeOfPublic(path.slice('core/include/'.length))}` : folderOf(path, Object.keys(nativeImports));
+  const folder = folderOf(path.replace('core/include/espalier/', 'core/'), Object.keys(nativeImports));
   if (nativeImports[folder] === undefined) {
     if (/^core\//.test(path)) problems.push(`${file}: its import rule is missing`);
     return;
@@ -141,8 +127,8 @@ function checkImports(file, lines) {
     const header = /^#include "([^"]+)"/.exec(line)?.[1];
     const to = header?.includes('/') ? header.slice(0, header.indexOf('/')) : undefined;
     const own = folder.slice(folder.indexOf('/') + 1);
-    const inOwnFolder = to === undefined ? !path.startsWith('core/') : to === own || (folder === 'backends' && isBackend(to));
-    const from = to === 'espalier' ? homeOfPublic(header) : to;
+    const inOwnFolder = to === undefined ? !path.startsWith('core/') : to === own || (!path.startsWith('core/') && isIn(folder, header));
+    const from = to === 'espalier' ? header.split('/')[1] : to;
     if (header !== undefined && from !== own && !inOwnFolder && !nativeImports[folder].includes(from)) wrong(`include ${header}`);
     if (path.startsWith('core/') && /"cpu"/.test(line)) wrong('name a backend');
   });
@@ -152,13 +138,8 @@ function folderOf(path, folders) {
   return folders.find((one) => path.startsWith(`${one}/`));
 }
 
-function homeOfPublic(header) {
-  const name = header.slice('espalier/'.length, -'.h'.length);
-  return Object.keys(publicHeaders).find((folder) => publicHeaders[folder].includes(name));
-}
-
-function isBackend(name) {
-  return files.some((file) => file.startsWith(`native-engine/backends/${name}/`));
+function isIn(folder, header) {
+  return files.some((file) => file.startsWith(`native-engine/${folder}/`) && file.endsWith(`/${header}`));
 }
 
 function checkSizes(file, lines) {

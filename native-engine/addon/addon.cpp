@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "base/memory_use.h"
-#include "espalier/device.h"
-#include "espalier/error.h"
-#include "espalier/fingerprint.h"
+#include "espalier/base/error.h"
+#include "espalier/device/device.h"
+#include "espalier/training/fingerprint.h"
 #include "js_error.h"
 #include "js_reader.h"
 #include "options.h"

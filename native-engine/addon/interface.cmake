@@ -2,7 +2,7 @@
 # digest of the sources that lie there when a process starts, so an addon that is older than its sources is noticed.
 set(all "")
 foreach(folder addon core/include/espalier core/session)
-  file(GLOB files RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/${folder}/*.h ${ENGINE_DIR}/${folder}/*.cpp)
+  file(GLOB_RECURSE files RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/${folder}/*.h ${ENGINE_DIR}/${folder}/*.cpp)
   list(SORT files)
   foreach(file IN LISTS files)
     file(SHA256 ${ENGINE_DIR}/${file} digest)

@@ -2,7 +2,7 @@
 
 #include <new>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier::addon {
 namespace {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier::addon {
 namespace {

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <utility>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/sha256.h"
 #include "js_error.h"
 #include "js_reader.h"

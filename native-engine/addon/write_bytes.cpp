@@ -12,7 +12,7 @@
 #include <span>
 #include <string>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/sha256.h"
 #include "js_error.h"
 #include "js_reader.h"

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "espalier/error.h"
-#include "espalier/model_masks.h"
+#include "espalier/base/error.h"
+#include "espalier/method/model_masks.h"
 #include "method/masks.h"
 #include "method/philox.h"
 

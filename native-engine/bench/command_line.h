@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 

@@ -9,7 +9,7 @@
 
 #include "bench_models.h"
 #include "command_line.h"
-#include "espalier/speed.h"
+#include "espalier/generation/speed.h"
 #include "export/compacted_model.h"
 
 namespace {

@@ -7,8 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "espalier/train_state.h"
-#include "espalier/trainer.h"
+#include "espalier/method/train_state.h"
+#include "espalier/training/trainer.h"
 #include "method/philox.h"
 #include "training/own_weights.h"
 

@@ -8,8 +8,8 @@
 #include <map>
 #include <string>
 
-#include "espalier/error.h"
-#include "espalier/trainer.h"
+#include "espalier/base/error.h"
+#include "espalier/training/trainer.h"
 #include "files/mapped_file.h"
 #include "files/safetensors.h"
 

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "parallel.h"
 
 namespace espalier::cpu {

@@ -5,7 +5,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "host_address.h"
 
 namespace espalier::cpu {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "kernel_table.h"
 
 namespace espalier::cpu {

@@ -4,7 +4,7 @@
 
 #include <mutex>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "launch_log.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "device/ops.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 

@@ -9,7 +9,7 @@
 // checks shapes, dtypes and overlaps before an op is queued, also in release builds.
 #pragma once
 #include "device/attention_ops.h"
-#include "espalier/activation.h"
+#include "espalier/base/activation.h"
 
 namespace espalier {
 

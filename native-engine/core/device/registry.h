@@ -6,8 +6,8 @@
 
 #include "device/backend.h"
 #include "device/step_form.h"
-#include "espalier/device.h"
-#include "espalier/model_config.h"
+#include "espalier/device/device.h"
+#include "espalier/model/model_config.h"
 
 namespace espalier {
 

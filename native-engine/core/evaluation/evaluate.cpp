@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "espalier/error.h"
-#include "espalier/evaluate.h"
+#include "espalier/base/error.h"
+#include "espalier/evaluation/evaluate.h"
 #include "step/step.h"
 #include "training/device_home.h"
 

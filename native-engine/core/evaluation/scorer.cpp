@@ -1,10 +1,10 @@
 // Log-likelihoods of token sequences. Sequences are sorted, so that a common beginning is computed once, and packed one after another.
-#include "espalier/scorer.h"
+#include "espalier/evaluation/scorer.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "step/rope.h"
 #include "step/step.h"
 #include "training/device_home.h"

@@ -1,4 +1,4 @@
-#include "espalier/unstructured.h"
+#include "espalier/evaluation/unstructured.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "device/registry.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/number_formats.h"
 #include "model/weight_table.h"
 #include "step/squares.h"

@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "espalier/export.h"
+#include "espalier/export/export.h"
 
 namespace espalier {
 

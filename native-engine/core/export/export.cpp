@@ -1,4 +1,4 @@
-#include "espalier/export.h"
+#include "espalier/export/export.h"
 
 #include <array>
 #include <filesystem>

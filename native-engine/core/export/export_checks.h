@@ -1,4 +1,4 @@
-// Refuses exports that a format or its loaders can't hold. check_export of espalier/export.h is one of the checks.
+// Refuses exports that a format or its loaders can't hold. check_export of espalier/export/export.h is one of the checks.
 #pragma once
 #include "export/export_plan.h"
 #include "model/architecture.h"

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "espalier/export.h"
+#include "espalier/export/export.h"
 
 namespace espalier {
 

@@ -1,6 +1,6 @@
 // The size of the model that an export would hold. This is the only definition of a pruned model's parameters, multiplications and bytes.
 #pragma once
-#include "espalier/export.h"
+#include "espalier/export/export.h"
 #include "export/export_tensors.h"
 
 namespace espalier {

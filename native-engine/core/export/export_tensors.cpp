@@ -5,7 +5,7 @@
 #include <map>
 #include <optional>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "export/tensor_naming.h"
 #include "files/number_formats.h"
 #include "method/masks.h"

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "espalier/model_weights.h"
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
+#include "espalier/model/model_weights.h"
 #include "export/export_plan.h"
 #include "files/stored_type.h"
 

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 namespace {

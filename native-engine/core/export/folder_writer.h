@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "espalier/export.h"
+#include "espalier/export/export.h"
 #include "files/sha256.h"
 
 namespace espalier {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 namespace {

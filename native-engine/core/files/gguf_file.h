@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/stored_type.h"
 
 namespace espalier {

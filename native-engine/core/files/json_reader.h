@@ -8,8 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "espalier/cancel.h"
-#include "espalier/error.h"
+#include "espalier/base/cancel.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 

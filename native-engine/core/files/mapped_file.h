@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 
 namespace espalier {
 

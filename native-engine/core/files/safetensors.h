@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "espalier/cancel.h"
-#include "espalier/error.h"
+#include "espalier/base/cancel.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 

@@ -1,6 +1,6 @@
 #include "generation/decoder.h"
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "step/rope.h"
 #include "step/step.h"
 

@@ -1,11 +1,11 @@
-#include "espalier/generate.h"
+#include "espalier/generation/generate.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include "device/registry.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "generation/decoder.h"
 #include "generation/pass_bytes.h"
 #include "generation/sampler.h"

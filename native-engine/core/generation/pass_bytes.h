@@ -1,7 +1,7 @@
 // The part of a model that is read to decode a token.
 #pragma once
 #include "device/memory.h"
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "method/philox.h"
 
 namespace espalier {

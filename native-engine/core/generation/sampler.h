@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-#include "espalier/generate.h"
+#include "espalier/generation/generate.h"
 
 namespace espalier {
 

@@ -1,11 +1,11 @@
-#include "espalier/speed.h"
+#include "espalier/generation/speed.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include "device/registry.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "generation/decoder.h"
 #include "generation/pass_bytes.h"
 

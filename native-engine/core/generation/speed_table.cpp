@@ -5,8 +5,8 @@
 
 #include "device/registry.h"
 #include "device/watched_backend.h"
-#include "espalier/error.h"
-#include "espalier/speed.h"
+#include "espalier/base/error.h"
+#include "espalier/generation/speed.h"
 #include "generation/decoder.h"
 
 namespace espalier {

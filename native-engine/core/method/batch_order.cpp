@@ -1,6 +1,6 @@
 // The order of rows within an epoch. It is a keyed permutation that is computed one index at a time, so a position needs no history.
-#include "espalier/batch_order.h"
-#include "espalier/error.h"
+#include "espalier/method/batch_order.h"
+#include "espalier/base/error.h"
 #include "method/philox.h"
 
 namespace espalier {

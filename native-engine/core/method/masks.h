@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "espalier/model_masks.h"
+#include "espalier/method/model_masks.h"
 
 namespace espalier {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "espalier/model_masks.h"
+#include "espalier/method/model_masks.h"
 
 namespace espalier {
 

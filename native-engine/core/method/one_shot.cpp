@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/number_formats.h"
 #include "method/masks.h"
 #include "method/sparsity.h"

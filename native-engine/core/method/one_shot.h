@@ -3,7 +3,7 @@
 #pragma once
 #include <vector>
 
-#include "espalier/model_masks.h"
+#include "espalier/method/model_masks.h"
 
 namespace espalier {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "espalier/model_masks.h"
+#include "espalier/method/model_masks.h"
 
 namespace espalier {
 

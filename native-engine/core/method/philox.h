@@ -1,10 +1,10 @@
-// Random numbers as a pure function of a key and a counter (espalier/random_words.h), so no generator's state has to be saved.
+// Random numbers as a pure function of a key and a counter (espalier/base/random_words.h), so no generator's state has to be saved.
 #pragma once
 #include <array>
 #include <cmath>
 #include <cstdint>
 
-#include "espalier/random_words.h"
+#include "espalier/base/random_words.h"
 
 namespace espalier {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "espalier/model_masks.h"
+#include "espalier/method/model_masks.h"
 
 namespace espalier {
 

@@ -5,7 +5,7 @@
 #pragma once
 #include <span>
 
-#include "espalier/model_masks.h"
+#include "espalier/method/model_masks.h"
 
 namespace espalier {
 

@@ -3,7 +3,7 @@
 #include <array>
 #include <string_view>
 
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 
 namespace espalier {
 

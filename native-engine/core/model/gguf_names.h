@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 #include "model/architecture.h"
 
 namespace espalier {

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

@@ -13,7 +13,7 @@
 #pragma once
 #include <vector>
 
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 #include "files/json_reader.h"
 
 namespace espalier {

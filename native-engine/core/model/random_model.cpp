@@ -4,8 +4,8 @@
 #include <memory>
 #include <numbers>
 
-#include "espalier/error.h"
-#include "espalier/model_weights.h"
+#include "espalier/base/error.h"
+#include "espalier/model/model_weights.h"
 #include "files/number_formats.h"
 #include "model/tensor_names.h"
 #include "model/weight_table.h"

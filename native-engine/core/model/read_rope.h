@@ -1,6 +1,6 @@
 // Reads the rotary embedding of a config.json: its base, and how it is stretched over longer contexts.
 #pragma once
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 #include "files/json_reader.h"
 
 namespace espalier {

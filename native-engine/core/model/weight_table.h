@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 #include "model/weights_digest.h"
 
 namespace espalier {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/json_reader.h"
 #include "files/number_formats.h"
 #include "files/sha256.h"

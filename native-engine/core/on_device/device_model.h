@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
-#include "espalier/device.h"
-#include "espalier/model_config.h"
-#include "espalier/model_weights.h"
+#include "espalier/device/device.h"
+#include "espalier/model/model_config.h"
+#include "espalier/model/model_weights.h"
 #include "on_device/weight_stream.h"
 
 namespace espalier {

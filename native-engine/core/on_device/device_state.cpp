@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 

@@ -3,7 +3,7 @@
 // their moments to the host alone (StepForm::masks_on_host). Its own places for them are not used then.
 #pragma once
 #include "device/backend.h"
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
 #include "method/sparsity.h"
 
 namespace espalier {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "device/memory.h"
-#include "espalier/model_masks.h"
+#include "espalier/method/model_masks.h"
 
 namespace espalier {
 

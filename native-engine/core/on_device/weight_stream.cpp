@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "device/backend.h"
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

@@ -5,8 +5,8 @@
 
 #include "device/backend.h"
 #include "device/step_form.h"
-#include "espalier/dtypes.h"
-#include "espalier/train_state.h"
+#include "espalier/base/dtypes.h"
+#include "espalier/method/train_state.h"
 
 namespace espalier {
 

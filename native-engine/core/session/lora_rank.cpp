@@ -1,7 +1,7 @@
 // Changes the shape of a session to that of the state that it holds: LoRA of pruning, the wider LoRA of recovery, or own weights.
 #include <cmath>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "session/session_core.h"
 #include "training/own_weights.h"
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <utility>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "export/export_size.h"
 #include "files/sha256.h"
 #include "method/masks_digest.h"

@@ -9,14 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/evaluate.h"
-#include "espalier/export.h"
-#include "espalier/generate.h"
-#include "espalier/memory_plan.h"
-#include "espalier/scorer.h"
-#include "espalier/speed.h"
-#include "espalier/trainer.h"
-#include "espalier/unstructured.h"
+#include "espalier/evaluation/evaluate.h"
+#include "espalier/evaluation/scorer.h"
+#include "espalier/evaluation/unstructured.h"
+#include "espalier/export/export.h"
+#include "espalier/generation/generate.h"
+#include "espalier/generation/speed.h"
+#include "espalier/training/memory_plan.h"
+#include "espalier/training/trainer.h"
 #include "session/teacher_files.h"
 
 namespace espalier {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/sha256.h"
 #include "session/session_core.h"
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <utility>
 
-#include "espalier/segment_plan.h"
-#include "espalier/trainer_options.h"
+#include "espalier/method/segment_plan.h"
+#include "espalier/on_device/trainer_options.h"
 
 namespace espalier {
 

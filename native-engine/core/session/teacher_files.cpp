@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/mapped_file.h"
 #include "files/sha256.h"
 

@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "espalier/model_weights.h"
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

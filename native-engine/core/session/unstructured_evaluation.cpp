@@ -1,4 +1,4 @@
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "session/session_core.h"
 
 namespace espalier {

@@ -6,7 +6,7 @@
 //   shape I64 [3], exact_size I64 [1], cost F64 [8 or more], where a run has such targets
 // A state with own weights has no LoRA: its rank and alpha are 1, and its targets 0. The entries mask.kv_group, mask.attention and mask.mlp
 // tell which gates of blocks a state has.
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,9 +1,9 @@
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "method/philox.h"
 #include "model/tensor_names.h"
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 
 namespace espalier {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "espalier/segment_plan.h"
+#include "espalier/method/segment_plan.h"
 #include "step/layer_pass.h"
 #include "step/token_rows.h"
 

@@ -12,8 +12,8 @@
 #include <mutex>
 #include <tuple>
 
-#include "espalier/error.h"
-#include "espalier/token_data.h"
+#include "espalier/base/error.h"
+#include "espalier/step/token_data.h"
 #include "files/sha256.h"
 
 namespace espalier {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "espalier/batch_order.h"
+#include "espalier/method/batch_order.h"
 
 namespace espalier {
 namespace {

@@ -2,7 +2,7 @@
 #include <gnu/libc-version.h>
 
 #include "device/registry.h"
-#include "espalier/fingerprint.h"
+#include "espalier/training/fingerprint.h"
 #include "training/build_id.h"
 
 namespace espalier {

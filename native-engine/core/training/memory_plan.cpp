@@ -5,8 +5,8 @@
 
 #include "base/memory_use.h"
 #include "device/registry.h"
-#include "espalier/error.h"
-#include "espalier/memory_plan.h"
+#include "espalier/base/error.h"
+#include "espalier/training/memory_plan.h"
 #include "model/tensor_names.h"
 #include "training/trainer_impl.h"
 

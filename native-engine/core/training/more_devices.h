@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/worker_thread.h"
-#include "espalier/trainer_options.h"
+#include "espalier/on_device/trainer_options.h"
 #include "training/step_request.h"
 
 namespace espalier {

@@ -1,6 +1,6 @@
 // A student's own weights, which recovery trains in place of LoRA.
 #pragma once
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
 
 namespace espalier {
 

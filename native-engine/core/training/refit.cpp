@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/number_formats.h"
 #include "step/layer_buffers.h"
 #include "step/step.h"

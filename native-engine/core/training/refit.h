@@ -5,8 +5,8 @@
 #include <functional>
 #include <vector>
 
-#include "espalier/step_report.h"
-#include "espalier/trainer_options.h"
+#include "espalier/on_device/trainer_options.h"
+#include "espalier/training/step_report.h"
 #include "method/low_rank_fit.h"
 #include "step/layer_pass.h"
 #include "step/token_rows.h"

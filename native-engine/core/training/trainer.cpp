@@ -1,5 +1,5 @@
 // The training session around the steps: order of the data, sampling, update, teachers, skipped steps.
-#include "espalier/trainer.h"
+#include "espalier/training/trainer.h"
 
 #include <chrono>
 #include <cstring>
@@ -7,8 +7,8 @@
 
 #include "base/memory_use.h"
 #include "device/registry.h"
-#include "espalier/error.h"
-#include "espalier/memory_plan.h"
+#include "espalier/base/error.h"
+#include "espalier/training/memory_plan.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"
 #include "method/sparsity.h"

@@ -1,6 +1,6 @@
 // The only implementation of Trainer. Tests and benchmarks use it directly.
 #pragma once
-#include "espalier/trainer.h"
+#include "espalier/training/trainer.h"
 #include "method/masks.h"
 #include "method/one_shot.h"
 #include "step/step.h"

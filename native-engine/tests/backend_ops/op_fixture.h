@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "device/registry.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier::test {
 

@@ -12,7 +12,7 @@
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"
 #include "cuda_kind.h"
-#include "espalier/memory_plan.h"
+#include "espalier/training/memory_plan.h"
 #include "method/masks.h"
 #include "product.h"
 #include "step/step_helpers.h"

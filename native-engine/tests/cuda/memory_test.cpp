@@ -1,9 +1,9 @@
 // The plan says before a run starts how much memory of a card it takes. The emulator counts what it really takes.
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
-#include "espalier/error.h"
-#include "espalier/evaluate.h"
-#include "espalier/memory_plan.h"
+#include "espalier/base/error.h"
+#include "espalier/evaluation/evaluate.h"
+#include "espalier/training/memory_plan.h"
 #include "step/step_helpers.h"
 #include "training/own_weights.h"
 

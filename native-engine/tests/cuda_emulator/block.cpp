@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "counters.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "group_products.h"
 #include "lane_copies.h"
 #include "phase_barriers.h"

@@ -10,7 +10,7 @@
 #include <mutex>
 #include <utility>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier::cuda::emulator {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "counters.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "tile_map.h"
 
 namespace espalier::cuda::emulator {

@@ -7,7 +7,7 @@
 
 #include "counters.h"
 #include "emulator.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 #define __global__ static
 #define __device__ inline

@@ -14,7 +14,7 @@
 #include "counters.h"
 #include "device_memory.h"
 #include "emulator.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "launch_log.h"
 #include "runtime.h"
 

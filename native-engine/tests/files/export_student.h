@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "espalier/export.h"
+#include "espalier/export/export.h"
 #include "reference_forward.h"
 #include "test_files.h"
 

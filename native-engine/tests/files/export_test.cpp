@@ -4,8 +4,8 @@
 
 #include <sys/wait.h>
 
-#include "espalier/dtypes.h"
-#include "espalier/evaluate.h"
+#include "espalier/base/dtypes.h"
+#include "espalier/evaluation/evaluate.h"
 #include "export_student.h"
 #include "files/number_formats.h"
 #include "files/safetensors.h"

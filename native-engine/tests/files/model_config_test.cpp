@@ -1,4 +1,4 @@
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 
 #include <nlohmann/json.hpp>
 

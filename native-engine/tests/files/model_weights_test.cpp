@@ -1,4 +1,4 @@
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 
 #include <sys/stat.h>
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 #include "test_files.h"
 
 namespace espalier {

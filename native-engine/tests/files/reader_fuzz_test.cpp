@@ -3,7 +3,7 @@
 #include <chrono>
 #include <random>
 
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 #include "files/safetensors.h"
 #include "test_files.h"
 

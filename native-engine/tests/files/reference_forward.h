@@ -6,9 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "espalier/model_masks.h"
-#include "espalier/model_weights.h"
-#include "espalier/train_state.h"
+#include "espalier/method/model_masks.h"
+#include "espalier/method/train_state.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier::test {
 

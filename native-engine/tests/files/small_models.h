@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 #include "files/number_formats.h"
 #include "model/tensor_names.h"
 #include "model/weight_table.h"

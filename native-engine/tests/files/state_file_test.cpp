@@ -1,4 +1,4 @@
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
 
 #include <cmath>
 #include <limits>

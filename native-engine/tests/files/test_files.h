@@ -10,7 +10,7 @@
 #include <iterator>
 #include <string>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier::test {
 

@@ -1,5 +1,5 @@
 // Generated texts: how tokens are chosen, where a text ends, and what does not change a text.
-#include "espalier/generate.h"
+#include "espalier/generation/generate.h"
 
 #include "files/export_student.h"
 #include "generation/sampler.h"

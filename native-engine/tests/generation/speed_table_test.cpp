@@ -2,7 +2,7 @@
 #include <numeric>
 #include <set>
 
-#include "espalier/speed.h"
+#include "espalier/generation/speed.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -1,5 +1,5 @@
 // How speed is reported: medians with their intervals. Rounds go on until the intervals are narrow or the requested number is reached.
-#include "espalier/speed.h"
+#include "espalier/generation/speed.h"
 
 #include "files/test_files.h"
 #include "method/philox.h"

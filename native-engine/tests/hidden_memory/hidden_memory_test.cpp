@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "espalier/evaluate.h"
-#include "espalier/export.h"
+#include "espalier/evaluation/evaluate.h"
+#include "espalier/export/export.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"
 

@@ -1,5 +1,5 @@
 // The intact model with a part of a state's masks, which shows what closing that part costs.
-#include "espalier/evaluate.h"
+#include "espalier/evaluation/evaluate.h"
 #include "export/compacted_model.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"

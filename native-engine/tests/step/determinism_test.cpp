@@ -1,7 +1,7 @@
 // The state after n steps is the same to the bit, however the steps were divided into segments, resumed, checkpointed or interrupted by
 // teachers.
-#include "espalier/error.h"
-#include "espalier/evaluate.h"
+#include "espalier/base/error.h"
+#include "espalier/evaluation/evaluate.h"
 #include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"

@@ -1,6 +1,6 @@
 // Dropout of LoRA's inputs in whole steps: its gradient is the gradient of the loss, and only seed, step, projection, row and column decide
 // what is dropped.
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"
 

@@ -3,9 +3,9 @@
 
 #include <set>
 
-#include "espalier/batch_order.h"
-#include "espalier/evaluate.h"
-#include "espalier/memory_plan.h"
+#include "espalier/evaluation/evaluate.h"
+#include "espalier/method/batch_order.h"
+#include "espalier/training/memory_plan.h"
 #include "files/small_models.h"
 #include "method/hard_concrete.h"
 #include "method/masks.h"

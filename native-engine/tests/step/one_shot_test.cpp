@@ -3,8 +3,8 @@
 
 #include <numeric>
 
-#include "espalier/batch_order.h"
-#include "espalier/unstructured.h"
+#include "espalier/evaluation/unstructured.h"
+#include "espalier/method/batch_order.h"
 #include "files/number_formats.h"
 #include "files/reference_forward.h"
 #include "method/sparsity.h"

@@ -2,7 +2,7 @@
 // wherever their training is cut.
 #include "training/own_weights.h"
 #include "cuda_emulator/emulated_kind.h"
-#include "espalier/evaluate.h"
+#include "espalier/evaluation/evaluate.h"
 #include "export/compacted_model.h"
 #include "files/reference_forward.h"
 #include "files/sha256.h"

@@ -2,9 +2,9 @@
 #include "training/refit.h"
 
 #include "cuda_emulator/emulated_kind.h"
-#include "espalier/batch_order.h"
-#include "espalier/error.h"
-#include "espalier/memory_plan.h"
+#include "espalier/base/error.h"
+#include "espalier/method/batch_order.h"
+#include "espalier/training/memory_plan.h"
 #include "files/reference_forward.h"
 #include "files/small_models.h"
 #include "files/test_files.h"

@@ -1,5 +1,5 @@
 // Log-likelihoods of continuations equal those of a plain forward pass in double, whatever is asked together.
-#include "espalier/scorer.h"
+#include "espalier/evaluation/scorer.h"
 
 #include <algorithm>
 

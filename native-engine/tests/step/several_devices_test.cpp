@@ -5,8 +5,8 @@
 
 #include "cuda_emulator/emulated_kind.h"
 #include "device/registry.h"
-#include "espalier/error.h"
-#include "espalier/memory_plan.h"
+#include "espalier/base/error.h"
+#include "espalier/training/memory_plan.h"
 #include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "espalier/trainer.h"
+#include "espalier/training/trainer.h"
 #include "files/safetensors.h"
 #include "files/sha256.h"
 #include "files/test_files.h"

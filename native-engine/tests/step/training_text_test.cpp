@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "espalier/batch_order.h"
+#include "espalier/method/batch_order.h"
 #include "files/sha256.h"
 #include "files/small_models.h"
 #include "step/step_helpers.h"

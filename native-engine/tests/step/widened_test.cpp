@@ -1,5 +1,5 @@
 // LoRA of a higher rank computes the same as the narrower LoRA did, and learns from there.
-#include "espalier/evaluate.h"
+#include "espalier/evaluation/evaluate.h"
 #include "files/small_models.h"
 #include "method/masks.h"
 #include "step/step_helpers.h"

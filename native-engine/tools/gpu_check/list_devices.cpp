@@ -1,7 +1,7 @@
 // list_devices prints a line of JSON for each device of this build.
 #include <cstdio>
 
-#include "espalier/device.h"
+#include "espalier/device/device.h"
 
 int main() {
   for (const espalier::DeviceDescription& d : espalier::list_devices())

@@ -1,7 +1,7 @@
 // Makes the operands of attention from the products of queries, keys and values.
 #pragma once
 #include "attention.h"
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 #include "head_norm.h"
 #include "product.h"
 

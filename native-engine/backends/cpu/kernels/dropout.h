@@ -1,6 +1,6 @@
 // Dropout of LoRA's input. It computes 16 counters at a time, which give 64 neighbouring columns of the whole matrix.
 #pragma once
-#include "espalier/random_words.h"
+#include "espalier/base/random_words.h"
 #include "simd.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

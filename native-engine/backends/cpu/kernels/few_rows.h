@@ -3,7 +3,7 @@
 // A result is one sum along the row, whose order does not depend on the other rows and columns. So a row has the same results whichever
 // rows are computed with it.
 #pragma once
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 #include "selection.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

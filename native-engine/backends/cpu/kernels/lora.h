@@ -2,7 +2,7 @@
 #pragma once
 #include <type_traits>
 
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 #include "tile.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

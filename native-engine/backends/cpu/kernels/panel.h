@@ -1,7 +1,7 @@
 // Panels of a bf16 product: 16, 32, 48 or 64 columns of a selection, as words of two consecutive values of the summed dimension. Packing
 // applies lists, other stored dtypes and scales, so no copy of a weight is ever made.
 #pragma once
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 #include "selection.h"
 #include "tile.h"
 

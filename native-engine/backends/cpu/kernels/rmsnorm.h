@@ -1,6 +1,6 @@
 // RMSNorm, one pass over each row. The backward pass also adds the residual sum, the layer loss and the mask gradient.
 #pragma once
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 #include "simd.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

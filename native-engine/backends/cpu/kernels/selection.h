@@ -1,6 +1,6 @@
 // Reads stored matrices of any dtype by lists of rows and columns.
 #pragma once
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 #include "simd.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

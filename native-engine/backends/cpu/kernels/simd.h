@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #endif
 
-#include "espalier/dtypes.h"
+#include "espalier/base/dtypes.h"
 #include "kernel_table.h"
 
 namespace espalier::cpu::ESPALIER_ISA {

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "free_memory.h"
 #include "launch_log.h"
 

@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

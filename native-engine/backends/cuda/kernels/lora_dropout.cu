@@ -1,7 +1,7 @@
 // out [rows, cols] (+)= x, where each value is dropped or scaled. A block has one row. A thread makes the random words of its own column,
 // so columns may come in any order. The kernel is limited by these words: 10 rounds of two products for each value.
 #include "cuda_backend.h"
-#include "espalier/random_words.h"
+#include "espalier/base/random_words.h"
 #include "reduce.h"
 #include "types.h"
 

@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 #include "tiles_bf16.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

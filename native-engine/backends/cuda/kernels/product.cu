@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 #include "hopper.h"
 #include "pack.h"
 #include "product.h"

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 #include "product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

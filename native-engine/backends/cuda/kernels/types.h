@@ -4,7 +4,7 @@
 // the strides and first columns of tensors. matrix() refuses others.
 #pragma once
 #include "device/ops.h"
-#include "espalier/error.h"
+#include "espalier/base/error.h"
 #include "instructions.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

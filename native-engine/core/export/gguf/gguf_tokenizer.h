@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "espalier/model_config.h"
+#include "espalier/model/model_config.h"
 #include "files/gguf_metadata.h"
 
 namespace espalier {

@@ -6,11 +6,11 @@
 #include <memory>
 #include <span>
 
-#include "espalier/device.h"
-#include "espalier/dtypes.h"
-#include "espalier/model_masks.h"
-#include "espalier/model_weights.h"
-#include "espalier/train_state.h"
+#include "espalier/base/dtypes.h"
+#include "espalier/device/device.h"
+#include "espalier/method/model_masks.h"
+#include "espalier/method/train_state.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "espalier/device.h"
-#include "espalier/dtypes.h"
-#include "espalier/train_state.h"
+#include "espalier/base/dtypes.h"
+#include "espalier/device/device.h"
+#include "espalier/method/train_state.h"
 
 namespace espalier {
 

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "espalier/activation.h"
+#include "espalier/base/activation.h"
 
 namespace espalier {
 

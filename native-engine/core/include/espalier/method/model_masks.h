@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "espalier/train_state.h"
+#include "espalier/method/train_state.h"
 
 namespace espalier {
 

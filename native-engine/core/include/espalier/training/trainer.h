@@ -7,13 +7,13 @@
 #include <optional>
 #include <vector>
 
-#include "espalier/model_masks.h"
-#include "espalier/model_weights.h"
-#include "espalier/segment_plan.h"
-#include "espalier/step_report.h"
-#include "espalier/token_data.h"
-#include "espalier/train_state.h"
-#include "espalier/trainer_options.h"
+#include "espalier/method/model_masks.h"
+#include "espalier/method/segment_plan.h"
+#include "espalier/method/train_state.h"
+#include "espalier/model/model_weights.h"
+#include "espalier/on_device/trainer_options.h"
+#include "espalier/step/token_data.h"
+#include "espalier/training/step_report.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <functional>
 #include <optional>
 
-#include "espalier/trainer_options.h"
+#include "espalier/on_device/trainer_options.h"
 
 namespace espalier {
 

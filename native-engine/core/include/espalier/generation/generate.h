@@ -6,9 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "espalier/device.h"
-#include "espalier/dtypes.h"
-#include "espalier/model_weights.h"
+#include "espalier/base/dtypes.h"
+#include "espalier/device/device.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "espalier/file_bytes.h"
-#include "espalier/model_weights.h"
+#include "espalier/method/file_bytes.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

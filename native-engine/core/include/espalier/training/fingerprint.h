@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "espalier/trainer_options.h"
+#include "espalier/on_device/trainer_options.h"
 
 namespace espalier {
 

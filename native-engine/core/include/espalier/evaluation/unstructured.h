@@ -6,11 +6,11 @@
 #include <memory>
 #include <span>
 
-#include "espalier/device.h"
-#include "espalier/dtypes.h"
-#include "espalier/model_weights.h"
-#include "espalier/segment_plan.h"
-#include "espalier/token_data.h"
+#include "espalier/base/dtypes.h"
+#include "espalier/device/device.h"
+#include "espalier/method/segment_plan.h"
+#include "espalier/model/model_weights.h"
+#include "espalier/step/token_data.h"
 
 namespace espalier {
 

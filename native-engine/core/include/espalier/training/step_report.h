@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "espalier/model_weights.h"
+#include "espalier/model/model_weights.h"
 
 namespace espalier {
 

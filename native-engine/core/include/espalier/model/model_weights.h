@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "espalier/cancel.h"
-#include "espalier/dtypes.h"
-#include "espalier/model_config.h"
+#include "espalier/base/cancel.h"
+#include "espalier/base/dtypes.h"
+#include "espalier/model/model_config.h"
 
 namespace espalier {
 
