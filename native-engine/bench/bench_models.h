@@ -6,7 +6,7 @@
 
 #include "espalier/base/error.h"
 #include "espalier/method/model_masks.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "method/philox.h"
 
 namespace espalier {

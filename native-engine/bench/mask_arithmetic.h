@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "bench_models.h"
-#include "method/masks.h"
-#include "method/sparsity.h"
-#include "method/tracking.h"
+#include "method/masks/masks.h"
+#include "method/sparsity/sparsity.h"
+#include "method/sparsity/tracking.h"
 #include "real_steps.h"
 
 namespace espalier::bench {

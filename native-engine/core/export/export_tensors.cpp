@@ -8,7 +8,7 @@
 #include "espalier/base/error.h"
 #include "export/tensor_naming.h"
 #include "files/number_formats.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "model/tensor_names.h"
 
 namespace espalier {

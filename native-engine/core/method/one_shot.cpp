@@ -6,8 +6,8 @@
 
 #include "espalier/base/error.h"
 #include "files/number_formats.h"
-#include "method/masks.h"
-#include "method/sparsity.h"
+#include "method/masks/masks.h"
+#include "method/sparsity/sparsity.h"
 
 namespace espalier {
 

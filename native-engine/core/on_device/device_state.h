@@ -4,7 +4,7 @@
 #pragma once
 #include "device/backend.h"
 #include "espalier/method/train_state.h"
-#include "method/sparsity.h"
+#include "method/sparsity/sparsity.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "files/number_formats.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "model/tensor_names.h"
 
 namespace espalier {

@@ -8,8 +8,8 @@
 #include "espalier/base/error.h"
 #include "export/export_size.h"
 #include "files/sha256.h"
-#include "method/masks_digest.h"
-#include "method/open_units.h"
+#include "method/masks/masks_digest.h"
+#include "method/masks/open_units.h"
 #include "model/weights_digest.h"
 
 namespace espalier {

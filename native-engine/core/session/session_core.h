@@ -42,7 +42,7 @@ struct StateSummary {
   std::string digest;
   HardSparsity sparsity;
   std::string masks_digest;
-  std::vector<uint8_t> open_units;  // one bit for each gate; see method/open_units.h
+  std::vector<uint8_t> open_units;  // one bit for each gate; see method/masks/open_units.h
   ExportSize size;                  // the size of its compacted export in the model's own dtype
 };
 

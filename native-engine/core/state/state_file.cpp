@@ -14,7 +14,7 @@
 
 #include "files/safetensors.h"
 #include "files/sha256.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "model/tensor_names.h"
 
 namespace espalier {

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <limits>
 
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "method/one_shot.h"
-#include "method/sparsity.h"
+#include "method/sparsity/sparsity.h"
 #include "step/layer_buffers.h"
 #include "step/squares.h"
 #include "training/trainer_impl.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "files/number_formats.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "model/tensor_names.h"
 #include "on_device/role.h"
 

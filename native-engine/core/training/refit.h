@@ -7,7 +7,7 @@
 
 #include "espalier/on_device/trainer_options.h"
 #include "espalier/training/step_report.h"
-#include "method/low_rank_fit.h"
+#include "method/low_rank/low_rank_fit.h"
 #include "step/layer_pass.h"
 #include "step/token_rows.h"
 

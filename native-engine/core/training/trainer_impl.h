@@ -1,7 +1,7 @@
 // The only implementation of Trainer. Tests and benchmarks use it directly.
 #pragma once
 #include "espalier/training/trainer.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "method/one_shot.h"
 #include "step/step.h"
 #include "training/device_home.h"

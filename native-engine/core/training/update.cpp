@@ -4,11 +4,11 @@
 #include <limits>
 
 #include "base/chunks.h"
-#include "method/hard_concrete.h"
-#include "method/masks.h"
-#include "method/shape_target.h"
-#include "method/sparsity.h"
-#include "method/tracking.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
+#include "method/sparsity/shape_target.h"
+#include "method/sparsity/sparsity.h"
+#include "method/sparsity/tracking.h"
 
 namespace espalier {
 

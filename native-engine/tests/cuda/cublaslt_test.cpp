@@ -13,7 +13,7 @@
 #include "cuda_emulator/emulator.h"
 #include "cuda_kind.h"
 #include "espalier/training/memory_plan.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "product.h"
 #include "step/step_helpers.h"
 

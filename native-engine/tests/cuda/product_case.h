@@ -6,7 +6,7 @@
 #include "backend_ops/op_fixture.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "files/small_models.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

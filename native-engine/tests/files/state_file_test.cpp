@@ -5,7 +5,7 @@
 
 #include "files/safetensors.h"
 #include "files/sha256.h"
-#include "method/masks_digest.h"
+#include "method/masks/masks_digest.h"
 #include "test_files.h"
 
 namespace espalier {

@@ -3,7 +3,7 @@
 #include "espalier/base/error.h"
 #include "espalier/evaluation/evaluate.h"
 #include "files/small_models.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -8,7 +8,7 @@
 #include "files/sha256.h"
 #include "files/small_models.h"
 #include "hidden_memory/hidden_memory_backend.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -9,7 +9,7 @@
 #include "files/small_models.h"
 #include "files/test_files.h"
 #include "hidden_memory/hidden_memory_backend.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 #include "training/trainer_impl.h"
 

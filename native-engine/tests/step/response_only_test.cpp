@@ -1,7 +1,7 @@
 // Training on responses: tokens that are only context are read, but no loss counts their prediction.
 #include "files/reference_forward.h"
 #include "files/small_models.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

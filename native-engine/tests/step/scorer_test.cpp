@@ -5,7 +5,7 @@
 
 #include "files/reference_forward.h"
 #include "files/small_models.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

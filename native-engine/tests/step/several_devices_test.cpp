@@ -8,7 +8,7 @@
 #include "espalier/base/error.h"
 #include "espalier/training/memory_plan.h"
 #include "files/small_models.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 #include "training/more_devices.h"
 #include "training/own_weights.h"

@@ -1,7 +1,7 @@
 // LoRA of a higher rank computes the same as the narrower LoRA did, and learns from there.
 #include "espalier/evaluation/evaluate.h"
 #include "files/small_models.h"
-#include "method/masks.h"
+#include "method/masks/masks.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -1,5 +1,5 @@
 // The gates of a run: which kinds it has, and the probability that a gate is open. The formula equals that of the engine
-// (core/method/hard_concrete.h).
+// (core/method/masks/hard_concrete.h).
 import type { FieldViolation } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 

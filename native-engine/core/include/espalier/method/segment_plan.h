@@ -16,7 +16,7 @@ struct LossWeights {
 };
 
 // How the expected sparsity follows the scheduled one. kMultipliers: by Lagrange multipliers that learn, as published. kTracking: by the
-// tracker (core/method/tracking.h), under which every step ends at its scheduled sparsity.
+// tracker (core/method/sparsity/tracking.h), under which every step ends at its scheduled sparsity.
 enum class SparsityControl { kMultipliers, kTracking };
 
 // How pruning at once rates heads and units of the unpruned model (core/method/one_shot.h).

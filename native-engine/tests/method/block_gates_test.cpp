@@ -1,13 +1,13 @@
 // Gates of key/value groups, attention and MLPs: their costs, gradients, rounding and states, against sums in double over all gates.
 #include <numeric>
 
-#include "method/hard_concrete.h"
-#include "method/masks.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
 #include "method/one_shot.h"
 #include "method/philox.h"
-#include "method/shape_target.h"
-#include "method/sparsity.h"
-#include "method/tracking.h"
+#include "method/sparsity/shape_target.h"
+#include "method/sparsity/sparsity.h"
+#include "method/sparsity/tracking.h"
 #include "step/step_helpers.h"
 #include "training/own_weights.h"
 

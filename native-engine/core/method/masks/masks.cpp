@@ -1,13 +1,13 @@
-#include "method/masks.h"
+#include "method/masks/masks.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "base/chunks.h"
-#include "method/hard_concrete.h"
+#include "method/masks/hard_concrete.h"
 #include "method/philox.h"
-#include "method/shape_target.h"
+#include "method/sparsity/shape_target.h"
 
 namespace espalier {
 

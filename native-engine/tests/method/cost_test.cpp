@@ -2,13 +2,13 @@
 // gates.
 #include <numeric>
 
-#include "method/hard_concrete.h"
-#include "method/masks.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
 #include "method/one_shot.h"
 #include "method/philox.h"
-#include "method/shape_target.h"
-#include "method/sparsity.h"
-#include "method/tracking.h"
+#include "method/sparsity/shape_target.h"
+#include "method/sparsity/sparsity.h"
+#include "method/sparsity/tracking.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

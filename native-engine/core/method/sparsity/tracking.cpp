@@ -1,12 +1,12 @@
-#include "method/tracking.h"
+#include "method/sparsity/tracking.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/chunks.h"
-#include "method/hard_concrete.h"
-#include "method/masks.h"
-#include "method/sparsity.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
+#include "method/sparsity/sparsity.h"
 
 namespace espalier {
 

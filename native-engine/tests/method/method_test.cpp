@@ -7,10 +7,10 @@
 #include "espalier/method/batch_order.h"
 #include "espalier/training/memory_plan.h"
 #include "files/small_models.h"
-#include "method/hard_concrete.h"
-#include "method/masks.h"
-#include "method/sparsity.h"
-#include "method/tracking.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
+#include "method/sparsity/sparsity.h"
+#include "method/sparsity/tracking.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

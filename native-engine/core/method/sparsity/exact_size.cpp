@@ -1,11 +1,11 @@
-#include "method/exact_size.h"
+#include "method/sparsity/exact_size.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <optional>
 
-#include "method/masks.h"
+#include "method/masks/masks.h"
 
 namespace espalier {
 

@@ -1,11 +1,11 @@
-#include "method/sparsity.h"
+#include "method/sparsity/sparsity.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/chunks.h"
-#include "method/hard_concrete.h"
-#include "method/masks.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
 
 namespace espalier {
 

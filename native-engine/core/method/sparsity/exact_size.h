@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "method/shape_target.h"
-#include "method/sparsity.h"
+#include "method/sparsity/shape_target.h"
+#include "method/sparsity/sparsity.h"
 
 namespace espalier {
 

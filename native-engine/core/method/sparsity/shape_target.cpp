@@ -1,13 +1,13 @@
-#include "method/shape_target.h"
+#include "method/sparsity/shape_target.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-#include "method/exact_size.h"
-#include "method/hard_concrete.h"
-#include "method/masks.h"
-#include "method/sparsity.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
+#include "method/sparsity/exact_size.h"
+#include "method/sparsity/sparsity.h"
 
 namespace espalier {
 

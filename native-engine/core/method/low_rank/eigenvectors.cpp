@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "method/low_rank_fit.h"
+#include "method/low_rank/low_rank_fit.h"
 #include "method/philox.h"
 
 namespace espalier {

@@ -1,10 +1,10 @@
 // Masks that are held to shapes: what is open in a state, and what a run reaches that learns under a shape target.
-#include "method/shape_target.h"
+#include "method/sparsity/shape_target.h"
 
-#include "method/hard_concrete.h"
-#include "method/masks.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
 #include "method/philox.h"
-#include "method/sparsity.h"
+#include "method/sparsity/sparsity.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

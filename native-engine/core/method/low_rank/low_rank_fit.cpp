@@ -1,4 +1,4 @@
-#include "method/low_rank_fit.h"
+#include "method/low_rank/low_rank_fit.h"
 
 #include <algorithm>
 #include <array>

@@ -1,10 +1,10 @@
 // Sparsity control by tracking, against its definition and in whole runs on a small model.
-#include "method/tracking.h"
+#include "method/sparsity/tracking.h"
 
 #include "files/small_models.h"
-#include "method/hard_concrete.h"
-#include "method/masks.h"
-#include "method/sparsity.h"
+#include "method/masks/hard_concrete.h"
+#include "method/masks/masks.h"
+#include "method/sparsity/sparsity.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

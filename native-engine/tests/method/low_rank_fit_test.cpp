@@ -1,5 +1,5 @@
 // The closed form against normal equations and singular values that are computed in other ways.
-#include "method/low_rank_fit.h"
+#include "method/low_rank/low_rank_fit.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "method/open_units.h"
+#include "method/masks/open_units.h"
 
 namespace espalier {
 

@@ -7,7 +7,7 @@
 #include "espalier/method/batch_order.h"
 #include "files/number_formats.h"
 #include "files/reference_forward.h"
-#include "method/sparsity.h"
+#include "method/sparsity/sparsity.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -1,4 +1,4 @@
-#include "method/masks_digest.h"
+#include "method/masks/masks_digest.h"
 
 #include "files/sha256.h"
 
