@@ -1,5 +1,5 @@
-// Vectors of float, their conversions and exp2, by the compiler's vector extensions: one source for every instruction set. This file and
-// the headers beside it are compiled several times with different -m flags, each time into the namespace ESPALIER_ISA.
+// Vectors of float, their conversions and exp2, by the compiler's vector extensions: one source for every instruction set. All headers of
+// this folder are compiled several times with different -m flags, each time into the namespace ESPALIER_ISA.
 #pragma once
 #include <cstdint>
 #include <cstring>

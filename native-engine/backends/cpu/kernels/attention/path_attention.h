@@ -1,6 +1,6 @@
 // Attention of sequences that continue the rows of other sequences, one piece at a time.
 #pragma once
-#include "attention.h"
+#include "attention/attention.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 

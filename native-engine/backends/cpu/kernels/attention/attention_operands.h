@@ -1,9 +1,9 @@
 // Makes the operands of attention from the products of queries, keys and values.
 #pragma once
-#include "attention.h"
+#include "attention/attention.h"
+#include "attention/head_norm.h"
 #include "espalier/base/dtypes.h"
-#include "head_norm.h"
-#include "product.h"
+#include "products/product.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 

@@ -1,6 +1,6 @@
 // RMS norms of query and key heads, which come before the rotary embedding, and their gradients.
 #pragma once
-#include "rmsnorm.h"
+#include "rows/rmsnorm.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 

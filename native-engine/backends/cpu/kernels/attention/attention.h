@@ -1,7 +1,7 @@
 // Attention of all query heads that read one key/value head of one row of the batch, a block of queries at a time. Scores are kept for one
 // block only.
 #pragma once
-#include "attention_scratch.h"
+#include "attention/attention_scratch.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 

@@ -1,6 +1,6 @@
 // Attention of one query over cached keys and values. The cache has one row for each token, and the rows of a head are contiguous.
 #pragma once
-#include "attention.h"
+#include "attention/attention.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 

@@ -1,7 +1,7 @@
 // Large bf16 products by matrix tiles.
 #pragma once
-#include "panel_group.h"
-#include "tile_registers.h"
+#include "products/panel_group.h"
+#include "products/tile_registers.h"
 
 #if defined(__AVX512BF16__)
 namespace espalier::cpu::ESPALIER_ISA {

@@ -1,6 +1,6 @@
 // Panels that are packed together, and the rows that they are multiplied by.
 #pragma once
-#include "panel.h"
+#include "products/panel.h"
 
 #if defined(__AVX512BF16__)
 namespace espalier::cpu::ESPALIER_ISA {

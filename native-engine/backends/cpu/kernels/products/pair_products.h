@@ -2,7 +2,7 @@
 #pragma once
 #include <type_traits>
 
-#include "panel_group.h"
+#include "products/panel_group.h"
 
 #if defined(__AVX512BF16__)
 namespace espalier::cpu::ESPALIER_ISA {

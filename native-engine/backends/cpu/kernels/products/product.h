@@ -5,8 +5,8 @@
 // there while all rows of a pass are multiplied by them. Rows of a have the form of such words already. A width is only a loop count: no
 // code is generated for a shape, and packing costs one load of b for 2 * rows multiply-adds.
 #pragma once
-#include "matrix_tiles.h"
-#include "pair_products.h"
+#include "products/matrix_tiles.h"
+#include "products/pair_products.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 

@@ -1,6 +1,6 @@
 // Gradients of attention, a block of queries at a time. Probabilities are computed again from the saved log-sum-exp.
 #pragma once
-#include "attention.h"
+#include "attention/attention.h"
 
 namespace espalier::cpu::ESPALIER_ISA {
 
