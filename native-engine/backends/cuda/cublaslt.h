@@ -1,5 +1,5 @@
 // NVIDIA's library for matrix products, cuBLASLt, where a machine has it. It is never linked, but loaded when a card is asked for the first
-// time. Without it the backend's own kernel (kernels/product_bf16.cu) computes all products.
+// time. Without it the backend's own kernel (kernels/products/product_bf16.cu) computes all products.
 //
 // Bits must not depend on when something is computed. So the algorithm depends only on the shape, the library's version and the card: it is
 // the library's first suggestion that sums a value in one piece (no split-K, no reduction between blocks), with a workspace of a fixed size
@@ -54,7 +54,7 @@ struct LibraryLimits {
   int32_t rows, cols;
   int64_t sums = 32 << 20;  // 128 MiB
 };
-LibraryLimits& library_limits();  // defined in kernels/product_library.cu
+LibraryLimits& library_limits();  // defined in kernels/products/product_library.cu
 
 // A product c (+)= a b of bf16 factors, whose rows begin at multiples of 16 bytes. b is stored as [cols, depth] where `transposed`.
 struct LibraryProduct {

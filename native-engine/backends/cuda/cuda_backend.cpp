@@ -4,7 +4,7 @@
 
 #include "espalier/base/error.h"
 #include "hopper.h"
-#include "row_parts.h"
+#include "rows/row_parts.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

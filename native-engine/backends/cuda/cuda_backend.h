@@ -1,4 +1,4 @@
-// The CUDA backend: the memory and the queue of one card. Each op is defined beside its kernels, in kernels/NAME.cu.
+// The CUDA backend: the memory and the queue of one card. Each op is defined beside its kernels, in kernels/FOLDER/NAME.cu.
 #pragma once
 #include <array>
 #include <string>

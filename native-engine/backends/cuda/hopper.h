@@ -1,4 +1,4 @@
-// Whether products are computed by the kernel for Hopper cards (kernels/product_hopper.cu).
+// Whether products are computed by the kernel for Hopper cards (kernels/products/product_hopper.cu).
 #pragma once
 #include <cstdint>
 

@@ -14,7 +14,7 @@
 #include "cuda_kind.h"
 #include "espalier/training/memory_plan.h"
 #include "method/masks/masks.h"
-#include "product.h"
+#include "products/product.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {

@@ -9,7 +9,7 @@
 #include "cuda/product_case.h"
 #include "cuda_emulator/emulator.h"
 #include "cuda_kind.h"
-#include "product.h"
+#include "products/product.h"
 
 namespace espalier::test {
 

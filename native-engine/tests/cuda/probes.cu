@@ -5,7 +5,7 @@
 
 #include "hopper_instructions.h"
 #include "reduce.h"
-#include "types.h"
+#include "tensors/types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -1,5 +1,5 @@
 // Products on the emulated card: what they cost there, and that neither tiles nor orders change a bit.
-#include "product.h"
+#include "products/product.h"
 #include "backend_ops/op_fixture.h"
 #include "counters.h"
 #include "cuda_emulator/emulated_kind.h"

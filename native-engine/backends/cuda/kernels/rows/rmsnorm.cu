@@ -5,8 +5,8 @@
 // has its own columns and waits for no other thread.
 #include "cuda_backend.h"
 #include "reduce.h"
-#include "row_parts.h"
-#include "types.h"
+#include "rows/row_parts.h"
+#include "tensors/types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

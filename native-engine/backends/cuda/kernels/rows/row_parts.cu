@@ -2,11 +2,11 @@
 //
 // Columns: to[j] += parts[0][j] + parts[1][j] + ..., parts [count, cols]; a thread has one column, so that a warp reads neighbours.
 // Single numbers, in double: one block, whose threads each take every 256th number.
-#include "row_parts.h"
+#include "rows/row_parts.h"
 
 #include "cuda_backend.h"
 #include "reduce.h"
-#include "types.h"
+#include "tensors/types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -11,7 +11,7 @@
 
 #include "cuda_backend.h"
 #include "espalier/model/model_config.h"
-#include "tiles_bf16.h"
+#include "products/tiles_bf16.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -5,8 +5,8 @@
 //
 // Every value is summed 16 products at a time along the depth, whatever the tile. So the size of the tiles may depend on the product's:
 // large tiles read less, small ones keep more multiprocessors busy.
-#include "product.h"
-#include "tiles_bf16.h"
+#include "products/product.h"
+#include "products/tiles_bf16.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -7,7 +7,7 @@
 #include "cuda_backend.h"
 #include "exp2.h"
 #include "reduce.h"
-#include "row_parts.h"
+#include "rows/row_parts.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

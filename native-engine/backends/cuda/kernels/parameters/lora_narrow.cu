@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
-#include "pack.h"
-#include "product.h"
+#include "products/pack.h"
+#include "products/product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -7,7 +7,7 @@
 // the next keys while values are added. Blocks with the most keys come first. The work is 4 D FLOPs for each pair of query and key that see
 // each other; each block of queries reads keys and values once. Probabilities are rounded to the compute dtype for their product with the
 // values; their sum is not rounded.
-#include "attention_tile.h"
+#include "attention/attention_tile.h"
 #include "cuda_backend.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

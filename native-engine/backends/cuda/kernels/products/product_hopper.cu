@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "hopper_instructions.h"
-#include "product.h"
+#include "products/product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
-#include "types.h"
+#include "tensors/types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

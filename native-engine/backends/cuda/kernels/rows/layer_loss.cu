@@ -6,8 +6,8 @@
 // units open.
 #include "cuda_backend.h"
 #include "reduce.h"
-#include "row_parts.h"
-#include "types.h"
+#include "rows/row_parts.h"
+#include "tensors/types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

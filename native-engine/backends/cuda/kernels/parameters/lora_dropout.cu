@@ -3,7 +3,7 @@
 #include "cuda_backend.h"
 #include "espalier/base/random_words.h"
 #include "reduce.h"
-#include "types.h"
+#include "tensors/types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

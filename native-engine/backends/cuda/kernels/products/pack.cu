@@ -2,11 +2,11 @@
 //
 // A thread makes eight neighbouring values, so a warp writes whole lines. Where eight stored values lie side by side at an aligned address,
 // they are read by one access of 16 bytes. Only chosen columns and matrices at odd addresses are read value by value.
-#include "pack.h"
+#include "products/pack.h"
 
 #include <type_traits>
 
-#include "stored.h"
+#include "tensors/stored.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -4,7 +4,7 @@
 // thread. Tiles of both factors, 16 deep, lie in shared memory with the depth outermost, so a thread reads four neighbours at once. The
 // fours of a row are permuted by the row's place along the depth: without this, threads that transpose rows along the depth would access
 // the same banks. The next tiles wait in registers.
-#include "product.h"
+#include "products/product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -7,8 +7,8 @@
 #include "cuda_backend.h"
 #include "espalier/model/model_config.h"
 #include "hopper.h"
-#include "pack.h"
-#include "product.h"
+#include "products/pack.h"
+#include "products/product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -7,7 +7,7 @@
 // head's first half with the four values of the second half that pair with them.
 #include "cuda_backend.h"
 #include "exp2.h"
-#include "product.h"
+#include "products/product.h"
 #include "reduce.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

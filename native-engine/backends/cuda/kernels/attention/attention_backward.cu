@@ -18,7 +18,7 @@
 // the head's factor of dout. The kernel of the keys multiplies the probabilities, of which both of its sums are made.
 // Where dqkv overwrites the operands, the queries' gradients wait in memory of the backend until the kernel of the keys has read the
 // queries. Of the keys and values, a block of that kernel reads only what it overwrites itself.
-#include "attention_tile.h"
+#include "attention/attention_tile.h"
 #include "cuda_backend.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

@@ -7,7 +7,7 @@
 
 #include "cuda_backend.h"
 #include "espalier/model/model_config.h"
-#include "product.h"
+#include "products/product.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -15,7 +15,7 @@
 #include "device/ops.h"
 #include "exp2.h"
 #include "reduce.h"
-#include "types.h"
+#include "tensors/types.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
