@@ -230,8 +230,8 @@ class OpTest : public testing::TestWithParam<OpCase> {
   DType type() const { return GetParam().type; }
   double tolerance() const { return GetParam().tolerance(); }
   // Returns the tolerance of sums in f32 of `depth` products. In bf16 a card's tensor cores cut off the sum after each block of eight or
-  // more products (cuda_emulator/tensor_core.h), always towards zero, so the error grows with the number of blocks. On the emulated A100 it
-  // is 6.3e-6 for 4,700 products and 1.1e-5 for 9,300. Twice as much is allowed.
+  // more products (cuda_emulator/tensor_cores/tensor_core.h), always towards zero, so the error grows with the number of blocks. On the
+  // emulated A100 it is 6.3e-6 for 4,700 products and 1.1e-5 for 9,300. Twice as much is allowed.
   double sum_tolerance(int64_t depth) const {
     constexpr double kRounded = 4e-6;
     return host_computes() || type() == DType::kF32 ? kRounded : std::max(kRounded, static_cast<double>(depth) / 24 * 0x1p-24);

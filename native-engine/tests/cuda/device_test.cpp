@@ -103,7 +103,7 @@ TEST(CudaDevice, FreeMemoryIsAskedOfTheDriver) {
 }
 
 #ifdef ESPALIER_WITH_CUDA
-// Tests this machine, or one whose driver is a stand-in (tests/cuda/stand_in_driver.cpp). An environment variable names the problem that
+// Tests this machine, or one whose driver is a stand-in (tests/cuda/stand_ins/driver.cpp). An environment variable names the problem that
 // must be reported.
 TEST(CudaDevice, WhatTheDriverSaysIsTold) {
   const char* expected = std::getenv("ESPALIER_TEST_DRIVER_PROBLEM");

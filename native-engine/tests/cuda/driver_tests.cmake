@@ -1,6 +1,6 @@
 # Tests what the program reports on machines with other drivers: the loader finds stand-ins for the driver's libraries.
 function(stand_in name library)
-  add_library(espalier_stand_in_${name} SHARED ${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda/stand_in_${name}.cpp)
+  add_library(espalier_stand_in_${name} SHARED ${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda/stand_ins/${name}.cpp)
   set_target_properties(espalier_stand_in_${name} PROPERTIES OUTPUT_NAME ${library} SUFFIX .so.1
                         LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/stand_in_${name})
   add_dependencies(espalier_tests espalier_stand_in_${name})

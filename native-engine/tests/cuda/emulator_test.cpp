@@ -17,7 +17,7 @@
 #include "device_memory.h"
 #include "instructions.h"
 #include "reduce.h"
-#include "tensor_core.h"
+#include "tensor_cores/tensor_core.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

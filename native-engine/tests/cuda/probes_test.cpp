@@ -7,7 +7,7 @@
 #include <cmath>
 #include <random>
 
-#include "cuda_emulator/tensor_core.h"
+#include "cuda_emulator/tensor_cores/tensor_core.h"
 #include "files/number_formats.h"
 
 namespace espalier::test {

@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "block.h"
+#include "blocks/block.h"
 
 namespace espalier::cuda::emulator {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <functional>
 
-#include "block.h"
+#include "blocks/block.h"
 #include "runtime.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

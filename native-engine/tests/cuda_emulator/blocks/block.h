@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "fiber.h"
+#include "blocks/fiber.h"
 
 namespace espalier::cuda::emulator {
 

@@ -7,7 +7,7 @@
 #include <map>
 #include <vector>
 
-#include "block.h"
+#include "blocks/block.h"
 
 namespace espalier::cuda::emulator {
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "counters.h"
-#include "cuda/product_case.h"
+#include "cuda/products/product_case.h"
 #include "cuda_emulator/emulator.h"
 #include "cuda_kind.h"
 #include "products/product.h"

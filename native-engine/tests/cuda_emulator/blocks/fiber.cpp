@@ -1,4 +1,4 @@
-#include "fiber.h"
+#include "blocks/fiber.h"
 
 #include <sys/mman.h>
 

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "simt.h"
-#include "tensor_core.h"
+#include "tensor_cores/tensor_core.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

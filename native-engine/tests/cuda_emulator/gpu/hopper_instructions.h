@@ -1,8 +1,8 @@
 // Instructions of Hopper cards for g++: each function of backends/cuda/gpu/hopper_instructions.h has its second body here.
 #pragma once
-#include "group_products.h"
+#include "blocks/phase_barriers.h"
 #include "instructions.h"
-#include "phase_barriers.h"
+#include "tensor_cores/group_products.h"
 #include "tile_map.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {

@@ -7,7 +7,7 @@
 
 #include "backend_ops/op_fixture.h"
 #include "counters.h"
-#include "cuda/product_case.h"
+#include "cuda/products/product_case.h"
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"

@@ -1,4 +1,4 @@
-#include "tensor_core.h"
+#include "tensor_cores/tensor_core.h"
 
 #include <algorithm>
 #include <bit>

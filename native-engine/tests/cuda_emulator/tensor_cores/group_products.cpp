@@ -1,4 +1,4 @@
-#include "group_products.h"
+#include "tensor_cores/group_products.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "counters.h"
-#include "tensor_core.h"
+#include "tensor_cores/tensor_core.h"
 
 namespace espalier::cuda::emulator {
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "block.h"
+#include "blocks/block.h"
 
 namespace espalier::cuda::emulator {
 

@@ -1,4 +1,4 @@
-#include "block.h"
+#include "blocks/block.h"
 
 #include <sys/mman.h>
 
@@ -8,12 +8,12 @@
 #include <numeric>
 #include <utility>
 
+#include "blocks/lane_copies.h"
+#include "blocks/phase_barriers.h"
+#include "blocks/ready_threads.h"
 #include "counters.h"
 #include "espalier/base/error.h"
-#include "group_products.h"
-#include "lane_copies.h"
-#include "phase_barriers.h"
-#include "ready_threads.h"
+#include "tensor_cores/group_products.h"
 
 namespace espalier::cuda::emulator {
 

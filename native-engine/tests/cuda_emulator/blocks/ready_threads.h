@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "block.h"
+#include "blocks/block.h"
 
 namespace espalier::cuda::emulator {
 

@@ -1,4 +1,4 @@
-#include "phase_barriers.h"
+#include "blocks/phase_barriers.h"
 
 #include <algorithm>
 #include <cstring>
