@@ -28,12 +28,13 @@ test('a source that is changed, renamed, added or gone makes another interface',
   const sources = join(folder, 'sources');
   const write = (file: string, text: string): void => writeFileSync(join(sources, file), text);
   expect(interfaceOf(sources)).toBeNull(); // an installation without sources has nothing to compare with
-  for (const part of ['addon', 'core/include/espalier/training', 'core/session']) mkdirSync(join(sources, part), { recursive: true });
+  for (const part of ['addon/javascript', 'core/include/espalier/training', 'core/session'])
+    mkdirSync(join(sources, part), { recursive: true });
   const changes = [
-    () => write('addon/to_js.cpp', 'loss'),
-    () => write('addon/to_js.cpp', 'loss, kl'),
+    () => write('addon/javascript/to_js.cpp', 'loss'),
+    () => write('addon/javascript/to_js.cpp', 'loss, kl'),
     () => write('core/include/espalier/training/step_report.h', ''),
-    () => rmSync(join(sources, 'addon/to_js.cpp')),
+    () => rmSync(join(sources, 'addon/javascript/to_js.cpp')),
   ];
   const digests = changes.map((change) => {
     change();

@@ -9,12 +9,12 @@
 #include "espalier/base/error.h"
 #include "espalier/device/device.h"
 #include "espalier/training/fingerprint.h"
-#include "js_error.h"
-#include "js_reader.h"
-#include "options.h"
-#include "session.h"
-#include "session_jobs.h"
-#include "settings.h"
+#include "javascript/js_error.h"
+#include "javascript/js_reader.h"
+#include "javascript/options.h"
+#include "javascript/settings.h"
+#include "sessions/session.h"
+#include "sessions/session_jobs.h"
 #include "write_bytes.h"
 
 extern const char* const kInterface;  // interface.cmake writes it

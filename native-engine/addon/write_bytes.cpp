@@ -14,8 +14,8 @@
 
 #include "espalier/base/error.h"
 #include "files/sha256.h"
-#include "js_error.h"
-#include "js_reader.h"
+#include "javascript/js_error.h"
+#include "javascript/js_reader.h"
 
 namespace espalier::addon {
 namespace {

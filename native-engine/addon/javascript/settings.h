@@ -1,6 +1,6 @@
 // Copies the settings of a run between JavaScript objects and the options of the core.
 #pragma once
-#include "js_reader.h"
+#include "javascript/js_reader.h"
 #include "session/session_core.h"
 
 namespace espalier::addon {

@@ -1,14 +1,14 @@
-#include "session.h"
+#include "sessions/session.h"
 
 #include <chrono>
 #include <utility>
 
 #include "espalier/base/error.h"
 #include "files/sha256.h"
-#include "js_error.h"
-#include "js_reader.h"
-#include "options.h"
-#include "to_js.h"
+#include "javascript/js_error.h"
+#include "javascript/js_reader.h"
+#include "javascript/options.h"
+#include "javascript/to_js.h"
 
 namespace espalier::addon {
 namespace {

@@ -1,6 +1,6 @@
 // Options of the core, read from JavaScript objects in the shapes that native.ts declares.
 #pragma once
-#include "js_reader.h"
+#include "javascript/js_reader.h"
 #include "session/session_core.h"
 
 namespace espalier::addon {

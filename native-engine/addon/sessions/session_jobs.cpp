@@ -1,4 +1,4 @@
-#include "session_jobs.h"
+#include "sessions/session_jobs.h"
 
 #include <chrono>
 #include <condition_variable>
@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "compute_thread.h"
-#include "js_error.h"
+#include "javascript/js_error.h"
+#include "sessions/compute_thread.h"
 
 namespace espalier::addon {
 

@@ -1,4 +1,4 @@
-#include "compute_thread.h"
+#include "sessions/compute_thread.h"
 
 #include <pthread.h>
 

@@ -1,4 +1,4 @@
-#include "settings.h"
+#include "javascript/settings.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,10 +1,10 @@
-#include "options.h"
+#include "javascript/options.h"
 
 #include <algorithm>
 #include <array>
 
+#include "javascript/settings.h"
 #include "session/settings.h"
-#include "settings.h"
 
 namespace espalier::addon {
 namespace {

@@ -1,4 +1,4 @@
-#include "js_error.h"
+#include "javascript/js_error.h"
 
 #include <new>
 

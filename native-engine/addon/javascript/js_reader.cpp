@@ -1,4 +1,4 @@
-#include "js_reader.h"
+#include "javascript/js_reader.h"
 
 #include <cmath>
 #include <cstring>

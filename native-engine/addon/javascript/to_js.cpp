@@ -1,4 +1,4 @@
-#include "to_js.h"
+#include "javascript/to_js.h"
 
 #include <algorithm>
 #include <cmath>

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "session/session_core.h"
-#include "session_jobs.h"
+#include "sessions/session_jobs.h"
 
 namespace espalier::addon {
 
