@@ -253,7 +253,7 @@ TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
 
 namespace {
 
-// Makes two layers of LLaMA 7B's shape, so many times narrower, with heads of the same size.
+// Makes two layers of LLaMA 7B's shape, whose widths are divided by `narrower`, with heads of the same size.
 std::shared_ptr<const ModelWeights> two_layers(int64_t narrower) {
   return random_model(parse_small({{"architectures", {"LlamaForCausalLM"}},
                                    {"hidden_size", 4096 / narrower},
