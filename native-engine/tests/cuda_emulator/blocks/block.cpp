@@ -220,14 +220,11 @@ class Block {
   std::vector<std::pair<const void*, std::byte*>> statics_;
 };
 
-constinit thread_local Block* of_thread = nullptr;
-
-[[gnu::cold, gnu::noinline]] Block& make_block() {
-  static thread_local Block one;
-  of_thread = &one;
-  return one;
+// Each thread of the host runs its grids in one block.
+Block& block() {
+  static thread_local Block of_thread;
+  return of_thread;
 }
-Block& block() { return of_thread ? *of_thread : make_block(); }
 
 void Block::lane_main() {
   Fiber::entered();

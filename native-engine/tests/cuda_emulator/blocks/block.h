@@ -59,8 +59,9 @@ std::byte* dynamic_shared_memory();
 // multiple of 1024.
 uint32_t shared_address(const void* p);
 std::byte* shared_at(uint32_t address, uint32_t bytes);
-// Where pieces of 16 bytes are permuted by the number of their row of 128 bytes: the place of an address.
-inline uint32_t permuted(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
+inline constexpr uint32_t kPiece = 16;  // bytes that stay together where rows of 128 bytes are permuted
+// Returns the place of an address where the pieces of a row are permuted by the row's number.
+inline uint32_t permuted(uint32_t address) { return address ^ (address >> 7 & 7) * kPiece; }
 
 // For the work beside the threads (phase_barriers.h, group_products.h).
 int current_thread();

@@ -85,7 +85,7 @@ struct Map {
   int64_t rows, cols, stride;
   int box_rows;
 };
-constexpr uint32_t kRowBytes = 128, kPiece = 16;  // pieces stay together when rows are permuted
+constexpr uint32_t kRowBytes = 128;
 
 // Copies a row of a box; zeros stand for what lies beyond the matrix.
 void copy_row(const Map& map, int64_t row, int64_t col, uint32_t address) {

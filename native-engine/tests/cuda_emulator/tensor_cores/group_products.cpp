@@ -13,7 +13,6 @@ namespace espalier::cuda::emulator {
 namespace {
 
 constexpr int kDepth = kTileDepth, kRows = kTileRows;
-constexpr uint32_t kPiece = 16;  // bytes that stay together when rows are permuted
 
 struct Descriptor {
   uint32_t start, next_box, next_rows;
@@ -44,7 +43,7 @@ Factors along(const Descriptor& d, uint32_t row) {
   return f;
 }
 
-// The same of the columns from `first` on, of a factor whose rows go across the depth.
+// Does the same for columns from `first` on, of a factor whose rows go across the depth.
 void read_across(const Descriptor& d, uint32_t first, Factors (&columns)[kTileColumns]) {
   static_assert(kTileColumns == kPiece / 2);
   for (uint32_t k = 0; k < kDepth; k++)
