@@ -11,10 +11,10 @@ bool decides_bits(const std::string& file) { return ("\n" + sources_of_bits()).f
 
 TEST(Fingerprint, CoversTheStepAndTheBackend) {
   for (const char* file :
-       {"core/step/step.cpp", "core/training/update.cpp", "core/method/masks/masks.cpp", "core/method/batch_order.cpp", "core/method/philox.h",
-        "core/state/train_state.cpp", "core/model/model_config.cpp", "core/files/number_formats.h", "core/evaluation/evaluate.cpp",
-        "core/device/ops.h", "core/include/espalier/training/trainer.h", "backends/cpu/cpu_backend.cpp", "backends/cpu/kernels/products/product.h",
-        "backends/cpu/kernels/instantiate.cpp"})
+       {"core/step/step.cpp", "core/training/update.cpp", "core/method/masks/masks.cpp", "core/method/batch_order.cpp",
+        "core/method/philox.h", "core/state/train_state.cpp", "core/model/model_config.cpp", "core/files/number_formats.h",
+        "core/evaluation/evaluate.cpp", "core/device/ops.h", "core/include/espalier/training/trainer.h", "backends/cpu/cpu_backend.cpp",
+        "backends/cpu/kernels/products/product.h", "backends/cpu/kernels/instantiate.cpp"})
     EXPECT_TRUE(decides_bits(file)) << file;
 }
 

@@ -13,7 +13,7 @@
 
 namespace espalier::test {
 
-constexpr int64_t kShortTokens = 12, kSequences = 2;
+constexpr int64_t kShortTokens = 12, kShortSequences = 2;
 constexpr double kTemperature = 2.0 / 3.0;
 const Masks kAllOpen;
 
@@ -28,7 +28,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
  protected:
   std::shared_ptr<const ModelWeights> model = GetParam().small_model.empty() ? light_model() : small_model(GetParam().small_model);
   const ModelConfig& config = model->config();
-  std::shared_ptr<const TokenData> text = random_tokens(config.vocab_size, kShortTokens* kSequences);
+  std::shared_ptr<const TokenData> text = random_tokens(config.vocab_size, kShortTokens* kShortSequences);
   TrainState lora = pruned(), own = with_own_weights(*model, lora);
   Masks masks = deterministic_masks(config, lora);
 
@@ -46,7 +46,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
   TrainerOptions options(ComputeDType dtype = ComputeDType::kF32) const {
     TrainerOptions o;
     o.dtype = dtype;
-    o.batch_size = kSequences;
+    o.batch_size = kShortSequences;
     o.sequence_length = kShortTokens;
     o.micro_shards = GetParam().shards;
     o.backend.threads = 2;
@@ -91,7 +91,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
   // Returns the teacher's results of each sequence. They stay the same while weights of the student are moved.
   const std::vector<Results>& of_teacher() const {
     const ReferenceForward teacher(*model, nullptr, kAllOpen);
-    for (auto s = static_cast<int64_t>(of_teacher_.size()); s < kSequences; s++) of_teacher_.push_back(results(teacher, sequence(s)));
+    for (auto s = static_cast<int64_t>(of_teacher_.size()); s < kShortSequences; s++) of_teacher_.push_back(results(teacher, sequence(s)));
     return of_teacher_;
   }
   mutable std::vector<Results> of_teacher_;
@@ -105,16 +105,16 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
     for (size_t j = 0; j < masks.hidden.size(); j++)
       if (masks.hidden[j] != 0.0f) open.push_back(j);
     double total = 0;
-    for (int64_t s = 0; s < kSequences; s++) {
+    for (int64_t s = 0; s < kShortSequences; s++) {
       const auto [logits, layers] = results(student, sequence(s));
-      total += w.lm * ReferenceForward::negative_log_likelihood(logits, sequence(s)) / kSequences;
+      total += w.lm * ReferenceForward::negative_log_likelihood(logits, sequence(s)) / kShortSequences;
       if (w.layer == 0 && w.kl == 0) continue;
       const auto& [teacher_logits, teacher_layers] = of_teacher()[static_cast<size_t>(s)];
       for (size_t l = 0; l < layers.size(); l++)
         for (size_t t = 0; t < layers[l].size(); t++)
           for (size_t j = 0; j < open.size(); j++) {
             const double d = layers[l][t][j] - teacher_layers[l][t][open[j]];
-            total += w.layer * d * d / static_cast<double>(open.size() * kShortTokens * kSequences);
+            total += w.layer * d * d / static_cast<double>(open.size() * kShortTokens * kShortSequences);
           }
       for (size_t t = 0; t < logits.size(); t++) total += w.kl * divergence(teacher_logits[t], logits[t]);
     }
@@ -132,7 +132,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
     const std::vector<double> p = log_softmax(teacher), q = log_softmax(student);
     double sum = 0;
     for (size_t j = 0; j < p.size(); j++) sum += std::exp(p[j]) * (p[j] - q[j]);
-    return sum * kTemperature * kTemperature / kSequences;
+    return sum * kTemperature * kTemperature / kShortSequences;
   }
 };
 
@@ -151,7 +151,7 @@ TEST_P(OwnWeights, AnExportHoldsThem) {
   const auto small = compacted_model(*model, &moved, masks, DType::kF32);
   const ReferenceForward student(*small, nullptr, kAllOpen);
   double expected = 0;
-  for (int64_t s = 0; s < kSequences; s++) expected += student.negative_log_likelihood(sequence(s)) / kSequences;
+  for (int64_t s = 0; s < kShortSequences; s++) expected += student.negative_log_likelihood(sequence(s)) / kShortSequences;
   EXPECT_NEAR(evaluated(moved, ComputeDType::kF32), expected, 3e-6);
   EXPECT_GT(std::abs(expected - evaluated(own, ComputeDType::kF32)), 1e-3);
 }
