@@ -67,8 +67,15 @@ function checkSubject(file, i, text) {
   if (word !== undefined) problems.push(`${file}:${i + 1}: "${word}" hides the subject`);
 }
 
+// Checks that the title of a test names its subject, too: "an earlier login" in place of "the login of before".
+function checkTitle(file, i, title) {
+  checkSubject(file, i, title);
+  const words = /\b(anybody|of before|that (is|are) none)\b/i.exec(title)?.[0];
+  if (words !== undefined) problems.push(`${file}:${i + 1}: "${words}" hides the subject`);
+}
+
 // Checks that lines fit, except lines that can't be broken: a regular expression, the text of a document, a published configuration. Checks
-// that a comment begins with its subject.
+// that a comment begins with its subject, and that comments and the titles of tests name who acts.
 function checkText(file, lines) {
   if (!/\.(cpp|h|cu|cuh|tsx?|mjs|js|cjs|proto|sh|cmake|py)$|CMakeLists\.txt$/.test(file)) return;
   const hash = /\.(sh|cmake|py|txt)$/.test(file);
@@ -80,7 +87,9 @@ function checkText(file, lines) {
     if (comment !== undefined && /^(Of|What)\b/.test(comment)) {
       problems.push(`${file}:${i + 1}: a comment that begins with "${comment.split(' ')[0]}" hides its subject`);
     }
-    if (comment !== undefined && !file.startsWith('apps/dashboard/')) checkSubject(file, i, comment);
+    const title = /\.test\.tsx?$/.test(file) ? /^\s*(?:it|test|describe)(?:\.\w+)*\(.*?(['"`])(.*)\1/.exec(line)?.[2] : undefined;
+    if (comment !== undefined) checkSubject(file, i, comment);
+    if (title !== undefined) checkTitle(file, i, title);
   });
 }
 

@@ -11,7 +11,7 @@ async function espalier(answers: Answers, ...args: string[]): Promise<CliResult>
   return runCli(args, { env: { ESPALIER_SERVER: server.address, COLUMNS: '200' } });
 }
 
-test('delete asks, or is told --yes; where nobody can be asked it does nothing', async () => {
+test('delete asks the user, or is told --yes; without a user to ask it does nothing', async () => {
   const deleted: v1.DeleteRunRequest[] = [];
   const answers: Answers = {
     getRun: () => ({ run: testRun() }),

@@ -200,7 +200,7 @@ test('a run that stands still has no time left, and says what it waits for', asy
   expect(JSON.parse(stdout)).toMatchObject({ eta_seconds: null });
 });
 
-test('watching ends when a run waits for somebody, with what goes on with it; it stays where the run goes on by itself', async () => {
+test('watching ends when a run waits for a user, and tells the command that goes on; while a run goes on by itself it stays', async () => {
   const waitingFor = v1.Wait.fromPartial({ code: 'STORAGE_FULL', message: 'no room is left' });
   const told = [
     testRun({ waitingFor }),

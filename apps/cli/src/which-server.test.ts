@@ -73,7 +73,7 @@ test('status names the cause for which a run does not go on', async () => {
   expect(runs.active).toMatchObject([{ status: 'training', waits_for: 'ARTIFACT_STORE_FULL' }]);
 });
 
-test('while a server starts nobody else is asked in its place, and down stops it', async () => {
+test('while a server starts, no other server is asked in its place, and down stops it', async () => {
   announce(folder, { pid: process.pid });
   expect(await runCli(['runs', '--data-folder', folder])).toMatchObject({
     exitCode: 4,
@@ -82,7 +82,7 @@ test('while a server starts nobody else is asked in its place, and down stops it
   expect((await runCli(['status', '--data-folder', folder])).exitCode).toBe(4);
 });
 
-test('a data folder whose files are no files makes nobody wait', async () => {
+test('a data folder with other things in place of its files keeps no command waiting', async () => {
   for (const name of ['espalier.json', 'token']) execFileSync('mkfifo', [join(folder, name)]);
   expect((await runCli(['status', '--data-folder', folder])).exitCode).toBe(4);
   rmSync(join(folder, 'espalier.json'));
@@ -90,7 +90,7 @@ test('a data folder whose files are no files makes nobody wait', async () => {
   expect((await runCli(['runs', '--data-folder', folder])).exitCode).toBe(4);
 });
 
-test('open makes nobody wait for a token that is no file', async () => {
+test('open does not wait for a token that is no file', async () => {
   execFileSync('mkfifo', [join(folder, 'token')]);
   const process = spawn('sh', ['-c', ': orchestrator; sleep 60'], { stdio: 'ignore' });
   announce(folder, { listen: '127.0.0.1:7501', web: 'http://127.0.0.1:7502', pid: process.pid });

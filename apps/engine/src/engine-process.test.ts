@@ -545,7 +545,7 @@ describe('one engine', () => {
     while (written().length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
   });
 
-  test('a client that takes no more bytes of states keeps nobody waiting once it goes', async () => {
+  test('a client that takes no more bytes of states keeps no other client waiting after it has gone', async () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
@@ -626,7 +626,7 @@ describe('one engine', () => {
     await initialise(engine, sessionId); // the engine is free again
   });
 
-  test('a text ends at a stop text, its length or when nobody waits for it any more, and the engine is free again', async () => {
+  test('a text ends at a stop text, at its length, or when its client has gone, and the engine is free again', async () => {
     const { sessionId } = await openSession(engine);
     const intact = { sessionId, intact: true, maxTokens: 40 };
     const [whole] = await texts(engine, { ...intact, prompts: ['Once upon'] });

@@ -14,9 +14,9 @@ function claim(by: string, { folder = `folder of ${by}`, afterFormerLife = false
 }
 const elsewhere = expect.objectContaining({ code: 'ENGINE_ATTACHED_ELSEWHERE' }) as EspalierError;
 
-test('an engine that nobody has claimed is for whoever reaches it, but not for a claim that is gone', () => {
+test('every client that reaches an unclaimed engine may use it, but not by a claim that is gone', () => {
   expect(() => tenancy.require('')).not.toThrow();
-  expect(() => tenancy.require('of before')).toThrow(elsewhere);
+  expect(() => tenancy.require('earlier')).toThrow(elsewhere);
 });
 
 test('a claimed engine is its holder’s alone, and says whose, but not the claim', () => {
@@ -40,7 +40,7 @@ test('a renewed lease goes on, one that runs out gives the engine to the next wh
   expect(() => tenancy.require('a')).toThrow(elsewhere);
 });
 
-test('a lease that ran out is the holder’s again as long as nobody has taken the engine', () => {
+test('a holder whose lease ran out gets the engine back, as long as no other client has taken it', () => {
   claim('a');
   now = 60_000;
   expect(() => tenancy.require('a')).not.toThrow();

@@ -5,7 +5,7 @@ import { enginesUntil, TestServer } from './harness/server.js';
 
 const { ENGINE_STATUS_UNREACHABLE } = v1.EngineStatus;
 
-test('a named engine that nobody runs, or that is something else, is told as such', async () => {
+test('a named engine that does not run, or that is another program, is reported as such', async () => {
   const other = TestServer.inNewFolder();
   await other.start();
   const server = TestServer.inNewFolder({ ESPALIER_ENGINE: `127.0.0.1:1,${other.listenAddress}` });

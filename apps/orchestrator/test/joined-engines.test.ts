@@ -1,5 +1,5 @@
-// Tests an engine that dials in, and clients that are none. Deaths, cuts, other networks, and that its bits are those of a local engine,
-// are in joined-engines.long.test.ts.
+// Tests an engine that dials in, and clients that are no engines. Deaths, cuts and other networks, and that the bits are those of a local
+// engine, are in joined-engines.long.test.ts.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -176,7 +176,7 @@ describe('the command line', () => {
     expect((await cli(['--token-file', file, 'login'])).error).toMatch(/goes before a login/);
   });
 
-  it('that logs in again ends the login of before', async () => {
+  it('that logs in again ends the earlier login', async () => {
     const logins = join(folder, 'config/espalier/logins');
     const secretKept = (): string => (JSON.parse(readFileSync(join(logins, readdirSync(logins)[0]!), 'utf8')) as { secret: string }).secret;
     const before = secretKept();
@@ -293,7 +293,7 @@ describe('a person', () => {
     expect(await refusal(caller(short.secret))).toBe('OK');
   });
 
-  it('has logins that an admin lists and ends at once, with the open calls and the tokens of before', async () => {
+  it('has logins that an admin lists and ends at once, with their open calls and earlier tokens', async () => {
     const { secret, login } = await loginByDevice('s-ann');
     const { browser, address } = await loginOnPage('s-ann');
     await browser.go(address.href, (at) => at.pathname === '/');

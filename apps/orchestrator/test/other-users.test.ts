@@ -113,7 +113,7 @@ describe('a server that is started again', () => {
     expect(address()).toBe(before.store);
   });
 
-  it('takes anybody with --open-loopback', async () => {
+  it('takes every user with --open-loopback', async () => {
     await server.stop();
     server = new TestServer(server.dataFolder, { ESPALIER_OPEN_LOOPBACK: 'true' });
     await server.start();

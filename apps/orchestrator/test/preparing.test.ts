@@ -16,7 +16,7 @@ const { server, folder, shortText, launchLong, typesOf, cancel } = preparing;
 beforeAll(() => server.start());
 afterAll(() => preparing.dispose());
 
-test('is recorded at once, seen to be prepared, and keeps nobody from training', async () => {
+test('is recorded at once, seen to be prepared, and keeps no other run from training', async () => {
   const launched = await launchLong();
   expect(launched).toMatchObject({ status: RUN_STATUS_PREPARING, weightsDigest: '', settings: { totalSteps: 20 } });
   expect(launched.parameterCount).toBeGreaterThan(0n);

@@ -76,7 +76,7 @@ describe('the lease of the driver', () => {
     for (const store of stores) await store.close();
   });
 
-  it('passes at once to the owner of the store, whoever owned it before it was copied', async () => {
+  it('passes at once to the owner of the store, whichever server owned it before it was copied', async () => {
     const stores = Array.from({ length: 3 }, () => connectEventStore(eventStore));
     const quiet = { info: () => undefined, warn: () => undefined } as never;
     const leases = stores.map(

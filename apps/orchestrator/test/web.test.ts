@@ -159,7 +159,7 @@ describe('espalier.v1 over HTTP', () => {
     expect((await post('RunService/ListRuns', shown)).status).toBe(200);
   });
 
-  test('calls of one client are limited, those that nobody reads too', async () => {
+  test('calls of one client are limited, also those whose answers it does not read', async () => {
     const stops = new AbortController();
     const body = new Uint8Array(5); // an envelope around the empty message
     const watch = (): Promise<Response> =>

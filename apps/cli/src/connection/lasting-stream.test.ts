@@ -49,7 +49,7 @@ const asksForItsToken = (): never => {
 };
 const ends = (): void => undefined;
 
-test('one that has begun to start, and has no address yet, is waited for; nobody else is asked', async () => {
+test('a server that has begun to start and has no address yet is waited for, and no other server is asked', async () => {
   announce({ listen: '127.0.0.1:7501', pid: process.pid });
   whenLost = () => {
     announce({ pid: process.pid });

@@ -132,7 +132,7 @@ test.each<[string, string, string]>([
     'study.yaml:9: there is no "sparsity"; allowed are preset',
   ],
   [
-    'a value that is none',
+    'a word in place of a value',
     FILE.replace('50%', 'half'),
     'study.yaml:9: target_sparsity: "half" is not valid. A number, or a share in percent, is allowed: 0 to 0.95',
   ],
@@ -147,7 +147,7 @@ test.each<[string, string, string]>([
   ['a value twice', FILE.replace('50%', '0.3'), 'study.yaml:9: target_sparsity: a value is there twice'],
   ['no list in the grid', FILE.replace('[0.3, 50%]', '0.3'), 'study.yaml:9: target_sparsity: a list of values is needed'],
   ['a seed in the grid', FILE.replace('target_sparsity: [0.3, 50%]', 'seed: [1]'), 'study.yaml:9: seed: seeds have a key of their own'],
-  ['a seed that is none', FILE.replace('[1, 2, 3]', '[1, -2]'), 'study.yaml:7: seeds: whole numbers from 0'],
+  ['a negative seed', FILE.replace('[1, 2, 3]', '[1, -2]'), 'study.yaml:7: seeds: whole numbers from 0'],
   ['a seed twice', FILE.replace('[1, 2, 3]', '[1, 1]'), 'study.yaml:7: seeds: a seed is there twice'],
   ['two words for the seed', FILE.replace('total_steps: 300', 'seed: 4'), 'study.yaml:7: seeds: seeds and the setting seed'],
   ['a setting twice', FILE.replace('total_steps: 300', 'target_sparsity: 0.4'), 'target_sparsity is among settings and in the grid'],

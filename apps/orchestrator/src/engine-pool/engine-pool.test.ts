@@ -65,7 +65,7 @@ test('the place where a run would go on is known though its engine works, and op
   expect(await poolOf([new EspalierError('ENGINE_UNAVAILABLE', 'it does not start'), 'cuda:0']).placeToGoOn(begun)).toBeNull();
 });
 
-test('where nothing is free, nobody is asked', async () => {
+test('without a free engine none is asked', async () => {
   const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
   const pool = poolOf([first, 'cpu'], [second, 'cpu']);
   for (const slot of pool.slots) slot.take({ doing: 'something', runId: 'x' });

@@ -81,7 +81,7 @@ test('after training it holds the state that the engine has said it ended in', a
   expect(bench.holds(trained)).toBe(true);
 });
 
-test('after a training that broke off nobody knows what it holds, so the state is brought again', async () => {
+test('after a training that broke off the contents of the engine are unknown, so the state is brought again', async () => {
   engine.beforeStep = (step) => {
     if (step === 5) throw new Error('lost');
   };

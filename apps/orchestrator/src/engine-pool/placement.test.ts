@@ -60,7 +60,7 @@ describe('runs', () => {
     expect(runsOf([slot('1', { state: 'taken' }), slot('2')], [goesOn], [])).toEqual(['a to 2']);
   });
 
-  it('wait for the engine where they were when nobody can ask there what its numerics are', () => {
+  it('wait for their former engine while it can not be asked for its numerics', () => {
     const goesOn = run('a', { fingerprint: 'f', lastSlot: '2', fits: { 1: fit('other') } });
     expect(place([slot('1'), slot('2', { state: 'down' })], [goesOn], [])).toMatchObject({ runs: [], waits: [{ runId: 'a' }] });
     expect(runsOf([slot('1'), slot('3', { state: 'down' })], [goesOn], [])).toEqual(['a to 1']);

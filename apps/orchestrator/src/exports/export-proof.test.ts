@@ -53,7 +53,7 @@ test.each([
   });
 });
 
-test('a loader that can not read the export is told as such, and refuses nothing', async () => {
+test('a loader that can not read the export is reported, and its failure refuses nothing', async () => {
   const { loaders } = await proof('f32', new Error('no such architecture'));
   expect(loaders[0]).toMatchObject({ outcome: 'failed', negativeLogLikelihood: null, message: 'no such architecture' });
 });

@@ -1,6 +1,6 @@
 import { LiveProgress } from './live-progress.js';
 
-test('a run is watched while anybody looks on, and that it begins and ends is told once', () => {
+test('a run is watched while any client looks on, and its begin and its end are each told once', () => {
   const live = new LiveProgress();
   const told: boolean[] = [];
   const stop = live.onWatched(() => told.push(live.isWatched('a')));

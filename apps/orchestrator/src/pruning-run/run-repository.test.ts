@@ -26,7 +26,7 @@ function storeOn(disk: { isFull: boolean }): { store: EventStore; appended: NewE
   return { store: store as unknown as EventStore, appended };
 }
 
-test('a change that waits for room holds up nobody who will not wait; it is made once there is room', async () => {
+test('a change that waits for room holds up no caller that will not wait, and is made as soon as there is room', async () => {
   const disk = { isFull: false };
   const { store, appended } = storeOn(disk);
   const runs = new RunRepository(store);
@@ -48,7 +48,7 @@ test('a change that waits for room holds up nobody who will not wait; it is made
   expect(appended.map(({ type }) => type)).toEqual(['RunLaunched', 'AttemptStarted', 'RunPauseRequested']);
 });
 
-test('whoever need not wait any longer hears what was waited for', async () => {
+test('a caller that need not wait any longer hears the cause of the wait', async () => {
   const disk = { isFull: true };
   const runs = new RunRepository(storeOn(disk).store);
   const enough = new AbortController();
@@ -57,17 +57,17 @@ test('whoever need not wait any longer hears what was waited for', async () => {
   await expect(change).rejects.toMatchObject({ code: 'STORE_DISK_FULL' });
 });
 
-test('whoever asked is part of each fact, and the chain covers it', async () => {
+test('each fact says which caller asked for it, and the chain covers that', async () => {
   const { store, appended } = storeOn({ isFull: false });
   const runs = new RunRepository(store);
   const asked = { actor: 'ada', roles: ['owner'], requestId: 'r-1' };
   await runs.change(RUN, launch, { by: asked });
   await runs.change(RUN, { kind: 'requestPause' }, { by });
   expect(appended.map((one) => decodeStored(one).context)).toEqual([asked, BY_SERVER]);
-  const launchedBySomebodyElse = {
+  const launchedByAnother = {
     ...appended[0]!,
     data: Buffer.from(Buffer.from(appended[0]!.data).toString().replace('"ada"', '"eve"')),
   };
   expect(chainProblem(CHAIN_START, appended[0]!)).toBeNull();
-  expect(chainProblem(CHAIN_START, launchedBySomebodyElse)).not.toBeNull();
+  expect(chainProblem(CHAIN_START, launchedByAnother)).not.toBeNull();
 });

@@ -93,7 +93,7 @@ describe('the curves of a run', () => {
     expect(recordedAt).toBeGreaterThan(Date.UTC(2020));
   });
 
-  test('a quantity that is none is refused, with those that are', async () => {
+  test('an unknown quantity is refused, with the known ones', async () => {
     await expect(asked({ quantities: ['lost'] })).rejects.toMatchObject({ code: 'FIELD_UNKNOWN_VALUE' });
     await expect(asked({ maxPoints: 5_001 })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE' });
   });

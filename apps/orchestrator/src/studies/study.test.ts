@@ -261,7 +261,7 @@ describe('the table of a study', () => {
   });
 });
 
-test('a study with a run that waits for somebody says so, and has not ended', () => {
+test('a study with a run that waits for a user says so, and has not ended', () => {
   const state = after(null, launch([run('1')]), { kind: 'runLaunched', key: run('1').key, runId: 'r' });
   const message = (status: string, code: string): v1.Study => {
     const waitingFor = { code, message: 'it was killed', command: code === '' ? '' : 'espalier resume r', since: undefined };

@@ -34,7 +34,7 @@ test.each([1, 2, CURRENT_VERSION])('a fact as written in version %s fits, one wi
   ).toBe(false);
 });
 
-test('an evaluation of before version 3 is a perplexity, and nothing else', () => {
+test('an evaluation of an earlier version than 3 is a perplexity, and nothing else', () => {
   const envelope = { at: '2026-01-02T03:04:05.678Z', chain: 'a'.repeat(64) };
   const subject = { subject: 'intact', step: 0, stateDigest: null, teacherMark: null, dataDigest: 'd' };
   const perplexity = { ...envelope, ...subject, window: 256, perplexity: 7, negativeLogLikelihood: 1.9, predictions: 100 };

@@ -57,7 +57,7 @@ describe('the turns of a run that was stopped', () => {
     expect(endsOf(turns)).toEqual([54.8, 200]);
     expect(sumOf(turns, 'runSeconds')).toBeCloseTo(200 * 0.055);
   });
-  it('name a step that took long though nobody stopped the run, and count it', () => {
+  it('name a step that took long though the run was not stopped, and count it', () => {
     const made = madeRun({ steps: 200, pauseS: 0.005, stopsAt: [3.01] });
     made.steps.forEach((one, index) => {
       if (index === 150) one.seconds += 3;

@@ -11,7 +11,7 @@ const REPORT: BundleReport = {
     {
       check: 'artifacts',
       subject: `artifact ${'ab'.repeat(32)}`,
-      detail: 'its bytes have another digest, so that whoever has this file can not prove by it what the run was',
+      detail: 'its bytes have another digest, so that the owner of this file can not prove by it what the run was',
     },
   ],
   manifest: null,

@@ -10,7 +10,7 @@ const CHUNKS = 100;
 /** One chunk waits in the stream, and the next one is made already. */
 const CHUNKS_HELD = 2;
 
-describe('calls that nobody reads', () => {
+describe('calls whose answers no client reads', () => {
   const server = new Server({ interceptors: [callLimits(new OpenCalls({ ofOneClient: 3, inAll: 5 }))] });
   const sessions: ClientHttp2Session[] = [];
   let address: string;

@@ -13,7 +13,7 @@ const description = (part: Partial<Describe>): Describe => ({
 });
 
 describe('a run', () => {
-  it('is described as somebody says, and only what changes is recorded', () => {
+  it('is described as a user says, and only changes are recorded', () => {
     const story = new Story(launched());
     const [first] = story.when(description({ name: 'baseline', addTags: ['b', 'a', 'b'], note: 'as published' }));
     expect(first).toMatchObject({

@@ -54,7 +54,7 @@ describe('thinning a run out', () => {
     expect(story.state.teachers.map(({ mark }) => mark)).toEqual([3, 4, 5, 7]);
   });
 
-  it('names the event to whoever wants a teacher that is gone', () => {
+  it('names the event to a user who wants a teacher that is gone', () => {
     const story = trained();
     story.when(discard({ keepEvery: 4 }));
     const from = { kind: 'mark', mark: 5 } as const;

@@ -129,7 +129,7 @@ describe('an evaluation by another metric', () => {
   });
 });
 
-it('an evaluation of before there were other metrics is read as a perplexity', () => {
+it('an evaluation from a release without other metrics is read as a perplexity', () => {
   const earlier = { subject: 'intact', step: 0, stateDigest: null, teacherMark: null, dataDigest: 'd' };
   const fields = { ...earlier, window: 128, perplexity: 7.5, negativeLogLikelihood: 2.01, predictions: 900, v: 2, at: 't', chain: 'c' };
   expect(decodeStored({ type: 'EvaluationRecorded', data: Buffer.from(canonicalJson(fields)) }).data).toEqual({

@@ -21,7 +21,7 @@ const engine = {
 };
 
 describe('a run of two phases', () => {
-  it('begins the second where pruning ends: masks frozen, nobody instructs, and each fact says its phase', () => {
+  it('begins the second where pruning ends: masks frozen, no teacher instructs, and each fact says its phase', () => {
     const story = new Story(launched(asked)).start().train(stateAt(10, 0.01));
     expect(story.state).toMatchObject({ phase: 'prune', phases: [{ kind: 'prune' }, { kind: 'recover', firstStep: 20, endStep: 35 }] });
     const before = story.facts.length;

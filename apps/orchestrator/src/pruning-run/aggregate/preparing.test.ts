@@ -67,7 +67,7 @@ describe('a run between its launch and its training', () => {
     expect(story.state).toMatchObject({ status: 'preparing', failure: null });
   });
 
-  it.each(['ENGINE_LOST', 'READER_LOST'])('waits where somebody can mend what keeps it from being prepared (%s)', (code) => {
+  it.each(['ENGINE_LOST', 'READER_LOST'])('waits if a user can mend the cause that keeps it from being prepared (%s)', (code) => {
     const story = new Story(launchedUnread());
     const cause = { code, message: 'it died', field: '' };
     expect(story.when({ kind: 'failPreparation', ...cause, passes: true })).toEqual([

@@ -136,7 +136,7 @@ describe('segments', () => {
     ])
       expect(cutAt(...cuts)).toEqual(whole);
   });
-  it('that stop early assign nobody who has not instructed yet; a lost attempt takes up where they stopped', () => {
+  it('that stop early assign only teachers that have instructed; after a lost attempt the run goes on where they stopped', () => {
     const story = afterTarget(100);
     expect(assignedBy(story.when(segment(10, stateAt(40, 0.06))))).toEqual([[29, 3]]);
     story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'x' });
@@ -205,7 +205,7 @@ describe('attempts', () => {
     for (let count = 0; count < 6; count += 1) expect(loseAt(30)).toEqual(['EngineLost']);
     expect(loseAt(30)).toEqual(['EngineLost', 'RunPaused']);
   });
-  it('fail the run where nobody can mend the cause, and wait for somebody where one can', () => {
+  it('fail the run if no user can mend the cause, and otherwise wait for a user', () => {
     const outcome = (code: string): string[] =>
       typesOf(new Story(launched()).start().when({ kind: 'fail', attempt: 1, code, message: 'x', field: '' }));
     for (const code of ['NUMERICS_CHANGED', 'MODEL_CHANGED', 'OUT_OF_MEMORY', 'ARTIFACT_MISSING', 'ENGINE_UNAVAILABLE'])

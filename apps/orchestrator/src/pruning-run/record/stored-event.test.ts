@@ -53,7 +53,7 @@ describe('old and unknown events', () => {
     expect(upcastBy(table, 'RunCancelled', { from: 1, to: 3 }, { why: 'x' })).toEqual({ why: 'x', reason: 'x', n: 3 });
     expect(upcastBy(table, 'RunCancelled', { from: 2, to: 3 }, { reason: 'y' })).toEqual({ reason: 'y', n: 3 });
   });
-  it('are kept when nobody here knows them, a later version of a known type too', () => {
+  it('are kept if this release does not know them; a later version of a known type is kept, too', () => {
     const read = (type: string, v: number): unknown =>
       decodeStored({ type, data: Buffer.from(canonicalJson({ v, at: 't', chain: 'c', x: 1 })) });
     expect(read('RunBlessed', 1)).toEqual({ type: 'Unknown', storedType: 'RunBlessed', v: 1, at: 't', chain: 'c', data: { x: 1 } });

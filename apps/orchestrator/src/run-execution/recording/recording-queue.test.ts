@@ -46,7 +46,7 @@ describe('segments on their way into the record', () => {
     await second;
     expect(writes).toEqual([[0], [1]]);
   });
-  it('are all written when somebody waits for the record', async () => {
+  it('are all written when a caller waits for the record', async () => {
     const { queue, writes, endOne } = queueOf(60_000);
     await queue.add(segment(0));
     endOne();
