@@ -1,5 +1,5 @@
-// The call that trains: the reports and segments of a training as messages, and its states by the way that the client asked for: in files,
-// in the stream, or held until the client says where they go.
+// Sends a training's reports and segments as messages. Its states go the way that the client asked for: in files, in the stream, or they
+// are held until the client says where they go.
 import { rm } from 'node:fs/promises';
 import { describeEngine } from '#native-engine';
 import type { engineV1 } from '#protocol';

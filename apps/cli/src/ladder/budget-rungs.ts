@@ -31,8 +31,8 @@ type RunBudget = Pick<v1.Budget, 'setting' | 'intact'> | undefined;
 const isOfBytes = (budget: RunBudget): budget is v1.Budget => budget?.setting === BUDGETS.targetBytes;
 
 /**
- * Returns the bytes of a state as the run's own budget counts them: it says in which type, and whether the cache counts too. Undefined:
- * the run has no budget of bytes.
+ * Returns the bytes of a state as the run's own budget counts them. The budget says which type of numbers counts, and whether the cache
+ * counts. Undefined for a run without a budget in bytes.
  * @param hardSparsity the share of the budget's cost that the state saves
  */
 export const bytesByBudget = (budget: RunBudget, hardSparsity: number): number | undefined =>

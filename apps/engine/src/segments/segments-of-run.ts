@@ -1,4 +1,4 @@
-// The kept segments of one training: each is found by the state that it begins with, and by all else that its bits follow from.
+// The kept segments of one training. A segment is found by the state that it begins with and by everything else that decides its bits.
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { SegmentOptions, StepReport, TeacherStretch } from '#native-engine';

@@ -15,7 +15,7 @@ const SECRET_VOLUME = 'espalier-token';
 export interface KubernetesJobs {
   /** The id that only this fleet of this data folder has. */
   fleetId: string;
-  /** The digest of all settings that a job is asked for with. */
+  /** The digest of all settings in the request for a job. */
   specId: string;
   settings: KubernetesSettings;
   wishes: Pick<FleetSettings, 'cpus' | 'cards' | 'memoryGb'>;

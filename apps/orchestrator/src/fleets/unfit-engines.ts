@@ -21,7 +21,7 @@ export class UnfitEngines {
     return this.known.has(engine);
   }
 
-  /** Called when an engine works for a run. It is of use for some, and the ends before count no more. */
+  /** Called when an engine works for a run. So a run can use it, and earlier ends no longer count. */
   works(engine: string): void {
     this.worked.add(engine);
     this.endsInARow = 0;

@@ -52,7 +52,7 @@ export class LiveProgress {
 
   preparedOrStopped(runId: string): void {
     const last = this.preparations.get(runId);
-    // The progress stays a moment longer: views that have not read the event of the end yet would show a run that is not prepared.
+    // The progress stays a moment longer, because views that have not yet read the event of its end would show an unprepared run.
     setTimeout(() => {
       if (this.preparations.get(runId) === last && this.preparations.delete(runId)) this.tell(runId);
     }, VIEWS_CATCH_UP_MS).unref();
@@ -93,7 +93,7 @@ export class LiveProgress {
     live.steps = [];
     this.waiting.delete(runId);
     this.tell(runId);
-    // The run stays a moment longer: views that have not read the event of the end yet would take its engine for dead.
+    // The run stays a moment longer, because views that have not yet read the event of its end would report its engine as dead.
     setTimeout(() => {
       if (this.runs.get(runId) === live) this.runs.delete(runId);
     }, VIEWS_CATCH_UP_MS).unref();

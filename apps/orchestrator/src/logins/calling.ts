@@ -2,7 +2,7 @@
 import { EspalierError } from '#protocol';
 import type { Person } from './person.js';
 
-/** A person who calls, and how and until when the server knows the person. */
+/** A person who calls, the way in which the person logged in, and the time until which the server trusts the login. */
 export interface PersonCalling {
   person: Person;
   by: 'browser' | 'device' | 'token';

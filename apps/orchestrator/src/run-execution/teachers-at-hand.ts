@@ -15,8 +15,8 @@ export interface TeacherSource {
 }
 
 /**
- * Sends the teachers that the plan needs and the engine can't read by itself. A teacher that is sent may push out another one, but none of
- * the same plan, so the loop ends. Returns null if a teacher was damaged: the run now goes on from before it.
+ * Sends the teachers that the plan needs and the engine can't read by itself. A sent teacher may push out another one, but never one that
+ * the plan needs. So the loop ends. Returns null if a teacher was damaged: the run now goes on from before it.
  */
 export async function planWithTeachers(bench: EngineWorkbench, run: PruningRunState, source: TeacherSource): Promise<TrainingPlan | null> {
   const planned = (): TrainingPlan => {

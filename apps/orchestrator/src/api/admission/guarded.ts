@@ -66,8 +66,8 @@ export class Guard {
   }
 
   /**
-   * Checks a call. It runs before each handler. A handler that makes the request of another method out of its own calls it again for that
-   * request.
+   * Checks a call before its handler runs. A handler that turns its request into the request of another method has that request checked,
+   * too.
    * @throws EspalierError ROLE_TOO_LOW, PATH_NOT_ALLOWED
    */
   async require(path: string, request: object, call: CallInfo): Promise<void> {
