@@ -16,7 +16,7 @@ const programs = [
   'apps/engine/src/main',
   'apps/orchestrator/src/main',
   'apps/orchestrator/src/engines/spawn-worker',
-  'apps/orchestrator/src/event-sourcing/views-check-worker',
+  'apps/orchestrator/src/event-sourcing/read-models/views-check-worker',
   'libs/event-store/src/server-main',
   'libs/event-store/src/server/store/checkpoint-worker',
   'libs/model-files/src/chat-process',

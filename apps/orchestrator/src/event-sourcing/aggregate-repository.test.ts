@@ -3,7 +3,7 @@ import { WrongExpectedRevisionError, type EventStore, type NewEvent, type Stored
 import { AggregateRepository } from './aggregate-repository.js';
 import { BY_SERVER } from './call-context.js';
 import { CHAIN_START, chainProblem, decodeStored } from './event-codec.js';
-import { begun } from './not-begun.js';
+import { begun } from './not-begun-error.js';
 import { shelf, types } from './testing.js';
 
 /** A store that holds streams in memory. */

@@ -13,7 +13,7 @@ import type { CallContext } from './call-context.js';
 import { CHAIN_START, encodeFacts, type Envelope, type Fact, type UnknownEvent } from './event-codec.js';
 import { eventId } from './event-ids.js';
 import type { EventTypes } from './event-types.js';
-import { NotBegun } from './not-begun.js';
+import { NotBegun } from './not-begun-error.js';
 import { patiently, PATIENCE_MS, within, type Patience } from './store-retries.js';
 
 const CACHED = 64;

@@ -6,7 +6,7 @@ import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metri
 import { readSegments } from '../views/projection/metrics-reader.js';
 import { fileVersion, scalarsRecord } from './tensorboard.js';
 import { isActiveStep, type Rewind } from '../views/projection/run-detail.js';
-import type { ViewsDatabase } from '../event-sourcing/views-file.js';
+import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
 
 const CHUNK_BYTES = 1 << 18;
 const FORMATS = ['csv', 'jsonl', 'parquet', 'tensorboard'] as const;

@@ -20,7 +20,7 @@ import {
 } from '#event-store';
 import { counted, EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
-import { lastProjected } from '../event-sourcing/last-projected.js';
+import { lastProjected } from '../event-sourcing/read-models/last-projected.js';
 import { RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
 import { HOW_TO_MEND, StoreCondition } from './store-condition.js';
 

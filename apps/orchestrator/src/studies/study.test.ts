@@ -1,4 +1,4 @@
-import { NotBegun } from '../event-sourcing/not-begun.js';
+import { NotBegun } from '../event-sourcing/not-begun-error.js';
 import { v1 } from '#protocol';
 import { encodeFacts } from '../event-sourcing/event-codec.js';
 import { budgetOf } from '../pruning-run/method/budget.js';

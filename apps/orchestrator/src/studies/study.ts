@@ -2,7 +2,7 @@
 import { EspalierError } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
-import { begun } from '../event-sourcing/not-begun.js';
+import { begun } from '../event-sourcing/not-begun-error.js';
 import { laterFields, laterReading, laterSettings } from '../pruning-run/record/later-parts.js';
 import { heatsOf, nextRuns, type Heat } from './halving.js';
 import { settingsAsPlanned, type ReadRun } from './study-plan.js';

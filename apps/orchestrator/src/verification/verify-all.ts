@@ -7,7 +7,7 @@ import { byteWords } from '#comparison';
 import { endOf, EventCorruptError, missingText, type EventStore, type Position, type StoredEvent } from '#event-store';
 import { rememberedTokens } from '#model-files';
 import { counted, v1 } from '#protocol';
-import { ViewsDamagedError } from '../event-sourcing/views-file.js';
+import { ViewsDamagedError } from '../event-sourcing/read-models/views-file.js';
 import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { TABLE_BYTES_MAX } from '../run-inputs/read-speed-table.js';

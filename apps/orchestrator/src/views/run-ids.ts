@@ -1,8 +1,8 @@
 import { EspalierError, invalidField } from '#protocol';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import { SHORTEST_PREFIX } from '../pruning-run/aggregate/short-digests.js';
-import { prepared } from '../event-sourcing/prepared.js';
-import type { ViewsDatabase } from '../event-sourcing/views-file.js';
+import { prepared } from '../event-sourcing/read-models/prepared-statements.js';
+import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
 
 const SHOWN = 5;
 

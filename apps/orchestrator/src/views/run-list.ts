@@ -5,7 +5,7 @@ import { conditionsOf } from './run-conditions.js';
 import { decodePageToken, encodePageToken, type PageKey } from './page-token.js';
 import type { RunSummary } from './projection/run-detail.js';
 import { behind, orderedBy, orderOf, type OrderedRun } from './run-order.js';
-import type { ViewsDatabase } from '../event-sourcing/views-file.js';
+import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
 import { STATUS_NUMBERS } from './run-status.js';
 
 const DEFAULT_PAGE_SIZE = 50;

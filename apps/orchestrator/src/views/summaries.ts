@@ -1,7 +1,7 @@
 // Reads the summaries of runs, and keeps the last ones while no row changes: watchers of a run ask for its summary several times for each
 // message, and a row is checked against its sum whenever it is read.
-import { prepared } from '../event-sourcing/prepared.js';
-import type { ViewsDatabase } from '../event-sourcing/views-file.js';
+import { prepared } from '../event-sourcing/read-models/prepared-statements.js';
+import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
 import type { RunSummary } from './projection/run-detail.js';
 
 const MOST_KEPT = 64;

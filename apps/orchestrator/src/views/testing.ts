@@ -10,7 +10,7 @@ import { CURRENT_VERSION } from '../pruning-run/record/event-versions.js';
 import type { NewFact, PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { encodeFacts, encodeStepsMeasured, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
-import type { ViewsDatabase } from '../event-sourcing/views-file.js';
+import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
 import { openViewsDatabase } from './projection/views-schema.js';
 
 export function stepMeasured(step: number, loss = 1 / (step + 1)): StepMeasurement {

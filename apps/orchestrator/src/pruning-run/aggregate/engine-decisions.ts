@@ -1,6 +1,6 @@
 // The decisions on the engine's reports. Every report names its attempt, and a report of an attempt that has ended is refused.
 import { choicesOfNumerics, numericsDifference, numericsWords } from '#comparison';
-import { begun } from '../../event-sourcing/not-begun.js';
+import { begun } from '../../event-sourcing/not-begun-error.js';
 import type { NewFact, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';

@@ -1,6 +1,6 @@
 // One function for each change of a run, called by the switch in `decide`. This file has the changes that clients ask for.
 // engine-decisions.ts has those that the engine reports, and starting-points.ts the states that forks and rewinds start from.
-import { begun } from '../../event-sourcing/not-begun.js';
+import { begun } from '../../event-sourcing/not-begun-error.js';
 import { sameMeasure } from '../record/measures.js';
 import type { NewFact } from '../record/pruning-run.events.js';
 import { findDiscard } from './discarding.js';

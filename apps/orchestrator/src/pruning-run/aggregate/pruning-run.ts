@@ -1,6 +1,6 @@
 // The aggregate of a run. `evolve` folds events into the state; `decide` turns a change into events by the functions of
 // pruning-run.decisions.ts.
-import { begun } from '../../event-sourcing/not-begun.js';
+import { begun } from '../../event-sourcing/not-begun-error.js';
 import { afterDescribe, describe } from './describing.js';
 import { afterDelete, afterDiscard, discard, remove } from './discarding.js';
 import type { NewFact, PruningRunEvent, RecordedEvent } from '../record/pruning-run.events.js';

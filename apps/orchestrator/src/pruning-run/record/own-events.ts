@@ -1,5 +1,5 @@
 // Remembers the latest events and metrics of runs that this process appended itself, so that it need not read them from the store.
-import { Remembered } from '../../event-sourcing/remembered.js';
+import { Remembered } from '../../event-sourcing/remembered-events.js';
 import type { PruningRunEvent } from './pruning-run.events.js';
 import type { StepsMeasured } from './steps-measured.js';
 

@@ -14,7 +14,7 @@ import { evolve, type PruningRunState } from '../../pruning-run/aggregate/prunin
 import { fact, launched, stateAt, Story } from '../../pruning-run/testing.js';
 import type { NewFact } from '../../pruning-run/record/pruning-run.events.js';
 import { decodeStored } from '../../pruning-run/record/stored-event.js';
-import { ProjectionRunner } from '../../event-sourcing/projection-runner.js';
+import { ProjectionRunner } from '../../event-sourcing/read-models/projection-runner.js';
 import { listRuns } from '../run-list.js';
 import { RunProjection } from '../projection/run-projection.js';
 import { Recorder, withDatabase } from '../testing.js';

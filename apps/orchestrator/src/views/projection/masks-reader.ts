@@ -1,7 +1,7 @@
 // Reads the masks of a run at its recorded states, added up from the gates that opened and closed in each segment.
 import { allGates, decodeGates, gatesApart, type Gates } from '#audit';
 import { isActiveStep, type Rewind } from './run-detail.js';
-import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
+import type { ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 
 interface MasksRow {
   revision: number;

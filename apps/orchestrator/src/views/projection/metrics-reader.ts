@@ -2,8 +2,8 @@
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { isActiveStep, type Rewind } from './run-detail.js';
 import { decodeRows, ROW_DOUBLES, rowCount, stepAt } from './metrics-codec.js';
-import { prepared } from '../../event-sourcing/prepared.js';
-import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
+import { prepared } from '../../event-sourcing/read-models/prepared-statements.js';
+import type { ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 
 export interface StepRange {
   fromStep?: number | undefined;

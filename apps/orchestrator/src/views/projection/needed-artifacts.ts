@@ -3,7 +3,7 @@
 import { neededArtifacts, needsTheSame, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { DiscardedArtifact } from '../../pruning-run/record/pruning-run.events.js';
 import type { RunDetail } from './run-detail.js';
-import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
+import type { ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 
 /** The digests that a run needs. */
 function neededBy(database: ViewsDatabase, runId: string): string[] {

@@ -1,5 +1,5 @@
 import type { Statement } from 'better-sqlite3';
-import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
+import type { ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 
 export interface Statements {
   loadDetail: Statement;

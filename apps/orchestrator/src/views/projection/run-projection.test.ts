@@ -9,7 +9,7 @@ import { RunProjection } from './run-projection.js';
 import type { RunSummary } from './run-detail.js';
 import { readRows, stepsOf } from './metrics-reader.js';
 import { contentOf, Recorder, stepMeasured, withDatabase } from '../testing.js';
-import { readPosition, type ViewsDatabase } from '../../event-sourcing/views-file.js';
+import { readPosition, type ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 import { openViewsDatabase } from './views-schema.js';
 
 const RUN = 'aaaabbbbcccc';

@@ -1,8 +1,8 @@
 // Turns the stored events of runs, and their metrics, into rows.
 import { hasItsFields } from '#audit';
 import { EventCorruptError, type StoredEvent } from '#event-store';
-import { Projection, type RecordItem } from '../../event-sourcing/projection.js';
-import type { ViewsDatabase } from '../../event-sourcing/views-file.js';
+import { Projection, type RecordItem } from '../../event-sourcing/read-models/projection.js';
+import type { ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 import { ownEvents, ownMeasurements } from '../../pruning-run/record/own-events.js';
 import {
   decodeStepsMeasured,

@@ -1,6 +1,6 @@
 // The tables of runs in the file of views.
-import { openViewsFile, type ViewsDatabase, type ViewsSchema } from '../../event-sourcing/views-file.js';
-import type { ViewsTable } from '../../event-sourcing/views-tables.js';
+import { openViewsFile, type ViewsDatabase, type ViewsSchema } from '../../event-sourcing/read-models/views-file.js';
+import type { ViewsTable } from '../../event-sourcing/read-models/views-tables.js';
 
 const TABLES: readonly ViewsTable[] = [
   {

@@ -1,6 +1,6 @@
 // Tests that a query's statement is prepared once for each database, and shows what the database has at the moment.
 import Database from 'better-sqlite3';
-import { prepared } from './prepared.js';
+import { prepared } from './prepared-statements.js';
 
 test('a statement is prepared once for each database', () => {
   const [one, other] = [new Database(':memory:'), new Database(':memory:')];

@@ -13,11 +13,11 @@ import {
   type EventStore,
   type StoredEvent,
 } from '#event-store';
-import { AggregateFeed } from './aggregate-feed.js';
-import { AggregateRepository } from './aggregate-repository.js';
-import { BY_SERVER } from './call-context.js';
+import { AggregateFeed } from '../aggregate-feed.js';
+import { AggregateRepository } from '../aggregate-repository.js';
+import { BY_SERVER } from '../call-context.js';
 import { Projection, type RecordItem } from './projection.js';
-import { shelf, type BookPlaced, type Shelf } from './testing.js';
+import { shelf, type BookPlaced, type Shelf } from '../testing.js';
 import { Views } from './views.js';
 import { readPosition, removeViewsFile } from './views-file.js';
 import { addSums, type ViewsTable } from './views-tables.js';
