@@ -2,20 +2,20 @@
 import { readFileSync } from 'node:fs';
 import { engineV1, invalidField, knownNumbers } from '#protocol';
 import { chosenDevice, describeEngine, inspectModel, numericsFingerprint, type StateSummary } from '#native-engine';
-import { receive } from './chunks.js';
-import { evaluate } from './evaluate.js';
-import { exportModel } from './export-model.js';
-import { generate, measureSpeed, measureTable } from './generation.js';
-import { bidirectional, clientStreaming, serverStreaming, unary } from './handlers.js';
-import { deviceMessage, memoryMessage, modelMessage, sessionOptions, stateMessage } from './protocol-messages.js';
-import { KeptTrainings } from './kept-trainings.js';
+import { receive } from './calls/chunks.js';
+import { evaluate } from './calls/evaluate.js';
+import { exportModel } from './calls/export-model.js';
+import { generate, measureSpeed, measureTable } from './calls/generate.js';
+import { bidirectional, clientStreaming, serverStreaming, unary } from './calls/stream-handlers.js';
+import { deviceMessage, memoryMessage, modelMessage, sessionOptions, stateMessage } from './calls/protocol-messages.js';
+import { KeptTrainings } from './training/kept-trainings.js';
 import type { EngineServiceParts } from './service-parts.js';
 import type { HeldStates } from './states/held-states.js';
-import { score } from './score.js';
+import { score } from './calls/score.js';
 import type { SessionHolder } from './session-holder.js';
-import { receiveText } from './training-text.js';
+import { receiveText } from './training/training-text.js';
 import { Turns } from './turns.js';
-import { TRAINING, trainSegments, type Training } from './train-call.js';
+import { TRAINING, trainSegments, type Training } from './training/train-call.js';
 
 /** Each reads a model folder on a thread of its own, beside the training. */
 const INSPECTIONS_AT_ONCE = 2;

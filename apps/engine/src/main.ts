@@ -5,10 +5,10 @@ import { onHandlerError, toEspalierError } from '#protocol';
 import { chosenDevice, describeEngine } from '#native-engine';
 import { LIST_DEVICES, parseArguments, UsageError, type EngineArguments } from './arguments.js';
 import { EngineServer } from './engine-server.js';
-import { toProtocolError } from './engine-errors.js';
+import { toProtocolError } from './calls/engine-errors.js';
 import { engineService } from './engine-service.js';
 import { idleLimitMs } from './idle-limit.js';
-import { Joining } from './joining.js';
+import { OrchestratorStream } from './orchestrator-stream.js';
 import { usualCacheFolder } from './models/model-cache.js';
 import { OfferedModels } from './models/offered-models.js';
 import { KeptSegments, usualSegmentFolder } from './segments/kept-segments.js';
@@ -71,7 +71,7 @@ async function main(): Promise<void> {
     log,
   });
   const server = new EngineServer(service, tenancy);
-  const joining = 'join' in args.at ? new Joining(args.at.join, server, log, () => tenancy.silenceMs) : null;
+  const joining = 'join' in args.at ? new OrchestratorStream(args.at.join, server, log, () => tenancy.silenceMs) : null;
   const idleTimeout = 'join' in args.at ? args.at.join.idleTimeout : undefined;
   const isIdleTooLong = (timeout: number): boolean =>
     Math.min(holder.idleForMs(), models.idleForMs()) > idleLimitMs(timeout, holder.hadSession);

@@ -1,4 +1,4 @@
-import type { FailureListener } from './handlers.js';
+import type { FailureListener } from './calls/stream-handlers.js';
 import type { Logger } from 'pino';
 import type { KeptSegments } from './segments/kept-segments.js';
 import type { HeldStates } from './states/held-states.js';

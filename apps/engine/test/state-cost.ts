@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Session } from '#native-engine';
 import { sessionSettings, trainingSettings } from '../../../native-engine/testing.js';
-import { train, type TrainingOptions } from '../src/training.js';
+import { train, type TrainingOptions } from '../src/training/training.js';
 
 const [states = '20', kind] = process.argv.slice(2);
 const count = Number(states);

@@ -18,7 +18,7 @@ import type { Logger } from 'pino';
 import { byteWords } from '#comparison';
 import { makeFolder, roomInSync } from '#files';
 import { EspalierError } from '#protocol';
-import { lockFolder, openOwnFolder, type Hold, type Mark } from '../own-folder.js';
+import { lockFolder, openOwnFolder, type Hold, type Mark } from '../shared-folder.js';
 import { digestOfList, type ListedFile } from './model-list.js';
 
 const MARK: Mark = {

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { digestOfFile, FileDigests, makeFolder } from '#files';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
 import type { Scratch } from '../scratch.js';
-import type { Hold } from '../own-folder.js';
+import type { Hold } from '../shared-folder.js';
 import { cacheError, ModelCache } from './model-cache.js';
 import { areIn, checkedList, digestOfList, isIn, type ListedFile } from './model-list.js';
 

@@ -12,9 +12,9 @@ import { byteWords } from '#comparison';
 import { clearLeftOvers, leftOverName, roomInSync } from '#files';
 import type { SegmentResult, StepReport } from '#native-engine';
 import { EspalierError } from '#protocol';
-import { digestInPieces } from '../chunks.js';
-import { openOwnFolder, type Mark } from '../own-folder.js';
-import { Place } from './place.js';
+import { digestInPieces } from '../calls/chunks.js';
+import { openOwnFolder, type Mark } from '../shared-folder.js';
+import { Place } from './process-place.js';
 
 const MARK: Mark = {
   file: 'espalier-segments',

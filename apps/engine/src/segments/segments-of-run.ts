@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { SegmentOptions, StepReport, TeacherStretch } from '#native-engine';
 import { engineV1 } from '#protocol';
 import type { OpenSession } from '../session-holder.js';
-import type { EndedSegment } from '../training.js';
+import type { EndedSegment } from '../training/training.js';
 import type { KeptSegment, KeptSegments } from './kept-segments.js';
 
 /** The request for a segment, as far as its bits follow from it. Lists have an entry for each step that it may have. */

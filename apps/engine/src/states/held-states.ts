@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
-import { chunksOf } from '../chunks.js';
+import { chunksOf } from '../calls/chunks.js';
 import { putPart } from './bucket-requests.js';
 
 /** Parts that are sent at once. */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { EspalierError, invalidField } from '#protocol';
-import { fetchBytes } from './states/bucket-requests.js';
+import { fetchBytes } from '../states/bucket-requests.js';
 
 export const CHUNK_BYTES = 1 << 20;
 /** The largest payload that the engine takes in one piece. It is far above any state or data set that fits the machine. */

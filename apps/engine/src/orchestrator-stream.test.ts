@@ -1,4 +1,4 @@
-import { delayBeforeNextTryMs } from './joining.js';
+import { delayBeforeNextTryMs } from './orchestrator-stream.js';
 
 describe('the wait of an engine before it dials in again', () => {
   const afterConnectionsOf = (...heldMs: number[]): number[] => {

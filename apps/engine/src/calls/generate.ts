@@ -14,8 +14,8 @@ import {
 } from '#native-engine';
 import { Batches } from './batches.js';
 import { computeDtypeOf, exportKind, modelMessage, sizeMessage } from './protocol-messages.js';
-import type { EngineServiceParts } from './service-parts.js';
-import type { SessionHolder } from './session-holder.js';
+import type { EngineServiceParts } from '../service-parts.js';
+import type { SessionHolder } from '../session-holder.js';
 
 const DEFAULT_TOKENS = 128;
 

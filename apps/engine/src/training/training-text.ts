@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { TokenSource } from '#native-engine';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
-import { PAYLOAD_BYTES_MAX, tokensOf } from './chunks.js';
+import { PAYLOAD_BYTES_MAX, tokensOf } from '../calls/chunks.js';
 
 export interface ReceivedText {
   sessionId: string;

@@ -3,12 +3,12 @@
 import { rm } from 'node:fs/promises';
 import { describeEngine } from '#native-engine';
 import type { engineV1 } from '#protocol';
-import { Batches } from './batches.js';
-import { chunksOf } from './chunks.js';
-import { outcomeMessage, trainingOptions } from './protocol-messages.js';
-import { SegmentsOfRun } from './segments/segments-of-run.js';
-import type { EngineServiceParts } from './service-parts.js';
-import { sumsOfParts } from './states/held-states.js';
+import { Batches } from '../calls/batches.js';
+import { chunksOf } from '../calls/chunks.js';
+import { outcomeMessage, trainingOptions } from '../calls/protocol-messages.js';
+import { SegmentsOfRun } from '../segments/segments-of-run.js';
+import type { EngineServiceParts } from '../service-parts.js';
+import { sumsOfParts } from '../states/held-states.js';
 import { located, train, type LocatedSegment, type Progress } from './training.js';
 
 /** The name of this work, for messages and for calls that stop it. */

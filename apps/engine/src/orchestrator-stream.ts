@@ -38,7 +38,7 @@ const FINAL_AT_FIRST = new Set([
 
 type JoinCall = ClientDuplexStream<v1.JoinRequest, v1.JoinResponse>;
 
-export class Joining {
+export class OrchestratorStream {
   private readonly instance = randomUUID();
   private readonly ending = new AbortController();
   private call: JoinCall | null = null;

@@ -5,8 +5,8 @@ import { engineV1 } from '#protocol';
 import { Batches } from './batches.js';
 import { CHUNK_BYTES } from './chunks.js';
 import { exportedMessage, exportKind } from './protocol-messages.js';
-import type { Scratch } from './scratch.js';
-import type { SessionHolder } from './session-holder.js';
+import type { Scratch } from '../scratch.js';
+import type { SessionHolder } from '../session-holder.js';
 
 const none = { fileName: '', fileBytes: 0n, chunk: Buffer.alloc(0), outcome: undefined, doneShare: 0 };
 

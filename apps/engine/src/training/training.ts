@@ -10,7 +10,7 @@ import {
   type TrainJob,
   writeBytes,
 } from '#native-engine';
-import type { SegmentsOfRun, SegmentStart } from './segments/segments-of-run.js';
+import type { SegmentsOfRun, SegmentStart } from '../segments/segments-of-run.js';
 import { noteStepTimes } from './step-times.js';
 
 export interface TrainingOptions {

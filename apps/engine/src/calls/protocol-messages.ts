@@ -15,9 +15,9 @@ import type {
   StateSummary,
 } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
-import type { EngineServiceParts } from './service-parts.js';
-import type { ProcessMemoryPlan } from './session-holder.js';
-import type { LocatedSegment, Mark, TrainingOptions } from './training.js';
+import type { EngineServiceParts } from '../service-parts.js';
+import type { ProcessMemoryPlan } from '../session-holder.js';
+import type { LocatedSegment, Mark, TrainingOptions } from '../training/training.js';
 
 const widthsOf = (layers: readonly LayerWidth[]): engineV1.LayerWidth[] =>
   layers.map((layer) => ({ heads: BigInt(layer.heads), kvHeads: BigInt(layer.kvHeads), intermediate: BigInt(layer.intermediate) }));

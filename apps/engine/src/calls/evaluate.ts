@@ -4,7 +4,7 @@ import { evaluateModel, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
 import { receive, tokensOf } from './chunks.js';
 import { closingsOf, computeDtypeOf, unstructuredOf } from './protocol-messages.js';
-import type { EngineServiceParts } from './service-parts.js';
+import type { EngineServiceParts } from '../service-parts.js';
 
 export async function* evaluate(
   { holder, device, threads }: EngineServiceParts,

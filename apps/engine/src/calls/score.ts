@@ -4,7 +4,7 @@ import { withModelScorer, type ScoreOne, type Scores } from '#native-engine';
 import { Batches } from './batches.js';
 import { tokensOf } from './chunks.js';
 import { computeDtypeOf } from './protocol-messages.js';
-import type { EngineServiceParts } from './service-parts.js';
+import type { EngineServiceParts } from '../service-parts.js';
 
 type Progress = { doneShare: number } | { scores: Scores };
 

@@ -3,7 +3,7 @@
 import { readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { clearLeftOvers } from '#files';
-import { lockFolder, type Hold } from '../own-folder.js';
+import { lockFolder, type Hold } from '../shared-folder.js';
 
 const PLACE = /^\d+$/;
 const PLACES_MAX = 1_000;
