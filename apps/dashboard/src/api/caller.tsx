@@ -2,10 +2,10 @@
 import type { DescMethod } from '@bufbuild/protobuf';
 import { createContext, type ComponentChildren } from 'preact';
 import { useContext } from 'preact/hooks';
-import { mayCall, type Caller } from './access.js';
+import { mayCall, type Caller } from './allowed-calls.js';
 import { accessService } from './client.js';
 import { useReturn } from './live.js';
-import { useLoaded } from './loaded.js';
+import { useLoaded } from './loaded-data.js';
 
 const CallerContext = createContext<Caller | undefined>(undefined);
 

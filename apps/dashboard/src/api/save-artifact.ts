@@ -1,6 +1,6 @@
 // Saves a file of the server. It is written to the reader's disk as it arrives if the browser can do that, and otherwise kept in memory
 // until it is complete.
-import { download } from '../ui/download.js';
+import { download } from '../ui/save-file.js';
 import { artifactService, historyService } from './client.js';
 
 /** The largest file for a browser that can't write to the disk itself, since it holds the whole file in memory. */

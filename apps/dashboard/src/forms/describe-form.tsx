@@ -5,7 +5,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { FormDialog, FormRefusal } from '../ui/parts.js';
 import { useRefusal } from './refusal.js';
-import { changedWords, tagsIn } from './described.js';
+import { changedWords, tagsIn } from './description-changes.js';
 import { TextArea, TextField } from './fields/text-field.js';
 
 const FIELDS = ['name', 'add_tags', 'remove_tags', 'note'];

@@ -1,6 +1,6 @@
 // The form for exporting a pruned model for other programs: the last state or a teacher, in the program's format.
 import { runService, artifactService } from '../api/client.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded } from '../api/loaded-data.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { count } from '../ui/format.js';

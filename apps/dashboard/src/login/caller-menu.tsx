@@ -1,6 +1,6 @@
 // A menu that shows who uses this page, with which role, and the logout.
 import { useState } from 'preact/hooks';
-import { callerWords, isOwner, roleWord } from '../api/access.js';
+import { callerWords, isOwner, roleWord } from '../api/allowed-calls.js';
 import { useCaller } from '../api/caller.js';
 import { logOut } from '../api/login.js';
 import { time } from '../ui/format.js';

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { useMay } from '../api/caller.js';
 import { runService, troubleOf } from '../api/client.js';
-import { useTrouble } from '../api/loaded.js';
+import { useTrouble } from '../api/loaded-data.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import { ArtifactService } from '../generated/espalier/v1/artifact_service_pb.js';
 import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';

@@ -6,7 +6,7 @@ import { LaunchForm } from '../forms/run/launch-form.js';
 import { RoomForm } from '../forms/room-form.js';
 import { RewindForm } from '../forms/run/rewind-form.js';
 import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
-import { download } from '../ui/download.js';
+import { download } from '../ui/save-file.js';
 import { launchCommand, launchFile } from './command-words.js';
 
 type Asked = 'describe' | 'rewind' | 'clone' | 'room' | null;

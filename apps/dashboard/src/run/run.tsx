@@ -3,7 +3,7 @@ import { targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
-import { useLoaded, useRepeated } from '../api/loaded.js';
+import { useLoaded, useRepeated } from '../api/loaded-data.js';
 import { ForkForm } from '../forms/run/fork-form.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Budget, Run } from '../generated/espalier/v1/run_service_pb.js';

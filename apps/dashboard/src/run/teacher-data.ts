@@ -1,6 +1,6 @@
 // Finds the teachers of a run, the steps that each taught, and why, from the run's history.
 import { artifactService, historyService } from '../api/client.js';
-import { useLoaded, type Loaded } from '../api/loaded.js';
+import { useLoaded, type Loaded } from '../api/loaded-data.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import { teacherWord } from '../ui/format.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';

@@ -1,10 +1,10 @@
 // The figures of compared runs, with their differences from the baseline, and the settings that differ.
-import { Swatch } from '../ui/chart.js';
+import { Swatch } from '../ui/charts/chart.js';
 import { NONE, statusWord } from '../ui/format.js';
-import { lookOf } from '../ui/looks.js';
+import { lookOf } from '../ui/charts/line-looks.js';
 import { Anchor } from '../ui/router.js';
 import { differenceOf, differingSettings, summaryOf, type Group, type Summary } from './comparison.js';
-import { FIGURES, type Compared } from './compared.js';
+import { FIGURES, type Compared } from './compared-figures.js';
 
 interface Props {
   groups: Group[];

@@ -2,13 +2,13 @@
 import { useState } from 'preact/hooks';
 import { runService, troubleOf, type Trouble } from '../api/client.js';
 import { useChanges } from '../api/live.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded } from '../api/loaded-data.js';
 import type { RunFigure, RunGroup } from '../generated/espalier/v1/run_service_pb.js';
 import { count, counted, decimal, duration, NONE, percent, plainNumber } from '../ui/format.js';
 import { Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor, go, setQuery } from '../ui/router.js';
 import { figureColumns, type Column } from './columns.js';
-import { MOST_COMPARED } from './compared.js';
+import { MOST_COMPARED } from './compared-figures.js';
 import { conditionsOfGroup } from './group-words.js';
 import { allRunIds, type RunFilter } from './run-pages.js';
 

@@ -1,6 +1,6 @@
 // Shows where the masks of a run differ from the baseline's, layer by layer.
 import { runService } from '../api/client.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded } from '../api/loaded-data.js';
 import type { LayerDifference, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, percent } from '../ui/format.js';
 import { Choice, Scroll, TroubleNote } from '../ui/parts.js';

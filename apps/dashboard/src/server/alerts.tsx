@@ -1,7 +1,7 @@
 // The bar of alerts on every page. It shows conditions that need a person's attention, and nothing where all is well.
 import { engineService, historyService, runService } from '../api/client.js';
-import { useLoaded, useRepeated } from '../api/loaded.js';
-import { isOutdated } from '../api/outdated.js';
+import { useLoaded, useRepeated } from '../api/loaded-data.js';
+import { isOutdated } from '../api/outdated-page.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { missedTarget, standingOf } from '../ui/format.js';

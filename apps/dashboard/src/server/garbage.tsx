@@ -2,7 +2,7 @@
 // they are removed.
 import { useState } from 'preact/hooks';
 import { artifactService, troubleOf } from '../api/client.js';
-import { useTrouble } from '../api/loaded.js';
+import { useTrouble } from '../api/loaded-data.js';
 import { bytes, counted } from '../ui/format.js';
 import { TroubleNote } from '../ui/parts.js';
 

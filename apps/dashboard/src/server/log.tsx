@@ -2,7 +2,7 @@
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { engineService } from '../api/client.js';
-import { useLoaded, useRepeated } from '../api/loaded.js';
+import { useLoaded, useRepeated } from '../api/loaded-data.js';
 import type { LogLine } from '../generated/espalier/v1/engine_service_pb.js';
 import { Check } from '../forms/fields/choice-field.js';
 import { Pending, TroubleNote } from '../ui/parts.js';

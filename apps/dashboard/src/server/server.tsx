@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { artifactService, engineService, historyService, troubleOf } from '../api/client.js';
-import { useLoaded, useRepeated, useTrouble } from '../api/loaded.js';
+import { useLoaded, useRepeated, useTrouble } from '../api/loaded-data.js';
 import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
 import { ArtifactService, type GetDiskUsageResponse, type RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService, type Device, type Engine } from '../generated/espalier/v1/engine_service_pb.js';

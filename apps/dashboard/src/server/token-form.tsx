@@ -1,6 +1,6 @@
 // The form of a new token.
 import { useState } from 'preact/hooks';
-import { roleWord } from '../api/access.js';
+import { roleWord } from '../api/allowed-calls.js';
 import { accessService } from '../api/client.js';
 import { ChoiceField } from '../forms/fields/choice-field.js';
 import { useRefusal } from '../forms/refusal.js';

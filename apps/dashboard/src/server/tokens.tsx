@@ -1,8 +1,8 @@
 // The tokens with which others call the server. An admin makes, lists and revokes them.
 import { useState } from 'preact/hooks';
-import { roleWord } from '../api/access.js';
+import { roleWord } from '../api/allowed-calls.js';
 import { accessService, troubleOf } from '../api/client.js';
-import { useLoaded, useTrouble } from '../api/loaded.js';
+import { useLoaded, useTrouble } from '../api/loaded-data.js';
 import type { AccessToken } from '../generated/espalier/v1/access_service_pb.js';
 import { time } from '../ui/format.js';
 import { Dialog, FormDialog, Pending, Scroll, TroubleNote } from '../ui/parts.js';

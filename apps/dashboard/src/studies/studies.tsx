@@ -4,14 +4,14 @@ import { useEffect, useState } from 'preact/hooks';
 import { May } from '../api/caller.js';
 import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
-import { useLoaded } from '../api/loaded.js';
+import { useLoaded } from '../api/loaded-data.js';
 import { StudyService, StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
 import { count, decimal, NONE, percent, plainNumber, time } from '../ui/format.js';
 import { Meter, Pending, Scroll, TroubleNote } from '../ui/parts.js';
 import { Anchor, setQuery } from '../ui/router.js';
-import { Scatter } from '../ui/scatter.js';
+import { Scatter } from '../ui/charts/scatter.js';
 import { ReasonForm } from '../forms/reason-form.js';
-import { scatterLines } from './figures.js';
+import { scatterLines } from './plot-lines.js';
 import { StudyForm } from './study-form.js';
 import { StudyRuns } from './study-runs.js';
 

@@ -1,7 +1,7 @@
 // Chooses files and folders of the server's machine.
 import { useState } from 'preact/hooks';
 import { runService, troubleOf } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { ListFilesResponse } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
 import { Dialog, Pending } from '../../ui/parts.js';

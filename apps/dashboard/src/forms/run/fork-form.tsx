@@ -1,10 +1,10 @@
 // The form for a new run that starts from a teacher or the last state of another run. The parent does not change.
 import { artifactService, runService } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../../runs/columns.js';
 import { count } from '../../ui/format.js';
-import { tagsIn } from '../described.js';
+import { tagsIn } from '../description-changes.js';
 import { useDraft } from '../draft.js';
 import { FieldRow } from '../fields/field-row.js';
 import { NameAndTags } from './name-and-tags.js';

@@ -1,7 +1,7 @@
 // The form for a rewind: the run goes on from one of its teachers, and the steps after it become an abandoned branch.
 import { useState } from 'preact/hooks';
 import { artifactService, runService, type Trouble } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../../runs/columns.js';
 import { count } from '../../ui/format.js';

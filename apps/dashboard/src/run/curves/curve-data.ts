@@ -2,8 +2,8 @@
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../../api/client.js';
-import { smoothed, type Curve } from '../../ui/curve.js';
-import { lookOf } from '../../ui/looks.js';
+import { smoothed, type Curve } from '../../ui/charts/curve.js';
+import { lookOf } from '../../ui/charts/line-looks.js';
 import type { PaleLine } from './pale-lines.js';
 
 const POINTS = 800;

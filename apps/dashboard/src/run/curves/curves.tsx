@@ -1,18 +1,18 @@
 // The curves of a run, live, with its teachers above them.
 import { useMemo, useState } from 'preact/hooks';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
-import { Chart } from '../../ui/chart.js';
-import { shareOf } from '../../ui/choices.js';
-import { smoothed, type ChartMark } from '../../ui/curve.js';
+import { Chart } from '../../ui/charts/chart.js';
+import { shareOf } from '../../ui/charts/choices.js';
+import { smoothed, type ChartMark } from '../../ui/charts/curve.js';
 import { clock, clockName, count, duration, short } from '../../ui/format.js';
-import { MARK_COLORS } from '../../ui/plot-options.js';
+import { MARK_COLORS } from '../../ui/charts/plot-options.js';
 import { Choice, Pending, Smoothing, SMOOTHEST, TroubleNote } from '../../ui/parts.js';
 import { setQuery } from '../../ui/router.js';
-import { SharedCursor } from '../../ui/shared-cursor.js';
-import { Typed } from '../../ui/typed.js';
-import { useChoices } from '../../ui/use-choices.js';
+import { SharedCursor } from '../../ui/charts/shared-cursor.js';
+import { Typed } from '../../ui/typed-field.js';
+import { useChoices } from '../../ui/charts/use-choices.js';
 import { curveOf, loadAbandonedLines, loadCurves, loadParent, PICTURES, type Range } from './curve-data.js';
 import { phasesOf, useMarks } from './mark-data.js';
 import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';

@@ -1,6 +1,6 @@
 // Loads the events of a run that are marked on its curves.
 import { historyService, runService } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../../runs/columns.js';
 import { stepMarks, type Assignment, type StepMark } from './marks.js';

@@ -1,4 +1,4 @@
-import { lookOf } from '../../ui/looks.js';
+import { lookOf } from '../../ui/charts/line-looks.js';
 import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
 
 const parent: PaleLine = { name: 'parent', steps: [0, 1, 2, 3], values: new Map([['loss', [9, 8, 7, 6]]]) };

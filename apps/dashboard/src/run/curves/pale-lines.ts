@@ -1,6 +1,6 @@
 // Pale lines beside a run's own curves, on the same axis: the parent's curve before the step of the fork, and the curves of branches that
 // rewinds abandoned.
-import { interpolated, type Curve } from '../../ui/curve.js';
+import { interpolated, type Curve } from '../../ui/charts/curve.js';
 
 export interface PaleLine {
   /** Added to the name of the curve that the line stands beside: "parent". */

@@ -1,10 +1,10 @@
 // Shows the place that a reader points at: its step, its teacher, its phase, and the value of every curve. The mouse works in any chart;
 // keys and fingers use the slider.
 import { useEffect, useState } from 'preact/hooks';
-import { Swatch, valueAt } from '../../ui/chart.js';
-import type { Curve } from '../../ui/curve.js';
+import { Swatch, valueAt } from '../../ui/charts/chart.js';
+import type { Curve } from '../../ui/charts/curve.js';
 import { count, decimal, percent } from '../../ui/format.js';
-import type { SharedCursor } from '../../ui/shared-cursor.js';
+import type { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { phaseAt, teacherAt, type Assignment, type StepMark } from './marks.js';
 
 interface Props {

@@ -1,16 +1,16 @@
 // Shows which heads and units are open: as a map of all layers at any recorded step, and for one layer also over time.
 import { useMemo, useState } from 'preact/hooks';
 import { historyService } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { LayerShape } from '../../generated/espalier/v1/common_pb.js';
 import { MaskKind, type QueryMasksResponse } from '../../generated/espalier/v1/history_service_pb.js';
-import { Chart } from '../../ui/chart.js';
-import type { Curve } from '../../ui/curve.js';
+import { Chart } from '../../ui/charts/chart.js';
+import type { Curve } from '../../ui/charts/curve.js';
 import { count } from '../../ui/format.js';
-import { lookOf } from '../../ui/looks.js';
+import { lookOf } from '../../ui/charts/line-looks.js';
 import { Choice, Pending, Scroll, TroubleNote } from '../../ui/parts.js';
 import { setQuery } from '../../ui/router.js';
-import { SharedCursor } from '../../ui/shared-cursor.js';
+import { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { LayerGates } from './layer-gates.js';
 import { KIND_TITLES, LAYER_NAMES, MaskMap } from './mask-map.js';
 import type { TabProps } from '../tab-props.js';

@@ -1,6 +1,6 @@
 // Downloads the file that proves a run on any machine.
 import { May } from '../../api/caller.js';
-import { useDownload } from '../../api/download.js';
+import { useDownload } from '../../api/download-progress.js';
 import { saveAudit } from '../../api/save-artifact.js';
 import { HistoryService } from '../../generated/espalier/v1/history_service_pb.js';
 import { bytes } from '../../ui/format.js';

@@ -1,6 +1,6 @@
 // Draws the family of a run over the steps: where each run was forked, how far it came, and its result.
 import { runService } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { LineageNode, Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { headlineOf, nameOf } from '../../runs/columns.js';
 import { count, decimal, percent, statusTone, statusWords } from '../../ui/format.js';

@@ -1,7 +1,7 @@
 // Asks the server to compute the recorded steps of a run again and to compare them. This is a job, which goes on when the page is left.
 import { May } from '../../api/caller.js';
 import { runService, troubleOf } from '../../api/client.js';
-import { useTrouble } from '../../api/loaded.js';
+import { useTrouble } from '../../api/loaded-data.js';
 import { JobState, RunService } from '../../generated/espalier/v1/run_service_pb.js';
 import { TroubleNote } from '../../ui/parts.js';
 import { Jobs, useJobs } from '../results/jobs.js';

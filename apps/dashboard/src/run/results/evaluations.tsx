@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { numericsDifference } from '../../../../../libs/comparison/src/index.js';
 import { May } from '../../api/caller.js';
 import { historyService } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import { BenchForm } from '../../forms/bench-form.js';
 import { EvaluateForm } from '../../forms/evaluate-form.js';
 import { ExportForm } from '../../forms/export-form.js';

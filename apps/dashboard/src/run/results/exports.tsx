@@ -2,9 +2,9 @@
 import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
 import { artifactService } from '../../api/client.js';
-import { useDownload } from '../../api/download.js';
+import { useDownload } from '../../api/download-progress.js';
 import { saveArtifact } from '../../api/save-artifact.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import type { ExportFile } from '../../generated/espalier/v1/artifact_service_pb.js';
 import { RunService, type ModelExport, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../../ui/format.js';

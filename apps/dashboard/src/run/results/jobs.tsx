@@ -1,7 +1,7 @@
 // Shows the jobs of a run, which go on when this page is left. Their results are recorded in the run, except speeds.
 import { May } from '../../api/caller.js';
 import { runService, troubleOf } from '../../api/client.js';
-import { useLoaded, useRepeated, useTrouble, type Loaded } from '../../api/loaded.js';
+import { useLoaded, useRepeated, useTrouble, type Loaded } from '../../api/loaded-data.js';
 import { JobState, RunService, type Job } from '../../generated/espalier/v1/run_service_pb.js';
 import { ago, bytes, count, decimal, NONE } from '../../ui/format.js';
 import { Meter, Scroll, TroubleNote } from '../../ui/parts.js';

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
 import { runService, troubleOf } from '../../api/client.js';
-import { useLoaded, useRepeated, useTrouble } from '../../api/loaded.js';
+import { useLoaded, useRepeated, useTrouble } from '../../api/loaded-data.js';
 import { LadderState, RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
 import { Choice, Meter, TroubleNote } from '../../ui/parts.js';

@@ -2,7 +2,7 @@
 import { onFront, perplexityOf } from '../../../../../libs/comparison/src/index.js';
 import { count, decimal, NONE, percent, short } from '../../ui/format.js';
 import { Pending, Scroll } from '../../ui/parts.js';
-import { Scatter } from '../../ui/scatter.js';
+import { Scatter } from '../../ui/charts/scatter.js';
 import { ForkButton } from '../fork-button.js';
 import { LadderJobCard } from './ladder-job.js';
 import type { TabProps } from '../tab-props.js';

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useMay } from '../../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../../api/client.js';
-import { useLoaded } from '../../api/loaded.js';
+import { useLoaded } from '../../api/loaded-data.js';
 import { Check, ChoiceField } from '../../forms/fields/choice-field.js';
 import { useDraft } from '../../forms/draft.js';
 import { FieldProblem, formTroubles, joined, withoutField } from '../../forms/form-troubles.js';

@@ -1,5 +1,5 @@
 import { toSvg, type Drawing } from './chart-svg.js';
-import { lookOf } from './looks.js';
+import { lookOf } from './line-looks.js';
 
 const percents = (value: number): string => `${Number((value * 100).toFixed(6))} %`;
 const drawing = (curves: Drawing['curves'], more: Partial<Drawing> = {}): string =>

@@ -1,5 +1,5 @@
 import { csvCell } from '../../../../libs/comparison/src/index.js';
-import type { Curve } from './curve.js';
+import type { Curve } from './charts/curve.js';
 
 export function download(name: string, type: string, content: string | Blob): void {
   const url = URL.createObjectURL(typeof content === 'string' ? new Blob([content], { type }) : content);

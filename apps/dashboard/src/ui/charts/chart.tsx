@@ -3,12 +3,12 @@ import uPlot from 'uplot';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { SVG_HEIGHT, SVG_WIDTH, toSvg } from './chart-svg.js';
 import type { ChartMark, Curve } from './curve.js';
-import { download, downloadPng, toCsv } from './download.js';
-import { clockTick, countTick, decimal, NONE, percent, percentTick, tick } from './format.js';
-import type { Look } from './looks.js';
+import { download, downloadPng, toCsv } from '../save-file.js';
+import { clockTick, countTick, decimal, NONE, percent, percentTick, tick } from '../format.js';
+import type { Look } from './line-looks.js';
 import { optionsOf } from './plot-options.js';
 import type { SharedCursor } from './shared-cursor.js';
-import { color, useTheme } from './theme.js';
+import { color, useTheme } from '../theme.js';
 
 export interface ChartProps {
   title: string;

@@ -1,7 +1,7 @@
 // Prepares the lines of a study for its plot.
 import { linesOf } from '../../../../libs/comparison/src/index.js';
 import type { StudyGroup } from '../generated/espalier/v1/study_service_pb.js';
-import type { ScatterLine } from '../ui/scatter.js';
+import type { ScatterLine } from '../ui/charts/scatter.js';
 import { count, decimal, percent } from '../ui/format.js';
 
 export function scatterLines(groups: readonly StudyGroup[], measure: string): ScatterLine[] {

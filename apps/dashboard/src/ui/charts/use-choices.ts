@@ -1,6 +1,6 @@
 import { useEffect } from 'preact/hooks';
 import { rememberedOf, withRemembered } from './choices.js';
-import { go, setQuery } from './router.js';
+import { go, setQuery } from '../router.js';
 
 const KEY = 'espalier.charts';
 const NAMES = ['log', 'smooth', 'x', 'marks'];

@@ -1,7 +1,7 @@
 // A download that the page itself makes: its progress, how to stop it, and why it failed. It ends when its view is closed.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { isAbort, troubleOf, type Trouble } from './client.js';
-import { useTrouble } from './loaded.js';
+import { useTrouble } from './loaded-data.js';
 
 export interface Download<Progress> {
   /** null: nothing is being downloaded. */

@@ -2,7 +2,7 @@
 // and fingers.
 import type uPlot from 'uplot';
 import type { ChartMark, Curve } from './curve.js';
-import { color } from './theme.js';
+import { color } from '../theme.js';
 
 /** The font, in whole pixels: the library cuts fractions when it scales a font for a dense screen. */
 const fontAt = (scale: number): string => `${Math.round(12 * scale)}px system-ui`;

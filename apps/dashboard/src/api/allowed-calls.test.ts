@@ -2,7 +2,7 @@ import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import { AccessService, AccessTokenSchema, LoginSchema } from '../generated/espalier/v1/access_service_pb.js';
 import { Role } from '../generated/espalier/v1/access_pb.js';
 import { create } from '@bufbuild/protobuf';
-import { isOwner, mayCall, type Caller } from './access.js';
+import { isOwner, mayCall, type Caller } from './allowed-calls.js';
 
 const { getRun, launchRun, pauseRun, deleteRun } = RunService.method;
 const caller = (role: Role): Caller => ({ name: 'token:ann', role, token: create(AccessTokenSchema), needsLogin: true });

@@ -1,4 +1,4 @@
-import type { Look } from './looks.js';
+import type { Look } from './line-looks.js';
 
 /** One line of a chart. */
 export interface Curve extends Look {

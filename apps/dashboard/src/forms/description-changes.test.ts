@@ -1,4 +1,4 @@
-import { changedWords, tagsIn } from './described.js';
+import { changedWords, tagsIn } from './description-changes.js';
 
 const before = { name: 'first', tags: ['a', 'b'], note: 'good' };
 

@@ -1,10 +1,10 @@
 // Draws points with lines between them, with a bar for the spread of each. It is for few values, and each has a title.
 import { useRef, useState } from 'preact/hooks';
-import { axisRange } from '../../../../libs/comparison/src/index.js';
-import { download } from './download.js';
-import { tick } from './format.js';
-import { Scroll } from './parts.js';
-import { lookOf, TONES } from './looks.js';
+import { axisRange } from '../../../../../libs/comparison/src/index.js';
+import { download } from '../save-file.js';
+import { tick } from '../format.js';
+import { Scroll } from '../parts.js';
+import { lookOf, TONES } from './line-looks.js';
 import { linearTicks, logTicks } from './ticks.js';
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
