@@ -1,6 +1,6 @@
 // The form of work that the server does as a job. The job goes on when the form, and the page, are closed.
 import type { ComponentChildren } from 'preact';
-import { FormDialog, FormRefusal } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/dialog.js';
 import type { Draft } from './draft.js';
 import { ofPart, type FormTroubles } from './form-troubles.js';
 import { useRefusal } from './refusal.js';

@@ -2,7 +2,8 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { troubleOf, type Trouble } from '../api/client.js';
-import { FormDialog, TroubleNote } from '../ui/parts.js';
+import { FormDialog } from '../ui/dialog.js';
+import { TroubleNote } from '../ui/pending.js';
 import { TextField } from './fields/text-field.js';
 
 interface Props {

@@ -6,7 +6,7 @@ import type { DiscardArtifactsResponse } from '../generated/espalier/v1/artifact
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { bytes, count } from '../ui/format.js';
-import { FormDialog, FormRefusal } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/dialog.js';
 import { Check } from './fields/choice-field.js';
 import { useRefusal } from './refusal.js';
 import { wholeNumber } from './subjects.js';

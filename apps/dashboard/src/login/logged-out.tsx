@@ -1,7 +1,7 @@
 // Replaces every view while the browser is not logged in, because data that a view still shows may be wrong.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { logIn, loginProvider, providerLink } from '../api/login.js';
-import { FormRefusal } from '../ui/parts.js';
+import { FormRefusal } from '../ui/dialog.js';
 
 export function LoggedOut() {
   useEffect(() => {

@@ -8,7 +8,7 @@ import { ArtifactService } from '../generated/espalier/v1/artifact_service_pb.js
 import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { ReasonForm } from '../forms/reason-form.js';
-import { TroubleNote } from '../ui/parts.js';
+import { TroubleNote } from '../ui/pending.js';
 import { go } from '../ui/router.js';
 import { MoreMenu } from './more-menu.js';
 

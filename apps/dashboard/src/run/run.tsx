@@ -21,7 +21,9 @@ import {
   statusWords,
   teacherWord,
 } from '../ui/format.js';
-import { Meter, Pending, Status, TroubleNote } from '../ui/parts.js';
+import { Meter } from '../ui/meter.js';
+import { Pending, TroubleNote } from '../ui/pending.js';
+import { Status } from '../ui/status.js';
 import { Anchor } from '../ui/router.js';
 import { Actions } from './actions.js';
 import { CurvesTab } from './curves/curves.js';

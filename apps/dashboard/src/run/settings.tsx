@@ -1,7 +1,7 @@
 import { wordsOf } from '../forms/run/setting-table.js';
 import type { ResultEstimate } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../ui/format.js';
-import { Scroll } from '../ui/parts.js';
+import { Scroll } from '../ui/scroll.js';
 import { trainWords } from './command-words.js';
 import type { TabProps } from './tab-props.js';
 

@@ -1,7 +1,8 @@
 // Shows every snapshot as a row, with the steps that it taught.
 import { perplexityOf } from '../../../../libs/comparison/src/index.js';
 import { bytes, count, decimal, NONE, percent, short, time } from '../ui/format.js';
-import { Pending, Scroll } from '../ui/parts.js';
+import { Pending } from '../ui/pending.js';
+import { Scroll } from '../ui/scroll.js';
 import { ForkButton } from './fork-button.js';
 import type { TabProps } from './tab-props.js';
 import { useTeachers } from './teacher-data.js';

@@ -4,7 +4,9 @@ import { measureName, targetWithBudget } from '../../../../libs/comparison/src/i
 import type { Evaluation } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, count, decimal, duration, NONE, percent, plainNumber, short, teacherWord } from '../ui/format.js';
-import { Meter, Sparkline, Status } from '../ui/parts.js';
+import { Sparkline } from '../ui/charts/sparkline.js';
+import { Meter } from '../ui/meter.js';
+import { Status } from '../ui/status.js';
 import { Anchor } from '../ui/router.js';
 import { SETTING_FIELDS, wordsOf } from '../forms/run/setting-table.js';
 

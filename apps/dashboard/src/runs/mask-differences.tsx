@@ -3,7 +3,9 @@ import { runService } from '../api/client.js';
 import { useLoaded } from '../api/loaded-data.js';
 import type { LayerDifference, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { count, percent } from '../ui/format.js';
-import { Choice, Scroll, TroubleNote } from '../ui/parts.js';
+import { Choice } from '../ui/choice.js';
+import { TroubleNote } from '../ui/pending.js';
+import { Scroll } from '../ui/scroll.js';
 import { nameOf } from './columns.js';
 
 interface Props {

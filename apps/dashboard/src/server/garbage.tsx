@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import { artifactService, troubleOf } from '../api/client.js';
 import { useTrouble } from '../api/loaded-data.js';
 import { bytes, counted } from '../ui/format.js';
-import { TroubleNote } from '../ui/parts.js';
+import { TroubleNote } from '../ui/pending.js';
 
 interface Found {
   artifacts: number;

@@ -5,7 +5,7 @@ import { engineService } from '../api/client.js';
 import { useLoaded, useRepeated } from '../api/loaded-data.js';
 import type { LogLine } from '../generated/espalier/v1/engine_service_pb.js';
 import { Check } from '../forms/fields/choice-field.js';
-import { Pending, TroubleNote } from '../ui/parts.js';
+import { Pending, TroubleNote } from '../ui/pending.js';
 
 const LOOK_AGAIN_MS = 3_000;
 const LINES = 200;

@@ -7,7 +7,7 @@ import { useRefusal } from '../forms/refusal.js';
 import { wholeNumber } from '../forms/subjects.js';
 import { TextField } from '../forms/fields/text-field.js';
 import { Role } from '../generated/espalier/v1/access_pb.js';
-import { FormDialog, FormRefusal } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/dialog.js';
 
 export interface Made {
   name: string;

@@ -4,7 +4,7 @@ import { studyService } from '../api/client.js';
 import { useDraft } from '../forms/draft.js';
 import { PathField } from '../forms/fields/path-field.js';
 import { useRefusal } from '../forms/refusal.js';
-import { FormDialog, FormRefusal } from '../ui/parts.js';
+import { FormDialog, FormRefusal } from '../ui/dialog.js';
 import { go } from '../ui/router.js';
 import { EXAMPLE, inLineWords, lineOf, rangeOfLine } from './study-file.js';
 

@@ -3,7 +3,8 @@ import { targetWords } from '../../../../libs/comparison/src/index.js';
 import type { GetStudyResponse } from '../generated/espalier/v1/study_service_pb.js';
 import { headlineOf } from '../runs/columns.js';
 import { decimal, NONE, percent } from '../ui/format.js';
-import { Scroll, Status } from '../ui/parts.js';
+import { Scroll } from '../ui/scroll.js';
+import { Status } from '../ui/status.js';
 import { Anchor } from '../ui/router.js';
 
 export function StudyRuns({ data }: { data: GetStudyResponse }) {

@@ -1,6 +1,4 @@
-import { csvCell } from '../../../../libs/comparison/src/index.js';
-import type { Curve } from './charts/curve.js';
-
+/** Saves content that the page has made as a file of the reader. */
 export function download(name: string, type: string, content: string | Blob): void {
   const url = URL.createObjectURL(typeof content === 'string' ? new Blob([content], { type }) : content);
   const link = document.createElement('a');
@@ -8,38 +6,4 @@ export function download(name: string, type: string, content: string | Blob): vo
   link.download = name.replace(/[^\w.-]+/g, '_');
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
-
-const PNG_SCALE = 2;
-
-/** Downloads a drawing as a picture of twice its size, for dense screens. */
-export async function downloadPng(name: string, svg: string, width: number, height: number): Promise<void> {
-  const image = new Image();
-  const url = URL.createObjectURL(new Blob([svg], { type: 'image/svg+xml' }));
-  try {
-    image.src = url;
-    await image.decode();
-  } finally {
-    URL.revokeObjectURL(url);
-  }
-  const canvas = document.createElement('canvas');
-  [canvas.width, canvas.height] = [width * PNG_SCALE, height * PNG_SCALE];
-  canvas.getContext('2d')!.drawImage(image, 0, 0, canvas.width, canvas.height);
-  canvas.toBlob((blob) => blob !== null && download(name, 'image/png', blob));
-}
-
-export function toCsv(x: number[], curves: Curve[], xName = 'step'): string {
-  const columns = curves.flatMap(({ label, values, lowest, highest }) => [
-    { name: label, values },
-    ...(lowest === undefined || highest === undefined
-      ? []
-      : [
-          { name: `${label} lowest`, values: lowest },
-          { name: `${label} highest`, values: highest },
-        ]),
-  ]);
-  const cell = (value: number | null | undefined): string =>
-    value === null || value === undefined || Number.isNaN(value) ? '' : String(value);
-  const lines = x.map((at, index) => [String(at), ...columns.map(({ values }) => cell(values[index]))].join(','));
-  return [[csvCell(xName), ...columns.map(({ name }) => csvCell(name))].join(','), ...lines, ''].join('\r\n');
 }

@@ -4,7 +4,8 @@ import { runService, troubleOf } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import type { ListFilesResponse } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
-import { Dialog, Pending } from '../../ui/parts.js';
+import { Dialog } from '../../ui/dialog.js';
+import { Pending } from '../../ui/pending.js';
 import { entryWords, isChosenBy, mayTakeFolder, shownEntries, type Wanted } from './file-words.js';
 
 interface Props {

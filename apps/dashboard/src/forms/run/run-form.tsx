@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { newRequestId } from '../../api/client.js';
-import { FormDialog, FormRefusal } from '../../ui/parts.js';
+import { FormDialog, FormRefusal } from '../../ui/dialog.js';
 import { go } from '../../ui/router.js';
 import type { Draft } from '../draft.js';
 import type { FormTroubles } from '../form-troubles.js';

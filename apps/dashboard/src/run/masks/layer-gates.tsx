@@ -2,7 +2,7 @@
 import { useMemo, useState } from 'preact/hooks';
 import type { MaskSeries } from '../../generated/espalier/v1/history_service_pb.js';
 import { count } from '../../ui/format.js';
-import { Scroll } from '../../ui/parts.js';
+import { Scroll } from '../../ui/scroll.js';
 import { gateRows, gatesOf, historyWords } from './gate-history.js';
 import { Cells, gateWord, LAYER_NAMES } from './mask-map.js';
 

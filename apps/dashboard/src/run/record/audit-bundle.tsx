@@ -4,7 +4,7 @@ import { useDownload } from '../../api/download-progress.js';
 import { saveAudit } from '../../api/save-artifact.js';
 import { HistoryService } from '../../generated/espalier/v1/history_service_pb.js';
 import { bytes } from '../../ui/format.js';
-import { TroubleNote } from '../../ui/parts.js';
+import { TroubleNote } from '../../ui/pending.js';
 
 export function AuditBundle({ runId }: { runId: string }) {
   const { progress: done, trouble, save, stop } = useDownload<number>();

@@ -5,7 +5,7 @@ import { useReturn } from '../../api/live.js';
 import { retryDelayMs } from '../../api/view-state.js';
 import type { HistoryEvent } from '../../generated/espalier/v1/history_service_pb.js';
 import { time } from '../../ui/format.js';
-import { Pending, TroubleNote } from '../../ui/parts.js';
+import { Pending, TroubleNote } from '../../ui/pending.js';
 import { setQuery } from '../../ui/router.js';
 import type { TabProps } from '../tab-props.js';
 

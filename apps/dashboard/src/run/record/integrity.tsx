@@ -7,7 +7,7 @@ import { HistoryService } from '../../generated/espalier/v1/history_service_pb.j
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { AuditBundle } from './audit-bundle.js';
 import { Replay } from './replay.js';
-import { Dialog } from '../../ui/parts.js';
+import { Dialog } from '../../ui/dialog.js';
 
 interface Result {
   at: number;

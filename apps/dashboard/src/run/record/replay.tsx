@@ -3,7 +3,7 @@ import { May } from '../../api/caller.js';
 import { runService, troubleOf } from '../../api/client.js';
 import { useTrouble } from '../../api/loaded-data.js';
 import { JobState, RunService } from '../../generated/espalier/v1/run_service_pb.js';
-import { TroubleNote } from '../../ui/parts.js';
+import { TroubleNote } from '../../ui/pending.js';
 import { Jobs, useJobs } from '../results/jobs.js';
 
 export function Replay({ runId }: { runId: string }) {

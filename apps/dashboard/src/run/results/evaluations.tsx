@@ -9,7 +9,7 @@ import { EvaluateForm } from '../../forms/evaluate-form.js';
 import { ExportForm } from '../../forms/export-form.js';
 import { RunService, type Job, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count, counted, decimal, time } from '../../ui/format.js';
-import { Scroll } from '../../ui/parts.js';
+import { Scroll } from '../../ui/scroll.js';
 import { Exports } from './exports.js';
 import { Jobs, SpeedTable, useJobs } from './jobs.js';
 import type { TabProps } from '../tab-props.js';

@@ -8,7 +8,10 @@ import { useLoaded } from '../../api/loaded-data.js';
 import type { ExportFile } from '../../generated/espalier/v1/artifact_service_pb.js';
 import { RunService, type ModelExport, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../../ui/format.js';
-import { Dialog, Meter, Scroll, TroubleNote } from '../../ui/parts.js';
+import { Dialog } from '../../ui/dialog.js';
+import { Meter } from '../../ui/meter.js';
+import { TroubleNote } from '../../ui/pending.js';
+import { Scroll } from '../../ui/scroll.js';
 import { proofWords } from './job-words.js';
 
 export function Exports({ run, add }: { run: Run; add: () => void }) {

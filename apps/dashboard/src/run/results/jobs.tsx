@@ -4,7 +4,9 @@ import { runService, troubleOf } from '../../api/client.js';
 import { useLoaded, useRepeated, useTrouble, type Loaded } from '../../api/loaded-data.js';
 import { JobState, RunService, type Job } from '../../generated/espalier/v1/run_service_pb.js';
 import { ago, bytes, count, decimal, NONE } from '../../ui/format.js';
-import { Meter, Scroll, TroubleNote } from '../../ui/parts.js';
+import { Meter } from '../../ui/meter.js';
+import { TroubleNote } from '../../ui/pending.js';
+import { Scroll } from '../../ui/scroll.js';
 import { hasFailed, jobTitle, jobWords, resultWords } from './job-words.js';
 
 const LOOK_AGAIN_MS = 1_000;

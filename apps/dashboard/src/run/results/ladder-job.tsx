@@ -5,7 +5,9 @@ import { runService, troubleOf } from '../../api/client.js';
 import { useLoaded, useRepeated, useTrouble } from '../../api/loaded-data.js';
 import { LadderState, RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
-import { Choice, Meter, TroubleNote } from '../../ui/parts.js';
+import { Choice } from '../../ui/choice.js';
+import { Meter } from '../../ui/meter.js';
+import { TroubleNote } from '../../ui/pending.js';
 import { ladderWords } from './ladder-words.js';
 
 const LOOK_AGAIN_MS = 1_000;

@@ -1,7 +1,8 @@
 // Shows every teacher as a model that could be exported: its size, its quality, and whether it is on the Pareto front.
 import { onFront, perplexityOf } from '../../../../../libs/comparison/src/index.js';
 import { count, decimal, NONE, percent, short } from '../../ui/format.js';
-import { Pending, Scroll } from '../../ui/parts.js';
+import { Pending } from '../../ui/pending.js';
+import { Scroll } from '../../ui/scroll.js';
 import { Scatter } from '../../ui/charts/scatter.js';
 import { ForkButton } from '../fork-button.js';
 import { LadderJobCard } from './ladder-job.js';

@@ -20,7 +20,7 @@ import {
 import { TextArea, TextFields } from '../../forms/fields/text-field.js';
 import { RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
-import { FormRefusal } from '../../ui/parts.js';
+import { FormRefusal } from '../../ui/dialog.js';
 import type { TabProps } from '../tab-props.js';
 import { continued, NOTHING_WRITTEN, writtenWords, type Written } from './written-text.js';
 

@@ -3,7 +3,7 @@ import { useRef, useState } from 'preact/hooks';
 import { axisRange } from '../../../../../libs/comparison/src/index.js';
 import { download } from '../save-file.js';
 import { tick } from '../format.js';
-import { Scroll } from '../parts.js';
+import { Scroll } from '../scroll.js';
 import { lookOf, TONES } from './line-looks.js';
 import { linearTicks, logTicks } from './ticks.js';
 
