@@ -15,7 +15,7 @@ import { Callers } from './api/admission/callers.js';
 import { OpenCalls, WITH_TOKEN } from './api/admission/call-limits.js';
 import { Doors } from './api/admission/doors.js';
 import { GrpcServer } from './api/grpc-server.js';
-import { Guard } from './api/admission/guarded.js';
+import { Guard } from './api/admission/call-guard.js';
 import { PublicServices } from './api/public-services.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
@@ -78,7 +78,7 @@ import {
   ORCHESTRATOR_CONFIG,
   TLS_IDENTITY,
   WEBHOOKS,
-} from './tokens.js';
+} from './provider-names.js';
 
 export interface Surroundings {
   config: OrchestratorConfig;

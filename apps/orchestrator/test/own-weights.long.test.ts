@@ -1,7 +1,7 @@
 // Tests recovery of the pruned model's own weights, with the real processes on the tiny model.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { expectExportsOfItsPerplexity, Forks } from './harness/recovering.js';
+import { expectExportsOfItsPerplexity, Forks } from './harness/recovery.js';
 import { collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 const RECOVERING = {

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { PreparingServer, SHORT } from './harness/preparing.js';
+import { PreparingServer, SHORT } from './harness/preparing-server.js';
 import { CLOSELY_MS, collect, CORPUS, unary } from './harness/server.js';
 
 const { RUN_STATUS_PREPARING, RUN_STATUS_FAILED, RUN_STATUS_CANCELLED, RUN_STATUS_PAUSED } = v1.RunStatus;

@@ -5,7 +5,7 @@ import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
-import { PreparingServer, SHORT } from './harness/preparing.js';
+import { PreparingServer, SHORT } from './harness/preparing-server.js';
 import { recordProblems } from './harness/record-checks.js';
 import { CLOSELY_MS, codeOf, collect, CORPUS, TINY_MODEL, unary } from './harness/server.js';
 

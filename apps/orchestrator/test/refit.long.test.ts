@@ -1,7 +1,7 @@
 // Tests recovery that begins with a refit in closed form, with the real processes on the tiny model.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { expectExportsOfItsPerplexity, Forks } from './harness/recovering.js';
+import { expectExportsOfItsPerplexity, Forks } from './harness/recovery.js';
 import { collect, TestServer } from './harness/server.js';
 
 // A refit is kept where it lowers the loss. It always lowers the loss of the layers, so the run learns by that one.

@@ -9,7 +9,7 @@ import { AggregateRepository, type Aggregate } from '../event-sourcing/aggregate
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { decodeStored } from '../event-sourcing/event-codec.js';
 import { StoreCondition } from '../storage/store-condition.js';
-import { EVENT_STORE, LOGGER } from '../tokens.js';
+import { EVENT_STORE, LOGGER } from '../provider-names.js';
 import { ACCESS_STREAM_PREFIX, TOKENS_ID, tokenEventTypes, type NewTokenFact, type TokenEvent, type TokenRole } from './token.events.js';
 import { hasDigest, newToken, tokenIdIn } from './token-text.js';
 import { decide, evolve, isValid, tokenOf, tokensDamaged, type Token, type TokenChange, type TokensState } from './tokens.js';

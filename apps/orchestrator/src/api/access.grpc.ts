@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { roleNamed, ROLES, unary, v1, type CallInfo } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
 import type { Token } from '../access/tokens.js';
-import type { PersonCalling } from '../logins/calling.js';
+import type { PersonCalling } from '../logins/person-calls.js';
 import { Logins } from '../logins/logins.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { SpaceReserve } from '../storage/space-reserve.js';

@@ -4,7 +4,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { serverStreaming, unary, v1 } from '#protocol';
 import { downloadArtifact, listExports, listTeachers, statArtifact } from '../queries/artifact-queries.js';
 import { RunViews } from '../views/run-views.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 
 type ArtifactQueries = Pick<v1.ArtifactServiceServer, 'listTeachers' | 'listExports' | 'statArtifact' | 'downloadArtifact'>;
 

@@ -4,7 +4,7 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ByteTunnel, EspalierError, invalidField, reportFailure, toServiceError, v1, type CallInfo } from '#protocol';
 import { JoinedEngines } from '../engine-pool/joined-engines.js';
 import { Access } from './admission/access.js';
-import type { Hold } from '../logins/calling.js';
+import type { Hold } from '../logins/person-calls.js';
 import { Callers } from './admission/callers.js';
 
 /** The longest time from the call to its first message. */

@@ -8,9 +8,9 @@ import { EnginePool } from '../engine-pool/engine-pool.js';
 import { Fleet, type FleetView } from '../fleets/fleet.js';
 import type { FleetJob } from '../fleets/fleet-jobs.js';
 import { logsElsewhere, logTail } from '../storage/log-tail.js';
-import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
-import { lookAt } from '../engine-pool/look-at.js';
+import { lookAt } from '../engine-pool/slot-description.js';
 import { dataSource } from './run-requests.js';
 import { SpeedTables } from '../run-inputs/speed-tables.js';
 

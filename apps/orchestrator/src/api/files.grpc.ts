@@ -4,7 +4,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { hubCache } from '#run-files';
 import { unary, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
-import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { Callers } from './admission/callers.js';
 import { listFiles } from './file-list.js';
 

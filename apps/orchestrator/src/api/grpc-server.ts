@@ -22,7 +22,7 @@ import { Doors } from './admission/doors.js';
 import { PublicServices, SERVICES } from './public-services.js';
 import { Tallies } from '../monitoring/tallies.js';
 import { requestIds } from './admission/request-ids.js';
-import { LOGGER, OPEN_CALLS } from '../tokens.js';
+import { LOGGER, OPEN_CALLS } from '../provider-names.js';
 
 /** The name under which the health service tells whether engines can work. */
 const ENGINES = 'espalier.engines';

@@ -13,7 +13,7 @@ import { queryMasks } from '../queries/query-masks.js';
 import { queryMetrics } from '../queries/query-metrics.js';
 import type { StoreCondition } from '../storage/store-condition.js';
 import type { RunViews } from '../views/run-views.js';
-import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { exportAudit } from '../verification/audit-export.js';
 import { Verification } from '../verification/verification.js';
 import { verifyAll } from '../verification/verify-all.js';

@@ -7,7 +7,7 @@ import { ArtifactGrpc } from './artifact.grpc.js';
 import { EngineGatewayGrpc } from './engine-gateway.grpc.js';
 import { EngineGrpc } from './engine.grpc.js';
 import { FilesGrpc } from './files.grpc.js';
-import { Guard } from './admission/guarded.js';
+import { Guard } from './admission/call-guard.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { JobGrpc } from './job.grpc.js';
 import { LadderGrpc } from './ladder.grpc.js';

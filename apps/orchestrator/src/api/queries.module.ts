@@ -4,7 +4,7 @@ import type { EventStore } from '#event-store';
 import { ArtifactGrpc } from './artifact.grpc.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
-import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { Verification } from '../verification/verification.js';
 import type { LiveSteps } from '../live/live-steps.js';
 import { RunViews } from '../views/run-views.js';

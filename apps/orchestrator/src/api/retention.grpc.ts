@@ -10,7 +10,7 @@ import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import { Disposal, type Disposed, type Garbage } from '../retention/disposal.js';
 import { diskUsage } from '../retention/disk-usage.js';
 import { RunViews } from '../views/run-views.js';
-import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { Callers } from './admission/callers.js';
 
 const RUN_ID = /^[a-z2-7]{12}$/;

@@ -6,7 +6,7 @@ import { compareRuns } from '../queries/compare-runs.js';
 import { lineageOf } from '../queries/lineage.js';
 import { RunViews } from '../views/run-views.js';
 import { watchRun } from '../queries/watch-run.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 
 type RunQueries = Pick<v1.RunServiceServer, 'getRun' | 'listRuns' | 'groupRuns' | 'watchRun' | 'getLineage' | 'compareRuns'>;
 

@@ -25,7 +25,7 @@ import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint
 import { evaluationMessage, exportMessage, resultMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
-import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
 
 type RunCommands = Pick<
   v1.RunServiceServer,

@@ -13,7 +13,7 @@ import { StudyRepository } from '../studies/study-repository.js';
 import type { StudyState } from '../studies/study.js';
 import { RunViews } from '../views/run-views.js';
 import { Callers } from './admission/callers.js';
-import { Guard } from './admission/guarded.js';
+import { Guard } from './admission/call-guard.js';
 import { dataSource } from './run-requests.js';
 
 const LAUNCH = v1.StudyServiceService.launchStudy.path;

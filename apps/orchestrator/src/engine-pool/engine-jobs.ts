@@ -6,7 +6,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError, toEspalierError } from '#protocol';
 import { JOB_MINUTES, type OrchestratorConfig } from '../config.js';
 import { EngineNotReachedError } from '../engines/wire/engine-errors.js';
-import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import type { EngineWorkbench } from './engine-workbench.js';
 import type { WaitingJob } from './placement.js';
 

@@ -11,7 +11,7 @@ import { runIdOf } from '../pruning-run/record/stored-event.js';
 import { pruningRun, RunRepository } from '../pruning-run/run-repository.js';
 import { RecordedNeeds } from './recorded-needs.js';
 import { RunViews } from '../views/run-views.js';
-import { EVENT_STORE, LOGGER } from '../tokens.js';
+import { EVENT_STORE, LOGGER } from '../provider-names.js';
 
 /** Called with the run after each event. */
 type Listener = (run: PruningRunState) => void;

@@ -15,7 +15,7 @@ import { JoinedEngines } from '../engine-pool/joined-engines.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionOptions } from '../engines/wire/engine-requests.js';
 import { DriverLease } from '../storage/driver-lease.js';
-import { FLEET, FOLDER_ID, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { FLEET, FOLDER_ID, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { engineCommand } from './engine-command.js';
 import { decideFleet, pauseAfterFailuresMs } from './fleet-decision.js';
 import { FleetJobs, type FleetJob } from './fleet-jobs.js';

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { EspalierError } from '#protocol';
 import type { TokenKeeper } from '../access/token-keeper.js';
 import { hasDigest, newToken } from '../access/token-text.js';
-import { ended, holdOf, noCalls, type Hold, type OpenCalls, type PersonCalling } from './calling.js';
+import { ended, holdOf, noCalls, type Hold, type OpenCalls, type PersonCalling } from './person-calls.js';
 import type { Issuer, Proof } from './issuer.js';
 import type { LoginStore, StoredLogin } from './login-store.js';
 import { LOGIN_ROLES, type OidcSettings } from './oidc-file.js';

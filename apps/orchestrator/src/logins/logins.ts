@@ -6,13 +6,13 @@ import { TokenKeeper } from '../access/token-keeper.js';
 import { tokenIdIn } from '../access/token-text.js';
 import type { OrchestratorConfig } from '../config.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import { COOKIE_KEY, LOGGER, OIDC, ORCHESTRATOR_CONFIG } from '../tokens.js';
-import { ended, type Hold, type PersonCalling } from './calling.js';
+import { COOKIE_KEY, LOGGER, OIDC, ORCHESTRATOR_CONFIG } from '../provider-names.js';
+import { ended, type Hold, type PersonCalling } from './person-calls.js';
 import { Issuer, type CodeChecks, type DeviceCode } from './issuer.js';
 import { KeptLogins } from './kept-logins.js';
 import { LoginStore } from './login-store.js';
 import type { OidcSettings } from './oidc-file.js';
-import { seal, unseal } from './sealed.js';
+import { seal, unseal } from './sealed-text.js';
 import { ShownTokens } from './shown-tokens.js';
 
 const LOOK_MS = 1_000;

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { TokenKeeper } from '../access/token-keeper.js';
 import { EspalierError } from '#protocol';
-import { ended, holdOf, noCalls, type Hold, type OpenCalls, type PersonCalling } from './calling.js';
+import { ended, holdOf, noCalls, type Hold, type OpenCalls, type PersonCalling } from './person-calls.js';
 import type { Issuer } from './issuer.js';
 import type { OidcSettings } from './oidc-file.js';
 import { personOf } from './person.js';

@@ -6,7 +6,7 @@ import { perplexityOver } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { closingsRequest, unstructuredRequest } from '../engines/wire/engine-requests.js';
-import { required } from '../engines/wire/receiving.js';
+import { required } from '../engines/wire/received-answers.js';
 import { numericsOf, recordedSubject, withSubject, type MeasuredSubject } from './subjects.js';
 
 /** An engine of an earlier release does not know closings, and sends no such count. */

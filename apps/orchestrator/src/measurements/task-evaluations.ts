@@ -14,7 +14,7 @@ import {
   type TaskQuestions,
 } from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import type { ScoredBatch, TokenBatch } from '../engines/wire/scoring.js';
+import type { ScoredBatch, TokenBatch } from '../engines/wire/score-call.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import { numericsOf, withSubject, type EngineModel } from './subjects.js';
 import { generatedAnswers, isGenerated } from './task-texts.js';

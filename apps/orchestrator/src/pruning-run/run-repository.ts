@@ -8,7 +8,7 @@ import {
   type ChangeOptions,
   type KeyedChange,
 } from '../event-sourcing/aggregate-repository.js';
-import { EVENT_STORE } from '../tokens.js';
+import { EVENT_STORE } from '../provider-names.js';
 import { eventTypes } from './record/event-versions.js';
 import { ownEvents } from './record/own-events.js';
 import type { NewFact } from './record/pruning-run.events.js';

@@ -14,7 +14,7 @@ import { RunFeed } from '../feed/run-feed.js';
 import { StoreCondition } from '../storage/store-condition.js';
 import { StateKeeper } from './state-keeper.js';
 import { RunViews } from '../views/run-views.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 
 /** Younger artifacts stay: they may be tokens or an export that a run is about to name. */
 const MIN_AGE_SECONDS = 3_600;

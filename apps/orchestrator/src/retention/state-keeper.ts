@@ -10,7 +10,7 @@ import { neededArtifacts } from '../pruning-run/aggregate/pruning-run.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StoreCondition } from '../storage/store-condition.js';
 import { RunViews } from '../views/run-views.js';
-import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { RunFeed } from '../feed/run-feed.js';
 import type { OrchestratorConfig } from '../config.js';
 

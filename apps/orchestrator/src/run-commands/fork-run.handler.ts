@@ -5,7 +5,7 @@ import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import { StateKeeper } from '../retention/state-keeper.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
 import { alreadyLaunched } from './launch-run.handler.js';

@@ -10,7 +10,7 @@ import { ModelAndData, requireMemory } from '../run-inputs/model-and-data.js';
 import { LaunchRun, type Changed } from './pruning-run.commands.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 import { RunQuota } from './run-quota.js';
 import { RunViews } from '../views/run-views.js';
 

@@ -4,7 +4,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { counted, EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import { ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { RunViews } from '../views/run-views.js';
 
 const WITHOUT_LIMIT = ['admin', 'owner', 'system'];

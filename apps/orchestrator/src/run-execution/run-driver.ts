@@ -17,7 +17,7 @@ import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { laterParts } from '../pruning-run/record/later-parts.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { runToBeLoaded } from './attempt-parts.js';
 import { RunAttempt } from './run-attempt.js';

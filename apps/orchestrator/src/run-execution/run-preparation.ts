@@ -11,7 +11,7 @@ import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/ag
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { laterParts } from '../pruning-run/record/later-parts.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { LOGGER } from '../tokens.js';
+import { LOGGER } from '../provider-names.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { RunFeed } from '../feed/run-feed.js';

@@ -16,7 +16,7 @@ import { EspalierError, invalidField, invalidRequest, namesTableFile, settingsTa
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { PlaceForRun } from '../engine-pool/placement.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import type { Budget, DataIdentity, ModelIdentity, RunSettings, TokenSource } from '../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';

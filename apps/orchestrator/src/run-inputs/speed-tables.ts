@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, engineV1, requestedValues, type v1 } from '#protocol';
 import { EnginePool, type Consultation } from '../engine-pool/engine-pool.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 import { speedTableOf, speedTableText } from './speed-table-file.js';
 import { modelShape } from './described-model.js';
 import { ModelAndData } from './model-and-data.js';

@@ -5,7 +5,7 @@ import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError, type v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import { LOGGER } from '../tokens.js';
+import { LOGGER } from '../provider-names.js';
 import type { Progress } from './run-services.js';
 
 /** More jobs would only wait, since an engine does one after another. */

@@ -7,7 +7,7 @@ import type { CallContext } from '../event-sourcing/call-context.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { LOGGER } from '../tokens.js';
+import { LOGGER } from '../provider-names.js';
 import { RunServices } from './run-services.js';
 import { loadPrepared } from '../measurements/subjects.js';
 

@@ -11,7 +11,7 @@ import { sameMeasure } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { ARTIFACT_STORE, LOGGER } from '../tokens.js';
+import { ARTIFACT_STORE, LOGGER } from '../provider-names.js';
 import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from '../measurements/evaluations.js';

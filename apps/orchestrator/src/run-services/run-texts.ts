@@ -6,7 +6,7 @@ import { engineV1, v1 } from '#protocol';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { StateKeeper } from '../retention/state-keeper.js';
-import { ARTIFACT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE } from '../provider-names.js';
 import { followed } from './followed-job.js';
 import { jobOn, loadPrepared, subjectOf } from '../measurements/subjects.js';
 import { textOptions } from '../measurements/text-requests.js';

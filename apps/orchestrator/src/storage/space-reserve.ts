@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { isFull, RESERVE_FILE, ROOM_BYTES, roomIn, roomInSync } from '#files';
 import type { OrchestratorConfig } from '../config.js';
-import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { DriverLease } from './driver-lease.js';
 
 const RESERVE_BYTES = 4 << 20;

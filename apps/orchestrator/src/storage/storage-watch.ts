@@ -9,7 +9,7 @@ import { hasMark, isFull, placeMark, ROOM_BYTES } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../live/live-progress.js';
-import { LOGGER, ORCHESTRATOR_CONFIG } from '../tokens.js';
+import { LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { rotateLogs } from './log-rotation.js';
 import { SpaceReserve } from './space-reserve.js';
 

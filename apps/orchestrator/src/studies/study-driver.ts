@@ -14,7 +14,7 @@ import { RunRepository } from '../pruning-run/run-repository.js';
 import { LaunchRun } from '../run-commands/pruning-run.commands.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { DriverLease } from '../storage/driver-lease.js';
-import { LOGGER } from '../tokens.js';
+import { LOGGER } from '../provider-names.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { readingOf, requestIdOf, runIdOfStudy, settingsToLaunch, studyTag } from './study-plan.js';
 import { StudyRepository } from './study-repository.js';

@@ -6,7 +6,7 @@ import { EspalierError } from '#protocol';
 import { AggregateFeed } from '../event-sourcing/aggregate-feed.js';
 import { AggregateRepository, type Aggregate, type ChangeOptions } from '../event-sourcing/aggregate-repository.js';
 import { decodeStored } from '../event-sourcing/event-codec.js';
-import { EVENT_STORE, LOGGER } from '../tokens.js';
+import { EVENT_STORE, LOGGER } from '../provider-names.js';
 import { STUDY_STREAM_PREFIX, studyEventTypes, type NewStudyFact, type StudyEvent } from './study.events.js';
 import { studyNamed } from './study-names.js';
 import { decide, evolve, studyNotFound, type StudyChange, type StudyState } from './study.js';

@@ -4,7 +4,7 @@ import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import type { BorrowEngine } from '../engine-pool/verification-engine.js';
 import { StoreCondition } from '../storage/store-condition.js';
-import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../tokens.js';
+import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../provider-names.js';
 import { RunViews } from '../views/run-views.js';
 import type { VerifyContext } from './verify-context.js';
 

@@ -5,7 +5,7 @@ import { LOGIN_PATH } from '#local-access';
 import { EspalierError, reportFailure, toEspalierError } from '#protocol';
 import type { Logins } from '../logins/logins.js';
 import { callMetadata, toConnectError } from './connect-routes.js';
-import { refuse, sendText } from './refusals.js';
+import { refuse, sendText } from './http-answers.js';
 import type { WebAccess } from './web-access.js';
 
 const START_PATH = `${LOGIN_PATH}/start`;

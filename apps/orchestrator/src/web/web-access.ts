@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import { LOGIN_PATH, LoginKeys, type TlsIdentity } from '#local-access';
 import { EspalierError } from '#protocol';
 import { OWNER, type Access, type Grant } from '../api/admission/access.js';
-import type { PersonCalling } from '../logins/calling.js';
+import type { PersonCalling } from '../logins/person-calls.js';
 
 const COOKIE_DAYS = 30;
 /** In a cookie, this text stands before the id of a person's login. */

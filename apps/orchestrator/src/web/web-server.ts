@@ -16,13 +16,13 @@ import { Doors } from '../api/admission/doors.js';
 import { PublicServices } from '../api/public-services.js';
 import { requestIdOf } from '../api/admission/request-ids.js';
 import { Logins } from '../logins/logins.js';
-import { OPEN_CALLS } from '../tokens.js';
+import { OPEN_CALLS } from '../provider-names.js';
 import { CALL_METADATA, callMetadata, connectRoutes, toConnectError } from './connect-routes.js';
 import { ANSWER_COMPRESSIONS, COMPRESSED_BYTES_MIN, encodingFor } from './compression.js';
 import { METRICS_PATH, MetricsPage } from './metrics-page.js';
 import { isLoginPath, LoginPages } from './login-pages.js';
 import { PageFiles } from './page-files.js';
-import { refuse, sendText } from './refusals.js';
+import { refuse, sendText } from './http-answers.js';
 import { readBody, requireMessage } from './request-message.js';
 import { WebAccess, type WebSecrets } from './web-access.js';
 

@@ -12,7 +12,7 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { decodeStored, RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { pruningRun } from '../pruning-run/run-repository.js';
 import { DriverLease } from '../storage/driver-lease.js';
-import { EVENT_STORE, LOGGER, ORCHESTRATOR_CONFIG, WEBHOOKS } from '../tokens.js';
+import { EVENT_STORE, LOGGER, ORCHESTRATOR_CONFIG, WEBHOOKS } from '../provider-names.js';
 import { deliver } from './delivery.js';
 import { disksOf } from './disks.js';
 import { NOTIFIED_TYPES, notificationsOf, type Notification } from './notifications.js';

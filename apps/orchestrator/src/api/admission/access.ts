@@ -6,9 +6,9 @@ import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError, includesRole, methodAccess, methodAt, roleNamed, ROLES, v1 } from '#protocol';
 import { TokenKeeper } from '../../access/token-keeper.js';
 import type { Token } from '../../access/tokens.js';
-import type { Hold, PersonCalling } from '../../logins/calling.js';
+import type { Hold, PersonCalling } from '../../logins/person-calls.js';
 import { Logins } from '../../logins/logins.js';
-import { ACCESS_TOKEN } from '../../tokens.js';
+import { ACCESS_TOKEN } from '../../provider-names.js';
 
 /** Health and descriptors are no secrets, and a tool asks for them before it knows anything. */
 const OPEN_METHOD = /^\/grpc\.(health|reflection)\./;

@@ -11,7 +11,7 @@ import type { ConnectionEnds, Peer } from '#local-access';
 import { EspalierError, reportFailure, requestIdIn, toServiceError, type CallInfo } from '#protocol';
 import type { CallContext } from '../../event-sourcing/call-context.js';
 import type { OidcSettings } from '../../logins/oidc-file.js';
-import { LOGGER, OIDC } from '../../tokens.js';
+import { LOGGER, OIDC } from '../../provider-names.js';
 import { Access, isOpenMethod, roleNameOf, STRANGER, type Grant } from './access.js';
 import { CallRate } from './call-rate.js';
 import { Doors } from './doors.js';

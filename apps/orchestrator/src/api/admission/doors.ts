@@ -20,7 +20,7 @@ import {
 } from '#local-access';
 import { EspalierError, TUNNEL_WINDOW_BYTES, v1 } from '#protocol';
 import { Tallies } from '../../monitoring/tallies.js';
-import { ACCESS_TOKEN, LOGGER, TLS_IDENTITY } from '../../tokens.js';
+import { ACCESS_TOKEN, LOGGER, TLS_IDENTITY } from '../../provider-names.js';
 import { isOpenMethod } from './access.js';
 
 @Injectable()

@@ -12,7 +12,7 @@ import {
 import { engineV1, EspalierError, type UnknownNumbers } from '#protocol';
 import { ENGINE_CHANNEL } from './engine-channel.js';
 import { engineError } from './engine-errors.js';
-import { knownAlone, send, showing } from './sending.js';
+import { knownAlone, send, showing } from './sent-data.js';
 
 type Client = engineV1.EngineServiceClient;
 

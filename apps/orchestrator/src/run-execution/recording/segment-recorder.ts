@@ -20,7 +20,7 @@ import { RunRepository } from '../../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
 import { Tallies } from '../../monitoring/tallies.js';
-import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../tokens.js';
+import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../provider-names.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
 import { LiveProgress } from '../../live/live-progress.js';
 import { StateKeeper } from '../../retention/state-keeper.js';

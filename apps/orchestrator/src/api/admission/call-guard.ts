@@ -8,7 +8,7 @@ import type { OrchestratorConfig } from '../../config.js';
 import { BackgroundJobs } from '../../run-services/background-jobs.js';
 import { StudyRepository } from '../../studies/study-repository.js';
 import { RunViews } from '../../views/run-views.js';
-import { ORCHESTRATOR_CONFIG } from '../../tokens.js';
+import { ORCHESTRATOR_CONFIG } from '../../provider-names.js';
 import { Access, requireAtLeast } from './access.js';
 import { Callers } from './callers.js';
 import { requireAllowedPaths } from './allowed-paths.js';

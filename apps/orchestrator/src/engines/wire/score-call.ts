@@ -1,7 +1,7 @@
 // A Score call: batches of sequences are sent as the engine takes them, and come back scored in the same order.
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { engineV1 } from '#protocol';
-import { drainedOrEnded } from './sending.js';
+import { drainedOrEnded } from './sent-data.js';
 
 /** Sequences, one after another. The engine scores the last `scored` tokens of each. */
 export interface TokenBatch {
