@@ -1,6 +1,6 @@
 // Describes a run's budget in words: the amounts asked for, predicted and measured.
 import { byteWords } from './byte-words.js';
-import type { Targets } from './targets.js';
+import type { Targets } from './target-settings.js';
 
 export interface BudgetFigures {
   unit: string;

@@ -10,7 +10,7 @@ export {
   EventStoreUnavailableError,
   WrongExpectedRevisionError,
 } from './event-store.errors.js';
-export { endOf, readPastDamage } from './past-damage.js';
+export { endOf, readPastDamage } from './read-past-damage.js';
 export { lastSeenEvent, missingIn, missingText, SeenEvents, type MissingEvents, type SeenEvent } from './seen/seen-events.js';
 export { notingStore } from './seen/seen-event-store.js';
 export { storeSecrets, type StoreSecrets } from './embedded/secrets.js';

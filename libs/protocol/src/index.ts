@@ -4,7 +4,7 @@ export * as reflectionV1 from './generated/grpc/reflection/v1/reflection.js';
 export * as engineV1 from './generated/espalier/engine/v1/engine_service.js';
 export * from './bearer-token.js';
 export * from './byte-tunnel.js';
-export * from './counted.js';
+export * from './counted-words.js';
 export * from './descriptors.js';
 export * from './error-codes.js';
 export * from './espalier-error.js';

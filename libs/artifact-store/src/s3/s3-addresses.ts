@@ -2,7 +2,7 @@
 // (docs/design/object-storage.md). Parts that an earlier try has sent are not sent again, as in an upload of this machine.
 import type { ArtifactAddresses, ArtifactToWrite, SignedPart, SignedWrite } from '../artifact-store.js';
 import { ArtifactStoreError, subjectOf } from '../artifact-store.errors.js';
-import { ObjectThere } from './conditional.js';
+import { ObjectThere } from './conditional-writes.js';
 import type { S3Bucket } from './s3-bucket.js';
 import { UploadGone, type Part, type UploadedPart } from './s3-objects.js';
 import { isWhole, PART_BYTES, type Wanted } from './s3-upload.js';

@@ -18,7 +18,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ArtifactStoreError } from '../artifact-store.errors.js';
 import type { Access, StoreReach } from '../store-reach.js';
-import { conditional, ObjectThere } from './conditional.js';
+import { conditional, ObjectThere } from './conditional-writes.js';
 import { s3Address, type S3Location } from './s3-location.js';
 import { UploadGone, type ListedObject, type Part, type UploadedPart } from './s3-objects.js';
 import { S3Signing } from './s3-signing.js';

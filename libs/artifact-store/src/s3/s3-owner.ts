@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OwnerNote } from '../artifact-store.js';
 import { ArtifactStoreError } from '../artifact-store.errors.js';
-import { ObjectThere } from './conditional.js';
+import { ObjectThere } from './conditional-writes.js';
 import { sumOf, type S3Bucket } from './s3-bucket.js';
 import { s3Address, type S3Location } from './s3-location.js';
 

@@ -5,7 +5,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { ArtifactStoreError, subjectOf } from '../artifact-store.errors.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
 import { readChunks } from '../read-chunks.js';
-import { ObjectThere } from './conditional.js';
+import { ObjectThere } from './conditional-writes.js';
 import type { S3Bucket } from './s3-bucket.js';
 import { UploadGone, type Part, type UploadedPart } from './s3-objects.js';
 

@@ -16,13 +16,13 @@ import type {
   Subscription,
 } from '../event-store.js';
 import { EventCorruptError, EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
-import { endOf, readPastDamage } from '../past-damage.js';
+import { endOf, readPastDamage } from '../read-past-damage.js';
 import { translateError } from './errors.js';
 import { toEventData, toStoredEvent } from './events.js';
 import type { ConnectOptions } from './connection-string.js';
 import { connected, ReadingClient } from './reading-client.js';
 import { LastingSubscription, type Feed } from './subscription.js';
-import { upToDamage } from './up-to-damage.js';
+import { upToDamage } from './read-up-to-damage.js';
 
 /** The client's own deadline does not cover batch appends. Without this limit, a server that hangs would block the caller. */
 const APPEND_TIMEOUT_MS = 15_000;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { connectEventStore, WrongExpectedRevisionError, type EventStore, type SubscriptionItem } from '../index.js';
-import { collect, newEvents, startTarget, take, uniqueName, type Target } from './target.js';
+import { collect, newEvents, startTarget, take, uniqueName, type Target } from './tested-server.js';
 
 test('what is no connection string is refused by name', () => {
   expect(() => connectEventStore({ connectionString: 'bogus://x' })).toThrow(

@@ -9,7 +9,7 @@ import {
   WrongExpectedVersionError,
   type KurrentDBClient,
 } from '@kurrent/kurrentdb-client';
-import { collect, events, eventually, startTarget, uniqueName, type Target } from './target.js';
+import { collect, events, eventually, startTarget, uniqueName, type Target } from './tested-server.js';
 
 /** Tests calls of the official client beyond those that `KurrentEventStore` uses. */
 describe('streams protocol', () => {

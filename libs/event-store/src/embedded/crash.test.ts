@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { programFile } from '#files';
 import Database from 'better-sqlite3';
-import { collect, eventually, newEvents } from '../contract/target.js';
+import { collect, eventually, newEvents } from '../contract/tested-server.js';
 import {
   connectEventStore,
   EventStoreUnavailableError,

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AccessDeniedError, KurrentDBClient, StreamDeletedError, StreamNotFoundError } from '@kurrent/kurrentdb-client';
 import { AUTHORITY_PEM, CERTIFICATE_PEM, KEY_PEM } from '../contract/certificate.js';
-import { collect, events } from '../contract/target.js';
+import { collect, events } from '../contract/tested-server.js';
 import { startEmbeddedEventStore, verifyEmbeddedEventStore, type EmbeddedEventStore } from '../index.js';
 import { checksumOf, TOMBSTONE_REVISION } from '../server/store/event-record.js';
 import { newJsonEvent } from '../server/store/event-log.js';

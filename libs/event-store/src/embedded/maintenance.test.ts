@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { collect, newEvents } from '../contract/target.js';
+import { collect, newEvents } from '../contract/tested-server.js';
 import {
   backupEmbeddedEventStore,
   connectEventStore,

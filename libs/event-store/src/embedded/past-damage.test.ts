@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { newEvents } from '../contract/target.js';
+import { newEvents } from '../contract/tested-server.js';
 import {
   connectEventStore,
   endOf,

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { collect, newEvents } from '../contract/target.js';
+import { collect, newEvents } from '../contract/tested-server.js';
 import { connectEventStore, startEmbeddedEventStore, storeSecrets } from '../index.js';
 
 describe('the secrets of a store', () => {

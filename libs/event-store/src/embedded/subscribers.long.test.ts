@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newEvents } from '../contract/target.js';
+import { newEvents } from '../contract/tested-server.js';
 import { connectEventStore, startEmbeddedEventStore } from '../index.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'event-store-subscribers-'));

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { collect, newEvents } from '../contract/target.js';
+import { collect, newEvents } from '../contract/tested-server.js';
 import { connectEventStore } from '../index.js';
 
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));

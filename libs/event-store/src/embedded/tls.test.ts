@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AccessDeniedError, KurrentDBClient } from '@kurrent/kurrentdb-client';
 import { AUTHORITY_PEM, CERTIFICATE_PEM, KEY_PEM } from '../contract/certificate.js';
-import { collect, events, newEvents } from '../contract/target.js';
+import { collect, events, newEvents } from '../contract/tested-server.js';
 import { connectEventStore, startEmbeddedEventStore, type EmbeddedEventStore } from '../index.js';
 
 describe('embedded event store with TLS and users', () => {

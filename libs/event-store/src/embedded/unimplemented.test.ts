@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KurrentDBClient, persistentSubscriptionToStreamSettingsFromDefaults, UnsupportedError } from '@kurrent/kurrentdb-client';
-import { collect, events } from '../contract/target.js';
+import { collect, events } from '../contract/tested-server.js';
 import { startEmbeddedEventStore, type EmbeddedEventStore } from '../index.js';
 
 /** Tests calls that only a real KurrentDB answers. */

@@ -8,7 +8,7 @@ import { crc32 } from 'node:zlib';
 import { makeFolder } from '#files';
 import { EventCorruptError } from '../event-store.errors.js';
 import type { EventStore } from '../event-store.js';
-import { endOf } from '../past-damage.js';
+import { endOf } from '../read-past-damage.js';
 
 export interface SeenEvent {
   /** The event's commit position. */

@@ -1,12 +1,12 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
-import type { ServerContext } from './context.js';
+import type { ServerContext } from './server-context.js';
 import type { AppendResult } from './store/event-log.js';
 import { type ProposedEvent } from './store/event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes, MAX_APPEND_BYTES } from './limits.js';
 import { expectedOf, proposedEventOf, sizeOf, streamIdentifier, streamNameOf } from './wire-values.js';
-import { anyPb, emptyPb, sharedPb, statusPb, streamsPb } from './pb.js';
+import { anyPb, emptyPb, sharedPb, statusPb, streamsPb } from './protocol-classes.js';
 import {
   AccessDenied,
   DeadlineExceeded,

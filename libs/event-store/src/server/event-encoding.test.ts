@@ -1,6 +1,6 @@
 import { encodeReadEvent } from './event-encoding.js';
 import { TOMBSTONE_REVISION, uuidToBytes, type EventRecord } from './store/event-record.js';
-import { streamsPb } from './pb.js';
+import { streamsPb } from './protocol-classes.js';
 
 const ID = '0f8fad5b-d9cb-469f-a165-70867728950e';
 

@@ -1,5 +1,5 @@
 import { bytesToUuid, TOMBSTONE_REVISION, type EventRecord } from './store/event-record.js';
-import { sharedPb } from './pb.js';
+import { sharedPb } from './protocol-classes.js';
 
 /*
  * ReadResp messages that hold an event, written straight to bytes. Reads and subscriptions spend most of their time here, and the generated

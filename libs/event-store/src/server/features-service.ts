@@ -1,6 +1,6 @@
 import type { handleUnaryCall, MethodDefinition } from '@grpc/grpc-js';
-import { featuresPb, gossipGrpc, gossipPb, sharedPb, streamsGrpc } from './pb.js';
-import type { ServerContext } from './context.js';
+import { featuresPb, gossipGrpc, gossipPb, sharedPb, streamsGrpc } from './protocol-classes.js';
+import type { ServerContext } from './server-context.js';
 import { randomUUID } from 'node:crypto';
 
 /** The release of KurrentDB whose behaviour this server follows. */

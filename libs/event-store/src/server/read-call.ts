@@ -1,5 +1,5 @@
 import { Metadata, type ServerWritableStream } from '@grpc/grpc-js';
-import type { ServerContext } from './context.js';
+import type { ServerContext } from './server-context.js';
 import { deliver } from './backpressure.js';
 import { toStatus } from './grpc-errors.js';
 import { compileFilter, filterDefinitionOf, type EventFilter } from './store/event-filter.js';
@@ -8,7 +8,7 @@ import type { EventRecord } from './store/event-record.js';
 import { encodeReadEvent, encodeShared } from './event-encoding.js';
 import { clampToSafe, streamIdentifier, streamNameOf } from './wire-values.js';
 import type { Encodable } from './message-batch.js';
-import { streamsPb } from './pb.js';
+import { streamsPb } from './protocol-classes.js';
 import { InvalidArgument, StreamDeleted, Unimplemented } from './store/refusals.js';
 import { subscribeToAll, subscribeToStream } from './subscriptions.js';
 

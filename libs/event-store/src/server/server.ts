@@ -1,12 +1,12 @@
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { setMaxListeners } from 'node:events';
 import { isLoopbackHost, isOwnUser, openGrpcDoor, readTlsPair, type Door, type Refusal } from '#local-access';
-import { Access } from './access.js';
-import type { ServerContext } from './context.js';
-import { servicesElsewhere } from './elsewhere.js';
+import { Access } from './stream-access.js';
+import type { ServerContext } from './server-context.js';
+import { servicesElsewhere } from './missing-methods.js';
 import { featuresHandlers, gossipHandlers } from './features-service.js';
 import { MAX_APPEND_BYTES, MESSAGE_OVERHEAD_BYTES } from './limits.js';
-import { featuresGrpc, gossipGrpc } from './pb.js';
+import { featuresGrpc, gossipGrpc } from './protocol-classes.js';
 import { StoreError } from './store/store-error.js';
 import { Store } from './store/store.js';
 import { streamsDefinition, streamsHandlers } from './streams-service.js';

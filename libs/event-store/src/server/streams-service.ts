@@ -1,12 +1,12 @@
 import { status, type ServerReadableStream, type sendUnaryData } from '@grpc/grpc-js';
 import { handleBatchAppend } from './batch-append.js';
-import type { ServerContext } from './context.js';
+import type { ServerContext } from './server-context.js';
 import type { AppendResult } from './store/event-log.js';
 import type { ProposedEvent } from './store/event-record.js';
 import { reply, toStatus } from './grpc-errors.js';
 import { checkSizes, MAX_APPEND_BYTES } from './limits.js';
 import { expectedOf, proposedEventOf, sizeOf, streamNameOf } from './wire-values.js';
-import { sharedPb, streamsGrpc, streamsPb } from './pb.js';
+import { sharedPb, streamsGrpc, streamsPb } from './protocol-classes.js';
 import { serializeResponse } from './message-batch.js';
 import { handleRead, type ReadCall } from './read-call.js';
 import { InvalidArgument, MaximumAppendSizeExceeded, Unimplemented, WrongExpectedVersion } from './store/refusals.js';

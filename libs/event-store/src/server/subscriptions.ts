@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { deliver, isGone } from './backpressure.js';
-import type { ServerContext } from './context.js';
+import type { ServerContext } from './server-context.js';
 import type { Encodable } from './message-batch.js';
 import { timestampNow } from './wire-values.js';
-import { streamsPb } from './pb.js';
+import { streamsPb } from './protocol-classes.js';
 import type { ReadCall, ReadRequest } from './read-call.js';
 import { StreamDeleted } from './store/refusals.js';
 import { StoreError } from './store/store-error.js';

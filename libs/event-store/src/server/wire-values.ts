@@ -1,6 +1,6 @@
 import type { ProposedEvent } from './store/event-record.js';
 import { uuidToBytes } from './store/event-record.js';
-import { sharedPb, timestampPb } from './pb.js';
+import { sharedPb, timestampPb } from './protocol-classes.js';
 import { InvalidArgument, type Expected } from './store/refusals.js';
 
 /** Converts values between the protocol's messages and the store. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KurrentDBClient } from '@kurrent/kurrentdb-client';
 import { newAuthority, signedBy, type Signed } from '#local-access';
-import { collect, eventually, newEvents, take, uniqueName } from '../contract/target.js';
+import { collect, eventually, newEvents, take, uniqueName } from '../contract/tested-server.js';
 import {
   connectEventStore,
   EventStoreUnavailableError,

@@ -16,7 +16,7 @@ import {
   type ServerDuplexStream,
   type ServiceDefinition,
 } from '@grpc/grpc-js';
-import { featuresGrpc, gossipGrpc, gossipPb, sharedPb, streamsGrpc } from '../server/pb.js';
+import { featuresGrpc, gossipGrpc, gossipPb, sharedPb, streamsGrpc } from '../server/protocol-classes.js';
 
 type Incoming = ServerDuplexStream<Buffer, Buffer>;
 type Outgoing = ClientDuplexStream<Buffer, Buffer>;

@@ -1,4 +1,4 @@
-import type { Access } from './access.js';
+import type { Access } from './stream-access.js';
 import type { Store } from './store/store.js';
 
 /** The parts that every service of the server uses. */

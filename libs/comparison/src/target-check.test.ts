@@ -1,5 +1,5 @@
 // Tests when a target is met. The hard masks count, since they are exported.
-import { hasMissedTarget, isOffTarget } from './target.js';
+import { hasMissedTarget, isOffTarget } from './target-check.js';
 
 test('a run is on target within one point, above and below', () => {
   expect([0.49, 0.5, 0.51].map((sparsity) => isOffTarget(sparsity, 0.5))).toEqual([false, false, false]);
