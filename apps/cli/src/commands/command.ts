@@ -2,8 +2,8 @@
 import { Option, type Command } from 'commander';
 import { CliError, ExitCode } from '../cli-error.js';
 import { announcement } from '../connection/server-address.js';
-import { Context, type GlobalOptions } from '../context.js';
-import { stoppedWords } from './server/stopped.js';
+import { Context, type GlobalOptions } from '../command-context.js';
+import { stoppedWords } from './server/stopped-message.js';
 
 const GATHERING = new Set(['--status', '--tag', '--where', '--engine', '--device', '--devices', '--stop', '--data-root']);
 /** The commands and options that accept several texts. In other commands, --data is one path. */

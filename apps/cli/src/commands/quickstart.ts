@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { absolutePath, threadCount } from '../options/parse.js';
 import { addSettingOptions } from '../options/settings-options.js';
-import { runQuickstart, type QuickstartOptions } from '../quickstart.js';
+import { runQuickstart, type QuickstartOptions } from '../quickstart/quickstart.js';
 import { action, examples } from './command.js';
 
 /** The settings that the command has options for. The preset decides about the others. */

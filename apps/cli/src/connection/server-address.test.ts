@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Metadata, status } from '@grpc/grpc-js';
 import { placeMark } from '#files';
-import { runningServer } from '../stack.js';
+import { runningServer } from '../local-server/stack.js';
 import { isBroken } from './connection.js';
 import { findServer, readServerFile } from './server-address.js';
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError, v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { Connection } from '../connection/connection.js';
-import type { Context } from '../context.js';
+import type { Context } from '../command-context.js';
 
 const LOOK_AGAIN_MS = 300;
 

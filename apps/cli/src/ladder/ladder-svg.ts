@@ -2,7 +2,7 @@
 import { onFront } from '#comparison';
 import { decimal, shortCount } from '../output/format.js';
 import { scale } from '../output/svg-scale.js';
-import { nameOf, type Candidate } from './pareto.js';
+import { nameOf, type Candidate } from './candidate.js';
 
 const WIDTH = 720;
 const HEIGHT = 440;

@@ -1,9 +1,9 @@
 // Tests which models of a ladder are on the front, and their drawing.
 import { onFront } from '#comparison';
 import { v1 } from '#protocol';
-import { candidatesOf } from './candidates.js';
+import { candidatesOf } from './measured-candidates.js';
 import { ladderSvg, isLadderSvg } from './ladder-svg.js';
-import { smallestWithin, type Candidate } from './pareto.js';
+import { smallestWithin, type Candidate } from './candidate.js';
 
 function model(mark: Candidate['mark'], parameters: number, perplexity: number): Candidate {
   const same = { times: 1, low: 1, high: 1 };

@@ -9,7 +9,7 @@ import { makeFolder } from '#files';
 import { requestedValues, settingsTable, v1 } from '#protocol';
 import { withWeights } from '#run-files';
 import { CliError, ExitCode } from '../cli-error.js';
-import { fileError, requireOutsideDataFolder } from '../files.js';
+import { fileError, requireOutsideDataFolder } from '../output/result-files.js';
 
 const EXPERIMENT = 'espalier';
 const META = 'meta.yaml';

@@ -2,7 +2,7 @@
 import Table from 'cli-table3';
 import { visibleJson } from '#protocol';
 import { fitTable, type Fit } from './fit-table.js';
-import { toPlain } from './plain.js';
+import { toPlain } from './plain-json.js';
 import { wrapWords } from './text-width.js';
 import { describeTerminal, printable, styled, type Style, type Terminal } from './terminal.js';
 

@@ -1,9 +1,9 @@
 // Prints all settings of a run, by their names in the protocol and in the order of the table of settings.
 import { BUDGET_NAMES, presetDefault } from '#comparison';
 import { settingsTable, type Setting, type v1 } from '#protocol';
-import type { Context } from '../context.js';
+import type { Context } from '../command-context.js';
 import { percent } from './format.js';
-import { toPlain } from './plain.js';
+import { toPlain } from './plain-json.js';
 
 type Plain = string | number | boolean | string[] | null | undefined;
 

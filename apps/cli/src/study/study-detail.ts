@@ -2,7 +2,7 @@
 import { measureNames } from '#comparison';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
-import type { Context } from '../context.js';
+import type { Context } from '../command-context.js';
 
 export const STUDY_ARGUMENT = ['<study>', 'its name, its id, or the first 4 or more characters of its id'] as const;
 

@@ -1,8 +1,8 @@
 // The command check, which checks an export on a disk, even long after it was written.
 import type { Command } from 'commander';
-import { checkExport } from '../../check-export.js';
+import { checkExport } from '../../exports/check-export.js';
 import { CliError, ExitCode } from '../../cli-error.js';
-import { namedFile } from '../../files.js';
+import { namedFile } from '../../output/result-files.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, howMany } from '../../output/format.js';
 import { action, examples } from '../command.js';

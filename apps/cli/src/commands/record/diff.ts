@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { v1 } from '#protocol';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { decimal, percent, shortDigest } from '../../output/format.js';
 import { action, examples } from '../command.js';
 

@@ -7,12 +7,12 @@ import { foreignInDataFolder, VIEWS_FILE } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import { connectionWords, lastingStream } from '../../connection/lasting-stream.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { bigNumber, names, wholeNumber } from '../../options/parse.js';
 import { bytes, howMany, percent, shortDigest, statusWord, when } from '../../output/format.js';
 import { widthOf } from '../../output/text-width.js';
 import { toStandardError } from '../../output/terminal.js';
-import { runningServer } from '../../stack.js';
+import { runningServer } from '../../local-server/stack.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';
 
 export function registerRecord(program: Command): void {

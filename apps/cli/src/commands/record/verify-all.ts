@@ -1,7 +1,7 @@
 // The command `verify --all`, which checks the whole store.
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { bytes, count, howMany, problemsFound } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 

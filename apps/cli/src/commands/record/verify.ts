@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import type { Output } from '../../output/output.js';
 import { number, stepRange } from '../../options/parse.js';
 import { count, decimal, howMany, problemsFound } from '../../output/format.js';

@@ -1,7 +1,7 @@
 // Shows where a run's loss comes from: the perplexity of the intact model with the closed gates of one layer and kind at a time.
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { evaluateRun } from '../../engine-calls.js';
 import { subjectWords } from '../../output/evaluation-words.js';
 import { count, decimal, howMany } from '../../output/format.js';

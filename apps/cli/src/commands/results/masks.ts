@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { bigNumber, positiveNumber, wholeNumber } from '../../options/parse.js';
 import { howMany, percent } from '../../output/format.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';

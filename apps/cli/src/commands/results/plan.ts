@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { budgetPlanWords } from '#comparison';
 import { v1 } from '#protocol';
 import { ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { needed, runFileFor, type MeasuredOn } from '../../options/run-file.js';
 import { addSettingOptions } from '../../options/settings-options.js';
 import { addTableOptions, settingsWithTable } from '../../options/table-options.js';

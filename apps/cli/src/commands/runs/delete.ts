@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { toEspalierError, v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { addRunFilter, listedRuns, runFilter, type RunFilterOptions } from '../../options/run-filter.js';
 import { bytes, howMany, statusWord } from '../../output/format.js';
 import { action, examples } from '../command.js';

@@ -12,8 +12,8 @@ import { printWarnings, warnOf, warnOfLostSettings } from '../../output/warnings
 import { action, examples } from '../command.js';
 import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
 import { lostTeachersNote } from './lost-teachers.js';
-import { untilPrepared } from './preparing.js';
-import { watchToEnd } from './watching.js';
+import { untilPrepared } from './preparation-progress.js';
+import { watchToEnd } from './run-watch.js';
 
 export interface StartingPoint {
   fromTeacher?: number;

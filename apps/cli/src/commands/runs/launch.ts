@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { targetWords } from '#comparison';
 import { v1 } from '#protocol';
 import { dataSource, type DataChoice } from '#run-files';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
@@ -15,8 +15,8 @@ import { recipeWord } from '../../output/format.js';
 import { stepsInWords } from '../../output/run-status.js';
 import { printWarnings, warnOfLostSettings } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
-import { untilPrepared } from './preparing.js';
-import { watchToEnd } from './watching.js';
+import { untilPrepared } from './preparation-progress.js';
+import { watchToEnd } from './run-watch.js';
 
 interface LaunchOptions extends LabelOptions, DataChoice, MeasuredOn {
   model?: string;

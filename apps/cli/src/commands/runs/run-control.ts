@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { followRun, hasEnded } from '../../progress/follow-run.js';
 import { bigNumber, wholeNumber } from '../../options/parse.js';
 import { statusWord } from '../../output/format.js';
@@ -12,7 +12,7 @@ import { confirm } from '../confirm.js';
 import { startingPoint, type StartingPoint } from './fork.js';
 import { LAUNCH_TIMEOUT_MS } from './launch.js';
 import { lostTeachersNote } from './lost-teachers.js';
-import { watchToEnd } from './watching.js';
+import { watchToEnd } from './run-watch.js';
 
 /** Pausing waits for the end of a step, and until the state is on the disk. */
 const STEER_TIMEOUT_MS = 180_000;

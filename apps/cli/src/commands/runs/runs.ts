@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { targetWithBudget } from '#comparison';
 import type { v1 } from '#protocol';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { names, wholeNumber } from '../../options/parse.js';
 import { addRunFilter, listedRuns, runFilter, type RunFilterOptions } from '../../options/run-filter.js';
 import { count, decimal, duration, percent, recipeWord, when } from '../../output/format.js';

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { budgetWords, numericsDifference } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
 import { pathWords } from '#run-files';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import {
   bar,
   bytes,

@@ -4,8 +4,8 @@ import type { Command } from 'commander';
 import { programFile } from '#files';
 import { v1 } from '#protocol';
 import { CliError } from '../../cli-error.js';
-import type { Context } from '../../context.js';
-import { buildEngineOnce } from '../../engine-build.js';
+import type { Context } from '../../command-context.js';
+import { buildEngineOnce } from '../../local-server/engine-build.js';
 import { bytes } from '../../output/format.js';
 import { action, examples } from '../command.js';
 

@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { positiveNumber, wholeNumber } from '../../options/parse.js';
 import { bytes, duration, howMany, shortDigest, statusWord } from '../../output/format.js';
-import { clearUnfinished, unfinishedWords } from '../../files.js';
+import { clearUnfinished, unfinishedWords } from '../../output/result-files.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples } from '../command.js';
 import { confirm } from '../confirm.js';

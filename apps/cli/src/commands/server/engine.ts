@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Command } from 'commander';
 import { programFile } from '#files';
 import { CliError, ExitCode } from '../../cli-error.js';
-import { buildEngineOnce } from '../../engine-build.js';
+import { buildEngineOnce } from '../../local-server/engine-build.js';
 import { cardCount, deviceList, positiveNumber, threadCount } from '../../options/parse.js';
 import { action, examples } from '../command.js';
 

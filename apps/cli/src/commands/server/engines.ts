@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { earlierEngineWords } from '#comparison';
 import { v1 } from '#protocol';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { bytes, enumWord, howMany, when } from '../../output/format.js';
 import type { Style } from '../../output/terminal.js';
 import { action, examples } from '../command.js';

@@ -6,7 +6,7 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import { Connection } from '../../connection/connection.js';
 import { forgetLogin, keepLogin, keptLogin, serverKey } from '../../connection/kept-logins.js';
 import type { ServerAddress } from '../../connection/server-address.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { when } from '../../output/format.js';
 import { toStandardError } from '../../output/terminal.js';
 import { action, examples } from '../command.js';

@@ -7,12 +7,12 @@ import { EVENT_STORE_LOG, olderLog } from '#files';
 import { inOrderOfTime, readLogLine, type LogLine, type LogSource } from '#log';
 import { visibleText } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
-import { fileError } from '../../files.js';
+import type { Context } from '../../command-context.js';
+import { fileError } from '../../output/result-files.js';
 import { choice, wholeNumber } from '../../options/parse.js';
 import { when } from '../../output/format.js';
 import type { Style } from '../../output/terminal.js';
-import { logFileOf } from '../../stack.js';
+import { logFileOf } from '../../local-server/stack.js';
 import { action, examples } from '../command.js';
 
 export const SOURCES = { orchestrator: 'orchestrator', engine: 'engine', 'event-store': 'event-store' } as const;

@@ -6,8 +6,8 @@ import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
 import { COOKIE_KEY_FILE, DATA_FOLDER_ID, renewSecretFile, writeOwnFile } from '#files';
 import { CliError, ExitCode } from '../../cli-error.js';
-import { dashboardLink } from '../../dashboard-link.js';
-import { runningServer } from '../../stack.js';
+import { dashboardLink } from '../../local-server/dashboard-link.js';
+import { runningServer } from '../../local-server/stack.js';
 import { action, examples } from '../command.js';
 
 interface OpenOptions {

@@ -5,7 +5,7 @@ import { toEspalierError } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, count } from '../../output/format.js';
-import { runningServer } from '../../stack.js';
+import { runningServer } from '../../local-server/stack.js';
 import { action, examples } from '../command.js';
 
 // Loaded only when needed: it loads the client of the event store too, which no other command uses.

@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { makeFolder, readSecretFileSync, writeOwnFile } from '#files';
 import { newAuthority, readCertificate, readTlsPair, signedBy, type CertificateWish, type Signed } from '#local-access';
 import { CliError, ExitCode, invalidOption } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { absolutePath } from '../../options/parse.js';
 import { action, examples } from '../command.js';
 

@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import { ROLES, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import type { Context } from '../../context.js';
+import type { Context } from '../../command-context.js';
 import { choice, wholeNumber } from '../../options/parse.js';
 import { when } from '../../output/format.js';
 import { action, examples } from '../command.js';

@@ -14,9 +14,9 @@ import {
   threadCount,
   webAddress,
 } from '../../options/parse.js';
-import { dashboardLink } from '../../dashboard-link.js';
+import { dashboardLink } from '../../local-server/dashboard-link.js';
 import { toStandardError } from '../../output/terminal.js';
-import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../../stack.js';
+import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../../local-server/stack.js';
 import { action, examples } from '../command.js';
 import { engineProblems } from './engine-problems.js';
 import { storeProblems } from './store-problems.js';

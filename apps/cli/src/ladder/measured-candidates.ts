@@ -1,0 +1,35 @@
+// Makes the models of a ladder from their measurements.
+import type { v1 } from '#protocol';
+import type { Measured } from '../engine-calls.js';
+import type { Candidate } from './candidate.js';
+
+/** A pruned state with its measurements. */
+export interface Rated extends Pick<Candidate, 'mark' | 'sparsity' | 'perplexity' | 'budgets'> {
+  speeds: Measured;
+}
+
+/**
+ * Makes the candidates. A machine's speed drifts from one measurement to the next, so only ratios to the intact model can be compared. The
+ * intact model's times are the medians over all measurements, and the times of the others are computed from these and the ratios.
+ */
+export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]): Candidate[] {
+  const prefillSeconds = median(rated.map(({ speeds }) => speeds.dense.prefillSeconds));
+  const passSeconds = median(rated.map(({ speeds }) => speeds.dense.passSeconds));
+  const candidate = (one: Omit<Rated, 'speeds'>, { parameterCount, bytes, prefillSpeedUp, decodeSpeedUp }: v1.ModelSpeed): Candidate => {
+    const [prefill, decode] = [prefillSpeedUp ?? SAME, decodeSpeedUp ?? SAME];
+    const sizes = { parameters: Number(parameterCount), bytes: Number(bytes) };
+    const times = { prefillSeconds: prefillSeconds / prefill.times, passSeconds: passSeconds / decode.times };
+    return { ...one, ...sizes, ...times, prefillSpeedUp: prefill, decodeSpeedUp: decode };
+  };
+  return [
+    candidate({ mark: null, sparsity: 0, perplexity: intactPerplexity }, rated[0]!.speeds.dense),
+    ...rated.map(({ speeds, ...one }) => candidate(one, speeds.compact)),
+  ];
+}
+
+const SAME = { times: 1, low: 1, high: 1 };
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
+}
