@@ -1,7 +1,7 @@
 // Tests that the record holds the open heads and units of every recorded state, on the run's own branch and from a fork's beginning on.
 // Runs that were rewound or killed are in run-lifecycle.test.ts and crashes.test.ts.
-import { openUnits } from '../src/queries/open-units.js';
-import { readStateFile } from '../src/queries/state-file.js';
+import { openUnits } from '../src/queries/masks/open-units.js';
+import { readStateFile } from '../src/queries/masks/state-file.js';
 import { v1 } from '#protocol';
 import { countsOf, expectMasksAsRecorded, queryMasks } from './harness/recorded-masks.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';

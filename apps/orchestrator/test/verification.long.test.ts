@@ -3,8 +3,8 @@
 import { join } from 'node:path';
 import { v1 } from '#protocol';
 import type { StepMeasurement } from '../src/pruning-run/record/steps-measured.js';
-import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay-plan.js';
-import { replaySegments, type SegmentVerdict } from '../src/verification/replay.js';
+import type { ReplayPlanner, ReplaySegment } from '../src/verification/replay/replay-plan.js';
+import { replaySegments, type SegmentVerdict } from '../src/verification/replay/replay.js';
 import { EngineProcess } from '../src/engines/engine-process.js';
 import { completedRun } from './harness/completed-run.js';
 import { collect } from './harness/server.js';

@@ -4,8 +4,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkAuditBundle } from '#audit';
 import { v1 } from '#protocol';
-import { openUnits } from '../src/queries/open-units.js';
-import { readStateFile } from '../src/queries/state-file.js';
+import { openUnits } from '../src/queries/masks/open-units.js';
+import { readStateFile } from '../src/queries/masks/state-file.js';
 import { completedRun } from './harness/completed-run.js';
 import { codeOf, collect, unary } from './harness/server.js';
 

@@ -9,7 +9,7 @@ import { neededStates, type PruningRunState } from '../pruning-run/aggregate/pru
 import { decodeStored, metricsStream, runStream } from '../pruning-run/record/stored-event.js';
 import { ancestorsOf } from '../queries/lineage.js';
 import { recordPage } from './record-page.js';
-import { ReplayPlanner } from './replay-plan.js';
+import { ReplayPlanner } from './replay/replay-plan.js';
 import type { VerifyContext } from './verify-context.js';
 
 const MAX_CHUNK_BYTES = 1 << 20;

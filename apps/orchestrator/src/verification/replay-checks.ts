@@ -3,8 +3,8 @@ import { invalidField, EspalierError, type v1 } from '#protocol';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { segmentsAfter, stepsOf } from '../views/projection/metrics-reader.js';
-import type { ReplayPlanner, ReplaySegment } from './replay-plan.js';
-import { replaySegments, type SegmentVerdict } from './replay.js';
+import type { ReplayPlanner, ReplaySegment } from './replay/replay-plan.js';
+import { replaySegments, type SegmentVerdict } from './replay/replay.js';
 import type { Say, VerifyContext } from './verify-context.js';
 import { tokenShards } from '../pruning-run/record/training-tokens.js';
 

@@ -12,7 +12,7 @@ import { artifactOf } from '../pruning-run/record/measures.js';
 import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.js';
 import { TABLE_BYTES_MAX } from '../run-inputs/read-speed-table.js';
 import { isSpeedTable } from '../run-inputs/speed-table-file.js';
-import { ReplayPlanner } from './replay-plan.js';
+import { ReplayPlanner } from './replay/replay-plan.js';
 import { isOfStudy, StudyRecords } from './study-records.js';
 import type { Say, VerifyContext } from './verify-context.js';
 import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, type CheckedRecord } from './verify-run.js';

@@ -10,7 +10,7 @@ import { decodeStored, metricsStream, runStream } from '../pruning-run/record/st
 import { ancestorsOf } from '../queries/lineage.js';
 import { replayChecks } from './replay-checks.js';
 import { RunsMeanwhile } from './runs-meanwhile.js';
-import { ReplayPlanner } from './replay-plan.js';
+import { ReplayPlanner } from './replay/replay-plan.js';
 import type { Say, VerifyContext } from './verify-context.js';
 
 export async function* verifyRun(

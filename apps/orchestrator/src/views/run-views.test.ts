@@ -9,7 +9,7 @@ import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
-import { queryMetrics } from '../queries/query-metrics.js';
+import { queryMetrics } from '../queries/curves/query-metrics.js';
 import { RunViews } from './run-views.js';
 import { contentOf, Recorder, stepMeasured } from './testing.js';
 import { watchRun } from '../queries/watch-run.js';

@@ -5,7 +5,7 @@ import { chainProblem, CHAIN_START, decodeStored } from '../../src/pruning-run/r
 import type { PruningRunEventData } from '../../src/pruning-run/record/pruning-run.events.js';
 import { evolve, fold, type PruningRunState } from '../../src/pruning-run/aggregate/pruning-run.js';
 import { sameTeacher, teacherAt } from '../../src/pruning-run/method/teacher-policy.js';
-import { ReplayPlanner } from '../../src/verification/replay-plan.js';
+import { ReplayPlanner } from '../../src/verification/replay/replay-plan.js';
 
 /** All problems of the record. The list is empty where all is well. */
 export function recordProblems(events: v1.HistoryEvent[], seenBefore: v1.HistoryEvent[] = []): string[] {

@@ -6,7 +6,7 @@ import { initialStateRequest, sessionOptions, trainRequest } from '../../src/eng
 import { lossesAt } from '../../src/pruning-run/method/phases.js';
 import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
 import type { TeacherStretch } from '../../src/pruning-run/planning/segment-plan.js';
-import { stretchesFrom } from '../../src/verification/replay-plan.js';
+import { stretchesFrom } from '../../src/verification/replay/replay-plan.js';
 import type { RecordedRun } from './recorded-run.js';
 import { tokenSources } from '../../src/pruning-run/record/training-tokens.js';
 

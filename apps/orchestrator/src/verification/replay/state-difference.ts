@@ -1,5 +1,5 @@
 // Measures how far two states are apart, tensor by tensor.
-import { readStateFile } from '../queries/state-file.js';
+import { readStateFile } from '../../queries/masks/state-file.js';
 
 export interface TensorDifference {
   name: string;

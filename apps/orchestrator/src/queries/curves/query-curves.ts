@@ -1,9 +1,9 @@
 // Answers QueryCurves: metrics as curves of a given number of points.
 import { setImmediate as breathe } from 'node:timers/promises';
 import { counted, invalidField, type v1 } from '#protocol';
-import { progressAt, readSegments } from '../views/projection/metrics-reader.js';
-import { isActiveStep, type RunSummary } from '../views/projection/run-detail.js';
-import type { RunViews } from '../views/run-views.js';
+import { progressAt, readSegments } from '../../views/projection/metrics-reader.js';
+import { isActiveStep, type RunSummary } from '../../views/projection/run-detail.js';
+import type { RunViews } from '../../views/run-views.js';
 import { BIN_STEPS, type CurveBins } from './curve-bins.js';
 import { CurvePoints, QUANTITIES } from './curve-points.js';
 

@@ -1,6 +1,6 @@
 // Reduces a curve to fewer points without losing anything remarkable: the first and last step, the highest and lowest value of every
 // quantity, skipped steps, and in each stretch the highest and lowest loss.
-import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
+import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../../views/projection/metrics-codec.js';
 
 const LOSS = METRIC_COLUMNS.indexOf('loss');
 const SKIPPED = METRIC_COLUMNS.indexOf('skipped');

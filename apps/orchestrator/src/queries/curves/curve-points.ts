@@ -1,9 +1,9 @@
 // The steps of a run summed up in points. For each quantity, a point has the lowest value, the sum, the number of values, and the highest
 // value.
-import { loraLearningRate } from '../pruning-run/method/sparsity-schedule.js';
-import type { SegmentRows } from '../views/projection/metrics-reader.js';
-import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
+import { loraLearningRate } from '../../pruning-run/method/sparsity-schedule.js';
+import type { SegmentRows } from '../../views/projection/metrics-reader.js';
+import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
+import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../../views/projection/metrics-codec.js';
 
 type RunFacts = Pick<PruningRunState, 'model' | 'settings'>;
 type Segment = Pick<SegmentRows, 'rows' | 'endStep' | 'hardSparsity' | 'recordedAtMs'>;

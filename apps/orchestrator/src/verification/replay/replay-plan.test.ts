@@ -1,9 +1,9 @@
 // Tests which teachers instruct which steps of a recorded segment, as read from its events alone.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { NewFact, RecordedEvent } from '../pruning-run/record/pruning-run.events.js';
-import { decodeStored, encodeFacts } from '../pruning-run/record/stored-event.js';
-import { launched, segment, stateAt, Story } from '../pruning-run/testing.js';
+import type { NewFact, RecordedEvent } from '../../pruning-run/record/pruning-run.events.js';
+import { decodeStored, encodeFacts } from '../../pruning-run/record/stored-event.js';
+import { launched, segment, stateAt, Story } from '../../pruning-run/testing.js';
 import { partsOf, ReplayPlanner, type ReplaySegment } from './replay-plan.js';
 
 const planned = (events: RecordedEvent[]): ReplaySegment[] => {
@@ -46,7 +46,7 @@ test.each([
   ['v1-launched.jsonl', false],
   ['v2-launched.jsonl', true],
 ])('%s is read as it was recorded: segments with several teachers %s', (file, several) => {
-  const path = fileURLToPath(new URL(`../../../../../apps/orchestrator/src/pruning-run/record/histories/${file}`, import.meta.url));
+  const path = fileURLToPath(new URL(`../../../../../../apps/orchestrator/src/pruning-run/record/histories/${file}`, import.meta.url));
   const events = readFileSync(path, 'utf8')
     .trim()
     .split('\n')

@@ -1,5 +1,5 @@
 // Computes how much of each layer is gone.
-import type { Budget, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
+import type { Budget, ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
 
 export interface OpenParts {
   headsOpen: number[];

@@ -2,7 +2,7 @@
 // deterministic masks of these states follow from their log-alphas, rounded group by group as in the engine. (Only the engine needs their
 // soft values.)
 import type { Gates } from '#audit';
-import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
+import type { ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
 import type { StateTensor } from './state-file.js';
 
 const LOW = -0.1;

@@ -1,7 +1,7 @@
 // Tests which engine may repeat a recorded segment, with an engine that follows a script.
-import { ScriptedEngine } from '../engines/testing.js';
-import { data, launched, model, stateAt, Story } from '../pruning-run/testing.js';
-import { encodeFacts } from '../pruning-run/record/stored-event.js';
+import { ScriptedEngine } from '../../engines/testing.js';
+import { data, launched, model, stateAt, Story } from '../../pruning-run/testing.js';
+import { encodeFacts } from '../../pruning-run/record/stored-event.js';
 import { ReplayPlanner } from './replay-plan.js';
 import { replaySegments } from './replay.js';
 

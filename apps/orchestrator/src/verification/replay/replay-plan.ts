@@ -1,9 +1,9 @@
 // Finds from a run's events alone which steps have to be computed again, and from which states. All functions are pure.
-import type { RecordedEvent, RunSettings } from '../pruning-run/record/pruning-run.events.js';
-import { evolve, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { lossesAt } from '../pruning-run/method/phases.js';
-import type { SegmentPlan, TeacherStretch } from '../pruning-run/planning/segment-plan.js';
-import { stepTargets } from '../pruning-run/method/sparsity-schedule.js';
+import type { RecordedEvent, RunSettings } from '../../pruning-run/record/pruning-run.events.js';
+import { evolve, stepOf, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
+import { lossesAt } from '../../pruning-run/method/phases.js';
+import type { SegmentPlan, TeacherStretch } from '../../pruning-run/planning/segment-plan.js';
+import { stepTargets } from '../../pruning-run/method/sparsity-schedule.js';
 
 export interface ReplaySegment {
   revision: number;

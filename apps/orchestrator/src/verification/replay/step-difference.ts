@@ -1,6 +1,6 @@
 // Finds the first step at which a repeated segment measured something else than was recorded.
 import type { engineV1 } from '#protocol';
-import { STEP_FIGURE_NAMES, STEP_FIGURES, type StepMeasurement } from '../pruning-run/record/steps-measured.js';
+import { STEP_FIGURE_NAMES, STEP_FIGURES, type StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 
 export interface StepDifference {
   step: number;

@@ -2,15 +2,15 @@
 import type { ArtifactStore } from '#artifact-store';
 import { numericsDifference } from '#comparison';
 import { counted, EspalierError, type engineV1 } from '#protocol';
-import type { BorrowEngine } from '../engine-pool/verification-engine.js';
-import type { Budget, DataIdentity, ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
-import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
-import { initialStateRequest, trainRequest, sessionOptions } from '../engines/wire/engine-requests.js';
-import type { EngineApi, EndedSegment } from '../engines/wire/engine-client.js';
+import type { BorrowEngine } from '../../engine-pool/verification-engine.js';
+import type { Budget, DataIdentity, ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
+import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
+import { initialStateRequest, trainRequest, sessionOptions } from '../../engines/wire/engine-requests.js';
+import type { EngineApi, EndedSegment } from '../../engines/wire/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';
-import { tokenSources } from '../pruning-run/record/training-tokens.js';
+import { tokenSources } from '../../pruning-run/record/training-tokens.js';
 
 export interface ReplayInput {
   borrowEngine: BorrowEngine;

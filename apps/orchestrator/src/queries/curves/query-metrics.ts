@@ -1,10 +1,10 @@
 import { invalidField, type v1 } from '#protocol';
-import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
+import { runNotFound } from '../../pruning-run/aggregate/pruning-run.errors.js';
 import { downsample } from './downsample.js';
-import { rowCount, stepAt } from '../views/projection/metrics-codec.js';
-import { readRows } from '../views/projection/metrics-reader.js';
-import { stepMessage } from '../views/run-message.js';
-import type { RunViews } from '../views/run-views.js';
+import { rowCount, stepAt } from '../../views/projection/metrics-codec.js';
+import { readRows } from '../../views/projection/metrics-reader.js';
+import { stepMessage } from '../../views/run-message.js';
+import type { RunViews } from '../../views/run-views.js';
 
 const DEFAULT_POINTS = 500;
 const FEWEST_POINTS = 2;

@@ -1,9 +1,9 @@
 // Reads the masks of runs from before masks were recorded: the masks of their teachers, from the teachers' states.
 import { allGates, gatesApart, type Gates } from '#audit';
 import type { ArtifactStore } from '#artifact-store';
-import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
-import type { MasksAt } from '../views/projection/masks-reader.js';
-import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
+import type { ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
+import type { MasksAt } from '../../views/projection/masks-reader.js';
+import type { ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 import { MASK_TENSORS, openUnits } from './open-units.js';
 import { readStateTensors } from './state-file.js';
 

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
-import { launched, stateAt, Story } from '../pruning-run/testing.js';
-import { RunProjection } from '../views/projection/run-projection.js';
-import { summaryOf, type RunDetail } from '../views/projection/run-detail.js';
-import type { RunViews } from '../views/run-views.js';
-import { Recorder, withDatabase } from '../views/testing.js';
+import { launched, stateAt, Story } from '../../pruning-run/testing.js';
+import { RunProjection } from '../../views/projection/run-projection.js';
+import { summaryOf, type RunDetail } from '../../views/projection/run-detail.js';
+import type { RunViews } from '../../views/run-views.js';
+import { Recorder, withDatabase } from '../../views/testing.js';
 import { queryMasks } from './query-masks.js';
 
 const RUN = 'aaaabbbbcccc';

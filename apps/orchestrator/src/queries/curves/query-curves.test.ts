@@ -1,10 +1,10 @@
 // Tests curves over the steps of a run. However wide points are, every step is in one point and abandoned steps are in none.
 import { v1 } from '#protocol';
-import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
-import { RunProjection } from '../views/projection/run-projection.js';
-import type { RunSummary } from '../views/projection/run-detail.js';
-import type { RunViews } from '../views/run-views.js';
-import { Recorder, withDatabase } from '../views/testing.js';
+import { fact, launched, stateAt, Story } from '../../pruning-run/testing.js';
+import { RunProjection } from '../../views/projection/run-projection.js';
+import type { RunSummary } from '../../views/projection/run-detail.js';
+import type { RunViews } from '../../views/run-views.js';
+import { Recorder, withDatabase } from '../../views/testing.js';
 import { CurveBins } from './curve-bins.js';
 import { queryCurves } from './query-curves.js';
 

@@ -1,9 +1,9 @@
 // Keeps the metrics of the runs that clients watch, summed up in bins of a number of steps. A curve over a million steps then need not
 // read a million rows, and while a run goes on only its new rows are read.
 import { setImmediate as breathe } from 'node:timers/promises';
-import { segmentsAfter } from '../views/projection/metrics-reader.js';
-import { isActiveStep, type RunSummary } from '../views/projection/run-detail.js';
-import type { RunViews } from '../views/run-views.js';
+import { segmentsAfter } from '../../views/projection/metrics-reader.js';
+import { isActiveStep, type RunSummary } from '../../views/projection/run-detail.js';
+import type { RunViews } from '../../views/run-views.js';
 import { CurvePoints } from './curve-points.js';
 
 export const BIN_STEPS = 64;

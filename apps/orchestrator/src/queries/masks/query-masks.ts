@@ -3,10 +3,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { gatesApart, gatesIn, type Gates } from '#audit';
 import type { ArtifactStore } from '#artifact-store';
 import { invalidField, v1 } from '#protocol';
-import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
-import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
-import { readMasks, stepsWithMasks, type MasksAt } from '../views/projection/masks-reader.js';
-import type { RunViews } from '../views/run-views.js';
+import type { ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
+import { runNotFound } from '../../pruning-run/aggregate/pruning-run.errors.js';
+import { readMasks, stepsWithMasks, type MasksAt } from '../../views/projection/masks-reader.js';
+import type { RunViews } from '../../views/run-views.js';
 import { teacherMasks, teacherSteps } from './teacher-masks.js';
 
 const DEFAULT_POINTS = 100;
