@@ -6,7 +6,7 @@ import { LaunchForm } from './forms/run/launch-form.js';
 import { CallerMenu } from './login/caller-menu.js';
 import { LoggedOut } from './login/logged-out.js';
 import { RunService } from './generated/espalier/v1/run_service_pb.js';
-import { CompareView } from './runs/compare.js';
+import { CompareView } from './runs/compare/compare.js';
 import { RunsView } from './runs/runs.js';
 import { RunView } from './run/run.js';
 import { Alerts } from './server/alerts.js';

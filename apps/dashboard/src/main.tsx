@@ -16,7 +16,7 @@ import './ui/charts/chart.css';
 import './ui/charts/scatter.css';
 import './forms/forms.css';
 import './runs/runs.css';
-import './runs/compare.css';
+import './runs/compare/compare.css';
 import './run/run.css';
 import './run/curves/timeline.css';
 import './run/curves/readout.css';

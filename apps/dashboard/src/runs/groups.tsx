@@ -9,7 +9,7 @@ import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
 import { Anchor, go, setQuery } from '../ui/router.js';
 import { figureColumns, type Column } from './columns.js';
-import { MOST_COMPARED } from './compared-figures.js';
+import { MOST_COMPARED } from './compare/compared-figures.js';
 import { conditionsOfGroup } from './group-words.js';
 import { allRunIds, type RunFilter } from './run-pages.js';
 

@@ -11,7 +11,7 @@ import { go, setQuery } from '../ui/router.js';
 import { Typed } from '../ui/typed-field.js';
 import { ColumnChoice } from './column-choice.js';
 import { columnsOf, columnsText, OWN_COLUMNS, storeColumns, storedColumns, taskColumns } from './columns.js';
-import { MOST_COMPARED } from './compared-figures.js';
+import { MOST_COMPARED } from './compare/compared-figures.js';
 import { conditionsIn } from './conditions.js';
 import { groupingChoices } from './group-words.js';
 import { RunGroups } from './groups.js';

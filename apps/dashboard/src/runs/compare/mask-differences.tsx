@@ -1,12 +1,12 @@
 // Shows where the masks of a run differ from the baseline's, layer by layer.
-import { runService } from '../api/client.js';
-import { useLoaded } from '../api/loaded-data.js';
-import type { LayerDifference, Run } from '../generated/espalier/v1/run_service_pb.js';
-import { count, percent } from '../ui/format.js';
-import { Choice } from '../ui/choice.js';
-import { TroubleNote } from '../ui/pending.js';
-import { Scroll } from '../ui/scroll.js';
-import { nameOf } from './columns.js';
+import { runService } from '../../api/client.js';
+import { useLoaded } from '../../api/loaded-data.js';
+import type { LayerDifference, Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { count, percent } from '../../ui/format.js';
+import { Choice } from '../../ui/choice.js';
+import { TroubleNote } from '../../ui/pending.js';
+import { Scroll } from '../../ui/scroll.js';
+import { nameOf } from '../columns.js';
 
 interface Props {
   baseline: Run;

@@ -1,8 +1,8 @@
 // The figures of compared runs, with their differences from the baseline, and the settings that differ.
-import { Swatch } from '../ui/charts/chart.js';
-import { NONE, statusWord } from '../ui/format.js';
-import { lookOf } from '../ui/charts/line-looks.js';
-import { Anchor } from '../ui/router.js';
+import { Swatch } from '../../ui/charts/chart.js';
+import { NONE, statusWord } from '../../ui/format.js';
+import { lookOf } from '../../ui/charts/line-looks.js';
+import { Anchor } from '../../ui/router.js';
 import { differenceOf, differingSettings, summaryOf, type Group, type Summary } from './comparison.js';
 import { FIGURES, type Compared } from './compared-figures.js';
 

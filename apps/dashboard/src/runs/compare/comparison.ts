@@ -1,5 +1,5 @@
 // Compares runs in numbers. Runs that differ only by their seed can be joined to a group, and the first group is the baseline.
-import { interpolated } from '../ui/charts/curve.js';
+import { interpolated } from '../../ui/charts/curve.js';
 
 export interface Member {
   runId: string;

@@ -1,11 +1,11 @@
 // The figures and settings that a comparison shows for each run.
-import { wordsOf } from '../forms/run/setting-table.js';
-import type { QueryCurvesResponse } from '../generated/espalier/v1/history_service_pb.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { count, decimal, duration, percent, plainNumber, short } from '../ui/format.js';
-import { headlineOf, nameOf } from './columns.js';
+import { wordsOf } from '../../forms/run/setting-table.js';
+import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { count, decimal, duration, percent, plainNumber, short } from '../../ui/format.js';
+import { headlineOf, nameOf } from '../columns.js';
 import type { Better, Member } from './comparison.js';
-import { trainWords } from '../run/command-words.js';
+import { trainWords } from '../../run/command-words.js';
 
 export interface Compared {
   run: Run;
