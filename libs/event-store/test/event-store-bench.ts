@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connectEventStore, startEmbeddedEventStore, type EventStore, type NewEvent } from '../index.js';
+import { connectEventStore, startEmbeddedEventStore, type EventStore, type NewEvent } from '../src/index.js';
 
 /**
- * Measures the event store; run by hand: `node dist/libs/event-store/src/bench/bench.js [--catch-up N] [--folder DIR]`. It runs on the
+ * Measures the event store; run by hand: `node dist/libs/event-store/test/event-store-bench.js [--catch-up N] [--folder DIR]`. It runs on the
  * embedded server, or on the cluster that ESPALIER_EVENT_STORE_URL names.
  */
 const PAYLOAD = { step: 1000, loss: 2.345678, sparsity: 0.4321, teacher: 'mark-12', digest: 'f'.repeat(64) };

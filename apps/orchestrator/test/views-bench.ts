@@ -1,4 +1,4 @@
-// Measures the read side, by hand: node dist/apps/orchestrator/src/views/bench/views-bench.js [fold] [catchup] [store] [list] [start]
+// Measures the read side, by hand: node dist/apps/orchestrator/test/views-bench.js [fold] [catchup] [store] [list] [start]
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -10,16 +10,16 @@ import { programFile } from '#files';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { connectEventStore, startEmbeddedEventStore, type EventStore, type StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
-import { evolve, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
-import { fact, launched, stateAt, Story } from '../../pruning-run/testing.js';
-import type { NewFact } from '../../pruning-run/record/pruning-run.events.js';
-import { decodeStored } from '../../pruning-run/record/stored-event.js';
-import { ProjectionRunner } from '../../event-sourcing/read-models/projection-runner.js';
-import { listRuns } from '../run-list.js';
-import { RunProjection } from '../projection/run-projection.js';
-import { Recorder, withDatabase } from '../testing.js';
+import { evolve, type PruningRunState } from '../src/pruning-run/aggregate/pruning-run.js';
+import { fact, launched, stateAt, Story } from '../src/pruning-run/testing.js';
+import type { NewFact } from '../src/pruning-run/record/pruning-run.events.js';
+import { decodeStored } from '../src/pruning-run/record/stored-event.js';
+import { ProjectionRunner } from '../src/event-sourcing/read-models/projection-runner.js';
+import { listRuns } from '../src/views/run-list.js';
+import { RunProjection } from '../src/views/projection/run-projection.js';
+import { Recorder, withDatabase } from '../src/views/testing.js';
 
-const MAIN = programFile(new URL('../../main.js', import.meta.url));
+const MAIN = programFile(new URL('../src/main.js', import.meta.url));
 const asked = process.argv.slice(2);
 const wants = (name: string): boolean => asked.length === 0 || asked.includes(name);
 const seconds = (since: number): number => (performance.now() - since) / 1000;
