@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { connectEventStore, startEmbeddedEventStore, type EventStore, type NewEvent } from '../src/index.js';
 
 /**
- * Measures the event store; run by hand: `node dist/libs/event-store/test/event-store-bench.js [--catch-up N] [--folder DIR]`. It runs on the
- * embedded server, or on the cluster that ESPALIER_EVENT_STORE_URL names.
+ * Measures the event store; run by hand: `node dist/libs/event-store/test/event-store-bench.js [--catch-up N] [--folder DIR]`. It runs on
+ * the embedded server, or on the cluster that ESPALIER_EVENT_STORE_URL names.
  */
 const PAYLOAD = { step: 1000, loss: 2.345678, sparsity: 0.4321, teacher: 'mark-12', digest: 'f'.repeat(64) };
 
