@@ -44,7 +44,7 @@ test('a table is measured as it is asked for, and the launch names it by its dig
   );
   expect(exitCode).toBe(0);
   expect(asked).toMatchObject([
-    // With what it is for, so that the server refuses mistakes in it first.
+    // The request names the run that the table is for, so that the server refuses mistakes in the run first.
     { modelPath: '/m', on: 'cpu', phase: 'prefill', context: 512, batch: 4, data: { trainPath: '/d' }, settings: { targetSpeedup: 1.6 } },
     { modelPath: '/m', settings: { targetSpeedup: 1.6, speedTable: DIGEST } },
   ]);

@@ -10,7 +10,7 @@ import { readYamlText } from './yaml-text.js';
 /** The largest file. A run's settings take two kilobytes. */
 const FILE_BYTES_MAX = 64 << 10;
 
-/** The options for measuring a speed table. The server chooses what is left out. */
+/** The options for measuring a speed table. The server chooses the values of options that are left out. */
 export interface MeasuredOn {
   on?: string;
   phase?: string;

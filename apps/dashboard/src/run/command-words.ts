@@ -1,4 +1,4 @@
-// Writes what launches a run once more: a command line, and a file for --config.
+// Writes the command line, and the file for --config, by which a user launches a run once more.
 import type { DataSource, RunSettings } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { retyped, rewordsOf, SETTING_FIELDS } from '../forms/run/setting-table.js';

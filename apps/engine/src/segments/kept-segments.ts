@@ -165,8 +165,8 @@ export class KeptSegments {
   }
 
   /**
-   * The server lets the run go on from this step. So it has recorded, or given up, what earlier processes trained before it; what this
-   * process has handed out may still be under way.
+   * The server lets the run go on from this step. So it has recorded or given up all segments that earlier processes trained before the
+   * step. Segments that this process has handed out may still be under way.
    */
   goesOnFrom(run: string, step: number): Promise<void> {
     return this.inTurn(async () => {
@@ -225,7 +225,7 @@ export class KeptSegments {
     }
   }
 
-  /** Takes what lies in the places of processes that have ended. */
+  /** Takes over the segments of processes that have ended. */
   private takeOver(): void {
     for (const name of this.place.takeOver(ENTRY, LEFT_OVER)) this.noteEnd(name);
   }

@@ -11,7 +11,7 @@ export interface ReceivedText {
   digest: string;
 }
 
-/** @param check looks at the first message before the rest is read, and throws what refuses the call */
+/** @param check looks at the first message before the rest is read, and throws the error that refuses the call */
 export async function receiveText(
   messages: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
   check: (first: engineV1.LoadTrainingTokensRequest) => void,

@@ -5,7 +5,7 @@ import { requestsToTrain } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
 
-/** The parts of a run by which an engine tells whether it can train the run, and which decide what the engine must know. */
+/** The parts of a run that decide whether an engine can train the run, and which settings the engine must know for that. */
 export type RunToFit = Pick<PruningRunState, 'settings' | 'model'> & { budget?: PruningRunState['budget'] | undefined };
 
 export interface EarlierEngine {

@@ -1,6 +1,6 @@
 // Work for engines beside training: evaluations and exports that clients ask for. A free engine does a job at once, and a training one
-// between two segments. A job of which a dying engine got nothing waits for the next engine, and a job that an engine of an earlier release
-// refused goes to another one. Jobs end with the process: their clients get an error and ask again.
+// between two segments. A job waits for the next engine if its engine died before it got any of the job, and a job that an engine of an
+// earlier release refused goes to another one. Jobs end with the process: their clients get an error and ask again.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { EspalierError, toEspalierError } from '#protocol';

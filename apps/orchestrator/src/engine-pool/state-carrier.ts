@@ -96,7 +96,7 @@ export class StateCarrier {
       this.isTold = true;
       return true;
     }
-    // A bucket that this server can't reach either: what the engine has waits here.
+    // This server can't reach the bucket either, so the engine's states wait here.
     return code === 'BUCKET_ADDRESS_REFUSED' || code === 'STATE_CORRUPT' || code?.startsWith('ARTIFACT_') === true;
   }
 

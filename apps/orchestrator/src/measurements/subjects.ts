@@ -30,7 +30,7 @@ interface SingleWeights {
   importance: 'magnitude' | 'wanda';
   sparsity: number;
 }
-/** The intact model with a part of what a state closes, and nothing trained. */
+/** The intact model with some of the gates closed that a state closes, and without its training. */
 interface ClosingsAlone {
   kind: 'closings';
   state: StateFact;

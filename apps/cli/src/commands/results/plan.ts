@@ -61,7 +61,7 @@ export function registerPlan(program: Command): void {
   );
 }
 
-/** Says for what the bytes are: for each card, or for all devices together if they share the machine's memory. */
+/** Says whether the bytes are those of each card, or of all devices together, which then share the machine's memory. */
 function deviceWords({ devices, hostBytes }: v1.MemoryPlan): string {
   if (devices < 2) return '';
   return hostBytes > 0n ? `, on each of ${devices} cards` : `, for ${devices} devices together`;

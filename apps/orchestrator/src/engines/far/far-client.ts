@@ -112,7 +112,7 @@ export class FarEngineClient extends EngineClient {
     return this.onceBack(() => super.releaseState(digest));
   }
 
-  /** Asks again what a cut has ended, where the engine comes back in time. */
+  /** Repeats a call that was cut off, if the engine comes back in time. */
   private async onceBack<T>(ask: () => Promise<T>): Promise<T> {
     for (;;) {
       const { connection } = this;

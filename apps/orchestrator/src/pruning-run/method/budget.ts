@@ -53,7 +53,7 @@ const conflict = (setting: string, other: string): FieldViolation => ({
   code: 'BUDGETS_CONFLICT',
 });
 
-/** The settings that say what is counted, by the budgets that go by them. */
+/** The settings that say how a budget counts, each with the budgets that it is for. */
 const COUNTED_BY = {
   budgetContext: ['targetBytes', 'targetMacs'],
   budgetBatch: ['targetBytes'],

@@ -19,8 +19,8 @@ import type { Budget, ModelIdentity, RunSettings, SparsityControl } from '../rec
 export type RequestedSettings = RequestedValues;
 
 /**
- * In the preset nuteprune2, the number of steps of recovery for each step of pruning (docs/recipes.md). A baseline shows what it is worth
- * by itself, so it recovers only where a request asks for it.
+ * In the preset nuteprune2, the number of steps of recovery for each step of pruning (docs/recipes.md). A baseline shows the
+ * worth of its own pruning, so it recovers only if a request asks for recovery.
  */
 const RECOVERY_PER_PRUNING = 4;
 
@@ -62,7 +62,8 @@ export function resolveSettings(requested: RequestedSettings, model?: ModelSizes
 }
 
 /**
- * The default for what recovers, from the preset. A run without recovery has no use for it, and settings that only LoRA has ask for LoRA.
+ * The default of recover_weights, which says what recovery trains. A run without recovery has no use for the preset's value, and a setting
+ * that only LoRA has asks for LoRA.
  */
 function recoverWeights(preset: RunSettings): RunSettings['recoverWeights'] {
   const { recoverSteps, recoverLoraRank, recoverLoraDropout, recoverRefitBatches } = preset;
