@@ -8,7 +8,7 @@ const text = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 const sources = execFileSync('git', ['ls-files', 'apps', 'libs', 'native-engine', 'tasks', 'examples', 'loaders'], { encoding: 'utf8' })
   .trim()
   .split('\n');
-const product = sources.filter((file) => /\.tsx?$/.test(file) && !/\.test\.ts$|\/(test|testing|bench)\/|testing\.ts$/.test(file));
+const product = sources.filter((file) => /\.tsx?$/.test(file) && !/\.test\.ts$|\/(test|testing)\/|testing\.ts$/.test(file));
 
 describe('the npm package', () => {
   const [listed] = JSON.parse(
