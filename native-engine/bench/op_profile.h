@@ -160,6 +160,7 @@ class ProfiledKind final : public BackendKind {
   uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const override {
     return worker_.scratch_bytes(spec, config, shape);
   }
+  StepForm step_form() const override { return worker_.step_form(); }
   bool has_own_memory() const override { return worker_.has_own_memory(); }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
     return std::make_unique<WatchedBackend<OpProfile>>(worker_.make(spec), OpProfile::one());

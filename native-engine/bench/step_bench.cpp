@@ -227,6 +227,8 @@ void run(const Options& o) {
   options.checkpoint_activations = o.checkpoint;
   options.stream_weights = o.stream_weights;
   options.micro_shards = o.micro_shards;
+  if (o.ops > 0 && devices.size() > 1)
+    throw Error(ErrorCode::kInvalidArgument, "--ops", "measures the ops of one device, not of " + std::to_string(devices.size()));
   if (o.ops > 0) profile_backends();
   const std::shared_ptr<const ModelWeights> model = make_model(o, options);
   const uint64_t free_before = describe_device(resolve_backend(options.backend)).memory_available_bytes;

@@ -56,6 +56,9 @@ class CpuKind final : public BackendKind {
     return CpuBackend::scratch_bytes(threads_of(spec), kernels_of(spec), config, shape);
   }
 
+  StepForm step_form() const override { return {}; }
+  bool has_own_memory() const override { return false; }
+
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
     return std::make_unique<CpuBackend>(threads_of(spec), kernels_of(spec));
   }

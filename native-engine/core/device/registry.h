@@ -25,8 +25,8 @@ class BackendKind {
   virtual std::string fingerprint(const BackendSpec& spec) const = 0;
   // Returns the bytes that the ops need besides the tensors that they are given, for the widest layer of `config`.
   virtual uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const = 0;
-  virtual StepForm step_form() const { return {}; }
-  virtual bool has_own_memory() const { return false; }  // otherwise the device's memory is the host's
+  virtual StepForm step_form() const = 0;
+  virtual bool has_own_memory() const = 0;  // otherwise the device's memory is the host's
   virtual std::unique_ptr<Backend> make(const BackendSpec& spec) const = 0;
 };
 

@@ -20,6 +20,8 @@ struct StepForm {
   bool masks_on_host = false;
   int64_t width_multiple = kWidthMultiple;       // the open hidden units and units of a role are padded to a multiple of this
   int64_t least_chunk = 512, most_chunk = 1024;  // the tokens whose logits are made at once
+
+  bool operator==(const StepForm&) const = default;
 };
 
 }  // namespace espalier

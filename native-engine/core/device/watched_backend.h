@@ -18,6 +18,10 @@ class WatchedBackend final : public Backend {
   void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override { worker_->upload(to, from, bytes); }
   void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override { worker_->download(to, from, bytes); }
   void synchronize() override { worker_->synchronize(); }
+  void fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes) override {
+    const auto* const watched = dynamic_cast<const WatchedBackend*>(&other);
+    worker_->fetch(to, watched ? *watched->worker_ : other, from, bytes);
+  }
   std::unique_ptr<Moment> moment() override { return worker_->moment(); }
   void copy_ahead(DevicePtr<std::byte> to, const HostBuffer& from) override { worker_->copy_ahead(to, from); }
   void ops_wait_for_copies() override { worker_->ops_wait_for_copies(); }

@@ -133,6 +133,8 @@ class HiddenMemoryKind final : public BackendKind {
   uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const override {
     return worker().scratch_bytes(spec, config, shape);
   }
+  StepForm step_form() const override { return worker().step_form(); }
+  bool has_own_memory() const override { return worker().has_own_memory(); }
   std::unique_ptr<Backend> make(const BackendSpec& spec) const override {
     return std::make_unique<HiddenMemoryBackend>(worker().make(spec));
   }
