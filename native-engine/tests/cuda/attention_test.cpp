@@ -46,6 +46,30 @@ TEST(CudaAttention, EachKernelOfTheBackwardPassReadsTheOtherSideOnce) {
   EXPECT_EQ(counting.of("copy").launches, 1u) << "the queries' gradient, where all gradients overwrite the operands";
 }
 
+// The shared memory that a block takes, static and dynamic. Cards of compute capability 8.6, 8.9 and 12 have 99 KiB for a block, those
+// of 8.0 have 163 and Hopper cards 227. The emulated card has the least of them.
+TEST(CudaAttention, ABlockFitsTheSharedMemoryOfEveryCard) {
+  struct Size {
+    DType type;
+    int64_t dim;
+    uint64_t forward, backward;
+  };
+  for (const Size& z : {Size{DType::kBF16, 64, 27648, 36864}, Size{DType::kBF16, 96, 39936, 53248}, Size{DType::kBF16, 128, 52224, 69632},
+                        Size{DType::kBF16, 192, 67584, 101376}, Size{DType::kBF16, 256, 67584, 101376}, Size{DType::kF32, 64, 52224, 69632},
+                        Size{DType::kF32, 96, 67584, 101376}, Size{DType::kF32, 128, 67584, 101376}, Size{DType::kF32, 192, 99840, 99840},
+                        Size{DType::kF32, 256, 99840, 99840}}) {
+    Device device(emulated_card("early"));
+    const cuda::emulator::Counting counting(cuda::emulator::Details::kLaunches);
+    const AttentionRun run(device, z.type, {1, 20, z.dim, 0, {0}, 1});
+    device.backend().synchronize();
+    const char* const type = z.type == DType::kBF16 ? "bf16" : "f32";
+    EXPECT_EQ(counting.of("attention").shared_bytes, z.forward) << type << ", " << z.dim;
+    for (const char* kernel : {"attention_backward_queries", "attention_backward_keys"})
+      EXPECT_EQ(counting.of(kernel).shared_bytes, z.backward) << kernel << ", " << type << ", " << z.dim;
+    for (const auto& [kernel, made] : counting.all()) EXPECT_LE(made.shared_bytes, uint64_t{99} << 10) << kernel;
+  }
+}
+
 // The pass over the sums reads queries and keys alone. Values are in their place already, in the bits of a product that rounds its sums.
 TEST(CudaAttention, ValuesNeedNoPassBehindTheirProduct) {
   constexpr int64_t kRows = 70, kIn = 64, kOwn = 3 * 24, kPadded = 80, kQueries = 2 * kPadded, kAll = kQueries + 2 * kPadded;

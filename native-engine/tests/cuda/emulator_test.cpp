@@ -216,6 +216,33 @@ TEST(Emulator, SharedMemoryIsPoisonedForEachBlock) {
   EXPECT_EQ(Emulated(kEarly, 32).run(dim3(3), dim3(32), uninitialised_kernel), std::vector<uint32_t>(32, 0xffffffffu));
 }
 
+__global__ void shared_kernel(uint32_t* out) {
+  SIMT_SHARED(uint32_t, fixed, 64);
+  shared_store(fixed + threadIdx.x, 1);
+  shared_store(dynamic_shared<uint32_t>() + threadIdx.x, 1);
+  store(out + threadIdx.x, 1);
+}
+TEST(Emulator, ABlockTakesNoMoreSharedMemoryThanItsCardHas) {
+  const Cards before = list_cards();
+  for (const auto& [major, minor, most] :
+       {std::array<int, 3>{8, 0, 163}, {8, 6, 99}, {8, 7, 163}, {8, 9, 99}, {9, 0, 227}, {10, 0, 227}, {12, 0, 99}}) {
+    Cards cards = before;
+    cards.cards[0].major = major;
+    cards.cards[0].minor = minor;
+    show_cards(cards);
+    Emulated device(kEarly);
+    const auto take = [&](uint32_t dynamic) {
+      Stream stream;
+      launch_kernel("test", shared_kernel, dim3(1), dim3(32), dynamic, stream.handle(), device.words());
+    };
+    const uint32_t all = static_cast<uint32_t>(most) * 1024, fixed = 64 * sizeof(uint32_t);
+    EXPECT_EQ(error_of([&] { take(all - fixed); }), "none") << major << "." << minor;
+    EXPECT_FAILS(take(all - fixed + 16), "more shared memory, static and dynamic");
+    EXPECT_FAILS(take(all + 16), "more dynamic shared memory than the launch may take");
+  }
+  show_cards(before);
+}
+
 __global__ void write_kernel(uint32_t* out, int64_t at) { out[at] = 1; }
 __global__ void misaligned_kernel(uint32_t* out) { store(reinterpret_cast<uint64_t*>(out + 1), 1); }
 TEST(EmulatorDeathTest, MemoryOfOthersIsOutOfReach) {

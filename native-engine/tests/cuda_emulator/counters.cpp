@@ -12,6 +12,7 @@ constinit thread_local Counters* counted = nullptr;
 namespace {
 
 thread_local Counting* asked = nullptr;
+thread_local Counters* launched = nullptr;  // the counters of the running kernel, also where only launches are counted
 
 // The accesses of a warp in one instruction. Lanes run one after the other, so they are put together here: the n-th access of each lane at
 // one place of the source belongs to the n-th access of the other lanes there.
@@ -84,16 +85,16 @@ void add_shared(const WarpAccess& warp) {
 Counting::Counting(Details details) : details_(details) { asked = this; }
 Counting::~Counting() {
   asked = nullptr;
-  counted = nullptr;
+  launched = counted = nullptr;
 }
 
 void begin_counting(const Shape& shape) {
-  counted = nullptr;
+  launched = counted = nullptr;
   if (!asked) return;
-  Counters& kernel = asked->all_[shape.name];
-  kernel.launches++;
+  launched = &asked->all_[shape.name];
+  launched->launches++;
   if (asked->details_ == Details::kLaunches) return;
-  counted = &kernel;
+  counted = launched;
   sources.clear();  // a block that failed left accesses
 }
 
@@ -115,7 +116,8 @@ void note_access(Space space, const void* at, uint32_t bytes, const Site& site) 
   here.of_warp[i][thread % kWarp] = {reinterpret_cast<uint64_t>(at), bytes};
 }
 
-void end_of_block() {
+void end_of_block(uint64_t shared_bytes) {
+  if (launched) launched->shared_bytes = std::max(launched->shared_bytes, shared_bytes);
   if (!counted) return;
   counted->blocks++;
   for (auto& [source, here] : sources) {

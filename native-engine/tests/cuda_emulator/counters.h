@@ -11,6 +11,7 @@ namespace espalier::cuda::emulator {
 
 struct Counters {
   uint64_t launches = 0, blocks = 0;
+  uint64_t shared_bytes = 0;     // the most that a block took, static and dynamic
   uint64_t flops = 0;            // of mma instructions, and what kernels report by count_flops
   uint64_t global_requests = 0;  // each is one request of a warp
   uint64_t global_sectors = 0;   // sectors of 32 bytes that the requests touch
@@ -21,7 +22,8 @@ struct Counters {
 
 enum class Details { kLaunches, kAll };
 
-// While this object lives, it counts the launches of this thread by the kernels' names, and copies on the device as "copy".
+// While this object lives, it counts the launches of this thread by the kernels' names, with their shared memory, and copies on the device
+// as "copy".
 class Counting {
  public:
   explicit Counting(Details details = Details::kAll);
@@ -39,7 +41,7 @@ class Counting {
 };
 
 void begin_counting(const Shape& shape);
-void end_of_block();
+void end_of_block(uint64_t shared_bytes);
 void note_copy(uint64_t bytes);
 
 extern constinit thread_local Counters* counted;  // the counters of the running kernel; nullptr where nothing is counted

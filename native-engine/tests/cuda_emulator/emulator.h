@@ -10,6 +10,9 @@ namespace espalier::cuda::ESPALIER_TARGET {
 // Queues a kernel and checks nothing yet: a bad shape or a failing kernel throws when the stream reaches it.
 void add_launch(StreamHandle stream, const emulator::Shape& shape, std::function<void()> kernel);
 
+// Returns the most shared memory that a block of the emulated cards may take, by the compute capability of the first.
+uint64_t shared_most();
+
 // Sets the answer of list_cards() from now on, and returns the answer before.
 Cards show_cards(Cards cards);
 

@@ -94,6 +94,7 @@ class Block {
 
   int current() const { return current_; }
   uint64_t dynamic_bytes() const { return dynamic_bytes_; }
+  uint64_t shared_bytes() const { return static_used_ + dynamic_bytes_; }
   std::byte* dynamic() { return shared_ + kSharedBytes - dynamic_bytes_; }
   const Behaviour& behaviour() const { return behaviour_; }
   Lane& lane() { return lanes_[current_]; }
@@ -287,7 +288,7 @@ void run_grid(const Shape& shape, const Behaviour& behaviour, const std::functio
     block_index = Dim3(static_cast<unsigned>(at % shape.grid.x), static_cast<unsigned>(at / shape.grid.x % shape.grid.y),
                        static_cast<unsigned>(at / shape.grid.x / shape.grid.y));
     block().run(shape, behaviour, kernel);
-    end_of_block();
+    end_of_block(block().shared_bytes());
   }
 }
 

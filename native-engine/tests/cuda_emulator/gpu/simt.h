@@ -29,7 +29,7 @@ inline constexpr unsigned kWholeWarp = 0xffffffffu;
 // Keeps the arguments until the stream reaches the kernel, as a real launch does.
 template <class... P, class... A>
 void launch_kernel(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, uint32_t shared_bytes, StreamHandle stream, A&&... args) {
-  add_launch(stream, {name, grid, block, shared_bytes, must_ask_for_shared(shared_bytes) ? kSharedMost : kSharedUnasked},
+  add_launch(stream, {name, grid, block, shared_bytes, must_ask_for_shared(shared_bytes) ? shared_most() : kSharedUnasked},
              [kernel, values = std::tuple<P...>(static_cast<P>(args)...)] { std::apply(kernel, values); });
 }
 

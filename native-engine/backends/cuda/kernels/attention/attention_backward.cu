@@ -11,7 +11,8 @@
 //    memory, as in the forward pass.
 // That makes 8 products of 2 D FLOPs for each pair, where 5 would do with atomics. At 512 tokens attention is a hundredth of a step. Both
 // kernels have two stages of shared memory: the rows of the next tile are copied while a tile is computed. A warp leaves out tiles of which
-// its rows see nothing.
+// its rows see nothing. For heads over 128 in f32 two stages are more than a block may take on some cards, so there is one on all: a
+// smaller tile would make another guess, and so other bits.
 //
 // Operands are rotated and scaled, so the gradients are rotated back, and multiplied by the scale of scores for queries and by ln 2 for
 // keys, since the queries contain the rest of the scale. The kernel of the queries computes with dout as it is, and multiplies its sums by
@@ -45,21 +46,6 @@ __device__ __forceinline__ void scores_and_gradients(float (&p)[Cols / 8][4], fl
   multiply_rows<Tile, Cols>(dp, da + at.row * Tile::kStride, db, at);
 }
 
-// Two stages of tiles in shared memory, each with kBackwardCols rows of two matrices.
-template <class Tile, class T>
-struct Stages {
-  T* memory;
-  int stage = 0;  // the one that is computed with
-
-  __device__ __forceinline__ T* first(int of) const { return memory + of * 2 * Tile::kBackwardCols * Tile::kStride; }
-  __device__ __forceinline__ T* second(int of) const { return first(of) + Tile::kBackwardCols * Tile::kStride; }
-  __device__ __forceinline__ void fetch(int of, Matrix<T> a, Matrix<T> b, int row, const AttentionPlan& p) const {
-    fetch_rows<Tile, Tile::kBackwardCols>(first(of), a, row, p.tokens, p.head_dim);
-    fetch_rows<Tile, Tile::kBackwardCols>(second(of), b, row, p.tokens, p.head_dim);
-    copy_async_commit();
-  }
-};
-
 // Writes rows of results [kRows, kSumStride] to a head's columns, scaled, and rotated back where there are angles.
 template <class Tile, class T>
 __device__ __forceinline__ void write_rows(const float* rows, Matrix<T> to, int first, int count, int head_dim, const float* cos,
@@ -81,7 +67,6 @@ __device__ __forceinline__ void write_rows(const float* rows, Matrix<T> to, int 
 
 template <class Tile, class T>
 __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_kernel(AttentionBackwardArguments<T> a) {
-  SIMT_SHARED(double, space, kMostWarps);
   constexpr int kCols = Tile::kBackwardCols;
   const AttentionPlan& p = a.plan;
   const Place<Tile> at;
@@ -108,10 +93,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_
     guessed[half] = !there;
   }
   float sums[Tile::kOwn / 8][4] = {}, key_sums[Tile::kOwn / 8][4] = {};
-  for (; key < end; key += kCols, tiles.stage ^= 1) {
+  const auto fetch_next = [&](int stage) {
+    if (key + kCols < end) tiles.fetch(stage, key_rows, value_rows, key + kCols, p);
+  };
+  for (; key < end; tiles.tile_is_read(fetch_next), key += kCols) {
     copy_async_wait<0>();
     __syncthreads();  // the tile is there for all threads, and all have read the other stage
-    if (key + kCols < end) tiles.fetch(tiles.stage ^ 1, key_rows, value_rows, key + kCols, p);
+    tiles.tile_is_there(fetch_next);
     if (p.none_sees(warp_first, warp_first + 15, key, key + kCols - 1)) continue;
     const T* keys = tiles.first(tiles.stage);
     float prob[kCols / 8][4], dprob[kCols / 8][4];
@@ -159,7 +147,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_
     own += delta;
     if (there) store(a.delta + query_at + 8 * half, delta);
   }
-  own = block_sum(own, space);  // when it returns, all threads have read the last tile
+  own = block_sum(own, tiles.free_space());  // when it returns, all threads have read the last tile
   const float scale = a.scale(head);
   if (threadIdx.x == 0) store(a.head_sums + (head * p.batch + blockIdx.z) * gridDim.x + blockIdx.x, own * static_cast<double>(scale));
   auto* rows = dynamic_shared<float>();
@@ -203,20 +191,21 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
   copy_async_commit();
   float dkeys[Tile::kOwn / 8][4] = {}, dvalues[Tile::kOwn / 8][4] = {};
   QueryTiles<kCols> next{p, kv, first, p.window > 0 && end - 1 + p.window < p.tokens ? end - 1 + p.window : p.tokens};
+  bool more = next.next();
   const auto fetch_next = [&](int stage) {
+    if (!more) return;
     tiles.fetch(stage, part_of(a.operands, begin_row, next.head * p.head_dim), part_of(a.dout, begin_row, next.head * p.head_dim),
                 next.query, p);
   };
   const int warp_first = first + at.row;
-  bool more = next.next();
-  if (more) fetch_next(0);
-  for (; more; tiles.stage ^= 1) {
+  fetch_next(0);
+  for (; more; tiles.tile_is_read(fetch_next)) {
     const int query = next.query, head = next.head;
     const int64_t query_at = head * all_rows + begin_row + query;
     copy_async_wait<0>();
     __syncthreads();  // the tile is there for all threads, and all have read the other stage
     more = next.next();
-    if (more) fetch_next(tiles.stage ^ 1);
+    tiles.tile_is_there(fetch_next);
     if (p.none_sees(query, query + kCols - 1, warp_first, warp_first + 15)) continue;
     const T *queries = tiles.first(tiles.stage), *dout = tiles.second(tiles.stage);
     // The values of each query are loaded before the products, which take longer than the loads.

@@ -32,8 +32,11 @@ struct AttentionTile {
     const uint32_t sums = static_cast<uint32_t>(kRows) * kSumStride * sizeof(float);
     return other > sums ? other : sums;
   }
+  static constexpr uint32_t stages_of_backward(int count) { return bytes(2 * kRows + count * 2 * kBackwardCols); }
+  static constexpr int kBackwardStages = stages_of_backward(2) > kSharedEverywhere ? 1 : 2;
   static constexpr uint32_t kForwardBytes = at_least_sums(bytes(kRows + 2 * kForwardCols)),
-                            kBackwardBytes = at_least_sums(bytes(2 * kRows + 4 * kBackwardCols));
+                            kBackwardBytes = at_least_sums(stages_of_backward(kBackwardStages));
+  static_assert(kForwardBytes <= kSharedEverywhere && kBackwardBytes <= kSharedEverywhere);
 };
 
 struct alignas(8) Two {
@@ -224,6 +227,39 @@ inline AttentionPlan plan_of(const AttentionShape& s) {
           s.kv_width,
           list(s.kv_of_head, s.heads)};
 }
+
+// Stages of tiles of the backward pass in shared memory, each with kBackwardCols rows of two matrices.
+template <class Tile, class T>
+struct Stages {
+  static constexpr bool kTwo = Tile::kBackwardStages == 2;
+  T* memory;
+  int stage = 0;  // the one that is computed with
+
+  __device__ __forceinline__ T* first(int of) const { return memory + of * 2 * Tile::kBackwardCols * Tile::kStride; }
+  __device__ __forceinline__ T* second(int of) const { return first(of) + Tile::kBackwardCols * Tile::kStride; }
+  __device__ __forceinline__ void fetch(int of, Matrix<T> a, Matrix<T> b, int row, const AttentionPlan& p) const {
+    fetch_rows<Tile, Tile::kBackwardCols>(first(of), a, row, p.tokens, p.head_dim);
+    fetch_rows<Tile, Tile::kBackwardCols>(second(of), b, row, p.tokens, p.head_dim);
+    copy_async_commit();
+  }
+  // Calls fetch_next(stage) as soon as that stage is free: the other one when a tile is there for all threads, the only one when all have
+  // read it.
+  template <class F>
+  __device__ __forceinline__ void tile_is_there(F&& fetch_next) const {
+    if constexpr (kTwo) fetch_next(stage ^ 1);
+  }
+  template <class F>
+  __device__ __forceinline__ void tile_is_read(F&& fetch_next) {
+    if constexpr (kTwo) {
+      stage ^= 1;
+    } else {
+      __syncthreads();
+      fetch_next(0);
+    }
+  }
+  // Returns memory that no thread reads any more, after the last tile.
+  __device__ __forceinline__ double* free_space() const { return reinterpret_cast<double*>(first(stage)); }
+};
 
 // Returns the part of the tensor from this column and this row on.
 template <class T>

@@ -163,6 +163,7 @@ bool in_pieces(const Tensor& t) { return t.data.address() % 16 == 0 && t.stride 
 template <int ranks>
 void sum_by_tensor_cores(StreamHandle stream, const FactorSums<bf16>& s, unsigned blocks, unsigned parts) {
   constexpr uint32_t kSharedBytes = kStages * kRowsAtATime * (kColumns + ranks) * 2;
+  static_assert(kSharedBytes <= kSharedEverywhere);
   launch_kernel("factor_sums_bf16", factor_sums_bf16_kernel<ranks>,
                 dim3(blocks, static_cast<unsigned>((s.ranks + ranks - 1) / ranks), parts), dim3(kColumns), kSharedBytes, stream, s);
 }

@@ -22,6 +22,7 @@ struct Tile {
   static constexpr int kThreads = rows / warp_rows * (cols / warp_cols) * 32;
   static constexpr int kAValues = rows * kDepth, kBValues = cols * kDepth;
   static constexpr uint32_t kSharedBytes = kStages * (kAValues + kBValues) * 2;
+  static_assert(kSharedBytes <= kSharedEverywhere);
 };
 using LargeTile = Tile<128, 128, 64, 32>;
 using SmallTile = Tile<64, 64, 32, 32>;
