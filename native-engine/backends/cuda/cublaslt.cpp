@@ -100,14 +100,17 @@ void must(int status, const char* what) {
 
 }  // namespace
 
-Cublaslt::Cublaslt(const std::vector<std::string>& names) {
-  std::string problems;
-  for (const std::string& name : names) {
+static std::string joined(const std::string& problems, const std::string& next) { return problems + (problems.empty() ? "" : ", ") + next; }
+
+Cublaslt::Cublaslt(std::vector<std::string> names, const std::string& problems) : problems_(problems), later_(std::move(names)) {
+  while (!later_.empty()) {
+    const std::string name = later_.front();
+    later_.erase(later_.begin());
     const std::string problem = load(name);
     if (usable()) return;
-    problems += (problems.empty() ? "" : ", ") + problem;
+    problems_ = joined(problems_, problem);
   }
-  description_ = "own products" + (problems.empty() ? "" : ": " + problems);
+  description_ = "own products" + (problems_.empty() ? "" : ": " + problems_);
 }
 
 std::string Cublaslt::load(const std::string& name) {
@@ -123,7 +126,7 @@ std::string Cublaslt::load(const std::string& name) {
 }
 
 Cublaslt::Cublaslt(const Cublaslt& found, const std::string& problem)
-    : description_("own products: " + found.description_ + " can't be used: " + problem) {}
+    : Cublaslt(found.later_, joined(found.problems_, found.description_ + " can't be used: " + problem)) {}
 
 std::string Cublaslt::fingerprint() const {
   if (!usable()) return "own products";
@@ -160,17 +163,18 @@ std::unique_ptr<LibraryProducts> start_library_products() {
   static std::mutex starting;
   static std::weak_ptr<const Cublaslt> started;
   const std::lock_guard lock(starting);
-  const std::shared_ptr<const Cublaslt> library = cublaslt();
-  if (!library->usable()) return nullptr;
-  try {
-    auto products = std::make_unique<LibraryProducts>(library);
-    started = library;
-    return products;
-  } catch (const Error& e) {
-    if (started.lock() == library) throw;
-    cublaslt() = std::make_shared<const Cublaslt>(*library, e.what());
-    return nullptr;
+  while (cublaslt()->usable()) {
+    const std::shared_ptr<const Cublaslt> library = cublaslt();
+    try {
+      auto products = std::make_unique<LibraryProducts>(library);
+      started = library;
+      return products;
+    } catch (const Error& e) {
+      if (started.lock() == library) throw;
+      cublaslt() = std::make_shared<const Cublaslt>(*library, e.what());
+    }
   }
+  return nullptr;
 }
 
 LibraryProducts::~LibraryProducts() {

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime.h"
@@ -22,20 +23,22 @@ struct CublasltFunctions;
 class Cublaslt {
  public:
   // Loads the first library that can be used. The names are tried in order, as dlopen takes them.
-  explicit Cublaslt(const std::vector<std::string>& names);
+  explicit Cublaslt(std::vector<std::string> names) : Cublaslt(std::move(names), "") {}
+  // Loads the next library that can be used where `found` can't be started.
+  Cublaslt(const Cublaslt& found, const std::string& problem);
   bool usable() const { return functions_ != nullptr; }
   // Returns "cuBLASLt 13.1.0", or why it is not used: "own products: libcublasLt.so.13 is not here".
   const std::string& description() const { return description_; }
   // Returns the version and the rule for choosing algorithms, a part of the numerics fingerprint.
   std::string fingerprint() const;
   const CublasltFunctions& functions() const { return *functions_; }
-  // Makes a library that is not used, with the reason in its description.
-  Cublaslt(const Cublaslt& found, const std::string& problem);
 
  private:
+  Cublaslt(std::vector<std::string> names, const std::string& problems);
   std::string load(const std::string& name);  // returns what is wrong, or an empty text
   std::shared_ptr<const CublasltFunctions> functions_;
-  std::string description_;
+  std::string description_, problems_;  // the problems of the names before the one that was loaded
+  std::vector<std::string> later_;      // the names behind it
   size_t version_ = 0;
 };
 
@@ -44,8 +47,8 @@ std::shared_ptr<const Cublaslt>& cublaslt();
 
 class LibraryProducts;
 // Starts cublaslt() for one stream, or returns nullptr where no library can be used. If a library can't be started the first time, this
-// process does not use it from then on, and the numerics fingerprint says so. If it was started before, other sessions have its bits, so a
-// failure throws Error(kInternal, "device").
+// process does not use it from then on: the next one takes its place, and the numerics fingerprint says so. If it was started before, other
+// sessions have its bits, so a failure throws Error(kInternal, "device").
 std::unique_ptr<LibraryProducts> start_library_products();
 
 // Products of at least these rows and columns go to cuBLASLt where it can compute them, and it makes this many sums in f32 at a time. Tests

@@ -1,16 +1,14 @@
 // Products by cuBLASLt, which a stand-in computes on the emulator: how the library is loaded, when it is used, its layouts and algorithms.
 #include "cublaslt.h"
 
-#include <dlfcn.h>
-
 #include <cstdlib>
 
 #include "backend_ops/op_fixture.h"
 #include "counters.h"
 #include "cuda/products/product_case.h"
+#include "cuda/products/with_library.h"
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
-#include "cuda_emulator/emulator.h"
 #include "cuda_kind.h"
 #include "espalier/training/memory_plan.h"
 #include "method/masks/masks.h"
@@ -18,49 +16,6 @@
 #include "step/step_helpers.h"
 
 namespace espalier::test {
-
-namespace {
-
-using cuda::emulated::Cublaslt;
-
-constexpr const char* kStandIn = ESPALIER_STAND_IN_CUBLASLT;
-
-// Queues run(argument) on the emulator. Its threads come in warps; only the first thread calls the function.
-void enqueue(void* stream, void (*run)(void*), void* argument) {
-  cuda::emulated::add_launch(static_cast<cuda::emulated::StreamHandle>(stream), {"cublaslt", {1}, {32}, 0}, [=] {
-    if (cuda::emulator::thread_index.x == 0) run(argument);
-  });
-}
-
-template <class F>
-F of_stand_in(const char* name) {
-  void* library = dlopen(kStandIn, RTLD_NOW | RTLD_LOCAL);
-  return library ? reinterpret_cast<F>(dlsym(library, name)) : nullptr;
-}
-
-int64_t products_made() { return of_stand_in<int64_t (*)()>("stand_in_products")(); }
-int64_t questions_asked() { return of_stand_in<int64_t (*)()>("stand_in_questions")(); }
-
-// While this object lives, new backends have this library, use it for products of any size, and finish sums for 128 columns at a time.
-class WithLibrary {
- public:
-  explicit WithLibrary(std::shared_ptr<const Cublaslt> library)
-      : library_(std::exchange(cuda::emulated::cublaslt(), std::move(library))),
-        limits_(std::exchange(cuda::emulated::library_limits(), {1, 1, 1})) {
-    of_stand_in<void (*)(void (*)(void*, void (*)(void*), void*))>("stand_in_run_by")(enqueue);
-  }
-  WithLibrary() : WithLibrary(std::make_shared<const Cublaslt>(std::vector<std::string>{"/no/such/library", kStandIn})) {}
-  ~WithLibrary() {
-    cuda::emulated::cublaslt() = library_;
-    cuda::emulated::library_limits() = limits_;
-  }
-
- private:
-  std::shared_ptr<const Cublaslt> library_;
-  cuda::emulated::LibraryLimits limits_;
-};
-
-}  // namespace
 
 TEST(Cublaslt, IsLoadedOrItIsSaidWhyNot) {
   const Cublaslt found({"/no/such/library", kStandIn});
@@ -100,26 +55,37 @@ TEST(Cublaslt, IsNamedByDevicesAndInTheFingerprint) {
 TEST(Cublaslt, IsLeftOutWhereItCannotBeStarted) {
   const WithLibrary library;
   const BackendSpec card{"cuda", 0, 0, ""};
-  setenv("STAND_IN_CUBLASLT_REFUSES", "1", 1);
+  refuse_to_start(1);
   const int64_t before = products_made();
   const ProductCase plain{true, true, false, false, false};
   const std::vector<double> made = product_on("early", plain);
-  unsetenv("STAND_IN_CUBLASLT_REFUSES");
   EXPECT_EQ(products_made(), before);
-  const std::string why = "own products: cuBLASLt 13.1.2 can't be used: cuBLASLt: cublasLtCreate: status 1";
+  const std::string why = "own products: /no/such/library is not here, cuBLASLt 13.1.2 can't be used: cuBLASLt: cublasLtCreate: status 1";
   EXPECT_EQ(cuda::emulated::cuda_kind().devices()[0].products, why);
   EXPECT_EQ(cuda::emulated::cublaslt()->fingerprint(), "own products");
   EXPECT_EQ(product_on("early", plain), made) << "for the rest of the process, whatever the library does now";
   EXPECT_EQ(products_made(), before);
 }
 
+// A machine may have version 13, which its driver is too old for, beside version 12.
+TEST(Cublaslt, ThatCannotBeStartedGivesPlaceToTheNext) {
+  const WithLibrary library(std::make_shared<const Cublaslt>(std::vector<std::string>{kStandIn, "/no/such/library", kStandIn, kStandIn}));
+  const ProductCase plain{true, true, false, false, false};
+  refuse_to_start(2);
+  const int64_t before = products_made();
+  product_on("early", plain);
+  EXPECT_EQ(products_made(), before + 1) << "by the third library that is there";
+  EXPECT_EQ(cuda::emulated::cublaslt()->description(), "cuBLASLt 13.1.2");
+  refuse_to_start(1);
+  EXPECT_THROW(Device(emulated_card("early")), Error) << "it was started, and no other is behind it";
+}
+
 // Sessions that began with the library go on with it, so a second session that can't start it must be refused: it would get other bits.
 TEST(Cublaslt, ThatWasStartedOnceMustStartAgain) {
   const WithLibrary library;
   const Device first(emulated_card("early"));
-  setenv("STAND_IN_CUBLASLT_REFUSES", "1", 1);
+  refuse_to_start(1);
   EXPECT_THROW(Device(emulated_card("early")), Error);
-  unsetenv("STAND_IN_CUBLASLT_REFUSES");
   EXPECT_TRUE(cuda::emulated::cublaslt()->usable());
 }
 

@@ -37,7 +37,7 @@ constexpr int kF32 = 0, kBf16 = 14, kInvalid = 7;
 
 using Enqueue = void (*)(void* stream, void (*run)(void*), void* argument);
 Enqueue enqueue = nullptr;
-int64_t products = 0, questions = 0;
+int64_t products = 0, questions = 0, refusals = 0;
 
 uint64_t digest_of(const Description& d, const Layout& a, const Layout& b, const Layout& c) {
   uint64_t h = static_cast<uint64_t>(d.transpose_a + 2 * d.transpose_b) + 1;
@@ -102,12 +102,14 @@ void stand_in_run_by(Enqueue by) { enqueue = by; }
 int64_t stand_in_products() { return products; }
 int64_t stand_in_questions() { return questions; }  // how often it was asked for algorithms
 
+void stand_in_refuse(int64_t times) { refusals = times; }  // so often it can't be started from now on
+
 size_t cublasLtGetVersion() {
   const char* version = std::getenv("STAND_IN_CUBLASLT_VERSION");
   return version ? static_cast<size_t>(std::atol(version)) : 130102;
 }
 int cublasLtCreate(void** handle) {
-  if (std::getenv("STAND_IN_CUBLASLT_REFUSES")) return 1;  // the status "not initialized"
+  if (refusals > 0) return refusals--, 1;  // the status "not initialized"
   *handle = &products;
   return 0;
 }
