@@ -115,12 +115,6 @@ StepForm CudaBackend::step_form() {
   return form;
 }
 
-void CudaBackend::launch(const Copy& op) {
-  const auto size = static_cast<uint64_t>(dtype_bytes(op.to.dtype));
-  stream_.copy_rows({op.to.data.address(), op.to.stride * size}, {op.from.data.address(), op.from.stride * size}, op.from.cols * size,
-                    static_cast<uint64_t>(op.from.rows));
-}
-
 void CudaBackend::launch(const Clear& op) {
   if (op.size > 0) stream_.clear(op.data.address(), static_cast<uint64_t>(op.size) * sizeof(float));
 }

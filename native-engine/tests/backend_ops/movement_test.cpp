@@ -66,12 +66,18 @@ TEST_P(MovementOps, EmbeddingOfManyColumns) {
   out.expect_untouched_outside();
 }
 
+// Rows of whole pieces of 16 bytes and others, narrow and wide, and columns that begin within a piece.
 TEST_P(MovementOps, CopyAndClearTouchNothingElse) {
-  Buffer from(device, type(), kRows, kWidth, kWidth, Random(6)), to(device, type(), kRows, kWidth);
-  device.run(Copy{to.tensor(), from.tensor()});
-  for (int64_t n = 0; n < kRows; n++)
-    for (int64_t j = 0; j < kWidth; j++) EXPECT_EQ(to.get(n, j), from.get(n, j));
-  to.expect_untouched_outside();
+  for (const int64_t width : {8, 48, 50, 300})
+    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, width}, {3, 5}}) {
+      const Buffer from(device, type(), kRows, width, width, Random(6)),
+          to(device, type(), kRows, width, width, [](int64_t, int64_t) { return 7.0f; });
+      device.run(Copy{to.tensor().columns(first, count), from.tensor().columns(first, count)});
+      for (int64_t n = 0; n < kRows; n++)
+        for (int64_t j = 0; j < width; j++)
+          ASSERT_EQ(to.get(n, j), j >= first && j < first + count ? from.get(n, j) : 7.0) << n << "," << j << " of " << width;
+      to.expect_untouched_outside();
+    }
   const List<float> values(device, kFull + 2, 7.0f);
   device.run(Clear{values.data() + 1, kFull});
   EXPECT_EQ(values[0], 7.0f);

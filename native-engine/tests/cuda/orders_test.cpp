@@ -40,6 +40,15 @@ TEST(CudaOrders, NormsAndTheirGradients) {
   });
 }
 
+TEST(CudaOrders, CopiesOfNarrowRows) {
+  expect_equal_bits([](const BackendSpec& spec) {
+    Device device(spec);
+    const Buffer from(device, DType::kBF16, 300, 24, 24, Random(1)), to(device, DType::kBF16, 300, 24);
+    device.run(Copy{to.tensor().columns(8, 16), from.tensor().columns(8, 16)});
+    return std::vector<std::vector<char>>{to.bytes()};
+  });
+}
+
 TEST(CudaOrders, SumOfSquares) {
   expect_equal_bits([](const BackendSpec& spec) {
     Device device(spec);

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "counters.h"
+#include "cuda/reference_step.h"
 #include "cuda_emulator/device_memory.h"
 #include "cuda_emulator/emulated_kind.h"
 #include "cuda_emulator/emulator.h"
@@ -42,39 +43,8 @@ std::optional<BackendSpec> processor() {
 }  // namespace
 
 TEST(CudaStep, AgreesWithTheReferenceVectors) {
-  const VectorFile file("gqa-random-tiny");
   for (const BackendSpec& card : cards())
-    for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) {
-      const double tolerance = dtype == ComputeDType::kF32 ? 1e-4 : 7e-2;
-      TrainerOptions options;
-      options.dtype = dtype;
-      options.backend = card;
-      options.batch_size = 2;
-      options.sequence_length = 64;
-      const auto trainer = Trainer::create(load_model(tiny_model()), LoraSpec{}, options);
-      TrainState state(trainer->layout());
-      StepProbe probe;
-      probe.input_ids = file.ids();
-      probe.student = file.masks("z");
-      probe.teacher = file.masks("teacher_z");
-      for (const TrainState::Entry& e : state.entries())
-        if (e.offset < state.lora_size()) {
-          const auto v = file.floats(e.name);
-          std::copy(v.begin(), v.end(), state.view(e).begin());
-        }
-      trainer->import_state(state);
-      trainer->probe(probe, LossWeights{});
-      for (const auto& [name, ours] : {std::pair{"loss", probe.loss}, {"layer_loss", probe.layer_loss}, {"kl_loss", probe.kl_loss}})
-        EXPECT_NEAR(ours / file.floats(name)[0], 1.0, dtype == ComputeDType::kF32 ? 1e-5 : 1e-2) << name;
-      EXPECT_LT(relative_error(probe.grad_log_alpha.head, file.floats("grad_loga.head")), tolerance);
-      EXPECT_LT(relative_error(probe.grad_log_alpha.intermediate, file.floats("grad_loga.intermediate")), tolerance);
-      EXPECT_LT(relative_error(probe.grad_log_alpha.hidden, file.floats("grad_loga.hidden")), tolerance);
-      for (const TrainState::Entry& e : state.entries())
-        if (e.offset < state.lora_size()) {
-          const std::vector<float> ours(probe.grad_lora.begin() + e.offset, probe.grad_lora.begin() + e.offset + e.size);
-          EXPECT_LT(relative_error(ours, file.floats("grad." + e.name)), tolerance) << e.name;
-        }
-    }
+    for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBF16}) expect_reference_vectors(card, dtype);
 }
 
 // Tests in f32 also norms of heads and layers without rotary embedding. The check of a real card is built without the processor's backend;
@@ -348,7 +318,55 @@ TEST(CudaStep, PassesTakeTheBytesOfTheirTensors) {
   expect("layer_loss", kLayers, kLayers * kRows * (kHidden * (2 * kF32 + kBf16 + 3 * kList + kPart) + sizeof(double)));
   // Both logits twice; the gradient's rows are padded to 128 columns.
   expect("token_loss", 1, kRows * (kVocab * 4 * kF32 + 128 * kBf16 + sizeof(double)));
-  expect("copy", kLayers, kLayers * kRows * kRank * 2 * kBf16);  // the narrow products of the units, and no gradient
+  expect("copy_rows", kLayers, kLayers * kRows * kRank * 2 * kBf16);  // the narrow products of the units, and no gradient
+  // A thread reads the token of its row, and no list where all columns are open.
+  expect("embed", 2, 2 * kRows * kHidden * (kBf16 + kF32 + sizeof(int32_t)));
+  // LoRA's factors are made dense for each pass. All weights are read where they are stored.
+  const uint64_t factors = kRank * (4 * 2 * kHidden + 3 * (kHidden + kUnits));
+  expect("pack", 2 * 2 * 7 * kLayers, 2 * kLayers * factors * (kF32 + kBf16));
+  // A block reads the queries, keys and values of a head in one row of the batch, and each of its 128 threads two lists. The student's keep
+  // the log-sum-exp.
+  constexpr uint64_t kTokens = 24, kHeadBytes = 128 * kBf16, kBlocks = 2 * 2;
+  expect("attention", 2 * kLayers, kLayers * kBlocks * (2 * (kTokens * 4 * kHeadBytes + 128 * 2 * kList) + kTokens * kF32));
+}
+
+TEST(CudaStep, LaunchesNoMoreThanIsSaidHere) {
+  std::map<std::string, uint64_t> launches;
+  for (const auto& [kernel, counted] : kernels_of_a_step()) launches[kernel] = counted.launches;
+  const std::map<std::string, uint64_t> expected{{"add_head_sums", 2},
+                                                 {"add_parts", 9},
+                                                 {"add_sums", 3},
+                                                 {"attention", 4},
+                                                 {"attention_backward_keys", 2},
+                                                 {"attention_backward_queries", 2},
+                                                 {"attention_operands", 4},
+                                                 {"copy_rows", 2},
+                                                 {"embed", 2},
+                                                 {"factor_gradient", 28},
+                                                 {"factor_sums_bf16", 22},
+                                                 {"layer_loss", 2},
+                                                 {"pack", 56},
+                                                 {"product_bf16", 60},
+                                                 {"rmsnorm", 10},
+                                                 {"rmsnorm_backward", 5},
+                                                 {"square_sum", 1},
+                                                 {"swiglu", 4},
+                                                 {"swiglu_backward", 2},
+                                                 {"token_loss", 1}};
+  EXPECT_EQ(launches, expected);
+}
+
+// The moments and the gradient are read with a parameter, and no other pass goes over them. The norm of the gradient reads it once more.
+TEST(CudaStep, AnUpdateReadsAndWritesEachParameterOnce) {
+  const auto trainer = tiny_session(on_emulated("early", ComputeDType::kBF16), light_model());
+  const cuda::emulator::Counting counting;
+  run(*trainer, segment(0, 1));
+  const auto size = static_cast<uint64_t>(trainer->layout().lora_size());
+  EXPECT_EQ(counting.of("adamw").launches, 1u);
+  EXPECT_EQ(counting.of("adamw").global_bytes, size * 7 * sizeof(float));
+  const cuda::emulator::Counters& squares = counting.of("square_sum");
+  EXPECT_EQ(squares.launches, 1u);
+  EXPECT_EQ(squares.global_bytes, size * sizeof(float) + squares.blocks * sizeof(double));
 }
 
 // The log-alphas and their moments lie on the host, and all else of a state on the card. A state holds both.
