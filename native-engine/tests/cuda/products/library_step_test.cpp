@@ -2,8 +2,8 @@
 // still read.
 #include "counters.h"
 #include "cuda/products/product_case.h"
-#include "cuda/reference_step.h"
 #include "cuda/products/with_library.h"
+#include "cuda/reference_step.h"
 
 namespace espalier::test {
 
