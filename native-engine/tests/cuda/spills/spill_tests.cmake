@@ -1,11 +1,14 @@
 # Tests the check of spilled registers (backends/cuda/spills.cmake) on a report of ptxas about two kernels, one of which spills on one
 # architecture.
 function(test_spills name said)  # `said` is a regular expression; the lines of the table follow
+  test_report(${name} report.ptxas "${said}" ${ARGN})
+endfunction()
+function(test_report name report said)
   set(folder ${CMAKE_BINARY_DIR}/spills)
   list(JOIN ARGN "\n" table)
   file(WRITE ${folder}/${name}.txt "# the table of a test\n${table}\n")
   add_test(NAME CudaSpills.${name}
-           COMMAND ${CMAKE_COMMAND} -DREPORTS=${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda/spills/report.ptxas -DTABLE=${folder}/${name}.txt
+           COMMAND ${CMAKE_COMMAND} -DREPORTS=${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda/spills/${report} -DTABLE=${folder}/${name}.txt
                    -DKERNELS=${folder}/${name}.kernels -P ${CMAKE_CURRENT_SOURCE_DIR}/backends/cuda/spills.cmake)
   set_tests_properties(CudaSpills.${name} PROPERTIES PASS_REGULAR_EXPRESSION "${said}")
 endfunction()
@@ -22,3 +25,4 @@ test_spills(AKernelThatIsGoneFails "the table allows _Z4gonePf sm_80 to spill, a
             "_Z6crowdsPf sm_80 64 sums" "_Z4gonePf sm_80 8 sums")
 test_spills(ALineWithoutAReasonFails "is not a kernel, an architecture, a number of bytes and a reason\n.*CMake Error"
             "_Z6crowdsPf sm_80 64")
+test_report(AWarningThatIsCalledInformationFails serialized.ptxas "ptxas warns: .*wgmma.mma_async instructions are serialized.*CMake Error")
