@@ -12,13 +12,18 @@ namespace espalier::cuda::ESPALIER_TARGET {
 
 namespace {
 
-constexpr unsigned kSince = 12000;  // the version of CUDA that brought tile maps
+[[maybe_unused]] constexpr unsigned kSince = 12000;  // the version of CUDA that brought tile maps
 
 PFN_cuTensorMapEncodeTiled_v12000 encoder() {
   static const PFN_cuTensorMapEncodeTiled_v12000 found = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult status{};
+#if CUDART_VERSION < 12050
+    // These versions of cudart ask for the function as it was when they were made. It has not changed since it exists.
+    const cudaError_t code = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &status);
+#else
     const cudaError_t code = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSince, cudaEnableDefault, &status);
+#endif
     if (code != cudaSuccess || status != cudaDriverEntryPointSuccess) function = nullptr;
     return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
   }();
