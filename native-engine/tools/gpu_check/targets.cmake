@@ -27,3 +27,8 @@ target_include_directories(gpu_check_tests PRIVATE core tests)
 target_compile_definitions(gpu_check_tests PRIVATE ESPALIER_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}"
                            $<IF:$<TARGET_EXISTS:espalier_cuda>,ESPALIER_WITH_CUDA,ESPALIER_REHEARSAL>)
 target_link_libraries(gpu_check_tests PRIVATE ${CHECKED} espalier_core OpenMP::OpenMP_CXX)
+if(ESPALIER_PORTABLE)
+  foreach(program gpu_check_tests list_devices step_dump step_bench product_bench)
+    target_sources(${program} PRIVATE tools/gpu_check/older_libc.cpp)
+  endforeach()
+endif()
