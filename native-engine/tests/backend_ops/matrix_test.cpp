@@ -204,6 +204,14 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   check_product(two_by_two, type(), {300, 203, 130}, tolerance(), sum_tolerance(130));
 }
 
+// Cards compute a product of at least 128 tiles of 128 x 128 by other tiles than smaller ones. Here are 12 x 11, of which the last ones are
+// not full.
+TEST_P(MatrixOps, ProductsOfManyTiles) {
+  if (host_computes()) GTEST_SKIP() << "the processor has no such tiles";
+  const ProductSize z{1430, 1290, 200};
+  check_product(device, type(), z, tolerance(), sum_tolerance(z.k));
+}
+
 // The kernels for pairs of bf16 compute a row of a large product in the same way wherever the row lies: first or last in a tile or a block.
 TEST_P(MatrixOps, ARowOfALargeProductDoesNotDependOnTheRowsBesideIt) {
   const std::string& kernels = GetParam().spec.kernels;
