@@ -15,14 +15,13 @@ inline ModelConfig shape_config(const std::string& name) {
   struct Shape {
     int64_t d, l, h, g, i, v;
   };
-  const std::map<std::string, Shape> shapes = {{"factbook-llama-3m", {192, 6, 6, 6, 512, 2048}},
-                                               {"heads-128", {256, 2, 2, 1, 512, 512}},  // small, with heads of LLaMA's size
-                                               {"mid", {768, 12, 12, 12, 2048, 8192}},
-                                               {"1b", {2048, 22, 32, 4, 5632, 32000}},
-                                               {"7b", {4096, 32, 32, 32, 11008, 32000}}};
+  const std::map<std::string, Shape> shapes = {
+      {"factbook-llama-3m", {192, 6, 6, 6, 512, 2048}}, {"tiny", {32, 2, 2, 1, 32, 64}},  // for rehearsals on an emulated card
+      {"heads-128", {256, 2, 2, 1, 512, 512}},                                            // small, with heads of LLaMA's size
+      {"mid", {768, 12, 12, 12, 2048, 8192}},           {"1b", {2048, 22, 32, 4, 5632, 32000}}, {"7b", {4096, 32, 32, 32, 11008, 32000}}};
   const auto found = shapes.find(name);
   if (found == shapes.end())
-    throw Error(ErrorCode::kInvalidArgument, "--shape", "unknown; known are factbook-llama-3m, heads-128, mid, 1b, 7b");
+    throw Error(ErrorCode::kInvalidArgument, "--shape", "unknown; known are tiny, heads-128, factbook-llama-3m, mid, 1b, 7b");
   const Shape s = found->second;
   ModelConfig c;
   c.architecture = "LlamaForCausalLM";

@@ -1,7 +1,7 @@
 // step_bench --model DIR | --shape NAME  [--batch B] [--seq T] [--dtype f32|bf16] [--mask-sparsity P] [--device D] [--threads N]
 //            [--lora-rank R] [--seconds S] [--checkpoint] [--stream-weights] [--micro-shards N] [--dense-products] [--real] [--recovery]
 //            [--ops N] [--masks]
-// Times whole steps with the update and prints one JSON line. Shapes: factbook-llama-3m, heads-128, mid, 1b, 7b (random weights).
+// Times whole steps with the update and prints one JSON line. Shapes: tiny, heads-128, factbook-llama-3m, mid, 1b, 7b (random weights).
 // --mask-sparsity closes heads and intermediate units at random with that probability, in student and teacher, in every step. --lora-rank
 // is the rank of the student. Where one of them is a list, as in 0,0.5 or 8,64, the program runs steps of each pair of the two in turn and
 // prints a line for each pair: a machine whose speed drifts slows all pairs alike. "ratio" is the median over the turns of the time of a

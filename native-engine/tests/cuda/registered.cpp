@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "cuda_emulator/emulated_kind.h"
+#include "cuda_emulator/emulator.h"
 
 namespace espalier::test {
 
@@ -14,7 +15,13 @@ bool register_devices() {
 #else
   const bool is_rehearsal = std::getenv("ESPALIER_REHEARSAL") != nullptr;
 #endif
-  if (is_rehearsal) set_backend_kinds({&rehearsed_cuda_kind()});
+  if (is_rehearsal) {
+    set_backend_kinds({&rehearsed_cuda_kind()});
+    // It has the instructions of an H100, so that the products' kernel for such cards can be rehearsed.
+    cuda::emulated::Cards cards = cuda::emulated::list_cards();
+    for (cuda::emulated::Card& card : cards.cards) card.major = 9, card.minor = 0;
+    cuda::emulated::show_cards(std::move(cards));
+  }
   add_backend(emulated_cuda_kind());
   return true;
 }

@@ -1,0 +1,52 @@
+// The whole check of a card (tools/gpu_check.sh), rehearsed on the emulated card with the programs that the native build made for it
+// (tests/cuda/rehearsal.cmake). Each part runs at its smallest.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ENGINE = fileURLToPath(new URL('../../native-engine', import.meta.url));
+const CHECK = join(ENGINE, 'tools/gpu_check.sh');
+const BUILD = join(ENGINE, 'build/rehearsal');
+const out = mkdtempSync(join(tmpdir(), 'espalier-rehearsal-'));
+afterAll(() => {
+  rmSync(out, { recursive: true, force: true });
+  rmSync(`${out}.tar.gz`, { force: true });
+});
+
+// Without the native tests there are no such programs.
+const testWithPrograms = existsSync(join(BUILD, 'step_bench')) ? test : test.skip;
+
+testWithPrograms('the emulated card passes every part of the check', () => {
+  // PyTorch would measure only itself, and compute-sanitizer needs a card.
+  const parts = execFileSync('bash', [CHECK, 'list'], { encoding: 'utf8' })
+    .trim()
+    .split('\n')
+    .filter((part) => !/^torch-|^(mem|race|init|sync)check$/.test(part));
+  const ran = spawnSync('bash', [CHECK, '--rehearse', '--build', BUILD, '--out', out, '--minutes', '9', ...parts], {
+    encoding: 'utf8',
+    env: { ...process.env, ESPALIER_CUBLASLT: 'off', OMP_NUM_THREADS: '1' },
+  });
+  const { parts: ended } = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as { parts: { part: string; status: string }[] };
+  expect(ended.map(({ part, status }) => `${part} ${status}`)).toEqual(parts.map((part) => `${part} passed`));
+  expect(ran.stdout).toContain('The emulated card computes right: all checks of instructions, ops, products and steps passed.');
+  expect(ran.status).toBe(0);
+  const logOf = (part: string) => readFileSync(join(out, 'parts', `${part}.log`), 'utf8');
+  const suites = ['elementwise', 'matrix', 'attention', 'movement'].flatMap((ops) =>
+    [...logOf(`ops-${ops}`).matchAll(/OK \] All\/(\w+)\..*\/cuda0_/g)].map(([, suite]) => suite),
+  );
+  expect(suites.sort()).toEqual([
+    'AttentionOps',
+    'CachedAttentionOps',
+    'DropoutOps',
+    'ElementwiseOps',
+    'HeadNorm',
+    'MatrixOps',
+    'MovementOps',
+    'PathAttentionOps',
+    'WeightGradientOps',
+  ]);
+  expect(logOf('products')).toContain('"hopper_difference"');
+  expect(readFileSync(join(out, 'report.txt'), 'utf8')).toMatch(/bench-7b-real: tiny.*\n.*\n {2}slowest ops(.*\n){10}/);
+});
