@@ -184,7 +184,7 @@ part_products() {
 bench() { # OPTIONS...
   needs_card || return $?
   local small=()
-  [ $rehearse = 0 ] || small=(--shape tiny --batch 1 --seq 8 --seconds 0 --mask-sparsity 0 --product-sizes 16)
+  [ $rehearse = 0 ] || small=(--shape tiny --batch 1 --seq 8 --threads 1 --seconds 0 --mask-sparsity 0 --product-sizes 16)
   limited "$build/step_bench" --device "$device" "$@" "${small[@]}" || { why="step_bench failed: see the log"; return 1; }
 }
 # Each shape is timed in two forms. The plain form compares with earlier figures. The real form is like a run: masks are sampled and learn,
