@@ -130,10 +130,11 @@ void run(int argc, char** argv) {
                              cols = sizes(line, "--cols", {16, 64, 128, 256, 512, 1024, 4096, 11008});
   const int64_t depth = line.whole("--depth", 4096) / 8 * 8, repeats = line.whole("--repeats", 7);
   line.refuse_others();
-  const cuda::ESPALIER_TARGET::Cublaslt& library = *cuda::ESPALIER_TARGET::cublaslt();
   const std::unique_ptr<Backend> hopper = hopper_backend(spec), backend = make_backend(spec);
-  if (!library.usable() && !hopper) {
-    std::cerr << "product_bench: nothing to compare: " << library.description() << "; the card takes no kernel for Hopper cards\n";
+  // A library that could not be started for these backends has been replaced.
+  const std::shared_ptr<const cuda::ESPALIER_TARGET::Cublaslt> library = cuda::ESPALIER_TARGET::cublaslt();
+  if (!library->usable() && !hopper) {
+    std::cerr << "product_bench: nothing to compare: " << library->description() << "; the card takes no kernel for Hopper cards\n";
     std::exit(3);
   }
   // Both take every product that they can compute.
@@ -158,20 +159,20 @@ void run(int argc, char** argv) {
         const std::vector<float> own = result_of(*backend, product.c);
         product.by_shape = true;
         std::string others;
-        if (library.usable()) others += compared("library", *backend, product, repeats, own, m.library);
+        if (library->usable()) others += compared("library", *backend, product, repeats, own, m.library);
         if (hopper) others += compared("hopper", *hopper, product, repeats, own, m.hopper);
         all.push_back(m);
         std::printf("{\"rows\":%lld,\"cols\":%lld,\"depth\":%lld,\"transposed\":%s,\"own_s\":%.3g,\"own_tflops\":%.4g%s}\n",
                     static_cast<long long>(r), static_cast<long long>(n), static_cast<long long>(depth), transposed ? "true" : "false",
                     m.own, 2e-12 * static_cast<double>(r * n * depth) / m.own, others.c_str());
       }
-    if (hopper && library.usable())
+    if (hopper && library->usable())
       std::printf("{\"transposed\":%s,\"hopper_share_of_library_time\":%.3g}\n", transposed ? "true" : "false", hopper_share(all));
-    if (!library.usable()) continue;
+    if (!library->usable()) continue;
     const Crossover from = best_crossover(all);
     std::printf("{\"transposed\":%s,\"library_from_rows\":%lld,\"library_from_cols\":%lld,\"time_lost\":%.3g,\"library\":\"%s\"}\n",
                 transposed ? "true" : "false", static_cast<long long>(from.rows), static_cast<long long>(from.cols), from.lost,
-                library.description().c_str());
+                library->description().c_str());
   }
 }
 
