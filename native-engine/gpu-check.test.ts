@@ -155,9 +155,9 @@ describe('an error of the card', () => {
 });
 
 test('the minutes of a call end a part, which a later call begins anew', () => {
-  const build = standIns('minutes', { product_bench: '[ -f "$here/quick" ] || sleep 60' });
+  const build = standIns('minutes', { product_bench: '[ -f "$here/quick" ] || sleep 90' });
   // The last 15 seconds of a call are left for its reports.
-  const first = check(build, ['--minutes', '0.3', 'step', 'products', 'dump']);
+  const first = check(build, ['--minutes', '0.5', 'step', 'products', 'dump']);
   expect(first.said).toMatch(/^products +cut .* the minutes of the call ended$/m);
   expect(first.said).toContain('left for another call: products dump');
   expect(first.said).toContain('The card may compute right');
