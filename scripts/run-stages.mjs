@@ -23,6 +23,8 @@ const BUILD = 'native-engine/build';
 const TSC = 'node_modules/typescript-7/bin/tsc';
 const SANITIZED = 'native-engine/build-sanitize';
 const LONG_TESTS = '\\.long\\.test\\.js$';
+/** Files of long tests at once for each processor. They wait for leases, deaths and timers two fifths of their time. */
+const LONG_FILES_PER_PROCESSOR = 2.5;
 /** A thread that waits leaves its processor to other tests at once. The models of tests are so small that threads mostly wait. */
 const WAITS_ASLEEP = { GOMP_SPINCOUNT: '0' };
 let reports = 0;
@@ -44,7 +46,8 @@ const readers = {
 };
 const jestStages = {
   jest: () => runJest(['--testPathIgnorePatterns', LONG_TESTS]),
-  long: () => runJest(['--testPathPatterns', LONG_TESTS]),
+  long: () =>
+    runJest(['--testPathPatterns', LONG_TESTS, '--maxWorkers', `${Math.ceil(LONG_FILES_PER_PROCESSOR * availableParallelism())}`]),
 };
 const nativeStages = {
   native: async () => {
