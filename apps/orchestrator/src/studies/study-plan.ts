@@ -54,26 +54,27 @@ function settingsInKey(settings: RunSettings): Partial<RunSettings> {
   return { ...settings, ...Object.fromEntries(settingsTable().flatMap((one) => (isUnsaid(one) ? [[one.name, undefined]] : []))) };
 }
 
-/** The steps of recovery for each step of pruning in earlier defaults. */
-const EARLIER_RECOVERY_PER_PRUNING = 2.5;
-
 /**
- * Earlier defaults of the preset nuteprune2, the newest first: lower rates of recovery for targets below 50%; all of the masks' noise, a
- * higher rank, and more pruning for less recovery; before that, another recovery; and at first, one rate of recovery at any target. With a
- * budget only the model tells the rate (`settingsToLaunch`).
+ * Earlier defaults of the preset nuteprune2, the newest first: fewer steps of recovery; lower rates of recovery for targets below 50%; all of
+ * the masks' noise, a higher rank, and more pruning for less recovery; before that, another recovery; and at first, one rate of recovery at
+ * any target. With a budget only the model tells the rate (`settingsToLaunch`).
  */
 function earlierDefaults(asked: RequestedSettings): RequestedSettings[] {
-  const { recipe = 'distill', totalSteps = 800 } = asked;
-  const recoverSteps = Math.floor(totalSteps * EARLIER_RECOVERY_PER_PRUNING);
-  const steps: RequestedSettings = prunesAtOnce(recipe) ? {} : { totalSteps, recoverSteps };
-  const longer: RequestedSettings = { loraRank: 64, maskNoise: 1, ...steps };
+  const { recipe = 'distill', totalSteps } = asked;
+  const steps = (pruning: number, recoveryPerPruning: number): RequestedSettings =>
+    prunesAtOnce(recipe) ? {} : { totalSteps: pruning, recoverSteps: Math.floor(pruning * recoveryPerPruning) };
+  const shorter = steps(totalSteps ?? 600, 4);
+  const longer: RequestedSettings = { loraRank: 64, maskNoise: 1, ...steps(totalSteps ?? 800, 2.5) };
   const byPredictions: RequestedSettings = { ...longer, recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
   const withRate = (defaults: RequestedSettings): RequestedSettings =>
     budgetSettingOf(asked) === null
       ? { ...defaults, recoverLearningRate: earlierRecoverLearningRate(resolveSettings({ ...defaults, ...asked })) }
       : defaults;
-  return [withRate({}), withRate(longer), withRate(byPredictions), { ...byPredictions, recoverLearningRate: 0.0007 }];
+  return [shorter, withRate(shorter), withRate(longer), withRate(byPredictions), { ...byPredictions, recoverLearningRate: 0.0007 }];
 }
+
+/** The place of the newest defaults with lower rates of recovery, in the order of `withEachDefaults`. */
+const FIRST_WITH_LOWER_RATES = 2;
 
 /** A run of a study whose record was read: `settings` has the defaults that it was planned with, and `asked` is as recorded. */
 export type ReadRun = PlannedRun & { asked?: RequestedSettings };
@@ -117,7 +118,8 @@ export async function settingsToLaunch(
   const { settings, budgetRate, rateByWidth } = run;
   const ofBudget = followingSetting(settings);
   // Seconds stood for the prunable share of their cost before they counted as half of the parameters.
-  const isOfSeconds = budgetRate !== undefined && budgetSettingOf(settings) === 'targetSpeedup' && defaultsOf(asRecorded(run)) > 0;
+  const hasLowerRates = defaultsOf(asRecorded(run)) >= FIRST_WITH_LOWER_RATES;
+  const isOfSeconds = budgetRate !== undefined && budgetSettingOf(settings) === 'targetSpeedup' && hasLowerRates;
   const keepsShare = ofBudget !== null && (budgetRate === undefined || isOfSeconds);
   const keepsRate = rateByWidth === undefined && hasRateOfWidth(settings);
   if (!keepsShare && !keepsRate) return settings;

@@ -62,6 +62,10 @@ describe('a study', () => {
     const keeps = (given: RequestedSettings, longer: RequestedSettings, rates = { linear: 0.001, cosine: 0.0007 }): void => {
       const now = planRun(asked(given));
       expect(settingsOf(now)).toEqual(now.settings);
+      const { totalSteps = 600 } = given;
+      const shorter: RequestedSettings = given.recoverSteps === undefined ? { totalSteps, recoverSteps: 4 * totalSteps } : {};
+      const { key } = planRun(asked({ ...given, ...shorter }));
+      expect(resolveSettings(settingsOf({ ...now, key }))).toEqual(resolveSettings({ ...now.settings, ...shorter }));
       const byPredictions: RequestedSettings = { ...longer, recoverSchedule: 'cosine', recoverLayerLossWeight: 0 };
       for (const earlier of [longer, byPredictions, { ...byPredictions, recoverLearningRate: 0.0007 }]) {
         const rate = { recoverLearningRate: rates[earlier.recoverSchedule ?? 'linear'], ...earlier };
@@ -76,10 +80,11 @@ describe('a study', () => {
   });
   it('knows the keys that an earlier release made', () => {
     const longer = { loraRank: 64, maskNoise: 1, totalSteps: 800, recoverSteps: 2000, recoverLearningRate: 0.00036 };
+    const shorter = { totalSteps: 600, recoverSteps: 2400 };
     for (const [given, keptSettings, key] of [
-      [{}, {}, 'ad65ef1e728521a8'],
-      [{ targetParams: 2_112_078 }, {}, '5a188a47381e6c9f'],
-      [{ targetSparsity: 0.3 }, { recoverLearningRate: 0.00036 }, '77de0c20a183b4d2'],
+      [{}, shorter, 'ad65ef1e728521a8'],
+      [{ targetParams: 2_112_078 }, shorter, '5a188a47381e6c9f'],
+      [{ targetSparsity: 0.3 }, { ...shorter, recoverLearningRate: 0.00036 }, '77de0c20a183b4d2'],
       [{ targetSparsity: 0.3 }, longer, '3ab4a4e6cd8de566'],
       [{ recipe: 'wanda', recoverSteps: 30 }, { loraRank: 64, maskNoise: 1, recoverLearningRate: 0.001 }, 'a4d8fb5f7288582f'],
       [{ preset: 'short', seed: '1' }, {}, '457bf5a4bc74f906'],
@@ -148,10 +153,11 @@ describe('a study', () => {
   });
   it('launched again after its defaults have changed has no run twice', () => {
     const now = planRun(asked({ targetSparsity: 0.3 }));
-    const { key } = planRun(asked({ targetSparsity: 0.3, recoverLearningRate: 0.00036 })); // as the release before planned it
+    const defaults = { totalSteps: 600, recoverSteps: 2400, recoverLearningRate: 0.00036 }; // those of an earlier release
+    const { key } = planRun(asked({ targetSparsity: 0.3, ...defaults }));
     const { rateByWidth: _, ...recorded } = now;
     const earlier = after(null, launch([{ ...recorded, key }]));
-    expect(earlier.runs[0]!.settings.recoverLearningRate).toBe(0.00036);
+    expect(earlier.runs[0]!.settings).toMatchObject(defaults);
     expect(decide(earlier, launch([now]), at)).toEqual([]);
     const more = after(earlier, launch([now, planRun(asked({ targetSparsity: 0.3, seed: '1' }))]));
     expect(more.runs.map(({ rateByWidth }) => rateByWidth)).toEqual([undefined, true]);

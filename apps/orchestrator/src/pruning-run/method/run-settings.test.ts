@@ -44,12 +44,12 @@ describe('settings', () => {
       batchSize: 4,
       loraRank: 32,
       maskNoise: 0.3,
-      recoverSteps: 2400,
-      recoverWarmupSteps: 120,
+      recoverSteps: 4800,
+      recoverWarmupSteps: 240,
       recoverLearningRate: 1e-3,
       recoverWeights: 'all',
     });
-    expect(resolveSettings({ totalSteps: 31 }).recoverSteps).toBe(124);
+    expect(resolveSettings({ totalSteps: 31 }).recoverSteps).toBe(248);
     expect(resolveSettings({ recipe: 'wanda' })).toMatchObject({ recoverSteps: 0, recoverWeights: 'lora' });
     expect(resolveSettings({ recipe: 'wanda', recoverSteps: 50 })).toMatchObject({ recoverSteps: 50, recoverWeights: 'all' });
     expect(resolveSettings({ recoverLoraRank: 8 }).recoverWeights).toBe('lora');

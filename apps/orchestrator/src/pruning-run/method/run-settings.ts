@@ -22,7 +22,7 @@ export type RequestedSettings = RequestedValues;
  * In the preset nuteprune2, the number of steps of recovery for each step of pruning (docs/recipes.md). A baseline shows the
  * worth of its own pruning, so it recovers only if a request asks for recovery.
  */
-const RECOVERY_PER_PRUNING = 4;
+const RECOVERY_PER_PRUNING = 8;
 
 /** The sizes of a model from which defaults follow. */
 type ModelSizes = Pick<ModelIdentity, 'maxPositions' | 'hiddenSize'>;

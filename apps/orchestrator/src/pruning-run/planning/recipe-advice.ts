@@ -7,7 +7,10 @@ import type { SettingsWarning } from './target-sparsity.js';
 
 interface Measured {
   targetSparsity: number;
-  /** Mean perplexities of two or three seeds: of two recipes that only prune, and of the preset nuteprune2. The intact model has 5.04. */
+  /**
+   * Mean perplexities of two or three seeds: of two recipes that only prune, and of the preset nuteprune2 with half of its recovery, which
+   * takes about as long. The intact model has 5.04.
+   */
   nuteprune: number;
   distill: number;
   recovered: number;
@@ -29,7 +32,7 @@ export function recipeAdvice({ recipe, targetSparsity, recoverSteps, recoverWeig
   const message =
     `on the bundled model at ${nearest.targetSparsity * 100}%, pruning alone ended at perplexity ${nearest.nuteprune.toFixed(2)} ` +
     `(recipe nuteprune) and ${nearest.distill.toFixed(2)} (recipe distill), and pruning with recovery of all weights at ` +
-    `${nearest.recovered.toFixed(2)} in no more time (preset nuteprune2, docs/recipes.md)`;
+    `${nearest.recovered.toFixed(2)} in no more time (preset nuteprune2 with --recover-steps 2400, docs/recipes.md)`;
   return [{ code: 'BETTER_MEASURED', field: 'settings.recover_weights', message }];
 }
 
