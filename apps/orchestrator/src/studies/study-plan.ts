@@ -55,9 +55,9 @@ function settingsInKey(settings: RunSettings): Partial<RunSettings> {
 }
 
 /**
- * Earlier defaults of the preset nuteprune2, the newest first: fewer steps of recovery; lower rates of recovery for targets below 50%; all of
- * the masks' noise, a higher rank, and more pruning for less recovery; before that, another recovery; and at first, one rate of recovery at
- * any target. With a budget only the model tells the rate (`settingsToLaunch`).
+ * Earlier defaults of the preset nuteprune2, the newest first: fewer steps of recovery; lower rates of recovery for targets below 50%; all
+ * of the masks' noise, a higher rank, and more pruning for less recovery; before that, another recovery; and at first, one rate of recovery
+ * at any target. With a budget only the model tells the rate (`settingsToLaunch`).
  */
 function earlierDefaults(asked: RequestedSettings): RequestedSettings[] {
   const { recipe = 'distill', totalSteps } = asked;
