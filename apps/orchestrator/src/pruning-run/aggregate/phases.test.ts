@@ -94,7 +94,7 @@ describe('a fork into recovery', () => {
   const parent = new Story(launched({ totalSteps: 20, segmentSteps: 10, targetSparsity: 0.02 }))
     .start()
     .train(stateAt(10, 0.01), stateAt(20, 0.02)).state;
-  const fork = (from: object, overrides: object): Story => {
+  const fork = (from: object, overrides: object, of = parent): Story => {
     const story = new Story();
     story.when({
       kind: 'fork',
@@ -102,7 +102,7 @@ describe('a fork into recovery', () => {
       name: 'f',
       requestId: 'f',
       requestDigest: 'f',
-      parent,
+      parent: of,
       data: null,
       from,
       overrides,
@@ -125,6 +125,17 @@ describe('a fork into recovery', () => {
       expect.objectContaining({ field: 'settings.total_steps' }),
     );
     expect(() => fork({ kind: 'last' }, {})).toThrow(expect.objectContaining({ field: 'settings.total_steps' }));
+  });
+  it('goes on behind the end of recovery only with more steps of it', () => {
+    const recovered = recovering().train(stateAt(30, 0.02), stateAt(35, 0.02)).state;
+    for (const overrides of [{}, { recoverSteps: 15 }])
+      expect(() => fork({ kind: 'last' }, overrides, recovered)).toThrow(
+        expect.objectContaining({
+          field: 'settings.recover_steps',
+          message: expect.stringContaining('must be above 15, the steps of recovery'),
+        }),
+      );
+    expect(fork({ kind: 'last' }, { recoverSteps: 16 }, recovered).state).toMatchObject({ phase: 'recover', current: { step: 35 } });
   });
   it('warms up for its own number of steps', () => {
     expect(settingsOfFork(resolveSettings({ preset: 'short' }), { recoverSteps: 200 }).recoverWarmupSteps).toBe(10);

@@ -243,6 +243,13 @@ function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from:
       description:
         `must be ${pruned}, the steps of pruning already done where the fork starts, or above ${from.step}, ` + `is ${settings.totalSteps}`,
     });
+  } else if (from.step > settings.totalSteps && endStepOf(settings) <= from.step) {
+    const done = from.step - settings.totalSteps;
+    violations.push({
+      field: 'settings.recover_steps',
+      code: 'FIELD_OUT_OF_RANGE',
+      description: `must be above ${done}, the steps of recovery already done where the fork starts, is ${settings.recoverSteps}`,
+    });
   } else if (endStepOf(settings) <= from.step) {
     violations.push({
       field: 'settings.total_steps',
