@@ -42,6 +42,9 @@ export class RunRenderer {
     this.progress = { run, latest, isNewTeacher: this.teachers.after(item.update.steps) };
     if (this.output.json) return;
     if (before !== null) this.showChanges(before.run, run);
+    const isPaused = run.status === v1.RunStatus.RUN_STATUS_PAUSED && run.waitingFor === undefined;
+    if (isPaused && before?.run.status !== run.status)
+      this.live.print(`paused at step ${run.step}; go on with: espalier resume ${run.runId}`);
     if (run.waitingFor !== undefined && run.waitingFor.code !== before?.run.waitingFor?.code) this.showWait(run, run.waitingFor);
     if (this.output.terminal.isLive) this.live.update(runLine(this.progress, this.output.terminal, this.output.terminal.columns - 1));
     else this.showPlain(this.progress, before?.run.status !== run.status);
@@ -61,12 +64,8 @@ export class RunRenderer {
 
   private showChanges(before: v1.Run, now: v1.Run): void {
     const say = (text: string) => this.live.print(text);
-    if (now.status !== before.status) {
-      if (now.status === v1.RunStatus.RUN_STATUS_RECOVERING)
-        say(this.output.style('yellow', `${statusText(now)}: ${now.failure?.message ?? 'it is gone'}`));
-      if (now.status === v1.RunStatus.RUN_STATUS_PAUSED && now.waitingFor === undefined)
-        say(`paused at step ${now.step}; go on with: espalier resume ${now.runId}`);
-    }
+    if (now.status !== before.status && now.status === v1.RunStatus.RUN_STATUS_RECOVERING)
+      say(this.output.style('yellow', `${statusText(now)}: ${now.failure?.message ?? 'it is gone'}`));
     if (now.waitingFor === undefined && before.waitingFor !== undefined && before.waitingFor.command === '')
       say(`goes on: no longer waits for ${before.waitingFor.code}`);
     if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);

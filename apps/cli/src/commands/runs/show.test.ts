@@ -221,3 +221,15 @@ test('watching ends when a run waits for a user, and tells the command that goes
   expect(stdout.match(/^paused, X_Y at step 40: no room is left; go on with: espalier resume abcdefghij23$/gm)).toHaveLength(1);
   expect(stdout).not.toMatch(/completed/);
 });
+
+test('watching a run that a user has paused tells the command that goes on, once', async () => {
+  const paused = testRun({ status: v1.RunStatus.RUN_STATUS_PAUSED });
+  const answers: Answers = {
+    async *watchRun() {
+      const cancelled = testRun({ status: v1.RunStatus.RUN_STATUS_CANCELLED });
+      for (const run of [paused, paused, cancelled]) yield v1.WatchRunResponse.fromPartial({ run });
+    },
+  };
+  const { stdout } = await espalier(answers, 'watch', 'abcd');
+  expect(stdout.match(/^paused at step 40; go on with: espalier resume abcdefghij23$/gm)).toHaveLength(1);
+});
