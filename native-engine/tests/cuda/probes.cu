@@ -5,7 +5,7 @@
 
 #include "hopper_instructions.h"
 #include "reduce.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -1,6 +1,6 @@
 // 2^x by a polynomial in fused multiply-adds, for passes that memory limits. It has the same bits on every card and on the emulator.
 #pragma once
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

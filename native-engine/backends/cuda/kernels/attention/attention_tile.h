@@ -15,7 +15,7 @@
 #include "device/ops.h"
 #include "exp2.h"
 #include "reduce.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -4,7 +4,7 @@
 // the products are normed in place, before they are rotated and rounded.
 #include "cuda_backend.h"
 #include "reduce.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -3,7 +3,7 @@
 #include "cuda_backend.h"
 #include "espalier/base/random_words.h"
 #include "reduce.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

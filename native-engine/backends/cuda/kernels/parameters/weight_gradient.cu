@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "cuda_backend.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -6,7 +6,7 @@
 
 #include <type_traits>
 
-#include "tensors/stored.h"
+#include "tensors/stored_matrix.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

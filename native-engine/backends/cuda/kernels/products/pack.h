@@ -1,6 +1,6 @@
 // Makes factors of products dense, whatever dtype, lists and scale they are stored with.
 #pragma once
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

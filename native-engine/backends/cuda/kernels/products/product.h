@@ -1,7 +1,7 @@
 // The arguments of the products' kernels, and their common parts. Factors are dense, of the compute dtype, with rows at multiples of 16
 // bytes.
 #pragma once
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

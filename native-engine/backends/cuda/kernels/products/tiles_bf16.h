@@ -3,7 +3,7 @@
 // A row of a tile consists of pieces of 16 bytes. They are permuted by the row's number (swizzled): neither the copies nor ldmatrix, which
 // reads eight rows of one column of pieces, meet a bank twice.
 #pragma once
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

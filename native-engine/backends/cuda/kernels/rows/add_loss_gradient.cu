@@ -2,7 +2,7 @@
 // values of diff before it writes the same four. The kernel is limited by its bytes, 14 for each value where compute is bf16.
 #include "cuda_backend.h"
 #include "reduce.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

@@ -1,7 +1,7 @@
 // Copies of tensors. Narrow rows, such as LoRA's narrow products of 16 bytes, are copied by a kernel: a thread has 16 bytes, and a warp
 // many rows. The driver's copy of rows, which has no such case, takes all others.
 #include "cuda_backend.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

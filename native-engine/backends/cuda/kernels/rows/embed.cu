@@ -5,8 +5,8 @@
 // once and writing out, 4 bytes for each value.
 #include "cuda_backend.h"
 #include "reduce.h"
-#include "tensors/stored.h"
-#include "tensors/types.h"
+#include "tensors/stored_matrix.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

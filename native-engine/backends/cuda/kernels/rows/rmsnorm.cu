@@ -6,7 +6,7 @@
 #include "cuda_backend.h"
 #include "reduce.h"
 #include "rows/row_parts.h"
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 

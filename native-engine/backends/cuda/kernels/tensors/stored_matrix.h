@@ -1,6 +1,6 @@
 // Reads values of a stored matrix of any dtype. A tensor of a file may begin at an odd address; then a value is read byte by byte.
 #pragma once
-#include "tensors/types.h"
+#include "tensors/tensor_values.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
