@@ -120,7 +120,7 @@ Workspace lay_out_workspace(const ModelConfig& c, const LoraSpec& lora, const Wo
     const int64_t gradients = s.own_weights > 0 ? s.own_weights : lora_parameter_count(c, lora);
     // Own weights have no room for a second gradient: the gradient of a shard is added to those before it while it is computed.
     const int64_t places = s.own_weights > 0 ? 1 : s.gradients;
-    for (int64_t i = 0; i < places; i++) ws.gradients.push_back(a.array<float>(gradients));
+    for (int64_t i = 0; i < places; i++) ws.gradients.push_back(a.array<float>(gradients + (i == 1 ? s.shards * kSliceMultiple : 0)));
     ws.shard_gradient = ws.gradients.back();
     ws.student_x = a.tensor(DType::kF32, n, w.hidden);
     ws.dx = a.tensor(DType::kF32, n, w.hidden);

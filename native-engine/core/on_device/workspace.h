@@ -22,6 +22,9 @@ struct LayerActivations {
   DevicePtr<float> rstd1, rstd2, lse, head_rstd, post_attention_rstd, post_mlp_rstd;
 };
 
+// Devices that share a step send each other slices of gradients. A slice begins at a multiple of this number of floats.
+inline constexpr int64_t kSliceMultiple = 64;
+
 struct WorkspaceShape {
   int64_t batch = 0, tokens = 0;  // N = batch * tokens, for one shard
   int64_t shards = 1;             // the shards of a step
@@ -79,6 +82,7 @@ struct Workspace {
   // overwrite the teacher's activations, and every other gradient overwrites the value that it belongs to.
   Tensor dx, dnorm;
   // The places for gradients. The first is the step's; shard_gradient is that of the shard at work. Own weights have one place for both.
+  // The second one also has room for a slice of each other device's gradient, with its multiple.
   std::vector<DevicePtr<float>> gradients;
   DevicePtr<float> shard_gradient;
 

@@ -1,6 +1,6 @@
 #include "training/more_devices.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "device/registry.h"
 #include "training/trainer_impl.h"
@@ -9,11 +9,48 @@ namespace espalier {
 
 namespace {
 
-// Adds the other device's gradient. That device's queue must be empty, and its gradient must stay unchanged until this queue is empty.
-void add_gradient(Backend& backend, Workspace& ws, const Backend& other, const Workspace& from, int64_t size) {
-  backend.fetch(ws.gradients[1].as<std::byte>(), other, from.gradients[0].as<const std::byte>(),
-                static_cast<uint64_t>(size) * sizeof(float));
-  backend.run(Add{ws.gradients[0], ws.gradients[1], size});
+// Devices send LoRA and its gradient to each other in slices, one for each device.
+struct Slice {
+  int64_t first = 0, size = 0;  // in floats
+};
+
+Slice slice_of(int64_t whole, int64_t number, int64_t count) {
+  const int64_t even = (whole + count - 1) / count, each = (even + kSliceMultiple - 1) / kSliceMultiple * kSliceMultiple;
+  const int64_t first = std::min(number * each, whole);
+  return {first, std::min(each, whole - first)};
+}
+
+// Copies a slice of another device's floats to `to`. That device must have made them, and must keep them until this queue is empty.
+void fetch(Backend& backend, DevicePtr<float> to, const Backend& other, DevicePtr<const float> whole, const Slice& slice) {
+  if (slice.size == 0) return;
+  backend.fetch(to.as<std::byte>(), other, (whole + slice.first).as<const std::byte>(), static_cast<uint64_t>(slice.size) * sizeof(float));
+}
+
+// A device that has added up the gradient of its own shards, in the first place of its workspace.
+struct Adder {
+  Backend* backend;
+  Workspace* ws;
+};
+
+// Where the device adds up its slice: its own values stay in place, and those of the others lie one after the other in the second place.
+DevicePtr<float> slice_place(const Adder& here, int64_t number, const Slice& slice, int64_t of) {
+  if (of == number) return here.ws->gradients[0] + slice.first;
+  return here.ws->gradients[1] + (of < number ? of : of - 1) * slice.size;
+}
+
+// Adds up one slice of the gradients of all devices, as branches of one tree. The sum lies at the slice place of the first device.
+void add_slice(const std::vector<Adder>& all, int64_t number, int64_t size) {
+  const auto count = static_cast<int64_t>(all.size());
+  const Adder& here = all[static_cast<size_t>(number)];
+  const Slice slice = slice_of(size, number, count);
+  const auto place = [&](int64_t of) { return slice_place(here, number, slice, of); };
+  for (int64_t i = 1; i < count; i++) {
+    const int64_t of = (number + i) % count;  // so that all devices are read from at once
+    const Adder& there = all[static_cast<size_t>(of)];
+    fetch(*here.backend, place(of), *there.backend, there.ws->gradients[0], slice);
+  }
+  for (int64_t apart = 1; apart < count; apart *= 2)
+    for (int64_t to = 0; to < count; to += 2 * apart) here.backend->run(Add{place(to), place(to + apart), slice.size});
 }
 
 }  // namespace
@@ -50,11 +87,12 @@ struct MoreDevices::Device {
       teacher_version = given.version;
     }
 
-    StepResults run(const StepRequest& request, const TeacherOfStep& given, const Backend& first, DevicePtr<const float> params,
-                    int64_t first_shard, int64_t count) {
-      backend->attach_thread();
+    void fetch_slice(const Backend& other, DevicePtr<const float> params, const Slice& slice) {
+      fetch(*backend, lora.data().as<float>() + slice.first, other, params, slice);
+    }
+
+    StepResults run(const StepRequest& request, const TeacherOfStep& given, int64_t first_shard, int64_t count) {
       if (request.taught) take_teacher(given);
-      backend->fetch(lora.data(), first, params.as<const std::byte>(), bytes);
       DeviceRole student;
       const StepInput in = send_request(request, {&layout, lora.data().as<float>(), {}}, teacher, student_block, student);
       StepTimes times;
@@ -103,14 +141,30 @@ MoreDevices::MoreDevices(const std::shared_ptr<const ModelWeights>& model, const
 MoreDevices::~MoreDevices() = default;
 
 void MoreDevices::start(const StepRequest& request, const TeacherOfStep& teacher, const Backend& first, DevicePtr<const float> params) {
-  const int64_t part = request.shards / (count() + 1);
-  for (int64_t i = 0; i < count(); i++) {
-    Device* device = devices_[static_cast<size_t>(i)].get();
-    device->thread.start([=, &request, &first] {
-      const int64_t from = (i + 1) * part;
+  const int64_t all = count() + 1, part = request.shards / all, size = layout_.lora_size();
+  const auto place = [this](int64_t number) { return devices_[static_cast<size_t>(number - 1)]->place.get(); };
+  {
+    const Settled settled{*this};
+    for (int64_t i = 1; i < all; i++)
+      devices_[static_cast<size_t>(i - 1)]->thread.start([here = place(i), slice = slice_of(size, i, all), &first, params] {
+        here->backend->attach_thread();
+        here->fetch_slice(first, params, slice);
+        here->backend->synchronize();
+      });
+  }
+  for (const auto& device : devices_) device->thread.wait();
+  for (int64_t i = 1; i < all; i++) {
+    Device* const device = devices_[static_cast<size_t>(i - 1)].get();
+    device->thread.start([=, this, &request, &first] {
       device->done.reset();
-      device->done =
-          std::make_unique<OtherShards>(OtherShards{from, part, device->place->run(request, teacher, first, params, from, part)});
+      for (int64_t k = 1; k < all; k++) {
+        const int64_t of = (i + k) % all;  // so that all devices are read from at once
+        if (of == 0)
+          device->place->fetch_slice(first, params, slice_of(size, 0, all));
+        else
+          device->place->fetch_slice(*place(of)->backend, place(of)->lora.data().as<const float>(), slice_of(size, of, all));
+      }
+      device->done = std::make_unique<OtherShards>(OtherShards{i * part, part, device->place->run(request, teacher, i * part, part)});
     });
   }
 }
@@ -121,17 +175,26 @@ void MoreDevices::settle() noexcept {
 
 std::vector<OtherShards> MoreDevices::add_up(PassContext& first) {
   for (const auto& device : devices_) device->thread.wait();
-  const int64_t all = count() + 1, size = layout_.lora_size();
-  const auto device = [&](int64_t number) { return devices_[static_cast<size_t>(number - 1)].get(); };
-  for (int64_t apart = 1; apart < all; apart *= 2) {
-    for (int64_t to = 2 * apart; to < all; to += 2 * apart)
-      device(to)->thread.start([here = device(to)->place.get(), there = device(to + apart)->place.get(), size] {
-        add_gradient(*here->backend, here->workspace, *there->backend, there->workspace, size);
-        here->backend->synchronize();
+  first.backend->synchronize();  // the others read its gradient
+  std::vector<Adder> all{{first.backend, first.ws}};
+  for (const auto& device : devices_) all.push_back({device->place->backend.get(), &device->place->workspace});
+  const auto devices = static_cast<int64_t>(all.size());
+  const int64_t size = layout_.lora_size();
+  {
+    const Settled settled{*this};
+    for (int64_t i = 1; i < devices; i++)
+      devices_[static_cast<size_t>(i - 1)]->thread.start([&all, i, size] {
+        add_slice(all, i, size);
+        all[static_cast<size_t>(i)].backend->synchronize();
       });
-    const Device::Place& there = *device(apart)->place;
-    add_gradient(*first.backend, *first.ws, *there.backend, there.workspace, size);
-    for (const auto& one : devices_) one->thread.wait();
+    add_slice(all, 0, size);
+  }
+  for (const auto& device : devices_) device->thread.wait();
+  for (int64_t i = 1; i < devices; i++) {
+    const Adder& there = all[static_cast<size_t>(i)];
+    const Slice slice = slice_of(size, i, devices);
+    const DevicePtr<float> sum = slice_place(there, i, slice, 0);
+    fetch(*first.backend, first.ws->gradients[0] + slice.first, *there.backend, sum, {0, slice.size});
   }
   std::vector<OtherShards> results;
   for (const auto& one : devices_) results.push_back(std::move(*one->done));

@@ -1,6 +1,6 @@
 // The devices that compute shards beside the first one. Each has its own thread, weights, LoRA, teacher and workspace. Only the first
-// device has the state with its moments, and makes the update. The others fetch LoRA from it before each step, and it adds up their
-// gradients. See docs/design/several-cards.md.
+// device has the state with its moments, and makes the update. LoRA comes from it before each step, and the sum of all gradients goes to it
+// after the step. Each device passes on one slice of LoRA, and adds up one slice of the gradients. See docs/design/several-cards.md.
 #pragma once
 #include <memory>
 #include <vector>
@@ -30,6 +30,11 @@ class MoreDevices {
   // and its LoRA at `params` must stay unchanged until the devices are done.
   void start(const StepRequest& request, const TeacherOfStep& teacher, const Backend& first, DevicePtr<const float> params);
   void settle() noexcept;  // returns when the devices are done, also after a failure
+  // Settles at the end of a scope. The devices use what lives in it, also after another device has failed.
+  struct Settled {
+    MoreDevices& devices;
+    ~Settled() { devices.settle(); }
+  };
   // Waits, then adds the gradients of all devices, as branches of one tree, into the first place of the first device's workspace.
   std::vector<OtherShards> add_up(PassContext& first);
 

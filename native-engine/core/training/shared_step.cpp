@@ -15,10 +15,7 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
     backend_->synchronize();  // the last update of LoRA must be done
     more_.start(request, {&teacher_, teacher_on_host_, teacher_version_}, *backend_, state_.params());
   }
-  const struct Settled {
-    MoreDevices& devices;
-    ~Settled() { devices.settle(); }  // also after a failure on this device, since the others use its memory
-  } settled{more_};
+  const MoreDevices::Settled settled{more_};
   StepTimes times;
   run_shards(context_, in, 0, shared ? in.shards / (more_.count() + 1) : in.shards, times);
   if (meanwhile) meanwhile();

@@ -1,5 +1,6 @@
 // Connects the emulator's streams with its blocks: how kernels get into a stream's queue.
 #pragma once
+#include <array>
 #include <functional>
 
 #include "blocks/block.h"
@@ -15,6 +16,11 @@ uint64_t shared_most();
 
 // Sets the answer of list_cards() from now on, and returns the answer before.
 Cards show_cards(Cards cards);
+
+// The bytes that cards have sent to other cards since the last call: sent[from][to].
+inline constexpr size_t kMostCards = 16;
+using SentBytes = std::array<std::array<uint64_t, kMostCards>, kMostCards>;
+SentBytes take_sent_bytes();
 
 // Returns how often any thread of the host has waited for a stream since the last call.
 uint64_t take_waits();

@@ -34,7 +34,6 @@ thread_local NewStreams new_streams;
 thread_local int current_card = 0;  // the card of this thread, as CUDA has a current device for each thread
 
 // After a kernel has failed for good, its card can do nothing more. Other cards go on.
-constexpr size_t kMostCards = 16;
 std::array<std::atomic<bool>, kMostCards> lost_cards{};
 std::atomic<bool>& is_lost(int card) { return lost_cards.at(static_cast<size_t>(card)); }
 void must_not_be_lost(int card) {
@@ -51,6 +50,7 @@ bool is_to_fail(const std::string& kernel, int card) {
 }
 
 std::atomic<uint64_t> waits = 0;
+std::array<std::array<std::atomic<uint64_t>, kMostCards>, kMostCards> sent{};
 
 struct EventState {
   uint64_t recorded = 0, done = 0;
@@ -122,6 +122,13 @@ uint64_t shared_most() {
   if (card.major == 9 || card.major == 10) return 227 << 10;
   return card.major == 8 && (card.minor == 0 || card.minor == 7) ? 163 << 10 : kSharedEverywhere;
 }
+SentBytes take_sent_bytes() {
+  SentBytes taken{};
+  for (size_t from = 0; from < kMostCards; from++)
+    for (size_t to = 0; to < kMostCards; to++) taken[from][to] = sent[from][to].exchange(0);
+  return taken;
+}
+
 uint64_t take_waits() { return waits.exchange(0); }
 
 uint64_t take_device_memory(uint64_t bytes) {
@@ -190,6 +197,7 @@ void Stream::copy_between_cards(OnCard to, OnCard from, uint64_t bytes) {
   if (to.card == from.card) refuse("a copy between cards has one card at both ends");
   std::byte* real_to = real_memory(to.address, bytes);
   const std::byte* real_from = real_memory(from.address, bytes);
+  sent.at(static_cast<size_t>(from.card)).at(static_cast<size_t>(to.card)) += bytes;
   handle_->add({[=] { std::memcpy(real_to, real_from, bytes); }, nullptr, 0});
 }
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "cuda_emulator/emulated_kind.h"
+#include "cuda_emulator/emulator.h"
 #include "device/registry.h"
 #include "espalier/base/error.h"
 #include "espalier/training/memory_plan.h"
@@ -98,6 +99,29 @@ TEST_F(SeveralDevices, ARunOfCardsEndsInTheBitsOfOneHoweverTheirQueuesRun) {
   EXPECT_EQ(digest_after(card("late"), {2, 4, 1}), one);
   options.stream_weights = true;
   EXPECT_EQ(digest_after(card("late-copies"), {4, 2}), one);
+}
+
+TEST_F(SeveralDevices, ACardSendsTheOthersSlicesOfLoraAndOfItsGradient) {
+  options.batch_size = 4;
+  options.sequence_length = 4;
+  const auto trainer = session(card("late"), 4);
+  cuda::emulated::take_sent_bytes();
+  run(*trainer, segment(0, 1));
+  const auto sent = cuda::emulated::take_sent_bytes();
+  const int64_t size = lora_parameter_count(model->config(), LoraSpec{});
+  const auto slice = static_cast<uint64_t>((size / 4 + 63) / 64 * 64) * sizeof(float);
+  ASSERT_LT(3 * slice, static_cast<uint64_t>(size) * sizeof(float)) << "the last slice is empty";
+  uint64_t all = 0;
+  for (size_t from = 0; from < 4; from++)
+    for (size_t to = 0; to < 4; to++) {
+      all += sent[from][to];
+      if (from != to) EXPECT_GT(sent[from][to], slice) << from << " to " << to;
+      // The first card sends its own slice of LoRA and that of the other card, all others only their own. Each sends a slice of its
+      // gradient.
+      EXPECT_LE(sent[from][to], (from == 0 ? 3 : 2) * slice) << from << " to " << to;
+    }
+  // LoRA goes to three cards, each slice of the gradients to the card that adds it up from three, and all sums but the first to the first.
+  EXPECT_EQ(all, 7 * static_cast<uint64_t>(size) * sizeof(float) - slice);
 }
 
 TEST_F(SeveralDevices, EveryNumberOfShardsThatTheyDivideKeepsItsBits) {
