@@ -12,7 +12,7 @@ const LONG_SUITES = /^(Cuda|SeveralDevices|Cublaslt)/; // these suites start fir
  * Runs the tests of a build.
  * @param build the folder of a build that has the program espalier_tests
  * @param passOver regular expressions; tests whose names match one are left out
- * @param others the end of other work that takes processors; until then one processor is left to it
+ * @param others the end of other work that takes processors; until then, or until no test waits, one processor is left to it
  * @returns {Promise<{ passed: number, failed: number, failures: string[] }>}
  */
 export async function runNativeTests(build, { environment = {}, passOver = [], others = null } = {}) {
@@ -31,11 +31,9 @@ export async function runNativeTests(build, { environment = {}, passOver = [], o
         total.failures.push(...counts.failures);
       }
     };
-    const lanes = Array.from({ length: availableParallelism() }, async (_, lane) => {
-      if (lane > 0 && lane === availableParallelism() - 1) await others;
-      await runOn();
-    });
-    await Promise.all(lanes);
+    const early = Array.from({ length: Math.max(1, availableParallelism() - 1) }, runOn);
+    const last = availableParallelism() > 1 ? Promise.race([others, Promise.all(early)]).then(runOn) : null;
+    await Promise.all([...early, last]);
     return total;
   } finally {
     rmSync(reports, { recursive: true, force: true });

@@ -2,7 +2,7 @@
 // file took the last time. On a fresh clone it goes by the size of files, but the tests of whole servers take longest whatever their size.
 const Sequencer = require('@jest/test-sequencer').default;
 
-const OF_SERVERS = /\/orchestrator\/test\/[^/]+$/;
+const OF_SERVERS = /\/(orchestrator\/test|local-server)\/[^/]+$/;
 
 module.exports = class extends Sequencer {
   sort(tests) {
