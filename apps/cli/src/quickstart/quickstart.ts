@@ -23,7 +23,7 @@ import { RunRenderer } from '../progress/run-renderer.js';
 import { ShareLine } from '../progress/share-line.js';
 import { settingsOf } from '../options/settings-options.js';
 import { commandOn, printQuickstart, type QuickstartOutcome, type QuickstartResult } from './quickstart-report.js';
-import { startStack, STOP_TIMEOUT_MS, stopStack, type RunningStack } from '../local-server/stack.js';
+import { startStack, STOP_TIMEOUT_MS, stopStack, type RunningStack, type StackOptions } from '../local-server/stack.js';
 
 /** The options, besides the settings, which are named by their options. */
 export interface QuickstartOptions {
@@ -70,12 +70,22 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
   }
 }
 
-async function start({ dataFolder, output, signal }: Context, options: QuickstartOptions): Promise<RunningStack> {
-  // The server of another data folder may use the default port. This server is found through its data folder, on any port.
-  const listen = (await isFree(DEFAULT_SERVER)) ? undefined : '127.0.0.1:0';
-  const stack = await startStack({ dataFolder, threads: options.threads, listen }, signal);
+async function start({ dataFolder, output, signal }: Context, { threads }: QuickstartOptions): Promise<RunningStack> {
+  const stack = await startOnSomePort({ dataFolder, threads }, signal);
   output.line(`${stack.wasRunning ? 'server already running' : 'server started'} at ${stack.listen}, data in ${dataFolder}`);
   return stack;
+}
+
+/** The server of another data folder may have the default port, or take it meanwhile. Ours is found through its data folder, on any port. */
+async function startOnSomePort(options: StackOptions, signal: AbortSignal): Promise<RunningStack> {
+  if (await isFree(DEFAULT_SERVER)) {
+    try {
+      return await startStack(options, signal);
+    } catch (error) {
+      if (signal.aborted || (await isFree(DEFAULT_SERVER))) throw error;
+    }
+  }
+  return startStack({ ...options, listen: '127.0.0.1:0' }, signal);
 }
 
 async function isFree(address: string): Promise<boolean> {
