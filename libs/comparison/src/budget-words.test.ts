@@ -1,4 +1,4 @@
-import { budgetPlanWords, budgetWords, otherTargets, targetWords } from '#comparison';
+import { amountAsTyped, budgetPlanWords, budgetWords, limitsAsTyped, otherTargets, targetWords } from '#comparison';
 
 const budget = { unit: 'parameters', asked: 1_500_000, intact: 3_443_136, least: 172_156.8 };
 
@@ -18,6 +18,27 @@ test('bytes are told in larger units too', () => {
   expect(budgetPlanWords(bytes)).toBe(
     '2,684,354,560 of 4,294,967,296 bytes: 37.5% of them go; at least 1,073,741,824 stay (1.00 GiB of 4.00 GiB)',
   );
+});
+
+test.each([
+  [102_400, '100KiB'],
+  [64_000, '64kB'],
+  [524_288, '512KiB'],
+  [2 * 1024 ** 4, '2TiB'],
+  [1_234_000, '1.234MB'],
+  [1_234_567, '1.23MB'],
+  [500, '500B'],
+])('%d bytes are told as they were typed: %s', (bytes, typed) => {
+  expect(amountAsTyped(bytes, 'bytes')).toBe(typed);
+});
+
+test('limits are told in the form of what was asked, and keep to what is allowed', () => {
+  const limits = { least: 1_468_007, most: 13_631_487 };
+  expect(limitsAsTyped({ ...limits, asked: 102_400 }, 'bytes')).toBe('1.401MiB to 12.99MiB');
+  expect(limitsAsTyped({ ...limits, asked: 64_000 }, 'bytes')).toBe('1.469MB to 13.63MB');
+  expect(limitsAsTyped({ ...limits, asked: 1_000 }, 'parameters')).toBe('1.469M to 13.63M');
+  expect(limitsAsTyped({ least: 90, most: 900, asked: 1 }, 'parameters')).toBe('90 to 900');
+  expect(amountAsTyped(2_100_000, 'parameters')).toBe('2.1M');
 });
 
 test('a target in seconds is told in milliseconds and as a ratio', () => {

@@ -1,6 +1,7 @@
 // Describes a run's budget in words: the amounts asked for, predicted and measured.
 import { byteWords } from './byte-words.js';
 import type { Targets } from './target-settings.js';
+import { BINARY_UNITS, DECIMAL_PREFIXES } from './units.js';
 
 export interface BudgetFigures {
   unit: string;
@@ -29,7 +30,7 @@ const share = (value: number, digits = 1): string => `${(value * 100).toFixed(di
 export function budgetWords({ unit, asked, intact, predicted, measured }: BudgetFigures): string {
   const [isTime, show] = [unit === SECONDS, (value: number) => amount(value, unit)];
   const gain = (value: number): string => (isTime ? ` (${times(intact, value)})` : '');
-  const part = isTime ? times(intact, asked) : `${unit === BYTES ? `${bytesAsTyped(asked)}, ` : ''}${share(asked / intact)}`;
+  const part = isTime ? times(intact, asked) : `${unit === BYTES ? `${amountAsTyped(asked, BYTES)}, ` : ''}${share(asked / intact)}`;
   const parts = [`asked ${show(asked)} of ${show(intact)} ${named(unit)} (${part})`];
   if (predicted !== undefined) parts.push(`predicted ${show(predicted)}${gain(predicted)}`);
   if (measured !== undefined) parts.push(`measured ${show(measured)}${gain(measured)}`);
@@ -52,7 +53,7 @@ export function targetWords(targets: Targets, digits = 0): string {
   const { targetSparsity, targetParams = 0, targetBytes = 0, targetMacs = 0, targetSpeedup = 0 } = targets;
   if (targetSpeedup > 0) return `${Number(targetSpeedup.toPrecision(3))}x as fast`;
   if (targetParams > 0) return `${scaled(targetParams)} parameters`;
-  if (targetBytes > 0) return bytesAsTyped(targetBytes);
+  if (targetBytes > 0) return amountAsTyped(targetBytes, BYTES);
   if (targetMacs > 0) return `${share(targetMacs, digits)} of the multiply-adds`;
   return targetSparsity === undefined ? '-' : share(targetSparsity, digits);
 }
@@ -65,19 +66,35 @@ export function targetWithBudget(targets: Targets, digits = 0): string {
   return goes === words ? words : `${goes} (${words})`;
 }
 
-const BYTE_UNITS = [
-  [1024 ** 4, 'TiB'],
-  [1024 ** 3, 'GiB'],
-  [1024 ** 2, 'MiB'],
-] as const;
+type Unit = typeof BYTES | typeof PARAMETERS;
+const PARAMETERS = 'parameters';
+const BYTE_UNITS = [...BINARY_UNITS, ...DECIMAL_PREFIXES.map(([scale, prefix]) => [scale, `${prefix}B`] as const)];
+const DIGITS = 4;
 
-/** Returns bytes in the unit in which they are a short number, as a user typed them: "2.5GiB" or "800MB". */
-export function bytesAsTyped(value: number): string {
-  for (const [scale, unit] of BYTE_UNITS) {
-    const short = Number((value / scale).toPrecision(4));
-    if (short >= 1 && Math.round(short * scale) === value) return `${short}${unit}`;
-  }
-  return `${scaled(value)}B`;
+/** Returns an amount as a user types it, in the unit in which it has the fewest digits: "2.5GiB", "800MB", "2.1M". */
+export function amountAsTyped(value: number, unit: Unit): string {
+  const exact = (unit === BYTES ? BYTE_UNITS : DECIMAL_PREFIXES).flatMap(([scale, name]) => {
+    const short = Number((value / scale).toPrecision(DIGITS));
+    return short >= 1 && Math.round(short * scale) === value ? [{ text: `${short}${name}`, digits: digitsIn(short) }] : [];
+  });
+  const [shortest] = exact.sort((one, other) => one.digits - other.digits);
+  return shortest?.text ?? `${scaled(value)}${unit === BYTES ? 'B' : ''}`;
+}
+
+const digitsIn = (short: number): number => short.toString().replace('.', '').replace(/0+$/, '').length;
+
+/** Returns the least and the most that may be asked in the form of what was asked: "1.001MiB to 13.2MiB". Both are within the limits. */
+export function limitsAsTyped(limits: { least: number; most: number; asked: number }, unit: Unit): string {
+  const { least, most, asked } = limits;
+  const isBinary = unit === BYTES && amountAsTyped(asked, unit).endsWith('iB');
+  const suffix = unit === BYTES ? 'B' : '';
+  const units = [...(isBinary ? BINARY_UNITS : []), ...DECIMAL_PREFIXES.map(([scale, prefix]) => [scale, `${prefix}${suffix}`] as const)];
+  const inUnit = (value: number, round: (value: number) => number): string => {
+    const [scale, name] = units.find(([one]) => one <= value) ?? units.at(-1)!;
+    const parts = 10 ** Math.max(0, DIGITS - 1 - Math.floor(Math.log10(Math.max(1, value / scale))));
+    return `${round((value / scale) * parts) / parts}${name}`;
+  };
+  return `${inUnit(least, Math.ceil)} to ${inUnit(most, Math.floor)}`;
 }
 
 function scaled(value: number): string {

@@ -1,6 +1,14 @@
 // Rules that the command line, the server and the dashboard share: how answers of the public API are compared, and what a typed text means.
 // These files know messages only by their shape and import nothing, so that they run in a browser too.
-export { budgetPlanWords, bytesAsTyped, budgetWords, targetWithBudget, targetWords, type BudgetFigures } from './budget-words.js';
+export {
+  amountAsTyped,
+  budgetPlanWords,
+  budgetWords,
+  limitsAsTyped,
+  targetWithBudget,
+  targetWords,
+  type BudgetFigures,
+} from './budget-words.js';
 export { byteWords } from './byte-words.js';
 export { earlierEngineWords } from './engine-words.js';
 export { choicesOfNumerics, numericsDifference, numericsWords } from './numerics-words.js';

@@ -1,10 +1,14 @@
 // Reads numbers as people type them for a setting: "0.5", "50%", "2/3", "2.1M" parameters, "2.5GiB".
+import { BINARY_UNITS, DECIMAL_PREFIXES } from './units.js';
 
-const KIB = 1024;
+/** Reads no difference between small letters and capitals. */
+const scalesOf = (units: readonly (readonly [number, string])[], suffix = ''): Record<string, number> =>
+  Object.fromEntries(units.map(([scale, name]) => [`${name}${suffix}`.toLowerCase(), scale]));
+
 /** The suffixes of amounts, by unit. */
 const SCALES: Record<string, Record<string, number>> = {
-  parameters: { '': 1, k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12 },
-  bytes: { '': 1, b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, kib: KIB, mib: KIB ** 2, gib: KIB ** 3, tib: KIB ** 4 },
+  parameters: { ...scalesOf(DECIMAL_PREFIXES), b: 1e9 },
+  bytes: { '': 1, ...scalesOf(DECIMAL_PREFIXES, 'B'), ...scalesOf(BINARY_UNITS) },
 };
 
 /** Tells whether a number of this unit may have a suffix, as in 2.1M. */

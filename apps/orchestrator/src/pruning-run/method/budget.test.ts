@@ -96,14 +96,18 @@ describe('a budget', () => {
       [
         'settings.target_params',
         'BUDGET_OUT_OF_REACH',
-        expect.stringMatching(/intact model has: must be in \[172157, 3443136\], is 4000000$/),
+        expect.stringMatching(/intact model has: must be in \[172157, 3443136\] \(172.2k to 3.443M\), is 4000000 \(4M\)$/),
       ],
     ]);
     expect(refused({ targetParams: 100 })).toEqual([
       ['settings.target_params', 'BUDGET_OUT_OF_REACH', expect.stringContaining('[172157, ')],
     ]);
     expect(refused({ targetMacs: 0.001 })).toEqual([
-      ['settings.target_macs', 'BUDGET_OUT_OF_REACH', expect.stringMatching(/must be in \[0\.05, 1\], is 0\.001$/)],
+      [
+        'settings.target_macs',
+        'BUDGET_OUT_OF_REACH',
+        expect.stringMatching(/must be in \[0\.05, 1\] \(5% to 100%\), is 0\.001 \(0\.1%\)$/),
+      ],
     ]);
     expect(refused({ targetMacs: 0.05 })).toEqual([]);
     expect(refused({ targetBytes: 1024 ** 3 })).toEqual([

@@ -2,7 +2,7 @@
 // of the open parts (model-cost.ts). The engine makes the share of the cost that is gone follow the schedule, as it otherwise does with the
 // share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and the rules of
 // the schedule read this share. Defaults that follow from a sparsity follow from the share of the prunable cost (run-settings.ts).
-import { BUDGET_NAMES, BUDGETS, bytesAsTyped, byteWords } from '#comparison';
+import { amountAsTyped, BUDGET_NAMES, BUDGETS, limitsAsTyped } from '#comparison';
 import { NO_TABLE, settingOfName, valueOfText, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
@@ -177,6 +177,16 @@ export function prunableShareToGo(budget: Budget, amounts: Amounts): number {
 const ROUNDING = 1e-12;
 const roundedUp = (share: number): number => Math.ceil(share * (1 - ROUNDING) * 1e4) / 1e4;
 
+/** The limits of a budget, and what was asked, in the form that people type. */
+function asTyped(setting: Budget['setting'], limits: { least: number; most: number; asked: number }): [limits: string, asked: string] {
+  const { least, most, asked } = limits;
+  if (setting === 'targetMacs') return [`${percent(least)} to ${percent(most)}`, percent(asked)];
+  const unit = setting === 'targetBytes' ? 'bytes' : 'parameters';
+  return [limitsAsTyped(limits, unit), amountAsTyped(asked, unit)];
+}
+
+const percent = (share: number): string => `${Number((share * 100).toPrecision(6))}%`;
+
 /** @param targetSparsity the target that the request gives beside the budget; it has to equal the budget's share */
 export function amountViolations(budget: Budget, amounts: Amounts, targetSparsity?: number): FieldViolation[] {
   const { field } = aboutBudget(budget);
@@ -197,9 +207,9 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
     const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [roundedUp(budget.least / unit), 1];
     const why =
       asked > budget.intact ? 'is more than the intact model has' : 'is less than what the masks can leave: not all of a model is prunable';
-    const isBytes = budget.setting === 'targetBytes';
-    const range = `[${least}, ${most}]${isBytes ? ` (${byteWords(least)} to ${byteWords(most)})` : ''}`;
-    const description = `${why}: must be in ${range}, is ${amounts[budget.setting]}${isBytes ? ` (${bytesAsTyped(asked)})` : ''}`;
+    const given = amounts[budget.setting]!;
+    const [limits, typed] = asTyped(budget.setting, { least, most, asked: given });
+    const description = `${why}: must be in [${least}, ${most}] (${limits}), is ${given} (${typed})`;
     return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
   }
   const differs = targetSparsity !== undefined && Math.abs(targetSparsity - shareToGo(budget, amounts)) > SAME;
