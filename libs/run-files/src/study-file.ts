@@ -1,5 +1,5 @@
 // Reads a study from a YAML file. Its variants, grids of settings and seeds are written out into runs. Errors name their line.
-import { isMap, isScalar, isSeq, Pair } from 'yaml';
+import { isMap, isSeq, Pair } from 'yaml';
 import {
   defaultPreset,
   EspalierError,
@@ -11,6 +11,7 @@ import {
   type Setting,
 } from '#protocol';
 import { dataSource } from './data-source.js';
+import { placedBy, rangeOf, sourceOf, wordsOfRun, type RunPlace } from './study-places.js';
 import { SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
 
 /** Enough for hundreds of runs that are written out one by one. */
@@ -24,8 +25,14 @@ const USUAL_SHARE = 1 / 3;
 /** The part of a study that holds for all its runs, or for one variant. A variant's values count before the study's. */
 interface Part extends SourceChoice {
   settings: RequestedValues;
-  grid: Map<Setting, unknown[]>;
+  grid: Map<Setting, GridValue[]>;
   seeds: string[] | null;
+  /** The places of the part's values, by the file's keys. */
+  pairs: Map<string, Pair>;
+}
+interface GridValue {
+  value: unknown;
+  pair: Pair;
 }
 interface Variant extends Part {
   name: string;
@@ -34,7 +41,7 @@ interface Variant extends Part {
 
 export interface StudyFile {
   request: v1.LaunchStudyRequest;
-  /** Adds the line of the file to a refusal of the server, which names runs by their number. */
+  /** Names a run by its line and its values in a refusal of the server, which names runs by their number. */
   withPlace(error: unknown): unknown;
 }
 
@@ -66,21 +73,24 @@ class StudyReader extends YamlReader {
     if (request.name === '') throw this.problem(0, 'name: a study needs a name');
     if (variants.length === 0)
       variants.push({ ...emptyPart(), name: whole.settings.recipe ?? whole.settings.preset ?? defaultPreset(), pair: null });
-    const places: (Pair | null)[] = [];
+    const places: RunPlace[] = [];
     for (const variant of variants) {
-      for (const run of this.runsOf(whole, variant)) {
+      for (const { run, place } of this.runsOf(whole, variant)) {
         if (request.runs.length === MOST_RUNS) throw this.at(variant.pair, `a study has at most ${MOST_RUNS} runs`);
         request.runs.push(run);
-        places.push(variant.pair);
+        places.push(place);
       }
     }
-    return { request, withPlace: (error) => this.withPlace(error, places) };
+    return { request, withPlace: placedBy(places, this.field, (offset) => this.lineOf(offset)) };
   }
 
   private takesPart(part: Part, key: string, pair: Pair): boolean {
+    part.pairs.set(key === 'seeds' ? 'seed' : key, pair);
     if (this.takesSource(part, key, pair)) return true;
-    if (key === 'settings') part.settings = this.settingsOf(pair);
-    else if (key === 'grid') part.grid = this.gridOf(pair);
+    if (key === 'settings') {
+      part.settings = this.settingsOf(pair);
+      for (const [setting, inner] of this.entries(pair.value, key)) part.pairs.set(setting, inner);
+    } else if (key === 'grid') part.grid = this.gridOf(pair);
     else if (key === 'seeds') part.seeds = this.seedsOf(pair);
     else return false;
     if (key !== 'grid' && part.seeds !== null && part.settings.seed !== undefined)
@@ -120,8 +130,12 @@ class StudyReader extends YamlReader {
       if (setting === undefined) throw this.unknown(key, pair, [...table.keys()]);
       if (setting.field === 'seed') throw this.wrong(pair, key, 'seeds have a key of their own: "seeds: [1, 2, 3]"');
       if (!isSeq(pair.value) || pair.value.items.length === 0) throw this.wrong(pair, key, 'a list of values is needed: [0.3, 0.5]');
-      const values = pair.value.items.map((item) => this.valueOf(setting, new Pair(pair.key, item)));
-      if (new Set(values.map((one) => JSON.stringify(one))).size < values.length) throw this.wrong(pair, key, 'a value is there twice');
+      const values = pair.value.items.map((item): GridValue => {
+        const one = new Pair(pair.key, item);
+        return { value: this.valueOf(setting, one), pair: one };
+      });
+      if (new Set(values.map(({ value: one }) => JSON.stringify(one))).size < values.length)
+        throw this.wrong(pair, key, 'a value is there twice');
       grid.set(setting, values);
     }
     return grid;
@@ -175,7 +189,7 @@ class StudyReader extends YamlReader {
   }
 
   /** Yields a run for each combination of the grid and the seeds. */
-  private *runsOf(whole: Part, variant: Variant): Iterable<v1.StudyRunRequest> {
+  private *runsOf(whole: Part, variant: Variant): Iterable<{ run: v1.StudyRunRequest; place: RunPlace }> {
     const source = { ...definedOf(whole), ...definedOf(variant) };
     if (source.model === undefined) throw this.at(variant.pair, 'model: the folder of a model is needed');
     if (source.data === undefined) throw this.at(variant.pair, 'data: a path of training text is needed');
@@ -185,22 +199,21 @@ class StudyReader extends YamlReader {
     for (const [setting, values] of variant.grid) grid.set([...grid.keys()].find(({ name }) => name === setting.name) ?? setting, values);
     const ownSeed = variant.settings.seed === undefined ? null : [variant.settings.seed];
     const seeds = variant.seeds ?? ownSeed ?? whole.seeds ?? [fixed.seed ?? undefined];
-    for (const values of combinations([...grid])) {
+    for (const chosen of combinations([...grid])) {
+      const values = Object.fromEntries(chosen.map(([{ name }, { value }]) => [name, value]));
+      const pairs = new Map([...whole.pairs, ...variant.pairs, ...chosen.map(([{ field }, { pair }]) => [field, pair] as const)]);
       for (const seed of seeds) {
         const settings = { ...fixed, ...values, ...(seed === undefined ? {} : { seed }) };
-        yield { variant: variant.name, modelPath: source.model, data: dataSource(source), settings: settingsMessage(settings) };
+        const varied = [
+          ...chosen.map(([{ field }, { pair }]) => `${field} ${sourceOf(pair)}`),
+          ...(seeds.length > 1 ? [`seed ${seed}`] : []),
+        ];
+        yield {
+          run: { variant: variant.name, modelPath: source.model, data: dataSource(source), settings: settingsMessage(settings) },
+          place: { words: wordsOfRun(variant.name, varied), pairs, variant: variant.pair },
+        };
       }
     }
-  }
-
-  private withPlace(error: unknown, places: readonly (Pair | null)[]): unknown {
-    if (!(error instanceof EspalierError)) return error;
-    const index = /^runs\[(\d+)\]/.exec(error.field)?.[1];
-    const pair = index === undefined ? undefined : places[Number(index)];
-    if (pair === undefined || pair === null) return error;
-    const description = `${this.lineOf(rangeOf(pair.key))}: ${error.message}`;
-    const violations = [{ field: this.field, description, code: error.code }];
-    return new EspalierError(error.code, description, { violations, metadata: error.metadata, cause: error });
   }
 
   private at(pair: Pair | null, what: string): EspalierError {
@@ -208,9 +221,9 @@ class StudyReader extends YamlReader {
   }
 }
 
-const emptyPart = (): Part => ({ settings: {}, grid: new Map(), seeds: null });
+const emptyPart = (): Part => ({ settings: {}, grid: new Map(), seeds: null, pairs: new Map() });
 
-function definedOf({ settings: _, grid: _g, seeds: _s, ...source }: Part): SourceChoice {
+function definedOf({ settings: _, grid: _g, seeds: _s, pairs: _p, ...source }: Part): SourceChoice {
   return Object.fromEntries(Object.entries(source).filter(([key, value]) => value !== undefined && key !== 'name' && key !== 'pair'));
 }
 
@@ -218,15 +231,11 @@ function definedOf({ settings: _, grid: _g, seeds: _s, ...source }: Part): Sourc
  * Yields the combinations one by one: a short file can ask for more than fit in memory, and the caller stops at the first one over the
  * limit.
  */
-function* combinations([first, ...others]: readonly [Setting, unknown[]][]): Generator<RequestedValues> {
+function* combinations([first, ...others]: readonly [Setting, GridValue[]][]): Generator<[Setting, GridValue][]> {
   if (first === undefined) {
-    yield {};
+    yield [];
     return;
   }
-  const [{ name }, values] = first;
-  for (const value of values) for (const rest of combinations(others)) yield { [name]: value, ...rest };
-}
-
-function rangeOf(node: unknown): number | undefined {
-  return isScalar(node) || isMap(node) || isSeq(node) ? node.range?.[0] : undefined;
+  const [setting, values] = first;
+  for (const value of values) for (const rest of combinations(others)) yield [[setting, value], ...rest];
 }

@@ -52,7 +52,8 @@ function linesOf({ code, message, violations }: EspalierError, command: Command 
   if (violations.length > 1) {
     return [
       `${violations.length} values are not valid`,
-      ...violations.map(({ field, description }) => `  ${flag(field)}: ${told(description)}`),
+      // A problem of a file's line names the file.
+      ...violations.map(({ field, description }) => `  ${field.startsWith('<') ? '' : `${flag(field)}: `}${told(description)}`),
     ];
   }
   const [field] = fields;

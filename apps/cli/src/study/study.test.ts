@@ -256,12 +256,19 @@ test('curves are drawn as a mean in a band over the seeds', async () => {
   expect((await cli('study', 'plot', 'recipes', '--curve', 'loss', '--measure', 'x', '--out', out)).exitCode).toBe(2);
 });
 
-test('a refusal of the server is told by the line of the variant', async () => {
-  refuse = invalidField('FIELD_OUT_OF_RANGE', 'runs[7].settings.total_steps', 'must be 1 with recipe wanda');
+test.each([
+  ['a value of a variant', 7, 'settings.total_steps', '13: run wanda with target_sparsity 50%: total_steps'],
+  ['a value of the grid', 3, 'settings.target_sparsity', '9: run nuteprune with target_sparsity 50%, seed 1: target_sparsity'],
+  ['a seed', 1, 'settings.seed', '7: run nuteprune with target_sparsity 0.3, seed 2: seed'],
+  ['a source', 0, 'data.train_path', '3: run nuteprune with target_sparsity 0.3, seed 1: data'],
+  ['a value that the file leaves out', 7, 'settings.batch_size', '12: run wanda with target_sparsity 50%: batch_size'],
+  ['the run', 7, '', '12: run wanda with target_sparsity 50%'],
+])('a refusal of the server is told by the line and the run: %s', async (_, run, field, place) => {
+  refuse = invalidField('FIELD_OUT_OF_RANGE', `runs[${run}]${field === '' ? '' : `.${field}`}`, 'must be another');
   const { exitCode, stderr } = await launch(FILE);
   expect(exitCode).toBe(2);
-  expect(stderr).toContain('study.yaml:12: ');
-  expect(stderr).toContain('must be 1 with recipe wanda');
+  expect(stderr.replaceAll(/\s+/g, ' ')).toContain(`study.yaml:${place}: must be another`);
+  expect(stderr).not.toContain('runs[');
 });
 
 test('the table has mean and spread, and another measure by its name', async () => {

@@ -10,7 +10,7 @@ test('the line that a refusal names is found in the text', () => {
 });
 
 test('a refusal speaks of lines, since the page has no file', () => {
-  expect(inLineWords('study.yaml:12: runs[2]: x')).toBe('line 12: runs[2]: x');
+  expect(inLineWords('study.yaml:12: run wanda: x')).toBe('line 12: run wanda: x');
   expect(inLineWords('study.yaml: name: a study needs a name')).toBe('name: a study needs a name');
 });
 
