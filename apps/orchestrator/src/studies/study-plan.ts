@@ -54,12 +54,19 @@ function settingsInKey(settings: RunSettings): Partial<RunSettings> {
   return { ...settings, ...Object.fromEntries(settingsTable().flatMap((one) => (isUnsaid(one) ? [[one.name, undefined]] : []))) };
 }
 
+/** The defaults of a release. */
+interface Defaults {
+  settings: RequestedSettings;
+  /** All weights recovered at lower rates where less than half is pruned, and no rate followed from the hidden size. */
+  hasLowerRates: boolean;
+}
+
 /**
  * Earlier defaults of the preset nuteprune2, the newest first: fewer steps of recovery; lower rates of recovery for targets below 50%; all
  * of the masks' noise, a higher rank, and more pruning for less recovery; before that, another recovery; and at first, one rate of recovery
  * at any target. With a budget only the model tells the rate (`settingsToLaunch`).
  */
-function earlierDefaults(asked: RequestedSettings): RequestedSettings[] {
+function earlierDefaults(asked: RequestedSettings): Defaults[] {
   const { recipe = 'distill', totalSteps } = asked;
   const steps = (pruning: number, recoveryPerPruning: number): RequestedSettings =>
     prunesAtOnce(recipe) ? {} : { totalSteps: pruning, recoverSteps: Math.floor(pruning * recoveryPerPruning) };
@@ -70,11 +77,9 @@ function earlierDefaults(asked: RequestedSettings): RequestedSettings[] {
     budgetSettingOf(asked) === null
       ? { ...defaults, recoverLearningRate: earlierRecoverLearningRate(resolveSettings({ ...defaults, ...asked })) }
       : defaults;
-  return [shorter, withRate(shorter), withRate(longer), withRate(byPredictions), { ...byPredictions, recoverLearningRate: 0.0007 }];
+  const lower = [withRate(shorter), withRate(longer), withRate(byPredictions), { ...byPredictions, recoverLearningRate: 0.0007 }];
+  return [{ settings: shorter, hasLowerRates: false }, ...lower.map((settings) => ({ settings, hasLowerRates: true }))];
 }
-
-/** The place of the newest defaults with lower rates of recovery, in the order of `withEachDefaults`. */
-const FIRST_WITH_LOWER_RATES = 2;
 
 /** A run of a study whose record was read: `settings` has the defaults that it was planned with, and `asked` is as recorded. */
 export type ReadRun = PlannedRun & { asked?: RequestedSettings };
@@ -85,26 +90,50 @@ const asRecorded = ({ asked, ...run }: ReadRun): PlannedRun => ({ ...run, settin
  * The settings of a recorded run with the defaults of this release and with earlier ones, the newest first. A run of the first studies
  * names no preset: it was planned when `short` was the default.
  */
-function withEachDefaults(recorded: RequestedSettings): RequestedSettings[] {
+function withEachDefaults(recorded: RequestedSettings): Defaults[] {
   const settings: RequestedSettings = { preset: 'short', ...recorded };
-  return [settings, ...earlierDefaults(settings).map((earlier) => ({ ...earlier, ...settings }))];
+  const earlier = earlierDefaults(settings).map((one) => ({ ...one, settings: { ...one.settings, ...settings } }));
+  return [{ settings, hasLowerRates: false }, ...earlier];
 }
 
 /** The place of the defaults by which a recorded run's key was made, in the order of `withEachDefaults`; 0: those of this release. */
 function defaultsOf(run: PlannedRun): number {
-  const made = withEachDefaults(run.settings).findIndex((settings) => keyOf({ ...run, settings }) === run.key);
+  const made = withEachDefaults(run.settings).findIndex(({ settings }) => keyOf({ ...run, settings }) === run.key);
   return Math.max(0, made);
 }
 
 /** The settings that a recorded run was planned with. A run whose key was made with earlier defaults keeps these. */
-export const settingsAsPlanned = (run: PlannedRun): RequestedSettings => withEachDefaults(run.settings)[defaultsOf(run)]!;
+export const settingsAsPlanned = (run: PlannedRun): RequestedSettings => withEachDefaults(run.settings)[defaultsOf(run)]!.settings;
 
 /** Plans a run that differs from another by these settings. Their defaults follow as in the release that planned the other. */
 export function planChanged(run: ReadRun, changes: RequestedSettings): PlannedRun {
   const recorded = asRecorded(run);
   const settings: RequestedSettings = { preset: 'short', ...recorded.settings, ...changes };
-  return { ...recorded, settings, key: keyOf({ ...recorded, settings: withEachDefaults(settings)[defaultsOf(recorded)]! }) };
+  return planBy(defaultsOf(recorded), { ...recorded, settings });
 }
+
+/** @param place of the defaults in the order of `withEachDefaults` */
+function planBy(place: number, run: RunOfStudy): PlannedRun {
+  return { ...run, key: keyOf({ ...run, settings: withEachDefaults(run.settings)[place]!.settings }) };
+}
+
+/**
+ * Plans a run anew that is added to a study. The runs of a study are compared with one another, so they keep the defaults of the release
+ * that planned the first ones. An added seed is planned like the runs that have other seeds.
+ */
+export function planAdded(run: PlannedRun, study: readonly ReadRun[]): PlannedRun {
+  const others = study.map(asRecorded);
+  const sibling = others.find((one) => withoutSeed(one) === withoutSeed(run));
+  if (sibling !== undefined) return { ...planChanged(sibling, { seed: run.settings.seed }), variant: run.variant };
+  const place = Math.max(0, ...others.map(defaultsOf));
+  if (place === 0) return run;
+  const { rateByWidth: _, ...byTarget } = run;
+  return planBy(place, withEachDefaults(run.settings)[place]!.hasLowerRates ? byTarget : run);
+}
+
+/** A text that is equal for requests that differ in their seed alone. */
+const withoutSeed = ({ modelPath, data, settings }: RunOfStudy): string =>
+  canonicalJson({ modelPath, data, settings: { preset: 'short', ...settings, seed: undefined } });
 
 /**
  * The settings to launch a run with. A run that an earlier release planned keeps the rate of recovery or the warm-up of that release, which
@@ -118,7 +147,7 @@ export async function settingsToLaunch(
   const { settings, budgetRate, rateByWidth } = run;
   const ofBudget = followingSetting(settings);
   // Seconds stood for the prunable share of their cost before they counted as half of the parameters.
-  const hasLowerRates = defaultsOf(asRecorded(run)) >= FIRST_WITH_LOWER_RATES;
+  const { hasLowerRates } = withEachDefaults(settings)[defaultsOf(asRecorded(run))]!;
   const isOfSeconds = budgetRate !== undefined && budgetSettingOf(settings) === 'targetSpeedup' && hasLowerRates;
   const keepsShare = ofBudget !== null && (budgetRate === undefined || isOfSeconds);
   const keepsRate = rateByWidth === undefined && hasRateOfWidth(settings);

@@ -159,8 +159,26 @@ describe('a study', () => {
     const earlier = after(null, launch([{ ...recorded, key }]));
     expect(earlier.runs[0]!.settings).toMatchObject(defaults);
     expect(decide(earlier, launch([now]), at)).toEqual([]);
-    const more = after(earlier, launch([now, planRun(asked({ targetSparsity: 0.3, seed: '1' }))]));
-    expect(more.runs.map(({ rateByWidth }) => rateByWidth)).toEqual([undefined, true]);
+  });
+  it('of an earlier release keeps its defaults for the runs that are added, so that its rows can be compared', () => {
+    const settings = { targetSparsity: 0.3 };
+    const defaults = { totalSteps: 600, recoverSteps: 2400, recoverLearningRate: 0.00036 };
+    const { rateByWidth: _, ...recorded } = planRun(asked(settings));
+    const earlier = after(null, launch([{ ...recorded, key: planRun(asked({ ...settings, ...defaults })).key }]));
+    const added = [planRun(asked({ ...settings, seed: '1' }, 'b')), planRun(asked({ ...settings, totalSteps: 100 }))];
+    const more = after(earlier, launch(added));
+    expect(more.runs.map((one) => resolveSettings(one.settings).recoverSteps)).toEqual([2400, 2400, 400]);
+    expect(more.runs.map((one) => resolveSettings(one.settings).recoverLearningRate)).toEqual([0.00036, 0.00036, 0.00036]);
+    expect(more.runs.map(({ rateByWidth, variant }) => [rateByWidth, variant])).toEqual([
+      [undefined, 'a'],
+      [undefined, 'b'],
+      [undefined, 'a'],
+    ]);
+    expect(decide(more, launch(added), at)).toEqual([]);
+    // A study of this release has this release's defaults.
+    const now = after(null, launch([planRun(asked(settings))]), launch(added));
+    expect(now.runs.map((one) => resolveSettings(one.settings).recoverSteps)).toEqual([4800, 4800, 800]);
+    expect(now.runs.map(({ rateByWidth }) => rateByWidth)).toEqual([true, true, true]);
   });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));

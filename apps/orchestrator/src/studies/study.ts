@@ -5,7 +5,7 @@ import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import { begun } from '../event-sourcing/not-begun-error.js';
 import { laterFields, laterReading, laterSettings } from '../pruning-run/record/later-parts.js';
 import { heatsOf, nextRuns, type Heat } from './halving.js';
-import { settingsAsPlanned, type ReadRun } from './study-plan.js';
+import { planAdded, settingsAsPlanned, type ReadRun } from './study-plan.js';
 import type { Halving, NewStudyFact, PlannedRun, RungResult, StudyEvent } from './study.events.js';
 
 export interface StudyRun extends ReadRun {
@@ -170,7 +170,9 @@ const requestOf = ({ modelPath, data, settings, asked = settings }: ReadRun): st
 
 function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { kind: 'launch' }, at: string): NewStudyFact[] {
   const known = new Set(state?.runs.flatMap((run) => [run.key, requestOf(run)]));
-  const runs = data.runs.filter((run) => !known.has(run.key) && !known.has(requestOf(run)) && known.add(run.key));
+  const isNew = (run: PlannedRun): boolean => !known.has(run.key) && !known.has(requestOf(run));
+  const added = data.runs.filter(isNew).map((run) => planAdded(run, state?.runs ?? []));
+  const runs = added.filter((run) => isNew(run) && known.add(run.key));
   if (state === null) return [{ type: 'StudyLaunched', at, data: { ...data, runs } }];
   if (state.halving !== null || data.halving !== undefined) {
     if (runs.length > 0 || canonicalJson(state.halving) !== canonicalJson(data.halving ?? null))
