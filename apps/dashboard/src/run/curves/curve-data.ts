@@ -2,6 +2,7 @@
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../../api/client.js';
+import type { Picture } from '../../ui/charts/charts.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import type { PaleLine } from './pale-lines.js';
@@ -74,17 +75,11 @@ function paleLine(name: string, { steps, curves }: QueryCurvesResponse): PaleLin
 
 const PLANNED = [5, 4];
 
-export interface Picture {
-  title: string;
-  /** The words beside the axis. */
-  yName: string;
+interface PictureOfCurves extends Picture {
   quantities: [quantity: string, label: string, isPlanned?: boolean][];
-  /** The values are shares. */
-  isShare?: boolean;
-  log?: boolean;
 }
 
-export const PICTURES: Picture[] = [
+export const PICTURES: PictureOfCurves[] = [
   {
     title: 'Loss',
     yName: 'loss, nats',

@@ -3,7 +3,7 @@ import { useMemo, useState } from 'preact/hooks';
 import { useLoaded } from '../../api/loaded-data.js';
 import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
-import { Chart } from '../../ui/charts/chart.js';
+import { Charts } from '../../ui/charts/charts.js';
 import { shareOf } from '../../ui/charts/choices.js';
 import { smoothed, type ChartMark } from '../../ui/charts/curve.js';
 import { clock, clockName, count, duration, short } from '../../ui/format.js';
@@ -82,25 +82,15 @@ export function CurvesTab({ run, query, fork }: TabProps) {
         />
       )}
       <MarkLegend marks={marks} />
-      <div class="charts">
-        {charts.map(({ title, yName, isShare, curves, log: mayLog }) => (
-          <Chart
-            key={title}
-            title={title}
-            yName={yName}
-            isShare={isShare === true}
-            x={x}
-            xName={axisName(axis, x, range === null ? null : steps[0]!)}
-            isClock={axis === 'clock'}
-            curves={curves}
-            marks={marks}
-            log={log && mayLog === true}
-            cursor={cursor}
-            onZoom={zoomPlaces}
-            fileName={`${run.runId} ${title}`}
-          />
-        ))}
-      </div>
+      <Charts
+        charts={charts.map((chart) => ({ ...chart, x, xName: axisName(axis, x, range === null ? null : steps[0]!) }))}
+        isClock={axis === 'clock'}
+        marks={marks}
+        log={log}
+        cursor={cursor}
+        onZoom={zoomPlaces}
+        fileName={run.runId}
+      />
     </div>
   );
 }

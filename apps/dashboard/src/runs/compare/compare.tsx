@@ -7,7 +7,7 @@ import { useLoaded } from '../../api/loaded-data.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { loadCurves, type Range } from '../../run/curves/curve-data.js';
 import { placesOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
-import { Chart } from '../../ui/charts/chart.js';
+import { Charts, type Picture } from '../../ui/charts/charts.js';
 import { shareOf } from '../../ui/charts/choices.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import { clock, clockName, counted, countTick } from '../../ui/format.js';
@@ -24,14 +24,7 @@ import { memberOf, MOST_COMPARED, pointsOf, type Compared } from './compared-fig
 import { groupsOf, meanLine, sorted, type Group, type Line } from './comparison.js';
 import { MaskDifferences } from './mask-differences.js';
 
-interface Picture {
-  quantity: string;
-  title: string;
-  yName: string;
-  isShare?: boolean;
-  log?: boolean;
-}
-const PICTURES: Picture[] = [
+const PICTURES: (Picture & { quantity: string })[] = [
   { quantity: 'loss', title: 'Loss', yName: 'loss, nats', log: true },
   { quantity: 'expected_sparsity', title: 'Expected sparsity', yName: 'closed share', isShare: true },
   { quantity: 'layer_loss', title: 'Layer loss', yName: 'loss', log: true },
@@ -89,7 +82,10 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   const [cursor] = useState(() => new SharedCursor());
   const groups = useMemo(() => sorted(groupsOf(all.map(memberOf), overSeeds), figure, descends !== ''), [all, overSeeds, figure, descends]);
   const charts = useMemo(
-    () => PICTURES.map((picture) => ({ ...picture, ...overlaid(all, groups, picture.quantity, axis, smoothing, zoomed) })),
+    () =>
+      PICTURES.map(({ quantity, ...picture }) => ({ ...picture, ...overlaid(all, groups, quantity, axis, smoothing, zoomed) }))
+        .filter(({ curves }) => curves.length > 0)
+        .map((chart) => ({ ...chart, xName: axisName(axis, chart.x) })),
     [all, groups, axis, smoothing, zoomed?.from, zoomed?.to],
   );
   const masked = groups.slice(1).find(({ members: [first] }) => first!.runId === query.get('masks')) ?? groups[1] ?? groups[0]!;
@@ -134,26 +130,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
           </button>
         )}
       </div>
-      <div class="charts">
-        {charts
-          .filter(({ curves }) => curves.length > 0)
-          .map(({ title, yName, isShare, log: mayLog, x, curves }) => (
-            <Chart
-              key={title}
-              title={title}
-              yName={yName}
-              isShare={isShare === true}
-              x={x}
-              xName={axis === 'clock' && x.length > 0 ? clockName(x[0]!, x.at(-1)!) : X_AXES[axis]}
-              isClock={axis === 'clock'}
-              curves={curves}
-              log={log && mayLog === true}
-              cursor={cursor}
-              onZoom={zoom}
-              fileName={`comparison ${title}`}
-            />
-          ))}
-      </div>
+      <Charts charts={charts} isClock={axis === 'clock'} log={log} cursor={cursor} onZoom={zoom} fileName="comparison" />
       <div class="below">
         {groups.length > 1 && (
           <MaskDifferences
@@ -167,6 +144,9 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
     </>
   );
 }
+
+const axisName = (axis: XAxis, x: readonly number[]): string =>
+  axis === 'clock' && x.length > 0 ? clockName(x[0]!, x.at(-1)!) : X_AXES[axis];
 
 const runOf = (all: Compared[], { members: [first] }: Group): Run => all.find(({ run }) => run.runId === first!.runId)!.run;
 
