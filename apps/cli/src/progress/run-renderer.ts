@@ -90,6 +90,11 @@ export class RunRenderer {
     this.live.print(this.output.style('yellow', `${statusText(run)} at step ${run.step}: ${wait.message}; ${waitAdvice(wait)}`));
   }
 
+  /** Prints a line for people above the live line. */
+  say(text: string): void {
+    this.live.print(text);
+  }
+
   /** Prints the closing words. With --json nothing is printed, since the last update holds everything. */
   end(): void {
     if (this.progress === null || this.output.json) return;

@@ -36,6 +36,28 @@ test('show tells evaluations apart by what they were made of; runs shows the hea
   expect((await espalier(answers, 'runs')).stdout).toMatch(/ 7\.000 /);
 });
 
+test('show and watch of a queued run say which runs have the engines, and how many are earlier', async () => {
+  const queued = (runId: string, second: number): v1.Run =>
+    testRun({ runId, status: v1.RunStatus.RUN_STATUS_QUEUED, launchedAt: new Date(second * 1_000) });
+  const run = queued('abcd', 5);
+  const engine = (name: string, runId: string): v1.Engine => v1.Engine.fromPartial({ name, runId });
+  const answers: Answers = {
+    getRun: () => ({ run }),
+    listRuns: () => ({ runs: [queued('early', 3), run, queued('late', 9)], nextPageToken: '', total: 3 }),
+    listEngines: () => v1.ListEnginesResponse.fromPartial({ engines: [engine('local-1', 'efgh'), engine('local-2', '')] }),
+    async *watchRun() {
+      yield v1.WatchRunResponse.fromPartial({ run });
+      yield v1.WatchRunResponse.fromPartial({ run, revision: 2n });
+      yield v1.WatchRunResponse.fromPartial({ run: testRun({ status: v1.RunStatus.RUN_STATUS_COMPLETED }) });
+    },
+  };
+  const words = 'an engine that is free: local-1 works for run efgh; 1 queued run launched earlier';
+  expect((await espalier(answers, 'show', 'abcd')).stdout).toMatch(new RegExp(`^waits for +${words}$`, 'm'));
+  server?.stop();
+  const watched = await espalier(answers, 'watch', 'abcd');
+  expect(`${watched.stdout}${watched.stderr}`.split(`waits for ${words}\n`)).toHaveLength(2);
+});
+
 test('show tells key/value heads of runs whose gates take them away, and of no others', async () => {
   const layer = { headsOpen: 2, heads: 6, unitsOpen: 100, units: 512 };
   const layers = [layer, { ...layer, kvHeads: 3, kvHeadsOpen: 1 }].map((one) => v1.LayerShape.fromPartial(one));

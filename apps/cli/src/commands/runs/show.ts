@@ -21,6 +21,7 @@ import {
 } from '../../output/format.js';
 import { isOfClosings, measured, subjectWords } from '../../output/evaluation-words.js';
 import { missedTarget, statusStyle, statusText, stepsInAll } from '../../output/run-status.js';
+import { isQueued, queueWords } from '../../progress/queue-words.js';
 import { etaSeconds, waitWords } from '../../progress/run-line.js';
 import { runFileOf } from '../../options/run-file.js';
 import { resultWords } from '../../output/result-words.js';
@@ -45,22 +46,26 @@ export function registerShow(program: Command): void {
   action<{ yaml?: boolean }>(show, async (context, [runId], options) => {
     const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId: runId! });
     if (options.yaml && !context.output.json) context.output.line(runFileOf(run!).trimEnd());
-    else context.output.result(run, () => printRun(context, run!));
+    else {
+      const queue = isQueued(run!) && !context.output.json ? await queueWords(context.connection, run!) : undefined;
+      context.output.result(run, () => printRun(context, run!, queue));
+    }
   });
 }
 
-function printRun(context: Context, run: v1.Run): void {
+/** @param queue what a queued run waits for */
+function printRun(context: Context, run: v1.Run, queue: string | undefined): void {
   const { output } = context;
   const room = Math.max(output.terminal.columns - run.runId.length - statusText(run).length - 4, 8);
   const name = run.name === '' ? '' : `  ${cutTo(run.name, room)}`;
   output.line(`${output.style('bold', run.runId)}${name}  ${output.style(statusStyle(run), statusText(run))}`);
-  output.pairs([...progressPairs(run), ...originPairs(run), ...enginePairs(run)]);
+  output.pairs([...progressPairs(run, queue), ...originPairs(run), ...enginePairs(run)]);
   printSettings(context, run.settings);
   printLayers(context, run);
   printResults(context, run);
 }
 
-function progressPairs(run: v1.Run): [string, string | undefined][] {
+function progressPairs(run: v1.Run, queue: string | undefined): [string, string | undefined][] {
   return [
     ...run.damage.map(({ problem, metrics }): [string, string] => [
       'damage',
@@ -75,7 +80,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
       run.deletedAt === undefined ? undefined : `${when(run.deletedAt)}${run.deletionReason === '' ? '' : `: ${run.deletionReason}`}`,
     ],
     ['preparing', run.preparation === undefined ? undefined : preparationWords(run.preparation)],
-    ['waits for', waitsFor(run)],
+    ['waits for', waitsFor(run) ?? queue],
     [
       'cause',
       run.waitingFor !== undefined || run.failure === undefined || run.failure.code === ''
@@ -101,8 +106,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
 
 function waitsFor({ runId, status, waitingFor }: v1.Run): string | undefined {
   if (waitingFor !== undefined) return waitWords(waitingFor);
-  if (status === v1.RunStatus.RUN_STATUS_PAUSED) return `a user; go on with: espalier resume ${runId}`;
-  return status === v1.RunStatus.RUN_STATUS_QUEUED ? 'an engine that is free' : undefined;
+  return status === v1.RunStatus.RUN_STATUS_PAUSED ? `a user; go on with: espalier resume ${runId}` : undefined;
 }
 
 function stepWords(run: v1.Run): string {
