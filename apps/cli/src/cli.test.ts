@@ -178,7 +178,7 @@ describe('plan', () => {
     const server = await serve({ planRun: () => ({ ...planned(1n << 20n), settings }) });
     const warned = async (...options: string[]) => (await espalier(server, 'plan', '--model', 'model', ...options)).stderr;
     expect(await warned('--batch-size', '4', '--mask-noise', '0.3')).toBe(
-      'warning: the server does without --mask-noise, since it is of an earlier release: update it\n',
+      'warning: the server is older than this command and does without --mask-noise: update the server\n',
     );
     expect(await warned('--batch-size', '4')).toBe('');
   });
@@ -458,6 +458,21 @@ describe('reading', () => {
     });
     const server = await serve({ listRuns: () => ({ runs: [], nextPageToken: '', total: 0 }) });
     expect((await espalier(server, 'runs', '--status', 'paused', '--status', 'failed')).exitCode).toBe(0);
+  });
+
+  test('a status is asked for by the word that tables show, or by that of --json', async () => {
+    const asked: v1.RunStatus[][] = [];
+    const server = await serve({
+      listRuns: ({ statuses }) => {
+        asked.push(statuses);
+        return { runs: [testRun({ status: v1.RunStatus.RUN_STATUS_RECOVERING })], nextPageToken: '', total: 1 };
+      },
+    });
+    for (const word of ['recovering-its-engine', 'recovering'])
+      expect((await espalier(server, 'runs', '--status', word)).stdout).toContain('recovering its engine');
+    expect(asked).toEqual([[v1.RunStatus.RUN_STATUS_RECOVERING], [v1.RunStatus.RUN_STATUS_RECOVERING]]);
+    const { stderr } = await espalier(server, 'runs', '--status', 'recover');
+    expect(stderr.replaceAll(/\s+/g, ' ')).toContain('recovering-its-engine');
   });
 
   test('types are asked of the server when following, too', async () => {

@@ -46,9 +46,7 @@ export function statusText(run: v1.Run): string {
     ...(missedTarget(run) ? ['target missed'] : []),
     ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),
   ];
-  // A run has a phase of recovery, too, so this status says what is recovered.
-  const isRecovering = status === v1.RunStatus.RUN_STATUS_RECOVERING;
-  return [isEvaluating(run) ? 'evaluating' : `${statusWord(status)}${isRecovering ? ' its engine' : ''}`, ...notes].join(', ');
+  return [isEvaluating(run) ? 'evaluating' : statusWord(status), ...notes].join(', ');
 }
 
 export function statusStyle(run: v1.Run): Style {

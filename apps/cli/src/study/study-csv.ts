@@ -1,6 +1,6 @@
 // Writes the runs of a study as CSV, one in each line.
 import { requestedValues, settingsTable, type v1 } from '#protocol';
-import { statusWord } from '../output/format.js';
+import { statusCode } from '../output/format.js';
 import { csvCell, measureName } from '#comparison';
 
 const FIRST = 'study,variant,run,status';
@@ -24,7 +24,7 @@ export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
       study!.name,
       variant,
       run?.runId ?? '',
-      run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusWord(run.status),
+      run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusCode(run.status),
       ...table.map(({ name }) => String(values[name] ?? '')),
       run === undefined ? '' : String(run.step),
       run === undefined ? '' : String(run.hardSparsity),
