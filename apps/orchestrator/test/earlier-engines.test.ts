@@ -30,8 +30,8 @@ test('a run with a setting that the engine does not know waits, and says why, un
     const [listed] = await enginesUntil(server, ([one]) => one!.status === v1.EngineStatus.ENGINE_STATUS_IDLE);
     expect(listed!.unknown).toContain('mask_noise');
     const why =
-      `engine ${earlier.address} is of an earlier release and does not know the setting mask_noise: ` +
-      'update it, or launch with --mask-noise 1';
+      `engine ${earlier.address} is older than the server and does not know the setting mask_noise: ` +
+      'update the engine, or launch with --mask-noise 1';
     const request = v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings: { ...TINY_RUN, maskNoise: 0.5 } });
     const plan = await unary<v1.PlanRunResponse>((done) => server.runs.planRun(request, done));
     expect(plan.warnings).toContainEqual({ code: 'ENGINE_OF_EARLIER_RELEASE', field: 'settings', message: why });

@@ -30,7 +30,7 @@ test('an engine that tells nothing is of the last release whose engines told not
 test('a setting that the engine lacks is named with what helps; at the value of the time before it the engine does what is asked', () => {
   const unknown = UnknownNumbers.to([])!;
   expect(unknown.problemWith(training({ maskNoise: 0.3 }))).toBe(
-    'is of an earlier release and does not know the setting mask_noise: update it, or launch with --mask-noise 1',
+    'is older than the server and does not know the setting mask_noise: update the engine, or launch with --mask-noise 1',
   );
   expect(unknown.problemWith(training({ maskNoise: 1, maskLearningRate: 0.1 }), session({ batchSize: 4 }))).toBe('');
 });
@@ -38,7 +38,7 @@ test('a setting that the engine lacks is named with what helps; at the value of 
 test('several settings are named once each, of whatever requests; a flag is left out, and a value of words is named by its enum', () => {
   const both = lacking('espalier.v1.RunSettings', 37, 56);
   expect(both.problemWith(session({ streamWeights: true }), training({ maskNoise: 0.5 }), training({ maskNoise: 0.5 }))).toBe(
-    'is of an earlier release and does not know the settings stream_weights, mask_noise: update it, ' +
+    'is older than the server and does not know the settings stream_weights, mask_noise: update the engine, ' +
       'or launch without --stream-weights and with --mask-noise 1',
   );
   const tree = lacking('espalier.v1.GradientSum', v1.GradientSum.GRADIENT_SUM_TREE);
@@ -55,7 +55,7 @@ test('parts that are no settings are found wherever they are, and only an update
   expect(closings.names).toEqual(['EvaluateRequest.closings']);
   expect(closings.problemWith(evaluation({}))).toBe('');
   expect(closings.problemWith(evaluation({ closings: { layer: 1, heads: true, units: false, hidden: false } }))).toBe(
-    'is of an earlier release and does not know EvaluateRequest.closings: update it',
+    'is older than the server and does not know EvaluateRequest.closings: update the engine',
   );
   const files = lacking('espalier.engine.v1.TokenShard', 3);
   const shard = { digest: 'd', tokenCount: 1n };

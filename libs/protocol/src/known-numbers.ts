@@ -201,7 +201,7 @@ function inWords(unknown: readonly Unknown[]): string {
   });
   const canDoWithout = unknown.every(({ setting }) => setting !== undefined && setting.beforeRecorded !== '');
   const otherwise = canDoWithout ? `, or launch ${launched.join(' and ')}` : '';
-  return `is of an earlier release and does not know ${what.join(', ')}: update it${otherwise}`;
+  return `is older than the server and does not know ${what.join(', ')}: update the engine${otherwise}`;
 }
 
 /** The error for a request that an engine would take without a part of it. @param problem as of `UnknownNumbers.problemWith` */

@@ -187,7 +187,7 @@ function longest({ name }: DescField): number {
 /** @param path the field's path, with its number in place of its name: "settings.57" */
 function unknownToServer(path: string): FieldViolation {
   const description =
-    'is a field that this server does not know, since the client is of a later release: update the server, or do without it';
+    'is a field that this server, which is older than the client, does not know: update the server, or leave the field out';
   return { field: path, description, code: 'FIELD_UNKNOWN' };
 }
 

@@ -57,7 +57,7 @@ test('a launch with a setting of a later release is refused by name, in place of
       {
         field: 'settings.999',
         description:
-          'is a field that this server does not know, since the client is of a later release: update the server, or do without it',
+          'is a field that this server, which is older than the client, does not know: update the server, or leave the field out',
         code: 'FIELD_UNKNOWN',
       },
     ]);

@@ -23,7 +23,7 @@ export function warnOfLostSettings(output: Output, asked: v1.RunSettings, answer
   if (lost.length === 0) return;
   const flags = lost.map(({ flag }) => flag).join(', ');
   const instead = runId === '' ? '' : `, and cancel the run: espalier cancel ${runId}`;
-  const message = `the server does without ${flags}, since it is of an earlier release: update it${instead}`;
+  const message = `the server is older than this command and does without ${flags}: update the server${instead}`;
   warnOf(output, 'SETTINGS_LOST', message);
 }
 

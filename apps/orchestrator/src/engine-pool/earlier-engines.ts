@@ -21,7 +21,7 @@ export function earlierEngines(slots: readonly Pick<EngineSlot, 'name' | 'about'
   });
 }
 
-/** Returns for each engine that must not have the run the reason, by the engine's name: "is of an earlier release and ..." */
+/** Returns for each engine that must not have the run the reason, by the engine's name: "is older than the server and ..." */
 export function unfitFor(run: RunToFit, earlier: readonly EarlierEngine[]): Map<string, string> {
   if (earlier.length === 0) return new Map();
   const requests = requestsToTrain(run);

@@ -85,7 +85,7 @@ describe('an engine of an earlier release, which tells nothing of what it knows'
   const without = { ...run, settings: { ...run.settings, maskNoise: 1 } };
   const withNoise = { ...run, settings: { ...run.settings, maskNoise: 0.3 } };
   const earlier = (): ScriptedEngine => Object.assign(new ScriptedEngine(), { known: [] });
-  const why = 'is of an earlier release and does not know the setting mask_noise: update it, or launch with --mask-noise 1';
+  const why = 'is older than the server and does not know the setting mask_noise: update the engine, or launch with --mask-noise 1';
 
   test('gets no run with a setting that it would ignore, and gets the runs that do without', async () => {
     const pool = poolOf([earlier(), 'cpu']);

@@ -1,6 +1,6 @@
 import { UnfitEngines } from './unfit-engines.js';
 
-const WHY = 'is of an earlier release and does not know the setting mask_noise: update it';
+const WHY = 'is older than the server and does not know the setting mask_noise: update the engine';
 const noted = (unfit: UnfitEngines, ...engines: string[]): void =>
   unfit.note(new Map(engines.map((engine) => [engine, WHY])), (engine) => !engine.startsWith('gone'));
 

@@ -104,7 +104,7 @@ test('a run that a later release recorded with a part of its own is not trained 
   expect(world.recorded(RUNS[0])).toEqual(['RunLaunched']);
   expect(world.live.waitOf(RUNS[0])).toMatchObject({
     code: 'RUN_OF_LATER_RELEASE',
-    message: 'a later release recorded it with what this server does not know: data.textFilter; update the server',
+    message: 'this server is older than the release that recorded the run, and does not know data.textFilter: update the server',
   });
 });
 

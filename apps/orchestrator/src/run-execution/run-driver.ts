@@ -293,7 +293,7 @@ export class RunDriver {
 function waitForUpdate(run: PruningRunState): { runId: string; why: EspalierError }[] {
   const later = laterParts(run);
   if (later.length === 0) return [];
-  const why = `a later release recorded it with what this server does not know: ${later.join(', ')}; update the server`;
+  const why = `this server is older than the release that recorded the run, and does not know ${later.join(', ')}: update the server`;
   return [{ runId: run.runId, why: new EspalierError('RUN_OF_LATER_RELEASE', why) }];
 }
 

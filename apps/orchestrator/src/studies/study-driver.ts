@@ -257,7 +257,8 @@ function laterWords(study: StudyState): string {
   const unknown = [...new Set(later.flat())];
   const runs = later.filter((parts) => parts.length > 0).length;
   if (runs === 0) return '';
-  return `a later release planned ${counted(runs, 'run')} with what this server does not know: ${unknown.join(', ')}; update the server`;
+  const release = `the release that planned ${counted(runs, 'run')}`;
+  return `this server is older than ${release}, and does not know ${unknown.join(', ')}: update the server`;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

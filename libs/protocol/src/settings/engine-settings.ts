@@ -39,7 +39,7 @@ export function givenEngineSettings(
   const violations = engineSettings(use).flatMap((setting): FieldViolation[] => {
     if (setting.kind !== 'flag' && given[setting.name] === undefined) {
       const description =
-        `is missing: this engine, ${engine()}, knows no default. A server that does not know the setting is of an earlier release: ` +
+        `is missing: this engine, ${engine()}, knows no default. A server that does not know the setting is older than the engine: ` +
         'update the server, or use an engine of its release';
       return [{ field: `settings.${setting.field}`, description, code: 'FIELD_REQUIRED' }];
     }

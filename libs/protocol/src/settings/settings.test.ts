@@ -140,5 +140,5 @@ describe('values of settings', () => {
 
 test('an engine names each setting that it misses, its own release, and what is wrong with a server that does not send it', () => {
   const given = () => givenEngineSettings('training', v1.RunSettings.fromPartial({}), 'settings', () => '0.9 (sources 1)');
-  expect(given).toThrow(/settings\.mask_noise: is missing: this engine, 0\.9 \(sources 1\), knows no default\. .* earlier release/);
+  expect(given).toThrow(/settings\.mask_noise: is missing: this engine, 0\.9 \(sources 1\), knows no default\. .* older than the engine/);
 });

@@ -43,7 +43,7 @@ describe('an engine of an earlier release', () => {
   const address = `unix:${join(folder, 'engine.sock')}`;
   const got: string[] = [];
   const server = new Server();
-  const refusal = 'the engine is of an earlier release and does not know';
+  const refusal = 'the engine is older than the server and does not know';
   let client: EngineClient;
 
   beforeAll(async () => {
@@ -75,8 +75,8 @@ describe('an engine of an earlier release', () => {
     const training = (maskNoise: number) => client.train(engineV1.TrainRequest.fromPartial({ settings: { maskNoise } }), signal);
     await expect(read(() => training(0.3))).rejects.toMatchObject({
       code: 'ENGINE_OF_EARLIER_RELEASE',
-      message: `${refusal} the setting mask_noise: update it, or launch with --mask-noise 1`,
-      metadata: { problem: expect.stringMatching(/^is of an earlier release .* --mask-noise 1$/) as string },
+      message: `${refusal} the setting mask_noise: update the engine, or launch with --mask-noise 1`,
+      metadata: { problem: expect.stringMatching(/^is older than the server .* --mask-noise 1$/) as string },
     });
     expect(got).toEqual([]);
     await expect(read(() => training(1))).rejects.toThrow('the engine ended a training without saying where it got');
