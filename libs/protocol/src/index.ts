@@ -18,6 +18,7 @@ export * from './request-id.js';
 export * from './service-error.js';
 export { heedingUnknownFields } from './unknown-fields.js';
 export * from './visible-text.js';
+export * from './settings/defaults-digest.js';
 export * from './settings/engine-settings.js';
 export * from './settings/setting-checks.js';
 export * from './settings/setting-values.js';

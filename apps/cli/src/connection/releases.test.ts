@@ -5,11 +5,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execPath } from 'node:process';
-import { v1 } from '#protocol';
+import { ownVersion } from '#files';
+import { releaseOf, v1 } from '#protocol';
 import { runCli } from '../testing/run-cli.js';
 import { refusal, testRun, TestServer, type Answers } from '../testing/test-server.js';
 
 const EARLIER = null;
+const UNLIKE = releaseOf(ownVersion()).replace(/\S+$/, '00000000');
 const LATER = '9999.0.0 1';
 let server: TestServer | undefined;
 afterEach(() => server?.stop());
@@ -41,7 +43,7 @@ test('a server of the same release is not mentioned', async () => {
 
 test('a named server of another release is said once a command, in one line, with what helps', async () => {
   const address = await serverOf(EARLIER);
-  const earlier = `warning: the server at ${address} is of an earlier release than this command: update it for what came since `;
+  const earlier = `warning: the server at ${address} is older than this command, and may lack what the command has: update the server `;
   for (const command of [['runs'], ['watch', 'abcd']])
     expect((await runCli([...command, '--server', address])).stderr.replaceAll(/\s+/g, ' ')).toBe(earlier);
   server?.stop();
@@ -49,10 +51,21 @@ test('a named server of another release is said once a command, in one line, wit
   expect(JSON.parse(stderr)).toMatchObject({
     warning: {
       code: 'SERVER_OF_LATER_RELEASE',
-      message: expect.stringMatching(/ is of a later release than this command, which lacks what came since: update the command$/),
+      message: expect.stringMatching(
+        /^this command is older than the server at \S+, and may lack what the server has: update the command$/,
+      ),
     },
   });
   expect(JSON.parse(stdout)).toMatchObject({ total: 1 });
+});
+
+test('a server that differs only in its defaults is said to apply these', async () => {
+  const address = await serverOf(UNLIKE);
+  const { stderr } = await runCli(['runs', '--json', '--server', address]);
+  const message =
+    `the server at ${address} is of another release than this command, and its defaults of settings differ. ` +
+    'They apply: update the older of both';
+  expect(JSON.parse(stderr)).toMatchObject({ warning: { code: 'SERVER_OF_OTHER_DEFAULTS', message } });
 });
 
 test('a server of another release that refuses a call is said once, before the refusal', async () => {
@@ -81,8 +94,8 @@ test("up beside the data folder's server of an earlier release says how to have 
     const { stderr, stdout, exitCode } = await runCli(['up', '--detach', '--data-folder', folder]);
     expect({ exitCode, stdout }).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^already running at /) });
     expect(stderr.replaceAll(/\s+/g, ' ')).toBe(
-      `warning: the server at ${server!.address} is of an earlier release than this command: ` +
-        '`espalier down`, then `espalier up` starts this one, and its runs go on ',
+      `warning: the server at ${server!.address} is older than this command, and may lack what the command has: ` +
+        "`espalier down`, then `espalier up` starts this command's server, and its runs go on ",
     );
   } finally {
     process.kill('SIGKILL');
