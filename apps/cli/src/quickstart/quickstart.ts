@@ -76,7 +76,7 @@ async function start({ dataFolder, output, signal }: Context, { threads }: Quick
   return stack;
 }
 
-/** The server of another data folder may have the default port, or take it meanwhile. Ours is found through its data folder, on any port. */
+/** The server of another data folder may have the default port, or take it meanwhile. Ours is found through its data folder on any port. */
 async function startOnSomePort(options: StackOptions, signal: AbortSignal): Promise<RunningStack> {
   if (await isFree(DEFAULT_SERVER)) {
     try {
