@@ -75,10 +75,13 @@ module.exports = {
     },
     {
       name: 'domain-is-pure',
-      comment: 'the aggregate and its rules know no framework, store or network',
+      comment: 'the aggregate and its rules know no framework, store or network, but for types',
       severity: 'error',
       from: { path: pure, pathNot: '\\.test\\.ts$' },
-      to: { path: ['node_modules', '^libs/(event-store|artifact-store|model-files|log)', `^${orchestrator}/[^/]+$`] },
+      to: {
+        path: ['node_modules', '^libs/(?!(protocol|comparison)/)', `^${orchestrator}/[^/]+$`],
+        dependencyTypesNot: ['type-only'],
+      },
     },
     {
       name: 'domain-asks-no-machine',
@@ -107,6 +110,7 @@ module.exports = {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '^dist|generated' },
     tsConfig: { fileName: 'tsconfig.json' },
+    webpackConfig: { fileName: 'scripts/source-names.cjs' },
     tsPreCompilationDeps: true,
     enhancedResolveOptions: { conditionNames: ['import', 'node', 'default'], exportsFields: ['exports'] },
   },
