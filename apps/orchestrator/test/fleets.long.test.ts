@@ -28,7 +28,7 @@ async function serverWith(): Promise<TestServer> {
   const server = TestServer.inNewFolder();
   servers.push(server);
   const file = join(folder, `${servers.length}.yaml`);
-  writeFileSync(file, `kind: local\nmax_engines: 2\ncpus: 1\nidle_seconds: 5\npoll_seconds: 1\n`);
+  writeFileSync(file, `kind: local\nmax_engines: 2\ncpus: 1\nidle_seconds: 12\npoll_seconds: 1\n`);
   server.options = ['--fleet', file];
   await server.start();
   return server;

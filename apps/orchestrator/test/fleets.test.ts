@@ -17,7 +17,7 @@ async function serverWith(more = ''): Promise<TestServer> {
   const server = TestServer.inNewFolder();
   servers.push(server);
   const file = join(folder, `${servers.length}.yaml`);
-  writeFileSync(file, `kind: local\nmax_engines: 2\ncpus: 1\nidle_seconds: 5\npoll_seconds: 1\n${more}`);
+  writeFileSync(file, `kind: local\nmax_engines: 2\ncpus: 1\nidle_seconds: 12\npoll_seconds: 1\n${more}`);
   server.options = ['--fleet', file];
   await server.start();
   return server;

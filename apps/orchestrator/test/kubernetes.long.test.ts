@@ -26,7 +26,7 @@ beforeAll(async () => {
   const command = JSON.stringify([process.execPath, ENGINE]);
   writeFileSync(
     file,
-    `kind: kubernetes\nmax_engines: 2\ncpus: 1\nidle_seconds: 5\npoll_seconds: 1\njoin: 127.0.0.1:${port}\nimage: espalier:test\n` +
+    `kind: kubernetes\nmax_engines: 2\ncpus: 1\nidle_seconds: 12\npoll_seconds: 1\njoin: 127.0.0.1:${port}\nimage: espalier:test\n` +
       `memory_gb: 1\ncommand: ${command}\nkubeconfig: ${cluster.kubeconfig}\n`,
   );
   server.options = ['--listen', `127.0.0.1:${port}`, '--fleet', file];
