@@ -14,7 +14,7 @@ import type { HeldStates } from './states/held-states.js';
 import { score } from './calls/score.js';
 import type { SessionHolder } from './session-holder.js';
 import { receiveText } from './training/training-text.js';
-import { Turns } from './turns.js';
+import { TurnQueue } from './turn-queue.js';
 import { TRAINING, trainSegments, type Training } from './training/train-call.js';
 
 /** Each reads a model folder on a thread of its own, beside the training. */
@@ -25,7 +25,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
   const training: Training = { progress: null };
   const finishSegment = (): void => holder.finishWork(TRAINING);
   const kept = new KeptTrainings({ finishSegment, leaseLeftMs: () => tenancy.leftMs, log });
-  const inspections = new Turns(INSPECTIONS_AT_ONCE);
+  const inspections = new TurnQueue(INSPECTIONS_AT_ONCE);
   return {
     describeEngine: unary(() => describe(parts)),
     claimEngine: unary(async (request: engineV1.ClaimEngineRequest) => {

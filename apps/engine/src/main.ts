@@ -12,7 +12,7 @@ import { OrchestratorStream } from './orchestrator-stream.js';
 import { usualCacheFolder } from './models/model-cache.js';
 import { OfferedModels } from './models/offered-models.js';
 import { KeptSegments, usualSegmentFolder } from './segments/kept-segments.js';
-import { Scratch } from './scratch.js';
+import { ScratchFolder } from './scratch-folder.js';
 import { SessionHolder } from './session-holder.js';
 import { HeldStates } from './states/held-states.js';
 import { Tenancy } from './tenancy.js';
@@ -41,7 +41,7 @@ async function main(): Promise<void> {
   const { build } = describeEngine();
   const device = chosenDevice(args.device);
   const holder = new SessionHolder();
-  const scratch = new Scratch(args.scratch);
+  const scratch = new ScratchFolder(args.scratch);
   const onFailure = (method: string, error: unknown): void => {
     const { code, field, message, stack } = toEspalierError(toProtocolError(error));
     if (code === 'DEVICE_LOST') {
@@ -117,7 +117,7 @@ function refuse(option: string, error: unknown): never {
 }
 
 /** A cache that the user named is looked at before the first model comes. */
-function offeredModels({ at }: EngineArguments, scratch: Scratch): OfferedModels {
+function offeredModels({ at }: EngineArguments, scratch: ScratchFolder): OfferedModels {
   const join = 'join' in at ? at.join : undefined;
   const wish = { folder: join?.modelCache ?? usualCacheFolder(), limitBytes: join?.modelCacheBytes ?? 0 };
   const models = new OfferedModels(wish, scratch, log);

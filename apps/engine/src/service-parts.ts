@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { KeptSegments } from './segments/kept-segments.js';
 import type { HeldStates } from './states/held-states.js';
 import type { OfferedModels } from './models/offered-models.js';
-import type { Scratch } from './scratch.js';
+import type { ScratchFolder } from './scratch-folder.js';
 import type { SessionHolder } from './session-holder.js';
 import type { Tenancy } from './tenancy.js';
 
@@ -11,7 +11,7 @@ import type { Tenancy } from './tenancy.js';
 export interface EngineServiceParts {
   holder: SessionHolder;
   tenancy: Tenancy;
-  scratch: Scratch;
+  scratch: ScratchFolder;
   models: OfferedModels;
   held: HeldStates;
   /** null: they are kept in memory only. */

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import type { ServerHttp2Session } from 'node:http2';
 import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
 import type { Server, ServerCredentials } from '@grpc/grpc-js';
-import { Judge, type Peer } from './judge.js';
+import { ConnectionUsers, type Peer } from './connection-users.js';
 import { watchSessions, widen } from './http2-sessions.js';
 import { OnceASecond } from './once-a-second.js';
 import { knowsPeers, type ConnectionEnds } from './peer-uid.js';
@@ -66,7 +66,7 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
   const { host, port, connectionsMax = connectionsAllowed() } = options;
   if (!knowsPeers()) throw new Error("this system doesn't say whose a connection is: /proc/net/tcp can't be read");
   const room = new Room(connectionsMax);
-  const judge = new Judge(connectionsMax);
+  const users = new ConnectionUsers(connectionsMax);
   const refusals = new OnceASecond<Refusal>((refusal, times) => options.onRefused?.(refusal, times));
   const refuse = (socket: Socket, refusal: Refusal): void => {
     socket.destroy();
@@ -74,7 +74,7 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
   };
   const meet = async (socket: Socket): Promise<void> => {
     socket.on('error', () => undefined); // the server learns of the error when the socket closes
-    const peer = await judge.peerOf(socket);
+    const peer = await users.peerOf(socket);
     const refusal = refusalOf(peer, options);
     if (refusal !== undefined) refuse(socket, refusal);
     else if (!room.take(socket, peer!)) refuse(socket, { why: 'no-room' });

@@ -4,7 +4,7 @@ export { isLoopbackAddress, isLoopbackHost } from './loopback.js';
 export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type GrpcDoor, type Refusal } from './door.js';
 export { watchSessions, widen } from './http2-sessions.js';
 export { tlsProblemIn, type TlsProblem } from './tls-problems.js';
-export type { Peer } from './judge.js';
+export type { Peer } from './connection-users.js';
 export { peerUid, type ConnectionEnds } from './peer-uid.js';
 export { OnceASecond } from './once-a-second.js';
 export { newAuthority, signedBy, type CertificateWish, type Signed } from './certificates.js';

@@ -1,6 +1,6 @@
 // Computes accuracies and perplexities from likelihoods, and their standard errors.
 import { runInNewContext } from 'node:vm';
-import { Breath } from './turn-taking.js';
+import { LoopPauses } from './loop-pauses.js';
 import type { MeanTask, ScoredTask } from './declaration.js';
 import { strip } from './python-text.js';
 import type { Question } from './questions.js';
@@ -133,10 +133,10 @@ async function bootstrapped(values: readonly number[]): Promise<number | null> {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-  const breath = new Breath();
+  const pauses = new LoopPauses();
   const perplexities: number[] = [];
   for (let resample = 0; resample < RESAMPLES; resample++) {
-    await breath.taken();
+    await pauses.ifDue();
     let sum = 0;
     for (let i = 0; i < values.length; i++) sum += values[Math.floor(next() * values.length)]!;
     perplexities.push(Math.exp(-sum / values.length));

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join, relative, sep } from 'node:path';
 import { listed, readSplit, ModelFilesError, type LocatedRow, type Row } from '#model-files';
-import { Breath } from './turn-taking.js';
+import { LoopPauses } from './loop-pauses.js';
 import type { ChoicesTask, GenerationTask, ScoredTask } from './declaration.js';
 import { readPrefaces } from './prefaces.js';
 import { characters, splitAtSpace } from './python-text.js';
@@ -63,9 +63,9 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
   const digest = createHash('sha256');
   const prefaces = task.kind === 'generation' ? await readPrefaces(task, rows, options) : new Map<string, string>();
   for (const [group, text] of prefaces) digest.update(`${JSON.stringify([group, text])}\n`);
-  const breath = new Breath();
+  const pauses = new LoopPauses();
   for (const located of [...rows, ...examples]) {
-    await breath.taken();
+    await pauses.ifDue();
     const named = Object.fromEntries([...maker.columns].map((name) => [name, located.row[name]]));
     digest.update(`${withinLimits(task, located, () => canonical(named))}\n`);
   }
@@ -73,7 +73,7 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
   const questions: Question[] = [];
   let characters = 0;
   for (const [index, located] of asked) {
-    await breath.taken();
+    await pauses.ifDue();
     const question = withinLimits(task, located, () => maker.question(located, index, examples, prefaces));
     requireSize(task, located, question.asks);
     characters += heldCharacters(question.asks);

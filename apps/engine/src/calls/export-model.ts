@@ -5,14 +5,14 @@ import { engineV1 } from '#protocol';
 import { Batches } from './batches.js';
 import { CHUNK_BYTES } from './chunks.js';
 import { exportedMessage, exportKind } from './protocol-messages.js';
-import type { Scratch } from '../scratch.js';
+import type { ScratchFolder } from '../scratch-folder.js';
 import type { SessionHolder } from '../session-holder.js';
 
 const none = { fileName: '', fileBytes: 0n, chunk: Buffer.alloc(0), outcome: undefined, doneShare: 0 };
 
 export async function* exportModel(
   holder: SessionHolder,
-  scratch: Scratch,
+  scratch: ScratchFolder,
   request: engineV1.ExportModelRequest,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.ExportModelResponse> {

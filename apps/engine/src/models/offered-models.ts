@@ -7,7 +7,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 import type { Logger } from 'pino';
 import { digestOfFile, FileDigests, makeFolder } from '#files';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
-import type { Scratch } from '../scratch.js';
+import type { ScratchFolder } from '../scratch-folder.js';
 import type { Hold } from '../shared-folder.js';
 import { cacheError, ModelCache } from './model-cache.js';
 import { areIn, checkedList, digestOfList, isIn, type ListedFile } from './model-list.js';
@@ -40,7 +40,7 @@ export class OfferedModels {
 
   constructor(
     private readonly wish: CacheWish,
-    private readonly scratch: Pick<Scratch, 'newPath'>,
+    private readonly scratch: Pick<ScratchFolder, 'newPath'>,
     private readonly log: Pick<Logger, 'info' | 'warn'>,
   ) {}
 

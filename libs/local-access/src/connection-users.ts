@@ -26,7 +26,7 @@ interface Waiting {
   tell(peer: Peer | undefined): void;
 }
 
-export class Judge {
+export class ConnectionUsers {
   private readonly waiting = new Set<Waiting>();
   private isReading = false;
 

@@ -1,9 +1,9 @@
-import { Turns } from './turns.js';
+import { TurnQueue } from './turn-queue.js';
 
 const never = new AbortController().signal;
 
 test('two work at once, the others in their order; a caller that goes while it waits is passed over', async () => {
-  const turns = new Turns(2);
+  const turns = new TurnQueue(2);
   const log: string[] = [];
   const ends = new Map<string, () => void>();
   const job = (name: string, signal = never): Promise<void> =>

@@ -1,5 +1,5 @@
 /** Lets a limited number of callers work at once. The others wait and get their turns in the order of arrival. */
-export class Turns {
+export class TurnQueue {
   private working = 0;
   private readonly waiting: (() => void)[] = [];
 

@@ -7,7 +7,7 @@ import { makeFolder } from '#files';
 
 const PREFIX = 'espalier-engine-';
 
-export class Scratch {
+export class ScratchFolder {
   private readonly root: string;
   private folder: string | undefined;
 
