@@ -1,5 +1,5 @@
-# Writes SOURCE, only where it changed: digests of all that decides the bits of results, for the numerics fingerprint. What that is comes
-# from the compiler's dependency files:
+# Writes SOURCE, only where it changed: digests of all that decides the bits of results, for the numerics fingerprint. The compiler's
+# dependency files say which sources these are:
 #  - the step: the sources in ROOTS, what they include of core/, and every source that lies in a folder whose headers they include (of a
 #    public header, the folder of its source), with what it includes in turn;
 #  - each backend: the sources in its folder and what they include.

@@ -8,7 +8,7 @@ export interface ExportSize {
   bytes: number; // of the weights as they are stored
 }
 
-/** Speed of the session's model before pruning and of what is left of it, measured in turns. */
+/** The speeds of the session's model before and after pruning, measured in turns. */
 export interface MeasureOptions {
   promptTokens: number;
   tokens: number; // decoded in each round, by each sequence

@@ -211,7 +211,7 @@ export interface GenerateOptions {
 }
 
 /**
- * A batch of sequences, one behind the other. The last `scored` tokens of each are asked about, and those before them are their context.
+ * A batch of sequences, one after the other. The last `scored` tokens of each are asked about, and those before them are their context.
  */
 export interface ScoreBatch {
   ids: Uint32Array;
@@ -248,7 +248,7 @@ export interface GenerationResult {
   cacheBytes: number; // the bytes of the keys and values
 }
 
-/** A source of a training text, and its parts of the sequences. Its words are in memory, or in files, one behind the other. */
+/** A source of a training text, and its parts of the sequences. Its words are in memory, or in files, one after the other. */
 export type TokenSource = { parts: number } & ({ ids: Uint32Array } | { files: TokenFile[] });
 export interface TokenFile {
   path: string;

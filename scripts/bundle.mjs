@@ -77,7 +77,7 @@ const { output } = await bundle.write({
   sourcemap: true,
   intro: ({ fileName }) =>
     `const ${COMPILED_FOLDER} = new URL('${'../'.repeat(fileName.split('/').length)}', require('node:url').pathToFileURL(__filename));`,
-  // The code cache goes by a file's name, so a file with other content needs another name.
+  // The code cache finds a file by its name, so a file with other content needs another name.
   entryFileNames: '[name]-[hash].js',
   chunkFileNames: 'shared/[name]-[hash].js',
 });

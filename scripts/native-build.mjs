@@ -45,7 +45,7 @@ function isInstalled(name) {
 /**
  * Decides whether the CUDA backend is built (docs/design/cuda.md). Its kernels take minutes to compile, so they are not built on a machine
  * without a card.
- * @throws Error if ESPALIER_CUDA asks for what is not possible
+ * @throws Error if ESPALIER_CUDA asks for a build that is not possible
  */
 export function cudaChoice() {
   const asked = process.env.ESPALIER_CUDA?.toUpperCase();

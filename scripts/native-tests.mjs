@@ -64,8 +64,8 @@ function batchesOf(suites, passOver) {
 }
 
 /**
- * Runs some tests in a process. If the process ends before its report, the test that was running fails, and the tests behind it do not
- * count as passed.
+ * Runs some tests in a process. If the process ends before its report, the test that was running fails, and the tests after it do not count
+ * as passed.
  */
 async function runBatch(program, tests, env, report) {
   const { output, ending } = await outputOf(program, [`--gtest_filter=${tests.join(':')}`, `--gtest_output=json:${report}`], env);

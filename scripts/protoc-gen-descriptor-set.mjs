@@ -9,7 +9,7 @@ import { CodeGeneratorResponse_Feature, CodeGeneratorResponseSchema, FileDescrip
 const CHARACTERS_A_LINE = 120;
 const PUBLIC_API = 'espalier/v1/';
 
-process.stdin.resume(); // buf's request holds the same files, but encoded anew for plugins
+process.stdin.resume(); // buf's request holds the same files, but encoded again for plugins
 const set = execFileSync('node_modules/.bin/buf', ['build', '--as-file-descriptor-set', '-o', '-'], { maxBuffer: 1 << 28 });
 const lines = set.toString('base64').match(new RegExp(`.{1,${CHARACTERS_A_LINE}}`, 'g')) ?? [];
 const publicFiles = fromBinary(FileDescriptorSetSchema, set).file.filter(({ name }) => name.startsWith(PUBLIC_API));

@@ -34,7 +34,9 @@ export const NOT_FOR_SANITIZERS = [
   'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
 ];
 
-/** Returns the digest of what decides about a pass: the engine's sources, its tests, how they are built, and which tests run how. */
+/**
+ * Returns the digest of everything that decides about a pass: the engine's sources, its tests, how they are built, and which tests run how.
+ */
 export function sanitizedDigest() {
   const hash = createHash('sha256');
   for (const file of [...filesIn('native-engine'), 'scripts/sanitizers.mjs'])

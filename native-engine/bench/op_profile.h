@@ -1,5 +1,5 @@
-// Measures op by op where the time of a step goes. A backend passes each op on to the real backend and asks for a moment behind the op. It
-// waits for nothing inside a step, so host and device work side by side as they do without it.
+// Measures op by op where the time of a step goes. A backend passes each op on to the real backend and asks for the moment after the op.
+// The backend waits for nothing inside a step, so host and device work side by side as they do without it.
 #pragma once
 #include <algorithm>
 #include <map>

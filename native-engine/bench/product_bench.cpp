@@ -94,8 +94,8 @@ std::unique_ptr<Backend> hopper_backend(const BackendSpec& spec) {
   return made;
 }
 
-// The least rows and columns from which the library is taken, and what this choice loses: the mean of time / the quicker one's time, minus
-// 1.
+// The least rows and columns from which the library is taken, and the loss by this choice: the mean of its time divided by the quicker
+// one's, minus 1.
 struct Crossover {
   int64_t rows = 0, cols = 0;  // 0: the library is never taken
   double lost = 0;

@@ -1,5 +1,5 @@
 // Jest loads test files by Node's own import with this runtime, so the files that run in one process share the modules which they import.
-// Jest's own runtime loads all modules anew for each file, in a context of its own (node:vm), which costs most files more time than their
+// Jest's own runtime loads all modules again for each file, in a context of its own (node:vm), which costs most files more time than their
 // tests. environment.cjs undoes what a file could leave behind for the next one.
 const { dirname, sep } = require('node:path');
 const { pathToFileURL } = require('node:url');
@@ -21,13 +21,13 @@ module.exports = class Runtime {
     return true;
   }
 
-  /** Imports the test file itself anew, because the same process may run it again (`--watch`). */
+  /** Imports the test file itself again, because the same process may run it again (`--watch`). */
   unstable_importModule(file) {
     runs += 1;
     return import(`${pathToFileURL(file).href}?run=${runs}`);
   }
 
-  /** Loads jest-circus anew, because it keeps the tests and hooks of a file in its module. */
+  /** Loads jest-circus again, because it keeps the tests and hooks of a file in its module. */
   requireInternalModule(file) {
     for (const loaded of Object.keys(require.cache)) if (loaded.startsWith(circus)) delete require.cache[loaded];
     delete globalThis[circusHandlers];

@@ -1,5 +1,6 @@
 // The order of the test files: the longest come first, so that all processes of jest end at about the same time. Jest knows how long each
-// file took the last time. On a fresh clone it goes by the size of files, but the tests of whole servers take longest whatever their size.
+// file took the last time. On a fresh clone it takes the size of the files instead, but the tests of whole servers take longest, whatever
+// their size.
 const Sequencer = require('@jest/test-sequencer').default;
 
 const OF_SERVERS = /\/(orchestrator\/test|local-server)\/[^/]+$/;

@@ -158,7 +158,7 @@ export class OrchestratorStream {
     return fromServiceError(status);
   }
 
-  /** Files are read anew, since tokens and authorities are replaced. @throws EspalierError FILE_UNUSABLE, TLS_FILES_UNUSABLE */
+  /** Files are read again, since tokens and authorities are replaced. @throws EspalierError FILE_UNUSABLE, TLS_FILES_UNUSABLE */
   private client(): v1.EngineGatewayServiceClient {
     const { address, tokenFile } = this.options;
     const token = fileOf('--token-file', tokenFile, readSecretFileSync)!.toString('utf8').trim();
@@ -189,7 +189,7 @@ export class OrchestratorStream {
 
 /**
  * Each try waits twice as long as the last, since a server may be away for days. A connection that held for longer than the wait before it
- * starts anew: the engine has to be back within its lease of a few seconds.
+ * starts again: the engine has to be back within its lease of a few seconds.
  * @param lastDelayMs the wait before the connection; 0: before the first
  * @param heldMs how long the server kept the engine; 0: it did not let it in
  */

@@ -95,8 +95,8 @@ export class SessionHolder {
   }
 
   /**
-   * Runs heavy work alone. Its signal aborts when the work is told to stop, or when its client has gone. The work checks by itself
-   * whether it may go on. Work that ends for such a reason is waited for.
+   * Runs heavy work alone. The signal aborts when the work is told to stop, or when its client has gone. The work checks the signal by
+   * itself, and this function waits until the work has ended.
    */
   async exclusive<T>(name: string, run: (signal: AbortSignal, mayGoOn: () => boolean) => Promise<T>, client?: AbortSignal): Promise<T> {
     while (this.work?.stopping.aborted) await this.work.done.catch(() => undefined);

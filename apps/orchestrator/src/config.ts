@@ -146,7 +146,9 @@ function commandLine(): Command {
         .argParser(positive),
     )
     .addOption(new Option('--fleet <file>', 'engines to ask a cluster for when runs wait, in YAML (docs/fleets.md)').env('ESPALIER_FLEET'))
-    .addOption(new Option('--webhooks <file>', 'programs to tell of what happens, in YAML (docs/monitoring.md)').env('ESPALIER_WEBHOOKS'))
+    .addOption(
+      new Option('--webhooks <file>', 'a file of programs to notify of events, in YAML (docs/monitoring.md)').env('ESPALIER_WEBHOOKS'),
+    )
     .addOption(
       new Option('--log-level <level>')
         .default('info')

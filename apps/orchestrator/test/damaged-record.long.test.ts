@@ -103,7 +103,7 @@ describe('a run with a damaged event', () => {
     expect(await server.stop()).toBe(0);
   });
 
-  it('is shown without it when the views are made anew, also when it began the run', async () => {
+  it('is shown without it when the views are made again, also when it began the run', async () => {
     flipByte((await eventsOf(lostStart))[0]!);
     forgetViews();
     await server.start();

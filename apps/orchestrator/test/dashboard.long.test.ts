@@ -289,9 +289,9 @@ describeInChromium('the dashboard', () => {
     expect(new URL(page.url()).searchParams.get('where')).toBe('recipe=wanda');
   });
 
-  test('a name that is being typed outlives a list that is drawn anew meanwhile', async () => {
+  test('a name that is being typed outlives a list that is drawn again meanwhile', async () => {
     await view('/', '7 in all');
-    // A letter is typed and the whole page is drawn anew for another theme, both in one turn of the page, so that nothing can happen in
+    // A letter is typed and the whole page is drawn again for another theme, both in one turn of the page, so that nothing can happen in
     // between.
     await page.evaluate(`{
       const field = document.querySelector('input[type=search]');

@@ -35,7 +35,7 @@ it('is the same launch with the same tags only', async () => {
   expect(await again(['7b'])).toBe('REQUEST_ID_REUSED');
 });
 
-it('is described anew while it trains or when it has ended, and ends as it would have', async () => {
+it('is described again while it trains or when it has ended, and ends as it would have', async () => {
   expect(await describing({ name: 'baseline', addTags: ['kept'], removeTags: ['7b'], note: '' })).toMatchObject({
     name: 'baseline',
     tags: ['kept', 'sweep'],

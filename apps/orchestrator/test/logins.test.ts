@@ -274,7 +274,7 @@ describe('a person', () => {
     expect(server.log).toMatch(/"subject":"s-eve","msg":"eve is not let in: no value of the claim groups gives a role"/);
   });
 
-  it('keeps the login when the server is started anew, while the provider is away it is not trusted', async () => {
+  it('keeps the login when the server is started again, while the provider is away it is not trusted', async () => {
     provider.idTokenSeconds = 1;
     const short = await loginByDevice('s-ann');
     provider.idTokenSeconds = 3_600;

@@ -141,7 +141,7 @@ describe('espalier.v1 over HTTP', () => {
     expect(rebound).toBe(403);
   });
 
-  test('a login link works once; its cookie opens the API, also after the server has been started anew', async () => {
+  test('a login link works once; its cookie opens the API, also after the server has been started again', async () => {
     const link = loginLink(server.webAddress, server.token, `/runs/${runId}`);
     const first = await fetch(link, { redirect: 'manual' });
     expect([first.status, first.headers.get('location')]).toEqual([303, `/runs/${runId}`]);

@@ -14,7 +14,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 const file = (digits: string, body: Buffer): Buffer =>
   Buffer.concat([Buffer.from('GGUFespalier.sha256'), Buffer.alloc(12), Buffer.from(digits), body]);
 
-test('it is written anew over all other bytes, and read back piece by piece', async () => {
+test('it is written again over all other bytes, and read back piece by piece', async () => {
   const path = join(folder, 'model.gguf');
   const body = Buffer.alloc(2_500_000, 3);
   await writeFile(path, file('f'.repeat(64), body));

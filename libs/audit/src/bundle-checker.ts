@@ -1,4 +1,4 @@
-// Checks a bundle without server, store or network. It computes all facts of the bundle anew from the bundle's bytes.
+// Checks a bundle without server, store or network. It computes all facts of the bundle again from the bundle's bytes.
 import { createHash } from 'node:crypto';
 import { userFileChunks } from '#files';
 import { canonicalJson, sha256Hex } from './canonical-json.js';

@@ -26,7 +26,7 @@ describe('the masks of a run', () => {
     expect(checker.problem(segment(0, gatesDigest(closed(3, 50))), first)).toBeNull();
     expect(checker.problem(segment(10, gatesDigest(closed(3, 99))), second)).toBeNull();
   });
-  it('may begin anew, as after a rewind', () => {
+  it('may begin again, as after a rewind', () => {
     const checker = new MasksChecker(GATES);
     checker.problem(segment(0, gatesDigest(closed(3, 50))), first);
     const again = { closedBefore: encodeGates(gatesApart(allGates(GATES), closed(3))), changed: changed(closed(3), closed(3, 4)) };

@@ -26,7 +26,7 @@ export function speedWords({ times, low, high }: SpeedUp): string {
 /** Returns a text like "1.58 to 1.66": the interval in which the ratio of many more rounds would lie. */
 export const spreadWords = ({ low, high }: SpeedUp): string => `${low.toFixed(2)} to ${high.toFixed(2)}`;
 
-/** The number of digits behind the point. The last digit is at least as coarse as the spread. */
+/** The number of digits after the point. The last digit is at least as coarse as the spread. */
 function digitsFor(halfWidth: number): number {
   if (halfWidth <= 0.01) return 2;
   return halfWidth <= 0.1 ? 1 : 0;

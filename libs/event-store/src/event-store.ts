@@ -50,7 +50,7 @@ export interface ReadOptions {
 }
 
 export interface ReadAllOptions {
-  /** The position to start behind, exclusive in both directions. The default is the start forwards and the end backwards. */
+  /** The position after which reading starts, exclusive in both directions. The default is the start forwards and the end backwards. */
   after?: Position;
   direction?: 'forwards' | 'backwards';
   maxCount?: number;

@@ -8,7 +8,7 @@ export function counted(
   return `${write(number)} ${Number(number) === 1 ? one : several}`;
 }
 
-/** Returns "step 3" or "steps 3 to 9". `end` is the first step behind them. */
+/** Returns "step 3" or "steps 3 to 9". `end` is the first step after them. */
 export function stepsFrom(first: number | bigint, end: number | bigint): string {
   const last = BigInt(end) - 1n;
   return last > BigInt(first) ? `steps ${first} to ${last}` : `step ${first}`;

@@ -17,7 +17,7 @@ test.each([
 test.each(['web.jsonl=0', 'web.jsonl=-1', 'web.jsonl=NaN', 'web.jsonl=Infinity', 'web.jsonl=0.7.1', 'web.jsonl=70%', 'web.jsonl=1e999'])(
   '%s has no weight',
   (text) => {
-    expect(() => weightedPath(text, nothing)).toThrow(/is no weight; a number above 0 is allowed behind "="/);
+    expect(() => weightedPath(text, nothing)).toThrow(/is no weight; a number above 0 is allowed after "="/);
   },
 );
 
@@ -27,9 +27,9 @@ test('a path that is there counts before a weight, and can have one', () => {
   expect(weightedPath('run=3=0.5', isThere)).toEqual({ path: 'run=3', weight: 0.5 });
 });
 
-test('a weight behind a colon is refused with the right form, unless a path has that name', () => {
-  expect(() => weightedPath('a.jsonl:0.7', (path) => path === 'a.jsonl')).toThrow('a weight is behind "=": a.jsonl=0.7');
-  expect(() => weightedPath('missing.jsonl:0.7', nothing)).toThrow('a weight is behind "=": missing.jsonl=0.7');
+test('a weight after a colon is refused with the right form, unless a path has that name', () => {
+  expect(() => weightedPath('a.jsonl:0.7', (path) => path === 'a.jsonl')).toThrow('a weight is after "=": a.jsonl=0.7');
+  expect(() => weightedPath('missing.jsonl:0.7', nothing)).toThrow('a weight is after "=": missing.jsonl=0.7');
   expect(weightedPath('a.jsonl:7', (path) => path === 'a.jsonl:7')).toEqual({ path: 'a.jsonl:7' });
   expect(weightedPath('hf://a:7', nothing)).toEqual({ path: 'hf://a:7' });
 });

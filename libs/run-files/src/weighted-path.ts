@@ -6,23 +6,23 @@ export interface WeightedPath {
   weight?: number;
 }
 
-/** Matches a text that begins like a number behind "="; other words behind "=" belong to the path. */
+/** Matches a text that has a "=" and after it the beginning of a number; other words after "=" belong to the path. */
 const WEIGHT = /^(.+)=([-+]?(?:\d|\.\d|nan|inf)[^/=]*)$/i;
 
 /** Whether or not the path is there: a file's extension stands before the colon. */
 const WEIGHT_BEHIND_COLON = /^(.+):(\d*\.?\d+)$/;
 const DATA_FILE = /\.(jsonl?|txt|parquet|zst|gz|bin|npy)$/i;
 
-/** @throws RangeError if the text behind the last "=" begins like a number but is no weight, or if a weight is behind a ":" */
+/** @throws RangeError if the text after the last "=" begins like a number but is no weight, or if a weight stands after a ":" */
 export function weightedPath(text: string, isThere: (path: string) => boolean = existsSync): WeightedPath {
   const [, before, number] = WEIGHT_BEHIND_COLON.exec(text) ?? [];
   if (before !== undefined && !isThere(text) && (isThere(before) || DATA_FILE.test(before)))
-    throw new RangeError(`${JSON.stringify(text)} is not there; a weight is behind "=": ${before}=${number}`);
+    throw new RangeError(`${JSON.stringify(text)} is not there; a weight is after "=": ${before}=${number}`);
   const [, path, word] = WEIGHT.exec(text) ?? [];
   if (path === undefined || word === undefined || isThere(text)) return { path: text };
   const weight = /^[\d.]+(e[-+]?\d+)?$/i.test(word) ? Number(word) : NaN;
   if (Number.isFinite(weight) && weight > 0) return { path, weight };
-  throw new RangeError(`${JSON.stringify(word)} is no weight; a number above 0 is allowed behind "=": ${path}=0.7`);
+  throw new RangeError(`${JSON.stringify(word)} is no weight; a number above 0 is allowed after "=": ${path}=0.7`);
 }
 
 /** Writes paths with weights, in the form that `weightedPath` reads. @param weights one for each path, or none at all */

@@ -170,7 +170,7 @@ export class YamlReader {
 
   protected unknown(key: string, pair: Pair, allowed: readonly string[]): EspalierError {
     if (pair.value === null)
-      return this.problem(rangeOf(pair.key), `${JSON.stringify(key)} stands behind a comma where "key: value" is needed. ${SEVERAL}`);
+      return this.problem(rangeOf(pair.key), `${JSON.stringify(key)} stands after a comma where "key: value" is needed. ${SEVERAL}`);
     return this.problem(rangeOf(pair.key), `there is no ${JSON.stringify(key)}; allowed are ${allowed.join(', ')}`);
   }
 
@@ -195,7 +195,7 @@ const severalOf = (field: string): string => (field === 'seed' ? 'Several seeds 
 function inPlaceOfMapping({ key: path, value }: Pair, key: string): string {
   const isWeight = key === 'data' && isScalar(value) && typeof value.value === 'number';
   return isWeight
-    ? `a weight stands behind "=" and without a space: ${String(path)}=${value.source}, not ${String(path)}: ${value.source}`
+    ? `a weight stands after "=" and without a space: ${String(path)}=${value.source}, not ${String(path)}: ${value.source}`
     : `a path, or a list of paths, is needed; ${String(path)} has a value of its own`;
 }
 

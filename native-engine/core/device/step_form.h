@@ -1,5 +1,5 @@
-// How a device wants the steps of a training laid out. This decides the order of sums and what is rounded before it is scaled, never what
-// is computed.
+// How a device wants the steps of a training laid out. This decides the order of sums, and which values are rounded before they are scaled,
+// but never which values are computed.
 #pragma once
 #include <cstdint>
 

@@ -75,7 +75,7 @@ class Builder {
     if (own_) take_own(embedding, kEmbeddingName, nullptr, &own_->hidden);
     for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
     add_norm(names_.final_norm, kFinalNormName, model_.final_norm(), plan_.final_norm_factor, plan_.folded.final_norm);
-    // The head reads the residual stream behind the last norm, where no mask applies any more.
+    // The head reads the residual stream after the last norm, where no mask applies any more.
     if (!plan_.config.tied_embeddings) {
       ExportTensor& head = add(names_.lm_head, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
       if (own_) take_own(head, source_.tied_embeddings ? kEmbeddingName : kLmHeadName, nullptr, &own_->hidden);

@@ -154,7 +154,7 @@ class WidthMeasurement {
   }
 
  private:
-  // Returns the seconds of a pass behind another one, which has the caches hold what they can of this model.
+  // Returns the seconds of a pass that follows another one, so that the caches hold as much of this model as they can.
   double whole_pass() {
     timed_pass(plain_decoder_, *plain_);
     return timed_pass(plain_decoder_, *plain_);

@@ -19,7 +19,7 @@ std::vector<float> read_vector(const WeightView& w) {
 
 void pad(std::vector<int32_t>& index) { index.resize(padded_width(static_cast<int64_t>(index.size())), -1); }
 void pad(std::vector<float>& scale) { scale.resize(padded_width(static_cast<int64_t>(scale.size())), 0.0f); }
-// Pads the lists of what is open among `all`.
+// Makes the padded lists of the open ones among `all`.
 void pad(std::vector<int32_t>& index, std::vector<float>& scale, int64_t all, int64_t multiple) {
   const int64_t width = std::min(padded_width(static_cast<int64_t>(index.size()), multiple), padded_width(all));
   index.resize(width, -1);

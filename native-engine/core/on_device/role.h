@@ -60,9 +60,9 @@ float norm_weight(const ModelConfig& config, const WeightView& stored, int64_t i
 // multiple of `width_multiple`, but not beyond the width of the intact model.
 Role make_role(const ModelWeights& model, const Masks& z, bool exact_sparse, int64_t width_multiple = kWidthMultiple);
 
-// Leaves addend_scale out of the residual stream: what is added to it stays unscaled, and what reads it multiplies by addend_scale. That is
-// the same stream, since each unit has one factor in all layers. A model whose norms lie behind its blocks scales what they made, so its
-// role stays as it is.
+// Leaves addend_scale out of the residual stream: results of blocks are added unscaled, and readers of the stream multiply by addend_scale.
+// The stream stays the same, since each unit has one factor in all layers. A model with norms behind its blocks scales the results of these
+// norms, so its role stays as it is.
 void scale_when_read(const ModelConfig& config, Role& role);
 
 // Puts the norms, biases and norms of heads of a student with own weights in place of the model's. vectors: the part of the layout from

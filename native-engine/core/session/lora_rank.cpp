@@ -13,7 +13,7 @@ bool same_scale(const LoraSpec& a, const LoraSpec& b) { return std::abs(a.scale(
 
 }  // namespace
 
-// Makes the trainer anew for a state whose LoRA has another rank, or which has own weights. Such a session has already begun its recovery.
+// Replaces the trainer for a state whose LoRA has another rank, or which has own weights. Such a session has already begun its recovery.
 void SessionCore::reopen(const StateLayout& layout) {
   TrainerOptions options = options_;
   if (layout.lora().rank != lora_.rank) options.recover_lora_rank = 0;

@@ -146,7 +146,7 @@ class SessionCore {
   EvaluationResult evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                             const std::atomic<bool>& cancel);
   // Opens a scorer for many batches under one model and state. It stays open until close_scorer, or until the session is closed or opened
-  // anew.
+  // again.
   void open_scorer(const ScorerOptions& options);
   std::vector<SequenceScore> score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
                                    const std::atomic<bool>& cancel);

@@ -122,7 +122,7 @@ void mlp_forward(PassContext& c, const DeviceRole& role, int64_t layer, Tensor x
   const ProjectionGroup down = open_group(c, role, layer, kDown, 1);
   const Tensor narrow = narrow_of(c, units, a.down_narrow);
   add_to_stream(c, role, down, units, narrow, x, {lists.post_mlp_norm, a.post_mlp, a.post_mlp_rstd});
-  // The next layer overwrites the units and what lies beside them.
+  // The next layer overwrites the units and the values beside them.
   if (down.lora_count > 0 && !(narrow.data == a.down_narrow.data)) b.run(Copy{a.down_narrow, narrow});
 }
 

@@ -1,4 +1,4 @@
-// A stream that survives its server. When the server goes away, the stream is opened again behind the last message.
+// A stream that survives its server. When the server goes away, the stream is opened again after the last message.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { statusOf, toEspalierError } from '#protocol';
@@ -12,7 +12,7 @@ export type Lasting<Message> = { kind: 'message'; message: Message } | Connectio
 export interface LastingOptions<Message> {
   /** Called before each attempt, because a restarted server may listen at another address. */
   findServer: () => ServerAddress;
-  /** Asks for the messages behind those that have arrived. */
+  /** Asks for the messages after those that have arrived. */
   open: (connection: Connection) => AsyncIterable<Message>;
   /** Tells whether a stream that the server ended is over. A server that stops in good order ends its streams too. */
   isOver?: () => boolean;

@@ -70,7 +70,7 @@ test("Ctrl-C leaves another client's job alone", async () => {
 test.each([
   ['why it failed', job(failed, { failure: { code: 'ENGINE_LOST', message: 'the engine is gone', field: '' } }), 'ENGINE_LOST'],
   ['that another client cancelled it', job(cancelled), 'RESULT_MISSING'],
-  ['that the server was started anew', undefined, 'RESULT_MISSING'],
+  ['that the server was started again', undefined, 'RESULT_MISSING'],
 ])('it says %s', async (_name, last, code) => {
   const { evaluated, calls } = server(job(running), [undefined, last]);
   await expect(evaluated).rejects.toMatchObject({ code });

@@ -221,7 +221,7 @@ function tail(path: string, from: number): string {
   }
 }
 
-/** Runs the server in front until it ends, or until it has stopped in order since we are told to. Gives its exit code. */
+/** Runs the server in the foreground until it ends, or until a signal has stopped it. Returns its exit code. */
 export async function runInForeground(options: StackOptions, signal: AbortSignal): Promise<number> {
   const running = runningServer(options.dataFolder);
   if (running !== null) {
@@ -234,7 +234,8 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
   makeDataFolder(options.dataFolder);
   if (options.engines !== '0') await buildEngineOnce(signal);
   const child = spawn(process.execPath, serverArguments(options), { stdio: 'inherit' });
-  // The terminal sends Ctrl-C to both of us, a program to one: a server that is told twice stops once.
+  // The terminal sends Ctrl-C to this process and to the server, but a program may send it to one only. A server that is told twice stops
+  // once.
   signal.addEventListener('abort', () => child.kill('SIGTERM'));
   void tellDashboard(child, options.dataFolder);
   return new Promise<number>((resolve, reject) => {

@@ -82,8 +82,8 @@ test("the server's refusal names the option", async () => {
 });
 
 test.each<[string, MeasuredOn & object, string, string]>([
-  ['no speed', { on: 'cpu' }, 'OPTION_REQUIRED', '--target-speedup is needed with --on'],
-  ['another target', { on: 'cpu', ...{ targetParams: 1e6 } }, 'OPTION_REQUIRED', '--target-speedup is needed with --on'],
+  ['no speed', { on: 'cpu' }, 'OPTION_REQUIRED', '--on needs --target-speedup'],
+  ['another target', { on: 'cpu', ...{ targetParams: 1e6 } }, 'OPTION_REQUIRED', '--on needs --target-speedup'],
   ['a table too', { on: 'cpu', ...{ targetSpeedup: 2, speedTable: '/a' } }, 'OPTIONS_CONFLICT', '--on is given beside --speed-table'],
   ['no device', { context: 9, ...{ targetSpeedup: 2 } }, 'OPTIONS_CONFLICT', '--context is of no use without --on'],
   ['an id', { on: 'cpu', ...{ targetSpeedup: 2, requestId: 'x' } }, 'OPTIONS_CONFLICT', '--on measures another table each time'],

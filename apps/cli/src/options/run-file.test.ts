@@ -150,7 +150,7 @@ test.each<[string, string, string]>([
   ['no value', 'settings:\n  seed:\n', 'seed: a value is needed'],
   ['yes in place of true', 'settings: {dense_steps: yes}', 'dense_steps: true and false are allowed'],
   ['no path in a list of paths', 'data: []\n', 'run.yaml:1: data: a path, or a list of paths, is needed'],
-  ['a weight behind a colon', 'data:\n  - a.jsonl: 0.7\n  - b.jsonl: 0.3\n', 'run.yaml:2: data: a weight stands behind \\"=\\"'],
+  ['a weight after a colon', 'data:\n  - a.jsonl: 0.7\n  - b.jsonl: 0.3\n', 'run.yaml:2: data: a weight stands after \\"=\\"'],
   ['the same in one mapping', 'data: {a.jsonl: 0.7}\n', 'a.jsonl=0.7, not a.jsonl: 0.7'],
   ['a path with a value', 'validation: [{a.jsonl: no}]\n', 'validation: a path, or a list of paths, is needed; a.jsonl has a value'],
   ['a limit that takes nothing', 'max_train_tokens: 0\n', 'max_train_tokens: a whole number of 1 or more is needed'],

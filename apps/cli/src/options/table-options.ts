@@ -1,4 +1,4 @@
-// The speed table that a launch or a plan measures first, for its target_speedup: --on, and what goes with it.
+// The speed table that a launch or a plan measures first for its target_speedup: --on, and the options that belong to it.
 import type { Command } from 'commander';
 import { TARGET_NAMES } from '#comparison';
 import type { v1 } from '#protocol';
@@ -36,7 +36,7 @@ export async function settingsWithTable(
   const { speedTable: _, ...ofFile } = file.settings;
   const settings = settingsOf(options, ofFile);
   if ((settings.targetSpeedup ?? 0) === 0)
-    throw new CliError('OPTION_REQUIRED', '--target-speedup is needed with --on, which measures the table that it goes by', {
+    throw new CliError('OPTION_REQUIRED', '--on needs --target-speedup, since it measures the table for that target', {
       field: '--target-speedup',
       exitCode: ExitCode.usage,
     });

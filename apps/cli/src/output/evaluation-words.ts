@@ -17,7 +17,7 @@ function closingsWords(closes: string, layer: string | undefined): string {
   return `intact with ${gates}${layer === undefined ? '' : ` of layer ${layer}`}`;
 }
 
-/** Tells whether the intact model was evaluated with a part of what a state closes. */
+/** Tells whether the evaluation is of the intact model with a part of a state's gates closed. */
 export const isOfClosings = ({ subject }: v1.Evaluation): boolean => subject.startsWith('closings:');
 
 /** Returns the measure and its value. A server of an earlier release fills only the fields of perplexity. */

@@ -35,8 +35,8 @@ export function decimal(value: number | null | undefined, digits = 4): string {
 }
 
 /**
- * Returns the loss that is learned: the total without the Lagrangian term. That term keeps the sparsity on its schedule, and is negative
- * while the student is behind.
+ * Returns the loss of the distillation or the text: the total without the Lagrangian term. That term keeps the sparsity on its schedule,
+ * and is negative while the student is behind.
  */
 export function learningLoss({ loss, lagrangian }: Pick<v1.StepMetrics, 'loss' | 'lagrangian'>): number {
   return loss - lagrangian;

@@ -28,7 +28,7 @@ export function missedTarget({ status, step, hardSparsity, settings }: v1.Run): 
   return targetSparsity !== undefined && hasMissedTarget({ completed, hardSparsity, targetSparsity });
 }
 
-/** Says of a run that missed its target by how much, and what helps. */
+/** Says by how much a run missed its target, and which settings help. */
 export function missWords({ hardSparsity, settings }: v1.Run): string {
   const reached = `${percent(hardSparsity)} instead of ${percent(settings?.targetSparsity ?? Number.NaN)}`;
   return `the target was missed: sparsity ${reached}; more --steps or a higher --mask-lr come closer`;

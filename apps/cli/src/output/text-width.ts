@@ -45,7 +45,7 @@ export function wrapTo(text: string, columns: number): string[] {
 
 /**
  * Splits text into lines of at most `columns` columns. A longer word (a path, a digest) stays whole, so that it can be copied; the terminal
- * itself breaks it. A list is broken behind its commas.
+ * itself breaks it. A list is broken after its commas.
  */
 export function wrapWords(text: string, columns: number): string[] {
   const lines: string[] = [];

@@ -27,7 +27,7 @@ export function warnOfLostSettings(output: Output, asked: v1.RunSettings, answer
   warnOf(output, 'SETTINGS_LOST', message);
 }
 
-/** Warns of what the command itself has found, in words that need no option's name. */
+/** Prints warnings that the command itself has found, in words that need no option's name. */
 export function warnOf(output: Output, code: string, message: string): void {
   warn(output, { code, message, field: '', option: null });
 }

@@ -142,7 +142,7 @@ test.each<[string, string, string]>([
     'study.yaml:7: total_steps: "300, 600" is not valid. A whole number is allowed: 1 to',
   ],
   ['a comma in a seed', FILE.replace('{total_steps: 300}', '\n  seed: 1, 2'), 'Several seeds are the list "seeds" of a study: [1, 2]'],
-  ['a comma behind a value', FILE.replace('300}', '300, 600}'), 'study.yaml:6: "600" stands behind a comma where "key: value" is needed'],
+  ['a comma behind a value', FILE.replace('300}', '300, 600}'), 'study.yaml:6: "600" stands after a comma where "key: value" is needed'],
   ['a list of values', FILE.replace('300}', '[300, 600]}'), 'total_steps: one value is needed, not a list. Several values of a setting'],
   ['a value twice', FILE.replace('50%', '0.3'), 'study.yaml:9: target_sparsity: a value is there twice'],
   ['no list in the grid', FILE.replace('[0.3, 50%]', '0.3'), 'study.yaml:9: target_sparsity: a list of values is needed'],

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { historyService, isAbort, onLockedOut, troubleOf } from './client.js';
 
 export type Link = 'connecting' | 'connected' | 'away' | 'locked';
-/** A change of a run. An empty `runId` means that anything may have changed, because the stream has begun anew. */
+/** A change of a run. An empty `runId` means that anything may have changed, because the stream has begun again. */
 export interface Change {
   runId: string;
   type: string;
@@ -46,7 +46,7 @@ function tell(news: News): void {
 }
 
 function setLink(next: Link): void {
-  // A stream that began with a login goes on after the logout. It is begun anew, so that it notices when the browser may call again.
+  // A stream that began with a login goes on after the logout. It is begun again, so that it notices when the browser may call again.
   if (next === 'locked' && leads) stream.abort();
   if (next !== 'connecting') settle();
   if (next === link) return;

@@ -1,4 +1,4 @@
-// The form for what people say about a run: its name, tags and note.
+// The form for a run's name, tags and note.
 import { useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';

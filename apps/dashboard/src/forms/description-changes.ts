@@ -1,4 +1,4 @@
-// Finds the changes in what people say about a run. Only the changes are sent, so that two people who change different things don't undo
+// Finds the changes of a run's name, tags and note. Only the changes are sent, so that two people who change different things don't undo
 // each other's changes.
 
 interface Words {

@@ -66,7 +66,7 @@ export function EvaluateForm({ run, close, done }: { run: Run; close: () => void
               />
               <TextField
                 label="Text column"
-                help="empty: the one of the run's own text"
+                help="empty: that of the run's own text"
                 value={values.textColumn}
                 changed={(textColumn) => changed('text_column', { textColumn })}
                 wrong={wrong['text_column']}

@@ -12,7 +12,7 @@ import { TextField } from './fields/text-field.js';
 
 const FORMATS: [string, string][] = [
   ['hf-remote', 'hf-remote: transformers with trust_remote_code, each layer as wide as its own'],
-  ['hf', 'hf: transformers, vLLM and whatever loads the original, all layers as wide as the widest'],
+  ['hf', 'hf: transformers, vLLM and other programs that load the original, all layers as wide as the widest'],
   ['gguf', 'gguf: llama.cpp'],
   ['vllm', 'vllm: vLLM (DeciLM), each layer as wide as its own'],
   ['masked', 'masked: the full size, with zeros where it was pruned'],

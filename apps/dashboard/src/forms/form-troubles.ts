@@ -21,7 +21,7 @@ export interface FormTroubles {
 /** @param known the fields that the form shows */
 export function formTroubles(trouble: Trouble | undefined, known: readonly string[]): FormTroubles {
   if (trouble === undefined) return { byField: {}, rest: '' };
-  if (trouble.isLocked) return { byField: {}, rest: 'This browser is logged out. What is filled in here is kept for when it is back.' };
+  if (trouble.isLocked) return { byField: {}, rest: 'This browser is logged out. The form keeps its values until it is logged in again.' };
   const mine = trouble.fields.filter(({ field }) => known.includes(field));
   const others = trouble.fields.filter(({ field }) => !known.includes(field));
   const rest =

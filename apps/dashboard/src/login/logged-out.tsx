@@ -50,7 +50,7 @@ function LoginForm() {
     event.preventDefault();
     setSending(true);
     const refused = await logIn(field.current!.value);
-    // The page is loaded anew, so that no data of an earlier caller stays.
+    // The page is loaded again, so that no data of an earlier caller stays.
     if (refused === '') {
       location.reload();
       return;

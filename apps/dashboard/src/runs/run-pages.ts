@@ -10,7 +10,7 @@ const PAGE_SIZE = 200;
 /** The largest page. After a jump far down, many rows have to be loaded. */
 const LARGEST_PAGE = 500;
 const LIST_EVERY_MS = 1_000;
-/** If more runs change at once, the list is loaded anew. */
+/** If more runs change at once, the list is loaded again. */
 const SINGLE_RUNS = 20;
 
 export interface RunFilter {
@@ -74,17 +74,17 @@ export function useRunPages(filter: RunFilter): RunPages {
     }
   }, [key]);
 
-  const anew = useCallback(() => {
+  const again = useCallback(() => {
     const { epoch, rows } = loading.current;
     clearTimeout(timer.current);
     loading.current = loadingOf(key, Math.min(rows, 1_000), epoch + 1);
     void more();
   }, [key]);
   useEffect(() => {
-    anew();
+    again();
     return () => clearTimeout(timer.current);
   }, [key]);
-  useReturn(() => shown.trouble !== undefined && anew());
+  useReturn(() => shown.trouble !== undefined && again());
 
   useChanges(
     () => true,
@@ -93,7 +93,7 @@ export function useRunPages(filter: RunFilter): RunPages {
       const isNew = changes.some(
         ({ runId, type }) => runId === '' || type === 'RunLaunched' || type === 'RunForked' || type === 'RunDeleted',
       );
-      if (isNew || ids.length > SINGLE_RUNS) anew();
+      if (isNew || ids.length > SINGLE_RUNS) again();
       else void refresh(ids);
     },
     LIST_EVERY_MS,
@@ -117,7 +117,7 @@ export function useRunPages(filter: RunFilter): RunPages {
     [key],
   );
   const own = shown.key === key;
-  return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: anew, need };
+  return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: again, need };
 }
 
 /** Returns the ids of all runs that match a filter, loaded or not. */

@@ -36,7 +36,7 @@ function StudyState({ status }: { status: StudyStatus }) {
 
 const endedOf = ({ runsCompleted, runsFailed, runsCancelled }: Study): number => runsCompleted + runsFailed + runsCancelled;
 
-/** Loads data about studies. Changes of runs are told by the stream; the next launches of a study are found by loading again. */
+/** Loads data about studies. The stream tells of changes of runs; only loading again finds the next launches of a study. */
 function useStudies<T>(key: string, load: (signal: AbortSignal) => Promise<T>) {
   const loaded = useLoaded(key, load);
   useChanges(() => true, loaded.reload, LOOK_AGAIN_MS, key);

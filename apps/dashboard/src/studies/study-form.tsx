@@ -69,7 +69,7 @@ export function StudyForm({ close }: { close: () => void }) {
           <PathField
             wanted="folder"
             label="Folder of relative paths"
-            help="on the server's machine; empty: the one that the server was started in"
+            help="on the server's machine; empty: the folder that the server was started in"
             value={folder}
             changed={(value) => change('folder', value)}
             wrong={byField['folder']}

@@ -80,7 +80,7 @@ function ended(stateBytes: Uint8Array, endStep = 6) {
   return { result, digest: Promise.resolve(digestOf(stateBytes)) } as never;
 }
 
-test('a process that has come anew hands out what the one before it kept, with all its values', async () => {
+test('a new process hands out what the process before it kept, with all its values', async () => {
   const first = new Engine();
   const digest = await first.trained();
   const second = new Engine(first.folder);

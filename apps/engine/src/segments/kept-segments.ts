@@ -1,6 +1,6 @@
-// Keeps segments on the disk of the engine, each from its end until it is recorded (docs/design/joined-engines.md). A segment is named by
-// all that it was computed from, so a process that has come anew hands it out as well as the one that trained it. Several engines may share
-// a folder: each has a place of its own in it, and takes over the segments of places whose process has ended.
+// Keeps segments on the disk of the engine, each from its end until it is recorded (docs/design/joined-engines.md). A segment's name
+// follows from everything that decides its bits, so a new process can hand out a segment that an earlier process trained. Several engines
+// may share a folder: each has a place of its own in it, and takes over the segments of places whose process has ended.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
@@ -215,7 +215,7 @@ export class KeptSegments {
     return deserialize(facts) as KeptSegment & { bytes: number };
   }
 
-  /** A damaged segment is told when it is asked for. */
+  /** If a segment is damaged, the caller learns that when it asks for the segment. */
   private noteEnd(name: string): void {
     try {
       const { run, result } = this.factsOf(name);

@@ -1,4 +1,4 @@
-// The kept segments of one training. A segment is found by the state that it begins with and by everything else that decides its bits.
+// The kept segments of one training. The state that a segment begins with, and everything else that decides its bits, find the segment.
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { SegmentOptions, StepReport, TeacherStretch } from '#native-engine';

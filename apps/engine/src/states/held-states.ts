@@ -11,7 +11,7 @@ const PARTS_AT_ONCE = 4;
 
 interface Held {
   bytes: Uint8Array;
-  /** The trainings that hold it, each with what it waits for. */
+  /** The trainings that hold the state, each with the promise that it waits for. */
   letGo: (() => void)[];
 }
 

@@ -1,5 +1,5 @@
-// Trainings that outlive the connection on which their messages go out (docs/design/joined-engines.md). While the client is cut off the
-// training ends its segment, and what it has to hand in waits for as long as the client's lease is good.
+// Trainings that outlive the connection on which their messages go out (docs/design/joined-engines.md). While the client is cut off, the
+// training ends its segment, and keeps its messages as long as the client's lease is good.
 import type { Logger } from 'pino';
 import { EspalierError, type engineV1 } from '#protocol';
 
@@ -44,7 +44,7 @@ class KeptTraining {
     this.first += gone;
   }
 
-  /** Several readers may overlap: a call that was cut off ends late. So one place asks the source, and keeps what comes. */
+  /** Several readers may overlap: a call that was cut off ends late. So only this place asks the source, and keeps its messages. */
   async *from(count: number): Messages {
     this.taken(count);
     for (let at = count; ; at += 1) {
@@ -103,7 +103,7 @@ export class KeptTrainings {
       if (count > 0 || this.discarded === trainingId)
         throw new EspalierError(
           'TRAINING_NOT_KEPT',
-          'what this training had to hand in was discarded: it goes on from its last recorded state',
+          'the messages that this training had kept were discarded: the run goes on from its last recorded state',
         );
       this.discard('another training begins');
       const stop = new AbortController();

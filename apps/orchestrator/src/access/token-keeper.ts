@@ -134,7 +134,7 @@ export class TokenKeeper {
     return changed;
   }
 
-  /** Follows the stream of tokens until the keeper stops. Each event makes it read the record anew. */
+  /** Follows the stream of tokens until the keeper stops. Each event makes it read the record again. */
   private async follow(known: () => void): Promise<void> {
     while (!this.stopped) {
       try {

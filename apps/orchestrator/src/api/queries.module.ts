@@ -35,7 +35,7 @@ const WHY_READ_AGAIN = {
           live,
           onError: (error) => log.error(error, 'the views could not be written; trying again'),
           onReadAgain: (because) => {
-            const words = `${WHY_READ_AGAIN[because]}: the views are made anew from all events, and lists and queries wait for them`;
+            const words = `${WHY_READ_AGAIN[because]}: the views are being rebuilt from all events, and lists and queries wait for them`;
             if (because === 'damaged') log.warn(words);
             else log.info(words);
           },

@@ -93,7 +93,7 @@ export class EngineWorkbench {
     const { session } = this;
     if (session.state !== null && this.holdsState(run, state)) return session.state.digest;
     session.state = null;
-    // Where recovery widens LoRA, the engine opens the session anew for a state of another rank, and drops its teachers.
+    // Where recovery widens LoRA, the engine opens the session again for a state of another rank, and drops its teachers.
     if (run.settings.recoverLoraRank > 0) session.teachers = new Set();
     if (state === null) {
       const fresh = await this.engine.client.initialiseState(initialStateRequest(this.sessionId, run));

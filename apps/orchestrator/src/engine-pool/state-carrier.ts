@@ -45,7 +45,10 @@ export class StateCarrier {
     }
   }
 
-  /** Fetches a state that the engine holds. It goes on until the state is in the store or here, and the engine is told to let it go. */
+  /**
+   * Fetches a state that the engine holds. Returns when the state is in the store or in this process, and the engine was told to release
+   * it.
+   */
   underWay(outcome: engineV1.SegmentOutcome): StateUnderWay {
     const arrival = this.arrivalOf(outcome).catch((error: unknown) => {
       const known = toEspalierError(error);

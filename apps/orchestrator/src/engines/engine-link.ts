@@ -21,7 +21,7 @@ export interface EngineLink {
   isAwaited(): boolean;
   /**
    * Called when the engine does not answer. Returns whether it is awaited for the rest of its lease; its connection is then closed, so
-   * that it dials in anew.
+   * that it dials in again.
    */
   awaitSilent(): boolean;
   /** The engine process's use of the processors, or null where it is not known. */

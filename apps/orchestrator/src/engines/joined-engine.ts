@@ -101,7 +101,7 @@ export class JoinedEngine implements EngineConnector {
     return { ended: presence.ended };
   }
 
-  /** Goes on with the engine's work if the same process has come back. Another process has to be claimed anew. */
+  /** Goes on with the engine's work if the same process has come back. Another process has to be claimed again. */
   private goOnWith({ arrival, door, tunnel }: Presence): void {
     const { use } = this;
     if (use === null) return;
@@ -132,7 +132,7 @@ export class JoinedEngine implements EngineConnector {
   }
 
   /**
-   * Ends a stream by which nothing comes any more, as if it had been cut, so that the engine dials in anew. Returns false where the lease
+   * Ends a stream by which nothing comes any more, as if it had been cut, so that the engine dials in again. Returns false where the lease
    * is over.
    */
   private awaitSilent(use: Use): boolean {
@@ -179,7 +179,7 @@ export class JoinedEngine implements EngineConnector {
     let end: (how: string) => void = () => undefined;
     const ended = new Promise<string>((resolve) => (end = resolve));
     const use: Use = { instance: arrival.instance, client: null, timer: undefined, end: (how) => this.endUse(use, () => end(how)) };
-    this.use?.end('the engine is claimed anew');
+    this.use?.end('the engine is claimed again');
     this.use = use;
     try {
       return await claimEngine(

@@ -30,7 +30,7 @@ test('what another user runs is told nothing, whatever it would be asked', async
   process.geteuid = () => owner + 1; // makes the server belong to another user
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const connector = namedEngine({ address, leaseMs: 1_000, folderId: 'folder', mayRenew: () => true });
-  const message = `what answers at ${address} belongs to another user (${owner}): it is told nothing`;
+  const message = `the process that answers at ${address} belongs to another user (${owner}): the server sends it nothing`;
   const refusal = { code: 'ENGINE_OF_ANOTHER_USER', message };
   await expect(connector.connect(new AbortController().signal)).rejects.toMatchObject(refusal);
   await expect(connector.visit()).rejects.toMatchObject(refusal);

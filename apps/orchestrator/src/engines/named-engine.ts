@@ -172,5 +172,8 @@ async function requireOwnUser(address: string): Promise<void> {
   const foreign = [...uids].find((uid) => uid !== process.geteuid?.());
   if (!uids.has(undefined) && foreign === undefined) return;
   const whose = foreign === undefined ? 'a user that the kernel does not tell' : `another user (${foreign})`;
-  throw new EspalierError('ENGINE_OF_ANOTHER_USER', `what answers at ${address} belongs to ${whose}: it is told nothing`);
+  throw new EspalierError(
+    'ENGINE_OF_ANOTHER_USER',
+    `the process that answers at ${address} belongs to ${whose}: the server sends it nothing`,
+  );
 }

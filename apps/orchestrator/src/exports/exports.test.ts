@@ -84,7 +84,7 @@ test('an export that fails lets go of all that it stored', async () => {
 test('an export in another type than the budget counts says so, and how to make the right one', () => {
   const notes = (budgetDtype: string, dtype: string): string => typeNotes({ targetBytes: 1e6, budgetDtype }, dtype).join();
   expect(notes('q8_0', 'BF16')).toBe(
-    'The run was pruned to bytes in q8_0, and this export is in bf16: --format gguf --dtype q8_0 makes the one that was meant.',
+    'The run was pruned to bytes in q8_0, and this export is in bf16: use --format gguf --dtype q8_0 for the budget.',
   );
   expect(notes('f16', 'BF16')).toMatch(/: --dtype f16 makes/);
   expect([notes('q8_0', 'q8_0'), notes('bf16', 'BF16'), notes('model', 'F32')]).toEqual(['', '', '']);

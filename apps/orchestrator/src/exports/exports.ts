@@ -105,9 +105,7 @@ export function typeNotes(settings: Pick<RunSettings, 'targetBytes' | 'budgetDty
   const { targetBytes, budgetDtype } = settings;
   if (targetBytes === 0 || budgetDtype === 'model' || dtype.toLowerCase() === budgetDtype) return [];
   const options = `${typeInBlocks(settings) === null ? '' : '--format gguf '}--dtype ${budgetDtype}`;
-  return [
-    `The run was pruned to bytes in ${budgetDtype}, and this export is in ${dtype.toLowerCase()}: ${options} makes the one that was meant.`,
-  ];
+  return [`The run was pruned to bytes in ${budgetDtype}, and this export is in ${dtype.toLowerCase()}: use ${options} for the budget.`];
 }
 
 const README = 'README.md';

@@ -173,7 +173,7 @@ test('a history that the views read for the first time is read once, its damaged
   expect((await views.getRun(WAITING)).damage).toEqual([{ revision: 2n, metrics: false, problem: 'a byte was changed' }]);
 });
 
-test('views of a store that was put back to an earlier time, or of another store, are made anew', async () => {
+test('views of a store that was put back to an earlier time, or of another store, are made again', async () => {
   const recorder = new Recorder().record(
     OPEN,
     new Story(launched({ totalSteps: 100, segmentSteps: 10 }, OPEN)).start().train(stateAt(11, 0.013), stateAt(21, 0.024)).facts,

@@ -90,7 +90,7 @@ export class RunFeed {
     await this.views.ready();
     const whole = this.views.damagedRuns().filter((runId) => !this.isSetAside(runId));
     if (whole.length === 0) return;
-    const what = `the views show run ${whole[0]} as damaged, and its events are whole: they are made anew; try again in a moment`;
+    const what = `the views show run ${whole[0]} as damaged, but its events are whole: the views are being rebuilt; try again in a moment`;
     await this.views.startAnew(new EspalierError('VIEW_LAGGING', what));
   }
 

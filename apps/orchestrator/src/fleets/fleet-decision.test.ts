@@ -44,7 +44,7 @@ describe('a job that waits', () => {
     expect(decided({ jobs, wanted: 1, surplusForMs: IDLE_MS }).cancel).toEqual(['2', '3']);
   });
 
-  it('is cancelled and asked for anew where it was asked for with other settings', () => {
+  it('is cancelled and asked for again where it was asked for with other settings', () => {
     expect(decided({ wanted: 1, most: 1, jobs: [job('1', 'waiting', 'none', { isOutdated: true })] })).toMatchObject({
       submit: 1,
       cancel: ['1'],

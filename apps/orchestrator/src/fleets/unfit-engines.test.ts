@@ -15,7 +15,7 @@ test('each engine in a row that ended without being of use doubles the pause bef
   expect(pauses.map((one) => one!.pauseMs / 1_000)).toEqual([5, 10, 20, 40, 80, 160, 320, 600, 600]);
 });
 
-test('an engine that worked for a run was of use, and the pauses begin anew', () => {
+test('an engine that worked for a run was of use, and the pauses begin again', () => {
   const unfit = new UnfitEngines();
   noted(unfit, 'a');
   expect(unfit.ended('a')).toMatchObject({ pauseMs: 5_000 });

@@ -164,7 +164,7 @@ export class Logins {
   }
 
   /**
-   * Ends all logins of a person, because an admin says so.
+   * Ends all logins of a person at an admin's request.
    * @param whom an actor, the id of a login, or a name that one person has. @throws EspalierError LOGIN_NOT_FOUND, LOGIN_AMBIGUOUS
    */
   async endAll(whom: string, by: CallContext): Promise<{ actor: string; ended: number }> {

@@ -70,7 +70,7 @@ type NamedSubject = Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'tea
 
 /**
  * Chooses the subject of a perplexity. Unlike other measurements, it may also be the intact model with single weights set to 0, or with a
- * part of what a state closes.
+ * part of a state's gates closed.
  */
 export function measuredSubjectOf(
   run: PruningRunState,

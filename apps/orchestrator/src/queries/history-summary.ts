@@ -168,7 +168,8 @@ function lineOfOutcome(event: Outcome): string {
     }
     case 'ArtifactsDiscarded': {
       const { keepEvery, artifacts, reason } = event.data;
-      const kept = keepEvery === null ? '' : `; one teacher in ${keepEvery} stays, and what forks, exports and the last state need`;
+      const kept =
+        keepEvery === null ? '' : `; one teacher in ${keepEvery} stays, and so do the states that forks, exports and the last state need`;
       return `${discardWords(artifacts)} thrown away${kept}${reason === '' ? '' : `: ${reason}`}`;
     }
     case 'RunDeleted':

@@ -124,7 +124,7 @@ export class StateKeeper {
     try {
       await this.recall((digest) => needed.some((artifacts) => artifacts.has(digest)));
     } catch (error) {
-      this.log.warn({ err: error }, 'the quarantine could not be searched for what unfinished runs need');
+      this.log.warn({ err: error }, 'the quarantine could not be searched for artifacts that unfinished runs need');
     }
   }
 

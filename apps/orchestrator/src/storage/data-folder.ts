@@ -62,7 +62,7 @@ export class DataFolder {
 
   /**
    * The secret that signs browsers' cookies. It outlives restarts, so a page that is open when the server restarts stays logged in. It is
-   * read anew each time, because `espalier open --forget-browsers` replaces it.
+   * read again each time, because `espalier open --forget-browsers` replaces it.
    */
   cookieKey(): string {
     const file = join(this.path, COOKIE_KEY_FILE);

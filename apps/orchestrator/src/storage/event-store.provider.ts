@@ -1,5 +1,5 @@
 // The event store that the whole server uses. It is either a given one, by its connection string, or the embedded one: a child process,
-// which is started anew when it dies or hangs. The embedded store gets its former port, or any free one where another program has taken
+// which is started again when it dies or hangs. The embedded store gets its former port, or any free one where another program has taken
 // that; its clients follow. A file that only the user can read tells how to reach it, password included, so the user's other orchestrators
 // can stand by. A client never takes the store of another data folder for its own, since that one has another certificate.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -88,7 +88,7 @@ export class EventStoreHost {
     if (answered || this.stopping) return;
     if (pid !== null) {
       if (alive && this.silent < SILENT_CHECKS_MAX) return;
-      this.log.error({ pid }, alive ? 'the event store hangs and is started anew' : 'the event store died and is started anew');
+      this.log.error({ pid }, alive ? 'the event store hangs and is started again' : 'the event store died and is started again');
       if (alive) kill(pid);
     }
     try {
@@ -98,7 +98,7 @@ export class EventStoreHost {
     }
   }
 
-  /** Starts the embedded store anew. The store of another server may have been started anew, too; its file then names another address. */
+  /** Starts the embedded store again. The store of another server may have been started again, too; its file then names another address. */
   private async reachAgain(): Promise<void> {
     const before = this.reached.connectionString;
     this.reached = await this.reach();
@@ -208,7 +208,7 @@ async function startAtAnyPort(options: EmbeddedEventStoreOptions, wanted: number
 }
 
 /**
- * Writes the address to its file. Only standby orchestrators need the file, so a full disk must not keep the store from being started anew.
+ * Writes the address to its file. Only standby orchestrators need the file, so a full disk must not keep the store from starting.
  */
 function tellAddress(file: string, address: string, log: Logger): void {
   try {

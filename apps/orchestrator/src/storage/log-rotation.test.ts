@@ -9,7 +9,7 @@ const path = join(folder, 'server.log');
 const silent = pino({ level: 'silent' });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-test('a long log begins anew while its writer goes on, and what it held lies beside it', () => {
+test('a long log begins again while its writer goes on, and what it held lies beside it', () => {
   rotate(path, silent, 10); // there is no log yet
   const writer = openSync(path, 'a');
   writeSync(writer, 'a short\n');

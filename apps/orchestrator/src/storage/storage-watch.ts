@@ -89,7 +89,7 @@ export class StorageWatch {
     this.onChange(found === null);
   }
 
-  /** The error if an open file was removed. Such a file still takes what is written to it, but all of that is lost when the server ends. */
+  /** The error if an open file was removed. Such a file still accepts writes, but its content is lost when the server ends. */
   private removalProblem(): EspalierError | null {
     const removed = [...this.marks].find(([path, mark]) => !hasMark(path, mark))?.[0];
     if (removed === undefined) return null;

@@ -61,7 +61,7 @@ export class LaunchStudy {
     const seen = new Set<string>();
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
-      // Budgets are part of what is compared: a budget that the model can't keep is a mistake of its run only.
+      // A study may compare budgets, so a budget that the model can't keep is a mistake of its own run only.
       const { targetSparsity, recipe, preset } = settings;
       const budget = budgetSettingOf(settings) && { targetSparsity, recipe, preset, ...settingsOfBudget(settings) };
       const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow, budget]);
@@ -115,7 +115,7 @@ function refuseNoContenders(runs: RunOfStudy[], halving: Halving): void {
       code: 'FIELD_REQUIRED',
       description: 'is needed: its perplexity decides who goes on',
     };
-    const fixed = { field: `settings.${field}`, code: 'REQUEST_INVALID', description: 'is what the rungs say: leave it out' };
+    const fixed = { field: `settings.${field}`, code: 'REQUEST_INVALID', description: 'is set by the rungs: leave it out' };
     return [...(data.validationPath === '' ? [unmeasured] : []), ...(settings[halving.setting] === undefined ? [] : [fixed])].map((one) =>
       inRun(index, one),
     );

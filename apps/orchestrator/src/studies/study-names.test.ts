@@ -19,7 +19,7 @@ test('a beginning that several ids have is refused, and says whose it is', () =>
     expect.objectContaining({
       code: 'STUDY_ID_AMBIGUOUS',
       field: 'study_id',
-      message: expect.stringContaining('abcdefghijkl (recipes), abcdeaaaaaaa (seeds); say the whole id') as string,
+      message: expect.stringContaining('abcdefghijkl (recipes), abcdeaaaaaaa (seeds); give the whole id') as string,
     }),
   );
 });

@@ -20,6 +20,6 @@ export function studyNamed<Study extends Pick<StudyState, 'studyId' | 'name'>>(s
   if (others.length === 0) return found;
   const shown = [found, ...others].slice(0, SHOWN).map(({ studyId, name }) => `${studyId} (${name})`);
   const all = `${shown.join(', ')}${others.length >= SHOWN ? ', ...' : ''}`;
-  const description = `${text} is the beginning of several study ids: ${all}; say the whole id of the one that is meant`;
+  const description = `${text} is the beginning of several study ids: ${all}; give the whole id of the study`;
   throw invalidField('STUDY_ID_AMBIGUOUS', 'study_id', description);
 }

@@ -75,14 +75,14 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
 }
 
 /**
- * Checks the file from which lists and queries are answered. A damaged file is made anew, and still counts as a problem, because the disk
+ * Checks the file from which lists and queries are answered. A damaged file is rebuilt, but still counts as a problem, because the disk
  * changed it.
  */
 async function* viewsVerdicts({ views }: Context, say: Say, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
   const subject = 'the file of read models';
   const problem = await views.problemInFile();
   if (problem === null) yield say('views', subject, true, 'every row is as it was written', 0);
-  else yield say('views', subject, false, `${problem}; it is made anew from the events`, 0);
+  else yield say('views', subject, false, `${problem}; it is being rebuilt from the events`, 0);
   if (problem !== null) await views.startAnew(new ViewsDamagedError(problem));
   for (;;) {
     signal.throwIfAborted();

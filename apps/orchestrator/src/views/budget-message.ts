@@ -40,7 +40,7 @@ export function budgetOfRun(run: Budgeted): v1.Budget | undefined {
 
 const BYTES_EACH: Record<string, number> = { f32: 4, f16: 2, bf16: 2 };
 
-/** The formats without zeros that fill up: hf and vllm only where the masks were held to their shapes. */
+/** The formats whose exports have no zeros that fill shapes up: hf and vllm only if the masks learned their shapes. */
 function plainFormats({ shapeTarget }: RunSettings): string[] {
   if (shapeTarget === 'uniform') return ['hf-remote', 'hf'];
   return shapeTarget === 'vllm' ? ['hf-remote', 'vllm'] : ['hf-remote'];

@@ -68,7 +68,7 @@ export function requireOwnName(database: ViewsDatabase, name: string): void {
 
 function ambiguous(field: string, what: string, found: Named[]): EspalierError {
   const shown = found.slice(0, SHOWN).map(({ runId, name }) => (name === '' ? runId : `${runId} (${name})`));
-  const all = `${shown.join(', ')}${found.length > SHOWN ? ', ...' : ''}; say the whole id of the one that is meant`;
+  const all = `${shown.join(', ')}${found.length > SHOWN ? ', ...' : ''}; give the whole id of the run`;
   return new EspalierError('RUN_ID_AMBIGUOUS', `${field}: ${what}: ${all}`, {
     violations: [{ field, description: `${what}: ${all}`, code: 'RUN_ID_AMBIGUOUS' }],
   });

@@ -148,7 +148,7 @@ function filterOf(
   return { where: clauses.join(' AND '), values };
 }
 
-/** The function that a statement calls for conditions. Each request defines it anew, and is answered before the next one. */
+/** The function that a statement calls for conditions. Each request defines it again, and is answered before the next one. */
 const CONDITIONS = 'run_meets_conditions';
 
 function statusName(status: v1.RunStatus): string {

@@ -85,11 +85,7 @@ async function byLink(access: WebAccess, request: IncomingMessage, response: Ser
   const path = ownPath(query.get('to'));
   const cookie = access.cookieForLink(query.get('key') ?? '');
   if (cookie === undefined && access.asksForLogin && !(await isLetIn(access, request))) {
-    sendText(
-      response,
-      403,
-      'This link was used already, or is too old, or of a server that has been started anew. Another one: espalier open',
-    );
+    sendText(response, 403, 'This link was used already, or is too old, or the server has restarted. Get another link: espalier open');
     return;
   }
   response.writeHead(303, { location: path, 'cache-control': 'no-store', ...(cookie === undefined ? {} : { 'set-cookie': cookie }) });

@@ -68,7 +68,7 @@ export class MetricsPage {
 
   private register({ name, help, labels: labelNames = [], countsUp = false, read }: Figure): void {
     const common = { name, help, labelNames, registers: [this.tallies.registry] };
-    /** Each reading begins anew. So an engine that is gone has no value, and neither has a figure that can't be read now. */
+    /** Each reading begins again. So an engine that is gone has no value, and neither has a figure that can't be read now. */
     const collect = async (metric: Counter | Gauge): Promise<void> => {
       metric.reset();
       if (labelNames.length === 0) metric.remove(); // without labels a reset leaves a 0

@@ -94,7 +94,7 @@ export class WebAccess {
     if (cookie?.standsFor === '') return OWNER;
     if (cookie?.standsFor.startsWith(OF_LOGIN) === true) return this.access.byLoginId(cookie.standsFor.slice(OF_LOGIN.length));
     if (cookie !== undefined) return this.access.byTokenId(cookie.standsFor);
-    throw new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page anew');
+    throw new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page again');
   }
 
   /** @throws the errors of `grantOf` */

@@ -12,7 +12,7 @@ const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { versio
 const archive = archiveOf(version);
 if (existsSync(archive)) throw new Error(`${archive} is there already, and what was kept stays`);
 mkdirSync(dirname(archive), { recursive: true });
-/** Views are made anew; secrets, addresses and logs belong to one machine. */
+/** Views are made again; secrets, addresses and logs belong to one machine. */
 const LEFT_OUT = [
   'views.sqlite*',
   'server.log',

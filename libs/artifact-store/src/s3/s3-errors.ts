@@ -1,5 +1,5 @@
-// Translates a bucket's refusals to the codes of the artifact store. A message holds the server's own words and nothing else: requests,
-// their headers and the credentials stay out of it.
+// Translates a bucket's refusals to the codes of the artifact store. A message holds only the server's own words, without requests, headers
+// or credentials.
 import { ArtifactStoreError, subjectOf, type ArtifactErrorCode } from '../artifact-store.errors.js';
 
 /** The fields of the client's errors that decide about the code. */

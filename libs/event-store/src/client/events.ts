@@ -4,7 +4,7 @@ import type { NewEvent, StoredEvent } from '../event-store.js';
 const NOTHING = new Uint8Array();
 
 /**
- * Sends an event's data as bytes, not as JSON: the client would parse JSON and write it anew, but data that is signed or hashed must come
+ * Sends an event's data as bytes, not as JSON: the client would parse JSON and write it again, but data that is signed or hashed must come
  * back byte for byte.
  */
 export function toEventData(event: NewEvent): EventData {

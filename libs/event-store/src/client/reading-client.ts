@@ -38,7 +38,7 @@ export class ReadingClient {
   }
 
   /**
-   * @param readOn reads by this client, from behind the last item that it has yielded
+   * @param readOn reads by this client, after the last item that it has yielded
    * @throws EventStoreError the translated failure, where there is no newer client to go on with
    */
   async *read<Item>(readOn: (by: Connected) => AsyncIterable<Item>): AsyncGenerator<Item> {

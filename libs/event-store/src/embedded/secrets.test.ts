@@ -60,7 +60,7 @@ describe('the secrets of a store', () => {
     await other.stop();
   });
 
-  test('that were half made when the power went are made anew', async () => {
+  test('that were half made when the power went are made again', async () => {
     const place = join(folder, 'half');
     await storeSecrets(place);
     rmSync(join(place, 'secrets'), { recursive: true });
@@ -93,8 +93,8 @@ describe('the secrets of a store', () => {
     await expect(storeSecrets(place)).rejects.toThrow(`${tls.keyFile} is not the private key`);
   });
 
-  test('that were removed as the error says are made anew, and the store knows its users by them', async () => {
-    const place = join(folder, 'anew');
+  test('that were removed as the error says are made again, and the store knows its users by them', async () => {
+    const place = join(folder, 'again');
     const first = await startEmbeddedEventStore({ folder: place, ...(await storeSecrets(place)) });
     const before = connectEventStore(first);
     await before.append('run-1', newEvents(2), 'no_stream');

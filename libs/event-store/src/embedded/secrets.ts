@@ -20,7 +20,7 @@ const PLACE = 'folder';
 const YEARS_GOOD = 100;
 
 /**
- * Returns the secrets of the store in this folder. They are made anew if they are missing, or were copied with another folder.
+ * Returns the secrets of the store in this folder. They are made again if they are missing, or were copied with another folder.
  * @throws EmbeddedStoreError STORE_TLS_UNUSABLE, which names the damaged file
  */
 export async function storeSecrets(folder: string): Promise<StoreSecrets> {
@@ -34,12 +34,12 @@ export async function storeSecrets(folder: string): Promise<StoreSecrets> {
     }
     return { tls, users: readUsers(join(place, USERS)) };
   } catch (error) {
-    const hint = `remove the folder ${place}, and the next start makes these secrets anew: no event depends on them`;
+    const hint = `remove the folder ${place}, and the next start makes these secrets again: no event depends on them`;
     throw new EmbeddedStoreError('STORE_TLS_UNUSABLE', `${(error as Error).message}; ${hint}`, { cause: error });
   }
 }
 
-/** Tells whether the secrets were made in this folder. Earlier releases wrote no mark, so their secrets are made anew too. */
+/** Tells whether the secrets were made in this folder. Earlier releases wrote no mark, so their secrets are made again too. */
 function areOf(place: string): boolean {
   try {
     return hasMark(place, readFileSync(join(place, PLACE), 'utf8').trim());

@@ -183,7 +183,7 @@ describe('formats', () => {
 });
 
 describe('what is remembered', () => {
-  test('the content counts, not the name; another content or tokenizer is tokenized anew', async () => {
+  test('the content counts, not the name; another content or tokenizer is tokenized again', async () => {
     const first = await prepare(await file('a.jsonl', jsonl('same words')));
     let tokenized = 0;
     const onProgress = () => {

@@ -20,7 +20,7 @@ export interface TokenIndexKey {
   files: { format: string; packing: Packing | null; digest: string }[];
 }
 /**
- * A place in a text: the file, the items of it that are read before the place, and the tokens behind these items. Items are documents, or
+ * A place in a text: the file, the items of it that are read before the place, and the tokens after these items. Items are documents, or
  * the tokens of a file of tokens.
  */
 export interface TextPlace {

@@ -124,7 +124,7 @@ async function readNumpyHeader(file: string, chunks: AsyncGenerator<Buffer>): Pr
 const INDEX_MAGIC = 'MMIDIDX\0\0';
 const INDEX_HEADER_BYTES = 34; // the magic, u64 version, u8 type, u64 number of sequences, u64 number of documents
 
-/** Reads the type of the elements, and the lengths of all sequences, which lie one behind the other in the .bin file. */
+/** Reads the type of the elements, and the lengths of all sequences, which lie one after the other in the .bin file. */
 async function readIndex(binary: string): Promise<ShardHeader> {
   const file = indexFileOf(binary);
   let element: Element | undefined;

@@ -20,7 +20,7 @@ export interface Sources {
   chatTemplate: ChatTemplate | null;
 }
 
-/** @param done the shards that are stored already: reading goes on behind them @returns all shards */
+/** @param done the shards that are stored already: reading goes on after them @returns all shards */
 export async function tokenize(
   options: PrepareTokensOptions,
   sources: Sources,

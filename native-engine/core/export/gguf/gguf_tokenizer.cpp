@@ -81,7 +81,7 @@ std::string split_rule(const BpeTokenizer& tokenizer) {
   unsupported("pre_tokenizer", "cuts words in a way that llama.cpp has no rule for");
 }
 
-// Tells whether a token continues behind a space. Without such tokens nothing merges across words, whether or not text is cut into words.
+// Tells whether a token continues after a space. Without such tokens nothing merges across words, whether or not text is cut into words.
 bool merges_across_words(const BpeTokenizer& tokenizer) {
   std::unordered_set<std::string> added;
   for (const AddedToken& token : tokenizer.added) added.insert(token.text);

@@ -13,12 +13,12 @@ std::string loaders_text(const ExportPlan& plan) {
   const std::string& architecture = plan.config.architecture;
   if (plan.container == ExportContainer::kGguf) {
     const bool uniform = gguf_architecture(plan) != "deci";
-    return "`model.gguf` is for llama.cpp and what is built on it. Its architecture is `" + gguf_architecture(plan) + "`" +
+    return "`model.gguf` is for llama.cpp and programs that are built on it. Its architecture is `" + gguf_architecture(plan) + "`" +
            (uniform ? ".\n" : ", which has\nwidths of its own for each layer.\n") + "The tokenizer is in the file.\n";
   }
   switch (plan.form) {
     case ExportForm::kMasked:
-      return "It is an ordinary Hugging Face folder of a `" + architecture + "`: whatever loads the source model loads it.\n";
+      return "It is an ordinary Hugging Face folder of a `" + architecture + "`: any program that loads the source model loads it.\n";
     case ExportForm::kPadded:
       return "It is an ordinary Hugging Face folder of a `" + architecture +
              "`, for every loader that reads `head_dim` from config.json\n" + "(transformers 4.45 and newer).\n";

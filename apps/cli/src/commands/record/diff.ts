@@ -23,7 +23,7 @@ export function registerDiff(program: Command): void {
   });
 }
 
-/** Shortens digests and long decimals to what people compare. --json shows them whole. */
+/** Shortens digests and long decimals to a length that people can compare. --json shows them whole. */
 function short(value: string): string {
   if (/^[0-9a-f]{64}$/.test(value)) return shortDigest(value);
   return /^-?\d+\.\d{7,}$/.test(value) ? decimal(Number(value), 6) : value;

@@ -261,16 +261,16 @@ function registerViews(program: Command): void {
     .description('The read models behind lists and queries.');
   const rebuild = views
     .command('rebuild')
-    .summary('make them anew from the events')
+    .summary('rebuild them from the events')
     .description(
-      'Makes the read models anew from the recorded events. Nothing is lost by it: events are the record, views are only derived. ' +
+      'Rebuilds the read models from the recorded events. No data is lost: the events are the record, and views only follow from them. ' +
         'Where no server runs they are dropped, and its next start makes them.',
     );
   action(rebuild, async (context) => {
     const { dataFolder, output, signal } = context;
     if (!isNamed(context) && foreignInDataFolder(dataFolder) === undefined && runningServer(dataFolder) === null) {
       const dropped = dropViews(dataFolder);
-      const text = dropped ? 'dropped; the next start of the server makes them anew from the events' : `${dataFolder} holds no views`;
+      const text = dropped ? 'dropped; the next start of the server rebuilds them from the events' : `${dataFolder} holds no views`;
       output.result({ eventsDone: 0n, dropped }, () => output.line(text));
       return;
     }
@@ -293,7 +293,7 @@ function isNamed(context: Context): boolean {
 
 /**
  * Removes the file of the views without asking a server: a damaged file may keep a server from starting. The next server makes the file
- * anew.
+ * again.
  */
 function dropViews(dataFolder: string): boolean {
   const files = ['', '-wal', '-shm', '-journal'].map((suffix) => join(dataFolder, VIEWS_FILE + suffix)).filter((file) => existsSync(file));

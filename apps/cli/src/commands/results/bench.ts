@@ -1,4 +1,5 @@
-// bench: the speed of the pruned model beside the model before pruning; and the table of seconds by width that target_speedup goes by.
+// The command bench, which measures the speed of a run's model before and after pruning, and the table of seconds by width for
+// target_speedup.
 import { speedWords, spreadWords } from '#comparison';
 import { Readable } from 'node:stream';
 import type { Command } from 'commander';

@@ -63,7 +63,7 @@ export function registerEvaluate(program: Command): void {
     .option('--layer <numbers>', 'of --closings these layers only (0 or 0,5)', marks)
     .option('--last', 'the last state as well, beside what the options above name')
     .option('--data <path>', 'perplexity on other text', dataPath)
-    .option('--text-column <name>', "the field or column of --data that holds the text (default: the one of the run's own text)")
+    .option('--text-column <name>', "the field or column of --data that holds the text (default: that of the run's own text)")
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens)
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)
     .option('--task-data <folder>', 'holds a folder for each task, with JSON Lines or Parquet', absolutePath)

@@ -40,7 +40,7 @@ export function registerExport(program: Command): void {
       'Makes a model of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its ' +
         'digest, and the result appears only when it is complete. What it computes is compared with the masked student by every loader ' +
         'at hand. Formats: hf-remote (layers of their own widths; transformers with trust_remote_code), hf (all layers as wide as the ' +
-        'widest; whatever loads the source), gguf (llama.cpp), vllm (DeciLM), masked (the full size, what was pruned set to zero).',
+        'widest; any program that loads the source), gguf (llama.cpp), vllm (DeciLM), masked (the full size, pruned parts set to zero).',
     )
     .requiredOption('-o, --out <path>', 'the folder to write; with --format gguf it may be a file that ends in .gguf', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)

@@ -76,7 +76,7 @@ export function registerFork(program: Command): void {
     if (file.model !== undefined)
       throw new CliError('CONFIG_INVALID', 'model: a fork has the model of its parent', { field: '--config', exitCode: ExitCode.usage });
     if (file.measure !== undefined)
-      throw new CliError('CONFIG_INVALID', 'measure: a fork goes by the table of its parent', {
+      throw new CliError('CONFIG_INVALID', 'measure: a fork uses the table of its parent', {
         field: '--config',
         exitCode: ExitCode.usage,
       });

@@ -50,7 +50,7 @@ export function registerLaunch(program: Command): void {
     ['espalier launch --model models/llama --data corpus.jsonl --target-sparsity 0.5 --watch'],
     ['espalier launch --model models/llama --data train/ --validation valid.jsonl --recipe distill', 'one intact teacher'],
     ['espalier launch --model models/llama --data chats.jsonl --text-column messages', "conversations, by the model's chat template"],
-    ['espalier launch --model models/llama --data corpus.jsonl --target-speedup 1.6 --on cpu', 'faster, by what is measured first'],
+    ['espalier launch --model models/llama --data corpus.jsonl --target-speedup 1.6 --on cpu', 'faster, by a table that is measured first'],
     ['espalier launch --config run.yaml --seed 7', 'the file, with another seed'],
     ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"'],
   );

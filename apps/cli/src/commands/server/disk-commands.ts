@@ -163,7 +163,10 @@ async function thinOut({ connection, output }: Context, runId: string, options: 
     });
   for (const [field, given] of Object.entries({ '--min-age': minAge, '--now': options.now })) {
     if (given !== undefined)
-      throw new CliError('OPTIONS_CONFLICT', `${field} is for what no run needs: name no run with it`, { field, exitCode: ExitCode.usage });
+      throw new CliError('OPTIONS_CONFLICT', `${field} is for artifacts that no run needs: name no run with it`, {
+        field,
+        exitCode: ExitCode.usage,
+      });
   }
   const request = { runId, keepEvery, abandoned, exports, reason, dryRun: true };
   const ask = (dryRun: boolean) =>

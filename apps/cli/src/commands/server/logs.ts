@@ -41,7 +41,7 @@ export function registerLogs(program: Command): void {
     .summary('what the server has logged')
     .description(
       'Prints the log of the orchestrator, its engine and the embedded event store of this data folder, in the order of time; works ' +
-        'while nothing runs, too. A log of more than 16 MiB begins anew; what it held before lies beside it (.1) and is shown too. ' +
+        'while nothing runs, too. A log of more than 16 MiB is begun again; its former lines lie beside it (.1) and are shown too. ' +
         'A server in front (up without --detach) logs on its terminal instead.',
     )
     .option('-n, --lines <n>', 'how many of the last lines (0: none)', wholeNumber, 50)
@@ -91,7 +91,7 @@ class LogFile {
   read(): string[] {
     const text = this.open((file) => {
       const { size } = fstatSync(file);
-      // The first call reads only the end. A file that has become shorter was begun anew.
+      // The first call reads only the end. A file that has become shorter is a new file.
       if (this.position === undefined) this.position = Math.max(size - TAIL_BYTES, 0);
       else if (size < this.position) this.position = 0;
       const buffer = Buffer.alloc(size - this.position);

@@ -68,7 +68,7 @@ export function registerOpen(program: Command): void {
 }
 
 /**
- * Logs out all browsers by a new secret. The server reads the secret anew for each request, so no restart is needed, and no running server.
+ * Logs out all browsers by a new secret. The server reads the secret at each request, so it needs no restart, and need not even run.
  */
 function forgetAll(dataFolder: string): void {
   if (existsSync(join(dataFolder, DATA_FOLDER_ID))) renewSecretFile(join(dataFolder, COOKIE_KEY_FILE));

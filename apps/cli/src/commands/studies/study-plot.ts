@@ -18,7 +18,7 @@ interface PlotOptions {
   curve?: string;
   force?: boolean;
 }
-/** The points of a curve, as many as the drawing has pixels for. */
+/** The number of points of a curve, about one for each pixel of the drawing. */
 const CURVE_POINTS = 400;
 
 export function registerPlot(study: Command): void {

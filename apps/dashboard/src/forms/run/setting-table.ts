@@ -33,7 +33,7 @@ const WHOLE: readonly ScalarType[] = [ScalarType.UINT32, ScalarType.UINT64];
 function rangeWords(name: string, option: Setting): string {
   const { max, withinModel } = option;
   if (max === undefined) return '';
-  const most = withinModel ? "the model's" : String(max); // the unit stands behind it
+  const most = withinModel ? "the model's" : String(max); // the unit stands after the number
   const { least, isExcluded } = leastAsked(name, option);
   return isExcluded ? `above ${least}, up to ${most}` : `${least} to ${most}`;
 }

@@ -10,7 +10,7 @@ export interface PaleLine {
   values: ReadonlyMap<string, (number | null)[]>;
 }
 
-/** Returns the run's own steps together with the pale lines' steps before and behind them. */
+/** Returns the run's own steps together with the pale lines' steps before and after them. */
 export function allSteps(own: readonly number[], lines: readonly PaleLine[]): { steps: number[]; before: number } {
   const [first, last] = [own[0], own.at(-1)];
   if (first === undefined || last === undefined) return { steps: [], before: 0 };

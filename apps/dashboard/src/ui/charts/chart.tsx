@@ -146,7 +146,7 @@ function lastKnown(values: (number | null)[]): number | null {
   return last < 0 ? null : last;
 }
 
-/** A text that changes whenever the plot has to be made anew. */
+/** A text that changes whenever the plot has to be made again. */
 function lookText({ label, tone, lowest, dash, isPale, values }: Curve): string {
   const isPoint = values.filter((value) => value !== null).length === 1;
   return `${label} ${tone} ${lowest !== undefined} ${dash.join()} ${isPale} ${isPoint}`;

@@ -26,7 +26,7 @@ export function lastProjected(file: string): SeenEvent | null {
     if (row === undefined || row.position === null || row.stream === null || row.revision === null) return null;
     return { position: BigInt(row.position), stream: row.stream, revision: BigInt(row.revision), id: row.id };
   } catch {
-    return null; // the views make an unreadable file anew
+    return null; // the views make an unreadable file again
   } finally {
     database?.close();
   }

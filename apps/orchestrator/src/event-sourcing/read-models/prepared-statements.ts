@@ -5,7 +5,7 @@ import type { ViewsDatabase } from './views-file.js';
 /** The ways to ask a shared statement: its rows have all been read when these return. */
 export type Prepared<Row> = Pick<Database.Statement<unknown[], Row>, 'get' | 'all'>;
 
-/** By a database and a statement's text. A file of views that is opened anew is another database. */
+/** By a database and a statement's text. A file of views that is opened again is another database. */
 const statements = new WeakMap<ViewsDatabase, Map<string, Database.Statement>>();
 
 /** Returns the statement of a text, which is prepared once for each database. All callers with this text share it. */

@@ -129,7 +129,7 @@ export class ProjectionRunner {
     } else if (!this.caughtUp || ('type' in event && this.projection.hasMoreToCome(event))) {
       this.timer ??= setTimeout(() => this.flushLater(), REST_WAIT_MS);
     } else if (!this.flushPlanned) {
-      // The batch is applied as soon as the store has no more events at hand.
+      // The batch is applied as soon as the store has no further event ready.
       this.flushPlanned = true;
       setImmediate(() => this.flushLater());
     }

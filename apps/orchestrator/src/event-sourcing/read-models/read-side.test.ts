@@ -96,7 +96,7 @@ const viewsOn = (version = 1, onError?: (error: unknown) => void, onReadAgain?: 
     onReadAgain,
   });
 
-test('the feed knows what is open, forgets what is full, and reads a shelf anew that speaks again', async () => {
+test('the feed knows what is open, forgets what is full, and reads a shelf again that speaks again', async () => {
   await place('a', 'Emma', 'Dune', 'Ulysses');
   await place('b', 'Emma');
   const told: [string, number | null, number][] = [];
@@ -130,7 +130,7 @@ test('the feed knows what is open, forgets what is full, and reads a shelf anew 
   await feed.stop();
 });
 
-test('the views go on from their position, and are made anew for another version of their tables or on request', async () => {
+test('the views go on from their position, and are made again for another version of their tables or on request', async () => {
   await place('a', 'Emma');
   const first = viewsOn();
   first.start();
@@ -214,7 +214,7 @@ describe('a file of read models on a disk that lies', () => {
     }
   });
 
-  test('a changed row ends the query of a running server, and the file is made anew', async () => {
+  test('a changed row ends the query of a running server, and the file is made again', async () => {
     await stopped();
     const errors: string[] = [];
     const views = viewsOn(1, (error) => errors.push((error as Error).message));
@@ -222,7 +222,7 @@ describe('a file of read models on a disk that lies', () => {
     await views.ready();
     const other = new Database(file());
     addSums(other, () => new Error('unused'));
-    // SQLite computes the sum anew at every write, so this test changes the bytes in the file.
+    // SQLite computes the sum again at every write, so this test changes the bytes in the file.
     other.pragma('wal_checkpoint(TRUNCATE)');
     other.close();
     const bytes = readFileSync(file());

@@ -1,6 +1,6 @@
 // A file of read models: an SQLite database with the position up to which it holds the store's events. All its content follows from the
 // event store, so it may be deleted at any time. The disk may change its bytes, so its rows check themselves, and a damaged file is made
-// anew.
+// again.
 import Database from 'better-sqlite3';
 import { existsSync, rmSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
@@ -13,7 +13,7 @@ import type { ViewsCheck } from './views-check-worker.js';
 export type ViewsDatabase = Database.Database;
 
 export interface ViewsSchema {
-  /** Must grow with every change of a table or of a fold. A file with another number is made anew. */
+  /** Must grow with every change of a table or of a fold. A file with another number is made again. */
   version: number;
   tables: readonly ViewsTable[];
 }
@@ -21,7 +21,7 @@ export interface ViewsSchema {
 /** The error of a file whose content is not what was written to it. */
 export class ViewsDamagedError extends EspalierError {
   constructor(problem: string, options: ErrorOptions = {}) {
-    super('VIEW_LAGGING', `the views' file is damaged (${problem}) and is made anew from the events; try again in a moment`, options);
+    super('VIEW_LAGGING', `the views' file is damaged (${problem}) and is made again from the events; try again in a moment`, options);
   }
 }
 
@@ -39,7 +39,7 @@ const POSITION_TABLE: ViewsTable = {
   ],
 };
 
-/** The reason why an empty file took the place of the one that was there. */
+/** The reason why an empty file replaced the existing one. */
 export type EmptyBecause = 'missing' | 'otherTables' | 'damaged';
 
 /**

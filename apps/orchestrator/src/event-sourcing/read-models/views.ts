@@ -1,5 +1,5 @@
 // The read side of one kind of aggregate. It opens the file of read models and keeps it up to date with the event store. It makes the file
-// anew on request, and where the file is damaged or belongs to another store. A subclass holds the queries.
+// again on request, and where the file is damaged or belongs to another store. A subclass holds the queries.
 import { renameSync } from 'node:fs';
 import { EventCorruptError, type EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
@@ -44,7 +44,7 @@ export abstract class Views {
   private isStarted = false;
   private stopped = false;
   private firstReader: (item: RecordItem) => Promise<void> = () => Promise.resolve();
-  /** The reason why the file is about to be made anew, or null while it is used. */
+  /** The reason why the file is about to be made again, or null while it is used. */
   private damage: Error | null = null;
   /** The reason why the file was empty when it was opened, or null. */
   private emptyBecause: EmptyBecause | null = null;
@@ -114,7 +114,7 @@ export abstract class Views {
     this.onError(reason);
     await this.started;
     await this.runner.stop();
-    if (this.damage !== reason || this.stopped) return; // the file was opened anew in the meantime
+    if (this.damage !== reason || this.stopped) return; // the file was opened again in the meantime
     this.openAnew();
     this.runner.start();
     this.changes.notifyAll();
@@ -169,7 +169,7 @@ export abstract class Views {
     while (this.isStarted && !this.stopped && this.runner.lastFailure === null && !(await this.runner.whenCaughtUp(ASKED_AGAIN_MS)));
   }
 
-  /** Builds the read models anew beside the old ones. The old ones answer until the new ones have caught up. */
+  /** Rebuilds the read models beside the old ones. The old ones answer until the new ones have caught up. */
   async *rebuild(signal: AbortSignal): AsyncGenerator<{ eventsDone: bigint; done: boolean }> {
     if (this.rebuilding) throw new EspalierError('CONFLICTING_CHANGES', 'the views are being rebuilt already');
     this.rebuilding = true;

@@ -52,7 +52,7 @@ export function requireThinning(thinning: Thinning): void {
 
 /**
  * Returns the artifacts to remove: all teachers but every n-th and the last, teachers of abandoned branches, and exports, each if asked
- * for. The last state, the state that a fork began with and the states behind the remaining exports always stay.
+ * for. The last state, the state that a fork began with and the states of the remaining exports always stay.
  */
 export function thinned(run: PruningRunState, { keepEvery, abandoned, exports }: Thinning): DiscardedArtifact[] {
   const last = run.teachers.at(-1);

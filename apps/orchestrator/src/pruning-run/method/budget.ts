@@ -64,8 +64,8 @@ type CountSetting = keyof typeof COUNTED_BY;
 const COUNT_SETTINGS = Object.keys(COUNTED_BY) as CountSetting[];
 
 /**
- * Returns the settings of a budget and of what it counts; nothing where there is no budget. Those of a speed are left out of other budgets,
- * as in releases that knew no speed: races of recorded studies keep their names.
+ * Returns the settings of a budget and of what it counts; nothing where there is no budget. Other budgets have no settings of a speed, as
+ * in releases that knew no speed. So the groups of runs that compete in recorded studies keep their names.
  */
 export function settingsOfBudget(settings: { [K in BudgetSetting | CountSetting]?: RunSettings[K] | undefined }): Partial<RunSettings> {
   if (budgetSettingOf(settings) === null) return {};
@@ -77,7 +77,7 @@ export function settingsOfBudget(settings: { [K in BudgetSetting | CountSetting]
 
 type BudgetSettings = Pick<RunSettings, BudgetSetting | CountSetting | 'recipe' | 'gates' | 'shapeTarget'>;
 
-/** Reports requests with more than one budget, and settings that no budget of the request goes by. This check needs no model. */
+/** Reports requests with more than one budget, and settings that no budget of the request uses. This check needs no model. */
 export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | CountSetting>): FieldViolation[] {
   const [first, ...more] = given(settings);
   if (more.length > 0) return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
@@ -86,7 +86,7 @@ export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | Cou
     const setting = settingOfName(name);
     if (settings[name] === valueOfText(setting, setting.default) || (first !== undefined && goBy.includes(first))) return [];
     const which = goBy.map((budget) => BUDGETS[budget]).join(' or ');
-    return [{ field: `settings.${setting.field}`, description: `is given without ${which}, which goes by it`, code: 'BUDGETS_CONFLICT' }];
+    return [{ field: `settings.${setting.field}`, description: `is given without ${which}, which uses it`, code: 'BUDGETS_CONFLICT' }];
   });
 }
 
@@ -166,8 +166,8 @@ export const shareToGo = (budget: Budget, amounts: Amounts): number => Math.max(
 const fixedCost = ({ cost }: Budget): number => costAt(costFrom(cost), WITHOUT_PARTS);
 
 /**
- * The share that has to go of the cost of heads and units. A target sparsity is this share of the parameters, so it says how much goes
- * by the measure of a run without a budget. Above 1 hidden units have to close beside all heads and units.
+ * The share of the cost of heads and units that has to go. In a run without a budget, the target sparsity is this share of the parameters.
+ * Above 1, hidden units have to close beside all heads and units.
  */
 export function prunableShareToGo(budget: Budget, amounts: Amounts): number {
   return Math.max(0, budget.intact - amountAsked(budget, amounts)) / (budget.intact - fixedCost(budget));
@@ -206,7 +206,7 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
     const unit = budget.setting === 'targetMacs' ? budget.intact : 1;
     const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [roundedUp(budget.least / unit), 1];
     const why =
-      asked > budget.intact ? 'is more than the intact model has' : 'is less than what the masks can leave: not all of a model is prunable';
+      asked > budget.intact ? 'is more than the intact model has' : 'is less than the masks can leave: not all of a model is prunable';
     const given = amounts[budget.setting]!;
     const [limits, typed] = asTyped(budget.setting, { least, most, asked: given });
     const description = `${why}: must be in [${least}, ${most}] (${limits}), is ${given} (${typed})`;

@@ -117,8 +117,8 @@ function shareToPrune(settings: RunSettings, budget: Budget | null): number {
 }
 
 /**
- * Tells whether the default rate of recovery follows from the target. Smaller rates were tried only for all weights behind masks that
- * learned: a baseline damages the model more, and LoRA needs larger steps.
+ * Tells whether the default rate of recovery follows from the target. Smaller rates were tried only for recovery of all weights after masks
+ * had learned: a baseline damages the model more, and LoRA needs larger steps.
  */
 const hasRateOfTarget = (settings: RunSettings): boolean =>
   settings.preset === 'nuteprune2' && !prunesAtOnce(settings.recipe) && recoverWeights(settings) === 'all';

@@ -9,7 +9,10 @@ export interface Shape {
   uniform: boolean;
   /** Whether a layer keeps either all its heads or none. */
   wholeAttention: boolean;
-  /** Whether the number of open parameters is the one that the probabilities give, to half a unit. Only masks without shapes have this. */
+  /**
+   * Whether the number of open parameters equals the number that the probabilities give, to within half a unit. Only masks without shapes
+   * have this.
+   */
   exactSize: boolean;
 }
 

@@ -12,7 +12,7 @@ export function memoryWarnings(settings: Settings, planned: Planned): SettingsWa
 
 function streamWarnings({ streamWeights }: Settings, { hostBytes }: Planned): SettingsWarning[] {
   if (!streamWeights || hostBytes > 0n) return [];
-  const message = 'stream_weights changes nothing here: the engine computes on the processor, which reads the weights where they are';
+  const message = 'stream_weights changes nothing on this engine: it computes on the processor, which reads the weights where they are';
   return [{ code: 'NOTHING_TO_STREAM', field: 'settings.stream_weights', message }];
 }
 

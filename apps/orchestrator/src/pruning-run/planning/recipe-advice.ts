@@ -41,7 +41,7 @@ const PARAMETERS_GAIN_FROM = 0.6;
 
 /**
  * Below this number of parameters `wanda` is advised beside masks that learn, where all weights recover and the target in sparsity lies
- * between these two. It was better at 50% and no better at 30%, at this rate of recovery. At 70% masks that were held to as many parameters
+ * between these two. It was better at 50% and no better at 30%, at this rate of recovery. At 70% masks with a target of as many parameters
  * ended lower by 0.5 (`targetAdvice`).
  */
 const SMALL_MODEL = { parameters: 1e6, from: 0.4, below: PARAMETERS_GAIN_FROM, tried: 0.5, recoverLearningRate: 0.003 };
@@ -74,7 +74,7 @@ type Sizes = Pick<ModelIdentity, 'parameterCount' | 'prunableParameterCount'>;
 
 /**
  * Advises a target in parameters in place of one in sparsity, which counts the layers' weights alone. A closed hidden unit also takes a
- * column of the embedding and of lm_head away, so masks that are held to a number of parameters choose hidden units too.
+ * column of the embedding and of lm_head away, so masks with a target in parameters choose hidden units too.
  * @param sizes of the intact model
  * @param left the parameters that the target in sparsity leaves, if no hidden unit closes
  */

@@ -37,7 +37,7 @@ const OF_MODEL: Record<keyof ModelIdentity, true> = {
 };
 const OF_BUDGET: Record<keyof Budget, true> = { setting: true, intact: true, least: true, kvHeads: true, cost: true, speed: true };
 
-/** The names of an object's fields that are not among the known ones, behind the object's own name. */
+/** The names of an object's fields that are not among the known ones, each after the object's own name. */
 export const laterFields = (object: object, known: object, name = ''): string[] =>
   Object.keys(object).flatMap((field) => (Object.hasOwn(known, field) ? [] : [name === '' ? field : `${name}.${field}`]));
 

@@ -92,7 +92,7 @@ export interface DiscardedArtifact {
   marks: number[]; // the marks at which the state is a teacher
 }
 
-/** The form in which an export came out. */
+/** The form that an export has. */
 export interface MadeExport {
   format: 'masked' | 'hf' | 'hf-remote' | 'vllm' | 'gguf';
   multipleOf: number;

@@ -27,7 +27,7 @@ export class CurveBins {
   async of(views: RunViews, { run, extras }: RunSummary, signal: AbortSignal): Promise<CurvePoints> {
     const { runId } = run;
     let binned = this.kept.get(runId);
-    // A rewind abandons steps that are in the bins, so the bins are made anew.
+    // A rewind abandons steps that are in the bins, so the bins are made again.
     if (binned?.rewinds !== extras.rewinds.length)
       binned = { points: new CurvePoints(BIN_STEPS), revision: -1, rewinds: extras.rewinds.length, reading: Promise.resolve() };
     this.kept.delete(runId);

@@ -208,7 +208,7 @@ test('unknown types, other versions, broken bytes and facts without their fields
   expect(Object.values(summary().extras.unknownEvents).reduce((sum, count) => sum + count, 0)).toBe(3);
 });
 
-test('building anew gives the rows of building step by step, however it is cut', () => {
+test('building again gives the rows of building step by step, however it is cut', () => {
   const recorder = new Recorder()
     .record(RUN, trained().facts)
     .record('bbbbccccdddd', new Story(launched({}, 'bbbbccccdddd')).start().train(stateAt(10, 0.02)).facts);
@@ -327,7 +327,7 @@ test('run ids: exact, prefix, ambiguous, unknown, too short', () => {
   expect(resolve('cccc')()).toBe('ccccbbbbdddd');
   expect(resolve('aaaa')).toThrow(expect.objectContaining({ code: 'RUN_ID_AMBIGUOUS' }));
   expect(resolve('dddd')).toThrow(expect.objectContaining({ code: 'RUN_NOT_FOUND' }));
-  expect(resolve('aaaa')).toThrow(/aaaabbbbcccc \(tiny\), aaaabbbbdddd \(tiny\); say the whole id/);
+  expect(resolve('aaaa')).toThrow(/aaaabbbbcccc \(tiny\), aaaabbbbdddd \(tiny\); give the whole id/);
   expect(resolve('aaa')).toThrow(
     expect.objectContaining({
       code: 'RUN_NOT_FOUND',

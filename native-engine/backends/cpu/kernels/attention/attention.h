@@ -228,7 +228,7 @@ static void attention_block(const Attention& op, int64_t head, const QueryBlock&
   }
 }
 
-// Fills the columns behind the last head with zeros.
+// Fills the columns after the last head with zeros.
 template <class T>
 static void clear_padding(const Attention& op, int64_t first, int64_t rows) {
   for (int64_t n = first; n < first + rows; n++) {

@@ -122,7 +122,7 @@ static double attention_backward_block(const AttentionBackward& op, int64_t batc
   const double total = score_gradients(op, batch_row, head, first, count, range, w);
   transpose_block_rows(w.scores, keys, w, w.prob_t);
   transpose_block_rows(w.dprob, keys, w, w.dscore_t);
-  // These products come in the order in which their operands were made: it is quicker than each product right behind its operands.
+  // These products come in the order in which their operands were made: it is quicker than computing each product right after its operands.
   const int64_t words = keys / Words::kPair;
   tile_product<Words>(w.registers, count, dim, words, w.prob_words, words, w.key + range.begin / Words::kPair * dim, dim, w.block_out, dim,
                       false);
