@@ -4,8 +4,8 @@ import type { ComputeDtype, LayerWidth } from './native.js';
 /** The content of an export: the one size of a pruned model. */
 export interface ExportSize {
   parameterCount: number; // tied ones once, padding included
-  multiplications: number; // of a token with weights: all matrices but the embedding
-  bytes: number; // of the weights as they are stored
+  multiplications: number; // the multiplications of a token with weights: all matrices but the embedding
+  bytes: number; // the bytes of the weights as they are stored
 }
 
 /** The speeds of the session's model before and after pruning, measured in turns. */
@@ -14,7 +14,7 @@ export interface MeasureOptions {
   tokens: number; // decoded in each round, by each sequence
   sequences: number; // decoded together
   rounds: number; // 0: until the ratios are certain, as far as there is time
-  computeDtype: ComputeDtype; // in which both models are stored, too
+  computeDtype: ComputeDtype; // both models are also stored in this type
   device: string;
   threads: number;
   modelFolder?: string | undefined; // instead of the session's state
@@ -22,11 +22,11 @@ export interface MeasureOptions {
 }
 
 export interface SpeedTableOptions {
-  folder: string; // of a model, whose shape counts
+  folder: string; // the folder of a model, whose shape counts
   decode: boolean; // one token more for every sequence; else a prompt
   context: number; // tokens of the prompt, or those that a new token looks back on
   sequences: number; // decoded together
-  rounds: number; // of each width; 0: as many as there is time for
+  rounds: number; // the rounds of each width; 0: as many as there is time for
   computeDtype: ComputeDtype;
   device: string;
   threads: number;
@@ -43,8 +43,8 @@ export interface PartTime {
 
 export interface MeasuredSpeedTable {
   times: PartTime[];
-  rounds: number; // of the width that had the fewest
-  passSeconds: number; // of the intact model; its parts add up to it
+  rounds: number; // the rounds of the width that had the fewest
+  passSeconds: number; // the seconds of the intact model's pass; its parts add up to them
   passSpread: number;
 }
 
@@ -57,8 +57,8 @@ export interface MedianInterval {
 
 /** Medians over the rounds. */
 export interface Speed {
-  prefillSeconds: number; // of one prompt
-  passSeconds: number; // of one token more for every sequence
+  prefillSeconds: number; // the seconds of one prompt
+  passSeconds: number; // the seconds of one token more for every sequence
   prefillRatio: MedianInterval; // times by those of the first model in the same round
   passRatio: MedianInterval;
   weightBytes: number; // that a pass reads
@@ -86,7 +86,7 @@ export interface ExportOptions extends ExportKind {
 export interface ExportedModel {
   architecture: string; // as the container names it
   contextLength: number; // up to which it is the student
-  notes: string[]; // what a user should know about it
+  notes: string[]; // facts that a user should know about the export
   files: { name: string; sizeBytes: number; sha256: string }[];
   parameterCount: number;
   totalBytes: number;

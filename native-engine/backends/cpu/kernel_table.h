@@ -84,7 +84,7 @@ const Kernels& kernels_portable();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_avx512_bf16();
-const Kernels& kernels_avx512_amx();  // those of avx512_bf16, with products by matrix tiles
+const Kernels& kernels_avx512_amx();  // the kernels of avx512_bf16, with products by matrix tiles
 // Returns the widest set that this processor can run. ESPALIER_CPU_ISA chooses a narrower one ("portable", "avx2", "avx512",
 // "avx512_bf16", "avx512_amx").
 const Kernels& select_kernels();

@@ -102,7 +102,7 @@ class CudaBackend final : public Backend {
   Stream stream_;
   Staging staging_;
   std::array<DeviceBuffer, kSlotCount> scratch_;
-  int hopper_multiprocessors_;                // those of the card where products are computed by its kernel for Hopper cards, otherwise 0
+  int hopper_multiprocessors_;                // the multiprocessors of a card whose kernel for Hopper cards is in use, otherwise 0
   std::unique_ptr<LibraryProducts> library_;  // nullptr: all products are computed by the own kernels
   Stream copies_;
   Event ops_so_far_, copies_so_far_;

@@ -36,7 +36,7 @@ struct HeadNorms {
 // base-2 logarithms. The operands are rounded once.
 struct AttentionOperands {
   AttentionShape shape;             // has no bias where there are norms
-  std::array<Product, 3> products;  // of queries, keys and values, all transposed; their c is not used
+  std::array<Product, 3> products;  // the products of queries, keys and values, all transposed; their c is not used
   Tensor space;                     // f32 memory as large as operands
   Tensor operands;                  // compute dtype [N, query_width + 2 kv_width]; padding columns stay unchanged
   HeadNorms norms;

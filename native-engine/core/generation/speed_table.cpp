@@ -111,7 +111,7 @@ int64_t layers_to_measure(const ModelConfig& config, DType dtype) {
 // The times of one width, with one value for each round.
 struct WidthTimes {
   std::map<std::string, std::vector<double>> parts;
-  std::vector<double> whole;   // of the whole pass, without a watch
+  std::vector<double> whole;   // the times of the whole pass, without a watch
   std::vector<double> shares;  // the whole pass as a share of the intact model's pass in the same round
 };
 

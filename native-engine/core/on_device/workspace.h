@@ -61,7 +61,7 @@ struct Workspace {
   DevicePtr<std::byte> results;
   uint64_t result_bytes = 0, shard_bytes = 0;  // shard_bytes: the bytes of each shard's sums, which lie in front
   std::vector<ShardSums> shards;
-  ShardSums sums;                      // those of the shard at work, one of `shards`
+  ShardSums sums;                      // the sums of the shard at work, one of `shards`
   DevicePtr<double> gradient_squares;  // [1], of LoRA's gradient
 
   Tensor student_x, teacher_x;  // the residual streams in f32

@@ -68,7 +68,7 @@ struct SegmentResult {
   int64_t steps_done = 0;
   bool cancelled = false;
   double seconds = 0;
-  std::vector<uint8_t> open_units_before;  // of the state with which the segment began
+  std::vector<uint8_t> open_units_before;  // the open gates of the state with which the segment began
   std::optional<RefitReport> refit;        // the refit with which recovery began
 };
 
@@ -111,7 +111,7 @@ struct MeasureOptions {
 
 struct MeasureResult {
   SpeedResult speed;
-  std::vector<ExportSize> sizes;  // of the same models: the first in the container's dense form, the second in the form of the request
+  std::vector<ExportSize> sizes;  // the same models' sizes: the first in the container's dense form, the second in the form of the request
 };
 
 // Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
@@ -200,7 +200,7 @@ class SessionCore {
   std::vector<std::pair<std::string, std::string>> names_;  // guarded by names_mutex_: names that no job has taken yet, by kept_as
   std::string teacher_in_use_;                              // empty for the intact model
   TeacherFiles teacher_files_;
-  ReusedFileBytes state_files_;      // of the states that are handed out
+  ReusedFileBytes state_files_;      // the memory of the states that are handed out
   std::vector<uint8_t> open_units_;  // the open units of the trainer's state; empty where they are not known
   // The trainer's state as a small model. It is kept until the state changes, so that several generations can use it.
   std::shared_ptr<const ModelWeights> compacted_;

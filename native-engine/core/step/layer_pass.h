@@ -32,7 +32,7 @@ struct PassContext {
   const DeviceModel* model = nullptr;
   Workspace* ws = nullptr;
   DType dtype = DType::kBF16;     // the compute dtype
-  int64_t batch = 0, tokens = 0;  // of one shard of a step
+  int64_t batch = 0, tokens = 0;  // the shape of one shard of a step
   int64_t first_row = 0;          // the rows of the step before the shard
   DeviceBuffer rope;              // holds the tables
   RopePlaces usual_rope, local_rope;

@@ -85,7 +85,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   if (kind.has_own_memory()) {
     const uint64_t roles = 2 * role_bytes(config),
                    rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * (config.local_rope_theta != 0 ? 8 : 4);
-    plan.teachers = 2 * teacher_bytes;  // those of the teacher in use and of the next one
+    plan.teachers = 2 * teacher_bytes;  // the LoRA of the teacher in use and of the next one
     // An evaluation uses the weights and the memory of the run (device_home.h), and adds a role and LoRA or own weights.
     plan.scratch += mask_bytes + roles + rope + roles / 2 + trained_bytes;
     plan.host = kProcessBytes + roles + refit_bytes;

@@ -40,7 +40,7 @@ class Refit {
   struct Open {
     std::vector<int64_t> columns, inputs;
     std::vector<int64_t> places, outputs;
-    std::vector<double> masks;  // those of the outputs
+    std::vector<double> masks;  // the masks of the outputs
   };
 
   void embed(const std::vector<TokenRows>& text);

@@ -11,7 +11,7 @@ struct NoRegisters {};
 
 struct F32Words {
   static constexpr int kPair = 1;
-  using Registers = NoRegisters;  // what products of these words set up once, and may keep for later products
+  using Registers = NoRegisters;  // registers that products of these words set up once, and may keep for later products
   static inline vf multiply_add(vf acc, uint32_t a, vu b) {
     float f;
     std::memcpy(&f, &a, 4);

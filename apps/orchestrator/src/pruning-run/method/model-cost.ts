@@ -147,7 +147,7 @@ export function vectorsOf(model: ModelShape): Vectors | null {
 export function parameterCost(model: ModelShape, { biases, headNorms }: Vectors, norms = 1): Cost {
   const { hiddenSize, layers, headDim, vocabularySize, tiedEmbeddings } = model;
   const embeddings = vocabularySize * hiddenSize * (tiedEmbeddings ? 1 : 2);
-  const projections = 2 * headDim * hiddenSize; // of queries and outputs; keys and values have as many
+  const projections = 2 * headDim * hiddenSize; // the weights of queries and outputs; keys and values have as many
   return {
     wide: { head: projections, unit: 3 * hiddenSize, kv: projections, rest: embeddings + norms * (2 * layers + 1) * hiddenSize },
     alone: { head: biases ? headDim : 0, unit: 0, kv: biases ? 2 * headDim : 0, rest: headNorms ? 2 * headDim * layers : 0 },

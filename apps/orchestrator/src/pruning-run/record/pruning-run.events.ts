@@ -34,7 +34,7 @@ export interface ModelIdentity {
   layers: { heads: number; units: number }[];
   vocabularySize: number;
   maxPositions: number;
-  kvHeads?: number; // of one layer; only in runs whose gates can close key/value heads
+  kvHeads?: number; // the key/value heads of one layer; only in runs whose gates can close key/value heads
 }
 
 // 'none': the step has no teacher
@@ -64,8 +64,8 @@ export interface StateFact {
 /** The size of the state's export in the format hf-remote, with the model's own type of numbers. */
 export interface ExportSize {
   parameterCount: number; // tied parameters count once
-  multiplications: number; // of one token with weights
-  bytes: number; // of all weights
+  multiplications: number; // the multiplications of one token with weights
+  bytes: number; // the bytes of all weights
 }
 
 /** The losses of the phase, summed over the refit's batches, before and after the refit. The refit is kept if it lowers the sum. */
@@ -88,7 +88,7 @@ export interface DiscardedArtifact {
   kind: 'state' | 'export' | 'tokens';
   digest: string;
   bytes: number | null; // null: the record does not tell
-  step: number | null; // of the state, or of the state that was exported; null for tokens
+  step: number | null; // the step of the state, or of the state that was exported; null for tokens
   marks: number[]; // the marks at which the state is a teacher
 }
 
@@ -105,10 +105,10 @@ export interface MadeExport {
 
 /** How far an export differs from the masked student in F32. */
 export interface ExportProof {
-  negativeLogLikelihood: number; // of the masked student, the mean in nats
+  negativeLogLikelihood: number; // the mean of the masked student in nats
   predictions: number;
   window: number;
-  dataDigest: string; // of the tokens, the first of which were used
+  dataDigest: string; // the digest of the tokens, the first of which were used
   loaders: LoaderProof[];
 }
 export interface LoaderProof {

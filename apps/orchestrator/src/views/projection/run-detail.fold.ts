@@ -87,7 +87,7 @@ function countUnknown(detail: RunDetail, type: string): void {
 
 function foldExtras(extras: RunExtras, event: RecordedEvent, revision: number): void {
   if (event.type === 'AttemptStarted') {
-    extras.unnamed = []; // those of an attempt that was given up
+    extras.unnamed = []; // they belong to an attempt that was given up
   } else if (event.type === 'EngineAttached') {
     extras.recent = []; // another engine has another speed
   } else if (event.type === 'MasksUpdated') {

@@ -20,7 +20,7 @@ constexpr int kRows = 128, kCols = 256, kDepth = kBoxCols, kStages = 4;
 constexpr int kMultiplyingGroups = 2, kThreadsOfGroup = 128, kThreads = (1 + kMultiplyingGroups) * kThreadsOfGroup;
 constexpr int kRowsOfGroup = kRows / kMultiplyingGroups;
 constexpr uint32_t kABytes = kRows * kDepth * 2, kBBytes = kCols * kDepth * 2, kStageBytes = kABytes + kBBytes;
-constexpr uint32_t kAlignment = 1024;  // of tiles
+constexpr uint32_t kAlignment = 1024;  // the alignment of tiles in bytes
 constexpr uint32_t kSharedBytes = kStages * kStageBytes + kAlignment + 2 * kStages * sizeof(PhaseBarrier);
 
 // Bytes between eight rows of 128 bytes and the next eight, and between the boxes of a factor whose rows go across the depth.
@@ -32,7 +32,7 @@ constexpr int kCopyingRegisters = 40, kMultiplyingRegisters = 232;
 template <class C>
 struct HopperArguments {
   ProductArguments<bf16, C> product;
-  TileMap a[6], b[6];  // of the parts
+  TileMap a[6], b[6];  // the factors of the parts
   Turning turning;
 };
 

@@ -19,7 +19,7 @@ struct EvaluationResult {
   double perplexity = 0;
   int64_t predictions = 0;
   double zero_share = 0;     // the share of the projections' weights that were set to 0 one by one
-  int64_t closed_gates = 0;  // of the masks that were given without a state
+  int64_t closed_gates = 0;  // the closed gates of masks that were given without a state
 };
 
 struct DeviceHome;  // in core/training/device_home.h

@@ -56,7 +56,7 @@ struct ExportResult {
   ModelConfig config;              // the config of the exported model
   std::string architecture;        // the container's name: "LlamaForCausalLM", "deci", ...
   int64_t context_length = 0;      // the length up to which the export equals the student
-  std::vector<std::string> notes;  // what a user should know about this export, one sentence each
+  std::vector<std::string> notes;  // facts that a user should know about this export, one sentence each
 };
 
 // Throws Error(kNotSupported, field, ...) for a model that the container can't hold under any masks.

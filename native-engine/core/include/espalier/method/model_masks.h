@@ -27,7 +27,7 @@ struct MaskPart {
 
 // Returns the masks with everything outside the part open.
 Masks part_of(const ModelConfig& config, const Masks& masks, const MaskPart& part);
-int64_t closed_gates(const Masks& masks);  // of heads, units and hidden units
+int64_t closed_gates(const Masks& masks);  // the number of closed heads, units and hidden units
 
 struct HardSparsity {
   double sparsity = 0;  // the share of the prunable parameters that the deterministic masks remove
