@@ -17,7 +17,6 @@ const stampFolder = join(root, 'node_modules', '.espalier');
 const given = process.argv.slice(2);
 const withTests = given.includes('--tests');
 const USAGE = `node scripts/setup.mjs [--tests]   builds all that has changed; with --tests also what tests need
---system-packages installs only the system packages for that
 ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here
 ESPALIER_FILES_TOGETHER=ON compiles several native files at a time: quicker for all of them, slower for one that has changed`;
 
@@ -32,18 +31,24 @@ await main();
 
 async function main() {
   if (given.includes('--help')) return console.log(USAGE);
-  const unknown = given.find((argument) => !['--tests', '--system-packages'].includes(argument));
+  const unknown = given.find((argument) => argument !== '--tests');
   if (unknown !== undefined) fail(`${unknown} is no option.\n${USAGE}`);
   requireNode();
-  await step('system packages', installSystemPackages);
-  if (given.includes('--system-packages')) return;
+  const system = step('system packages', installSystemPackages);
   const packages = installPackages();
-  await Promise.all([packages, buildNative(packages), packages.then(compileTypeScript), withTests && packages.then(installLlamaCpp)]);
+  await Promise.all([
+    Promise.all([system, packages]).then(compilePackages),
+    system.then(() => buildNative(packages)),
+    packages.then(compileTypeScript),
+    withTests && packages.then(installLlamaCpp),
+  ]);
 }
 
-/** Installs the npm packages, and generates the code of the protocol. */
+/** Installs the npm packages, and generates the code of the protocol. Both need no compiler, which system packages may still bring. */
 async function installPackages() {
-  await stamped('npm packages', 'npm', digestOf(['package-lock.json']), () => run('npm', ['ci', '--no-audit', '--no-fund']));
+  await stamped('npm packages', 'npm', digestOf(['package-lock.json']), () =>
+    run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']),
+  );
   await stamped(
     'protocol code',
     'protocol',
@@ -51,6 +56,11 @@ async function installPackages() {
     generateProtocol,
     GENERATED,
   );
+}
+
+/** Runs the scripts of the npm packages. One of them compiles the event store's SQLite where it can't download its binary. */
+function compilePackages() {
+  return stamped('SQLite', 'npm-scripts', digestOf(['package-lock.json']), () => run('npm', ['rebuild']));
 }
 
 // Installs llama.cpp for tests. Without it, the tests that need it report that they are skipped.
@@ -162,7 +172,9 @@ async function step(title, work) {
   const said = (await work()) ?? 'done';
   underWay.delete(title);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  if (said !== 'present') console.log(`${process.stdout.isTTY ? '\r\x1b[K' : ''}  ${title}: ${said} (${seconds} s)`);
+  // A script may wait for the line of a step, so only a person is not told of what was there.
+  if (said !== 'present' || !process.stdout.isTTY)
+    console.log(`${process.stdout.isTTY ? '\r\x1b[K' : ''}  ${title}: ${said} (${seconds} s)`);
   showWork();
 }
 
