@@ -68,35 +68,18 @@ export function settingsPage(): string {
     Array<string>(7).fill('---'),
     ...rows,
   ];
-  return `${HEAD}\n${table.map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n')}\n\n${FOOT}`;
+  return `${HEAD}\n${table.map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n')}\n`;
 }
 
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 
 const HEAD = `# Settings
 
-What a run trains: with the model and the data its settings determine every bit of the result. They are given to \`espalier launch\`,
-\`plan\` and \`fork\` as options, to \`LaunchRun\` as fields of \`RunSettings\`; what is left out takes the default of the preset (\`short\`,
-\`paper\`, the published scale, or \`nuteprune2\`, which recovers all weights: [recipes.md](recipes.md)). \`espalier plan\` shows them all for a
+With the model and the data, the settings of a run determine every bit of its result. \`espalier launch\`, \`plan\` and \`fork\` take settings as
+options, and \`LaunchRun\` takes them as fields of \`RunSettings\`. A setting that is left out takes the default of the preset: \`nuteprune2\`,
+which recovers all weights ([recipes.md](recipes.md)), \`short\`, or \`paper\`, the published scale. \`espalier plan\` shows all settings for a
 model.
 
-This page is made of the table in \`proto/espalier/v1/common.proto\` (\`npm run settings-page\`).
-`;
-
-const FOOT = `## Add a setting
-
-1. Add a field with its option \`(setting)\` to \`RunSettings\` in \`proto/espalier/v1/common.proto\`: help, unit, range, defaults, whether a
-   fork may change it. \`proto/espalier/v1/setting.proto\` says what each part means. \`before_recorded\` is needed: runs recorded before have no
-   such setting, and are read as if they had this value. \`new_in_keys: true\` keeps the keys of studies that earlier releases planned.
-2. Use it: \`run.settings.theName\`. Its type follows from the field's.
-3. \`npm run settings-page\`.
-
-All else walks the table: the checks of requests, presets, what a fork may change, options of the command line with their help, \`plan\`,
-\`show\`, \`diff\`, events and the audit's description of them. More is needed only for
-
-- a default that is computed (\`computed: true\`): a line in \`apps/orchestrator/src/pruning-run/method/run-settings.ts\`, a test holds
-  table and code together;
-- a rule that binds several settings: \`settingsViolations\` in the same file;
-- a new enum: a line in the type \`Stored\` of \`libs/protocol/src/settings/setting-values.ts\`;
-- what the engine computes with: the option \`engine\` in the table and a line in \`native-engine/core/session/settings.h\`.
+This page is made from the table in \`proto/espalier/v1/common.proto\` (\`npm run settings-page\`). [HACKING.md](../HACKING.md#add-a-setting)
+says how to add a setting.
 `;
