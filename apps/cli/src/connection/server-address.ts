@@ -36,7 +36,6 @@ export interface ServerAddress {
   origin: 'named' | 'data folder' | 'default';
   /** The token to show; null: no token is known for this server. */
   token: string | null;
-  /** The origin of the token. */
   tokenOrigin: TokenOrigin;
   /** TLS for this server; null: the connection is made without TLS. */
   tls: ServerTls | null;
@@ -203,7 +202,6 @@ function named(text: string, source: string, dataFolder: string, given: GivenSer
 
 type ShownToken = Pick<ServerAddress, 'token' | 'tokenOrigin'>;
 
-/** Returns the token for the server of the data folder. */
 function ownToken(dataFolder: string, given: GivenServer): ShownToken {
   const token = givenToken(given.tokenFile);
   if (token !== undefined) return { token, tokenOrigin: 'given' };

@@ -43,7 +43,6 @@ export function number(text: string): number {
   return value;
 }
 
-/** Reads a share from 0 to below 1. */
 export function shareBelowOne(text: string): number {
   const value = /%$/.test(text) ? number(text.slice(0, -1)) / 100 : number(text);
   if (value < 0 || value >= 1) throw new InvalidArgumentError('A share from 0 to below 1 is allowed, e.g. 0.5 or 50%.');

@@ -21,7 +21,6 @@ export interface QuickstartResult {
   perplexity_masked: number;
   perplexity_exported: number;
   state_digest: string;
-  /** The number of teachers. */
   teachers: number;
   training_seconds: number;
   total_seconds: number;

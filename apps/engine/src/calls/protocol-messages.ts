@@ -186,7 +186,6 @@ function exportDtype(dtype: string): ExportKind['dtype'] {
   throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `is "${dtype}"; allowed are bf16, f16, f32, q8_0, or nothing for that of the source`);
 }
 
-/** Returns the kind of export that a request names. */
 export function exportKind(request: Pick<engineV1.ExportModelRequest, 'container' | 'form' | 'dtype' | 'multipleOf'>): ExportKind {
   return {
     container: exportContainer(request.container),

@@ -33,7 +33,6 @@ const OTHERS_WRITE = 0o022;
 
 /** A segment as it is kept: the request for it, and its results. */
 export interface KeptSegment {
-  /** The run that it is for. */
   run: string;
   /** The request for the segment as a text. A kept segment is handed out only for a request with an equal text. */
   asked: string;

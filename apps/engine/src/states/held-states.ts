@@ -6,7 +6,6 @@ import { EspalierError, invalidField, type engineV1 } from '#protocol';
 import { chunksOf } from '../calls/chunks.js';
 import { putPart } from './bucket-requests.js';
 
-/** Parts that are sent at once. */
 const PARTS_AT_ONCE = 4;
 
 interface Held {

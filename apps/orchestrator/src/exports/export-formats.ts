@@ -30,7 +30,6 @@ const engineForms: Record<ExportForm, engineV1.ExportForm> = {
   blocks: engineV1.ExportForm.EXPORT_FORM_BLOCKS,
 };
 const MULTIPLE_MAX = 1024;
-/** The number of values in a block of q8_0. */
 const Q8_BLOCK = 32;
 
 export interface ExportChoice {

@@ -17,7 +17,6 @@ interface Kept extends FleetJob {
 /** Tells by its name whether an engine is connected, and busy. Null where no engine of the name is known. */
 export type EngineLook = (engine: string) => 'free' | 'busy' | 'away' | null;
 
-/** The number of ended jobs that are shown. */
 const ENDED_SHOWN = 10;
 
 export class FleetJobs {

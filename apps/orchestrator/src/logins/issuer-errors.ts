@@ -13,7 +13,6 @@ export function isOfNetwork(error: unknown): boolean {
 /** The library's words that say nothing; the cause tells what went wrong. */
 const LIBRARYS_WORDS = 'something went wrong';
 
-/** Yields the error and its causes. */
 function* causesOf(error: unknown): Iterable<NodeJS.ErrnoException> {
   for (let one = error; typeof one === 'object' && one !== null && 'message' in one; one = (one as Error).cause)
     yield one as NodeJS.ErrnoException;

@@ -233,7 +233,6 @@ export async function withExportFolder<T>(
   }
 }
 
-/** The subject as an evaluation records it. */
 export function recordedSubject(subject: MeasuredSubject): Pick<RecordEvaluation, 'subject' | 'step' | 'stateDigest' | 'teacherMark'> {
   switch (subject.kind) {
     case 'intact':

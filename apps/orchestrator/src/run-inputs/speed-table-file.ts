@@ -145,7 +145,6 @@ export function requireTableOf(table: SpeedTable, model: ModelShape): void {
   }
 }
 
-/** A table as the engine measures it. */
 export interface MeasuredTable {
   device: string;
   instructionSet: string;

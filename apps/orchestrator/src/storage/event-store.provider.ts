@@ -178,7 +178,6 @@ function connectionStringOf(given: string): string {
   }
 }
 
-/** Returns a function that starts the store of the data folder. */
 async function embeddedIn(dataFolder: string, log: Logger): Promise<() => Promise<ReachedStore>> {
   const addressFile = join(dataFolder, ADDRESS_FILE);
   const folder = join(dataFolder, 'event-store');

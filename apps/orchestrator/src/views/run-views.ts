@@ -112,7 +112,6 @@ export class RunViews extends Views {
     requireOwnName(this.database, name);
   }
 
-  /** The other runs that have this name. */
   othersNamed(name: string, runId: string): string[] {
     return othersNamed(this.database, name, runId);
   }

@@ -11,7 +11,6 @@ import type { RecordedRun } from './recorded-run.js';
 import { tokenSources } from '../../src/pruning-run/record/training-tokens.js';
 
 export class BareEngine {
-  /** The seconds of the steps that are done. */
   readonly stepSeconds: number[] = [];
   /** The digest of the state after the last of them. */
   stateDigest = '';

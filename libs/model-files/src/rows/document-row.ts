@@ -10,7 +10,6 @@ const MESSAGES = 'messages';
 const INSTRUCTION: readonly string[] = ['instruction', 'output'];
 const INPUT = 'input';
 
-/** How rows are read. */
 export interface RowReading {
   /**
    * The field or column that holds the text, or the messages of a conversation; undefined: the first of the known forms that the row has.

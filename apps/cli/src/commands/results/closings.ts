@@ -8,7 +8,6 @@ import { count, decimal, howMany } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 
 export interface ClosingsOptions {
-  /** undefined: all layers */
   layers: number[] | undefined;
   request: Partial<v1.EvaluateRunRequest>;
 }

@@ -71,7 +71,6 @@ export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loade
   );
 }
 
-/** The table of a measurement of speed. */
 export function SpeedTable({ job }: { job: Job }) {
   const { dense, compact, rounds = 0, computeDtype, format } = job.speed ?? {};
   const title = jobTitle(job);

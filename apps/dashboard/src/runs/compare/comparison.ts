@@ -96,7 +96,6 @@ export function sorted(groups: readonly Group[], figure: string, descends: boole
   return [baseline, ...others];
 }
 
-/** Returns the settings that differ among the groups, with the values of each group. */
 export function differingSettings(groups: readonly Group[]): [name: string, values: string[]][] {
   const names = [...new Set(groups.flatMap(({ members }) => members.flatMap(({ settings }) => Object.keys(settings))))];
   return names.flatMap((name): [string, string[]][] => {

@@ -156,7 +156,6 @@ export class EngineClient extends EngineCalls {
     // An engine that shares the server's files keeps no segments; a joined engine does.
   }
 
-  /** Trains steps that are one segment. */
   async trainSegment(
     request: engineV1.TrainRequest,
     signal: AbortSignal,

@@ -23,7 +23,6 @@ export function phasesOf({ totalSteps, recoverSteps }: PhaseSettings): [Phase, .
   return [prune, { kind: 'recover', firstStep: totalSteps, endStep: totalSteps + recoverSteps }];
 }
 
-/** The number of steps in all phases. */
 export const endStepOf = (settings: PhaseSettings): number => phasesOf(settings).at(-1)!.endStep;
 
 /** The phase of the step that follows `step` done steps, or the last phase where no step follows. */
@@ -66,6 +65,5 @@ export const learnsFromText = (settings: LossSettings): boolean =>
     ({ kind, firstStep }) => lossesAt(settings, firstStep).lmWeight > 0 && !(kind === 'prune' && prunesAtOnce(settings.recipe)),
   );
 
-/** Tells whether the losses need a teacher. */
 export const needsTeacher = ({ layerWeight, klWeight }: Pick<LossWeights, 'layerWeight' | 'klWeight'>): boolean =>
   layerWeight !== 0 || klWeight !== 0;

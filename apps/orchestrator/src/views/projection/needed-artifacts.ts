@@ -5,7 +5,6 @@ import type { DiscardedArtifact } from '../../pruning-run/record/pruning-run.eve
 import type { RunDetail } from './run-detail.js';
 import type { ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
 
-/** The digests that a run needs. */
 function neededBy(database: ViewsDatabase, runId: string): string[] {
   return database.prepare<[string], string>('SELECT digest FROM needed_artifacts WHERE run_id = ?').pluck().all(runId);
 }

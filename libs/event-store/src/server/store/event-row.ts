@@ -1,7 +1,6 @@
 import { checksumOf, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
 import { EventCorrupt, type EventPlace } from './refusals.js';
 
-/** A row of the table `events`. */
 export interface EventRow {
   position: number;
   stream_id: number;
