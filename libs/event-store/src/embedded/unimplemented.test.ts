@@ -1,7 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KurrentDBClient, persistentSubscriptionToStreamSettingsFromDefaults, UnsupportedError } from '@kurrent/kurrentdb-client';
+import {
+  KurrentDBClient,
+  persistentSubscriptionToStreamSettingsFromDefaults,
+  streamNameFilter,
+  UnsupportedError,
+} from '@kurrent/kurrentdb-client';
 import { collect, events } from '../contract/tested-server.js';
 import { startEmbeddedEventStore, type EmbeddedEventStore } from '../index.js';
 
@@ -42,6 +47,7 @@ describe('what the embedded server does not have', () => {
     }
     // For a read the client throws an error of its own, without the server's message.
     await expect(collect(client.readStream('run', { resolveLinkTos: true }))).rejects.toThrow('unsupported by the server');
+    await expect(collect(client.readAll({ filter: streamNameFilter({ regex: '(a+)+$' }) }))).rejects.toThrow('unsupported by the server');
     const severalStreams = client.multiStreamAppend([{ streamName: 'run', events: [event], expectedState: 'any' }]);
     await expect(severalStreams).rejects.toBeInstanceOf(UnsupportedError);
     await expect(client.appendRecords([{ streamName: 'run', record: event }])).rejects.toBeInstanceOf(UnsupportedError);

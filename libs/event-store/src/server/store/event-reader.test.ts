@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compileFilter } from './event-filter.js';
+import { compileFilter, type EventFilter } from './event-filter.js';
 import { newJsonEvent } from './event-log.js';
 import type { EventRecord } from './event-record.js';
 import { Store } from './store.js';
@@ -45,8 +45,8 @@ describe('a filtered read of a long log', () => {
     }
   }
   const placesOf = (events: EventRecord[]): number[] => events.map(({ position }) => position);
-  /** The same filter as an expression, which no index helps with. */
-  const scanned = compileFilter({ on: 'stream', regex: '^study-', prefixes: [] })!;
+  /** The same filter without the prefix that the index helps with. */
+  const scanned: EventFilter = { passes: (stream) => stream.startsWith('study-'), streamPrefixes: [] };
 
   it('finds few streams without looking at all events between them, and the same as a scan', () => {
     const [found, byScan] = [read(0), read(0, scanned)];
