@@ -1,6 +1,10 @@
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { LaunchStudy } from './launch-study.js';
 
+/** The check of the text. */
+let readText = (): Promise<object> => Promise.resolve({});
+afterEach(() => (readText = () => Promise.resolve({})));
+
 /** Checks a study of these runs, and returns the settings for which a plan was asked. */
 async function checked(...settings: RequestedSettings[]): Promise<RequestedSettings[]> {
   const asked: RequestedSettings[] = [];
@@ -9,7 +13,7 @@ async function checked(...settings: RequestedSettings[]): Promise<RequestedSetti
       asked.push(one);
       return Promise.resolve({ model: {}, memory: { totalBytes: 1n, availableBytes: 2n, hostBytes: 0n, hostAvailableBytes: 0n } });
     },
-    namedData: () => Promise.resolve({}),
+    namedData: () => readText(),
   };
   const studies = { find: () => Promise.resolve(null), change: () => Promise.resolve({ study: { runs: [] } }) };
   const data = { trainPath: '/train.jsonl', validationPath: '' };
@@ -48,6 +52,20 @@ test.each<[string, RequestedSettings]>([
 ])('%s is checked by itself, since the model may not be able to keep it', async (_, settings) => {
   const bytes = { targetBytes: 1_000_000 };
   expect(await checked(bytes, { ...bytes, seed: '2' }, settings)).toEqual([bytes, settings]);
+});
+
+test('a text that is not there is told with its run, and an unknown error as it is', async () => {
+  const refusal = async (error: Error): Promise<unknown> => {
+    readText = () => Promise.reject(error);
+    return checked({}).catch((one: unknown) => one);
+  };
+  const message = 'there is no file or folder /train.jsonl';
+  expect(await refusal(Object.assign(new Error(message), { code: 'DATA_NOT_FOUND', field: 'data.train_path' }))).toMatchObject({
+    code: 'DATA_NOT_FOUND',
+    violations: [{ field: 'runs[0].data.train_path', description: message, code: 'DATA_NOT_FOUND' }],
+  });
+  const defect = new TypeError('x is undefined');
+  expect(await refusal(defect)).toBe(defect);
 });
 
 test('a mistake that many runs share is told once, with their number', async () => {

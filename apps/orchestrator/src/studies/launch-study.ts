@@ -1,7 +1,7 @@
 // Launches a study as a request describes it. Every run is checked, by the checks of its own launch, before anything is recorded.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
-import { EspalierError, invalidField, invalidRequest, namesTableFile, type FieldViolation } from '#protocol';
+import { EspalierError, invalidField, invalidRequest, namesTableFile, toEspalierError, type FieldViolation } from '#protocol';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { budgetSettingOf, settingsOfBudget } from '../pruning-run/method/budget.js';
@@ -148,12 +148,10 @@ async function ofRun(index: number, check: () => Promise<void>): Promise<void> {
   try {
     await check();
   } catch (error) {
-    if (!(error instanceof EspalierError)) throw error;
-    const violations =
-      error.violations.length > 0 ? error.violations : [{ field: error.field, description: error.message, code: error.code }];
-    throw new EspalierError(error.code, `runs[${index}]: ${error.message}`, {
-      violations: violations.map((one) => inRun(index, one)),
-      metadata: error.metadata,
-    });
+    // A text is refused by an error of the library that reads it.
+    const { code, field, message, violations, metadata } = toEspalierError(error);
+    if (code === 'INTERNAL') throw error;
+    const all = violations.length > 0 ? violations : [{ field, description: message, code }];
+    throw new EspalierError(code, `runs[${index}]: ${message}`, { violations: all.map((one) => inRun(index, one)), metadata });
   }
 }
