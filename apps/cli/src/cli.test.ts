@@ -298,6 +298,13 @@ describe('errors', () => {
     const result = await runCli(['launch', flag, '1'], { cwd: folder });
     expect(result).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(suggestion) as string });
   });
+
+  test.each([
+    [['eval', 'abcd', '--task', 'boolq'], 'Did you mean one of --tasks, --task-data?'],
+    [['rewind', 'abcd'], 'Did you mean resume RUN --from-teacher N?'],
+  ])('%j is told what may be meant', async (args, suggestion) => {
+    expect(await runCli(args, { cwd: folder })).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(suggestion) as string });
+  });
 });
 
 describe('reading', () => {

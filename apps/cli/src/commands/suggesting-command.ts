@@ -1,7 +1,14 @@
-// A command that suggests the option that the user probably meant, if the given one does not exist.
+// A command that suggests the option or the command that the user probably meant, if the given one does not exist.
 import { Command } from 'commander';
 
 const MOST_SUGGESTIONS = 3;
+
+/** The commands that do what these words say. */
+const DONE_BY: Record<string, string> = {
+  rewind: 'resume RUN --from-teacher N',
+  stop: 'pause RUN, which a resume ends, or cancel RUN',
+  webhooks: 'up --webhooks FILE',
+};
 
 /** Commander suggests options with a similar spelling. This class also suggests options that share words: --sparsity, --target-sparsity. */
 export class SuggestingCommand extends Command {
@@ -17,6 +24,14 @@ export class SuggestingCommand extends Command {
     const choice = meant.length === 1 ? meant[0]! : `one of ${meant.join(', ')}`;
     this.error(`error: unknown option '${flag}'\n(Did you mean ${choice}?)`, { code: 'commander.unknownOption' });
   }
+
+  /** Commander calls this method for an unknown command, as it calls the other. */
+  unknownCommand(): void {
+    const [word = ''] = this.args;
+    const commander = Command.prototype as unknown as { unknownCommand(): void };
+    if (!Object.hasOwn(DONE_BY, word)) return commander.unknownCommand.call(this);
+    this.error(`error: unknown command '${word}'\n(Did you mean ${DONE_BY[word]}?)`, { code: 'commander.unknownCommand' });
+  }
 }
 
 /** Returns the options whose words include all words of the flag, or else the options whose words the flag includes. */
@@ -30,6 +45,10 @@ function optionsWithTheWordsOf(flag: string, command: Command): string[] {
   return longer.length > 0 ? longer : known.filter((option) => wordsOf(option).every((word) => given.includes(word)));
 }
 
+/** Returns the words of an option, each without the s of a plural. */
 function wordsOf(flag: string): string[] {
-  return flag.slice('--'.length).split('-');
+  return flag
+    .slice('--'.length)
+    .split('-')
+    .map((word) => word.replace(/s$/, ''));
 }
