@@ -53,7 +53,7 @@ describe('a study', () => {
     await expect(file(text.replace('smallest', 'a\u0007b'), folder)).rejects.toMatchObject({ violations: [{ field: 'yaml' }] });
     await expect(file(text, '/nowhere')).rejects.toMatchObject({
       code: 'MODEL_NOT_FOUND',
-      message: expect.stringMatching(/^study\.yaml:7: /),
+      message: expect.stringMatching(/^study\.yaml:2: run smallest: model: /),
     });
     await expect(file(text, 'here')).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE', field: 'folder' });
     await expect(file('')).rejects.toMatchObject({ code: 'FIELD_REQUIRED', field: 'yaml' });
