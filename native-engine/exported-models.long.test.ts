@@ -1,5 +1,5 @@
 // Exports as other programs read them: a GGUF reader written here from the format's description, llama.cpp where it is
-// installed (npm run loader:llama-cpp), PyTorch where a Python has it. What is not at hand is said to be skipped.
+// installed (npm run loader:llama-cpp), PyTorch where a Python has it. Where a program is missing, its tests are skipped and say so.
 import { Tokenizer } from '@huggingface/tokenizers';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';

@@ -113,7 +113,7 @@ async function all<Message>(
   return messages;
 }
 
-/** All settings but those whose default is computed: the engine takes what it needs. */
+/** All settings except those whose default is computed. The engine takes those that it needs. */
 const defaults = settingsMessage(presetDefaults('short'));
 
 const sessionSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings =>
@@ -262,7 +262,7 @@ function score({ client }: Engine, requests: Partial<engineV1.ScoreRequest>[]): 
   return all(stream);
 }
 
-/** The texts that follow the prompts, put together from what the engine tells. */
+/** The texts that follow the prompts, joined from the pieces that the engine sends. */
 async function texts({ client }: Engine, request: Partial<engineV1.GenerateRequest>): Promise<string[]> {
   const full = engineV1.GenerateRequest.fromPartial({ tokenizerPath: tinyModel, maxTokens: 12, ...request });
   const messages = await all(client.generate(full));

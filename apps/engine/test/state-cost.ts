@@ -41,7 +41,7 @@ try {
     const { user, system } = process.cpuUsage(began);
     return (user + system) / 1000;
   };
-  await steps(1, 3); // what is compiled and allocated once
+  await steps(1, 3); // the first pass compiles code and allocates memory
   const once = await steps(count, 1);
   const each = await steps(1, count);
   console.log(

@@ -1,5 +1,5 @@
-// Tests what is said of engines that can't be had: addresses where none answers, and variables that name none.
-// Engines at work are in engines.long.test.ts, more options in config.test.ts.
+// Tests the errors for engines that can't be reached: addresses where no engine answers, and variables that name none. engines.long.test.ts
+// tests engines at work, and config.test.ts more options.
 import { v1 } from '#protocol';
 import { enginesUntil, TestServer } from './harness/server.js';
 

@@ -144,8 +144,8 @@ describe('an engine that dials in on this machine', () => {
         by: async () => {
           way.cut();
           const cutAtMs = Date.now();
-          // A process that is told to end keeps what it has of the segment. One that is killed has kept it at its end, unless the run was
-          // at its evaluation by then.
+          // A process that is told to end keeps the steps of its segment. A process that is killed has kept the last segment that ended,
+          // unless the run was already at its evaluation.
           if (signal === 'SIGKILL') await comes(() => keptSince(spool, cutAtMs) > 0);
           await engine.end(signal);
           const isKept = keptSince(spool, cutAtMs) > 0;

@@ -1,4 +1,4 @@
-// Tests runs whose masks are held to the shapes that a program needs, with the real processes on the tiny model.
+// Tests runs whose masks learn the shapes that a program needs, with the real processes on the tiny model.
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, TINY_MODEL, unary } from './harness/server.js';

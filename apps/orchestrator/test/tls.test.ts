@@ -116,7 +116,7 @@ it('takes a new certificate while a stream is open, which goes on', async () => 
   });
   const { run } = await unary<v1.LaunchRunResponse>((done) => runs.launchRun(launch, done));
   const { runId } = run!;
-  await unary((done) => runs.pauseRun({ runId }, done)); // what is heard of it need not be its steps
+  await unary((done) => runs.pauseRun({ runId }, done)); // the first messages about the run need not be its steps
   const stream = runs.watchRun(v1.WatchRunRequest.fromPartial({ runId }));
   let heard = 0;
   const ended = new Promise<string>((resolve) => {

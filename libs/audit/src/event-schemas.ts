@@ -304,7 +304,10 @@ export function schemaProblem(schema: z.ZodType, value: unknown): string | null 
     .join('; ');
 }
 
-/** Releases add fields to events of the same version, so a field that this one does not know is told as what it may be. */
+/**
+ * Releases add fields to events of the same version, so the checker reports a field that this release does not know as a possible addition
+ * of a later one.
+ */
 const issueWords = (issue: z.core.$ZodIssue): string =>
   issue.code === 'unrecognized_keys' ? `has ${issue.keys.join(', ')}, which this release does not know: ${CAN_BE_CHECKED}` : issue.message;
 

@@ -42,8 +42,8 @@ export function numericsWords(fingerprint: string): string {
 }
 
 /**
- * Returns "build of the engine (02f3d1e7032e before, cf786225386e now), threads (1 before, 2 now)". Where devices differ, their own parts
- * are left out. Parts that are not known are told as the fingerprints have them.
+ * Returns "build of the engine (02f3d1e7032e before, cf786225386e now), threads (1 before, 2 now)". Where devices differ, the parts of a
+ * single device are left out. Unknown parts are shown as they stand in the fingerprints.
  */
 export function numericsDifference(before: string, now: string): string {
   const isOneDevice = valueOf(DEVICE, before) === valueOf(DEVICE, now);

@@ -64,7 +64,7 @@ export function useRunPages(filter: RunFilter): RunPages {
     } catch (error) {
       if (loading.current.epoch !== epoch || isAbort(error)) return;
       const trouble = troubleOf(error);
-      // The rows on the page stay beside the error if they are of this filter. Rows of another filter would be taken for its result.
+      // The rows on the page stay beside the error if they are of this filter. A user would take the rows of another filter for its result.
       setShown((before) => (before.key === key ? { ...before, trouble } : nothingOf(key, trouble)));
       const delay = retryDelayMs(trouble, state.failures);
       state.failures += 1;

@@ -87,7 +87,7 @@ function answered(to: URL, method: string, headers: Record<string, string>, body
   });
 }
 
-/** Repeats what a pause can mend. */
+/** Repeats a request whose failure may pass after a pause. */
 async function again<T>(to: URL, work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {

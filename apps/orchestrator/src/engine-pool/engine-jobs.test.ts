@@ -47,7 +47,7 @@ test('a run waits for a job that has not had its time', async () => {
 describe('an engine that is lost', () => {
   const wish = { runId: 'abcd', needsOurFiles: false, doing: 'an evaluation' };
   const notReached = new EngineNotReachedError(new Error('connect ECONNREFUSED'));
-  /** An engine that hears and answers only what a job says that it did. */
+  /** An engine that only records and answers the calls of a job. */
   function engine(): { bench: EngineWorkbench; client: { heardAtMs: number }; lose: () => void } {
     const [lost, client] = [new AbortController(), { heardAtMs: 0 }];
     const lose = (): void => lost.abort(new EspalierError('ENGINE_LOST', 'killed by SIGKILL'));

@@ -1,4 +1,4 @@
-// Knows the present contents of one engine, and has the calls that give it what the next work needs. A `bring` does nothing where the
+// Knows the present contents of one engine, and has the calls that give it the contents for the next work. A `bring` does nothing if the
 // engine has its subject already. Training, evaluation and export of different runs share an engine in this way.
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';

@@ -15,7 +15,8 @@ export function eventId(...names: (string | number)[]): string {
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 
 /**
- * An id of 12 characters (60 bits) that follows from the request's id. So a repeated request finds, without an index, what it made before.
+ * An id of 12 characters (60 bits) that follows from the request's id. So a repeated request finds, without an index, the aggregate that it
+ * made before.
  */
 export function idOfRequest(kind: string, requestId: string): string {
   const bytes = createHash('sha256').update(`${kind}\n${requestId}`).digest();

@@ -52,7 +52,10 @@ export class RecordedNeeds {
     );
   }
 
-  /** Takes what the views read for the first time, so that it need not be read twice. It comes from the store, not from the views' file. */
+  /**
+   * Takes the events that the views read for the first time, so that they need not be read twice. They come from the store, not from the
+   * views' file.
+   */
   offer(item: StoredEvent | EventCorruptError): Promise<void> {
     return this.feed.offer(item);
   }

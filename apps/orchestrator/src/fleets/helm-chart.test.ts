@@ -1,5 +1,5 @@
-// Renders the chart of deploy/helm by helm itself, and holds it to Kubernetes' own types and to what the server reads. Without helm on this
-// machine nothing can be rendered, and these tests are skipped (.ci/run fetches helm).
+// Renders the chart of deploy/helm by helm itself, and checks the manifests against Kubernetes' own types and against the files that the
+// server reads. On a machine without helm these tests are skipped (.ci/run fetches helm).
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

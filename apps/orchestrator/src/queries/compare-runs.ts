@@ -33,7 +33,7 @@ export async function compareRuns(
 
 function askedOf({ run }: RunSummary): Record<string, unknown> {
   const { path, weightsDigest } = run.model;
-  const { trainTokens: _, validationTokens: __, trainSources: ___, ...data } = run.data; // the digest stands for the sources
+  const { trainTokens: _, validationTokens: __, trainSources: ___, ...data } = run.data; // the digest names the sources
   return {
     ...prefixed('settings', run.settings),
     ...prefixed('model', { path, weightsDigest }),

@@ -115,8 +115,8 @@ export class StateKeeper {
   }
 
   /**
-   * Gives back what the unfinished runs need, so that they can go on at once. The sweep does it for all runs, and waits until the whole
-   * history was read. Never throws.
+   * Gives back the artifacts that unfinished runs need, so that these runs can go on at once. The sweep gives back those of all runs, but
+   * waits until the whole history was read. Never throws.
    */
   async recallForUnfinished(): Promise<void> {
     if (this.artifacts.reach?.problem != null) return;

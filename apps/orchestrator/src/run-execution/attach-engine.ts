@@ -1,4 +1,4 @@
-// Gives an engine what a run's record ends with: the model, the data and the state.
+// Gives an engine the model, the data and the last recorded state of a run.
 import { stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import type { AttachEngine } from '../pruning-run/aggregate/run-change.js';

@@ -134,7 +134,7 @@ export class RunAttempt {
     } catch (error) {
       if (this.sendsTeachers || toEspalierError(error).code !== 'TEACHER_NOT_LOADED') throw error;
       this.parts.log.warn({ runId: this.runId, err: error }, 'the engine could not read a teacher: they are sent from here on');
-      this.sendsTeachers = true; // reading the file to send it finds what is wrong with it
+      this.sendsTeachers = true; // reading the file to send it finds the problem with it
       await this.settle();
     } finally {
       watchdog.rest();

@@ -1,5 +1,5 @@
 // Reads the model and the texts of launched runs, so that the driver can train them (docs/design/preparing.md). It remembers nothing that
-// the event store does not know. A new process begins again, and finds what was tokenized before.
+// the event store does not know. A new process begins again, and finds the text that was tokenized before.
 import { Inject, Injectable } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';

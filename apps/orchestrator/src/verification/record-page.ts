@@ -1,4 +1,4 @@
-// The page for people in an audit bundle: what was asked for, with which model and data, who instructed when and why, and the results.
+// The page for people in an audit bundle: the settings, model and data of the run, which teacher instructed when and why, and the results.
 import { counted, visibleText } from '#protocol';
 import type { BundleManifest, Instruction } from '#audit';
 import { measureName } from '../pruning-run/record/measures.js';

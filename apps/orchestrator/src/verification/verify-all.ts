@@ -204,7 +204,7 @@ async function* artifactVerdicts(
   }
 }
 
-/** A measured speed table that no run has yet. A launch may name it, and nothing but its own text says what it is. */
+/** A measured speed table that no run has yet. A launch may name it, and only its own text says that it is a speed table. */
 async function keptTable(artifacts: ArtifactStore, digest: string, bytes: number): Promise<Pick<Named, 'what' | 'fits'> | undefined> {
   if (bytes > TABLE_BYTES_MAX) return undefined;
   const content = await artifacts.get(digest).catch(() => null);

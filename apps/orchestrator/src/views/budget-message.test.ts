@@ -1,4 +1,4 @@
-// A budget beside what was exported: only exports of the last state in the form and type that the budget counts are its measure.
+// Tests a budget beside the run's exports: only exports of the last state, in the form and type that the budget counts, are its measure.
 import type { RecordedExport } from '../pruning-run/aggregate/pruning-run.state.js';
 import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { stateAt } from '../pruning-run/testing.js';

@@ -38,7 +38,7 @@ console.log(`chaos: ${rounds} rounds, seed ${values.seed}, ${engines} engines`);
 // With this interval some segments are recorded together, so that a death loses several of them.
 const server = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '300', ESPALIER_ENGINES: values.engines });
 await server.start();
-/** Runs train side by side and differ by their seeds. This is the state that each one ends with alone. */
+/** Runs train side by side and differ by their seeds. These are the states in which the runs end when each trains alone. */
 const expected: string[] = [];
 for (let index = 0; index < engines; index += 1) {
   const alone = await server.launch({ ...settings, seed: BigInt(42 + index) }, model);
@@ -60,7 +60,7 @@ interface Watched {
   seen: v1.HistoryEvent[];
 }
 
-/** Trains as many runs as there are engines to their ends, with as many rounds as fit in. */
+/** Trains one run for each engine to its end, with as many rounds as fit in. */
 async function disturbRuns(): Promise<void> {
   let watched: Watched[] = [];
   for (const [index, digest] of expected.entries()) {

@@ -49,7 +49,10 @@ function measuredFor(steps: number, target: number): (step: number) => StepMeasu
   };
 }
 
-/** The steps of one run: without --events 100 to 500, else what half to three halves of its share of the events stand for. */
+/**
+ * The steps of one run: 100 to 500 without --events. With --events they follow from a half to three halves of the run's share of the
+ * events.
+ */
 function stepsOfRun(): number {
   if (events === 0) return 100 + 100 * Math.floor(random.next() * 5);
   return Math.max(1, Math.round((events / runs / EVENTS_A_SEGMENT) * (0.5 + random.next()))) * segmentSteps;

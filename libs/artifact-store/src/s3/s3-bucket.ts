@@ -101,7 +101,7 @@ export class S3Bucket {
     });
   }
 
-  /** Whether an object can be there. A false answer may also come from a bucket that is gone: what is asked of it next finds that out. */
+  /** Whether an object can be there. The answer is also false for a bucket that is gone: the next request to the bucket finds that out. */
   async mayHave(key: string): Promise<boolean> {
     const head = new HeadObjectCommand({ Bucket: this.bucket, Key: key });
     const found = await this.told('read', 'read', keyDigest(key), () =>

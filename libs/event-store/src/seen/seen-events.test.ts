@@ -142,7 +142,7 @@ test('while a long history is caught up with, a few events are noted, and always
   expect(noted.slice(-3)).toEqual([998n, 999n, 1_000n]);
   expect(noted.length).toBeLessThan(10);
   noted.length = 0;
-  // A reader that leaves early has seen what it took.
+  // A reader that leaves early has seen the events that it took.
   for await (const item of store.subscribeAll({ after: 'start' })) if (item.kind === 'event' && item.event.revision === 6n) break;
   expect(noted).toEqual([7n]);
 });

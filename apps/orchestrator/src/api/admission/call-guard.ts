@@ -84,8 +84,8 @@ export class Guard {
   }
 
   /**
-   * Returns the caller who started what the request names, or undefined where the request names nothing that exists; its handler then
-   * refuses it.
+   * Returns the caller who started the run, study or job that the request names, or undefined if it does not exist; the handler then
+   * refuses the request.
    */
   private async startedBy(request: { runId?: string; studyId?: string; name?: string; jobId?: string }): Promise<string | undefined> {
     if (request.jobId !== undefined) return this.jobs.startedBy(request.jobId);

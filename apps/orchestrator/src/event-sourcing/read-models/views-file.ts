@@ -18,7 +18,7 @@ export interface ViewsSchema {
   tables: readonly ViewsTable[];
 }
 
-/** The error of a file whose content is not what was written to it. */
+/** The error of a file whose content differs from the bytes that were written to it. */
 export class ViewsDamagedError extends EspalierError {
   constructor(problem: string, options: ErrorOptions = {}) {
     super('VIEW_LAGGING', `the views' file is damaged (${problem}) and is made again from the events; try again in a moment`, options);

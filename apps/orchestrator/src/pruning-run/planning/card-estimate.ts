@@ -1,4 +1,4 @@
-// Estimates the memory and time that a run would take on a card that this machine lacks. docs/plan.md says what the estimate rests on. The
+// Estimates the memory and time that a run would take on a card that this machine lacks. docs/plan.md explains the estimate. The
 // memory is that of an engine's plan for the same settings, with the parts that only a card has. The time follows from the card's published
 // peaks. All functions are pure.
 import type { engineV1 } from '#protocol';

@@ -126,7 +126,7 @@ export interface SegmentLoss {
   lmMean: number | null;
 }
 
-/** A target in another unit than sparsity. With the settings it holds all that the engine is told about the target. */
+/** A target in another unit than sparsity. Together with the settings it holds everything that the engine gets to know about the target. */
 export interface Budget {
   setting: 'targetParams' | 'targetBytes' | 'targetMacs' | 'targetSpeedup';
   /** The cost of the intact model, in the budget's unit. */
