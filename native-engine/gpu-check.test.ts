@@ -1,93 +1,20 @@
 // The check of a card (tools/gpu_check.sh) with stand-ins for its programs: the tests that it runs, its verdict, the end of its time.
-import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { CHECK, check, TESTS, writeStandIns, writeToolkit } from './gpu-check-testing.js';
 
-const ENGINE = fileURLToPath(new URL('../../native-engine', import.meta.url));
-const CHECK = join(ENGINE, 'tools/gpu_check.sh');
 const folder = mkdtempSync(join(tmpdir(), 'espalier-gpu-check-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The tests that gpu_check_tests is compiled of, on an H100 and on the emulated card. */
-const TESTS = [
-  ...readdirSync(join(ENGINE, 'tests/backend_ops'))
-    .filter((file) => file.endsWith('.cpp'))
-    .flatMap((file) => namesIn(`tests/backend_ops/${file}`))
-    .flatMap((name) => ['cuda0_sm_90a_f32', 'cuda0_sm_90a_bf16', 'emulated0_early_f32'].map((device) => `All/${name}/${device}`)),
-  ...namesIn('tests/cuda/probes_test.cpp').flatMap((name) => [`All/${name}/gpu`, `All/${name}/emulated`]),
-  ...namesIn('tests/cuda/step_test.cpp'),
-  ...namesIn('tests/step/determinism_test.cpp'),
-];
-
-function namesIn(file: string): string[] {
-  const text = readFileSync(join(ENGINE, file), 'utf8');
-  return [...text.matchAll(/^TEST(?:_P|_F)?\((\w+), (\w+)\)/gm)].map(([, suite, name]) => `${suite}.${name}`);
-}
-
-/** Stands in for gpu_check_tests: it notes the names of the tests that it would run. Patterns of the shell match as its own. */
-const TEST_PROGRAM = `
-filter=* list=0
-for argument; do
-  case $argument in --gtest_filter=*) filter=\${argument#*=} ;; --gtest_list_tests) list=1 ;; esac
-done
-wanted=\${filter%%-*} unwanted=
-case $filter in *-*) unwanted=\${filter#*-} ;; esac
-matches() { local IFS=: one; set -f; for one in $1; do [[ $2 == $one ]] && return 0; done; return 1; }
-failed=0 failing=" $(tr '\\n' ' ' < "$here/failing.txt")"
-while read -r name; do
-  matches "\${wanted:-*}" "$name" || continue
-  matches "$unwanted" "$name" && continue
-  if [ $list = 1 ]; then echo "$name"; continue; fi
-  echo "$name" >> "$here/ran.txt"
-  if [[ $failing == *" $name "* ]]; then echo "[  FAILED  ] $name (1 ms)"; failed=1; else echo "[       OK ] $name (1 ms)"; fi
-done < "$here/tests.txt"
-exit $failed`;
-const STEP_LINE =
-  '{"model":"7b","batch":16,"seq":512,"mask_sparsity":0.5,"lora_rank":8,"s_per_step":0.5,"tokens_per_s":16384,"peak_share":0.62,' +
-  '"matmul_peak_flops_per_s":7.9e14,"copy_bytes_per_s":3e12,"device_bytes":41000000000,"planned_bytes":40000000000}';
-const OP_LINE = '{"op":"Product","count":300,"s":0.25,"flops":1.5e14,"bytes":2e11,"matmul_peak_share":0.76,"copy_share":0.27}';
-const CARD = `echo '{"name":"cuda:0","model":"H100","kernels":"sm_90a","problem":""}'`;
-
-/** Writes stand-ins for all programs into a folder, each a script of bash, and returns the folder. */
 function standIns(name: string, changed: Record<string, string> = {}): string {
-  const programs: Record<string, string> = {
-    gpu_check_tests: TEST_PROGRAM,
-    list_devices: CARD,
-    product_bench: 'echo "{\\"rows\\":16}"',
-    step_bench: `echo '${STEP_LINE}'; echo '${OP_LINE}'`,
-    step_dump: 'while [ "$1" != --out ]; do shift; done; echo bits > "$2"',
-    ...changed,
-  };
-  const build = join(folder, name);
-  mkdirSync(build);
-  for (const [program, script] of Object.entries(programs))
-    writeFileSync(join(build, program), `#!/usr/bin/env bash\nhere=$(dirname "$0")\n${script}\n`, { mode: 0o755 });
-  writeFileSync(join(build, 'tests.txt'), TESTS.map((test) => `${test}\n`).join(''));
-  writeFileSync(join(build, 'failing.txt'), '');
-  writeFileSync(join(build, 'prebuilt.txt'), 'commit 0123abc, built with nvcc 13.0\nThe machine needs a card.\n');
-  return build;
+  writeStandIns(join(folder, name), changed);
+  return join(folder, name);
 }
 
-interface Checked {
-  status: number;
-  said: string;
-  report: string;
-  parts: { part: string; status: string; why: string }[];
-  commit: string;
-}
-
-function check(build: string, args: string[], environment: Record<string, string> = {}): Checked {
-  const out = `${build}-out`;
-  // A Python with torch, and cuBLASLt, would make these tests depend on the machine.
-  const env = { ...process.env, GPU_CHECK_PYTHON: '/bin/false', ESPALIER_CUBLASLT: 'off', ...environment };
-  const ran = spawnSync('bash', [CHECK, '--build', build, '--out', out, ...args], { encoding: 'utf8', env });
-  const { parts, commit } = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Pick<Checked, 'parts' | 'commit'>;
-  return { status: ran.status ?? -1, said: ran.stdout + ran.stderr, report: readFileSync(join(out, 'report.txt'), 'utf8'), parts, commit };
-}
-
-const PARTS = execFileSync('bash', [CHECK, 'list'], { encoding: 'utf8' }).trim().split('\n');
+const LIST = execFileSync('bash', [CHECK, 'list'], { encoding: 'utf8' }).trim().split('\n');
+const PARTS = LIST.map((line) => line.split(' ')[0]!);
 const CHECKS = PARTS.filter((part) => !/^torch-|^(mem|race|init|sync)check$/.test(part));
 const PROOF = ['instructions', 'ops-elementwise', 'ops-matrix', 'ops-attention', 'ops-movement', 'products', 'step', 'dump', 'resume'];
 
@@ -123,11 +50,12 @@ describe('an error of the card', () => {
     // One test of each suite fails: the last one that is named.
     const lastOf = new Map(TESTS.filter((name) => !name.includes('/emulated')).map((name) => [name.split('.')[0], name]));
     writeFileSync(join(build, 'failing.txt'), [...lastOf.values()].map((name) => `${name}\n`).join(''));
-    const { said, status } = check(build, PROOF);
+    const { said, status } = check(build, [...PROOF, 'several-cards']);
     expect(said).toContain(
-      'The card computes wrong results: instructions ops-elementwise ops-matrix ops-attention ops-movement step resume\n',
+      'The card computes wrong results: instructions ops-elementwise ops-matrix ops-attention ops-movement step resume\n' +
+        'Several cards do not compute as one does: several-cards\n',
     );
-    const logs = PROOF.map((part) => readFileSync(join(`${build}-out/parts`, `${part}.log`), 'utf8')).join('');
+    const logs = [...PROOF, 'several-cards'].map((part) => readFileSync(join(`${build}-out/parts`, `${part}.log`), 'utf8')).join('');
     for (const name of lastOf.values()) expect(logs).toContain(`[  FAILED  ] ${name} (`);
     expect(status).toBe(1);
   });
@@ -161,7 +89,7 @@ test('the minutes of a call end a part, which a later call begins anew', () => {
   expect(first.said).toMatch(/^products +cut .* the minutes of the call ended$/m);
   expect(first.said).toContain('left for another call: products dump');
   expect(first.said).toContain('The card may compute right');
-  expect(first.status).toBe(0);
+  expect(first.status).toBe(4);
   writeFileSync(join(build, 'quick'), '');
   rmSync(join(build, 'ran.txt'));
   const second = check(build, ['--minutes', '9', 'step', 'products', 'dump']);
@@ -174,11 +102,8 @@ test('a pack says which C library and driver it needs, and its report of which c
   const build = standIns('packed');
   for (const program of ['gpu_check_tests', 'list_devices', 'step_dump', 'step_bench', 'product_bench'])
     copyFileSync(execFileSync('which', ['true'], { encoding: 'utf8' }).trim(), join(build, program));
-  const bin = join(folder, 'toolkit');
-  mkdirSync(bin);
-  writeFileSync(join(bin, 'nvcc'), '#!/bin/sh\necho "Cuda compilation tools, release 12.4, V12.4.131"\n', { mode: 0o755 });
   const archive = join(folder, 'packed.tar.gz');
-  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` };
+  const env = { ...process.env, CUDA_HOME: writeToolkit(join(folder, 'toolkit'), '12.4') };
   const said = execFileSync('bash', [CHECK, '--build', build, 'pack', archive], { encoding: 'utf8', env });
   const needs = /The machine needs x86-64 Linux with glibc 2\.\d+ or newer .* and an NVIDIA driver for CUDA 12\.4 or newer/;
   expect(said).toMatch(needs);
@@ -190,26 +115,12 @@ test('a pack says which C library and driver it needs, and its report of which c
   expect(readFileSync(join(there, 'out/parts/build.log'), 'utf8')).toMatch(needs);
 });
 
-test('where no card can be used, the verdict says that nothing was checked, and why', () => {
-  const build = standIns('no-card', { list_devices: `echo '{"name":"cuda","problem":"no NVIDIA driver is loaded"}'` });
-  const { said, report } = check(build, ['build', 'device', 'step']);
-  expect(said).toMatch(/build +passed/);
-  expect(said).toMatch(/step +skipped .*no card can be used: no NVIDIA driver is loaded/);
-  const verdict = 'Nothing was checked: no card can be used: no NVIDIA driver is loaded.';
-  expect(said.split('\n')).toContain(verdict);
-  expect(report.split('\n')[0]).toBe(verdict);
-});
-
-test('where nothing can be built, the check names the pack', () => {
-  const build = join(folder, 'empty');
-  mkdirSync(build);
-  mkdirSync(join(folder, 'bin'));
-  // A machine with the programs of every Linux, and no compiler.
-  for (const tool of 'bash cat date dirname basename grep head mkdir paste sed tail tar tee gzip tr'.split(' '))
-    execFileSync('ln', ['-s', execFileSync('which', [tool], { encoding: 'utf8' }).trim(), join(folder, 'bin', tool)]);
-  const { said } = check(build, ['build', 'device'], { PATH: join(folder, 'bin') });
-  expect(said).toMatch(/build +failed .*missing: cmake c\+\+ make or ninja.*gpu_check\.sh pack/);
-  expect(said).toMatch(/^Nothing was checked: missing: .*gpu_check\.sh pack\.$/m);
+test('the help and the list fit a terminal of 80 columns, and tell each part', () => {
+  for (const asked of ['--help', 'list']) {
+    const lines = execFileSync('bash', [CHECK, asked], { encoding: 'utf8' }).split('\n');
+    expect(lines.filter((line) => line.length > 80)).toEqual([]);
+  }
+  for (const line of LIST) expect(line).toMatch(/^[\w-]+ +[A-Za-z].{15,}$/);
 });
 
 test('a build that CMake refuses is not said to be half done', () => {
@@ -219,6 +130,6 @@ test('a build that CMake refuses is not said to be half done', () => {
   const build = join(folder, 'refused');
   mkdirSync(build);
   const { said } = check(build, ['--rehearse', 'build'], { PATH: `${bin}:${process.env.PATH}` });
-  expect(said).toMatch(/build +failed .*CMake can't prepare the build/);
+  expect(said).toMatch(/build +failed .*\n +CMake can't prepare the build/);
   expect(said).toContain('CMake Error: too old');
 });

@@ -34,6 +34,7 @@
 #include "op_profile.h"
 #include "peaks.h"
 #include "real_steps.h"
+#include "training/more_devices.h"
 #include "training/trainer_impl.h"
 
 namespace {
@@ -130,6 +131,7 @@ struct Measured {
 // The values that all lines of one call have in common.
 struct Environment {
   BackendSpec spec;
+  int64_t devices = 1;  // those that compute a part of a step
   std::string numerics;
   double peak = 0, copied = 0;  // FLOPs a second of products, and bytes a second of copies
   double parameters = 0;        // the parameters of the model's matrices without the embedding
@@ -156,7 +158,8 @@ void print(const Options& o, const Measured& m, const Environment& e) {
       "per_s\":%.4g,"
       "\"peak_share\":%.4f,\"parts\":{\"teacher_forward\":%.6f,\"student_forward\":%.6f,\"backward\":%.6f,\"losses\":%.6f,\"update\":%."
       "6f},"
-      "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"products\":\"%s\",\"checkpoint\":%s,\"streamed\":%s,\"thread_round_trip_ns\":%.0f,"
+      "\"copy_bytes_per_s\":%.4g,\"device\":\"%s\",\"devices\":%lld,\"products\":\"%s\",\"checkpoint\":%s,\"streamed\":%s,\"thread_round_"
+      "trip_ns\":%.0f,"
       "\"peak_bytes\":%llu,\"planned_bytes\":%llu,\"device_bytes\":%lld,\"numerics\":"
       "\"%s\"}\n",
       o.model.empty() ? o.shape.c_str() : o.model.c_str(), o.real ? "true" : "false", static_cast<long long>(o.batch),
@@ -165,9 +168,9 @@ void print(const Options& o, const Measured& m, const Environment& e) {
       *std::min_element(m.times.begin(), m.times.end()), *std::min_element(m.processor_times.begin(), m.processor_times.end()),
       median(m.ratios), tokens / s, flops, e.peak, flops / e.peak, part(&StepTimes::teacher_forward), part(&StepTimes::student_forward),
       part(&StepTimes::backward), part(&StepTimes::losses), part(&StepTimes::update), e.copied, describe_device(e.spec).model.c_str(),
-      describe_device(e.spec).products.c_str(), o.checkpoint ? "true" : "false", o.stream_weights ? "true" : "false",
-      median(e.round_trips_ns), static_cast<unsigned long long>(e.peak_bytes), static_cast<unsigned long long>(e.planned_bytes),
-      static_cast<long long>(e.device_bytes), e.numerics.c_str());
+      static_cast<long long>(e.devices), describe_device(e.spec).products.c_str(), o.checkpoint ? "true" : "false",
+      o.stream_weights ? "true" : "false", median(e.round_trips_ns), static_cast<unsigned long long>(e.peak_bytes),
+      static_cast<unsigned long long>(e.planned_bytes), static_cast<long long>(e.device_bytes), e.numerics.c_str());
   for (size_t i = 0; i < m.ops.size() && static_cast<int64_t>(i) < o.ops; i++) {
     const OpTotal& op = m.ops[i];
     std::printf(
@@ -263,6 +266,7 @@ void run(const Options& o) {
   e.planned_bytes = plan.total;
   e.numerics = numerics_fingerprint(options);
   e.spec = resolve_backend(options.backend);
+  e.devices = devices_at_work(options, o.recovery);
   const bool on_card = kind_of(e.spec).has_own_memory();
   if (on_card) e.device_bytes = static_cast<int64_t>(free_before) - static_cast<int64_t>(describe_device(e.spec).memory_available_bytes);
   const std::unique_ptr<Backend> backend = make_backend(e.spec);

@@ -8,7 +8,7 @@ for argument; do
 done
 export ESPALIER_REHEARSAL=1
 program=$(dirname "$0")/../espalier_tests
-checked='All/[A-Za-z]+[.].*/(cuda|emulated)[0-9]_|All/Instructions[.]|CudaStep[.]|Determinism[.]'
+checked='All/[A-Za-z]+[.].*/(cuda|emulated)[0-9]_|All/Instructions[.]|CudaStep[.]|SeveralCards[.]|Determinism[.]'
 named=$("$program" --gtest_list_tests --gtest_filter="$filter" |
   awk '/^ / { print suite $1 } /^[^ ]/ { suite = $1 }' | grep -E "^($checked)")
 if [ $list = 1 ]; then

@@ -57,7 +57,7 @@ const BackendKind& emulated_cuda_kind() {
 }
 
 const BackendKind& rehearsed_cuda_kind() {
-  static const EmulatedCudaKind kind("cuda", {"cuda:0"});
+  static const EmulatedCudaKind kind("cuda", {"cuda:0", "cuda:1", "cuda:2", "cuda:3"});
   return kind;
 }
 

@@ -12,7 +12,7 @@ inline constexpr const char* kEmulatedCuda = "emulated";
 // same bits.
 const BackendKind& emulated_cuda_kind();
 
-// Returns the same kind under the name of a real card, "cuda:0". A rehearsal of the check of a card uses it.
+// Returns the same kind under the names of real cards, "cuda:0" to "cuda:3". A rehearsal of the check of a card uses it.
 const BackendKind& rehearsed_cuda_kind();
 
 inline BackendSpec emulated_card(const std::string& behaviour, int number = 0) {

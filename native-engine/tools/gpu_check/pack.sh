@@ -22,7 +22,9 @@ is_older() { [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | he
 pack() { # FILE
   local foreign folder libc toolkit_version needs
   [ $rehearse = 0 ] || { echo "a rehearsal is not packed: leave --rehearse out" >&2; return 2; }
-  part_build || { echo "$why" >&2; return 1; }
+  { : >> "$1"; } 2> /dev/null || { echo "$1 can't be written" >&2; return 2; }
+  [ -s "$1" ] || rm "$1"
+  part_build || { local status=$?; echo "Nothing was packed: $why" >&2; return $status; }
   for program in "${programs[@]}"; do
     foreign=$(ldd "$build/$program" | grep -vE '^\s*(linux-vdso|lib(c|m|dl|rt|pthread)\.so|/lib64/ld-linux)' || true)
     [ -z "$foreign" ] || { printf '%s needs libraries that another machine may lack:\n%s\n' "$program" "$foreign" >&2; return 1; }

@@ -11,7 +11,8 @@ python_with_torch() {
   done
   return 1
 }
-toolkit() { PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin:/opt/cuda/bin command -v "$1"; } # prints where a program of the toolkit lies
+# Prints where a program of the toolkit lies. CMake asks the same places in the same order.
+toolkit() { PATH=${CUDA_HOME:+$CUDA_HOME/bin:}$PATH:/usr/local/cuda/bin:/opt/cuda/bin command -v "$1"; }
 
 # product_library prints the path of a cuBLASLt where the loader finds none by itself: that of the toolkit, or of a Python's torch.
 product_library() {
@@ -56,6 +57,7 @@ declare -A tests_of=(
   [ops-movement]="*/MovementOps.$on_card"
   [step]='CudaStep.*'
   [resume]='Determinism.*'
+  [several-cards]='SeveralCards.*'
 )
 tests() { # FILTER
   needs_card || return $?
@@ -76,7 +78,7 @@ part_build() {
     cat "$build/prebuilt.txt"
     "$build/list_devices" > /dev/null || { why="the programs do not run here: $("$build/list_devices" 2>&1 | head -n 1)"; return 1; }
   else
-    build_programs || return 1
+    build_programs || return $?
   fi
   local unused
   unused=$(tests_without_part) || { why="the tests can't be listed"; return 1; }
@@ -93,17 +95,34 @@ build_programs() {
   [ ! -f "$build/CMakeCache.txt" ] || generator=()
   # The build reads the compiler's dependency files, which Ninja deletes unless it is told to keep them.
   local options=()
-  [ $rehearse = 1 ] || toolkit nvcc > /dev/null || missing+=(nvcc)
-  [ ${#missing[@]} = 0 ] ||
-    { why="missing: ${missing[*]}. Where they can't be had, use programs from another machine: gpu_check.sh pack"; return 1; }
+  local compiler="" version=13
+  if [ $rehearse = 0 ]; then
+    compiler=$(toolkit nvcc) && version=$("$compiler" --version | sed -n 's/.*release \([0-9]*\).*/\1/p') ||
+      missing=("nvcc (CUDA toolkit 12.0 or newer)" "${missing[@]}")
+  fi
+  if [ ${#missing[@]} -gt 0 ]; then
+    why="missing: $(printf '%s, ' "${missing[@]}" | sed 's/, $//')"
+    [ -n "$packed" ] || why="$why. Where they can't be had, use programs from another machine: gpu_check.sh pack"
+  elif [ "${version:-0}" -lt 12 ]; then
+    why="$compiler is of CUDA ${version:-unknown}, and 12.0 is the least: name a newer toolkit's folder in CUDA_HOME"
+  elif ! { mkdir -p "$build" && : >> "$build/.lock"; } 2> /dev/null; then
+    why="the folder of compiled files can't be written, $build: name another one by --build"
+  fi
+  [ -z "$why" ] || return 3
+  if command -v flock > /dev/null; then
+    exec {build_lock}>> "$build/.lock"
+    flock -n "$build_lock" || { why="another call builds in $build: wait for its end, or name another folder by --build"; return 3; }
+  fi
   # A test of this part sets another target.
   local targets=${GPU_CHECK_TARGETS:-${programs[*]}}
   cmake "${generator[@]}" -S "$engine" -B "$build" -DCMAKE_BUILD_TYPE=Release -DESPALIER_GPU_CHECK=ON -DESPALIER_TESTS=OFF \
     -DESPALIER_CUDA=$cuda -DESPALIER_PORTABLE=$portable || { why="CMake can't prepare the build: its message is in the log"; return 1; }
   if grep -q '^CMAKE_GENERATOR:INTERNAL=Ninja' "$build/CMakeCache.txt"; then options=(-- -d keepdepfile); fi
-  limited cmake --build "$build" --parallel "${GPU_CHECK_JOBS:-$(nproc)}" --target $targets "${options[@]}" && return 0
+  limited cmake --build "$build" --parallel "${GPU_CHECK_JOBS:-$(nproc)}" --target $targets "${options[@]}"
+  local status=$?
+  [ -z "${build_lock:-}" ] || exec {build_lock}>&-
+  [ $status = 0 ] && return 0
   why="a file can't be compiled: see the log"
-  if [ -n "$cut" ]; then why="the build took over $limit s: what is done is kept, so run it again"; fi
   return 1
 }
 
@@ -111,7 +130,8 @@ part_device() {
   [ -x "$build/list_devices" ] || { skip "$nothing_built"; return 3; }
   "$build/list_devices"
   command -v nvidia-smi > /dev/null && nvidia-smi
-  needs_card
+  needs_card || return $?
+  [ $rehearse = 1 ] || why=$(doubts)
 }
 
 part_instructions() { tests "${tests_of[instructions]}"; }
@@ -137,29 +157,69 @@ part_dump() {
   done
 }
 
-# Looks for wrong accesses and races in steps as a run has them, with heads of LLaMA's size and enough rows for cuBLASLt.
-sanitized() { # TOOL LIBRARY
+# Cards that share a run: the bits of each, copies between them, and how much sooner a step ends. A step is cut into eight shards on any
+# number of cards, so that all numbers compute the same.
+cards_here() { "$build/list_devices" | grep -c '^{"name":"cuda.*"problem":""'; }
+needs_cards() {
+  needs_card || return $?
+  [ "$(cards_here)" -ge 2 ] || { skip "this machine has one card"; return 3; }
+}
+part_several-cards() {
+  needs_cards || return $?
+  # Which cards are joined by NVLink, and which by PCIe.
+  [ $rehearse = 1 ] || ! command -v nvidia-smi > /dev/null || nvidia-smi topo -m
+  tests "${tests_of[several-cards]}"
+}
+on_cards() { # COUNT... -- OPTIONS...
+  needs_cards || return $?
+  local counts=() here count number own=$device device
+  here=$(cards_here)
+  while [ "$1" != -- ]; do counts+=("$1"); shift; done
+  shift
+  for count in "${counts[@]}"; do
+    [ "$count" -le "$here" ] || continue
+    device=$own
+    for ((number = 1; number < count; number++)); do device+=+cuda:$number; done
+    bench --batch 16 --seq 512 --micro-shards 8 --seconds 10 --mask-sparsity 0.5 --real "$@" || return $?
+  done
+}
+part_several-cards-1b() { on_cards 1 2 4 8 -- --shape 1b --lora-rank 8; }
+# Each card takes a while to get 7B's weights, so only the ends are timed.
+part_several-cards-7b() {
+  local most=1
+  while [ $((2 * most)) -le "$(cards_here 2> /dev/null || echo 0)" ] && [ $most -lt 8 ]; do most=$((2 * most)); done
+  on_cards 1 $most -- --shape 7b --lora-rank 8 && on_cards 1 $most -- --shape 7b --lora-rank 64
+}
+
+# Looks for wrong accesses and races in steps as a run has them, with heads of LLaMA's size, and enough rows for cuBLASLt and for the kernel
+# for H100, which is off otherwise.
+sanitized() { # TOOL PRODUCTS: own, library or hopper
   [ $rehearse = 0 ] || { skip "compute-sanitizer is for real cards"; return 3; }
   needs_card || return $?
   local sanitizer library=()
   sanitizer=$(toolkit compute-sanitizer) || { skip "compute-sanitizer is not here"; return 3; }
-  [ "$2" != off ] || library=(env ESPALIER_CUBLASLT=off)
+  case $2 in
+    own) library=(env ESPALIER_CUBLASLT=off) ;;
+    hopper)
+      if ! is_hopper; then why="the kernel for H100 was not looked at, since this card has not its instructions"; return 0; fi
+      library=(env ESPALIER_CUBLASLT=off ESPALIER_HOPPER_PRODUCTS=on) ;;
+  esac
   limited "${library[@]}" "$sanitizer" --tool "$1" --error-exitcode 9 "$build/step_bench" --device "$device" --dtype bf16 \
     --shape heads-128 --batch 2 --seq 136 --mask-sparsity 0.5 --real --lora-rank 8 --seconds 0 --product-sizes 64 ||
     { why="$1 found something, or step_bench failed under it: see the log"; return 1; }
 }
-part_memcheck() { sanitized memcheck off && sanitized memcheck on; }
+part_memcheck() { sanitized memcheck own && sanitized memcheck library && sanitized memcheck hopper; }
 # Kernels of cuBLASLt may do what these tools warn of, which is not our mistake.
-part_racecheck() { sanitized racecheck off; }
-part_initcheck() { sanitized initcheck off; }
-part_synccheck() { sanitized synccheck off; }
+part_racecheck() { sanitized racecheck own && sanitized racecheck hopper; }
+part_initcheck() { sanitized initcheck own && sanitized initcheck hopper; }
+part_synccheck() { sanitized synccheck own && sanitized synccheck hopper; }
 
 # Tries the products' kernel for Hopper cards, which is off otherwise: products in each form that a step uses, twice a step's bits, and the
 # time of a step. The part `products` compares its time with that of the library.
+is_hopper() { [ $rehearse = 1 ] || "$build/list_devices" | head -n 1 | grep -q 'sm_90a'; }
 needs_hopper() {
   needs_card || return $?
-  [ $rehearse = 1 ] || "$build/list_devices" | head -n 1 | grep -q 'sm_90a' ||
-    { skip "this card has not the instructions of an H100"; return 3; }
+  is_hopper || { skip "this card has not the instructions of an H100"; return 3; }
 }
 part_hopper() {
   needs_hopper || return $?
@@ -183,9 +243,15 @@ part_products() {
 
 bench() { # OPTIONS...
   needs_card || return $?
-  local small=()
-  [ $rehearse = 0 ] || small=(--shape tiny --batch 1 --seq 8 --threads 1 --seconds 0 --mask-sparsity 0 --product-sizes 16)
-  limited "$build/step_bench" --device "$device" "$@" "${small[@]}" || { why="step_bench failed: see the log"; return 1; }
+  local small=() batch=1
+  case " $* " in *" --micro-shards 8 "*) batch=8 ;; esac
+  [ $rehearse = 0 ] ||
+    small=(--shape tiny --batch $batch --seq 8 --threads 1 --seconds 0 --mask-sparsity 0 --lora-rank 8 --product-sizes 16)
+  limited "$build/step_bench" --device "$device" "$@" "${small[@]}" && return 0
+  # A card with little memory is not broken.
+  if grep -q '^step_bench: OUT_OF_MEMORY' "$log"; then skip "the step does not fit the memory: see the log"; return 3; fi
+  why="step_bench failed: see the log"
+  return 1
 }
 # Each shape is timed in two forms. The plain form compares with earlier figures. The real form is like a run: masks are sampled and learn,
 # the teacher has LoRA, and hidden units close. Rank 8 is that of the predicted times. In a recovery all weights learn.

@@ -6,9 +6,12 @@ function of(name,   text) {
   return text
 }
 /^\{"model"/ {
-  printf "\n%s: %s, %s sequences of %s, rank %s, %d%% closed: %.1f ms a step, %.0f tokens a second, %.1f%% of the best product\n", part,
-    of("model"), of("batch"), of("seq"), of("lora_rank"), 100 * of("mask_sparsity"), 1e3 * of("s_per_step"), of("tokens_per_s"),
-    100 * of("peak_share")
+  cards = of("devices")
+  if (cards == 1) alone = of("s_per_step")
+  printf "\n%s: %s, %s sequences of %s, rank %s, %d%% closed: %.1f ms a step, %.0f tokens a second, ", part,
+    of("model"), of("batch"), of("seq"), of("lora_rank"), 100 * of("mask_sparsity"), 1e3 * of("s_per_step"), of("tokens_per_s")
+  if (cards > 1) printf "%d cards, %.2f times as quick as one\n", cards, alone / of("s_per_step")
+  else printf "%.1f%% of the best product\n", 100 * of("peak_share")
   printf "  the card's best: products %.1f TFLOP/s, copies %.2f TB/s; memory taken %.2f GB, planned %.2f GB\n",
     of("matmul_peak_flops_per_s") / 1e12, of("copy_bytes_per_s") / 1e12, of("device_bytes") / 1e9, of("planned_bytes") / 1e9
   step = of("s_per_step")

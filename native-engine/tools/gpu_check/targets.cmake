@@ -19,7 +19,7 @@ else()
   endforeach()
 endif()
 file(GLOB CHECK_OPS CONFIGURE_DEPENDS tests/backend_ops/*.cpp)
-list(APPEND CHECK_SOURCES tests/cuda/registered.cpp tests/cuda/probes_test.cpp tests/cuda/step_test.cpp
+list(APPEND CHECK_SOURCES tests/cuda/registered.cpp tests/cuda/probes_test.cpp tests/cuda/step_test.cpp tests/cuda/several_cards_test.cpp
   tests/step/determinism_test.cpp tests/minimal/main.cpp)
 add_executable(gpu_check_tests ${CHECK_OPS} ${CHECK_SOURCES})
 target_include_directories(gpu_check_tests SYSTEM PRIVATE tests/minimal)

@@ -1,0 +1,187 @@
+// What the check of a card (tools/gpu_check.sh) says on a machine that lacks something, and where its work is disturbed.
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { card, CHECK, check, OF_ITS_OWN, writeStandIns, writeToolkit } from './gpu-check-testing.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'espalier-gpu-check-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function standIns(name: string, changed: Record<string, string> = {}): string {
+  writeStandIns(join(folder, name), changed);
+  return join(folder, name);
+}
+
+describe('a machine that lacks something', () => {
+  test('without a card is told so before anything is built', () => {
+    const build = standIns('no-card', { list_devices: card(0, 'no NVIDIA driver is loaded') });
+    rmSync(join(build, 'prebuilt.txt'));
+    const { said, report, status, parts } = check(build, ['build', 'device', 'step']);
+    const verdict = 'Nothing was checked: no card can be used: no NVIDIA driver is loaded.';
+    expect(said.split('\n')[0]).toBe(verdict);
+    expect(said).toContain('To build here for a machine with a card:  gpu_check.sh pack FILE.tar.gz\n');
+    expect(said).toContain('gpu_check.sh --rehearse\n');
+    expect(report.split('\n')[0]).toBe(verdict);
+    expect(parts.map(({ part, status: ended }) => `${part} ${ended}`)).toEqual(['device skipped']);
+    expect(status).toBe(3);
+  });
+
+  test('without programs and a driver is told so, too', () => {
+    const build = join(folder, 'bare');
+    mkdirSync(build);
+    const { said, status } = check(build, [], { GPU_CHECK_DRIVER_FILES: join(folder, 'absent') });
+    expect(said).toMatch(/^Nothing was checked: no card can be used: no NVIDIA driver is loaded\.\n/);
+    expect(status).toBe(3);
+  });
+
+  test('with a driver that is older than the build is told what to build with', () => {
+    const problem = 'the driver is for CUDA 12.4, this build needs one for 13.0';
+    const { said, status } = check(standIns('old-driver', { list_devices: card(0, problem) }), []);
+    expect(said).toContain(`no card can be used: ${problem}.`);
+    expect(said).toContain('Build with a CUDA toolkit that is not newer than the driver');
+    expect(said).not.toContain('gpu_check.sh pack FILE'); // a pack is there already
+    expect(status).toBe(3);
+  });
+
+  test('where nothing can be built, the check names the pack, and runs no part', () => {
+    const build = join(folder, 'empty');
+    mkdirSync(build);
+    const { said, status, parts } = check(build, ['build', 'device'], { PATH: onlyBasics(), GPU_CHECK_DRIVER_FILES: CHECK });
+    expect(said).toMatch(/build +skipped .*\n +missing: (nvcc \(.*\), )?cmake, c\+\+, make or ninja\. Where/);
+    expect(said).toMatch(/^Nothing was checked: missing: .*gpu_check\.sh pack\.$/m);
+    expect(parts.map(({ part }) => part)).toEqual(['build']);
+    expect(status).toBe(3);
+  });
+
+  test('with an nvcc of CUDA 11 is told that it is too old', () => {
+    const build = join(folder, 'nvcc-11');
+    mkdirSync(build);
+    const { said, status } = check(build, ['build'], { CUDA_HOME: writeToolkit(join(folder, 'old-toolkit'), '11.5') });
+    expect(said).toContain('is of CUDA 11, and 12.0 is the least');
+    expect(status).toBe(3);
+  });
+
+  test('with one card skips what needs two', () => {
+    const { said, status } = check(standIns('one-card', { list_devices: card(0) }), ['several-cards', 'several-cards-7b']);
+    expect(said).toMatch(/^several-cards +skipped .* this machine has one card$/m);
+    expect(said).toMatch(/^Nothing was checked: each part that was asked for was skipped\.$/m);
+    expect(status).toBe(3);
+  });
+
+  test('with a card that has too little memory for a step skips the step', () => {
+    const step = 'echo "step_bench: OUT_OF_MEMORY memory: shape 7b needs 9 bytes" >&2; exit 1';
+    const { said, status } = check(standIns('small-card', { step_bench: step }), ['dump', 'bench-7b']);
+    expect(said).toMatch(/^bench-7b +skipped +\d+ s\n +the step does not fit the memory: see the log$/m);
+    expect(status).toBe(0);
+  });
+});
+
+/** A folder with the programs of every Linux and no compiler, for the path. */
+function onlyBasics(): string {
+  const bin = join(folder, 'bin');
+  mkdirSync(bin);
+  for (const tool of 'bash cat date dirname basename fold grep head mkdir paste rm sed tail tar tee gzip tr'.split(' '))
+    execFileSync('ln', ['-s', execFileSync('which', [tool], { encoding: 'utf8' }).trim(), join(bin, tool)]);
+  return bin;
+}
+
+describe('a call that is disturbed', () => {
+  const WAITS = 'echo $$ > "$here/begun"; exec sleep 300';
+  const fileComes = async (path: string) => {
+    while (!existsSync(path) || readFileSync(path, 'utf8') === '') await delay(20);
+  };
+
+  test('by Ctrl-C ends its program, and reports what was run', async () => {
+    const build = standIns('interrupted', { product_bench: WAITS });
+    const call = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'step', 'products', 'dump'], { env: OF_ITS_OWN });
+    let said = '';
+    call.stdout.on('data', (text: Buffer) => (said += text.toString()));
+    const ended = once(call, 'close');
+    await fileComes(join(build, 'begun'));
+    call.kill('SIGINT');
+    expect(await ended).toEqual([130, null]);
+    expect(said).toMatch(/^products +cut .* interrupted$/m);
+    expect(said).toContain('left for another call: products dump\n');
+    expect(said).toContain('The card may compute right: these were not run to their end:');
+    expect(readFileSync(`${build}-out/report.txt`, 'utf8')).toMatch(/^step +passed/m);
+    expect(() => process.kill(Number(readFileSync(join(build, 'begun'), 'utf8')), 0)).toThrow('ESRCH');
+  });
+
+  test('by another call with the same folder of reports leaves that folder to the first', async () => {
+    const build = standIns('twice', { product_bench: WAITS });
+    const first = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'products'], { env: OF_ITS_OWN });
+    const ended = once(first, 'close');
+    await fileComes(join(build, 'begun'));
+    const again = [CHECK, '--build', build, '--out', `${build}-out`, 'step'];
+    const second = spawnSync('bash', again, { encoding: 'utf8', env: OF_ITS_OWN });
+    expect(second.stderr).toBe(`another call writes to ${build}-out: wait for its end, or name another folder by --out\n`);
+    expect(second.status).toBe(2);
+    first.kill('SIGTERM');
+    expect(await ended).toEqual([143, null]);
+    expect(check(build, ['step']).status).toBe(0);
+  });
+
+  test('by the loss of the card says so, and calls no result wrong', () => {
+    const build = standIns('lost', {
+      product_bench: 'touch "$here/lost"; exit 1',
+      list_devices: `if [ -e "$here/lost" ]; then ${card(0, 'the driver sees no NVIDIA card')}; else ${card(0)}; fi`,
+    });
+    const { said, status, parts } = check(build, ['dump', 'products', 'step']);
+    expect(said).toContain("The card was lost in the part products: the card can't be used any more: the driver sees no NVIDIA card.");
+    expect(said).not.toContain('wrong');
+    expect(parts.map(({ part, status: ended }) => `${part} ${ended}`)).toEqual(['products lost', 'dump passed']);
+    expect(status).toBe(1);
+  });
+
+  test('by a disk that is full from the beginning begins nothing', () => {
+    const build = standIns('full');
+    const full = `trap '' XFSZ; ulimit -f 100; exec bash "$0" "$@"`;
+    const call = ['-c', full, CHECK, '--build', build, '--out', `${build}-out`, 'step'];
+    const ran = spawnSync('bash', call, { encoding: 'utf8', env: OF_ITS_OWN });
+    expect(ran.stderr).toBe(`${build}-out has no room for reports: name another folder by --out\n`);
+    expect(ran.status).toBe(2);
+  });
+
+  test('by a disk that fills up does not blame the card', () => {
+    const build = standIns('filled', { product_bench: 'mkdir "$here-out/parts/.room"; exit 1' });
+    const { said, status, parts } = check(build, ['dump', 'products', 'step']);
+    expect(said).toContain(`${build}-out has no room for reports any more: make room, and call again`);
+    expect(said).not.toContain('The card computes wrong');
+    expect(parts.map(({ part }) => part)).toEqual(['dump']);
+    expect(status).toBe(2);
+  });
+
+  test('by folders that can not be written names the option that helps', () => {
+    const file = join(folder, 'file');
+    writeFileSync(file, '');
+    const call = (...args: string[]) => spawnSync('bash', [CHECK, ...args], { encoding: 'utf8', env: OF_ITS_OWN });
+    const out = call('--out', join(file, 'out'), 'build');
+    expect(out.stderr).toBe(`the reports can't be written to ${join(file, 'out')}: name another folder by --out\n`);
+    expect(out.status).toBe(2);
+    const build = call('--rehearse', '--out', join(folder, 'unbuilt'), '--build', join(file, 'build'));
+    expect(build.stdout).toContain(`the folder of compiled files can't be written, ${join(file, 'build')}: name another one by --build`);
+    expect(build.status).toBe(3);
+  });
+});
+
+test('a path with blanks is a path', () => {
+  const { said, status } = check(standIns('with some blanks'), ['build', 'step', 'dump', 'bench-7b']);
+  expect(said).toMatch(/^dump +passed/m);
+  expect(status).toBe(0);
+});
+
+test('the list of devices tells what makes times doubtful', () => {
+  const build = standIns('shared');
+  const bin = join(folder, 'driver');
+  mkdirSync(bin);
+  const rows = "case $1 in --query-gpu=*) echo '0, 3, 0, Disabled'; echo '1, 41000, 97, Enabled' ;; esac";
+  writeFileSync(join(bin, 'nvidia-smi'), `#!/bin/sh\n${rows}\n`, { mode: 0o755 });
+  const { parts } = check(build, ['device'], { PATH: `${bin}:${process.env.PATH}` });
+  expect(parts[0]!.why).toBe(
+    'card 1 is cut into slices (MIG), and a slice is slower than a card, other programs hold 41000 MiB of card 1, ' +
+      'other programs keep card 1 busy, so times say little',
+  );
+});
