@@ -136,6 +136,14 @@ describe('a call that is disturbed', () => {
     expect(status).toBe(1);
   });
 
+  test('by another program that fills the card calls no result wrong', () => {
+    const full = 'echo "step_dump: OUT_OF_MEMORY memory: cannot reserve device memory: out of memory"; exit 1';
+    const { said, status } = check(standIns('crowded', { step_dump: full }), ['dump', 'step']);
+    expect(said).toMatch(/^dump +busy +\d+ s\n +another program may use the card \(nvidia-smi tells\): out of memory$/m);
+    expect(said).toMatch(/^The card may compute right: .* dump /m);
+    expect(status).toBe(1);
+  });
+
   test('by a disk that is full from the beginning begins nothing', () => {
     const build = standIns('full');
     const full = `trap '' XFSZ; ulimit -f 100; exec bash "$0" "$@"`;

@@ -119,7 +119,7 @@ for part in "${parts[@]}"; do
   "part_$part" > "$log" 2>&1
   case $? in 0) status=passed ;; 3) status=skipped ;; *) status=failed ;; esac
   judge
-  case $status in failed | late | lost) failed=1 ;; cut) left+=("$part") ;; esac
+  case $status in failed | late | lost | busy) failed=1 ;; cut) left+=("$part") ;; esac
   has_room || { echo "$out has no room for reports any more: make room, and call again" >&2; rm -f "$out/parts/$part".{json,txt}; end 2; }
   record
   report

@@ -97,7 +97,7 @@ must not be of a newer CUDA than that driver.
 
 Exit status:
   0    parts passed, and none failed
-  1    a part failed or took too long, or the card was lost
+  1    a part failed or took too long, or the card was lost or in use
   2    the call is wrong, or a file can't be written
   3    nothing was checked (or packed): no card, no compiler, or each part that
        was asked for was skipped

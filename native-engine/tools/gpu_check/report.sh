@@ -1,5 +1,6 @@
 # The reports of gpu_check.sh, which reads this file. Each part has left a line for people and an object of JSON.
-# How each part ended, in this call or an earlier one: passed, failed, late (it took too long), lost (its card), cut or skipped.
+# How each part ended, in this call or an earlier one: passed, failed, late (it took too long), lost (its card), busy (its card), cut
+# or skipped.
 declare -A status_of=()
 read_statuses() {
   local part text
@@ -27,6 +28,8 @@ judge() {
   elif [ $part = build ]; then [ $status = passed ] || ended=$why
   elif [ $status != passed ] && [ $rehearse = 0 ] && problem=$(card_problem) && [ -n "$problem" ]; then
     status=lost why="the card can't be used any more: $problem" ended=$why
+  elif [ $status = failed ] && problem=$(grep -m 1 -oiE 'out of memory|is/are busy or unavailable' "$log"); then
+    status=busy why="another program may use the card (nvidia-smi tells): $problem"
   fi
 }
 
@@ -113,7 +116,7 @@ is_checked() {
   rest=${rest/ build / } rest=${rest/ device / }
   [ -n "${rest// /}" ] || rest="${parts[*]}"
   for part in $rest; do
-    case ${status_of[$part]:-} in passed | failed | late | lost) return 0 ;; esac
+    case ${status_of[$part]:-} in passed | failed | late | lost | busy) return 0 ;; esac
   done
   return 1
 }
