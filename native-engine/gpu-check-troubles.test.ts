@@ -1,4 +1,4 @@
-// What the check of a card (tools/gpu_check.sh) says on a machine that lacks something, and where its work is disturbed.
+// The check of a card (tools/gpu_check.sh) on a machine that lacks something, and where its work is disturbed: its words and exit statuses.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
