@@ -44,6 +44,9 @@ describe('a machine that lacks something', () => {
     expect(said).toContain('Build with a CUDA toolkit that is not newer than the driver');
     expect(said).not.toContain('gpu_check.sh pack FILE'); // a pack is there already
     expect(status).toBe(3);
+    const compiled = standIns('compiled', { list_devices: card(0, problem) });
+    rmSync(join(compiled, 'prebuilt.txt'));
+    expect(check(compiled, []).said).toContain('A folder of compiled files keeps its toolkit: name another folder by --build.');
   });
 
   test('where nothing can be built, the check names the pack, and runs no part', () => {

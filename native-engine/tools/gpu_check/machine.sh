@@ -21,7 +21,8 @@ advise() { # PROBLEM
   case $1 in
     *"this build needs one for"*)
       echo "Build with a CUDA toolkit that is not newer than the driver, here or where the"
-      echo "pack is made (nvidia-smi tells the driver's CUDA), or renew the driver." ;;
+      echo "pack is made (nvidia-smi tells the driver's CUDA), or renew the driver."
+      [ -f "$build/prebuilt.txt" ] || echo "A folder of compiled files keeps its toolkit: name another folder by --build." ;;
     *"is below"*) echo "The check needs a card of compute capability 8.0 or newer." ;;
     *) echo "The check needs a card and its driver: nvidia-smi must list the card."
       echo "A container must be given it (docker run --gpus all)." ;;
@@ -38,13 +39,18 @@ has_room() {
   rm -f "$out/parts/.room"
   return 1
 }
+# Takes the lock of an open file, unless another call holds it. On a file system without locks two calls do not see each other.
+is_free() { # DESCRIPTOR
+  flock -n -E 99 "$1" 2> /dev/null
+  [ $? != 99 ]
+}
 open_out() {
   # A folder that a call writes to is locked, since two calls would mix their logs. The lock ends with the call, however that ends.
   { mkdir -p "$out/parts" && out=$(cd "$out" && pwd) && : >> "$out/.lock"; } 2> /dev/null ||
     { echo "the reports can't be written to $out: name another folder by --out" >&2; exit 2; }
   if command -v flock > /dev/null; then
     exec {lock}>> "$out/.lock"
-    flock -n "$lock" || { echo "another call writes to $out: wait for its end, or name another folder by --out" >&2; exit 2; }
+    is_free "$lock" || { echo "another call writes to $out: wait for its end, or name another folder by --out" >&2; exit 2; }
   fi
   has_room || { echo "$out has no room for reports: name another folder by --out" >&2; exit 2; }
 }

@@ -111,7 +111,7 @@ build_programs() {
   [ -z "$why" ] || return 3
   if command -v flock > /dev/null; then
     exec {build_lock}>> "$build/.lock"
-    flock -n "$build_lock" || { why="another call builds in $build: wait for its end, or name another folder by --build"; return 3; }
+    is_free "$build_lock" || { why="another call builds in $build: wait for its end, or name another folder by --build"; return 3; }
   fi
   # A test of this part sets another target.
   local targets=${GPU_CHECK_TARGETS:-${programs[*]}}
