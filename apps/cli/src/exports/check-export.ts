@@ -83,7 +83,7 @@ async function checkGguf(path: string, signal?: AbortSignal): Promise<ExportRepo
     sealed.update(withoutSeal(chunk, at, seal));
     at += chunk.byteLength;
   }
-  const problem = sealed.digest('hex') === seal.digest ? '' : 'its bytes are not those that the digest in it was made of';
+  const problem = sealed.digest('hex') === seal.digest ? '' : 'its bytes do not match the digest in it';
   const digest = whole.digest('hex');
   return { path, kind: 'gguf', ok: problem === '', digest, files: [{ name: path, bytes: at, digest, problem }] };
 }

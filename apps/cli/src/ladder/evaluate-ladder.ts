@@ -77,7 +77,7 @@ function requireDone(job: v1.LadderJob | undefined): void {
   if (job?.state === v1.LadderState.LADDER_STATE_DONE) return;
   if (job?.failure !== undefined) throw new EspalierError(job.failure.code, job.failure.message);
   const why = job === undefined ? 'the server was started again' : 'the evaluation of the ladder was cancelled';
-  throw new CliError('RESULT_MISSING', `${why}: what was evaluated by then stays in the history; try again`, {
+  throw new CliError('RESULT_MISSING', `${why}: finished evaluations stay in the history; try again`, {
     exitCode: ExitCode.failed,
   });
 }

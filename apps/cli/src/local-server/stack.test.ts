@@ -70,7 +70,7 @@ test('up --detach is ready when it returns, is found through the data folder, an
     stdout: expect.stringMatching(/server +not running[^]*event store +closed/),
   });
   expect((await espalier('logs', '--lines', '3')).stdout).toMatch(/info +orchestrator +stopping at the next step boundary/);
-  expect((await espalier('store', 'restore', join(folder, 'backup.db'), '--overwrite')).stdout).toMatch(/what was there is in/);
+  expect((await espalier('store', 'restore', join(folder, 'backup.db'), '--overwrite')).stdout).toMatch(/the former store is in/);
 });
 
 test('a server that cannot start says why', async () => {

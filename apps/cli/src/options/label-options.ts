@@ -12,7 +12,7 @@ export function addLabelOptions(command: Command): Command {
   return command
     .option('--name <name>', 'for people')
     .option('--tag <tag>', 'to find it by, with runs --tag; may be given several times', gathered)
-    .option('--note <text>', 'what to say about it');
+    .option('--note <text>', 'a note about the run');
 }
 
 export function gathered(text: string, before: string[] = []): string[] {

@@ -14,7 +14,7 @@ const NAMES = ['on', 'phase', 'context', 'batch'] as const;
 export function addTableOptions(command: Command): Command {
   return command
     .option('--on <device>', 'measure the table of --target-speedup first, on an engine with this device, e.g. cpu or cuda:0')
-    .option('--phase <phase>', 'with --on: what is to be faster, decode or prefill (default: decode)')
+    .option('--phase <phase>', 'with --on: the pass that should be faster, decode or prefill (default: decode)')
     .option('--context <tokens>', 'with --on: tokens before the new one, or of the prompt (default: 2048)', positiveNumber)
     .option('--batch <n>', 'with --on: sequences decoded together, 1 to 16 (default: 1)', sequencesTogether);
 }

@@ -84,7 +84,7 @@ export function printQuickstart(
   const last = Number(run.step);
   const commands: [string, string][] = [
     ...(stack === null ? ([['up --detach', 'start the server again, which the others need']] satisfies [string, string][]) : []),
-    [`show ${run.runId}`, 'what is left of each layer'],
+    [`show ${run.runId}`, 'the open parts of each layer'],
     [`history ${run.runId}`, 'every recorded fact'],
     [`fork ${run.runId} --from-teacher ${middle} --target-sparsity 0.3 --watch`, 'another run, from a teacher'],
     [`verify ${run.runId} --replay ${Math.max(last - 20, 0)}..${last}`, 'compute steps again and compare, bit by bit'],

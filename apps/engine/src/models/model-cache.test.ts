@@ -74,7 +74,7 @@ test('what no cache put there is never removed', () => {
   writeFileSync(foreign, 'mine');
   expect(() => cache.makeRoom(10 * MIB, 'a model to come')).toThrow(expect.objectContaining({ code: 'MODEL_CACHE_FULL' }) as Error);
   expect(existsSync(foreign)).toBe(true);
-  expect(told.at(-1)).toContain('what no cache put there');
+  expect(told.at(-1)).toContain('its folder holds other files too');
   const home = join(root, 'home');
   mkdirSync(home);
   writeFileSync(join(home, 'thesis.txt'), '');

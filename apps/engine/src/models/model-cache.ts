@@ -149,7 +149,7 @@ export class ModelCache {
       this.log.info({ model: digest, bytes }, 'a model was removed from the cache, to make room');
       return true;
     } catch (error) {
-      this.log.warn({ model: digest, err: error }, 'a model of the cache could not be removed whole: it holds what no cache put there');
+      this.log.warn({ model: digest, err: error }, 'a model of the cache could not be removed whole: its folder holds other files too');
       return false;
     } finally {
       hold.release();

@@ -87,7 +87,7 @@ test('a GGUF file proves itself, and every flipped byte is found', async () => {
     expect((await check('m.gguf')).exitCode).toBe(1);
   }
   await writeFile(join(folder, 'm.gguf'), file.subarray(0, -1));
-  expect(await check('m.gguf')).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('its bytes are not those') as string });
+  expect(await check('m.gguf')).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('its bytes do not match') as string });
 });
 
 test('what is no export is named as such', async () => {

@@ -61,14 +61,14 @@ export function registerEvaluate(program: Command): void {
       'where the loss comes from: the model before pruning with the closed heads or units of one layer at a time, nothing trained',
     )
     .option('--layer <numbers>', 'of --closings these layers only (0 or 0,5)', marks)
-    .option('--last', 'the last state as well, beside what the options above name')
+    .option('--last', 'the last state as well, beside the models of the options above')
     .option('--data <path>', 'perplexity on other text', dataPath)
     .option('--text-column <name>', "the field or column of --data that holds the text (default: that of the run's own text)")
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens)
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)
     .option('--task-data <folder>', 'holds a folder for each task, with JSON Lines or Parquet', absolutePath)
     .option('--limit <n>', 'only the first N questions of each task (each subject of mmlu, each part of bbh)', atLeastOne)
-    .option('--samples <file>', 'write what each question came to, as JSON Lines', absolutePath)
+    .option('--samples <file>', 'write the result of each question, as JSON Lines', absolutePath)
     .option('--force', 'replace earlier samples there')
     .option('--compute <type>', 'products of tasks in f32 (default) or bf16', choice({ f32: 'f32', bf16: 'bf16' } as const));
   examples(

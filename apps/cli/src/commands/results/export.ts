@@ -64,7 +64,7 @@ export function registerExport(program: Command): void {
     exporting,
     ['espalier export k3f9 --out pruned/'],
     ['espalier export k3f9 --dtype q8_0 --out pruned.gguf'],
-    ['espalier export k3f9 --dtype q4_k_m --out pruned.gguf', "by llama.cpp's quantizer, where it is at hand"],
+    ['espalier export k3f9 --dtype q4_k_m --out pruned.gguf', "by llama.cpp's quantizer, where it is installed"],
     ['espalier export k3f9 --teacher 20 --format hf --dtype f16 --multiple-of 64 --out pruned-20/'],
   );
   action<ExportOptions>(exporting, (context, [runId], options) => exportInto(context, runId!, options));

@@ -31,7 +31,7 @@ export function registerGenerate(program: Command): void {
   const generate = program
     .command('generate')
     .argument(...RUN_ARGUMENT)
-    .argument('<prompt...>', 'texts to go on from; with --chat, what a user says')
+    .argument('<prompt...>', 'texts to continue; with --chat, messages of a user')
     .summary('text by a run, one of its teachers, an export, or the intact model')
     .description(
       'Goes on from a prompt with the last state of a run, and writes the text as it is made. Without a temperature the likeliest token ' +

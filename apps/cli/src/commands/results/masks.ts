@@ -37,8 +37,8 @@ export function registerMasks(program: Command): void {
   examples(
     masks,
     ['espalier masks k3f9'],
-    ['espalier masks k3f9 --layer 3', 'what closed and opened there, state by state'],
-    ['espalier masks k3f9 --step 400 --layer 3', 'what is closed there after 400 steps'],
+    ['espalier masks k3f9 --layer 3', 'the gates of the layer that closed and opened, state by state'],
+    ['espalier masks k3f9 --step 400 --layer 3', 'the closed gates of the layer after 400 steps'],
   );
   action<MasksOptions>(masks, async (context, [runId], options) => {
     const { connection, output } = context;

@@ -23,7 +23,7 @@ export function registerPlan(program: Command): void {
       'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take, the disk ' +
         'that its snapshots will, and the time where a run like it was here before, without launching anything. Warns when the target ' +
         'sparsity is out of reach. Exit code 1 when it would not fit; then it proposes settings that do. With --for-device it is a plan ' +
-        'for a card that need not be here (docs/plan.md has the cards, and what the estimate rests on).',
+        'for a card that need not be here (docs/plan.md has the cards, and explains the estimate).',
     )
     .option(...MODEL_OPTION)
     .option('--config <file>', 'YAML file with the values that are not given as options, as launch takes it', absolutePath);

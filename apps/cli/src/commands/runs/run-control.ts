@@ -35,7 +35,7 @@ function registerWatch(program: Command): void {
         'so it jumps where another one begins ("new teacher"): layer is the mean square of what the layers differ by, kl and lm are in ' +
         'nats a token.',
     )
-    .option('--after-revision <n>', 'only what has happened since that revision', bigNumber)
+    .option('--after-revision <n>', 'only events after that revision', bigNumber)
     .option('--follow', 'stay when the run has ended');
   examples(watch, ['espalier watch k3f9'], ['espalier watch k3f9 --json | jq .run.expected_sparsity']);
   action<{ afterRevision?: bigint; follow?: boolean }>(watch, (context, [run], options) => watchToEnd(context, run!, options));

@@ -41,12 +41,12 @@ export function registerRuns(program: Command): void {
     .option('--group <figures>', 'a line for all runs that are alike in these settings or figures: recipe,target_sparsity', names)
     .option(
       '--order <order>',
-      'launched_at, updated_at, id, name, status, or what --where can name, with " desc" to turn it round',
+      'launched_at, updated_at, id, name, status, or any figure of --where, with " desc" for the opposite order',
       'launched_at desc',
     )
     .option('--limit <n>', 'how many at most (0: all)', wholeNumber, 50)
     .option('--all', 'all of them')
-    .option('--deleted', 'also those that were deleted')
+    .option('--deleted', 'also deleted runs')
     .option('--page-token <token>', 'go on after an earlier page (next_page_token of --json)');
   examples(
     runs,

@@ -36,7 +36,7 @@ export function registerShow(program: Command): void {
     .argument(...RUN_ARGUMENT)
     .summary('everything about one run')
     .description('Shows a run: its progress, the open part of each layer, evaluations, exports, and its settings.');
-  show.option('--yaml', 'only what it was launched with, as a file that launches the same run again');
+  show.option('--yaml', 'only the input of its launch, as a file that launches the same run again');
   examples(
     show,
     ['espalier show k3f9'],
@@ -237,7 +237,7 @@ function printResults({ output }: Context, run: v1.Run): void {
     if (numerics !== '')
       output.text(`other numerics: its engine differs from the training's in the ${numericsDifference(run.numericsFingerprint, numerics)}`);
   if (closings.length > 0)
-    output.line(`and ${howMany(closings.length, 'evaluation')} of parts of what is closed, which eval --closings shows`);
+    output.line(`and ${howMany(closings.length, 'evaluation')} of parts of the closed gates, which eval --closings shows`);
   if (run.exports.length > 0) {
     output.line();
     output.table(

@@ -26,7 +26,7 @@ export function registerRoom(program: Command): void {
 function registerUsage(program: Command): void {
   const usage = program
     .command('du')
-    .summary('what the disk holds, by run and by kind')
+    .summary('the use of the disk, by run and by kind')
     .description(
       'Shows the size of the artifacts of each run, the size that several runs share, and the room that deleting a run would ' +
         'free. The event store and the views have lines of their own.',
@@ -81,8 +81,8 @@ interface CollectOptions {
 function registerCollect(program: Command): void {
   const collect = program
     .command('gc')
-    .argument('[run]', 'thin this run out; without it: what no run needs')
-    .summary('make room: thin a run out, or clear away what no run needs')
+    .argument('[run]', 'thin out this run; without it: artifacts that no run needs')
+    .summary('make room: thin out a run, or set aside artifacts that no run needs')
     .description(
       'Without a run: sets aside what no event needs, such as the left-overs of a crash. It lies in the quarantine for a week, comes ' +
         'back when it is needed after all, and goes then; with --now it goes at once, and so does all that was set aside before. With a ' +
@@ -95,9 +95,9 @@ function registerCollect(program: Command): void {
     .option('--abandoned', 'the teachers of abandoned branches go')
     .option('--exports', "the server's copies of the exports go")
     .option('--reason <text>', 'kept in the history')
-    .option('--min-age <seconds>', 'without a run: what is younger stays, since a run may be about to name it (3600)', wholeNumber)
+    .option('--min-age <seconds>', 'without a run: younger artifacts stay, since a run may be about to name them (3600)', wholeNumber)
     .option('--now', 'without a run: remove it for good, and empty the quarantine')
-    .option('--dry-run', 'only say what would go')
+    .option('--dry-run', 'only list what would be removed')
     .option('-y, --yes', 'do not ask');
   examples(
     collect,
@@ -158,7 +158,7 @@ async function lookForGarbage(
 async function thinOut({ connection, output }: Context, runId: string, options: CollectOptions): Promise<void> {
   const { keepEvery, abandoned = false, exports = false, reason = '', minAge } = options;
   if (keepEvery === undefined && !abandoned && !exports)
-    throw new CliError('OPTION_REQUIRED', 'say what of the run goes: --keep-every N, --abandoned or --exports', {
+    throw new CliError('OPTION_REQUIRED', 'name the artifacts to remove: --keep-every N, --abandoned or --exports', {
       exitCode: ExitCode.usage,
     });
   for (const [field, given] of Object.entries({ '--min-age': minAge, '--now': options.now })) {

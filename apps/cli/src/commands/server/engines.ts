@@ -12,7 +12,7 @@ const SHOWN_ID = 12;
 export function registerEngines(program: Command): void {
   const engines = program
     .command('engines')
-    .summary('list the engines, and what they do')
+    .summary('list the engines and their work')
     .description(
       'Lists the engines that the server works with: their device and memory, whether they are well, and what they do now. Those named ' +
         'local-N are its own, the others were named with: espalier up --engine ADDRESS, or joined with: espalier engine --join. ' +

@@ -44,7 +44,7 @@ export function registerLogout(program: Command): void {
 export function registerWhoami(program: Command): void {
   const whoami = program
     .command('whoami')
-    .summary('say as whom the server knows this user, and what the role allows')
+    .summary('tell the name by which the server knows this user, and the rights of the role')
     .description('Asks the server who calls: the name that events record, the role, and until when a token or a login is valid.');
   examples(whoami, ['espalier whoami']);
   action(whoami, async (context) => {

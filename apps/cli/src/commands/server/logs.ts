@@ -38,7 +38,7 @@ const LEVEL_WORDS: Record<number, [string, Style]> = {
 export function registerLogs(program: Command): void {
   const logs = program
     .command('logs')
-    .summary('what the server has logged')
+    .summary('show the log of the server')
     .description(
       'Prints the log of the orchestrator, its engine and the embedded event store of this data folder, in the order of time; works ' +
         'while nothing runs, too. A log of more than 16 MiB is begun again; its former lines lie beside it (.1) and are shown too. ' +

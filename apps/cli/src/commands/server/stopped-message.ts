@@ -2,7 +2,7 @@
 const WORDS: Record<string, string> = {
   eval: 'stopped: evaluations that were done by then stay in the history',
   export: 'stopped: nothing was written',
-  ladder: 'stopped: what was evaluated by then stays in the history, and is not evaluated again',
+  ladder: 'stopped: finished evaluations stay in the history, and are not made again',
   bench: 'stopped: nothing is recorded of it',
   verify: 'stopped: the check is not complete',
 };

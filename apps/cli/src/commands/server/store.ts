@@ -79,7 +79,7 @@ function registerRestore(store: Command): void {
       );
       output.result(report, () => {
         output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);
-        if (report.previousStoreFolder !== undefined) output.line(`what was there is in ${report.previousStoreFolder}`);
+        if (report.previousStoreFolder !== undefined) output.line(`the former store is in ${report.previousStoreFolder}`);
         output.line('at the next start the views are made to agree');
         output.text(
           'if events were recorded after the backup, the server says then that they are missing and throws nothing away, until it was ' +

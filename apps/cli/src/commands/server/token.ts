@@ -35,9 +35,9 @@ function registerCreate(token: Command): void {
     .description(
       'Makes a token and prints it. The server keeps only a digest of it, so it is shown this once. Its user sets ESPALIER_TOKEN to it.',
     )
-    .requiredOption('--name <name>', 'whose it is: its calls are recorded as those of token:NAME')
+    .requiredOption('--name <name>', 'the name of the token: its calls are recorded as those of token:NAME')
     .addOption(
-      new Option('--role <role>', `what it allows: ${Object.keys(ROLES).join(', ')}`).argParser(choice(ROLES)).makeOptionMandatory(),
+      new Option('--role <role>', `the role of the token: ${Object.keys(ROLES).join(', ')}`).argParser(choice(ROLES)).makeOptionMandatory(),
     )
     .option('--days <n>', 'how long it is valid', wholeNumber, 30);
   examples(create, ['espalier token create --role operator --days 30 --name ci']);
