@@ -86,7 +86,7 @@ test('an export in another type than the budget counts says so, and how to make 
   expect(notes('q8_0', 'BF16')).toBe(
     'The run was pruned to bytes in q8_0, and this export is in bf16: use --format gguf --dtype q8_0 for the budget.',
   );
-  expect(notes('f16', 'BF16')).toMatch(/: --dtype f16 makes/);
+  expect(notes('f16', 'BF16')).toMatch(/: use --dtype f16 for/);
   expect([notes('q8_0', 'q8_0'), notes('bf16', 'BF16'), notes('model', 'F32')]).toEqual(['', '', '']);
   expect(typeNotes({ targetBytes: 0, budgetDtype: 'q8_0' }, 'BF16')).toEqual([]);
 });
