@@ -1,3 +1,4 @@
+import { EspalierError } from '#protocol';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { LaunchStudy } from './launch-study.js';
 
@@ -54,7 +55,7 @@ test.each<[string, RequestedSettings]>([
   expect(await checked(bytes, { ...bytes, seed: '2' }, settings)).toEqual([bytes, settings]);
 });
 
-test('a text that is not there is told with its run, and an unknown error as it is', async () => {
+test('a text that is not there is told with its run, and what is no mistake of the run as it is', async () => {
   const refusal = async (error: Error): Promise<unknown> => {
     readText = () => Promise.reject(error);
     return checked({}).catch((one: unknown) => one);
@@ -66,6 +67,8 @@ test('a text that is not there is told with its run, and an unknown error as it 
   });
   const defect = new TypeError('x is undefined');
   expect(await refusal(defect)).toBe(defect);
+  const unavailable = new EspalierError('ENGINE_UNAVAILABLE', 'the engine ended while starting');
+  expect(await refusal(unavailable)).toBe(unavailable);
 });
 
 test('a mistake that many runs share is told once, with their number', async () => {

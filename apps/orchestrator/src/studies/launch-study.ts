@@ -144,13 +144,16 @@ const inRun = (index: number, { field, ...rest }: FieldViolation): FieldViolatio
   field: field === '' ? `runs[${index}]` : `runs[${index}].${field}`,
 });
 
+/** The codes of errors that no run of the request caused. */
+const NO_MISTAKE = ['INTERNAL', 'ENGINE_UNAVAILABLE'];
+
 async function ofRun(index: number, check: () => Promise<void>): Promise<void> {
   try {
     await check();
   } catch (error) {
     // A text is refused by an error of the library that reads it.
     const { code, field, message, violations, metadata } = toEspalierError(error);
-    if (code === 'INTERNAL') throw error;
+    if (NO_MISTAKE.includes(code)) throw error;
     const all = violations.length > 0 ? violations : [{ field, description: message, code }];
     throw new EspalierError(code, `runs[${index}]: ${message}`, { violations: all.map((one) => inRun(index, one)), metadata });
   }
