@@ -74,6 +74,7 @@ test('a target is a sparsity or the budget in its place', () => {
   expect(targetWords({ targetSparsity: 0.5 })).toBe('50%');
   expect(targetWords({ targetSparsity: 0.5, targetParams: 0 }, 1)).toBe('50.0%');
   expect(targetWords({ targetSparsity: 0.56, targetParams: 1.1e9 })).toBe('1.1G parameters');
+  expect(targetWords({ targetParams: 1_234_000 })).toBe('1.234M parameters');
   expect(targetWords({ targetSparsity: 0.56, targetBytes: 2.5 * 1024 ** 3 })).toBe('2.5GiB');
   expect([800e6, 0.3 * 1024 ** 3, 2e6, 1_234_567_891].map((one) => targetWords({ targetBytes: Math.round(one) }))).toEqual([
     '800MB',

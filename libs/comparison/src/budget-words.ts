@@ -52,7 +52,7 @@ export function budgetPlanWords(budget: BudgetFigures): string {
 export function targetWords(targets: Targets, digits = 0): string {
   const { targetSparsity, targetParams = 0, targetBytes = 0, targetMacs = 0, targetSpeedup = 0 } = targets;
   if (targetSpeedup > 0) return `${Number(targetSpeedup.toPrecision(3))}x as fast`;
-  if (targetParams > 0) return `${scaled(targetParams)} parameters`;
+  if (targetParams > 0) return `${amountAsTyped(targetParams, PARAMETERS)} parameters`;
   if (targetBytes > 0) return amountAsTyped(targetBytes, BYTES);
   if (targetMacs > 0) return `${share(targetMacs, digits)} of the multiply-adds`;
   return targetSparsity === undefined ? '-' : share(targetSparsity, digits);
