@@ -4,7 +4,7 @@ import { May } from '../api/caller.js';
 import { troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
-import { count, statusWord } from '../ui/format.js';
+import { count, statusWord, statusWords } from '../ui/format.js';
 import { Choice } from '../ui/choice.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { go, setQuery } from '../ui/router.js';
@@ -165,7 +165,9 @@ function FilterBar({ text, tags, where, status, by }: FilterProps) {
         >
           <option value="">any</option>
           {STATUSES.map((one) => (
-            <option key={one}>{statusWord(one)}</option>
+            <option key={one} value={statusWord(one)}>
+              {statusWords(one)}
+            </option>
           ))}
         </select>
       </label>

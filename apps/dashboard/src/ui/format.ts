@@ -108,6 +108,7 @@ export function ago(at: Timestamp | undefined, now = Date.now()): string {
   return new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric' }).format(timestampDate(at));
 }
 
+/** The status as the address of a page has it. */
 export const statusWord = (status: RunStatus): string => RunStatus[status].toLowerCase();
 
 /** The status for people. A run has a phase of recovery, too, so this status says what is recovered. */
