@@ -120,6 +120,7 @@ function registerResume(program: Command): void {
 async function confirmRewind({ connection }: Context, runId: string, { fromTeacher, fromState }: StartingPoint): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
   if (!hasEnded(run) || run!.stateDigest === '') return;
+  if (fromTeacher !== undefined && fromTeacher > run!.teacherCount) return; // the server refuses a teacher that is not there
   const start = fromTeacher === undefined ? `--from-state ${fromState}` : `--from-teacher ${fromTeacher}`;
   await confirm(
     `rewind run ${run!.runId}, ${statusWord(run!.status)} at step ${run!.step}? Its last state can't be exported, resumed or forked any ` +

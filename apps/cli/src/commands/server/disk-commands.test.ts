@@ -1,7 +1,7 @@
 // Tests du, gc, delete and verify --all against a server of the public protocol.
 import { EspalierError, v1 } from '#protocol';
 import { runCli, type CliResult } from '../../testing/run-cli.js';
-import { testRun, TestServer, type Answers } from '../../testing/test-server.js';
+import { refusal, testRun, TestServer, type Answers } from '../../testing/test-server.js';
 
 let server: TestServer | undefined;
 afterEach(() => server?.stop());
@@ -83,8 +83,9 @@ test('delete takes several runs, by their ids or by a filter, with one question;
 test('a rewind of a run that has ended is asked about, since its end is lost by it', async () => {
   const resumed: v1.ResumeRunRequest[] = [];
   const of = (status: v1.RunStatus): Answers => ({
-    getRun: () => ({ run: testRun({ status, stateDigest: 'ab'.repeat(32) }) }),
+    getRun: () => ({ run: testRun({ status, stateDigest: 'ab'.repeat(32), teacherCount: 20 }) }),
     resumeRun: (request) => {
+      if (request.from?.$case === 'teacherMark' && request.from.value > 20) throw refusal('TEACHER_NOT_FOUND', 'it has 20', 'teacher_mark');
       resumed.push(request);
       return { run: testRun() };
     },
@@ -93,6 +94,8 @@ test('a rewind of a run that has ended is asked about, since its end is lost by 
   const asked = await espalier(completed, 'resume', 'abcd', '--from-teacher', '20');
   expect(asked).toMatchObject({ exitCode: 2, stdout: '' });
   expect(asked.stderr).toMatch(/rewind run abcdefghij23, completed at step 40\? [^]*espalier fork abcdefghij23 --from-teacher 20/);
+  const lacking = await espalier(completed, 'resume', 'abcd', '--from-teacher', '21');
+  expect(lacking.stderr).toContain('TEACHER_NOT_FOUND'); // without a question before it
   expect(resumed).toEqual([]);
   expect((await espalier(completed, 'resume', 'abcd', '--from-teacher', '20', '--yes')).exitCode).toBe(0);
   expect((await espalier(of(v1.RunStatus.RUN_STATUS_PAUSED), 'resume', 'abcd', '--from-teacher', '20')).exitCode).toBe(0);
