@@ -7,7 +7,7 @@ import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-j
 import { HealthImplementation } from 'grpc-health-check';
 import { isLoopbackAddress, isOwnUser, openGrpcDoor, watchSessions, widen, type Door } from '#local-access';
 import { engineV1, TUNNEL_WINDOW_BYTES } from '#protocol';
-import { claimCheck, type Tenancy } from './tenancy.js';
+import { claimCheck, type EngineLease } from './engine-lease.js';
 
 const SERVICE_NAME = 'espalier.engine.v1.EngineService';
 const MESSAGE_BYTES_MAX = 64 << 20; // a chunk has 1 MiB, but the list of a segment's steps may be longer
@@ -24,11 +24,11 @@ export class EngineServer {
   private answered: () => void = () => undefined;
   private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
-  constructor(service: engineV1.EngineServiceServer, tenancy: Tenancy) {
+  constructor(service: engineV1.EngineServiceServer, lease: EngineLease) {
     this.server = new Server({
       'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
       'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
-      interceptors: [claimCheck(tenancy)],
+      interceptors: [claimCheck(lease)],
     });
     watchSessions(this.server, (session) => {
       widen(session, TUNNEL_WINDOW_BYTES); // models and states may come from far away

@@ -21,15 +21,15 @@ import { TRAINING, trainSegments, type Training } from './training/train-call.js
 const INSPECTIONS_AT_ONCE = 2;
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
-  const { holder, tenancy, scratch, models, held, onFailure, log } = parts;
+  const { holder, lease, scratch, models, held, onFailure, log } = parts;
   const training: Training = { progress: null };
   const finishSegment = (): void => holder.finishWork(TRAINING);
-  const kept = new KeptTrainings({ finishSegment, leaseLeftMs: () => tenancy.leftMs, log });
+  const kept = new KeptTrainings({ finishSegment, leaseLeftMs: () => lease.leftMs, log });
   const inspections = new TurnQueue(INSPECTIONS_AT_ONCE);
   return {
     describeEngine: unary(() => describe(parts)),
     claimEngine: unary(async (request: engineV1.ClaimEngineRequest) => {
-      if (tenancy.claim(request)) {
+      if (lease.claim(request)) {
         kept.discard('another claim holds');
         held.clear();
         await holder.clear();
@@ -37,7 +37,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       return {};
     }),
     releaseEngine: unary(async ({ claim }: engineV1.ReleaseEngineRequest) => {
-      if (tenancy.release(claim)) {
+      if (lease.release(claim)) {
         kept.discard('the engine was given back');
         held.clear();
         await holder.clear();
@@ -122,7 +122,7 @@ function stateHandlers(held: HeldStates): Pick<engineV1.EngineServiceServer, 'pu
   };
 }
 
-function describe({ holder, tenancy, version, device, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
+function describe({ holder, lease, version, device, threads }: EngineServiceParts): Promise<engineV1.DescribeEngineResponse> {
   const { build, devices } = describeEngine();
   const chosen = chosenDevice(device);
   return Promise.resolve({
@@ -136,8 +136,8 @@ function describe({ holder, tenancy, version, device, threads }: EngineServicePa
     devices: devices.map(deviceMessage),
     sessionId: holder.sessionId,
     residentBytes: BigInt(process.memoryUsage.rss()),
-    holder: tenancy.holder,
-    heldForMs: tenancy.leftMs,
+    holder: lease.holder,
+    heldForMs: lease.leftMs,
     bootId: bootId(),
     pid: process.pid,
     known: knownNumbers(),

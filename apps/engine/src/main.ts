@@ -15,7 +15,7 @@ import { KeptSegments, usualSegmentFolder } from './segments/kept-segments.js';
 import { ScratchFolder } from './scratch-folder.js';
 import { SessionHolder } from './session-holder.js';
 import { HeldStates } from './states/held-states.js';
-import { Tenancy } from './tenancy.js';
+import { EngineLease } from './engine-lease.js';
 
 const EXIT_DEVICE_LOST = 70;
 const EXIT_NOT_LET_IN = 4;
@@ -53,13 +53,13 @@ async function main(): Promise<void> {
     log.warn({ method, code, field, ...(code === 'INTERNAL' ? { stack } : {}) }, message);
   };
   onHandlerError(onFailure);
-  const tenancy = new Tenancy();
+  const lease = new EngineLease();
   const models = offeredModels(args, scratch);
   const segments = keptSegments(args);
   const held = new HeldStates();
   const service = engineService({
     holder,
-    tenancy,
+    lease,
     scratch,
     models,
     held,
@@ -70,8 +70,8 @@ async function main(): Promise<void> {
     onFailure,
     log,
   });
-  const server = new EngineServer(service, tenancy);
-  const joining = 'join' in args.at ? new OrchestratorStream(args.at.join, server, log, () => tenancy.silenceMs) : null;
+  const server = new EngineServer(service, lease);
+  const joining = 'join' in args.at ? new OrchestratorStream(args.at.join, server, log, () => lease.silenceMs) : null;
   const idleTimeout = 'join' in args.at ? args.at.join.idleTimeout : undefined;
   const isIdleTooLong = (timeout: number): boolean =>
     Math.min(holder.idleForMs(), models.idleForMs()) > idleLimitMs(timeout, holder.hadSession);

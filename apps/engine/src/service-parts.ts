@@ -5,12 +5,12 @@ import type { HeldStates } from './states/held-states.js';
 import type { OfferedModels } from './models/offered-models.js';
 import type { ScratchFolder } from './scratch-folder.js';
 import type { SessionHolder } from './session-holder.js';
-import type { Tenancy } from './tenancy.js';
+import type { EngineLease } from './engine-lease.js';
 
 /** The parts of the process that the service is made of. */
 export interface EngineServiceParts {
   holder: SessionHolder;
-  tenancy: Tenancy;
+  lease: EngineLease;
   scratch: ScratchFolder;
   models: OfferedModels;
   held: HeldStates;

@@ -9,7 +9,7 @@ export {
 } from './data-folder.js';
 export { isFull, ROOM_BYTES, roomIn, roomInSync } from './disk-room.js';
 export { digestOfFile, FileDigests, fileMark } from './file-identity.js';
-export { hasMark, placeMark } from './place-mark.js';
+export { folderMark, hasMark } from './folder-mark.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';
 export { programFile } from './program-file.js';
@@ -17,5 +17,5 @@ export { engineBuildCommand, engineBuilder, nativeAddon, nativeSources, ownVersi
 export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
 export { readSecretFileSync, renewSecretFile, writeOwnFile } from './secret-file.js';
 export { EVENT_STORE_LOG, LOG_FILES, olderLog, SERVER_LOG } from './log-files.js';
-export { clearLeftOvers, leftOverName } from './left-overs.js';
+export { clearUnfinishedFiles, unfinishedName } from './unfinished-files.js';
 export { isSurelyDead, ownerName } from './process-owner.js';

@@ -7,7 +7,7 @@ import { createServer, type AddressInfo, type Server as Listener, type Socket } 
 import type { Server, ServerCredentials } from '@grpc/grpc-js';
 import { ConnectionUsers, type Peer } from './connection-users.js';
 import { watchSessions, widen } from './http2-sessions.js';
-import { OnceASecond } from './once-a-second.js';
+import { ReportLimiter } from './report-limiter.js';
 import { knowsPeers, type ConnectionEnds } from './peer-uid.js';
 import type { TlsIdentity } from './tls-identity.js';
 
@@ -67,7 +67,7 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
   if (!knowsPeers()) throw new Error("this system doesn't say whose a connection is: /proc/net/tcp can't be read");
   const room = new Room(connectionsMax);
   const users = new ConnectionUsers(connectionsMax);
-  const refusals = new OnceASecond<Refusal>((refusal, times) => options.onRefused?.(refusal, times));
+  const refusals = new ReportLimiter<Refusal>((refusal, times) => options.onRefused?.(refusal, times));
   const refuse = (socket: Socket, refusal: Refusal): void => {
     socket.destroy();
     refusals.add(refusal.why === 'another-user' ? `user ${refusal.uid}` : refusal.why, refusal);

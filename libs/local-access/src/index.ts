@@ -6,7 +6,7 @@ export { watchSessions, widen } from './http2-sessions.js';
 export { tlsProblemIn, type TlsProblem } from './tls-problems.js';
 export type { Peer } from './connection-users.js';
 export { peerUid, type ConnectionEnds } from './peer-uid.js';
-export { OnceASecond } from './once-a-second.js';
+export { ReportLimiter } from './report-limiter.js';
 export { newAuthority, signedBy, type CertificateWish, type Signed } from './certificates.js';
 export { readCertificate, readCertificatesOnly, readTlsPair, type TlsPair } from './tls-files.js';
 export { TlsIdentity, type TlsFiles } from './tls-identity.js';

@@ -9,7 +9,7 @@ import {
   type ServerReflectionResponse,
 } from './generated/grpc/reflection/v1/reflection.js';
 import { ServerReflectionService as AlphaService } from './generated/grpc/reflection/v1alpha/reflection.js';
-import { sent } from './handlers.js';
+import { sent } from './grpc-handlers.js';
 
 type Answer = NonNullable<ServerReflectionResponse['messageResponse']>;
 const OWN_SERVICES = ['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'];

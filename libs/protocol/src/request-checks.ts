@@ -5,7 +5,7 @@ import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
 import { methodAt } from './descriptors.js';
 import { invalidRequest, type FieldViolation } from './espalier-error.js';
-import { reportFailure } from './handlers.js';
+import { reportFailure } from './grpc-handlers.js';
 import { toServiceError } from './service-error.js';
 import { unknownFieldOf } from './unknown-fields.js';
 import { hiddenCharacter } from './visible-text.js';

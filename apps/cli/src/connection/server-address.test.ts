@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Metadata, status } from '@grpc/grpc-js';
-import { placeMark } from '#files';
+import { folderMark } from '#files';
 import { runningServer } from '../local-server/stack.js';
 import { isBroken } from './connection.js';
 import { findServer, readServerFile } from './server-address.js';
@@ -108,7 +108,7 @@ describe('a copy of a data folder', () => {
   const listen = '127.0.0.1:7500';
   beforeAll(() => {
     mkdirSync(original);
-    writeFileSync(join(original, 'espalier.json'), JSON.stringify({ listen, pid: process.pid, folder: placeMark(original) }));
+    writeFileSync(join(original, 'espalier.json'), JSON.stringify({ listen, pid: process.pid, folder: folderMark(original) }));
     writeFileSync(join(original, 'token'), 'secret\n');
     cpSync(original, copy, { recursive: true });
   });

@@ -2,7 +2,7 @@
 import { existsSync, realpathSync, renameSync } from 'node:fs';
 import { lstat, mkdtemp, open, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
-import { clearLeftOvers, DATA_FOLDER_ID, leftOverName, makeFolder, openUserFile, UserFileError } from '#files';
+import { clearUnfinishedFiles, DATA_FOLDER_ID, makeFolder, openUserFile, unfinishedName, UserFileError } from '#files';
 import { CliError, ExitCode } from '../cli-error.js';
 
 /**
@@ -46,12 +46,12 @@ export const REPLACED = '.replaced';
 
 /** Returns the path at which a file or folder is made before it gets its name. */
 export function incomingPath(target: string): string {
-  return join(dirname(target), leftOverName(`.${basename(target)}.`, INCOMING));
+  return join(dirname(target), unfinishedName(`.${basename(target)}.`, INCOMING));
 }
 
 /** Removes unfinished files and folders of killed commands of this user. Returns the removed paths. */
 export function clearUnfinished(folder: string): string[] {
-  return clearLeftOvers(folder, { before: /\..+\./, after: INCOMING }, putBack);
+  return clearUnfinishedFiles(folder, { before: /\..+\./, after: INCOMING }, putBack);
 }
 
 /**

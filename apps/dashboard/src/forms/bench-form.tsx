@@ -3,7 +3,7 @@ import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { ChoiceField } from './fields/choice-field.js';
-import { useDraft } from './draft.js';
+import { useDraft } from './form-draft.js';
 import { StateField } from './export-form.js';
 import { JobForm } from './job-form.js';
 import { exportOptions, LAST, subjectRequest, wholeNumber, type Subject } from './subjects.js';

@@ -4,7 +4,7 @@ import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { FormDialog, FormRefusal } from '../ui/dialog.js';
-import { useRefusal } from './refusal.js';
+import { useRefusal } from './form-refusal.js';
 import { changedWords, tagsIn } from './description-changes.js';
 import { TextArea, TextField } from './fields/text-field.js';
 

@@ -5,7 +5,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { count } from '../ui/format.js';
 import { Check, ChoiceField } from './fields/choice-field.js';
-import { useDraft } from './draft.js';
+import { useDraft } from './form-draft.js';
 import { JobForm } from './job-form.js';
 import { LAST, subjectRequest, teacherSubject, wholeNumber, type Subject } from './subjects.js';
 import { TextField } from './fields/text-field.js';

@@ -1,9 +1,9 @@
 // The form of work that the server does as a job. The job goes on when the form, and the page, are closed.
 import type { ComponentChildren } from 'preact';
 import { FormDialog, FormRefusal } from '../ui/dialog.js';
-import type { Draft } from './draft.js';
+import type { Draft } from './form-draft.js';
 import { ofPart, type FormTroubles } from './form-troubles.js';
-import { useRefusal } from './refusal.js';
+import { useRefusal } from './form-refusal.js';
 
 interface Props<T extends object> {
   title: string;

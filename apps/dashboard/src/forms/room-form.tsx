@@ -8,7 +8,7 @@ import { nameOf } from '../runs/columns.js';
 import { bytes, count } from '../ui/format.js';
 import { FormDialog, FormRefusal } from '../ui/dialog.js';
 import { Check } from './fields/choice-field.js';
-import { useRefusal } from './refusal.js';
+import { useRefusal } from './form-refusal.js';
 import { wholeNumber } from './subjects.js';
 import { TextField } from './fields/text-field.js';
 

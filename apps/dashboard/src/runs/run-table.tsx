@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { setQuery } from '../ui/router.js';
 import { nameOf, type Column } from './columns.js';
-import { useLosses } from './losses.js';
+import { useLosses } from './loss-sparklines.js';
 
 const ROW = 44;
 const SPARE_ROWS = 8;

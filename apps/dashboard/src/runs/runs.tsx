@@ -5,7 +5,7 @@ import { troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import { count, statusWord, statusWords } from '../ui/format.js';
-import { Choice } from '../ui/choice.js';
+import { LabelledSelect } from '../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { go, setQuery } from '../ui/router.js';
 import { Typed } from '../ui/typed-field.js';
@@ -171,14 +171,14 @@ function FilterBar({ text, tags, where, status, by }: FilterProps) {
           ))}
         </select>
       </label>
-      <Choice
+      <LabelledSelect
         label="Group by"
         value={by[0] ?? ''}
         options={GROUPINGS}
         changed={(first) => setQuery({ group: first === '' ? '' : [first, ...by.slice(1).filter((one) => one !== first)].join(',') })}
       />
       {by.length > 0 && (
-        <Choice
+        <LabelledSelect
           label="and by"
           value={by[1] ?? ''}
           options={GROUPINGS}

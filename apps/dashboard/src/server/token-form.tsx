@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { roleWord } from '../api/allowed-calls.js';
 import { accessService } from '../api/client.js';
 import { ChoiceField } from '../forms/fields/choice-field.js';
-import { useRefusal } from '../forms/refusal.js';
+import { useRefusal } from '../forms/form-refusal.js';
 import { wholeNumber } from '../forms/subjects.js';
 import { TextField } from '../forms/fields/text-field.js';
 import { Role } from '../generated/espalier/v1/access_pb.js';

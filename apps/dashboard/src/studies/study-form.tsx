@@ -1,9 +1,9 @@
 // The form that starts many runs from one text. The text is written or pasted here, and the server checks it run by run.
 import { useEffect, useRef } from 'preact/hooks';
 import { studyService } from '../api/client.js';
-import { useDraft } from '../forms/draft.js';
+import { useDraft } from '../forms/form-draft.js';
 import { PathField } from '../forms/fields/path-field.js';
-import { useRefusal } from '../forms/refusal.js';
+import { useRefusal } from '../forms/form-refusal.js';
 import { FormDialog, FormRefusal } from '../ui/dialog.js';
 import { go } from '../ui/router.js';
 import { EXAMPLE, inLineWords, lineOf, rangeOfLine } from './study-file.js';

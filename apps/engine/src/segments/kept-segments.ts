@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import type { Logger } from 'pino';
 import { byteWords } from '#comparison';
-import { clearLeftOvers, leftOverName, roomInSync } from '#files';
+import { clearUnfinishedFiles, roomInSync, unfinishedName } from '#files';
 import type { SegmentResult, StepReport } from '#native-engine';
 import { EspalierError } from '#protocol';
 import { digestInPieces } from '../calls/chunks.js';
@@ -85,7 +85,7 @@ export class KeptSegments {
   static open(path: string, limitBytes: number, log: Pick<Logger, 'info' | 'warn' | 'debug'>): KeptSegments {
     try {
       const segments = new KeptSegments(Place.in(openOwnFolder(path, MARK)), limitBytes, log);
-      clearLeftOvers(segments.folder, LEFT_OVER);
+      clearUnfinishedFiles(segments.folder, LEFT_OVER);
       for (const { name } of segments.entries()) segments.noteEnd(name);
       segments.takeOver();
       segments.removeOld();
@@ -249,7 +249,7 @@ export class KeptSegments {
   /** The file is not synced: after a crash of the machine the digests tell whether its bytes are there. */
   private async write(path: string, parts: readonly Uint8Array[]): Promise<void> {
     const [, file] = /([^/]+)$/.exec(path)!;
-    const incoming = join(this.folder, leftOverName(`.${file}.`, LEFT_OVER.after));
+    const incoming = join(this.folder, unfinishedName(`.${file}.`, LEFT_OVER.after));
     try {
       const handle = await open(incoming, 'wx', 0o600);
       try {

@@ -2,7 +2,7 @@
 // tell whether its files are in use.
 import { readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { clearLeftOvers } from '#files';
+import { clearUnfinishedFiles } from '#files';
 import { lockFolder, type Hold } from '../shared-folder.js';
 
 const PLACE = /^\d+$/;
@@ -39,7 +39,7 @@ export class Place {
       if (hold === null) continue;
       try {
         yield* this.takeFrom(folder, files);
-        clearLeftOvers(folder, leftOver);
+        clearUnfinishedFiles(folder, leftOver);
         if (readdirSync(folder).length === 0) rmdirSync(folder);
       } finally {
         hold.release();

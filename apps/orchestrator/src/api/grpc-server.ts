@@ -5,7 +5,7 @@ import { Server, status } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { ownVersion } from '#files';
-import { OnceASecond, type Door } from '#local-access';
+import { ReportLimiter, type Door } from '#local-access';
 import {
   addReflection,
   onHandlerError,
@@ -70,7 +70,7 @@ export class GrpcServer {
         requestChecks,
       ],
     });
-    const refusals = new OnceASecond<Refused>(({ message, ...call }, times) => log.info({ ...call, times }, message));
+    const refusals = new ReportLimiter<Refused>(({ message, ...call }, times) => log.info({ ...call, times }, message));
     onHandlerError((method, error, requestId) => {
       const { code, message } = toEspalierError(error);
       tallies.failedCalls.inc({ code });

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
-import { asOwnerOnly, makeFolder, placeMark } from '#files';
+import { asOwnerOnly, folderMark, makeFolder } from '#files';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
 import type { OrchestratorConfig } from '../config.js';
@@ -281,7 +281,7 @@ export class Fleet implements EngineSource {
 
   /** The id of the fleet. A copy of the data folder has another id, so that its server does not take these jobs for its own. */
   private fleetId(): string {
-    return digest([this.folderId, placeMark(this.config.dataFolder), this.settings!.name]);
+    return digest([this.folderId, folderMark(this.config.dataFolder), this.settings!.name]);
   }
 
   private async pauseUntil(atMs: number): Promise<void> {

@@ -5,7 +5,7 @@ import { mkdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { clearLeftOvers, leftOverName, makeFolder } from '#files';
+import { clearUnfinishedFiles, makeFolder, unfinishedName } from '#files';
 import { decodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
 import type { JobWish } from '../engine-pool/engine-jobs.js';
@@ -195,14 +195,14 @@ const EXPORT_FOLDER = { before: 'espalier-export-', after: '.folder' };
 
 /** Makes a folder for an export. Its maker removes it; if that process is killed, the next server does. */
 export async function newExportFolder(): Promise<string> {
-  const folder = join(tmpdir(), leftOverName(EXPORT_FOLDER.before, EXPORT_FOLDER.after));
+  const folder = join(tmpdir(), unfinishedName(EXPORT_FOLDER.before, EXPORT_FOLDER.after));
   await mkdir(folder, { mode: 0o700 });
   return folder;
 }
 
 /** Removes folders of exports that killed servers left behind. */
 export function clearExportFolders(): string[] {
-  return clearLeftOvers(tmpdir(), { before: new RegExp(EXPORT_FOLDER.before), after: EXPORT_FOLDER.after });
+  return clearUnfinishedFiles(tmpdir(), { before: new RegExp(EXPORT_FOLDER.before), after: EXPORT_FOLDER.after });
 }
 
 /**

@@ -7,10 +7,10 @@ import Database from 'better-sqlite3';
 import {
   COOKIE_KEY_FILE,
   DATA_FOLDER_ID,
+  folderMark,
   foreignDataFolderText,
   foreignInDataFolder,
   makeFolder,
-  placeMark,
   renewSecretFile,
   restrictToOwner,
   TOKEN_FILE,
@@ -86,7 +86,7 @@ export class DataFolder {
   /** Writes the announcement with the folder's mark, so that a copy of the folder announces no server. */
   private write(announcement: object): void {
     try {
-      const text = JSON.stringify({ ...announcement, folder: placeMark(this.path) });
+      const text = JSON.stringify({ ...announcement, folder: folderMark(this.path) });
       writeFileSync(join(this.path, ANNOUNCEMENT), `${text}\n`);
     } catch (error) {
       throw new EspalierError('DATA_FOLDER_UNUSABLE', `the data folder ${this.path} can't be written: ${(error as Error).message}`, {

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { hasMark, isFull, placeMark, ROOM_BYTES } from '#files';
+import { folderMark, hasMark, isFull, ROOM_BYTES } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../live/live-progress.js';
@@ -35,7 +35,7 @@ export class StorageWatch {
   start(): void {
     const { dataFolder, eventStore } = this.config;
     const names = ['', 'orchestrator.lock', ...(eventStore === undefined ? ['event-store/events.db'] : [])];
-    for (const path of names.map((name) => join(dataFolder, name))) this.marks.set(path, placeMark(path));
+    for (const path of names.map((name) => join(dataFolder, name))) this.marks.set(path, folderMark(path));
     rotateLogs(this.config.dataFolder, this.log);
     void this.check();
     this.timer = setInterval(() => void this.check(), CHECK_INTERVAL_MS);

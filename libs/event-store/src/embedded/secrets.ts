@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { asOwnerOnly, hasMark, makeFolder, placeMark } from '#files';
+import { asOwnerOnly, folderMark, hasMark, makeFolder } from '#files';
 import { newAuthority, readCertificate, readTlsPair, signedBy, type Signed } from '#local-access';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 
@@ -72,7 +72,7 @@ async function makeSecrets(folder: string, place: string): Promise<void> {
       [CERTIFICATE]: certificate,
       [KEY]: key,
       [USERS]: JSON.stringify(users),
-      [PLACE]: placeMark(incoming),
+      [PLACE]: folderMark(incoming),
     };
     for (const [name, content] of Object.entries(contents)) writeFileSync(join(incoming, name), `${content}\n`);
     rmSync(place, { recursive: true, force: true });

@@ -5,7 +5,7 @@ import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../../runs/columns.js';
 import { count } from '../../ui/format.js';
 import { tagsIn } from '../description-changes.js';
-import { useDraft } from '../draft.js';
+import { useDraft } from '../form-draft.js';
 import { FieldRow } from '../fields/field-row.js';
 import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';

@@ -4,7 +4,7 @@ import { DataSourceSchema } from '../../generated/espalier/v1/common_pb.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../../runs/columns.js';
 import { tagsIn } from '../description-changes.js';
-import { useDraft } from '../draft.js';
+import { useDraft } from '../form-draft.js';
 import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';

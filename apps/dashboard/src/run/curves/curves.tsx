@@ -4,17 +4,17 @@ import { useLoaded } from '../../api/loaded-data.js';
 import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { Charts } from '../../ui/charts/charts.js';
-import { shareOf } from '../../ui/charts/choices.js';
+import { shareOf } from '../../ui/charts/chart-choices.js';
 import { smoothed, type ChartMark } from '../../ui/charts/curve.js';
 import { clock, clockName, count, duration, short } from '../../ui/format.js';
 import { MARK_COLORS } from '../../ui/charts/plot-options.js';
 import { Smoothing, SMOOTHEST } from '../../ui/charts/smoothing.js';
-import { Choice } from '../../ui/choice.js';
+import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../../ui/pending.js';
 import { setQuery } from '../../ui/router.js';
 import { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { Typed } from '../../ui/typed-field.js';
-import { useChoices } from '../../ui/charts/use-choices.js';
+import { useChartChoices } from '../../ui/charts/use-chart-choices.js';
 import { curveOf, loadAbandonedLines, loadCurves, loadParent, PICTURES, type Range } from './curve-data.js';
 import { phasesOf, useMarks } from './mark-data.js';
 import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
@@ -28,7 +28,7 @@ export function CurvesTab({ run, query, fork }: TabProps) {
   const shown = useShownCurves(run, query);
   const { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
   const { data: response, trouble } = loaded;
-  const choose = useChoices();
+  const choose = useChartChoices();
   const [cursor] = useState(() => new SharedCursor());
   if (response !== undefined && x.length === 0)
     return (
@@ -56,7 +56,7 @@ export function CurvesTab({ run, query, fork }: TabProps) {
         <button aria-pressed={showsMarks} onClick={() => choose({ marks: showsMarks ? '0' : '' })}>
           Events
         </button>
-        <Choice label="X axis" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
+        <LabelledSelect label="X axis" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
         <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
         <Steps range={range} zoom={zoom} />
         <span class="soft num">

@@ -8,7 +8,7 @@ import { Chart } from '../../ui/charts/chart.js';
 import type { Curve } from '../../ui/charts/curve.js';
 import { count } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
-import { Choice } from '../../ui/choice.js';
+import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
 import { setQuery } from '../../ui/router.js';
@@ -50,7 +50,7 @@ export function MasksTab({ run, query }: TabProps) {
     <>
       <TroubleNote trouble={trouble} />
       <div class="bar">
-        <Choice
+        <LabelledSelect
           label="Show"
           value={layer === null ? 'all' : String(layer)}
           options={choices}

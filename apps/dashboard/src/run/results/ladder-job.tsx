@@ -5,7 +5,7 @@ import { runService, troubleOf } from '../../api/client.js';
 import { useLoaded, useRepeated, useTrouble } from '../../api/loaded-data.js';
 import { LadderState, RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
-import { Choice } from '../../ui/choice.js';
+import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Meter } from '../../ui/meter.js';
 import { TroubleNote } from '../../ui/pending.js';
 import { ladderWords } from './ladder-words.js';
@@ -55,7 +55,7 @@ export function LadderJobCard({ run: { runId }, missing }: { run: Run; missing: 
             </span>
             <May call={RunService.method.startLadder}>
               {missing > MANY && (
-                <Choice label="Teachers" value={String(every)} options={EVERY} changed={(value) => setChosen(Number(value))} />
+                <LabelledSelect label="Teachers" value={String(every)} options={EVERY} changed={(value) => setChosen(Number(value))} />
               )}
               <button class="main" onClick={() => void act(() => runService.startLadder({ runId, every }))}>
                 Evaluate {every > 1 ? 'these' : missing === 1 ? 'it' : 'them'}

@@ -4,7 +4,7 @@ import { useMay } from '../../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import { Check, ChoiceField } from '../../forms/fields/choice-field.js';
-import { useDraft } from '../../forms/draft.js';
+import { useDraft } from '../../forms/form-draft.js';
 import { FieldProblem, formTroubles, joined, withoutField } from '../../forms/form-troubles.js';
 import { formTroubleOf } from '../../forms/run/settings-fields.js';
 import {

@@ -8,17 +8,17 @@ import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { loadCurves, type Range } from '../../run/curves/curve-data.js';
 import { placesOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
 import { Charts, type Picture } from '../../ui/charts/charts.js';
-import { shareOf } from '../../ui/charts/choices.js';
+import { shareOf } from '../../ui/charts/chart-choices.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import { clock, clockName, counted, countTick } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import { SMOOTHEST, Smoothing } from '../../ui/charts/smoothing.js';
-import { Choice } from '../../ui/choice.js';
+import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
 import { Anchor, setQuery } from '../../ui/router.js';
 import { SharedCursor } from '../../ui/charts/shared-cursor.js';
-import { useChoices } from '../../ui/charts/use-choices.js';
+import { useChartChoices } from '../../ui/charts/use-chart-choices.js';
 import { CompareTable } from './compare-table.js';
 import { memberOf, MOST_COMPARED, pointsOf, type Compared } from './compared-figures.js';
 import { groupsOf, meanLine, sorted, type Group, type Line } from './comparison.js';
@@ -78,7 +78,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   const overSeeds = query.get('seeds') === 'together';
   const [figure = '', descends = ''] = (query.get('sort') ?? '').split(/ (?=desc$)/);
   const zoomed = rangeOf(query.get('range'));
-  const choose = useChoices();
+  const choose = useChartChoices();
   const [cursor] = useState(() => new SharedCursor());
   const groups = useMemo(() => sorted(groupsOf(all.map(memberOf), overSeeds), figure, descends !== ''), [all, overSeeds, figure, descends]);
   const charts = useMemo(
@@ -120,7 +120,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
         <button aria-pressed={log} onClick={() => choose({ log: log ? '' : '1' })}>
           Log scale
         </button>
-        <Choice label="X axis" value={axis} options={X_AXES} changed={(value) => changeAxis(value)} />
+        <LabelledSelect label="X axis" value={axis} options={X_AXES} changed={(value) => changeAxis(value)} />
         <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
         {zoomed === null ? (
           <span class="soft">drag in a chart to zoom</span>

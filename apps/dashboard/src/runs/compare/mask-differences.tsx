@@ -3,7 +3,7 @@ import { runService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import type { LayerDifference, Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count, percent } from '../../ui/format.js';
-import { Choice } from '../../ui/choice.js';
+import { LabelledSelect } from '../../ui/labelled-select.js';
 import { TroubleNote } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
 import { nameOf } from '../columns.js';
@@ -27,7 +27,7 @@ export function MaskDifferences({ baseline, other, others, choose }: Props) {
     <section class="card" aria-label="Where masks differ">
       <header>
         <h2>Where masks differ</h2>
-        <Choice label="Run" value={other.runId} options={others} changed={choose} />
+        <LabelledSelect label="Run" value={other.runId} options={others} changed={choose} />
         <span class="soft">beside the baseline {nameOf(baseline)}, in their last states</span>
       </header>
       <Scroll label={`Masks of ${nameOf(other)} beside the baseline`}>

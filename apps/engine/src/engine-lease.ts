@@ -13,14 +13,14 @@ const FREE_METHODS = new Set(
   ),
 );
 
-interface Tenant {
+interface Holding {
   holder: engineV1.Holder;
   leaseMs: number;
   renewedAtMs: number;
 }
 
-export class Tenancy {
-  private tenant: Tenant | null = null;
+export class EngineLease {
+  private holding: Holding | null = null;
 
   /** @param nowMs a clock that only goes on */
   constructor(private readonly nowMs: () => number = () => performance.now()) {}
@@ -30,36 +30,36 @@ export class Tenancy {
     if (holder === undefined || holder.claim === '') throw invalidField('FIELD_REQUIRED', 'holder.claim', 'is empty');
     if (leaseMs < 1 || leaseMs > LEASE_MS_MAX)
       throw invalidField('FIELD_OUT_OF_RANGE', 'lease_ms', `is ${leaseMs}; from 1 to ${LEASE_MS_MAX} are allowed`);
-    const before = this.tenant;
+    const before = this.holding;
     const isSame = before?.holder.claim === holder.claim;
     const isFormerLife = afterFormerLife && before !== null && holder.folderId !== '' && before.holder.folderId === holder.folderId;
     if (before !== null && !isSame && !isFormerLife && this.leftMs > 0) throw this.elsewhere();
-    this.tenant = { holder, leaseMs, renewedAtMs: this.nowMs() };
+    this.holding = { holder, leaseMs, renewedAtMs: this.nowMs() };
     return before !== null && !isSame;
   }
 
   /** Returns whether the engine was held by this holder, and so is free now. */
   release(claim: string): boolean {
-    if (this.tenant?.holder.claim !== claim) return false;
-    this.tenant = null;
+    if (this.holding?.holder.claim !== claim) return false;
+    this.holding = null;
     return true;
   }
 
   /** @throws EspalierError ENGINE_ATTACHED_ELSEWHERE where the caller shows another claim than the holder's, or none */
   require(claim: string): void {
-    if (claim === (this.tenant?.holder.claim ?? '')) return;
+    if (claim === (this.holding?.holder.claim ?? '')) return;
     if (claim === '' && this.leftMs === 0) return;
     throw this.elsewhere();
   }
 
   /** The holder, without its secret claim. */
   get holder(): engineV1.Holder | undefined {
-    return this.tenant === null ? undefined : { ...this.tenant.holder, claim: '' };
+    return this.holding === null ? undefined : { ...this.holding.holder, claim: '' };
   }
 
   /** The rest of the lease; 0: no lease holds. */
   get leftMs(): number {
-    return this.tenant === null ? 0 : Math.max(0, Math.ceil(this.tenant.renewedAtMs + this.tenant.leaseMs - this.nowMs()));
+    return this.holding === null ? 0 : Math.max(0, Math.ceil(this.holding.renewedAtMs + this.holding.leaseMs - this.nowMs()));
   }
 
   /**
@@ -67,13 +67,13 @@ export class Tenancy {
    * where no lease holds.
    */
   get silenceMs(): number | null {
-    return this.tenant === null || this.leftMs === 0 ? null : Math.max(SILENCE_MS_MIN, (this.tenant.leaseMs * 2) / 3);
+    return this.holding === null || this.leftMs === 0 ? null : Math.max(SILENCE_MS_MIN, (this.holding.leaseMs * 2) / 3);
   }
 
   private elsewhere(): EspalierError {
-    if (this.tenant === null)
+    if (this.holding === null)
       return new EspalierError('ENGINE_ATTACHED_ELSEWHERE', 'the claim on this engine no longer holds: claim it again');
-    const { host, pid, slot } = this.tenant.holder;
+    const { host, pid, slot } = this.holding.holder;
     const left = Math.ceil(this.leftMs / 1_000);
     return new EspalierError(
       'ENGINE_ATTACHED_ELSEWHERE',
@@ -84,7 +84,7 @@ export class Tenancy {
 }
 
 /** Refuses calls that touch the session and don't show the holder's claim, before their message is read. */
-export function claimCheck(tenancy: Tenancy): ServerInterceptor {
+export function claimCheck(lease: EngineLease): ServerInterceptor {
   return ({ path }, call) => {
     if (FREE_METHODS.has(path) || path.startsWith('/grpc.health.')) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {
@@ -92,7 +92,7 @@ export function claimCheck(tenancy: Tenancy): ServerInterceptor {
         next({
           onReceiveMetadata: (metadata, pass) => {
             try {
-              tenancy.require(String(metadata.get(CLAIM_METADATA)[0] ?? ''));
+              lease.require(String(metadata.get(CLAIM_METADATA)[0] ?? ''));
             } catch (error) {
               return call.sendStatus(toServiceError(error));
             }

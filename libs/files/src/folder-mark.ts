@@ -3,7 +3,7 @@
 import { statSync } from 'node:fs';
 
 /** A mark that tells a folder from every other folder, its copies too. It stays the same when the folder is renamed. */
-export function placeMark(path: string): string {
+export function folderMark(path: string): string {
   const { dev, ino } = statSync(path, { bigint: true });
   return `${dev}:${ino}`;
 }
@@ -11,7 +11,7 @@ export function placeMark(path: string): string {
 /** Tells whether the folder has the mark. False also where the folder is gone. */
 export function hasMark(path: string, mark: string): boolean {
   try {
-    return placeMark(path) === mark;
+    return folderMark(path) === mark;
   } catch {
     return false;
   }

@@ -1,4 +1,4 @@
-interface ChoiceProps {
+interface LabelledSelectProps {
   label: string;
   value: string;
   options: Readonly<Record<string, string>>;
@@ -6,7 +6,7 @@ interface ChoiceProps {
 }
 
 /** A choice of one of a few words. */
-export function Choice({ label, value, options, changed }: ChoiceProps) {
+export function LabelledSelect({ label, value, options, changed }: LabelledSelectProps) {
   return (
     <label>
       {label}

@@ -6,18 +6,18 @@ import { join } from 'node:path';
 import { isSurelyDead, OWNER, ownerName } from './process-owner.js';
 
 /** Returns a new file name that begins with `before` and ends with `after`. Where the system names no owner, the file is never cleared. */
-export function leftOverName(before: string, after: string): string {
+export function unfinishedName(before: string, after: string): string {
   const random = randomBytes(4).toString('hex');
   const owner = ownerName();
   return `${before}${owner === undefined ? '' : `${owner}.`}${random}${after}`;
 }
 
 /**
- * Removes the files in the folder that `leftOverName` named, if their makers are surely dead.
+ * Removes the files in the folder that `unfinishedName` named, if their makers are surely dead.
  * @param isSpared tells, for each path, whether the file has to stay
  * @returns the removed paths
  */
-export function clearLeftOvers(
+export function clearUnfinishedFiles(
   folder: string,
   { before, after }: { before: RegExp; after: string },
   isSpared: (path: string) => boolean = () => false,

@@ -1,4 +1,4 @@
-import { rememberedOf, shareOf, withRemembered } from './choices.js';
+import { rememberedOf, shareOf, withRemembered } from './chart-choices.js';
 
 describe('how charts are shown', () => {
   test('an address without a choice gets the remembered ones, and keeps the rest', () => {

@@ -2,7 +2,7 @@
 // a second, with the number of times since the last report.
 const INTERVAL_MS = 1_000;
 
-export class OnceASecond<What> {
+export class ReportLimiter<What> {
   private readonly kinds = new Map<string, { last: What; times: number }>();
 
   /** @param say called with the last event and the number of events since the last report */

@@ -1,9 +1,9 @@
-import { OnceASecond } from '#local-access';
+import { ReportLimiter } from '#local-access';
 
 test('what happens again and again is said once a second, with its number', () => {
   jest.useFakeTimers();
   const said: [string, number][] = [];
-  const log = new OnceASecond<string>((last, times) => said.push([last, times]));
+  const log = new ReportLimiter<string>((last, times) => said.push([last, times]));
   for (let i = 0; i < 5_000; i += 1) log.add('refused', `call ${i}`);
   log.add('other', 'once');
   expect(said).toEqual([

@@ -1,31 +1,31 @@
 import type { EspalierError } from '#protocol';
-import { Tenancy } from './tenancy.js';
+import { EngineLease } from './engine-lease.js';
 
 let now: number;
-let tenancy: Tenancy;
+let lease: EngineLease;
 beforeEach(() => {
   now = 0;
-  tenancy = new Tenancy(() => now);
+  lease = new EngineLease(() => now);
 });
 
 function claim(by: string, { folder = `folder of ${by}`, afterFormerLife = false } = {}): boolean {
   const holder = { claim: by, folderId: folder, slot: '127.0.0.1:9000', host: `host of ${by}`, pid: 7 };
-  return tenancy.claim({ holder, leaseMs: 15_000, afterFormerLife });
+  return lease.claim({ holder, leaseMs: 15_000, afterFormerLife });
 }
 const elsewhere = expect.objectContaining({ code: 'ENGINE_ATTACHED_ELSEWHERE' }) as EspalierError;
 
 test('every client that reaches an unclaimed engine may use it, but not by a claim that is gone', () => {
-  expect(() => tenancy.require('')).not.toThrow();
-  expect(() => tenancy.require('earlier')).toThrow(elsewhere);
+  expect(() => lease.require('')).not.toThrow();
+  expect(() => lease.require('earlier')).toThrow(elsewhere);
 });
 
 test('a claimed engine is its holder’s alone, and says whose, but not the claim', () => {
   claim('a');
-  expect(() => tenancy.require('a')).not.toThrow();
-  expect(() => tenancy.require('b')).toThrow(elsewhere);
-  expect(() => tenancy.require('')).toThrow(elsewhere);
+  expect(() => lease.require('a')).not.toThrow();
+  expect(() => lease.require('b')).toThrow(elsewhere);
+  expect(() => lease.require('')).toThrow(elsewhere);
   expect(() => claim('b')).toThrow(/process 7 on host of a .*for 15 s more/);
-  expect(tenancy.holder).toMatchObject({ host: 'host of a', claim: '' });
+  expect(lease.holder).toMatchObject({ host: 'host of a', claim: '' });
 });
 
 test('a renewed lease goes on, one that runs out gives the engine to the next who asks', () => {
@@ -35,15 +35,15 @@ test('a renewed lease goes on, one that runs out gives the engine to the next wh
   now = 28_000;
   expect(() => claim('b')).toThrow(elsewhere);
   now = 29_000;
-  expect(tenancy.leftMs).toBe(0);
+  expect(lease.leftMs).toBe(0);
   expect(claim('b')).toBe(true);
-  expect(() => tenancy.require('a')).toThrow(elsewhere);
+  expect(() => lease.require('a')).toThrow(elsewhere);
 });
 
 test('a holder whose lease ran out gets the engine back, as long as no other client has taken it', () => {
   claim('a');
   now = 60_000;
-  expect(() => tenancy.require('a')).not.toThrow();
+  expect(() => lease.require('a')).not.toThrow();
   expect(claim('a')).toBe(false);
   expect(() => claim('b')).toThrow(elsewhere);
 });
@@ -53,23 +53,23 @@ test('a holder that was killed gets it back at once in its next life, in the sam
   expect(() => claim('a2', { folder: 'f' })).toThrow(elsewhere);
   expect(() => claim('b', { folder: 'g', afterFormerLife: true })).toThrow(elsewhere);
   expect(claim('a2', { folder: 'f', afterFormerLife: true })).toBe(true);
-  expect(() => tenancy.require('a')).toThrow(elsewhere);
+  expect(() => lease.require('a')).toThrow(elsewhere);
 });
 
 test('what is given back is free at once; a former holder can’t give it back any more', () => {
   claim('a');
-  expect(tenancy.release('b')).toBe(false);
-  expect(tenancy.release('a')).toBe(true);
+  expect(lease.release('b')).toBe(false);
+  expect(lease.release('a')).toBe(true);
   expect(claim('b')).toBe(false);
-  expect(tenancy.release('a')).toBe(false);
-  expect(() => tenancy.require('b')).not.toThrow();
+  expect(lease.release('a')).toBe(false);
+  expect(() => lease.require('b')).not.toThrow();
 });
 
 test.each([
   [undefined, 1_000, 'holder.claim'],
   [{ claim: 'a', folderId: '', slot: '', host: '', pid: 1 }, 0, 'lease_ms'],
 ])('a claim without what it needs is refused', (holder, leaseMs, field) => {
-  expect(() => tenancy.claim({ holder, leaseMs, afterFormerLife: false })).toThrow(expect.objectContaining({ field }) as EspalierError);
+  expect(() => lease.claim({ holder, leaseMs, afterFormerLife: false })).toThrow(expect.objectContaining({ field }) as EspalierError);
 });
 
 test.each([
@@ -77,10 +77,10 @@ test.each([
   ['no less than five seconds', 3_000, 5_000],
 ])('a client that holds a lease may be silent for %s', (_, leaseMs, silenceMs) => {
   let nowMs = 0;
-  const tenancy = new Tenancy(() => nowMs);
-  expect(tenancy.silenceMs).toBeNull();
-  tenancy.claim({ holder: { claim: 'a', folderId: 'f', slot: 's', host: 'h', pid: 1 }, leaseMs, afterFormerLife: false });
-  expect(tenancy.silenceMs).toBe(silenceMs);
+  const lease = new EngineLease(() => nowMs);
+  expect(lease.silenceMs).toBeNull();
+  lease.claim({ holder: { claim: 'a', folderId: 'f', slot: 's', host: 'h', pid: 1 }, leaseMs, afterFormerLife: false });
+  expect(lease.silenceMs).toBe(silenceMs);
   nowMs = leaseMs;
-  expect(tenancy.silenceMs).toBeNull();
+  expect(lease.silenceMs).toBeNull();
 });

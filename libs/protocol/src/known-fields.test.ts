@@ -1,6 +1,6 @@
 // Tests what is said of engines that know less than this release, and of requests to them.
 import { engineV1, v1 } from './index.js';
-import { knownNumbers, UnknownNumbers } from './known-numbers.js';
+import { knownNumbers, UnknownNumbers } from './known-fields.js';
 
 const TRAIN = 'espalier.engine.v1.TrainRequest';
 const training = (settings: Partial<v1.RunSettings>) => ({ type: TRAIN, message: engineV1.TrainRequest.fromPartial({ settings }) });

@@ -1,12 +1,12 @@
 import { useEffect } from 'preact/hooks';
-import { rememberedOf, withRemembered } from './choices.js';
+import { rememberedOf, withRemembered } from './chart-choices.js';
 import { go, setQuery } from '../router.js';
 
 const KEY = 'espalier.charts';
 const NAMES = ['log', 'smooth', 'x', 'marks'];
 
 /** Puts the remembered choices into the address, and returns a function that changes choices. */
-export function useChoices(): (changes: Record<string, string>) => void {
+export function useChartChoices(): (changes: Record<string, string>) => void {
   useEffect(() => {
     const next = withRemembered(new URLSearchParams(location.search), rememberedOf(localStorage.getItem(KEY), NAMES));
     if (next !== null) go(`${location.pathname}?${next.toString()}`, true);

@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { clearLeftOvers, leftOverName } from './left-overs.js';
 import { isSurelyDead, ownerName } from './process-owner.js';
+import { clearUnfinishedFiles, unfinishedName } from './unfinished-files.js';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'left-overs-'));
+  folder = mkdtempSync(join(tmpdir(), 'unfinished-files-'));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const kind = { before: /\..+\./, after: '.incoming' };
@@ -30,25 +30,25 @@ test('what a killed process left is removed, files and folders; all else stays',
   writeFileSync(join(folder, `.model.${dead}.0a1b2c3d.incoming`, 'weights'), 'half');
   writeFileSync(join(folder, `.m.gguf.${dead}.0a1b2c3d.incoming`), 'half');
   const stays = [
-    leftOverName('.model.', '.incoming'), // this process made it, and lives
+    unfinishedName('.model.', '.incoming'), // this process made it, and lives
     `.model.${dead}.0a1b2c3d.incoming.replaced`,
     `model.${dead}.0a1b2c3d.incoming`,
     '.model.0a1b2c3d.incoming', // names no owner
     '.thesis.incoming',
   ];
   for (const name of stays) writeFileSync(join(folder, name), 'precious');
-  expect(clearLeftOvers(folder, kind).sort()).toEqual([
+  expect(clearUnfinishedFiles(folder, kind).sort()).toEqual([
     join(folder, `.m.gguf.${dead}.0a1b2c3d.incoming`),
     join(folder, `.model.${dead}.0a1b2c3d.incoming`),
   ]);
   expect(readdirSync(folder).sort()).toEqual([...stays].sort());
-  expect(clearLeftOvers(join(folder, 'nowhere'), kind)).toEqual([]);
+  expect(clearUnfinishedFiles(join(folder, 'nowhere'), kind)).toEqual([]);
 });
 
 test('what is spared stays', async () => {
   const name = `.model.${await deadOwner()}.0a1b2c3d.incoming`;
   writeFileSync(join(folder, name), 'half');
-  expect(clearLeftOvers(folder, kind, (path) => path.endsWith(name))).toEqual([]);
+  expect(clearUnfinishedFiles(folder, kind, (path) => path.endsWith(name))).toEqual([]);
   expect(readdirSync(folder)).toEqual([name]);
 });
 
