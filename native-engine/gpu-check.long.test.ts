@@ -1,6 +1,6 @@
 // The whole check of a card (tools/gpu_check.sh), rehearsed on the emulated card with the programs that the native build made for it
 // (tests/cuda/rehearsal.cmake). Each part runs at its smallest.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,16 @@ afterAll(() => {
 // Without the native tests there are no such programs.
 const testWithPrograms = existsSync(join(BUILD, 'step_bench')) ? test : test.skip;
 
+const rehearse = (parts: string[], library: string, folder: string): SpawnSyncReturns<string> =>
+  spawnSync('bash', [CHECK, '--rehearse', '--build', BUILD, '--out', folder, ...parts], {
+    encoding: 'utf8',
+    env: { ...process.env, ESPALIER_CUBLASLT: library, OMP_NUM_THREADS: '1' },
+  });
+const endsOf = (folder: string): string[] =>
+  (JSON.parse(readFileSync(join(folder, 'report.json'), 'utf8')) as { parts: { part: string; status: string }[] }).parts.map(
+    ({ part, status }) => `${part} ${status}`,
+  );
+
 testWithPrograms('the emulated card passes every part of the check', () => {
   // PyTorch would measure only itself, and compute-sanitizer needs a card.
   const parts = execFileSync('bash', [CHECK, 'list'], { encoding: 'utf8' })
@@ -25,12 +35,8 @@ testWithPrograms('the emulated card passes every part of the check', () => {
     .split('\n')
     .map((line) => line.split(' ')[0]!)
     .filter((part) => !/^torch-|^(mem|race|init|sync)check$/.test(part));
-  const ran = spawnSync('bash', [CHECK, '--rehearse', '--build', BUILD, '--out', out, ...parts], {
-    encoding: 'utf8',
-    env: { ...process.env, ESPALIER_CUBLASLT: 'off', OMP_NUM_THREADS: '1' },
-  });
-  const { parts: ended } = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as { parts: { part: string; status: string }[] };
-  expect(ended.map(({ part, status }) => `${part} ${status}`)).toEqual(parts.map((part) => `${part} passed`));
+  const ran = rehearse(parts, 'off', out);
+  expect(endsOf(out)).toEqual(parts.map((part) => `${part} passed`));
   expect(ran.stdout).toContain('The emulated card computes right: all checks of instructions, ops, products and steps passed.');
   expect(ran.status).toBe(0);
   const logOf = (part: string) => readFileSync(join(out, 'parts', `${part}.log`), 'utf8');
@@ -53,4 +59,12 @@ testWithPrograms('the emulated card passes every part of the check', () => {
   const onCards = text.match(/^several-cards-1b: tiny, .*$/gm)?.map((line) => / (\d) cards, [\d.]+ times as quick/.exec(line)?.[1] ?? '1');
   expect(onCards).toEqual(['1', '2', '4']);
   expect(text).toMatch(/bench-7b-real: tiny.*\n.*\n {2}slowest ops(.*\n){10}/);
+});
+
+testWithPrograms('it passes the parts with products by the library, too', () => {
+  const folder = join(out, 'library');
+  const parts = ['build', 'ops-matrix', 'products', 'step', 'dump'];
+  rehearse(parts, join(ENGINE, 'build/stand_in_cublaslt/libcublasLt.so.1'), folder);
+  expect(endsOf(folder)).toEqual(parts.map((part) => `${part} passed`));
+  expect(readFileSync(join(folder, 'parts/products.log'), 'utf8')).toContain('"library_difference"');
 });

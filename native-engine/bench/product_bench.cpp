@@ -114,13 +114,14 @@ Crossover best_crossover(const std::vector<Measured>& all) {
   return best;
 }
 
-// Returns the time of the products that the Hopper kernel takes by default, as a share of their time by the library.
+// Returns the time of the products that the Hopper kernel takes by default, as a share of their time by the library; 0 where none of the
+// products was timed by both.
 double hopper_share(const std::vector<Measured>& all) {
   const cuda::ESPALIER_TARGET::HopperLimits usual;
   double by_hopper = 0, by_library = 0;
   for (const Measured& m : all)
     if (m.rows >= usual.rows && m.cols >= usual.cols) by_hopper += m.hopper, by_library += m.library;
-  return by_hopper / by_library;
+  return by_library > 0 ? by_hopper / by_library : 0;
 }
 
 void run(int argc, char** argv) {
@@ -166,8 +167,8 @@ void run(int argc, char** argv) {
                     static_cast<long long>(r), static_cast<long long>(n), static_cast<long long>(depth), transposed ? "true" : "false",
                     m.own, 2e-12 * static_cast<double>(r * n * depth) / m.own, others.c_str());
       }
-    if (hopper && library->usable())
-      std::printf("{\"transposed\":%s,\"hopper_share_of_library_time\":%.3g}\n", transposed ? "true" : "false", hopper_share(all));
+    if (const double share = hopper_share(all); share > 0)
+      std::printf("{\"transposed\":%s,\"hopper_share_of_library_time\":%.3g}\n", transposed ? "true" : "false", share);
     if (!library->usable()) continue;
     const Crossover from = best_crossover(all);
     std::printf("{\"transposed\":%s,\"library_from_rows\":%lld,\"library_from_cols\":%lld,\"time_lost\":%.3g,\"library\":\"%s\"}\n",

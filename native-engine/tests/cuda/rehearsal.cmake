@@ -2,7 +2,7 @@
 # what the native tests and tools are made of, so that little is compiled for them.
 set(REHEARSAL ${CMAKE_BINARY_DIR}/rehearsal)
 add_library(espalier_rehearsed_card OBJECT tests/cuda/registered.cpp)
-target_compile_definitions(espalier_rehearsed_card PRIVATE ESPALIER_REHEARSAL)
+target_compile_definitions(espalier_rehearsed_card PRIVATE ESPALIER_REHEARSAL ESPALIER_STAND_IN_CUBLASLT="${ESPALIER_STAND_IN_CUBLASLT}")
 target_include_directories(espalier_rehearsed_card PRIVATE core core/include tests)
 target_link_libraries(espalier_rehearsed_card PRIVATE espalier_cuda_emulated)
 function(rehearsed name)  # the sources or objects follow
