@@ -1,4 +1,5 @@
 // Tests that one SIGINT or SIGTERM ends any command, whatever it waits for, and leaves no unfinished work behind.
+// signals.long.test.ts has a quickstart that trains.
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -114,17 +115,4 @@ test.each(['up --detach', 'quickstart'])('%s: a start that is given up leaves no
   const pid = readServerFile(folder)?.pid;
   for (let waited = 0; pid !== undefined && isAlive(pid) && waited < 120_000; waited += 100) await sleep(100);
   expect(pid !== undefined && isAlive(pid)).toBe(false);
-});
-
-test('quickstart, told to stop while the run goes on, stops the server that it started', async () => {
-  let sent = false;
-  const result = await runProcess(['quickstart', '--data-folder', folder], {
-    onOutput: (sofar, kill) => {
-      if (!sent && sofar.includes('training')) kill('SIGTERM');
-      sent ||= sofar.includes('training');
-    },
-  });
-  expect(result.exitCode).toBe(143);
-  expect(result.stdout).toMatch(/the server is stopped/);
-  expect(readServerFile(folder)).toBeNull();
 });
