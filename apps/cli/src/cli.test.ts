@@ -173,14 +173,15 @@ describe('plan', () => {
     expect(await rateOf('--recover-lr', '0.001')).toBe('0.001');
   });
 
-  test('says which settings a server of an earlier release does without', async () => {
+  test('says which settings a server of an earlier release ignores, and fails', async () => {
     const settings = v1.RunSettings.fromPartial({ preset: 'short', batchSize: 4 });
     const server = await serve({ planRun: () => ({ ...planned(1n << 20n), settings }) });
-    const warned = async (...options: string[]) => (await espalier(server, 'plan', '--model', 'model', ...options)).stderr;
-    expect(await warned('--batch-size', '4', '--mask-noise', '0.3')).toBe(
-      'warning: the server is older than this command and does without --mask-noise: update the server\n',
-    );
-    expect(await warned('--batch-size', '4')).toBe('');
+    const planned4 = async (...options: string[]) => espalier(server, 'plan', '--model', 'model', '--batch-size', '4', ...options);
+    expect(await planned4('--mask-noise', '0.3')).toMatchObject({
+      exitCode: 1,
+      stderr: 'warning: the server is older than this command and ignores --mask-noise: update the server\n',
+    });
+    expect(await planned4()).toMatchObject({ exitCode: 0, stderr: '' });
   });
 
   test('of what does not fit, the options that would make it fit', async () => {

@@ -38,6 +38,8 @@ test('what a user can choose of the earlier numerics is told as it is chosen', (
   const other = CPU.replace('avx512_amx threads 2', 'avx2 threads 1');
   expect(choicesOfNumerics(CPU, other)).toEqual(['ESPALIER_CPU_ISA=avx512_amx', '--threads 2']);
   expect(choicesOfNumerics(CPU, CPU.replace('02f3d1e7032e', 'cf786225386e'))).toEqual([]);
+  expect(choicesOfNumerics(CPU, other.replace('02f3d1e7032e', 'cf786225386e'))).toEqual([]);
+  expect(choicesOfNumerics(CPU, other.replace('0123456789ab', 'cf786225386e'))).toEqual([]);
   expect(choicesOfNumerics(CPU, CARD)).toEqual([]);
 });
 

@@ -8,10 +8,13 @@ const KERNELS: Part = ['kernels', /; cpu (?:[0-9a-f]{12} )?(\S+) threads/];
 const THREADS: Part = ['threads', /\bthreads (\d+)/];
 const CARD: Part = ['card', /; cuda (?:[0-9a-f]{12} )?([^;,]+ multiprocessors)/];
 const TYPE: Part = ['type of numbers', /; (f32|bf16)$/];
+const COMPILER: Part = ['compiler', /; sources [0-9a-f]+, ([^;]+)/];
+const KERNEL_BUILD: Part = ['build of the kernels', /^[^;]*;[^;]*; \S+ ([0-9a-f]{12})\b/];
+const OF_BUILDS: readonly Part[] = [BUILD, COMPILER, KERNEL_BUILD];
 /** The parts that any fingerprint has, and those that tell apart fingerprints of one device. */
-const ANY: readonly Part[] = [BUILD, ['compiler', /; sources [0-9a-f]+, ([^;]+)/], DEVICE, ['C library', /; libc ([^;]+)/], TYPE];
+const ANY: readonly Part[] = [BUILD, COMPILER, DEVICE, ['C library', /; libc ([^;]+)/], TYPE];
 const OF_DEVICE: readonly Part[] = [
-  ['build of the kernels', /^[^;]*;[^;]*; \S+ ([0-9a-f]{12})\b/],
+  KERNEL_BUILD,
   KERNELS,
   THREADS,
   CARD,
@@ -54,8 +57,12 @@ export function numericsDifference(before: string, now: string): string {
   return told.length > 0 ? told.join(', ') : `fingerprint (${onlyIn(before, now)} before, ${onlyIn(now, before)} now)`;
 }
 
-/** Returns how an engine gets those parts of the earlier numerics that a user chooses: ["ESPALIER_CPU_ISA=avx2", "--threads 2"]. */
+/**
+ * Returns how an engine gets those parts of the earlier numerics that a user chooses: ["ESPALIER_CPU_ISA=avx2", "--threads 2"]. It returns
+ * nothing where the builds differ, since no choice makes up for that.
+ */
 export function choicesOfNumerics(before: string, now: string): string[] {
+  if (OF_BUILDS.some((part) => valueOf(part, before) !== valueOf(part, now))) return [];
   const chosen = ([how, part]: readonly [string, Part]): string[] => {
     const [was, is] = [before, now].map((fingerprint) => valueOf(part, fingerprint));
     return was === undefined || is === undefined || was === is ? [] : [`${how}${was}`];

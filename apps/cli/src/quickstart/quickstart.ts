@@ -55,7 +55,7 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     const { runId, settings } = launched;
     const target = percent(settings?.targetSparsity ?? 0);
     context.output.line(`pruning ${QUICKSTART_MODEL} to ${target}: run ${context.output.style('bold', runId)}, ${stepsInWords(settings!)}`);
-    await followToCompletion(context, launched.runId);
+    await followToCompletion(context, launched.runId, stack.wasRunning);
     const measured = await measure(context, launched.runId);
     const outcome = await collect(context, launched.runId, measured, startedAt);
     if (json !== undefined) await writeResult(json, outcome.result);
@@ -65,7 +65,8 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
     // A command that is told to stop also stops the server that it has started.
     if (stops || (context.signal.aborted && !stack.wasRunning)) {
       await stopStack(context.dataFolder);
-      context.output.line(`the server is stopped; start it again with: ${commandOn(context)} up --detach`);
+      const again = context.signal.aborted ? 'the run goes on once it is started again' : 'start it again with';
+      context.output.line(`the server is stopped; ${again}: ${commandOn(context)} up --detach`);
     }
   }
 }
@@ -114,15 +115,15 @@ async function launch(connection: Connection, options: QuickstartOptions): Promi
   return response.run!;
 }
 
-async function followToCompletion(context: Context, runId: string): Promise<void> {
+async function followToCompletion(context: Context, runId: string, serverStays: boolean): Promise<void> {
   const renderer = new RunRenderer(context.output);
   try {
     const items = followRun({ runId, findServer: () => context.findServer(), signal: context.signal, giveUpAfterMs: LOST_SERVER_MS });
     for await (const item of items) renderer.show(item);
   } catch (error) {
     renderer.clear();
-    if (context.signal.aborted)
-      context.output.line(`no longer watching; while the server runs, the run goes on: npx espalier watch ${runId}`);
+    if (context.signal.aborted && serverStays)
+      context.output.line(`no longer watching; the run goes on: ${commandOn(context)} watch ${runId}`);
     throw error;
   }
   renderer.end();

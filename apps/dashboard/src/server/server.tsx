@@ -59,7 +59,7 @@ function Engines() {
     <section class="card" aria-label="Engines">
       <header>
         <h2>Engines</h2>
-        <span class="soft">each computes on one device, one piece of work at a time</span>
+        <span class="soft">each does one piece of work at a time</span>
       </header>
       <TroubleNote trouble={trouble} />
       <Scroll label="Engines">

@@ -28,8 +28,8 @@ export async function verifyAll({ connection, output, signal }: Context): Promis
     const withProblems = runsWithProblems > 0n ? `, ${count(runsWithProblems)} of them with problems` : '';
     const ofStudies = studies > 0n ? `, ${howMany(studies, 'study', 'studies')}` : '';
     output.text(
-      `${verdict}: ${count(events)} events, ${count(runs)} runs${withProblems}${ofStudies}, ` +
-        `${count(artifacts)} artifacts (${bytes(artifactBytes)})`,
+      `${verdict}: ${howMany(events, 'event')}, ${howMany(runs, 'run')}${withProblems}${ofStudies}, ` +
+        `${howMany(artifacts, 'artifact')} (${bytes(artifactBytes)})`,
     );
     if (unknown.length > 0) output.line(`${howMany(unknown.length, 'file')} that no event names; see: espalier gc --dry-run`);
     if (quarantined > 0n)

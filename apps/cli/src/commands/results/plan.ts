@@ -54,8 +54,8 @@ export function registerPlan(program: Command): void {
       );
       output.result(response, () => printPlan(context, response, settings));
       if (!output.json) printWarnings(output, response.warnings, plan); // otherwise the result has them
-      warnOfLostSettings(output, settings, response.settings);
-      return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
+      const exitCode = warnOfLostSettings(output, settings, response.settings);
+      return fits(response.memory!) ? exitCode : ExitCode.failed;
     },
     { isVerdict: true },
   );

@@ -98,11 +98,11 @@ export function registerFork(program: Command): void {
       output.line(evaluatedOn(response.run!, data));
     }
     printWarnings(output, response.warnings, fork);
-    warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
-    if (options.watch) return watchToEnd(context, response.run!.runId);
+    const exitCode = warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
+    if (exitCode === ExitCode.ok && options.watch) return watchToEnd(context, response.run!.runId);
     const run = await untilPrepared(context, response.run!);
     if (output.json) output.result(run, () => undefined);
-    return 0;
+    return exitCode;
   });
 }
 

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { targetWords } from '#comparison';
 import { v1 } from '#protocol';
 import { dataSource, type DataChoice } from '#run-files';
+import { ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
@@ -72,11 +73,11 @@ export function registerLaunch(program: Command): void {
     // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.
     if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
     printWarnings(output, response.warnings, launch);
-    warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
-    if (options.watch) return watchToEnd(context, response.run!.runId);
+    const exitCode = warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
+    if (exitCode === ExitCode.ok && options.watch) return watchToEnd(context, response.run!.runId);
     const run = await untilPrepared(context, response.run!);
     if (output.json) output.result(run, () => undefined);
-    return 0;
+    return exitCode;
   });
 }
 

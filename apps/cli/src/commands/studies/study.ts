@@ -209,13 +209,13 @@ function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
       targetWords(settings ?? {}),
       String(settings?.seed ?? '-'),
       run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusText(run),
-      run === undefined ? '-' : String(run.step),
+      `${run?.step ?? '-'}/${(settings?.totalSteps ?? 0) + (settings?.recoverSteps ?? 0)}`,
       percent(run?.hardSparsity ?? Number.NaN),
       decimal(run?.evaluations.find(({ headline }) => headline)?.perplexity),
       refusal?.message ?? run?.failure?.message ?? '',
     ]),
     [2, 3, 5, 6, 7],
-    { WHY: 'wrap', VARIANT: 'cut' },
+    { WHY: 'wrap', TARGET: 'wrap', VARIANT: 'cut' },
   );
 }
 

@@ -52,7 +52,7 @@ export function numericsChanged(run: PruningRunState, before: string, now: strin
     `run ${run.runId} was trained on other numerics (${trainedBy}${numericsWords(before)}) than ${engine} has: ` +
       `${numericsDifference(before, now)}. It goes on in the same bits on an engine with its numerics${chosen}; one elsewhere may join ` +
       `(espalier engine --join). A fork (espalier fork ${run.runId} --last) takes the numerics of today. Where other numerics are ` +
-      'accepted (accept_other_numerics) the run goes on here, no longer bitwise the same (docs/how-a-run-survives.md)',
+      'accepted (--accept-other-numerics) the run goes on here, no longer bitwise the same (docs/how-a-run-survives.md)',
     run,
     'accept_other_numerics',
   );
