@@ -215,7 +215,7 @@ function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
       refusal?.message ?? run?.failure?.message ?? '',
     ]),
     [2, 3, 5, 6, 7],
-    { WHY: 'wrap', TARGET: 'wrap', VARIANT: 'cut' },
+    { WHY: 'wrap', TARGET: 'wrap', VARIANT: 'cut', SPARSITY: 1 },
   );
 }
 
