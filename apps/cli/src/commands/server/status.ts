@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
+import { ROOM_BYTES } from '#files';
 import { toEspalierError, v1 } from '#protocol';
 import { ExitCode, exitCodeOf } from '../../cli-error.js';
 import { announcement, isSameServer } from '../../connection/server-address.js';
@@ -240,7 +241,8 @@ function printStatus({ output }: Context, { server, store, artifacts, engines, f
       'disk',
       disk === null
         ? undefined
-        : `${bytes(disk.freeBytes)} free of ${bytes(disk.totalBytes)} (${percent(disk.freeBytes / disk.totalBytes, 0)})`,
+        : `${bytes(disk.freeBytes)} free of ${bytes(disk.totalBytes)} (${percent(disk.freeBytes / disk.totalBytes, 0)})` +
+          (disk.freeBytes < ROOM_BYTES ? bad(', too little for commands that record something (STORAGE_FULL)') : ''),
     ],
     [
       'runs',

@@ -45,5 +45,5 @@ function compileExpression({ regex, prefixes }: FilterDefinition): (text: string
   if (prefixes.length > 0) return (text) => prefixes.some((prefix) => text.startsWith(prefix));
   if (!regex) return () => true;
   if (regex === NO_SYSTEM_EVENTS) return (text) => !text.startsWith('$');
-  throw new Unimplemented(`filters by the regular expression ${regex}`);
+  throw new Unimplemented('filters by regular expression');
 }
