@@ -46,7 +46,8 @@ function fill(file: string): void {
   fill(join(disk, 'foreign'));
   expect(await up()).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^running at/) });
   fill(join(disk, 'foreign'));
-  expect((await espalier('status')).stdout).toMatch(/^disk +\d+ B free .*, too little for commands that record something \(STORAGE_FULL\)$/m);
+  const { stdout } = await espalier('status');
+  expect(stdout).toMatch(/^disk +\d+ B free .*, too little for commands that record something \(STORAGE_FULL\)$/m);
   expect(await espalier('delete', runId, '--yes')).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/is deleted/) });
   expect((await espalier('gc')).exitCode).toBe(0);
 });
