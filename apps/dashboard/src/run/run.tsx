@@ -133,7 +133,7 @@ function Notes({ run }: { run: Run }) {
           {targetWithBudget(run.settings ?? {})}. More steps or a higher mask learning rate bring it closer.
         </p>
       )}
-      {note !== '' && <p class="soft">{note}</p>}
+      {note !== '' && <p class="soft users-note">{note}</p>}
     </>
   );
 }
