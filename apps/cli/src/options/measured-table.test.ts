@@ -21,11 +21,11 @@ beforeAll(async () => {
     },
     launchRun: (request) => {
       asked.push(request);
-      return v1.LaunchRunResponse.fromPartial({ run: testRun() });
+      return v1.LaunchRunResponse.fromPartial({ run: { ...testRun(), settings: request.settings } });
     },
     planRun: (request) => {
       asked.push(request);
-      return v1.PlanRunResponse.fromPartial({ memory: { totalBytes: 1n, availableBytes: 2n }, settings: testRun().settings! });
+      return v1.PlanRunResponse.fromPartial({ memory: { totalBytes: 1n, availableBytes: 2n }, settings: request.settings });
     },
   });
 });

@@ -20,7 +20,7 @@ beforeAll(async () => {
     },
     forkRun: (request) => {
       forked = request;
-      return v1.ForkRunResponse.fromPartial({ run });
+      return v1.ForkRunResponse.fromPartial({ run: { ...run, settings: request.settings } });
     },
   });
 });
