@@ -1,7 +1,7 @@
 // Describes a run's budget in words: the amounts asked for, predicted and measured.
 import { byteWords } from './byte-words.js';
 import type { Targets } from './target-settings.js';
-import { BINARY_UNITS, DECIMAL_PREFIXES } from './units.js';
+import { BINARY_UNITS, DECIMAL_BYTES, DECIMAL_PREFIXES } from './units.js';
 
 export interface BudgetFigures {
   unit: string;
@@ -68,7 +68,7 @@ export function targetWithBudget(targets: Targets, digits = 0): string {
 
 type Unit = typeof BYTES | typeof PARAMETERS;
 const PARAMETERS = 'parameters';
-const BYTE_UNITS = [...BINARY_UNITS, ...DECIMAL_PREFIXES.map(([scale, prefix]) => [scale, `${prefix}B`] as const)];
+const BYTE_UNITS = [...BINARY_UNITS, ...DECIMAL_BYTES];
 const DIGITS = 4;
 
 /** Returns an amount as a user types it, in the unit in which it has the fewest digits: "2.5GiB", "800MB", "2.1M". */
@@ -86,9 +86,8 @@ const digitsIn = (short: number): number => short.toString().replace('.', '').re
 /** Returns the least and the most that may be asked in the form of what was asked: "1.001MiB to 13.2MiB". Both are within the limits. */
 export function limitsAsTyped(limits: { least: number; most: number; asked: number }, unit: Unit): string {
   const { least, most, asked } = limits;
-  const isBinary = unit === BYTES && amountAsTyped(asked, unit).endsWith('iB');
-  const suffix = unit === BYTES ? 'B' : '';
-  const units = [...(isBinary ? BINARY_UNITS : []), ...DECIMAL_PREFIXES.map(([scale, prefix]) => [scale, `${prefix}${suffix}`] as const)];
+  const bytes = amountAsTyped(asked, unit).endsWith('iB') ? BYTE_UNITS : DECIMAL_BYTES;
+  const units = unit === BYTES ? bytes : DECIMAL_PREFIXES;
   const inUnit = (value: number, round: (value: number) => number): string => {
     const [scale, name] = units.find(([one]) => one <= value) ?? units.at(-1)!;
     const parts = 10 ** Math.max(0, DIGITS - 1 - Math.floor(Math.log10(Math.max(1, value / scale))));

@@ -1,14 +1,14 @@
 // Reads numbers as people type them for a setting: "0.5", "50%", "2/3", "2.1M" parameters, "2.5GiB".
-import { BINARY_UNITS, DECIMAL_PREFIXES } from './units.js';
+import { BINARY_UNITS, DECIMAL_BYTES, DECIMAL_PREFIXES } from './units.js';
 
 /** Reads no difference between small letters and capitals. */
-const scalesOf = (units: readonly (readonly [number, string])[], suffix = ''): Record<string, number> =>
-  Object.fromEntries(units.map(([scale, name]) => [`${name}${suffix}`.toLowerCase(), scale]));
+const scalesOf = (units: readonly (readonly [number, string])[]): Record<string, number> =>
+  Object.fromEntries(units.map(([scale, name]) => [name.toLowerCase(), scale]));
 
 /** The suffixes of amounts, by unit. */
 const SCALES: Record<string, Record<string, number>> = {
   parameters: { ...scalesOf(DECIMAL_PREFIXES), b: 1e9 },
-  bytes: { '': 1, ...scalesOf(DECIMAL_PREFIXES, 'B'), ...scalesOf(BINARY_UNITS) },
+  bytes: { '': 1, ...scalesOf(DECIMAL_BYTES), ...scalesOf(BINARY_UNITS) },
 };
 
 /** Tells whether a number of this unit may have a suffix, as in 2.1M. */

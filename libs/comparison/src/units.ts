@@ -14,3 +14,5 @@ export const DECIMAL_PREFIXES = [
   [1e3, 'k'],
   [1, ''],
 ] as const;
+
+export const DECIMAL_BYTES = DECIMAL_PREFIXES.map(([scale, prefix]) => [scale, `${prefix}B`] as const);

@@ -11,8 +11,8 @@ import {
   type Setting,
 } from '#protocol';
 import { dataSource } from './data-source.js';
-import { placedBy, rangeOf, sourceOf, wordsOfRun, type RunPlace } from './study-places.js';
-import { SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
+import { placedBy, sourceOf, wordsOfRun, type RunPlace } from './study-places.js';
+import { rangeOf, SOURCE_KEYS, YamlReader, type SourceChoice } from './yaml-reader.js';
 
 /** Enough for hundreds of runs that are written out one by one. */
 export const STUDY_FILE_BYTES_MAX = 256 << 10;

@@ -1,6 +1,7 @@
 // Says where in a study's file a run stands that the server refuses. The server knows runs by their number alone.
-import { isNode, isScalar, type Pair } from 'yaml';
+import { isScalar, type Pair } from 'yaml';
 import { EspalierError, type FieldViolation } from '#protocol';
+import { rangeOf } from './yaml-reader.js';
 
 /** Where the file describes a run. */
 export interface RunPlace {
@@ -54,7 +55,3 @@ export function placedBy(places: readonly RunPlace[], field: string, lineOf: (of
 
 /** A value as the file has it. */
 export const sourceOf = ({ value }: Pair): string => (isScalar(value) ? (value.source ?? '') : String(value));
-
-export function rangeOf(node: unknown): number | undefined {
-  return isNode(node) ? node.range?.[0] : undefined;
-}

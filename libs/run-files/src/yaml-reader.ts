@@ -199,7 +199,8 @@ function inPlaceOfMapping({ key: path, value }: Pair, key: string): string {
     : `a path, or a list of paths, is needed; ${String(path)} has a value of its own`;
 }
 
-function rangeOf(node: unknown): number | undefined {
+/** The offset at which a node of the file begins. */
+export function rangeOf(node: unknown): number | undefined {
   return isNode(node) ? node.range?.[0] : undefined;
 }
 

@@ -63,26 +63,25 @@ export class RunRenderer {
   }
 
   private showChanges(before: v1.Run, now: v1.Run): void {
-    const say = (text: string) => this.live.print(text);
     if (now.status !== before.status && now.status === v1.RunStatus.RUN_STATUS_RECOVERING)
-      say(this.output.style('yellow', `${statusText(now)}: ${now.failure?.message ?? 'it is gone'}`));
+      this.say(this.output.style('yellow', `${statusText(now)}: ${now.failure?.message ?? 'it is gone'}`));
     if (now.waitingFor === undefined && before.waitingFor !== undefined && before.waitingFor.command === '')
-      say(`goes on: no longer waits for ${before.waitingFor.code}`);
-    if (now.attempt > before.attempt && before.attempt > 0) say(`attempt ${now.attempt} goes on from step ${now.step}`);
+      this.say(`goes on: no longer waits for ${before.waitingFor.code}`);
+    if (now.attempt > before.attempt && before.attempt > 0) this.say(`attempt ${now.attempt} goes on from step ${now.step}`);
     if (now.targetReachedStep >= 0n && before.targetReachedStep < 0n) {
       const target = targetWithBudget(now.settings ?? {});
       // With the recipe distill, the intact model teaches throughout.
       const change = now.settings?.recipe === v1.Recipe.RECIPE_NUTEPRUNE ? '; teachers now go from weak to strong' : '';
-      say(`target of ${target} reached at step ${now.targetReachedStep}${change}`);
+      this.say(`target of ${target} reached at step ${now.targetReachedStep}${change}`);
     }
     if (missedTarget(now) && !missedTarget(before) && now.status === v1.RunStatus.RUN_STATUS_TRAINING)
-      say(this.output.style('yellow', `pruning is done at step ${now.step}, and ${missWords(now)}`));
+      this.say(this.output.style('yellow', `pruning is done at step ${now.step}, and ${missWords(now)}`));
     if (now.skippedSteps > before.skippedSteps)
-      say(this.output.style('yellow', `${howMany(now.skippedSteps, 'step')} skipped so far (values not finite)`));
-    if (now.rewinds > before.rewinds) say(`rewound to step ${now.step}`);
+      this.say(this.output.style('yellow', `${howMany(now.skippedSteps, 'step')} skipped so far (values not finite)`));
+    if (now.rewinds > before.rewinds) this.say(`rewound to step ${now.step}`);
     for (const evaluation of now.evaluations.slice(before.evaluations.length)) {
       const { metric, value } = measured(evaluation);
-      say(`${metric} ${decimal(value)} (${subjectWords(evaluation)}, step ${evaluation.step})`);
+      this.say(`${metric} ${decimal(value)} (${subjectWords(evaluation)}, step ${evaluation.step})`);
     }
   }
 

@@ -8,12 +8,10 @@ import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/labe
 import { absolutePath, wholeNumber } from '../../options/parse.js';
 import { runFileFor } from '../../options/run-file.js';
 import { addForkOptions, settingsOf } from '../../options/settings-options.js';
-import { printWarnings, warnOf, warnOfLostSettings } from '../../output/warnings.js';
+import { printWarnings, warnOf } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
-import { LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
+import { endOfLaunch, LAUNCH_TIMEOUT_MS, printLaunched } from './launch.js';
 import { lostTeachersNote } from './lost-teachers.js';
-import { untilPrepared } from './preparation-progress.js';
-import { watchToEnd } from './run-watch.js';
 
 export interface StartingPoint {
   fromTeacher?: number;
@@ -98,11 +96,7 @@ export function registerFork(program: Command): void {
       output.line(evaluatedOn(response.run!, data));
     }
     printWarnings(output, response.warnings, fork);
-    const exitCode = warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
-    if (exitCode === ExitCode.ok && options.watch) return watchToEnd(context, response.run!.runId);
-    const run = await untilPrepared(context, response.run!);
-    if (output.json) output.result(run, () => undefined);
-    return exitCode;
+    return endOfLaunch(context, request.settings!, response.run!, options);
   });
 }
 

@@ -73,12 +73,23 @@ export function registerLaunch(program: Command): void {
     // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.
     if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
     printWarnings(output, response.warnings, launch);
-    const exitCode = warnOfLostSettings(output, request.settings!, response.run!.settings, response.run!.runId);
-    if (exitCode === ExitCode.ok && options.watch) return watchToEnd(context, response.run!.runId);
-    const run = await untilPrepared(context, response.run!);
-    if (output.json) output.result(run, () => undefined);
-    return exitCode;
+    return endOfLaunch(context, request.settings!, response.run!, options);
   });
+}
+
+/** Waits until the run of a launch or a fork is prepared, or to its end with --watch, and returns the exit code. */
+export async function endOfLaunch(
+  context: Context,
+  asked: v1.RunSettings,
+  launched: v1.Run,
+  { watch }: { watch?: boolean },
+): Promise<number> {
+  const { output } = context;
+  const exitCode = warnOfLostSettings(output, asked, launched.settings, launched.runId);
+  if (exitCode === ExitCode.ok && watch) return watchToEnd(context, launched.runId);
+  const run = await untilPrepared(context, launched);
+  if (output.json) output.result(run, () => undefined);
+  return exitCode;
 }
 
 export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {
