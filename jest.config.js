@@ -5,9 +5,9 @@ export default {
   runtime: '<rootDir>/scripts/jest/runtime.cjs',
   testEnvironment: '<rootDir>/scripts/jest/environment.cjs',
   testSequencer: '<rootDir>/scripts/jest/sequencer.cjs',
-  roots: ['<rootDir>/dist/apps', '<rootDir>/dist/libs', '<rootDir>/dist/native-engine'], // not the bundles, which jest would read, too
+  roots: ['<rootDir>/dist/apps', '<rootDir>/dist/libs', '<rootDir>/dist/native-engine'], // not dist/bundles
   testMatch: ['**/*.test.js'],
   transform: {},
-  testTimeout: 600_000, // for what hangs; a slow machine is no failure
-  maxWorkers: Math.ceil(1.5 * availableParallelism()), // tests of whole servers wait for leases, deaths and timers much of their time
+  testTimeout: 600_000, // ends a test that hangs, but not a slow one
+  maxWorkers: Math.ceil(1.5 * availableParallelism()), // tests of whole servers wait most of their time
 };

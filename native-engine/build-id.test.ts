@@ -18,7 +18,7 @@ double step(double x) {
 const folder = mkdtempSync(join(tmpdir(), 'espalier-build-id-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The digest of a step that consists of this source, which lies in that folder of the engine beside empty folders `inner`. */
+/** Returns the digest of a step with only this source. The source lies in the given folder of an engine, beside empty folders `inner`. */
 function digestOf(source: string, { home = 'core/training', inner = [] as string[] } = {}): string {
   const [engine, build] = [join(folder, 'engine'), join(folder, 'build')];
   rmSync(engine, { recursive: true, force: true });

@@ -3,9 +3,9 @@
 #  - the step: the sources in ROOTS, what they include of core/, and every source that lies in a folder whose headers they include (of a
 #    public header, the folder of its source), with what it includes in turn;
 #  - each backend: the sources in its folder and what they include.
-# OBJECTS are the folders of objects. STEP_OPTIONS and OPTIONS_OF_<backend> are the compiler's. No path, time or version
-# control enters: equal sources have equal digests. Nor do comments, or the inner folders of the core's parts, of the public headers and of
-# kernels: a run goes on after a build in which only they have changed.
+# OBJECTS are the folders of objects. STEP_OPTIONS and OPTIONS_OF_<backend> are the compiler's. Paths, times and version control do not
+# enter the digests, so equal sources have equal digests. Comments do not enter them, and neither do the inner folders of the core's parts,
+# of the public headers and of kernels. So a run goes on after a build in which only these have changed.
 set(depfiles "")
 foreach(folder IN LISTS OBJECTS)
   file(GLOB_RECURSE found ${folder}/*.o.d)

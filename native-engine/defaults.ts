@@ -7,7 +7,7 @@ export const exportDefaults = { container: 'safetensors', dtype: 'source', multi
 
 export const scorerDefaults = { computeDtype: 'f32', device: 'auto', threads: 0, intact: false } as const;
 
-/** Without the fields that are undefined, so that they do not hide defaults. */
+/** Drops the fields that are undefined, so that they do not hide defaults. */
 export function defined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 }

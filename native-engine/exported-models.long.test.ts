@@ -322,11 +322,11 @@ withPyTorch.each(small)('PyTorch computes from folders of a %s what the masked s
 withLlamaCpp('llama.cpp computes with a vocabulary as large as Qwen has', async () => {
   const model = writeSmallModel(join(folder, 'many tokens'), 'qwen3', 151_936);
   const session = await Session.open({ modelFolder: model, settings: sessionSettings({ batchSize: 1, sequenceLength: 32 }) });
-  await session.initialise(1n); // untrained: other tests have masks, this one is about the size
+  await session.initialise(1n); // untrained: this test is about the size, and other tests have masks
   const outFolder = join(folder, 'many tokens, exported');
   await session.exportModel({ container: 'gguf', form: 'padded', dtype: 'f32', outFolder });
   const file = join(outFolder, 'model.gguf');
-  const window = 32; // one of them: llama.cpp's binding sorts all logits of each token
+  const window = 32; // one model only: llama.cpp's binding sorts all logits of each token, which takes long
   const oneWindow = ids.subarray(0, window);
   const { negativeLogLikelihood } = await session.evaluate({ ids: oneWindow, window });
   // All logits of a window at once would take more memory than the script has.
@@ -344,14 +344,14 @@ function breakWeights(file: string): void {
   writeFileSync(file, bytes);
 }
 
-withLlamaCpp('what llama.cpp computes of a broken file is no number, and it says so', async () => {
+withLlamaCpp('a broken file makes llama.cpp compute NaN, which is reported', async () => {
   const [[gguf]] = await exportSmall('nemo', [{ container: 'gguf', form: 'padded' }]);
   breakWeights(join(gguf!, 'model.gguf'));
   const answer = await askLlamaCpp(join(gguf!, 'model.gguf'), { window: WINDOW, ids: [...ids] });
   expect(answer['negativeLogLikelihood']).toBe('NaN');
 });
 
-withPyTorch('what PyTorch computes of a broken folder is no number, and it says so', async () => {
+withPyTorch('a broken folder makes PyTorch compute NaN, which is reported', async () => {
   const [[padded]] = await exportSmall('llama with yarn', [{ form: 'padded' }]);
   breakWeights(join(padded!, 'model.safetensors'));
   const answer = ask(python!, [join(root, 'loaders/torch/evaluate.py'), padded!], { window: WINDOW, ids: [...ids], threads: 1 });
@@ -392,7 +392,10 @@ test.each([
   expect(await askHeld(...command(folders), false)).toEqual({ status: 1, stdout: '' });
 });
 
-/** As little of transformers as the class needs to be made; what accelerate asks of it is looked at. */
+/**
+ * Stands in for transformers, with only the parts that the class needs to be made. The script then reads the attribute that accelerate asks
+ * for.
+ */
 const NO_SPLIT_CHECK = `
 import json, sys, types
 from torch import nn
@@ -435,7 +438,9 @@ const texts = [
   'Ünïcödé — 日本語 🙂',
 ];
 
-/** Merges as the conversion of a SentencePiece model has them: every pair that makes a token, token by token. */
+/**
+ * Makes a tokenizer like the conversion of a SentencePiece model. Its merges are all pairs that make a token, in the order of the tokens.
+ */
 function sentencePiece(): object {
   const tokens = ['<unk>', '<s>', '</s>'];
   for (let byte = 0; byte < 256; byte++) tokens.push(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
@@ -502,7 +507,10 @@ async function exportWith(tokenizer: object | undefined, name: string): Promise<
   return join(outFolder, 'model.gguf');
 }
 
-/** The same as newer conversions write it. cut: into words, which changes nothing as no token goes on behind a space. */
+/**
+ * Makes the same tokenizer as newer conversions write it. `cut` says whether it cuts text into words. This changes nothing, since no token
+ * continues after a space.
+ */
 function withMetaspace(cut: boolean): object {
   return {
     ...sentencePiece(),
@@ -556,7 +564,7 @@ withLlamaCpp('a tokenizer that composes characters is taken, and the export says
   const [composed, apart] = ['Übergröße'.normalize('NFC'), 'Übergröße'.normalize('NFD')];
   const ours = new Tokenizer(json, {}).encode(apart, { add_special_tokens: false }).ids;
   const theirs = (await askLlamaCpp(file, { texts: [composed, apart] }))['tokens'] as number[][];
-  expect(theirs[0]).toEqual(ours); // composed text is cut as it was
+  expect(theirs[0]).toEqual(ours); // llama.cpp cuts composed text into the same tokens
   expect(theirs[1]).not.toEqual(ours);
 });
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 const ENGINE = fileURLToPath(new URL('../../native-engine', import.meta.url));
 export const CHECK = join(ENGINE, 'tools/gpu_check.sh');
 
-/** The tests that gpu_check_tests is compiled of, on an H100 and on the emulated card. */
+/** The tests that gpu_check_tests contains, on an H100 and on the emulated card. */
 export const TESTS = [
   ...readdirSync(join(ENGINE, 'tests/backend_ops'))
     .filter((file) => file.endsWith('.cpp'))
@@ -24,7 +24,10 @@ function namesIn(file: string): string[] {
   return [...text.matchAll(/^TEST(?:_P|_F)?\((\w+), (\w+)\)/gm)].map(([, suite, name]) => `${suite}.${name}`);
 }
 
-/** Stands in for gpu_check_tests: it notes the names of the tests that it would run. Patterns of the shell match as its own. */
+/**
+ * Stands in for gpu_check_tests: it notes the names of the tests that it would run. Patterns of the shell match the same names as patterns
+ * of GoogleTest.
+ */
 const TEST_PROGRAM = `
 filter=* list=0
 for argument; do

@@ -82,7 +82,7 @@ describe('a machine that lacks something', () => {
   });
 });
 
-/** A folder with the programs of every Linux and no compiler, for the path. */
+/** A folder for PATH with the programs of every Linux, but without a compiler. */
 function onlyBasics(): string {
   const bin = join(folder, 'bin');
   mkdirSync(bin);

@@ -282,7 +282,7 @@ describe('training', () => {
     await session.importState(snapshot.bytes);
     expect((await session.train(segment(8, 6))).state.digest).toBe(intact.state.digest);
 
-    // As many stay as the engine says: an older one must be loaded again.
+    // Only the last 64 teachers stay in memory. An older one must be loaded again.
     const digests: string[] = [];
     let inMemory: string[] = [];
     for (let i = 0; i < 65; i++) {
@@ -317,7 +317,7 @@ describe('training', () => {
     const stretches = teachers.map(({ digest }, index) => ({ firstStep: 8 + 2 * index, digest }));
     const loaded = await session.train(segment(8, 8, { teachers: stretches }));
 
-    const other = await ready(); // holds none of them
+    const other = await ready(); // has none of the teachers in memory
     await other.importState(last.bytes);
     const teacherFiles = teachers.map(({ digest, file }) => ({ digest, file }));
     await other.train(segment(8, 3, { teachers: stretches.slice(0, 2), teacherFiles, nextTeacher: stretches[2]!.digest }));
@@ -377,7 +377,7 @@ describe('training', () => {
       session.train(segment(next, 5, { teachers: firstSteps.map((firstStep) => ({ firstStep })) }));
     for (const wrong of [[next + 1], [next, next], [next, next + 5], [next, next + 3, next + 2]])
       await expect(given(...wrong)).rejects.toEqual(failure('INVALID_ARGUMENT', 'teachers'));
-    // Found before the first step: nothing has moved.
+    // The error is found before the first step, so the state has not changed.
     await expect(
       session.train(segment(next, 5, { teachers: [{ firstStep: next }, { firstStep: next + 2, digest: 'f'.repeat(64) }] })),
     ).rejects.toEqual(failure('TEACHER_NOT_LOADED'));
@@ -641,7 +641,7 @@ describe('export', () => {
       expect(models[0]!.size.parameterCount).toBe(session.model.parameterCount);
       parameters.add(parameterCount);
       if (index === 0) expect(models[1]!.size).toEqual(state.size);
-      // Tied embeddings are multiplied by; norms are not.
+      // Multiplications by tied embeddings count. Norms multiply by no matrix.
       expect(models[1]!.size.multiplications).toBeLessThan(parameterCount);
       expect(models[1]!.size.multiplications).toBeGreaterThan(0.97 * parameterCount);
     }

@@ -190,7 +190,7 @@ export class Session {
     private readonly native: NativeSession,
     readonly model: ModelDescription,
     readonly options: TrainerOptions,
-    /** The number of teachers that stay in memory, which are the last used ones. A segment may have at most this number of teachers. */
+    /** The number of teachers that stay in memory, which are those used last. A segment may have at most this number of teachers. */
     readonly teachersKept: number,
   ) {}
 

@@ -3,28 +3,28 @@ import type { ComputeDtype, LayerWidth } from './native.js';
 
 /** The content of an export: the one size of a pruned model. */
 export interface ExportSize {
-  parameterCount: number; // tied ones once, padding included
-  multiplications: number; // the multiplications of a token with weights: all matrices but the embedding
+  parameterCount: number; // tied parameters count once, and padding counts
+  multiplications: number; // multiplications with weights for one token: all matrices but the embedding
   bytes: number; // the bytes of the weights as they are stored
 }
 
 /** The speeds of the session's model before and after pruning, measured in turns. */
 export interface MeasureOptions {
   promptTokens: number;
-  tokens: number; // decoded in each round, by each sequence
+  tokens: number; // the tokens that each sequence decodes in a round
   sequences: number; // decoded together
   rounds: number; // 0: until the ratios are certain, as far as there is time
   computeDtype: ComputeDtype; // both models are also stored in this type
   device: string;
   threads: number;
   modelFolder?: string | undefined; // instead of the session's state
-  sizedAs: ExportKind; // the export whose sizes are told
+  sizedAs: ExportKind; // the export whose sizes are reported
 }
 
 export interface SpeedTableOptions {
   folder: string; // the folder of a model, whose shape counts
-  decode: boolean; // one token more for every sequence; else a prompt
-  context: number; // tokens of the prompt, or those that a new token looks back on
+  decode: boolean; // true: one more token for every sequence; false: a prompt
+  context: number; // the tokens of the prompt, or the tokens before a new token
   sequences: number; // decoded together
   rounds: number; // the rounds of each width; 0: as many as there is time for
   computeDtype: ComputeDtype;
@@ -35,20 +35,20 @@ export interface SpeedTableOptions {
 /** The median of a part of a pass, with these widths. */
 export interface PartTime {
   part: string;
-  width: number; // 0 of parts without one
+  width: number; // 0 for a part without a width
   hidden: number;
   seconds: number;
-  spread: number; // half the width of the interval in which the median lies, as a share
+  spread: number; // half the width of the median's interval, as a share of the median
 }
 
 export interface MeasuredSpeedTable {
   times: PartTime[];
-  rounds: number; // the rounds of the width that had the fewest
-  passSeconds: number; // the seconds of the intact model's pass; its parts add up to them
+  rounds: number; // the least number of rounds of any width
+  passSeconds: number; // the time of the intact model's pass; the times of its parts add up to it
   passSpread: number;
 }
 
-/** The median over the rounds, and the interval in which that of many more rounds would lie in 95 of 100 cases. */
+/** The median over the rounds, and an interval that holds the true median in 95 of 100 cases. */
 export interface MedianInterval {
   median: number;
   low: number;
@@ -58,17 +58,17 @@ export interface MedianInterval {
 /** Medians over the rounds. */
 export interface Speed {
   prefillSeconds: number; // the seconds of one prompt
-  passSeconds: number; // the seconds of one token more for every sequence
-  prefillRatio: MedianInterval; // times by those of the first model in the same round
+  passSeconds: number; // the seconds of one more token for every sequence
+  prefillRatio: MedianInterval; // each time divided by that of the first model in the same round
   passRatio: MedianInterval;
-  weightBytes: number; // that a pass reads
+  weightBytes: number; // the bytes of weights that a pass reads
   size: ExportSize;
 }
 
 export interface SpeedResult {
   models: Speed[]; // before pruning, then after
   rounds: number;
-  copyBytesPerSecond: number; // read and written, by a copy of what no cache holds
+  copyBytesPerSecond: number; // bytes read and written by a copy of a matrix that no cache holds
 }
 
 export interface ExportKind {
@@ -84,8 +84,8 @@ export interface ExportOptions extends ExportKind {
 }
 
 export interface ExportedModel {
-  architecture: string; // as the container names it
-  contextLength: number; // up to which it is the student
+  architecture: string; // the container's name of it
+  contextLength: number; // the length up to which the export equals the student
   notes: string[]; // facts that a user should know about the export
   files: { name: string; sizeBytes: number; sha256: string }[];
   parameterCount: number;

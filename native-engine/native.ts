@@ -51,7 +51,7 @@ export interface ModelDescription {
   bosTokenId: number; // -1: the model has none
   tiedEmbeddings: boolean;
   parameterCount: number; // tied parameters count once
-  prunableParameterCount: number; // the parameters of all projections, of which sparsity is a share
+  prunableParameterCount: number; // the parameters of all projections; sparsity is a share of them
   weightBytes: number;
   weightsDigest: string;
   dtype: 'f32' | 'f16' | 'bf16';
@@ -63,8 +63,11 @@ export interface ShapeTarget {
   multipleOf: number; // 1 to 1,024: the open units of each layer, and the open hidden units, are multiples of it
   uniform: boolean; // all layers have the same number of open heads, and of open units
   wholeAttention: boolean; // a layer keeps all of its heads, or none
-  exactSize: boolean; // without shapes: the open parameters are as many as the probabilities say, to half a unit
-  /** Costs of a head, unit, key/value head and the rest: first what follows hidden units, then what is fixed. Absent: parameters. */
+  exactSize: boolean; // without shapes: the number of open parameters is the one that the probabilities give, to half a unit
+  /**
+   * The costs of a head, a unit, a key/value head and the rest: first the costs in proportion to the hidden units, then the fixed ones.
+   * Absent: the cost is the number of parameters.
+   */
   cost?: readonly number[];
 }
 
@@ -72,7 +75,7 @@ export interface TrainerOptions {
   settings: Settings; // all settings for opening a session
   threads: number; // 0: all that the process may use
   memoryLimitBytes: number; // 0: the free memory
-  /** If the model's own weights will learn: the share of the prunable parameters that is removed by then, for the plan of memory. */
+  /** The share of the prunable parameters that is gone when the model's own weights begin to learn. Only the plan of memory uses it. */
   plannedSparsity?: number | undefined;
   device: string; // "auto", or the name of a device
 }
@@ -211,7 +214,7 @@ export interface GenerateOptions {
 }
 
 /**
- * A batch of sequences, one after the other. The last `scored` tokens of each are asked about, and those before them are their context.
+ * A batch of sequences, one after the other. The last `scored` tokens of each are scored, and the tokens before them are their context.
  */
 export interface ScoreBatch {
   ids: Uint32Array;

@@ -1,11 +1,11 @@
-// The table of settings against the core's own list of those that it computes with (core/session/settings.h).
+// Compares the table of settings with the core's own list of the settings that it uses (core/session/settings.h).
 import { defaultOf, engineSettings, settingsTable, type EngineSettingsUse, type Setting } from '#protocol';
 import { settingsInEffect, type Settings } from './index.js';
 
 const uses: EngineSettingsUse[] = ['session', 'training'];
 const own = settingsInEffect();
 
-/** Another value than the core has by itself. */
+/** A value that differs from the core's own default. */
 function otherValue(setting: Setting, value: Settings[string]): Settings[string] {
   switch (setting.kind) {
     case 'flag':

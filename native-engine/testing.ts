@@ -141,7 +141,7 @@ function tensorsOf(c: SmallConfig): Map<string, { shape: number[]; values: Float
   return tensors;
 }
 
-/** Numbers of [0, 1), the same for a seed everywhere. */
+/** Makes numbers in [0, 1). A seed gives the same numbers on every machine. */
 function generator(seed: number): () => number {
   let state = seed;
   return () => {

@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** A core that numbers the times that it reads weights. */
+/** Stands in for the core. It counts how often it reads weights, and its digests are these numbers. */
 function core(atLoad = (): void => undefined): { readings: number; load(options: { readWeights: boolean }): Promise<ModelDescription> } {
   return {
     readings: 0,

@@ -12,7 +12,7 @@ const LONG_SUITES = /^(Cuda|SeveralDevices|Cublaslt)/; // these suites start fir
  * Runs the tests of a build.
  * @param build the folder of a build that has the program espalier_tests
  * @param passOver regular expressions; tests whose names match one are left out
- * @param others the end of other work that takes processors; until then, or until no test waits, one processor is left to it
+ * @param others settles when other work on the processors ends; until then, or until no test waits, one processor is left to that work
  * @returns {Promise<{ passed: number, failed: number, failures: string[] }>}
  */
 export async function runNativeTests(build, { environment = {}, passOver = [], others = null } = {}) {

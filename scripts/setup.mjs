@@ -172,7 +172,7 @@ async function step(title, work) {
   const said = (await work()) ?? 'done';
   underWay.delete(title);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  // A script may wait for the line of a step, so only a person is not told of what was there.
+  // A terminal shows no line for a step that had nothing to do. Other readers get the line, since a script may wait for it.
   if (said !== 'present' || !process.stdout.isTTY)
     console.log(`${process.stdout.isTTY ? '\r\x1b[K' : ''}  ${title}: ${said} (${seconds} s)`);
   showWork();

@@ -5,7 +5,7 @@
 //   node evaluate.mjs FILE < request    a line of JSON: {"window": N, "ids": [...]} or {"texts": [...]}
 //   --exit-with-stdin                   gives up when the input ends, which the asking process keeps open
 //
-// Prints one JSON object. A likelihood that is no finite number is there by its name: "NaN", "Infinity".
+// Prints one JSON object. A likelihood that is not finite is written as its name: "NaN", "Infinity".
 import { createInterface } from 'node:readline';
 import { answer, openLlama } from './llama.mjs';
 
@@ -18,4 +18,4 @@ const llama = await openLlama(request.threads);
 process.stdout.write(JSON.stringify(await answer(llama, file, request)) + '\n');
 await llama.dispose();
 lines.off('close', giveUp);
-process.stdin.destroy(); // else an input that is open would keep this process
+process.stdin.destroy(); // an open input would otherwise keep this process running

@@ -4,7 +4,9 @@ import { getLlama, LlamaLogLevel } from 'node-llama-cpp';
 
 const { version } = JSON.parse(readFileSync(new URL('node_modules/node-llama-cpp/package.json', import.meta.url), 'utf8'));
 
-/** Each costs some 50 bytes here: a vocabulary of 151,936 is asked for 6 tokens at once. */
+/**
+ * The most logits that are asked for at once. Each takes some 50 bytes here. With a vocabulary of 151,936 these are the logits of 6 tokens.
+ */
 const LOGITS_AT_ONCE = 1_000_000;
 
 export function openLlama(threads = 0) {
@@ -18,7 +20,7 @@ export function openLlama(threads = 0) {
   });
 }
 
-/** Answers a request as evaluate.mjs takes it, about one file. */
+/** Answers a request of evaluate.mjs about one file. */
 export async function answer(llama, file, request) {
   const model = await llama.loadModel({ modelPath: file });
   const result = request.texts ? { tokens: request.texts.map((one) => [...model.tokenize(one, false)]) } : await evaluate(model, request);
@@ -46,7 +48,7 @@ async function evaluate(model, { ids, window }) {
       const output = await sequence.controlledEvaluate(read.map((token) => [token, { generateNext: { logits: true } }]));
       output.forEach((one, index) => {
         const logits = one?.next?.logits;
-        // Where no logit is a number, no token can be chosen, and nothing comes back.
+        // If every logit is NaN, llama.cpp can't choose a token and returns nothing.
         sum += logits === undefined ? NaN : logOfSum(logits) - logits.get(ids[at + index + 1]);
         predictions += 1;
         if (logits !== undefined) piece = Math.max(1, Math.floor(LOGITS_AT_ONCE / logits.size));
@@ -58,7 +60,7 @@ async function evaluate(model, { ids, window }) {
   return { negativeLogLikelihood: numberOrName(sum / predictions), predictions };
 }
 
-/** JSON knows no NaN and no infinity: these go by their names. */
+/** JSON has neither NaN nor infinity, so both are written as their names. */
 function numberOrName(value) {
   return Number.isFinite(value) ? value : String(value);
 }

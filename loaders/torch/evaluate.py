@@ -4,7 +4,7 @@
     evaluate.py FOLDER < request      a line of JSON: {"window": N, "ids": [...]}
     --exit-with-stdin                 gives up when the input ends, which the asking process keeps open
 
-Prints one JSON object: the mean negative log-likelihood over windows of token ids; one that is no finite number is there by
+Prints one JSON object: the mean negative log-likelihood over windows of token ids; one that is not finite is written as
 its name ("NaN", "Infinity"). Folders that bring a class of their own
 (`modeling_espalier.py`) are run by it; others by the stock semantics of LLaMA, Mistral, Qwen2, Qwen3, SmolLM3, Granite, Phi3, Gemma 3 and OLMo 2, written here.
 Ends with status 3 where there is no PyTorch.

@@ -1,5 +1,5 @@
-# Writes SOURCE, only where it changed: the digest of the sources that decide what the addon takes and returns. load-addon.ts makes the same
-# digest of the sources that lie there when a process starts, so an addon that is older than its sources is noticed.
+# Writes SOURCE, only where it changed: the digest of the sources that decide what the addon takes and returns. When a process starts,
+# load-addon.ts makes the same digest of the sources on the disk. So it notices an addon that is older than its sources.
 set(all "")
 foreach(folder addon core/include/espalier core/session)
   file(GLOB_RECURSE files RELATIVE ${ENGINE_DIR} ${ENGINE_DIR}/${folder}/*.h ${ENGINE_DIR}/${folder}/*.cpp)

@@ -30,8 +30,8 @@ struct Freed {
 };
 using Piece = std::unique_ptr<uint8_t, Freed>;
 
-// Opens a new file, past the kernel's cache of pages where the file system can: filling that cache takes more of a processor than the
-// digest.
+// Opens a new file. Writes bypass the kernel's page cache where the file system allows it: filling that cache takes more processor time
+// than the digest.
 int open_new(const std::string& path) {
   constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
   const int direct = ::open(path.c_str(), flags | O_DIRECT, 0600);
@@ -48,7 +48,7 @@ bool write_all(int file, std::span<const uint8_t> bytes) {
       continue;
     }
     const int flags = ::fcntl(file, F_GETFL);
-    const bool is_odd = errno == EINVAL && (flags & O_DIRECT) != 0;  // a size or place that can't pass the cache, such as the file's end
+    const bool is_odd = errno == EINVAL && (flags & O_DIRECT) != 0;  // a size or place that can't bypass the cache
     if (is_odd && ::fcntl(file, F_SETFL, flags & ~O_DIRECT) == 0) continue;
     if (written < 0 && errno == EINTR) continue;
     return false;
@@ -67,9 +67,10 @@ class WriteBytes final : public Napi::AsyncWorker {
 
   Napi::Promise promise() const { return deferred_.Promise(); }
 
-  // A file that can't be written is no failure: the digest is made all the same. A file that is in the way is left alone.
+  // Makes the digest even if the file can't be written. A file that already has this name is left alone.
   void Execute() override {
-    // Memory that is written past the cache begins at a page, as the engine's own files do. Other bytes are copied to such a place.
+    // A write that bypasses the cache needs memory that begins at a page, as the engine's own files do. Other bytes are copied to such
+    // memory.
     const bool is_aligned = reinterpret_cast<uintptr_t>(bytes_.data()) % kAlignment == 0;
     const Piece piece(is_aligned ? nullptr : static_cast<uint8_t*>(std::aligned_alloc(kAlignment, kPieceBytes)));
     if (!is_aligned && !piece) throw std::bad_alloc();

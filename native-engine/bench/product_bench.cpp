@@ -1,10 +1,10 @@
 // product_bench [--device D] [--rows LIST] [--cols LIST] [--depth N] [--repeats N]
 // Times bf16 products c [rows, cols] = a b by a card's own kernel, by cuBLASLt and, on a Hopper card, by the kernel for such cards, with b
 // as it is and transposed, and compares the results. It prints a JSON line for each product. Results that differ by more than rounding end
-// the program with an error. At the end it tells which least rows and columns for the library lose the least time against the quicker of
-// the first two (kLeastRows and kLeastCols in backends/cuda/kernels/products/product_library.cu hold these numbers), and how long the
-// products of those sizes take by the Hopper kernel, as a share of their time by the library. Without the library and a Hopper card the
-// program measures nothing and returns 3.
+// the program with an error. At the end it tells from how many rows and columns on the library should be used. With these numbers the least
+// time is lost against the quicker of the first two (kLeastRows and kLeastCols in backends/cuda/kernels/products/product_library.cu hold
+// these numbers), and it tells how long the products of those sizes take by the Hopper kernel, as a share of their time by the library.
+// Without the library and a Hopper card the program measures nothing and returns 3.
 #include <cmath>
 #include <cstdio>
 #include <iostream>

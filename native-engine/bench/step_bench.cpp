@@ -104,8 +104,8 @@ int64_t widest_rank(const Options& o) { return *std::max_element(o.lora_rank.beg
 // and B.
 double lora_flops(const StateLayout& state, int64_t tokens) { return 6.0 * static_cast<double>(state.lora_size() * tokens); }
 
-// Refuses what does not fit before it makes random weights, which takes long. Random weights can't be dropped and read again as the weights
-// of a file can, so the free memory is what was free before they were made.
+// Makes random weights, which takes long. So it first checks whether the run fits. Random weights stay in memory, while the weights of a
+// file can be dropped and read again. So the limit is the memory that was free before they were made.
 std::shared_ptr<const ModelWeights> make_model(const Options& o, TrainerOptions& options) {
   if (!o.model.empty()) return load_model(o.model);
   const ModelConfig config = shape_config(o.shape);

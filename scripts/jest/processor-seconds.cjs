@@ -5,9 +5,9 @@ const TICKS_A_SECOND = 100; // of Linux, in /proc
 const LOOKS_EVERY_MS = 200;
 
 /**
- * Counts the processor's time from its making on. The kernel adds the time of a process to that of its parent when the parent has seen its
- * end. A process whose parent was killed is lost to that sum. So this class knows all processes below this one, looks at them at intervals,
- * and adds what it last saw of those that lost their parent.
+ * Counts processor time from the moment at which it is made. The kernel adds the time of a process to that of its parent when the parent
+ * has seen its end. A process whose parent was killed is lost to that sum. So this class knows all processes below this one, looks at them
+ * at intervals, and adds what it last saw of those that lost their parent.
  */
 module.exports = class ProcessorSeconds {
   #before = ticksOf('self').all;

@@ -63,7 +63,7 @@ class Reader {
     if (wanted(name)) value = from_.choice(name, Words<Enum>::all);
   }
 
-  // Refuses fields that no visited value has the name of. Call it after all values were visited.
+  // Refuses fields whose name no visited value has. Call it after all values were visited.
   void refuse_others() const {
     for (const std::string& name : from_.keys()) {
       if (!known_.contains(name)) from_.fail(name.c_str(), "left out: no part of the engine takes such a setting there");

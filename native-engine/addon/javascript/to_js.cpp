@@ -138,7 +138,7 @@ Napi::Value to_js(Napi::Env env, const StateSummary& state) {
       .done();
 }
 
-// The message StepReport of espalier.engine.v1, with the end of the step beside its fields.
+// Makes the message StepReport of espalier.engine.v1, with one more field for the time at which the step ended.
 Napi::Value to_js(Napi::Env env, const TimedStep& step) {
   const StepReport& r = step.report;
   return ObjectBuilder(env)

@@ -174,7 +174,7 @@ Napi::Value Session::load_teacher(const Info& info) {
   });
 }
 
-// No job, since a training may be running.
+// This is not a job, since a training may be running.
 Napi::Value Session::name_teacher(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");

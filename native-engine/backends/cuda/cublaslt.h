@@ -38,7 +38,7 @@ class Cublaslt {
   std::string load(const std::string& name);  // returns what is wrong, or an empty text
   std::shared_ptr<const CublasltFunctions> functions_;
   std::string description_, problems_;  // the problems of the names before the one that was loaded
-  std::vector<std::string> later_;      // the names behind it
+  std::vector<std::string> later_;      // the names after it
   size_t version_ = 0;
 };
 

@@ -102,8 +102,8 @@ uint64_t CudaBackend::scratch_bytes(const ModelConfig& config, const ScratchShap
          product_scratch_bytes(config, shape);
 }
 
-// Roundings of widths and chunks keep the shapes of products few and large, as a library likes them. Each term of a product that is a
-// product of its own reads and writes all sums once more, and so does a scale of columns.
+// Widths and chunks are rounded so that products have few and large shapes, which suits a library. Each term that is computed as a separate
+// product reads and writes all sums once more, and so does a scale of columns.
 StepForm CudaBackend::step_form() {
   StepForm form;
   form.narrow_beside = true;

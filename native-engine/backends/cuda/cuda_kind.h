@@ -1,4 +1,4 @@
-// The CUDA backend's entry in the registry: it answers what can be asked before a backend is made.
+// The CUDA backend's entry in the registry: it answers questions that need no backend object.
 #pragma once
 #include "device/registry.h"
 

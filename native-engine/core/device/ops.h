@@ -77,7 +77,7 @@ struct SwigluBackward {
   DevicePtr<float> unit_dot;          // [I], sum over n of gradient by gate * gate + gradient by up * up
   DevicePtr<const float> unit_scale;  // [I], factors of dgate and dup, applied after that sum; nullptr stands for ones
   Activation activation = Activation::kSilu;
-  bool scales_gate_up = false;  // true where gate_up is that of a Swiglu with unit_scale, so that gate and up are multiplied by it here too
+  bool scales_gate_up = false;  // true where Swiglu read gate_up with a unit_scale, so that this op multiplies gate and up by it too
 };
 
 // Compares the residual streams of student and teacher, which may have different open hidden units. diff = student - teacher in the

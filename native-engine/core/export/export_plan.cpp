@@ -87,7 +87,7 @@ void leave_out_closed(ExportPlan& plan, const ModelConfig& source) {
     plan.layers[static_cast<size_t>(l)] = compact_layer(plan, source, l, plan.config.layers[static_cast<size_t>(l)]);
   }
   plan.hidden = open_of(plan.masks.hidden.data(), source.hidden_size);
-  if (plan.hidden.empty()) plan.hidden.push_back(0);  // a model needs a width; this unit's mask keeps it at zero
+  if (plan.hidden.empty()) plan.hidden.push_back(0);  // a model needs a hidden unit; the mask of this one is 0
 }
 
 // Drops layers with neither heads nor units, since they pass their input on. One layer always stays.
@@ -105,8 +105,8 @@ void drop_empty_layers(ExportPlan& plan) {
   plan.config.layer_count = static_cast<int64_t>(plan.layers.size());
 }
 
-// Recent versions of transformers refuse a LLaMA whose hidden size is no multiple of its number of heads, even where head_dim is given. So
-// this pads heads and hidden units until the sizes fit, in the cheapest way.
+// Recent versions of transformers refuse a LLaMA whose hidden size is not a multiple of its number of heads, even where head_dim is given.
+// So this pads heads and hidden units until the sizes fit, in the cheapest way.
 void fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t multiple_of) {
   const auto hidden = static_cast<int64_t>(plan.hidden.size());
   const int64_t head_dim = plan.config.head_dim;
@@ -204,8 +204,8 @@ bool is_uniform(const std::vector<LayerShape>& layers) {
   });
 }
 
-// Tells whether the layers of a compacted folder came out as alike as the stock class of the architecture needs them. Then they need no
-// class of ours.
+// Tells whether all layers of a compacted folder have the same shape, as the stock class of the architecture requires. Such a folder needs
+// no class of our own.
 static bool has_stock_shapes(const ExportPlan& plan) {
   if (plan.container != ExportContainer::kSafetensors || plan.form != ExportForm::kCompacted || !is_uniform(plan.config.layers))
     return false;

@@ -98,7 +98,7 @@ class Builder {
         return StoredType::kBF16;
       case ExportDType::kF16:
         return StoredType::kF16;
-      case ExportDType::kQ8_0:  // llama.cpp does the same where a row is no whole number of blocks
+      case ExportDType::kQ8_0:  // llama.cpp does the same where a row is not a whole number of blocks
         return row_values % kQ8BlockValues == 0 ? StoredType::kQ8_0 : StoredType::kF16;
       case ExportDType::kAsSource:
         break;

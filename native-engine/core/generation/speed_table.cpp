@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMostSequences = 16, kMostRounds = 1000, kMostContext = 1 << 20;
 constexpr int64_t kFewestRounds = 7, kManyRounds = 200;
 constexpr double kSecondsPerWidth = 2;
-// The weights of the measured layers have together at least these bytes, where the model has so many: more than a cache holds.
+// The weights of the measured layers have together at least these bytes, or as many as the model has. A cache does not hold them.
 constexpr uint64_t kLayerBytes = uint64_t{512} << 20;
 constexpr int64_t kWidths = 8;  // a full layer is measured in this number of widths, in equal steps
 constexpr uint64_t kSeed = 1;
@@ -111,7 +111,7 @@ int64_t layers_to_measure(const ModelConfig& config, DType dtype) {
 // The times of one width, with one value for each round.
 struct WidthTimes {
   std::map<std::string, std::vector<double>> parts;
-  std::vector<double> whole;   // the times of the whole pass, without a watch
+  std::vector<double> whole;   // the times of the whole pass, whose ops are not watched
   std::vector<double> shares;  // the whole pass as a share of the intact model's pass in the same round
 };
 
@@ -229,9 +229,9 @@ SpeedTable measure_speed_table(const ModelConfig& config, const SpeedTableOption
   check_between(options.rounds, 0, kMostRounds, "rounds");
   const DType dtype = options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16;
   const int64_t layers = layers_to_measure(config, dtype);
-  // The intact width is measured first, then the same with half of the hidden units, then narrower layers. The parts of each width are
-  // scaled: they add up to the time of its whole pass, which is the intact model's time by the share that both had side by side. So neither
-  // the watch nor a machine that has become slower since the first width changes how a width compares with the intact one.
+  // The intact width is measured first, then the same width with half of the hidden units, then narrower layers. Watching the ops makes a
+  // pass slower, and the machine may become slower between two widths. So the parts of each width are scaled until they add up to the time
+  // of its whole pass. This time is the intact model's time, multiplied by the ratio of the two passes when they ran in turn.
   std::vector<std::pair<int64_t, int64_t>> widths{{kWidths, std::max<int64_t>(1, config.hidden_size / 2)}};
   for (int64_t eighths = kWidths - 1; eighths > 0; eighths--) widths.emplace_back(eighths, config.hidden_size);
   SpeedTable table;

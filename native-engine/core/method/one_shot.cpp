@@ -213,7 +213,7 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
     for (int64_t i = 0; i < closed.units; i++) a.intermediate[l * c.intermediate_size + units[l][i]] = -kSure;
     units_closed[l] = closed.units;
   }
-  // In the expected sparsity no gate is quite certain, so it may lack a millionth.
+  // No gate has a probability of exactly 0 or 1, so the expected sparsity may be a millionth too small.
   const auto reached = [&] {
     std::vector<float> all;
     for (const std::vector<float>* part : kinds_of(a)) all.insert(all.end(), part->begin(), part->end());

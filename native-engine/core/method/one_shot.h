@@ -32,7 +32,7 @@ GateImportance wanda_importance(const ModelWeights& model, const InputSquares& s
 // sparsity has room for, and one layer stays. Every other layer loses the same share of its heads and units, to within one head; where
 // groups have gates, whole groups close before single heads. Units compensate for the size of heads. The sparsity is the wanted one, or
 // above it by less than two units. Throws Error(kInvalidArgument, "scheduled_sparsity") where all heads and units together are fewer
-// parameters. The shape target says what sparsity is a share of.
+// parameters. The shape target says which cost the sparsity is a share of.
 Masks one_shot_log_alphas(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
                           double sparsity);
 

@@ -117,7 +117,7 @@ constexpr const Architecture* find_architecture(std::string_view name) {
 // Throws Error(kInternal) where the configuration names no architecture of the table.
 const Architecture& architecture_of(const ModelConfig& config);
 
-// Takes from the row how attention and MLP compute.
+// Copies from the row how attention and MLP compute.
 void take_computation(const Architecture& a, ModelConfig& out);
 
 }  // namespace espalier

@@ -14,7 +14,8 @@ inline constexpr const char* kGgufRopeFactors = "rope_freqs.weight";
 // Our exports store the rule of llama3's scaling under this key. llama.cpp does not read it.
 inline constexpr const char* kRopeKeyPrefix = "espalier.rope_scaling.";
 
-// Keys that follow an architecture's name. Logits are divided by theirs; the others are factors.
+// The ends of keys that begin with an architecture's name. Logits are divided by the value of kGgufLogitScale; the other values are
+// factors.
 inline constexpr const char* kGgufScoreScale = "attention.scale";
 inline constexpr const char* kGgufEmbeddingScale = "embedding_scale";
 inline constexpr const char* kGgufResidualScale = "residual_scale";

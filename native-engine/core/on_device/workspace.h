@@ -34,8 +34,8 @@ struct WorkspaceShape {
   bool checkpoint = false;  // true: only the inputs of layers are kept
   bool dropout = false;     // true: LoRA's inputs have dropout
   int64_t own_weights = 0;  // the floats of the student's own weights, whose gradients are made in place of LoRA's; 0 where LoRA learns
-  int64_t chunk = 0;        // the number of tokens whose logits are made at once; 0: as suits the losses
-  StepForm form;            // in training the device's
+  int64_t chunk = 0;        // the number of tokens whose logits are made at once; 0: the losses' own number
+  StepForm form;            // in training the form that the device asks for
 };
 
 // The sums of one shard over the rows of its sequences. The host adds the sums of the shards in their order.
@@ -66,8 +66,8 @@ struct Workspace {
 
   Tensor student_x, teacher_x;  // the residual streams in f32
   LayerActivations teacher;     // for a role without a backward pass
-  // The columns of a projection's narrow product where they have room beside norm1, heads, norm2, units, qkv, gate_up and diffs; 0 where
-  // they have none.
+  // The columns that norm1, heads, norm2, units, qkv, gate_up and diffs have beside them for the narrow product of a projection; 0 where
+  // the narrow products lie elsewhere.
   int64_t beside = 0;
   Tensor dy_narrow;        // [N, 3 narrow_width(r)], dy B of LoRA where dy has no room beside it
   Tensor attention_space;  // f32 [N, q + k + v], in the memory of the logits

@@ -26,15 +26,15 @@ namespace espalier {
 constexpr uint64_t kTeacherBytesKept = uint64_t{512} << 20;
 constexpr size_t kTeachersKeptMax = 64;
 constexpr size_t kTeachersKeptMin = 2;
-size_t teachers_kept(uint64_t teacher_bytes);  // teacher_bytes: those of one teacher
+size_t teachers_kept(uint64_t teacher_bytes);  // teacher_bytes: the bytes of one teacher
 
 struct ModelDescription {
   ModelConfig config;
   uint64_t parameter_count = 0;       // tied parameters count once
-  uint64_t body_parameter_count = 0;  // the parameters of all projections, of which sparsity is a share
+  uint64_t body_parameter_count = 0;  // the parameters of all projections; sparsity is a share of them
   uint64_t weight_bytes = 0;
   std::string digest;
-  std::string dtype;  // the embedding's: "F32", "F16", "BF16"
+  std::string dtype;  // the type of the embedding: "F32", "F16", "BF16"
 };
 
 struct StateSummary {
@@ -62,7 +62,7 @@ struct SegmentTeachers {
 struct SegmentResult {
   StateSummary state;
   std::shared_ptr<FileBytes> state_bytes;  // null unless it was asked for
-  std::vector<std::string> teachers;       // the names of those in memory: digests, and names like kept_as
+  std::vector<std::string> teachers;       // the names of the teachers in memory: digests, and names like kept_as
   // The name of the state as a teacher for as long as its digest is not known; empty where it was kept by its digest, or not kept.
   std::string kept_as;
   int64_t steps_done = 0;

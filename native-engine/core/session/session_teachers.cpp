@@ -13,7 +13,8 @@ void SessionCore::name_teacher(const std::string& kept_as, const std::string& di
   names_.emplace_back(kept_as, digest);
 }
 
-// Gives the kept teachers the names that have come. A teacher whose digest another one has already is that one, so it goes.
+// Names kept teachers by the digests that have arrived. A teacher whose digest another teacher already has is the same teacher, so it is
+// removed.
 void SessionCore::take_names() {
   const std::lock_guard lock(names_mutex_);
   const auto named = [&](const std::string& name) {
@@ -21,7 +22,7 @@ void SessionCore::take_names() {
   };
   for (const auto& [kept_as, digest] : std::exchange(names_, {})) {
     const auto at = named(kept_as);
-    if (at == teachers_.end()) continue;  // it made way for others
+    if (at == teachers_.end()) continue;  // it was removed to make room for others
     if (named(digest) == teachers_.end())
       at->digest = digest;
     else

@@ -36,7 +36,7 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("gates", trainer.gates);
 }
 
-// The words of the kinds of gates. Every state has the first three; a set names them too, for its reader.
+// The words for the kinds of gates. Every state has the first three. The setting names them too, so that it is complete for its reader.
 inline constexpr std::array<const char*, 3> kGatesOfAll{"head", "unit", "hidden"};
 inline constexpr std::array<std::pair<const char*, bool BlockGates::*>, 3> kBlockGates{
     {{"kv-group", &BlockGates::kv_group}, {"attention", &BlockGates::attention}, {"mlp", &BlockGates::mlp}}};

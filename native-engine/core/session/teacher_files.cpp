@@ -47,7 +47,7 @@ TrainState TeacherFiles::take(const std::string& digest, const TeacherFileNames&
 
 void TeacherFiles::forget() {
   digest_.clear();
-  state_ = {};  // waits until the reading has ended
+  state_ = {};  // waits until the file has been read
 }
 
 }  // namespace espalier

@@ -37,8 +37,8 @@ struct PostNorm {
   DevicePtr<float> rstd;
 };
 
-// x += the hidden mask and the model's multiplier times the projection's result, which is normed where the model has such a norm. Both
-// factors wait where the stream is scaled when it is read.
+// Adds the projection's result to x, times the hidden mask and the model's multiplier. The result is normed first where the model has such
+// a norm. Where the stream is scaled when it is read, the two factors are left to the reader.
 void add_to_stream(PassContext& c, const DeviceRole& role, const ProjectionGroup& group, Tensor input, Tensor input_narrow, Tensor x,
                    const PostNorm& norm) {
   make_narrow(c, group, Pass::kForward, {input}, input_narrow);

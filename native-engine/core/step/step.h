@@ -47,8 +47,8 @@ struct OtherShards {
   int64_t first, count;
   StepResults results;
 };
-// Then the device that has the sum of all gradients makes the output. It is waited for once, to read the results. The LoRA gradient stays
-// in the workspace, in the layout of a state's LoRA part.
+// Then the device that has the sum of all gradients makes the output. The host waits for it only once, to read the results. The LoRA
+// gradient stays in the workspace, in the layout of a state's LoRA part.
 StepOutput finish_step(PassContext& c, const StepInput& in, const std::vector<OtherShards>& others, const StepTimes& times);
 
 // Returns how many gradients are kept at once while those of `shards` shards are added.

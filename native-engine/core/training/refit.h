@@ -18,7 +18,7 @@ void check_refit(const ModelConfig& config, const StateLayout& layout, const Tra
 
 class Refit {
  public:
-  // The context's batch must be that of each piece of the text. `masks`: those of the student, whose LoRA the state has.
+  // The context's batch must be that of each piece of the text. `masks`: the masks of the student, whose LoRA is in the state.
   Refit(PassContext& context, DeviceState& state, const Masks& masks, bool exact_sparse, int threads);
 
   // Fits layer by layer, attention before the MLP, so that each fit sees the results of the fits before it. Returns false where it was
@@ -28,7 +28,7 @@ class Refit {
   void undo();  // puts LoRA back as it was
   const std::vector<RefittedProjection>& projections() const { return refitted_; }
 
-  // Returns the most memory of the host that it takes: the streams of all batches, one projection's sums and their factors.
+  // Returns the most memory that the refit takes on the host: the streams of all batches, one projection's sums and their factors.
   static uint64_t bytes(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options);
 
  private:

@@ -20,7 +20,7 @@ StepOutput TrainerImpl::step_on(const Masks& student_masks, const LossWeights& l
   run_shards(context_, in, 0, shared ? in.shards / (more_.count() + 1) : in.shards, times);
   if (meanwhile) meanwhile();
   StepOutput out = finish_step(context_, in, shared ? more_.add_up(context_) : std::vector<OtherShards>{}, times);
-  student_block_.read();  // the step has read it, and its results were waited for
+  student_block_.read();  // the step has read it, since the host has waited for its results
   return out;
 }
 

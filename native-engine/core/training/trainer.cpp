@@ -130,7 +130,7 @@ std::shared_ptr<const Teacher> TrainerImpl::keep_student() {
   return kept;
 }
 
-// Makes a teacher with these masks, whose LoRA is not filled in.
+// Makes a teacher with these masks, and leaves its LoRA unset.
 std::shared_ptr<TrainerImpl::KeptTeacher> TrainerImpl::new_teacher(const LogAlphas& log_alphas) {
   if (layout().has_own_weights()) throw Error(ErrorCode::kInvalidArgument, "teacher", "own weights learn from the intact model alone");
   auto kept = std::make_shared<KeptTeacher>();
@@ -243,7 +243,7 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
     throw Error(ErrorCode::kInvalidArgument, "moments_from_step",
                 "is " + std::to_string(plan.moments_from_step) + ", after the state's step " + std::to_string(step()));
   if (!(plan.losses.temperature > 0)) throw Error(ErrorCode::kInvalidArgument, "temperature", "must be above 0");
-  if (!(plan.mask_noise > 0)) throw Error(ErrorCode::kInvalidArgument, "mask_noise", "must be above 0");  // open gates would not learn
+  if (!(plan.mask_noise > 0)) throw Error(ErrorCode::kInvalidArgument, "mask_noise", "must be above 0");  // no gradient without noise
   backend_->attach_thread();
   if (plan.one_shot) {
     if (steps != 1) throw Error(ErrorCode::kInvalidArgument, "one_shot", "pruning at once is one step, not " + std::to_string(steps));

@@ -101,7 +101,7 @@ class AttentionRun {
   // The results that plain loops in double find.
   struct Expected {
     std::vector<double> out, lse, gradient;
-    std::vector<double> dots, magnitudes;  // of each head: the sum of dout . out, where out is not scaled, and of its terms' sizes
+    std::vector<double> dots, magnitudes;  // for each head: the sum of dout . out with an unscaled out, and that of its terms' magnitudes
   };
   // The operands of a size are the same on every device, so their results are computed once in a process.
   const Expected& expected() const {

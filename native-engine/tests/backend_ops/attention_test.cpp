@@ -18,7 +18,7 @@ TEST_P(AttentionOps, LongSequencesOfLargeHeads) {
   AttentionRun(device, type(), {1, 330, 128, 0, {0}, 1}).check(tolerance());
   AttentionRun(device, type(), {1, 330, 128, 100, {0}, 1}).check(tolerance());
 }
-// The first keys that a query sees have nearly no weight, so what it takes from them as a guess of its mean gradient is far from it.
+// The first keys that a query sees have almost no weight. The kernel guesses the mean gradient from these keys, so its guess is far off.
 TEST_P(AttentionOps, FirstKeysThatHardlyCount) { AttentionRun(device, type(), {1, 150, 128, 0, {0}, 1, 2.5f}).check(2 * tolerance()); }
 TEST_P(AttentionOps, WindowsThatBeginWithinATile) {
   for (const int64_t window : {1, 7, 64, 65, 66, 149, 150, 400})

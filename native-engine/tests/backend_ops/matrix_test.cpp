@@ -200,12 +200,12 @@ TEST_P(MatrixOps, ProductsOfEveryWidthAndDepth) {
   if (!host_computes()) return;
   for (const ProductSize z : {ProductSize{385, 33, 4700}, ProductSize{400, 1300, 520}})
     check_product(device, type(), z, tolerance(), sum_tolerance(z.k));
-  Device two_by_two(with_threads(4));  // each two of the four threads share panels
+  Device two_by_two(with_threads(4));  // two pairs of threads, each of which shares panels
   check_product(two_by_two, type(), {300, 203, 130}, tolerance(), sum_tolerance(130));
 }
 
-// Cards compute a product of at least 128 tiles of 128 x 128 by other tiles than smaller ones. Here are 12 x 11, of which the last ones are
-// not full. The emulated card would take a minute for them; it computes such tiles in smaller products (CudaProduct).
+// Cards compute a product of at least 128 tiles of 128 x 128 by other tiles than smaller ones. This product has 12 x 11 tiles, of which the
+// last ones are not full. The emulated card would take a minute for them; it computes such tiles in smaller products (CudaProduct).
 TEST_P(MatrixOps, ProductsOfManyTiles) {
   if (GetParam().spec.name != "cuda") GTEST_SKIP() << "for cards";
   const ProductSize z{1430, 1290, 200};
@@ -237,8 +237,8 @@ TEST_P(MatrixOps, ARowOfALargeProductDoesNotDependOnTheRowsBesideIt) {
 }
 
 // Products that may go to a library where the device has one (Product::by_shape), in each form that a step uses, with the least rows and
-// columns for which a library is taken. LoRA's narrow activations lie apart, or beside the wide ones, where forward those of another
-// projection lie between the two.
+// columns for which a library is taken. LoRA's narrow activations lie apart from the wide ones or beside them. In the forward pass, the
+// narrow activations of another projection may lie between the two.
 TEST_P(MatrixOps, ProductsByShapeInEveryForm) {
   constexpr int64_t kM = 264, kN = 136;
   const List<float> scale(device, random_floats(kN, 31));
@@ -598,7 +598,7 @@ TEST_P(MatrixOps, AttentionWithWindowBiasAndGroups) {
   check_attention(device, type(), {3, 1, 2, 1, 32, 0, false}, tolerance());
   check_attention(device, type(), {1, 64, 5, 5, 8, 1, false}, tolerance());
   if (!host_computes()) return;
-  // There are enough rows for threads that share panels: all three threads share them, or each two of four.
+  // There are enough rows for threads that share panels: all three threads share them, or two pairs of the four threads.
   check_attention(device, type(), {3, 130, 3, 3, 16, 0, true}, tolerance());
   Device two_by_two(with_threads(4));
   check_attention(two_by_two, type(), {2, 150, 5, 5, 16, 0, true}, tolerance());

@@ -26,7 +26,7 @@ TEST(CudaAttention, EachKernelOfTheBackwardPassReadsTheOtherSideOnce) {
   Device device(emulated_card("early"));
   cuda::emulator::Counting counting;
   const AttentionRun run(device, DType::kBF16, {1, kTokens, kDim, 0, {0, 0}, 1});
-  constexpr uint64_t kRuns = 2;  // AttentionRun computes the gradients two times: beside the operands, and over them
+  constexpr uint64_t kRuns = 2;  // AttentionRun computes the gradients twice: beside the operands, and over them
   const cuda::emulator::Counters& queries = counting.of("attention_backward_queries");
   EXPECT_EQ(queries.launches, kRuns);
   EXPECT_EQ(queries.flops, kRuns * 4 * kParts * kPartFlops);

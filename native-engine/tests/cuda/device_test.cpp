@@ -93,7 +93,8 @@ TEST(CudaDevice, TheFingerprintTellsCardsAndTheOverrideOfTf32) {
   unsetenv("NVIDIA_TF32_OVERRIDE");
 }
 
-// The driver's management library tells the free memory. A stand-in of it is found by the loader in a run of this test alone.
+// The driver's management library tells the free memory. This test also has a run of its own, in which the loader finds a stand-in for that
+// library.
 TEST(CudaDevice, FreeMemoryIsAskedOfTheDriver) {
   const char* card = std::getenv("STAND_IN_CARD");
   EXPECT_EQ(cuda::emulated::free_memory_of("no such card"), std::nullopt);

@@ -294,8 +294,9 @@ std::map<std::string, cuda::emulator::Counters> kernels_of_a_step() {
 
 }  // namespace
 
-// The passes beside products and attention read and write each tensor as often as is said here, by 4 bytes of f32 and 2 of bf16. The rest
-// are lists of a row's columns, which stay in the caches, and the sums of each part of the rows, of which few rows have one each.
+// The passes beside products and attention read and write each tensor as often as stated here, with 4 bytes for each f32 value and 2 for
+// each bf16 value. They also read lists of a row's columns, which stay in the caches, and write the sums of each part of the rows. The few
+// rows of this step are one part each.
 TEST(CudaStep, PassesTakeTheBytesOfTheirTensors) {
   const auto made = kernels_of_a_step();
   constexpr uint64_t kRows = 48, kLayers = 2, kHidden = 256, kUnits = 688, kVocab = 125, kRank = 8, kThreads = 64;
@@ -304,7 +305,7 @@ TEST(CudaStep, PassesTakeTheBytesOfTheirTensors) {
     EXPECT_EQ(made.at(kernel).global_bytes, bytes) << kernel;
   };
   constexpr uint64_t kF32 = 4, kBf16 = 2, kList = 4, kPart = 4;
-  // Reads its row from memory, and again from the cache. The root of each row is kept, but for the last norm of the teacher.
+  // A block reads its row from memory, and again from the cache. The root of each row is kept, except for the last norm of the teacher.
   expect("rmsnorm", 4 * kLayers + 2,
          kRows * ((4 * kLayers + 2) * kHidden * (2 * (kF32 + kList) + kList + kBf16) + (4 * kLayers + 1) * kF32));
   const uint64_t inner = 2 * (kF32 + kBf16) + 2 * kF32 + kBf16 + 3 * kList, with_loss = inner + kBf16;
@@ -316,7 +317,7 @@ TEST(CudaStep, PassesTakeTheBytesOfTheirTensors) {
   expect("swiglu", 2 * kLayers, 2 * kLayers * kRows * kUnits * (3 * kBf16 + kList));
   expect("swiglu_backward", kLayers, kLayers * kRows * kUnits * (6 * kBf16 + kList + kPart));
   expect("layer_loss", kLayers, kLayers * kRows * (kHidden * (2 * kF32 + kBf16 + 3 * kList + kPart) + sizeof(double)));
-  // Both logits twice; the gradient's rows are padded to 128 columns.
+  // The logits of both roles are read twice. The gradient's rows are padded to 128 columns.
   expect("token_loss", 1, kRows * (kVocab * 4 * kF32 + 128 * kBf16 + sizeof(double)));
   expect("copy_rows", kLayers, kLayers * kRows * kRank * 2 * kBf16);  // the narrow products of the units, and no gradient
   // A thread reads the token of its row, and no list where all columns are open.

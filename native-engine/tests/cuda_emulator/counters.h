@@ -17,7 +17,7 @@ struct Counters {
   uint64_t global_sectors = 0;   // sectors of 32 bytes that the requests touch
   uint64_t global_bytes = 0;     // the bytes of these sectors that are used
   uint64_t shared_requests = 0;  // requests of a warp, or of a part of it where lanes take more than 4 bytes
-  uint64_t bank_conflicts = 0;   // the turns beyond the first that requests take
+  uint64_t bank_conflicts = 0;   // the extra turns of requests that one turn can't serve
 };
 
 enum class Details { kLaunches, kAll };

@@ -60,7 +60,7 @@ TEST(ExportForms, EachGivesTheStudentsLikelihood) {
     for (const int64_t multiple_of : {1, 16}) {
       expect_same_likelihood({load_model(test::tiny_model()), 31}, request_for(which, multiple_of), test::tiny_model());
       expect_same_likelihood({small_qwen(), 32}, request_for(which, multiple_of), "");
-      // DeciLM and llama.cpp's llama have no window, so the export is as long as the window.
+      // DeciLM and llama.cpp's llama have no window, so the export's context ends with the window.
       const auto result =
           expect_same_likelihood({small_mistral(), 33}, request_for(which, multiple_of), "",
                                  which.form == ExportForm::kPadded && which.container == ExportContainer::kSafetensors ? 40 : 5);
@@ -96,7 +96,7 @@ TEST(ExportForms, EveryKindOfModelInEveryFormThatHoldsIt) {
       SCOPED_TRACE(kind.name + std::string(" ") + std::to_string(&which - kAll.data()));
       held++;
       Student student(model, 61);
-      // DeciLM and llama.cpp's llama have no window, so the export is as long as the window.
+      // DeciLM and llama.cpp's llama have no window, so the export's context ends with the window.
       const int64_t window = model->config().sliding_window;
       const bool ends = window > 0 && (which.container == ExportContainer::kGguf || which.form == ExportForm::kBlocks);
       const size_t tokens = ends ? static_cast<size_t>(window) : 40;

@@ -235,7 +235,7 @@ TEST_F(GatesOfBlocks, BlocksAreRoundedFirstAndUnitsKeepTheSizeToHalfAUnit) {
       for (int64_t g = 0; g < config.kv_head_count; g++) groups_closed += open_in(z.head, l * config.head_count + g * 4, 4) == 0;
     }
     const double unit = (budget.unit + budget.unit_alone) / intact(state);
-    // So many MLPs stay open that they hold the units which compensate for the rounding of blocks.
+    // Enough MLPs stay open to hold the units that compensate for the rounding of blocks.
     const int64_t all = config.layer_count * config.intermediate_size, units = open_in(z.intermediate, 0, all);
     if (units > 0 && units < all) EXPECT_NEAR(hard_share(state), expected_share(state), 0.5001 * unit) << seed;
   }

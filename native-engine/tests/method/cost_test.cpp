@@ -1,5 +1,5 @@
-// The cost of which sparsity is a share: prunable parameters to the bit, and a cost with coefficients against sums in double over all
-// gates.
+// Tests the cost whose removed share is the sparsity: the prunable parameters to the bit, and a cost with coefficients against sums in
+// double over all gates.
 #include <numeric>
 
 #include "method/masks/hard_concrete.h"

@@ -1,4 +1,4 @@
-// Log-likelihoods of continuations equal those of a plain forward pass in double, whatever is asked together.
+// Log-likelihoods of continuations equal those of a plain forward pass in double, whichever sequences are scored together.
 #include "espalier/evaluation/scorer.h"
 
 #include <algorithm>

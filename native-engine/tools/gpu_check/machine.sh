@@ -1,8 +1,8 @@
 # Asks the machine what gpu_check.sh has to know before and between the parts: whether there is a card, and whether reports can be written.
 # gpu_check.sh reads this file.
 
-# Prints why no card can be used, in words of the driver; nothing where the first card can be used. Programs that were built ask the driver.
-# Without them only the driver's traces tell.
+# Prints why no card can be used, in the driver's words, or nothing if the first card can be used. Built programs ask the driver. Before
+# they are built, the driver's files on the machine are the only evidence.
 card_problem() {
   local line
   if [ -x "$build/list_devices" ] && line=$("$build/list_devices" 2> /dev/null | head -n 1) && [ -n "$line" ]; then
@@ -12,7 +12,7 @@ card_problem() {
   has_driver || printf 'no NVIDIA driver is loaded'
 }
 has_driver() {
-  # A test names another folder for the files of the driver.
+  # Tests set another folder in place of the driver's files.
   local files=${GPU_CHECK_DRIVER_FILES:-/proc/driver/nvidia/version /dev/nvidiactl /dev/dxg} file
   for file in $files; do [ ! -e "$file" ] || return 0; done
   return 1

@@ -209,7 +209,7 @@ sanitized() { # TOOL PRODUCTS: own, library or hopper
     { why="$1 found something, or step_bench failed under it: see the log"; return 1; }
 }
 part_memcheck() { sanitized memcheck own && sanitized memcheck library && sanitized memcheck hopper; }
-# Kernels of cuBLASLt may do what these tools warn of, which is not our mistake.
+# These tools may warn of kernels of cuBLASLt. Such a warning is not a mistake of ours.
 part_racecheck() { sanitized racecheck own && sanitized racecheck hopper; }
 part_initcheck() { sanitized initcheck own && sanitized initcheck hopper; }
 part_synccheck() { sanitized synccheck own && sanitized synccheck hopper; }

@@ -19,7 +19,7 @@ PFN_cuTensorMapEncodeTiled_v12000 encoder() {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult status{};
 #if CUDART_VERSION < 12050
-    // These versions of cudart ask for the function as it was when they were made. It has not changed since it exists.
+    // These versions of cudart ask for the form that the function had when they were released. That form has never changed.
     const cudaError_t code = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &status);
 #else
     const cudaError_t code = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSince, cudaEnableDefault, &status);

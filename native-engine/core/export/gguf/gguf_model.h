@@ -9,7 +9,7 @@
 namespace espalier {
 
 // Returns all bytes before the values, including the tokenizer of the source folder. Throws Error(kNotSupported, "tokenizer.json...") for a
-// tokenizer that llama.cpp has no equal of.
+// tokenizer that has no equal in llama.cpp.
 std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>& tensors, const ExportRequest& request);
 
 void write_gguf(FolderWriter& folder, WeightsStream& stream, const std::string& header, const std::vector<ExportTensor>& tensors);

@@ -9,7 +9,7 @@
 namespace espalier {
 
 // Reads tokenizer.json and its companions in `source_folder`. Without a tokenizer.json, the metadata says that the file has no vocabulary.
-// Throws Error(kNotSupported, "tokenizer.json.<field>", ...) for a tokenizer that llama.cpp has no equal of, and Error(kModelCorrupt,
+// Throws Error(kNotSupported, "tokenizer.json.<field>", ...) for a tokenizer that has no equal in llama.cpp, and Error(kModelCorrupt,
 // "tokenizer.json...") for one that contradicts itself or the model.
 void add_gguf_tokenizer(GgufMetadata& out, const std::string& source_folder, const ModelConfig& config);
 

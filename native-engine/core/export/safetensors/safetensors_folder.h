@@ -6,7 +6,7 @@
 
 namespace espalier {
 
-// fused: q, k and v go into one tensor, and so do gate and up, like in files of Phi3.
+// fused: q, k and v go into one tensor, and so do gate and up, as in files of Phi3.
 void write_safetensors(FolderWriter& folder, WeightsStream& stream, const std::vector<ExportTensor>& tensors, bool fused,
                        uint64_t shard_bytes_max);
 

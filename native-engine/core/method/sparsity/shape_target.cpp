@@ -65,7 +65,7 @@ void make_groups_alike(std::span<float> heads, const std::vector<bool>& open, in
   }
 }
 
-// Returns the multiple nearest to `wanted`, from `least` multiples to `size`. `size` itself is allowed even if it is no multiple.
+// Returns the multiple nearest to `wanted`, from `least` multiples to `size`. `size` itself is allowed even if it is not a multiple.
 int64_t to_multiple(double wanted, int64_t multiple, int64_t size, int64_t least) {
   const auto rounded = static_cast<int64_t>(std::nearbyint(wanted / static_cast<double>(multiple))) * multiple;
   const int64_t whole = size / multiple * multiple;
@@ -73,7 +73,7 @@ int64_t to_multiple(double wanted, int64_t multiple, int64_t size, int64_t least
   return std::min(size, std::max(rounded, least * multiple));
 }
 
-// Marks the first layer, and so many of the layers whose heads are the likeliest to stay open that there are `count` in all.
+// Marks `count` layers: the first one, and those whose heads are the likeliest to stay open.
 std::vector<bool> kept_blocks(const std::vector<double>& open, int64_t count) {
   std::vector<size_t> order(open.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -225,7 +225,7 @@ void SettledBlocks::settle_attention(const ModelConfig& config, const LogAlphas&
 
 void SettledBlocks::settle_mlps(const ModelConfig& config, const LogAlphas& a) {
   units_.assign(a.intermediate.begin(), a.intermediate.end());
-  // At least so many MLPs stay that they hold the units which the size needs: units compensate for the rounding of everything larger.
+  // Enough MLPs stay to hold the units that the size needs: units compensate for the rounding of everything larger.
   OpenCounts open;
   for (int64_t l = 0; l < config.layer_count; l++)
     open.heads.push_back(plain_count(head().subspan(l * config.head_count, config.head_count)));

@@ -15,7 +15,7 @@ class SettledBlocks {
  public:
   SettledBlocks(const ModelConfig& config, const LogAlphas& log_alphas);
 
-  // Where the state has no gates of blocks, these are its own log-alphas.
+  // The log-alphas after blocks are settled. They are the state's own log-alphas where it has no gates of blocks.
   std::span<const float> head() const { return head_.empty() ? own_head_ : std::span<const float>(head_); }
   std::span<const float> intermediate() const { return units_.empty() ? own_units_ : std::span<const float>(units_); }
 

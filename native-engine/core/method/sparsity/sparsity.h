@@ -60,7 +60,7 @@ struct OpenSums {
   Probability heads{0, 0}, units{0, 0}, kv{0, 0}, hidden{0, 0};
 };
 
-// The cost of which sparsity is a share: that of a shape target, or otherwise the prunable parameters.
+// The cost whose removed share is the sparsity: the cost of a shape target, or otherwise the prunable parameters.
 class CostRule {
  public:
   CostRule(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates);
@@ -93,8 +93,8 @@ class CostRule {
   const std::vector<std::vector<int64_t>>& kv_heads() const { return kv_heads_; }
   // Returns how many key/value heads are read where these of the [L, H] query heads are open.
   double kv_read(const std::vector<bool>& open_heads) const;
-  // Returns the number of open units at which a model whose other parts are `open` costs what is expected; it may be out of range. With a
-  // curve, the number is that of layers that are alike.
+  // Returns the number of open units with which a model whose other parts are `open` has the expected cost. The number may be out of range.
+  // With a curve, it assumes that all layers are alike.
   double units_for(const OpenGates& expected, const OpenGates& open) const;
 
  private:

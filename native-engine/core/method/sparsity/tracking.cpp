@@ -19,7 +19,7 @@ constexpr double kAbove = 1e-6;
 // The price changes faster by this factor while the schedule can't be followed at all.
 constexpr double kCatchUp = 5.0;
 constexpr double kStart = 0.01;
-// Stands for the norm of a gradient of 0: with little noise all gates may be quite open, and the price alone has to move them then.
+// Takes the place of a gradient's norm that is 0. With little noise all gates may be fully open, and then only the price can move them.
 constexpr double kLeastNorm = 1e-4;
 
 double clamped(double log_alpha) { return std::clamp(log_alpha, hard_concrete::kMinLogAlpha, hard_concrete::kMaxLogAlpha); }

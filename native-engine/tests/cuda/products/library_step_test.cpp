@@ -51,8 +51,8 @@ TEST(LibraryStep, AgreesWithTheReferenceVectors) {
 }
 
 // The sums of both ways differ in their order, and a tensor core cuts them off: by some 5e-7 of their size. So about one of 8,000 rounded
-// values becomes another one of bf16, 2^-8 away. That is 4e-5 of all values, a 25th of what rounding itself changes. A whole step may be
-// 7e-2 off by its roundings, as the reference vectors are met, and so 3e-3 by these. Twice as much is allowed.
+// values becomes another one of bf16, 2^-8 away. That is 4e-5 of all values, a 25th of what rounding itself changes. The test with the
+// reference vectors allows a whole step an error of 7e-2 from rounding, and a 25th of that is 3e-3. Twice as much is allowed.
 TEST(LibraryStep, OfManyRowsAgreesWithTheOwnKernels) {
   constexpr double kTolerance = 6e-3;
   const StepProbe own = step_of_many_rows();

@@ -30,7 +30,7 @@ F of_stand_in(const char* name) {
 }
 
 inline int64_t products_made() { return of_stand_in<int64_t (*)()>("stand_in_products")(); }
-// The stand-in can't be started so often from now on.
+// From now on the stand-in fails to start this many times.
 inline void refuse_to_start(int64_t times) { of_stand_in<void (*)(int64_t)>("stand_in_refuse")(times); }
 inline int64_t questions_asked() { return of_stand_in<int64_t (*)()>("stand_in_questions")(); }
 

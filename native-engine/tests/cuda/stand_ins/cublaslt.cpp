@@ -102,7 +102,7 @@ void stand_in_run_by(Enqueue by) { enqueue = by; }
 int64_t stand_in_products() { return products; }
 int64_t stand_in_questions() { return questions; }  // how often it was asked for algorithms
 
-void stand_in_refuse(int64_t times) { refusals = times; }  // so often it can't be started from now on
+void stand_in_refuse(int64_t times) { refusals = times; }  // from now on it fails to start this many times
 
 size_t cublasLtGetVersion() {
   const char* version = std::getenv("STAND_IN_CUBLASLT_VERSION");

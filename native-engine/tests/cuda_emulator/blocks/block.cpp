@@ -147,7 +147,8 @@ class Block {
   }
   void wake_thread(int thread) { ready_.add(thread / kWarp, 1u << (thread % kWarp)); }
 
-  // Failures are told outside of the functions that find them. Else each lane that meets others would make room for their texts.
+  // Failures are reported outside the functions that find them. Otherwise these functions would reserve room for the texts on the stack of
+  // every lane.
   [[noreturn, gnu::cold, gnu::noinline]] void stop(const std::string& what) {
     error_ = what + ", by thread " + text_of(lanes_[current_].index);
     leave(host_);

@@ -85,7 +85,7 @@ inline unsigned ballot(bool v, const Site& site = Site::current()) {
 }
 
 namespace aligned {
-// Fails where an address is no multiple of the access's size, which the device refuses too.
+// Fails where an address is not a multiple of the access's size. The device refuses such an access too.
 __forceinline__ inline void check(const void* p, uint64_t bytes, const Site& site) {
   if (reinterpret_cast<uint64_t>(p) % bytes != 0) [[unlikely]]
     emulator::fail_unaligned(bytes, site);

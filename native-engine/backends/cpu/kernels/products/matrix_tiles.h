@@ -10,7 +10,7 @@ class MatrixTiles {
  public:
   static constexpr int64_t kDepth = kTileDepth;  // spans are filled up with zeros to a multiple of this number of words
   static constexpr int64_t kPanelVectors = 2;
-  static constexpr int64_t kBlockRows = 2 * kTileRows;  // a panel is read from the innermost cache for the second half of them
+  static constexpr int64_t kBlockRows = 2 * kTileRows;  // for the second half of these rows a panel is in the innermost cache
 
   // Multiplies at most kBlockRows rows by all panels of a group. c: the group's first column. The sums of a place are written while the
   // tiles multiply for the next place, since a store of a tile takes long to reach the cache.
@@ -42,7 +42,7 @@ class MatrixTiles {
     int64_t rows, columns;
   };
 
-  // Copies the last words of each span, where they don't fill a tile, with zeros behind them.
+  // Copies the last words of each span where they don't fill a tile, and fills the tile up with zeros.
   void copy_tails(const PanelGroup& g, int64_t row, int64_t rows) {
     for (int s = 0; s < g.span_count; s++) {
       const Span& span = g.spans[s];

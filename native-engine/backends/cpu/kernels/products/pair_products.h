@@ -63,8 +63,8 @@ class PairProducts {
   static constexpr int64_t kPanelVectors = 4;
   static constexpr int64_t kBlockRows = 24;  // a multiple of the tile heights of all panel widths
 
-  // Multiplies at most kBlockRows rows by all panels of a group, so that the rows stay in near caches. c: the group's first column. The
-  // panels are not in near caches yet at the first rows, so each is then prefetched while the panel before it is in use.
+  // Multiplies at most kBlockRows rows by all panels of a group, so that the rows stay in near caches. c: the group's first column. At the
+  // first rows the panels are not in near caches yet, so each is prefetched while the panel before it is in use.
   template <class C>
   void block(const PanelGroup& g, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale, bool accumulate) {
     for (int64_t i = 0; i < g.count; i++) {

@@ -93,8 +93,8 @@ static inline vf scaled_floats(const char* from, DType t, float scale) {
   return (t == DType::kF32 ? load_raw<vf>(from) : (vf)_mm512_cvtph_ps(load_raw<__m256i>(from))) * scale;
 }
 
-// Writes a line of a panel. A line that other cores will read is written past the caches, so that no core that has read its old content
-// needs to be asked first.
+// Writes a line of a panel. A write of a line that other cores will read bypasses the caches, so that it need not wait for the cores that
+// still hold the line's old content.
 template <bool kShared>
 static inline void put_line(uint32_t* to, __m512i v) {
   if constexpr (kShared)

@@ -13,9 +13,9 @@ struct Span {
   int64_t lda, words;  // counted in words of 32 bits
 };
 
-// Columns that are packed together. Their vectors are shared out among `count` panels whose widths differ by one vector at most. So pairs,
-// whose panels have up to 4 vectors, have no narrow panel beside wide ones: 5 vectors become panels of 3 and of 2. Panels of matrix tiles
-// have 2 vectors; only the last one of an odd number of vectors has 1.
+// Columns that are packed together. Their vectors are divided among `count` panels whose widths differ by at most one vector. A panel for
+// products of pairs has up to 4 vectors, and 5 vectors become panels of 3 and 2, so that none is much narrower than the others. A panel for
+// matrix tiles has 2 vectors; if the number of vectors is odd, the last panel has 1.
 struct PanelGroup {
   std::array<Span, kMostSpans> spans;
   int span_count = 0;

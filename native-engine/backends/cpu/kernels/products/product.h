@@ -95,7 +95,7 @@ static PanelGroup pack_group(const Product& op, int64_t first_row, int64_t begin
                              Team& team) {
   if (team.size == 1) return pack_share<Multiplier, false>(op, first_row, begin, end, from, to, panels, team);
   const PanelGroup g = pack_share<Multiplier, true>(op, first_row, begin, end, from, to, panels + team.groups++ % 2 * team.room, team);
-  _mm_sfence();  // the lines that were written past the caches are visible to the other threads
+  _mm_sfence();  // the lines whose writes bypassed the caches are visible to the other threads
   team.wait(team.barrier);
   return g;
 }

@@ -2,9 +2,8 @@
 // list.
 //
 // A warp has one query and one head. Its lanes take 32 keys at a time, then 32 columns of the values at a time, and carry the largest score
-// and the sum along. Rows are read in place, so nothing is packed, and a piece of any length costs only its own rows. The kernel serves
-// scoring, whose paths cost little beside the products; the queries of a piece share nothing.
-// whose paths are short beside the products; nothing is shared between the queries of a piece.
+// and the sum along. Rows are read in place, so nothing is packed, and a piece of any length costs only its own rows. The queries of a
+// piece share no reads. That is enough for scoring, where attention costs little beside the products.
 #include "cuda_backend.h"
 #include "exp2.h"
 #include "reduce.h"

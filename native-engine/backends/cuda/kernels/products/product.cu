@@ -133,7 +133,7 @@ bool CudaBackend::multiply_side_by_side(const Product& op) {
     begin[i + 1] = at + a.cols;
     if (is_dense<bf16>(op.terms[i].b)) copied += op.terms[i].b.rows * op.terms[i].b.cols;
   }
-  const bool has_last_pass = op.c.dtype != DType::kF32 && !op.column_scale;  // one that a single product has not
+  const bool has_last_pass = op.c.dtype != DType::kF32 && !op.column_scale;  // a single product needs no such pass
   const int64_t depth = begin[op.count], spared = op.c.rows * op.c.cols * 8 * (op.count - (has_last_pass ? 0 : 1));
   if (depth % kPackMultiple != 0 || 4 * copied > spared) return false;
   const int64_t fitting = std::max<int64_t>(product_limits().packed_values / depth / kColumnMultiple, 1) * kColumnMultiple;

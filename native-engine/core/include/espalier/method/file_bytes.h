@@ -11,8 +11,8 @@
 
 namespace espalier {
 
-// Memory begins at a page, so a file can be written from it past the kernel's cache. A vector that grows leaves new bytes unset, since its
-// user writes them anyway.
+// Memory begins at a page, so that writing a file from it can bypass the kernel's cache. A vector that grows leaves new bytes unset, since
+// its user writes them anyway.
 template <class T>
 struct FileAllocator {
   using value_type = T;

@@ -131,7 +131,7 @@ struct ShapeTarget {
   // Without shapes: the number of open parameters is the one that the probabilities give, to within half a unit, though each group of gates
   // is rounded.
   bool exact_size = false;
-  // The cost of which sparsity is a share; without it, the prunable parameters count.
+  // Sparsity is the removed share of this cost. Without it, sparsity is the removed share of the prunable parameters.
   std::optional<Cost> cost = std::nullopt;
 
   // Returns true where the target asks for certain widths.
