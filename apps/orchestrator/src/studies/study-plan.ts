@@ -44,9 +44,13 @@ export function withKey(run: RunOfStudy): PlannedRun {
   return { ...planned, key: keyOf(planned) };
 }
 
-function keyOf({ modelPath, data, settings, budgetRate }: RunOfStudy): string {
-  return sha256Hex(canonicalJson({ modelPath, data, settings: settingsInKey(resolveSettings(settings)), budgetRate })).slice(0, KEY_LENGTH);
+function keyOf({ modelPath, data, settings: asked, budgetRate }: RunOfStudy): string {
+  const settings = settingsInKey(resolveSettings({ segmentSteps: segmentStepsInKeys(asked), ...asked }));
+  return sha256Hex(canonicalJson({ modelPath, data, settings, budgetRate })).slice(0, KEY_LENGTH);
 }
+
+/** The default of segment_steps when keys were first made. It changes no bit of a run, so keys keep it whatever today's default is. */
+const segmentStepsInKeys = ({ preset }: RequestedSettings): number => (preset === 'paper' ? 100 : 50);
 
 function settingsInKey(settings: RunSettings): Partial<RunSettings> {
   const isUnsaid = (setting: Setting): boolean =>

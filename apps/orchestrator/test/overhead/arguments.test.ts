@@ -1,7 +1,13 @@
 import { parseArguments, UsageError } from './arguments.js';
 
-test('without options one run of the whole length is measured', () => {
-  expect(parseArguments([])).toEqual({ runs: 1, steps: 1400, threads: 2, turnMs: 3000, plan: undefined, out: undefined });
+test('without options one run of the whole length is measured, with preset short', () => {
+  const settings = { preset: 'short' };
+  expect(parseArguments([])).toEqual({ runs: 1, settings, threads: 2, turnMs: 3000, plan: undefined, out: undefined });
+});
+
+test('settings of the run that are left out are those of its preset', () => {
+  const { settings } = parseArguments(['--preset', 'nuteprune2', '--steps', '100', '--recover-steps', '0', '--segment-steps', '50']);
+  expect(settings).toEqual({ preset: 'nuteprune2', totalSteps: 100, recoverSteps: 0, segmentSteps: 50 });
 });
 
 test.each([

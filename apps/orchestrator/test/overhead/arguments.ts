@@ -5,17 +5,20 @@ const usage = `npm run overhead -- [options]
 
 What the history of a run (events, digests, states, views) costs beyond its steps on a bare engine.
 
-  --runs N        runs to measure, one after the other; default 1
-  --steps N       steps of each; default 1400
-  --threads N     of the engine; default 2
-  --turn-ms N     how long the run and the bare engine work in turn; default 3000
-  --plan FOLDER   keeps the run that tells where segments end, and takes it from there the next time
-  --out FILE      adds each turn to this file, a JSON object a line; the figures are then of all turns in it
+  --runs N           runs to measure, one after the other; default 1
+  --preset P         of their settings; default short
+  --steps N          steps of pruning; default those of the preset
+  --recover-steps N  steps of recovery; default those of the preset
+  --segment-steps N  longest stretch between two recorded states; default that of the preset
+  --threads N        of the engine; default 2
+  --turn-ms N        how long the run and the bare engine work in turn; default 3000
+  --plan FOLDER      keeps the run that tells where segments end, and takes it from there the next time
+  --out FILE         adds each turn to this file, a JSON object a line; the figures are then of all turns in it
   --help`;
 
 export interface OverheadArguments {
   runs: number;
-  steps: number;
+  settings: { preset: string; totalSteps?: number; recoverSteps?: number; segmentSteps?: number };
   threads: number;
   turnMs: number;
   plan: string | undefined;
@@ -35,7 +38,7 @@ export class UsageError extends Error {
 export function parseArguments(args: string[]): OverheadArguments {
   const values = parsed(args);
   if (values.help) throw new UsageError(usage, 0);
-  const number = (name: 'runs' | 'steps' | 'threads' | 'turn-ms', least: number, most: number): number => {
+  const number = (name: Exclude<keyof typeof values, 'help'>, least: number, most: number): number => {
     const value = Number(values[name]);
     if (!Number.isInteger(value) || value < least || value > most) {
       throw new UsageError(`--${name} must be a whole number from ${least} to ${most}, not ${JSON.stringify(values[name])}`, 2);
@@ -44,7 +47,12 @@ export function parseArguments(args: string[]): OverheadArguments {
   };
   return {
     runs: number('runs', 1, 1000),
-    steps: number('steps', 10, 10_000),
+    settings: {
+      preset: values.preset,
+      ...(values.steps === undefined ? {} : { totalSteps: number('steps', 10, 10_000) }),
+      ...(values['recover-steps'] === undefined ? {} : { recoverSteps: number('recover-steps', 0, 100_000) }),
+      ...(values['segment-steps'] === undefined ? {} : { segmentSteps: number('segment-steps', 1, 100_000) }),
+    },
     threads: number('threads', 1, 1024),
     turnMs: number('turn-ms', 500, 60_000),
     plan: values.plan,
@@ -60,7 +68,10 @@ function parsed(args: string[]) {
       allowPositionals: false,
       options: {
         runs: { type: 'string', default: '1' },
-        steps: { type: 'string', default: '1400' },
+        preset: { type: 'string', default: 'short' },
+        steps: { type: 'string' },
+        'recover-steps': { type: 'string' },
+        'segment-steps': { type: 'string' },
         threads: { type: 'string', default: '2' },
         'turn-ms': { type: 'string', default: '3000' },
         plan: { type: 'string' },

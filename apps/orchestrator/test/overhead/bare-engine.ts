@@ -1,17 +1,21 @@
 // Repeats the steps of a recorded run on an engine that only trains. It asks the engine for nothing but the next steps, under the same
-// teachers.
+// teachers. A training without a history would change its teachers, too, so the time of such a change counts.
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/engines/wire/engine-client.js';
 import { initialStateRequest, sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
-import { lossesAt } from '../../src/pruning-run/method/phases.js';
+import { endStepOf, lossesAt, phaseAt } from '../../src/pruning-run/method/phases.js';
 import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
 import type { TeacherStretch } from '../../src/pruning-run/planning/segment-plan.js';
 import { stretchesFrom } from '../../src/verification/replay/replay-plan.js';
+import { secondsWithChanges } from './figures.js';
 import type { RecordedRun } from './recorded-run.js';
+import { stepTimesIn } from './watched-run.js';
 import { tokenSources } from '../../src/pruning-run/record/training-tokens.js';
 
 export class BareEngine {
-  readonly stepSeconds: number[] = [];
+  private readonly stepSeconds: number[] = [];
+  /** The first steps of the calls. */
+  private readonly calls = new Set<number>();
   /** The digest of the state after the last of them. */
   stateDigest = '';
   private sessionId = '';
@@ -23,7 +27,14 @@ export class BareEngine {
     private readonly client: EngineClient,
     private readonly artifacts: ArtifactStore,
     private readonly recorded: RecordedRun,
+    /** The file in which the engine notes the times of its steps. */
+    private readonly stepTimes: string,
   ) {}
+
+  /** The time of each step, with the change of teachers before it. */
+  get seconds(): number[] {
+    return secondsWithChanges(stepTimesIn(this.stepTimes), this.calls);
+  }
 
   async open(threads: number): Promise<void> {
     const { run } = this.recorded;
@@ -34,7 +45,7 @@ export class BareEngine {
   }
 
   get hasEnded(): boolean {
-    return this.stepSeconds.length === this.recorded.run.settings.totalSteps;
+    return this.stepSeconds.length === endStepOf(this.recorded.run.settings);
   }
 
   /** Trains for about this time, in as few calls as can be known beforehand. */
@@ -52,7 +63,7 @@ export class BareEngine {
       stretches: recorded,
     } = this.recorded;
     const firstStep = this.stepSeconds.length;
-    const wanted = Math.min(firstStep + atMost, settings.totalSteps);
+    const wanted = Math.min(firstStep + atMost, phaseAt(settings, firstStep).endStep);
     const { stretches, endStep } = await this.withTeachers(stretchesFrom(firstStep, recorded), wanted);
     const plan = { firstStep, losses: lossesAt(settings, firstStep), stretches, ...stepTargets(settings, firstStep, endStep) };
     const trained = await this.client.trainSegment(trainRequest(this.sessionId, settings, plan, 'leave'), this.signal);
@@ -60,6 +71,7 @@ export class BareEngine {
     this.teachers = new Set(teacherDigests);
     const seconds = reports.map((report) => report.seconds);
     this.stepSeconds.push(...seconds);
+    this.calls.add(firstStep);
     this.stateDigest = outcome.state!.digest;
     return seconds.reduce((sum, one) => sum + one, 0);
   }

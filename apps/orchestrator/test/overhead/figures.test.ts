@@ -1,4 +1,4 @@
-import { figuresOf, turnsOf, type Stop, type Turn } from './figures.js';
+import { figuresOf, secondsWithChanges, turnsOf, type Stop, type Turn } from './figures.js';
 
 const STEP_S = 0.05;
 const START_MS = 1_000_000;
@@ -22,6 +22,16 @@ function madeRun({ steps, pauseS, stopsAt }: { steps: number; pauseS: number; st
 const sumOf = (turns: Turn[], field: 'runSeconds' | 'runStepSeconds' | 'bareSeconds'): number =>
   turns.reduce((sum, turn) => sum + turn[field], 0);
 const endsOf = (turns: Turn[]): number[] => turns.map(({ endStep }) => Number(endStep.toFixed(6)));
+
+test('the time between two steps of a call belongs to the second, and the wait for a call to no step', () => {
+  const steps = [
+    { step: 0, seconds: 0.5, endMs: 10_500 },
+    { step: 1, seconds: 0.5, endMs: 11_250 },
+    { step: 2, seconds: 0.5, endMs: 19_000 },
+    { step: 3, seconds: 0.5, endMs: 19_500 },
+  ];
+  expect(secondsWithChanges(steps, new Set([0, 2]))).toEqual([0.5, 0.75, 0.5, 0.5]);
+});
 
 describe('the turns of a run that was stopped', () => {
   it('hold all of its time and each of its steps once, without the stops', () => {

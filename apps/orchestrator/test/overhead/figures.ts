@@ -42,7 +42,7 @@ export interface TimedRun {
   stops: Stop[];
   /** One for each step, in their order. */
   steps: StepTime[];
-  /** The seconds of the same steps on the bare engine. */
+  /** The seconds of the same steps on the bare engine, each with the change of teachers before it. */
   bareSeconds: number[];
 }
 
@@ -111,6 +111,16 @@ export function turnsOf({ run, startMs, endMs, stops, steps, bareSeconds }: Time
       processorMs: difference(from.processorMs, to.processorMs),
     };
   });
+}
+
+/**
+ * The seconds of each step with the time since the step before it, in which the engine changed its teacher. Before the first step of a call
+ * the engine waited for the call, and this time does not count.
+ */
+export function secondsWithChanges(steps: readonly StepTime[], firstOfCalls: ReadonlySet<number>): number[] {
+  return steps.map(({ step, seconds, endMs }, index) =>
+    index === 0 || firstOfCalls.has(step) ? seconds : (endMs - steps[index - 1]!.endMs) / 1000,
+  );
 }
 
 function pausedMs(stops: Stop[], fromMs: number, toMs: number): number {

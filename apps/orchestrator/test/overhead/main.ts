@@ -5,14 +5,15 @@
 // of each pair of turns is drawn at random, because the machine's own speed changes more in a minute than what is measured. While the bare
 // engine works, the run's processes are stopped (SIGSTOP) and get no requests. So an earlier run, which is not timed, tells who instructs
 // which steps. All of the run's time counts, except for the stops: from when it has its engine (model, tokens and first state loaded, which
-// a run without a history needs, too) to its recorded end. It is compared with the time inside the bare engine's steps. The stops cost the
-// run a little, too. Nothing else should run on the machine.
+// a run without a history needs, too) to its recorded end. It is compared with the time of the bare engine's steps, including its changes
+// of teachers. The stops cost the run a little, too. Nothing else should run on the machine.
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError } from '#protocol';
 import { parseConfig } from '../../src/config.js';
+import { endStepOf } from '../../src/pruning-run/method/phases.js';
 import { EngineProcess } from '../../src/engines/engine-process.js';
 import { Random } from '../chaos/random.js';
 import { TestServer } from '../harness/server.js';
@@ -36,7 +37,7 @@ async function measure(options: OverheadArguments): Promise<void> {
   try {
     const plan = resolve(options.plan ?? join(folder, 'plan'));
     mkdirSync(plan, { recursive: true });
-    const recorded = await recordedRun(plan, options.threads, options.steps);
+    const recorded = await recordedRun(plan, options.threads, options.settings);
     const turns: Turn[] = options.out !== undefined && existsSync(options.out) ? turnsIn(options.out) : [];
     for (let run = 0; run < options.runs; run += 1) {
       const measured = await oneRun(options, recorded, folder).catch((error: unknown) => {
@@ -47,7 +48,7 @@ async function measure(options: OverheadArguments): Promise<void> {
       if (turns.length + measured.length === 0) continue;
       turns.push(...measured);
       if (options.out !== undefined) appendFileSync(options.out, measured.map((turn) => `${JSON.stringify(turn)}\n`).join(''));
-      console.log(JSON.stringify({ steps: options.steps, ...figuresOf(turns) }));
+      console.log(JSON.stringify({ ...options.settings, steps: endStepOf(recorded.run.settings), ...figuresOf(turns) }));
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -61,20 +62,21 @@ function turnsIn(file: string): Turn[] {
     .map((line) => JSON.parse(line) as Turn);
 }
 
-async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: RecordedRun, folder: string): Promise<Turn[]> {
+async function oneRun({ threads, settings, turnMs }: OverheadArguments, recorded: RecordedRun, folder: string): Promise<Turn[]> {
   const options = { folder: join(folder, 'engine'), device: 'auto', threads, onOutput: () => undefined };
+  const [bareTimes, stepTimes] = ['bare', 'run'].map((name) => join(folder, `steps-${name}-${Date.now()}`)) as [string, string];
+  process.env['ESPALIER_STEP_TIMES'] = bareTimes;
   const lent = await EngineProcess.start(options, new AbortController().signal);
-  const stepTimes = join(folder, `steps-${Date.now()}`);
   const server = TestServer.inNewFolder({
     ESPALIER_RECORD_INTERVAL_MS: String(parseConfig(['node', 'orchestrator']).recordIntervalMs),
     ESPALIER_STEP_TIMES: stepTimes,
   });
   server.threads = threads;
   try {
-    const bare = new BareEngine(lent.client, recorded.artifacts, recorded);
+    const bare = new BareEngine(lent.client, recorded.artifacts, recorded, bareTimes);
     await bare.open(threads);
     await server.start();
-    const runId = await launch(server, steps);
+    const runId = await launch(server, settings);
     const watched = new WatchedRun(server, runId, stepTimes);
     try {
       await sleep(turnMs); // the run gets its engine in the meantime
@@ -94,7 +96,7 @@ async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: R
     } finally {
       watched.goOn();
     }
-    await server.completed(runId, 600_000, 500);
+    await server.completed(runId, 1_800_000, 500);
     const { stateDigest, ...record } = await watched.record();
     if (stateDigest !== bare.stateDigest) {
       throw new UsageError(
@@ -102,7 +104,7 @@ async function oneRun({ threads, steps, turnMs }: OverheadArguments, recorded: R
         2,
       );
     }
-    return turnsOf({ ...record, bareSeconds: bare.stepSeconds });
+    return turnsOf({ ...record, bareSeconds: bare.seconds });
   } finally {
     await lent.stop();
     await server.dispose();

@@ -79,7 +79,8 @@ function wallClockAheadMs(): number {
   return Date.now() - now();
 }
 
-function stepTimesIn(file: string): StepTime[] {
+/** The times that an engine noted in this file. */
+export function stepTimesIn(file: string): StepTime[] {
   const lines = readFileSync(file, 'utf8').split('\n');
   return lines.filter(Boolean).map((line) => {
     const [step, seconds, ended] = line.split(' ').map(Number) as [number, number, number];
