@@ -59,7 +59,7 @@ function(files_of pattern result)
   set(${result} "${files}" PARENT_SCOPE)
 endfunction()
 
-# The inner folders, as names of files and as #include have them. Neither name keeps its inner folder in a digest.
+# The inner folders, as they stand in the names of files and in #include lines. A digest leaves them out of both.
 file(GLOB inner_folders LIST_DIRECTORIES true RELATIVE ${ENGINE_DIR}
   ${ENGINE_DIR}/core/*/* ${ENGINE_DIR}/core/include/espalier/* ${ENGINE_DIR}/backends/*/kernels/*)
 list(FILTER inner_folders EXCLUDE REGEX "^core/include/espalier$")

@@ -32,7 +32,7 @@ await main();
 async function main() {
   if (given.includes('--help')) return console.log(USAGE);
   const unknown = given.find((argument) => argument !== '--tests');
-  if (unknown !== undefined) fail(`${unknown} is no option.\n${USAGE}`);
+  if (unknown !== undefined) fail(`${unknown} is not an option.\n${USAGE}`);
   requireNode();
   const system = step('system packages', installSystemPackages);
   const packages = installPackages();

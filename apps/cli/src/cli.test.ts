@@ -488,7 +488,7 @@ describe('reading', () => {
     const server = await serve({
       async *watchHistory({ types }) {
         asked.push(types);
-        throw refusal('FIELD_UNKNOWN_VALUE', '"X" is no type of event', 'types');
+        throw refusal('FIELD_UNKNOWN_VALUE', '"X" is not a type of event', 'types');
         yield v1.WatchHistoryResponse.create();
       },
     });

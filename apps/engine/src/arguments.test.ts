@@ -71,6 +71,6 @@ test.each([
   expect(() => parseArguments(args)).toThrow(expect.objectContaining({ exitCode: 2 }) as UsageError);
 });
 
-test('--help is no mistake', () => {
+test('--help is not a mistake', () => {
   expect(() => parseArguments(['--help'])).toThrow(expect.objectContaining({ exitCode: 0 }) as UsageError);
 });

@@ -656,7 +656,7 @@ describe('one engine', () => {
     await expect(texts(engine, { sessionId, prompts: ['a'] })).resolves.toHaveLength(1);
   });
 
-  test('an evaluation without a finite value is no result', async () => {
+  test('an evaluation without a finite value is not a result', async () => {
     const broken = join(folder, 'not-finite');
     cpSync(tinyModel, broken, { recursive: true });
     const path = join(broken, 'model.safetensors');

@@ -129,7 +129,7 @@ function offeredModels({ at }: EngineArguments, scratch: ScratchFolder): Offered
   return models;
 }
 
-/** Only where they go to a server elsewhere. A folder that the user did not name is no condition of the start. */
+/** Segments are kept only where they go to a server elsewhere. The engine also starts without this folder, unless the user named it. */
 function keptSegments({ at }: EngineArguments): KeptSegments | null {
   if (!('join' in at)) return null;
   const { spool, spoolBytes } = at.join;

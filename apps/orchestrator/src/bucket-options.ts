@@ -1,4 +1,4 @@
-// The options of a server that keeps its artifacts in a bucket. Credentials are no options, since every list of processes would show them.
+// The options of a server that keeps its artifacts in a bucket. Credentials are not options, since every list of processes would show them.
 import { InvalidArgumentError, Option } from 'commander';
 import { join } from 'node:path';
 import { isS3Address, parseS3Address, s3AddressProblem, type S3Location } from '#artifact-store';
@@ -55,7 +55,7 @@ function requireEndpoint(endpoint: string, allowInsecureRemote: boolean): void {
   const url = URL.canParse(endpoint) ? new URL(endpoint) : null;
   const isPlain = url?.protocol === 'http:';
   if (url === null || !(isPlain || url.protocol === 'https:') || url.username !== '' || url.search !== '' || url.hash !== '')
-    throw invalidField('ARTIFACT_STORE_ADDRESS_INVALID', '--s3-endpoint', 'is no address: https://HOST or https://HOST:PORT is allowed');
+    throw invalidField('ARTIFACT_STORE_ADDRESS_INVALID', '--s3-endpoint', 'is not an address such as https://HOST or https://HOST:PORT');
   if (!isPlain || allowInsecureRemote || isLoopbackAddress(`${url.hostname}:${url.port || '80'}`)) return;
   const why = `${endpoint} is beyond this machine, and nothing is encrypted; use https, or say --allow-insecure-remote`;
   throw invalidField('ADDRESS_INSECURE', '--s3-endpoint', why);

@@ -76,10 +76,10 @@ describe('the place of the artifacts', () => {
   });
 
   it.each([
-    ['s3://', /"" is no name of a bucket/],
-    ['s3://Lab', /"Lab" is no name of a bucket/],
-    ['s3://lab/a//b', /"a\/\/b" is no prefix/],
-    ['s3://lab/../b', /"\.\.\/b" is no prefix/],
+    ['s3://', /"" is not a bucket name/],
+    ['s3://Lab', /"Lab" is not a bucket name/],
+    ['s3://lab/a//b', /"a\/\/b" is not a prefix/],
+    ['s3://lab/../b', /"\.\.\/b" is not a prefix/],
   ])('is refused where %s names no bucket', (address, why) => {
     expect(() => parsed('--artifacts', address)).toThrow(
       expect.objectContaining({

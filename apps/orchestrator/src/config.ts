@@ -47,7 +47,7 @@ export interface OrchestratorConfig {
   leaseSeconds: number;
   /** How long an evaluation, a text or an export may hold an engine that a run waits for. */
   jobMinutes: number;
-  /** The number of unfinished runs that a caller who is no admin may have; 0: no limit. */
+  /** The number of unfinished runs that a caller who is not an admin may have; 0: no limit. */
   runsPerCaller: number;
   /** Whether other machines may reach the server or an engine without encryption. */
   allowInsecureRemote: boolean;

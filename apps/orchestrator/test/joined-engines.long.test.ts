@@ -1,5 +1,5 @@
 // Tests engines that dial in and are disturbed, with real processes: deaths and cuts over loopback, TLS, and a network that delays and
-// breaks. joined-engines.test.ts has an undisturbed one, and clients that are no engines.
+// breaks. joined-engines.test.ts has an undisturbed one, and clients that are not engines.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

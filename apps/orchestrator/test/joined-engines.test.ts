@@ -1,4 +1,4 @@
-// Tests an engine that dials in, and clients that are no engines. Deaths, cuts and other networks, and that the bits are those of a local
+// Tests an engine that dials in, and clients that are not engines. Deaths, cuts and other networks, and that the bits are those of a local
 // engine, are in joined-engines.long.test.ts.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -413,7 +413,7 @@ describe('a browser', () => {
     const chromiumBrowser = await chromium.launch({ executablePath: PROGRAM!, headless: true, args: ['--no-sandbox', '--disable-gpu'] });
     try {
       const view = await chromiumBrowser.newPage();
-      view.setDefaultTimeout(240_000); // only ends a test that hangs; a slow machine is no failure
+      view.setDefaultTimeout(240_000); // only ends a test that hangs; a slow machine is not a failure
       provider.person = 's-ann';
       await view.goto(`${server.webAddress}/studies`);
       await view.getByText('Log in with Test lab').click();

@@ -65,7 +65,7 @@ test('what is wrong with the text fails the run, with the code and the field of 
   await cancel(short.runId).catch(() => undefined);
 });
 
-test('what a run that could not be prepared leaves is no stranger: a later run of the text finds it', async () => {
+test('what a run that could not be prepared leaves is not a stranger: a later run of the text finds it', async () => {
   const strangers = async (): Promise<string[]> => (await collect(server.history.verifyAll({}))).at(-1)!.summary!.unknown;
   const before = await strangers();
   const brief = join(folder, 'brief.jsonl');

@@ -144,7 +144,7 @@ test('what no event names is found by verify --all, and cleared away by gc once 
   expect(BigInt(removed.length)).toBe(quarantined);
   expect(removed).toContain(stray);
   expect((await usage()).quarantineBytes).toBe(0n);
-  expect(existsSync(strange)).toBe(true); // a file that is no artifact is left alone
+  expect(existsSync(strange)).toBe(true); // a file that is not an artifact is left alone
 });
 
 test('verify --all finds a flipped byte and a missing artifact', async () => {

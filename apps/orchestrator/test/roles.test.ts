@@ -21,7 +21,7 @@ const MAY: Record<string, v1.Role[]> = {
 /** Tells whether a method has a stream in both directions, which HTTP/1.1 can't carry. */
 const overGrpcOnly = (path: string): boolean => path.startsWith('/espalier.v1.EngineGatewayService/');
 const ACCESS_OPTION = 50501; // see access.proto
-/** Bytes that are no message: a method that lets the caller in fails on them before it does anything. */
+/** Bytes that are not a message: a method that lets the caller in fails on them before it does anything. */
 const NO_MESSAGE = Buffer.from([0xff]);
 
 const roots = mkdtempSync(join(tmpdir(), 'espalier-roots-'));

@@ -21,7 +21,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 describesAnArtifactStore(() => ({ store, damage: (digest, bytes) => writeFile(store.pathOf!(digest), bytes) }));
 
-test('a vanished folder is no missing artifact', async () => {
+test('a vanished folder is not a missing artifact', async () => {
   await rm(folder, { recursive: true });
   await expect(store.put(text('x'))).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
 });
@@ -75,7 +75,7 @@ test.each([
   expect(error).toMatchObject({ code, digest, message: expect.stringMatching(/artifact 0123456789ab\b/) as string });
 });
 
-test('what is no artifact is listed apart, and disturbs no list', async () => {
+test('what is not an artifact is listed apart, and disturbs no list', async () => {
   const { digest } = await store.put(text('mine'));
   await writeFile(join(folder, 'objects', 'notes.txt'), 'yours');
   await writeFile(join(folder, 'objects', digest.slice(0, 2), 'draft'), 'yours too');

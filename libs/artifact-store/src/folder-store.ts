@@ -58,7 +58,7 @@ class FolderStore implements ArtifactStore {
 
   async adopt(incomingPath: string, digest: string): Promise<void> {
     requireDigest(digest);
-    if (dirname(incomingPath) !== join(this.root, 'incoming')) throw new Error(`${incomingPath} is no incoming path of this store`);
+    if (dirname(incomingPath) !== join(this.root, 'incoming')) throw new Error(`${incomingPath} is not in the incoming folder`);
     try {
       await syncPath(incomingPath);
       await this.publish(incomingPath, digest);

@@ -44,7 +44,7 @@ export function encodeGates(gates: Gates): string {
   return gaps.length === 1 ? '' : Buffer.from(gaps).toString('base64');
 }
 
-/** Decodes a set; null: the text is no set of `count` gates. */
+/** Decodes a set; null: the text is not a set of `count` gates. */
 export function decodeGates(text: string, count: number): Gates | null {
   const gates = new Uint8Array(gateBytes(count));
   if (text === '') return gates;

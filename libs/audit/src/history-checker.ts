@@ -159,7 +159,7 @@ export class HistoryChecker {
     try {
       value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(event.data));
     } catch (error) {
-      this.report('chain', subject, `${event.type}: the bytes are no JSON (${(error as Error).message})`);
+      this.report('chain', subject, `${event.type}: the bytes are not JSON (${(error as Error).message})`);
       return null;
     }
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {

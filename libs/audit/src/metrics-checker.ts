@@ -56,7 +56,7 @@ export class MetricsChecker {
     try {
       value = JSON.parse(Buffer.from(event.data).toString('utf8'));
     } catch {
-      this.report(subject, 'the bytes are no JSON');
+      this.report(subject, 'the bytes are not JSON');
       return;
     }
     if (event.type !== 'StepsMeasured') {

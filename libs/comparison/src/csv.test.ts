@@ -14,7 +14,7 @@ test.each([
   ['a;=1', `"a;'=1"`],
   ['a\n=1', `"a\n'=1"`],
   ['a\t@x', `"a\t'@x"`],
-])('%j is no formula for a spreadsheet', (text, cell) => {
+])('%j is not a formula for a spreadsheet', (text, cell) => {
   expect(csvCell(text)).toBe(cell);
 });
 

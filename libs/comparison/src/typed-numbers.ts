@@ -14,7 +14,7 @@ const SCALES: Record<string, Record<string, number>> = {
 /** Tells whether a number of this unit may have a suffix, as in 2.1M. */
 export const hasSuffixes = (unit: string): boolean => SCALES[unit] !== undefined;
 
-/** An amount is a count. One with a suffix is rounded to it, since 0.3GiB is no whole number of bytes. */
+/** An amount is a count. One with a suffix is rounded to it, since 0.3GiB is not a whole number of bytes. */
 function amountOf(unit: string, scales: Record<string, number>, text: string): number {
   const [, digits = '', suffix = ''] = /^(\d[\d_]*(?:\.\d+)?(?:e\+?\d{1,2})?) ?([a-z]*)$/i.exec(text.trim()) ?? [];
   const scale = scales[suffix.toLowerCase()];

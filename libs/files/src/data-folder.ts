@@ -38,7 +38,7 @@ export function foreignInDataFolder(path: string): string | undefined {
 }
 
 export function foreignDataFolderText(path: string, name: string): string {
-  return `${path} is no data folder of Espalier: it holds ${JSON.stringify(name)}; a new or empty folder is allowed`;
+  return `${path} is not a data folder of Espalier: it holds ${JSON.stringify(name)}; a new or empty folder is allowed`;
 }
 
 function namesIn(path: string): string[] {

@@ -35,7 +35,7 @@ test('a digest that was noted is taken as long as the file stays as it was', asy
   expect(await digests.of(file)).toBe(sha256('others'));
 });
 
-test('a file that is missing is no file with an unknown digest, and is found when it is there', async () => {
+test('a file that is missing is not a file with an unknown digest, and is found when it is there', async () => {
   const digests = new FileDigests();
   rmSync(file, { force: true });
   await expect(digests.of(file)).rejects.toMatchObject({ code: 'ENOENT' });

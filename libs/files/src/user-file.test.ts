@@ -29,7 +29,7 @@ test('a file, and a link to one, are read', async () => {
   expect((await readUserFile(join(folder, 'link'), 5)).toString()).toBe('words');
 });
 
-test('what is no regular file is refused by its kind, at once', async () => {
+test('what is not a regular file is refused by its kind, at once', async () => {
   execFileSync('mkfifo', [join(folder, 'fifo')]);
   await symlink('/dev/zero', join(folder, 'zero'));
   const server = createServer().listen(join(folder, 'socket'));

@@ -138,7 +138,7 @@ function notRegular(path: string, kind: string): UserFileError {
   return new UserFileError('FILE_NOT_REGULAR', `${path} is ${kind}; a regular file, or a link to one, is allowed`, path);
 }
 
-/** Names the kind of a path that is no regular file. */
+/** Names the kind of a path that is not a regular file. */
 export function kindOf(found: Pick<Stats, 'isDirectory' | 'isFIFO' | 'isSocket'>): string {
   if (found.isDirectory()) return 'a folder';
   if (found.isFIFO()) return 'a FIFO';

@@ -55,7 +55,7 @@ test('a model without a template is named', async () => {
 
 test.each([
   ['refuses it', "{{ raise_exception('no system, no talk') }}", 'no system, no talk'],
-  ['is no Jinja', '{% for %}', "the model's chat template does not take it"],
+  ['is not Jinja', '{% for %}', "the model's chat template does not take it"],
   ['makes too much of it', `{% for i in range(1100) %}${'word '.repeat(200)}{% endfor %}`, 'characters'],
 ])('a template that %s is told with the prompt', async (_, template, message) => {
   await expect(chatPrompts(modelWith(template), ['Who?'])).rejects.toMatchObject({

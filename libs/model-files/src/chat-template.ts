@@ -33,7 +33,7 @@ export function chatTemplateDigest({ source }: ChatTemplate): string {
   return createHash('sha256').update(source).digest('hex');
 }
 
-/** Parses tokenizer_config.json. A file that is no JSON object is accepted here: loading the tokenizer reports it. */
+/** Parses tokenizer_config.json. A file that is not a JSON object is accepted here: loading the tokenizer reports it. */
 function objectIn(json: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(json);

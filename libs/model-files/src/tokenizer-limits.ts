@@ -54,7 +54,7 @@ export function withinTokenLimit<Encoded extends { ids: ArrayLike<unknown> }>(
     throw new ModelFilesError(
       'TOKENIZER_EXPANDS',
       `the tokenizer ${what} in ${file}, line ${line}; allowed are ${TOKENS_PER_BYTE} tokens and ${CHARACTERS_PER_CHARACTER} characters ` +
-        `for one, and ${FREE} more: its normalizer or post-processor in tokenizer.json is no usual one`,
+        `for one, and ${FREE} more: its normalizer or post-processor in tokenizer.json is not a usual one`,
       { field: 'model_path', file, line },
     );
   };

@@ -46,7 +46,7 @@ test('several settings are named once each, of whatever requests; a flag is left
   expect(tree.problemWith(session({ gradientSum: v1.GradientSum.GRADIENT_SUM_ORDER }))).toBe('');
 });
 
-test('parts that are no settings are found wherever they are, and only an update helps', () => {
+test('parts that are not settings are found wherever they are, and only an update helps', () => {
   const evaluation = (more: Partial<engineV1.EvaluateRequest>) => ({
     type: 'espalier.engine.v1.EvaluateRequest',
     message: engineV1.EvaluateRequest.fromPartial({ tokens: Buffer.from('abcd'), ...more }),

@@ -16,7 +16,7 @@ describe('what holds for every request', () => {
     ]);
   });
 
-  it('a budget of 0 is no budget, so a run without one leaves it out', () => {
+  it('a budget of 0 is not a budget, so a run without one leaves it out', () => {
     const settings = { targetSparsity: 0, targetParams: 0, targetBytes: 0, targetMacs: 0, targetSpeedup: 0 };
     const refused = ['target_params', 'target_bytes', 'target_macs', 'target_speedup'];
     const request = v1.LaunchRunRequest.fromPartial({ modelPath: '/m', data: { trainPath: '/d' }, settings });

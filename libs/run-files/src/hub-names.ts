@@ -15,8 +15,8 @@ const COMMIT = /^[0-9a-f]{40}$/;
 const MAIN = 'main';
 
 /**
- * Returns the path that a name of the hub stands for; null: the text is no such name, or the cache lacks its repository. An existing path
- * counts before a name, so the cache can't hide a folder.
+ * Returns the path that a name of the hub stands for, or null where the text is not such a name or the cache lacks its repository. An
+ * existing path counts before a name, so the cache can't hide a folder.
  * @throws HubNameError if the cache has the repository, but not the revision or the file
  */
 export function hubPath(text: string, kind: HubKind, path: string, env: NodeJS.ProcessEnv = process.env): string | null {

@@ -17,7 +17,7 @@ test.each([
 test.each(['web.jsonl=0', 'web.jsonl=-1', 'web.jsonl=NaN', 'web.jsonl=Infinity', 'web.jsonl=0.7.1', 'web.jsonl=70%', 'web.jsonl=1e999'])(
   '%s has no weight',
   (text) => {
-    expect(() => weightedPath(text, nothing)).toThrow(/is no weight; a number above 0 is allowed after "="/);
+    expect(() => weightedPath(text, nothing)).toThrow(/is not a weight; a number above 0 is allowed after "="/);
   },
 );
 

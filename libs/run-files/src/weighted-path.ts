@@ -13,7 +13,7 @@ const WEIGHT = /^(.+)=([-+]?(?:\d|\.\d|nan|inf)[^/=]*)$/i;
 const WEIGHT_BEHIND_COLON = /^(.+):(\d*\.?\d+)$/;
 const DATA_FILE = /\.(jsonl?|txt|parquet|zst|gz|bin|npy)$/i;
 
-/** @throws RangeError if the text after the last "=" begins like a number but is no weight, or if a weight stands after a ":" */
+/** @throws RangeError if the text after the last "=" begins like a number but is not a weight, or if a weight stands after a ":" */
 export function weightedPath(text: string, isThere: (path: string) => boolean = existsSync): WeightedPath {
   const [, before, number] = WEIGHT_BEHIND_COLON.exec(text) ?? [];
   if (before !== undefined && !isThere(text) && (isThere(before) || DATA_FILE.test(before)))
@@ -22,7 +22,7 @@ export function weightedPath(text: string, isThere: (path: string) => boolean = 
   if (path === undefined || word === undefined || isThere(text)) return { path: text };
   const weight = /^[\d.]+(e[-+]?\d+)?$/i.test(word) ? Number(word) : NaN;
   if (Number.isFinite(weight) && weight > 0) return { path, weight };
-  throw new RangeError(`${JSON.stringify(word)} is no weight; a number above 0 is allowed after "=": ${path}=0.7`);
+  throw new RangeError(`${JSON.stringify(word)} is not a weight; a number above 0 is allowed after "=": ${path}=0.7`);
 }
 
 /** Writes paths with weights, in the form that `weightedPath` reads. @param weights one for each path, or none at all */

@@ -124,7 +124,7 @@ export class YamlReader {
     if (node === null) return; // an empty file
     if (!isMap(node)) throw this.problem(rangeOf(node), `${what} must be a mapping: lines of "key: value"`);
     for (const pair of node.items) {
-      if (!isScalar(pair.key)) throw this.problem(rangeOf(pair.key), `a key of ${what} is no word`);
+      if (!isScalar(pair.key)) throw this.problem(rangeOf(pair.key), `a key of ${what} is not a word`);
       yield [String(pair.key.value), pair];
     }
   }

@@ -234,7 +234,7 @@ describe('what does not fit is named', () => {
     expect((await refusal(ask('mmlu'))).message).toMatch(/the split dev has 2 rows of subject law; 5 shots are needed/);
   });
 
-  test('a file that is no task', async () => {
+  test('a file that is not a task', async () => {
     const path = join(folder, 'mine.yaml');
     const told = async (text: string): Promise<string> => {
       await writeFile(path, text);
@@ -256,7 +256,7 @@ describe('what does not fit is named', () => {
     const path = join(folder, 'mine.yaml');
     await writeFile(path, 'task: mine\ndata: { folder: geo, split: test }\nprompt: "{{ open"\nchoices: [a, b]\ngold: g\nmetrics: [acc]\n');
     const { scored } = await findTasks([path]);
-    expect((await refusal(readQuestions(scored[0]!, { dataFolder: folder }))).message).toMatch(/mine\.prompt: .* no valid template/);
+    expect((await refusal(readQuestions(scored[0]!, { dataFolder: folder }))).message).toMatch(/mine\.prompt: .* is not a valid template/);
   });
 });
 

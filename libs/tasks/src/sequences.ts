@@ -31,7 +31,7 @@ export async function encodeQuestions(questions: readonly Question[], encoder: E
   const planned = questions.map((question) => {
     const { asks } = question;
     if (asks.kind === 'whole') return { whole: place(asks.text, question) };
-    if (asks.kind === 'text') throw new Error('a text that a model writes is no sequence');
+    if (asks.kind === 'text') throw new Error('a text that a model writes is not a sequence');
     return {
       pairs: asks.pairs.map(spaceMoved).map(({ context, continuation }) => ({
         context: context === '' ? null : place(context, question),

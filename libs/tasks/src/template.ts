@@ -19,7 +19,7 @@ export function compile(source: string, field: string): Template {
     // Jinja drops one line end at the end of a template. All of the template counts here, so one more is added.
     template.parsed = jinja.parse(jinja.tokenize(source.endsWith('\n') ? `${source}\n` : source));
   } catch (error) {
-    throw new TaskError('TASK_INVALID', `${field}: ${JSON.stringify(source)} is no valid template (${(error as Error).message})`);
+    throw new TaskError('TASK_INVALID', `${field}: ${JSON.stringify(source)} is not a valid template (${(error as Error).message})`);
   }
   const columns = new Set<string>();
   const bound = new Set(GLOBALS);
@@ -62,7 +62,7 @@ function collect(node: unknown, read: Set<string>, bound: Set<string>): void {
       (type === 'KeywordArgumentExpression' && part === 'key') ||
       (type === 'TestExpression' && part === 'test');
     if (isName) continue;
-    // The name of a filter is no column, but its arguments may name some.
+    // The name of a filter is not a column, but its arguments may name some.
     if (type === 'FilterExpression' && part === 'filter') collect((value as Node)['args'], read, bound);
     else collect(value, read, bound);
   }
@@ -90,7 +90,7 @@ export function cleaner(steps: readonly Cleaning[], field: string): (text: strin
     try {
       pattern = new RegExp(source, 'gu');
     } catch (error) {
-      throw new TaskError('TASK_INVALID', `${field}: ${JSON.stringify(source)} is no valid pattern (${(error as Error).message})`);
+      throw new TaskError('TASK_INVALID', `${field}: ${JSON.stringify(source)} is not a valid pattern (${(error as Error).message})`);
     }
     return (text) => text.replace(pattern, to);
   });

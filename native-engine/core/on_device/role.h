@@ -44,8 +44,8 @@ struct Role {
   bool hidden_ones = false;           // whether no open unit has a mask below 1
   std::vector<int32_t> hidden_index;  // [hidden_width]
   std::vector<float> hidden_scale;    // [hidden_width]
-  // [hidden_width], hidden_scale times the model's multiplier of embeddings, and times that of what is added to the residual stream; empty
-  // where it is the same.
+  // Both are [hidden_width]: hidden_scale times the model's multiplier of embeddings, and hidden_scale times its multiplier of what blocks
+  // add to the residual stream. Each is empty where it equals hidden_scale.
   std::vector<float> embedding_scale, addend_scale;
   bool scaled_when_read = false;        // see scale_when_read
   std::vector<float> final_norm;        // [hidden_width], includes the divisor of logits

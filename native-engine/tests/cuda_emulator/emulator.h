@@ -25,7 +25,7 @@ SentBytes take_sent_bytes();
 // Returns how often any thread of the host has waited for a stream since the last call.
 uint64_t take_waits();
 
-// Sets how the streams behave that this thread makes from now on: the first stream, and all others.
+// Sets the behaviour of the streams that this thread makes from now on: that of the first stream, and that of all others.
 void behave(const emulator::Behaviour& first, const emulator::Behaviour& others);
 inline void behave(const emulator::Behaviour& all) { behave(all, all); }
 

@@ -53,7 +53,8 @@ std::vector<std::vector<ReferenceForward::Inputs>> inputs_of(const ModelWeights&
   return texts;
 }
 
-// Expects every open gate of a layer to be rated at least as high as every closed one. `slack` is by how much rounding may swap them.
+// Expects every open gate of a layer to be rated at least as high as every closed one. Rounding may swap gates whose ratings differ by at
+// most the share `slack`.
 void expect_least_closed(const std::vector<double>& ratings, const float* masks, int64_t first, int64_t count, double slack) {
   double highest_closed = 0, lowest_open = INFINITY;
   for (int64_t i = first; i < first + count; i++) {

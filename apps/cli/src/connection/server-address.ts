@@ -237,7 +237,7 @@ function requireAddress(address: string, text: string, source: string): void {
   const port = /^(?:[\w.-]+|\[[\da-fA-F:]+\]):(\d{1,5})$/.exec(address)?.[1];
   if (text.startsWith('unix:') || (port !== undefined && Number(port) >= 1 && Number(port) <= 65_535)) return;
   const allowed = 'HOST:PORT, https://HOST:PORT and unix:PATH are allowed';
-  throw new CliError('SERVER_ADDRESS_INVALID', `${JSON.stringify(text)} is no server address; ${allowed}`, {
+  throw new CliError('SERVER_ADDRESS_INVALID', `${JSON.stringify(text)} is not a server address; ${allowed}`, {
     field: source,
     exitCode: ExitCode.usage,
   });

@@ -90,7 +90,7 @@ test('a data folder with other things in place of its files keeps no command wai
   expect((await runCli(['runs', '--data-folder', folder])).exitCode).toBe(4);
 });
 
-test('open does not wait for a token that is no file', async () => {
+test('open does not wait for a token that is not a file', async () => {
   execFileSync('mkfifo', [join(folder, 'token')]);
   const process = spawn('sh', ['-c', ': orchestrator; sleep 60'], { stdio: 'ignore' });
   announce(folder, { listen: '127.0.0.1:7501', web: 'http://127.0.0.1:7502', pid: process.pid });
@@ -110,7 +110,7 @@ test('a command on a data folder without a server asks no other server, and name
   expect((await runCli(['status', '--data-folder', folder])).stdout).toMatch(/^server +not running; start it with: espalier up/);
 });
 
-test('an empty name is no data folder', async () => {
+test('an empty name is not a data folder', async () => {
   for (const command of ['runs', 'down', 'status'])
     expect(await runCli([command, '--data-folder', ''])).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/--data-folder/) });
 });

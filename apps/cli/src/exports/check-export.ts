@@ -49,7 +49,7 @@ async function checkFolder(path: string, signal?: AbortSignal): Promise<ExportRe
     const entry = entries.get(file.name);
     entries.delete(file.name);
     if (entry === undefined) files.push({ name: file.name, bytes: null, digest: '', problem: 'it is missing' });
-    else if (!entry.isFile) files.push({ name: file.name, bytes: null, digest: '', problem: 'it is no file any more' });
+    else if (!entry.isFile) files.push({ name: file.name, bytes: null, digest: '', problem: 'it is no longer a file' });
     else files.push(await checkedFile(path, file, entry.size, signal));
   }
   entries.delete(EXPORT_MARKER);
@@ -73,7 +73,7 @@ async function checkedFile(
 
 async function checkGguf(path: string, signal?: AbortSignal): Promise<ExportReport> {
   const head = await headOf(path);
-  if (head.subarray(0, 4).toString('latin1') !== 'GGUF') throw unknown(path, 'it is no GGUF file');
+  if (head.subarray(0, 4).toString('latin1') !== 'GGUF') throw unknown(path, 'it is not a GGUF file');
   const seal = sealIn(head);
   if (seal === undefined) throw unknown(path, 'it holds no digest of itself, as exports of this release do');
   const [whole, sealed] = [createHash('sha256'), createHash('sha256')];
@@ -99,7 +99,7 @@ async function headOf(path: string): Promise<Buffer> {
 }
 
 function unknown(path: string, why: string): CliError {
-  return new CliError('EXPORT_UNKNOWN', `${path} is no export that can be checked: ${why}`, {
+  return new CliError('EXPORT_UNKNOWN', `${path} is not an export that can be checked: ${why}`, {
     exitCode: ExitCode.failed,
     hint: `a folder with ${EXPORT_MARKER}, or a GGUF file that espalier export wrote`,
   });

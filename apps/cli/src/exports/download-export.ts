@@ -34,7 +34,7 @@ export interface DownloadedExport {
 export async function downloadExport(connection: Connection, options: DownloadOptions): Promise<DownloadedExport> {
   const { folder } = options.place;
   const { files } = await connection.call(connection.artifacts, connection.artifacts.statArtifact, { digest: options.digest });
-  if (files.length === 0) throw new CliError('EXPORT_NOT_FOUND', `${options.digest} is no exported model`, { exitCode: ExitCode.notFound });
+  if (files.length === 0) throw new CliError('EXPORT_NOT_FOUND', `${options.digest} is not an export`, { exitCode: ExitCode.notFound });
   const listed = files.map((file) => ({ name: checkedName(file.name), bytes: Number(file.bytes), digest: file.digest }));
   const total = listed.reduce((sum, file) => sum + file.bytes, 0);
   const incoming = incomingPath(folder);
@@ -94,7 +94,7 @@ export async function downloadExportedFile(
 function checkedName(name: string): string {
   const parts = name.split('/');
   if (name === '' || name.startsWith('/') || name.includes('\\') || parts.some((part) => part === '' || part === '..' || part === '.')) {
-    throw new CliError('EXPORT_INVALID', `the export names a file ${JSON.stringify(name)}, which is no plain name`, {
+    throw new CliError('EXPORT_INVALID', `the export names a file ${JSON.stringify(name)}, which is not a plain name`, {
       exitCode: ExitCode.failed,
     });
   }

@@ -158,7 +158,7 @@ async function removeExport(folder: string, files: ExportManifestFile[]): Promis
 }
 
 function foreign(folder: string, why: string): CliError {
-  return new CliError('FOLDER_FOREIGN', `${folder} is not replaced, since it is no export as Espalier wrote it: ${why}`, {
+  return new CliError('FOLDER_FOREIGN', `${folder} is not replaced, since it is not an export as Espalier wrote it: ${why}`, {
     field: '--out',
     exitCode: ExitCode.notAllowed,
     hint: 'name a folder that does not exist yet',

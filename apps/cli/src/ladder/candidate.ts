@@ -2,7 +2,7 @@
 import type { SpeedUp } from '#comparison';
 
 export interface Candidate {
-  /** The teacher's mark; 'last': the run's last state, if it is no teacher; null: the model before pruning. */
+  /** The teacher's mark; 'last': the run's last state, if it is not a teacher; null: the model before pruning. */
   mark: number | 'last' | null;
   sparsity: number;
   perplexity: number;

@@ -29,7 +29,7 @@ const UNDER_WAY = 1;
 
 /** A step as `ExportMetrics` writes it. */
 type Row = Record<string, number | boolean | null>;
-/** The fields that identify a row, and are no metrics. */
+/** The fields that identify a row, and are not metrics. */
 const NO_METRICS = new Set(['branch', 'attempt', 'abandoned', 'step']);
 
 /** The ids that the store needs are computed from Espalier's ids, so a run has the same place in each export. */
@@ -51,7 +51,7 @@ export async function findMlflowPlace(folder: string, runId: string, force: bool
   const run = join(experiment, mlflowRunId(runId));
   const details = { field: '--out', exitCode: ExitCode.notAllowed };
   if (!(await isStoreOrNothing(folder)))
-    throw new CliError('FILE_FOREIGN', `${folder} is no file store of MLflow`, {
+    throw new CliError('FILE_FOREIGN', `${folder} is not a file store of MLflow`, {
       ...details,
       hint: 'name a folder that does not exist yet',
     });

@@ -53,7 +53,7 @@ test('texts speak of options; values, paths and other words stay', () => {
     '--warmup-steps: must be in [0, 100] (at most --steps), is 200',
   );
   expect(told('seed: must be a whole number; see data.train_path', 'seed')).toBe('--seed: must be a whole number; see --data');
-  expect(told('/home/model_path/x is no folder, "batch_size" neither, nor q_proj')).toBe(
-    '/home/model_path/x is no folder, "batch_size" neither, nor q_proj',
+  expect(told('/home/model_path/x is not a folder, "batch_size" neither, nor q_proj')).toBe(
+    '/home/model_path/x is not a folder, "batch_size" neither, nor q_proj',
   );
 });

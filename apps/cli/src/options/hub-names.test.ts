@@ -119,7 +119,7 @@ test('the cache is where the programs of the hub look', () => {
   expect(hubCache({ HF_HOME: '/c', XDG_CACHE_HOME: '/d' })).toBe('/c/hub');
   expect(hubCache({ XDG_CACHE_HOME: '/d' })).toBe('/d/huggingface/hub');
   expect(hubCache({})).toMatch(/^\/.*\/\.cache\/huggingface\/hub$/);
-  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), { HF_HUB_CACHE: cache })).toBeNull(); // a model is no data set
+  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), { HF_HUB_CACHE: cache })).toBeNull(); // a model is not a data set
 });
 
 test('show says name and commit', async () => {

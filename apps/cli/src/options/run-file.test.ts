@@ -168,7 +168,7 @@ test.each<[string, string, string]>([
   ['a list', '- a\n', 'run.yaml:1: the file must be a mapping'],
   ['two documents', 'name: a\n---\nname: b\n', 'run.yaml'],
   ['more than anybody writes', `name: ${'x'.repeat(70_000)}`, 'at most 65536 bytes'],
-  ['bytes that are no text', '\u0000name: x', 'run.yaml'],
+  ['bytes that are not text', '\u0000name: x', 'run.yaml'],
 ])('%s is refused with its place', async (_, text, words) => {
   launched = undefined;
   const { exitCode, stderr } = await withFile(text, 'launch');

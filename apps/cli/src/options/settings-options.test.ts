@@ -9,7 +9,7 @@ const parsed = (...words: string[]): object =>
 test.each(['--target-params', '--target-bytes', '--target-macs', '--target-speedup'])(
   '%s 0 is refused, since it asks for nothing',
   (flag) => {
-    expect(() => parsed(flag, '0')).toThrow(/0 is no budget/);
+    expect(() => parsed(flag, '0')).toThrow(/0 is not a budget/);
   },
 );
 

@@ -79,7 +79,7 @@ function parsed(setting: Setting, text: string): unknown {
     const value = settingOfText(setting, text);
     // A script with an empty or zero variable must not get a run with another target.
     if (value === 0 && (BUDGET_NAMES as readonly string[]).includes(setting.name))
-      throw new InvalidArgumentError('0 is no budget: a run without one leaves the option out');
+      throw new InvalidArgumentError('0 is not a budget: a run without one leaves the option out');
     return value;
   } catch (error) {
     if (error instanceof RangeError) throw new InvalidArgumentError(error.message);

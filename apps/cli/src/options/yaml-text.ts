@@ -9,7 +9,7 @@ export async function readYamlText(path: string, field: string, mostBytes: numbe
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(await readUserFile(path, mostBytes));
   } catch (error) {
-    if (error instanceof TypeError) throw invalidFile(`${basename(path)} is no UTF-8 text`, field);
+    if (error instanceof TypeError) throw invalidFile(`${basename(path)} is not UTF-8 text`, field);
     if (!(error instanceof UserFileError)) throw error;
     throw new CliError(error.code, error.message, {
       field,

@@ -285,7 +285,7 @@ test('quickstart --json: another file is left alone, and told before anything st
   expect(await readdir(folder)).toEqual(['package.json']);
 });
 
-test('up: a folder of the user is no data folder', async () => {
+test('up: a folder of the user is not a data folder', async () => {
   await writeFile(join(folder, 'corpus.txt'), 'x');
   const refused = await espalier('up', '--detach', '--data-folder', '.', '--listen', '127.0.0.1:0');
   expect(refused.exitCode).toBe(2);

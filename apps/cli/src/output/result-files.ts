@@ -128,7 +128,7 @@ export async function requireFilePlace(path: string, { option, force, what, isOu
   const foreign = (why: string): CliError =>
     new CliError('FILE_FOREIGN', `${path} is not replaced: ${why}`, { ...details, hint: 'name a file that does not exist yet' });
   if (!found.isFile())
-    throw foreign(found.isSymbolicLink() ? 'it is a symbolic link' : found.isDirectory() ? 'it is a folder' : 'it is no plain file');
+    throw foreign(found.isSymbolicLink() ? 'it is a symbolic link' : found.isDirectory() ? 'it is a folder' : 'it is not a plain file');
   if (!force) throw new CliError('FILE_EXISTS', `${path} exists already`, { ...details, hint: 'another name, or --force to replace it' });
   if (found.size === 0) return;
   const file = await openUserFile(path).catch((error: unknown) => Promise.reject(fileError(error, path)));

@@ -23,7 +23,7 @@ let earlier: Promise<unknown> = Promise.resolve();
 
 /**
  * Runs a command in the process of the test, since the start of a process takes longer than most commands. Commands run one after the
- * other, because each has the process's folder, variables and streams for itself. Standard output is no terminal.
+ * other, because each has the process's folder, variables and streams for itself. Standard output is not a terminal.
  */
 export function runCli(args: string[], surroundings: Surroundings = {}): Promise<CliResult> {
   const result = earlier.then(() => runHere(args, surroundings));
@@ -65,7 +65,7 @@ class Collected extends Writable {
   }
 }
 
-/** Runs a command as a user's shell would, in a process of its own. Standard output is no terminal. */
+/** Runs a command as a user's shell would, in a process of its own. Standard output is not a terminal. */
 export function runProcess(
   args: string[],
   options: Surroundings & {

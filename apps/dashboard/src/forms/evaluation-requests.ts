@@ -81,6 +81,6 @@ const job = (work: NonNullable<Parameters<typeof create<typeof StartJobRequestSc
 function shareOf(text: string): number {
   const [, number, percent] = /^\s*([\d.]+)\s*(%?)\s*$/.exec(text) ?? [];
   const share = Number(number) / (percent === '%' ? 100 : 1);
-  if (!(share >= 0 && share < 1)) throw new FieldProblem('unstructured.sparsity', `"${text}" is no share from 0 to below 1`);
+  if (!(share >= 0 && share < 1)) throw new FieldProblem('unstructured.sparsity', `"${text}" is not a share from 0 to below 1`);
   return share;
 }

@@ -42,7 +42,7 @@ export function marksIn(text: string, field: string): number[] {
   const words = text.split(/[\s,#]+/).filter(Boolean);
   const wrong = words.find((word) => !/^\d{1,9}$/.test(word));
   if (wrong !== undefined)
-    throw new FieldProblem(field, `"${wrong}" is no mark of a teacher: whole numbers with commas between are allowed`);
+    throw new FieldProblem(field, `"${wrong}" is not a mark of a teacher: whole numbers with commas between are allowed`);
   return [...new Set(words.map(Number))];
 }
 
@@ -51,6 +51,6 @@ const LARGEST = 2 ** 32 - 1;
 /** Reads a whole number; '' gives 0, which means the default. */
 export function wholeNumber(text: string, field: string): number {
   const value = Number(text.trim());
-  if (!Number.isInteger(value) || value < 0 || value > LARGEST) throw new FieldProblem(field, `"${text}" is no whole number`);
+  if (!Number.isInteger(value) || value < 0 || value > LARGEST) throw new FieldProblem(field, `"${text}" is not a whole number`);
   return value;
 }

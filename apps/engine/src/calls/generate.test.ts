@@ -23,7 +23,7 @@ test('a text is told word by word', () => {
   });
 });
 
-test('the token with which a model ends its text is no part of it', () => {
+test('the token with which a model ends its text is not part of it', () => {
   expect(written(['one', '</s>'], [], 'end')).toEqual({ pieces: ['one', ''], end: TEXT_END_MODEL, tokens: 1, stopped: [] });
 });
 

@@ -88,5 +88,5 @@ test('a list names plain files', () => {
   for (const name of ['../config.json', '/etc/passwd', '.hidden', 'a/b', '', 'a\0b', 'x'.repeat(300)])
     expect(() => list(name)).toThrow('a plain name is allowed');
   expect(() => list('a', 'a')).toThrow('as that of another file');
-  expect(() => checkedList([{ name: 'a', bytes: 1n, digest: 'no', head: Buffer.alloc(0) }])).toThrow('no SHA-256');
+  expect(() => checkedList([{ name: 'a', bytes: 1n, digest: 'no', head: Buffer.alloc(0) }])).toThrow('is not a SHA-256');
 });

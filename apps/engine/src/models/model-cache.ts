@@ -113,7 +113,7 @@ export class ModelCache {
   }
 
   private of(digest: string): string {
-    if (!DIGEST.test(digest)) throw new EspalierError('MODEL_NOT_OFFERED', `"${digest}" is no digest of a model`);
+    if (!DIGEST.test(digest)) throw new EspalierError('MODEL_NOT_OFFERED', `"${digest}" is not a digest of a model`);
     return join(this.folder, 'models', digest);
   }
 

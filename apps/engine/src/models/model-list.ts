@@ -29,7 +29,7 @@ export function checkedList(files: readonly engineV1.ModelFile[]): ListedFile[] 
     if (names.has(name)) throw invalidField('FIELD_OUT_OF_RANGE', `${at}.name`, `is "${name}", as that of another file`);
     names.add(name);
     if (!isOutline && !DIGEST.test(digest))
-      throw invalidField('FIELD_OUT_OF_RANGE', `${at}.digest`, 'is no SHA-256: 64 digits and letters from a to f are allowed');
+      throw invalidField('FIELD_OUT_OF_RANGE', `${at}.digest`, 'is not a SHA-256: 64 digits and letters from a to f are allowed');
     if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw invalidField('FIELD_OUT_OF_RANGE', `${at}.bytes`, `is ${bytes}`);
     return { name, bytes: Number(bytes), digest };
   });

@@ -105,6 +105,6 @@ test('a bucket that does not answer is told as unreachable', async () => {
   expect(await failureOf(fetchBytes(url, 10))).toEqual({ code: 'BUCKET_UNREACHABLE' });
 });
 
-test.each(['', 'file:///etc/passwd', 'not an address'])('%j is no address of a bucket', async (url) => {
+test.each(['', 'file:///etc/passwd', 'not an address'])('%j is not an address of a bucket', async (url) => {
   expect(await failureOf(fetchBytes(url, 10))).toEqual({ code: 'FIELD_OUT_OF_RANGE' });
 });

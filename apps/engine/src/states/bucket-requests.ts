@@ -74,7 +74,7 @@ function sizeIn(from: URL, { headers }: IncomingMessage, bytesMax: number): numb
 function checked(url: string): URL {
   const address = URL.canParse(url) ? new URL(url) : null;
   if (address !== null && ['http:', 'https:'].includes(address.protocol)) return address;
-  throw invalidField('FIELD_OUT_OF_RANGE', 'url', 'is no address that begins with http:// or https://');
+  throw invalidField('FIELD_OUT_OF_RANGE', 'url', 'is not an address that begins with http:// or https://');
 }
 
 function answered(to: URL, method: string, headers: Record<string, string>, body?: Uint8Array): Promise<IncomingMessage> {

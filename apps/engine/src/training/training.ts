@@ -196,7 +196,7 @@ function handOut(result: SegmentResult, stateFile: string): { ended: EndedSegmen
   const sent = new Promise<void>((resolve) => {
     letGo = resolve;
   });
-  // A file that can't be written is no failure of the segment: its state is sent then.
+  // A file that can't be written is not a failure of the segment: its state is sent then.
   const written = made.then((one) => (one.written ? path : ''));
   return {
     ended: { result, stateSize, digest, stateFile: written, letGo },

@@ -187,7 +187,7 @@ export class TokenKeeper {
 }
 
 function tokenWrong(): EspalierError {
-  return new EspalierError('TOKEN_WRONG', 'this is no token of this server');
+  return new EspalierError('TOKEN_WRONG', 'this is not a token of this server');
 }
 
 function ended({ revokedAt, expiresAt }: Token): EspalierError {

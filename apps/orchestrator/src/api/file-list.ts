@@ -11,7 +11,7 @@ const { FILE_KIND_FOLDER, FILE_KIND_MODEL, FILE_KIND_TEXT } = v1.FileKind;
 const ENTRIES_MAX = 1_000;
 /** A folder with more entries is looked at only in part. */
 const LOOKED_AT_MAX = 20_000;
-/** A folder with more entries is no model: all known models have fewer files of weights. */
+/** A folder with more entries is not a model: all known models have fewer files of weights. */
 const MODEL_ENTRIES_MAX = 2_000;
 const ORDER = [FILE_KIND_MODEL, FILE_KIND_FOLDER, FILE_KIND_TEXT];
 
@@ -77,7 +77,7 @@ async function folderEntry(path: string, name: string, there: Stats | null, root
       if (entry.name.endsWith('.safetensors')) bytes += await sizeInside(join(path, entry.name), roots);
     }
   } catch {
-    return folder; // the folder can't be read, or is no model
+    return folder; // the folder can't be read, or is not a model
   }
   return bytes > 0n ? { ...folder, kind: FILE_KIND_MODEL, bytes } : folder;
 }

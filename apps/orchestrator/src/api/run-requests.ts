@@ -51,7 +51,7 @@ export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request']
   };
 }
 
-/** Fields that are left out are no part of the command. So a request of a release before tags is still the same request. */
+/** Fields that are left out are not part of the command. So a request of a release before tags is still the same request. */
 function labels({ tags, note }: Pick<v1.LaunchRunRequest, 'tags' | 'note'>): { tags?: string[]; note?: string } {
   const violations = tagViolations(tags, 'tags');
   if (violations.length > 0) throw invalidRequest(violations);
@@ -82,7 +82,7 @@ export function startingPoint(from: From): StartingPoint {
   }
 }
 
-/** Fields that are left out are no part of the command. So a request of a release before these fields is still the same request. */
+/** Fields that are left out are not part of the command. So a request of a release before these fields is still the same request. */
 export function dataSource(source: v1.DataSource): DataSource {
   const { trainPath, validationPath, moreTrainPaths, trainWeights, moreValidationPaths, textColumn, responseOnly } = source;
   const { maxTrainTokens, maxValidationTokens, validationTextColumn, withoutValidation } = source;

@@ -159,7 +159,7 @@ export async function answering(address: string, client: EngineClient): Promise<
   try {
     return await client.describe(ANSWER_TIMEOUT_MS);
   } catch (error) {
-    throw new EspalierError('ENGINE_UNAVAILABLE', `the program that answers at ${address} is no engine: ${(error as Error).message}`);
+    throw new EspalierError('ENGINE_UNAVAILABLE', `the program that answers at ${address} is not an engine: ${(error as Error).message}`);
   }
 }
 

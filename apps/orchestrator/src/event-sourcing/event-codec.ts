@@ -72,7 +72,7 @@ export function encodeFacts<F extends Fact>(
   return { stored, events };
 }
 
-/** @throws SyntaxError when the bytes are no JSON object */
+/** @throws SyntaxError when the bytes are not a JSON object */
 export function decodeStored(
   types: EventTypes,
   stored: Pick<StoredEvent, 'type' | 'data'>,

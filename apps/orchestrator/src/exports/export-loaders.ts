@@ -13,7 +13,7 @@ export interface LoaderRequest {
   ids: number[];
   threads: number;
 }
-/** The answer of a loader. A computed likelihood may be no finite number, which says more about the export than about the loader. */
+/** The answer of a loader. A computed likelihood may not be a finite number, which says more about the export than about the loader. */
 export type LoaderAnswer =
   | { outcome: 'computed'; loader: string; negativeLogLikelihood: number }
   | { outcome: 'failed' | 'untried'; loader: string; message: string };

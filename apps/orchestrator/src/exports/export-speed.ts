@@ -30,7 +30,7 @@ export function speedNotes(format: ExportFormat, model: engineV1.ModelDescriptio
   }
   const widths = [exported.hiddenSize, ...exported.layers.map(({ intermediate }) => intermediate)];
   if ((format === 'hf' || format === 'vllm') && widths.some((width) => width % BigInt(EVEN_WIDTH) !== 0n)) {
-    notes.push(`Some widths are no multiples of ${EVEN_WIDTH}, which GPUs run slowly: --multiple-of ${EVEN_WIDTH} evens them out.`);
+    notes.push(`Some widths are not multiples of ${EVEN_WIDTH}, which GPUs run slowly: --multiple-of ${EVEN_WIDTH} evens them out.`);
   }
   return notes;
 }

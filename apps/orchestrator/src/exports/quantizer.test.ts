@@ -36,7 +36,7 @@ test('what it makes is passed on, and what it had to make otherwise is told', as
   );
   expect(await through(quantizer)).toEqual({
     text: 'whole model as q4_k_m by 3\n',
-    notes: ['Quantized to q4_k_m by llama.cpp; 5 of 9 tensors have a type of their own, as their rows are no multiples of 256.'],
+    notes: ['Quantized to q4_k_m by llama.cpp; 5 of 9 tensors have a type of their own, as their rows are not multiples of 256.'],
   });
   expect((await through(await script('cp "$1" "$2"'))).notes).toEqual(['Quantized to q4_k_m by llama.cpp.']);
   expect((await left()).filter((name) => !before.includes(name))).toEqual([]);

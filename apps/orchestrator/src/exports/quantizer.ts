@@ -20,7 +20,7 @@ export const QUANTIZED_BLOCK = 256;
 
 const root = (path: string): string => fileURLToPath(new URL(`../../../../../${path}`, import.meta.url));
 const ERRORS_MAX = 1 << 20;
-/** The message in which llama.cpp says that rows are no multiples of a block. */
+/** The message in which llama.cpp says that rows are not multiples of a block. */
 const FALLBACK = /(\d+) of (\d+) tensor\(s\) required fallback/;
 
 /** Returns the command and its arguments. */
@@ -78,7 +78,7 @@ export async function* quantized(
       `Quantized to ${dtype} by llama.cpp` +
         (other === undefined
           ? '.'
-          : `; ${other} of ${all} tensors have a type of their own, as their rows are no multiples of ${QUANTIZED_BLOCK}.`),
+          : `; ${other} of ${all} tensors have a type of their own, as their rows are not multiples of ${QUANTIZED_BLOCK}.`),
     );
     yield* createReadStream(to) as AsyncIterable<Uint8Array>;
   } finally {

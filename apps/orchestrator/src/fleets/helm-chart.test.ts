@@ -23,7 +23,7 @@ interface Manifest {
 }
 
 /**
- * Renders the chart. It reads the manifests as Kubernetes does, to which also yes and 0x1 are no text.
+ * Renders the chart. It reads the manifests as Kubernetes does: yes and 0x1 are values there and not texts.
  *
  * @param values as JSON, which is YAML too
  */

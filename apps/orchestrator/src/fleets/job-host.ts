@@ -32,7 +32,7 @@ export interface JobHost {
   submit(engine: string, token: string): Promise<string>;
   /** Reads the files that the host itself needs for a job. @throws EspalierError FILE_UNUSABLE */
   requireFiles?(): void;
-  /** Cancels jobs. A job that is over already is no error. @throws EspalierError FLEET_UNREACHABLE */
+  /** Cancels jobs. A job that is over already is not an error. @throws EspalierError FLEET_UNREACHABLE */
   cancel(ids: readonly string[]): Promise<void>;
   /** The path of the job's output, or the command that shows it. */
   logOf(job: Pick<JobFact, 'id' | 'engine'>): string;

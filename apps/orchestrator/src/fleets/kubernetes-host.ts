@@ -59,7 +59,7 @@ export class KubernetesHost implements JobHost {
     return this.asked('FLEET_JOB_REFUSED', async (cluster) => {
       const body = jobManifest(this.jobs, engine);
       const unknown = unknownField(body, 'V1Job', cluster.models);
-      if (unknown !== null) throw new EspalierError('FLEET_JOB_REFUSED', `pod_template: ${unknown} is no field of Kubernetes`);
+      if (unknown !== null) throw new EspalierError('FLEET_JOB_REFUSED', `pod_template: ${unknown} is not a field of Kubernetes`);
       await this.giveSecret(cluster, token);
       await cluster.batch.createNamespacedJob({ namespace: cluster.namespace, body });
       return jobName(engine);

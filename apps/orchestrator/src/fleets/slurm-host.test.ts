@@ -49,7 +49,7 @@ describe('a line of squeue', () => {
     '7|RUNNING|None|n1|espalier:other:def:slurm-1',
     '7|RUNNING|None|n1|my espalier:abc:def:x',
     '7_3|RUNNING|None|n1|espalier:abc:def:x',
-  ])('"%s" is no job of the fleet', (line) => {
+  ])('"%s" is not a job of the fleet', (line) => {
     expect(jobOf(line, JOBS)).toEqual([]);
   });
 });

@@ -109,7 +109,7 @@ class OidcReader extends YamlReader {
   private issuerOf(pair: Pair): string {
     const text = this.textOf(pair, 'issuer', 'an address');
     const url = URL.canParse(text) ? new URL(text) : null;
-    if (url === null) throw this.wrong(pair, 'issuer', 'this is no address: https://HOST/PATH is allowed');
+    if (url === null) throw this.wrong(pair, 'issuer', 'this is not an address: https://HOST/PATH is allowed');
     const isSafe = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopbackHost(url.hostname.replace(/^\[|\]$/g, '')));
     if (!isSafe) throw this.wrong(pair, 'issuer', 'https:// is allowed, and http:// to this machine only: 127.0.0.1, [::1] or localhost');
     if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
@@ -170,7 +170,7 @@ class OidcReader extends YamlReader {
   private scopesOf(pair: Pair): string[] {
     const scopes = this.wordsOf(pair, 'scopes');
     const wrong = scopes.find((scope) => !SCOPE.test(scope));
-    if (wrong !== undefined) throw this.wrong(pair, 'scopes', `${JSON.stringify(wrong)} is no scope: each is one word`);
+    if (wrong !== undefined) throw this.wrong(pair, 'scopes', `${JSON.stringify(wrong)} is not a scope: each is one word`);
     return scopes;
   }
 

@@ -39,7 +39,7 @@ it.each([undefined, '', 7, 'x'.repeat(256), 'a\nb', 'ä'])('has a subject that c
   expect(refusalOf({ ...ann, sub })).toMatch(/^LOGIN_REFUSED: the provider names no subject/);
 });
 
-it('finds a claim by its whole name, else by a path; what objects inherit is no claim', () => {
+it('finds a claim by its whole name, else by a path; what objects inherit is not a claim', () => {
   const roles = (claim: string): object => ({ roles: { ...settings.roles, claim } });
   expect(refusalOf({ ...ann, groups: [], realm_access: { roles: ['admins'] } }, roles('realm_access.roles'))).toBe('admin');
   expect(refusalOf({ ...ann, groups: [], 'https://example.org/groups': ['staff'] }, roles('https://example.org/groups'))).toBe('viewer');

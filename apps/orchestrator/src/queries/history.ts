@@ -123,7 +123,7 @@ function checkedTypes(views: RunViews, runIds: string[], asked: string[]): Set<s
   for (const type of asked) {
     const known = knownTypeNames.includes(type) || runIds.some((runId) => (views.peek(runId)?.extras.unknownEvents[type] ?? 0) > 0);
     if (!known)
-      throw invalidField('FIELD_UNKNOWN_VALUE', 'types', `"${type}" is no type of event; allowed are ${knownTypeNames.join(', ')}`);
+      throw invalidField('FIELD_UNKNOWN_VALUE', 'types', `"${type}" is not a type of event; allowed are ${knownTypeNames.join(', ')}`);
   }
   return new Set(asked);
 }

@@ -16,7 +16,7 @@ const artifacts = {
 };
 const read = (speedTable: string, targetSpeedup = 1.6) => readTable({ targetSpeedup, speedTable }, {} as ModelShape, artifacts);
 
-test('what is no readable file is refused at its setting, and a FIFO holds nothing up', async () => {
+test('what is not a readable file is refused at its setting, and a FIFO holds nothing up', async () => {
   const fifo = join(folder, 'fifo');
   execFileSync('mkfifo', [fifo]);
   for (const path of [join(folder, 'missing'), folder, fifo, '/dev/zero'])
@@ -32,15 +32,15 @@ test('a run without a target in seconds reads no table', async () => {
   expect(await read('none')).toBeNull();
 });
 
-test('a digest names an artifact, and one that is no table is refused', async () => {
+test('a digest names an artifact, and one that is not a table is refused', async () => {
   const [missing, large, text] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string];
   kept.set(large, Buffer.alloc(2 ** 22 + 1));
   kept.set(text, Buffer.from('no table'));
   await expect(read(missing)).rejects.toMatchObject({ code: 'ARTIFACT_NOT_FOUND', violations: [{ field: 'settings.speed_table' }] });
   await expect(read(missing)).rejects.toThrow(`keeps no table with the digest ${missing}`);
   await expect(read(large)).rejects.toThrow('it has 4194305 bytes');
-  await expect(read(text)).rejects.toThrow('is no JSON');
-  await expect(read('cccc')).rejects.toThrow('is no JSON');
+  await expect(read(text)).rejects.toThrow('is not JSON');
+  await expect(read('cccc')).rejects.toThrow('is not JSON');
   kept.set(`cccc${'0'.repeat(60)}`, Buffer.from('no table'));
   await expect(read('cccc')).rejects.toMatchObject({ code: 'DIGEST_AMBIGUOUS', violations: [{ field: 'settings.speed_table' }] });
 });

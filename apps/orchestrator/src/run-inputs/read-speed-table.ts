@@ -45,6 +45,6 @@ async function keptTable(named: string, artifacts: KeptTables): Promise<Uint8Arr
     const description = `the server keeps no table with the digest ${named}: ${mayBe}`;
     throw new EspalierError('ARTIFACT_NOT_FOUND', description, { violations: [{ field: FIELD, description, code: 'ARTIFACT_NOT_FOUND' }] });
   }
-  if (kept.bytes > TABLE_BYTES_MAX) throw invalid(`${digest} is no speed table: it has ${kept.bytes} bytes`);
+  if (kept.bytes > TABLE_BYTES_MAX) throw invalid(`${digest} is not a speed table: it has ${kept.bytes} bytes`);
   return artifacts.get(digest);
 }

@@ -154,7 +154,7 @@ describe('a speed table', () => {
   });
 
   it.each<[string, string, string | ((table: SpeedTable) => void)]>([
-    ['that is no JSON', 'the file', 'seconds: 3'],
+    ['that is not JSON', 'the file', 'seconds: 3'],
     ['of another kind', 'schema', '{"schema": "something"}'],
     ['with negative times', 'fixed.0.seconds', (one) => (one.fixed[0]!.seconds = -1)],
     ['that lacks a kind', 'by_units.down', (one) => delete (one.by_units as { down?: unknown }).down],

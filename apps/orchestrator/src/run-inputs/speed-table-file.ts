@@ -79,7 +79,7 @@ export function speedTableOf(text: string): SpeedTable {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw refused('the file', `is no JSON: ${(error as Error).message}`);
+    throw refused('the file', `is not JSON: ${(error as Error).message}`);
   }
   const parsed = schema.safeParse(json);
   if (!parsed.success) {

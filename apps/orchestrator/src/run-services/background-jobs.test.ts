@@ -49,7 +49,7 @@ describe('a job of a run', () => {
     expect(jobs.all('another')).toEqual([]);
   });
 
-  test('that is refused at once is no job', async () => {
+  test('that is refused at once is not a job', async () => {
     const jobs = new BackgroundJobs(log);
     const refusal = new EspalierError('FIELD_REQUIRED', 'tasks: is empty');
     await expect(jobs.start('run', WORK, CALLER, stepped([], refusal).begin)).rejects.toBe(refusal);

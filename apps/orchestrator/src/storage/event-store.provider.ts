@@ -173,7 +173,7 @@ function connectionStringOf(given: string): string {
   } catch (error) {
     throw new EspalierError(
       'EVENT_STORE_ADDRESS_INVALID',
-      `--event-store ${given} is no connection string (kurrentdb://HOST:PORT?...), and no file that holds one: ${(error as Error).message}`,
+      `--event-store ${given} is neither a connection string (kurrentdb://HOST:PORT?...) nor a file with one: ${(error as Error).message}`,
     );
   }
 }

@@ -92,7 +92,7 @@ describe('a study with rungs', () => {
     expect(decide(decided, decision, at)).toEqual([]); // decided again by a second driver, or by the same after a crash
     expect(new Set(decided.runs.map(({ key }) => key)).size).toBe(decided.runs.length);
   });
-  it('ends after its last rung, whose runs are no heat to decide', () => {
+  it('ends after its last rung, whose runs decide no heat', () => {
     let state = after(launched, decision);
     const [second] = openHeats(state);
     state = after(state, {

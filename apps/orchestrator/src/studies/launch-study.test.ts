@@ -55,7 +55,7 @@ test.each<[string, RequestedSettings]>([
   expect(await checked(bytes, { ...bytes, seed: '2' }, settings)).toEqual([bytes, settings]);
 });
 
-test('a text that is not there is told with its run, and what is no mistake of the run as it is', async () => {
+test('a text that is not there is told with its run, and what is not a mistake of the run as it is', async () => {
   const refusal = async (error: Error): Promise<unknown> => {
     readText = () => Promise.reject(error);
     return checked({}).catch((one: unknown) => one);

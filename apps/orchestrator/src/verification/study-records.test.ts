@@ -70,9 +70,9 @@ test('another type or id of an event is told', () => {
   }
 });
 
-test('bytes that are no JSON, or not its canonical form, are told, and the next event is read on', () => {
+test('bytes that are not JSON, or not its canonical form, are told, and the next event is read on', () => {
   const events = stored();
-  expect(problems([events[0]!, changed(events[1]!, '{', '['), events[2]!, events[3]!])[1]).toContain('no JSON object');
+  expect(problems([events[0]!, changed(events[1]!, '{', '['), events[2]!, events[3]!])[1]).toContain('not a JSON object');
   expect(problems([events[0]!, changed(events[1]!, '{', '{ '), events[2]!, events[3]!])).toEqual({
     1: 'StudyRunLaunched: the bytes are not the canonical form of what they say',
   });

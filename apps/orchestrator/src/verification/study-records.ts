@@ -33,7 +33,7 @@ export class StudyRecords {
       fields = parseObject(data);
     } catch (error) {
       record.chain.lose();
-      return `${type}: the bytes are no JSON object (${(error as Error).message})`;
+      return `${type}: the bytes are not a JSON object (${(error as Error).message})`;
     }
     const broken = record.chain.problem({ id, type }, fields);
     if (canonicalJson(fields) !== Buffer.from(data).toString('utf8'))

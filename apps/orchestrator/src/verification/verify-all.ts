@@ -200,7 +200,7 @@ async function* artifactVerdicts(
   }
   for await (const path of artifacts.strangers()) {
     summary.unknown.push(path);
-    yield say('unknown', path, true, 'a file that is no artifact', 1);
+    yield say('unknown', path, true, 'a file that is not an artifact', 1);
   }
 }
 

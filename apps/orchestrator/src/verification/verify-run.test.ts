@@ -218,7 +218,7 @@ test('a damaged or missing artifact is named by its digest', async () => {
   }
 });
 
-test('an event of an unknown type is no problem, and is said', async () => {
+test('an event of an unknown type is not a problem, and is said', async () => {
   const recorder = new Recorder().record(RUN, []);
   const run = events.filter(({ stream }) => stream.startsWith('pruningRun-'));
   const { chain } = JSON.parse(Buffer.from(run.at(-1)!.data).toString()) as { chain: string };

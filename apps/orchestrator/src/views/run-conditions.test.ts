@@ -77,13 +77,13 @@ test.each<[string[], string]>([
 ])('%j finds %s', (where, runs) => expect(found(...where).join('')).toBe(runs));
 
 test.each<[string, RegExp]>([
-  ['target_sparsity', /is no condition: a figure, one of <= >= != = < > and a value/],
-  ['=5', /is no condition/],
+  ['target_sparsity', /is not a condition: a figure, one of <= >= != = < > and a value/],
+  ['=5', /is not a condition/],
   ['colour=red', /there is no figure "colour"; allowed are perplexity, .*settings .*"boolq acc"/],
-  ['recipe=best', /"best" is no value of recipe: Allowed are nuteprune/],
-  ['batch_size=many', /"many" is no value of batch_size: A whole number is allowed: 1 to/],
-  ['perplexity<low', /"low" is no value of perplexity: A number is allowed/],
-  ['perplexity<', /"" is no value of perplexity/],
+  ['recipe=best', /"best" is not a value of recipe: Allowed are nuteprune/],
+  ['batch_size=many', /"many" is not a value of batch_size: A whole number is allowed: 1 to/],
+  ['perplexity<low', /"low" is not a value of perplexity: A number is allowed/],
+  ['perplexity<', /"" is not a value of perplexity/],
   ['recipe<lm', /recipe is a word, which = and != compare/],
   ['__proto__=1', /there is no figure/],
 ])('%s is refused with what is allowed', (where, words) => {
@@ -147,7 +147,7 @@ test('an order that there is not is refused with what is allowed', () => {
   const list = (orderBy: string) => listRuns(database, v1.ListRunsRequest.fromPartial({ orderBy }), [], 0);
   for (const orderBy of ['colour', 'name sideways', '__proto__'])
     expect(() => list(orderBy)).toThrow(expect.objectContaining({ field: 'order_by', code: 'FIELD_UNKNOWN_VALUE' }));
-  expect(() => list('colour desc')).toThrow(/"colour" is no order: launched_at, updated_at, id, name, .* a setting, a figure/);
+  expect(() => list('colour desc')).toThrow(/"colour" is not an order: launched_at, updated_at, id, name, .* a setting, a figure/);
   close();
 });
 
@@ -167,7 +167,7 @@ test('groups have the mean and the spread of their completed runs', () => {
   const [none, told] = groupRuns(['recipe'], ['boolq acc', 'seed'], SUMMARIES).groups;
   expect(told!.figures).toEqual([
     { name: 'boolq acc', figure: expect.objectContaining({ lowest: 0.4, highest: 0.7, n: 2 }) },
-    { name: 'seed', figure: undefined }, // a seed has 64 bits, so it is no number to calculate with
+    { name: 'seed', figure: undefined }, // a seed has 64 bits, so it is not a number to calculate with
   ]);
   expect(none!.figures.map(({ figure }) => figure)).toEqual([undefined, undefined]);
   for (const more of [['nothing'], Array<string>(17).fill('seed')]) expect(() => groupRuns(['recipe'], more, SUMMARIES)).toThrow(/figures/);

@@ -24,7 +24,7 @@ function conditionOf(text: string, field: string): Condition {
     throw invalidField(
       'FIELD_UNKNOWN_VALUE',
       field,
-      `${JSON.stringify(text)} is no condition: a figure, one of ${OPERATORS.join(' ')} and a value are allowed ("target_sparsity=0.5")`,
+      `${JSON.stringify(text)} is not a condition: a figure, one of ${OPERATORS.join(' ')} and a value are allowed ("target_sparsity=0.5")`,
     );
   const figure = figureNamed(name, field);
   const is = operator as Operator;
@@ -48,7 +48,7 @@ function valueOf(name: string, kind: 'number' | 'text', text: string, field: str
     return kind === 'text' ? text : numberOf(text);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw invalidField('FIELD_UNKNOWN_VALUE', field, `${JSON.stringify(text)} is no value of ${name}: ${error.message}`);
+    throw invalidField('FIELD_UNKNOWN_VALUE', field, `${JSON.stringify(text)} is not a value of ${name}: ${error.message}`);
   }
 }
 

@@ -35,7 +35,7 @@ export function orderOf(orderBy: string, statusColumn: string): RunOrder {
   throw invalidField(
     'FIELD_UNKNOWN_VALUE',
     'order_by',
-    `${JSON.stringify(name)} is no order: ${Object.keys(COLUMNS).join(', ')}, status, a setting, a figure, or a task with its metric ` +
+    `${JSON.stringify(name)} is not an order: ${Object.keys(COLUMNS).join(', ')}, status, a setting, a figure, or a task with its metric ` +
       'is allowed, with " desc" to turn it round',
   );
 }

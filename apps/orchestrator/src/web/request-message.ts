@@ -40,7 +40,7 @@ export function requireMessage(path: string, headers: IncomingHttpHeaders, body:
       throw invalidField(
         'FIELD_OUT_OF_RANGE',
         name,
-        `"${timeout.slice(0, 40)}" is no time; as in ${name === 'grpc-timeout' ? '5000m' : '5000'}`,
+        `"${timeout.slice(0, 40)}" is not a time; as in ${name === 'grpc-timeout' ? '5000m' : '5000'}`,
       );
   }
   const type = headers['content-type']?.toLowerCase() ?? '';
@@ -81,7 +81,7 @@ function requireJson(input: DescMessage, message: Uint8Array): void {
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(message)) as JsonValue;
   } catch (error) {
-    throw malformed(`it is no JSON (${(error as Error).message})`);
+    throw malformed(`it is not JSON (${(error as Error).message})`);
   }
   try {
     fromJson(input, value);
@@ -97,7 +97,7 @@ function fieldError(message: string): EspalierError {
     const names = fileRegistry()
       .getMessage(type)
       ?.fields.map(({ jsonName }) => jsonName);
-    return invalidField('FIELD_UNKNOWN', key.slice(0, 100), `is no field of ${type}; allowed are ${names?.join(', ') ?? 'others'}`);
+    return invalidField('FIELD_UNKNOWN', key.slice(0, 100), `is not a field of ${type}; allowed are ${names?.join(', ') ?? 'others'}`);
   }
   const [, field, why] = /^cannot decode field \S+\.(\w+) from JSON: (.*)$/s.exec(message) ?? [];
   if (field !== undefined && why !== undefined) return invalidField('FIELD_UNKNOWN_VALUE', field, `can't be read: ${why.slice(0, 300)}`);

@@ -223,7 +223,7 @@ async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-/** Ends a request that failed, so that no request can end the server. A client that has gone is no failure. */
+/** Ends a request that failed, so that no request can end the server. A client that has gone is not a failure. */
 function fail(error: unknown, request: IncomingMessage, response: ServerResponse): void {
   if (response.destroyed) return;
   reportFailure(request.url?.split('?', 1)[0] ?? '', toEspalierError(error), callMetadata(''));

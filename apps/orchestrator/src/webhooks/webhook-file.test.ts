@@ -43,7 +43,7 @@ it.each([
   [{ url: 'http://127.0.0.1.example.org/hidden' }, /^hooks\.yaml:3: url: https/],
   [{ url: 'ftp://example.org/hidden' }, /^hooks\.yaml:3: url: https/],
   [{ url: 'https://user:hidden@example.org/' }, /^hooks\.yaml:3: url: a user or a password/],
-  [{ url: 'hidden' }, /^hooks\.yaml:3: url: this is no address/],
+  [{ url: 'hidden' }, /^hooks\.yaml:3: url: this is not an address/],
   [{ url: null }, /url: is needed for the webhook chat/],
   [{ name: null }, /name: each webhook needs a name/],
   [{ name: 'Über' }, /^hooks\.yaml:2: name: at most 40 small letters/],

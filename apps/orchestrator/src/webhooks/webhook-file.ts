@@ -93,7 +93,7 @@ class WebhookReader extends YamlReader {
   private urlOf(pair: Pair): string {
     const text = this.textOf(pair, 'url', 'an address');
     const url = URL.canParse(text) ? new URL(text) : null;
-    if (url === null) throw this.wrong(pair, 'url', 'this is no address: https://HOST/PATH is allowed');
+    if (url === null) throw this.wrong(pair, 'url', 'this is not an address: https://HOST/PATH is allowed');
     const isSafe = url.protocol === 'https:' || (url.protocol === 'http:' && isLoopbackHost(url.hostname.replace(/^\[|\]$/g, '')));
     if (!isSafe) throw this.wrong(pair, 'url', 'https:// is allowed, and http:// to this machine only: 127.0.0.1, [::1] or localhost');
     if (url.username !== '' || url.password !== '') throw this.wrong(pair, 'url', 'a user or a password in it is not allowed');

@@ -122,7 +122,7 @@ async function checkEnd({ runId, expected }: Watched): Promise<void> {
   console.log(`round ${done}: run ${runId} ended right (${teacherCount} teachers, ${restarts} restarts)`);
 }
 
-/** Repeats a call. Calls fail while a process is dead, which is no problem as long as they succeed in the end. */
+/** Repeats a call. Calls fail while a process is dead, which is not a problem as long as they succeed in the end. */
 async function patient<T>(call: () => Promise<T>): Promise<T> {
   for (const until = Date.now() + 60_000; ;) {
     try {

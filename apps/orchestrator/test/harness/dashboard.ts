@@ -38,7 +38,7 @@ export class Dashboard {
     server.web = server.webAddress.replace('http://', ''); // after a restart, too
     this.browser = await chromium.launchPersistentContext(this.profile, { executablePath: PROGRAM!, headless: true, args: FLAGS });
     this.page = this.browser.pages()[0] ?? (await this.browser.newPage());
-    this.page.setDefaultTimeout(HANGS_AFTER_MS); // only ends a test that hangs; a slow machine is no failure
+    this.page.setDefaultTimeout(HANGS_AFTER_MS); // only ends a test that hangs; a slow machine is not a failure
     this.page.on('pageerror', (error) => complaints.push(error.message));
     this.page.on('console', (message) => {
       if (message.type() === 'error' && /Content Security Policy|is not/.test(message.text())) complaints.push(message.text());

@@ -125,7 +125,7 @@ async function resume(runId: string, from: v1.ResumeRunRequest['from']): Promise
 
 function write(name: string, events: v1.HistoryEvent[]): void {
   const problems = recordProblems(events);
-  if (problems.length > 0) throw new Error(`${name} is no true record: ${problems.join('; ')}`);
+  if (problems.length > 0) throw new Error(`${name} is not a true record: ${problems.join('; ')}`);
   writeFileSync(
     folder + name,
     events.map(({ eventId, type, dataJson }) => `${JSON.stringify({ id: eventId, type, data: dataJson })}\n`).join(''),

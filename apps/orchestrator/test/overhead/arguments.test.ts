@@ -19,6 +19,6 @@ test.each([
   expect(() => parseArguments(args)).toThrow(message);
 });
 
-test('--help is no mistake', () => {
+test('--help is not a mistake', () => {
   expect(() => parseArguments(['--help'])).toThrow(expect.objectContaining({ exitCode: 0 }) as UsageError);
 });

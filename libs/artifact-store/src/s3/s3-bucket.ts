@@ -161,7 +161,7 @@ export class S3Bucket {
     }
   }
 
-  /** Removes the object. An object that does not exist is no error. */
+  /** Removes the object. An object that does not exist is not an error. */
   async remove(key: string): Promise<void> {
     try {
       await this.client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: key }));

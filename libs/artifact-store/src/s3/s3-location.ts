@@ -21,10 +21,10 @@ export const isS3Address = (text: string): boolean => text.startsWith('s3://');
 /** Returns the problem with an address; null: the address is valid. */
 export function s3AddressProblem(address: string): string | null {
   const { bucket, prefix } = split(address);
-  if (!BUCKET.test(bucket)) return `"${bucket}" is no name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens are allowed`;
+  if (!BUCKET.test(bucket)) return `"${bucket}" is not a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens are allowed`;
   const names = prefix.split('/');
   if (prefix === '' || (PREFIX.test(prefix) && !names.includes('.') && !names.includes('..'))) return null;
-  return `"${prefix}" is no prefix: names of letters, digits and -_.!*'() with single slashes between them are allowed`;
+  return `"${prefix}" is not a prefix: names of letters, digits and -_.!*'() with single slashes between them are allowed`;
 }
 
 /** @param address an address without a problem (`s3AddressProblem`) */

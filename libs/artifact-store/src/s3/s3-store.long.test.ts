@@ -281,7 +281,7 @@ describeBucket(title, () => {
     ['a policy that forbids it', { status: 403, code: 'AccessDenied' }, 'ARTIFACT_STORE_DENIED'],
     ['a clock that is wrong', { status: 403, code: 'RequestTimeTooSkewed' }, 'ARTIFACT_STORE_CLOCK'],
     ['a full server', { status: 507, code: 'XMinioStorageFull' }, 'ARTIFACT_STORE_FULL'],
-    ['a 404 of something that is no bucket', { status: 404, code: 'PageNotFound' }, 'ARTIFACT_STORE_UNAVAILABLE'],
+    ['a 404 of something that is not a bucket', { status: 404, code: 'PageNotFound' }, 'ARTIFACT_STORE_UNAVAILABLE'],
   ])('%s is told by its code and loses nothing', async (_what, fault, code) => {
     const before = await store.put(Buffer.from('before'));
     const changes: unknown[] = [];
@@ -301,7 +301,7 @@ describeBucket(title, () => {
     expect(changes).toEqual([code, 'answers']);
   });
 
-  test('a bucket that is gone is no missing artifact', async () => {
+  test('a bucket that is gone is not a missing artifact', async () => {
     const nowhere = await openArtifactStore({
       bucket: 'nowhere',
       prefix,
@@ -381,7 +381,7 @@ describeBucket(title, () => {
     expect(await store.owner.read()).toBe('one');
   });
 
-  test('what is no artifact is listed apart, and disturbs no list', async () => {
+  test('what is not an artifact is listed apart, and disturbs no list', async () => {
     const { digest } = await store.put(Buffer.from('mine'));
     const stranger = `${prefix}objects/notes.txt`;
     await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key: stranger, Body: 'yours' }));

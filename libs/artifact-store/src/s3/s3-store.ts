@@ -75,7 +75,7 @@ class S3Store implements ArtifactStore {
 
   async adopt(incomingPath: string, digest: string): Promise<void> {
     requireDigest(digest);
-    if (dirname(incomingPath) !== join(this.sideFolder, 'incoming')) throw new Error(`${incomingPath} is no incoming path of this store`);
+    if (dirname(incomingPath) !== join(this.sideFolder, 'incoming')) throw new Error(`${incomingPath} is not in the incoming folder`);
     try {
       const { size: bytes } = await stat(incomingPath);
       await this.send(incomingPath, digest, bytes);

@@ -74,7 +74,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
       expect(await incomingNames()).toEqual([]);
       await current().damage(digest, bytes.subarray(0, 2));
     }
-    await expect(store().adopt('/elsewhere', digest)).rejects.toThrow('no incoming path');
+    await expect(store().adopt('/elsewhere', digest)).rejects.toThrow('is not in the incoming folder');
     await expect(store().adopt(store().incoming.newPath(), digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
   });
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { connectEventStore, WrongExpectedRevisionError, type EventStore, type SubscriptionItem } from '../index.js';
 import { collect, newEvents, startTarget, take, uniqueName, type Target } from './tested-server.js';
 
-test('what is no connection string is refused by name', () => {
+test('what is not a connection string is refused by name', () => {
   expect(() => connectEventStore({ connectionString: 'bogus://x' })).toThrow(
     expect.objectContaining({ code: 'EVENT_STORE_ADDRESS_INVALID' }) as Error,
   );

@@ -81,7 +81,7 @@ describe('maintenance of the embedded event store', () => {
     const target = join(base, 'never');
     expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(expect.objectContaining({ code: 'BACKUP_DAMAGED' }));
     expect(() => embeddedEventStoreStats({ folder: target })).toThrow(expect.objectContaining({ code: 'STORE_NOT_FOUND' }));
-    writeFileSync(backup, 'this is no database, but it is long enough to look at: '.repeat(40));
+    writeFileSync(backup, 'this is not a database, but it is long enough to look at: '.repeat(40));
     expect(() => restoreEmbeddedEventStore({ file: backup, folder: target })).toThrow(expect.objectContaining({ code: 'STORE_CORRUPT' }));
   });
 });

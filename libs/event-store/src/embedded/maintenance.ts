@@ -191,7 +191,7 @@ function requirePlace(file: string, overwrite: boolean): void {
   if (found === undefined) return;
   if (!overwrite) throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists already`);
   if (!found.isFile() || !isStoreFile(file))
-    throw new EmbeddedStoreError('BACKUP_FILE_FOREIGN', `"${file}" is no backup of an event store, so it is not replaced`);
+    throw new EmbeddedStoreError('BACKUP_FILE_FOREIGN', `"${file}" is not a backup of an event store, so it is not replaced`);
 }
 
 function entryAt(file: string): Stats | undefined {
@@ -211,7 +211,7 @@ function isStoreFile(file: string): boolean {
       database.close();
     }
   } catch {
-    return false; // the file is no database, belongs to another program, or is too damaged to tell
+    return false; // the file is not a database, belongs to another program, or is too damaged to tell
   }
 }
 
@@ -241,7 +241,7 @@ function checkBackup(file: string, damaged = `"${basename(file)}" is damaged`): 
 function openBackup(file: string): Database.Database {
   // SQLite would wait for ever at a FIFO.
   if (statSync(file, { throwIfNoEntry: false })?.isFile() === false)
-    throw new EmbeddedStoreError('BACKUP_FILE_UNUSABLE', `"${file}" is no regular file, so it can't be used as a backup`);
+    throw new EmbeddedStoreError('BACKUP_FILE_UNUSABLE', `"${file}" is not a regular file, so it can't be used as a backup`);
   try {
     return openFileForReading(file);
   } catch (error) {

@@ -25,7 +25,7 @@ describe('the secrets of a store', () => {
     await server.stop();
   });
 
-  test('are of this store alone: a certificate that is no authority, signed by one whose key is forgotten', async () => {
+  test('are of this store alone: a certificate that is not an authority, signed by one whose key is forgotten', async () => {
     const { tls, users } = await storeSecrets(folder);
     const [authority, certificate] = [tls.caFile, tls.certFile].map((file) => new X509Certificate(readFileSync(file)));
     expect([authority!.ca, certificate!.ca]).toEqual([true, false]);
@@ -83,7 +83,7 @@ describe('the secrets of a store', () => {
     },
   );
 
-  test('of another store are no pair', async () => {
+  test('of another store are not a pair', async () => {
     const [place, other] = [join(folder, 'one'), join(folder, 'another')];
     const { tls } = await storeSecrets(place);
     const foreign = await storeSecrets(other);

@@ -268,7 +268,7 @@ describe('conversations', () => {
     const model = await withTemplate(TEMPLATE);
     const refused: [unknown, RegExp][] = [
       [[], /"messages" is an empty list/],
-      [[{ role: 'user' }], /"messages\[0\]" is no message/],
+      [[{ role: 'user' }], /"messages\[0\]" is not a message/],
       [[{ role: 'tool', content: 'x' }], /does not take "messages": roles: user, assistant/],
       [{ role: 'user' }, /"messages" is an object; a string or a list of messages/],
     ];

@@ -93,7 +93,7 @@ export class DocumentRows {
   private conversation(value: unknown[], column: string, file: string, line: number): Conversation {
     const wrong = value.findIndex((message) => !isMessage(message));
     if (value.length === 0) throw malformed(file, line, `"${column}" is an empty list; at least one message is needed`);
-    if (wrong >= 0) throw malformed(file, line, `"${column}[${wrong}]" is no message; {"role": "user", "content": "..."} is allowed`);
+    if (wrong >= 0) throw malformed(file, line, `"${column}[${wrong}]" is not a message; {"role": "user", "content": "..."} is allowed`);
     let written: Conversation;
     try {
       this.write ??= conversationWriter(this.requireTemplate(column, file, line), this.reading.responseOnly === true);

@@ -1,4 +1,4 @@
-// Tests paths that are no regular files, files that unpack without end, and files with false statements about themselves. Each is refused
+// Tests paths that are not regular files, files that unpack without end, and files with false statements about themselves. Each is refused
 // within seconds with a code and its name, and nothing of it is stored.
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
@@ -43,7 +43,7 @@ async function refusal(work: Promise<unknown>): Promise<ModelFilesError> {
   return error as ModelFilesError;
 }
 
-describe('what is no regular file', () => {
+describe('what is not a regular file', () => {
   test('as data: a FIFO, a device, a socket path, a link to nothing', async () => {
     execFileSync('mkfifo', [at('a.jsonl')]);
     await symlink('/dev/zero', at('b.txt'));
@@ -103,7 +103,7 @@ describe('what unpacks without end', () => {
     expect((await refusal(prepare(join(folder, 'data')))).code).toBe('DATA_TOO_LARGE');
   });
 
-  test('text that repeats itself is no bomb while it is small', async () => {
+  test('text that repeats itself is not a bomb while it is small', async () => {
     const path = await file('a.txt.gz', gzipSync('the same line\n'.repeat(100_000)));
     expect((await prepare(path)).tokenCount).toBeGreaterThan(100_000);
   });

@@ -119,6 +119,6 @@ async function readJson(file: string, signal?: AbortSignal): Promise<unknown> {
       const code = error.code === 'FILE_UNUSABLE' ? 'DATA_UNREADABLE' : error.code;
       throw new ModelFilesError(code, error.message, { field: 'model_path', file });
     }
-    throw new ModelFilesError('MODEL_CONFIG_INVALID', `${file} is no JSON: ${(error as Error).message}`, { field: 'model_path', file });
+    throw new ModelFilesError('MODEL_CONFIG_INVALID', `${file} is not JSON: ${(error as Error).message}`, { field: 'model_path', file });
   }
 }

@@ -90,9 +90,9 @@ test('a GGUF file proves itself, and every flipped byte is found', async () => {
   expect(await check('m.gguf')).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('its bytes do not match') as string });
 });
 
-test('what is no export is named as such', async () => {
+test('what is not an export is named as such', async () => {
   await writeFile(join(folder, 'notes.txt'), 'precious');
-  expect((await check('notes.txt')).stderr).toMatch(/EXPORT_UNKNOWN: .*it is no GGUF file/);
+  expect((await check('notes.txt')).stderr).toMatch(/EXPORT_UNKNOWN: .*it is not a GGUF file/);
   await writeFile(join(folder, 'other.gguf'), 'GGUF of another program');
   expect((await check('other.gguf')).stderr).toMatch(/holds no digest of itself/);
   expect((await check('.')).stderr).toMatch(/EXPORT_UNKNOWN: .*espalier-export\.json/);

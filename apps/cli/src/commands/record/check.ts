@@ -26,7 +26,7 @@ export function registerCheck(program: Command): void {
     async ({ output, signal }, [path], { digest }) => {
       const wanted = digest?.toLowerCase();
       if (wanted !== undefined && !DIGEST.test(wanted))
-        throw new CliError('OPTION_INVALID', `--digest ${digest} is no digest: 4 to 64 hexadecimal digits are allowed`, {
+        throw new CliError('OPTION_INVALID', `--digest ${digest} is not a digest: 4 to 64 hexadecimal digits are allowed`, {
           field: '--digest',
           exitCode: ExitCode.usage,
         });

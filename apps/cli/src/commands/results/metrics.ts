@@ -162,7 +162,7 @@ async function exportMetrics(
   if (!['csv', 'jsonl', ...BINARY].includes(format)) {
     throw new CliError(
       'OPTION_INVALID',
-      `${JSON.stringify(format)} is no format; csv, jsonl, parquet, tensorboard and mlflow are allowed`,
+      `${JSON.stringify(format)} is not a format; csv, jsonl, parquet, tensorboard and mlflow are allowed`,
       {
         field: '--export',
         exitCode: ExitCode.usage,

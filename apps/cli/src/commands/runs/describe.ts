@@ -59,7 +59,7 @@ async function describe(
 function tagChanges(changes: string[]): { addTags: string[]; removeTags: string[] } {
   const odd = changes.find((change) => !/^[+-][^+-]/.test(change));
   if (odd !== undefined)
-    throw new CliError('OPTION_INVALID', `${JSON.stringify(odd)} is no change: +TAG and -TAG are allowed`, {
+    throw new CliError('OPTION_INVALID', `${JSON.stringify(odd)} is not a change: +TAG and -TAG are allowed`, {
       field: 'changes',
       exitCode: ExitCode.usage,
     });

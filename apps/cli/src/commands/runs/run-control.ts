@@ -116,7 +116,7 @@ function registerResume(program: Command): void {
   });
 }
 
-/** Asks before a rewind of a run that has ended. Its last state is no teacher, so after the rewind no run can go on from that state. */
+/** Asks before a rewind of a run that has ended. Its last state is not a teacher, so after the rewind no run can go on from that state. */
 async function confirmRewind({ connection }: Context, runId: string, { fromTeacher, fromState }: StartingPoint): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
   if (!hasEnded(run) || run!.stateDigest === '') return;

@@ -39,8 +39,8 @@ export function registerTls(program: Command): void {
     .summary('make a small authority, a certificate for the server and one for clients')
     .description(
       'Makes a small authority (ten years), a certificate for the server and one for clients (397 days). Clients need the file ' +
-        'authority.pem, which is no secret. They need the client certificate only where the server is started with --tls-client-ca. Keep ' +
-        'authority.key away from others: its reader can make certificates that all clients take.',
+        'authority.pem, which is not secret. They need the client certificate only where the server is started with ' +
+        '--tls-client-ca. Keep authority.key away from others: its reader can make certificates that all clients take.',
     );
   withFolder(init)
     .requiredOption('--names <name,...>', 'the names and addresses by which other machines reach the server, with commas', hosts)
@@ -114,7 +114,7 @@ function readAuthority(dir: string): Signed {
   const files = { certFile: join(dir, `${AUTHORITY}.pem`), keyFile: join(dir, `${AUTHORITY}.key`) };
   const { certificate, key } = readTlsPair(files, readSecretFileSync);
   const secret = createPrivateKey(key);
-  if (secret.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new Error(`${files.keyFile} is no key that \`tls init\` has made`);
+  if (secret.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new Error(`${files.keyFile} is not a key that \`tls init\` has made`);
   return { certificate: certificate.toString('utf8').trim(), key: secret.export({ format: 'pem', type: 'pkcs8' }).toString() };
 }
 

@@ -75,7 +75,7 @@ function registerRevoke(token: Command): void {
       throw new CliError('OPTION_INVALID', 'that is a token itself; its name or its id is allowed', {
         field: '<token>',
         exitCode: ExitCode.usage,
-        hint: 'its id is the part between the two first underscores; a token in the history of a shell is no secret any more',
+        hint: 'its id is the part between the two first underscores; a token in the history of a shell is no longer a secret',
       });
     const { token: gone } = await connection.call(connection.access, connection.access.revokeToken, { token: name! });
     output.result({ token: plainToken(gone!) }, () => output.line(`token ${gone!.name} (${gone!.tokenId}) is revoked`));

@@ -16,7 +16,7 @@ test('ranges say what the server takes', () => {
   expect(ranges).toEqual(['1 to 20', "above 0, up to the model's", 'above 0, up to 1', '0 to 0.95', 'above 0, up to 1000000']);
 });
 
-test('a number is typed as on the command line; what is no number is refused at its field', () => {
+test('a number is typed as on the command line; what is not a number is refused at its field', () => {
   expect(settingsOf({ target_params: '2.1M' }).targetParams).toBe(2_100_000);
   expect(settingsOf({ target_bytes: '2.5GiB' }).targetBytes).toBe(2.5 * 1024 ** 3);
   expect(settingsOf({ target_macs: '60%', target_sparsity: '1/2' })).toMatchObject({ targetMacs: 0.6, targetSparsity: 0.5 });

@@ -238,11 +238,11 @@ type Request = ReturnType<typeof requestOf> & ReturnType<typeof subjectRequest>;
 function requestOf(runId: string, { prompt, isChat, tokens, temperature, topP, seed, stop }: Values) {
   const number = (text: string, field: string): number => {
     const value = Number(text.trim());
-    if (!Number.isFinite(value)) throw new FieldProblem(field, `"${text}" is no number`);
+    if (!Number.isFinite(value)) throw new FieldProblem(field, `"${text}" is not a number`);
     return value;
   };
   if (!/^\d*$/.test(seed.trim()) || BigInt(seed.trim()) >= 1n << 64n)
-    throw new FieldProblem('seed', `"${seed}" is no whole number below 2^64`);
+    throw new FieldProblem('seed', `"${seed}" is not a whole number below 2^64`);
   return {
     runId,
     prompts: [prompt],

@@ -95,7 +95,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
     setQuery({ range: range === null ? '' : `${roundedFor(range.from, range)}-${roundedFor(range.to, range)}` });
   };
   const changeAxis = (value: string): void => {
-    setQuery({ range: '' }); // a range of steps is no range of seconds
+    setQuery({ range: '' }); // a range of steps is not a range of seconds
     choose({ x: value === 'step' ? '' : value });
   };
   const placeWords = axis === 'clock' ? clock : countTick;

@@ -10,7 +10,7 @@ import type { Hold, PersonCalling } from '../../logins/person-calls.js';
 import { Logins } from '../../logins/logins.js';
 import { ACCESS_TOKEN } from '../../provider-names.js';
 
-/** Health and descriptors are no secrets, and a tool asks for them before it knows anything. */
+/** Health and descriptors are not secrets, and a tool asks for them before it knows anything. */
 const OPEN_METHOD = /^\/grpc\.(health|reflection)\./;
 
 /** Tells whether a call needs no token. A login begins with these calls. */

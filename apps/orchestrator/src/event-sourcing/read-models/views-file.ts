@@ -121,7 +121,7 @@ function open(file: string): ViewsDatabase {
   }
 }
 
-/** Makes every statement report damage that it meets from now on: a row that does not fit its sum, or pages that are no tables. */
+/** Makes every statement report damage that it meets from now on: a row that does not fit its sum, or pages that are not tables. */
 function tellDamage(database: ViewsDatabase, onDamage: (error: ViewsDamagedError) => void): ViewsDatabase {
   const met = (error: unknown): unknown => {
     const damage = damageIn(error);

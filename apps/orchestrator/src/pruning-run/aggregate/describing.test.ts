@@ -52,7 +52,7 @@ describe('a run', () => {
   });
 });
 
-test.each(['a b', '', '-x', '+x', 'a,b', 'x\u202e', '"'])('%j is no tag', (tag) => {
+test.each(['a b', '', '-x', '+x', 'a,b', 'x\u202e', '"'])('%j is not a tag', (tag) => {
   expect(tagViolations(['ok', tag], 'tags')).toMatchObject([{ field: 'tags[1]', code: 'FIELD_OUT_OF_RANGE' }]);
 });
 test.each(['7b', 'größe', 'sweep/lr=0.1', 'v1.2', '実験'])('%j is a tag', (tag) => {

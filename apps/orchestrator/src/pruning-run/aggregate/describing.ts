@@ -15,7 +15,7 @@ export function tagViolations(tags: readonly string[], field: string): FieldViol
       : [
           {
             field: `${field}[${index}]`,
-            description: `"${tag}" is no tag: letters, digits and . _ : / = @ - are allowed, and a letter or a digit comes first`,
+            description: `"${tag}" is not a tag: letters, digits and . _ : / = @ - are allowed, and a letter or a digit comes first`,
             code: 'FIELD_OUT_OF_RANGE',
           },
         ],

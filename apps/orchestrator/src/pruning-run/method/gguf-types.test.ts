@@ -60,7 +60,7 @@ it.each(['q8_0', 'q3_k_m', 'q4_k_s', 'q6_k'] as const)('the cost in %s is what t
   }
 });
 
-it('heads whose rows are no whole blocks cost what they do on average', () => {
+it('heads whose rows are not whole blocks cost what they do on average', () => {
   const settings = { targetBytes: 1, budgetDtype: 'q6_k', shapeTarget: 'gguf' } as const;
   const planned = costFrom(budgetOf(resolveSettings(settings), model)!.cost);
   // Rows of one head and of three are stored in Q8_0.
@@ -90,9 +90,9 @@ describe('what can not be planned is refused by name', () => {
     ['groups that zeros fill up', {}, { kvHeads: 2 }, 'kv-group among the gates'],
     ['layers that have to be alike', {}, { architecture: 'Qwen3ForCausalLM' }, 'settings.shape_target: must be uniform'],
     ['heads that zeros fill up', { shapeTarget: 'uniform' }, { architecture: 'Olmo2ForCausalLM' }, 'Olmo2ForCausalLM'],
-    ['a narrow model', { budgetDtype: 'q6_k' }, { hiddenSize: 192 }, '192 hidden units are no whole blocks of 256 values'],
-    ['small heads', {}, { headDim: 16, heads: 32, kvHeads: 32 }, 'heads of 16 values are no whole blocks of 32'],
-    ['odd units', {}, { units: 1000 }, '1000 intermediate units are no whole blocks of 32 values'],
+    ['a narrow model', { budgetDtype: 'q6_k' }, { hiddenSize: 192 }, '192 hidden units are not whole blocks of 256 values'],
+    ['small heads', {}, { headDim: 16, heads: 32, kvHeads: 32 }, 'heads of 16 values are not whole blocks of 32'],
+    ['odd units', {}, { units: 1000 }, '1000 intermediate units are not whole blocks of 32 values'],
   ])('%s', (_, asked, change, words) => {
     expect(refused(asked, change)).toMatch(new RegExp(words));
   });

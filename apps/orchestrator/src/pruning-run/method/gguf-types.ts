@@ -13,12 +13,12 @@ const F16 = stored(1, 2);
 const [Q3_K, Q4_K, Q5_K, Q6_K] = [stored(256, 110), stored(256, 144), stored(256, 176), stored(256, 210)];
 const [Q8_0, IQ4_NL, Q5_0, Q5_1] = [stored(32, 34), stored(32, 18), stored(32, 22), stored(32, 24)];
 
-/** The block of the types that rows get where they are no whole blocks of 256. */
+/** The block of the types that rows get where they are not whole blocks of 256. */
 const SMALL_BLOCK = 32;
 
 interface FileType {
   usual: StoredType;
-  /** The type of rows that are no whole blocks of the usual type. */
+  /** The type of rows that are not whole blocks of the usual type. */
   otherwise: StoredType;
   /** lm_head, or the embedding where it is that too. */
   head: StoredType;
@@ -147,7 +147,7 @@ export function typeViolations(settings: Asked, model: Shape, prunesAtOnce: bool
   if (shapeTarget !== 'vllm' && model.headDim % SMALL_BLOCK !== 0)
     return refused(
       'budget_dtype',
-      `can't be planned as ${type}: heads of ${model.headDim} values are no whole blocks of ${SMALL_BLOCK}, so the type of output ` +
+      `can't be planned as ${type}: heads of ${model.headDim} values are not whole blocks of ${SMALL_BLOCK}, so the type of output ` +
         'projections depends on their number; shape_target vllm keeps all heads of a layer or none',
     );
   const block = blockOf(settings);
@@ -156,6 +156,6 @@ export function typeViolations(settings: Asked, model: Shape, prunesAtOnce: bool
     ['intermediate units', model.units],
   ] as const)
     if (width % block !== 0)
-      return refused('budget_dtype', `can't be planned as ${type}: the model's ${width} ${name} are no whole blocks of ${block} values`);
+      return refused('budget_dtype', `can't be planned as ${type}: the model's ${width} ${name} are not whole blocks of ${block} values`);
   return [];
 }

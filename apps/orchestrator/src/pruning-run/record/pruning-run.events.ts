@@ -295,7 +295,7 @@ interface Facts {
   RunDescribed: { name?: string | undefined; addedTags: string[]; removedTags: string[]; note?: string | undefined };
   /**
    * A user had artifacts removed. The event is stored before the bytes are removed, and the next start completes a removal that a crash cut
-   * short. A removed state is no teacher any more.
+   * short. A removed state is no longer a teacher.
    */
   ArtifactsDiscarded: {
     reason: string;

@@ -26,7 +26,7 @@ export function encodeFacts(
 
 const decoded = new WeakMap<object, RecordedEvent>();
 
-/** Reads the event once for all readers that get the same object. @throws SyntaxError when the bytes are no JSON object */
+/** Reads the event once for all readers that get the same object. @throws SyntaxError when the bytes are not a JSON object */
 export function decodeStored(stored: Pick<StoredEvent, 'type' | 'data'>): RecordedEvent {
   let event = decoded.get(stored);
   if (event === undefined) decoded.set(stored, (event = codec.decodeStored(eventTypes, stored) as RecordedEvent));

@@ -62,7 +62,7 @@ function startOf(closedBefore: string | null, open: Gates, gates: number): Gates
   return closedBefore === null ? open : gatesApart(allGates(gates), setOf(closedBefore, gates));
 }
 
-/** Reads a set of gates. Text that is no set changes nothing here; a verification reports it. */
+/** Reads a set of gates. Text that is not a set changes nothing here; a verification reports it. */
 function setOf(text: string, gates: number): Gates {
   return decodeGates(text, gates) ?? gatesApart(allGates(gates), allGates(gates));
 }

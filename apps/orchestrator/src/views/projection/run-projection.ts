@@ -219,8 +219,8 @@ export class RunProjection extends Projection {
 }
 
 /**
- * Reads an event. Bytes that are no event, and events without the fields of their type, count as unknown. So folded events can be relied
- * on, and one damaged event can't keep a list of runs from being shown.
+ * Reads an event. Bytes that are not an event, and events without the fields of their type, count as unknown. So folded events can be
+ * relied on, and one damaged event can't keep a list of runs from being shown.
  */
 function readable(stored: StoredEvent): RecordedEvent {
   const own = ownEvents.find(stored);
