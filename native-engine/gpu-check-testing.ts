@@ -81,18 +81,30 @@ export function writeToolkit(folder: string, version: string): string {
 /** An environment in which the check finds neither a Python with torch nor cuBLASLt, which only some machines have. */
 export const OF_ITS_OWN = { ...process.env, GPU_CHECK_PYTHON: '/bin/false', ESPALIER_CUBLASLT: 'off' };
 
-interface Checked {
+/** Joins the lines of each sentence that the check wrapped. */
+export const unwrapped = (text: string): string => text.replaceAll(/\n {2}(?! )/g, ' ');
+
+interface Called {
   status: number;
   said: string;
+}
+interface Checked extends Called {
   report: string;
   parts: { part: string; status: string; why: string }[];
   commit: string;
 }
 
-export function check(build: string, args: string[], environment: Record<string, string> = {}): Checked {
-  const out = `${build}-out`;
+/** Calls the check, whose reports go to a folder beside that of the programs. */
+export function call(build: string, args: string[], environment: Record<string, string> = {}): Called {
   const env = { ...OF_ITS_OWN, ...environment };
-  const ran = spawnSync('bash', [CHECK, '--build', build, '--out', out, ...args], { encoding: 'utf8', env });
+  const ran = spawnSync('bash', [CHECK, '--build', build, '--out', `${build}-out`, ...args], { encoding: 'utf8', env });
+  return { status: ran.status ?? -1, said: unwrapped(ran.stdout + ran.stderr) };
+}
+
+/** Calls the check, and reads its report. */
+export function check(build: string, args: string[], environment: Record<string, string> = {}): Checked {
+  const called = call(build, args, environment);
+  const out = `${build}-out`;
   const { parts, commit } = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Pick<Checked, 'parts' | 'commit'>;
-  return { status: ran.status ?? -1, said: ran.stdout + ran.stderr, report: readFileSync(join(out, 'report.txt'), 'utf8'), parts, commit };
+  return { ...called, report: unwrapped(readFileSync(join(out, 'report.txt'), 'utf8')), parts, commit };
 }

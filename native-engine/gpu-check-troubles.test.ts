@@ -1,11 +1,11 @@
 // The check of a card (tools/gpu_check.sh) on a machine that lacks something, and where its work is disturbed: its words and exit statuses.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { card, CHECK, check, OF_ITS_OWN, writeStandIns, writeToolkit } from './gpu-check-testing.js';
+import { call, card, CHECK, check, OF_ITS_OWN, unwrapped, writeStandIns, writeToolkit } from './gpu-check-testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-gpu-check-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -16,37 +16,44 @@ function standIns(name: string, changed: Record<string, string> = {}): string {
 }
 
 describe('a machine that lacks something', () => {
-  test('without a card is told so before anything is built', () => {
+  test('without a card is told so before anything is built, and no folder is left there', () => {
     const build = standIns('no-card', { list_devices: card(0, 'no NVIDIA driver is loaded') });
     rmSync(join(build, 'prebuilt.txt'));
-    const { said, report, status, parts } = check(build, ['build', 'device', 'step']);
-    const verdict = 'Nothing was checked: no card can be used: no NVIDIA driver is loaded.';
-    expect(said.split('\n')[0]).toBe(verdict);
+    const { said, status } = call(build, ['build', 'device', 'step']);
+    expect(said.split('\n')[0]).toBe('Nothing was checked: no card can be used: no NVIDIA driver is loaded.');
     expect(said).toContain('To build here for a machine with a card:  gpu_check.sh pack FILE.tar.gz\n');
     expect(said).toContain('gpu_check.sh --rehearse\n');
-    expect(report.split('\n')[0]).toBe(verdict);
-    expect(parts.map(({ part, status: ended }) => `${part} ${ended}`)).toEqual(['device skipped']);
     expect(status).toBe(3);
+    expect(existsSync(`${build}-out`)).toBe(false);
+  });
+
+  test('that has its card no more keeps the reports of earlier calls', () => {
+    const gone = `if [ -e "$here/gone" ]; then ${card(0, 'the driver sees no NVIDIA card')}; else ${card(0)}; fi`;
+    const build = standIns('gone-card', { list_devices: gone });
+    const { report } = check(build, ['dump']);
+    writeFileSync(join(build, 'gone'), '');
+    expect(call(build, ['dump']).status).toBe(3);
+    expect(unwrapped(readFileSync(`${build}-out/report.txt`, 'utf8'))).toBe(report);
   });
 
   test('without programs and a driver is told so, too', () => {
     const build = join(folder, 'bare');
     mkdirSync(build);
-    const { said, status } = check(build, [], { GPU_CHECK_DRIVER_FILES: join(folder, 'absent') });
+    const { said, status } = call(build, [], { GPU_CHECK_DRIVER_FILES: join(folder, 'absent') });
     expect(said).toMatch(/^Nothing was checked: no card can be used: no NVIDIA driver is loaded\.\n/);
     expect(status).toBe(3);
   });
 
   test('with a driver that is older than the build is told what to build with', () => {
     const problem = 'the driver is for CUDA 12.4, this build needs one for 13.0';
-    const { said, status } = check(standIns('old-driver', { list_devices: card(0, problem) }), []);
+    const { said, status } = call(standIns('old-driver', { list_devices: card(0, problem) }), []);
     expect(said).toContain(`no card can be used: ${problem}.`);
     expect(said).toContain('Build with a CUDA toolkit that is not newer than the driver');
     expect(said).not.toContain('gpu_check.sh pack FILE'); // a pack is there already
     expect(status).toBe(3);
     const compiled = standIns('compiled', { list_devices: card(0, problem) });
     rmSync(join(compiled, 'prebuilt.txt'));
-    expect(check(compiled, []).said).toContain('A folder of compiled files keeps its toolkit: name another folder by --build.');
+    expect(call(compiled, []).said).toContain('A folder of compiled files keeps its toolkit: name another folder by --build.');
   });
 
   test('where nothing can be built, the check names the pack, and runs no part', () => {
@@ -86,7 +93,7 @@ describe('a machine that lacks something', () => {
 function onlyBasics(): string {
   const bin = join(folder, 'bin');
   mkdirSync(bin);
-  for (const tool of 'bash cat date dirname basename fold grep head mkdir paste rm sed tail tar tee gzip tr'.split(' '))
+  for (const tool of 'bash cat date dirname basename grep head mkdir paste rm sed tail tar tee gzip tr'.split(' '))
     execFileSync('ln', ['-s', execFileSync('which', [tool], { encoding: 'utf8' }).trim(), join(bin, tool)]);
   return bin;
 }
@@ -99,16 +106,16 @@ describe('a call that is disturbed', () => {
 
   test('by Ctrl-C ends its program, and reports what was run', async () => {
     const build = standIns('interrupted', { product_bench: WAITS });
-    const call = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'step', 'products', 'dump'], { env: OF_ITS_OWN });
+    const calling = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'step', 'products', 'dump'], { env: OF_ITS_OWN });
     let said = '';
-    call.stdout.on('data', (text: Buffer) => (said += text.toString()));
-    const ended = once(call, 'close');
+    calling.stdout.on('data', (text: Buffer) => (said += text.toString()));
+    const ended = once(calling, 'close');
     await fileComes(join(build, 'begun'));
-    call.kill('SIGINT');
+    calling.kill('SIGINT');
     expect(await ended).toEqual([130, null]);
     expect(said).toMatch(/^products +cut .* interrupted$/m);
     expect(said).toContain('left for another call: products dump\n');
-    expect(said).toContain('The card may compute right: these were not run to their end:');
+    expect(unwrapped(said)).toContain('The card may compute right: these were not run to their end:');
     expect(readFileSync(`${build}-out/report.txt`, 'utf8')).toMatch(/^step +passed/m);
     expect(() => process.kill(Number(readFileSync(join(build, 'begun'), 'utf8')), 0)).toThrow('ESRCH');
   });
@@ -120,7 +127,7 @@ describe('a call that is disturbed', () => {
     await fileComes(join(build, 'begun'));
     const again = [CHECK, '--build', build, '--out', `${build}-out`, 'step'];
     const second = spawnSync('bash', again, { encoding: 'utf8', env: OF_ITS_OWN });
-    expect(second.stderr).toBe(`another call writes to ${build}-out: wait for its end, or name another folder by --out\n`);
+    expect(unwrapped(second.stderr)).toBe(`another call writes to ${build}-out: wait for its end, or name another folder by --out\n`);
     expect(second.status).toBe(2);
     first.kill('SIGTERM');
     expect(await ended).toEqual([143, null]);
@@ -150,10 +157,11 @@ describe('a call that is disturbed', () => {
   test('by a disk that is full from the beginning begins nothing', () => {
     const build = standIns('full');
     const full = `trap '' XFSZ; ulimit -f 100; exec bash "$0" "$@"`;
-    const call = ['-c', full, CHECK, '--build', build, '--out', `${build}-out`, 'step'];
-    const ran = spawnSync('bash', call, { encoding: 'utf8', env: OF_ITS_OWN });
-    expect(ran.stderr).toBe(`${build}-out has no room for reports: name another folder by --out\n`);
+    const calling = ['-c', full, CHECK, '--build', build, '--out', `${build}-out`, 'step'];
+    const ran = spawnSync('bash', calling, { encoding: 'utf8', env: OF_ITS_OWN });
+    expect(unwrapped(ran.stderr)).toBe(`${build}-out has no room for reports: name another folder by --out\n`);
     expect(ran.status).toBe(2);
+    expect(existsSync(`${build}-out`)).toBe(false);
   });
 
   test('by a disk that fills up does not blame the card', () => {
@@ -168,14 +176,56 @@ describe('a call that is disturbed', () => {
   test('by folders that can not be written names the option that helps', () => {
     const file = join(folder, 'file');
     writeFileSync(file, '');
-    const call = (...args: string[]) => spawnSync('bash', [CHECK, ...args], { encoding: 'utf8', env: OF_ITS_OWN });
-    const out = call('--out', join(file, 'out'), 'build');
-    expect(out.stderr).toBe(`the reports can't be written to ${join(file, 'out')}: name another folder by --out\n`);
+    const run = (...args: string[]) => spawnSync('bash', [CHECK, ...args], { encoding: 'utf8', env: OF_ITS_OWN });
+    const out = run('--out', join(file, 'out'), 'build');
+    expect(unwrapped(out.stderr)).toBe(`the reports can't be written to ${join(file, 'out')}: name another folder by --out\n`);
     expect(out.status).toBe(2);
-    const build = call('--rehearse', '--out', join(folder, 'unbuilt'), '--build', join(file, 'build'));
-    expect(build.stdout).toContain(`the folder of compiled files can't be written, ${join(file, 'build')}: name another one by --build`);
+    const build = run('--rehearse', '--out', join(folder, 'unbuilt'), '--build', join(file, 'build'));
+    expect(unwrapped(build.stdout)).toContain(
+      `the folder of compiled files can't be written, ${join(file, 'build')}: name another one by --build`,
+    );
     expect(build.status).toBe(3);
   });
+});
+
+test.each([
+  [['--minutes', '0'], '--minutes needs a number from 0.5 to 1440, such as 43 or 9.5'],
+  [['--minutes', '0.4'], '--minutes needs a number from 0.5 to 1440'],
+  [['--minutes', '1440.1'], '--minutes needs a number from 0.5 to 1440'],
+  [['--minutes', '99999999999999999999'], '--minutes needs a number from 0.5 to 1440'],
+  [['--minutes', '-3'], '--minutes needs a number from 0.5 to 1440'],
+  [['--minutes', 'nine'], '--minutes needs a number from 0.5 to 1440'],
+  [['--minutes', ''], '--minutes needs a number from 0.5 to 1440'],
+  [['--minutes'], '--minutes needs a number from 0.5 to 1440'],
+  [['--minutes', '9', '--minutes', '43'], '--minutes is given twice'],
+  [['--out', ''], '--out needs a folder'],
+  [['--out', '--rehearse'], '--out needs a folder'],
+  [['--out'], '--out needs a folder'],
+  [['--out', 'a', '--out', 'b'], '--out is given twice'],
+  [['--build', ''], '--build needs a folder'],
+  [['--build', '--rehearse'], '--build needs a folder'],
+  [['--build', 'a', '--build', 'b'], '--build is given twice'],
+  [['--quick'], 'unknown option --quick: gpu_check.sh --help tells all'],
+  [['stop'], "no part 'stop': gpu_check.sh list names all"],
+  [[''], "no part '': gpu_check.sh list names all"],
+  [['build device'], "no part 'build device'"],
+  [['step', 'dump', 'step'], 'step is given twice'],
+  [['pack'], 'pack needs one name, that of the file to be written'],
+  [['pack', ''], 'pack needs one name'],
+  [['pack', '--rehearse'], 'pack needs one name'],
+  [['step', 'pack', 'check.tar.gz'], 'pack takes no part'],
+  [['--rehearse', 'pack', 'check.tar.gz'], 'a rehearsal is not packed'],
+  [['pack', `${'long/'.repeat(30)}check.tar.gz`], "check.tar.gz can't be written"],
+  [['--rehearse', '--out', `/proc/${'long/'.repeat(10)}out`, 'build'], 'name another folder by --out'],
+])('the arguments %j are refused in lines that fit, and nothing is written', (args, words) => {
+  const cwd = mkdtempSync(join(folder, 'called-'));
+  const ran = spawnSync('bash', [CHECK, ...args], { cwd, encoding: 'utf8', env: OF_ITS_OWN });
+  expect(unwrapped(ran.stderr)).toContain(words);
+  expect(ran.status).toBe(2);
+  expect(ran.stdout).toBe('');
+  const tooLong = ran.stderr.split('\n').filter((line) => line.length > 80 && line.trim().includes(' '));
+  expect(tooLong).toEqual([]);
+  expect(readdirSync(cwd)).toEqual([]);
 });
 
 test('a path with blanks is a path', () => {

@@ -1,9 +1,10 @@
 // The check of a card (tools/gpu_check.sh) with stand-ins for its programs: the tests that it runs, its verdict, the end of its time.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CHECK, check, TESTS, writeStandIns, writeToolkit } from './gpu-check-testing.js';
+import { CHECK, check, OF_ITS_OWN, TESTS, unwrapped, writeStandIns, writeToolkit } from './gpu-check-testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-gpu-check-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -33,6 +34,27 @@ test('every test of a card is run by a part, and none of the emulated card besid
   const packed = execFileSync('tar', ['-tzf', `${build}-out.tar.gz`], { encoding: 'utf8' });
   expect(packed).toContain('whole-out/report.txt');
   expect(packed).toContain('whole-out/parts/step.log');
+});
+
+/** A program that goes on until a file tells it to end, and fails where none does. */
+const LONG = 'echo "rows 16"; for _ in {1..900}; do [ ! -e "$here/end" ] || exit 0; sleep 0.05; done; exit 1';
+test('each part says when it begins, and a long one that it goes on', async () => {
+  const build = standIns('long', { product_bench: LONG });
+  const env = { ...OF_ITS_OWN, GPU_CHECK_LIFE_SECONDS: '0.05' };
+  const args = ['--build', build, '--out', `${build}-out`, '--minutes', '30', 'dump', 'products', 'step'];
+  const calling = spawn('bash', [CHECK, ...args], { env });
+  const ended = once(calling, 'close');
+  let said = '';
+  calling.stdout.on('data', (text: Buffer) => {
+    said += text.toString();
+    if (/^products +runs +\d+ s {2}rows 16\n/m.test(said)) writeFileSync(join(build, 'end'), '');
+  });
+  expect(await ended).toEqual([0, null]);
+  expect(said).toMatch(/^part 1 of 3: dump \(29 min left\)\n(dump +runs .*\n)*dump +passed/);
+  expect(said).toMatch(/^part 2 of 3: products \(29 min left\)\n(products +runs .*\n)+products +passed/m);
+  expect(said).toMatch(/^part 3 of 3: step \(29 min left\)$/m);
+  const withoutEnd = check(standIns('short'), ['dump']).said;
+  expect(withoutEnd).toMatch(/^part 1 of 1: dump \(\d+ s so far\)\ndump +passed/);
 });
 
 test('a suite that no part runs fails the build', () => {
@@ -106,7 +128,7 @@ test('a pack says which C library and driver it needs, and its report of which c
   const env = { ...process.env, CUDA_HOME: writeToolkit(join(folder, 'toolkit'), '12.4') };
   const said = execFileSync('bash', [CHECK, '--build', build, 'pack', archive], { encoding: 'utf8', env });
   const needs = /The machine needs x86-64 Linux with glibc 2\.\d+ or newer .* and an NVIDIA driver for CUDA 12\.4 or newer/;
-  expect(said).toMatch(needs);
+  expect(unwrapped(said)).toMatch(needs);
   const there = join(folder, 'there');
   mkdirSync(there);
   execFileSync('tar', ['-xzf', archive, '-C', there]);

@@ -6,7 +6,7 @@ engine=$(dirname "$tools")
 repository=$(dirname "$engine")
 out=$PWD/gpu-check
 build=
-minutes=
+tenths= # of a minute, after which the call ends
 packed=
 rehearse=0
 parts=()
@@ -18,24 +18,41 @@ all=(build device instructions ops-elementwise ops-matrix ops-attention ops-move
   bench-7b-checkpointed several-cards-1b bench-1b-real bench-1b bench-1b-recovery bench-mid-real bench-mid
   bench-factbook-real bench-factbook bench-factbook-recovery torch-7b torch-1b torch-mid torch-factbook)
 
-for file in help machine parts pack report; do . "$tools/gpu_check/$file.sh" || exit 2; done
+for file in words help machine parts pack report; do . "$tools/gpu_check/$file.sh" || exit 2; done
+declare -A given=()
+once() { # OPTION OR PART
+  [ -z "${given[$1]:-}" ] || refuse "$1 is given twice: leave one out"
+  given[$1]=1
+}
+is_part() {
+  local one
+  for one in "${all[@]}"; do [ "$one" != "$1" ] || return 0; done
+  return 1
+}
+is_name() { [ -n "$1" ] && [[ $1 != -* ]]; }
+folder_of() { is_name "${2:-}" || refuse "$1 needs a folder"; } # OPTION FOLDER
+take_minutes() { # NUMBER
+  [[ $1 =~ ^([0-9]{1,4})(\.([0-9]))?$ ]] && tenths=$((10#${BASH_REMATCH[1]} * 10 + ${BASH_REMATCH[3]:-0})) &&
+    [ $tenths -ge 5 ] && [ $tenths -le 14400 ] || refuse "--minutes needs a number from 0.5 to 1440, such as 43 or 9.5"
+}
 while [ $# -gt 0 ]; do
   case $1 in
-    --out) [ $# -ge 2 ] || { echo "--out needs a folder" >&2; exit 2; }; out=$2; shift ;;
-    --build) [ $# -ge 2 ] || { echo "--build needs a folder" >&2; exit 2; }; build=$2; shift ;;
-    --minutes)
-      [[ ${2:-} =~ ^[0-9]+(\.[0-9])?$ ]] || { echo "--minutes needs a number" >&2; exit 2; }
-      minutes=$2; shift ;;
+    --out) once "$1"; folder_of "$@"; out=$2; shift ;;
+    --build) once "$1"; folder_of "$@"; build=$2; shift ;;
+    --minutes) once "$1"; take_minutes "${2:-}"; shift ;;
     --rehearse) rehearse=1 ;;
     -h | --help) usage; exit 0 ;;
     list) list_parts; exit 0 ;;
-    pack) [ $# = 2 ] || { echo "pack needs one name, that of the file to be written" >&2; exit 2; }; packed=$2; shift ;;
-    -*) echo "unknown option $1: gpu_check.sh --help tells all" >&2; exit 2 ;;
+    pack) [ $# = 2 ] && is_name "$2" || refuse "pack needs one name, that of the file to be written"; packed=$2; shift ;;
+    -*) refuse "unknown option $1: gpu_check.sh --help tells all" ;;
     *)
-      case " ${all[*]} " in *" $1 "*) parts+=("$1") ;; *) echo "no part $1: gpu_check.sh list names all" >&2; exit 2 ;; esac ;;
+      is_part "$1" || refuse "no part '$1': gpu_check.sh list names all"
+      once "$1"
+      parts+=("$1") ;;
   esac
   shift
 done
+[ -z "$packed" ] || [ ${#parts[@]} = 0 ] || refuse "pack takes no part, since it packs the programs of all"
 [ ${#parts[@]} -gt 0 ] || parts=("${all[@]}")
 cuda=ON device=cuda:0 kept=build-gpu-check portable=OFF
 [ -z "$packed" ] || kept=build-gpu-pack portable=ON
@@ -44,7 +61,7 @@ cuda=ON device=cuda:0 kept=build-gpu-check portable=OFF
 
 # The moment at which the call ends what it runs, some seconds before its minutes are over. It is empty where the call has no end.
 deadline=
-[ -z "$minutes" ] || deadline=$((begun + 10#${minutes%.*} * 60 + $([[ $minutes = *.* ]] && echo "${minutes#*.}" || echo 0) * 6 - 15))
+[ -z "$tenths" ] || deadline=$((begun + tenths * 6 - 15))
 # The seconds for which the part may go on; 0 stands for no end. A part that has no time left gets one second. A build may take its time.
 seconds_left() {
   local now end
@@ -85,26 +102,21 @@ if [ -n "$packed" ]; then
   echo "packed: $packed"
   exit 0
 fi
-open_out
-failed=0 left=()
-read_statuses
-export ESPALIER_REPOSITORY=$repository
-
-log=$out/parts/device.log
 problem=
 [ $rehearse = 1 ] || [ "${parts[*]}" = build ] || problem=$(card_problem)
 if [ -n "$problem" ]; then
-  part=device status=skipped why="no card can be used: $problem"
-  advise "$problem" > "$log"
-  record > /dev/null
-  report
-  verdict
-  cat "$log"
-  exit 3
+  wrapped "Nothing was checked: no card can be used: $problem."
+  advise "$problem"
+  end 3
 fi
+open_out
+failed=0 left=() number=0
+read_statuses
+export ESPALIER_REPOSITORY=$repository
 forget_skipped
 
 for part in "${parts[@]}"; do
+  number=$((number + 1))
   [ -z "$ended" ] || break
   if [ -n "$signal" ]; then left+=("$part"); continue; fi
   if [ -n "$deadline" ]; then
@@ -115,22 +127,32 @@ for part in "${parts[@]}"; do
   why="" cut=""
   started=$(date +%s)
   log=$out/parts/$part.log
+  announce $number
+  : > "$log"
+  show_life & disown
+  life=$!
   # The part does not run in a pipe, because a pipe's subshell would lose `why`.
   "part_$part" > "$log" 2>&1
   case $? in 0) status=passed ;; 3) status=skipped ;; *) status=failed ;; esac
+  kill -KILL $life
   judge
   case $status in failed | late | lost | busy) failed=1 ;; cut) left+=("$part") ;; esac
-  has_room || { echo "$out has no room for reports any more: make room, and call again" >&2; rm -f "$out/parts/$part".{json,txt}; end 2; }
+  has_room || {
+    wrapped "$out has no room for reports any more: make room, and call again" >&2
+    rm -f "$out/parts/$part".{json,txt}
+    end 2
+  }
   record
   report
   [ "$status" != failed ] || tail -n 15 "$log" | sed 's/^/    /'
 done
 report
 verdict
-[ ${#left[@]} -eq 0 ] || echo "left for another call: ${left[*]}"
-echo "report: $out/report.txt, $out/report.json"
-if tar -czf "$out.tar.gz" -C "$(dirname "$out")" --exclude=.lock "$(basename "$out")"; then echo "all of it in one file: $out.tar.gz"
-else echo "$out.tar.gz can't be written: send the folder itself" >&2; fi
+[ ${#left[@]} -eq 0 ] || wrapped "left for another call: ${left[*]}"
+wrapped "report: $out/report.txt, $out/report.json"
+if tar -czf "$out.tar.gz" -C "$(dirname "$out")" --exclude=.lock "$(basename "$out")"; then
+  wrapped "all of it in one file: $out.tar.gz"
+else wrapped "$out.tar.gz can't be written: send the folder itself" >&2; fi
 [ $failed = 0 ] || end 1
 [ ${#left[@]} -eq 0 ] || end 4
 is_checked || end 3

@@ -75,14 +75,15 @@ How long it takes: about an hour by estimate, since no card has run it yet:
 build 5 minutes, computing right 10, times 25, sanitizers and PyTorch 10 each.
 A part other than `build` is ended after 470 seconds. With a card for 45 minutes
 use --minutes 43, or press Ctrl-C when the time is over: the report tells of
-what was run.
+what was run. Each part prints a line when it begins and one when it ends, and
+in between each minute the last line of its log.
 
   --out FOLDER    where reports and logs go (default: gpu-check in the folder
                   that the call is made in). FOLDER/report.txt is for people,
                   FOLDER/report.json for programs, and FOLDER.tar.gz holds all.
-  --minutes N     ends the call within N minutes (N may have a decimal). A later
-                  call with the same FOLDER skips what passed, and begins anew
-                  what was cut off. Call until nothing is left.
+  --minutes N     ends the call within N minutes, from 0.5 to 1440. A later call
+                  with the same FOLDER skips what passed, and begins anew what
+                  was cut off. Call until nothing is left.
   --build FOLDER  where compiled files go, which are kept (default:
                   native-engine/build-gpu-check)
   --rehearse      runs the parts at their smallest on the emulated card of the

@@ -45,14 +45,18 @@ is_free() { # DESCRIPTOR
   [ $? != 99 ]
 }
 open_out() {
+  local made=0
+  [ -e "$out" ] || made=1
   # A folder that a call writes to is locked, since two calls would mix their logs. The lock ends with the call, however that ends.
   { mkdir -p "$out/parts" && out=$(cd "$out" && pwd) && : >> "$out/.lock"; } 2> /dev/null ||
-    { echo "the reports can't be written to $out: name another folder by --out" >&2; exit 2; }
+    refuse "the reports can't be written to $out: name another folder by --out"
   if command -v flock > /dev/null; then
     exec {lock}>> "$out/.lock"
-    is_free "$lock" || { echo "another call writes to $out: wait for its end, or name another folder by --out" >&2; exit 2; }
+    is_free "$lock" || refuse "another call writes to $out: wait for its end, or name another folder by --out"
   fi
-  has_room || { echo "$out has no room for reports: name another folder by --out" >&2; exit 2; }
+  has_room && return
+  [ $made = 0 ] || rm -rf "$out"
+  refuse "$out has no room for reports: name another folder by --out"
 }
 
 # Prints what makes the times of a card doubtful: slices, and programs beside this one.

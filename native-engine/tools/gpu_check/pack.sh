@@ -21,10 +21,10 @@ is_older() { [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | he
 # Packs what lies in `build` and checks that it needs no library but those of every Linux. cudart is linked in, and looks for the driver.
 pack() { # FILE
   local foreign folder libc toolkit_version needs
-  [ $rehearse = 0 ] || { echo "a rehearsal is not packed: leave --rehearse out" >&2; return 2; }
-  { : >> "$1"; } 2> /dev/null || { echo "$1 can't be written" >&2; return 2; }
+  [ $rehearse = 0 ] || refuse "a rehearsal is not packed: leave --rehearse out"
+  { : >> "$1"; } 2> /dev/null || refuse "$1 can't be written"
   [ -s "$1" ] || rm "$1"
-  part_build || { local status=$?; echo "Nothing was packed: $why" >&2; return $status; }
+  part_build || { local status=$?; wrapped "Nothing was packed: $why" >&2; return $status; }
   for program in "${programs[@]}"; do
     foreign=$(ldd "$build/$program" | grep -vE '^\s*(linux-vdso|lib(c|m|dl|rt|pthread)\.so|/lib64/ld-linux)' || true)
     [ -z "$foreign" ] || { printf '%s needs libraries that another machine may lack:\n%s\n' "$program" "$foreign" >&2; return 1; }
@@ -33,7 +33,7 @@ pack() { # FILE
   toolkit_version=$("$(toolkit nvcc)" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
   needs="x86-64 Linux with glibc ${libc%%:*} or newer (ldd --version) and an NVIDIA driver for CUDA $toolkit_version or newer (nvidia-smi)"
   is_older "$oldest_libc" "${libc%%:*}" &&
-    printf 'Ubuntu 22.04 has only glibc %s. These functions need a newer one:%s\n' "$oldest_libc" "${libc#*:}" >&2
+    wrapped "Ubuntu 22.04 has only glibc $oldest_libc. These functions need a newer one: ${libc#*:}" >&2
   folder=$(mktemp -d) || return 1
   mkdir -p "$folder/espalier/native-engine/build-gpu-check" "$folder/espalier/testdata/models" "$folder/espalier/native-engine/tools" &&
     cp -r "$tools/gpu_check.sh" "$tools/gpu_check" "$folder/espalier/native-engine/tools/" &&
@@ -47,6 +47,6 @@ pack() { # FILE
     tar -czf "$1" -C "$folder" espalier
   local status=$?
   rm -rf "$folder"
-  [ $status != 0 ] || echo "The machine needs $needs."
+  [ $status != 0 ] || wrapped "The machine needs $needs."
   return $status
 }

@@ -47,7 +47,8 @@ record() {
   {
     printf '%-23s %-7s %4d s' "$part" $status $seconds
     if [ -z "$why" ]; then echo; elif [ ${#why} -le 41 ]; then printf '  %s\n' "$why"; else
-      printf '\n%s\n' "$why" | fold -s -w 76 | sed '2,$s/^/    /'
+      echo
+      wrapped "$why" "    " "    "
     fi
   } | tee "$out/parts/$part.txt"
 }
@@ -96,18 +97,18 @@ verdict() {
     case " ${proof[*]} several-cards " in *" $part "*) continue ;; esac
     [ "${status_of[$part]:-}" != failed ] || also+=($part)
   done
-  case ${status_of[build]:-} in failed | skipped) echo "Nothing was checked: $(why_of build)."; return ;; esac
-  if [ "${status_of[device]:-}" = skipped ]; then echo "Nothing was checked: $(why_of device)."
+  case ${status_of[build]:-} in failed | skipped) wrapped "Nothing was checked: $(why_of build)."; return ;; esac
+  if [ "${status_of[device]:-}" = skipped ]; then wrapped "Nothing was checked: $(why_of device)."
   elif ! is_checked; then
-    if [ ${#left[@]} -gt 0 ]; then echo "Nothing was checked yet."; else
-      echo "Nothing was checked: each part that was asked for was skipped."
+    if [ ${#left[@]} -gt 0 ]; then wrapped "Nothing was checked yet."; else
+      wrapped "Nothing was checked: each part that was asked for was skipped."
     fi
-  elif [ ${#wrong[@]} -gt 0 ]; then echo "$card computes wrong results: ${wrong[*]}"
-  elif [ -n "$lost" ]; then echo "The card was lost in the part $lost: $(why_of $lost). What passed before remains true."
-  elif [ ${#open[@]} -gt 0 ]; then echo "$card may compute right: these were not run to their end: ${open[*]}"
-  else echo "$card computes right: all checks of instructions, ops, products and steps passed."; fi
-  [ "${status_of[several-cards]:-}" != failed ] || echo "Several cards do not compute as one does: several-cards"
-  [ ${#also[@]} = 0 ] || echo "These failed, too: ${also[*]}"
+  elif [ ${#wrong[@]} -gt 0 ]; then wrapped "$card computes wrong results: ${wrong[*]}"
+  elif [ -n "$lost" ]; then wrapped "The card was lost in the part $lost: $(why_of $lost). What passed before remains true."
+  elif [ ${#open[@]} -gt 0 ]; then wrapped "$card may compute right: these were not run to their end: ${open[*]}"
+  else wrapped "$card computes right: all checks of instructions, ops, products and steps passed."; fi
+  [ "${status_of[several-cards]:-}" != failed ] || wrapped "Several cards do not compute as one does: several-cards"
+  [ ${#also[@]} = 0 ] || wrapped "These failed, too: ${also[*]}"
 }
 # Tells whether a part that was asked for has found something out. The build and the list of devices count where nothing else was asked for.
 is_checked() {
