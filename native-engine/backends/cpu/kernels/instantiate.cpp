@@ -23,62 +23,26 @@
 
 namespace espalier::cpu {
 
-const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
+template <class Words, class Products>
+static Kernels table_of(const char* name) {
   using namespace ESPALIER_ISA;
-  static const Kernels table = {
-      ESPALIER_TEXT(ESPALIER_ISA),
-      select_rows,
-      embed,
-      rmsnorm,
-      rmsnorm_backward,
-      attention_scratch_bytes,
-      attention_operands,
-      attention<PairWords>,
-      path_attention<PairWords>,
-      attention_backward<PairWords>,
-      head_norm_backward,
-      cached_attention,
-      swiglu,
-      swiglu_backward,
-      layer_loss,
-      token_loss,
-      lora_dropout,
-      transpose,
-      column_dot,
-      embed_gradient,
-      add_loss_gradient,
-      pair_size,
-      pack_factor,
-      narrow_product,
-      transpose_narrow,
-      outer_product,
-      adamw,
-      square_sum,
-      finish_product,
-      few_rows_fit,
-      few_rows,
-      product_fits,
-      product_panel_bytes<PairProducts>,
-      product<PairProducts>,
-      project_heads<PairProducts>,
-  };
+  Kernels table{};
+  table.name = name;
+#define KERNEL(result, name, parameters) table.name = name
+#define WORDS_KERNEL(result, name, parameters) table.name = name<Words>
+#define PRODUCT_KERNEL(result, name, parameters) table.name = name<Products>
+#include "kernel_list.h"
+  return table;
+}
+
+const Kernels& ESPALIER_JOIN(kernels_, ESPALIER_ISA)() {
+  static const Kernels table = table_of<ESPALIER_ISA::PairWords, ESPALIER_ISA::PairProducts>(ESPALIER_TEXT(ESPALIER_ISA));
   return table;
 }
 
 #if defined(__AVX512BF16__)
 const Kernels& kernels_avx512_amx() {
-  using namespace ESPALIER_ISA;
-  static const Kernels table = [] {
-    Kernels k = kernels_avx512_bf16();
-    k.name = "avx512_amx";
-    k.attention = attention<TileWords>;
-    k.path_attention = path_attention<TileWords>;
-    k.attention_backward = attention_backward<TileWords>;
-    k.product_panel_bytes = product_panel_bytes<MatrixTiles>;
-    k.product = product<MatrixTiles>;
-    k.project_heads = project_heads<MatrixTiles>;
-    return k;
-  }();
+  static const Kernels table = table_of<ESPALIER_ISA::TileWords, ESPALIER_ISA::MatrixTiles>("avx512_amx");
   return table;
 }
 #endif
