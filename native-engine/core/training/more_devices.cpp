@@ -26,31 +26,45 @@ void fetch(Backend& backend, DevicePtr<float> to, const Backend& other, DevicePt
   backend.fetch(to.as<std::byte>(), other, (whole + slice.first).as<const std::byte>(), static_cast<uint64_t>(slice.size) * sizeof(float));
 }
 
-// A device that has added up the gradient of its own shards, in the first place of its workspace.
+// Returns the numbers of the other devices in the order in which a device reads from them: the one after it first, and 0 after the last.
+// So at each moment every device is read from by another one.
+std::vector<int64_t> others_in_turn(int64_t number, int64_t count) {
+  std::vector<int64_t> others;
+  for (int64_t other = number + 1; other < count; other++) others.push_back(other);
+  for (int64_t other = 0; other < number; other++) others.push_back(other);
+  return others;
+}
+
+// A device that adds up one slice of the gradients of all devices. The workspace has two places for it: the first holds the gradient of the
+// device's own shards, the second takes the slices that the device fetches from the others, in the order of their numbers.
 struct Adder {
   Backend* backend;
   Workspace* ws;
+  int64_t number;
+  Slice slice;
+
+  DevicePtr<const float> own_gradient() const { return ws->gradients[0]; }
+  // Where the device has its slice of the gradient of `device`.
+  DevicePtr<float> slice_from(int64_t device) const {
+    if (device == number) return ws->gradients[0] + slice.first;
+    const int64_t fetched_before = device < number ? device : device - 1;
+    return ws->gradients[1] + fetched_before * slice.size;
+  }
+  // Where the sum lies when the device has added up its slice.
+  DevicePtr<float> sum() const { return slice_from(0); }
 };
 
-// Where the device adds up its slice: its own values stay in place, and those of the others lie one after the other in the second place.
-DevicePtr<float> slice_place(const Adder& here, int64_t number, const Slice& slice, int64_t of) {
-  if (of == number) return here.ws->gradients[0] + slice.first;
-  return here.ws->gradients[1] + (of < number ? of : of - 1) * slice.size;
-}
-
-// Adds up one slice of the gradients of all devices, as branches of one tree. The sum lies at the slice place of the first device.
-void add_slice(const std::vector<Adder>& all, int64_t number, int64_t size) {
+// Adds up the slice of one device, as branches of one tree: 1 to 0 and 3 to 2, then 2 to 0.
+void add_slice(const std::vector<Adder>& all, int64_t number) {
   const auto count = static_cast<int64_t>(all.size());
   const Adder& here = all[static_cast<size_t>(number)];
-  const Slice slice = slice_of(size, number, count);
-  const auto place = [&](int64_t of) { return slice_place(here, number, slice, of); };
-  for (int64_t i = 1; i < count; i++) {
-    const int64_t of = (number + i) % count;  // so that all devices are read from at once
-    const Adder& there = all[static_cast<size_t>(of)];
-    fetch(*here.backend, place(of), *there.backend, there.ws->gradients[0], slice);
+  for (const int64_t other : others_in_turn(number, count)) {
+    const Adder& there = all[static_cast<size_t>(other)];
+    fetch(*here.backend, here.slice_from(other), *there.backend, there.own_gradient(), here.slice);
   }
   for (int64_t apart = 1; apart < count; apart *= 2)
-    for (int64_t to = 0; to < count; to += 2 * apart) here.backend->run(Add{place(to), place(to + apart), slice.size});
+    for (int64_t to = 0; to < count; to += 2 * apart)
+      here.backend->run(Add{here.slice_from(to), here.slice_from(to + apart), here.slice.size});
 }
 
 }  // namespace
@@ -157,12 +171,12 @@ void MoreDevices::start(const StepRequest& request, const TeacherOfStep& teacher
     Device* const device = devices_[static_cast<size_t>(i - 1)].get();
     device->thread.start([=, this, &request, &first] {
       device->done.reset();
-      for (int64_t k = 1; k < all; k++) {
-        const int64_t of = (i + k) % all;  // so that all devices are read from at once
-        if (of == 0)
-          device->place->fetch_slice(first, params, slice_of(size, 0, all));
+      for (const int64_t other : others_in_turn(i, all)) {
+        const Slice slice = slice_of(size, other, all);
+        if (other == 0)
+          device->place->fetch_slice(first, params, slice);
         else
-          device->place->fetch_slice(*place(of)->backend, place(of)->lora.data().as<const float>(), slice_of(size, of, all));
+          device->place->fetch_slice(*place(other)->backend, place(other)->lora.data().as<const float>(), slice);
       }
       device->done = std::make_unique<OtherShards>(OtherShards{i * part, part, device->place->run(request, teacher, i * part, part)});
     });
@@ -176,25 +190,25 @@ void MoreDevices::settle() noexcept {
 std::vector<OtherShards> MoreDevices::add_up(PassContext& first) {
   for (const auto& device : devices_) device->thread.wait();
   first.backend->synchronize();  // the others read its gradient
-  std::vector<Adder> all{{first.backend, first.ws}};
-  for (const auto& device : devices_) all.push_back({device->place->backend.get(), &device->place->workspace});
-  const auto devices = static_cast<int64_t>(all.size());
-  const int64_t size = layout_.lora_size();
+  const int64_t devices = count() + 1, size = layout_.lora_size();
+  std::vector<Adder> all{{first.backend, first.ws, 0, slice_of(size, 0, devices)}};
+  for (int64_t i = 1; i < devices; i++) {
+    Device::Place& place = *devices_[static_cast<size_t>(i - 1)]->place;
+    all.push_back({place.backend.get(), &place.workspace, i, slice_of(size, i, devices)});
+  }
   {
     const Settled settled{*this};
     for (int64_t i = 1; i < devices; i++)
-      devices_[static_cast<size_t>(i - 1)]->thread.start([&all, i, size] {
-        add_slice(all, i, size);
+      devices_[static_cast<size_t>(i - 1)]->thread.start([&all, i] {
+        add_slice(all, i);
         all[static_cast<size_t>(i)].backend->synchronize();
       });
-    add_slice(all, 0, size);
+    add_slice(all, 0);
   }
   for (const auto& device : devices_) device->thread.wait();
   for (int64_t i = 1; i < devices; i++) {
     const Adder& there = all[static_cast<size_t>(i)];
-    const Slice slice = slice_of(size, i, devices);
-    const DevicePtr<float> sum = slice_place(there, i, slice, 0);
-    fetch(*first.backend, first.ws->gradients[0] + slice.first, *there.backend, sum, {0, slice.size});
+    fetch(*first.backend, first.ws->gradients[0] + there.slice.first, *there.backend, there.sum(), {0, there.slice.size});
   }
   std::vector<OtherShards> results;
   for (const auto& one : devices_) results.push_back(std::move(*one->done));
