@@ -21,21 +21,15 @@ struct alignas(8) FourBf16 {
 };
 
 __device__ __forceinline__ float bits_to_float(uint32_t bits) {
-  union {
-    uint32_t u;
-    float f;
-  } both;
-  both.u = bits;
-  return both.f;
+  float v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
 }
 
 __device__ __forceinline__ uint32_t float_to_bits(float v) {
-  union {
-    float f;
-    uint32_t u;
-  } both;
-  both.f = v;
-  return both.u;
+  uint32_t bits;
+  memcpy(&bits, &v, sizeof bits);
+  return bits;
 }
 
 __device__ __forceinline__ float to_float(float v) { return v; }
