@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -46,4 +46,18 @@ test('a call that is given up ends with its reason', async () => {
   await expect(requireGoodStart({ modelPath: MODEL, text, signal: AbortSignal.abort(reason) })).rejects.toThrow('given up');
   // If reading the beginning takes too long, the text is accepted.
   await expect(requireGoodStart({ modelPath: MODEL, text, timeMs: 0 })).resolves.toBeUndefined();
+});
+
+test('a beginning that was good is read again only after its file has changed', async () => {
+  const path = join(folder, 'a.jsonl');
+  expect(await startOf({ 'a.jsonl': LINE })).toBe('good');
+  const { atime, mtime } = await stat(path);
+  await utimes(path, atime, mtime); // in whole milliseconds, which can be set again
+  const again = (): Promise<unknown> => requireGoodStart({ modelPath: MODEL, text: { paths: [path] } }).catch((error: unknown) => error);
+  expect(await again()).toBeUndefined();
+  await writeFile(path, LINE.replace('text', 'txet'));
+  await utimes(path, atime, mtime);
+  expect(await again()).toBeUndefined();
+  await utimes(path, atime, new Date(mtime.getTime() + 1));
+  expect(await again()).toMatchObject({ code: 'DATA_MALFORMED' });
 });

@@ -1,4 +1,5 @@
 // Reads the beginning of a text before the text is used, so that a wrong column, a broken first line or an empty file is reported at once.
+import { createHash } from 'node:crypto';
 import { programFile } from '#files';
 import { readChatTemplate } from './chat-template.js';
 import { readTokenizerConfig } from './load-tokenizer.js';
@@ -12,6 +13,11 @@ import type { StartMessage, StartTask } from './text-start-process.js';
 const FILES_MAX = 64;
 /** The longest check. Packed files, and files on a slow disk, take long to their first document. */
 const TIME_MS = 10_000;
+/** The texts that are remembered as good. */
+const GOOD_MAX = 1_000;
+
+/** The digests of tasks whose files began well. A process takes longer to start than to read a beginning, so it reads each only once. */
+const good = new Set<string>();
 
 export interface StartOptions {
   /** The folder of the model, whose chat template writes conversations. */
@@ -22,8 +28,8 @@ export interface StartOptions {
 }
 
 /**
- * Reads some documents of each file. If this takes too long, or the reading process dies, the text is accepted, and the full reading finds
- * its problems.
+ * Reads some documents of each file, unless that was done before and the files have not changed. If this takes too long, or the reading
+ * process dies, the text is accepted, and the full reading finds its problems.
  * @throws ModelFilesError, or the signal's reason
  */
 export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_MS }: StartOptions): Promise<void> {
@@ -36,6 +42,8 @@ export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_
       reading: { textColumn, responseOnly },
       chatTemplate: await readChatTemplate(modelPath, configJson, signal),
     };
+    const digest = digestOf(task);
+    if (good.has(digest)) return;
     const untold = (): ModelFilesError => new ModelFilesError('READER_LOST', 'the beginning was not read in time');
     const enough = AbortSignal.timeout(timeMs);
     try {
@@ -45,6 +53,8 @@ export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_
       for await (const message of messagesFrom<StartMessage>(reader, patience)) {
         if (message.kind === 'failed') throw fromErrorMessage(message.error);
         if (!message.hasText && files.length <= FILES_MAX) throw emptyText(text.paths);
+        if (good.size >= GOOD_MAX) good.clear();
+        good.add(digest);
         return;
       }
     } catch (error) {
@@ -53,4 +63,10 @@ export async function requireGoodStart({ modelPath, text, signal, timeMs = TIME_
       throw error;
     }
   });
+}
+
+/** A file counts as unchanged while its size and its time of change are the same. */
+function digestOf(task: StartTask): string {
+  const text = JSON.stringify(task, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
+  return createHash('sha256').update(text).digest('hex');
 }
