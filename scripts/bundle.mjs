@@ -30,6 +30,7 @@ const external = [
   // These packages load files that lie beside them: native code, or the text of a protocol.
   'better-sqlite3',
   '@kurrent/bridge',
+  'grpc-health-check',
   // Nest looks for these packages, and works without them.
   /^@nestjs\/(microservices|websockets|platform-express)/,
   /^class-(validator|transformer)/,

@@ -4,8 +4,9 @@ import type { ServerHttp2Stream } from 'node:http2';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
 import { isLoopbackAddress, isOwnUser, openGrpcDoor, watchSessions, widen, type Door } from '#local-access';
-import { engineV1, Health, TUNNEL_WINDOW_BYTES } from '#protocol';
+import { engineV1, TUNNEL_WINDOW_BYTES } from '#protocol';
 import { claimCheck, type EngineLease } from './engine-lease.js';
 
 const SERVICE_NAME = 'espalier.engine.v1.EngineService';
@@ -21,7 +22,7 @@ export class EngineServer {
   /** The calls that are being answered. */
   private readonly open = new Set<ServerHttp2Stream>();
   private answered: () => void = () => undefined;
-  private readonly health = new Health();
+  private readonly health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
 
   constructor(service: engineV1.EngineServiceServer, lease: EngineLease) {
     this.server = new Server({
@@ -34,8 +35,7 @@ export class EngineServer {
       session.on('stream', (stream) => this.watch(stream));
     });
     this.server.addService(engineV1.EngineServiceService, service);
-    this.setServing(true);
-    this.health.addTo(this.server);
+    this.health.addToServer(this.server);
   }
 
   /** Serves the client at the other end of a stream of bytes. */
@@ -75,7 +75,8 @@ export class EngineServer {
    * @param farewell called before a connection that was handed to the server ends, whose other end may still be reading the last answers
    */
   async stop(finishWork: () => Promise<void>, farewell: () => Promise<void> | undefined): Promise<void> {
-    this.setServing(false);
+    this.health.setStatus('', 'NOT_SERVING');
+    this.health.setStatus(SERVICE_NAME, 'NOT_SERVING');
     this.listener?.close();
     await finishWork();
     if (this.connections !== undefined) await this.allAnswered();
@@ -90,10 +91,6 @@ export class EngineServer {
         resolve();
       });
     });
-  }
-
-  private setServing(serving: boolean): void {
-    for (const name of ['', SERVICE_NAME]) this.health.set(name, serving);
   }
 
   private watch(stream: ServerHttp2Stream): void {

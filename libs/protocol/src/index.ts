@@ -1,7 +1,6 @@
 // The protocols of Espalier: generated messages and services, errors in messages, wrappers of handlers.
 export * as v1 from './v1.js';
 export * as reflectionV1 from './generated/grpc/reflection/v1/reflection.js';
-export * as healthV1 from './generated/grpc/health/v1/health.js';
 export * as engineV1 from './generated/espalier/engine/v1/engine_service.js';
 export * from './bearer-token.js';
 export * from './byte-tunnel.js';
@@ -10,7 +9,6 @@ export * from './descriptors.js';
 export * from './error-codes.js';
 export * from './espalier-error.js';
 export * from './grpc-handlers.js';
-export * from './health.js';
 export * from './known-fields.js';
 export * from './method-access.js';
 export * from './reflection.js';

@@ -2,12 +2,12 @@
 // client reads slowly, and its handlers would lose the generated types.
 import { Inject, Injectable } from '@nestjs/common';
 import { Server, status } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { ownVersion } from '#files';
 import { ReportLimiter, type Door } from '#local-access';
 import {
   addReflection,
-  Health,
   onHandlerError,
   releaseOf,
   REQUEST_BYTES_MAX,
@@ -41,7 +41,11 @@ const REFUSALS = new Set([
 export class GrpcServer {
   private readonly server: Server;
   private door: Door | null = null;
-  private readonly health = new Health();
+  private readonly health = new HealthImplementation({
+    '': 'SERVING',
+    [ENGINES]: 'NOT_SERVING',
+    ...Object.fromEntries(SERVICES.map((name) => [name, 'SERVING'] as const)),
+  });
 
   constructor(
     @Inject(PublicServices) services: PublicServices,
@@ -75,9 +79,7 @@ export class GrpcServer {
       else log.info({ method, requestId, code }, message);
     });
     for (const { definition, handlers } of [...services.all, services.gateway]) this.server.addService(definition, handlers);
-    this.setServing(true);
-    this.setEnginesServing(false);
-    this.health.addTo(this.server);
+    this.health.addToServer(this.server);
     addReflection(this.server, [...SERVICES, 'grpc.health.v1.Health']);
   }
 
@@ -90,12 +92,12 @@ export class GrpcServer {
 
   /** Tells the health service whether this server can work. Without its event store it can't record anything. */
   setServing(serving: boolean): void {
-    for (const name of ['', ...SERVICES]) this.health.set(name, serving);
+    for (const name of ['', ...SERVICES]) this.health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
   }
 
   /** Tells the health service whether any engine can work. Runs wait for an engine; other calls are answered without one. */
   setEnginesServing(serving: boolean): void {
-    this.health.set(ENGINES, serving);
+    this.health.setStatus(ENGINES, serving ? 'SERVING' : 'NOT_SERVING');
   }
 
   /** Gives calls a moment to end, then closes them: streams that follow a run would never end. */

@@ -10,7 +10,8 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import { engineV1, Health } from '#protocol';
+import { HealthImplementation } from 'grpc-health-check';
+import { engineV1 } from '#protocol';
 
 type Method = MethodDefinition<unknown, unknown>;
 type Call = Duplex & { metadata: Metadata; request: Buffer };
@@ -32,9 +33,7 @@ export async function earlierEngine(engine: string): Promise<{ address: string; 
     Object.fromEntries(methods.map(([name, method]) => [name, { ...method, ...UNREAD }])),
     Object.fromEntries(handlers) as UntypedServiceImplementation,
   );
-  const health = new Health();
-  health.set('', true);
-  health.addTo(server);
+  new HealthImplementation({ '': 'SERVING' }).addToServer(server);
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound))),
   );

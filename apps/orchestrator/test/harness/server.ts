@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { ChannelCredentials, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { ChannelCredentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { service as healthService } from 'grpc-health-check';
 import { programFile, TOKEN_FILE } from '#files';
-import { bearerToken, EspalierError, fromServiceError, healthV1, v1 } from '#protocol';
+import { bearerToken, EspalierError, fromServiceError, v1 } from '#protocol';
 
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
 const MAIN = programFile(new URL('../../src/main.js', import.meta.url));
@@ -252,10 +253,10 @@ export class TestServer {
 
   /** The status of a name of the health service; '' is the server. */
   async health(service = ''): Promise<string> {
-    const client = new healthV1.HealthClient(this.address, ChannelCredentials.createInsecure());
+    const client = new (makeClientConstructor(healthService, 'Health'))(this.address, ChannelCredentials.createInsecure());
+    type Check = (request: { service: string }, done: (error: ServiceError | null, response: { status: string }) => void) => void;
     try {
-      const { status } = await unary<healthV1.HealthCheckResponse>((done) => client.check({ service }, done));
-      return healthV1.healthCheckResponse_ServingStatusToJSON(status);
+      return (await unary<{ status: string }>((done) => (client['check'] as unknown as Check).call(client, { service }, done))).status;
     } finally {
       client.close();
     }
