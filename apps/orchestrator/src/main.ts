@@ -1,10 +1,11 @@
 // Starts the orchestrator: data folder, event store, providers, driver, server. It stops them in the opposite order.
 import 'reflect-metadata';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { NestFactory } from '@nestjs/core';
 import type { Logger } from 'pino';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
-import { notingStore } from '#event-store';
+import { notingStore, requireKnownSchema } from '#event-store';
 import { keepForOwner } from '#files';
 import { TlsIdentity } from '#local-access';
 import { openLog, outlivePipes } from '#log';
@@ -33,7 +34,8 @@ import { readFleetFile } from './fleets/fleet-file.js';
 import { Logins } from './logins/logins.js';
 import { readOidcFile } from './logins/oidc-file.js';
 import { readWebhookFile } from './webhooks/webhook-file.js';
-import { Webhooks } from './webhooks/webhooks.js';
+import { requireKnownOutbox } from './webhooks/outbox.js';
+import { OUTBOX_FILE, Webhooks } from './webhooks/webhooks.js';
 
 const DEVICE_OF_ITS_CHOICE = 'auto';
 const STOP_TIMEOUT_MS = 30_000;
@@ -45,6 +47,7 @@ async function main(): Promise<void> {
   outlivePipes();
   const log = openLog({ level: config.logLevel, base: { pid: process.pid } });
   if (config.engines > 0 || files.fleet?.kind === 'local') giveWayToEngines();
+  requireKnownSchemas(config);
   const folder = DataFolder.open(config.dataFolder);
   const token = config.openLoopback ? null : folder.newToken();
   const tls = tlsIdentity(config);
@@ -182,6 +185,15 @@ function announce(folder: DataFolder, listen: string, web: string | null, tls: T
       log.error({ problem: problem.message }, 'the new files for TLS can not be used; the old certificate stays in use'),
     endsSoon: (end) => log.warn({ end }, 'the certificate of this server ends soon, or has ended: new files are taken without a restart'),
   });
+}
+
+/**
+ * Refuses a data folder that a later release has changed, before anything is written to it. The views need no check, since they are made
+ * again from the events. @throws STORE_SCHEMA_TOO_NEW, WEBHOOKS_OF_LATER_RELEASE
+ */
+function requireKnownSchemas({ dataFolder, eventStore }: OrchestratorConfig): void {
+  if (eventStore === undefined) requireKnownSchema(join(dataFolder, 'event-store'));
+  requireKnownOutbox(join(dataFolder, OUTBOX_FILE));
 }
 
 /** Opens the event store and the artifact store. */

@@ -19,6 +19,7 @@ export {
   backupEmbeddedEventStore,
   embeddedEventStoreStats,
   hasEmbeddedEventStore,
+  requireKnownSchema,
   restoreEmbeddedEventStore,
   verifyEmbeddedEventStore,
   type BackupReport,

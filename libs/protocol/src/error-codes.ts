@@ -161,6 +161,7 @@ const errorStatuses = {
   DATA_FOLDER_IN_USE: precondition,
   DATA_FOLDER_UNUSABLE: precondition,
   DATA_FOLDER_FOREIGN: invalid, // the folder holds files that no server made
+  WEBHOOKS_OF_LATER_RELEASE: precondition, // the file of waiting notifications has a schema that this release does not know
   ARTIFACTS_OF_ANOTHER_STORE: precondition,
   LISTEN_FAILED: status.UNAVAILABLE,
   STORE_TLS_UNUSABLE: precondition, // a certificate, key or password file of the event store is damaged

@@ -4,6 +4,7 @@ import { copyFile, mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promi
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { isAlive } from '../connection/server-address.js';
 import { runCli } from '../testing/run-cli.js';
 
@@ -101,6 +102,15 @@ test('a server that cannot start says why', async () => {
       stderr: expect.stringMatching(/--event-store .* no file that holds one: .* is a (FIFO|device)/),
     });
   }
+  const later = new Database(join(folder, 'event-store', 'events.db'));
+  later.pragma('user_version = 99');
+  later.close();
+  const token = () => readFile(join(folder, 'token'), 'utf8');
+  const tokenBefore = await token();
+  expect((await espalier('up', '--detach', '--listen', '127.0.0.1:0')).stderr).toMatch(
+    /SERVER_START_FAILED: the event store .* is of a later release[^]*Nothing is changed[^]*STORE_SCHEMA_TOO_NEW/,
+  );
+  expect(await token()).toBe(tokenBefore);
   await writeFile(join(folder, 'file'), '');
   expect((await runCli(['up', '--detach', '--data-folder', join(folder, 'file')])).stderr).toMatch(/DATA_FOLDER_UNUSABLE/);
 });

@@ -1,7 +1,9 @@
 // Keeps the notifications that wait for their receivers, and how far the event store was read. Both change in one transaction. So after a
 // crash at any moment no notification is missing, and none comes again that was delivered and taken out.
 import Database from 'better-sqlite3';
+import { existsSync } from 'node:fs';
 import type { Position } from '#event-store';
+import { EspalierError } from '#protocol';
 import type { Notification } from './notifications.js';
 
 /** The last event that was read. */
@@ -22,6 +24,8 @@ export interface Waiting {
   nextAtMs: number;
 }
 
+/** Grows with each change of the tables that this release could not read or write. */
+const SCHEMA_VERSION = 1;
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS cursor (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), last TEXT) STRICT;
   CREATE TABLE IF NOT EXISTS waiting (
@@ -29,13 +33,15 @@ const SCHEMA = `
     failures INTEGER NOT NULL DEFAULT 0, next_at_ms INTEGER NOT NULL, PRIMARY KEY (webhook, id)
   ) STRICT;
   CREATE INDEX IF NOT EXISTS by_time ON waiting (webhook, next_at_ms);
-  CREATE TABLE IF NOT EXISTS low_disks (folder TEXT PRIMARY KEY) STRICT;`;
+  CREATE TABLE IF NOT EXISTS low_disks (folder TEXT PRIMARY KEY) STRICT;
+  PRAGMA user_version = ${SCHEMA_VERSION};`;
 
 export class Outbox {
   private constructor(private readonly database: Database.Database) {}
 
   /** @param webhooks the names of the webhooks in the file; notifications that wait for others are removed */
   static open(file: string, webhooks: readonly string[]): Outbox {
+    requireKnownOutbox(file);
     const database = new Database(file);
     try {
       database.pragma('journal_mode = WAL');
@@ -138,5 +144,29 @@ export class Outbox {
   /** Removes notifications of events from before a time, and returns their number. */
   expire(webhook: string, beforeMs: number): number {
     return this.database.prepare('DELETE FROM waiting WHERE webhook = ? AND at_ms < ?').run(webhook, beforeMs).changes;
+  }
+}
+
+/** Refuses a file of a later release without a change in it. @throws EspalierError WEBHOOKS_OF_LATER_RELEASE */
+export function requireKnownOutbox(file: string): void {
+  const version = existsSync(file) ? versionOf(file) : 0;
+  if (version <= SCHEMA_VERSION) return;
+  throw new EspalierError(
+    'WEBHOOKS_OF_LATER_RELEASE',
+    `"${file}", where notifications wait for their webhooks, is of a later release: its schema has version ${version}, and this release ` +
+      `reads up to ${SCHEMA_VERSION}. Nothing is changed. Use a later release, or move this file away: its notifications are then not sent`,
+  );
+}
+
+/** The version of the file's schema; 0 for a file of the first releases, and for one that can't be read, which opening it reports. */
+function versionOf(file: string): number {
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(file, { readonly: true, timeout: 5_000 });
+    return database.pragma('user_version', { simple: true }) as number;
+  } catch {
+    return 0;
+  } finally {
+    database?.close();
   }
 }

@@ -20,7 +20,7 @@ import { Outbox, type Cursor, type Waiting } from './outbox.js';
 import type { Webhook, WebhookSettings } from './webhook-file.js';
 
 /** The outbox's file in the data folder. */
-const OUTBOX_FILE = 'webhooks.sqlite';
+export const OUTBOX_FILE = 'webhooks.sqlite';
 const WORTH_SENDING_MS = 86_400_000;
 const LONGEST_RETRY_MS = 3_600_000;
 const LONGEST_DOUBLINGS = 20;

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -14,11 +14,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { programFile } from '#files';
-import Database from 'better-sqlite3';
 import { collect, eventually, newEvents } from '../contract/tested-server.js';
 import {
   connectEventStore,
   EventStoreUnavailableError,
+  requireKnownSchema,
   startEmbeddedEventStore,
   verifyEmbeddedEventStore,
   type EmbeddedEventStore,
@@ -215,22 +215,32 @@ describe('embedded event store when things go wrong', () => {
     await store.close();
   });
 
-  test.each([
-    ['no database', 'STORE_CORRUPT', (file: string) => writeFileSync(file, 'not a database'.repeat(500))],
-    [
-      'a newer schema',
-      'STORE_SCHEMA_TOO_NEW',
-      (file: string) => {
-        const database = new Database(file);
-        database.pragma('user_version = 99');
-        database.close();
-      },
-    ],
-  ])('a file that is %s is refused as %s', async (name, code, prepare) => {
-    const folder = join(base, name.replaceAll(' ', '-'));
+  test('a file that is no database is refused', async () => {
+    const folder = join(base, 'no-database');
     mkdirSync(folder);
-    prepare(join(folder, 'events.db'));
-    await expect(startEmbeddedEventStore({ folder })).rejects.toMatchObject({ code });
+    writeFileSync(join(folder, 'events.db'), 'not a database'.repeat(500));
+    await expect(startEmbeddedEventStore({ folder })).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+  });
+
+  test.each([
+    ['names it', "UPDATE store_info SET value = '9.9.9' WHERE key = 'schema_release'", 'is of a later release, 9.9.9: its schema'],
+    ['does not name it', 'DROP TABLE store_info', 'is of a later release: its schema'],
+  ])('a store of a later release that %s is refused, and keeps its bytes', async (name, change, words) => {
+    const folder = join(base, `later, ${name}`);
+    await (await startEmbeddedEventStore({ folder })).stop();
+    const file = join(folder, 'events.db');
+    const killed = `
+      const database = new (require('better-sqlite3'))(process.argv[1]);
+      database.pragma('wal_autocheckpoint = 0');
+      database.exec(process.argv[2] + '; PRAGMA user_version = 99');
+      process.kill(process.pid, 'SIGKILL');`;
+    spawnSync(process.execPath, ['-e', killed, file, change]);
+    const bytes = () => [file, `${file}-wal`].map((one) => readFileSync(one, 'hex'));
+    const before = bytes();
+    const refusal = { code: 'STORE_SCHEMA_TOO_NEW', message: expect.stringContaining(`${words} has version 99`) };
+    expect(() => requireKnownSchema(folder)).toThrow(expect.objectContaining(refusal));
+    await expect(startEmbeddedEventStore({ folder })).rejects.toMatchObject(refusal);
+    expect(bytes()).toEqual(before);
   });
 
   test('a folder that is a file, an address in use', async () => {

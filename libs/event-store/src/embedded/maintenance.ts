@@ -129,6 +129,20 @@ export function hasEmbeddedEventStore(folder: string): boolean {
   return bytes > 0 || isRestoreUnfinished(folder);
 }
 
+/**
+ * Refuses a store whose schema is of a later release, before a server starts with it and without a change in its folder.
+ * @throws EmbeddedStoreError STORE_SCHEMA_TOO_NEW
+ */
+export function requireKnownSchema(folder: string): void {
+  if (!existsSync(join(folder, DATABASE_FILE)) || isRestoreUnfinished(folder)) return;
+  try {
+    openForReading(folder).close();
+  } catch (error) {
+    const problem = translated(error);
+    if (problem.code === 'STORE_SCHEMA_TOO_NEW') throw problem; // the start of the store names all other problems
+  }
+}
+
 export function embeddedEventStoreStats(options: { folder: string }): EmbeddedEventStoreStats {
   try {
     const database = openForReading(options.folder);

@@ -2,13 +2,16 @@ import Database from 'better-sqlite3';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder } from '#files';
+import { makeFolder, ownVersion } from '#files';
 import { isRestoreUnfinished } from './restore-steps.js';
 import { StoreError, toStoreError } from './store-error.js';
 import { DATABASE_FILE } from './store-files.js';
 
 const LOCK_FILE = 'lock.db';
+/** Grows with each change of the schema. The change also writes its release as SCHEMA_RELEASE, which earlier releases then name. */
 const SCHEMA_VERSION = 1;
+/** The row of store_info that names the release which gave the store its schema. Stores of the first releases lack it. */
+const SCHEMA_RELEASE = 'schema_release';
 
 /**
  * `position` orders all events. It grows by the size of each event, so it is sparse like a byte offset. `revision` counts within a stream.
@@ -78,8 +81,9 @@ export function openForWriting(folder: string, maxDatabaseBytes?: number): Datab
   const file = join(folder, DATABASE_FILE);
   let database: Database.Database | undefined;
   try {
+    // A connection that may write would change the files of a later release even if it only looks at the version.
+    if (existsSync(file)) openFileForReading(file).close();
     database = new Database(file, { timeout: 5000 });
-    checkVersion(database, file);
     database.pragma('journal_mode = WAL');
     // FULL makes every commit durable before it is acknowledged, so it survives a power cut.
     database.pragma('synchronous = FULL');
@@ -138,11 +142,22 @@ export function openFileForReading(file: string): Database.Database {
 
 function checkVersion(database: Database.Database, file: string): void {
   const version = database.pragma('user_version', { simple: true }) as number;
-  if (version > SCHEMA_VERSION) {
-    throw new StoreError(
-      'STORE_SCHEMA_TOO_NEW',
-      `"${file}" has schema version ${version}; this release reads up to ${SCHEMA_VERSION}: use a newer release`,
-    );
+  if (version <= SCHEMA_VERSION) return;
+  throw new StoreError(
+    'STORE_SCHEMA_TOO_NEW',
+    `the event store "${file}" is of a later release${nameOfRelease(database)}: its schema has version ${version}, and this release, ` +
+      `${ownVersion()}, reads up to ${SCHEMA_VERSION}. Nothing is changed. Use that release or a later one, or restore a backup from ` +
+      'before the update into another folder (espalier store restore)',
+  );
+}
+
+/** The release as far as a store tells it. The table that has it may be another one in a later schema. */
+function nameOfRelease(database: Database.Database): string {
+  try {
+    const release = database.prepare<[string], string>('SELECT value FROM store_info WHERE key = ?').pluck().get(SCHEMA_RELEASE);
+    return release === undefined ? '' : `, ${release}`;
+  } catch {
+    return '';
   }
 }
 
@@ -152,6 +167,7 @@ function createSchema(database: Database.Database): void {
     const put = database.prepare('INSERT INTO store_info (key, value) VALUES (?, ?)');
     put.run('store_id', randomUUID());
     put.run('created_at', new Date().toISOString());
+    put.run(SCHEMA_RELEASE, ownVersion());
     database.pragma(`user_version = ${SCHEMA_VERSION}`);
   })();
 }
