@@ -1,3 +1,4 @@
+import { settingOfName } from '#protocol';
 import { buildProgram } from '../program.js';
 import { flagOf, inFlags } from './flag-names.js';
 
@@ -9,6 +10,8 @@ test.each([
   ['launch', 'settings.lora_targets[2]', '--lora-targets'],
   ['launch', 'settings.batch_size', '--batch-size'],
   ['launch', 'settings.lambda_learning_rate', '--lambda-lr'],
+  ['launch', 'settings.2', '--recipe'],
+  ['launch', 'settings.9999', undefined],
   ['launch', 'data.train_path', '--data'],
   ['fork', 'overrides.data.validation_path', '--validation'],
   ['fork', 'teacher_mark', '--from-teacher'],
@@ -37,6 +40,13 @@ test('what is wrong in a model is told by its place there', () => {
   const path = '/models/x/config.json: the file ends in the middle';
   expect(inFlags(path, ['config.json', 'json'], command('launch'))).toBe(path);
   expect(inFlags('config.seed: must be 1', ['config.seed'], command('launch'))).toBe('config.seed: must be 1');
+});
+
+test('a setting that an older server does not know, and gives by its number, is told by its option', () => {
+  const { number } = settingOfName('maskNoise');
+  expect(inFlags(`settings.${number}: is a field that this server does not know`, [`settings.${number}`], command('launch'))).toBe(
+    '--mask-noise: is a field that this server does not know',
+  );
 });
 
 test('every setting of launch has its option', async () => {

@@ -23,6 +23,8 @@ export interface Setting extends Omit<SettingOption, 'allowed' | 'flag'> {
   name: SettingName;
   /** The name in the protocol: total_steps. */
   field: string;
+  /** The number of its field in the protocol. */
+  number: number;
   kind: SettingKind;
   /**
    * The words that a value, or an item of a list, may be; empty: any. The words of an enum are in the order of its numbers, without
@@ -53,6 +55,10 @@ export function settingOfField(field: string): Setting | undefined {
   return settingsTable().find((one) => one.field === field);
 }
 
+export function settingOfNumber(number: number): Setting | undefined {
+  return settingsTable().find((one) => one.number === number);
+}
+
 function settingOf(file: FileDescriptorProto, field: FieldDescriptorProto): Setting {
   const option = field.options?.$unknown?.find(({ no }) => no === SETTING_OPTION);
   if (option === undefined) throw new TypeError(`RunSettings.${field.name} does not say what it is: it has no option (setting)`);
@@ -63,6 +69,7 @@ function settingOf(file: FileDescriptorProto, field: FieldDescriptorProto): Sett
     ...about,
     name: field.jsonName as SettingName,
     field: field.name,
+    number: field.number,
     kind,
     allowed: kind === 'word' ? [...numbers.keys()] : allowed,
     numbers,
