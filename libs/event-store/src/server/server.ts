@@ -90,7 +90,8 @@ function secretOf({ tls }: ServerOptions): ServerCredentials | undefined {
   if (!tls) return undefined;
   try {
     const { certificate, key } = readTlsPair(tls);
-    return ServerCredentials.createSsl(null, [{ cert_chain: certificate, private_key: key }], false);
+    // No client shows a certificate, so no authority is needed. Without one, gRPC would read those that its environment names.
+    return ServerCredentials.createSsl(certificate, [{ cert_chain: certificate, private_key: key }], false);
   } catch (error) {
     throw new StoreError('STORE_TLS_UNUSABLE', (error as Error).message, { cause: error });
   }
