@@ -27,6 +27,8 @@ const LONG_TESTS = '\\.long\\.test\\.js$';
 const LONG_FILES_PER_PROCESSOR = 2.5;
 /** A thread that waits leaves its processor to other tests at once. The models of tests are so small that threads mostly wait. */
 const WAITS_ASLEEP = { GOMP_SPINCOUNT: '0' };
+/** No test knows a server by an authority of the machine. Each process of Node would read its user's own ones, 65 ms long. */
+const WITHOUT_AUTHORITIES = { NODE_EXTRA_CA_CERTS: '', GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: '' };
 let reports = 0;
 const UNSTEADY_FILES = 8; // if more files fail, they are not unsteady, but something is broken
 /** The stages that no other stage waits for, with their commands. Each command takes one processor most of its time. */
@@ -194,7 +196,7 @@ async function jestOnce(jestArgs, environment) {
       ...(process.env.CI ? ['--ci'] : []),
       ...jestArgs,
     ],
-    { ...WAITS_ASLEEP, ...environment },
+    { ...WAITS_ASLEEP, ...WITHOUT_AUTHORITIES, ...environment },
   );
   if (!existsSync(report)) return { passed: 0, failed: 1, failures: [], failedFiles: [] };
   const result = JSON.parse(readFileSync(report, 'utf8'));
