@@ -157,7 +157,7 @@ export interface SegmentResult {
   state: StateSummary;
   stateBytes: Uint8Array | null; // null unless returnState
   teachers: string[]; // the digests of the teachers in memory; a teacher without a digest is called as in keptAs
-  /** The name of the state as a teacher until nameTeacher gives it its digest; '': it has its digest, or is no teacher. */
+  /** The name of the state as a teacher until nameTeacher gives it its digest; '': it has its digest, or is not a teacher. */
   keptAs: string;
   stepsDone: number;
   stopped: boolean; // ended by cancel()

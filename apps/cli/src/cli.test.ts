@@ -698,7 +698,7 @@ describe('a launch that is being prepared', () => {
   });
 
   test('ends with what kept it from being prepared', async () => {
-    const failure = { code: 'DATA_MALFORMED', message: 'd, line 3: no valid JSON', field: 'data.train_path' };
+    const failure = { code: 'DATA_MALFORMED', message: 'd, line 3: not valid JSON', field: 'data.train_path' };
     const result = await espalier(await serveWith(testRun({ status: v1.RunStatus.RUN_STATUS_FAILED, failure })), ...launch);
     expect(result).toMatchObject({
       exitCode: 1,
@@ -858,7 +858,7 @@ describe('results', () => {
     expect(shown.stdout).toMatch(
       /LAYER +HEADS CLOSED +PERPLEXITY +UNITS CLOSED +PERPLEXITY\n +0 +1 +6\.0000 +30 +6\.0000\n +1 +1 +7\.0000/,
     );
-    // Off a terminal each evaluation is said as it is done, and the result stays alone on standard output.
+    // Off a terminal each finished evaluation is reported on standard error, so standard output has the result alone.
     const said = shown.stderr.split('\n');
     expect(said.slice(0, 3)).toEqual([
       '1 of 7 evaluated: intact, perplexity 5.0400',

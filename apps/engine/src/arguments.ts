@@ -54,10 +54,10 @@ export interface EngineArguments {
 const IDLE_SECONDS_MAX = 86_400;
 const MODEL_CACHE_LIMIT = '200GiB';
 const SPOOL_LIMIT = '50GiB';
-/** No model is smaller. */
+/** Smaller limits are refused, since no model is smaller. */
 const FOLDER_BYTES_MIN = 1 << 20;
 
-/** The only one where there is nothing to serve. */
+/** The only option with which the engine serves nothing: it lists its devices. */
 export const LIST_DEVICES = '--list-devices';
 
 /** Ends the program with a text for the user instead of starting; exit code 0 for --help, 2 for a mistake. */

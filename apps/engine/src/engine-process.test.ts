@@ -432,7 +432,7 @@ describe('one engine', () => {
     expect(limited.reduce((sum, { stepsDone }) => sum + Number(stepsDone), 0)).toBe(100);
     expect(limited.length).toBeGreaterThan(4);
     expect(limited.at(-1)!.state!.digest).toBe(whole!.state!.digest);
-    // Not even time for one step: one all the same.
+    // The time is too short for one step, yet each segment has one.
     const shortest = await train(1e-9);
     expect(shortest.map(({ stepsDone }) => Number(stepsDone))).toEqual(Array(100).fill(1));
     expect(shortest.at(-1)!.state!.digest).toBe(whole!.state!.digest);
@@ -478,7 +478,7 @@ describe('one engine', () => {
     const untold = trained(await all(engine.client.train(rising(sessionId, Number(atSecond!.step), {}))));
     expect(untold.outcome.state!.digest).not.toBe(atSecond!.digest);
 
-    // A mark puts the segments after it off the beat: the call ends with a whole one all the same.
+    // After a mark the segments no longer end at multiples of their length, but the call still ends with a whole segment.
     await initialise(engine, sessionId);
     const segmentSteps = Number(step) + 4;
     const twoAtMost = await all(

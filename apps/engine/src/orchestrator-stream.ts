@@ -55,7 +55,7 @@ export class OrchestratorStream {
     private readonly silenceMs: () => number | null,
   ) {}
 
-  /** Stays joined until it is told to leave. @throws EspalierError why it can't join, where trying again does not help */
+  /** Stays joined until it is told to leave. @throws EspalierError the reason why it can't join, if trying again would not help */
   async stay(): Promise<void> {
     const { signal } = this.ending;
     let told = '';

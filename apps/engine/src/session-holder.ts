@@ -50,7 +50,10 @@ export class SessionHolder {
     return this.current;
   }
 
-  /** For a session in the place of the one that is open: its memory would be free again (its mapped weights count as free now). */
+  /**
+   * Plans a session that would replace the open one. So memory of the open session counts as free, beside its mapped weights, which already
+   * do.
+   */
   async plan(options: SessionOptions, signal?: AbortSignal): Promise<ProcessMemoryPlan> {
     const { processBytes } = this;
     const plan = await planMemory(options, signal);

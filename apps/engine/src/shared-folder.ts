@@ -17,11 +17,11 @@ export interface Mark {
   file: string;
   /** The text of that file, which says what the folder is for. */
   text: string;
-  /** Throws why the folder may not be used. */
+  /** Throws an error that says why the folder may not be used. */
   require?: (folder: string) => void;
 }
 
-/** Makes the folder if it is not there. Returns its absolute path. @throws Error why it can't be used */
+/** Makes the folder if it is not there. Returns its absolute path. @throws Error that says why it can't be used */
 export function openOwnFolder(path: string, mark: Mark): string {
   const folder = resolve(path);
   try {

@@ -304,10 +304,10 @@ function requireSafeAddresses({
   const plain = `${remote}, or speak TLS: --tls-cert and --tls-key, whose files \`espalier tls init\` makes`;
   const isSafe = allowInsecureRemote || tls !== undefined;
   if (!isLoopbackAddress(listen) && !isSafe) refuse('--listen', listen, plain);
-  if (!isLoopbackAddress(listen) && openLoopback) refuse('--listen', listen, 'with --open-loopback everybody there could do everything');
+  if (!isLoopbackAddress(listen) && openLoopback) refuse('--listen', listen, 'with --open-loopback every user there could do everything');
   if (web !== WEB_OFF && !isLoopbackAddress(web)) {
     if (!isSafe) refuse('--web', web, plain);
-    if (openLoopback) refuse('--web', web, 'with --open-loopback everybody there could do everything');
+    if (openLoopback) refuse('--web', web, 'with --open-loopback every user there could do everything');
   }
   const beyond = namedEngines.find((engine) => addressProblem(engine, { anyPort: false }) === null && !isLoopbackAddress(engine));
   if (beyond !== undefined && !allowInsecureRemote) refuse('--engine', beyond, remote);

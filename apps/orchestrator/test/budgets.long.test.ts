@@ -143,7 +143,7 @@ describe('a run to a speed', () => {
         server.engineService.measureSpeedTable(v1.MeasureSpeedTableRequest.fromPartial({ ...request, on: 'cuda:7', data, settings }), done),
       );
     await expect(forLaunch({ trainPath: '/nowhere/text.jsonl' })).rejects.toThrow('/nowhere/text.jsonl');
-    await expect(forLaunch({ trainPath: TINY_MODEL })).rejects.toThrow('no valid JSON');
+    await expect(forLaunch({ trainPath: TINY_MODEL })).rejects.toThrow('not valid JSON');
     await expect(forLaunch({ trainPath: '/nowhere' }, { targetSpeedup: 0.9 })).rejects.toThrow('is slower than the intact model');
     await expect(forLaunch({ trainPath: '/nowhere' }, { targetSpeedup: 1.5, recipe: v1.Recipe.RECIPE_WANDA })).rejects.toThrow(
       'masks have to learn',

@@ -197,7 +197,7 @@ describeInChromium('the dashboard', () => {
     await page.getByText('4 of 4 completed').waitFor(); // without a reload
     await page.getByRole('img', { name: 'perplexity against sparsity, %' }).waitFor();
     await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
-    expect(await page.locator('main img').count()).toBe(0); // a name stays text
+    expect(await page.locator('main img').count()).toBe(0); // markup in a name is shown as text
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme });
       expect(await barriers()).toEqual([]);

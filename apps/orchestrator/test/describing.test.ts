@@ -45,7 +45,7 @@ it('is described again while it trains or when it has ended, and ends as it woul
   expect((await describing({ runId: 'baseline', name: 'the baseline' })).runId).toBe(run.runId);
   const described = (await server.events(run.runId)).filter(({ type }) => type === 'RunDescribed');
   expect(described.map(({ summary }) => summary)).toEqual([
-    'named baseline; tagged kept; no longer tagged 7b; no note any more',
+    'named baseline; tagged kept; no longer tagged 7b; note removed',
     'named the baseline',
   ]);
 });

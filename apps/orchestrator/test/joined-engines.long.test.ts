@@ -36,7 +36,7 @@ async function startServer(host?: string, options?: string[]): Promise<TestServe
 
 const tokenFile = tokenFilesIn(folder);
 
-/** One call orders all of it, so a cut meets a segment. */
+/** One call trains the whole run, so a cut of the connection falls within a segment. */
 const ONE_CALL: Partial<v1.RunSettings> = { totalSteps: 600, warmupSteps: 300, recipe: v1.Recipe.RECIPE_DISTILL, segmentSteps: 60 };
 /** The state that the run ends with on an engine of the server's own. */
 let alone: string;

@@ -133,7 +133,7 @@ class BundleChecker {
       try {
         checker.push(decodeEventLine(line));
       } catch (error) {
-        this.report('file', `entry ${name} line ${index + 1}`, `no event: ${(error as Error).message}`);
+        this.report('file', `entry ${name} line ${index + 1}`, `this is not an event: ${(error as Error).message}`);
       }
     });
   }

@@ -39,7 +39,7 @@ describe('the masks of a run', () => {
   it('are found out when they go on from nothing, name what is not there, or are left out', () => {
     const digest = gatesDigest(closed(3, 99));
     expect(new MasksChecker(GATES).problem(segment(10, digest), second)).toContain('not from what');
-    expect(new MasksChecker(GATES).problem(segment(0, digest), { closedBefore: '', changed: 'AP8=' })).toContain('has not');
+    expect(new MasksChecker(GATES).problem(segment(0, digest), { closedBefore: '', changed: 'AP8=' })).toContain('does not have');
     expect(new MasksChecker(GATES).problem(segment(0, digest), undefined)).toContain('nothing of the masks');
     expect(new MasksChecker(GATES).problem(segment(0, undefined), first)).toContain('no digest');
   });

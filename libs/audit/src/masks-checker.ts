@@ -24,7 +24,7 @@ export class MasksChecker {
     if (openDigest === undefined) return 'it says how masks changed, and the run recorded no digest of them';
     const closed = masks.closedBefore === undefined ? null : decodeGates(masks.closedBefore, this.count);
     const changed = decodeGates(masks.changed, this.count);
-    if (changed === null || (masks.closedBefore !== undefined && closed === null)) return 'it names gates that the model has not';
+    if (changed === null || (masks.closedBefore !== undefined && closed === null)) return 'it names gates that the model does not have';
     const start = closed === null ? before : gatesApart(allGates(this.count), closed);
     if (start === null) return 'it says how masks changed, but not from what';
     this.open = gatesApart(start, changed);

@@ -74,8 +74,8 @@ export class ConnectionUsers {
 }
 
 /**
- * Finds the user of a socket; undefined: no row was found. The socket is asked for its ends after the reading, not before: while it is
- * connected, no other connection has the same ends, so a row that was read earlier belongs to it.
+ * Finds the user of a socket, or returns undefined where no row was found. The socket is asked for its addresses after the tables were
+ * read. While it is connected, no other connection has the same addresses, so a row that was read earlier belongs to it.
  */
 function findIn(socket: Socket, tables: Tables): { peer: Peer | undefined } | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;

@@ -18,7 +18,10 @@ interface Described {
   added_tokens?: unknown;
 }
 
-/** Right to a few kilobytes. A tokenizer that GGUF can't hold counts as far as it goes: the export refuses it by name. */
+/**
+ * Returns the size of a GGUF file's header, to within a few kilobytes. A tokenizer that GGUF can't hold is counted in part: the export
+ * refuses it later.
+ */
 export async function ggufHeaderBytes(modelPath: string, vocabularySize: number, layers: number): Promise<number> {
   const { tokenizerJson } = await readTokenizerFiles(modelPath);
   const { model = {}, added_tokens: added } = readObject(tokenizerJson) as Described;

@@ -1,4 +1,4 @@
-// Tests what is said of engines that know less than this release, and of requests to them.
+// Tests the texts about engines that know less than this release, and about requests to them.
 import { engineV1, v1 } from './index.js';
 import { knownNumbers, UnknownNumbers } from './known-fields.js';
 

@@ -173,7 +173,7 @@ export class UnknownNumbers {
 
 const fieldName = ({ name, parent }: DescField): string => (parent.typeName === SETTINGS ? name : `${parent.name}.${name}`);
 
-/** Tells whether the field is not sent: it is missing, or has the value that a receiver takes a missing field for. */
+/** Tells whether the field is not sent: it is missing, or has the value that a receiver assumes for a missing field. */
 function isUnset({ presence, fieldKind }: DescField, value: unknown): boolean {
   if (value === undefined) return true;
   if (fieldKind === 'list') return (value as unknown[]).length === 0;

@@ -32,7 +32,9 @@ export function otherRelease(told: string | undefined, own: string): OtherReleas
 /** The digest of defaults; undefined in the first releases, which told none. */
 const defaultsIn = (release: string): string | undefined => release.split(' ')[2];
 
-/** Text of another form is of a later release, and has no parts, which makes it later than any parts. */
+/**
+ * Returns the numbers of the version and the size of the API. A text of another form has none of them, and so counts as a later release.
+ */
 const partsOf = (release: string): number[] => (/^(\d+)\.(\d+)\.(\d+)\S* (\d+)/.exec(release) ?? []).slice(1).map(Number);
 
 /** Makes a server tell its release. */

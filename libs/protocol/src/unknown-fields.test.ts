@@ -18,7 +18,7 @@ const known = v1.LaunchRunRequest.encode(
     tags: ['a'],
   }),
 ).finish();
-/** A field of a later release behind what this release knows. */
+/** Appends a field of a later release to the fields that this release knows. */
 const later = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, new BinaryWriter().tag(LATER, WireType.Varint).uint32(7).finish()]);
 const withLaterSetting = Buffer.concat([
   known,

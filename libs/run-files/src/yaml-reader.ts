@@ -53,7 +53,7 @@ export class YamlReader {
     });
   }
 
-  /** Whether the key is one of SOURCE_KEYS; then its value is in `choice`. Paths are of the file's folder. */
+  /** Returns true if the key is one of SOURCE_KEYS, and puts its value in `choice`. Paths are relative to the file's folder. */
   protected takesSource(choice: SourceChoice, key: string, pair: Pair): boolean {
     if (key === 'model') choice.model = this.pathOf(this.textOf(pair, key, 'a path'), 'model', pair, key);
     else if (key === 'data') choice.data = this.oneOrMore(pair, key).map((text) => this.weightedPathOf(text, pair, key));
@@ -76,7 +76,7 @@ export class YamlReader {
     }
   }
 
-  /** A path is of the file's folder; a name is one of the hub's cache. */
+  /** Returns an absolute path. A path is relative to the file's folder, and a name of the hub is looked up in the hub's cache. */
   private pathOf(text: string, kind: HubKind, pair: Pair, key: string): string {
     const path = resolve(dirname(this.path), text);
     try {

@@ -34,7 +34,7 @@ const STUDY_ARGUMENT = 'study';
 const RUN_OPTIONS = ['--parent'];
 const VALUES: Record<string, readonly string[]> = {
   ...Object.fromEntries(settingsTable().map(({ flag, allowed }) => [flag, allowed])),
-  '--dtype': ['bf16', 'f16', 'f32', 'q8_0', 'q4_k_m', 'q5_k_m', 'q6_k'], // an export knows more types than a run
+  '--dtype': ['bf16', 'f16', 'f32', 'q8_0', 'q4_k_m', 'q5_k_m', 'q6_k'], // an export offers more types than a run
   '--status': Object.keys(STATUSES),
   '--source': Object.keys(SOURCES),
   '--format': ['hf-remote', 'hf', 'gguf', 'vllm', 'masked'],

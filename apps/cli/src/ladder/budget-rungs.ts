@@ -63,7 +63,9 @@ export function largestWithin<Model extends Sizes>(models: readonly Model[], aim
 export const smallestOf = <Model extends Sizes>(models: readonly Model[], aim: Aim): Model =>
   models.reduce((least, one) => (sizeIn(aim, one) < sizeIn(aim, least) ? one : least));
 
-/** The size of a model that does not keep the budget: to the last digit where fewer would read like the budget itself. */
+/**
+ * Returns the size of a model that does not keep the budget. It is written with all digits where a rounded size would read like the budget.
+ */
 export function sizeWords(model: Sizes, aim: Aim): string {
   const amount = sizeIn(aim, model);
   const words = aimWords({ setting: aim.setting, amount });

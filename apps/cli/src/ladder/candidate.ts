@@ -14,7 +14,7 @@ export interface Candidate {
   passSeconds: number;
   prefillSpeedUp: SpeedUp;
   decodeSpeedUp: SpeedUp;
-  /** In words, that it was asked for by. */
+  /** The budgets, in words, within which it is the largest model. */
   budgets?: readonly string[];
 }
 

@@ -20,7 +20,7 @@ export function addTableOptions(command: Command): Command {
 }
 
 /**
- * The settings of the options and the file, once the table is measured that they ask for.
+ * Returns the settings of the options and the file. If they ask for a table, it is measured first.
  * @param data of a launch, whose mistakes show before the device measures
  */
 export async function settingsWithTable(

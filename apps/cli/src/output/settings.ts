@@ -11,7 +11,7 @@ type Plain = string | number | boolean | string[] | null | undefined;
 type Planned = Partial<Pick<v1.PlanRunResponse, 'budget' | 'hiddenSize'>>;
 
 /**
- * @param asked the settings that the request asked for; each other one that the server computed is printed with the table's words on how
+ * @param asked the settings that the request asked for; a setting that the server computed is printed with the table's words for its rule
  * @param plan the budget and the model that a plan is for
  */
 export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings, plan: Planned = {}): void {

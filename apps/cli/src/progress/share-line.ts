@@ -3,7 +3,7 @@ import type { Output } from '../output/output.js';
 import { cutTo } from '../output/text-width.js';
 import { LiveLine } from './live-line.js';
 
-/** Shows the progress of a longer call, on a terminal only. Callers with long parts say each part that is done elsewhere (`part`). */
+/** Shows the progress of a longer call on a terminal. Off a terminal only the finished parts of a call are reported (`part`). */
 export class ShareLine {
   private readonly live: LiveLine;
 

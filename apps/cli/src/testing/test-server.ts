@@ -77,7 +77,7 @@ export class TestServer {
     readonly address: string,
   ) {}
 
-  /** @param release the server's words; null: it is of a release whose servers tell none */
+  /** @param release the release that the server tells; null: an old server, which tells none */
   static async start(
     answers: Answers,
     address = '127.0.0.1:0',

@@ -88,7 +88,7 @@ export class KeptTrainings {
 
   /**
    * Begins the training, or goes on with the messages of one that is kept.
-   * @param begin its messages; the signal ends the training at its next step
+   * @param begin starts the training and returns its messages; the signal ends it at its next step
    */
   async *messages(
     { trainingId, messagesTaken }: Pick<engineV1.TrainRequest, 'trainingId' | 'messagesTaken'>,
@@ -123,12 +123,12 @@ export class KeptTrainings {
     if (this.current?.id === trainingId) this.current.taken(count);
   }
 
-  /** The client that is here, or is expected back, wants no more of it; where it reads, it gets the end of it. */
+  /** Stops a training that no client reads. A client that reads it gets its end instead. */
   stopUnread(): void {
     if (this.current?.reader === null) this.discard('the client stopped it');
   }
 
-  /** The session is another one, or another client's. */
+  /** Forgets the training, because the session was replaced or belongs to another client now. */
   discard(why: string): void {
     const kept = this.current;
     clearInterval(this.watch);

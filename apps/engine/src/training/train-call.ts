@@ -31,7 +31,7 @@ export async function* trainSegments(
   const files = new StateFiles();
   const take = (items: Progress[]): void => {
     for (const item of items) if ('segment' in item) files.made(item.segment.stateFile);
-    // A segment whose state is sent goes out at once: the bytes of two states are in memory at most, so a later segment waits for them.
+    // A segment whose state is sent goes out at once. Memory holds two states at most, so a later segment waits until they are sent.
     progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
   };
   const running = holder
@@ -80,7 +80,10 @@ function partSums({ result, stateFile }: LocatedSegment, partBytes: number): Pro
   return sumsOfParts(result.stateBytes, partBytes);
 }
 
-/** States that are written for a client. One that left before it was told of a file can't take it over, so the file goes. */
+/**
+ * The files of states that are written for a client. A client that left before it was told of a file can't take it over, so the file is
+ * removed.
+ */
 class StateFiles {
   private readonly all: Promise<string>[] = [];
   private readonly known = new Set<string>();

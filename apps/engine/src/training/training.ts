@@ -26,7 +26,7 @@ export interface TrainingOptions {
   /** Seconds that a segment may take, or more where its state takes long to write. A slow model's segment ends with fewer steps. */
   segmentSeconds: number | undefined;
   maxSegments: number;
-  /** In rising order; teacher undefined: the call ends there. */
+  /** The marks in rising order. The call ends at a mark without a teacher. */
   marks: Mark[];
   teachers: TeacherStretch[];
   /** The beginning of state files' names; '': states are sent instead of written. */
@@ -40,13 +40,13 @@ export interface Mark {
 
 export interface EndedSegment {
   result: SegmentResult;
-  /** In bytes; 0: not asked for. */
+  /** The size of the state in bytes; 0 where the client did not ask for states. */
   stateSize: number;
   /** The state's digest, which `result` lacks where it was not asked for there. */
   digest: Promise<string>;
-  /** Where the state is; '': in `result`, to be sent. Not known before it is written. */
+  /** The file of the state, known once it is written; '' where the state is sent from `result`. */
   stateFile: Promise<string>;
-  /** To be called when its bytes are no longer needed. */
+  /** The client of this segment calls it once the bytes are no longer needed. */
   letGo: () => void;
 }
 

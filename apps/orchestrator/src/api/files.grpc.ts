@@ -27,7 +27,7 @@ export class FilesGrpc {
 }
 
 /**
- * The folders at which the server's own user begins. This user may name any path, but a list of the whole disk does not help to find one.
+ * The folders that the server's own user sees first. This user may name any path, but a list of the whole disk would not help to find one.
  */
 function usualFolders(): string[] {
   return [process.cwd(), homedir(), hubCache(process.env)].filter((folder) => folder !== '/');

@@ -18,9 +18,9 @@ export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'chan
 }
 
 /**
- * The sparsity that a budget comes to, and the result, if gates of all kinds close with the same probability. A run with a target in
- * seconds rather closes the gates that save seconds. On a device where a narrower model gains little the estimate was ten times too small,
- * so a plan has none for such a target.
+ * Returns the sparsity that follows from a budget, and the resulting size, under the assumption that gates of all kinds close with the same
+ * probability. A plan with a target in seconds has no such estimate, since its run prefers the gates that save seconds: on a device where a
+ * narrower model gains little, the estimate was ten times too small.
  */
 export function budgetPlan(
   { model, shape, settings }: Pick<RunPlan, 'model' | 'shape' | 'settings'>,

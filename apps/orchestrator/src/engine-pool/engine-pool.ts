@@ -191,8 +191,8 @@ export class EnginePool {
   }
 
   /**
-   * Returns the engine that a new run would get, and the memory that the run would take there. Also says of each engine that must not have
-   * the run why. @throws EspalierError the reason why no engine can take the run
+   * Returns the engine that a new run would get, and the memory that the run would take there. Also gives the reason for each engine that
+   * must not have the run. @throws EspalierError the reason why no engine can take the run
    */
   async forNewRun(run: RunToFit): Promise<PlaceForRun> {
     const appraised = await this.appraise(run, { force: true });

@@ -53,7 +53,7 @@ export interface Placement {
   runs: { runId: string; slot: string; neededBytes: number }[];
   /** `atOnce` is true where the slot is free. Otherwise the slot does the job between two pieces of its work. */
   jobs: { id: number; slot: string; atOnce: boolean }[];
-  /** The jobs that every engine has refused that could get them. */
+  /** The jobs that were refused by every engine that could take them. */
   refusedJobs: number[];
   /** The runs that get no slot, each with the reason for users. */
   waits: { runId: string; why: string }[];

@@ -41,7 +41,7 @@ export class StateCarrier {
       return taken;
     } catch (error) {
       if (!this.isOfTheWay(error)) throw error;
-      return take(this.artifacts.open(digest)); // where the artifact is damaged or gone, this finds it out
+      return take(this.artifacts.open(digest)); // this fails with the right error where the artifact is damaged or gone
     }
   }
 

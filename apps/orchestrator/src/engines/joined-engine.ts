@@ -126,7 +126,10 @@ export class JoinedEngine implements EngineConnector {
     this.changed();
   }
 
-  /** The engine counts its lease from the last renewal, and has said something since. */
+  /**
+   * Returns the time left of the lease. The engine counts it from the last renewal, which is not later than its last message, from which
+   * this counts.
+   */
   private leaseLeftMs({ client }: Use): number {
     return Math.max(0, this.options.leaseMs - (performance.now() - (client?.heardAtMs ?? -Infinity)));
   }

@@ -7,7 +7,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { isSurelyDead, makeFolder, ownerName } from '#files';
 
 const SOCKET_PATH_MAX = 100; // the kernel's limit, with some room
-/** How the names of folders begin that hold one socket each. */
+/** The beginning of the names of folders that hold one socket each. */
 const OWN_FOLDER = 'espalier-';
 const RECORD = /^engine-\d+-\d+\.listener\.json$/;
 

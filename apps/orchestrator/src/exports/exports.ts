@@ -100,7 +100,7 @@ export async function exportModel(
   };
 }
 
-/** The note of an export in another type than the one whose bytes the run was pruned to. */
+/** Returns a note where the run was pruned to a number of bytes in one type, and the export has another type. */
 export function typeNotes(settings: Pick<RunSettings, 'targetBytes' | 'budgetDtype'>, dtype: string): string[] {
   const { targetBytes, budgetDtype } = settings;
   if (targetBytes === 0 || budgetDtype === 'model' || dtype.toLowerCase() === budgetDtype) return [];

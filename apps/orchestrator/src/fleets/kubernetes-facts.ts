@@ -16,7 +16,7 @@ export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], specId:
   }
   const facts = jobs.flatMap((job) => factOf(job, podsOf, specId));
   const listed = new Set(facts.map(({ engine }) => engine));
-  // A deleted job disappears at once, and its pod has the time of grace.
+  // A deleted job disappears at once, but its pod still has its grace period.
   const left = [...podsOf].filter(([engine, pod]) => !listed.has(engine) && !isOver(pod));
   return [...facts, ...left.map(([engine, pod]) => ending(engine, pod))];
 }

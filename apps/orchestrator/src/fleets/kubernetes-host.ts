@@ -70,7 +70,7 @@ export class KubernetesHost implements JobHost {
     await this.asked('FLEET_UNREACHABLE', async ({ batch, namespace }) => {
       for (const name of ids) {
         try {
-          // The pod is told to end, and has the time of grace.
+          // The pod is told to end, and still has its grace period.
           await batch.deleteNamespacedJob({ namespace, name, propagationPolicy: 'Background' });
         } catch (error) {
           if (statusOf(error) !== 404) throw error;

@@ -128,7 +128,8 @@ export class KeptLogins {
   }
 
   /**
-   * Ends logins that an admin has ended. Where the record of tokens can't be read, only open calls end: the record may be readable again.
+   * Ends logins that an admin has ended. Where the record of tokens can't be read, only open calls end, because the record may become
+   * readable again.
    */
   endInvalid(): void {
     let haveEnded = false;

@@ -162,7 +162,7 @@ function lineOfOutcome(event: Outcome): string {
         ...(name === undefined ? [] : [name === '' ? 'no name any more' : `named ${name}`]),
         ...(addedTags.length === 0 ? [] : [`tagged ${addedTags.join(', ')}`]),
         ...(removedTags.length === 0 ? [] : [`no longer tagged ${removedTags.join(', ')}`]),
-        ...(note === undefined ? [] : [note === '' ? 'no note any more' : `note: ${note}`]),
+        ...(note === undefined ? [] : [note === '' ? 'note removed' : `note: ${note}`]),
       ];
       return words.join('; ');
     }

@@ -289,7 +289,10 @@ export class RunDriver {
   }
 }
 
-/** Why a run that a later release recorded waits, also for its preparation; none for the runs that this server knows all parts of. */
+/**
+ * Returns the reason why a run that a later release recorded waits, also before its preparation. Empty where this server knows all parts of
+ * the run.
+ */
 function waitForUpdate(run: PruningRunState): { runId: string; why: EspalierError }[] {
   const later = laterParts(run);
   if (later.length === 0) return [];

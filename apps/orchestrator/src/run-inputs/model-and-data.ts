@@ -273,7 +273,7 @@ export function requireMemory(plan: RunPlan): void {
   const { batchSize, sequenceLength } = settings;
   const description =
     totalBytes <= availableBytes
-      ? `beside its device the run needs ${byteWords(hostBytes)} of the engine's machine, which has ${byteWords(hostAvailableBytes)}`
+      ? `beside device memory the run needs ${byteWords(hostBytes)} on the engine's machine, which has ${byteWords(hostAvailableBytes)}`
       : `${batchSize} sequences of ${sequenceLength} tokens need ${byteWords(totalBytes)} (${byteWords(activationsBytes)} of them ` +
         `activations), ` +
         `the engine's ${hostBytes === 0n ? 'machine' : 'device'} has ${byteWords(availableBytes)}; ${whatWouldFit(plan)}`;

@@ -52,7 +52,7 @@ export class StoreCondition {
         this.found = missing;
         if (missing !== null) this.tell(missing);
       })
-      // the next return of the store looks again
+      // this is looked up again when the store next answers
       .catch((error: unknown) => this.log.error({ err: error }, 'whether events are missing could not be found out'));
   }
 

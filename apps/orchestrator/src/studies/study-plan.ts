@@ -13,10 +13,10 @@ const KEY_LENGTH = 16;
 
 export type RunOfStudy = Omit<PlannedRun, 'key' | 'settings'> & { settings: RequestedSettings };
 
-/** The setting whose default follows from a budget, by presets. */
+/** For each preset, the setting whose default follows from a budget. */
 const FOLLOWS_FROM_BUDGET = { nuteprune2: 'recoverLearningRate', paper: 'warmupSteps' } as const;
 
-/** Returns the setting of a run that follows from its budget; null where none does. */
+/** Returns the setting of a run that follows from its budget, or null where there is none. */
 function followingSetting(settings: RequestedSettings): 'recoverLearningRate' | 'warmupSteps' | null {
   const { preset = defaultPreset() } = settings;
   const setting = Object.hasOwn(FOLLOWS_FROM_BUDGET, preset) ? FOLLOWS_FROM_BUDGET[preset as keyof typeof FOLLOWS_FROM_BUDGET] : null;

@@ -72,7 +72,7 @@ function requireBinary(input: DescMessage, message: Uint8Array): void {
   try {
     fromBinary(input, message);
   } catch (error) {
-    throw malformed(`it is no ${input.typeName} (${(error as Error).message})`);
+    throw malformed(`it is not a valid ${input.typeName} (${(error as Error).message})`);
   }
 }
 

@@ -248,7 +248,7 @@ export class Webhooks {
     const expired = outbox.expire(name, Date.now() - WORTH_SENDING_MS);
     if (expired > 0 && this.lease.held) {
       this.tallies.webhookDeliveries.inc({ webhook: name, outcome: 'given_up' }, expired);
-      this.tell({ name }, 'giving up', 'notifications of a day ago were not delivered, and are not tried again');
+      this.tell({ name }, 'giving up', 'notifications could not be delivered for a day, and are not tried again');
     }
     return outbox.next(name, this.lease.held);
   }

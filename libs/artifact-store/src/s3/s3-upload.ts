@@ -30,7 +30,7 @@ interface ReadFile {
   /** The SHA-256 of each part, in base64. */
   partSums: string[];
 }
-/** An object as it shall be. */
+/** The object that an upload has to make. */
 export interface Wanted extends Pick<ReadFile, 'partSums'> {
   bucket: S3Bucket;
   key: string;

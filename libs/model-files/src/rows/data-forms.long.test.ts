@@ -117,10 +117,10 @@ test('a limit takes exactly so many tokens from the front, and all of them where
 test.each([
   ['rows.csv', 'text\n"open', /no valid CSV .*Quote Not Closed/],
   ['rows.csv', 'text,other\none\n', /line 2: no valid CSV/],
-  ['array.json', '[{"text":"one"},{"text"', /line 2: no valid JSON/],
-  ['array.json', '[{"text":"one"}] more', /no valid JSON/],
+  ['array.json', '[{"text":"one"},{"text"', /line 2: not valid JSON/],
+  ['array.json', '[{"text":"one"}] more', /not valid JSON/],
   ['array.json', '["one"]', /line 1: not a JSON object/],
-  ['lines.json', '{\n  "text": "one"\n}', /line 1: no valid JSON/],
+  ['lines.json', '{\n  "text": "one"\n}', /line 1: not valid JSON/],
   ['rows.csv', Buffer.from([0x74, 0x65, 0x78, 0x74, 10, 0xff, 10]), /not valid UTF-8/],
   ['array.json', Buffer.from('[{"text":"\xff"}]', 'latin1'), /not valid UTF-8/],
 ])('%s that holds %j is refused', async (name, content, message) => {

@@ -71,7 +71,7 @@ export function jsonOfLine(bytes: Buffer, file: string, line: number): unknown {
   try {
     return JSON.parse(source) as unknown;
   } catch (error) {
-    throw malformed(file, line, `no valid JSON (${(error as Error).message})`);
+    throw malformed(file, line, `not valid JSON (${(error as Error).message})`);
   }
 }
 

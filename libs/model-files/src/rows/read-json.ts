@@ -38,7 +38,7 @@ export async function* readJsonArray(file: DataFile, budget: UnpackBudget, onByt
     if (!parser.isEnded) throw new Error('the array does not end');
   } catch (error) {
     if (error instanceof ModelFilesError) throw error;
-    throw malformed(file.path, read + elements.length + 1, `no valid JSON (${(error as Error).message})`);
+    throw malformed(file.path, read + elements.length + 1, `not valid JSON (${(error as Error).message})`);
   }
   yield* elements;
 }

@@ -221,7 +221,7 @@ describe('what is remembered', () => {
 
 describe('bad data is named by code, file and line', () => {
   const cases: [string, string, () => string | Uint8Array, string, number | undefined, RegExp][] = [
-    ['invalid JSON', 'a.jsonl', () => `${jsonl('one')}\n{"text": "tw\n`, 'DATA_MALFORMED', 3, /no valid JSON/],
+    ['invalid JSON', 'a.jsonl', () => `${jsonl('one')}\n{"text": "tw\n`, 'DATA_MALFORMED', 3, /not valid JSON/],
     ['no object', 'a.jsonl', () => `${jsonl('one')}["text"]\n`, 'DATA_MALFORMED', 2, /not a JSON object/],
     [
       'no text',
@@ -304,7 +304,7 @@ describe('bad data is named by code, file and line', () => {
     const bad = await file('b.jsonl', '{');
     const error = await failure(prepare(join(folder, 'data')));
     expect(error).toMatchObject({ code: 'DATA_MALFORMED', file: bad, line: 1, field: 'data_path' });
-    expect(error.message).toMatch(/no valid JSON/);
+    expect(error.message).toMatch(/not valid JSON/);
     for await (const { digest } of store.list()) throw new Error(`${digest} was stored`);
   });
 

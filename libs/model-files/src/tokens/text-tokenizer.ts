@@ -12,7 +12,7 @@ export class TextTokenizer {
   private constructor(
     private readonly tokenizer: Tokenizer,
     private readonly special: SpecialTokens,
-    /** The tokens of which each ends a text. */
+    /** The tokens that end a text. */
     readonly endTokens: readonly number[],
   ) {}
 

@@ -153,7 +153,7 @@ async function readIndex(binary: string): Promise<ShardHeader> {
 
 function indexHeader(bytes: Buffer, file: string): [Element, number] {
   if (bytes.toString('latin1', 0, 9) !== INDEX_MAGIC || bytes.readBigUInt64LE(9) !== 1n)
-    throw malformed(file, undefined, 'no index of Megatron in version 1');
+    throw malformed(file, undefined, 'this is not an index of Megatron in version 1');
   const element = ELEMENTS[MEGATRON_ELEMENTS[bytes[17]!] ?? ''];
   if (element === undefined) throw malformed(file, undefined, `elements of type ${bytes[17]}; ${ALLOWED_ELEMENTS}`);
   return [element, Number(bytes.readBigUInt64LE(18))];

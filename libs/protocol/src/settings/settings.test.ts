@@ -35,7 +35,7 @@ describe('the table of settings', () => {
   it('marks settings that the keys of studies did not have from the first, which need the value of the time before them', () => {
     const fields = settingsTable().map(({ field }) => field);
     const marked = settingsTable().filter(({ newInKeys }) => newInKeys);
-    expect(marked.map(({ field }) => field)).toEqual(fields.slice(fields.indexOf('gradient_sum') + 1)); // each setting since then
+    expect(marked.map(({ field }) => field)).toEqual(fields.slice(fields.indexOf('gradient_sum') + 1)); // all later ones
     for (const { beforeRecorded } of marked) expect(beforeRecorded).not.toBe('');
   });
   it('says in words what each preset takes', () => {

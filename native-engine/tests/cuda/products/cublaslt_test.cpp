@@ -258,7 +258,7 @@ TEST(Cublaslt, ActivationsSideBySideAreJoinedWhereItPays) {
   }
 }
 
-// The depths are no multiples of eight, like some vocabularies and ranks.
+// The depths are not multiples of eight, like some vocabularies and ranks.
 TEST(Cublaslt, TakesAnyDepth) {
   for (const bool transposed : {true, false}) {
     ProductCase z{transposed, true, false, false, true};

@@ -34,29 +34,29 @@ interface BenchOptions {
 export function registerBench(program: Command): void {
   const bench = program
     .command('bench')
-    .argument('[run]', 'id or name of the run, or the beginning of its id; with --table none')
+    .argument('[run]', 'id or name of the run, or the beginning of its id; left out with --table')
     .summary('speed of a run, one of its teachers or an export beside the intact model')
     .description(
       'Measures how long the model takes for a prompt (prefill) and for each token after it (decode), before pruning and after, in ' +
-        'turns, so that a machine that slows down slows both. Times are medians over the rounds; a ratio is that of the times in the ' +
-        'same round, with the interval in which that of many more rounds would lie. Rounds go on until it is narrow, or for ten ' +
-        'seconds. Both models are stored in one dtype. Parameters are those of an export. Nothing is recorded. A run with ' +
-        'target_speedup is measured with the context and batch of its speed table, and its figure by the table is shown beside the ' +
-        'measured one. With --table it measures such a table for a model instead: on an idle machine, please.',
+        'turns, so that a machine that slows down slows both. Times are medians over the rounds. A ratio compares times of the same ' +
+        'round, and is shown with an interval that holds the true median in 95 of 100 cases. Rounds go on until the interval is ' +
+        'narrow, or for ten seconds. Both models are stored in one dtype. Parameters are those of an export. Nothing is recorded. A ' +
+        'run with target_speedup is measured with the context and batch of its speed table, and the speedup by the table is shown ' +
+        'beside the measured one. With --table the command measures such a table for a model; the machine should be idle.',
     )
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
     .option('--prompt <tokens>', 'length of each prompt (default: 128)', positiveNumber)
-    .option('--tokens <n>', 'to make after each prompt (default: 32)', positiveNumber)
+    .option('--tokens <n>', 'tokens to make after each prompt (default: 32)', positiveNumber)
     .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', sequencesTogether)
-    .option('--rounds <n>', 'how often (default: until the ratios are certain)', positiveNumber)
+    .option('--rounds <n>', 'number of rounds (default: until the ratios are certain)', positiveNumber)
     .option('--dtype <type>', 'bf16 or f32 (default: f32 where the model is stored so, else bf16)')
-    .option('--format <format>', 'of the export whose parameters are told (default: hf-remote)')
+    .option('--format <format>', 'format of the export whose parameters are shown (default: hf-remote)')
     .option('--table', 'measure the seconds by width of a model, for --speed-table of a launch')
-    .option('--model <folder>', 'the model of --table', absolutePath)
-    .option('--on <device>', 'of --table: measure on an engine with this device, e.g. cpu (default: any)')
-    .option('--phase <phase>', 'of --table: decode or prefill (default: decode)')
-    .option('--context <tokens>', 'of --table: tokens before the new one, or of the prompt (default: 2048)', positiveNumber)
+    .option('--model <folder>', 'with --table: the model', absolutePath)
+    .option('--on <device>', 'with --table: measure on an engine with this device, e.g. cpu (default: any)')
+    .option('--phase <phase>', 'with --table: decode or prefill (default: decode)')
+    .option('--context <tokens>', 'with --table: tokens before the new one, or tokens of the prompt (default: 2048)', positiveNumber)
     .option('--out <file>', 'the file that --table writes');
   examples(
     bench,

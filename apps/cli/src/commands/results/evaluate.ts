@@ -45,7 +45,7 @@ export function registerEvaluate(program: Command): void {
     .summary('perplexity or tasks of a run, its teachers, exports, or the intact model')
     .description(
       'Evaluates the last state of a run, with deterministic masks: perplexity on its validation text, or tasks as lm-evaluation-harness ' +
-        'has them (docs/tasks.md). The values are recorded in its history. The result that counts for the run stays its perplexity.',
+        'has them (docs/tasks.md). The values are recorded in its history. Its perplexity remains the result of the run.',
     )
     .option('--teacher <marks>', 'these teachers instead (20 or 20,30)', marks)
     .option('--intact', 'the model before pruning instead')
@@ -114,7 +114,7 @@ function requireFitting(options: EvaluateOptions): void {
     const others = { intact: '--intact', export: '--export', unstructured: '--unstructured', last: '--last', tasks: '--tasks' } as const;
     for (const [name, flag] of Object.entries(others))
       if (options[name as keyof typeof others] !== undefined) refuse(flag, `${flag} is not allowed with --closings`);
-    if ((options.teacher?.length ?? 0) > 1) refuse('--teacher', '--closings are those of one state: name one teacher');
+    if ((options.teacher?.length ?? 0) > 1) refuse('--teacher', '--closings shows one state: name one teacher');
   }
   if (options.tasks === undefined) {
     for (const [name, flag] of Object.entries(flags))

@@ -47,23 +47,23 @@ export function registerLadder(program: Command): void {
     .summary('size, speed and perplexity of every teacher and the last state, and the best of them')
     .description(
       'Evaluates every teacher of a run and its last state on its validation text and measures their speed, each in turns with the ' +
-        'intact model. A star marks those that no other is at once as small and as good as (the Pareto front of parameters and ' +
-        'perplexity). Parameters are those of an export in the format. Evaluations that the history has are not made again.',
+        'intact model. A star marks the Pareto front of parameters and perplexity: for such a model, no other is both as ' +
+        'small and as good. Parameters are those of an export in the format. Evaluations that the history has are not made again.',
     )
     .option('--every <n>', 'only each n-th teacher, and the last state', wholeNumber)
-    .option('--dtype <type>', 'in which speed is measured, bf16 or f32 (default: as "espalier bench")')
+    .option('--dtype <type>', 'bf16 or f32, for measuring speed (default: as "espalier bench")')
     .option('--svg <file>', 'also as a drawing', absolutePath)
     .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
     .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
     .option('--target-params <amounts>', 'only the largest model within each, e.g. 1M,1.5M,2M', amounts('targetParams'))
     .option(
       '--target-bytes <amounts>',
-      "the same by bytes, as the run's budget counts them, else of weights in the model's type, e.g. 3MB,4MB",
+      "the same by bytes, e.g. 3MB,4MB: counted as by the run's budget, else as weights in the model's type",
       amounts('targetBytes'),
     )
     .option('--target-macs <shares>', 'the same by shares of the multiplications with weights, e.g. 40%,60%', amounts('targetMacs'))
     .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
-    .option('--format <format>', 'of the exports whose parameters are told and chosen by, and of --export (default: hf-remote)')
+    .option('--format <format>', 'format of the exports whose parameters are shown and compared, and of --export (default: hf-remote)')
     .option('--force', 'replace an earlier drawing or export there; anything else is left alone');
   examples(
     ladder,
@@ -119,7 +119,7 @@ interface Rung extends Sizes {
   mark: number | 'last';
   stateDigest: string;
   hardSparsity: number;
-  aims: Aim[]; // that it is the largest model within
+  aims: Aim[]; // the budgets within which it is the largest model
 }
 
 /** @param budgetBytes the bytes as the run's budget counts them; undefined where its target is not in bytes */
@@ -292,7 +292,7 @@ function writeLadder(
   );
   for (const { message } of missing) output.text(message);
   output.text(`* no other model is at once as small and as good; parameters of exports in the format ${format}`);
-  output.text('speeds are the ratios that were measured in turns with the intact model, times its own');
+  output.text('a speed is the ratio to the intact model, measured in turns, multiplied by the speed of the intact model');
   if (svg !== undefined) output.text(`drawn in ${svg}`);
 }
 

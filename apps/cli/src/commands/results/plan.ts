@@ -18,12 +18,12 @@ import { LAUNCH_TIMEOUT_MS } from '../runs/launch.js';
 export function registerPlan(program: Command): void {
   const plan = program
     .command('plan')
-    .summary('what a launch would be and take')
+    .summary('settings, memory, disk and time of a launch, without launching')
     .description(
       'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take, the disk ' +
-        'that its snapshots will, and the time where a run like it was here before, without launching anything. Warns when the target ' +
-        'sparsity is out of reach. Exit code 1 when it would not fit; then it proposes settings that do. With --for-device it is a plan ' +
-        'for a card that need not be here (docs/plan.md has the cards, and explains the estimate).',
+        'that its snapshots would take, and the time if a similar run was here before. Launches nothing. Warns when the target ' +
+        'sparsity is out of reach. A run that would not fit ends the command with exit code 1 and a proposal of settings that fit. With ' +
+        '--for-device it plans for a card that this machine need not have (docs/plan.md lists the cards and explains the estimate).',
     )
     .option(...MODEL_OPTION)
     .option('--config <file>', 'YAML file with the values that are not given as options, as launch takes it', absolutePath);
@@ -53,7 +53,7 @@ export function registerPlan(program: Command): void {
         LAUNCH_TIMEOUT_MS,
       );
       output.result(response, () => printPlan(context, response, settings));
-      if (!output.json) printWarnings(output, response.warnings, plan); // otherwise the result has them
+      if (!output.json) printWarnings(output, response.warnings, plan); // the JSON has them
       const exitCode = warnOfLostSettings(output, settings, response.settings);
       return fits(response.memory!) ? exitCode : ExitCode.failed;
     },

@@ -52,7 +52,7 @@ async function namedRuns({ connection }: Context, runIds: string[], options: Del
   for (const runId of new Set(runIds)) {
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
     if (run!.runId !== runId) {
-      throw new CliError('OPTION_INVALID', `what can't be undone takes a whole id: ${run!.runId}${named(run!)} is meant`, {
+      throw new CliError('OPTION_INVALID', `deleting can't be undone, so it takes a whole id: ${run!.runId}${named(run!)} is meant`, {
         field: 'run_id',
         exitCode: ExitCode.usage,
         hint: `espalier delete ${run!.runId}`,

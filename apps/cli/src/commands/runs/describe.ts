@@ -27,7 +27,7 @@ export function registerDescribing(program: Command): void {
   const note = program
     .command('note')
     .argument(...RUN_ARGUMENT)
-    .argument('<text>', 'up to 2,000 characters; "" for none any more')
+    .argument('<text>', 'up to 2,000 characters; "" removes the note')
     .summary('say something about a run')
     .description('Puts a note on a run, in the place of the one before; the history keeps that one too.');
   examples(note, ['espalier note k3f9 "twice the mask rate: teachers come too fast"']);
@@ -38,7 +38,7 @@ export function registerDescribing(program: Command): void {
   const rename = program
     .command('rename')
     .argument(...RUN_ARGUMENT)
-    .argument('<name>', 'up to 200 characters; "" for none any more')
+    .argument('<name>', 'up to 200 characters; "" removes the name')
     .summary('give a run another name')
     .description('Gives a run another name. Its id stays, and so do the names that its history was recorded with.');
   examples(rename, ['espalier rename k3f9 baseline']);

@@ -70,7 +70,7 @@ export function registerLaunch(program: Command): void {
       settings,
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
-    // The run is recorded, so its id comes first; with --json, where the result is one object, as it is once it is prepared.
+    // The run is recorded, so its id is printed first. With --json the result is one object, so the run is printed once it is prepared.
     if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
     printWarnings(output, response.warnings, launch);
     return endOfLaunch(context, request.settings!, response.run!, options);

@@ -49,7 +49,7 @@ export function registerEngine(program: Command): void {
     .option('--spool-limit <bytes>', 'such as 100GB; the oldest segments go first (default: 50GiB)')
     .option(
       '--idle-timeout <seconds>',
-      'end after so long without work, before its first run after a minute or more (default: stay)',
+      'end after this time without work, but wait a minute at least for the first run (default: stay)',
       positiveNumber,
     );
   examples(engine, [

@@ -21,7 +21,7 @@ export function registerLogin(program: Command): void {
     .summary('log in at a server as a person, by its OpenID provider')
     .description(
       'Shows an address and a code. Open the address in a browser, on any machine, and enter the code there. Later commands for the same ' +
-        'server then call as you: what stands for the login is kept in ~/.config/espalier/logins, where only you can read it. Programs ' +
+        'server then call as you: the secret of the login is kept in ~/.config/espalier/logins, where only you can read it. Programs ' +
         'show a token instead (--token-file), which goes before a login.',
     );
   examples(

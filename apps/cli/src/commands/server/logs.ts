@@ -41,7 +41,7 @@ export function registerLogs(program: Command): void {
     .summary('show the log of the server')
     .description(
       'Prints the log of the orchestrator, its engine and the embedded event store of this data folder, in the order of time; works ' +
-        'while nothing runs, too. A log of more than 16 MiB is begun again; its former lines lie beside it (.1) and are shown too. ' +
+        'while nothing runs, too. A log of more than 16 MiB is renamed (.1) and a new one begins; both are shown. ' +
         'A server in front (up without --detach) logs on its terminal instead.',
     )
     .option('-n, --lines <n>', 'how many of the last lines (0: none)', wholeNumber, 50)

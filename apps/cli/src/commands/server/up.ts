@@ -185,7 +185,7 @@ function registerDown(program: Command): void {
   );
 }
 
-/** Asks a server that ran already for anything, so that the command hears its release, and warns of another one. */
+/** Makes any call to a server that ran already. Its answer tells the server's release, so the command warns where the release differs. */
 async function hearRelease(dataFolder: string, signal: AbortSignal): Promise<void> {
   const connection = new Connection(serverOf(dataFolder)!, signal);
   await connection.call(connection.engines, connection.engines.listEngines, {}, ANSWER_TIMEOUT_MS).catch(() => undefined);

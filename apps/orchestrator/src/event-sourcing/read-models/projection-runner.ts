@@ -82,7 +82,7 @@ export class ProjectionRunner {
 
   private async run(): Promise<void> {
     while (!this.stopped) {
-      this.clearBatch(); // the subscription brings the items again that were not stored
+      this.clearBatch(); // the subscription delivers the items of an unstored batch again
       try {
         const streamPrefixes = [...this.projection.streamPrefixes];
         this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes });

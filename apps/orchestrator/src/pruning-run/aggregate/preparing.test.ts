@@ -13,7 +13,7 @@ function launchedUnread(): NewFact {
   return fact('RunLaunched', { ...content, ...unread });
 }
 const refusal = (code: string): Error => expect.objectContaining({ code });
-const failure = { code: 'DATA_MALFORMED', message: 'line 3: no valid JSON', field: 'data.train_path' };
+const failure = { code: 'DATA_MALFORMED', message: 'line 3: not valid JSON', field: 'data.train_path' };
 
 describe('a run between its launch and its training', () => {
   it('is preparing, and no engine may take it', () => {

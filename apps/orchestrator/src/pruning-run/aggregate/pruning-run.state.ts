@@ -105,8 +105,8 @@ export interface PruningRunState {
 
   skippedSteps: number;
   /**
-   * The steps that were skipped since `fromStep`, which is the launch, the last rewind or resume, or SKIPS_REMEMBERED_STEPS before the end
-   * of the last segment.
+   * The steps that were skipped since `fromStep`. This is the step of the launch or of the last rewind or resume, or lies
+   * SKIPS_REMEMBERED_STEPS before the end of the last segment.
    */
   latestSkips: { fromStep: number; steps: number[] };
   trainingSeconds: number;

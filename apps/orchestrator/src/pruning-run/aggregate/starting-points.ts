@@ -112,8 +112,8 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
  * Completes the settings of a fork. Where its steps become fewer than the parent's warm-up and it names no warm-up, the warm-up keeps its
  * share of the steps. Where it changes the rule that holds the sparsity and names no rate, it takes that rule's rate. Another amount of a
  * budget changes the share of the cost that has to go. A rate of recovery, or a noise of the masks, that followed from the parent's target
- * now follows from the fork's, a rate by the rule of the parent's release. A parent of a release with still another rule has values that
- * its target does not give, and the fork keeps them.
+ * now follows from the fork's target. The rate does so by the rule of the parent's release. A parent of a release with still another rule
+ * has values that its target does not give, and the fork keeps them.
  */
 export function settingsOfFork(
   parent: RunSettings,

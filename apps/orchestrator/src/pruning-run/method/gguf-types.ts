@@ -110,9 +110,9 @@ interface Shape {
 }
 type Asked = TypeSettings & Pick<RunSettings, 'recipe' | 'shapeTarget' | 'gates'>;
 
-/** llama.cpp has architectures of their own for these, with one width for all layers. */
+/** llama.cpp has a special architecture for each of these, in which all layers have one width. */
 export const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
-/** There heads have to be as wide together as the hidden units, so zeros fill up one or the other. */
+/** In these, the width of all heads together must equal the number of hidden units, so zeros fill up the smaller of the two. */
 const FILLED_UP = ['Olmo2ForCausalLM'];
 
 /** The reason why a file of this type can't be planned: its size would not follow from the masks alone. */

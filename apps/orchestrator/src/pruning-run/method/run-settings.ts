@@ -82,13 +82,13 @@ export function warmupSteps(settings: RunSettings, budget: Budget | null = null)
 }
 
 /**
- * Defaults where two shares of the prunable part go (docs/recipes.md has the trials). The less is pruned, the smaller the best steps of
- * recovery are, and the more noise the masks need. The rates are those that fall by a cosine.
+ * The defaults for two shares of pruned parameters (docs/recipes.md has the trials). If less is pruned, recovery does best with a smaller
+ * learning rate, and the masks need more noise. The rates are those that fall by a cosine.
  */
 const LITTLE_PRUNED = { share: 0.2, rate: 0.0003, noise: 0.5 };
 const HALF_PRUNED = { share: 0.5, rate: 0.0007, noise: 0.3 };
 
-/** A default between these two, where it changes by equal factors. */
+/** Interpolates between these two defaults: equal steps of the share change the default by equal factors. */
 function defaultAt(share: number, little: number, half: number): number {
   const [from, to] = [LITTLE_PRUNED.share, HALF_PRUNED.share];
   const pruned = share < to ? Math.max(0, (share - from) / (to - from)) : 1;

@@ -291,6 +291,6 @@ function tensorText(differences: TensorDifference[]): string {
   const worst = differences.reduce((one, other) => (other.maxRel > one.maxRel ? other : one));
   return (
     `; ${differences.length} tensors differ, the first is ${differences[0]!.name}, ` +
-    `most does ${worst.name} (by ${worst.maxAbs.toExponential(2)}, relatively ${worst.maxRel.toExponential(2)})`
+    `and ${worst.name} differs most (by ${worst.maxAbs.toExponential(2)}, relatively ${worst.maxRel.toExponential(2)})`
   );
 }
