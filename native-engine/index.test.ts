@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { engineV1 } from '#protocol';
 import {
   chosenDevice,
   describeEngine,
@@ -253,6 +254,8 @@ describe('training', () => {
     expect(result).toMatchObject({ stepsDone: 24, stopped: false, state: { step: 24 } });
     expect(reports.map((report) => report.step)).toEqual(Array.from({ length: 24 }, (_, i) => BigInt(i)));
     expect(reports[0]!.lmLoss).toBeUndefined();
+    // The addon names each figure by itself, so that neither it nor the message may lack one.
+    expect(Object.keys(reports[0]!).sort()).toEqual([...Object.keys(engineV1.StepReport.create()), 'endedAt'].sort());
     const exported = await whole.exportState();
     expect(exported.digest).toBe(result.state.digest);
     expect(sha256(exported.bytes)).toBe(exported.digest);
