@@ -1,13 +1,9 @@
 // The fixture of all tests of ops: device memory with a host image, on every backend that is registered.
 //
-// How to add an op:
-//  1. core/device/ops.h: a struct with its inputs and results, their shapes, and which results may share memory with which inputs.
-//  2. core/device/op_contracts.cpp: check(op), which refuses every op that would read or write beyond that.
-//  3. core/device/backend.h: launch(op), and its kernel in every backend. tests/hidden_memory says which memory the op touches.
-//  4. A test here: fill Buffers and Lists (which uploads them), run the op, and compare the results with a plain loop in double (reading a
-//     Buffer or a List downloads it). Use odd sizes, padded widths, every stored dtype, each optional part with and without, and each
-//     overlap that the contract allows. expect_untouched_outside() finds writes beyond a tensor.
-// A new backend gets all of these tests when it is registered.
+// How to test an op (HACKING.md says how to add one): fill Buffers and Lists, which uploads them, run the op, and compare the results with
+// a plain loop in double. Reading a Buffer or a List downloads it. Use odd sizes, padded widths, every stored dtype, each optional part
+// with and without, and each overlap that the contract allows. expect_untouched_outside() finds writes beyond a tensor. A new backend gets
+// all of these tests when it is registered.
 #pragma once
 #include <gtest/gtest.h>
 
