@@ -41,6 +41,7 @@ beforeAll(async () => {
       return v1.LaunchStudyResponse.fromPartial({
         study: { studyId: 'abcdefghijkl', name: request.name, runs: request.runs.length },
         added: 2,
+        earlierDefaults: request.note === 'of an earlier release',
       });
     },
     getStudy: () => detail,
@@ -110,6 +111,12 @@ test('a file is written out into every combination of variant, grid and seed', a
     ...[0.3, 0.5].map((target) => ['wanda', target, 7n, 1]),
   ]);
   expect(launched!.runs[0]).toMatchObject({ modelPath: join(folder, 'models/llama'), data: { trainPath: join(folder, 'train.jsonl') } });
+});
+
+test('a study that keeps earlier defaults for its new runs says so', async () => {
+  const said = 'its new runs take the defaults of the release that launched it';
+  expect((await launch(`${FILE}note: of an earlier release\n`)).stdout).toContain(said);
+  expect((await launch(FILE)).stdout).not.toContain(said);
 });
 
 test('what a variant says counts before the whole, in the grid too', async () => {

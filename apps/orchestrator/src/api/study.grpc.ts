@@ -73,8 +73,8 @@ export class StudyGrpc {
       data: dataSource(data!),
       settings: requestedValues(settings),
     }));
-    const { study, added } = await this.launching.execute({ name, note, atOnce, halving, runs }, by, signal);
-    return { study: this.message(study), added };
+    const { study, ...rest } = await this.launching.execute({ name, note, atOnce, halving, runs }, by, signal);
+    return { study: this.message(study), ...rest };
   }
 
   private message(study: StudyState): v1.Study {

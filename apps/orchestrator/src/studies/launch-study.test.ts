@@ -1,13 +1,20 @@
 import { EspalierError } from '#protocol';
-import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { LaunchStudy } from './launch-study.js';
+import { planRun, settingsAsPlanned, type RunOfStudy } from './study-plan.js';
+import type { StudyState } from './study.js';
 
 /** The check of the text. */
 let readText = (): Promise<object> => Promise.resolve({});
 afterEach(() => (readText = () => Promise.resolve({})));
 
-/** Checks a study of these runs, and returns the settings for which a plan was asked. */
-async function checked(...settings: RequestedSettings[]): Promise<RequestedSettings[]> {
+const data = { trainPath: '/train.jsonl', validationPath: '' };
+const runOf = (settings: RequestedSettings): RunOfStudy => ({ variant: 'one', modelPath: '/model', data, settings });
+
+const checked = (...settings: RequestedSettings[]): Promise<RequestedSettings[]> => checkedFor(null, ...settings);
+
+/** Checks these runs for a study, and returns the settings for which a plan was asked. */
+async function checkedFor(study: StudyState | null, ...settings: RequestedSettings[]): Promise<RequestedSettings[]> {
   const asked: RequestedSettings[] = [];
   const sources = {
     plan: (_path: string, one: RequestedSettings) => {
@@ -16,9 +23,8 @@ async function checked(...settings: RequestedSettings[]): Promise<RequestedSetti
     },
     namedData: () => readText(),
   };
-  const studies = { find: () => Promise.resolve(null), change: () => Promise.resolve({ study: { runs: [] } }) };
-  const data = { trainPath: '/train.jsonl', validationPath: '' };
-  const runs = settings.map((one) => ({ variant: 'one', modelPath: '/model', data, settings: one }));
+  const studies = { find: () => Promise.resolve(study), change: () => Promise.resolve({ study: { runs: [] } }) };
+  const runs = settings.map(runOf);
   const by = { actor: 'me', roles: [], requestId: '' };
   const request = { name: 'study', note: '', atOnce: 0, halving: undefined, runs };
   await new LaunchStudy(studies as never, sources as never).execute(request, by, new AbortController().signal);
@@ -33,6 +39,18 @@ test('runs that differ in nothing that an engine needs memory for are checked on
     { ...short, seed: '3', batchSize: 8 },
   ];
   expect(await checked(...runs)).toEqual([runs[0]]);
+});
+
+test('a seed that is added to a study of an earlier release is checked with the rank of that study', async () => {
+  const steps: RequestedSettings = { totalSteps: 800, recoverSteps: 2000, recoverSchedule: 'cosine', recoverLearningRate: 0.0007 };
+  const earlier: RequestedSettings = { ...steps, loraRank: 64, maskNoise: 1, recoverLayerLossWeight: 0 };
+  const { settings, ...asked } = planRun(runOf({ seed: '1' }));
+  const first = { ...asked, settings, key: planRun(runOf({ ...earlier, seed: '1' })).key };
+  const study = { runs: [{ ...first, settings: settingsAsPlanned(first), asked: settings }] } as unknown as StudyState;
+  const rankOf = async (of: StudyState | null) => (await checkedFor(of, { seed: '2' })).map((one) => resolveSettings(one).loraRank);
+  expect(await rankOf(study)).toEqual([64]);
+  expect(await rankOf(null)).toEqual([resolveSettings({}).loraRank]);
+  expect(resolveSettings({}).loraRank).not.toBe(64);
 });
 
 test.each<[string, RequestedSettings]>([

@@ -8,7 +8,7 @@ import { budgetSettingOf, settingsOfBudget } from '../pruning-run/method/budget.
 import { settingsViolations, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { ModelAndData, requireMemory } from '../run-inputs/model-and-data.js';
 import { BUDGETS, budgetField, withBudget } from './halving.js';
-import { planRun, studyIdOf, type RunOfStudy } from './study-plan.js';
+import { keepsEarlierDefaults, planAdded, planRun, settingsAsPlanned, studyIdOf, type RunOfStudy } from './study-plan.js';
 import type { Halving } from './study.events.js';
 import { StudyRepository } from './study-repository.js';
 import type { StudyState } from './study.js';
@@ -27,6 +27,14 @@ export interface StudyRequest {
 /** The request names the setting by its field. */
 export type RequestedHalving = Omit<Halving, 'setting'> & { setting: string };
 
+export interface LaunchedStudy {
+  study: StudyState;
+  /** The number of runs that the study did not have. */
+  added: number;
+  /** Whether the added runs keep defaults of the release that planned the study's first runs. */
+  earlierDefaults: boolean;
+}
+
 @Injectable()
 export class LaunchStudy {
   constructor(
@@ -35,7 +43,7 @@ export class LaunchStudy {
   ) {}
 
   /** @throws EspalierError whose violations name the run, such as "runs[3].settings.total_steps" */
-  async execute(request: StudyRequest, by: CallContext, signal: AbortSignal): Promise<{ study: StudyState; added: number }> {
+  async execute(request: StudyRequest, by: CallContext, signal: AbortSignal): Promise<LaunchedStudy> {
     const { name, note, atOnce } = request;
     if (name.trim() === '') throw invalidField('FIELD_REQUIRED', 'name', 'is needed: the study is known by it');
     if (atOnce > MOST_AT_ONCE) throw invalidField('FIELD_OUT_OF_RANGE', 'at_once', `must be from 0 to ${MOST_AT_ONCE}, is ${atOnce}`);
@@ -45,15 +53,17 @@ export class LaunchStudy {
     if (halving !== undefined) refuseNoContenders(asked, halving);
     for (const budget of halving?.rungs.slice(1) ?? []) refuseBadSettings(asked.map((run) => withBudget(run, halving!, budget)));
     const runs = halving === undefined ? asked : asked.map((run) => withBudget(run, halving, halving.rungs[0]!));
-    refuseBadSettings(runs);
-    await this.checkSources(runs, signal);
-    signal.throwIfAborted();
     const studyId = studyIdOf(name);
     const before = await this.studies.find(studyId);
+    const checked = before === null ? runs : runs.map((run) => asAdded(run, before));
+    refuseBadSettings(checked);
+    await this.checkSources(checked, signal);
+    signal.throwIfAborted();
     const rungs = halving === undefined ? {} : { halving };
     const launch = { kind: 'launch', studyId, name, note, atOnce, ...rungs, runs: runs.map(planRun) } as const;
     const { study } = await this.studies.change(studyId, launch, { by });
-    return { study, added: study.runs.length - (before?.runs.length ?? 0) };
+    const added = study.runs.slice(before?.runs.length ?? 0);
+    return { study, added: added.length, earlierDefaults: added.some(keepsEarlierDefaults) };
   }
 
   /** Checks the model and the memory of runs. Runs that ask the same of an engine and of the model are checked once. */
@@ -74,6 +84,11 @@ export class LaunchStudy {
       });
     }
   }
+}
+
+/** A run with the settings that it takes as a further run of the study, whose defaults may be those of an earlier release. */
+function asAdded(run: RunOfStudy, { runs }: StudyState): RunOfStudy {
+  return { ...run, settings: settingsAsPlanned(planAdded(planRun(run), runs)) };
 }
 
 /** Makes paths absolute, because the driver that launches the runs may work in another folder. */

@@ -135,6 +135,13 @@ export function planAdded(run: PlannedRun, study: readonly ReadRun[]): PlannedRu
   return planBy(place, withEachDefaults(run.settings)[place]!.hasLowerRates ? byTarget : run);
 }
 
+/** Tells whether this release would plan the run with other defaults than those that the run keeps. */
+export function keepsEarlierDefaults(run: ReadRun): boolean {
+  const { variant, modelPath, data, settings, ...kept } = asRecorded(run);
+  const now = planRun({ variant, modelPath, data, settings: { preset: 'short', ...settings } });
+  return now.key !== kept.key || now.budgetRate !== kept.budgetRate || now.rateByWidth !== kept.rateByWidth;
+}
+
 /** A text that is equal for requests that differ in their seed alone. */
 const withoutSeed = ({ modelPath, data, settings }: RunOfStudy): string =>
   canonicalJson({ modelPath, data, settings: { preset: 'short', ...settings, seed: undefined } });

@@ -8,7 +8,7 @@ import { groupedShape } from '../pruning-run/testing.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { studyTable } from './study-figures.js';
 import { studyMessage } from './study-message.js';
-import { planRun, runIdOfStudy, settingsToLaunch, type RunOfStudy } from './study-plan.js';
+import { keepsEarlierDefaults, planRun, runIdOfStudy, settingsToLaunch, type RunOfStudy } from './study-plan.js';
 import { studyEventTypes, type NewStudyFact, type PlannedRun } from './study.events.js';
 import { decide, evolve, laterParts, waitingRuns, type StudyChange, type StudyState } from './study.js';
 
@@ -175,10 +175,12 @@ describe('a study', () => {
       [undefined, 'a'],
     ]);
     expect(decide(more, launch(added), at)).toEqual([]);
+    expect(more.runs.map(keepsEarlierDefaults)).toEqual([true, true, true]);
     // A study of this release has this release's defaults.
     const now = after(null, launch([planRun(asked(settings))]), launch(added));
     expect(now.runs.map((one) => resolveSettings(one.settings).recoverSteps)).toEqual([4800, 4800, 800]);
     expect(now.runs.map(({ rateByWidth }) => rateByWidth)).toEqual([true, true, true]);
+    expect(now.runs.map(keepsEarlierDefaults)).toEqual([false, false, false]);
   });
   it('launched again has more runs, or changes nothing', () => {
     const first = after(null, launch([run('1'), run('2')]));

@@ -55,19 +55,20 @@ function registerLaunch(study: Command): void {
       .catch((error: unknown) => {
         throw file.withPlace(error);
       });
-    const { study: launched, added } = response;
+    const { study: launched } = response;
     if (options.watch !== true) {
-      output.result(response, () => printLaunched(output, launched!, added));
+      output.result(response, () => printLaunched(output, response));
       return 0;
     }
-    if (!output.json) printLaunched(output, launched!, added);
+    if (!output.json) printLaunched(output, response);
     const detail = await untilEnded(context, launched!.studyId);
     output.result(detail, () => printStudy(output, detail, undefined));
     return detail.study!.runsFailed > 0 ? ExitCode.failed : 0;
   });
 }
 
-function printLaunched(output: Output, study: v1.Study, added: number): void {
+function printLaunched(output: Output, { study: launched, added, earlierDefaults }: v1.LaunchStudyResponse): void {
+  const study = launched!;
   const has = howMany(study.runs, 'run');
   const what =
     added === study.runs
@@ -76,6 +77,7 @@ function printLaunched(output: Output, study: v1.Study, added: number): void {
         ? `has these runs already: ${has}`
         : `has ${howMany(added, 'run')} more: ${has}`;
   output.line(`study ${output.style('bold', study.name)} (${study.studyId}) ${what}`);
+  if (earlierDefaults) output.text('its new runs take the defaults of the release that launched it, so that all its runs can be compared');
   output.line(`look at it with: espalier study show ${study.studyId}`);
 }
 
