@@ -26,6 +26,9 @@ export const stepOf = (run: Run): bigint => (run.liveStep > run.step ? run.liveS
 export const endOf = (run: Run): bigint => run.phases.at(-1)?.endStep ?? BigInt(run.settings?.totalSteps ?? 0);
 export const nameOf = (run: { name: string; runId: string }): string => run.name || run.runId;
 
+/** The cell has no room for a budget, which its title tells, and which leads to a target once the model is read. */
+const ofTarget = (share: number | undefined): string => (share === undefined ? '' : `of ${percent(share, 0)}`);
+
 const COLUMNS: Column[] = [
   {
     id: 'name',
@@ -66,10 +69,10 @@ const COLUMNS: Column[] = [
     width: '116px',
     right: true,
     order: { by: 'sparsity', descends: true },
-    cell: (run) => (
-      <>
-        {percent(run.hardSparsity)} <span class="soft">of {targetWithBudget(run.settings ?? {})}</span>
-      </>
+    cell: ({ hardSparsity, settings }) => (
+      <span title={`target: ${targetWithBudget(settings ?? {})}`}>
+        {percent(hardSparsity)} <span class="soft">{ofTarget(settings?.targetSparsity)}</span>
+      </span>
     ),
   },
   {

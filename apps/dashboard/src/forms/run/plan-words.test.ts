@@ -45,6 +45,11 @@ describe('the plan of a form', () => {
     ]);
   });
 
+  test('of a fork that would begin where its steps end asks for more steps', () => {
+    const steps = planFacts(plan(GIB, 2n * GIB), { step: 400, expectedSparsity: 0.5 }).find(({ term }) => term === 'Steps');
+    expect(steps).toEqual({ term: 'Steps', value: 'none after step 400: raise total steps or recover steps', isShort: true });
+  });
+
   test('has no figures before there is an answer', () => {
     expect(new Set(planFacts(undefined, null).map(({ value }) => value))).toEqual(new Set(['–']));
   });

@@ -12,7 +12,7 @@ export interface ForkStart {
 export interface PlanFact {
   term: string;
   value: string;
-  /** The machine has too little for this. */
+  /** There is too little of it, on the machine or in the settings. */
   isShort?: boolean;
 }
 
@@ -33,11 +33,7 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
     },
     { term: 'Result', value: plan === undefined ? NONE : resultWords(plan) },
     { term: 'Target', value: settings === undefined ? NONE : targetWithBudget(settings, 1) },
-    {
-      term: 'Steps',
-      value:
-        settings === undefined ? NONE : start === null ? count(steps) : `${count(left)}, from step ${count(start.step)} to ${count(steps)}`,
-    },
+    { term: 'Steps', value: settings === undefined ? NONE : stepWords(steps, start), isShort: settings !== undefined && left === 0 },
     { term: 'Teachers', value: disk === undefined ? NONE : start === null ? count(teachers) : `${count(teachers)} more` },
     {
       term: 'Time',
@@ -58,6 +54,14 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
     },
     { term: 'Engine', value: plan?.engine || NONE },
   ];
+}
+
+/** Says how many steps a run takes, and which settings give more to a fork that would begin where its steps end. */
+function stepWords(steps: number, start: ForkStart | null): string {
+  if (start === null) return count(steps);
+  const { step } = start;
+  if (step >= steps) return `none after step ${count(step)}: raise total steps or recover steps`;
+  return `${count(steps - step)}, from step ${count(step)} to ${count(steps)}`;
 }
 
 /** A plan has no result where the target is in seconds, since these do not tell how many parameters go. */

@@ -13,7 +13,7 @@ test('an empty field stands for the default of the chosen preset', () => {
 
 test('ranges say what the server takes', () => {
   const ranges = ['target_speedup', 'target_params', 'target_macs', 'target_sparsity', 'lora_alpha'].map((name) => fieldOf(name).range);
-  expect(ranges).toEqual(['1 to 20', "above 0, up to the model's", 'above 0, up to 1', '0 to 0.95', 'above 0, up to 1000000']);
+  expect(ranges).toEqual(['1 to 20', "above 0, up to the model's", 'above 0, up to 1', '0 to 0.95', 'above 0, up to 1\u202f000\u202f000']);
 });
 
 test('a number is typed as on the command line; what is not a number is refused at its field', () => {

@@ -3,7 +3,7 @@ import { leastAsked, otherTargets, presetDefault, typedNumber, type PresetDefaul
 import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../../generated/espalier/v1/common_pb.js';
 import { setting, type Setting } from '../../generated/espalier/v1/setting_pb.js';
-import { plainNumber } from '../../ui/format.js';
+import { count, plainNumber } from '../../ui/format.js';
 import { FieldProblem } from '../form-troubles.js';
 
 /** The typed texts, by the names of the protocol; '' means the default. */
@@ -33,9 +33,10 @@ const WHOLE: readonly ScalarType[] = [ScalarType.UINT32, ScalarType.UINT64];
 function rangeWords(name: string, option: Setting): string {
   const { max, withinModel } = option;
   if (max === undefined) return '';
-  const most = withinModel ? "the model's" : String(max); // the unit stands after the number
+  const limit = (value: number): string => (Number.isInteger(value) ? count(value) : String(value));
+  const most = withinModel ? "the model's" : limit(max); // the unit stands after the number
   const { least, isExcluded } = leastAsked(name, option);
-  return isExcluded ? `above ${least}, up to ${most}` : `${least} to ${most}`;
+  return isExcluded ? `above ${limit(least)}, up to ${most}` : `${limit(least)} to ${most}`;
 }
 
 export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
