@@ -254,6 +254,8 @@ describe('errors', () => {
         throw refusal('FIELD_OUT_OF_RANGE', 'must be in [0, 0.95], is 2', 'settings.target_sparsity');
       },
     });
+    const share = ['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '200%'];
+    expect((await espalier(server, ...share)).stderr).toMatch(/must be in \[0, 0.95\], is 200%\n$/);
     const args = ['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '2'];
     expect((await espalier(server, ...args)).stderr).toMatch(/FIELD_OUT_OF_RANGE: --target-sparsity: must be in \[0, 0.95\], is 2\n$/);
     const json = await espalier(server, ...args, '--json');

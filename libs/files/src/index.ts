@@ -13,7 +13,7 @@ export { folderMark, hasMark } from './folder-mark.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';
 export { programFile } from './program-file.js';
-export { engineBuildCommand, engineBuilder, nativeAddon, nativeSources, ownVersion, packageScript } from './installation.js';
+export { engineBuildCommand, engineBuilder, halfBuiltText, nativeAddon, nativeSources, ownVersion, packageScript } from './installation.js';
 export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
 export { readSecretFileSync, renewSecretFile, writeOwnFile } from './secret-file.js';
 export { EVENT_STORE_LOG, LOG_FILES, olderLog, SERVER_LOG } from './log-files.js';

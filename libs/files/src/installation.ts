@@ -35,3 +35,13 @@ export function packageScript(name: string): string {
 export function ownVersion(): string {
   return (JSON.parse(readFileSync(inRoot('package.json'), 'utf8')) as { version: string }).version;
 }
+
+/**
+ * Returns plain words for the error of a package whose compiled part is missing, as in a checkout whose build was cut short; null for every
+ * other error.
+ */
+export function halfBuiltText(error: unknown): string | null {
+  if (!(error instanceof Error) || !error.message.startsWith('Could not locate the bindings file')) return null;
+  const build = engineBuilder() === null ? 'npm run build' : 'npm rebuild better-sqlite3';
+  return `this installation is only half built, since the compiled part of SQLite (better-sqlite3) is missing: run "${build}"`;
+}

@@ -158,6 +158,7 @@ const errorStatuses = {
   ORCHESTRATOR_RESTARTED: status.UNAVAILABLE,
   ATTEMPT_UNRECORDED: status.UNAVAILABLE,
   // The start of a server.
+  INSTALLATION_INCOMPLETE: precondition, // a compiled part of a package is missing
   DATA_FOLDER_IN_USE: precondition,
   DATA_FOLDER_UNUSABLE: precondition,
   DATA_FOLDER_FOREIGN: invalid, // the folder holds files that no server made

@@ -15,22 +15,31 @@ export function wholeNumber(text: string): number {
   }
 }
 
+/** Reads whole numbers for an option whose range is smaller than that of whole numbers, and names the range. */
+function wholeFrom(least: number, most = Number.POSITIVE_INFINITY): (text: string) => number {
+  const allowed = `A whole number from ${least} ${Number.isFinite(most) ? `to ${most}` : 'on'} is allowed.`;
+  return (text) => {
+    const value = wholeNumberIn(text);
+    if (value === null || value < least || value > most) throw new InvalidArgumentError(allowed);
+    return value;
+  };
+}
+
+/** Returns null where the text is no whole number from 0 on. A number that is too large for the protocol is refused with that limit. */
+function wholeNumberIn(text: string): number | null {
+  try {
+    return wholeNumberOf(text);
+  } catch (error) {
+    if (Number(text) > 0 && Number.isInteger(Number(text))) throw new InvalidArgumentError((error as Error).message);
+    return null;
+  }
+}
+
 /** Reads a number for an option where 0 would mean that it was left out. */
-export function positiveNumber(text: string): number {
-  const value = wholeNumber(text);
-  if (value < 1) throw new InvalidArgumentError('A whole number from 1 on is allowed.');
-  return value;
-}
+export const positiveNumber = wholeFrom(1);
 
-/** The engine decodes no more texts together. */
-const MOST_SEQUENCES = 16;
-
-/** Reads how many sequences are decoded together. */
-export function sequencesTogether(text: string): number {
-  const value = wholeNumber(text);
-  if (value < 1 || value > MOST_SEQUENCES) throw new InvalidArgumentError(`A whole number from 1 to ${MOST_SEQUENCES} is allowed.`);
-  return value;
-}
+/** Reads how many sequences are decoded together. The engine decodes no more texts together. */
+export const sequencesTogether = wholeFrom(1, 16);
 
 export function bigNumber(text: string): bigint {
   if (!/^\d+$/.test(text) || BigInt(text) >= 1n << 64n) throw new InvalidArgumentError('A whole number from 0 to 2^64 - 1 is allowed.');
@@ -50,11 +59,7 @@ export function shareBelowOne(text: string): number {
 }
 
 /** Reads a window's size. A window needs a first token and one to predict. */
-export function windowTokens(text: string): number {
-  const value = wholeNumber(text);
-  if (value < 2) throw new InvalidArgumentError('A whole number of 2 or more is allowed.');
-  return value;
-}
+export const windowTokens = wholeFrom(2);
 
 /** Reads an address to listen at. Port 0 picks a free port. */
 export function listenAddress(text: string): string {

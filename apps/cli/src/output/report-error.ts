@@ -2,6 +2,7 @@ import { CommanderError, type Command } from 'commander';
 import { toEspalierError, visibleJson, visibleLines, type EspalierError } from '#protocol';
 import { CliError, ExitCode, exitCodeOf, Interrupted } from '../cli-error.js';
 import { flagOf, inFlags } from '../options/flag-names.js';
+import { asTyped } from '../options/settings-options.js';
 import { systemWords } from './result-files.js';
 import { styled, type Terminal } from './terminal.js';
 import { wrapLines } from './text-width.js';
@@ -48,16 +49,17 @@ function linesOf({ code, message, violations }: EspalierError, command: Command 
   const fields = violations.map(({ field }) => field);
   const flag = (field: string) => (command === undefined ? undefined : flagOf(field, command)) ?? field;
   // A file of settings uses the protocol's names, so they stay.
-  const told = (text: string) => (command === undefined || code === 'CONFIG_INVALID' ? text : inFlags(text, fields, command));
+  const told = (text: string, field = '') =>
+    command === undefined || code === 'CONFIG_INVALID' ? text : asTyped(inFlags(text, fields, command), command, flag(field));
   if (violations.length > 1) {
     return [
       `${violations.length} values are not valid`,
       // A problem of a file's line names the file.
-      ...violations.map(({ field, description }) => `  ${field.startsWith('<') ? '' : `${flag(field)}: `}${told(description)}`),
+      ...violations.map(({ field, description }) => `  ${field.startsWith('<') ? '' : `${flag(field)}: `}${told(description, field)}`),
     ];
   }
   const [field] = fields;
-  const words = told(message);
+  const words = told(message, field);
   const name = field === undefined ? '' : flag(field);
   // An error gets the name of its option in front, unless it names the option already, or is about the run, which is clear without.
   const isSaid = words.includes(name) || !/^(--|[A-Z]+$)/.test(name) || RUN_NAMES.includes(name);

@@ -15,10 +15,14 @@ export function stepsInWords({ totalSteps, recoverSteps }: Pick<v1.RunSettings, 
   return howMany(totalSteps ?? 0, 'step') + (recoverSteps ? `, then ${count(recoverSteps)} of recovery` : '');
 }
 
-/** Tells whether all steps are recorded and the run still goes on: only the evaluation on its validation text is left. */
+/**
+ * Tells whether all steps are recorded and the run still goes on: only the evaluation on its validation text is left. After a restart the
+ * engine loads the model for it again.
+ */
 export function isEvaluating(run: v1.Run): boolean {
   const { status, step } = run;
-  return status === v1.RunStatus.RUN_STATUS_TRAINING && step > 0n && step >= BigInt(stepsInAll(run) ?? Number.MAX_SAFE_INTEGER);
+  const works = status === v1.RunStatus.RUN_STATUS_TRAINING || status === v1.RunStatus.RUN_STATUS_PREPARING;
+  return works && step > 0n && step >= BigInt(stepsInAll(run) ?? Number.MAX_SAFE_INTEGER);
 }
 
 /** Tells whether the run's pruning ended away from its target, by the masks that are exported. Recovery does not change them. */

@@ -10,6 +10,7 @@ import {
   folderMark,
   foreignDataFolderText,
   foreignInDataFolder,
+  halfBuiltText,
   makeFolder,
   renewSecretFile,
   restrictToOwner,
@@ -27,7 +28,7 @@ export class DataFolder {
     private readonly lock: Database.Database,
   ) {}
 
-  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_FOREIGN */
+  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_FOREIGN, INSTALLATION_INCOMPLETE */
   static open(path: string): DataFolder {
     try {
       makeFolder(path);
@@ -44,6 +45,8 @@ export class DataFolder {
       return folder;
     } catch (error) {
       if (error instanceof EspalierError) throw error;
+      const halfBuilt = halfBuiltText(error);
+      if (halfBuilt !== null) throw new EspalierError('INSTALLATION_INCOMPLETE', halfBuilt, { cause: error });
       if (String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) {
         throw new EspalierError(
           'DATA_FOLDER_IN_USE',

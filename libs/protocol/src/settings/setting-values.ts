@@ -141,6 +141,6 @@ const UINT32_MAX = 4_294_967_295;
 export function wholeNumberOf(text: string): number {
   const value = Number(text.replaceAll('_', ''));
   if (!/^\d[\d_]*(\.\d+)?(e\+?\d{1,3})?$/i.test(text) || !Number.isInteger(value) || value > UINT32_MAX)
-    throw new RangeError(value > UINT32_MAX ? `At most ${UINT32_MAX} is allowed.` : 'A whole number is allowed, not below 0.');
+    throw new RangeError(value > UINT32_MAX ? `At most ${UINT32_MAX} is allowed.` : 'A whole number from 0 on is allowed.');
   return value;
 }

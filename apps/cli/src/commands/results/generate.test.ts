@@ -73,7 +73,9 @@ test.each([
   ['generate', 'k3f9', 'x', '--max-tokens', '0'],
   ['bench', 'k3f9', '--rounds', '0'],
   ['gc', 'k3f9', '--keep-every', '0'],
-])('%s %s %s %s: 0 would silently stand for what is left out', async (...args) => {
+  ['gc', 'k3f9', '--keep-every', '-1'],
+  ['gc', 'k3f9', '--keep-every', 'all'],
+])('%s %s %s %s: the range is told, and 0 would silently stand for what is left out', async (...args) => {
   expect(await runCli(args)).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/A whole number from 1 on is allowed/) });
 });
 

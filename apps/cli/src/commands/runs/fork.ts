@@ -93,7 +93,7 @@ export function registerFork(program: Command): void {
     if (!output.json) {
       printLaunched(context, response.run!, response.alreadyLaunched);
       output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
-      output.line(evaluatedOn(response.run!, data));
+      output.text(evaluatedOn(response.run!, data));
     }
     printWarnings(output, response.warnings, fork);
     return endOfLaunch(context, request.settings!, response.run!, options);

@@ -95,7 +95,7 @@ export async function endOfLaunch(
 export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {
   const { settings } = run;
   const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${stepsInWords(settings)}`;
-  output.line(
+  output.text(
     `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
   );
   output.line(`watch it with: espalier watch ${run.runId}`);

@@ -56,7 +56,7 @@ function registerPause(program: Command): void {
     const isPaused = run.status === v1.RunStatus.RUN_STATUS_PAUSED;
     output.result(run, () => {
       const next = isPaused ? `; go on with: espalier resume ${run.runId}` : hasEnded(run) ? '' : '; it pauses after this step';
-      output.line(`${run.runId} is ${statusWord(run.status)} at step ${run.step}${next}`);
+      output.text(`${run.runId} is ${statusWord(run.status)} at step ${run.step}${next}`);
     });
     return isPaused || !wait ? ExitCode.ok : ExitCode.notAllowed; // the run ended before it could be paused
   });
@@ -145,7 +145,7 @@ function registerCancel(program: Command): void {
     const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId!, reason }, STEER_TIMEOUT_MS);
     output.result(run, () => {
       const next = run!.teacherCount > 0 ? `; rewind it with: espalier resume ${run!.runId} --from-teacher N` : '';
-      output.line(`${run!.runId} is ${statusWord(run!.status)} at step ${run!.step}${next}`);
+      output.text(`${run!.runId} is ${statusWord(run!.status)} at step ${run!.step}${next}`);
     });
   });
 }

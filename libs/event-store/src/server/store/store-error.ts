@@ -1,3 +1,5 @@
+import { halfBuiltText } from '#files';
+
 /** The codes of the embedded server. They reach the client in messages, and the parent process at the start. */
 export type StoreErrorCode =
   | 'STORE_LOCKED'
@@ -47,5 +49,5 @@ export function toStoreError(error: unknown): StoreError {
   if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') {
     return new StoreError('STORE_READ_ONLY', `the folder of the event store is not writable (${text})`, { cause: error });
   }
-  return new StoreError('STORE_FAILED', text, { cause: error });
+  return new StoreError('STORE_FAILED', halfBuiltText(error) ?? text, { cause: error });
 }
