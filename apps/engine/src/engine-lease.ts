@@ -1,4 +1,5 @@
-// To whom this engine belongs: one orchestrator at a time, until its lease runs out. The clock that measures the lease can't be set.
+// The lease of this engine. It belongs to one orchestrator at a time, until that orchestrator's lease runs out. The clock that measures the
+// lease can't be set.
 import { ServerInterceptingCall, type ServerInterceptor } from '@grpc/grpc-js';
 import { engineV1, EspalierError, toServiceError, invalidField } from '#protocol';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messagesFrom, startReading, tell, type Patience } from './reading-process.js';
 
-/** Blocks a process as a loop without an end does, and takes no time of a processor. */
+/** Code that blocks a process as an endless loop would, but takes no processor time. */
 const FOR_EVER = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);';
 const LIBRARY = new URL('./reading-process.js', import.meta.url).href;
 

@@ -110,7 +110,8 @@ double close_blocks(const ModelConfig& c, const BlockGates& gates, const PartCos
   return removed;
 }
 
-// Returns a layer's heads from the least important on, but first the heads of the least important groups, as many groups as `share` closes.
+// Returns a layer's heads from the least important on. The heads of the groups that `share` closes, which are the least important ones,
+// come first.
 std::vector<int32_t> heads_after_groups(const ModelConfig& c, int64_t layer, const GateImportance& importance, double share,
                                         std::span<float> group_log_alphas) {
   std::vector<int32_t> heads = ranked(importance.head.data() + layer * c.head_count, c.head_count);

@@ -35,7 +35,7 @@ std::shared_ptr<const ModelWeights> model_for(const BackendSpec& card) {
                       DType::kBF16, 5);
 }
 
-// Trains two steps in as many shards as there may be cards, each of one sequence.
+// Trains two steps of four or eight shards, each of one sequence.
 std::string digest_on(const std::shared_ptr<const ModelWeights>& model, std::span<const BackendSpec> cards, ComputeDType dtype) {
   TrainerOptions options;
   options.dtype = dtype;

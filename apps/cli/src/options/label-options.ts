@@ -10,8 +10,8 @@ export interface LabelOptions {
 
 export function addLabelOptions(command: Command): Command {
   return command
-    .option('--name <name>', 'for people')
-    .option('--tag <tag>', 'to find it by, with runs --tag; may be given several times', gathered)
+    .option('--name <name>', 'a name for people')
+    .option('--tag <tag>', 'a tag, by which runs --tag finds it; may be given several times', gathered)
     .option('--note <text>', 'a note about the run');
 }
 

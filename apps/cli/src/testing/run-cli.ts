@@ -41,7 +41,7 @@ async function runHere(args: string[], surroundings: Surroundings): Promise<CliR
   for (const [name, value] of Object.entries(streams))
     Object.defineProperty(process, name, { value, configurable: true, enumerable: true });
   let timer: NodeJS.Timeout | undefined;
-  // A command that hangs gives the process back to the next one.
+  // A command that hangs fails its test, so that the next test can use the process.
   const hangs = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`espalier ${args.join(' ')} hangs:\n${stdout.text}${stderr.text}`)), HANGS_AFTER_MS);
   });

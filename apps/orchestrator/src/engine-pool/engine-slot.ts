@@ -29,7 +29,7 @@ export interface SlotOptions {
   name: string;
   connector: EngineConnector;
   supervisor: EngineSupervisor;
-  /** The number of threads of the engine's sessions, or undefined for as many as the engine has. */
+  /** The number of threads of the engine's sessions; undefined: all threads of the engine. */
   threads: number | undefined;
   /** The device that a local engine is started on, as the option names it; undefined for a named engine. */
   device?: string | undefined;

@@ -61,7 +61,7 @@ function settingsInKey(settings: RunSettings): Partial<RunSettings> {
 /** The defaults of a release. */
 interface Defaults {
   settings: RequestedSettings;
-  /** All weights recovered at lower rates where less than half is pruned, and no rate followed from the hidden size. */
+  /** Whether recovery of all weights had lower rates where less than half is pruned. No rate followed from the hidden size then. */
   hasLowerRates: boolean;
 }
 

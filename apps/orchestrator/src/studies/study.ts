@@ -17,7 +17,7 @@ export interface StudyState {
   studyId: string;
   name: string;
   note: string;
-  /** The number of runs under way at a time; 0 for as many as there are engines. */
+  /** The number of runs under way at a time; 0: one for each engine. */
   atOnce: number;
   /** Null where every run is trained to its end. */
   halving: Halving | null;
@@ -68,7 +68,10 @@ const KNOWN: Record<keyof StudyRun, true> = {
   refusal: true,
 };
 
-/** The parts of a planned run that this server does not know, since a later release planned it. It would launch another run. */
+/**
+ * Returns the parts of a planned run that this server does not know, since a later release planned it. Without them it would launch a
+ * different run.
+ */
 export function laterParts(run: StudyRun): string[] {
   return [...laterFields(run, KNOWN), ...laterReading(run.data), ...laterSettings(run.asked ?? run.settings)];
 }

@@ -60,7 +60,7 @@ interface Watched {
   seen: v1.HistoryEvent[];
 }
 
-/** Trains one run for each engine to its end, with as many rounds as fit in. */
+/** Trains one run for each engine to its end, and disturbs the runs in rounds. */
 async function disturbRuns(): Promise<void> {
   let watched: Watched[] = [];
   for (const [index, digest] of expected.entries()) {

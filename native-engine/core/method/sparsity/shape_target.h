@@ -32,7 +32,7 @@ struct OpenCounts {
   int64_t hidden = 0;
 };
 
-// Without a target, each group of gates has as many open as its probabilities add up to, so rounding errors add up over the groups. With
+// Without a target, the number of open gates in each group is the sum of its probabilities, so rounding errors add up over the groups. With
 // exact_size, the intermediate units correct the sum: of all layers, the units that are the likeliest to be open, or to be closed, change.
 // With shapes, counts are rounded to them, the hidden units first, and again the units correct the difference. So the size stays that of
 // the probabilities to within the last rounding.

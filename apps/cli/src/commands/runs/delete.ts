@@ -47,7 +47,9 @@ export function registerDelete(program: Command): void {
 
 async function namedRuns({ connection }: Context, runIds: string[], options: DeleteOptions): Promise<v1.Run[]> {
   if (isFilter(options))
-    throw new CliError('OPTIONS_CONFLICT', '--status, --tag and --where find runs: name none with them', { exitCode: ExitCode.usage });
+    throw new CliError('OPTIONS_CONFLICT', '--status, --tag and --where choose the runs, so give no ids with them', {
+      exitCode: ExitCode.usage,
+    });
   const runs: v1.Run[] = [];
   for (const runId of new Set(runIds)) {
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
