@@ -27,7 +27,7 @@ struct RoleLists {
   DevicePtr<const float> hidden_scale;    // equals hidden_mask; nullptr where it is 1 everywhere
   // The factors of an embedding, and of what is added to the residual stream and of its gradient; nullptr where they are 1 everywhere.
   DevicePtr<const float> embedding_scale, addend_scale;
-  // addend_scale where it is left out of the residual stream until that is read (scale_when_read); else nullptr.
+  // Equals addend_scale in a role that applies it when the residual stream is read (scale_when_read), and otherwise is nullptr.
   DevicePtr<const float> stream_scale;
   DevicePtr<const float> final_norm, final_norm_scale;
   std::vector<RoleLayerLists> layers;

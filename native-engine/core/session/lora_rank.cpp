@@ -8,7 +8,7 @@
 namespace espalier {
 namespace {
 
-// Compares the scales of B A, though the last bit of an alpha may be rounded.
+// Tells whether B A has the same scale in both. The scales may differ by a rounding of alpha.
 bool same_scale(const LoraSpec& a, const LoraSpec& b) { return std::abs(a.scale() - b.scale()) <= 1e-12 * std::abs(b.scale()); }
 
 }  // namespace

@@ -28,8 +28,8 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
                             ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
   }
   multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
-  // The teacher's normed rows lie behind the student's, which the gradient of the student's own lm_head needs: the intact teacher's rows
-  // are at least as wide.
+  // The teacher's normed rows lie behind the student's, since the gradient of the student's own lm_head still needs those. The intact
+  // teacher's rows are at least as wide.
   if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, ws.chunk, nullptr), true);
 }
 

@@ -43,8 +43,8 @@ class ReadyThreads {
     return (std::countr_zero(std::rotr(bits, from)) + from) % 32;
   }
 
-  std::array<uint32_t, kMostFibers / kWarp> lanes_{};  // of each warp
-  uint32_t warps_ = 0;                                 // those that have such lanes
+  std::array<uint32_t, kMostFibers / kWarp> lanes_{};  // the ready lanes of each warp
+  uint32_t warps_ = 0;                                 // the warps with ready lanes
   uint64_t seed_ = 0, random_ = 1;
 };
 

@@ -12,7 +12,7 @@ export interface ForkStart {
 export interface PlanFact {
   term: string;
   value: string;
-  /** There is too little of it, on the machine or in the settings. */
+  /** The machine or the settings offer too little of it. */
   isShort?: boolean;
 }
 
