@@ -96,7 +96,10 @@ export class EngineClient extends EngineCalls {
     return required(state, 'ImportStateResponse.state');
   }
 
-  /** Loads a teacher, and returns the digests of the teachers that the engine holds now. @param from the state's bytes, or the signed address at which the engine reads them */
+  /**
+   * Loads a teacher, and returns the digests of the teachers that the engine holds now.
+   * @param from the state's bytes, or the signed address at which the engine reads them
+   */
   async loadTeacher(sessionId: string, digest: string, from: AsyncIterable<Uint8Array> | string): Promise<string[]> {
     const { teacherDigests } = await this.upload<engineV1.LoadTeacherRequest, engineV1.LoadTeacherResponse>(
       this.client.loadTeacher,
