@@ -298,7 +298,7 @@ describe('from another network', () => {
   });
 });
 
-/** Whether it comes true soon. Where it does not, the cut met no segment, and another run is cut. */
+/** Tells whether the condition comes true soon. If not, the cut fell outside a segment, and another run is cut. */
 async function comes(isTrue: () => boolean): Promise<boolean> {
   for (const until = Date.now() + 10_000; Date.now() < until;) {
     if (isTrue()) return true;

@@ -22,7 +22,7 @@ export class ScriptedEngine {
   readonly asked: string[] = [];
   fingerprint = FINGERPRINT;
   backend = 'cpu';
-  /** The fields that it tells that it knows. An engine of an earlier release tells none. */
+  /** The fields that it claims to know. An engine of an earlier release claims none. */
   known = knownNumbers();
   neededBytes = 1_000n;
   availableBytes = 10_000n;
