@@ -228,7 +228,7 @@ function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
         <tbody>
           {runs.slice(0, MOST_RUNS).map((run) => (
             <tr key={run.runId}>
-              <td>
+              <td class="of-run">
                 <Anchor to={`/runs/${run.runId}`}>{run.name || run.runId}</Anchor>
               </td>
               <td>{statusWords(run.status)}</td>

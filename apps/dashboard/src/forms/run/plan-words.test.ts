@@ -46,8 +46,13 @@ describe('the plan of a form', () => {
   });
 
   test('of a fork that would begin where its steps end asks for more steps', () => {
-    const steps = planFacts(plan(GIB, 2n * GIB), { step: 400, expectedSparsity: 0.5 }).find(({ term }) => term === 'Steps');
-    expect(steps).toEqual({ term: 'Steps', value: 'none after step 400: raise total steps or recover steps', isShort: true });
+    const facts = planFacts(plan(GIB, 2n * GIB), { step: 400, expectedSparsity: 0.2 });
+    expect(facts.find(({ term }) => term === 'Steps')).toEqual({
+      term: 'Steps',
+      value: 'none after step 400: raise total steps or recover steps',
+      isShort: true,
+    });
+    expect([fact(facts, 'Teachers'), fact(facts, 'Time')]).toEqual(['0 more', '–']);
   });
 
   test('has no figures before there is an answer', () => {

@@ -21,7 +21,8 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
   const steps = (settings?.totalSteps ?? 0) + (settings?.recoverSteps ?? 0);
   const left = Math.max(0, steps - (start?.step ?? 0));
   const time = plan?.estimatedSeconds === undefined || steps === 0 ? undefined : (plan.estimatedSeconds * left) / steps;
-  const teachers = plan === undefined ? 0 : teachersLeft(plan, start);
+  const hasNoSteps = plan !== undefined && left === 0;
+  const teachers = plan === undefined || hasNoSteps ? 0 : teachersLeft(plan, start);
   const onDisk = disk === undefined ? 0 : start === null ? Number(disk.totalBytes) : Number(disk.stateBytes) * (teachers + LAST_STATES);
   const isDiskShort = disk?.availableBytes !== undefined && onDisk > Number(disk.availableBytes);
   const diskRoom = disk?.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`;
@@ -33,11 +34,12 @@ export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | 
     },
     { term: 'Result', value: plan === undefined ? NONE : resultWords(plan) },
     { term: 'Target', value: settings === undefined ? NONE : targetWithBudget(settings, 1) },
-    { term: 'Steps', value: settings === undefined ? NONE : stepWords(steps, start), isShort: settings !== undefined && left === 0 },
+    { term: 'Steps', value: settings === undefined ? NONE : stepWords(steps, start), isShort: hasNoSteps },
     { term: 'Teachers', value: disk === undefined ? NONE : start === null ? count(teachers) : `${count(teachers)} more` },
     {
       term: 'Time',
-      value: plan === undefined ? NONE : time === undefined ? 'not known: no run here was like it' : `about ${duration(time)}`,
+      value:
+        plan === undefined || hasNoSteps ? NONE : time === undefined ? 'not known: no run here was like it' : `about ${duration(time)}`,
     },
     {
       term: 'Memory',
