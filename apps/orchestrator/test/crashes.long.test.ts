@@ -55,13 +55,13 @@ describe('a run that is disturbed', () => {
     });
   });
 
-  it('survives it with batches that are taken in parts, which have bits of their own', async () => {
+  it('survives the death of its engine with batches that are taken in parts, which have bits of their own', async () => {
     const parts = { microShards: 2 };
     const whole = await server.completed((await server.launch(parts)).runId);
     const run = await server.disturbed({
       launch: () => server.launch(parts),
       when: ({ step }) => step >= 20n,
-      by: () => server.killAll(),
+      by: async () => void server.signal('engine', 'SIGKILL'),
     });
     expect([run.stateDigest, run.restarts > 0, run.settings?.microShards]).toEqual([whole.stateDigest, true, 2]);
     expect(run.stateDigest).not.toBe(undisturbed);
@@ -75,7 +75,7 @@ describe('a run that is disturbed', () => {
       when: ({ step }) => step > 0n,
       by: async (runId) => {
         let deaths = 0;
-        for (const recorded of [20n, 60n, 100n, 150n, 200n]) {
+        for (const recorded of [20n, 60n, 200n]) {
           await server.until(runId, (run) => run.step >= recorded || isOver(run), CLOSELY_MS);
           const seen = await server.events(runId);
           if (!isOver(await server.run(runId))) deaths += 1;
@@ -240,6 +240,7 @@ describe('a run that is disturbed', () => {
 
   it('waits, paused, at an engine with other numerics, until they are accepted', async () => {
     const restartWith = async (threads: number): Promise<void> => {
+      if (server.threads === threads) return;
       await server.stop();
       server.threads = threads;
       await server.start();
@@ -268,6 +269,5 @@ describe('a run that is disturbed', () => {
       .map((event) => JSON.parse(event.dataJson) as { numericsChangedFrom: string | null });
     expect(attached.map((one) => one.numericsChangedFrom !== null)).toEqual([false, true]);
     expect(run.numericsFingerprint).not.toBe(waiting!.numericsFingerprint);
-    await restartWith(1);
   });
 });
