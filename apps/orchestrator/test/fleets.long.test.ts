@@ -9,7 +9,10 @@ import { CLOSELY_MS, isEmpty, TestServer } from './harness/server.js';
 
 const HANGS_AFTER_MS = 240_000;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
+/** A run for all that does not depend on what happens on its way. */
+const SHORT: Partial<v1.RunSettings> = { totalSteps: 60, warmupSteps: 30 };
 let alone: string;
+let shortAlone: string;
 const servers: TestServer[] = [];
 const folder = mkdtempSync(join(tmpdir(), 'espalier-fleets-'));
 
@@ -17,6 +20,7 @@ beforeAll(async () => {
   const local = TestServer.inNewFolder();
   await local.start();
   alone = (await local.completed((await local.launch(RUN)).runId)).stateDigest;
+  shortAlone = (await local.completed((await local.launch(SHORT)).runId)).stateDigest;
   await local.dispose();
 });
 afterAll(async () => {
@@ -70,7 +74,7 @@ describe('a fleet of this machine', () => {
   };
 
   it('brings engines to runs that wait, at most as many as it may have, and lets them go', async () => {
-    const runs = await Promise.all([1, 2, 3].map(() => server.launch(RUN)));
+    const runs = await Promise.all([1, 2, 3].map(() => server.launch(SHORT)));
     let [most, areOver] = [0, false];
     const completed = Promise.all(runs.map(({ runId }) => server.completed(runId))).finally(() => (areOver = true));
     await server.fleetUntil(({ jobs }) => {
@@ -78,7 +82,7 @@ describe('a fleet of this machine', () => {
       return areOver;
     });
     expect(most).toBe(2);
-    expect((await completed).map(({ stateDigest }) => stateDigest)).toEqual([alone, alone, alone]);
+    expect((await completed).map(({ stateDigest }) => stateDigest)).toEqual([shortAlone, shortAlone, shortAlone]);
     const { ended, problem } = await server.fleetUntil(isEmpty);
     expect(ended.every(({ state, joined }) => state === 'COMPLETED' && joined)).toBe(true);
     expect(problem).toBeUndefined();

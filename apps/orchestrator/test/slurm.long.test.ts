@@ -7,8 +7,10 @@ import { recordProblems } from './harness/record-checks.js';
 import { CLOSELY_MS, isEmpty, isOver, TestServer, unary } from './harness/server.js';
 import { TestSlurm, whyNoSlurm } from './harness/slurm.js';
 
-/** The run is long enough for Slurm to preempt its job. */
-const RUN: Partial<v1.RunSettings> = { totalSteps: 800, warmupSteps: 400 };
+/** A run that is long enough for Slurm to act on its job meanwhile. */
+const RUN: Partial<v1.RunSettings> = { totalSteps: 600, warmupSteps: 300, segmentSteps: 20 };
+/** A run for all that does not depend on what happens on its way. */
+const SHORT: Partial<v1.RunSettings> = { totalSteps: 60, warmupSteps: 30 };
 const why = whyNoSlurm();
 if (why !== null) process.stderr.write(`${why}\n`);
 
@@ -16,6 +18,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
   let slurm: TestSlurm;
   let server: TestServer;
   let alone: string;
+  let shortAlone: string;
 
   const port = 20_000 + (process.pid % 20_000);
   const fleetFile = (): string => join(slurm.folder, 'fleet.yaml');
@@ -27,6 +30,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
     const local = TestServer.inNewFolder();
     await local.start();
     alone = (await local.completed((await local.launch(RUN)).runId)).stateDigest;
+    shortAlone = (await local.completed((await local.launch(SHORT)).runId)).stateDigest;
     await local.dispose();
     slurm = await TestSlurm.start();
     server = TestServer.inNewFolder({ ...slurm.env, ESPALIER_LEASE_SECONDS: '3' });
@@ -67,9 +71,9 @@ if (why !== null) process.stderr.write(`${why}\n`);
   const inGoodOrder = [expect.stringContaining('ENGINE_LEFT')];
 
   it('brings an engine to a run that waits, and lets it go when nothing is left to do', async () => {
-    const { runId } = await server.launch(RUN);
+    const { runId } = await server.launch(SHORT);
     const run = await server.completed(runId);
-    expect(run.stateDigest).toBe(alone);
+    expect(run.stateDigest).toBe(shortAlone);
     expect(run.attempt).toBe(1);
     expect(slurm.submitted()).toBe(1);
     const { ended } = await server.fleetUntil(isEmpty);
@@ -108,7 +112,7 @@ if (why !== null) process.stderr.write(`${why}\n`);
   it('waits in a full queue, says why, and cancels the job that no run needs any more', async () => {
     const blocker = slurm.block(['--partition=high', '--nodes=2', '--exclusive']);
     await slurm.until(() => slurm.jobs().some(({ state }) => state === 'RUNNING'), 'a full cluster');
-    const { runId } = await server.launch(RUN);
+    const { runId } = await server.launch(SHORT);
     const waits = await server.until(runId, ({ waitingFor }) => /waits \((Resources|Priority)\)/.test(waitingFor?.message ?? ''));
     expect(waits.waitingFor!.code).toBe('ENGINE_UNAVAILABLE');
     await unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
@@ -120,13 +124,13 @@ if (why !== null) process.stderr.write(`${why}\n`);
 
   it('asks a few times where Slurm takes no job, says why, and goes on when it does', async () => {
     slurm.run('scontrol', ['update', 'partitionname=low', 'state=inactive']);
-    const { runId } = await server.launch(RUN);
+    const { runId } = await server.launch(SHORT);
     const { problem, notBefore } = await server.fleetUntil((fleet) => fleet.problem !== undefined);
     expect(problem).toMatchObject({ code: 'FLEET_JOB_REFUSED', message: expect.stringContaining('Required partition not available') });
     expect(notBefore!.getTime()).toBeGreaterThan(Date.now());
     await server.until(runId, ({ waitingFor }) => /partition not available/.test(waitingFor?.message ?? ''));
     slurm.run('scontrol', ['update', 'partitionname=low', 'state=up']);
-    expect((await server.completed(runId)).stateDigest).toBe(alone);
+    expect((await server.completed(runId)).stateDigest).toBe(shortAlone);
     expect(server.log.match(/Required partition not available/g)!.length).toBeLessThan(10);
   });
 
@@ -143,8 +147,8 @@ if (why !== null) process.stderr.write(`${why}\n`);
 
   it('has as many engines as it may, and no more', async () => {
     const before = slurm.submitted();
-    const runs = await Promise.all([1, 2, 3].map(() => server.launch(RUN)));
-    for (const { runId } of runs) expect((await server.completed(runId)).stateDigest).toBe(alone);
+    const runs = await Promise.all([1, 2, 3].map(() => server.launch(SHORT)));
+    for (const { runId } of runs) expect((await server.completed(runId)).stateDigest).toBe(shortAlone);
     expect(slurm.submitted() - before).toBeLessThanOrEqual(2);
     await server.fleetUntil(isEmpty);
   });

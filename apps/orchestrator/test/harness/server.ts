@@ -246,7 +246,7 @@ export class TestServer {
     for (const until = Date.now() + HANGS_AFTER_MS; Date.now() < until;) {
       ({ fleet } = await unary<v1.ListEnginesResponse>((done) => this.engineService.listEngines({}, done)));
       if (wanted(fleet!)) return fleet!;
-      await sleep(50);
+      await sleep(200); // the fleet itself looks at its jobs once a second
     }
     throw new Error(`the fleet did not get there: ${JSON.stringify(fleet)}\n${this.logTail()}`);
   }
