@@ -9,7 +9,7 @@ import { recordProblems } from './harness/record-checks.js';
 import { CLOSELY_MS, codeOf, CORPUS, ENDLESS, isOver, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
 // The rank is small, so that the small disks below hold the states once there is room.
-const SETTINGS = { preset: 'short', totalSteps: 800, warmupSteps: 400, targetSparsity: 0.3, loraRank: 8 };
+const SETTINGS = { preset: 'short', totalSteps: 400, warmupSteps: 200, targetSparsity: 0.3, loraRank: 8 };
 
 /** Mounts a small file system. Returns null where this user may not mount one. */
 function smallDisk(mebibytes: number): string | null {
@@ -149,7 +149,7 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
   });
 
   it('is foreseen at the launch, as in the plan', async () => {
-    const settings = v1.RunSettings.fromPartial({ ...SETTINGS, snapshotInterval: 0.001, loraRank: 64 });
+    const settings = v1.RunSettings.fromPartial({ ...SETTINGS, totalSteps: 800, snapshotInterval: 0.001, loraRank: 64 });
     const data = { trainPath: CORPUS, validationPath: '' };
     const request = v1.LaunchRunRequest.fromPartial({ modelPath: TINY_MODEL, data, settings });
     const { run, warnings } = await unary<v1.LaunchRunResponse>((done) => server.runs.launchRun(request, done));

@@ -13,7 +13,7 @@ import { recordProblems } from './harness/record-checks.js';
 import { HANGS_AFTER_MS, TestServer } from './harness/server.js';
 
 const EXIT_NOT_LET_IN = 4;
-const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
+const RUN: Partial<v1.RunSettings> = { totalSteps: 160, warmupSteps: 80 };
 const HANDED_IN = 'a segment that was kept on this disk is handed in';
 const { ENGINE_STATUS_UNREACHABLE } = v1.EngineStatus;
 const folder = mkdtempSync(join(tmpdir(), 'espalier-joined-'));
@@ -37,7 +37,7 @@ async function startServer(host?: string, options?: string[]): Promise<TestServe
 const tokenFile = tokenFilesIn(folder);
 
 /** One call trains the whole run, so a cut of the connection falls within a segment. */
-const ONE_CALL: Partial<v1.RunSettings> = { totalSteps: 600, warmupSteps: 300, recipe: v1.Recipe.RECIPE_DISTILL, segmentSteps: 60 };
+const ONE_CALL: Partial<v1.RunSettings> = { totalSteps: 420, warmupSteps: 210, recipe: v1.Recipe.RECIPE_DISTILL, segmentSteps: 60 };
 /** The state that the run ends with on an engine of the server's own. */
 let alone: string;
 let aloneInOneCall: string;

@@ -244,7 +244,7 @@ test('files on their way into the store are counted, and go with the attempt tha
 test('a backup from the midst of a run is restored into another folder: nothing is lost, and the run ends in the same bits', async () => {
   const restored = TestServer.inNewFolder();
   try {
-    const { runId } = await server.launch({ totalSteps: 400 });
+    const { runId } = await server.launch({ totalSteps: 240 });
     await server.until(runId, ({ step }) => step >= 20n);
     const seen = await server.events(runId);
     // The events first: the artifacts that they name are there already.

@@ -20,7 +20,7 @@ describe('segments that wait to be recorded', () => {
   const atOnce = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '0' });
   const late = TestServer.inNewFolder({ ESPALIER_RECORD_INTERVAL_MS: '60000' });
   /** The run is long enough to be disturbed in the middle. */
-  const settings = { totalSteps: 600, warmupSteps: 300, targetSparsity: 0.3 };
+  const settings = { totalSteps: 360, warmupSteps: 180, targetSparsity: 0.3 };
   let expected: string[] = [];
 
   beforeAll(async () => {
