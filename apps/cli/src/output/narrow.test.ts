@@ -67,6 +67,12 @@ function answersWith(name: string): Answers {
     ...testExport().answers,
     getRun: () => ({ run }),
     listRuns: () => ({ runs: [run, run], nextPageToken: '', total: 2 }),
+    launchRun: () => ({ run, alreadyLaunched: false, warnings: [] }),
+    forkRun: () => {
+      const data = { validationPath: '/data/deep/validation.jsonl' };
+      return v1.ForkRunResponse.fromPartial({ run: { ...run, parentRunId: 'abcdefghijkl', forkedAtStep: 1234n, data } });
+    },
+    cancelRun: () => ({ run: { ...run, status: v1.RunStatus.RUN_STATUS_CANCELLED, step: 1234n, teacherCount: 31 } }),
     readHistory: () => ({ events, nextRevision: undefined }),
     queryMetrics: () => ({ steps: testSteps(0, 3), totalSteps: 3n, downsampled: false }),
     listTeachers: () => ({ teachers: [{ ...teacher, stateDigest: 'ef'.repeat(32), bytes: 2_000_000n, abandoned: true, inherited: true }] }),
@@ -116,6 +122,9 @@ function answersWith(name: string): Answers {
 
 const TABLES: string[][] = [
   ['runs'],
+  ['launch', '--model', 'm', '--data', 'd'],
+  ['fork', 'abcd', '--last'],
+  ['cancel', 'abcd'],
   ['show', 'abcd'],
   ['history', 'abcd'],
   ['teachers', 'abcd'],
