@@ -9,7 +9,7 @@ import { CORPUS, ENDLESS, TINY_MODEL, TINY_RUN, unary } from './harness/server.j
 
 describeInChromium('the dashboard', () => {
   const dashboard = new Dashboard();
-  const { server, complaints, text, state, view, shot, barriers } = dashboard;
+  const { server, complaints, text, state, view, shot, barriers, barriersOfBothThemes } = dashboard;
   let page: Page;
   let runId: string;
 
@@ -33,12 +33,7 @@ describeInChromium('the dashboard', () => {
     ['/settings', 'lora_learning_rate'],
   ])('the view %s of a run has an address of its own, in both themes without barriers', async (path, words) => {
     await view(`/runs/${runId}${path}`, words);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      expect(await barriers()).toEqual([]);
-      await shot(`run${path.replace('/', '-')}`);
-    }
-    await page.emulateMedia({ colorScheme: 'light' });
+    expect(await barriersOfBothThemes(`run${path.replace('/', '-')}`)).toEqual([]);
   });
 
   test('the slider goes back to an earlier state of the masks, by keys', async () => {
@@ -115,12 +110,7 @@ describeInChromium('the dashboard', () => {
     await view(`/runs/${runId}/ladder`, 'Perplexity against size');
     await page.getByRole('button', { name: 'Evaluate them' }).waitFor(); // the job is done, and others are left
     expect(await page.getByText('★').count()).toBeGreaterThan(0);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      expect(await barriers()).toEqual([]);
-      await shot('ladder');
-    }
-    await page.emulateMedia({ colorScheme: 'light' });
+    expect(await barriersOfBothThemes('ladder')).toEqual([]);
   });
 
   test('a run is evaluated from the page: a refusal stands beside its field, and the result beside the others', async () => {
@@ -198,12 +188,7 @@ describeInChromium('the dashboard', () => {
     await page.getByRole('img', { name: 'perplexity against sparsity, %' }).waitFor();
     await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
     expect(await page.locator('main img').count()).toBe(0); // markup in a name is shown as text
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      expect(await barriers()).toEqual([]);
-      await shot('study');
-    }
-    await page.emulateMedia({ colorScheme: 'light' });
+    expect(await barriersOfBothThemes('study')).toEqual([]);
     const long = [v1.StudyRunRequest.fromPartial({ ...runs[0]!, settings: { ...TINY_RUN, ...ENDLESS } })];
     await server.study<v1.LaunchStudyResponse>((client, done) =>
       client.launchStudy({ name: 'long', note: '', atOnce: 1, runs: long, halving: undefined }, done),

@@ -13,7 +13,8 @@ const FLAGS = [
   ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
   ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
 ];
-const SCREENSHOTS = fileURLToPath(new URL('../../../../screenshots', import.meta.url)); // in the folder dist
+/** Pictures of the views for a person's eye, in the folder dist. No test looks at them, and each costs as much as loading its page. */
+const SCREENSHOTS = process.env['ESPALIER_SCREENSHOTS'] && fileURLToPath(new URL('../../../../screenshots', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 export const describeInChromium = PROGRAM === undefined ? describe.skip : describe;
@@ -33,7 +34,6 @@ export class Dashboard {
     const { server, complaints } = this;
     server.web = '127.0.0.1:0';
     server.options = ['--data-root', dirname(TINY_MODEL)];
-    mkdirSync(SCREENSHOTS, { recursive: true });
     await server.start();
     server.web = server.webAddress.replace('http://', ''); // after a restart, too
     this.browser = await chromium.launchPersistentContext(this.profile, { executablePath: PROGRAM!, headless: true, args: FLAGS });
@@ -62,16 +62,31 @@ export class Dashboard {
     await this.text(words);
   };
   readonly shot = async (name: string, width = 1280): Promise<void> => {
+    if (!SCREENSHOTS) return;
+    mkdirSync(SCREENSHOTS, { recursive: true });
     const theme = await this.page.evaluate<string>('document.documentElement.dataset.theme');
     await this.page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${theme}.png`) });
   };
   /** The barriers that axe finds by WCAG 2.2 AA and by its own best practice. */
-  readonly barriers = async (): Promise<string[]> => {
+  readonly barriers = (): Promise<string[]> => this.barriersBy(['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']);
+  /** The same barriers in both themes. Themes differ only in colours, so the second one is only asked for these. */
+  readonly barriersOfBothThemes = async (picture: string): Promise<string[]> => {
+    const found = await this.barriers();
+    await this.shot(picture);
+    await this.page.emulateMedia({ colorScheme: 'dark' });
+    found.push(...(await this.barriersBy(['color-contrast', 'link-in-text-block'])));
+    await this.shot(picture);
+    await this.page.emulateMedia({ colorScheme: 'light' });
+    return found;
+  };
+
+  /** @param rules names of axe's rules, or of groups of them */
+  private async barriersBy(rules: string[]): Promise<string[]> {
     await this.page.evaluate(AXE);
     const found = await this.page.evaluate<string[]>(
-      "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(({ violations }) => " +
+      `axe.run(document, { runOnly: ${JSON.stringify(rules)} }).then(({ violations }) => ` +
         'violations.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 160)} ${nodes[0].failureSummary}`))',
     );
     return found;
-  };
+  }
 }
