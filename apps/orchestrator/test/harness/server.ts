@@ -313,7 +313,7 @@ export class TestServer {
   }
 
   /** Waits for the end of a run. It asks seldom, because each question costs the server as much as some of the run's steps. */
-  completed(runId: string, withinMs?: number, everyMs = 150): Promise<v1.Run> {
+  completed(runId: string, withinMs?: number, everyMs = 250): Promise<v1.Run> {
     return this.until(runId, isOver, everyMs, withinMs);
   }
 
