@@ -99,7 +99,7 @@ test('a server that cannot start says why', async () => {
     const store = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--event-store', path);
     expect(store).toMatchObject({
       exitCode: 1,
-      stderr: expect.stringMatching(/--event-store .* no file that holds one: .* is a (FIFO|device)/),
+      stderr: expect.stringMatching(/--event-store .* nor a file with one: .* is a (FIFO|device)/),
     });
   }
   const later = new Database(join(folder, 'event-store', 'events.db'));
