@@ -16,9 +16,9 @@ import {
   missedTarget,
   NONE,
   percent,
+  runStatusWords,
   short,
   standingOf,
-  statusWords,
   teacherWord,
 } from '../ui/format.js';
 import { Meter } from '../ui/meter.js';
@@ -61,7 +61,7 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
   // Steps that are not recorded yet have no event, so the run is loaded again and again.
   useRepeated(reload, LIVE_EVERY_MS, isAtWork);
   useEffect(() => {
-    document.title = run === undefined ? 'Run · Espalier' : `${title} · ${nameOf(run)} · ${statusWords(run.status)} · Espalier`;
+    document.title = run === undefined ? 'Run · Espalier' : `${title} · ${nameOf(run)} · ${runStatusWords(run)} · Espalier`;
   }, [run?.name, run?.status, title]);
   if (run === undefined)
     return (

@@ -1,4 +1,6 @@
+import { create } from '@bufbuild/protobuf';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import { RunSchema } from '../generated/espalier/v1/run_service_pb.js';
 import {
   bytes,
   clockName,
@@ -10,6 +12,7 @@ import {
   missedTarget,
   percentTick,
   plainNumber,
+  runStatusWords,
   short,
   statusTone,
   tick,
@@ -64,4 +67,13 @@ describe('the colour of a run', () => {
     expect(missedTarget(run(RunStatus.TRAINING, 0.379))).toBe(false);
     expect(missedTarget({ ...run(RunStatus.TRAINING, 0.379), isPruned: true })).toBe(true);
   });
+});
+
+test('a run whose steps are all recorded is evaluating', () => {
+  const at = (status: RunStatus, step: bigint) => {
+    const run = create(RunSchema, { status, step, settings: { totalSteps: 50 }, phases: [{ endStep: 50n }, { endStep: 450n }] });
+    return runStatusWords(run);
+  };
+  expect([at(RunStatus.TRAINING, 449n), at(RunStatus.TRAINING, 450n)]).toEqual(['training', 'evaluating']);
+  expect([at(RunStatus.PREPARING, 450n), at(RunStatus.COMPLETED, 450n)]).toEqual(['evaluating', 'completed']);
 });

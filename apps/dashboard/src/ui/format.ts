@@ -114,6 +114,15 @@ export const statusWord = (status: RunStatus): string => RunStatus[status].toLow
 /** The status for people. A run has a phase of recovery, too, so this status says what is recovered. */
 export const statusWords = (status: RunStatus): string => (status === RunStatus.RECOVERING ? 'recovering its engine' : statusWord(status));
 
+/**
+ * The words for the status of one run. All steps of an evaluating run are recorded, and only the evaluation on its validation text is left.
+ */
+export function runStatusWords({ status, step, settings, phases }: Pick<Run, 'status' | 'step' | 'settings' | 'phases'>): string {
+  const works = status === RunStatus.TRAINING || status === RunStatus.PREPARING;
+  const lastStep = phases.at(-1)?.endStep ?? settings?.totalSteps ?? Infinity;
+  return works && step > 0n && step >= lastStep ? 'evaluating' : statusWords(status);
+}
+
 /** The fields of a run that decide how its status looks. The target may be missing, for example if a run's first event is lost. */
 export interface Standing {
   status: RunStatus;

@@ -1,6 +1,6 @@
 // Shows the status of a run as a coloured word.
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { missedTarget, standingOf, statusTone, statusWords } from './format.js';
+import { missedTarget, standingOf, runStatusWords, statusTone } from './format.js';
 
 export function Status({ run }: { run: Run }) {
   const standing = standingOf(run);
@@ -8,7 +8,7 @@ export function Status({ run }: { run: Run }) {
   return (
     <span class={`status ${tone}`}>
       <span class={`dot ${tone}`} />
-      {statusWords(run.status)}
+      {runStatusWords(run)}
       {missedTarget(standing) && ', target missed'}
     </span>
   );

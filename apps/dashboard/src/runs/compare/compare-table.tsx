@@ -1,6 +1,6 @@
 // The figures of compared runs, with their differences from the baseline, and the settings that differ.
 import { Swatch } from '../../ui/charts/chart.js';
-import { NONE, statusWords } from '../../ui/format.js';
+import { NONE, runStatusWords } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import { Anchor } from '../../ui/router.js';
 import { differenceOf, differingSettings, summaryOf, type Group, type Summary } from './comparison.js';
@@ -18,7 +18,7 @@ interface Props {
 export function CompareTable({ groups, all, sort, sortBy, first, without }: Props) {
   const settings = differingSettings(groups);
   const statusOf = ({ members }: Group): string =>
-    [...new Set(members.map(({ runId }) => statusWords(all.find(({ run }) => run.runId === runId)!.run.status)))].join(', ');
+    [...new Set(members.map(({ runId }) => runStatusWords(all.find(({ run }) => run.runId === runId)!.run)))].join(', ');
   return (
     <table class="plain num compared">
       <thead>
