@@ -53,6 +53,7 @@ describeInChromium('the dashboard', () => {
     expect(await dialog.getByRole('combobox').first().inputValue()).toMatch(/^[0-9a-f]{64}$/);
     await dialog.getByLabel('target sparsity').fill('7');
     await dialog.locator('.field', { hasText: 'target sparsity' }).getByText('is 7').waitFor(); // refused as the launch would be
+    await dialog.getByText(/^No plan: target sparsity: /).waitFor(); // the plan of the value before it is gone
     expect(await barriers()).toEqual([]);
     await dialog.getByLabel('target sparsity').fill('0.15');
     await dialog.locator('.wrong').waitFor({ state: 'detached' });

@@ -25,7 +25,9 @@ export function formTroubles(trouble: Trouble | undefined, known: readonly strin
   const mine = trouble.fields.filter(({ field }) => known.includes(field));
   const others = trouble.fields.filter(({ field }) => !known.includes(field));
   const rest =
-    trouble.fields.length === 0 ? trouble.message : others.map(({ field, description }) => `${words(field)}: ${description}`).join('; ');
+    trouble.fields.length === 0
+      ? trouble.message
+      : others.map(({ field, description }) => `${words(field)}: ${withoutName(field, description)}`).join('; ');
   return { byField: Object.fromEntries(mine.map(({ field, description }) => [field, withoutName(field, description)])), rest };
 }
 

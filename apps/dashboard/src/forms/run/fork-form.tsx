@@ -10,7 +10,7 @@ import { FieldRow } from '../fields/field-row.js';
 import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
-import { retyped, settingsOf, wordsOf, type Typed } from './setting-table.js';
+import { settingsOf, settingsToFollow, settingsToPlan, wordsOf, type Typed } from './setting-table.js';
 import { teacherOptions } from './teacher-options.js';
 
 const LAST = 'last';
@@ -42,8 +42,12 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
     return (await artifactService.listTeachers(asked, { signal })).teachers;
   });
   const chosen = values.from === LAST ? parent : teachers?.find((one) => one.stateDigest === values.from);
-  const planned = usePlan(parent.modelPath, JSON.stringify(values.settings), () =>
-    settingsOf({ ...retyped(parent.settings), ...values.settings }),
+  const { data: defaults } = useLoaded(`fork defaults ${parent.runId}`, async (signal) => {
+    const asked = { modelPath: parent.modelPath, settings: settingsToFollow(parent.settings) };
+    return (await runService.planRun(asked, { signal })).settings;
+  });
+  const planned = usePlan(parent.modelPath, JSON.stringify([values.settings, defaults !== undefined]), () =>
+    settingsToPlan(parent.settings, values.settings, defaults),
   );
   const create = async (requestId: string): Promise<string> => {
     const { run } = await runService.forkRun({

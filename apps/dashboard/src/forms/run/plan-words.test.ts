@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { PlanRunResponseSchema, type PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
-import { planFacts, remedyWords } from './plan-words.js';
+import type { Trouble } from '../../api/view-state.js';
+import { afterFailure, noPlanWords, planFacts, remedyWords } from './plan-words.js';
 
 const GIB = 1n << 30n;
 const plan = (needed: bigint, available: bigint): PlanRunResponse =>
@@ -57,5 +58,24 @@ describe('the plan of a form', () => {
 
   test('has no figures before there is an answer', () => {
     expect(new Set(planFacts(undefined, null).map(({ value }) => value))).toEqual(new Set(['–']));
+  });
+});
+
+describe('a plan that fails', () => {
+  const failure = (part: Partial<Trouble>): Trouble => {
+    return { code: 'X', message: 'no answer', fields: [], isAway: false, isLocked: false, isPassing: false, ...part };
+  };
+  const before = { plan: plan(GIB, 2n * GIB), trouble: undefined };
+
+  test('by a refused value takes the plan before it away, and the field is named, wherever it lies in the form', () => {
+    const fields = [{ field: 'settings.mask_noise', description: 'settings.mask_noise: must be 0 to 1, is 3' }];
+    const after = afterFailure(before, failure({ fields }));
+    expect(after.plan).toBeUndefined();
+    expect(noPlanWords(after)).toBe('No plan: mask noise: must be 0 to 1, is 3');
+  });
+
+  test('for a cause that passes keeps the plan until the next answer', () => {
+    const after = afterFailure(before, failure({ isPassing: true }));
+    expect([after.plan, noPlanWords(after)]).toEqual([before.plan, '']);
   });
 });

@@ -1,7 +1,9 @@
 // Describes the server's plan: what a run would take, and whether that fits.
 import { targetWithBudget } from '../../../../../libs/comparison/src/index.js';
+import type { Trouble } from '../../api/view-state.js';
 import type { MemoryChange, PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, duration, NONE } from '../../ui/format.js';
+import { formTroubles } from '../form-troubles.js';
 
 /** The state from which a fork begins. */
 export interface ForkStart {
@@ -14,6 +16,20 @@ export interface PlanFact {
   value: string;
   /** The machine or the settings offer too little of it. */
   isShort?: boolean;
+}
+
+/** The plan that a form shows, and why there is none, or none that is up to date. */
+export interface Planned {
+  plan: PlanRunResponse | undefined;
+  trouble: Trouble | undefined;
+}
+
+/** A refusal ends the plan of the values before it. A failure that passes leaves it, since the plan is asked for again. */
+export const afterFailure = ({ plan }: Planned, trouble: Trouble): Planned => ({ plan: trouble.isPassing ? plan : undefined, trouble });
+
+/** Names each refused field, because a field may lie in a closed section of the form. Returns '' where there is a plan. */
+export function noPlanWords({ plan, trouble }: Planned): string {
+  return plan !== undefined || trouble === undefined ? '' : `No plan: ${formTroubles(trouble, []).rest}`;
 }
 
 export function planFacts(plan: PlanRunResponse | undefined, start: ForkStart | null): PlanFact[] {

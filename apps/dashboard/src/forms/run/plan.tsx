@@ -1,18 +1,12 @@
 // Asks the server for a plan of a model and settings while they are typed.
 import { useEffect, useState } from 'preact/hooks';
-import { isAbort, runService, type Trouble } from '../../api/client.js';
+import { isAbort, runService } from '../../api/client.js';
 import { retryDelayMs } from '../../api/view-state.js';
 import type { RunSettings } from '../../generated/espalier/v1/common_pb.js';
-import type { PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
-import { planFacts, remedyWords, type ForkStart } from './plan-words.js';
+import { afterFailure, noPlanWords, planFacts, remedyWords, type ForkStart, type Planned } from './plan-words.js';
 import { formTroubleOf } from './settings-fields.js';
 
 const PAUSE_MS = 350;
-
-export interface Planned {
-  plan: PlanRunResponse | undefined;
-  trouble: Trouble | undefined;
-}
 
 /** @param settings converts the typed settings, or throws an error that says what is wrong */
 export function usePlan(modelPath: string, key: string, settings: () => RunSettings): Planned {
@@ -27,7 +21,7 @@ export function usePlan(modelPath: string, key: string, settings: () => RunSetti
       } catch (error) {
         if (controller.signal.aborted || isAbort(error)) return;
         const trouble = formTroubleOf(error);
-        setPlanned(({ plan }) => ({ plan, trouble }));
+        setPlanned((before) => afterFailure(before, trouble));
         const delay = retryDelayMs(trouble, attempts);
         if (delay !== null) timer = setTimeout(() => void ask(attempts + 1), delay);
       }
@@ -41,10 +35,13 @@ export function usePlan(modelPath: string, key: string, settings: () => RunSetti
   return planned;
 }
 
-export function Plan({ plan, start = null }: { plan: PlanRunResponse | undefined; start?: ForkStart | null }) {
+export function Plan({ planned, start = null }: { planned: Planned; start?: ForkStart | null }) {
+  const { plan } = planned;
+  const missing = noPlanWords(planned);
   const remedy = plan === undefined ? '' : remedyWords(plan);
   return (
     <section class="plan" aria-label="What it would take" aria-live="polite">
+      {missing !== '' && <p class="trouble">{missing}</p>}
       <dl>
         {planFacts(plan, start).map(({ term, value, isShort }) => (
           <div key={term}>

@@ -6,9 +6,9 @@ import { FormDialog, FormRefusal } from '../../ui/dialog.js';
 import { go } from '../../ui/router.js';
 import type { Draft } from '../form-draft.js';
 import type { FormTroubles } from '../form-troubles.js';
-import { Plan, type Planned } from './plan.js';
+import { Plan } from './plan.js';
 import { useRefusal } from '../form-refusal.js';
-import type { ForkStart } from './plan-words.js';
+import type { ForkStart, Planned } from './plan-words.js';
 import { SETTING_FIELDS, type Typed } from './setting-table.js';
 import { SettingsFields } from './settings-fields.js';
 
@@ -73,7 +73,7 @@ export function RunForm<T extends RunFormValues>(props: Props<T>) {
           </p>
         )}
         <div class="fields">{children(byField, changed)}</div>
-        <Plan plan={planned.plan} start={start} />
+        <Plan planned={planned} start={start} />
         <SettingsFields
           typed={draft.values.settings}
           changed={(name, settings) => changed(`settings.${name}`, { settings } as Partial<T>)}

@@ -1,6 +1,15 @@
 import { create } from '@bufbuild/protobuf';
-import { RunSettingsSchema } from '../../generated/espalier/v1/common_pb.js';
-import { defaultOf, retyped, SETTING_FIELDS, settingsOf, type Typed } from './setting-table.js';
+import { RunSettingsSchema, SparsityControl } from '../../generated/espalier/v1/common_pb.js';
+import {
+  defaultOf,
+  emptyWords,
+  retyped,
+  SETTING_FIELDS,
+  settingsOf,
+  settingsToFollow,
+  settingsToPlan,
+  type Typed,
+} from './setting-table.js';
 
 const fieldOf = (name: string) => SETTING_FIELDS.find((field) => field.name === name)!;
 const defaults = (typed: Typed): string[] => ['preset', 'recipe', 'total_steps', 'seed'].map((name) => defaultOf(fieldOf(name), typed));
@@ -30,8 +39,14 @@ test('a number is typed as on the command line; what is not a number is refused 
       return error;
     }
   };
-  for (const name of ['total_steps', 'batch_size', 'seed'])
-    expect(refused({ [name]: '20.5' })).toMatchObject({ field: `settings.${name}`, message: 'A whole number is allowed.' });
+  for (const text of ['20.5', '-1', 'many', '200%', '5000000000']) {
+    const message = expect.stringMatching(/^A whole number is allowed: 1 to 10.000.000\.$/);
+    expect(refused({ total_steps: text })).toMatchObject({ field: 'settings.total_steps', message });
+  }
+  for (const text of ['20.5', '-1', 'many', '18446744073709551616']) {
+    const message = 'A whole number from 0 to 2^64 - 1 is allowed.';
+    expect(refused({ seed: text })).toMatchObject({ field: 'settings.seed', message });
+  }
   expect(refused({ target_params: '250000.5' })).toMatchObject({ message: expect.stringMatching(/^A whole number of parameters/) });
 });
 
@@ -41,4 +56,39 @@ test('the settings of a run can be typed again: with its one target, and with th
   expect(again({ targetSparsity: 0.5, targetSpeedup: 1.6, speedTable: '/tables/cpu.json' })).toEqual(
     create(RunSettingsSchema, { seed: 7n, targetSpeedup: 1.6, speedTable: '/tables/cpu.json' }),
   );
+});
+
+test('an empty choice stands for the default in a launch, and for the value of the parent in a fork', () => {
+  expect([emptyWords('nuteprune2', false), emptyWords('nuteprune2', true), emptyWords('', false)]).toEqual([
+    'nuteprune2 (default)',
+    'nuteprune2 (unchanged)',
+    'default',
+  ]);
+});
+
+describe('the plan of a fork is asked for', () => {
+  const rates = { recoverLearningRate: 0.0007, maskNoise: 0.3, lambdaLearningRate: 1 };
+  const steps = { totalSteps: 50, warmupSteps: 15, recoverSteps: 400, recoverWarmupSteps: 20 };
+  const parent = create(RunSettingsSchema, { ...steps, ...rates, targetSparsity: 0.5, sparsityControl: SparsityControl.MULTIPLIERS });
+  const asked = (typed: Typed, defaults = parent) => settingsToPlan(parent, typed, defaults);
+
+  const left = (settings: object): string[] => Object.keys({ ...steps, ...rates }).filter((name) => !Object.hasOwn(settings, name));
+
+  test('without the settings that follow anew from the changed ones', () => {
+    expect(asked({})).toMatchObject({ ...steps, targetSparsity: 0.5, lambdaLearningRate: 1 });
+    const rule = ['recoverLearningRate', 'maskNoise'];
+    expect(left(asked({ target_sparsity: '0.3' }))).toEqual(rule);
+    expect(left(asked({ recover_steps: '10' }))).toEqual(['recoverWarmupSteps', ...rule]);
+    expect(left(asked({ total_steps: '10' }))).toEqual(['warmupSteps', ...rule]);
+    expect(left(asked({ sparsity_control: 'SPARSITY_CONTROL_TRACKING' }))).toEqual([...rule, 'lambdaLearningRate']);
+  });
+
+  test('with what the parent had of its own, and with what is typed', () => {
+    const others = create(RunSettingsSchema, { recoverLearningRate: 0.001, maskNoise: 0.3 });
+    expect(left(asked({ target_sparsity: '0.3' }, others))).toEqual(['maskNoise']);
+    const typed = { recover_steps: '10', recover_warmup_steps: '5', mask_noise: '0.4' };
+    expect(asked(typed)).toMatchObject({ recoverWarmupSteps: 5, maskNoise: 0.4 });
+    expect(asked({ recover_steps: ' ' })).toMatchObject(steps); // a text that was deleted leaves the parent's value
+    expect(left(settingsToFollow(parent))).toEqual(['recoverLearningRate', 'maskNoise']);
+  });
 });

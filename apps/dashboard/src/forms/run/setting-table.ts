@@ -67,6 +67,11 @@ export function defaultOf({ name, defaults }: SettingField, typed: Typed): strin
   return presetDefault(defaults, typed['preset'] || SETTING_FIELDS.find((field) => field.name === 'preset')!.defaults.default);
 }
 
+/** Says which value an empty choice stands for: in a launch the default, in a fork the parent's value. */
+export function emptyWords(fallback: string, isFork: boolean): string {
+  return fallback === '' ? 'default' : `${fallback} (${isFork ? 'unchanged' : 'default'})`;
+}
+
 function choicesOf(field: DescField, allowed: string[]): [string, string][] {
   if (field.enum === undefined) return allowed.map((word) => [word, word]);
   const { values, sharedPrefix = '' } = field.enum;
@@ -94,6 +99,33 @@ export function retyped(settings: RunSettings | undefined): Typed {
   const others = otherTargets(settings ?? {});
   return Object.fromEntries(Object.entries(typedOf(settings)).filter(([name]) => !others.includes(name)));
 }
+
+/** The settings of a fork that its target and phases give anew where the parent's value followed from the parent's. */
+const FOLLOWING = ['recover_learning_rate', 'mask_noise'] as const;
+
+/** Returns the parent's settings for a plan that tells which values follow from the others. */
+export const settingsToFollow = (parent: RunSettings | undefined): RunSettings => settingsOf(without(retyped(parent), FOLLOWING));
+
+/**
+ * Returns the settings to plan a fork by: the parent's with the typed ones. Settings that the server derives anew for a fork are left out,
+ * unless they are typed: the plan derives them by the same rules.
+ * @param defaults the complete settings of the plan for `settingsToFollow`; undefined while it is not known
+ */
+export function settingsToPlan(parent: RunSettings | undefined, typed: Typed, defaults: RunSettings | undefined): RunSettings {
+  const changed = Object.fromEntries(Object.entries(typed).filter(([, text]) => text.trim() !== ''));
+  const kept = retyped(parent);
+  const asked = settingsOf({ ...kept, ...changed });
+  const derived: string[] = [
+    ...FOLLOWING.filter((name) => defaults === undefined || typedOf(defaults)[name] === typedOf(parent)[name]),
+    ...((asked.warmupSteps ?? 0) > (asked.totalSteps ?? Infinity) ? ['warmup_steps'] : []),
+    ...(asked.recoverSteps === parent?.recoverSteps ? [] : ['recover_warmup_steps']),
+    ...(asked.sparsityControl === parent?.sparsityControl ? [] : ['lambda_learning_rate']),
+  ];
+  return settingsOf({ ...without(kept, derived), ...changed });
+}
+
+const without = (typed: Typed, names: readonly string[]): Typed =>
+  Object.fromEntries(Object.entries(typed).filter(([name]) => !names.includes(name)));
 
 /** Returns settings as people read them. */
 export function wordsOf(settings: RunSettings | undefined): Record<string, string> {
@@ -123,31 +155,32 @@ export function settingsOf(typed: Typed): RunSettings {
     else if (kind === 'flag') json[name] = text === 'true';
     else if (kind === 'choice' || kind === 'text') json[name] = text;
     else json[name] = numberOf(field, text);
-    requireReadable(name, json[name]);
+    requireReadable(field, json[name]);
   }
   return fromJson(RunSettingsSchema, json);
 }
 
 /** Reads a number. A whole number is kept as a text, so that it keeps all of its digits. */
-function numberOf({ name, share, unit, isWhole }: SettingField, text: string): string | number {
+function numberOf(field: SettingField, text: string): string | number {
   if (/^\d+$/.test(text)) return text;
   try {
-    const value = typedNumber({ share, unit }, text);
-    if (isWhole && !Number.isInteger(value)) throw new RangeError('A whole number is allowed.');
-    return value;
+    return typedNumber(field, text);
   } catch (error) {
-    throw new FieldProblem(`settings.${name}`, (error as Error).message);
+    throw new FieldProblem(`settings.${field.name}`, field.isWhole ? wholeWords(field) : (error as Error).message);
   }
 }
 
+/** Says what a setting takes that is a whole number. A seed has no range in the table, since it is only bits. */
+const wholeWords = ({ range }: SettingField): string =>
+  range === '' ? 'A whole number from 0 to 2^64 - 1 is allowed.' : `A whole number is allowed: ${range}.`;
+
 /** Checks a setting alone, so that the error can name its field. */
-function requireReadable(name: string, value: JsonValue): void {
+function requireReadable(field: SettingField, value: JsonValue): void {
+  const { name, isWhole } = field;
   try {
     fromJson(RunSettingsSchema, { [name]: value });
   } catch (error) {
-    throw new FieldProblem(
-      `settings.${name}`,
-      error instanceof Error ? error.message.replace(/^cannot decode .* from JSON: /, '') : String(error),
-    );
+    const words = error instanceof Error ? error.message.replace(/^cannot decode .* from JSON: /, '') : String(error);
+    throw new FieldProblem(`settings.${name}`, isWhole ? wholeWords(field) : words);
   }
 }

@@ -3,7 +3,7 @@ import { troubleOf, type Trouble } from '../../api/client.js';
 import { ChoiceField } from '../fields/choice-field.js';
 import { TextField } from '../fields/text-field.js';
 import { FieldProblem } from '../form-troubles.js';
-import { defaultOf, SETTING_FIELDS, type SettingField, type Typed } from './setting-table.js';
+import { defaultOf, emptyWords, SETTING_FIELDS, type SettingField, type Typed } from './setting-table.js';
 
 const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];
 
@@ -33,6 +33,7 @@ export function SettingsFields({ typed, changed, parent, wrong }: Props) {
       field={field}
       value={typed[field.name] ?? ''}
       fallback={parent?.[field.name] ?? defaultOf(field, typed)}
+      isFork={parent !== undefined}
       wrong={wrong[`settings.${field.name}`]}
       changed={(value) => changed(field.name, { ...typed, [field.name]: value })}
     />
@@ -53,6 +54,7 @@ interface FieldProps {
   field: SettingField;
   value: string;
   fallback: string;
+  isFork: boolean;
   wrong: string | undefined;
   changed: (value: string) => void;
 }
@@ -62,10 +64,9 @@ const YES_OR_NO: SettingField['choices'] = [
   ['false', 'no'],
 ];
 
-function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
+function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, isFork, wrong, changed }: FieldProps) {
   const row = { label: name.replaceAll('_', ' '), help: `${help}${range && `: ${range}`}${unit && ` ${unit}`}`, value, changed, wrong };
   if (kind !== 'choice' && kind !== 'flag')
     return <TextField {...row} placeholder={fallback} inputMode={kind === 'number' ? 'decimal' : 'text'} />;
-  const unchanged = ['', fallback === '' ? 'default' : `${fallback} (unchanged)`] as const;
-  return <ChoiceField {...row} options={[unchanged, ...(kind === 'flag' ? YES_OR_NO : choices)]} />;
+  return <ChoiceField {...row} options={[['', emptyWords(fallback, isFork)], ...(kind === 'flag' ? YES_OR_NO : choices)]} />;
 }
