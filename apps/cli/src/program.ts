@@ -76,7 +76,7 @@ export function buildProgram(json = false): Command {
   program.configureOutput({ writeErr: (text) => (json ? undefined : toStandardError(visibleLines(text.trimEnd()), 2)) });
   program
     .description(
-      'Prunes language models under distillation from numerous teachers, with a history that can be audited, replayed and forked.',
+      'Prunes language models while larger versions of themselves teach them, with a history that can be audited, replayed and forked.',
     )
     .version(json ? JSON.stringify({ version: ownVersion() }) : ownVersion(), '-V, --version')
     .addHelpText('after', `${WALK_THROUGH}\n${EXIT_CODES_HELP}`)

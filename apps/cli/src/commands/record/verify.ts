@@ -29,7 +29,7 @@ export function registerVerify(program: Command): void {
       '--all',
       'every run and study, every event of the store and every artifact instead of one run; files that no event names are listed',
     )
-    .option('--replay [from..to]', 'compute again and compare; only these steps when given', (text: string) => stepRange(text))
+    .option('--replay [from..to]', 'compute again and compare; of a range, the segments with its steps', (text: string) => stepRange(text))
     .option('--tolerance <difference>', 'with --replay on an engine of other numerics: the relative difference to accept', number);
   examples(
     verify,
