@@ -34,6 +34,9 @@ export const NOT_FOR_SANITIZERS = [
   'ReadsTheTensorsOfAFileUpToALimit', // 262,144 tensors; other tests of JsonReader meet each limit with few
 ];
 
+/** Files that no build and no test with the sanitizers reads: documents, the record itself, shell scripts, and tests of whole programs. */
+const WITHOUT_SANITIZERS = /\.(md|sh)$|\/sanitized\.txt$|\/gpu-check[^/]*\.ts$|\.long\.test\.ts$/;
+
 /**
  * Returns the digest of everything that decides about a pass: the engine's sources, its tests, how they are built, and which tests run how.
  */
@@ -75,6 +78,6 @@ function filesIn(folder) {
     .flatMap((entry) => {
       const path = `${folder}/${entry.name}`;
       if (entry.isDirectory()) return /^(build.*|node_modules)$/.test(entry.name) ? [] : filesIn(path);
-      return !entry.isFile() || /\.md$|\/sanitized\.txt$/.test(path) ? [] : [path];
+      return !entry.isFile() || WITHOUT_SANITIZERS.test(path) ? [] : [path];
     });
 }
