@@ -72,6 +72,7 @@ describe('a study', () => {
       code: 'MODEL_NOT_FOUND',
       violations: [expect.objectContaining({ field: expect.stringMatching(/^runs\[1\]/) as string })],
     });
+    expect(await wrong([studyRun('a', {}), studyRun('b', {})])).toMatchObject({ code: 'REQUEST_INVALID', field: 'runs[1]' });
     expect(codeOf(await wrong([]))).toBe('FIELD_REQUIRED');
     expect(codeOf(await wrong([studyRun('a', {})], ''))).toBe('FIELD_REQUIRED');
     expect(codeOf(await get('wrong').catch((error: unknown) => error))).toBe('STUDY_NOT_FOUND');

@@ -160,9 +160,8 @@ describe('a study with rungs', () => {
     const [heat] = openHeats(after(null, launch([{ ...asked, key }])));
     expect(nextRuns(heat!, [result(heat!.runs[0]!, 5)], halving)[0]!.settings).toMatchObject({ totalSteps: 300, recoverSteps: 250 });
   });
-  it('names no run of the next rung twice', () => {
-    const twin = [run({ maskLearningRate: 0.1 }), { ...run({ maskLearningRate: 0.1, totalSteps: 100 }), variant: 'twin' }];
-    expect(nextRuns({ race: '', rung: 0, runs: after(null, launch(twin)).runs }, [], halving)).toEqual([]);
-    expect(after(null, launch(twin)).runs).toHaveLength(1);
+  it('has no contender that races itself under another name', () => {
+    const twins = [run({ maskLearningRate: 0.1 }), { ...run({ maskLearningRate: 0.1, totalSteps: 100 }), variant: 'twin' }];
+    expect(() => after(null, launch(twins))).toThrow(expect.objectContaining({ code: 'REQUEST_INVALID', field: 'runs[1]' }));
   });
 });

@@ -41,7 +41,18 @@ describe('a study', () => {
     expect(planRun(asked({}, 'b')).key).toBe(planRun(asked({})).key); // only the name differs
     expect(planRun(asked({ recipe: 'wanda' })).key).not.toBe(planRun(asked({})).key);
     expect(planRun({ ...asked({}), modelPath: '/other' }).key).not.toBe(planRun(asked({})).key);
-    expect(after(null, launch([run('1'), run('1', 'twin'), run('2')])).runs).toHaveLength(2);
+  });
+  it('is refused with two variants that ask for one run, in a request or in the study, and names both', () => {
+    const refusal = (words: RegExp, field = 'runs[1]') =>
+      expect.objectContaining({ violations: [{ field, code: 'REQUEST_INVALID', description: expect.stringMatching(words) as string }] });
+    const twins = launch([run('1'), run('1', 'twin'), run('2')]);
+    expect(() => decide(null, twins, at)).toThrow(refusal(/^"twin" asks for the same run as "a", runs\[0\]: /));
+    expect(() => decide(null, launch([run('1'), run('1')]), at)).toThrow(refusal(/^"a" asks for the same run as "a", runs\[0\]: /));
+    const first = after(null, launch([run('1')]));
+    expect(() => decide(first, launch([run('1', 'renamed')]), at)).toThrow(
+      refusal(/^"renamed" asks for the same run as "a", which the study has already: /, 'runs[0]'),
+    );
+    expect(() => decide(first, launch([run('1'), run('2'), run('2', 'twin')]), at)).toThrow(refusal(/^"twin" .* runs\[1\]: /, 'runs[2]'));
   });
   it('tells what a later release planned a run with and this one does not know', () => {
     const settings = { recipe: 'lm', gates: ['head', 'unit', 'hidden', 'expert'], maskShape: 'round' } as unknown as RequestedSettings;
@@ -207,7 +218,8 @@ describe('a study', () => {
     const cancelled = after(null, launch([run('1')]), { kind: 'cancel', reason: 'enough' });
     expect(cancelled.cancelled).toEqual({ at, reason: 'enough' });
     expect(decide(cancelled, { kind: 'cancel', reason: 'again' }, at)).toEqual([]);
-    expect(() => decide(cancelled, launch([run('2')]), at)).toThrow(expect.objectContaining({ code: 'STUDY_ENDED' }));
+    for (const seed of ['1', '2'])
+      expect(() => decide(cancelled, launch([run(seed)]), at)).toThrow(expect.objectContaining({ code: 'STUDY_ENDED' }));
     expect(() => decide(after(null, launch([run('1')]), { kind: 'end', runsCompleted: 1 }), { kind: 'cancel', reason: '' }, at)).toThrow(
       expect.objectContaining({ code: 'STUDY_ENDED' }),
     );

@@ -1,5 +1,5 @@
 // The aggregate of a study. All functions are pure.
-import { EspalierError } from '#protocol';
+import { EspalierError, invalidField } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import { begun } from '../event-sourcing/not-begun-error.js';
@@ -172,10 +172,9 @@ function decideOn(state: StudyState, change: Exclude<StudyChange, { kind: 'launc
 const requestOf = ({ modelPath, data, settings, asked = settings }: ReadRun): string => canonicalJson({ modelPath, data, settings: asked });
 
 function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { kind: 'launch' }, at: string): NewStudyFact[] {
-  const known = new Set(state?.runs.flatMap((run) => [run.key, requestOf(run)]));
-  const isNew = (run: PlannedRun): boolean => !known.has(run.key) && !known.has(requestOf(run));
-  const added = data.runs.filter(isNew).map((run) => planAdded(run, state?.runs ?? []));
-  const runs = added.filter((run) => isNew(run) && known.add(run.key));
+  if (state !== null && state.cancelled !== null)
+    throw new EspalierError('STUDY_ENDED', `study ${state.name} was cancelled and launches no more runs: give the new one another name`);
+  const runs = newRuns(data.runs, state?.runs ?? []);
   if (state === null) return [{ type: 'StudyLaunched', at, data: { ...data, runs } }];
   if (state.halving !== null || data.halving !== undefined) {
     if (runs.length > 0 || canonicalJson(state.halving) !== canonicalJson(data.halving ?? null))
@@ -185,9 +184,38 @@ function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { 
       );
   }
   if (runs.length === 0 && (state.atOnce === data.atOnce || state.endedAt !== null)) return [];
-  if (state.cancelled !== null)
-    throw new EspalierError('STUDY_ENDED', `study ${state.name} was cancelled, so no runs can be added: give the new one another name`);
   return [{ type: 'StudyExtended', at, data: { atOnce: data.atOnce, runs } }];
+}
+
+interface PlacedRun {
+  run: PlannedRun;
+  /** The run's number in the request, or null where the study has it already. */
+  index: number | null;
+}
+
+/**
+ * Plans the requested runs that a study does not have yet. A run has one place in a table, so a request is refused that has a run twice, or
+ * that has a run of the study under the name of another variant.
+ */
+function newRuns(requested: readonly PlannedRun[], study: readonly StudyRun[]): PlannedRun[] {
+  const has = new Map<string, PlacedRun>(study.flatMap((run) => [run.key, requestOf(run)].map((text) => [text, { run, index: null }])));
+  const equalTo = (run: PlannedRun): PlacedRun | undefined => has.get(run.key) ?? has.get(requestOf(run));
+  return requested.flatMap((asked, index) => {
+    const added = planAdded(asked, study);
+    const equal = equalTo(asked) ?? equalTo(added);
+    if (equal === undefined) {
+      for (const text of [added.key, requestOf(added)]) has.set(text, { run: added, index });
+      return [added];
+    }
+    if (equal.index !== null || equal.run.variant !== asked.variant) throw sameRun(asked, index, equal);
+    return [];
+  });
+}
+
+function sameRun({ variant }: PlannedRun, index: number, { run, index: other }: PlacedRun): EspalierError {
+  const place = other === null ? 'which the study has already' : `runs[${other}]`;
+  const same = `${JSON.stringify(variant)} asks for the same run as ${JSON.stringify(run.variant)}, ${place}`;
+  return invalidField('REQUEST_INVALID', `runs[${index}]`, `${same}: model, text and all settings are equal, so leave one of them out`);
 }
 
 /** The heats that are still to be decided: those of all rungs but the last. A cancelled study has none. */

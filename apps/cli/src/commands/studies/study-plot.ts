@@ -95,7 +95,7 @@ async function ofCurve({ connection }: Context, { study, groups, runs }: v1.GetS
 }
 
 const nothingToDraw = (study: v1.Study, what: string): CliError =>
-  new CliError('STUDY_NOT_FOUND', `no run of study ${study.name} has completed ${what} yet: there is nothing to draw`, {
+  new CliError('STUDY_WITHOUT_RESULTS', `no run of study ${study.name} has completed ${what} yet: there is nothing to draw`, {
     exitCode: ExitCode.notAllowed,
   });
 
