@@ -137,6 +137,13 @@ describe('a fork into recovery', () => {
       );
     expect(fork({ kind: 'last' }, { recoverSteps: 16 }, recovered).state).toMatchObject({ phase: 'recover', current: { step: 35 } });
   });
+  it('without recovery takes LoRA as a launch does, though the parent recovers its own weights', () => {
+    const recovers = resolveSettings({ totalSteps: 40 });
+    const asLaunched = resolveSettings({ totalSteps: 40, recoverSteps: 0 });
+    expect([recovers.recoverWeights, asLaunched.recoverWeights]).toEqual(['all', 'lora']);
+    expect(settingsOfFork(recovers, { recoverSteps: 0 })).toEqual({ ...asLaunched, loraRank: recovers.loraRank });
+    expect(settingsOfFork(recovers, { recoverSteps: 0, recoverWeights: 'all' }).recoverWeights).toBe('all'); // which is then refused
+  });
   it('warms up for its own number of steps', () => {
     expect(settingsOfFork(resolveSettings({ preset: 'short' }), { recoverSteps: 200 }).recoverWarmupSteps).toBe(10);
     expect(settingsOfFork(resolveSettings({ preset: 'short', recoverSteps: 200 }), {}).recoverWarmupSteps).toBe(10);

@@ -109,8 +109,9 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
 }
 
 /**
- * Completes the settings of a fork. Where its steps become fewer than the parent's warm-up and it names no warm-up, the warm-up keeps its
- * share of the steps. Where it changes the rule that holds the sparsity and names no rate, it takes that rule's rate. Another amount of a
+ * Completes the settings of a fork. Where it has no recovery and does not name what recovery trains, it takes LoRA, as a launch does, since
+ * own weights need recovery. Where its steps become fewer than the parent's warm-up and it names no warm-up, the warm-up keeps its share of
+ * the steps. Where it changes the rule that holds the sparsity and names no rate, it takes that rule's rate. Another amount of a
  * budget changes the share of the cost that has to go. A rate of recovery, or a noise of the masks, that followed from the parent's target
  * now follows from the fork's target. The rate does so by the rule of the parent's release. A parent of a release with still another rule
  * has values that its target does not give, and the fork keeps them.
@@ -122,6 +123,7 @@ export function settingsOfFork(
   hiddenSize?: number,
 ): RunSettings {
   const settings = { ...parent, ...overrides };
+  if (overrides.recoverWeights === undefined && settings.recoverSteps === 0) settings.recoverWeights = 'lora';
   if (budget !== null && overrides[budget.setting] !== undefined) settings.targetSparsity = shareToGo(budget, settings);
   if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {
     settings.warmupSteps = Math.floor(settings.totalSteps * (parent.warmupSteps / parent.totalSteps));
@@ -217,7 +219,7 @@ function otherMethod(settings: RunSettings, parent: RunSettings): FieldViolation
 function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFact): FieldViolation[] {
   const recovering = from.step > parent.totalSteps;
   if (!recovering) return [];
-  if (settings.recoverWeights !== parent.recoverWeights) {
+  if (settings.recoverSteps > 0 && settings.recoverWeights !== parent.recoverWeights) {
     const description =
       `cannot become ${settings.recoverWeights}: where the fork starts ${parent.recoverWeights} has learned already; ` +
       'fork from the end of pruning';
