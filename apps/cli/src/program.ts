@@ -54,12 +54,13 @@ Words:
 A first session:
   $ espalier up --detach                      start the server
   $ espalier open                             look at it in a browser
-  $ espalier launch --model M --data T -w     prune a model to half, and look on
+  $ espalier launch --model M --data T --validation V -w
+                                              prune a model to half, and look on
   $ espalier pause RUN                        stop at the next step
   $ espalier resume RUN                       go on from exactly there
   $ espalier teachers RUN                     the states on the way
   $ espalier fork RUN --from-teacher 20       another run from one of them
-  $ espalier eval RUN                         perplexity
+  $ espalier eval RUN                         perplexity on the text of V
   $ espalier generate RUN "Once upon"         text
   $ espalier export RUN --out pruned/         the smaller model
   $ espalier verify RUN --replay 100..150     prove it, computing steps again

@@ -59,7 +59,7 @@ test('no log is said as such', async () =>
   expect(await logs()).toMatchObject({ exitCode: 3, stderr: expect.stringContaining('LOG_NOT_FOUND') }));
 
 test('help for people and for programs; nothing asked for is asking for help', async () => {
-  expect((await runCli([])).stdout).toMatch(/A first session/);
+  expect((await runCli([])).stdout).toMatch(/A first session:[^]* launch --model M --data T --validation V [^]* eval RUN /);
   expect(await runCli(['help', 'nope'])).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('COMMAND_UNKNOWN') });
   expect((await runCli(['help', 'store', 'backup'])).stdout).toMatch(/Usage: espalier store backup/);
   const help = JSON.parse((await runCli(['help', '--json'])).stdout) as { commands: { name: string }[] };
