@@ -12,7 +12,7 @@ export { digestOfFile, FileDigests, fileMark } from './file-identity.js';
 export { folderMark, hasMark } from './folder-mark.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';
-export { programFile } from './program-file.js';
+export { offlineEnvironment, programFile } from './program-file.js';
 export { engineBuildCommand, engineBuilder, halfBuiltText, nativeAddon, nativeSources, ownVersion, packageScript } from './installation.js';
 export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
 export { readSecretFileSync, renewSecretFile, writeOwnFile } from './secret-file.js';

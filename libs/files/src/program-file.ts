@@ -1,4 +1,4 @@
-// Chooses the file from which a process or a thread of Espalier is started.
+// The start of a process or a thread of Espalier: its file, and the environment of a process that connects to no other machine.
 import { statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +16,12 @@ export function programFile(program: URL, compiled = COMPILED): string {
   const bundle = join(compiled, 'bundles', relative(compiled, file));
   return timeOf(bundle) > timeOf(join(compiled, COMPILERS_RECORD)) ? bundle : file;
 }
+
+/**
+ * Returns the environment of a process that connects to no other machine. At each start, Node would read the authorities that its user adds
+ * (NODE_EXTRA_CA_CERTS), which is most of the time of a short start.
+ */
+export const offlineEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env, NODE_EXTRA_CA_CERTS: '' });
 
 /** The time of the last change in ms; 0 where there is no file. */
 function timeOf(file: string): number {

@@ -4,6 +4,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { on, once } from 'node:events';
 import { constants } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { offlineEnvironment } from '#files';
 import { ModelFilesError } from './model-files.errors.js';
 
 const HEAP_MB = 2_048;
@@ -34,7 +35,7 @@ function started(program: string, heapMb: number): ChildProcess {
   try {
     return fork(program, [String(process.pid)], {
       serialization: 'advanced',
-      env: { ...process.env, NODE_EXTRA_CA_CERTS: '' }, // it connects to no machine, and reading authorities is most of a short start
+      env: offlineEnvironment(),
       execArgv: [`--max-old-space-size=${heapMb}`],
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });

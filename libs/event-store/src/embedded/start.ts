@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { programFile } from '#files';
+import { offlineEnvironment, programFile } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 
 export interface EmbeddedEventStoreOptions {
@@ -33,8 +33,6 @@ const STOP_TIMEOUT_MS = 10_000;
  * The server is often idle for most of a second. V8 would then collect garbage to return memory, which takes time from an engine's steps.
  */
 const NODE_OPTIONS = ['--no-memory-reducer'];
-/** The server connects to no other machine. Node would read the authorities that its user adds at each start, which takes long. */
-const WITHOUT_AUTHORITIES = { NODE_EXTRA_CA_CERTS: '' };
 const PROGRAM = new URL('../server-main.js', import.meta.url);
 
 /**
@@ -47,7 +45,7 @@ export async function startEmbeddedEventStore(options: EmbeddedEventStoreOptions
   const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a');
   const child = spawn(process.execPath, [...NODE_OPTIONS, programFile(PROGRAM), ...argumentsOf(options, host)], {
     stdio: ['pipe', 'pipe', log ?? 'inherit'],
-    env: { GRPC_VERBOSITY: 'NONE', ...process.env, ...WITHOUT_AUTHORITIES, ...passwordsOf(options) },
+    env: { GRPC_VERBOSITY: 'NONE', ...offlineEnvironment(), ...passwordsOf(options) },
   });
   if (log !== undefined) closeSync(log);
   const { port } = await ready(child);
