@@ -18,7 +18,7 @@ What the history of a run (events, digests, states, views) costs beyond its step
 
 export interface OverheadArguments {
   runs: number;
-  settings: { preset: string; totalSteps?: number; recoverSteps?: number; segmentSteps?: number };
+  settings: { preset: string } & Record<'totalSteps' | 'recoverSteps' | 'segmentSteps', number | undefined>;
   threads: number;
   turnMs: number;
   plan: string | undefined;
@@ -45,13 +45,15 @@ export function parseArguments(args: string[]): OverheadArguments {
     }
     return value;
   };
+  const ifGiven = (...[name, least, most]: Parameters<typeof number>): number | undefined =>
+    values[name] === undefined ? undefined : number(name, least, most);
   return {
     runs: number('runs', 1, 1000),
     settings: {
       preset: values.preset,
-      ...(values.steps === undefined ? {} : { totalSteps: number('steps', 10, 10_000) }),
-      ...(values['recover-steps'] === undefined ? {} : { recoverSteps: number('recover-steps', 0, 100_000) }),
-      ...(values['segment-steps'] === undefined ? {} : { segmentSteps: number('segment-steps', 1, 100_000) }),
+      totalSteps: ifGiven('steps', 10, 10_000),
+      recoverSteps: ifGiven('recover-steps', 0, 100_000),
+      segmentSteps: ifGiven('segment-steps', 1, 100_000),
     },
     threads: number('threads', 1, 1024),
     turnMs: number('turn-ms', 500, 60_000),
