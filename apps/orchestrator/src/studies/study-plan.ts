@@ -16,7 +16,7 @@ export type RunOfStudy = Omit<PlannedRun, 'key' | 'settings'> & { settings: Requ
 /** For each preset, the setting whose default follows from a budget. */
 const FOLLOWS_FROM_BUDGET = { nuteprune2: 'recoverLearningRate', paper: 'warmupSteps' } as const;
 
-/** Returns the setting of a run that follows from its budget, or null where there is none. */
+/** Returns the setting of a run that follows from its budget, or null where no setting does. */
 function followingSetting(settings: RequestedSettings): 'recoverLearningRate' | 'warmupSteps' | null {
   const { preset = defaultPreset() } = settings;
   const setting = Object.hasOwn(FOLLOWS_FROM_BUDGET, preset) ? FOLLOWS_FROM_BUDGET[preset as keyof typeof FOLLOWS_FROM_BUDGET] : null;

@@ -18,7 +18,7 @@ export interface PlanFact {
   isShort?: boolean;
 }
 
-/** The plan that a form shows, and why there is none, or none that is up to date. */
+/** The plan that a form shows. `trouble` says why the plan is missing or out of date. */
 export interface Planned {
   plan: PlanRunResponse | undefined;
   trouble: Trouble | undefined;
