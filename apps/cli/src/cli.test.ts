@@ -150,7 +150,7 @@ describe('plan', () => {
     expect(result.stdout).toMatch(/^batch_size +4 sequences\nsequence_length +64 tokens$/m);
     expect(result.stdout).toMatch(/in all\s+1.00 MiB of 1.00 GiB/);
     const settings = v1.RunSettings.fromPartial({ batchSize: 4, recoverSteps: 250 });
-    expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings, forDevice: '' }]);
+    expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings, forDevice: '', parentRunId: '', from: undefined }]);
   });
 
   test('says by which share of a budget the rate of recovery goes', async () => {
@@ -171,6 +171,47 @@ describe('plan', () => {
       /^recover_learning_rate +(.*)$/m.exec((await espalier(server, 'plan', '--model', 'model', ...options)).stdout)![1];
     expect(await rateOf()).toMatch(/^0\.001 \(.*; here the cost to go is 50\.1% of that of heads and units\)$/);
     expect(await rateOf('--recover-lr', '0.001')).toBe('0.001');
+  });
+
+  test('of a fork asks by its parent and its start, and says what the fork changes and how much it trains', async () => {
+    const requests: v1.PlanRunRequest[] = [];
+    const settings = { preset: 'nuteprune2', totalSteps: 600, recoverSteps: 400, recoverLearningRate: 0.0003, maskNoise: 0.3 };
+    const parent = testRun({ settings: v1.RunSettings.fromPartial({ ...settings, recoverLearningRate: 0.0007 }) });
+    const server = await serve({
+      planRun: (request) => {
+        requests.push(request);
+        const disk = v1.DiskPlan.fromPartial({ teachers: 29 });
+        return { ...planned(1n << 31n), settings: v1.RunSettings.fromPartial(settings), disk, forkedAtStep: 73n };
+      },
+      getRun: () => ({ run: parent }),
+    });
+    const start = ['plan', 'first', '--from-teacher', '20'];
+    const { stdout, exitCode } = await espalier(server, ...start, '--target-sparsity', '0.3', '--for-device', 'h100-80gb');
+    expect(requests).toEqual([
+      v1.PlanRunRequest.fromPartial({
+        parentRunId: 'first',
+        from: { $case: 'teacherMark', value: 20 },
+        settings: { targetSparsity: 0.3 },
+        forDevice: 'h100-80gb',
+      }),
+    ]);
+    expect(stdout).toContain(`a fork of ${parent.runId} at step 73: 927 steps to train, up to step 1,000\n`);
+    expect(stdout).toMatch(/^recover_learning_rate +0\.0003 \(parent: 0\.0007\)$/m);
+    expect(stdout).toMatch(/^mask_noise +0\.3$/m);
+    expect(stdout).toContain('29 more teachers of ');
+    expect({ exitCode, fits: stdout.includes('it does not fit, and a fork keeps the batch') }).toEqual({ exitCode: 1, fits: true });
+    expect(JSON.parse((await espalier(server, ...start, '--json')).stdout)).toMatchObject({ forked_at_step: 73 });
+  });
+
+  test.each([
+    ['a start without a parent', 'OPTION_REQUIRED', ['--model', 'model', '--last']],
+    ['a parent without a start', 'OPTION_REQUIRED', ['first']],
+    ['two starts', 'OPTIONS_CONFLICT', ['first', '--last', '--from-teacher', '3']],
+    ['another model than that of the parent', 'OPTIONS_CONFLICT', ['first', '--last', '--model', 'model']],
+    ['a measurement, which a fork has from its parent', 'OPTIONS_CONFLICT', ['first', '--last', '--on', 'cpu']],
+  ])('of a fork does not take %s', async (_, code, options) => {
+    const { stderr, exitCode } = await espalier(await serve({}), 'plan', ...options);
+    expect({ stderr, exitCode }).toEqual({ stderr: expect.stringMatching(new RegExp(`^error ${code}: `)) as string, exitCode: 2 });
   });
 
   test('says which settings a server of an earlier release ignores, and fails', async () => {

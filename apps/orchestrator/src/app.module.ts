@@ -52,6 +52,7 @@ import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
 import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
+import { RunPlans } from './api/run-plans.js';
 import { StudyGrpc } from './api/study.grpc.js';
 import { LaunchStudy } from './studies/launch-study.js';
 import { StudyDriver } from './studies/study-driver.js';
@@ -196,6 +197,7 @@ export class AppModule {
         Guard,
         Doors,
         RetentionGrpc,
+        RunPlans,
         RunGrpc,
         PublicServices,
         { provide: OPEN_CALLS, useFactory: () => new OpenCalls(WITH_TOKEN) },

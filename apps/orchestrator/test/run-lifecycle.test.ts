@@ -20,7 +20,7 @@ describe('a run', () => {
   const cancel = (runId: string) => unary<v1.CancelRunResponse>((cb) => server.runs.cancelRun({ runId, reason: 'test' }, cb));
   const plan = (settings: Partial<v1.RunSettings>, modelPath = TINY_MODEL, forDevice = '') =>
     unary<v1.PlanRunResponse>((cb) =>
-      server.runs.planRun({ modelPath, settings: v1.RunSettings.fromPartial({ preset: 'short', ...settings }), forDevice }, cb),
+      server.runs.planRun(v1.PlanRunRequest.fromPartial({ modelPath, settings: { preset: 'short', ...settings }, forDevice }), cb),
     );
   const fork = (request: Partial<v1.ForkRunRequest>) =>
     unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(v1.ForkRunRequest.fromPartial(request), cb));

@@ -72,7 +72,6 @@ const NEEDED: Record<string, string> = {
   'LaunchRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchRunRequest.data': 'training text',
   'MeasureSpeedTableRequest.model_path': 'the folder of a Hugging Face model',
-  'PlanRunRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchStudyFileRequest.yaml': 'the text of a file that describes a study',
   'LaunchStudyRequest.name': 'a name for the study',
   'StudyRunRequest.variant': 'the name of its line in tables and plots',

@@ -19,6 +19,12 @@ export function addTableOptions(command: Command): Command {
     .option('--batch <n>', 'with --on: sequences decoded together, 1 to 16 (default: 1)', sequencesTogether);
 }
 
+/** @throws CliError OPTIONS_CONFLICT if an option asks for a table, which a fork has from its parent */
+export function requireNoTable(options: MeasuredOn): void {
+  const named = NAMES.find((name) => options[name] !== undefined);
+  if (named !== undefined) throw conflict(named, 'is for a launch: a fork uses the table of its parent');
+}
+
 /**
  * Returns the settings of the options and the file. If they ask for a table, it is measured first.
  * @param data of a launch, whose mistakes show before the device measures

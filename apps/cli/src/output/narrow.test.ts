@@ -134,6 +134,7 @@ const TABLES: string[][] = [
   ['export', 'abcd', '--out', 'm'],
   ['du'],
   ['plan', '--model', 'm'],
+  ['plan', 'abcd', '--last'],
   ['engines'],
   ['status'],
 ];

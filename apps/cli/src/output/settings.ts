@@ -10,23 +10,38 @@ type Plain = string | number | boolean | string[] | null | undefined;
 /** The budget and the model of a plan. A server of an earlier release tells no hidden size. */
 type Planned = Partial<Pick<v1.PlanRunResponse, 'budget' | 'hiddenSize'>>;
 
-/**
- * @param asked the settings that the request asked for; a setting that the server computed is printed with the table's words for its rule
- * @param plan the budget and the model that a plan is for
- */
-export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, asked?: v1.RunSettings, plan: Planned = {}): void {
+/** Returns a remark about a setting, which is printed after its value; '' for none. */
+export type Remark = (setting: Setting, text: string) => string;
+
+/** Remarks on settings that the request left out and that the server computed: the table's words for their rule. */
+export function computedRemarks(settings: v1.RunSettings | undefined, asked: v1.RunSettings, plan: Planned): Remark {
+  return (setting, text) => (asked[setting.name] === undefined ? computedWords(setting, settings?.preset, text, plan) : '');
+}
+
+/** Remarks on settings of a fork that its parent has otherwise. */
+export function changedRemarks(parent: v1.RunSettings | undefined): Remark {
+  const plain = toPlain(parent ?? {}) as Record<string, Plain>;
+  return (setting, text) => {
+    const before = textOf(setting, plain);
+    return before === text ? '' : ` (parent: ${before})`;
+  };
+}
+
+export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, remark: Remark = () => ''): void {
   if (settings === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));
   const plain = toPlain(settings) as Record<string, Plain>;
   output.pairs(
     settingsTable().map((setting) => {
-      const { name, field } = setting;
-      const text = isNoBudget(name, plain[field]) ? 'none' : valueText(plain[field], setting);
-      return [field, text + (asked === undefined || asked[name] !== undefined ? '' : computedWords(setting, settings.preset, text, plan))];
+      const text = textOf(setting, plain);
+      return [setting.field, text + remark(setting, text)];
     }),
   );
 }
+
+const textOf = (setting: Setting, plain: Record<string, Plain>): string =>
+  isNoBudget(setting.name, plain[setting.field]) ? 'none' : valueText(plain[setting.field], setting);
 
 /** Says how the server computed a setting that the request left out. */
 function computedWords(setting: Setting, preset: string | undefined, text: string, { budget, hiddenSize = 0 }: Planned): string {

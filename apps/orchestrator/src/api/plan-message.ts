@@ -2,13 +2,13 @@
 import { settingOfName, type v1 } from '#protocol';
 import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
-import type { Card } from '../pruning-run/planning/cards.js';
+import type { NamedCard } from '../pruning-run/planning/cards.js';
 import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
 import { shareOfDefaults, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { ResultSize } from '../pruning-run/planning/result-size.js';
 import { openAt } from '../pruning-run/planning/target-sparsity.js';
-import type { RunPlan } from '../run-inputs/model-and-data.js';
+import type { RunPlan } from '../run-inputs/run-plan.js';
 
 export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'change'>): v1.MemoryPlan {
   if (change === null) return { ...memory, change: undefined };
@@ -43,16 +43,17 @@ export function budgetPlan(
 }
 
 export function cardMessage(
-  { name, figures }: { name: string; figures: Card },
+  { name, figures }: NamedCard,
   model: ModelIdentity,
   settings: RunSettings,
   changed: RunSettings | undefined,
+  firstStep: number,
 ): v1.CardEstimate {
   return {
     name,
     peakFlops: figures.flops[settings.computeDtype],
     peakShare: PEAK_SHARE,
-    seconds: secondsOnCard(model, settings, figures),
-    changeSeconds: changed === undefined ? undefined : secondsOnCard(model, changed, figures),
+    seconds: secondsOnCard(model, settings, figures, firstStep),
+    changeSeconds: changed === undefined ? undefined : secondsOnCard(model, changed, figures, firstStep),
   };
 }

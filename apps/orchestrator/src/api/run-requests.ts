@@ -9,7 +9,7 @@ import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
 import { sortedTags, tagViolations } from '../pruning-run/aggregate/describing.js';
 import { requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
-import { cardNamed, type Card } from '../pruning-run/planning/cards.js';
+import { cardNamed, type NamedCard } from '../pruning-run/planning/cards.js';
 
 export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'] {
   return {
@@ -22,33 +22,50 @@ export function launchRequest(request: v1.LaunchRunRequest): LaunchRun['request'
   };
 }
 
-export function planRequest({ modelPath, settings: message, forDevice }: v1.PlanRunRequest): {
-  modelPath: string;
-  settings: RequestedSettings;
-  card: { name: string; figures: Card } | null;
-} {
+/** The launch or the fork that a plan is for. A card is given if the plan is for a card that need not be here. */
+export type PlanRequest = { card: NamedCard | null } & (
+  | { launch: { modelPath: string; settings: RequestedSettings } }
+  | { fork: ForkParts }
+);
+
+export function planRequest(request: v1.PlanRunRequest): PlanRequest {
+  const { modelPath, settings, forDevice, parentRunId, from } = request;
   const card = forDevice === '' ? null : { name: forDevice, figures: cardNamed(forDevice) };
-  return { modelPath, settings: requestedValues(message), card };
+  if (parentRunId !== '') {
+    if (modelPath !== '') throw invalidField('REQUEST_INVALID', 'model_path', 'must be empty with parent_run_id: a fork has its model');
+    return { card, fork: forkParts(request) };
+  }
+  if (from !== undefined) throw invalidField('FIELD_REQUIRED', 'parent_run_id', 'is needed: the run that the fork starts from');
+  if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is needed: the folder of a Hugging Face model');
+  return { card, launch: { modelPath, settings: requestedValues(settings) } };
 }
 
 export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request'], 'parentRunId'> {
-  const violations: FieldViolation[] = [];
-  const from = collect(violations, () => startingPoint(request.from));
   const { data, ...earlier } = request.overrides ?? v1.ForkOverrides.fromPartial({});
-  const changed = requestedValues(request.settings);
-  for (const { field } of settingsTable().filter((one) => !one.forkMayChange && changed[one.name] !== undefined)) {
-    const description = `cannot be changed by a fork: it would give the state another meaning; launch a run instead`;
-    violations.push({ field: `settings.${field}`, description, code: 'FORK_FIELD_FIXED' });
-  }
-  if (violations.length > 0) throw invalidRequest(violations);
+  const { from, overrides } = forkParts(request);
   return {
     requestId: request.requestId || randomUUID(),
     name: request.name,
     ...labels(request),
-    from: from!,
-    overrides: { ...requestedValues(earlier), ...changed } as Partial<RunSettings>,
+    from,
+    overrides: { ...requestedValues(earlier), ...overrides } as Partial<RunSettings>,
     data: data === undefined ? null : dataSource(data),
   };
+}
+
+/** The start of a fork and the settings that it changes. */
+type ForkParts = Pick<ForkRun['request'], 'from' | 'overrides'>;
+
+function forkParts({ from, settings }: Pick<v1.ForkRunRequest, 'from' | 'settings'>): ForkParts {
+  const violations: FieldViolation[] = [];
+  const start = collect(violations, () => startingPoint(from));
+  const overrides = requestedValues(settings);
+  for (const { field } of settingsTable().filter((one) => !one.forkMayChange && overrides[one.name] !== undefined)) {
+    const description = `cannot be changed by a fork: it would give the state another meaning; launch a run instead`;
+    violations.push({ field: `settings.${field}`, description, code: 'FORK_FIELD_FIXED' });
+  }
+  if (violations.length > 0) throw invalidRequest(violations);
+  return { from: start!, overrides: overrides as Partial<RunSettings> };
 }
 
 /** Fields that are left out are not part of the command. So a request of a release before tags is still the same request. */

@@ -2,27 +2,22 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
-import { serverStreaming, settingsMessageOfRun, unary, v1, type CallInfo } from '#protocol';
+import { serverStreaming, unary, v1, type CallInfo } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
-import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
 import { shareGoneAt } from '../pruning-run/method/budget.js';
-import { endStepOf } from '../pruning-run/method/phases.js';
-import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
-import { estimatedSize, resultWarnings } from '../pruning-run/planning/result-size.js';
-import { rateAdvice, recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { roomForArtifacts } from '../storage/free-space.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
 import { RunServices, type Progress } from '../run-services/run-services.js';
 import { RunTexts } from '../run-services/run-texts.js';
 import { Callers } from './admission/callers.js';
-import { budgetPlan, cardMessage, memoryMessage } from './plan-message.js';
-import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
-import { evaluationMessage, exportMessage, resultMessage } from '../views/run-message.js';
+import { RunPlans } from './run-plans.js';
+import { describeRequest, forkRequest, launchRequest, startingPoint } from './run-requests.js';
+import { evaluationMessage, exportMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
@@ -50,7 +45,7 @@ export class RunGrpc {
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(RunServices) private readonly services: RunServices,
     @Inject(RunTexts) private readonly texts: RunTexts,
-    @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(RunPlans) private readonly plans: RunPlans,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
     @Inject(Callers) private readonly callers: Callers,
@@ -65,7 +60,7 @@ export class RunGrpc {
     ): handleUnaryCall<Request, Response> =>
       unary(async (request: Request, signal, call) => handle(request, await this.accepted(call), signal));
     return {
-      planRun: unary((request: v1.PlanRunRequest) => this.plan(request)),
+      planRun: unary((request: v1.PlanRunRequest) => this.plans.plan(request)),
       launchRun: command(async (request: v1.LaunchRunRequest, by, signal): Promise<v1.LaunchRunResponse> =>
         this.launched(await commands.execute(new LaunchRun(launchRequest(request), by, signal))),
       ),
@@ -103,47 +98,6 @@ export class RunGrpc {
     await this.storage.requireRoom();
     this.lease.requireHeld();
     return this.callers.contextOf(call);
-  }
-
-  private async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
-    const { modelPath, settings: requested, card } = planRequest(request);
-    const plan = await this.sources.plan(modelPath, requested, card?.figures);
-    const { model, settings, memory, change, engine, budget } = plan;
-    const disk = diskPlan(settings, memory, await roomForArtifacts(this.config));
-    const { result, message: budgetPlanned } =
-      budget === null ? { result: estimatedSize(model, settings.targetSparsity) } : budgetPlan(plan, budget, requested);
-    return {
-      settings: settingsMessageOfRun(settings),
-      parameterCount: BigInt(model.parameterCount),
-      prunableParameterCount: BigInt(model.prunableParameterCount),
-      hiddenSize: model.hiddenSize,
-      memory: memoryMessage({ memory, change }),
-      card: card === null ? undefined : cardMessage(card, model, settings, change?.settings),
-      warnings: [
-        ...plan.passedOver.map((message) => ({ code: 'ENGINE_OF_EARLIER_RELEASE', field: 'settings', message })),
-        ...targetWarnings(settings, undefined, budget === null ? undefined : shareGoneAt(budget, model, settings)),
-        ...diskWarnings(disk),
-        ...memoryWarnings(settings, memory),
-        ...(result === undefined ? [] : resultWarnings(result, settings, budget)),
-        ...recipeAdvice(settings),
-        ...(budget === null ? smallModelAdvice(settings, model.parameterCount) : []),
-        ...rateAdvice(settings, model),
-        ...recoveryRateAdvice(settings, model, requested, budget),
-        ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),
-      ],
-      result: result && resultMessage(result),
-      budget: budgetPlanned,
-      disk,
-      engine,
-      ...this.estimate(model.path, settings),
-    };
-  }
-
-  private estimate(modelPath: string, settings: RunSettings): { estimatedSeconds: number | undefined; estimatedByRunId: string } {
-    const last = this.views.lastSpeed(modelPath, settings);
-    if (last === null) return { estimatedSeconds: undefined, estimatedByRunId: '' };
-    const tokens = endStepOf(settings) * settings.batchSize * settings.sequenceLength;
-    return { estimatedSeconds: tokens / last.tokensPerSecond, estimatedByRunId: last.runId };
   }
 
   private async changed({ runId, revision }: Changed): Promise<{ run: v1.Run }> {

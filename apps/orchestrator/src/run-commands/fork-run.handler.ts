@@ -3,22 +3,21 @@
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError } from '#protocol';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ARTIFACT_STORE } from '../provider-names.js';
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { idOfRequest } from '../event-sourcing/event-ids.js';
+import { forkedRun, requireStart } from './forked-run.js';
 import { alreadyLaunched } from './launch-run.handler.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { ForkRun, type Changed } from './pruning-run.commands.js';
 import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
-import { decide, fold, neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { settingsOfFork } from '../pruning-run/aggregate/starting-points.js';
 import type { Fork } from '../pruning-run/aggregate/run-change.js';
 import { RunQuota } from './run-quota.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../views/run-views.js';
-import { encodeFacts } from '../pruning-run/record/stored-event.js';
 
 @CommandHandler(ForkRun)
 export class ForkRunHandler implements ICommandHandler<ForkRun> {
@@ -49,18 +48,11 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const parent = await this.runs.load(parentRunId);
     const data = await this.otherData(request, parent, signal);
     const change: Fork = { kind: 'fork', runId, name, tags, note, requestId, requestDigest, parent, from, overrides, data };
-    const pinned = [...neededStates(childOf(change))];
+    const pinned = [...neededStates(forkedRun(change))];
     for (const digest of pinned) await this.keeper.pin(digest);
     try {
       // The parent may have been deleted or lost teachers before its states were pinned.
-      const child = childOf({ ...change, parent: await this.runs.load(parentRunId) });
-      const { stateDigest } = child.current!;
-      if ((await this.artifacts.stat(stateDigest)) === null) {
-        throw new EspalierError(
-          'STATE_NOT_FOUND',
-          `state ${stateDigest.slice(0, 12)} of run ${parentRunId} is no longer stored: the run went on; try again`,
-        );
-      }
+      await requireStart(forkedRun({ ...change, parent: await this.runs.load(parentRunId) }), this.artifacts);
       signal.throwIfAborted();
       const { run, facts } = await this.runs.change(runId, change, { by });
       const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };
@@ -86,10 +78,4 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const about = { model: parent.model, settings, parent: parent.data };
     return { ...(await this.sources.namedData(source, about, signal)), tokenizerDigest: parent.data.tokenizerDigest };
   }
-}
-
-/** The fork as it would be. It throws the errors by which `decide` refuses the fork. */
-function childOf(change: Fork): PruningRunState {
-  const { events } = encodeFacts(decide(null, change, new Date().toISOString()), '', () => '');
-  return fold(events)!;
 }

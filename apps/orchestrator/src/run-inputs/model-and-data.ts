@@ -2,7 +2,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { byteWords } from '#comparison';
 import {
   ggufHeaderBytes,
   prepareTokens,
@@ -12,7 +11,8 @@ import {
   requireTokenizer,
   SHARD_TOKENS,
 } from '#model-files';
-import { EspalierError, invalidField, invalidRequest, namesTableFile, settingsTable, toEspalierError } from '#protocol';
+import { EspalierError, invalidField, invalidRequest, namesTableFile, toEspalierError } from '#protocol';
+import type { RunToFit } from '../engine-pool/earlier-engines.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { PlaceForRun } from '../engine-pool/placement.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
@@ -31,26 +31,12 @@ import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { modelIdentity, modelShape } from './described-model.js';
 import { readTable } from './read-speed-table.js';
+import type { RunPlan } from './run-plan.js';
 import { namedData, trainTexts, validationText, type DataSource } from './named-data.js';
 import { TokenizingWords, type PreparationProgress } from './tokenizing-words.js';
 
 /** Stands for the digest of a table that is not measured yet. */
 const TABLE_TO_COME = '0'.repeat(64);
-
-/** The plan of a run. Its engine is the one that would train the run now, and its memory is that engine's answer. */
-export interface RunPlan extends PlaceForRun {
-  model: ModelIdentity;
-  settings: RunSettings; // with all defaults
-  budget: Budget | null;
-  /** The bytes of the speed table for a target in seconds, or null for other targets. */
-  speedTable: Uint8Array | null;
-  shape: ModelShape;
-  /**
-   * Where the run needs too much memory: settings that need less, and the memory that they need. Null where the run fits or no settings
-   * were found.
-   */
-  change: { settings: RunSettings; totalBytes: bigint } | null;
-}
 
 /** The model and the data of a run, with their digests. */
 export interface Prepared {
@@ -81,15 +67,28 @@ export class ModelAndData {
     const settings = resolveSettings({ ...requested, ...table }, model, budget);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
-    const planned = async (tried: RunSettings): Promise<PlaceForRun> => {
-      const place = await this.engines.forNewRun({ settings: tried, model, budget: budget ?? undefined });
-      return { ...place, memory: card === null ? place.memory : memoryOnCard(place.memory, model, tried, card) };
-    };
+    const run = { model, budget: budget ?? undefined };
+    const planned = (tried: RunSettings): Promise<PlaceForRun> => this.place({ ...run, settings: tried }, card);
     const asked = await planned(settings);
     const about = { model, settings, budget, speedTable: read && read.bytes, shape, ...asked };
     if (fits(asked.memory)) return { ...about, change: null };
     const found = await fittingSettings(settings, asked.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
     return { ...about, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
+  }
+
+  /**
+   * Returns the plan of a fork, which has its settings and its model already. A fork can't change the settings of `fittingSettings`, so
+   * none are proposed where it does not fit.
+   */
+  async planOf(fork: PruningRunState, card: Card | null = null): Promise<RunPlan> {
+    const { model, settings, budget = null } = fork;
+    const { shape } = await this.describe(model.path, settings);
+    return { model, settings, budget, speedTable: null, shape, change: null, ...(await this.place(fork, card)) };
+  }
+
+  private async place(run: RunToFit, card: Card | null): Promise<PlaceForRun> {
+    const place = await this.engines.forNewRun(run);
+    return { ...place, memory: card === null ? place.memory : memoryOnCard(place.memory, run.model, run.settings, card) };
   }
 
   private async describe(modelPath: string, requested: RequestedSettings): Promise<{ model: ModelIdentity; shape: ModelShape }> {
@@ -255,31 +254,6 @@ export class ModelAndData {
     requireTokens(tokenCount, window, 'data_path', 'a window');
     return digest;
   }
-}
-
-function whatWouldFit({ settings, change }: RunPlan): string {
-  if (change === null) return 'no shorter sequences would fit';
-  const parts = settingsTable()
-    .filter(({ name }) => change.settings[name] !== settings[name])
-    .map(({ field, kind, name }) => (kind === 'flag' ? field : `${field} ${String(change.settings[name])}`));
-  return `${change.totalBytes} would do, with ${parts.join(', ')}`;
-}
-
-/** @throws EspalierError OUT_OF_MEMORY */
-export function requireMemory(plan: RunPlan): void {
-  const { settings, memory } = plan;
-  if (fits(memory)) return;
-  const { totalBytes, availableBytes, activationsBytes, hostBytes, hostAvailableBytes } = memory;
-  const { batchSize, sequenceLength } = settings;
-  const description =
-    totalBytes <= availableBytes
-      ? `beside device memory the run needs ${byteWords(hostBytes)} on the engine's machine, which has ${byteWords(hostAvailableBytes)}`
-      : `${batchSize} sequences of ${sequenceLength} tokens need ${byteWords(totalBytes)} (${byteWords(activationsBytes)} of them ` +
-        `activations), ` +
-        `the engine's ${hostBytes === 0n ? 'machine' : 'device'} has ${byteWords(availableBytes)}; ${whatWouldFit(plan)}`;
-  throw new EspalierError('OUT_OF_MEMORY', description, {
-    violations: [{ field: 'settings.batch_size', description, code: 'OUT_OF_MEMORY' }],
-  });
 }
 
 /** Refuses a model whose shape differs from the one that the settings were checked with. */

@@ -1,32 +1,37 @@
 import type { Command } from 'commander';
 import { budgetPlanWords } from '#comparison';
 import { v1 } from '#protocol';
-import { ExitCode } from '../../cli-error.js';
+import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { needed, runFileFor, type MeasuredOn } from '../../options/run-file.js';
-import { addSettingOptions } from '../../options/settings-options.js';
-import { addTableOptions, settingsWithTable } from '../../options/table-options.js';
+import { addSettingOptions, settingsOf } from '../../options/settings-options.js';
+import { addTableOptions, requireNoTable, settingsWithTable } from '../../options/table-options.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, count, decimal, duration, howMany, percent } from '../../output/format.js';
-import { printSettings } from '../../output/settings.js';
+import { changedRemarks, computedRemarks, printSettings, type Remark } from '../../output/settings.js';
 import { resultWords } from '../../output/result-words.js';
-import { printWarnings, warnOfLostSettings } from '../../output/warnings.js';
+import { printWarnings, warnOf, warnOfLostSettings } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
+import { addStartOptions, fileOfFork, startingPoint, startOfFork, type StartingPoint } from '../runs/fork.js';
 import { LAUNCH_TIMEOUT_MS } from '../runs/launch.js';
+import { lostTeachersNote } from '../runs/lost-teachers.js';
 
 export function registerPlan(program: Command): void {
   const plan = program
     .command('plan')
-    .summary('settings, memory, disk and time of a launch, without launching')
+    .argument('[run]', 'the parent of a fork to plan: its id, the first 4 or more characters of it, or its name')
+    .summary('settings, memory, disk and time of a launch or a fork, without starting it')
     .description(
       'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take, the disk ' +
-        'that its snapshots would take, and the time if a similar run was here before. Launches nothing. Warns when the target ' +
+        'that its snapshots would take, and the time if a similar run was here before. Starts nothing. Warns when the target ' +
         'sparsity is out of reach. A run that would not fit ends the command with exit code 1 and a proposal of settings that fit. With ' +
+        'RUN it plans a fork of that run: what the fork would change, and the disk and time of the steps after its start. With ' +
         '--for-device it plans for a card that this machine need not have (docs/plan.md lists the cards and explains the estimate).',
     )
     .option(...MODEL_OPTION)
-    .option('--config <file>', 'YAML file with the values that are not given as options, as launch takes it', absolutePath);
+    .option('--config <file>', 'YAML file with the values that are not given as options, as launch and fork take it', absolutePath);
+  addStartOptions(plan);
   plan.option('--for-device <card>', 'estimate memory and time on this card by its published figures, e.g. h100-80gb');
   addSettingOptions(addTableOptions(plan));
   examples(
@@ -34,31 +39,71 @@ export function registerPlan(program: Command): void {
     ['espalier plan --model models/llama --batch-size 16 --sequence-length 512'],
     ['espalier plan --model models/llama --preset paper --checkpoint-activations --json'],
     ['espalier plan --model meta-llama/Llama-2-7b-hf --preset paper --for-device h100-80gb'],
+    ['espalier plan k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
   );
-  action<MeasuredOn & { model?: string; config?: string; forDevice?: string }>(
+  action<PlanOptions>(
     plan,
-    async (context, _, options) => {
+    async (context, [parentRunId], options) => {
       const { connection, output } = context;
-      const file = await runFileFor(options);
-      const modelPath = needed('--model', options.model ?? file.model);
-      const settings = await settingsWithTable(context, options, file, modelPath);
-      const response = await connection.call(
-        connection.runs,
-        connection.runs.planRun,
-        {
-          modelPath,
-          settings,
-          forDevice: options.forDevice ?? '',
-        },
-        LAUNCH_TIMEOUT_MS,
+      const asked = parentRunId === undefined ? await launchToPlan(context, options) : await forkToPlan(context, parentRunId, options);
+      const request = v1.PlanRunRequest.fromPartial({ ...asked, forDevice: options.forDevice ?? '' });
+      const response = await connection.call(connection.runs, connection.runs.planRun, request, LAUNCH_TIMEOUT_MS);
+      const settings = request.settings!;
+      const parent = parentRunId === undefined ? undefined : await runOf(context, parentRunId);
+      output.result(response, () =>
+        parent === undefined
+          ? printPlan(context, response, computedRemarks(response.settings, settings, response))
+          : printPlanOfFork(context, response, parent),
       );
-      output.result(response, () => printPlan(context, response, settings));
       if (!output.json) printWarnings(output, response.warnings, plan); // the JSON has them
       const exitCode = warnOfLostSettings(output, settings, response.settings);
       return fits(response.memory!) ? exitCode : ExitCode.failed;
     },
     { isVerdict: true },
   );
+}
+
+interface PlanOptions extends MeasuredOn, StartingPoint {
+  model?: string;
+  config?: string;
+  forDevice?: string;
+}
+type Asked = Pick<v1.PlanRunRequest, 'settings'> & Partial<v1.PlanRunRequest>;
+
+async function launchToPlan(context: Context, options: PlanOptions): Promise<Asked> {
+  if (startingPoint(options) !== undefined)
+    throw new CliError('OPTION_REQUIRED', 'RUN is needed beside the start of a fork: it is the parent', {
+      exitCode: ExitCode.usage,
+      hint: 'the runs: espalier runs',
+    });
+  const file = await runFileFor(options);
+  const modelPath = needed('--model', options.model ?? file.model);
+  return { modelPath, settings: await settingsWithTable(context, options, file, modelPath) };
+}
+
+async function forkToPlan({ connection, output }: Context, parentRunId: string, options: PlanOptions): Promise<Asked> {
+  const from = startOfFork(parentRunId, options, `; a launch has --model ${parentRunId}`);
+  if (options.model !== undefined)
+    throw new CliError('OPTIONS_CONFLICT', '--model is for a launch: a fork has the model of its parent', {
+      field: '--model',
+      exitCode: ExitCode.usage,
+    });
+  requireNoTable(options);
+  const { settings } = await fileOfFork(options);
+  const note = await lostTeachersNote(connection, parentRunId, from);
+  if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
+  return { parentRunId, from, settings: settingsOf(options, settings) };
+}
+
+const runOf = async ({ connection }: Context, runId: string): Promise<v1.Run> =>
+  (await connection.call(connection.runs, connection.runs.getRun, { runId })).run!;
+
+function printPlanOfFork(context: Context, response: v1.PlanRunResponse, parent: v1.Run): void {
+  const { settings, forkedAtStep = 0n } = response;
+  const end = (settings?.totalSteps ?? 0) + (settings?.recoverSteps ?? 0);
+  const steps = howMany(end - Number(forkedAtStep), 'step');
+  context.output.text(`a fork of ${parent.runId} at step ${count(forkedAtStep)}: ${steps} to train, up to step ${count(end)}`);
+  printPlan(context, response, changedRemarks(parent.settings));
 }
 
 /** Says whether the bytes are those of each card, or of all devices together, which then share the machine's memory. */
@@ -72,8 +117,9 @@ function fits({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: v1.
 }
 
 /** Names the options that would make a run fit. */
-function changeText({ memory, settings, card }: v1.PlanRunResponse): string {
+function changeText({ memory, settings, card, forkedAtStep }: v1.PlanRunResponse): string {
   const { change } = memory!;
+  if (forkedAtStep !== undefined) return 'it does not fit, and a fork keeps the batch and the length of its parent';
   if (change === undefined) return 'it does not fit, and no shorter sequences would';
   const options = [
     ...(change.checkpointActivations && settings?.checkpointActivations !== true ? ['--checkpoint-activations'] : []),
@@ -94,13 +140,13 @@ function estimateWords({ estimatedSeconds, estimatedByRunId, card }: v1.PlanRunR
   return `about ${duration(estimatedSeconds)}, at the speed of run ${estimatedByRunId}`;
 }
 
-function printPlan(context: Context, response: v1.PlanRunResponse, asked: v1.RunSettings): void {
+function printPlan(context: Context, response: v1.PlanRunResponse, remark: Remark): void {
   const { settings, parameterCount, prunableParameterCount, hiddenSize, memory, disk } = response;
   const { output } = context;
   const m = memory!;
   const size = hiddenSize === 0 ? '' : `, hidden size ${hiddenSize}`; // a server of an earlier release does not tell it
   output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable${size}`);
-  printSettings(context, settings, asked, response);
+  printSettings(context, settings, remark);
   output.line();
   output.line(output.style('bold', 'Memory'));
   output.pairs([
@@ -119,7 +165,10 @@ function printPlan(context: Context, response: v1.PlanRunResponse, asked: v1.Run
     output.line();
     output.line(output.style('bold', 'Disk'));
     output.pairs([
-      ['snapshots', `${howMany(disk.teachers, 'teacher')} of ${bytes(disk.stateBytes)}`],
+      [
+        'snapshots',
+        `${howMany(disk.teachers, response.forkedAtStep === undefined ? 'teacher' : 'more teacher')} of ${bytes(disk.stateBytes)}`,
+      ],
       ['in all', `${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`],
     ]);
   }

@@ -6,7 +6,7 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
 import { absolutePath, wholeNumber } from '../../options/parse.js';
-import { runFileFor } from '../../options/run-file.js';
+import { runFileFor, type RunFile } from '../../options/run-file.js';
 import { addForkOptions, settingsOf } from '../../options/settings-options.js';
 import { printWarnings, warnOf } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
@@ -38,18 +38,43 @@ export function startingPoint({ fromTeacher, last, fromState }: StartingPoint): 
   return given[0];
 }
 
+/** The options that name the start of a fork. */
+export function addStartOptions(command: Command): Command {
+  return command
+    .option('--from-teacher <mark>', 'fork from the teacher with this number, see: espalier teachers RUN', wholeNumber)
+    .option('--last', 'fork from the last recorded state')
+    .option('--from-state <digest>', 'fork from the teacher with this state digest (4 or more digits of it), abandoned branches included');
+}
+
+/** @param hint what else the user may have meant. @throws CliError OPTION_REQUIRED */
+export function startOfFork(parentRunId: string, options: StartingPoint, hint = ''): NonNullable<From> {
+  const from = startingPoint(options);
+  if (from !== undefined) return from;
+  throw new CliError('OPTION_REQUIRED', 'say where to start: --from-teacher N, --from-state DIGEST or --last', {
+    exitCode: ExitCode.usage,
+    hint: `the teachers: espalier teachers ${parentRunId}${hint}`,
+  });
+}
+
+/** Reads the file of --config for a fork. */
+export async function fileOfFork(options: { config?: string }): Promise<RunFile> {
+  const file = await runFileFor(options);
+  const refused = (key: string, why: string): CliError =>
+    new CliError('CONFIG_INVALID', `${key}: ${why}`, { field: '--config', exitCode: ExitCode.usage });
+  if (file.model !== undefined) throw refused('model', 'a fork has the model of its parent');
+  if (file.measure !== undefined) throw refused('measure', 'a fork uses the table of its parent');
+  return file;
+}
+
 export function registerFork(program: Command): void {
-  const fork = program
-    .command('fork')
+  const fork = program.command('fork');
+  addStartOptions(fork)
     .argument('<run>', 'the parent: its id, the first 4 or more characters of it, or its name')
     .summary('start a new run from a teacher of another')
     .description(
       "Starts a new run from exactly the state of one of a run's teachers, or its last state. The parent is left as it is, and the " +
         'shared past is stored once. What keeps the state meaningful may be changed from here on; the model and the shape of LoRA may not.',
     )
-    .option('--from-teacher <mark>', 'number of the teacher, see: espalier teachers RUN', wholeNumber)
-    .option('--last', 'from the last recorded state')
-    .option('--from-state <digest>', 'from the teacher with this state digest (4 or more digits of it), abandoned branches included')
     .option('--config <file>', 'YAML file with the values that are not given as options: data, settings, name, tags, note', absolutePath)
     .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
     .option('-w, --watch', 'stay and show the progress');
@@ -63,21 +88,8 @@ export function registerFork(program: Command): void {
   );
   action<ForkOptions>(fork, async (context, [parentRunId], options) => {
     const { connection, output } = context;
-    const from = startingPoint(options);
-    if (from === undefined) {
-      throw new CliError('OPTION_REQUIRED', 'say where to start: --from-teacher N, --from-state DIGEST or --last', {
-        exitCode: ExitCode.usage,
-        hint: `the teachers: espalier teachers ${parentRunId}`,
-      });
-    }
-    const file = await runFileFor(options);
-    if (file.model !== undefined)
-      throw new CliError('CONFIG_INVALID', 'model: a fork has the model of its parent', { field: '--config', exitCode: ExitCode.usage });
-    if (file.measure !== undefined)
-      throw new CliError('CONFIG_INVALID', 'measure: a fork uses the table of its parent', {
-        field: '--config',
-        exitCode: ExitCode.usage,
-      });
+    const from = startOfFork(parentRunId!, options);
+    const file = await fileOfFork(options);
     const data = dataChoice(options, file);
     const request = v1.ForkRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),

@@ -124,10 +124,17 @@ export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput)
   return threshold < settings.targetSparsity ? { mark: (last?.mark ?? 0) + 1, threshold } : null;
 }
 
-/** The number of snapshots that a run takes on its way to the target, and at the end of pruning where another phase follows. */
-export function teachersTaken(settings: PolicySettings): number {
-  const atMarks = marksReached({ settings, teachers: [], targetReachedStep: null }, settings.targetSparsity).length;
-  return atMarks + (phasesOf(settings).length > 1 ? 1 : 0);
+/** A planned run before its first step. A fork has a step, teachers and perhaps a reached target from its parent. */
+export interface RunToTrain extends Omit<PolicyInput, 'settings'> {
+  current: Pick<StateFact, 'step'> | null;
+}
+const LAUNCHED: RunToTrain = { current: null, teachers: [], targetReachedStep: null };
+
+/** The number of snapshots that a run will take on its way to the target, and at the end of pruning where another phase follows. */
+export function teachersTaken(settings: PolicySettings, { current, ...before }: RunToTrain = LAUNCHED): number {
+  const [prune, next] = phasesOf(settings);
+  if (current !== null && current.step >= prune.endStep) return 0;
+  return marksReached({ ...before, settings }, settings.targetSparsity).length + (next === undefined ? 0 : 1);
 }
 
 /** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */

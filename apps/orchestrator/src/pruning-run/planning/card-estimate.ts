@@ -83,11 +83,15 @@ function moreLogits({ hiddenSize, vocabularySize }: Model, settings: Shape): num
 /** The number of tokens that are computed at once. */
 const rowsOf = ({ batchSize, microShards, sequenceLength }: Shape): number => (batchSize / microShards) * sequenceLength;
 
-/** The seconds of training, at PEAK_SHARE of the card's peak or as fast as the bus brings the weights, whichever is slower. */
-export function secondsOnCard(model: Model, settings: RunSettings, card: Card): number {
+/**
+ * The seconds of training, at PEAK_SHARE of the card's peak or as fast as the bus brings the weights, whichever is slower.
+ * @param doneSteps the steps that a fork has from its parent
+ */
+export function secondsOnCard(model: Model, settings: RunSettings, card: Card, doneSteps = 0): number {
   return phasesOf(settings).reduce((sum, { kind, firstStep, endStep }) => {
     if (kind === 'prune' && prunesAtOnce(settings.recipe)) return sum; // a baseline only reads some text once
-    return sum + (endStep - firstStep) * stepSeconds(model, settings, lossesAt(settings, firstStep), card);
+    const steps = Math.max(0, endStep - Math.max(firstStep, doneSteps));
+    return sum + steps * stepSeconds(model, settings, lossesAt(settings, firstStep), card);
   }, 0);
 }
 

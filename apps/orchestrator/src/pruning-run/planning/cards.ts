@@ -12,6 +12,11 @@ export interface Card {
   busBytesPerSecond: number;
 }
 
+export interface NamedCard {
+  name: string;
+  figures: Card;
+}
+
 const GB = 1e9;
 const T = 1e12;
 const PCIE4 = 32 * GB;

@@ -3,19 +3,29 @@ import { byteWords } from '#comparison';
 import { counted, type engineV1, type v1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
-import { teachersTaken } from '../method/teacher-policy.js';
+import { teachersTaken, type RunToTrain } from '../method/teacher-policy.js';
 
 /** The run keeps its last state and the one before it. */
 const STATES_BESIDES_TEACHERS = 2;
 
-/** @param availableBytes the free bytes on the disk of the artifacts, or undefined where they are not known */
-export function diskPlan(settings: RunSettings, memory: engineV1.PlanMemoryResponse, availableBytes: bigint | undefined): v1.DiskPlan {
+/**
+ * @param availableBytes the free bytes on the disk of the artifacts, or undefined where they are not known
+ * @param fork the planned fork, whose first state and teachers are stored already; left out for a launch
+ */
+export function diskPlan(
+  settings: RunSettings,
+  memory: engineV1.PlanMemoryResponse,
+  availableBytes: bigint | undefined,
+  fork?: RunToTrain,
+): v1.DiskPlan {
   const { stateBytes, ownStateBytes } = memory;
-  const teachers = teachersTaken(settings);
+  const teachers = teachersTaken(settings, fork);
+  // Where own weights learn from the first step on, no state has LoRA.
+  const hasLora = ownStateBytes === 0n || (fork?.current?.step ?? 0) < settings.totalSteps;
   return {
     stateBytes,
     teachers,
-    totalBytes: stateBytes * BigInt(teachers + STATES_BESIDES_TEACHERS) + ownStateBytes * BigInt(STATES_BESIDES_TEACHERS),
+    totalBytes: stateBytes * BigInt(teachers + (hasLora ? STATES_BESIDES_TEACHERS : 0)) + ownStateBytes * BigInt(STATES_BESIDES_TEACHERS),
     availableBytes,
   };
 }

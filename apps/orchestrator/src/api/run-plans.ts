@@ -1,0 +1,139 @@
+// Answers PlanRun: the settings of a launch or a fork in full, and the memory, disk and time that its steps would take.
+import { Inject, Injectable } from '@nestjs/common';
+import type { ArtifactStore } from '#artifact-store';
+import { settingsMessageOfRun, v1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { shareGoneAt } from '../pruning-run/method/budget.js';
+import { endStepOf } from '../pruning-run/method/phases.js';
+import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import type { NamedCard } from '../pruning-run/planning/cards.js';
+import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
+import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
+import { rateAdvice, recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
+import { estimatedSize, resultSize, resultWarnings, type ResultSize } from '../pruning-run/planning/result-size.js';
+import { targetWarnings, type SettingsWarning } from '../pruning-run/planning/target-sparsity.js';
+import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
+import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../provider-names.js';
+import { forkedRun, requireStart } from '../run-commands/forked-run.js';
+import type { ForkRun } from '../run-commands/pruning-run.commands.js';
+import { ModelAndData } from '../run-inputs/model-and-data.js';
+import type { RunPlan } from '../run-inputs/run-plan.js';
+import { roomForArtifacts } from '../storage/free-space.js';
+import { resultMessage } from '../views/run-message.js';
+import { RunViews } from '../views/run-views.js';
+import { budgetPlan, cardMessage, memoryMessage } from './plan-message.js';
+import { planRequest } from './run-requests.js';
+
+@Injectable()
+export class RunPlans {
+  constructor(
+    @Inject(RunRepository) private readonly runs: RunRepository,
+    @Inject(ModelAndData) private readonly sources: ModelAndData,
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
+  ) {}
+
+  async plan(request: v1.PlanRunRequest): Promise<v1.PlanRunResponse> {
+    const asked = planRequest(request);
+    const { card } = asked;
+    if ('launch' in asked) {
+      const { modelPath, settings } = asked.launch;
+      const plan = await this.sources.plan(modelPath, settings, card?.figures);
+      const { result, budget } = resultAtTarget(plan, settings);
+      return this.message(plan, card, { result, budget, advice: launchAdvice(plan, settings, result) });
+    }
+    const parentRunId = await this.views.wholeRunId(request.parentRunId, 'parent_run_id');
+    const fork = await this.fork({ parentRunId, ...asked.fork });
+    const plan = await this.sources.planOf(fork, card?.figures);
+    return this.message(plan, card, { ...resultOfFork(plan, fork), advice: [] }, fork);
+  }
+
+  /** The fork as it would be, with the text of its parent. */
+  private async fork({ parentRunId, from, overrides }: Pick<ForkRun['request'], 'parentRunId' | 'from' | 'overrides'>) {
+    const parent = await this.runs.load(parentRunId);
+    const unnamed = { runId: '', name: '', requestId: '', requestDigest: '' };
+    const fork = forkedRun({ kind: 'fork', ...unnamed, parent, from, overrides, data: null });
+    await requireStart(fork, this.artifacts);
+    return fork;
+  }
+
+  /** @param fork the planned fork, whose steps begin at its parent's state; left out for a launch */
+  private async message(
+    plan: RunPlan,
+    card: NamedCard | null,
+    { result, budget, advice }: Expected & { advice: SettingsWarning[] },
+    fork?: PruningRunState,
+  ): Promise<v1.PlanRunResponse> {
+    const { model, settings, memory, change, engine } = plan;
+    const start = fork?.origin?.from;
+    const firstStep = start?.step ?? 0;
+    const disk = diskPlan(settings, memory, await roomForArtifacts(this.config), fork);
+    return {
+      settings: settingsMessageOfRun(settings),
+      parameterCount: BigInt(model.parameterCount),
+      prunableParameterCount: BigInt(model.prunableParameterCount),
+      hiddenSize: model.hiddenSize,
+      memory: memoryMessage({ memory, change }),
+      card: card === null ? undefined : cardMessage(card, model, settings, change?.settings, firstStep),
+      warnings: [
+        ...plan.passedOver.map((message) => ({ code: 'ENGINE_OF_EARLIER_RELEASE', field: 'settings', message })),
+        ...targetWarnings(settings, start, plan.budget === null ? undefined : shareGoneAt(plan.budget, model, settings)),
+        ...diskWarnings(disk),
+        ...memoryWarnings(settings, memory),
+        ...(result === undefined ? [] : resultWarnings(result, settings, plan.budget)),
+        ...advice,
+      ],
+      result: result && resultMessage(result),
+      budget,
+      disk,
+      engine,
+      ...this.estimate(model.path, settings, firstStep),
+      forkedAtStep: start && BigInt(start.step),
+    };
+  }
+
+  private estimate(
+    modelPath: string,
+    settings: RunSettings,
+    firstStep: number,
+  ): { estimatedSeconds: number | undefined; estimatedByRunId: string } {
+    const last = this.views.lastSpeed(modelPath, settings);
+    if (last === null) return { estimatedSeconds: undefined, estimatedByRunId: '' };
+    const tokens = (endStepOf(settings) - firstStep) * settings.batchSize * settings.sequenceLength;
+    return { estimatedSeconds: tokens / last.tokensPerSecond, estimatedByRunId: last.runId };
+  }
+}
+
+/** The size of the pruned model and the budget, as far as they are known beforehand. */
+interface Expected {
+  result: ResultSize | undefined;
+  budget: v1.Budget | undefined;
+}
+
+/** @param asked the settings that take no default */
+function resultAtTarget(plan: RunPlan, asked: RequestedSettings): Expected {
+  const { model, settings, budget } = plan;
+  if (budget === null) return { result: estimatedSize(model, settings.targetSparsity), budget: undefined };
+  const { result, message } = budgetPlan(plan, budget, asked);
+  return { result, budget: message };
+}
+
+/** A fork that begins where pruning has ended keeps the masks of its first state, and so has that state's size. */
+function resultOfFork(plan: RunPlan, { model, settings, origin }: PruningRunState): Expected {
+  const atTarget = resultAtTarget(plan, settings);
+  const { from } = origin!;
+  return from.step < settings.totalSteps ? atTarget : { ...atTarget, result: resultSize(model, from) };
+}
+
+function launchAdvice({ model, settings, budget }: RunPlan, asked: RequestedSettings, result: ResultSize | undefined): SettingsWarning[] {
+  return [
+    ...recipeAdvice(settings),
+    ...(budget === null ? smallModelAdvice(settings, model.parameterCount) : []),
+    ...rateAdvice(settings, model),
+    ...recoveryRateAdvice(settings, model, asked, budget),
+    ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),
+  ];
+}
