@@ -50,7 +50,16 @@ describeInChromium('the dashboard', () => {
     await page.getByRole('button', { name: /^Fork at teacher \d+$/ }).click();
     const dialog = page.getByRole('dialog');
     await dialog.getByText('local-1').waitFor(); // the engine that the plan would take
-    expect(await dialog.getByRole('combobox').first().inputValue()).toMatch(/^[0-9a-f]{64}$/);
+    const from = dialog.getByRole('combobox').first();
+    const teacher = await from.inputValue();
+    expect(teacher).toMatch(/^[0-9a-f]{64}$/);
+    await dialog.getByText(/^\d+, from step \d+ to 150$/).waitFor();
+    await from.selectOption('last');
+    await dialog.getByText(/^No plan: total steps: must be above 150/).waitFor(); // refused as the fork would be
+    await from.selectOption(teacher);
+    await dialog.getByLabel('total steps').fill('44');
+    await dialog.getByPlaceholder('13', { exact: true }).waitFor({ state: 'attached' }); // the warm-up follows: 45 of 150 steps before
+    await dialog.getByLabel('total steps').fill('');
     await dialog.getByLabel('target sparsity').fill('7');
     await dialog.locator('.field', { hasText: 'target sparsity' }).getByText('is 7').waitFor(); // refused as the launch would be
     await dialog.getByText(/^No plan: target sparsity: /).waitFor(); // the plan of the value before it is gone

@@ -10,7 +10,7 @@ import { FieldRow } from '../fields/field-row.js';
 import { NameAndTags } from './name-and-tags.js';
 import { usePlan } from './plan.js';
 import { RunForm } from './run-form.js';
-import { settingsOf, settingsToFollow, settingsToPlan, wordsOf, type Typed } from './setting-table.js';
+import { settingsOf, wordsOf, type Typed } from './setting-table.js';
 import { teacherOptions } from './teacher-options.js';
 
 const LAST = 'last';
@@ -41,23 +41,14 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
     const asked = { runId: parent.runId, includeAbandoned: true, includeInherited: true };
     return (await artifactService.listTeachers(asked, { signal })).teachers;
   });
-  const chosen = values.from === LAST ? parent : teachers?.find((one) => one.stateDigest === values.from);
-  const { data: defaults } = useLoaded(`fork defaults ${parent.runId}`, async (signal) => {
-    const asked = { modelPath: parent.modelPath, settings: settingsToFollow(parent.settings) };
-    return (await runService.planRun(asked, { signal })).settings;
+  const fork = () => ({
+    parentRunId: parent.runId,
+    from: values.from === LAST ? { case: 'lastState' as const, value: true } : { case: 'stateDigest' as const, value: values.from },
+    settings: settingsOf(values.settings),
   });
-  const planned = usePlan(parent.modelPath, JSON.stringify([values.settings, defaults !== undefined]), () =>
-    settingsToPlan(parent.settings, values.settings, defaults),
-  );
+  const planned = usePlan(JSON.stringify([values.from, values.settings]), fork);
   const create = async (requestId: string): Promise<string> => {
-    const { run } = await runService.forkRun({
-      requestId,
-      name: values.name,
-      parentRunId: parent.runId,
-      from: values.from === LAST ? { case: 'lastState', value: true } : { case: 'stateDigest', value: values.from },
-      settings: settingsOf(values.settings),
-      tags: tagsIn(values.tags),
-    });
+    const { run } = await runService.forkRun({ ...fork(), requestId, name: values.name, tags: tagsIn(values.tags) });
     return run!.runId;
   };
   return (
@@ -67,7 +58,6 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
       busy="Forking …"
       draft={draft}
       planned={planned}
-      start={chosen === undefined ? null : { step: Number(chosen.step), expectedSparsity: chosen.expectedSparsity }}
       parent={wordsOf(parent.settings)}
       fields={['name', 'tags', 'from', 'state_digest']}
       create={create}

@@ -38,7 +38,10 @@ const valuesOf = (run: Run): LaunchValues => ({
 export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
   const draft = useDraft(like === undefined ? 'launch' : `launch like ${like.runId}`, like === undefined ? EMPTY : valuesOf(like));
   const { values } = draft;
-  const planned = usePlan(values.model, JSON.stringify(values.settings), () => settingsOf(values.settings));
+  const planned = usePlan(values.model.trim() === '' ? '' : JSON.stringify([values.model, values.settings]), () => ({
+    modelPath: values.model,
+    settings: settingsOf(values.settings),
+  }));
   const launch = async (requestId: string): Promise<string> => {
     const { run } = await runService.launchRun({
       requestId,

@@ -21,43 +21,29 @@ const fact = (all: ReturnType<typeof planFacts>, term: string): string =>
 describe('the plan of a form', () => {
   test('says what does not fit, and what would', () => {
     const short = plan(24n * GIB, 18n * GIB);
-    expect(fact(planFacts(short, null), 'Memory')).toBe('24.0 GiB of 18.0 GiB: does not fit');
-    expect(planFacts(short, null).find(({ term }) => term === 'Memory')?.isShort).toBe(true);
+    expect(fact(planFacts(short), 'Memory')).toBe('24.0 GiB of 18.0 GiB: does not fit');
+    expect(planFacts(short).find(({ term }) => term === 'Memory')?.isShort).toBe(true);
     expect(remedyWords(short).replaceAll('\u2009', ' ')).toBe(
       'It does not fit in memory: 18.0 GiB would, with checkpoint activations, sequence length 128.',
     );
     expect(remedyWords(plan(GIB, 2n * GIB))).toBe('');
   });
 
-  test('of a launch counts all steps, of a fork those from its beginning', () => {
-    const whole = planFacts(plan(GIB, 2n * GIB), null);
-    expect(['Steps', 'Teachers', 'Time', 'Disk'].map((term) => fact(whole, term))).toEqual([
-      '400',
-      '49',
-      'about 13 min',
-      '51.0 KiB of 1.00 GiB',
-    ]);
-    const fork = planFacts(plan(GIB, 2n * GIB), { step: 73, expectedSparsity: 0.2 });
-    expect(['Steps', 'Teachers', 'Time', 'Disk'].map((term) => fact(fork, term))).toEqual([
-      '327, from step 73 to 400',
-      '29 more',
-      'about 11 min',
-      '31.0 KiB of 1.00 GiB',
-    ]);
+  test('of a launch counts all steps, and that of a fork those from its beginning', () => {
+    const launch = plan(GIB, 2n * GIB);
+    expect([fact(planFacts(launch), 'Steps'), fact(planFacts(launch), 'Teachers')]).toEqual(['400', '49']);
+    const fork = create(PlanRunResponseSchema, { ...launch, forkedAtStep: 73n });
+    expect([fact(planFacts(fork), 'Steps'), fact(planFacts(fork), 'Teachers')]).toEqual(['327, from step 73 to 400', '49 more']);
+    expect(fact(planFacts(fork), 'Time')).toBe('about 13 min'); // the server counts the steps of the fork alone
   });
 
-  test('of a fork that would begin where its steps end asks for more steps', () => {
-    const facts = planFacts(plan(GIB, 2n * GIB), { step: 400, expectedSparsity: 0.2 });
-    expect(facts.find(({ term }) => term === 'Steps')).toEqual({
-      term: 'Steps',
-      value: 'none after step 400: raise total steps or recover steps',
-      isShort: true,
-    });
-    expect([fact(facts, 'Teachers'), fact(facts, 'Time')]).toEqual(['0 more', '–']);
+  test('of a fork that does not fit proposes no setting that a fork keeps', () => {
+    const fork = create(PlanRunResponseSchema, { ...plan(24n * GIB, 18n * GIB), forkedAtStep: 73n });
+    expect(remedyWords(fork)).toBe('It does not fit in memory, and a fork keeps the batch and the length of its parent.');
   });
 
   test('has no figures before there is an answer', () => {
-    expect(new Set(planFacts(undefined, null).map(({ value }) => value))).toEqual(new Set(['–']));
+    expect(new Set(planFacts(undefined).map(({ value }) => value))).toEqual(new Set(['–']));
   });
 });
 

@@ -1,22 +1,26 @@
-// Asks the server for a plan of a model and settings while they are typed.
+// Asks the server for the plan of a launch or a fork while its values are typed.
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import { useEffect, useState } from 'preact/hooks';
 import { isAbort, runService } from '../../api/client.js';
 import { retryDelayMs } from '../../api/view-state.js';
-import type { RunSettings } from '../../generated/espalier/v1/common_pb.js';
-import { afterFailure, noPlanWords, planFacts, remedyWords, type ForkStart, type Planned } from './plan-words.js';
+import type { PlanRunRequestSchema } from '../../generated/espalier/v1/run_service_pb.js';
+import { afterFailure, noPlanWords, planFacts, remedyWords, type Planned } from './plan-words.js';
 import { formTroubleOf } from './settings-fields.js';
 
 const PAUSE_MS = 350;
 
-/** @param settings converts the typed settings, or throws an error that says what is wrong */
-export function usePlan(modelPath: string, key: string, settings: () => RunSettings): Planned {
+/**
+ * @param key the typed values, or '' where they are not enough for a plan
+ * @param request makes a request of the values, or throws an error that says what is wrong
+ */
+export function usePlan(key: string, request: () => MessageInitShape<typeof PlanRunRequestSchema>): Planned {
   const [planned, setPlanned] = useState<Planned>({ plan: undefined, trouble: undefined });
   useEffect(() => {
     const controller = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
     const ask = async (attempts: number): Promise<void> => {
       try {
-        const plan = await runService.planRun({ modelPath, settings: settings() }, { signal: controller.signal });
+        const plan = await runService.planRun(request(), { signal: controller.signal });
         setPlanned({ plan, trouble: undefined });
       } catch (error) {
         if (controller.signal.aborted || isAbort(error)) return;
@@ -26,16 +30,16 @@ export function usePlan(modelPath: string, key: string, settings: () => RunSetti
         if (delay !== null) timer = setTimeout(() => void ask(attempts + 1), delay);
       }
     };
-    timer = setTimeout(() => modelPath.trim() !== '' && void ask(0), PAUSE_MS);
+    timer = setTimeout(() => key !== '' && void ask(0), PAUSE_MS);
     return () => {
       clearTimeout(timer);
       controller.abort();
     };
-  }, [modelPath, key]);
+  }, [key]);
   return planned;
 }
 
-export function Plan({ planned, start = null }: { planned: Planned; start?: ForkStart | null }) {
+export function Plan({ planned }: { planned: Planned }) {
   const { plan } = planned;
   const missing = noPlanWords(planned);
   const remedy = plan === undefined ? '' : remedyWords(plan);
@@ -43,7 +47,7 @@ export function Plan({ planned, start = null }: { planned: Planned; start?: Fork
     <section class="plan" aria-label="What it would take" aria-live="polite">
       {missing !== '' && <p class="trouble">{missing}</p>}
       <dl>
-        {planFacts(plan, start).map(({ term, value, isShort }) => (
+        {planFacts(plan).map(({ term, value, isShort }) => (
           <div key={term}>
             <dt>{term}</dt>
             <dd class={isShort === true ? 'short' : ''}>{value}</dd>

@@ -8,8 +8,8 @@ import type { Draft } from '../form-draft.js';
 import type { FormTroubles } from '../form-troubles.js';
 import { Plan } from './plan.js';
 import { useRefusal } from '../form-refusal.js';
-import type { ForkStart, Planned } from './plan-words.js';
-import { SETTING_FIELDS, type Typed } from './setting-table.js';
+import type { Planned } from './plan-words.js';
+import { SETTING_FIELDS, wordsOf, type Typed } from './setting-table.js';
 import { SettingsFields } from './settings-fields.js';
 
 export interface RunFormValues {
@@ -22,7 +22,7 @@ interface Props<T extends RunFormValues> {
   busy: string;
   draft: Draft<T>;
   planned: Planned;
-  start?: ForkStart | null;
+  /** The settings of the parent as people read them, in the form of a fork. */
   parent?: Record<string, string>;
   /** The fields of the form besides the settings, by the names of the protocol. */
   fields: readonly string[];
@@ -34,7 +34,7 @@ interface Props<T extends RunFormValues> {
 }
 
 export function RunForm<T extends RunFormValues>(props: Props<T>) {
-  const { title, button, busy, draft, planned, start = null, parent, fields, create, close, children } = props;
+  const { title, button, busy, draft, planned, parent, fields, create, close, children } = props;
   const [requestId, setRequestId] = useState(newRequestId);
   const {
     byField,
@@ -73,11 +73,11 @@ export function RunForm<T extends RunFormValues>(props: Props<T>) {
           </p>
         )}
         <div class="fields">{children(byField, changed)}</div>
-        <Plan planned={planned} start={start} />
+        <Plan planned={planned} />
         <SettingsFields
           typed={draft.values.settings}
           changed={(name, settings) => changed(`settings.${name}`, { settings } as Partial<T>)}
-          {...(parent === undefined ? {} : { parent })}
+          {...(parent === undefined ? {} : { fork: { parent, planned: wordsOf(planned.plan?.settings) } })}
           wrong={byField}
         />
       </div>

@@ -1,15 +1,6 @@
 import { create } from '@bufbuild/protobuf';
-import { RunSettingsSchema, SparsityControl } from '../../generated/espalier/v1/common_pb.js';
-import {
-  defaultOf,
-  emptyWords,
-  retyped,
-  SETTING_FIELDS,
-  settingsOf,
-  settingsToFollow,
-  settingsToPlan,
-  type Typed,
-} from './setting-table.js';
+import { RunSettingsSchema } from '../../generated/espalier/v1/common_pb.js';
+import { defaultOf, emptyWords, fallbackOf, retyped, SETTING_FIELDS, settingsOf, type Typed } from './setting-table.js';
 
 const fieldOf = (name: string) => SETTING_FIELDS.find((field) => field.name === name)!;
 const defaults = (typed: Typed): string[] => ['preset', 'recipe', 'total_steps', 'seed'].map((name) => defaultOf(fieldOf(name), typed));
@@ -58,37 +49,14 @@ test('the settings of a run can be typed again: with its one target, and with th
   );
 });
 
-test('an empty choice stands for the default in a launch, and for the value of the parent in a fork', () => {
-  expect([emptyWords('nuteprune2', false), emptyWords('nuteprune2', true), emptyWords('', false)]).toEqual([
-    'nuteprune2 (default)',
-    'nuteprune2 (unchanged)',
-    'default',
-  ]);
-});
-
-describe('the plan of a fork is asked for', () => {
-  const rates = { recoverLearningRate: 0.0007, maskNoise: 0.3, lambdaLearningRate: 1 };
-  const steps = { totalSteps: 50, warmupSteps: 15, recoverSteps: 400, recoverWarmupSteps: 20 };
-  const parent = create(RunSettingsSchema, { ...steps, ...rates, targetSparsity: 0.5, sparsityControl: SparsityControl.MULTIPLIERS });
-  const asked = (typed: Typed, defaults = parent) => settingsToPlan(parent, typed, defaults);
-
-  const left = (settings: object): string[] => Object.keys({ ...steps, ...rates }).filter((name) => !Object.hasOwn(settings, name));
-
-  test('without the settings that follow anew from the changed ones', () => {
-    expect(asked({})).toMatchObject({ ...steps, targetSparsity: 0.5, lambdaLearningRate: 1 });
-    const rule = ['recoverLearningRate', 'maskNoise'];
-    expect(left(asked({ target_sparsity: '0.3' }))).toEqual(rule);
-    expect(left(asked({ recover_steps: '10' }))).toEqual(['recoverWarmupSteps', ...rule]);
-    expect(left(asked({ total_steps: '10' }))).toEqual(['warmupSteps', ...rule]);
-    expect(left(asked({ sparsity_control: 'SPARSITY_CONTROL_TRACKING' }))).toEqual([...rule, 'lambdaLearningRate']);
-  });
-
-  test('with what the parent had of its own, and with what is typed', () => {
-    const others = create(RunSettingsSchema, { recoverLearningRate: 0.001, maskNoise: 0.3 });
-    expect(left(asked({ target_sparsity: '0.3' }, others))).toEqual(['maskNoise']);
-    const typed = { recover_steps: '10', recover_warmup_steps: '5', mask_noise: '0.4' };
-    expect(asked(typed)).toMatchObject({ recoverWarmupSteps: 5, maskNoise: 0.4 });
-    expect(asked({ recover_steps: ' ' })).toMatchObject(steps); // a text that was deleted leaves the parent's value
-    expect(left(settingsToFollow(parent))).toEqual(['recoverLearningRate', 'maskNoise']);
-  });
+test('an empty choice stands for the default in a launch, and in a fork for what its parent has or its plan says', () => {
+  const parent = { recipe: 'lm', recover_weights: 'all' };
+  const words = (name: string, typed: Typed, planned?: Record<string, string>): string =>
+    emptyWords(fallbackOf(fieldOf(name), typed, planned && { parent, planned }));
+  expect(words('recipe', {})).toBe('distill (default)');
+  expect(words('recipe', {}, {})).toBe('lm (unchanged)'); // there is no plan yet
+  expect(words('recipe', {}, parent)).toBe('lm (unchanged)');
+  expect(words('recover_weights', {}, { recover_weights: 'lora' })).toBe('lora (follows)');
+  expect(words('recover_weights', { recover_weights: 'lora' }, { recover_weights: 'lora' })).toBe('all (unchanged)');
+  expect(words('schedule', {}, {})).toBe('default');
 });

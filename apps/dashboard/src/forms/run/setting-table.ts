@@ -67,10 +67,30 @@ export function defaultOf({ name, defaults }: SettingField, typed: Typed): strin
   return presetDefault(defaults, typed['preset'] || SETTING_FIELDS.find((field) => field.name === 'preset')!.defaults.default);
 }
 
-/** Says which value an empty choice stands for: in a launch the default, in a fork the parent's value. */
-export function emptyWords(fallback: string, isFork: boolean): string {
-  return fallback === '' ? 'default' : `${fallback} (${isFork ? 'unchanged' : 'default'})`;
+/** The value that an empty field stands for, and the word for its origin. */
+export interface Fallback {
+  value: string;
+  origin: 'default' | 'unchanged' | 'follows';
 }
+
+/**
+ * Returns the value of an empty field: in a launch the default. A fork has the value of its parent, unless the plan says that another value
+ * follows from what is typed.
+ */
+export function fallbackOf(field: SettingField, typed: Typed, fork?: ForkSettings): Fallback {
+  if (fork === undefined) return { value: defaultOf(field, typed), origin: 'default' };
+  const unchanged = fork.parent[field.name] ?? '';
+  const planned = typed[field.name] ? unchanged : (fork.planned[field.name] ?? unchanged);
+  return { value: planned, origin: planned === unchanged ? 'unchanged' : 'follows' };
+}
+
+/** The settings of a fork's parent and those of its plan, as people read them. */
+export interface ForkSettings {
+  parent: Record<string, string>;
+  planned: Record<string, string>;
+}
+
+export const emptyWords = ({ value, origin }: Fallback): string => (value === '' ? 'default' : `${value} (${origin})`);
 
 function choicesOf(field: DescField, allowed: string[]): [string, string][] {
   if (field.enum === undefined) return allowed.map((word) => [word, word]);
@@ -99,33 +119,6 @@ export function retyped(settings: RunSettings | undefined): Typed {
   const others = otherTargets(settings ?? {});
   return Object.fromEntries(Object.entries(typedOf(settings)).filter(([name]) => !others.includes(name)));
 }
-
-/** The settings of a fork that its target and phases give anew where the parent's value followed from the parent's. */
-const FOLLOWING = ['recover_learning_rate', 'mask_noise'] as const;
-
-/** Returns the parent's settings for a plan that tells which values follow from the others. */
-export const settingsToFollow = (parent: RunSettings | undefined): RunSettings => settingsOf(without(retyped(parent), FOLLOWING));
-
-/**
- * Returns the settings to plan a fork by: the parent's with the typed ones. Settings that the server derives anew for a fork are left out,
- * unless they are typed: the plan derives them by the same rules.
- * @param defaults the complete settings of the plan for `settingsToFollow`; undefined while it is not known
- */
-export function settingsToPlan(parent: RunSettings | undefined, typed: Typed, defaults: RunSettings | undefined): RunSettings {
-  const changed = Object.fromEntries(Object.entries(typed).filter(([, text]) => text.trim() !== ''));
-  const kept = retyped(parent);
-  const asked = settingsOf({ ...kept, ...changed });
-  const derived: string[] = [
-    ...FOLLOWING.filter((name) => defaults === undefined || typedOf(defaults)[name] === typedOf(parent)[name]),
-    ...((asked.warmupSteps ?? 0) > (asked.totalSteps ?? Infinity) ? ['warmup_steps'] : []),
-    ...(asked.recoverSteps === parent?.recoverSteps ? [] : ['recover_warmup_steps']),
-    ...(asked.sparsityControl === parent?.sparsityControl ? [] : ['lambda_learning_rate']),
-  ];
-  return settingsOf({ ...without(kept, derived), ...changed });
-}
-
-const without = (typed: Typed, names: readonly string[]): Typed =>
-  Object.fromEntries(Object.entries(typed).filter(([name]) => !names.includes(name)));
 
 /** Returns settings as people read them. */
 export function wordsOf(settings: RunSettings | undefined): Record<string, string> {

@@ -3,7 +3,15 @@ import { troubleOf, type Trouble } from '../../api/client.js';
 import { ChoiceField } from '../fields/choice-field.js';
 import { TextField } from '../fields/text-field.js';
 import { FieldProblem } from '../form-troubles.js';
-import { defaultOf, emptyWords, SETTING_FIELDS, type SettingField, type Typed } from './setting-table.js';
+import {
+  emptyWords,
+  fallbackOf,
+  SETTING_FIELDS,
+  type Fallback,
+  type ForkSettings,
+  type SettingField,
+  type Typed,
+} from './setting-table.js';
 
 const FIRST = ['preset', 'recipe', 'target_sparsity', 'total_steps', 'recover_steps', 'batch_size', 'sequence_length', 'seed'];
 
@@ -17,23 +25,20 @@ export function formTroubleOf(error: unknown): Trouble {
 interface Props {
   typed: Typed;
   changed: (name: string, typed: Typed) => void;
-  /**
-   * The parent's settings, for the form of a fork. It shows only settings that a fork may change, and the parent's values are the defaults.
-   */
-  parent?: Record<string, string>;
+  /** Set for the form of a fork, which shows only settings that a fork may change. */
+  fork?: ForkSettings;
   /** Why the server refuses a field, by the names of the protocol. */
   wrong: Readonly<Record<string, string>>;
 }
 
-export function SettingsFields({ typed, changed, parent, wrong }: Props) {
-  const fields = SETTING_FIELDS.filter(({ mayFork }) => parent === undefined || mayFork);
+export function SettingsFields({ typed, changed, fork, wrong }: Props) {
+  const fields = SETTING_FIELDS.filter(({ mayFork }) => fork === undefined || mayFork);
   const show = (field: SettingField) => (
     <Field
       key={field.name}
       field={field}
       value={typed[field.name] ?? ''}
-      fallback={parent?.[field.name] ?? defaultOf(field, typed)}
-      isFork={parent !== undefined}
+      fallback={fallbackOf(field, typed, fork)}
       wrong={wrong[`settings.${field.name}`]}
       changed={(value) => changed(field.name, { ...typed, [field.name]: value })}
     />
@@ -53,8 +58,7 @@ export function SettingsFields({ typed, changed, parent, wrong }: Props) {
 interface FieldProps {
   field: SettingField;
   value: string;
-  fallback: string;
-  isFork: boolean;
+  fallback: Fallback;
   wrong: string | undefined;
   changed: (value: string) => void;
 }
@@ -64,9 +68,9 @@ const YES_OR_NO: SettingField['choices'] = [
   ['false', 'no'],
 ];
 
-function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, isFork, wrong, changed }: FieldProps) {
+function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
   const row = { label: name.replaceAll('_', ' '), help: `${help}${range && `: ${range}`}${unit && ` ${unit}`}`, value, changed, wrong };
   if (kind !== 'choice' && kind !== 'flag')
-    return <TextField {...row} placeholder={fallback} inputMode={kind === 'number' ? 'decimal' : 'text'} />;
-  return <ChoiceField {...row} options={[['', emptyWords(fallback, isFork)], ...(kind === 'flag' ? YES_OR_NO : choices)]} />;
+    return <TextField {...row} placeholder={fallback.value} inputMode={kind === 'number' ? 'decimal' : 'text'} />;
+  return <ChoiceField {...row} options={[['', emptyWords(fallback)], ...(kind === 'flag' ? YES_OR_NO : choices)]} />;
 }
