@@ -2,7 +2,7 @@
 import { keepForOwner, ownVersion } from '#files';
 import { openLog, outlivePipes } from '#log';
 import { onHandlerError, toEspalierError } from '#protocol';
-import { chosenDevice, describeEngine } from '#native-engine';
+import { chosenDevice, describeEngine, type DeviceDescription } from '#native-engine';
 import { LIST_DEVICES, parseArguments, UsageError, type EngineArguments } from './arguments.js';
 import { EngineServer } from './engine-server.js';
 import { toProtocolError } from './calls/engine-errors.js';
@@ -39,7 +39,7 @@ async function main(): Promise<void> {
   const args = parsedArguments();
   const version = ownVersion();
   const { build } = describeEngine();
-  const device = chosenDevice(args.device);
+  const device = namedDevice(args);
   const holder = new SessionHolder();
   const scratch = new ScratchFolder(args.scratch);
   const onFailure = (method: string, error: unknown): void => {
@@ -114,6 +114,14 @@ function refuse(option: string, error: unknown): never {
   const { code, message } = toEspalierError(error);
   process.stderr.write(`espalier engine: ${option}: ${message} (${code})\n`);
   process.exit(EXIT_MISTAKE);
+}
+
+function namedDevice({ device }: EngineArguments): DeviceDescription {
+  try {
+    return chosenDevice(device);
+  } catch (error) {
+    refuse('--device', error);
+  }
 }
 
 /** A cache that the user named is looked at before the first model comes. */

@@ -5,8 +5,9 @@ import { availableParallelism } from 'node:os';
 import type { S3Location } from '#artifact-store';
 import { addressProblem, isLoopbackAddress, type TlsFiles } from '#local-access';
 import { EspalierError, invalidField, type ErrorCode } from '#protocol';
+import { accessOptions } from './access-options.js';
 import { bucketOf, bucketOptions, type BucketOptions } from './bucket-options.js';
-import { engineCount, isOn, listed, milliseconds, positive } from './option-values.js';
+import { engineCount, listed, milliseconds, positive } from './option-values.js';
 
 export const DEFAULT_WEB = '127.0.0.1:7434';
 export const WEB_OFF = 'off';
@@ -71,7 +72,10 @@ const ACCEPT_STORE =
   'of it names is then set aside';
 
 function commandLine(): Command {
+  // main.ts reports errors.
   const command = new Command('orchestrator')
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
     .description('Serves espalier.v1 and drives the runs.')
     .addOption(new Option('--data-folder <folder>', 'events, artifacts and views').default('./.espalier').env('ESPALIER_DATA_FOLDER'))
     .addOption(
@@ -155,37 +159,7 @@ function commandLine(): Command {
         .env('ESPALIER_LOG_LEVEL')
         .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
     );
-  for (const option of [...bucketOptions(), ...accessOptions()]) command.addOption(option);
-  return command;
-}
-
-/** The options about who may reach the server, and which paths callers may name. */
-function accessOptions(): Option[] {
-  return [
-    new Option(
-      '--allow-insecure-remote',
-      'let --listen and --web without TLS, and --engine, go beyond this machine: a user who sees the traffic sees the token',
-    ).default(isOn('ESPALIER_ALLOW_INSECURE_REMOTE')),
-    new Option(
-      '--tls-cert <file>',
-      'speak TLS at --listen and --web with this certificate (PEM); new files are taken without a restart',
-    ).env('ESPALIER_TLS_CERT'),
-    new Option('--tls-key <file>', 'its private key').env('ESPALIER_TLS_KEY'),
-    new Option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority').env('ESPALIER_TLS_CLIENT_CA'),
-    new Option(
-      '--data-root <folder>',
-      'callers with a token of `espalier token create` may name models and texts in this folder; may be given again ' +
-        '(as a variable: a list with commas)',
-    )
-      .env('ESPALIER_DATA_ROOT')
-      .argParser(listed),
-    new Option('--runs-per-caller <n>', 'runs that have not ended which one caller may have; admins have no limit (default: no limit)')
-      .default(0, 'no limit')
-      .env('ESPALIER_RUNS_PER_CALLER')
-      .argParser(positive),
-    new Option('--oidc <file>', 'the OpenID provider by which people log in, in YAML (docs/logins.md)').env('ESPALIER_OIDC'),
-    new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(isOn('ESPALIER_OPEN_LOOPBACK')),
-  ];
+  return [...bucketOptions(), ...accessOptions()].reduce((all, option) => all.addOption(option), command);
 }
 
 export function parseConfig(argv: string[]): OrchestratorConfig {

@@ -2,14 +2,16 @@
 import 'reflect-metadata';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { status } from '@grpc/grpc-js';
 import { NestFactory } from '@nestjs/core';
+import { CommanderError } from 'commander';
 import type { Logger } from 'pino';
 import { openArtifactStore, type ArtifactStore } from '#artifact-store';
 import { notingStore, requireKnownSchema } from '#event-store';
 import { keepForOwner } from '#files';
 import { TlsIdentity } from '#local-access';
 import { openLog, outlivePipes } from '#log';
-import { EspalierError, toEspalierError } from '#protocol';
+import { EspalierError, statusOf, toEspalierError } from '#protocol';
 import { TokenKeeper } from './access/token-keeper.js';
 import { AppModule } from './app.module.js';
 import { DEFAULT_WEB, parseConfig, WEB_OFF, type OrchestratorConfig } from './config.js';
@@ -39,6 +41,8 @@ import { OUTBOX_FILE, Webhooks } from './webhooks/webhooks.js';
 
 const DEVICE_OF_ITS_CHOICE = 'auto';
 const STOP_TIMEOUT_MS = 30_000;
+/** The exit codes of the command line, which hands them on. */
+const [EXIT_FAILED, EXIT_USAGE] = [1, 2];
 
 async function main(): Promise<void> {
   keepForOwner();
@@ -169,7 +173,11 @@ function tlsIdentity({ tls }: OrchestratorConfig): TlsIdentity | null {
   try {
     return tls === undefined ? null : new TlsIdentity(tls);
   } catch (error) {
-    throw new EspalierError('TLS_FILES_UNUSABLE', (error as Error).message, { cause: error });
+    const { message } = error as Error;
+    throw new EspalierError('TLS_FILES_UNUSABLE', message, {
+      violations: [{ field: '--tls-cert', description: message, code: 'TLS_FILES_UNUSABLE' }],
+      cause: error,
+    });
   }
 }
 
@@ -226,8 +234,19 @@ function isOfDisk(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EPIPE'].includes(code) || code.startsWith('SQLITE_FULL') || code.startsWith('SQLITE_IOERR');
 }
 
+/** Tells whether another value of an option, or another file that an option names, would let the server start. */
+function isMistakeInOptions(error: unknown): boolean {
+  const { code, field } = toEspalierError(error);
+  return field.startsWith('--') || statusOf(code) === status.INVALID_ARGUMENT;
+}
+
 main().catch((error: unknown) => {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) process.exit(0); // help was asked for
+    process.stderr.write(`espalier: ${error.message.replace(/^error: /, '')} (USAGE)\n`);
+    process.exit(EXIT_USAGE);
+  }
   const { code, message } = toEspalierError(error);
   process.stderr.write(`espalier: ${message} (${code})\n`);
-  process.exit(1);
+  process.exit(isMistakeInOptions(error) ? EXIT_USAGE : EXIT_FAILED);
 });

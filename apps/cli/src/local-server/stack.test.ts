@@ -85,20 +85,30 @@ test('a server that cannot start says why', async () => {
   expect((await espalier('up', '--detach', '--listen', `127.0.0.1:${port}`)).stderr).toMatch(/another program listens there/);
   taken.close();
   const device = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--device', 'abacus');
-  expect(device).toMatchObject({ exitCode: 1, stdout: '' });
+  expect(device).toMatchObject({ exitCode: 2, stdout: '' });
   expect(device.stderr).toMatch(/^error SERVER_START_FAILED: [^']*'abacus'[^']*\n$/); // it is reported once
   for (const bad of [
     ['--listen', 'nonsense'],
     ['--threads', '0'],
     ['--log-level', 'loud'],
     ['--listen', 'a:70000'],
+    ['--listen', '0.0.0.0:7433'],
+    ['--s3-cache', 'much'],
+    ['--s3-region', 'eu-central-1'],
+    ['--artifacts', 's3://'],
+    ['--event-store', 'kurrentdb://'],
+    ['--cards', '2', '--device', 'cpu'],
+    ['--tls-cert', '/nowhere/cert.pem', '--tls-key', '/nowhere/key.pem'],
+    ['--fleet', '/nowhere/fleet.yaml'],
+    ['--webhooks', '/nowhere/webhooks.yaml'],
+    ['--oidc', '/nowhere/oidc.yaml'],
   ])
     expect(await espalier('up', '--detach', ...bad)).toMatchObject({ exitCode: 2, stdout: '' });
   execFileSync('mkfifo', [join(folder, 'fifo')]); // opening it for reading would block for ever
   for (const path of [join(folder, 'fifo'), '/dev/zero']) {
     const store = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--event-store', path);
     expect(store).toMatchObject({
-      exitCode: 1,
+      exitCode: 2,
       stderr: expect.stringMatching(/--event-store .* nor a file with one: .* is a (FIFO|device)/),
     });
   }

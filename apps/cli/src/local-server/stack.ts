@@ -191,19 +191,19 @@ async function waitForServer(child: ChildProcess, dataFolder: string, readLog: (
     // The server writes the file once it accepts calls.
     const file = readServerFile(dataFolder);
     if (file !== null && file.pid === child.pid) return file;
-    if (ended !== null) throw startFailure(`the server ended at once (${ended})`, readLog());
+    if (ended !== null) throw startFailure(`the server ended at once (${ended})`, readLog(), child.exitCode ?? ExitCode.failed);
     await sleep(POLL_MS, undefined, { signal });
   }
-  throw startFailure(`the server was not ready within ${START_TIMEOUT_MS / 1000} s`, readLog());
+  throw startFailure(`the server was not ready within ${START_TIMEOUT_MS / 1000} s`, readLog(), ExitCode.failed);
 }
 
-function startFailure(what: string, log: string): CliError {
+/** @param exitCode that of the server, which tells a mistake in its options from other failures */
+function startFailure(what: string, log: string, exitCode: number): CliError {
   // The server's own last message, if it wrote one.
   const [, words, code] = /^espalier: (.*) \(([A-Z_]+)\)$/.exec(log.split('\n').at(-1) ?? '') ?? [];
-  if (words !== undefined && code !== 'INTERNAL')
-    return new CliError('SERVER_START_FAILED', `${words} (${code})`, { exitCode: ExitCode.failed });
+  if (words !== undefined && code !== 'INTERNAL') return new CliError('SERVER_START_FAILED', `${words} (${code})`, { exitCode });
   return new CliError('SERVER_START_FAILED', what, {
-    exitCode: ExitCode.failed,
+    exitCode,
     hint: log === '' ? 'it wrote nothing to its log' : `its log says:\n${log}`,
   });
 }

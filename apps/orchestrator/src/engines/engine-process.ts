@@ -1,7 +1,7 @@
 // An engine process as a child of this process: started on a socket of its own, watched, and ended.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { programFile } from '#files';
-import { EspalierError } from '#protocol';
+import { EspalierError, invalidField } from '#protocol';
 import { EngineClient } from './wire/engine-client.js';
 import { recordListener, removeSocket, socketPath } from './socket-path.js';
 import { spawnProcess, type SpawnedProcess } from './spawn-thread.js';
@@ -80,7 +80,7 @@ export class EngineProcess {
     });
     for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until;) {
       if (signal.aborted) break;
-      if (ended !== null) throw new EspalierError('ENGINE_UNAVAILABLE', `the engine ended while starting (${ended})${last && `: ${last}`}`);
+      if (ended !== null) throw refusedOption(last) ?? endedAtStart(ended, last);
       try {
         await engine.client.checkHealth(1_000);
         return engine;
@@ -107,6 +107,16 @@ export class EngineProcess {
     if (!stopped) this.child.kill('SIGKILL');
     this.client.close();
   }
+}
+
+function endedAtStart(how: string, last: string): EspalierError {
+  return new EspalierError('ENGINE_UNAVAILABLE', `the engine ended while starting (${how})${last && `: ${last}`}`);
+}
+
+/** An engine that refuses an option names it in its last line. The error names it too, so that it counts as a mistake of the user. */
+function refusedOption(last: string): EspalierError | undefined {
+  const [, option, words] = /^espalier engine: (--[a-z-]+): (.*) \([A-Z_]+\)$/.exec(last) ?? [];
+  return option === undefined || words === undefined ? undefined : invalidField('ENGINE_UNAVAILABLE', option, words);
 }
 
 /**
