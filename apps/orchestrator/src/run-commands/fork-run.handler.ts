@@ -52,7 +52,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     for (const digest of pinned) await this.keeper.pin(digest);
     try {
       // The parent may have been deleted or lost teachers before its states were pinned.
-      await requireStart(forkedRun({ ...change, parent: await this.runs.load(parentRunId) }), this.artifacts);
+      await requireStart(forkedRun({ ...change, parent: await this.runs.load(parentRunId) }), this.artifacts, pinned);
       signal.throwIfAborted();
       const { run, facts } = await this.runs.change(runId, change, { by });
       const answer = facts.length === 0 ? alreadyLaunched(run, requestDigest) : { runId, revision: run.revision, alreadyDone: false };

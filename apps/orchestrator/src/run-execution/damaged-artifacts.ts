@@ -4,6 +4,8 @@ import type { ArtifactCondition, ArtifactStore } from '#artifact-store';
 import { EspalierError, toEspalierError } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { statesToFallBackTo } from '../pruning-run/aggregate/starting-points.js';
+import { lastWholeTeacherWords } from '../pruning-run/record/obstacles.js';
+import { lastWholeTeacher } from '../retention/whole-teachers.js';
 import { tokenShards } from '../pruning-run/record/training-tokens.js';
 import type { AttemptParts } from './attempt-parts.js';
 
@@ -33,7 +35,7 @@ export async function wholeStateBefore(
   throw new EspalierError(
     damage.code,
     `a state of run ${run.runId} is damaged, and no earlier one of this fork is whole: ${damage.message}; ` +
-      `fork run ${run.origin.parentRunId} again`,
+      lastWholeTeacherWords(await lastWholeTeacher(artifacts, run, step)),
   );
 }
 

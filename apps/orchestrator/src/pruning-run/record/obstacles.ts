@@ -55,7 +55,19 @@ export interface Obstacle {
 
 export const isMendable = ({ code }: Pick<Obstacle, 'code'>): boolean => MENDABLE.has(code);
 
-/** The command that lets a run go on after its obstacle is removed or accepted. */
-export function commandToGoOn(runId: string, { code }: Pick<Obstacle, 'code'>): string {
+/** Ends the message about a lost state. `commandToGoOn` reads the teacher from it. */
+export function lastWholeTeacherWords(teacher: { mark: number; state: { step: number } } | undefined): string {
+  if (teacher === undefined)
+    return 'no teacher before it is whole either: put the file of a state back from a backup, or launch another run';
+  return `the last whole teacher before it is ${teacher.mark}, at step ${teacher.state.step}`;
+}
+
+/**
+ * The command that lets a run go on after its obstacle is removed or accepted. A run whose state is lost goes on from a teacher, since it
+ * would meet the same damage again.
+ */
+export function commandToGoOn(runId: string, { code, message }: Pick<Obstacle, 'code' | 'message'>): string {
+  const [, mark] = /the last whole teacher before it is (\d+), at step \d+$/.exec(message) ?? [];
+  if (mark !== undefined) return `espalier resume ${runId} --from-teacher ${mark}`;
   return `espalier resume ${runId}${code === 'NUMERICS_CHANGED' ? ' --accept-other-numerics' : ''}`;
 }
