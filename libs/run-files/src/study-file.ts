@@ -61,18 +61,24 @@ class StudyReader extends YamlReader {
     const variants: Variant[] = [];
     const request = v1.LaunchStudyRequest.fromPartial({});
     const top = this.document.contents;
+    const keys = new Set<string>();
     for (const [key, pair] of this.entries(top, 'the file')) {
-      if (this.takesPart(whole, key, pair)) continue;
-      if (key === 'name') request.name = this.textOf(pair, key, 'a name');
-      else if (key === 'note') request.note = this.textOf(pair, key, 'a text', true);
-      else if (key === 'at_once') request.atOnce = this.atOnceOf(pair);
-      else if (key === 'halving') request.halving = this.halvingOf(pair);
-      else if (key === 'runs') variants.push(...this.variantsOf(pair));
-      else throw this.unknown(key, pair, ['name', 'note', 'at_once', 'halving', ...PART_KEYS, 'runs']);
+      keys.add(key);
+      this.keepMistake(() => {
+        if (this.takesPart(whole, key, pair)) return;
+        if (key === 'name') request.name = this.textOf(pair, key, 'a name');
+        else if (key === 'note') request.note = this.textOf(pair, key, 'a text', true);
+        else if (key === 'at_once') request.atOnce = this.atOnceOf(pair);
+        else if (key === 'halving') request.halving = this.halvingOf(pair);
+        else if (key === 'runs') variants.push(...this.variantsOf(pair));
+        else throw this.unknown(key, pair, ['name', 'note', 'at_once', 'halving', ...PART_KEYS, 'runs']);
+      });
     }
-    if (request.name === '') throw this.problem(0, 'name: a study needs a name');
-    if (variants.length === 0)
+    if (!keys.has('name')) this.mistake(null, 'name: a study needs a name');
+    if (!keys.has('runs'))
       variants.push({ ...emptyPart(), name: whole.settings.recipe ?? whole.settings.preset ?? defaultPreset(), pair: null });
+    this.requireSources(whole, variants);
+    this.refuseMistakes();
     const places: RunPlace[] = [];
     for (const variant of variants) {
       for (const { run, place } of this.runsOf(whole, variant)) {
@@ -93,51 +99,63 @@ class StudyReader extends YamlReader {
     } else if (key === 'grid') part.grid = this.gridOf(pair);
     else if (key === 'seeds') part.seeds = this.seedsOf(pair);
     else return false;
+    // Each of the three keys comes once. A mistake of two of them is found at the later one.
     if (key !== 'grid' && part.seeds !== null && part.settings.seed !== undefined)
       throw this.wrong(pair, key, 'seeds and the setting seed both say the seed: give one');
     const twice = [...part.grid.keys()].find(({ name }) => part.settings[name] !== undefined);
-    if (twice !== undefined) throw this.wrong(pair, key, `${twice.field} is among settings and in the grid: give it once`);
+    if (key !== 'seeds' && twice !== undefined)
+      throw this.wrong(pair, key, `${twice.field} is among settings and in the grid: give it once`);
     return true;
   }
 
   private variantsOf({ value }: Pair): Variant[] {
     if (!isSeq(value) || value.items.length === 0)
       throw this.problem(rangeOf(value), 'runs must be a list of variants: "- name: wanda" with the settings, grid and seeds of its own');
-    const variants = value.items.map((item): Variant => {
-      const part = emptyPart();
-      let name = '';
-      let first: Pair | null = null;
-      if (!isMap(item)) throw this.problem(rangeOf(item), 'an item of runs must be a mapping: "- name: wanda"');
-      for (const [key, pair] of this.entries(item, 'an item of runs')) {
-        first ??= pair;
-        if (key === 'name') name = this.textOf(pair, key, 'a name');
-        else if (!this.takesPart(part, key, pair)) throw this.unknown(key, pair, ['name', ...PART_KEYS]);
-      }
-      if (name === '') throw this.problem(rangeOf(item), 'name: every item of runs needs one, for its line in tables and plots');
-      return { ...part, name, pair: first };
-    });
+    const variants = value.items.flatMap((item) => this.keepMistake(() => this.variantOf(item)) ?? []);
     variants.forEach(({ name, pair }, index) => {
-      if (variants.findIndex((one) => one.name === name) < index) throw this.at(pair, `name: ${JSON.stringify(name)} is there twice`);
+      if (name !== '' && variants.findIndex((one) => one.name === name) < index)
+        this.mistake(pair, `name: ${JSON.stringify(name)} is there twice`);
     });
     return variants;
+  }
+
+  /** The name is '' where it is missing or wrong. */
+  private variantOf(item: unknown): Variant {
+    const part = emptyPart();
+    let name = '';
+    let first: Pair | null = null;
+    let isNamed = false;
+    if (!isMap(item)) throw this.problem(rangeOf(item), 'an item of runs must be a mapping: "- name: wanda"');
+    for (const [key, pair] of this.entries(item, 'an item of runs')) {
+      first ??= pair;
+      isNamed ||= key === 'name';
+      this.keepMistake(() => {
+        if (key === 'name') name = this.textOf(pair, key, 'a name');
+        else if (!this.takesPart(part, key, pair)) throw this.unknown(key, pair, ['name', ...PART_KEYS]);
+      });
+    }
+    if (!isNamed) this.mistake(first, 'name: every item of runs needs one, for its line in tables and plots');
+    return { ...part, name, pair: first };
   }
 
   private gridOf({ value }: Pair): Part['grid'] {
     const table = new Map(settingsTable().map((setting) => [setting.field, setting]));
     const grid: Part['grid'] = new Map();
-    for (const [key, pair] of this.entries(value, 'grid')) {
-      const setting = table.get(key);
-      if (setting === undefined) throw this.unknown(key, pair, [...table.keys()]);
-      if (setting.field === 'seed') throw this.wrong(pair, key, 'seeds have a key of their own: "seeds: [1, 2, 3]"');
-      if (!isSeq(pair.value) || pair.value.items.length === 0) throw this.wrong(pair, key, 'a list of values is needed: [0.3, 0.5]');
-      const values = pair.value.items.map((item): GridValue => {
-        const one = new Pair(pair.key, item);
-        return { value: this.valueOf(setting, one), pair: one };
+    for (const [key, pair] of this.entries(value, 'grid'))
+      this.keepMistake(() => {
+        const setting = table.get(key);
+        if (setting === undefined) throw this.unknown(key, pair, [...table.keys()]);
+        if (setting.field === 'seed') throw this.wrong(pair, key, 'seeds have a key of their own: "seeds: [1, 2, 3]"');
+        if (!isSeq(pair.value) || pair.value.items.length === 0) throw this.wrong(pair, key, 'a list of values is needed: [0.3, 0.5]');
+        const values = pair.value.items.flatMap((item): GridValue[] => {
+          const one = new Pair(pair.key, item);
+          const read = this.keepMistake(() => this.valueOf(setting, one));
+          return read === undefined ? [] : [{ value: read, pair: one }];
+        });
+        if (new Set(values.map(({ value: one }) => JSON.stringify(one))).size < values.length)
+          throw this.wrong(pair, key, 'a value is there twice');
+        grid.set(setting, values);
       });
-      if (new Set(values.map(({ value: one }) => JSON.stringify(one))).size < values.length)
-        throw this.wrong(pair, key, 'a value is there twice');
-      grid.set(setting, values);
-    }
     return grid;
   }
 
@@ -152,11 +170,14 @@ class StudyReader extends YamlReader {
   /** Reads `halving`: one key is the setting whose values are the rungs, the other key is the share of runs that go on. */
   private halvingOf(halving: Pair): v1.StudyHalving {
     const request: v1.StudyHalving = { setting: '', rungs: [], keep: USUAL_SHARE };
-    for (const [key, pair] of this.entries(halving.value, 'halving')) {
-      if (key === 'keep') request.keep = this.shareOf(pair);
-      else if (request.setting === '' && BUDGETS.includes(key)) [request.setting, request.rungs] = [key, this.rungsOf(pair, key)];
-      else throw this.unknown(key, pair, ['keep', `one of ${BUDGETS.join(' and ')}`]);
-    }
+    for (const [key, pair] of this.entries(halving.value, 'halving'))
+      this.keepMistake(() => {
+        if (key === 'keep') request.keep = this.shareOf(pair);
+        else if (request.setting === '' && BUDGETS.includes(key)) {
+          request.setting = key;
+          request.rungs = this.rungsOf(pair, key);
+        } else throw this.unknown(key, pair, ['keep', `one of ${BUDGETS.join(' and ')}`]);
+      });
     if (request.setting === '') throw this.wrong(halving, 'halving', `the rungs are needed: "{${BUDGETS[0]}: [100, 300, 900]}"`);
     return request;
   }
@@ -188,11 +209,22 @@ class StudyReader extends YamlReader {
     return value;
   }
 
+  /** A variant has a model and a text of its own, or those of the study. */
+  private requireSources(whole: Part, variants: readonly Variant[]): void {
+    for (const [key, what] of [
+      ['model', 'the folder of a model is needed'],
+      ['data', 'a path of training text is needed'],
+    ] as const) {
+      if (whole.pairs.has(key)) continue;
+      const lacking = variants.filter(({ pairs }) => !pairs.has(key));
+      // Where all lack it, the whole study lacks it.
+      for (const { pair } of lacking.length === variants.length ? lacking.slice(0, 1) : lacking) this.mistake(pair, `${key}: ${what}`);
+    }
+  }
+
   /** Yields a run for each combination of the grid and the seeds. */
   private *runsOf(whole: Part, variant: Variant): Iterable<{ run: v1.StudyRunRequest; place: RunPlace }> {
     const source = { ...definedOf(whole), ...definedOf(variant) };
-    if (source.model === undefined) throw this.at(variant.pair, 'model: the folder of a model is needed');
-    if (source.data === undefined) throw this.at(variant.pair, 'data: a path of training text is needed');
     const fixed = { ...whole.settings, ...variant.settings };
     // A variant's own settings and grid count before those of the study.
     const grid = new Map([...whole.grid].filter(([{ name }]) => variant.settings[name] === undefined));
@@ -209,11 +241,17 @@ class StudyReader extends YamlReader {
           ...(seeds.length > 1 ? [`seed ${seed}`] : []),
         ];
         yield {
-          run: { variant: variant.name, modelPath: source.model, data: dataSource(source), settings: settingsMessage(settings) },
+          run: { variant: variant.name, modelPath: source.model!, data: dataSource(source), settings: settingsMessage(settings) },
           place: { words: wordsOfRun(variant.name, varied), pairs, variant: variant.pair },
         };
       }
     }
+  }
+
+  private mistake(pair: Pair | null, what: string): void {
+    this.keepMistake(() => {
+      throw this.at(pair, what);
+    });
   }
 
   private at(pair: Pair | null, what: string): EspalierError {

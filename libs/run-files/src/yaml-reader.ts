@@ -23,10 +23,15 @@ export interface SourceChoice extends DataChoice {
   model?: string;
 }
 
+/** A user who mends the first mistakes gets the others next. */
+const MOST_MISTAKES = 20;
+
 /** Throws errors that name the file, the line and the key. */
 export class YamlReader {
   private readonly lines = new LineCounter();
   protected readonly document: Document.Parsed;
+  private readonly mistakes: EspalierError[] = [];
+  private readonly offsets = new WeakMap<EspalierError, number>();
 
   /** @param path of the file, whose name errors say and whose folder its relative paths are of */
   constructor(
@@ -45,12 +50,39 @@ export class YamlReader {
     } catch {
       throw invalidFile(`${basename(path)} can't be read: its values lie too deep in one another`, field);
     }
-    const [problem] = [...this.document.errors, ...this.document.warnings];
-    if (problem !== undefined) throw this.problem(problem.pos[0], problem.message);
+    const problems = [...this.document.errors, ...this.document.warnings];
+    const repeated = problems.filter(({ code }) => code === 'DUPLICATE_KEY');
+    // Any other problem leads to problems in the lines after it.
+    for (const { pos, message } of problems.length > repeated.length ? problems.slice(0, 1) : repeated)
+      this.mistakes.push(this.problem(pos[0], message));
+    this.refuseMistakes();
     visit(this.document, (_, node) => {
       if (isAlias(node) || (isNode(node) && 'anchor' in node && node.anchor !== undefined))
-        throw this.problem(node.range?.[0], 'anchors and aliases are not allowed: write the value itself');
+        this.mistakes.push(this.problem(node.range?.[0], 'anchors and aliases are not allowed: write the value itself'));
     });
+    this.refuseMistakes();
+  }
+
+  /** Keeps the mistake that the work throws, so that the rest of the file is read too. `refuseMistakes` throws all that were kept. */
+  protected keepMistake<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof EspalierError)) throw error;
+      this.mistakes.push(error);
+      return undefined;
+    }
+  }
+
+  /** @throws EspalierError with all mistakes that were kept */
+  protected refuseMistakes(): void {
+    const offsetOf = (mistake: EspalierError): number => this.offsets.get(mistake) ?? 0;
+    const inOrder = this.mistakes.toSorted((left, right) => offsetOf(left) - offsetOf(right));
+    const [first, ...others] = inOrder.slice(0, MOST_MISTAKES);
+    if (first === undefined) return;
+    if (others.length === 0) throw first;
+    const violations = [first, ...others].flatMap((one) => one.violations);
+    throw new EspalierError(first.code, violations.map(({ description }) => description).join('; '), { violations });
   }
 
   /** Returns true if the key is one of SOURCE_KEYS, and puts its value in `choice`. Paths are relative to the file's folder. */
@@ -90,11 +122,12 @@ export class YamlReader {
   protected settingsOf({ value }: Pair): RequestedValues {
     const table = new Map(settingsTable().map((setting) => [setting.field, setting]));
     const values: [string, unknown][] = [];
-    for (const [key, pair] of this.entries(value, 'settings')) {
-      const setting = table.get(key);
-      if (setting === undefined) throw this.unknown(key, pair, [...table.keys()]);
-      values.push([setting.name, this.valueOf(setting, pair)]);
-    }
+    for (const [key, pair] of this.entries(value, 'settings'))
+      this.keepMistake(() => {
+        const setting = table.get(key);
+        if (setting === undefined) throw this.unknown(key, pair, [...table.keys()]);
+        values.push([setting.name, this.valueOf(setting, pair)]);
+      });
     return Object.fromEntries(values);
   }
 
@@ -179,7 +212,9 @@ export class YamlReader {
   }
 
   protected problem(offset: number | undefined, what: string): EspalierError {
-    return invalidFile(`${this.lineOf(offset)}: ${what.split('\n')[0]}`, this.field);
+    const mistake = invalidFile(`${this.lineOf(offset)}: ${what.split('\n')[0]}`, this.field);
+    if (offset !== undefined) this.offsets.set(mistake, offset);
+    return mistake;
   }
 
   /** "run.yaml:3" */

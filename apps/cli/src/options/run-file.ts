@@ -53,15 +53,17 @@ class RunFileReader extends YamlReader {
   read(): RunFile {
     const file: RunFile = { settings: {} };
     const allowed = [...SOURCE_KEYS, ...TEXTS, 'tags', 'measure', 'settings'];
-    for (const [key, pair] of this.entries(this.document.contents, 'the file')) {
-      const isText = TEXTS.find((name) => name === key);
-      if (this.takesSource(file, key, pair)) continue;
-      if (isText !== undefined) file[isText] = this.textOf(pair, key, 'a text', true);
-      else if (key === 'tags') file.tags = this.itemsOf(pair, key);
-      else if (key === 'measure') file.measure = this.measureOf(pair);
-      else if (key === 'settings') file.settings = this.settingsOf(pair);
-      else throw this.unknown(key, pair, allowed);
-    }
+    for (const [key, pair] of this.entries(this.document.contents, 'the file'))
+      this.keepMistake(() => {
+        const isText = TEXTS.find((name) => name === key);
+        if (this.takesSource(file, key, pair)) return;
+        if (isText !== undefined) file[isText] = this.textOf(pair, key, 'a text', true);
+        else if (key === 'tags') file.tags = this.itemsOf(pair, key);
+        else if (key === 'measure') file.measure = this.measureOf(pair);
+        else if (key === 'settings') file.settings = this.settingsOf(pair);
+        else throw this.unknown(key, pair, allowed);
+      });
+    this.refuseMistakes();
     if (file.measure !== undefined && file.settings.speedTable !== undefined)
       throw this.problem(undefined, 'measure and settings.speed_table are both there: a table is either measured or read');
     return file;

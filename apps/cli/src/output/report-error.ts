@@ -53,7 +53,7 @@ function linesOf({ code, message, violations }: EspalierError, command: Command 
     command === undefined || code === 'CONFIG_INVALID' ? text : asTyped(inFlags(text, fields, command), command, flag(field));
   if (violations.length > 1) {
     return [
-      `${violations.length} values are not valid`,
+      code === 'CONFIG_INVALID' ? `the file has ${violations.length} mistakes` : `${violations.length} values are not valid`,
       // A problem of a file's line names the file.
       ...violations.map(({ field, description }) => `  ${field.startsWith('<') ? '' : `${flag(field)}: `}${told(description, field)}`),
     ];

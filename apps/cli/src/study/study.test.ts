@@ -113,6 +113,38 @@ test('a file is written out into every combination of variant, grid and seed', a
   expect(launched!.runs[0]).toMatchObject({ modelPath: join(folder, 'models/llama'), data: { trainPath: join(folder, 'train.jsonl') } });
 });
 
+test('all mistakes of a file are named at once, each with its line', async () => {
+  const refused = await launch(`nam: recipes
+data: train.jsonl
+at_once: 0
+settings: {total_stepz: 300, seed: 1, batch_size: many}
+seeds: [1, x]
+grid:
+  target_sparsity: [0.3, half]
+  lora_rank: 8
+runs:
+  - name: nuteprune
+  - settings: {recipe: wonder}
+  - name: nuteprune
+`);
+  expect(refused).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(refused.stderr).toMatch(/CONFIG_INVALID: the file has 12 mistakes\n/);
+  expect(refused.stderr.match(/study\.yaml:\d+: (there is no "\w+"|\w+)/g)).toEqual([
+    'study.yaml:1: there is no "nam"',
+    'study.yaml:1: name',
+    'study.yaml:3: at_once',
+    'study.yaml:4: there is no "total_stepz"',
+    'study.yaml:4: batch_size',
+    'study.yaml:5: seeds',
+    'study.yaml:7: target_sparsity',
+    'study.yaml:8: lora_rank',
+    'study.yaml:10: model',
+    'study.yaml:11: name',
+    'study.yaml:11: recipe',
+    'study.yaml:12: name',
+  ]);
+});
+
 test('a study that keeps earlier defaults for its new runs says so', async () => {
   const said = 'its new runs take the defaults of the release that launched it';
   expect((await launch(`${FILE}note: of an earlier release\n`)).stdout).toContain(said);

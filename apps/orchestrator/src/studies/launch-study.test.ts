@@ -89,6 +89,19 @@ test('a text that is not there is told with its run, and what is not a mistake o
   expect(await refusal(unavailable)).toBe(unavailable);
 });
 
+test('the mistakes of all models and texts are told together', async () => {
+  const texts = ['a', 'b', 'a'];
+  readText = () => Promise.reject(new EspalierError('DATA_NOT_FOUND', `there is no file ${texts.shift()}`));
+  const refusal = await checked({}, { batchSize: 16 }, { batchSize: 32 }).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({
+    code: 'REQUEST_INVALID',
+    violations: [
+      { field: 'runs[0]', description: 'there is no file a (so in 2 runs)' },
+      { field: 'runs[1]', description: 'there is no file b' },
+    ],
+  });
+});
+
 test('a mistake that many runs share is told once, with their number', async () => {
   const runs = ['1', '2', '3'].map((seed) => ({ seed, targetSparsity: 2 }));
   const refusal = await checked(...runs, { batchSize: 0 }).catch((error: unknown) => error);

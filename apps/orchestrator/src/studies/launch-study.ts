@@ -70,6 +70,7 @@ export class LaunchStudy {
   /** Checks the model and the memory of runs. Runs that ask the same of an engine and of the model are checked once. */
   private async checkSources(runs: RunOfStudy[], signal: AbortSignal): Promise<void> {
     const seen = new Set<string>();
+    const mistakes = new Mistakes();
     for (const [index, { modelPath, data, settings }] of runs.entries()) {
       const session = sessionOptions({ settings: resolveSettings(settings), model: { path: modelPath, weightsDigest: '' } }, 0);
       // A study may compare budgets, so a budget that the model can't keep is a mistake of its own run only.
@@ -78,12 +79,14 @@ export class LaunchStudy {
       const key = JSON.stringify([data, sessionKey(session), settings.evaluationWindow, budget]);
       if (seen.has(key)) continue;
       seen.add(key);
-      await ofRun(index, async () => {
+      await mistakes.keep(index, async () => {
         const plan = await this.sources.plan(modelPath, settings);
         requireMemory(plan);
         await this.sources.namedData(data, plan, signal);
       });
+      signal.throwIfAborted();
     }
+    mistakes.refuse();
   }
 }
 
@@ -140,19 +143,10 @@ function refuseNoContenders(runs: RunOfStudy[], halving: Halving): void {
 }
 
 function refuseBadSettings(runs: RunOfStudy[]): void {
-  const found = new Map<string, { first: FieldViolation; runs: number }>();
-  for (const [index, { settings }] of runs.entries()) {
-    for (const one of settingsViolations(resolveSettings(settings))) {
-      const key = JSON.stringify(one);
-      const known = found.get(key);
-      found.set(key, { first: known?.first ?? inRun(index, one), runs: (known?.runs ?? 0) + 1 });
-    }
-  }
-  // A mistake that many runs share is reported once.
-  const violations = [...found.values()].map(({ first, runs: of }) =>
-    of === 1 ? first : { ...first, description: `${first.description} (so in ${of} runs)` },
-  );
-  if (violations.length > 0) throw invalidRequest(violations.slice(0, MOST_VIOLATIONS));
+  const mistakes = new Mistakes();
+  for (const [index, { settings }] of runs.entries())
+    for (const one of settingsViolations(resolveSettings(settings))) mistakes.add(index, one);
+  mistakes.refuse();
 }
 
 const inRun = (index: number, { field, ...rest }: FieldViolation): FieldViolation => ({
@@ -163,14 +157,37 @@ const inRun = (index: number, { field, ...rest }: FieldViolation): FieldViolatio
 /** The codes of errors that no run of the request caused. */
 const NO_MISTAKE = ['INTERNAL', 'ENGINE_UNAVAILABLE'];
 
-async function ofRun(index: number, check: () => Promise<void>): Promise<void> {
-  try {
-    await check();
-  } catch (error) {
-    // A text is refused by an error of the library that reads it.
-    const { code, field, message, violations, metadata } = toEspalierError(error);
-    if (NO_MISTAKE.includes(code)) throw error;
-    const all = violations.length > 0 ? violations : [{ field, description: message, code }];
-    throw new EspalierError(code, `runs[${index}]: ${message}`, { violations: all.map((one) => inRun(index, one)), metadata });
+/** The mistakes of all runs. A mistake that many runs share is reported once. */
+class Mistakes {
+  private readonly found = new Map<string, { first: FieldViolation; runs: number }>();
+  private only: EspalierError | null = null;
+
+  add(index: number, one: FieldViolation): void {
+    const key = JSON.stringify(one);
+    const known = this.found.get(key);
+    this.found.set(key, { first: known?.first ?? inRun(index, one), runs: (known?.runs ?? 0) + 1 });
+  }
+
+  /** Keeps the mistake by which the check refuses a run. @throws an error that no run caused */
+  async keep(index: number, check: () => Promise<void>): Promise<void> {
+    try {
+      await check();
+    } catch (error) {
+      // A text is refused by an error of the library that reads it.
+      const { code, field, message, violations, metadata } = toEspalierError(error);
+      if (NO_MISTAKE.includes(code)) throw error;
+      const all = violations.length > 0 ? violations : [{ field, description: message, code }];
+      this.only ??= new EspalierError(code, `runs[${index}]: ${message}`, { violations: all.map((one) => inRun(index, one)), metadata });
+      for (const one of all) this.add(index, one);
+    }
+  }
+
+  /** @throws EspalierError with all mistakes that were kept */
+  refuse(): void {
+    const all = [...this.found.values()].map(({ first, runs }) =>
+      runs === 1 ? first : { ...first, description: `${first.description} (so in ${runs} runs)` },
+    );
+    if (all.length === 1 && this.only !== null) throw this.only;
+    if (all.length > 0) throw invalidRequest(all.slice(0, MOST_VIOLATIONS));
   }
 }
