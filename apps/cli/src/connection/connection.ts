@@ -79,7 +79,7 @@ export class Connection {
       const call = method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
         this.signal?.removeEventListener('abort', cancel);
         if (error === null) resolve(shown(response));
-        else reject(this.signal?.aborted === true ? (this.signal.reason as Error) : this.mapped(error));
+        else reject(this.signal?.aborted === true ? (this.signal.reason as Error) : this.mapped(error, timeoutMs));
       });
       const cancel = () => call.cancel();
       this.signal?.addEventListener('abort', cancel);
@@ -111,10 +111,14 @@ export class Connection {
     }
   }
 
-  private mapped(error: unknown): Error {
+  /** @param timeoutMs the time that the call had; undefined: as long as it takes */
+  private mapped(error: unknown, timeoutMs?: number): Error {
     if (!isServiceError(error)) return error as Error;
     const known = fromServiceError(error);
-    if (known.code === 'UNAVAILABLE' || isBroken(error)) return tlsProblem(this.server, error) ?? unavailable(this.server, error);
+    if (error.details.startsWith(OF_ANOTHER_PROGRAM)) return notEspalier(this.server, error);
+    if (known.code === 'DEADLINE_EXCEEDED' && timeoutMs !== undefined) return silent(this.server, timeoutMs, error);
+    if (known.code === 'EVENT_STORE_UNAVAILABLE') return storeUnavailable(known, error);
+    if (UNANSWERED.has(known.code) || isBroken(error)) return tlsProblem(this.server, error) ?? unavailable(this.server, error);
     if (known.code === 'TOKEN_NEEDED' || (known.code === 'TOKEN_WRONG' && this.server.tokenOrigin !== 'given'))
       return tokenRefused(this.server, known.code, error);
     if (known.code === 'LOGIN_ENDED') return loginEnded(known, error);
@@ -122,6 +126,11 @@ export class Connection {
     return new CliError('NOT_SUPPORTED', `the server at ${this.server.address} can't do this: ${known.message}`, { cause: error });
   }
 }
+
+/** The codes of calls that the transport ended. Errors of a server have codes of their own. */
+const UNANSWERED = new Set(['UNAVAILABLE', 'UNKNOWN', 'CANCELLED']);
+/** The beginning of the transport's own text for an answer of a program that is no server of this protocol. */
+const OF_ANOTHER_PROGRAM = 'Received HTTP status code';
 
 /**
  * Tells whether the error means a server that died in the middle of a call. If the connection breaks while something is written (EPIPE),
@@ -152,6 +161,30 @@ function tokenRefused({ address }: ServerAddress, code: string, cause: unknown):
 
 function loginEnded({ code, message }: EspalierError, cause: unknown): CliError {
   return new CliError(code, message, { cause, hint: 'espalier login' });
+}
+
+function notEspalier({ address, source }: ServerAddress, cause: unknown): CliError {
+  return new CliError('SERVER_UNAVAILABLE', `the program that answers at ${address} (from ${source}) is no Espalier server`, {
+    exitCode: ExitCode.unavailable,
+    cause,
+    hint: 'name the server with --server HOST:PORT; a web server in front of it must pass gRPC on',
+  });
+}
+
+function silent({ address, source }: ServerAddress, timeoutMs: number, cause: unknown): CliError {
+  return new CliError('DEADLINE_EXCEEDED', `the server at ${address} (from ${source}) did not answer within ${timeoutMs / 1_000} s`, {
+    exitCode: ExitCode.unavailable,
+    cause,
+    hint: 'it is busy, or it hangs: see espalier status and espalier logs, then try again',
+  });
+}
+
+function storeUnavailable({ code, message }: EspalierError, cause: unknown): CliError {
+  return new CliError(code, message, {
+    exitCode: ExitCode.unavailable,
+    cause,
+    hint: 'the server looks for it by itself, and its runs go on then: try again in a moment, or see espalier logs',
+  });
 }
 
 function unavailable({ address, source }: ServerAddress, cause: unknown): CliError {
