@@ -307,6 +307,17 @@ describe('errors', () => {
     });
   });
 
+  test('a share in percent is repeated as it was typed, also where it is no setting', async () => {
+    const server = await serve({
+      async *generate() {
+        throw refusal('FIELD_OUT_OF_RANGE', 'must be above 0, to 1, is 1.5', 'top_p');
+      },
+    });
+    expect((await espalier(server, 'generate', 'abcd', 'x', '--top-p', '150%')).stderr).toMatch(
+      /--top-p: must be above 0, to 1, is 150%\n$/,
+    );
+  });
+
   test('no server: says where it looked, and how to start one', async () => {
     const result = await runCli(['--server', '127.0.0.1:1', 'runs']);
     expect(result.exitCode).toBe(4);

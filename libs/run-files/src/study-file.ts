@@ -1,5 +1,6 @@
 // Reads a study from a YAML file. Its variants, grids of settings and seeds are written out into runs. Errors name their line.
 import { isMap, isSeq, Pair } from 'yaml';
+import { typedNumber } from '#comparison';
 import {
   defaultPreset,
   EspalierError,
@@ -191,8 +192,12 @@ class StudyReader extends YamlReader {
 
   private shareOf(pair: Pair): number {
     const text = this.textOf(pair, 'keep', 'a share');
-    const [, over, under = '1', percent] = /^([\d.]+)(?:\/(\d+)|(%))?$/.exec(text) ?? [];
-    const share = Number(over) / (percent === undefined ? Number(under) : 100);
+    let share = 0;
+    try {
+      share = typedNumber({ share: true, unit: '' }, text);
+    } catch {
+      // the error below says what is allowed
+    }
     if (!(share > 0 && share < 1)) throw this.wrong(pair, 'keep', 'a share above 0 and below 1 is allowed: 1/3, 0.25 or 50%');
     return share;
   }

@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
+import { typedNumber } from '#comparison';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
 import { HubNameError, hubPath, weightedPath, type HubKind, type WeightedPath } from '#run-files';
@@ -52,8 +53,17 @@ export function number(text: string): number {
   return value;
 }
 
+/** Reads a share, which may be in percent. */
+export function share(text: string): number {
+  try {
+    return typedNumber({ share: true, unit: '' }, text);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
 export function shareBelowOne(text: string): number {
-  const value = /%$/.test(text) ? number(text.slice(0, -1)) / 100 : number(text);
+  const value = share(text);
   if (value < 0 || value >= 1) throw new InvalidArgumentError('A share from 0 to below 1 is allowed, e.g. 0.5 or 50%.');
   return value;
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { buildProgram } from '../program.js';
 import { addSettingOptions } from './settings-options.js';
 
 const parsed = (...words: string[]): object =>
@@ -15,4 +16,16 @@ test.each(['--target-params', '--target-bytes', '--target-macs', '--target-speed
 
 test('an amount is read with its unit', () => {
   expect(parsed('--target-params', '2.1M')).toEqual({ targetParams: 2_100_000 });
+});
+
+test('every option that is a share takes both forms, and its help says so', () => {
+  const commands = (command: Command): Command[] => [command, ...command.commands.flatMap((one) => commands(one as Command))];
+  const shares = commands(buildProgram()).flatMap(({ options }) => options.filter(({ flags }) => flags.endsWith('<share>')));
+  const flags = new Set(shares.map(({ long }) => long));
+  for (const flag of ['--target-sparsity', '--mask-noise', '--recover-lora-dropout', '--top-p', '--sparsity', '--tolerance'])
+    expect(flags).toContain(flag);
+  for (const { long, description, parseArg } of shares) {
+    expect([long, parseArg?.('50%', undefined), parseArg?.('0.5', undefined)]).toEqual([long, 0.5, 0.5]);
+    expect(description).toMatch(/%|in percent/);
+  }
 });

@@ -14,6 +14,7 @@ import {
   type v1,
 } from '#protocol';
 import { absolutePath } from './parse.js';
+import { typedOption } from './typed-values.js';
 
 /** @param only the settings to add, by their names in the protocol; undefined: all */
 export function addSettingOptions(command: Command, only?: readonly string[]): Command {
@@ -52,29 +53,9 @@ function textOf({ help }: Setting, more: string): string {
   return more === '' ? help : `${help} (${more})`;
 }
 
-/** The text that was typed for an option, and the value that it was read as. */
-const typed = new WeakMap<Option, { text: string; value: unknown }>();
-
 function optionOf(setting: Setting, help: string): Option {
   const option = new Option(flagsOf(setting), help);
-  if (setting.kind !== 'flag')
-    option.argParser((text) => {
-      const value = parsed(setting, text);
-      typed.set(option, { text, value });
-      return value;
-    });
-  return option;
-}
-
-/** Replaces the refused value of an option by the words that the user typed for it: 1.4 by 140%. */
-export function asTyped(refusal: string, command: Command, flag: string): string {
-  const option = command.options.find(({ long }) => long === flag);
-  const given = option === undefined ? undefined : typed.get(option);
-  if (typeof given?.value !== 'number') return refusal;
-  const { value, text } = given;
-  const literally = (words: string): string => words.replaceAll(/[^\w]/g, '\\$&');
-  const echo = new RegExp(`\\bis ${literally(String(value))}(?![\\d.])(?: \\(${literally(text)}\\))?`);
-  return refusal.replace(echo, () => `is ${text}`);
+  return setting.kind === 'flag' ? option : typedOption(option, (text) => parsed(setting, text));
 }
 
 function flagsOf({ flag, kind, share, unit }: Setting): string {

@@ -2,7 +2,7 @@ import { CommanderError, type Command } from 'commander';
 import { toEspalierError, visibleJson, visibleLines, type EspalierError } from '#protocol';
 import { CliError, ExitCode, exitCodeOf, Interrupted } from '../cli-error.js';
 import { flagOf, inFlags } from '../options/flag-names.js';
-import { asTyped } from '../options/settings-options.js';
+import { asTyped } from '../options/typed-values.js';
 import { systemWords } from './result-files.js';
 import { styled, type Terminal } from './terminal.js';
 import { wrapLines } from './text-width.js';

@@ -173,7 +173,7 @@ test.each<[string, string, string]>([
   [
     'a word in place of a value',
     FILE.replace('50%', 'half'),
-    'study.yaml:9: target_sparsity: "half" is not valid. A number, or a share in percent, is allowed: 0 to 0.95',
+    'study.yaml:9: target_sparsity: "half" is not valid. A number is allowed: 0 to 0.95, or in percent',
   ],
   [
     'a comma in a value',

@@ -3,7 +3,7 @@ import { leastAsked, presetDefault } from '#comparison';
 import { defaultPreset, isAmount, valueOfText, type SettingValues } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
-/** Returns a text like "0 to 0.95" or "tracking or multipliers"; empty where any value is allowed. */
+/** Returns a text like "0 to 0.95, or in percent" or "tracking or multipliers"; empty where any value is allowed. */
 export function allowedWords(setting: Setting): string {
   const { field, kind, allowed, max, divides } = setting;
   if (kind === 'flag') return '';
@@ -14,7 +14,8 @@ export function allowedWords(setting: Setting): string {
   if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
   const most = mostWords(setting, max);
   const { least, isExcluded } = leastAsked(field, setting);
-  return isExcluded ? `above ${least}, to ${most}` : `${grouped(least)} to ${most}`;
+  const range = isExcluded ? `above ${least}, to ${most}` : `${grouped(least)} to ${most}`;
+  return setting.share ? `${range}, or in percent` : range;
 }
 
 function mostWords({ atMost, withinPositions, withinModel }: Setting, max: number): string {
@@ -31,7 +32,7 @@ export function settingOfText(setting: Setting, text: string): SettingValues[Set
     const range = ['number', 'whole'].includes(setting.kind) ? allowedWords(setting) : '';
     if (!(error instanceof RangeError) || range === '') throw error;
     if (isAmount(setting)) throw new RangeError(`${error.message.slice(0, -1)}: ${range}.`, { cause: error });
-    const what = setting.kind === 'whole' ? 'A whole number' : setting.share ? 'A number, or a share in percent,' : 'A number';
+    const what = setting.kind === 'whole' ? 'A whole number' : 'A number';
     throw new RangeError(`${what} is allowed: ${range}.`);
   }
 }

@@ -79,11 +79,16 @@ describe('values of settings', () => {
     expect(words.map((field) => allowedWords(setting(field)))).toEqual([
       '1 to 20',
       'above 0, to what the model has',
-      'above 0, to 1',
-      '0 to 0.95',
+      'above 0, to 1, or in percent',
+      '0 to 0.95, or in percent',
       'above 0, to 1,000,000',
       "2 to the model's positions",
     ]);
+  });
+  it('take percentages where they are shares, which all numbers between 0 and 1 are but the learning rates', () => {
+    const small = settingsTable().filter(({ kind, max, field }) => kind === 'number' && max! <= 1 && !field.endsWith('learning_rate'));
+    expect(small.map(({ field }) => field)).toContain('mask_noise');
+    for (const one of small) expect([one.field, valueOfText(one, '50%')]).toEqual([one.field, 0.5]);
   });
   it('are texts for people, whose form is checked', () => {
     expect(valueOfText(setting('target_sparsity'), '50%')).toBe(0.5);

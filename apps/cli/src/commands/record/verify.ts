@@ -1,10 +1,11 @@
 // The command verify, which checks whether the record of a run is complete and true.
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import type { Output } from '../../output/output.js';
-import { number, stepRange } from '../../options/parse.js';
+import { share, stepRange } from '../../options/parse.js';
+import { typedOption } from '../../options/typed-values.js';
 import { count, decimal, howMany, problemsFound } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { verifyAll } from './verify-all.js';
@@ -30,7 +31,12 @@ export function registerVerify(program: Command): void {
       'every run and study, every event of the store and every artifact instead of one run; files that no event names are listed',
     )
     .option('--replay [from..to]', 'compute again and compare; of a range, the segments with its steps', (text: string) => stepRange(text))
-    .option('--tolerance <difference>', 'with --replay on an engine of other numerics: the relative difference to accept', number);
+    .addOption(
+      typedOption(
+        new Option('--tolerance <share>', 'with --replay on an engine of other numerics: the relative difference to accept (0.01 or 1%)'),
+        share,
+      ),
+    );
   examples(
     verify,
     ['espalier verify k3f9'],

@@ -1,12 +1,13 @@
 // The command eval: perplexity or tasks of a run, a teacher, an export or the intact model.
 import { resolve } from 'node:path';
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { requireFilePlace, writeFileWhole } from '../../output/result-files.js';
 import { evaluateRun, evaluateTasks } from '../../engine-calls.js';
 import { absolutePath, choice, dataPath, names, shareBelowOne, wholeNumber, windowTokens } from '../../options/parse.js';
+import { typedOption } from '../../options/typed-values.js';
 import { measured, subjectWords } from '../../output/evaluation-words.js';
 import { count, decimal, duration } from '../../output/format.js';
 import type { Output } from '../../output/output.js';
@@ -55,7 +56,7 @@ export function registerEvaluate(program: Command): void {
       'the model before pruning with single weights set to 0, chosen by magnitude or wanda: a baseline that makes nothing smaller',
       choice({ magnitude: 'magnitude', wanda: 'wanda' } as const),
     )
-    .option('--sparsity <share>', "how many of them (0.5 or 50%; the run's target)", shareBelowOne)
+    .addOption(typedOption(new Option('--sparsity <share>', "how many of them (0.5 or 50%; the run's target)"), shareBelowOne))
     .option(
       '--closings',
       'where the loss comes from: the model before pruning with the closed heads or units of one layer at a time, nothing trained',

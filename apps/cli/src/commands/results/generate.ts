@@ -1,8 +1,9 @@
 // The command generate, which prints texts that a run's model writes.
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { v1, visibleLines } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
-import { bigNumber, number, positiveNumber, wholeNumber } from '../../options/parse.js';
+import { bigNumber, number, positiveNumber, share, wholeNumber } from '../../options/parse.js';
+import { typedOption } from '../../options/typed-values.js';
 import { count, decimal } from '../../output/format.js';
 import type { Output } from '../../output/output.js';
 import { LiveLine } from '../../progress/live-line.js';
@@ -43,7 +44,12 @@ export function registerGenerate(program: Command): void {
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
     .option('--max-tokens <n>', 'length of each text (default: 128)', positiveNumber)
     .option('--temperature <t>', '0: always the likeliest token; 1: tokens with the probabilities of the model (default: 0)', number)
-    .option('--top-p <share>', 'only the likeliest tokens, which together have this share of the probability', number)
+    .addOption(
+      typedOption(
+        new Option('--top-p <share>', 'only the likeliest tokens, which together have this share of the probability (0.9 or 90%)'),
+        share,
+      ),
+    )
     .option('--seed <n>', 'seed of the random numbers (default: 0)', bigNumber)
     .option('--stop <text>', 'end a text before this one; may be given again', gathered)
     .option('--chat', "answer: the model's own chat template writes each prompt as the message of a user")
