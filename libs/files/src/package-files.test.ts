@@ -55,6 +55,15 @@ describe('the npm package', () => {
     expect(added.map(([, file]) => `native-engine/${file}`).filter((file) => !packed.includes(file))).toEqual([]);
   });
 
+  it('has the scripts that its pages let a user run, or the page says that they are in the repository', () => {
+    const named = packed
+      .filter((file) => file.startsWith('docs/') && file.endsWith('.md'))
+      .flatMap((page) => [...text(page).matchAll(/native-engine\/tools\/\w+\.sh/g)].map(([script]) => ({ page, script })));
+    expect(named.length).toBeGreaterThan(0);
+    const lacking = named.filter(({ page, script }) => !has(script) && !text(page).includes('repository'));
+    expect(lacking).toEqual([]);
+  });
+
   it('has all tasks, examples and loaders', () => {
     const wanted = sources.filter((file) => /^(tasks|examples|loaders)\//.test(file) && !file.endsWith('/.npmrc') && !file.endsWith('.md'));
     expect(wanted.filter((file) => !packed.includes(file))).toEqual([]);
