@@ -19,13 +19,14 @@ test('an amount is read with its unit', () => {
 });
 
 test('every option that is a share takes both forms, and its help says so', () => {
-  const commands = (command: Command): Command[] => [command, ...command.commands.flatMap((one) => commands(one as Command))];
+  const commands = (command: Command): Command[] => [command, ...command.commands.flatMap((one) => commands(one))];
   const shares = commands(buildProgram()).flatMap(({ options }) => options.filter(({ flags }) => flags.endsWith('<share>')));
   const flags = new Set(shares.map(({ long }) => long));
   for (const flag of ['--target-sparsity', '--mask-noise', '--recover-lora-dropout', '--top-p', '--sparsity', '--tolerance'])
     expect(flags).toContain(flag);
   for (const { long, description, parseArg } of shares) {
-    expect([long, parseArg?.('50%', undefined), parseArg?.('0.5', undefined)]).toEqual([long, 0.5, 0.5]);
+    const read = parseArg as (text: string) => unknown;
+    expect([long, read('0.5'), read('50%')]).toEqual([long, 0.5, 0.5]);
     expect(description).toMatch(/%|in percent/);
   }
 });
