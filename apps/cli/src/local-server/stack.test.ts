@@ -118,7 +118,7 @@ test('a server that cannot start says why', async () => {
   const token = () => readFile(join(folder, 'token'), 'utf8');
   const tokenBefore = await token();
   expect((await espalier('up', '--detach', '--listen', '127.0.0.1:0')).stderr).toMatch(
-    /SERVER_START_FAILED: the event store .* is of a later release[^]*Nothing is changed[^]*STORE_SCHEMA_TOO_NEW/,
+    /SERVER_START_FAILED: the event store .* is of a later build of release[^]*Nothing is changed[^]*STORE_SCHEMA_TOO_NEW/,
   );
   expect(await token()).toBe(tokenBefore);
   await writeFile(join(folder, 'file'), '');

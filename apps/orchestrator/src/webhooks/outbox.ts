@@ -3,6 +3,7 @@
 import Database from 'better-sqlite3';
 import { existsSync } from 'node:fs';
 import type { Position } from '#event-store';
+import { ownVersion } from '#files';
 import { EspalierError } from '#protocol';
 import type { Notification } from './notifications.js';
 
@@ -153,8 +154,9 @@ export function requireKnownOutbox(file: string): void {
   if (version <= SCHEMA_VERSION) return;
   throw new EspalierError(
     'WEBHOOKS_OF_LATER_RELEASE',
-    `"${file}", where notifications wait for their webhooks, is of a later release: its schema has version ${version}, and this release ` +
-      `reads up to ${SCHEMA_VERSION}. Nothing is changed. Use a later release, or move this file away: its notifications are then not sent`,
+    `"${file}", where notifications wait for their webhooks, is of a later release or build: its schema has version ${version}, and this ` +
+      `build of release ${ownVersion()} reads up to ${SCHEMA_VERSION}. Nothing is changed. Use a later one, or move this file away: its ` +
+      'notifications are then not sent',
   );
 }
 

@@ -143,21 +143,25 @@ export function openFileForReading(file: string): Database.Database {
 function checkVersion(database: Database.Database, file: string): void {
   const version = database.pragma('user_version', { simple: true }) as number;
   if (version <= SCHEMA_VERSION) return;
+  const release = releaseOf(database);
+  // Two builds between releases can have one name and different schemas.
+  const isOfSameName = release === ownVersion();
+  const origin = isOfSameName ? `a later build of release ${release}` : `a later release${release === undefined ? '' : `, ${release}`}`;
   throw new StoreError(
     'STORE_SCHEMA_TOO_NEW',
-    `the event store "${file}" is of a later release${nameOfRelease(database)}: its schema has version ${version}, and this release, ` +
-      `${ownVersion()}, reads up to ${SCHEMA_VERSION}. Nothing is changed. Use that release or a later one, or restore a backup from ` +
-      'before the update into another folder (espalier store restore)',
+    `the event store "${file}" is of ${origin}: its schema has version ${version}, and this ` +
+      `${isOfSameName ? 'build' : `release, ${ownVersion()},`} reads up to ${SCHEMA_VERSION}. Nothing is changed. Use that ` +
+      `${isOfSameName ? 'build' : 'release'} or a later one, or restore a backup from before the update into another folder ` +
+      '(espalier store restore)',
   );
 }
 
 /** The release as far as a store tells it. The table that has it may be another one in a later schema. */
-function nameOfRelease(database: Database.Database): string {
+function releaseOf(database: Database.Database): string | undefined {
   try {
-    const release = database.prepare<[string], string>('SELECT value FROM store_info WHERE key = ?').pluck().get(SCHEMA_RELEASE);
-    return release === undefined ? '' : `, ${release}`;
+    return database.prepare<[string], string>('SELECT value FROM store_info WHERE key = ?').pluck().get(SCHEMA_RELEASE);
   } catch {
-    return '';
+    return undefined;
   }
 }
 
