@@ -70,6 +70,7 @@ const STORE_EXIT_CODES: Record<string, number> = {
   STORE_LOCKED: ExitCode.notAllowed,
   BACKUP_FILE_EXISTS: ExitCode.notAllowed,
   BACKUP_FILE_FOREIGN: ExitCode.notAllowed,
+  BACKUP_FILE_NEEDED: ExitCode.notAllowed,
 };
 
 /** The command was told to stop. */

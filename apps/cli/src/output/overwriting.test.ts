@@ -275,6 +275,12 @@ test('store backup and store restore name the option that replaces what is there
     expect(refused.stderr).toMatch(new RegExp(`${code}[^]*--overwrite replaces it`));
     expect((await store(command, 'monday.db', '--overwrite')).exitCode).toBe(0);
   }
+  await (await startEmbeddedEventStore({ folder: join(folder, 'other', 'event-store') })).stop();
+  const ofAnother = (...args: string[]) => espalier('store', 'backup', 'monday.db', '--data-folder', 'other', ...args);
+  const refused = await ofAnother('--overwrite');
+  expect(refused.exitCode).toBe(5);
+  expect(refused.stderr).toMatch(/BACKUP_FILE_NEEDED: .* is a backup of another store[^]*--overwrite-any replaces it/);
+  expect((await ofAnother('--overwrite-any')).exitCode).toBe(0);
 });
 
 test('quickstart --json: another file is left alone, and told before anything starts', async () => {

@@ -31,16 +31,18 @@ function registerBackup(store: Command): void {
       'Copies the store into one file, complete as of one moment, while its server goes on. The copy is read back and checked before it ' +
         'gets its name. Artifacts (snapshots, exports) are plain files in the data folder, which any tool can copy.',
     )
-    .option('--overwrite', 'replace an earlier backup of that name');
+    .option('--overwrite', 'replace an earlier backup of that name, if the store has all of its events')
+    .option('--overwrite-any', 'replace any backup of that name, also a newer one or one of another store');
   examples(backup, ['espalier store backup backups/monday.db']);
-  action<{ overwrite?: boolean }>(
+  action<{ overwrite?: boolean; overwriteAny?: boolean }>(
     backup,
     async (context, [file], options) => {
       const { dataFolder, output } = context;
       context.endAtOnceOnInterrupt(); // SQLite copies and checks without a pause; an unfinished copy has no name yet
       const { backupEmbeddedEventStore } = await eventStore();
-      const report = await namingOverwrite('BACKUP_FILE_EXISTS', () =>
-        backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false }),
+      const overwrite = options.overwriteAny ? 'any' : options.overwrite ? 'earlier' : 'no';
+      const report = await namingOverwrite({ BACKUP_FILE_EXISTS: '--overwrite', BACKUP_FILE_NEEDED: '--overwrite-any' }, () =>
+        backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite }),
       );
       output.result(report, () =>
         output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
@@ -74,7 +76,7 @@ function registerRestore(store: Command): void {
         });
       }
       const { restoreEmbeddedEventStore } = await eventStore();
-      const report = await namingOverwrite('STORE_EXISTS', () =>
+      const report = await namingOverwrite({ STORE_EXISTS: '--overwrite' }, () =>
         restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false }),
       );
       output.result(report, () => {
@@ -92,13 +94,14 @@ function registerRestore(store: Command): void {
 }
 
 /** Adds the option of these commands to an error that the library words for all its callers. */
-async function namingOverwrite<T>(code: string, work: () => T | Promise<T>): Promise<T> {
+async function namingOverwrite<T>(options: Record<string, string>, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    const known = toEspalierError(error);
-    if (known.code !== code) throw error;
-    throw new CliError(code, known.message, { hint: '--overwrite replaces it', exitCode: ExitCode.notAllowed, cause: error });
+    const { code, message } = toEspalierError(error);
+    const option = options[code];
+    if (option === undefined) throw error;
+    throw new CliError(code, message, { hint: `${option} replaces it`, exitCode: ExitCode.notAllowed, cause: error });
   }
 }
 
