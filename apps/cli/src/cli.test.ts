@@ -623,7 +623,7 @@ describe('reading', () => {
       getLineage: () =>
         v1.GetLineageResponse.fromPartial({
           tree: [
-            { runId: 'abcd', targetSparsity: 0.5, depth: 0 },
+            { runId: 'abcd', targetSparsity: 0.5, depth: 0, status: v1.RunStatus.RUN_STATUS_TRAINING, evaluating: true },
             {
               runId: 'child',
               parentRunId: 'abcd',
@@ -642,7 +642,7 @@ describe('reading', () => {
     });
     expect((await espalier(server, 'teachers', 'abcd')).stdout).toMatch(/#1 +9 +1\.01% +1\.00% +efefefefefef +1\.91 MiB .*abandoned/);
     expect((await espalier(server, 'lineage', 'abcd')).stdout).toMatch(
-      /└─ child +forked at step 7, .*0\.0% of 45\.0% \(55\.0% of the multiply-adds\)/,
+      /^abcd +evaluating, [^]*└─ child +forked at step 7, .*0\.0% of 45\.0% \(55\.0% of the multiply-adds\)/,
     );
     const differences = (await espalier(server, 'diff', 'abcd', 'wxyz')).stdout;
     expect(differences).toMatch(/target_sparsity +0\.5 +0\.7[^]*2 +0\.0% +0\.0% +1 4 +- +- +3/);

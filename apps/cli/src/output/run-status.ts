@@ -25,6 +25,9 @@ export function isEvaluating(run: v1.Run): boolean {
   return works && step > 0n && step >= BigInt(stepsInAll(run) ?? Number.MAX_SAFE_INTEGER);
 }
 
+/** The word for the status of a run that evaluates. */
+export const EVALUATING = 'evaluating';
+
 /** Tells whether the run's pruning ended away from its target, by the masks that are exported. Recovery does not change them. */
 export function missedTarget({ status, step, hardSparsity, settings }: v1.Run): boolean {
   const targetSparsity = settings?.targetSparsity;
@@ -50,7 +53,7 @@ export function statusText(run: v1.Run): string {
     ...(missedTarget(run) ? ['target missed'] : []),
     ...(damage.length > 0 && status !== v1.RunStatus.RUN_STATUS_DAMAGED ? ['metrics damaged'] : []),
   ];
-  return [isEvaluating(run) ? 'evaluating' : statusWord(status), ...notes].join(', ');
+  return [isEvaluating(run) ? EVALUATING : statusWord(status), ...notes].join(', ');
 }
 
 export function statusStyle(run: v1.Run): Style {

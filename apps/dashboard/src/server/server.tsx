@@ -6,7 +6,7 @@ import { useLoaded, useRepeated, useTrouble } from '../api/loaded-data.js';
 import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
 import { ArtifactService, type GetDiskUsageResponse, type RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService, type Device, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
-import { ago, bytes, count, NONE, statusWords } from '../ui/format.js';
+import { ago, bytes, count, NONE, statusWordsOf } from '../ui/format.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
 import { Anchor } from '../ui/router.js';
@@ -231,7 +231,7 @@ function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
               <td class="of-run">
                 <Anchor to={`/runs/${run.runId}`}>{run.name || run.runId}</Anchor>
               </td>
-              <td>{statusWords(run.status)}</td>
+              <td>{statusWordsOf(run)}</td>
               <td class="right">{bytes(run.statesBytes)}</td>
               <td class="right">{bytes(run.exportsBytes)}</td>
               <td class="right">{bytes(run.tokensBytes)}</td>

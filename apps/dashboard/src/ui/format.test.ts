@@ -15,6 +15,7 @@ import {
   runStatusWords,
   short,
   statusTone,
+  statusWordsOf,
   tick,
 } from './format.js';
 
@@ -67,6 +68,11 @@ describe('the colour of a run', () => {
     expect(missedTarget(run(RunStatus.TRAINING, 0.379))).toBe(false);
     expect(missedTarget({ ...run(RunStatus.TRAINING, 0.379), isPruned: true })).toBe(true);
   });
+});
+
+test('a run of a family, or on the disk, is evaluating where the server says so', () => {
+  const words = (evaluating: boolean) => statusWordsOf({ status: RunStatus.TRAINING, evaluating });
+  expect([words(false), words(true)]).toEqual(['training', 'evaluating']);
 });
 
 test('a run whose steps are all recorded is evaluating', () => {

@@ -114,6 +114,10 @@ export const statusWord = (status: RunStatus): string => RunStatus[status].toLow
 /** The status for people. A run has a phase of recovery, too, so this status says what is recovered. */
 export const statusWords = (status: RunStatus): string => (status === RunStatus.RECOVERING ? 'recovering its engine' : statusWord(status));
 
+/** The words for the status of a run of which the server says whether it evaluates. */
+export const statusWordsOf = ({ status, evaluating }: { status: RunStatus; evaluating: boolean }): string =>
+  evaluating ? 'evaluating' : statusWords(status);
+
 /**
  * The words for the status of one run. All steps of an evaluating run are recorded, and only the evaluation on its validation text is left.
  */

@@ -1,5 +1,6 @@
 // Tells which run was forked from which.
 import { v1 } from '#protocol';
+import { isEvaluating } from '../views/run-status.js';
 import type { RunViews } from '../views/run-views.js';
 
 interface FamilyRow {
@@ -55,6 +56,7 @@ function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.Lineag
       parentRunId: run.parentRunId,
       forkedAtStep: run.forkedAtStep,
       status: run.status,
+      evaluating: isEvaluating(run),
       targetSparsity: run.settings?.targetSparsity ?? 0,
       hardSparsity: run.hardSparsity,
       budget: run.budget,

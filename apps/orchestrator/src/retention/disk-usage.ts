@@ -5,6 +5,7 @@ import type { ArtifactStore } from '#artifact-store';
 import { v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { allNeeded, type NeededRow } from '../views/projection/needed-artifacts.js';
+import { isEvaluating } from '../views/run-status.js';
 import type { RunViews } from '../views/run-views.js';
 import { roomForArtifacts } from '../storage/free-space.js';
 
@@ -64,11 +65,12 @@ function byRun(views: RunViews, sizes: ReadonlyMap<string, number>): v1.RunDiskU
     .flatMap(([runId, sums]) => {
       const summary = views.peek(runId);
       if (summary === null) return [];
-      const { name, status } = views.message(summary);
+      const run = views.message(summary);
       return {
         runId,
-        name,
-        status,
+        name: run.name,
+        status: run.status,
+        evaluating: isEvaluating(run),
         statesBytes: BigInt(sums.state),
         exportsBytes: BigInt(sums.export),
         tokensBytes: BigInt(sums.tokens),

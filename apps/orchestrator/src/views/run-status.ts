@@ -19,6 +19,13 @@ export function shownStatus(run: StatusInput, heardAtMs: number | null, nowMs: n
   return STATUS_NUMBERS[run.status];
 }
 
+/** Tells whether all steps of a run that works are recorded, so that only the evaluation on its validation text is left. */
+export function isEvaluating({ status, step, phases }: Pick<v1.Run, 'status' | 'step' | 'phases'>): boolean {
+  const works = status === v1.RunStatus.RUN_STATUS_TRAINING || status === v1.RunStatus.RUN_STATUS_PREPARING;
+  const last = phases.at(-1);
+  return works && step > 0n && last !== undefined && step >= last.endStep;
+}
+
 export const STATUS_NUMBERS: Record<PruningRunState['status'], v1.RunStatus> = {
   queued: v1.RunStatus.RUN_STATUS_QUEUED,
   preparing: v1.RunStatus.RUN_STATUS_PREPARING,

@@ -9,6 +9,7 @@ import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
+import { lineageOf } from '../queries/lineage.js';
 import { queryMetrics } from '../queries/curves/query-metrics.js';
 import { RunViews } from './run-views.js';
 import { contentOf, Recorder, stepMeasured } from './testing.js';
@@ -62,6 +63,24 @@ const stepsIn = (messages: v1.WatchRunResponse[]): number[] => messages.flatMap(
 const watch = (runId: string, more: Partial<v1.WatchRunRequest> = {}): AsyncGenerator<v1.WatchRunResponse> =>
   watchRun(views, v1.WatchRunRequest.fromPartial({ runId, ...more }), signal());
 const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, index) => from + index);
+
+test('a run whose steps are all recorded is evaluating in its family too', async () => {
+  const runId = newId();
+  const told = story(runId).start();
+  const recorder = new Recorder();
+  const evaluating = async (step: number): Promise<boolean[]> => {
+    const from = step === 90 ? 0 : told.facts.length;
+    told.train(stateAt(step, 0.01));
+    await append(recorder.record(runId, told.facts.slice(from)));
+    const atRevision = recorder.events.filter(({ stream }) => stream.startsWith('pruningRun-')).length - 1;
+    const run = await views.getRun(runId, { atRevision });
+    live.heard(runId, 1); // an engine that is silent would be recovered
+    expect(run.step).toBe(BigInt(step));
+    return lineageOf(views, runId).tree.map((node) => node.evaluating);
+  };
+  expect(await evaluating(90)).toEqual([false]);
+  expect(await evaluating(100)).toEqual([true]);
+});
 
 test('a run is found right after it was appended, and at the revision that a command returned', async () => {
   for (let round = 0; round < 5; round += 1) {

@@ -10,6 +10,7 @@ import { connectionWords, lastingStream } from '../../connection/lasting-stream.
 import type { Context } from '../../command-context.js';
 import { bigNumber, names, wholeNumber } from '../../options/parse.js';
 import { bytes, howMany, percent, shortDigest, statusWord, when } from '../../output/format.js';
+import { EVALUATING } from '../../output/run-status.js';
 import { widthOf } from '../../output/text-width.js';
 import { toStandardError } from '../../output/terminal.js';
 import { runningServer } from '../../local-server/stack.js';
@@ -225,7 +226,7 @@ function registerLineage(program: Command): void {
         const branch = branches[index]!;
         const name = node.name === '' ? '' : `${node.name}  `;
         const reached = `${percent(node.hardSparsity)} of ${targetWithBudget(targetsOf(node), 1)}`;
-        const words = `${name}${origin}${statusWord(node.status)}, ${reached}`;
+        const words = `${name}${origin}${node.evaluating ? EVALUATING : statusWord(node.status)}, ${reached}`;
         output.indented(`${branch}${self}  `, widthOf(branch) + node.runId.length + 2, words);
       }
     });

@@ -5,6 +5,7 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { positiveNumber, wholeNumber } from '../../options/parse.js';
 import { bytes, duration, howMany, shortDigest, statusWord } from '../../output/format.js';
+import { EVALUATING } from '../../output/run-status.js';
 import { clearUnfinished, unfinishedWords } from '../../output/result-files.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples } from '../command.js';
@@ -40,7 +41,7 @@ function registerUsage(program: Command): void {
         response.runs.map((run) => [
           run.runId,
           run.name || '-',
-          statusWord(run.status),
+          run.evaluating ? EVALUATING : statusWord(run.status),
           bytes(run.statesBytes),
           bytes(run.exportsBytes),
           bytes(run.tokensBytes),

@@ -9,7 +9,7 @@ import { ExitCode, exitCodeOf } from '../../cli-error.js';
 import { announcement, isSameServer } from '../../connection/server-address.js';
 import type { Context } from '../../command-context.js';
 import { bytes, howMany, percent, statusWord } from '../../output/format.js';
-import { isEvaluating, stepsInAll } from '../../output/run-status.js';
+import { EVALUATING, isEvaluating, stepsInAll } from '../../output/run-status.js';
 import { runningServer } from '../../local-server/stack.js';
 import type { Output } from '../../output/output.js';
 import { action, examples } from '../command.js';
@@ -129,7 +129,7 @@ async function runsOf({ connection }: Context): Promise<{ runs: Status['runs']; 
           active.push({
             runId: run.runId,
             name: run.name,
-            status: isEvaluating(run) ? 'evaluating' : status,
+            status: isEvaluating(run) ? EVALUATING : status,
             waitsFor: run.waitingFor?.code ?? null,
             step: Number(run.step),
             totalSteps: stepsInAll(run) ?? 0,

@@ -3,7 +3,7 @@ import { runService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import type { LineageNode, Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { headlineOf, nameOf } from '../../runs/columns.js';
-import { count, decimal, percent, statusTone, statusWords } from '../../ui/format.js';
+import { count, decimal, percent, statusTone, statusWordsOf } from '../../ui/format.js';
 import { Pending, TroubleNote } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
 import { Anchor } from '../../ui/router.js';
@@ -111,7 +111,7 @@ function Graph({ members, own }: { members: Member[]; own: string }) {
               </text>
             </a>
             <text class="soft" x={label} y={y(lane) + 14}>
-              {`${statusWords(node.status)}, ${percent(node.hardSparsity, 0)} of ${percent(node.targetSparsity, 0)}`}
+              {`${statusWordsOf(node)}, ${percent(node.hardSparsity, 0)} of ${percent(node.targetSparsity, 0)}`}
               {perplexity !== undefined && `, perplexity ${decimal(perplexity)}`}
             </text>
           </g>
