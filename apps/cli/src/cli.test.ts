@@ -327,6 +327,8 @@ describe('errors', () => {
 
   test.each<[string[], string?]>([
     [['lanch']],
+    [['lanch', '--help']],
+    [['audit', 'chek', '--help']],
     [['launch'], 'OPTION_REQUIRED'], // a file of --config may name the model
     [['runs', '--nonsense']],
     [['runs', '--status', 'sleeping']],

@@ -1,5 +1,5 @@
 // A command that suggests the option or the command that the user probably meant, if the given one does not exist.
-import { Command } from 'commander';
+import { Command, type HelpContext } from 'commander';
 
 const MOST_SUGGESTIONS = 3;
 
@@ -24,6 +24,14 @@ export class SuggestingCommand extends Command {
     if (meant.length === 0 || meant.length > MOST_SUGGESTIONS) return commander.unknownOption.call(this, flag);
     const choice = meant.length === 1 ? meant[0]! : `one of ${meant.join(', ')}`;
     this.error(`error: unknown option '${flag}'\n(Did you mean ${choice}?)`, { code: 'commander.unknownOption' });
+  }
+
+  /** Commander would show the help of all commands for `lanch --help`, as if the word were not there. */
+  override outputHelp(context?: HelpContext | ((text: string) => string)): void {
+    const [word = 'help'] = this.args;
+    const known = ['help', ...this.commands.flatMap((one) => [one.name(), ...one.aliases()])];
+    if (this.commands.length > 0 && !word.startsWith('-') && !known.includes(word)) this.unknownCommand();
+    super.outputHelp(context as HelpContext);
   }
 
   /** Commander calls this method for an unknown command, as it calls the other. */
