@@ -148,6 +148,13 @@ describe.each([60, 80, 120, 200])('%i columns', (columns) => {
   });
 });
 
+test('the note about runs whose heads and units are not known fits the terminal', async () => {
+  const compareRuns = () => v1.CompareRunsResponse.fromPartial({ layers: [{ layer: 2, sparsityLeft: 0.5 }] });
+  const { stdout } = await espalier({ compareRuns }, 60, 'diff', 'abcd', 'wxyz');
+  expect(stdout).toMatch(/which heads and units differ is not known/);
+  expect(stdout.split('\n').filter((line) => stringWidth(line) > 60)).toEqual([]);
+});
+
 const REFUSING: Answers = {
   getRun: () => {
     throw refusal('RUN_NOT_FOUND', `there is no run of this name, ${'and a long sentence says so, '.repeat(5)}as it is`, 'run_id');

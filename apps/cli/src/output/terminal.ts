@@ -46,7 +46,8 @@ export function toStandardError(text: string, indent = 0, stderr: NodeJS.Writabl
 }
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
-const OWN_STYLES = /(\u001b\[(?:[012]|3[1236])m)/;
+/** The codes of `styled`, and those by which the library of tables ends a style at the end of a line: 22 and 39. */
+const OWN_STYLES = /(\u001b\[(?:[012]|22|3[12369])m)/;
 export type Style = keyof typeof CODES;
 
 export function styled(terminal: Pick<Terminal, 'colour'>, style: Style, text: string): string {

@@ -84,5 +84,5 @@ function printDiff({ output }: Context, diff: v1.CompareRunsResponse, left: stri
     output.text(
       `ONLY: what that run keeps open and the other one has pruned${withUnits ? '' : '; of units their number (--units names them)'}`,
     );
-  if (!changed.some(named)) output.line('which heads and units differ is not known: the last state of one of the runs is not kept');
+  if (!changed.some(named)) output.text('which heads and units differ is not known: the last state of one of the runs is not kept');
 }

@@ -31,9 +31,9 @@ export async function verifyAll({ connection, output, signal }: Context): Promis
       `${verdict}: ${howMany(events, 'event')}, ${howMany(runs, 'run')}${withProblems}${ofStudies}, ` +
         `${howMany(artifacts, 'artifact')} (${bytes(artifactBytes)})`,
     );
-    if (unknown.length > 0) output.line(`${howMany(unknown.length, 'file')} that no event names; see: espalier gc --dry-run`);
+    if (unknown.length > 0) output.text(`${howMany(unknown.length, 'file')} that no event names; see: espalier gc --dry-run`);
     if (quarantined > 0n)
-      output.line(`${howMany(quarantined, 'artifact')} (${bytes(quarantinedBytes)}) in the quarantine, since no event needs them`);
+      output.text(`${howMany(quarantined, 'artifact')} (${bytes(quarantinedBytes)}) in the quarantine, since no event needs them`);
   });
   return ok ? ExitCode.ok : ExitCode.failed;
 }
