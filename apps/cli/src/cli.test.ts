@@ -334,6 +334,7 @@ describe('errors', () => {
     [['runs', '--status', 'sleeping']],
     [['launch', '--model', 'm', '--data', 'd', '--steps', '1.5']],
     [['fork', 'x', '--from-teacher', '-1']],
+    [['launch', '--model', 'm', '--data', 'd', '--request-id', '']],
     [['verify', 'x', '--replay', '9..3']],
     [['show']],
     [['show', 'a', 'b']],

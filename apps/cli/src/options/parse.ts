@@ -176,6 +176,12 @@ export function names(text: string): string[] {
   return given;
 }
 
+/** Reads the id of a request. With an empty one, as of an unset variable of a script, each repetition would start another run. */
+export function requestId(text: string): string {
+  if (text === '') throw new InvalidArgumentError('An id is needed, the same at each repetition.');
+  return text;
+}
+
 /** Makes a path absolute, because the server has another working folder. */
 export function absolutePath(path: string): string {
   if (path === '') throw new InvalidArgumentError('A path is needed.');

@@ -5,7 +5,7 @@ import { dataSource, type DataChoice } from '#run-files';
 import { CliError, ExitCode } from '../../cli-error.js';
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
-import { absolutePath, wholeNumber } from '../../options/parse.js';
+import { absolutePath, requestId, wholeNumber } from '../../options/parse.js';
 import { runFileFor, type RunFile } from '../../options/run-file.js';
 import { addForkOptions, settingsOf } from '../../options/settings-options.js';
 import { printWarnings, warnOf } from '../../output/warnings.js';
@@ -76,7 +76,7 @@ export function registerFork(program: Command): void {
         'shared past is stored once. What keeps the state meaningful may be changed from here on; the model and the shape of LoRA may not.',
     )
     .option('--config <file>', 'YAML file with the values that are not given as options: data, settings, name, tags, note', absolutePath)
-    .option('--request-id <id>', 'repeat a fork with the same id without starting a second run')
+    .option('--request-id <id>', 'repeat a fork with the same id without starting a second run', requestId)
     .option('-w, --watch', 'stay and show the progress');
   addDataOptions(fork, 'other text to train on', "other text to evaluate on (default: the parent's)");
   fork.option('--no-validation', "with --data: don't evaluate the fork, though its parent is evaluated");

@@ -8,7 +8,7 @@ import type { Context } from '../../command-context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
-import { absolutePath } from '../../options/parse.js';
+import { absolutePath, requestId } from '../../options/parse.js';
 import { needed, runFileFor, type MeasuredOn } from '../../options/run-file.js';
 import { addSettingOptions } from '../../options/settings-options.js';
 import { addTableOptions, settingsWithTable } from '../../options/table-options.js';
@@ -40,7 +40,7 @@ export function registerLaunch(program: Command): void {
     )
     .option(...MODEL_OPTION)
     .option('--config <file>', 'YAML file with the values that are not given as options, as show RUN --yaml writes one', absolutePath)
-    .option('--request-id <id>', 'repeat a launch with the same id without starting a second run')
+    .option('--request-id <id>', 'repeat a launch with the same id without starting a second run', requestId)
     .option('-w, --watch', 'stay and show the progress');
   const data =
     'text to train on: .jsonl or .json with {"text"}, .csv, .tsv, .parquet or .txt, also .gz or .zst, or tokens as .npy or .bin; ' +
