@@ -16,7 +16,7 @@ test('a named engine that does not run, or that is another program, is reported 
       status === ENGINE_STATUS_UNREACHABLE && problem?.message.includes('did not answer in time') === false;
     const engines = await enginesUntil(server, (all) => all.every(isTold));
     expect(engines.map(({ problem }) => problem?.message)).toEqual([
-      expect.stringContaining('no engine answers at 127.0.0.1:1: '),
+      expect.stringContaining('no engine answers at 127.0.0.1:1: no program listens at its address'),
       expect.stringContaining(`the program that answers at ${other.listenAddress} is not an engine`),
     ]);
     await expect(server.launch({})).rejects.toMatchObject({ code: 'ENGINE_UNAVAILABLE' });

@@ -12,3 +12,4 @@ export { readCertificate, readCertificatesOnly, readTlsPair, type TlsPair } from
 export { TlsIdentity, type TlsFiles } from './tls-identity.js';
 export { addressProblem } from './engine-address.js';
 export { serverUids } from './server-uid.js';
+export { connectionWords } from './connection-words.js';

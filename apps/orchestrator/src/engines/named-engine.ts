@@ -2,7 +2,7 @@
 // before it is used (docs/design/engines.md).
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { isLoopbackAddress, serverUids } from '#local-access';
+import { connectionWords, isLoopbackAddress, serverUids } from '#local-access';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import { EngineClient } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
@@ -149,17 +149,19 @@ function link(
   };
 }
 
+const saysOf = (error: unknown): string => connectionWords((error as Error).message) ?? (error as Error).message;
+
 /** @throws EspalierError ENGINE_UNAVAILABLE */
 export async function answering(address: string, client: EngineClient): Promise<engineV1.DescribeEngineResponse> {
   try {
     await client.checkHealth(ANSWER_TIMEOUT_MS);
   } catch (error) {
-    throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
+    throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${saysOf(error)}`);
   }
   try {
     return await client.describe(ANSWER_TIMEOUT_MS);
   } catch (error) {
-    throw new EspalierError('ENGINE_UNAVAILABLE', `the program that answers at ${address} is not an engine: ${(error as Error).message}`);
+    throw new EspalierError('ENGINE_UNAVAILABLE', `the program that answers at ${address} is not an engine: ${saysOf(error)}`);
   }
 }
 
@@ -167,7 +169,7 @@ export async function answering(address: string, client: EngineClient): Promise<
 async function requireOwnUser(address: string): Promise<void> {
   if (!isLoopbackAddress(address)) return; // the user of another machine's process can't be found out, as --allow-insecure-remote says
   const uids = await serverUids(address).catch((error: unknown) => {
-    throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${(error as Error).message}`);
+    throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${saysOf(error)}`);
   });
   const foreign = [...uids].find((uid) => uid !== process.geteuid?.());
   if (!uids.has(undefined) && foreign === undefined) return;

@@ -9,6 +9,7 @@ import {
   WrongExpectedVersionError,
   isCommandError,
 } from '@kurrent/kurrentdb-client';
+import { connectionWords } from '#local-access';
 import type { ExpectedRevision } from '../event-store.js';
 import { EventCorruptError, EventStoreError, EventStoreUnavailableError, WrongExpectedRevisionError } from '../event-store.errors.js';
 
@@ -54,22 +55,13 @@ export function translateError(error: unknown, appended?: { stream: string; expe
   return unavailable(error, text);
 }
 
-/** The words for the texts by which the system and the transport describe a connection that failed. */
-const CONNECTION_WORDS: [RegExp, string][] = [
-  [/ECONNREFUSED/, 'no program listens at its address'],
-  [/ENOTFOUND|EAI_AGAIN/, 'the name of its machine is not known'],
-  [/EHOSTUNREACH|ENETUNREACH|ETIMEDOUT/, 'its machine is not reached'],
-  [/EPIPE|ECONNRESET|socket hang up|[Cc]onnection dropped|RST_STREAM|GOAWAY/, 'the connection to it broke'],
-  [/DEADLINE_EXCEEDED|[Dd]eadline exceeded/, 'it did not answer in time'],
-];
 /** The client's native part describes a lost connection only by the name of its error class. */
 const WITHOUT_WORDS = /^\w*Error$|^$/;
 
 /** Makes the error of an unreachable store. A text that none of the words fit is told without the transport's code in front. */
 function unavailable(error: unknown, text: string): EventStoreUnavailableError {
-  const known = CONNECTION_WORDS.find(([pattern]) => pattern.test(text))?.[1];
   const told = text.replace(/^\d+ [A-Z_]+:\s*/, '');
-  const says = known ?? (WITHOUT_WORDS.test(told) ? 'it does not answer, or the connection to it broke' : told);
+  const says = connectionWords(text) ?? (WITHOUT_WORDS.test(told) ? 'it does not answer, or the connection to it broke' : told);
   return new EventStoreUnavailableError(`the event store is not available: ${says}`, { cause: error });
 }
 
