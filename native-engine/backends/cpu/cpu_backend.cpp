@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "espalier/base/error.h"
 #include "parallel.h"
@@ -14,6 +16,22 @@ constexpr uint64_t kPage = 4 << 10, kLargePage = 2 << 20;
 uint64_t whole_pages(uint64_t bytes) {
   const uint64_t page = bytes < kLargePage ? kPage : kLargePage;
   return (bytes + page - 1) / page * page;
+}
+
+struct HostCopy {
+  std::byte* to;
+  const std::byte* from;
+  uint64_t bytes;
+};
+
+// Copies with all threads, since one thread can't use the whole bandwidth of the memory. A piece takes far longer than its hand-out.
+void copy_in_pieces(int threads, const std::vector<HostCopy>& copies) {
+  constexpr uint64_t kPiece = 256 << 10;
+  std::vector<HostCopy> pieces;
+  for (const auto& [to, from, bytes] : copies)
+    for (uint64_t at = 0; at < bytes; at += kPiece) pieces.push_back({to + at, from + at, std::min(kPiece, bytes - at)});
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (pieces.size() > 1)
+  for (const HostCopy& piece : pieces) std::memcpy(piece.to, piece.from, piece.bytes);
 }
 }  // namespace
 
@@ -43,9 +61,19 @@ DeviceBuffer CpuBackend::share(const void* host, uint64_t bytes) {
   return {nullptr, device(static_cast<std::byte*>(const_cast<void*>(host))), bytes};
 }
 
-void CpuBackend::upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) { std::memcpy(host(to), from, bytes); }
+void CpuBackend::upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) {
+  copy_in_pieces(threads_, {{host(to), static_cast<const std::byte*>(from), bytes}});
+}
 
-void CpuBackend::download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) { std::memcpy(to, host(from), bytes); }
+void CpuBackend::download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) {
+  copy_in_pieces(threads_, {{static_cast<std::byte*>(to), host(from), bytes}});
+}
+
+void CpuBackend::download_all(std::span<const Download> blocks) {
+  std::vector<HostCopy> copies;
+  for (const Download& block : blocks) copies.push_back({block.to, host(block.from), block.bytes});
+  copy_in_pieces(threads_, copies);
+}
 
 void CpuBackend::fetch(DevicePtr<std::byte> to, const Backend&, DevicePtr<const std::byte> from, uint64_t bytes) {
   std::memcpy(host(to), host(from), bytes);

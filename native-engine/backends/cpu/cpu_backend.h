@@ -19,6 +19,7 @@ class CpuBackend final : public Backend {
   DeviceBuffer share(const void* host, uint64_t) override;
   void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override;
   void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override;
+  void download_all(std::span<const Download> blocks) override;
   void fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes) override;
   void synchronize() override {}  // ops are done when they return
 

@@ -50,8 +50,8 @@ KERNEL(void, few_rows, (const Product&, int64_t begin, int64_t end));
 // Large products by a kernel of this instruction set, where product_fits. Computes columns [begin, end) of the rows from first_row on
 // into c.
 KERNEL(bool, product_fits, (const Product&));
-// Returns the bytes for the panels of one group; a team of several threads needs twice as many. whole: the number of columns that must
-// stay together.
+// Returns the bytes for the panels of one group. A team of several threads needs panels for two groups. whole: the number of columns that
+// must stay together.
 PRODUCT_KERNEL(uint64_t, product_panel_bytes, (int64_t depth, DType c, int64_t whole));
 PRODUCT_KERNEL(void, product, (const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels, Team&));
 // Computes columns [begin, end) of a product for the rows [first, last) and turns them into operands, as product and attention_operands

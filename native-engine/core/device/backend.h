@@ -13,6 +13,13 @@
 
 namespace espalier {
 
+// Bytes to copy from a device to the host.
+struct Download {
+  std::byte* to;
+  DevicePtr<const std::byte> from;
+  uint64_t bytes;
+};
+
 // A point in a device's queue, whose time benchmarks measure.
 class Moment {
  public:
@@ -34,7 +41,11 @@ class Backend {
 
   virtual void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) = 0;
   virtual void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) = 0;  // returns when the bytes have arrived
-  virtual void synchronize() = 0;                                                        // returns when both queues are empty
+  // Does the same for many blocks of memory, which a device may copy side by side.
+  virtual void download_all(std::span<const Download> blocks) {
+    for (const Download& block : blocks) download(block.to, block.from, block.bytes);
+  }
+  virtual void synchronize() = 0;  // returns when both queues are empty
   // Copies from the memory of a backend of the same kind whose queue is empty, even while the other backend's thread is at work. The copy
   // joins this queue, so the source must stay unchanged until synchronize() returns.
   virtual void fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes);

@@ -17,6 +17,7 @@ class WatchedBackend final : public Backend {
   DeviceBuffer share(const void* host, uint64_t bytes) override { return worker_->share(host, bytes); }
   void upload(DevicePtr<std::byte> to, const void* from, uint64_t bytes) override { worker_->upload(to, from, bytes); }
   void download(void* to, DevicePtr<const std::byte> from, uint64_t bytes) override { worker_->download(to, from, bytes); }
+  void download_all(std::span<const Download> blocks) override { worker_->download_all(blocks); }
   void synchronize() override { worker_->synchronize(); }
   void fetch(DevicePtr<std::byte> to, const Backend& other, DevicePtr<const std::byte> from, uint64_t bytes) override {
     const auto* const watched = dynamic_cast<const WatchedBackend*>(&other);

@@ -1,6 +1,7 @@
 #include "on_device/device_state.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "espalier/base/error.h"
 
@@ -66,6 +67,7 @@ TrainState DeviceState::export_snapshot() const {
 }
 
 void DeviceState::serialize(FileBytes& file) const {
+  std::vector<Download> downloads;
   const auto copy = [&](StateValues values, const StateLayout::Entry& e, std::span<float> to) {
     const int64_t mask = e.offset - layout_.lora_size();
     if (masks_on_host() && mask >= 0) {
@@ -73,10 +75,11 @@ void DeviceState::serialize(FileBytes& file) const {
       std::ranges::copy(from.subspan(static_cast<size_t>(mask), to.size()), to.begin());
     } else {
       const DevicePtr<const float> from = values == StateValues::kParams ? params() : values == StateValues::kAdamM ? adam_m() : adam_v();
-      read(*backend_, from + e.offset, to);
+      downloads.push_back({reinterpret_cast<std::byte*>(to.data()), (from + e.offset).as<const std::byte>(), to.size_bytes()});
     }
   };
   serialize_state(layout_, *this, copy, file);
+  backend_->download_all(downloads);
 }
 
 void DeviceState::write_log_alphas(std::span<const float> masks) {

@@ -91,15 +91,15 @@ void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
 
 FileBytes SessionCore::export_state() const { return trainer().serialize(); }
 
-StateSummary SessionCore::summary() const { return summary_of(sha256_hex(export_state())); }
+StateSummary SessionCore::summary() const { return summary_of(sha256_hex(export_state()), masks_of_state()); }
 
-StateSummary SessionCore::summary_of(std::string digest) const {
-  const LogAlphas log_alphas = trainer().log_alphas();
+Masks SessionCore::masks_of_state() const { return deterministic_masks(model_->config(), trainer().log_alphas()); }
+
+StateSummary SessionCore::summary_of(std::string digest, const Masks& masks) const {
   StateSummary out;
   out.step = trainer().step();
   out.digest = std::move(digest);
-  out.sparsity = hard_sparsity(model_->config(), log_alphas);
-  const Masks masks = deterministic_masks(model_->config(), log_alphas);
+  out.sparsity = hard_sparsity(model_->config(), trainer().log_alphas(), masks);
   out.masks_digest = masks_digest(model_->config(), masks);
   out.open_units = open_units(masks);
   out.size = compacted_size(*model_, masks);
@@ -114,7 +114,7 @@ void SessionCore::state_changes() {
 // Returns the open units of the trainer's state and forgets them, because that state may change from now on.
 std::vector<uint8_t> SessionCore::take_open_units() {
   std::vector<uint8_t> known = std::exchange(open_units_, {});
-  return known.empty() ? open_units(deterministic_masks(model_->config(), trainer().log_alphas())) : known;
+  return known.empty() ? open_units(masks_of_state()) : known;
 }
 
 // Checks all teachers of the plan before its first step.
@@ -172,11 +172,12 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   if (before && out.steps_done == 0) hold(*before);
   const std::shared_ptr<FileBytes> state = state_files_.take();
   trainer().serialize(*state);
-  out.state = summary_of(returned == ReturnedState::kBytesWithoutDigest ? "" : sha256_hex(*state));
+  Masks masks = masks_of_state();
+  out.state = summary_of(returned == ReturnedState::kBytesWithoutDigest ? "" : sha256_hex(*state), masks);
   if (returned != ReturnedState::kNone) out.state_bytes = state;
   open_units_ = out.state.open_units;
   if (reached && returned == ReturnedState::kBytesWithoutDigest) out.kept_as = "unnamed " + std::to_string(++unnamed_);
-  if (reached) keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, [&] { return trainer().keep_student(); });
+  if (reached) keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, [&] { return trainer().keep_student(std::move(masks)); });
   out.teachers = teacher_digests();
   out.seconds = seconds_since(start);
   return out;

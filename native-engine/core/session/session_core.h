@@ -167,7 +167,8 @@ class SessionCore {
   std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // an empty folder stands for the session's model
   // Returns the state for an evaluation or a scorer; nothing for a model of another folder and for the intact model.
   std::optional<TrainState> state_for(const std::string& folder, bool intact) const;
-  StateSummary summary_of(std::string digest) const;
+  StateSummary summary_of(std::string digest, const Masks& masks) const;
+  Masks masks_of_state() const;  // the deterministic ones
   std::vector<uint8_t> take_open_units();
   EvaluationResult evaluate_unstructured(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                          const std::atomic<bool>& cancel);

@@ -119,23 +119,22 @@ void TrainerImpl::set_teacher(Role role, const HostBuffer* lora) {
 std::shared_ptr<const Teacher> TrainerImpl::keep_teacher(const TrainState& snapshot) {
   if (snapshot.size() != layout().size() || !(snapshot.gates() == layout().gates()))
     throw Error(ErrorCode::kInvalidArgument, "teacher", "a teacher has LoRA and gates of the session's shape");
-  const std::shared_ptr<KeptTeacher> kept = new_teacher(snapshot);
+  const std::shared_ptr<KeptTeacher> kept = new_teacher(deterministic_masks(model_.config(), snapshot));
   std::memcpy(kept->lora.data(), snapshot.params().data(), kept->lora.bytes());
   return kept;
 }
 
-std::shared_ptr<const Teacher> TrainerImpl::keep_student() {
-  const std::shared_ptr<KeptTeacher> kept = new_teacher(log_alphas());
+std::shared_ptr<const Teacher> TrainerImpl::keep_student(Masks masks) {
+  const std::shared_ptr<KeptTeacher> kept = new_teacher(std::move(masks));
   backend_->download(kept->lora.data(), state_.params().as<const std::byte>(), kept->lora.bytes());
   return kept;
 }
 
-// Makes a teacher with these masks, and leaves its LoRA unset.
-std::shared_ptr<TrainerImpl::KeptTeacher> TrainerImpl::new_teacher(const LogAlphas& log_alphas) {
+std::shared_ptr<TrainerImpl::KeptTeacher> TrainerImpl::new_teacher(Masks masks) {
   if (layout().has_own_weights()) throw Error(ErrorCode::kInvalidArgument, "teacher", "own weights learn from the intact model alone");
   auto kept = std::make_shared<KeptTeacher>();
   backend_->attach_thread();
-  kept->masks = deterministic_masks(model_.config(), log_alphas);
+  kept->masks = std::move(masks);
   kept->lora = backend_->allocate_host(static_cast<uint64_t>(layout().lora_size()) * sizeof(float));
   return kept;
 }

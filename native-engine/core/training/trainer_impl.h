@@ -32,7 +32,7 @@ class TrainerImpl final : public Trainer {
   using Trainer::use_teacher;
   void use_teacher(const std::shared_ptr<const Teacher>& teacher) override;
   std::shared_ptr<const Teacher> keep_teacher(const TrainState& snapshot) override;
-  std::shared_ptr<const Teacher> keep_student() override;
+  std::shared_ptr<const Teacher> keep_student(Masks masks) override;
   void expect_teacher(const std::shared_ptr<const Teacher>& teacher) override;
   int64_t run_segment(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
                       const std::atomic<bool>& cancel) override;
@@ -52,7 +52,7 @@ class TrainerImpl final : public Trainer {
     Masks masks;
     HostBuffer lora;
   };
-  std::shared_ptr<KeptTeacher> new_teacher(const LogAlphas& log_alphas);
+  std::shared_ptr<KeptTeacher> new_teacher(Masks masks);  // leaves its LoRA unset
   int next_place() const { return ahead_ ? 1 - place_ : 0; }
   void bring(const Teacher& teacher);
   // Runs the step's passes on all devices. `meanwhile` is called while they compute.

@@ -53,6 +53,30 @@ TEST_P(MovementOps, EmbeddingOfOpenColumnsFromEveryStoredType) {
   }
 }
 
+// A device may copy large blocks in pieces, and many blocks side by side.
+TEST_P(MovementOps, ManyBlocksArriveWholeWhateverTheirSize) {
+  Backend& backend = device.backend();
+  std::vector<std::vector<char>> sent, arrived;
+  std::vector<DeviceBuffer> held;
+  for (const size_t size : {size_t{1}, size_t{4096}, size_t{262143}, size_t{262145}, size_t{1000003}}) {
+    Random values(static_cast<uint32_t>(size));
+    std::vector<char>& bytes = sent.emplace_back(size);
+    for (char& byte : bytes) byte = static_cast<char>(127 * values());
+    held.push_back(backend.allocate(size));
+    upload_now<char>(backend, held.back().data().as<char>(), bytes);
+    arrived.emplace_back(size + 1, '#');
+  }
+  std::vector<Download> blocks;
+  for (size_t i = 0; i < sent.size(); i++)
+    blocks.push_back({reinterpret_cast<std::byte*>(arrived[i].data()), held[i].data(), sent[i].size()});
+  backend.download_all(blocks);
+  for (size_t i = 0; i < sent.size(); i++) {
+    EXPECT_EQ(arrived[i].back(), '#') << "behind a block of " << sent[i].size();
+    arrived[i].pop_back();
+    EXPECT_TRUE(arrived[i] == sent[i]) << "a block of " << sent[i].size();
+  }
+}
+
 TEST_P(MovementOps, EmbeddingOfManyColumns) {
   constexpr int64_t kVocab = 3, kColumns = 700;
   const std::vector<float> table = random_floats(kVocab * kColumns, 4);

@@ -258,7 +258,7 @@ TEST(CudaStep, TwoLayersOfTheWidthsOf7BLeaveTheSameBitsTwiceAndWhereStreamsOverl
         for (int64_t i = 0; i < state.lora_size(); i += 3) state.params()[static_cast<size_t>(i)] += 1e-3f;
       });
       trainer->set_data(random_tokens(model->config().vocab_size, options.sequence_length * 31));
-      const auto first = trainer->keep_student();
+      const auto first = trainer->keep_student(deterministic_masks(model->config(), trainer->log_alphas()));
       trainer->expect_teacher(first);
       run(*trainer, segment(0, 1));
       trainer->use_teacher(first);

@@ -162,7 +162,8 @@ TEST_F(Determinism, AKeptStudentTeachesAsItsSnapshot) {
   const auto kept = session(), copied = session();
   for (Trainer* t : {kept.get(), copied.get()}) {
     run(*t, segment(0, 3));
-    const auto teacher = t == kept.get() ? t->keep_student() : t->keep_teacher(t->export_snapshot());
+    const Masks masks = deterministic_masks(model->config(), t->log_alphas());
+    const auto teacher = t == kept.get() ? t->keep_student(masks) : t->keep_teacher(t->export_snapshot());
     run(*t, segment(3, 1));
     t->use_teacher(teacher);
     run(*t, segment(4, 2));

@@ -232,9 +232,8 @@ void ExpectedSparsity::add_gradient(double slope, Masks& gradient) const {
   for (size_t l = 0; l < gradient.mlp.size(); l++) add(GateKind::kMlp, l, by_mlp[l], gradient.mlp[l]);
 }
 
-HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& a) {
+HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& a, const Masks& z) {
   const CostRule rule(config, a.shape, a.gates);
-  const Masks z = deterministic_masks(config, a);
   HardSparsity r;
   OpenGates open;
   std::vector<bool> open_heads;

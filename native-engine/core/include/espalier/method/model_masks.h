@@ -39,6 +39,10 @@ struct HardSparsity {
 
 // Returns the deterministic masks of a state. Gates of blocks are already part of the masks of heads and units.
 Masks deterministic_masks(const ModelConfig& config, const LogAlphas& log_alphas);
-HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas);
+// `masks` are the deterministic masks of the log-alphas.
+HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas, const Masks& masks);
+inline HardSparsity hard_sparsity(const ModelConfig& config, const LogAlphas& log_alphas) {
+  return hard_sparsity(config, log_alphas, deterministic_masks(config, log_alphas));
+}
 
 }  // namespace espalier

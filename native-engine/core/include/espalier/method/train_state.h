@@ -184,7 +184,7 @@ class TrainState : public StateLayout, public StateScalars {
 };
 
 // Makes the file of a state whose values may lie anywhere in the memory of `file`: the same as TrainState::serialize. Each value is copied
-// once. `copy` copies the values of one entry to `to`, which has the entry's size.
+// once. `copy` copies the values of one entry to `to`, which has the entry's size and stays where it is, so `copy` may do so later.
 enum class StateValues { kParams, kAdamM, kAdamV };
 using CopyValues = std::function<void(StateValues, const StateLayout::Entry&, std::span<float> to)>;
 void serialize_state(const StateLayout& layout, const StateScalars& scalars, const CopyValues& copy, FileBytes& file);

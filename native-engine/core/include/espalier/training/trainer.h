@@ -66,7 +66,8 @@ class Trainer {
   virtual void use_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
   void use_teacher(const TrainState& snapshot) { use_teacher(keep_teacher(snapshot)); }
   virtual std::shared_ptr<const Teacher> keep_teacher(const TrainState& snapshot) = 0;
-  virtual std::shared_ptr<const Teacher> keep_student() = 0;  // keeps the present state as a teacher
+  // Keeps the present state as a teacher. `masks` are its deterministic masks.
+  virtual std::shared_ptr<const Teacher> keep_student(Masks masks) = 0;
   // Announces the next teacher. A device with its own memory copies it there while the present teacher's steps run. Only the time depends
   // on this call.
   virtual void expect_teacher(const std::shared_ptr<const Teacher>& teacher) = 0;
