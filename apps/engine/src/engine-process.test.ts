@@ -467,6 +467,16 @@ describe('one engine', () => {
     expect(atFirst!.digest).toBe(digest);
     expect(atSecond!.expectedSparsity).toBeGreaterThanOrEqual(0.05);
 
+    // The same teacher, named before its digest is known, with and without a digest that is made beside the steps.
+    for (const returnStates of [false, true]) {
+      await initialise(engine, sessionId);
+      const own = [{ expectedSparsity: 0.02, teacherDigest: undefined, teacherMark: 0 }, marks[1]!];
+      const segments = (await all(engine.client.train(rising(sessionId, 200, { marks: own, returnStates })))).flatMap(
+        (one) => one.segments,
+      );
+      expect(segments.map(({ state }) => state!.digest)).toEqual([digest, atSecond!.digest]);
+    }
+
     await initialise(engine, sessionId);
     const teachers = [
       { firstStep: 0n, digest: '' },
@@ -716,6 +726,12 @@ describe('one engine', () => {
     );
     await expect(marked({ expectedSparsity: 0.2, teacherDigest: 'short' })).rejects.toEqual(
       refused('FIELD_OUT_OF_RANGE', 'marks[0].teacher_digest'),
+    );
+    await expect(marked({ expectedSparsity: 0.2, teacherDigest: undefined, teacherMark: 1 })).rejects.toEqual(
+      refused('FIELD_OUT_OF_RANGE', 'marks[0].teacher_mark'),
+    );
+    await expect(marked({ expectedSparsity: 0.2, teacherDigest: '', teacherMark: 0 })).rejects.toEqual(
+      refused('REQUEST_INVALID', 'marks[0].teacher_mark'),
     );
     await expect(all(client.exportModel(engineV1.ExportModelRequest.fromPartial({ sessionId })))).rejects.toEqual(
       refused('FIELD_UNKNOWN_VALUE', 'form'),

@@ -130,7 +130,7 @@ export function trainingOptions(request: engineV1.TrainRequest, engine: Pick<Eng
   };
 }
 
-function mark({ expectedSparsity, teacherDigest: digest }: engineV1.Mark, index: number, marks: engineV1.Mark[]): Mark {
+function mark({ expectedSparsity, teacherDigest: digest, teacherMark }: engineV1.Mark, index: number, marks: engineV1.Mark[]): Mark {
   const before = marks[index - 1];
   if (before !== undefined && expectedSparsity <= before.expectedSparsity) {
     throw invalidField(
@@ -138,6 +138,13 @@ function mark({ expectedSparsity, teacherDigest: digest }: engineV1.Mark, index:
       `marks[${index}].expected_sparsity`,
       `is ${expectedSparsity}: it must be above that of the mark before, ${before.expectedSparsity}`,
     );
+  }
+  if (teacherMark !== undefined) {
+    const field = `marks[${index}].teacher_mark`;
+    if (digest !== undefined) throw invalidField('REQUEST_INVALID', field, 'and teacher_digest are both set: one teacher is allowed');
+    if (teacherMark > index)
+      throw invalidField('FIELD_OUT_OF_RANGE', field, `is ${teacherMark}: it must be at most ${index}, the number of its own mark`);
+    return { expectedSparsity, teacher: { mark: teacherMark } };
   }
   return {
     expectedSparsity,

@@ -35,7 +35,8 @@ export interface TrainingOptions {
 
 export interface Mark {
   expectedSparsity: number;
-  teacher: { digest: string | undefined } | undefined;
+  /** A teacher by its digest, or the state that this call keeps at one of its own marks. Undefined: the call ends at the mark. */
+  teacher: { digest: string | undefined } | { mark: number } | undefined;
 }
 
 export interface EndedSegment {
@@ -96,6 +97,7 @@ export async function train(
   let longest = segmentSeconds;
   let before: Promise<void> = Promise.resolve();
   const named = new Map<string, Promise<string>>(); // the digests of teachers that were kept without them
+  const atMarks: KeptAtMark[] = [];
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   for (let firstStep = steps.firstStep, segments = 1; ; segments += 1) {
     const next = Math.min(endStep, firstStep + segmentSteps);
@@ -117,16 +119,22 @@ export async function train(
               ...start,
               digestLater: true,
               secondsAtMost: longest,
-              nextTeacher: marks[0]?.teacher?.digest ?? teachers.find((one) => one.firstStep >= next)?.digest,
+              nextTeacher: knownDigest(marks[0]?.teacher, atMarks) ?? teachers.find((one) => one.firstStep >= next)?.digest,
             },
             job,
           )
         : await continued(session, found.result, marks);
     await Promise.race([before, aborted]); // the bytes of two states are in memory at most
+    const reached = marks.filter(({ expectedSparsity }) => result.state.expectedSparsity >= expectedSparsity);
     if (result.stepsDone > 0) {
       const began = performance.now();
       const { ended, gone } = handOut(result, options.stateFile);
-      if (result.keptAs !== '') named.set(result.keptAs, nameWhenKnown(session, result.keptAs, ended.digest));
+      const digest = result.keptAs === '' ? ended.digest : nameWhenKnown(session, result.keptAs, ended.digest);
+      if (result.keptAs !== '') named.set(result.keptAs, digest);
+      if (reached.length > 0) {
+        const state = keptAtMark(digest);
+        for (const _ of reached) atMarks.push(state);
+      }
       const isKept = found === null ? kept?.keep(start, reported, ended) : kept?.goOnFrom(ended.digest);
       before = Promise.all([gone, isKept]).then(() => undefined);
       void Promise.all([ended.stateFile, ended.digest]).then(([file]) => {
@@ -136,10 +144,8 @@ export async function train(
       onProgress([{ segment: ended }]);
     }
     firstStep += result.stepsDone;
-    const reached = marks.filter(({ expectedSparsity }) => result.state.expectedSparsity >= expectedSparsity);
     marks = marks.slice(reached.length);
     const last = reached.at(-1);
-    if (last !== undefined) teachers = last.teacher === undefined ? [] : [{ firstStep, digest: last.teacher.digest }];
     const goesOn =
       !result.stopped &&
       firstStep < endStep &&
@@ -151,7 +157,33 @@ export async function train(
       const teachers = await Promise.all(result.teachers.map(async (name) => (await named.get(name)) ?? name));
       return { stopped: result.stopped || signal.aborted, teachers };
     }
+    if (last?.teacher !== undefined) teachers = [{ firstStep, digest: await digestOf(last.teacher, atMarks) }];
   }
+}
+
+/** A state that the call has kept as a teacher. Its digest becomes known while the next steps are trained. */
+interface KeptAtMark {
+  digest: Promise<string>;
+  known: string | undefined;
+}
+
+function keptAtMark(digest: Promise<string>): KeptAtMark {
+  const kept: KeptAtMark = { digest, known: undefined };
+  digest.then(
+    (known) => (kept.known = known),
+    () => undefined, // the promise itself tells the failure
+  );
+  return kept;
+}
+
+function digestOf(teacher: NonNullable<Mark['teacher']>, atMarks: readonly KeptAtMark[]): Promise<string> | string | undefined {
+  return 'mark' in teacher ? atMarks[teacher.mark]!.digest : teacher.digest;
+}
+
+/** Undefined where the digest is not known yet, and for the intact model. */
+function knownDigest(teacher: Mark['teacher'], atMarks: readonly KeptAtMark[]): string | undefined {
+  if (teacher === undefined) return undefined;
+  return 'mark' in teacher ? atMarks[teacher.mark]?.known : teacher.digest;
 }
 
 async function nameWhenKnown(session: Pick<Session, 'nameTeacher'>, keptAs: string, known: Promise<string>): Promise<string> {

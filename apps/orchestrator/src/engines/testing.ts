@@ -177,7 +177,8 @@ export class ScriptedEngine {
           state: Buffer.from(`state at ${step + 1}`),
         },
       };
-      const isUnknown = reached.length > 0 && reached.at(-1)!.teacherDigest === undefined;
+      const last = reached.at(-1);
+      const isUnknown = last !== undefined && last.teacherDigest === undefined && last.teacherMark === undefined;
       if (this.stopAt !== null || isUnknown || segments === request.maxSegments) break;
     }
     yield { kind: 'end', end: { stopped: this.stopAt !== null, teacherDigests: [] } };

@@ -93,7 +93,8 @@ export function trainRequest(
     maxSegments: steps.maxSegments ?? 0,
     marks: (steps.marks ?? []).map(({ expectedSparsity, teacher }) => ({
       expectedSparsity,
-      teacherDigest: teacher === null ? undefined : digestOf(teacher),
+      teacherDigest: teacher === null || teacher.kind === 'mark' ? undefined : digestOf(teacher),
+      teacherMark: teacher?.kind === 'mark' ? teacher.index : undefined,
     })),
     teachers: steps.stretches.map(({ firstStep, teacher }) => ({ firstStep: BigInt(firstStep), digest: digestOf(teacher) })),
     teacherFiles: steps.teacherFiles ?? [],

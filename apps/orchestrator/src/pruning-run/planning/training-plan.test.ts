@@ -1,7 +1,7 @@
 import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { planSegment } from './segment-plan.js';
 import { launched, stateAt, Story } from '../testing.js';
-import { planTraining, teachersOf, type TeachersHeld } from './training-plan.js';
+import { planTraining, teachersOf, type TeachersHeld, type TrainingPlan } from './training-plan.js';
 
 const holding = (teachersHeld: number, teachersKept = 64): TeachersHeld => ({
   teachersHeld,
@@ -22,18 +22,25 @@ const reading = (story: Story, marks: number[]): TeachersHeld => ({
     return marks.includes(mark) ? `/objects/${mark}` : null;
   },
 });
-const named = (teacher: TeacherChoice | null): unknown => (teacher?.kind === 'snapshot' ? teacher.mark : (teacher?.kind ?? null));
+const named = (teacher: TeacherChoice | TrainingPlan['marks'][number]['teacher']): unknown => {
+  if (teacher?.kind === 'mark') return `taken at ${teacher.index}`;
+  return teacher?.kind === 'snapshot' ? teacher.mark : (teacher?.kind ?? null);
+};
 const marksOf = (story: Story, engine: TeachersHeld): unknown[] =>
   planTraining(story.state, engine).marks.map(({ expectedSparsity, teacher }) => [expectedSparsity, named(teacher)]);
 
 describe('what an engine trains in one go', () => {
-  it('goes on over marks as long as it is known who instructs then', () => {
-    const story = new Story(launched({ targetSparsity: 0.5, teacherGapMarks: 3 })).start();
+  it('goes on over marks to the target, with snapshots that it takes on the way as teachers', () => {
+    const story = new Story(launched({ targetSparsity: 0.07, teacherGapMarks: 3 })).start();
     // After the first two snapshots the intact model goes on teaching. After the third, the first snapshot teaches; it is not taken yet.
     expect(marksOf(story, holding(0))).toEqual([
       [0.01, 'intact'],
       [0.02, 'intact'],
-      [0.03, null],
+      [0.03, 'taken at 0'],
+      [0.04, 'taken at 1'],
+      [0.05, 'taken at 2'],
+      [0.06, 'taken at 3'],
+      [0.07, null],
     ]);
     story.train(stateAt(4, 0.011), stateAt(6, 0.022), stateAt(8, 0.031), stateAt(10, 0.042));
     expect(planTraining(story.state, holding(4)).stretches.map(({ teacher }) => named(teacher))).toEqual([2]);
@@ -83,6 +90,16 @@ describe('what an engine trains in one go', () => {
     ]);
     const held = { ...reading(story, [1, 2, 3]), stillHolds: (_: TeacherChoice, others: number) => others <= 4 };
     expect(marksOf(story, held)[1]).toEqual([0.06, 4]);
+  });
+  it('goes on with a snapshot of its own only while the engine still has it: two marks later, after four others', () => {
+    const story = new Story(launched({ targetSparsity: 0.5, teacherGapMarks: 3 })).start();
+    story.train(stateAt(4, 0.011), stateAt(6, 0.022), stateAt(8, 0.031), stateAt(10, 0.042));
+    const files = reading(story, [1, 2, 3, 4]);
+    expect(marksOf(story, { ...files, teachersKept: 4 }).slice(2)).toEqual([[0.07, null]]);
+    expect(marksOf(story, { ...files, teachersKept: 5 }).slice(2, 4)).toEqual([
+      [0.07, 'taken at 0'],
+      [0.08, 'taken at 1'],
+    ]);
   });
   it('is sixteen segments at most, or all steps that are left', () => {
     const story = new Story(launched({ targetSparsity: 0.5, totalSteps: 1000 })).start();

@@ -33,8 +33,11 @@ export interface TeachersHeld {
 /** An expected sparsity at which a snapshot is taken or the target is reached. A segment ends with the step that reaches it. */
 interface PlannedMark {
   expectedSparsity: number;
-  /** The teacher after the mark, or null where it is not known yet or the engine has no room for it. */
-  teacher: TeacherChoice | null;
+  /**
+   * The teacher after the mark: one that is known, or the snapshot of the plan's mark with this index, which is this mark or an earlier
+   * one. Null where the engine has no room for it.
+   */
+  teacher: TeacherChoice | { kind: 'mark'; index: number } | null;
 }
 
 export interface TrainingPlan extends Pick<SegmentPlan, 'firstStep' | 'endStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities'> {
@@ -91,8 +94,8 @@ function lastEnd(run: PlanInput, firstStep: number, teachersKept: number): numbe
 }
 
 /**
- * The next marks, as far as their teachers are known and the engine has or can read them. A teacher that was sent to the engine, or is in
- * no file yet, must not be pushed out by snapshots that are taken or read on the way.
+ * The next marks, as far as the engine has their teachers, takes them on the way, or can read them. A teacher that was sent to the engine,
+ * or is in no file yet, must not be pushed out by snapshots that are taken or read on the way.
  */
 function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld): PlannedMark[] {
   if (run.targetReachedStep !== null || phaseAt(run.settings, run.current?.step ?? 0).kind !== 'prune') return [];
@@ -100,24 +103,30 @@ function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld
   const teachers: TeacherSnapshot[] = [...run.teachers];
   const loaded = new Set<string>();
   const load = (one: TeacherChoice): void => {
-    if (one.kind === 'snapshot' && !engine.holdsTeacher(one)) loaded.add(one.stateDigest);
+    if (one.kind === 'snapshot' && one.stateDigest !== '' && !engine.holdsTeacher(one)) loaded.add(one.stateDigest);
   };
   load(teacher);
   for (let next = nextMark(run); next !== null; next = nextMark({ ...run, teachers })) {
     teachers.push({ ...next, state: { step: 0, stateDigest: '', expectedSparsity: next.threshold } });
     const then = teacherAt({ ...run, teachers }, 0).teacher;
     load(then);
-    const isKnown = then.kind !== 'snapshot' || then.stateDigest !== '';
-    const fits = engine.readsFiles
-      ? then.kind !== 'snapshot' || engine.fileOf(then.stateDigest) !== null || engine.stillHolds(then, 2 * (marks.length + 1))
-      : engine.teachersHeld + loaded.size + marks.length + 1 <= engine.teachersKept;
-    marks.push({ expectedSparsity: next.threshold, teacher: fits && isKnown ? then : null });
-    if (marks.at(-1)!.teacher === null) return marks;
+    // At each mark the engine takes one snapshot and uses one teacher, and it lets go of the one that was used longest ago.
+    const index = then.kind === 'snapshot' && then.stateDigest === '' ? then.mark - teachers[run.teachers.length]!.mark : null;
+    const canBeRead = then.kind !== 'snapshot' || (index === null && engine.fileOf(then.stateDigest) !== null);
+    const staysHeld = (): boolean =>
+      index === null ? engine.stillHolds(then, 2 * (marks.length + 1)) : 2 * (marks.length - index) < engine.teachersKept;
+    const fits = engine.readsFiles ? canBeRead || staysHeld() : engine.teachersHeld + loaded.size + marks.length + 1 <= engine.teachersKept;
+    const teacher = index === null ? then : ({ kind: 'mark', index } as const);
+    marks.push({ expectedSparsity: next.threshold, teacher: fits ? teacher : null });
+    if (!fits) return marks;
   }
   return [...marks, { expectedSparsity: run.settings.targetSparsity, teacher: null }];
 }
 
-/** All teachers of the plan. The engine must hold their snapshots or be able to read them. */
+/** The teachers of the plan that exist. The engine must hold their snapshots or be able to read them. */
 export function teachersOf({ stretches, marks }: Pick<TrainingPlan, 'stretches' | 'marks'>): TeacherChoice[] {
-  return [...stretches.map(({ teacher }) => teacher), ...marks.flatMap(({ teacher }) => teacher ?? [])];
+  return [
+    ...stretches.map(({ teacher }) => teacher),
+    ...marks.flatMap(({ teacher }) => (teacher === null || teacher.kind === 'mark' ? [] : [teacher])),
+  ];
 }
