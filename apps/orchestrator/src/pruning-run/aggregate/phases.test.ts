@@ -16,6 +16,7 @@ const engine = {
   teachersHeld: 0,
   holdsTeacher: () => true,
   stillHolds: () => true,
+  teachesByOwnMarks: true,
   readsFiles: false,
   fileOf: () => null,
 };
