@@ -1,5 +1,5 @@
 // A run that can be stopped and resumed as a whole, and its record. It gets no requests before its end.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { EspalierError } from '#protocol';
 import { decodeStored } from '../../src/pruning-run/record/stored-event.js';
 
@@ -56,16 +56,17 @@ export class WatchedRun {
     };
   }
 
-  /** The processor time of the orchestrator, of the event store, and of the engine's event loop alone. */
+  /** The processor time of everything but the steps: the engine's threads that make states are those that neither loop nor compute. */
   private processorMs(): Record<string, number> {
-    const of = (part: Part, path: (pid: number) => string): number => {
+    const of = (part: Part, ms: (pid: number) => number): number => {
       const pid = this.server.pidOf(part);
-      return pid === null ? 0 : processorMs(path(pid));
+      return pid === null ? 0 : ms(pid);
     };
     return {
-      orchestrator: of('orchestrator', (pid) => `/proc/${pid}/stat`),
-      event_store: of('store', (pid) => `/proc/${pid}/stat`),
-      engine_loop: of('engine', (pid) => `/proc/${pid}/task/${pid}/stat`),
+      orchestrator: of('orchestrator', (pid) => processorMs(`/proc/${pid}/stat`)),
+      event_store: of('store', (pid) => processorMs(`/proc/${pid}/stat`)),
+      engine_loop: of('engine', (pid) => processorMs(`/proc/${pid}/task/${pid}/stat`)),
+      engine_states: of('engine', statesMs),
     };
   }
 }
@@ -88,8 +89,29 @@ export function stepTimesIn(file: string): StepTime[] {
   });
 }
 
+function statesMs(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .filter((thread) => thread !== String(pid))
+    .map((thread) => statOf(`/proc/${pid}/task/${thread}/stat`))
+    .filter((stat) => !stat.includes('(compute)'))
+    .reduce((sum, stat) => sum + msOf(stat), 0);
+}
+
+/** Returns '' for a thread that has ended. */
+function statOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 function processorMs(path: string): number {
-  const stat = readFileSync(path, 'utf8');
+  return msOf(readFileSync(path, 'utf8'));
+}
+
+function msOf(stat: string): number {
+  if (stat === '') return 0;
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
 }
