@@ -59,6 +59,21 @@ describe('a run that recovers after pruning', () => {
     expect((await server.completed(run!.runId)).stateDigest).toBe(done.stateDigest);
   });
 
+  it('goes on for longer in a fork, whose record is whole and true', async () => {
+    const { run } = await unary<v1.ForkRunResponse>((cb) =>
+      server.runs.forkRun(
+        v1.ForkRunRequest.fromPartial({
+          parentRunId: done.runId,
+          from: { $case: 'lastState', value: true },
+          settings: { recoverSteps: 70 },
+        }),
+        cb,
+      ),
+    );
+    await server.completed(run!.runId);
+    expect(await server.problemsOf(run!.runId)).toEqual([]);
+  });
+
   it('is computed again step by step across the change of phase, and exported', async () => {
     const { runId } = done;
     const verified = await collect(

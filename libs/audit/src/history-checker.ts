@@ -230,6 +230,7 @@ export class HistoryChecker {
     if (type === 'RunLaunched') return;
     this.fork = { parentRunId: fields.parentRunId, parentRevision: fields.parentRevision, stateDigest: fields.from.stateDigest };
     this.step = fields.from.step;
+    this.frozenMasks = fields.from.masksDigest; // where the parent recovers already, no phase begins in the fork
     this.states.set(fields.from.stateDigest, 0);
     for (const { state } of fields.inheritedTeachers) this.states.set(state.stateDigest, 0);
   }

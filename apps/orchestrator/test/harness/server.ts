@@ -172,6 +172,7 @@ export class TestServer {
   /** Kills the orchestrator, and the other parts with it. */
   async kill(...others: Part[]): Promise<void> {
     if (this.child === null) return;
+    this.child.kill('SIGSTOP'); // else it might start a new child while its children die
     this.orphans = childrenOf(this.pid).map(({ pid }) => pid);
     for (const part of others) for (const pid of part === 'orchestrator' ? [] : this.pidsOf(part)) signalled(pid, 'SIGKILL');
     const gone = this.child.exitCode === null && this.child.signalCode === null ? once(this.child, 'exit') : Promise.resolve();

@@ -138,6 +138,16 @@ describe('a fork into recovery', () => {
       );
     expect(fork({ kind: 'last' }, { recoverSteps: 16 }, recovered).state).toMatchObject({ phase: 'recover', current: { step: 35 } });
   });
+  it('keeps what acts on the first step of recovery alone', () => {
+    const recovered = recovering().train(stateAt(30, 0.02), stateAt(35, 0.02)).state;
+    for (const [field, changed] of [
+      ['recover_lora_rank', { recoverLoraRank: 64 }],
+      ['recover_refit_batches', { recoverRefitBatches: 2 }],
+    ] as const)
+      expect(() => fork({ kind: 'last' }, { recoverSteps: 16, ...changed }, recovered)).toThrow(
+        expect.objectContaining({ field: `settings.${field}`, message: expect.stringContaining('fork from the end of pruning') }),
+      );
+  });
   it('without recovery takes LoRA as a launch does, though the parent recovers its own weights', () => {
     const recovers = resolveSettings({ totalSteps: 40 });
     const asLaunched = resolveSettings({ totalSteps: 40, recoverSteps: 0 });

@@ -1,5 +1,5 @@
 // The starting point of a rewind, a fall back or a fork: a recorded state of a run, with all facts that held at it.
-import { invalidRequest, type FieldViolation } from '#protocol';
+import { invalidRequest, settingOfName, type FieldViolation } from '#protocol';
 import type { Budget, InheritedTeacher, NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import { artifactDiscarded, findDiscard } from './discarding.js';
 import { RunError, runDeleted } from './pruning-run.errors.js';
@@ -224,6 +224,12 @@ function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFac
       `cannot become ${settings.recoverWeights}: where the fork starts ${parent.recoverWeights} has learned already; ` +
       'fork from the end of pruning';
     return [{ field: 'settings.recover_weights', description, code: 'FORK_FIELD_FIXED' }];
+  }
+  // These act on the first step of recovery alone.
+  for (const name of ['recoverLoraRank', 'recoverRefitBatches'] as const) {
+    if (settings.recoverSteps === 0 || settings[name] === parent[name]) continue;
+    const description = `must be ${parent[name]}: where the fork starts, recovery has begun already; fork from the end of pruning`;
+    return [{ field: `settings.${settingOfName(name).field}`, description, code: 'FORK_FIELD_FIXED' }];
   }
   if (parent.recoverWeights === 'all' && settings.totalSteps !== parent.totalSteps) {
     const description =
