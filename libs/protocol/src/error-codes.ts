@@ -152,7 +152,7 @@ const errorStatuses = {
   STORAGE_UNUSABLE: status.UNAVAILABLE, // the data folder can't be written
   VIEW_LAGGING: status.UNAVAILABLE,
   // The ends and interruptions of a run.
-  TRAINING_DIVERGED: precondition, // only in runs that were recorded before STEPS_SKIPPED
+  TRAINING_DIVERGED: precondition, // the price of sparsity is no number any more; once also for what STEPS_SKIPPED says now
   STEPS_SKIPPED: precondition, // most steps were not finite, so nothing was learned from them
   EVALUATION_NOT_FINITE: status.DATA_LOSS,
   ORCHESTRATOR_RESTARTED: status.UNAVAILABLE,

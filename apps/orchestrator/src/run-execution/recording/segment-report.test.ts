@@ -1,5 +1,17 @@
-// Tests how the engine's reports turn into the key/value heads that are left.
-import { kvHeadsOpen } from './segment-report.js';
+// Tests how the engine's reports turn into what is recorded: the key/value heads that are left, and the figures of steps.
+import { engineV1 } from '#protocol';
+import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
+import { kvHeadsOpen, stepMeasurement } from './segment-report.js';
+
+test('a price of sparsity that is no number any more ends the run, and the error names the rate to lower', () => {
+  const report = engineV1.StepReport.fromPartial({ step: 4n, loss: 1, lambda1: 0.5, lambda2: -0.5 });
+  const plan = { stretches: [] } as unknown as SegmentPlan;
+  expect(stepMeasurement(report, plan)).toMatchObject({ step: 4, lambda1: 0.5, lambda2: -0.5 });
+  for (const price of [{ lambda1: -Infinity }, { lambda2: NaN }])
+    expect(() => stepMeasurement({ ...report, ...price }, plan)).toThrow(
+      expect.objectContaining({ code: 'TRAINING_DIVERGED', field: 'settings.lambda_learning_rate' }),
+    );
+});
 
 test('a key/value head is left where an open head reads it', () => {
   // Two layers of 4 heads, which read 2 key/value heads. Heads 0 and 1 of the first layer are open, and head 2 of the second.

@@ -14,7 +14,15 @@ import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
+/** @throws EspalierError TRAINING_DIVERGED where the price of sparsity grew beyond all numbers, so that no later step can learn */
 export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan): StepMeasurement {
+  const prices = { lambda1: report.lambda1, lambda2: report.lambda2 };
+  for (const [name, price] of Object.entries(prices)) {
+    if (Number.isFinite(price)) continue;
+    const field = 'settings.lambda_learning_rate';
+    const message = `${name}, the price of sparsity, is ${price} after step ${report.step}: lower lambda_learning_rate or mask_learning_rate`;
+    throw new EspalierError('TRAINING_DIVERGED', message, { violations: [{ field, description: message, code: 'TRAINING_DIVERGED' }] });
+  }
   const teacher = plan.stretches.findLast(({ firstStep }) => firstStep <= Number(report.step))?.teacher;
   const teacherMark = teacher?.kind === 'snapshot' ? teacher.mark : null;
   const recorded = STEP_FIGURE_NAMES.map((name) => [name, name === 'teacherMark' ? teacherMark : recordedFigure(report, name)]);
