@@ -40,6 +40,10 @@ export function bucketOf(
   { dataFolder, allowInsecureRemote }: { dataFolder: string; allowInsecureRemote: boolean },
 ): S3Location | undefined {
   if (artifacts === undefined || !isS3Address(artifacts)) {
+    if (artifacts !== undefined && /^\w[\w+.-]*:\/\//.test(artifacts)) {
+      const problem = `"${artifacts}" is neither a folder nor a bucket, s3://BUCKET/PREFIX`;
+      throw invalidField('ARTIFACT_STORE_ADDRESS_INVALID', '--artifacts', problem);
+    }
     if (s3Endpoint || s3Region)
       throw invalidField('FIELD_REQUIRED', '--artifacts', 'must name a bucket, s3://BUCKET/PREFIX, beside --s3-endpoint and --s3-region');
     return undefined;

@@ -76,6 +76,7 @@ describe('the place of the artifacts', () => {
   });
 
   it.each([
+    ['ftp://lab/espalier', /"ftp:\/\/lab\/espalier" is neither a folder nor a bucket/],
     ['s3://', /"" is not a bucket name/],
     ['s3://Lab', /"Lab" is not a bucket name/],
     ['s3://lab/a//b', /"a\/\/b" is not a prefix/],

@@ -20,7 +20,8 @@ export function stepMeasurement(report: engineV1.StepReport, plan: SegmentPlan):
   for (const [name, price] of Object.entries(prices)) {
     if (Number.isFinite(price)) continue;
     const field = 'settings.lambda_learning_rate';
-    const message = `${name}, the price of sparsity, is ${price} after step ${report.step}: lower lambda_learning_rate or mask_learning_rate`;
+    const message =
+      `${name}, the price of sparsity, is ${price} after step ${report.step}: ` + 'lower lambda_learning_rate or mask_learning_rate';
     throw new EspalierError('TRAINING_DIVERGED', message, { violations: [{ field, description: message, code: 'TRAINING_DIVERGED' }] });
   }
   const teacher = plan.stretches.findLast(({ firstStep }) => firstStep <= Number(report.step))?.teacher;
