@@ -40,7 +40,7 @@ export function bucketOf(
   { dataFolder, allowInsecureRemote }: { dataFolder: string; allowInsecureRemote: boolean },
 ): S3Location | undefined {
   if (artifacts === undefined || !isS3Address(artifacts)) {
-    if (artifacts !== undefined && /^\w[\w+.-]*:\/\//.test(artifacts)) {
+    if (/^\w[\w+.-]*:\/\//.test(artifacts ?? '')) {
       const problem = `"${artifacts}" is neither a folder nor a bucket, s3://BUCKET/PREFIX`;
       throw invalidField('ARTIFACT_STORE_ADDRESS_INVALID', '--artifacts', problem);
     }

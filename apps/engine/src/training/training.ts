@@ -133,7 +133,7 @@ export async function train(
       if (result.keptAs !== '') named.set(result.keptAs, digest);
       if (reached.length > 0) {
         const state = keptAtMark(digest);
-        for (const _ of reached) atMarks.push(state);
+        atMarks.push(...reached.map(() => state));
       }
       const isKept = found === null ? kept?.keep(start, reported, ended) : kept?.goOnFrom(ended.digest);
       before = Promise.all([gone, isKept]).then(() => undefined);

@@ -215,6 +215,9 @@ function otherMethod(settings: RunSettings, parent: RunSettings): FieldViolation
   return [];
 }
 
+/** The settings that act on the first step of recovery alone. */
+const AT_BEGIN_OF_RECOVERY = ['recoverLoraRank', 'recoverRefitBatches'] as const;
+
 /** Refuses settings that the parent's state can't follow. A state whose own weights have learned has no LoRA, and its masks are fixed. */
 function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFact): FieldViolation[] {
   const recovering = from.step > parent.totalSteps;
@@ -225,11 +228,10 @@ function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFac
       'fork from the end of pruning';
     return [{ field: 'settings.recover_weights', description, code: 'FORK_FIELD_FIXED' }];
   }
-  // These act on the first step of recovery alone.
-  for (const name of ['recoverLoraRank', 'recoverRefitBatches'] as const) {
-    if (settings.recoverSteps === 0 || settings[name] === parent[name]) continue;
-    const description = `must be ${parent[name]}: where the fork starts, recovery has begun already; fork from the end of pruning`;
-    return [{ field: `settings.${settingOfName(name).field}`, description, code: 'FORK_FIELD_FIXED' }];
+  const changed = AT_BEGIN_OF_RECOVERY.find((name) => settings[name] !== parent[name]);
+  if (settings.recoverSteps > 0 && changed !== undefined) {
+    const description = `must be ${parent[changed]}: where the fork starts, recovery has begun already; fork from the end of pruning`;
+    return [{ field: `settings.${settingOfName(changed).field}`, description, code: 'FORK_FIELD_FIXED' }];
   }
   if (parent.recoverWeights === 'all' && settings.totalSteps !== parent.totalSteps) {
     const description =
